@@ -1,0 +1,21 @@
+"""Flagstone: configuration and feature flags on nothing but PostgreSQL.
+
+Read in this order: `server.py` shows the whole, `routes.py` every URL, `lifespan.py` what opens and
+closes. Then one noun at a time: `configurations/`, `changes/`, `environments/`, `access/`, `health/`.
+`http/` and `database/` are toolboxes that know no feature. Imports go down that list, never up.
+
+The words, each with one meaning from URL to column:
+
+environment    a named place that configuration is kept for; of one of four tiers
+configuration  one entry of an environment: a key, a kind, a value, a version
+setting, flag, segment, secret
+               the four kinds of a configuration
+version        counts the changes of one key, and goes on when the key is deleted and made again
+revision       counts the change sets of one environment, without gaps
+change set     what one transaction did to one environment: who, why, and each key before and after
+snapshot       everything that one environment needs to answer, at one revision
+token          what a caller shows; it has scopes and environments
+scope          what a token may do: evaluate, read, write, reveal, admin
+"""
+
+VERSION = "0.1.0"

@@ -1,0 +1,64 @@
+"""Logging: structlog in front, the standard library behind, one line an event.
+
+Nothing here renders local variables: a traceback that shows them would show secrets.
+"""
+
+import logging
+import sys
+
+import structlog
+
+from app.settings import LogFormat, LogSettings
+
+
+def configure(settings: LogSettings) -> None:
+    """Send every logger of the process, ours and the libraries', to standard error."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(settings.format),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.level)
+    # yoyo says at this level what our own runner says better.
+    logging.getLogger("yoyo").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(max(settings.level, logging.INFO))
+
+
+def _renderers(log_format: LogFormat) -> list[structlog.types.Processor]:
+    if log_format is LogFormat.JSON:
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            # The default renderer prints local variables when rich is installed.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+    ]
+
+
+def logger(name: str) -> structlog.stdlib.BoundLogger:
+    """Return the logger of a module."""
+    return structlog.stdlib.get_logger(name)  # type: ignore[no-any-return]

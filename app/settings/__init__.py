@@ -1,0 +1,182 @@
+"""The settings, read once into frozen groups; every mistake comes in one message."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+
+from app.settings.parsers import Secret
+from app.settings.reading import SettingsError, read_values
+from app.settings.rules import STRICT_TIERS, warnings
+from app.settings.target import Target, Tls, TlsMode, parse_target
+from app.settings.variables import LogFormat, Pooler, Tier
+
+__all__ = [
+    "STRICT_TIERS",
+    "AccessSettings",
+    "DatabaseSettings",
+    "HealthSettings",
+    "HttpSettings",
+    "LogFormat",
+    "LogSettings",
+    "Pooler",
+    "Secret",
+    "Settings",
+    "SettingsError",
+    "Target",
+    "Tier",
+    "Tls",
+    "TlsMode",
+    "load",
+    "parse_target",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSettings:
+    level: int
+    format: LogFormat
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpSettings:
+    host: str
+    port: int
+    hsts: bool
+    request_timeout_seconds: float
+    header_timeout_seconds: float
+    body_timeout_seconds: float
+    idle_timeout_seconds: float
+    drain_seconds: float
+    shutdown_timeout_seconds: float
+    access_log_sample: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseSettings:
+    """`target` is None when the embedded PostgreSQL is to be used."""
+
+    target: Target | None
+    migrator: Target | None
+    admin: Target | None
+    pool_min: int
+    pool_max: int
+    acquire_timeout_seconds: float
+    connect_timeout_seconds: float
+    host_timeout_seconds: float
+    connect_attempts: int
+    command_timeout_seconds: float
+    lock_timeout_seconds: float
+    idle_timeout_seconds: float
+    statement_cache_size: int
+    pooler: Pooler
+    migrate_on_start: bool
+    seed_on_start: bool
+    embedded_account: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessSettings:
+    token_key: Secret | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthSettings:
+    interval_seconds: float
+    timeout_seconds: float
+    retention_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    tier: Tier
+    instance: str
+    data_dir: Path
+    log: LogSettings
+    http: HttpSettings
+    database: DatabaseSettings
+    access: AccessSettings
+    health: HealthSettings
+    warnings: tuple[str, ...]
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the process's environment, or the mapping that is given, into settings.
+
+    Without a mapping, a file `.env` in the working directory fills in what the environment leaves
+    out. Raises SettingsError that names every variable and rule that is broken, and no value.
+    """
+    if environ is None:
+        # interpolate=False: python-dotenv would expand ${…} inside a password even in quotes.
+        file = dotenv_values(".env", interpolate=False)
+        environ = {**{k: v for k, v in file.items() if v is not None}, **os.environ}
+    tier, values, from_file = read_values(environ)
+    return Settings(
+        tier=tier,
+        instance=values["INSTANCE_ID"] or socket.gethostname(),
+        data_dir=values["DATA_DIR"].absolute(),
+        log=LogSettings(level=values["LOG_LEVEL"], format=values["LOG_FORMAT"]),
+        http=HttpSettings(
+            host=values["HOST"],
+            port=values["PORT"],
+            hsts=values["HSTS"],
+            request_timeout_seconds=values["REQUEST_TIMEOUT"],
+            header_timeout_seconds=values["HEADER_TIMEOUT"],
+            body_timeout_seconds=values["BODY_TIMEOUT"],
+            idle_timeout_seconds=values["IDLE_TIMEOUT"],
+            drain_seconds=values["DRAIN_SECONDS"],
+            shutdown_timeout_seconds=values["SHUTDOWN_TIMEOUT"],
+            access_log_sample=values["ACCESS_LOG_SAMPLE"],
+        ),
+        database=_database(tier, values),
+        access=AccessSettings(token_key=values["TOKEN_KEY"]),
+        health=HealthSettings(
+            interval_seconds=values["HEARTBEAT_INTERVAL"],
+            timeout_seconds=values["HEARTBEAT_TIMEOUT"],
+            retention_seconds=values["HEARTBEAT_RETENTION"],
+        ),
+        warnings=tuple(warnings(tier, values, from_file)),
+    )
+
+
+def _database(tier: Tier, values: Mapping[str, Any]) -> DatabaseSettings:
+    def secured(target: Target | None) -> Target | None:
+        if target is None:
+            return None
+        if target.is_socket:
+            return replace(target, tls=Tls(mode=TlsMode.DISABLE))
+        fallback = TlsMode.PREFER if tier is Tier.LOCAL else TlsMode.VERIFY_FULL
+        return replace(
+            target,
+            tls=Tls(
+                mode=values["DATABASE_TLS_MODE"] or target.tls.mode or fallback,
+                ca=values["DATABASE_TLS_CA"] or target.tls.ca,
+                certificate=values["DATABASE_TLS_CERTIFICATE"] or target.tls.certificate,
+                key=values["DATABASE_TLS_KEY"] or target.tls.key,
+            ),
+        )
+
+    target = secured(values["DATABASE_URL"])
+    return DatabaseSettings(
+        target=target,
+        migrator=secured(values["DATABASE_MIGRATOR_URL"]) or target,
+        admin=secured(values["DATABASE_ADMIN_URL"]),
+        pool_min=values["DATABASE_POOL_MIN"],
+        pool_max=values["DATABASE_POOL_MAX"],
+        acquire_timeout_seconds=values["DATABASE_ACQUIRE_TIMEOUT"],
+        connect_timeout_seconds=values["DATABASE_CONNECT_TIMEOUT"],
+        host_timeout_seconds=values["DATABASE_HOST_TIMEOUT"],
+        connect_attempts=values["DATABASE_CONNECT_ATTEMPTS"],
+        command_timeout_seconds=values["DATABASE_COMMAND_TIMEOUT"],
+        lock_timeout_seconds=values["DATABASE_LOCK_TIMEOUT"],
+        idle_timeout_seconds=values["DATABASE_IDLE_TIMEOUT"],
+        statement_cache_size=values["DATABASE_STATEMENT_CACHE"],
+        pooler=values["DATABASE_POOLER"],
+        migrate_on_start=values["MIGRATE_ON_START"],
+        seed_on_start=values["SEED_ON_START"],
+        embedded_account=values["EMBEDDED_ACCOUNT"],
+    )

@@ -1,0 +1,94 @@
+"""From the text of an environment variable to a value.
+
+Every parser raises ValueError with the rule alone: an operator's log must not show what was typed,
+since it may be a password that landed in the wrong variable.
+"""
+
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+
+
+class Secret:
+    """A value that shows itself only when asked by name."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+
+def text(raw: str) -> str:
+    return raw
+
+
+def path(raw: str) -> Path:
+    return Path(raw).expanduser()
+
+
+def boolean(raw: str) -> bool:
+    lowered = raw.lower()
+    if lowered not in _TRUE | _FALSE:
+        raise ValueError("must be true or false")
+    return lowered in _TRUE
+
+
+def choice(options: type[Choice]) -> Callable[[str], Choice]:
+    def parse(raw: str) -> Choice:
+        try:
+            return options(raw.lower())
+        except ValueError:
+            raise ValueError(f"must be one of {', '.join(options)}") from None
+
+    return parse
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    def parse(raw: str) -> int:
+        # isdecimal keeps out signs, underscores and spaces, all of which int() would take.
+        if not (raw.isascii() and raw.isdecimal()) or not least <= int(raw) <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return int(raw)
+
+    return parse
+
+
+def seconds(least: float, most: float) -> Callable[[str], float]:
+    def parse(raw: str) -> float:
+        try:
+            number = float(raw)
+        except ValueError:
+            number = float("nan")
+        if not least <= number <= most:
+            raise ValueError(f"must be a number of seconds from {least:g} to {most:g}")
+        return number
+
+    return parse
+
+
+def log_level(raw: str) -> int:
+    levels = logging.getLevelNamesMapping()
+    if raw.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ValueError("must be debug, info, warning or error")
+    return levels[raw.upper()]
+
+
+def key_material(raw: str) -> Secret:
+    if len(raw) < 32:
+        raise ValueError("must have at least 32 characters, such as `openssl rand -base64 32` gives")
+    return Secret(raw)

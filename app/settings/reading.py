@@ -1,0 +1,93 @@
+"""From a mapping of texts to parsed values, through environs, with every mistake collected."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from environs import Env, EnvValidationError, ValidationError
+
+from app.settings.rules import broken_rules
+from app.settings.variables import VARIABLES, Tier, Variable
+
+
+class SettingsError(Exception):
+    """Every broken rule, one a line: `NAME: rule`. No value is ever in it."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        self.problems = problems
+        lines = "\n".join(f"  {name}: {rule}" for name, rule in problems)
+        super().__init__(f"The settings are not usable:\n{lines}")
+
+
+class _Refused(str):
+    """A text that stands for a variable which could not be had; it is the rule that was broken."""
+
+    __slots__ = ()
+
+
+class _MappingEnv(Env):
+    """environs over a given mapping; an empty variable counts as unset."""
+
+    def __init__(self, mapping: Mapping[str, str]) -> None:
+        super().__init__(eager=False)
+        self.mapping = mapping
+        self.add_parser("variable", _parse)
+
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        value = self.mapping.get(env_key, "")
+        return value if isinstance(value, _Refused) or value.strip() else default
+
+
+def read_values(environ: Mapping[str, str]) -> tuple[Tier, dict[str, Any], set[str]]:
+    """Return the tier, every variable's value, and the names that came from a `NAME_FILE`."""
+    mapping = dict(environ)
+    from_file = {v.name for v in VARIABLES if v.secret and _resolve_file(v.name, mapping)}
+    env = _MappingEnv(mapping)
+    # A wrong TIER is reported with the rest, which are then read with the defaults of local.
+    tier = Tier.LOCAL
+    values: dict[str, Any] = {}
+    for variable in VARIABLES:
+        values[variable.name] = env.variable(
+            variable.name, default=variable.default_for(tier), variable=variable
+        )
+        if variable.name == "TIER":
+            tier = values["TIER"] or tier
+    problems: list[tuple[str, str]] = []
+    try:
+        env.seal()
+    except EnvValidationError as error:
+        messages: Mapping[str, list[str]] = error.error_messages  # type: ignore[assignment]
+        problems = [(name, rule) for name, rules in messages.items() for rule in rules]
+    # What broke alone is None by now, so only complete settings can be judged together.
+    if not problems:
+        problems = list(broken_rules(tier, values, from_file))
+    if problems:
+        raise SettingsError(problems)
+    return tier, values, from_file
+
+
+def _parse(raw: str | None, *, variable: Variable) -> Any:
+    if isinstance(raw, _Refused):
+        raise ValidationError(str(raw))
+    if raw is None:
+        return None
+    try:
+        return variable.parse(raw.strip())
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
+
+
+def _resolve_file(name: str, mapping: dict[str, str]) -> bool:
+    """Put the content of the file that NAME_FILE names in NAME's place."""
+    file = mapping.get(f"{name}_FILE", "").strip()
+    if not file:
+        return False
+    if mapping.get(name, "").strip():
+        mapping[name] = _Refused(f"must not be set together with {name}_FILE")
+        return True
+    try:
+        content = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        content = ""
+    mapping[name] = content or _Refused(f"{name}_FILE must name a readable file that is not empty")
+    return True

@@ -1,0 +1,39 @@
+"""`.env.example` and the README's table, written from the list of variables."""
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+
+from app.settings.variables import VARIABLES, Tier, Variable
+
+
+def env_example() -> str:
+    """Return the whole of `.env.example`."""
+    return "\n".join(_example_lines()) + "\n"
+
+
+def table() -> str:
+    """Return the README's table, in Markdown."""
+    rows = ["| variable | default | what it is for |", "|---|---|---|"]
+    for variable in VARIABLES:
+        name = f"`{variable.name}`" + (" 🔒" if variable.secret else "")
+        rows.append(f"| {name} | {_defaults(variable)} | {variable.help} |")
+    return "\n".join(rows)
+
+
+def _example_lines() -> Iterator[str]:
+    yield "# Copy to .env and uncomment what you change; a variable of the process wins over the file."
+    yield "# A variable marked [secret] may come from a file instead: NAME_FILE=/run/secrets/name."
+    for group, variables in groupby(VARIABLES, key=lambda variable: variable.group):
+        yield f"\n# ---- {group} ----"
+        for variable in variables:
+            mark = " [secret]" if variable.secret else ""
+            yield f"\n# {variable.help}{mark}"
+            yield f"#{variable.name}={variable.default_for(Tier.LOCAL) or ''}"
+            if isinstance(variable.default, Mapping):
+                yield f"# by tier: {_defaults(variable)}"
+
+
+def _defaults(variable: Variable) -> str:
+    if isinstance(variable.default, Mapping):
+        return " / ".join(variable.default[tier] for tier in Tier)
+    return variable.default or "unset"

@@ -1,0 +1,76 @@
+"""Rules that need more than one variable, most of them about what a tier refuses."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.settings.target import Target, TlsMode
+from app.settings.variables import Tier
+
+STRICT_TIERS = {Tier.STAGING, Tier.PRODUCTION}
+DATABASE_URLS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL")
+
+
+def broken_rules(
+    tier: Tier, values: Mapping[str, Any], from_file: set[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield (variable, rule) for each combination that is refused."""
+    if values["DATABASE_POOL_MIN"] > values["DATABASE_POOL_MAX"]:
+        yield "DATABASE_POOL_MIN", "must not be above DATABASE_POOL_MAX"
+    if values["DATABASE_LOCK_TIMEOUT"] > values["DATABASE_COMMAND_TIMEOUT"]:
+        yield "DATABASE_LOCK_TIMEOUT", "must not be above DATABASE_COMMAND_TIMEOUT"
+    if values["DATABASE_HOST_TIMEOUT"] > values["DATABASE_CONNECT_TIMEOUT"]:
+        yield "DATABASE_HOST_TIMEOUT", "must not be above DATABASE_CONNECT_TIMEOUT"
+    if bool(values["DATABASE_TLS_CERTIFICATE"]) != bool(values["DATABASE_TLS_KEY"]):
+        yield "DATABASE_TLS_KEY", "must be set together with DATABASE_TLS_CERTIFICATE"
+    yield from _tls_rules(tier, values)
+    if tier in STRICT_TIERS:
+        yield from _strict_rules(tier, values, from_file)
+
+
+def warnings(tier: Tier, values: Mapping[str, Any], from_file: set[str]) -> Iterator[str]:
+    """Yield a sentence for each thing that development allows and staging will refuse."""
+    if tier is not Tier.DEVELOPMENT:
+        return
+    for name in DATABASE_URLS:
+        target = values[name]
+        if target is None or target.is_socket:
+            continue
+        if target.password and name not in from_file:
+            yield f"{name} holds a password in clear; staging will want {name}_FILE"
+        if _weak(_mode(values, target)):
+            yield f"{name} connects without verify-full; staging will refuse that"
+
+
+def _tls_rules(tier: Tier, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    mode = values["DATABASE_TLS_MODE"]
+    for name in DATABASE_URLS:
+        target = values[name]
+        if target is None or target.is_socket:
+            continue
+        if mode and target.tls.mode and mode is not target.tls.mode:
+            yield name, "must not have another sslmode than DATABASE_TLS_MODE"
+        elif tier in STRICT_TIERS and _weak(_mode(values, target)):
+            yield name, f"must use TLS with verify-full over TCP in {tier}"
+
+
+def _strict_rules(
+    tier: Tier, values: Mapping[str, Any], from_file: set[str]
+) -> Iterator[tuple[str, str]]:
+    if values["DATABASE_URL"] is None:
+        yield "DATABASE_URL", f"is required in {tier}: the embedded PostgreSQL is refused there"
+    if values["TOKEN_KEY"] is None:
+        yield "TOKEN_KEY", f"is required in {tier}"
+    if values["SEED_ON_START"]:
+        yield "SEED_ON_START", f"must be false in {tier}: test data is refused there"
+    for name in DATABASE_URLS:
+        target = values[name]
+        if target and target.password and not target.is_socket and name not in from_file:
+            yield name, f"must not hold a password in clear in {tier}; use {name}_FILE"
+
+
+def _mode(values: Mapping[str, Any], target: Target) -> TlsMode:
+    return values["DATABASE_TLS_MODE"] or target.tls.mode or TlsMode.VERIFY_FULL
+
+
+def _weak(mode: TlsMode) -> bool:
+    return mode is not TlsMode.VERIFY_FULL
