@@ -58,9 +58,9 @@ def read_values(environ: Mapping[str, str]) -> tuple[Tier, dict[str, Any], set[s
     except EnvValidationError as error:
         messages: Mapping[str, list[str]] = error.error_messages  # type: ignore[assignment]
         problems = [(name, rule) for name, rules in messages.items() for rule in rules]
-    # What broke alone is None by now, so only complete settings can be judged together.
-    if not problems:
-        problems = list(broken_rules(tier, values, from_file))
+    # What broke alone is None by now; a second complaint about it would only confuse.
+    reported = {name for name, _ in problems}
+    problems += [rule for rule in broken_rules(tier, values, from_file) if rule[0] not in reported]
     if problems:
         raise SettingsError(problems)
     return tier, values, from_file

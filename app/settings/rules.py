@@ -7,6 +7,11 @@ from app.settings.target import Target, TlsMode
 from app.settings.variables import Tier
 
 STRICT_TIERS = {Tier.STAGING, Tier.PRODUCTION}
+NOT_ABOVE = (
+    ("DATABASE_POOL_MIN", "DATABASE_POOL_MAX"),
+    ("DATABASE_LOCK_TIMEOUT", "DATABASE_COMMAND_TIMEOUT"),
+    ("DATABASE_HOST_TIMEOUT", "DATABASE_CONNECT_TIMEOUT"),
+)
 DATABASE_URLS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL")
 
 
@@ -14,12 +19,9 @@ def broken_rules(
     tier: Tier, values: Mapping[str, Any], from_file: set[str]
 ) -> Iterator[tuple[str, str]]:
     """Yield (variable, rule) for each combination that is refused."""
-    if values["DATABASE_POOL_MIN"] > values["DATABASE_POOL_MAX"]:
-        yield "DATABASE_POOL_MIN", "must not be above DATABASE_POOL_MAX"
-    if values["DATABASE_LOCK_TIMEOUT"] > values["DATABASE_COMMAND_TIMEOUT"]:
-        yield "DATABASE_LOCK_TIMEOUT", "must not be above DATABASE_COMMAND_TIMEOUT"
-    if values["DATABASE_HOST_TIMEOUT"] > values["DATABASE_CONNECT_TIMEOUT"]:
-        yield "DATABASE_HOST_TIMEOUT", "must not be above DATABASE_CONNECT_TIMEOUT"
+    for lower, upper in NOT_ABOVE:
+        if None not in (values[lower], values[upper]) and values[lower] > values[upper]:
+            yield lower, f"must not be above {upper}"
     if bool(values["DATABASE_TLS_CERTIFICATE"]) != bool(values["DATABASE_TLS_KEY"]):
         yield "DATABASE_TLS_KEY", "must be set together with DATABASE_TLS_CERTIFICATE"
     yield from _tls_rules(tier, values)

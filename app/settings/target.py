@@ -110,7 +110,7 @@ def _hosts(text: str, ports: str) -> tuple[tuple[str, int], ...]:
     split_ports = ports.split(",") if ports else []
     hosts = []
     for position, part in enumerate(text.split(",")):
-        host, port = _host(unquote(part))
+        host, port = _host(part)
         if split_ports:
             port = split_ports[min(position, len(split_ports) - 1)]
         if not host:
@@ -127,8 +127,9 @@ def _host(part: str) -> tuple[str, str]:
         return host, tail[1:]
     if part.startswith("/"):
         return part, ""
+    # The folder of a socket is percent-encoded here, so it may hold a colon of its own.
     host, _, port = part.partition(":")
-    return host, port
+    return unquote(host), port
 
 
 def _port(text: str) -> int:

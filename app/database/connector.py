@@ -1,0 +1,129 @@
+"""Opening one connection: several attempts, several hosts, each wait with a limit of its own.
+
+asyncpg tries the hosts of a list inside one timeout, so a first host that accepts and then says
+nothing would use up all of it; and it never tries twice.
+"""
+
+import asyncio
+import random
+import socket
+import ssl
+from typing import Any, TypeAlias
+
+import asyncpg
+import msgspec
+
+from app.database.drivers import asyncpg_arguments
+from app.log import logger
+from app.settings import DatabaseSettings, Target
+
+log = logger(__name__)
+
+# The stubs are generic where the class itself is not, hence a name for the quoted type.
+Session: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+# Trying again cannot mend these. SSLError comes first: it is an OSError, which is transient.
+_PERMANENT = (
+    ssl.SSLError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidPasswordError,
+    asyncpg.InvalidCatalogNameError,
+)
+_TRANSIENT = (
+    OSError,
+    TimeoutError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.TargetServerAttributeNotMatched,
+    # asyncpg says this when a server closes the connection in the middle of the handshake.
+    asyncpg.InternalClientError,
+)
+_BACKOFF_SECONDS = 0.5
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether a failed attempt to connect may succeed later, with nothing changed by us."""
+    if isinstance(error, _PERMANENT):
+        return False
+    # A plain server under verify-full: asyncpg raises a bare ConnectionError, never a subclass.
+    if type(error) is ConnectionError:
+        return False
+    return isinstance(error, _TRANSIENT)
+
+
+class Connector:
+    """Opens connections to one target; what asyncpg's pool calls as its `connect`."""
+
+    def __init__(self, target: Target, settings: DatabaseSettings) -> None:
+        self._target = target
+        self._settings = settings
+        self._arguments = asyncpg_arguments(target, settings)
+
+    async def __call__(self, *_: Any, **pool_arguments: Any) -> Session:
+        """Connect, or raise the last error once attempts or time have run out."""
+        attempts = self._settings.connect_attempts
+        async with asyncio.timeout(self._settings.connect_timeout_seconds):
+            for attempt in range(1, attempts + 1):
+                try:
+                    return await self._any_host(pool_arguments)
+                except Exception as error:
+                    if attempt == attempts or not is_transient(error):
+                        raise
+                    log.info("connect_retry", attempt=attempt, error=type(error).__name__)
+                pause = _BACKOFF_SECONDS * 2 ** (attempt - 1)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load
+        raise AssertionError("unreachable")
+
+    async def _any_host(self, pool_arguments: dict[str, Any]) -> Session:
+        """Return a connection to the first host that takes writes."""
+        several = len(self._target.hosts) > 1
+        for position, (host, port) in enumerate(self._target.hosts, start=1):
+            try:
+                connection = await asyncpg.connect(
+                    **{**pool_arguments, **self._arguments},
+                    host=host,
+                    port=port,
+                    timeout=self._settings.host_timeout_seconds,
+                    target_session_attrs="read-write" if several else "any",
+                )
+            except Exception as error:
+                if position == len(self._target.hosts) or not is_transient(error):
+                    raise
+                log.info("connect_next_host", error=type(error).__name__)
+            else:
+                return connection
+        raise AssertionError("unreachable")
+
+
+async def prepare_connection(connection: Session) -> None:
+    """Make a new connection ours: JSON as Python values, and a dead peer noticed within a minute."""
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", format="binary", encoder=_encode, decoder=_decode
+    )
+    _keep_alive(connection)
+
+
+def _encode(value: Any) -> bytes:
+    # msgspec.Raw goes through as it is; a JSON null can only be said with it, as None is SQL's.
+    return b"\x01" + msgspec.json.encode(value)
+
+
+def _decode(value: bytes) -> Any:
+    return msgspec.json.decode(value[1:])
+
+
+def _keep_alive(connection: Session) -> None:
+    """Turn on TCP keepalive, which asyncpg has no argument for; `_transport` is private to it."""
+    peer = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # noqa: SLF001
+    if peer is None or peer.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", 30),
+        ("TCP_KEEPINTVL", 10),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", 30_000),
+    ):
+        if hasattr(socket, option):
+            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

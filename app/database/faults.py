@@ -1,0 +1,84 @@
+"""What PostgreSQL and the network throw, in the words of our own errors.
+
+PostgreSQL's DETAIL and the texts of its errors quote values of rows, so none of them goes further
+than here: the class and, for a constraint, the name are all that is passed on.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from app.errors import AppError, Invalid, Unavailable
+from app.log import logger
+
+log = logger(__name__)
+
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.OperatorInterventionError,
+    # 53…: disk full, out of memory, too many connections.
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+)
+BUSY = (
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+)
+# Texts and numbers that the request decoder lets through in no known case: this is the second wall.
+UNSTORABLE = (
+    asyncpg.CharacterNotInRepertoireError,
+    asyncpg.UntranslatableCharacterError,
+    asyncpg.InvalidTextRepresentationError,
+    asyncpg.NumericValueOutOfRangeError,
+    asyncpg.StatementTooComplexError,
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn a fault of the database into an error that a client may see.
+
+    A commit whose answer was lost may have happened: the message says so, and an Idempotency-Key
+    makes the repetition safe.
+    """
+    try:
+        yield
+    except AppError:
+        raise
+    except BUSY as error:
+        log.warning("database_busy", error=type(error).__name__)
+        raise Unavailable(
+            "database_busy", "The database is busy with other changes; try again."
+        ) from None
+    except UNSTORABLE as error:
+        log.warning("value_unstorable", error=type(error).__name__)
+        raise Invalid("value_unstorable", "A value cannot be stored by PostgreSQL.") from None
+    except AWAY as error:
+        log.warning("database_away", error=type(error).__name__)
+        raise Unavailable(
+            "database_away",
+            "The database cannot be reached. A write may have been made; repeat it with the same "
+            "Idempotency-Key.",
+        ) from None
+
+
+@contextmanager
+def constraint(name: str, meaning: AppError) -> Iterator[None]:
+    """Raise the meaning when exactly this named constraint is violated; any other is a bug."""
+    try:
+        yield
+    except asyncpg.IntegrityConstraintViolationError as error:
+        if error.constraint_name != name:
+            raise
+        raise meaning from None

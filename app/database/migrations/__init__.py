@@ -1,0 +1,6 @@
+"""The history of the schema: files in `migrations/`, read by yoyo, recorded in one table of ours."""
+
+from app.database.migrations.files import MigrationError, MigrationFile, new_files, read_files
+from app.database.migrations.runner import Ledger, Migrator
+
+__all__ = ["Ledger", "MigrationError", "MigrationFile", "Migrator", "new_files", "read_files"]

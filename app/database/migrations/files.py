@@ -1,0 +1,111 @@
+"""The files of `migrations/`: names, pairs, headers and checksums, before anything is run.
+
+yoyo reads whatever it finds: it hashes names alone, takes a missing rollback for an empty one and
+sorts text. So the folder is checked here, strictly, and only then handed to yoyo.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[3] / "migrations"
+PHASES = ("system", "core", "reference", "index", "constraint")
+TYPES = ("schema", "data")
+
+_NAME = re.compile(r"(?P<timestamp>[1-9][0-9]{12})-(?P<title>[A-Z][A-Za-z0-9]*)")
+_HEADER = re.compile(r"^-- (type|phase): (\S+)\s*$", re.MULTILINE)
+_TRANSACTION_CONTROL = re.compile(
+    r"^\s*(begin|commit|rollback|start\s+transaction|savepoint|end)\b[^;]*;",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+class MigrationError(Exception):
+    """A migration cannot be used, or the ledger disagrees with the files; the text names it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MigrationFile:
+    name: str
+    timestamp: int
+    kind: str
+    phase: str
+    checksum: str
+
+
+def read_files(folder: Path = FOLDER) -> list[MigrationFile]:
+    """Return every migration of the folder in the order in which they run.
+
+    Raises MigrationError for a file that is misnamed, unpaired, double or has no proper header.
+    """
+    ups = sorted(path for path in folder.glob("*") if _is_up(path))
+    files = [_read(path) for path in ups]
+    if not files:
+        raise MigrationError(f"there are no migrations in {folder.name}/")
+    for earlier, later in zip(files, files[1:], strict=False):
+        if earlier.timestamp == later.timestamp:
+            raise MigrationError(f"{later.name} has the same timestamp as {earlier.name}")
+    return files
+
+
+def _is_up(path: Path) -> bool:
+    """Tell an upward migration from a rollback; refuse whatever is neither."""
+    name, dot, ending = path.name.partition(".")
+    if dot + ending not in {".sql", ".rollback.sql"} or not _NAME.fullmatch(name):
+        raise MigrationError(
+            f"{path.name} is misnamed: thirteen digits, a hyphen, PascalCase, .sql or .rollback.sql"
+        )
+    pair = path.with_name(name + (".rollback.sql" if ending == "sql" else ".sql"))
+    if not pair.exists():
+        raise MigrationError(f"{path.name} is unpaired: there is no {pair.name}")
+    return ending == "sql"
+
+
+def _read(path: Path) -> MigrationFile:
+    name = path.name.partition(".")[0]
+    up, down = (_text(file) for file in (path, path.with_name(f"{name}.rollback.sql")))
+    headers = dict(_HEADER.findall(up))
+    for header, allowed in (("type", TYPES), ("phase", PHASES)):
+        if headers.get(header) not in allowed:
+            raise MigrationError(f"{name} needs a line '-- {header}: {'|'.join(allowed)}'")
+    return MigrationFile(
+        name=name,
+        timestamp=int(name.partition("-")[0]),
+        kind=headers["type"],
+        phase=headers["phase"],
+        checksum=hashlib.sha256(f"{up}\0{down}".encode()).hexdigest(),
+    )
+
+
+def _text(path: Path) -> str:
+    raw = path.read_bytes()
+    if raw.startswith(b"\xef\xbb\xbf"):
+        raise MigrationError(f"{path.name} begins with a byte order mark, which PostgreSQL refuses")
+    try:
+        text = raw.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise MigrationError(f"{path.name} is not UTF-8") from None
+    if _TRANSACTION_CONTROL.search("\n".join(_outside_bodies(text))):
+        raise MigrationError(f"{path.name} controls transactions, which is the runner's work")
+    return text
+
+
+def _outside_bodies(text: str) -> Iterator[str]:
+    """Yield what is not inside $$ … $$, where begin and end are words of PL/pgSQL."""
+    yield from text.split("$$")[::2]
+
+
+def new_files(title: str, timestamp: int, folder: Path = FOLDER) -> list[Path]:
+    """Write the pair of files for a new migration and return their paths."""
+    name = f"{timestamp:013d}-{title}"
+    if not _NAME.fullmatch(name):
+        raise MigrationError("the name must be PascalCase, such as AddOwnerToFlags")
+    pair = [folder / f"{name}.sql", folder / f"{name}.rollback.sql"]
+    pair[0].write_text(
+        "-- Why this change is made, in one sentence; expand or contract?\n"
+        "-- type: schema\n-- phase: core\n"
+    )
+    pair[1].write_text("")
+    return pair

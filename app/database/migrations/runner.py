@@ -1,0 +1,136 @@
+"""Migrate, roll back, verify and report. Every function blocks; a service calls them from a thread."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from yoyo import read_migrations
+from yoyo.migrations import MigrationList
+
+from app.database.drivers import libpq_arguments
+from app.database.migrations.backend import LedgerBackend, Record
+from app.database.migrations.files import FOLDER, MigrationError, MigrationFile, read_files
+from app.database.privileges import grant_privileges
+from app.database.roles import OWNER
+from app.settings import DatabaseSettings, Target
+
+Progress = Callable[[str, int, int], None]
+
+
+def _silent(name: str, done: int, total: int) -> None:
+    del name, done, total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """The files against the ledger. `problems` is empty when they agree."""
+
+    files: Sequence[MigrationFile]
+    records: Sequence[Record]
+    pending: Sequence[MigrationFile]
+    problems: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migrator:
+    """What is needed to migrate one database; `folder` is another one only in tests."""
+
+    target: Target
+    settings: DatabaseSettings
+    instance: str
+    folder: Path = FOLDER
+
+    def migrate(self, progress: Progress = _silent) -> list[str]:
+        """Apply what is pending, grant the roles their rights, and return the names applied.
+
+        Any number of processes may call this at once: one works, the others wait for it.
+        Raises MigrationError, or psycopg.Error when the database is away or a statement fails.
+        """
+        files = read_files(self.folder)
+        with self._backend(files) as backend, backend.lock():
+            backend.init_database()
+            ledger = _compare(files, backend.records())
+            _refuse(ledger.problems)
+            migrations = self._yoyo(files)
+            for position, file in enumerate(ledger.pending):
+                progress(file.name, position, len(ledger.pending))
+                with _named(file.name):
+                    backend.apply_one(migrations[file.name])
+            progress("", len(ledger.pending), len(ledger.pending))
+            grant_privileges(backend.connection)
+            return [file.name for file in ledger.pending]
+
+    def roll_back(self, steps: int, progress: Progress = _silent) -> list[str]:
+        """Take back the latest migrations, the last one first, and return their names."""
+        files = read_files(self.folder)
+        with self._backend(files) as backend, backend.lock():
+            ledger = _compare(files, backend.records())
+            _refuse(ledger.problems)
+            migrations = self._yoyo(files)
+            names = [record.name for record in reversed(ledger.records)][:steps]
+            for position, name in enumerate(names):
+                progress(name, position, len(names))
+                with _named(name):
+                    backend.rollback_one(migrations[name])
+            progress("", len(names), len(names))
+            return names
+
+    def status(self) -> Ledger:
+        """Compare files and ledger, changing nothing."""
+        files = read_files(self.folder)
+        with self._backend(files) as backend:
+            return _compare(files, backend.records())
+
+    @contextmanager
+    def _backend(self, files: Sequence[MigrationFile]) -> Iterator[LedgerBackend]:
+        backend = LedgerBackend(
+            libpq_arguments(self.target, self.settings),
+            owner=OWNER,
+            instance=self.instance,
+            files={file.name: file for file in files},
+        )
+        with backend:
+            yield backend
+
+    def _yoyo(self, files: Sequence[MigrationFile]) -> dict[str, MigrationList]:
+        migrations = {m.id: m for m in read_migrations(str(self.folder))}
+        if set(migrations) != {file.name for file in files}:
+            raise MigrationError("yoyo reads other files than were checked")
+        return migrations
+
+
+def _compare(files: Sequence[MigrationFile], records: Sequence[Record]) -> Ledger:
+    applied = {record.name: record for record in records if record.state == "applied"}
+    by_name = {file.name: file for file in files}
+    newest = max((record.timestamp for record in applied.values()), default=0)
+    pending = [file for file in files if file.name not in applied]
+    problems = [
+        f"{name} was applied, and its file has been edited since"
+        for name, record in applied.items()
+        if name in by_name and by_name[name].checksum != record.checksum
+    ]
+    problems += [f"{name} was applied, and its file is gone" for name in set(applied) - set(by_name)]
+    problems += [
+        f"{file.name} comes too late: a newer migration has been applied already"
+        for file in pending
+        if file.timestamp <= newest
+    ]
+    return Ledger(files=files, records=records, pending=pending, problems=sorted(problems))
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        raise MigrationError("; ".join(problems))
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Say which file failed. PostgreSQL's own message names objects, and no values of rows."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+            raise  # the connection broke; the file is not to blame
+        raise MigrationError(f"{name} failed: {error.diag.message_primary or error}") from None

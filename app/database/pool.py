@@ -1,0 +1,147 @@
+"""The pool, with a limit on every wait, and the two ways to use it: `connection` and `transact`."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+import asyncpg
+
+from app.database.connector import Connector, Session, prepare_connection
+from app.database.faults import translated
+from app.errors import Unavailable
+from app.settings import DatabaseSettings, Target
+
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+Result = TypeVar("Result")
+
+_CLOSE_SECONDS = 5
+_TRANSACTION_ATTEMPTS = 3
+# The first is a schema change under a cached statement; after one failure the cache is renewed.
+_RETRIED = (
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolUse:
+    """How busy the pool is: counts of connections, and of callers that wait for one."""
+
+    size: int
+    idle: int
+    limit: int
+    waiting: int
+
+
+class Database:
+    """The one way to PostgreSQL. Made closed; until `open` has returned, use is Unavailable."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._settings = settings
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._waiting = 0
+
+    async def open(self, target: Target) -> None:
+        """Connect the least number of connections, one at the least.
+
+        Raises what the driver raises; `connector.is_transient` tells whether to try again.
+        """
+        settings = self._settings
+        pool = asyncpg.create_pool(
+            connect=Connector(target, settings),
+            init=prepare_connection,
+            # asyncpg's own reset costs a round trip on every release. It still rolls back and
+            # drops listeners; our statements keep no other session state, which a test holds.
+            reset=_nothing_to_reset,
+            init_size=max(1, settings.pool_min),
+            min_size=settings.pool_min,
+            max_size=settings.pool_max,
+            max_inactive_connection_lifetime=settings.idle_timeout_seconds,
+        )
+        try:
+            await pool
+        except BaseException:
+            # A pool that failed to open says "closed" for ever, so the next attempt needs a new one.
+            pool.terminate()
+            raise
+        self._pool = pool
+
+    async def close(self) -> None:
+        """Close the connections; those still in use after five seconds are cut."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
+        except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            pool.terminate()
+
+    @property
+    def use(self) -> PoolUse:
+        pool = self._pool
+        return PoolUse(
+            size=pool.get_size() if pool else 0,
+            idle=pool.get_idle_size() if pool else 0,
+            limit=self._settings.pool_max,
+            waiting=self._waiting,
+        )
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection. Faults of the database leave as errors that a client may see.
+
+        Raises Unavailable when none comes free in time, or the database is away.
+        """
+        with translated():
+            async with self._lent() as connection:
+                yield connection
+
+    async def transact(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Run the work in one transaction and return its result; it may run up to three times.
+
+        So the work must touch nothing but the connection. Raises as `connection` does.
+        """
+        with translated():
+            for attempt in range(1, _TRANSACTION_ATTEMPTS + 1):
+                try:
+                    async with self._lent() as connection, connection.transaction():
+                        return await work(connection)
+                except _RETRIED:
+                    if attempt == _TRANSACTION_ATTEMPTS:
+                        raise
+                    await asyncio.sleep(0.05 * attempt * random.uniform(0.5, 1.5))  # noqa: S311
+        raise AssertionError("unreachable")
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Connection]:
+        pool = self._pool
+        if pool is None:
+            raise Unavailable("database_away", "The database is not connected yet.")
+        limit = self._settings.acquire_timeout_seconds
+        started = time.monotonic()
+        self._waiting += 1
+        try:
+            connection = await pool.acquire(timeout=limit)
+        except TimeoutError:
+            waited = f"{time.monotonic() - started:.1f} s"
+            if pool.get_size() < self._settings.pool_max:
+                raise Unavailable(
+                    "database_away", f"The database did not answer within {waited}."
+                ) from None
+            raise Unavailable(
+                "pool_exhausted", f"No database connection came free within {waited}."
+            ) from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield connection
+        finally:
+            await pool.release(connection, timeout=self._settings.command_timeout_seconds)
+
+
+async def _nothing_to_reset(_: Session) -> None: ...

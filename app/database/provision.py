@@ -1,0 +1,193 @@
+"""Making the roles, the database and the schema: once per server, by whoever may create roles.
+
+Passwords are generated here, kept as ready URLs in a folder of mode 0700, and sent to the server
+as SCRAM verifiers. Everything can be repeated; a file that is there keeps its password.
+"""
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import psycopg
+from psycopg import sql
+
+from app.database.drivers import SCHEMA, SEARCH_PATH, libpq_arguments
+from app.database.roles import (
+    APP,
+    BACKUP,
+    LOGIN_ROLES,
+    MIGRATOR,
+    OWNER,
+    PREFIX,
+    READONLY,
+    scram_verifier,
+)
+from app.settings import DatabaseSettings, Target, TlsMode, parse_target
+
+_LOCK_KEY = 0x726F6C65  # "role"
+_CONNECTION_LIMITS = {MIGRATOR: 20, APP: 400, READONLY: 20, BACKUP: 5}
+# What a pooler keeps us from asking for at connection start; see drivers.py for the direct case.
+_ROLE_SETTINGS = {
+    MIGRATOR: {"lock_timeout": "3s", "statement_timeout": "0"},
+    APP: {
+        "statement_timeout": "5s",
+        "lock_timeout": "2s",
+        "idle_in_transaction_session_timeout": "10s",
+        "jit": "off",
+    },
+    READONLY: {"statement_timeout": "60s", "default_transaction_read_only": "on"},
+    BACKUP: {"default_transaction_read_only": "on"},
+}
+
+
+class ProvisionError(Exception):
+    """The roles cannot be made as they should be; the text says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provisioner:
+    """`admin` may create roles and databases; `folder` is where the URLs go."""
+
+    admin: Target
+    settings: DatabaseSettings
+    folder: Path
+    database: str = PREFIX
+
+    def provision(self, *, reset_passwords: bool = False) -> dict[str, Path]:
+        """Make what is missing and return each login role's URL file.
+
+        Raises ProvisionError when a role exists whose password is not in the folder, unless told
+        to give it a new one; psycopg.Error when the server refuses.
+        """
+        with self._connect(self.admin) as connection:
+            # Waits for another provisioning of the same server, at most for this long.
+            connection.execute("set lock_timeout = '60s'")
+            connection.execute("select pg_advisory_lock(%s)", [_LOCK_KEY])
+            existing = _roles(connection)
+            files = self._credentials(existing, reset_passwords=reset_passwords)
+            self._make_roles(connection, existing, files)
+            self._make_database(connection)
+        with self._connect(self.admin.named(self.database)) as connection:
+            _make_schema(connection)
+        return files
+
+    def targets(self) -> dict[str, Target]:
+        """Return each login role's way in, from the files that an earlier call wrote."""
+        return {
+            role: parse_target(self._file(role).read_text(encoding="ascii").strip())
+            for role in LOGIN_ROLES
+        }
+
+    def _connect(self, target: Target) -> psycopg.Connection[Any]:
+        return psycopg.connect(**libpq_arguments(target, self.settings), autocommit=True)
+
+    def _file(self, role: str) -> Path:
+        return self.folder / f"{role.removeprefix(f'{PREFIX}_')}.url"
+
+    def _credentials(self, existing: set[str], *, reset_passwords: bool) -> dict[str, Path]:
+        """Write the URLs before any password is set, so that none can be lost in between."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files = {role: self._file(role) for role in LOGIN_ROLES}
+        missing = [role for role, file in files.items() if not file.exists()]
+        if unknown := sorted(existing.intersection(missing)):
+            if not reset_passwords:
+                raise ProvisionError(
+                    f"{', '.join(unknown)} exist already and their URLs are not in {self.folder}. "
+                    "Use the folder of the first time, or --reset-passwords to give them new ones."
+                )
+        for role in missing:
+            _write_private(files[role], self._url(role, secrets.token_urlsafe(32)) + "\n")
+        return files
+
+    def _url(self, role: str, password: str) -> str:
+        hosts = ",".join(
+            f"{quote(host, safe='') if '/' in host else _bracketed(host)}:{port}"
+            for host, port in self.admin.hosts
+        )
+        url = f"postgresql://{role}:{password}@{hosts}/{quote(self.database, safe='')}"
+        tls = self.admin.tls
+        options: dict[str, object] = {}
+        if tls.mode not in {None, TlsMode.DISABLE, TlsMode.PREFER}:
+            options["sslmode"] = tls.mode
+        if tls.ca is not None:
+            options["sslrootcert"] = tls.ca
+        return f"{url}?{urlencode(options)}" if options else url
+
+    def _make_roles(
+        self, connection: psycopg.Connection[Any], existing: set[str], files: Mapping[str, Path]
+    ) -> None:
+        if OWNER not in existing:
+            _run(connection, "create role {} nologin", OWNER)
+        for role in LOGIN_ROLES:
+            if role not in existing:
+                _run(connection, "create role {} login noinherit", role)
+            password = parse_target(files[role].read_text(encoding="ascii").strip()).password
+            connection.execute(
+                sql.SQL("alter role {} login password {} connection limit {}").format(
+                    sql.Identifier(role),
+                    sql.Literal(scram_verifier(password or "")),
+                    sql.Literal(_CONNECTION_LIMITS[role]),
+                )
+            )
+        _run(connection, "grant {} to {}", OWNER, MIGRATOR)
+        # A managed server's administrator is no superuser, and must be a member to give it things.
+        with suppress(psycopg.errors.Error):
+            _run(connection, "grant {} to current_user", OWNER)
+
+    def _make_database(self, connection: psycopg.Connection[Any]) -> None:
+        found = connection.execute(
+            "select 1 from pg_database where datname = %s", [self.database]
+        ).fetchone()
+        if found is None:
+            _run(connection, "create database {} owner {}", self.database, OWNER)
+        _run(connection, "revoke all on database {} from public", self.database)
+        for role in LOGIN_ROLES:
+            _run(connection, "grant connect on database {} to {}", self.database, role)
+            for name, value in {"search_path": SEARCH_PATH, **_ROLE_SETTINGS[role]}.items():
+                connection.execute(
+                    sql.SQL("alter role {} in database {} set {} to {}").format(
+                        sql.Identifier(role),
+                        sql.Identifier(self.database),
+                        sql.Identifier(name),
+                        # A list of schemas is several words to SET, where a literal would be one.
+                        sql.SQL(SEARCH_PATH) if name == "search_path" else sql.Literal(value),
+                    )
+                )
+
+
+def _roles(connection: psycopg.Connection[Any]) -> set[str]:
+    rows = connection.execute(
+        "select rolname from pg_roles where rolname = any(%s)", [[OWNER, *LOGIN_ROLES]]
+    )
+    return {row[0] for row in rows}
+
+
+def _make_schema(connection: psycopg.Connection[Any]) -> None:
+    _run(connection, "create schema if not exists {} authorization {}", SCHEMA, OWNER)
+    # The default since 15; before, anybody could put a table or function in everybody's way.
+    connection.execute("revoke all on schema public from public")
+    if connection.info.server_version >= 140000:
+        _run(connection, "grant pg_read_all_data to {}", BACKUP)
+        _run(connection, "alter role {} inherit", BACKUP)
+
+
+def _run(connection: psycopg.Connection[Any], template: str, *names: str) -> None:
+    identifiers: Sequence[sql.Identifier] = [sql.Identifier(name) for name in names]
+    connection.execute(sql.SQL(template).format(*identifiers))  # type: ignore[arg-type]
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

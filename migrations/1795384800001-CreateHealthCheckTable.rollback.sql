@@ -1,0 +1,1 @@
+drop table health_check;

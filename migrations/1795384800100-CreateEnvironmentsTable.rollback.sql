@@ -1,0 +1,3 @@
+drop table environments;
+
+drop type environment_tier;

@@ -1,0 +1,3 @@
+drop table changes;
+
+drop table change_sets;

@@ -1,0 +1,2 @@
+delete from environments
+where name in ('local', 'development', 'staging', 'production');
