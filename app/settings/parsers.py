@@ -90,5 +90,7 @@ def log_level(raw: str) -> int:
 
 def key_material(raw: str) -> Secret:
     if len(raw) < 32:
-        raise ValueError("must have at least 32 characters, such as `openssl rand -base64 32` gives")
+        raise ValueError(
+            "must have at least 32 characters, such as `openssl rand -base64 32` gives"
+        )
     return Secret(raw)

@@ -111,7 +111,9 @@ def _compare(files: Sequence[MigrationFile], records: Sequence[Record]) -> Ledge
         for name, record in applied.items()
         if name in by_name and by_name[name].checksum != record.checksum
     ]
-    problems += [f"{name} was applied, and its file is gone" for name in set(applied) - set(by_name)]
+    problems += [
+        f"{name} was applied, and its file is gone" for name in set(applied) - set(by_name)
+    ]
     problems += [
         f"{file.name} comes too late: a newer migration has been applied already"
         for file in pending

@@ -1,0 +1,8 @@
+"""`python -m app`: the command line."""
+
+from app.commands import cli
+from app.scripts import foreseen_errors
+
+if __name__ == "__main__":
+    with foreseen_errors():
+        cli()

@@ -1,0 +1,1 @@
+"""Who may call: tokens, their scopes and environments, and the guard before every handler."""

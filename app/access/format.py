@@ -1,0 +1,55 @@
+"""The text of a token: `fs_<type>_<id>_<secret><checksum>`, 71 characters.
+
+The prefix and the checksum let secret scanners find a leaked token without false alarms, and let
+us refuse a mistyped one before any look-up. The id is 13 characters of base 62; the secret is 43,
+which is 256 bits; the checksum is the CRC-32 of all before it, in 6.
+"""
+
+import re
+import secrets
+import zlib
+from typing import NamedTuple
+
+PREFIX = "fs"
+PATTERN = r"fs_(?:srv|adm)_[0-9A-Za-z]{13}_[0-9A-Za-z]{49}"
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_TOKEN = re.compile(
+    rf"{PREFIX}_(srv|adm)_([0-9A-Za-z]{{13}})_([0-9A-Za-z]{{43}})([0-9A-Za-z]{{6}})"
+)
+_ID_LENGTH = 13
+_SECRET_LENGTH = 43
+_CHECKSUM_LENGTH = 6
+
+
+class NewToken(NamedTuple):
+    id: str
+    text: str
+
+
+def make_token(*, is_admin: bool) -> NewToken:
+    """Return a new token's id and its whole text, which is to be shown once."""
+    token_id = _random(_ID_LENGTH)
+    body = f"{PREFIX}_{'adm' if is_admin else 'srv'}_{token_id}_{_random(_SECRET_LENGTH)}"
+    return NewToken(token_id, body + _checksum(body))
+
+
+def token_id(text: str) -> str | None:
+    """Return the id of a well-formed token, None for anything else."""
+    match = _TOKEN.fullmatch(text)
+    if match is None or _checksum(text[:-_CHECKSUM_LENGTH]) != match[4]:
+        return None
+    return match[2]
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def _checksum(text: str) -> str:
+    number = zlib.crc32(text.encode("ascii"))
+    digits = ""
+    for _ in range(_CHECKSUM_LENGTH):
+        number, digit = divmod(number, len(_ALPHABET))
+        digits = _ALPHABET[digit] + digits
+    return digits

@@ -1,0 +1,44 @@
+"""The guard: no handler runs before it has been decided whether this caller may."""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import hdrs, web
+
+from app.access.directory import TokenDirectory
+from app.access.models import Caller, Scope
+from app.errors import Forbidden, Malformed
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+TOKENS: web.AppKey[TokenDirectory] = web.AppKey("tokens", TokenDirectory)
+CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
+
+
+def guarded(handler: Handler, scope: Scope) -> Handler:
+    """Return the handler behind the guard: a good token, the scope, and the path's environment."""
+
+    async def guard(request: web.Request) -> web.StreamResponse:
+        caller = request.app[TOKENS].authenticate(_shown_token(request))
+        grant = caller.token.grant
+        if not grant.allows(scope):
+            raise Forbidden("scope_missing", f"This needs a token with the scope {scope}.")
+        environment = request.match_info.get("environment")
+        # An unknown environment is refused like a foreign one: names are not for guessing.
+        if environment is not None and not grant.covers(environment):
+            raise Forbidden("environment_foreign", "The token is not for this environment.")
+        request[CALLER] = caller
+        return await handler(request)
+
+    return guard
+
+
+def _shown_token(request: web.Request) -> str:
+    """Return the token of `Authorization: Bearer` or `X-API-Key`; empty when there is none."""
+    authorization = request.headers.get(hdrs.AUTHORIZATION)
+    api_key = request.headers.get("X-API-Key")
+    if authorization is not None and api_key is not None:
+        raise Malformed("two_tokens", "Send Authorization or X-API-Key, not both.")
+    if api_key is not None:
+        return api_key
+    scheme, _, text = (authorization or "").partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else ""

@@ -1,0 +1,101 @@
+"""What a change set is made of."""
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$"
+KEY_RULE = (
+    "must begin with a letter or a digit, hold only letters, digits and . _ / -, "
+    "and have at most 255 characters"
+)
+_KEY = re.compile(KEY_PATTERN.removesuffix("$"))
+
+ENTRIES_MAX = 10_000
+MESSAGE_MAX = 1_000
+
+
+def is_key(text: str) -> bool:
+    # fullmatch, since $ would let a final line break through.
+    return _KEY.fullmatch(text) is not None
+
+
+class Kind(StrEnum):
+    SETTING = "setting"
+    FLAG = "flag"
+    SEGMENT = "segment"
+    SECRET = "secret"
+
+
+class ChangeKind(StrEnum):
+    EDIT = "edit"
+    REVERT = "revert"
+    RESTORE = "restore"
+    PROMOTE = "promote"
+    IMPORT = "import"
+    SCHEDULED = "scheduled"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Which version a write expects: a number, None for no entry at all, or any that exists."""
+
+    version: int | None = None
+    any: bool = False
+
+
+ABSENT = Expected()
+PRESENT = Expected(any=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What an entry holds, apart from its key. `value` is any JSON value, null included."""
+
+    kind: Kind
+    value: Any
+    schema: dict[str, Any] | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """Put a content under a key, or delete the key when there is none.
+
+    `expected` None means whatever is there: for commands that show the outcome, never for HTTP.
+    """
+
+    key: str
+    content: Content | None
+    expected: Expected | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A key as the change set found it; `content` None when there was nothing."""
+
+    key: str
+    content: Content | None
+    version: int | None
+    last_version: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One key, before and after; `version` is the new one, None after a deletion."""
+
+    key: str
+    before: Entry
+    after: Content | None
+    version: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeSet:
+    """A change set that is made but not committed yet; committed when the transaction is."""
+
+    environment: str
+    revision: int
+    epoch: str
+    changes: list[Change] = field(default_factory=list)

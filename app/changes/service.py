@@ -1,0 +1,186 @@
+"""Making a change set, in the caller's transaction."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from app.changes.models import (
+    Change,
+    ChangeKind,
+    ChangeSet,
+    Content,
+    Entry,
+    Expected,
+    Kind,
+    Operation,
+)
+from app.database import Connection, sql
+from app.errors import Conflict, NotFound, Stale, Violation
+
+
+async def apply(
+    connection: Connection,
+    environment: str,
+    operations: Sequence[Operation],
+    *,
+    actor: str,
+    kind: ChangeKind = ChangeKind.EDIT,
+    message: str = "",
+) -> ChangeSet:
+    """Make one change set of the operations, whose keys differ, and return it with its revision.
+
+    Raises NotFound for the environment or for a key to delete, Stale that names every key whose
+    version is not the expected one, Conflict when a key would change its kind. The caller's
+    transaction is to be given up then, and the revision with it.
+    """
+    advanced = await sql.advance_revision(connection, environment=environment)
+    if advanced is None:
+        raise NotFound("environment_unknown", "There is no such environment.")
+    entries = await _entries(connection, environment, [operation.key for operation in operations])
+    _check(operations, entries)
+    changes = [_change(operation, entries[operation.key]) for operation in operations]
+    change_set = ChangeSet(
+        environment=environment,
+        revision=advanced["revision"],
+        epoch=advanced["epoch"],
+        changes=changes,
+    )
+    await sql.insert_change_set(
+        connection,
+        environment=environment,
+        revision=change_set.revision,
+        kind=kind,
+        actor=actor,
+        message=message,
+    )
+    await _write(connection, change_set)
+    await sql.notify_revision(connection, environment=environment, revision=change_set.revision)
+    return change_set
+
+
+async def read_entries(
+    connection: Connection, environment: str, keys: Sequence[str]
+) -> dict[str, Entry]:
+    """Return what is under each of the keys, for commands that compare before they write."""
+    return await _entries(connection, environment, keys)
+
+
+async def _entries(
+    connection: Connection, environment: str, keys: Sequence[str]
+) -> dict[str, Entry]:
+    rows = sql.list_entries(connection, environment=environment, keys=list(keys))
+    return {row["key"]: _entry(row) async for row in rows}
+
+
+def _entry(row: Any) -> Entry:
+    content = None
+    if row["version"] is not None:
+        content = Content(
+            kind=Kind(row["kind"]),
+            value=row["value"],
+            schema=row["schema"],
+            description=row["description"],
+        )
+    return Entry(
+        key=row["key"],
+        content=content,
+        version=row["version"],
+        last_version=row["last_version"],
+    )
+
+
+def _check(operations: Sequence[Operation], entries: dict[str, Entry]) -> None:
+    stale = [
+        (operation, entries[operation.key])
+        for operation in operations
+        if not _is_met(operation.expected, entries[operation.key])
+    ]
+    if stale:
+        raise Stale(
+            "; ".join(_what_is_there(entry) for _, entry in stale),
+            version=stale[0][1].version,
+            violations=[Violation(entry.key, _what_is_there(entry)) for _, entry in stale],
+        )
+    for operation in operations:
+        found = entries[operation.key].content
+        if operation.content is None and found is None:
+            raise NotFound("configuration_unknown", "There is no such configuration.")
+        if operation.content and found and operation.content.kind is not found.kind:
+            raise Conflict(
+                "kind_fixed",
+                f"The entry is a {found.kind}; a kind never changes. Delete it and make it anew.",
+                [Violation("kind", f"must be {found.kind}")],
+            )
+
+
+def _is_met(expected: Expected | None, entry: Entry) -> bool:
+    if expected is None:
+        return True
+    if expected.any:
+        return entry.version is not None
+    return expected.version == entry.version
+
+
+def _what_is_there(entry: Entry) -> str:
+    if entry.version is None:
+        return f"{entry.key} does not exist"
+    return f"{entry.key} is at version {entry.version}"
+
+
+def _change(operation: Operation, entry: Entry) -> Change:
+    deleted = operation.content is None
+    return Change(
+        key=operation.key,
+        before=entry,
+        after=operation.content,
+        version=None if deleted else entry.last_version + 1,
+    )
+
+
+async def _write(connection: Connection, change_set: ChangeSet) -> None:
+    """Write the rows: arrays, so that a thousand keys are as many statements as one."""
+    where: dict[str, Any] = {
+        "environment": change_set.environment,
+        "revision": change_set.revision,
+    }
+    puts = [change for change in change_set.changes if change.after is not None]
+    deleted = [change.key for change in change_set.changes if change.after is None]
+    if puts:
+        after = _columns([change.after for change in puts])
+        await sql.upsert_configurations(
+            connection,
+            **where,
+            keys=[change.key for change in puts],
+            versions=[change.version for change in puts],
+            **after,
+        )
+    if deleted:
+        await sql.delete_configurations(
+            connection, environment=change_set.environment, keys=deleted
+        )
+    before = _columns([change.before.content for change in change_set.changes])
+    after = _columns([change.after for change in change_set.changes])
+    await sql.insert_changes(
+        connection,
+        **where,
+        keys=[change.key for change in change_set.changes],
+        before_versions=[change.before.version for change in change_set.changes],
+        after_versions=[change.version for change in change_set.changes],
+        **{f"before_{name}": column for name, column in before.items()},
+        **{f"after_{name}": column for name, column in after.items()},
+    )
+
+
+def _columns(contents: Sequence[Content | None]) -> dict[str, list[Any]]:
+    return {
+        "kinds": [content and content.kind for content in contents],
+        "values": [content and _json(content.value) for content in contents],
+        "schemas": [content and content.schema for content in contents],
+        "descriptions": [content and content.description for content in contents],
+    }
+
+
+def _json(value: Any) -> msgspec.Raw:
+    # Raw, since a bare None would become SQL's null where JSON's is meant.
+    return msgspec.Raw(msgspec.json.encode(value))

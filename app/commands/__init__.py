@@ -1,0 +1,17 @@
+"""The verbs of the command line."""
+
+import typer
+
+from app.commands import configuration, database, serve, token
+
+cli = typer.Typer(
+    name="flagstone",
+    help="Configuration and feature flags on nothing but PostgreSQL.",
+    no_args_is_help=True,
+    # Local variables in a traceback would show passwords.
+    pretty_exceptions_enable=False,
+)
+cli.command("serve")(serve.serve)
+cli.add_typer(database.cli, name="database")
+cli.add_typer(token.cli, name="token")
+cli.add_typer(configuration.cli, name="configuration")

@@ -1,0 +1,184 @@
+"""`configuration`: read and write entries over the same services as HTTP, with the pool."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from app.changes import service as changes
+from app.changes.models import Expected, Kind, Operation
+from app.commands.actor import operator
+from app.configurations import service
+from app.configurations.documents import Document, read_document
+from app.configurations.loading import Plan, apply_plan, plan
+from app.configurations.models import Configuration, NewConfiguration
+from app.http.decoder import parse
+from app.http.wire import PAGE_SIZE_MAX
+from app.scripts import Resources, run_script
+
+cli = typer.Typer(help="Read and write configurations.", no_args_is_help=True)
+console = Console()
+
+Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
+Key = Annotated[str, typer.Argument(help="Key of the entry.")]
+Message = Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")]
+
+
+@cli.command("get")
+def get(environment: Environment, key: Key) -> None:
+    """Print one entry as JSON."""
+
+    async def work(resources: Resources) -> Configuration:
+        async with resources.database.connection() as connection:
+            found, _, _ = await service.get(connection, environment, key)
+        return found
+
+    typer.echo(msgspec.json.format(msgspec.json.encode(run_script(work))).decode())
+
+
+@cli.command("set")
+def set_value(
+    environment: Environment,
+    key: Key,
+    value: Annotated[str, typer.Argument(help="The value, as JSON.")],
+    kind: Annotated[Kind, typer.Option(help="Of a new entry.")] = Kind.SETTING,
+    version: Annotated[
+        int | None, typer.Option(help="Write only at this version; 0 for a new entry.")
+    ] = None,
+    message: Message = "",
+    *,
+    text: Annotated[bool, typer.Option("--text", help="Take the value as a text.")] = False,
+) -> None:
+    """Create or change one entry; its description and schema stay."""
+    parsed: Any = value if text else parse(value.encode())
+
+    async def work(resources: Resources) -> tuple[int, int | None]:
+        return await resources.database.transact(
+            lambda c: _set(c, environment, key, parsed, kind=kind, version=version, message=message)
+        )
+
+    revision, new_version = run_script(work)
+    console.print(f"{environment}/{key} is at version {new_version}, revision {revision}")
+
+
+async def _set(
+    connection: Any,
+    environment: str,
+    key: str,
+    value: Any,
+    *,
+    kind: Kind,
+    version: int | None,
+    message: str,
+) -> tuple[int, int | None]:
+    entries = await changes.read_entries(connection, environment, [service.check_key(key)])
+    found = entries[key].content
+    content = service.content_of(
+        NewConfiguration(
+            value=value,
+            kind=found.kind.value if found else kind.value,
+            schema=found.schema if found else None,
+            description=found.description if found else None,
+        )
+    )
+    expected = None if version is None else Expected(version=version or None)
+    operation = Operation(key=key, content=content, expected=expected)
+    change_set = await changes.apply(
+        connection, environment, [operation], actor=operator(), message=message
+    )
+    return change_set.revision, change_set.changes[0].version
+
+
+@cli.command("list")
+def list_entries(
+    environment: Environment,
+    prefix: Annotated[str, typer.Option(help="Only keys that begin with this.")] = "",
+    kind: Annotated[Kind | None, typer.Option(help="Only entries of this kind.")] = None,
+) -> None:
+    """List an environment's entries."""
+
+    async def work(resources: Resources) -> list[Configuration]:
+        found: list[Configuration] = []
+        after: str | None = ""
+        while after is not None:
+            async with resources.database.connection() as connection:
+                page, _ = await service.list_page(
+                    connection,
+                    environment,
+                    prefix=prefix,
+                    kind=kind,
+                    after=after,
+                    limit=PAGE_SIZE_MAX,
+                )
+            found += page.items
+            after = page.next
+        return found
+
+    table = Table("key", "kind", "version", "value")
+    for entry in run_script(work):
+        text = msgspec.json.encode(entry.value).decode()
+        shown = text if len(text) <= 60 else text[:59] + "…"
+        table.add_row(entry.key, entry.kind, str(entry.version), shown)
+    console.print(table)
+
+
+@cli.command("load")
+def load(
+    environment: Environment,
+    file: Annotated[Path, typer.Argument(help=".json, .yaml, .yml or .env.", exists=True)],
+    message: Message = "",
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change.")] = False,
+) -> None:
+    """Load a file as one change set; keys that it does not have are left as they are."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        step = progress.add_task(f"reading {file.name}")
+
+        async def work(resources: Resources) -> tuple[Document, Plan, int | None]:
+            document = read_document(file)
+            progress.update(step, description=f"comparing {len(document.entries)} entries")
+            return document, *await resources.database.transact(lambda c: _load(c, document, step))
+
+        async def _load(connection: Any, document: Document, step: Any) -> tuple[Plan, int | None]:
+            wanted = await plan(connection, environment, document)
+            if dry_run:
+                return wanted, None
+            progress.update(step, description=f"writing {len(wanted.operations)} entries")
+            made = await apply_plan(
+                connection,
+                environment,
+                wanted,
+                actor=operator(),
+                message=message or f"Load {file.name}",
+            )
+            return wanted, made.revision if made else None
+
+        document, wanted, revision = run_script(work)
+    _report(document, wanted, revision, dry_run=dry_run)
+
+
+def _report(document: Document, wanted: Plan, revision: int | None, *, dry_run: bool) -> None:
+    for warning in document.warnings:
+        console.print(f"[yellow]{warning}[/yellow]")
+    if dry_run:
+        for word, keys in (("create", wanted.created), ("update", wanted.updated)):
+            for key in keys:
+                console.print(f"would {word} {key}")
+    console.print(
+        f"{len(wanted.created)} created, {len(wanted.updated)} updated, "
+        f"{len(wanted.unchanged)} unchanged"
+    )
+    if dry_run:
+        console.print("dry run: nothing was written")
+    elif revision is not None:
+        console.print(f"revision {revision}")

@@ -1,0 +1,165 @@
+"""`database`: the schema, the roles, the test data, the embedded server."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from app import log
+from app.database.access import embedded_server, targets
+from app.database.migrations import Migrator, new_files
+from app.database.provision import Provisioner, ProvisionError
+from app.scripts import Resources, run_script
+from app.seeds import SeedRefusedError, add_test_data
+from app.settings import Settings, load
+
+cli = typer.Typer(help="Schema, roles, test data and the embedded server.", no_args_is_help=True)
+console = Console()
+
+
+@cli.command()
+def migrate() -> None:
+    """Apply the pending migrations; any number of processes may do so at once."""
+    with _migrator() as migrator, Progress(console=console, transient=True) as progress:
+        task = progress.add_task("migrating")
+        applied = migrator.migrate(
+            lambda name, done, total: progress.update(
+                task, description=name, completed=done, total=total
+            )
+        )
+    for name in applied:
+        console.print(f"applied {name}")
+    console.print("up to date")
+
+
+@cli.command()
+def status() -> None:
+    """Show each migration, and whether files and ledger agree; exit 1 when they do not."""
+    with _migrator() as migrator:
+        ledger = migrator.status()
+    records = {record.name: record for record in ledger.records}
+    table = Table("migration", "type", "phase", "state", "applied at", "by instance", "ms")
+    for file in ledger.files:
+        record = records.get(file.name)
+        if record is None:
+            table.add_row(file.name, file.kind, file.phase, "pending", "", "", "")
+        else:
+            table.add_row(
+                *(file.name, file.kind, file.phase, record.state),
+                *(
+                    f"{record.applied_at:%Y-%m-%d %H:%M:%S}",
+                    record.instance,
+                    str(record.duration_ms),
+                ),
+            )
+    console.print(table)
+    _report(ledger.problems)
+
+
+@cli.command()
+def verify() -> None:
+    """Check files and ledger against each other; exit 1 for anything pending, edited, late or gone."""
+    with _migrator() as migrator:
+        ledger = migrator.status()
+    _report([*ledger.problems, *(f"{file.name} is pending" for file in ledger.pending)])
+    console.print(f"{len(ledger.files)} migrations, all applied as written")
+
+
+@cli.command()
+def rollback(
+    steps: Annotated[int, typer.Option(min=1, help="How many, the latest first.")] = 1,
+) -> None:
+    """Take back the latest migrations."""
+    with _migrator() as migrator, Progress(console=console, transient=True) as progress:
+        task = progress.add_task("rolling back")
+        names = migrator.roll_back(
+            steps,
+            lambda name, done, total: progress.update(
+                task, description=name, completed=done, total=total
+            ),
+        )
+    for name in names:
+        console.print(f"rolled back {name}")
+
+
+@cli.command()
+def new(name: Annotated[str, typer.Argument(help="PascalCase, such as AddOwnerToFlags.")]) -> None:
+    """Write the pair of files for a new migration."""
+    for path in new_files(name, time.time_ns() // 1_000_000):
+        console.print(path.name)
+
+
+@cli.command()
+def provision(
+    credentials: Annotated[
+        Path, typer.Option(help="Folder for the roles' URLs, made with mode 0700.")
+    ] = Path("credentials"),
+    database: Annotated[str, typer.Option(help="Name of the database.")] = "flagstone",
+    *,
+    reset_passwords: Annotated[
+        bool, typer.Option(help="Give roles whose URL is not in the folder a new password.")
+    ] = False,
+) -> None:
+    """Make roles, database and schema, as DATABASE_ADMIN_URL; may be repeated."""
+    settings = load()
+    if settings.database.admin is None:
+        raise ProvisionError("DATABASE_ADMIN_URL: must be set, to a role that may create roles")
+    files = Provisioner(
+        admin=settings.database.admin,
+        settings=settings.database,
+        folder=credentials,
+        database=database,
+    ).provision(reset_passwords=reset_passwords)
+    for role, path in files.items():
+        console.print(f"{role:20} {path}")
+    console.print(
+        "Now set DATABASE_URL_FILE to app.url and DATABASE_MIGRATOR_URL_FILE to migrator.url"
+    )
+
+
+@cli.command()
+def seed() -> None:
+    """Add test data to environments that never had a change; refused in staging and production."""
+    settings = load()
+    try:
+        names = run_script(lambda r: _seed(settings, r))
+    except SeedRefusedError as error:
+        console.print(f"error: {error}", style="red")
+        raise typer.Exit(1) from None
+    console.print(f"seeded: {', '.join(names) or 'nothing, each has had changes'}")
+
+
+async def _seed(settings: Settings, resources: Resources) -> list[str]:
+    return await add_test_data(settings, resources.database)
+
+
+@cli.command()
+def stop() -> None:
+    """Stop the embedded server of DATA_DIR, whoever uses it."""
+    settings = load()
+    log.configure(settings.log)
+    console.print("stopped" if embedded_server(settings).stop() else "was not running")
+
+
+@contextmanager
+def _migrator() -> Iterator[Migrator]:
+    settings = load()
+    log.configure(settings.log)
+    with targets(settings) as found:
+        yield Migrator(
+            target=found.migrator, settings=settings.database, instance=settings.instance
+        )
+
+
+def _report(problems: list[str] | tuple[str, ...]) -> None:
+    for problem in problems:
+        console.print(f"[red]{problem}[/red]")
+    if problems:
+        raise typer.Exit(1)

@@ -1,0 +1,121 @@
+"""Reading and writing configurations. Each function takes the connection first and opens none."""
+
+from typing import Any
+
+from app.changes import service as changes
+from app.changes.models import KEY_RULE, ChangeSet, Content, Expected, Kind, Operation, is_key
+from app.configurations.models import Configuration, ConfigurationPage, NewConfiguration, Written
+from app.configurations.schemas import check_value
+from app.database import Connection, sql
+from app.errors import NotFound, invalid
+from app.http.decoder import check_value_size
+
+_FIELDS = Configuration.__struct_fields__
+
+
+async def get(connection: Connection, environment: str, key: str) -> tuple[Configuration, str, int]:
+    """Return the entry, and the epoch and revision that it was read at. Raises NotFound."""
+    check_key(key)
+    row = await sql.find_configuration(connection, environment=environment, key=key)
+    if row is None:
+        raise NotFound("environment_unknown", "There is no such environment.")
+    if row["key"] is None:
+        raise NotFound("configuration_unknown", "There is no such configuration.")
+    return _configuration(row), row["epoch"], row["revision"]
+
+
+async def list_page(
+    connection: Connection,
+    environment: str,
+    *,
+    prefix: str = "",
+    kind: Kind | None = None,
+    after: str = "",
+    limit: int,
+) -> tuple[ConfigurationPage, str]:
+    """Return the next page of entries in the order of their keys, and the epoch."""
+    # One more than asked for tells whether there is a next page.
+    rows = [
+        row
+        async for row in sql.list_configurations(
+            connection,
+            environment=environment,
+            prefix=prefix,
+            kind=kind,
+            after=after,
+            page_size=limit + 1,
+        )
+    ]
+    if not rows:
+        raise NotFound("environment_unknown", "There is no such environment.")
+    items = [_configuration(row) for row in rows[:limit] if row["key"] is not None]
+    page = ConfigurationPage(
+        items=items,
+        next=items[-1].key if len(rows) > limit else None,
+        revision=rows[0]["revision"],
+    )
+    return page, rows[0]["epoch"]
+
+
+async def put(
+    connection: Connection,
+    environment: str,
+    key: str,
+    wanted: NewConfiguration,
+    *,
+    expected: Expected,
+    actor: str,
+) -> Written:
+    """Write one entry as a change set of one. Raises as `changes.apply` does, and Invalid."""
+    operation = Operation(key=check_key(key), content=content_of(wanted), expected=expected)
+    change_set = await changes.apply(
+        connection, environment, [operation], actor=actor, message=wanted.message
+    )
+    return _written(change_set)
+
+
+async def delete(
+    connection: Connection, environment: str, key: str, *, expected: Expected, actor: str
+) -> Written:
+    """Delete one entry as a change set of one; its history stays."""
+    operation = Operation(key=check_key(key), content=None, expected=expected)
+    change_set = await changes.apply(connection, environment, [operation], actor=actor)
+    return _written(change_set)
+
+
+def content_of(wanted: NewConfiguration) -> Content:
+    """Return what is to be stored. Raises Invalid or TooLarge for what cannot be."""
+    if wanted.kind == Kind.SECRET:
+        raise invalid("kind", "must be setting, flag or segment; secrets are not stored yet")
+    check_value_size(wanted.value, "value")
+    check_value_size(wanted.schema, "schema")
+    check_value(wanted.value, wanted.schema)
+    return Content(
+        kind=Kind(wanted.kind),
+        value=wanted.value,
+        schema=wanted.schema,
+        description=wanted.description,
+    )
+
+
+def check_key(key: str) -> str:
+    """Return the key. Raises Invalid when it is not well formed."""
+    if not is_key(key):
+        raise invalid("key", KEY_RULE)
+    return key
+
+
+def _configuration(row: Any) -> Configuration:
+    return Configuration(**{name: row[name] for name in _FIELDS})
+
+
+def _written(change_set: ChangeSet) -> Written:
+    change = change_set.changes[0]
+    return Written(
+        environment=change_set.environment,
+        key=change.key,
+        version=change.version,
+        revision=change_set.revision,
+        epoch=change_set.epoch,
+        created=change.before.version is None,
+    )

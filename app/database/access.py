@@ -1,0 +1,126 @@
+"""From settings to an open database: a server of one's own, or the embedded one with its roles."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+
+from app.database.embedded import EmbeddedError, EmbeddedServer
+from app.database.pool import Database
+from app.database.provision import Provisioner
+from app.database.roles import APP, MIGRATOR
+from app.database.threads import in_thread
+from app.log import logger
+from app.settings import Settings, Target, Tls, TlsMode
+
+log = logger(__name__)
+
+WATCH_SECONDS = 0.5
+_WATCH_PAUSE_MAX_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """The ways in: as the app role for work, as the migrator for the schema."""
+
+    app: Target
+    migrator: Target
+
+
+def embedded_server(settings: Settings) -> EmbeddedServer:
+    """Return the embedded server of DATA_DIR, not started."""
+    return EmbeddedServer(settings.data_dir, account=settings.database.embedded_account)
+
+
+@contextmanager
+def targets(settings: Settings) -> Iterator[Targets]:
+    """Yield the ways in, with the embedded server running and provisioned if that is what is used.
+
+    Blocks. Raises EmbeddedError when the embedded server cannot be had.
+    """
+    database = settings.database
+    if database.target is not None:
+        yield Targets(app=database.target, migrator=database.migrator or database.target)
+        return
+    server = embedded_server(settings)
+    try:
+        server.start()
+        yield _embedded_targets(server, settings)
+    finally:
+        server.leave()
+
+
+def _embedded_targets(server: EmbeddedServer, settings: Settings) -> Targets:
+    superuser = server.superuser
+    provisioner = Provisioner(
+        admin=superuser,
+        settings=settings.database,
+        folder=settings.data_dir / "credentials",
+    )
+    # Repeated at each start: cheap, and a first start that was killed half-way is finished.
+    provisioner.provision(reset_passwords=True)
+    found = provisioner.targets()
+
+    def here(role: str) -> Target:
+        # The data folder may have been moved since its URLs were written.
+        password = found[role].password or ""
+        target = superuser.named(provisioner.database).as_role(role, password)
+        return Target(
+            hosts=target.hosts,
+            database=target.database,
+            user=target.user,
+            password=target.password,
+            tls=Tls(mode=TlsMode.DISABLE),
+        )
+
+    return Targets(app=here(APP), migrator=here(MIGRATOR))
+
+
+@asynccontextmanager
+async def held_targets(settings: Settings) -> AsyncIterator[Targets]:
+    """Do as `targets` does, beside the event loop."""
+    context = targets(settings)
+    entering = asyncio.ensure_future(in_thread("database", context.__enter__))
+    try:
+        found = await asyncio.shield(entering)
+    except asyncio.CancelledError:
+        # Told to stop while the embedded server starts: wait for it, or it would be left running.
+        with suppress(Exception):
+            await entering
+            context.__exit__(None, None, None)
+        raise
+    try:
+        yield found
+    finally:
+        await in_thread("database", lambda: context.__exit__(None, None, None))
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """Yield an open pool with the service's own limits; for scripts and commands.
+
+    Raises what the driver raises after three attempts, and EmbeddedError.
+    """
+    async with held_targets(settings) as found:
+        database = Database(settings.database)
+        await database.open(found.app)
+        try:
+            yield database
+        finally:
+            await database.close()
+
+
+async def watch_embedded(settings: Settings) -> None:
+    """Start the embedded server again whenever it dies, for as long as this runs."""
+    server = embedded_server(settings)
+    pause = WATCH_SECONDS
+    while True:
+        await asyncio.sleep(pause)
+        try:
+            await in_thread("embedded-watch", server.ensure_running)
+        except EmbeddedError as error:
+            # After kill -9 its children may hold the shared memory for a moment longer.
+            log.warning("embedded_server_not_back", reason=str(error))
+            pause = min(pause * 2, _WATCH_PAUSE_MAX_SECONDS)
+        else:
+            pause = WATCH_SECONDS

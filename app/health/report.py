@@ -1,0 +1,156 @@
+"""The report: what is known in memory, in health+json's shape (draft-inadarei-api-health-check-06)."""
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import msgspec
+
+from app import VERSION
+from app.database import Database
+from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
+from app.health.schema import SchemaCheck
+from app.http.lifecycle import Lifecycle
+from app.tasks import Tasks
+
+POOL_BUSY_RATIO = 0.9
+
+
+class Status(StrEnum):
+    PASS = "pass"  # noqa: S105 - the word of the draft
+    WARN = "warn"
+    FAIL = "fail"
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """One check. No exception text, host or statement is ever in it."""
+
+    status: Status
+    component_type: str = "component"
+    observed_value: float | str | None = None
+    observed_unit: str | None = None
+    time: datetime | None = None
+    age_seconds: float | None = None
+    consecutive_failures: int | None = None
+    size: int | None = None
+    idle: int | None = None
+    limit: int | None = None
+    waiting: int | None = None
+    expected: str | None = None
+    applied: str | None = None
+    output: str | None = None
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    status: Status
+    version: str
+    release_id: str
+    service_id: str
+    instance: str
+    checks: dict[str, list[Check]]
+
+
+class Health:
+    """Everything that the probes may say, gathered from memory alone."""
+
+    def __init__(
+        self,
+        *,
+        lifecycle: Lifecycle,
+        database: Database,
+        heartbeat: Heartbeat,
+        schema: SchemaCheck,
+        tasks: Tasks,
+        instance: str,
+    ) -> None:
+        self.lifecycle = lifecycle
+        self._database = database
+        self._heartbeat = heartbeat
+        self._schema = schema
+        self._tasks = tasks
+        self._instance = instance
+
+    def report(self) -> Report:
+        checks = {
+            "lifecycle": self._lifecycle_check(),
+            "database:write": self._write_check(),
+            "pool:utilization": self._pool_check(),
+            "migrations:pending": self._schema_check(),
+            **{f"tasks:{name}": self._task_check(alive=a) for name, a in self._tasks.alive.items()},
+        }
+        return Report(
+            status=_worst(check.status for check in checks.values()),
+            version=VERSION.partition(".")[0],
+            release_id=VERSION,
+            service_id="flagstone",
+            instance=self._instance,
+            checks={name: [check] for name, check in checks.items()},
+        )
+
+    def _lifecycle_check(self) -> Check:
+        if self.lifecycle.draining.is_set():
+            return Check(status=Status.FAIL, output="draining")
+        if not self.lifecycle.started.is_set():
+            return Check(status=Status.FAIL, output="starting")
+        return Check(status=Status.PASS, output="started")
+
+    def _write_check(self) -> Check:
+        last, good = self._heartbeat.last, self._heartbeat.last_good
+        missed = self._heartbeat.misses_in_a_row
+        if last is None:
+            return Check(status=Status.FAIL, component_type="datastore", output="no heartbeat yet")
+        # An exhausted pool says that we are busy, not that the database is away: taking a busy
+        # instance out would push its load onto the others.
+        if last.code == "pool_exhausted":
+            status = Status.WARN
+        elif missed >= MISSES_UNTIL_FAIL or good is None:
+            status = Status.FAIL
+        else:
+            status = Status.WARN if missed else Status.PASS
+        return Check(
+            status=status,
+            component_type="datastore",
+            observed_value=good.latency_ms if good else None,
+            observed_unit="ms",
+            time=good.at if good else None,
+            age_seconds=round(time.monotonic() - good.monotonic, 1) if good else None,
+            consecutive_failures=missed,
+            output=last.code,
+        )
+
+    def _pool_check(self) -> Check:
+        use = self._database.use
+        busy = (use.size - use.idle) / use.limit
+        return Check(
+            status=Status.WARN if use.waiting or busy >= POOL_BUSY_RATIO else Status.PASS,
+            observed_value=round(busy, 2),
+            observed_unit="ratio",
+            time=datetime.now(UTC),
+            size=use.size,
+            idle=use.idle,
+            limit=use.limit,
+            waiting=use.waiting,
+        )
+
+    def _schema_check(self) -> Check:
+        state = self._schema.state
+        if state is None:
+            return Check(status=Status.FAIL, component_type="datastore", output="not known yet")
+        newer = Status.WARN if state.unknown else Status.PASS
+        return Check(
+            status=Status.FAIL if state.pending else newer,
+            component_type="datastore",
+            observed_value=state.pending,
+            observed_unit="migrations",
+            expected=state.expected,
+            applied=state.applied,
+        )
+
+    def _task_check(self, *, alive: bool) -> Check:
+        return Check(status=Status.PASS if alive else Status.FAIL)
+
+
+def _worst(statuses: Iterable[Status]) -> Status:
+    found = set(statuses)
+    return next((s for s in (Status.FAIL, Status.WARN) if s in found), Status.PASS)

@@ -1,0 +1,42 @@
+"""Whether the database's schema is the one that this code was written for."""
+
+from dataclasses import dataclass
+
+from app.database import Database, sql
+from app.database.migrations import read_files
+from app.errors import Unavailable
+
+CHECK_SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemaState:
+    """`pending`: the code expects more than there is. `unknown`: the database is newer."""
+
+    expected: str
+    applied: str | None
+    pending: int
+    unknown: int
+
+
+class SchemaCheck:
+    """Compares the ledger with the files, once a minute. The files are read once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._files = [file.name for file in read_files()]
+        self.state: SchemaState | None = None
+
+    async def run_once(self) -> None:
+        """Look once; while the database is away, what was seen last stays."""
+        try:
+            async with self._database.connection() as connection:
+                applied = [row["name"] async for row in sql.list_applied_migrations(connection)]
+        except Unavailable:
+            return
+        self.state = SchemaState(
+            expected=self._files[-1],
+            applied=applied[-1] if applied else None,
+            pending=len(set(self._files) - set(applied)),
+            unknown=len(set(applied) - set(self._files)),
+        )

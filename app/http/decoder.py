@@ -1,0 +1,142 @@
+"""The one decoder of JSON that comes from outside: strict where PostgreSQL, Python and RFC 8259 differ.
+
+Python takes NaN and duplicate keys, PostgreSQL takes neither NUL nor lone surrogates, jsonb keeps
+1e400 which comes back as infinity, and JavaScript rounds beyond 2^53. What one of them would change
+or refuse is refused here, by name.
+"""
+
+import json
+import math
+import unicodedata
+from collections.abc import Iterator
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+from app.errors import Invalid, Malformed, TooLarge, Violation, malformed
+
+BODY_BYTES_MAX = 1024 * 1024
+VALUE_BYTES_MAX = 256 * 1024
+DEPTH_MAX = 32
+NODES_MAX = 10_000
+INTEGER_MAX = 2**53
+
+Shape = TypeVar("Shape")
+
+
+def decode(raw: bytes, shape: type[Shape], *, nodes_max: int = NODES_MAX) -> Shape:
+    """Return the document in the shape that is asked for.
+
+    Raises Malformed when it is not JSON as told above, Invalid when it does not have the shape.
+    """
+    document = parse(raw, nodes_max=nodes_max)
+    try:
+        return msgspec.convert(document, shape)
+    except msgspec.ValidationError as error:
+        raise _misshapen(error) from None
+
+
+def parse(raw: bytes, *, nodes_max: int = NODES_MAX) -> Any:
+    """Return any JSON document as Python values. Raises Malformed that names place and rule."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise malformed("body", "must be UTF-8") from None
+    try:
+        document = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_integer,
+        )
+    except RecursionError:
+        raise malformed("body", f"must not nest deeper than {DEPTH_MAX}") from None
+    except json.JSONDecodeError as error:
+        rule = f"must be JSON; {error.msg} at line {error.lineno}, column {error.colno}"
+        raise malformed("body", rule) from None
+    check_nodes(document, nodes_max=nodes_max)
+    return document
+
+
+def check_nodes(document: Any, *, nodes_max: int = NODES_MAX, root: str = "body") -> None:
+    """Refuse what is too deep or too large, and texts that cannot be stored. Raises Malformed."""
+    count = 0
+    for place, node, depth in _walk(document, root):
+        count += 1
+        if depth > DEPTH_MAX:
+            raise malformed(root, f"must not nest deeper than {DEPTH_MAX}")
+        if count > nodes_max:
+            raise malformed(root, f"must not have more than {nodes_max} values")
+        if isinstance(node, str):
+            _check_text(place, node)
+
+
+def check_value_size(value: Any, field: str) -> None:
+    """Refuse a value that is larger than 256 KiB as JSON. Raises TooLarge."""
+    if len(msgspec.json.encode(value)) > VALUE_BYTES_MAX:
+        rule = f"must not be larger than {VALUE_BYTES_MAX} bytes as JSON"
+        raise TooLarge("value_too_large", f"{field}: {rule}", [Violation(field, rule)])
+
+
+def _walk(document: Any, root: str) -> Iterator[tuple[str, Any, int]]:
+    """Yield place, node and depth of everything, without recursion."""
+    waiting = [(root, document, 0)]
+    while waiting:
+        place, node, depth = waiting.pop()
+        yield place, node, depth
+        if depth > DEPTH_MAX:
+            continue
+        if isinstance(node, dict):
+            for key, child in node.items():
+                _check_text(place, key, is_name=True)
+                waiting.append((f"{place}.{key}"[:200], child, depth + 1))
+        elif isinstance(node, list):
+            waiting += [(f"{place}[{i}]", child, depth + 1) for i, child in enumerate(node)]
+
+
+def _check_text(place: str, text: str, *, is_name: bool = False) -> None:
+    if text.isascii() and "\0" not in text:
+        return
+    what = "a name" if is_name else "the text"
+    if "\0" in text:
+        raise malformed(place, f"{what} must not contain NUL")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise malformed(place, f"{what} must not contain a lone surrogate")
+    if is_name and not unicodedata.is_normalized("NFC", text):
+        raise malformed(place, "a name must be in Unicode's normal form C")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise malformed("body", "must not repeat a name within an object")
+    return members
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise malformed("body", "must not contain NaN or Infinity")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise malformed("body", "must not contain a number beyond the range of a double")
+    return number
+
+
+def _integer(text: str) -> int:
+    # The length first: Python takes quadratic time for long ones, and refuses very long ones.
+    if len(text) > 17 or abs(int(text)) > INTEGER_MAX:
+        raise malformed("body", "must not contain an integer beyond 2^53; send it as a text")
+    return int(text)
+
+
+def _misshapen(error: msgspec.ValidationError) -> Invalid | Malformed:
+    rule, _, place = str(error).partition(" - at `")
+    field = place.rstrip("`").removeprefix("$").lstrip(".") or "body"
+    # "Invalid enum value 'x'" repeats what was sent; every other of msgspec's texts names types.
+    if rule.startswith("Invalid enum value"):
+        rule = "is not one of the known values"
+    rule = rule[:1].lower() + rule[1:]
+    return Invalid("field_invalid", f"{field}: {rule}", [Violation(field, rule)])

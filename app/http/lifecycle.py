@@ -1,0 +1,18 @@
+"""Where a process stands between start and stop."""
+
+import asyncio
+
+
+class Lifecycle:
+    """`started` once everything is open; `draining` from the signal on; `failure` ends the process."""
+
+    def __init__(self) -> None:
+        self.started = asyncio.Event()
+        self.draining = asyncio.Event()
+        self.stopping = asyncio.Event()
+        self.failure: BaseException | None = None
+
+    def fail(self, error: BaseException) -> None:
+        """End the process, since nothing that it can do will mend this."""
+        self.failure = error
+        self.stopping.set()

@@ -1,0 +1,81 @@
+"""What surrounds every request: an id, a deadline, one shape for every error, and the headers."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import hdrs, web
+
+from app.errors import AppError, Unavailable
+from app.http import problems
+from app.http.keys import LIFECYCLE, REQUEST_ID, SETTINGS
+from app.log import logger
+
+log = logger(__name__)
+
+X_REQUEST_ID = "X-Request-ID"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    hdrs.SERVER: "flagstone",
+}
+
+
+@web.middleware
+async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request its id and its deadline, and turn whatever is raised into a problem."""
+    request_id = _request_id(request)
+    request[REQUEST_ID] = request_id
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    try:
+        async with asyncio.timeout(_deadline_seconds(request)) as deadline:
+            response = await handler(request)
+    except AppError as error:
+        response = problems.of_error(error, request_id)
+    except web.HTTPException as error:
+        response = problems.of_aiohttp(error, request_id)
+    except ConnectionError:
+        raise  # the client has gone
+    except TimeoutError:
+        if not deadline.expired():
+            log.exception("request_failed", method=request.method, path=request.path)
+            return problems.of_bug(request_id)
+        late = Unavailable("request_timeout", "The answer took too long.")
+        response = problems.of_error(late, request_id)
+    except Exception:
+        log.exception("request_failed", method=request.method, path=request.path)
+        response = problems.of_bug(request_id)
+    return response
+
+
+async def dress(request: web.Request, response: web.StreamResponse) -> None:
+    """Set the headers that every answer has, aiohttp's own errors included."""
+    headers = response.headers
+    for name, value in _HEADERS.items():
+        headers[name] = value
+    headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+    headers[X_REQUEST_ID] = request.get(REQUEST_ID, "") or _request_id(request)
+    if request.app[SETTINGS].http.hsts:
+        headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
+    if request.app[LIFECYCLE].draining.is_set():
+        # The load balancer is sent elsewhere by readiness, a kept-alive client by this.
+        response.force_close()
+
+
+def _deadline_seconds(request: web.Request) -> float:
+    """Return the seconds for all of the handler: the body has a limit of its own within."""
+    http = request.app[SETTINGS].http
+    body = http.body_timeout_seconds if request.body_exists else 0
+    return http.request_timeout_seconds + body
+
+
+def _request_id(request: web.BaseRequest) -> str:
+    given = request.headers.get(X_REQUEST_ID, "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

@@ -1,0 +1,119 @@
+"""Errors as `application/problem+json` (RFC 9457), and the one table from meaning to status."""
+
+from http import HTTPStatus
+
+import msgspec
+from aiohttp import hdrs, web
+
+from app.errors import (
+    AppError,
+    ConditionMissing,
+    Conflict,
+    Forbidden,
+    Invalid,
+    Malformed,
+    NotFound,
+    Stale,
+    TooLarge,
+    TooSlow,
+    Unauthenticated,
+    Unavailable,
+    Unsupported,
+)
+
+STATUS: dict[type[AppError], HTTPStatus] = {
+    Malformed: HTTPStatus.BAD_REQUEST,
+    Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    NotFound: HTTPStatus.NOT_FOUND,
+    TooSlow: HTTPStatus.REQUEST_TIMEOUT,
+    Conflict: HTTPStatus.CONFLICT,
+    Stale: HTTPStatus.PRECONDITION_FAILED,
+    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Unsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ConditionMissing: HTTPStatus.PRECONDITION_REQUIRED,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+# aiohttp's own errors, by status: code and sentence.
+_OF_AIOHTTP = {
+    400: ("request_malformed", "The request cannot be read."),
+    404: ("path_unknown", "There is nothing at this path."),
+    405: ("method_not_allowed", "This path does not take that method."),
+    413: ("body_too_large", "The body is larger than 1 MiB."),
+    417: ("expectation_failed", "Only Expect: 100-continue is understood."),
+}
+CONTENT_TYPE = "application/problem+json"
+
+
+class FieldProblem(msgspec.Struct, frozen=True):
+    field: str
+    rule: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of every error."""
+
+    status: int
+    title: str
+    code: str
+    detail: str
+    request_id: str = ""
+    errors: list[FieldProblem] = []
+    version: int | None = None
+
+
+def of_error(error: AppError, request_id: str) -> web.Response:
+    """Return the answer to an error of ours."""
+    status = STATUS[type(error)]
+    headers: dict[str, str] = {}
+    if isinstance(error, Unauthenticated):
+        headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="flagstone"'
+    if isinstance(error, Unavailable):
+        headers[hdrs.RETRY_AFTER] = str(error.retry_after_seconds)
+    version = error.version if isinstance(error, Stale) else None
+    if version is not None:
+        headers[hdrs.ETAG] = f'"{version}"'
+    problem = Problem(
+        status=status,
+        title=status.phrase,
+        code=error.code,
+        detail=error.message,
+        request_id=request_id,
+        errors=[FieldProblem(violation.field, violation.rule) for violation in error.violations],
+        version=version,
+    )
+    return respond(problem, headers)
+
+
+def of_aiohttp(error: web.HTTPException, request_id: str) -> web.Response:
+    """Return aiohttp's own error (404, 405, 413, …) in our shape, with the headers that matter."""
+    status = HTTPStatus(error.status)
+    code, detail = _OF_AIOHTTP.get(error.status, ("request_refused", f"{status.phrase}."))
+    headers = {hdrs.ALLOW: error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else {}
+    problem = Problem(
+        status=status, title=status.phrase, code=code, detail=detail, request_id=request_id
+    )
+    return respond(problem, headers)
+
+
+def of_bug(request_id: str) -> web.Response:
+    """Return what a client learns of an unforeseen error: nothing but the id to ask about."""
+    problem = Problem(
+        status=500,
+        title=HTTPStatus.INTERNAL_SERVER_ERROR.phrase,
+        code="internal_error",
+        detail="Something went wrong here; the log has it under the request id.",
+        request_id=request_id,
+    )
+    return respond(problem, {})
+
+
+def respond(problem: Problem, headers: dict[str, str]) -> web.Response:
+    return web.Response(
+        status=problem.status,
+        body=msgspec.json.encode(problem),
+        content_type=CONTENT_TYPE,
+        headers=headers,
+    )

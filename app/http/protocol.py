@@ -1,0 +1,145 @@
+"""The connection's own guards: limits on slow heads, and problems instead of tracebacks.
+
+aiohttp gives a connection one idle timeout and nothing for a head that trickles in; and a head that
+it cannot parse is answered in plain text, with a traceback in the log that holds the attacker's
+bytes. Both are mended by overriding a few methods of its internals, which a test of each holds.
+"""
+
+import asyncio
+import uuid
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from app.http import problems
+from app.http.keys import SETTINGS
+from app.http.middleware import X_REQUEST_ID
+from app.log import logger
+from app.settings import HttpSettings
+
+log = logger(__name__)
+
+
+class GuardedConnection(RequestHandler):
+    """A connection that must finish each request's head in time."""
+
+    __slots__ = ("_head_seconds", "_head_timer")
+
+    def __init__(self, manager: web.Server, *, head_seconds: float, **arguments: Any) -> None:
+        super().__init__(manager, **arguments)
+        self._head_seconds = head_seconds
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # A connection that says nothing at all has as long as one that says half.
+        self._start_timer()
+
+    def data_received(self, data: bytes) -> None:
+        handled_before = self._request_count
+        super().data_received(data)
+        if self._request_count != handled_before or self._request_in_progress or self._messages:
+            self._stop_timer()
+        elif self._head_timer is None:
+            self._start_timer()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a head that cannot be parsed, and anything that the middleware let through."""
+        del message  # it quotes what was received
+        request_id = uuid.uuid4().hex
+        if isinstance(exc, HttpProcessingError):
+            log.info("head_refused", request_id=request_id, error=type(exc).__name__)
+            problem = _head_problem(exc, request_id)
+        else:
+            log.error("request_failed", request_id=request_id, status=status, exc_info=exc)
+            problem = problems.of_bug(request_id)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer had begun")
+        # This answer does not go through the application, and so not through its headers either.
+        problem.headers[X_REQUEST_ID] = request_id
+        problem.headers["Server"] = "flagstone"
+        problem.headers["Cache-Control"] = "no-store"
+        problem.force_close()
+        return problem
+
+    def _start_timer(self) -> None:
+        self._head_timer = self._loop.call_later(self._head_seconds, self._head_too_slow)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_too_slow(self) -> None:
+        self._head_timer = None
+        if not self._request_in_progress:
+            self.force_close()
+
+
+class GuardedServer(web.Server):
+    """aiohttp's server, making guarded connections."""
+
+    def __init__(self, server: web.Server, settings: HttpSettings) -> None:
+        super().__init__(
+            server.request_handler,
+            request_factory=server.request_factory,
+            handler_cancellation=server.handler_cancellation,
+            loop=server._loop,  # noqa: SLF001 - what aiohttp passes on itself
+            **server._kwargs,  # noqa: SLF001
+        )
+        self._head_seconds = settings.header_timeout_seconds
+
+    def __call__(self) -> RequestHandler:
+        return GuardedConnection(
+            self, head_seconds=self._head_seconds, loop=self._loop, **self._kwargs
+        )
+
+
+class Runner(web.AppRunner):
+    """aiohttp's runner for our application: our limits, our server, our access log."""
+
+    def __init__(self, app: web.Application, **arguments: Any) -> None:
+        http = app[SETTINGS].http
+        defaults: dict[str, Any] = {
+            "handle_signals": False,
+            "keepalive_timeout": http.idle_timeout_seconds,
+            "shutdown_timeout": http.shutdown_timeout_seconds,
+            # Bodies must come as they are: a bad gzip body would be a 500.
+            "auto_decompress": False,
+            "max_line_size": 8190,
+            "max_field_size": 8190,
+            "max_headers": 128,
+            "lingering_time": 2,
+        }
+        super().__init__(app, **{**defaults, **arguments})
+
+    async def _make_server(self) -> web.Server:
+        return GuardedServer(await super()._make_server(), self.app[SETTINGS].http)
+
+
+def _head_problem(error: HttpProcessingError, request_id: str) -> web.Response:
+    too_long = isinstance(error, LineTooLong)
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if too_long else HTTPStatus.BAD_REQUEST
+    return problems.respond(
+        problems.Problem(
+            status=status,
+            title=status.phrase,
+            code="head_too_large" if too_long else "request_malformed",
+            detail="The request's head is too large." if too_long else "This is not HTTP/1.1.",
+            request_id=request_id,
+        ),
+        {},
+    )

@@ -1,0 +1,58 @@
+"""Serving and stopping: aiohttp's `run_app` closes the listener before readiness can say so."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from app.http.access_log import AccessLogger
+from app.http.keys import LIFECYCLE, SETTINGS
+from app.http.protocol import Runner
+from app.log import logger
+
+log = logger(__name__)
+
+
+async def serve(app: web.Application, on_started: Callable[[], Awaitable[None]]) -> None:
+    """Serve until a signal, or until the start fails for good; then stop in order.
+
+    The order: readiness fails, the drain time passes, the listener closes, requests finish, and the
+    application closes what it opened. `on_started` is called once everything is open. Raises what
+    ended the start.
+    """
+    lifecycle, settings = app[LIFECYCLE], app[SETTINGS].http
+    loop = asyncio.get_running_loop()
+    received: list[signal.Signals] = []
+
+    def on_signal(number: signal.Signals) -> None:
+        received.append(number)
+        lifecycle.draining.set()
+        lifecycle.stopping.set()
+
+    # Before anything slow, so that a signal during the start is not lost.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    runner = Runner(app, access_log_class=AccessLogger)
+    try:
+        await runner.setup()
+        # SO_REUSEADDR alone: two services on one port must not share it by accident.
+        await web.TCPSite(runner, settings.host, settings.port).start()
+        announcing = asyncio.create_task(_announce(app, on_started), name="announce")
+        await lifecycle.stopping.wait()
+        announcing.cancel()
+        lifecycle.draining.set()
+        log.info("draining", signal=received[0].name if received else "none")
+        # Ctrl-C is a person who waits; SIGTERM is a load balancer that needs time to look.
+        if received and received[0] is signal.SIGTERM:
+            await asyncio.sleep(settings.drain_seconds)
+    finally:
+        await runner.cleanup()
+    log.info("stopped")
+    if lifecycle.failure is not None:
+        raise lifecycle.failure
+
+
+async def _announce(app: web.Application, on_started: Callable[[], Awaitable[None]]) -> None:
+    await app[LIFECYCLE].started.wait()
+    await on_started()

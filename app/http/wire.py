@@ -1,0 +1,154 @@
+"""Between bytes and values: reading a request's parts, writing an answer."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import hdrs, web
+
+from app.errors import (
+    ConditionMissing,
+    Malformed,
+    TooLarge,
+    TooSlow,
+    Unsupported,
+    Violation,
+    malformed,
+)
+from app.http.decoder import BODY_BYTES_MAX, decode
+from app.http.keys import SETTINGS
+
+FLAGSTONE_REVISION = "Flagstone-Revision"
+PAGE_SIZE_MAX = 500
+
+Shape = TypeVar("Shape")
+
+_ENTITY_TAG = re.compile(r'\s*(W/)?"([!#-~]*)"\s*')
+
+
+async def read_body(request: web.Request, shape: type[Shape]) -> Shape:
+    """Return the body in the shape that is asked for.
+
+    Raises Unsupported, TooLarge, TooSlow, Malformed or Invalid.
+    """
+    return decode(await read_bytes(request), shape)
+
+
+async def read_bytes(request: web.Request) -> bytes:
+    """Return the body of a JSON request, whole; it is read once and may be asked for again."""
+    if request.content_type != "application/json":
+        raise Unsupported("content_type_unsupported", "The body must be application/json.")
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+        raise Unsupported("content_encoding_unsupported", "The body must not be compressed.")
+    # Before a single byte is read: a declared ten gigabytes is refused at once.
+    if (request.content_length or 0) > BODY_BYTES_MAX:
+        raise TooLarge("body_too_large", f"The body must not be over {BODY_BYTES_MAX} bytes.")
+    try:
+        async with asyncio.timeout(request.app[SETTINGS].http.body_timeout_seconds):
+            return await request.read()
+    except TimeoutError:
+        raise TooSlow("body_too_slow", "The body did not arrive in time.") from None
+    except web.RequestPayloadError:
+        raise malformed("body", "is not framed as HTTP requires") from None
+
+
+def read_query(request: web.Request, allowed: set[str]) -> dict[str, str]:
+    """Return the query's parameters. Raises Malformed for an unknown or repeated one."""
+    query = request.query
+    for name in query:
+        if name not in allowed:
+            raise Malformed(
+                "parameter_unknown",
+                "The query has a parameter that is not known here.",
+                [Violation("query", f"must only have {', '.join(sorted(allowed)) or 'nothing'}")],
+            )
+        if len(query.getall(name)) > 1:
+            raise malformed(name, "must be given once")
+        if "\0" in query[name]:
+            raise malformed(name, "must not contain NUL")
+    return dict(query)
+
+
+def page_size(query: Mapping[str, str]) -> int:
+    """Return the query's `limit`, 100 when there is none. Raises Malformed."""
+    text = query.get("limit", "100")
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:9]) <= PAGE_SIZE_MAX:
+        raise malformed("limit", f"must be a whole number from 1 to {PAGE_SIZE_MAX}")
+    return int(text)
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """What If-Match or If-None-Match asks of the entry: a version, anything, or nothing there."""
+
+    version: int | None = None
+    present: bool = False
+
+
+def read_condition(request: web.Request, *, may_create: bool) -> Condition:
+    """Return the condition that every write must carry (RFC 9110, section 13; RFC 6585, section 3).
+
+    Raises ConditionMissing without one, Malformed for one that is not understood. A tag that is
+    weak or not one of ours is understood, and matches nothing: that is version 0.
+    """
+    if_match = request.headers.get(hdrs.IF_MATCH)
+    if_none_match = request.headers.get(hdrs.IF_NONE_MATCH)
+    if if_match is not None and if_none_match is not None:
+        raise malformed("If-Match", "must not come together with If-None-Match")
+    if if_match is not None:
+        return _if_match(if_match)
+    if if_none_match is not None and may_create:
+        if if_none_match.strip() != "*":
+            raise malformed("If-None-Match", "must be * for a write")
+        return Condition()
+    wanted = 'If-Match: "VERSION" to change it'
+    if may_create:
+        wanted += ", or If-None-Match: * to create it"
+    raise ConditionMissing("condition_missing", f"Say which version you expect: {wanted}.")
+
+
+def _if_match(text: str) -> Condition:
+    if text.strip() == "*":
+        return Condition(present=True)
+    match = _ENTITY_TAG.fullmatch(text)
+    if match is None:
+        raise malformed("If-Match", 'must be one entity tag, such as "3", or *')
+    weak, tag = match.groups()
+    is_version = tag.isascii() and tag.isdecimal() and len(tag) <= 18 and not weak
+    return Condition(version=int(tag) if is_version else 0)
+
+
+def is_not_modified(request: web.Request, etag: str) -> bool:
+    """Tell whether If-None-Match already names this tag (weak comparison, RFC 9110, 13.1.2)."""
+    header = request.headers.get(hdrs.IF_NONE_MATCH)
+    if header is None:
+        return False
+    tags = [part.strip().removeprefix("W/") for part in header.split(",")]
+    return "*" in tags or etag in tags
+
+
+def entity_tag(version: int) -> str:
+    return f'"{version}"'
+
+
+def answer(
+    body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Return a JSON answer."""
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode(body),
+        content_type="application/json",
+        headers=headers,
+    )
+
+
+def not_modified(headers: Mapping[str, str]) -> web.Response:
+    """Return 304 with the headers that the whole answer would have had."""
+    return web.Response(status=304, headers=headers)
+
+
+def revision_header(epoch: str, revision: int) -> dict[str, str]:
+    """Return the header that says which moment an answer is from."""
+    return {FLAGSTONE_REVISION: f"{epoch}:{revision}"}

@@ -1,0 +1,145 @@
+"""Every URL, with the scope it needs and the types it speaks: all that OpenAPI and the guard ask."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from app.access.guard import guarded
+from app.access.models import Scope
+from app.configurations import handlers as configurations
+from app.configurations.models import (
+    Configuration,
+    ConfigurationPage,
+    NewConfiguration,
+    Written,
+)
+from app.environments import handlers as environments
+from app.environments.models import Environment, EnvironmentList
+from app.health import handlers as health
+from app.health.report import Report
+from app.http import problems
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One method of one path. `scope` None is open to everybody, and has to be said."""
+
+    method: str
+    path: str
+    handler: Handler
+    scope: Scope | None
+    answers: type[Any]
+    body: type[Any] | None = None
+    query: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = field(default=(200,))
+
+    @property
+    def summary(self) -> str:
+        return (self.handler.__doc__ or "").strip().split("\n")[0]
+
+
+_ENVIRONMENT = "/v1/environments/{environment}"
+_CONFIGURATION = _ENVIRONMENT + "/configurations/{key:.+}"
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="GET", path="/health/live", handler=health.live, scope=None, answers=health.Answer
+    ),
+    Route(
+        method="GET",
+        path="/health/started",
+        handler=health.started,
+        scope=None,
+        answers=health.Answer,
+        statuses=(200, 503),
+    ),
+    Route(
+        method="GET",
+        path="/health/ready",
+        handler=health.ready,
+        scope=None,
+        answers=health.Answer,
+        statuses=(200, 503),
+    ),
+    Route(
+        method="GET",
+        path="/health",
+        handler=health.report,
+        scope=Scope.READ,
+        answers=Report,
+        statuses=(200, 503),
+    ),
+    Route(
+        method="GET",
+        path="/v1/environments",
+        handler=environments.list_environments,
+        scope=Scope.READ,
+        answers=EnvironmentList,
+    ),
+    Route(
+        method="GET",
+        path=_ENVIRONMENT,
+        handler=environments.get_environment,
+        scope=Scope.READ,
+        answers=Environment,
+    ),
+    Route(
+        method="GET",
+        path=_ENVIRONMENT + "/configurations",
+        handler=configurations.list_configurations,
+        scope=Scope.READ,
+        answers=ConfigurationPage,
+        query=("prefix", "kind", "after", "limit"),
+    ),
+    Route(
+        method="GET",
+        path=_CONFIGURATION,
+        handler=configurations.get_configuration,
+        scope=Scope.READ,
+        answers=Configuration,
+        statuses=(200, 304),
+        conditions=("If-None-Match",),
+    ),
+    Route(
+        method="PUT",
+        path=_CONFIGURATION,
+        handler=configurations.put_configuration,
+        scope=Scope.WRITE,
+        body=NewConfiguration,
+        answers=Written,
+        statuses=(200, 201),
+        conditions=("If-Match", "If-None-Match", "Idempotency-Key"),
+    ),
+    Route(
+        method="DELETE",
+        path=_CONFIGURATION,
+        handler=configurations.delete_configuration,
+        scope=Scope.WRITE,
+        answers=Written,
+        conditions=("If-Match", "Idempotency-Key"),
+    ),
+)
+
+
+def add_routes(app: web.Application) -> None:
+    """Put every route into the application, behind the guard where it needs a scope."""
+    for route in ROUTES:
+        handler = route.handler if route.scope is None else guarded(route.handler, route.scope)
+        app.router.add_route(route.method, route.path, handler, expect_handler=_expect)
+        if route.method == "GET":
+            app.router.add_route("HEAD", route.path, handler, expect_handler=_expect)
+
+
+async def _expect(request: web.Request) -> web.StreamResponse | None:
+    """Answer `Expect: 100-continue`; aiohttp would refuse anything else in plain text."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # What was written so far is no part of the answer.
+        request.writer.output_size = 0
+        return None
+    return problems.of_aiohttp(web.HTTPExpectationFailed(), "")

@@ -1,0 +1,92 @@
+"""Scripts that reuse the pool. All that one needs:
+
+    from app.scripts import Resources, run_script
+
+    async def main(resources: Resources) -> None:
+        async with resources.database.connection() as connection:
+            print(await connection.fetchval("select count(*) from configurations"))
+
+    if __name__ == "__main__":
+        run_script(main)
+
+It gets settings, logging and a pool with the service's own limits; all is closed on every path, and
+an error that was foreseen is one line and exit code 1, not a traceback. `make script name=…` runs
+`app/scripts/….py`.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import asyncpg
+import psycopg
+
+from app import log
+from app.database import Database
+from app.database.access import open_database
+from app.database.embedded import EmbeddedError
+from app.database.migrations import MigrationError
+from app.database.provision import ProvisionError
+from app.errors import AppError
+from app.settings import Settings, SettingsError, load
+
+Result = TypeVar("Result")
+
+_FORESEEN = (
+    AppError,
+    EmbeddedError,
+    MigrationError,
+    ProvisionError,
+    SettingsError,
+    OSError,
+    asyncpg.PostgresError,
+    psycopg.Error,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a script may use."""
+
+    settings: Settings
+    database: Database
+
+
+@asynccontextmanager
+async def resources() -> AsyncIterator[Resources]:
+    """Read the settings, set up logging and open the pool, for as long as the block lasts."""
+    settings = load()
+    log.configure(settings.log)
+    async with open_database(settings) as database:
+        yield Resources(settings=settings, database=database)
+
+
+def run_script(main: Callable[[Resources], Awaitable[Result]]) -> Result:
+    """Run a script's main function with resources of its own. SIGTERM ends it as Ctrl-C does."""
+
+    async def whole() -> Result:
+        task = asyncio.current_task()
+        if task is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        async with resources() as given:
+            return await main(given)
+
+    with foreseen_errors():
+        return asyncio.run(whole())
+
+
+@contextmanager
+def foreseen_errors() -> Iterator[None]:
+    """End the process with one line for an error that was foreseen; none of them holds a secret."""
+    try:
+        yield
+    except _FORESEEN as error:
+        # TimeoutError has no text of its own.
+        print(f"error: {error or type(error).__name__}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit(130)

@@ -1,0 +1,64 @@
+"""What is stored where: entries, sizes and the last change of each environment, with a bar chart."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from app.database import sql
+from app.scripts import Resources, run_script
+
+_BAR_WIDTH = 30
+_KINDS = ("settings", "flags", "segments", "secrets")
+
+
+async def main(resources: Resources) -> None:
+    async with resources.database.connection() as connection:
+        rows = [dict(row) async for row in sql.summarise_configurations(connection)]
+
+    console = Console()
+    console.print(_table(rows))
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="Configurations by environment")
+    for heading in ("environment", "tier", "revision", "entries", "", *_KINDS):
+        table.add_column(
+            heading, justify="left" if heading in {"environment", "tier", ""} else "right"
+        )
+    for heading in ("bytes", "largest", "last change"):
+        table.add_column(heading, justify="right")
+    totals = [sum(row[kind] for kind in _KINDS) for row in rows]
+    for row, total in zip(rows, totals, strict=True):
+        table.add_row(
+            row["name"],
+            row["tier"],
+            str(row["revision"]),
+            str(total),
+            bar(total, max(totals)),
+            *(str(row[kind]) for kind in _KINDS),
+            f"{row['value_bytes']:,}",
+            f"{row['largest_bytes']:,}",
+            _last_change(row),
+        )
+    return table
+
+
+def bar(value: float, most: float) -> str:
+    """Return a bar in proportion, to an eighth of a character; anything above zero is visible."""
+    eighths = round(value / most * _BAR_WIDTH * 8) if most else 0
+    if value and not eighths:
+        eighths = 1
+    full, rest = divmod(eighths, 8)
+    return "█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")
+
+
+def _last_change(row: dict[str, Any]) -> str:
+    if row["last_changed_at"] is None:
+        return "never"
+    what = f" “{row['last_message']}”" if row["last_message"] else ""
+    return f"{row['last_changed_at']:%Y-%m-%d %H:%M} by {row['last_actor']}{what}"
+
+
+if __name__ == "__main__":
+    run_script(main)

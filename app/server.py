@@ -1,0 +1,19 @@
+"""The application, whole, on one screen."""
+
+from aiohttp import web
+
+from app.http.decoder import BODY_BYTES_MAX
+from app.http.middleware import dress, frame
+from app.lifespan import lifespan, prepare
+from app.routes import add_routes
+from app.settings import Settings
+
+
+def create_app(settings: Settings) -> web.Application:
+    """Return the service, ready to be run; nothing is connected yet."""
+    app = web.Application(middlewares=[frame], client_max_size=BODY_BYTES_MAX)
+    prepare(app, settings)
+    add_routes(app)
+    app.on_response_prepare.append(dress)
+    app.cleanup_ctx.append(lifespan)
+    return app

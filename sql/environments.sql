@@ -1,0 +1,35 @@
+-- Environments: names, tiers, and the counter that numbers each one's change sets.
+
+-- name: list_environments()
+select
+    name,
+    tier::text as tier,
+    revision,
+    epoch::text as epoch,
+    protected,
+    fractional,
+    metadata
+from environments
+order by name;
+
+-- name: find_environment(name)^
+select
+    name,
+    tier::text as tier,
+    revision,
+    epoch::text as epoch,
+    protected,
+    fractional,
+    metadata
+from environments
+where name = :name;
+
+-- name: advance_revision(environment)^
+-- Takes the row's lock, so that writers of one environment queue here and revisions have no gaps:
+-- a transaction that fails gives its number back.
+update environments
+set revision = revision + 1
+where name = :environment
+returning
+    revision,
+    epoch::text as epoch;

@@ -1,0 +1,68 @@
+-- The heartbeats of every instance, and what readiness must know of the schema and the role.
+
+-- name: insert_heartbeat(instance, retention_seconds)$
+-- Writing and trimming are one statement, so the table bounds itself while anybody writes, and
+-- heartbeats of instances that are gone go too. More is trimmed than is written; rows that another
+-- instance trims just now are left to it.
+with expired as (
+    select health_check.id
+    from health_check
+    where health_check.checked_at
+        < current_timestamp - make_interval(secs => :retention_seconds::double precision)
+    order by health_check.checked_at
+    limit 20
+    for update skip locked
+),
+
+trimmed as (
+    delete from health_check
+    using expired
+    where health_check.id = expired.id
+)
+
+insert into health_check (instance)
+values (:instance)
+returning id;
+
+-- name: update_heartbeat_latency(id, latency_ms)!
+update health_check
+set latency_ms = :latency_ms
+where id = :id;
+
+-- name: insert_missed_heartbeats(instance, times)!
+-- What could not be written while the database was away is written down once it is back.
+insert into health_check (status, checked_at, instance)
+select
+    'fail',
+    missed.checked_at,
+    :instance
+from unnest(:times::timestamptz[]) as missed (checked_at);
+
+-- name: list_heartbeats(since, after_id, page_size)
+select
+    id,
+    status,
+    checked_at,
+    instance,
+    latency_ms
+from health_check
+where checked_at >= :since
+  and id > :after_id
+order by id
+limit :page_size;
+
+-- name: list_applied_migrations()
+select name
+from migrations
+where state = 'applied'
+order by "timestamp";
+
+-- name: get_role_power()^
+-- Whether the role we speak as could do more than the service needs.
+select
+    roles.rolsuper as is_superuser,
+    pg_has_role(classes.relowner, 'usage') as owns_tables
+from pg_roles as roles
+cross join pg_class as classes
+where roles.rolname = current_user
+  and classes.oid = 'configurations'::regclass;
