@@ -61,4 +61,4 @@ def _renderers(log_format: LogFormat) -> list[structlog.types.Processor]:
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
     """Return the logger of a module."""
-    return structlog.stdlib.get_logger(name)  # type: ignore[no-any-return]
+    return structlog.stdlib.get_logger(name)

@@ -1,4 +1,4 @@
-"""Every URL, with the scope it needs and the types it speaks: all that OpenAPI and the guard ask."""
+"""Every URL, with the scope it needs and the types it speaks; the guard and OpenAPI ask here."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Background tasks that somebody watches: a crash is kept, logged and shown in health, never silent."""
+"""Background tasks that somebody watches: a crash is kept, logged and shown in health."""
 
 import asyncio
 import random

@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -87,7 +86,7 @@ async def _check_environments(connection: Connection, names: frozenset[str]) -> 
         raise invalid("environments", "must not be empty")
     if EVERY_ENVIRONMENT in names and len(names) > 1:
         raise invalid("environments", "must be * alone, or names")
-    known: Sequence[str] = [row["name"] async for row in sql.list_environments(connection)]
+    known = [row["name"] async for row in sql.list_environments(connection)]
     if names - {EVERY_ENVIRONMENT} - set(known):
         raise invalid("environments", f"must be * or among {', '.join(known)}")
 

@@ -25,7 +25,7 @@ class Kind(StrEnum):
     SETTING = "setting"
     FLAG = "flag"
     SEGMENT = "segment"
-    SECRET = "secret"
+    SECRET = "secret"  # noqa: S105 - a kind
 
 
 class ChangeKind(StrEnum):

@@ -4,7 +4,7 @@ import getpass
 
 
 def operator() -> str:
-    """Return `cli:ACCOUNT`. An id without an account, as containers have, is nobody in particular."""
+    """Return `cli:ACCOUNT`; an id without an account, as containers have, is unknown."""
     try:
         return f"cli:{getpass.getuser()}"
     except (OSError, KeyError):

@@ -1,8 +1,7 @@
 """`database`: the schema, the roles, the test data, the embedded server."""
 
-import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -65,7 +64,7 @@ def status() -> None:
 
 @cli.command()
 def verify() -> None:
-    """Check files and ledger against each other; exit 1 for anything pending, edited, late or gone."""
+    """Check files against the ledger; exit 1 for anything pending, edited, late or gone."""
     with _migrator() as migrator:
         ledger = migrator.status()
     _report([*ledger.problems, *(f"{file.name} is pending" for file in ledger.pending)])
@@ -158,7 +157,7 @@ def _migrator() -> Iterator[Migrator]:
         )
 
 
-def _report(problems: list[str] | tuple[str, ...]) -> None:
+def _report(problems: Sequence[str]) -> None:
     for problem in problems:
         console.print(f"[red]{problem}[/red]")
     if problems:

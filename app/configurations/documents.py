@@ -109,7 +109,7 @@ def _text(raw: bytes) -> str:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML that JSON can say: no repeated names, no names but texts, dates as the texts they are."""
+    """YAML that JSON can say: names are texts and not repeated, dates are texts."""
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[str, Any]:

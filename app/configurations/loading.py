@@ -30,8 +30,11 @@ async def plan(connection: Connection, environment: str, document: Document) -> 
     """
     await environments.get(connection, environment)
     entries = await changes.read_entries(connection, environment, list(document.entries))
-    created, updated, unchanged, operations = [], [], [], []
-    violations = []
+    created: list[str] = []
+    updated: list[str] = []
+    unchanged: list[str] = []
+    operations: list[Operation] = []
+    violations: list[Violation] = []
     for key, content in document.entries.items():
         found = entries[key].content
         if found is not None and found.kind is not content.kind:

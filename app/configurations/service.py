@@ -85,7 +85,7 @@ async def delete(
 
 def content_of(wanted: NewConfiguration) -> Content:
     """Return what is to be stored. Raises Invalid or TooLarge for what cannot be."""
-    if wanted.kind == Kind.SECRET:
+    if wanted.kind == "secret":
         raise invalid("kind", "must be setting, flag or segment; secrets are not stored yet")
     check_value_size(wanted.value, "value")
     check_value_size(wanted.schema, "schema")

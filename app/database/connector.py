@@ -5,7 +5,9 @@ nothing would use up all of it; and it never tries twice.
 """
 
 import asyncio
+import json
 import random
+import re
 import socket
 import ssl
 from typing import Any, TypeAlias
@@ -40,6 +42,8 @@ _TRANSIENT = (
     asyncpg.InternalClientError,
 )
 _BACKOFF_SECONDS = 0.5
+_LONG_DIGITS = 17
+_LONG_INTEGER = re.compile(rb"\d{%d}" % _LONG_DIGITS)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -80,12 +84,15 @@ class Connector:
         several = len(self._target.hosts) > 1
         for position, (host, port) in enumerate(self._target.hosts, start=1):
             try:
-                connection = await asyncpg.connect(
-                    **{**pool_arguments, **self._arguments},
-                    host=host,
-                    port=port,
-                    timeout=self._settings.host_timeout_seconds,
-                    target_session_attrs="read-write" if several else "any",
+                connection: Session = await asyncpg.connect(
+                    **{
+                        **pool_arguments,
+                        **self._arguments,
+                        "host": host,
+                        "port": port,
+                        "timeout": self._settings.host_timeout_seconds,
+                        "target_session_attrs": "read-write" if several else "any",
+                    }
                 )
             except Exception as error:
                 if position == len(self._target.hosts) or not is_transient(error):
@@ -97,7 +104,7 @@ class Connector:
 
 
 async def prepare_connection(connection: Session) -> None:
-    """Make a new connection ours: JSON as Python values, and a dead peer noticed within a minute."""
+    """Make a new connection ours: JSON as Python values, a dead peer noticed within a minute."""
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", format="binary", encoder=_encode, decoder=_decode
     )
@@ -110,7 +117,16 @@ def _encode(value: Any) -> bytes:
 
 
 def _decode(value: bytes) -> Any:
-    return msgspec.json.decode(value[1:])
+    text = value[1:]
+    if _LONG_INTEGER.search(text):
+        # jsonb writes 1e300 out as an integer of 301 digits. Integers beyond 2^53 are never let in,
+        # so a long one was a double when it came.
+        return json.loads(text, parse_int=_integer_or_double)
+    return msgspec.json.decode(text)
+
+
+def _integer_or_double(text: str) -> int | float:
+    return int(text) if len(text.lstrip("-")) < _LONG_DIGITS else float(text)
 
 
 def _keep_alive(connection: Session) -> None:

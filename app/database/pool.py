@@ -52,7 +52,7 @@ class Database:
         Raises what the driver raises; `connector.is_transient` tells whether to try again.
         """
         settings = self._settings
-        pool = asyncpg.create_pool(
+        pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
             connect=Connector(target, settings),
             init=prepare_connection,
             # asyncpg's own reset costs a round trip on every release. It still rolls back and
@@ -64,9 +64,9 @@ class Database:
             max_inactive_connection_lifetime=settings.idle_timeout_seconds,
         )
         try:
-            await pool
+            await pool  # type: ignore[unused-awaitable]  # awaiting it opens it; it is its own result
         except BaseException:
-            # A pool that failed to open says "closed" for ever, so the next attempt needs a new one.
+            # A pool that failed to open says "closed" for ever; the next attempt makes a new one.
             pool.terminate()
             raise
         self._pool = pool

@@ -62,10 +62,10 @@ def grant_privileges(connection: psycopg.Connection[Any]) -> None:
 
 
 def _names(connection: psycopg.Connection[Any], query: str, parameter: object) -> set[str]:
-    rows = connection.execute(query, [parameter])  # type: ignore[arg-type]
+    rows = connection.execute(query, [parameter])
     return {row[0] for row in rows}
 
 
 def _statement(template: str, name: str, role: str) -> sql.Composed:
     identifiers = (sql.Identifier(part) for part in (SCHEMA, name, role))
-    return sql.SQL(template).format(*identifiers)  # type: ignore[arg-type]
+    return sql.SQL(template).format(*identifiers)

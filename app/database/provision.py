@@ -94,12 +94,12 @@ class Provisioner:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         files = {role: self._file(role) for role in LOGIN_ROLES}
         missing = [role for role, file in files.items() if not file.exists()]
-        if unknown := sorted(existing.intersection(missing)):
-            if not reset_passwords:
-                raise ProvisionError(
-                    f"{', '.join(unknown)} exist already and their URLs are not in {self.folder}. "
-                    "Use the folder of the first time, or --reset-passwords to give them new ones."
-                )
+        unknown = sorted(existing.intersection(missing))
+        if unknown and not reset_passwords:
+            raise ProvisionError(
+                f"{', '.join(unknown)} exist already and their URLs are not in {self.folder}. "
+                "Use the folder of the first time, or --reset-passwords to give them new ones."
+            )
         for role in missing:
             _write_private(files[role], self._url(role, secrets.token_urlsafe(32)) + "\n")
         return files
@@ -178,7 +178,7 @@ def _make_schema(connection: psycopg.Connection[Any]) -> None:
 
 def _run(connection: psycopg.Connection[Any], template: str, *names: str) -> None:
     identifiers: Sequence[sql.Identifier] = [sql.Identifier(name) for name in names]
-    connection.execute(sql.SQL(template).format(*identifiers))  # type: ignore[arg-type]
+    connection.execute(sql.SQL(template).format(*identifiers))
 
 
 def _bracketed(host: str) -> str:

@@ -1,1 +1,1 @@
-"""Health: a heartbeat that proves writes, a report of all that is known, probes that read memory."""
+"""Health: a heartbeat that proves writes, a report of what is known, probes that read memory."""

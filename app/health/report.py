@@ -1,4 +1,4 @@
-"""The report: what is known in memory, in health+json's shape (draft-inadarei-api-health-check-06)."""
+"""The report: what is known in memory, in the shape of draft-inadarei-api-health-check-06."""
 
 import time
 from collections.abc import Iterable

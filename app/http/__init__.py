@@ -1,1 +1,1 @@
-"""HTTP as every feature needs it: decoding, problems, limits, headers, serving. Knows no feature."""
+"""HTTP as every feature needs it: decoding, problems, limits, serving. Knows no feature."""

@@ -1,4 +1,4 @@
-"""The one decoder of JSON that comes from outside: strict where PostgreSQL, Python and RFC 8259 differ.
+"""The one decoder of JSON from outside: strict where PostgreSQL, Python and RFC 8259 differ.
 
 Python takes NaN and duplicate keys, PostgreSQL takes neither NUL nor lone surrogates, jsonb keeps
 1e400 which comes back as infinity, and JavaScript rounds beyond 2^53. What one of them would change
@@ -61,9 +61,7 @@ def parse(raw: bytes, *, nodes_max: int = NODES_MAX) -> Any:
 
 def check_nodes(document: Any, *, nodes_max: int = NODES_MAX, root: str = "body") -> None:
     """Refuse what is too deep or too large, and texts that cannot be stored. Raises Malformed."""
-    count = 0
-    for place, node, depth in _walk(document, root):
-        count += 1
+    for count, (place, node, depth) in enumerate(_walk(document, root), start=1):
         if depth > DEPTH_MAX:
             raise malformed(root, f"must not nest deeper than {DEPTH_MAX}")
         if count > nodes_max:

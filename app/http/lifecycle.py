@@ -4,7 +4,7 @@ import asyncio
 
 
 class Lifecycle:
-    """`started` once everything is open; `draining` from the signal on; `failure` ends the process."""
+    """`started`: all is open; `draining`: from the signal on; `failure`: what ends the process."""
 
     def __init__(self) -> None:
         self.started = asyncio.Event()

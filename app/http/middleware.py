@@ -34,8 +34,9 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     request_id = _request_id(request)
     request[REQUEST_ID] = request_id
     structlog.contextvars.bind_contextvars(request_id=request_id)
+    deadline = asyncio.timeout(_deadline_seconds(request))
     try:
-        async with asyncio.timeout(_deadline_seconds(request)) as deadline:
+        async with deadline:
             response = await handler(request)
     except AppError as error:
         response = problems.of_error(error, request_id)

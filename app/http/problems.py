@@ -1,5 +1,6 @@
 """Errors as `application/problem+json` (RFC 9457), and the one table from meaning to status."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -91,7 +92,8 @@ def of_aiohttp(error: web.HTTPException, request_id: str) -> web.Response:
     """Return aiohttp's own error (404, 405, 413, …) in our shape, with the headers that matter."""
     status = HTTPStatus(error.status)
     code, detail = _OF_AIOHTTP.get(error.status, ("request_refused", f"{status.phrase}."))
-    headers = {hdrs.ALLOW: error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else {}
+    allow = error.headers.get(hdrs.ALLOW)
+    headers: dict[str, str] = {} if allow is None else {hdrs.ALLOW: allow}
     problem = Problem(
         status=status, title=status.phrase, code=code, detail=detail, request_id=request_id
     )
@@ -110,7 +112,7 @@ def of_bug(request_id: str) -> web.Response:
     return respond(problem, {})
 
 
-def respond(problem: Problem, headers: dict[str, str]) -> web.Response:
+def respond(problem: Problem, headers: Mapping[str, str]) -> web.Response:
     return web.Response(
         status=problem.status,
         body=msgspec.json.encode(problem),

@@ -85,8 +85,8 @@ def foreseen_errors() -> Iterator[None]:
     try:
         yield
     except _FORESEEN as error:
-        # TimeoutError has no text of its own.
-        print(f"error: {error or type(error).__name__}", file=sys.stderr)  # noqa: T201
+        # TimeoutError, for one, has no text of its own.
+        print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(130)

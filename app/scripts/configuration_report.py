@@ -1,4 +1,4 @@
-"""What is stored where: entries, sizes and the last change of each environment, with a bar chart."""
+"""What is stored where: entries, sizes and the last change, with a bar for each environment."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How the service has been: availability and write latency of each instance, over the heartbeats kept.
+"""How the service has been: availability and write latency of each instance.
 
 Availability counts what was written against what was due: a missed heartbeat that was written down
 later, and a hole in which nobody wrote anything, both count against it.
@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from rich.console import Console
 from rich.progress import track
@@ -76,7 +77,7 @@ def summary(beats: Sequence[Beat], interval_seconds: float) -> tuple[str, ...]:
     holes = sum(
         # Jitter makes a fifth more of an interval; more than two and a half is a hole.
         round((later.at - earlier.at).total_seconds() / interval_seconds) - 1
-        for earlier, later in zip(beats, beats[1:], strict=False)
+        for earlier, later in pairwise(beats)
         if (later.at - earlier.at).total_seconds() > 2.5 * interval_seconds
     )
     due = len(beats) + holes
@@ -98,7 +99,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def sparkline(beats: Sequence[Beat]) -> str:
-    """Return the highest latency of each stretch of time; × where one was missed, space for none."""
+    """Return the highest latency of each stretch of time, or a cross where a beat was missed."""
     start, end = beats[0].at, beats[-1].at
     span = max((end - start).total_seconds(), 1.0)
     cells: list[list[Beat]] = [[] for _ in range(_CELLS)]

@@ -21,7 +21,7 @@ def table() -> str:
 
 
 def _example_lines() -> Iterator[str]:
-    yield "# Copy to .env and uncomment what you change; a variable of the process wins over the file."
+    yield "# Copy to .env and uncomment what you change; a variable of the process wins over it."
     yield "# A variable marked [secret] may come from a file instead: NAME_FILE=/run/secrets/name."
     for group, variables in groupby(VARIABLES, key=lambda variable: variable.group):
         yield f"\n# ---- {group} ----"

@@ -1,4 +1,4 @@
-"""Every environment variable, once: this list drives parsing, `.env.example` and the README's table."""
+"""Every environment variable, once: parsing, `.env.example` and the README come from here."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ VARIABLES: tuple[Variable, ...] = (
         {
             "name": "INSTANCE_ID",
             "parse": parsers.text,
-            "help": "Name of this instance in logs, health rows and the ledger; the host's name if unset.",
+            "help": "Name of this instance in logs, health and ledger; unset: the host's name.",
         },
         {
             "name": "DATA_DIR",
@@ -144,7 +144,7 @@ VARIABLES: tuple[Variable, ...] = (
             "name": "ACCESS_LOG_SAMPLE",
             "parse": parsers.whole_number(0, 1_000_000),
             "default": _tiers("1", "1", "100", "100"),
-            "help": "Log one of N good reads; 0 logs none. Writes, refusals and slow ones always are.",
+            "help": "Log one of N good reads, 0 for none; writes, refusals and slow ones always.",
         },
     ),
     *_group(

@@ -271,7 +271,7 @@ class EmbeddedServer:
             return None
 
     def _stop(self) -> bool:
-        """Stop at once, without waiting for clients: each has been told by its broken connection."""
+        """Stop without waiting for clients: a broken connection tells each of them."""
         process = self._postmaster()
         if process is None:
             return False

@@ -1,4 +1,4 @@
-"""The yoyo backend: yoyo splits, orders and pairs the files; applying and recording is one transaction.
+"""The yoyo backend: yoyo splits and pairs the files; applying and recording is one transaction.
 
 yoyo's own bookkeeping commits the change and its record separately, locks with a row that a crash
 leaves behind, and hashes only names. Overridden here are exactly the methods that do so; they are
@@ -69,12 +69,12 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
             if "client_connection_check" in statement and connection.info.server_version < 140000:
                 continue
             connection.execute(statement)
-        connection.execute(f"set search_path = {SEARCH_PATH}")  # type: ignore[arg-type]
+        connection.execute(f"set search_path = {SEARCH_PATH}")
         is_member = connection.execute(
             "select pg_has_role(oid, 'member') from pg_roles where rolname = %s", [self._owner]
         ).fetchone()
         if is_member is not None and is_member[0]:
-            connection.execute(f'set role "{self._owner}"')  # type: ignore[arg-type]
+            connection.execute(f'set role "{self._owner}"')
         return connection
 
     def init_database(self) -> None:
@@ -108,10 +108,11 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         if not self._value("select to_regclass('migrations') is not null"):
             return []
         cursor = self.connection.cursor(row_factory=class_row(Record))
-        return cursor.execute(
+        records: list[Record] = cursor.execute(
             'select name, "timestamp", checksum, state, instance, applied_at, duration_ms '
             'from migrations order by "timestamp"'
         ).fetchall()
+        return records
 
     def get_applied_migration_hashes(self) -> list[str]:
         """Return yoyo's hashes (of the names) of what is applied."""

@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[3] / "migrations"
@@ -44,7 +45,7 @@ def read_files(folder: Path = FOLDER) -> list[MigrationFile]:
     files = [_read(path) for path in ups]
     if not files:
         raise MigrationError(f"there are no migrations in {folder.name}/")
-    for earlier, later in zip(files, files[1:], strict=False):
+    for earlier, later in pairwise(files):
         if earlier.timestamp == later.timestamp:
             raise MigrationError(f"{later.name} has the same timestamp as {earlier.name}")
     return files

@@ -1,4 +1,4 @@
-"""Migrate, roll back, verify and report. Every function blocks; a service calls them from a thread."""
+"""Migrate, roll back and compare. Everything blocks; a service calls it from a thread."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,0 +1,272 @@
+"""Configurations over HTTP: what is written is read back, under the version that was expected."""
+
+import asyncio
+
+import pytest
+
+from tests.conftest import Service
+
+PATH = "/v1/environments/local/configurations/"
+NEW = {"If-None-Match": "*"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        0,
+        -1,
+        2**53,
+        1.5,
+        1e300,
+        -0.0,
+        "",
+        "Zoë 🚩",
+        [],
+        {},
+        [[]],
+        {"a": {"b": [1, None]}},
+    ],
+)
+async def test_what_is_written_is_read_back_equal_as_json(service: Service, value: object) -> None:
+    written = await service.client.put(PATH + "any", json={"value": value}, headers=NEW)
+    read = await service.client.get(PATH + "any")
+
+    assert written.status == 201
+    body = await read.json()
+    assert body["value"] == value
+    assert type(body["value"]) is type(value)
+
+
+async def test_a_write_answers_with_version_and_revision(service: Service) -> None:
+    first = await service.client.put(PATH + "a/b.c", json={"value": 1}, headers=NEW)
+    second = await service.client.put(
+        PATH + "a/b.c", json={"value": 2}, headers={"If-Match": '"1"'}
+    )
+
+    assert (first.status, first.headers["ETag"], first.headers["Location"]) == (
+        201,
+        '"1"',
+        PATH + "a/b.c",
+    )
+    answer = await second.json()
+    assert (second.status, answer["version"], answer["revision"]) == (200, 2, 2)
+    assert second.headers["Flagstone-Revision"] == f"{answer['epoch']}:2"
+
+
+async def test_a_percent_encoded_slash_is_the_same_key(service: Service) -> None:
+    await service.client.put(PATH + "a/b", json={"value": 1}, headers=NEW)
+
+    read = await service.client.get(service.url + PATH + "a%2Fb")
+
+    assert read.status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({}, 428, "condition_missing"),
+        ({"If-Match": '"7"'}, 412, "version_stale"),
+        ({"If-Match": 'W/"1"'}, 412, "version_stale"),
+        ({"If-Match": '"other"'}, 412, "version_stale"),
+        ({"If-Match": "1"}, 400, "request_malformed"),
+        ({"If-None-Match": "*"}, 412, "version_stale"),
+        ({"If-None-Match": '"1"'}, 400, "request_malformed"),
+        ({"If-None-Match": "*", "If-Match": '"1"'}, 400, "request_malformed"),
+    ],
+)
+async def test_a_write_under_the_wrong_condition_changes_nothing(
+    service: Service, headers: dict[str, str], status: int, code: str
+) -> None:
+    await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
+
+    refused = await service.client.put(PATH + "k", json={"value": 2}, headers=headers)
+
+    assert (refused.status, (await refused.json())["code"]) == (status, code)
+    read = await service.client.get(PATH + "k")
+    assert ((await read.json())["value"], read.headers["ETag"]) == (1, '"1"')
+    environment = await service.client.get("/v1/environments/local")
+    assert (await environment.json())["revision"] == 1
+
+
+async def test_a_stale_write_is_told_the_current_version(service: Service) -> None:
+    await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
+
+    refused = await service.client.put(PATH + "k", json={"value": 2}, headers={"If-Match": '"9"'})
+
+    assert refused.headers["ETag"] == '"1"'
+    assert (await refused.json())["version"] == 1
+
+
+async def test_if_match_any_needs_an_entry(service: Service) -> None:
+    absent = await service.client.put(PATH + "k", json={"value": 1}, headers={"If-Match": "*"})
+    await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
+    present = await service.client.put(PATH + "k", json={"value": 2}, headers={"If-Match": "*"})
+
+    assert (absent.status, present.status) == (412, 200)
+
+
+async def test_a_deleted_key_is_gone_and_its_versions_go_on(service: Service) -> None:
+    """An old If-Match must never hit an entry that was made anew."""
+    await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
+    deleted = await service.client.delete(PATH + "k", headers={"If-Match": '"1"'})
+    gone = await service.client.get(PATH + "k")
+    made_anew = await service.client.put(PATH + "k", json={"value": 2}, headers=NEW)
+
+    assert (deleted.status, (await deleted.json())["version"]) == (200, None)
+    assert gone.status == 404
+    assert made_anew.headers["ETag"] == '"2"'
+
+
+async def test_deleting_needs_the_version(service: Service) -> None:
+    missing = await service.client.delete(PATH + "k")
+    unknown = await service.client.delete(PATH + "k", headers={"If-Match": '"1"'})
+
+    assert (missing.status, unknown.status) == (428, 412)
+
+
+async def test_an_unchanged_entry_is_not_sent_again(service: Service) -> None:
+    await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
+
+    for tag in ('"1"', 'W/"1"', '"0", "1"', "*"):
+        answer = await service.client.get(PATH + "k", headers={"If-None-Match": tag})
+        assert (answer.status, await answer.read()) == (304, b"")
+    changed = await service.client.get(PATH + "k", headers={"If-None-Match": '"2"'})
+    assert changed.status == 200
+
+
+async def test_a_kind_never_changes(service: Service) -> None:
+    await service.client.put(PATH + "k", json={"value": {}, "kind": "flag"}, headers=NEW)
+
+    refused = await service.client.put(PATH + "k", json={"value": 1}, headers={"If-Match": '"1"'})
+
+    assert (refused.status, (await refused.json())["code"]) == (409, "kind_fixed")
+
+
+async def test_a_value_must_keep_to_its_schema(service: Service) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    good = await service.client.put(
+        PATH + "k", json={"value": {"n": 1}, "schema": schema}, headers=NEW
+    )
+    bad = await service.client.put(
+        PATH + "k", json={"value": {"n": "hunter2"}, "schema": schema}, headers={"If-Match": '"1"'}
+    )
+    no_schema = await service.client.put(
+        PATH + "x", json={"value": 1, "schema": {"type": "nonsense"}}, headers=NEW
+    )
+    elsewhere = await service.client.put(
+        PATH + "x", json={"value": 1, "schema": {"$ref": "https://example.org/s"}}, headers=NEW
+    )
+
+    assert good.status == 201
+    text = await bad.text()
+    assert bad.status == 422
+    assert (await bad.json())["errors"][0]["field"] == "value.n"
+    assert "hunter2" not in text
+    assert (no_schema.status, elsewhere.status) == (422, 422)
+
+
+async def test_pages_go_by_key_and_end(service: Service) -> None:
+    for key in ("b", "a/2", "a/1", "C"):
+        await service.client.put(PATH + key, json={"value": key}, headers=NEW)
+
+    keys: list[str] = []
+    after = ""
+    while after is not None:
+        answer = await service.client.get(
+            PATH.rstrip("/"), params={"limit": "2", "after": after} if after else {"limit": "2"}
+        )
+        page = await answer.json()
+        keys += [item["key"] for item in page["items"]]
+        after = page["next"]
+
+    assert keys == ["C", "a/1", "a/2", "b"]
+
+
+async def test_a_list_is_narrowed_by_prefix_and_kind(service: Service) -> None:
+    await service.client.put(PATH + "a_b", json={"value": 1}, headers=NEW)
+    await service.client.put(PATH + "aXb", json={"value": 1}, headers=NEW)
+    await service.client.put(PATH + "a_c", json={"value": {}, "kind": "flag"}, headers=NEW)
+
+    async def keys(**query: str) -> list[str]:
+        answer = await service.client.get(PATH.rstrip("/"), params=query)
+        return [item["key"] for item in (await answer.json())["items"]]
+
+    assert await keys(prefix="a_") == ["a_b", "a_c"]
+    assert await keys(prefix="a_", kind="flag") == ["a_c"]
+    assert await keys(prefix="%") == []
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=501", "limit=x", "limit=²", "kind=x", "nope=1", "limit=1&limit=2"]
+)
+async def test_a_wrong_query_is_refused(service: Service, query: str) -> None:
+    answer = await service.client.get(f"{PATH.rstrip('/')}?{query}")
+
+    assert answer.status == 400
+    assert (await answer.json())["errors"]
+
+
+async def test_revisions_have_no_gaps_under_concurrent_writers(service: Service) -> None:
+    async def write(n: int) -> int:
+        answer = await service.client.put(f"{PATH}k{n}", json={"value": n}, headers=NEW)
+        return int((await answer.json())["revision"])
+
+    revisions = await asyncio.gather(*(write(n) for n in range(40)))
+
+    assert sorted(revisions) == list(range(1, 41))
+
+
+async def test_of_many_writers_of_one_version_one_wins(service: Service) -> None:
+    await service.client.put(PATH + "k", json={"value": 0}, headers=NEW)
+
+    answers = await asyncio.gather(
+        *(
+            service.client.put(PATH + "k", json={"value": n}, headers={"If-Match": '"1"'})
+            for n in range(10)
+        )
+    )
+
+    assert sorted(answer.status for answer in answers) == [200] + [412] * 9
+
+
+async def test_a_repeated_write_is_made_once(service: Service) -> None:
+    headers = NEW | {"Idempotency-Key": "one"}
+    first = await service.client.put(PATH + "k", json={"value": 1}, headers=headers)
+    again = await service.client.put(PATH + "k", json={"value": 1}, headers=headers)
+    other = await service.client.put(PATH + "k", json={"value": 2}, headers=headers)
+
+    assert (first.status, again.status) == (201, 201)
+    assert await first.json() == await again.json()
+    assert (other.status, (await other.json())["code"]) == (409, "idempotency_key_reused")
+
+
+async def test_equal_writes_at_once_are_one_write(service: Service) -> None:
+    headers = NEW | {"Idempotency-Key": "many"}
+
+    answers = await asyncio.gather(
+        *(service.client.put(PATH + "k", json={"value": 1}, headers=headers) for _ in range(8))
+    )
+
+    assert {answer.status for answer in answers} == {201}
+    assert {(await answer.json())["revision"] for answer in answers} == {1}
+
+
+async def test_a_refused_write_does_not_use_up_its_key(service: Service) -> None:
+    headers = {"If-Match": '"1"', "Idempotency-Key": "later"}
+    refused = await service.client.put(PATH + "k", json={"value": 1}, headers=headers)
+    await service.client.put(PATH + "k", json={"value": 0}, headers=NEW)
+    accepted = await service.client.put(PATH + "k", json={"value": 1}, headers=headers)
+
+    assert (refused.status, accepted.status) == (412, 200)
+
+
+async def test_deleting_twice_with_one_key_answers_twice(service: Service) -> None:
+    await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
+    headers = {"If-Match": '"1"', "Idempotency-Key": "gone"}
+    first = await service.client.delete(PATH + "k", headers=headers)
+    again = await service.client.delete(PATH + "k", headers=headers)
+
+    assert (first.status, again.status) == (200, 200)
+    assert await first.json() == await again.json()

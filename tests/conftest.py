@@ -1,0 +1,200 @@
+"""One embedded server for each test process; every test gets the database and the service clean.
+
+The schema is migrated once into a template. The service under test is the real one, with its real
+runner and roles; between tests its rows are removed, and what a test needs it makes itself.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+import pytest
+from aiohttp import ClientSession, web
+from psycopg import sql as psql
+
+from app.access import tokens
+from app.access.guard import TOKENS
+from app.access.local import ADMIN_TOKEN_FILE, token_key
+from app.access.models import Grant, Scope
+from app.database.drivers import libpq_arguments
+from app.database.embedded import EmbeddedServer
+from app.database.migrations import Migrator
+from app.database.provision import Provisioner
+from app.database.roles import APP, MIGRATOR, OWNER
+from app.http.access_log import AccessLogger
+from app.http.keys import DATABASE, LIFECYCLE, SETTINGS
+from app.http.protocol import Runner
+from app.server import create_app
+from app.settings import Settings, Target, load
+
+# Whatever the developer has set must not reach the tests; what a machine needs may stay.
+for _name in list(os.environ):
+    if _name.startswith(("DATABASE_", "PG", "TOKEN_", "HEARTBEAT_")) or _name in {"TIER", "PORT"}:
+        del os.environ[_name]
+
+_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A running PostgreSQL with our roles, and the folder that is all its own."""
+
+    embedded: EmbeddedServer
+    folder: Path
+    provisioner: Provisioner
+
+    def admin(self, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
+        target = self.embedded.superuser.named(database)
+        return psycopg.connect(
+            **libpq_arguments(target, self.provisioner.settings), autocommit=True
+        )
+
+    def target(self, role: str, database: str = "flagstone") -> Target:
+        password = self.provisioner.targets()[role].password or ""
+        return self.embedded.superuser.named(database).as_role(role, password)
+
+    def create_database(self, name: str, template: str = "template0") -> str:
+        """Make a database that the owner role owns, replacing one of that name."""
+        with self.admin() as connection:
+            self.drop_database(name)
+            connection.execute(
+                psql.SQL("create database {} template {} owner {}").format(
+                    psql.Identifier(name), psql.Identifier(template), psql.Identifier(OWNER)
+                )
+            )
+        return name
+
+    def drop_database(self, name: str) -> None:
+        with self.admin() as connection:
+            connection.execute(
+                psql.SQL("drop database if exists {} with (force)").format(psql.Identifier(name))
+            )
+
+
+@pytest.fixture(scope="session")
+def open_folder() -> Iterator[Path]:
+    """A folder that an unprivileged server account can enter, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="flagstone-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server(open_folder: Path) -> Iterator[Server]:
+    embedded = EmbeddedServer(open_folder, options=_FAST)
+    embedded.start()
+    provisioner = Provisioner(
+        admin=embedded.superuser,
+        settings=load({}).database,
+        folder=open_folder / "credentials",
+        # The template: migrated once, cloned for each test process and where a test wants more.
+        database="flagstone",
+    )
+    provisioner.provision(reset_passwords=True)
+    made = Server(embedded=embedded, folder=open_folder, provisioner=provisioner)
+    Migrator(
+        target=made.target(MIGRATOR), settings=provisioner.settings, instance="tests"
+    ).migrate()
+    yield made
+    embedded.leave()
+
+
+@pytest.fixture(scope="session")
+def database_target(server: Server) -> Target:
+    """The app role's way into a migrated database that the suite shares."""
+    server.create_database("suite", template="flagstone")
+    return server.target(APP, "suite")
+
+
+@pytest.fixture(scope="session")
+def settings(server: Server, database_target: Target) -> Settings:
+    base = load({"DATA_DIR": str(server.folder / "data"), "SEED_ON_START": "false", "PORT": "1"})
+    return replace(
+        base,
+        database=replace(
+            base.database,
+            target=database_target,
+            migrator=server.target(MIGRATOR, "suite"),
+            # Waits are generous here: what is measured is the answer, not this machine's load.
+            command_timeout_seconds=10.0,
+            acquire_timeout_seconds=5.0,
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """The service under test, as a client sees it, and its insides for looking."""
+
+    app: web.Application
+    client: ClientSession
+    url: str
+    admin_token: str
+
+    async def token(
+        self, *scopes: Scope, environments: tuple[str, ...] = ("*",), **grant: object
+    ) -> str:
+        """Make a token that holds at once."""
+        made = Grant(
+            scopes=frozenset(scopes),
+            environments=frozenset(environments),
+            expires_at=grant.get("expires_at"),  # type: ignore[arg-type]
+        )
+        settings = self.app[SETTINGS]
+        async with self.app[DATABASE].connection() as connection:
+            _, text = await tokens.create(
+                connection, token_key(settings), name="test", grant=made, actor="test"
+            )
+        await self.app[TOKENS].refresh()
+        return text
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Service]:
+    """Run a service in this process until the block ends."""
+    app = create_app(settings)
+    runner = Runner(app, access_log_class=AccessLogger)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        await asyncio.wait_for(app[LIFECYCLE].started.wait(), 30)
+        token = (settings.data_dir / ADMIN_TOKEN_FILE).read_text().strip()
+        async with ClientSession(base_url=f"http://127.0.0.1:{port}") as client:
+            client.headers["Authorization"] = f"Bearer {token}"
+            yield Service(app=app, client=client, url=f"http://127.0.0.1:{port}", admin_token=token)
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture(scope="session")
+async def running(settings: Settings) -> AsyncIterator[Service]:
+    """The service with its real runner, on a port of its own, for the whole session."""
+    async with serving(settings) as service:
+        yield service
+
+
+@pytest.fixture
+async def service(running: Service, server: Server) -> AsyncIterator[Service]:
+    """The running service with an untouched database."""
+    clean(server, "suite")
+    yield running
+
+
+def clean(server: Server, database: str) -> None:
+    """Take away what tests wrote; the admin token of the session stays."""
+    with server.admin(database) as connection:
+        connection.execute(
+            "truncate flagstone.changes, flagstone.change_sets, flagstone.configurations, "
+            "flagstone.idempotency_keys"
+        )
+        connection.execute("update flagstone.environments set revision = 0")
+        connection.execute("delete from flagstone.tokens where name <> 'local admin'")
