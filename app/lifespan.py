@@ -17,7 +17,7 @@ from app.access.directory import TokenDirectory
 from app.access.guard import TOKENS
 from app.access.local import ensure_admin_token, token_key
 from app.database import Database
-from app.database.access import Targets, held_targets, watch_embedded
+from app.database.access import Targets, held_targets, probe, watch_embedded
 from app.database.connector import is_transient
 from app.database.migrations import Migrator
 from app.database.role_check import check_role
@@ -90,9 +90,9 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         await _tokens(app)
         await seed(settings, app[DATABASE])
         await app[SCHEMA].run_once()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it ends the process and is raised there
         app[LIFECYCLE].fail(error)
-        raise
+        return
     tasks.start("tokens", app[TOKENS].run())
     tasks.start("schema", repeat(lambda: CHECK_SECONDS, app[SCHEMA].run_once))
     app[LIFECYCLE].started.set()
@@ -115,6 +115,7 @@ async def _migrate(settings: Settings, found: Targets) -> None:
     migrator = Migrator(
         target=found.migrator, settings=settings.database, instance=settings.instance
     )
+    await _until_possible("migrate", lambda: probe(found.migrator, settings))
     applied = await _until_possible("migrate", lambda: in_thread("migrate", migrator.migrate))
     log.info("migrated", applied=len(applied))
 
@@ -144,7 +145,6 @@ async def _until_possible(what: str, work: Callable[[], Awaitable[Result]]) -> R
 
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, psycopg.OperationalError):
-        # libpq gives no state for a refused connection, nor for a wrong password or failed TLS;
-        # asyncpg, which comes next, tells them apart.
+        # No state: the connection broke. That it could be made was probed just before.
         return error.sqlstate is None or error.sqlstate.startswith(("57P", "53", "08"))
     return isinstance(error, Unavailable) or is_transient(error)

@@ -44,7 +44,8 @@ class Route:
 
 
 _ENVIRONMENT = "/v1/environments/{environment}"
-_CONFIGURATION = _ENVIRONMENT + "/configurations/{key:.+}"
+# Not .+, which stops at a line break: such a key is to be refused by its own rule.
+_CONFIGURATION = _ENVIRONMENT + r"/configurations/{key:[\s\S]+}"
 
 ROUTES: tuple[Route, ...] = (
     Route(

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
@@ -131,21 +132,25 @@ def settings(server: Server, database_target: Target) -> Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """The service under test, as a client sees it, and its insides for looking."""
+    """The service under test: an administrator's client, one without a token, and its insides."""
 
     app: web.Application
     client: ClientSession
+    stranger: ClientSession
     url: str
     admin_token: str
 
     async def token(
-        self, *scopes: Scope, environments: tuple[str, ...] = ("*",), **grant: object
+        self,
+        *scopes: Scope,
+        environments: tuple[str, ...] = ("*",),
+        expires_at: datetime | None = None,
     ) -> str:
         """Make a token that holds at once."""
         made = Grant(
             scopes=frozenset(scopes),
             environments=frozenset(environments),
-            expires_at=grant.get("expires_at"),  # type: ignore[arg-type]
+            expires_at=expires_at,
         )
         settings = self.app[SETTINGS]
         async with self.app[DATABASE].connection() as connection:
@@ -168,9 +173,13 @@ async def serving(settings: Settings) -> AsyncIterator[Service]:
         port = runner.addresses[0][1]
         await asyncio.wait_for(app[LIFECYCLE].started.wait(), 30)
         token = (settings.data_dir / ADMIN_TOKEN_FILE).read_text().strip()
-        async with ClientSession(base_url=f"http://127.0.0.1:{port}") as client:
-            client.headers["Authorization"] = f"Bearer {token}"
-            yield Service(app=app, client=client, url=f"http://127.0.0.1:{port}", admin_token=token)
+        url = f"http://127.0.0.1:{port}"
+        bearer = {"Authorization": f"Bearer {token}"}
+        async with (
+            ClientSession(base_url=url, headers=bearer) as client,
+            ClientSession(base_url=url) as stranger,
+        ):
+            yield Service(app=app, client=client, stranger=stranger, url=url, admin_token=token)
     finally:
         await runner.cleanup()
 
@@ -183,10 +192,10 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
 
 
 @pytest.fixture
-async def service(running: Service, server: Server) -> AsyncIterator[Service]:
+async def service(running: Service, server: Server) -> Service:
     """The running service with an untouched database."""
     clean(server, "suite")
-    yield running
+    return running
 
 
 def clean(server: Server, database: str) -> None:

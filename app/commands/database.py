@@ -1,5 +1,6 @@
 """`database`: the schema, the roles, the test data, the embedded server."""
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from app import log
-from app.database.access import embedded_server, targets
+from app.database.access import embedded_server, probe, targets
 from app.database.migrations import Migrator, new_files
 from app.database.provision import Provisioner, ProvisionError
 from app.scripts import Resources, run_script
@@ -152,6 +153,7 @@ def _migrator() -> Iterator[Migrator]:
     settings = load()
     log.configure(settings.log)
     with targets(settings) as found:
+        asyncio.run(probe(found.migrator, settings))
         yield Migrator(
             target=found.migrator, settings=settings.database, instance=settings.instance
         )

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
+from app.database.connector import Connector
 from app.database.embedded import EmbeddedError, EmbeddedServer
 from app.database.pool import Database
 from app.database.provision import Provisioner
@@ -93,6 +94,16 @@ async def held_targets(settings: Settings) -> AsyncIterator[Targets]:
         yield found
     finally:
         await in_thread("database", lambda: context.__exit__(None, None, None))
+
+
+async def probe(target: Target, settings: Settings) -> None:
+    """Connect once and let go: libpq, which migrations use, cannot tell a wrong password from a
+    server that is away, and does not try again.
+
+    Raises what asyncpg raises; `connector.is_transient` tells the one from the other.
+    """
+    connection = await Connector(target, settings.database)()
+    await connection.close(timeout=settings.database.command_timeout_seconds)
 
 
 @asynccontextmanager

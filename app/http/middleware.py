@@ -67,7 +67,9 @@ async def dress(request: web.Request, response: web.StreamResponse) -> None:
         headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
     if request.app[LIFECYCLE].draining.is_set():
         # The load balancer is sent elsewhere by readiness, a kept-alive client by this.
+        # By hand, since aiohttp has written its own Connection header by now.
         response.force_close()
+        headers[hdrs.CONNECTION] = "close"
 
 
 def _deadline_seconds(request: web.Request) -> float:

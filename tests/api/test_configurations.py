@@ -172,7 +172,7 @@ async def test_pages_go_by_key_and_end(service: Service) -> None:
         await service.client.put(PATH + key, json={"value": key}, headers=NEW)
 
     keys: list[str] = []
-    after = ""
+    after: str | None = ""
     while after is not None:
         answer = await service.client.get(
             PATH.rstrip("/"), params={"limit": "2", "after": after} if after else {"limit": "2"}

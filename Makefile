@@ -1,0 +1,85 @@
+PYTHON ?= python3
+BIN    := .venv/bin
+APP    := $(BIN)/python -m app
+READY  := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format bench clean lock \
+        migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
+        token script
+
+help:
+	@awk 'BEGIN {FS = ":.*## "} \
+	     /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	     /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Use
+run: $(READY) ## set everything up and serve on 127.0.0.1:8080 (HOST, PORT, DATA_DIR move it)
+	@exec $(APP) serve
+
+token: $(READY) ## make a token: make token args="ci --scope read --environment local"
+	@$(APP) token create $(args)
+
+script: $(READY) ## run one of app/scripts: make script name=configuration_report
+	@$(BIN)/python -m app.scripts.$(name) $(args)
+
+##@ Database
+migrate: $(READY) ## apply the pending migrations
+	@$(APP) database migrate
+
+migrate-status: $(READY) ## show each migration, and what is pending
+	@$(APP) database status
+
+migrate-rollback: $(READY) ## take back the latest migration (steps=N for more)
+	@$(APP) database rollback --steps $(or $(steps),1)
+
+migrate-verify: $(READY) ## fail unless all migrations are applied as they are written
+	@$(APP) database verify
+
+migration: $(READY) ## write the files of a new migration: make migration name=AddOwnerToFlags
+	@$(APP) database new $(name)
+
+provision: $(READY) ## make roles, database and schema on your own server, as DATABASE_ADMIN_URL
+	@$(APP) database provision $(args)
+
+seed: $(READY) ## add test data where nothing was ever changed
+	@$(APP) database seed
+
+db-stop: $(READY) ## stop the embedded PostgreSQL of DATA_DIR
+	@$(APP) database stop
+
+##@ Work
+setup: $(READY) ## make the virtual environment
+
+test: $(READY) ## run the whole suite (args="-k name" for a part)
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --cov --cov-report=term $(args)
+
+check: $(READY) ## format, lint, types, layers, migrations
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/squawk --pg-version 13 --assume-in-transaction \
+	     --exclude require-lock-timeout,require-statement-timeout \
+	     --exclude-path '*.rollback.sql' migrations/*.sql
+
+format: $(READY) ## format the code and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## measure, as ratios against a bare handler in the same run
+	@$(BIN)/python -m tests.benchmarks
+
+lock: $(READY) ## pin the dependencies of pyproject.toml anew, with hashes
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-header \
+	     --upgrade pyproject.toml --output-file requirements.lock
+
+clean: ## remove the virtual environment and the caches; the data stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
+	find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp comes last, so that an interrupted installation is done again.
+$(READY): requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $(READY)

@@ -1,0 +1,143 @@
+"""Who may: tokens, scopes, environments; the same 401 for every reason."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.access import tokens
+from app.access.format import make_token
+from app.access.guard import TOKENS
+from app.access.models import Scope
+from app.http.keys import DATABASE
+from app.routes import ROUTES
+from tests.conftest import Server, Service
+
+PATH = "/v1/environments/local/configurations/k"
+NEW = {"If-None-Match": "*"}
+
+
+async def _status(
+    service: Service, token: str | None, method: str = "GET", path: str = PATH
+) -> int:
+    headers = NEW | ({"Authorization": f"Bearer {token}"} if token is not None else {})
+    answer = await service.stranger.request(method, path, json={"value": 1}, headers=headers)
+    return answer.status
+
+
+async def test_every_reason_for_refusal_looks_the_same(service: Service) -> None:
+    good = await service.token(Scope.READ)
+    expired = await service.token(Scope.READ, expires_at=datetime.now(UTC) + timedelta(seconds=-5))
+    revoked = await service.token(Scope.READ)
+    async with service.app[DATABASE].connection() as connection:
+        await tokens.revoke(connection, revoked.split("_")[2])
+    await service.app[TOKENS].refresh()
+    wrong_secret = make_token(is_admin=False).text
+    other_end = good[:-1] + ("a" if good[-1] != "a" else "b")
+    answers = []
+
+    for token in ("", "x", "Bearer", wrong_secret, other_end, expired, revoked):
+        answer = await service.stranger.get(PATH, headers={"Authorization": f"Bearer {token}"})
+        body = await answer.json(content_type=None)
+        body.pop("request_id")
+        answers.append((answer.status, answer.headers["WWW-Authenticate"], body))
+
+    absent = await service.stranger.get(PATH)
+    assert absent.status == 401
+    assert all(answer == answers[0] for answer in answers)
+    assert answers[0][0] == 401
+
+
+async def test_both_headers_are_understood_and_never_together(service: Service) -> None:
+    token = await service.token(Scope.READ)
+
+    bearer = await service.stranger.get(
+        "/v1/environments", headers={"Authorization": f"bearer {token}"}
+    )
+    api_key = await service.stranger.get("/v1/environments", headers={"X-API-Key": token})
+    both = await service.stranger.get(
+        "/v1/environments", headers={"X-API-Key": token, "Authorization": f"Bearer {token}"}
+    )
+
+    assert (bearer.status, api_key.status, both.status) == (200, 200, 400)
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+async def test_a_token_does_what_its_scope_says_and_nothing_else(
+    service: Service, scope: Scope
+) -> None:
+    token = await service.token(scope)
+
+    for route in ROUTES:
+        path = route.path.split(":")[0].replace("{environment}", "local").replace("{key", "k")
+        status = await _status(service, token, route.method, path)
+        allowed = route.scope in {None, scope}
+        assert (status == 403) is not allowed, (route.method, path, status)
+        assert status < 500
+
+
+async def test_a_token_stays_in_its_environments(service: Service) -> None:
+    token = await service.token(Scope.READ, Scope.WRITE, environments=("staging",))
+    headers = {"Authorization": f"Bearer {token}"}
+
+    own = await service.stranger.put(
+        PATH.replace("local", "staging"), json={"value": 1}, headers=NEW | headers
+    )
+    foreign = await service.stranger.put(PATH, json={"value": 1}, headers=NEW | headers)
+    unknown = await service.stranger.get("/v1/environments/nowhere", headers=headers)
+    listed = await service.stranger.get("/v1/environments", headers=headers)
+
+    assert (own.status, foreign.status, unknown.status) == (201, 403, 403)
+    assert [item["name"] for item in (await listed.json())["items"]] == ["staging"]
+
+
+async def test_every_route_says_what_it_needs() -> None:
+    open_to_all = {route.path for route in ROUTES if route.scope is None}
+
+    assert open_to_all == {"/health/live", "/health/started", "/health/ready"}
+
+
+async def test_every_route_of_the_router_is_in_the_table(service: Service) -> None:
+    """What is not in the table has no guard."""
+    table = {(route.method, route.path) for route in ROUTES}
+    heads = {("HEAD", path) for method, path in table if method == "GET"}
+
+    routed = {
+        (route.method, route.resource.canonical)
+        for route in service.app.router.routes()
+        if route.resource is not None
+    }
+
+    canonical = {
+        (method, path.split(":")[0] + "}" * (":" in path)) for method, path in table | heads
+    }
+    assert routed == canonical
+
+
+async def test_a_row_that_was_changed_by_hand_is_refused(service: Service, server: Server) -> None:
+    """Write access to the database must not be enough to promote a token."""
+    token = await service.token(Scope.READ)
+    with server.admin("suite") as connection:
+        connection.execute(
+            "update flagstone.tokens set scopes = '{admin,read,write}' where name = 'test'"
+        )
+    await service.app[TOKENS].refresh()
+
+    assert await _status(service, token, "GET", "/v1/environments") == 401
+
+
+async def test_a_revoked_token_is_refused_within_a_second(service: Service) -> None:
+    token = await service.token(Scope.READ)
+    before = await _status(service, token, "GET", "/v1/environments")
+    async with service.app[DATABASE].connection() as connection:
+        await tokens.revoke(connection, token.split("_")[2])
+    revoked_at = datetime.now(UTC)
+
+    while await _status(service, token, "GET", "/v1/environments") == 200:
+        assert datetime.now(UTC) - revoked_at < timedelta(seconds=1.5)
+
+    assert before == 200
+
+
+async def test_an_environment_that_does_not_exist_is_refused_for_a_token(service: Service) -> None:
+    with pytest.raises(Exception, match="environments: must be"):
+        await service.token(Scope.READ, environments=("nowhere",))

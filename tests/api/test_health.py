@@ -1,0 +1,161 @@
+"""Health tells the truth, from memory."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from app.database import Database
+from app.health.handlers import HEALTH
+from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
+from app.http.keys import DATABASE, LIFECYCLE
+from app.lifespan import HEARTBEAT, SCHEMA, TASKS
+from app.settings import Settings
+from tests.conftest import Server, Service
+
+
+async def test_probes_are_open_and_say_no_more_than_the_status(service: Service) -> None:
+    for probe in ("live", "started", "ready"):
+        answer = await service.stranger.get(f"/health/{probe}")
+        assert (answer.status, await answer.json(content_type=None)) == (200, {"status": "pass"})
+        assert answer.content_type == "application/health+json"
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_the_report_needs_a_token_and_has_every_check(service: Service) -> None:
+    refused = await service.stranger.get("/health")
+    report = await (await service.client.get("/health")).json(content_type=None)
+
+    assert refused.status == 401
+    assert {"database:write", "pool:utilization", "migrations:pending", "tasks:heartbeat"} < set(
+        report["checks"]
+    )
+    write = report["checks"]["database:write"][0]
+    assert (write["status"], write["observedUnit"]) == ("pass", "ms")
+    assert report["checks"]["migrations:pending"][0]["observedValue"] == 0
+
+
+async def test_draining_fails_readiness_and_nothing_else(service: Service) -> None:
+    lifecycle = service.app[LIFECYCLE]
+    lifecycle.draining.set()
+    try:
+        ready = await service.stranger.get("/health/ready")
+        live = await service.stranger.get("/health/live")
+        served = await service.client.get("/v1/environments")
+    finally:
+        lifecycle.draining.clear()
+
+    assert (ready.status, live.status, served.status) == (503, 200, 200)
+    assert served.headers["Connection"] == "close"
+
+
+async def test_a_schema_older_than_the_code_is_not_ready_and_a_newer_one_warns(
+    service: Service, server: Server
+) -> None:
+    schema = service.app[SCHEMA]
+    with server.admin("suite") as connection:
+        connection.execute(
+            "update flagstone.migrations set name = 'Future' where name like '%AddRules'"
+        )
+    try:
+        await schema.run_once()
+        older = await service.stranger.get("/health/ready")
+    finally:
+        with server.admin("suite") as connection:
+            connection.execute(
+                "update flagstone.migrations set name = '1795384800400-AddRules' "
+                "where name = 'Future'"
+            )
+    await schema.run_once()
+    found = schema.state
+    assert found is not None
+    schema.state = replace(found, unknown=1)
+    newer = await service.stranger.get("/health/ready")
+    await schema.run_once()
+
+    assert older.status == 503
+    assert (newer.status, await newer.json(content_type=None)) == (200, {"status": "warn"})
+
+
+async def test_a_dead_background_task_is_not_ready(service: Service) -> None:
+    tasks = service.app[TASKS]
+    tasks.failures["heartbeat"] = RuntimeError()
+    try:
+        answer = await service.stranger.get("/health/ready")
+    finally:
+        del tasks.failures["heartbeat"]
+
+    assert answer.status == 503
+
+
+async def test_three_misses_fail_and_one_beat_recovers(
+    service: Service, settings: Settings
+) -> None:
+    database = service.app[DATABASE]
+    gone = Heartbeat(Database(settings.database), settings.health, "gone")
+    good = service.app[HEARTBEAT]
+    health = service.app[HEALTH]
+    statuses = []
+    health._heartbeat = gone
+    try:
+        gone.last = gone.last_good = good.last_good
+        for _ in range(MISSES_UNTIL_FAIL):
+            await gone.run_once()
+            statuses.append(health.report().status)
+        gone._database = database
+        await gone.run_once()
+        statuses.append(health.report().status)
+    finally:
+        health._heartbeat = good
+
+    assert statuses == ["warn", "warn", "fail", "pass"]
+
+
+async def test_missed_heartbeats_are_written_down_later(
+    service: Service, settings: Settings, server: Server
+) -> None:
+    heartbeat = Heartbeat(Database(settings.database), settings.health, "late")
+    await heartbeat.run_once()
+    await heartbeat.run_once()
+    heartbeat._database = service.app[DATABASE]
+
+    await heartbeat.run_once()
+
+    with server.admin("suite") as connection:
+        rows = connection.execute(
+            "select status, latency_ms is null from flagstone.health_check "
+            "where instance = 'late' order by checked_at"
+        ).fetchall()
+    assert rows == [("fail", True), ("fail", True), ("ok", False)]
+
+
+async def test_old_heartbeats_are_trimmed_by_new_ones(
+    service: Service, settings: Settings, server: Server
+) -> None:
+    with server.admin("suite") as connection:
+        connection.execute(
+            "insert into flagstone.health_check (instance, checked_at) "
+            "select 'old', now() - interval '1 year' from generate_series(1, 30)"
+        )
+    heartbeat = Heartbeat(service.app[DATABASE], settings.health, "trimmer")
+
+    await heartbeat.run_once()
+    await heartbeat.run_once()
+
+    with server.admin("suite") as connection:
+        row = connection.execute(
+            "select count(*) from flagstone.health_check where instance = 'old'"
+        ).fetchone()
+    assert row == (0,)
+
+
+async def test_an_exhausted_pool_only_warns(service: Service) -> None:
+    heartbeat = service.app[HEARTBEAT]
+    kept = (heartbeat.last, heartbeat.misses_in_a_row)
+    heartbeat._miss(datetime.now(UTC) - timedelta(seconds=1), "pool_exhausted")
+    heartbeat.misses_in_a_row = 10
+    try:
+        status = service.app[HEALTH].report().status
+    finally:
+        heartbeat.last, heartbeat.misses_in_a_row = kept
+        heartbeat._missed.clear()
+
+    assert status == "warn"

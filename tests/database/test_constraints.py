@@ -1,0 +1,316 @@
+"""The database as the last judge of shape: every rule is shown refusing, by its own name."""
+
+import re
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from app.database.migrations.files import FOLDER
+from tests.conftest import Server
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+_MAC = "'\\x" + "00" * 32 + "'"
+
+# What the bad statements stand on.
+_CHANGE_SET = (
+    "insert into change_sets (environment, revision, kind, actor) values ('local', 1, 'edit', 'a')"
+)
+
+
+def _migration(**given: str) -> str:
+    row = {
+        "id": "1000",
+        '"timestamp"': "9000000000000",
+        "name": "'9000000000000-Any'",
+        "instance": "''",
+        "kind": "'schema'",
+        "phase": "'core'",
+        "checksum": "''",
+        "state": "'applied'",
+    }
+    return _insert("migrations", row | given)
+
+
+def _environment(**given: str) -> str:
+    return _insert("environments", {"name": "'test'", "tier": "'local'"} | given)
+
+
+def _configuration(**given: str) -> str:
+    row = {
+        "environment": "'local'",
+        "key": "'k'",
+        "kind": "'setting'",
+        "value": "'1'",
+        "version": "1",
+        "updated_revision": "1",
+    }
+    return _insert("configurations", row | given)
+
+
+def _change_set(**given: str) -> str:
+    row = {"environment": "'local'", "revision": "1", "kind": "'edit'", "actor": "''"}
+    return _insert("change_sets", row | given)
+
+
+def _change(**given: str) -> str:
+    row = {
+        "environment": "'local'",
+        "revision": "1",
+        "key": "'k'",
+        "after_kind": "'setting'",
+        "after_version": "1",
+    }
+    return _insert("changes", row | given)
+
+
+def _token(**given: str) -> str:
+    row = {
+        "id": "'0123456789abC'",
+        "name": "''",
+        "mac": _MAC,
+        "scopes": "'{read}'",
+        "environments": "'{*}'",
+        "created_by": "''",
+    }
+    return _insert("tokens", row | given)
+
+
+def _answer(**given: str) -> str:
+    return _insert("idempotency_keys", {"actor": "''", "key": "'k'", "request": _MAC} | given)
+
+
+def _insert(table: str, row: dict[str, str]) -> str:
+    return f"insert into {table} ({', '.join(row)}) values ({', '.join(row.values())})"  # noqa: S608
+
+
+def _all(*statements: str) -> str:
+    return "; ".join(statements)
+
+
+def _beat(**given: str) -> str:
+    return _insert("health_check", {"id": "1000000", "status": "'ok'"} | given)
+
+
+# Of each table, a row that every rule lets in; what the cases then break in one place.
+GOOD = {
+    "migrations": [_migration()],
+    "health_check": [_beat(), _beat(status="'fail'")],
+    "environments": [
+        _environment(),
+        _environment(name=f"'{'a' * 63}'"),
+        _environment(fractional="'v2'", revision="0"),
+    ],
+    "configurations": [
+        _configuration(),
+        _configuration(key=f"'{'a' * 255}'"),
+        _configuration(key="'A._/-0'"),
+        _configuration(value="'null'"),
+        _configuration(kind="'flag'"),
+        _configuration(kind="'segment'"),
+        _configuration(kind="'secret'", value="null", sealed="''"),
+    ],
+    "change_sets": [
+        _change_set(kind=f"'{kind}'")
+        for kind in ("edit", "revert", "restore", "promote", "import", "scheduled")
+    ],
+    "changes": [
+        _change(),
+        _change(before_kind="'flag'", before_version="1", after_kind="null", after_version="null"),
+    ],
+    "tokens": [_token(), _token(scopes="'{evaluate,read,write,reveal,admin}'")],
+    "idempotency_keys": [_answer(), _answer(key=f"'{'~' * 200}'"), _answer(key="'!'")],
+}
+
+# By constraint, statements that it refuses and nothing else does.
+BAD = {
+    "migrations_pkey": [_migration(id="(select min(id) from migrations)")],
+    "migrations_timestamp_unique": [
+        _migration(**{'"timestamp"': '(select min("timestamp") from migrations)'})
+    ],
+    "migrations_name_unique": [_migration(name="(select min(name) from migrations)")],
+    "migrations_kind_known": [_migration(kind="'Schema'"), _migration(kind="''")],
+    "migrations_state_known": [_migration(state="'failed'")],
+    "migrations_timestamp_thirteen_digits": [
+        _migration(**{'"timestamp"': "999999999999"}),
+        _migration(**{'"timestamp"': "10000000000000"}),
+    ],
+    "health_check_pkey": [f"{_beat()}, (1000000, 'ok')"],
+    "health_check_status_known": [_beat(status="'OK'"), _beat(status="''")],
+    "environments_pkey": [_environment(name="'local'")],
+    "environments_name_well_formed": [
+        _environment(name="''"),
+        _environment(name="'Local'"),
+        _environment(name="'0a'"),
+        _environment(name="'-a'"),
+        _environment(name="'a_b'"),
+        _environment(name="'é'"),
+        _environment(name=r"E'a\n'"),
+        _environment(name=f"'{'a' * 64}'"),
+    ],
+    "environments_revision_not_negative": [_environment(revision="-1")],
+    "environments_fractional_known": [_environment(fractional="'v1'")],
+    "environments_metadata_object": [
+        _environment(metadata=value) for value in ("'[]'", "'null'", "'1'", "'\"a\"'")
+    ],
+    "configurations_pkey": [
+        _all(_configuration(), _configuration(id="(select id from configurations)", key="'x'"))
+    ],
+    "configurations_environment_key_unique": [_all(_configuration(), _configuration())],
+    "configurations_environment_fkey": [
+        _configuration(environment="'nowhere'"),
+        _all(_configuration(), "delete from environments where name = 'local'"),
+    ],
+    "configurations_key_well_formed": [
+        _configuration(key=key)
+        for key in ("''", "'.a'", "'/a'", "'a b'", "'é'", r"E'a\n'", f"'{'a' * 256}'")
+    ],
+    "configurations_kind_known": [_configuration(kind="'Flag'"), _configuration(kind="''")],
+    "configurations_secret_sealed": [
+        _configuration(value="null"),
+        _configuration(sealed="''"),
+        _configuration(kind="'secret'"),
+        _configuration(kind="'secret'", sealed="''"),
+        _configuration(kind="'secret'", value="null"),
+    ],
+    "configurations_version_positive": [_configuration(version="0")],
+    "configurations_revision_positive": [_configuration(updated_revision="0")],
+    "change_sets_pkey": [_all(_CHANGE_SET, _CHANGE_SET)],
+    "change_sets_environment_fkey": [
+        _change_set(environment="'nowhere'"),
+        _all(_CHANGE_SET, "delete from environments where name = 'local'"),
+    ],
+    "change_sets_revision_positive": [_change_set(revision="0")],
+    "change_sets_kind_known": [_change_set(kind="'delete'")],
+    "changes_pkey": [_all(_CHANGE_SET, _change(), _change())],
+    "changes_change_set_fkey": [
+        _change(revision="7"),
+        _all(_CHANGE_SET, _change(), "delete from change_sets"),
+        _all(_CHANGE_SET, _change(), "update change_sets set revision = 2"),
+    ],
+    "changes_key_well_formed": [_all(_CHANGE_SET, _change(key=key)) for key in ("''", "'.a'")],
+    "changes_something_changed": [
+        _all(_CHANGE_SET, _change(after_kind="null", after_version="null"))
+    ],
+    "changes_before_complete": [
+        _all(_CHANGE_SET, _change(before_kind="'flag'")),
+        _all(_CHANGE_SET, _change(before_version="1")),
+    ],
+    "changes_after_complete": [
+        _all(_CHANGE_SET, _change(after_kind="null")),
+        _all(_CHANGE_SET, _change(after_version="null", before_version="1", before_kind="'flag'")),
+    ],
+    "tokens_pkey": [_all(_token(), _token())],
+    "tokens_replaced_by_fkey": [_token(replaced_by="'nobody'")],
+    "tokens_id_well_formed": [_token(id=f"'{'a' * length}'") for length in (0, 12, 14)]
+    + [_token(id="'aaaaaaaaaaaa_'")],
+    "tokens_mac_length": [_token(mac="''"), _token(mac=_MAC[:-3] + "'")],
+    "tokens_scopes_known": [
+        _token(scopes="'{}'"),
+        _token(scopes="'{read,Admin}'"),
+        _token(scopes="'{null}'"),
+    ],
+    "tokens_environments_given": [_token(environments="'{}'")],
+    "idempotency_keys_pkey": [_all(_answer(), _answer())],
+    "idempotency_keys_key_well_formed": [
+        _answer(key=key) for key in ("''", "'a b'", "'é'", r"E'a\t'", f"'{'a' * 201}'")
+    ],
+    "idempotency_keys_request_length": [_answer(request="''")],
+}
+
+
+@pytest.fixture(scope="module")
+def database(server: Server) -> Iterator[Connection]:
+    """A migrated database of its own, so that its rows are known."""
+    name = server.create_database("constraints", template="flagstone")
+    with server.admin(name) as connection:
+        connection.execute("set search_path = flagstone, pg_temp")
+        yield connection
+    server.drop_database(name)
+
+
+@pytest.fixture
+def connection(database: Connection) -> Iterator[Connection]:
+    """Everything a test writes is taken back."""
+    with database.transaction(force_rollback=True):
+        yield database
+
+
+@pytest.mark.parametrize(
+    ("table", "statement"),
+    [(table, statement) for table, good in GOOD.items() for statement in good],
+)
+def test_a_proper_row_is_let_in(connection: Connection, table: str, statement: str) -> None:
+    if table == "changes":
+        connection.execute(_CHANGE_SET)
+
+    connection.execute(statement.encode())
+
+    # A deferred rule would speak up only now.
+    connection.execute("set constraints all immediate")
+
+
+@pytest.mark.parametrize(
+    ("name", "statement"),
+    [(name, statement) for name, bad in BAD.items() for statement in bad],
+)
+def test_a_rule_refuses(connection: Connection, name: str, statement: str) -> None:
+    with (
+        pytest.raises(psycopg.errors.IntegrityError) as refusal,
+        connection.transaction(),
+    ):
+        connection.execute(statement.encode())
+
+    assert refusal.value.diag.constraint_name == name
+
+
+def test_every_named_rule_has_a_case(connection: Connection) -> None:
+    """Not-null rules have names from version 18 on, and none that anybody chose."""
+    rows = connection.execute(
+        "select conname from pg_constraint where connamespace = 'flagstone'::regnamespace "
+        "and contype <> 'n'"
+    )
+
+    assert {row[0] for row in rows} == set(BAD)
+
+
+def test_every_unique_index_stands_behind_a_named_rule(connection: Connection) -> None:
+    """A violation is told by the rule's name, which an index alone does not have."""
+    rows = connection.execute(
+        "select indexrelid::regclass::text from pg_index "
+        "join pg_class on pg_class.oid = indexrelid "
+        "where relnamespace = 'flagstone'::regnamespace and indisunique and not exists "
+        "(select 1 from pg_constraint where conindid = indexrelid)"
+    )
+
+    assert rows.fetchall() == []
+
+
+def test_no_rule_was_named_by_postgresql(connection: Connection) -> None:
+    """A generated name may differ between two servers, and faults.py goes by names."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("*.sql"))
+    written = set(re.findall(r"\bconstraint\s+(\w+)", text))
+    rows = connection.execute(
+        "select conname from pg_constraint where connamespace = 'flagstone'::regnamespace "
+        "and contype <> 'n'"
+    )
+
+    assert {row[0] for row in rows} - written == set()
+
+
+def test_every_rule_holds_for_the_rows_that_are_there(connection: Connection) -> None:
+    rows = connection.execute(
+        "select conname from pg_constraint where connamespace = 'flagstone'::regnamespace "
+        "and (not convalidated or condeferrable)"
+    )
+
+    assert rows.fetchall() == []
+
+
+def test_a_tier_is_one_of_four(connection: Connection) -> None:
+    with (
+        pytest.raises(psycopg.errors.InvalidTextRepresentation),
+        connection.transaction(),
+    ):
+        connection.execute(_environment(tier="'test'").encode())

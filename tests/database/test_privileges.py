@@ -1,0 +1,503 @@
+"""Each role can do its one job and nothing else; whoever could do more is told apart."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from app.database import Database
+from app.database.drivers import libpq_arguments
+from app.database.embedded import EmbeddedServer
+from app.database.migrations import Migrator
+from app.database.privileges import SEQUENCES, TABLES
+from app.database.provision import Provisioner, ProvisionError
+from app.database.role_check import OverprivilegedError, check_role
+from app.database.roles import APP, BACKUP, LOGIN_ROLES, MIGRATOR, OWNER, READONLY
+from app.settings import Settings, Target, Tier, load
+from tests.conftest import Server
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+# A statement for each right; where the right is there, it does nothing or breaks another rule.
+_VERBS = {
+    "select": "select count(*) from flagstone.{table}",
+    "insert": "insert into flagstone.{table} default values",
+    "update": "update flagstone.{table} set {column} = default where false",
+    "delete": "delete from flagstone.{table} where false",
+}
+_NEVER = {
+    "truncate": "truncate flagstone.{table} cascade",
+    "drop": "drop table flagstone.{table} cascade",
+    "alter": "alter table flagstone.{table} add column extra integer",
+    "index": "create index on flagstone.{table} ({column})",
+    "trigger": "alter table flagstone.{table} disable trigger all",
+    "policy": "create policy p on flagstone.{table}",
+    "grant": "grant all on flagstone.{table} to public",
+    "own": "alter table flagstone.{table} owner to current_user",
+}
+_DEFINITIONS = (
+    "create table flagstone.t (a integer)",
+    "create table public.t (a integer)",
+    "create view flagstone.v as select 1",
+    "create function flagstone.f() returns integer language sql return 1",
+    "create type flagstone.t as enum ('a')",
+    "alter type flagstone.environment_tier add value 'other'",
+    "alter sequence flagstone.health_check_id_seq restart",
+    "select setval('flagstone.health_check_id_seq', 1)",
+    "create schema other",
+    "drop schema flagstone cascade",
+    f"set role {OWNER}",
+    f"set role {MIGRATOR}",
+)
+_SUPERUSER = (
+    "create role r",
+    f"alter role {APP} superuser",
+    f"alter role {READONLY} password 'x'",
+    "create database d",
+    "alter system set fsync = off",
+    "select rolpassword from pg_authid",
+    "select pg_read_file('PG_VERSION')",
+    "copy (select 1) to program 'true'",
+    "copy (select 1) to '/tmp/x'",
+    "set session authorization postgres",
+    "set role postgres",
+    "create event trigger e on ddl_command_end execute function f()",
+    "set session_replication_role = replica",
+    "checkpoint",
+)
+
+
+@pytest.fixture(scope="module")
+def database(server: Server) -> Iterator[str]:
+    """A migrated database that tests may do their worst to."""
+    yield server.create_database("privileges", template="flagstone")
+    server.drop_database("privileges")
+
+
+@contextmanager
+def _as(server: Server, role: str, database: str) -> Iterator[Connection]:
+    target = server.target(role, database)
+    with psycopg.connect(
+        **libpq_arguments(target, server.provisioner.settings), autocommit=True
+    ) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def connections(server: Server, database: str) -> Iterator[dict[str, Connection]]:
+    with (
+        _as(server, APP, database) as app,
+        _as(server, READONLY, database) as readonly,
+        _as(server, BACKUP, database) as backup,
+        _as(server, MIGRATOR, database) as migrator,
+    ):
+        yield {APP: app, READONLY: readonly, BACKUP: backup, MIGRATOR: migrator}
+
+
+def _may(connection: Connection, statement: str) -> bool:
+    """Tell whether the role has the right; what the statement then does is taken back."""
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute(statement.encode())
+    except psycopg.errors.InsufficientPrivilege:
+        return False
+    except psycopg.errors.IntegrityError:
+        return True
+    return True
+
+
+def _column(connection: Connection, table: str) -> str:
+    row = connection.execute(
+        "select attname from pg_attribute where attrelid = %s::regclass and attnum = 1",
+        [f"flagstone.{table}"],
+    ).fetchone()
+    assert row is not None
+    return f'"{row[0]}"'
+
+
+def _tables(connection: Connection, kind: str = "r") -> set[str]:
+    rows = connection.execute(
+        "select relname from pg_class "
+        "where relnamespace = 'flagstone'::regnamespace and relkind = %s",
+        [kind],
+    )
+    return {str(row[0]) for row in rows}
+
+
+def test_every_table_of_the_schema_is_thought_about(server: Server, database: str) -> None:
+    with server.admin(database) as connection:
+        assert _tables(connection) == set(TABLES)
+        assert _tables(connection, "v") | _tables(connection, "m") == set()
+
+
+def test_every_sequence_that_the_app_draws_from_is_listed(server: Server, database: str) -> None:
+    """A serial column's insert needs usage of its sequence; an identity column's does not."""
+    with server.admin(database) as connection:
+        rows = connection.execute(
+            "select objid::regclass::text, refobjid::regclass::text from pg_depend "
+            "join pg_class on pg_class.oid = objid and relkind = 'S' and deptype = 'a' "
+            "where relnamespace = 'flagstone'::regnamespace and refclassid = 'pg_class'::regclass"
+        ).fetchall()
+    drawn = {
+        str(sequence).rpartition(".")[2]
+        for sequence, table in rows
+        if "insert" in TABLES[str(table).rpartition(".")[2]]
+    }
+
+    assert drawn == set(SEQUENCES)
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("role", [APP, READONLY, BACKUP])
+def test_a_role_has_its_rights_and_no_others(
+    server: Server, database: str, connections: dict[str, Connection], role: str, table: str
+) -> None:
+    with server.admin(database) as connection:
+        column = _column(connection, table)
+
+    found = {
+        verb
+        for verb, statement in (_VERBS | _NEVER).items()
+        if _may(connections[role], statement.format(table=table, column=column))
+    }
+
+    assert found == (set(TABLES[table].split(", ")) if role == APP else {"select"})
+
+
+@pytest.mark.parametrize("table", ["change_sets", "changes"])
+def test_history_is_append_only(connections: dict[str, Connection], table: str) -> None:
+    assert TABLES[table] == "select, insert"
+    merge = (
+        f"merge into flagstone.{table} as t using (values (1)) as v (a) on false "
+        "when matched then delete"
+    )
+    for statement in (
+        f"update flagstone.{table} set environment = ''",  # noqa: S608
+        f"delete from flagstone.{table}",  # noqa: S608
+        f"truncate flagstone.{table}",
+        merge,
+        f"lock table flagstone.{table} in access exclusive mode",
+    ):
+        assert not _may(connections[APP], statement), statement
+
+
+@pytest.mark.parametrize("statement", _DEFINITIONS)
+@pytest.mark.parametrize("role", [APP, READONLY, BACKUP])
+def test_a_role_for_rows_defines_nothing(
+    connections: dict[str, Connection], role: str, statement: str
+) -> None:
+    assert not _may(connections[role], statement)
+
+
+@pytest.mark.parametrize("statement", _SUPERUSER)
+@pytest.mark.parametrize("role", [APP, MIGRATOR, "owner"])
+def test_no_role_does_what_a_superuser_does(
+    connections: dict[str, Connection], role: str, statement: str
+) -> None:
+    connection = connections[MIGRATOR if role == "owner" else role]
+
+    # Not in a transaction: some of these would be refused for that alone.
+    if role == "owner":
+        connection.execute(f"set role {OWNER}")
+    try:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement.encode())
+    finally:
+        connection.execute("reset role")
+
+
+def test_the_migrator_defines_as_the_owner_alone(connections: dict[str, Connection]) -> None:
+    migrator = connections[MIGRATOR]
+    statement = b"create table flagstone.t (a integer)"
+
+    by_itself = _may(migrator, statement.decode())
+    with migrator.transaction(force_rollback=True):
+        migrator.execute(f"set local role {OWNER}")
+        migrator.execute(statement)
+        owner = migrator.execute(
+            "select relowner::regrole::text from pg_class where oid = 'flagstone.t'::regclass"
+        ).fetchone()
+
+    assert not by_itself
+    assert owner == (OWNER,)
+
+
+def test_a_table_that_nobody_thought_about_is_closed(
+    server: Server, database: str, connections: dict[str, Connection]
+) -> None:
+    with server.admin(database) as connection:
+        connection.execute(
+            f"set role {OWNER}; create table flagstone.forgotten (a integer); reset role"
+        )
+        rights = {
+            role: _may(connections[role], _VERBS["select"].format(table="forgotten"))
+            for role in (APP, READONLY)
+        }
+        connection.execute("drop table flagstone.forgotten")
+
+    assert rights == {APP: False, READONLY: False}
+
+
+@pytest.mark.parametrize("role", LOGIN_ROLES)
+def test_a_login_role_has_no_attribute_of_power(server: Server, role: str) -> None:
+    with server.admin() as connection:
+        row = connection.execute(
+            "select rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, "
+            "rolcanlogin from pg_roles where rolname = %s",
+            [role],
+        ).fetchone()
+
+    assert row == (False, False, False, False, False, True)
+
+
+def test_the_owner_logs_in_nowhere(server: Server) -> None:
+    with server.admin() as connection:
+        row = connection.execute(
+            "select rolcanlogin, rolsuper from pg_roles where rolname = %s", [OWNER]
+        ).fetchone()
+
+    assert row == (False, False)
+
+
+@pytest.mark.parametrize("right", ["create", "temporary"])
+@pytest.mark.parametrize("role", LOGIN_ROLES)
+def test_no_role_may_make_schemas_or_temporary_tables(
+    server: Server, role: str, right: str
+) -> None:
+    """A temporary table could stand in front of ours for a function that forgets its schema."""
+    with server.admin() as connection:
+        row = connection.execute(
+            "select has_database_privilege(%s, 'flagstone', %s), "
+            "has_database_privilege(%s, 'flagstone', 'connect')",
+            [role, right, role],
+        ).fetchone()
+
+    assert row == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"),
+    [
+        (APP, {"search_path=flagstone, pg_temp", "statement_timeout=5s", "lock_timeout=2s"}),
+        (MIGRATOR, {"search_path=flagstone, pg_temp", "lock_timeout=3s"}),
+        (READONLY, {"search_path=flagstone, pg_temp", "default_transaction_read_only=on"}),
+        (BACKUP, {"search_path=flagstone, pg_temp", "default_transaction_read_only=on"}),
+    ],
+)
+def test_a_role_brings_its_limits_along(server: Server, role: str, expected: set[str]) -> None:
+    """Behind a pooler, nothing but the role can carry them."""
+    with server.admin() as connection:
+        row = connection.execute(
+            "select setconfig from pg_db_role_setting "
+            "where setrole = %s::regrole and setdatabase = "
+            "(select oid from pg_database where datname = 'flagstone')",
+            [role],
+        ).fetchone()
+
+    assert row is not None
+    assert isinstance(row[0], list)
+    assert expected <= set(row[0])
+
+
+async def _check(target: Target, settings: Settings, tier: Tier) -> None:
+    database = Database(settings.database)
+    await database.open(target)
+    try:
+        await check_role(database, tier)
+    finally:
+        await database.close()
+
+
+@pytest.mark.parametrize("tier", [Tier.STAGING, Tier.PRODUCTION])
+async def test_a_superuser_is_refused_where_it_matters(
+    server: Server, settings: Settings, database: str, tier: Tier
+) -> None:
+    with pytest.raises(OverprivilegedError, match=f"is a superuser, which {tier} refuses"):
+        await _check(server.embedded.superuser.named(database), settings, tier)
+
+
+@pytest.mark.parametrize("tier", [Tier.LOCAL, Tier.DEVELOPMENT])
+async def test_a_superuser_is_borne_elsewhere(
+    server: Server, settings: Settings, database: str, tier: Tier
+) -> None:
+    await _check(server.embedded.superuser.named(database), settings, tier)
+
+
+@pytest.mark.parametrize("tier", Tier)
+async def test_the_app_role_is_welcome_everywhere(
+    server: Server, settings: Settings, database: str, tier: Tier
+) -> None:
+    await _check(server.target(APP, database), settings, tier)
+
+
+@pytest.mark.parametrize("tier", [Tier.STAGING, Tier.PRODUCTION])
+async def test_the_migrator_is_refused_as_the_role_of_the_service(
+    server: Server, settings: Settings, database: str, tier: Tier
+) -> None:
+    """It inherits nothing, yet one `set role` makes it the owner of every table."""
+    with pytest.raises(OverprivilegedError):
+        await _check(server.target(MIGRATOR, database), settings, tier)
+
+
+@pytest.fixture(scope="module")
+def spare() -> Iterator[EmbeddedServer]:
+    """A server of these tests' own, whose roles they may break."""
+    folder = Path(tempfile.mkdtemp(prefix="flagstone-roles-"))
+    folder.chmod(0o755)
+    embedded = EmbeddedServer(folder, options=("fsync=off",))
+    embedded.start()
+    yield embedded
+    embedded.leave()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def provisioner(spare: EmbeddedServer, tmp_path: Path) -> Iterator[Provisioner]:
+    """Of a server that has none of our roles."""
+    made = Provisioner(
+        admin=spare.superuser, settings=load({}).database, folder=tmp_path / "credentials"
+    )
+    _remove_roles(made)
+    yield made
+    _remove_roles(made)
+
+
+def _remove_roles(provisioner: Provisioner) -> None:
+    admin = libpq_arguments(provisioner.admin, provisioner.settings)
+    with psycopg.connect(**admin, autocommit=True) as connection:
+        connection.execute("drop database if exists flagstone with (force)")
+        rows = connection.execute("select rolname from pg_roles where rolname like 'flagstone%'")
+        for (role,) in rows.fetchall():
+            connection.execute(f'drop owned by "{role}"; drop role "{role}"'.encode())
+
+
+def _gets_in(provisioner: Provisioner, target: Target) -> bool:
+    try:
+        psycopg.connect(**libpq_arguments(target, provisioner.settings)).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def test_the_first_provisioning_gives_each_role_a_way_in(provisioner: Provisioner) -> None:
+    files = provisioner.provision()
+
+    assert set(files) == set(LOGIN_ROLES)
+    assert provisioner.folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
+    assert all(_gets_in(provisioner, target) for target in provisioner.targets().values())
+
+
+def test_passwords_differ_and_are_stored_as_scram(provisioner: Provisioner) -> None:
+    provisioner.provision()
+
+    passwords = [target.password or "" for target in provisioner.targets().values()]
+    admin = libpq_arguments(provisioner.admin, provisioner.settings)
+    with psycopg.connect(**admin) as connection:
+        rows = connection.execute(
+            "select rolpassword from pg_authid where rolname = any(%s)", [list(LOGIN_ROLES)]
+        ).fetchall()
+    assert len(set(passwords)) == len(LOGIN_ROLES)
+    assert all(len(password) >= 32 for password in passwords)
+    assert all(str(row[0]).startswith("SCRAM-SHA-256$4096:") for row in rows)
+
+
+def test_a_repeated_provisioning_keeps_the_passwords(provisioner: Provisioner) -> None:
+    provisioner.provision()
+    before = provisioner.targets()
+    provisioner.provision()
+    provisioner.provision(reset_passwords=True)
+
+    assert provisioner.targets() == before
+    assert all(_gets_in(provisioner, target) for target in before.values())
+
+
+def test_a_role_whose_password_is_unknown_is_not_touched(
+    provisioner: Provisioner, tmp_path: Path
+) -> None:
+    provisioner.provision()
+    elsewhere = replace(provisioner, folder=tmp_path / "elsewhere")
+
+    with pytest.raises(ProvisionError, match=f"{APP}.*exist already.*--reset-passwords"):
+        elsewhere.provision()
+
+    assert list(elsewhere.folder.glob("*")) == []
+    assert all(_gets_in(provisioner, target) for target in provisioner.targets().values())
+
+
+def test_the_one_role_whose_file_is_gone_is_named(provisioner: Provisioner) -> None:
+    files = provisioner.provision()
+    files[READONLY].unlink()
+
+    with pytest.raises(ProvisionError) as refusal:
+        provisioner.provision()
+
+    named = {role for role in LOGIN_ROLES if role in str(refusal.value)}
+    assert named == {READONLY}
+
+
+def test_lost_passwords_are_replaced_when_asked_for(
+    provisioner: Provisioner, tmp_path: Path
+) -> None:
+    provisioner.provision()
+    old = provisioner.targets()
+    elsewhere = replace(provisioner, folder=tmp_path / "elsewhere")
+    elsewhere.provision(reset_passwords=True)
+
+    new = elsewhere.targets()
+    assert all(_gets_in(provisioner, target) for target in new.values())
+    assert not any(_gets_in(provisioner, target) for target in old.values())
+
+
+def test_a_half_made_provisioning_is_finished(provisioner: Provisioner) -> None:
+    """Killed after the files and before the roles, or after the roles and before the database."""
+    provisioner.provision()
+    before = provisioner.targets()
+    _remove_roles(provisioner)
+    provisioner.provision()
+
+    assert provisioner.targets() == before
+    assert all(_gets_in(provisioner, target) for target in before.values())
+
+
+def test_an_administrator_who_is_no_superuser_can_provision(
+    provisioner: Provisioner, tmp_path: Path
+) -> None:
+    """A managed server gives out no superuser."""
+    admin = libpq_arguments(provisioner.admin, provisioner.settings)
+    with psycopg.connect(**admin, autocommit=True) as connection:
+        connection.execute("drop role if exists manager")
+        connection.execute("create role manager login password 'm' createrole createdb")
+        connection.execute("grant pg_read_all_data to manager with admin option")
+    managed = replace(
+        provisioner,
+        admin=provisioner.admin.as_role("manager", "m"),
+        folder=tmp_path / "managed",
+    )
+
+    managed.provision()
+    managed.provision()
+
+    target = managed.targets()[MIGRATOR]
+    assert Migrator(target=target, settings=managed.settings, instance="tests").migrate()
+
+
+async def test_a_role_that_owns_the_tables_is_refused_where_it_matters(
+    provisioner: Provisioner, settings: Settings
+) -> None:
+    """One role for everything, as whoever skips `database provision` has."""
+    admin = libpq_arguments(provisioner.admin, provisioner.settings)
+    with psycopg.connect(**admin, autocommit=True) as connection:
+        connection.execute("create role flagstone_lonely login password 'l'")
+        connection.execute("create database flagstone owner flagstone_lonely")
+    lonely = provisioner.admin.named("flagstone").as_role("flagstone_lonely", "l")
+    Migrator(target=lonely, settings=provisioner.settings, instance="tests").migrate()
+
+    await _check(lonely, settings, Tier.DEVELOPMENT)
+    with pytest.raises(OverprivilegedError, match="owns the tables"):
+        await _check(lonely, settings, Tier.PRODUCTION)

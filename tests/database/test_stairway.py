@@ -1,0 +1,182 @@
+"""Each migration can be taken back, and what it makes is the same the second time."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from app.database.migrations import Migrator, read_files
+from app.database.migrations.files import FOLDER
+from app.database.roles import MIGRATOR
+from tests.conftest import Server
+
+Description = list[tuple[object, ...]]
+
+# Everything that a statement of ours could see, ordered, one row a thing. Positions of columns are
+# left out: a column that is dropped keeps its number for ever.
+_CATALOG = {
+    "relations": """
+        select relname, relkind, relpersistence, reloptions, relrowsecurity, relowner::regrole
+        from pg_class where relnamespace = to_regnamespace('flagstone')
+    """,
+    "privileges": """
+        select relname, array(select unnest(relacl)::text order by 1)
+        from pg_class where relnamespace = to_regnamespace('flagstone')
+    """,
+    "columns": """
+        select relname, attname, format_type(atttypid, atttypmod), attnotnull, attidentity,
+            attgenerated, attstorage, attcompression, collname, pg_get_expr(adbin, adrelid)
+        from pg_attribute
+        join pg_class on pg_class.oid = attrelid
+        left join pg_attrdef on adrelid = attrelid and adnum = attnum
+        left join pg_collation on pg_collation.oid = attcollation
+        where relnamespace = to_regnamespace('flagstone') and attnum > 0 and not attisdropped
+    """,
+    "order of columns": """
+        select relname, array_agg(attname::text order by attnum)
+        from pg_attribute join pg_class on pg_class.oid = attrelid
+        where relnamespace = to_regnamespace('flagstone') and attnum > 0 and not attisdropped
+        group by relname
+    """,
+    "constraints": """
+        select conrelid::regclass::text, conname, contype, convalidated, condeferrable,
+            pg_get_constraintdef(oid)
+        from pg_constraint where connamespace = to_regnamespace('flagstone')
+    """,
+    "indexes": """
+        select indexrelid::regclass::text, indisvalid, indisunique, pg_get_indexdef(indexrelid)
+        from pg_index join pg_class on pg_class.oid = indexrelid
+        where relnamespace = to_regnamespace('flagstone')
+    """,
+    "sequences": """
+        select sequencename, data_type::text, start_value, min_value, max_value, increment_by,
+            cycle, cache_size
+        from pg_sequences where schemaname = 'flagstone'
+    """,
+    "owners of sequences": """
+        select objid::regclass::text, refobjid::regclass::text, refobjsubid
+        from pg_depend join pg_class on pg_class.oid = objid
+        where relnamespace = to_regnamespace('flagstone') and relkind = 'S'
+            and deptype in ('a', 'i') and refclassid = 'pg_class'::regclass
+    """,
+    "types": """
+        select typname, typtype, array(
+            select enumlabel::text from pg_enum where enumtypid = pg_type.oid order by enumsortorder
+        )
+        from pg_type where typnamespace = to_regnamespace('flagstone')
+    """,
+    "functions": """
+        select proname, pg_get_functiondef(oid)
+        from pg_proc where pronamespace = to_regnamespace('flagstone')
+    """,
+    "triggers": """
+        select tgrelid::regclass::text, tgname, tgenabled, pg_get_triggerdef(pg_trigger.oid)
+        from pg_trigger join pg_class on pg_class.oid = tgrelid
+        where relnamespace = to_regnamespace('flagstone') and not tgisinternal
+    """,
+    "comments": """
+        select pg_describe_object(classoid, objoid, objsubid), description
+        from pg_description
+        left join pg_class on classoid = 'pg_class'::regclass and pg_class.oid = objoid
+        left join pg_type on classoid = 'pg_type'::regclass and pg_type.oid = objoid
+        left join pg_constraint on classoid = 'pg_constraint'::regclass
+            and pg_constraint.oid = objoid
+        where to_regnamespace('flagstone') in (relnamespace, typnamespace, connamespace)
+    """,
+    "schemas": "select nspname, nspowner::regrole from pg_namespace where nspname !~ '^pg_'",
+    "extensions": "select extname, extversion from pg_extension",
+    "rows of reference": "select name, tier, protected, revision from flagstone.environments",
+}
+
+
+def _describe(connection: psycopg.Connection[tuple[object, ...]]) -> dict[str, Description]:
+    """Return the schema as rows that two databases of equal shape have in common."""
+    described: dict[str, Description] = {}
+    for what, query in _CATALOG.items():
+        if what == "rows of reference" and not _has_environments(connection):
+            continue
+        rows = connection.execute(query.encode()).fetchall()
+        described[what] = sorted(rows, key=repr)
+    return described
+
+
+def _has_environments(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
+    row = connection.execute("select to_regclass('flagstone.environments') is not null").fetchone()
+    return row == (True,)
+
+
+@pytest.fixture
+def migrator(server: Server) -> Iterator[Migrator]:
+    """A fresh database that nothing has been done to but to make it."""
+    name = server.create_database("stairway")
+    yield Migrator(
+        target=server.target(MIGRATOR, name), settings=server.provisioner.settings, instance="tests"
+    )
+    server.drop_database(name)
+
+
+def test_each_migration_goes_up_down_and_up_to_the_same_schema(
+    server: Server, migrator: Migrator, tmp_path: Path
+) -> None:
+    climbing = replace(migrator, folder=tmp_path)
+    with server.admin("stairway") as connection:
+        below = _describe(connection)
+        for file in read_files():
+            for ending in (".sql", ".rollback.sql"):
+                shutil.copy(FOLDER / f"{file.name}{ending}", tmp_path)
+
+            assert climbing.migrate() == [file.name]
+            above = _describe(connection)
+            assert climbing.roll_back(1) == [file.name]
+            assert _without_schema(_describe(connection)) == _without_schema(below), file.name
+            assert climbing.migrate() == [file.name]
+
+            assert _describe(connection) == above, file.name
+            assert above != below, f"{file.name} changes nothing"
+            below = above
+
+
+def _without_schema(described: dict[str, Description]) -> dict[str, Description]:
+    """The schema itself is made before the first migration, and stays."""
+    return {what: rows for what, rows in described.items() if what != "schemas"}
+
+
+def test_the_whole_goes_up_down_and_up_to_the_same_schema(
+    server: Server, migrator: Migrator
+) -> None:
+    names = [file.name for file in read_files()]
+    applied = migrator.migrate()
+    with server.admin("stairway") as connection:
+        first = _describe(connection)
+
+        rolled_back = migrator.roll_back(len(names))
+        empty = _describe(connection)
+        migrator.migrate()
+
+        assert _describe(connection) == first
+    assert (applied, rolled_back) == (names, names[::-1])
+    assert [what for what in ("relations", "types", "comments") if empty[what]] == []
+
+
+def test_a_fresh_database_has_the_schema_of_the_provisioned_one(
+    server: Server, migrator: Migrator
+) -> None:
+    """With or without `database provision`, the tables are the same."""
+    migrator.migrate()
+
+    with server.admin("stairway") as fresh, server.admin("flagstone") as provisioned:
+        assert _describe(fresh) == _describe(provisioned)
+
+
+def test_what_was_applied_is_recorded_and_agrees(migrator: Migrator) -> None:
+    migrator.migrate()
+
+    ledger = migrator.status()
+    assert (ledger.pending, ledger.problems) == ([], [])
+    assert [record.name for record in ledger.records] == [file.name for file in ledger.files]
+    assert {record.state for record in ledger.records} == {"applied"}
+    assert {record.instance for record in ledger.records} == {"tests"}
+    assert migrator.migrate() == []

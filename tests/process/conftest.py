@@ -1,0 +1,158 @@
+"""The service as its own process, as an operator runs it."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from aiohttp import ClientError, ClientSession, ClientTimeout
+
+ROOT = Path(__file__).parents[2]
+READY_SECONDS = 45
+
+
+@dataclass
+class Process:
+    """One `python -m app serve`, with an embedded server in its own data folder unless told so."""
+
+    data_dir: Path
+    port: int
+    environment: dict[str, str] = field(default_factory=dict)
+    child: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return (self.data_dir / f"service-{self.port}.log").read_text()
+
+    @property
+    def token(self) -> str:
+        return (self.data_dir / "admin-token").read_text().strip()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    async def start(self, *command: str) -> None:
+        log = (self.data_dir / f"service-{self.port}.log").open("ab")
+        with log:
+            self.child = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "app", *(command or ("serve",))),
+                cwd=ROOT,
+                env={
+                    **os.environ,
+                    "DATA_DIR": str(self.data_dir),
+                    "PORT": str(self.port),
+                    "LOG_FORMAT": "json",
+                    **self.environment,
+                },
+                stdout=log,
+                stderr=log,
+            )
+
+    async def ready(self) -> None:
+        """Wait until readiness says so."""
+
+        async def is_ready(client: ClientSession) -> bool:
+            async with client.get(f"{self.url}/health/ready") as answer:
+                return answer.status == 200
+
+        assert self.child is not None
+        async with ClientSession() as client:
+            await until(lambda: is_ready(client), READY_SECONDS, self._still_there)
+
+    def _still_there(self) -> None:
+        assert self.child is not None
+        assert self.child.returncode is None, self.log
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        assert self.child is not None
+        if self.child.returncode is None:
+            self.child.send_signal(number)
+        return await asyncio.wait_for(self.child.wait(), 30)
+
+    def postmaster(self) -> psutil.Process:
+        return psutil.Process(int((self.data_dir / "pg18/postmaster.pid").read_text().split()[0]))
+
+
+async def until(
+    condition: Callable[[], Awaitable[bool]],
+    seconds: float,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Wait for something that only another process can tell, asking every 20 ms."""
+    async with asyncio.timeout(seconds):
+        while True:
+            with suppress(ClientError, OSError):
+                if await condition():
+                    return
+            check()
+            await asyncio.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="flagstone-process-"))
+    folder.chmod(0o755)
+    yield folder
+    with suppress(OSError, ValueError, psutil.Error):
+        # A test that failed half-way may leave the server; its folder names it.
+        psutil.Process(int((folder / "pg18/postmaster.pid").read_text().split()[0])).kill()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def launch(data_dir: Path) -> AsyncIterator[Callable[..., Process]]:
+    """Make processes that are ended with the test."""
+    made: list[Process] = []
+
+    def make(**environment: str) -> Process:
+        process = Process(data_dir=data_dir, port=free_port(), environment=environment)
+        made.append(process)
+        return process
+
+    yield make
+    for process in made:
+        if process.child is not None and process.child.returncode is None:
+            process.child.kill()
+            await process.child.wait()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[ClientSession]:
+    async with ClientSession(timeout=ClientTimeout(total=20)) as session:
+        yield session
+
+
+async def put(client: ClientSession, process: Process, key: str, value: Any, **headers: str) -> int:
+    """Write one new entry; 0 stands for a broken connection."""
+    try:
+        async with client.put(
+            f"{process.url}/v1/environments/local/configurations/{key}",
+            json={"value": value},
+            headers=process.headers | {"If-None-Match": "*"} | headers,
+        ) as answer:
+            await answer.read()
+            return answer.status
+    except ClientError:
+        return 0

@@ -1,0 +1,163 @@
+"""PostgreSQL killed, frozen, restarted or absent: requests stay bounded, health stays honest."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+
+from aiohttp import ClientSession
+
+from tests.process.conftest import Process, put, until
+
+HEALTH = {"HEARTBEAT_INTERVAL": "0.5", "HEARTBEAT_TIMEOUT": "0.5"}
+# Twice the command timeout, and something for this machine.
+ANSWER_SECONDS_MAX = 2 * 1.4 + 1.5
+
+
+async def _status(client: ClientSession, process: Process, probe: str) -> int:
+    async with client.get(f"{process.url}/health/{probe}") as answer:
+        return answer.status
+
+
+async def _timed_put(
+    client: ClientSession, process: Process, key: str
+) -> tuple[int, float, str | None]:
+    started = time.monotonic()
+    async with client.put(
+        f"{process.url}/v1/environments/local/configurations/{key}",
+        json={"value": 1},
+        headers=process.headers | {"If-None-Match": "*"},
+    ) as answer:
+        await answer.read()
+        return answer.status, time.monotonic() - started, answer.headers.get("Retry-After")
+
+
+async def test_a_frozen_database_costs_bounded_time_and_shows_in_readiness(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    process = launch(**HEALTH)
+    await process.start()
+    await process.ready()
+    frozen = [process.postmaster(), *process.postmaster().children(recursive=True)]
+    for each in frozen:
+        each.suspend()
+    try:
+        outcomes = await asyncio.gather(
+            *(_timed_put(client, process, f"frozen/{n}") for n in range(20))
+        )
+        live = await _status(client, process, "live")
+
+        async def unready() -> bool:
+            return await _status(client, process, "ready") == 503
+
+        await until(unready, 20)
+    finally:
+        for each in reversed(frozen):
+            each.resume()
+    thawed = time.monotonic()
+
+    async def written() -> bool:
+        return await put(client, process, f"thawed/{time.monotonic()}", 1) == 201
+
+    await until(written, 10)
+    back_after = time.monotonic() - thawed
+    await process.ready()
+
+    assert {status for status, _, _ in outcomes} == {503}
+    assert all(retry == "1" for _, _, retry in outcomes)
+    assert max(seconds for _, seconds, _ in outcomes) < ANSWER_SECONDS_MAX
+    assert live == 200
+    assert back_after < 2
+    assert await process.stop() == 0
+
+
+async def test_a_killed_database_comes_back_and_nothing_acknowledged_is_lost(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    process = launch(**HEALTH)
+    await process.start()
+    await process.ready()
+    acknowledged: list[str] = []
+    statuses: set[int] = set()
+    slowest = 0.0
+    ended = asyncio.Event()
+
+    async def write(n: int) -> None:
+        nonlocal slowest
+        count = 0
+        while not ended.is_set():
+            key = f"w{n}/{count}"
+            count += 1
+            status, seconds, _ = await _timed_put(client, process, key)
+            slowest = max(slowest, seconds)
+            statuses.add(status)
+            if status == 201:
+                acknowledged.append(key)
+
+    async def more_than(count: int) -> bool:
+        return len(acknowledged) > count
+
+    writers = [asyncio.create_task(write(n)) for n in range(4)]
+    await until(lambda: more_than(50), 20)
+    for number in (signal.SIGKILL, signal.SIGQUIT):
+        before = len(acknowledged)
+        process.postmaster().send_signal(number)
+        assert await _status(client, process, "live") == 200
+        await until(lambda before=before: more_than(before + 50), 30)  # type: ignore[misc]
+    ended.set()
+    await asyncio.gather(*writers)
+
+    for key in acknowledged:
+        async with client.get(
+            f"{process.url}/v1/environments/local/configurations/{key}", headers=process.headers
+        ) as answer:
+            assert answer.status == 200
+    assert statuses <= {201, 503}
+    assert slowest < ANSWER_SECONDS_MAX
+    assert await process.stop() == 0
+
+
+async def test_a_start_without_a_database_waits_for_it(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    owner = launch()
+    await owner.start()
+    await owner.ready()
+    url = (owner.data_dir / "credentials/app.url").read_text().strip()
+    migrator = (owner.data_dir / "credentials/migrator.url").read_text().strip()
+    assert await owner.stop() == 0
+    waiting = launch(DATABASE_URL=url, DATABASE_MIGRATOR_URL=migrator)
+    await waiting.start()
+
+    async def live() -> bool:
+        return await _status(client, waiting, "live") == 200
+
+    await until(live, 20)
+    not_ready = await _status(client, waiting, "ready")
+    not_started = await _status(client, waiting, "started")
+    refused = await put(client, waiting, "early", 1)
+    again = launch()
+    await again.start()
+    await again.ready()
+    await waiting.ready()
+
+    assert (not_ready, not_started, refused) == (503, 503, 503)
+    assert await put(client, waiting, "later", 1) == 201
+    assert await waiting.stop() == 0
+    assert await again.stop() == 0
+
+
+async def test_a_killed_migration_is_carried_on_by_the_next_start(
+    launch: Callable[..., Process],
+) -> None:
+    for delay in (0.6, 0.75, 0.9):
+        process = launch()
+        await process.start()
+        # Anywhere between initdb and the last migration: wherever it hits, the next one goes on.
+        await asyncio.sleep(delay)
+        await process.stop(signal.SIGKILL)
+
+    last = launch()
+    await last.start()
+    await last.ready()
+    assert await last.stop() == 0

@@ -1,0 +1,192 @@
+"""Starting and stopping: what comes up, what is left, and what may not be lost."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+import psutil
+import pytest
+from aiohttp import ClientSession
+
+from tests.process.conftest import Process, put, until
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_stops_everything_the_database_too(
+    launch: Callable[..., Process], number: int
+) -> None:
+    process = launch()
+    await process.start()
+    await process.ready()
+    postmaster = process.postmaster()
+
+    code = await process.stop(number)
+
+    assert code == 0, process.log
+    assert not postmaster.is_running() or postmaster.status() == psutil.STATUS_ZOMBIE
+    assert "Traceback" not in process.log
+
+
+async def test_the_banner_shows_the_file_and_never_the_token(
+    launch: Callable[..., Process],
+) -> None:
+    process = launch()
+    await process.start()
+    await process.ready()
+    await process.stop()
+
+    assert str(process.data_dir / "admin-token") in process.log
+    assert process.token not in process.log
+    for name in ("token-key", "superuser", "credentials/app.url", "credentials/migrator.url"):
+        secret = (process.data_dir / name).read_text().strip()
+        assert secret not in process.log
+        assert (process.data_dir / name).stat().st_mode & 0o077 == 0
+    assert (process.data_dir / "admin-token").stat().st_mode & 0o777 == 0o600
+
+
+async def test_four_at_once_on_nothing_all_come_up(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    processes = [launch(INSTANCE_ID=f"i{n}") for n in range(4)]
+
+    await asyncio.gather(*(process.start() for process in processes))
+    await asyncio.gather(*(process.ready() for process in processes))
+
+    # One token file for all of them, and it holds on each.
+    statuses = [await put(client, process, f"k{process.port}", 1) for process in processes]
+    assert statuses == [201] * 4
+    first, *others = processes
+    for process in others:
+        assert await process.stop() == 0
+    assert await put(client, first, "still-there", 1) == 201
+    assert await first.stop() == 0
+
+
+async def test_a_request_that_runs_when_the_signal_comes_is_finished(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    process = launch(DRAIN_SECONDS="1")
+    await process.start()
+    await process.ready()
+    statuses: list[int] = []
+
+    async def write(n: int) -> None:
+        while 0 not in statuses:
+            statuses.append(await put(client, process, f"k{n}/{len(statuses)}", n))
+
+    writers = [asyncio.create_task(write(n)) for n in range(8)]
+    await until(lambda: _true(len(statuses) > 50), 20)
+    stopping = asyncio.create_task(process.stop())
+
+    async def draining() -> bool:
+        async with client.get(f"{process.url}/health/ready") as answer:
+            return answer.status == 503
+
+    await until(draining, 5)
+    served_while_draining = await put(client, process, "late", 1)
+    code = await stopping
+    await asyncio.gather(*writers)
+
+    assert served_while_draining == 201
+    assert code == 0
+    assert set(statuses) <= {201, 0}
+
+
+async def _true(value: bool) -> bool:  # noqa: FBT001
+    return value
+
+
+async def test_kill_9_in_a_write_loses_nothing_acknowledged(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    process = launch()
+    await process.start()
+    await process.ready()
+    acknowledged: list[str] = []
+    ended = asyncio.Event()
+
+    async def write(n: int) -> None:
+        count = 0
+        while not ended.is_set():
+            key = f"w{n}/{count}"
+            count += 1
+            status = await put(client, process, key, n)
+            if status == 201:
+                acknowledged.append(key)
+            elif status == 0:
+                ended.set()
+
+    writers = [asyncio.create_task(write(n)) for n in range(4)]
+    await until(lambda: _true(len(acknowledged) > 100), 20)
+    await process.stop(signal.SIGKILL)
+    await asyncio.gather(*writers)
+
+    again = launch()
+    await again.start()
+    await again.ready()
+    found: list[str] = []
+    after = ""
+    while after is not None:
+        async with client.get(
+            f"{again.url}/v1/environments/local/configurations",
+            params={"prefix": "w", "limit": "500", "after": after},
+            headers=again.headers,
+        ) as answer:
+            page = await answer.json()
+        found += [item["key"] for item in page["items"]]
+        after = page["next"]
+    async with client.get(f"{again.url}/v1/environments/local", headers=again.headers) as answer:
+        revision = (await answer.json())["revision"]
+
+    assert set(acknowledged) <= set(found)
+    # One for the test data; each write made exactly one, whether it was acknowledged or not.
+    assert revision == len(found) + 1
+    assert await again.stop() == 0
+
+
+async def test_mistakes_in_the_settings_end_the_start_with_one_message(
+    launch: Callable[..., Process],
+) -> None:
+    process = launch(TIER="production", DATABASE_POOL_MAX="many", LOG_LEVEL="hunter2")
+    await process.start()
+    assert process.child is not None
+
+    code = await process.child.wait()
+
+    assert code == 1
+    for name in ("DATABASE_URL", "DATABASE_POOL_MAX", "LOG_LEVEL", "TOKEN_KEY"):
+        assert f"{name}: " in process.log
+    assert "hunter2" not in process.log
+    assert "Traceback" not in process.log
+
+
+async def test_a_port_in_use_is_said_plainly(launch: Callable[..., Process]) -> None:
+    first = launch()
+    await first.start()
+    await first.ready()
+    second = launch(PORT=str(first.port))
+    await second.start()
+    assert second.child is not None
+
+    code = await second.child.wait()
+
+    assert code == 1
+    assert "address already in use" in second.log
+    assert await first.stop() == 0
+
+
+async def test_wrong_database_password_ends_the_start(launch: Callable[..., Process]) -> None:
+    helper = launch()
+    await helper.start()
+    await helper.ready()
+    folder = str(helper.data_dir / "socket").replace("/", "%2F")
+    process = launch(DATABASE_URL=f"postgresql://flagstone_app:hunter2hunter2@{folder}/flagstone")
+    await process.start()
+    assert process.child is not None
+
+    code = await asyncio.wait_for(process.child.wait(), 20)
+
+    assert code == 1
+    assert "password authentication failed" in process.log
+    assert "hunter2" not in process.log
+    assert await helper.stop() == 0

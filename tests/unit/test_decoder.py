@@ -1,0 +1,331 @@
+"""The decoder of JSON from outside: what PostgreSQL, Python or a browser would change is refused."""
+
+import json
+import math
+import unicodedata
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from app.configurations.models import NewConfiguration
+from app.errors import Invalid, Malformed, TooLarge
+from app.http.decoder import (
+    DEPTH_MAX,
+    INTEGER_MAX,
+    NODES_MAX,
+    VALUE_BYTES_MAX,
+    check_nodes,
+    check_value_size,
+    decode,
+    parse,
+)
+
+CANARY = "canary7f3a"
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+NAMES = TEXTS.map(lambda text: unicodedata.normalize("NFC", text))
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-INTEGER_MAX, INTEGER_MAX)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS
+)
+DOCUMENTS = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=15,
+)
+# Pieces that make something nearly JSON far more often than random bytes do.
+PIECES = [
+    b"{", b"}", b"[", b"]", b",", b":", b'"', b'"a"', b"1", b"-", b"1e400", b"NaN", b"-Infinity",
+    b"null", b"true", b"\\", b'"\\ud800"', b'"\\u0000"', b"\xef\xbb\xbf", b"\xff", b"\xed\xa0\x80",
+    b"9" * 20, b" ", b"\n", b"0.1", b'"e\xcc\x81"', b"\x00",
+]  # fmt: skip
+
+
+def nested(depth: int, inside: str = "1") -> bytes:
+    return ("[" * depth + inside + "]" * depth).encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "rule"),
+    [
+        (b"", "body", "must be JSON"),
+        (b" ", "body", "must be JSON"),
+        (b"{", "body", "must be JSON"),
+        (b"[1,]", "body", "must be JSON"),
+        (b"{'a': 1}", "body", "must be JSON"),
+        (b"1 2", "body", "must be JSON"),
+        (b"01", "body", "must be JSON"),
+        (b'"\x01"', "body", "must be JSON"),
+        (b'"\\x"', "body", "must be JSON"),
+        (b"// a\n1", "body", "must be JSON"),
+        (b"\xa01", "body", "must be UTF-8"),
+        (b"\xc2\xa01", "body", "must be JSON"),
+        (b'\xef\xbb\xbf{"a": 1}', "body", "must be JSON"),
+        (b'"\xff"', "body", "must be UTF-8"),
+        (b'"\xc0\xaf"', "body", "must be UTF-8"),
+        (b'"\xed\xa0\x80"', "body", "must be UTF-8"),
+        (b'\xff\xfe"\x00a\x00"\x00', "body", "must be UTF-8"),
+        (b'{"a": 1, "a": 1}', "body", "must not repeat a name"),
+        (b'{"a": 1, "\\u0061": 2}', "body", "must not repeat a name"),
+        (b'[{"b": {"": 1, "": 2}}]', "body", "must not repeat a name"),
+        (b"NaN", "body", "NaN or Infinity"),
+        (b"[Infinity]", "body", "NaN or Infinity"),
+        (b'{"a": -Infinity}', "body", "NaN or Infinity"),
+        (b"1e400", "body", "beyond the range of a double"),
+        (b"-1E+400", "body", "beyond the range of a double"),
+        (b"9" * 400 + b".0", "body", "beyond the range of a double"),
+        (b"9007199254740993", "body", "integer beyond 2^53"),
+        (b"-9007199254740993", "body", "integer beyond 2^53"),
+        (b"1" + b"0" * 100_000, "body", "integer beyond 2^53"),
+        (b'{"a": [-' + b"9" * 100_000 + b"]}", "body", "integer beyond 2^53"),
+        (b'{"a": ["x", "\\ud800"]}', "body.a[1]", "lone surrogate"),
+        (b'"\\udc00\\ud800"', "body", "lone surrogate"),
+        (b'{"\\udfff": 1}', "body", "a name must not contain a lone surrogate"),
+        (b'{"a": {"b": "x\\u0000y"}}', "body.a.b", "NUL"),
+        (b'{"a": {"b\\u0000": 1}}', "body.a", "a name must not contain NUL"),
+        (b'{"a": {"e\xcc\x81": 1}}', "body.a", "a name must be in Unicode's normal form C"),
+        (b'{"\\u212b": 1}', "body", "a name must be in Unicode's normal form C"),
+    ],
+)
+def test_what_is_not_strict_json_is_refused_by_place_and_rule(
+    raw: bytes, field: str, rule: str
+) -> None:
+    with pytest.raises(Malformed) as caught:
+        parse(raw)
+
+    (violation,) = caught.value.violations
+    assert violation.field == field
+    assert rule in violation.rule
+    assert len(caught.value.message) < 300
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        f'{{"{CANARY}": 1, "{CANARY}": 2}}',
+        f'["{CANARY}", NaN]',
+        f'["{CANARY}"',
+        f'"{CANARY}\\q"',
+        f'["{CANARY}\\u0000"]',
+        f'["{CANARY}\\ud800"]',
+    ],
+)
+def test_a_refusal_does_not_repeat_what_was_sent(raw: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        parse(raw.encode())
+
+    assert CANARY not in f"{caught.value} {caught.value.violations}"
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (b"null", None),
+        (b" \t\r\n0 ", 0),
+        (b"-0", 0),
+        (b"9007199254740992", 2**53),
+        (b"-9007199254740992", -(2**53)),
+        (b"1e300", 1e300),
+        (b"1E-400", 0.0),
+        (b'"\\ud83d\\udea9"', "🚩"),
+        (b'"e\xcc\x81"', "e\u0301"),
+        (b'{"": {}}', {"": {}}),
+        (b'{"\xc3\xa9": []}', {"é": []}),
+        (b'"\xef\xbb\xbf"', "\ufeff"),
+        (b'[{"a": 1}, {"a": 1}]', [{"a": 1}, {"a": 1}]),
+    ],
+)
+def test_what_every_side_reads_alike_is_taken(raw: bytes, value: object) -> None:
+    parsed = parse(raw)
+
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+def test_minus_zero_stays_minus_zero() -> None:
+    assert math.copysign(1, parse(b"-0.0")) == -1
+
+
+# Depth and size
+
+
+def test_the_greatest_depth_is_taken() -> None:
+    parsed = parse(nested(DEPTH_MAX))
+
+    assert json.loads(nested(DEPTH_MAX)) == parsed
+
+
+@pytest.mark.parametrize("depth", [33, 900, 1_100, 100_000])
+@pytest.mark.parametrize("shape", ["[", '{"a":'])
+def test_what_nests_deeper_is_refused(depth: int, shape: str) -> None:
+    """Far below Python's own limit, at it and beyond: never a RecursionError."""
+    closing = "]" if shape == "[" else "}"
+    raw = (shape * depth + "1" + closing * depth).encode()
+
+    with pytest.raises(Malformed, match="must not nest deeper than 32"):
+        parse(raw)
+
+
+def test_an_unclosed_depth_is_refused() -> None:
+    with pytest.raises(Malformed):
+        parse(b"[" * 100_000)
+
+
+def test_the_number_of_values_has_a_limit() -> None:
+    most = parse(json.dumps([0] * (NODES_MAX - 1)).encode())
+
+    assert len(most) == NODES_MAX - 1
+    with pytest.raises(Malformed, match=f"must not have more than {NODES_MAX} values"):
+        parse(json.dumps([0] * NODES_MAX).encode())
+    with pytest.raises(Malformed, match="must not have more than 3 values"):
+        parse(b'{"a": {"b": {"c": 1}}}', nodes_max=3)
+
+
+def test_a_place_has_a_bounded_length() -> None:
+    raw = json.dumps({"k" * 5_000: {"l" * 5_000: ["\0"]}}).encode()
+
+    with pytest.raises(Malformed) as caught:
+        parse(raw)
+
+    assert len(caught.value.message) < 300
+
+
+def test_a_tree_from_elsewhere_is_refused_under_its_own_name() -> None:
+    with pytest.raises(Malformed) as caught:
+        check_nodes({"a": ["\0"]}, root="file")
+
+    assert caught.value.violations[0].field == "file.a[0]"
+
+
+def test_a_value_has_a_size_in_bytes() -> None:
+    check_value_size("x" * (VALUE_BYTES_MAX - 2), "value")
+
+    with pytest.raises(TooLarge) as caught:
+        check_value_size("é" * (VALUE_BYTES_MAX // 2), "value")
+
+    assert caught.value.violations[0].field == "value"
+    assert "é" not in caught.value.message
+
+
+# Shapes
+
+
+class Inner(msgspec.Struct, forbid_unknown_fields=True):
+    mode: Literal["on", "off"] = "on"
+    level: Literal[1, 2] = 1
+
+
+class One(msgspec.Struct, tag="one"):
+    pass
+
+
+class Two(msgspec.Struct, tag="two"):
+    pass
+
+
+class Shape(msgspec.Struct, forbid_unknown_fields=True):
+    name: Annotated[str, msgspec.Meta(max_length=5, pattern="^[a-z]*$")]
+    count: Annotated[int, msgspec.Meta(ge=0)] = 0
+    inner: Inner | None = None
+    many: list[Inner] = []
+    by_name: dict[str, int] = {}
+    either: One | Two | None = None
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "rule"),
+    [
+        (b"[]", "body", "expected `object`"),
+        (b"null", "body", "expected `object`"),
+        (b"{}", "body", "missing required field `name`"),
+        (b'{"name": 70707}', "name", "expected `str`, got `int`"),
+        (b'{"name": "canary7f3a"}', "name", "length <= 5"),
+        (b'{"name": "70707"}', "name", "matching regex"),
+        (b'{"name": "a", "count": "70707"}', "count", "expected `int`, got `str`"),
+        (b'{"name": "a", "count": 70707.5}', "count", "expected `int`, got `float`"),
+        (b'{"name": "a", "count": -70707}', "count", "expected `int` >= 0"),
+        (b'{"name": "a", "other": "70707"}', "body", "unknown field `other`"),
+        (b'{"name": "a", "inner": {"mode": "70707"}}', "inner.mode", "one of the known values"),
+        (b'{"name": "a", "inner": {"mode": 70707}}', "inner.mode", "expected `str`"),
+        (b'{"name": "a", "inner": {"level": 70707}}', "inner.level", "one of the known values"),
+        (b'{"name": "a", "many": [{}, {"x": 70707}]}', "many[...]", "unknown field `x`"),
+        (b'{"name": "a", "by_name": {"x": "70707"}}', "by_name[...]", "expected `int`"),
+        (b'{"name": "a", "either": {"type": "70707"}}', "either.type", "one of the known values"),
+    ],
+)
+def test_another_shape_is_refused_by_field_and_rule_without_the_value(
+    raw: bytes, field: str, rule: str
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        decode(raw, Shape)
+
+    (violation,) = caught.value.violations
+    assert violation.field == field
+    assert rule in violation.rule
+    assert "70707" not in caught.value.message
+    assert CANARY not in caught.value.message
+
+
+def test_the_shape_is_filled() -> None:
+    shape = decode(b'{"name": "a", "many": [{"mode": "off"}], "either": {"type": "two"}}', Shape)
+
+    assert shape == Shape(name="a", many=[Inner(mode="off")], either=Two())
+
+
+def test_what_is_not_json_is_malformed_before_it_is_misshapen() -> None:
+    with pytest.raises(Malformed):
+        decode(b'{"name": 1, "name": 2}', Shape)
+
+
+def test_a_wrong_kind_of_configuration_is_not_repeated() -> None:
+    with pytest.raises(Invalid) as caught:
+        decode(f'{{"value": 1, "kind": "{CANARY}"}}'.encode(), NewConfiguration)
+
+    assert caught.value.message == "kind: is not one of the known values"
+
+
+# Properties
+
+
+@given(document=DOCUMENTS, escaped=st.booleans(), indent=st.none() | st.just(2))
+@hypothesis_settings(max_examples=150, deadline=None)
+def test_every_strict_document_comes_back(
+    document: object, *, escaped: bool, indent: int | None
+) -> None:
+    raw = json.dumps(document, ensure_ascii=escaped, indent=indent).encode()
+
+    parsed = parse(raw)
+
+    assert parsed == document
+    assert json.dumps(parsed) == json.dumps(document)
+
+
+@given(raw=st.binary(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
+@hypothesis_settings(max_examples=500, deadline=None)
+def test_any_bytes_are_read_and_come_back_or_are_malformed(raw: bytes) -> None:
+    try:
+        parsed = parse(raw)
+    except Malformed as error:
+        assert [violation.rule for violation in error.violations]
+        return
+    assert parse(msgspec.json.encode(parsed)) == parsed
+
+
+@given(document=DOCUMENTS)
+@hypothesis_settings(max_examples=100, deadline=None)
+def test_any_document_fits_a_shape_or_is_refused_by_an_error_of_ours(document: Any) -> None:
+    raw = json.dumps(document).encode()
+
+    try:
+        shape = decode(raw, Shape)
+    except Invalid as error:
+        assert error.violations[0].field
+    else:
+        assert isinstance(shape, Shape)
