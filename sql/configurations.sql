@@ -67,7 +67,6 @@ order by page.key;
 -- One row an environment, for the report: how many entries, how large, and what changed last.
 select
     environments.name,
-    environments.tier::text as tier,
     environments.revision,
     count(configurations.key) filter (where configurations.kind = 'setting') as settings,
     count(configurations.key) filter (where configurations.kind = 'flag') as flags,
@@ -76,8 +75,7 @@ select
     coalesce(sum(octet_length(configurations.value::text)), 0)::bigint as value_bytes,
     coalesce(max(octet_length(configurations.value::text)), 0)::bigint as largest_bytes,
     last_change.created_at as last_changed_at,
-    last_change.actor as last_actor,
-    last_change.message as last_message
+    last_change.actor as last_actor
 from environments
 left join configurations
     on configurations.environment = environments.name

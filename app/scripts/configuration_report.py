@@ -8,7 +8,7 @@ from rich.table import Table
 from app.database import sql
 from app.scripts import Resources, run_script
 
-_BAR_WIDTH = 30
+_BAR_WIDTH = 20
 _KINDS = ("settings", "flags", "segments", "secrets")
 
 
@@ -21,22 +21,22 @@ async def main(resources: Resources) -> None:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="Configurations by environment")
-    for heading in ("environment", "tier", "revision", "entries", "", *_KINDS):
-        table.add_column(
-            heading, justify="left" if heading in {"environment", "tier", ""} else "right"
-        )
-    for heading in ("bytes", "largest", "last change"):
+    table = Table("environment", title="Configurations by environment")
+    for heading in ("revision", "entries"):
         table.add_column(heading, justify="right")
+    table.add_column("", min_width=_BAR_WIDTH, no_wrap=True)
+    table.add_column("of these")
+    for heading in ("bytes", "largest"):
+        table.add_column(heading, justify="right")
+    table.add_column("last change")
     totals = [sum(row[kind] for kind in _KINDS) for row in rows]
     for row, total in zip(rows, totals, strict=True):
         table.add_row(
             row["name"],
-            row["tier"],
             str(row["revision"]),
             str(total),
             bar(total, max(totals)),
-            *(str(row[kind]) for kind in _KINDS),
+            ", ".join(f"{row[kind]} {kind}" for kind in _KINDS if row[kind]),
             f"{row['value_bytes']:,}",
             f"{row['largest_bytes']:,}",
             _last_change(row),
@@ -56,8 +56,7 @@ def bar(value: float, most: float) -> str:
 def _last_change(row: dict[str, Any]) -> str:
     if row["last_changed_at"] is None:
         return "never"
-    what = f" “{row['last_message']}”" if row["last_message"] else ""
-    return f"{row['last_changed_at']:%Y-%m-%d %H:%M} by {row['last_actor']}{what}"
+    return f"{row['last_changed_at']:%Y-%m-%d %H:%M} by {row['last_actor']}"
 
 
 if __name__ == "__main__":

@@ -37,7 +37,6 @@ _NEVER = {
     "index": "create index on flagstone.{table} ({column})",
     "trigger": "alter table flagstone.{table} disable trigger all",
     "policy": "create policy p on flagstone.{table}",
-    "grant": "grant all on flagstone.{table} to public",
     "own": "alter table flagstone.{table} owner to current_user",
 }
 _DEFINITIONS = (

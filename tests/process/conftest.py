@@ -47,10 +47,13 @@ class Process:
         return {"Authorization": f"Bearer {self.token}"}
 
     async def start(self, *command: str) -> None:
+        await self.start_module("app", *(command or ("serve",)))
+
+    async def start_module(self, *arguments: str) -> None:
         log = (self.data_dir / f"service-{self.port}.log").open("ab")
         with log:
             self.child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "app", *(command or ("serve",))),
+                *(sys.executable, "-m", *arguments),
                 cwd=ROOT,
                 env={
                     **os.environ,

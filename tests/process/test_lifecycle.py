@@ -125,7 +125,7 @@ async def test_kill_9_in_a_write_loses_nothing_acknowledged(
     await again.start()
     await again.ready()
     found: list[str] = []
-    after = ""
+    after: str | None = ""
     while after is not None:
         async with client.get(
             f"{again.url}/v1/environments/local/configurations",

@@ -1,0 +1,721 @@
+"""The pool: every wait ends, a fault becomes an error a client may see, nothing leaks between."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import asyncpg
+import msgspec
+import psycopg
+import pytest
+
+from app.database import Connection, Database
+from app.database.connector import is_transient
+from app.database.faults import constraint, translated
+from app.database.roles import APP
+from app.errors import Conflict, Invalid, NotFound, Unavailable
+from app.settings import Target, load
+from tests.conftest import Server
+from tests.database.full_postgres import FullServer, free_port
+
+# Short where a limit is what is tested; each test says which.
+LIMITS = replace(
+    load({}).database,
+    pool_max=2,
+    acquire_timeout_seconds=0.3,
+    command_timeout_seconds=5.0,
+    connect_timeout_seconds=10.0,
+    host_timeout_seconds=3.0,
+)
+
+
+@dataclass
+class Proxy:
+    """Passes bytes on to a server, counts who comes, and can fall silent as a dead network does."""
+
+    to: tuple[str, int]
+    port: int = 0
+    connections: int = 0
+    flowing: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        # The server accepts at once; its silence is what is to be shown, not its refusal.
+        there_reader, there_writer = await asyncio.open_connection(*self.to)
+        for source, sink in ((reader, there_writer), (there_reader, writer)):
+            task = asyncio.create_task(self._pass_on(source, sink))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await source.read(65536):
+                await self.flowing.wait()
+                sink.write(data)
+                await sink.drain()
+        sink.close()
+        with suppress(OSError):
+            await sink.wait_closed()
+
+
+@asynccontextmanager
+async def proxied(target: Target) -> AsyncIterator[tuple[Proxy, Target]]:
+    """Yield a proxy to the target's only host, and the way in that leads through it."""
+    proxy = Proxy(to=target.hosts[0])
+    proxy.flowing.set()
+    listener = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield proxy, replace(target, hosts=(("127.0.0.1", proxy.port),))
+    finally:
+        listener.close()
+        for task in proxy.tasks:
+            task.cancel()
+        await asyncio.gather(*proxy.tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def opened(target: Target, **limits: Any) -> AsyncIterator[Database]:
+    database = Database(replace(LIMITS, **limits))
+    await database.open(target)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@pytest.fixture(scope="module")
+def target(server: Server) -> Iterator[Target]:
+    """A database of these tests' own, with a table that the app role may write."""
+    name = server.create_database("pool")
+    with server.admin(name) as connection:
+        connection.execute(
+            "create schema flagstone; grant usage on schema flagstone to public;"
+            "create table flagstone.things (id bigint, n bigint, constraint things_pkey "
+            "primary key (id)); grant all on flagstone.things to public;"
+            "alter database pool set deadlock_timeout = '50ms'"
+        )
+    yield server.target(APP, name)
+    server.drop_database(name)
+
+
+@pytest.fixture
+def admin(server: Server, target: Target) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """A superuser beside the pool; two things are in the table."""
+    with server.admin(target.database) as connection:
+        connection.execute("truncate flagstone.things")
+        connection.execute("insert into flagstone.things (id, n) values (1, 0), (2, 0)")
+        yield connection
+
+
+async def _until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not reached():  # noqa: ASYNC110 - asyncpg has no event for it
+            await asyncio.sleep(0.01)
+
+
+async def test_before_open_and_after_close_it_is_unavailable(target: Target) -> None:
+    database = Database(LIMITS)
+    for _ in range(2):
+        with pytest.raises(Unavailable) as refusal:
+            async with database.connection():
+                pass
+        assert refusal.value.code == "database_away"
+        await database.open(target)
+        await database.close()
+    await database.close()
+
+
+async def test_an_exhausted_pool_says_so_in_time_and_counts_who_waits(target: Target) -> None:
+    async with opened(target, pool_max=1, acquire_timeout_seconds=0.4) as database:
+
+        async def use() -> None:
+            async with database.connection():
+                pass
+
+        async with database.connection():
+            started = time.monotonic()
+            waiters = [asyncio.create_task(use()) for _ in range(3)]
+            await _until(lambda: database.use.waiting == 3)
+            busy = database.use
+            outcomes = await asyncio.gather(*waiters, return_exceptions=True)
+            waited = time.monotonic() - started
+        await use()
+        rested = database.use
+
+    assert [getattr(outcome, "code", None) for outcome in outcomes] == ["pool_exhausted"] * 3
+    assert all(isinstance(outcome, Unavailable) for outcome in outcomes)
+    assert 0.39 < waited < 1.5
+    assert (busy.size, busy.idle, busy.limit) == (1, 0, 1)
+    assert (rested.waiting, rested.idle) == (0, 1)
+
+
+async def test_a_waiter_that_is_cancelled_is_no_longer_counted(target: Target) -> None:
+    async with opened(target, pool_max=1, acquire_timeout_seconds=5) as database:
+
+        async def use() -> None:
+            async with database.connection():
+                pass
+
+        async with database.connection():
+            waiter = asyncio.create_task(use())
+            await _until(lambda: database.use.waiting == 1)
+            waiter.cancel()
+            await asyncio.gather(waiter, return_exceptions=True)
+            assert database.use.waiting == 0
+        await use()
+
+
+async def test_a_statement_that_takes_too_long_is_unavailable(target: Target) -> None:
+    async with opened(target, pool_max=1, command_timeout_seconds=0.3) as database:
+        started = time.monotonic()
+        with pytest.raises(Unavailable):
+            async with database.connection() as connection:
+                await connection.execute("select pg_sleep(20)")
+        took = time.monotonic() - started
+
+        async with database.connection() as connection:
+            assert await connection.fetchval("select 1") == 1
+    assert took < 1.5
+
+
+async def test_the_servers_own_limit_makes_it_busy(target: Target) -> None:
+    async def work(connection: Connection) -> None:
+        await connection.execute("set local statement_timeout = '50ms'")
+        await connection.execute("select pg_sleep(20)")
+
+    async with opened(target) as database:
+        with pytest.raises(Unavailable) as refusal:
+            await database.transact(work)
+
+    assert refusal.value.code == "database_busy"
+
+
+async def test_a_lock_that_is_not_free_in_time_makes_it_busy(
+    target: Target, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    async with opened(target, lock_timeout_seconds=0.1) as database:
+        with admin.transaction():
+            admin.execute("update flagstone.things set n = 1 where id = 1")
+            with pytest.raises(Unavailable) as refusal:
+                async with database.connection() as connection:
+                    await connection.execute("update things set n = 2 where id = 1")
+
+    assert refusal.value.code == "database_busy"
+
+
+async def test_terminated_backends_are_replaced(
+    target: Target, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    async with opened(target, pool_max=3) as database, AsyncExitStack() as stack:
+        for _ in range(3):
+            await stack.enter_async_context(database.connection())
+        await stack.aclose()
+        assert database.use.idle == 3
+
+        _terminate(admin)
+        await _until(lambda: database.use.size == 0)
+
+        for _ in range(6):
+            async with database.connection() as connection:
+                assert await connection.fetchval("select 1") == 1
+
+
+async def test_a_backend_that_is_terminated_at_work_makes_it_away(
+    target: Target, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    async def work(connection: Connection) -> None:
+        await connection.execute("select pg_sleep(20)")
+
+    async with opened(target) as database:
+        running = asyncio.create_task(database.transact(work))
+        async with asyncio.timeout(5):
+            while not _terminate(admin, "and query like '%pg_sleep(20)%' and state = 'active'"):
+                await asyncio.sleep(0.02)
+        (outcome,) = await asyncio.gather(running, return_exceptions=True)
+
+        async with database.connection() as connection:
+            assert await connection.fetchval("select 1") == 1
+    assert isinstance(outcome, Unavailable)
+    assert outcome.code == "database_away"
+
+
+def _terminate(admin: psycopg.Connection[tuple[object, ...]], which: str = "") -> int:
+    row = admin.execute(
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity "  # noqa: S608
+        f"where datname = current_database() and pid <> pg_backend_pid() {which}".encode()
+    ).fetchone()
+    assert row is not None
+    return int(str(row[0]))
+
+
+async def test_closing_does_not_wait_for_ever_for_a_connection_in_use(target: Target) -> None:
+    database = Database(LIMITS)
+    await database.open(target)
+    lent, over = asyncio.Event(), asyncio.Event()
+
+    async def use() -> None:
+        async with database.connection():
+            lent.set()
+            await over.wait()
+
+    user = asyncio.create_task(use())
+    await lent.wait()
+    started = time.monotonic()
+    await database.close()
+    took = time.monotonic() - started
+    over.set()
+    await asyncio.gather(user, return_exceptions=True)
+
+    assert 4.5 < took < 6.5
+
+
+async def test_a_serialization_failure_is_tried_again(
+    target: Target, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    attempts = 0
+
+    async def work(connection: Connection) -> int:
+        nonlocal attempts
+        attempts += 1
+        await connection.execute("set transaction isolation level repeatable read")
+        found: int = await connection.fetchval("select n from things where id = 1")
+        if attempts < 3:
+            admin.execute("update flagstone.things set n = n + 1 where id = 1")
+        await connection.execute("update things set n = $1 where id = 1", found + 100)
+        return found
+
+    async with opened(target) as database:
+        assert await database.transact(work) == 2
+
+    assert attempts == 3
+    assert admin.execute("select n from flagstone.things where id = 1").fetchone() == (102,)
+
+
+async def test_after_three_failures_it_is_busy(
+    target: Target, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    attempts = 0
+
+    async def work(connection: Connection) -> None:
+        nonlocal attempts
+        attempts += 1
+        await connection.execute("set transaction isolation level repeatable read")
+        await connection.fetchval("select n from things where id = 1")
+        admin.execute("update flagstone.things set n = n + 1 where id = 1")
+        await connection.execute("update things set n = 0 where id = 1")
+
+    async with opened(target) as database:
+        with pytest.raises(Unavailable) as refusal:
+            await database.transact(work)
+
+    assert (attempts, refusal.value.code) == (3, "database_busy")
+
+
+async def test_of_two_in_a_deadlock_both_get_through(
+    target: Target, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    both = asyncio.Barrier(2)
+
+    def crosswise(first: int, second: int) -> Callable[[Connection], Awaitable[None]]:
+        met = False
+
+        async def work(connection: Connection) -> None:
+            nonlocal met
+            await connection.execute("update things set n = n + 1 where id = $1", first)
+            if not met:
+                met = True
+                await both.wait()
+            await connection.execute("update things set n = n + 1 where id = $1", second)
+
+        return work
+
+    async with opened(target, lock_timeout_seconds=5.0) as database:
+        await asyncio.gather(database.transact(crosswise(1, 2)), database.transact(crosswise(2, 1)))
+
+    rows = admin.execute("select n from flagstone.things order by id").fetchall()
+    assert rows == [(2,), (2,)]
+
+
+async def test_a_schema_change_under_a_cached_statement_is_not_seen(
+    target: Target, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    attempts = 0
+
+    async def work(connection: Connection) -> list[str]:
+        nonlocal attempts
+        attempts += 1
+        row = await connection.fetchrow("select * from things where id = 1")
+        assert row is not None
+        return list(row.keys())
+
+    async with opened(target, pool_max=1) as database:
+        before = await database.transact(work)
+        admin.execute("alter table flagstone.things add column more text")
+        try:
+            after = await database.transact(work)
+        finally:
+            admin.execute("alter table flagstone.things drop column more")
+
+    assert (before, after, attempts) == (["id", "n"], ["id", "n", "more"], 3)
+
+
+async def test_an_error_of_ours_is_not_tried_again_and_takes_the_work_back(
+    target: Target, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    attempts = 0
+
+    async def work(connection: Connection) -> None:
+        nonlocal attempts
+        attempts += 1
+        await connection.execute("insert into things (id) values (9)")
+        raise NotFound("thing_unknown", "There is no such thing.")
+
+    async with opened(target) as database:
+        with pytest.raises(NotFound):
+            await database.transact(work)
+
+    assert attempts == 1
+    assert admin.execute("select 1 from flagstone.things where id = 9").fetchone() is None
+
+
+async def test_a_named_rule_has_a_meaning_and_another_is_a_bug(
+    target: Target, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    taken = Conflict("thing_taken", "There is such a thing.")
+    assert admin
+
+    async def work(name: str) -> None:
+        async with opened(target) as database, database.connection() as connection:
+            with constraint(name, taken):
+                await connection.execute("insert into things (id) values (1)")
+
+    with pytest.raises(Conflict, match="There is such a thing"):
+        await work("things_pkey")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await work("other")
+
+
+async def test_a_text_that_postgresql_cannot_hold_is_invalid(target: Target) -> None:
+    async with opened(target) as database:
+        for statement, value in (
+            ("select $1::text", "a\0b"),
+            ("select $1::jsonb", {"a": "\0"}),
+        ):
+            with pytest.raises(Invalid) as refusal:
+                async with database.connection() as connection:
+                    await connection.fetchval(statement, value)
+            assert refusal.value.code == "value_unstorable"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConnectionRefusedError("10.0.0.1"), "database_away"),
+        (TimeoutError(), "database_away"),
+        (asyncpg.AdminShutdownError("secret"), "database_away"),
+        (asyncpg.DiskFullError("secret"), "database_away"),
+        (asyncpg.ReadOnlySQLTransactionError("secret"), "database_away"),
+        (asyncpg.TooManyConnectionsError("secret"), "database_away"),
+        (asyncpg.DeadlockDetectedError("secret"), "database_busy"),
+        (asyncpg.LockNotAvailableError("secret"), "database_busy"),
+    ],
+)
+def test_a_fault_is_told_without_its_text(error: Exception, code: str) -> None:
+    with pytest.raises(Unavailable) as refusal, translated():
+        raise error
+
+    assert refusal.value.code == code
+    assert "secret" not in refusal.value.message
+    assert "10.0.0.1" not in refusal.value.message
+    assert refusal.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"password": "wrong"}, asyncpg.InvalidPasswordError),
+        ({"user": "nobody"}, asyncpg.InvalidPasswordError),
+        ({"database": "nowhere"}, asyncpg.InvalidCatalogNameError),
+    ],
+)
+async def test_what_trying_again_cannot_mend_is_tried_once(
+    plain_server: FullServer, change: dict[str, str], error: type[Exception]
+) -> None:
+    async with proxied(plain_server.target(APP)) as (proxy, target):
+        with pytest.raises(error) as refusal:
+            async with opened(replace(target, **change)):  # type: ignore[arg-type]
+                pass
+
+        assert proxy.connections == 1
+    assert not is_transient(refusal.value)
+
+
+async def test_a_refused_connection_is_tried_three_times() -> None:
+    target = Target(hosts=(("127.0.0.1", free_port()),), database="d", user="u", password="p")
+    started = time.monotonic()
+
+    with pytest.raises(OSError, match="refused|Connect call failed") as refusal:
+        async with opened(target):
+            pass
+
+    # Pauses of a half and of one second, each give or take a half of itself.
+    assert 0.74 < time.monotonic() - started < 3
+    assert is_transient(refusal.value)
+
+
+async def test_a_server_that_hangs_up_is_tried_three_times() -> None:
+    callers = 0
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal callers
+        callers += 1
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        target = Target(hosts=(("127.0.0.1", port),), database="d", user="u", password="p")
+        with pytest.raises(Exception, match=".*") as refusal:
+            async with opened(target):
+                pass
+
+    assert callers == 3
+    assert is_transient(refusal.value)
+
+
+async def test_all_attempts_together_end_in_time() -> None:
+    """A host that accepts and says nothing, with more attempts than there is time for."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        target = Target(hosts=((host, port),), database="d", user="u", password="p")
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            async with opened(
+                target,
+                connect_timeout_seconds=1.0,
+                host_timeout_seconds=0.4,
+                connect_attempts=10,
+            ):
+                pass
+
+    assert 0.9 < time.monotonic() - started < 2
+
+
+async def test_a_silent_first_host_does_not_keep_us_from_the_second(
+    plain_server: FullServer,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = plain_server.target(APP)
+        several = replace(target, hosts=(silent.getsockname(), *target.hosts))
+        started = time.monotonic()
+        async with opened(several, host_timeout_seconds=0.5) as database:
+            took = time.monotonic() - started
+            async with database.connection() as connection:
+                assert await connection.fetchval("select 1") == 1
+
+    assert 0.45 < took < 2
+
+
+async def test_a_tcp_connection_is_kept_alive(plain_server: FullServer) -> None:
+    async with opened(plain_server.target(APP)) as database, database.connection() as connection:
+        peer = connection._con._transport.get_extra_info("socket")  # type: ignore[attr-defined]
+        found = [
+            peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+            *(
+                peer.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (
+                    socket.TCP_KEEPIDLE,
+                    socket.TCP_KEEPINTVL,
+                    socket.TCP_KEEPCNT,
+                    socket.TCP_USER_TIMEOUT,
+                )
+            ),
+        ]
+
+    assert found == [1, 30, 10, 3, 30_000]
+
+
+async def test_a_network_that_falls_silent_costs_two_command_timeouts(
+    plain_server: FullServer,
+) -> None:
+    async with (
+        proxied(plain_server.target(APP)) as (proxy, target),
+        opened(target, pool_max=1, command_timeout_seconds=0.4) as database,
+    ):
+        async with database.connection() as connection:
+            await connection.fetchval("select 1")
+        proxy.flowing.clear()
+        started = time.monotonic()
+        with pytest.raises(Unavailable) as refusal:
+            async with database.connection() as connection:
+                await connection.fetchval("select 1")
+        took = time.monotonic() - started
+
+        proxy.flowing.set()
+        async with asyncio.timeout(10):
+            while True:
+                with suppress(Unavailable):
+                    async with database.connection() as connection:
+                        assert await connection.fetchval("select 2") == 2
+                        break
+    assert refusal.value.code == "database_away"
+    assert 0.35 < took < 1.8
+
+
+async def test_a_new_connection_that_is_not_answered_is_not_called_exhaustion(
+    plain_server: FullServer,
+) -> None:
+    """An operator who reads `pool_exhausted` would make the pool larger, in vain."""
+    async with proxied(plain_server.target(APP)) as (proxy, target), opened(target) as database:
+        async with database.connection():
+            proxy.flowing.clear()
+            started = time.monotonic()
+            with pytest.raises(Unavailable) as refusal:
+                async with database.connection():
+                    pass
+            took = time.monotonic() - started
+            proxy.flowing.set()
+
+    assert refusal.value.code == "database_away"
+    assert 0.25 < took < 1.5
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        True,
+        0,
+        -1,
+        2**53,
+        -(2**53),
+        1.5,
+        0.1,
+        5e-324,
+        1e300,
+        -1e300,
+        1.7976931348623157e308,
+        "",
+        "12345678901234567890",
+        "Zoë 🚩",
+        [],
+        {},
+        [1e300, {"a": [None, 1e22, "1e22"]}],
+    ],
+)
+async def test_json_comes_back_as_it_went(target: Target, value: object) -> None:
+    async with opened(target) as database, database.connection() as connection:
+        back = await connection.fetchval("select $1::jsonb", value)
+
+    assert back == value
+    assert type(back) is type(value)
+    assert repr(back) == repr(value)
+
+
+async def test_a_json_null_is_not_the_null_of_sql(target: Target) -> None:
+    statement = "select $1::jsonb is null, $1::jsonb::text, $1::jsonb"
+    async with opened(target) as database, database.connection() as connection:
+        of_sql = await connection.fetchrow(statement, None)
+        of_json = await connection.fetchrow(statement, msgspec.Raw(b"null"))
+
+    assert of_sql is not None
+    assert of_json is not None
+    assert tuple(of_sql) == (True, None, None)
+    assert tuple(of_json) == (False, "null", None)
+
+
+async def test_arrays_of_json_keep_both_nulls(target: Target) -> None:
+    values = [1, "a", None, msgspec.Raw(b"null"), {"b": [1e300]}]
+    async with opened(target) as database, database.connection() as connection:
+        back = await connection.fetchval("select $1::jsonb[]", values)
+        nulls = await connection.fetchval(
+            "select array_agg(v is null order by n) "
+            "from unnest($1::jsonb[]) with ordinality as u (v, n)",
+            values,
+        )
+
+    assert back == [1, "a", None, None, {"b": [1e300]}]
+    assert nulls == [False, False, True, False, False]
+
+
+async def test_a_listener_does_not_outlive_its_borrower(
+    target: Target, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    heard: list[object] = []
+    async with opened(target, pool_max=1) as database:
+        with pytest.warns(asyncpg.InterfaceWarning, match="active connection listeners"):
+            async with database.connection() as connection:
+                pid = connection.get_server_pid()
+                await connection.add_listener("pool", lambda *said: heard.append(said))
+                admin.execute("notify pool, 'within'")
+                await _until(lambda: len(heard) == 1)
+
+        async with database.connection() as connection:
+            assert connection.get_server_pid() == pid
+            admin.execute("notify pool, 'after'")
+            # What was sent before the answer of a statement has arrived with it.
+            await connection.fetchval("select 1")
+            await connection.fetchval("select 1")
+
+    assert len(heard) == 1
+
+
+async def test_an_open_transaction_does_not_outlive_its_borrower(
+    target: Target, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    async with opened(target, pool_max=1) as database:
+        async with database.connection() as connection:
+            pid = connection.get_server_pid()
+            await connection.execute("begin; insert into things (id) values (7)")
+
+        state = admin.execute("select state from pg_stat_activity where pid = %s", [pid])
+        assert state.fetchone() == ("idle",)
+        async with database.connection() as connection:
+            assert connection.get_server_pid() == pid
+            assert not connection.is_in_transaction()
+            assert await connection.fetchval("select count(*) from things where id = 7") == 0
+
+
+async def test_the_limits_of_a_session_are_there_at_every_borrowing(target: Target) -> None:
+    names = (
+        "statement_timeout",
+        "lock_timeout",
+        "idle_in_transaction_session_timeout",
+        "jit",
+        "timezone",
+        "search_path",
+        "application_name",
+    )
+    async with opened(target, pool_max=1, lock_timeout_seconds=2.0) as database:
+        for _ in range(2):
+            async with database.connection() as connection:
+                found = [await connection.fetchval(f"show {name}") for name in names]
+            assert found == ["5s", "2s", "10s", "off", "UTC", "flagstone, pg_temp", "flagstone"]
+
+
+async def test_cancelled_callers_leave_the_pool_as_it_was(
+    target: Target, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    async def work(connection: Connection) -> None:
+        await connection.execute("update things set n = n + 1 where id = 1")
+        await connection.execute("select pg_sleep(0.02)")
+
+    async with opened(target, pool_max=2, acquire_timeout_seconds=10) as database:
+        callers = [asyncio.create_task(database.transact(work)) for _ in range(20)]
+        for position, caller in enumerate(callers):
+            if position % 2:
+                await asyncio.sleep(0.01)
+                caller.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
+        await _until(lambda: database.use.idle == database.use.size)
+
+        assert database.use.waiting == 0
+        row = admin.execute(
+            "select count(*) from pg_stat_activity "
+            "where datname = current_database() and state like 'idle in transaction%'"
+        ).fetchone()
+        assert row == (0,)

@@ -1,0 +1,123 @@
+"""The command line, as an operator uses it beside a running service."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import ClientSession
+
+from tests.process.conftest import Process, until
+
+
+async def _run(
+    launch: Callable[..., Process], *command: str, **environment: str
+) -> tuple[int, str]:
+    process = launch(LOG_LEVEL="error", COLUMNS="200", **environment)
+    await process.start(*command)
+    assert process.child is not None
+    code = await process.child.wait()
+    return code, process.log
+
+
+async def test_configurations_and_tokens_from_the_command_line(
+    launch: Callable[..., Process], client: ClientSession, tmp_path: Path
+) -> None:
+    service = launch()
+    await service.start()
+    await service.ready()
+    file = tmp_path / "some.env"
+    file.write_text("A=1\nB='two words'\nC\n")
+
+    dry = await _run(launch, "configuration", "load", "staging", str(file), "--dry-run")
+    loaded = await _run(launch, "configuration", "load", "staging", str(file), "-m", "why")
+    changed = await _run(launch, "configuration", "set", "staging", "A", '{"n": 2}')
+    stale = await _run(launch, "configuration", "set", "staging", "A", "3", "--version", "1")
+    wrong = await _run(launch, "configuration", "set", "staging", "A", "nonsense")
+    shown = await _run(launch, "configuration", "get", "staging", "A")
+    listed = await _run(launch, "configuration", "list", "staging")
+    created = await _run(
+        launch, "token", "create", "ci", "--scope", "read", "--environment", "staging"
+    )
+    token = created[1].strip()
+
+    assert (dry[0], "would create A" in dry[1], "nothing was written" in dry[1]) == (0, True, True)
+    assert "2 created, 0 updated, 0 unchanged" in loaded[1]
+    assert "C has no = sign" in loaded[1]
+    assert (changed[0], "version 2, revision 2" in changed[1]) == (0, True)
+    assert (stale[0], "A is at version 2" in stale[1]) == (1, True)
+    assert (wrong[0], "must be JSON" in wrong[1]) == (1, True)
+    assert json.loads(shown[1])["value"] == {"n": 2}
+    assert '"two words"' in listed[1]
+    headers = {"X-API-Key": token}
+    place = f"{service.url}/v1/environments/staging/configurations/A"
+
+    async def holds(status: int) -> bool:
+        async with client.get(place, headers=headers) as answer:
+            return answer.status == status
+
+    await until(lambda: holds(200), 2)
+    revoked = await _run(launch, "token", "revoke", token.split("_")[2])
+    await until(lambda: holds(401), 2)
+    tokens = await _run(launch, "token", "list")
+    assert (revoked[0], tokens[0]) == (0, 0)
+    assert "local admin" in tokens[1]
+    assert token not in tokens[1]
+    assert await service.stop() == 0
+
+
+async def test_the_database_verbs(launch: Callable[..., Process]) -> None:
+    """Without a service, each starts the embedded server and, as its last user, stops it."""
+    pending = await _run(launch, "database", "verify")
+    migrated = await _run(launch, "database", "migrate")
+    status = await _run(launch, "database", "status")
+    verified = await _run(launch, "database", "verify")
+    seeded = await _run(launch, "database", "seed")
+    again = await _run(launch, "database", "seed")
+    rolled_back = await _run(launch, "database", "rollback", "--steps", "2")
+    refused = await _run(launch, "database", "provision")
+    stopped = await _run(launch, "database", "stop")
+
+    assert (pending[0], "AddRules is pending" in pending[1]) == (1, True)
+    assert (migrated[0], migrated[1].count("applied ")) == (0, 10)
+    assert (status[0], "AddRules" in status[1]) == (0, True)
+    assert (verified[0], "all applied as written" in verified[1]) == (0, True)
+    assert "seeded: local, development" in seeded[1]
+    assert "seeded: nothing" in again[1]
+    assert (rolled_back[0], rolled_back[1].count("rolled back")) == (0, 2)
+    assert (refused[0], "DATABASE_ADMIN_URL" in refused[1]) == (1, True)
+    assert "was not running" in stopped[1]
+
+
+async def test_the_scripts_show_what_is_there(launch: Callable[..., Process]) -> None:
+    service = launch()
+    await service.start()
+    await service.ready()
+
+    outputs = {}
+    for name in ("configuration_report", "heartbeat_history"):
+        script = launch(LOG_LEVEL="error", COLUMNS="200")
+        await script.start_module(f"app.scripts.{name}")
+        assert script.child is not None
+        outputs[name] = (await script.child.wait(), script.log)
+
+    assert outputs["configuration_report"][0] == 0
+    assert "█" in outputs["configuration_report"][1]
+    assert "3 settings, 2 flags" in outputs["configuration_report"][1]
+    assert outputs["heartbeat_history"][0] == 0
+    assert "100.00%" in outputs["heartbeat_history"][1]
+    assert await service.stop() == 0
+
+
+async def test_a_script_without_its_database_says_so_in_one_line(
+    launch: Callable[..., Process],
+) -> None:
+    code, output = await _run(
+        launch,
+        *("configuration", "list", "local"),
+        DATABASE_URL="postgresql://nobody:hunter2hunter2@127.0.0.1:9/nothing",
+    )
+
+    assert code == 1
+    assert output.strip().splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in output
+    assert "hunter2" not in output
