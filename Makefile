@@ -4,7 +4,7 @@ APP    := $(BIN)/python -m app
 READY  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench clean lock \
+.PHONY: help setup run test check format bench clean lock reference \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
         token script
 
@@ -73,6 +73,9 @@ bench: $(READY) ## measure, as ratios against a bare handler in the same run
 lock: $(READY) ## pin the dependencies of pyproject.toml anew, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-header \
 	     --upgrade pyproject.toml --output-file requirements.lock
+
+reference: $(READY) ## write .env.example and the README's table from the list of settings
+	@$(BIN)/python -m app.settings.reference
 
 clean: ## remove the virtual environment and the caches; the data stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage*

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
+from pathlib import Path
 
 from app.settings.variables import VARIABLES, Tier, Variable
 
@@ -37,3 +38,16 @@ def _defaults(variable: Variable) -> str:
     if isinstance(variable.default, Mapping):
         return " / ".join(variable.default[tier] for tier in Tier)
     return variable.default or "unset"
+
+
+def _write() -> None:
+    """Write both into the working directory, which is the project's."""
+    Path(".env.example").write_text(env_example(), encoding="utf-8")
+    readme = Path("README.md")
+    before, begin, rest = readme.read_text(encoding="utf-8").partition("<!-- settings -->\n")
+    _, end, after = rest.partition("<!-- /settings -->")
+    readme.write_text(f"{before}{begin}\n{table()}\n\n{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _write()

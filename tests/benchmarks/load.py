@@ -1,0 +1,85 @@
+"""A load of its own over raw sockets: a client library would measure itself."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+CONNECTIONS = 16
+
+
+@dataclass
+class Figures:
+    """What one run gave: requests a second, and seconds a request in order of size."""
+
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    statuses: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def per_second(self) -> float:
+        return len(self.latencies) / self.seconds
+
+    def percentile_ms(self, share: float) -> float:
+        ordered = sorted(self.latencies)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
+
+
+class _Client(asyncio.Protocol):
+    """One connection that sends the next request when the answer to the last one is whole."""
+
+    def __init__(self, make: Callable[[], bytes], figures: Figures, until: float) -> None:
+        self._make = make
+        self._figures = figures
+        self._until = until
+        self._received = b""
+        self._sent_at = 0.0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are asyncio's by behaviour alone.
+        self._transport = cast("asyncio.Transport", transport)
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, separator, body = self._received.partition(b"\r\n\r\n")
+        if not separator:
+            return
+        start = head.lower().index(b"content-length:") + len("content-length:")
+        if len(body) < int(head[start:].split(b"\r\n", 1)[0]):
+            return
+        now = time.perf_counter()
+        status = int(head[9:12])
+        self._figures.latencies.append(now - self._sent_at)
+        self._figures.statuses[status] = self._figures.statuses.get(status, 0) + 1
+        self._received = b""
+        if now < self._until:
+            self._send()
+        else:
+            self._transport.close()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def _send(self) -> None:
+        self._sent_at = time.perf_counter()
+        self._transport.write(self._make())
+
+
+async def measure(port: int, make: Callable[[], bytes], seconds: float) -> Figures:
+    """Send requests over sixteen connections for the given time."""
+    figures = Figures()
+    loop = asyncio.get_running_loop()
+    started = time.perf_counter()
+    clients = []
+    for _ in range(CONNECTIONS):
+        _, client = await loop.create_connection(
+            lambda: _Client(make, figures, started + seconds), "127.0.0.1", port
+        )
+        clients.append(client)
+    await asyncio.wait_for(asyncio.gather(*(client.done for client in clients)), seconds + 30)
+    figures.seconds = time.perf_counter() - started
+    return figures
