@@ -1,17 +1,18 @@
 """Files of many configurations: JSON, YAML and `.env`, and flagd's own documents among them."""
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from app.changes.models import ENTRIES_MAX, KEY_RULE, Content, Kind, is_key
 from app.errors import Invalid, Violation, invalid, malformed
-from app.http.decoder import check_nodes, check_value_size, parse
+from app.http.decoder import INTEGER_MAX, check_nodes, check_value_size, parse
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 NODES_MAX = 2_000_000
@@ -45,7 +46,7 @@ def read_document(path: Path) -> Document:
 
 
 def _from_json(raw: bytes) -> Document:
-    return _from_tree(parse(raw, nodes_max=NODES_MAX))
+    return _from_tree(parse(raw.removeprefix(BOM_UTF8), nodes_max=NODES_MAX))
 
 
 def _from_yaml(raw: bytes) -> Document:
@@ -54,7 +55,7 @@ def _from_yaml(raw: bytes) -> Document:
     except yaml.MarkedYAMLError as error:
         line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise malformed("file", f"must be YAML; {error.problem}{line}") from None
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, OverflowError):
         raise malformed("file", "must be YAML") from None
     check_nodes(tree, nodes_max=NODES_MAX, root="file")
     return _from_tree(tree)
@@ -62,7 +63,15 @@ def _from_yaml(raw: bytes) -> Document:
 
 def _from_env(raw: bytes) -> Document:
     # interpolate=False: a $ in a value is part of the value.
-    values = dotenv_values(stream=StringIO(_text(raw)), interpolate=False)
+    values: dict[str, str | None] = {}
+    for binding in parse_stream(StringIO(_text(raw))):
+        if binding.error:
+            raise malformed("file", f"cannot be read at line {binding.original.line}")
+        if binding.key is None:
+            continue
+        if binding.key in values:
+            raise malformed("file", f"must not repeat a name; line {binding.original.line}")
+        values[binding.key] = binding.value
     check_nodes(values, nodes_max=NODES_MAX, root="file")
     bare = tuple(
         f"{name} has no = sign and was left out" for name, value in values.items() if value is None
@@ -113,18 +122,22 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[str, Any]:
-    loader.flatten_mapping(node)
+    own = sum(key.tag != "tag:yaml.org,2002:merge" for key, _ in node.value)
+    loader.flatten_mapping(node)  # puts what is merged before what is the node's own
     members: dict[str, Any] = {}
-    for key_node, value_node in node.value:
+    seen: set[str] = set()
+    for position, (key_node, value_node) in enumerate(node.value, start=own - len(node.value)):
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
             raise yaml.constructor.ConstructorError(
                 problem="a name must be a text; quote it", problem_mark=key_node.start_mark
             )
-        if key in members:
+        if position >= 0 and key in seen:
             raise yaml.constructor.ConstructorError(
                 problem="a name is repeated", problem_mark=key_node.start_mark
             )
+        if position >= 0:
+            seen.add(key)
         members[key] = loader.construct_object(value_node, deep=True)
     return members
 
@@ -142,6 +155,25 @@ def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
     return float(number)
 
 
+def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    # The length first: int() raises for more than 4300 digits.
+    number = loader.construct_yaml_int(node) if len(node.value) < 100 else INTEGER_MAX + 1
+    if abs(number) > INTEGER_MAX:
+        raise yaml.constructor.ConstructorError(
+            problem="an integer must not be beyond 2^53; quote it", problem_mark=node.start_mark
+        )
+    return number
+
+
+def _no_json(_: yaml.SafeLoader, node: yaml.Node) -> NoReturn:
+    raise yaml.constructor.ConstructorError(
+        problem="a type that JSON does not have", problem_mark=node.start_mark
+    )
+
+
+for _tag in ("binary", "set", "omap", "pairs"):
+    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_tag}", _no_json)
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _integer)
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", _as_text)
 _StrictLoader.add_constructor("tag:yaml.org,2002:float", _number)

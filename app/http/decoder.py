@@ -134,7 +134,7 @@ def _misshapen(error: msgspec.ValidationError) -> Invalid | Malformed:
     rule, _, place = str(error).partition(" - at `")
     field = place.rstrip("`").removeprefix("$").lstrip(".") or "body"
     # "Invalid enum value 'x'" repeats what was sent; every other of msgspec's texts names types.
-    if rule.startswith("Invalid enum value"):
+    if rule.startswith(("Invalid enum value", "Invalid value")):
         rule = "is not one of the known values"
     rule = rule[:1].lower() + rule[1:]
     return Invalid("field_invalid", f"{field}: {rule}", [Violation(field, rule)])

@@ -4,6 +4,7 @@ Availability counts what was written against what was due: a missed heartbeat th
 later, and a hole in which nobody wrote anything, both count against it.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     """Return the nearest-rank percentile of numbers in order; 0 when there are none."""
     if not ordered:
         return 0.0
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def sparkline(beats: Sequence[Beat]) -> str:

@@ -38,7 +38,10 @@ def text(raw: str) -> str:
 
 
 def path(raw: str) -> Path:
-    return Path(raw).expanduser()
+    try:
+        return Path(raw).expanduser()
+    except RuntimeError:
+        raise ValueError("must not begin with the home of an unknown account") from None
 
 
 def boolean(raw: str) -> bool:
@@ -61,7 +64,8 @@ def choice(options: type[Choice]) -> Callable[[str], Choice]:
 def whole_number(least: int, most: int) -> Callable[[str], int]:
     def parse(raw: str) -> int:
         # isdecimal keeps out signs, underscores and spaces, all of which int() would take.
-        if not (raw.isascii() and raw.isdecimal()) or not least <= int(raw) <= most:
+        is_number = raw.isascii() and raw.isdecimal() and len(raw) < 20
+        if not is_number or not least <= int(raw) <= most:
             raise ValueError(f"must be a whole number from {least} to {most}")
         return int(raw)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.settings.target import Target, TlsMode
-from app.settings.variables import Tier
+from app.settings.variables import Pooler, Tier
 
 STRICT_TIERS = {Tier.STAGING, Tier.PRODUCTION}
 NOT_ABOVE = (
@@ -12,6 +12,8 @@ NOT_ABOVE = (
     ("DATABASE_LOCK_TIMEOUT", "DATABASE_COMMAND_TIMEOUT"),
     ("DATABASE_HOST_TIMEOUT", "DATABASE_CONNECT_TIMEOUT"),
 )
+# Giving up on a statement takes as long again as waiting for it did.
+_WAITS = ("REQUEST_TIMEOUT", "DATABASE_ACQUIRE_TIMEOUT", "DATABASE_COMMAND_TIMEOUT")
 DATABASE_URLS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL")
 
 
@@ -24,6 +26,15 @@ def broken_rules(
             yield lower, f"must not be above {upper}"
     if bool(values["DATABASE_TLS_CERTIFICATE"]) != bool(values["DATABASE_TLS_KEY"]):
         yield "DATABASE_TLS_KEY", "must be set together with DATABASE_TLS_CERTIFICATE"
+    if values["DATABASE_MIGRATOR_URL"] is not None and values["DATABASE_URL"] is None:
+        yield "DATABASE_MIGRATOR_URL", "must not be set without DATABASE_URL"
+    pooled = values["DATABASE_POOLER"] is Pooler.TRANSACTION and values["MIGRATE_ON_START"]
+    if pooled and values["DATABASE_MIGRATOR_URL"] is None:
+        # The lock of migrations belongs to a session, which such a pooler does not give.
+        yield "DATABASE_MIGRATOR_URL", "must lead past the pooler when DATABASE_POOLER is set"
+    waits = [values[name] for name in _WAITS]
+    if None not in waits and waits[0] <= waits[1] + 2 * waits[2]:
+        yield _WAITS[0], f"must be above {_WAITS[1]} plus twice {_WAITS[2]}"
     yield from _tls_rules(tier, values)
     if tier in STRICT_TIERS:
         yield from _strict_rules(tier, values, from_file)

@@ -4,12 +4,15 @@ asyncpg and libpq read the same URL differently (an unknown key is a server sett
 error to the other), so a URL is parsed here once, and each driver gets arguments instead.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 DEFAULT_PORT = 5432
+
+_BROKEN = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 class TlsMode(StrEnum):
@@ -81,42 +84,54 @@ def parse_target(url: str) -> Target:
     credentials, _, netloc = authority.rpartition("@")
     user, _, password = credentials.partition(":")
     options = _options(query)
-    hosts = _hosts(options.pop("host", "") or netloc, options.pop("port", ""))
-    name = unquote(database) if slash else ""
+    given = options.pop("host", "").split(",")
+    places = [(host, "") for host in given] if any(given) else [_host(p) for p in netloc.split(",")]
+    hosts = _hosts(places, options.pop("port", ""))
+    name = _decoded(database) if slash else ""
     name = options.pop("dbname", "") or name
-    user = options.pop("user", "") or unquote(user)
-    secret = options.pop("password", "") or unquote(password)
+    user = options.pop("user", "") or _decoded(user)
+    secret = options.pop("password", "") or _decoded(password)
     if not user:
         raise ValueError("must name a user")
     if not name:
         raise ValueError("must name a database")
     tls = _tls(options)
-    if unknown := sorted(set(options) - _IGNORED):
-        raise ValueError(f"has parameters that are not understood: {', '.join(unknown)}")
+    if set(options) - _IGNORED:
+        # Their names are not shown: they may be half of a password that was not encoded.
+        raise ValueError("has parameters that are not understood")
     return Target(hosts=hosts, database=name, user=user, password=secret or None, tls=tls)
 
 
 def _options(query: str) -> dict[str, str]:
+    # Not parse_qsl: it reads + as a space, which libpq does not.
+    pairs = [pair.partition("=") for pair in query.split("&")] if query else []
+    if not all(equals for _, equals, _ in pairs):
+        raise ValueError("has parameters that are not of the form name=value")
+    return {_decoded(name): _decoded(value) for name, _, value in pairs}
+
+
+def _decoded(text: str) -> str:
+    if _BROKEN.search(text):
+        raise ValueError("must write a percent sign as %25")
     try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-    except ValueError:
-        raise ValueError("has parameters that are not of the form name=value") from None
-    return dict(pairs)
+        decoded = unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        decoded = "\0"
+    if "\0" in decoded:
+        raise ValueError("must be UTF-8 without NUL where it is percent-encoded")
+    return decoded
 
 
-def _hosts(text: str, ports: str) -> tuple[tuple[str, int], ...]:
-    if not text:
+def _hosts(places: list[tuple[str, str]], ports: str) -> tuple[tuple[str, int], ...]:
+    if not all(host for host, _ in places):
         raise ValueError("must name a host")
-    split_ports = ports.split(",") if ports else []
-    hosts = []
-    for position, part in enumerate(text.split(",")):
-        host, port = _host(part)
-        if split_ports:
-            port = split_ports[min(position, len(split_ports) - 1)]
-        if not host:
-            raise ValueError("must name a host")
-        hosts.append((host, _port(port)))
-    return tuple(hosts)
+    if ports:
+        split = ports.split(",")
+        if len(split) not in {1, len(places)}:
+            raise ValueError("must have one port, or one port for each host")
+        split = split * len(places) if len(split) == 1 else split
+        places = [(host, port) for (host, _), port in zip(places, split, strict=True)]
+    return tuple((host, _port(port)) for host, port in places)
 
 
 def _host(part: str) -> tuple[str, str]:
@@ -124,24 +139,24 @@ def _host(part: str) -> tuple[str, str]:
         host, bracket, tail = part[1:].partition("]")
         if not bracket or (tail and not tail.startswith(":")):
             raise ValueError("must write an IPv6 address as [address]:port")
-        return host, tail[1:]
+        return _decoded(host), tail[1:]
     if part.startswith("/"):
         return part, ""
     # The folder of a socket is percent-encoded here, so it may hold a colon of its own.
     host, _, port = part.partition(":")
-    return unquote(host), port
+    return _decoded(host), port
 
 
 def _port(text: str) -> int:
     if not text:
         return DEFAULT_PORT
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+    if not (text.isascii() and text.isdecimal() and len(text) < 6) or not 1 <= int(text) <= 65535:
         raise ValueError("must have ports from 1 to 65535")
     return int(text)
 
 
 def _tls(options: dict[str, str]) -> Tls:
-    given = {name: options.pop(name) for name in _TLS if options.get(name)}
+    given = {name: value for name in _TLS if (value := options.pop(name, ""))}
     mode = given.pop("sslmode", None)
     if mode is not None and mode not in set(TlsMode):
         raise ValueError(f"must have one of these as sslmode: {', '.join(TlsMode)}")

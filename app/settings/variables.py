@@ -205,7 +205,7 @@ VARIABLES: tuple[Variable, ...] = (
             "name": "DATABASE_ACQUIRE_TIMEOUT",
             "parse": parsers.seconds(0.05, 60),
             "default": "1",
-            "help": "Seconds to wait for a connection of the pool; then 503.",
+            "help": "Seconds to wait for a connection of the pool, making one included; then 503.",
         },
         {
             "name": "DATABASE_CONNECT_TIMEOUT",

@@ -6,7 +6,6 @@ sorts text. So the folder is checked here, strictly, and only then handed to yoy
 
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,9 +16,14 @@ TYPES = ("schema", "data")
 
 _NAME = re.compile(r"(?P<timestamp>[1-9][0-9]{12})-(?P<title>[A-Z][A-Za-z0-9]*)")
 _HEADER = re.compile(r"^-- (type|phase): (\S+)\s*$", re.MULTILINE)
+# Where words are not statements: remarks, texts, quoted names, and bodies of functions.
+_ASIDE = re.compile(
+    r"--[^\n]*|/\*.*?\*/|'[^']*'|\"[^\"]*\"|\$(\w*)\$.*?\$\1\$|\bbegin\s+atomic\b.*?;\s*end\b",
+    re.DOTALL | re.IGNORECASE,
+)
 _TRANSACTION_CONTROL = re.compile(
-    r"^\s*(begin|commit|rollback|start\s+transaction|savepoint|end)\b[^;]*;",
-    re.IGNORECASE | re.MULTILINE,
+    r"(?:^|;)\s*(?:begin|commit|rollback|abort|end|savepoint|release|(?:start|prepare)\s+transaction)\b",
+    re.IGNORECASE,
 )
 
 
@@ -88,14 +92,9 @@ def _text(path: Path) -> str:
         text = raw.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError:
         raise MigrationError(f"{path.name} is not UTF-8") from None
-    if _TRANSACTION_CONTROL.search("\n".join(_outside_bodies(text))):
+    if _TRANSACTION_CONTROL.search(_ASIDE.sub(" ", text)):
         raise MigrationError(f"{path.name} controls transactions, which is the runner's work")
     return text
-
-
-def _outside_bodies(text: str) -> Iterator[str]:
-    """Yield what is not inside $$ … $$, where begin and end are words of PL/pgSQL."""
-    yield from text.split("$$")[::2]
 
 
 def new_files(title: str, timestamp: int, folder: Path = FOLDER) -> list[Path]:

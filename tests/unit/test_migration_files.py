@@ -1,0 +1,271 @@
+"""The folder of migrations is checked strictly before yoyo sees it."""
+
+from pathlib import Path
+
+import pytest
+
+from app.database.migrations.files import (
+    FOLDER,
+    MigrationError,
+    MigrationFile,
+    new_files,
+    read_files,
+)
+
+NAME = "1795384800000-CreateThings"
+UP = "-- Why.\n-- type: schema\n-- phase: core\ncreate table things (id int);\n"
+DOWN = "drop table things;\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def write(folder: Path, name: str = NAME, up: str | bytes = UP, down: str | bytes = DOWN) -> None:
+    for ending, content in ((".sql", up), (".rollback.sql", down)):
+        raw = content if isinstance(content, bytes) else content.encode()
+        (folder / f"{name}{ending}").write_bytes(raw)
+
+
+def checksum(folder: Path, **files: str | bytes) -> str:
+    write(folder, **files)  # type: ignore[arg-type]
+    (file,) = read_files(folder)
+    return file.checksum
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(MigrationError) as caught:
+        read_files(folder)
+    return str(caught.value)
+
+
+def test_our_own_migrations_are_in_order() -> None:
+    files = read_files()
+
+    assert [file.timestamp for file in files] == sorted({file.timestamp for file in files})
+    assert len(files) == len(list(FOLDER.iterdir())) // 2
+
+
+def test_a_migration_has_name_time_kind_and_phase(folder: Path) -> None:
+    write(folder)
+
+    (file,) = read_files(folder)
+
+    assert file == MigrationFile(
+        name=NAME,
+        timestamp=1795384800000,
+        kind="schema",
+        phase="core",
+        checksum=file.checksum,
+    )
+    assert len(file.checksum) == 64
+
+
+def test_migrations_are_ordered_by_time(folder: Path) -> None:
+    names = ["1795384800002-A", "1795384800010-B", "1795384800001-C"]
+    for name in names:
+        write(folder, name)
+
+    assert [file.name for file in read_files(folder)] == [names[2], names[0], names[1]]
+
+
+def test_no_migrations_at_all_are_refused(folder: Path) -> None:
+    assert refusal(folder) == f"there are no migrations in {folder.name}/"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "179538480000-CreateThings.sql",
+        "17953848000000-CreateThings.sql",
+        "0795384800000-CreateThings.sql",
+        "\u0661795384800000-CreateThings.sql",
+        "1795384800000_CreateThings.sql",
+        "1795384800000-createThings.sql",
+        "1795384800000-Create-Things.sql",
+        "1795384800000-Create_Things.sql",
+        "1795384800000-.sql",
+        "CreateThings.sql",
+        "1795384800000-CreateThings.SQL",
+        "1795384800000-CreateThings.py",
+        "1795384800000-CreateThings.down.sql",
+        "1795384800000-CreateThings.sql.bak",
+        "1795384800000-CreateThings",
+        "README.md",
+        ".hidden",
+    ],
+)
+def test_a_misnamed_file_is_refused_by_name(folder: Path, name: str) -> None:
+    """The runner beneath, yoyo, would take it, or pass over it without a word."""
+    write(folder)
+    (folder / name).write_text(UP)
+
+    assert refusal(folder).startswith(f"{name} is misnamed")
+
+
+@pytest.mark.parametrize("ending", [".sql", ".rollback.sql"])
+def test_half_a_pair_is_refused(folder: Path, ending: str) -> None:
+    write(folder)
+    (folder / f"{NAME}{ending}").unlink()
+
+    other = ".rollback.sql" if ending == ".sql" else ".sql"
+    assert refusal(folder) == f"{NAME}{other} is unpaired: there is no {NAME}{ending}"
+
+
+def test_two_migrations_of_one_time_are_refused(folder: Path) -> None:
+    write(folder, "1795384800000-CreateOthers")
+    write(folder, "1795384800000-CreateThings")
+
+    assert refusal(folder) == (
+        "1795384800000-CreateThings has the same timestamp as 1795384800000-CreateOthers"
+    )
+
+
+@pytest.mark.parametrize(
+    ("up", "header"),
+    [
+        ("-- phase: core\n", "type"),
+        ("-- type: schema\n", "phase"),
+        ("", "type"),
+        ("-- type: schemas\n-- phase: core\n", "type"),
+        ("-- type: schema\n-- phase: other\n", "phase"),
+        ("-- type:schema\n-- phase: core\n", "type"),
+        ("--type: schema\n-- phase: core\n", "type"),
+        ("-- type: schema phase: core\n", "type"),
+    ],
+)
+def test_a_missing_header_is_asked_for(folder: Path, up: str, header: str) -> None:
+    write(folder, up=up)
+
+    assert refusal(folder).startswith(f"{NAME} needs a line '-- {header}: ")
+
+
+def test_only_the_upward_file_has_headers(folder: Path) -> None:
+    write(folder, down="")
+
+    assert len(read_files(folder)) == 1
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "name"), [("up", f"{NAME}.sql"), ("down", f"{NAME}.rollback.sql")]
+)
+def test_a_byte_order_mark_is_refused_by_name(folder: Path, spoilt: str, name: str) -> None:
+    text = UP if spoilt == "up" else DOWN
+    write(folder, **{spoilt: b"\xef\xbb\xbf" + text.encode()})  # type: ignore[arg-type]
+
+    assert refusal(folder).startswith(f"{name} begins with a byte order mark")
+
+
+def test_another_encoding_is_refused_by_name(folder: Path) -> None:
+    write(folder, down=b"-- \xe9\n")
+
+    assert refusal(folder) == f"{NAME}.rollback.sql is not UTF-8"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "begin;",
+        "BEGIN;",
+        "  commit;",
+        "\tRollback ;",
+        "start transaction;",
+        "START\n  TRANSACTION isolation level serializable;",
+        "begin isolation level serializable;",
+        "end;",
+        "savepoint a;",
+        "rollback to savepoint a;",
+        "commit and chain;",
+        "abort;",
+        "release savepoint a;",
+        "prepare transaction 'a';",
+        "select 1; commit;",
+        "commit",
+        "/* why */ commit;",
+        "do $$ begin end $$; commit;",
+        "-- it costs $$\ncommit;",
+        "comment on table things is '$$';\ncommit;",
+    ],
+)
+@pytest.mark.parametrize("where", ["up", "down"])
+def test_transaction_control_is_refused(folder: Path, statement: str, where: str) -> None:
+    """A commit in the middle would leave half a migration without a line in the ledger."""
+    write(folder, **{where: f"{UP}{statement}\n"})
+
+    ending = ".sql" if where == "up" else ".rollback.sql"
+    assert refusal(folder) == f"{NAME}{ending} controls transactions, which is the runner's work"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "create function f() returns int language plpgsql as $$\nbegin\n  return 1;\nend;\n$$;",
+        "do $$\nbegin\n  commit;\nend;\n$$;\ndo $$\nbegin\n  null;\nend\n$$;",
+        "create function f() returns int language plpgsql as $f$\nbegin\n  null;\nend;\n$f$;",
+        "create function f() returns int\nbegin atomic\n  select 1;\nend;",
+        "create view v as\nselect case\n  when true then 1\nend as one;",
+        "-- begin;\nselect 1;",
+        "/*\ncommit;\n*/",
+        "comment on table things is 'first\ncommit;\nlast';",
+        "create table endings (begins int, committed int);",
+        "select 1 as beginning;",
+        "alter table things\n  alter id drop default;",
+    ],
+)
+def test_what_only_looks_like_transaction_control_is_taken(folder: Path, statement: str) -> None:
+    write(folder, up=f"{UP}{statement}\n")
+
+    assert len(read_files(folder)) == 1
+
+
+def test_the_checksum_changes_with_either_file(folder: Path) -> None:
+    checksums = {
+        checksum(folder),
+        checksum(folder, up=UP + "-- more\n"),
+        checksum(folder, down=DOWN + "-- more\n"),
+        checksum(folder, up=UP + "\n"),
+        checksum(folder, up=UP + DOWN, down=""),
+        checksum(folder, up=UP.replace("int", "INT")),
+    }
+
+    assert len(checksums) == 6
+
+
+def test_the_checksum_does_not_change_with_line_endings_or_the_name(folder: Path) -> None:
+    """Git turns line breaks into those of Windows, and back."""
+    before = checksum(folder)
+
+    after = checksum(folder, up=UP.replace("\n", "\r\n"), down=DOWN.replace("\n", "\r\n"))
+
+    assert before == after
+
+
+def test_headers_are_read_in_files_of_windows(folder: Path) -> None:
+    write(folder, up=UP.replace("\n", "\r\n"))
+
+    (file,) = read_files(folder)
+
+    assert (file.kind, file.phase) == ("schema", "core")
+
+
+def test_a_new_pair_is_read_back(folder: Path) -> None:
+    pair = new_files("AddOwner", 1795384800000, folder)
+
+    (file,) = read_files(folder)
+    assert [path.name for path in pair] == [
+        "1795384800000-AddOwner.sql",
+        "1795384800000-AddOwner.rollback.sql",
+    ]
+    assert (file.kind, file.phase) == ("schema", "core")
+
+
+@pytest.mark.parametrize(
+    ("title", "timestamp"),
+    [("addOwner", 1795384800000), ("Add Owner", 1795384800000), ("", 1), ("AddOwner", 12)],
+)
+def test_a_new_pair_needs_a_proper_name(folder: Path, title: str, timestamp: int) -> None:
+    with pytest.raises(MigrationError, match="must be PascalCase"):
+        new_files(title, timestamp, folder)
+
+    assert list(folder.iterdir()) == []

@@ -1,0 +1,275 @@
+"""The text of a token, the MAC that binds it to its grant, and who is let in."""
+
+import re
+import string
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from app.access.directory import TokenDirectory
+from app.access.format import PATTERN, NewToken, make_token, token_id
+from app.access.models import EVERY_ENVIRONMENT, Caller, Grant, Scope, Token
+from app.access.tokens import mac
+from app.database import Database
+from app.errors import Unauthenticated, Unavailable
+from app.settings import Secret, load
+
+KEY = Secret("k" * 32)
+GRANT = Grant(
+    scopes=frozenset({Scope.READ, Scope.WRITE}),
+    environments=frozenset({"staging", "local"}),
+    expires_at=datetime(2999, 1, 1, tzinfo=UTC),
+)
+# zlib.crc32 of this body is 1447810142; in base 62, counted from 0-9, A-Z, a-z, that is 1ZyrYU.
+KNOWN_ID = "0123456789abc"
+KNOWN_BODY = f"fs_srv_{KNOWN_ID}_{'Z' * 43}"
+
+
+def stored(new: NewToken, grant: Grant = GRANT, key: Secret = KEY) -> Token:
+    return Token(id=new.id, name="test", mac=mac(key, new.text, grant), grant=grant)
+
+
+def directory(*tokens: Token, key: Secret = KEY) -> TokenDirectory:
+    """A directory as it is once the tokens were read; its database is closed and stays so."""
+    made = TokenDirectory(Database(load({}).database))
+    made.use_key(key)
+    made._tokens = {token.id: token for token in tokens}
+    return made
+
+
+# The text
+
+
+@pytest.mark.parametrize(("is_admin", "kind"), [(True, "adm"), (False, "srv")])
+def test_a_new_token_is_well_formed(is_admin: object, kind: str) -> None:
+    new = make_token(is_admin=bool(is_admin))
+
+    assert len(new.text) == 70
+    assert new.text.startswith(f"fs_{kind}_{new.id}_")
+    assert token_id(new.text) == new.id
+    assert re.fullmatch(PATTERN, new.text)
+
+
+def test_no_two_tokens_are_alike() -> None:
+    made = [make_token(is_admin=False) for _ in range(200)]
+
+    assert len({new.id for new in made}) == len({new.text[-49:-6] for new in made}) == 200
+
+
+def test_every_character_is_used() -> None:
+    """A slip in the alphabet or in the choice would make the secret smaller than it says."""
+    used = {character for _ in range(200) for character in make_token(is_admin=True).text[-49:-6]}
+
+    assert used == set(string.ascii_letters + string.digits)
+
+
+def test_every_change_of_one_character_is_refused() -> None:
+    new = make_token(is_admin=False)
+    alphabet = string.ascii_letters + string.digits + "_-"
+
+    for place, character in enumerate(new.text):
+        for other in set(alphabet) - {character}:
+            changed = new.text[:place] + other + new.text[place + 1 :]
+            assert token_id(changed) is None, changed
+
+
+def test_every_swap_of_neighbours_and_every_missing_character_is_refused() -> None:
+    text = make_token(is_admin=False).text
+
+    for place in range(len(text)):
+        shorter = text[:place] + text[place + 1 :]
+        swapped = text[:place] + text[place : place + 2][::-1] + text[place + 2 :]
+        assert token_id(shorter) is None
+        assert swapped == text or token_id(swapped) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement"),
+    [
+        (r".*", ""),
+        (r"$", "\n"),
+        (r"^", " "),
+        (r"^", "Bearer "),
+        (r"$", "0"),
+        (r"$", "\0"),
+        (r"^fs", "FS"),
+        (r"^fs", "gh"),
+        (r"_srv_", "_adm_"),
+        (r"_srv_", "_usr_"),
+        (r".$", "\u0663"),
+        (r".$", "\udc80"),
+    ],
+)
+def test_what_is_not_a_token_has_no_id(pattern: str, replacement: str) -> None:
+    text = make_token(is_admin=False).text
+
+    spoilt = re.sub(pattern, replacement, text, count=1)
+
+    assert spoilt != text
+    assert token_id(spoilt) is None
+
+
+@given(text=st.text(max_size=80) | st.from_regex(PATTERN, fullmatch=True))
+@hypothesis_settings(max_examples=100, deadline=None)
+def test_any_text_is_refused_without_an_error(text: str) -> None:
+    assert token_id(text) is None
+
+
+def test_the_checksum_is_the_crc_32_in_base_62() -> None:
+    """Secret scanners compute it by themselves, so it must never change."""
+    assert token_id(KNOWN_BODY + "1ZyrYU") == KNOWN_ID
+
+
+# The MAC
+
+
+def test_the_mac_is_the_same_for_the_same_grant_however_it_is_written() -> None:
+    east = timezone(timedelta(hours=2))
+    same = Grant(
+        scopes=frozenset({Scope.WRITE, Scope.READ}),
+        environments=frozenset({"local", "staging"}),
+        expires_at=GRANT.expires_at and GRANT.expires_at.astimezone(east),
+    )
+
+    assert mac(KEY, "text", GRANT) == mac(KEY, "text", same)
+    assert len(mac(KEY, "text", GRANT)) == 32
+
+
+@pytest.mark.parametrize(
+    "grant",
+    [
+        replace(GRANT, scopes=GRANT.scopes | {Scope.ADMIN}),
+        replace(GRANT, scopes=frozenset()),
+        replace(GRANT, scopes=frozenset({Scope.READ})),
+        replace(GRANT, environments=GRANT.environments | {"production"}),
+        replace(GRANT, environments=frozenset({EVERY_ENVIRONMENT})),
+        replace(GRANT, expires_at=None),
+        replace(GRANT, expires_at=datetime(2999, 1, 1, 0, 0, 0, 1, tzinfo=UTC)),
+    ],
+)
+def test_whoever_changes_a_row_makes_its_token_worthless(grant: Grant) -> None:
+    """The key is not in the database, so a MAC cannot be made to fit."""
+    new = make_token(is_admin=False)
+    promoted = replace(stored(new), grant=grant)
+
+    assert mac(KEY, new.text, grant) != mac(KEY, new.text, GRANT)
+    with pytest.raises(Unauthenticated):
+        directory(promoted).authenticate(new.text)
+
+
+def test_the_mac_depends_on_the_key_and_on_the_whole_text() -> None:
+    macs = {
+        mac(KEY, "text", GRANT),
+        mac(Secret("K" * 32), "text", GRANT),
+        mac(KEY, "Text", GRANT),
+        mac(KEY, "", GRANT),
+    }
+
+    assert len(macs) == 4
+
+
+# Who is let in
+
+
+def test_a_token_that_is_known_is_its_caller() -> None:
+    new = make_token(is_admin=False)
+    token = stored(new)
+
+    caller = directory(token).authenticate(new.text)
+
+    assert caller == Caller(token=token)
+    assert caller.actor == f"token:{new.id}"
+    assert new.text[-49:] not in repr(caller)
+
+
+def test_a_token_without_an_end_holds() -> None:
+    new = make_token(is_admin=True)
+    token = stored(new, replace(GRANT, expires_at=None))
+
+    assert directory(token).authenticate(new.text).token is token
+
+
+def test_every_refusal_is_the_same() -> None:
+    """Whoever tries tokens must not learn which part of one was right."""
+    known, unknown, expired, other_key, same_id = (make_token(is_admin=False) for _ in range(5))
+    past = replace(GRANT, expires_at=datetime.now(UTC) - timedelta(microseconds=1))
+    guarded = directory(
+        stored(known),
+        stored(expired, past),
+        stored(other_key, key=Secret("K" * 32)),
+        replace(stored(make_token(is_admin=False)), id=same_id.id),
+    )
+
+    refusals = set()
+    for text in (
+        "",
+        "no token",
+        "é\udc80",
+        known.text[:-1],
+        unknown.text,
+        expired.text,
+        other_key.text,
+        same_id.text,
+    ):
+        with pytest.raises(Unauthenticated) as caught:
+            guarded.authenticate(text)
+        refusals.add((caught.value.code, caught.value.message, caught.value.violations))
+
+    assert len(refusals) == 1
+    assert guarded.authenticate(known.text).token.id == known.id
+
+
+def test_every_change_of_one_character_is_refused_by_the_directory() -> None:
+    new = make_token(is_admin=False)
+    guarded = directory(stored(new))
+
+    for place, character in enumerate(new.text):
+        changed = new.text[:place] + ("0" if character != "0" else "1") + new.text[place + 1 :]
+        with pytest.raises(Unauthenticated):
+            guarded.authenticate(changed)
+
+
+def test_nobody_is_let_in_before_the_tokens_were_read() -> None:
+    early = TokenDirectory(Database(load({}).database))
+
+    with pytest.raises(Unavailable) as caught:
+        early.authenticate(make_token(is_admin=True).text)
+
+    assert caught.value.code == "starting"
+
+
+async def test_what_is_known_goes_on_while_the_database_is_away() -> None:
+    new = make_token(is_admin=False)
+    guarded = directory(stored(new))
+
+    with pytest.raises(Unavailable):
+        await guarded.refresh()
+    await guarded._refresh_if_possible()
+
+    assert guarded.authenticate(new.text).token.id == new.id
+
+
+# The grant
+
+
+def test_a_grant_covers_its_environments_or_every_one() -> None:
+    every = replace(GRANT, environments=frozenset({EVERY_ENVIRONMENT}))
+
+    assert [GRANT.covers(name) for name in ("local", "staging", "production", "*")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert every.covers("production")
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+def test_no_scope_implies_another(scope: Scope) -> None:
+    grant = replace(GRANT, scopes=frozenset({scope}))
+
+    assert [other for other in Scope if grant.allows(other)] == [scope]
