@@ -86,10 +86,10 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         await _migrate(settings, found)
         await stack.enter_async_context(_opened(app[DATABASE], found.app))
         tasks.start("heartbeat", app[HEARTBEAT].run())
-        await check_role(app[DATABASE], settings.tier)
-        await _tokens(app)
-        await seed(settings, app[DATABASE])
-        await app[SCHEMA].run_once()
+        await _until_possible("check_role", lambda: check_role(app[DATABASE], settings.tier))
+        await _until_possible("read_tokens", lambda: _tokens(app))
+        await _until_possible("seed", lambda: seed(settings, app[DATABASE]))
+        await _until_possible("check_schema", app[SCHEMA].look)
     except Exception as error:  # noqa: BLE001 - whatever it is, it ends the process and is raised there
         app[LIFECYCLE].fail(error)
         return
@@ -123,7 +123,7 @@ async def _migrate(settings: Settings, found: Targets) -> None:
 async def _tokens(app: web.Application) -> None:
     settings, directory = app[SETTINGS], app[TOKENS]
     directory.use_key(token_key(settings))
-    await _until_possible("tokens", directory.refresh)
+    await directory.refresh()
     path = await ensure_admin_token(settings, app[DATABASE], directory)
     if path is not None:
         log.info("admin_token", file=str(path))
@@ -145,6 +145,7 @@ async def _until_possible(what: str, work: Callable[[], Awaitable[Result]]) -> R
 
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, psycopg.OperationalError):
-        # No state: the connection broke. That it could be made was probed just before.
-        return error.sqlstate is None or error.sqlstate.startswith(("57P", "53", "08"))
+        # Classes 08, 53, 55, 57: connection, resources, locks, shutdown. No state: the connection
+        # broke, and that it could be made was probed just before.
+        return error.sqlstate is None or error.sqlstate.startswith(("08", "53", "55", "57"))
     return isinstance(error, Unavailable) or is_transient(error)

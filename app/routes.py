@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from app.access.guard import guarded
 from app.access.models import Scope
@@ -20,6 +20,8 @@ from app.environments.models import Environment, EnvironmentList
 from app.health import handlers as health
 from app.health.report import Report
 from app.http import problems
+from app.http.decoder import BODY_BYTES_MAX
+from app.http.middleware import request_id
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -43,7 +45,7 @@ class Route:
         return (self.handler.__doc__ or "").strip().split("\n")[0]
 
 
-_ENVIRONMENT = "/v1/environments/{environment}"
+_ENVIRONMENT = "/v1/environments/{environment:[a-z][a-z0-9-]*}"
 # Not .+, which stops at a line break: such a key is to be refused by its own rule.
 _CONFIGURATION = _ENVIRONMENT + r"/configurations/{key:[\s\S]+}"
 
@@ -138,9 +140,11 @@ def add_routes(app: web.Application) -> None:
 
 async def _expect(request: web.Request) -> web.StreamResponse | None:
     """Answer `Expect: 100-continue`; aiohttp would refuse anything else in plain text."""
-    if request.headers.get("Expect", "").lower() == "100-continue":
+    if request.headers.get("Expect", "").lower() != "100-continue":
+        return problems.of_aiohttp(web.HTTPExpectationFailed(), request_id(request))
+    # Nobody is invited to send what will be refused, and HTTP/1.0 does not know the word.
+    if request.version >= HttpVersion11 and (request.content_length or 0) <= BODY_BYTES_MAX:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # What was written so far is no part of the answer.
         request.writer.output_size = 0
-        return None
-    return problems.of_aiohttp(web.HTTPExpectationFailed(), "")
+    return None

@@ -71,7 +71,8 @@ async def add_test_data(settings: Settings, database: Database) -> list[str]:
 
 
 async def _seed_one(environment: str, connection: Connection) -> bool:
-    if (await environments.get(connection, environment)).revision > 0:
+    # Locked, since instances that start together would all find it empty.
+    if await environments.lock(connection, environment) > 0:
         return False
     operations = [
         Operation(key=key, content=content, expected=ABSENT) for key, content in _CONTENTS.items()

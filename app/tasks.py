@@ -15,11 +15,14 @@ class Tasks:
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stopped = False
         self.failures: dict[str, BaseException] = {}
-        self.failed = asyncio.Event()
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Run the work under a name of its own, until it ends or `stop` is called."""
+        """Run the work under a name of its own; not at all once `stop` has been called."""
+        if self._stopped:
+            work.close()
+            return
         task = asyncio.create_task(work, name=name)
         self._tasks[name] = task
         task.add_done_callback(self._ended)
@@ -31,6 +34,7 @@ class Tasks:
 
     async def stop(self) -> None:
         """Cancel every task, the last one first, and wait until each is gone."""
+        self._stopped = True
         for task in reversed(list(self._tasks.values())):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -41,7 +45,6 @@ class Tasks:
         error = task.exception()
         if error is not None:
             self.failures[task.get_name()] = error
-            self.failed.set()
             log.error("task_failed", task=task.get_name(), exc_info=error)
 
 

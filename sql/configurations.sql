@@ -22,7 +22,7 @@ left join configurations
     and configurations.key = :key
 where environments.name = :environment;
 
--- name: list_configurations(environment, prefix, kind, after, page_size)
+-- name: list_configurations(environment, prefix, kind, after, page_size, page_bytes)
 -- Keyset, not offset: pages stay stable while others insert. The lateral join keeps the environment's
 -- row when there is no entry, and makes the page and its revision one moment.
 select
@@ -37,7 +37,8 @@ select
     page.version,
     page.updated_revision,
     page.created_at,
-    page.updated_at
+    page.updated_at,
+    page.has_more
 from environments
 left join lateral (
     select
@@ -50,16 +51,22 @@ left join lateral (
         configurations.version,
         configurations.updated_revision,
         configurations.created_at,
-        configurations.updated_at
+        configurations.updated_at,
+        sum(pg_column_size(configurations.value)) over in_order
+            - coalesce(pg_column_size(configurations.value), 0) as bytes_before,
+        lead(configurations.key) over in_order is not null as has_more
     from configurations
     where configurations.environment = environments.name
       and configurations.key > :after
       and configurations.key >= :prefix
       and starts_with(configurations.key, :prefix)
       and (:kind::text is null or configurations.kind = :kind)
+    window in_order as (order by configurations.key)
     order by configurations.key
     limit :page_size
-) as page on true
+) as page
+    -- A page of large values ends early, but never before its first entry.
+    on page.bytes_before < :page_bytes
 where environments.name = :environment
 order by page.key;
 

@@ -24,6 +24,13 @@ select
 from environments
 where name = :name;
 
+-- name: lock_environment(name)^
+-- For who must look before writing: the revision cannot move until the transaction ends.
+select revision
+from environments
+where name = :name
+for update;
+
 -- name: advance_revision(environment)^
 -- Takes the row's lock, so that writers of one environment queue here and revisions have no gaps:
 -- a transaction that fails gives its number back.

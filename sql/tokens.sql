@@ -33,6 +33,10 @@ order by
 insert into tokens (id, name, mac, scopes, environments, created_by, expires_at)
 values (:id, :name, :mac, :scopes, :environments, :created_by, :expires_at);
 
+-- name: lock_local_admin()$
+-- Held until the transaction ends, by whoever looks after the admin token of a local installation.
+select pg_advisory_xact_lock(1819239265)::text;
+
 -- name: revoke_token(id)^
 -- Keeps the first moment of revocation when it is said twice.
 update tokens

@@ -7,6 +7,7 @@ tokens go on working, and expire by this machine's clock.
 
 import hmac
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from app.access import tokens
@@ -39,7 +40,9 @@ class TokenDirectory:
     async def refresh(self) -> None:
         """Read all tokens. Raises Unavailable when the database is away."""
         async with self._database.connection() as connection:
-            usable = await tokens.list_usable(connection)
+            self.use(await tokens.list_usable(connection))
+
+    def use(self, usable: Sequence[Token]) -> None:
         self._tokens = {token.id: token for token in usable}
 
     async def run(self) -> None:

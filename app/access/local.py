@@ -11,7 +11,7 @@ from pathlib import Path
 from app.access import tokens
 from app.access.directory import TokenDirectory
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
-from app.database import Database
+from app.database import Connection, Database, sql
 from app.errors import Unauthenticated
 from app.settings import Secret, Settings, Tier
 
@@ -19,15 +19,20 @@ ADMIN_TOKEN_FILE = "admin-token"  # noqa: S105 - the name of a file
 _KEY_FILE = "token-key"
 
 
+class DataFolderError(Exception):
+    """A file of DATA_DIR cannot be read or written."""
+
+
 def token_key(settings: Settings) -> Secret:
     """Return the key of the settings, or the one in DATA_DIR, made if it is not there yet."""
     if settings.access.token_key is not None:
         return settings.access.token_key
     path = settings.data_dir / _KEY_FILE
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
+    found = _read(path)
+    if found is None:
         _write_once(path, secrets.token_urlsafe(48))
-    return Secret(path.read_text(encoding="ascii").strip())
+        found = _read(path)
+    return Secret(found or "")
 
 
 async def ensure_admin_token(
@@ -35,46 +40,74 @@ async def ensure_admin_token(
 ) -> Path | None:
     """Have a file with a token that may do everything, in the local tier; return its path.
 
-    `directory` must be fresh. A file whose token is no longer good is replaced.
+    A file whose token is no longer good is replaced. Raises DataFolderError.
     """
     if settings.tier is not Tier.LOCAL:
         return None
     path = settings.data_dir / ADMIN_TOKEN_FILE
-    if path.exists():
-        try:
-            directory.authenticate(path.read_text(encoding="ascii").strip())
-        except Unauthenticated:
-            path.unlink(missing_ok=True)
-        else:
-            return path
+    key = token_key(settings)
     grant = Grant(
         scopes=frozenset(Scope), environments=frozenset({EVERY_ENVIRONMENT}), expires_at=None
     )
-    key = token_key(settings)
 
-    async with database.connection() as connection:
-        token_id, text = await tokens.create(
+    async def work(connection: Connection) -> None:
+        # Instances that start together come one after the other: each must see the last one's.
+        await sql.lock_local_admin(connection)
+        directory.use(await tokens.list_usable(connection))
+        if _is_good(path, directory):
+            return
+        _, text = await tokens.create(
             connection, key, name="local admin", grant=grant, actor="system:start"
         )
-        if not _write_once(path, text):
-            # Another instance that starts at the same moment was quicker; its token stays.
-            await tokens.revoke(connection, token_id)
+        # Before the commit: a file without its token is replaced at the next start, whereas a
+        # token without its file would be good for ever and known to nobody.
+        _remove(path)
+        _write_once(path, text)
+
+    await database.transact(work)
     await directory.refresh()
     return path
 
 
-def _write_once(path: Path, text: str) -> bool:
-    """Write the file with mode 0600 unless it exists, whole or not at all; tell whether we did."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+def _is_good(path: Path, directory: TokenDirectory) -> bool:
     try:
-        os.link(draft, path)  # unlike rename, it fails when the name is taken
-    except FileExistsError:
+        directory.authenticate(_read(path) or "")
+    except Unauthenticated:
         return False
-    finally:
-        draft.unlink()
     return True
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataFolderError(f"{path} cannot be read: {type(error).__name__}") from None
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataFolderError(f"{path} cannot be replaced: {error.strerror}") from None
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Write the file with mode 0600, whole or not at all; one that is there by now stays."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(text + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(draft, path)  # unlike rename, it fails when the name is taken
+        finally:
+            draft.unlink()
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise DataFolderError(f"{path} cannot be written: {error.strerror}") from None

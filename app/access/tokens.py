@@ -72,7 +72,9 @@ async def list_all(connection: Connection) -> list[TokenSummary]:
 
 async def list_usable(connection: Connection) -> list[Token]:
     """Return the tokens that are neither revoked nor long expired."""
-    return [_token(row) async for row in sql.list_usable_tokens(connection)]
+    rows = [row async for row in sql.list_usable_tokens(connection)]
+    # A scope that only a newer release knows makes its token unusable here, and nothing worse.
+    return [_token(row) for row in rows if set(row["scopes"]) <= set(Scope)]
 
 
 async def revoke(connection: Connection, token_id: str) -> None:

@@ -48,21 +48,19 @@ async def once(
     """
     if repeatable is None:
         return await work()
-    claimed = await sql.claim_idempotency_key(
+    while not await sql.claim_idempotency_key(
         connection, actor=actor, key=repeatable.key, request=repeatable.request
+    ):
+        found = await sql.find_idempotency_key(connection, actor=actor, key=repeatable.key)
+        if found is None:
+            continue  # trimmed between the two statements, since a day has passed: claim it anew
+        if found["request"] != repeatable.request:
+            raise Conflict(
+                "idempotency_key_reused", "This Idempotency-Key was used for another request."
+            )
+        return msgspec.json.decode(found["answer"], type=answer_type)
+    answer = await work()
+    await sql.keep_answer(
+        connection, actor=actor, key=repeatable.key, answer=msgspec.json.encode(answer)
     )
-    if claimed:
-        answer = await work()
-        await sql.keep_answer(
-            connection, actor=actor, key=repeatable.key, answer=msgspec.json.encode(answer)
-        )
-        return answer
-    found = await sql.find_idempotency_key(connection, actor=actor, key=repeatable.key)
-    if found is None:
-        # Trimmed between the two statements: a day has passed, so this is a new request.
-        return await work()
-    if found["request"] != repeatable.request:
-        raise Conflict(
-            "idempotency_key_reused", "This Idempotency-Key was used for another request."
-        )
-    return msgspec.json.decode(found["answer"], type=answer_type)
+    return answer

@@ -110,7 +110,7 @@ async def _repeatable(request: web.Request) -> Repeatable | None:
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
-    body = await request.read() if request.body_exists else b""
+    body = await wire.receive(request) if request.body_exists else b""
     conditions = (request.headers.get(name, "") for name in ("If-Match", "If-None-Match"))
     head = "\n".join((request.method, request.raw_path, *conditions)).encode()
     return Repeatable(key=check_key(key), request=hashlib.sha256(head + b"\n\n" + body).digest())

@@ -10,6 +10,9 @@ from app.database import Connection, sql
 from app.errors import NotFound, invalid
 from app.http.decoder import check_value_size
 
+# As PostgreSQL stores them, which may be compressed.
+PAGE_BYTES_MAX = 4 * 1024 * 1024
+
 _FIELDS = Configuration.__struct_fields__
 
 
@@ -33,8 +36,10 @@ async def list_page(
     after: str = "",
     limit: int,
 ) -> tuple[ConfigurationPage, str]:
-    """Return the next page of entries in the order of their keys, and the epoch."""
-    # One more than asked for tells whether there is a next page.
+    """Return the next page of entries in the order of their keys, and the epoch.
+
+    A page of large values ends before its limit.
+    """
     rows = [
         row
         async for row in sql.list_configurations(
@@ -43,15 +48,16 @@ async def list_page(
             prefix=prefix,
             kind=kind,
             after=after,
-            page_size=limit + 1,
+            page_size=limit,
+            page_bytes=PAGE_BYTES_MAX,
         )
     ]
     if not rows:
         raise NotFound("environment_unknown", "There is no such environment.")
-    items = [_configuration(row) for row in rows[:limit] if row["key"] is not None]
+    items = [_configuration(row) for row in rows if row["key"] is not None]
     page = ConfigurationPage(
         items=items,
-        next=items[-1].key if len(rows) > limit else None,
+        next=items[-1].key if rows[-1]["has_more"] else None,
         revision=rows[0]["revision"],
     )
     return page, rows[0]["epoch"]

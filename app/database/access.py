@@ -88,7 +88,7 @@ async def held_targets(settings: Settings) -> AsyncIterator[Targets]:
         # Told to stop while the embedded server starts: wait for it, or it would be left running.
         with suppress(Exception):
             await entering
-            context.__exit__(None, None, None)
+            await in_thread("database", lambda: context.__exit__(None, None, None))
         raise
     try:
         yield found
@@ -129,9 +129,10 @@ async def watch_embedded(settings: Settings) -> None:
         await asyncio.sleep(pause)
         try:
             await in_thread("embedded-watch", server.ensure_running)
-        except EmbeddedError as error:
-            # After kill -9 its children may hold the shared memory for a moment longer.
-            log.warning("embedded_server_not_back", reason=str(error))
+        except (EmbeddedError, OSError) as error:
+            # After kill -9 its children may hold the shared memory for a moment longer; and a full
+            # disk, or no file left to open, must not end this watch.
+            log.warning("embedded_server_not_back", reason=str(error) or type(error).__name__)
             pause = min(pause * 2, _WATCH_PAUSE_MAX_SECONDS)
         else:
             pause = WATCH_SECONDS

@@ -10,6 +10,7 @@ import random
 import re
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -80,27 +81,52 @@ class Connector:
         raise AssertionError("unreachable")
 
     async def _any_host(self, pool_arguments: dict[str, Any]) -> Session:
-        """Return a connection to the first host that takes writes."""
-        several = len(self._target.hosts) > 1
-        for position, (host, port) in enumerate(self._target.hosts, start=1):
-            try:
-                connection: Session = await asyncpg.connect(
-                    **{
-                        **pool_arguments,
-                        **self._arguments,
-                        "host": host,
-                        "port": port,
-                        "timeout": self._settings.host_timeout_seconds,
-                        "target_session_attrs": "read-write" if several else "any",
-                    }
-                )
-            except Exception as error:
-                if position == len(self._target.hosts) or not is_transient(error):
-                    raise
-                log.info("connect_next_host", error=type(error).__name__)
-            else:
-                return connection
+        """Return a connection to the host that first says it takes writes.
+
+        All are asked at once: one that accepts and then says nothing must not use up the time of
+        the others, least of all the short time that a caller waits for a connection of the pool.
+        """
+        attempts = [
+            asyncio.create_task(self._one_host(host, port, pool_arguments))
+            for host, port in self._target.hosts
+        ]
+        winner: Session | None = None
+        try:
+            for first in asyncio.as_completed(attempts):
+                try:
+                    winner = await first
+                except Exception as error:
+                    if all(attempt.done() for attempt in attempts) or not is_transient(error):
+                        raise
+                    log.info("connect_host_failed", error=type(error).__name__)
+                else:
+                    return winner
+        finally:
+            await _abandon(attempts, winner)
         raise AssertionError("unreachable")
+
+    async def _one_host(self, host: str, port: int, pool_arguments: dict[str, Any]) -> Session:
+        several = len(self._target.hosts) > 1
+        connection: Session = await asyncpg.connect(
+            **{
+                **pool_arguments,
+                **self._arguments,
+                "host": host,
+                "port": port,
+                "timeout": self._settings.host_timeout_seconds,
+                "target_session_attrs": "read-write" if several else "any",
+            }
+        )
+        return connection
+
+
+async def _abandon(attempts: Sequence[asyncio.Task[Session]], winner: "Session | None") -> None:
+    """Cancel what is still under way, and close what came second."""
+    for attempt in attempts:
+        attempt.cancel()
+    for outcome in await asyncio.gather(*attempts, return_exceptions=True):
+        if not isinstance(outcome, BaseException) and outcome is not winner:
+            outcome.terminate()
 
 
 async def prepare_connection(connection: Session) -> None:

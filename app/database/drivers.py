@@ -84,6 +84,7 @@ def libpq_arguments(target: Target, settings: DatabaseSettings) -> dict[str, Any
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
         "sslmode": mode.value,
     }
     if mode in {TlsMode.VERIFY_CA, TlsMode.VERIFY_FULL} or tls.ca:

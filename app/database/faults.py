@@ -16,7 +16,6 @@ log = logger(__name__)
 
 AWAY = (
     OSError,
-    TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -45,17 +44,26 @@ UNSTORABLE = (
 )
 
 
+class DatabaseBugError(Exception):
+    """An error of PostgreSQL that nobody foresaw. Class, state and names; no value of any row."""
+
+
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(*, away: str) -> Iterator[None]:
     """Turn a fault of the database into an error that a client may see.
 
-    A commit whose answer was lost may have happened: the message says so, and an Idempotency-Key
-    makes the repetition safe.
+    `away` is the sentence for a database that cannot be reached. Raises Unavailable, Invalid, or
+    DatabaseBugError for whatever else PostgreSQL said.
     """
     try:
         yield
     except AppError:
         raise
+    except TimeoutError:
+        log.warning("database_timeout")
+        raise Unavailable(
+            "database_timeout", f"The database did not answer in time. {away}"
+        ) from None
     except BUSY as error:
         log.warning("database_busy", error=type(error).__name__)
         raise Unavailable(
@@ -66,11 +74,10 @@ def translated() -> Iterator[None]:
         raise Invalid("value_unstorable", "A value cannot be stored by PostgreSQL.") from None
     except AWAY as error:
         log.warning("database_away", error=type(error).__name__)
-        raise Unavailable(
-            "database_away",
-            "The database cannot be reached. A write may have been made; repeat it with the same "
-            "Idempotency-Key.",
-        ) from None
+        raise Unavailable("database_away", f"The database cannot be reached. {away}") from None
+    except asyncpg.PostgresError as error:
+        names = (error.sqlstate, error.table_name, error.column_name, error.constraint_name)
+        raise DatabaseBugError(f"{type(error).__name__} {names}") from None
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -19,6 +19,9 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Result = TypeVar("Result")
 
 _CLOSE_SECONDS = 5
+_READ_AWAY = "Try again."
+# A commit whose answer was lost may have happened; the key makes the repetition safe.
+_WRITE_AWAY = "A write may have been made; repeat it with the same Idempotency-Key."
 _TRANSACTION_ATTEMPTS = 3
 # The first is a schema change under a cached statement; after one failure the cache is renewed.
 _RETRIED = (
@@ -45,6 +48,8 @@ class Database:
         self._settings = settings
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._waiting = 0
+        # Set by every failed use, for whoever wants to look closer before its time.
+        self.troubled = asyncio.Event()
 
     async def open(self, target: Target) -> None:
         """Connect the least number of connections, one at the least.
@@ -97,7 +102,7 @@ class Database:
 
         Raises Unavailable when none comes free in time, or the database is away.
         """
-        with translated():
+        with self._watched(_READ_AWAY):
             async with self._lent() as connection:
                 yield connection
 
@@ -106,7 +111,7 @@ class Database:
 
         So the work must touch nothing but the connection. Raises as `connection` does.
         """
-        with translated():
+        with self._watched(_WRITE_AWAY):
             for attempt in range(1, _TRANSACTION_ATTEMPTS + 1):
                 try:
                     async with self._lent() as connection, connection.transaction():
@@ -116,6 +121,15 @@ class Database:
                         raise
                     await asyncio.sleep(0.05 * attempt * random.uniform(0.5, 1.5))  # noqa: S311
         raise AssertionError("unreachable")
+
+    @contextmanager
+    def _watched(self, away: str) -> Iterator[None]:
+        try:
+            with translated(away=away):
+                yield
+        except Unavailable:
+            self.troubled.set()
+            raise
 
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[Connection]:

@@ -28,7 +28,8 @@ SEQUENCES = {"health_check_id_seq": "usage"}
 def grant_privileges(connection: psycopg.Connection[Any]) -> None:
     """Give each role what it needs on each table that exists, and nothing else, in one transaction.
 
-    Without provisioned roles there is nothing to grant: one role then owns and does everything.
+    Nothing is touched when all is as it should be, so that a start takes no locks. Without
+    provisioned roles there is nothing to grant: one role then owns and does everything.
     """
     roles = _names(
         connection,
@@ -41,24 +42,43 @@ def grant_privileges(connection: psycopg.Connection[Any]) -> None:
         "where relnamespace = to_regnamespace(%s) and relkind in ('r', 'S')",
         SCHEMA,
     )
+    wanted = {
+        (role, relation, privilege)
+        for role in roles
+        for relation in relations
+        for privilege in _wanted(role, relation)
+    }
+    granted = _granted(connection, roles)
+    if granted == wanted:
+        return
     with connection.transaction():
         for role in sorted(roles):
-            connection.execute(_statement("grant usage on schema {1} to {2}", SCHEMA, role))
-            for table in sorted(relations & TABLES.keys()):
-                allowed = TABLES[table] if role == APP else "select"
-                connection.execute(_statement("revoke all on table {0}.{1} from {2}", table, role))
-                connection.execute(
-                    _statement(f"grant {allowed} on table {{0}}.{{1}} to {{2}}", table, role)
-                )
-        if APP in roles:
-            for sequence in sorted(relations & SEQUENCES.keys()):
-                connection.execute(
-                    _statement(
-                        f"grant {SEQUENCES[sequence]} on sequence {{0}}.{{1}} to {{2}}",
-                        sequence,
-                        APP,
-                    )
-                )
+            _run(connection, "grant usage on schema {0} to {2}", SCHEMA, role)
+        for role, relation, privilege in sorted(granted - wanted):
+            what = "sequence" if relation.endswith("_seq") else "table"
+            _run(connection, f"revoke {privilege} on {what} {{0}}.{{1}} from {{2}}", relation, role)
+        for role, relation, privilege in sorted(wanted - granted):
+            what = "sequence" if relation.endswith("_seq") else "table"
+            _run(connection, f"grant {privilege} on {what} {{0}}.{{1}} to {{2}}", relation, role)
+
+
+def _wanted(role: str, relation: str) -> set[str]:
+    listed = {**TABLES, **SEQUENCES}.get(relation)
+    if role != APP:
+        # A dump reads the sequences too, whether or not something asked for them by name.
+        return {"select"} if relation in TABLES or relation.endswith("_seq") else set()
+    return set(listed.split(", ")) if listed else set()
+
+
+def _granted(connection: psycopg.Connection[Any], roles: set[str]) -> set[tuple[str, str, str]]:
+    rows = connection.execute(
+        "select pg_get_userbyid(acl.grantee), pg_class.relname, lower(acl.privilege_type) "
+        "from pg_class, aclexplode(pg_class.relacl) as acl "
+        "where pg_class.relnamespace = to_regnamespace(%s) "
+        "and pg_get_userbyid(acl.grantee) = any(%s)",
+        [SCHEMA, sorted(roles)],
+    )
+    return {(row[0], row[1], row[2]) for row in rows}
 
 
 def _names(connection: psycopg.Connection[Any], query: str, parameter: object) -> set[str]:
@@ -66,6 +86,6 @@ def _names(connection: psycopg.Connection[Any], query: str, parameter: object) -
     return {row[0] for row in rows}
 
 
-def _statement(template: str, name: str, role: str) -> sql.Composed:
+def _run(connection: psycopg.Connection[Any], template: str, name: str, role: str) -> None:
     identifiers = (sql.Identifier(part) for part in (SCHEMA, name, role))
-    return sql.SQL(template).format(*identifiers)
+    connection.execute(sql.SQL(template).format(*identifiers))

@@ -125,7 +125,9 @@ class Provisioner:
             _run(connection, "create role {} nologin", OWNER)
         for role in LOGIN_ROLES:
             if role not in existing:
-                _run(connection, "create role {} login noinherit", role)
+                # Only the backup role is to have at once what it is a member of.
+                inherit = "inherit" if role == BACKUP else "noinherit"
+                _run(connection, f"create role {{}} login {inherit}", role)
             password = parse_target(files[role].read_text(encoding="ascii").strip()).password
             connection.execute(
                 sql.SQL("alter role {} login password {} connection limit {}").format(
@@ -172,8 +174,9 @@ def _make_schema(connection: psycopg.Connection[Any]) -> None:
     # The default since 15; before, anybody could put a table or function in everybody's way.
     connection.execute("revoke all on schema public from public")
     if connection.info.server_version >= 140000:
-        _run(connection, "grant pg_read_all_data to {}", BACKUP)
-        _run(connection, "alter role {} inherit", BACKUP)
+        # On a managed server this may be refused; the grants of each migration are enough then.
+        with suppress(psycopg.errors.InsufficientPrivilege):
+            _run(connection, "grant pg_read_all_data to {}", BACKUP)
 
 
 def _run(connection: psycopg.Connection[Any], template: str, *names: str) -> None:

@@ -18,6 +18,15 @@ async def get(connection: Connection, name: str) -> Environment:
     return Environment(**row)
 
 
+async def lock(connection: Connection, name: str) -> int:
+    """Return the revision and keep every other writer out until the transaction ends."""
+    row = await sql.lock_environment(connection, name=name)
+    if row is None:
+        raise unknown_environment()
+    revision: int = row["revision"]
+    return revision
+
+
 def unknown_environment() -> NotFound:
     """Return the error for a name that no environment has."""
     return NotFound("environment_unknown", "There is no such environment.")

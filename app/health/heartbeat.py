@@ -7,6 +7,7 @@ truth about the past as well.
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,7 +20,7 @@ from app.tasks import jittered
 log = logger(__name__)
 
 MISSES_UNTIL_FAIL = 3
-_RETRY_SECONDS = 2.0  # after a miss: readiness should know soon, in both directions
+_RETRY_SECONDS = 1.0  # after a miss: readiness should know soon, in both directions
 _MISSED_MAX = 1_000
 
 
@@ -51,8 +52,12 @@ class Heartbeat:
             await self.run_once()
             interval = self._settings.interval_seconds
             if self.misses_in_a_row:
-                interval = min(interval, _RETRY_SECONDS)
-            await asyncio.sleep(jittered(interval))
+                await asyncio.sleep(min(interval, _RETRY_SECONDS))
+                continue
+            # A request that finds the database in trouble calls the next heartbeat at once.
+            self._database.troubled.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._database.troubled.wait(), jittered(interval))
 
     async def run_once(self) -> None:
         """Write one heartbeat, or remember that it was missed. Never raises for the database."""

@@ -1,5 +1,6 @@
 """Whether the database's schema is the one that this code was written for."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from app.database import Database, sql
@@ -29,11 +30,13 @@ class SchemaCheck:
 
     async def run_once(self) -> None:
         """Look once; while the database is away, what was seen last stays."""
-        try:
-            async with self._database.connection() as connection:
-                applied = [row["name"] async for row in sql.list_applied_migrations(connection)]
-        except Unavailable:
-            return
+        with suppress(Unavailable):
+            await self.look()
+
+    async def look(self) -> None:
+        """Look once. Raises Unavailable when the database is away."""
+        async with self._database.connection() as connection:
+            applied = [row["name"] async for row in sql.list_applied_migrations(connection)]
         self.state = SchemaState(
             expected=self._files[-1],
             applied=applied[-1] if applied else None,

@@ -6,17 +6,16 @@ bytes. Both are mended by overriding a few methods of its internals, which a tes
 """
 
 import asyncio
-import uuid
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from app.http import problems
 from app.http.keys import SETTINGS
-from app.http.middleware import X_REQUEST_ID
+from app.http.middleware import X_REQUEST_ID, new_request_id
 from app.log import logger
 from app.settings import HttpSettings
 
@@ -24,7 +23,11 @@ log = logger(__name__)
 
 
 class GuardedConnection(RequestHandler):
-    """A connection that must finish each request's head in time."""
+    """A connection that must finish each request's head in time.
+
+    Half a head that came in one piece with a whole request is not seen, as the parser keeps it to
+    itself; for that the idle timeout counts until one more byte arrives.
+    """
 
     __slots__ = ("_head_seconds", "_head_timer")
 
@@ -41,6 +44,8 @@ class GuardedConnection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         handled_before = self._request_count
         super().data_received(data)
+        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
+            self._fail_open_body()
         if self._request_count != handled_before or self._request_in_progress or self._messages:
             self._stop_timer()
         elif self._head_timer is None:
@@ -59,7 +64,7 @@ class GuardedConnection(RequestHandler):
     ) -> web.StreamResponse:
         """Answer a head that cannot be parsed, and anything that the middleware let through."""
         del message  # it quotes what was received
-        request_id = uuid.uuid4().hex
+        request_id = new_request_id()
         if isinstance(exc, HttpProcessingError):
             log.info("head_refused", request_id=request_id, error=type(exc).__name__)
             problem = _head_problem(exc, request_id)
@@ -74,6 +79,12 @@ class GuardedConnection(RequestHandler):
         problem.headers["Cache-Control"] = "no-store"
         problem.force_close()
         return problem
+
+    def _fail_open_body(self) -> None:
+        """Tell the running request that its body will not come: aiohttp only queues the error."""
+        current = self._current_request
+        if current is not None and not current.content.is_eof():
+            current.content.set_exception(web.RequestPayloadError("framing"))
 
     def _start_timer(self) -> None:
         self._head_timer = self._loop.call_later(self._head_seconds, self._head_too_slow)
@@ -131,14 +142,16 @@ class Runner(web.AppRunner):
 
 
 def _head_problem(error: HttpProcessingError, request_id: str) -> web.Response:
-    too_long = isinstance(error, LineTooLong)
+    too_long = isinstance(error, LineTooLong) or error.message.startswith("Too many headers")
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if too_long else HTTPStatus.BAD_REQUEST
     return problems.respond(
         problems.Problem(
             status=status,
             title=status.phrase,
             code="head_too_large" if too_long else "request_malformed",
-            detail="The request's head is too large." if too_long else "This is not HTTP/1.1.",
+            detail="The request's head is too large."
+            if too_long
+            else "This cannot be read as HTTP.",
             request_id=request_id,
         ),
         {},

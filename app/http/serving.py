@@ -31,7 +31,7 @@ async def serve(app: web.Application, on_started: Callable[[], Awaitable[None]])
         lifecycle.stopping.set()
 
     # Before anything slow, so that a signal during the start is not lost.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, on_signal, number)
     runner = Runner(app, access_log_class=AccessLogger)
     try:

@@ -37,11 +37,16 @@ async def read_body(request: web.Request, shape: type[Shape]) -> Shape:
 
 
 async def read_bytes(request: web.Request) -> bytes:
-    """Return the body of a JSON request, whole; it is read once and may be asked for again."""
+    """Return the body of a JSON request, whole."""
     if request.content_type != "application/json":
         raise Unsupported("content_type_unsupported", "The body must be application/json.")
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
         raise Unsupported("content_encoding_unsupported", "The body must not be compressed.")
+    return await receive(request)
+
+
+async def receive(request: web.Request) -> bytes:
+    """Return the body within the limits of size and time; it is read once and kept."""
     # Before a single byte is read: a declared ten gigabytes is refused at once.
     if (request.content_length or 0) > BODY_BYTES_MAX:
         raise TooLarge("body_too_large", f"The body must not be over {BODY_BYTES_MAX} bytes.")
@@ -92,6 +97,9 @@ def read_condition(request: web.Request, *, may_create: bool) -> Condition:
     Raises ConditionMissing without one, Malformed for one that is not understood. A tag that is
     weak or not one of ours is understood, and matches nothing: that is version 0.
     """
+    for name in (hdrs.IF_MATCH, hdrs.IF_NONE_MATCH):
+        if len(request.headers.getall(name, ())) > 1:
+            raise malformed(name, "must be given once")
     if_match = request.headers.get(hdrs.IF_MATCH)
     if_none_match = request.headers.get(hdrs.IF_NONE_MATCH)
     if if_match is not None and if_none_match is not None:

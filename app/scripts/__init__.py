@@ -20,18 +20,21 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import asyncpg
 import psycopg
 
 from app import log
+from app.access.local import DataFolderError
 from app.database import Database
 from app.database.access import open_database
 from app.database.embedded import EmbeddedError
 from app.database.migrations import MigrationError
 from app.database.provision import ProvisionError
+from app.database.role_check import OverprivilegedError
 from app.errors import AppError
+from app.seeds import SeedRefusedError
 from app.settings import Settings, SettingsError, load
 
 Result = TypeVar("Result")
@@ -42,6 +45,9 @@ _FORESEEN = (
     MigrationError,
     ProvisionError,
     SettingsError,
+    DataFolderError,
+    SeedRefusedError,
+    OverprivilegedError,
     OSError,
     asyncpg.PostgresError,
     psycopg.Error,
@@ -79,9 +85,18 @@ def run_script(main: Callable[[Resources], Awaitable[Result]]) -> Result:
         return asyncio.run(whole())
 
 
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 @contextmanager
 def foreseen_errors() -> Iterator[None]:
-    """End the process with one line for an error that was foreseen; none of them holds a secret."""
+    """End the process with one line for an error that was foreseen; none of them holds a secret.
+
+    SIGTERM and SIGHUP end it as Ctrl-C does, so that an embedded server is left in order.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         yield
     except _FORESEEN as error:

@@ -61,12 +61,12 @@ class Cluster:
 
     def make(self, account: Account) -> None:
         """Run initdb in a folder of its own, which gets its name once everything is in it."""
+        check_reach(account, self._home, self._bin / "postgres")
         for unfinished in self._home.glob(f"pg{MAJOR}.new-*"):
             # A killed start may have left its initdb running, so what cannot go now goes next time.
             shutil.rmtree(unfinished, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=f"pg{MAJOR}.new-", dir=self._home))
         account.own(folder)
-        check_reach(account, folder, self._bin / "postgres")
         password = secrets.token_urlsafe(32)
         # initdb takes it from a file alone, and opens that as the account it runs as.
         password_file = self._home / f"{folder.name}.password"
@@ -164,13 +164,14 @@ class Cluster:
         if process is None:
             return False
         process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
-        try:
-            if self._child is not None and self._child.pid == process.pid:
-                self._child.wait(STOP_SECONDS)
-            else:
-                process.wait(STOP_SECONDS)
-        except (subprocess.TimeoutExpired, psutil.TimeoutExpired):
-            raise EmbeddedError("the embedded PostgreSQL does not stop") from None
+        deadline = time.monotonic() + STOP_SECONDS
+        # Not process.wait: as the child of another process it stays a zombie until that one looks.
+        while self.postmaster() is not None:
+            if time.monotonic() > deadline:
+                raise EmbeddedError("the embedded PostgreSQL does not stop")
+            time.sleep(0.01)
+        if self._child is not None:
+            self._child.poll()
         return True
 
     @property

@@ -21,6 +21,8 @@ class EmbeddedServer:
         self._wanted_account = account
         self._cluster = Cluster(data_dir, options)
         self._locks = FolderLocks(data_dir, f"pg{MAJOR}", wait_seconds=START_SECONDS + STOP_SECONDS)
+        # There while somebody has said stop: services that still run must not start it again.
+        self._stopped = data_dir / f"pg{MAJOR}.stopped"
 
     @property
     def superuser(self) -> Target:
@@ -36,6 +38,7 @@ class EmbeddedServer:
         account = self._account()
         self._locks.join()
         with self._locks.alone():
+            self._stopped.unlink(missing_ok=True)
             if not self._cluster.exists:
                 log.info("embedded_server_made", folder=str(self._cluster.data))
                 self._cluster.make(account)
@@ -45,11 +48,11 @@ class EmbeddedServer:
                 self._cluster.wait_until_ready()
 
     def ensure_running(self) -> bool:
-        """Start the server again if it has died. Returns whether it had to."""
-        if self._cluster.postmaster() is not None:
+        """Start the server again if it died and was not stopped. Returns whether it had to."""
+        if self._stopped.exists() or self._cluster.postmaster() is not None:
             return False
         with self._locks.alone():
-            if self._cluster.postmaster() is not None:
+            if self._stopped.exists() or self._cluster.postmaster() is not None:
                 return False
             log.warning("embedded_server_died")
             self._cluster.launch(self._account())
@@ -62,11 +65,14 @@ class EmbeddedServer:
                 self._cluster.shut_down()
 
     def stop(self) -> bool:
-        """Stop the server whoever uses it. Returns whether there was one to stop."""
+        """Stop the server, whoever uses it, until the next `start`; tell whether there was one."""
         if not self._cluster.exists:
             return False
         with self._locks.alone():
+            self._stopped.touch(mode=0o600)
             return self._cluster.shut_down()
 
     def _account(self) -> Account:
-        return choose_account(self._home, self._wanted_account)
+        # Data that is there keeps its owner, whatever accounts the machine has got since.
+        folder = self._cluster.data if self._cluster.exists else self._home
+        return choose_account(folder, self._wanted_account)

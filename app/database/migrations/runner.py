@@ -25,11 +25,15 @@ def _silent(name: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """The files against the ledger. `problems` is empty when they agree."""
+    """The files against the ledger. `problems` is empty when they agree.
+
+    `newer` is what a younger release has applied: no harm while instances are replaced one by one.
+    """
 
     files: Sequence[MigrationFile]
     records: Sequence[Record]
     pending: Sequence[MigrationFile]
+    newer: Sequence[str]
     problems: Sequence[str]
 
 
@@ -69,6 +73,8 @@ class Migrator:
             ledger = _compare(files, backend.records())
             _refuse(ledger.problems)
             migrations = self._yoyo(files)
+            if ledger.newer:
+                raise MigrationError(f"{ledger.newer[-1]} comes first, and its file is not here")
             names = [record.name for record in reversed(ledger.records)][:steps]
             for position, name in enumerate(names):
                 progress(name, position, len(names))
@@ -111,15 +117,21 @@ def _compare(files: Sequence[MigrationFile], records: Sequence[Record]) -> Ledge
         for name, record in applied.items()
         if name in by_name and by_name[name].checksum != record.checksum
     ]
+    unknown = [record for name, record in applied.items() if name not in by_name]
     problems += [
-        f"{name} was applied, and its file is gone" for name in set(applied) - set(by_name)
+        f"{record.name} was applied, and its file is gone"
+        for record in unknown
+        if record.timestamp < files[-1].timestamp
     ]
     problems += [
         f"{file.name} comes too late: a newer migration has been applied already"
         for file in pending
         if file.timestamp <= newest
     ]
-    return Ledger(files=files, records=records, pending=pending, problems=sorted(problems))
+    newer = [record.name for record in unknown if record.timestamp >= files[-1].timestamp]
+    return Ledger(
+        files=files, records=records, pending=pending, newer=newer, problems=sorted(problems)
+    )
 
 
 def _refuse(problems: Sequence[str]) -> None:
@@ -132,7 +144,7 @@ def _named(name: str) -> Iterator[None]:
     """Say which file failed. PostgreSQL's own message names objects, and no values of rows."""
     try:
         yield
+    except psycopg.OperationalError:
+        raise  # connection, locks, resources: the file is not to blame
     except psycopg.Error as error:
-        if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
-            raise  # the connection broke; the file is not to blame
         raise MigrationError(f"{name} failed: {error.diag.message_primary or error}") from None
