@@ -195,6 +195,26 @@ async def test_ten_declared_gigabytes_are_refused_before_they_come(service: Serv
     assert answer.startswith(b"HTTP/1.1 413")
 
 
+async def test_a_body_that_breaks_its_framing_is_refused_at_once(service: Service) -> None:
+    host, port = service.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = (
+        f"PUT {KEY} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {service.admin_token}\r\n"
+        "If-None-Match: *\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n"
+    )
+    writer.write(head.encode())
+    invited = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+
+    writer.write(b"nonsense\r\n")
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+
+    assert invited == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"not framed" in answer
+
+
 @given(body=st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 @settings(
     max_examples=150,

@@ -1,6 +1,7 @@
 """Configurations over HTTP: what is written is read back, under the version that was expected."""
 
 import asyncio
+import os
 
 import pytest
 
@@ -182,6 +183,23 @@ async def test_pages_go_by_key_and_end(service: Service) -> None:
         after = page["next"]
 
     assert keys == ["C", "a/1", "a/2", "b"]
+
+
+async def test_a_page_of_large_values_ends_early(service: Service) -> None:
+    keys = [f"large/{n:02}" for n in range(30)]
+    for key in keys:
+        # Random, so that PostgreSQL cannot compress it.
+        text = os.urandom(90_000).hex()
+        await service.client.put(PATH + key, json={"value": text}, headers=NEW)
+
+    first = await (await service.client.get(PATH.rstrip("/"), params={"limit": "500"})).json()
+    rest = await (
+        await service.client.get(PATH.rstrip("/"), params={"limit": "500", "after": first["next"]})
+    ).json()
+
+    found = [item["key"] for item in first["items"] + rest["items"]]
+    assert len(first["items"]) < 30
+    assert (found, rest["next"]) == (keys, None)
 
 
 async def test_a_list_is_narrowed_by_prefix_and_kind(service: Service) -> None:

@@ -88,6 +88,29 @@ async def test_the_database_verbs(launch: Callable[..., Process]) -> None:
     assert "was not running" in stopped[1]
 
 
+async def test_stopping_the_database_holds_until_somebody_starts_it(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    service = launch(HEARTBEAT_INTERVAL="0.2")
+    await service.start()
+    await service.ready()
+
+    stopped = await _run(launch, "database", "stop")
+
+    async def unready() -> bool:
+        async with client.get(f"{service.url}/health/ready") as answer:
+            return answer.status == 503
+
+    await until(unready, 15)
+    again = await _run(launch, "database", "stop")
+    migrated = await _run(launch, "database", "migrate")
+    await service.ready()
+    assert (stopped[0], "stopped" in stopped[1]) == (0, True)
+    assert "was not running" in again[1]
+    assert migrated[0] == 0
+    assert await service.stop() == 0
+
+
 async def test_the_scripts_show_what_is_there(launch: Callable[..., Process]) -> None:
     service = launch()
     await service.start()

@@ -11,7 +11,7 @@ from aiohttp import ClientSession
 from tests.process.conftest import Process, put, until
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_stops_everything_the_database_too(
     launch: Callable[..., Process], number: int
 ) -> None:

@@ -12,7 +12,6 @@ LIMITS = {
     "HEADER_TIMEOUT": "1",
     "BODY_TIMEOUT": "1",
     "IDLE_TIMEOUT": "2",
-    "REQUEST_TIMEOUT": "1",
 }
 
 

@@ -152,7 +152,7 @@ class Cluster:
             return None
         try:
             process = psutil.Process(process_id)
-            if process.status() == psutil.STATUS_ZOMBIE or process.name() != "postgres":
+            if not _is_alive(process) or process.name() != "postgres":
                 return None
             return process if Path(process.cwd()) == self.data.resolve() else None
         except psutil.Error:
@@ -166,12 +166,12 @@ class Cluster:
         process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
         deadline = time.monotonic() + STOP_SECONDS
         # Not process.wait: as the child of another process it stays a zombie until that one looks.
-        while self.postmaster() is not None:
+        while _is_alive(process):
             if time.monotonic() > deadline:
                 raise EmbeddedError("the embedded PostgreSQL does not stop")
             time.sleep(0.01)
-        if self._child is not None:
-            self._child.poll()
+        if self._child is not None and self._child.pid == process.pid:
+            self._child.wait()  # returns at once, and lets the zombie go
         return True
 
     @property
@@ -203,6 +203,13 @@ class Cluster:
         except OSError:
             return None
         return int(first) if first.isdigit() else None
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _programs() -> Path:
