@@ -1,4 +1,4 @@
-"""The text of a token: `fs_<type>_<id>_<secret><checksum>`, 71 characters.
+"""The text of a token: `fs_<type>_<id>_<secret><checksum>`, 70 characters.
 
 The prefix and the checksum let secret scanners find a leaked token without false alarms, and let
 us refuse a mistyped one before any look-up. The id is 13 characters of base 62; the secret is 43,

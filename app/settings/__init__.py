@@ -13,7 +13,7 @@ from app.settings.parsers import Secret
 from app.settings.reading import SettingsError, read_values
 from app.settings.rules import STRICT_TIERS, warnings
 from app.settings.target import Target, Tls, TlsMode, parse_target
-from app.settings.variables import LogFormat, Pooler, Tier
+from app.settings.variable import LogFormat, Pooler, Tier
 
 __all__ = [
     "STRICT_TIERS",

@@ -7,7 +7,8 @@ from typing import Any
 from environs import Env, EnvValidationError, ValidationError
 
 from app.settings.rules import broken_rules
-from app.settings.variables import VARIABLES, Tier, Variable
+from app.settings.variable import Tier, Variable
+from app.settings.variables import VARIABLES
 
 
 class SettingsError(Exception):

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
-from app.settings.variables import VARIABLES, Tier, Variable
+from app.settings.variable import Tier, Variable
+from app.settings.variables import VARIABLES
 
 
 def env_example() -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.settings.target import Target, TlsMode
-from app.settings.variables import Pooler, Tier
+from app.settings.variable import Pooler, Tier
 
 STRICT_TIERS = {Tier.STAGING, Tier.PRODUCTION}
 NOT_ABOVE = (
