@@ -36,6 +36,10 @@ from app.tasks import Tasks, jittered, repeat
 
 log = logger(__name__)
 
+TASKS: web.AppKey[Tasks] = web.AppKey("tasks", Tasks)
+HEARTBEAT: web.AppKey[Heartbeat] = web.AppKey("heartbeat", Heartbeat)
+SCHEMA: web.AppKey[SchemaCheck] = web.AppKey("schema", SchemaCheck)
+
 Result = TypeVar("Result")
 _PAUSE_SECONDS_MAX = 5.0
 
@@ -60,11 +64,6 @@ def prepare(app: web.Application, settings: Settings) -> None:
     )
 
 
-TASKS: web.AppKey[Tasks] = web.AppKey("tasks", Tasks)
-HEARTBEAT: web.AppKey[Heartbeat] = web.AppKey("heartbeat", Heartbeat)
-SCHEMA: web.AppKey[SchemaCheck] = web.AppKey("schema", SchemaCheck)
-
-
 async def lifespan(app: web.Application) -> AsyncIterator[None]:
     """Start in the background; on the way out stop the tasks first, then close what they used."""
     async with AsyncExitStack() as stack:
@@ -85,12 +84,12 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
             tasks.start("embedded", watch_embedded(settings))
         await _migrate(settings, found)
         await stack.enter_async_context(_opened(app[DATABASE], found.app))
+        await _until_possible("check_schema", lambda: _schema(app[SCHEMA]))
         tasks.start("heartbeat", app[HEARTBEAT].run())
         await _until_possible("check_role", lambda: check_role(app[DATABASE], settings.tier))
         await _until_possible("read_tokens", lambda: _tokens(app))
         await _until_possible("seed", lambda: seed(settings, app[DATABASE]))
-        await _until_possible("check_schema", app[SCHEMA].look)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it ends the process and is raised there
+    except Exception as error:  # noqa: BLE001 - it ends the process, and is raised there
         app[LIFECYCLE].fail(error)
         return
     tasks.start("tokens", app[TOKENS].run())
@@ -120,6 +119,13 @@ async def _migrate(settings: Settings, found: Targets) -> None:
     log.info("migrated", applied=len(applied))
 
 
+async def _schema(schema: SchemaCheck) -> None:
+    """Make sure that the schema is what the code needs, where somebody else migrates it."""
+    await schema.look()
+    if schema.state is not None and schema.state.pending:
+        raise Unavailable("migrations_pending", "The schema is older than the code.")
+
+
 async def _tokens(app: web.Application) -> None:
     settings, directory = app[SETTINGS], app[TOKENS]
     directory.use_key(token_key(settings))
@@ -138,7 +144,8 @@ async def _until_possible(what: str, work: Callable[[], Awaitable[Result]]) -> R
         except Exception as error:
             if not _may_pass(error):
                 raise
-            log.warning("waiting_for_database", to=what, error=type(error).__name__)
+            reason = error.code if isinstance(error, Unavailable) else type(error).__name__
+            log.warning("waiting_for_database", to=what, reason=reason)
         await asyncio.sleep(jittered(pause))
         pause = min(pause * 2, _PAUSE_SECONDS_MAX)
 

@@ -3,6 +3,8 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
+import asyncpg
+
 from app.database import Database, sql
 from app.database.migrations import read_files
 from app.errors import Unavailable
@@ -35,8 +37,11 @@ class SchemaCheck:
 
     async def look(self) -> None:
         """Look once. Raises Unavailable when the database is away."""
+        applied: list[str] = []
         async with self._database.connection() as connection:
-            applied = [row["name"] async for row in sql.list_applied_migrations(connection)]
+            # No ledger yet means that nothing is applied yet.
+            with suppress(asyncpg.UndefinedTableError):
+                applied = [row["name"] async for row in sql.list_applied_migrations(connection)]
         self.state = SchemaState(
             expected=self._files[-1],
             applied=applied[-1] if applied else None,

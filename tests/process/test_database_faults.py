@@ -148,6 +148,28 @@ async def test_a_start_without_a_database_waits_for_it(
     assert await again.stop() == 0
 
 
+async def test_a_start_that_must_not_migrate_waits_until_somebody_does(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    waiting = launch(MIGRATE_ON_START="false")
+    await waiting.start()
+
+    async def said_so() -> bool:
+        return "migrations_pending" in waiting.log
+
+    await until(said_so, 20)
+    not_ready = await _status(client, waiting, "ready")
+    migrate = launch()
+    await migrate.start("database", "migrate")
+    assert migrate.child is not None
+    migrated = await migrate.child.wait()
+    await waiting.ready()
+
+    assert (not_ready, migrated) == (503, 0)
+    assert await put(client, waiting, "now", 1) == 201
+    assert await waiting.stop() == 0
+
+
 async def test_a_killed_migration_is_carried_on_by_the_next_start(
     launch: Callable[..., Process],
 ) -> None:
