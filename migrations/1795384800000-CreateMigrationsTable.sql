@@ -20,6 +20,8 @@ create table migrations (
     constraint migrations_timestamp_unique unique ("timestamp"),
     constraint migrations_name_unique unique (name),
     constraint migrations_kind_known check (kind in ('schema', 'data')),
+    constraint migrations_phase_known
+        check (phase in ('system', 'core', 'reference', 'index', 'constraint')),
     constraint migrations_state_known check (state in ('running', 'applied')),
     constraint migrations_timestamp_thirteen_digits
         check ("timestamp" between 1000000000000 and 9999999999999)

@@ -39,9 +39,21 @@ alter table changes
     add constraint changes_something_changed
         check (before_version is not null or after_version is not null),
     add constraint changes_before_complete
-        check ((before_version is null) = (before_kind is null)),
+        check (
+            (before_version is null) = (before_kind is null)
+            and (
+                before_version is not null
+                or num_nonnulls(before_value, before_sealed, before_schema, before_description) = 0
+            )
+        ),
     add constraint changes_after_complete
-        check ((after_version is null) = (after_kind is null));
+        check (
+            (after_version is null) = (after_kind is null)
+            and (
+                after_version is not null
+                or num_nonnulls(after_value, after_sealed, after_schema, after_description) = 0
+            )
+        );
 
 alter table tokens
     add constraint tokens_replaced_by_fkey foreign key (replaced_by) references tokens (id),
@@ -52,7 +64,12 @@ alter table tokens
             cardinality(scopes) > 0
             and scopes <@ array ['evaluate', 'read', 'write', 'reveal', 'admin']
         ),
-    add constraint tokens_environments_given check (cardinality(environments) > 0);
+    add constraint tokens_environments_given
+        check (
+            cardinality(environments) > 0
+            and array_position(environments, null) is null
+            and array_position(environments, '') is null
+        );
 
 alter table idempotency_keys
     add constraint idempotency_keys_key_well_formed check (key ~ '^[!-~]{1,200}$'),

@@ -31,6 +31,8 @@ _PERMANENT = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidPasswordError,
     asyncpg.InvalidCatalogNameError,
+    # A pooler that refuses a start-up parameter: DATABASE_POOLER is missing.
+    asyncpg.ProtocolViolationError,
 )
 _TRANSIENT = (
     OSError,

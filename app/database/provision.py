@@ -92,6 +92,8 @@ class Provisioner:
     def _credentials(self, existing: set[str], *, reset_passwords: bool) -> dict[str, Path]:
         """Write the URLs before any password is set, so that none can be lost in between."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.folder.stat().st_mode & 0o077:
+            raise ProvisionError(f"{self.folder} must have mode 0700, since passwords go into it")
         files = {role: self._file(role) for role in LOGIN_ROLES}
         missing = [role for role, file in files.items() if not file.exists()]
         unknown = sorted(existing.intersection(missing))

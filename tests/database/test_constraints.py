@@ -132,6 +132,7 @@ BAD = {
     "migrations_name_unique": [_migration(name="(select min(name) from migrations)")],
     "migrations_kind_known": [_migration(kind="'Schema'"), _migration(kind="''")],
     "migrations_state_known": [_migration(state="'failed'")],
+    "migrations_phase_known": [_migration(phase="'later'")],
     "migrations_timestamp_thirteen_digits": [
         _migration(**{'"timestamp"': "999999999999"}),
         _migration(**{'"timestamp"': "10000000000000"}),

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -414,6 +415,14 @@ def test_a_repeated_provisioning_keeps_the_passwords(provisioner: Provisioner) -
 
     assert provisioner.targets() == before
     assert all(_gets_in(provisioner, target) for target in before.values())
+
+
+def test_provisioners_that_run_at_once_wait_for_each_other(provisioner: Provisioner) -> None:
+    with ThreadPoolExecutor(3) as threads:
+        outcomes = list(threads.map(lambda _: provisioner.provision(), range(3)))
+
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert all(_gets_in(provisioner, target) for target in provisioner.targets().values())
 
 
 def test_a_role_whose_password_is_unknown_is_not_touched(

@@ -21,6 +21,7 @@ MAJOR = 18
 SUPERUSER = "postgres"
 START_SECONDS = 60  # crash recovery of a large write-ahead log takes that long
 STOP_SECONDS = 20
+_LAUNCHES = 5
 _PORT = 5432  # names the socket's file; no TCP port is opened
 _SOCKET_PATH_MAX = 100  # the kernel's limit is 107 bytes
 _INITDB = (
@@ -94,6 +95,22 @@ class Cluster:
     def launch(self, account: Account) -> None:
         """Start the server and wait until it answers. Raises EmbeddedError after a minute."""
         check_reach(account, self.data, self._bin / "postgres")
+        for _ in range(_LAUNCHES):
+            self._launch(account)
+            if self._is_ready():
+                return
+            # After kill -9 its children hold the shared memory until they have noticed.
+            time.sleep(0.3)
+        raise EmbeddedError(f"the embedded PostgreSQL does not start; see {self._log}")
+
+    def wait_until_ready(self) -> None:
+        """Wait for a server that another process has launched. Raises EmbeddedError."""
+        if not self._is_ready():
+            raise EmbeddedError(f"the embedded PostgreSQL does not answer; see {self._log}")
+
+    def _launch(self, account: Account) -> None:
+        if self._child is not None:
+            self._child.poll()
         socket_folder = self._make_socket_folder(account)
         environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
         if stale := self._recorded_process_id():
@@ -117,15 +134,14 @@ class Cluster:
                 start_new_session=True,
                 **account.subprocess_arguments(),
             )
-        self.wait_until_ready()
 
-    def wait_until_ready(self) -> None:
-        """Wait until the server answers, crash recovery included."""
+    def _is_ready(self) -> bool:
+        """Wait until the server answers, crash recovery included, or has ended, or time is up."""
         deadline = time.monotonic() + START_SECONDS
         target = self.superuser
         while time.monotonic() < deadline:
             if self._child is not None and self._child.poll() is not None:
-                break
+                return False
             try:
                 psycopg.connect(
                     host=target.hosts[0][0],
@@ -138,8 +154,8 @@ class Cluster:
             except psycopg.OperationalError:
                 time.sleep(0.02)
             else:
-                return
-        raise EmbeddedError(f"the embedded PostgreSQL does not answer; see {self._log}")
+                return True
+        return False
 
     def postmaster(self) -> psutil.Process | None:
         """Return the running server of this data folder, if there is one.

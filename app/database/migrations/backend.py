@@ -30,6 +30,10 @@ _SESSION = (
     # A killed migrator's statement ends within a second, instead of running on as an orphan.
     "set client_connection_check_interval = '1s'",
 )
+_INVALID_INDEX = (
+    "select pg_class.relname from pg_index join pg_class on pg_class.oid = pg_index.indexrelid "
+    "where pg_class.relnamespace = to_regnamespace(%s) and not pg_index.indisvalid limit 1"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,13 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
     def connect(self, dburi: object) -> psycopg.Connection[Any]:
         del dburi
         connection = psycopg.connect(**self._arguments, autocommit=True)
+        self._begin_session(connection)
+        return connection
+
+    def _begin_session(self, connection: psycopg.Connection[Any]) -> None:
+        """Give each file the same session, whatever the one before it has set."""
+        connection.execute("reset role")
+        connection.execute("reset all")
         for statement in _SESSION:
             if "client_connection_check" in statement and connection.info.server_version < 140000:
                 continue
@@ -75,7 +86,6 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         ).fetchone()
         if is_member is not None and is_member[0]:
             connection.execute(f'set role "{self._owner}"')
-        return connection
 
     def init_database(self) -> None:
         """Make the schema if it is not there. yoyo would make its lock table, and a probe table."""
@@ -120,6 +130,7 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
     def apply_one(self, migration: Migration, *, force: bool = False, mark: bool = True) -> None:
         del force, mark
+        self._begin_session(self.connection)
         migration.load()
         if migration.use_transactions:
             self._in_transaction_of_its_own(lambda: self._apply(migration))
@@ -128,6 +139,7 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
     def rollback_one(self, migration: Migration, *, force: bool = False) -> None:
         del force
+        self._begin_session(self.connection)
         migration.load()
         if migration.use_transactions:
             self._in_transaction_of_its_own(lambda: self._roll_back(migration))
@@ -160,14 +172,20 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         migration.process_steps(self, "rollback")
 
     def _apply_without_transaction(self, migration: Migration) -> None:
-        """Record `running`, run the one statement, record `applied`.
+        """Record `running`, run the statements, record `applied`.
 
-        Killed in between, the next start runs it again: such a statement must be written so that
-        it can be (`if not exists`, and a look for an index that was left invalid).
+        Killed in between, the next start runs them again, so they must be written so that they can
+        be: `drop index concurrently if exists`, then `create index concurrently`. With `if not
+        exists` alone, an index that was left invalid would be passed over; that is refused here.
         """
         started = time.monotonic()
         self._record(migration, "running", started)
         migration.process_steps(self, "apply")
+        invalid = self._value(_INVALID_INDEX, SCHEMA)
+        if invalid is not None:
+            raise MigrationError(
+                f"{migration.id} left the index {invalid} invalid; drop it before it is created"
+            )
         self._record(migration, "applied", started)
 
     def _record(self, migration: Migration, state: str, started: float) -> None:
@@ -176,7 +194,10 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
             'insert into migrations (name, "timestamp", instance, kind, phase, checksum, state, '
             "duration_ms) values (%s, %s, %s, %s, %s, %s, %s, %s) "
             "on conflict on constraint migrations_name_unique do update "
-            "set state = excluded.state, duration_ms = excluded.duration_ms",
+            # All of it: a file that failed while it was running may have been mended since.
+            "set instance = excluded.instance, kind = excluded.kind, phase = excluded.phase, "
+            "checksum = excluded.checksum, state = excluded.state, "
+            "duration_ms = excluded.duration_ms, applied_at = clock_timestamp()",
             [
                 *(file.name, file.timestamp, self._instance, file.kind, file.phase),
                 *(file.checksum, state, round((time.monotonic() - started) * 1000)),

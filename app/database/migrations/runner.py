@@ -117,9 +117,9 @@ def _compare(files: Sequence[MigrationFile], records: Sequence[Record]) -> Ledge
         for name, record in applied.items()
         if name in by_name and by_name[name].checksum != record.checksum
     ]
-    unknown = [record for name, record in applied.items() if name not in by_name]
+    unknown = [record for record in records if record.name not in by_name]
     problems += [
-        f"{record.name} was applied, and its file is gone"
+        f"{record.name} was {record.state}, and its file is gone"
         for record in unknown
         if record.timestamp < files[-1].timestamp
     ]

@@ -1,0 +1,407 @@
+"""The embedded server: shut to everybody else, shared by its users, and back after any kill."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from app.database.drivers import libpq_arguments
+from app.database.embedded import EmbeddedError, EmbeddedServer
+from app.database.embedded.account import choose_account
+from app.database.embedded.cluster import MAJOR
+from app.settings import load
+from tests.database.full_postgres import open_folder
+
+OPTIONS = ("fsync=off", "shared_buffers=16MB")
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the server to an account")
+
+_SCRIPT = """
+import sys
+from pathlib import Path
+from app import log
+from app.database.embedded import EmbeddedServer
+from app.settings import load
+
+log.configure(load({}).log)
+server = EmbeddedServer(Path(sys.argv[1]), options=("fsync=off", "shared_buffers=16MB"))
+server.start()
+print("ready", flush=True)
+sys.stdin.readline()
+server.leave()
+print("left", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A folder whose server has been made, and is stopped between tests."""
+    with open_folder("flagstone-embedded-") as folder:
+        made = EmbeddedServer(folder, options=OPTIONS)
+        made.start()
+        made.leave()
+        yield folder
+
+
+@pytest.fixture
+def fresh() -> Iterator[Path]:
+    """A folder with nothing in it."""
+    with open_folder("flagstone-embedded-") as folder:
+        yield folder
+
+
+@contextmanager
+def _started(folder: Path) -> Iterator[EmbeddedServer]:
+    server = EmbeddedServer(folder, options=OPTIONS)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        server.leave()
+
+
+@contextmanager
+def _user(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a process that uses the folder's server until it reads a line, and await its start."""
+    with _starting_user(folder) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+
+
+@contextmanager
+def _starting_user(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", _SCRIPT, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+
+
+def _connect(server: EmbeddedServer) -> psycopg.Connection[tuple[object, ...]]:
+    arguments = libpq_arguments(server.superuser, load({}).database)
+    return psycopg.connect(**arguments, autocommit=True)
+
+
+def _postmaster(folder: Path) -> psutil.Process:
+    return psutil.Process(int((folder / f"pg{MAJOR}" / "postmaster.pid").read_text().split()[0]))
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _wait(reached: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _kill_postmaster(server: EmbeddedServer, folder: Path) -> int:
+    """Kill it as the kernel does when memory runs out, and wait until its children have noticed."""
+    process = _postmaster(folder)
+    children = process.children()
+    process.kill()
+    _reap(server)
+    _wait(lambda: all(map(_is_gone, children)))
+    return process.pid
+
+
+def _reap(server: EmbeddedServer) -> None:
+    """Take note that our child process has ended by somebody else's hand, as a parent must."""
+    child = server._cluster._child
+    assert child is not None
+    child.wait(10)
+
+
+def test_it_opens_no_tcp_port(home: Path) -> None:
+    with _started(home) as server, _connect(server) as connection:
+        sockets = _postmaster(home).net_connections(kind="inet")
+        addresses = connection.execute("show listen_addresses").fetchone()
+
+    assert sockets == []
+    assert addresses == ("",)
+
+
+def test_it_trusts_nobody(home: Path) -> None:
+    rules = [
+        line.split()
+        for line in (home / f"pg{MAJOR}" / "pg_hba.conf").read_text().splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
+
+    with _started(home) as server:
+        for password in (None, "", "postgres"):
+            stranger = replace(server.superuser, password=password)
+            with pytest.raises(psycopg.OperationalError, match="password"):
+                psycopg.connect(**libpq_arguments(stranger, load({}).database))
+    assert rules
+    assert {rule[-1] for rule in rules} == {"scram-sha-256"}
+
+
+def test_nobody_else_gets_at_its_files(home: Path) -> None:
+    with _started(home) as server:
+        socket_folder = Path(server.superuser.hosts[0][0])
+        (socket,) = socket_folder.glob(".s.PGSQL.5432")
+        modes = {
+            path.name: path.stat().st_mode & 0o777
+            for path in (
+                socket_folder,
+                socket,
+                home / f"pg{MAJOR}",
+                home / "superuser",
+                home / f"pg{MAJOR}.lock",
+                home / f"pg{MAJOR}.users",
+            )
+        }
+
+    assert modes == {
+        "socket": 0o700,
+        ".s.PGSQL.5432": 0o700,
+        f"pg{MAJOR}": 0o700,
+        "superuser": 0o600,
+        f"pg{MAJOR}.lock": 0o600,
+        f"pg{MAJOR}.users": 0o600,
+    }
+    assert not (home / f"pg{MAJOR}.password").exists()
+
+
+def test_it_sorts_alike_on_every_machine(home: Path) -> None:
+    with _started(home) as server, _connect(server) as connection:
+        row = connection.execute(
+            "select datlocprovider, datlocale, datcollate from pg_database "
+            "where datname = current_database()"
+        ).fetchone()
+
+    assert row == ("b", "C.UTF-8", "C")
+
+
+def test_data_outlives_the_server(home: Path) -> None:
+    with _started(home) as server, _connect(server) as connection:
+        connection.execute("create table kept as select 7 as a")
+
+    with _started(home) as server, _connect(server) as connection:
+        assert connection.execute("select a from kept").fetchone() == (7,)
+        connection.execute("drop table kept")
+
+
+def test_a_reused_process_id_is_left_alone(home: Path) -> None:
+    """After a restart of the machine, the number in postmaster.pid may be anybody's."""
+    with _started(home) as server:
+        _kill_postmaster(server, home)
+    stale = home / f"pg{MAJOR}" / "postmaster.pid"
+    account = choose_account(home, None)
+    with subprocess.Popen(["sleep", "60"], cwd="/", **account.subprocess_arguments()) as bystander:
+        try:
+            lines = stale.read_text().split("\n")
+            stale.write_text("\n".join([str(bystander.pid), *lines[1:]]))
+            assert psutil.Process(bystander.pid).uids().real == account.uid
+
+            with _started(home) as server, _connect(server) as connection:
+                assert connection.execute("select 1").fetchone() == (1,)
+                assert _postmaster(home).pid != bystander.pid
+
+            assert bystander.poll() is None
+        finally:
+            bystander.kill()
+
+
+def test_a_reused_process_id_is_not_stopped(home: Path) -> None:
+    with _started(home) as server:
+        _kill_postmaster(server, home)
+    stale = home / f"pg{MAJOR}" / "postmaster.pid"
+    left = stale.read_text()
+    stale.write_text(f"{os.getpid()}\n")
+
+    assert not EmbeddedServer(home).stop()
+
+    stale.write_text(left)
+
+
+def test_users_share_it_and_the_last_to_leave_stops_it(home: Path) -> None:
+    server = EmbeddedServer(home, options=OPTIONS)
+    server.start()
+    postmaster = _postmaster(home)
+    with _user(home) as other:
+        same = _postmaster(home).pid == postmaster.pid
+        server.leave()
+        outlived = not _is_gone(postmaster)
+        output, _ = other.communicate("\n", timeout=30)
+
+    assert (same, outlived, output) == (True, True, "left\n")
+    assert _is_gone(postmaster)
+    _reap(server)
+
+
+def test_a_killed_user_does_not_count(home: Path) -> None:
+    """It had even started the server."""
+    with _user(home) as killed:
+        server = EmbeddedServer(home, options=OPTIONS)
+        server.start()
+        postmaster = _postmaster(home)
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate()
+    outlived = not _is_gone(postmaster)
+    server.leave()
+
+    assert outlived
+    assert _is_gone(postmaster)
+
+
+def test_users_that_start_at_once_make_it_once(fresh: Path) -> None:
+    with _starting_user(fresh) as a, _starting_user(fresh) as b, _starting_user(fresh) as c:
+        users = (a, b, c)
+        said = [process.stdout.readline() for process in users if process.stdout]
+        postmaster = _postmaster(fresh)
+        ends = [process.communicate("\n", timeout=30)[0] for process in users]
+
+    assert (said, ends) == (["ready\n"] * 3, ["left\n"] * 3)
+    assert _is_gone(postmaster)
+
+
+def test_leaving_twice_and_stopping_what_is_stopped_are_nothing(home: Path, tmp_path: Path) -> None:
+    server = EmbeddedServer(home, options=OPTIONS)
+    server.start()
+
+    assert server.stop()
+    assert not server.stop()
+    server.leave()
+    server.leave()
+    assert not EmbeddedServer(tmp_path).stop()
+
+
+def test_what_was_stopped_is_not_brought_back_by_its_users(home: Path) -> None:
+    with _started(home) as server:
+        EmbeddedServer(home).stop()
+        _reap(server)
+
+        assert not server.ensure_running()
+
+    with _started(home) as server, _connect(server) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+
+
+def test_after_kill_9_it_comes_back_with_its_data(home: Path) -> None:
+    with _started(home) as server:
+        with _connect(server) as connection:
+            connection.execute("create table kept as select 7 as a")
+        killed = _kill_postmaster(server, home)
+
+        had_to = [server.ensure_running(), server.ensure_running()]
+        with _connect(server) as connection:
+            row = connection.execute("select a from kept").fetchone()
+            connection.execute("drop table kept")
+        assert _postmaster(home).pid != killed
+
+    assert row == (7,)
+    assert had_to == [True, False]
+
+
+def test_a_half_made_folder_is_made_anew(fresh: Path) -> None:
+    half = fresh / f"pg{MAJOR}.new-killed"
+    (half / "base" / "1").mkdir(parents=True)
+    (half / "base" / "1" / "file").write_text("x")
+    (half / "base" / "link").symlink_to(fresh)
+    (half / "PG_VERSION").write_text(str(MAJOR))
+
+    with _started(fresh) as server, _connect(server) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+
+    assert list(fresh.glob("*.new*")) == []
+    assert (fresh / f"pg{MAJOR}" / "PG_VERSION").exists()
+
+
+def test_a_path_too_long_for_a_socket_gets_another_folder(fresh: Path) -> None:
+    deep = fresh / ("d" * 60) / ("e" * 60)
+
+    with _started(deep) as server, _connect(server) as connection:
+        socket_folder = Path(server.superuser.hosts[0][0])
+        mode = socket_folder.stat().st_mode & 0o777
+        assert connection.execute("select 1").fetchone() == (1,)
+    shutil.rmtree(socket_folder)
+
+    assert not socket_folder.is_relative_to(fresh)
+    assert mode == 0o700
+
+
+def test_a_socket_folder_that_is_open_is_refused(home: Path) -> None:
+    """Whoever may write there could put a server of his own in its place."""
+    socket_folder = home / "socket"
+    socket_folder.chmod(0o755)
+    server = EmbeddedServer(home, options=OPTIONS)
+    try:
+        with pytest.raises(EmbeddedError, match="mode 0700"):
+            server.start()
+    finally:
+        server.leave()
+        socket_folder.chmod(0o700)
+
+
+@AS_ROOT
+def test_it_does_not_run_as_root(home: Path) -> None:
+    with _started(home):
+        assert _postmaster(home).uids().real != 0
+
+
+@AS_ROOT
+def test_folders_above_keep_their_permissions(fresh: Path) -> None:
+    """The wheel's own launcher would have opened this one to everybody."""
+    closed = fresh / "closed"
+    closed.mkdir(mode=0o700)
+    server = EmbeddedServer(closed / "data", options=OPTIONS)
+    try:
+        with pytest.raises(EmbeddedError) as refusal:
+            server.start()
+    finally:
+        server.leave()
+
+    assert closed.stat().st_mode & 0o777 == 0o700
+    assert fresh.stat().st_mode & 0o777 == 0o755
+    assert "run as an ordinary user" in str(refusal.value)
+    assert "set DATABASE_URL to a server of your own" in str(refusal.value)
+
+
+@AS_ROOT
+def test_once_the_folder_is_opened_it_starts(fresh: Path) -> None:
+    """The refusal leaves nothing that a second attempt would trip over."""
+    closed = fresh / "closed"
+    closed.mkdir(mode=0o700)
+    server = EmbeddedServer(closed / "data", options=OPTIONS)
+    with pytest.raises(EmbeddedError):
+        server.start()
+    server.leave()
+
+    closed.chmod(0o755)
+
+    with _started(closed / "data") as again, _connect(again) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+
+
+@AS_ROOT
+@pytest.mark.parametrize(
+    ("account", "told"), [("nobody-of-that-name", "no such account"), ("root", "not run as root")]
+)
+def test_an_account_that_cannot_run_it_is_refused(tmp_path: Path, account: str, told: str) -> None:
+    with pytest.raises(EmbeddedError, match=told):
+        EmbeddedServer(tmp_path, account=account).start()

@@ -1,0 +1,606 @@
+"""The runner: all of a file or nothing, one at a time, and every disagreement by name."""
+
+import asyncio
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+from app.database.migrations import MigrationError, Migrator, read_files
+from app.database.migrations.backend import LOCK_KEY
+from app.database.migrations.files import FOLDER
+from app.database.roles import MIGRATOR
+from app.settings import Target
+from tests.conftest import Server
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+BASELINE = [file.name for file in read_files()]
+FIRST, SECOND, THIRD = (f"179538490000{n}-Added{n}" for n in range(3))
+
+_SCRIPT = """
+import json, sys
+from pathlib import Path
+from app.database.migrations import Migrator
+from app.settings import load, parse_target
+
+url, folder = sys.argv[1:]
+migrator = Migrator(
+    target=parse_target(url), settings=load({}).database, instance="child", folder=Path(folder)
+)
+print(json.dumps(migrator.migrate()))
+"""
+
+
+@pytest.fixture
+def admin(server: Server) -> Iterator[Connection]:
+    """A superuser in an empty database of the test's own."""
+    server.create_database("migrations")
+    with server.admin("migrations") as connection:
+        connection.execute("set search_path = flagstone")
+        yield connection
+    server.drop_database("migrations")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the migrations that a test may add to and spoil."""
+    return Path(shutil.copytree(FOLDER, tmp_path / "migrations"))
+
+
+@pytest.fixture
+def migrator(server: Server, admin: Connection, folder: Path) -> Migrator:
+    assert admin.info.dbname == "migrations"
+    return Migrator(
+        target=server.target(MIGRATOR, "migrations"),
+        settings=server.provisioner.settings,
+        instance="tests",
+        folder=folder,
+    )
+
+
+def _add(folder: Path, name: str, up: str, down: str = "", *, transactional: bool = True) -> str:
+    header = "-- A test.\n-- type: schema\n-- phase: core\n"
+    if not transactional:
+        header += "-- transactional: false\n"
+    (folder / f"{name}.sql").write_text(header + up)
+    (folder / f"{name}.rollback.sql").write_text(down)
+    return name
+
+
+def _ledger(admin: Connection) -> dict[object, object]:
+    return dict(admin.execute("select name, state from migrations").fetchall())  # type: ignore[arg-type]
+
+
+def _exists(admin: Connection, relation: str) -> bool:
+    return admin.execute("select to_regclass(%s) is not null", [relation]).fetchone() == (True,)
+
+
+def _index_is_valid(admin: Connection, index: str) -> bool:
+    row = admin.execute(
+        "select indisvalid from pg_index where indexrelid = to_regclass(%s)", [index]
+    ).fetchone()
+    return row == (True,)
+
+
+def _is_unlocked(admin: Connection) -> bool:
+    row = admin.execute(
+        "select count(*) from pg_locks where locktype = 'advisory' and database = "
+        "(select oid from pg_database where datname = current_database())"
+    ).fetchone()
+    return row == (0,)
+
+
+def _wait(reached: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _is_running(admin: Connection, text: str) -> bool:
+    row = admin.execute(
+        "select count(*) from pg_stat_activity where datname = current_database() "
+        "and pid <> pg_backend_pid() and state = 'active' and query like %s",
+        [f"%{text}%"],
+    ).fetchone()
+    return row != (0,)
+
+
+@contextmanager
+def _child(target: Target, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a migrator in a process of its own, and see to it that it ends."""
+    (host, port) = target.hosts[0]
+    url = (
+        f"postgresql://{target.user}:{target.password}@{quote(host, safe='')}:{port}/"
+        f"{target.database}"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", _SCRIPT, url, str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=FOLDER.parent,
+    ) as process:
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+
+
+def test_what_is_pending_is_applied_in_order_and_told(migrator: Migrator, folder: Path) -> None:
+    _add(folder, SECOND, "create table second as table first;", "drop table second;")
+    _add(folder, FIRST, "create table first (a text);", "drop table first;")
+    told: list[tuple[str, int, int]] = []
+
+    applied = migrator.migrate(lambda *progress: told.append(progress))
+
+    total = len(applied)
+    assert applied == [*BASELINE, FIRST, SECOND]
+    assert told == [*((name, n, total) for n, name in enumerate(applied)), ("", total, total)]
+    assert migrator.roll_back(2) == [SECOND, FIRST]
+    assert [file.name for file in migrator.status().pending] == [FIRST, SECOND]
+
+
+def test_a_file_that_fails_leaves_nothing_and_is_named(
+    migrator: Migrator, folder: Path, admin: Connection
+) -> None:
+    _add(folder, FIRST, "create table first (a integer);")
+    _add(folder, SECOND, "create table second (a integer); insert into second values ('x');")
+    _add(folder, THIRD, "create table third (a integer);")
+
+    with pytest.raises(MigrationError, match=f"^{SECOND} failed: invalid input syntax"):
+        migrator.migrate()
+
+    assert [_exists(admin, name) for name in ("first", "second", "third")] == [True, False, False]
+    assert list(_ledger(admin)) == [*BASELINE, FIRST]
+    assert _is_unlocked(admin)
+
+
+def test_a_failure_does_not_show_rows(migrator: Migrator, folder: Path) -> None:
+    _add(
+        folder,
+        FIRST,
+        "create table t (a text constraint t_unique unique);"
+        "insert into t values ('hunter2'), ('hunter2');",
+    )
+
+    with pytest.raises(MigrationError) as failure:
+        migrator.migrate()
+
+    assert "t_unique" in str(failure.value)
+    assert "hunter2" not in str(failure.value)
+
+
+def test_a_rollback_that_fails_leaves_everything(
+    migrator: Migrator, folder: Path, admin: Connection
+) -> None:
+    _add(folder, FIRST, "create table first (a integer);", "drop table first; drop table no;")
+    migrator.migrate()
+
+    with pytest.raises(MigrationError, match=f"^{FIRST} failed"):
+        migrator.roll_back(1)
+
+    assert _exists(admin, "first")
+    assert _ledger(admin)[FIRST] == "applied"
+    assert _is_unlocked(admin)
+
+
+def test_after_a_failure_is_mended_the_next_run_carries_on(
+    migrator: Migrator, folder: Path, admin: Connection
+) -> None:
+    _add(folder, FIRST, "create table first (a integre);")
+    with pytest.raises(MigrationError):
+        migrator.migrate()
+
+    _add(folder, FIRST, "create table first (a integer);")
+
+    assert migrator.migrate() == [FIRST]
+    assert migrator.migrate() == []
+    assert _exists(admin, "first")
+
+
+def test_signs_of_drivers_mean_nothing_in_a_file(
+    migrator: Migrator, folder: Path, admin: Connection
+) -> None:
+    _add(folder, FIRST, "create table t as select '100%' as a, ':b %s %(c)s' as b; -- the end")
+    migrator.migrate()
+
+    assert admin.execute("select a, b from t").fetchone() == ("100%", ":b %s %(c)s")
+
+
+def _edit(folder: Path) -> None:
+    path = folder / f"{FIRST}.sql"
+    path.write_text(path.read_text() + "-- once more")
+
+
+def _edit_rollback(folder: Path) -> None:
+    (folder / f"{FIRST}.rollback.sql").write_text("select 1;")
+
+
+def _delete(folder: Path) -> None:
+    for path in folder.glob(f"{FIRST}.*"):
+        path.unlink()
+
+
+def _come_late(folder: Path) -> None:
+    _add(folder, "1795384800999-Late", "select 1;")
+
+
+def _misname(folder: Path) -> None:
+    (folder / "1795384900009_lower.sql").touch()
+
+
+def _leave_unpaired(folder: Path) -> None:
+    _add(folder, SECOND, "select 1;")
+    (folder / f"{SECOND}.rollback.sql").unlink()
+
+
+def _leave_rollback_alone(folder: Path) -> None:
+    (folder / f"{SECOND}.rollback.sql").touch()
+
+
+def _double(folder: Path) -> None:
+    _add(folder, f"{FIRST.partition('-')[0]}-Twin", "select 1;")
+
+
+def _commit(folder: Path) -> None:
+    _add(folder, SECOND, "select 1;\ncommit;")
+
+
+def _commit_in_passing(folder: Path) -> None:
+    _add(folder, SECOND, "select 1; commit; select 2;")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (_edit, f"{FIRST} was applied, and its file has been edited since"),
+        (_edit_rollback, f"{FIRST} was applied, and its file has been edited since"),
+        (_delete, f"{FIRST} was applied, and its file is gone"),
+        (_come_late, "1795384800999-Late comes too late"),
+        (_misname, "1795384900009_lower.sql is misnamed"),
+        (_leave_unpaired, f"{SECOND}.sql is unpaired"),
+        (_leave_rollback_alone, f"{SECOND}.rollback.sql is unpaired"),
+        (_double, "has the same timestamp"),
+        (_commit, f"{SECOND}.sql controls transactions"),
+        (_commit_in_passing, f"{SECOND}.sql controls transactions"),
+    ],
+)
+def test_files_that_disagree_are_refused_by_name(
+    migrator: Migrator,
+    folder: Path,
+    admin: Connection,
+    spoil: Callable[[Path], None],
+    told: str,
+) -> None:
+    _add(folder, FIRST, "create table first (a integer);", "drop table first;")
+    migrator.migrate()
+    before = _ledger(admin)
+
+    _add(folder, THIRD, "create table third (a integer);", "drop table third;")
+    spoil(folder)
+
+    with pytest.raises(MigrationError, match=re.escape(told)):
+        migrator.migrate()
+    with pytest.raises(MigrationError, match=re.escape(told)):
+        migrator.roll_back(1)
+    assert _ledger(admin) == before
+    assert not _exists(admin, "third")
+    assert _is_unlocked(admin)
+
+
+def test_what_a_younger_release_applied_does_no_harm_until_it_is_in_the_way(
+    migrator: Migrator, folder: Path
+) -> None:
+    """Instances are replaced one by one, and an old one may start once more."""
+    _add(folder, FIRST, "create table first (a integer);", "drop table first;")
+    migrator.migrate()
+    _delete(folder)
+
+    assert migrator.migrate() == []
+    assert migrator.status().newer == [FIRST]
+    with pytest.raises(MigrationError, match=FIRST):
+        migrator.roll_back(1)
+
+
+def test_other_line_ends_are_no_edit(migrator: Migrator, folder: Path) -> None:
+    """Git may write either, by the settings of each machine."""
+    migrator.migrate()
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+
+    assert migrator.migrate() == []
+
+
+def test_the_status_tells_of_disagreement_and_changes_nothing(
+    migrator: Migrator, folder: Path, admin: Connection
+) -> None:
+    before = migrator.status()
+    assert not _exists(admin, "migrations")
+    _add(folder, FIRST, "select 1;")
+    migrator.migrate()
+    _edit(folder)
+    _come_late(folder)
+    after = migrator.status()
+
+    assert [file.name for file in before.pending] == BASELINE
+    assert len(after.problems) == 2
+
+
+_INDEX = "create index concurrently if not exists things_a_index on things (a);"
+
+
+def test_a_file_without_a_transaction_is_applied_and_taken_back(
+    migrator: Migrator, folder: Path, admin: Connection
+) -> None:
+    _add(folder, FIRST, "create table things (a integer);", "drop table things;")
+    _add(
+        folder,
+        SECOND,
+        _INDEX,
+        "drop index concurrently if exists things_a_index;",
+        transactional=False,
+    )
+
+    migrator.migrate()
+
+    assert _index_is_valid(admin, "things_a_index")
+    assert _ledger(admin)[SECOND] == "applied"
+    assert migrator.roll_back(1) == [SECOND]
+    assert not _exists(admin, "things_a_index")
+    assert SECOND not in _ledger(admin)
+
+
+def test_a_file_without_a_transaction_that_fails_is_named_and_still_running(
+    migrator: Migrator, folder: Path, admin: Connection
+) -> None:
+    _add(folder, FIRST, "create table things (a integer);")
+    _add(folder, SECOND, _INDEX.replace("(a)", "(b)"), transactional=False)
+
+    with pytest.raises(MigrationError, match=f"^{SECOND} failed: column"):
+        migrator.migrate()
+
+    assert _ledger(admin)[SECOND] == "running"
+    assert [file.name for file in migrator.status().pending] == [SECOND]
+    assert _is_unlocked(admin)
+
+
+def test_a_file_without_a_transaction_may_be_mended_after_it_failed(
+    migrator: Migrator, folder: Path
+) -> None:
+    """The ledger must then hold the text that was applied, or the next start is refused."""
+    _add(folder, FIRST, "create table things (a integer);")
+    _add(folder, SECOND, _INDEX.replace("(a)", "(b)"), transactional=False)
+    with pytest.raises(MigrationError):
+        migrator.migrate()
+
+    _add(folder, SECOND, _INDEX, transactional=False)
+    migrator.migrate()
+
+    assert migrator.status().problems == []
+    assert migrator.migrate() == []
+
+
+def test_a_file_without_a_transaction_that_failed_can_be_taken_back(
+    migrator: Migrator, folder: Path, admin: Connection
+) -> None:
+    _add(folder, FIRST, "create table things (a integer);")
+    down = "drop index concurrently if exists things_a_index;"
+    _add(folder, SECOND, _INDEX.replace("(a)", "(b)"), down, transactional=False)
+    with pytest.raises(MigrationError):
+        migrator.migrate()
+
+    assert migrator.roll_back(1) == [SECOND]
+    assert SECOND not in _ledger(admin)
+
+
+def test_an_index_that_was_left_invalid_is_not_called_applied(
+    migrator: Migrator, folder: Path, admin: Connection
+) -> None:
+    """`if not exists` is content with it, and a unique one would let doubles in for ever."""
+    _add(folder, FIRST, "create table things as select 1 as a from generate_series(1, 2);")
+    _add(folder, SECOND, _INDEX.replace("create", "create unique"), transactional=False)
+    with pytest.raises(MigrationError):
+        migrator.migrate()
+    assert _exists(admin, "things_a_index")
+    admin.execute("delete from things where ctid <> (select min(ctid) from things)")
+
+    with suppress(MigrationError):
+        migrator.migrate()
+
+    assert _index_is_valid(admin, "things_a_index") or _ledger(admin)[SECOND] == "running"
+
+
+def test_a_file_that_is_gone_while_it_was_running_is_told_by_name(
+    migrator: Migrator, folder: Path
+) -> None:
+    _add(folder, FIRST, "create table things (a integer);")
+    _add(folder, SECOND, _INDEX.replace("(a)", "(b)"), transactional=False)
+    with pytest.raises(MigrationError):
+        migrator.migrate()
+    for path in folder.glob(f"{SECOND}.*"):
+        path.unlink()
+
+    with pytest.raises(MigrationError, match=SECOND):
+        migrator.roll_back(1)
+
+
+def test_a_setting_of_one_file_does_not_reach_the_next(
+    migrator: Migrator, folder: Path, admin: Connection
+) -> None:
+    _add(folder, FIRST, "set statement_timeout = '7s';")
+    _add(folder, SECOND, "create table seen as select current_setting('statement_timeout') as v;")
+    migrator.migrate()
+
+    assert admin.execute("select v from seen").fetchone() == ("0",)
+
+
+def test_processes_that_start_at_once_migrate_an_empty_database_once(
+    migrator: Migrator, folder: Path, admin: Connection
+) -> None:
+    """With a file that no transaction holds: who waits must not be waited for in turn."""
+    _add(folder, FIRST, "create table things (a integer);")
+    _add(folder, SECOND, _INDEX, transactional=False)
+
+    with (
+        _child(migrator.target, folder) as a,
+        _child(migrator.target, folder) as b,
+        _child(migrator.target, folder) as c,
+        _child(migrator.target, folder) as d,
+    ):
+        outcomes = [(*process.communicate(timeout=50), process) for process in (a, b, c, d)]
+
+    assert [(process.returncode, errors) for _, errors, process in outcomes] == [(0, "")] * 4
+    lists = sorted((json.loads(output) for output, _, _ in outcomes), key=len)
+    assert lists == [[], [], [], [*BASELINE, FIRST, SECOND]]
+    assert _index_is_valid(admin, "things_a_index")
+    assert set(_ledger(admin).values()) == {"applied"}
+
+
+def test_after_kill_in_the_middle_the_next_run_carries_on_by_itself(
+    migrator: Migrator, folder: Path, admin: Connection
+) -> None:
+    migrator.migrate()
+    admin.execute("create table public.pause as select 1 as a; grant all on public.pause to public")
+    _add(
+        folder,
+        FIRST,
+        "create table first (a integer);"
+        "select pg_sleep(60) where exists (select from public.pause);",
+    )
+    with _child(migrator.target, folder) as process:
+        _wait(lambda: _is_running(admin, "pg_sleep(60)"))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    admin.execute("delete from public.pause")
+    started = time.monotonic()
+
+    assert migrator.migrate() == [FIRST]
+
+    assert time.monotonic() - started < 15
+    assert _exists(admin, "first")
+    assert migrator.status().problems == []
+
+
+def test_after_kill_in_a_file_without_a_transaction_the_next_run_carries_on(
+    migrator: Migrator, folder: Path, admin: Connection, server: Server
+) -> None:
+    """What was left half made, an invalid index, is taken away by the file's first statement."""
+    _add(folder, FIRST, "create table things (a integer);")
+    migrator.migrate()
+    _add(
+        folder,
+        SECOND,
+        "drop index concurrently if exists things_a_index;\n"
+        "create index concurrently things_a_index on things (a);",
+        transactional=False,
+    )
+    with (
+        server.admin("migrations") as writer,
+        writer.transaction(force_rollback=True),
+        _child(migrator.target, folder) as process,
+    ):
+        writer.execute("insert into flagstone.things values (1)")
+        _wait(lambda: _is_running(admin, "create index concurrently"))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        _wait(lambda: not _is_running(admin, "create index concurrently"))
+    half_made = _exists(admin, "things_a_index") and not _index_is_valid(admin, "things_a_index")
+    state = _ledger(admin)[SECOND]
+    started = time.monotonic()
+
+    assert migrator.migrate() == [SECOND]
+
+    assert time.monotonic() - started < 15
+    assert (half_made, state) == (True, "running")
+    assert _index_is_valid(admin, "things_a_index")
+    assert _ledger(admin)[SECOND] == "applied"
+
+
+def test_who_waits_for_the_lock_hinders_nobody(migrator: Migrator, admin: Connection) -> None:
+    """In pg_advisory_lock it would hold a snapshot, and every concurrent index wait for that."""
+    migrator.migrate()
+    admin.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
+    done = threading.Event()
+
+    def wait() -> None:
+        migrator.migrate()
+        done.set()
+
+    waiter = threading.Thread(target=wait, daemon=True)
+    waiter.start()
+    _wait(lambda: _waits(admin))
+
+    admin.execute("create index concurrently things_index on environments (created_at)")
+    waited = _waiting_inside(admin)
+    was_waiting = not done.is_set()
+    admin.execute("select pg_advisory_unlock(%s)", [LOCK_KEY])
+
+    assert was_waiting
+    assert waited == (0,)
+    assert done.wait(5)
+    waiter.join()
+
+
+def _waits(admin: Connection) -> bool:
+    row = admin.execute(
+        "select count(*) from pg_stat_activity where datname = current_database() "
+        "and application_name = 'flagstone-migrations' and query like '%%advisory%%'"
+    ).fetchone()
+    return row == (1,)
+
+
+def _waiting_inside(admin: Connection) -> object:
+    return admin.execute(
+        "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+    ).fetchone()
+
+
+async def test_a_table_that_is_in_use_is_waited_for_without_queueing_for_ever(
+    migrator: Migrator, folder: Path, admin: Connection, server: Server
+) -> None:
+    """A lock that is waited for stops everybody who comes after; so it is given up, and retried."""
+    migrator.migrate()
+    _add(folder, FIRST, "alter table environments add column more text;")
+    with server.admin("migrations") as writer, writer.transaction():
+        writer.execute("lock table flagstone.environments in row exclusive mode")
+        waiter = asyncio.create_task(asyncio.to_thread(migrator.migrate))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(_wait, lambda: _has_given_up(admin))
+        assert not waiter.done()
+
+    assert await asyncio.wait_for(waiter, 30) == [FIRST]
+
+
+def _has_given_up(admin: Connection) -> bool:
+    row = admin.execute(
+        "select count(*) from pg_stat_activity where datname = current_database() "
+        "and application_name = 'flagstone-migrations' and state = 'idle' "
+        "and query = 'ROLLBACK'"
+    ).fetchone()
+    return row == (1,)
+
+
+def test_who_cannot_get_in_is_told_so_and_no_file_is_blamed(migrator: Migrator) -> None:
+    stranger = Migrator(
+        target=migrator.target.as_role(MIGRATOR, "wrong"),
+        settings=migrator.settings,
+        instance="tests",
+        folder=migrator.folder,
+    )
+
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        stranger.migrate()

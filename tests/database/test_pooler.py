@@ -1,0 +1,201 @@
+"""PgBouncer in transaction mode, of a version without prepared statements: Debian 12 has 1.18."""
+
+import asyncio
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import psycopg
+import pytest
+
+from app.changes.models import Content, Kind, Operation
+from app.changes.service import apply
+from app.database import Connection, Database, sql
+from app.database.connector import is_transient
+from app.database.drivers import libpq_arguments
+from app.database.migrations import Migrator
+from app.database.roles import APP, MIGRATOR
+from app.settings import DatabaseSettings, Pooler, Target, load
+from tests.database.full_postgres import (
+    FullServer,
+    account,
+    free_port,
+    missing,
+    open_folder,
+    own,
+)
+
+SERVER_CONNECTIONS = 3
+# As a machine would set it; so what the variables come to is tested too.
+POOLED = load(
+    {
+        "DATABASE_POOLER": "transaction",
+        "DATABASE_STATEMENT_CACHE": "0",
+        # Only so that the rules are content; each test names its own way in.
+        "DATABASE_URL": "postgresql://a:p@127.0.0.1:6432/d",
+        "DATABASE_MIGRATOR_URL": "postgresql://m:p@127.0.0.1:5432/d",
+    }
+).database
+LIMITS = replace(POOLED, pool_max=10, acquire_timeout_seconds=30.0, command_timeout_seconds=20.0)
+_START_SECONDS = 10
+
+
+@pytest.fixture(scope="module")
+def direct(plain_server: FullServer) -> Target:
+    """The app role's way past the pooler, into a migrated database."""
+    target = plain_server.target(MIGRATOR)
+    Migrator(target=target, settings=POOLED, instance="tests").migrate()
+    return plain_server.target(APP)
+
+
+@pytest.fixture(scope="module")
+def pooler(direct: Target) -> Iterator[Target]:
+    """The app role's way through the pooler, which runs as the servers' account."""
+    program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")
+    if program is None:
+        missing("pgbouncer")
+    with open_folder("flagstone-pooler-") as folder:
+        port = free_port()
+        configuration = _configured(folder, direct, port)
+        log = folder / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [str(program), str(configuration)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                **account(),
+            )
+        try:
+            target = replace(direct, hosts=(("127.0.0.1", port),))
+            _wait_until_ready(process, target, log)
+            yield target
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(_START_SECONDS)
+
+
+def _configured(folder: Path, direct: Target, port: int) -> Path:
+    host, server_port = direct.hosts[0]
+    users, configuration = folder / "users.txt", folder / "pgbouncer.ini"
+    users.write_text(f'"{direct.user}" "{direct.password}"\n')
+    users.chmod(0o600)
+    configuration.write_text(f"""\
+[databases]
+{direct.database} = host={host} port={server_port}
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = {users}
+pool_mode = transaction
+default_pool_size = {SERVER_CONNECTIONS}
+max_client_conn = 100
+""")
+    own(users, configuration)
+    return configuration
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], target: Target, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            psycopg.connect(**libpq_arguments(target, POOLED)).close()
+        except psycopg.OperationalError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail(f"PgBouncer does not answer: {log.read_text()[-1000:]}")
+
+
+@asynccontextmanager
+async def _opened(target: Target, settings: DatabaseSettings) -> AsyncIterator[Database]:
+    database = Database(settings)
+    await database.open(target)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def test_mixed_work_of_many_goes_through_few_connections(
+    pooler: Target, plain_server: FullServer
+) -> None:
+    environments = ("local", "development")
+
+    async def write(n: int) -> int:
+        async def work(connection: Connection) -> int:
+            content = Content(
+                kind=Kind.SETTING, value={"n": n, "d": 1e300}, schema=None, description=None
+            )
+            operation = Operation(key=f"pooler/{n}", content=content, expected=None)
+            made = await apply(
+                connection, environments[n % 2], [operation], actor="test", message=str(n)
+            )
+            return made.revision
+
+        return await database.transact(work)
+
+    async def read(n: int) -> int:
+        async with database.connection() as connection:
+            row = await sql.find_configuration(
+                connection, environment=environments[n % 2], key=f"pooler/{n}"
+            )
+        assert row is not None
+        return int(row["revision"])
+
+    async def beat(n: int) -> int:
+        async with database.connection() as connection:
+            made: int = await sql.insert_heartbeat(
+                connection, instance=f"pooler-{n}", retention_seconds=60.0
+            )
+            await sql.update_heartbeat_latency(connection, id=made, latency_ms=1.5)
+        return made
+
+    async with _opened(pooler, LIMITS) as database:
+        works = [write, read, write, beat]
+        outcomes = await asyncio.gather(
+            *(works[n // 2 % 4](n) for n in range(200)), return_exceptions=True
+        )
+        read_back = [await read(n) for n in (0, 1)]
+
+    assert [outcome for outcome in outcomes if isinstance(outcome, BaseException)] == []
+    assert read_back == [50, 50]
+    with plain_server.admin("flagstone") as connection:
+        row = connection.execute(
+            "select count(distinct pid) from pg_stat_activity where usename = %s", [APP]
+        ).fetchone()
+    assert row is not None
+    assert 1 <= int(str(row[0])) <= SERVER_CONNECTIONS
+
+
+async def test_the_role_brings_the_limits_that_the_pooler_keeps_us_from_asking_for(
+    pooler: Target,
+) -> None:
+    async with _opened(pooler, LIMITS) as database, database.connection() as connection:
+        found = [
+            await connection.fetchval(f"show {name}")
+            for name in ("statement_timeout", "lock_timeout", "jit", "search_path", "timezone")
+        ]
+
+    assert found == ["5s", "2s", "off", "flagstone, pg_temp", "UTC"]
+
+
+async def test_without_the_setting_the_pooler_s_refusal_is_final(pooler: Target) -> None:
+    """Taken for a passing trouble, the service would wait for ever and never say why."""
+    unpooled = replace(LIMITS, pooler=Pooler.NONE)
+
+    with pytest.raises(asyncpg.PostgresError, match="unsupported startup parameter") as refusal:
+        async with _opened(pooler, unpooled):
+            pass
+
+    assert not is_transient(refusal.value)

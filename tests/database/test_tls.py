@@ -1,0 +1,315 @@
+"""TLS, with both drivers: what must be verified is, and a refusal is final."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import psycopg
+import pytest
+
+from app.database import Database
+from app.database.connector import is_transient
+from app.database.drivers import libpq_arguments
+from app.database.migrations import Migrator
+from app.database.privileges import TABLES
+from app.database.role_check import check_role
+from app.database.roles import APP, MIGRATOR
+from app.settings import Settings, Target, Tier, Tls, TlsMode, load
+from tests.conftest import serving
+from tests.database.full_postgres import CERTIFIED, Authority, FullServer, make_authority
+from tests.database.full_postgres import version_of as major_of
+from tests.database.test_pool import proxied
+
+LIMITS = replace(load({}).database, command_timeout_seconds=5.0, acquire_timeout_seconds=5.0)
+
+
+@pytest.fixture(scope="module")
+def full(tls_server: FullServer) -> FullServer:
+    """Provisioned and migrated, all of it over TLS."""
+    tls_server.provisioner.provision()
+    _migrator(tls_server.target(MIGRATOR)).migrate()
+    with tls_server.admin() as connection:
+        connection.execute(f"create role {CERTIFIED} login")
+        connection.execute(f"grant connect on database flagstone to {CERTIFIED}")
+    return tls_server
+
+
+@pytest.fixture(scope="module")
+def authority(full: FullServer) -> Authority:
+    assert full.authority is not None
+    return full.authority
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Authority:
+    """An authority that nobody has reason to trust."""
+    return make_authority(tmp_path, "stranger")
+
+
+def _migrator(target: Target) -> Migrator:
+    return Migrator(target=target, settings=LIMITS, instance="tests")
+
+
+@asynccontextmanager
+async def _opened(target: Target) -> AsyncIterator[Database]:
+    database = Database(LIMITS)
+    await database.open(target)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def _by_asyncpg(target: Target) -> BaseException | None:
+    """Return what opening the pool came to."""
+    try:
+        async with _opened(target):
+            return None
+    except (OSError, asyncpg.PostgresError) as error:
+        return error
+
+
+async def _by_libpq(target: Target) -> BaseException | None:
+    """Return what a migrator's look at the ledger came to."""
+    try:
+        await asyncio.to_thread(_migrator(target).status)
+    except psycopg.OperationalError as error:
+        return error
+    return None
+
+
+DRIVERS = pytest.mark.parametrize("reached", [_by_asyncpg, _by_libpq], ids=["asyncpg", "libpq"])
+Reached = Callable[[Target], "asyncio.Future[BaseException | None]"]
+
+
+def _wrong_authority(target: Target, stranger: Authority) -> Target:
+    return replace(target, tls=replace(target.tls, ca=stranger.file))
+
+
+def _wrong_host_name(target: Target, _: Authority) -> Target:
+    return replace(target, hosts=(("127.0.0.1", target.hosts[0][1]),))
+
+
+@DRIVERS
+@pytest.mark.parametrize("made_wrong", [_wrong_authority, _wrong_host_name])
+async def test_a_server_that_cannot_prove_itself_is_refused_at_once(
+    full: FullServer,
+    stranger: Authority,
+    reached: Reached,
+    made_wrong: Callable[[Target, Authority], Target],
+) -> None:
+    async with proxied(full.target(MIGRATOR)) as (proxy, target):
+        named = replace(target, hosts=(("localhost", proxy.port),))
+        error = await reached(made_wrong(named, stranger))
+
+        assert isinstance(error, ssl.SSLCertVerificationError | psycopg.OperationalError)
+        assert "certificate" in str(error)
+        assert proxy.connections == 1
+    assert isinstance(error, psycopg.Error) or not is_transient(error)
+
+
+@DRIVERS
+async def test_a_plain_server_is_refused_at_once(
+    full: FullServer, plain_server: FullServer, reached: Reached
+) -> None:
+    async with proxied(plain_server.target(MIGRATOR)) as (proxy, target):
+        wanted = replace(target, hosts=(("localhost", proxy.port),), tls=full.target(MIGRATOR).tls)
+        error = await reached(wanted)
+
+        assert isinstance(error, ConnectionError | psycopg.OperationalError)
+        assert proxy.connections == 1
+    assert isinstance(error, psycopg.Error) or not is_transient(error)
+
+
+@DRIVERS
+@pytest.mark.parametrize("mode", [TlsMode.DISABLE])
+async def test_a_plain_client_is_refused_by_a_server_that_wants_tls(
+    full: FullServer, reached: Reached, mode: TlsMode
+) -> None:
+    error = await reached(replace(full.target(MIGRATOR), tls=Tls(mode=mode)))
+
+    assert error is not None
+    assert "pg_hba.conf" in str(error)
+
+
+@DRIVERS
+@pytest.mark.parametrize(
+    "case",
+    [
+        (TlsMode.VERIFY_FULL, "ours", "localhost", True),
+        (TlsMode.VERIFY_CA, "ours", "127.0.0.1", True),
+        (TlsMode.VERIFY_CA, "stranger", "localhost", False),
+        (TlsMode.REQUIRE, None, "127.0.0.1", True),
+        (TlsMode.REQUIRE, "ours", "127.0.0.1", True),
+        (TlsMode.REQUIRE, "stranger", "localhost", False),
+        (TlsMode.PREFER, None, "127.0.0.1", True),
+    ],
+)
+async def test_both_drivers_read_a_mode_alike(
+    full: FullServer,
+    authority: Authority,
+    stranger: Authority,
+    reached: Reached,
+    case: tuple[TlsMode, str | None, str, bool],
+) -> None:
+    mode, trusts, host, accepted = case
+    target = full.target(MIGRATOR)
+    ca = {"ours": authority.file, "stranger": stranger.file}[trusts] if trusts else None
+    error = await reached(replace(target, hosts=((host, full.port),), tls=Tls(mode=mode, ca=ca)))
+
+    assert (error is None) == accepted
+
+
+@DRIVERS
+async def test_verify_full_without_an_authority_trusts_the_machine_s_own(
+    full: FullServer, reached: Reached
+) -> None:
+    """Which do not include ours, so the server is refused; a missing file would say otherwise."""
+    error = await reached(
+        replace(full.target(MIGRATOR), tls=Tls(mode=TlsMode.VERIFY_FULL, ca=None))
+    )
+
+    assert error is not None
+    assert "certificate verify failed" in str(error)
+
+
+async def test_the_pool_is_encrypted_and_kept_alive(full: FullServer) -> None:
+    async with _opened(full.target(APP)) as database, database.connection() as connection:
+        row = await connection.fetchrow(
+            "select ssl, version from pg_stat_ssl where pid = pg_backend_pid()"
+        )
+        peer = connection._con._transport.get_extra_info("socket")  # type: ignore[attr-defined]
+
+    assert row is not None
+    assert (row["ssl"], row["version"]) == (True, "TLSv1.3")
+    assert peer is not None
+
+
+def test_migrations_are_encrypted(full: FullServer) -> None:
+    with psycopg.connect(**libpq_arguments(full.target(MIGRATOR), LIMITS)) as connection:
+        row = connection.execute(
+            "select ssl, version from pg_stat_ssl where pid = pg_backend_pid()"
+        ).fetchone()
+
+    assert row == (True, "TLSv1.3")
+
+
+@pytest.fixture(scope="module")
+def certified(full: FullServer, authority: Authority) -> Target:
+    """A role that has no password and gets in with its certificate alone."""
+    chain, key = authority.certificate(full.folder, CERTIFIED)
+    return replace(
+        full.target(APP),
+        user=CERTIFIED,
+        password=None,
+        tls=Tls(mode=TlsMode.VERIFY_FULL, ca=authority.file, certificate=chain, key=key),
+    )
+
+
+@DRIVERS
+async def test_a_client_s_certificate_lets_it_in(certified: Target, reached: Reached) -> None:
+    assert await reached(certified) is None
+
+
+@DRIVERS
+async def test_a_client_without_the_certificate_stays_out(
+    certified: Target, reached: Reached
+) -> None:
+    without = replace(certified, tls=replace(certified.tls, certificate=None, key=None))
+
+    error = await reached(without)
+
+    assert error is not None
+    assert "certificate" in str(error)
+    assert isinstance(error, psycopg.Error) or not is_transient(error)
+
+
+@DRIVERS
+async def test_a_certificate_is_for_the_role_that_it_names(
+    certified: Target, authority: Authority, reached: Reached, tmp_path: Path
+) -> None:
+    chain, key = authority.certificate(tmp_path, "other")
+
+    error = await reached(
+        replace(certified, tls=replace(certified.tls, certificate=chain, key=key))
+    )
+
+    assert error is not None
+    assert isinstance(error, psycopg.Error) or not is_transient(error)
+
+
+@DRIVERS
+async def test_a_stranger_s_certificate_is_refused(
+    certified: Target, stranger: Authority, reached: Reached, tmp_path: Path
+) -> None:
+    chain, key = stranger.certificate(tmp_path, CERTIFIED)
+
+    error = await reached(
+        replace(certified, tls=replace(certified.tls, certificate=chain, key=key))
+    )
+
+    assert error is not None
+
+
+def test_the_roles_urls_carry_the_tls_of_the_administrator(
+    full: FullServer, authority: Authority
+) -> None:
+    for target in full.provisioner.targets().values():
+        assert target.tls == Tls(mode=TlsMode.VERIFY_FULL, ca=authority.file)
+        assert target.hosts == (("localhost", full.port),)
+
+
+def test_the_schema_fits_the_older_version(full: FullServer) -> None:
+    ledger = _migrator(full.target(MIGRATOR)).status()
+
+    assert (ledger.pending, ledger.problems) == ([], [])
+    with full.admin("flagstone") as connection:
+        rows = connection.execute(
+            "select relname from pg_class "
+            "where relnamespace = 'flagstone'::regnamespace and relkind = 'r'"
+        ).fetchall()
+    assert {row[0] for row in rows} == set(TABLES)
+    assert major_of(full) < 18
+
+
+def test_the_older_version_s_schema_can_be_taken_back_and_made_again(full: FullServer) -> None:
+    migrator = _migrator(full.target(MIGRATOR, full.create_database("older")))
+    applied = migrator.migrate()
+
+    assert migrator.roll_back(len(applied)) == applied[::-1]
+    assert migrator.migrate() == applied
+
+
+async def test_the_service_runs_on_the_older_version_over_tls(
+    full: FullServer, settings: Settings, tmp_path: Path
+) -> None:
+    ours = replace(
+        settings,
+        data_dir=tmp_path,
+        database=replace(
+            settings.database, target=full.target(APP), migrator=full.target(MIGRATOR)
+        ),
+    )
+    path = "/v1/environments/local/configurations/tls"
+
+    async with serving(ours) as service:
+        written = await service.client.put(
+            path, json={"value": {"n": 1e300}}, headers={"If-None-Match": "*"}
+        )
+        read = await service.client.get(path)
+        deleted = await service.client.delete(path, headers={"If-Match": '"1"'})
+        ready = await service.client.get("/health/ready")
+
+        assert (written.status, read.status, deleted.status, ready.status) == (201, 200, 200, 200)
+        assert (await read.json())["value"] == {"n": 1e300}
+
+
+async def test_the_app_role_of_the_older_version_is_no_more_than_it_should_be(
+    full: FullServer,
+) -> None:
+    async with _opened(full.target(APP)) as database:
+        await check_role(database, Tier.PRODUCTION)
