@@ -8,6 +8,18 @@ from aiohttp import HttpVersion11, web
 
 from app.access.guard import guarded
 from app.access.models import Scope
+from app.changes import handlers as changes
+from app.changes.views import (
+    ChangeSetPage,
+    ChangeSetView,
+    Difference,
+    KeyHistory,
+    MadeChangeSets,
+    NewChangeSet,
+    NewPromotion,
+    NewRestore,
+    NewRevert,
+)
 from app.configurations import handlers as configurations
 from app.configurations.models import (
     Configuration,
@@ -48,6 +60,8 @@ class Route:
 _ENVIRONMENT = "/v1/environments/{environment:[a-z][a-z0-9-]*}"
 # Not .+, which stops at a line break: such a key is to be refused by its own rule.
 _CONFIGURATION = _ENVIRONMENT + r"/configurations/{key:[\s\S]+}"
+
+_CHANGE_SET = _ENVIRONMENT + "/changes/{revision:[0-9]{1,18}}"
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -97,7 +111,17 @@ ROUTES: tuple[Route, ...] = (
         handler=configurations.list_configurations,
         scope=Scope.READ,
         answers=ConfigurationPage,
-        query=("prefix", "kind", "after", "limit"),
+        query=("prefix", "kind", "after", "limit", "revision"),
+    ),
+    # Before the entry itself, whose key may hold slashes: a key that ends in /history is reached
+    # with that slash written as %2F.
+    Route(
+        method="GET",
+        path=_CONFIGURATION + "/history",
+        handler=changes.list_key_history,
+        scope=Scope.READ,
+        answers=KeyHistory,
+        query=("before", "limit"),
     ),
     Route(
         method="GET",
@@ -105,6 +129,7 @@ ROUTES: tuple[Route, ...] = (
         handler=configurations.get_configuration,
         scope=Scope.READ,
         answers=Configuration,
+        query=("revision",),
         statuses=(200, 304),
         conditions=("If-None-Match",),
     ),
@@ -115,6 +140,7 @@ ROUTES: tuple[Route, ...] = (
         scope=Scope.WRITE,
         body=NewConfiguration,
         answers=Written,
+        query=("dry_run",),
         statuses=(200, 201),
         conditions=("If-Match", "If-None-Match", "Idempotency-Key"),
     ),
@@ -124,7 +150,71 @@ ROUTES: tuple[Route, ...] = (
         handler=configurations.delete_configuration,
         scope=Scope.WRITE,
         answers=Written,
+        query=("dry_run",),
         conditions=("If-Match", "Idempotency-Key"),
+    ),
+    Route(
+        method="GET",
+        path=_ENVIRONMENT + "/changes",
+        handler=changes.list_change_sets,
+        scope=Scope.READ,
+        answers=ChangeSetPage,
+        query=("before", "limit"),
+    ),
+    Route(
+        method="POST",
+        path=_ENVIRONMENT + "/changes",
+        handler=changes.create_change_set,
+        scope=Scope.WRITE,
+        body=NewChangeSet,
+        answers=MadeChangeSets,
+        query=("dry_run",),
+        conditions=("Idempotency-Key",),
+    ),
+    Route(
+        method="GET",
+        path=_CHANGE_SET,
+        handler=changes.get_change_set,
+        scope=Scope.READ,
+        answers=ChangeSetView,
+    ),
+    Route(
+        method="POST",
+        path=_CHANGE_SET + "/revert",
+        handler=changes.revert_change_set,
+        scope=Scope.WRITE,
+        body=NewRevert,
+        answers=MadeChangeSets,
+        query=("dry_run",),
+        conditions=("Idempotency-Key",),
+    ),
+    Route(
+        method="POST",
+        path=_ENVIRONMENT + "/restore",
+        handler=changes.restore_environment,
+        scope=Scope.WRITE,
+        body=NewRestore,
+        answers=MadeChangeSets,
+        query=("dry_run",),
+        conditions=("Idempotency-Key",),
+    ),
+    Route(
+        method="POST",
+        path=_ENVIRONMENT + "/promote",
+        handler=changes.promote_keys,
+        scope=Scope.WRITE,
+        body=NewPromotion,
+        answers=MadeChangeSets,
+        query=("dry_run",),
+        conditions=("Idempotency-Key",),
+    ),
+    Route(
+        method="GET",
+        path=_ENVIRONMENT + "/diff",
+        handler=changes.get_difference,
+        scope=Scope.READ,
+        answers=Difference,
+        query=("from", "to", "against"),
     ),
 )
 

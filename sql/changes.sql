@@ -62,7 +62,8 @@ from unnest(
     :versions::bigint[]
 ) as written (key, kind, value, schema, description, version)
 on conflict on constraint configurations_environment_key_unique do update
-set value = excluded.value,
+set kind = excluded.kind,
+    value = excluded.value,
     schema = excluded.schema,
     description = excluded.description,
     version = excluded.version,

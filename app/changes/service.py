@@ -18,6 +18,9 @@ from app.changes.models import (
 from app.database import Connection, sql
 from app.errors import Conflict, NotFound, Stale, Violation
 
+# These lead back to, or over to, what has been: a key may have been of another kind there.
+_RETURNING = {ChangeKind.REVERT, ChangeKind.RESTORE, ChangeKind.PROMOTE}
+
 
 async def apply(
     connection: Connection,
@@ -38,7 +41,7 @@ async def apply(
     if advanced is None:
         raise NotFound("environment_unknown", "There is no such environment.")
     entries = await _entries(connection, environment, [operation.key for operation in operations])
-    _check(operations, entries)
+    _check(operations, entries, kinds_fixed=kind not in _RETURNING)
     changes = [_change(operation, entries[operation.key]) for operation in operations]
     change_set = ChangeSet(
         environment=environment,
@@ -90,7 +93,9 @@ def _entry(row: Any) -> Entry:
     )
 
 
-def _check(operations: Sequence[Operation], entries: dict[str, Entry]) -> None:
+def _check(
+    operations: Sequence[Operation], entries: dict[str, Entry], *, kinds_fixed: bool
+) -> None:
     stale = [
         (operation, entries[operation.key])
         for operation in operations
@@ -106,7 +111,8 @@ def _check(operations: Sequence[Operation], entries: dict[str, Entry]) -> None:
         found = entries[operation.key].content
         if operation.content is None and found is None:
             raise NotFound("configuration_unknown", "There is no such configuration.")
-        if operation.content and found and operation.content.kind is not found.kind:
+        kind_changes = operation.content and found and operation.content.kind is not found.kind
+        if kinds_fixed and kind_changes and found:
             raise Conflict(
                 "kind_fixed",
                 f"The entry is a {found.kind}; a kind never changes. Delete it and make it anew.",

@@ -1,13 +1,16 @@
 """The HTTP side of configurations: who may is decided before, see `access/guard.py`."""
 
-import hashlib
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
-from app.changes.idempotency import Repeatable, check_key, once
+from app.changes.dry_run import transact
+from app.changes.idempotency import once
 from app.changes.models import Expected, Kind
+from app.changes.repeatable import read_repeatable
 from app.configurations import service
 from app.configurations.models import NewConfiguration, Written
 from app.database import Connection
@@ -17,29 +20,35 @@ from app.http.keys import DATABASE
 
 
 async def list_configurations(request: web.Request) -> web.Response:
-    """List an environment's configurations, a page by key."""
-    query = wire.read_query(request, {"prefix", "kind", "after", "limit"})
-    kind, limit = _kind(query.get("kind")), wire.page_size(query)
+    """List an environment's configurations, now or as of a revision, a page by key."""
+    query = wire.read_query(request, {"prefix", "kind", "after", "limit", "revision"})
+    revision = wire.whole_number(query, "revision")
+    environment = request.match_info["environment"]
+    wanted: dict[str, Any] = {
+        "prefix": query.get("prefix", ""),
+        "kind": _kind(query.get("kind")),
+        "after": query.get("after", ""),
+        "limit": wire.page_size(query),
+    }
 
     async with request.app[DATABASE].connection() as connection:
-        page, epoch = await service.list_page(
-            connection,
-            request.match_info["environment"],
-            prefix=query.get("prefix", ""),
-            kind=kind,
-            after=query.get("after", ""),
-            limit=limit,
-        )
+        if revision is None:
+            page, epoch = await service.list_page(connection, environment, **wanted)
+        else:
+            page, epoch = await service.list_page_at(connection, environment, revision, **wanted)
 
     return wire.answer(page, headers=wire.revision_header(epoch, page.revision))
 
 
 async def get_configuration(request: web.Request) -> web.Response:
-    """Read one configuration; its version is the ETag."""
-    wire.read_query(request, set())
+    """Read one configuration, now or as of a revision; its version is the ETag."""
+    revision = wire.whole_number(wire.read_query(request, {"revision"}), "revision")
 
     async with request.app[DATABASE].connection() as connection:
-        found, epoch, revision = await service.get(connection, *_place(request))
+        if revision is None:
+            found, epoch, revision = await service.get(connection, *_place(request))
+        else:
+            found, epoch = await service.get_at(connection, *_place(request), revision)
 
     headers = wire.revision_header(epoch, revision) | {"ETag": wire.entity_tag(found.version)}
     if wire.is_not_modified(request, headers["ETag"]):
@@ -49,37 +58,45 @@ async def get_configuration(request: web.Request) -> web.Response:
 
 async def put_configuration(request: web.Request) -> web.Response:
     """Create or replace one configuration, under the version that the caller expects."""
-    wire.read_query(request, set())
+    dry_run = wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
     expected = _expected(wire.read_condition(request, may_create=True))
     wanted = await wire.read_body(request, NewConfiguration)
     place, actor = _place(request), request[CALLER].actor
 
     return await _write(
-        request, lambda c: service.put(c, *place, wanted, expected=expected, actor=actor)
+        request,
+        lambda c: service.put(c, *place, wanted, expected=expected, actor=actor),
+        dry_run=dry_run,
     )
 
 
 async def delete_configuration(request: web.Request) -> web.Response:
     """Delete one configuration, under the version that the caller expects; its history stays."""
-    wire.read_query(request, set())
+    dry_run = wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
     expected = _expected(wire.read_condition(request, may_create=False))
     place, actor = _place(request), request[CALLER].actor
 
     return await _write(
-        request, lambda c: service.delete(c, *place, expected=expected, actor=actor)
+        request,
+        lambda c: service.delete(c, *place, expected=expected, actor=actor),
+        dry_run=dry_run,
     )
 
 
 async def _write(
-    request: web.Request, work: Callable[[Connection], Awaitable[Written]]
+    request: web.Request, work: Callable[[Connection], Awaitable[Written]], *, dry_run: bool
 ) -> web.Response:
     """Do the work in a transaction, once for each Idempotency-Key, and answer with its outcome."""
-    repeatable = await _repeatable(request)
+    repeatable = None if dry_run else await read_repeatable(request)
     actor = request[CALLER].actor
 
-    written = await request.app[DATABASE].transact(
-        lambda c: once(c, repeatable, actor=actor, answer_type=Written, work=lambda: work(c))
+    written = await transact(
+        request.app[DATABASE],
+        lambda c: once(c, repeatable, actor=actor, answer_type=Written, work=lambda: work(c)),
+        dry_run=dry_run,
     )
+    if dry_run:
+        return wire.answer(msgspec.structs.replace(written, dry_run=True))
 
     headers = wire.revision_header(written.epoch, written.revision)
     if written.version is not None:
@@ -103,14 +120,3 @@ def _kind(text: str | None) -> Kind | None:
 
 def _expected(condition: wire.Condition) -> Expected:
     return Expected(version=condition.version, any=condition.present)
-
-
-async def _repeatable(request: web.Request) -> Repeatable | None:
-    """Return the request's Idempotency-Key, with the digest of all that makes it this request."""
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return None
-    body = await wire.receive(request) if request.body_exists else b""
-    conditions = (request.headers.get(name, "") for name in ("If-Match", "If-None-Match"))
-    head = "\n".join((request.method, request.raw_path, *conditions)).encode()
-    return Repeatable(key=check_key(key), request=hashlib.sha256(head + b"\n\n" + body).digest())

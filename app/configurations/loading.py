@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from app.changes import service as changes
 from app.changes.models import ChangeKind, ChangeSet, Content, Expected, Operation
+from app.changes.values import check_value
 from app.configurations.documents import Document
-from app.configurations.schemas import check_value
 from app.database import Connection
 from app.environments import service as environments
 from app.errors import Invalid, Violation

@@ -48,3 +48,4 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     epoch: str
     created: bool
+    dry_run: bool = False

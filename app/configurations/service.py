@@ -3,12 +3,13 @@
 from typing import Any
 
 from app.changes import service as changes
+from app.changes.history import unknown_revision
 from app.changes.models import KEY_RULE, ChangeSet, Content, Expected, Kind, Operation, is_key
+from app.changes.values import check_content
 from app.configurations.models import Configuration, ConfigurationPage, NewConfiguration, Written
-from app.configurations.schemas import check_value
 from app.database import Connection, sql
+from app.environments import service as environments
 from app.errors import NotFound, invalid
-from app.http.decoder import check_value_size
 
 # As PostgreSQL stores them, which may be compressed.
 PAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -25,6 +26,41 @@ async def get(connection: Connection, environment: str, key: str) -> tuple[Confi
     if row["key"] is None:
         raise NotFound("configuration_unknown", "There is no such configuration.")
     return _configuration(row), row["epoch"], row["revision"]
+
+
+async def get_at(
+    connection: Connection, environment: str, key: str, revision: int
+) -> tuple[Configuration, str]:
+    """Return the entry as of a revision, and the epoch. Raises NotFound."""
+    check_key(key)
+    epoch = await _epoch_at(connection, environment, revision)
+    found = await _entries_at(connection, environment, revision, keys=[key], limit=1)
+    if not found:
+        raise NotFound("configuration_unknown", "There was no such configuration.")
+    return found[0], epoch
+
+
+async def list_page_at(
+    connection: Connection,
+    environment: str,
+    revision: int,
+    *,
+    prefix: str = "",
+    kind: Kind | None = None,
+    after: str = "",
+    limit: int,
+) -> tuple[ConfigurationPage, str]:
+    """Return a page of entries as of a revision, and the epoch. Raises NotFound."""
+    epoch = await _epoch_at(connection, environment, revision)
+    found = await _entries_at(
+        connection, environment, revision, prefix=prefix, kind=kind, after=after, limit=limit + 1
+    )
+    page = ConfigurationPage(
+        items=found[:limit],
+        next=found[limit - 1].key if len(found) > limit else None,
+        revision=revision,
+    )
+    return page, epoch
 
 
 async def list_page(
@@ -91,16 +127,13 @@ async def delete(
 
 def content_of(wanted: NewConfiguration) -> Content:
     """Return what is to be stored. Raises Invalid or TooLarge for what cannot be."""
-    if wanted.kind == "secret":
-        raise invalid("kind", "must be setting, flag or segment; secrets are not stored yet")
-    check_value_size(wanted.value, "value")
-    check_value_size(wanted.schema, "schema")
-    check_value(wanted.value, wanted.schema)
-    return Content(
-        kind=Kind(wanted.kind),
-        value=wanted.value,
-        schema=wanted.schema,
-        description=wanted.description,
+    return check_content(
+        Content(
+            kind=Kind(wanted.kind),
+            value=wanted.value,
+            schema=wanted.schema,
+            description=wanted.description,
+        )
     )
 
 
@@ -109,6 +142,37 @@ def check_key(key: str) -> str:
     if not is_key(key):
         raise invalid("key", KEY_RULE)
     return key
+
+
+async def _epoch_at(connection: Connection, environment: str, revision: int) -> str:
+    found = await environments.get(connection, environment)
+    if revision > found.revision:
+        raise unknown_revision()
+    return found.epoch
+
+
+async def _entries_at(
+    connection: Connection,
+    environment: str,
+    revision: int,
+    *,
+    keys: list[str] | None = None,
+    prefix: str = "",
+    kind: Kind | None = None,
+    after: str = "",
+    limit: int,
+) -> list[Configuration]:
+    rows = sql.list_entries_at(
+        connection,
+        environment=environment,
+        revision=revision,
+        keys=keys,
+        prefix=prefix,
+        kind=kind,
+        after=after,
+        page_size=limit,
+    )
+    return [Configuration(environment=environment, **row) async for row in rows]
 
 
 def _configuration(row: Any) -> Configuration:

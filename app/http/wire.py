@@ -84,6 +84,24 @@ def page_size(query: Mapping[str, str]) -> int:
     return int(text)
 
 
+def whole_number(query: Mapping[str, str], name: str) -> int | None:
+    """Return a parameter that counts something, None when it is not given. Raises Malformed."""
+    text = query.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise malformed(name, "must be a whole number")
+    return int(text)
+
+
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """Return a parameter that is true or false, false when it is not given. Raises Malformed."""
+    text = query.get(name, "false")
+    if text not in {"true", "false"}:
+        raise malformed(name, "must be true or false")
+    return text == "true"
+
+
 class Condition(msgspec.Struct, frozen=True):
     """What If-Match or If-None-Match asks of the entry: a version, anything, or nothing there."""
 

@@ -92,7 +92,9 @@ async def test_a_token_stays_in_its_environments(service: Service) -> None:
 
 
 def _filled(path: str) -> str:
-    return re.sub(r"{key[^/]*}$", "k", re.sub(r"{environment[^/]*}", "local", path))
+    """Put a value in the place of each {name} or {name:pattern}."""
+    values = {"environment": "local", "key": "k", "revision": "1"}
+    return re.sub(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}", lambda m: values[m[1]], path)
 
 
 async def test_every_route_says_what_it_needs() -> None:

@@ -1,4 +1,4 @@
-"""JSON Schema of a value: whoever writes an entry may say what its value must keep to."""
+"""What an entry may hold: sizes, and the JSON Schema that its author may give it."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -6,11 +6,23 @@ from typing import Any, NoReturn
 
 import jsonschema_rs
 
+from app.changes.models import Content, Kind
 from app.errors import Invalid, Violation, invalid
+from app.http.decoder import check_value_size
 
 _VIOLATIONS_MAX = 20
 # Patterns run in linear time: one that backtracks could hold the event loop for minutes.
 _PATTERNS = jsonschema_rs.RegexOptions()
+
+
+def check_content(content: Content) -> Content:
+    """Return the content. Raises Invalid or TooLarge for what cannot be stored."""
+    if content.kind is Kind.SECRET:
+        raise invalid("kind", "must be setting, flag or segment; secrets are not stored yet")
+    check_value_size(content.value, "value")
+    check_value_size(content.schema, "schema")
+    check_value(content.value, content.schema)
+    return content
 
 
 def check_value(value: Any, schema: dict[str, Any] | None) -> None:

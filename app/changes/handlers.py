@@ -1,0 +1,177 @@
+"""The HTTP side of change sets: writing several keys at once, and everything about the past."""
+
+import msgspec
+from aiohttp import web
+
+from app.access.guard import CALLER
+from app.access.models import Scope
+from app.changes import history, writes
+from app.changes.differences import between_environments, between_revisions
+from app.changes.dry_run import transact
+from app.changes.idempotency import once
+from app.changes.repeatable import read_repeatable
+from app.changes.views import MadeChangeSets, NewChangeSet, NewPromotion, NewRestore, NewRevert
+from app.errors import Forbidden, malformed
+from app.http import wire
+from app.http.keys import DATABASE
+
+
+async def list_change_sets(request: web.Request) -> web.Response:
+    """List an environment's change sets with all that they did, the latest first."""
+    query = wire.read_query(request, {"before", "limit"})
+    before = wire.whole_number(query, "before")
+
+    async with request.app[DATABASE].connection() as connection:
+        page = await history.list_change_sets(
+            connection,
+            _environment(request),
+            before=history.LATEST if before is None else before,
+            limit=wire.page_size(query),
+        )
+
+    return wire.answer(page)
+
+
+async def get_change_set(request: web.Request) -> web.Response:
+    """Read one change set with all that it did."""
+    wire.read_query(request, set())
+
+    async with request.app[DATABASE].connection() as connection:
+        found = await history.get_change_set(
+            connection, _environment(request), int(request.match_info["revision"])
+        )
+
+    return wire.answer(found)
+
+
+async def list_key_history(request: web.Request) -> web.Response:
+    """List what became of one key, the latest first."""
+    query = wire.read_query(request, {"before", "limit"})
+    before = wire.whole_number(query, "before")
+
+    async with request.app[DATABASE].connection() as connection:
+        found = await history.key_history(
+            connection,
+            _environment(request),
+            request.match_info["key"],
+            before=history.LATEST if before is None else before,
+            limit=wire.page_size(query),
+        )
+
+    return wire.answer(found)
+
+
+async def create_change_set(request: web.Request) -> web.Response:
+    """Write several keys at once, in one environment or more: all of it happens, or nothing."""
+    dry_run = _dry_run(request)
+    wanted = await wire.read_body(request, NewChangeSet)
+    operations = writes.operations_of(wanted, _environment(request))
+    for environment in operations:
+        _require(request, environment)
+    actor = request[CALLER].actor
+
+    return await _write(
+        request,
+        lambda c: writes.apply(c, operations, actor=actor, message=wanted.message),
+        dry_run=dry_run,
+    )
+
+
+async def revert_change_set(request: web.Request) -> web.Response:
+    """Undo one change set by its inverse, which is a new revision."""
+    dry_run = _dry_run(request)
+    wanted = await wire.read_body(request, NewRevert)
+    place = _environment(request), int(request.match_info["revision"])
+    actor = request[CALLER].actor
+
+    return await _write(
+        request,
+        lambda c: writes.revert(c, *place, actor=actor, message=wanted.message),
+        dry_run=dry_run,
+    )
+
+
+async def restore_environment(request: web.Request) -> web.Response:
+    """Make the whole environment as it was at a revision, which is a new revision."""
+    dry_run = _dry_run(request)
+    wanted = await wire.read_body(request, NewRestore)
+    place = _environment(request), wanted.revision
+    actor = request[CALLER].actor
+
+    return await _write(
+        request,
+        lambda c: writes.restore(c, *place, actor=actor, message=wanted.message),
+        dry_run=dry_run,
+    )
+
+
+async def promote_keys(request: web.Request) -> web.Response:
+    """Make keys equal to another environment, with the segments that they use."""
+    dry_run = _dry_run(request)
+    wanted = await wire.read_body(request, NewPromotion)
+    _require(request, wanted.source, Scope.READ)
+    target, actor = _environment(request), request[CALLER].actor
+
+    return await _write(
+        request,
+        lambda c: writes.promote(
+            c, wanted.source, target, wanted.keys, actor=actor, message=wanted.message
+        ),
+        dry_run=dry_run,
+    )
+
+
+async def get_difference(request: web.Request) -> web.Response:
+    """Compare two revisions, or the environment with another one."""
+    query = wire.read_query(request, {"from", "to", "against"})
+    before, after = (wire.whole_number(query, name) for name in ("from", "to"))
+    against = query.get("against")
+    environment = _environment(request)
+    if (before is None) == (against is None) or (after is not None and against is not None):
+        raise malformed("query", "must have from, perhaps with to, or against alone")
+    if against is not None:
+        _require(request, against, Scope.READ)
+
+    async with request.app[DATABASE].connection() as connection:
+        if against is not None:
+            found = await between_environments(connection, environment, against)
+        else:
+            found = await between_revisions(connection, environment, before or 0, after)
+
+    return wire.answer(found)
+
+
+async def _write(request: web.Request, work: writes.Work, *, dry_run: bool) -> web.Response:
+    """Do the work, once for each Idempotency-Key, and answer with what it made."""
+    repeatable = None if dry_run else await read_repeatable(request)
+    actor = request[CALLER].actor
+
+    made = await transact(
+        request.app[DATABASE],
+        lambda c: once(
+            c, repeatable, actor=actor, answer_type=MadeChangeSets, work=lambda: work(c)
+        ),
+        dry_run=dry_run,
+    )
+
+    made = msgspec.structs.replace(made, dry_run=dry_run)
+    own = [each for each in made.change_sets if each.environment == _environment(request)]
+    headers = wire.revision_header(own[0].epoch, own[0].revision) if own and not dry_run else {}
+    return wire.answer(made, headers=headers)
+
+
+def _environment(request: web.Request) -> str:
+    return request.match_info["environment"]
+
+
+def _dry_run(request: web.Request) -> bool:
+    return wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
+
+
+def _require(request: web.Request, environment: str, scope: Scope = Scope.WRITE) -> None:
+    """Ask of the token what the path could not tell the guard: another environment."""
+    grant = request[CALLER].token.grant
+    if not grant.covers(environment):
+        raise Forbidden("environment_foreign", "The token is not for every environment named.")
+    if not grant.allows(scope):
+        raise Forbidden("scope_missing", f"This needs a token with the scope {scope}.")

@@ -1,0 +1,142 @@
+"""Reading what was: change sets, the history of a key, an environment at any revision."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.changes.models import ENTRIES_MAX, Content, Entry, Kind
+from app.changes.views import (
+    ChangeSetPage,
+    ChangeSetView,
+    ChangeView,
+    EntryView,
+    KeyChange,
+    KeyHistory,
+    change_view,
+)
+from app.database import Connection, sql
+from app.environments import service as environments
+from app.errors import NotFound
+
+LATEST = 2**63 - 1
+
+
+async def get_change_set(connection: Connection, environment: str, revision: int) -> ChangeSetView:
+    """Return one change set with all that it did. Raises NotFound."""
+    await environments.get(connection, environment)
+    row = await sql.find_change_set(connection, environment=environment, revision=revision)
+    if row is None:
+        raise unknown_revision()
+    changes = await _changes(connection, environment, [revision])
+    return ChangeSetView(**row, changes=changes.get(revision, []))
+
+
+async def list_change_sets(
+    connection: Connection, environment: str, *, before: int = LATEST, limit: int
+) -> ChangeSetPage:
+    """Return a page of change sets, the latest first."""
+    await environments.get(connection, environment)
+    rows = [
+        row
+        async for row in sql.list_change_sets(
+            connection, environment=environment, before=before, page_size=limit
+        )
+    ]
+    changes = await _changes(connection, environment, [row["revision"] for row in rows])
+    items = [ChangeSetView(**row, changes=changes.get(row["revision"], [])) for row in rows]
+    # Revisions have no gaps and begin at 1, so the last one tells whether there are older ones.
+    more = bool(items) and items[-1].revision > 1
+    return ChangeSetPage(items=items, next=items[-1].revision if more else None)
+
+
+async def key_history(
+    connection: Connection, environment: str, key: str, *, before: int = LATEST, limit: int
+) -> KeyHistory:
+    """Return what became of a key, the latest first. Raises NotFound if it never was."""
+    await environments.get(connection, environment)
+    rows = [
+        row
+        async for row in sql.list_key_history(
+            connection, environment=environment, key=key, before=before, page_size=limit + 1
+        )
+    ]
+    if not rows and before == LATEST:
+        raise NotFound("configuration_unknown", "There has never been such a configuration.")
+    items = [
+        KeyChange(
+            revision=row["revision"],
+            kind=row["change_kind"],
+            actor=row["actor"],
+            message=row["message"],
+            created_at=row["created_at"],
+            before=_view(row, "before"),
+            after=_view(row, "after"),
+        )
+        for row in rows[:limit]
+    ]
+    return KeyHistory(items=items, next=items[-1].revision if len(rows) > limit else None)
+
+
+async def entries_at(
+    connection: Connection,
+    environment: str,
+    revision: int,
+    keys: Sequence[str] | None = None,
+) -> dict[str, Entry]:
+    """Return every entry (or those of the keys) as of a revision, by key.
+
+    Raises NotFound for an environment, or a revision that it has not reached.
+    """
+    if not 0 <= revision <= (await environments.get(connection, environment)).revision:
+        raise unknown_revision()
+    rows = sql.list_entries_at(
+        connection,
+        environment=environment,
+        revision=revision,
+        keys=list(keys) if keys is not None else None,
+        prefix="",
+        kind=None,
+        after="",
+        page_size=ENTRIES_MAX,
+    )
+    return {
+        row["key"]: Entry(
+            key=row["key"],
+            content=Content(
+                kind=Kind(row["kind"]),
+                value=row["value"],
+                schema=row["schema"],
+                description=row["description"],
+            ),
+            version=row["version"],
+            last_version=row["version"],
+        )
+        async for row in rows
+    }
+
+
+def unknown_revision() -> NotFound:
+    """Return the error for a revision that the environment has not reached."""
+    return NotFound("revision_unknown", "The environment has no such revision.")
+
+
+async def _changes(
+    connection: Connection, environment: str, revisions: Sequence[int]
+) -> dict[int, list[ChangeView]]:
+    found: dict[int, list[ChangeView]] = {}
+    rows = sql.list_changes(connection, environment=environment, revisions=list(revisions))
+    async for row in rows:
+        change = change_view(row["key"], _view(row, "before"), _view(row, "after"))
+        found.setdefault(row["revision"], []).append(change)
+    return found
+
+
+def _view(row: Any, side: str) -> EntryView | None:
+    if row[f"{side}_version"] is None:
+        return None
+    return EntryView(
+        kind=row[f"{side}_kind"],
+        value=row[f"{side}_value"],
+        schema=row[f"{side}_schema"],
+        description=row[f"{side}_description"],
+        version=row[f"{side}_version"],
+    )

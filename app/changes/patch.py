@@ -1,0 +1,54 @@
+"""The difference between two JSON values, as a patch by RFC 6902.
+
+Members of objects are compared by name, elements of arrays by place: an element that is put in at
+the front shows as a change of every later one. That is larger than the shortest patch, and quicker
+to find and to read.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def patch_between(before: Any, after: Any) -> list[dict[str, Any]]:
+    """Return the operations that make the first value into the second; none when they are equal."""
+    return list(_operations("", before, after))
+
+
+def are_equal(before: Any, after: Any) -> bool:
+    """Tell whether two values are the same JSON; unlike Python, where True equals 1."""
+    return next(_operations("", before, after), None) is None
+
+
+def _operations(path: str, before: Any, after: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        yield from _members(path, before, after)
+    elif isinstance(before, list) and isinstance(after, list):
+        yield from _elements(path, before, after)
+    elif type(before) is not type(after) or before != after:
+        yield {"op": "replace", "path": path, "value": after}
+
+
+def _members(path: str, before: dict[str, Any], after: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, old in before.items():
+        place = f"{path}/{_escaped(name)}"
+        if name in after:
+            yield from _operations(place, old, after[name])
+        else:
+            yield {"op": "remove", "path": place}
+    for name, new in after.items():
+        if name not in before:
+            yield {"op": "add", "path": f"{path}/{_escaped(name)}", "value": new}
+
+
+def _elements(path: str, before: list[Any], after: list[Any]) -> Iterator[dict[str, Any]]:
+    for place, (old, new) in enumerate(zip(before, after, strict=False)):
+        yield from _operations(f"{path}/{place}", old, new)
+    for place in range(len(before) - 1, len(after) - 1, -1):
+        yield {"op": "remove", "path": f"{path}/{place}"}
+    for new in after[len(before) :]:
+        yield {"op": "add", "path": f"{path}/-", "value": new}
+
+
+def _escaped(name: str) -> str:
+    """Return a member's name as a reference token of RFC 6901."""
+    return name.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,133 @@
+"""From a wish (revert, restore, promote) to the operations that fulfil it; writes nothing."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from app.changes import history
+from app.changes.models import ABSENT, Content, Entry, Expected, Kind, Operation
+from app.changes.patch import are_equal
+from app.changes.views import EntryView
+from app.database import Connection
+from app.environments import service as environments
+from app.errors import NotFound, Violation
+
+
+async def revert(connection: Connection, environment: str, revision: int) -> list[Operation]:
+    """Return the inverse of a change set.
+
+    Each operation expects what the change set left behind: a key that has changed since is refused
+    when the operations are applied, by name and with its current version.
+    """
+    change_set = await history.get_change_set(connection, environment, revision)
+    return [
+        Operation(
+            key=change.key,
+            content=_content(change.before),
+            expected=Expected(version=change.after.version) if change.after else ABSENT,
+        )
+        for change in change_set.changes
+    ]
+
+
+async def restore(connection: Connection, environment: str, revision: int) -> list[Operation]:
+    """Return what makes the whole environment as it was at the revision."""
+    wanted = await history.entries_at(connection, environment, revision)
+    current = (await environments.get(connection, environment)).revision
+    found = await history.entries_at(connection, environment, current)
+    return _towards(wanted, found, sorted(wanted.keys() | found.keys()))
+
+
+async def promote(
+    connection: Connection, source: str, target: str, keys: Iterable[str]
+) -> list[Operation]:
+    """Return what makes the keys in the target equal to the source.
+
+    The segments that promoted flags use come with them, and those that these use in turn. Raises
+    NotFound that names every key which neither environment has.
+    """
+    wanted = await _all(connection, source)
+    found = await _all(connection, target)
+    chosen = set(keys)
+    if unknown := sorted(chosen - wanted.keys() - found.keys()):
+        raise NotFound(
+            "configuration_unknown",
+            f"Neither environment has {', '.join(unknown)}.",
+            [Violation(key, "is in neither environment") for key in unknown],
+        )
+    return _towards(wanted, found, sorted(with_segments(chosen, wanted)))
+
+
+def with_segments(keys: set[str], entries: Mapping[str, Entry]) -> set[str]:
+    """Return the keys and the segments that they refer to, directly or through others."""
+    complete: set[str] = set()
+    waiting = list(keys)
+    while waiting:
+        key = waiting.pop()
+        if key in complete:
+            continue
+        complete.add(key)
+        entry = entries.get(key)
+        if entry is None or entry.content is None:
+            continue
+        if entry.content.kind in {Kind.FLAG, Kind.SEGMENT}:
+            waiting += [
+                name for name in references(entry.content.value) if _is_segment(entries, name)
+            ]
+    return complete
+
+
+def references(value: Any) -> Iterable[str]:
+    """Yield the names in every {"$ref": NAME} of a rule."""
+    waiting = [value]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            name = node.get("$ref")
+            if isinstance(name, str):
+                yield name
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+
+
+def _is_segment(entries: Mapping[str, Entry], name: str) -> bool:
+    entry = entries.get(name)
+    return entry is not None and entry.content is not None and entry.content.kind is Kind.SEGMENT
+
+
+async def _all(connection: Connection, environment: str) -> dict[str, Entry]:
+    revision = (await environments.get(connection, environment)).revision
+    return await history.entries_at(connection, environment, revision)
+
+
+def _towards(
+    wanted: Mapping[str, Entry], found: Mapping[str, Entry], keys: Iterable[str]
+) -> list[Operation]:
+    operations = []
+    for key in keys:
+        target, current = wanted.get(key), found.get(key)
+        expected = Expected(version=current.version) if current else ABSENT
+        if target is None and current is not None:
+            operations.append(Operation(key=key, content=None, expected=expected))
+        elif target is not None and not _same(target, current):
+            operations.append(Operation(key=key, content=target.content, expected=expected))
+    return operations
+
+
+def _same(target: Entry, current: Entry | None) -> bool:
+    if current is None or current.content is None or target.content is None:
+        return False
+    return (
+        target.content.kind is current.content.kind
+        and are_equal(target.content.value, current.content.value)
+        and are_equal(target.content.schema, current.content.schema)
+        and target.content.description == current.content.description
+    )
+
+
+def _content(view: EntryView | None) -> Content | None:
+    if view is None:
+        return None
+    return Content(
+        kind=Kind(view.kind), value=view.value, schema=view.schema, description=view.description
+    )

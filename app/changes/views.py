@@ -1,0 +1,175 @@
+"""Change sets on the wire: what is sent, and what is answered."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from app.changes.models import MESSAGE_MAX, ChangeSet, Content
+from app.changes.patch import patch_between
+
+OPERATIONS_MAX = 1_000
+Message = Annotated[str, msgspec.Meta(max_length=MESSAGE_MAX)]
+Version = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class PutOperation(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="put", tag_field="op"
+):
+    """Write one key. `version` is the one that is expected; 0 says that there must be none."""
+
+    key: str
+    version: Version
+    value: Any
+    kind: Literal["setting", "flag", "segment", "secret"] = "setting"
+    schema: dict[str, Any] | None = None
+    description: Annotated[str, msgspec.Meta(max_length=2_000)] | None = None
+    environment: str | None = None
+
+
+class DeleteOperation(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag="delete",
+    tag_field="op",
+):
+    key: str
+    version: Annotated[int, msgspec.Meta(ge=1)]
+    environment: str | None = None
+
+
+class NewChangeSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a POST. An operation may name another environment; then all succeed or none."""
+
+    operations: Annotated[
+        list[PutOperation | DeleteOperation],
+        msgspec.Meta(min_length=1, max_length=OPERATIONS_MAX),
+    ]
+    message: Message = ""
+
+
+class NewRevert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    message: Message = ""
+
+
+class NewRestore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    revision: Version
+    message: Message = ""
+
+
+class NewPromotion(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"source": "from"}
+):
+    """`keys` are made equal to the environment `from`; what it does not have is deleted."""
+
+    source: str
+    keys: Annotated[list[str], msgspec.Meta(min_length=1, max_length=OPERATIONS_MAX)]
+    message: Message = ""
+
+
+class EntryView(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry at one moment."""
+
+    kind: str
+    value: Any
+    schema: dict[str, Any] | None
+    description: str | None
+    version: int
+
+
+class ChangeView(msgspec.Struct, frozen=True, kw_only=True):
+    """A key before and after; null where it was not there. `patch` is RFC 6902, on the value."""
+
+    key: str
+    before: EntryView | None
+    after: EntryView | None
+    patch: list[dict[str, Any]]
+
+
+class ChangeSetView(msgspec.Struct, frozen=True, kw_only=True):
+    environment: str
+    revision: int
+    kind: str
+    actor: str
+    message: str
+    created_at: datetime
+    changes: list[ChangeView]
+
+
+class ChangeSetPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The latest first. `next` is what to give as `before` for older ones, null at the end."""
+
+    items: list[ChangeSetView]
+    next: int | None
+
+
+class KeyChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a key's history."""
+
+    revision: int
+    kind: str
+    actor: str
+    message: str
+    created_at: datetime
+    before: EntryView | None
+    after: EntryView | None
+
+
+class KeyHistory(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[KeyChange]
+    next: int | None
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """What leads from one state to another, by key."""
+
+    changes: list[ChangeView]
+
+
+class MadeChangeSet(msgspec.Struct, frozen=True, kw_only=True):
+    environment: str
+    revision: int
+    epoch: str
+    changes: list[ChangeView]
+
+
+class MadeChangeSets(msgspec.Struct, frozen=True, kw_only=True):
+    """What a write of several keys answers. After a dry run nothing of it has happened."""
+
+    change_sets: list[MadeChangeSet]
+    dry_run: bool = False
+
+
+def entry_view(content: Content | None, version: int | None) -> EntryView | None:
+    if content is None or version is None:
+        return None
+    return EntryView(
+        kind=content.kind,
+        value=content.value,
+        schema=content.schema,
+        description=content.description,
+        version=version,
+    )
+
+
+def change_view(key: str, before: EntryView | None, after: EntryView | None) -> ChangeView:
+    patch = patch_between(before.value, after.value) if before and after else []
+    return ChangeView(key=key, before=before, after=after, patch=patch)
+
+
+def made_view(change_set: ChangeSet) -> MadeChangeSet:
+    return MadeChangeSet(
+        environment=change_set.environment,
+        revision=change_set.revision,
+        epoch=change_set.epoch,
+        changes=[
+            change_view(
+                change.key,
+                entry_view(change.before.content, change.before.version),
+                entry_view(change.after, change.version),
+            )
+            for change in change_set.changes
+        ],
+    )

@@ -1,0 +1,386 @@
+"""Change sets: several keys at once, and any moment of the past read, compared and brought back."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from yarl import URL
+
+from app.access.models import Scope
+from tests.conftest import Service
+
+LOCAL = "/v1/environments/local"
+STAGING = "/v1/environments/staging"
+
+
+async def _post(service: Service, path: str, body: object, **headers: str) -> tuple[int, Any]:
+    answer = await service.client.post(path, json=body, headers=headers)
+    return answer.status, await answer.json(content_type=None)
+
+
+async def _get(service: Service, path: str) -> Any:
+    return await (await service.client.get(path)).json(content_type=None)
+
+
+def _put(key: str, value: object, version: int = 0, **rest: object) -> dict[str, object]:
+    return {"op": "put", "key": key, "value": value, "version": version, **rest}
+
+
+async def _state(service: Service, place: str = LOCAL, **query: str) -> dict[str, Any]:
+    answer = await service.client.get(place + "/configurations", params=query)
+    return {item["key"]: item["value"] for item in (await answer.json())["items"]}
+
+
+async def _three_revisions(service: Service) -> None:
+    """1: a and b are made. 2: a is changed, c is made. 3: b is deleted."""
+    await _post(service, LOCAL + "/changes", {"operations": [_put("a", 1), _put("b", 1)]})
+    await _post(service, LOCAL + "/changes", {"operations": [_put("a", 2, 1), _put("c", {"x": 1})]})
+    await _post(
+        service, LOCAL + "/changes", {"operations": [{"op": "delete", "key": "b", "version": 1}]}
+    )
+
+
+async def test_several_keys_are_one_revision_with_one_message(service: Service) -> None:
+    status, made = await _post(
+        service,
+        LOCAL + "/changes",
+        {"message": "both", "operations": [_put("a", 1), _put("b", {}, kind="flag")]},
+    )
+
+    found = await _get(service, LOCAL + "/changes/1")
+    assert status == 200
+    assert made["change_sets"][0]["revision"] == 1
+    assert [change["key"] for change in found["changes"]] == ["a", "b"]
+    assert (found["message"], found["kind"]) == ("both", "edit")
+    assert found["actor"].startswith("token:")
+    assert found["changes"][1]["before"] is None
+    assert found["changes"][1]["after"]["kind"] == "flag"
+
+
+async def test_one_stale_key_refuses_all_and_every_stale_one_is_named(service: Service) -> None:
+    await _three_revisions(service)
+
+    status, problem = await _post(
+        service,
+        LOCAL + "/changes",
+        {"operations": [_put("a", 9, 1), _put("c", 9, 1), _put("d", 9, 3)]},
+    )
+
+    assert (status, problem["code"]) == (412, "version_stale")
+    assert {error["field"]: error["rule"] for error in problem["errors"]} == {
+        "a": "a is at version 2",
+        "d": "d does not exist",
+    }
+    assert await _state(service) == {"a": 2, "c": {"x": 1}}
+
+
+@pytest.mark.parametrize(
+    ("operations", "field"),
+    [
+        ([_put("a", 1), _put("a", 2)], "operations[1].key"),
+        ([_put("-a", 1)], "operations[0].key"),
+        ([_put("a", 1, kind="secret")], "operations[0].kind"),
+        ([_put("a", "x", schema={"type": "integer"})], "operations[0].value"),
+        ([{"op": "move", "key": "a"}], "operations[0].op"),
+        ([{"op": "put", "key": "a", "value": 1}], "operations[0]"),
+        ([{"op": "delete", "key": "a", "version": 0}], "operations[0].version"),
+        ([], "operations"),
+    ],
+)
+async def test_a_wrong_operation_is_named(
+    service: Service, operations: list[dict[str, object]], field: str
+) -> None:
+    status, problem = await _post(service, LOCAL + "/changes", {"operations": operations})
+
+    assert status == 422
+    assert problem["errors"][0]["field"] == field
+    assert await _state(service) == {}
+
+
+async def test_several_environments_succeed_together_or_not_at_all(service: Service) -> None:
+    both = [_put("k", 1), _put("k", 1, environment="staging")]
+    first_status, first = await _post(service, LOCAL + "/changes", {"operations": both})
+    half = [_put("new", 1), _put("k", 1, environment="staging")]
+    second_status, _ = await _post(service, LOCAL + "/changes", {"operations": half})
+
+    assert first_status == 200
+    assert [(c["environment"], c["revision"]) for c in first["change_sets"]] == [
+        ("local", 1),
+        ("staging", 1),
+    ]
+    assert second_status == 412
+    assert await _state(service) == {"k": 1}
+
+
+async def test_a_token_must_be_for_every_environment_named(service: Service) -> None:
+    token = await service.token(Scope.WRITE, Scope.READ, environments=("local",))
+    headers = {"Authorization": f"Bearer {token}"}
+
+    written = await service.stranger.post(
+        LOCAL + "/changes",
+        json={"operations": [_put("k", 1, environment="staging")]},
+        headers=headers,
+    )
+    promoted = await service.stranger.post(
+        LOCAL + "/promote", json={"from": "staging", "keys": ["k"]}, headers=headers
+    )
+    compared = await service.stranger.get(LOCAL + "/diff?against=staging", headers=headers)
+
+    assert (written.status, promoted.status, compared.status) == (403, 403, 403)
+
+
+async def test_a_dry_run_says_what_would_be_and_writes_nothing(service: Service) -> None:
+    await _three_revisions(service)
+
+    status, made = await _post(
+        service, LOCAL + "/changes?dry_run=true", {"operations": [_put("c", {"x": 2}, 1)]}
+    )
+    put = await service.client.put(
+        LOCAL + "/configurations/c?dry_run=true", json={"value": 5}, headers={"If-Match": '"1"'}
+    )
+    stale, _ = await _post(
+        service, LOCAL + "/changes?dry_run=true", {"operations": [_put("c", 1, 7)]}
+    )
+
+    change = made["change_sets"][0]["changes"][0]
+    assert (status, made["dry_run"], made["change_sets"][0]["revision"]) == (200, True, 4)
+    assert change["patch"] == [{"op": "replace", "path": "/x", "value": 2}]
+    assert (put.status, (await put.json())["dry_run"], "ETag" in put.headers) == (200, True, False)
+    assert stale == 412
+    assert (await _get(service, LOCAL))["revision"] == 3
+
+
+async def test_any_revision_can_be_read(service: Service) -> None:
+    await _three_revisions(service)
+
+    states = [await _state(service, revision=str(n)) for n in range(4)]
+    one = await service.client.get(LOCAL + "/configurations/a?revision=1")
+    gone = await service.client.get(LOCAL + "/configurations/b?revision=3")
+    ahead = await service.client.get(LOCAL + "/configurations?revision=4")
+    page = await _get(service, LOCAL + "/configurations?revision=2&limit=2")
+
+    assert states == [
+        {},
+        {"a": 1, "b": 1},
+        {"a": 2, "b": 1, "c": {"x": 1}},
+        {"a": 2, "c": {"x": 1}},
+    ]
+    assert ((await one.json())["value"], one.headers["ETag"]) == (1, '"1"')
+    assert one.headers["Flagstone-Revision"].endswith(":1")
+    assert (gone.status, ahead.status) == (404, 404)
+    assert ([item["key"] for item in page["items"]], page["next"]) == (["a", "b"], "b")
+
+
+async def test_a_keys_history_is_told_from_the_latest_on(service: Service) -> None:
+    await _three_revisions(service)
+
+    history = await _get(service, LOCAL + "/configurations/b/history")
+    first = await _get(service, LOCAL + "/configurations/a/history?limit=1")
+    rest = await _get(service, LOCAL + f"/configurations/a/history?before={first['next']}")
+    never = await service.client.get(LOCAL + "/configurations/never/history")
+
+    assert (history["items"][0]["revision"], history["items"][0]["after"]) == (3, None)
+    assert history["items"][1]["after"]["value"] == 1
+    assert [item["revision"] for item in first["items"] + rest["items"]] == [2, 1]
+    assert rest["next"] is None
+    assert never.status == 404
+
+
+async def test_a_key_that_ends_in_history_is_reached_all_the_same(service: Service) -> None:
+    await service.client.put(
+        LOCAL + "/configurations/a/history", json={"value": 1}, headers={"If-None-Match": "*"}
+    )
+
+    entry = await service.client.get(
+        URL(f"{service.url}{LOCAL}/configurations/a%2Fhistory", encoded=True)
+    )
+    history = await service.client.get(
+        URL(f"{service.url}{LOCAL}/configurations/a%2Fhistory/history", encoded=True)
+    )
+
+    assert (await entry.json())["key"] == "a/history"
+    assert (await history.json())["items"][0]["revision"] == 1
+
+
+async def test_change_sets_are_listed_in_pages(service: Service) -> None:
+    await _three_revisions(service)
+
+    first = await _get(service, LOCAL + "/changes?limit=2")
+    rest = await _get(service, LOCAL + f"/changes?before={first['next']}")
+
+    assert [item["revision"] for item in first["items"] + rest["items"]] == [3, 2, 1]
+    assert rest["next"] is None
+    assert [change["key"] for change in first["items"][1]["changes"]] == ["a", "c"]
+
+
+async def test_revisions_and_environments_are_compared(service: Service) -> None:
+    await _three_revisions(service)
+    await _post(service, STAGING + "/changes", {"operations": [_put("a", 2)]})
+
+    between = await _get(service, LOCAL + "/diff?from=1&to=2")
+    until_now = await _get(service, LOCAL + "/diff?from=1")
+    against = await _get(service, LOCAL + "/diff?against=staging")
+    wrong = [
+        (await service.client.get(LOCAL + "/diff" + query)).status
+        for query in ("", "?to=1", "?from=1&against=staging", "?from=9", "?from=x")
+    ]
+
+    assert [(c["key"], c["patch"]) for c in between["changes"]] == [
+        ("a", [{"op": "replace", "path": "", "value": 2}]),
+        ("c", []),
+    ]
+    assert [c["key"] for c in until_now["changes"]] == ["a", "b", "c"]
+    # Versions differ between environments and do not count.
+    assert [(c["key"], c["after"]) for c in against["changes"]] == [("c", None)]
+    assert wrong == [400, 400, 400, 404, 400]
+
+
+async def test_a_change_set_is_reverted_by_a_new_one(service: Service) -> None:
+    await _three_revisions(service)
+
+    status, made = await _post(service, LOCAL + "/changes/2/revert", {})
+
+    found = await _get(service, LOCAL + "/changes/4")
+    assert (status, made["change_sets"][0]["revision"]) == (200, 4)
+    assert await _state(service) == {"a": 1}
+    assert (found["kind"], found["message"]) == ("revert", "Revert revision 2")
+
+
+async def test_a_revert_names_each_key_that_has_changed_since(service: Service) -> None:
+    await _three_revisions(service)
+
+    status, problem = await _post(service, LOCAL + "/changes/1/revert", {})
+    unknown, _ = await _post(service, LOCAL + "/changes/9/revert", {})
+
+    assert (status, unknown) == (412, 404)
+    assert {error["rule"] for error in problem["errors"]} == {
+        "a is at version 2",
+        "b does not exist",
+    }
+
+
+async def test_a_whole_environment_is_restored(service: Service) -> None:
+    await _three_revisions(service)
+
+    tried, _ = await _post(service, LOCAL + "/restore?dry_run=true", {"revision": 1})
+    status, made = await _post(service, LOCAL + "/restore", {"revision": 1, "message": "Tuesday"})
+    again_status, again = await _post(service, LOCAL + "/restore", {"revision": 1})
+    empty, _ = await _post(service, LOCAL + "/restore", {"revision": 0})
+    after_all = await _state(service)
+    ahead, _ = await _post(service, LOCAL + "/restore", {"revision": 99})
+
+    assert (tried, status, again_status, empty, ahead) == (200, 200, 200, 200, 404)
+    assert {
+        c["key"]: c["after"] and c["after"]["value"] for c in made["change_sets"][0]["changes"]
+    } == {
+        "a": 1,
+        "b": 1,
+        "c": None,
+    }
+    assert again["change_sets"] == []
+    assert after_all == {}
+    assert await _state(service, revision="4") == {"a": 1, "b": 1}
+
+
+async def test_a_key_may_come_back_as_what_it_once_was(service: Service) -> None:
+    """A kind never changes by an edit, but deleting and making anew may have changed it."""
+    await _post(service, LOCAL + "/changes", {"operations": [_put("k", {}, kind="flag")]})
+    await _post(
+        service, LOCAL + "/changes", {"operations": [{"op": "delete", "key": "k", "version": 1}]}
+    )
+    await _post(service, LOCAL + "/changes", {"operations": [_put("k", 1)]})
+
+    status, _ = await _post(service, LOCAL + "/restore", {"revision": 1})
+
+    found = await _get(service, LOCAL + "/configurations/k")
+    assert (status, found["kind"], found["value"], found["version"]) == (200, "flag", {}, 3)
+
+
+async def test_a_promoted_flag_brings_its_segments(service: Service) -> None:
+    inner = {"in": ["@example.org", {"var": "email"}]}
+    flag = {"targeting": {"if": [{"$ref": "ours"}, "on", "off"]}}
+    await _post(
+        service,
+        LOCAL + "/changes",
+        {
+            "operations": [
+                _put("new-shop", flag, kind="flag"),
+                _put("ours", {"or": [{"$ref": "inner"}]}, kind="segment"),
+                _put("inner", inner, kind="segment"),
+                _put("other", 1),
+            ]
+        },
+    )
+    await _post(service, STAGING + "/changes", {"operations": [_put("old", 1)]})
+
+    status, made = await _post(
+        service, STAGING + "/promote", {"from": "local", "keys": ["new-shop", "old"]}
+    )
+    again_status, again = await _post(
+        service, STAGING + "/promote", {"from": "local", "keys": ["new-shop"]}
+    )
+    unknown_status, unknown = await _post(
+        service, STAGING + "/promote", {"from": "local", "keys": ["nowhere"]}
+    )
+    itself, _ = await _post(service, LOCAL + "/promote", {"from": "local", "keys": ["other"]})
+
+    assert status == 200
+    assert [c["key"] for c in made["change_sets"][0]["changes"]] == [
+        "inner",
+        "new-shop",
+        "old",
+        "ours",
+    ]
+    assert await _state(service, STAGING) == {
+        "inner": inner,
+        "new-shop": flag,
+        "ours": {"or": [{"$ref": "inner"}]},
+    }
+    assert (again_status, again["change_sets"]) == (200, [])
+    assert (unknown_status, unknown["errors"][0]["field"], itself) == (404, "nowhere", 422)
+
+
+async def test_a_repeated_change_set_is_made_once(service: Service) -> None:
+    body = {"operations": [_put("a", 1)]}
+
+    answers = await asyncio.gather(
+        *(_post(service, LOCAL + "/changes", body, **{"Idempotency-Key": "x"}) for _ in range(5))
+    )
+
+    assert {status for status, _ in answers} == {200}
+    assert all(answer == answers[0][1] for _, answer in answers)
+    assert (await _get(service, LOCAL))["revision"] == 1
+
+
+async def test_folding_the_changes_gives_the_state(service: Service) -> None:
+    await _three_revisions(service)
+    await _post(service, LOCAL + "/restore", {"revision": 1})
+    state: dict[str, object] = {}
+
+    page = await _get(service, LOCAL + "/changes")
+    for change_set in reversed(page["items"]):
+        for change in change_set["changes"]:
+            assert (change["before"] and change["before"]["value"]) == state.get(change["key"])
+            if change["after"] is None:
+                del state[change["key"]]
+            else:
+                state[change["key"]] = change["after"]["value"]
+
+    assert state == await _state(service)
+
+
+async def test_writers_of_two_environments_never_wait_in_a_circle(service: Service) -> None:
+    async def write(n: int) -> int:
+        operations = [_put(f"k{n}", 1), _put(f"k{n}", 1, environment="staging")]
+        place = LOCAL
+        if n % 2:
+            operations.reverse()
+            place = STAGING
+            operations[0]["environment"] = "staging"
+            operations[1]["environment"] = "local"
+        status, _ = await _post(service, place + "/changes", {"operations": operations})
+        return status
+
+    statuses = await asyncio.gather(*(write(n) for n in range(20)))
+
+    assert set(statuses) == {200}

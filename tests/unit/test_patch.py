@@ -1,0 +1,77 @@
+"""A patch leads from one value to the other, and says nothing when they are the same JSON."""
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.changes.patch import are_equal, patch_between
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.floats(-5, 5)
+    | st.text("a~/0-", max_size=3),
+    lambda children: (
+        st.lists(children, max_size=4)
+        | st.dictionaries(st.text("a~/0-", max_size=3), children, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def applied(document: Any, patch: list[dict[str, Any]]) -> Any:
+    """Apply a patch as RFC 6902 says, as far as ours go: add, remove and replace."""
+    root = {"": copy.deepcopy(document)}
+    for operation in patch:
+        tokens = ["", *operation["path"].split("/")[1:]]
+        tokens = [token.replace("~1", "/").replace("~0", "~") for token in tokens]
+        place: Any = root
+        for token in tokens[:-1]:
+            place = place[int(token)] if isinstance(place, list) else place[token]
+        last = tokens[-1]
+        if isinstance(place, list) and operation["op"] == "add":
+            assert last == "-"
+            place.append(operation["value"])
+        else:
+            key: Any = int(last) if isinstance(place, list) else last
+            if operation["op"] == "remove":
+                del place[key]
+            else:
+                assert (key in place) is (operation["op"] == "replace") or isinstance(place, list)
+                place[key] = operation["value"]
+    return root[""]
+
+
+@given(before=JSON, after=JSON)
+def test_a_patch_makes_the_one_into_the_other(before: Any, after: Any) -> None:
+    patch = patch_between(before, after)
+
+    assert are_equal(applied(before, patch), after)
+    assert (patch == []) is are_equal(before, after)
+
+
+@given(value=JSON)
+def test_a_value_does_not_differ_from_itself(value: Any) -> None:
+    assert patch_between(value, copy.deepcopy(value)) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(True, 1), (0, False), (1, 1.0), (None, 0), ([], {}), ("", None)]
+)
+def test_what_python_calls_equal_may_be_other_json(before: Any, after: Any) -> None:
+    assert patch_between(before, after) == [{"op": "replace", "path": "", "value": after}]
+
+
+def test_a_small_change_in_a_large_value_is_a_small_patch() -> None:
+    before = {"targeting": {"if": [{"==": [1, 2]}, "on", "off"]}, "a/b~c": 1}
+    after = {"targeting": {"if": [{"==": [1, 3]}, "on", "off", "x"]}}
+
+    assert patch_between(before, after) == [
+        {"op": "replace", "path": "/targeting/if/0/==/1", "value": 3},
+        {"op": "add", "path": "/targeting/if/-", "value": "x"},
+        {"op": "remove", "path": "/a~1b~0c"},
+    ]
