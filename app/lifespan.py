@@ -19,6 +19,7 @@ from app.access.local import ensure_admin_token, token_key
 from app.database import Database
 from app.database.access import Targets, held_targets, probe, watch_embedded
 from app.database.connector import is_transient
+from app.database.listener import listen
 from app.database.migrations import Migrator
 from app.database.role_check import check_role
 from app.database.threads import in_thread
@@ -31,7 +32,9 @@ from app.http.keys import DATABASE, LIFECYCLE, SETTINGS
 from app.http.lifecycle import Lifecycle
 from app.log import logger
 from app.seeds import seed
-from app.settings import Settings, Target
+from app.settings import Pooler, Settings, Target
+from app.snapshots.follower import Follower
+from app.snapshots.reading import FOLLOWER
 from app.tasks import Tasks, jittered, repeat
 
 log = logger(__name__)
@@ -54,11 +57,13 @@ def prepare(app: web.Application, settings: Settings) -> None:
     app[TASKS] = tasks = Tasks()
     app[HEARTBEAT] = heartbeat = Heartbeat(database, settings.health, settings.instance)
     app[SCHEMA] = schema = SchemaCheck(database)
+    app[FOLLOWER] = follower = Follower(database)
     app[HEALTH] = Health(
         lifecycle=lifecycle,
         database=database,
         heartbeat=heartbeat,
         schema=schema,
+        follower=follower,
         tasks=tasks,
         instance=settings.instance,
     )
@@ -89,10 +94,16 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         await _until_possible("check_role", lambda: check_role(app[DATABASE], settings.tier))
         await _until_possible("read_tokens", lambda: _tokens(app))
         await _until_possible("seed", lambda: seed(settings, app[DATABASE]))
+        await _until_possible("load_snapshots", app[FOLLOWER].refresh)
     except Exception as error:  # noqa: BLE001 - it ends the process, and is raised there
         app[LIFECYCLE].fail(error)
         return
     tasks.start("tokens", app[TOKENS].run())
+    tasks.start("follower", app[FOLLOWER].run())
+    if settings.database.pooler is Pooler.NONE:
+        # Through a pooler nothing can be listened to: there the poll alone keeps up.
+        hint = app[FOLLOWER].hint
+        tasks.start("listener", listen(found.app, settings.database, hint))
     tasks.start("schema", repeat(lambda: CHECK_SECONDS, app[SCHEMA].run_once))
     app[LIFECYCLE].started.set()
     log.info("started", tier=settings.tier, port=settings.http.port)

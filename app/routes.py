@@ -21,19 +21,15 @@ from app.changes.views import (
     NewRevert,
 )
 from app.configurations import handlers as configurations
-from app.configurations.models import (
-    Configuration,
-    ConfigurationPage,
-    NewConfiguration,
-    Written,
-)
-from app.environments import handlers as environments
+from app.configurations.models import ConfigurationPage, NewConfiguration, Written
 from app.environments.models import Environment, EnvironmentList
 from app.health import handlers as health
 from app.health.report import Report
 from app.http import problems
 from app.http.decoder import BODY_BYTES_MAX
 from app.http.middleware import request_id
+from app.snapshots import handlers as environments
+from app.snapshots.snapshot import Configuration
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -104,6 +100,7 @@ ROUTES: tuple[Route, ...] = (
         handler=environments.get_environment,
         scope=Scope.READ,
         answers=Environment,
+        query=("min_revision",),
     ),
     Route(
         method="GET",
@@ -111,7 +108,7 @@ ROUTES: tuple[Route, ...] = (
         handler=configurations.list_configurations,
         scope=Scope.READ,
         answers=ConfigurationPage,
-        query=("prefix", "kind", "after", "limit", "revision"),
+        query=("prefix", "kind", "after", "limit", "revision", "min_revision"),
     ),
     # Before the entry itself, whose key may hold slashes: a key that ends in /history is reached
     # with that slash written as %2F.
@@ -129,7 +126,7 @@ ROUTES: tuple[Route, ...] = (
         handler=configurations.get_configuration,
         scope=Scope.READ,
         answers=Configuration,
-        query=("revision",),
+        query=("revision", "min_revision"),
         statuses=(200, 304),
         conditions=("If-None-Match",),
     ),

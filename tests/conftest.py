@@ -33,6 +33,7 @@ from app.http.keys import DATABASE, LIFECYCLE, SETTINGS
 from app.http.protocol import Runner
 from app.server import create_app
 from app.settings import Settings, Target, load
+from app.snapshots.reading import FOLLOWER
 
 # Whatever the developer has set must not reach the tests; what a machine needs may stay.
 for _name in list(os.environ):
@@ -195,6 +196,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
 async def service(running: Service, server: Server) -> Service:
     """The running service with an untouched database."""
     clean(server, "suite")
+    await running.app[FOLLOWER].refresh()
     return running
 
 
@@ -205,5 +207,7 @@ def clean(server: Server, database: str) -> None:
             "truncate flagstone.changes, flagstone.change_sets, flagstone.configurations, "
             "flagstone.idempotency_keys"
         )
-        connection.execute("update flagstone.environments set revision = 0")
+        connection.execute(
+            "update flagstone.environments set revision = 0, epoch = gen_random_uuid()"
+        )
         connection.execute("delete from flagstone.tokens where name <> 'local admin'")

@@ -14,6 +14,7 @@ from app.changes.views import MadeChangeSets, NewChangeSet, NewPromotion, NewRes
 from app.errors import Forbidden, malformed
 from app.http import wire
 from app.http.keys import DATABASE
+from app.snapshots.reading import settle
 
 
 async def list_change_sets(request: web.Request) -> web.Response:
@@ -156,6 +157,9 @@ async def _write(request: web.Request, work: writes.Work, *, dry_run: bool) -> w
 
     made = msgspec.structs.replace(made, dry_run=dry_run)
     own = [each for each in made.change_sets if each.environment == _environment(request)]
+    if not dry_run:
+        for each in made.change_sets:
+            await settle(request, each.environment, each.revision)
     headers = wire.revision_header(own[0].epoch, own[0].revision) if own and not dry_run else {}
     return wire.answer(made, headers=headers)
 

@@ -15,10 +15,11 @@ from app.commands.actor import operator
 from app.configurations import service
 from app.configurations.documents import Document, read_document
 from app.configurations.loading import Plan, apply_plan, plan
-from app.configurations.models import Configuration, NewConfiguration
+from app.configurations.models import NewConfiguration
 from app.http.decoder import parse
 from app.http.wire import PAGE_SIZE_MAX
 from app.scripts import Resources, run_script
+from app.snapshots.snapshot import Configuration
 
 cli = typer.Typer(help="Read and write configurations.", no_args_is_help=True)
 console = Console()

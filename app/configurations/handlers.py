@@ -14,41 +14,71 @@ from app.changes.repeatable import read_repeatable
 from app.configurations import service
 from app.configurations.models import NewConfiguration, Written
 from app.database import Connection
-from app.errors import malformed
+from app.errors import NotFound, malformed
 from app.http import wire
 from app.http.keys import DATABASE
+from app.snapshots.reading import moment_headers, read_snapshot, settle
 
 
 async def list_configurations(request: web.Request) -> web.Response:
     """List an environment's configurations, now or as of a revision, a page by key."""
-    query = wire.read_query(request, {"prefix", "kind", "after", "limit", "revision"})
+    query = wire.read_query(
+        request, {"prefix", "kind", "after", "limit", "revision", "min_revision"}
+    )
     revision = wire.whole_number(query, "revision")
-    environment = request.match_info["environment"]
     wanted: dict[str, Any] = {
         "prefix": query.get("prefix", ""),
         "kind": _kind(query.get("kind")),
         "after": query.get("after", ""),
         "limit": wire.page_size(query),
     }
+    if revision is not None:
+        return await _list_at(request, revision, wanted)
 
-    async with request.app[DATABASE].connection() as connection:
-        if revision is None:
-            page, epoch = await service.list_page(connection, environment, **wanted)
-        else:
-            page, epoch = await service.list_page_at(connection, environment, revision, **wanted)
+    snapshot = await read_snapshot(request, query)
+    page = snapshot.page(**wanted)
 
-    return wire.answer(page, headers=wire.revision_header(epoch, page.revision))
+    # Joined from what was encoded when the snapshot was built: the shape is ConfigurationPage's.
+    body = b'{"items":[%b],"next":%b,"revision":%d}' % (
+        b",".join(page.items),
+        msgspec.json.encode(page.next),
+        snapshot.revision,
+    )
+    return wire.answer_bytes(body, headers=moment_headers(request, snapshot))
 
 
 async def get_configuration(request: web.Request) -> web.Response:
     """Read one configuration, now or as of a revision; its version is the ETag."""
-    revision = wire.whole_number(wire.read_query(request, {"revision"}), "revision")
+    query = wire.read_query(request, {"revision", "min_revision"})
+    revision = wire.whole_number(query, "revision") if query else None
+    if revision is not None:
+        return await _get_at(request, revision)
 
+    snapshot = await read_snapshot(request, query)
+    found = snapshot.entries.get(request.match_info["key"])
+    if found is None:
+        service.check_key(request.match_info["key"])
+        raise NotFound("configuration_unknown", "There is no such configuration.")
+
+    headers = moment_headers(request, snapshot)
+    headers["ETag"] = found.etag
+    if wire.is_not_modified(request, found.etag):
+        return wire.not_modified(headers)
+    return wire.answer_bytes(found.body, headers=headers)
+
+
+async def _list_at(request: web.Request, revision: int, wanted: dict[str, Any]) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
-        if revision is None:
-            found, epoch, revision = await service.get(connection, *_place(request))
-        else:
-            found, epoch = await service.get_at(connection, *_place(request), revision)
+        page, epoch = await service.list_page_at(
+            connection, request.match_info["environment"], revision, **wanted
+        )
+
+    return wire.answer(page, headers=wire.revision_header(epoch, revision))
+
+
+async def _get_at(request: web.Request, revision: int) -> web.Response:
+    async with request.app[DATABASE].connection() as connection:
+        found, epoch = await service.get_at(connection, *_place(request), revision)
 
     headers = wire.revision_header(epoch, revision) | {"ETag": wire.entity_tag(found.version)}
     if wire.is_not_modified(request, headers["ETag"]):
@@ -97,6 +127,7 @@ async def _write(
     )
     if dry_run:
         return wire.answer(msgspec.structs.replace(written, dry_run=True))
+    await settle(request, written.environment, written.revision)
 
     headers = wire.revision_header(written.epoch, written.revision)
     if written.version is not None:

@@ -1,11 +1,11 @@
 """A configuration on the wire: what is sent, and what is answered."""
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from app.changes.models import MESSAGE_MAX
+from app.snapshots.snapshot import Configuration
 
 
 class NewConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,19 +16,6 @@ class NewConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     schema: dict[str, Any] | None = None
     description: Annotated[str, msgspec.Meta(max_length=2_000)] | None = None
     message: Annotated[str, msgspec.Meta(max_length=MESSAGE_MAX)] = ""
-
-
-class Configuration(msgspec.Struct, frozen=True, kw_only=True):
-    environment: str
-    key: str
-    kind: str
-    value: Any
-    schema: dict[str, Any] | None
-    description: str | None
-    version: int
-    updated_revision: int
-    created_at: datetime
-    updated_at: datetime
 
 
 class ConfigurationPage(msgspec.Struct, frozen=True, kw_only=True):

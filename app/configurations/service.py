@@ -6,13 +6,11 @@ from app.changes import service as changes
 from app.changes.history import unknown_revision
 from app.changes.models import KEY_RULE, ChangeSet, Content, Expected, Kind, Operation, is_key
 from app.changes.values import check_content
-from app.configurations.models import Configuration, ConfigurationPage, NewConfiguration, Written
+from app.configurations.models import ConfigurationPage, NewConfiguration, Written
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import NotFound, invalid
-
-# As PostgreSQL stores them, which may be compressed.
-PAGE_BYTES_MAX = 4 * 1024 * 1024
+from app.snapshots.snapshot import PAGE_BYTES_MAX, Configuration
 
 _FIELDS = Configuration.__struct_fields__
 

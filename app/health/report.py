@@ -12,6 +12,7 @@ from app.database import Database
 from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
 from app.health.schema import SchemaCheck
 from app.http.lifecycle import Lifecycle
+from app.snapshots.follower import Follower
 from app.tasks import Tasks
 
 POOL_BUSY_RATIO = 0.9
@@ -61,6 +62,7 @@ class Health:
         database: Database,
         heartbeat: Heartbeat,
         schema: SchemaCheck,
+        follower: Follower,
         tasks: Tasks,
         instance: str,
     ) -> None:
@@ -68,6 +70,7 @@ class Health:
         self._database = database
         self._heartbeat = heartbeat
         self._schema = schema
+        self._follower = follower
         self._tasks = tasks
         self._instance = instance
 
@@ -77,6 +80,7 @@ class Health:
             "database:write": self._write_check(),
             "pool:utilization": self._pool_check(),
             "migrations:pending": self._schema_check(),
+            **self._snapshot_checks(),
             **{f"tasks:{name}": self._task_check(alive=a) for name, a in self._tasks.alive.items()},
         }
         return Report(
@@ -105,7 +109,8 @@ class Health:
         if last.code == "pool_exhausted":
             status = Status.WARN
         elif missed >= MISSES_UNTIL_FAIL or good is None:
-            status = Status.FAIL
+            # With something to serve from, the outage of the database must not become ours.
+            status = Status.WARN if self._follower.is_loaded else Status.FAIL
         else:
             status = Status.WARN if missed else Status.PASS
         return Check(
@@ -146,6 +151,20 @@ class Health:
             expected=state.expected,
             applied=state.applied,
         )
+
+    def _snapshot_checks(self) -> dict[str, Check]:
+        if not self._follower.is_loaded:
+            return {"snapshots": Check(status=Status.FAIL, output="not loaded yet")}
+        stale = round(self._follower.stale_seconds, 1)
+        return {
+            f"snapshot:{name}": Check(
+                status=Status.WARN if stale else Status.PASS,
+                observed_value=snapshot.revision,
+                observed_unit="revision",
+                age_seconds=stale,
+            )
+            for name, snapshot in self._follower.loaded().items()
+        }
 
     def _task_check(self, *, alive: bool) -> Check:
         return Check(status=Status.PASS if alive else Status.FAIL)

@@ -170,6 +170,11 @@ def answer(
     )
 
 
+def answer_bytes(body: bytes, *, headers: Mapping[str, str]) -> web.Response:
+    """Return a JSON answer that is encoded already."""
+    return web.Response(body=body, content_type="application/json", headers=headers)
+
+
 def not_modified(headers: Mapping[str, str]) -> web.Response:
     """Return 304 with the headers that the whole answer would have had."""
     return web.Response(status=304, headers=headers)

@@ -9,6 +9,7 @@ from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
 from app.http.keys import DATABASE, LIFECYCLE
 from app.lifespan import HEARTBEAT, SCHEMA, TASKS
 from app.settings import Settings
+from app.snapshots.follower import Follower
 from tests.conftest import Server, Service
 
 
@@ -86,7 +87,7 @@ async def test_a_dead_background_task_is_not_ready(service: Service) -> None:
     assert answer.status == 503
 
 
-async def test_three_misses_fail_and_one_beat_recovers(
+async def test_three_misses_fail_where_there_is_nothing_to_serve_from_and_one_beat_recovers(
     service: Service, settings: Settings
 ) -> None:
     database = service.app[DATABASE]
@@ -94,19 +95,23 @@ async def test_three_misses_fail_and_one_beat_recovers(
     good = service.app[HEARTBEAT]
     health = service.app[HEALTH]
     statuses = []
+    follower = health._follower
     health._heartbeat = gone
     try:
         gone.last = gone.last_good = good.last_good
         for _ in range(MISSES_UNTIL_FAIL):
             await gone.run_once()
             statuses.append(health.report().status)
+        health._follower = Follower(database)
+        statuses.append(health.report().status)
+        health._follower = follower
         gone._database = database
         await gone.run_once()
         statuses.append(health.report().status)
     finally:
-        health._heartbeat = good
+        health._heartbeat, health._follower = good, follower
 
-    assert statuses == ["warn", "warn", "fail", "pass"]
+    assert statuses == ["warn", "warn", "warn", "fail", "pass"]
 
 
 async def test_missed_heartbeats_are_written_down_later(

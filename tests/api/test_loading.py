@@ -12,6 +12,7 @@ from app.configurations.documents import read_document
 from app.configurations.loading import Plan, apply_plan, plan
 from app.errors import Invalid
 from app.http.keys import DATABASE
+from app.snapshots.reading import FOLLOWER
 from tests.conftest import Service
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -26,7 +27,9 @@ async def _load(service: Service, path: Path) -> tuple[Plan, int | None]:
         made = await apply_plan(connection, "local", wanted, actor="test", message="load")
         return wanted, made.revision if made else None
 
-    return await service.app[DATABASE].transact(work)
+    outcome = await service.app[DATABASE].transact(work)
+    await service.app[FOLLOWER].refresh()
+    return outcome
 
 
 async def _read_all(service: Service) -> dict[str, dict[str, Any]]:

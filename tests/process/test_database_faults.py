@@ -32,6 +32,17 @@ async def _timed_put(
         return answer.status, time.monotonic() - started, answer.headers.get("Retry-After")
 
 
+async def _timed_get(
+    client: ClientSession, process: Process, key: str
+) -> tuple[int, float, str | None]:
+    started = time.monotonic()
+    async with client.get(
+        f"{process.url}/v1/environments/local/configurations/{key}", headers=process.headers
+    ) as answer:
+        await answer.read()
+        return answer.status, time.monotonic() - started, answer.headers.get("Flagstone-Stale")
+
+
 async def test_a_frozen_database_costs_bounded_time_and_shows_in_readiness(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -48,10 +59,18 @@ async def test_a_frozen_database_costs_bounded_time_and_shows_in_readiness(
         )
         live = await _status(client, process, "live")
 
-        async def unready() -> bool:
-            return await _status(client, process, "ready") == 503
+        async def warned() -> bool:
+            async with client.get(f"{process.url}/health/ready") as answer:
+                return bool(await answer.json(content_type=None) == {"status": "warn"})
 
-        await until(unready, 12)
+        await until(warned, 12)
+        reads: list[tuple[int, float, str | None]] = []
+
+        async def stale() -> bool:
+            reads.append(await _timed_get(client, process, "checkout/retries"))
+            return reads[-1][2] is not None
+
+        await until(stale, 10)
     finally:
         for each in reversed(frozen):
             each.resume()
@@ -68,6 +87,10 @@ async def test_a_frozen_database_costs_bounded_time_and_shows_in_readiness(
     assert all(retry == "1" for _, _, retry in outcomes)
     assert max(seconds for _, seconds, _ in outcomes) < ANSWER_SECONDS_MAX
     assert live == 200
+    # Reads go on from memory, and say for how long nothing has confirmed them.
+    assert {status for status, _, _ in reads} == {200}
+    assert max(seconds for _, seconds, _ in reads) < 0.5
+    assert int(reads[-1][2] or 0) >= 5
     assert back_after < 2
     assert await process.stop() == 0
 

@@ -1,0 +1,54 @@
+"""LISTEN on a connection of its own: a pooled one loses its listeners whenever it is given back.
+
+A notification that comes while the connection is down is lost, so each connect counts as one; and a
+dead peer says nothing, so the connection is asked every few seconds whether it is there.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import asyncpg
+
+from app.database.connector import Connector, Session
+from app.log import logger
+from app.settings import DatabaseSettings, Target
+from app.tasks import jittered
+
+log = logger(__name__)
+
+CHANNEL = "flagstone"
+_PING_SECONDS = 2.0
+_PAUSE_SECONDS = 1.0
+
+
+async def listen(target: Target, settings: DatabaseSettings, on_hint: Callable[[], None]) -> None:
+    """Call `on_hint` at every notification and after every connect, for ever."""
+    connector = Connector(target, settings)
+    while True:
+        try:
+            connection = await connector()
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.debug("listener_waits", error=type(error).__name__)
+        else:
+            await _listen(connection, on_hint)
+            log.info("listener_lost")
+        await asyncio.sleep(jittered(_PAUSE_SECONDS))
+
+
+async def _listen(connection: Session, on_hint: Callable[[], None]) -> None:
+    """Listen until the connection is lost."""
+    lost = asyncio.Event()
+    connection.add_termination_listener(lambda _: lost.set())
+    try:
+        await connection.add_listener(CHANNEL, lambda *_: on_hint())
+        on_hint()
+        while not lost.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(lost.wait(), _PING_SECONDS)
+            if not lost.is_set():
+                await connection.execute("select 1")
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        log.debug("listener_failed", error=type(error).__name__)
+    finally:
+        connection.terminate()

@@ -1,0 +1,1 @@
+"""Snapshots: all that one environment needs to answer, in memory, immutable, replaced whole."""

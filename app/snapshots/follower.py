@@ -1,0 +1,150 @@
+"""The follower keeps the snapshots current: a notification is a hint, the poll is the truth.
+
+Every two seconds, or at once when somebody hints, it compares the environments' revisions with its
+own and reads what changed in between, in one transaction of one moment. A notification that is lost
+costs at most the two seconds. While the database is away the snapshots stay, and say how old they
+are.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from app.database import Connection, Database, sql
+from app.environments import service as environments
+from app.environments.models import Environment
+from app.environments.service import unknown_environment
+from app.errors import Unavailable
+from app.log import logger
+from app.snapshots.snapshot import Configuration, Snapshot, build
+from app.tasks import jittered
+
+log = logger(__name__)
+
+POLL_SECONDS = 2.0
+# Two polls and a bit: below this a silence is no news.
+STALE_AFTER_SECONDS = 5.0
+REACH_SECONDS = 2.0
+
+
+class Follower:
+    """The snapshots of every environment, as of a moment ago."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._snapshots: Mapping[str, Snapshot] = {}
+        self._refreshed_at: float | None = None
+        self._hinted = asyncio.Event()
+        self._advanced = asyncio.Condition()
+        self._refreshing = asyncio.Lock()
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._refreshed_at is not None
+
+    def loaded(self) -> Mapping[str, Snapshot]:
+        """Return every snapshot, by environment. Raises Unavailable before the first ones."""
+        if not self.is_loaded:
+            raise Unavailable("starting", "The service has not finished starting.")
+        return self._snapshots
+
+    @property
+    def stale_seconds(self) -> float:
+        """Seconds since the database last confirmed what is here; 0 while it does so regularly."""
+        if self._refreshed_at is None:
+            return 0.0
+        age = time.monotonic() - self._refreshed_at
+        return age if age > STALE_AFTER_SECONDS else 0.0
+
+    def get(self, environment: str) -> Snapshot:
+        """Return an environment's snapshot. Raises NotFound; Unavailable before the first one."""
+        snapshot = self.loaded().get(environment)
+        if snapshot is None:
+            raise unknown_environment()
+        return snapshot
+
+    async def at_least(
+        self, environment: str, revision: int, *, seconds: float = REACH_SECONDS
+    ) -> Snapshot:
+        """Return the snapshot once it has reached the revision.
+
+        Raises Unavailable when it does not within the time, NotFound for the environment.
+        """
+        snapshot = self.get(environment)
+        if snapshot.revision >= revision:
+            return snapshot
+        self.hint()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._advanced:
+                await self._advanced.wait_for(lambda: self.get(environment).revision >= revision)
+        snapshot = self.get(environment)
+        if snapshot.revision < revision:
+            raise Unavailable(
+                "revision_not_reached", f"This instance is at revision {snapshot.revision}."
+            )
+        return snapshot
+
+    def hint(self) -> None:
+        """Have a look soon: something has probably changed."""
+        self._hinted.set()
+
+    async def run(self) -> None:
+        """Follow for ever."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hinted.wait(), jittered(POLL_SECONDS))
+            self._hinted.clear()
+            try:
+                await self.refresh()
+            except Unavailable as error:
+                log.debug("follower_waits", code=error.code)
+                # A hint that comes while the database is away must not turn this into a busy loop.
+                await asyncio.sleep(jittered(0.2))
+
+    async def refresh(self) -> None:
+        """Bring every snapshot up to date. Raises Unavailable when the database is away."""
+        async with self._refreshing:
+            started = time.monotonic()
+            async with self._database.connection() as connection:
+                heads = await environments.list_all(connection)
+                snapshots = {head.name: await self._follow(connection, head) for head in heads}
+            changed = any(self._snapshots.get(name) is not each for name, each in snapshots.items())
+            self._snapshots = snapshots
+            self._refreshed_at = started
+        if changed:
+            async with self._advanced:
+                self._advanced.notify_all()
+
+    async def _follow(self, connection: Connection, head: Environment) -> Snapshot:
+        known = self._snapshots.get(head.name)
+        if known is not None and known.environment == head:
+            return known
+        if known is not None and known.epoch == head.epoch and known.revision > head.revision:
+            log.warning("revision_went_back", environment=head.name, revision=head.revision)
+            await sql.renew_epoch(
+                connection,
+                environment=head.name,
+                epoch=head.epoch,
+                seen_revision=known.revision,
+            )
+            known = None
+        # One moment for the environment's row and its entries, which may be past the head by now.
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            head = await environments.get(connection, head.name)
+            if known is None or known.epoch != head.epoch:
+                rows = sql.list_all_entries(connection, environment=head.name)
+                return build(head, [_configuration(head.name, row) async for row in rows])
+            rows = sql.list_changed_entries(
+                connection, environment=head.name, after_revision=known.revision
+            )
+            changed = [
+                (row["key"], _configuration(head.name, row) if row["version"] else None)
+                async for row in rows
+            ]
+            return known.advanced(head, changed)
+
+
+def _configuration(environment: str, row: Any) -> Configuration:
+    return Configuration(environment=environment, **row)

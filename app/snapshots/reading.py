@@ -1,0 +1,46 @@
+"""Answering from a snapshot: which one, and what the answer says about its moment."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from aiohttp import web
+
+from app.errors import Unavailable
+from app.http import wire
+from app.snapshots.follower import Follower
+from app.snapshots.snapshot import Snapshot
+
+FOLLOWER: web.AppKey[Follower] = web.AppKey("follower", Follower)
+
+FLAGSTONE_STALE = "Flagstone-Stale"
+_SETTLE_SECONDS = 0.5
+
+
+async def read_snapshot(request: web.Request, query: Mapping[str, str]) -> Snapshot:
+    """Return the snapshot of the path's environment, at `min_revision` or later if that is asked.
+
+    Raises NotFound, or Unavailable when this instance does not get that far within two seconds.
+    """
+    follower, environment = request.app[FOLLOWER], request.match_info["environment"]
+    revision = wire.whole_number(query, "min_revision") if query else None
+    if revision is None:
+        return follower.get(environment)
+    return await follower.at_least(environment, revision)
+
+
+def moment_headers(request: web.Request, snapshot: Snapshot) -> dict[str, str]:
+    """Return the headers that say which revision an answer is from, and how long unconfirmed."""
+    headers = wire.revision_header(snapshot.epoch, snapshot.revision)
+    if stale := request.app[FOLLOWER].stale_seconds:
+        headers[FLAGSTONE_STALE] = str(round(stale))
+    return headers
+
+
+async def settle(request: web.Request, environment: str, revision: int) -> None:
+    """Wait a moment until this instance serves what it has just written.
+
+    A client that reads after its write need not ask for the revision then. It is written either
+    way, so time running out is no error.
+    """
+    with suppress(Unavailable):
+        await request.app[FOLLOWER].at_least(environment, revision, seconds=_SETTLE_SECONDS)

@@ -1,0 +1,117 @@
+"""One environment at one revision. Entries are encoded once, when they come in.
+
+A snapshot is never changed: the next one shares all entries that stayed the same. Whoever holds one
+answers from a single moment, however long that takes.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from app.environments.models import Environment
+
+PAGE_BYTES_MAX = 4 * 1024 * 1024
+
+
+class Configuration(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry as it is answered."""
+
+    environment: str
+    key: str
+    kind: str
+    value: Any
+    schema: dict[str, Any] | None
+    description: str | None
+    version: int
+    updated_revision: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An entry with the bytes and the entity tag of its answer."""
+
+    configuration: Configuration
+    body: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Encoded entries in the order of their keys; `next` is the key to go on after."""
+
+    items: Sequence[bytes]
+    next: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """`keys` are those of `entries`, in the order of their code points."""
+
+    environment: Environment
+    entries: Mapping[str, Encoded]
+    keys: Sequence[str]
+
+    @property
+    def revision(self) -> int:
+        return self.environment.revision
+
+    @property
+    def epoch(self) -> str:
+        return self.environment.epoch
+
+    def page(self, *, prefix: str, kind: str | None, after: str, limit: int) -> Page:
+        """Return the next page; one of large entries ends before its limit."""
+        start = max(bisect_right(self.keys, after) if after else 0, bisect_left(self.keys, prefix))
+        items: list[bytes] = []
+        size = 0
+        last = ""
+        for position in range(start, len(self.keys)):
+            key = self.keys[position]
+            if not key.startswith(prefix):
+                break
+            entry = self.entries[key]
+            if kind is not None and entry.configuration.kind != kind:
+                continue
+            if len(items) == limit or size >= PAGE_BYTES_MAX:
+                return Page(items, last)
+            items.append(entry.body)
+            size += len(entry.body)
+            last = key
+        return Page(items, None)
+
+    def advanced(
+        self, environment: Environment, changed: Iterable[tuple[str, Configuration | None]]
+    ) -> "Snapshot":
+        """Return the snapshot of a later revision, given each key touched since and what is there.
+
+        Copying ten thousand entries takes a fraction of a millisecond, and leaves whoever reads the
+        old one undisturbed.
+        """
+        entries = dict(self.entries)
+        keys = list(self.keys)
+        for key, configuration in changed:
+            if configuration is None:
+                if entries.pop(key, None) is not None:
+                    del keys[bisect_left(keys, key)]
+                continue
+            if key not in entries:
+                insort(keys, key)
+            entries[key] = encode(configuration)
+        return Snapshot(environment, entries, keys)
+
+
+def build(environment: Environment, configurations: Iterable[Configuration]) -> Snapshot:
+    """Return the snapshot of an environment with these entries."""
+    entries = {each.key: encode(each) for each in configurations}
+    return Snapshot(environment, entries, sorted(entries))
+
+
+def encode(configuration: Configuration) -> Encoded:
+    body = msgspec.json.encode(configuration)
+    return Encoded(configuration, body, f'"{configuration.version}"')

@@ -1,0 +1,179 @@
+"""What is served is what is stored, a moment later at most, and it says so when it is not."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from app.changes import service as changes
+from app.changes.models import Content, Kind, Operation
+from app.database import Database
+from app.errors import Unavailable
+from app.http.keys import DATABASE
+from app.settings import Settings
+from app.snapshots.follower import STALE_AFTER_SECONDS, Follower
+from app.snapshots.reading import FOLLOWER
+from tests.conftest import Server, Service, serving
+
+PLACE = "/v1/environments/local"
+
+
+@pytest.fixture
+async def replica(service: Service, settings: Settings) -> AsyncIterator[Service]:
+    """A second instance on the same database."""
+    del service
+    async with serving(replace(settings, instance="replica")) as other:
+        yield other
+
+
+async def _write(service: Service, key: str, value: object = 1) -> int:
+    answer = await service.client.put(
+        f"{PLACE}/configurations/{key}", json={"value": value}, headers={"If-None-Match": "*"}
+    )
+    return int((await answer.json())["revision"])
+
+
+async def test_a_write_is_read_on_another_instance_at_its_revision(
+    service: Service, replica: Service
+) -> None:
+    for n in range(10):
+        revision = await _write(service, f"k{n}", n)
+
+        read = await replica.client.get(
+            f"{PLACE}/configurations/k{n}", params={"min_revision": str(revision)}
+        )
+
+        assert (read.status, (await read.json())["value"]) == (200, n)
+        epoch, _, served = read.headers["Flagstone-Revision"].partition(":")
+        assert (len(epoch), int(served) >= revision) == (36, True)
+
+
+async def test_a_revision_that_does_not_come_is_503(service: Service) -> None:
+    answer = await service.client.get(f"{PLACE}/configurations", params={"min_revision": "99"})
+    wrong = await service.client.get(f"{PLACE}/configurations", params={"min_revision": "-1"})
+
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert (await answer.json(content_type=None))["code"] == "revision_not_reached"
+    assert wrong.status == 400
+
+
+async def test_a_change_without_a_notification_is_found_by_the_poll(
+    service: Service, server: Server
+) -> None:
+    """A notification may be lost; it is a hint and nothing more."""
+    follower = service.app[FOLLOWER]
+    with server.admin("suite") as connection:
+        connection.execute("set search_path = flagstone")
+        connection.execute("update environments set revision = 1 where name = 'local'")
+        connection.execute(
+            "insert into change_sets (environment, revision, kind, actor) "
+            "values ('local', 1, 'edit', 'by hand')"
+        )
+        connection.execute(
+            "insert into configurations (environment, key, kind, value, version, updated_revision) "
+            "values ('local', 'silent', 'setting', '1', 1, 1)"
+        )
+        connection.execute(
+            "insert into changes "
+            "(environment, revision, key, after_kind, after_value, after_version) values ('local', 1, 'silent', 'setting', '1', 1)"
+        )
+
+    snapshot = await follower.at_least("local", 1, seconds=4)
+
+    assert snapshot.entries["silent"].configuration.value == 1
+
+
+async def test_a_killed_listener_comes_back_and_misses_nothing(
+    service: Service, replica: Service, server: Server
+) -> None:
+    for n in range(3):
+        with server.admin("suite") as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where datname = 'suite' and query like 'LISTEN%' and pid <> pg_backend_pid()"
+            )
+        revision = await _write(service, f"after/{n}")
+
+        snapshot = await replica.app[FOLLOWER].at_least("local", revision, seconds=5)
+
+        assert f"after/{n}" in snapshot.entries
+
+
+async def test_revisions_that_went_back_are_a_new_epoch(service: Service, server: Server) -> None:
+    """A database that was restored without a word must not be believed to be a little behind."""
+    follower = service.app[FOLLOWER]
+    await _write(service, "lost")
+    before = follower.get("local")
+    with server.admin("suite") as connection:
+        connection.execute(
+            "truncate flagstone.changes, flagstone.change_sets, flagstone.configurations"
+        )
+        connection.execute("update flagstone.environments set revision = 0 where name = 'local'")
+
+    await follower.refresh()
+
+    after = follower.get("local")
+    assert (before.revision, after.revision) == (1, 0)
+    assert after.epoch != before.epoch
+    assert (await service.client.get(f"{PLACE}/configurations/lost")).status == 404
+
+
+async def test_an_answer_says_for_how_long_nobody_confirmed_it(service: Service) -> None:
+    follower = service.app[FOLLOWER]
+    fresh = await service.client.get(PLACE)
+    assert follower._refreshed_at is not None
+    follower._refreshed_at -= STALE_AFTER_SECONDS + 37
+
+    stale = await service.client.get(PLACE)
+    report = await (await service.client.get("/health")).json(content_type=None)
+    await follower.refresh()
+    again = await service.client.get(PLACE)
+
+    assert "Flagstone-Stale" not in fresh.headers
+    assert 40 <= int(stale.headers["Flagstone-Stale"]) <= 50
+    assert report["checks"]["snapshot:local"][0]["status"] == "warn"
+    assert "Flagstone-Stale" not in again.headers
+
+
+async def test_a_large_change_set_arrives_whole(service: Service, replica: Service) -> None:
+    """No reader may see half of a change set."""
+    keys = [f"many/{n}" for n in range(500)]
+
+    async def write(value: int) -> int:
+        operations = [
+            Operation(key=key, content=Content(kind=Kind.SETTING, value=value), expected=None)
+            for key in keys
+        ]
+        made = await service.app[DATABASE].transact(
+            lambda c: changes.apply(c, "local", operations, actor="test")
+        )
+        return made.revision
+
+    async def read() -> set[int]:
+        values: set[int] = set()
+        while not done.is_set():
+            snapshot = replica.app[FOLLOWER].get("local")
+            found = {snapshot.entries[k].configuration.value for k in keys if k in snapshot.entries}
+            assert len(found) <= 1
+            values |= found
+            await asyncio.sleep(0)
+        return values
+
+    done = asyncio.Event()
+    reading = asyncio.create_task(read())
+    revisions = [await write(value) for value in range(5)]
+    await replica.app[FOLLOWER].at_least("local", revisions[-1])
+    await asyncio.sleep(0)
+    done.set()
+
+    assert 4 in await reading
+
+
+async def test_nothing_is_served_before_there_is_something(settings: Settings) -> None:
+    follower = Follower(Database(settings.database))
+
+    with pytest.raises(Unavailable, match="not finished starting"):
+        follower.get("local")
+    with pytest.raises(Unavailable):
+        await follower.refresh()

@@ -1,0 +1,108 @@
+"""A snapshot that advanced is the one that would have been built, and pages say what is in it."""
+
+from datetime import UTC, datetime
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.environments.models import Environment
+from app.snapshots.snapshot import Configuration, Snapshot, build
+
+KEYS = st.sampled_from(["a", "a/1", "a/2", "a_b", "B", "b", "zz/9"])
+CHANGES = st.lists(
+    st.dictionaries(
+        KEYS, st.none() | st.tuples(st.integers(), st.sampled_from(["setting", "flag"]))
+    ),
+    max_size=6,
+)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def environment(revision: int) -> Environment:
+    return Environment(
+        name="local",
+        tier="local",
+        revision=revision,
+        epoch="e",
+        protected=False,
+        fractional="v3",
+        metadata={},
+    )
+
+
+def configuration(key: str, value: object, kind: str, revision: int) -> Configuration:
+    return Configuration(
+        environment="local",
+        key=key,
+        kind=kind,
+        value=value,
+        schema=None,
+        description=None,
+        version=revision,
+        updated_revision=revision,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+
+
+def followed(changes: list[dict[str, tuple[int, str] | None]]) -> tuple[Snapshot, Snapshot]:
+    """Return the snapshot that advanced change by change, and the one built from the end state."""
+    snapshot = build(environment(0), [])
+    state: dict[str, Configuration] = {}
+    for revision, change in enumerate(changes, start=1):
+        touched = {
+            key: configuration(key, content[0], content[1], revision) if content else None
+            for key, content in change.items()
+        }
+        snapshot = snapshot.advanced(environment(revision), touched.items())
+        state = {k: v for k, v in {**state, **touched}.items() if v is not None}
+    return snapshot, build(environment(len(changes)), state.values())
+
+
+@given(changes=CHANGES)
+def test_advancing_gives_what_building_would(
+    changes: list[dict[str, tuple[int, str] | None]],
+) -> None:
+    advanced, built = followed(changes)
+
+    assert advanced.entries == built.entries
+    assert list(advanced.keys) == list(built.keys) == sorted(advanced.entries)
+    assert advanced.environment == built.environment
+
+
+@given(
+    changes=CHANGES,
+    prefix=st.sampled_from(["", "a", "a/", "b", "x"]),
+    kind=st.sampled_from([None, "setting", "flag"]),
+    limit=st.integers(1, 4),
+)
+def test_pages_together_are_all_that_fits_once_and_in_order(
+    changes: list[dict[str, tuple[int, str] | None]], prefix: str, kind: str | None, limit: int
+) -> None:
+    snapshot, _ = followed(changes)
+    expected = [
+        key
+        for key in sorted(snapshot.entries)
+        if key.startswith(prefix) and kind in {None, snapshot.entries[key].configuration.kind}
+    ]
+
+    found: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = snapshot.page(prefix=prefix, kind=kind, after=after, limit=limit)
+        assert len(page.items) <= limit
+        found += [msgspec.json.decode(item)["key"] for item in page.items]
+        after = page.next
+
+    assert found == expected
+
+
+def test_an_older_snapshot_stays_as_it_was() -> None:
+    old = build(environment(1), [configuration("a", 1, "setting", 1)])
+
+    new = old.advanced(environment(2), [("a", configuration("a", 2, "setting", 2)), ("b", None)])
+
+    assert old.entries["a"].configuration.value == 1
+    assert new.entries["a"].configuration.value == 2
+    assert (old.revision, new.revision) == (1, 2)
