@@ -8,7 +8,7 @@ and closes. Then a noun at a time: `configurations/`, `changes/`, `environments/
 The words, each with one meaning from URL to column:
 
 environment    a named place that configuration is kept for; of one of four tiers
-configuration  one entry of an environment: a key, a kind, a value, a version
+configuration  one entry of an environment: a key, a kind, a value, a version; an entry for short
 setting, flag, segment, secret
                the four kinds of a configuration
 version        counts the changes of one key, and goes on when the key is deleted and made again
@@ -17,6 +17,9 @@ change set     what one transaction did to one environment: who, why, and each k
 snapshot       everything that one environment needs to answer, at one revision
 token          what a caller shows; it has scopes and environments
 scope          what a token may do: evaluate, read, write, reveal, admin
+actor          who stands behind a change: a token, an operator at the command line, the system
+epoch          names one life of an environment's revisions; a restored backup begins a new one
+heartbeat      the row that an instance writes to prove that it can
 """
 
 VERSION = "0.1.0"

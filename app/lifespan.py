@@ -17,10 +17,10 @@ from app.access.directory import TokenDirectory
 from app.access.guard import TOKENS
 from app.access.local import ensure_admin_token, token_key
 from app.database import Database
-from app.database.access import Targets, held_targets, probe, watch_embedded
 from app.database.connector import is_transient
 from app.database.listener import listen
 from app.database.migrations import Migrator
+from app.database.opening import Targets, held_targets, probe, watch_embedded
 from app.database.role_check import check_role
 from app.database.threads import in_thread
 from app.errors import Unavailable
@@ -87,6 +87,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         found = await stack.enter_async_context(held_targets(settings))
         if settings.database.target is None:
             tasks.start("embedded", watch_embedded(settings))
+        log.info("database", target=found.app.summary)
         await _migrate(settings, found)
         await stack.enter_async_context(_opened(app[DATABASE], found.app))
         await _until_possible("check_schema", lambda: _schema(app[SCHEMA]))

@@ -1,6 +1,5 @@
 """Every URL, with the scope it needs and the types it speaks; the guard and OpenAPI ask here."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,11 +26,10 @@ from app.health import handlers as health
 from app.health.report import Report
 from app.http import problems
 from app.http.decoder import BODY_BYTES_MAX
+from app.http.keys import Handler
 from app.http.middleware import request_id
 from app.snapshots import handlers as environments
 from app.snapshots.snapshot import Configuration
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +51,7 @@ class Route:
         return (self.handler.__doc__ or "").strip().split("\n")[0]
 
 
-_ENVIRONMENT = "/v1/environments/{environment:[a-z][a-z0-9-]*}"
+_ENVIRONMENT = "/v1/environments/{environment}"
 # Not .+, which stops at a line break: such a key is to be refused by its own rule.
 _CONFIGURATION = _ENVIRONMENT + r"/configurations/{key:[\s\S]+}"
 

@@ -52,8 +52,8 @@ left join lateral (
         configurations.updated_revision,
         configurations.created_at,
         configurations.updated_at,
-        sum(pg_column_size(configurations.value)) over in_order
-            - coalesce(pg_column_size(configurations.value), 0) as bytes_before,
+        sum(octet_length(configurations.value::text)) over in_order
+            - coalesce(octet_length(configurations.value::text), 0) as bytes_before,
         lead(configurations.key) over in_order is not null as has_more
     from configurations
     where configurations.environment = environments.name

@@ -155,7 +155,7 @@ class Service:
         )
         settings = self.app[SETTINGS]
         async with self.app[DATABASE].connection() as connection:
-            _, text = await tokens.create(
+            text = await tokens.create(
                 connection, token_key(settings), name="test", grant=made, actor="test"
             )
         await self.app[TOKENS].refresh()

@@ -11,7 +11,8 @@ import zlib
 from typing import NamedTuple
 
 PREFIX = "fs"
-PATTERN = r"fs_(?:srv|adm)_[0-9A-Za-z]{13}_[0-9A-Za-z]{49}"
+# For secret scanners.
+PATTERN = rf"{PREFIX}_(?:srv|adm)_[0-9A-Za-z]{{13}}_[0-9A-Za-z]{{49}}"
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TOKEN = re.compile(

@@ -1,14 +1,11 @@
 """The guard: no handler runs before it has been decided whether this caller may."""
 
-from collections.abc import Awaitable, Callable
-
 from aiohttp import hdrs, web
 
 from app.access.directory import TokenDirectory
 from app.access.models import Caller, Scope
 from app.errors import Forbidden, Malformed
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from app.http.keys import Handler
 
 TOKENS: web.AppKey[TokenDirectory] = web.AppKey("tokens", TokenDirectory)
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)

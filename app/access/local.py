@@ -13,6 +13,7 @@ from app.access.directory import TokenDirectory
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.database import Connection, Database, sql
 from app.errors import Unauthenticated
+from app.files import write_private
 from app.settings import Secret, Settings, Tier
 
 ADMIN_TOKEN_FILE = "admin-token"  # noqa: S105 - the name of a file
@@ -56,7 +57,7 @@ async def ensure_admin_token(
         directory.use(await tokens.list_usable(connection))
         if _is_good(path, directory):
             return
-        _, text = await tokens.create(
+        text = await tokens.create(
             connection, key, name="local admin", grant=grant, actor="system:start"
         )
         # Before the commit: a file without its token is replaced at the next start, whereas a
@@ -98,12 +99,8 @@ def _write_once(path: Path, text: str) -> None:
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_private(draft, text + "\n")
         try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
             os.link(draft, path)  # unlike rename, it fails when the name is taken
         finally:
             draft.unlink()

@@ -41,8 +41,8 @@ def mac(key: Secret, text: str, grant: Grant) -> bytes:
 
 async def create(
     connection: Connection, key: Secret, *, name: str, grant: Grant, actor: str
-) -> tuple[str, str]:
-    """Store a new token and return its id and its text, which exists nowhere else.
+) -> str:
+    """Store a new token and return its text, which exists nowhere else.
 
     Raises Invalid for a name, a scope list or an environment that does not fit.
     """
@@ -62,7 +62,7 @@ async def create(
         created_by=actor,
         expires_at=grant.expires_at,
     )
-    return token_id, text
+    return text
 
 
 async def list_all(connection: Connection) -> list[TokenSummary]:

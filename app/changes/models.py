@@ -46,7 +46,6 @@ class Expected:
 
 
 ABSENT = Expected()
-PRESENT = Expected(any=True)
 
 
 @dataclass(frozen=True, kw_only=True)

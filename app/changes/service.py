@@ -16,10 +16,13 @@ from app.changes.models import (
     Operation,
 )
 from app.database import Connection, sql
+from app.environments.service import unknown_environment
 from app.errors import Conflict, NotFound, Stale, Violation
 
 # These lead back to, or over to, what has been: a key may have been of another kind there.
 _RETURNING = {ChangeKind.REVERT, ChangeKind.RESTORE, ChangeKind.PROMOTE}
+
+_ROWS_AT_ONCE = 1_000
 
 
 async def apply(
@@ -39,8 +42,10 @@ async def apply(
     """
     advanced = await sql.advance_revision(connection, environment=environment)
     if advanced is None:
-        raise NotFound("environment_unknown", "There is no such environment.")
-    entries = await _entries(connection, environment, [operation.key for operation in operations])
+        raise unknown_environment()
+    entries = await read_entries(
+        connection, environment, [operation.key for operation in operations]
+    )
     _check(operations, entries, kinds_fixed=kind not in _RETURNING)
     changes = [_change(operation, entries[operation.key]) for operation in operations]
     change_set = ChangeSet(
@@ -65,13 +70,7 @@ async def apply(
 async def read_entries(
     connection: Connection, environment: str, keys: Sequence[str]
 ) -> dict[str, Entry]:
-    """Return what is under each of the keys, for commands that compare before they write."""
-    return await _entries(connection, environment, keys)
-
-
-async def _entries(
-    connection: Connection, environment: str, keys: Sequence[str]
-) -> dict[str, Entry]:
+    """Return what is under each of the keys, for whoever compares before writing."""
     rows = sql.list_entries(connection, environment=environment, keys=list(keys))
     return {row["key"]: _entry(row) async for row in rows}
 
@@ -145,34 +144,43 @@ def _change(operation: Operation, entry: Entry) -> Change:
 
 
 async def _write(connection: Connection, change_set: ChangeSet) -> None:
-    """Write the rows: arrays, so that a thousand keys are as many statements as one."""
+    """Write the rows: arrays, so that a thousand keys are as many statements as one.
+
+    A thousand at a time, so that each statement keeps to its time even when the values are large.
+    """
+    for start in range(0, len(change_set.changes), _ROWS_AT_ONCE):
+        await _write_some(connection, change_set, change_set.changes[start : start + _ROWS_AT_ONCE])
+
+
+async def _write_some(
+    connection: Connection, change_set: ChangeSet, changes: Sequence[Change]
+) -> None:
     where: dict[str, Any] = {
         "environment": change_set.environment,
         "revision": change_set.revision,
     }
-    puts = [change for change in change_set.changes if change.after is not None]
-    deleted = [change.key for change in change_set.changes if change.after is None]
+    puts = [change for change in changes if change.after is not None]
+    deleted = [change.key for change in changes if change.after is None]
     if puts:
-        after = _columns([change.after for change in puts])
         await sql.upsert_configurations(
             connection,
             **where,
             keys=[change.key for change in puts],
             versions=[change.version for change in puts],
-            **after,
+            **_columns([change.after for change in puts]),
         )
     if deleted:
         await sql.delete_configurations(
             connection, environment=change_set.environment, keys=deleted
         )
-    before = _columns([change.before.content for change in change_set.changes])
-    after = _columns([change.after for change in change_set.changes])
+    before = _columns([change.before.content for change in changes])
+    after = _columns([change.after for change in changes])
     await sql.insert_changes(
         connection,
         **where,
-        keys=[change.key for change in change_set.changes],
-        before_versions=[change.before.version for change in change_set.changes],
-        after_versions=[change.version for change in change_set.changes],
+        keys=[change.key for change in changes],
+        before_versions=[change.before.version for change in changes],
+        after_versions=[change.version for change in changes],
         **{f"before_{name}": column for name, column in before.items()},
         **{f"after_{name}": column for name, column in after.items()},
     )

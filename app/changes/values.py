@@ -3,16 +3,24 @@
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import jsonschema_rs
+import msgspec
 
 from app.changes.models import Content, Kind
 from app.errors import Invalid, Violation, invalid
 from app.http.decoder import check_value_size
 
 _VIOLATIONS_MAX = 20
+# Steps of a check, roughly: parts of the schema, each reference followed, times parts of the value.
+# The event loop waits for it, and this many take about a tenth of a second.
+_COST_MAX = 2_000_000
 # Patterns run in linear time: one that backtracks could hold the event loop for minutes.
 _PATTERNS = jsonschema_rs.RegexOptions()
+# These let a reference mean something else than its own text says.
+_MOVING = {"$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$recursiveRef"}
+_REFERENCES_DEEP_MAX = 50
 
 
 def check_content(content: Content) -> Content:
@@ -29,6 +37,9 @@ def check_value(value: Any, schema: dict[str, Any] | None) -> None:
     """Raise Invalid when the schema is none, or the value does not keep to it."""
     if schema is None:
         return
+    size = len(msgspec.json.encode(value)) // 64 + _count(value)
+    if expanded_size(schema) * size > _COST_MAX:
+        raise invalid("schema", "takes too long to check with this value; make either smaller")
     try:
         validator = jsonschema_rs.validator_for(
             schema,
@@ -43,6 +54,58 @@ def check_value(value: Any, schema: dict[str, Any] | None) -> None:
     if violations:
         first = violations[0]
         raise Invalid("value_against_schema", f"{first.field}: {first.rule}", violations)
+
+
+def expanded_size(schema: dict[str, Any]) -> int:
+    """Return how many parts a schema has when each reference is written out.
+
+    A chain in which every level refers twice to the one before doubles the work at each: thirty
+    short lines can take an hour. Raises Invalid for references in a circle or to elsewhere.
+    """
+    return _expanded(schema, schema, {}, set())
+
+
+def _expanded(node: Any, root: Any, known: dict[str, int], open_references: set[str]) -> int:
+    if isinstance(node, list):
+        return 1 + sum(_expanded(child, root, known, open_references) for child in node)
+    if not isinstance(node, dict):
+        return 1
+    if _MOVING.intersection(node):
+        raise invalid("schema", f"must not use {', '.join(sorted(_MOVING))}")
+    size = 1 + sum(_expanded(child, root, known, open_references) for child in node.values())
+    reference = node.get("$ref")
+    if isinstance(reference, str):
+        if reference not in known:
+            if reference in open_references or len(open_references) > _REFERENCES_DEEP_MAX:
+                raise invalid("schema", "must not refer to itself, nor through too many others")
+            target = _resolved(reference, root)
+            inner = open_references | {reference}
+            known[reference] = _expanded(target, root, known, inner)
+        size += known[reference]
+    return size
+
+
+def _resolved(reference: str, root: Any) -> Any:
+    """Follow a JSON Pointer (RFC 6901) within the document."""
+    node = root
+    for token in unquote(reference.removeprefix("#")).split("/")[1:]:
+        name = token.replace("~1", "/").replace("~0", "~")
+        try:
+            node = node[int(name)] if isinstance(node, list) else node[name]
+        except (KeyError, IndexError, ValueError, TypeError):
+            node = None
+            break
+    if not reference.startswith("#") or node is None:
+        raise invalid("schema", "must be a JSON Schema that refers to nothing outside")
+    return node
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + sum(map(_count, value.values()))
+    if isinstance(value, list):
+        return 1 + sum(map(_count, value))
+    return 1
 
 
 def _violations(validator: Any, value: Any) -> Iterator[Violation]:

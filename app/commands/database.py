@@ -13,8 +13,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from app import log
-from app.database.access import embedded_server, probe, targets
 from app.database.migrations import Migrator, new_files
+from app.database.opening import embedded_server, probe, targets
 from app.database.provision import Provisioner, ProvisionError
 from app.scripts import Resources, run_script
 from app.seeds import add_test_data

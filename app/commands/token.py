@@ -50,10 +50,9 @@ def create(
 
     async def work(resources: Resources) -> str:
         key = token_key(resources.settings)
-        _, text = await resources.database.transact(
+        return await resources.database.transact(
             lambda c: tokens.create(c, key, name=name, grant=grant, actor=operator())
         )
-        return text
 
     # Alone on standard output, so that it can go straight into a file or a secret store.
     typer.echo(run_script(work))

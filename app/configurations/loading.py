@@ -39,7 +39,8 @@ async def plan(connection: Connection, environment: str, document: Document) -> 
         found = entries[key].content
         if found is not None and found.kind is not content.kind:
             violations.append(Violation(key, f"is a {found.kind} already, and kinds never change"))
-        elif found is not None and _equal(found, content):
+            continue
+        if found is not None and _equal(found, content):
             unchanged.append(key)
             continue
         (created if found is None else updated).append(key)

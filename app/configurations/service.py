@@ -20,7 +20,7 @@ async def get(connection: Connection, environment: str, key: str) -> tuple[Confi
     check_key(key)
     row = await sql.find_configuration(connection, environment=environment, key=key)
     if row is None:
-        raise NotFound("environment_unknown", "There is no such environment.")
+        raise environments.unknown_environment()
     if row["key"] is None:
         raise NotFound("configuration_unknown", "There is no such configuration.")
     return _configuration(row), row["epoch"], row["revision"]
@@ -87,7 +87,7 @@ async def list_page(
         )
     ]
     if not rows:
-        raise NotFound("environment_unknown", "There is no such environment.")
+        raise environments.unknown_environment()
     items = [_configuration(row) for row in rows if row["key"] is not None]
     page = ConfigurationPage(
         items=items,

@@ -1,6 +1,7 @@
 """PostgreSQL: the pool and its limits, the statements, the schema's history, the embedded server.
 
-Knows no feature and no HTTP, so that a script or another service can use it as it is.
+Knows no HTTP and no feature's code, so that a script or another service can use it as it is. What
+it must know of the tables is in one place, `privileges.py`.
 """
 
 from app.database.pool import Connection, Database, PoolUse

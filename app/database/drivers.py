@@ -1,12 +1,21 @@
 """One description of a database, given to each of the two drivers in its own words."""
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from app.settings import DatabaseSettings, Pooler, Target, TlsMode
 
 APPLICATION_NAME = "flagstone"
+SCHEMA = "flagstone"
+# pg_temp is named, and last: unnamed it would be searched first, and anybody may create there.
+SEARCH_PATH = f"{SCHEMA}, pg_temp"
+
+
+class TlsFileError(Exception):
+    """A file that TLS needs cannot be used; trying again mends nothing."""
 
 
 def asyncpg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, Any]:
@@ -41,15 +50,10 @@ def _server_settings(settings: DatabaseSettings) -> dict[str, str]:
     }
 
 
-# pg_temp is named, and last: unnamed it would be searched first, and anybody may create there.
-SCHEMA = "flagstone"
-SEARCH_PATH = f"{SCHEMA}, pg_temp"
-
-
 def asyncpg_tls(target: Target) -> ssl.SSLContext | str | bool:
     """Return asyncpg's `ssl` argument; always given, or PGSSLMODE would decide.
 
-    Raises OSError or ssl.SSLError when a file of the settings cannot be used.
+    Raises TlsFileError when a file of the settings cannot be used.
     """
     tls = target.tls
     match tls.mode:
@@ -58,14 +62,29 @@ def asyncpg_tls(target: Target) -> ssl.SSLContext | str | bool:
         case TlsMode.PREFER:
             return "prefer"
         case TlsMode.REQUIRE | TlsMode.VERIFY_CA | TlsMode.VERIFY_FULL:
-            context = ssl.create_default_context(cafile=tls.ca)
+            context = _context(tls.ca)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             context.check_hostname = tls.mode is TlsMode.VERIFY_FULL
             if tls.mode is TlsMode.REQUIRE and tls.ca is None:
                 context.verify_mode = ssl.CERT_NONE
             if tls.certificate is not None:
-                context.load_cert_chain(tls.certificate, tls.key)
+                with _told_plainly("the client's certificate or key"):
+                    context.load_cert_chain(tls.certificate, tls.key)
             return context
+
+
+def _context(ca: Path | None) -> ssl.SSLContext:
+    with _told_plainly("the file of authorities"):
+        return ssl.create_default_context(cafile=ca)
+
+
+@contextmanager
+def _told_plainly(what: str) -> Iterator[None]:
+    """An OSError here would look as if the server were away, and be tried again for ever."""
+    try:
+        yield
+    except (OSError, ssl.SSLError) as error:
+        raise TlsFileError(f"DATABASE_TLS: {what} cannot be used: {error.strerror}") from None
 
 
 def libpq_arguments(target: Target, settings: DatabaseSettings) -> dict[str, Any]:

@@ -20,8 +20,8 @@ Result = TypeVar("Result")
 
 _CLOSE_SECONDS = 5
 _READ_AWAY = "Try again."
-# A commit whose answer was lost may have happened; the key makes the repetition safe.
-_WRITE_AWAY = "A write may have been made; repeat it with the same Idempotency-Key."
+# A commit whose answer was lost may have happened.
+_WRITE_AWAY = "A write may have been made: look first, or repeat it with its Idempotency-Key."
 _TRANSACTION_ATTEMPTS = 3
 # The first is a schema change under a cached statement; after one failure the cache is renewed.
 _RETRIED = (
@@ -119,7 +119,7 @@ class Database:
                 except _RETRIED:
                     if attempt == _TRANSACTION_ATTEMPTS:
                         raise
-                    await asyncio.sleep(0.05 * attempt * random.uniform(0.5, 1.5))  # noqa: S311
+                    await asyncio.sleep(0.05 * attempt * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load
         raise AssertionError("unreachable")
 
     @contextmanager

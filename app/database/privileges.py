@@ -15,7 +15,7 @@ from app.database.roles import APP, BACKUP, READONLY
 TABLES = {
     "migrations": "select",
     "health_check": "select, insert, update, delete",
-    "environments": "select, insert, update, delete",
+    "environments": "select, update",
     "configurations": "select, insert, update, delete",
     "change_sets": "select, insert",
     "changes": "select, insert",

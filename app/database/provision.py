@@ -4,7 +4,6 @@ Passwords are generated here, kept as ready URLs in a folder of mode 0700, and s
 as SCRAM verifiers. Everything can be repeated; a file that is there keeps its password.
 """
 
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -27,6 +26,7 @@ from app.database.roles import (
     READONLY,
     scram_verifier,
 )
+from app.files import write_private
 from app.settings import DatabaseSettings, Target, TlsMode, parse_target
 
 _LOCK_KEY = 0x726F6C65  # "role"
@@ -103,7 +103,7 @@ class Provisioner:
                 "Use the folder of the first time, or --reset-passwords to give them new ones."
             )
         for role in missing:
-            _write_private(files[role], self._url(role, secrets.token_urlsafe(32)) + "\n")
+            write_private(files[role], self._url(role, secrets.token_urlsafe(32)) + "\n")
         return files
 
     def _url(self, role: str, password: str) -> str:
@@ -188,11 +188,3 @@ def _run(connection: psycopg.Connection[Any], template: str, *names: str) -> Non
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())

@@ -2,7 +2,7 @@
 
 from app.database import Connection, sql
 from app.environments.models import Environment
-from app.errors import NotFound
+from app.errors import NotFound, Violation
 
 
 async def list_all(connection: Connection) -> list[Environment]:
@@ -29,4 +29,8 @@ async def lock(connection: Connection, name: str) -> int:
 
 def unknown_environment() -> NotFound:
     """Return the error for a name that no environment has."""
-    return NotFound("environment_unknown", "There is no such environment.")
+    return NotFound(
+        "environment_unknown",
+        "There is no such environment.",
+        [Violation("environment", "must be one that exists")],
+    )

@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
 from app.http.keys import REQUEST_ID, SETTINGS
+from app.http.middleware import route_of
 from app.log import logger
 
 log = logger("app.access")
@@ -21,7 +22,7 @@ _counter = itertools.count()
 
 
 class AccessLogger(AbstractAccessLogger):
-    """One line a request, by route and not by path: a key may tell more than a log should keep."""
+    """One line a request, by route and not by path."""
 
     @property
     def enabled(self) -> bool:
@@ -31,11 +32,9 @@ class AccessLogger(AbstractAccessLogger):
         if not isinstance(request, web.Request):
             return
         # An error that aiohttp makes before routing has no application.
-        match_info = request._match_info  # noqa: SLF001 - match_info would raise
-        if match_info is None:
+        if request._match_info is None:  # noqa: SLF001 - match_info would raise
             return
-        resource = match_info.route.resource
-        route = resource.canonical if resource is not None else "(none)"
+        route = route_of(request)
         dull = request.method in _READS and response.status < 400 and time < SLOW_SECONDS
         if dull and (route.startswith("/health") or not _is_sampled(request)):
             return

@@ -24,12 +24,12 @@ INTEGER_MAX = 2**53
 Shape = TypeVar("Shape")
 
 
-def decode(raw: bytes, shape: type[Shape], *, nodes_max: int = NODES_MAX) -> Shape:
+def decode(raw: bytes, shape: type[Shape]) -> Shape:
     """Return the document in the shape that is asked for.
 
     Raises Malformed when it is not JSON as told above, Invalid when it does not have the shape.
     """
-    document = parse(raw, nodes_max=nodes_max)
+    document = parse(raw)
     try:
         return msgspec.convert(document, shape)
     except msgspec.ValidationError as error:
@@ -118,7 +118,9 @@ def _no_constant(_: str) -> NoReturn:
 
 def _finite(text: str) -> float:
     number = float(text)
-    if not math.isfinite(number):
+    # A tiny number would come back as zero, as a huge one would as infinity.
+    vanished = number == 0 and any(digit in "123456789" for digit in text.lower().split("e")[0])
+    if vanished or not math.isfinite(number):
         raise malformed("body", "must not contain a number beyond the range of a double")
     return number
 

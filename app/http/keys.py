@@ -1,13 +1,19 @@
 """What hangs on the application and on the request, by typed key."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
+
 from aiohttp import web
 
 from app.database import Database
 from app.http.lifecycle import Lifecycle
 from app.settings import Settings
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 DATABASE: web.AppKey[Database] = web.AppKey("database", Database)
 LIFECYCLE: web.AppKey[Lifecycle] = web.AppKey("lifecycle", Lifecycle)
 
+DEADLINE: web.RequestKey[asyncio.Timeout] = web.RequestKey("deadline", asyncio.Timeout)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)

@@ -4,14 +4,13 @@ import asyncio
 import itertools
 import re
 import secrets
-from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import hdrs, web
 
 from app.errors import AppError, Unavailable
 from app.http import problems
-from app.http.keys import LIFECYCLE, REQUEST_ID, SETTINGS
+from app.http.keys import DEADLINE, LIFECYCLE, REQUEST_ID, SETTINGS, Handler
 from app.log import logger
 
 log = logger(__name__)
@@ -20,7 +19,6 @@ X_REQUEST_ID = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PROCESS = secrets.token_hex(8)
 _numbers = itertools.count(1)
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -38,6 +36,7 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     request[REQUEST_ID] = own_id
     structlog.contextvars.bind_contextvars(request_id=own_id)
     deadline = asyncio.timeout(_deadline_seconds(request))
+    request[DEADLINE] = deadline
     try:
         async with deadline:
             response = await handler(request)
@@ -49,12 +48,12 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise  # the client has gone
     except TimeoutError:
         if not deadline.expired():
-            log.exception("request_failed", method=request.method, path=request.path)
+            log.exception("request_failed", method=request.method, route=route_of(request))
             return problems.of_bug(own_id)
         late = Unavailable("request_timeout", "The answer took too long.")
         response = problems.of_error(late, own_id)
     except Exception:
-        log.exception("request_failed", method=request.method, path=request.path)
+        log.exception("request_failed", method=request.method, route=route_of(request))
         response = problems.of_bug(own_id)
     return response
 
@@ -76,10 +75,16 @@ async def dress(request: web.Request, response: web.StreamResponse) -> None:
 
 
 def _deadline_seconds(request: web.Request) -> float:
-    """Return the seconds for all of the handler: the body has a limit of its own within."""
+    """Return the seconds for all of it; once a body is read, its part of them is taken back."""
     http = request.app[SETTINGS].http
     body = http.body_timeout_seconds if request.body_exists else 0
     return http.request_timeout_seconds + body
+
+
+def route_of(request: web.Request) -> str:
+    """Return the route, for logs: a path holds keys, which may tell more than a log should keep."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "(none)"
 
 
 def request_id(request: web.BaseRequest) -> str:

@@ -29,11 +29,15 @@ class GuardedConnection(RequestHandler):
     itself; for that the idle timeout counts until one more byte arrives.
     """
 
-    __slots__ = ("_head_seconds", "_head_timer")
+    __slots__ = ("_head_seconds", "_head_timer", "_write_seconds", "_write_timer")
 
-    def __init__(self, manager: web.Server, *, head_seconds: float, **arguments: Any) -> None:
+    def __init__(
+        self, manager: web.Server, *, head_seconds: float, write_seconds: float, **arguments: Any
+    ) -> None:
         super().__init__(manager, **arguments)
         self._head_seconds = head_seconds
+        self._write_seconds = write_seconds
+        self._write_timer: asyncio.TimerHandle | None = None
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -53,7 +57,22 @@ class GuardedConnection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()
+        self._stop_write_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read. What waits for it must not wait for ever."""
+        super().pause_writing()
+        self._write_timer = self._loop.call_later(self._write_seconds, self._write_too_slow)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_write_timer()
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def handle_error(
         self,
@@ -94,6 +113,11 @@ class GuardedConnection(RequestHandler):
             self._head_timer.cancel()
             self._head_timer = None
 
+    def _write_too_slow(self) -> None:
+        if self.transport is not None:
+            # Not close, which would wait until the buffer is written.
+            self.transport.abort()
+
     def _head_too_slow(self) -> None:
         self._head_timer = None
         if not self._request_in_progress:
@@ -109,14 +133,16 @@ class GuardedServer(web.Server):
             request_factory=server.request_factory,
             handler_cancellation=server.handler_cancellation,
             loop=server._loop,  # noqa: SLF001 - what aiohttp passes on itself
-            **server._kwargs,  # noqa: SLF001
+            **server._kwargs,  # noqa: SLF001 - the same
         )
-        self._head_seconds = settings.header_timeout_seconds
+        self._limits = {
+            "head_seconds": settings.header_timeout_seconds,
+            # A client gets as long to take an answer's next part as to send its body.
+            "write_seconds": settings.body_timeout_seconds,
+        }
 
     def __call__(self) -> RequestHandler:
-        return GuardedConnection(
-            self, head_seconds=self._head_seconds, loop=self._loop, **self._kwargs
-        )
+        return GuardedConnection(self, **self._limits, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):

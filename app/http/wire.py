@@ -18,9 +18,10 @@ from app.errors import (
     malformed,
 )
 from app.http.decoder import BODY_BYTES_MAX, decode
-from app.http.keys import SETTINGS
+from app.http.keys import DEADLINE, SETTINGS
 
 FLAGSTONE_REVISION = "Flagstone-Revision"
+PAGE_SIZE = 100
 PAGE_SIZE_MAX = 500
 
 Shape = TypeVar("Shape")
@@ -49,14 +50,19 @@ async def receive(request: web.Request) -> bytes:
     """Return the body within the limits of size and time; it is read once and kept."""
     # Before a single byte is read: a declared ten gigabytes is refused at once.
     if (request.content_length or 0) > BODY_BYTES_MAX:
-        raise TooLarge("body_too_large", f"The body must not be over {BODY_BYTES_MAX} bytes.")
+        rule = f"must not be larger than {BODY_BYTES_MAX} bytes"
+        raise TooLarge("body_too_large", f"The body {rule}.", [Violation("body", rule)])
     try:
         async with asyncio.timeout(request.app[SETTINGS].http.body_timeout_seconds):
-            return await request.read()
+            body = await request.read()
     except TimeoutError:
         raise TooSlow("body_too_slow", "The body did not arrive in time.") from None
     except web.RequestPayloadError:
         raise malformed("body", "is not framed as HTTP requires") from None
+    # The time for the request begins now; until here the body's own limit counted.
+    allowed = request.app[SETTINGS].http.request_timeout_seconds
+    request[DEADLINE].reschedule(asyncio.get_running_loop().time() + allowed)
+    return body
 
 
 def read_query(request: web.Request, allowed: set[str]) -> dict[str, str]:
@@ -78,10 +84,12 @@ def read_query(request: web.Request, allowed: set[str]) -> dict[str, str]:
 
 def page_size(query: Mapping[str, str]) -> int:
     """Return the query's `limit`, 100 when there is none. Raises Malformed."""
-    text = query.get("limit", "100")
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:9]) <= PAGE_SIZE_MAX:
+    limit = whole_number(query, "limit")
+    if limit is None:
+        return PAGE_SIZE
+    if not 1 <= limit <= PAGE_SIZE_MAX:
         raise malformed("limit", f"must be a whole number from 1 to {PAGE_SIZE_MAX}")
-    return int(text)
+    return limit
 
 
 def whole_number(query: Mapping[str, str], name: str) -> int | None:
@@ -131,7 +139,11 @@ def read_condition(request: web.Request, *, may_create: bool) -> Condition:
     wanted = 'If-Match: "VERSION" to change it'
     if may_create:
         wanted += ", or If-None-Match: * to create it"
-    raise ConditionMissing("condition_missing", f"Say which version you expect: {wanted}.")
+    raise ConditionMissing(
+        "condition_missing",
+        f"Say which version you expect: {wanted}.",
+        [Violation("If-Match", "must say which version is expected")],
+    )
 
 
 def _if_match(text: str) -> Condition:

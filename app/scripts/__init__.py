@@ -28,9 +28,10 @@ import psycopg
 from app import log
 from app.access.local import DataFolderError
 from app.database import Database
-from app.database.access import open_database
+from app.database.drivers import TlsFileError
 from app.database.embedded import EmbeddedError
 from app.database.migrations import MigrationError
+from app.database.opening import open_database
 from app.database.provision import ProvisionError
 from app.database.role_check import OverprivilegedError
 from app.errors import AppError
@@ -45,6 +46,7 @@ _FORESEEN = (
     MigrationError,
     ProvisionError,
     SettingsError,
+    TlsFileError,
     DataFolderError,
     SeedRefusedError,
     OverprivilegedError,

@@ -1,5 +1,6 @@
 """Rules that need more than one variable, most of them about what a tier refuses."""
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -55,6 +56,14 @@ def warnings(tier: Tier, values: Mapping[str, Any], from_file: set[str]) -> Iter
 
 
 def _tls_rules(tier: Tier, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in ("DATABASE_TLS_CA", "DATABASE_TLS_CERTIFICATE", "DATABASE_TLS_KEY"):
+        if values[name] is not None and not os.access(values[name], os.R_OK):
+            yield name, "must name a file that can be read"
+    for name in DATABASE_URLS:
+        tls = values[name].tls if values[name] else None
+        files = (tls.ca, tls.certificate, tls.key) if tls else ()
+        if not all(os.access(file, os.R_OK) for file in files if file is not None):
+            yield name, "must name files that can be read as sslrootcert, sslcert and sslkey"
     mode = values["DATABASE_TLS_MODE"]
     for name in DATABASE_URLS:
         target = values[name]

@@ -36,6 +36,7 @@ async def _put(service: Service, body: bytes, **headers: str) -> tuple[int, dict
         (b'{"value": NaN}', 400, "NaN"),
         (b'{"value": -Infinity}', 400, "Infinity"),
         (b'{"value": 1e400}', 400, "beyond the range"),
+        (b'{"value": 1e-400}', 400, "beyond the range"),
         (b'{"value": 9007199254740993}', 400, "beyond 2^53"),
         (b'{"value": ' + b"9" * 100_000 + b"}", 400, "beyond 2^53"),
         (b'{"value": "\\u0000"}', 400, "NUL"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 
 import pytest
 
@@ -168,6 +169,47 @@ async def test_a_value_must_keep_to_its_schema(service: Service) -> None:
     assert (no_schema.status, elsewhere.status) == (422, 422)
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {
+            "$defs": {
+                "d0": {"type": "integer"},
+                **{f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n - 1}"}] * 2} for n in range(1, 41)},
+            },
+            "$ref": "#/$defs/d40",
+        },
+        {"$ref": "#"},
+        {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
+        {"$dynamicRef": "#x"},
+        {"$ref": "#/nowhere"},
+    ],
+)
+async def test_a_schema_cannot_hold_up_the_service(
+    service: Service, schema: dict[str, object]
+) -> None:
+    started = time.monotonic()
+
+    refused = await service.client.put(PATH + "k", json={"value": 1, "schema": schema}, headers=NEW)
+
+    assert refused.status == 422
+    assert (await refused.json(content_type=None))["errors"][0]["field"] == "schema"
+    assert time.monotonic() - started < 1
+
+
+async def test_a_schema_with_references_is_fine(service: Service) -> None:
+    schema = {"$defs": {"n": {"type": "integer"}}, "items": {"$ref": "#/$defs/n"}}
+
+    good = await service.client.put(
+        PATH + "k", json={"value": [1, 2], "schema": schema}, headers=NEW
+    )
+    bad = await service.client.put(
+        PATH + "x", json={"value": [1, "2"], "schema": schema}, headers=NEW
+    )
+
+    assert (good.status, bad.status) == (201, 422)
+
+
 async def test_pages_go_by_key_and_end(service: Service) -> None:
     for key in ("b", "a/2", "a/1", "C"):
         await service.client.put(PATH + key, json={"value": key}, headers=NEW)
@@ -217,7 +259,18 @@ async def test_a_list_is_narrowed_by_prefix_and_kind(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=501", "limit=x", "limit=²", "kind=x", "nope=1", "limit=1&limit=2"]
+    "query",
+    [
+        "limit=0",
+        "limit=501",
+        "limit=0000005001",
+        "limit=" + "1" * 5000,
+        "limit=x",
+        "limit=²",
+        "kind=x",
+        "nope=1",
+        "limit=1&limit=2",
+    ],
 )
 async def test_a_wrong_query_is_refused(service: Service, query: str) -> None:
     answer = await service.client.get(f"{PATH.rstrip('/')}?{query}")

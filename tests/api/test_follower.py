@@ -76,7 +76,8 @@ async def test_a_change_without_a_notification_is_found_by_the_poll(
         )
         connection.execute(
             "insert into changes "
-            "(environment, revision, key, after_kind, after_value, after_version) values ('local', 1, 'silent', 'setting', '1', 1)"
+            "(environment, revision, key, after_kind, after_value, after_version) "
+            "values ('local', 1, 'silent', 'setting', '1', 1)"
         )
 
     snapshot = await follower.at_least("local", 1, seconds=4)

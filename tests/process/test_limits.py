@@ -1,12 +1,15 @@
 """Clients that are slow, or say nothing, do not hold a socket for long."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 
+import psutil
 import pytest
+from aiohttp import ClientSession
 
-from tests.process.conftest import Process
+from tests.process.conftest import Process, until
 
 LIMITS = {
     "HEADER_TIMEOUT": "1",
@@ -78,6 +81,37 @@ async def test_a_slow_head_after_a_good_request_is_closed_too(process: Process) 
 
     assert held < 3
     assert answer.count(b"HTTP/1.1 200") == 1
+    assert await process.stop() == 0
+
+
+async def test_a_client_that_does_not_read_its_answer_is_let_go(process: Process) -> None:
+    async with ClientSession(headers=process.headers) as client:
+        for n in range(20):
+            await client.put(
+                f"{process.url}/v1/environments/local/configurations/large/{n}",
+                json={"value": "x" * 250_000},
+                headers={"If-None-Match": "*"},
+            )
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", process.port))
+        deaf.sendall(
+            b"GET /v1/environments/local/configurations?prefix=large HTTP/1.1\r\nHost: x\r\n"
+            b"Authorization: Bearer " + process.token.encode() + b"\r\n\r\n"
+        )
+        port = deaf.getsockname()[1]
+
+        async def let_go() -> bool:
+            connections = (
+                psutil.Process(process.child.pid).net_connections() if process.child else []
+            )
+            return not any(getattr(each.raddr, "port", None) == port for each in connections)
+
+        async def served() -> bool:
+            return not await let_go()
+
+        await until(served, 5)
+        await until(let_go, 6)
     assert await process.stop() == 0
 
 

@@ -59,7 +59,8 @@ def refusal(environ: Mapping[str, str]) -> SettingsError:
         ("DATABASE_ADMIN_URL", f"postgresql://u:{CANARY}@h", "must name a database"),
         ("DATABASE_TLS_MODE", "allow", ", ".join(TlsMode)),
         ("DATABASE_POOLER", CANARY, "must be one of none, transaction"),
-        ("DATABASE_TLS_KEY", CANARY, "must be set together with DATABASE_TLS_CERTIFICATE"),
+        ("DATABASE_TLS_KEY", __file__, "must be set together with DATABASE_TLS_CERTIFICATE"),
+        ("DATABASE_TLS_CA", CANARY, "must name a file that can be read"),
         ("TOKEN_KEY", CANARY, "must have at least 32 characters"),
         ("TOKEN_KEY", "k" * 31, "must have at least 32 characters"),
     ],
@@ -77,7 +78,7 @@ def test_a_mistake_is_named_with_its_rule_and_without_the_value(
 
 
 def test_a_certificate_without_its_key_is_refused() -> None:
-    error = refusal({"DATABASE_TLS_CERTIFICATE": CANARY})
+    error = refusal({"DATABASE_TLS_CERTIFICATE": __file__})
 
     assert error.problems == [
         ("DATABASE_TLS_KEY", "must be set together with DATABASE_TLS_CERTIFICATE")
@@ -136,9 +137,7 @@ def test_true_and_false_have_their_usual_spellings(text: str, value: object) -> 
 
 
 def test_every_mistake_comes_in_one_message_without_any_value() -> None:
-    free = {"INSTANCE_ID", "DATA_DIR", "HOST", "EMBEDDED_ACCOUNT"} | {
-        f"DATABASE_TLS_{part}" for part in ("CA", "CERTIFICATE", "KEY")
-    }
+    free = {"INSTANCE_ID", "DATA_DIR", "HOST", "EMBEDDED_ACCOUNT"}
 
     error = refusal({variable.name: CANARY for variable in VARIABLES})
 
@@ -473,21 +472,26 @@ def test_two_tls_modes_must_agree() -> None:
     ]
 
 
-def test_the_files_of_tls_come_from_the_variables_before_the_url() -> None:
-    settings = load(
-        {
-            "DATABASE_URL": "postgresql://u@h/d?sslrootcert=/url/ca&sslcert=/url/c&sslkey=/url/k",
-            "DATABASE_TLS_CA": "/variable/ca",
-        }
+def test_the_files_of_tls_come_from_the_variables_before_the_url(tmp_path: Path) -> None:
+    for name in ("url-ca", "url-c", "url-k", "variable-ca"):
+        (tmp_path / name).touch()
+    url = (
+        f"postgresql://u@h/d?sslrootcert={tmp_path}/url-ca"
+        f"&sslcert={tmp_path}/url-c&sslkey={tmp_path}/url-k"
     )
+
+    settings = load({"DATABASE_URL": url, "DATABASE_TLS_CA": f"{tmp_path}/variable-ca"})
+    error = refusal({"DATABASE_URL": url.replace("url-k", CANARY)})
 
     assert settings.database.target is not None
     tls = settings.database.target.tls
     assert (tls.ca, tls.certificate, tls.key) == (
-        Path("/variable/ca"),
-        Path("/url/c"),
-        Path("/url/k"),
+        tmp_path / "variable-ca",
+        tmp_path / "url-c",
+        tmp_path / "url-k",
     )
+    assert [name for name, _ in error.problems] == ["DATABASE_URL"]
+    assert CANARY not in str(error)
 
 
 def test_the_migrator_is_the_app_unless_it_is_named() -> None:

@@ -15,6 +15,7 @@ import psutil
 import psycopg
 
 from app.database.embedded.account import Account, EmbeddedError, check_reach
+from app.files import write_private
 from app.settings import Target
 
 MAJOR = 18
@@ -22,6 +23,7 @@ SUPERUSER = "postgres"
 START_SECONDS = 60  # crash recovery of a large write-ahead log takes that long
 STOP_SECONDS = 20
 _LAUNCHES = 5
+_LOG_BYTES_MAX = 10 * 1024 * 1024
 _PORT = 5432  # names the socket's file; no TCP port is opened
 _SOCKET_PATH_MAX = 100  # the kernel's limit is 107 bytes
 _INITDB = (
@@ -71,10 +73,10 @@ class Cluster:
         password = secrets.token_urlsafe(32)
         # initdb takes it from a file alone, and opens that as the account it runs as.
         password_file = self._home / f"{folder.name}.password"
-        _write_private(password_file, password)
+        write_private(password_file, password)
         account.own(password_file)
         try:
-            outcome = subprocess.run(  # noqa: S603
+            outcome = subprocess.run(  # noqa: S603 - our own program and folder
                 [self._bin / "initdb", "-D", folder, "--pwfile", password_file, *_INITDB],
                 capture_output=True,
                 check=False,
@@ -89,7 +91,8 @@ class Cluster:
             password_file.unlink()
         if outcome.returncode != 0:
             raise EmbeddedError(f"initdb failed: {outcome.stderr.decode(errors='replace')[-500:]}")
-        _write_private(self._password, password)
+        self._password.unlink(missing_ok=True)  # of a first start that was killed
+        write_private(self._password, password)
         folder.rename(self.data)
 
     def launch(self, account: Account) -> None:
@@ -99,6 +102,8 @@ class Cluster:
             self._launch(account)
             if self._is_ready():
                 return
+            if self._child is not None and self._child.poll() is None:
+                break  # it is there, and has not answered within a minute
             # After kill -9 its children hold the shared memory until they have noticed.
             time.sleep(0.3)
         raise EmbeddedError(f"the embedded PostgreSQL does not start; see {self._log}")
@@ -117,12 +122,18 @@ class Cluster:
             # The process of that id is not our server (see postmaster). PostgreSQL would refuse to
             # start beside it; it lets its own grandparent be, and then checks shared memory.
             environment["PG_GRANDPARENT_PID"] = str(stale)
-        with self._log.open("ab") as log_file:
-            self._child = subprocess.Popen(  # noqa: S603
+        if self._log.exists() and self._log.stat().st_size > _LOG_BYTES_MAX:
+            self._log.unlink()
+        # Statements and rows may be quoted in it.
+        descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "ab") as log_file:
+            self._child = subprocess.Popen(  # noqa: S603 - our own program and folder
                 [
                     *(self._bin / "postgres", "-D", self.data, "-k", socket_folder),
                     *("-c", "listen_addresses=", "-c", "unix_socket_permissions=0700"),
                     *("-c", f"port={_PORT}", "-c", "max_connections=100"),
+                    # Without DETAIL, which shows the rows that break a rule.
+                    *("-c", "log_error_verbosity=terse", "-c", "log_min_error_statement=panic"),
                     *(word for option in self._options for word in ("-c", option)),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -237,11 +248,3 @@ def _programs() -> Path:
             "your own."
         )
     return Path(spec.origin).parent / f"pginstall{MAJOR}" / "bin"
-
-
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
