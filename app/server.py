@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from app.http.decoder import BODY_BYTES_MAX
+from app.http.keys import LIFECYCLE
 from app.http.middleware import dress, frame
 from app.lifespan import lifespan, prepare
 from app.routes import add_routes
@@ -14,6 +15,6 @@ def create_app(settings: Settings) -> web.Application:
     app = web.Application(middlewares=[frame], client_max_size=BODY_BYTES_MAX)
     prepare(app, settings)
     add_routes(app)
-    app.on_response_prepare.append(dress)
+    app.on_response_prepare.append(dress(settings.http, app[LIFECYCLE]))
     app.cleanup_ctx.append(lifespan)
     return app

@@ -34,9 +34,12 @@ class AccessLogger(AbstractAccessLogger):
         # An error that aiohttp makes before routing has no application.
         if request._match_info is None:  # noqa: SLF001 - match_info would raise
             return
-        route = route_of(request)
         dull = request.method in _READS and response.status < 400 and time < SLOW_SECONDS
-        if dull and (route.startswith("/health") or not _is_sampled(request)):
+        # Counted before anything is looked up: of the many there is nothing to say.
+        if dull and not _is_sampled(request):
+            return
+        route = route_of(request)
+        if dull and route.startswith("/health"):
             return
         log.info(
             "request",

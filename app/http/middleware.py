@@ -4,16 +4,23 @@ import asyncio
 import itertools
 import re
 import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import structlog
 from aiohttp import hdrs, web
+from multidict import CIMultiDict
 
 from app.errors import AppError, Unavailable
 from app.http import problems
-from app.http.keys import DEADLINE, LIFECYCLE, REQUEST_ID, SETTINGS, Handler
+from app.http.keys import DEADLINE, REQUEST_ID, SETTINGS, Handler
+from app.http.lifecycle import Lifecycle
 from app.log import logger
+from app.settings import HttpSettings
 
 log = logger(__name__)
+
+Prepare = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 
 X_REQUEST_ID = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -26,7 +33,14 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     hdrs.SERVER: "flagstone",
+    hdrs.CACHE_CONTROL: "no-store",
 }
+
+
+# Reads wait for nothing but statements and revisions, each of which has a limit of its own; a timer
+# for every one of them would cost more than the answer.
+_WITHOUT_DEADLINE = {hdrs.METH_GET, hdrs.METH_HEAD}
+_NO_DEADLINE = nullcontext()
 
 
 @web.middleware
@@ -35,10 +49,8 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     own_id = request_id(request)
     request[REQUEST_ID] = own_id
     structlog.contextvars.bind_contextvars(request_id=own_id)
-    deadline = asyncio.timeout(_deadline_seconds(request))
-    request[DEADLINE] = deadline
     try:
-        async with deadline:
+        async with _deadline(request):
             response = await handler(request)
     except AppError as error:
         response = problems.of_error(error, own_id)
@@ -47,7 +59,7 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     except ConnectionError:
         raise  # the client has gone
     except TimeoutError:
-        if not deadline.expired():
+        if DEADLINE not in request or not request[DEADLINE].expired():
             log.exception("request_failed", method=request.method, route=route_of(request))
             return problems.of_bug(own_id)
         late = Unavailable("request_timeout", "The answer took too long.")
@@ -58,27 +70,34 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     return response
 
 
-async def dress(request: web.Request, response: web.StreamResponse) -> None:
-    """Set the headers that every answer has, aiohttp's own errors included."""
-    headers = response.headers
-    for name, value in _HEADERS.items():
-        headers[name] = value
-    headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
-    headers[X_REQUEST_ID] = request.get(REQUEST_ID, "") or request_id(request)
-    if request.app[SETTINGS].http.hsts:
-        headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
-    if request.app[LIFECYCLE].draining.is_set():
-        # The load balancer is sent elsewhere by readiness, a kept-alive client by this.
-        # By hand, since aiohttp has written its own Connection header by now.
-        response.force_close()
-        headers[hdrs.CONNECTION] = "close"
+def dress(settings: HttpSettings, lifecycle: Lifecycle) -> Prepare:
+    """Return what sets the headers that every answer has, aiohttp's own errors included."""
+    common = CIMultiDict(_HEADERS)
+    if settings.hsts:
+        common["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
+
+    async def prepare(request: web.Request, response: web.StreamResponse) -> None:
+        headers = response.headers
+        headers.update(common)
+        headers[X_REQUEST_ID] = request.get(REQUEST_ID, "") or request_id(request)
+        if lifecycle.draining.is_set():
+            # The load balancer is sent elsewhere by readiness, a kept-alive client by this.
+            # By hand, since aiohttp has written its own Connection header by now.
+            response.force_close()
+            headers[hdrs.CONNECTION] = "close"
+
+    return prepare
 
 
-def _deadline_seconds(request: web.Request) -> float:
-    """Return the seconds for all of it; once a body is read, its part of them is taken back."""
+def _deadline(request: web.Request) -> AbstractAsyncContextManager[object]:
+    """Return the limit for all of a write; once its body is read, that part is taken back."""
+    if request.method in _WITHOUT_DEADLINE:
+        return _NO_DEADLINE
     http = request.app[SETTINGS].http
     body = http.body_timeout_seconds if request.body_exists else 0
-    return http.request_timeout_seconds + body
+    deadline = asyncio.timeout(http.request_timeout_seconds + body)
+    request[DEADLINE] = deadline
+    return deadline
 
 
 def route_of(request: web.Request) -> str:
