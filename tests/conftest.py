@@ -30,7 +30,9 @@ from app.database.provision import Provisioner
 from app.database.roles import APP, MIGRATOR, OWNER
 from app.http.access_log import AccessLogger
 from app.http.keys import DATABASE, LIFECYCLE, SETTINGS
+from app.http.openapi import document
 from app.http.protocol import Runner
+from app.routes import ROUTES
 from app.server import create_app
 from app.settings import Settings, Target, load
 from app.snapshots.reading import FOLLOWER
@@ -162,10 +164,21 @@ class Service:
         return text
 
 
+# (method, canonical path, status) of every answer that any test was given.
+ANSWERED: set[tuple[str, str, int]] = set()
+
+
+async def _record(request: web.Request, response: web.StreamResponse) -> None:
+    resource = request.match_info.route.resource
+    if resource is not None:
+        ANSWERED.add((request.method, resource.canonical, response.status))
+
+
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Service]:
     """Run a service in this process until the block ends."""
     app = create_app(settings)
+    app.on_response_prepare.append(_record)
     runner = Runner(app, access_log_class=AccessLogger)
     await runner.setup()
     try:
@@ -190,6 +203,20 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     """The service with its real runner, on a port of its own, for the whole session."""
     async with serving(settings) as service:
         yield service
+    undocumented = ANSWERED - documented_answers()
+    assert not undocumented, f"the OpenAPI document does not know {sorted(undocumented)}"
+
+
+def documented_answers() -> set[tuple[str, str, int]]:
+    """Every (method, canonical path, status) of the OpenAPI document; HEAD is as GET."""
+    paths = document(ROUTES)["paths"]
+    found = {
+        (method.upper(), path, int(status))
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        for status in operation["responses"]
+    }
+    return found | {("HEAD", path, status) for method, path, status in found if method == "GET"}
 
 
 @pytest.fixture

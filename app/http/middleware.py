@@ -78,7 +78,10 @@ def dress(settings: HttpSettings, lifecycle: Lifecycle) -> Prepare:
 
     async def prepare(request: web.Request, response: web.StreamResponse) -> None:
         headers = response.headers
+        policy = headers.get("Content-Security-Policy")
         headers.update(common)
+        if policy is not None:
+            headers["Content-Security-Policy"] = policy
         headers[X_REQUEST_ID] = request.get(REQUEST_ID, "") or request_id(request)
         if lifecycle.draining.is_set():
             # The load balancer is sent elsewhere by readiness, a kept-alive client by this.

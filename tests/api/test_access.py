@@ -100,7 +100,13 @@ def _filled(path: str) -> str:
 async def test_every_route_says_what_it_needs() -> None:
     open_to_all = {route.path for route in ROUTES if route.scope is None}
 
-    assert open_to_all == {"/health/live", "/health/started", "/health/ready"}
+    assert open_to_all == {
+        "/docs",
+        "/health/live",
+        "/health/ready",
+        "/health/started",
+        "/openapi.json",
+    }
 
 
 async def test_every_route_of_the_router_is_in_the_table(service: Service) -> None:

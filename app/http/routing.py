@@ -1,0 +1,48 @@
+"""What the service knows of each route: enough to register, to guard and to document it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from aiohttp import HttpVersion11, web
+
+from app.http import problems
+from app.http.decoder import BODY_BYTES_MAX
+from app.http.keys import Handler
+from app.http.middleware import request_id
+
+
+@dataclass(frozen=True)
+class Route:
+    """One method of one path.
+
+    `scope` None is open to everybody, and has to be said. `answers` and `body` are the types that
+    are encoded and decoded; `query` and `conditions` name the parameters and request headers that
+    mean something; `statuses` are the good ones.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    scope: StrEnum | None
+    answers: type[Any]
+    body: type[Any] | None = None
+    query: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = (200,)
+
+    @property
+    def summary(self) -> str:
+        return (self.handler.__doc__ or "").strip().split("\n")[0]
+
+
+async def expect(request: web.Request) -> web.StreamResponse | None:
+    """Answer `Expect: 100-continue`; aiohttp would refuse anything else in plain text."""
+    if request.headers.get("Expect", "").lower() != "100-continue":
+        return problems.of_aiohttp(web.HTTPExpectationFailed(), request_id(request))
+    # Nobody is invited to send what will be refused, and HTTP/1.0 does not know the word.
+    if request.version >= HttpVersion11 and (request.content_length or 0) <= BODY_BYTES_MAX:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # What was written so far is no part of the answer.
+        request.writer.output_size = 0
+    return None

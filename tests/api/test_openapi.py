@@ -1,0 +1,147 @@
+"""The document is the API: every route, parameter, status and shape, and nothing else.
+
+That no answer of the whole suite has a status that the document does not know is asserted where the
+session's service ends, in `tests/conftest.py`.
+"""
+
+import re
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from app.http.problems import STATUS
+from app.http.routing import Route
+from app.routes import ROUTES
+from tests.conftest import Service
+
+LOCAL = "/v1/environments/local"
+
+
+@pytest.fixture
+async def described(service: Service) -> dict[str, Any]:
+    answer = await service.stranger.get("/openapi.json")
+    assert answer.content_type == "application/json"
+    document: dict[str, Any] = await answer.json()
+    return document
+
+
+def _validator(described: dict[str, Any], name: str) -> jsonschema_rs.Validator:
+    return jsonschema_rs.validator_for(
+        {"$ref": f"#/components/schemas/{name}", "components": described["components"]}
+    )
+
+
+async def test_every_route_is_in_it_with_its_scope(described: dict[str, Any]) -> None:
+    for route in ROUTES:
+        path = re.sub(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}", r"{\1}", route.path)
+        operation = described["paths"][path][route.method.lower()]
+        assert operation["summary"]
+        assert operation.get("x-scope") == (str(route.scope) if route.scope else None)
+        assert ("security" in operation) is (route.scope is not None)
+        assert ("requestBody" in operation) is (route.body is not None)
+    count = sum(len(operations) for operations in described["paths"].values())
+    assert count == len(ROUTES)
+
+
+async def test_every_reference_leads_somewhere(described: dict[str, Any]) -> None:
+    waiting: list[Any] = [described]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            reference = node.get("$ref", "#/components/schemas/Problem")
+            assert reference.rpartition("/")[2] in described["components"]["schemas"]
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+
+
+async def test_operations_are_named_once(described: dict[str, Any]) -> None:
+    names = [o["operationId"] for each in described["paths"].values() for o in each.values()]
+
+    assert len(names) == len(set(names))
+
+
+async def test_every_error_has_a_status_in_some_route(described: dict[str, Any]) -> None:
+    documented = {
+        int(status)
+        for operations in described["paths"].values()
+        for operation in operations.values()
+        for status in operation["responses"]
+    }
+
+    assert set(map(int, STATUS.values())) <= documented
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("/v1/environments", "EnvironmentList"),
+        (LOCAL, "Environment"),
+        (LOCAL + "/configurations", "ConfigurationPage"),
+        (LOCAL + "/configurations/k", "Configuration"),
+        (LOCAL + "/configurations/k?revision=1", "Configuration"),
+        (LOCAL + "/configurations/k/history", "KeyHistory"),
+        (LOCAL + "/changes", "ChangeSetPage"),
+        (LOCAL + "/changes/1", "ChangeSetView"),
+        (LOCAL + "/diff?from=0", "Difference"),
+        (LOCAL + "/configurations/nothing", "Problem"),
+        (LOCAL + "/configurations?limit=x", "Problem"),
+        ("/health", "Report"),
+    ],
+)
+async def test_answers_have_the_shape_that_is_promised(
+    service: Service, described: dict[str, Any], path: str, shape: str
+) -> None:
+    """Some bodies are joined from bytes, so that nothing but this holds them to their type."""
+    await service.client.put(
+        LOCAL + "/configurations/k",
+        json={"value": {"a": [1]}, "schema": {"type": "object"}},
+        headers={"If-None-Match": "*"},
+    )
+
+    answer = await service.client.get(path)
+
+    body = await answer.json(content_type=None)
+    errors = [error.message for error in _validator(described, shape).iter_errors(body)]
+    schema = described["components"]["schemas"][shape]
+    assert errors == []
+    assert set(body) <= set(schema["properties"])
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.path.startswith("/v1")])
+async def test_a_route_takes_the_parameters_that_it_documents_and_no_others(
+    service: Service, route: Route
+) -> None:
+    path = re.sub(r"{key[^/]*}", "k", route.path.replace("{environment}", "local"))
+    path = re.sub(r"{revision.*?}}?", "1", path)
+    values = {"kind": "flag", "dry_run": "true", "against": "staging", "prefix": "x", "after": "x"}
+    headers = {"If-Match": "*"}
+
+    refused = await service.client.request(
+        route.method, path, params={"nonsense": "1"}, json={}, headers=headers
+    )
+    taken = [
+        await service.client.request(
+            route.method, path, params={name: values.get(name, "1")}, json={}, headers=headers
+        )
+        for name in route.query
+    ]
+
+    assert (await refused.json(content_type=None))["code"] == "parameter_unknown"
+    for answer in taken:
+        body = await answer.json(content_type=None)
+        assert body.get("code") != "parameter_unknown"
+
+
+async def test_the_page_shows_every_path_and_loads_nothing(service: Service) -> None:
+    answer = await service.stranger.get("/docs")
+
+    text = await answer.text()
+    assert answer.content_type == "text/html"
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    for route in ROUTES:
+        assert re.split(r"[{:]", route.path)[0] in text
+    assert "<script" not in text
+    assert "src=" not in text
+    assert "http://" not in text
