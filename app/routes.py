@@ -27,6 +27,8 @@ from app.health.report import Report
 from app.http import openapi
 from app.http.routing import Route, expect
 from app.snapshots import handlers as environments
+from app.snapshots import streams
+from app.snapshots.event import EventData
 from app.snapshots.snapshot import Configuration
 
 _ENVIRONMENT = "/v1/environments/{environment}"
@@ -72,6 +74,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _CHANGES, changes.list_change_sets, Scope.READ, ChangeSetPage, query=_PAGE),
     Route("POST", _CHANGES, changes.create_change_set, Scope.WRITE, MadeChangeSets,
           body=NewChangeSet, query=_DRY_RUN, conditions=_REPEATABLE),
+    Route("GET", _ENVIRONMENT + "/events", streams.stream_events, Scope.READ, EventData,
+          query=("prefix", "min_revision"), conditions=("Last-Event-ID",)),
     Route("GET", _CHANGE_SET, changes.get_change_set, Scope.READ, ChangeSetView),
     Route("POST", _CHANGE_SET + "/revert", changes.revert_change_set, Scope.WRITE, MadeChangeSets,
           body=NewRevert, query=_DRY_RUN, conditions=_REPEATABLE),

@@ -8,6 +8,7 @@ from app.http.middleware import dress, frame
 from app.lifespan import lifespan, prepare
 from app.routes import add_routes
 from app.settings import Settings
+from app.snapshots.streams import wake_streams
 
 
 def create_app(settings: Settings) -> web.Application:
@@ -17,4 +18,5 @@ def create_app(settings: Settings) -> web.Application:
     add_routes(app)
     app.on_response_prepare.append(dress(settings.http, app[LIFECYCLE]))
     app.cleanup_ctx.append(lifespan)
+    app.on_shutdown.append(wake_streams)
     return app

@@ -46,3 +46,25 @@ where name = :environment
   and epoch = :epoch::uuid
   and revision < :seen_revision
 returning epoch::text;
+
+-- name: list_events(environment, after_revision, up_to_revision, page_size)
+-- What happened after a revision, in order: each change set with its keys.
+select
+    change_sets.revision,
+    change_sets.kind,
+    change_sets.actor,
+    change_sets.message,
+    change_sets.created_at,
+    array_agg(changes.key order by changes.key) as keys
+from change_sets
+join changes
+    on changes.environment = change_sets.environment
+    and changes.revision = change_sets.revision
+where change_sets.environment = :environment
+  and change_sets.revision > :after_revision
+  and change_sets.revision <= :up_to_revision
+group by
+    change_sets.environment,
+    change_sets.revision
+order by change_sets.revision
+limit :page_size;

@@ -15,7 +15,7 @@ def guarded(handler: Handler, scope: Scope) -> Handler:
     """Return the handler behind the guard: a good token, the scope, and the path's environment."""
 
     async def guard(request: web.Request) -> web.StreamResponse:
-        caller = request.app[TOKENS].authenticate(_shown_token(request))
+        caller = request.app[TOKENS].authenticate(shown_token(request))
         grant = caller.token.grant
         if not grant.allows(scope):
             raise Forbidden("scope_missing", f"This needs a token with the scope {scope}.")
@@ -29,7 +29,7 @@ def guarded(handler: Handler, scope: Scope) -> Handler:
     return guard
 
 
-def _shown_token(request: web.Request) -> str:
+def shown_token(request: web.Request) -> str:
     """Return the token of `Authorization: Bearer` or `X-API-Key`; empty when there is none."""
     authorization = request.headers.get(hdrs.AUTHORIZATION)
     api_key = request.headers.get("X-API-Key")

@@ -34,6 +34,7 @@ _QUERY: dict[str, tuple[dict[str, Any], str]] = {
 _HEADERS = {
     "If-Match": 'The version that is expected, as an entity tag such as "3"; * for any.',
     "If-None-Match": "For a write * and nothing else: there must be none yet. For a read, tags.",
+    "Last-Event-ID": "Go on after this event; without it, from now on.",
     "Idempotency-Key": "Repeats with the same key and body get the first answer, for a day.",
 }
 _TEXT = {"type": "string"}
@@ -148,6 +149,8 @@ def _good(route: "Route", status: int) -> dict[str, Any]:
 def _content_type(route: "Route") -> str:
     if route.path.startswith("/health"):
         return "application/health+json"
+    if "Last-Event-ID" in route.conditions:
+        return "text/event-stream"
     return "text/html" if route.answers is str else "application/json"
 
 

@@ -8,7 +8,7 @@ are.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +18,7 @@ from app.environments.models import Environment
 from app.environments.service import unknown_environment
 from app.errors import Unavailable
 from app.log import logger
+from app.snapshots.event import Event, EventData
 from app.snapshots.snapshot import Configuration, Snapshot, build
 from app.tasks import jittered
 
@@ -27,6 +28,8 @@ POLL_SECONDS = 2.0
 # Two polls and a bit: below this a silence is no news.
 STALE_AFTER_SECONDS = 5.0
 REACH_SECONDS = 2.0
+# A listener that is further behind reads the whole state quicker.
+EVENTS_MAX = 1_000
 
 
 class Follower:
@@ -37,7 +40,7 @@ class Follower:
         self._snapshots: Mapping[str, Snapshot] = {}
         self._refreshed_at: float | None = None
         self._hinted = asyncio.Event()
-        self._advanced = asyncio.Condition()
+        self._advanced = asyncio.Event()
         self._refreshing = asyncio.Lock()
 
     @property
@@ -77,14 +80,35 @@ class Follower:
             return snapshot
         self.hint()
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds), self._advanced:
-                await self._advanced.wait_for(lambda: self.get(environment).revision >= revision)
+            async with asyncio.timeout(seconds):
+                while self.get(environment).revision < revision:
+                    await self.advance()
         snapshot = self.get(environment)
         if snapshot.revision < revision:
             raise Unavailable(
                 "revision_not_reached", f"This instance is at revision {snapshot.revision}."
             )
         return snapshot
+
+    async def advance(self) -> None:
+        """Wait until something has changed, or somebody wakes all who wait."""
+        await self._advanced.wait()
+
+    def wake(self) -> None:
+        """Let everybody who waits look again. One event for all: a thousand wake in one go."""
+        waiting, self._advanced = self._advanced, asyncio.Event()
+        waiting.set()
+
+    async def events_since(
+        self, environment: str, revision: int, up_to: int
+    ) -> Sequence[Event] | None:
+        """Return the events after one revision up to another, in order, from the history.
+
+        None when they are more than are sent. Raises Unavailable when the database is away.
+        """
+        async with self._database.connection() as connection:
+            found = await _events(connection, self.get(environment), revision, up_to)
+        return found if len(found) == up_to - revision else None
 
     def hint(self) -> None:
         """Have a look soon: something has probably changed."""
@@ -114,8 +138,7 @@ class Follower:
             self._snapshots = snapshots
             self._refreshed_at = started
         if changed:
-            async with self._advanced:
-                self._advanced.notify_all()
+            self.wake()
 
     async def _follow(self, connection: Connection, head: Environment) -> Snapshot:
         known = self._snapshots.get(head.name)
@@ -143,7 +166,23 @@ class Follower:
                 (row["key"], _configuration(head.name, row) if row["version"] else None)
                 async for row in rows
             ]
-            return known.advanced(head, changed)
+            events = await _events(connection, known, known.revision, head.revision)
+            complete = len(events) == head.revision - known.revision
+            return known.advanced(head, changed, events if complete else ())
+
+
+async def _events(
+    connection: Connection, known: Snapshot, after: int, up_to: int
+) -> Sequence[Event]:
+    name = known.environment.name
+    rows = sql.list_events(
+        connection,
+        environment=name,
+        after_revision=after,
+        up_to_revision=up_to,
+        page_size=EVENTS_MAX,
+    )
+    return [Event(known.epoch, EventData(environment=name, **row)) async for row in rows]
 
 
 def _configuration(environment: str, row: Any) -> Configuration:

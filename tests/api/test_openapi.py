@@ -130,8 +130,11 @@ async def test_a_route_takes_the_parameters_that_it_documents_and_no_others(
 
     assert (await refused.json(content_type=None))["code"] == "parameter_unknown"
     for answer in taken:
-        body = await answer.json(content_type=None)
-        assert body.get("code") != "parameter_unknown"
+        if answer.content_type == "text/event-stream":
+            answer.close()  # it would go on for ever
+        else:
+            body = await answer.json(content_type=None)
+            assert body.get("code") != "parameter_unknown"
 
 
 async def test_the_page_shows_every_path_and_loads_nothing(service: Service) -> None:

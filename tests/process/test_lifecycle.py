@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable
 
 import psutil
@@ -90,6 +91,28 @@ async def test_a_request_that_runs_when_the_signal_comes_is_finished(
     assert served_while_draining == 201
     assert code == 0
     assert set(statuses) <= {201, 0}
+
+
+async def test_an_open_stream_does_not_hold_up_the_end(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    process = launch()
+    await process.start()
+    await process.ready()
+    async with client.get(
+        f"{process.url}/v1/environments/local/events", headers=process.headers
+    ) as stream:
+        await stream.content.readuntil(b"\n")
+        started = time.monotonic()
+
+        code = await process.stop()
+        rest = await stream.content.read()
+
+    assert code == 0
+    assert time.monotonic() - started < 3
+    # A proper end, not a connection that broke: the client knows that it has all of it.
+    assert b"data:" not in rest
+    assert "Traceback" not in process.log
 
 
 async def _true(value: bool) -> bool:  # noqa: FBT001

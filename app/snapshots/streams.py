@@ -1,0 +1,101 @@
+"""Event streams: each stands at a revision and is sent what came after it.
+
+There is no queue for each client: all read the same events, at their own pace. Whoever falls behind
+what is kept in memory is served from the history, and whoever is further behind than that is told
+to read everything anew. A client that stops reading is let go by the connection's own limit.
+"""
+
+import asyncio
+from contextlib import suppress
+
+from aiohttp import web
+from aiohttp_sse import sse_response
+
+from app.access.guard import TOKENS, shown_token
+from app.errors import AppError, malformed
+from app.http import wire
+from app.http.keys import LIFECYCLE
+from app.snapshots.event import resync_message
+from app.snapshots.follower import Follower
+from app.snapshots.reading import FOLLOWER, moment_headers, read_snapshot
+
+PING_SECONDS = 15
+# How often a stream that has nothing to say looks whether its token still holds.
+_CHECK_SECONDS = 1.0
+_RETRY_MILLISECONDS = 2_000
+
+
+async def stream_events(request: web.Request) -> web.StreamResponse:
+    """Send each change set as it happens, from the revision of Last-Event-ID on."""
+    query = wire.read_query(request, {"prefix", "min_revision"})
+    prefix = query.get("prefix", "")
+    snapshot = await read_snapshot(request, query)
+    position = _position(request, snapshot.epoch)
+    headers = moment_headers(request, snapshot)
+    name, follower = snapshot.environment.name, request.app[FOLLOWER]
+
+    async with sse_response(request, headers=headers, ping_interval=PING_SECONDS) as stream:
+        await stream.write(f"retry: {_RETRY_MILLISECONDS}\n\n".encode())
+        place = (snapshot.epoch, snapshot.revision if position is None else position)
+        with suppress(ConnectionResetError):
+            while not request.app[LIFECYCLE].draining.is_set() and _still_may(request):
+                stood, (place, messages) = place, await _news(follower, name, place, prefix)
+                if messages:
+                    await stream.write(b"".join(messages))
+                if place != stood:
+                    continue  # more may have come while this was read
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(follower.advance(), _CHECK_SECONDS)
+    return stream
+
+
+async def wake_streams(app: web.Application) -> None:
+    """Let every stream notice that the service is draining."""
+    app[FOLLOWER].wake()
+
+
+async def _news(
+    follower: Follower, environment: str, place: tuple[str, int], prefix: str
+) -> tuple[tuple[str, int], list[bytes]]:
+    """Return the new place, and what is to be sent to get there."""
+    snapshot = follower.get(environment)
+    epoch, revision = place
+    here = (snapshot.epoch, snapshot.revision)
+    if here == place:
+        return place, []
+    resync = [resync_message(environment, *here)]
+    if epoch != snapshot.epoch or not 0 <= revision <= snapshot.revision:
+        return here, resync
+    recent = snapshot.recent
+    if recent and recent[0].revision <= revision + 1:
+        events = [event for event in recent if event.revision > revision]
+    else:
+        try:
+            found = await follower.events_since(environment, revision, snapshot.revision)
+        except AppError:
+            found = None
+        if found is None:
+            return here, resync
+        events = list(found)
+    messages = (event.message_for(prefix) for event in events)
+    return here, [message for message in messages if message is not None]
+
+
+def _position(request: web.Request, epoch: str) -> int | None:
+    """Return the revision that the client has seen, -1 when it is of another life of the data."""
+    text = request.headers.get("Last-Event-ID")
+    if text is None:
+        return None
+    seen_epoch, separator, revision = text.rpartition(":")
+    if not separator or not (revision.isascii() and revision.isdecimal() and len(revision) < 19):
+        raise malformed("Last-Event-ID", "must be an id that this stream has sent")
+    return int(revision) if seen_epoch == epoch else -1
+
+
+def _still_may(request: web.Request) -> bool:
+    """Tell whether the token still holds; a stream may outlive it."""
+    try:
+        request.app[TOKENS].authenticate(shown_token(request))
+    except AppError:
+        return False
+    return True

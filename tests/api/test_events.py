@@ -1,0 +1,242 @@
+"""The event stream: each change once, in order, whatever happens to the connection in between."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from aiohttp import ClientResponse, ClientTimeout
+
+from app.access import tokens
+from app.access.models import Scope
+from app.http.keys import DATABASE
+from app.snapshots.follower import EVENTS_MAX
+from app.snapshots.reading import FOLLOWER
+from app.snapshots.snapshot import RECENT_MAX
+from tests.conftest import Server, Service
+
+LOCAL = "/v1/environments/local"
+
+
+@dataclass(frozen=True)
+class Message:
+    id: str
+    name: str
+    data: dict[str, Any]
+
+
+class Stream:
+    """A client's end of a stream."""
+
+    def __init__(self, answer: ClientResponse) -> None:
+        self.answer = answer
+
+    async def next(self, seconds: float = 5) -> Message:
+        """Return the next message; remarks and the retry time are passed over."""
+        fields: dict[str, str] = {}
+        async with asyncio.timeout(seconds):
+            while True:
+                line = (await self.answer.content.readuntil(b"\n")).decode().rstrip("\r\n")
+                if line:
+                    name, _, value = line.partition(": ")
+                    fields[name] = value
+                elif "data" in fields:
+                    return Message(fields["id"], fields["event"], json.loads(fields["data"]))
+                else:
+                    fields = {}
+
+
+@asynccontextmanager
+async def listening(
+    service: Service, query: str = "", last: str | None = None, token: str | None = None
+) -> AsyncIterator[Stream]:
+    headers = {"Authorization": f"Bearer {token or service.admin_token}"}
+    if last is not None:
+        headers["Last-Event-ID"] = last
+    async with service.stranger.get(
+        f"{LOCAL}/events{query}", headers=headers, timeout=ClientTimeout(total=60)
+    ) as answer:
+        assert answer.status == 200, await answer.text()
+        yield Stream(answer)
+
+
+async def _write(service: Service, key: str, message: str = "") -> int:
+    answer = await service.client.put(
+        f"{LOCAL}/configurations/{key}",
+        json={"value": 1, "message": message},
+        headers={"If-None-Match": "*"},
+    )
+    return int((await answer.json())["revision"])
+
+
+async def test_a_change_is_told_as_it_happens(service: Service) -> None:
+    async with listening(service) as stream:
+        await _write(service, "a", "why")
+        message = await stream.next()
+
+    epoch = service.app[FOLLOWER].get("local").epoch
+    assert stream.answer.content_type == "text/event-stream"
+    assert (message.id, message.name) == (f"{epoch}:1", "change")
+    assert message.data["keys"] == ["a"]
+    assert (message.data["message"], message.data["revision"]) == ("why", 1)
+    assert message.data["actor"].startswith("token:")
+    assert "value" not in message.data
+
+
+async def test_a_prefix_narrows_the_keys(service: Service) -> None:
+    async with listening(service, "?prefix=a/") as stream:
+        await _write(service, "b")
+        await service.client.post(
+            LOCAL + "/changes",
+            json={
+                "operations": [
+                    {"op": "put", "key": key, "value": 1, "version": 0} for key in ("a/1", "c")
+                ]
+            },
+        )
+        message = await stream.next()
+
+    assert (message.data["revision"], message.data["keys"]) == (2, ["a/1"])
+
+
+async def test_a_client_that_comes_back_gets_what_it_missed(service: Service) -> None:
+    async with listening(service) as stream:
+        await _write(service, "a")
+        first = await stream.next()
+    for key in ("b", "c"):
+        await _write(service, key)
+
+    async with listening(service, last=first.id) as stream:
+        missed = [await stream.next(), await stream.next()]
+
+    assert [message.data["keys"] for message in missed] == [["b"], ["c"]]
+
+
+async def test_what_is_no_longer_in_memory_is_told_from_the_history(service: Service) -> None:
+    epoch = service.app[FOLLOWER].get("local").epoch
+    for n in range(5):
+        await _write(service, f"k{n}")
+    snapshot = service.app[FOLLOWER].get("local")
+    object.__setattr__(snapshot, "recent", snapshot.recent[-1:])
+
+    async with listening(service, last=f"{epoch}:1") as stream:
+        told = [(await stream.next()).data["revision"] for _ in range(4)]
+
+    assert told == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("last", ["another-epoch:1", "{epoch}:99"])
+async def test_who_knows_another_past_is_told_to_begin_anew(service: Service, last: str) -> None:
+    await _write(service, "a")
+    epoch = service.app[FOLLOWER].get("local").epoch
+
+    async with listening(service, last=last.format(epoch=epoch)) as stream:
+        resync = await stream.next()
+        await _write(service, "b")
+        change = await stream.next()
+
+    assert (resync.name, resync.data["revision"], resync.id) == ("resync", 1, f"{epoch}:1")
+    assert (change.name, change.data["keys"]) == ("change", ["b"])
+
+
+async def test_who_is_too_far_behind_is_told_to_begin_anew(
+    service: Service, server: Server
+) -> None:
+    epoch = service.app[FOLLOWER].get("local").epoch
+    with server.admin("suite") as connection:
+        connection.execute("set search_path = flagstone")
+        many = EVENTS_MAX + 10
+        connection.execute(
+            "insert into change_sets (environment, revision, kind, actor) "
+            "select 'local', n, 'edit', 'many' from generate_series(1, %s) as n",
+            [many],
+        )
+        connection.execute(
+            "insert into changes (environment, revision, key, after_kind, after_version) "
+            "select 'local', n, 'k', 'setting', n from generate_series(1, %s) as n",
+            [many],
+        )
+        connection.execute("update environments set revision = %s where name = 'local'", [many])
+    await service.app[FOLLOWER].refresh()
+
+    async with listening(service, last=f"{epoch}:0") as stream:
+        message = await stream.next()
+
+    assert (message.name, message.data["revision"]) == ("resync", many)
+
+
+async def test_a_wrong_last_event_id_is_refused(service: Service) -> None:
+    answer = await service.client.get(LOCAL + "/events", headers={"Last-Event-ID": "nonsense"})
+
+    assert answer.status == 400
+
+
+async def test_a_new_epoch_is_told_to_open_streams(service: Service, server: Server) -> None:
+    async with listening(service) as stream:
+        await _write(service, "a")
+        before = await stream.next()
+        with server.admin("suite") as connection:
+            connection.execute("update flagstone.environments set epoch = gen_random_uuid()")
+        await service.app[FOLLOWER].refresh()
+        after = await stream.next()
+
+    assert (before.name, after.name) == ("change", "resync")
+    assert before.id.split(":")[0] != after.id.split(":")[0]
+
+
+async def test_the_stream_of_a_revoked_token_ends(service: Service) -> None:
+    token = await service.token(Scope.READ)
+
+    async with listening(service, token=token) as stream:
+        async with service.app[DATABASE].connection() as connection:
+            await tokens.revoke(connection, token.split("_")[2])
+        async with asyncio.timeout(4):
+            rest = await stream.answer.content.read()
+
+    assert b"data:" not in rest
+
+
+async def test_a_client_that_reconnects_at_random_sees_each_change_once_in_order(
+    service: Service,
+) -> None:
+    chance = random.Random(7)  # noqa: S311 - a seed, so that a failure can be repeated
+    total = RECENT_MAX + 100
+    seen: list[int] = []
+
+    async def listen() -> None:
+        last = f"{service.app[FOLLOWER].get('local').epoch}:0"
+        while len(seen) < total:
+            async with listening(service, last=last) as stream:
+                for _ in range(chance.randrange(1, 60)):
+                    if len(seen) == total:
+                        return
+                    message = await stream.next()
+                    assert message.name == "change"
+                    seen.append(message.data["revision"])
+                    last = message.id
+
+    async with asyncio.timeout(50):
+        listener = asyncio.create_task(listen())
+        for n in range(total):
+            await _write(service, f"k{n}")
+        await listener
+
+    assert seen == list(range(1, total + 1))
+
+
+async def test_many_listeners_all_hear_it(service: Service) -> None:
+    async def hear(ready: asyncio.Event) -> int:
+        async with listening(service) as stream:
+            ready.set()
+            return int((await stream.next(20)).data["revision"])
+
+    readies = [asyncio.Event() for _ in range(80)]
+    hearing = [asyncio.create_task(hear(ready)) for ready in readies]
+    await asyncio.gather(*(ready.wait() for ready in readies))
+    revision = await _write(service, "a")
+
+    assert set(await asyncio.gather(*hearing)) == {revision}
