@@ -2,7 +2,7 @@
 
 import typer
 
-from app.commands import configuration, database, serve, token
+from app.commands import configuration, database, history, serve, token
 
 cli = typer.Typer(
     name="flagstone",
@@ -14,4 +14,6 @@ cli = typer.Typer(
 cli.command("serve")(serve.serve)
 cli.add_typer(database.cli, name="database")
 cli.add_typer(token.cli, name="token")
+# Without a name of its own: its verbs stand beside those of configuration.
+configuration.cli.add_typer(history.cli)
 cli.add_typer(configuration.cli, name="configuration")

@@ -65,6 +65,38 @@ async def test_configurations_and_tokens_from_the_command_line(
     assert await service.stop() == 0
 
 
+async def test_the_past_from_the_command_line(launch: Callable[..., Process]) -> None:
+    service = launch()
+    await service.start()
+    await service.ready()
+    for value in ("1", "2"):
+        await _run(launch, "configuration", "set", "staging", "a", value, "-m", f"to {value}")
+
+    history = await _run(launch, "configuration", "history", "staging")
+    of_key = await _run(launch, "configuration", "history", "staging", "a")
+    difference = await _run(launch, "configuration", "diff", "staging", "--from", "1")
+    against = await _run(launch, "configuration", "diff", "staging", "--against", "production")
+    tried = await _run(
+        launch, "configuration", "promote", "production", "staging", "a", "--dry-run"
+    )
+    promoted = await _run(launch, "configuration", "promote", "production", "staging", "a")
+    reverted = await _run(launch, "configuration", "revert", "staging", "2")
+    refused = await _run(launch, "configuration", "revert", "staging", "1")
+    restored = await _run(launch, "configuration", "restore", "staging", "0")
+    again = await _run(launch, "configuration", "restore", "staging", "0")
+
+    assert "to 2" in history[1]
+    assert "1 → 2" in of_key[1]
+    assert (difference[0], against[0]) == (0, 0)
+    assert "nothing was written" in tried[1]
+    assert "production is at revision 1" in promoted[1]
+    assert "staging is at revision 3" in reverted[1]
+    assert (refused[0], "a is at version 3" in refused[1]) == (1, True)
+    assert "staging is at revision 4" in restored[1]
+    assert "nothing to change" in again[1]
+    assert await service.stop() == 0
+
+
 async def test_the_database_verbs(launch: Callable[..., Process]) -> None:
     """Without a service, each starts the embedded server and, as its last user, stops it."""
     pending = await _run(launch, "database", "verify")

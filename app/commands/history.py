@@ -1,0 +1,150 @@
+"""The verbs of `configuration` that look back, compare, and bring back."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.changes import history, writes
+from app.changes.differences import between_environments, between_revisions
+from app.changes.dry_run import transact
+from app.changes.views import (
+    ChangeSetPage,
+    ChangeView,
+    Difference,
+    EntryView,
+    KeyChange,
+    KeyHistory,
+    MadeChangeSets,
+)
+from app.commands.actor import operator
+from app.database import Connection
+from app.scripts import Resources, run_script
+
+cli = typer.Typer()
+console = Console()
+
+Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
+Message = Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change.")]
+Limit = Annotated[int, typer.Option(min=1, max=500, help="How many, the latest first.")]
+
+
+@cli.command("history")
+def show_history(
+    environment: Environment,
+    key: Annotated[str | None, typer.Argument(help="Of one key; of all, if left out.")] = None,
+    limit: Limit = 20,
+) -> None:
+    """Show what was changed by whom and why, the latest first."""
+
+    async def work(resources: Resources) -> KeyHistory | ChangeSetPage:
+        async with resources.database.connection() as connection:
+            if key is not None:
+                return await history.key_history(connection, environment, key, limit=limit)
+            return await history.list_change_sets(connection, environment, limit=limit)
+
+    table = Table("revision", "when", "who", "what", "why")
+    for item in run_script(work).items:
+        if isinstance(item, KeyChange):
+            what = f"{_text(item.before)} → {_text(item.after)}"
+        else:
+            what = ", ".join(change.key for change in item.changes)
+        when = f"{item.created_at:%Y-%m-%d %H:%M:%S}"
+        table.add_row(str(item.revision), when, item.actor, what, item.message)
+    console.print(table)
+
+
+@cli.command("diff")
+def show_difference(
+    environment: Environment,
+    before: Annotated[int | None, typer.Option("--from", min=0, help="The earlier one.")] = None,
+    after: Annotated[int | None, typer.Option("--to", min=0, help="The later one; now.")] = None,
+    against: Annotated[str | None, typer.Option(help="Another environment instead.")] = None,
+) -> None:
+    """Compare two revisions, or the environment with another one."""
+    if (before is None) == (against is None):
+        raise typer.BadParameter("give --from, perhaps with --to, or --against alone")
+
+    async def work(resources: Resources) -> Difference:
+        async with resources.database.connection() as connection:
+            if against is not None:
+                return await between_environments(connection, environment, against)
+            return await between_revisions(connection, environment, before or 0, after)
+
+    _show(run_script(work).changes)
+
+
+@cli.command("revert")
+def revert(
+    environment: Environment,
+    revision: Annotated[int, typer.Argument(min=1, help="Of the change set.")],
+    message: Message = "",
+    *,
+    dry_run: DryRun = False,
+) -> None:
+    """Undo one change set by its inverse; refused for keys that have changed since."""
+    _write(
+        lambda c: writes.revert(c, environment, revision, actor=operator(), message=message),
+        dry_run=dry_run,
+    )
+
+
+@cli.command("restore")
+def restore(
+    environment: Environment,
+    revision: Annotated[int, typer.Argument(min=0, help="To be as it was then.")],
+    message: Message = "",
+    *,
+    dry_run: DryRun = False,
+) -> None:
+    """Make the whole environment as it was at a revision."""
+    _write(
+        lambda c: writes.restore(c, environment, revision, actor=operator(), message=message),
+        dry_run=dry_run,
+    )
+
+
+@cli.command("promote")
+def promote(
+    environment: Annotated[str, typer.Argument(help="The environment that changes.")],
+    source: Annotated[str, typer.Argument(help="The one to take the keys from.")],
+    keys: Annotated[list[str], typer.Argument(help="Keys; their segments come along.")],
+    message: Message = "",
+    *,
+    dry_run: DryRun = False,
+) -> None:
+    """Make keys equal to another environment, with the segments that flags use."""
+    _write(
+        lambda c: writes.promote(c, source, environment, keys, actor=operator(), message=message),
+        dry_run=dry_run,
+    )
+
+
+def _write(work: Callable[[Connection], Awaitable[MadeChangeSets]], *, dry_run: bool) -> None:
+    made = run_script(lambda r: transact(r.database, work, dry_run=dry_run))
+    for change_set in made.change_sets:
+        _show(change_set.changes)
+        if not dry_run:
+            console.print(f"{change_set.environment} is at revision {change_set.revision}")
+    if not made.change_sets:
+        console.print("nothing to change")
+    if dry_run:
+        console.print("dry run: nothing was written")
+
+
+def _show(changes: list[ChangeView]) -> None:
+    table = Table("key", "before", "after")
+    for change in changes:
+        table.add_row(change.key, _text(change.before), _text(change.after))
+    console.print(table if changes else "no difference")
+
+
+def _text(entry: EntryView | None) -> str:
+    if entry is None:
+        return "-"
+    text = msgspec.json.encode(entry.value).decode()
+    return text if len(text) <= 60 else text[:59] + "…"
