@@ -52,11 +52,19 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> Iterator
     if "requestBody" in operation:
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         yield f"<tr><td>body<td><td>{_link(schema)}</tr>"
-    for status, answer in operation["responses"].items():
-        schema = next(iter(answer.get("content", {"": {"schema": {}}}).values()))["schema"]
-        what = _link(schema) if schema else html.escape(answer["description"])
-        yield f"<tr><td>{status}<td><td>{what}</tr>"
+    for shape, statuses in _answers(operation["responses"]).items():
+        yield f"<tr><td>{' '.join(sorted(statuses))}<td><td>{shape}</tr>"
     yield "</table>"
+
+
+def _answers(responses: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the statuses by the shape that they come with: the errors are one line."""
+    found: dict[str, list[str]] = {}
+    for status, answer in responses.items():
+        schema = next(iter(answer.get("content", {"": {"schema": {}}}).values()))["schema"]
+        shape = _link(schema) if schema else html.escape(answer["description"])
+        found.setdefault(shape, []).append(status)
+    return found
 
 
 def _link(schema: Mapping[str, Any]) -> str:
