@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from app.changes import history
 from app.changes.models import Entry
-from app.changes.patch import are_equal
+from app.changes.patch import are_same
 from app.changes.views import ChangeView, Difference, change_view, entry_view
 from app.database import Connection
 from app.environments import service as environments
@@ -41,15 +41,11 @@ def _difference(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Diff
 
 
 def _view(key: str, before: Entry | None, after: Entry | None) -> ChangeView | None:
-    sides = [entry_view(each.content, each.version) if each else None for each in (before, after)]
-    left, right = sides
-    if (
-        left is not None
-        and right is not None
-        and left.kind == right.kind
-        and left.description == right.description
-        and are_equal(left.value, right.value)
-        and are_equal(left.schema, right.schema)
-    ):
+    left, right = (each.content if each else None for each in (before, after))
+    if left is not None and right is not None and are_same(left, right):
         return None
-    return change_view(key, left, right)
+    return change_view(
+        key,
+        entry_view(left, before.version if before else None),
+        entry_view(right, after.version if after else None),
+    )

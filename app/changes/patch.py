@@ -8,6 +8,8 @@ to find and to read.
 from collections.abc import Iterator
 from typing import Any
 
+from app.changes.models import Content
+
 
 def patch_between(before: Any, after: Any) -> list[dict[str, Any]]:
     """Return the operations that make the first value into the second; none when they are equal."""
@@ -17,6 +19,16 @@ def patch_between(before: Any, after: Any) -> list[dict[str, Any]]:
 def are_equal(before: Any, after: Any) -> bool:
     """Tell whether two values are the same JSON; unlike Python, where True equals 1."""
     return next(_operations("", before, after), None) is None
+
+
+def are_same(before: Content, after: Content) -> bool:
+    """Tell whether two entries hold the same, their versions aside."""
+    return (
+        before.kind is after.kind
+        and before.description == after.description
+        and are_equal(before.value, after.value)
+        and are_equal(before.schema, after.schema)
+    )
 
 
 def _operations(path: str, before: Any, after: Any) -> Iterator[dict[str, Any]]:

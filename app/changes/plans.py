@@ -5,7 +5,7 @@ from typing import Any
 
 from app.changes import history
 from app.changes.models import ABSENT, Content, Entry, Expected, Kind, Operation
-from app.changes.patch import are_equal
+from app.changes.patch import are_same
 from app.changes.views import EntryView
 from app.database import Connection
 from app.environments import service as environments
@@ -117,12 +117,7 @@ def _towards(
 def _same(target: Entry, current: Entry | None) -> bool:
     if current is None or current.content is None or target.content is None:
         return False
-    return (
-        target.content.kind is current.content.kind
-        and are_equal(target.content.value, current.content.value)
-        and are_equal(target.content.schema, current.content.schema)
-        and target.content.description == current.content.description
-    )
+    return are_same(target.content, current.content)
 
 
 def _content(view: EntryView | None) -> Content | None:

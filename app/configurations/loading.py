@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from app.changes import service as changes
 from app.changes.models import ChangeKind, ChangeSet, Content, Expected, Operation
+from app.changes.patch import are_equal
 from app.changes.values import check_value
 from app.configurations.documents import Document
 from app.database import Connection
@@ -40,7 +41,7 @@ async def plan(connection: Connection, environment: str, document: Document) -> 
         if found is not None and found.kind is not content.kind:
             violations.append(Violation(key, f"is a {found.kind} already, and kinds never change"))
             continue
-        if found is not None and _equal(found, content):
+        if found is not None and are_equal(found.value, content.value):
             unchanged.append(key)
             continue
         (created if found is None else updated).append(key)
@@ -77,16 +78,3 @@ async def apply_plan(
         kind=ChangeKind.IMPORT,
         message=message,
     )
-
-
-def _equal(found: Content, wanted: Content) -> bool:
-    return _exactly(found.value) == _exactly(wanted.value)
-
-
-def _exactly(value: object) -> object:
-    """Tell True from 1 and 1.0 from 1, which Python calls equal."""
-    if isinstance(value, dict):
-        return {key: _exactly(child) for key, child in value.items()}
-    if isinstance(value, list):
-        return [_exactly(child) for child in value]
-    return type(value).__name__, value
