@@ -42,6 +42,8 @@ _PROBE = (200, 503)
 _PAGE = ("before", "limit")
 _DRY_RUN = ("dry_run",)
 _REPEATABLE = ("Idempotency-Key",)
+# Their answers tell what was there before.
+_READS = (Scope.READ,)
 
 # fmt: off
 ROUTES: tuple[Route, ...] = (
@@ -78,11 +80,11 @@ ROUTES: tuple[Route, ...] = (
           query=("prefix", "min_revision"), conditions=("Last-Event-ID",)),
     Route("GET", _CHANGE_SET, changes.get_change_set, Scope.READ, ChangeSetView),
     Route("POST", _CHANGE_SET + "/revert", changes.revert_change_set, Scope.WRITE, MadeChangeSets,
-          body=NewRevert, query=_DRY_RUN, conditions=_REPEATABLE),
+          body=NewRevert, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS),
     Route("POST", _ENVIRONMENT + "/restore", changes.restore_environment, Scope.WRITE,
-          MadeChangeSets, body=NewRestore, query=_DRY_RUN, conditions=_REPEATABLE),
+          MadeChangeSets, body=NewRestore, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS),
     Route("POST", _ENVIRONMENT + "/promote", changes.promote_keys, Scope.WRITE, MadeChangeSets,
-          body=NewPromotion, query=_DRY_RUN, conditions=_REPEATABLE),
+          body=NewPromotion, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS),
     Route("GET", _ENVIRONMENT + "/diff", changes.get_difference, Scope.READ, Difference,
           query=("from", "to", "against")),
 )
@@ -93,8 +95,8 @@ def add_routes(app: web.Application) -> None:
     """Put every route into the application, behind the guard where it needs a scope."""
     for route in ROUTES:
         handler = route.handler
-        if isinstance(route.scope, Scope):
-            handler = guarded(handler, route.scope)
+        if route.scope is not None:
+            handler = guarded(handler, [Scope(each) for each in (route.scope, *route.also)])
         app.router.add_route(route.method, route.path, handler, expect_handler=expect)
         if route.method == "GET":
             app.router.add_route("HEAD", route.path, handler, expect_handler=expect)

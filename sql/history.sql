@@ -13,18 +13,31 @@ where environment = :environment
   and revision = :revision;
 
 -- name: list_change_sets(environment, before, page_size)
--- The latest first; `before` is the revision that the last page ended with.
+-- The latest first; `before` is the revision that the last page ended with. `bytes` is what its
+-- changes take as they are stored, so that a page of large change sets can end early.
 select
-    environment,
-    revision,
-    kind,
-    actor,
-    message,
-    created_at
+    change_sets.environment,
+    change_sets.revision,
+    change_sets.kind,
+    change_sets.actor,
+    change_sets.message,
+    change_sets.created_at,
+    sizes.bytes
 from change_sets
-where environment = :environment
-  and revision < :before
-order by revision desc
+cross join lateral (
+    select
+        sum(
+            200
+            + coalesce(pg_column_size(changes.before_value), 0)
+            + coalesce(pg_column_size(changes.after_value), 0)
+        ) as bytes
+    from changes
+    where changes.environment = change_sets.environment
+      and changes.revision = change_sets.revision
+) as sizes
+where change_sets.environment = :environment
+  and change_sets.revision < :before
+order by change_sets.revision desc
 limit :page_size;
 
 -- name: list_changes(environment, revisions)

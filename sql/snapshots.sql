@@ -37,14 +37,13 @@ from configurations
 where environment = :environment
 order by key;
 
--- name: renew_epoch(environment, epoch, seen_revision)$
+-- name: renew_epoch(environment, epoch)$
 -- When the revision has gone back, the database was restored without a word: whoever believed in the
 -- revisions that are gone must start anew. Only the first instance that notices does this.
 update environments
 set epoch = gen_random_uuid()
 where name = :environment
   and epoch = :epoch::uuid
-  and revision < :seen_revision
 returning epoch::text;
 
 -- name: list_events(environment, after_revision, up_to_revision, page_size)

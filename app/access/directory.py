@@ -56,8 +56,8 @@ class TokenDirectory:
     async def _refresh_if_possible(self) -> None:
         try:
             await self.refresh()
-        except Unavailable as error:
-            log.debug("tokens_not_refreshed", code=error.code)
+        except Exception as error:  # noqa: BLE001 - one failure must not end the refreshing
+            log.warning("tokens_not_refreshed", error=type(error).__name__)
 
     def authenticate(self, text: str) -> Caller:
         """Return who shows this token.

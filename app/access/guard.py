@@ -1,5 +1,7 @@
 """The guard: no handler runs before it has been decided whether this caller may."""
 
+from collections.abc import Sequence
+
 from aiohttp import hdrs, web
 
 from app.access.directory import TokenDirectory
@@ -11,14 +13,15 @@ TOKENS: web.AppKey[TokenDirectory] = web.AppKey("tokens", TokenDirectory)
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 
 
-def guarded(handler: Handler, scope: Scope) -> Handler:
-    """Return the handler behind the guard: a good token, the scope, and the path's environment."""
+def guarded(handler: Handler, scopes: Sequence[Scope]) -> Handler:
+    """Return the handler behind the guard: a good token, its scopes, and the path's environment."""
 
     async def guard(request: web.Request) -> web.StreamResponse:
         caller = request.app[TOKENS].authenticate(shown_token(request))
         grant = caller.token.grant
-        if not grant.allows(scope):
-            raise Forbidden("scope_missing", f"This needs a token with the scope {scope}.")
+        for scope in scopes:
+            if not grant.allows(scope):
+                raise Forbidden("scope_missing", f"This needs a token with the scope {scope}.")
         environment = request.match_info.get("environment")
         # An unknown environment is refused like a foreign one: names are not for guessing.
         if environment is not None and not grant.covers(environment):

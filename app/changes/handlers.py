@@ -10,7 +10,14 @@ from app.changes.differences import between_environments, between_revisions
 from app.changes.dry_run import transact
 from app.changes.idempotency import once
 from app.changes.repeatable import read_repeatable
-from app.changes.views import MadeChangeSets, NewChangeSet, NewPromotion, NewRestore, NewRevert
+from app.changes.views import (
+    MadeChangeSets,
+    NewChangeSet,
+    NewPromotion,
+    NewRestore,
+    NewRevert,
+    without_before,
+)
 from app.errors import Forbidden, malformed
 from app.http import wire
 from app.http.keys import DATABASE
@@ -156,6 +163,8 @@ async def _write(request: web.Request, work: writes.Work, *, dry_run: bool) -> w
     )
 
     made = msgspec.structs.replace(made, dry_run=dry_run)
+    if not request[CALLER].token.grant.allows(Scope.READ):
+        made = without_before(made)
     own = [each for each in made.change_sets if each.environment == _environment(request)]
     if not dry_run:
         for each in made.change_sets:

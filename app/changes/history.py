@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.changes.models import ENTRIES_MAX, Content, Entry, Kind
+from app.changes.models import Content, Entry, Kind
 from app.changes.views import (
     ChangeSetPage,
     ChangeSetView,
@@ -18,6 +18,8 @@ from app.environments import service as environments
 from app.errors import NotFound
 
 LATEST = 2**63 - 1
+# As PostgreSQL stores them, which may be compressed.
+PAGE_BYTES_MAX = 4 * 1024 * 1024
 
 
 async def get_change_set(connection: Connection, environment: str, revision: int) -> ChangeSetView:
@@ -33,14 +35,18 @@ async def get_change_set(connection: Connection, environment: str, revision: int
 async def list_change_sets(
     connection: Connection, environment: str, *, before: int = LATEST, limit: int
 ) -> ChangeSetPage:
-    """Return a page of change sets, the latest first."""
+    """Return a page of change sets, the latest first; one of large ones ends before its limit."""
     await environments.get(connection, environment)
-    rows = [
-        row
-        async for row in sql.list_change_sets(
-            connection, environment=environment, before=before, page_size=limit
-        )
-    ]
+    rows: list[dict[str, Any]] = []
+    size = 0
+    async for row in sql.list_change_sets(
+        connection, environment=environment, before=before, page_size=limit
+    ):
+        fields = dict(row)
+        size += fields.pop("bytes") or 0
+        if rows and size > PAGE_BYTES_MAX:
+            break
+        rows.append(fields)
     changes = await _changes(connection, environment, [row["revision"] for row in rows])
     items = [ChangeSetView(**row, changes=changes.get(row["revision"], [])) for row in rows]
     # Revisions have no gaps and begin at 1, so the last one tells whether there are older ones.
@@ -96,7 +102,8 @@ async def entries_at(
         prefix="",
         kind=None,
         after="",
-        page_size=ENTRIES_MAX,
+        # All of them: what is cut off here would look as if it had never been.
+        page_size=None,
     )
     return {
         row["key"]: Entry(

@@ -173,3 +173,15 @@ def made_view(change_set: ChangeSet) -> MadeChangeSet:
             for change in change_set.changes
         ],
     )
+
+
+def without_before(made: MadeChangeSets) -> MadeChangeSets:
+    """Return the same for a token that may write and not read: what it did not send is left out."""
+    replace = msgspec.structs.replace
+    return replace(
+        made,
+        change_sets=[
+            replace(each, changes=[replace(c, before=None, patch=[]) for c in each.changes])
+            for each in made.change_sets
+        ],
+    )

@@ -8,8 +8,6 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-import asyncpg
-
 from app.database.connector import Connector, Session
 from app.log import logger
 from app.settings import DatabaseSettings, Target
@@ -28,7 +26,7 @@ async def listen(target: Target, settings: DatabaseSettings, on_hint: Callable[[
     while True:
         try:
             connection = await connector()
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may do
             log.debug("listener_waits", error=type(error).__name__)
         else:
             await _listen(connection, on_hint)
@@ -48,7 +46,7 @@ async def _listen(connection: Session, on_hint: Callable[[], None]) -> None:
                 await asyncio.wait_for(lost.wait(), _PING_SECONDS)
             if not lost.is_set():
                 await connection.execute("select 1")
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except Exception as error:  # noqa: BLE001 - the connection is given up either way
         log.debug("listener_failed", error=type(error).__name__)
     finally:
         connection.terminate()

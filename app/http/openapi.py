@@ -118,7 +118,7 @@ def _operation(route: "Route") -> dict[str, Any]:
     }
     if route.scope is not None:
         operation["security"] = [{"bearer": []}, {"apiKey": []}]
-        operation["x-scope"] = str(route.scope)
+        operation["x-scope"] = " ".join(map(str, (route.scope, *route.also)))
     if route.body is not None:
         operation["requestBody"] = {
             "required": True,

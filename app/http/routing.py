@@ -18,7 +18,7 @@ class Route:
 
     `scope` None is open to everybody, and has to be said. `answers` and `body` are the types that
     are encoded and decoded; `query` and `conditions` name the parameters and request headers that
-    mean something; `statuses` are the good ones.
+    mean something; `statuses` are the good ones; `also` are scopes that are needed besides.
     """
 
     method: str
@@ -30,6 +30,7 @@ class Route:
     query: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
     statuses: tuple[int, ...] = (200,)
+    also: tuple[StrEnum, ...] = ()
 
     @property
     def summary(self) -> str:

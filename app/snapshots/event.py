@@ -54,6 +54,11 @@ def resync_message(environment: str, epoch: str, revision: int) -> bytes:
     return _encoded("resync", epoch, revision, Resync(environment, revision))
 
 
+def place_message(epoch: str, revision: int) -> bytes:
+    """Return an id without data: no event to a client, and yet the place that it resumes from."""
+    return f"id: {epoch}:{revision}\n\n".encode()
+
+
 def _encoded(name: str, epoch: str, revision: int, data: Any) -> bytes:
     """Return a message by the HTML standard, section 9.2; JSON has no line breaks of its own."""
     head = f"id: {epoch}:{revision}\nevent: {name}\ndata: ".encode()

@@ -82,7 +82,7 @@ class Follower:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self.get(environment).revision < revision:
-                    await self.advance()
+                    await self.news.wait()
         snapshot = self.get(environment)
         if snapshot.revision < revision:
             raise Unavailable(
@@ -90,9 +90,13 @@ class Follower:
             )
         return snapshot
 
-    async def advance(self) -> None:
-        """Wait until something has changed, or somebody wakes all who wait."""
-        await self._advanced.wait()
+    @property
+    def news(self) -> asyncio.Event:
+        """What is set at the next change, or when somebody wakes all who wait.
+
+        Whoever looks first and then waits must take it before looking.
+        """
+        return self._advanced
 
     def wake(self) -> None:
         """Let everybody who waits look again. One event for all: a thousand wake in one go."""
@@ -122,8 +126,10 @@ class Follower:
             self._hinted.clear()
             try:
                 await self.refresh()
-            except Unavailable as error:
-                log.debug("follower_waits", code=error.code)
+            except Exception as error:  # noqa: BLE001 - one failure must not end the following
+                # A statement cached before a migration, an environment deleted just now: the next
+                # look will do. What lasts shows as staleness, which every answer and health tell.
+                log.warning("follower_failed", error=type(error).__name__)
                 # A hint that comes while the database is away must not turn this into a busy loop.
                 await asyncio.sleep(jittered(0.2))
 
@@ -150,7 +156,6 @@ class Follower:
                 connection,
                 environment=head.name,
                 epoch=head.epoch,
-                seen_revision=known.revision,
             )
             known = None
         # One moment for the environment's row and its entries, which may be past the head by now.

@@ -5,7 +5,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.environments.models import EnvironmentList
 from app.http import wire
-from app.snapshots.reading import FOLLOWER, moment_headers, read_snapshot
+from app.snapshots.reading import FOLLOWER, moment_headers, read_snapshot, stale_header
 
 
 async def list_environments(request: web.Request) -> web.Response:
@@ -15,7 +15,8 @@ async def list_environments(request: web.Request) -> web.Response:
 
     snapshots = [each for name, each in follower.loaded().items() if grant.covers(name)]
 
-    return wire.answer(EnvironmentList(items=[each.environment for each in snapshots]))
+    found = EnvironmentList(items=[each.environment for each in snapshots])
+    return wire.answer(found, headers=stale_header(request))
 
 
 async def get_environment(request: web.Request) -> web.Response:

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from app.errors import Unavailable
+from app.errors import NotFound, Unavailable
 from app.http import wire
 from app.snapshots.follower import Follower
 from app.snapshots.snapshot import Snapshot
@@ -30,10 +30,13 @@ async def read_snapshot(request: web.Request, query: Mapping[str, str]) -> Snaps
 
 def moment_headers(request: web.Request, snapshot: Snapshot) -> dict[str, str]:
     """Return the headers that say which revision an answer is from, and how long unconfirmed."""
-    headers = wire.revision_header(snapshot.epoch, snapshot.revision)
-    if stale := request.app[FOLLOWER].stale_seconds:
-        headers[FLAGSTONE_STALE] = str(round(stale))
-    return headers
+    return wire.revision_header(snapshot.epoch, snapshot.revision) | stale_header(request)
+
+
+def stale_header(request: web.Request) -> dict[str, str]:
+    """Return the header of an answer that nothing has confirmed for a while, if it is one."""
+    stale = request.app[FOLLOWER].stale_seconds
+    return {FLAGSTONE_STALE: str(round(stale))} if stale else {}
 
 
 async def settle(request: web.Request, environment: str, revision: int) -> None:
@@ -42,5 +45,5 @@ async def settle(request: web.Request, environment: str, revision: int) -> None:
     A client that reads after its write need not ask for the revision then. It is written either
     way, so time running out is no error.
     """
-    with suppress(Unavailable):
+    with suppress(Unavailable, NotFound):
         await request.app[FOLLOWER].at_least(environment, revision, seconds=_SETTLE_SECONDS)

@@ -15,7 +15,7 @@ from app.access.guard import TOKENS, shown_token
 from app.errors import AppError, malformed
 from app.http import wire
 from app.http.keys import LIFECYCLE
-from app.snapshots.event import resync_message
+from app.snapshots.event import place_message, resync_message
 from app.snapshots.follower import Follower
 from app.snapshots.reading import FOLLOWER, moment_headers, read_snapshot
 
@@ -31,21 +31,29 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     prefix = query.get("prefix", "")
     snapshot = await read_snapshot(request, query)
     position = _position(request, snapshot.epoch)
+    if position is not None and position > snapshot.revision:
+        # Another instance was quicker. To send the client back would break the order.
+        snapshot = await request.app[FOLLOWER].at_least(snapshot.environment.name, position)
     headers = moment_headers(request, snapshot)
     name, follower = snapshot.environment.name, request.app[FOLLOWER]
+    place = (snapshot.epoch, snapshot.revision if position is None else position)
 
     async with sse_response(request, headers=headers, ping_interval=PING_SECONDS) as stream:
+        # With an id at once: who breaks off before the first event comes back to this place.
+        if position is None:
+            await stream.write(place_message(*place))
         await stream.write(f"retry: {_RETRY_MILLISECONDS}\n\n".encode())
-        place = (snapshot.epoch, snapshot.revision if position is None else position)
-        with suppress(ConnectionResetError):
-            while not request.app[LIFECYCLE].draining.is_set() and _still_may(request):
+        with suppress(ConnectionResetError, AppError):
+            while _goes_on(request):
+                news = follower.news
                 stood, (place, messages) = place, await _news(follower, name, place, prefix)
                 if messages:
                     await stream.write(b"".join(messages))
                 if place != stood:
                     continue  # more may have come while this was read
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(follower.advance(), _CHECK_SECONDS)
+                    async with asyncio.timeout(_CHECK_SECONDS):
+                        await news.wait()
     return stream
 
 
@@ -77,8 +85,10 @@ async def _news(
         if found is None:
             return here, resync
         events = list(found)
-    messages = (event.message_for(prefix) for event in events)
-    return here, [message for message in messages if message is not None]
+    wanted = (event.message_for(prefix) for event in events)
+    messages = [message for message in wanted if message is not None]
+    # Nothing of it was for this client; the place alone lets it come back to here.
+    return here, messages or [place_message(*here)]
 
 
 def _position(request: web.Request, epoch: str) -> int | None:
@@ -92,8 +102,11 @@ def _position(request: web.Request, epoch: str) -> int | None:
     return int(revision) if seen_epoch == epoch else -1
 
 
-def _still_may(request: web.Request) -> bool:
-    """Tell whether the token still holds; a stream may outlive it."""
+def _goes_on(request: web.Request) -> bool:
+    """Tell whether there is still somebody to tell, and whether he may still hear it."""
+    # aiohttp ends no handler whose client has gone, and a quiet stream writes nothing.
+    if request.transport is None or request.app[LIFECYCLE].draining.is_set():
+        return False
     try:
         request.app[TOKENS].authenticate(shown_token(request))
     except AppError:

@@ -1,13 +1,14 @@
 """Change sets: several keys at once, and any moment of the past read, compared and brought back."""
 
 import asyncio
+import os
 from typing import Any
 
 import pytest
 from yarl import URL
 
 from app.access.models import Scope
-from tests.conftest import Service
+from tests.conftest import Server, Service
 
 LOCAL = "/v1/environments/local"
 STAGING = "/v1/environments/staging"
@@ -129,6 +130,58 @@ async def test_a_token_must_be_for_every_environment_named(service: Service) -> 
     assert (written.status, promoted.status, compared.status) == (403, 403, 403)
 
 
+async def test_who_may_write_and_not_read_learns_nothing(service: Service) -> None:
+    await _post(service, LOCAL + "/changes", {"operations": [_put("a", "what was there")]})
+    token = await service.token(Scope.WRITE)
+    headers = {"Authorization": f"Bearer {token}"}
+
+    answers = [
+        await service.stranger.post(LOCAL + path, json=body, headers=headers)
+        for path, body in (
+            ("/changes?dry_run=true", {"operations": [_put("a", 2, 1)]}),
+            ("/changes/1/revert?dry_run=true", {}),
+            ("/restore?dry_run=true", {"revision": 0}),
+            ("/promote?dry_run=true", {"from": "local", "keys": ["a"]}),
+        )
+    ]
+
+    assert [answer.status for answer in answers] == [200, 403, 403, 403]
+    for answer in answers:
+        assert "what was there" not in await answer.text()
+
+
+async def test_more_than_ten_thousand_entries_are_restored_whole(
+    service: Service, server: Server
+) -> None:
+    """A limit that cuts off would look as if the rest had never been, and delete it."""
+    many = 10_050
+    with server.admin("suite") as connection:
+        connection.execute("set search_path = flagstone")
+        connection.execute(
+            "insert into change_sets (environment, revision, kind, actor) "
+            "values ('local', 1, 'edit', 'many')"
+        )
+        connection.execute(
+            "insert into changes "
+            "(environment, revision, key, after_kind, after_value, after_version) "
+            "select 'local', 1, 'k' || n, 'setting', '1', 1 from generate_series(1, %s) as n",
+            [many],
+        )
+        connection.execute(
+            "insert into configurations (environment, key, kind, value, version, updated_revision) "
+            "select 'local', 'k' || n, 'setting', '1', 1, 1 from generate_series(1, %s) as n",
+            [many],
+        )
+        connection.execute("update environments set revision = 1 where name = 'local'")
+    gone = [{"op": "delete", "key": f"k{n}", "version": 1} for n in (1, 9_999, many)]
+    await _post(service, LOCAL + "/changes", {"operations": gone})
+
+    status, made = await _post(service, LOCAL + "/restore", {"revision": 1})
+
+    assert status == 200
+    assert {c["key"] for c in made["change_sets"][0]["changes"]} == {"k1", "k9999", f"k{many}"}
+
+
 async def test_a_dry_run_says_what_would_be_and_writes_nothing(service: Service) -> None:
     await _three_revisions(service)
 
@@ -211,6 +264,25 @@ async def test_change_sets_are_listed_in_pages(service: Service) -> None:
     assert [item["revision"] for item in first["items"] + rest["items"]] == [3, 2, 1]
     assert rest["next"] is None
     assert [change["key"] for change in first["items"][1]["changes"]] == ["a", "c"]
+
+
+async def test_a_page_of_large_change_sets_ends_early(service: Service) -> None:
+    for n in range(4):
+        operations = [_put(f"{n}/{k}", os.urandom(60_000).hex()) for k in range(7)]
+        status, _ = await _post(service, LOCAL + "/changes", {"operations": operations})
+        assert status == 200
+
+    found: list[int] = []
+    before = ""
+    while True:
+        page = await _get(service, LOCAL + "/changes?limit=500" + before)
+        assert len(page["items"]) < 20
+        found += [item["revision"] for item in page["items"]]
+        if page["next"] is None:
+            break
+        before = f"&before={page['next']}"
+
+    assert found == [4, 3, 2, 1]
 
 
 async def test_revisions_and_environments_are_compared(service: Service) -> None:

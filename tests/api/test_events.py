@@ -129,7 +129,7 @@ async def test_what_is_no_longer_in_memory_is_told_from_the_history(service: Ser
     assert told == [2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("last", ["another-epoch:1", "{epoch}:99"])
+@pytest.mark.parametrize("last", ["another-epoch:1"])
 async def test_who_knows_another_past_is_told_to_begin_anew(service: Service, last: str) -> None:
     await _write(service, "a")
     epoch = service.app[FOLLOWER].get("local").epoch
@@ -173,6 +173,51 @@ async def test_a_wrong_last_event_id_is_refused(service: Service) -> None:
     answer = await service.client.get(LOCAL + "/events", headers={"Last-Event-ID": "nonsense"})
 
     assert answer.status == 400
+
+
+async def test_a_place_ahead_of_this_instance_is_waited_for_and_never_sent_back(
+    service: Service,
+) -> None:
+    epoch = service.app[FOLLOWER].get("local").epoch
+
+    answer = await service.client.get(LOCAL + "/events", headers={"Last-Event-ID": f"{epoch}:9"})
+
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+
+
+async def test_who_breaks_off_before_the_first_event_has_a_place_to_come_back_to(
+    service: Service,
+) -> None:
+    await _write(service, "a")
+    async with listening(service, "?prefix=none/") as stream:
+        first = await stream.answer.content.readuntil(b"\n")
+        await _write(service, "b")
+        line = b""
+        async with asyncio.timeout(5):
+            while not line.startswith(b"id: "):
+                line = await stream.answer.content.readuntil(b"\n")
+
+    epoch = service.app[FOLLOWER].get("local").epoch
+    assert first == f"id: {epoch}:1\n".encode()
+    assert line == f"id: {epoch}:2\n".encode()
+
+
+async def test_streams_of_clients_that_have_gone_end(service: Service) -> None:
+    def handlers() -> int:
+        return sum(
+            "stream_events" in repr(task.get_coro()) or "_handle_request" in repr(task.get_coro())
+            for task in asyncio.all_tasks()
+        )
+
+    before = handlers()
+    for _ in range(20):
+        async with listening(service) as stream:
+            await stream.answer.content.readuntil(b"\n")
+            stream.answer.close()
+
+    async with asyncio.timeout(6):
+        while handlers() > before + 1:  # noqa: ASYNC110 - aiohttp tells nobody of it
+            await asyncio.sleep(0.05)
 
 
 async def test_a_new_epoch_is_told_to_open_streams(service: Service, server: Server) -> None:

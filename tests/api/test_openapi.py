@@ -37,7 +37,8 @@ async def test_every_route_is_in_it_with_its_scope(described: dict[str, Any]) ->
         path = re.sub(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}", r"{\1}", route.path)
         operation = described["paths"][path][route.method.lower()]
         assert operation["summary"]
-        assert operation.get("x-scope") == (str(route.scope) if route.scope else None)
+        scopes = [str(each) for each in (route.scope, *route.also) if each is not None]
+        assert operation.get("x-scope", "").split() == scopes
         assert ("security" in operation) is (route.scope is not None)
         assert ("requestBody" in operation) is (route.body is not None)
     count = sum(len(operations) for operations in described["paths"].values())
