@@ -56,6 +56,9 @@ class TokenDirectory:
     async def _refresh_if_possible(self) -> None:
         try:
             await self.refresh()
+        except Unavailable as error:
+            # The pool has said it already, and heartbeats go on saying it.
+            log.debug("tokens_not_refreshed", code=error.code)
         except Exception as error:  # noqa: BLE001 - one failure must not end the refreshing
             log.warning("tokens_not_refreshed", error=type(error).__name__)
 

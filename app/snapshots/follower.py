@@ -28,6 +28,7 @@ POLL_SECONDS = 2.0
 # Two polls and a bit: below this a silence is no news.
 STALE_AFTER_SECONDS = 5.0
 REACH_SECONDS = 2.0
+_PAUSE_SECONDS = 0.2
 # A listener that is further behind reads the whole state quicker.
 EVENTS_MAX = 1_000
 
@@ -126,12 +127,15 @@ class Follower:
             self._hinted.clear()
             try:
                 await self.refresh()
+            except Unavailable as error:
+                log.debug("follower_waits", code=error.code)
+                # A hint that comes while the database is away must not turn this into a busy loop.
+                await asyncio.sleep(jittered(_PAUSE_SECONDS))
             except Exception as error:  # noqa: BLE001 - one failure must not end the following
                 # A statement cached before a migration, an environment deleted just now: the next
                 # look will do. What lasts shows as staleness, which every answer and health tell.
                 log.warning("follower_failed", error=type(error).__name__)
-                # A hint that comes while the database is away must not turn this into a busy loop.
-                await asyncio.sleep(jittered(0.2))
+                await asyncio.sleep(jittered(_PAUSE_SECONDS))
 
     async def refresh(self) -> None:
         """Bring every snapshot up to date. Raises Unavailable when the database is away."""

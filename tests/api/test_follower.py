@@ -178,3 +178,24 @@ async def test_nothing_is_served_before_there_is_something(settings: Settings) -
         follower.get("local")
     with pytest.raises(Unavailable):
         await follower.refresh()
+
+
+async def test_a_schema_change_under_its_statements_does_not_end_the_following(
+    service: Service, replica: Service, server: Server
+) -> None:
+    """Inside a transaction the driver cannot prepare anew: one look fails, the next does not."""
+    change = "alter table flagstone.configurations alter column description type "
+    await replica.app[FOLLOWER].at_least("local", await _write(service, "before"))
+    try:
+        with server.admin("suite") as connection:
+            connection.execute(change + "varchar(5000)")
+        for n in range(3):
+            revision = await _write(service, f"after/{n}")
+            snapshot = await replica.app[FOLLOWER].at_least("local", revision, seconds=8)
+            assert f"after/{n}" in snapshot.entries
+    finally:
+        with server.admin("suite") as connection:
+            connection.execute(change + "text")
+    ready = await replica.stranger.get("/health/ready")
+
+    assert ready.status == 200
