@@ -28,10 +28,16 @@ left join lateral (
     limit 1
 ) as last_change on true;
 
--- name: insert_change_set(environment, revision, kind, actor, message)^
-insert into change_sets (environment, revision, kind, actor, message)
-values (:environment, :revision, :kind, :actor, :message)
-returning created_at;
+-- name: insert_change_set(environment, revision, kind, actor, message, hash)!
+-- With the hash for the next one to follow on; the row is locked since advance_revision.
+with chained as (
+    update environments
+    set hash = :hash
+    where environments.name = :environment
+)
+
+insert into change_sets (environment, revision, kind, actor, message, hash)
+values (:environment, :revision, :kind, :actor, :message, :hash);
 
 -- name: upsert_configurations(environment, revision, keys, kinds, values, schemas, descriptions, versions)!
 insert into configurations (

@@ -6,6 +6,7 @@ select
     tier::text as tier,
     revision,
     epoch::text as epoch,
+    encode(hash, 'hex') as hash,
     protected,
     fractional,
     metadata
@@ -18,6 +19,7 @@ select
     tier::text as tier,
     revision,
     epoch::text as epoch,
+    encode(hash, 'hex') as hash,
     protected,
     fractional,
     metadata
@@ -33,10 +35,12 @@ for update;
 
 -- name: advance_revision(environment)^
 -- Takes the row's lock, so that writers of one environment queue here and revisions have no gaps:
--- a transaction that fails gives its number back.
+-- a transaction that fails gives its number back. The hash is the one that the new change set follows on.
 update environments
 set revision = revision + 1
 where name = :environment
 returning
     revision,
-    epoch::text as epoch;
+    epoch::text as epoch,
+    hash as previous_hash,
+    current_timestamp as created_at;

@@ -7,7 +7,8 @@ select
     kind,
     actor,
     message,
-    created_at
+    created_at,
+    encode(hash, 'hex') as hash
 from change_sets
 where environment = :environment
   and revision = :revision;
@@ -22,6 +23,7 @@ select
     change_sets.actor,
     change_sets.message,
     change_sets.created_at,
+    encode(change_sets.hash, 'hex') as hash,
     sizes.bytes
 from change_sets
 cross join lateral (

@@ -37,8 +37,18 @@ from configurations
 where environment = :environment
 order by key;
 
+-- name: has_change_set(environment, revision, hash)$
+-- Whether the history still holds the change set that we stand at, under the hash that it had.
+select exists (
+    select 1
+    from change_sets
+    where environment = :environment
+      and revision = :revision
+      and hash is not distinct from decode(:hash, 'hex')
+);
+
 -- name: renew_epoch(environment, epoch)$
--- When the revision has gone back, the database was restored without a word: whoever believed in the
+-- When what we stand at is gone, the database was restored without a word: whoever believed in the
 -- revisions that are gone must start anew. Only the first instance that notices does this.
 update environments
 set epoch = gen_random_uuid()

@@ -227,7 +227,7 @@ async def service(running: Service, server: Server) -> Service:
     return running
 
 
-def clean(server: Server, database: str) -> None:
+def clean(server: Server, database: str, *, epoch: str | None = None) -> None:
     """Take away what tests wrote; the admin token of the session stays."""
     with server.admin(database) as connection:
         connection.execute(
@@ -235,6 +235,8 @@ def clean(server: Server, database: str) -> None:
             "flagstone.idempotency_keys"
         )
         connection.execute(
-            "update flagstone.environments set revision = 0, epoch = gen_random_uuid()"
+            "update flagstone.environments "
+            "set revision = 0, hash = null, epoch = coalesce(%s::uuid, gen_random_uuid())",
+            [epoch],
         )
         connection.execute("delete from flagstone.tokens where name <> 'local admin'")

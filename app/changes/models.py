@@ -39,9 +39,13 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True)
 class Expected:
-    """Which version a write expects: a number, None for no entry at all, or any that exists."""
+    """Which version a write expects: a number, None for no entry at all, or any that exists.
+
+    `epoch` is how the environment's must begin, for a version that was seen in that epoch.
+    """
 
     version: int | None = None
+    epoch: str = ""
     any: bool = False
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from app.changes.chain import GENESIS, link
 from app.changes.models import (
     Change,
     ChangeKind,
@@ -46,7 +47,7 @@ async def apply(
     entries = await read_entries(
         connection, environment, [operation.key for operation in operations]
     )
-    _check(operations, entries, kinds_fixed=kind not in _RETURNING)
+    _check(operations, entries, epoch=advanced["epoch"], kinds_fixed=kind not in _RETURNING)
     changes = [_change(operation, entries[operation.key]) for operation in operations]
     change_set = ChangeSet(
         environment=environment,
@@ -54,14 +55,16 @@ async def apply(
         epoch=advanced["epoch"],
         changes=changes,
     )
-    await sql.insert_change_set(
-        connection,
-        environment=environment,
-        revision=change_set.revision,
-        kind=kind,
-        actor=actor,
-        message=message,
-    )
+    said: dict[str, Any] = {
+        "environment": environment,
+        "revision": change_set.revision,
+        "kind": kind,
+        "actor": actor,
+        "message": message,
+    }
+    previous, created_at = advanced["previous_hash"] or GENESIS, advanced["created_at"]
+    made_hash = link(previous, **said, created_at=created_at, changes=changes)
+    await sql.insert_change_set(connection, **said, hash=made_hash)
     await _write(connection, change_set)
     await sql.notify_revision(connection, environment=environment, revision=change_set.revision)
     return change_set
@@ -93,12 +96,12 @@ def _entry(row: Any) -> Entry:
 
 
 def _check(
-    operations: Sequence[Operation], entries: dict[str, Entry], *, kinds_fixed: bool
+    operations: Sequence[Operation], entries: dict[str, Entry], *, epoch: str, kinds_fixed: bool
 ) -> None:
     stale = [
         (operation, entries[operation.key])
         for operation in operations
-        if not _is_met(operation.expected, entries[operation.key])
+        if not _is_met(operation.expected, entries[operation.key], epoch)
     ]
     if stale:
         raise Stale(
@@ -119,12 +122,12 @@ def _check(
             )
 
 
-def _is_met(expected: Expected | None, entry: Entry) -> bool:
+def _is_met(expected: Expected | None, entry: Entry, epoch: str) -> bool:
     if expected is None:
         return True
     if expected.any:
         return entry.version is not None
-    return expected.version == entry.version
+    return expected.version == entry.version and epoch.startswith(expected.epoch)
 
 
 def _what_is_there(entry: Entry) -> str:

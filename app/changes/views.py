@@ -89,12 +89,15 @@ class ChangeView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangeSetView(msgspec.Struct, frozen=True, kw_only=True):
+    """`hash`, in hex, covers all of it and the one before."""
+
     environment: str
     revision: int
     kind: str
     actor: str
     message: str
     created_at: datetime
+    hash: str | None
     changes: list[ChangeView]
 
 

@@ -48,7 +48,7 @@ async def list_configurations(request: web.Request) -> web.Response:
 
 
 async def get_configuration(request: web.Request) -> web.Response:
-    """Read one configuration, now or as of a revision; its version is the ETag."""
+    """Read one configuration, now or as of a revision; its version is in the ETag."""
     query = wire.read_query(request, {"revision", "min_revision"})
     revision = wire.whole_number(query, "revision") if query else None
     if revision is not None:
@@ -80,7 +80,9 @@ async def _get_at(request: web.Request, revision: int) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
         found, epoch = await service.get_at(connection, *_place(request), revision)
 
-    headers = wire.revision_header(epoch, revision) | {"ETag": wire.entity_tag(found.version)}
+    headers = wire.revision_header(epoch, revision) | {
+        "ETag": wire.entity_tag(found.version, epoch)
+    }
     if wire.is_not_modified(request, headers["ETag"]):
         return wire.not_modified(headers)
     return wire.answer(found, headers=headers)
@@ -131,7 +133,7 @@ async def _write(
 
     headers = wire.revision_header(written.epoch, written.revision)
     if written.version is not None:
-        headers["ETag"] = wire.entity_tag(written.version)
+        headers["ETag"] = wire.entity_tag(written.version, written.epoch)
     if written.created:
         headers["Location"] = request.raw_path
     return wire.answer(written, status=201 if written.created else 200, headers=headers)
@@ -150,4 +152,4 @@ def _kind(text: str | None) -> Kind | None:
 
 
 def _expected(condition: wire.Condition) -> Expected:
-    return Expected(version=condition.version, any=condition.present)
+    return Expected(version=condition.version, epoch=condition.epoch, any=condition.present)

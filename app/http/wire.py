@@ -27,6 +27,8 @@ PAGE_SIZE_MAX = 500
 Shape = TypeVar("Shape")
 
 _ENTITY_TAG = re.compile(r'\s*(W/)?"([!#-~]*)"\s*')
+# What entity_tag makes, with or without its second half.
+_VERSION = re.compile(r"([0-9]{1,18})(?:-([0-9a-f]{8}))?")
 
 
 async def read_body(request: web.Request, shape: type[Shape]) -> Shape:
@@ -111,9 +113,13 @@ def flag(query: Mapping[str, str], name: str) -> bool:
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """What If-Match or If-None-Match asks of the entry: a version, anything, or nothing there."""
+    """What If-Match or If-None-Match asks of the entry: a version, anything, or nothing there.
+
+    `epoch` is how the environment's must begin.
+    """
 
     version: int | None = None
+    epoch: str = ""
     present: bool = False
 
 
@@ -153,8 +159,10 @@ def _if_match(text: str) -> Condition:
     if match is None:
         raise malformed("If-Match", 'must be one entity tag, such as "3", or *')
     weak, tag = match.groups()
-    is_version = tag.isascii() and tag.isdecimal() and len(tag) <= 18 and not weak
-    return Condition(version=int(tag) if is_version else 0)
+    version = _VERSION.fullmatch(tag)
+    if weak or version is None:
+        return Condition(version=0)
+    return Condition(version=int(version[1]), epoch=version[2] or "")
 
 
 def is_not_modified(request: web.Request, etag: str) -> bool:
@@ -166,8 +174,11 @@ def is_not_modified(request: web.Request, etag: str) -> bool:
     return "*" in tags or etag in tags
 
 
-def entity_tag(version: int) -> str:
-    return f'"{version}"'
+def entity_tag(version: int, epoch: str) -> str:
+    """Return the tag of an entry: after a backup was restored, an old version may come again with
+    another content, and must not be taken for the old one.
+    """
+    return f'"{version}-{epoch[:8]}"'
 
 
 def answer(

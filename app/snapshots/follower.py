@@ -154,13 +154,9 @@ class Follower:
         known = self._snapshots.get(head.name)
         if known is not None and known.environment == head:
             return known
-        if known is not None and known.epoch == head.epoch and known.revision > head.revision:
-            log.warning("revision_went_back", environment=head.name, revision=head.revision)
-            await sql.renew_epoch(
-                connection,
-                environment=head.name,
-                epoch=head.epoch,
-            )
+        if known is not None and await _was_swapped(connection, known, head):
+            log.warning("history_swapped", environment=head.name, revision=head.revision)
+            await sql.renew_epoch(connection, environment=head.name, epoch=head.epoch)
             known = None
         # One moment for the environment's row and its entries, which may be past the head by now.
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -178,6 +174,20 @@ class Follower:
             events = await _events(connection, known, known.revision, head.revision)
             complete = len(events) == head.revision - known.revision
             return known.advanced(head, changed, events if complete else ())
+
+
+async def _was_swapped(connection: Connection, known: Snapshot, head: Environment) -> bool:
+    """Tell whether the epoch now has another history: a backup was restored without a word, and
+    perhaps as many revisions have been made since as were lost.
+    """
+    if known.epoch != head.epoch or known.revision == 0:
+        return False
+    return not await sql.has_change_set(
+        connection,
+        environment=head.name,
+        revision=known.revision,
+        hash=known.environment.hash,
+    )
 
 
 async def _events(

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from app.environments.models import Environment
+from app.http.wire import entity_tag
 from app.snapshots.event import Event
 
 # Events kept for streams that are a little behind; older ones are read from the history.
@@ -111,17 +112,17 @@ class Snapshot:
                 continue
             if key not in entries:
                 insort(keys, key)
-            entries[key] = encode(configuration)
+            entries[key] = encode(configuration, environment.epoch)
         whole = [*self.recent, *events] if events else []
         return Snapshot(environment, entries, keys, tuple(whole[-RECENT_MAX:]))
 
 
 def build(environment: Environment, configurations: Iterable[Configuration]) -> Snapshot:
     """Return the snapshot of an environment with these entries."""
-    entries = {each.key: encode(each) for each in configurations}
+    entries = {each.key: encode(each, environment.epoch) for each in configurations}
     return Snapshot(environment, entries, sorted(entries))
 
 
-def encode(configuration: Configuration) -> Encoded:
+def encode(configuration: Configuration, epoch: str) -> Encoded:
     body = msgspec.json.encode(configuration)
-    return Encoded(configuration, body, f'"{configuration.version}"')
+    return Encoded(configuration, body, entity_tag(configuration.version, epoch))

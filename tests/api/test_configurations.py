@@ -47,14 +47,25 @@ async def test_a_write_answers_with_version_and_revision(service: Service) -> No
         PATH + "a/b.c", json={"value": 2}, headers={"If-Match": '"1"'}
     )
 
+    answer = await second.json()
     assert (first.status, first.headers["ETag"], first.headers["Location"]) == (
         201,
-        '"1"',
+        f'"1-{answer["epoch"][:8]}"',
         PATH + "a/b.c",
     )
-    answer = await second.json()
     assert (second.status, answer["version"], answer["revision"]) == (200, 2, 2)
     assert second.headers["Flagstone-Revision"] == f"{answer['epoch']}:2"
+
+
+async def test_a_tag_is_good_for_the_next_write_and_for_not_modified(service: Service) -> None:
+    written = await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
+    tag = written.headers["ETag"]
+
+    unchanged = await service.client.get(PATH + "k", headers={"If-None-Match": tag})
+    again = await service.client.put(PATH + "k", json={"value": 2}, headers={"If-Match": tag})
+    changed = await service.client.get(PATH + "k", headers={"If-None-Match": tag})
+
+    assert (unchanged.status, again.status, changed.status) == (304, 200, 200)
 
 
 async def test_a_percent_encoded_slash_is_the_same_key(service: Service) -> None:
@@ -72,6 +83,7 @@ async def test_a_percent_encoded_slash_is_the_same_key(service: Service) -> None
         ({"If-Match": '"7"'}, 412, "version_stale"),
         ({"If-Match": 'W/"1"'}, 412, "version_stale"),
         ({"If-Match": '"other"'}, 412, "version_stale"),
+        ({"If-Match": '"1-00000000"'}, 412, "version_stale"),
         ({"If-Match": "1"}, 400, "request_malformed"),
         ({"If-None-Match": "*"}, 412, "version_stale"),
         ({"If-None-Match": '"1"'}, 400, "request_malformed"),
@@ -87,7 +99,7 @@ async def test_a_write_under_the_wrong_condition_changes_nothing(
 
     assert (refused.status, (await refused.json())["code"]) == (status, code)
     read = await service.client.get(PATH + "k")
-    assert ((await read.json())["value"], read.headers["ETag"]) == (1, '"1"')
+    assert ((await read.json())["value"], read.headers["ETag"][:3]) == (1, '"1-')
     environment = await service.client.get("/v1/environments/local")
     assert (await environment.json())["revision"] == 1
 
@@ -118,7 +130,7 @@ async def test_a_deleted_key_is_gone_and_its_versions_go_on(service: Service) ->
 
     assert (deleted.status, (await deleted.json())["version"]) == (200, None)
     assert gone.status == 404
-    assert made_anew.headers["ETag"] == '"2"'
+    assert made_anew.headers["ETag"].startswith('"2-')
 
 
 async def test_deleting_needs_the_version(service: Service) -> None:
@@ -131,7 +143,8 @@ async def test_deleting_needs_the_version(service: Service) -> None:
 async def test_an_unchanged_entry_is_not_sent_again(service: Service) -> None:
     await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
 
-    for tag in ('"1"', 'W/"1"', '"0", "1"', "*"):
+    own = (await service.client.get(PATH + "k")).headers["ETag"]
+    for tag in (own, f"W/{own}", f'"0", {own}', "*"):
         answer = await service.client.get(PATH + "k", headers={"If-None-Match": tag})
         assert (answer.status, await answer.read()) == (304, b"")
     changed = await service.client.get(PATH + "k", headers={"If-None-Match": '"2"'})

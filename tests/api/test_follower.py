@@ -14,7 +14,7 @@ from app.http.keys import DATABASE
 from app.settings import Settings
 from app.snapshots.follower import STALE_AFTER_SECONDS, Follower
 from app.snapshots.reading import FOLLOWER
-from tests.conftest import Server, Service, serving
+from tests.conftest import Server, Service, clean, serving
 
 PLACE = "/v1/environments/local"
 
@@ -32,6 +32,15 @@ async def _write(service: Service, key: str, value: object = 1) -> int:
         f"{PLACE}/configurations/{key}", json={"value": value}, headers={"If-None-Match": "*"}
     )
     return int((await answer.json())["revision"])
+
+
+async def _set(service: Service, key: str, value: object) -> None:
+    """Write past HTTP, and so past the waiting until it is served."""
+    content = Content(kind=Kind.SETTING, value=value)
+    operation = Operation(key=key, content=content, expected=None)
+    await service.app[DATABASE].transact(
+        lambda c: changes.apply(c, "local", [operation], actor="test")
+    )
 
 
 async def test_a_write_is_read_on_another_instance_at_its_revision(
@@ -101,23 +110,28 @@ async def test_a_killed_listener_comes_back_and_misses_nothing(
         assert f"after/{n}" in snapshot.entries
 
 
-async def test_revisions_that_went_back_are_a_new_epoch(service: Service, server: Server) -> None:
-    """A database that was restored without a word must not be believed to be a little behind."""
+@pytest.mark.parametrize("written_since", [0, 1, 2])
+async def test_a_restored_database_is_a_new_epoch(
+    service: Service, server: Server, written_since: int
+) -> None:
+    """Restored without a word, and perhaps written to until its revisions look like before."""
     follower = service.app[FOLLOWER]
     await _write(service, "lost")
     before = follower.get("local")
-    with server.admin("suite") as connection:
-        connection.execute(
-            "truncate flagstone.changes, flagstone.change_sets, flagstone.configurations"
-        )
-        connection.execute("update flagstone.environments set revision = 0 where name = 'local'")
+    tag = (await service.client.get(f"{PLACE}/configurations/lost")).headers["ETag"]
+    async with follower._refreshing:
+        clean(server, "suite", epoch=before.epoch)
+        for n in range(written_since):
+            await _set(service, "lost", f"other {n}")
 
+    await follower.refresh()
     await follower.refresh()
 
     after = follower.get("local")
-    assert (before.revision, after.revision) == (1, 0)
+    read = await service.client.get(f"{PLACE}/configurations/lost", headers={"If-None-Match": tag})
+    assert (before.revision, after.revision) == (1, written_since)
     assert after.epoch != before.epoch
-    assert (await service.client.get(f"{PLACE}/configurations/lost")).status == 404
+    assert read.status == (200 if written_since else 404)
 
 
 async def test_an_answer_says_for_how_long_nobody_confirmed_it(service: Service) -> None:

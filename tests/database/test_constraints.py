@@ -183,6 +183,8 @@ BAD = {
         _all(_CHANGE_SET, "delete from environments where name = 'local'"),
     ],
     "change_sets_revision_positive": [_change_set(revision="0")],
+    "environments_hash_length": [_environment(hash="'\\x00'")],
+    "change_sets_hash_length": [_change_set(hash="'\\x00'")],
     "change_sets_kind_known": [_change_set(kind="'delete'")],
     "changes_pkey": [_all(_CHANGE_SET, _change(), _change())],
     "changes_change_set_fkey": [

@@ -27,7 +27,7 @@ from tests.conftest import Server
 Connection = psycopg.Connection[tuple[object, ...]]
 
 BASELINE = [file.name for file in read_files()]
-FIRST, SECOND, THIRD = (f"179538490000{n}-Added{n}" for n in range(3))
+FIRST, SECOND, THIRD = (f"199999990000{n}-Added{n}" for n in range(3))
 
 _SCRIPT = """
 import json, sys
@@ -240,7 +240,7 @@ def _come_late(folder: Path) -> None:
 
 
 def _misname(folder: Path) -> None:
-    (folder / "1795384900009_lower.sql").touch()
+    (folder / "1999999900009_lower.sql").touch()
 
 
 def _leave_unpaired(folder: Path) -> None:
@@ -271,7 +271,7 @@ def _commit_in_passing(folder: Path) -> None:
         (_edit_rollback, f"{FIRST} was applied, and its file has been edited since"),
         (_delete, f"{FIRST} was applied, and its file is gone"),
         (_come_late, "1795384800999-Late comes too late"),
-        (_misname, "1795384900009_lower.sql is misnamed"),
+        (_misname, "1999999900009_lower.sql is misnamed"),
         (_leave_unpaired, f"{SECOND}.sql is unpaired"),
         (_leave_rollback_alone, f"{SECOND}.rollback.sql is unpaired"),
         (_double, "has the same timestamp"),

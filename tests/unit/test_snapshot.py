@@ -25,6 +25,7 @@ def environment(revision: int) -> Environment:
         tier="local",
         revision=revision,
         epoch="e",
+        hash=None,
         protected=False,
         fractional="v3",
         metadata={},

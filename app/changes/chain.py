@@ -1,0 +1,87 @@
+"""The chain: each change set's hash covers what it says and the hash before it.
+
+So the hash of the latest names the whole past: whoever has it can tell a history that goes on from
+one that was swapped under it. What is hashed is the canonical JSON of RFC 8785, which depends
+neither on how PostgreSQL prints jsonb nor on how Python prints numbers.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import rfc8785
+
+from app.changes.models import Change, ChangeKind, Content
+
+# What the first change set of an environment follows on.
+GENESIS = bytes(32)
+# Without any of these, msgspec's sorted JSON is what RFC 8785 asks for, made in a hundredth of the
+# time: fractions and exponents, integers that a double may not hold, a negative zero, escapes.
+_NOT_PLAIN = re.compile(rb"[0-9][.eE]|[0-9]{16}|-0|\\|\x7f")
+
+
+def link(
+    previous: bytes,
+    *,
+    environment: str,
+    revision: int,
+    kind: ChangeKind,
+    actor: str,
+    message: str,
+    created_at: datetime,
+    changes: Sequence[Change],
+) -> bytes:
+    """Return the hash of a change set that follows on the one with the hash `previous`."""
+    record = {
+        "environment": environment,
+        "revision": revision,
+        "kind": kind,
+        "actor": actor,
+        "message": message,
+        "created_at": created_at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "changes": sorted(_digest(change) for change in changes),
+    }
+    return hashlib.sha256(previous + canonical(record)).digest()
+
+
+def canonical(value: Any) -> bytes:
+    """Return the canonical JSON of a value (RFC 8785)."""
+    text = msgspec.json.encode(value, order="sorted")
+    if text.isascii() and _NOT_PLAIN.search(text) is None:
+        return text
+    return rfc8785.dumps(_as_doubles(msgspec.json.decode(text)))
+
+
+def _digest(change: Change) -> str:
+    record = {
+        "key": change.key,
+        "before": _entry(change.before.content, change.before.version),
+        "after": _entry(change.after, change.version),
+    }
+    return hashlib.sha256(canonical(record)).hexdigest()
+
+
+def _entry(content: Content | None, version: int | None) -> dict[str, Any] | None:
+    if content is None:
+        return None
+    return {
+        "kind": content.kind,
+        "value": content.value,
+        "schema": content.schema,
+        "description": content.description,
+        "version": version,
+    }
+
+
+def _as_doubles(value: Any) -> Any:
+    """Return the value with each integer that JavaScript cannot hold as the double it means."""
+    if isinstance(value, dict):
+        return {name: _as_doubles(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_as_doubles(element) for element in value]
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**53:
+        return float(value)
+    return value

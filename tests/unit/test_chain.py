@@ -1,0 +1,84 @@
+"""The chain's hash covers all that a change set says, however its JSON was printed."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.changes.chain import GENESIS, canonical, link
+from app.changes.models import Change, ChangeKind, Content, Entry, Kind
+
+_SAFE = 2**53 - 1
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-_SAFE, _SAFE)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text("aZ0~\\é𝄞\uffee\x7f\n"), inner),
+    max_leaves=20,
+)
+
+
+@given(_JSON)
+def test_the_quick_way_gives_what_the_standard_asks_for(value: Any) -> None:
+    assert canonical(value) == rfc8785.dumps(value)
+
+
+def test_a_number_is_the_same_however_it_was_written() -> None:
+    assert canonical([1.0, -0.0, 2**53, 1e300]) == canonical([1, 0, float(2**53), 10**300])
+
+
+def _change(value: object = 1, **fields: Any) -> Change:
+    absent = Entry(key="k", content=None, version=None, last_version=0)
+    content = Content(kind=Kind.SETTING, value=value)
+    return replace(Change(key="k", before=absent, after=content, version=1), **fields)
+
+
+_SAID: dict[str, Any] = {
+    "environment": "local",
+    "revision": 1,
+    "kind": ChangeKind.EDIT,
+    "actor": "token:x",
+    "message": "why",
+    "created_at": datetime(2026, 1, 2, tzinfo=UTC),
+    "changes": [_change()],
+}
+
+
+def test_nothing_can_be_changed_without_changing_the_hash() -> None:
+    before = Entry(key="k", content=Content(kind=Kind.FLAG, value=2), version=3, last_version=3)
+    described = Content(kind=Kind.SETTING, value=1, schema={}, description="d")
+    others: list[dict[str, Any]] = [
+        {"environment": "other"},
+        {"revision": 2},
+        {"kind": ChangeKind.REVERT},
+        {"actor": "token:y"},
+        {"message": ""},
+        {"created_at": _SAID["created_at"] + timedelta(microseconds=1)},
+        {"changes": []},
+        {"changes": [_change(2)]},
+        {"changes": [_change(True)]},
+        {"changes": [_change(key="l")]},
+        {"changes": [_change(version=2)]},
+        {"changes": [_change(before=before)]},
+        {"changes": [_change(after=None, version=None)]},
+        {"changes": [_change(after=described)]},
+        {"changes": [_change(), _change(key="l")]},
+    ]
+
+    hashes = [link(GENESIS, **_SAID | other) for other in ({}, *others)]
+    hashes.append(link(bytes(31) + b"\x01", **_SAID))
+
+    assert len(set(hashes)) == len(others) + 2
+
+
+def test_the_order_of_the_changes_does_not_matter() -> None:
+    both = [_change(), _change(key="l")]
+
+    assert link(GENESIS, **_SAID | {"changes": both}) == link(
+        GENESIS, **_SAID | {"changes": both[::-1]}
+    )
