@@ -6,18 +6,15 @@ edited migration) ends the process.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeVar
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-import psycopg
 from aiohttp import web
 
 from app.access.directory import TokenDirectory
 from app.access.guard import TOKENS
 from app.access.local import ensure_admin_token, token_key
 from app.database import Database
-from app.database.connector import is_transient
 from app.database.listener import listen
 from app.database.migrations import Migrator
 from app.database.opening import Targets, held_targets, probe, watch_embedded
@@ -33,18 +30,22 @@ from app.http.lifecycle import Lifecycle
 from app.log import logger
 from app.seeds import seed
 from app.settings import Pooler, Settings, Target
+from app.snapshots.disk import Disk
 from app.snapshots.follower import Follower
+from app.snapshots.keeper import Keeper
 from app.snapshots.reading import FOLLOWER
-from app.tasks import Tasks, jittered, repeat
+from app.tasks import Tasks, repeat
+from app.waiting import Waiting
 
 log = logger(__name__)
 
 TASKS: web.AppKey[Tasks] = web.AppKey("tasks", Tasks)
 HEARTBEAT: web.AppKey[Heartbeat] = web.AppKey("heartbeat", Heartbeat)
 SCHEMA: web.AppKey[SchemaCheck] = web.AppKey("schema", SchemaCheck)
+KEEPER: web.AppKey[Keeper] = web.AppKey("keeper", Keeper)
 
-Result = TypeVar("Result")
-_PAUSE_SECONDS_MAX = 5.0
+# A start that takes longer is held up by something, though nothing has failed yet.
+_PROMPT_SECONDS = 1.0
 
 
 def prepare(app: web.Application, settings: Settings) -> None:
@@ -53,17 +54,19 @@ def prepare(app: web.Application, settings: Settings) -> None:
     app[SETTINGS] = settings
     app[DATABASE] = database
     app[LIFECYCLE] = lifecycle = Lifecycle()
-    app[TOKENS] = TokenDirectory(database)
+    app[TOKENS] = directory = TokenDirectory(database)
     app[TASKS] = tasks = Tasks()
     app[HEARTBEAT] = heartbeat = Heartbeat(database, settings.health, settings.instance)
     app[SCHEMA] = schema = SchemaCheck(database)
     app[FOLLOWER] = follower = Follower(database)
+    app[KEEPER] = keeper = Keeper(follower, directory)
     app[HEALTH] = Health(
         lifecycle=lifecycle,
         database=database,
         heartbeat=heartbeat,
         schema=schema,
         follower=follower,
+        keeper=keeper,
         tasks=tasks,
         instance=settings.instance,
     )
@@ -82,25 +85,28 @@ async def lifespan(app: web.Application) -> AsyncIterator[None]:
 
 async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     """Open everything in order, then keep the background tasks running."""
-    settings, tasks = app[SETTINGS], app[TASKS]
+    settings, tasks, waiting = app[SETTINGS], app[TASKS], Waiting()
     try:
+        _use_key(app)
+        tasks.start("last_known", _serve_last_known(app[KEEPER], waiting))
         found = await stack.enter_async_context(held_targets(settings))
         if settings.database.target is None:
             tasks.start("embedded", watch_embedded(settings))
         log.info("database", target=found.app.summary)
-        await _migrate(settings, found)
-        await stack.enter_async_context(_opened(app[DATABASE], found.app))
-        await _until_possible("check_schema", lambda: _schema(app[SCHEMA]))
+        await _migrate(settings, found, waiting)
+        await stack.enter_async_context(_opened(app[DATABASE], found.app, waiting))
+        await waiting.until_possible("check_schema", lambda: _schema(app[SCHEMA]))
         tasks.start("heartbeat", app[HEARTBEAT].run())
-        await _until_possible("check_role", lambda: check_role(app[DATABASE], settings.tier))
-        await _until_possible("read_tokens", lambda: _tokens(app))
-        await _until_possible("seed", lambda: seed(settings, app[DATABASE]))
-        await _until_possible("load_snapshots", app[FOLLOWER].refresh)
+        await waiting.until_possible("check_role", lambda: check_role(app[DATABASE], settings.tier))
+        await waiting.until_possible("read_tokens", lambda: _tokens(app))
+        await waiting.until_possible("seed", lambda: seed(settings, app[DATABASE]))
+        await waiting.until_possible("load_snapshots", app[FOLLOWER].refresh)
     except Exception as error:  # noqa: BLE001 - it ends the process, and is raised there
         app[LIFECYCLE].fail(error)
         return
     tasks.start("tokens", app[TOKENS].run())
     tasks.start("follower", app[FOLLOWER].run())
+    tasks.start("keeper", app[KEEPER].run())
     if settings.database.pooler is Pooler.NONE:
         # Through a pooler nothing can be listened to: there the poll alone keeps up.
         hint = app[FOLLOWER].hint
@@ -110,24 +116,42 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     log.info("started", tier=settings.tier, port=settings.http.port)
 
 
+def _use_key(app: web.Application) -> None:
+    """Give the key of the installation to all that needs it. Raises DataFolderError."""
+    settings = app[SETTINGS]
+    key = token_key(settings)
+    app[TOKENS].use_key(key)
+    if settings.snapshot_on_disk:
+        app[KEEPER].use_disk(Disk(settings.data_dir, key, settings.tier))
+
+
+async def _serve_last_known(keeper: Keeper, waiting: Waiting) -> None:
+    """Serve from disk once the start is held up; until then the database knows more."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(waiting.held_up.wait(), _PROMPT_SECONDS)
+    await keeper.serve_last_known()
+
+
 @asynccontextmanager
-async def _opened(database: Database, target: Target) -> AsyncIterator[None]:
+async def _opened(database: Database, target: Target, waiting: Waiting) -> AsyncIterator[None]:
     """Open the pool, waiting for the database for as long as it takes, and close it at the end."""
-    await _until_possible("connect", lambda: database.open(target))
+    await waiting.until_possible("connect", lambda: database.open(target))
     try:
         yield
     finally:
         await database.close()
 
 
-async def _migrate(settings: Settings, found: Targets) -> None:
+async def _migrate(settings: Settings, found: Targets, waiting: Waiting) -> None:
     if not settings.database.migrate_on_start:
         return
     migrator = Migrator(
         target=found.migrator, settings=settings.database, instance=settings.instance
     )
-    await _until_possible("migrate", lambda: probe(found.migrator, settings))
-    applied = await _until_possible("migrate", lambda: in_thread("migrate", migrator.migrate))
+    await waiting.until_possible("migrate", lambda: probe(found.migrator, settings))
+    applied = await waiting.until_possible(
+        "migrate", lambda: in_thread("migrate", migrator.migrate)
+    )
     log.info("migrated", applied=len(applied))
 
 
@@ -140,31 +164,7 @@ async def _schema(schema: SchemaCheck) -> None:
 
 async def _tokens(app: web.Application) -> None:
     settings, directory = app[SETTINGS], app[TOKENS]
-    directory.use_key(token_key(settings))
     await directory.refresh()
     path = await ensure_admin_token(settings, app[DATABASE], directory)
     if path is not None:
         log.info("admin_token", file=str(path))
-
-
-async def _until_possible(what: str, work: Callable[[], Awaitable[Result]]) -> Result:
-    """Do the work; while the database is away, wait and do it again."""
-    pause = 0.5
-    while True:
-        try:
-            return await work()
-        except Exception as error:
-            if not _may_pass(error):
-                raise
-            reason = error.code if isinstance(error, Unavailable) else type(error).__name__
-            log.warning("waiting_for_database", to=what, reason=reason)
-        await asyncio.sleep(jittered(pause))
-        pause = min(pause * 2, _PAUSE_SECONDS_MAX)
-
-
-def _may_pass(error: Exception) -> bool:
-    if isinstance(error, psycopg.OperationalError):
-        # Classes 08, 53, 55, 57: connection, resources, locks, shutdown. No state: the connection
-        # broke, and that it could be made was probed just before.
-        return error.sqlstate is None or error.sqlstate.startswith(("08", "53", "55", "57"))
-    return isinstance(error, Unavailable) or is_transient(error)

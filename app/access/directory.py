@@ -45,6 +45,11 @@ class TokenDirectory:
         async with self._database.connection() as connection:
             self.use(await tokens.list_usable(connection))
 
+    @property
+    def usable(self) -> Mapping[str, Token]:
+        """The tokens that are neither revoked nor long expired, by id."""
+        return self._tokens or {}
+
     def use(self, usable: Sequence[Token]) -> None:
         self._tokens = {token.id: token for token in usable}
         self._checked = {}

@@ -42,6 +42,12 @@ UNSTORABLE = (
     asyncpg.NumericValueOutOfRangeError,
     asyncpg.StatementTooComplexError,
 )
+# Every statement is tested against the schema: one that does not fit has another schema before it.
+UNFIT = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
+)
 
 
 class DatabaseBugError(Exception):
@@ -72,6 +78,11 @@ def translated(*, away: str) -> Iterator[None]:
     except UNSTORABLE as error:
         log.warning("value_unstorable", error=type(error).__name__)
         raise Invalid("value_unstorable", "A value cannot be stored by PostgreSQL.") from None
+    except UNFIT as error:
+        log.warning("schema_unfit", error=type(error).__name__)
+        raise Unavailable(
+            "schema_unfit", "The database's schema is not the one that this release needs."
+        ) from None
     except AWAY as error:
         log.warning("database_away", error=type(error).__name__)
         raise Unavailable("database_away", f"The database cannot be reached. {away}") from None

@@ -13,6 +13,7 @@ from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
 from app.health.schema import SchemaCheck
 from app.http.lifecycle import Lifecycle
 from app.snapshots.follower import Follower
+from app.snapshots.keeper import Keeper
 from app.tasks import Tasks
 
 POOL_BUSY_RATIO = 0.9
@@ -63,6 +64,7 @@ class Health:
         heartbeat: Heartbeat,
         schema: SchemaCheck,
         follower: Follower,
+        keeper: Keeper,
         tasks: Tasks,
         instance: str,
     ) -> None:
@@ -71,8 +73,13 @@ class Health:
         self._heartbeat = heartbeat
         self._schema = schema
         self._follower = follower
+        self._keeper = keeper
         self._tasks = tasks
         self._instance = instance
+
+    @property
+    def has_started(self) -> bool:
+        return self.lifecycle.started.is_set() or self._follower.is_loaded
 
     def report(self) -> Report:
         checks = {
@@ -81,6 +88,7 @@ class Health:
             "pool:utilization": self._pool_check(),
             "migrations:pending": self._schema_check(),
             **self._snapshot_checks(),
+            "snapshot:disk": self._disk_check(),
             **{f"tasks:{name}": self._task_check(alive=a) for name, a in self._tasks.alive.items()},
         }
         return Report(
@@ -96,21 +104,21 @@ class Health:
         if self.lifecycle.draining.is_set():
             return Check(status=Status.FAIL, output="draining")
         if not self.lifecycle.started.is_set():
-            return Check(status=Status.FAIL, output="starting")
+            return Check(status=self._failure, output="starting")
         return Check(status=Status.PASS, output="started")
 
     def _write_check(self) -> Check:
         last, good = self._heartbeat.last, self._heartbeat.last_good
         missed = self._heartbeat.misses_in_a_row
         if last is None:
-            return Check(status=Status.FAIL, component_type="datastore", output="no heartbeat yet")
+            status = self._failure
+            return Check(status=status, component_type="datastore", output="no heartbeat yet")
         # An exhausted pool says that we are busy, not that the database is away: taking a busy
         # instance out would push its load onto the others.
         if last.code == "pool_exhausted":
             status = Status.WARN
         elif missed >= MISSES_UNTIL_FAIL or good is None:
-            # With something to serve from, the outage of the database must not become ours.
-            status = Status.WARN if self._follower.is_loaded else Status.FAIL
+            status = self._failure
         else:
             status = Status.WARN if missed else Status.PASS
         return Check(
@@ -141,7 +149,8 @@ class Health:
     def _schema_check(self) -> Check:
         state = self._schema.state
         if state is None:
-            return Check(status=Status.FAIL, component_type="datastore", output="not known yet")
+            status = self._failure
+            return Check(status=status, component_type="datastore", output="not known yet")
         newer = Status.WARN if state.unknown else Status.PASS
         return Check(
             status=Status.FAIL if state.pending else newer,
@@ -165,6 +174,15 @@ class Health:
             )
             for name, snapshot in self._follower.loaded().items()
         }
+
+    def _disk_check(self) -> Check:
+        failure = self._keeper.failure
+        return Check(status=Status.WARN if failure else Status.PASS, output=failure)
+
+    @property
+    def _failure(self) -> Status:
+        """With something to serve from, an outage of the database must not become ours."""
+        return Status.WARN if self._follower.is_loaded else Status.FAIL
 
     def _task_check(self, *, alive: bool) -> Check:
         return Check(status=Status.PASS if alive else Status.FAIL)

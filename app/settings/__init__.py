@@ -96,6 +96,7 @@ class Settings:
     tier: Tier
     instance: str
     data_dir: Path
+    snapshot_on_disk: bool
     log: LogSettings
     http: HttpSettings
     database: DatabaseSettings
@@ -119,6 +120,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         tier=tier,
         instance=values["INSTANCE_ID"] or socket.gethostname(),
         data_dir=values["DATA_DIR"].absolute(),
+        snapshot_on_disk=values["SNAPSHOT_ON_DISK"],
         log=LogSettings(level=values["LOG_LEVEL"], format=values["LOG_FORMAT"]),
         http=HttpSettings(
             host=values["HOST"],

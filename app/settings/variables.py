@@ -23,7 +23,13 @@ VARIABLES: tuple[Variable, ...] = (
             "DATA_DIR",
             parsers.path,
             ".data",
-            "Folder of the embedded PostgreSQL and of the local admin token.",
+            "Folder of the embedded PostgreSQL, the local admin token and the snapshots on disk.",
+        ),
+        Variable(
+            "SNAPSHOT_ON_DISK",
+            parsers.boolean,
+            "true",
+            "Keep what is served in DATA_DIR, encrypted, to start from while the database is away.",
         ),
         Variable("LOG_LEVEL", parsers.log_level, "info", "debug, info, warning or error."),
         Variable(

@@ -119,6 +119,12 @@ class Follower:
         """Have a look soon: something has probably changed."""
         self._hinted.set()
 
+    def adopt(self, snapshots: Mapping[str, Snapshot], *, confirmed_at: float) -> None:
+        """Serve these until the database says better; `confirmed_at` is on the monotonic clock."""
+        self._snapshots = snapshots
+        self._refreshed_at = confirmed_at
+        self.wake()
+
     async def run(self) -> None:
         """Follow for ever."""
         while True:

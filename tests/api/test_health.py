@@ -2,14 +2,19 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+from app.access.guard import TOKENS
 from app.database import Database
 from app.health.handlers import HEALTH
 from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
 from app.http.keys import DATABASE, LIFECYCLE
 from app.lifespan import HEARTBEAT, SCHEMA, TASKS
-from app.settings import Settings
+from app.settings import Secret, Settings
+from app.snapshots.disk import Disk
 from app.snapshots.follower import Follower
+from app.snapshots.keeper import Keeper
+from app.snapshots.reading import FOLLOWER
 from tests.conftest import Server, Service
 
 
@@ -32,6 +37,27 @@ async def test_the_report_needs_a_token_and_has_every_check(service: Service) ->
     write = report["checks"]["database:write"][0]
     assert (write["status"], write["observedUnit"]) == ("pass", "ms")
     assert report["checks"]["migrations:pending"][0]["observedValue"] == 0
+
+
+async def test_a_state_that_cannot_be_kept_on_disk_is_a_warning(
+    service: Service, settings: Settings, tmp_path: Path
+) -> None:
+    keeper = Keeper(service.app[FOLLOWER], service.app[TOKENS])
+    (tmp_path / "snapshots").touch()
+    keeper.use_disk(Disk(tmp_path, Secret("k" * 32), settings.tier))
+    await keeper.run_once()
+    health = service.app[HEALTH]
+    real, health._keeper = health._keeper, keeper
+    try:
+        warned = health.report()
+        (tmp_path / "snapshots").unlink()
+        await keeper.run_once()
+        well = health.report()
+    finally:
+        health._keeper = real
+
+    assert (warned.checks["snapshot:disk"][0].output, warned.status) == ("File exists", "warn")
+    assert well.checks["snapshot:disk"][0].status == "pass"
 
 
 async def test_draining_fails_readiness_and_nothing_else(service: Service) -> None:

@@ -150,7 +150,7 @@ async def test_a_start_without_a_database_waits_for_it(
     url = (owner.data_dir / "credentials/app.url").read_text().strip()
     migrator = (owner.data_dir / "credentials/migrator.url").read_text().strip()
     assert await owner.stop() == 0
-    waiting = launch(DATABASE_URL=url, DATABASE_MIGRATOR_URL=migrator)
+    waiting = launch(DATABASE_URL=url, DATABASE_MIGRATOR_URL=migrator, SNAPSHOT_ON_DISK="false")
     await waiting.start()
 
     async def live() -> bool:
@@ -169,6 +169,50 @@ async def test_a_start_without_a_database_waits_for_it(
     assert await put(client, waiting, "later", 1) == 201
     assert await waiting.stop() == 0
     assert await again.stop() == 0
+
+
+async def test_a_start_without_a_database_serves_what_was_known_last(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    owner = launch()
+    await owner.start()
+    await owner.ready()
+    assert await put(client, owner, "last/change", "kept") == 201
+    url = (owner.data_dir / "credentials/app.url").read_text().strip()
+    migrator = (owner.data_dir / "credentials/migrator.url").read_text().strip()
+    assert await owner.stop() == 0
+
+    instance = launch(DATABASE_URL=url, DATABASE_MIGRATOR_URL=migrator)
+    began = time.monotonic()
+    await instance.start()
+
+    async def served() -> bool:
+        return (await _timed_get(client, instance, "last/change"))[0] == 200
+
+    await until(served, 20)
+    first_read_after = time.monotonic() - began
+    _, _, stale = await _timed_get(client, instance, "last/change")
+    probes = [await _status(client, instance, probe) for probe in ("live", "started", "ready")]
+    refused = await put(client, instance, "early", 1)
+    async with client.get(f"{instance.url}/health", headers=instance.headers) as answer:
+        report = await answer.json(content_type=None)
+    back = launch()
+    await back.start()
+    await back.ready()
+
+    async def written() -> bool:
+        return await put(client, instance, f"later/{time.monotonic()}", 1) == 201
+
+    await until(written, 20)
+
+    # Two seconds, and something for this machine, which runs other tests at the same time.
+    assert first_read_after < 2 + 1.5
+    assert stale is not None or report["checks"]["snapshot:local"][0]["ageSeconds"] < 5
+    assert probes == [200, 200, 200]
+    assert (report["status"], report["checks"]["lifecycle"][0]["output"]) == ("warn", "starting")
+    assert refused == 503
+    assert await instance.stop() == 0
+    assert await back.stop() == 0
 
 
 async def test_a_start_that_must_not_migrate_waits_until_somebody_does(

@@ -1,0 +1,1 @@
+"""Encryption, by the library `cryptography` alone. Knows no feature and no aiohttp."""

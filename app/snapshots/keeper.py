@@ -1,0 +1,112 @@
+"""The keeper writes what is served to disk after each change, and serves it to a start in need."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+
+from app.access.directory import TokenDirectory
+from app.access.models import Token
+from app.database.threads import in_thread
+from app.log import logger
+from app.snapshots.disk import Disk, SavedEnvironment, State
+from app.snapshots.follower import Follower
+from app.snapshots.snapshot import Snapshot, build
+
+log = logger(__name__)
+
+Served = tuple[Mapping[str, Snapshot], Mapping[str, Token]]
+
+# Changes often come in rows: the first one waits for those that follow.
+_SETTLE_SECONDS = 1.0
+# Tokens change without a sign, and the age of the file must not grow while all is well.
+_LOOK_SECONDS = 3.0
+
+
+class Keeper:
+    """Between the disk and what is served from memory."""
+
+    def __init__(self, follower: Follower, tokens: TokenDirectory) -> None:
+        self._disk: Disk | None = None
+        self._follower = follower
+        self._tokens = tokens
+        self._written: Served | None = None
+        self.failure: str | None = None
+
+    def use_disk(self, disk: Disk) -> None:
+        self._disk = disk
+
+    async def run(self) -> None:
+        """Keep the disk up to date for ever."""
+        if self._disk is None:
+            return
+        try:
+            while True:
+                news = self._follower.news
+                await self.run_once()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(news.wait(), _LOOK_SECONDS)
+                await asyncio.sleep(_SETTLE_SECONDS)
+        finally:
+            with suppress(OSError):
+                self._keep(self._served())
+            self._disk.release()
+
+    async def run_once(self) -> None:
+        """Write what is served, unless it is there already. Never raises for the disk."""
+        served = self._served()
+        try:
+            await in_thread("keep", lambda: self._keep(served))
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            if reason != self.failure:
+                log.warning("snapshot_not_written", reason=reason)
+            self.failure = reason
+        else:
+            self.failure = None
+
+    def _served(self) -> Served | None:
+        """Return what the database has confirmed just now, None while it is away."""
+        if not self._follower.is_loaded or self._follower.stale_seconds:
+            return None
+        return self._follower.loaded(), self._tokens.usable
+
+    def _keep(self, served: Served | None) -> None:
+        if served is None or self._disk is None or not self._disk.claim():
+            return
+        # Snapshots are compared by identity, which a change never keeps.
+        if served == self._written:
+            self._disk.confirm()
+            return
+        self._disk.write(_state(*served))
+        self._written = served
+
+    async def serve_last_known(self) -> None:
+        """Serve what is on disk, unless the database was quicker, or there is nothing to serve."""
+        if self._disk is None or self._follower.is_loaded:
+            return
+        found = await in_thread("read snapshot", self._disk.read)
+        if found is None or self._follower.is_loaded:
+            return
+        self._tokens.use(found.state.tokens)
+        self._follower.adopt(
+            {
+                saved.environment.name: build(saved.environment, saved.entries)
+                for saved in found.state.environments
+            },
+            confirmed_at=time.monotonic() - found.age_seconds,
+        )
+        log.warning("serving_last_known", file=found.file, age_seconds=round(found.age_seconds))
+
+
+def _state(snapshots: Mapping[str, Snapshot], tokens: Mapping[str, Token]) -> State:
+    return State(
+        environments=[
+            SavedEnvironment(
+                environment=snapshot.environment,
+                entries=[entry.configuration for entry in snapshot.entries.values()],
+            )
+            for snapshot in snapshots.values()
+        ],
+        tokens=list(tokens.values()),
+    )

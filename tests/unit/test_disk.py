@@ -1,0 +1,181 @@
+"""The last known good state: whatever happens to a file, an older is read, never a wrong one."""
+
+import os
+import resource
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from app.access.models import Grant, Scope, Token
+from app.environments.models import Environment
+from app.settings import Secret, Tier
+from app.snapshots.disk import FOLDER, GENERATIONS, Disk, SavedEnvironment, State
+from app.snapshots.snapshot import Configuration
+
+KEY = Secret("k" * 32)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ODD = [1.0, -0.5, 2**53, 1e300, "é𝄞\x7f", None, {"a": [True]}]
+
+
+def state(revision: int) -> State:
+    environment = Environment(
+        name="local",
+        tier="local",
+        revision=revision,
+        epoch="e",
+        hash="00",
+        protected=False,
+        fractional="v3",
+        metadata={},
+    )
+    entry = Configuration(
+        environment="local",
+        key="k",
+        kind="setting",
+        value=ODD,
+        schema={"type": "array"},
+        description=None,
+        version=revision,
+        updated_revision=revision,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    grant = Grant(scopes=frozenset(Scope), environments=frozenset({"*"}), expires_at=NOW)
+    token = Token(id="t", name="n", mac=bytes(range(32)), grant=grant)
+    return State(
+        environments=[SavedEnvironment(environment=environment, entries=[entry])], tokens=[token]
+    )
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    made = Disk(tmp_path, KEY, Tier.LOCAL)
+    assert made.claim()
+    return made
+
+
+def files(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / FOLDER).glob("*.snapshot"))
+
+
+def revision(disk: Disk) -> int | None:
+    found = disk.read()
+    return found.state.environments[0].environment.revision if found else None
+
+
+def test_what_is_written_is_read_back(disk: Disk, tmp_path: Path) -> None:
+    disk.write(state(1))
+
+    found = disk.read()
+
+    assert found is not None
+    assert found.state == state(1)
+    assert found.age_seconds < 5
+    assert files(tmp_path)[0].stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / FOLDER).stat().st_mode & 0o777 == 0o700
+
+
+def test_nothing_can_be_read_where_nothing_was_written(disk: Disk, tmp_path: Path) -> None:
+    assert disk.read() is None
+    assert Disk(tmp_path / "missing", KEY, Tier.LOCAL).read() is None
+
+
+def test_the_last_three_are_kept(disk: Disk, tmp_path: Path) -> None:
+    for n in range(1, 6):
+        disk.write(state(n))
+
+    assert revision(disk) == 5
+    assert len(files(tmp_path)) == GENERATIONS
+    assert list((tmp_path / FOLDER).glob("*.draft")) == []
+
+
+def test_nothing_readable_is_in_the_file(disk: Disk, tmp_path: Path) -> None:
+    disk.write(state(1))
+
+    raw = files(tmp_path)[0].read_bytes()
+
+    assert b"local" not in raw
+    assert bytes(range(32)) not in raw
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda raw: raw[:0],
+        lambda raw: raw[:10],
+        lambda raw: raw[:40],
+        lambda raw: raw[: len(raw) // 2],
+        lambda raw: raw[:-1],
+        lambda raw: raw + b"\0",
+        lambda raw: raw.replace(b"snapshot-1", b"snapshot-2"),
+        lambda raw: os.urandom(len(raw)),
+    ],
+)
+def test_a_torn_or_foreign_file_is_passed_over_for_the_one_before(
+    disk: Disk, tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    disk.write(state(1))
+    disk.write(state(2))
+    latest = files(tmp_path)[-1]
+    latest.write_bytes(spoil(latest.read_bytes()))
+
+    assert revision(disk) == 1
+
+
+def test_a_bit_that_was_turned_anywhere_is_noticed(disk: Disk, tmp_path: Path) -> None:
+    disk.write(state(1))
+    path = files(tmp_path)[0]
+    raw = path.read_bytes()
+
+    for place in range(len(raw)):
+        turned = bytearray(raw)
+        turned[place] ^= 1 << (place % 8)
+        path.write_bytes(turned)
+        assert disk.read() is None, place
+
+
+def test_another_key_or_tier_opens_nothing(disk: Disk, tmp_path: Path) -> None:
+    disk.write(state(1))
+
+    assert Disk(tmp_path, Secret("o" * 32), Tier.LOCAL).read() is None
+    assert Disk(tmp_path, KEY, Tier.PRODUCTION).read() is None
+    assert revision(Disk(tmp_path, KEY, Tier.LOCAL)) == 1
+
+
+def test_one_process_at_a_time_looks_after_the_folder(disk: Disk, tmp_path: Path) -> None:
+    other = Disk(tmp_path, KEY, Tier.LOCAL)
+
+    refused = other.claim()
+    disk.release()
+
+    assert (refused, other.claim()) == (False, True)
+
+
+def test_a_full_disk_leaves_what_was_there(disk: Disk, tmp_path: Path) -> None:
+    disk.write(state(1))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            disk.write(state(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert revision(disk) == 1
+    assert list((tmp_path / FOLDER).glob("*.draft")) == []
+    disk.write(state(3))
+    assert revision(disk) == 3
+
+
+def test_confirming_makes_it_young_again(disk: Disk, tmp_path: Path) -> None:
+    disk.write(state(1))
+    os.utime(files(tmp_path)[0], (0, 0))
+    old = disk.read()
+    disk.confirm()
+    young = disk.read()
+
+    assert old is not None
+    assert young is not None
+    assert (old.age_seconds > 1e9, young.age_seconds < 5) == (True, True)
