@@ -33,8 +33,10 @@ from app.snapshots.snapshot import Configuration
 
 _ENVIRONMENT = "/v1/environments/{environment}"
 _CONFIGURATIONS = _ENVIRONMENT + "/configurations"
-# Not .+, which stops at a line break: such a key is to be refused by its own rule.
-_CONFIGURATION = _CONFIGURATIONS + r"/{key:[\s\S]+}"
+# Not .+, which stops at a line break: such a key is to be refused by its own rule. One that ends in
+# /history is reached with that slash written as %2F.
+_CONFIGURATION = _CONFIGURATIONS + r"/{key:(?![\s\S]*/history\Z)[\s\S]+}"
+_CONFIGURATION_HISTORY = _CONFIGURATIONS + r"/{key:[\s\S]+}/history"
 _CHANGES = _ENVIRONMENT + "/changes"
 _CHANGE_SET = _CHANGES + "/{revision:[0-9]{1,18}}"
 
@@ -55,16 +57,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/openapi.json", openapi.get_document, None, dict),
     Route("GET", "/docs", openapi.get_page, None, str),
 
-    Route("GET", "/v1/environments", environments.list_environments, Scope.READ, EnvironmentList),
-    Route("GET", _ENVIRONMENT, environments.get_environment, Scope.READ, Environment,
-          query=("min_revision",)),
-
-    Route("GET", _CONFIGURATIONS, configurations.list_configurations, Scope.READ, ConfigurationPage,
-          query=("prefix", "kind", "after", "limit", "revision", "min_revision")),
-    # Before the entry itself, whose key may hold slashes: a key that ends in /history is reached
-    # with that slash written as %2F.
-    Route("GET", _CONFIGURATION + "/history", changes.list_key_history, Scope.READ, KeyHistory,
-          query=_PAGE),
+    # First among their neighbours, which the router tries in order: nothing is asked more often.
     Route("GET", _CONFIGURATION, configurations.get_configuration, Scope.READ, Configuration,
           query=("revision", "min_revision"), conditions=("If-None-Match",), statuses=(200, 304)),
     Route("PUT", _CONFIGURATION, configurations.put_configuration, Scope.WRITE, Written,
@@ -72,6 +65,14 @@ ROUTES: tuple[Route, ...] = (
           conditions=("If-Match", "If-None-Match", "Idempotency-Key")),
     Route("DELETE", _CONFIGURATION, configurations.delete_configuration, Scope.WRITE, Written,
           query=_DRY_RUN, conditions=("If-Match", "Idempotency-Key")),
+    Route("GET", _CONFIGURATION_HISTORY, changes.list_key_history, Scope.READ, KeyHistory,
+          query=_PAGE),
+    Route("GET", _CONFIGURATIONS, configurations.list_configurations, Scope.READ, ConfigurationPage,
+          query=("prefix", "kind", "after", "limit", "revision", "min_revision")),
+
+    Route("GET", "/v1/environments", environments.list_environments, Scope.READ, EnvironmentList),
+    Route("GET", _ENVIRONMENT, environments.get_environment, Scope.READ, Environment,
+          query=("min_revision",)),
 
     Route("GET", _CHANGES, changes.list_change_sets, Scope.READ, ChangeSetPage, query=_PAGE),
     Route("POST", _CHANGES, changes.create_change_set, Scope.WRITE, MadeChangeSets,

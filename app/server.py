@@ -3,8 +3,9 @@
 from aiohttp import web
 
 from app.http.decoder import BODY_BYTES_MAX
-from app.http.keys import LIFECYCLE
-from app.http.middleware import dress, frame
+from app.http.encoded import header_lines
+from app.http.keys import COMMON_HEAD, LIFECYCLE
+from app.http.middleware import common_headers, dress, frame
 from app.lifespan import lifespan, prepare
 from app.routes import add_routes
 from app.settings import Settings
@@ -16,6 +17,7 @@ def create_app(settings: Settings) -> web.Application:
     app = web.Application(middlewares=[frame], client_max_size=BODY_BYTES_MAX)
     prepare(app, settings)
     add_routes(app)
+    app[COMMON_HEAD] = header_lines(common_headers(settings.http))
     app.on_response_prepare.append(dress(settings.http, app[LIFECYCLE]))
     app.cleanup_ctx.append(lifespan)
     app.on_shutdown.append(wake_streams)

@@ -34,8 +34,8 @@ class TokenDirectory:
         self._key = Secret("")
         # Compared with when the id is unknown, so that both refusals take the same steps.
         self._nobody = os.urandom(32)
-        # Tokens whose MAC held since the last refresh, by a digest: most requests show one of few.
-        self._checked: dict[bytes, Token] = {}
+        # Callers whose MAC held since the last refresh, by a digest: most requests show one of few.
+        self._checked: dict[bytes, Caller] = {}
 
     def use_key(self, key: Secret) -> None:
         self._key = key
@@ -76,12 +76,14 @@ class TokenDirectory:
         if self._tokens is None:
             raise Unavailable("starting", "The service has not finished starting.")
         digest = hashlib.sha256(text.encode(errors="replace")).digest()
-        token = self._checked.get(digest) or self._check(text, self._tokens)
-        expires_at = token.grant.expires_at
+        caller = self._checked.get(digest)
+        if caller is None:
+            caller = Caller(token=self._check(text, self._tokens))
+        expires_at = caller.token.grant.expires_at
         if expires_at is not None and expires_at <= datetime.now(UTC):
             raise _refused()
-        self._checked[digest] = token
-        return Caller(token=token)
+        self._checked[digest] = caller
+        return caller
 
     def _check(self, text: str, known: Mapping[str, Token]) -> Token:
         """Return the token whose text this is. Raises Unauthenticated."""

@@ -16,8 +16,9 @@ from app.configurations.models import NewConfiguration, Written
 from app.database import Connection
 from app.errors import NotFound, malformed
 from app.http import wire
+from app.http.encoded import EncodedResponse
 from app.http.keys import DATABASE
-from app.snapshots.reading import moment_headers, read_snapshot, settle
+from app.snapshots.reading import moment_head, moment_headers, read_snapshot, settle
 
 
 async def list_configurations(request: web.Request) -> web.Response:
@@ -60,11 +61,10 @@ async def get_configuration(request: web.Request) -> web.Response:
         service.check_key(request.match_info["key"])
         raise NotFound("configuration_unknown", "There is no such configuration.")
 
-    headers = moment_headers(request, snapshot)
-    headers["ETag"] = found.etag
+    head = moment_head(request, snapshot)
     if wire.is_not_modified(request, found.etag):
-        return wire.not_modified(headers)
-    return wire.answer_bytes(found.body, headers=headers)
+        return EncodedResponse(b"", head + found.head_not_modified, status=304)
+    return EncodedResponse(found.body, head + found.head)
 
 
 async def _list_at(request: web.Request, revision: int, wanted: dict[str, Any]) -> web.Response:
@@ -84,7 +84,7 @@ async def _get_at(request: web.Request, revision: int) -> web.Response:
         "ETag": wire.entity_tag(found.version, epoch)
     }
     if wire.is_not_modified(request, headers["ETag"]):
-        return wire.not_modified(headers)
+        return web.Response(status=304, headers=headers)
     return wire.answer(found, headers=headers)
 
 

@@ -14,6 +14,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 DATABASE: web.AppKey[Database] = web.AppKey("database", Database)
 LIFECYCLE: web.AppKey[Lifecycle] = web.AppKey("lifecycle", Lifecycle)
+# The header lines of every answer, for those that are written as bytes.
+COMMON_HEAD: web.AppKey[bytes] = web.AppKey("common_head", bytes)
 
 DEADLINE: web.RequestKey[asyncio.Timeout] = web.RequestKey("deadline", asyncio.Timeout)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)

@@ -7,12 +7,13 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-import structlog
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from app import log as logs
 from app.errors import AppError, Unavailable
 from app.http import problems
+from app.http.encoded import EncodedResponse
 from app.http.keys import DEADLINE, REQUEST_ID, SETTINGS, Handler
 from app.http.lifecycle import Lifecycle
 from app.log import logger
@@ -27,7 +28,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PROCESS = secrets.token_hex(8)
 _numbers = itertools.count(1)
 
-_HEADERS = {
+# Of every answer.
+HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
@@ -48,7 +50,7 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request its id and its deadline, and turn whatever is raised into a problem."""
     own_id = request_id(request)
     request[REQUEST_ID] = own_id
-    structlog.contextvars.bind_contextvars(request_id=own_id)
+    logs.REQUEST_ID.set(own_id)
     try:
         async with _deadline(request):
             response = await handler(request)
@@ -70,13 +72,22 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     return response
 
 
+def common_headers(settings: HttpSettings) -> dict[str, str]:
+    """Return the headers that every answer has."""
+    if settings.hsts:
+        return HEADERS | {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
+    return HEADERS
+
+
 def dress(settings: HttpSettings, lifecycle: Lifecycle) -> Prepare:
     """Return what sets the headers that every answer has, aiohttp's own errors included."""
-    common = CIMultiDict(_HEADERS)
-    if settings.hsts:
-        common["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
+    common = CIMultiDict(common_headers(settings))
 
     async def prepare(request: web.Request, response: web.StreamResponse) -> None:
+        if isinstance(response, EncodedResponse):
+            if lifecycle.draining.is_set():
+                response.force_close()
+            return
         headers = response.headers
         policy = headers.get("Content-Security-Policy")
         headers.update(common)
@@ -111,8 +122,8 @@ def route_of(request: web.Request) -> str:
 
 def request_id(request: web.BaseRequest) -> str:
     """Return the client's id if it is a valid one, else one of ours."""
-    given = request.headers.get(X_REQUEST_ID, "")
-    return given if _REQUEST_ID.fullmatch(given) else new_request_id()
+    given = request.headers.get(X_REQUEST_ID)
+    return given if given and _REQUEST_ID.fullmatch(given) else new_request_id()
 
 
 def new_request_id() -> str:

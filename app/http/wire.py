@@ -69,6 +69,8 @@ async def receive(request: web.Request) -> bytes:
 
 def read_query(request: web.Request, allowed: set[str]) -> dict[str, str]:
     """Return the query's parameters. Raises Malformed for an unknown or repeated one."""
+    if "?" not in request.raw_path:
+        return {}
     query = request.query
     for name in query:
         if name not in allowed:
@@ -196,11 +198,6 @@ def answer(
 def answer_bytes(body: bytes, *, headers: Mapping[str, str]) -> web.Response:
     """Return a JSON answer that is encoded already."""
     return web.Response(body=body, content_type="application/json", headers=headers)
-
-
-def not_modified(headers: Mapping[str, str]) -> web.Response:
-    """Return 304 with the headers that the whole answer would have had."""
-    return web.Response(status=304, headers=headers)
 
 
 def revision_header(epoch: str, revision: int) -> dict[str, str]:

@@ -8,12 +8,14 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
 from app.environments.models import Environment
-from app.http.wire import entity_tag
+from app.http.encoded import header_lines
+from app.http.wire import entity_tag, revision_header
 from app.snapshots.event import Event
 
 # Events kept for streams that are a little behind; older ones are read from the history.
@@ -38,11 +40,13 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An entry with the bytes and the entity tag of its answer."""
+    """An entry with its answer: the body, the entity tag, and the head of each kind of answer."""
 
     configuration: Configuration
     body: bytes
     etag: str
+    head: bytes
+    head_not_modified: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,11 @@ class Snapshot:
     entries: Mapping[str, Encoded]
     keys: Sequence[str]
     recent: tuple[Event, ...] = ()
+
+    @cached_property
+    def head(self) -> bytes:
+        """The header line that says which moment an answer is from."""
+        return header_lines(revision_header(self.epoch, self.revision))
 
     @property
     def revision(self) -> int:
@@ -125,4 +134,12 @@ def build(environment: Environment, configurations: Iterable[Configuration]) -> 
 
 def encode(configuration: Configuration, epoch: str) -> Encoded:
     body = msgspec.json.encode(configuration)
-    return Encoded(configuration, body, entity_tag(configuration.version, epoch))
+    etag = entity_tag(configuration.version, epoch)
+    tag_line = f"ETag: {etag}\r\n".encode()
+    return Encoded(
+        configuration=configuration,
+        body=body,
+        etag=etag,
+        head=b"Content-Type: application/json\r\nContent-Length: %d\r\n%b" % (len(body), tag_line),
+        head_not_modified=tag_line,
+    )
