@@ -6,6 +6,7 @@ edited migration) ends the process.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -25,17 +26,23 @@ from app.health.handlers import HEALTH
 from app.health.heartbeat import Heartbeat
 from app.health.report import Health
 from app.health.schema import CHECK_SECONDS, SchemaCheck
-from app.http.keys import DATABASE, LIFECYCLE, SETTINGS
+from app.http.durations import Durations
+from app.http.keys import DATABASE, DURATIONS, LIFECYCLE, SETTINGS
 from app.http.lifecycle import Lifecycle
 from app.log import logger
+from app.metrics.collector import Collector
+from app.metrics.handlers import PEERS
+from app.metrics.peers import Peers
 from app.seeds import seed
 from app.settings import Pooler, Settings, Target
 from app.snapshots.disk import Disk
 from app.snapshots.follower import Follower
 from app.snapshots.keeper import Keeper
 from app.snapshots.reading import FOLLOWER
+from app.snapshots.streams import STREAMS
 from app.tasks import Tasks, repeat
 from app.waiting import Waiting
+from app.workers import Worker
 
 log = logger(__name__)
 
@@ -48,7 +55,7 @@ KEEPER: web.AppKey[Keeper] = web.AppKey("keeper", Keeper)
 _PROMPT_SECONDS = 1.0
 
 
-def prepare(app: web.Application, settings: Settings) -> None:
+def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     """Make everything that handlers ask for, closed; `lifespan` opens it."""
     database = Database(settings.database)
     app[SETTINGS] = settings
@@ -70,6 +77,18 @@ def prepare(app: web.Application, settings: Settings) -> None:
         tasks=tasks,
         instance=settings.instance,
     )
+    app[DURATIONS] = durations = Durations()
+    app[STREAMS] = streams = Counter[str]()
+    collector = Collector(
+        instance=settings.instance,
+        durations=durations,
+        streams=streams,
+        database=database,
+        heartbeat=heartbeat,
+        follower=follower,
+        tasks=tasks,
+    )
+    app[PEERS] = Peers(collector.families, number=worker.number, folder=worker.folder)
 
 
 async def lifespan(app: web.Application) -> AsyncIterator[None]:
@@ -77,6 +96,7 @@ async def lifespan(app: web.Application) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         tasks = app[TASKS]
         try:
+            tasks.start("metrics", _tell_peers(app))
             tasks.start("start", _start(app, stack))
             yield
         finally:
@@ -88,7 +108,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     settings, tasks, waiting = app[SETTINGS], app[TASKS], Waiting()
     try:
         _use_key(app)
-        tasks.start("last_known", _serve_last_known(app[KEEPER], waiting))
+        tasks.start("last_known", _serve_last_known(app, waiting))
         found = await stack.enter_async_context(held_targets(settings))
         if settings.database.target is None:
             tasks.start("embedded", watch_embedded(settings))
@@ -112,8 +132,13 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         hint = app[FOLLOWER].hint
         tasks.start("listener", listen(found.app, settings.database, hint))
     tasks.start("schema", repeat(lambda: CHECK_SECONDS, app[SCHEMA].run_once))
-    app[LIFECYCLE].started.set()
+    app[LIFECYCLE].start()
     log.info("started", tier=settings.tier, port=settings.http.port)
+
+
+async def _tell_peers(app: web.Application) -> None:
+    await app[LIFECYCLE].serving.wait()
+    await app[PEERS].run()
 
 
 def _use_key(app: web.Application) -> None:
@@ -125,11 +150,12 @@ def _use_key(app: web.Application) -> None:
         app[KEEPER].use_disk(Disk(settings.data_dir, key, settings.tier))
 
 
-async def _serve_last_known(keeper: Keeper, waiting: Waiting) -> None:
+async def _serve_last_known(app: web.Application, waiting: Waiting) -> None:
     """Serve from disk once the start is held up; until then the database knows more."""
     with suppress(TimeoutError):
         await asyncio.wait_for(waiting.held_up.wait(), _PROMPT_SECONDS)
-    await keeper.serve_last_known()
+    if await app[KEEPER].serve_last_known():
+        app[LIFECYCLE].serving.set()
 
 
 @asynccontextmanager

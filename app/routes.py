@@ -26,6 +26,7 @@ from app.health import handlers as health
 from app.health.report import Report
 from app.http import openapi
 from app.http.routing import Route, expect
+from app.metrics import handlers as metrics
 from app.snapshots import handlers as environments
 from app.snapshots import streams
 from app.snapshots.event import EventData
@@ -53,6 +54,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/health/started", health.started, None, health.Answer, statuses=_PROBE),
     Route("GET", "/health/ready", health.ready, None, health.Answer, statuses=_PROBE),
     Route("GET", "/health", health.report, Scope.READ, Report, statuses=_PROBE),
+
+    Route("GET", "/metrics", metrics.get_metrics, Scope.READ, str,
+          media_type="text/plain"),
 
     Route("GET", "/openapi.json", openapi.get_document, None, dict),
     Route("GET", "/docs", openapi.get_page, None, str),

@@ -10,12 +10,13 @@ from app.lifespan import lifespan, prepare
 from app.routes import add_routes
 from app.settings import Settings
 from app.snapshots.streams import wake_streams
+from app.workers import ONLY, Worker
 
 
-def create_app(settings: Settings) -> web.Application:
+def create_app(settings: Settings, worker: Worker = ONLY) -> web.Application:
     """Return the service, ready to be run; nothing is connected yet."""
     app = web.Application(middlewares=[frame], client_max_size=BODY_BYTES_MAX)
-    prepare(app, settings)
+    prepare(app, settings, worker)
     add_routes(app)
     app[COMMON_HEAD] = header_lines(common_headers(settings.http))
     app.on_response_prepare.append(dress(settings.http, app[LIFECYCLE]))

@@ -12,6 +12,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 cli.command("serve")(serve.serve)
+cli.command("serve-worker", hidden=True)(serve.serve_worker)
 cli.add_typer(database.cli, name="database")
 cli.add_typer(token.cli, name="token")
 # Without a name of its own: its verbs stand beside those of configuration.

@@ -2,7 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -11,24 +13,68 @@ from app.access.local import ADMIN_TOKEN_FILE
 from app.http.serving import serve as run
 from app.server import create_app
 from app.settings import Settings, Tier, load
+from app.workers import ONLY, Supervisor, Worker, report_started
+
+Result = TypeVar("Result")
 
 
 def serve() -> None:
     """Run the service; Ctrl-C or SIGTERM stops it in order."""
-    settings = load()
-    log.configure(settings.log)
+    settings = _prepared()
     for warning in settings.warnings:
         log.logger(__name__).warning("settings", problem=warning)
+    if settings.http.workers == 1:
+        _run(_serve(settings, ONLY))
+        return
+    sys.exit(_run(_supervise(settings)))
+
+
+def serve_worker(
+    number: Annotated[int, typer.Option()],
+    socket: Annotated[list[int], typer.Option()],
+    lifeline: Annotated[int, typer.Option()],
+    folder: Annotated[Path, typer.Option()],
+    *,
+    first: Annotated[bool, typer.Option("--first")] = False,
+) -> None:
+    """Be one of several workers; started by `serve` alone."""
+    worker = Worker(
+        number=number,
+        is_first=first,
+        sockets=tuple(socket),
+        lifeline=lifeline,
+        folder=folder,
+    )
+    _run(_serve(_prepared(), worker))
+
+
+def _prepared() -> Settings:
+    settings = load()
+    log.configure(settings.log)
+    return settings
+
+
+def _run(main: Coroutine[Any, Any, Result]) -> Result:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings))
+        return runner.run(main)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, worker: Worker) -> None:
     async def announce() -> None:
-        if settings.tier is Tier.LOCAL:
-            typer.echo(_banner(settings), err=True)
+        report_started(worker)
+        if worker is ONLY:
+            await _announce(settings)
 
-    await run(create_app(settings), announce)
+    await run(create_app(settings, worker), announce, worker)
+
+
+async def _supervise(settings: Settings) -> int:
+    return await Supervisor(settings).run(lambda: _announce(settings))
+
+
+async def _announce(settings: Settings) -> None:
+    if settings.tier is Tier.LOCAL:
+        typer.echo(_banner(settings), err=True)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

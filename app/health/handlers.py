@@ -22,7 +22,7 @@ async def live(_: web.Request) -> web.Response:
 
 async def started(request: web.Request) -> web.Response:
     """Tell whether the start has got as far as serving, if only what was known last."""
-    done = request.app[HEALTH].has_started
+    done = request.app[HEALTH].lifecycle.serving.is_set()
     return _respond(Answer(Status.PASS if done else Status.FAIL), 200 if done else 503)
 
 

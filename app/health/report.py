@@ -77,10 +77,6 @@ class Health:
         self._tasks = tasks
         self._instance = instance
 
-    @property
-    def has_started(self) -> bool:
-        return self.lifecycle.started.is_set() or self._follower.is_loaded
-
     def report(self) -> Report:
         checks = {
             "lifecycle": self._lifecycle_check(),

@@ -31,17 +31,18 @@ class EncodedResponse(web.Response):
         self._headers = CIMultiDict()
         self._status = status
         self._reason = "OK" if status == 200 else "Not Modified"
-        self._body = body
+        self._body = self._content = body
         self._head = head
 
     @property
     def head(self) -> bytes:
         return self._head
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+    async def prepare(  # type: ignore[override]  # what a handler answers was a Request
+        self, request: web.Request
+    ) -> AbstractStreamWriter | None:
         if self._payload_writer is not None:
             return self._payload_writer
-        assert isinstance(request, web.Request)
         await request._prepare_hook(self)  # noqa: SLF001 - where aiohttp calls it for other answers
         self._req = request
         self._payload_writer = writer = request.writer
@@ -53,7 +54,7 @@ class EncodedResponse(web.Response):
             self._connection(request),
             b"".join(f"{name}: {value}\r\n".encode() for name, value in self._headers.items()),
             b"\r\n",
-            b"" if request.method == hdrs.METH_HEAD else self._body,
+            b"" if request.method == hdrs.METH_HEAD else self._content,
         )
         await writer.write(b"".join(parts))
         return writer
@@ -61,7 +62,7 @@ class EncodedResponse(web.Response):
     async def write_eof(self, data: bytes = b"") -> None:
         del data
         self._eof_sent = True
-        self._body_length = self._req.writer.output_size
+        self._body_length = len(self._content)
 
     def _connection(self, request: web.Request) -> bytes:
         keep_alive = request.keep_alive if self._keep_alive is None else self._keep_alive

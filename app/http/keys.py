@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from app.database import Database
+from app.http.durations import Durations
 from app.http.lifecycle import Lifecycle
 from app.settings import Settings
 
@@ -14,6 +15,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 DATABASE: web.AppKey[Database] = web.AppKey("database", Database)
 LIFECYCLE: web.AppKey[Lifecycle] = web.AppKey("lifecycle", Lifecycle)
+DURATIONS: web.AppKey[Durations] = web.AppKey("durations", Durations)
 # The header lines of every answer, for those that are written as bytes.
 COMMON_HEAD: web.AppKey[bytes] = web.AppKey("common_head", bytes)
 

@@ -147,6 +147,8 @@ def _good(route: "Route", status: int) -> dict[str, Any]:
 
 
 def _content_type(route: "Route") -> str:
+    if route.media_type is not None:
+        return route.media_type
     if route.path.startswith("/health"):
         return "application/health+json"
     if "Last-Event-ID" in route.conditions:

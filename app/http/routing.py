@@ -31,6 +31,7 @@ class Route:
     conditions: tuple[str, ...] = ()
     statuses: tuple[int, ...] = (200,)
     also: tuple[StrEnum, ...] = ()
+    media_type: str | None = None
 
     @property
     def summary(self) -> str:

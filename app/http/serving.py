@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -10,15 +11,19 @@ from app.http.access_log import AccessLogger
 from app.http.keys import LIFECYCLE, SETTINGS
 from app.http.protocol import Runner
 from app.log import logger
+from app.settings import HttpSettings
+from app.workers import BACKLOG, ONLY, Worker, watch_lifeline
 
 log = logger(__name__)
 
 
-async def serve(app: web.Application, on_started: Callable[[], Awaitable[None]]) -> None:
+async def serve(
+    app: web.Application, on_started: Callable[[], Awaitable[None]], worker: Worker = ONLY
+) -> None:
     """Serve until a signal, or until the start fails for good; then stop in order.
 
     The order: readiness fails, the drain time passes, the listener closes, requests finish, and the
-    application closes what it opened. `on_started` is called once everything is open. Raises what
+    application closes what it opened. `on_started` is called once it serves. Raises what
     ended the start.
     """
     lifecycle, settings = app[LIFECYCLE], app[SETTINGS].http
@@ -36,11 +41,14 @@ async def serve(app: web.Application, on_started: Callable[[], Awaitable[None]])
     runner = Runner(app, access_log_class=AccessLogger)
     try:
         await runner.setup()
-        # SO_REUSEADDR alone: two services on one port must not share it by accident.
-        await web.TCPSite(runner, settings.host, settings.port).start()
+        watch_lifeline(worker, lifecycle.stopping.set)
+        listening = asyncio.create_task(_listen(runner, worker), name="listen")
+        if worker.is_first:
+            await listening
         announcing = asyncio.create_task(_announce(app, on_started), name="announce")
         await lifecycle.stopping.wait()
         announcing.cancel()
+        listening.cancel()
         lifecycle.draining.set()
         log.info("draining", signal=received[0].name if received else "none")
         # Ctrl-C is a person who waits; SIGTERM is a load balancer that needs time to look.
@@ -53,6 +61,27 @@ async def serve(app: web.Application, on_started: Callable[[], Awaitable[None]])
         raise lifecycle.failure
 
 
+async def _listen(runner: Runner, worker: Worker) -> None:
+    """Take connections: the first process at once, so that liveness is answered during a start.
+
+    The others once they have something to say, as the first would have said it by then.
+    """
+    if not worker.is_first:
+        await runner.app[LIFECYCLE].serving.wait()
+    for site in _sites(runner, runner.app[SETTINGS].http, worker):
+        await site.start()
+
+
+def _sites(runner: web.BaseRunner, settings: HttpSettings, worker: Worker) -> list[web.BaseSite]:
+    if worker.sockets:
+        return [
+            web.SockSite(runner, socket.socket(fileno=descriptor), backlog=BACKLOG)
+            for descriptor in worker.sockets
+        ]
+    # SO_REUSEADDR alone: two services on one port must not share it by accident.
+    return [web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)]
+
+
 async def _announce(app: web.Application, on_started: Callable[[], Awaitable[None]]) -> None:
-    await app[LIFECYCLE].started.wait()
+    await app[LIFECYCLE].serving.wait()
     await on_started()

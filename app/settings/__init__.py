@@ -46,6 +46,7 @@ class LogSettings:
 class HttpSettings:
     host: str
     port: int
+    workers: int
     hsts: bool
     request_timeout_seconds: float
     header_timeout_seconds: float
@@ -125,6 +126,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         http=HttpSettings(
             host=values["HOST"],
             port=values["PORT"],
+            workers=values["WORKERS"],
             hsts=values["HSTS"],
             request_timeout_seconds=values["REQUEST_TIMEOUT"],
             header_timeout_seconds=values["HEADER_TIMEOUT"],

@@ -44,6 +44,12 @@ VARIABLES: tuple[Variable, ...] = (
         Variable("HOST", parsers.text, "127.0.0.1", "Address to listen on."),
         Variable("PORT", parsers.whole_number(1, 65535), "8080", "Port to listen on."),
         Variable(
+            "WORKERS",
+            parsers.whole_number(1, 64),
+            "1",
+            "Processes that share the port, each with a pool of its own; about one a core.",
+        ),
+        Variable(
             "HSTS",
             parsers.boolean,
             "false",

@@ -33,20 +33,20 @@ class Event:
     def __init__(self, epoch: str, data: EventData) -> None:
         self.revision = data.revision
         self._epoch = epoch
-        self._data = data
+        self.data = data
 
     @cached_property
     def message(self) -> bytes:
-        return _encoded("change", self._epoch, self.revision, self._data)
+        return _encoded("change", self._epoch, self.revision, self.data)
 
     def message_for(self, prefix: str) -> bytes | None:
         """Return the event for keys with the prefix; None when it touched none of them."""
         if not prefix:
             return self.message
-        keys = [key for key in self._data.keys if key.startswith(prefix)]
+        keys = [key for key in self.data.keys if key.startswith(prefix)]
         if not keys:
             return None
-        data = msgspec.structs.replace(self._data, keys=keys)
+        data = msgspec.structs.replace(self.data, keys=keys)
         return _encoded("change", self._epoch, self.revision, data)
 
 

@@ -8,8 +8,10 @@ are.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from app.database import Connection, Database, sql
@@ -43,6 +45,10 @@ class Follower:
         self._hinted = asyncio.Event()
         self._advanced = asyncio.Event()
         self._refreshing = asyncio.Lock()
+        # For metrics: change sets that came in, by environment and kind, and how long the last of
+        # each environment took to come.
+        self.change_sets: Counter[tuple[str, str]] = Counter()
+        self.lag_seconds: dict[str, float] = {}
 
     @property
     def is_loaded(self) -> bool:
@@ -178,8 +184,16 @@ class Follower:
                 async for row in rows
             ]
             events = await _events(connection, known, known.revision, head.revision)
+            self._count(head.name, events)
             complete = len(events) == head.revision - known.revision
             return known.advanced(head, changed, events if complete else ())
+
+    def _count(self, environment: str, events: Sequence[Event]) -> None:
+        for event in events:
+            self.change_sets[environment, event.data.kind] += 1
+        if events:
+            lag = datetime.now(UTC) - events[-1].data.created_at
+            self.lag_seconds[environment] = max(0.0, lag.total_seconds())
 
 
 async def _was_swapped(connection: Connection, known: Snapshot, head: Environment) -> bool:

@@ -81,13 +81,13 @@ class Keeper:
         self._disk.write(_state(*served))
         self._written = served
 
-    async def serve_last_known(self) -> None:
-        """Serve what is on disk, unless the database was quicker, or there is nothing to serve."""
+    async def serve_last_known(self) -> bool:
+        """Serve what is on disk, unless the database was quicker; tell whether it is served."""
         if self._disk is None or self._follower.is_loaded:
-            return
+            return False
         found = await in_thread("read snapshot", self._disk.read)
         if found is None or self._follower.is_loaded:
-            return
+            return False
         self._tokens.use(found.state.tokens)
         self._follower.adopt(
             {
@@ -97,6 +97,7 @@ class Keeper:
             confirmed_at=time.monotonic() - found.age_seconds,
         )
         log.warning("serving_last_known", file=found.file, age_seconds=round(found.age_seconds))
+        return True
 
 
 def _state(snapshots: Mapping[str, Snapshot], tokens: Mapping[str, Token]) -> State:

@@ -6,7 +6,9 @@ to read everything anew. A client that stops reading is let go by the connection
 """
 
 import asyncio
-from contextlib import suppress
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 from aiohttp_sse import sse_response
@@ -18,6 +20,9 @@ from app.http.keys import LIFECYCLE
 from app.snapshots.event import place_message, resync_message
 from app.snapshots.follower import Follower
 from app.snapshots.reading import FOLLOWER, moment_headers, read_snapshot
+
+# Open streams, by environment.
+STREAMS: web.AppKey[Counter[str]] = web.AppKey("streams", Counter)
 
 PING_SECONDS = 15
 # How often a stream that has nothing to say looks whether its token still holds.
@@ -38,7 +43,10 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     name, follower = snapshot.environment.name, request.app[FOLLOWER]
     place = (snapshot.epoch, snapshot.revision if position is None else position)
 
-    async with sse_response(request, headers=headers, ping_interval=PING_SECONDS) as stream:
+    async with (
+        sse_response(request, headers=headers, ping_interval=PING_SECONDS) as stream,
+        _counted(request.app[STREAMS], name),
+    ):
         # With an id at once: who breaks off before the first event comes back to this place.
         if position is None:
             await stream.write(place_message(*place))
@@ -55,6 +63,15 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
                     async with asyncio.timeout(_CHECK_SECONDS):
                         await news.wait()
     return stream
+
+
+@asynccontextmanager
+async def _counted(streams: Counter[str], environment: str) -> AsyncIterator[None]:
+    streams[environment] += 1
+    try:
+        yield
+    finally:
+        streams[environment] -= 1
 
 
 async def wake_streams(app: web.Application) -> None:

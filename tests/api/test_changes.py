@@ -290,17 +290,18 @@ async def test_a_keys_history_is_told_from_the_latest_on(service: Service) -> No
 
 
 async def test_a_key_that_ends_in_history_is_reached_all_the_same(service: Service) -> None:
-    await service.client.put(
-        LOCAL + "/configurations/a/history", json={"value": 1}, headers={"If-None-Match": "*"}
+    path = URL(f"{service.url}{LOCAL}/configurations/a%2Fhistory", encoded=True)
+    await service.client.put(path, json={"value": 1}, headers={"If-None-Match": "*"})
+    confused = await service.client.put(
+        f"{LOCAL}/configurations/a/history", json={"value": 1}, headers={"If-Match": "*"}
     )
 
-    entry = await service.client.get(
-        URL(f"{service.url}{LOCAL}/configurations/a%2Fhistory", encoded=True)
-    )
+    entry = await service.client.get(path)
     history = await service.client.get(
         URL(f"{service.url}{LOCAL}/configurations/a%2Fhistory/history", encoded=True)
     )
 
+    assert confused.status == 405
     assert (await entry.json())["key"] == "a/history"
     assert (await history.json())["items"][0]["revision"] == 1
 

@@ -166,9 +166,10 @@ def test_libraries_that_talk_much_are_held_back(stderr: Stderr) -> None:
 def test_what_is_bound_to_the_request_is_on_every_line(stderr: Stderr) -> None:
     configure(LogFormat.JSON)
 
-    with structlog.contextvars.bound_contextvars(request_id="r1"):
-        log.logger("one").info("ours")
-        logging.getLogger("two").info("theirs")
+    given = log.REQUEST_ID.set("r1")
+    log.logger("one").info("ours")
+    logging.getLogger("two").info("theirs")
+    log.REQUEST_ID.reset(given)
 
     assert [json.loads(line)["request_id"] for line in stderr().splitlines()] == [
         "r1",

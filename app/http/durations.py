@@ -1,0 +1,51 @@
+"""How long requests took, by route and status: counted by hand, as every request is counted."""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from aiohttp import web
+
+BOUNDS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Series:
+    """The durations of one route's answers of one status; the last count is of those beyond."""
+
+    __slots__ = ("counts", "total_seconds")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS_SECONDS) + 1)
+        self.total_seconds = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    method: str
+    route: str
+    status: int
+
+
+class Durations:
+    """Every series since the process began."""
+
+    def __init__(self) -> None:
+        # By the route itself, which is one object for as long as the process lives.
+        self._series: dict[tuple[web.AbstractRoute | None, int], Series] = {}
+
+    def observe(self, route: web.AbstractRoute, status: int, seconds: float) -> None:
+        """Count an answer; those of paths and methods that there are not count as one."""
+        key = (route if route.resource is not None else None, status)
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = Series()
+        series.counts[bisect_left(BOUNDS_SECONDS, seconds)] += 1
+        series.total_seconds += seconds
+
+    def __iter__(self) -> Iterator[tuple[Labels, Series]]:
+        for (route, status), series in self._series.items():
+            if route is None or route.resource is None:
+                yield Labels(method="", route="", status=status), series
+            else:
+                path = route.resource.canonical
+                yield Labels(method=route.method, route=path, status=status), series

@@ -1,0 +1,147 @@
+"""What one process has to tell, gathered from memory in the moment that it is asked."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import ProcessCollector
+
+from app import VERSION
+from app.database import Database
+from app.health.heartbeat import Heartbeat
+from app.http.durations import Durations
+from app.metrics.families import Family, Labels, Sample, counter, gauge, histogram
+from app.snapshots.follower import Follower
+from app.tasks import Tasks
+
+_process = ProcessCollector(registry=None)
+
+
+class Collector:
+    """The families of this process."""
+
+    def __init__(
+        self,
+        *,
+        instance: str,
+        durations: Durations,
+        streams: Counter[str],
+        database: Database,
+        heartbeat: Heartbeat,
+        follower: Follower,
+        tasks: Tasks,
+    ) -> None:
+        self._instance = instance
+        self._durations = durations
+        self._streams = streams
+        self._database = database
+        self._heartbeat = heartbeat
+        self._follower = follower
+        self._tasks = tasks
+
+    def families(self) -> Iterator[Family]:
+        labels = (("version", VERSION), ("instance", self._instance))
+        yield gauge("flagstone_info", "Which release runs here, and its name.", {labels: 1})
+        yield histogram(
+            "flagstone_http_request_duration_seconds",
+            "Seconds from a request's head to its answer, by route.",
+            self._durations,
+        )
+        yield gauge(
+            "flagstone_streams",
+            "Event streams that are open.",
+            _by("environment", self._streams),
+        )
+        yield from self._of_database()
+        yield from self._of_snapshots()
+        yield gauge(
+            "flagstone_task_up",
+            "1 while a background task is well, 0 once it has failed.",
+            _by("task", self._tasks.alive),
+        )
+        yield from _of_process()
+
+    def _of_database(self) -> Iterator[Family]:
+        use = self._database.use
+        yield gauge(
+            "flagstone_database_pool_connections",
+            "Connections of the pool.",
+            _by("state", {"idle": use.idle, "used": use.size - use.idle}),
+        )
+        yield gauge(
+            "flagstone_database_pool_connections_max",
+            "Most connections that the pool may have.",
+            {(): use.limit},
+        )
+        yield gauge(
+            "flagstone_database_pool_waiting",
+            "Callers that wait for a connection.",
+            {(): use.waiting},
+        )
+        yield gauge(
+            "flagstone_heartbeat_misses",
+            "Heartbeats missed since the last good one.",
+            {(): self._heartbeat.misses_in_a_row},
+        )
+        good = self._heartbeat.last_good
+        if good is None:
+            return
+        yield gauge(
+            "flagstone_heartbeat_last_success_timestamp_seconds",
+            "When the last good heartbeat was.",
+            {(): good.at.timestamp()},
+        )
+        yield gauge(
+            "flagstone_heartbeat_latency_seconds",
+            "What the last good heartbeat's write took.",
+            {(): (good.latency_ms or 0) / 1000},
+        )
+
+    def _of_snapshots(self) -> Iterator[Family]:
+        if not self._follower.is_loaded:
+            return
+        revisions = {name: each.revision for name, each in self._follower.loaded().items()}
+        yield gauge(
+            "flagstone_environment_revision",
+            "The revision that is served.",
+            _by("environment", revisions),
+        )
+        yield gauge(
+            "flagstone_snapshot_stale_seconds",
+            "Seconds since the database last confirmed what is served; 0 while it does.",
+            {(): self._follower.stale_seconds},
+        )
+        yield gauge(
+            "flagstone_follower_lag_seconds",
+            "Seconds from the last change set's making to its being served, by two clocks.",
+            _by("environment", self._follower.lag_seconds),
+        )
+        yield counter(
+            "flagstone_change_sets",
+            "Change sets that came in, whoever made them.",
+            {
+                (("environment", environment), ("kind", kind)): count
+                for (environment, kind), count in self._follower.change_sets.items()
+            },
+        )
+
+
+def _by(label: str, values: Mapping[str, float]) -> Mapping[Labels, float]:
+    return {((label, name),): value for name, value in values.items()}
+
+
+def _of_process() -> Iterator[Family]:
+    """Yield memory, processor time and open files, under the names that all libraries use."""
+    for metric in _process.collect():
+        yield Family(
+            name=metric.name,
+            kind=metric.type,
+            help=metric.documentation,
+            samples=[
+                Sample(
+                    labels=sample.labels,
+                    value=sample.value,
+                    suffix=sample.name.removeprefix(metric.name),
+                )
+                for sample in metric.samples
+            ],
+        )

@@ -1,0 +1,212 @@
+"""Several processes on one port: started, watched, replaced when one dies, and stopped together.
+
+Each worker has a socket of its own on the port (SO_REUSEPORT), and the kernel spreads connections
+over those that listen: over one socket for all, whoever wakes first would take all that wait. The
+supervisor binds, the worker listens once it can answer, and the kernel closes when the worker dies.
+Each worker is a whole service with its own pool, follower and heartbeat; the supervisor itself
+serves nothing, and ends with the last of them.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from app.log import logger
+from app.settings import HttpSettings, Settings
+from app.tasks import jittered
+
+log = logger(__name__)
+
+BACKLOG = 1024
+_PAUSE_SECONDS = 0.5
+_PAUSE_SECONDS_MAX = 10.0
+# A worker that lived for longer than this did not fail at its start.
+_LONG_SECONDS = 30.0
+# What a worker may take on top of its own limits before it is killed.
+_GRACE_SECONDS = 10.0
+_STARTED = b"+"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """Which worker a process is; the default is the only one.
+
+    `is_first` is the one that answers before there is anything to answer with; `sockets` are bound
+    already; `lifeline` is one of a pair of sockets, whose other is closed when the supervisor is
+    gone; `folder` is where the workers find each other.
+    """
+
+    number: int = 1
+    is_first: bool = True
+    sockets: tuple[int, ...] = ()
+    lifeline: int | None = None
+    folder: Path | None = None
+
+    def arguments(self) -> list[str]:
+        """Return what makes a `serve-worker` command of it."""
+        sockets = (f"--socket={descriptor}" for descriptor in self.sockets)
+        return [
+            f"--number={self.number}",
+            *(["--first"] if self.is_first else []),
+            *sockets,
+            f"--lifeline={self.lifeline}",
+            f"--folder={self.folder}",
+        ]
+
+
+ONLY = Worker()
+
+
+def report_started(worker: Worker) -> None:
+    """Tell the supervisor that this worker has started."""
+    if worker.lifeline is not None:
+        os.write(worker.lifeline, _STARTED)
+
+
+def watch_lifeline(worker: Worker, on_gone: Callable[[], None]) -> None:
+    """Call back when the supervisor is gone: without one, nobody would ever stop this worker."""
+    if worker.lifeline is None:
+        return
+    loop, lifeline = asyncio.get_running_loop(), worker.lifeline
+
+    def look() -> None:
+        # Nothing is ever sent this way: what can be read is the end.
+        loop.remove_reader(lifeline)
+        log.warning("supervisor_gone")
+        on_gone()
+
+    loop.add_reader(lifeline, look)
+
+
+class Supervisor:
+    """Keeps the workers of one port running until a signal."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = asyncio.Event()
+        self._started = asyncio.Event()
+        self._children: dict[int, asyncio.subprocess.Process] = {}
+        self._exit_code = 0
+
+    async def run(self, on_started: Callable[[], Awaitable[None]]) -> int:
+        """Return the exit code: not 0 when no worker could start. Raises OSError for the port."""
+        loop = asyncio.get_running_loop()
+        for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(signal_number, self._stop, signal_number)
+        with _bound(self._settings.http, shared=False):
+            # Two services must not share a port by accident, as workers do by design.
+            pass
+        with tempfile.TemporaryDirectory(prefix="flagstone-") as folder:
+            async with asyncio.TaskGroup() as group:
+                announcing = group.create_task(self._announce(on_started))
+                for number in range(1, self._settings.http.workers + 1):
+                    group.create_task(self._keep(Worker(number=number, folder=Path(folder))))
+                await self._stopping.wait()
+                announcing.cancel()
+        log.info("stopped")
+        return self._exit_code
+
+    async def _announce(self, on_started: Callable[[], Awaitable[None]]) -> None:
+        await self._started.wait()
+        await on_started()
+
+    async def _keep(self, worker: Worker) -> None:
+        """Have this worker run, in one process after the other, until all is to stop."""
+        pause = _PAUSE_SECONDS
+        loop = asyncio.get_running_loop()
+        is_first = worker.number == 1
+        while not self._stopping.is_set():
+            began = loop.time()
+            try:
+                code = await self._one_life(replace(worker, is_first=is_first))
+            except OSError as error:
+                # No memory, no file left to open: for a moment, or the other workers must do.
+                log.exception("worker_not_made", worker=worker.number, error=type(error).__name__)
+                code = 0
+            if self._stopping.is_set():
+                return
+            if not self._started.is_set() and code == 1:
+                # Foreseen, and said by the worker: settings, a wrong password, an edited migration.
+                self._exit_code = code
+                self._stop(signal.SIGTERM)
+                return
+            is_first = False
+            log.error("worker_died", worker=worker.number, code=code)
+            if loop.time() - began > _LONG_SECONDS:
+                pause = _PAUSE_SECONDS
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), jittered(pause))
+            pause = min(2 * pause, _PAUSE_SECONDS_MAX)
+
+    async def _one_life(self, worker: Worker) -> int:
+        """Run one process and return its exit code, negative for a signal. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            ours.setblocking(False)
+            # Our own copies are closed at once: the port's share of a worker ends with the worker.
+            with theirs, _bound(self._settings.http, shared=True) as sockets:
+                descriptors = tuple(each.fileno() for each in sockets)
+                own = replace(worker, sockets=descriptors, lifeline=theirs.fileno())
+                child = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "app", "serve-worker", *own.arguments()),
+                    env=os.environ | {"INSTANCE_ID": f"{self._settings.instance}.{worker.number}"},
+                    pass_fds=(*descriptors, theirs.fileno()),
+                    # Ctrl-C goes to a whole group; they are to have it from here, once.
+                    start_new_session=True,
+                )
+            self._children[worker.number] = child
+            hearing = asyncio.create_task(self._hear(ours))
+            try:
+                if self._stopping.is_set():
+                    child.terminate()
+                return await child.wait()
+            finally:
+                hearing.cancel()
+                del self._children[worker.number]
+
+    async def _hear(self, ours: socket.socket) -> None:
+        if await asyncio.get_running_loop().sock_recv(ours, 1) == _STARTED:
+            self._started.set()
+
+    def _stop(self, number: signal.Signals) -> None:
+        """Pass the signal on; a worker that is not gone in time is killed."""
+        self._stopping.set()
+        http = self._settings.http
+        limit = http.drain_seconds + 2 * http.shutdown_timeout_seconds + _GRACE_SECONDS
+        for child in self._children.values():
+            with suppress(ProcessLookupError):
+                child.send_signal(number)
+            asyncio.get_running_loop().call_later(limit, _kill, child)
+
+
+def _kill(child: asyncio.subprocess.Process) -> None:
+    if child.returncode is None:
+        log.error("worker_killed")
+        child.kill()
+
+
+@contextmanager
+def _bound(http: HttpSettings, *, shared: bool) -> Iterator[Sequence[socket.socket]]:
+    """Bind every address of the host, listening on none. Raises OSError."""
+    with ExitStack() as stack:
+        found = socket.getaddrinfo(
+            http.host, http.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        sockets = []
+        for family, address in dict.fromkeys((each[0], each[4]) for each in found):
+            made = stack.enter_context(socket.socket(family))
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            made.bind(address)
+            sockets.append(made)
+        yield sockets

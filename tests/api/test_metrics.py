@@ -1,0 +1,106 @@
+"""Metrics tell what happened, under one name each, and to a token that may read."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.snapshots.reading import FOLLOWER
+from tests.conftest import Service
+
+LOCAL = "/v1/environments/local"
+NEW = {"If-None-Match": "*"}
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+async def scrape(service: Service) -> Samples:
+    answer = await service.client.get("/metrics")
+    assert answer.status == 200
+    assert answer.content_type == "text/plain"
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(await answer.text())
+        for sample in family.samples
+    }
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    return samples.get((name, frozenset({"worker": "1", **labels}.items())), 0.0)
+
+
+async def test_a_token_is_needed(service: Service) -> None:
+    refused = await service.stranger.get("/metrics")
+
+    assert refused.status == 401
+
+
+async def test_requests_are_counted_by_route_and_status(service: Service) -> None:
+    name = "flagstone_http_request_duration_seconds"
+    route = LOCAL.replace("local", "{environment}") + "/configurations/{key}"
+    before = await scrape(service)
+    await service.client.put(LOCAL + "/configurations/k", json={"value": 1}, headers=NEW)
+    for _ in range(3):
+        await service.client.get(LOCAL + "/configurations/k")
+    await service.client.get(LOCAL + "/configurations/missing")
+    await service.client.get("/nothing/here")
+    after = await scrape(service)
+
+    def more(method: str, route: str, status: str, suffix: str = "_count", **labels: str) -> float:
+        given = {"method": method, "route": route, "status": status, **labels}
+        return value(after, name + suffix, **given) - value(before, name + suffix, **given)
+
+    assert more("PUT", route, "201") == 1
+    assert more("GET", route, "200") == 3
+    assert more("GET", route, "404") == 1
+    assert more("", "", "404") == 1
+    assert more("GET", route, "200", "_bucket", le="+Inf") == 3
+    assert 0 < more("GET", route, "200", "_sum") < 3
+
+
+async def test_revisions_change_sets_and_lag_are_those_of_the_environment(
+    service: Service,
+) -> None:
+    before = await scrape(service)
+    written = await service.client.put(LOCAL + "/configurations/k", json={"value": 1}, headers=NEW)
+    await service.app[FOLLOWER].at_least("local", (await written.json())["revision"])
+    after = await scrape(service)
+
+    made = {"environment": "local", "kind": "edit"}
+    assert value(after, "flagstone_environment_revision", environment="local") == 1
+    assert (
+        value(after, "flagstone_change_sets_total", **made)
+        - value(before, "flagstone_change_sets_total", **made)
+        == 1
+    )
+    assert 0 <= value(after, "flagstone_follower_lag_seconds", environment="local") < 2
+    assert value(after, "flagstone_snapshot_stale_seconds") == 0
+
+
+async def test_streams_pool_tasks_and_process_are_there(service: Service) -> None:
+    async with _stream(service):
+        during = await scrape(service)
+
+    assert value(during, "flagstone_streams", environment="local") == 1
+    assert value(during, "flagstone_database_pool_connections_max") == 5
+    assert value(during, "flagstone_task_up", task="follower") == 1
+    assert value(during, "flagstone_heartbeat_last_success_timestamp_seconds") > 1e9
+    assert value(during, "process_resident_memory_bytes") > 1e7
+
+
+async def test_openmetrics_is_spoken_to_those_who_ask_for_it(service: Service) -> None:
+    answer = await service.client.get(
+        "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
+    )
+
+    assert answer.content_type == "application/openmetrics-text"
+    assert (await answer.text()).endswith("# EOF\n")
+
+
+@asynccontextmanager
+async def _stream(service: Service) -> AsyncIterator[None]:
+    answer = await service.client.get(LOCAL + "/events")
+    await answer.content.readline()
+    try:
+        yield
+    finally:
+        answer.close()

@@ -1,0 +1,142 @@
+"""Several processes on one port: one service to its clients, whatever happens to one of them."""
+
+import asyncio
+import re
+import signal
+from collections import defaultdict
+from collections.abc import Callable
+
+import psutil
+from aiohttp import ClientSession
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.process.conftest import Process, put, until
+
+READS = "/v1/environments/local/configurations/checkout/retries"
+
+
+def workers(process: Process) -> list[psutil.Process]:
+    assert process.child is not None
+    children = psutil.Process(process.child.pid).children()
+    return [child for child in children if "serve-worker" in child.cmdline()]
+
+
+async def requests_by_worker(client: ClientSession, process: Process) -> dict[str, float]:
+    """Return how many reads each worker has answered, from one scrape."""
+    async with client.get(f"{process.url}/metrics", headers=process.headers) as answer:
+        text = await answer.text()
+    found: dict[str, float] = defaultdict(float)
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "flagstone_info":
+                found[sample.labels["worker"]] += 0
+            is_count = sample.name == "flagstone_http_request_duration_seconds_count"
+            if is_count and sample.labels["route"].endswith("/configurations/{key}"):
+                found[sample.labels["worker"]] += sample.value
+    return dict(found)
+
+
+async def read(process: Process) -> int:
+    """Read once over a connection of its own."""
+    async with (
+        ClientSession() as session,
+        session.get(process.url + READS, headers=process.headers) as answer,
+    ):
+        return answer.status
+
+
+async def test_every_worker_answers_and_one_scrape_tells_of_all(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    process = launch(WORKERS="3")
+    await process.start()
+    await process.ready()
+
+    async def all_are_heard() -> bool:
+        return len(await requests_by_worker(client, process)) == 3
+
+    await until(all_are_heard, 20)
+    statuses = set(await asyncio.gather(*(read(process) for _ in range(120))))
+    counted = await requests_by_worker(client, process)
+    written = await put(client, process, "shared", 1)
+
+    assert statuses == {200}
+    assert sum(counted.values()) == 120
+    assert len([count for count in counted.values() if count]) >= 2
+    assert written == 201
+    assert await process.stop() == 0
+    assert "worker_died" not in process.log
+
+
+async def test_a_worker_that_dies_is_replaced_and_no_connection_is_refused(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    process = launch(WORKERS="2")
+    await process.start()
+    await process.ready()
+
+    async def both() -> bool:
+        return len(await requests_by_worker(client, process)) == 2
+
+    await until(both, 20)
+    before = {worker.pid for worker in workers(process)}
+    victim = workers(process)[0]
+
+    victim.kill()
+    statuses = [await read(process) for _ in range(100)]
+
+    async def replaced() -> bool:
+        now = {worker.pid for worker in workers(process)}
+        return len(now) == 2 and now != before and await both()
+
+    await until(replaced, 20)
+    assert set(statuses) == {200}
+    assert await process.stop() == 0
+
+
+async def test_when_the_supervisor_is_killed_its_workers_end(
+    launch: Callable[..., Process],
+) -> None:
+    process = launch(WORKERS="2")
+    await process.start()
+    await process.ready()
+    orphans = workers(process)
+
+    await process.stop(signal.SIGKILL)
+
+    async def gone() -> bool:
+        return not any(orphan.is_running() for orphan in orphans)
+
+    await until(gone, 20)
+
+
+async def test_what_keeps_every_worker_from_starting_ends_the_service(
+    launch: Callable[..., Process],
+) -> None:
+    owner = launch()
+    await owner.start()
+    await owner.ready()
+    url = (owner.data_dir / "credentials/app.url").read_text().strip()
+    wrong = re.sub(r"://([^:]*):[^@]*@", r"://\1:wrong-password@", url)
+
+    process = launch(WORKERS="2", DATABASE_URL=wrong, MIGRATE_ON_START="false")
+    await process.start()
+    assert process.child is not None
+    code = await asyncio.wait_for(process.child.wait(), 30)
+
+    assert code == 1
+    assert "wrong-password" not in process.log
+    assert workers(owner) == []
+    assert await owner.stop() == 0
+
+
+async def test_ctrl_c_in_a_terminal_stops_them_together(launch: Callable[..., Process]) -> None:
+    process = launch(WORKERS="2")
+    await process.start()
+    await process.ready()
+    running = workers(process)
+
+    code = await process.stop(signal.SIGINT)
+
+    assert code == 0
+    assert not any(worker.is_running() for worker in running)
