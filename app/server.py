@@ -4,8 +4,8 @@ from aiohttp import web
 
 from app.http.decoder import BODY_BYTES_MAX
 from app.http.encoded import header_lines
+from app.http.frame import common_headers, dress
 from app.http.keys import COMMON_HEAD, LIFECYCLE
-from app.http.middleware import common_headers, dress, frame
 from app.lifespan import lifespan, prepare
 from app.routes import add_routes
 from app.settings import Settings
@@ -15,7 +15,7 @@ from app.workers import ONLY, Worker
 
 def create_app(settings: Settings, worker: Worker = ONLY) -> web.Application:
     """Return the service, ready to be run; nothing is connected yet."""
-    app = web.Application(middlewares=[frame], client_max_size=BODY_BYTES_MAX)
+    app = web.Application(client_max_size=BODY_BYTES_MAX)
     prepare(app, settings, worker)
     add_routes(app)
     app[COMMON_HEAD] = header_lines(common_headers(settings.http))

@@ -29,7 +29,7 @@ from app.database.migrations import Migrator
 from app.database.provision import Provisioner
 from app.database.roles import APP, MIGRATOR, OWNER
 from app.http.access_log import AccessLogger
-from app.http.keys import DATABASE, LIFECYCLE, SETTINGS
+from app.http.keys import DATABASE, DURATIONS, LIFECYCLE, SETTINGS
 from app.http.openapi import document
 from app.http.protocol import Runner
 from app.routes import ROUTES
@@ -164,21 +164,10 @@ class Service:
         return text
 
 
-# (method, canonical path, status) of every answer that any test was given.
-ANSWERED: set[tuple[str, str, int]] = set()
-
-
-async def _record(request: web.Request, response: web.StreamResponse) -> None:
-    resource = request.match_info.route.resource
-    if resource is not None:
-        ANSWERED.add((request.method, resource.canonical, response.status))
-
-
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Service]:
     """Run a service in this process until the block ends."""
     app = create_app(settings)
-    app.on_response_prepare.append(_record)
     runner = Runner(app, access_log_class=AccessLogger)
     await runner.setup()
     try:
@@ -203,7 +192,12 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     """The service with its real runner, on a port of its own, for the whole session."""
     async with serving(settings) as service:
         yield service
-    undocumented = ANSWERED - documented_answers()
+        answered = {
+            (labels.method, labels.route, labels.status)
+            for labels, _ in service.app[DURATIONS]
+            if labels.route
+        }
+    undocumented = answered - documented_answers()
     assert not undocumented, f"the OpenAPI document does not know {sorted(undocumented)}"
 
 

@@ -9,8 +9,8 @@ import itertools
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
+from app.http.frame import route_of
 from app.http.keys import DURATIONS, REQUEST_ID, SETTINGS
-from app.http.middleware import route_of
 from app.log import logger
 
 log = logger("app.access")

@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 
 from app.http.keys import COMMON_HEAD, REQUEST_ID
 
+_NO_HEADERS: CIMultiDict[str] = CIMultiDict()
 _STATUS_LINES = {
     200: b"HTTP/1.1 200 OK\r\n",
     304: b"HTTP/1.1 304 Not Modified\r\n",
@@ -22,13 +23,13 @@ class EncodedResponse(web.Response):
     """`head` is header lines of the answer's own, each with its line end; those that every answer
     has come from the application. `status` is 200 or 304.
 
-    Hooks of `on_response_prepare` may add to `headers`, as with any other answer.
+    It does not go through `on_response_prepare`, and has no `headers` of its own.
     """
 
     def __init__(self, body: bytes, head: bytes, *, status: int = 200) -> None:
         # Not super().__init__(), a sixth of the whole answer: what it sets is set here or in vain.
         self._state = {}
-        self._headers = CIMultiDict()
+        self._headers = _NO_HEADERS
         self._status = status
         self._reason = "OK" if status == 200 else "Not Modified"
         self._body = self._content = body
@@ -43,7 +44,6 @@ class EncodedResponse(web.Response):
     ) -> AbstractStreamWriter | None:
         if self._payload_writer is not None:
             return self._payload_writer
-        await request._prepare_hook(self)  # noqa: SLF001 - where aiohttp calls it for other answers
         self._req = request
         self._payload_writer = writer = request.writer
         parts = (
@@ -52,7 +52,6 @@ class EncodedResponse(web.Response):
             f"Date: {rfc822_formatted_time()}\r\nX-Request-ID: {request[REQUEST_ID]}\r\n".encode(),
             self._head,
             self._connection(request),
-            b"".join(f"{name}: {value}\r\n".encode() for name, value in self._headers.items()),
             b"\r\n",
             b"" if request.method == hdrs.METH_HEAD else self._content,
         )

@@ -14,8 +14,8 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from app.http import problems
-from app.http.keys import SETTINGS
-from app.http.middleware import X_REQUEST_ID, new_request_id
+from app.http.frame import X_REQUEST_ID, framed, new_request_id
+from app.http.keys import LIFECYCLE, SETTINGS, Handler
 from app.log import logger
 from app.settings import HttpSettings
 
@@ -127,9 +127,9 @@ class GuardedConnection(RequestHandler):
 class GuardedServer(web.Server):
     """aiohttp's server, making guarded connections."""
 
-    def __init__(self, server: web.Server, settings: HttpSettings) -> None:
+    def __init__(self, server: web.Server, handler: Handler, settings: HttpSettings) -> None:
         super().__init__(
-            server.request_handler,
+            handler,  # type: ignore[arg-type]  # an application makes no other requests
             request_factory=server.request_factory,
             handler_cancellation=server.handler_cancellation,
             loop=server._loop,  # noqa: SLF001 - what aiohttp passes on itself
@@ -146,7 +146,7 @@ class GuardedServer(web.Server):
 
 
 class Runner(web.AppRunner):
-    """aiohttp's runner for our application: our limits, our server, our access log."""
+    """aiohttp's runner for our application: our limits, our server, the frame around it all."""
 
     def __init__(self, app: web.Application, **arguments: Any) -> None:
         http = app[SETTINGS].http
@@ -164,7 +164,9 @@ class Runner(web.AppRunner):
         super().__init__(app, **{**defaults, **arguments})
 
     async def _make_server(self) -> web.Server:
-        return GuardedServer(await super()._make_server(), self.app[SETTINGS].http)
+        server, http = await super()._make_server(), self.app[SETTINGS].http
+        frame = framed(server.request_handler, http, self.app[LIFECYCLE])
+        return GuardedServer(server, frame, http)
 
 
 def _head_problem(error: HttpProcessingError, request_id: str) -> web.Response:

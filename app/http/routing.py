@@ -8,8 +8,8 @@ from aiohttp import HttpVersion11, web
 
 from app.http import problems
 from app.http.decoder import BODY_BYTES_MAX
+from app.http.frame import request_id
 from app.http.keys import Handler
-from app.http.middleware import request_id
 
 
 @dataclass(frozen=True)

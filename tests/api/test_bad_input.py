@@ -128,7 +128,9 @@ async def test_aiohttps_own_errors_are_problems(service: Service) -> None:
     method = await service.client.post("/v1/environments")
     expect = await service.client.put(KEY, data=b"{}", headers=NEW | {"Expect": "something"})
 
+    nowhere = await service.client.get("/nothing", headers={"Expect": "something"})
     assert (unknown.status, method.status, expect.status) == (404, 405, 417)
+    assert (nowhere.status, nowhere.content_type) == (417, "application/problem+json")
     assert "GET" in method.headers["Allow"]
     for answer in (unknown, method, expect):
         assert answer.content_type == "application/problem+json"

@@ -5,7 +5,6 @@ import itertools
 import re
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
@@ -13,8 +12,7 @@ from multidict import CIMultiDict
 from app import log as logs
 from app.errors import AppError, Unavailable
 from app.http import problems
-from app.http.encoded import EncodedResponse
-from app.http.keys import DEADLINE, REQUEST_ID, SETTINGS, Handler
+from app.http.keys import DEADLINE, REQUEST_ID, Handler
 from app.http.lifecycle import Lifecycle
 from app.log import logger
 from app.settings import HttpSettings
@@ -42,34 +40,48 @@ HEADERS = {
 # Reads wait for nothing but statements and revisions, each of which has a limit of its own; a timer
 # for every one of them would cost more than the answer.
 _WITHOUT_DEADLINE = {hdrs.METH_GET, hdrs.METH_HEAD}
-_NO_DEADLINE = nullcontext()
 
 
-@web.middleware
-async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request its id and its deadline, and turn whatever is raised into a problem."""
-    own_id = request_id(request)
-    request[REQUEST_ID] = own_id
-    logs.REQUEST_ID.set(own_id)
-    try:
-        async with _deadline(request):
-            response = await handler(request)
-    except AppError as error:
-        response = problems.of_error(error, own_id)
-    except web.HTTPException as error:
-        response = problems.of_aiohttp(error, own_id)
-    except ConnectionError:
-        raise  # the client has gone
-    except TimeoutError:
-        if DEADLINE not in request or not request[DEADLINE].expired():
-            log.exception("request_failed", method=request.method, route=route_of(request))
-            return problems.of_bug(own_id)
-        late = Unavailable("request_timeout", "The answer took too long.")
-        response = problems.of_error(late, own_id)
-    except Exception:
-        log.exception("request_failed", method=request.method, route=route_of(request))
-        response = problems.of_bug(own_id)
-    return response
+def framed(handle: Handler, settings: HttpSettings, lifecycle: Lifecycle) -> Handler:
+    """Return the whole application in its frame: every request gets an id and a deadline, and
+    whatever is raised becomes a problem.
+
+    Around the application and not among its middlewares, so that what aiohttp itself refuses comes
+    by here too; and aiohttp does more for the first middleware than this does.
+    """
+
+    async def frame(request: web.Request) -> web.StreamResponse:
+        own_id = request_id(request)
+        request[REQUEST_ID] = own_id
+        logs.REQUEST_ID.set(own_id)
+        try:
+            if request.method in _WITHOUT_DEADLINE:
+                response = await handle(request)
+            else:
+                async with _deadline(request, settings):
+                    response = await handle(request)
+        except Exception as error:  # noqa: BLE001 - the last place for it
+            response = _problem(request, error)
+        if lifecycle.draining.is_set():
+            response.force_close()
+        return response
+
+    return frame
+
+
+def _problem(request: web.Request, error: Exception) -> web.Response:
+    """Return what the client learns of an error. Raises ConnectionError: it learns nothing."""
+    own_id = request[REQUEST_ID]
+    if isinstance(error, ConnectionError):
+        raise error  # the client has gone
+    if isinstance(error, TimeoutError) and DEADLINE in request and request[DEADLINE].expired():
+        error = Unavailable("request_timeout", "The answer took too long.")
+    if isinstance(error, AppError):
+        return problems.of_error(error, own_id)
+    if isinstance(error, web.HTTPException):
+        return problems.of_aiohttp(error, own_id)
+    log.error("request_failed", method=request.method, route=route_of(request), exc_info=error)
+    return problems.of_bug(own_id)
 
 
 def common_headers(settings: HttpSettings) -> dict[str, str]:
@@ -84,10 +96,6 @@ def dress(settings: HttpSettings, lifecycle: Lifecycle) -> Prepare:
     common = CIMultiDict(common_headers(settings))
 
     async def prepare(request: web.Request, response: web.StreamResponse) -> None:
-        if isinstance(response, EncodedResponse):
-            if lifecycle.draining.is_set():
-                response.force_close()
-            return
         headers = response.headers
         policy = headers.get("Content-Security-Policy")
         headers.update(common)
@@ -103,20 +111,18 @@ def dress(settings: HttpSettings, lifecycle: Lifecycle) -> Prepare:
     return prepare
 
 
-def _deadline(request: web.Request) -> AbstractAsyncContextManager[object]:
+def _deadline(request: web.Request, settings: HttpSettings) -> asyncio.Timeout:
     """Return the limit for all of a write; once its body is read, that part is taken back."""
-    if request.method in _WITHOUT_DEADLINE:
-        return _NO_DEADLINE
-    http = request.app[SETTINGS].http
-    body = http.body_timeout_seconds if request.body_exists else 0
-    deadline = asyncio.timeout(http.request_timeout_seconds + body)
+    body = settings.body_timeout_seconds if request.body_exists else 0
+    deadline = asyncio.timeout(settings.request_timeout_seconds + body)
     request[DEADLINE] = deadline
     return deadline
 
 
 def route_of(request: web.Request) -> str:
     """Return the route, for logs: a path holds keys, which may tell more than a log should keep."""
-    resource = request.match_info.route.resource
+    match_info = request._match_info  # noqa: SLF001 - match_info would raise before the routing
+    resource = match_info.route.resource if match_info is not None else None
     return resource.canonical if resource is not None else "(none)"
 
 
