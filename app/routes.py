@@ -33,8 +33,11 @@ from app.snapshots.snapshot import Configuration
 
 _ENVIRONMENT = "/v1/environments/{environment}"
 _CONFIGURATIONS = _ENVIRONMENT + "/configurations"
-# Not .+, which stops at a line break: such a key is to be refused by its own rule.
-_CONFIGURATION = _CONFIGURATIONS + r"/{key:[\s\S]+}"
+# Not .+, which stops at a line break: such a key is to be refused by its own rule. A key may hold
+# slashes; one that ends in /history is reached with that slash written as %2F, by every method, so
+# that no URL means one thing to GET and another to PUT.
+_CONFIGURATION = _CONFIGURATIONS + r"/{key:[\s\S]+(?<!/history)}"
+_HISTORY = _CONFIGURATIONS + r"/{key:[\s\S]+}/history"
 _CHANGES = _ENVIRONMENT + "/changes"
 _CHANGE_SET = _CHANGES + "/{revision:[0-9]{1,18}}"
 
@@ -61,10 +64,7 @@ ROUTES: tuple[Route, ...] = (
 
     Route("GET", _CONFIGURATIONS, configurations.list_configurations, Scope.READ, ConfigurationPage,
           query=("prefix", "kind", "after", "limit", "revision", "min_revision")),
-    # Before the entry itself, whose key may hold slashes: a key that ends in /history is reached
-    # with that slash written as %2F.
-    Route("GET", _CONFIGURATION + "/history", changes.list_key_history, Scope.READ, KeyHistory,
-          query=_PAGE),
+    Route("GET", _HISTORY, changes.list_key_history, Scope.READ, KeyHistory, query=_PAGE),
     Route("GET", _CONFIGURATION, configurations.get_configuration, Scope.READ, Configuration,
           query=("revision", "min_revision"), conditions=("If-None-Match",), statuses=(200, 304)),
     Route("PUT", _CONFIGURATION, configurations.put_configuration, Scope.WRITE, Written,

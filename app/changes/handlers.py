@@ -151,7 +151,7 @@ async def get_difference(request: web.Request) -> web.Response:
 
 async def _write(request: web.Request, work: writes.Work, *, dry_run: bool) -> web.Response:
     """Do the work, once for each Idempotency-Key, and answer with what it made."""
-    repeatable = None if dry_run else await read_repeatable(request)
+    repeatable = await read_repeatable(request, dry_run=dry_run)
     actor = request[CALLER].actor
 
     made = await transact(

@@ -203,6 +203,23 @@ async def test_a_dry_run_says_what_would_be_and_writes_nothing(service: Service)
     assert (await _get(service, LOCAL))["revision"] == 3
 
 
+async def test_a_dry_run_refuses_an_idempotency_key_that_the_write_would_refuse(
+    service: Service,
+) -> None:
+    odd = {"Idempotency-Key": "x" * 201}
+
+    put = await service.client.put(
+        LOCAL + "/configurations/a?dry_run=true",
+        json={"value": 1},
+        headers=odd | {"If-None-Match": "*"},
+    )
+    restore = await service.client.post(
+        LOCAL + "/restore?dry_run=true", json={"revision": 0}, headers=odd
+    )
+
+    assert (put.status, restore.status) == (400, 400)
+
+
 async def test_any_revision_can_be_read(service: Service) -> None:
     await _three_revisions(service)
 
@@ -239,20 +256,24 @@ async def test_a_keys_history_is_told_from_the_latest_on(service: Service) -> No
     assert never.status == 404
 
 
-async def test_a_key_that_ends_in_history_is_reached_all_the_same(service: Service) -> None:
-    await service.client.put(
-        LOCAL + "/configurations/a/history", json={"value": 1}, headers={"If-None-Match": "*"}
+async def test_a_key_that_ends_in_history_is_reached_with_its_slash_escaped(
+    service: Service,
+) -> None:
+    place = URL(f"{service.url}{LOCAL}/configurations/a%2Fhistory", encoded=True)
+    new = {"If-None-Match": "*"}
+
+    made = await service.client.put(place, json={"value": 1}, headers=new)
+    entry = await service.client.get(place)
+    history = await service.client.get(URL(f"{place}/history", encoded=True))
+    unescaped = await service.client.put(
+        LOCAL + "/configurations/a/history", json={"value": 1}, headers=new
     )
 
-    entry = await service.client.get(
-        URL(f"{service.url}{LOCAL}/configurations/a%2Fhistory", encoded=True)
-    )
-    history = await service.client.get(
-        URL(f"{service.url}{LOCAL}/configurations/a%2Fhistory/history", encoded=True)
-    )
-
+    assert made.headers["Location"] == place.raw_path
     assert (await entry.json())["key"] == "a/history"
     assert (await history.json())["items"][0]["revision"] == 1
+    # One URL must not be a history to GET and an entry to PUT.
+    assert (unescaped.status, unescaped.headers["Allow"]) == (405, "GET,HEAD")
 
 
 async def test_change_sets_are_listed_in_pages(service: Service) -> None:
