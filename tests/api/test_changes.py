@@ -182,6 +182,19 @@ async def test_more_than_ten_thousand_entries_are_restored_whole(
     assert {c["key"] for c in made["change_sets"][0]["changes"]} == {"k1", "k9999", f"k{many}"}
 
 
+async def test_the_environment_of_the_path_must_exist_though_no_operation_is_for_it(
+    service: Service,
+) -> None:
+    operation = _put("a", 1, environment="local")
+
+    status, problem = await _post(
+        service, "/v1/environments/nowhere/changes", {"operations": [operation]}
+    )
+
+    assert (status, problem["code"]) == (404, "environment_unknown")
+    assert (await _get(service, LOCAL))["revision"] == 0
+
+
 async def test_a_dry_run_says_what_would_be_and_writes_nothing(service: Service) -> None:
     await _three_revisions(service)
 
