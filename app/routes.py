@@ -34,10 +34,11 @@ from app.snapshots.snapshot import Configuration
 
 _ENVIRONMENT = "/v1/environments/{environment}"
 _CONFIGURATIONS = _ENVIRONMENT + "/configurations"
-# Not .+, which stops at a line break: such a key is to be refused by its own rule. One that ends in
-# /history is reached with that slash written as %2F.
-_CONFIGURATION = _CONFIGURATIONS + r"/{key:(?![\s\S]*/history\Z)[\s\S]+}"
-_CONFIGURATION_HISTORY = _CONFIGURATIONS + r"/{key:[\s\S]+}/history"
+# Not .+, which stops at a line break: such a key is to be refused by its own rule. A key may hold
+# slashes; one that ends in /history is reached with that slash written as %2F, by every method, so
+# that no URL means one thing to GET and another to PUT.
+_CONFIGURATION = _CONFIGURATIONS + r"/{key:[\s\S]+(?<!/history)}"
+_HISTORY = _CONFIGURATIONS + r"/{key:[\s\S]+}/history"
 _CHANGES = _ENVIRONMENT + "/changes"
 _CHANGE_SET = _CHANGES + "/{revision:[0-9]{1,18}}"
 
@@ -45,6 +46,9 @@ _PROBE = (200, 503)
 _PAGE = ("before", "limit")
 _DRY_RUN = ("dry_run",)
 _REPEATABLE = ("Idempotency-Key",)
+_REVISION = ("Flagstone-Revision",)
+_STALE = ("Flagstone-Stale",)
+_MOMENT = _REVISION + _STALE
 # Their answers tell what was there before.
 _READS = (Scope.READ,)
 
@@ -63,33 +67,39 @@ ROUTES: tuple[Route, ...] = (
 
     # First among their neighbours, which the router tries in order: nothing is asked more often.
     Route("GET", _CONFIGURATION, configurations.get_configuration, Scope.READ, Configuration,
-          query=("revision", "min_revision"), conditions=("If-None-Match",), statuses=(200, 304)),
+          query=("revision", "min_revision"), conditions=("If-None-Match",), statuses=(200, 304),
+          headers=("ETag", *_MOMENT)),
     Route("PUT", _CONFIGURATION, configurations.put_configuration, Scope.WRITE, Written,
           body=NewConfiguration, query=_DRY_RUN, statuses=(200, 201),
-          conditions=("If-Match", "If-None-Match", "Idempotency-Key")),
+          conditions=("If-Match", "If-None-Match", "Idempotency-Key"),
+          headers=("ETag", "Location", *_REVISION)),
     Route("DELETE", _CONFIGURATION, configurations.delete_configuration, Scope.WRITE, Written,
-          query=_DRY_RUN, conditions=("If-Match", "Idempotency-Key")),
-    Route("GET", _CONFIGURATION_HISTORY, changes.list_key_history, Scope.READ, KeyHistory,
-          query=_PAGE),
+          query=_DRY_RUN, conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
+    Route("GET", _HISTORY, changes.list_key_history, Scope.READ, KeyHistory, query=_PAGE),
     Route("GET", _CONFIGURATIONS, configurations.list_configurations, Scope.READ, ConfigurationPage,
-          query=("prefix", "kind", "after", "limit", "revision", "min_revision")),
+          query=("prefix", "kind", "after", "limit", "revision", "min_revision"),
+          headers=_MOMENT),
 
-    Route("GET", "/v1/environments", environments.list_environments, Scope.READ, EnvironmentList),
+    Route("GET", "/v1/environments", environments.list_environments, Scope.READ, EnvironmentList,
+          headers=_STALE),
     Route("GET", _ENVIRONMENT, environments.get_environment, Scope.READ, Environment,
-          query=("min_revision",)),
+          query=("min_revision",), headers=_MOMENT),
 
     Route("GET", _CHANGES, changes.list_change_sets, Scope.READ, ChangeSetPage, query=_PAGE),
     Route("POST", _CHANGES, changes.create_change_set, Scope.WRITE, MadeChangeSets,
-          body=NewChangeSet, query=_DRY_RUN, conditions=_REPEATABLE),
+          body=NewChangeSet, query=_DRY_RUN, conditions=_REPEATABLE, headers=_REVISION),
     Route("GET", _ENVIRONMENT + "/events", streams.stream_events, Scope.READ, EventData,
-          query=("prefix", "min_revision"), conditions=("Last-Event-ID",)),
+          query=("prefix", "min_revision"), conditions=("Last-Event-ID",), headers=_MOMENT),
     Route("GET", _CHANGE_SET, changes.get_change_set, Scope.READ, ChangeSetView),
     Route("POST", _CHANGE_SET + "/revert", changes.revert_change_set, Scope.WRITE, MadeChangeSets,
-          body=NewRevert, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS),
+          body=NewRevert, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
+          headers=_REVISION),
     Route("POST", _ENVIRONMENT + "/restore", changes.restore_environment, Scope.WRITE,
-          MadeChangeSets, body=NewRestore, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS),
+          MadeChangeSets, body=NewRestore, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
+          headers=_REVISION),
     Route("POST", _ENVIRONMENT + "/promote", changes.promote_keys, Scope.WRITE, MadeChangeSets,
-          body=NewPromotion, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS),
+          body=NewPromotion, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
+          headers=_REVISION),
     Route("GET", _ENVIRONMENT + "/diff", changes.get_difference, Scope.READ, Difference,
           query=("from", "to", "against")),
 )

@@ -21,7 +21,7 @@ from app.changes.views import (
 from app.errors import Forbidden, malformed
 from app.http import wire
 from app.http.keys import DATABASE
-from app.snapshots.reading import settle
+from app.snapshots.reading import FOLLOWER, settle
 
 
 async def list_change_sets(request: web.Request) -> web.Response:
@@ -76,6 +76,8 @@ async def create_change_set(request: web.Request) -> web.Response:
     operations = writes.operations_of(wanted, _environment(request))
     for environment in operations:
         _require(request, environment)
+    # Every operation may be for another environment, and still the path must name one that exists.
+    request.app[FOLLOWER].get(_environment(request))
     actor = request[CALLER].actor
 
     return await _write(
@@ -151,7 +153,7 @@ async def get_difference(request: web.Request) -> web.Response:
 
 async def _write(request: web.Request, work: writes.Work, *, dry_run: bool) -> web.Response:
     """Do the work, once for each Idempotency-Key, and answer with what it made."""
-    repeatable = None if dry_run else await read_repeatable(request)
+    repeatable = await read_repeatable(request, dry_run=dry_run)
     actor = request[CALLER].actor
 
     made = await transact(

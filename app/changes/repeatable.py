@@ -8,12 +8,20 @@ from app.changes.idempotency import Repeatable, check_key
 from app.http import wire
 
 
-async def read_repeatable(request: web.Request) -> Repeatable | None:
-    """Return what makes the request repeatable, None when its author did not ask for it."""
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
+async def read_repeatable(request: web.Request, *, dry_run: bool) -> Repeatable | None:
+    """Return what makes the request repeatable, None when its author did not ask for it.
+
+    A dry run is not kept, and yet refuses a key that the write itself would refuse.
+    """
+    text = request.headers.get("Idempotency-Key")
+    if text is None:
+        return None
+    key = check_key(text)
+    if dry_run:
         return None
     body = await wire.receive(request) if request.body_exists else b""
     conditions = (request.headers.get(name, "") for name in ("If-Match", "If-None-Match"))
-    head = "\n".join((request.method, request.raw_path, *conditions)).encode()
-    return Repeatable(key=check_key(key), request=hashlib.sha256(head + b"\n\n" + body).digest())
+    head = "\n".join((request.method, request.raw_path, *conditions))
+    # As it was sent: a header may hold bytes that are no UTF-8.
+    sent = head.encode(errors="surrogateescape") + b"\n\n" + body
+    return Repeatable(key=key, request=hashlib.sha256(sent).digest())

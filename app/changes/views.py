@@ -5,10 +5,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from app.changes.models import MESSAGE_MAX, ChangeSet, Content
+from app.changes.models import KEY_PATTERN, MESSAGE_MAX, ChangeSet, Content
 from app.changes.patch import patch_between
 
 OPERATIONS_MAX = 1_000
+# Told and not checked: the check names every wrong key at once.
+Key = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": KEY_PATTERN})]
 Message = Annotated[str, msgspec.Meta(max_length=MESSAGE_MAX)]
 Version = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -18,7 +20,7 @@ class PutOperation(
 ):
     """Write one key. `version` is the one that is expected; 0 says that there must be none."""
 
-    key: str
+    key: Key
     version: Version
     value: Any
     kind: Literal["setting", "flag", "segment", "secret"] = "setting"
@@ -35,7 +37,7 @@ class DeleteOperation(
     tag="delete",
     tag_field="op",
 ):
-    key: str
+    key: Key
     version: Annotated[int, msgspec.Meta(ge=1)]
     environment: str | None = None
 
@@ -65,7 +67,7 @@ class NewPromotion(
     """`keys` are made equal to the environment `from`; what it does not have is deleted."""
 
     source: str
-    keys: Annotated[list[str], msgspec.Meta(min_length=1, max_length=OPERATIONS_MAX)]
+    keys: Annotated[list[Key], msgspec.Meta(min_length=1, max_length=OPERATIONS_MAX)]
     message: Message = ""
 
 

@@ -119,7 +119,7 @@ async def _write(
     request: web.Request, work: Callable[[Connection], Awaitable[Written]], *, dry_run: bool
 ) -> web.Response:
     """Do the work in a transaction, once for each Idempotency-Key, and answer with its outcome."""
-    repeatable = None if dry_run else await read_repeatable(request)
+    repeatable = await read_repeatable(request, dry_run=dry_run)
     actor = request[CALLER].actor
 
     written = await transact(
@@ -135,7 +135,7 @@ async def _write(
     if written.version is not None:
         headers["ETag"] = wire.entity_tag(written.version, written.epoch)
     if written.created:
-        headers["Location"] = request.raw_path
+        headers["Location"] = request.rel_url.raw_path
     return wire.answer(written, status=201 if written.created else 200, headers=headers)
 
 

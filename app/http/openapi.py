@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document and a page to read it, made from the routes and their types."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -10,34 +10,16 @@ from aiohttp import web
 
 from app import VERSION
 from app.http.pages import page
+from app.http.parameters import PATH, QUERY, REQUEST_HEADERS, RESPONSE_HEADERS
 from app.http.problems import CONTENT_TYPE, STATUS, Problem
 
 if TYPE_CHECKING:
     from app.http.routing import Route
 
 _PARAMETER = re.compile(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}")
-_WHOLE = {"type": "integer", "minimum": 0}
-# What a parameter means is the same wherever it stands.
-_QUERY: dict[str, tuple[dict[str, Any], str]] = {
-    "prefix": ({"type": "string"}, "Only keys that begin with this."),
-    "kind": ({"enum": ["setting", "flag", "segment", "secret"]}, "Only entries of this kind."),
-    "after": ({"type": "string"}, "Go on after this key: `next` of the page before."),
-    "before": (_WHOLE, "Only older revisions than this: `next` of the page before."),
-    "limit": ({"type": "integer", "minimum": 1, "maximum": 500, "default": 100}, "Size of a page."),
-    "revision": (_WHOLE, "The state as of this revision, instead of now."),
-    "min_revision": (_WHOLE, "Wait up to two seconds until this revision is served."),
-    "dry_run": ({"type": "boolean", "default": False}, "Do all of it, and write nothing."),
-    "from": (_WHOLE, "The earlier revision."),
-    "to": (_WHOLE, "The later revision; now, if left out."),
-    "against": ({"type": "string"}, "The environment to compare with, instead of revisions."),
-}
-_HEADERS = {
-    "If-Match": 'The version that is expected, as an entity tag such as "3"; * for any.',
-    "If-None-Match": "For a write * and nothing else: there must be none yet. For a read, tags.",
-    "Last-Event-ID": "Go on after this event; without it, from now on.",
-    "Idempotency-Key": "Repeats with the same key and body get the first answer, for a day.",
-}
-_TEXT = {"type": "string"}
+_OF_EVERY_ANSWER = ("X-Request-ID", "Cache-Control")
+# Of a problem, by its status, and whether it is always there: an entry that is gone has no version.
+_OF_PROBLEMS = {401: {"WWW-Authenticate": True}, 412: {"ETag": False}, 503: {"Retry-After": True}}
 
 
 class Documents:
@@ -76,18 +58,27 @@ def document(routes: Sequence["Route"]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = _PARAMETER.sub(r"{\1}", route.path)
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route)
+        operation = _operation(route)
+        paths.setdefault(path, {})[route.method.lower()] = operation
+        if route.method == "GET":
+            paths[path]["head"] = operation | {
+                "operationId": operation["operationId"] + "_head",
+                "summary": "As GET, without the body.",
+            }
+    problems = {status for route in routes for status in error_statuses(route)}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Flagstone",
             "version": VERSION,
-            "description": "Configuration and feature flags, per environment and versioned.",
+            "description": "Configuration and feature flags, per environment and versioned. "
+            "A method that a path does not have gets 405, with those that it has in Allow.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "paths": paths,
         "components": {
             "schemas": components,
+            "responses": {str(status): _problem(status) for status in sorted(problems)},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -98,13 +89,17 @@ def document(routes: Sequence["Route"]) -> dict[str, Any]:
 
 def error_statuses(route: "Route") -> list[int]:
     """Return the statuses of problems that a route can answer with."""
-    statuses = {400, 417, 500, 503}
+    statuses = {400, 417, 431, 500}
     if route.scope is not None:
-        statuses |= {401, 403}
+        statuses |= {401, 403, 503}
     if "{" in route.path:
         statuses |= {404, 422}
     if route.method != "GET":
-        statuses |= {408, 409, 412, 413, 415, 428}
+        statuses |= {408, 409, 412, 413}
+    if route.body is not None:
+        statuses |= {415}
+    if "If-Match" in route.conditions:
+        statuses |= {428}
     return sorted(statuses)
 
 
@@ -113,8 +108,7 @@ def _operation(route: "Route") -> dict[str, Any]:
         "operationId": route.handler.__name__,
         "summary": route.summary,
         "parameters": list(_parameters(route)),
-        "responses": {str(status): _good(route, status) for status in route.statuses}
-        | {str(s): _problem(s) for s in error_statuses(route) if s not in route.statuses},
+        "responses": _responses(route),
     }
     if route.scope is not None:
         operation["security"] = [{"bearer": []}, {"apiKey": []}]
@@ -122,27 +116,46 @@ def _operation(route: "Route") -> dict[str, Any]:
     if route.body is not None:
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": _reference(route.body)}},
+            "content": {"application/json": {"schema": _schema(route.body)}},
         }
     return operation
 
 
 def _parameters(route: "Route") -> Iterable[dict[str, Any]]:
-    for name in _PARAMETER.findall(route.path):
-        schema = {"type": "integer", "minimum": 0} if name == "revision" else _TEXT
-        yield {"name": name, "in": "path", "required": True, "schema": schema}
-    for name in route.query:
-        schema, meaning = _QUERY[name]
-        yield {"name": name, "in": "query", "schema": schema, "description": meaning}
-    for name in route.conditions:
-        yield {"name": name, "in": "header", "schema": _TEXT, "description": _HEADERS[name]}
+    for place, names, known in (
+        ("path", _PARAMETER.findall(route.path), PATH),
+        ("query", route.query, QUERY),
+        ("header", route.conditions, REQUEST_HEADERS),
+    ):
+        for name in names:
+            schema, meaning = known[name]
+            parameter = {"name": name, "in": place, "schema": schema, "description": meaning}
+            yield parameter | ({"required": True} if place == "path" else {})
+
+
+def _responses(route: "Route") -> dict[str, Any]:
+    responses = {str(status): _good(route, status) for status in route.statuses}
+    for status in error_statuses(route):
+        good = responses.get(str(status))
+        if good is None:
+            responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
+        else:
+            # The same status for a report that is bad and for none at all.
+            good["content"] |= _problem(status)["content"]
+            good["headers"] |= _headers(dict.fromkeys(_OF_PROBLEMS.get(status, {}), False))
+    return responses
 
 
 def _good(route: "Route", status: int) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+    # What is not made has no place, and what a dry run has not written has no moment.
+    names = [name for name in route.headers if name != "Location" or status == HTTPStatus.CREATED]
+    is_sure = route.method == "GET" or status == HTTPStatus.CREATED
+    answer: dict[str, Any] = {
+        "description": HTTPStatus(status).phrase,
+        "headers": _headers({name: is_sure and name != "Flagstone-Stale" for name in names}),
+    }
     if status != HTTPStatus.NOT_MODIFIED:
-        schema = _reference(route.answers) if _is_named(route.answers) else {}
-        answer["content"] = {_content_type(route): {"schema": schema}}
+        answer["content"] = {_content_type(route): {"schema": _schema(route.answers)}}
     return answer
 
 
@@ -160,12 +173,22 @@ def _problem(status: int) -> dict[str, Any]:
     meanings = sorted(kind.__name__ for kind, code in STATUS.items() if code == status)
     return {
         "description": f"{HTTPStatus(status).phrase} {' '.join(meanings)}".strip(),
-        "content": {CONTENT_TYPE: {"schema": _reference(Problem)}},
+        "headers": _headers(_OF_PROBLEMS.get(status, {})),
+        "content": {CONTENT_TYPE: {"schema": _schema(Problem)}},
     }
 
 
-def _reference(type_: type[Any]) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{type_.__name__}"}
+def _headers(required: Mapping[str, bool]) -> dict[str, Any]:
+    """Return the headers by name, given whether each is always there, and those of every answer."""
+    found: dict[str, Any] = {}
+    for name, is_required in {**required, **dict.fromkeys(_OF_EVERY_ANSWER, True)}.items():
+        schema, meaning = RESPONSE_HEADERS[name]
+        found[name] = {"description": meaning, "required": is_required, "schema": schema}
+    return found
+
+
+def _schema(type_: type[Any]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{type_.__name__}"} if _is_named(type_) else {}
 
 
 def _is_named(type_: type[Any] | None) -> TypeGuard[type[msgspec.Struct]]:

@@ -2,7 +2,8 @@
 
 import html
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 _STYLE = """
@@ -32,16 +33,26 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield '<meta name="viewport" content="width=device-width">'
     yield f"<style>{_STYLE}</style><h1>{title}</h1><p>{html.escape(info['description'])}</p>"
     yield '<p>The same for machines: <a href="openapi.json">openapi.json</a>.</p>'
+    problems = document["components"]["responses"]
+    everywhere = set.intersection(*(set(answer["headers"]) for answer in problems.values()))
+    yield f"<p>HEAD answers as GET, without the body. Every answer has {_codes(everywhere)}.</p>"
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            yield from _operation(path, method, operation)
-    yield "<h1>Shapes</h1>"
+            if method != "head":
+                yield from _operation(path, method, operation, everywhere)
+    yield '<h1 id="problems">Problems</h1><table>'
+    for status, answer in problems.items():
+        meaning, headers = html.escape(answer["description"]), set(answer["headers"]) - everywhere
+        yield f"<tr><td>{status}<td>{meaning}<td>{_codes(headers)}</tr>"
+    yield "</table><h1>Shapes</h1>"
     for name, schema in document["components"]["schemas"].items():
         text = html.escape(json.dumps(schema, indent=2))
         yield f'<h2 id="{html.escape(name)}">{html.escape(name)}</h2><pre>{text}</pre>'
 
 
-def _operation(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[str]:
+def _operation(
+    path: str, method: str, operation: Mapping[str, Any], everywhere: AbstractSet[str]
+) -> Iterator[str]:
     scope = operation.get("x-scope", "open")
     yield f'<h2><span class="method">{method.upper()}</span> <code>{html.escape(path)}</code> '
     yield f'<span class="scope">{html.escape(scope)}</span></h2>'
@@ -52,19 +63,28 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> Iterator
     if "requestBody" in operation:
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         yield f"<tr><td>body<td><td>{_link(schema)}</tr>"
-    for shape, statuses in _answers(operation["responses"]).items():
+    for shape, statuses in _answers(operation["responses"], everywhere).items():
         yield f"<tr><td>{' '.join(sorted(statuses))}<td><td>{shape}</tr>"
     yield "</table>"
 
 
-def _answers(responses: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the statuses by the shape that they come with: the errors are one line."""
+def _answers(responses: Mapping[str, Any], everywhere: AbstractSet[str]) -> dict[str, list[str]]:
+    """Return the statuses by what they come with: the errors are one line."""
     found: dict[str, list[str]] = {}
     for status, answer in responses.items():
-        schema = next(iter(answer.get("content", {"": {"schema": {}}}).values()))["schema"]
-        shape = _link(schema) if schema else html.escape(answer["description"])
+        if "$ref" in answer:
+            shape = '<a href="#problems">Problem</a>'
+        else:
+            schema = next(iter(answer.get("content", {"": {"schema": {}}}).values()))["schema"]
+            shape = _link(schema) if schema else html.escape(answer["description"])
+            if headers := set(answer["headers"]) - everywhere:
+                shape += f", with {_codes(headers)}"
         found.setdefault(shape, []).append(status)
     return found
+
+
+def _codes(names: Iterable[str]) -> str:
+    return ", ".join(f"<code>{html.escape(name)}</code>" for name in sorted(names))
 
 
 def _link(schema: Mapping[str, Any]) -> str:

@@ -18,7 +18,8 @@ class Route:
 
     `scope` None is open to everybody, and has to be said. `answers` and `body` are the types that
     are encoded and decoded; `query` and `conditions` name the parameters and request headers that
-    mean something; `statuses` are the good ones; `also` are scopes that are needed besides.
+    mean something; `statuses` are the good ones; `also` are scopes that are needed besides;
+    `headers` name what the good answers carry besides the headers of every answer.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Route:
     statuses: tuple[int, ...] = (200,)
     also: tuple[StrEnum, ...] = ()
     media_type: str | None = None
+    headers: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp_sse import sse_response
 
 from app.access.guard import TOKENS, shown_token
@@ -40,6 +40,9 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
         # Another instance was quicker. To send the client back would break the order.
         snapshot = await request.app[FOLLOWER].at_least(snapshot.environment.name, position)
     headers = moment_headers(request, snapshot)
+    if request.method == hdrs.METH_HEAD:
+        # The library would refuse it, and a stream without a body would never end.
+        return web.StreamResponse(headers=headers | {hdrs.CONTENT_TYPE: "text/event-stream"})
     name, follower = snapshot.environment.name, request.app[FOLLOWER]
     place = (snapshot.epoch, snapshot.revision if position is None else position)
 

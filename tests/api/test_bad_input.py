@@ -186,6 +186,19 @@ async def test_what_is_not_http_is_refused_without_an_echo(
     assert b"Traceback" not in answer
 
 
+async def test_a_repeatable_request_may_have_a_header_that_is_no_text(service: Service) -> None:
+    request = (
+        f"POST /v1/environments/local/restore HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k\r\n"
+        f"Authorization: Bearer {service.admin_token}\r\nContent-Type: application/json\r\n"
+        "If-Match: \xff\r\nContent-Length: 14\r\nConnection: close\r\n\r\n"
+        '{"revision":0}'
+    )
+
+    answer = await _raw(service, request.encode("latin-1"))
+
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
 async def test_ten_declared_gigabytes_are_refused_before_they_come(service: Service) -> None:
     request = (
         f"PUT {KEY} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {service.admin_token}\r\n"

@@ -232,6 +232,19 @@ async def test_more_than_ten_thousand_entries_are_restored_whole(
     assert {c["key"] for c in made["change_sets"][0]["changes"]} == {"k1", "k9999", f"k{many}"}
 
 
+async def test_the_environment_of_the_path_must_exist_though_no_operation_is_for_it(
+    service: Service,
+) -> None:
+    operation = _put("a", 1, environment="local")
+
+    status, problem = await _post(
+        service, "/v1/environments/nowhere/changes", {"operations": [operation]}
+    )
+
+    assert (status, problem["code"]) == (404, "environment_unknown")
+    assert (await _get(service, LOCAL))["revision"] == 0
+
+
 async def test_a_dry_run_says_what_would_be_and_writes_nothing(service: Service) -> None:
     await _three_revisions(service)
 
@@ -251,6 +264,23 @@ async def test_a_dry_run_says_what_would_be_and_writes_nothing(service: Service)
     assert (put.status, (await put.json())["dry_run"], "ETag" in put.headers) == (200, True, False)
     assert stale == 412
     assert (await _get(service, LOCAL))["revision"] == 3
+
+
+async def test_a_dry_run_refuses_an_idempotency_key_that_the_write_would_refuse(
+    service: Service,
+) -> None:
+    odd = {"Idempotency-Key": "x" * 201}
+
+    put = await service.client.put(
+        LOCAL + "/configurations/a?dry_run=true",
+        json={"value": 1},
+        headers=odd | {"If-None-Match": "*"},
+    )
+    restore = await service.client.post(
+        LOCAL + "/restore?dry_run=true", json={"revision": 0}, headers=odd
+    )
+
+    assert (put.status, restore.status) == (400, 400)
 
 
 async def test_any_revision_can_be_read(service: Service) -> None:
@@ -289,21 +319,24 @@ async def test_a_keys_history_is_told_from_the_latest_on(service: Service) -> No
     assert never.status == 404
 
 
-async def test_a_key_that_ends_in_history_is_reached_all_the_same(service: Service) -> None:
-    path = URL(f"{service.url}{LOCAL}/configurations/a%2Fhistory", encoded=True)
-    await service.client.put(path, json={"value": 1}, headers={"If-None-Match": "*"})
-    confused = await service.client.put(
-        f"{LOCAL}/configurations/a/history", json={"value": 1}, headers={"If-Match": "*"}
+async def test_a_key_that_ends_in_history_is_reached_with_its_slash_escaped(
+    service: Service,
+) -> None:
+    place = URL(f"{service.url}{LOCAL}/configurations/a%2Fhistory", encoded=True)
+    new = {"If-None-Match": "*"}
+
+    made = await service.client.put(place, json={"value": 1}, headers=new)
+    entry = await service.client.get(place)
+    history = await service.client.get(URL(f"{place}/history", encoded=True))
+    unescaped = await service.client.put(
+        LOCAL + "/configurations/a/history", json={"value": 1}, headers=new
     )
 
-    entry = await service.client.get(path)
-    history = await service.client.get(
-        URL(f"{service.url}{LOCAL}/configurations/a%2Fhistory/history", encoded=True)
-    )
-
-    assert confused.status == 405
+    assert made.headers["Location"] == place.raw_path
     assert (await entry.json())["key"] == "a/history"
     assert (await history.json())["items"][0]["revision"] == 1
+    # One URL must not be a history to GET and an entry to PUT.
+    assert (unescaped.status, unescaped.headers["Allow"]) == (405, "GET,HEAD")
 
 
 async def test_change_sets_are_listed_in_pages(service: Service) -> None:

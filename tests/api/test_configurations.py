@@ -68,6 +68,14 @@ async def test_a_tag_is_good_for_the_next_write_and_for_not_modified(service: Se
     assert (unchanged.status, again.status, changed.status) == (304, 200, 200)
 
 
+async def test_the_location_of_a_new_entry_can_be_read(service: Service) -> None:
+    made = await service.client.put(PATH + "a?dry_run=false", json={"value": 1}, headers=NEW)
+
+    read = await service.client.get(made.headers["Location"])
+
+    assert (made.status, read.status) == (201, 200)
+
+
 async def test_a_percent_encoded_slash_is_the_same_key(service: Service) -> None:
     await service.client.put(PATH + "a/b", json={"value": 1}, headers=NEW)
 

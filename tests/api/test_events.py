@@ -87,6 +87,15 @@ async def test_a_change_is_told_as_it_happens(service: Service) -> None:
     assert "value" not in message.data
 
 
+async def test_the_head_of_a_stream_comes_without_the_stream(service: Service) -> None:
+    head = await service.client.head(LOCAL + "/events")
+    next_on_the_connection = await service.client.head(LOCAL)
+
+    assert (head.status, head.content_type) == (200, "text/event-stream")
+    assert head.headers["Flagstone-Revision"]
+    assert next_on_the_connection.status == 200
+
+
 async def test_a_prefix_narrows_the_keys(service: Service) -> None:
     async with listening(service, "?prefix=a/") as stream:
         await _write(service, "b")

@@ -1,7 +1,8 @@
 """The document is the API: every route, parameter, status and shape, and nothing else.
 
-That no answer of the whole suite has a status that the document does not know is asserted where the
-session's service ends, in `tests/conftest.py`.
+That no answer of the whole suite has a status or a header that the document does not know is
+asserted where the session's service ends, in `tests/conftest.py`. `test_generated_requests.py` asks
+the other way round.
 """
 
 import re
@@ -10,6 +11,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from app.changes.models import KEY_PATTERN
 from app.http.problems import STATUS
 from app.http.routing import Route
 from app.routes import ROUTES
@@ -41,8 +43,11 @@ async def test_every_route_is_in_it_with_its_scope(described: dict[str, Any]) ->
         assert operation.get("x-scope", "").split() == scopes
         assert ("security" in operation) is (route.scope is not None)
         assert ("requestBody" in operation) is (route.body is not None)
+        if route.method == "GET":
+            head = described["paths"][path]["head"]
+            assert head["responses"] == operation["responses"]
     count = sum(len(operations) for operations in described["paths"].values())
-    assert count == len(ROUTES)
+    assert count == len(ROUTES) + sum(route.method == "GET" for route in ROUTES)
 
 
 async def test_every_reference_leads_somewhere(described: dict[str, Any]) -> None:
@@ -50,8 +55,8 @@ async def test_every_reference_leads_somewhere(described: dict[str, Any]) -> Non
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict):
-            reference = node.get("$ref", "#/components/schemas/Problem")
-            assert reference.rpartition("/")[2] in described["components"]["schemas"]
+            _, _, kind, name = node.get("$ref", "#/components/schemas/Problem").split("/")
+            assert name in described["components"][kind]
             waiting += node.values()
         elif isinstance(node, list):
             waiting += node
@@ -61,6 +66,26 @@ async def test_operations_are_named_once(described: dict[str, Any]) -> None:
     names = [o["operationId"] for each in described["paths"].values() for o in each.values()]
 
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.headers])
+async def test_the_headers_of_a_route_stand_at_its_answers(
+    described: dict[str, Any], route: Route
+) -> None:
+    path = re.sub(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}", r"{\1}", route.path)
+    responses = described["paths"][path][route.method.lower()]["responses"]
+
+    told = set().union(*(responses[str(status)]["headers"] for status in route.statuses))
+
+    assert told == {*route.headers, "X-Request-ID", "Cache-Control"}
+
+
+async def test_a_key_has_one_pattern(described: dict[str, Any]) -> None:
+    """`app/http/` repeats it, since it may not know the changes."""
+    parameters = described["paths"][LOCAL.replace("local", "{environment}/configurations/{key}")]
+    patterns = [p["schema"].get("pattern") for p in parameters["get"]["parameters"]]
+
+    assert KEY_PATTERN in patterns
 
 
 async def test_every_error_has_a_status_in_some_route(described: dict[str, Any]) -> None:
@@ -114,7 +139,7 @@ async def test_answers_have_the_shape_that_is_promised(
 async def test_a_route_takes_the_parameters_that_it_documents_and_no_others(
     service: Service, route: Route
 ) -> None:
-    path = re.sub(r"{key.*\+}", "k", route.path.replace("{environment}", "local"))
+    path = re.sub(r"{key.*?}", "k", route.path.replace("{environment}", "local"))
     path = re.sub(r"{revision.*?}}?", "1", path)
     values = {"kind": "flag", "dry_run": "true", "against": "staging", "prefix": "x", "after": "x"}
     headers = {"If-Match": "*"}
@@ -146,6 +171,8 @@ async def test_the_page_shows_every_path_and_loads_nothing(service: Service) -> 
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
     for route in ROUTES:
         assert re.split(r"[{:]", route.path)[0] in text
+    assert text.count('class="method"') == len(ROUTES)
+    assert "with <code>ETag</code>, <code>Flagstone-Revision</code>" in text
     assert "<script" not in text
     assert "src=" not in text
     assert "http://" not in text

@@ -1,0 +1,75 @@
+"""What each parameter and header means: the same wherever it stands, so it is said once."""
+
+from typing import Any
+
+# Texts reach PostgreSQL, which stores no NUL.
+_TEXT = {"type": "string", "pattern": "^[^\\u0000]*$"}
+_WHOLE = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
+_ENVIRONMENT = {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,62}$"}
+# As `app/changes/models.py` has it, which this package may not know; a test compares the two.
+_KEY = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$"}
+_TAG = r'(W/)?"[!#-~]*"'
+
+Described = tuple[dict[str, Any], str]
+
+PATH: dict[str, Described] = {
+    "environment": (_ENVIRONMENT, "The name of an environment."),
+    "key": (_KEY, "The key of an entry; its slashes may stand as they are."),
+    "revision": (_WHOLE, "The number of a change set."),
+}
+
+QUERY: dict[str, Described] = {
+    "prefix": (_TEXT, "Only keys that begin with this."),
+    "kind": ({"enum": ["setting", "flag", "segment", "secret"]}, "Only entries of this kind."),
+    "after": (_TEXT, "Go on after this key: `next` of the page before."),
+    "before": (_WHOLE, "Only older revisions than this: `next` of the page before."),
+    "limit": ({"type": "integer", "minimum": 1, "maximum": 500, "default": 100}, "Size of a page."),
+    "revision": (_WHOLE, "The state as of this revision, instead of now."),
+    "min_revision": (_WHOLE, "Wait up to two seconds until this revision is served."),
+    "dry_run": ({"type": "boolean", "default": False}, "Do all of it, and write nothing."),
+    "from": (_WHOLE, "The earlier revision."),
+    "to": (_WHOLE, "The later revision; now, if left out."),
+    "against": (_ENVIRONMENT, "The environment to compare with, instead of revisions."),
+}
+
+REQUEST_HEADERS: dict[str, Described] = {
+    "If-Match": (
+        {"type": "string", "pattern": rf"^(\*|{_TAG})$"},
+        'The version that is expected, as an entity tag such as "3" or an ETag; * for any.',
+    ),
+    "If-None-Match": (
+        {"type": "string"},
+        "For a write * and nothing else: there must be none yet. For a read, tags.",
+    ),
+    "Last-Event-ID": (
+        {"type": "string", "pattern": "^.*:[0-9]{1,18}$"},
+        "Go on after this event; without it, from now on.",
+    ),
+    "Idempotency-Key": (
+        {"type": "string", "pattern": "^[!-~]{1,200}$"},
+        "Repeats with the same key and body get the first answer, for a day.",
+    ),
+}
+
+RESPONSE_HEADERS: dict[str, Described] = {
+    "X-Request-ID": (
+        {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+        "Names the request in the log: the client's own id, if it sent a valid one.",
+    ),
+    "Cache-Control": ({"const": "no-store"}, "Every answer is for its caller, at its moment."),
+    "ETag": (
+        {"type": "string", "pattern": '^"[0-9]+(-[0-9a-f]{8})?"$'},
+        "The version of the entry and the beginning of the epoch, for If-Match and If-None-Match.",
+    ),
+    "Location": ({"type": "string", "format": "uri-reference"}, "Where the new entry is."),
+    "Flagstone-Revision": (
+        {"type": "string", "pattern": "^[0-9a-f-]{36}:[0-9]+$"},
+        "EPOCH:N, the moment of the environment that the answer is from.",
+    ),
+    "Flagstone-Stale": (
+        {"type": "integer", "minimum": 0},
+        "For how many seconds nothing has confirmed that moment; absent while all is well.",
+    ),
+    "Retry-After": ({"type": "integer", "minimum": 1}, "Seconds after which to try again."),
+    "WWW-Authenticate": ({"const": 'Bearer realm="flagstone"'}, "How to show a token."),
+}
