@@ -31,6 +31,8 @@ from app.snapshots import handlers as environments
 from app.snapshots import streams
 from app.snapshots.event import EventData
 from app.snapshots.snapshot import Configuration
+from app.transfer import handlers as transfer
+from app.transfer.views import Imported
 
 _ENVIRONMENT = "/v1/environments/{environment}"
 _CONFIGURATIONS = _ENVIRONMENT + "/configurations"
@@ -43,6 +45,7 @@ _CHANGES = _ENVIRONMENT + "/changes"
 _CHANGE_SET = _CHANGES + "/{revision:[0-9]{1,18}}"
 
 _PROBE = (200, 503)
+_HEALTH = (health.CONTENT_TYPE,)
 _PAGE = ("before", "limit")
 _DRY_RUN = ("dry_run",)
 _REPEATABLE = ("Idempotency-Key",)
@@ -54,16 +57,18 @@ _READS = (Scope.READ,)
 
 # fmt: off
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/health/live", health.live, None, health.Answer),
-    Route("GET", "/health/started", health.started, None, health.Answer, statuses=_PROBE),
-    Route("GET", "/health/ready", health.ready, None, health.Answer, statuses=_PROBE),
-    Route("GET", "/health", health.report, Scope.READ, Report, statuses=_PROBE),
+    Route("GET", "/health/live", health.live, None, health.Answer, gives=_HEALTH),
+    Route("GET", "/health/started", health.started, None, health.Answer, statuses=_PROBE,
+          gives=_HEALTH),
+    Route("GET", "/health/ready", health.ready, None, health.Answer, statuses=_PROBE,
+          gives=_HEALTH),
+    Route("GET", "/health", health.report, Scope.READ, Report, statuses=_PROBE, gives=_HEALTH),
 
     Route("GET", "/metrics", metrics.get_metrics, Scope.READ, str,
-          media_type="text/plain"),
+          gives=("text/plain", "application/openmetrics-text")),
 
     Route("GET", "/openapi.json", openapi.get_document, None, dict),
-    Route("GET", "/docs", openapi.get_page, None, str),
+    Route("GET", "/docs", openapi.get_page, None, str, gives=("text/html",)),
 
     # First among their neighbours, which the router tries in order: nothing is asked more often.
     Route("GET", _CONFIGURATION, configurations.get_configuration, Scope.READ, Configuration,
@@ -89,7 +94,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _CHANGES, changes.create_change_set, Scope.WRITE, MadeChangeSets,
           body=NewChangeSet, query=_DRY_RUN, conditions=_REPEATABLE, headers=_REVISION),
     Route("GET", _ENVIRONMENT + "/events", streams.stream_events, Scope.READ, EventData,
-          query=("prefix", "min_revision"), conditions=("Last-Event-ID",), headers=_MOMENT),
+          query=("prefix", "min_revision"), conditions=("Last-Event-ID",),
+          gives=("text/event-stream",), headers=_MOMENT),
     Route("GET", _CHANGE_SET, changes.get_change_set, Scope.READ, ChangeSetView),
     Route("POST", _CHANGE_SET + "/revert", changes.revert_change_set, Scope.WRITE, MadeChangeSets,
           body=NewRevert, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
@@ -100,6 +106,14 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _ENVIRONMENT + "/promote", changes.promote_keys, Scope.WRITE, MadeChangeSets,
           body=NewPromotion, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
           headers=_REVISION),
+    Route("GET", _ENVIRONMENT + "/export", transfer.export_environment, Scope.READ, bytes,
+          query=("format", "revision", "min_revision"),
+          gives=("application/json", "application/yaml", "text/plain"),
+          headers=("Content-Disposition", *_MOMENT)),
+    Route("POST", _ENVIRONMENT + "/import", transfer.import_document, Scope.WRITE, Imported,
+          body=bytes, takes=("application/json", "application/yaml", "text/plain"),
+          query=("format", "mode", "message", "dry_run"), conditions=_REPEATABLE,
+          also=_READS, headers=_REVISION),
     Route("GET", _ENVIRONMENT + "/diff", changes.get_difference, Scope.READ, Difference,
           query=("from", "to", "against")),
 )

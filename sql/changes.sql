@@ -140,3 +140,11 @@ from unnest(
 -- name: notify_revision(environment, revision)$
 -- Delivered at commit; whoever misses it finds the revision by polling.
 select pg_notify('flagstone', :environment::text || ':' || :revision::bigint)::text;
+
+-- name: list_keys(environment, kinds)
+-- For who replaces an environment by a document: what the document does not have is to go.
+select key
+from configurations
+where environment = :environment
+  and kind = any(:kinds::text[])
+order by key;

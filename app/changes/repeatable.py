@@ -8,10 +8,13 @@ from app.changes.idempotency import Repeatable, check_key
 from app.http import wire
 
 
-async def read_repeatable(request: web.Request, *, dry_run: bool) -> Repeatable | None:
+async def read_repeatable(
+    request: web.Request, *, dry_run: bool, body: bytes | None = None
+) -> Repeatable | None:
     """Return what makes the request repeatable, None when its author did not ask for it.
 
-    A dry run is not kept, and yet refuses a key that the write itself would refuse.
+    `body` is given where it was read already. A dry run is not kept, and yet refuses a key that the
+    write itself would refuse.
     """
     text = request.headers.get("Idempotency-Key")
     if text is None:
@@ -19,7 +22,8 @@ async def read_repeatable(request: web.Request, *, dry_run: bool) -> Repeatable 
     key = check_key(text)
     if dry_run:
         return None
-    body = await wire.receive(request) if request.body_exists else b""
+    if body is None:
+        body = await wire.receive(request) if request.body_exists else b""
     conditions = (request.headers.get(name, "") for name in ("If-Match", "If-None-Match"))
     head = "\n".join((request.method, request.raw_path, *conditions))
     # As it was sent: a header may hold bytes that are no UTF-8.

@@ -2,7 +2,7 @@
 
 import typer
 
-from app.commands import configuration, database, history, serve, token
+from app.commands import configuration, database, history, serve, token, transfer
 
 cli = typer.Typer(
     name="flagstone",
@@ -17,4 +17,5 @@ cli.add_typer(database.cli, name="database")
 cli.add_typer(token.cli, name="token")
 # Without a name of its own: its verbs stand beside those of configuration.
 configuration.cli.add_typer(history.cli)
+configuration.cli.add_typer(transfer.cli)
 cli.add_typer(configuration.cli, name="configuration")

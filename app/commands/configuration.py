@@ -1,20 +1,16 @@
 """`configuration`: read and write entries over the same services as HTTP, with the pool."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from app.changes import service as changes
 from app.changes.models import Expected, Kind, Operation
 from app.commands.actor import operator
 from app.configurations import service
-from app.configurations.documents import Document, read_document
-from app.configurations.loading import Plan, apply_plan, plan
 from app.configurations.models import NewConfiguration
 from app.http.decoder import parse
 from app.http.wire import PAGE_SIZE_MAX
@@ -125,61 +121,3 @@ def list_entries(
         shown = text if len(text) <= 60 else text[:59] + "…"
         table.add_row(entry.key, entry.kind, str(entry.version), shown)
     console.print(table)
-
-
-@cli.command("load")
-def load(
-    environment: Environment,
-    file: Annotated[Path, typer.Argument(help=".json, .yaml, .yml or .env.", exists=True)],
-    message: Message = "",
-    *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change.")] = False,
-) -> None:
-    """Load a file as one change set; keys that it does not have are left as they are."""
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    ) as progress:
-        step = progress.add_task(f"reading {file.name}")
-
-        async def work(resources: Resources) -> tuple[Document, Plan, int | None]:
-            document = read_document(file)
-            progress.update(step, description=f"comparing {len(document.entries)} entries")
-            return document, *await resources.database.transact(lambda c: _load(c, document, step))
-
-        async def _load(connection: Any, document: Document, step: Any) -> tuple[Plan, int | None]:
-            wanted = await plan(connection, environment, document)
-            if dry_run:
-                return wanted, None
-            progress.update(step, description=f"writing {len(wanted.operations)} entries")
-            made = await apply_plan(
-                connection,
-                environment,
-                wanted,
-                actor=operator(),
-                message=message or f"Load {file.name}",
-            )
-            return wanted, made.revision if made else None
-
-        document, wanted, revision = run_script(work)
-    _report(document, wanted, revision, dry_run=dry_run)
-
-
-def _report(document: Document, wanted: Plan, revision: int | None, *, dry_run: bool) -> None:
-    for warning in document.warnings:
-        console.print(f"[yellow]{warning}[/yellow]")
-    if dry_run:
-        for word, keys in (("create", wanted.created), ("update", wanted.updated)):
-            for key in keys:
-                console.print(f"would {word} {key}")
-    console.print(
-        f"{len(wanted.created)} created, {len(wanted.updated)} updated, "
-        f"{len(wanted.unchanged)} unchanged"
-    )
-    if dry_run:
-        console.print("dry run: nothing was written")
-    elif revision is not None:
-        console.print(f"revision {revision}")

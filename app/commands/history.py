@@ -75,7 +75,7 @@ def show_difference(
                 return await between_environments(connection, environment, against)
             return await between_revisions(connection, environment, before or 0, after)
 
-    _show(run_script(work).changes)
+    show_changes(run_script(work).changes)
 
 
 @cli.command("revert")
@@ -127,7 +127,7 @@ def promote(
 def _write(work: Callable[[Connection], Awaitable[MadeChangeSets]], *, dry_run: bool) -> None:
     made = run_script(lambda r: transact(r.database, work, dry_run=dry_run))
     for change_set in made.change_sets:
-        _show(change_set.changes)
+        show_changes(change_set.changes)
         if not dry_run:
             console.print(f"{change_set.environment} is at revision {change_set.revision}")
     if not made.change_sets:
@@ -136,7 +136,8 @@ def _write(work: Callable[[Connection], Awaitable[MadeChangeSets]], *, dry_run: 
         console.print("dry run: nothing was written")
 
 
-def _show(changes: list[ChangeView]) -> None:
+def show_changes(changes: list[ChangeView]) -> None:
+    """Print each key before and after."""
     table = Table("key", "before", "after")
     for change in changes:
         table.add_row(change.key, _text(change.before), _text(change.after))

@@ -14,7 +14,7 @@ from app.changes.repeatable import read_repeatable
 from app.configurations import service
 from app.configurations.models import NewConfiguration, Written
 from app.database import Connection
-from app.errors import NotFound, malformed
+from app.errors import NotFound
 from app.http import wire
 from app.http.encoded import EncodedResponse
 from app.http.keys import DATABASE
@@ -29,7 +29,7 @@ async def list_configurations(request: web.Request) -> web.Response:
     revision = wire.whole_number(query, "revision")
     wanted: dict[str, Any] = {
         "prefix": query.get("prefix", ""),
-        "kind": _kind(query.get("kind")),
+        "kind": wire.choice(query, "kind", Kind),
         "after": query.get("after", ""),
         "limit": wire.page_size(query),
     }
@@ -141,14 +141,6 @@ async def _write(
 
 def _place(request: web.Request) -> tuple[str, str]:
     return request.match_info["environment"], request.match_info["key"]
-
-
-def _kind(text: str | None) -> Kind | None:
-    if text is None:
-        return None
-    if text not in set(Kind):
-        raise malformed("kind", f"must be one of {', '.join(Kind)}")
-    return Kind(text)
 
 
 def _expected(condition: wire.Condition) -> Expected:

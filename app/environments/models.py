@@ -20,6 +20,12 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     fractional: str
     metadata: dict[str, Any]
 
+    def at(self, revision: int) -> "Environment":
+        """Return the same, as of an earlier revision; its hash then is not told."""
+        if revision == self.revision:
+            return self
+        return msgspec.structs.replace(self, revision=revision, hash=None)
+
 
 class EnvironmentList(msgspec.Struct, frozen=True, kw_only=True):
     items: list[Environment]

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from app.errors import Invalid, Malformed, TooLarge, Violation, malformed
+from app.errors import Invalid, TooLarge, Violation, malformed
 
 BODY_BYTES_MAX = 1024 * 1024
 VALUE_BYTES_MAX = 256 * 1024
@@ -33,10 +33,11 @@ def decode(raw: bytes, shape: type[Shape]) -> Shape:
     try:
         return msgspec.convert(document, shape)
     except msgspec.ValidationError as error:
-        raise _misshapen(error) from None
+        found = violation_of(error)
+        raise Invalid("field_invalid", f"{found.field}: {found.rule}", [found]) from None
 
 
-def parse(raw: bytes, *, nodes_max: int = NODES_MAX) -> Any:
+def parse(raw: bytes, *, nodes_max: int = NODES_MAX, depth_max: int = DEPTH_MAX) -> Any:
     """Return any JSON document as Python values. Raises Malformed that names place and rule."""
     try:
         text = raw.decode("utf-8")
@@ -51,19 +52,21 @@ def parse(raw: bytes, *, nodes_max: int = NODES_MAX) -> Any:
             parse_int=_integer,
         )
     except RecursionError:
-        raise malformed("body", f"must not nest deeper than {DEPTH_MAX}") from None
+        raise malformed("body", f"must not nest deeper than {depth_max}") from None
     except json.JSONDecodeError as error:
         rule = f"must be JSON; {error.msg} at line {error.lineno}, column {error.colno}"
         raise malformed("body", rule) from None
-    check_nodes(document, nodes_max=nodes_max)
+    check_nodes(document, nodes_max=nodes_max, depth_max=depth_max)
     return document
 
 
-def check_nodes(document: Any, *, nodes_max: int = NODES_MAX, root: str = "body") -> None:
+def check_nodes(
+    document: Any, *, nodes_max: int = NODES_MAX, depth_max: int = DEPTH_MAX, root: str = "body"
+) -> None:
     """Refuse what is too deep or too large, and texts that cannot be stored. Raises Malformed."""
-    for count, (place, node, depth) in enumerate(_walk(document, root), start=1):
-        if depth > DEPTH_MAX:
-            raise malformed(root, f"must not nest deeper than {DEPTH_MAX}")
+    for count, (place, node, depth) in enumerate(_walk(document, root, depth_max), start=1):
+        if depth > depth_max:
+            raise malformed(root, f"must not nest deeper than {depth_max}")
         if count > nodes_max:
             raise malformed(root, f"must not have more than {nodes_max} values")
         if isinstance(node, str):
@@ -77,13 +80,13 @@ def check_value_size(value: Any, field: str) -> None:
         raise TooLarge("value_too_large", f"{field}: {rule}", [Violation(field, rule)])
 
 
-def _walk(document: Any, root: str) -> Iterator[tuple[str, Any, int]]:
+def _walk(document: Any, root: str, depth_max: int) -> Iterator[tuple[str, Any, int]]:
     """Yield place, node and depth of everything, without recursion."""
     waiting = [(root, document, 0)]
     while waiting:
         place, node, depth = waiting.pop()
         yield place, node, depth
-        if depth > DEPTH_MAX:
+        if depth > depth_max:
             continue
         if isinstance(node, dict):
             for key, child in node.items():
@@ -132,11 +135,11 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _misshapen(error: msgspec.ValidationError) -> Invalid | Malformed:
+def violation_of(error: msgspec.ValidationError) -> Violation:
+    """Return the rule that is broken and where, without what was sent."""
     rule, _, place = str(error).partition(" - at `")
     field = place.rstrip("`").removeprefix("$").lstrip(".") or "body"
     # "Invalid enum value 'x'" repeats what was sent; every other of msgspec's texts names types.
     if rule.startswith(("Invalid enum value", "Invalid value")):
         rule = "is not one of the known values"
-    rule = rule[:1].lower() + rule[1:]
-    return Invalid("field_invalid", f"{field}: {rule}", [Violation(field, rule)])
+    return Violation(field, rule[:1].lower() + rule[1:])

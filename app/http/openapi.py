@@ -116,7 +116,7 @@ def _operation(route: "Route") -> dict[str, Any]:
     if route.body is not None:
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": _schema(route.body)}},
+            "content": {type_: {"schema": _schema(route.body)} for type_ in route.takes},
         }
     return operation
 
@@ -155,18 +155,8 @@ def _good(route: "Route", status: int) -> dict[str, Any]:
         "headers": _headers({name: is_sure and name != "Flagstone-Stale" for name in names}),
     }
     if status != HTTPStatus.NOT_MODIFIED:
-        answer["content"] = {_content_type(route): {"schema": _schema(route.answers)}}
+        answer["content"] = {type_: {"schema": _schema(route.answers)} for type_ in route.gives}
     return answer
-
-
-def _content_type(route: "Route") -> str:
-    if route.media_type is not None:
-        return route.media_type
-    if route.path.startswith("/health"):
-        return "application/health+json"
-    if "Last-Event-ID" in route.conditions:
-        return "text/event-stream"
-    return "text/html" if route.answers is str else "application/json"
 
 
 def _problem(status: int) -> dict[str, Any]:

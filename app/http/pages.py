@@ -61,8 +61,9 @@ def _operation(
         meaning = html.escape(parameter.get("description", ""))
         yield f"<tr><td><code>{parameter['name']}</code><td>{parameter['in']}<td>{meaning}</tr>"
     if "requestBody" in operation:
-        schema = operation["requestBody"]["content"]["application/json"]["schema"]
-        yield f"<tr><td>body<td><td>{_link(schema)}</tr>"
+        content = operation["requestBody"]["content"]
+        shape = _link(next(iter(content.values()))["schema"]) or _codes(content)
+        yield f"<tr><td>body<td><td>{shape}</tr>"
     for shape, statuses in _answers(operation["responses"], everywhere).items():
         yield f"<tr><td>{' '.join(sorted(statuses))}<td><td>{shape}</tr>"
     yield "</table>"
@@ -89,4 +90,4 @@ def _codes(names: Iterable[str]) -> str:
 
 def _link(schema: Mapping[str, Any]) -> str:
     name = html.escape(str(schema.get("$ref", "")).rpartition("/")[2])
-    return f'<a href="#{name}">{name}</a>'
+    return f'<a href="#{name}">{name}</a>' if name else ""

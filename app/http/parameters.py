@@ -29,6 +29,15 @@ QUERY: dict[str, Described] = {
     "dry_run": ({"type": "boolean", "default": False}, "Do all of it, and write nothing."),
     "from": (_WHOLE, "The earlier revision."),
     "to": (_WHOLE, "The later revision; now, if left out."),
+    "format": (
+        {"enum": ["json", "yaml", "env", "flagd"]},
+        "Of the file; for an import, by default what Content-Type says.",
+    ),
+    "mode": (
+        {"enum": ["merge", "replace"], "default": "merge"},
+        "Whether entries that the file does not have stay or go; kinds that it cannot hold stay.",
+    ),
+    "message": ({"type": "string", "maxLength": 1000}, "Why, for the history."),
     "against": (_ENVIRONMENT, "The environment to compare with, instead of revisions."),
 }
 
@@ -61,6 +70,7 @@ RESPONSE_HEADERS: dict[str, Described] = {
         {"type": "string", "pattern": '^"[0-9]+(-[0-9a-f]{8})?"$'},
         "The version of the entry and the beginning of the epoch, for If-Match and If-None-Match.",
     ),
+    "Content-Disposition": ({"type": "string"}, "A name for the file."),
     "Location": ({"type": "string", "format": "uri-reference"}, "Where the new entry is."),
     "Flagstone-Revision": (
         {"type": "string", "pattern": "^[0-9a-f-]{36}:[0-9]+$"},

@@ -19,7 +19,8 @@ class Route:
     `scope` None is open to everybody, and has to be said. `answers` and `body` are the types that
     are encoded and decoded; `query` and `conditions` name the parameters and request headers that
     mean something; `statuses` are the good ones; `also` are scopes that are needed besides;
-    `headers` name what the good answers carry besides the headers of every answer.
+    `takes` and `gives` are the media types of bodies and of good answers; `headers` name what the
+    good answers carry besides the headers of every answer.
     """
 
     method: str
@@ -32,7 +33,8 @@ class Route:
     conditions: tuple[str, ...] = ()
     statuses: tuple[int, ...] = (200,)
     also: tuple[StrEnum, ...] = ()
-    media_type: str | None = None
+    takes: tuple[str, ...] = ("application/json",)
+    gives: tuple[str, ...] = ("application/json",)
     headers: tuple[str, ...] = ()
 
     @property

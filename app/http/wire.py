@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,6 +26,7 @@ PAGE_SIZE = 100
 PAGE_SIZE_MAX = 500
 
 Shape = TypeVar("Shape")
+Option = TypeVar("Option", bound=StrEnum)
 
 _ENTITY_TAG = re.compile(r'\s*(W/)?"([!#-~]*)"\s*')
 # What entity_tag makes, with or without its second half.
@@ -48,21 +50,35 @@ async def read_bytes(request: web.Request) -> bytes:
     return await receive(request)
 
 
-async def receive(request: web.Request) -> bytes:
-    """Return the body within the limits of size and time; it is read once and kept."""
+async def receive(
+    request: web.Request,
+    *,
+    bytes_max: int = BODY_BYTES_MAX,
+    answer_seconds: float | None = None,
+) -> bytes:
+    """Return the body within the limits of size and time; one of the usual limit is kept.
+
+    `answer_seconds` is what the answer may take from now on, by default as long as any other.
+    """
+    rule = f"must not be larger than {bytes_max} bytes"
+    too_large = TooLarge("body_too_large", f"The body {rule}.", [Violation("body", rule)])
     # Before a single byte is read: a declared ten gigabytes is refused at once.
-    if (request.content_length or 0) > BODY_BYTES_MAX:
-        rule = f"must not be larger than {BODY_BYTES_MAX} bytes"
-        raise TooLarge("body_too_large", f"The body {rule}.", [Violation("body", rule)])
+    if (request.content_length or 0) > bytes_max:
+        raise too_large
+    source: web.BaseRequest = request
+    if bytes_max != BODY_BYTES_MAX:
+        source = request.clone(client_max_size=bytes_max)
     try:
         async with asyncio.timeout(request.app[SETTINGS].http.body_timeout_seconds):
-            body = await request.read()
+            body = await source.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise too_large from None
     except TimeoutError:
         raise TooSlow("body_too_slow", "The body did not arrive in time.") from None
     except web.RequestPayloadError:
         raise malformed("body", "is not framed as HTTP requires") from None
     # The time for the request begins now; until here the body's own limit counted.
-    allowed = request.app[SETTINGS].http.request_timeout_seconds
+    allowed = answer_seconds or request.app[SETTINGS].http.request_timeout_seconds
     request[DEADLINE].reschedule(asyncio.get_running_loop().time() + allowed)
     return body
 
@@ -104,6 +120,16 @@ def whole_number(query: Mapping[str, str], name: str) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise malformed(name, "must be a whole number")
     return int(text)
+
+
+def choice(query: Mapping[str, str], name: str, options: type[Option]) -> Option | None:
+    """Return a parameter that is one of a few words, None without one. Raises Malformed."""
+    text = query.get(name)
+    if text is None:
+        return None
+    if text not in set(options):
+        raise malformed(name, f"must be one of {', '.join(options)}")
+    return options(text)
 
 
 def flag(query: Mapping[str, str], name: str) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from aiohttp import ClientSession
 
+from app.database.migrations import read_files
 from tests.process.conftest import Process, until
 
 
@@ -28,8 +29,8 @@ async def test_configurations_and_tokens_from_the_command_line(
     file = tmp_path / "some.env"
     file.write_text("A=1\nB='two words'\nC\n")
 
-    dry = await _run(launch, "configuration", "load", "staging", str(file), "--dry-run")
-    loaded = await _run(launch, "configuration", "load", "staging", str(file), "-m", "why")
+    dry = await _run(launch, "configuration", "import", "staging", str(file), "--dry-run")
+    loaded = await _run(launch, "configuration", "import", "staging", str(file), "-m", "why")
     changed = await _run(launch, "configuration", "set", "staging", "A", '{"n": 2}')
     stale = await _run(launch, "configuration", "set", "staging", "A", "3", "--version", "1")
     wrong = await _run(launch, "configuration", "set", "staging", "A", "nonsense")
@@ -40,8 +41,9 @@ async def test_configurations_and_tokens_from_the_command_line(
     )
     token = created[1].strip()
 
-    assert (dry[0], "would create A" in dry[1], "nothing was written" in dry[1]) == (0, True, True)
-    assert "2 created, 0 updated, 0 unchanged" in loaded[1]
+    assert (dry[0], "two words" in dry[1], "nothing was written" in dry[1]) == (0, True, True)
+    assert "2 created, 0 updated, 0 deleted, 0 unchanged" in loaded[1]
+    assert "staging is at revision 1" in loaded[1]
     assert "C has no = sign" in loaded[1]
     assert (changed[0], "version 2, revision 2" in changed[1]) == (0, True)
     assert (stale[0], "A is at version 2" in stale[1]) == (1, True)
@@ -62,6 +64,32 @@ async def test_configurations_and_tokens_from_the_command_line(
     assert (revoked[0], tokens[0]) == (0, 0)
     assert "local admin" in tokens[1]
     assert token not in tokens[1]
+    assert await service.stop() == 0
+
+
+async def test_an_environment_goes_through_a_file_into_another(
+    launch: Callable[..., Process], tmp_path: Path
+) -> None:
+    service = launch()
+    await service.start()
+    await service.ready()
+    file = tmp_path / "local.yaml"
+
+    written = await _run(launch, "configuration", "export", "local", str(file))
+    shown = await _run(launch, "configuration", "export", "local", "--format", "flagd")
+    replaced = await _run(
+        launch, "configuration", "import", "staging", str(file), "--mode", "replace"
+    )
+    again = await _run(launch, "configuration", "import", "staging", str(file))
+    wrong = await _run(launch, "configuration", "import", "staging", str(__file__))
+    difference = await _run(launch, "configuration", "diff", "staging", "--against", "local")
+
+    assert (written[0], "5 entries" in written[1]) == (0, True)
+    assert json.loads(shown[1])["flags"].keys() == {"banner-colour", "new-checkout"}
+    assert "5 created, 0 updated, 0 deleted, 0 unchanged" in replaced[1]
+    assert "0 created, 0 updated, 0 deleted, 5 unchanged" in again[1]
+    assert (wrong[0], "must end in .json" in wrong[1]) == (1, True)
+    assert "no difference" in difference[1]
     assert await service.stop() == 0
 
 
@@ -110,7 +138,7 @@ async def test_the_database_verbs(launch: Callable[..., Process]) -> None:
     stopped = await _run(launch, "database", "stop")
 
     assert (pending[0], "AddRules is pending" in pending[1]) == (1, True)
-    assert (migrated[0], migrated[1].count("applied ")) == (0, 10)
+    assert (migrated[0], migrated[1].count("applied ")) == (0, len(read_files()))
     assert (status[0], "AddRules" in status[1]) == (0, True)
     assert (verified[0], "all applied as written" in verified[1]) == (0, True)
     assert "seeded: local, development" in seeded[1]

@@ -11,8 +11,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.changes.models import ENTRIES_MAX, Kind
-from app.configurations.documents import Document, read_document
 from app.errors import AppError, Invalid, Malformed, TooLarge
+from app.transfer.documents import Document
+from app.transfer.reading import read_file
 
 CANARY = "canary7f3a"
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -33,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 def read(folder: Path, name: str, content: str | bytes) -> Document:
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return read_document(path)
+    return read_file(path)
 
 
 def values(document: Document) -> dict[str, Any]:
@@ -206,7 +207,7 @@ def test_nul_in_env_is_refused(folder: Path, content: bytes) -> None:
 
 @needs_laradock
 def test_a_real_env_is_read_whole() -> None:
-    document = read_document(LARADOCK)
+    document = read_file(LARADOCK)
 
     found = values(document)
     assert (len(found), document.warnings) == (757, ())
@@ -219,6 +220,10 @@ def test_a_real_env_is_read_whole() -> None:
 
 
 # YAML
+
+_MERGED_TWICE_AT_EACH_OF_40_LEVELS = "l0: &l0 {a: 1, b: 2}\n" + "".join(
+    f"l{n}: &l{n} {{<<: [*l{n - 1}, *l{n - 1}]}}\n" for n in range(1, 40)
+)
 
 
 @pytest.mark.parametrize(
@@ -237,10 +242,13 @@ def test_a_real_env_is_read_whole() -> None:
         ("a: [-.inf]", "a number must be finite"),
         ("a: 1.0e+400", "a number must be finite"),
         ('a: "x\\0"', "NUL"),
-        ('a: "\\ud800"', "lone surrogate"),
+        ('a: "\\ud800"', "must be YAML"),
         ("a: {e\u0301: 1}", "normal form C"),
         ("a: " + "[" * 33 + "1" + "]" * 33, "must not nest deeper than 32"),
-        ("[" * 5_000, "must be YAML"),
+        ("[" * 5_000, "must not nest deeper than 35"),
+        ("[" * 300_000, "must not nest deeper than 35"),
+        ("- " * 300_000, "must not nest deeper than 35"),
+        (_MERGED_TWICE_AT_EACH_OF_40_LEVELS, "merges bring in too much"),
         ("a: &a [*a]", "must be YAML"),
         ("a: &a {b: *a}", "must be YAML"),
         ("a: 1\n---\nb: 2", "must be YAML"),
@@ -425,7 +433,7 @@ def test_a_setting_may_be_called_flags(folder: Path) -> None:
 
 @needs_flags
 def test_the_example_of_flagd_is_read_from_json() -> None:
-    document = read_document(FLAGS[0])
+    document = read_file(FLAGS[0])
 
     tree = json.loads(FLAGS[0].read_text())
     flags = {k: entry.value for k, entry in document.entries.items() if entry.kind is Kind.FLAG}
@@ -437,7 +445,7 @@ def test_the_example_of_flagd_is_read_from_json() -> None:
 
 @needs_flags
 def test_the_example_of_flagd_has_the_same_flags_in_yaml() -> None:
-    as_json, as_yaml = (values(read_document(path)) for path in FLAGS)
+    as_json, as_yaml = (values(read_file(path)) for path in FLAGS)
 
     assert as_yaml["myBoolFlag"]["variants"] == {"on": True, "off": False}
     assert as_yaml["myFloatFlag"]["variants"] == as_json["myFloatFlag"]["variants"]

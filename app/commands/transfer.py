@@ -1,0 +1,118 @@
+"""The verbs of `configuration` that write an environment to a file, and read it back."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from app.changes.dry_run import transact
+from app.commands.actor import operator
+from app.commands.history import show_changes
+from app.scripts import Resources, run_script
+from app.transfer import service
+from app.transfer.documents import Format, Mode
+from app.transfer.reading import format_of, read_file
+from app.transfer.views import Imported
+from app.transfer.writing import write_document
+
+cli = typer.Typer()
+console = Console()
+# What is written to standard output must be the file and nothing else.
+aside = Console(stderr=True)
+
+Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
+
+
+@cli.command("export")
+def export_environment(
+    environment: Environment,
+    file: Annotated[
+        Path | None, typer.Argument(help="Where to; standard output, if left out.")
+    ] = None,
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="By default what the file's name says.")
+    ] = None,
+    revision: Annotated[
+        int | None, typer.Option(min=0, help="As of this revision, instead of now.")
+    ] = None,
+) -> None:
+    """Write all of an environment to a file that `import` can read."""
+    chosen = format_ or (format_of(file) if file is not None else Format.JSON)
+
+    async def work(resources: Resources) -> tuple[int, bytes]:
+        async with resources.database.connection() as connection:
+            found, entries = await service.environment_at(connection, environment, revision)
+        return len(entries), write_document(found, entries, chosen)
+
+    with _told(f"exporting {environment}"):
+        count, text = run_script(work)
+    if file is None:
+        sys.stdout.buffer.write(text)
+        return
+    file.write_bytes(text)
+    console.print(f"{count} entries in {file}")
+
+
+@cli.command("import")
+def import_document(
+    environment: Environment,
+    file: Annotated[Path, typer.Argument(help=".json, .yaml, .yml or .env.", exists=True)],
+    mode: Annotated[
+        Mode, typer.Option(help="Whether entries that the file does not have stay or go.")
+    ] = Mode.MERGE,
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="By default what the file's name says.")
+    ] = None,
+    message: Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")] = "",
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change.")] = False,
+) -> None:
+    """Make an environment hold what a file says, as one change set."""
+
+    async def work(resources: Resources) -> Imported:
+        document = read_file(file, format_)
+        return await transact(
+            resources.database,
+            lambda c: service.import_document(
+                c,
+                environment,
+                document,
+                mode=mode,
+                actor=operator(),
+                message=message or f"Import {file.name}",
+            ),
+            dry_run=dry_run,
+        )
+
+    with _told(f"importing {file.name}"):
+        imported = run_script(work)
+    _report(imported, dry_run=dry_run)
+
+
+def _report(imported: Imported, *, dry_run: bool) -> None:
+    for warning in imported.warnings:
+        console.print(f"[yellow]{warning}[/yellow]")
+    if dry_run and imported.changes:
+        show_changes(imported.changes)
+    console.print(
+        f"{len(imported.created)} created, {len(imported.updated)} updated, "
+        f"{len(imported.deleted)} deleted, {imported.unchanged} unchanged"
+    )
+    if dry_run:
+        console.print("dry run: nothing was written")
+    elif imported.changes:
+        console.print(f"{imported.environment} is at revision {imported.revision}")
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Show that something goes on, and for how long."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=aside, transient=True) as progress:
+        progress.add_task(what, total=None)
+        yield

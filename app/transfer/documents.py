@@ -1,0 +1,78 @@
+"""A file's worth of configurations, and the formats that it comes in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+
+from app.changes.models import Content, Kind
+from app.http.decoder import DEPTH_MAX
+
+FILE_BYTES_MAX = 64 * 1024 * 1024
+NODES_MAX = 2_000_000
+# Of a value, which our own documents hold three levels below their top.
+DOCUMENT_DEPTH_MAX = DEPTH_MAX + 3
+# Of our own documents; it goes up when an older release could not read what a newer one writes.
+VERSION = 1
+
+
+class Format(StrEnum):
+    """JSON and YAML hold everything; `.env` holds settings that are texts, flagd's holds flags."""
+
+    JSON = "json"
+    YAML = "yaml"
+    ENV = "env"
+    FLAGD = "flagd"
+
+
+class Mode(StrEnum):
+    """What becomes of entries that a document does not have: they stay, or they go."""
+
+    MERGE = "merge"
+    REPLACE = "replace"
+
+
+MEDIA_TYPES = {
+    Format.JSON: "application/json",
+    Format.YAML: "application/yaml",
+    Format.ENV: "text/plain",
+    Format.FLAGD: "application/json",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """The entries of a file, by key, and what in it was left aside.
+
+    `kinds` are those that such a file can hold: no others go when it replaces what is there.
+    `is_whole` tells that each entry comes with its schema and description, and not with a value
+    alone.
+    """
+
+    entries: Mapping[str, Content]
+    kinds: frozenset[Kind]
+    is_whole: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+class WholeEntry(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """An entry of our own documents."""
+
+    kind: Kind
+    value: Any
+    schema: dict[str, Any] | None = None
+    description: Annotated[str, msgspec.Meta(max_length=2_000)] | None = None
+
+
+class Whole(msgspec.Struct, frozen=True, kw_only=True):
+    """Our own document: all of an environment, and which moment of it."""
+
+    flagstone: int
+    environment: str
+    revision: int
+    epoch: str
+    entries: dict[str, WholeEntry]

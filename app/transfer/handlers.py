@@ -1,0 +1,107 @@
+"""The HTTP side of transfer: an environment as a file, out and in."""
+
+import msgspec
+from aiohttp import hdrs, web
+
+from app.access.guard import CALLER
+from app.changes.dry_run import transact
+from app.changes.idempotency import once
+from app.changes.models import MESSAGE_MAX
+from app.changes.repeatable import read_repeatable
+from app.database.threads import in_thread
+from app.errors import Unsupported, malformed
+from app.http import wire
+from app.http.keys import DATABASE
+from app.snapshots.reading import moment_headers, read_snapshot, settle
+from app.transfer import service
+from app.transfer.documents import MEDIA_TYPES, Format, Mode
+from app.transfer.reading import read_document
+from app.transfer.views import Imported
+from app.transfer.writing import write_document
+
+IMPORT_BYTES_MAX = 16 * 1024 * 1024
+# Ten thousand entries take a second or two; a slow disk may take longer.
+IMPORT_SECONDS = 20.0
+
+_ENDINGS = {Format.FLAGD: "flagd.json"}
+_FORMATS = {
+    "application/json": Format.JSON,
+    "application/yaml": Format.YAML,
+    "application/x-yaml": Format.YAML,
+    "text/yaml": Format.YAML,
+    "text/plain": Format.ENV,
+}
+
+
+async def export_environment(request: web.Request) -> web.Response:
+    """Give all of an environment as one file, now or as of a revision."""
+    query = wire.read_query(request, {"format", "revision", "min_revision"})
+    format_ = wire.choice(query, "format", Format) or Format.JSON
+    revision = wire.whole_number(query, "revision")
+    name = request.match_info["environment"]
+
+    if revision is None:
+        snapshot = await read_snapshot(request, query)
+        environment, headers = snapshot.environment, moment_headers(request, snapshot)
+        found = snapshot.entries.items()
+        entries = {key: service.content_of(each.configuration) for key, each in found}
+    else:
+        async with request.app[DATABASE].connection() as connection:
+            environment, entries = await service.environment_at(connection, name, revision)
+        headers = wire.revision_header(environment.epoch, revision)
+    text = await in_thread("write document", lambda: write_document(environment, entries, format_))
+
+    headers[hdrs.CONTENT_TYPE] = MEDIA_TYPES[format_]
+    ending = _ENDINGS.get(format_, format_)
+    headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="{name}.{ending}"'
+    return web.Response(body=text, headers=headers)
+
+
+async def import_document(request: web.Request) -> web.Response:
+    """Make an environment hold what a file says, as one change set: all of it, or nothing."""
+    query = wire.read_query(request, {"format", "mode", "message", "dry_run"})
+    dry_run, message = wire.flag(query, "dry_run"), _message(query)
+    mode = wire.choice(query, "mode", Mode) or Mode.MERGE
+    format_ = wire.choice(query, "format", Format) or _format(request)
+    raw = await wire.receive(request, bytes_max=IMPORT_BYTES_MAX, answer_seconds=IMPORT_SECONDS)
+    # Beside the event loop, since a large file takes its time.
+    document = await in_thread("read document", lambda: read_document(raw, format_))
+    repeatable = await read_repeatable(request, dry_run=dry_run, body=raw)
+    name, actor = request.match_info["environment"], request[CALLER].actor
+
+    imported = await transact(
+        request.app[DATABASE],
+        lambda c: once(
+            c,
+            repeatable,
+            actor=actor,
+            answer_type=Imported,
+            work=lambda: service.import_document(
+                c, name, document, mode=mode, actor=actor, message=message
+            ),
+        ),
+        dry_run=dry_run,
+    )
+
+    if dry_run:
+        return wire.answer(msgspec.structs.replace(imported, dry_run=True))
+    await settle(request, name, imported.revision)
+    headers = wire.revision_header(imported.epoch, imported.revision)
+    return wire.answer(msgspec.structs.replace(imported, changes=[]), headers=headers)
+
+
+def _message(query: dict[str, str]) -> str:
+    message = query.get("message", "Import")
+    if len(message) > MESSAGE_MAX:
+        raise malformed("message", f"must have at most {MESSAGE_MAX} characters")
+    return message
+
+
+def _format(request: web.Request) -> Format:
+    found = _FORMATS.get(request.content_type)
+    if found is None:
+        raise Unsupported(
+            "content_type_unsupported",
+            f"The body must be one of {', '.join(_FORMATS)}, or the query must name its format.",
+        )
+    return found

@@ -1,0 +1,131 @@
+"""From a document to a change set: what differs is written, and nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from app.changes import service as changes
+from app.changes.models import (
+    ABSENT,
+    ChangeKind,
+    ChangeSet,
+    Content,
+    Entry,
+    Expected,
+    Operation,
+)
+from app.changes.patch import are_equal, are_same
+from app.changes.values import check_content
+from app.database import Connection, sql
+from app.database.threads import in_thread
+from app.environments import service as environments
+from app.errors import Invalid, Violation
+from app.transfer.documents import Document, Mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What an import would do, by key."""
+
+    created: list[str] = field(default_factory=list)
+    updated: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
+
+
+async def plan(
+    connection: Connection, environment: str, document: Document, mode: Mode = Mode.MERGE
+) -> Plan:
+    """Compare a document with what is there, which nobody else can change until this is over.
+
+    An entry whose document tells values alone keeps its description and schema. Raises NotFound for
+    the environment; Invalid that names each key of another kind, or the first value that breaks its
+    schema.
+    """
+    await environments.lock(connection, environment)
+    keys = set(document.entries)
+    if mode is Mode.REPLACE:
+        kinds = sorted(document.kinds)
+        keys |= {
+            r["key"] async for r in sql.list_keys(connection, environment=environment, kinds=kinds)
+        }
+    found = await changes.read_entries(connection, environment, sorted(keys))
+    _check_kinds(document, found)
+    made = Plan()
+    for key in sorted(keys):
+        _plan_one(made, found[key], document)
+    # Beside the event loop: ten thousand values under large schemas take a while.
+    await in_thread("check values", lambda: _check_contents(made.operations))
+    return made
+
+
+async def apply_plan(
+    connection: Connection, environment: str, wanted: Plan, *, actor: str, message: str
+) -> ChangeSet | None:
+    """Make the one change set of a plan, unless there is nothing to change."""
+    if not wanted.operations:
+        return None
+    return await changes.apply(
+        connection,
+        environment,
+        wanted.operations,
+        actor=actor,
+        kind=ChangeKind.IMPORT,
+        message=message,
+    )
+
+
+def _check_kinds(document: Document, found: dict[str, Entry]) -> None:
+    violations = [
+        Violation(key, f"is a {there.kind} already, and kinds never change")
+        for key, content in document.entries.items()
+        if (there := found[key].content) is not None and there.kind is not content.kind
+    ]
+    if violations:
+        raise Invalid("kind_fixed", f"{violations[0].field} {violations[0].rule}", violations)
+
+
+def _plan_one(made: Plan, found: Entry, document: Document) -> None:
+    """Add what is to be done about one key."""
+    wanted = document.entries.get(found.key)
+    there = found.content
+    if wanted is None:
+        made.deleted.append(found.key)
+        made.operations.append(_operation(found, None))
+    elif there is None:
+        made.created.append(found.key)
+        made.operations.append(_operation(found, wanted))
+    elif _is_as_wanted(there, wanted, is_whole=document.is_whole):
+        made.unchanged.append(found.key)
+    else:
+        made.updated.append(found.key)
+        made.operations.append(_operation(found, wanted if document.is_whole else there, wanted))
+
+
+def _operation(found: Entry, content: Content | None, value_of: Content | None = None) -> Operation:
+    if content is not None and value_of is not None:
+        content = Content(
+            kind=content.kind,
+            value=value_of.value,
+            schema=content.schema,
+            description=content.description,
+        )
+    expected = ABSENT if found.version is None else Expected(version=found.version)
+    return Operation(key=found.key, content=content, expected=expected)
+
+
+def _is_as_wanted(there: Content, wanted: Content, *, is_whole: bool) -> bool:
+    return are_same(there, wanted) if is_whole else are_equal(there.value, wanted.value)
+
+
+def _check_contents(operations: Sequence[Operation]) -> None:
+    """Raise Invalid or TooLarge that names the first key whose content breaks a rule."""
+    for operation in operations:
+        if operation.content is None:
+            continue
+        try:
+            check_content(operation.content)
+        except Invalid as error:
+            violations = [Violation(f"{operation.key}.{v.field}", v.rule) for v in error.violations]
+            first = violations[0]
+            raise Invalid(error.code, f"{first.field}: {first.rule}", violations) from None

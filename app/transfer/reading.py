@@ -1,0 +1,163 @@
+"""From a file's bytes to a document: strict, and every mistake by name."""
+
+from codecs import BOM_UTF8
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from dotenv.parser import parse_stream
+
+from app.changes.models import ENTRIES_MAX, KEY_RULE, Content, Kind, is_key
+from app.errors import Invalid, Violation, invalid, malformed
+from app.http.decoder import check_nodes, check_value_size, parse, violation_of
+from app.transfer.documents import (
+    DOCUMENT_DEPTH_MAX,
+    FILE_BYTES_MAX,
+    NODES_MAX,
+    VERSION,
+    Document,
+    Format,
+    WholeEntry,
+)
+from app.transfer.yaml_loader import load_yaml
+
+_SETTINGS = frozenset({Kind.SETTING})
+_FLAGS = frozenset({Kind.FLAG, Kind.SEGMENT})
+_ENDINGS = {
+    ".json": Format.JSON,
+    ".yaml": Format.YAML,
+    ".yml": Format.YAML,
+    ".env": Format.ENV,
+}
+
+
+def format_of(path: Path) -> Format:
+    """Return the format that a file's name stands for. Raises Invalid."""
+    found = _ENDINGS.get(path.suffix.lower()) or _ENDINGS.get(path.name)
+    if found is None:
+        raise invalid("file", "must end in .json, .yaml, .yml or .env")
+    return found
+
+
+def read_file(path: Path, format_: Format | None = None) -> Document:
+    """Read a file, by default in the format that its name says. Raises as `read_document` does."""
+    chosen = format_ or format_of(path)
+    # One more than is allowed, so that a longer one is refused and not cut.
+    with path.open("rb") as file:
+        return read_document(file.read(FILE_BYTES_MAX + 1), chosen)
+
+
+def read_document(raw: bytes, format_: Format) -> Document:
+    """Return the document. Raises Malformed, Invalid or TooLarge that name the key and the rule."""
+    if len(raw) > FILE_BYTES_MAX:
+        raise invalid("file", f"must not be larger than {FILE_BYTES_MAX} bytes")
+    document = _document(raw, format_)
+    violations = [Violation(key, KEY_RULE) for key in document.entries if not is_key(key)]
+    if violations:
+        raise Invalid("key_invalid", f"{violations[0].field!r}: {KEY_RULE}", violations)
+    if len(document.entries) > ENTRIES_MAX:
+        raise invalid("file", f"must not have more than {ENTRIES_MAX} entries")
+    for key, content in document.entries.items():
+        check_nodes(content.value, root=key)
+        check_value_size(content.value, key)
+        check_value_size(content.schema, f"{key}.schema")
+    return document
+
+
+def _document(raw: bytes, format_: Format) -> Document:
+    if format_ is Format.ENV:
+        return _from_env(raw)
+    tree = _tree(raw, format_)
+    if not isinstance(tree, dict):
+        raise malformed("file", "must be an object of keys and values")
+    if format_ is Format.FLAGD or isinstance(tree.get("flags"), dict):
+        return _from_flagd(tree)
+    if isinstance(tree.get("entries"), dict) and "flagstone" in tree:
+        return _from_whole(tree)
+    entries = {key: Content(kind=Kind.SETTING, value=value) for key, value in tree.items()}
+    return Document(entries=entries, kinds=_SETTINGS)
+
+
+def _tree(raw: bytes, format_: Format) -> Any:
+    if format_ is not Format.YAML:
+        bare = raw.removeprefix(BOM_UTF8)
+        return parse(bare, nodes_max=NODES_MAX, depth_max=DOCUMENT_DEPTH_MAX)
+    tree = load_yaml(_text(raw))
+    check_nodes(tree, nodes_max=NODES_MAX, depth_max=DOCUMENT_DEPTH_MAX, root="file")
+    return tree
+
+
+def _from_env(raw: bytes) -> Document:
+    values: dict[str, str | None] = {}
+    # Not dotenv_values, which would take a $ in a value for a variable.
+    for binding in parse_stream(StringIO(_text(raw))):
+        if binding.error:
+            raise malformed("file", f"cannot be read at line {binding.original.line}")
+        if binding.key is None:
+            continue
+        if binding.key in values:
+            raise malformed("file", f"must not repeat a name; line {binding.original.line}")
+        values[binding.key] = binding.value
+    check_nodes(values, nodes_max=NODES_MAX, root="file")
+    bare = tuple(
+        f"{name} has no = sign and was left out" for name, value in values.items() if value is None
+    )
+    entries = {
+        name: Content(kind=Kind.SETTING, value=value)
+        for name, value in values.items()
+        if value is not None
+    }
+    return Document(entries=entries, kinds=_SETTINGS, warnings=bare)
+
+
+def _from_flagd(tree: dict[str, Any]) -> Document:
+    """Read flagd's document: `flags` become flags, `$evaluators` segments."""
+    flags, evaluators = tree.get("flags"), tree.get("$evaluators", {})
+    if not isinstance(flags, dict):
+        raise malformed("flags", "must be an object")
+    if not isinstance(evaluators, dict):
+        raise malformed("$evaluators", "must be an object")
+    if both := sorted(flags.keys() & evaluators.keys()):
+        raise invalid(both[0], "must not be the name of a flag and of an evaluator")
+    entries = {key: Content(kind=Kind.FLAG, value=value) for key, value in flags.items()}
+    entries |= {key: Content(kind=Kind.SEGMENT, value=value) for key, value in evaluators.items()}
+    aside = sorted(tree.keys() - {"flags", "$evaluators", "$schema"})
+    return Document(
+        entries=entries,
+        kinds=_FLAGS,
+        warnings=tuple(f"{name} of the document was left aside" for name in aside),
+    )
+
+
+def _from_whole(tree: dict[str, Any]) -> Document:
+    """Read a document of our own."""
+    if tree["flagstone"] != VERSION or isinstance(tree["flagstone"], bool):
+        raise invalid("flagstone", f"must be {VERSION}, the version of documents that is known")
+    entries: dict[str, Content] = {}
+    violations: list[Violation] = []
+    for key, entry in tree["entries"].items():
+        try:
+            entries[key] = _whole_content(entry)
+        except msgspec.ValidationError as error:
+            found = violation_of(error)
+            violations.append(Violation(f"entries.{key}.{found.field}", found.rule))
+    if violations:
+        first = violations[0]
+        raise Invalid("entries_invalid", f"{first.field}: {first.rule}", violations[:20])
+    return Document(entries=entries, kinds=frozenset(Kind), is_whole=True)
+
+
+def _whole_content(entry: Mapping[str, Any]) -> Content:
+    whole = msgspec.convert(entry, WholeEntry)
+    return Content(
+        kind=whole.kind, value=whole.value, schema=whole.schema, description=whole.description
+    )
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise malformed("file", "must be UTF-8") from None

@@ -1,0 +1,59 @@
+"""Import and export, for whoever has a connection: HTTP and the command line."""
+
+from app.changes.history import entries_at
+from app.changes.models import Content, Kind
+from app.changes.views import made_view
+from app.database import Connection
+from app.environments import service as environments
+from app.environments.models import Environment
+from app.snapshots.snapshot import Configuration
+from app.transfer.documents import Document, Mode
+from app.transfer.plans import apply_plan, plan
+from app.transfer.views import Imported
+
+
+async def import_document(
+    connection: Connection,
+    name: str,
+    document: Document,
+    *,
+    mode: Mode,
+    actor: str,
+    message: str,
+) -> Imported:
+    """Write what differs as one change set. Raises as `plan` and `changes.apply` do."""
+    wanted = await plan(connection, name, document, mode)
+    made = await apply_plan(connection, name, wanted, actor=actor, message=message)
+    environment = await environments.get(connection, name)
+    return Imported(
+        environment=name,
+        revision=environment.revision,
+        epoch=environment.epoch,
+        created=wanted.created,
+        updated=wanted.updated,
+        deleted=wanted.deleted,
+        unchanged=len(wanted.unchanged),
+        warnings=list(document.warnings),
+        changes=made_view(made).changes if made is not None else [],
+    )
+
+
+async def environment_at(
+    connection: Connection, name: str, revision: int | None
+) -> tuple[Environment, dict[str, Content]]:
+    """Return the environment as it was at a revision, by default now. Raises NotFound."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        environment = await environments.get(connection, name)
+        moment = environment.revision if revision is None else revision
+        found = await entries_at(connection, name, moment)
+    contents = {key: each.content for key, each in found.items() if each.content is not None}
+    return environment.at(moment), contents
+
+
+def content_of(configuration: Configuration) -> Content:
+    return Content(
+        kind=Kind(configuration.kind),
+        value=configuration.value,
+        schema=configuration.schema,
+        description=configuration.description,
+    )

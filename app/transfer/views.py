@@ -1,0 +1,24 @@
+"""An import on the wire: what it answers."""
+
+import msgspec
+
+from app.changes.views import ChangeView
+
+
+class Imported(msgspec.Struct, frozen=True, kw_only=True):
+    """What an import did, by key. `revision` is the new one, or the old one if all was the same.
+
+    `warnings` tell what of the file was left aside. After a dry run nothing of it has happened, and
+    `changes` are the differences.
+    """
+
+    environment: str
+    revision: int
+    epoch: str
+    created: list[str]
+    updated: list[str]
+    deleted: list[str]
+    unchanged: int
+    warnings: list[str]
+    changes: list[ChangeView] = []
+    dry_run: bool = False

@@ -1,0 +1,336 @@
+"""Real files, loaded and read back over HTTP, equal as JSON; each load is one change set."""
+
+import asyncio
+import json
+import time
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dotenv import dotenv_values
+
+from app.access.models import Scope
+from app.errors import Invalid
+from app.http.keys import DATABASE
+from app.snapshots.reading import FOLLOWER
+from app.transfer.plans import Plan, apply_plan, plan
+from app.transfer.reading import read_file
+from tests.conftest import Service
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.exists(), reason="the public example data is not here")
+
+
+async def _load(service: Service, path: Path) -> tuple[Plan, int | None]:
+    document = read_file(path)
+
+    async def work(connection: Any) -> tuple[Plan, int | None]:
+        wanted = await plan(connection, "local", document)
+        made = await apply_plan(connection, "local", wanted, actor="test", message="load")
+        return wanted, made.revision if made else None
+
+    outcome = await service.app[DATABASE].transact(work)
+    await service.app[FOLLOWER].refresh()
+    return outcome
+
+
+async def _read_all(service: Service) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    after: str | None = ""
+    while after is not None:
+        answer = await service.client.get(
+            "/v1/environments/local/configurations", params={"limit": "500", "after": after}
+        )
+        page = await answer.json()
+        found |= {item["key"]: item for item in page["items"]}
+        after = page["next"]
+    return found
+
+
+@needs_data
+async def test_flagds_example_comes_back_as_it_went_in(service: Service) -> None:
+    path = DATA / "example_flags.flagd.json"
+    original = json.loads(path.read_text())
+
+    _, revision = await _load(service, path)
+
+    found = await _read_all(service)
+    assert revision == 1
+    assert {k: v["value"] for k, v in found.items() if v["kind"] == "flag"} == original["flags"]
+    assert {k: v["value"] for k, v in found.items() if v["kind"] == "segment"} == original.get(
+        "$evaluators", {}
+    )
+
+
+@needs_data
+async def test_757_variables_come_back_as_they_went_in(service: Service) -> None:
+    path = DATA / "laradock.env"
+    original = dotenv_values(stream=StringIO(path.read_text()), interpolate=False)
+
+    wanted, revision = await _load(service, path)
+    again, no_revision = await _load(service, path)
+
+    found = await _read_all(service)
+    assert len(wanted.created) == len(original) == 757
+    assert {key: item["value"] for key, item in found.items()} == original
+    assert revision == 1
+    assert (again.operations, no_revision) == ([], None)
+
+
+async def test_only_what_differs_is_written_and_the_rest_of_an_entry_stays(
+    service: Service, tmp_path: Path
+) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text("a: 1\nb: true\n")
+    for key, value in (("a", 1), ("b", 1), ("c", 1)):
+        await service.client.put(
+            f"/v1/environments/local/configurations/{key}",
+            json={"value": value, "description": "kept"},
+            headers={"If-None-Match": "*"},
+        )
+
+    wanted, revision = await _load(service, path)
+
+    found = await _read_all(service)
+    assert (wanted.updated, wanted.unchanged, revision) == (["b"], ["a"], 4)
+    assert (found["b"]["value"], found["b"]["description"], found["b"]["version"]) == (
+        True,
+        "kept",
+        2,
+    )
+    assert found["c"]["version"] == 1
+
+
+async def test_a_load_that_breaks_one_rule_writes_nothing(service: Service, tmp_path: Path) -> None:
+    path = tmp_path / "some.json"
+    path.write_text('{"a": 1, "flag": 2}')
+    await service.client.put(
+        "/v1/environments/local/configurations/flag",
+        json={"value": {}, "kind": "flag"},
+        headers={"If-None-Match": "*"},
+    )
+
+    with pytest.raises(Invalid, match="flag is a flag already"):
+        await _load(service, path)
+
+    assert list(await _read_all(service)) == ["flag"]
+
+
+# Over HTTP
+
+LOCAL = "/v1/environments/local"
+STAGING = "/v1/environments/staging"
+JSON = {"Content-Type": "application/json"}
+
+
+async def _fill(service: Service) -> None:
+    """Entries of every kind, with everything that an entry can have."""
+    for key, body in {
+        "limit": {
+            "value": 3,
+            "schema": {"type": "integer", "maximum": 9},
+            "description": "How many.",
+        },
+        "nothing": {"value": None},
+        "new-checkout": {"kind": "flag", "value": {"state": "ENABLED", "variants": {"on": True}}},
+        "staff": {"kind": "segment", "value": {"ends_with": [{"var": "email"}, "@example.org"]}},
+    }.items():
+        answer = await service.client.put(
+            f"{LOCAL}/configurations/{key}", json=body, headers={"If-None-Match": "*"}
+        )
+        assert answer.status == 201
+
+
+async def _import(
+    service: Service, body: str | bytes, place: str = LOCAL, **query: str
+) -> tuple[int, Any]:
+    raw = body.encode() if isinstance(body, str) else body
+    # A stream, as the client warns of large bodies.
+    answer = await service.client.post(
+        f"{place}/import", data=BytesIO(raw), params=query, headers=JSON
+    )
+    return answer.status, await answer.json(content_type=None)
+
+
+def _without_moments(entry: dict[str, Any]) -> dict[str, Any]:
+    return {name: entry[name] for name in ("key", "kind", "value", "schema", "description")}
+
+
+@pytest.mark.parametrize("format_", ["json", "yaml"])
+async def test_what_is_exported_can_be_imported_elsewhere_and_is_the_same(
+    service: Service, format_: str
+) -> None:
+    await _fill(service)
+    exported = await service.client.get(f"{LOCAL}/export", params={"format": format_})
+    text = await exported.text()
+
+    status, imported = await _import(service, text, STAGING, format=format_)
+    again = await _import(service, text, STAGING, format=format_)
+    back = await service.client.get(f"{STAGING}/export", params={"format": format_})
+
+    assert exported.headers["Content-Disposition"] == f'attachment; filename="local.{format_}"'
+    assert exported.headers["Flagstone-Revision"].endswith(":4")
+    assert (status, imported["created"], imported["revision"]) == (
+        200,
+        ["limit", "new-checkout", "nothing", "staff"],
+        1,
+    )
+    assert (again[1]["unchanged"], again[1]["revision"]) == (4, 1)
+    moment = ("environment", "revision", "epoch")
+    assert [line for line in (await back.text()).splitlines() if not any(m in line for m in moment)]
+    local = await _read_all(service)
+    answer = await service.client.get(f"{STAGING}/configurations")
+    staging = {item["key"]: item for item in (await answer.json())["items"]}
+    assert {k: _without_moments(v) for k, v in local.items()} == {
+        k: _without_moments(v) for k, v in staging.items()
+    }
+
+
+async def test_the_past_can_be_exported(service: Service) -> None:
+    await _fill(service)
+
+    past = await service.client.get(f"{LOCAL}/export", params={"revision": "1"})
+    ahead = await service.client.get(f"{LOCAL}/export", params={"revision": "99"})
+
+    document = json.loads(await past.text())
+    assert (document["revision"], list(document["entries"])) == (1, ["limit"])
+    assert ahead.status == 404
+
+
+async def test_replacing_takes_away_what_the_file_could_have_held(service: Service) -> None:
+    await _fill(service)
+
+    plain = await _import(service, '{"limit": 4}', mode="replace")
+    flagd = await _import(service, '{"flags": {}}', mode="replace", format="flagd")
+    rest = await _read_all(service)
+
+    assert (plain[1]["updated"], plain[1]["deleted"]) == (["limit"], ["nothing"])
+    assert flagd[1]["deleted"] == ["new-checkout", "staff"]
+    assert (rest["limit"]["value"], rest["limit"]["description"]) == (4, "How many.")
+    assert list(rest) == ["limit"]
+
+
+async def test_a_dry_run_shows_the_difference_and_writes_nothing(service: Service) -> None:
+    await _fill(service)
+
+    status, shown = await _import(
+        service, '{"limit": 4, "more": 1}', mode="replace", dry_run="true", message="why"
+    )
+
+    assert (status, shown["dry_run"]) == (200, True)
+    assert (shown["created"], shown["updated"], shown["deleted"]) == (
+        ["more"],
+        ["limit"],
+        ["nothing"],
+    )
+    changes = {change["key"]: change for change in shown["changes"]}
+    assert changes["limit"]["patch"] == [{"op": "replace", "path": "", "value": 4}]
+    assert changes["nothing"]["after"] is None
+    environment = await (await service.client.get(LOCAL)).json()
+    assert environment["revision"] == 4
+
+
+async def test_an_import_is_one_change_set_with_its_message(service: Service) -> None:
+    _, imported = await _import(service, '{"a": 1, "b": 2}', message="From the old system")
+
+    found = await (await service.client.get(f"{LOCAL}/changes/1")).json()
+    assert (found["kind"], found["message"]) == ("import", "From the old system")
+    assert [change["key"] for change in found["changes"]] == imported["created"]
+
+
+async def test_an_import_may_be_repeated(service: Service) -> None:
+    headers = JSON | {"Idempotency-Key": "once"}
+
+    answers = [
+        await service.client.post(f"{LOCAL}/import", data=body, headers=headers)
+        for body in ('{"a": 1}', '{"a": 1}', '{"a": 2}')
+    ]
+
+    assert [answer.status for answer in answers] == [200, 200, 409]
+    assert await answers[0].json() == await answers[1].json()
+
+
+@pytest.mark.parametrize(
+    ("body", "query", "headers", "status", "code"),
+    [
+        ("{", {}, JSON, 400, "request_malformed"),
+        ("[]", {}, JSON, 400, "request_malformed"),
+        ('{"a": NaN}', {}, JSON, 400, "request_malformed"),
+        ('{"a b": 1}', {}, JSON, 422, "key_invalid"),
+        ('{"limit": "x"}', {}, JSON, 422, "value_against_schema"),
+        ('{"staff": 1}', {}, JSON, 422, "kind_fixed"),
+        ("a: [", {"format": "yaml"}, JSON, 400, "request_malformed"),
+        ("{}", {"format": "xml"}, JSON, 400, "request_malformed"),
+        ("{}", {"mode": "merge!"}, JSON, 400, "request_malformed"),
+        ("{}", {"message": "x" * 1001}, JSON, 400, "request_malformed"),
+        ("{}", {}, {"Content-Type": "application/xml"}, 415, "content_type_unsupported"),
+        ('{"flags": 1}', {"format": "flagd"}, JSON, 400, "request_malformed"),
+        (
+            '{"flagstone": 1, "entries": {"s": {"kind": "secret", "value": 1}}}',
+            {},
+            JSON,
+            422,
+            "field_invalid",
+        ),
+    ],
+)
+async def test_a_bad_import_is_refused_by_name_and_writes_nothing(
+    service: Service,
+    body: str,
+    query: dict[str, str],
+    headers: dict[str, str],
+    status: int,
+    code: str,
+) -> None:
+    await _fill(service)
+
+    refused = await service.client.post(f"{LOCAL}/import", data=body, params=query, headers=headers)
+
+    problem = await refused.json(content_type=None)
+    assert (refused.status, problem["code"]) == (status, code)
+    assert status == 415 or problem["errors"]
+    environment = await (await service.client.get(LOCAL)).json()
+    assert environment["revision"] == 4
+
+
+async def test_ten_thousand_entries_go_in_and_out_while_others_are_served(service: Service) -> None:
+    document = {f"many/{n}": {"n": n, "text": "x" * 1000} for n in range(10_000)}
+    slowest = 0.0
+    done = asyncio.Event()
+
+    async def others() -> None:
+        nonlocal slowest
+        while not done.is_set():
+            began = time.monotonic()
+            assert (await service.stranger.get("/health/live")).status == 200
+            slowest = max(slowest, time.monotonic() - began)
+
+    asking = asyncio.create_task(others())
+    status, imported = await _import(service, json.dumps(document))
+    exported = await service.client.get(f"{LOCAL}/export")
+    text = await exported.text()
+    done.set()
+    await asking
+
+    assert (status, len(imported["created"])) == (200, 10_000)
+    assert {k: v["value"] for k, v in json.loads(text)["entries"].items()} == document
+    # The event loop was never away for long.
+    assert slowest < 1.0
+
+
+async def test_more_than_sixteen_mebibytes_are_refused_before_they_are_read(
+    service: Service,
+) -> None:
+    status, problem = await _import(service, b"x" * (16 * 1024 * 1024 + 1))
+
+    assert (status, problem["code"]) == (413, "body_too_large")
+
+
+async def test_importing_needs_to_write_and_to_read(service: Service) -> None:
+    for scopes in ((Scope.WRITE,), (Scope.READ,)):
+        token = await service.token(*scopes)
+        refused = await service.stranger.post(
+            f"{LOCAL}/import", data="{}", headers=JSON | {"X-API-Key": token}
+        )
+        assert refused.status == 403

@@ -1,0 +1,139 @@
+"""What is written is read back the same, in every format that can hold it."""
+
+import subprocess
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from app.changes.models import Content, Kind
+from app.changes.patch import are_same
+from app.environments.models import Environment
+from app.transfer.documents import Format
+from app.transfer.reading import read_document
+from app.transfer.writing import write_document
+
+ENVIRONMENT = Environment(
+    name="local",
+    tier="local",
+    revision=7,
+    epoch="e",
+    hash=None,
+    protected=False,
+    fractional="v3",
+    metadata={"team": "x"},
+)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
+NAMES = st.text("abé_1 ", max_size=5)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS
+    | st.sampled_from(["2026-01-01", "1e3", "0x1F", "yes", "null", "~", "012", "1_000", "<<", "="])
+)
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4)
+)
+CONTENTS = st.builds(
+    Content,
+    kind=st.sampled_from([Kind.SETTING, Kind.FLAG, Kind.SEGMENT]),
+    value=VALUES,
+    schema=st.none() | st.dictionaries(NAMES, SCALARS, max_size=3),
+    description=st.none() | TEXTS,
+)
+KEYS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,8}", fullmatch=True)
+
+
+@pytest.mark.parametrize("format_", [Format.JSON, Format.YAML])
+@given(entries=st.dictionaries(KEYS, CONTENTS, max_size=4))
+@hypothesis_settings(deadline=None)
+def test_a_whole_document_loses_nothing(format_: Format, entries: dict[str, Content]) -> None:
+    text = write_document(ENVIRONMENT, entries, format_)
+
+    found = read_document(text, format_)
+
+    assert found.is_whole
+    assert found.kinds == frozenset(Kind)
+    assert found.entries.keys() == entries.keys()
+    assert all(are_same(content, found.entries[key]) for key, content in entries.items())
+
+
+@given(st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,6}", fullmatch=True), TEXTS))
+@hypothesis_settings(deadline=None)
+def test_an_env_file_loses_no_text(values: dict[str, str]) -> None:
+    values = {key: value for key, value in values.items() if not key.startswith("_")}
+    entries = {key: Content(kind=Kind.SETTING, value=value) for key, value in values.items()}
+
+    found = read_document(write_document(ENVIRONMENT, entries, Format.ENV), Format.ENV)
+
+    assert {key: content.value for key, content in found.entries.items()} == values
+
+
+def test_a_shell_reads_an_env_file_as_we_do() -> None:
+    values = {"PLAIN": "a/b:c", "SPACED": "a b", "DOLLAR": "$HOME `x`", "HASH": "a#b", "EMPTY": ""}
+    entries = {key: Content(kind=Kind.SETTING, value=value) for key, value in values.items()}
+    text = write_document(ENVIRONMENT, entries, Format.ENV).decode()
+
+    shown = subprocess.run(
+        ["sh", "-c", f"{text}\nprintf '%s\\n' " + " ".join(f'"${key}"' for key in sorted(values))],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert shown.split("\n")[:-1] == [values[key] for key in sorted(values)]
+
+
+def test_an_env_file_says_what_it_cannot_hold() -> None:
+    entries = {
+        "PORT": Content(kind=Kind.SETTING, value=8080),
+        "OBJECT": Content(kind=Kind.SETTING, value={"a": 1}),
+        "NULL": Content(kind=Kind.SETTING, value=None),
+        "a/b": Content(kind=Kind.SETTING, value="x"),
+        "FLAG": Content(kind=Kind.FLAG, value="x"),
+    }
+
+    text = write_document(ENVIRONMENT, entries, Format.ENV).decode()
+
+    assert text.splitlines() == [
+        "# Left out, as this format cannot hold them: FLAG, NULL, OBJECT, a/b",
+        "# Not texts, and texts when they are read from here: PORT",
+        "PORT=8080",
+    ]
+
+
+def test_flagds_document_has_flags_segments_and_metadata() -> None:
+    entries = {
+        "on": Content(kind=Kind.FLAG, value={"state": "ENABLED"}),
+        "staff": Content(kind=Kind.SEGMENT, value={"==": [1, 1]}),
+        "setting": Content(kind=Kind.SETTING, value=1),
+    }
+
+    text = write_document(ENVIRONMENT, entries, Format.FLAGD)
+    found = read_document(text, Format.FLAGD)
+
+    assert found.entries.keys() == {"on", "staff"}
+    assert found.warnings == ("metadata of the document was left aside",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"flagstone": 2, "entries": {}}', "flagstone: must be 1"),
+        ('{"flagstone": true, "entries": {}}', "flagstone: must be 1"),
+        ('{"flagstone": 1, "entries": {"k": 1}}', "entries.k.body: expected"),
+        ('{"flagstone": 1, "entries": {"k": {"kind": "x", "value": 1}}}', "entries.k.kind: is not"),
+        ('{"flagstone": 1, "entries": {"k": {"kind": "flag"}}}', "missing required field `value`"),
+        (
+            '{"flagstone": 1, "entries": {"k": {"kind": "flag", "value": 1, "more": 1}}}',
+            "unknown field `more`",
+        ),
+    ],
+)
+def test_a_whole_document_is_read_strictly(text: str, message: str) -> None:
+    with pytest.raises(Exception, match=message):
+        read_document(text.encode(), Format.JSON)
