@@ -13,6 +13,9 @@ from aiohttp import ClientResponse, ClientTimeout
 
 from app.access import tokens
 from app.access.models import Scope
+from app.changes import service as changes
+from app.changes.models import Content, Kind, Operation
+from app.database import Connection
 from app.http.keys import DATABASE
 from app.snapshots.follower import EVENTS_MAX
 from app.snapshots.reading import FOLLOWER
@@ -20,6 +23,8 @@ from app.snapshots.snapshot import RECENT_MAX
 from tests.conftest import Server, Service
 
 LOCAL = "/v1/environments/local"
+MANY = 10_000
+BATCH_MAX = 400
 
 
 @dataclass(frozen=True)
@@ -271,6 +276,60 @@ async def test_a_client_that_reconnects_at_random_sees_each_change_once_in_order
         await listener
 
     assert seen == list(range(1, total + 1))
+
+
+@pytest.mark.timeout(120)
+async def test_ten_thousand_changes_are_each_seen_once_in_order_across_reconnections(
+    service: Service,
+) -> None:
+    """Many revisions a commit, since one commit each takes longer than it proves; the client comes
+    back to within what is kept in memory, and to far beyond it.
+    """
+    chance = random.Random(10_000)  # noqa: S311 - a seed, so that a failure can be repeated
+    follower = service.app[FOLLOWER]
+    seen: list[int] = []
+    caught_up = asyncio.Event()
+    reconnections = 0
+
+    async def listen() -> None:
+        nonlocal reconnections
+        last = f"{follower.get('local').epoch}:0"
+        while len(seen) < MANY:
+            reconnections += 1
+            async with listening(service, last=last) as stream:
+                for _ in range(chance.randrange(1, 400)):
+                    message = await stream.next()
+                    assert message.name == "change"
+                    seen.append(message.data["revision"])
+                    last = message.id
+                    caught_up.set()
+                    if len(seen) == MANY:
+                        return
+
+    async def commit(first: int, last: int) -> None:
+        async def work(connection: Connection) -> None:
+            for n in range(first, last + 1):
+                key, content = f"k{n % 50}", Content(kind=Kind.SETTING, value=n)
+                operation = Operation(key=key, content=content, expected=None)
+                await changes.apply(connection, "local", [operation], actor="many")
+
+        await service.app[DATABASE].transact(work)
+        follower.hint()
+
+    listener = asyncio.create_task(listen())
+    made = 0
+    while made < MANY:
+        # Further behind than EVENTS_MAX there is a resync, which another test is about.
+        while made - len(seen) > EVENTS_MAX - BATCH_MAX:
+            caught_up.clear()
+            await asyncio.wait_for(caught_up.wait(), 10)
+        size = min(chance.randrange(1, BATCH_MAX), MANY - made)
+        await commit(made + 1, made + size)
+        made += size
+    await asyncio.wait_for(listener, 30)
+
+    assert seen == list(range(1, MANY + 1))
+    assert reconnections > 20
 
 
 async def test_many_listeners_all_hear_it(service: Service) -> None:
