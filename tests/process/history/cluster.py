@@ -27,8 +27,9 @@ class Replica:
     process: Process
     life: int = 1
 
-    async def kill(self) -> None:
-        await self.process.stop(signal.SIGKILL)
+    async def end(self, number: signal.Signals) -> None:
+        code = await self.process.stop(number)
+        assert code in {0, -signal.SIGKILL}, f"{self.name} ended with {code}"
         self.life += 1
 
     async def start(self) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import random
+import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
 import asyncpg
@@ -25,13 +26,17 @@ class Nemesis:
         self._cluster = cluster
         self._records = records
         self._chance = random.Random(f"{seed}/nemesis")  # noqa: S311 - to be repeated
+        # Those that no fault ends just now.
+        self._standing = list(cluster.replicas)
         self._kinds: Mapping[str, Callable[[], Awaitable[str]]] = {
             "sessions ended": self._end_sessions,
             "listeners ended": self._end_listeners,
             "backend killed": self._kill_backend,
             "database killed": self._kill_database,
             "database frozen": self._freeze_database,
+            "backend frozen": self._freeze_backend,
             "replica killed": self._kill_replica,
+            "replica restarted": self._restart_replica,
             "replica frozen": self._freeze_replica,
         }
 
@@ -75,15 +80,26 @@ class Nemesis:
 
     async def _kill_backend(self) -> str:
         """Kill one session's process: PostgreSQL ends all others and recovers from its log."""
+        found = await self._backend()
+        for backend in found:
+            with suppress(psutil.NoSuchProcess):
+                backend.kill()
+        await until(self._cluster.accepts, _RECOVERY_SECONDS)
+        return _ids(found)
+
+    async def _freeze_backend(self) -> str:
+        """Freeze one session's process, perhaps with locks in its hands."""
+        return await self._freeze(await self._backend())
+
+    async def _backend(self) -> list[psutil.Process]:
+        """Return the process of a session, at work if there is one; none when all are down."""
         found = await self._ask(
             "select pid::text from pg_stat_activity where usename = 'flagstone_app' "
-            "order by state = 'active' desc, random() limit 1"
+            "order by state <> 'idle' desc, random() limit 1"
         )
-        if found:
-            with suppress(psutil.NoSuchProcess):
-                psutil.Process(int(found)).kill()
-            await until(self._cluster.accepts, _RECOVERY_SECONDS)
-        return found
+        with suppress(psutil.NoSuchProcess):
+            return [psutil.Process(int(found))] if found else []
+        return []
 
     async def _kill_database(self) -> str:
         """Kill the postmaster; one of the replicas starts another."""
@@ -92,20 +108,20 @@ class Nemesis:
             with suppress(psutil.NoSuchProcess):
                 postmaster.kill()
         await until(self._cluster.accepts, _RECOVERY_SECONDS)
-        return " ".join(str(postmaster.pid) for postmaster in found)
+        return _ids(found)
 
     async def _freeze_database(self) -> str:
-        return await self._freeze(self._cluster.server(), "all")
+        return await self._freeze(self._cluster.server())
 
     async def _freeze_replica(self) -> str:
         replica = self._chance.choice(self._cluster.replicas)
         assert replica.process.child is not None
         with suppress(psutil.NoSuchProcess):
             # Another fault may just have killed it.
-            return await self._freeze([psutil.Process(replica.process.child.pid)], replica.name)
-        return ""
+            await self._freeze([psutil.Process(replica.process.child.pid)])
+        return replica.name
 
-    async def _freeze(self, processes: list[psutil.Process], name: str) -> str:
+    async def _freeze(self, processes: list[psutil.Process]) -> str:
         try:
             for process in processes:
                 with suppress(psutil.NoSuchProcess):
@@ -115,13 +131,22 @@ class Nemesis:
             for process in reversed(processes):
                 with suppress(psutil.NoSuchProcess):
                     process.resume()
-        return name
+        return _ids(processes)
 
     async def _kill_replica(self) -> str:
-        replica = self._chance.choice(self._cluster.replicas)
-        await replica.kill()
+        return await self._again(signal.SIGKILL)
+
+    async def _restart_replica(self) -> str:
+        return await self._again(signal.SIGTERM)
+
+    async def _again(self, number: signal.Signals) -> str:
+        """End a replica, and start it again."""
+        (replica,) = self._chance.sample(self._standing, 1)
+        self._standing.remove(replica)
+        await replica.end(number)
         await asyncio.sleep(self._chance.uniform(0, 0.5))
         await replica.start()
+        self._standing.append(replica)
         return replica.name
 
     async def _ask(self, query: str) -> str:
@@ -130,3 +155,7 @@ class Nemesis:
             async with self._cluster.admin() as connection:
                 return str(await connection.fetchval(query) or "")
         return ""
+
+
+def _ids(processes: Iterable[psutil.Process]) -> str:
+    return " ".join(str(process.pid) for process in processes)

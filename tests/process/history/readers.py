@@ -55,7 +55,8 @@ class Listener:
             # Now and then for so long that a replica which has started since knows less than it.
             pause = self._chance.uniform(1, 5) if self._chance.random() < 0.2 else 0.1
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._traffic.ended.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._traffic.ended.wait()
             await asyncio.sleep(0.02)
 
     async def _connect(self, replica: Replica) -> None:

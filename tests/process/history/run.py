@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Run:
             ):
                 traffic = Traffic(cluster=cluster, client=client, records=self.records)
                 await self._have_traffic(traffic, seconds, tell)
-            self.found = violations(self.records, self.finals)
+            self.found = [*violations(self.records, self.finals), *_logged_errors(folder)]
         except BaseException:
             self.keep(folder)
             raise
@@ -112,6 +112,14 @@ class Run:
 
     def _of(self, kind: type[Record]) -> list[Any]:
         return [record for record in self.records if isinstance(record, kind)]
+
+
+def _logged_errors(folder: Path) -> Iterator[Violation]:
+    """A fault of the database is a warning at most; an error in the log is a bug of ours."""
+    for log in folder.glob("service-*.log"):
+        for line in log.read_text().splitlines():
+            if '"level": "error"' in line or "Traceback" in line:
+                yield Violation("error_logged", line)
 
 
 def _counts(counter: Counter[Any]) -> str:
