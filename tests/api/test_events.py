@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientResponse, ClientTimeout
+from structlog.testing import capture_logs
 
 from app.access import tokens
 from app.access.models import Scope
@@ -207,22 +208,42 @@ async def test_who_breaks_off_before_the_first_event_has_a_place_to_come_back_to
     assert line == f"id: {epoch}:2\n".encode()
 
 
-async def test_streams_of_clients_that_have_gone_end(service: Service) -> None:
-    def handlers() -> int:
-        return sum(
-            "stream_events" in repr(task.get_coro()) or "_handle_request" in repr(task.get_coro())
-            for task in asyncio.all_tasks()
-        )
+def _handlers() -> int:
+    """Count the requests that are being answered in this process."""
+    return sum(
+        "stream_events" in repr(task.get_coro()) or "_handle_request" in repr(task.get_coro())
+        for task in asyncio.all_tasks()
+    )
 
-    before = handlers()
+
+async def test_streams_of_clients_that_have_gone_end(service: Service) -> None:
+    before = _handlers()
     for _ in range(20):
         async with listening(service) as stream:
             await stream.answer.content.readuntil(b"\n")
             stream.answer.close()
 
     async with asyncio.timeout(6):
-        while handlers() > before + 1:  # noqa: ASYNC110 - aiohttp tells nobody of it
+        while _handlers() > before + 1:  # noqa: ASYNC110 - aiohttp tells nobody of it
             await asyncio.sleep(0.05)
+
+
+async def test_who_leaves_before_the_stream_begins_is_no_error(service: Service) -> None:
+    before = _handlers()
+    ahead = f"{service.app[FOLLOWER].get('local').epoch}:1"
+
+    with capture_logs() as logged:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), listening(service, last=ahead):
+                pass
+        waiting = _handlers()
+        await _write(service, "a")
+        async with asyncio.timeout(5):
+            while _handlers() > before:  # noqa: ASYNC110 - aiohttp tells nobody of it
+                await asyncio.sleep(0.02)
+
+    assert waiting > before
+    assert [entry for entry in logged if entry["log_level"] == "error"] == []
 
 
 async def test_a_new_epoch_is_told_to_open_streams(service: Service, server: Server) -> None:

@@ -141,7 +141,7 @@ class Nemesis:
 
     async def _again(self, number: signal.Signals) -> str:
         """End a replica, and start it again."""
-        (replica,) = self._chance.sample(self._standing, 1)
+        replica = self._chance.choice(self._standing)
         self._standing.remove(replica)
         await replica.end(number)
         await asyncio.sleep(self._chance.uniform(0, 0.5))

@@ -25,6 +25,8 @@ from tests.process.history.writers import Writer
 WRITERS = 8
 # Two whole streams and a narrowed one for each environment.
 _PREFIXES = ("", "", "shop/")
+# For the start, the last of the faults, and healing.
+_OVERTIME_SECONDS = 120.0
 
 
 @dataclass
@@ -44,14 +46,16 @@ class Run:
         try:
             tell("starting")
             async with (
+                asyncio.timeout(seconds + _OVERTIME_SECONDS),
                 running(folder) as cluster,
                 ClientSession(connector=TCPConnector(limit=0)) as client,
             ):
                 traffic = Traffic(cluster=cluster, client=client, records=self.records)
                 await self._have_traffic(traffic, seconds, tell)
             self.found = [*violations(self.records, self.finals), *_logged_errors(folder)]
-        except BaseException:
+        except BaseException as error:
             self.keep(folder)
+            error.add_note(f"seed {self.seed}, kept in {self.kept_in}")
             raise
         if self.found:
             self.keep(folder)
