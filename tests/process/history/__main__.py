@@ -29,7 +29,7 @@ def main(
     console = Console()
     if check is not None:
         found = violations(*load(check))
-        console.print(describe(found) or "no violations")
+        console.print(describe(found) or "no violations", markup=False)
         raise typer.Exit(bool(found))
     failed = 0
     for number in range(1, runs + 1):
@@ -39,7 +39,7 @@ def main(
         console.print(f"{title}{run.summary}")
         if run.found:
             failed += 1
-            console.print(run.verdict)
+            console.print(run.verdict, markup=False)
     raise typer.Exit(bool(failed))
 
 

@@ -16,6 +16,8 @@ from tests.process.conftest import Process, free_port
 REPLICAS = 3
 _SETTINGS = {"SEED_ON_START": "false", "ACCESS_LOG_SAMPLE": "0"}
 
+AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 Admin: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
@@ -64,7 +66,7 @@ class Cluster:
         try:
             async with self.admin() as connection:
                 return bool(await connection.fetchval("select true"))
-        except (OSError, asyncpg.PostgresError, asyncpg.InternalClientError):
+        except AWAY:
             return False
 
     def server(self) -> list[psutil.Process]:
@@ -99,3 +101,4 @@ async def _end(process: Process) -> None:
             await process.stop()
         except TimeoutError:
             await process.stop(signal.SIGKILL)
+            raise

@@ -7,11 +7,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
-import asyncpg
 import psutil
 
 from tests.process.conftest import until
-from tests.process.history.cluster import Cluster
+from tests.process.history.cluster import AWAY, Cluster
 from tests.process.history.records import Fault, Record
 
 _RECOVERY_SECONDS = 30
@@ -151,7 +150,7 @@ class Nemesis:
 
     async def _ask(self, query: str) -> str:
         """Return one value, or nothing when another fault has the database down just now."""
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InternalClientError):
+        with suppress(*AWAY):
             async with self._cluster.admin() as connection:
                 return str(await connection.fetchval(query) or "")
         return ""

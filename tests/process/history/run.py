@@ -27,6 +27,8 @@ WRITERS = 8
 _PREFIXES = ("", "", "shop/")
 # For the start, the last of the faults, and healing.
 _OVERTIME_SECONDS = 120.0
+# The end of a traceback is what tells.
+_LOGGED_MAX = 400
 
 
 @dataclass
@@ -123,7 +125,7 @@ def _logged_errors(folder: Path) -> Iterator[Violation]:
     for log in folder.glob("service-*.log"):
         for line in log.read_text().splitlines():
             if '"level": "error"' in line or "Traceback" in line:
-                yield Violation("error_logged", line)
+                yield Violation("error_logged", line[-_LOGGED_MAX:])
 
 
 def _counts(counter: Counter[Any]) -> str:
