@@ -4,7 +4,7 @@ APP    := $(BIN)/python -m app
 READY  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench clean lock reference \
+.PHONY: help setup run test check format bench history clean lock reference \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
         token script
 
@@ -76,6 +76,9 @@ lock: $(READY) ## pin the dependencies of pyproject.toml anew, with hashes
 
 reference: $(READY) ## write .env.example and the README's table from the list of settings
 	@$(BIN)/python -m app.settings.reference
+
+history: $(READY) ## kill and freeze what can be, for long: make history args="--seconds 60 --runs 20"
+	@$(BIN)/python -m tests.process.history $(args)
 
 clean: ## remove the virtual environment and the caches; the data stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage*

@@ -43,7 +43,8 @@ async def _listen(connection: Session, on_hint: Callable[[], None]) -> None:
         on_hint()
         while not lost.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(lost.wait(), _PING_SECONDS)
+                async with asyncio.timeout(_PING_SECONDS):
+                    await lost.wait()
             if not lost.is_set():
                 await connection.execute("select 1")
     except Exception as error:  # noqa: BLE001 - the connection is given up either way

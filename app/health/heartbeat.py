@@ -57,7 +57,8 @@ class Heartbeat:
             # A request that finds the database in trouble calls the next heartbeat at once.
             self._database.troubled.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._database.troubled.wait(), jittered(interval))
+                async with asyncio.timeout(jittered(interval)):
+                    await self._database.troubled.wait()
 
     async def run_once(self) -> None:
         """Write one heartbeat, or remember that it was missed. Never raises for the database."""

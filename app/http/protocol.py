@@ -83,6 +83,8 @@ class GuardedConnection(RequestHandler):
     ) -> web.StreamResponse:
         """Answer a head that cannot be parsed, and anything that the middleware let through."""
         del message  # it quotes what was received
+        if isinstance(exc, ConnectionError) and self._has_gone():
+            raise exc  # there is nobody to answer, and nothing has failed here
         request_id = new_request_id()
         if isinstance(exc, HttpProcessingError):
             log.info("head_refused", request_id=request_id, error=type(exc).__name__)
@@ -98,6 +100,9 @@ class GuardedConnection(RequestHandler):
         problem.headers["Cache-Control"] = "no-store"
         problem.force_close()
         return problem
+
+    def _has_gone(self) -> bool:
+        return self.transport is None or self.transport.is_closing()
 
     def _fail_open_body(self) -> None:
         """Tell the running request that its body will not come: aiohttp only queues the error."""

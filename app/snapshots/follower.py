@@ -135,7 +135,9 @@ class Follower:
         """Follow for ever."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._hinted.wait(), jittered(POLL_SECONDS))
+                # Not wait_for: until Python 3.12 it loses a cancellation that comes with the hint.
+                async with asyncio.timeout(jittered(POLL_SECONDS)):
+                    await self._hinted.wait()
             self._hinted.clear()
             try:
                 await self.refresh()

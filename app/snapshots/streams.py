@@ -39,6 +39,8 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     if position is not None and position > snapshot.revision:
         # Another instance was quicker. To send the client back would break the order.
         snapshot = await request.app[FOLLOWER].at_least(snapshot.environment.name, position)
+    if request.transport is None:
+        raise ConnectionResetError("the client left while it waited")
     headers = moment_headers(request, snapshot)
     if request.method == hdrs.METH_HEAD:
         # The library would refuse it, and a stream without a body would never end.

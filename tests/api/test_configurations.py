@@ -5,6 +5,7 @@ import os
 import time
 
 import pytest
+from aiohttp import ClientSession, TCPConnector
 
 from tests.conftest import Service
 
@@ -310,17 +311,27 @@ async def test_revisions_have_no_gaps_under_concurrent_writers(service: Service)
     assert sorted(revisions) == list(range(1, 41))
 
 
-async def test_of_many_writers_of_one_version_one_wins(service: Service) -> None:
+async def test_of_two_hundred_writers_of_one_version_one_wins(service: Service) -> None:
+    bearer = {"Authorization": f"Bearer {service.admin_token}"}
     await service.client.put(PATH + "k", json={"value": 0}, headers=NEW)
 
-    answers = await asyncio.gather(
-        *(
-            service.client.put(PATH + "k", json={"value": n}, headers={"If-Match": '"1"'})
-            for n in range(10)
-        )
-    )
+    async with ClientSession(service.url, connector=TCPConnector(limit=0)) as client:
 
-    assert sorted(answer.status for answer in answers) == [200] + [412] * 9
+        async def write(n: int, version: int) -> tuple[int, int | None]:
+            async with client.put(
+                PATH + "k", json={"value": n}, headers=bearer | {"If-Match": f'"{version}"'}
+            ) as answer:
+                return answer.status, (await answer.json(content_type=None)).get("revision")
+
+        for version in range(1, 6):
+            answers = await asyncio.gather(*(write(n, version) for n in range(200)))
+
+            # Each version has one winner, and those who lost have used up no revision.
+            assert sorted(status for status, _ in answers) == [200] + [412] * 199
+            assert (200, version + 1) in answers
+            winner = answers.index((200, version + 1))
+            read = await (await service.client.get(PATH + "k")).json()
+            assert (read["value"], read["version"]) == (winner, version + 1)
 
 
 async def test_a_repeated_write_is_made_once(service: Service) -> None:

@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientResponse, ClientTimeout
+from structlog.testing import capture_logs
 
 from app.access import tokens
 from app.access.models import Scope
+from app.changes import service as changes
+from app.changes.models import Content, Kind, Operation
+from app.database import Connection
 from app.http.keys import DATABASE
 from app.snapshots.follower import EVENTS_MAX
 from app.snapshots.reading import FOLLOWER
@@ -20,6 +24,8 @@ from app.snapshots.snapshot import RECENT_MAX
 from tests.conftest import Server, Service
 
 LOCAL = "/v1/environments/local"
+MANY = 10_000
+BATCH_MAX = 300
 
 
 @dataclass(frozen=True)
@@ -211,22 +217,42 @@ async def test_who_breaks_off_before_the_first_event_has_a_place_to_come_back_to
     assert line == f"id: {epoch}:2\n".encode()
 
 
-async def test_streams_of_clients_that_have_gone_end(service: Service) -> None:
-    def handlers() -> int:
-        return sum(
-            "stream_events" in repr(task.get_coro()) or "_handle_request" in repr(task.get_coro())
-            for task in asyncio.all_tasks()
-        )
+def _handlers() -> int:
+    """Count the requests that are being answered in this process."""
+    return sum(
+        "stream_events" in repr(task.get_coro()) or "_handle_request" in repr(task.get_coro())
+        for task in asyncio.all_tasks()
+    )
 
-    before = handlers()
+
+async def test_streams_of_clients_that_have_gone_end(service: Service) -> None:
+    before = _handlers()
     for _ in range(20):
         async with listening(service) as stream:
             await stream.answer.content.readuntil(b"\n")
             stream.answer.close()
 
     async with asyncio.timeout(6):
-        while handlers() > before + 1:  # noqa: ASYNC110 - aiohttp tells nobody of it
+        while _handlers() > before + 1:  # noqa: ASYNC110 - aiohttp tells nobody of it
             await asyncio.sleep(0.05)
+
+
+async def test_who_leaves_before_the_stream_begins_is_no_error(service: Service) -> None:
+    before = _handlers()
+    ahead = f"{service.app[FOLLOWER].get('local').epoch}:1"
+
+    with capture_logs() as logged:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), listening(service, last=ahead):
+                pass
+        waiting = _handlers()
+        await _write(service, "a")
+        async with asyncio.timeout(5):
+            while _handlers() > before:  # noqa: ASYNC110 - aiohttp tells nobody of it
+                await asyncio.sleep(0.02)
+
+    assert waiting > before
+    assert [entry for entry in logged if entry["log_level"] == "error"] == []
 
 
 async def test_a_new_epoch_is_told_to_open_streams(service: Service, server: Server) -> None:
@@ -280,6 +306,60 @@ async def test_a_client_that_reconnects_at_random_sees_each_change_once_in_order
         await listener
 
     assert seen == list(range(1, total + 1))
+
+
+@pytest.mark.timeout(120)
+async def test_ten_thousand_changes_are_each_seen_once_in_order_across_reconnections(
+    service: Service,
+) -> None:
+    """Many revisions a commit, since one commit each takes longer than it proves; the client comes
+    back to within what is kept in memory, and to far beyond it.
+    """
+    chance = random.Random(10_000)  # noqa: S311 - a seed, so that a failure can be repeated
+    follower = service.app[FOLLOWER]
+    seen: list[int] = []
+    caught_up = asyncio.Event()
+    reconnections = 0
+
+    async def listen() -> None:
+        nonlocal reconnections
+        last = f"{follower.get('local').epoch}:0"
+        while len(seen) < MANY:
+            reconnections += 1
+            async with listening(service, last=last) as stream:
+                for _ in range(chance.randrange(1, 400)):
+                    message = await stream.next(30)
+                    assert message.name == "change"
+                    seen.append(message.data["revision"])
+                    last = message.id
+                    caught_up.set()
+                    if len(seen) == MANY:
+                        return
+
+    async def commit(first: int, last: int) -> None:
+        async def work(connection: Connection) -> None:
+            for n in range(first, last + 1):
+                key, content = f"k{n % 50}", Content(kind=Kind.SETTING, value=n)
+                operation = Operation(key=key, content=content, expected=None)
+                await changes.apply(connection, "local", [operation], actor="many")
+
+        await service.app[DATABASE].transact(work)
+        follower.hint()
+
+    made = 0
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(listen())
+        while made < MANY:
+            # Further behind than EVENTS_MAX there is a resync, which another test is about.
+            while made - len(seen) > EVENTS_MAX - BATCH_MAX:
+                caught_up.clear()
+                await caught_up.wait()
+            size = min(chance.randrange(1, BATCH_MAX), MANY - made)
+            await commit(made + 1, made + size)
+            made += size
+
+    assert seen == list(range(1, MANY + 1))
+    assert reconnections > 20
 
 
 async def test_many_listeners_all_hear_it(service: Service) -> None:

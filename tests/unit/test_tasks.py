@@ -2,8 +2,12 @@
 
 import asyncio
 
+import pytest
 from structlog.testing import capture_logs
 
+from app.database import Database
+from app.settings import load
+from app.snapshots.follower import Follower
 from app.tasks import Tasks, jittered, repeat
 
 
@@ -164,3 +168,20 @@ def test_a_rest_is_a_fifth_more_or_less() -> None:
     assert all(8 <= rest <= 12 for rest in rests)
     assert max(rests) - min(rests) > 2
     assert jittered(0.0) == 0
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_loop_that_is_called_and_cancelled_in_one_moment_ends(turns: int) -> None:
+    """Python 3.11's `wait_for` forgets a cancellation that comes together with what it waits for:
+    a stop would wait for ever for a loop that goes on.
+    """
+    follower, tasks = Follower(Database(load({}).database)), Tasks()
+    tasks.start("follower", follower.run())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    follower.hint()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    await asyncio.wait_for(tasks.stop(), 1)

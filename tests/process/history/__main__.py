@@ -1,0 +1,63 @@
+"""`python -m tests.process.history`: many runs, each with a seed of its own."""
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from tests.process.history.checker import describe, violations
+from tests.process.history.records import load
+from tests.process.history.run import Run
+
+
+def main(
+    seconds: Annotated[float, typer.Option(help="Length of the traffic of each run.")] = 30,
+    runs: Annotated[int, typer.Option(help="How many runs.")] = 1,
+    seed: Annotated[
+        str,
+        typer.Option(envvar="FLAGSTONE_SEED", help="The seed of the first run; random if unset."),
+    ] = "",
+    check: Annotated[Path | None, typer.Option(help="Judge a saved history again.")] = None,
+) -> None:
+    """Have traffic under faults, and prove that every promise held."""
+    console = Console()
+    if check is not None:
+        found = violations(*load(check))
+        console.print(describe(found) or "no violations", markup=False)
+        raise typer.Exit(bool(found))
+    failed = 0
+    for number in range(1, runs + 1):
+        run = Run(seed if seed and number == 1 else secrets.token_hex(4))
+        title = f"run {number} of {runs}, seed {run.seed}: "
+        _go(run, seconds, title)
+        console.print(f"{title}{run.summary}")
+        if run.found:
+            failed += 1
+            console.print(run.verdict, markup=False)
+    raise typer.Exit(bool(failed))
+
+
+def _go(run: Run, seconds: float, title: str) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="flagstone-history-"))
+    folder.chmod(0o755)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    try:
+        with Progress(*columns, transient=True) as progress:
+            task = progress.add_task(title)
+
+            def tell(what: str) -> None:
+                progress.update(task, description=title + what)
+
+            asyncio.run(run.go(folder, seconds, tell))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

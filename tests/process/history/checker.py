@@ -1,0 +1,201 @@
+"""What must be true of every history: a pure function of what clients saw and of what is left.
+
+Each rule yields named violations, and knows nothing of how the history came about.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from tests.process.history.past import Past, Violation, check_past
+from tests.process.history.records import (
+    Final,
+    Heard,
+    Made,
+    Outcome,
+    Read,
+    Record,
+    Wanted,
+    Write,
+)
+
+# 404, 409 and 412 are how a writer learns that somebody was quicker; 0 is a broken connection.
+_ANSWERS = {0, 200, 201, 404, 409, 412, 503}
+
+
+def violations(records: Sequence[Record], finals: Iterable[Final]) -> list[Violation]:
+    """Return every promise that the history breaks."""
+    pasts = {final.environment: Past(final) for final in finals}
+    writes = [record for record in records if isinstance(record, Write)]
+    reads = [record for record in records if isinstance(record, Read)]
+    streams = defaultdict(list)
+    for record in records:
+        if isinstance(record, Heard):
+            streams[record.client].append(record)
+    found = [violation for past in pasts.values() for violation in check_past(past)]
+    found += _answers(writes, reads)
+    found += _acknowledged(writes, pasts)
+    found += _once(writes, pasts)
+    found += _from_nowhere(writes, pasts)
+    found += _order(writes)
+    found += _never_back(reads)
+    found += _contents(reads, pasts)
+    for stream in streams.values():
+        found += _stream(stream, pasts[stream[0].environment])
+    return found
+
+
+def _answers(writes: Iterable[Write], reads: Iterable[Read]) -> Iterator[Violation]:
+    statuses = [(w.name, attempt.status) for w in writes for attempt in w.attempts]
+    statuses += [(f"{read.client} at {read.started:.3f}", read.status) for read in reads]
+    for who, status in statuses:
+        if status not in _ANSWERS:
+            yield Violation("answer_unexpected", f"{who} was answered {status}")
+
+
+def _acknowledged(writes: Iterable[Write], pasts: Mapping[str, Past]) -> Iterator[Violation]:
+    """What was acknowledged is there, under its revision, with its versions and values."""
+    won: dict[tuple[str, str, int], str] = {}
+    for write in writes:
+        if write.outcome is not Outcome.OK:
+            continue
+        values = {(wanted.environment, wanted.key): wanted for wanted in write.wanted}
+        for made in write.made:
+            wanted = values.get((made.environment, made.key))
+            if not _is_present(made, wanted, pasts[made.environment]):
+                yield Violation("acknowledged_missing", f"{write.name} said {made}")
+            if made.version is None:
+                continue
+            place = (made.environment, made.key, made.version)
+            if won.setdefault(place, write.name) != write.name:
+                yield Violation("version_won_twice", f"{place}: {won[place]} and {write.name}")
+
+
+def _is_present(made: Made, wanted: Wanted | None, past: Past) -> bool:
+    change = past.change(made.revision, made.key)
+    if change is None:
+        return False
+    if made.version is None or change.after is None:
+        return made.version is None and change.after is None
+    if wanted is not None and wanted.value != change.after.value:
+        return False
+    return change.after.version == made.version
+
+
+def _once(writes: Iterable[Write], pasts: Mapping[str, Past]) -> Iterator[Violation]:
+    """An acknowledged write is there once, an unknown one once or not at all, whole either way."""
+    for write in writes:
+        if write.method == "DELETE":
+            continue  # it has no message; that a version is left once only is the fold's
+        counts = [len(pasts[name].named(write.name)) for name in write.environments]
+        made = {made.environment for made in write.made}
+        if max(counts) > 1:
+            yield Violation("write_made_twice", write.name)
+        elif write.outcome is Outcome.REFUSED and any(counts):
+            yield Violation("refused_yet_made", write.name)
+        elif write.outcome is Outcome.UNKNOWN and len(set(counts)) > 1:
+            yield Violation("write_made_in_part", f"{write.name}: {counts}")
+        elif write.outcome is Outcome.OK and sum(counts) != len(made):
+            yield Violation("write_made_in_part", f"{write.name}: {counts}, said {sorted(made)}")
+
+
+def _from_nowhere(writes: Iterable[Write], pasts: Mapping[str, Past]) -> Iterator[Violation]:
+    """Every change set is of somebody who was not refused."""
+    names: set[str] = set()
+    deletions: set[tuple[str, str, int]] = set()
+    for write in writes:
+        if write.outcome is Outcome.REFUSED:
+            continue
+        names.add(write.name)
+        if write.method == "DELETE":
+            deletions |= {(each.environment, each.key, each.version) for each in write.wanted}
+    for environment, past in pasts.items():
+        for change_set in past.final.change_sets:
+            left = {
+                (environment, change.key, change.before.version)
+                for change in change_set.changes
+                if change.before and not change.after
+            }
+            nobodys_deletion = change_set.message == "" and not (left and left <= deletions)
+            if nobodys_deletion or (change_set.message and change_set.message not in names):
+                yield Violation("from_nowhere", f"{environment}:{change_set.revision}")
+
+
+def _order(writes: Iterable[Write]) -> Iterator[Violation]:
+    """A write that began after another was acknowledged has the later revision."""
+    spans = defaultdict(list)
+    for write in writes:
+        for environment, revision in {(made.environment, made.revision) for made in write.made}:
+            spans[environment].append((write.started, write.ended, revision, write.name))
+    for several in spans.values():
+        yield from _backwards("order_of_time", several)
+
+
+def _never_back(reads: Iterable[Read]) -> Iterator[Violation]:
+    """No replica serves an older revision than it has served, for as long as its process lives."""
+    spans = defaultdict(list)
+    for read in reads:
+        if read.status == 200:
+            place = (read.replica, read.life, read.environment, read.epoch)
+            spans[place].append((read.started, read.ended, read.revision, str(place)))
+    for several in spans.values():
+        yield from _backwards("replica_went_back", several, may_repeat=True)
+
+
+def _backwards(
+    name: str, spans: list[tuple[float, float, int, str]], *, may_repeat: bool = False
+) -> Iterator[Violation]:
+    """Compare each with the highest revision among those that had ended before it began."""
+    ended = sorted(spans, key=lambda span: span[1])
+    highest, position = -1, 0
+    for started, _, revision, who in sorted(spans):
+        while position < len(ended) and ended[position][1] < started:
+            highest = max(highest, ended[position][2])
+            position += 1
+        if revision < highest or (revision == highest and not may_repeat):
+            yield Violation(name, f"{who}: {revision} at {started:.3f} after {highest}")
+
+
+def _contents(reads: Iterable[Read], pasts: Mapping[str, Past]) -> Iterator[Violation]:
+    """What was served is the state of its revision, and that is not before the one asked for."""
+    for read in reads:
+        if read.status != 200:
+            continue
+        past = pasts[read.environment]
+        where = f"{read.replica} {read.environment}:{read.revision} at {read.started:.3f}"
+        if read.epoch != past.final.epoch:
+            yield Violation("epoch_changed", where)
+        elif read.revision < (read.min_revision or 0):
+            yield Violation("own_write_unseen", f"{where}, wanted {read.min_revision}")
+        elif read.entries != past.states.get(read.revision):
+            yield Violation("served_differs", where)
+
+
+def _stream(stream: Sequence[Heard], past: Past) -> Iterator[Violation]:
+    """Every change that touched the prefix, once and in order; only a resync leaves some out."""
+    for heard in stream:
+        if heard.epoch != past.final.epoch:
+            yield Violation("epoch_changed", _place(heard))
+        if heard.name == "change" and heard.keys != past.keys(heard.revision, heard.prefix):
+            yield Violation("stream_told_wrong", f"{_place(heard)}: {heard.keys}")
+    for before, heard in pairwise(stream):
+        is_change = heard.name == "change"
+        if heard.revision < before.revision + is_change:
+            yield Violation("stream_went_back", f"{_place(heard)} after {before.revision}")
+        elif heard.name != "resync":
+            # A place, too, says that nothing up to it is still to come.
+            for revision in range(before.revision + 1, heard.revision + (not is_change)):
+                if past.keys(revision, heard.prefix):
+                    yield Violation("stream_skipped", f"{_place(heard)}: {revision}")
+
+
+def _place(heard: Heard) -> str:
+    return f"{heard.client} on {heard.replica}, {heard.name} {heard.revision}"
+
+
+def describe(found: Sequence[Violation], most: int = 20) -> str:
+    """Return the violations as text, the first of many."""
+    lines = [f"{violation.name}: {violation.text}" for violation in found[:most]]
+    if len(found) > most:
+        lines.append(f"and {len(found) - most} more")
+    return "\n".join(lines)

@@ -1,0 +1,104 @@
+"""Three replicas on one embedded server, what they are asked, and what is left at the end."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import asyncpg
+import psutil
+
+from tests.process.conftest import Process, free_port
+
+REPLICAS = 3
+_SETTINGS = {"SEED_ON_START": "false", "ACCESS_LOG_SAMPLE": "0"}
+
+AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+Admin: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+@dataclass
+class Replica:
+    """One process of the service; `life` counts its starts."""
+
+    name: str
+    process: Process
+    life: int = 1
+
+    async def end(self, number: signal.Signals) -> None:
+        code = await self.process.stop(number)
+        assert code in {0, -signal.SIGKILL}, f"{self.name} ended with {code}"
+        self.life += 1
+
+    async def start(self) -> None:
+        await self.process.start()
+        await self.process.ready()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    folder: Path
+    replicas: tuple[Replica, ...]
+    headers: Mapping[str, str]
+
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[Admin]:
+        """The database as its superuser, who may end the sessions of others."""
+        connection: Admin = await asyncpg.connect(
+            host=str(self.folder / "socket"),
+            user="postgres",
+            password=(self.folder / "superuser").read_text(),
+            database="flagstone",
+            timeout=5,
+            command_timeout=5,
+        )
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+    async def accepts(self) -> bool:
+        """Tell whether the database takes connections."""
+        try:
+            async with self.admin() as connection:
+                return bool(await connection.fetchval("select true"))
+        except AWAY:
+            return False
+
+    def server(self) -> list[psutil.Process]:
+        """Return the processes of the database, the postmaster first; none while it is away."""
+        try:
+            postmaster = self.replicas[0].process.postmaster()
+            return [postmaster, *postmaster.children(recursive=True)]
+        except (OSError, IndexError, ValueError, psutil.NoSuchProcess):
+            return []
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Cluster]:
+    """Three replicas that are ready; the database ends with the last of them."""
+    replicas = tuple(
+        Replica(
+            f"r{n}",
+            Process(folder, free_port(), environment={**_SETTINGS, "INSTANCE_ID": f"r{n}"}),
+        )
+        for n in range(REPLICAS)
+    )
+    try:
+        await asyncio.gather(*(replica.start() for replica in replicas))
+        yield Cluster(folder, replicas, replicas[0].process.headers)
+    finally:
+        await asyncio.gather(*(_end(replica.process) for replica in replicas))
+
+
+async def _end(process: Process) -> None:
+    if process.child is not None:
+        try:
+            await process.stop()
+        except TimeoutError:
+            await process.stop(signal.SIGKILL)
+            raise

@@ -1,0 +1,150 @@
+"""What is left when all is healed: wait until everybody agrees, then read it from every side."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from app.changes.views import ChangeSetPage, ChangeSetView, EntryView
+from tests.process.history.cluster import Admin
+from tests.process.history.readers import Listener
+from tests.process.history.records import Change, ChangeSet, Entry, Final, Served
+from tests.process.history.traffic import Traffic, served_by
+from tests.process.history.wishes import ENVIRONMENTS
+
+AGREE_SECONDS = 20.0
+_PAUSE_SECONDS = 0.25
+# What was frozen on its way may still come through, so one look is not enough.
+_QUIET_LOOKS = 3
+_NOTHING = Served("", -1, "")
+
+_HISTORY = """
+select
+    change_sets.revision,
+    change_sets.message,
+    changes.key,
+    changes.before_version,
+    changes.before_value,
+    changes.after_version,
+    changes.after_value
+from flagstone.change_sets
+join flagstone.changes using (environment, revision)
+where environment = $1
+order by revision, key
+"""
+_ENTRIES = "select key, version, value from flagstone.configurations where environment = $1"
+_HEAD = "select revision, epoch::text from flagstone.environments where name = $1"
+
+
+async def agree(traffic: Traffic, listeners: Sequence[Listener]) -> float:
+    """Wait until replicas and streams stand at the same place, and stay there.
+
+    Returns the seconds that it took. That they do not is for the checker to say.
+    """
+    started = time.monotonic()
+    quiet, last = 0, None
+    while quiet < _QUIET_LOOKS and time.monotonic() < started + AGREE_SECONDS:
+        look = {name: await _served(traffic, name) for name in ENVIRONMENTS}
+        agreed = all(_is_one(served, _stands(listeners, name)) for name, served in look.items())
+        quiet = quiet + 1 if agreed and look == last else 0
+        last = look
+        await asyncio.sleep(_PAUSE_SECONDS)
+    return time.monotonic() - started
+
+
+def _is_one(served: Mapping[str, Served], stands: Mapping[str, int]) -> bool:
+    first, *others = served.values()
+    revisions = {first.revision, *stands.values()}
+    return first != _NOTHING and all(each == first for each in others) and len(revisions) == 1
+
+
+def _stands(listeners: Iterable[Listener], environment: str) -> dict[str, int]:
+    return {each.name: each.revision for each in listeners if each.environment == environment}
+
+
+async def read_finals(traffic: Traffic, listeners: Sequence[Listener]) -> list[Final]:
+    """Read every environment out of the database, over HTTP, and from each replica."""
+    async with (
+        traffic.cluster.admin() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        await connection.set_type_codec(
+            "jsonb", schema="pg_catalog", encoder=str, decoder=msgspec.json.decode
+        )
+        return [
+            await _final(traffic, connection, name, _stands(listeners, name))
+            for name in ENVIRONMENTS
+        ]
+
+
+async def _final(
+    traffic: Traffic, connection: Admin, environment: str, streams: Mapping[str, int]
+) -> Final:
+    head = await connection.fetchrow(_HEAD, environment)
+    assert head is not None
+    rows = await connection.fetch(_HISTORY, environment)
+    entries = await connection.fetch(_ENTRIES, environment)
+    return Final(
+        environment=environment,
+        epoch=head["epoch"],
+        revision=head["revision"],
+        change_sets=tuple(_change_sets(rows)),
+        entries={row["key"]: Entry(row["version"], row["value"]) for row in entries},
+        told=await _told(traffic, environment),
+        served=await _served(traffic, environment),
+        streams=streams,
+    )
+
+
+def _change_sets(rows: Iterable[Any]) -> Iterator[ChangeSet]:
+    for (revision, message), several in groupby(rows, lambda row: (row[0], row[1])):
+        changes = (
+            Change(row["key"], _entry(row, "before"), _entry(row, "after")) for row in several
+        )
+        yield ChangeSet(revision, message, tuple(changes))
+
+
+def _entry(row: Any, side: str) -> Entry | None:
+    version = row[f"{side}_version"]
+    return None if version is None else Entry(version, row[f"{side}_value"])
+
+
+async def _told(traffic: Traffic, environment: str) -> tuple[ChangeSet, ...]:
+    """Return the history as it is told over HTTP, page by page from the latest on."""
+    found: list[ChangeSet] = []
+    before = ""
+    while True:
+        path = f"/v1/environments/{environment}/changes?limit=500{before}"
+        answer, _ = await traffic.ask(traffic.cluster.replicas[0], "GET", path)
+        assert answer.status == 200, answer
+        page = msgspec.json.decode(answer.body, type=ChangeSetPage)
+        found += map(_told_one, page.items)
+        if page.next is None:
+            return tuple(reversed(found))
+        before = f"&before={page.next}"
+
+
+def _told_one(item: ChangeSetView) -> ChangeSet:
+    changes = sorted(item.changes, key=lambda change: change.key)
+    return ChangeSet(
+        item.revision,
+        item.message,
+        tuple(Change(each.key, _seen(each.before), _seen(each.after)) for each in changes),
+    )
+
+
+def _seen(view: EntryView | None) -> Entry | None:
+    return None if view is None else Entry(view.version, view.value)
+
+
+async def _served(traffic: Traffic, environment: str) -> dict[str, Served]:
+    """Return what each replica serves."""
+    found = {}
+    for replica in traffic.cluster.replicas:
+        path = f"/v1/environments/{environment}/configurations?limit=500"
+        answer, _ = await traffic.ask(replica, "GET", path)
+        found[replica.name] = served_by(answer) if answer.status == 200 else _NOTHING
+    return found

@@ -1,0 +1,160 @@
+"""What a run records, and what it finds at the end: plain data, one JSON document a line."""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+
+class Entry(msgspec.Struct, frozen=True):
+    version: int
+    value: Any
+
+
+class Outcome(StrEnum):
+    """Unknown: an answer was lost, so the write may have been made, then or a little later."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One request of a write. Status 0 stands for an answer that never came."""
+
+    replica: str
+    started: float
+    ended: float
+    status: int
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a write asked of one key; version 0 expects none, the value None deletes it."""
+
+    environment: str
+    key: str
+    version: int
+    value: Any
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """What an answer said of one key; version None is a deletion."""
+
+    environment: str
+    revision: int
+    key: str
+    version: int | None
+
+
+class Write(msgspec.Struct, frozen=True, kw_only=True, tag="write"):
+    """One write, however often it was sent. `name` is its Idempotency-Key and its message."""
+
+    client: str
+    name: str
+    method: str
+    path: str
+    environments: tuple[str, ...]
+    wanted: tuple[Wanted, ...]
+    attempts: tuple[Attempt, ...]
+    outcome: Outcome
+    made: tuple[Made, ...] = ()
+
+    @property
+    def started(self) -> float:
+        return self.attempts[0].started
+
+    @property
+    def ended(self) -> float:
+        return self.attempts[-1].ended
+
+
+class Read(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
+    """All entries of an environment. `life` counts the starts of the replica's process."""
+
+    client: str
+    replica: str
+    life: int
+    environment: str
+    min_revision: int | None
+    started: float
+    ended: float
+    status: int
+    epoch: str = ""
+    revision: int = -1
+    entries: Mapping[str, Entry] = {}
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True, tag="heard"):
+    """One message of a stream: a change, a resync, or the place alone."""
+
+    client: str
+    connection: int
+    replica: str
+    environment: str
+    prefix: str
+    at: float
+    name: str
+    epoch: str
+    revision: int
+    keys: tuple[str, ...] = ()
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True, tag="fault"):
+    kind: str
+    target: str
+    started: float
+    ended: float
+
+
+class Change(msgspec.Struct, frozen=True):
+    key: str
+    before: Entry | None
+    after: Entry | None
+
+
+class ChangeSet(msgspec.Struct, frozen=True):
+    revision: int
+    message: str
+    changes: tuple[Change, ...]
+
+
+class Served(msgspec.Struct, frozen=True):
+    """The last answer of one replica, byte for byte; revision -1 is no answer."""
+
+    epoch: str
+    revision: int
+    page: str
+
+
+class Final(msgspec.Struct, frozen=True, kw_only=True, tag="final"):
+    """One environment when all is healed: out of the database, as the history is told over HTTP,
+    as each replica serves it, and how far each stream has come.
+    """
+
+    environment: str
+    epoch: str
+    revision: int
+    change_sets: tuple[ChangeSet, ...]
+    entries: Mapping[str, Entry]
+    told: tuple[ChangeSet, ...]
+    served: Mapping[str, Served]
+    streams: Mapping[str, int]
+
+
+Record: TypeAlias = Write | Read | Heard | Fault
+
+
+def save(path: Path, records: Iterable[Record | Final]) -> None:
+    with path.open("wb") as file:
+        for record in records:
+            file.write(msgspec.json.encode(record) + b"\n")
+
+
+def load(path: Path) -> tuple[list[Record], list[Final]]:
+    lines = [
+        msgspec.json.decode(line, type=Record | Final) for line in path.read_bytes().splitlines()
+    ]
+    finals = [line for line in lines if isinstance(line, Final)]
+    return [line for line in lines if not isinstance(line, Final)], finals

@@ -1,0 +1,135 @@
+"""One run: traffic under faults from one seed, then peace, and the verdict."""
+
+import asyncio
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientSession, TCPConnector
+
+from tests.process.history.checker import describe, violations
+from tests.process.history.cluster import running
+from tests.process.history.final import agree, read_finals
+from tests.process.history.nemesis import Nemesis
+from tests.process.history.past import Violation
+from tests.process.history.readers import Listener, keep_reading
+from tests.process.history.records import Fault, Final, Heard, Read, Record, Write, save
+from tests.process.history.traffic import Traffic
+from tests.process.history.wishes import ENVIRONMENTS
+from tests.process.history.writers import Writer
+
+WRITERS = 8
+# Two whole streams and a narrowed one for each environment.
+_PREFIXES = ("", "", "shop/")
+# For the start, the last of the faults, and healing.
+_OVERTIME_SECONDS = 120.0
+# The end of a traceback is what tells.
+_LOGGED_MAX = 400
+# The driver's remark when a cancellation came late and hit a BEGIN or ROLLBACK: it rolls back then.
+_ROLLED_BACK = "Resetting connection with an active transaction"
+
+
+@dataclass
+class Run:
+    """What a run has recorded so far, and at the end its verdict."""
+
+    seed: str
+    records: list[Record] = field(default_factory=list)
+    finals: Sequence[Final] = ()
+    found: Sequence[Violation] = ()
+    agreed_after_seconds: float = 0.0
+
+    async def go(
+        self, folder: Path, seconds: float, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Start the service in the folder, have traffic and faults for a time, and judge."""
+        try:
+            tell("starting")
+            async with (
+                asyncio.timeout(seconds + _OVERTIME_SECONDS),
+                running(folder) as cluster,
+                ClientSession(connector=TCPConnector(limit=0)) as client,
+            ):
+                traffic = Traffic(cluster=cluster, client=client, records=self.records)
+                await self._have_traffic(traffic, seconds, tell)
+            self.found = [*violations(self.records, self.finals), *_logged_errors(folder)]
+        except BaseException as error:
+            self.keep(folder)
+            error.add_note(f"seed {self.seed}, kept in {self.kept_in}")
+            raise
+        if self.found:
+            self.keep(folder)
+
+    async def _have_traffic(
+        self, traffic: Traffic, seconds: float, tell: Callable[[str], None]
+    ) -> None:
+        listeners = [
+            Listener(f"{environment}/{n}", traffic, self.seed, environment, prefix)
+            for environment in ENVIRONMENTS
+            for n, prefix in enumerate(_PREFIXES)
+        ]
+        nemesis = Nemesis(traffic.cluster, self.records, self.seed)
+        async with asyncio.TaskGroup() as tasks:
+            listening = [tasks.create_task(listener.run()) for listener in listeners]
+            async with asyncio.TaskGroup() as ending:
+                for n in range(WRITERS):
+                    ending.create_task(Writer(f"w{n}", traffic, self.seed).run())
+                for replica in traffic.cluster.replicas:
+                    ending.create_task(keep_reading(traffic, replica, self.seed))
+                await nemesis.run(seconds, tell)
+                traffic.ended.set()
+            tell("healing")
+            self.agreed_after_seconds = await agree(traffic, listeners)
+            for task in listening:
+                task.cancel()
+        self.finals = await read_finals(traffic, listeners)
+
+    @property
+    def kept_in(self) -> Path:
+        return Path(tempfile.gettempdir()) / f"flagstone-history-{self.seed}"
+
+    def keep(self, folder: Path) -> None:
+        """Save the history, and the logs of the service beside it."""
+        self.kept_in.mkdir(exist_ok=True)
+        save(self.kept_in / "history.jsonl", [*self.records, *self.finals])
+        for log in folder.glob("*.log"):
+            shutil.copy(log, self.kept_in)
+
+    @property
+    def verdict(self) -> str:
+        return (
+            f"seed {self.seed}: {len(self.found)} violations, kept in {self.kept_in}\n"
+            f"{describe(self.found)}"
+        )
+
+    @property
+    def summary(self) -> str:
+        """Return what the run was made of, so that an idle run does not pass for a good one."""
+        outcomes = Counter(write.outcome for write in self._of(Write))
+        heard = Counter(message.name for message in self._of(Heard))
+        reads = Counter(read.status for read in self._of(Read))
+        return (
+            f"{sum(final.revision for final in self.finals)} revisions, "
+            f"writes {_counts(outcomes)}, reads {_counts(reads)}, heard {_counts(heard)}, "
+            f"{len(self._of(Fault))} faults, agreed after {self.agreed_after_seconds:.1f} s"
+        )
+
+    def _of(self, kind: type[Record]) -> list[Any]:
+        return [record for record in self.records if isinstance(record, kind)]
+
+
+def _logged_errors(folder: Path) -> Iterator[Violation]:
+    """A fault of the database is a warning at most; an error in the log is a bug of ours."""
+    for log in folder.glob("service-*.log"):
+        for line in log.read_text().splitlines():
+            is_error = '"level": "error"' in line or "Traceback" in line
+            if is_error and _ROLLED_BACK not in line:
+                yield Violation("error_logged", line[-_LOGGED_MAX:])
+
+
+def _counts(counter: Counter[Any]) -> str:
+    return " ".join(f"{name}:{count}" for name, count in sorted(counter.items()))

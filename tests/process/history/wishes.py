@@ -1,0 +1,119 @@
+"""What a writer asks for, given what it has just read: pure, and the same for the same chance."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.process.history.records import Entry, Read, Wanted
+
+# Few of both, so that writers meet.
+ENVIRONMENTS = ("development", "local", "staging")
+KEYS = tuple(f"{place}/{n}" for place in ("mail", "shop") for n in range(6))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """A request, and what it is meant to do in which environments."""
+
+    method: str
+    path: str
+    environments: tuple[str, ...]
+    wanted: tuple[Wanted, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+
+
+def make_wish(chance: random.Random, name: str, known: Mapping[str, Read]) -> Wish:
+    """Return something to do in the first environment of those that are known."""
+    environment = next(iter(known))
+    key = chance.choice(KEYS)
+    entry = known[environment].entries.get(key)
+    makers: list[tuple[int, Callable[[], Wish]]] = [
+        (10, lambda: _write(name, environment, key, entry)),
+        (3, lambda: _delete(name, environment, key, entry)),
+        (5, lambda: _change_set(chance, name, known)),
+        (2, lambda: _return(chance, name, known[environment], "revert")),
+        (1, lambda: _return(chance, name, known[environment], "restore")),
+        (1, lambda: _promote(chance, name, known)),
+    ]
+    ((_, make),) = chance.choices(makers, [weight for weight, _ in makers])
+    return make()
+
+
+def _write(name: str, environment: str, key: str, entry: Entry | None) -> Wish:
+    condition = {"If-Match": f'"{entry.version}"'} if entry else {"If-None-Match": "*"}
+    return Wish(
+        method="PUT",
+        path=f"/v1/environments/{environment}/configurations/{key}",
+        environments=(environment,),
+        wanted=(_wanted(environment, key, entry, name),),
+        headers=condition,
+        body={"value": name, "message": name},
+    )
+
+
+def _delete(name: str, environment: str, key: str, entry: Entry | None) -> Wish:
+    if entry is None:
+        return _write(name, environment, key, entry)
+    return Wish(
+        method="DELETE",
+        path=f"/v1/environments/{environment}/configurations/{key}",
+        environments=(environment,),
+        wanted=(_wanted(environment, key, entry, None),),
+        headers={"If-Match": f'"{entry.version}"'},
+    )
+
+
+def _change_set(chance: random.Random, name: str, known: Mapping[str, Read]) -> Wish:
+    wanted = [
+        _wanted(
+            environment, key, entry, None if entry and chance.random() < 0.3 else [name, position]
+        )
+        for environment, read in known.items()
+        for position, key in enumerate(chance.sample(KEYS, chance.randrange(1, 5)))
+        for entry in [read.entries.get(key)]
+    ]
+    return Wish(
+        method="POST",
+        path=f"/v1/environments/{wanted[0].environment}/changes",
+        environments=tuple(known),
+        wanted=tuple(wanted),
+        body={"message": name, "operations": [_operation(each) for each in wanted]},
+    )
+
+
+def _return(chance: random.Random, name: str, read: Read, how: str) -> Wish:
+    """Go back to, or take back, one of the last few revisions."""
+    revision = max(1, read.revision - chance.randrange(4))
+    place = f"/v1/environments/{read.environment}"
+    reverts = how == "revert"
+    return Wish(
+        method="POST",
+        path=f"{place}/changes/{revision}/revert" if reverts else f"{place}/restore",
+        environments=(read.environment,),
+        body={"message": name} if reverts else {"message": name, "revision": revision},
+    )
+
+
+def _promote(chance: random.Random, name: str, known: Mapping[str, Read]) -> Wish:
+    target, *others = known
+    source = chance.choice(others or [each for each in ENVIRONMENTS if each != target])
+    return Wish(
+        method="POST",
+        path=f"/v1/environments/{target}/promote",
+        environments=(target,),
+        body={"from": source, "keys": chance.sample(KEYS, 3), "message": name},
+    )
+
+
+def _wanted(environment: str, key: str, entry: Entry | None, value: object) -> Wanted:
+    version = entry.version if entry else 0
+    return Wanted(environment=environment, key=key, version=version, value=value)
+
+
+def _operation(wanted: Wanted) -> dict[str, Any]:
+    operation = {"environment": wanted.environment, "key": wanted.key, "version": wanted.version}
+    if wanted.value is None:
+        return {"op": "delete", **operation}
+    return {"op": "put", "value": wanted.value, **operation}

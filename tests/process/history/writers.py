@@ -1,0 +1,124 @@
+"""Those who write, each one thing after the other, until the traffic ends."""
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator
+
+import msgspec
+
+from app.changes.views import MadeChangeSets
+from app.configurations.models import Written
+from tests.process.history.cluster import Replica
+from tests.process.history.records import Attempt, Made, Outcome, Read, Write
+from tests.process.history.traffic import ANSWER_SECONDS, Answer, Traffic
+from tests.process.history.wishes import ENVIRONMENTS, Wish, make_wish
+
+_REPEAT_SECONDS = 15.0
+# So many of those whose answer was lost are never repeated, as if their author had gone too.
+_GIVES_UP = 0.25
+_IMPATIENT = 0.1
+
+
+class Writer:
+    """Reads, writes under the versions that it has read, and repeats what got no answer."""
+
+    def __init__(self, name: str, traffic: Traffic, seed: str) -> None:
+        self._name = name
+        self._traffic = traffic
+        self._chance = random.Random(f"{seed}/{name}")  # noqa: S311 - to be repeated, not guarded
+        self._reached: dict[str, int] = {}
+        self._count = 0
+
+    async def run(self) -> None:
+        while not self._traffic.ended.is_set():
+            known: dict[str, Read] = {}
+            for environment in self._chance.sample(ENVIRONMENTS, self._chance.choice((1, 1, 2))):
+                read = await self._traffic.read(
+                    self._name, self._anyone(), environment, self._reached.get(environment)
+                )
+                if read.status == 200:
+                    known[environment] = read
+            if not known:
+                await asyncio.sleep(0.1)
+                continue
+            self._count += 1
+            name = f"{self._name}.{self._count}"
+            write = await self._carry_out(name, make_wish(self._chance, name, known))
+            self._traffic.records.append(write)
+            for made in write.made:
+                self._reached[made.environment] = made.revision
+
+    async def _carry_out(self, name: str, wish: Wish) -> Write:
+        attempts: list[Attempt] = []
+        outcome = Outcome.UNKNOWN
+        made: tuple[Made, ...] = ()
+        deadline = time.monotonic() + _REPEAT_SECONDS
+        while time.monotonic() < deadline:
+            answer, attempt = await self._traffic.ask(
+                self._anyone(),
+                wish.method,
+                wish.path,
+                headers={**wish.headers, "Idempotency-Key": name},
+                body=wish.body,
+                seconds=self._patience(),
+            )
+            attempts.append(attempt)
+            if answer.status in {200, 201}:
+                outcome, made = Outcome.OK, tuple(_made(wish, answer))
+                break
+            if 400 <= answer.status < 500:
+                is_last_word = len(attempts) == 1 or _stays_refused(wish)
+                outcome = Outcome.REFUSED if is_last_word else Outcome.UNKNOWN
+                break
+            if self._chance.random() < _GIVES_UP:
+                break
+            await asyncio.sleep(self._chance.uniform(0.02, 0.3))
+        return Write(
+            client=self._name,
+            name=name,
+            method=wish.method,
+            path=wish.path,
+            environments=wish.environments,
+            wanted=wish.wanted,
+            attempts=tuple(attempts),
+            outcome=outcome,
+            made=made,
+        )
+
+    def _patience(self) -> float:
+        """Return how long to wait for an answer: now and then so short that it gets lost."""
+        if self._chance.random() < _IMPATIENT:
+            return self._chance.uniform(0.002, 0.05)
+        return ANSWER_SECONDS
+
+    def _anyone(self) -> Replica:
+        return self._chance.choice(self._traffic.cluster.replicas)
+
+
+def _stays_refused(wish: Wish) -> bool:
+    """Tell whether no earlier attempt that is still on its way can succeed after a refusal.
+
+    Versions only go up, so what was stale stays so; a key that was there may be gone again.
+    """
+    return bool(wish.wanted) and all(wanted.version > 0 for wanted in wish.wanted)
+
+
+def _made(wish: Wish, answer: Answer) -> Iterator[Made]:
+    if wish.method != "POST":
+        written = msgspec.json.decode(answer.body, type=Written)
+        yield Made(
+            environment=written.environment,
+            revision=written.revision,
+            key=written.key,
+            version=written.version,
+        )
+        return
+    for change_set in msgspec.json.decode(answer.body, type=MadeChangeSets).change_sets:
+        for change in change_set.changes:
+            yield Made(
+                environment=change_set.environment,
+                revision=change_set.revision,
+                key=change.key,
+                version=change.after.version if change.after else None,
+            )
