@@ -153,7 +153,8 @@ def _use_key(app: web.Application) -> None:
 async def _serve_last_known(app: web.Application, waiting: Waiting) -> None:
     """Serve from disk once the start is held up; until then the database knows more."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(waiting.held_up.wait(), _PROMPT_SECONDS)
+        async with asyncio.timeout(_PROMPT_SECONDS):
+            await waiting.held_up.wait()
     if await app[KEEPER].serve_last_known():
         app[LIFECYCLE].serving.set()
 

@@ -142,7 +142,8 @@ class Supervisor:
             if loop.time() - began > _LONG_SECONDS:
                 pause = _PAUSE_SECONDS
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), jittered(pause))
+                async with asyncio.timeout(jittered(pause)):
+                    await self._stopping.wait()
             pause = min(2 * pause, _PAUSE_SECONDS_MAX)
 
     async def _one_life(self, worker: Worker) -> int:

@@ -45,7 +45,8 @@ class Keeper:
                 news = self._follower.news
                 await self.run_once()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(news.wait(), _LOOK_SECONDS)
+                    async with asyncio.timeout(_LOOK_SECONDS):
+                        await news.wait()
                 await asyncio.sleep(_SETTLE_SECONDS)
         finally:
             with suppress(OSError):
