@@ -35,7 +35,7 @@ left join lateral (
     limit 1
 ) as entry on true;
 
--- name: list_all_entries(environment)
+-- name: list_all_entries(environment, after_key, page_size)
 select
     key,
     kind,
@@ -48,7 +48,9 @@ select
     updated_at
 from configurations
 where environment = :environment
-order by key;
+  and key > :after_key
+order by key
+limit :page_size;
 
 -- name: renew_epoch(environment, epoch)$
 -- When the revision has gone back, the database was restored without a word: whoever believed in the
