@@ -67,8 +67,8 @@ format: $(READY) ## format the code and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## measure, as ratios against a bare handler in the same run
-	@$(BIN)/python -m tests.benchmarks
+bench: $(READY) ## measure, beside the targets (args="requests changes writes streams sizes" for a part)
+	@$(BIN)/python -m tests.benchmarks $(args)
 
 lock: $(READY) ## pin the dependencies of pyproject.toml anew, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-header \

@@ -2,86 +2,132 @@
 
 -- name: list_entries(environment, keys)
 -- What a change set is about to touch. Read after advance_revision, whose lock keeps it true.
--- last_version outlives the entry: a key that is made again must not repeat an old version, or a
--- client that still holds the old one would overwrite what it has never seen.
 select
-    wanted.key,
-    configurations.kind,
-    configurations.value,
-    configurations.sealed,
-    configurations.schema,
-    configurations.description,
-    configurations.version,
-    configurations.created_at,
-    coalesce(configurations.version, last_change.before_version, 0) as last_version
-from unnest(:keys::text[]) as wanted (key)
-left join configurations
-    on configurations.environment = :environment
-    and configurations.key = wanted.key
-left join lateral (
-    select changes.before_version
-    from changes
-    where configurations.key is null
-      and changes.environment = :environment
-      and changes.key = wanted.key
-    order by changes.revision desc
-    limit 1
-) as last_change on true;
-
--- name: insert_change_set(environment, revision, kind, actor, message, hash)!
--- With the hash for the next one to follow on; the row is locked since advance_revision.
-with chained as (
-    update environments
-    set hash = :hash
-    where environments.name = :environment
-)
-
-insert into change_sets (environment, revision, kind, actor, message, hash)
-values (:environment, :revision, :kind, :actor, :message, :hash);
-
--- name: upsert_configurations(environment, revision, keys, kinds, values, schemas, descriptions, versions)!
-insert into configurations (
-    environment,
     key,
     kind,
     value,
     schema,
     description,
-    version,
-    updated_revision
-)
-select
-    :environment,
-    written.key,
-    written.kind,
-    written.value,
-    written.schema,
-    written.description,
-    written.version,
-    :revision
-from unnest(
-    :keys::text[],
-    :kinds::text[],
-    :values::jsonb[],
-    :schemas::jsonb[],
-    :descriptions::text[],
-    :versions::bigint[]
-) as written (key, kind, value, schema, description, version)
-on conflict on constraint configurations_environment_key_unique do update
-set kind = excluded.kind,
-    value = excluded.value,
-    schema = excluded.schema,
-    description = excluded.description,
-    version = excluded.version,
-    updated_revision = excluded.updated_revision,
-    updated_at = current_timestamp;
-
--- name: delete_configurations(environment, keys)!
-delete from configurations
+    version
+from configurations
 where environment = :environment
   and key = any(:keys::text[]);
 
--- name: insert_changes(environment, revision, keys, before_kinds, before_values, before_schemas, before_descriptions, before_versions, after_kinds, after_values, after_schemas, after_descriptions, after_versions)!
+-- name: list_last_versions(environment, keys)
+-- Of keys that have no entry. A key that is made again must not repeat an old version, or a client
+-- that still holds the old one would overwrite what it has never seen.
+select
+    wanted.key,
+    coalesce(last_change.before_version, 0) as last_version
+from unnest(:keys::text[]) as wanted (key)
+join lateral (
+    select changes.before_version
+    from changes
+    where changes.environment = :environment
+      and changes.key = wanted.key
+    order by changes.revision desc
+    limit 1
+) as last_change on true;
+
+-- name: insert_change_set(environment, revision, kind, actor, message, hash)$
+-- Leaves its hash for the next one to follow on, in the row that is locked since advance_revision, and
+-- announces itself: the notification is delivered at commit, with the rows that follow; whoever
+-- misses it finds the revision by polling.
+with chained as (
+    update environments
+    set hash = :hash
+    where environments.name = :environment
+),
+made as (
+    insert into change_sets (environment, revision, kind, actor, message, hash)
+    values (:environment, :revision, :kind, :actor, :message, :hash)
+    returning
+        environment,
+        revision
+)
+select pg_notify('flagstone', made.environment || ':' || made.revision)::text
+from made;
+
+-- name: write_changes(environment, revision, keys, before_kinds, before_values, before_schemas, before_descriptions, before_versions, after_kinds, after_values, after_schemas, after_descriptions, after_versions)!
+-- What is true from now on and what was, in one statement: it is sent once, and neither can be
+-- written without the other. A key without a version after the change is deleted by it.
+with changed as (
+    select
+        unnested.key,
+        unnested.before_kind,
+        unnested.before_value,
+        unnested.before_schema,
+        unnested.before_description,
+        unnested.before_version,
+        unnested.after_kind,
+        unnested.after_value,
+        unnested.after_schema,
+        unnested.after_description,
+        unnested.after_version
+    from unnest(
+        :keys::text[],
+        :before_kinds::text[],
+        :before_values::jsonb[],
+        :before_schemas::jsonb[],
+        :before_descriptions::text[],
+        :before_versions::bigint[],
+        :after_kinds::text[],
+        :after_values::jsonb[],
+        :after_schemas::jsonb[],
+        :after_descriptions::text[],
+        :after_versions::bigint[]
+    ) as unnested (
+        key,
+        before_kind,
+        before_value,
+        before_schema,
+        before_description,
+        before_version,
+        after_kind,
+        after_value,
+        after_schema,
+        after_description,
+        after_version
+    )
+),
+deleted as (
+    delete from configurations
+    using changed
+    where configurations.environment = :environment
+      and configurations.key = changed.key
+      and changed.after_version is null
+),
+put as (
+    insert into configurations (
+        environment,
+        key,
+        kind,
+        value,
+        schema,
+        description,
+        version,
+        updated_revision
+    )
+    select
+        :environment,
+        changed.key,
+        changed.after_kind,
+        changed.after_value,
+        changed.after_schema,
+        changed.after_description,
+        changed.after_version,
+        :revision
+    from changed
+    where changed.after_version is not null
+    on conflict on constraint configurations_environment_key_unique do update
+    set kind = excluded.kind,
+        value = excluded.value,
+        schema = excluded.schema,
+        description = excluded.description,
+        version = excluded.version,
+        updated_revision = excluded.updated_revision,
+        updated_at = current_timestamp
+)
 insert into changes (
     environment,
     revision,
@@ -111,35 +157,7 @@ select
     changed.after_schema,
     changed.after_description,
     changed.after_version
-from unnest(
-    :keys::text[],
-    :before_kinds::text[],
-    :before_values::jsonb[],
-    :before_schemas::jsonb[],
-    :before_descriptions::text[],
-    :before_versions::bigint[],
-    :after_kinds::text[],
-    :after_values::jsonb[],
-    :after_schemas::jsonb[],
-    :after_descriptions::text[],
-    :after_versions::bigint[]
-) as changed (
-    key,
-    before_kind,
-    before_value,
-    before_schema,
-    before_description,
-    before_version,
-    after_kind,
-    after_value,
-    after_schema,
-    after_description,
-    after_version
-);
-
--- name: notify_revision(environment, revision)$
--- Delivered at commit; whoever misses it finds the revision by polling.
-select pg_notify('flagstone', :environment::text || ':' || :revision::bigint)::text;
+from changed;
 
 -- name: list_keys(environment, kinds)
 -- For who replaces an environment by a document: what the document does not have is to go.

@@ -1,28 +1,41 @@
 -- What the follower reads to keep its snapshots current.
 
 -- name: list_changed_entries(environment, after_revision)
--- Every key that was touched after a revision, as it is now; without an entry when it is gone.
+-- Every key that was touched after a revision, as it is now; without an entry when it is gone. The
+-- limit has each key looked up: a plan made for few entries reads all of them once they are many.
 select
     touched.key,
-    configurations.kind,
-    configurations.value,
-    configurations.schema,
-    configurations.description,
-    configurations.version,
-    configurations.updated_revision,
-    configurations.created_at,
-    configurations.updated_at
+    entry.kind,
+    entry.value,
+    entry.schema,
+    entry.description,
+    entry.version,
+    entry.updated_revision,
+    entry.created_at,
+    entry.updated_at
 from (
     select distinct changes.key
     from changes
     where changes.environment = :environment
       and changes.revision > :after_revision
 ) as touched
-left join configurations
-    on configurations.environment = :environment
-    and configurations.key = touched.key;
+left join lateral (
+    select
+        configurations.kind,
+        configurations.value,
+        configurations.schema,
+        configurations.description,
+        configurations.version,
+        configurations.updated_revision,
+        configurations.created_at,
+        configurations.updated_at
+    from configurations
+    where configurations.environment = :environment
+      and configurations.key = touched.key
+    limit 1
+) as entry on true;
 
--- name: list_all_entries(environment)
+-- name: list_all_entries(environment, after_key, page_size)
 select
     key,
     kind,
@@ -35,7 +48,9 @@ select
     updated_at
 from configurations
 where environment = :environment
-order by key;
+  and key > :after_key
+order by key
+limit :page_size;
 
 -- name: has_change_set(environment, revision, hash)$
 -- Whether the history still holds the change set that we stand at, under the hash that it had.
@@ -57,23 +72,24 @@ where name = :environment
 returning epoch::text;
 
 -- name: list_events(environment, after_revision, up_to_revision, page_size)
--- What happened after a revision, in order: each change set with its keys.
+-- What happened after a revision, in order: each change set with its keys. Not a join: one that was
+-- planned while the history was short goes through all of it once it is long.
 select
     change_sets.revision,
     change_sets.kind,
     change_sets.actor,
     change_sets.message,
     change_sets.created_at,
-    array_agg(changes.key order by changes.key) as keys
+    array(
+        select changes.key
+        from changes
+        where changes.environment = change_sets.environment
+          and changes.revision = change_sets.revision
+        order by changes.key
+    ) as keys
 from change_sets
-join changes
-    on changes.environment = change_sets.environment
-    and changes.revision = change_sets.revision
 where change_sets.environment = :environment
   and change_sets.revision > :after_revision
   and change_sets.revision <= :up_to_revision
-group by
-    change_sets.environment,
-    change_sets.revision
 order by change_sets.revision
 limit :page_size;

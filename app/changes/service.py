@@ -66,7 +66,6 @@ async def apply(
     made_hash = link(previous, **said, created_at=created_at, changes=changes)
     await sql.insert_change_set(connection, **said, hash=made_hash)
     await _write(connection, change_set)
-    await sql.notify_revision(connection, environment=environment, revision=change_set.revision)
     return change_set
 
 
@@ -75,23 +74,26 @@ async def read_entries(
 ) -> dict[str, Entry]:
     """Return what is under each of the keys, for whoever compares before writing."""
     rows = sql.list_entries(connection, environment=environment, keys=list(keys))
-    return {row["key"]: _entry(row) async for row in rows}
+    entries = {row["key"]: _entry(row) async for row in rows}
+    missing = [key for key in keys if key not in entries]
+    if missing:
+        rows = sql.list_last_versions(connection, environment=environment, keys=missing)
+        last_versions = {row["key"]: row["last_version"] async for row in rows}
+        for key in missing:
+            last_version = last_versions.get(key, 0)
+            entries[key] = Entry(key=key, content=None, version=None, last_version=last_version)
+    return entries
 
 
 def _entry(row: Any) -> Entry:
-    content = None
-    if row["version"] is not None:
-        content = Content(
-            kind=Kind(row["kind"]),
-            value=row["value"],
-            schema=row["schema"],
-            description=row["description"],
-        )
+    content = Content(
+        kind=Kind(row["kind"]),
+        value=row["value"],
+        schema=row["schema"],
+        description=row["description"],
+    )
     return Entry(
-        key=row["key"],
-        content=content,
-        version=row["version"],
-        last_version=row["last_version"],
+        key=row["key"], content=content, version=row["version"], last_version=row["version"]
     )
 
 
@@ -152,41 +154,19 @@ async def _write(connection: Connection, change_set: ChangeSet) -> None:
     A thousand at a time, so that each statement keeps to its time even when the values are large.
     """
     for start in range(0, len(change_set.changes), _ROWS_AT_ONCE):
-        await _write_some(connection, change_set, change_set.changes[start : start + _ROWS_AT_ONCE])
-
-
-async def _write_some(
-    connection: Connection, change_set: ChangeSet, changes: Sequence[Change]
-) -> None:
-    where: dict[str, Any] = {
-        "environment": change_set.environment,
-        "revision": change_set.revision,
-    }
-    puts = [change for change in changes if change.after is not None]
-    deleted = [change.key for change in changes if change.after is None]
-    if puts:
-        await sql.upsert_configurations(
+        changes = change_set.changes[start : start + _ROWS_AT_ONCE]
+        before = _columns([change.before.content for change in changes])
+        after = _columns([change.after for change in changes])
+        await sql.write_changes(
             connection,
-            **where,
-            keys=[change.key for change in puts],
-            versions=[change.version for change in puts],
-            **_columns([change.after for change in puts]),
+            environment=change_set.environment,
+            revision=change_set.revision,
+            keys=[change.key for change in changes],
+            before_versions=[change.before.version for change in changes],
+            after_versions=[change.version for change in changes],
+            **{f"before_{name}": column for name, column in before.items()},
+            **{f"after_{name}": column for name, column in after.items()},
         )
-    if deleted:
-        await sql.delete_configurations(
-            connection, environment=change_set.environment, keys=deleted
-        )
-    before = _columns([change.before.content for change in changes])
-    after = _columns([change.after for change in changes])
-    await sql.insert_changes(
-        connection,
-        **where,
-        keys=[change.key for change in changes],
-        before_versions=[change.before.version for change in changes],
-        after_versions=[change.version for change in changes],
-        **{f"before_{name}": column for name, column in before.items()},
-        **{f"after_{name}": column for name, column in after.items()},
-    )
 
 
 def _columns(contents: Sequence[Content | None]) -> dict[str, list[Any]]:

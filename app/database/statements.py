@@ -4,10 +4,46 @@ aiosql's adapter for asyncpg keeps parameters by bare name, so names are unique 
 a test holds that, and prepares each statement against the schema.
 """
 
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import aiosql
+from aiosql.adapters.asyncpg import AsyncPGAdapter
 
 FOLDER = Path(__file__).parents[2] / "sql"
 
-sql = aiosql.from_path(FOLDER, "asyncpg")
+
+class _Adapter(AsyncPGAdapter):
+    """aiosql's, for connections alone.
+
+    Its own looks through all attributes of what it is given, lest that be a pool: at every
+    statement, and together a fifth of this process's time for a write.
+    """
+
+    async def select(
+        self, conn: Any, query_name: str, sql: str, parameters: Any, record_class: Any = None
+    ) -> AsyncGenerator[Any, None]:
+        del record_class
+        for row in await conn.fetch(sql, *self._ordered(query_name, parameters)):
+            yield row
+
+    async def select_one(
+        self, conn: Any, query_name: str, sql: str, parameters: Any, record_class: Any = None
+    ) -> Any:
+        del record_class
+        return await conn.fetchrow(sql, *self._ordered(query_name, parameters))
+
+    async def select_value(self, conn: Any, query_name: str, sql: str, parameters: Any) -> Any:
+        return await conn.fetchval(sql, *self._ordered(query_name, parameters))
+
+    async def insert_update_delete(
+        self, conn: Any, query_name: str, sql: str, parameters: Any
+    ) -> None:
+        await conn.execute(sql, *self._ordered(query_name, parameters))
+
+    def _ordered(self, query_name: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        return [parameters[name] for name in self.var_sorted[query_name]]
+
+
+sql = aiosql.from_path(FOLDER, _Adapter)

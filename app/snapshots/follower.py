@@ -33,6 +33,7 @@ REACH_SECONDS = 2.0
 _PAUSE_SECONDS = 0.2
 # A listener that is further behind reads the whole state quicker.
 EVENTS_MAX = 1_000
+_PAGE_ENTRIES = 500
 
 
 class Follower:
@@ -176,8 +177,7 @@ class Follower:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             head = await environments.get(connection, head.name)
             if known is None or known.epoch != head.epoch:
-                rows = sql.list_all_entries(connection, environment=head.name)
-                return build(head, [_configuration(head.name, row) async for row in rows])
+                return await _whole(connection, head)
             rows = sql.list_changed_entries(
                 connection, environment=head.name, after_revision=known.revision
             )
@@ -210,6 +210,24 @@ async def _was_swapped(connection: Connection, known: Snapshot, head: Environmen
         revision=known.revision,
         hash=known.environment.hash,
     )
+
+
+async def _whole(connection: Connection, head: Environment) -> Snapshot:
+    """Read every entry, a page at a time.
+
+    Decoded all at once they would leave the process three times as large as what it keeps.
+    """
+    snapshot = build(head, [])
+    after = ""
+    while True:
+        rows = sql.list_all_entries(
+            connection, environment=head.name, after_key=after, page_size=_PAGE_ENTRIES
+        )
+        page = [(row["key"], _configuration(head.name, row)) async for row in rows]
+        snapshot = snapshot.advanced(head, page)
+        if len(page) < _PAGE_ENTRIES:
+            return snapshot
+        after = page[-1][0]
 
 
 async def _events(

@@ -185,6 +185,24 @@ async def test_a_large_change_set_arrives_whole(service: Service, replica: Servi
     assert 4 in await reading
 
 
+async def test_an_environment_larger_than_a_page_is_loaded_whole(service: Service) -> None:
+    operations = [
+        Operation(key=f"many/{n}", content=Content(kind=Kind.SETTING, value=n), expected=None)
+        for n in range(1_201)
+    ]
+    made = await service.app[DATABASE].transact(
+        lambda c: changes.apply(c, "local", operations, actor="test")
+    )
+    followed = await service.app[FOLLOWER].at_least("local", made.revision)
+
+    loading = Follower(service.app[DATABASE])
+    await loading.refresh()
+
+    loaded = loading.get("local")
+    assert loaded.entries == followed.entries
+    assert list(loaded.keys) == list(followed.keys) == sorted(each.key for each in operations)
+
+
 async def test_nothing_is_served_before_there_is_something(settings: Settings) -> None:
     follower = Follower(Database(settings.database))
 

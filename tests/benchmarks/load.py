@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
+from tests.benchmarks.connection import body_bytes
+
 CONNECTIONS = 16
 
 
 @dataclass
-class Figures:
-    """What one run gave: requests a second, and seconds a request in order of size."""
+class Round:
+    """What one run gave: seconds a request, and how often each status was answered."""
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
@@ -21,15 +23,11 @@ class Figures:
     def per_second(self) -> float:
         return len(self.latencies) / self.seconds
 
-    def percentile_ms(self, share: float) -> float:
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
-
 
 class _Client(asyncio.Protocol):
     """One connection that sends the next request when the answer to the last one is whole."""
 
-    def __init__(self, make: Callable[[], bytes], figures: Figures, until: float) -> None:
+    def __init__(self, make: Callable[[], bytes], figures: Round, until: float) -> None:
         self._make = make
         self._figures = figures
         self._until = until
@@ -45,10 +43,7 @@ class _Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         head, separator, body = self._received.partition(b"\r\n\r\n")
-        if not separator:
-            return
-        start = head.lower().index(b"content-length:") + len("content-length:")
-        if len(body) < int(head[start:].split(b"\r\n", 1)[0]):
+        if not separator or len(body) < body_bytes(head):
             return
         now = time.perf_counter()
         status = int(head[9:12])
@@ -69,9 +64,9 @@ class _Client(asyncio.Protocol):
         self._transport.write(self._make())
 
 
-async def measure(port: int, make: Callable[[], bytes], seconds: float) -> Figures:
+async def send(port: int, make: Callable[[], bytes], seconds: float) -> Round:
     """Send requests over sixteen connections for the given time."""
-    figures = Figures()
+    figures = Round()
     loop = asyncio.get_running_loop()
     started = time.perf_counter()
     clients = []

@@ -85,7 +85,7 @@ def test_pages_together_are_all_that_fits_once_and_in_order(
     expected = [
         key
         for key in sorted(snapshot.entries)
-        if key.startswith(prefix) and kind in {None, snapshot.entries[key].configuration.kind}
+        if key.startswith(prefix) and kind in {None, snapshot.entries[key].kind}
     ]
 
     found: list[str] = []

@@ -1,0 +1,81 @@
+"""A process that holds the snapshots of an installation, and says what that takes.
+
+Run as a child of its own, once without entries and once with, so that the difference is theirs.
+"""
+
+import gc
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+import uvloop
+
+from app.changes.models import Content, Kind, Operation
+from app.changes.service import apply
+from app.database import Connection
+from app.scripts import Resources, foreseen_errors, resources
+from app.snapshots.follower import Follower
+from tests.benchmarks.memory import resident_bytes
+
+ENVIRONMENT = "local"
+_VALUE_BYTES = 1024
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What it took to load everything, and then to follow each change."""
+
+    entries: int
+    cold_seconds: float
+    resident_bytes: int
+    changes_seconds: list[float]
+    changes_cpu_seconds: list[float]
+
+
+def operation(number: int, said: str = "") -> Operation:
+    """Return a write of one entry of 1 KiB, of the shape that flags and settings have."""
+    rules = [{"segment": f"segment-{n}", "weight": n, "enabled": n % 2 == 0} for n in range(12)]
+    value = {"title": f"Entry {number}", "said": said, "rules": rules, "note": ""}
+    value["note"] = "x" * (_VALUE_BYTES - len(msgspec.json.encode(value)))
+    content = Content(kind=Kind.SETTING, value=value)
+    return Operation(key=f"bench/entry-{number}", content=content, expected=None)
+
+
+async def write(connection: Connection, operations: Sequence[Operation]) -> None:
+    await apply(connection, ENVIRONMENT, operations, actor="bench")
+
+
+async def _hold(given: Resources, changes: int) -> Held:
+    follower = Follower(given.database)
+    started = time.perf_counter()
+    await follower.refresh()
+    cold_seconds = time.perf_counter() - started
+    gc.collect()
+    resident = resident_bytes()
+
+    wall, cpu = [], []
+    for number in range(changes):
+        await given.database.transact(partial(write, operations=[operation(number, "changed")]))
+        started, cpu_started = time.perf_counter(), time.process_time()
+        await follower.refresh()
+        wall.append(time.perf_counter() - started)
+        cpu.append(time.process_time() - cpu_started)
+    return Held(
+        entries=len(follower.get(ENVIRONMENT).entries),
+        cold_seconds=cold_seconds,
+        resident_bytes=resident,
+        changes_seconds=wall,
+        changes_cpu_seconds=cpu,
+    )
+
+
+async def _main() -> None:
+    async with resources() as given:
+        held = await _hold(given, int(sys.argv[1]))
+    sys.stdout.buffer.write(msgspec.json.encode(held))
+
+
+if __name__ == "__main__":
+    with foreseen_errors():
+        uvloop.run(_main())

@@ -1,0 +1,36 @@
+"""Resident memory of a process, after its garbage has been collected.
+
+`python -m tests.benchmarks.memory` is `serve` that collects its garbage on SIGUSR1, for who looks
+from outside. What the allocator keeps for itself counts, as it does for an operator.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+
+import psutil
+
+from app.commands.serve import serve
+
+KIB = 1024
+MIB = 1024 * 1024
+SETTLE_SECONDS = 2.0
+
+
+def resident_bytes(pid: int | None = None) -> int:
+    """Return what a process, this one unless named, holds in memory."""
+    return int(psutil.Process(pid).memory_info().rss)
+
+
+async def settled_bytes(pid: int) -> int:
+    """Return what a service that collects on SIGUSR1 holds, once nothing is under way in it."""
+    await asyncio.sleep(SETTLE_SECONDS)
+    os.kill(pid, signal.SIGUSR1)
+    await asyncio.sleep(SETTLE_SECONDS / 2)
+    return resident_bytes(pid)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGUSR1, lambda *_: gc.collect())
+    serve()

@@ -1,0 +1,147 @@
+"""A thousand listeners on one instance: how soon all have an event, and what each one costs.
+
+Others on the machine delay a few changes at a time; so the slow end of the median round counts.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+from rich.progress import Progress
+
+from tests.benchmarks.connection import Connection, connected, require_good
+from tests.benchmarks.figures import Figure, median_of, spread
+from tests.benchmarks.memory import KIB, settled_bytes
+from tests.benchmarks.processes import LOCAL, Service, data_folder, service
+
+CLIENTS = 1_000
+ROUNDS = 5
+CHANGES = 30
+_AT_ONCE = 50
+_REST_SECONDS = 0.02
+_EVENT = b"event: change\n"
+_KEY = "bench/stream"
+
+
+class _Room:
+    """Those who listen, counted; `hear` returns once as many have spoken as there are."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._missing = 0
+        self._all = asyncio.Event()
+
+    def expect(self) -> None:
+        self._missing = self.size
+        self._all.clear()
+
+    def one_has_it(self) -> None:
+        self._missing -= 1
+        if self._missing == 0:
+            self._all.set()
+
+    async def all_have_it(self) -> None:
+        async with asyncio.timeout(10):
+            await self._all.wait()
+
+
+class _Listener(asyncio.Protocol):
+    """One connection that reads a stream for as long as it is open."""
+
+    def __init__(self, request: bytes, room: _Room) -> None:
+        self._request = request
+        self._room = room
+        self._began = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._began and b"retry: " in data:
+            self._began = True
+            self._room.one_has_it()
+        # Each change comes in one write, and the next is made when all have this one.
+        if _EVENT in data:
+            self._room.one_has_it()
+
+
+async def measure(progress: Progress) -> list[Figure]:
+    """Measure memory before and after a thousand have connected, then changes told to them all."""
+    with data_folder() as folder, service(folder, "tests.benchmarks.memory") as served:
+        async with connected(served.port) as connection:
+            # What the first streams and events load for good is no client's share.
+            async with _listening(served, _AT_ONCE) as room:
+                await _tell_all(served, connection, room, version=0)
+            progress.add_task("streams: memory before", total=None)
+            before = await settled_bytes(served.pid)
+            async with _listening(served, CLIENTS) as room:
+                after = await settled_bytes(served.pid)
+                rounds = await _changes(served, connection, room, progress)
+    return [
+        Figure(
+            case=f"PUT until all of {CLIENTS:,} streams have it, p99",
+            value=median_of(rounds, 0.99) * 1000,
+            unit="ms",
+            at_most=300,
+            detail=spread(rounds),
+        ),
+        Figure(
+            case="memory of one stream",
+            value=(after - before) / CLIENTS / KIB,
+            unit="KiB",
+            at_most=20,
+            detail=f"resident, collected: {before / KIB:,.0f} → {after / KIB:,.0f} KiB",
+        ),
+    ]
+
+
+@asynccontextmanager
+async def _listening(served: Service, clients: int) -> AsyncIterator[_Room]:
+    """Connect this many, and yield once the stream of each has begun."""
+    loop = asyncio.get_running_loop()
+    room = _Room(clients)
+    room.expect()
+    request = served.request("GET", f"{LOCAL}/events")
+    limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def connect() -> _Listener:
+        async with limit:
+            _, listener = await loop.create_connection(
+                lambda: _Listener(request, room), "127.0.0.1", served.port
+            )
+            return listener
+
+    listeners = await asyncio.gather(*(connect() for _ in range(clients)))
+    try:
+        await room.all_have_it()
+        yield room
+    finally:
+        for listener in listeners:
+            listener.transport.abort()
+
+
+async def _changes(
+    served: Service, connection: Connection, room: _Room, progress: Progress
+) -> list[list[float]]:
+    task = progress.add_task(f"streams: changes to {CLIENTS:,}", total=ROUNDS * CHANGES)
+    rounds: list[list[float]] = [[] for _ in range(ROUNDS)]
+    versions = itertools.count(1)
+    for seconds in rounds:
+        for version in itertools.islice(versions, CHANGES):
+            seconds.append(await _tell_all(served, connection, room, version))
+            progress.advance(task)
+            await asyncio.sleep(_REST_SECONDS)
+    return rounds
+
+
+async def _tell_all(served: Service, connection: Connection, room: _Room, version: int) -> float:
+    """Write the version after the given one; return the seconds until all have its event."""
+    room.expect()
+    started = time.perf_counter()
+    require_good(await connection.ask(served.put(_KEY, b'{"value": "a change"}', version)))
+    await room.all_have_it()
+    return time.perf_counter() - started
