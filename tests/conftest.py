@@ -29,7 +29,6 @@ from app.database.embedded import EmbeddedServer
 from app.database.migrations import Migrator
 from app.database.provision import Provisioner
 from app.database.roles import APP, MIGRATOR, OWNER
-from app.http.access_log import AccessLogger
 from app.http.keys import DATABASE, DURATIONS, LIFECYCLE, SETTINGS
 from app.http.openapi import document
 from app.http.parameters import RESPONSE_HEADERS
@@ -183,7 +182,7 @@ async def serving(settings: Settings) -> AsyncIterator[Service]:
     """Run a service in this process until the block ends."""
     app = create_app(settings)
     app.on_response_prepare.append(_record)
-    runner = Runner(app, access_log_class=AccessLogger)
+    runner = Runner(app)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)

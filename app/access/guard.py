@@ -40,5 +40,7 @@ def shown_token(request: web.Request) -> str:
         raise Malformed("two_tokens", "Send Authorization or X-API-Key, not both.")
     if api_key is not None:
         return api_key
-    scheme, _, text = (authorization or "").partition(" ")
+    if authorization is None:
+        return ""
+    scheme, _, text = authorization.partition(" ")
     return text.strip() if scheme.lower() == "bearer" else ""

@@ -5,55 +5,54 @@ answers are always logged; of good reads one in N, and of good probes none.
 """
 
 import itertools
+import logging
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
+from app.http.durations import Durations
 from app.http.frame import route_of
-from app.http.keys import DURATIONS, REQUEST_ID, SETTINGS
+from app.http.keys import REQUEST_ID
 from app.log import logger
 
 log = logger("app.access")
 
 SLOW_SECONDS = 1.0
 _READS = {"GET", "HEAD", "OPTIONS"}
-_counter = itertools.count()
 
 
 class AccessLogger(AbstractAccessLogger):
-    """One line a request, by route and not by path."""
+    """One line a request, by route and not by path; one for every connection."""
 
-    @property
-    def enabled(self) -> bool:
-        # Always, as durations are wanted even where lines are not.
-        return True
+    def __init__(self, durations: Durations, sample: int) -> None:
+        super().__init__(logging.getLogger(__name__), "")
+        self._durations = durations
+        self._sample = sample
+        self._reads = itertools.count()
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        if not isinstance(request, web.Request):
+        # An error that aiohttp makes before routing has no route.
+        if not isinstance(request, web.Request) or request._match_info is None:  # noqa: SLF001
             return
-        # An error that aiohttp makes before routing has no application.
-        if request._match_info is None:  # noqa: SLF001 - match_info would raise
-            return
-        request.app[DURATIONS].observe(request.match_info.route, response.status, time)
-        dull = request.method in _READS and response.status < 400 and time < SLOW_SECONDS
+        route, status = request.match_info.route, response.status
+        self._durations.observe(route, status, time)
+        dull = status < 400 and time < SLOW_SECONDS and request.method in _READS
         # Counted before anything is looked up: of the many there is nothing to say.
-        if dull and not _is_sampled(request):
+        if dull and not self._is_sampled():
             return
-        route = route_of(request)
-        if dull and route.startswith("/health"):
+        name = route_of(request)
+        if dull and name.startswith("/health"):
             return
         log.info(
             "request",
             request_id=request.get(REQUEST_ID, ""),
             method=request.method,
-            route=route,
-            status=response.status,
+            route=name,
+            status=status,
             milliseconds=round(time * 1000, 1),
             client=request.remote,
             bytes=response.body_length,
         )
 
-
-def _is_sampled(request: web.Request) -> bool:
-    sample = request.app[SETTINGS].http.access_log_sample
-    return sample > 0 and next(_counter) % sample == 0
+    def _is_sampled(self) -> bool:
+        return self._sample > 0 and next(self._reads) % self._sample == 0

@@ -14,8 +14,9 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from app.http import problems
+from app.http.access_log import AccessLogger
 from app.http.frame import X_REQUEST_ID, framed, new_request_id
-from app.http.keys import LIFECYCLE, SETTINGS, Handler
+from app.http.keys import DURATIONS, LIFECYCLE, SETTINGS, Handler
 from app.log import logger
 from app.settings import HttpSettings
 
@@ -32,9 +33,18 @@ class GuardedConnection(RequestHandler):
     __slots__ = ("_head_seconds", "_head_timer", "_write_seconds", "_write_timer")
 
     def __init__(
-        self, manager: web.Server, *, head_seconds: float, write_seconds: float, **arguments: Any
+        self,
+        manager: web.Server,
+        *,
+        head_seconds: float,
+        write_seconds: float,
+        access_logger: AccessLogger,
+        **arguments: Any,
     ) -> None:
         super().__init__(manager, **arguments)
+        # aiohttp makes one for each connection, from a class that it can tell nothing.
+        self.access_logger = access_logger
+        self._logging_enabled = True
         self._head_seconds = head_seconds
         self._write_seconds = write_seconds
         self._write_timer: asyncio.TimerHandle | None = None
@@ -132,7 +142,13 @@ class GuardedConnection(RequestHandler):
 class GuardedServer(web.Server):
     """aiohttp's server, making guarded connections."""
 
-    def __init__(self, server: web.Server, handler: Handler, settings: HttpSettings) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        handler: Handler,
+        access_logger: AccessLogger,
+        settings: HttpSettings,
+    ) -> None:
         super().__init__(
             handler,  # type: ignore[arg-type]  # an application makes no other requests
             request_factory=server.request_factory,
@@ -140,14 +156,15 @@ class GuardedServer(web.Server):
             loop=server._loop,  # noqa: SLF001 - what aiohttp passes on itself
             **server._kwargs,  # noqa: SLF001 - the same
         )
-        self._limits = {
+        self._arguments: dict[str, Any] = {
+            "access_logger": access_logger,
             "head_seconds": settings.header_timeout_seconds,
             # A client gets as long to take an answer's next part as to send its body.
             "write_seconds": settings.body_timeout_seconds,
         }
 
     def __call__(self) -> RequestHandler:
-        return GuardedConnection(self, **self._limits, loop=self._loop, **self._kwargs)
+        return GuardedConnection(self, **self._arguments, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):
@@ -171,7 +188,8 @@ class Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         server, http = await super()._make_server(), self.app[SETTINGS].http
         frame = framed(server.request_handler, http, self.app[LIFECYCLE])
-        return GuardedServer(server, frame, http)
+        access_logger = AccessLogger(self.app[DURATIONS], http.access_log_sample)
+        return GuardedServer(server, frame, access_logger, http)
 
 
 def _head_problem(error: HttpProcessingError, request_id: str) -> web.Response:

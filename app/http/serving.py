@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from app.http.access_log import AccessLogger
 from app.http.keys import LIFECYCLE, SETTINGS
 from app.http.protocol import Runner
 from app.log import logger
@@ -38,7 +37,7 @@ async def serve(
     # Before anything slow, so that a signal during the start is not lost.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, on_signal, number)
-    runner = Runner(app, access_log_class=AccessLogger)
+    runner = Runner(app)
     try:
         await runner.setup()
         watch_lifeline(worker, lifecycle.stopping.set)

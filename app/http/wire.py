@@ -196,8 +196,8 @@ def _if_match(text: str) -> Condition:
 def is_not_modified(request: web.Request, etag: str) -> bool:
     """Tell whether If-None-Match already names this tag (weak comparison, RFC 9110, 13.1.2)."""
     header = request.headers.get(hdrs.IF_NONE_MATCH)
-    if header is None:
-        return False
+    if header is None or header == etag:
+        return header is not None
     tags = [part.strip().removeprefix("W/") for part in header.split(",")]
     return "*" in tags or etag in tags
 

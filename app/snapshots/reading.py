@@ -36,8 +36,9 @@ def moment_headers(request: web.Request, snapshot: Snapshot) -> dict[str, str]:
 
 def moment_head(request: web.Request, snapshot: Snapshot) -> bytes:
     """Return the same as header lines."""
-    stale = stale_header(request)
-    return snapshot.head + header_lines(stale) if stale else snapshot.head
+    if not request.app[FOLLOWER].stale_seconds:
+        return snapshot.head
+    return snapshot.head + header_lines(stale_header(request))
 
 
 def stale_header(request: web.Request) -> dict[str, str]:
