@@ -72,8 +72,8 @@ ROUTES: tuple[Route, ...] = (
 
     # First among their neighbours, which the router tries in order: nothing is asked more often.
     Route("GET", _CONFIGURATION, configurations.get_configuration, Scope.READ, Configuration,
-          query=("revision", "min_revision"), conditions=("If-None-Match",), statuses=(200, 304),
-          headers=("ETag", *_MOMENT)),
+          query=("revision", "at", "min_revision"), conditions=("If-None-Match",),
+          statuses=(200, 304), headers=("ETag", *_MOMENT)),
     Route("PUT", _CONFIGURATION, configurations.put_configuration, Scope.WRITE, Written,
           body=NewConfiguration, query=_DRY_RUN, statuses=(200, 201),
           conditions=("If-Match", "If-None-Match", "Idempotency-Key"),
@@ -82,7 +82,7 @@ ROUTES: tuple[Route, ...] = (
           query=_DRY_RUN, conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
     Route("GET", _HISTORY, changes.list_key_history, Scope.READ, KeyHistory, query=_PAGE),
     Route("GET", _CONFIGURATIONS, configurations.list_configurations, Scope.READ, ConfigurationPage,
-          query=("prefix", "kind", "after", "limit", "revision", "min_revision"),
+          query=("prefix", "kind", "after", "limit", "revision", "at", "min_revision"),
           headers=_MOMENT),
 
     Route("GET", "/v1/environments", environments.list_environments, Scope.READ, EnvironmentList,
@@ -107,7 +107,7 @@ ROUTES: tuple[Route, ...] = (
           body=NewPromotion, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
           headers=_REVISION),
     Route("GET", _ENVIRONMENT + "/export", transfer.export_environment, Scope.READ, bytes,
-          query=("format", "revision", "min_revision"),
+          query=("format", "revision", "at", "min_revision"),
           gives=("application/json", "application/yaml", "text/plain"),
           headers=("Content-Disposition", *_MOMENT)),
     Route("POST", _ENVIRONMENT + "/import", transfer.import_document, Scope.WRITE, Imported,

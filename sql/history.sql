@@ -13,6 +13,15 @@ from change_sets
 where environment = :environment
   and revision = :revision;
 
+-- name: find_revision_at(environment, at)$
+-- The revision that was the latest at a time; from the end, as what is asked for is mostly recent.
+select revision
+from change_sets
+where environment = :environment
+  and created_at <= :at
+order by revision desc
+limit 1;
+
 -- name: list_change_sets(environment, before, page_size)
 -- The latest first; `before` is the revision that the last page ended with. `bytes` is what its
 -- changes take as they are stored, so that a page of large change sets can end early.
@@ -63,49 +72,68 @@ order by
     revision desc,
     key;
 
--- name: list_key_history(environment, key, before, page_size)
--- What became of one key, the latest first.
+-- name: list_key_history(environment, key, before, page_size, page_bytes)
+-- What became of one key, the latest first. A page of large values ends early, but never before its
+-- first change.
 select
-    changes.revision,
-    changes.key,
-    changes.before_kind,
-    changes.before_value,
-    changes.before_schema,
-    changes.before_description,
-    changes.before_version,
-    changes.after_kind,
-    changes.after_value,
-    changes.after_schema,
-    changes.after_description,
-    changes.after_version,
+    page.revision,
+    page.before_kind,
+    page.before_value,
+    page.before_schema,
+    page.before_description,
+    page.before_version,
+    page.after_kind,
+    page.after_value,
+    page.after_schema,
+    page.after_description,
+    page.after_version,
+    page.has_more,
     change_sets.kind as change_kind,
     change_sets.actor,
     change_sets.message,
     change_sets.created_at
-from changes
-join change_sets
-    on change_sets.environment = changes.environment
-    and change_sets.revision = changes.revision
-where changes.environment = :environment
-  and changes.key = :key
-  and changes.revision < :before
-order by changes.revision desc
-limit :page_size;
-
--- name: list_entries_at(environment, revision, keys, prefix, kind, after, page_size)
--- Entries as of a revision: the last change of each key up to then, unless that deleted it. All keys
--- when `keys` is null.
-select
-    latest.key,
-    latest.after_kind as kind,
-    latest.after_value as value,
-    latest.after_schema as schema,
-    latest.after_description as description,
-    latest.after_version as version,
-    latest.revision as updated_revision,
-    updated.created_at as updated_at,
-    created.created_at
 from (
+    select
+        changes.environment,
+        changes.revision,
+        changes.before_kind,
+        changes.before_value,
+        changes.before_schema,
+        changes.before_description,
+        changes.before_version,
+        changes.after_kind,
+        changes.after_value,
+        changes.after_schema,
+        changes.after_description,
+        changes.after_version,
+        lead(changes.revision) over in_order is not null as has_more,
+        -- Of the changes before this one on the page.
+        coalesce(
+            sum(
+                coalesce(octet_length(changes.before_value::text), 0)
+                + coalesce(octet_length(changes.after_value::text), 0)
+            ) over (in_order rows between unbounded preceding and 1 preceding),
+            0
+        ) as bytes_before
+    from changes
+    where changes.environment = :environment
+      and changes.key = :key
+      and changes.revision < :before
+    window in_order as (order by changes.revision desc)
+    order by changes.revision desc
+    limit :page_size
+) as page
+join change_sets
+    on change_sets.environment = page.environment
+    and change_sets.revision = page.revision
+where page.bytes_before < :page_bytes
+order by page.revision desc;
+
+-- name: list_entries_at(environment, revision, keys, prefix, kind, after, page_size, page_bytes)
+-- Entries as of a revision: the last change of each key up to then, unless that deleted it. All keys
+-- when `keys` is null, and all in one page when its limits are; else a page of large values ends
+-- early, but never before its first entry.
+with latest as (
     select distinct on (changes.key)
         changes.key,
         changes.revision,
@@ -123,10 +151,48 @@ from (
     order by
         changes.key,
         changes.revision desc
-) as latest
+),
+page as (
+    select
+        latest.key,
+        latest.revision,
+        latest.after_kind,
+        latest.after_value,
+        latest.after_schema,
+        latest.after_description,
+        latest.after_version,
+        lead(latest.key) over in_order is not null as has_more,
+        coalesce(
+            sum(
+                case
+                    when :page_bytes::bigint is null then 0
+                    else octet_length(latest.after_value::text)
+                end
+            ) over (in_order rows between unbounded preceding and 1 preceding),
+            0
+        ) as bytes_before
+    from latest
+    where latest.after_version is not null
+      and (:kind::text is null or latest.after_kind = :kind)
+    window in_order as (order by latest.key)
+    order by latest.key
+    limit :page_size
+)
+select
+    page.key,
+    page.after_kind as kind,
+    page.after_value as value,
+    page.after_schema as schema,
+    page.after_description as description,
+    page.after_version as version,
+    page.revision as updated_revision,
+    page.has_more,
+    updated.created_at as updated_at,
+    created.created_at
+from page
 join change_sets as updated
     on updated.environment = :environment
-    and updated.revision = latest.revision
+    and updated.revision = page.revision
 cross join lateral (
     select change_sets.created_at
     from changes
@@ -134,13 +200,12 @@ cross join lateral (
         on change_sets.environment = changes.environment
         and change_sets.revision = changes.revision
     where changes.environment = :environment
-      and changes.key = latest.key
-      and changes.revision <= latest.revision
+      and changes.key = page.key
+      and changes.revision <= page.revision
       and changes.before_version is null
     order by changes.revision desc
     limit 1
 ) as created
-where latest.after_version is not null
-  and (:kind::text is null or latest.after_kind = :kind)
-order by latest.key
-limit :page_size;
+where :page_bytes::bigint is null
+   or page.bytes_before < :page_bytes
+order by page.key;

@@ -18,7 +18,7 @@ from app.changes.views import (
     NewRevert,
     without_before,
 )
-from app.errors import Forbidden, malformed
+from app.errors import Forbidden, invalid, malformed
 from app.http import wire
 from app.http.keys import DATABASE
 from app.snapshots.reading import FOLLOWER, settle
@@ -102,10 +102,13 @@ async def revert_change_set(request: web.Request) -> web.Response:
 
 
 async def restore_environment(request: web.Request) -> web.Response:
-    """Make the whole environment as it was at a revision, which is a new revision."""
+    """Make the whole environment as it was at a moment, which is a new revision."""
     dry_run = _dry_run(request)
     wanted = await wire.read_body(request, NewRestore)
-    place = _environment(request), wanted.revision
+    moment = wanted.revision if wanted.at is None else wanted.at
+    if moment is None or None not in (wanted.revision, wanted.at):
+        raise invalid("revision", "must be given, or at, and not both")
+    place = _environment(request), moment
     actor = request[CALLER].actor
 
     return await _write(

@@ -1,6 +1,7 @@
 """Reading what was: change sets, the history of a key, an environment at any revision."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from app.changes.models import Content, Entry, Kind
@@ -18,6 +19,8 @@ from app.environments import service as environments
 from app.errors import NotFound
 
 LATEST = 2**63 - 1
+# A revision, or a time.
+Moment = int | datetime
 # As PostgreSQL stores them, which may be compressed.
 PAGE_BYTES_MAX = 4 * 1024 * 1024
 
@@ -62,11 +65,18 @@ async def key_history(
     rows = [
         row
         async for row in sql.list_key_history(
-            connection, environment=environment, key=key, before=before, page_size=limit + 1
+            connection,
+            environment=environment,
+            key=key,
+            before=before,
+            page_size=limit,
+            page_bytes=PAGE_BYTES_MAX,
         )
     ]
-    if not rows and before == LATEST:
-        raise NotFound("configuration_unknown", "There has never been such a configuration.")
+    if not rows:
+        if before == LATEST:
+            raise NotFound("configuration_unknown", "There has never been such a configuration.")
+        return KeyHistory(items=[], next=None)
     items = [
         KeyChange(
             revision=row["revision"],
@@ -77,9 +87,23 @@ async def key_history(
             before=_view(row, "before"),
             after=_view(row, "after"),
         )
-        for row in rows[:limit]
+        for row in rows
     ]
-    return KeyHistory(items=items, next=items[-1].revision if len(rows) > limit else None)
+    return KeyHistory(items=items, next=items[-1].revision if rows[-1]["has_more"] else None)
+
+
+async def revision_of(connection: Connection, environment: str, moment: Moment) -> int:
+    """Return the revision of a moment. Raises NotFound for one that is not reached yet.
+
+    Times are those at which transactions began, on PostgreSQL's clock.
+    """
+    current = (await environments.get(connection, environment)).revision
+    if isinstance(moment, datetime):
+        found = await sql.find_revision_at(connection, environment=environment, at=moment)
+        return found or 0
+    if not 0 <= moment <= current:
+        raise unknown_revision()
+    return moment
 
 
 async def entries_at(
@@ -104,6 +128,7 @@ async def entries_at(
         after="",
         # All of them: what is cut off here would look as if it had never been.
         page_size=None,
+        page_bytes=None,
     )
     return {
         row["key"]: Entry(

@@ -57,7 +57,10 @@ class NewRevert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class NewRestore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    revision: Version
+    """To which moment: a revision or a time, one of the two."""
+
+    revision: Version | None = None
+    at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     message: Message = ""
 
 

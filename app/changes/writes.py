@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from app.changes import plans, service
+from app.changes.history import Moment, revision_of
 from app.changes.models import KEY_RULE, ChangeKind, Content, Expected, Kind, Operation, is_key
 from app.changes.values import check_content
 from app.changes.views import (
@@ -89,10 +90,11 @@ async def revert(
 
 
 async def restore(
-    connection: Connection, environment: str, revision: int, *, actor: str, message: str
+    connection: Connection, environment: str, moment: Moment, *, actor: str, message: str
 ) -> MadeChangeSets:
     """Make the whole environment as it was. Makes nothing when it is so already."""
     await environments.lock(connection, environment)
+    revision = await revision_of(connection, environment, moment)
     operations = await plans.restore(connection, environment, revision)
     return await apply(
         connection,

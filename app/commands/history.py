@@ -1,6 +1,7 @@
 """The verbs of `configuration` that look back, compare, and bring back."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -11,6 +12,7 @@ from rich.table import Table
 from app.changes import history, writes
 from app.changes.differences import between_environments, between_revisions
 from app.changes.dry_run import transact
+from app.changes.history import Moment
 from app.changes.views import (
     ChangeSetPage,
     ChangeView,
@@ -30,6 +32,9 @@ console = Console()
 Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 Message = Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change.")]
+At = Annotated[
+    datetime | None, typer.Option(help="A time instead, by this machine's clock and zone.")
+]
 Limit = Annotated[int, typer.Option(min=1, max=500, help="How many, the latest first.")]
 
 
@@ -96,14 +101,20 @@ def revert(
 @cli.command("restore")
 def restore(
     environment: Environment,
-    revision: Annotated[int, typer.Argument(min=0, help="To be as it was then.")],
+    revision: Annotated[
+        int | None, typer.Argument(min=0, help="To be as it was then; or give --at.")
+    ] = None,
+    at: At = None,
     message: Message = "",
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Make the whole environment as it was at a revision."""
+    """Make the whole environment as it was at a revision, or at a time."""
+    wanted = moment(revision, at)
+    if wanted is None:
+        raise typer.BadParameter("give a revision, or --at")
     _write(
-        lambda c: writes.restore(c, environment, revision, actor=operator(), message=message),
+        lambda c: writes.restore(c, environment, wanted, actor=operator(), message=message),
         dry_run=dry_run,
     )
 
@@ -122,6 +133,15 @@ def promote(
         lambda c: writes.promote(c, source, environment, keys, actor=operator(), message=message),
         dry_run=dry_run,
     )
+
+
+def moment(revision: int | None, at: datetime | None) -> Moment | None:
+    """Return the moment that two options name, None when neither does."""
+    if at is None:
+        return revision
+    if revision is not None:
+        raise typer.BadParameter("give a revision or --at, not both")
+    return at.astimezone()
 
 
 def _write(work: Callable[[Connection], Awaitable[MadeChangeSets]], *, dry_run: bool) -> None:

@@ -12,7 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from app.changes.dry_run import transact
 from app.commands.actor import operator
-from app.commands.history import show_changes
+from app.commands.history import At, moment, show_changes
 from app.scripts import Resources, run_script
 from app.transfer import service
 from app.transfer.documents import Format, Mode
@@ -40,13 +40,15 @@ def export_environment(
     revision: Annotated[
         int | None, typer.Option(min=0, help="As of this revision, instead of now.")
     ] = None,
+    at: At = None,
 ) -> None:
     """Write all of an environment to a file that `import` can read."""
     chosen = format_ or (format_of(file) if file is not None else Format.JSON)
+    wanted = moment(revision, at)
 
     async def work(resources: Resources) -> tuple[int, bytes]:
         async with resources.database.connection() as connection:
-            found, entries = await service.environment_at(connection, environment, revision)
+            found, entries = await service.environment_at(connection, environment, wanted)
         return len(entries), write_document(found, entries, chosen)
 
     with _told(f"exporting {environment}"):

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from app.access.guard import CALLER
 from app.changes.dry_run import transact
+from app.changes.history import Moment
 from app.changes.idempotency import once
 from app.changes.models import Expected, Kind
 from app.changes.repeatable import read_repeatable
@@ -22,19 +23,19 @@ from app.snapshots.reading import moment_head, moment_headers, read_snapshot, se
 
 
 async def list_configurations(request: web.Request) -> web.Response:
-    """List an environment's configurations, now or as of a revision, a page by key."""
+    """List an environment's configurations, now or as of a moment of the past, a page by key."""
     query = wire.read_query(
-        request, {"prefix", "kind", "after", "limit", "revision", "min_revision"}
+        request, {"prefix", "kind", "after", "limit", "revision", "at", "min_revision"}
     )
-    revision = wire.whole_number(query, "revision")
+    moment = wire.moment(query)
     wanted: dict[str, Any] = {
         "prefix": query.get("prefix", ""),
         "kind": wire.choice(query, "kind", Kind),
         "after": query.get("after", ""),
         "limit": wire.page_size(query),
     }
-    if revision is not None:
-        return await _list_at(request, revision, wanted)
+    if moment is not None:
+        return await _list_at(request, moment, wanted)
 
     snapshot = await read_snapshot(request, query)
     page = snapshot.page(**wanted)
@@ -49,11 +50,11 @@ async def list_configurations(request: web.Request) -> web.Response:
 
 
 async def get_configuration(request: web.Request) -> web.Response:
-    """Read one configuration, now or as of a revision; its version is in the ETag."""
-    query = wire.read_query(request, {"revision", "min_revision"})
-    revision = wire.whole_number(query, "revision") if query else None
-    if revision is not None:
-        return await _get_at(request, revision)
+    """Read one configuration, now or as of a moment of the past; its version is in the ETag."""
+    query = wire.read_query(request, {"revision", "at", "min_revision"})
+    moment = wire.moment(query) if query else None
+    if moment is not None:
+        return await _get_at(request, moment)
 
     snapshot = await read_snapshot(request, query)
     found = snapshot.entries.get(request.match_info["key"])
@@ -67,22 +68,21 @@ async def get_configuration(request: web.Request) -> web.Response:
     return EncodedResponse(found.body, head + found.head)
 
 
-async def _list_at(request: web.Request, revision: int, wanted: dict[str, Any]) -> web.Response:
+async def _list_at(request: web.Request, moment: Moment, wanted: dict[str, Any]) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
         page, epoch = await service.list_page_at(
-            connection, request.match_info["environment"], revision, **wanted
+            connection, request.match_info["environment"], moment, **wanted
         )
 
-    return wire.answer(page, headers=wire.revision_header(epoch, revision))
+    return wire.answer(page, headers=wire.revision_header(epoch, page.revision))
 
 
-async def _get_at(request: web.Request, revision: int) -> web.Response:
+async def _get_at(request: web.Request, moment: Moment) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
-        found, epoch = await service.get_at(connection, *_place(request), revision)
+        found, revision, epoch = await service.get_at(connection, *_place(request), moment)
 
-    headers = wire.revision_header(epoch, revision) | {
-        "ETag": wire.entity_tag(found.version, epoch)
-    }
+    headers = wire.revision_header(epoch, revision)
+    headers["ETag"] = wire.entity_tag(found.version, epoch)
     if wire.is_not_modified(request, headers["ETag"]):
         return web.Response(status=304, headers=headers)
     return wire.answer(found, headers=headers)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.changes import service as changes
-from app.changes.history import unknown_revision
+from app.changes.history import Moment, revision_of
 from app.changes.models import KEY_RULE, ChangeSet, Content, Expected, Kind, Operation, is_key
 from app.changes.values import check_content
 from app.configurations.models import ConfigurationPage, NewConfiguration, Written
@@ -27,36 +27,37 @@ async def get(connection: Connection, environment: str, key: str) -> tuple[Confi
 
 
 async def get_at(
-    connection: Connection, environment: str, key: str, revision: int
-) -> tuple[Configuration, str]:
-    """Return the entry as of a revision, and the epoch. Raises NotFound."""
+    connection: Connection, environment: str, key: str, moment: Moment
+) -> tuple[Configuration, int, str]:
+    """Return the entry as of a moment, and that moment's revision and epoch. Raises NotFound."""
     check_key(key)
-    epoch = await _epoch_at(connection, environment, revision)
-    found = await _entries_at(connection, environment, revision, keys=[key], limit=1)
+    revision, epoch = await _revision_and_epoch(connection, environment, moment)
+    found, _ = await _entries_at(connection, environment, revision, keys=[key], limit=1)
     if not found:
         raise NotFound("configuration_unknown", "There was no such configuration.")
-    return found[0], epoch
+    return found[0], revision, epoch
 
 
 async def list_page_at(
     connection: Connection,
     environment: str,
-    revision: int,
+    moment: Moment,
     *,
     prefix: str = "",
     kind: Kind | None = None,
     after: str = "",
     limit: int,
 ) -> tuple[ConfigurationPage, str]:
-    """Return a page of entries as of a revision, and the epoch. Raises NotFound."""
-    epoch = await _epoch_at(connection, environment, revision)
-    found = await _entries_at(
-        connection, environment, revision, prefix=prefix, kind=kind, after=after, limit=limit + 1
+    """Return a page of entries as of a moment, and the epoch. Raises NotFound.
+
+    A page of large values ends before its limit.
+    """
+    revision, epoch = await _revision_and_epoch(connection, environment, moment)
+    items, has_more = await _entries_at(
+        connection, environment, revision, prefix=prefix, kind=kind, after=after, limit=limit
     )
     page = ConfigurationPage(
-        items=found[:limit],
-        next=found[limit - 1].key if len(found) > limit else None,
-        revision=revision,
+        items=items, next=items[-1].key if has_more else None, revision=revision
     )
     return page, epoch
 
@@ -142,11 +143,11 @@ def check_key(key: str) -> str:
     return key
 
 
-async def _epoch_at(connection: Connection, environment: str, revision: int) -> str:
-    found = await environments.get(connection, environment)
-    if revision > found.revision:
-        raise unknown_revision()
-    return found.epoch
+async def _revision_and_epoch(
+    connection: Connection, environment: str, moment: Moment
+) -> tuple[int, str]:
+    revision = await revision_of(connection, environment, moment)
+    return revision, (await environments.get(connection, environment)).epoch
 
 
 async def _entries_at(
@@ -159,18 +160,24 @@ async def _entries_at(
     kind: Kind | None = None,
     after: str = "",
     limit: int,
-) -> list[Configuration]:
-    rows = sql.list_entries_at(
-        connection,
-        environment=environment,
-        revision=revision,
-        keys=keys,
-        prefix=prefix,
-        kind=kind,
-        after=after,
-        page_size=limit,
-    )
-    return [Configuration(environment=environment, **row) async for row in rows]
+) -> tuple[list[Configuration], bool]:
+    """Return a page of entries, and whether there are more."""
+    rows = [
+        row
+        async for row in sql.list_entries_at(
+            connection,
+            environment=environment,
+            revision=revision,
+            keys=keys,
+            prefix=prefix,
+            kind=kind,
+            after=after,
+            page_size=limit,
+            page_bytes=PAGE_BYTES_MAX,
+        )
+    ]
+    entries = [_configuration({**row, "environment": environment}) for row in rows]
+    return entries, bool(rows) and rows[-1]["has_more"]
 
 
 def _configuration(row: Any) -> Configuration:

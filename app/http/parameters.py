@@ -25,6 +25,10 @@ QUERY: dict[str, Described] = {
     "before": (_WHOLE, "Only older revisions than this: `next` of the page before."),
     "limit": ({"type": "integer", "minimum": 1, "maximum": 500, "default": 100}, "Size of a page."),
     "revision": (_WHOLE, "The state as of this revision, instead of now."),
+    "at": (
+        {"type": "string", "format": "date-time"},
+        "The state as of this time, with its offset, instead of now.",
+    ),
     "min_revision": (_WHOLE, "Wait up to two seconds until this revision is served."),
     "dry_run": ({"type": "boolean", "default": False}, "Do all of it, and write nothing."),
     "from": (_WHOLE, "The earlier revision."),

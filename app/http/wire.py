@@ -3,8 +3,9 @@
 import asyncio
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
@@ -28,6 +29,7 @@ PAGE_SIZE_MAX = 500
 Shape = TypeVar("Shape")
 Option = TypeVar("Option", bound=StrEnum)
 
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
 _ENTITY_TAG = re.compile(r'\s*(W/)?"([!#-~]*)"\s*')
 # What entity_tag makes, with or without its second half.
 _VERSION = re.compile(r"([0-9]{1,18})(?:-([0-9a-f]{8}))?")
@@ -120,6 +122,22 @@ def whole_number(query: Mapping[str, str], name: str) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise malformed(name, "must be a whole number")
     return int(text)
+
+
+def moment(query: Mapping[str, str]) -> int | datetime | None:
+    """Return the `revision` or the time (`at`, RFC 3339) that is asked for, None for now.
+
+    Raises Malformed.
+    """
+    if "at" not in query:
+        return whole_number(query, "revision")
+    if "revision" in query:
+        raise malformed("at", "must not come together with revision")
+    try:
+        return msgspec.convert(query["at"], _Time)
+    except msgspec.ValidationError:
+        rule = "must be a time with its offset, such as 2026-01-31T09:30:00Z"
+        raise malformed("at", rule) from None
 
 
 def choice(query: Mapping[str, str], name: str, options: type[Option]) -> Option | None:

@@ -21,7 +21,7 @@ from app.environments.service import unknown_environment
 from app.errors import Unavailable
 from app.log import logger
 from app.snapshots.event import Event, EventData
-from app.snapshots.snapshot import Configuration, Snapshot, build
+from app.snapshots.snapshot import RECENT_MAX, Configuration, Snapshot, build
 from app.tasks import jittered
 
 log = logger(__name__)
@@ -111,16 +111,14 @@ class Follower:
         waiting, self._advanced = self._advanced, asyncio.Event()
         waiting.set()
 
-    async def events_since(
-        self, environment: str, revision: int, up_to: int
-    ) -> Sequence[Event] | None:
-        """Return the events after one revision up to another, in order, from the history.
+    async def events_since(self, revision: int, up_to: Environment) -> Sequence[Event] | None:
+        """Return an environment's events after a revision, in order, from the history.
 
         None when they are more than are sent. Raises Unavailable when the database is away.
         """
         async with self._database.connection() as connection:
-            found = await _events(connection, self.get(environment), revision, up_to)
-        return found if len(found) == up_to - revision else None
+            found = await _complete_events(connection, up_to, revision)
+        return found or None
 
     def hint(self) -> None:
         """Have a look soon: something has probably changed."""
@@ -185,10 +183,9 @@ class Follower:
                 (row["key"], _configuration(head.name, row) if row["version"] else None)
                 async for row in rows
             ]
-            events = await _events(connection, known, known.revision, head.revision)
+            events = await _complete_events(connection, head, known.revision)
             self._count(head.name, events)
-            complete = len(events) == head.revision - known.revision
-            return known.advanced(head, changed, events if complete else ())
+            return known.advanced(head, changed, events)
 
     def _count(self, environment: str, events: Sequence[Event]) -> None:
         for event in events:
@@ -226,22 +223,26 @@ async def _whole(connection: Connection, head: Environment) -> Snapshot:
         page = [(row["key"], _configuration(head.name, row)) async for row in rows]
         snapshot = snapshot.advanced(head, page)
         if len(page) < _PAGE_ENTRIES:
-            return snapshot
+            break
         after = page[-1][0]
+    # Those who come back after a start are a little behind, all of them at once.
+    since = max(0, head.revision - RECENT_MAX)
+    return snapshot.advanced(head, (), await _complete_events(connection, head, since))
 
 
-async def _events(
-    connection: Connection, known: Snapshot, after: int, up_to: int
+async def _complete_events(
+    connection: Connection, head: Environment, after: int
 ) -> Sequence[Event]:
-    name = known.environment.name
+    """Return the events after a revision up to the head, or none when they are too many."""
     rows = sql.list_events(
         connection,
-        environment=name,
+        environment=head.name,
         after_revision=after,
-        up_to_revision=up_to,
+        up_to_revision=head.revision,
         page_size=EVENTS_MAX,
     )
-    return [Event(known.epoch, EventData(environment=name, **row)) async for row in rows]
+    events = [Event(head.epoch, EventData(environment=head.name, **row)) async for row in rows]
+    return events if len(events) == head.revision - after else ()
 
 
 def _configuration(environment: str, row: Any) -> Configuration:

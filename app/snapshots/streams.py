@@ -101,7 +101,7 @@ async def _news(
         events = [event for event in recent if event.revision > revision]
     else:
         try:
-            found = await follower.events_since(environment, revision, snapshot.revision)
+            found = await follower.events_since(revision, snapshot.environment)
         except AppError:
             found = None
         if found is None:

@@ -34,21 +34,21 @@ _FORMATS = {
 
 
 async def export_environment(request: web.Request) -> web.Response:
-    """Give all of an environment as one file, now or as of a revision."""
-    query = wire.read_query(request, {"format", "revision", "min_revision"})
+    """Give all of an environment as one file, now or as of a moment of the past."""
+    query = wire.read_query(request, {"format", "revision", "at", "min_revision"})
     format_ = wire.choice(query, "format", Format) or Format.JSON
-    revision = wire.whole_number(query, "revision")
+    moment = wire.moment(query)
     name = request.match_info["environment"]
 
-    if revision is None:
+    if moment is None:
         snapshot = await read_snapshot(request, query)
         environment, headers = snapshot.environment, moment_headers(request, snapshot)
         found = snapshot.entries.items()
         entries = {key: service.content_of(each.configuration) for key, each in found}
     else:
         async with request.app[DATABASE].connection() as connection:
-            environment, entries = await service.environment_at(connection, name, revision)
-        headers = wire.revision_header(environment.epoch, revision)
+            environment, entries = await service.environment_at(connection, name, moment)
+        headers = wire.revision_header(environment.epoch, environment.revision)
     text = await in_thread("write document", lambda: write_document(environment, entries, format_))
 
     headers[hdrs.CONTENT_TYPE] = MEDIA_TYPES[format_]

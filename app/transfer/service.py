@@ -1,6 +1,6 @@
 """Import and export, for whoever has a connection: HTTP and the command line."""
 
-from app.changes.history import entries_at
+from app.changes.history import Moment, entries_at, revision_of
 from app.changes.models import Content, Kind
 from app.changes.views import made_view
 from app.database import Connection
@@ -39,15 +39,17 @@ async def import_document(
 
 
 async def environment_at(
-    connection: Connection, name: str, revision: int | None
+    connection: Connection, name: str, moment: Moment | None
 ) -> tuple[Environment, dict[str, Content]]:
-    """Return the environment as it was at a revision, by default now. Raises NotFound."""
+    """Return the environment as it was at a moment, by default now. Raises NotFound."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         environment = await environments.get(connection, name)
-        moment = environment.revision if revision is None else revision
-        found = await entries_at(connection, name, moment)
+        revision = environment.revision
+        if moment is not None:
+            revision = await revision_of(connection, name, moment)
+        found = await entries_at(connection, name, revision)
     contents = {key: each.content for key, each in found.items() if each.content is not None}
-    return environment.at(moment), contents
+    return environment.at(revision), contents
 
 
 def content_of(configuration: Configuration) -> Content:

@@ -6,7 +6,7 @@ import schemathesis
 
 # The first gives way to the second: OpenAPI has no words for two of which one may come, and nearly
 # every request that is allowed both would end at that rule.
-_EXCLUSIVE = (("If-Match", "If-None-Match"), ("against", "from"))
+_EXCLUSIVE = (("If-Match", "If-None-Match"), ("against", "from"), ("at", "revision"))
 
 
 @schemathesis.hook

@@ -540,3 +540,66 @@ async def test_writers_of_two_environments_never_wait_in_a_circle(service: Servi
     statuses = await asyncio.gather(*(write(n) for n in range(20)))
 
     assert set(statuses) == {200}
+
+
+async def test_a_time_stands_for_the_revision_that_was_the_latest_then(
+    service: Service, server: Server
+) -> None:
+    """Times that are years apart, as what is tested is not the clock."""
+    await _three_revisions(service)
+    with server.admin("suite") as connection:
+        connection.execute(
+            "update flagstone.change_sets "
+            "set created_at = make_timestamptz(2020 + revision::int, 1, 1, 0, 0, 0, 'UTC')"
+        )
+
+    first, second = "2021-06-01T00:00:00Z", "2022-06-01T02:00:00+02:00"
+    before = await _state(service, at="2020-06-01T00:00:00Z")
+    states = [await _state(service, at=at) for at in (first, second)]
+    one = await service.client.get(LOCAL + "/configurations/a", params={"at": first})
+    exported = await service.client.get(LOCAL + "/export", params={"at": first})
+    status, made = await _post(service, LOCAL + "/restore", {"at": first})
+
+    assert before == {}
+    assert states == [{"a": 1, "b": 1}, {"a": 2, "b": 1, "c": {"x": 1}}]
+    assert ((await one.json())["value"], one.headers["Flagstone-Revision"][-2:]) == (1, ":1")
+    assert list((await exported.json())["entries"]) == ["a", "b"]
+    assert (status, await _state(service)) == (200, {"a": 1, "b": 1})
+    assert made["change_sets"][0]["revision"] == 4
+
+
+@pytest.mark.parametrize("at", ["yesterday", "2021-06-01", "2021-06-01T00:00:00", ""])
+async def test_a_time_must_have_its_offset(service: Service, at: str) -> None:
+    read = await service.client.get(LOCAL + "/configurations", params={"at": at})
+    both = await service.client.get(LOCAL + f"/configurations?revision=0&at={at}")
+    restored, _ = await _post(service, LOCAL + "/restore", {"at": at})
+    neither, _ = await _post(service, LOCAL + "/restore", {})
+
+    assert (read.status, both.status, restored, neither) == (400, 400, 422, 422)
+
+
+async def test_pages_of_large_values_of_the_past_end_early(service: Service) -> None:
+    """Twenty versions of a quarter of a mebibyte are more than a page of the past may hold."""
+    large = "x" * 250_000
+    for n in range(20):
+        await _post(
+            service,
+            LOCAL + "/changes",
+            {"operations": [_put("a", f"{n}{large}", n), _put(f"k{n}", large)]},
+        )
+
+    history = await _get(service, LOCAL + "/configurations/a/history")
+    older = await _get(service, LOCAL + f"/configurations/a/history?before={history['next']}")
+    keys: list[str] = []
+    after: str | None = ""
+    pages = 0
+    while after is not None:
+        page = await _get(service, LOCAL + f"/configurations?revision=20&after={after}")
+        keys += [item["key"] for item in page["items"]]
+        after, pages = page["next"], pages + 1
+
+    assert history["next"] is not None
+    assert len(history["items"]) < 20
+    revisions = [item["revision"] for item in history["items"] + older["items"]]
+    assert revisions == list(range(20, 20 - len(revisions), -1))
+    assert (len(keys), keys == sorted(keys), pages > 1) == (21, True, True)

@@ -231,3 +231,16 @@ async def test_a_schema_change_under_its_statements_does_not_end_the_following(
     ready = await replica.stranger.get("/health/ready")
 
     assert ready.status == 200
+
+
+async def test_a_new_instance_knows_what_happened_before_it(
+    service: Service, settings: Settings
+) -> None:
+    """All clients of an instance that was replaced come back at once, a little behind."""
+    for n in range(3):
+        await _write(service, f"k{n}")
+
+    async with serving(replace(settings, instance="replacement")) as other:
+        recent = other.app[FOLLOWER].get("local").recent
+
+    assert [event.revision for event in recent] == [1, 2, 3]
