@@ -1,4 +1,4 @@
-"""The README's first session works as it is printed."""
+"""The README's first session and its tour work as they are printed."""
 
 import asyncio
 import re
@@ -7,14 +7,14 @@ from collections.abc import Callable
 from tests.process.conftest import ROOT, Process
 
 
-def _session() -> list[tuple[str, str]]:
-    """Return (lines to run, what their output must contain)."""
+def _steps() -> list[tuple[str, str]]:
+    """Return (lines to run, what their output must contain), of both sessions."""
     text = (ROOT / "README.md").read_text()
-    match = re.search(r"<!-- session:.*?-->\n```sh\n(.*?)```", text, re.DOTALL)
-    assert match is not None
+    sessions = re.findall(r"<!-- session.*?-->\n```sh\n(.*?)```", text, re.DOTALL)
+    assert len(sessions) == 2
     steps: list[tuple[str, str]] = []
     lines: list[str] = []
-    for line in match[1].splitlines():
+    for line in "".join(sessions).splitlines():
         if line.startswith("#> "):
             steps.append(("\n".join(lines), line.removeprefix("#> ")))
             lines = []
@@ -23,11 +23,11 @@ def _session() -> list[tuple[str, str]]:
     return steps
 
 
-async def test_the_first_session_works_as_printed(launch: Callable[..., Process]) -> None:
+async def test_the_sessions_work_as_printed(launch: Callable[..., Process]) -> None:
     process = launch()
     await process.start()
     await process.ready()
-    steps = _session()
+    steps = _steps()
     # Only the place and the port differ from what a reader has.
     script = "shopt -s expand_aliases\n" + "\n".join(
         f"{lines}\nprintf '\\n=====\\n'" for lines, _ in steps
@@ -35,12 +35,12 @@ async def test_the_first_session_works_as_printed(launch: Callable[..., Process]
     script = script.replace(".data/", f"{process.data_dir}/").replace(":8080", f":{process.port}")
 
     shell = await asyncio.create_subprocess_exec(
-        *("bash", "-c", script), stdout=asyncio.subprocess.PIPE
+        *("bash", "-c", script), stdout=asyncio.subprocess.PIPE, cwd=process.data_dir
     )
     output, _ = await asyncio.wait_for(shell.communicate(), 30)
 
     outputs = output.decode().split("\n=====\n")
-    assert len(steps) == 8
+    assert len(steps) == 17
     for (lines, expected), got in zip(steps, outputs, strict=False):
         assert expected in got, (lines, got)
     assert await process.stop() == 0
