@@ -33,6 +33,7 @@ from app.log import logger
 from app.metrics.collector import Collector
 from app.metrics.handlers import PEERS
 from app.metrics.peers import Peers
+from app.ofrep.tickets import TICKETS, Tickets
 from app.seeds import seed
 from app.settings import Pooler, Settings, Target
 from app.snapshots.disk import Disk
@@ -62,6 +63,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[DATABASE] = database
     app[LIFECYCLE] = lifecycle = Lifecycle()
     app[TOKENS] = directory = TokenDirectory(database)
+    app[TICKETS] = Tickets(directory)
     app[TASKS] = tasks = Tasks()
     app[HEARTBEAT] = heartbeat = Heartbeat(database, settings.health, settings.instance)
     app[SCHEMA] = schema = SchemaCheck(database)
@@ -146,6 +148,7 @@ def _use_key(app: web.Application) -> None:
     settings = app[SETTINGS]
     key = token_key(settings)
     app[TOKENS].use_key(key)
+    app[TICKETS].use_key(key)
     if settings.snapshot_on_disk:
         app[KEEPER].use_disk(Disk(settings.data_dir, key, settings.tier))
 

@@ -3,6 +3,8 @@
 The guard, the router and the OpenAPI document are made from this list, so none can differ from it.
 """
 
+from typing import Any
+
 from aiohttp import web
 
 from app.access.guard import guarded
@@ -22,11 +24,17 @@ from app.changes.views import (
 from app.configurations import handlers as configurations
 from app.configurations.models import ConfigurationPage, NewConfiguration, Written
 from app.environments.models import Environment, EnvironmentList
+from app.evaluation.engine import Outcome
 from app.health import handlers as health
 from app.health.report import Report
 from app.http import openapi
 from app.http.routing import Route, expect
 from app.metrics import handlers as metrics
+from app.ofrep import handlers as ofrep
+from app.ofrep.answers import Failure, preflight, speaking_ofrep
+from app.ofrep.streams import Refetch, stream_refetches
+from app.ofrep.tickets import STREAM_PATH
+from app.ofrep.views import EvaluationRequest, Evaluations
 from app.snapshots import handlers as environments
 from app.snapshots import streams
 from app.snapshots.event import EventData
@@ -52,6 +60,8 @@ _REPEATABLE = ("Idempotency-Key",)
 _REVISION = ("Flagstone-Revision",)
 _STALE = ("Flagstone-Stale",)
 _MOMENT = _REVISION + _STALE
+_SEEN = ("flagConfigEtag", "flagConfigLastModified")
+_OFREP: dict[str, Any] = {"around": speaking_ofrep, "failure": Failure}
 # Their answers tell what was there before.
 _READS = (Scope.READ,)
 
@@ -90,6 +100,20 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _ENVIRONMENT, environments.get_environment, Scope.READ, Environment,
           query=("min_revision",), headers=_MOMENT),
 
+    # OFREP's own paths are for tokens of one environment, those below an environment for all.
+    Route("POST", r"/ofrep/v1/evaluate/flags/{key:[\s\S]+}", ofrep.evaluate_flag, Scope.EVALUATE,
+          Outcome, body=EvaluationRequest, query=_SEEN, headers=_MOMENT, **_OFREP),
+    Route("POST", "/ofrep/v1/evaluate/flags", ofrep.evaluate_flags, Scope.EVALUATE,
+          Evaluations, body=EvaluationRequest, query=_SEEN, conditions=("If-None-Match",),
+          statuses=(200, 304), headers=("ETag", *_MOMENT), **_OFREP),
+    Route("POST", _ENVIRONMENT + r"/ofrep/v1/evaluate/flags/{key:[\s\S]+}", ofrep.evaluate_flag,
+          Scope.EVALUATE, Outcome, body=EvaluationRequest, query=_SEEN, headers=_MOMENT, **_OFREP),
+    Route("POST", _ENVIRONMENT + "/ofrep/v1/evaluate/flags", ofrep.evaluate_flags, Scope.EVALUATE,
+          Evaluations, body=EvaluationRequest, query=_SEEN, conditions=("If-None-Match",),
+          statuses=(200, 304), headers=("ETag", *_MOMENT), **_OFREP),
+    Route("GET", STREAM_PATH + "{ticket}", stream_refetches, None, Refetch,
+          gives=("text/event-stream",), conditions=("Last-Event-ID",), **_OFREP),
+
     Route("GET", _CHANGES, changes.list_change_sets, Scope.READ, ChangeSetPage, query=_PAGE),
     Route("POST", _CHANGES, changes.create_change_set, Scope.WRITE, MadeChangeSets,
           body=NewChangeSet, query=_DRY_RUN, conditions=_REPEATABLE, headers=_REVISION),
@@ -126,6 +150,9 @@ def add_routes(app: web.Application) -> None:
         handler = route.handler
         if route.scope is not None:
             handler = guarded(handler, [Scope(each) for each in (route.scope, *route.also)])
+        if route.around is not None:
+            handler = route.around(handler)
+            app.router.add_route("OPTIONS", route.path, preflight)
         app.router.add_route(route.method, route.path, handler, expect_handler=expect)
         if route.method == "GET":
             app.router.add_route("HEAD", route.path, handler, expect_handler=expect)

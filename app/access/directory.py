@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import os
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from app.access import tokens
 from app.access.format import token_id
@@ -79,8 +78,7 @@ class TokenDirectory:
         caller = self._checked.get(digest)
         if caller is None:
             caller = Caller(token=self._check(text, self._tokens))
-        expires_at = caller.token.grant.expires_at
-        if expires_at is not None and expires_at <= datetime.now(UTC):
+        if caller.token.grant.is_expired:
             raise _refused()
         self._checked[digest] = caller
         return caller

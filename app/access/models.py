@@ -1,7 +1,7 @@
 """What a token says about its bearer."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 EVERY_ENVIRONMENT = "*"
@@ -22,6 +22,11 @@ class Grant:
     scopes: frozenset[Scope]
     environments: frozenset[str]
     expires_at: datetime | None
+
+    @property
+    def is_expired(self) -> bool:
+        """By this machine's clock."""
+        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
 
     def covers(self, environment: str) -> bool:
         return EVERY_ENVIRONMENT in self.environments or environment in self.environments

@@ -5,6 +5,8 @@ what is asked for. An answer from memory knows most of its head beforehand, so i
 and head and body leave in one write.
 """
 
+from http import HTTPStatus
+
 from aiohttp import HttpVersion10, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
@@ -13,15 +15,14 @@ from multidict import CIMultiDict
 from app.http.keys import COMMON_HEAD, REQUEST_ID
 
 _NO_HEADERS: CIMultiDict[str] = CIMultiDict()
-_STATUS_LINES = {
-    200: b"HTTP/1.1 200 OK\r\n",
-    304: b"HTTP/1.1 304 Not Modified\r\n",
+_STATUS_LINES: dict[int, bytes] = {
+    status: f"HTTP/1.1 {status:d} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
 
 
 class EncodedResponse(web.Response):
     """`head` is header lines of the answer's own, each with its line end; those that every answer
-    has come from the application. `status` is 200 or 304.
+    has come from the application.
 
     It does not go through `on_response_prepare`, and has no `headers` of its own.
     """
@@ -31,7 +32,7 @@ class EncodedResponse(web.Response):
         self._state = {}
         self._headers = _NO_HEADERS
         self._status = status
-        self._reason = "OK" if status == 200 else "Not Modified"
+        self._reason = ""
         self._body = self._content = body
         self._head = head
 

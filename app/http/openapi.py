@@ -50,7 +50,8 @@ async def get_page(request: web.Request) -> web.Response:
 
 def document(routes: Sequence["Route"]) -> dict[str, Any]:
     """Return the OpenAPI document of the routes."""
-    spoken = {Problem, *(type_ for route in routes for type_ in (route.answers, route.body))}
+    shapes = (each for r in routes for each in (r.answers, r.body, r.failure))
+    spoken = {Problem, *shapes}
     _, components = msgspec.json.schema_components(
         sorted(filter(_is_named, spoken), key=lambda type_: type_.__name__),
         ref_template="#/components/schemas/{name}",
@@ -59,12 +60,16 @@ def document(routes: Sequence["Route"]) -> dict[str, Any]:
     for route in routes:
         path = _PARAMETER.sub(r"{\1}", route.path)
         operation = _operation(route)
+        if any(operation["operationId"] in ids for ids in _ids(paths)):
+            operation["operationId"] += "_in_environment"
         paths.setdefault(path, {})[route.method.lower()] = operation
         if route.method == "GET":
             paths[path]["head"] = operation | {
                 "operationId": operation["operationId"] + "_head",
                 "summary": "As GET, without the body.",
             }
+        if route.around is not None:
+            paths[path]["options"] = _preflight(operation["operationId"])
     problems = {status for route in routes for status in error_statuses(route)}
     return {
         "openapi": "3.1.0",
@@ -94,6 +99,9 @@ def error_statuses(route: "Route") -> list[int]:
         statuses |= {401, 403, 503}
     if "{" in route.path:
         statuses |= {404, 422}
+    if route.failure is not None:
+        # What is not understood is 400 there, and nothing is written.
+        return sorted(statuses - {422} | {401, 404, 408, 413, 503})
     if route.method != "GET":
         statuses |= {408, 409, 412, 413}
     if route.body is not None:
@@ -115,10 +123,26 @@ def _operation(route: "Route") -> dict[str, Any]:
         operation["x-scope"] = " ".join(map(str, (route.scope, *route.also)))
     if route.body is not None:
         operation["requestBody"] = {
-            "required": True,
+            "required": route.failure is None,
             "content": {type_: {"schema": _schema(route.body)} for type_ in route.takes},
         }
     return operation
+
+
+def _preflight(operation_id: str) -> dict[str, Any]:
+    """Return the operation by which a browser asks what a page may send."""
+    statuses = {str(s): {"$ref": f"#/components/responses/{s}"} for s in (400, 417, 431, 500)}
+    return {
+        "operationId": f"{operation_id}_preflight",
+        "summary": "What a page of another origin may send.",
+        "parameters": [],
+        "responses": {"204": {"description": "No Content", "headers": _headers({})}} | statuses,
+    }
+
+
+def _ids(paths: Mapping[str, Mapping[str, Any]]) -> Iterable[set[str]]:
+    for operations in paths.values():
+        yield {operation["operationId"] for operation in operations.values()}
 
 
 def _parameters(route: "Route") -> Iterable[dict[str, Any]]:
@@ -138,7 +162,7 @@ def _responses(route: "Route") -> dict[str, Any]:
     for status in error_statuses(route):
         good = responses.get(str(status))
         if good is None:
-            responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
+            responses[str(status)] = _error(route, status)
         else:
             # The same status for a report that is bad and for none at all.
             good["content"] |= _problem(status)["content"]
@@ -157,6 +181,16 @@ def _good(route: "Route", status: int) -> dict[str, Any]:
     if status != HTTPStatus.NOT_MODIFIED:
         answer["content"] = {type_: {"schema": _schema(route.answers)} for type_ in route.gives}
     return answer
+
+
+def _error(route: "Route", status: int) -> dict[str, Any]:
+    # What is refused before any handler has the one shape everywhere, and so has what is too late.
+    if route.failure is None or status in {417, 431}:
+        return {"$ref": f"#/components/responses/{status}"}
+    problem = _problem(status)
+    content = problem["content"] if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    failure = {"application/json": {"schema": _schema(route.failure)}}
+    return problem | {"content": content | failure}
 
 
 def _problem(status: int) -> dict[str, Any]:

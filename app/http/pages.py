@@ -38,7 +38,7 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"<p>HEAD answers as GET, without the body. Every answer has {_codes(everywhere)}.</p>"
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            if method != "head":
+            if method not in {"head", "options"}:
                 yield from _operation(path, method, operation, everywhere)
     yield '<h1 id="problems">Problems</h1><table>'
     for status, answer in problems.items():

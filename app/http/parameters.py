@@ -16,6 +16,7 @@ PATH: dict[str, Described] = {
     "environment": (_ENVIRONMENT, "The name of an environment."),
     "key": (_KEY, "The key of an entry; its slashes may stand as they are."),
     "revision": (_WHOLE, "The number of a change set."),
+    "ticket": ({"type": "string"}, "From `eventStreams` of a bulk answer."),
 }
 
 QUERY: dict[str, Described] = {
@@ -42,6 +43,8 @@ QUERY: dict[str, Described] = {
         "Whether entries that the file does not have stay or go; kinds that it cannot hold stay.",
     ),
     "message": ({"type": "string", "maxLength": 1000}, "Why, for the history."),
+    "flagConfigEtag": (_TEXT, "The `etag` of an event: answer from that moment or a later one."),
+    "flagConfigLastModified": (_TEXT, "Of the same event; not needed, and not looked at."),
     "against": (_ENVIRONMENT, "The environment to compare with, instead of revisions."),
 }
 

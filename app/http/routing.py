@@ -1,5 +1,6 @@
 """What the service knows of each route: enough to register, to guard and to document it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,8 +20,9 @@ class Route:
     `scope` None is open to everybody, and has to be said. `answers` and `body` are the types that
     are encoded and decoded; `query` and `conditions` name the parameters and request headers that
     mean something; `statuses` are the good ones; `also` are scopes that are needed besides;
-    `takes` and `gives` are the media types of bodies and of good answers; `headers` name what the
-    good answers carry besides the headers of every answer.
+    `around` is what surrounds the guard too, where errors have the shape of `failure`; `takes` and
+    `gives` are the media types of bodies and of good answers; `headers` name what the good answers
+    carry besides the headers of every answer.
     """
 
     method: str
@@ -33,6 +35,8 @@ class Route:
     conditions: tuple[str, ...] = ()
     statuses: tuple[int, ...] = (200,)
     also: tuple[StrEnum, ...] = ()
+    around: Callable[[Handler], Handler] | None = None
+    failure: type[Any] | None = None
     takes: tuple[str, ...] = ("application/json",)
     gives: tuple[str, ...] = ("application/json",)
     headers: tuple[str, ...] = ()

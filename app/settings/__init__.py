@@ -48,6 +48,8 @@ class HttpSettings:
     port: int
     workers: int
     hsts: bool
+    public_url: str | None
+    cors_origins: tuple[str, ...]
     request_timeout_seconds: float
     header_timeout_seconds: float
     body_timeout_seconds: float
@@ -128,6 +130,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             port=values["PORT"],
             workers=values["WORKERS"],
             hsts=values["HSTS"],
+            public_url=values["PUBLIC_URL"],
+            cors_origins=values["CORS_ORIGINS"],
             request_timeout_seconds=values["REQUEST_TIMEOUT"],
             header_timeout_seconds=values["HEADER_TIMEOUT"],
             body_timeout_seconds=values["BODY_TIMEOUT"],

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -42,6 +43,39 @@ def path(raw: str) -> Path:
         return Path(raw).expanduser()
     except RuntimeError:
         raise ValueError("must not begin with the home of an unknown account") from None
+
+
+def web_url(raw: str) -> str:
+    """Return an http or https URL without the slash at its end."""
+    parts = _split(raw)
+    if parts.query or parts.fragment:
+        raise ValueError("must not have a query or a fragment")
+    return raw.rstrip("/")
+
+
+def origins(raw: str) -> tuple[str, ...]:
+    """Return origins as browsers send them, such as https://app.example.org."""
+    found = tuple(part.strip() for part in raw.split(","))
+    if found == ("*",):
+        return found
+    for part in found:
+        split = _split(part)
+        if f"{split.scheme}://{split.netloc}" != part:
+            raise ValueError("must be * alone, or origins such as https://app.example.org")
+    return found
+
+
+def _split(raw: str) -> SplitResult:
+    try:
+        parts = urlsplit(raw)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError("must be an http or https URL") from None
+    if not has_port or parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be an http or https URL")
+    if parts.username is not None or not raw.isascii() or not raw.isprintable():
+        raise ValueError("must not hold a user, nor anything but printable ASCII")
+    return parts
 
 
 def boolean(raw: str) -> bool:

@@ -56,6 +56,18 @@ VARIABLES: tuple[Variable, ...] = (
             "Send Strict-Transport-Security; true only behind TLS.",
         ),
         Variable(
+            "PUBLIC_URL",
+            parsers.web_url,
+            None,
+            "Where clients reach this service, path prefix included; unset: as the request says.",
+        ),
+        Variable(
+            "CORS_ORIGINS",
+            parsers.origins,
+            "*",
+            "Origins, separated by commas, whose pages may evaluate flags; * for all.",
+        ),
+        Variable(
             "REQUEST_TIMEOUT",
             parsers.seconds(1, 300),
             "5",

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from app.environments.models import Environment
+from app.evaluation.ruleset import Rule, Ruleset
 from app.http.encoded import header_lines
 from app.http.wire import entity_tag, revision_header
 from app.snapshots.event import Event
@@ -67,11 +68,14 @@ class Page:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """`keys` are those of `entries`, in order; `recent` the last events, without gaps."""
+    """`keys` are those of `entries`, in order; `rules` the flags and segments, compiled; `recent`
+    the last events, without gaps.
+    """
 
     environment: Environment
     entries: Mapping[str, Encoded]
     keys: Sequence[str]
+    rules: Ruleset
     recent: tuple[Event, ...] = ()
 
     @cached_property
@@ -122,6 +126,7 @@ class Snapshot:
         """
         entries = dict(self.entries)
         keys = list(self.keys)
+        changed = list(changed)
         for key, configuration in changed:
             if configuration is None:
                 if entries.pop(key, None) is not None:
@@ -131,13 +136,31 @@ class Snapshot:
                 insort(keys, key)
             entries[key] = encode(configuration, environment.epoch)
         whole = [*self.recent, *events] if events else []
-        return Snapshot(environment, entries, keys, tuple(whole[-RECENT_MAX:]))
+        rules = self.rules.under(environment.fractional, environment.metadata).advanced(
+            put=[_rule(each) for _, each in changed if each is not None and _is_rule(each)],
+            gone=[key for key, each in changed if each is None or not _is_rule(each)],
+        )
+        return Snapshot(environment, entries, keys, rules, tuple(whole[-RECENT_MAX:]))
 
 
 def build(environment: Environment, configurations: Iterable[Configuration]) -> Snapshot:
     """Return the snapshot of an environment with these entries."""
-    entries = {each.key: encode(each, environment.epoch) for each in configurations}
-    return Snapshot(environment, entries, sorted(entries))
+    rules = Ruleset(fractional=environment.fractional, metadata=environment.metadata)
+    empty = Snapshot(environment, {}, [], rules)
+    return empty.advanced(environment, [(each.key, each) for each in configurations])
+
+
+def _is_rule(configuration: Configuration) -> bool:
+    return configuration.kind in {"flag", "segment"}
+
+
+def _rule(configuration: Configuration) -> Rule:
+    return Rule(
+        key=configuration.key,
+        is_segment=configuration.kind == "segment",
+        value=configuration.value,
+        state=f"{configuration.version}:{configuration.updated_revision}",
+    )
 
 
 def encode(configuration: Configuration, epoch: str) -> Encoded:

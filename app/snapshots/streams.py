@@ -26,8 +26,8 @@ STREAMS: web.AppKey[Counter[str]] = web.AppKey("streams", Counter)
 
 PING_SECONDS = 15
 # How often a stream that has nothing to say looks whether its token still holds.
-_CHECK_SECONDS = 1.0
-_RETRY_MILLISECONDS = 2_000
+CHECK_SECONDS = 1.0
+RETRY_MILLISECONDS = 2_000
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:
@@ -50,12 +50,12 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
 
     async with (
         sse_response(request, headers=headers, ping_interval=PING_SECONDS) as stream,
-        _counted(request.app[STREAMS], name),
+        counted(request, name),
     ):
         # With an id at once: who breaks off before the first event comes back to this place.
         if position is None:
             await stream.write(place_message(*place))
-        await stream.write(f"retry: {_RETRY_MILLISECONDS}\n\n".encode())
+        await stream.write(f"retry: {RETRY_MILLISECONDS}\n\n".encode())
         with suppress(ConnectionResetError, AppError):
             while _goes_on(request):
                 news = follower.news
@@ -65,13 +65,15 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
                 if place != stood:
                     continue  # more may have come while this was read
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_CHECK_SECONDS):
+                    async with asyncio.timeout(CHECK_SECONDS):
                         await news.wait()
     return stream
 
 
 @asynccontextmanager
-async def _counted(streams: Counter[str], environment: str) -> AsyncIterator[None]:
+async def counted(request: web.Request, environment: str) -> AsyncIterator[None]:
+    """Count an open stream of the environment for as long as the block lasts."""
+    streams = request.app[STREAMS]
     streams[environment] += 1
     try:
         yield

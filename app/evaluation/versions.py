@@ -1,0 +1,74 @@
+"""flagd's `sem_ver`: versions compared by Semantic Versioning 2, a little more leniently written.
+
+A `v` before and missing minor and patch numbers are allowed, build metadata is ignored. `^` means
+the same major, `~` the same major and minor number; neither looks at the rest.
+"""
+
+import operator
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from app.evaluation.values import is_number, number_text
+
+VERSION_LENGTH_MAX = 256
+
+_NUMBER = r"(0|[1-9][0-9]*)"
+_IDENTIFIER = r"(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+_VERSION = re.compile(
+    rf"[vV]?{_NUMBER}(?:\.{_NUMBER}(?:\.{_NUMBER}(?:-({_IDENTIFIER}(?:\.{_IDENTIFIER})*))?)?)?"
+    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+)
+# A release comes after all of its prereleases.
+_RELEASE = ((2, 0, ""),)
+
+Version = tuple[int, int, int, tuple[tuple[int, int, str], ...]]
+
+COMPARISONS: dict[str, Callable[[Version, Version], bool]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "^": lambda left, right: left[0] == right[0],
+    "~": lambda left, right: left[:2] == right[:2],
+}
+
+
+def compare(value: Any, comparison: Any, target: Any) -> bool | None:
+    """Return the outcome, None when a version or the comparison is not understood."""
+    left, right = version(value), version(target)
+    compared = comparison_of(comparison)
+    if left is None or right is None or compared is None:
+        return None
+    return compared(left, right)
+
+
+def comparison_of(name: Any) -> Callable[[Version, Version], bool] | None:
+    return COMPARISONS.get(name) if isinstance(name, str) else None
+
+
+def version(value: Any) -> Version | None:
+    """Return a version in a form that compares, None for what is none."""
+    if type(value) is not str and is_number(value):
+        value = number_text(value)
+    if not isinstance(value, str) or len(value) > VERSION_LENGTH_MAX:
+        return None
+    return _parse(value)
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> Version | None:
+    match = _VERSION.fullmatch(text)
+    if match is None:
+        return None
+    major, minor, patch, prerelease = match.groups()
+    parts = tuple(_part(part) for part in prerelease.split(".")) if prerelease else _RELEASE
+    return int(major), int(minor or 0), int(patch or 0), parts
+
+
+def _part(text: str) -> tuple[int, int, str]:
+    """Numbers come before texts, and are compared as numbers."""
+    return (0, int(text), "") if text.isdecimal() else (1, 0, text)

@@ -1,0 +1,1 @@
+"""OFREP 0.3.0: OpenFeature's remote evaluation protocol, answered from the compiled rules."""

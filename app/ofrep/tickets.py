@@ -1,0 +1,78 @@
+"""Tickets: what a browser shows for an event stream, since its EventSource can send no header.
+
+A ticket is in the URL of the stream, so it opens that stream and nothing else, names the token that
+it was made for, and dies with it. It is always the same for a token and an environment, or no bulk
+answer would ever be unchanged. URLs are not logged, only their routes are.
+"""
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+
+from aiohttp import web
+
+from app.access.directory import TokenDirectory
+from app.access.models import Caller, Scope, Token
+from app.errors import Unauthenticated
+from app.http.keys import SETTINGS
+from app.settings import Secret
+
+STREAM_PATH = "/ofrep/v1/streams/"
+_MAC_BYTES = 24
+
+
+class Tickets:
+    """Makes and checks tickets with a key derived from that of the tokens."""
+
+    def __init__(self, directory: TokenDirectory) -> None:
+        self._directory = directory
+        self._key = b""
+        self._made: dict[tuple[str, str], str] = {}
+
+    def use_key(self, key: Secret) -> None:
+        self._key = hmac.digest(key.reveal().encode(), b"flagstone/stream-ticket", "sha256")
+        self._made = {}
+
+    def url(self, request: web.Request, caller: Caller, environment: str) -> str:
+        """Return the absolute URL of the environment's stream, for this caller."""
+        base = request.app[SETTINGS].http.public_url or f"{request.scheme}://{request.host}"
+        return f"{base}{STREAM_PATH}{self._ticket(caller.token.id, environment)}"
+
+    def open(self, ticket: str) -> tuple[str, Token]:
+        """Return the environment and the token of a ticket. Raises Unauthenticated."""
+        try:
+            raw = urlsafe_b64decode(ticket.encode("ascii"))
+        except (UnicodeEncodeError, Base64Error, ValueError):
+            raise _refused() from None
+        mac, name = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+        if not hmac.compare_digest(mac, self._mac(name)):
+            raise _refused()
+        token_id, _, environment = name.decode().partition("/")
+        return environment, self.holder(token_id, environment)
+
+    def holder(self, token_id: str, environment: str) -> Token:
+        """Return a ticket's token while it may evaluate there. Raises Unauthenticated."""
+        token = self._directory.usable.get(token_id)
+        if token is None or token.grant.is_expired:
+            raise _refused()
+        if not token.grant.covers(environment) or not token.grant.allows(Scope.EVALUATE):
+            raise _refused()
+        return token
+
+    def _ticket(self, token_id: str, environment: str) -> str:
+        made = self._made.get((token_id, environment))
+        if made is None:
+            name = f"{token_id}/{environment}".encode()
+            made = urlsafe_b64encode(self._mac(name) + name).decode()
+            self._made[token_id, environment] = made
+        return made
+
+    def _mac(self, name: bytes) -> bytes:
+        return hmac.digest(self._key, name, "sha256")[:_MAC_BYTES]
+
+
+TICKETS: web.AppKey[Tickets] = web.AppKey("tickets", Tickets)
+
+
+def _refused() -> Unauthenticated:
+    return Unauthenticated("ticket_refused", "This stream is not open, or no longer.")
