@@ -74,8 +74,8 @@ RESPONSE_HEADERS: dict[str, Described] = {
     ),
     "Cache-Control": ({"const": "no-store"}, "Every answer is for its caller, at its moment."),
     "ETag": (
-        {"type": "string", "pattern": '^"[0-9]+(-[0-9a-f]{8})?"$'},
-        "The version of the entry and the beginning of the epoch, for If-Match and If-None-Match.",
+        {"type": "string", "pattern": '^"[!#-~]+"$'},
+        "Of an entry its version and the beginning of the epoch, for If-Match too; else of the whole.",
     ),
     "Content-Disposition": ({"type": "string"}, "A name for the file."),
     "Location": ({"type": "string", "format": "uri-reference"}, "Where the new entry is."),

@@ -1,18 +1,22 @@
 """The HTTP side of transfer: an environment as a file, out and in."""
 
+from weakref import WeakKeyDictionary
+
 import msgspec
 from aiohttp import hdrs, web
 
 from app.access.guard import CALLER
 from app.changes.dry_run import transact
 from app.changes.idempotency import once
-from app.changes.models import MESSAGE_MAX
+from app.changes.models import MESSAGE_MAX, Kind
 from app.changes.repeatable import read_repeatable
 from app.database.threads import in_thread
 from app.errors import Unsupported, malformed
 from app.http import wire
+from app.http.encoded import EncodedResponse
 from app.http.keys import DATABASE
-from app.snapshots.reading import moment_headers, read_snapshot, settle
+from app.snapshots.reading import moment_head, moment_headers, read_snapshot, settle
+from app.snapshots.snapshot import Snapshot
 from app.transfer import service
 from app.transfer.documents import MEDIA_TYPES, Format, Mode
 from app.transfer.reading import read_document
@@ -24,6 +28,7 @@ IMPORT_BYTES_MAX = 16 * 1024 * 1024
 IMPORT_SECONDS = 20.0
 
 _ENDINGS = {Format.FLAGD: "flagd.json"}
+_DOCUMENTS: WeakKeyDictionary[Snapshot, bytes] = WeakKeyDictionary()
 _FORMATS = {
     "application/json": Format.JSON,
     "application/yaml": Format.YAML,
@@ -55,6 +60,37 @@ async def export_environment(request: web.Request) -> web.Response:
     ending = _ENDINGS.get(format_, format_)
     headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="{name}.{ending}"'
     return web.Response(body=text, headers=headers)
+
+
+async def get_flagd_document(request: web.Request) -> web.Response:
+    """Give flagd's document of an environment, which flagd itself can be pointed at."""
+    query = wire.read_query(request, {"min_revision"})
+    snapshot = await read_snapshot(request, query)
+
+    etag = f'"{snapshot.rules.digest:032x}-{snapshot.epoch[:8]}"'
+    head = moment_head(request, snapshot) + f"ETag: {etag}\r\n".encode()
+    if wire.is_not_modified(request, etag):
+        return EncodedResponse(b"", head, status=304)
+    body = await _flagd_document(snapshot)
+
+    head += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
+    return EncodedResponse(body, head)
+
+
+async def _flagd_document(snapshot: Snapshot) -> bytes:
+    """Return the document, made once for a snapshot: all that follow an environment ask at once."""
+    found = _DOCUMENTS.get(snapshot)
+    if found is None:
+        entries = {
+            key: service.content_of(each.configuration)
+            for key, each in snapshot.entries.items()
+            if each.kind in {Kind.FLAG, Kind.SEGMENT}
+        }
+        found = await in_thread(
+            "write document", lambda: write_document(snapshot.environment, entries, Format.FLAGD)
+        )
+        _DOCUMENTS[snapshot] = found
+    return found
 
 
 async def import_document(request: web.Request) -> web.Response:

@@ -334,3 +334,25 @@ async def test_importing_needs_to_write_and_to_read(service: Service) -> None:
             f"{LOCAL}/import", data="{}", headers=JSON | {"X-API-Key": token}
         )
         assert refused.status == 403
+
+
+async def test_flagd_can_be_pointed_at_an_environment(service: Service) -> None:
+    """Its HTTP sync asks again and again, and is told when nothing has changed."""
+    await _fill(service)
+    place = f"{LOCAL}/flags.json"
+
+    first = await service.client.get(place)
+    tag = {"If-None-Match": first.headers["ETag"]}
+    await service.client.put(
+        f"{LOCAL}/configurations/limit", json={"value": 5}, headers={"If-Match": "*"}
+    )
+    unchanged = await service.client.get(place, headers=tag)
+    await service.client.delete(f"{LOCAL}/configurations/staff", headers={"If-Match": "*"})
+    changed = await service.client.get(place, headers=tag)
+
+    document = await first.json()
+    assert first.content_type == "application/json"
+    assert document["flags"].keys() == {"new-checkout"}
+    assert document["$evaluators"].keys() == {"staff"}
+    assert (unchanged.status, changed.status) == (304, 200)
+    assert "$evaluators" not in await changed.json()
