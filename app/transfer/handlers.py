@@ -1,30 +1,37 @@
 """The HTTP side of transfer: an environment as a file, out and in."""
 
+from collections.abc import Mapping
+
 import msgspec
 from aiohttp import hdrs, web
 
 from app.access.guard import CALLER
 from app.changes.dry_run import transact
 from app.changes.idempotency import once
-from app.changes.models import MESSAGE_MAX
+from app.changes.models import MESSAGE_MAX, Content
 from app.changes.repeatable import read_repeatable
-from app.database.threads import in_thread
+from app.database.threads import Lane
 from app.errors import Unsupported, malformed
 from app.http import wire
 from app.http.keys import DATABASE
 from app.snapshots.reading import moment_headers, read_snapshot, settle
 from app.transfer import service
+from app.transfer.checking import read_checked
 from app.transfer.documents import MEDIA_TYPES, Format, Mode
-from app.transfer.reading import read_document
 from app.transfer.views import Imported
 from app.transfer.writing import write_document
 
 IMPORT_BYTES_MAX = 16 * 1024 * 1024
 # Ten thousand entries take a second or two; a slow disk may take longer.
 IMPORT_SECONDS = 20.0
+IMPORT_NODES_MAX = 500_000
+
+# One for each process; what is large enough to need it is rare.
+LANE: web.AppKey[Lane] = web.AppKey("lane", Lane)
+LANE_WAIT_SECONDS = 3.0
 
 _ENDINGS = {Format.FLAGD: "flagd.json"}
-_FORMATS = {
+FORMATS = {
     "application/json": Format.JSON,
     "application/yaml": Format.YAML,
     "application/x-yaml": Format.YAML,
@@ -43,13 +50,22 @@ async def export_environment(request: web.Request) -> web.Response:
     if moment is None:
         snapshot = await read_snapshot(request, query)
         environment, headers = snapshot.environment, moment_headers(request, snapshot)
-        found = snapshot.entries.items()
-        entries = {key: service.content_of(each.configuration) for key, each in found}
+
+        def read() -> Mapping[str, Content]:
+            found = snapshot.entries.items()
+            return {key: service.content_of(each.configuration) for key, each in found}
+
     else:
         async with request.app[DATABASE].connection() as connection:
             environment, entries = await service.environment_at(connection, name, moment)
         headers = wire.revision_header(environment.epoch, environment.revision)
-    text = await in_thread("write document", lambda: write_document(environment, entries, format_))
+
+        def read() -> Mapping[str, Content]:
+            return entries
+
+    text = await request.app[LANE].run(
+        "write document", lambda: write_document(environment, read(), format_)
+    )
 
     headers[hdrs.CONTENT_TYPE] = MEDIA_TYPES[format_]
     ending = _ENDINGS.get(format_, format_)
@@ -64,8 +80,9 @@ async def import_document(request: web.Request) -> web.Response:
     mode = wire.choice(query, "mode", Mode) or Mode.MERGE
     format_ = wire.choice(query, "format", Format) or _format(request)
     raw = await wire.receive(request, bytes_max=IMPORT_BYTES_MAX, answer_seconds=IMPORT_SECONDS)
-    # Beside the event loop, since a large file takes its time.
-    document = await in_thread("read document", lambda: read_document(raw, format_))
+    document = await request.app[LANE].run(
+        "read document", lambda: read_checked(raw, format_, nodes_max=IMPORT_NODES_MAX)
+    )
     repeatable = await read_repeatable(request, dry_run=dry_run, body=raw)
     name, actor = request.match_info["environment"], request[CALLER].actor
 
@@ -77,7 +94,7 @@ async def import_document(request: web.Request) -> web.Response:
             actor=actor,
             answer_type=Imported,
             work=lambda: service.import_document(
-                c, name, document, mode=mode, actor=actor, message=message
+                c, name, document, mode=mode, actor=actor, message=message, dry_run=dry_run
             ),
         ),
         dry_run=dry_run,
@@ -87,7 +104,7 @@ async def import_document(request: web.Request) -> web.Response:
         return wire.answer(msgspec.structs.replace(imported, dry_run=True))
     await settle(request, name, imported.revision)
     headers = wire.revision_header(imported.epoch, imported.revision)
-    return wire.answer(msgspec.structs.replace(imported, changes=[]), headers=headers)
+    return wire.answer(imported, headers=headers)
 
 
 def _message(query: dict[str, str]) -> str:
@@ -98,10 +115,10 @@ def _message(query: dict[str, str]) -> str:
 
 
 def _format(request: web.Request) -> Format:
-    found = _FORMATS.get(request.content_type)
+    found = FORMATS.get(request.content_type)
     if found is None:
         raise Unsupported(
             "content_type_unsupported",
-            f"The body must be one of {', '.join(_FORMATS)}, or the query must name its format.",
+            f"The body must be one of {', '.join(FORMATS)}, or the query must name its format.",
         )
     return found
