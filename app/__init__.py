@@ -1,9 +1,10 @@
 """Flagstone: configuration and feature flags on nothing but PostgreSQL.
 
 Read in this order: `server.py` shows the whole, `routes.py` every URL, `lifespan.py` what opens
-and closes. Then a noun at a time: `configurations/`, `changes/`, `environments/`, `access/`,
-`health/`.
-`http/` and `database/` are toolboxes that know no feature. Imports go down that list, never up.
+and closes. Then a noun at a time: `configurations/`, `changes/`, `snapshots/`, `environments/`,
+`access/`, with `transfer/`, `health/` and `metrics/` as other ways of looking at the same.
+`http/`, `database/` and `crypto/` are toolboxes that know no feature. Imports go down that list,
+never up.
 
 The words, each with one meaning from URL to column:
 

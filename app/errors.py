@@ -56,13 +56,19 @@ class Conflict(AppError): ...
 
 
 class Stale(AppError):
-    """`version` is the current one, None when there is no such entry."""
+    """`version` is the current one in this epoch, None when there is no such entry."""
 
     def __init__(
-        self, message: str, *, version: int | None, violations: Sequence[Violation] = ()
+        self,
+        message: str,
+        *,
+        version: int | None,
+        epoch: str,
+        violations: Sequence[Violation] = (),
     ) -> None:
         super().__init__("version_stale", message, violations)
         self.version = version
+        self.epoch = epoch
 
 
 class ConditionMissing(AppError): ...

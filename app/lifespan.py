@@ -20,7 +20,7 @@ from app.database.listener import listen
 from app.database.migrations import Migrator
 from app.database.opening import Targets, held_targets, probe, watch_embedded
 from app.database.role_check import check_role
-from app.database.threads import in_thread
+from app.database.threads import Lane, in_thread
 from app.errors import Unavailable
 from app.health.handlers import HEALTH
 from app.health.heartbeat import Heartbeat
@@ -42,6 +42,7 @@ from app.snapshots.keeper import Keeper
 from app.snapshots.reading import FOLLOWER
 from app.snapshots.streams import STREAMS
 from app.tasks import Tasks, repeat
+from app.transfer.handlers import LANE, LANE_WAIT_SECONDS
 from app.waiting import Waiting
 from app.workers import Worker
 
@@ -65,6 +66,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[TOKENS] = directory = TokenDirectory(database)
     app[TICKETS] = Tickets(directory)
     app[TASKS] = tasks = Tasks()
+    app[LANE] = Lane(LANE_WAIT_SECONDS)
     app[HEARTBEAT] = heartbeat = Heartbeat(database, settings.health, settings.instance)
     app[SCHEMA] = schema = SchemaCheck(database)
     app[FOLLOWER] = follower = Follower(database)

@@ -3,6 +3,7 @@
 The guard, the router and the OpenAPI document are made from this list, so none can differ from it.
 """
 
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -138,7 +139,7 @@ ROUTES: tuple[Route, ...] = (
           query=("min_revision",), conditions=("If-None-Match",), statuses=(200, 304),
           headers=("ETag", *_MOMENT)),
     Route("POST", _ENVIRONMENT + "/import", transfer.import_document, Scope.WRITE, Imported,
-          body=bytes, takes=("application/json", "application/yaml", "text/plain"),
+          body=bytes, takes=tuple(transfer.FORMATS), body_bytes_max=transfer.IMPORT_BYTES_MAX,
           query=("format", "mode", "message", "dry_run"), conditions=_REPEATABLE,
           also=_READS, headers=_REVISION),
     Route("GET", _ENVIRONMENT + "/diff", changes.get_difference, Scope.READ, Difference,
@@ -151,12 +152,13 @@ def add_routes(app: web.Application) -> None:
     """Put every route into the application, behind the guard where it needs a scope."""
     for route in ROUTES:
         handler = route.handler
+        invite = partial(expect, bytes_max=route.body_bytes_max)
         if route.scope is not None:
             handler = guarded(handler, [Scope(each) for each in (route.scope, *route.also)])
         if route.around is not None:
             handler = route.around(handler)
             app.router.add_route("OPTIONS", route.path, preflight)
-        app.router.add_route(route.method, route.path, handler, expect_handler=expect)
+        app.router.add_route(route.method, route.path, handler, expect_handler=invite)
         if route.method == "GET":
-            app.router.add_route("HEAD", route.path, handler, expect_handler=expect)
+            app.router.add_route("HEAD", route.path, handler, expect_handler=invite)
     app[openapi.DOCUMENTS] = openapi.Documents(ROUTES)

@@ -9,6 +9,7 @@ serves nothing, and ends with the last of them.
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -30,8 +31,13 @@ _PAUSE_SECONDS_MAX = 10.0
 # A worker that lived for longer than this did not fail at its start.
 _LONG_SECONDS = 30.0
 # What a worker may take on top of its own limits before it is killed.
-_GRACE_SECONDS = 10.0
+_GRACE_SECONDS = 5.0
+_NOT_MADE = -1
 _STARTED = b"+"
+_BEAT = b"."
+_BEAT_SECONDS = 1.0
+# A worker whose event loop has not turned for so long answers nobody.
+_SILENCE_SECONDS_MAX = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +76,14 @@ def report_started(worker: Worker) -> None:
         os.write(worker.lifeline, _STARTED)
 
 
+async def beat_lifeline(worker: Worker) -> None:
+    """Tell the supervisor again and again that the event loop turns, for ever."""
+    while worker.lifeline is not None:
+        with suppress(OSError):  # it is gone, which watch_lifeline sees too
+            os.write(worker.lifeline, _BEAT)
+        await asyncio.sleep(_BEAT_SECONDS)
+
+
 def watch_lifeline(worker: Worker, on_gone: Callable[[], None]) -> None:
     """Call back when the supervisor is gone: without one, nobody would ever stop this worker."""
     if worker.lifeline is None:
@@ -80,6 +94,9 @@ def watch_lifeline(worker: Worker, on_gone: Callable[[], None]) -> None:
         # Nothing is ever sent this way: what can be read is the end.
         loop.remove_reader(lifeline)
         log.warning("supervisor_gone")
+        if worker.folder is not None:
+            # It can no longer do that itself; several may try.
+            shutil.rmtree(worker.folder, ignore_errors=True)
         on_gone()
 
     loop.add_reader(lifeline, look)
@@ -100,10 +117,10 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(signal_number, self._stop, signal_number)
-        with _bound(self._settings.http, shared=False):
-            # Two services must not share a port by accident, as workers do by design.
-            pass
-        with tempfile.TemporaryDirectory(prefix="flagstone-") as folder:
+        with (
+            _claimed(self._settings.http),
+            tempfile.TemporaryDirectory(prefix="flagstone-") as folder,
+        ):
             async with asyncio.TaskGroup() as group:
                 announcing = group.create_task(self._announce(on_started))
                 for number in range(1, self._settings.http.workers + 1):
@@ -121,15 +138,15 @@ class Supervisor:
         """Have this worker run, in one process after the other, until all is to stop."""
         pause = _PAUSE_SECONDS
         loop = asyncio.get_running_loop()
-        is_first = worker.number == 1
         while not self._stopping.is_set():
             began = loop.time()
             try:
+                is_first = worker.number == 1 and not self._started.is_set()
                 code = await self._one_life(replace(worker, is_first=is_first))
             except OSError as error:
                 # No memory, no file left to open: for a moment, or the other workers must do.
                 log.exception("worker_not_made", worker=worker.number, error=type(error).__name__)
-                code = 0
+                code = _NOT_MADE
             if self._stopping.is_set():
                 return
             if not self._started.is_set() and code == 1:
@@ -137,7 +154,6 @@ class Supervisor:
                 self._exit_code = code
                 self._stop(signal.SIGTERM)
                 return
-            is_first = False
             log.error("worker_died", worker=worker.number, code=code)
             if loop.time() - began > _LONG_SECONDS:
                 pause = _PAUSE_SECONDS
@@ -163,34 +179,67 @@ class Supervisor:
                     start_new_session=True,
                 )
             self._children[worker.number] = child
-            hearing = asyncio.create_task(self._hear(ours))
+            hearing = asyncio.create_task(self._hear(ours, child))
             try:
                 if self._stopping.is_set():
-                    child.terminate()
+                    self._end(child, signal.SIGTERM)
                 return await child.wait()
             finally:
                 hearing.cancel()
                 del self._children[worker.number]
 
-    async def _hear(self, ours: socket.socket) -> None:
-        if await asyncio.get_running_loop().sock_recv(ours, 1) == _STARTED:
-            self._started.set()
+    async def _hear(self, ours: socket.socket, child: asyncio.subprocess.Process) -> None:
+        """Note that a worker has started, and kill one that has fallen silent."""
+        loop = asyncio.get_running_loop()
+        limit: float | None = None
+        while True:
+            heard = b""
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limit) as silence:
+                    heard = await loop.sock_recv(ours, 64)
+            if limit is not None and silence.expired():
+                log.error("worker_silent", pid=child.pid)
+                _kill(child)
+            if not heard:
+                return
+            limit = _SILENCE_SECONDS_MAX
+            if _STARTED in heard:
+                self._started.set()
 
     def _stop(self, number: signal.Signals) -> None:
         """Pass the signal on; a worker that is not gone in time is killed."""
         self._stopping.set()
+        for child in self._children.values():
+            self._end(child, number)
+
+    def _end(self, child: asyncio.subprocess.Process, number: signal.Signals) -> None:
         http = self._settings.http
         limit = http.drain_seconds + 2 * http.shutdown_timeout_seconds + _GRACE_SECONDS
-        for child in self._children.values():
-            with suppress(ProcessLookupError):
-                child.send_signal(number)
-            asyncio.get_running_loop().call_later(limit, _kill, child)
+        with suppress(ProcessLookupError):
+            child.send_signal(number)
+        asyncio.get_running_loop().call_later(limit, _kill, child)
 
 
 def _kill(child: asyncio.subprocess.Process) -> None:
     if child.returncode is None:
         log.error("worker_killed")
         child.kill()
+
+
+@contextmanager
+def _claimed(http: HttpSettings) -> Iterator[None]:
+    """Keep every other service off the port for as long as the block lasts. Raises OSError.
+
+    Workers share it by design, which must not let two services share it by accident: nobody may
+    listen there now, and whoever else would be a supervisor finds the name taken.
+    """
+    with _bound(http, shared=False):
+        pass
+    with socket.socket(socket.AF_UNIX) as claim:
+        if sys.platform == "linux":
+            # An abstract name, which the kernel frees however the process ends.
+            claim.bind(f"\0flagstone/{http.host}/{http.port}")
+        yield
 
 
 @contextmanager

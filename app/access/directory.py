@@ -45,6 +45,10 @@ class TokenDirectory:
             self.use(await tokens.list_usable(connection))
 
     @property
+    def is_loaded(self) -> bool:
+        return self._tokens is not None
+
+    @property
     def usable(self) -> Mapping[str, Token]:
         """The tokens that are neither revoked nor long expired, by id."""
         return self._tokens or {}

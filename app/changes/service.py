@@ -1,6 +1,7 @@
 """Making a change set, in the caller's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,13 +18,17 @@ from app.changes.models import (
     Operation,
 )
 from app.database import Connection, sql
+from app.database.threads import in_thread
 from app.environments.service import unknown_environment
 from app.errors import Conflict, NotFound, Stale, Violation
 
 # These lead back to, or over to, what has been: a key may have been of another kind there.
 _RETURNING = {ChangeKind.REVERT, ChangeKind.RESTORE, ChangeKind.PROMOTE}
 
+# What one statement may carry, so that it keeps to its time.
 _ROWS_AT_ONCE = 1_000
+_BYTES_AT_ONCE = 1024 * 1024
+_QUICK_BYTES = 32 * 1024
 
 
 async def apply(
@@ -63,10 +68,24 @@ async def apply(
         "message": message,
     }
     previous, created_at = advanced["previous_hash"] or GENESIS, advanced["created_at"]
-    made_hash = link(previous, **said, created_at=created_at, changes=changes)
+    made_hash = await _linked(
+        partial(link, previous, **said, created_at=created_at, changes=changes), changes
+    )
     await sql.insert_change_set(connection, **said, hash=made_hash)
     await _write(connection, change_set)
     return change_set
+
+
+async def _linked(make: Callable[[], bytes], changes: Sequence[Change]) -> bytes:
+    """Return the hash, made beside the event loop where that takes more than a moment."""
+    size = sum(map(_size, changes))
+    return await in_thread("link", make) if size > _QUICK_BYTES else make()
+
+
+def _size(change: Change) -> int:
+    """Return how many bytes of JSON a change carries, roughly."""
+    sides = (change.before.content, change.after)
+    return sum(len(msgspec.json.encode(each.value)) for each in sides if each is not None)
 
 
 async def read_entries(
@@ -109,6 +128,7 @@ def _check(
         raise Stale(
             "; ".join(_what_is_there(entry) for _, entry in stale),
             version=stale[0][1].version,
+            epoch=epoch,
             violations=[Violation(entry.key, _what_is_there(entry)) for _, entry in stale],
         )
     for operation in operations:
@@ -149,12 +169,8 @@ def _change(operation: Operation, entry: Entry) -> Change:
 
 
 async def _write(connection: Connection, change_set: ChangeSet) -> None:
-    """Write the rows: arrays, so that a thousand keys are as many statements as one.
-
-    A thousand at a time, so that each statement keeps to its time even when the values are large.
-    """
-    for start in range(0, len(change_set.changes), _ROWS_AT_ONCE):
-        changes = change_set.changes[start : start + _ROWS_AT_ONCE]
+    """Write the rows: arrays, so that a thousand small entries are as many statements as one."""
+    for changes in _batches(change_set.changes):
         before = _columns([change.before.content for change in changes])
         after = _columns([change.after for change in changes])
         await sql.write_changes(
@@ -167,6 +183,19 @@ async def _write(connection: Connection, change_set: ChangeSet) -> None:
             **{f"before_{name}": column for name, column in before.items()},
             **{f"after_{name}": column for name, column in after.items()},
         )
+
+
+def _batches(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
+    batch: list[Change] = []
+    size = 0
+    for change in changes:
+        size += _size(change)
+        if batch and (len(batch) == _ROWS_AT_ONCE or size > _BYTES_AT_ONCE):
+            yield batch
+            batch, size = [], _size(change)
+        batch.append(change)
+    if batch:
+        yield batch
 
 
 def _columns(contents: Sequence[Content | None]) -> dict[str, list[Any]]:

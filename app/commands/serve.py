@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -10,6 +11,7 @@ import typer
 
 from app import log
 from app.access.local import ADMIN_TOKEN_FILE
+from app.database.opening import held_targets
 from app.http.serving import serve as run
 from app.server import create_app
 from app.settings import Settings, Tier, load
@@ -69,7 +71,11 @@ async def _serve(settings: Settings, worker: Worker) -> None:
 
 
 async def _supervise(settings: Settings) -> int:
-    return await Supervisor(settings).run(lambda: _announce(settings))
+    async with AsyncExitStack() as stack:
+        if settings.database.target is None:
+            # A user of the embedded server as its workers are: one that is killed stops nothing.
+            await stack.enter_async_context(held_targets(settings))
+        return await Supervisor(settings).run(lambda: _announce(settings))
 
 
 async def _announce(settings: Settings) -> None:

@@ -15,8 +15,9 @@ from app.commands.actor import operator
 from app.commands.history import At, moment, show_changes
 from app.scripts import Resources, run_script
 from app.transfer import service
+from app.transfer.checking import read_checked_file
 from app.transfer.documents import Format, Mode
-from app.transfer.reading import format_of, read_file
+from app.transfer.reading import format_of
 from app.transfer.views import Imported
 from app.transfer.writing import write_document
 
@@ -77,7 +78,7 @@ def import_document(
     """Make an environment hold what a file says, as one change set."""
 
     async def work(resources: Resources) -> Imported:
-        document = read_file(file, format_)
+        document = read_checked_file(file, format_)
         return await transact(
             resources.database,
             lambda c: service.import_document(
@@ -87,6 +88,7 @@ def import_document(
                 mode=mode,
                 actor=operator(),
                 message=message or f"Import {file.name}",
+                dry_run=dry_run,
             ),
             dry_run=dry_run,
         )
@@ -107,7 +109,7 @@ def _report(imported: Imported, *, dry_run: bool) -> None:
     )
     if dry_run:
         console.print("dry run: nothing was written")
-    elif imported.changes:
+    elif imported.created or imported.updated or imported.deleted:
         console.print(f"{imported.environment} is at revision {imported.revision}")
 
 

@@ -16,7 +16,7 @@ from app.configurations import service
 from app.configurations.models import NewConfiguration, Written
 from app.database import Connection
 from app.errors import NotFound
-from app.http import wire
+from app.http import conditions, wire
 from app.http.encoded import EncodedResponse
 from app.http.keys import DATABASE
 from app.snapshots.reading import moment_head, moment_headers, read_snapshot, settle
@@ -63,7 +63,7 @@ async def get_configuration(request: web.Request) -> web.Response:
         raise NotFound("configuration_unknown", "There is no such configuration.")
 
     head = moment_head(request, snapshot)
-    if wire.is_not_modified(request, found.etag):
+    if conditions.is_not_modified(request, found.etag):
         return EncodedResponse(b"", head + found.head_not_modified, status=304)
     return EncodedResponse(found.body, head + found.head)
 
@@ -82,8 +82,8 @@ async def _get_at(request: web.Request, moment: Moment) -> web.Response:
         found, revision, epoch = await service.get_at(connection, *_place(request), moment)
 
     headers = wire.revision_header(epoch, revision)
-    headers["ETag"] = wire.entity_tag(found.version, epoch)
-    if wire.is_not_modified(request, headers["ETag"]):
+    headers["ETag"] = conditions.entity_tag(found.version, epoch)
+    if conditions.is_not_modified(request, headers["ETag"]):
         return web.Response(status=304, headers=headers)
     return wire.answer(found, headers=headers)
 
@@ -91,7 +91,7 @@ async def _get_at(request: web.Request, moment: Moment) -> web.Response:
 async def put_configuration(request: web.Request) -> web.Response:
     """Create or replace one configuration, under the version that the caller expects."""
     dry_run = wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
-    expected = _expected(wire.read_condition(request, may_create=True))
+    expected = _expected(conditions.read_condition(request, may_create=True))
     wanted = await wire.read_body(request, NewConfiguration)
     place, actor = _place(request), request[CALLER].actor
 
@@ -105,7 +105,7 @@ async def put_configuration(request: web.Request) -> web.Response:
 async def delete_configuration(request: web.Request) -> web.Response:
     """Delete one configuration, under the version that the caller expects; its history stays."""
     dry_run = wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
-    expected = _expected(wire.read_condition(request, may_create=False))
+    expected = _expected(conditions.read_condition(request, may_create=False))
     place, actor = _place(request), request[CALLER].actor
 
     return await _write(
@@ -133,7 +133,7 @@ async def _write(
 
     headers = wire.revision_header(written.epoch, written.revision)
     if written.version is not None:
-        headers["ETag"] = wire.entity_tag(written.version, written.epoch)
+        headers["ETag"] = conditions.entity_tag(written.version, written.epoch)
     if written.created:
         headers["Location"] = request.rel_url.raw_path
     return wire.answer(written, status=201 if written.created else 200, headers=headers)
@@ -143,5 +143,5 @@ def _place(request: web.Request) -> tuple[str, str]:
     return request.match_info["environment"], request.match_info["key"]
 
 
-def _expected(condition: wire.Condition) -> Expected:
+def _expected(condition: conditions.Condition) -> Expected:
     return Expected(version=condition.version, epoch=condition.epoch, any=condition.present)

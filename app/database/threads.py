@@ -1,4 +1,4 @@
-"""Blocking work (migrations, the embedded server) beside the event loop."""
+"""Blocking work beside the event loop: migrations, the embedded server, large documents."""
 
 import asyncio
 import threading
@@ -6,7 +6,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from app.errors import Unavailable
+
 Result = TypeVar("Result")
+
+# A client that is told to come back should not come back into the same queue.
+_RETRY_SECONDS = 5
 
 
 async def in_thread(name: str, work: Callable[[], Result]) -> Result:
@@ -34,3 +39,36 @@ async def in_thread(name: str, work: Callable[[], Result]) -> Result:
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return await outcome
+
+
+class Lane:
+    """Heavy work, one piece at a time: all threads share the interpreter with the event loop.
+
+    A piece keeps its place until its thread has ended, whatever has become of who waits for it.
+    """
+
+    def __init__(self, wait_seconds: float) -> None:
+        self._wait_seconds = wait_seconds
+        self._place = asyncio.Semaphore(1)
+
+    async def run(self, name: str, work: Callable[[], Result]) -> Result:
+        """Do as `in_thread` does. Raises Unavailable when others keep the place for too long."""
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._place.acquire()
+        except TimeoutError:
+            raise Unavailable(
+                "busy",
+                "Other large documents are being worked on.",
+                retry_after_seconds=_RETRY_SECONDS,
+            ) from None
+        loop = asyncio.get_running_loop()
+
+        def whole() -> Result:
+            try:
+                return work()
+            finally:
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._place.release)
+
+        return await in_thread(name, whole)

@@ -26,6 +26,10 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PROCESS = secrets.token_hex(8)
 _numbers = itertools.count(1)
 
+# Reads wait for nothing but statements and revisions, each of which has a limit of its own; a timer
+# for every one of them would cost more than the answer.
+_WITHOUT_DEADLINE = {hdrs.METH_GET, hdrs.METH_HEAD}
+
 # Of every answer.
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -35,11 +39,6 @@ HEADERS = {
     hdrs.SERVER: "flagstone",
     hdrs.CACHE_CONTROL: "no-store",
 }
-
-
-# Reads wait for nothing but statements and revisions, each of which has a limit of its own; a timer
-# for every one of them would cost more than the answer.
-_WITHOUT_DEADLINE = {hdrs.METH_GET, hdrs.METH_HEAD}
 
 
 def framed(handle: Handler, settings: HttpSettings, lifecycle: Lifecycle) -> Handler:

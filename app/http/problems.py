@@ -21,6 +21,7 @@ from app.errors import (
     Unavailable,
     Unsupported,
 )
+from app.http.conditions import entity_tag
 
 STATUS: dict[type[AppError], HTTPStatus] = {
     Malformed: HTTPStatus.BAD_REQUEST,
@@ -73,9 +74,10 @@ def of_error(error: AppError, request_id: str) -> web.Response:
         headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="flagstone"'
     if isinstance(error, Unavailable):
         headers[hdrs.RETRY_AFTER] = str(error.retry_after_seconds)
-    version = error.version if isinstance(error, Stale) else None
-    if version is not None:
-        headers[hdrs.ETAG] = f'"{version}"'
+    version = None
+    if isinstance(error, Stale) and error.version is not None:
+        version = error.version
+        headers[hdrs.ETAG] = entity_tag(version, error.epoch)
     problem = Problem(
         status=status,
         title=status.phrase,

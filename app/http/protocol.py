@@ -91,7 +91,7 @@ class GuardedConnection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer a head that cannot be parsed, and anything that the middleware let through."""
+        """Answer a head that cannot be parsed, and anything that the frame let through."""
         del message  # it quotes what was received
         if isinstance(exc, ConnectionError) and self._has_gone():
             raise exc  # there is nobody to answer, and nothing has failed here

@@ -39,6 +39,7 @@ class Route:
     failure: type[Any] | None = None
     takes: tuple[str, ...] = ("application/json",)
     gives: tuple[str, ...] = ("application/json",)
+    body_bytes_max: int = BODY_BYTES_MAX
     headers: tuple[str, ...] = ()
 
     @property
@@ -46,12 +47,12 @@ class Route:
         return (self.handler.__doc__ or "").strip().split("\n")[0]
 
 
-async def expect(request: web.Request) -> web.StreamResponse | None:
+async def expect(request: web.Request, *, bytes_max: int) -> web.StreamResponse | None:
     """Answer `Expect: 100-continue`; aiohttp would refuse anything else in plain text."""
     if request.headers.get("Expect", "").lower() != "100-continue":
         return problems.of_aiohttp(web.HTTPExpectationFailed(), request_id(request))
     # Nobody is invited to send what will be refused, and HTTP/1.0 does not know the word.
-    if request.version >= HttpVersion11 and (request.content_length or 0) <= BODY_BYTES_MAX:
+    if request.version >= HttpVersion11 and (request.content_length or 0) <= bytes_max:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # What was written so far is no part of the answer.
         request.writer.output_size = 0

@@ -4,14 +4,16 @@ import asyncio
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from aiohttp import web
 
 from app.http.keys import LIFECYCLE, SETTINGS
+from app.http.lifecycle import Lifecycle
 from app.http.protocol import Runner
 from app.log import logger
 from app.settings import HttpSettings
-from app.workers import BACKLOG, ONLY, Worker, watch_lifeline
+from app.workers import BACKLOG, ONLY, Worker, beat_lifeline, watch_lifeline
 
 log = logger(__name__)
 
@@ -42,12 +44,15 @@ async def serve(
         await runner.setup()
         watch_lifeline(worker, lifecycle.stopping.set)
         listening = asyncio.create_task(_listen(runner, worker), name="listen")
+        listening.add_done_callback(partial(_end_if_deaf, lifecycle))
         if worker.is_first:
             await listening
+        beating = asyncio.create_task(beat_lifeline(worker), name="beat")
         announcing = asyncio.create_task(_announce(app, on_started), name="announce")
         await lifecycle.stopping.wait()
         announcing.cancel()
         listening.cancel()
+        beating.cancel()
         lifecycle.draining.set()
         log.info("draining", signal=received[0].name if received else "none")
         # Ctrl-C is a person who waits; SIGTERM is a load balancer that needs time to look.
@@ -58,6 +63,12 @@ async def serve(
     log.info("stopped")
     if lifecycle.failure is not None:
         raise lifecycle.failure
+
+
+def _end_if_deaf(lifecycle: Lifecycle, listening: asyncio.Task[None]) -> None:
+    """End a process that cannot take connections: another one may be able to."""
+    if not listening.cancelled() and (error := listening.exception()) is not None:
+        lifecycle.fail(error)
 
 
 async def _listen(runner: Runner, worker: Worker) -> None:

@@ -82,5 +82,9 @@ class Merged:
 
 def printed(merged: Merged, accept: str) -> tuple[bytes, str]:
     """Return the text in the format that the client prefers, and its content type."""
-    encode, content_type = choose_encoder(accept)
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):
+        # A version or an escaping that is none.
+        encode, content_type = choose_encoder("")
     return encode(merged), content_type

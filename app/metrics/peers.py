@@ -34,7 +34,12 @@ class Peers:
             return
         path = self._folder / f"{self._number}{_ENDING}"
         path.unlink(missing_ok=True)  # of the process that this one replaces
-        server = await asyncio.start_unix_server(self._answer, path)
+        try:
+            server = await asyncio.start_unix_server(self._answer, path)
+        except OSError as error:
+            # Such as a temporary folder of too long a name. Metrics decide about nothing else.
+            log.warning("peers_cannot_ask", error=error.strerror or str(error))
+            return
         async with server:
             await server.serve_forever()
 

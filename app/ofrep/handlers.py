@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
-from app.http import wire
+from app.http import conditions
 from app.http.encoded import EncodedResponse
 from app.ofrep.answers import EvaluationError, cors_head, respond
 from app.ofrep.requests import read_context, read_snapshot
@@ -46,7 +46,7 @@ async def evaluate_flags(request: web.Request) -> web.Response:
         body = _evaluated(snapshot, context, tail)
         etag = _etag(body)
     head = moment_head(request, snapshot) + f"ETag: {etag}\r\n".encode()
-    if wire.is_not_modified(request, etag):
+    if conditions.is_not_modified(request, etag):
         return EncodedResponse(b"", cors_head(request) + head, status=304)
     return respond(request, body or _evaluated(snapshot, context, tail), head)
 

@@ -67,6 +67,8 @@ class Disk:
 
         Raises OSError.
         """
+        if self._lock is not None and os.fstat(self._lock).st_nlink == 0:
+            self.release()  # somebody has removed the folder
         if self._lock is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -94,10 +96,15 @@ class Disk:
         for old in self._generations()[GENERATIONS:]:
             old.unlink(missing_ok=True)
 
-    def confirm(self) -> None:
-        """Note that the database has just confirmed the latest generation. Raises OSError."""
+    def confirm(self) -> bool:
+        """Note that the database has just confirmed the latest generation, if there is still one.
+
+        Raises OSError.
+        """
         for latest in self._generations()[:1]:
             os.utime(latest)
+            return True
+        return False
 
     def read(self) -> Found | None:
         """Return the latest generation that can be read, None when there is none."""

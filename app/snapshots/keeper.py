@@ -1,6 +1,7 @@
 """The keeper writes what is served to disk after each change, and serves it to a start in need."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,6 +32,8 @@ class Keeper:
         self._follower = follower
         self._tokens = tokens
         self._written: Served | None = None
+        # At the end the event loop writes for itself, and a thread may still be at it.
+        self._keeping = threading.Lock()
         self.failure: str | None = None
 
     def use_disk(self, disk: Disk) -> None:
@@ -76,11 +79,11 @@ class Keeper:
         if served is None or self._disk is None or not self._disk.claim():
             return
         # Snapshots are compared by identity, which a change never keeps.
-        if served == self._written:
-            self._disk.confirm()
-            return
-        self._disk.write(_state(*served))
-        self._written = served
+        with self._keeping:
+            if served == self._written and self._disk.confirm():
+                return
+            self._disk.write(_state(*served))
+            self._written = served
 
     async def serve_last_known(self) -> bool:
         """Serve what is on disk, unless the database was quicker; tell whether it is served."""
@@ -89,7 +92,8 @@ class Keeper:
         found = await in_thread("read snapshot", self._disk.read)
         if found is None or self._follower.is_loaded:
             return False
-        self._tokens.use(found.state.tokens)
+        if not self._tokens.is_loaded:
+            self._tokens.use(found.state.tokens)
         self._follower.adopt(
             {
                 saved.environment.name: build(saved.environment, saved.entries)

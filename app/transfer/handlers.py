@@ -1,5 +1,7 @@
 """The HTTP side of transfer: an environment as a file, out and in."""
 
+import asyncio
+from collections.abc import Mapping
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -8,28 +10,33 @@ from aiohttp import hdrs, web
 from app.access.guard import CALLER
 from app.changes.dry_run import transact
 from app.changes.idempotency import once
-from app.changes.models import MESSAGE_MAX, Kind
+from app.changes.models import MESSAGE_MAX, Content, Kind
 from app.changes.repeatable import read_repeatable
-from app.database.threads import in_thread
+from app.database.threads import Lane, in_thread
 from app.errors import Unsupported, malformed
-from app.http import wire
+from app.http import conditions, wire
 from app.http.encoded import EncodedResponse
 from app.http.keys import DATABASE
 from app.snapshots.reading import moment_head, moment_headers, read_snapshot, settle
 from app.snapshots.snapshot import Snapshot
 from app.transfer import service
+from app.transfer.checking import read_checked
 from app.transfer.documents import MEDIA_TYPES, Format, Mode
-from app.transfer.reading import read_document
 from app.transfer.views import Imported
 from app.transfer.writing import write_document
 
 IMPORT_BYTES_MAX = 16 * 1024 * 1024
 # Ten thousand entries take a second or two; a slow disk may take longer.
 IMPORT_SECONDS = 20.0
+IMPORT_NODES_MAX = 500_000
+
+# One for each process; what is large enough to need it is rare.
+LANE: web.AppKey[Lane] = web.AppKey("lane", Lane)
+LANE_WAIT_SECONDS = 3.0
 
 _ENDINGS = {Format.FLAGD: "flagd.json"}
-_DOCUMENTS: WeakKeyDictionary[Snapshot, bytes] = WeakKeyDictionary()
-_FORMATS = {
+_DOCUMENTS: WeakKeyDictionary[Snapshot, asyncio.Future[bytes]] = WeakKeyDictionary()
+FORMATS = {
     "application/json": Format.JSON,
     "application/yaml": Format.YAML,
     "application/x-yaml": Format.YAML,
@@ -48,13 +55,22 @@ async def export_environment(request: web.Request) -> web.Response:
     if moment is None:
         snapshot = await read_snapshot(request, query)
         environment, headers = snapshot.environment, moment_headers(request, snapshot)
-        found = snapshot.entries.items()
-        entries = {key: service.content_of(each.configuration) for key, each in found}
+
+        def read() -> Mapping[str, Content]:
+            found = snapshot.entries.items()
+            return {key: service.content_of(each.configuration) for key, each in found}
+
     else:
         async with request.app[DATABASE].connection() as connection:
             environment, entries = await service.environment_at(connection, name, moment)
         headers = wire.revision_header(environment.epoch, environment.revision)
-    text = await in_thread("write document", lambda: write_document(environment, entries, format_))
+
+        def read() -> Mapping[str, Content]:
+            return entries
+
+    text = await request.app[LANE].run(
+        "write document", lambda: write_document(environment, read(), format_)
+    )
 
     headers[hdrs.CONTENT_TYPE] = MEDIA_TYPES[format_]
     ending = _ENDINGS.get(format_, format_)
@@ -69,7 +85,7 @@ async def get_flagd_document(request: web.Request) -> web.Response:
 
     etag = f'"{snapshot.rules.digest:032x}-{snapshot.epoch[:8]}"'
     head = moment_head(request, snapshot) + f"ETag: {etag}\r\n".encode()
-    if wire.is_not_modified(request, etag):
+    if conditions.is_not_modified(request, etag):
         return EncodedResponse(b"", head, status=304)
     body = await _flagd_document(snapshot)
 
@@ -79,18 +95,21 @@ async def get_flagd_document(request: web.Request) -> web.Response:
 
 async def _flagd_document(snapshot: Snapshot) -> bytes:
     """Return the document, made once for a snapshot: all that follow an environment ask at once."""
-    found = _DOCUMENTS.get(snapshot)
-    if found is None:
-        entries = {
-            key: service.content_of(each.configuration)
-            for key, each in snapshot.entries.items()
-            if each.kind in {Kind.FLAG, Kind.SEGMENT}
-        }
-        found = await in_thread(
-            "write document", lambda: write_document(snapshot.environment, entries, Format.FLAGD)
-        )
-        _DOCUMENTS[snapshot] = found
-    return found
+    making = _DOCUMENTS.get(snapshot)
+    if making is None:
+
+        def make() -> bytes:
+            entries = {
+                key: service.content_of(each.configuration)
+                for key, each in snapshot.entries.items()
+                if each.kind in {Kind.FLAG, Kind.SEGMENT}
+            }
+            return write_document(snapshot.environment, entries, Format.FLAGD)
+
+        making = asyncio.ensure_future(in_thread("write document", make))
+        _DOCUMENTS[snapshot] = making
+    # One client that leaves must not take the document away from the others.
+    return await asyncio.shield(making)
 
 
 async def import_document(request: web.Request) -> web.Response:
@@ -100,8 +119,9 @@ async def import_document(request: web.Request) -> web.Response:
     mode = wire.choice(query, "mode", Mode) or Mode.MERGE
     format_ = wire.choice(query, "format", Format) or _format(request)
     raw = await wire.receive(request, bytes_max=IMPORT_BYTES_MAX, answer_seconds=IMPORT_SECONDS)
-    # Beside the event loop, since a large file takes its time.
-    document = await in_thread("read document", lambda: read_document(raw, format_))
+    document = await request.app[LANE].run(
+        "read document", lambda: read_checked(raw, format_, nodes_max=IMPORT_NODES_MAX)
+    )
     repeatable = await read_repeatable(request, dry_run=dry_run, body=raw)
     name, actor = request.match_info["environment"], request[CALLER].actor
 
@@ -113,7 +133,7 @@ async def import_document(request: web.Request) -> web.Response:
             actor=actor,
             answer_type=Imported,
             work=lambda: service.import_document(
-                c, name, document, mode=mode, actor=actor, message=message
+                c, name, document, mode=mode, actor=actor, message=message, dry_run=dry_run
             ),
         ),
         dry_run=dry_run,
@@ -123,7 +143,7 @@ async def import_document(request: web.Request) -> web.Response:
         return wire.answer(msgspec.structs.replace(imported, dry_run=True))
     await settle(request, name, imported.revision)
     headers = wire.revision_header(imported.epoch, imported.revision)
-    return wire.answer(msgspec.structs.replace(imported, changes=[]), headers=headers)
+    return wire.answer(imported, headers=headers)
 
 
 def _message(query: dict[str, str]) -> str:
@@ -134,10 +154,10 @@ def _message(query: dict[str, str]) -> str:
 
 
 def _format(request: web.Request) -> Format:
-    found = _FORMATS.get(request.content_type)
+    found = FORMATS.get(request.content_type)
     if found is None:
         raise Unsupported(
             "content_type_unsupported",
-            f"The body must be one of {', '.join(_FORMATS)}, or the query must name its format.",
+            f"The body must be one of {', '.join(FORMATS)}, or the query must name its format.",
         )
     return found

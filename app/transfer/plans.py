@@ -1,6 +1,5 @@
 """From a document to a change set: what differs is written, and nothing else."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.changes import service as changes
@@ -14,11 +13,11 @@ from app.changes.models import (
     Operation,
 )
 from app.changes.patch import are_equal, are_same
-from app.changes.values import check_content
 from app.database import Connection, sql
 from app.database.threads import in_thread
 from app.environments import service as environments
 from app.errors import Invalid, Violation
+from app.transfer.checking import check_contents
 from app.transfer.documents import Document, Mode
 
 
@@ -54,8 +53,10 @@ async def plan(
     made = Plan()
     for key in sorted(keys):
         _plan_one(made, found[key], document)
-    # Beside the event loop: ten thousand values under large schemas take a while.
-    await in_thread("check values", lambda: _check_contents(made.operations))
+    if not document.is_whole:
+        # The document has values alone, which must keep to the schemas that are there.
+        kept = [(o.key, o.content) for o in made.operations if o.content and o.content.schema]
+        await in_thread("check values", lambda: check_contents(kept))
     return made
 
 
@@ -116,16 +117,3 @@ def _operation(found: Entry, content: Content | None, value_of: Content | None =
 
 def _is_as_wanted(there: Content, wanted: Content, *, is_whole: bool) -> bool:
     return are_same(there, wanted) if is_whole else are_equal(there.value, wanted.value)
-
-
-def _check_contents(operations: Sequence[Operation]) -> None:
-    """Raise Invalid or TooLarge that names the first key whose content breaks a rule."""
-    for operation in operations:
-        if operation.content is None:
-            continue
-        try:
-            check_content(operation.content)
-        except Invalid as error:
-            violations = [Violation(f"{operation.key}.{v.field}", v.rule) for v in error.violations]
-            first = violations[0]
-            raise Invalid(error.code, f"{first.field}: {first.rule}", violations) from None

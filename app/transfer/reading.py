@@ -23,6 +23,9 @@ from app.transfer.documents import (
 )
 from app.transfer.yaml_loader import load_yaml
 
+# Of a `.env` file, comments and empty ones included.
+LINES_MAX = 200_000
+
 _SETTINGS = frozenset({Kind.SETTING})
 _FLAGS = frozenset({Kind.FLAG, Kind.SEGMENT})
 _ENDINGS = {
@@ -49,11 +52,11 @@ def read_file(path: Path, format_: Format | None = None) -> Document:
         return read_document(file.read(FILE_BYTES_MAX + 1), chosen)
 
 
-def read_document(raw: bytes, format_: Format) -> Document:
+def read_document(raw: bytes, format_: Format, *, nodes_max: int = NODES_MAX) -> Document:
     """Return the document. Raises Malformed, Invalid or TooLarge that name the key and the rule."""
     if len(raw) > FILE_BYTES_MAX:
         raise invalid("file", f"must not be larger than {FILE_BYTES_MAX} bytes")
-    document = _document(raw, format_)
+    document = _document(raw, format_, nodes_max)
     violations = [Violation(key, KEY_RULE) for key in document.entries if not is_key(key)]
     if violations:
         raise Invalid("key_invalid", f"{violations[0].field!r}: {KEY_RULE}", violations)
@@ -66,33 +69,39 @@ def read_document(raw: bytes, format_: Format) -> Document:
     return document
 
 
-def _document(raw: bytes, format_: Format) -> Document:
+def _document(raw: bytes, format_: Format, nodes_max: int) -> Document:
     if format_ is Format.ENV:
         return _from_env(raw)
-    tree = _tree(raw, format_)
+    tree = _tree(raw, format_, nodes_max)
     if not isinstance(tree, dict):
         raise malformed("file", "must be an object of keys and values")
     if format_ is Format.FLAGD or isinstance(tree.get("flags"), dict):
         return _from_flagd(tree)
-    if isinstance(tree.get("entries"), dict) and "flagstone" in tree:
+    if "flagstone" in tree:
         return _from_whole(tree)
     entries = {key: Content(kind=Kind.SETTING, value=value) for key, value in tree.items()}
     return Document(entries=entries, kinds=_SETTINGS)
 
 
-def _tree(raw: bytes, format_: Format) -> Any:
+def _tree(raw: bytes, format_: Format, nodes_max: int) -> Any:
     if format_ is not Format.YAML:
+        # Before anything is built: a value takes a comma, or a bracket of its own.
+        if sum(map(raw.count, (b",", b"[", b"{"))) > 2 * nodes_max:
+            raise malformed("file", f"must not have more than {nodes_max} values")
         bare = raw.removeprefix(BOM_UTF8)
-        return parse(bare, nodes_max=NODES_MAX, depth_max=DOCUMENT_DEPTH_MAX)
-    tree = load_yaml(_text(raw))
-    check_nodes(tree, nodes_max=NODES_MAX, depth_max=DOCUMENT_DEPTH_MAX, root="file")
+        return parse(bare, nodes_max=nodes_max, depth_max=DOCUMENT_DEPTH_MAX)
+    tree = load_yaml(_text(raw), nodes_max=nodes_max)
+    check_nodes(tree, nodes_max=nodes_max, depth_max=DOCUMENT_DEPTH_MAX, root="file")
     return tree
 
 
 def _from_env(raw: bytes) -> Document:
     values: dict[str, str | None] = {}
     # Not dotenv_values, which would take a $ in a value for a variable.
-    for binding in parse_stream(StringIO(_text(raw))):
+    text = _text(raw)
+    if text.count("\n") + text.count("\r") > LINES_MAX:
+        raise malformed("file", f"must not have more than {LINES_MAX} lines")
+    for binding in parse_stream(StringIO(text)):
         if binding.error:
             raise malformed("file", f"cannot be read at line {binding.original.line}")
         if binding.key is None:
@@ -133,6 +142,8 @@ def _from_flagd(tree: dict[str, Any]) -> Document:
 
 def _from_whole(tree: dict[str, Any]) -> Document:
     """Read a document of our own."""
+    if not isinstance(tree.get("entries"), dict):
+        raise malformed("entries", "must be an object")
     if tree["flagstone"] != VERSION or isinstance(tree["flagstone"], bool):
         raise invalid("flagstone", f"must be {VERSION}, the version of documents that is known")
     entries: dict[str, Content] = {}

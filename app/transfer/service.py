@@ -20,8 +20,12 @@ async def import_document(
     mode: Mode,
     actor: str,
     message: str,
+    dry_run: bool,
 ) -> Imported:
-    """Write what differs as one change set. Raises as `plan` and `changes.apply` do."""
+    """Write what differs as one change set, and tell the differences of a dry run.
+
+    Raises as `plan` and `changes.apply` do.
+    """
     wanted = await plan(connection, name, document, mode)
     made = await apply_plan(connection, name, wanted, actor=actor, message=message)
     environment = await environments.get(connection, name)
@@ -34,7 +38,7 @@ async def import_document(
         deleted=wanted.deleted,
         unchanged=len(wanted.unchanged),
         warnings=list(document.warnings),
-        changes=made_view(made).changes if made is not None else [],
+        changes=made_view(made).changes if made is not None and dry_run else [],
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import time
 
 import pytest
@@ -118,7 +119,7 @@ async def test_a_stale_write_is_told_the_current_version(service: Service) -> No
 
     refused = await service.client.put(PATH + "k", json={"value": 2}, headers={"If-Match": '"9"'})
 
-    assert refused.headers["ETag"] == '"1"'
+    assert re.fullmatch('"1-[0-9a-f]{8}"', refused.headers["ETag"])
     assert (await refused.json())["version"] == 1
 
 
@@ -373,3 +374,25 @@ async def test_deleting_twice_with_one_key_answers_twice(service: Service) -> No
 
     assert (first.status, again.status) == (200, 200)
     assert await first.json() == await again.json()
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(?:[ab]{1,100}){1,90}Z", "(a{1000}){1000}", "(?:a{1,999}b?){9}"]
+)
+async def test_a_pattern_that_takes_long_is_refused(service: Service, pattern: str) -> None:
+    body = {"value": "a" * 60_000, "schema": {"type": "string", "pattern": pattern}}
+    began = time.monotonic()
+
+    refused = await service.client.put(PATH + "k", json=body, headers=NEW)
+
+    assert (refused.status, time.monotonic() - began < 2) == (422, True)
+
+
+async def test_an_ordinary_pattern_is_not(service: Service) -> None:
+    schema = {"type": "string", "pattern": "^.{1,255}$"}
+
+    made = await service.client.put(
+        PATH + "k", json={"value": "a" * 255, "schema": schema}, headers=NEW
+    )
+
+    assert made.status == 201

@@ -104,3 +104,11 @@ async def _stream(service: Service) -> AsyncIterator[None]:
         yield
     finally:
         answer.close()
+
+
+async def test_an_accept_that_makes_no_sense_gets_the_usual_format(service: Service) -> None:
+    accept = "application/openmetrics-text;version=x.y.z;escaping=zz"
+
+    answer = await service.client.get("/metrics", headers={"Accept": accept})
+
+    assert (answer.status, answer.content_type) == (200, "text/plain")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 from dotenv import dotenv_values
 
 from app.access.models import Scope
-from app.errors import Invalid
+from app.database.threads import Lane
+from app.errors import Invalid, Unavailable
 from app.http.keys import DATABASE
 from app.snapshots.reading import FOLLOWER
 from app.transfer.plans import Plan, apply_plan, plan
 from app.transfer.reading import read_file
-from tests.conftest import Service
+from tests.conftest import Server, Service
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the public example data is not here")
@@ -356,3 +358,57 @@ async def test_flagd_can_be_pointed_at_an_environment(service: Service) -> None:
     assert document["$evaluators"].keys() == {"staff"}
     assert (unchanged.status, changed.status) == (304, 200)
     assert "$evaluators" not in await changed.json()
+
+
+async def test_large_documents_wait_for_each_other_and_not_for_ever() -> None:
+    """A piece of work keeps its place until its thread has ended."""
+    ended = threading.Event()
+    lane = Lane(0.2)
+    first = asyncio.create_task(lane.run("first", ended.wait))
+    await asyncio.sleep(0)
+    first.cancel()
+
+    with pytest.raises(Unavailable, match="Other large documents"):
+        await lane.run("second", lambda: None)
+    ended.set()
+
+    assert await lane.run("third", lambda: 3) == 3
+
+
+async def test_an_answer_that_is_kept_holds_no_values(service: Service, server: Server) -> None:
+    body = json.dumps({f"k{n}": "x" * 10_000 for n in range(20)})
+    headers = JSON | {"Idempotency-Key": "kept"}
+
+    answer = await service.client.post(f"{LOCAL}/import", data=body, headers=headers)
+
+    with server.admin("suite") as connection:
+        row = connection.execute("select max(length(answer)) from flagstone.idempotency_keys")
+        kept = row.fetchone()
+    assert answer.status == 200
+    assert kept is not None
+    assert int(str(kept[0])) < 2_000
+
+
+async def test_a_client_that_asks_before_it_sends_is_invited(service: Service) -> None:
+    """Curl asks for every body beyond a mebibyte."""
+    host, port = service.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = (
+        f"POST {LOCAL}/import HTTP/1.1\r\nHost: x\r\nX-API-Key: {service.admin_token}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 2000000\r\n"
+        "Expect: 100-continue\r\n\r\n"
+    )
+    writer.write(head.encode())
+
+    invited = await asyncio.wait_for(reader.readline(), 5)
+    writer.close()
+
+    assert invited == b"HTTP/1.1 100 Continue\r\n"
+
+
+async def test_a_compressed_body_is_refused(service: Service) -> None:
+    refused = await service.client.post(
+        f"{LOCAL}/import", data="{}", headers=JSON | {"Content-Encoding": "gzip"}
+    )
+
+    assert refused.status == 415

@@ -140,3 +140,63 @@ async def test_ctrl_c_in_a_terminal_stops_them_together(launch: Callable[..., Pr
 
     assert code == 0
     assert not any(worker.is_running() for worker in running)
+
+
+async def test_a_worker_that_hangs_is_killed_and_replaced(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    process = launch(WORKERS="2")
+    await process.start()
+    await process.ready()
+
+    async def both() -> bool:
+        return len(await requests_by_worker(client, process)) == 2
+
+    await until(both, 20)
+    victim = workers(process)[0]
+    victim.suspend()
+
+    async def replaced() -> bool:
+        return victim.pid not in {worker.pid for worker in workers(process)} and await both()
+
+    await until(replaced, 40)
+    assert "worker_silent" in process.log
+    assert await process.stop() == 0
+
+
+async def test_a_second_service_does_not_share_the_port(launch: Callable[..., Process]) -> None:
+    """Started in the same moment, before either listens."""
+    first, second = launch(WORKERS="2"), launch(WORKERS="2")
+    second.port = first.port
+    await asyncio.gather(first.start(), second.start())
+
+    ended = {
+        asyncio.ensure_future(process.child.wait()): process
+        for process in (first, second)
+        if process.child is not None
+    }
+    done, rest = await asyncio.wait(ended, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    assert [task.result() for task in done] == [1]
+    (survivor,) = (ended[task] for task in rest)
+    await survivor.ready()
+
+    assert await survivor.stop() == 0
+
+
+async def test_liveness_is_answered_when_the_first_worker_dies_during_the_start(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    nowhere = "postgresql://flagstone_app:x@127.0.0.1:1/flagstone"
+    process = launch(WORKERS="2", DATABASE_URL=nowhere, MIGRATE_ON_START="false")
+    await process.start()
+
+    async def alive() -> bool:
+        async with client.get(f"{process.url}/health/live") as answer:
+            return answer.status == 200
+
+    await until(alive, 20)
+    first = next(each for each in workers(process) if "--first" in each.cmdline())
+    first.kill()
+    await until(alive, 20)
+
+    assert await process.stop() == 0

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -179,3 +180,14 @@ def test_confirming_makes_it_young_again(disk: Disk, tmp_path: Path) -> None:
     assert old is not None
     assert young is not None
     assert (old.age_seconds > 1e9, young.age_seconds < 5) == (True, True)
+
+
+def test_a_folder_that_was_removed_is_made_again(disk: Disk, tmp_path: Path) -> None:
+    disk.write(state(1))
+    shutil.rmtree(tmp_path / FOLDER)
+
+    confirmed = disk.confirm()
+    claimed = disk.claim()
+    disk.write(state(2))
+
+    assert (confirmed, claimed, revision(disk)) == (False, True, 2)

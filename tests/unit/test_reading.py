@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from app.changes.models import ENTRIES_MAX, Kind
 from app.errors import AppError, Invalid, Malformed, TooLarge
-from app.transfer.documents import Document
-from app.transfer.reading import read_file
+from app.transfer.documents import Document, Format
+from app.transfer.reading import read_document, read_file
 
 CANARY = "canary7f3a"
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -281,8 +281,6 @@ def test_types_of_yaml_that_json_lacks_are_refused(folder: Path, tag: str) -> No
         f"a: !!map {CANARY}",
         "a: !!int ''",
         "a: !!float ''",
-        "a: 0x_",
-        "a: 0b_",
         'a: "\\U00110000"',
         f'a: "\\UFFFFFFFF{CANARY}"',
     ],
@@ -450,3 +448,36 @@ def test_the_example_of_flagd_has_the_same_flags_in_yaml() -> None:
     assert as_yaml["myBoolFlag"]["variants"] == {"on": True, "off": False}
     assert as_yaml["myFloatFlag"]["variants"] == as_json["myFloatFlag"]["variants"]
     assert set(as_yaml) <= set(as_json)
+
+
+def test_what_only_yaml_1_1_takes_for_a_number_is_a_text(folder: Path) -> None:
+    document = read(
+        folder, "a.yaml", "a: 12:30\nb: 010\nc: 1_000\nd: 1:30.5\ne: -07\nf: 0.5\ng: 0\n"
+    )
+
+    assert values(document) == {
+        "a": "12:30",
+        "b": "010",
+        "c": "1_000",
+        "d": "1:30.5",
+        "e": "-07",
+        "f": 0.5,
+        "g": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("format_", "raw", "rule"),
+    [
+        (Format.JSON, b"[" + b"{}," * 3_000 + b"{}]", "more than 1000 values"),
+        (Format.YAML, b"a: [" + b"a," * 4_000 + b"a]", "more than 1000 values"),
+        (Format.ENV, b"#\n" * 200_001, "more than 200000 lines"),
+        (Format.YAML, b"a: !!map [1]", "a mapping is told and none is there"),
+        (Format.JSON, b'{"flagstone": 1, "entries": []}', "entries: must be an object"),
+    ],
+)
+def test_what_is_too_much_or_nothing_is_refused_before_it_is_built(
+    format_: Format, raw: bytes, rule: str
+) -> None:
+    with pytest.raises(Malformed, match=rule):
+        read_document(raw, format_, nodes_max=1_000)
