@@ -139,4 +139,5 @@ def _operation(operation: PutOperation | DeleteOperation) -> Operation:
         schema=operation.schema,
         description=operation.description,
     )
-    return Operation(key=operation.key, content=check_content(content), expected=expected)
+    check_content(content)
+    return Operation(key=operation.key, content=content, expected=expected)

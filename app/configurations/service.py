@@ -127,14 +127,14 @@ async def delete(
 
 def content_of(wanted: NewConfiguration) -> Content:
     """Return what is to be stored. Raises Invalid or TooLarge for what cannot be."""
-    return check_content(
-        Content(
-            kind=Kind(wanted.kind),
-            value=wanted.value,
-            schema=wanted.schema,
-            description=wanted.description,
-        )
+    content = Content(
+        kind=Kind(wanted.kind),
+        value=wanted.value,
+        schema=wanted.schema,
+        description=wanted.description,
     )
+    check_content(content)
+    return content
 
 
 def check_key(key: str) -> str:

@@ -1,0 +1,1 @@
+"""Evaluation of flags: pure, without I/O, clock or randomness."""
