@@ -29,6 +29,58 @@ join lateral (
     limit 1
 ) as last_change on true;
 
+-- name: list_reached_segments(environment, names, changed)
+-- The segments of these names and all that they lead to, at any distance, in one statement. Those
+-- that the change set touches are not followed, as what they will be is not here yet. A row comes once,
+-- so a circle ends.
+with recursive reached (key, value) as (
+    select
+        segments.key,
+        segments.value
+    from configurations as segments
+    where segments.environment = :environment
+      and segments.kind = 'segment'
+      and segments.key = any(:names::text[])
+    union
+    select
+        segments.key,
+        segments.value
+    from reached
+    cross join lateral jsonb_path_query(reached.value, '$.**."$ref"') as reference (name)
+    join configurations as segments
+        on segments.environment = :environment
+        and segments.kind = 'segment'
+        and segments.key = reference.name #>> '{}'
+        and segments.key <> all(:changed::text[])
+)
+select
+    reached.key,
+    reached.value
+from reached;
+
+-- name: list_references(environment, segments, changed, page_size)
+-- Who refers to these segments, apart from what the change set touches anyway. In a flag only its
+-- targeting can refer; the path finds a reference at any depth, some of them twice.
+select distinct
+    configurations.key,
+    reference.name #>> '{}' as segment
+from configurations
+cross join lateral jsonb_path_query(
+    case configurations.kind
+        when 'flag' then configurations.value -> 'targeting'
+        else configurations.value
+    end,
+    '$.**."$ref"'
+) as reference (name)
+where configurations.environment = :environment
+  and configurations.kind in ('flag', 'segment')
+  and configurations.key <> all(:changed::text[])
+  and reference.name #>> '{}' = any(:segments::text[])
+order by
+    configurations.key,
+    segment
+limit :page_size;
+
 -- name: insert_change_set(environment, revision, kind, actor, message, hash)$
 -- Leaves its hash for the next one to follow on, in the row that is locked since advance_revision, and
 -- announces itself: the notification is delivered at commit, with the rows that follow; whoever

@@ -1,24 +1,11 @@
 """What a change set is made of."""
 
-import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$"
-KEY_RULE = (
-    "must begin with a letter or a digit, hold only letters, digits and . _ / -, "
-    "and have at most 255 characters"
-)
-_KEY = re.compile(KEY_PATTERN.removesuffix("$"))
-
 ENTRIES_MAX = 10_000
 MESSAGE_MAX = 1_000
-
-
-def is_key(text: str) -> bool:
-    # fullmatch, since $ would let a final line break through.
-    return _KEY.fullmatch(text) is not None
 
 
 class Kind(StrEnum):

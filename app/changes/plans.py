@@ -1,11 +1,11 @@
 """From a wish (revert, restore, promote) to the operations that fulfil it; writes nothing."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from app.changes import history
 from app.changes.models import ABSENT, Content, Entry, Expected, Kind, Operation
 from app.changes.patch import are_same
+from app.changes.references import references
 from app.changes.views import EntryView
 from app.database import Connection
 from app.environments import service as environments
@@ -69,25 +69,8 @@ def with_segments(keys: set[str], entries: Mapping[str, Entry]) -> set[str]:
         entry = entries.get(key)
         if entry is None or entry.content is None:
             continue
-        if entry.content.kind in {Kind.FLAG, Kind.SEGMENT}:
-            waiting += [
-                name for name in references(entry.content.value) if _is_segment(entries, name)
-            ]
+        waiting += [name for name in references(entry.content) if _is_segment(entries, name)]
     return complete
-
-
-def references(value: Any) -> Iterable[str]:
-    """Yield the names in every {"$ref": NAME} of a rule."""
-    waiting = [value]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            name = node.get("$ref")
-            if isinstance(name, str):
-                yield name
-            waiting += node.values()
-        elif isinstance(node, list):
-            waiting += node
 
 
 def _is_segment(entries: Mapping[str, Entry], name: str) -> bool:

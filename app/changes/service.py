@@ -17,6 +17,7 @@ from app.changes.models import (
     Kind,
     Operation,
 )
+from app.changes.references import check_references
 from app.database import Connection, sql
 from app.database.threads import in_thread
 from app.environments.service import unknown_environment
@@ -43,8 +44,9 @@ async def apply(
     """Make one change set of the operations, whose keys differ, and return it with its revision.
 
     Raises NotFound for the environment or for a key to delete, Stale that names every key whose
-    version is not the expected one, Conflict when a key would change its kind. The caller's
-    transaction is to be given up then, and the revision with it.
+    version is not the expected one, Conflict when a key would change its kind, and for references
+    as `check_references` does. The caller's transaction is to be given up then, and the revision
+    with it.
     """
     advanced = await sql.advance_revision(connection, environment=environment)
     if advanced is None:
@@ -54,6 +56,7 @@ async def apply(
     )
     _check(operations, entries, epoch=advanced["epoch"], kinds_fixed=kind not in _RETURNING)
     changes = [_change(operation, entries[operation.key]) for operation in operations]
+    await check_references(connection, environment, changes)
     change_set = ChangeSet(
         environment=environment,
         revision=advanced["revision"],

@@ -1,7 +1,7 @@
-"""What an entry may hold: sizes, and the JSON Schema that its author may give it."""
+"""What an entry may hold: sizes, the JSON Schema that its author may give it, flagd's format."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NoReturn
 from urllib.parse import unquote
@@ -11,6 +11,7 @@ import msgspec
 
 from app.changes.models import Content, Kind
 from app.errors import Invalid, Violation, invalid
+from app.evaluation.validation import check_flag, check_segment
 from app.http.decoder import check_value_size
 
 _VIOLATIONS_MAX = 20
@@ -24,16 +25,37 @@ _MOVING = {"$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$rec
 _REFERENCES_DEEP_MAX = 50
 # The larger number of {n}, {n,} and {n,m}.
 _REPETITION = re.compile(r"\{(?:[0-9]*,)?([0-9]+),?\}")
+_DEFINITIONS: dict[Kind, Callable[[Any], list[Violation]]] = {
+    Kind.FLAG: check_flag,
+    Kind.SEGMENT: check_segment,
+}
 
 
-def check_content(content: Content) -> Content:
-    """Return the content. Raises Invalid or TooLarge for what cannot be stored."""
+def check_content(content: Content, *, lenient: bool = False) -> list[Violation]:
+    """Raise Invalid or TooLarge for what cannot be stored.
+
+    What a flag or segment breaks of its format is let pass for a lenient caller, as flagd does
+    itself, and returned; unless it is not even an object.
+    """
     if content.kind is Kind.SECRET:
         raise invalid("kind", "must be setting, flag or segment; secrets are not stored yet")
     check_value_size(content.value, "value")
     check_value_size(content.schema, "schema")
     check_value(content.value, content.schema)
-    return content
+    return _check_definition(content, lenient=lenient)
+
+
+def _check_definition(content: Content, *, lenient: bool) -> list[Violation]:
+    if content.kind not in _DEFINITIONS:
+        return []
+    violations = [
+        Violation(f"value.{found.field}" if found.field else "value", found.rule)
+        for found in _DEFINITIONS[content.kind](content.value)
+    ]
+    if violations and not (lenient and isinstance(content.value, dict)):
+        first = violations[0]
+        raise Invalid(f"{content.kind}_invalid", f"{first.field}: {first.rule}", violations)
+    return violations
 
 
 def check_value(value: Any, schema: dict[str, Any] | None) -> None:

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from app.changes.models import KEY_PATTERN, MESSAGE_MAX, ChangeSet, Content
+from app.changes.models import MESSAGE_MAX, ChangeSet, Content
 from app.changes.patch import patch_between
+from app.naming import KEY_PATTERN
 
 OPERATIONS_MAX = 1_000
 # Told and not checked: the check names every wrong key at once.

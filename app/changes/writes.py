@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from app.changes import plans, service
 from app.changes.history import Moment, revision_of
-from app.changes.models import KEY_RULE, ChangeKind, Content, Expected, Kind, Operation, is_key
+from app.changes.models import ChangeKind, Content, Expected, Kind, Operation
 from app.changes.values import check_content
 from app.changes.views import (
     DeleteOperation,
@@ -21,6 +21,7 @@ from app.changes.views import (
 from app.database import Connection
 from app.environments import service as environments
 from app.errors import Invalid, Violation, invalid
+from app.naming import KEY_RULE, is_key
 
 Work = Callable[[Connection], Awaitable[MadeChangeSets]]
 
@@ -138,4 +139,5 @@ def _operation(operation: PutOperation | DeleteOperation) -> Operation:
         schema=operation.schema,
         description=operation.description,
     )
-    return Operation(key=operation.key, content=check_content(content), expected=expected)
+    check_content(content)
+    return Operation(key=operation.key, content=content, expected=expected)

@@ -4,12 +4,13 @@ from typing import Any
 
 from app.changes import service as changes
 from app.changes.history import Moment, revision_of
-from app.changes.models import KEY_RULE, ChangeSet, Content, Expected, Kind, Operation, is_key
+from app.changes.models import ChangeSet, Content, Expected, Kind, Operation
 from app.changes.values import check_content
 from app.configurations.models import ConfigurationPage, NewConfiguration, Written
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import NotFound, invalid
+from app.naming import KEY_RULE, is_key
 from app.snapshots.snapshot import PAGE_BYTES_MAX, Configuration
 
 _FIELDS = Configuration.__struct_fields__
@@ -126,14 +127,14 @@ async def delete(
 
 def content_of(wanted: NewConfiguration) -> Content:
     """Return what is to be stored. Raises Invalid or TooLarge for what cannot be."""
-    return check_content(
-        Content(
-            kind=Kind(wanted.kind),
-            value=wanted.value,
-            schema=wanted.schema,
-            description=wanted.description,
-        )
+    content = Content(
+        kind=Kind(wanted.kind),
+        value=wanted.value,
+        schema=wanted.schema,
+        description=wanted.description,
     )
+    check_content(content)
+    return content
 
 
 def check_key(key: str) -> str:

@@ -75,7 +75,7 @@ RESPONSE_HEADERS: dict[str, Described] = {
     "Cache-Control": ({"const": "no-store"}, "Every answer is for its caller, at its moment."),
     "ETag": (
         {"type": "string", "pattern": '^"[!#-~]+"$'},
-        "Of an entry its version and the beginning of the epoch, for If-Match too; else of the whole.",
+        "Of an entry its version and the beginning of the epoch, for If-Match too.",
     ),
     "Content-Disposition": ({"type": "string"}, "A name for the file."),
     "Location": ({"type": "string", "format": "uri-reference"}, "Where the new entry is."),

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 from dotenv.parser import parse_stream
 
-from app.changes.models import ENTRIES_MAX, KEY_RULE, Content, Kind, is_key
+from app.changes.models import ENTRIES_MAX, Content, Kind
 from app.errors import Invalid, Violation, invalid, malformed
 from app.http.decoder import check_nodes, check_value_size, parse, violation_of
+from app.naming import KEY_RULE, is_key
 from app.transfer.documents import (
     DOCUMENT_DEPTH_MAX,
     FILE_BYTES_MAX,

@@ -12,6 +12,7 @@ from app.access.models import Scope
 from app.changes.chain import GENESIS, link
 from app.changes.models import Change, ChangeKind, Content, Entry, Kind
 from tests.conftest import Server, Service
+from tests.factories import flag
 
 LOCAL = "/v1/environments/local"
 STAGING = "/v1/environments/staging"
@@ -95,7 +96,7 @@ async def test_several_keys_are_one_revision_with_one_message(service: Service) 
     status, made = await _post(
         service,
         LOCAL + "/changes",
-        {"message": "both", "operations": [_put("a", 1), _put("b", {}, kind="flag")]},
+        {"message": "both", "operations": [_put("a", 1), _put("b", flag(), kind="flag")]},
     )
 
     found = await _get(service, LOCAL + "/changes/1")
@@ -440,7 +441,7 @@ async def test_a_whole_environment_is_restored(service: Service) -> None:
 
 async def test_a_key_may_come_back_as_what_it_once_was(service: Service) -> None:
     """A kind never changes by an edit, but deleting and making anew may have changed it."""
-    await _post(service, LOCAL + "/changes", {"operations": [_put("k", {}, kind="flag")]})
+    await _post(service, LOCAL + "/changes", {"operations": [_put("k", flag(), kind="flag")]})
     await _post(
         service, LOCAL + "/changes", {"operations": [{"op": "delete", "key": "k", "version": 1}]}
     )
@@ -449,19 +450,20 @@ async def test_a_key_may_come_back_as_what_it_once_was(service: Service) -> None
     status, _ = await _post(service, LOCAL + "/restore", {"revision": 1})
 
     found = await _get(service, LOCAL + "/configurations/k")
-    assert (status, found["kind"], found["value"], found["version"]) == (200, "flag", {}, 3)
+    assert (status, found["kind"], found["value"], found["version"]) == (200, "flag", flag(), 3)
 
 
 async def test_a_promoted_flag_brings_its_segments(service: Service) -> None:
     inner = {"in": ["@example.org", {"var": "email"}]}
-    flag = {"targeting": {"if": [{"$ref": "ours"}, "on", "off"]}}
+    outer = {"or": [{"$ref": "inner"}]}
+    shop = flag(targeting={"if": [{"$ref": "ours"}, "on", "off"]})
     await _post(
         service,
         LOCAL + "/changes",
         {
             "operations": [
-                _put("new-shop", flag, kind="flag"),
-                _put("ours", {"or": [{"$ref": "inner"}]}, kind="segment"),
+                _put("new-shop", shop, kind="flag"),
+                _put("ours", outer, kind="segment"),
                 _put("inner", inner, kind="segment"),
                 _put("other", 1),
             ]
@@ -489,8 +491,8 @@ async def test_a_promoted_flag_brings_its_segments(service: Service) -> None:
     ]
     assert await _state(service, STAGING) == {
         "inner": inner,
-        "new-shop": flag,
-        "ours": {"or": [{"$ref": "inner"}]},
+        "new-shop": shop,
+        "ours": outer,
     }
     assert (again_status, again["change_sets"]) == (200, [])
     assert (unknown_status, unknown["errors"][0]["field"], itself) == (404, "nowhere", 422)

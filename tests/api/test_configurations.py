@@ -9,6 +9,7 @@ import pytest
 from aiohttp import ClientSession, TCPConnector
 
 from tests.conftest import Service
+from tests.factories import flag
 
 PATH = "/v1/environments/local/configurations/"
 NEW = {"If-None-Match": "*"}
@@ -162,7 +163,7 @@ async def test_an_unchanged_entry_is_not_sent_again(service: Service) -> None:
 
 
 async def test_a_kind_never_changes(service: Service) -> None:
-    await service.client.put(PATH + "k", json={"value": {}, "kind": "flag"}, headers=NEW)
+    await service.client.put(PATH + "k", json={"value": flag(), "kind": "flag"}, headers=NEW)
 
     refused = await service.client.put(PATH + "k", json={"value": 1}, headers={"If-Match": '"1"'})
 
@@ -270,7 +271,7 @@ async def test_a_page_of_large_values_ends_early(service: Service) -> None:
 async def test_a_list_is_narrowed_by_prefix_and_kind(service: Service) -> None:
     await service.client.put(PATH + "a_b", json={"value": 1}, headers=NEW)
     await service.client.put(PATH + "aXb", json={"value": 1}, headers=NEW)
-    await service.client.put(PATH + "a_c", json={"value": {}, "kind": "flag"}, headers=NEW)
+    await service.client.put(PATH + "a_c", json={"value": flag(), "kind": "flag"}, headers=NEW)
 
     async def keys(**query: str) -> list[str]:
         answer = await service.client.get(PATH.rstrip("/"), params=query)

@@ -11,9 +11,9 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from app.changes.models import KEY_PATTERN
 from app.http.problems import STATUS
 from app.http.routing import Route
+from app.naming import KEY_PATTERN
 from app.routes import ROUTES
 from tests.conftest import Service
 

@@ -19,6 +19,7 @@ from app.snapshots.reading import FOLLOWER
 from app.transfer.plans import Plan, apply_plan, plan
 from app.transfer.reading import read_file
 from tests.conftest import Server, Service
+from tests.factories import flag
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the public example data is not here")
@@ -109,7 +110,7 @@ async def test_a_load_that_breaks_one_rule_writes_nothing(service: Service, tmp_
     path.write_text('{"a": 1, "flag": 2}')
     await service.client.put(
         "/v1/environments/local/configurations/flag",
-        json={"value": {}, "kind": "flag"},
+        json={"value": flag(), "kind": "flag"},
         headers={"If-None-Match": "*"},
     )
 

@@ -1,0 +1,67 @@
+"""What a rule can give, as far as its text tells: so that a variant that is not there is noticed
+when the rule is written, and not when the first user meets the branch.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from app.errors import Violation
+
+_COMPARISONS = {"==", "===", "!=", "!==", ">", ">=", "<", "<=", "sem_ver"}
+_TESTS = {"!", "!!", "in", "all", "none", "some", "starts_with", "ends_with"}
+_TRUTHS = _COMPARISONS | _TESTS
+
+Outcomes = Iterator[tuple[Any, str]]
+
+
+def check_outcomes(rule: dict[str, Any], variants: set[str], place: str) -> Iterator[Violation]:
+    """Yield where a well-formed rule gives what is no variant; null is, as it means the default."""
+    for outcome, where in _outcomes(rule, place):
+        if outcome is None:
+            continue
+        if isinstance(outcome, bool):
+            name = "true" if outcome else "false"
+            if name not in variants:
+                yield Violation(where, f"can be {name}, so there must be a variant of that name")
+        elif not isinstance(outcome, str):
+            yield Violation(where, "must be the name of a variant, true, false or null")
+        elif outcome not in variants:
+            yield Violation(where, "must be the name of a variant")
+
+
+def _outcomes(rule: Any, place: str) -> Outcomes:
+    """Yield each value that is known to be possible, with the place that it comes from."""
+    if not isinstance(rule, dict):
+        yield rule, place
+        return
+    [(operator, operand)] = rule.items()
+    inner = f"{place}.{operator}"
+    if operator in _TRUTHS:
+        yield True, place
+        yield False, place
+    elif operator == "if":
+        yield from _of_branches(operand, inner)
+    elif operator in ("and", "or"):
+        yield from _of_operands(operand, inner, ends_with=operator == "or")
+    elif operator == "fractional":
+        for position, bucket in enumerate(operand):
+            if isinstance(bucket, list):
+                yield from _outcomes(bucket[0], f"{inner}[{position}][0]")
+    elif operator == "var" and isinstance(operand, list) and len(operand) > 1:
+        yield from _outcomes(operand[1], f"{inner}[1]")
+
+
+def _of_branches(operands: list[Any], place: str) -> Outcomes:
+    """Conditions and branches in turn, and what is left over at the end is the last branch."""
+    for position, operand in enumerate(operands):
+        if position % 2 == 1 or position == len(operands) - 1:
+            yield from _outcomes(operand, f"{place}[{position}]")
+
+
+def _of_operands(operands: list[Any], place: str, *, ends_with: bool) -> Outcomes:
+    """Of `or`, the first operand that holds, else the last; of `and`, the first that does not."""
+    for position, operand in enumerate(operands):
+        is_last = position == len(operands) - 1
+        for outcome, where in _outcomes(operand, f"{place}[{position}]"):
+            if is_last or bool(outcome) is ends_with:
+                yield outcome, where

@@ -1,0 +1,226 @@
+"""The shape of a rule: flagd's JsonLogic, as its published schema has it.
+
+An operator is checked with its arguments, by a function that yields what is wrong and where. They
+call each other as deep as the rule is, so its size is measured first, and by other means.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from app.errors import Violation
+from app.naming import is_key
+
+RULE_DEPTH_MAX = 64
+RULE_NODES_MAX = 2_000
+# Buckets are drawn with 32 bits, of which one is a sign elsewhere.
+WEIGHTS_SUM_MAX = 2**31 - 1
+
+REFERENCE = "$ref"
+BUILT_IN = ("$flagd.flagKey", "$flagd.timestamp")
+VERSION_COMPARISONS = ("=", "!=", ">", "<", ">=", "<=", "~", "^")
+
+_NUMBER = r"(?:0|[1-9][0-9]*)"
+_PRERELEASE = rf"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+_BUILD = r"[0-9A-Za-z-]+"
+_VERSION = re.compile(
+    rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}"
+    rf"(?:-{_PRERELEASE}(?:\.{_PRERELEASE})*)?"
+    rf"(?:\+{_BUILD}(?:\.{_BUILD})*)?"
+)
+
+Violations = Iterator[Violation]
+Check = Callable[[Any, str], Violations]
+
+
+def check_rule(rule: Any, place: str) -> Violations:
+    """Yield what is wrong with a rule that stands by itself, as a flag's targeting or a segment."""
+    if not isinstance(rule, dict):
+        yield Violation(place, "must be an object")
+    elif excess := _excess(rule):
+        yield Violation(place, excess)
+    else:
+        yield from _check_rule(rule, place)
+
+
+def member(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
+
+
+def _excess(rule: Any) -> str | None:
+    """Return which limit a rule exceeds, if any; without recursion, as it may be of any depth."""
+    count = 0
+    waiting = [(rule, 1)]
+    while waiting:
+        node, depth = waiting.pop()
+        count += 1
+        if depth > RULE_DEPTH_MAX:
+            return f"must not nest deeper than {RULE_DEPTH_MAX}"
+        if count > RULE_NODES_MAX:
+            return f"must not have more than {RULE_NODES_MAX} values"
+        if isinstance(node, dict):
+            waiting += [(child, depth + 1) for child in node.values()]
+        elif isinstance(node, list):
+            waiting += [(child, depth + 1) for child in node]
+    return None
+
+
+def _check_rule(rule: dict[str, Any], place: str) -> Violations:
+    if len(rule) != 1:
+        yield Violation(place, "must have one operator")
+        return
+    [(operator, operand)] = rule.items()
+    inner = member(place, operator)
+    if operator == REFERENCE:
+        yield Violation(inner, 'must not stand here, where {"if": [{"$ref": KEY}]} may')
+    elif operator in _OPERATORS:
+        yield from _OPERATORS[operator](operand, inner)
+    else:
+        yield Violation(inner, "is not a known operator")
+
+
+def _check_argument(argument: Any, place: str) -> Violations:
+    """Check what an operator takes: a rule, a reference, a list of such, or a plain value."""
+    if isinstance(argument, list):
+        yield from _check_each(argument, place)
+    elif isinstance(argument, dict) and argument.keys() == {REFERENCE}:
+        if not (isinstance(argument[REFERENCE], str) and is_key(argument[REFERENCE])):
+            yield Violation(member(place, REFERENCE), "must be the key of a segment")
+    elif isinstance(argument, dict):
+        yield from _check_rule(argument, place)
+
+
+def _check_each(
+    arguments: list[Any], place: str, check: Check = _check_argument, *, start: int = 0
+) -> Violations:
+    for position, argument in enumerate(arguments[start:], start=start):
+        yield from check(argument, f"{place}[{position}]")
+
+
+def _arguments(least: int, most: int | None = None, check: Check = _check_argument) -> Check:
+    """Make the check of an operator that takes so many arguments."""
+    count = f"{least}" if most == least else f"{least} or {most}" if most else f"{least} or more"
+
+    def check_arguments(operand: Any, place: str) -> Violations:
+        if not isinstance(operand, list) or not least <= len(operand) <= (most or len(operand)):
+            yield Violation(place, f"must be a list of {count} arguments")
+        else:
+            yield from _check_each(operand, place, check)
+
+    return check_arguments
+
+
+def _check_single(operand: Any, place: str) -> Violations:
+    """Check the one argument of a negation, which may do without its list."""
+    if isinstance(operand, list) and len(operand) != 1:
+        yield Violation(place, "must be one argument")
+    else:
+        yield from _check_argument(operand, place)
+
+
+def _check_variable(operand: Any, place: str) -> Violations:
+    """Check a name, or a list of a name and a default; either may be computed, or a position."""
+    name = operand[0] if isinstance(operand, list) and operand else operand
+    if isinstance(name, str) and name.startswith("$flagd.") and name not in BUILT_IN:
+        yield Violation(place, f"must be one of {', '.join(BUILT_IN)} if it begins with $flagd.")
+    yield from _check_argument(operand, place)
+
+
+def _check_names(operand: Any, place: str) -> Violations:
+    if not isinstance(operand, list) or not all(isinstance(name, str) for name in operand):
+        yield Violation(place, "must be a list of names")
+
+
+def _check_missing_some(operand: Any, place: str) -> Violations:
+    if not isinstance(operand, list) or len(operand) != 2:
+        yield Violation(place, "must be a list of a number and a list of names")
+        return
+    if isinstance(operand[0], bool) or not isinstance(operand[0], int | float):
+        yield Violation(f"{place}[0]", "must be a number")
+    yield from _check_names(operand[1], f"{place}[1]")
+
+
+def _check_text(argument: Any, place: str) -> Violations:
+    if isinstance(argument, dict):
+        yield from _check_rule(argument, place)
+    elif not isinstance(argument, str):
+        yield Violation(place, "must be a text or a rule")
+
+
+def _check_versions(operand: Any, place: str) -> Violations:
+    if not isinstance(operand, list) or len(operand) != 3:
+        yield Violation(place, "must be a list of a version, a comparison and a version")
+        return
+    yield from _check_version(operand[0], f"{place}[0]")
+    if operand[1] not in VERSION_COMPARISONS:
+        yield Violation(f"{place}[1]", f"must be one of {' '.join(VERSION_COMPARISONS)}")
+    yield from _check_version(operand[2], f"{place}[2]")
+
+
+def _check_version(argument: Any, place: str) -> Violations:
+    if isinstance(argument, dict) and argument.keys() == {"var"}:
+        yield from _check_rule(argument, place)
+    elif not isinstance(argument, str) or not _VERSION.fullmatch(argument):
+        yield Violation(place, "must be a full version, such as 1.2.3, or a var")
+
+
+def _check_fractional(operand: Any, place: str) -> Violations:
+    if not isinstance(operand, list) or not operand:
+        yield Violation(place, "must be a list of buckets, with a rule before them or without")
+        return
+    first_bucket = 1 if isinstance(operand[0], dict) else 0
+    if first_bucket:
+        yield from _check_rule(operand[0], f"{place}[0]")
+    yield from _check_each(operand, place, _check_bucket, start=first_bucket)
+    if sum(map(_weight, operand[first_bucket:])) > WEIGHTS_SUM_MAX:
+        yield Violation(place, f"must have weights that sum up to at most {WEIGHTS_SUM_MAX}")
+
+
+def _check_bucket(bucket: Any, place: str) -> Violations:
+    if not isinstance(bucket, list) or len(bucket) not in (1, 2):
+        yield Violation(place, "must be a list of a variant and, if it is to have one, a weight")
+        return
+    yield from _check_argument(bucket[0], f"{place}[0]")
+    weight = bucket[1] if len(bucket) == 2 else 1
+    if isinstance(weight, dict):
+        yield from _check_rule(weight, f"{place}[1]")
+    elif not _is_whole(weight) or weight < 0:
+        yield Violation(f"{place}[1]", "must be a whole number from 0, or a rule")
+
+
+def _is_whole(number: Any) -> bool:
+    if isinstance(number, float):
+        return number.is_integer()
+    return isinstance(number, int) and not isinstance(number, bool)
+
+
+def _weight(bucket: Any) -> int:
+    """Return the weight that a bucket is known to have; a computed one is not known."""
+    match bucket:
+        case [_]:
+            return 1
+        case [_, weight] if _is_whole(weight):
+            return int(weight)
+        case _:
+            return 0
+
+
+_OPERATORS: dict[str, Check] = {
+    "var": _check_variable,
+    "missing": _check_names,
+    "missing_some": _check_missing_some,
+    "!": _check_single,
+    "!!": _check_single,
+    "*": _arguments(2),
+    "reduce": _arguments(3, 3),
+    "starts_with": _arguments(2, 2, _check_text),
+    "ends_with": _arguments(2, 2, _check_text),
+    "sem_ver": _check_versions,
+    "fractional": _check_fractional,
+}
+_OPERATORS |= dict.fromkeys(("==", "===", "!=", "!==", ">", ">=", "%", "/", "in"), _arguments(2, 2))
+_OPERATORS |= dict.fromkeys(("map", "filter", "all", "none", "some"), _arguments(2, 2))
+_OPERATORS |= dict.fromkeys(("<", "<=", "substr"), _arguments(2, 3))
+_OPERATORS |= dict.fromkeys(
+    ("if", "or", "and", "+", "-", "max", "min", "merge", "cat"), _arguments(1)
+)

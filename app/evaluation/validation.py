@@ -1,0 +1,124 @@
+"""What is wrong with the definition of a flag or a segment: flagd's format, taken strictly.
+
+Wherever flagd's published JSON Schema refuses, this does; it refuses more only where a definition
+that the schema lets pass cannot be evaluated, or means something else than it says.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from app.errors import Violation
+from app.evaluation.outcomes import check_outcomes
+from app.evaluation.targeting import check_rule, member
+
+VIOLATIONS_MAX = 20
+VARIANT_NAME_MAX = 255
+
+_STATES = ("ENABLED", "DISABLED")
+_MEMBERS = {"state", "variants", "defaultVariant", "targeting", "metadata", "guards"}
+_GUARD_MEMBERS = {"context", "variant", "name"}
+# flagd looks a variant up by the JSON text of its name, quotes removed and made safe for HTML.
+_UNSAFE = re.compile("[\"'\\\\<>&\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_TYPES = ((bool,), (str,), (int, float), (dict,))
+
+Violations = Iterator[Violation]
+
+
+def check_flag(value: Any) -> list[Violation]:
+    """Return what is wrong with a flag, the first twenty; fields are paths within it."""
+    return list(islice(_check_flag(value), VIOLATIONS_MAX))
+
+
+def check_segment(value: Any) -> list[Violation]:
+    """Return what is wrong with a segment, the first twenty; fields are paths within it."""
+    return list(islice(check_rule(value, ""), VIOLATIONS_MAX))
+
+
+def _check_flag(flag: Any) -> Violations:
+    if not isinstance(flag, dict):
+        yield Violation("", "must be an object")
+        return
+    for name in sorted(flag.keys() - _MEMBERS):
+        yield Violation(name, f"is not one of {', '.join(sorted(_MEMBERS))}")
+    if flag.get("state") not in _STATES:
+        yield Violation("state", f"must be {' or '.join(_STATES)}")
+    variants = flag.get("variants")
+    yield from _check_variants(variants)
+    names = set(variants) if isinstance(variants, dict) else set()
+    if "defaultVariant" in flag:
+        yield from _check_variant_name(flag["defaultVariant"], names, "defaultVariant")
+    yield from _check_targeting(flag.get("targeting", {}), names)
+    yield from _check_metadata(flag.get("metadata", {}))
+    yield from _check_guards(flag.get("guards", []), names)
+
+
+def _check_variants(variants: Any) -> Violations:
+    if not isinstance(variants, dict) or not variants:
+        yield Violation("variants", "must be an object with at least one member")
+        return
+    if any(len(name) not in range(1, VARIANT_NAME_MAX + 1) for name in variants):
+        yield Violation("variants", f"must have names of 1 to {VARIANT_NAME_MAX} characters")
+    if any(_UNSAFE.search(name) for name in variants):
+        rule = "must have names without quotes, backslashes, <, >, & and control characters"
+        yield Violation("variants", rule)
+    if not any(all(_is_of(value, types) for value in variants.values()) for types in _TYPES):
+        yield Violation("variants", "must be all booleans, all texts, all numbers or all objects")
+
+
+def _is_of(value: Any, types: tuple[type, ...]) -> bool:
+    # A bool is an int to Python, and to nobody else.
+    return isinstance(value, types) and (isinstance(value, bool) is (bool in types))
+
+
+def _check_variant_name(name: Any, names: set[str], place: str) -> Violations:
+    """A variant or null; any text while the variants are not known."""
+    if name is None or (isinstance(name, str) and (name in names or not names)):
+        return
+    yield Violation(place, "must be the name of a variant, or null")
+
+
+def _check_targeting(targeting: Any, names: set[str]) -> Violations:
+    if targeting == {}:
+        return
+    is_well_formed = True
+    for violation in check_rule(targeting, "targeting"):
+        is_well_formed = False
+        yield violation
+    if is_well_formed and names:
+        yield from check_outcomes(targeting, names, "targeting")
+
+
+def _check_metadata(metadata: Any) -> Violations:
+    if not isinstance(metadata, dict):
+        yield Violation("metadata", "must be an object")
+        return
+    for name, value in metadata.items():
+        if not isinstance(value, str | bool | int | float):
+            yield Violation(member("metadata", name), "must be a text, a number or a boolean")
+
+
+def _check_guards(guards: Any, names: set[str]) -> Violations:
+    """Guards are ours: contexts for which the flag must give a certain variant."""
+    if not isinstance(guards, list):
+        yield Violation("guards", "must be a list")
+        return
+    for position, guard in enumerate(guards):
+        yield from _check_guard(guard, names, f"guards[{position}]")
+
+
+def _check_guard(guard: Any, names: set[str], place: str) -> Violations:
+    if not isinstance(guard, dict):
+        yield Violation(place, "must be an object")
+        return
+    for name in sorted(guard.keys() - _GUARD_MEMBERS):
+        yield Violation(member(place, name), f"is not one of {', '.join(sorted(_GUARD_MEMBERS))}")
+    if not isinstance(guard.get("context"), dict):
+        yield Violation(member(place, "context"), "must be an object")
+    if "variant" in guard:
+        yield from _check_variant_name(guard["variant"], names, member(place, "variant"))
+    else:
+        yield Violation(member(place, "variant"), "must be the name of a variant, or null")
+    if not isinstance(guard.get("name", ""), str):
+        yield Violation(member(place, "name"), "must be a text")

@@ -1,0 +1,326 @@
+"""Flags and segments over HTTP: no wrong one is stored, and none refers to what is not there."""
+
+from typing import Any
+
+import pytest
+
+from app.changes import service as changes
+from app.changes.models import Content, Kind, Operation
+from app.http.keys import DATABASE
+from tests.conftest import Service
+from tests.factories import flag
+
+LOCAL = "/v1/environments/local"
+STAGING = "/v1/environments/staging"
+NEW = {"If-None-Match": "*"}
+STAFF = {"ends_with": [{"var": "email"}, "@example.org"]}
+
+
+def using(*names: str) -> dict[str, Any]:
+    """Make a rule that refers to segments."""
+    return {"or": [{"$ref": name} for name in names]}
+
+
+def targeting(*names: str) -> dict[str, Any]:
+    """Make a flag that refers to segments."""
+    return flag(targeting={"if": [using(*names), "on", "off"]})
+
+
+def _segment(key: str, value: Any, version: int = 0) -> dict[str, Any]:
+    return {"op": "put", "key": key, "value": value, "kind": "segment", "version": version}
+
+
+def _flag(key: str, value: Any, version: int = 0) -> dict[str, Any]:
+    return {"op": "put", "key": key, "value": value, "kind": "flag", "version": version}
+
+
+def _delete(key: str, version: int = 1) -> dict[str, Any]:
+    return {"op": "delete", "key": key, "version": version}
+
+
+async def _change(
+    service: Service, *operations: dict[str, Any], place: str = LOCAL
+) -> tuple[int, Any]:
+    return await _post(service, f"{place}/changes", {"operations": operations})
+
+
+async def _post(service: Service, path: str, body: Any) -> tuple[int, Any]:
+    answer = await service.client.post(path, json=body)
+    return answer.status, await answer.json()
+
+
+def _errors(problem: Any) -> list[tuple[str, str]]:
+    return [(error["field"], error["rule"]) for error in problem["errors"]]
+
+
+async def _revision(service: Service, place: str = LOCAL) -> int:
+    found: int = (await (await service.client.get(place)).json())["revision"]
+    return found
+
+
+# Definitions
+
+
+async def test_a_wrong_flag_is_refused_with_every_place(service: Service) -> None:
+    wrong = flag(state="ON", targeting={"if": [{"sem_ver": [{"var": "v"}, "=", "1"]}, "blue"]})
+
+    answer = await service.client.put(
+        f"{LOCAL}/configurations/new-shop", json={"value": wrong, "kind": "flag"}, headers=NEW
+    )
+
+    problem = await answer.json()
+    assert (answer.status, problem["code"]) == (422, "flag_invalid")
+    assert _errors(problem) == [
+        ("value.state", "must be ENABLED or DISABLED"),
+        (
+            "value.targeting.if[0].sem_ver[2]",
+            "must be a full version, such as 1.2.3, or a var",
+        ),
+    ]
+    assert await _revision(service) == 0
+
+
+async def test_a_wrong_segment_is_refused_within_a_change_set(service: Service) -> None:
+    status, problem = await _change(
+        service, _segment("staff", STAFF), _segment("other", {}), _flag("f", [])
+    )
+
+    assert (status, problem["code"]) == (422, "operations_invalid")
+    assert _errors(problem) == [
+        ("operations[1].value", "must have one operator"),
+        ("operations[2].value", "must be an object"),
+    ]
+
+
+async def test_a_wrong_flag_is_refused_in_a_document(service: Service) -> None:
+    answer = await service.client.post(
+        f"{LOCAL}/import", json={"flags": {"good": flag(), "bad": {"state": "ENABLED"}}}
+    )
+
+    problem = await answer.json()
+    assert (answer.status, problem["code"]) == (422, "flag_invalid")
+    assert _errors(problem) == [
+        ("bad.value.variants", "must be an object with at least one member")
+    ]
+
+
+# References
+
+
+async def test_a_reference_leads_to_a_segment(service: Service) -> None:
+    await _change(service, _flag("a-flag", flag()))
+
+    status, problem = await _change(
+        service, _flag("one", targeting("a-flag", "nobody")), _segment("two", using("nobody"))
+    )
+
+    assert (status, problem["code"]) == (422, "reference_unknown")
+    assert _errors(problem) == [
+        ("one", "refers to a-flag, which is no segment"),
+        ("one", "refers to nobody, which is no segment"),
+        ("two", "refers to nobody, which is no segment"),
+    ]
+    assert await _revision(service) == 1
+
+
+async def test_what_a_change_set_makes_can_be_referred_to_in_it(service: Service) -> None:
+    status, _ = await _change(
+        service,
+        _flag("a", targeting("ours")),
+        _segment("ours", using("staff", "testers")),
+        _segment("staff", STAFF),
+        _segment("testers", STAFF),
+    )
+    alone, _ = await _change(service, _flag("b", targeting("ours", "staff")))
+
+    assert (status, alone) == (200, 200)
+
+
+@pytest.mark.parametrize("outer", [flag(), flag(variants={"on": {"$ref": "nobody"}})])
+async def test_only_rules_refer(service: Service, outer: dict[str, Any]) -> None:
+    """What looks like a reference in a value, or in a guard's context, is a value."""
+    guarded = {**outer, "guards": [{"context": {"$ref": "nobody"}, "variant": "on"}]}
+    await _change(service, _segment("nobody", STAFF))
+
+    status, _ = await _change(service, _flag("f", guarded))
+    deleted, _ = await _change(service, _delete("nobody"))
+
+    assert (status, deleted) == (200, 200)
+
+
+async def test_segments_never_refer_in_a_circle(service: Service) -> None:
+    await _change(
+        service, _segment("a", using("b")), _segment("b", using("c")), _segment("c", STAFF)
+    )
+
+    status, problem = await _change(service, _segment("c", using("a"), 1))
+    itself, of_one = await _change(service, _segment("d", using("d")))
+
+    assert (status, problem["code"]) == (422, "reference_circular")
+    assert sorted(_errors(problem)) == [
+        ("a", "refers to b, and so to itself"),
+        ("b", "refers to c, and so to itself"),
+        ("c", "refers to a, and so to itself"),
+    ]
+    assert "a → b" in problem["detail"]
+    assert (itself, _errors(of_one)) == (422, [("d", "refers to d, and so to itself")])
+
+
+async def test_a_circle_can_be_opened_and_closed_elsewhere_at_once(service: Service) -> None:
+    """What counts is what is there after the change set, not before."""
+    await _change(service, _segment("a", using("b")), _segment("b", STAFF))
+
+    status, _ = await _change(service, _segment("b", using("a"), 1), _segment("a", STAFF, 1))
+
+    assert status == 200
+
+
+async def test_a_segment_that_is_used_stays(service: Service) -> None:
+    await _change(
+        service,
+        _segment("staff", STAFF),
+        _segment("ours", using("staff", "staff")),
+        _flag("shop", targeting("ours", "staff")),
+        _flag("plain", flag()),
+    )
+
+    refused = await service.client.delete(
+        f"{LOCAL}/configurations/staff", headers={"If-Match": '"1"'}
+    )
+
+    problem = await refused.json()
+    assert (refused.status, problem["code"]) == (409, "segment_in_use")
+    assert _errors(problem) == [("ours", "refers to staff"), ("shop", "refers to staff")]
+
+
+async def test_a_segment_goes_with_or_after_what_uses_it(service: Service) -> None:
+    await _change(
+        service,
+        _segment("staff", STAFF),
+        _segment("ours", using("staff")),
+        _flag("shop", targeting("ours", "staff")),
+    )
+
+    too_early, _ = await _change(service, _delete("staff"), _delete("ours"))
+    still, _ = await _change(
+        service, _delete("staff"), _delete("ours"), _flag("shop", targeting("ours"), 1)
+    )
+    together, _ = await _change(
+        service, _delete("staff"), _delete("ours"), _flag("shop", flag(), 1)
+    )
+
+    assert (too_early, still, together) == (409, 422, 200)
+
+
+# Ways back
+
+
+async def test_no_way_back_breaks_a_reference(service: Service) -> None:
+    """1: the segment comes. 2: the flag that uses it comes."""
+    await _change(service, _segment("staff", STAFF))
+    await _change(service, _flag("shop", targeting("staff")))
+
+    reverted, problem = await _post(service, f"{LOCAL}/changes/1/revert", {})
+    restored, _ = await _post(service, f"{LOCAL}/restore", {"revision": 1})
+    empty, _ = await _post(service, f"{LOCAL}/restore", {"revision": 0})
+    back, problem_back = await _post(service, f"{LOCAL}/changes/3/revert", {})
+    whole, _ = await _post(service, f"{LOCAL}/restore", {"revision": 2})
+
+    assert (reverted, problem["code"], _errors(problem)) == (
+        409,
+        "segment_in_use",
+        [("shop", "refers to staff")],
+    )
+    assert (restored, empty, whole) == (200, 200, 200)
+    assert (back, problem_back["code"]) == (422, "reference_unknown")
+
+
+async def test_a_segment_that_becomes_a_setting_is_gone(service: Service) -> None:
+    """By an edit it cannot, but what a key is elsewhere it can become by a promotion."""
+    setting = {"op": "put", "key": "staff", "value": 1, "version": 0}
+    await _change(service, setting, place=STAGING)
+    await _change(service, _segment("staff", STAFF), _flag("shop", targeting("staff")))
+
+    status, problem = await _post(
+        service, f"{LOCAL}/promote", {"from": "staging", "keys": ["staff"]}
+    )
+
+    assert (status, problem["code"]) == (409, "segment_in_use")
+    assert _errors(problem) == [("shop", "refers to staff")]
+
+
+async def test_a_promotion_leaves_no_reference_open(service: Service) -> None:
+    """A flag brings its segments, and a segment that is gone at the source is not taken away."""
+    both = (_segment("staff", STAFF), _segment("ours", using("staff")))
+    await _change(service, *both)
+    await _change(service, *both, _flag("shop", targeting("ours")), place=STAGING)
+    await _change(service, _delete("ours"), _delete("staff"))
+    await _change(service, _flag("new-shop", flag()))
+
+    status, problem = await _post(
+        service, f"{STAGING}/promote", {"from": "local", "keys": ["new-shop", "staff"]}
+    )
+    whole, made = await _post(service, f"{LOCAL}/promote", {"from": "staging", "keys": ["shop"]})
+
+    assert (status, _errors(problem)) == (409, [("ours", "refers to staff")])
+    assert whole == 200
+    assert [c["key"] for c in made["change_sets"][0]["changes"]] == ["ours", "shop", "staff"]
+
+
+async def test_a_document_refers_to_what_it_brings_or_finds(service: Service) -> None:
+    document = {"flags": {"shop": targeting("staff")}, "$evaluators": {"staff": STAFF}}
+
+    alone, problem = await _post(service, f"{LOCAL}/import", {"flags": document["flags"]})
+    whole, _ = await _post(service, f"{LOCAL}/import", document)
+    emptied, _ = await _post(service, f"{LOCAL}/import?mode=replace&format=flagd", {"flags": {}})
+
+    assert (alone, problem["code"]) == (422, "reference_unknown")
+    assert (whole, emptied) == (200, 200)
+
+
+async def test_a_dry_run_is_refused_as_the_change_is(service: Service) -> None:
+    status, problem = await _post(
+        service,
+        f"{LOCAL}/changes?dry_run=true",
+        {"operations": [_flag("shop", targeting("nobody"))]},
+    )
+
+    assert (status, problem["code"]) == (422, "reference_unknown")
+
+
+# What it costs
+
+
+async def test_references_are_read_once_and_only_where_there_are_some(service: Service) -> None:
+    """A chain of segments is one statement, whatever its length."""
+    chain = [_segment("s0", STAFF), *(_segment(f"s{n}", using(f"s{n - 1}")) for n in range(1, 50))]
+    await _change(service, *chain)
+    setting, plain = Content(kind=Kind.SETTING, value=1), Content(kind=Kind.FLAG, value=flag())
+    referring = Content(kind=Kind.FLAG, value=targeting("s49", "s7"))
+    within = Content(kind=Kind.FLAG, value=targeting("free"))
+    free = Content(kind=Kind.SEGMENT, value=STAFF)
+
+    puts: list[dict[str, Content | None]] = [
+        {"setting": setting},
+        {"plain": plain},
+        {"free": free, "within": within},
+        {"a": referring, "b": referring},
+    ]
+    cost = [await _statements(service, contents) for contents in puts]
+    removal = [
+        await _statements(service, dict.fromkeys(keys))
+        for keys in (("setting",), ("plain", "a"), ("within", "free", "s49", "b"))
+    ]
+
+    assert [each - cost[0] for each in cost] == [0, 0, 0, 1]
+    assert [each - removal[0] for each in removal] == [0, 0, 1]
+
+
+async def _statements(service: Service, contents: dict[str, Content | None]) -> int:
+    """Make the change, and return how many statements that took."""
+    seen: list[object] = []
+    operations = [Operation(key=k, content=c, expected=None) for k, c in contents.items()]
+    async with service.app[DATABASE].connection() as connection:
+        with connection.query_logger(seen.append):
+            await changes.apply(connection, "local", operations, actor="test")
+    return len(seen)
