@@ -26,6 +26,8 @@ from app.configurations import handlers as configurations
 from app.configurations.models import ConfigurationPage, NewConfiguration, Written
 from app.environments.models import Environment, EnvironmentList
 from app.evaluation.engine import Outcome
+from app.flags import handlers as flags
+from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.health import handlers as health
 from app.health.report import Report
 from app.http import openapi
@@ -101,6 +103,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _ENVIRONMENT, environments.get_environment, Scope.READ, Environment,
           query=("min_revision",), headers=_MOMENT),
 
+    Route("POST", _ENVIRONMENT + r"/flags/{key:[\s\S]+}/evaluate", flags.explain_evaluation,
+          Scope.READ, ExplainedEvaluation, body=EvaluationQuery, query=("min_revision",),
+          headers=_MOMENT),
     # OFREP's own paths are for tokens of one environment, those below an environment for all.
     Route("POST", r"/ofrep/v1/evaluate/flags/{key:[\s\S]+}", ofrep.evaluate_flag, Scope.EVALUATE,
           Outcome, body=EvaluationRequest, query=_SEEN, headers=_MOMENT, **_OFREP),

@@ -2,7 +2,7 @@
 
 import typer
 
-from app.commands import configuration, database, history, serve, token, transfer
+from app.commands import configuration, database, flag, history, serve, token, transfer
 
 cli = typer.Typer(
     name="flagstone",
@@ -19,3 +19,4 @@ cli.add_typer(token.cli, name="token")
 configuration.cli.add_typer(history.cli)
 configuration.cli.add_typer(transfer.cli)
 cli.add_typer(configuration.cli, name="configuration")
+cli.add_typer(flag.cli, name="flag")

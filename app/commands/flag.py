@@ -1,0 +1,123 @@
+"""`flag`: evaluate a flag and explain why, and look for mistakes in a file of flags."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.tree import Tree
+
+from app.changes.models import Kind
+from app.changes.values import check_content
+from app.commands.history import At
+from app.errors import AppError, Violation
+from app.evaluation.explain import Step
+from app.flags import service
+from app.flags.views import EvaluationQuery, ExplainedEvaluation
+from app.http.decoder import parse
+from app.scripts import Resources, run_script
+from app.transfer.documents import Format
+from app.transfer.reading import read_file
+
+cli = typer.Typer(help="Evaluate, explain and check flags.", no_args_is_help=True)
+console = Console()
+
+Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
+Key = Annotated[str, typer.Argument(help="Key of the flag.")]
+Context = Annotated[str, typer.Option(help="The context, as JSON.")]
+Revision = Annotated[int | None, typer.Option(min=0, help="By the rules of this revision.")]
+
+
+@cli.command("evaluate")
+def evaluate(
+    environment: Environment,
+    key: Key,
+    context: Context = "{}",
+    revision: Revision = None,
+    at: At = None,
+) -> None:
+    """Print what a flag gives for a context, as JSON."""
+    found = _explained(environment, key, context, revision, at)
+    typer.echo(json.dumps(_fields(found), ensure_ascii=False))
+
+
+@cli.command("explain")
+def explain(
+    environment: Environment,
+    key: Key,
+    context: Context = "{}",
+    revision: Revision = None,
+    at: At = None,
+) -> None:
+    """Show what a flag gives for a context, and how that came about."""
+    found = _explained(environment, key, context, revision, at)
+    fields = _fields(found)
+    tree = Tree(f"{key}: " + ", ".join(f"{name} {_text(each)}" for name, each in fields.items()))
+    _grow(tree, found.steps)
+    console.print(tree)
+    if not found.is_complete:
+        console.print("and more steps, which are left out")
+
+
+@cli.command("lint")
+def lint(
+    file: Annotated[Path, typer.Argument(help="A document of flagd's.", exists=True)],
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="By default what the file's name says.")
+    ] = None,
+) -> None:
+    """Look for what would be refused when the file is imported; exit 1 if there is anything."""
+    document = read_file(file, format_)
+    problems = 0
+    for key, content in document.entries.items():
+        for violation in _violations(content):
+            problems += 1
+            console.print(f"{key}: {violation.field}: {violation.rule}", markup=False)
+    console.print(f"{len(document.entries)} entries, {problems} problems")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _violations(content: Any) -> list[Violation]:
+    if content.kind not in {Kind.FLAG, Kind.SEGMENT}:
+        return []
+    try:
+        return check_content(content, lenient=True)
+    except AppError as error:
+        return list(error.violations)
+
+
+def _explained(
+    environment: str, key: str, context: str, revision: int | None, at: Any
+) -> ExplainedEvaluation:
+    parsed = parse(context.encode())
+    if not isinstance(parsed, dict):
+        raise typer.BadParameter("the context must be an object")
+    query = EvaluationQuery(context=parsed, revision=revision, at=at and at.astimezone())
+    moment = query.revision if query.at is None else query.at
+
+    async def work(resources: Resources) -> ExplainedEvaluation:
+        async with resources.database.connection() as connection:
+            return await service.explain_at(connection, environment, key, query, moment)
+
+    return run_script(work)
+
+
+def _fields(found: ExplainedEvaluation) -> dict[str, Any]:
+    """Return the outcome's parts that are there, by name."""
+    outcome = found.outcome
+    names = ("reason", "variant", "value", "error_code", "error_details")
+    fields = {name: getattr(outcome, name) for name in names}
+    return {name: each for name, each in fields.items() if isinstance(each, bool) or each}
+
+
+def _grow(tree: Tree, steps: list[Step]) -> None:
+    for step in steps:
+        outcome = step.error or _text(step.outcome)
+        branch = tree.add(f"{step.place} → {outcome}")
+        _grow(branch, step.steps)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

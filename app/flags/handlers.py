@@ -1,0 +1,29 @@
+"""The HTTP side of flags."""
+
+from aiohttp import web
+
+from app.errors import invalid
+from app.flags import service
+from app.flags.views import EvaluationQuery
+from app.http import wire
+from app.http.keys import DATABASE
+from app.snapshots.reading import moment_headers, read_snapshot
+
+
+async def explain_evaluation(request: web.Request) -> web.Response:
+    """Evaluate one flag for a context, now or at a moment of the past, and tell how it came out."""
+    query = wire.read_query(request, {"min_revision"})
+    wanted = await wire.read_body(request, EvaluationQuery)
+    if wanted.revision is not None and wanted.at is not None:
+        raise invalid("at", "must not come together with revision")
+    name, key = request.match_info["environment"], request.match_info["key"]
+    moment = wanted.revision if wanted.at is None else wanted.at
+
+    if moment is None:
+        snapshot = await read_snapshot(request, query)
+        found = service.explain_now(snapshot, key, wanted)
+        return wire.answer(found, headers=moment_headers(request, snapshot))
+
+    async with request.app[DATABASE].connection() as connection:
+        found = await service.explain_at(connection, name, key, wanted, moment)
+    return wire.answer(found)

@@ -1,0 +1,100 @@
+"""Flags are explained: what came out, by the rules of which moment, and how."""
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import Service
+from tests.factories import flag
+
+LOCAL = "/v1/environments/local"
+RULE = {
+    "if": [
+        {"and": [{"$ref": "staff"}, {">=": [{"var": "age"}, 18]}]},
+        "on",
+        {"fractional": [["on", 0], ["off", 100]]},
+    ]
+}
+
+
+async def _put(service: Service, key: str, value: Any, kind: str, version: int = 0) -> None:
+    condition = {"If-Match": f'"{version}"'} if version else {"If-None-Match": "*"}
+    answer = await service.client.put(
+        f"{LOCAL}/configurations/{key}", json={"value": value, "kind": kind}, headers=condition
+    )
+    assert answer.status in {200, 201}, await answer.text()
+
+
+async def _fill(service: Service) -> None:
+    """1: the segment. 2: the flag with its rule. 3: the flag without one."""
+    await _put(service, "staff", {"ends_with": [{"var": "email"}, "@example.org"]}, "segment")
+    await _put(service, "new", flag(defaultVariant="off", targeting=RULE), "flag")
+    await _put(service, "new", flag(defaultVariant="off"), "flag", 1)
+
+
+async def _explain(service: Service, key: str = "new", **body: Any) -> tuple[int, Any]:
+    answer = await service.client.post(f"{LOCAL}/flags/{key}/evaluate", json=body)
+    return answer.status, await answer.json(content_type=None)
+
+
+async def test_each_operator_that_ran_is_told_with_its_outcome(service: Service) -> None:
+    await _fill(service)
+    context = {"email": "a@example.org", "age": 17, "targetingKey": "u"}
+
+    status, found = await _explain(service, context=context, revision=2)
+
+    assert (status, found["revision"], found["is_complete"]) == (200, 2, True)
+    assert found["outcome"] == {
+        "key": "new",
+        "reason": "TARGETING_MATCH",
+        "variant": "off",
+        "value": False,
+    }
+    (rule,) = found["steps"]
+    conjunction, split = rule["steps"]
+    segment, comparison = conjunction["steps"]
+    assert (rule["place"], rule["operator"], rule["outcome"]) == ("targeting.if", "if", "off")
+    assert (conjunction["place"], conjunction["outcome"]) == ("targeting.if[0].and", False)
+    assert (segment["operator"], segment["outcome"]) == ("ends_with", True)
+    assert segment["steps"][0]["outcome"] == "a@example.org"
+    assert (comparison["operator"], comparison["outcome"]) == (">=", False)
+    assert comparison["steps"][0]["outcome"] == 17
+    assert (split["operator"], split["outcome"]) == ("fractional", "off")
+
+
+async def test_what_is_served_now_has_no_rule_any_more(service: Service) -> None:
+    await _fill(service)
+
+    _, found = await _explain(service, context={})
+
+    assert (found["outcome"]["reason"], found["steps"], found["revision"]) == ("STATIC", [], 3)
+
+
+async def test_a_rule_that_fails_says_where(service: Service) -> None:
+    loop = {"reduce": [{"var": "list"}, {"cat": [{"var": "accumulator"}] * 9}, "x" * 900]}
+    await _put(service, "new", flag(targeting={"if": [{"==": [loop, "x"]}, "on", "off"]}), "flag")
+
+    status, found = await _explain(service, context={"list": list(range(50))})
+
+    assert (status, found["outcome"]["errorCode"]) == (200, "GENERAL")
+    assert "characters" in str(found["steps"])
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "status"),
+    [
+        ("missing", {}, 404),
+        ("staff", {}, 404),
+        ("new", {"revision": 99}, 404),
+        ("new", {"revision": 1}, 404),
+        ("new", {"context": None}, 422),
+        ("new", {"revision": 1, "at": "2026-01-01T00:00:00Z"}, 422),
+        ("new", {"more": 1}, 422),
+    ],
+)
+async def test_what_cannot_be_explained_is_refused(
+    service: Service, key: str, body: dict[str, Any], status: int
+) -> None:
+    await _fill(service)
+
+    assert (await _explain(service, key, **body))[0] == status
