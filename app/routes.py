@@ -145,7 +145,7 @@ ROUTES: tuple[Route, ...] = (
           headers=("ETag", *_MOMENT)),
     Route("POST", _ENVIRONMENT + "/import", transfer.import_document, Scope.WRITE, Imported,
           body=bytes, takes=tuple(transfer.FORMATS), body_bytes_max=transfer.IMPORT_BYTES_MAX,
-          query=("format", "mode", "message", "dry_run"), conditions=_REPEATABLE,
+          query=("format", "mode", "message", "lenient", "dry_run"), conditions=_REPEATABLE,
           also=_READS, headers=_REVISION),
     Route("GET", _ENVIRONMENT + "/diff", changes.get_difference, Scope.READ, Difference,
           query=("from", "to", "against")),

@@ -73,12 +73,15 @@ def import_document(
     ] = None,
     message: Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")] = "",
     *,
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Warn of flags that break rules of their format.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change.")] = False,
 ) -> None:
     """Make an environment hold what a file says, as one change set."""
 
     async def work(resources: Resources) -> Imported:
-        document = read_checked_file(file, format_)
+        document = read_checked_file(file, format_, lenient=lenient)
         return await transact(
             resources.database,
             lambda c: service.import_document(

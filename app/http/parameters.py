@@ -42,6 +42,10 @@ QUERY: dict[str, Described] = {
         {"enum": ["merge", "replace"], "default": "merge"},
         "Whether entries that the file does not have stay or go; kinds that it cannot hold stay.",
     ),
+    "lenient": (
+        {"type": "boolean", "default": False},
+        "Warn of flags and segments that break the rules of their format, instead of refusing.",
+    ),
     "message": ({"type": "string", "maxLength": 1000}, "Why, for the history."),
     "flagConfigEtag": (_TEXT, "The `etag` of an event: answer from that moment or a later one."),
     "flagConfigLastModified": (_TEXT, "Of the same event; not needed, and not looked at."),

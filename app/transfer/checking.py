@@ -4,43 +4,67 @@ That is done before anything is locked, as ten thousand values under large schem
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from app.changes.models import Content
 from app.changes.values import COST_MAX, check_content, cost_of
 from app.errors import Invalid, Violation, invalid
-from app.transfer.documents import Document, Format
+from app.transfer.documents import NODES_MAX, Document, Format
 from app.transfer.reading import read_document, read_file
 
 # About two seconds for all of a document, where one entry may take a tenth of a second.
 DOCUMENT_COST_MAX = 20 * COST_MAX
+VIOLATIONS_MAX = 100
 
 
-def read_checked(raw: bytes, format_: Format, *, nodes_max: int) -> Document:
-    """Return the document. Raises Malformed, Invalid or TooLarge that name the key and the rule."""
-    return _checked(read_document(raw, format_, nodes_max=nodes_max))
+def read_checked(
+    raw: bytes, format_: Format, *, nodes_max: int = NODES_MAX, lenient: bool = False
+) -> Document:
+    """Return the document. Raises Malformed, Invalid or TooLarge that name each key and rule.
+
+    What flags and segments break of their format is a warning to a lenient caller, as it is to
+    flagd; they fail alone, when they are evaluated.
+    """
+    return _checked(read_document(raw, format_, nodes_max=nodes_max), lenient=lenient)
 
 
-def read_checked_file(path: Path, format_: Format | None) -> Document:
+def read_checked_file(path: Path, format_: Format | None, *, lenient: bool = False) -> Document:
     """Return the document of a file, in the format that its name says if none is given."""
-    return _checked(read_file(path, format_))
+    return _checked(read_file(path, format_), lenient=lenient)
 
 
-def check_contents(contents: Iterable[tuple[str, Content]]) -> None:
-    """Raise Invalid or TooLarge that names the first key whose content breaks a rule."""
+def check_contents(
+    contents: Iterable[tuple[str, Content]], *, lenient: bool = False
+) -> list[Violation]:
+    """Return what a lenient caller lets pass. Raises Invalid that names every key and rule that is
+    broken, as far as anybody would read; TooLarge for the first that is.
+    """
     cost = 0
+    passed: list[Violation] = []
+    refused: list[Violation] = []
     for key, content in contents:
         try:
             cost += cost_of(content.value, content.schema)
             if cost > DOCUMENT_COST_MAX:
                 raise invalid("schema", "takes too long to check with those before it")
-            check_content(content)
+            passed += _of_key(key, check_content(content, lenient=lenient))
         except Invalid as error:
-            violations = [Violation(f"{key}.{each.field}", each.rule) for each in error.violations]
-            first = violations[0]
-            raise Invalid(error.code, f"{first.field}: {first.rule}", violations) from None
+            refused += _of_key(key, error.violations)
+            if cost > DOCUMENT_COST_MAX or len(refused) >= VIOLATIONS_MAX:
+                break
+    if refused:
+        first = refused[0]
+        message = f"{first.field}: {first.rule}"
+        raise Invalid("entries_invalid", message, refused[:VIOLATIONS_MAX])
+    return passed
 
 
-def _checked(document: Document) -> Document:
-    check_contents(document.entries.items())
-    return document
+def _checked(document: Document, *, lenient: bool) -> Document:
+    passed = check_contents(document.entries.items(), lenient=lenient)
+    warnings = tuple(f"{each.field}: {each.rule}" for each in passed)
+    return replace(document, is_lenient=lenient, warnings=document.warnings + warnings)
+
+
+def _of_key(key: str, violations: Iterable[Violation]) -> list[Violation]:
+    return [Violation(f"{key}.{each.field}", each.rule) for each in violations]

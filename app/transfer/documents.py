@@ -48,12 +48,13 @@ class Document:
 
     `kinds` are those that such a file can hold: no others go when it replaces what is there.
     `is_whole` tells that each entry comes with its schema and description, and not with a value
-    alone.
+    alone; `is_lenient` that flags and segments may break rules of their format.
     """
 
     entries: Mapping[str, Content]
     kinds: frozenset[Kind]
     is_whole: bool = False
+    is_lenient: bool = False
     warnings: tuple[str, ...] = ()
 
 

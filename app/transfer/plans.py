@@ -56,7 +56,8 @@ async def plan(
     if not document.is_whole:
         # The document has values alone, which must keep to the schemas that are there.
         kept = [(o.key, o.content) for o in made.operations if o.content and o.content.schema]
-        await in_thread("check values", lambda: check_contents(kept))
+        lenient = document.is_lenient
+        await in_thread("check values", lambda: check_contents(kept, lenient=lenient))
     return made
 
 

@@ -261,7 +261,7 @@ async def test_an_import_may_be_repeated(service: Service) -> None:
         ("[]", {}, JSON, 400, "request_malformed"),
         ('{"a": NaN}', {}, JSON, 400, "request_malformed"),
         ('{"a b": 1}', {}, JSON, 422, "key_invalid"),
-        ('{"limit": "x"}', {}, JSON, 422, "value_against_schema"),
+        ('{"limit": "x"}', {}, JSON, 422, "entries_invalid"),
         ('{"staff": 1}', {}, JSON, 422, "kind_fixed"),
         ("a: [", {"format": "yaml"}, JSON, 400, "request_malformed"),
         ("{}", {"format": "xml"}, JSON, 400, "request_malformed"),
@@ -274,7 +274,7 @@ async def test_an_import_may_be_repeated(service: Service) -> None:
             {},
             JSON,
             422,
-            "field_invalid",
+            "entries_invalid",
         ),
     ],
 )
@@ -413,3 +413,35 @@ async def test_a_compressed_body_is_refused(service: Service) -> None:
     )
 
     assert refused.status == 415
+
+
+BAD_FLAGS = {
+    "flags": {
+        "one": {"state": "ON", "variants": {"on": True}},
+        "two": {"state": "ENABLED", "variants": {"on": True}, "defaultVariant": "off"},
+        "three": {"state": "ENABLED", "variants": {"on": True}},
+    }
+}
+
+
+async def test_every_mistake_of_a_document_of_flags_is_named(service: Service) -> None:
+    status, refused = await _import(service, json.dumps(BAD_FLAGS), format="flagd")
+
+    fields = {error["field"] for error in refused["errors"]}
+    assert (status, refused["code"]) == (422, "entries_invalid")
+    assert {field.split(".")[0] for field in fields} == {"one", "two"}
+    assert await _read_all(service) == {}
+
+
+async def test_a_lenient_import_warns_instead(service: Service) -> None:
+    status, imported = await _import(service, json.dumps(BAD_FLAGS), format="flagd", lenient="true")
+
+    evaluated = await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags", json={})
+    flags = {each["key"]: each for each in (await evaluated.json())["flags"]}
+    assert (status, imported["created"]) == (200, ["one", "three", "two"])
+    assert {warning.split(".")[0] for warning in imported["warnings"]} == {"one", "two"}
+    assert [flags[key].get("errorCode") for key in ("one", "two", "three")] == [
+        "PARSE_ERROR",
+        "PARSE_ERROR",
+        None,
+    ]
