@@ -218,3 +218,15 @@ from configurations
 where environment = :environment
   and kind = any(:kinds::text[])
 order by key;
+
+-- name: list_guarded_flags(environment, keys, all_of_them)
+-- Flags with guard cases: those of the keys, or all when a segment has changed that any may use.
+select
+    key,
+    value
+from configurations
+where environment = :environment
+  and kind = 'flag'
+  and value ? 'guards'
+  and (:all_of_them::boolean or key = any(:keys::text[]))
+order by key;

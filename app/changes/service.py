@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from app.changes.chain import GENESIS, link
+from app.changes.guards import check_guards
 from app.changes.models import (
     Change,
     ChangeKind,
@@ -76,6 +77,7 @@ async def apply(
     )
     await sql.insert_change_set(connection, **said, hash=made_hash)
     await _write(connection, change_set)
+    await check_guards(connection, environment, changes, created_at)
     return change_set
 
 

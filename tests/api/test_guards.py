@@ -1,0 +1,102 @@
+"""Guard cases: whatever would make a flag give another variant than it promises is refused."""
+
+from typing import Any
+
+from tests.conftest import Service
+from tests.factories import flag
+
+LOCAL = "/v1/environments/local"
+STAGING = "/v1/environments/staging"
+STAFF = {"ends_with": [{"var": "email"}, "@example.org"]}
+GUARDS = [
+    {"name": "staff", "context": {"email": "a@example.org"}, "variant": "on"},
+    {"context": {"email": "a@elsewhere.org"}, "variant": "off"},
+    {"context": {}, "variant": "off"},
+]
+
+
+def _guarded(**members: Any) -> dict[str, Any]:
+    rule = {"if": [{"$ref": "staff"}, "on", "off"]}
+    return flag(targeting=rule, guards=GUARDS) | members
+
+
+async def _change(service: Service, place: str = LOCAL, **keys: Any) -> tuple[int, Any]:
+    """Put entries at their present versions, flags and segments by their shapes."""
+    page = await (await service.client.get(f"{place}/configurations")).json()
+    versions = {item["key"]: item["version"] for item in page["items"]}
+    operations = [
+        {
+            "op": "put",
+            "key": key,
+            "version": versions.get(key, 0),
+            "value": value,
+            "kind": "flag" if "variants" in value else "segment",
+        }
+        for key, value in keys.items()
+    ]
+    answer = await service.client.post(f"{place}/changes", json={"operations": operations})
+    return answer.status, await answer.json(content_type=None)
+
+
+async def test_a_flag_that_keeps_its_promises_is_published(service: Service) -> None:
+    status, _ = await _change(service, staff=STAFF, new=_guarded())
+
+    assert status == 200
+
+
+async def test_a_flag_that_breaks_one_is_refused_by_name(service: Service) -> None:
+    rule = {"if": [{"$ref": "staff"}, "off", "on"]}
+
+    status, refused = await _change(service, staff=STAFF, new=_guarded(targeting=rule))
+
+    assert (status, refused["code"]) == (422, "guard_broken")
+    assert [error["field"] for error in refused["errors"]] == [
+        "new.guards[0]",
+        "new.guards[1]",
+        "new.guards[2]",
+    ]
+    assert refused["errors"][0]["rule"] == "gets off and must get on (staff)"
+    assert (await (await service.client.get(LOCAL)).json())["revision"] == 0
+
+
+async def test_a_segment_is_refused_for_the_flags_that_use_it(service: Service) -> None:
+    await _change(service, staff=STAFF, new=_guarded())
+
+    status, refused = await _change(
+        service, staff={"ends_with": [{"var": "email"}, "@elsewhere.org"]}
+    )
+    harmless, _ = await _change(service, other={"==": [{"var": "a"}, 1]})
+
+    assert (status, refused["code"], harmless) == (422, "guard_broken", 200)
+
+
+async def test_a_disabled_flag_gives_no_variant(service: Service) -> None:
+    await _change(service, staff=STAFF, new=_guarded())
+
+    refused, problem = await _change(service, new=_guarded(state="DISABLED"))
+    guards: list[dict[str, object]] = [{"context": {}, "variant": None}]
+    allowed, _ = await _change(service, new=_guarded(state="DISABLED", guards=guards))
+
+    assert (refused, allowed) == (422, 200)
+    assert problem["errors"][0]["rule"] == "gets no variant and must get on (staff)"
+
+
+async def test_a_promotion_and_a_revert_are_held_to_them_too(service: Service) -> None:
+    await _change(service, STAGING, staff={"==": [1, 1]}, new=flag(defaultVariant="off"))
+    await _change(service, staff=STAFF, new=_guarded())
+    await _change(service, STAGING, new=flag(defaultVariant="on"))
+
+    taken = await service.client.post(f"{STAGING}/promote", json={"from": "local", "keys": ["new"]})
+    segment = await service.client.post(
+        f"{LOCAL}/promote", json={"from": "staging", "keys": ["staff"]}
+    )
+
+    assert taken.status == 200
+    # By now both have the same segment, which came along with the flag.
+    assert (segment.status, (await segment.json())["change_sets"]) == (200, [])
+
+
+async def test_without_guards_nothing_is_asked(service: Service) -> None:
+    status, _ = await _change(service, new=flag())
+
+    assert status == 200
