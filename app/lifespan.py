@@ -22,6 +22,8 @@ from app.database.opening import Targets, held_targets, probe, watch_embedded
 from app.database.role_check import check_role
 from app.database.threads import Lane, in_thread
 from app.errors import Unavailable
+from app.flags.handlers import USAGE
+from app.flags.usage import Usage
 from app.health.handlers import HEALTH
 from app.health.heartbeat import Heartbeat
 from app.health.report import Health
@@ -67,6 +69,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[TICKETS] = Tickets(directory)
     app[TASKS] = tasks = Tasks()
     app[LANE] = Lane(LANE_WAIT_SECONDS)
+    app[USAGE] = Usage(database)
     app[HEARTBEAT] = heartbeat = Heartbeat(database, settings.health, settings.instance)
     app[SCHEMA] = schema = SchemaCheck(database)
     app[FOLLOWER] = follower = Follower(database)
@@ -131,6 +134,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     tasks.start("tokens", app[TOKENS].run())
     tasks.start("follower", app[FOLLOWER].run())
     tasks.start("keeper", app[KEEPER].run())
+    tasks.start("usage", app[USAGE].run())
     if settings.database.pooler is Pooler.NONE:
         # Through a pooler nothing can be listened to: there the poll alone keeps up.
         hint = app[FOLLOWER].hint

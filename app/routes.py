@@ -27,6 +27,7 @@ from app.configurations.models import ConfigurationPage, NewConfiguration, Writt
 from app.environments.models import Environment, EnvironmentList
 from app.evaluation.engine import Outcome
 from app.flags import handlers as flags
+from app.flags.usage import FlagUsage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.health import handlers as health
 from app.health.report import Report
@@ -103,6 +104,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _ENVIRONMENT, environments.get_environment, Scope.READ, Environment,
           query=("min_revision",), headers=_MOMENT),
 
+    Route("GET", _ENVIRONMENT + "/flags/usage", flags.list_usage, Scope.READ, FlagUsage),
     Route("POST", _ENVIRONMENT + r"/flags/{key:[\s\S]+}/evaluate", flags.explain_evaluation,
           Scope.READ, ExplainedEvaluation, body=EvaluationQuery, query=("min_revision",),
           headers=_MOMENT),

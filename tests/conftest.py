@@ -247,7 +247,7 @@ def clean(server: Server, database: str, *, epoch: str | None = None) -> None:
     with server.admin(database) as connection:
         connection.execute(
             "truncate flagstone.changes, flagstone.change_sets, flagstone.configurations, "
-            "flagstone.idempotency_keys"
+            "flagstone.idempotency_keys, flagstone.flag_usage"
         )
         connection.execute(
             "update flagstone.environments "

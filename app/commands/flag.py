@@ -1,11 +1,13 @@
 """`flag`: evaluate a flag and explain why, and look for mistakes in a file of flags."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.tree import Tree
 
 from app.changes.models import Kind
@@ -14,6 +16,7 @@ from app.commands.history import At
 from app.errors import AppError, Violation
 from app.evaluation.explain import Step
 from app.flags import service
+from app.flags.usage import FlagUse, read_usage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.http.decoder import parse
 from app.scripts import Resources, run_script
@@ -58,6 +61,22 @@ def explain(
     console.print(tree)
     if not found.is_complete:
         console.print("and more steps, which are left out")
+
+
+@cli.command("stale")
+def stale(environment: Environment) -> None:
+    """List the flags that look as if they were no longer needed, and why."""
+
+    async def work(resources: Resources) -> list[FlagUse]:
+        async with resources.database.connection() as connection:
+            return await read_usage(connection, environment, datetime.now(UTC))
+
+    table = Table("flag", "evaluations", "last", "remarks")
+    for use in run_script(work):
+        if use.remarks:
+            last = f"{use.last_evaluated_at:%Y-%m-%d}" if use.last_evaluated_at else "never"
+            table.add_row(use.key, str(use.count), last, "; ".join(use.remarks))
+    console.print(table if table.row_count else "none")
 
 
 @cli.command("lint")

@@ -21,6 +21,7 @@ TABLES = {
     "changes": "select, insert",
     "tokens": "select, insert, update",
     "idempotency_keys": "select, insert, update, delete",
+    "flag_usage": "select, insert, update",
 }
 SEQUENCES = {"health_check_id_seq": "usage"}
 

@@ -41,9 +41,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     metadata: dict[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """An outcome and the JSON of it."""
+    """An outcome and the JSON of it; told from others by identity, as it is made once."""
 
     outcome: Outcome
     body: bytes

@@ -1,13 +1,28 @@
 """The HTTP side of flags."""
 
+from datetime import UTC, datetime
+
 from aiohttp import web
 
 from app.errors import invalid
 from app.flags import service
+from app.flags.usage import FlagUsage, Usage, read_usage
 from app.flags.views import EvaluationQuery
 from app.http import wire
 from app.http.keys import DATABASE
 from app.snapshots.reading import moment_headers, read_snapshot
+
+USAGE: web.AppKey[Usage] = web.AppKey("usage", Usage)
+
+
+async def list_usage(request: web.Request) -> web.Response:
+    """List every flag with how often it gave what, and what looks as if it were not needed."""
+    wire.read_query(request, set())
+
+    async with request.app[DATABASE].connection() as connection:
+        found = await read_usage(connection, request.match_info["environment"], datetime.now(UTC))
+
+    return wire.answer(FlagUsage(items=found))
 
 
 async def explain_evaluation(request: web.Request) -> web.Response:

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
+from app.flags.handlers import USAGE
 from app.http import conditions
 from app.http.encoded import EncodedResponse
 from app.ofrep.answers import EvaluationError, cors_head, respond
@@ -30,6 +31,7 @@ async def evaluate_flag(request: web.Request) -> web.Response:
         raise EvaluationError("FLAG_NOT_FOUND", "There is no such flag.", status=404)
     found = flag.evaluate(context, int(time.time()))
 
+    request.app[USAGE].count(snapshot.environment.name, (found,))
     status = 200 if found.outcome.error_code is None else 400
     return respond(request, found.body, moment_head(request, snapshot), status=status)
 
@@ -43,18 +45,21 @@ async def evaluate_flags(request: web.Request) -> web.Response:
     etag, body = _etag(snapshot.epoch.encode(), snapshot.rules.digest.to_bytes(16), raw, tail), b""
     if snapshot.rules.uses_time:
         # What it says may change by itself, so only what it says can tell whether it has.
-        body = _evaluated(snapshot, context, tail)
+        body = _evaluated(request, snapshot, context, tail)
         etag = _etag(body)
     head = moment_head(request, snapshot) + f"ETag: {etag}\r\n".encode()
     if conditions.is_not_modified(request, etag):
         return EncodedResponse(b"", cors_head(request) + head, status=304)
-    return respond(request, body or _evaluated(snapshot, context, tail), head)
+    return respond(request, body or _evaluated(request, snapshot, context, tail), head)
 
 
-def _evaluated(snapshot: Snapshot, context: Mapping[str, Any], tail: bytes) -> bytes:
+def _evaluated(
+    request: web.Request, snapshot: Snapshot, context: Mapping[str, Any], tail: bytes
+) -> bytes:
     now = int(time.time())
-    flags = [flag.evaluate(context, now).body for flag in snapshot.rules.flags.values()]
-    return b'{"flags":[%b]%b' % (b",".join(flags), tail)
+    found = [flag.evaluate(context, now) for flag in snapshot.rules.flags.values()]
+    request.app[USAGE].count(snapshot.environment.name, found)
+    return b'{"flags":[%b]%b' % (b",".join([each.body for each in found]), tail)
 
 
 def _tail(request: web.Request, snapshot: Snapshot) -> bytes:

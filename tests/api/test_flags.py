@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Service
+from app.flags.handlers import USAGE
+from tests.conftest import Server, Service
 from tests.factories import flag
 
 LOCAL = "/v1/environments/local"
@@ -98,3 +99,48 @@ async def test_what_cannot_be_explained_is_refused(
     await _fill(service)
 
     assert (await _explain(service, key, **body))[0] == status
+
+
+async def _usage(service: Service) -> dict[str, Any]:
+    await service.app[USAGE].run_once()
+    answer = await service.client.get(f"{LOCAL}/flags/usage")
+    assert answer.status == 200
+    return {item["key"]: item for item in (await answer.json())["items"]}
+
+
+async def test_evaluations_are_counted_by_outcome(service: Service) -> None:
+    await _fill(service)
+    await _put(service, "other", flag(targeting={"if": [{"var": "a"}, "on", "off"]}), "flag")
+    before = await _usage(service)
+    one = f"{LOCAL}/ofrep/v1/evaluate/flags/other"
+
+    for context in ({"a": 1}, {"a": 1}, {}):
+        await service.client.post(one, json={"context": context})
+    await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags", json={})
+    after = await _usage(service)
+    again = await _usage(service)
+
+    assert (before["new"]["count"], before["new"]["last_evaluated_at"]) == (0, None)
+    counts = {(o["reason"], o["variant"]): o["count"] for o in after["other"]["outcomes"]}
+    assert counts == {("TARGETING_MATCH", "on"): 2, ("TARGETING_MATCH", "off"): 2}
+    assert after["new"]["outcomes"][0]["reason"] == "STATIC"
+    assert again == after
+
+
+async def test_flags_that_seem_not_to_be_needed_are_remarked(
+    service: Service, server: Server
+) -> None:
+    await _put(service, "asleep", flag(), "flag")
+    await _put(service, "constant", flag(defaultVariant="on"), "flag")
+    for _ in range(100):
+        await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags/constant", json={})
+    await _usage(service)
+    with server.admin("suite") as connection:
+        connection.execute(
+            "update flagstone.configurations set created_at = created_at - interval '40 days'"
+        )
+
+    found = await _usage(service)
+
+    assert found["asleep"]["remarks"] == ["is never evaluated"]
+    assert found["constant"]["remarks"] == ["always gives on"]

@@ -81,6 +81,18 @@ def _answer(**given: str) -> str:
     return _insert("idempotency_keys", {"actor": "''", "key": "'k'", "request": _MAC} | given)
 
 
+def _use(**given: str) -> str:
+    row = {
+        "environment": "'local'",
+        "key": "'k'",
+        "reason": "'STATIC'",
+        "variant": "'on'",
+        "count": "1",
+        "last_evaluated_at": "current_timestamp",
+    }
+    return _insert("flag_usage", row | given)
+
+
 def _insert(table: str, row: dict[str, str]) -> str:
     return f"insert into {table} ({', '.join(row)}) values ({', '.join(row.values())})"  # noqa: S608
 
@@ -102,6 +114,7 @@ GOOD = {
         _environment(name=f"'{'a' * 63}'"),
         _environment(fractional="'v2'", revision="0"),
     ],
+    "flag_usage": [_use(), _use(key="'l'", variant="''")],
     "configurations": [
         _configuration(),
         _configuration(key=f"'{'a' * 255}'"),
@@ -183,6 +196,9 @@ BAD = {
         _all(_CHANGE_SET, "delete from environments where name = 'local'"),
     ],
     "change_sets_revision_positive": [_change_set(revision="0")],
+    "flag_usage_pkey": [_all(_use(), _use())],
+    "flag_usage_environment_fkey": [_use(environment="'nowhere'")],
+    "flag_usage_count_positive": [_use(count="0")],
     "environments_hash_length": [_environment(hash="'\\x00'")],
     "change_sets_hash_length": [_change_set(hash="'\\x00'")],
     "change_sets_kind_known": [_change_set(kind="'delete'")],

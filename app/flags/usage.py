@@ -1,0 +1,148 @@
+"""How often flags are evaluated: counted in memory, added to the table about once a minute.
+
+A minute's counts are lost when a process is killed, and none is counted twice: what was given to a
+statement that may have been committed is not given to another.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from app.database import Connection, Database, sql
+from app.environments import service as environments
+from app.errors import Unavailable
+from app.evaluation.engine import Encoded
+from app.log import logger
+from app.tasks import repeat
+
+log = logger(__name__)
+
+FLUSH_SECONDS = 60.0
+# Younger than this, silence means nothing; and so do fewer evaluations than that.
+STALE_DAYS = 30
+CERTAIN_COUNT = 100
+
+
+class OutcomeUse(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a flag had this outcome. `reason` is OFREP's, or the error code of a failure."""
+
+    reason: str
+    variant: str | None
+    count: int
+    last_evaluated_at: datetime
+
+
+class FlagUse(msgspec.Struct, frozen=True, kw_only=True):
+    """`remarks` say what makes a flag look as if it were no longer needed."""
+
+    key: str
+    created_at: datetime
+    last_evaluated_at: datetime | None
+    count: int
+    outcomes: list[OutcomeUse]
+    remarks: list[str]
+
+
+class FlagUsage(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[FlagUse]
+
+
+class Usage:
+    """The evaluations of one process that the table does not have yet."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        # By the outcome itself, which is one object for as long as its flag stays the same.
+        self._counts: Counter[tuple[str, Encoded]] = Counter()
+
+    def count(self, environment: str, outcomes: Sequence[Encoded]) -> None:
+        counts = self._counts
+        for outcome in outcomes:
+            counts[environment, outcome] += 1
+
+    async def run(self) -> None:
+        """Add to the table for ever, and once more at the end."""
+        try:
+            await repeat(lambda: FLUSH_SECONDS, self.run_once)
+        finally:
+            await self.run_once()
+
+    async def run_once(self) -> None:
+        """Add what was counted. Never raises for the database: the counts are kept for later."""
+        counted, self._counts = self._counts, Counter()
+        if not counted:
+            return
+        totals: Counter[tuple[str, str, str, str]] = Counter()
+        for (environment, encoded), count in counted.items():
+            outcome = encoded.outcome
+            reason = outcome.error_code or outcome.reason or ""
+            totals[environment, outcome.key, reason, outcome.variant or ""] += count
+        try:
+            await self._database.transact(lambda c: _add(c, totals))
+        except Unavailable as error:
+            log.debug("usage_not_added", code=error.code)
+            if error.code in {"pool_exhausted", "database_busy"}:
+                # Surely not written; of the rest nobody knows.
+                self._counts.update(counted)
+
+
+async def _add(connection: Connection, totals: Counter[tuple[str, str, str, str]]) -> None:
+    names, keys, reasons, variants = zip(*totals, strict=True)
+    await sql.add_flag_usage(
+        connection,
+        environments=list(names),
+        keys=list(keys),
+        reasons=list(reasons),
+        variants=list(variants),
+        counts=list(totals.values()),
+    )
+
+
+async def read_usage(connection: Connection, environment: str, now: datetime) -> list[FlagUse]:
+    """Return every flag of an environment with its use. Raises NotFound."""
+    await environments.get(connection, environment)
+    outcomes: dict[str, list[OutcomeUse]] = {}
+    created: dict[str, datetime] = {}
+    async for row in sql.list_flag_usage(connection, environment=environment):
+        created[row["key"]] = row["created_at"]
+        found = outcomes.setdefault(row["key"], [])
+        if row["count"] is not None:
+            found.append(
+                OutcomeUse(
+                    reason=row["reason"],
+                    variant=row["variant"] or None,
+                    count=row["count"],
+                    last_evaluated_at=row["last_evaluated_at"],
+                )
+            )
+    return [_use(key, created[key], found, now) for key, found in outcomes.items()]
+
+
+def _use(key: str, created_at: datetime, found: list[OutcomeUse], now: datetime) -> FlagUse:
+    last = max((each.last_evaluated_at for each in found), default=None)
+    return FlagUse(
+        key=key,
+        created_at=created_at,
+        last_evaluated_at=last,
+        count=sum(each.count for each in found),
+        outcomes=found,
+        remarks=_remarks(found, last or created_at, now),
+    )
+
+
+def _remarks(found: list[OutcomeUse], last: datetime, now: datetime) -> list[str]:
+    days = (now - last).days
+    if not found:
+        return ["is never evaluated"] if days >= STALE_DAYS else []
+    remarks = []
+    if days >= STALE_DAYS:
+        remarks.append(f"was last evaluated {days} days ago")
+    variants = {each.variant for each in found if each.variant is not None}
+    reasons = {each.reason for each in found}
+    if len(variants) == 1 and sum(each.count for each in found) >= CERTAIN_COUNT:
+        remarks.append(f"always gives {next(iter(variants))}")
+        if reasons == {"TARGETING_MATCH"}:
+            remarks.append("only its rule is ever reached, never its default")
+    return remarks

@@ -1,0 +1,48 @@
+-- Flags: how often each is evaluated, and with which outcome.
+
+-- name: add_flag_usage(environments, keys, reasons, variants, counts)!
+-- In the order of the key, so that two instances that add at once never wait for each other in a circle.
+insert into flag_usage (environment, key, reason, variant, count, last_evaluated_at)
+select
+    added.environment,
+    added.key,
+    added.reason,
+    added.variant,
+    added.count,
+    current_timestamp
+from unnest(
+    :environments::text[],
+    :keys::text[],
+    :reasons::text[],
+    :variants::text[],
+    :counts::bigint[]
+) as added (environment, key, reason, variant, count)
+join environments
+    on environments.name = added.environment
+order by
+    added.environment,
+    added.key,
+    added.reason,
+    added.variant
+on conflict on constraint flag_usage_pkey do update
+set count = flag_usage.count + excluded.count,
+    last_evaluated_at = excluded.last_evaluated_at;
+
+-- name: list_flag_usage(environment)
+-- Every flag that there is, with what is known of its use; one row for each outcome, or one without.
+select
+    configurations.key,
+    configurations.created_at,
+    flag_usage.reason,
+    flag_usage.variant,
+    flag_usage.count,
+    flag_usage.last_evaluated_at
+from configurations
+left join flag_usage
+    on flag_usage.environment = configurations.environment
+    and flag_usage.key = configurations.key
+where configurations.environment = :environment
+  and configurations.kind = 'flag'
+order by
+    configurations.key,
+    flag_usage.count desc nulls last;
