@@ -1,13 +1,16 @@
 """`flag`: evaluate a flag and explain why, and look for mistakes in a file of flags."""
 
 import json
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from app.changes.models import Kind
@@ -30,6 +33,9 @@ Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 Key = Annotated[str, typer.Argument(help="Key of the flag.")]
 Context = Annotated[str, typer.Option(help="The context, as JSON.")]
 Revision = Annotated[int | None, typer.Option(min=0, help="By the rules of this revision.")]
+Split = Annotated[
+    bool, typer.Option("--split", help="Draw what 10,000 targeting keys get, with this context.")
+]
 
 
 @cli.command("evaluate")
@@ -41,7 +47,8 @@ def evaluate(
     at: At = None,
 ) -> None:
     """Print what a flag gives for a context, as JSON."""
-    found = _explained(environment, key, context, revision, at)
+    query = _query(context, revision, at)
+    found = service.explained(key, _source(environment, key, query), query)
     typer.echo(json.dumps(_fields(found), ensure_ascii=False))
 
 
@@ -52,11 +59,19 @@ def explain(
     context: Context = "{}",
     revision: Revision = None,
     at: At = None,
+    split: Split = False,
 ) -> None:
     """Show what a flag gives for a context, and how that came about."""
-    found = _explained(environment, key, context, revision, at)
+    query = _query(context, revision, at)
+    source = _source(environment, key, query)
+    if split:
+        _draw(service.split(key, source, query))
+        return
+    found = service.explained(key, source, query)
     fields = _fields(found)
-    tree = Tree(f"{key}: " + ", ".join(f"{name} {_text(each)}" for name, each in fields.items()))
+    tree = Tree(
+        Text(f"{key}: " + ", ".join(f"{name} {_text(each)}" for name, each in fields.items()))
+    )
     _grow(tree, found.steps)
     console.print(tree)
     if not found.is_complete:
@@ -75,7 +90,7 @@ def stale(environment: Environment) -> None:
     for use in run_script(work):
         if use.remarks:
             last = f"{use.last_evaluated_at:%Y-%m-%d}" if use.last_evaluated_at else "never"
-            table.add_row(use.key, str(use.count), last, "; ".join(use.remarks))
+            table.add_row(Text(use.key), str(use.count), last, Text("; ".join(use.remarks)))
     console.print(table if table.row_count else "none")
 
 
@@ -107,20 +122,32 @@ def _violations(content: Any) -> list[Violation]:
         return list(error.violations)
 
 
-def _explained(
-    environment: str, key: str, context: str, revision: int | None, at: Any
-) -> ExplainedEvaluation:
+def _query(context: str, revision: int | None, at: datetime | None) -> EvaluationQuery:
     parsed = parse(context.encode())
     if not isinstance(parsed, dict):
         raise typer.BadParameter("the context must be an object")
-    query = EvaluationQuery(context=parsed, revision=revision, at=at and at.astimezone())
+    if revision is not None and at is not None:
+        raise typer.BadParameter("--at must not come together with --revision")
+    return EvaluationQuery(context=parsed, revision=revision, at=at and at.astimezone())
+
+
+def _source(environment: str, key: str, query: EvaluationQuery) -> service.Source:
     moment = query.revision if query.at is None else query.at
 
-    async def work(resources: Resources) -> ExplainedEvaluation:
+    async def work(resources: Resources) -> service.Source:
         async with resources.database.connection() as connection:
-            return await service.explain_at(connection, environment, key, query, moment)
+            return await service.source_at(connection, environment, key, moment)
 
     return run_script(work)
+
+
+def _draw(counts: Counter[str]) -> None:
+    table = Table("outcome", "keys", "share", "")
+    for outcome, count in counts.most_common():
+        share = count / service.SAMPLE_KEYS
+        bar = Bar(service.SAMPLE_KEYS, 0, count, width=40)
+        table.add_row(Text(outcome), f"{count}", f"{share:.1%}", bar)
+    console.print(table)
 
 
 def _fields(found: ExplainedEvaluation) -> dict[str, Any]:
@@ -134,7 +161,7 @@ def _fields(found: ExplainedEvaluation) -> dict[str, Any]:
 def _grow(tree: Tree, steps: list[Step]) -> None:
     for step in steps:
         outcome = step.error or _text(step.outcome)
-        branch = tree.add(f"{step.place} → {outcome}")
+        branch = tree.add(Text(f"{step.place} → {outcome}"))
         _grow(branch, step.steps)
 
 

@@ -36,9 +36,9 @@ async def explain_evaluation(request: web.Request) -> web.Response:
 
     if moment is None:
         snapshot = await read_snapshot(request, query)
-        found = service.explain_now(snapshot, key, wanted)
+        found = service.explained(key, service.source_now(snapshot, key), wanted)
         return wire.answer(found, headers=moment_headers(request, snapshot))
 
     async with request.app[DATABASE].connection() as connection:
-        found = await service.explain_at(connection, name, key, wanted, moment)
-    return wire.answer(found)
+        source = await service.source_at(connection, name, key, moment)
+    return wire.answer(service.explained(key, source, wanted))

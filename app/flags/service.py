@@ -1,34 +1,45 @@
 """Explaining an evaluation: from the snapshot for now, from the history for any other moment."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from app.changes.history import Moment, entries_at, revision_of
-from app.changes.models import Content, Kind
+from app.changes.models import Kind
 from app.database import Connection
 from app.environments import service as environments
 from app.environments.models import Environment
 from app.errors import NotFound
+from app.evaluation.engine import Flag
 from app.evaluation.explain import explain
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.snapshots.snapshot import Snapshot
 
+SAMPLE_KEYS = 10_000
 
-def explain_now(snapshot: Snapshot, key: str, query: EvaluationQuery) -> ExplainedEvaluation:
-    """Return the evaluation by the rules that are served. Raises NotFound."""
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a flag was compiled from at a revision, apart from its key."""
+
+    environment: Environment
+    revision: int
+    definition: Mapping[str, Any]
+    segments: Mapping[str, Any]
+
+
+def source_now(snapshot: Snapshot, key: str) -> Source:
+    """Return a flag by the rules that are served. Raises NotFound."""
     rules = snapshot.rules
     if key not in rules.definitions:
         raise unknown_flag()
-    return _explained(
-        snapshot.environment, key, rules.definitions[key], rules.segments, query, snapshot.revision
-    )
+    return _source(snapshot.environment, snapshot.revision, rules.definitions[key], rules.segments)
 
 
-async def explain_at(
-    connection: Connection, name: str, key: str, query: EvaluationQuery, moment: Moment | None
-) -> ExplainedEvaluation:
-    """Return the evaluation by the rules of a moment, by default now. Raises NotFound.
+async def source_at(connection: Connection, name: str, key: str, moment: Moment | None) -> Source:
+    """Return a flag by the rules of a moment, by default now. Raises NotFound.
 
     The flag set's metadata and the generation of bucketing are those of today.
     """
@@ -41,7 +52,48 @@ async def explain_at(
     flag = contents.get(key)
     if flag is None or flag.kind is not Kind.FLAG:
         raise unknown_flag()
-    return _explained(environment, key, flag.value, _segments(contents), query, revision)
+    segments = {key: each.value for key, each in contents.items() if each.kind is Kind.SEGMENT}
+    return _source(environment, revision, flag.value, segments)
+
+
+def explained(key: str, source: Source, query: EvaluationQuery) -> ExplainedEvaluation:
+    """Return the evaluation of a flag for a context, and how it came about."""
+    found = explain(
+        key,
+        source.definition,
+        segments=source.segments,
+        fractional=source.environment.fractional,
+        metadata=source.environment.metadata,
+        context=query.context,
+        now=_now(query),
+    )
+    return ExplainedEvaluation(
+        outcome=found.outcome,
+        revision=source.revision,
+        steps=found.steps,
+        is_complete=found.is_complete,
+    )
+
+
+def split(key: str, source: Source, query: EvaluationQuery) -> Counter[str]:
+    """Return how many of 10,000 targeting keys get which variant, the rest of the context equal.
+
+    What has no variant is counted under its reason or error code.
+    """
+    flag = Flag(
+        key,
+        source.definition,
+        segments=source.segments,
+        fractional=source.environment.fractional,
+        metadata=source.environment.metadata,
+    )
+    counts: Counter[str] = Counter()
+    now = _now(query)
+    for number in range(SAMPLE_KEYS):
+        context = query.context | {"targetingKey": f"sample-{number}"}
+        outcome = flag.evaluate(context, now).outcome
+        counts[outcome.variant or outcome.error_code or outcome.reason or ""] += 1
+    return counts
 
 
 def unknown_flag() -> NotFound:
@@ -49,27 +101,16 @@ def unknown_flag() -> NotFound:
     return NotFound("flag_unknown", "There is no such flag.")
 
 
-def _segments(contents: Mapping[str, Content]) -> dict[str, Any]:
-    return {key: each.value for key, each in contents.items() if each.kind is Kind.SEGMENT}
-
-
-def _explained(
-    environment: Environment,
-    key: str,
-    definition: Any,
-    segments: Mapping[str, Any],
-    query: EvaluationQuery,
-    revision: int,
-) -> ExplainedEvaluation:
-    found = explain(
-        key,
-        definition if isinstance(definition, dict) else {},
+def _source(
+    environment: Environment, revision: int, definition: Any, segments: Mapping[str, Any]
+) -> Source:
+    return Source(
+        environment=environment,
+        revision=revision,
+        definition=definition if isinstance(definition, dict) else {},
         segments=segments,
-        fractional=environment.fractional,
-        metadata=environment.metadata,
-        context=query.context,
-        now=int(query.at.timestamp() if query.at is not None else time.time()),
     )
-    return ExplainedEvaluation(
-        outcome=found.outcome, revision=revision, steps=found.steps, is_complete=found.is_complete
-    )
+
+
+def _now(query: EvaluationQuery) -> int:
+    return int(query.at.timestamp() if query.at is not None else time.time())

@@ -125,6 +125,45 @@ async def test_the_past_from_the_command_line(launch: Callable[..., Process]) ->
     assert await service.stop() == 0
 
 
+async def test_flags_from_the_command_line(launch: Callable[..., Process], tmp_path: Path) -> None:
+    service = launch()
+    await service.start()
+    await service.ready()
+    half = {
+        "state": "ENABLED",
+        "variants": {"on": True, "off": False},
+        "defaultVariant": "off",
+        "targeting": {"if": [{"==": [{"var": "age"}, 1]}, {"fractional": [["on", 1], ["off", 1]]}]},
+    }
+    good, bad = tmp_path / "good.flagd.json", tmp_path / "bad.flagd.json"
+    good.write_text(json.dumps({"flags": {"half": half}}))
+    bad.write_text(json.dumps({"flags": {"half": half | {"defaultVariant": "often"}}}))
+    flagd = ("--format", "flagd")
+    context = ("--context", '{"age": 1, "targetingKey": "[bold]me"}')
+
+    linted = await _run(launch, "flag", "lint", str(good), *flagd)
+    refused = await _run(launch, "flag", "lint", str(bad), *flagd)
+    loaded = await _run(launch, "configuration", "import", "staging", str(good), *flagd)
+    evaluated = await _run(launch, "flag", "evaluate", "staging", "half")
+    explained = await _run(launch, "flag", "explain", "staging", "half", *context)
+    drawn = await _run(launch, "flag", "explain", "staging", "half", *context, "--split")
+    early = await _run(launch, "flag", "evaluate", "staging", "half", "--revision", "0")
+    wrong = await _run(launch, "flag", "evaluate", "staging", "half", "--context", "[]")
+    stale = await _run(launch, "flag", "stale", "staging")
+
+    assert (linted[0], "1 entries, 0 problems" in linted[1]) == (0, True)
+    assert (refused[0], "half: value.defaultVariant" in refused[1]) == (1, True)
+    assert loaded[0] == 0
+    assert json.loads(evaluated[1]) == {"reason": "DEFAULT", "variant": "off", "value": False}
+    assert (explained[0], "targeting.if[0].== → true" in explained[1]) == (0, True)
+    shares = {row.split("│")[1].strip(): row.split("│")[2] for row in drawn[1].splitlines()[3:5]}
+    assert shares.keys() == {"on", "off"}
+    assert all(4_700 < int(count) < 5_300 for count in shares.values())
+    assert (early[0], "There is no such flag" in early[1]) == (1, True)
+    assert (wrong[0], "must be an object" in wrong[1]) == (2, True)
+    assert (stale[0], stale[1].strip()) == (0, "none")
+
+
 async def test_the_database_verbs(launch: Callable[..., Process]) -> None:
     """Without a service, each starts the embedded server and, as its last user, stops it."""
     pending = await _run(launch, "database", "verify")
