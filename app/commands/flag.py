@@ -59,6 +59,7 @@ def explain(
     context: Context = "{}",
     revision: Revision = None,
     at: At = None,
+    *,
     split: Split = False,
 ) -> None:
     """Show what a flag gives for a context, and how that came about."""
