@@ -77,6 +77,9 @@ lock: $(READY) ## pin the dependencies of pyproject.toml anew, with hashes
 reference: $(READY) ## write .env.example and the README's table from the list of settings
 	@$(BIN)/python -m app.settings.reference
 
+clients: ## install Node's OpenFeature clients with npm, which the suite then tests too
+	@npm ci --prefix tests/process/clients --silent
+
 history: $(READY) ## kill and freeze what can be, for long: make history args="--seconds 60 --runs 20"
 	@$(BIN)/python -m tests.process.history $(args)
 
