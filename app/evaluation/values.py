@@ -61,7 +61,7 @@ def to_number(value: Any, run: Run) -> float:
         return 0.0
     if isinstance(value, dict):
         return NAN
-    return _number_of_text(to_text(value, run), run)
+    return _number_of_text(value if isinstance(value, str) else to_text(value, run), run)
 
 
 def parse_float(value: Any, run: Run) -> float:
@@ -71,7 +71,8 @@ def parse_float(value: Any, run: Run) -> float:
     if isinstance(value, int | float):
         # It is a text in between, in which minus zero is 0.
         return double(value) or 0.0
-    text = to_text(value, run)[:NUMBER_TEXT_MAX].lstrip(_WHITE_SPACE)
+    text = value if isinstance(value, str) else to_text(value, run)
+    text = text[:NUMBER_TEXT_MAX].lstrip(_WHITE_SPACE)
     run.spend(_NUMBER_STEPS + len(text) // 8)
     match = _NUMBER.match(text)
     if match is not None:
