@@ -1,5 +1,9 @@
-"""Operators that look into the data: `var`, `missing`, `missing_some`."""
+"""Operators that look into the data: `var`, `missing`, `missing_some`.
 
+The context always holds `$flagd`, whatever the client sent under that name.
+"""
+
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from app.evaluation.compiler import (
@@ -9,22 +13,27 @@ from app.evaluation.compiler import (
     Compiler,
     Node,
     Place,
-    Run,
     literal,
+    nothing,
     runs_of,
 )
-from app.evaluation.values import to_text
+from app.evaluation.run import Run
+from app.evaluation.values import to_number, to_text
 
-# What flagd adds to every context, whatever the client sent under this name.
 _FLAGD = "$flagd"
+# Characters of a path that are taken apart in the time of a step.
+_TAKEN_APART = 4
+
+# Given the data, the run and a path; returns MISSING where there is nothing.
+Find = Callable[[Any, Run, Any], Any]
 
 
-def lookup(data: Any, path: str, default: Any = None) -> Any:
-    """Return what is at a path of names and positions, or the default where nothing is."""
-    for part in path.split("."):
+def lookup(data: Any, parts: Iterable[str]) -> Any:
+    """Return what is at a path of names and positions, MISSING where nothing is."""
+    for part in parts:
         data = _member(data, part)
         if data is MISSING:
-            return default
+            return MISSING
     return data
 
 
@@ -41,101 +50,124 @@ def _member(data: Any, part: str) -> Any:
 
 def _var(compiler: Compiler, raw: Any, place: Place) -> Node:
     nodes = compiler.arguments(raw, place)
-    path = nodes[0] if nodes else Node(lambda _data, _run: None, literal=None)
-    default = nodes[1].run if len(nodes) > 1 else _nothing
-    get = _getter(compiler, is_scoped=place.is_scoped)
-    if not path.is_literal:
-        compiler.uses_time = True  # whatever the path may turn out to be
-        return Node(lambda data, run: _or(get(data, run, path.run(data, run)), default, data, run))
-    name = path.literal
-    if name is None or name == "" or isinstance(name, dict | list | bool):
-        compiler.uses_time |= not place.is_scoped
-        return Node(lambda data, run: _or(get(data, run, name), default, data, run))
-    name = to_text(name)
-    if not place.is_scoped and name == f"{_FLAGD}.flagKey":
-        return literal(compiler.flag_key)
-    if not place.is_scoped and name.split(".", 1)[0] == _FLAGD:
-        compiler.uses_time = True
-    elif "." not in name and not place.is_scoped:
-        return _attribute(name, default)
-    return Node(lambda data, run: _or(get(data, run, name), default, data, run))
-
-
-def _attribute(name: str, default: Closure) -> Node:
-    """Return the access to one attribute of the context, which always is an object."""
-    if default is _nothing:
-        return Node(lambda data, _run: data.get(name), attribute=name)
+    path = nodes[0] if nodes else literal(None)
+    default = nodes[1].run if len(nodes) > 1 else nothing
+    if path.is_literal and not isinstance(path.literal, dict | list | bool):
+        return _fixed(compiler, path.literal, default, place)
+    # It may turn out to be anything.
+    compiler.uses_time = True
+    find, path_of = _finder(compiler.flag_key, place), path.run
 
     def get(data: Any, run: Run) -> Any:
-        value = data.get(name, MISSING)
+        value = find(data, run, path_of(data, run))
         return default(data, run) if value is MISSING else value
 
     return Node(get)
 
 
-def _getter(compiler: Compiler, *, is_scoped: bool) -> Any:
-    """Return what finds a path in the data, or everything when that is None or empty."""
-    if is_scoped:
+def _fixed(compiler: Compiler, path: Any, default: Closure, place: Place) -> Node:
+    """Return the access to a path that is always the same, which most are."""
+    if path is None or path == "":
+        if place.is_scoped:
+            return Node(lambda data, _run: data)
+        compiler.uses_time = True
+        return Node(_whole_of(compiler.flag_key))
+    parts = _text_of(path).split(".")
+    compiler.count(len(parts) - 1)
+    if not place.is_scoped:
+        if parts == [_FLAGD, "flagKey"]:
+            return literal(compiler.flag_key)
+        if parts[0] == _FLAGD:
+            compiler.uses_time = True
+            return Node(_defaulted(_flagd_of(compiler.flag_key, parts[1:]), default))
+        if len(parts) == 1:
+            return _attribute(parts[0], default)
+    return Node(_defaulted(lambda data, _run: lookup(data, parts), default))
 
-        def of_element(data: Any, _run: Run, path: Any) -> Any:
-            return data if path is None or path == "" else lookup(data, to_text(path), MISSING)
 
-        return of_element
+def _text_of(path: Any) -> str:
+    return path if isinstance(path, str) else to_text(path, Run({}, 0))
 
-    def of_context(data: Any, run: Run, path: Any) -> Any:
+
+def _attribute(name: str, default: Closure) -> Node:
+    """Return the access to one attribute of the context, which always is an object."""
+    if default is nothing:
+        return Node(lambda data, _run: data.get(name), attribute=name)
+    return Node(_defaulted(lambda data, _run: data.get(name, MISSING), default))
+
+
+def _defaulted(get: Closure, default: Closure) -> Closure:
+    def defaulted(data: Any, run: Run) -> Any:
+        value = get(data, run)
+        return default(data, run) if value is MISSING else value
+
+    return defaulted
+
+
+def _finder(flag_key: str, place: Place) -> Find:
+    """Return what finds any path in the data, or everything when that is null or empty."""
+    whole = _whole_of(flag_key)
+
+    def find(data: Any, run: Run, path: Any) -> Any:
         if path is None or path == "":
-            return _whole(compiler, data, run)
-        text = to_text(path)
-        if text.split(".", 1)[0] == _FLAGD:
-            return lookup(_whole(compiler, {}, run), text, MISSING)
-        return lookup(data, text, MISSING)
+            return data if place.is_scoped else whole(data, run)
+        text = to_text(path, run)
+        run.spend(len(text) // _TAKEN_APART)
+        parts = text.split(".")
+        run.spend(len(parts))
+        if parts[0] == _FLAGD and not place.is_scoped:
+            return _flagd_of(flag_key, parts[1:])(data, run)
+        return lookup(data, parts)
 
-    return of_context
+    return find
 
 
-def _whole(compiler: Compiler, data: dict[str, Any], run: Run) -> dict[str, Any]:
-    return {**data, _FLAGD: {"flagKey": compiler.flag_key, "timestamp": run.now}}
+def _whole_of(flag_key: str) -> Closure:
+    def whole(data: Any, run: Run) -> dict[str, Any]:
+        run.spend(len(data) // 4)
+        return {**data, _FLAGD: _injected(flag_key, run)}
+
+    return whole
+
+
+def _flagd_of(flag_key: str, parts: list[str]) -> Closure:
+    return lambda _data, run: lookup(_injected(flag_key, run), parts)
+
+
+def _injected(flag_key: str, run: Run) -> dict[str, Any]:
+    return {"flagKey": flag_key, "timestamp": run.now}
 
 
 def _missing(compiler: Compiler, raw: Any, place: Place) -> Node:
     runs = runs_of(compiler.arguments(raw, place))
-    get = _getter(compiler, is_scoped=place.is_scoped)
+    find = _finder(compiler.flag_key, place)
 
     def missing(data: Any, run: Run) -> list[Any]:
         values = [each(data, run) for each in runs]
         names = values[0] if values and isinstance(values[0], list) else values
-        return _those_missing(get, names, data, run)
+        return _absent(find, names, data, run)
 
     return Node(missing)
 
 
 def _missing_some(compiler: Compiler, raw: Any, place: Place) -> Node:
     runs = runs_of(compiler.arguments(raw, place))
-    get = _getter(compiler, is_scoped=place.is_scoped)
+    find = _finder(compiler.flag_key, place)
 
     def missing_some(data: Any, run: Run) -> list[Any]:
         values = [each(data, run) for each in runs]
         needed, names = (*values, None, None)[:2]
         names = names if isinstance(names, list) else []
-        absent = _those_missing(get, names, data, run)
-        enough = isinstance(needed, int | float) and len(names) - len(absent) >= needed
-        return [] if enough else absent
+        absent = _absent(find, names, data, run)
+        return [] if len(names) - len(absent) >= to_number(needed, run) else absent
 
     return Node(missing_some)
 
 
-def _those_missing(get: Any, names: list[Any], data: Any, run: Run) -> list[Any]:
-    run.spend(len(names))
-    found = ((name, get(data, run, name)) for name in names)
+def _absent(find: Find, names: list[Any], data: Any, run: Run) -> list[Any]:
+    run.spend(2 * len(names))
+    found = ((name, find(data, run, name)) for name in names)
     return [name for name, value in found if value is MISSING or value is None or value == ""]
-
-
-def _or(value: Any, default: Closure, data: Any, run: Run) -> Any:
-    return default(data, run) if value is MISSING else value
-
-
-def _nothing(_data: Any, _run: Run) -> None:
-    return None
 
 
 ACCESS: dict[str, Build] = {"var": _var, "missing": _missing, "missing_some": _missing_some}

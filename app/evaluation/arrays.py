@@ -4,10 +4,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from app.evaluation.compiler import Build, Closure, Compiler, Node, Place, Run, runs_of
-from app.evaluation.values import RuleError, is_truthy, strictly_equal, to_text
+from app.evaluation.compiler import Build, Closure, Compiler, Node, Place, called, runs_of
+from app.evaluation.run import TEXT_FREE, Run
+from app.evaluation.values import is_truthy, strictly_equal, to_text
 
-ELEMENTS_MAX = 10_000
+# Elements that are copied in the time of a step.
+_COPIED = 16
+# CPython searches shorter texts without preparation, whatever is wanted.
+_SEARCHED_PLAINLY = 2_500
 
 # Given the elements, the body and the run.
 Loop = Callable[[list[Any], Closure, Run], Any]
@@ -34,19 +38,9 @@ def _none(elements: list[Any], body: Closure, run: Run) -> bool:
     return not _some(elements, body, run)
 
 
-def _loop(
-    loop: Loop,
-    compiler: Compiler,
-    raw: Any,
-    place: Place,
-) -> Node:
+def _loop(loop: Loop, compiler: Compiler, raw: Any, place: Place) -> Node:
     """Compile an operator that takes an array and a rule, which sees one element at a time."""
-    parts = raw if isinstance(raw, list) else [raw]
-    source = compiler.compile(parts[0] if parts else None, place.at(0)).run
-    before = compiler.nodes
-    wanted = parts[1] if len(parts) > 1 else None
-    body = compiler.compile(wanted, place.at(1, is_scoped=True)).run
-    cost = compiler.nodes - before
+    source, body, cost, _ = _parts(compiler, raw, place)
 
     def over_all(data: Any, run: Run) -> Any:
         elements = source(data, run)
@@ -59,14 +53,7 @@ def _loop(
 
 
 def _reduce(compiler: Compiler, raw: Any, place: Place) -> Node:
-    parts = raw if isinstance(raw, list) else [raw]
-    source = compiler.compile(parts[0] if parts else None, place.at(0)).run
-    before = compiler.nodes
-    wanted = parts[1] if len(parts) > 1 else None
-    body = compiler.compile(wanted, place.at(1, is_scoped=True)).run
-    cost = compiler.nodes - before
-    last = parts[2] if len(parts) > 2 else None
-    initial = compiler.compile(last, place.at(2)).run
+    source, body, cost, initial = _parts(compiler, raw, place)
 
     def fold(data: Any, run: Run) -> Any:
         elements, accumulator = source(data, run), initial(data, run)
@@ -80,6 +67,17 @@ def _reduce(compiler: Compiler, raw: Any, place: Place) -> Node:
     return Node(fold)
 
 
+def _parts(compiler: Compiler, raw: Any, place: Place) -> tuple[Closure, Closure, int, Closure]:
+    """Return the array, the body and what it costs for an element, and a third argument."""
+    parts = raw if isinstance(raw, list) else [raw]
+    array, body, third = (*parts, None, None, None)[:3]
+    source = compiler.compile(array, place.at(0)).run
+    before = compiler.nodes
+    compiled = compiler.compile(body, place.at(1, is_scoped=True)).run
+    cost = compiler.nodes - before
+    return source, compiled, cost, compiler.compile(third, place.at(2)).run
+
+
 def _merge(compiler: Compiler, raw: Any, place: Place) -> Node:
     runs = runs_of(compiler.arguments(raw, place))
 
@@ -87,10 +85,11 @@ def _merge(compiler: Compiler, raw: Any, place: Place) -> Node:
         merged: list[Any] = []
         for each in runs:
             value = each(data, run)
-            merged += value if isinstance(value, list) else [value]
-            if len(merged) > ELEMENTS_MAX:
-                raise RuleError(f"a list has more than {ELEMENTS_MAX} elements")
-        run.spend(len(merged) // 8)
+            if isinstance(value, list):
+                run.spend(len(value) // _COPIED)
+                merged += value
+            else:
+                merged.append(value)
         return merged
 
     return Node(merge)
@@ -98,52 +97,62 @@ def _merge(compiler: Compiler, raw: Any, place: Place) -> Node:
 
 def _in(compiler: Compiler, raw: Any, place: Place) -> Node:
     nodes = compiler.arguments(raw, place)
-    if compiler.observe is None and len(nodes) == 2:
-        shorter = _short_in(*nodes)
-        if shorter is not None:
-            return shorter
-    first, second = (*runs_of(nodes), _nothing, _nothing)[:2]
-    return Node(lambda data, run: _contains(second(data, run), first(data, run), run))
+    if len(nodes) == 2:
+        wanted, container = nodes
+        if wanted.attribute is not None and _are_texts(container.literal):
+            return _among(wanted.attribute, frozenset(container.literal))
+        if container.attribute is not None and isinstance(wanted.literal, str):
+            return _within(container.attribute, wanted.literal)
+    return called(_contains, nodes)
 
 
-def _short_in(wanted: Node, container: Node) -> Node | None:
-    """Return the shorter way: an attribute among texts, or a text within an attribute."""
-    name = wanted.attribute
-    among = container.literal
-    if name is not None and isinstance(among, list) and all(type(t) is str for t in among):
-        texts = frozenset(among)
-
-        def is_among(data: Any, _run: Run) -> bool:
-            value = data.get(name)
-            # Any other type is none of them, as `in` compares strictly.
-            return type(value) is str and value in texts
-
-        return Node(is_among)
-    within, text = container.attribute, wanted.literal
-    if within is not None and isinstance(text, str):
-
-        def is_within(data: Any, run: Run) -> bool:
-            value = data.get(within)
-            if type(value) is str and len(value) < 256:
-                return text in value
-            return _contains(value, text, run)
-
-        return Node(is_within)
-    return None
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(type(each) is str for each in value)
 
 
-def _contains(container: Any, wanted: Any, run: Run) -> bool:
+def _among(name: str, texts: frozenset[str]) -> Node:
+    """Return whether an attribute is one of some texts; any other type is none of them."""
+
+    def among(data: Any, _run: Run) -> bool:
+        value = data.get(name)
+        return type(value) is str and value in texts
+
+    return Node(among)
+
+
+def _within(name: str, text: str) -> Node:
+    """Return whether a text is within an attribute."""
+
+    def within(data: Any, run: Run) -> bool:
+        value = data.get(name)
+        if type(value) is str and len(value) <= TEXT_FREE:
+            # Nothing is not within nothing, in a rule.
+            return text in value and value != ""
+        return _contains(run, text, value)
+
+    return Node(within)
+
+
+def _contains(run: Run, wanted: Any = None, container: Any = None, *_: Any) -> bool:
     if isinstance(container, str):
-        run.spend(len(container) // 64)
-        return bool(container) and to_text(wanted) in container
+        text = to_text(wanted, run)
+        _pay_for_search(text, container, run)
+        return container != "" and text in container
     if isinstance(container, list):
         run.spend(len(container))
-        return any(strictly_equal(element, wanted) for element in container)
+        return any(strictly_equal(each, wanted, run) for each in container)
     return False
 
 
-def _nothing(_data: Any, _run: Run) -> None:
-    return None
+def _pay_for_search(wanted: str, text: str, run: Run) -> None:
+    """Pay for the worst case: a comparison of all that is wanted at every place.
+
+    Python's search takes time in proportion to both lengths where one of them is short, and else to
+    their sum.
+    """
+    if len(text) > TEXT_FREE:
+        compared = len(wanted) if len(text) < _SEARCHED_PLAINLY else min(len(wanted), 100)
+        run.spend(len(text) * (12 + compared) // 2048)
 
 
 ARRAYS: dict[str, Build] = {

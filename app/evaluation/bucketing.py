@@ -7,10 +7,13 @@ differ in what is hashed: v2 takes UTF-8 of a text, v3 the deterministic CBOR of
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mmh3
+
+from app.evaluation.run import Run
+from app.evaluation.values import double
 
 WEIGHTS_MAX = 2**31 - 1
 
@@ -21,25 +24,29 @@ def bucket(seed: bytes, total_weight: int) -> int:
     return (mmh3.hash(seed, signed=False) * total_weight) >> 32
 
 
-def seed_v2(value: Any, flag_key: str, targeting_key: Any) -> bytes | None:
+def seed_v2(value: Any, flag_key: str, run: Run) -> bytes | None:
     """Return what is hashed for a bucketing value, or for none (a list), in flagd up to 0.16."""
-    if isinstance(value, str):
-        return value.encode(errors="surrogatepass")
-    if isinstance(value, list) and isinstance(targeting_key, str) and targeting_key:
-        return (flag_key + targeting_key).encode(errors="surrogatepass")
-    return None
+    if isinstance(value, list):
+        targeting_key = _targeting_key(run)
+        return None if targeting_key is None else _utf8(flag_key + targeting_key, run)
+    return _utf8(value, run) if isinstance(value, str) else None
 
 
-def seed_v3(value: Any, flag_key: str, targeting_key: Any) -> bytes | None:
+def seed_v3(value: Any, flag_key: str, run: Run) -> bytes | None:
     """Return what is hashed for a bucketing value, or for none (a list), in later ones."""
     if isinstance(value, list):
-        if not isinstance(targeting_key, str) or not targeting_key:
-            return None
-        return b"\x82" + _text(flag_key) + _text(targeting_key)
-    return None if value is None else cbor(value)
+        targeting_key = _targeting_key(run)
+        return None if targeting_key is None else cbor([flag_key, targeting_key], run)
+    return None if value is None else cbor(value, run)
 
 
-SEEDS = {"v2": seed_v2, "v3": seed_v3}
+Seed = Callable[[Any, str, Run], bytes | None]
+SEEDS: dict[str, Seed] = {"v2": seed_v2, "v3": seed_v3}
+
+
+def _targeting_key(run: Run) -> str | None:
+    key = run.context.get("targetingKey")
+    return key if isinstance(key, str) and key else None
 
 
 def cumulative(weights: Sequence[Any]) -> list[int] | None:
@@ -59,28 +66,37 @@ def cumulative(weights: Sequence[Any]) -> list[int] | None:
     return sums if 0 < total <= WEIGHTS_MAX else None
 
 
-def cbor(value: Any) -> bytes:  # noqa: PLR0911 - one for each type
+def cbor(value: Any, run: Run) -> bytes:
     """Return the deterministic CBOR of a JSON value; whole doubles are integers."""
     if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, bool):
-        return b"\xf5" if value else b"\xf4"
+        text = _utf8(value, run)
+        return _head(3, len(text)) + text
+    if isinstance(value, list):
+        run.spend(2 * len(value))
+        return _head(4, len(value)) + b"".join([cbor(each, run) for each in value])
+    if isinstance(value, dict):
+        run.spend(4 * len(value))
+        members = sorted([(cbor(name, run), cbor(member, run)) for name, member in value.items()])
+        return _head(5, len(members)) + b"".join([name + member for name, member in members])
+    return _scalar(value)
+
+
+def _scalar(value: float | None) -> bytes:
     if value is None:
         return b"\xf6"
-    if isinstance(value, float) and not (value.is_integer() and -(2**63) <= value < 2**64):
-        return _double(value)
-    if isinstance(value, int | float):
-        number = int(value)
-        return _head(0, number) if number >= 0 else _head(1, -1 - number)
-    if isinstance(value, list):
-        return _head(4, len(value)) + b"".join(map(cbor, value))
-    members = sorted((cbor(name), cbor(member)) for name, member in value.items())
-    return _head(5, len(members)) + b"".join(name + member for name, member in members)
+    if isinstance(value, bool):
+        return b"\xf5" if value else b"\xf4"
+    # Beyond 64 bits a whole number is a double, as it is wherever JSON's numbers are doubles.
+    is_whole = isinstance(value, int) or value.is_integer()
+    if not is_whole or not -(2**63) <= value < 2**64:
+        return _double(double(value))
+    number = int(value)
+    return _head(0, number) if number >= 0 else _head(1, -1 - number)
 
 
-def _text(text: str) -> bytes:
-    raw = text.encode(errors="surrogatepass")
-    return _head(3, len(raw)) + raw
+def _utf8(text: str, run: Run) -> bytes:
+    run.read(text)
+    return text.encode(errors="surrogatepass")
 
 
 def _head(major: int, number: int) -> bytes:

@@ -1,48 +1,29 @@
 """From a rule to a closure: JsonLogic with json-logic-js's meaning, and flagd's own operators.
 
-Nothing of a rule is ever executed as text. A compiled rule is called with the data that `var` sees
-and the run that it is part of; what a rule costs is bounded when it is compiled (nodes, depth) and
-when it runs (steps, sizes), so that neither a rule nor a context can hold its caller for long.
+Nothing of a rule is ever executed as text. What it costs is bounded when it is compiled, by its
+nodes and depth with all segments in their places, and when it runs, by the steps of the run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from app.evaluation.values import RuleError
+from app.evaluation.run import RuleError, Run
 
 DEPTH_MAX = 64
 NODES_MAX = 2_000
-# A step takes some 0.2 us, so that no run takes more than a few milliseconds.
-STEPS_MAX = 20_000
+# A place names this much of an operator or segment, so that an error stays readable.
+_NAME_SHOWN = 100
 
 MISSING: Any = object()
 
-
-class Run:
-    """One evaluation: the context that it is of, when, and how many steps are left."""
-
-    __slots__ = ("context", "now", "steps")
-
-    def __init__(self, context: Mapping[str, Any], now: int) -> None:
-        self.context = context
-        self.now = now
-        self.steps = STEPS_MAX
-
-    def spend(self, steps: int) -> None:
-        """Take steps away. Raises RuleError when there are none left."""
-        self.steps -= steps
-        if self.steps < 0:
-            raise RuleError("the rule takes too many steps with this context")
-
-
+# Called with the data that `var` sees and the run.
 Closure = Callable[[Any, Run], Any]
 # Called with a place in the rule, an operator, and what its closure is; returns what runs instead.
 Observe = Callable[[str, str, Closure], Closure]
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A compiled part of a rule. `literal` is its value when that is always the same, `attribute`
     the name when it is one attribute of the context; both let others take a shorter way.
     """
@@ -60,8 +41,7 @@ def literal(value: Any) -> Node:
     return Node(lambda _data, _run: value, literal=value)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where in a rule; `is_scoped` when `var` sees an element there and not the context."""
 
     path: str
@@ -71,7 +51,7 @@ class Place:
         return Place(f"{self.path}[{position}]", self.is_scoped or is_scoped)
 
     def under(self, name: str) -> "Place":
-        return Place(f"{self.path}.{name}", self.is_scoped)
+        return Place(f"{self.path}.{name[:_NAME_SHOWN]}", self.is_scoped)
 
 
 @dataclass(kw_only=True)
@@ -94,9 +74,7 @@ class Compiler:
 
     def compile(self, rule: Any, place: Place) -> Node:
         """Return a rule as a closure. Raises RuleError for what cannot be run."""
-        self.nodes += 1
-        if self.nodes > NODES_MAX:
-            raise RuleError(f"the rule has more than {NODES_MAX} nodes")
+        self.count(1)
         if self._depth > DEPTH_MAX:
             raise RuleError(f"the rule nests deeper than {DEPTH_MAX}")
         self._depth += 1
@@ -109,6 +87,12 @@ class Compiler:
         finally:
             self._depth -= 1
 
+    def count(self, nodes: int) -> None:
+        """Add nodes: what a loop's body has of them is what it costs for each element."""
+        self.nodes += nodes
+        if self.nodes > NODES_MAX:
+            raise RuleError(f"the rule has more than {NODES_MAX} nodes")
+
     def arguments(self, raw: Any, place: Place) -> list[Node]:
         """Return the compiled arguments of an operator; one that is no list is the only one."""
         if not isinstance(raw, list):
@@ -116,6 +100,9 @@ class Compiler:
         return [self.compile(each, place.at(position)) for position, each in enumerate(raw)]
 
     def _list(self, rule: list[Any], place: Place) -> Node:
+        if not any(isinstance(each, dict | list) for each in rule):
+            self.count(len(rule))
+            return literal(rule)
         nodes = self.arguments(rule, place)
         if all(node.is_literal for node in nodes):
             return literal(rule)
@@ -158,3 +145,24 @@ Build = Callable[[Compiler, Any, Place], Node]
 
 def runs_of(nodes: Sequence[Node]) -> list[Closure]:
     return [node.run for node in nodes]
+
+
+def nothing(_data: Any, _run: Run) -> None:
+    """Be an argument that is not there."""
+
+
+def called(function: Callable[..., Any], nodes: Sequence[Node]) -> Node:
+    """Return the call of a function with the run and the values of its arguments."""
+    runs = runs_of(nodes)
+    if len(runs) == 1:
+        only = runs[0]
+        return Node(lambda data, run: function(run, only(data, run)))
+    if len(runs) == 2:
+        first, second = runs
+        return Node(lambda data, run: function(run, first(data, run), second(data, run)))
+    return Node(lambda data, run: function(run, *[each(data, run) for each in runs]))
+
+
+def eager(function: Callable[..., Any]) -> Build:
+    """Return the operator that is a function of the run and its arguments' values."""
+    return lambda compiler, raw, place: called(function, compiler.arguments(raw, place))

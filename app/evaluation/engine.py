@@ -4,15 +4,14 @@ The order of decisions and the reasons are flagd's; the shape of an encoded outc
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from app.evaluation.compiler import Closure, Compiler, Observe, Place, Run
+from app.evaluation.compiler import Closure, Compiler, Observe, Place
 from app.evaluation.operators import OPERATORS
-from app.evaluation.values import RuleError
+from app.evaluation.run import RuleError, Run
 
 
 class Reason(StrEnum):
@@ -29,8 +28,13 @@ class ErrorCode(StrEnum):
     GENERAL = "GENERAL"
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """What an evaluation gives. Without a value the caller's own default holds."""
+class Outcome(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", gc=False
+):
+    """What an evaluation gives. Without a value the caller's own default holds.
+
+    The collector need not look at it: JSON has no cycles, and there are several to a flag.
+    """
 
     key: str
     reason: Reason | None = None
@@ -41,8 +45,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     metadata: dict[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Encoded:
+class Encoded(msgspec.Struct, frozen=True, gc=False, eq=False):
     """An outcome and the JSON of it; told from others by identity, as it is made once."""
 
     outcome: Outcome
@@ -50,13 +53,16 @@ class Encoded:
 
 
 class Flag:
-    """A compiled flag. Its outcomes are shared by everybody who gets them, and never change."""
+    """A compiled flag. Its outcomes are shared by everybody who gets them, and never change.
+
+    `references` are the segments that its rule uses, also those that are missing; `uses_time` tells
+    whether its outcome may change by itself.
+    """
 
     __slots__ = (
-        "_always",
         "_by_variant",
         "_default",
-        "_failure",
+        "_failures",
         "_metadata",
         "_rule",
         "key",
@@ -78,84 +84,76 @@ class Flag:
         self.references: frozenset[str] = frozenset()
         self.uses_time = False
         self._metadata = {**metadata, **_mapping(definition.get("metadata"))}
-        variants = _mapping(definition.get("variants"))
-        default = definition.get("defaultVariant")
-        targeting = definition.get("targeting")
+        self._by_variant: dict[str, Encoded] = {}
+        # By what they say, which comes from the rule alone: there are never more than it has parts.
+        self._failures: dict[str, Encoded] = {}
+        # Without a rule, the default is the outcome for everybody.
         self._rule: Closure | None = None
-        self._always: Encoded | None = None
-        self._by_variant = {
-            name: self._encoded(reason=Reason.TARGETING_MATCH, variant=name, value=value)
-            for name, value in variants.items()
-        }
-        self._default = self._fallback(Reason.DEFAULT, default, variants)
-        self._failure = self._encoded_error(
-            ErrorCode.GENERAL, "The rule's outcome is no variant of the flag."
-        )
-        if definition.get("state") == "DISABLED":
-            self._always = self._encoded(reason=Reason.DISABLED)
-        elif definition.get("state") != "ENABLED":
-            self._always = self._encoded_error(
-                ErrorCode.PARSE_ERROR, "The flag is neither enabled nor disabled."
-            )
+
+        state, targeting = definition.get("state"), definition.get("targeting")
+        if state == "DISABLED":
+            self._default = self._encoded(reason=Reason.DISABLED)
+        elif state != "ENABLED":
+            self._default = self._failed("The flag is neither enabled nor disabled.")
         elif not targeting:
-            self._always = self._fallback(Reason.STATIC, default, variants)
+            self._default = self._defaulted(Reason.STATIC, definition)
         else:
-            self._compile(targeting, segments, fractional, observe)
+            self._default = self._defaulted(Reason.DEFAULT, definition)
+            self._by_variant = {
+                name: self._encoded(reason=Reason.TARGETING_MATCH, variant=name, value=value)
+                for name, value in _mapping(definition.get("variants")).items()
+            }
+            compiler = Compiler(
+                flag_key=key,
+                segments=segments,
+                fractional=fractional,
+                operators=OPERATORS,
+                observe=observe,
+            )
+            self._compile(targeting, compiler)
 
     def evaluate(self, context: Mapping[str, Any], now: int) -> Encoded:
         """Return the outcome for a context at a time (Unix seconds). Never raises."""
-        if self._always is not None:
-            return self._always
-        assert self._rule is not None  # noqa: S101 - a flag has one or the other
+        if self._rule is None:
+            return self._default
         try:
             result = self._rule(context, Run(context, now))
         except RuleError as error:
-            return self._encoded_error(ErrorCode.GENERAL, f"{error}.")
+            return self._failed(f"{error}.", ErrorCode.GENERAL)
         except Exception:  # noqa: BLE001 - whatever it is stays with this flag
-            return self._encoded_error(
-                ErrorCode.GENERAL, "The rule cannot be run with this context."
-            )
+            return self._failed("The rule cannot be run with this context.", ErrorCode.GENERAL)
         if result is None:
             return self._default
         if type(result) is bool:
             result = "true" if result else "false"
-        if type(result) is str:
-            return self._by_variant.get(result, self._failure)
-        return self._failure
+        found = self._by_variant.get(result) if type(result) is str else None
+        if found is None:
+            return self._failed("The rule's outcome is no variant of the flag.", ErrorCode.GENERAL)
+        return found
 
-    def _compile(
-        self,
-        targeting: Any,
-        segments: Mapping[str, Any],
-        fractional: str,
-        observe: Observe | None,
-    ) -> None:
-        compiler = Compiler(
-            flag_key=self.key,
-            segments=segments,
-            fractional=fractional,
-            operators=OPERATORS,
-            observe=observe,
-        )
+    def _compile(self, targeting: Any, compiler: Compiler) -> None:
         try:
             self._rule = compiler.compile(targeting, Place("targeting")).run
         except RuleError as error:
-            self._always = self._encoded_error(ErrorCode.PARSE_ERROR, f"{error}.")
+            self._default = self._failed(f"{error}.")
         self.references = frozenset(compiler.references)
         self.uses_time = compiler.uses_time
 
-    def _fallback(self, reason: Reason, default: Any, variants: Mapping[str, Any]) -> Encoded:
+    def _defaulted(self, reason: Reason, definition: Mapping[str, Any]) -> Encoded:
         """Return the default variant's outcome, or that of a flag which has none."""
+        default, variants = definition.get("defaultVariant"), _mapping(definition.get("variants"))
         if default is None or default == "":
             return self._encoded(reason=Reason.DEFAULT)
         if not isinstance(default, str) or default not in variants:
-            return self._encoded_error(
-                ErrorCode.PARSE_ERROR, "The default variant is no variant of the flag."
-            )
+            return self._failed("The default variant is no variant of the flag.")
         return self._encoded(reason=reason, variant=default, value=variants[default])
 
-    def _encoded_error(self, code: ErrorCode, details: str) -> Encoded:
-        return self._encoded(error_code=code, error_details=details)
+    def _failed(self, details: str, code: ErrorCode = ErrorCode.PARSE_ERROR) -> Encoded:
+        found = self._failures.get(details)
+        if found is None:
+            found = self._encoded(error_code=code, error_details=details)
+            self._failures[details] = found
+        return found
 
     def _encoded(self, **fields: Any) -> Encoded:
         outcome = Outcome(key=self.key, metadata=self._metadata, **fields)

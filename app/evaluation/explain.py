@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from app.evaluation.compiler import Closure, Run
+from app.evaluation.compiler import Closure
 from app.evaluation.engine import Flag, Outcome
-from app.evaluation.values import RuleError
+from app.evaluation.run import RuleError, Run
 
 # Loops over a client's arrays could fill the memory with their steps.
 STEPS_MAX = 1_000

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from app.evaluation.compiler import Build, Closure, Compiler, Node, Place, Run, runs_of
+from app.evaluation.compiler import Build, Closure, Compiler, Node, Place, nothing, runs_of
+from app.evaluation.run import Run
 from app.evaluation.values import is_truthy
 
 
 def _if(compiler: Compiler, raw: Any, place: Place) -> Node:
     runs = runs_of(compiler.arguments(raw, place))
     # Condition, consequence, condition, consequence, …, perhaps what else.
-    otherwise = runs[-1] if len(runs) % 2 else _nothing
+    otherwise = runs[-1] if len(runs) % 2 else nothing
     pairs = list(zip(runs[0:-1:2], runs[1::2], strict=False))
     if len(pairs) == 1:
         return Node(_either(*pairs[0], otherwise))
@@ -74,11 +75,7 @@ def _truth(compiler: Compiler, raw: Any, place: Place) -> Node:
 
 def _first(compiler: Compiler, raw: Any, place: Place) -> Closure:
     nodes = compiler.arguments(raw, place)
-    return nodes[0].run if nodes else _nothing
-
-
-def _nothing(_data: Any, _run: Run) -> None:
-    return None
+    return nodes[0].run if nodes else nothing
 
 
 LOGIC: dict[str, Build] = {

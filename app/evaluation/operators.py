@@ -2,9 +2,19 @@
 
 from app.evaluation.access import ACCESS
 from app.evaluation.arrays import ARRAYS
+from app.evaluation.comparisons import COMPARISONS
 from app.evaluation.compiler import Build
 from app.evaluation.flagd import FLAGD
 from app.evaluation.logic import LOGIC
-from app.evaluation.plain import PLAIN
+from app.evaluation.numbers import NUMBERS
+from app.evaluation.texts import TEXTS
 
-OPERATORS: dict[str, Build] = {**ACCESS, **LOGIC, **PLAIN, **ARRAYS, **FLAGD}
+OPERATORS: dict[str, Build] = {
+    **ACCESS,
+    **LOGIC,
+    **COMPARISONS,
+    **NUMBERS,
+    **TEXTS,
+    **ARRAYS,
+    **FLAGD,
+}

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from app.evaluation.run import Run
 from app.evaluation.values import is_number, number_text
 
 VERSION_LENGTH_MAX = 256
@@ -37,9 +38,9 @@ COMPARISONS: dict[str, Callable[[Version, Version], bool]] = {
 }
 
 
-def compare(value: Any, comparison: Any, target: Any) -> bool | None:
+def compare(run: Run, value: Any, comparison: Any, target: Any) -> bool | None:
     """Return the outcome, None when a version or the comparison is not understood."""
-    left, right = version(value), version(target)
+    left, right = version(value, run), version(target, run)
     compared = comparison_of(comparison)
     if left is None or right is None or compared is None:
         return None
@@ -50,16 +51,20 @@ def comparison_of(name: Any) -> Callable[[Version, Version], bool] | None:
     return COMPARISONS.get(name) if isinstance(name, str) else None
 
 
-def version(value: Any) -> Version | None:
+def version(value: Any, run: Run) -> Version | None:
     """Return a version in a form that compares, None for what is none."""
-    if type(value) is not str and is_number(value):
+    if type(value) is not str:
+        if not is_number(value):
+            return None
         value = number_text(value)
-    if not isinstance(value, str) or len(value) > VERSION_LENGTH_MAX:
+    if len(value) > VERSION_LENGTH_MAX:
         return None
+    # As if it were parsed each time: a run must not depend on what others have asked before.
+    run.spend(len(value) // 2)
     return _parse(value)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _parse(text: str) -> Version | None:
     match = _VERSION.fullmatch(text)
     if match is None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from app.changes.history import Moment, entries_at, revision_of
 from app.changes.models import Kind
 from app.database import Connection
@@ -35,7 +37,8 @@ def source_now(snapshot: Snapshot, key: str) -> Source:
     rules = snapshot.rules
     if key not in rules.definitions:
         raise unknown_flag()
-    return _source(snapshot.environment, snapshot.revision, rules.definitions[key], rules.segments)
+    definition = msgspec.json.decode(rules.definitions[key])
+    return _source(snapshot.environment, snapshot.revision, definition, rules.segments)
 
 
 async def source_at(connection: Connection, name: str, key: str, moment: Moment | None) -> Source:

@@ -78,7 +78,10 @@ async def test_a_rule_that_fails_says_where(service: Service) -> None:
     status, found = await _explain(service, context={"list": list(range(50))})
 
     assert (status, found["outcome"]["errorCode"]) == (200, "GENERAL")
-    assert "characters" in str(found["steps"])
+    (rule,) = found["steps"]
+    comparison, *_ = rule["steps"]
+    assert comparison["steps"][0]["place"] == "targeting.if[0].==[0].reduce"
+    assert "too many steps" in comparison["steps"][0]["error"]
 
 
 @pytest.mark.parametrize(

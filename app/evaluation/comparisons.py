@@ -1,0 +1,108 @@
+"""Operators that compare: loosely, strictly and by order. What is not there is never a number."""
+
+import operator
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from app.evaluation.compiler import MISSING, Build, Compiler, Node, Place, called, eager
+from app.evaluation.run import TEXT_FREE, Run
+from app.evaluation.values import (
+    EXACT_MAX,
+    NAN,
+    is_less,
+    is_number,
+    loosely_equal,
+    strictly_equal,
+)
+
+# Given the run and the arguments' values.
+Comparison = Callable[..., bool]
+
+
+def _equal(run: Run, left: Any = None, right: Any = None, *_: Any) -> bool:
+    return loosely_equal(left, right, run)
+
+
+def _unequal(run: Run, left: Any = None, right: Any = None, *_: Any) -> bool:
+    return not loosely_equal(left, right, run)
+
+
+def _same(run: Run, left: Any = MISSING, right: Any = MISSING, *_: Any) -> bool:
+    return strictly_equal(left, right, run)
+
+
+def _different(run: Run, left: Any = MISSING, right: Any = MISSING, *_: Any) -> bool:
+    return not strictly_equal(left, right, run)
+
+
+def _less(run: Run, left: Any = NAN, right: Any = NAN, *third: Any) -> bool:
+    return is_less(left, right, run) and (not third or is_less(right, third[0], run))
+
+
+def _at_most(run: Run, left: Any = NAN, right: Any = NAN, *third: Any) -> bool:
+    met = is_less(left, right, run, or_equal=True)
+    return met and (not third or is_less(right, third[0], run, or_equal=True))
+
+
+def _greater(run: Run, left: Any = NAN, right: Any = NAN, *_: Any) -> bool:
+    return is_less(right, left, run)
+
+
+def _at_least(run: Run, left: Any = NAN, right: Any = NAN, *_: Any) -> bool:
+    return is_less(right, left, run, or_equal=True)
+
+
+def _equality(compare: Comparison, compiler: Compiler, raw: Any, place: Place) -> Node:
+    """Compile == or ===, in most rules of an attribute and a text, which needs no conversion."""
+    nodes = compiler.arguments(raw, place)
+    names = [node.attribute for node in nodes if node.attribute is not None]
+    texts = [node.literal for node in nodes if isinstance(node.literal, str)]
+    if len(nodes) != 2 or not names or not texts or len(texts[0]) > TEXT_FREE:
+        return called(compare, nodes)
+    name, text = names[0], texts[0]
+
+    def equal(data: Any, run: Run) -> bool:
+        value = data.get(name)
+        return value == text if type(value) is str else compare(run, value, text)
+
+    return Node(equal)
+
+
+def _order(
+    compare: Comparison,
+    of_numbers: Callable[[Any, Any], bool],
+    compiler: Compiler,
+    raw: Any,
+    place: Place,
+) -> Node:
+    """Compile <, <=, > or >=, in most rules of an attribute and a number."""
+    nodes = compiler.arguments(raw, place)
+    if len(nodes) != 2 or nodes[0].attribute is None or not _is_exact(nodes[1].literal):
+        return called(compare, nodes)
+    name, number = nodes[0].attribute, nodes[1].literal
+
+    def ordered(data: Any, run: Run) -> bool:
+        value = data.get(name)
+        if type(value) is int or type(value) is float:
+            return of_numbers(value, number)
+        return compare(run, value, number)
+
+    return Node(ordered)
+
+
+def _is_exact(value: Any) -> bool:
+    """Tell whether Python compares every integer with this number as JavaScript does."""
+    return is_number(value) and abs(value) < EXACT_MAX
+
+
+COMPARISONS: dict[str, Build] = {
+    "==": partial(_equality, _equal),
+    "===": partial(_equality, _same),
+    "!=": eager(_unequal),
+    "!==": eager(_different),
+    "<": partial(_order, _less, operator.lt),
+    "<=": partial(_order, _at_most, operator.le),
+    ">": partial(_order, _greater, operator.gt),
+    ">=": partial(_order, _at_least, operator.ge),
+}
