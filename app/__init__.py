@@ -2,9 +2,9 @@
 
 Read in this order: `server.py` shows the whole, `routes.py` every URL, `lifespan.py` what opens
 and closes. Then a noun at a time: `configurations/`, `changes/`, `snapshots/`, `environments/`,
-`access/`, with `transfer/`, `health/` and `metrics/` as other ways of looking at the same.
-`http/`, `database/` and `crypto/` are toolboxes that know no feature. Imports go down that list,
-never up.
+`access/`, with `transfer/`, `flags/`, `ofrep/`, `health/` and `metrics/` as other ways of looking
+at the same. `http/`, `database/` and `crypto/` are toolboxes that know no feature; `evaluation/`
+is pure, from a definition and a context to an outcome. Imports go down that list, never up.
 
 The words, each with one meaning from URL to column:
 
@@ -12,6 +12,8 @@ environment    a named place that configuration is kept for; of one of four tier
 configuration  one entry of an environment: a key, a kind, a value, a version; an entry for short
 setting, flag, segment, secret
                the four kinds of a configuration
+guard          a context that a flag carries, with the variant that it has to get
+variant        one of the values that a flag may have, by name; outcome what an evaluation gives
 version        counts the changes of one key, and goes on when the key is deleted and made again
 revision       counts the change sets of one environment, without gaps
 change set     what one transaction did to one environment: who, why, and each key before and after
