@@ -107,7 +107,7 @@ numbers: Rules = st.deferred(
 )
 lists: Rules = st.deferred(
     lambda: (
-        st.lists(WORDS, max_size=3)
+        st.lists(SURE_TEXTS, max_size=3)
         | _call("filter", MAYBE_LISTS, st.just(True))
         | _variadic(["merge"], lists | texts)
         | _call("filter", lists, element_conditions)
