@@ -10,7 +10,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from tests.benchmarks import changes, requests, sizes, streams, writes
+from tests.benchmarks import changes, evaluation, requests, sizes, streams, writes
 from tests.benchmarks.figures import Figure, table
 
 
@@ -20,6 +20,7 @@ class Part(StrEnum):
     WRITES = auto()
     STREAMS = auto()
     SIZES = auto()
+    EVALUATION = auto()
 
 
 _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figure]]]] = {
@@ -28,6 +29,7 @@ _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figur
     Part.WRITES: writes.measure,
     Part.STREAMS: streams.measure,
     Part.SIZES: sizes.measure,
+    Part.EVALUATION: evaluation.measure,
 }
 
 
