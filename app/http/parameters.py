@@ -43,8 +43,11 @@ QUERY: dict[str, Described] = {
         "Whether entries that the file does not have stay or go; kinds that it cannot hold stay.",
     ),
     "message": ({"type": "string", "maxLength": 1000}, "Why, for the history."),
-    "flagConfigEtag": (_TEXT, "The `etag` of an event: answer from that moment or a later one."),
-    "flagConfigLastModified": (_TEXT, "Of the same event; not needed, and not looked at."),
+    "flagConfigEtag": (
+        {"type": "string"},
+        "The `etag` of an event: answer from that moment or a later one.",
+    ),
+    "flagConfigLastModified": ({"type": "string"}, "Of the same event, and not looked at."),
     "against": (_ENVIRONMENT, "The environment to compare with, instead of revisions."),
 }
 
@@ -74,8 +77,8 @@ RESPONSE_HEADERS: dict[str, Described] = {
     ),
     "Cache-Control": ({"const": "no-store"}, "Every answer is for its caller, at its moment."),
     "ETag": (
-        {"type": "string", "pattern": '^"[0-9]+(-[0-9a-f]{8})?"$'},
-        "The version of the entry and the beginning of the epoch, for If-Match and If-None-Match.",
+        {"type": "string", "pattern": '^"([0-9]+(-[0-9a-f]{8})?|[0-9a-f]{32})"$'},
+        "An entry's version and the beginning of the epoch; or all that an evaluation depends on.",
     ),
     "Content-Disposition": ({"type": "string"}, "A name for the file."),
     "Location": ({"type": "string", "format": "uri-reference"}, "Where the new entry is."),
