@@ -28,6 +28,7 @@ from app.evaluation.engine import Outcome
 from app.health import handlers as health
 from app.health.report import Report
 from app.http import openapi
+from app.http.frame import timed
 from app.http.routing import Route, expect
 from app.metrics import handlers as metrics
 from app.ofrep import handlers as ofrep
@@ -61,7 +62,7 @@ _REVISION = ("Flagstone-Revision",)
 _STALE = ("Flagstone-Stale",)
 _MOMENT = _REVISION + _STALE
 _SEEN = ("flagConfigEtag", "flagConfigLastModified")
-_OFREP: dict[str, Any] = {"around": speaking_ofrep, "failure": Failure}
+_OFREP: dict[str, Any] = {"around": speaking_ofrep, "failure": Failure, "only_reads": True}
 # Their answers tell what was there before.
 _READS = (Scope.READ,)
 
@@ -150,6 +151,8 @@ def add_routes(app: web.Application) -> None:
         handler = route.handler
         if route.scope is not None:
             handler = guarded(handler, [Scope(each) for each in (route.scope, *route.also)])
+        if route.writes:
+            handler = timed(handler)
         if route.around is not None:
             handler = route.around(handler)
             app.router.add_route("OPTIONS", route.path, preflight)

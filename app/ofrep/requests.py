@@ -8,7 +8,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.access.models import EVERY_ENVIRONMENT
 from app.errors import Malformed
-from app.http import wire
+from app.http.bodies import take_whole
 from app.ofrep.answers import EvaluationError
 from app.snapshots.reading import FOLLOWER
 from app.snapshots.snapshot import Snapshot
@@ -28,7 +28,7 @@ async def read_context(request: web.Request) -> tuple[dict[str, Any], bytes]:
 
     No body and no context are an empty context, as official clients send them.
     """
-    raw = await wire.receive(request) if request.body_exists else b""
+    raw = await take_whole(request) if request.body_exists else b""
     if not raw:
         return {}, raw
     try:
