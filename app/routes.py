@@ -32,7 +32,8 @@ from app.http.frame import timed
 from app.http.routing import Route, expect
 from app.metrics import handlers as metrics
 from app.ofrep import handlers as ofrep
-from app.ofrep.answers import Failure, preflight, speaking_ofrep
+from app.ofrep.answers import Failure, speaking_ofrep
+from app.ofrep.cors import preflight
 from app.ofrep.streams import Refetch, stream_refetches
 from app.ofrep.tickets import STREAM_PATH
 from app.ofrep.views import EvaluationRequest, Evaluations
@@ -63,6 +64,9 @@ _STALE = ("Flagstone-Stale",)
 _MOMENT = _REVISION + _STALE
 _SEEN = ("flagConfigEtag", "flagConfigLastModified")
 _OFREP: dict[str, Any] = {"around": speaking_ofrep, "failure": Failure, "only_reads": True}
+# Any key is asked for, the empty one too: what no flag can be called is not found in OFREP's words.
+_FLAGS = "/ofrep/v1/evaluate/flags"
+_FLAG = _FLAGS + r"/{key:[\s\S]*}"
 # Their answers tell what was there before.
 _READS = (Scope.READ,)
 
@@ -91,6 +95,21 @@ ROUTES: tuple[Route, ...] = (
           headers=("ETag", "Location", *_REVISION)),
     Route("DELETE", _CONFIGURATION, configurations.delete_configuration, Scope.WRITE, Written,
           query=_DRY_RUN, conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
+
+    # OFREP's own paths are for tokens of one environment, those below an environment for all.
+    Route("POST", _FLAG, ofrep.evaluate_flag, Scope.EVALUATE, Outcome, body=EvaluationRequest,
+          query=_SEEN, headers=_MOMENT, **_OFREP),
+    Route("POST", _FLAGS, ofrep.evaluate_flags, Scope.EVALUATE, Evaluations, body=EvaluationRequest,
+          query=_SEEN, conditions=("If-None-Match",), statuses=(200, 304),
+          headers=("ETag", *_MOMENT), **_OFREP),
+    Route("GET", STREAM_PATH + "{ticket}", stream_refetches, None, Refetch,
+          gives=("text/event-stream",), conditions=("Last-Event-ID",), **_OFREP),
+    Route("POST", _ENVIRONMENT + _FLAG, ofrep.evaluate_flag, Scope.EVALUATE, Outcome,
+          body=EvaluationRequest, query=_SEEN, headers=_MOMENT, **_OFREP),
+    Route("POST", _ENVIRONMENT + _FLAGS, ofrep.evaluate_flags, Scope.EVALUATE, Evaluations,
+          body=EvaluationRequest, query=_SEEN, conditions=("If-None-Match",), statuses=(200, 304),
+          headers=("ETag", *_MOMENT), **_OFREP),
+
     Route("GET", _HISTORY, changes.list_key_history, Scope.READ, KeyHistory, query=_PAGE),
     Route("GET", _CONFIGURATIONS, configurations.list_configurations, Scope.READ, ConfigurationPage,
           query=("prefix", "kind", "after", "limit", "revision", "at", "min_revision"),
@@ -100,20 +119,6 @@ ROUTES: tuple[Route, ...] = (
           headers=_STALE),
     Route("GET", _ENVIRONMENT, environments.get_environment, Scope.READ, Environment,
           query=("min_revision",), headers=_MOMENT),
-
-    # OFREP's own paths are for tokens of one environment, those below an environment for all.
-    Route("POST", r"/ofrep/v1/evaluate/flags/{key:[\s\S]+}", ofrep.evaluate_flag, Scope.EVALUATE,
-          Outcome, body=EvaluationRequest, query=_SEEN, headers=_MOMENT, **_OFREP),
-    Route("POST", "/ofrep/v1/evaluate/flags", ofrep.evaluate_flags, Scope.EVALUATE,
-          Evaluations, body=EvaluationRequest, query=_SEEN, conditions=("If-None-Match",),
-          statuses=(200, 304), headers=("ETag", *_MOMENT), **_OFREP),
-    Route("POST", _ENVIRONMENT + r"/ofrep/v1/evaluate/flags/{key:[\s\S]+}", ofrep.evaluate_flag,
-          Scope.EVALUATE, Outcome, body=EvaluationRequest, query=_SEEN, headers=_MOMENT, **_OFREP),
-    Route("POST", _ENVIRONMENT + "/ofrep/v1/evaluate/flags", ofrep.evaluate_flags, Scope.EVALUATE,
-          Evaluations, body=EvaluationRequest, query=_SEEN, conditions=("If-None-Match",),
-          statuses=(200, 304), headers=("ETag", *_MOMENT), **_OFREP),
-    Route("GET", STREAM_PATH + "{ticket}", stream_refetches, None, Refetch,
-          gives=("text/event-stream",), conditions=("Last-Event-ID",), **_OFREP),
 
     Route("GET", _CHANGES, changes.list_change_sets, Scope.READ, ChangeSetPage, query=_PAGE),
     Route("POST", _CHANGES, changes.create_change_set, Scope.WRITE, MadeChangeSets,

@@ -10,7 +10,7 @@ from aiohttp_sse import sse_response
 
 from app.errors import AppError
 from app.http.keys import LIFECYCLE
-from app.ofrep.answers import cors_headers
+from app.ofrep.cors import CORS
 from app.ofrep.tickets import TICKETS
 from app.snapshots.reading import FOLLOWER
 from app.snapshots.snapshot import Snapshot
@@ -32,15 +32,15 @@ async def stream_refetches(request: web.Request) -> web.StreamResponse:
     snapshot = follower.get(environment)
     if request.transport is None:
         raise ConnectionResetError("the client left while it waited")
+    headers = request.app[CORS].headers(request)
     if request.method == hdrs.METH_HEAD:
-        kind = {hdrs.CONTENT_TYPE: "text/event-stream"}
-        return web.StreamResponse(headers=cors_headers(request) | kind)
+        return web.StreamResponse(headers=headers | {hdrs.CONTENT_TYPE: "text/event-stream"})
     # Who comes back to where it was needs no event; whoever else may have missed one.
     is_current = request.headers.get("Last-Event-ID") == _id(snapshot)
     told: Snapshot | None = snapshot if is_current else None
 
     async with (
-        sse_response(request, headers=cors_headers(request), ping_interval=PING_SECONDS) as stream,
+        sse_response(request, headers=headers, ping_interval=PING_SECONDS) as stream,
         counted(request, environment),
     ):
         await stream.write(f"retry: {RETRY_MILLISECONDS}\n\n".encode())
