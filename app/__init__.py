@@ -2,7 +2,7 @@
 
 Read in this order: `server.py` shows the whole, `routes.py` every URL, `lifespan.py` what opens
 and closes. Then a noun at a time: `configurations/`, `changes/`, `environments/`, `access/`,
-`health/`.
+`ofrep/`, `health/`.
 `http/` and `database/` are toolboxes that know no feature. Imports go down that list, never up.
 
 The words, each with one meaning from URL to column:
@@ -15,8 +15,10 @@ version        counts the changes of one key, and goes on when the key is delete
 revision       counts the change sets of one environment, without gaps
 change set     what one transaction did to one environment: who, why, and each key before and after
 snapshot       everything that one environment needs to answer, at one revision
+outcome        what a flag is for one context: value, variant, reason; or why there is none
 token          what a caller shows; it has scopes and environments
 scope          what a token may do: evaluate, read, write, reveal, admin
+ticket         what a browser shows, in a URL, to open the one event stream that it was made for
 actor          who stands behind a change: a token, an operator at the command line, the system
 epoch          names one life of an environment's revisions; a restored backup begins a new one
 heartbeat      the row that an instance writes to prove that it can
