@@ -10,12 +10,13 @@ import uvloop
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from tests.benchmarks import changes, requests, sizes, streams, writes
+from tests.benchmarks import changes, ofrep, requests, sizes, streams, writes
 from tests.benchmarks.figures import Figure, table
 
 
 class Part(StrEnum):
     REQUESTS = auto()
+    OFREP = auto()
     CHANGES = auto()
     WRITES = auto()
     STREAMS = auto()
@@ -24,6 +25,7 @@ class Part(StrEnum):
 
 _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figure]]]] = {
     Part.REQUESTS: requests.measure,
+    Part.OFREP: ofrep.measure,
     Part.CHANGES: changes.measure,
     Part.WRITES: writes.measure,
     Part.STREAMS: streams.measure,
