@@ -67,7 +67,7 @@ format: $(READY) ## format the code and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## measure, beside the targets (args="requests changes writes streams sizes" for a part)
+bench: $(READY) ## measure, beside the targets (args="evaluation ofrep streams" for a part)
 	@$(BIN)/python -m tests.benchmarks $(args)
 
 lock: $(READY) ## pin the dependencies of pyproject.toml anew, with hashes

@@ -13,13 +13,15 @@ configuration  one entry of an environment: a key, a kind, a value, a version; a
 setting, flag, segment, secret
                the four kinds of a configuration
 guard          a context that a flag carries, with the variant that it has to get
-variant        one of the values that a flag may have, by name; outcome what an evaluation gives
+variant        one of the values that a flag may have, by name
 version        counts the changes of one key, and goes on when the key is deleted and made again
 revision       counts the change sets of one environment, without gaps
 change set     what one transaction did to one environment: who, why, and each key before and after
 snapshot       everything that one environment needs to answer, at one revision
+outcome        what a flag is for one context: value, variant, reason; or why there is none
 token          what a caller shows; it has scopes and environments
 scope          what a token may do: evaluate, read, write, reveal, admin
+ticket         what a browser shows, in a URL, to open the one event stream that it was made for
 actor          who stands behind a change: a token, an operator at the command line, the system
 epoch          names one life of an environment's revisions; a restored backup begins a new one
 heartbeat      the row that an instance writes to prove that it can

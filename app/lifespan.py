@@ -35,6 +35,7 @@ from app.log import logger
 from app.metrics.collector import Collector
 from app.metrics.handlers import PEERS
 from app.metrics.peers import Peers
+from app.ofrep.cors import CORS, Cors
 from app.ofrep.tickets import TICKETS, Tickets
 from app.seeds import seed
 from app.settings import Pooler, Settings, Target
@@ -66,7 +67,8 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[DATABASE] = database
     app[LIFECYCLE] = lifecycle = Lifecycle()
     app[TOKENS] = directory = TokenDirectory(database)
-    app[TICKETS] = Tickets(directory)
+    app[TICKETS] = Tickets(directory, settings.http.public_url)
+    app[CORS] = Cors(settings.http.cors_origins)
     app[TASKS] = tasks = Tasks()
     app[LANE] = Lane(LANE_WAIT_SECONDS)
     app[USAGE] = Usage(database)

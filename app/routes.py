@@ -32,10 +32,12 @@ from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.health import handlers as health
 from app.health.report import Report
 from app.http import openapi
+from app.http.frame import timed
 from app.http.routing import Route, expect
 from app.metrics import handlers as metrics
 from app.ofrep import handlers as ofrep
-from app.ofrep.answers import Failure, preflight, speaking_ofrep
+from app.ofrep.answers import Failure, speaking_ofrep
+from app.ofrep.cors import preflight
 from app.ofrep.streams import Refetch, stream_refetches
 from app.ofrep.tickets import STREAM_PATH
 from app.ofrep.views import EvaluationRequest, Evaluations
@@ -65,7 +67,10 @@ _REVISION = ("Flagstone-Revision",)
 _STALE = ("Flagstone-Stale",)
 _MOMENT = _REVISION + _STALE
 _SEEN = ("flagConfigEtag", "flagConfigLastModified")
-_OFREP: dict[str, Any] = {"around": speaking_ofrep, "failure": Failure}
+_OFREP: dict[str, Any] = {"around": speaking_ofrep, "failure": Failure, "only_reads": True}
+# Any key is asked for, the empty one too: what no flag can be called is not found in OFREP's words.
+_FLAGS = "/ofrep/v1/evaluate/flags"
+_FLAG = _FLAGS + r"/{key:[\s\S]*}"
 # Their answers tell what was there before.
 _READS = (Scope.READ,)
 
@@ -94,6 +99,21 @@ ROUTES: tuple[Route, ...] = (
           headers=("ETag", "Location", *_REVISION)),
     Route("DELETE", _CONFIGURATION, configurations.delete_configuration, Scope.WRITE, Written,
           query=_DRY_RUN, conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
+
+    # OFREP's own paths are for tokens of one environment, those below an environment for all.
+    Route("POST", _FLAG, ofrep.evaluate_flag, Scope.EVALUATE, Outcome, body=EvaluationRequest,
+          query=_SEEN, headers=_MOMENT, **_OFREP),
+    Route("POST", _FLAGS, ofrep.evaluate_flags, Scope.EVALUATE, Evaluations, body=EvaluationRequest,
+          query=_SEEN, conditions=("If-None-Match",), statuses=(200, 304),
+          headers=("ETag", *_MOMENT), **_OFREP),
+    Route("GET", STREAM_PATH + "{ticket}", stream_refetches, None, Refetch,
+          gives=("text/event-stream",), conditions=("Last-Event-ID",), **_OFREP),
+    Route("POST", _ENVIRONMENT + _FLAG, ofrep.evaluate_flag, Scope.EVALUATE, Outcome,
+          body=EvaluationRequest, query=_SEEN, headers=_MOMENT, **_OFREP),
+    Route("POST", _ENVIRONMENT + _FLAGS, ofrep.evaluate_flags, Scope.EVALUATE, Evaluations,
+          body=EvaluationRequest, query=_SEEN, conditions=("If-None-Match",), statuses=(200, 304),
+          headers=("ETag", *_MOMENT), **_OFREP),
+
     Route("GET", _HISTORY, changes.list_key_history, Scope.READ, KeyHistory, query=_PAGE),
     Route("GET", _CONFIGURATIONS, configurations.list_configurations, Scope.READ, ConfigurationPage,
           query=("prefix", "kind", "after", "limit", "revision", "at", "min_revision"),
@@ -108,19 +128,6 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _ENVIRONMENT + r"/flags/{key:[\s\S]+}/evaluate", flags.explain_evaluation,
           Scope.READ, ExplainedEvaluation, body=EvaluationQuery, query=("min_revision",),
           headers=_MOMENT),
-    # OFREP's own paths are for tokens of one environment, those below an environment for all.
-    Route("POST", r"/ofrep/v1/evaluate/flags/{key:[\s\S]+}", ofrep.evaluate_flag, Scope.EVALUATE,
-          Outcome, body=EvaluationRequest, query=_SEEN, headers=_MOMENT, **_OFREP),
-    Route("POST", "/ofrep/v1/evaluate/flags", ofrep.evaluate_flags, Scope.EVALUATE,
-          Evaluations, body=EvaluationRequest, query=_SEEN, conditions=("If-None-Match",),
-          statuses=(200, 304), headers=("ETag", *_MOMENT), **_OFREP),
-    Route("POST", _ENVIRONMENT + r"/ofrep/v1/evaluate/flags/{key:[\s\S]+}", ofrep.evaluate_flag,
-          Scope.EVALUATE, Outcome, body=EvaluationRequest, query=_SEEN, headers=_MOMENT, **_OFREP),
-    Route("POST", _ENVIRONMENT + "/ofrep/v1/evaluate/flags", ofrep.evaluate_flags, Scope.EVALUATE,
-          Evaluations, body=EvaluationRequest, query=_SEEN, conditions=("If-None-Match",),
-          statuses=(200, 304), headers=("ETag", *_MOMENT), **_OFREP),
-    Route("GET", STREAM_PATH + "{ticket}", stream_refetches, None, Refetch,
-          gives=("text/event-stream",), conditions=("Last-Event-ID",), **_OFREP),
 
     Route("GET", _CHANGES, changes.list_change_sets, Scope.READ, ChangeSetPage, query=_PAGE),
     Route("POST", _CHANGES, changes.create_change_set, Scope.WRITE, MadeChangeSets,
@@ -162,6 +169,8 @@ def add_routes(app: web.Application) -> None:
         invite = partial(expect, bytes_max=route.body_bytes_max)
         if route.scope is not None:
             handler = guarded(handler, [Scope(each) for each in (route.scope, *route.also)])
+        if route.writes:
+            handler = timed(handler)
         if route.around is not None:
             handler = route.around(handler)
             app.router.add_route("OPTIONS", route.path, preflight)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from aiohttp import hdrs, web
+from multidict import istr
 
 from app.access.directory import TokenDirectory
 from app.access.models import Caller, Scope
@@ -10,6 +11,8 @@ from app.errors import Forbidden, Malformed
 from app.http.keys import Handler
 
 TOKENS: web.AppKey[TokenDirectory] = web.AppKey("tokens", TokenDirectory)
+# Lower-cased once, and not for each request.
+_X_API_KEY = istr("X-API-Key")
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 
 
@@ -35,7 +38,7 @@ def guarded(handler: Handler, scopes: Sequence[Scope]) -> Handler:
 def shown_token(request: web.Request) -> str:
     """Return the token of `Authorization: Bearer` or `X-API-Key`; empty when there is none."""
     authorization = request.headers.get(hdrs.AUTHORIZATION)
-    api_key = request.headers.get("X-API-Key")
+    api_key = request.headers.get(_X_API_KEY)
     if authorization is not None and api_key is not None:
         raise Malformed("two_tokens", "Send Authorization or X-API-Key, not both.")
     if api_key is not None:

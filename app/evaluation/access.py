@@ -18,11 +18,12 @@ from app.evaluation.compiler import (
     runs_of,
 )
 from app.evaluation.run import Run
-from app.evaluation.values import to_number, to_text
+from app.evaluation.values import number_text, to_number, to_text
 
 _FLAGD = "$flagd"
-# Characters of a path that are taken apart in the time of a step.
+# Characters of a path that are taken apart, and members that are copied, in the time of a step.
 _TAKEN_APART = 4
+_COPIED = 4
 
 # Given the data, the run and a path; returns MISSING where there is nothing.
 Find = Callable[[Any, Run, Any], Any]
@@ -53,55 +54,46 @@ def _var(compiler: Compiler, raw: Any, place: Place) -> Node:
     path = nodes[0] if nodes else literal(None)
     default = nodes[1].run if len(nodes) > 1 else nothing
     if path.is_literal and not isinstance(path.literal, dict | list | bool):
-        return _fixed(compiler, path.literal, default, place)
-    # It may turn out to be anything.
+        return _var_of_fixed(compiler, path.literal, default, place)
+    # The path may turn out to be any.
     compiler.uses_time = True
     find, path_of = _finder(compiler.flag_key, place), path.run
-
-    def get(data: Any, run: Run) -> Any:
-        value = find(data, run, path_of(data, run))
-        return default(data, run) if value is MISSING else value
-
-    return Node(get)
+    return Node(_or_default(lambda data, run: find(data, run, path_of(data, run)), default))
 
 
-def _fixed(compiler: Compiler, path: Any, default: Closure, place: Place) -> Node:
+def _var_of_fixed(compiler: Compiler, path: Any, default: Closure, place: Place) -> Node:
     """Return the access to a path that is always the same, which most are."""
     if path is None or path == "":
         if place.is_scoped:
             return Node(lambda data, _run: data)
         compiler.uses_time = True
         return Node(_whole_of(compiler.flag_key))
-    parts = _text_of(path).split(".")
+    parts = (path if isinstance(path, str) else number_text(path)).split(".")
     compiler.count(len(parts) - 1)
     if not place.is_scoped:
         if parts == [_FLAGD, "flagKey"]:
             return literal(compiler.flag_key)
         if parts[0] == _FLAGD:
             compiler.uses_time = True
-            return Node(_defaulted(_flagd_of(compiler.flag_key, parts[1:]), default))
+            return Node(_or_default(_flagd_of(compiler.flag_key, parts[1:]), default))
         if len(parts) == 1:
             return _attribute(parts[0], default)
-    return Node(_defaulted(lambda data, _run: lookup(data, parts), default))
-
-
-def _text_of(path: Any) -> str:
-    return path if isinstance(path, str) else to_text(path, Run({}, 0))
+    return Node(_or_default(lambda data, _run: lookup(data, parts), default))
 
 
 def _attribute(name: str, default: Closure) -> Node:
     """Return the access to one attribute of the context, which always is an object."""
     if default is nothing:
         return Node(lambda data, _run: data.get(name), attribute=name)
-    return Node(_defaulted(lambda data, _run: data.get(name, MISSING), default))
+    return Node(_or_default(lambda data, _run: data.get(name, MISSING), default))
 
 
-def _defaulted(get: Closure, default: Closure) -> Closure:
-    def defaulted(data: Any, run: Run) -> Any:
+def _or_default(get: Closure, default: Closure) -> Closure:
+    def or_default(data: Any, run: Run) -> Any:
         value = get(data, run)
         return default(data, run) if value is MISSING else value
 
-    return defaulted
+    return or_default
 
 
 def _finder(flag_key: str, place: Place) -> Find:
@@ -124,7 +116,7 @@ def _finder(flag_key: str, place: Place) -> Find:
 
 def _whole_of(flag_key: str) -> Closure:
     def whole(data: Any, run: Run) -> dict[str, Any]:
-        run.spend(len(data) // 4)
+        run.spend(len(data) // _COPIED)
         return {**data, _FLAGD: _injected(flag_key, run)}
 
     return whole

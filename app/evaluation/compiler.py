@@ -17,7 +17,7 @@ _NAME_SHOWN = 100
 
 MISSING: Any = object()
 
-# Called with the data that `var` sees and the run.
+# Called with the data that `var` sees, which is the context or an element of it, and the run.
 Closure = Callable[[Any, Run], Any]
 # Called with a place in the rule, an operator, and what its closure is; returns what runs instead.
 Observe = Callable[[str, str, Closure], Closure]
@@ -69,7 +69,8 @@ class Compiler:
     references: set[str] = field(default_factory=set)
     uses_time: bool = False
     nodes: int = 0
-    _open: list[str] = field(default_factory=list)
+    # The segments that what is being compiled is within.
+    _within: list[str] = field(default_factory=list)
     _depth: int = 0
 
     def compile(self, rule: Any, place: Place) -> Node:
@@ -105,8 +106,9 @@ class Compiler:
             return literal(rule)
         nodes = self.arguments(rule, place)
         if all(node.is_literal for node in nodes):
-            return literal(rule)
-        runs = [node.run for node in nodes]
+            # Not the rule: a reference or the flag's key may stand for what is always the same.
+            return literal([node.literal for node in nodes])
+        runs = runs_of(nodes)
         return Node(lambda data, run: [each(data, run) for each in runs])
 
     def _operation(self, rule: dict[str, Any], place: Place) -> Node:
@@ -130,13 +132,13 @@ class Compiler:
         self.references.add(name)
         if name not in self.segments:
             raise RuleError(f"{place.path}: there is no such segment")
-        if name in self._open:
+        if name in self._within:
             raise RuleError(f"{place.path}: the segments refer to each other in a circle")
-        self._open.append(name)
+        self._within.append(name)
         try:
             return self.compile(self.segments[name], place.under(name))
         finally:
-            self._open.pop()
+            self._within.pop()
 
 
 # What makes a node of an operator: the compiler, the raw arguments, and their place.
@@ -148,7 +150,7 @@ def runs_of(nodes: Sequence[Node]) -> list[Closure]:
 
 
 def nothing(_data: Any, _run: Run) -> None:
-    """Be an argument that is not there."""
+    """Return null, as an argument does that is not there."""
 
 
 def called(function: Callable[..., Any], nodes: Sequence[Node]) -> Node:

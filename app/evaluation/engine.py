@@ -61,9 +61,9 @@ class Flag:
 
     __slots__ = (
         "_by_variant",
-        "_default",
         "_failures",
         "_metadata",
+        "_otherwise",
         "_rule",
         "key",
         "references",
@@ -87,18 +87,18 @@ class Flag:
         self._by_variant: dict[str, Encoded] = {}
         # By what they say, which comes from the rule alone: there are never more than it has parts.
         self._failures: dict[str, Encoded] = {}
-        # Without a rule, the default is the outcome for everybody.
+        # Where it gives null, or where there is none, the outcome is `_otherwise`.
         self._rule: Closure | None = None
 
         state, targeting = definition.get("state"), definition.get("targeting")
         if state == "DISABLED":
-            self._default = self._encoded(reason=Reason.DISABLED)
+            self._otherwise = self._encoded(reason=Reason.DISABLED)
         elif state != "ENABLED":
-            self._default = self._failed("The flag is neither enabled nor disabled.")
+            self._otherwise = self._failed("The flag is neither enabled nor disabled.")
         elif not targeting:
-            self._default = self._defaulted(Reason.STATIC, definition)
+            self._otherwise = self._of_default(Reason.STATIC, definition)
         else:
-            self._default = self._defaulted(Reason.DEFAULT, definition)
+            self._otherwise = self._of_default(Reason.DEFAULT, definition)
             self._by_variant = {
                 name: self._encoded(reason=Reason.TARGETING_MATCH, variant=name, value=value)
                 for name, value in _mapping(definition.get("variants")).items()
@@ -115,7 +115,7 @@ class Flag:
     def evaluate(self, context: Mapping[str, Any], now: int) -> Encoded:
         """Return the outcome for a context at a time (Unix seconds). Never raises."""
         if self._rule is None:
-            return self._default
+            return self._otherwise
         try:
             result = self._rule(context, Run(context, now))
         except RuleError as error:
@@ -123,7 +123,7 @@ class Flag:
         except Exception:  # noqa: BLE001 - whatever it is stays with this flag
             return self._failed("The rule cannot be run with this context.", ErrorCode.GENERAL)
         if result is None:
-            return self._default
+            return self._otherwise
         if type(result) is bool:
             result = "true" if result else "false"
         found = self._by_variant.get(result) if type(result) is str else None
@@ -135,11 +135,11 @@ class Flag:
         try:
             self._rule = compiler.compile(targeting, Place("targeting")).run
         except RuleError as error:
-            self._default = self._failed(f"{error}.")
+            self._otherwise = self._failed(f"{error}.")
         self.references = frozenset(compiler.references)
         self.uses_time = compiler.uses_time
 
-    def _defaulted(self, reason: Reason, definition: Mapping[str, Any]) -> Encoded:
+    def _of_default(self, reason: Reason, definition: Mapping[str, Any]) -> Encoded:
         """Return the default variant's outcome, or that of a flag which has none."""
         default, variants = definition.get("defaultVariant"), _mapping(definition.get("variants"))
         if default is None or default == "":

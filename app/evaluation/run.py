@@ -18,10 +18,7 @@ class RuleError(Exception):
 
 
 class Run:
-    """One evaluation: the context that it is of, when (Unix seconds), and how many steps are left.
-
-    What is called with the data as well is given the context as the data, or one element of it.
-    """
+    """One evaluation: of which context, when (Unix seconds), and how many steps are left."""
 
     __slots__ = ("context", "now", "steps")
 

@@ -4,7 +4,7 @@ A minute's counts are lost when a process is killed, and none is counted twice: 
 statement that may have been committed is not given to another.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -55,12 +55,10 @@ class Usage:
     def __init__(self, database: Database) -> None:
         self._database = database
         # By the outcome itself, which is one object for as long as its flag stays the same.
-        self._counts: Counter[tuple[str, Encoded]] = Counter()
+        self._counts: defaultdict[str, Counter[Encoded]] = defaultdict(Counter)
 
     def count(self, environment: str, outcomes: Sequence[Encoded]) -> None:
-        counts = self._counts
-        for outcome in outcomes:
-            counts[environment, outcome] += 1
+        self._counts[environment].update(outcomes)
 
     async def run(self) -> None:
         """Add to the table for ever, and once more at the end."""
@@ -71,21 +69,23 @@ class Usage:
 
     async def run_once(self) -> None:
         """Add what was counted. Never raises for the database: the counts are kept for later."""
-        counted, self._counts = self._counts, Counter()
+        counted, self._counts = self._counts, defaultdict(Counter)
         if not counted:
             return
         totals: Counter[tuple[str, str, str, str]] = Counter()
-        for (environment, encoded), count in counted.items():
-            outcome = encoded.outcome
-            reason = outcome.error_code or outcome.reason or ""
-            totals[environment, outcome.key, reason, outcome.variant or ""] += count
+        for environment, counts in counted.items():
+            for encoded, count in counts.items():
+                outcome = encoded.outcome
+                reason = outcome.error_code or outcome.reason or ""
+                totals[environment, outcome.key, reason, outcome.variant or ""] += count
         try:
             await self._database.transact(lambda c: _add(c, totals))
         except Unavailable as error:
             log.debug("usage_not_added", code=error.code)
             if error.code in {"pool_exhausted", "database_busy"}:
                 # Surely not written; of the rest nobody knows.
-                self._counts.update(counted)
+                for environment, counts in counted.items():
+                    self._counts[environment] += counts
 
 
 async def _add(connection: Connection, totals: Counter[tuple[str, str, str, str]]) -> None:

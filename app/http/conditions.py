@@ -77,5 +77,6 @@ def is_not_modified(request: web.Request, etag: str) -> bool:
     header = request.headers.get(hdrs.IF_NONE_MATCH)
     if header is None or header == etag:
         return header is not None
-    tags = [part.strip().removeprefix("W/") for part in header.split(",")]
+    listed = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH))
+    tags = [part.strip().removeprefix("W/") for part in listed.split(",")]
     return "*" in tags or etag in tags

@@ -1,4 +1,6 @@
-"""What surrounds every request: an id, a deadline, one shape for every error, and the headers."""
+"""What surrounds every request: an id, one shape for every error, and the headers; and what
+surrounds every write: a deadline.
+"""
 
 import asyncio
 import itertools
@@ -12,7 +14,7 @@ from multidict import CIMultiDict
 from app import log as logs
 from app.errors import AppError, Unavailable
 from app.http import problems
-from app.http.keys import DEADLINE, REQUEST_ID, Handler
+from app.http.keys import DEADLINE, REQUEST_ID, SETTINGS, Handler
 from app.http.lifecycle import Lifecycle
 from app.log import logger
 from app.settings import HttpSettings
@@ -26,10 +28,6 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PROCESS = secrets.token_hex(8)
 _numbers = itertools.count(1)
 
-# Reads wait for nothing but statements and revisions, each of which has a limit of its own; a timer
-# for every one of them would cost more than the answer.
-_WITHOUT_DEADLINE = {hdrs.METH_GET, hdrs.METH_HEAD}
-
 # Of every answer.
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -41,9 +39,9 @@ HEADERS = {
 }
 
 
-def framed(handle: Handler, settings: HttpSettings, lifecycle: Lifecycle) -> Handler:
-    """Return the whole application in its frame: every request gets an id and a deadline, and
-    whatever is raised becomes a problem.
+def framed(handle: Handler, lifecycle: Lifecycle) -> Handler:
+    """Return the whole application in its frame: every request gets an id, and whatever is raised
+    becomes a problem.
 
     Around the application and not among its middlewares, so that what aiohttp itself refuses comes
     by here too; and aiohttp does more for the first middleware than this does.
@@ -54,11 +52,7 @@ def framed(handle: Handler, settings: HttpSettings, lifecycle: Lifecycle) -> Han
         request[REQUEST_ID] = own_id
         logs.REQUEST_ID.set(own_id)
         try:
-            if request.method in _WITHOUT_DEADLINE:
-                response = await handle(request)
-            else:
-                async with _deadline(request, settings):
-                    response = await handle(request)
+            response = await handle(request)
         except Exception as error:  # noqa: BLE001 - the last place for it
             response = _problem(request, error)
         if lifecycle.draining.is_set():
@@ -66,6 +60,24 @@ def framed(handle: Handler, settings: HttpSettings, lifecycle: Lifecycle) -> Han
         return response
 
     return frame
+
+
+def timed(handler: Handler) -> Handler:
+    """Return a handler that writes so that it answers in time.
+
+    Reads wait for nothing but their body, statements and revisions, each of which has a limit of
+    its own; a timer for every one of them would cost a tenth of the answer.
+    """
+
+    async def handle_in_time(request: web.Request) -> web.StreamResponse:
+        http = request.app[SETTINGS].http
+        # Once the body is read, its part is taken back.
+        body_seconds = http.body_timeout_seconds if request.body_exists else 0
+        async with asyncio.timeout(http.request_timeout_seconds + body_seconds) as deadline:
+            request[DEADLINE] = deadline
+            return await handler(request)
+
+    return handle_in_time
 
 
 def _problem(request: web.Request, error: Exception) -> web.Response:
@@ -108,14 +120,6 @@ def dress(settings: HttpSettings, lifecycle: Lifecycle) -> Prepare:
             headers[hdrs.CONNECTION] = "close"
 
     return prepare
-
-
-def _deadline(request: web.Request, settings: HttpSettings) -> asyncio.Timeout:
-    """Return the limit for all of a write; once its body is read, that part is taken back."""
-    body = settings.body_timeout_seconds if request.body_exists else 0
-    deadline = asyncio.timeout(settings.request_timeout_seconds + body)
-    request[DEADLINE] = deadline
-    return deadline
 
 
 def route_of(request: web.Request) -> str:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from app import VERSION
 from app.http.pages import page
-from app.http.parameters import PATH, QUERY, REQUEST_HEADERS, RESPONSE_HEADERS
+from app.http.parameters import PATH, QUERY, REQUEST_HEADERS, RESPONSE_HEADERS, Described
 from app.http.problems import CONTENT_TYPE, STATUS, Problem
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def document(routes: Sequence["Route"]) -> dict[str, Any]:
                 "summary": "As GET, without the body.",
             }
         if route.around is not None:
-            paths[path]["options"] = _preflight(operation["operationId"])
+            paths[path]["options"] = _preflight(route, operation["operationId"])
     problems = {status for route in routes for status in error_statuses(route)}
     return {
         "openapi": "3.1.0",
@@ -129,13 +129,13 @@ def _operation(route: "Route") -> dict[str, Any]:
     return operation
 
 
-def _preflight(operation_id: str) -> dict[str, Any]:
+def _preflight(route: "Route", operation_id: str) -> dict[str, Any]:
     """Return the operation by which a browser asks what a page may send."""
     statuses = {str(s): {"$ref": f"#/components/responses/{s}"} for s in (400, 417, 431, 500)}
     return {
         "operationId": f"{operation_id}_preflight",
         "summary": "What a page of another origin may send.",
-        "parameters": [],
+        "parameters": list(_described("path", _PARAMETER.findall(route.path), PATH)),
         "responses": {"204": {"description": "No Content", "headers": _headers({})}} | statuses,
     }
 
@@ -146,15 +146,18 @@ def _ids(paths: Mapping[str, Mapping[str, Any]]) -> Iterable[set[str]]:
 
 
 def _parameters(route: "Route") -> Iterable[dict[str, Any]]:
-    for place, names, known in (
-        ("path", _PARAMETER.findall(route.path), PATH),
-        ("query", route.query, QUERY),
-        ("header", route.conditions, REQUEST_HEADERS),
-    ):
-        for name in names:
-            schema, meaning = known[name]
-            parameter = {"name": name, "in": place, "schema": schema, "description": meaning}
-            yield parameter | ({"required": True} if place == "path" else {})
+    yield from _described("path", _PARAMETER.findall(route.path), PATH)
+    yield from _described("query", route.query, QUERY)
+    yield from _described("header", route.conditions, REQUEST_HEADERS)
+
+
+def _described(
+    place: str, names: Iterable[str], known: Mapping[str, Described]
+) -> Iterable[dict[str, Any]]:
+    for name in names:
+        schema, meaning = known[name]
+        parameter = {"name": name, "in": place, "schema": schema, "description": meaning}
+        yield parameter | ({"required": True} if place == "path" else {})
 
 
 def _responses(route: "Route") -> dict[str, Any]:

@@ -47,8 +47,11 @@ QUERY: dict[str, Described] = {
         "Warn of flags and segments that break the rules of their format, instead of refusing.",
     ),
     "message": ({"type": "string", "maxLength": 1000}, "Why, for the history."),
-    "flagConfigEtag": (_TEXT, "The `etag` of an event: answer from that moment or a later one."),
-    "flagConfigLastModified": (_TEXT, "Of the same event; not needed, and not looked at."),
+    "flagConfigEtag": (
+        {"type": "string"},
+        "The `etag` of an event: answer from that moment or a later one.",
+    ),
+    "flagConfigLastModified": ({"type": "string"}, "Of the same event, and not looked at."),
     "against": (_ENVIRONMENT, "The environment to compare with, instead of revisions."),
 }
 
@@ -79,7 +82,7 @@ RESPONSE_HEADERS: dict[str, Described] = {
     "Cache-Control": ({"const": "no-store"}, "Every answer is for its caller, at its moment."),
     "ETag": (
         {"type": "string", "pattern": '^"[!#-~]+"$'},
-        "Of an entry its version and the beginning of the epoch, for If-Match too.",
+        "An entry's version and epoch, for If-Match too; or all that an evaluation depends on.",
     ),
     "Content-Disposition": ({"type": "string"}, "A name for the file."),
     "Location": ({"type": "string", "format": "uri-reference"}, "Where the new entry is."),

@@ -187,7 +187,7 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         server, http = await super()._make_server(), self.app[SETTINGS].http
-        frame = framed(server.request_handler, http, self.app[LIFECYCLE])
+        frame = framed(server.request_handler, self.app[LIFECYCLE])
         access_logger = AccessLogger(self.app[DURATIONS], http.access_log_sample)
         return GuardedServer(server, frame, access_logger, http)
 

@@ -20,9 +20,9 @@ class Route:
     `scope` None is open to everybody, and has to be said. `answers` and `body` are the types that
     are encoded and decoded; `query` and `conditions` name the parameters and request headers that
     mean something; `statuses` are the good ones; `also` are scopes that are needed besides;
-    `around` is what surrounds the guard too, where errors have the shape of `failure`; `takes` and
-    `gives` are the media types of bodies and of good answers; `headers` name what the good answers
-    carry besides the headers of every answer.
+    `around` is what surrounds the guard too, where errors have the shape of `failure`; `only_reads`
+    is said of a POST that changes nothing; `takes` and `gives` are the media types of bodies and of
+    good answers; `headers` name what the good answers carry besides the headers of every answer.
     """
 
     method: str
@@ -37,10 +37,15 @@ class Route:
     also: tuple[StrEnum, ...] = ()
     around: Callable[[Handler], Handler] | None = None
     failure: type[Any] | None = None
+    only_reads: bool = False
     takes: tuple[str, ...] = ("application/json",)
     gives: tuple[str, ...] = ("application/json",)
     body_bytes_max: int = BODY_BYTES_MAX
     headers: tuple[str, ...] = ()
+
+    @property
+    def writes(self) -> bool:
+        return self.method != "GET" and not self.only_reads
 
     @property
     def summary(self) -> str:

@@ -11,12 +11,11 @@ from aiohttp import hdrs, web
 
 from app.errors import (
     Malformed,
-    TooLarge,
-    TooSlow,
     Unsupported,
     Violation,
     malformed,
 )
+from app.http.bodies import read_whole
 from app.http.decoder import BODY_BYTES_MAX, decode
 from app.http.keys import DEADLINE, SETTINGS
 
@@ -51,30 +50,14 @@ async def receive(
     bytes_max: int = BODY_BYTES_MAX,
     answer_seconds: float | None = None,
 ) -> bytes:
-    """Return the body within the limits of size and time; one of the usual limit is kept.
+    """Return the body of a write, whole.
 
     `answer_seconds` is what the answer may take from now on, by default as long as any other.
     """
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
         raise Unsupported("content_encoding_unsupported", "The body must not be compressed.")
-    rule = f"must not be larger than {bytes_max} bytes"
-    too_large = TooLarge("body_too_large", f"The body {rule}.", [Violation("body", rule)])
-    # Before a single byte is read: a declared ten gigabytes is refused at once.
-    if (request.content_length or 0) > bytes_max:
-        raise too_large
-    source: web.BaseRequest = request
-    if bytes_max != BODY_BYTES_MAX:
-        source = request.clone(client_max_size=bytes_max)
-    try:
-        async with asyncio.timeout(request.app[SETTINGS].http.body_timeout_seconds):
-            body = await source.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise too_large from None
-    except TimeoutError:
-        raise TooSlow("body_too_slow", "The body did not arrive in time.") from None
-    except web.RequestPayloadError:
-        raise malformed("body", "is not framed as HTTP requires") from None
-    # The time for the request begins now; until here the body's own limit counted.
+    body = await read_whole(request, bytes_max)
+    # The time for the answer begins now; until here the body's own limit counted.
     allowed = answer_seconds or request.app[SETTINGS].http.request_timeout_seconds
     request[DEADLINE].reschedule(asyncio.get_running_loop().time() + allowed)
     return body

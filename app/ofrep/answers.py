@@ -5,14 +5,13 @@ from aiohttp import hdrs, web
 
 from app.errors import AppError, Unauthenticated, Unavailable
 from app.http.encoded import EncodedResponse, header_lines
-from app.http.keys import SETTINGS, Handler
+from app.http.frame import route_of
+from app.http.keys import Handler
 from app.http.problems import STATUS
 from app.log import logger
+from app.ofrep.cors import CORS
 
 log = logger(__name__)
-
-PREFLIGHT_SECONDS = 7_200
-_JSON = b"Content-Type: application/json\r\n"
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -32,6 +31,12 @@ class EvaluationError(Exception):
         self.status = status
 
 
+_BUG = Failure(
+    error_code="GENERAL",
+    error_details="Something went wrong here; the log has it under the X-Request-ID.",
+)
+
+
 def speaking_ofrep(handler: Handler) -> Handler:
     """Return the handler so that whatever it raises is answered in OFREP's shape, with CORS."""
 
@@ -43,59 +48,25 @@ def speaking_ofrep(handler: Handler) -> Handler:
         except AppError as error:
             failure = Failure(error_code="GENERAL", error_details=error.message)
             return _failed(request, failure, STATUS[type(error)], _headers_of(error))
-        except (web.HTTPException, ConnectionError, TimeoutError):
-            raise
+        except ConnectionError:
+            raise  # the client has gone
         except Exception:
-            log.exception("evaluation_failed", key=request.match_info.get("key", ""))
-            failure = Failure(error_code="GENERAL", error_details="Something went wrong here.")
-            return _failed(request, failure, 500)
+            log.exception("request_failed", method=request.method, route=route_of(request))
+            return _failed(request, _BUG, 500)
 
     return answer
-
-
-async def preflight(request: web.Request) -> web.Response:
-    """Answer a browser that asks what it may send; no token is needed for that."""
-    headers = cors_headers(request) | {
-        hdrs.ACCESS_CONTROL_ALLOW_METHODS: "POST, GET",
-        # Named one by one: * would not cover Authorization.
-        hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "authorization, content-type, if-none-match, x-api-key",
-        hdrs.ACCESS_CONTROL_MAX_AGE: str(PREFLIGHT_SECONDS),
-    }
-    return web.Response(status=204, headers=headers)
 
 
 def respond(
     request: web.Request, body: bytes, head: bytes = b"", *, status: int = 200
 ) -> web.Response:
-    """Return an answer of JSON that is encoded already."""
-    lines = b"%b%bContent-Length: %d\r\n%b" % (cors_head(request), _JSON, len(body), head)
+    """Return an answer of JSON that is encoded already; `head` is what it has besides."""
+    lines = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n%b" % (
+        request.app[CORS].head(request),
+        len(body),
+        head,
+    )
     return EncodedResponse(body, lines, status=status)
-
-
-def cors_head(request: web.Request) -> bytes:
-    """Return the CORS header lines of every answer; those for any origin are always the same."""
-    if request.app[SETTINGS].http.cors_origins == ("*",):
-        return _FOR_ANY
-    return header_lines(cors_headers(request))
-
-
-def cors_headers(request: web.Request) -> dict[str, str]:
-    """Return the CORS headers of every answer; none but Vary for an origin that is not ours."""
-    allowed = request.app[SETTINGS].http.cors_origins
-    if allowed == ("*",):
-        return _ANY
-    origin = request.headers.get(hdrs.ORIGIN, "")
-    if origin not in allowed:
-        return {hdrs.VARY: "Origin"}
-    return {**_ANY, hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: origin, hdrs.VARY: "Origin"}
-
-
-_ANY: dict[str, str] = {
-    hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
-    # What a page's script may see. Without ETag the web client never revalidates.
-    hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: "ETag, Retry-After, Flagstone-Revision, X-Request-ID",
-}
-_FOR_ANY = header_lines(_ANY)
 
 
 def _failed(
@@ -103,6 +74,9 @@ def _failed(
 ) -> web.Response:
     """Return a failure, of the flag that was asked for where there is one."""
     key = request.match_info.get("key")
+    if key is not None:
+        # Bytes that are no text stand in a key as lone surrogates.
+        key = key.encode(errors="replace").decode()
     body = msgspec.json.encode(msgspec.structs.replace(failure, key=key))
     return respond(request, body, header_lines(headers or {}), status=status)
 

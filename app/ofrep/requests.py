@@ -1,5 +1,6 @@
 """What an OFREP request asks: of which environment, for which context, from which revision on."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -8,7 +9,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.access.models import EVERY_ENVIRONMENT
 from app.errors import Malformed
-from app.http import wire
+from app.http.bodies import take_whole
 from app.ofrep.answers import EvaluationError
 from app.snapshots.reading import FOLLOWER
 from app.snapshots.snapshot import Snapshot
@@ -20,6 +21,8 @@ class _Body(msgspec.Struct, frozen=True):
     context: dict[str, Any] = {}
 
 
+# What events have as their etag, with or without the quotes of an entity tag.
+_PLACE = re.compile(r'"?(?P<epoch>[0-9a-f-]{36}):(?P<revision>[0-9]{1,18})"?')
 _decoder = msgspec.json.Decoder(_Body)
 
 
@@ -28,20 +31,27 @@ async def read_context(request: web.Request) -> tuple[dict[str, Any], bytes]:
 
     No body and no context are an empty context, as official clients send them.
     """
-    raw = await wire.receive(request) if request.body_exists else b""
+    raw = await take_whole(request) if request.body_exists else b""
     if not raw:
         return {}, raw
     try:
         context = _decoder.decode(raw).context
     except msgspec.ValidationError as error:
-        if "$.context" in str(error):
-            raise EvaluationError("INVALID_CONTEXT", "context: must be an object.") from None
-        raise EvaluationError("PARSE_ERROR", "The body must be an object.") from None
+        raise _misshapen(str(error)) from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise EvaluationError("PARSE_ERROR", "The body must be JSON.") from None
     if not isinstance(context.get("targetingKey", ""), str):
         raise EvaluationError("INVALID_CONTEXT", "context.targetingKey: must be a text.")
     return context, raw
+
+
+def _misshapen(found: str) -> EvaluationError:
+    """Return the failure for what the decoder found, whose place is all that is looked at."""
+    if found.endswith(" at `$.context`"):
+        return EvaluationError("INVALID_CONTEXT", "context: must be an object.")
+    if " at `$.context" in found:
+        return EvaluationError("PARSE_ERROR", "context: has a number beyond the range of a double.")
+    return EvaluationError("PARSE_ERROR", "The body must be an object.")
 
 
 async def read_snapshot(request: web.Request) -> Snapshot:
@@ -55,11 +65,14 @@ async def read_snapshot(request: web.Request) -> Snapshot:
     if "?" not in request.raw_path:
         return snapshot
     # `flagConfigLastModified` says the same less exactly, and other parameters are not refused.
-    epoch, _, revision = request.query.get("flagConfigEtag", "").strip('"').rpartition(":")
-    is_ours = epoch == snapshot.epoch and revision.isascii() and revision.isdecimal()
-    if is_ours and len(revision) <= 18 and int(revision) > snapshot.revision:
-        return await follower.at_least(environment, int(revision))
-    return snapshot
+    told = _PLACE.fullmatch(request.query.get("flagConfigEtag", ""))
+    if told is None:
+        return snapshot
+    if told["epoch"] != snapshot.epoch:
+        # Of another life: a later one, perhaps, that another instance was the first to notice.
+        await follower.refresh()
+        return follower.get(environment)
+    return await follower.at_least(environment, int(told["revision"]))
 
 
 def _only_environment(request: web.Request) -> str:

@@ -8,13 +8,15 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp_sse import sse_response
 
-from app.errors import AppError
+from app.errors import AppError, Unavailable
 from app.http.keys import LIFECYCLE
-from app.ofrep.answers import cors_headers
+from app.ofrep.cors import CORS
 from app.ofrep.tickets import TICKETS
 from app.snapshots.reading import FOLLOWER
 from app.snapshots.snapshot import Snapshot
 from app.snapshots.streams import CHECK_SECONDS, PING_SECONDS, RETRY_MILLISECONDS, counted
+
+_RETRY = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
 
 
 class Refetch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -28,22 +30,28 @@ class Refetch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 async def stream_refetches(request: web.Request) -> web.StreamResponse:
     """Tell a client whenever an evaluation may have another outcome than before."""
     tickets, follower = request.app[TICKETS], request.app[FOLLOWER]
-    environment, token = tickets.open(request.match_info["ticket"])
-    snapshot = follower.get(environment)
+    headers = request.app[CORS].headers(request)
+    try:
+        environment, token = tickets.open(request.match_info["ticket"])
+        snapshot = follower.get(environment)
+    except Unavailable:
+        # A browser comes back after a stream that ends, and never after any other status.
+        async with sse_response(request, headers=headers) as ended:
+            await ended.write(_RETRY)
+        return ended
     if request.transport is None:
         raise ConnectionResetError("the client left while it waited")
     if request.method == hdrs.METH_HEAD:
-        kind = {hdrs.CONTENT_TYPE: "text/event-stream"}
-        return web.StreamResponse(headers=cors_headers(request) | kind)
+        return web.StreamResponse(headers=headers | {hdrs.CONTENT_TYPE: "text/event-stream"})
     # Who comes back to where it was needs no event; whoever else may have missed one.
     is_current = request.headers.get("Last-Event-ID") == _id(snapshot)
     told: Snapshot | None = snapshot if is_current else None
 
     async with (
-        sse_response(request, headers=cors_headers(request), ping_interval=PING_SECONDS) as stream,
+        sse_response(request, headers=headers, ping_interval=PING_SECONDS) as stream,
         counted(request, environment),
     ):
-        await stream.write(f"retry: {RETRY_MILLISECONDS}\n\n".encode())
+        await stream.write(_RETRY)
         with suppress(ConnectionResetError, AppError):
             while _goes_on(request):
                 tickets.holder(token.id, environment)

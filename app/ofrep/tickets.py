@@ -6,15 +6,13 @@ answer would ever be unchanged. URLs are not logged, only their routes are.
 """
 
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
+from base64 import b64decode, urlsafe_b64encode
 
 from aiohttp import web
 
 from app.access.directory import TokenDirectory
 from app.access.models import Caller, Scope, Token
-from app.errors import Unauthenticated
-from app.http.keys import SETTINGS
+from app.errors import Unauthenticated, Unavailable, malformed
 from app.settings import Secret
 
 STREAM_PATH = "/ofrep/v1/streams/"
@@ -24,8 +22,9 @@ _MAC_BYTES = 24
 class Tickets:
     """Makes and checks tickets with a key derived from that of the tokens."""
 
-    def __init__(self, directory: TokenDirectory) -> None:
+    def __init__(self, directory: TokenDirectory, public_url: str | None) -> None:
         self._directory = directory
+        self._public_url = public_url
         self._key = b""
         self._made: dict[tuple[str, str], str] = {}
 
@@ -34,15 +33,19 @@ class Tickets:
         self._made = {}
 
     def url(self, request: web.Request, caller: Caller, environment: str) -> str:
-        """Return the absolute URL of the environment's stream, for this caller."""
-        base = request.app[SETTINGS].http.public_url or f"{request.scheme}://{request.host}"
+        """Return the absolute URL of the environment's stream, for this caller.
+
+        Raises Malformed when only the client could say where we are, and says no address.
+        """
+        base = self._public_url or _address(request)
         return f"{base}{STREAM_PATH}{self._ticket(caller.token.id, environment)}"
 
     def open(self, ticket: str) -> tuple[str, Token]:
         """Return the environment and the token of a ticket. Raises Unauthenticated."""
         try:
-            raw = urlsafe_b64decode(ticket.encode("ascii"))
-        except (UnicodeEncodeError, Base64Error, ValueError):
+            # Strictly, or a ticket would go by many names.
+            raw = b64decode(ticket.encode("ascii"), altchars=b"-_", validate=True)
+        except ValueError:
             raise _refused() from None
         mac, name = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(name)):
@@ -51,7 +54,12 @@ class Tickets:
         return environment, self.holder(token_id, environment)
 
     def holder(self, token_id: str, environment: str) -> Token:
-        """Return a ticket's token while it may evaluate there. Raises Unauthenticated."""
+        """Return a ticket's token while it may evaluate there.
+
+        Raises Unauthenticated; Unavailable before the tokens were read for the first time.
+        """
+        if not self._directory.is_loaded:
+            raise Unavailable("starting", "The service has not finished starting.")
         token = self._directory.usable.get(token_id)
         if token is None or token.grant.is_expired:
             raise _refused()
@@ -72,6 +80,12 @@ class Tickets:
 
 
 TICKETS: web.AppKey[Tickets] = web.AppKey("tickets", Tickets)
+
+
+def _address(request: web.Request) -> str:
+    if not request.host.isascii():
+        raise malformed("Host", "must be ASCII")
+    return f"{request.scheme}://{request.host}"
 
 
 def _refused() -> Unauthenticated:

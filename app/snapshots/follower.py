@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 
 from app.database import Connection, Database, sql
 from app.environments import service as environments
@@ -152,7 +151,10 @@ class Follower:
 
     async def refresh(self) -> None:
         """Bring every snapshot up to date. Raises Unavailable when the database is away."""
+        asked = time.monotonic()
         async with self._refreshing:
+            if self._refreshed_at is not None and self._refreshed_at > asked:
+                return  # somebody else began to look while this one waited
             started = time.monotonic()
             async with self._database.connection() as connection:
                 heads = await environments.list_all(connection)
@@ -180,7 +182,10 @@ class Follower:
                 connection, environment=head.name, after_revision=known.revision
             )
             changed = [
-                (row["key"], _configuration(head.name, row) if row["version"] else None)
+                (
+                    row["key"],
+                    Configuration(environment=head.name, **row) if row["version"] else None,
+                )
                 async for row in rows
             ]
             events = await _complete_events(connection, head, known.revision)
@@ -220,7 +225,7 @@ async def _whole(connection: Connection, head: Environment) -> Snapshot:
         rows = sql.list_all_entries(
             connection, environment=head.name, after_key=after, page_size=_PAGE_ENTRIES
         )
-        page = [(row["key"], _configuration(head.name, row)) async for row in rows]
+        page = [(row["key"], Configuration(environment=head.name, **row)) async for row in rows]
         snapshot = snapshot.advanced(head, page)
         if len(page) < _PAGE_ENTRIES:
             break
@@ -243,7 +248,3 @@ async def _complete_events(
     )
     events = [Event(head.epoch, EventData(environment=head.name, **row)) async for row in rows]
     return events if len(events) == head.revision - after else ()
-
-
-def _configuration(environment: str, row: Any) -> Configuration:
-    return Configuration(environment=environment, **row)

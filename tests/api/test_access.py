@@ -14,6 +14,7 @@ from app.routes import ROUTES
 from tests.conftest import Server, Service
 
 PATH = "/v1/environments/local/configurations/k"
+OFREP = ("/ofrep/", "/v1/environments/{environment}/ofrep/")
 NEW = {"If-None-Match": "*"}
 
 
@@ -62,18 +63,28 @@ async def test_both_headers_are_understood_and_never_together(service: Service) 
     assert (bearer.status, api_key.status, both.status) == (200, 200, 400)
 
 
+@pytest.mark.parametrize("environments", [("*",), ("local", "staging"), ("local",), ("staging",)])
 @pytest.mark.parametrize("scope", list(Scope))
-async def test_a_token_does_what_its_scope_says_and_nothing_else(
-    service: Service, scope: Scope
+async def test_a_token_does_what_its_scope_and_its_environments_say_and_nothing_else(
+    service: Service, scope: Scope, environments: tuple[str, ...]
 ) -> None:
-    token = await service.token(scope)
+    token = await service.token(scope, environments=environments)
+    covers = {"*", "local"} & {*environments}
 
     for route in ROUTES:
         path = _filled(route.path)
         status = await _status(service, token, route.method, path)
-        allowed = route.scope is None or {route.scope, *route.also} == {scope}
+        has_scope = {route.scope, *route.also} == {scope}
+        is_own = covers or "{environment}" not in route.path
+        allowed = route.scope is None or (has_scope and is_own)
         assert (status == 403) is not allowed, (route.method, path, status)
         assert status < 500
+
+
+async def test_a_preflight_needs_no_token_and_no_other_path_has_one(service: Service) -> None:
+    for route in ROUTES:
+        status = await _status(service, None, "OPTIONS", _filled(route.path))
+        assert status == (204 if route.path.startswith(OFREP) else 405), route.path
 
 
 async def test_a_token_stays_in_its_environments(service: Service) -> None:
@@ -93,7 +104,7 @@ async def test_a_token_stays_in_its_environments(service: Service) -> None:
 
 def _filled(path: str) -> str:
     """Put a value in the place of each {name} or {name:pattern}."""
-    values = {"environment": "local", "key": "k", "revision": "1"}
+    values = {"environment": "local", "key": "k", "revision": "1", "ticket": "t"}
     return re.sub(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}", lambda m: values[m[1]], path)
 
 
@@ -105,6 +116,8 @@ async def test_every_route_says_what_it_needs() -> None:
         "/health/live",
         "/health/ready",
         "/health/started",
+        # Its ticket is in the path, as a browser can send no header with it.
+        "/ofrep/v1/streams/{ticket}",
         "/openapi.json",
     }
 
@@ -113,6 +126,7 @@ async def test_every_route_of_the_router_is_in_the_table(service: Service) -> No
     """What is not in the table has no guard."""
     table = {(route.method, _filled(route.path)) for route in ROUTES}
     heads = {("HEAD", path) for method, path in table if method == "GET"}
+    preflights = {("OPTIONS", _filled(route.path)) for route in ROUTES if route.around is not None}
 
     routed = {
         (route.method, _filled(route.resource.canonical))
@@ -120,7 +134,7 @@ async def test_every_route_of_the_router_is_in_the_table(service: Service) -> No
         if route.resource is not None
     }
 
-    assert routed == table | heads
+    assert routed == table | heads | preflights
 
 
 async def test_a_row_that_was_changed_by_hand_is_refused(service: Service, server: Server) -> None:

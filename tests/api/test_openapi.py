@@ -46,8 +46,12 @@ async def test_every_route_is_in_it_with_its_scope(described: dict[str, Any]) ->
         if route.method == "GET":
             head = described["paths"][path]["head"]
             assert head["responses"] == operation["responses"]
+        if route.around is not None:
+            assert "security" not in described["paths"][path]["options"]
     count = sum(len(operations) for operations in described["paths"].values())
-    assert count == len(ROUTES) + sum(route.method == "GET" for route in ROUTES)
+    heads = sum(route.method == "GET" for route in ROUTES)
+    preflights = sum(route.around is not None for route in ROUTES)
+    assert count == len(ROUTES) + heads + preflights
 
 
 async def test_every_reference_leads_somewhere(described: dict[str, Any]) -> None:
@@ -135,7 +139,11 @@ async def test_answers_have_the_shape_that_is_promised(
     assert set(body) <= set(schema["properties"])
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES if route.path.startswith("/v1")])
+@pytest.mark.parametrize(
+    "route",
+    # OFREP's clients may send more than it foresees today.
+    [route for route in ROUTES if route.path.startswith("/v1") and route.failure is None],
+)
 async def test_a_route_takes_the_parameters_that_it_documents_and_no_others(
     service: Service, route: Route
 ) -> None:

@@ -10,24 +10,28 @@ import uvloop
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from tests.benchmarks import changes, requests, sizes, streams, writes
+from tests.benchmarks import changes, evaluation, ofrep, requests, sizes, streams, writes
 from tests.benchmarks.figures import Figure, table
 
 
 class Part(StrEnum):
     REQUESTS = auto()
+    OFREP = auto()
     CHANGES = auto()
     WRITES = auto()
     STREAMS = auto()
     SIZES = auto()
+    EVALUATION = auto()
 
 
 _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figure]]]] = {
     Part.REQUESTS: requests.measure,
+    Part.OFREP: ofrep.measure,
     Part.CHANGES: changes.measure,
     Part.WRITES: writes.measure,
     Part.STREAMS: streams.measure,
     Part.SIZES: sizes.measure,
+    Part.EVALUATION: evaluation.measure,
 }
 
 

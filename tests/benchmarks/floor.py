@@ -1,11 +1,15 @@
-"""The floor: bare aiohttp handlers on uvloop, one with a body of a given size, one without."""
+"""The floor: bare aiohttp handlers on uvloop, with a body of a given size and without, and one that
+decodes what it was sent.
+"""
 
 import sys
 
+import msgspec
 import uvloop
 from aiohttp import web
 
 UNCHANGED = "/unchanged"
+EVALUATE = "/evaluate"
 
 
 def main() -> None:
@@ -18,9 +22,14 @@ def main() -> None:
     async def answer_unchanged(_: web.Request) -> web.Response:
         return web.Response(status=304, headers={"ETag": '"1"'})
 
+    async def answer_decoded(request: web.Request) -> web.Response:
+        msgspec.json.decode(await request.read())
+        return web.Response(body=body, content_type="application/json")
+
     app = web.Application()
     app.router.add_get("/", answer)
     app.router.add_get(UNCHANGED, answer_unchanged)
+    app.router.add_post(EVALUATE, answer_decoded)
     web.run_app(
         app,
         host="127.0.0.1",

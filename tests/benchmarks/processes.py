@@ -51,7 +51,7 @@ def data_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def service(folder: Path, *command: str) -> Iterator[Service]:
+def service(folder: Path, *command: str, **variables: str) -> Iterator[Service]:
     """Run an instance as production does: logs in JSON, one good read in a hundred logged."""
     port = _free_port()
     environment = {
@@ -61,6 +61,7 @@ def service(folder: Path, *command: str) -> Iterator[Service]:
         "LOG_FORMAT": "json",
         "ACCESS_LOG_SAMPLE": "100",
         "DATABASE_POOL_MAX": "10",
+        **variables,
     }
     arguments = [sys.executable, "-m", *(command or ("app", "serve"))]
     with (folder / f"service-{port}.log").open("wb") as log:

@@ -1,10 +1,16 @@
-"""The README's first session and its tour work as they are printed."""
+"""The README's sessions and its lines for the SDKs work as they are printed."""
 
 import asyncio
+import os
 import re
+import sys
 from collections.abc import Callable
 
+import pytest
+
 from tests.process.conftest import ROOT, Process
+
+NODE_CLIENTS = ROOT / "tests/process/clients"
 
 
 def _steps() -> list[tuple[str, str]]:
@@ -44,3 +50,37 @@ async def test_the_sessions_work_as_printed(launch: Callable[..., Process]) -> N
     for (lines, expected), got in zip(steps, outputs, strict=False):
         assert expected in got, (lines, got)
     assert await process.stop() == 0
+
+
+async def _printed(launch: Callable[..., Process], language: str, *command: str) -> None:
+    """Run the README's lines in a language against a service, and look for what they print."""
+    process = launch()
+    await process.start()
+    await process.ready()
+    text = (ROOT / "README.md").read_text()
+    found = re.search(rf"```{language}\n((?:(?!```).)*)\n(?:#|//) (\w+)\n```", text, re.DOTALL)
+    assert found is not None
+    lines, expected = found.groups()
+
+    run = await asyncio.create_subprocess_exec(
+        *(*command, lines.replace(":8080", f":{process.port}")),
+        env={"PATH": os.environ["PATH"], "TOKEN": process.token},
+        cwd=NODE_CLIENTS,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await asyncio.wait_for(run.communicate(), 30)
+
+    assert output.decode().strip() == expected
+    assert await process.stop() == 0
+
+
+async def test_the_python_lines_work_as_printed(launch: Callable[..., Process]) -> None:
+    await _printed(launch, "python", sys.executable, "-c")
+
+
+@pytest.mark.skipif(
+    not (NODE_CLIENTS / "node_modules").is_dir(),
+    reason="Node's clients are installed by make clients",
+)
+async def test_the_javascript_lines_work_as_printed(launch: Callable[..., Process]) -> None:
+    await _printed(launch, "js", "node", "--input-type=module", "--eval")

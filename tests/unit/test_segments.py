@@ -24,6 +24,17 @@ def test_a_segment_sees_what_the_rule_sees_that_refers_to_it() -> None:
     }
 
 
+def test_what_always_is_the_same_is_so_within_a_list_too() -> None:
+    segments = {"name": "a", "names": ["a", {"$ref": "name"}]}
+
+    assert result([{"$ref": "name"}, 1], segments=segments) == ["a", 1]
+    assert result([[var("$flagd.flagKey")], 1]) == [["flag"], 1]
+    assert result({"in": [var("x"), [{"$ref": "name"}]]}, {"x": "a"}, segments=segments) is True
+    assert result({"in": ["flag", [var("$flagd.flagKey")]]}) is True
+    assert result({"$ref": "names"}, segments=segments) == ["a", "a"]
+    assert result({"fractional": ["x", [{"$ref": "name"}, 1]]}, segments=segments) == "a"
+
+
 def test_references_that_are_missing_are_remembered() -> None:
     made = flag({"if": [{"$ref": "one"}, "a"]}, segments={"one": {"$ref": "two"}})
 

@@ -1,0 +1,58 @@
+"""CORS: which pages of other origins may evaluate flags and read the answers.
+
+Every answer says so, failures too, or a page's script learns nothing of them.
+"""
+
+from collections.abc import Sequence
+
+from aiohttp import hdrs, web
+
+from app.http.encoded import header_lines
+
+PREFLIGHT_SECONDS = 7_200
+_SHARED: dict[str, str] = {
+    # What a page's script may see. Without ETag the web client never revalidates.
+    hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: "ETag, Retry-After, X-Request-ID, "
+    "Flagstone-Revision, Flagstone-Stale",
+}
+_PREFLIGHT: dict[str, str] = {
+    hdrs.ACCESS_CONTROL_ALLOW_METHODS: "POST, GET",
+    # Named one by one: * would not cover Authorization.
+    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "authorization, content-type, if-none-match, x-api-key",
+    hdrs.ACCESS_CONTROL_MAX_AGE: str(PREFLIGHT_SECONDS),
+}
+
+
+class Cors:
+    """What the answers to each origin say, made once."""
+
+    def __init__(self, origins: Sequence[str]) -> None:
+        varying: dict[str, str] = {hdrs.VARY: "Origin"}
+        self._otherwise = varying
+        self._by_origin = {origin: _shared_with(origin) | varying for origin in origins}
+        if "*" in origins:
+            self._otherwise, self._by_origin = _shared_with("*"), {}
+        self._head_otherwise = header_lines(self._otherwise)
+        self._heads = {origin: header_lines(each) for origin, each in self._by_origin.items()}
+
+    def headers(self, request: web.Request) -> dict[str, str]:
+        """Return the headers of an answer; for an origin that is not ours only that it varies."""
+        return self._by_origin.get(request.headers.get(hdrs.ORIGIN, ""), self._otherwise)
+
+    def head(self, request: web.Request) -> bytes:
+        """Return the same as header lines."""
+        if not self._heads:
+            return self._head_otherwise
+        return self._heads.get(request.headers.get(hdrs.ORIGIN, ""), self._head_otherwise)
+
+
+CORS: web.AppKey[Cors] = web.AppKey("cors", Cors)
+
+
+async def preflight(request: web.Request) -> web.Response:
+    """Answer a browser that asks what it may send; no token is needed for that."""
+    return web.Response(status=204, headers=request.app[CORS].headers(request) | _PREFLIGHT)
+
+
+def _shared_with(origin: str) -> dict[str, str]:
+    return {**_SHARED, hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: origin}

@@ -1,0 +1,122 @@
+"""CORS: a page of another origin may ask, and read every answer. Cn is a line of the checklist."""
+
+from dataclasses import replace
+
+import pytest
+from aiohttp import hdrs
+
+from app.evaluation.engine import Flag
+from app.snapshots.follower import Follower
+from tests.api.ofrep.conftest import BY_PLAN, FAILING, FLAGS, LOCAL, SHOP, Answer, Client
+
+PAGE = "https://anywhere.example"
+ALLOWED = hdrs.ACCESS_CONTROL_ALLOW_ORIGIN
+EXPOSED = {"ETag", "Retry-After", "X-Request-ID", "Flagstone-Revision", "Flagstone-Stale"}
+PATHS = (FLAGS, f"{FLAGS}/plan", LOCAL + FLAGS, f"{LOCAL}{FLAGS}/a/b", "/ofrep/v1/streams/x")
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_c40_a_preflight_needs_no_token_and_allows_what_clients_send(
+    ofrep: Client, path: str
+) -> None:
+    asked = {
+        "Origin": PAGE,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type,if-none-match,authorization,x-api-key",
+    }
+
+    async with ofrep.session.options(ofrep.service.url + path, headers=asked) as answer:
+        text = await answer.text()
+
+    allowed = answer.headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS].split(", ")
+    assert (answer.status, text) == (204, "")
+    assert answer.headers[ALLOWED] == "*"
+    assert "POST" in answer.headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS]
+    assert {"authorization", "content-type", "if-none-match", "x-api-key"} == set(allowed)
+    assert int(answer.headers[hdrs.ACCESS_CONTROL_MAX_AGE]) > 0
+    assert hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS not in answer.headers
+
+
+async def _one_of_each(ofrep: Client, origin: str) -> dict[int, Answer]:
+    """Return an answer of every status."""
+    await ofrep.put("plan", BY_PLAN)
+    await ofrep.put_unchecked("failing", FAILING)
+    sent = {"Origin": origin}
+    stranger = replace(ofrep, token="")
+    reader = replace(ofrep, token=ofrep.service.admin_token, base="/v1/environments/nowhere")
+    first = await ofrep.all(headers=sent)
+    epoch = first.headers["Flagstone-Revision"].partition(":")[0]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Flag, "evaluate", None)
+        broken = await ofrep.one("plan", headers=sent)
+    answers = [
+        first,
+        broken,
+        await ofrep.all(headers=sent | {"If-None-Match": "*"}),
+        await ofrep.one("failing", headers=sent),
+        await stranger.one("plan", headers=sent),
+        await replace(ofrep, base="/v1/environments/staging").one("plan", headers=sent),
+        await ofrep.one("nothing", headers=sent),
+        await reader.one("plan", headers=sent),
+        await ofrep.one("plan", b" " * (2**20 + 1), headers=sent),
+    ]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Follower.at_least, "__kwdefaults__", {"seconds": 0.01})
+        answers.append(await ofrep.all(query=f"?flagConfigEtag={epoch}:999", headers=sent))
+    return {answer.status: answer for answer in answers}
+
+
+async def test_c41_every_answer_may_be_read_by_every_page(ofrep: Client) -> None:
+    answers = await _one_of_each(ofrep, PAGE)
+
+    assert set(answers) == {200, 304, 400, 401, 403, 404, 413, 500, 503}
+    for status, answer in answers.items():
+        assert answer.headers[ALLOWED] == "*", status
+        assert set(answer.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS].split(", ")) == EXPOSED
+        assert "Vary" not in answer.headers
+
+
+async def test_c41_every_answer_may_be_read_by_the_pages_of_an_origin_that_is_listed(
+    shop: Client,
+) -> None:
+    # Its own snapshot may be a moment behind what is written over another's HTTP.
+    answers = await _one_of_each(shop, SHOP)
+
+    assert set(answers) == {200, 304, 400, 401, 403, 404, 413, 500, 503}
+    for status, answer in answers.items():
+        assert answer.headers.getall(ALLOWED) == [SHOP], status
+        assert set(answer.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS].split(", ")) == EXPOSED
+        assert answer.headers["Vary"] == "Origin"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [PAGE, "null", SHOP + "/", SHOP + ".evil.example", "http://shop.example", SHOP.upper()],
+)
+async def test_an_origin_that_is_not_listed_is_told_nothing_but_that_it_matters(
+    shop: Client, origin: str
+) -> None:
+    answer = await shop.all(headers={"Origin": origin})
+    async with shop.session.options(
+        shop.service.url + FLAGS, headers={"Origin": origin}
+    ) as preflight:
+        pass
+
+    for headers in (answer.headers, preflight.headers):
+        assert ALLOWED not in headers
+        assert headers["Vary"] == "Origin"
+
+
+async def test_an_answer_to_no_page_varies_by_origin_all_the_same(shop: Client) -> None:
+    """A cache in between must not give it to a page."""
+    answer = await shop.all()
+
+    assert ALLOWED not in answer.headers
+    assert answer.headers["Vary"] == "Origin"
+
+
+async def test_only_evaluation_is_open_to_pages(ofrep: Client) -> None:
+    answer = await ofrep.service.client.get(LOCAL, headers={"Origin": PAGE})
+
+    assert answer.status == 200
+    assert ALLOWED not in answer.headers

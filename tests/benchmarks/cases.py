@@ -1,0 +1,60 @@
+"""Cases of requests, measured in short rounds that take turns, each as a share of its floor.
+
+Figures of a shared machine move; the ratios of one run move much less, and the median round counts.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.progress import Progress
+
+from tests.benchmarks.figures import Figure, milliseconds
+from tests.benchmarks.load import Round, send
+
+ROUNDS = 5
+ROUND_SECONDS = 1.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Requests to one port, and the case whose throughput they are held against."""
+
+    port: int
+    make: Callable[[], bytes]
+    floor: str
+    at_least: float | None = None
+
+
+def fixed(port: int, request: bytes, floor: str, at_least: float | None = None) -> Case:
+    """Return the case of one request that is sent again and again."""
+    return Case(port=port, make=lambda: request, floor=floor, at_least=at_least)
+
+
+async def shares(part: str, cases: Mapping[str, Case], progress: Progress) -> list[Figure]:
+    """Return the throughput of each case as a share of its floor's."""
+    rounds: dict[str, list[Round]] = {name: [] for name in cases}
+    task = progress.add_task(part, total=ROUNDS * len(cases))
+    for _ in range(ROUNDS):
+        for name, case in cases.items():
+            progress.update(task, description=f"{part}: {name}")
+            rounds[name].append(await send(case.port, case.make, ROUND_SECONDS))
+            progress.advance(task)
+    return [_share(name, case, rounds) for name, case in cases.items()]
+
+
+def _share(name: str, case: Case, rounds: Mapping[str, Sequence[Round]]) -> Figure:
+    per_second = _median_per_second(rounds[name])
+    latencies = [latency for each in rounds[name] for latency in each.latencies]
+    statuses = sorted({status for each in rounds[name] for status in each.statuses})
+    return Figure(
+        case=name,
+        value=per_second / _median_per_second(rounds[case.floor]),
+        unit="of the floor",
+        at_least=case.at_least,
+        detail=f"{per_second:,.0f}/s, {milliseconds(latencies)}, {', '.join(map(str, statuses))}",
+    )
+
+
+def _median_per_second(rounds: Sequence[Round]) -> float:
+    return statistics.median(each.per_second for each in rounds)

@@ -1,0 +1,118 @@
+"""Evaluations a second, as a share of a bare handler that reads and decodes the same body.
+
+The flags have rules that look at the context, so that none has its outcome beforehand.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.progress import Progress
+
+from app.changes.models import Content, Kind, Operation
+from app.changes.service import apply
+from app.database import Connection
+from app.database.opening import open_database
+from app.settings import load
+from tests.benchmarks.cases import Case, fixed, shares
+from tests.benchmarks.connection import connected
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.floor import EVALUATE
+from tests.benchmarks.processes import Service, data_folder, floor, service
+
+SIZES = {"local": 100, "staging": 1_000}
+_BARE = "bare handler that decodes"
+_ANSWER_BYTES = 200
+_BODY = msgspec.json.encode(
+    {
+        "context": {
+            "targetingKey": "user-4711",
+            "email": "user@example.org",
+            "country": "CH",
+            "plan": "pro",
+            "age": 42,
+        }
+    }
+)
+
+
+async def measure(progress: Progress) -> list[Figure]:
+    """Measure one flag, all flags of two environments, and all that have not changed."""
+    with data_folder() as folder, floor(_ANSWER_BYTES) as floor_port:
+        with service(folder):
+            await _fill(folder)
+        with service(folder) as served:
+            found = await shares("ofrep", await _cases(served, floor_port), progress)
+            one = found[1].value
+        with service(folder, WORKERS="2") as served:
+            cases = await _cases(served, floor_port)
+            both = {_BARE: cases[_BARE], "one flag, two workers": cases["one flag"]}
+            found += (await shares("ofrep", both, progress))[1:]
+    gained = Figure(
+        case="what a second worker adds",
+        value=found[-1].value / one - 1,
+        unit="of one worker",
+        at_least=0.7,
+        detail="means something only where a core is free for it",
+    )
+    return [*found, gained]
+
+
+async def _cases(served: Service, floor_port: int) -> Mapping[str, Case]:
+    length = f"Content-Type: application/json\r\nContent-Length: {len(_BODY)}\r\n"
+    bare = f"POST {EVALUATE} HTTP/1.1\r\nHost: x\r\n{length}\r\n".encode() + _BODY
+    every = {count: _flags(name) for name, count in SIZES.items()}
+    async with connected(served.port) as connection:
+        answer = await connection.ask(served.request("POST", every[100], body=_BODY))
+    known = f"If-None-Match: {answer.header('ETag')}\r\n"
+
+    def asked(path: str, at_least: float, headers: str = "") -> Case:
+        request = served.request("POST", path, headers, _BODY)
+        return fixed(served.port, request, _BARE, at_least)
+
+    return {
+        _BARE: fixed(floor_port, bare, _BARE),
+        "one flag": asked(f"{every[100]}/bench-7", 0.65),
+        "100 flags": asked(every[100], 0.45),
+        "100 flags, 304": asked(every[100], 0.70, known),
+        "1,000 flags": asked(every[1_000], 0.15),
+    }
+
+
+def _flags(environment: str) -> str:
+    return f"/v1/environments/{environment}/ofrep/v1/evaluate/flags"
+
+
+async def _fill(folder: Path) -> None:
+    async with open_database(load({"DATA_DIR": str(folder)})) as database:
+        for environment, count in SIZES.items():
+            operations = [_flag(number) for number in range(count)]
+            await database.transact(partial(_write, environment, operations))
+
+
+async def _write(environment: str, operations: list[Operation], connection: Connection) -> None:
+    await apply(connection, environment, operations, actor="bench")
+
+
+def _flag(number: int) -> Operation:
+    """Return a flag of one of two rules, as people write them."""
+    rules: list[Any] = [
+        {"if": [{"in": [{"var": "country"}, ["CH", "AT", "DE"]]}, "on", "off"]},
+        {
+            "if": [
+                {"ends_with": [{"var": "email"}, "@example.com"]},
+                "on",
+                {"fractional": [["on", 25], ["off", 75]]},
+            ]
+        },
+    ]
+    value = {
+        "state": "ENABLED",
+        "variants": {"on": True, "off": False},
+        "defaultVariant": "off",
+        "targeting": rules[number % len(rules)],
+    }
+    content = Content(kind=Kind.FLAG, value=value)
+    return Operation(key=f"bench-{number}", content=content, expected=None)
