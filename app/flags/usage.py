@@ -14,6 +14,7 @@ from app.database import Connection, Database, sql
 from app.environments import service as environments
 from app.errors import Unavailable
 from app.evaluation.engine import Encoded
+from app.evaluation.validation import VARIANT_NAME_MAX
 from app.log import logger
 from app.tasks import repeat
 
@@ -26,7 +27,9 @@ CERTAIN_COUNT = 100
 
 
 class OutcomeUse(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a flag had this outcome. `reason` is OFREP's, or the error code of a failure."""
+    """How often a flag had this outcome. `reason` is OFREP's, or the error code of a failure;
+    `variant` has at most 255 characters of the name.
+    """
 
     reason: str
     variant: str | None
@@ -82,7 +85,9 @@ class Usage:
             for encoded, count in counts.items():
                 outcome = encoded.outcome
                 reason = outcome.error_code or outcome.reason or ""
-                totals[environment, outcome.key, reason, outcome.variant or ""] += count
+                # A lenient import lets longer names pass than the table's key can hold.
+                variant = (outcome.variant or "")[:VARIANT_NAME_MAX]
+                totals[environment, outcome.key, reason, variant] += count
         try:
             await self._database.transact(lambda c: _add(c, totals))
         except Unavailable as error:

@@ -1,5 +1,6 @@
 """Flags are explained: what came out, by the rules of which moment, and how."""
 
+import secrets
 from typing import Any
 
 import pytest
@@ -147,3 +148,19 @@ async def test_flags_that_seem_not_to_be_needed_are_remarked(
 
     assert found["asleep"]["remarks"] == ["is never evaluated"]
     assert found["constant"]["remarks"] == ["always gives on"]
+
+
+async def test_a_variant_whose_name_is_longer_than_an_index_can_hold_is_counted(
+    service: Service,
+) -> None:
+    """Such a name is refused, but for a lenient import."""
+    name = secrets.token_hex(5_000)
+    wordy = flag(variants={name: True}, defaultVariant=name)
+    await service.client.post(
+        f"{LOCAL}/import?format=flagd&lenient=true", json={"flags": {"wordy": wordy}}
+    )
+    await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags/wordy", json={})
+
+    found = await _usage(service)
+
+    assert [each["variant"] for each in found["wordy"]["outcomes"]] == [name[:255]]
