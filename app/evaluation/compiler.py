@@ -23,14 +23,26 @@ Closure = Callable[[Any, Run], Any]
 Observe = Callable[[str, str, Closure], Closure]
 
 
+class Among(NamedTuple):
+    """The question whether an attribute of the context is one of some texts."""
+
+    attribute: str
+    texts: frozenset[str]
+
+
 class Node(NamedTuple):
     """A compiled part of a rule. `literal` is its value when that is always the same, `attribute`
-    the name when it is one attribute of the context; both let others take a shorter way.
+    the name when it is one attribute of the context, and `among` what it asks when that is all, as
+    long as the attribute is a text. They let others take a shorter way.
+
+    `is_final` tells that it gives the flag's answer itself, and not the variant's name.
     """
 
     run: Closure
     literal: Any = MISSING
     attribute: str | None = None
+    among: Among | None = None
+    is_final: bool = False
 
     @property
     def is_literal(self) -> bool:
@@ -42,22 +54,26 @@ def literal(value: Any) -> Node:
 
 
 class Place(NamedTuple):
-    """Where in a rule; `is_scoped` when `var` sees an element there and not the context."""
+    """Where in a rule; `is_scoped` when `var` sees an element there and not the context, `is_last`
+    when what comes out there is what the whole rule gives.
+    """
 
     path: str
     is_scoped: bool = False
+    is_last: bool = False
 
-    def at(self, position: int, *, is_scoped: bool = False) -> "Place":
-        return Place(f"{self.path}[{position}]", self.is_scoped or is_scoped)
+    def at(self, position: int, *, is_scoped: bool = False, is_last: bool = False) -> "Place":
+        return Place(f"{self.path}[{position}]", self.is_scoped or is_scoped, is_last)
 
     def under(self, name: str) -> "Place":
-        return Place(f"{self.path}.{name[:_NAME_SHOWN]}", self.is_scoped)
+        return Place(f"{self.path}.{name[:_NAME_SHOWN]}", self.is_scoped, self.is_last)
 
 
 @dataclass(kw_only=True)
 class Compiler:
     """Compiles the rules of one flag. `segments` are what `$ref` may name; `fractional` is the
-    generation of bucketing. Afterwards `references` are the segments that were used, directly or
+    generation of bucketing; `finish` makes the flag's answer of what the rule gives, beforehand
+    where that is known. Afterwards `references` are the segments that were used, directly or
     through others, and `uses_time` tells whether the outcome may change by itself.
     """
 
@@ -65,6 +81,7 @@ class Compiler:
     segments: Mapping[str, Any]
     fractional: str
     operators: Mapping[str, "Build"]
+    finish: Callable[[Any], Any]
     observe: Observe | None = None
     references: set[str] = field(default_factory=set)
     uses_time: bool = False
@@ -80,13 +97,24 @@ class Compiler:
             raise RuleError(f"the rule nests deeper than {DEPTH_MAX}")
         self._depth += 1
         try:
-            if isinstance(rule, list):
-                return self._list(rule, place)
-            if isinstance(rule, dict) and len(rule) == 1:
-                return self._operation(rule, place)
-            return literal(rule)
+            node = self._node(rule, place)
         finally:
             self._depth -= 1
+        return self.finished(node) if place.is_last and not node.is_final else node
+
+    def _node(self, rule: Any, place: Place) -> Node:
+        if isinstance(rule, list):
+            return self._list(rule, place)
+        if isinstance(rule, dict) and len(rule) == 1:
+            return self._operation(rule, place)
+        return literal(rule)
+
+    def finished(self, node: Node) -> Node:
+        """Return what gives the flag's answer where the node gives a variant's name."""
+        if node.is_literal:
+            return literal(self.finish(node.literal))._replace(is_final=True)
+        run, finish = node.run, self.finish
+        return Node(lambda data, run_: finish(run(data, run_)), is_final=True)
 
     def count(self, nodes: int) -> None:
         """Add nodes: what a loop's body has of them is what it costs for each element."""
@@ -97,7 +125,7 @@ class Compiler:
     def arguments(self, raw: Any, place: Place) -> list[Node]:
         """Return the compiled arguments of an operator; one that is no list is the only one."""
         if not isinstance(raw, list):
-            return [self.compile(raw, place)]
+            return [self.compile(raw, place._replace(is_last=False))]
         return [self.compile(each, place.at(position)) for position, each in enumerate(raw)]
 
     def _list(self, rule: list[Any], place: Place) -> Node:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from app.evaluation.bulk import Bulk
 from app.evaluation.engine import Flag
 
 _DIGEST_BITS = 128
@@ -48,6 +49,10 @@ class Ruleset:
     @cached_property
     def uses_time(self) -> bool:
         return any(flag.uses_time for flag in self.flags.values())
+
+    @cached_property
+    def bulk(self) -> Bulk:
+        return Bulk(self.flags.values())
 
     def under(self, fractional: str, metadata: Mapping[str, Any]) -> "Ruleset":
         """Return the rules under another generation or flag-set metadata, all compiled anew."""

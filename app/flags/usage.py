@@ -5,7 +5,7 @@ statement that may have been committed is not given to another.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from app.database import Connection, Database, sql
 from app.environments import service as environments
 from app.errors import Unavailable
-from app.evaluation.engine import Encoded
+from app.evaluation.bulk import Bulk
 from app.evaluation.validation import VARIANT_NAME_MAX
 from app.log import logger
 from app.tasks import repeat
@@ -24,6 +24,18 @@ FLUSH_SECONDS = 60.0
 # Younger than this, silence means nothing; and so do fewer evaluations than that.
 STALE_DAYS = 30
 CERTAIN_COUNT = 100
+
+
+class _Counted(msgspec.Struct, frozen=True, rename="camel"):
+    """What counts of an outcome's body."""
+
+    key: str
+    reason: str = ""
+    variant: str = ""
+    error_code: str = ""
+
+
+_decode = msgspec.json.Decoder(_Counted).decode
 
 
 class OutcomeUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,16 +69,18 @@ class Usage:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # By the outcome itself, which is one object for as long as its flag stays the same.
-        self._counts: defaultdict[str, Counter[Encoded]] = defaultdict(Counter)
+        # By the body of the outcome, which says it all, and is read once a minute.
+        self._counts: defaultdict[str, Counter[bytes]] = defaultdict(Counter)
+        self._bulks: defaultdict[str, Counter[Bulk]] = defaultdict(Counter)
 
-    def count(self, environment: str, outcomes: Sequence[Encoded]) -> None:
-        counts = self._counts[environment]
-        if len(outcomes) == 1:
-            # Counter.update asks first what it was given, which costs more than to count one.
-            counts[outcomes[0]] += 1
-        else:
-            counts.update(outcomes)
+    def count(self, environment: str, body: bytes) -> None:
+        """Count the evaluation of one flag."""
+        self._counts[environment][body] += 1
+
+    def count_bulk(self, environment: str, bulk: Bulk, bodies: Iterable[bytes]) -> None:
+        """Count the evaluation of all flags: those of these bodies, and those that are fixed."""
+        self._counts[environment].update(bodies)
+        self._bulks[environment][bulk] += 1
 
     async def run(self) -> None:
         """Add to the table for ever, and once more at the end."""
@@ -77,16 +91,16 @@ class Usage:
 
     async def run_once(self) -> None:
         """Add what was counted. Never raises for the database: the counts are kept for later."""
-        counted, self._counts = self._counts, defaultdict(Counter)
+        counted = self._take()
         if not counted:
             return
         totals: Counter[tuple[str, str, str, str]] = Counter()
         for environment, counts in counted.items():
-            for encoded, count in counts.items():
-                outcome = encoded.outcome
-                reason = outcome.error_code or outcome.reason or ""
+            for body, count in counts.items():
+                outcome = _decode(body)
+                reason = outcome.error_code or outcome.reason
                 # A lenient import lets longer names pass than the table's key can hold.
-                variant = (outcome.variant or "")[:VARIANT_NAME_MAX]
+                variant = outcome.variant[:VARIANT_NAME_MAX]
                 totals[environment, outcome.key, reason, variant] += count
         try:
             await self._database.transact(lambda c: _add(c, totals))
@@ -96,6 +110,16 @@ class Usage:
                 # Surely not written; of the rest nobody knows.
                 for environment, counts in counted.items():
                     self._counts[environment] += counts
+
+    def _take(self) -> dict[str, Counter[bytes]]:
+        """Return what was counted, and begin anew."""
+        counted, self._counts = self._counts, defaultdict(Counter)
+        bulks, self._bulks = self._bulks, defaultdict(Counter)
+        for environment, counts in bulks.items():
+            for bulk, count in counts.items():
+                for body in bulk.fixed:
+                    counted[environment][body] += count
+        return counted
 
 
 async def _add(connection: Connection, totals: Counter[tuple[str, str, str, str]]) -> None:
