@@ -6,6 +6,7 @@ edited migration) ends the process.
 """
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -133,6 +134,10 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     except Exception as error:  # noqa: BLE001 - it ends the process, and is raised there
         app[LIFECYCLE].fail(error)
         return
+    # All that is loaded by now stays. The collector would walk through it again and again, half a
+    # second each time for ten thousand flags, and nobody would be answered meanwhile.
+    gc.collect()
+    gc.freeze()
     tasks.start("tokens", app[TOKENS].run())
     tasks.start("follower", app[FOLLOWER].run())
     tasks.start("keeper", app[KEEPER].run())

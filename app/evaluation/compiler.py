@@ -74,7 +74,8 @@ class Compiler:
     """Compiles the rules of one flag. `segments` are what `$ref` may name; `fractional` is the
     generation of bucketing; `finish` makes the flag's answer of what the rule gives, beforehand
     where that is known. Afterwards `references` are the segments that were used, directly or
-    through others, and `uses_time` tells whether the outcome may change by itself.
+    through others, and `uses_time` tells whether the outcome may change by itself; `looks` counts
+    the places that look into the context, and `asked` is what those ask that only ask.
     """
 
     flag_key: str
@@ -85,6 +86,8 @@ class Compiler:
     observe: Observe | None = None
     references: set[str] = field(default_factory=set)
     uses_time: bool = False
+    looks: int = 0
+    asked: list[Among] = field(default_factory=list)
     nodes: int = 0
     # The segments that what is being compiled is within.
     _within: list[str] = field(default_factory=list)
@@ -115,6 +118,14 @@ class Compiler:
             return literal(self.finish(node.literal))._replace(is_final=True)
         run, finish = node.run, self.finish
         return Node(lambda data, run_: finish(run(data, run_)), is_final=True)
+
+    @property
+    def asks(self) -> Among | None:
+        """All that the rules ask of the context, if that is whether one attribute is some text."""
+        attributes = {each.attribute for each in self.asked}
+        if len(attributes) != 1 or len(self.asked) != self.looks:
+            return None
+        return Among(attributes.pop(), frozenset().union(*(each.texts for each in self.asked)))
 
     def count(self, nodes: int) -> None:
         """Add nodes: what a loop's body has of them is what it costs for each element."""
@@ -148,6 +159,8 @@ class Compiler:
         if build is None:
             raise RuleError(f"{place.path}: there is no such operator")
         node = build(self, raw, place)
+        if node.among is not None:
+            self.asked.append(node.among)
         if self.observe is None:
             return node
         return Node(self.observe(place.path, name, node.run))

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from app.evaluation.compiler import Closure, Compiler, Observe, Place
+from app.evaluation.compiler import Among, Closure, Compiler, Observe, Place
 from app.evaluation.operators import OPERATORS
 from app.evaluation.run import RuleError, Run
 
@@ -57,7 +57,8 @@ class Flag:
 
     `rule` gives the body of an outcome for a context and a run, or raises; a flag without one
     always has the same outcome. `references` are the segments that the rule uses, also those that
-    are missing; `uses_time` tells whether its outcome may change by itself.
+    are missing; `uses_time` tells whether its outcome may change by itself; `asks` is all that the
+    rule asks of the context, if that is whether one attribute is one of some texts.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Flag:
         "_encoded",
         "_metadata",
         "_otherwise",
+        "asks",
         "key",
         "references",
         "rule",
@@ -84,6 +86,7 @@ class Flag:
         self.key = key
         self.references: frozenset[str] = frozenset()
         self.uses_time = False
+        self.asks: Among | None = None
         self._metadata = {**metadata, **_mapping(definition.get("metadata"))}
         # By their bodies: what a rule can give, which is never more than it has parts.
         self._encoded: dict[bytes, Encoded] = {}
@@ -157,6 +160,7 @@ class Flag:
             self._otherwise = self._failed(f"{error}.")
         self.references = frozenset(compiler.references)
         self.uses_time = compiler.uses_time
+        self.asks = compiler.asks
 
     def _of_default(self, reason: Reason, definition: Mapping[str, Any]) -> bytes:
         """Return the default variant's outcome, or that of a flag which has none."""

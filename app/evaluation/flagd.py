@@ -29,6 +29,8 @@ def _fractional(compiler: Compiler, raw: Any, place: Place) -> Node:
     nodes = compiler.arguments(raw, place)
     if not nodes:
         return Node(nothing)
+    # At the targeting key, whatever else.
+    compiler.looks += 1
     generation = GENERATIONS[compiler.fractional]
     split = _splitter(generation, generation.head(compiler.flag_key))
     if not all(node.is_literal for node in nodes[1:]):

@@ -26,13 +26,15 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Ruleset:
-    """Immutable. `flags` are in the order of their keys; `definitions` are what they were compiled
-    from, as JSON, which is a tenth of the size; `states` name the state of each rule.
+    """Immutable. `flags` are in the order of their keys, and `bulk` is for evaluating them all;
+    `definitions` are what they were compiled from, as JSON, which is a tenth of the size; `states`
+    name the state of each rule.
     """
 
     fractional: str
     metadata: Mapping[str, Any]
     flags: Mapping[str, Flag] = field(default_factory=dict)
+    bulk: Bulk = field(default_factory=Bulk)
     segments: Mapping[str, Any] = field(default_factory=dict)
     definitions: Mapping[str, bytes] = field(default_factory=dict)
     states: Mapping[str, int] = field(default_factory=dict)
@@ -49,10 +51,6 @@ class Ruleset:
     @cached_property
     def uses_time(self) -> bool:
         return any(flag.uses_time for flag in self.flags.values())
-
-    @cached_property
-    def bulk(self) -> Bulk:
-        return Bulk(self.flags.values())
 
     def under(self, fractional: str, metadata: Mapping[str, Any]) -> "Ruleset":
         """Return the rules under another generation or flag-set metadata, all compiled anew."""
@@ -90,7 +88,7 @@ class Ruleset:
         self, definitions: Mapping[str, bytes], segments: Mapping[str, Any], stale: Iterable[str]
     ) -> "Ruleset":
         """Return the rules with these definitions, of which the stale ones are compiled."""
-        flags = dict(self.flags)
+        flags, stale = dict(self.flags), list(stale)
         for key in stale:
             if key in definitions:
                 flags[key] = self._compiled(key, definitions[key], segments)
@@ -98,7 +96,8 @@ class Ruleset:
                 flags.pop(key, None)
         if flags.keys() != self.flags.keys():
             flags = dict(sorted(flags.items()))
-        return replace(self, flags=flags, segments=segments, definitions=definitions)
+        bulk = self.bulk.advanced(flags, stale)
+        return replace(self, flags=flags, bulk=bulk, segments=segments, definitions=definitions)
 
     def _compiled(self, key: str, raw: bytes, segments: Mapping[str, Any]) -> Flag:
         definition = msgspec.json.decode(raw)

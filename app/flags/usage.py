@@ -13,7 +13,7 @@ import msgspec
 from app.database import Connection, Database, sql
 from app.environments import service as environments
 from app.errors import Unavailable
-from app.evaluation.bulk import Bulk
+from app.evaluation.groups import Part
 from app.evaluation.validation import VARIANT_NAME_MAX
 from app.log import logger
 from app.tasks import repeat
@@ -71,16 +71,19 @@ class Usage:
         self._database = database
         # By the body of the outcome, which says it all, and is read once a minute.
         self._counts: defaultdict[str, Counter[bytes]] = defaultdict(Counter)
-        self._bulks: defaultdict[str, Counter[Bulk]] = defaultdict(Counter)
+        self._parts: defaultdict[str, Counter[Part]] = defaultdict(Counter)
 
     def count(self, environment: str, body: bytes) -> None:
         """Count the evaluation of one flag."""
         self._counts[environment][body] += 1
 
-    def count_bulk(self, environment: str, bulk: Bulk, bodies: Iterable[bytes]) -> None:
-        """Count the evaluation of all flags: those of these bodies, and those that are fixed."""
+    def count_all(self, environment: str, bodies: Iterable[bytes]) -> None:
+        """Count an evaluation for each of the bodies."""
         self._counts[environment].update(bodies)
-        self._bulks[environment][bulk] += 1
+
+    def count_part(self, environment: str, part: Part) -> None:
+        """Count an evaluation for each body of the part."""
+        self._parts[environment][part] += 1
 
     async def run(self) -> None:
         """Add to the table for ever, and once more at the end."""
@@ -114,10 +117,10 @@ class Usage:
     def _take(self) -> dict[str, Counter[bytes]]:
         """Return what was counted, and begin anew."""
         counted, self._counts = self._counts, defaultdict(Counter)
-        bulks, self._bulks = self._bulks, defaultdict(Counter)
-        for environment, counts in bulks.items():
-            for bulk, count in counts.items():
-                for body in bulk.fixed:
+        parts, self._parts = self._parts, defaultdict(Counter)
+        for environment, counts in parts.items():
+            for part, count in counts.items():
+                for body in part.bodies:
                     counted[environment][body] += count
         return counted
 

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
+from app.evaluation.groups import Part
 from app.flags.handlers import USAGE
 from app.http import conditions
 from app.http.encoded import EncodedResponse
@@ -67,17 +68,19 @@ async def _evaluated(
     request: web.Request, snapshot: Snapshot, context: Mapping[str, Any], tail: bytes
 ) -> bytes:
     """Return the body of a bulk answer. Whoever else waits gets a turn every millisecond."""
-    bulk = snapshot.rules.bulk
+    usage, environment = request.app[USAGE], snapshot.environment.name
     bodies: list[bytes] = []
     held_since = time.perf_counter()
-    for some in bulk.evaluate(context, int(time.time())):
-        bodies += some
+    for some in snapshot.rules.bulk.evaluate(context, int(time.time())):
+        if isinstance(some, Part):
+            usage.count_part(environment, some)
+            bodies.append(some.joined)
+        else:
+            usage.count_all(environment, some)
+            bodies += some
         if time.perf_counter() - held_since > _HOLD_SECONDS:
             await asyncio.sleep(0)
             held_since = time.perf_counter()
-    request.app[USAGE].count_bulk(snapshot.environment.name, bulk, bodies)
-    if bulk.fixed:
-        bodies.append(bulk.fixed_body)
     return b'{"flags":[%b]%b' % (b",".join(bodies), tail)
 
 
