@@ -21,7 +21,7 @@ from tests.benchmarks.cases import Case, fixed, shares
 from tests.benchmarks.connection import connected
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.floor import EVALUATE
-from tests.benchmarks.processes import Service, data_folder, floor, service
+from tests.benchmarks.processes import Server, Service, data_folder, floor, service
 
 # By environment: how many flags, and whether half of them are splits.
 _SETS = {
@@ -47,14 +47,14 @@ _BODY = msgspec.json.encode(
 
 async def measure(progress: Progress) -> list[Figure]:
     """Measure one flag, all flags of two environments, and all that have not changed."""
-    with data_folder() as folder, floor(_ANSWER_BYTES) as floor_port:
+    with data_folder() as folder, floor(_ANSWER_BYTES) as bare:
         with service(folder):
             await _fill(folder)
         with service(folder) as served:
-            found = await shares("ofrep", await _cases(served, floor_port), progress)
+            found = await shares("ofrep", await _cases(served, bare), progress)
             one = found[1].value
         with service(folder, WORKERS="2") as served:
-            cases = await _cases(served, floor_port)
+            cases = await _cases(served, bare)
             both = {_BARE: cases[_BARE], "one flag, two workers": cases["one flag"]}
             found += (await shares("ofrep", both, progress))[1:]
     gained = Figure(
@@ -67,19 +67,19 @@ async def measure(progress: Progress) -> list[Figure]:
     return [*found, gained]
 
 
-async def _cases(served: Service, floor_port: int) -> Mapping[str, Case]:
+async def _cases(served: Service, bare: Server) -> Mapping[str, Case]:
     length = f"Content-Type: application/json\r\nContent-Length: {len(_BODY)}\r\n"
-    bare = f"POST {EVALUATE} HTTP/1.1\r\nHost: x\r\n{length}\r\n".encode() + _BODY
+    plain = f"POST {EVALUATE} HTTP/1.1\r\nHost: x\r\n{length}\r\n".encode() + _BODY
     async with connected(served.port) as connection:
         answer = await connection.ask(served.request("POST", _flags("local"), body=_BODY))
     known = f"If-None-Match: {answer.header('ETag')}\r\n"
 
     def asked(path: str, at_least: float, headers: str = "") -> Case:
         request = served.request("POST", path, headers, _BODY)
-        return fixed(served.port, request, _BARE, at_least)
+        return fixed(served, request, _BARE, at_least)
 
     return {
-        _BARE: fixed(floor_port, bare, _BARE),
+        _BARE: fixed(bare, plain, _BARE),
         "one flag": asked(f"{_flags('development')}/bench-7", 0.65),
         "100 flags": asked(_flags("local"), 0.45),
         "100 flags, half splits": asked(_flags("development"), 0.45),
