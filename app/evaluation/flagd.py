@@ -11,12 +11,28 @@ from app.evaluation.run import Run
 from app.evaluation.versions import compare, comparison_of, version
 
 
-class _Buckets(NamedTuple):
+class Buckets(NamedTuple):
+    """What is split: the variants, and the running sums of their weights."""
+
     variants: Sequence[Any]
     sums: Sequence[int]
 
     def of(self, seed: bytes) -> Any:
         return self.variants[bisect_right(self.sums, bucket(seed, self.sums[-1]))]
+
+
+def drawn(
+    values: Sequence[Any], fractional: str, flag_key: str, run: Run
+) -> tuple[Buckets, int | None] | None:
+    """Return what `fractional` makes of its operands' values, None when a bucket is malformed.
+
+    With the number that the bucketing value falls on, None when there is no such value.
+    """
+    buckets = _buckets(values if isinstance(values[0], list) else values[1:])
+    if buckets is None:
+        return None
+    seed = SEEDS[fractional](values[0], flag_key, run)
+    return buckets, None if seed is None else bucket(seed, buckets.sums[-1])
 
 
 def _fractional(compiler: Compiler, raw: Any, place: Place) -> Node:
@@ -48,12 +64,12 @@ def _split(seed: Seed, flag_key: str, run: Run, *values: Any) -> Any:
     return None if buckets is None or hashed is None else buckets.of(hashed)
 
 
-def _buckets(values: Sequence[Any]) -> _Buckets | None:
+def _buckets(values: Sequence[Any]) -> Buckets | None:
     """Return the variants and the running sums of their weights; None if one is malformed."""
     if not all(isinstance(each, list) and 1 <= len(each) <= 2 for each in values):
         return None
     sums = cumulative([each[1] if len(each) == 2 else 1 for each in values])
-    return None if sums is None else _Buckets([each[0] for each in values], sums)
+    return None if sums is None else Buckets([each[0] for each in values], sums)
 
 
 def _sem_ver(compiler: Compiler, raw: Any, place: Place) -> Node:

@@ -1,6 +1,7 @@
 """The command line, as an operator uses it beside a running service."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,7 +156,10 @@ async def test_flags_from_the_command_line(launch: Callable[..., Process], tmp_p
     assert (refused[0], "half: value.defaultVariant" in refused[1]) == (1, True)
     assert loaded[0] == 0
     assert json.loads(evaluated[1]) == {"reason": "DEFAULT", "variant": "off", "value": False}
-    assert (explained[0], "targeting.if[0].== → true" in explained[1]) == (0, True)
+    assert explained[0] == 0
+    assert "targeting.if[0].== 1 1 → true" in explained[1]
+    assert re.search(r"bucket [01], of 2 from 0\n.*\"on\": 0 to 0 \(weight 1\)", explained[1])
+    assert explained[1].count("←") == 1
     shares = {row.split("│")[1].strip(): row.split("│")[2] for row in drawn[1].splitlines()[3:5]}
     assert shares.keys() == {"on", "off"}
     assert all(4_700 < int(count) < 5_300 for count in shares.values())
