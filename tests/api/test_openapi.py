@@ -152,6 +152,8 @@ async def test_a_route_takes_the_parameters_that_it_documents_and_no_others(
     path = re.sub(r"{key.*?}", "k", route.path.replace("{environment}", "local"))
     path = re.sub(r"{revision.*?}}?", "1", path)
     values = {"kind": "flag", "dry_run": "true", "against": "staging", "prefix": "x", "after": "x"}
+    # A later one would be waited for.
+    values |= {"min_revision": "0"}
     headers = {"If-Match": "*"}
 
     refused = await service.client.request(
