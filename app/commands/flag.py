@@ -179,7 +179,7 @@ def _grow_split(tree: Tree, split: Split) -> None:
     """Show what each bucket holds, and point at the one that was drawn."""
     bucket = split.bucket
     drawn = "nothing to bucket by" if bucket is None else f"bucket {bucket}"
-    branch = tree.add(Text(f"{drawn}, of {split.total_weight} from 0"))
+    branch = tree.add(Text(f"{drawn} in 0 to {split.total_weight - 1}"))
     for share in split.shares:
         held = f"{share.start} to {share.end - 1}" if share.weight else "none"
         is_drawn = bucket is not None and share.start <= bucket < share.end

@@ -164,7 +164,7 @@ async def test_flags_from_the_command_line(
     assert json.loads(evaluated[1]) == {"reason": "DEFAULT", "variant": "off", "value": False}
     assert explained[0] == 0
     assert "targeting.if[0].== 1 1 → true" in explained[1]
-    assert re.search(r"bucket [01], of 2 from 0\n.*\"on\": 0 to 0 \(weight 1\)", explained[1])
+    assert re.search(r"bucket [01] in 0 to 1\n.*\"on\": 0 to 0 \(weight 1\)", explained[1])
     assert explained[1].count("←") == 1
     shares = {row.split("│")[1].strip(): row.split("│")[2] for row in drawn[1].splitlines()[3:5]}
     assert shares.keys() == {"on", "off"}
