@@ -138,7 +138,8 @@ def _operation(route: "Route") -> dict[str, Any]:
 
 def _preflight(route: "Route", operation_id: str) -> dict[str, Any]:
     """Return the operation by which a browser asks what a page may send."""
-    statuses = {str(status): _error(route, status) for status in (400, 417, 431, 500)}
+    statuses = {str(status): _problem(status) for status in (400, 417, 500)}
+    statuses["431"] = {"$ref": "#/components/responses/431"}
     made = {"description": "No Content", "headers": _headers(dict.fromkeys(_OF_PREFLIGHTS, True))}
     return {
         "operationId": f"{operation_id}_preflight",
