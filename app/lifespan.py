@@ -72,7 +72,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[CORS] = Cors(settings.http.cors_origins)
     app[TASKS] = tasks = Tasks()
     app[LANE] = Lane(LANE_WAIT_SECONDS)
-    app[USAGE] = Usage(database)
+    app[USAGE] = usage = Usage(database)
     app[HEARTBEAT] = heartbeat = Heartbeat(database, settings.health, settings.instance)
     app[SCHEMA] = schema = SchemaCheck(database)
     app[FOLLOWER] = follower = Follower(database)
@@ -97,6 +97,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         heartbeat=heartbeat,
         follower=follower,
         tasks=tasks,
+        evaluations=usage.totals,
     )
     app[PEERS] = Peers(collector.families, number=worker.number, folder=worker.folder)
 

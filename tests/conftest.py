@@ -29,6 +29,7 @@ from app.database.embedded import EmbeddedServer
 from app.database.migrations import Migrator
 from app.database.provision import Provisioner
 from app.database.roles import APP, MIGRATOR, OWNER
+from app.flags.handlers import USAGE
 from app.http.keys import DATABASE, DURATIONS, LIFECYCLE, SETTINGS
 from app.http.openapi import document
 from app.http.parameters import RESPONSE_HEADERS
@@ -236,7 +237,8 @@ def documented_answers() -> dict[tuple[str, str, int], set[str]]:
 
 @pytest.fixture
 async def service(running: Service, server: Server) -> Service:
-    """The running service with an untouched database."""
+    """The running service with an untouched database, and no counts from before."""
+    await running.app[USAGE].run_once()
     clean(server, "suite")
     await running.app[FOLLOWER].refresh()
     return running

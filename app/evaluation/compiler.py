@@ -19,8 +19,9 @@ MISSING: Any = object()
 
 # Called with the data that `var` sees, which is the context or an element of it, and the run.
 Closure = Callable[[Any, Run], Any]
-# Called with a place in the rule, an operator, and what its closure is; returns what runs instead.
-Observe = Callable[[str, str, Closure], Closure]
+# Called with a place in the rule, an operator, its raw arguments, and what its closure is; returns
+# what runs instead.
+Observe = Callable[[str, str, Any, Closure], Closure]
 
 
 class Among(NamedTuple):
@@ -163,7 +164,7 @@ class Compiler:
             self.asked.append(node.among)
         if self.observe is None:
             return node
-        return Node(self.observe(place.path, name, node.run))
+        return Node(self.observe(place.path, name, raw, node.run))
 
     def _reference(self, name: Any, place: Place) -> Node:
         """Compile a segment in its place: it sees what the rule sees that refers to it."""

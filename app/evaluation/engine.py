@@ -104,7 +104,7 @@ class Flag:
         else:
             self._otherwise = self._of_default(Reason.DEFAULT, definition)
             self._by_variant = {
-                name: self._outcome(reason=Reason.TARGETING_MATCH, variant=name, value=value)
+                name: self._of_variant(Reason.TARGETING_MATCH, name, value)
                 for name, value in _mapping(definition.get("variants")).items()
             }
             compiler = Compiler(
@@ -169,7 +169,13 @@ class Flag:
             return self._outcome(reason=Reason.DEFAULT)
         if not isinstance(default, str) or default not in variants:
             return self._failed("The default variant is no variant of the flag.")
-        return self._outcome(reason=reason, variant=default, value=variants[default])
+        return self._of_variant(reason, default, variants[default])
+
+    def _of_variant(self, reason: Reason, name: str, value: Any) -> bytes:
+        if value is None:
+            # A lenient import lets it pass; a client would take it for the wrong type of value.
+            return self._failed("The variant has no value.", ErrorCode.GENERAL)
+        return self._outcome(reason=reason, variant=name, value=value)
 
     def _failed(self, details: str, code: ErrorCode = ErrorCode.PARSE_ERROR) -> bytes:
         return self._outcome(error_code=code, error_details=details)

@@ -17,12 +17,29 @@ from app.evaluation.run import Run
 from app.evaluation.versions import compare, comparison_of, version
 
 
-class _Buckets(NamedTuple):
+class Buckets(NamedTuple):
+    """What is split: the variants, and the running sums of their weights."""
+
     variants: Sequence[Any]
     sums: Sequence[int]
 
     def of(self, seed: bytes) -> Any:
         return self.variants[bisect_right(self.sums, bucket(seed, self.sums[-1]))]
+
+
+def drawn(
+    values: Sequence[Any], fractional: str, flag_key: str, run: Run
+) -> tuple[Buckets, int | None] | None:
+    """Return what `fractional` makes of its operands' values, None when a bucket is malformed.
+
+    With the number that the bucketing value falls on, None when there is no such value.
+    """
+    buckets = _buckets(values if isinstance(values[0], list) else values[1:])
+    if buckets is None:
+        return None
+    generation = GENERATIONS[fractional]
+    seed = _seed(generation, generation.head(flag_key), values[0], run)
+    return buckets, None if seed is None else bucket(seed, buckets.sums[-1])
 
 
 def _fractional(compiler: Compiler, raw: Any, place: Place) -> Node:
@@ -52,7 +69,7 @@ def _fractional(compiler: Compiler, raw: Any, place: Place) -> Node:
     return Node(split_fixed)
 
 
-def _by_targeting_key(compiler: Compiler, buckets: _Buckets, place: Place) -> Node:
+def _by_targeting_key(compiler: Compiler, buckets: Buckets, place: Place) -> Node:
     """Return the split that most rules have: fixed buckets, and no bucketing value of its own."""
     generation = GENERATIONS[compiler.fractional]
     head = generation.head(compiler.flag_key)
@@ -80,24 +97,27 @@ def _splitter(generation: Generation, head: bytes) -> Callable[..., Any]:
 
     def split(run: Run, *values: Any) -> Any:
         # Without a bucketing value of its own, the first argument is a bucket already.
-        if isinstance(values[0], list):
-            buckets = _buckets(values)
-            key = hashed_key(generation, run)
-            seed = head + key if key else None
-        else:
-            buckets = _buckets(values[1:])
-            seed = generation.seed(values[0], run)
+        buckets = _buckets(values if isinstance(values[0], list) else values[1:])
+        seed = _seed(generation, head, values[0], run)
         return None if buckets is None or seed is None else buckets.of(seed)
 
     return split
 
 
-def _buckets(values: Sequence[Any]) -> _Buckets | None:
+def _seed(generation: Generation, head: bytes, value: Any, run: Run) -> bytes | None:
+    """Return what is hashed for a bucketing value, or for a bucket in its place."""
+    if not isinstance(value, list):
+        return generation.seed(value, run)
+    key = hashed_key(generation, run)
+    return head + key if key else None
+
+
+def _buckets(values: Sequence[Any]) -> Buckets | None:
     """Return the variants and the running sums of their weights; None if one is malformed."""
     if not all(isinstance(each, list) and 1 <= len(each) <= 2 for each in values):
         return None
     sums = cumulative([each[1] if len(each) == 2 else 1 for each in values])
-    return None if sums is None else _Buckets([each[0] for each in values], sums)
+    return None if sums is None else Buckets([each[0] for each in values], sums)
 
 
 def _sem_ver(compiler: Compiler, raw: Any, place: Place) -> Node:

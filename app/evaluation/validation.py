@@ -63,6 +63,13 @@ def _check_variants(variants: Any) -> Violations:
     if any(_UNSAFE.search(name) for name in variants):
         rule = "must have names without quotes, backslashes, <, >, & and control characters"
         yield Violation("variants", rule)
+    misfits = [name for name, value in variants.items() if value is None or type(value) is list]
+    for name in misfits:
+        yield Violation(
+            member("variants", name), "must be a boolean, a text, a number or an object"
+        )
+    if misfits:
+        return
     if not any(all(_is_of(value, types) for value in variants.values()) for types in _TYPES):
         yield Violation("variants", "must be all booleans, all texts, all numbers or all objects")
 

@@ -1,7 +1,8 @@
 """What is kept of each request: how long it took, and a line of the log if it matters.
 
 aiohttp's own line for every request halves the throughput. Writes, refusals, failures and slow
-answers are always logged; of good reads one in N, and of good probes none.
+answers are always logged; of good reads one in N, and of good probes none. That a flag is
+unknown is as ordinary: a client may ask for it as often as for any other.
 """
 
 import itertools
@@ -12,7 +13,7 @@ from aiohttp.abc import AbstractAccessLogger
 
 from app.http.durations import Durations
 from app.http.frame import route_of
-from app.http.keys import DEADLINE, REQUEST_ID
+from app.http.keys import DEADLINE, ORDINARY, REQUEST_ID
 from app.log import logger
 
 log = logger("app.access")
@@ -37,7 +38,7 @@ class AccessLogger(AbstractAccessLogger):
         self._durations.observe(route, status, time)
         # Only what writes has a deadline: an evaluation is a POST, and yet a read.
         only_reads = request.method == hdrs.METH_GET or DEADLINE not in request
-        dull = status < 400 and time < SLOW_SECONDS and only_reads
+        dull = (status < 400 or ORDINARY in request) and time < SLOW_SECONDS and only_reads
         # Counted before anything is looked up: of the many there is nothing to say.
         if dull and not self._is_sampled():
             return

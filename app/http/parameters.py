@@ -96,4 +96,13 @@ RESPONSE_HEADERS: dict[str, Described] = {
     ),
     "Retry-After": ({"type": "integer", "minimum": 1}, "Seconds after which to try again."),
     "WWW-Authenticate": ({"const": 'Bearer realm="flagstone"'}, "How to show a token."),
+    "Access-Control-Allow-Origin": (
+        {"type": "string"},
+        "Whose pages may read the answer; absent for an origin that is not listed.",
+    ),
+    "Access-Control-Expose-Headers": ({"type": "string"}, "What of it such a page may see."),
+    "Access-Control-Allow-Methods": ({"type": "string"}, "What such a page may ask."),
+    "Access-Control-Allow-Headers": ({"type": "string"}, "What it may send with that."),
+    "Access-Control-Max-Age": ({"type": "integer"}, "For how many seconds it need not ask again."),
+    "Vary": ({"const": "Origin"}, "Where not all origins get the same answer."),
 }

@@ -1,7 +1,7 @@
 """What one process has to tell, gathered from memory in the moment that it is asked."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import ProcessCollector
 
@@ -29,6 +29,7 @@ class Collector:
         heartbeat: Heartbeat,
         follower: Follower,
         tasks: Tasks,
+        evaluations: Callable[[], Mapping[tuple[str, str], int]],
     ) -> None:
         self._instance = instance
         self._durations = durations
@@ -37,6 +38,7 @@ class Collector:
         self._heartbeat = heartbeat
         self._follower = follower
         self._tasks = tasks
+        self._evaluations = evaluations
 
     def families(self) -> Iterator[Family]:
         labels = (("version", VERSION), ("instance", self._instance))
@@ -50,6 +52,11 @@ class Collector:
             "flagstone_streams",
             "Event streams that are open.",
             _by("environment", self._streams),
+        )
+        yield counter(
+            "flagstone_evaluations",
+            "Evaluations of flags that there are, by OFREP's reason or error code.",
+            _by_environment("reason", self._evaluations()),
         )
         yield from self._of_database()
         yield from self._of_snapshots()
@@ -118,15 +125,19 @@ class Collector:
         yield counter(
             "flagstone_change_sets",
             "Change sets that came in, whoever made them.",
-            {
-                (("environment", environment), ("kind", kind)): count
-                for (environment, kind), count in self._follower.change_sets.items()
-            },
+            _by_environment("kind", self._follower.change_sets),
         )
 
 
 def _by(label: str, values: Mapping[str, float]) -> Mapping[Labels, float]:
     return {((label, name),): value for name, value in values.items()}
+
+
+def _by_environment(label: str, values: Mapping[tuple[str, str], float]) -> Mapping[Labels, float]:
+    return {
+        (("environment", environment), (label, name)): value
+        for (environment, name), value in values.items()
+    }
 
 
 def _of_process() -> Iterator[Family]:
