@@ -20,6 +20,7 @@ from app.database import Connection, sql
 from app.environments import service as environments
 from app.environments.models import Environment, Properties
 from app.errors import NotFound
+from app.naming import is_key
 
 LATEST = 2**63 - 1
 # A revision, or a time.
@@ -89,7 +90,7 @@ async def key_history(
         )
     ]
     if not rows:
-        if before == LATEST:
+        if before == LATEST or not is_key(key):
             raise NotFound("configuration_unknown", "There has never been such a configuration.")
         return KeyHistory(items=[], next=None)
     items = [
