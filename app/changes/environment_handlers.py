@@ -1,7 +1,5 @@
 """The HTTP side of environments: what there is, now and as it was; describing one, making one."""
 
-from contextlib import suppress
-
 from aiohttp import web
 
 from app.access.guard import CALLER
@@ -14,10 +12,10 @@ from app.changes.properties import Intent
 from app.changes.repeatable import read_repeatable
 from app.changes.views import NewEnvironment, NewPatch
 from app.environments.models import Environment, EnvironmentList
-from app.errors import Forbidden, Unavailable
+from app.errors import Forbidden
 from app.http import conditions, wire
 from app.http.keys import DATABASE
-from app.snapshots.reading import FOLLOWER, moment_headers, read_snapshot, stale_header
+from app.snapshots.reading import FOLLOWER, moment_headers, read_snapshot, settle, stale_header
 
 
 async def list_environments(request: web.Request) -> web.Response:
@@ -86,9 +84,7 @@ async def create_environment(request: web.Request) -> web.Response:
 
     if dry_run:
         return wire.answer(made)
-    with suppress(Unavailable):
-        # Served from here on; others hear of it as of any change.
-        await request.app[FOLLOWER].refresh()
+    await settle(request, made.name, made.revision)
     headers = wire.revision_header(made.epoch, made.revision)
     headers["Location"] = f"/v1/environments/{made.name}"
     return wire.answer(made, status=201, headers=headers)

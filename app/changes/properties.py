@@ -90,21 +90,19 @@ def without_version(properties: Properties) -> dict[str, Any]:
     return fields
 
 
-def check_members(metadata: Mapping[str, Any] | None, place: str = "metadata") -> None:
+def check_members(metadata: Mapping[str, Any] | None) -> None:
     """Check the members of a patch of metadata. Raises Invalid that names each wrong one."""
-    if violations := wrong_members(metadata or {}, place):
+    if violations := wrong_members(metadata or {}):
         first = violations[0]
         raise Invalid("metadata_invalid", f"{first.field}: {first.rule}", violations)
 
 
-def wrong_members(metadata: Mapping[str, Any], place: str = "metadata") -> list[Violation]:
+def wrong_members(metadata: Mapping[str, Any]) -> list[Violation]:
+    """Return what is wrong with members that stay, the first twenty; none that is null does."""
     given = {name: value for name, value in metadata.items() if value is not None}
-    violations = [
-        Violation(each.field.replace("metadata", place, 1), each.rule)
-        for each in check_metadata(given)
-    ]
+    violations = list(check_metadata(given))
     if any(len(name) not in range(1, NAME_MAX + 1) for name in given):
-        violations.append(Violation(place, f"must have names of 1 to {NAME_MAX} characters"))
+        violations.append(Violation("metadata", f"must have names of 1 to {NAME_MAX} characters"))
     return violations[:_VIOLATIONS_MAX]
 
 

@@ -1,7 +1,7 @@
 """Import and export, for whoever has a connection: HTTP and the command line."""
 
 from app.changes import history
-from app.changes.history import Moment, entries_at
+from app.changes.history import Moment
 from app.changes.models import Content, Kind
 from app.changes.views import made_view
 from app.database import Connection
@@ -54,7 +54,7 @@ async def environment_at(
             environment = await environments.get(connection, name)
         else:
             environment = await history.environment_at(connection, name, moment)
-        found = await entries_at(connection, name, environment.revision)
+        found = await history.entries_at(connection, name, environment.revision)
     contents = {key: each.content for key, each in found.items() if each.content is not None}
     return environment, contents
 

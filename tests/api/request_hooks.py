@@ -25,7 +25,7 @@ def before_call(
             if first in given and second in given:
                 del given[first]
     makes_environment = (case.method, case.path) == ("POST", "/v1/environments")
-    if makes_environment and case.query.get("dry_run") in {None, False, "false"}:
+    if makes_environment and case.query.get("dry_run") in (None, False, "false"):
         case.query["dry_run"] = "true"
     if case.path.startswith(_OF_ONE_ENVIRONMENT):
         case.headers["Authorization"] = f"Bearer {os.environ['EVALUATE_TOKEN']}"
