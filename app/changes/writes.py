@@ -69,7 +69,7 @@ def intents_of(wanted: NewChangeSet, environment: str) -> Mapping[str, Intent]:
     }
 
 
-def patch_of(wanted: NewPatch | PatchOperation, expected: Expected) -> Patch:
+def patch_of(wanted: NewPatch | PatchOperation, expected: Expected | None) -> Patch:
     """Return the patch. Raises Invalid that names what is wrong with it."""
     patch = Patch(
         metadata=wanted.metadata,

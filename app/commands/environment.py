@@ -11,8 +11,8 @@ from app.changes import writes
 from app.changes.dry_run import transact
 from app.changes.history import environment_at
 from app.changes.models import Expected
-from app.changes.properties import Intent, Patch, check_members
-from app.changes.views import MadeChangeSets, NewEnvironment
+from app.changes.properties import Intent
+from app.changes.views import MadeChangeSets, NewEnvironment, NewPatch
 from app.commands.actor import operator
 from app.commands.history import At, DryRun, Environment, Message, moment, show_properties
 from app.environments import models, service
@@ -88,14 +88,13 @@ def update(
     """Change what an environment says of itself, as one change set."""
 
     async def work(resources: Resources) -> MadeChangeSets:
-        patch = Patch(
+        wanted = NewPatch(
             metadata=_members(metadata),
-            fractional=fractional,
-            protected=protected,
-            expected=None if version is None else Expected(version=version),
+            fractional=fractional or msgspec.UNSET,
+            protected=msgspec.UNSET if protected is None else protected,
         )
-        if patch == Patch(expected=patch.expected):
-            raise invalid("metadata", "must be given, or fractional, or protected")
+        expected = None if version is None else Expected(version=version)
+        patch = writes.patch_of(wanted, expected)
         return await transact(
             resources.database,
             lambda c: writes.apply(
@@ -144,7 +143,6 @@ def _members(text: str) -> dict[str, Any]:
     members = parse(text.encode())
     if not isinstance(members, dict):
         raise invalid("metadata", "must be an object")
-    check_members(members)
     return members
 
 

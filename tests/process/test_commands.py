@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from aiohttp import ClientSession
 
 from app.database.migrations import read_files
@@ -164,6 +165,7 @@ async def test_flags_from_the_command_line(launch: Callable[..., Process], tmp_p
     assert (stale[0], stale[1].strip()) == (0, "none")
 
 
+@pytest.mark.timeout(180)
 async def test_environments_from_the_command_line(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -171,19 +173,16 @@ async def test_environments_from_the_command_line(
     await service.start()
     await service.ready()
     local = ("environment", "update", "local")
-    team = ("environment", "create", "team-a", "--tier", "staging")
+    team = ("environment", "create", "team-a", "--tier", "staging", "--protected")
 
     dry = await _run(launch, *local, "--metadata", '{"owner": "shop"}', "--dry-run")
     made = await _run(launch, *local, "--metadata", '{"owner": "shop", "n": 1}', "-m", "why")
     moved = await _run(launch, *local, "--metadata", '{"n": null}', "--fractional", "v2")
     stale = await _run(launch, *local, "--protected", "--version", "1")
-    nothing = await _run(launch, *local)
-    wrong = await _run(launch, *local, "--metadata", '{"a": []}')
     shown = await _run(launch, "environment", "show", "local")
     early = await _run(launch, "environment", "show", "local", "--revision", "2")
     history = await _run(launch, "configuration", "history", "local", "--limit", "1")
-    created = await _run(launch, *team, "--metadata", '{"owner": "a"}', "--protected")
-    taken = await _run(launch, *team)
+    created = await _run(launch, *team, "--metadata", '{"owner": "a"}')
     listed = await _run(launch, "environment", "list")
 
     assert (dry[0], '{"owner":"shop"}' in dry[1], "nothing was written" in dry[1]) == (
@@ -194,13 +193,10 @@ async def test_environments_from_the_command_line(
     assert (made[0], "local is at revision 2" in made[1]) == (0, True)
     assert (moved[0], '"v3"' in moved[1], '"v2"' in moved[1]) == (0, True, True)
     assert (stale[0], "is at version 3" in stale[1]) == (1, True)
-    assert (nothing[0], "metadata: must be given" in nothing[1]) == (1, True)
-    assert (wrong[0], "metadata.a: must be a text" in wrong[1]) == (1, True)
     assert json.loads(shown[1])["metadata"] == {"owner": "shop"}
     assert json.loads(early[1])["metadata"] == {"owner": "shop", "n": 1}
     assert "the environment itself" in history[1]
     assert (created[0], json.loads(created[1])["protected"]) == (0, True)
-    assert (taken[0], "There is an environment of this name" in taken[1]) == (1, True)
     assert '{"owner":"a"}' in listed[1]
 
     async def is_served() -> bool:
