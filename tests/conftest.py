@@ -248,12 +248,17 @@ def clean(server: Server, database: str, *, epoch: str | None = None) -> None:
     """Take away what tests wrote; the admin token of the session stays."""
     with server.admin(database) as connection:
         connection.execute(
-            "truncate flagstone.changes, flagstone.change_sets, flagstone.configurations, "
-            "flagstone.idempotency_keys, flagstone.flag_usage"
+            "truncate flagstone.changes, flagstone.property_changes, flagstone.change_sets, "
+            "flagstone.configurations, flagstone.idempotency_keys, flagstone.flag_usage"
+        )
+        connection.execute(
+            "delete from flagstone.environments "
+            "where name not in ('local', 'development', 'staging', 'production')"
         )
         connection.execute(
             "update flagstone.environments "
-            "set revision = 0, hash = null, epoch = coalesce(%s::uuid, gen_random_uuid())",
+            "set revision = 0, hash = null, epoch = coalesce(%s::uuid, gen_random_uuid()), "
+            "metadata = '{}', fractional = 'v3', version = 1, protected = name = 'production'",
             [epoch],
         )
         connection.execute("delete from flagstone.tokens where name <> 'local admin'")

@@ -2,7 +2,7 @@
 
 import typer
 
-from app.commands import configuration, database, flag, history, serve, token, transfer
+from app.commands import configuration, database, environment, flag, history, serve, token, transfer
 
 cli = typer.Typer(
     name="flagstone",
@@ -18,5 +18,6 @@ cli.add_typer(token.cli, name="token")
 # Without a name of its own: its verbs stand beside those of configuration.
 configuration.cli.add_typer(history.cli)
 configuration.cli.add_typer(transfer.cli)
+cli.add_typer(environment.cli, name="environment")
 cli.add_typer(configuration.cli, name="configuration")
 cli.add_typer(flag.cli, name="flag")

@@ -45,8 +45,7 @@ class Ruleset:
         """Name all that an outcome depends on but its context and the time, in whatever order it
         came in.
         """
-        metadata = msgspec.json.encode(self.metadata, order="sorted")
-        return self.states_digest ^ _number(self.fractional.encode(), metadata)
+        return self.states_digest ^ _number(self.fractional.encode(), _encoded(self.metadata))
 
     @cached_property
     def uses_time(self) -> bool:
@@ -54,7 +53,8 @@ class Ruleset:
 
     def under(self, fractional: str, metadata: Mapping[str, Any]) -> "Ruleset":
         """Return the rules under another generation or flag-set metadata, all compiled anew."""
-        if (fractional, metadata) == (self.fractional, self.metadata):
+        # As JSON, since True equals 1 in Python and is another value to everybody else.
+        if fractional == self.fractional and _encoded(metadata) == _encoded(self.metadata):
             return self
         changed = replace(self, fractional=fractional, metadata=metadata)
         return changed._with(self.definitions, self.segments, self.definitions)  # noqa: SLF001
@@ -120,6 +120,10 @@ def _referring(flags: Mapping[str, Flag], segments: set[str]) -> set[str]:
 def _state(rule: Rule) -> int:
     kind = b"segment" if rule.is_segment else b"flag"
     return _number(kind, rule.key.encode(), rule.state.encode())
+
+
+def _encoded(metadata: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(metadata, order="sorted")
 
 
 def _number(*parts: bytes) -> int:

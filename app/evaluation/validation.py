@@ -50,7 +50,7 @@ def _check_flag(flag: Any) -> Violations:
     if "defaultVariant" in flag:
         yield from _check_variant_name(flag["defaultVariant"], names, "defaultVariant")
     yield from _check_targeting(flag.get("targeting", {}), names)
-    yield from _check_metadata(flag.get("metadata", {}))
+    yield from check_metadata(flag.get("metadata", {}))
     yield from _check_guards(flag.get("guards", []), names)
 
 
@@ -97,7 +97,8 @@ def _check_targeting(targeting: Any, names: set[str]) -> Violations:
         yield from check_outcomes(targeting, names, "targeting")
 
 
-def _check_metadata(metadata: Any) -> Violations:
+def check_metadata(metadata: Any) -> Violations:
+    """Yield what is wrong with the metadata of a flag or of a flag set (OFREP's openapi.yaml)."""
     if not isinstance(metadata, dict):
         yield Violation("metadata", "must be an object")
         return

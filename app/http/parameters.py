@@ -85,7 +85,7 @@ RESPONSE_HEADERS: dict[str, Described] = {
         "An entry's version and epoch, for If-Match too; or all that an evaluation depends on.",
     ),
     "Content-Disposition": ({"type": "string"}, "A name for the file."),
-    "Location": ({"type": "string", "format": "uri-reference"}, "Where the new entry is."),
+    "Location": ({"type": "string", "format": "uri-reference"}, "Where what was made is."),
     "Flagstone-Revision": (
         {"type": "string", "pattern": "^[0-9a-f-]{36}:[0-9]+$"},
         "EPOCH:N, the moment of the environment that the answer is from.",

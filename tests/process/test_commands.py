@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from aiohttp import ClientSession
 
 from app.database.migrations import read_files
@@ -172,6 +173,48 @@ async def test_flags_from_the_command_line(
     assert (early[0], "There is no such flag" in early[1]) == (1, True)
     assert (wrong[0], "must be an object" in wrong[1]) == (2, True)
     assert (stale[0], stale[1].strip()) == (0, "none")
+
+
+@pytest.mark.timeout(180)
+async def test_environments_from_the_command_line(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    service = launch()
+    await service.start()
+    await service.ready()
+    local = ("environment", "update", "local")
+    team = ("environment", "create", "team-a", "--tier", "staging", "--protected")
+
+    dry = await _run(launch, *local, "--metadata", '{"owner": "shop"}', "--dry-run")
+    made = await _run(launch, *local, "--metadata", '{"owner": "shop", "n": 1}', "-m", "why")
+    moved = await _run(launch, *local, "--metadata", '{"n": null}', "--fractional", "v2")
+    stale = await _run(launch, *local, "--protected", "--version", "1")
+    shown = await _run(launch, "environment", "show", "local")
+    early = await _run(launch, "environment", "show", "local", "--revision", "2")
+    history = await _run(launch, "configuration", "history", "local", "--limit", "1")
+    created = await _run(launch, *team, "--metadata", '{"owner": "a"}')
+    listed = await _run(launch, "environment", "list")
+
+    assert (dry[0], '{"owner":"shop"}' in dry[1], "nothing was written" in dry[1]) == (
+        0,
+        True,
+        True,
+    )
+    assert (made[0], "local is at revision 2" in made[1]) == (0, True)
+    assert (moved[0], '"v3"' in moved[1], '"v2"' in moved[1]) == (0, True, True)
+    assert (stale[0], "is at version 3" in stale[1]) == (1, True)
+    assert json.loads(shown[1])["metadata"] == {"owner": "shop"}
+    assert json.loads(early[1])["metadata"] == {"owner": "shop", "n": 1}
+    assert "the environment itself" in history[1]
+    assert (created[0], json.loads(created[1])["protected"]) == (0, True)
+    assert '{"owner":"a"}' in listed[1]
+
+    async def is_served() -> bool:
+        place = f"{service.url}/v1/environments/team-a"
+        async with client.get(place, headers=service.headers) as answer:
+            return answer.status == 200
+
+    await until(is_served, 5)
 
 
 async def test_the_database_verbs(launch: Callable[..., Process]) -> None:

@@ -103,6 +103,17 @@ def test_a_key_can_become_another_kind() -> None:
     assert after.flags["adults"].evaluate({}, NOW).outcome.error_code is ErrorCode.PARSE_ERROR
 
 
+@pytest.mark.parametrize("other", [1, 1.0, "1"])
+def test_a_metadata_that_python_takes_for_the_same_is_another(other: object) -> None:
+    before = rules(*RULES, metadata={"beta": True})
+
+    after = before.under("v3", {"beta": other})
+
+    metadata = after.flags["others"].evaluate({}, NOW).outcome.metadata or {}
+    assert metadata["beta"] is not True
+    assert after.digest != before.digest
+
+
 def test_another_generation_or_metadata_recompiles_all() -> None:
     before = rules(*RULES)
 
