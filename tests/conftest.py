@@ -61,7 +61,7 @@ class Server:
         )
 
     def target(self, role: str, database: str = "flagstone") -> Target:
-        password = self.provisioner.targets()[role].password or ""
+        password = self.provisioner.targets()[role].password
         return self.embedded.superuser.named(database).as_role(role, password)
 
     def create_database(self, name: str, template: str = "template0") -> str:
