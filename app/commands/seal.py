@@ -160,7 +160,7 @@ def decrypt(name: Name, env_file: EnvFile = None) -> None:
     resolve_file(name, values)
     text = values.get(name, "")
     if not is_sealed(text):
-        raise invalid(name, "must be sealed")
+        raise invalid(name, text if isinstance(text, Refused) else "must be sealed")
     typer.echo(_opened(name, text, _identity(name, values | environment())).value.reveal())
 
 

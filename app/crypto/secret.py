@@ -1,7 +1,7 @@
 """A value that shows itself only when asked by name."""
 
 import hmac
-from typing import Any, NoReturn, SupportsIndex
+from typing import Any, NoReturn
 
 
 class Secret:
@@ -40,9 +40,6 @@ class Secret:
 
     def __getstate__(self) -> NoReturn:
         raise TypeError("a Secret is not pickled")
-
-    def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
-        self.__getstate__()
 
 
 def _bytes(secret: Secret) -> bytes:
