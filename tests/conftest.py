@@ -39,11 +39,9 @@ from app.settings import Settings, Target, load
 from app.snapshots.reading import FOLLOWER
 
 # Whatever the developer has set must not reach the tests; what a machine needs may stay.
+_OURS = ("DATABASE_", "PG", "TOKEN_", "HEARTBEAT_", "IDENTITY_", "ALLOW_", "CREDENTIALS_")
 for _name in list(os.environ):
-    if _name.startswith(("DATABASE_", "PG", "TOKEN_", "HEARTBEAT_", "IDENTITY_")) or _name in {
-        "TIER",
-        "PORT",
-    }:
+    if _name.startswith(_OURS) or _name in {"TIER", "PORT"}:
         del os.environ[_name]
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")

@@ -110,7 +110,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the process's environment, or the mapping that is given, into settings.
 
     Without a mapping, a file `.env` in the working directory fills in what the environment leaves
-    out. Raises SettingsError that names every variable and rule that is broken, and no value.
+    out. What is sealed is opened with this host's identity. Raises SettingsError that names every
+    variable and rule that is broken, and no value.
     """
     tier, values, kept_secret = read_values(environment() if environ is None else environ)
     return Settings(

@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from app.crypto.identity import Identity, IdentityError, parse_identity
@@ -26,7 +27,7 @@ def find_identity(environ: Mapping[str, str]) -> Identity:
     folder = environ.get("CREDENTIALS_DIRECTORY", "").strip()
     file = environ.get("IDENTITY_FILE", "").strip()
     command = environ.get("IDENTITY_COMMAND", "").strip()
-    if folder and (credential := Path(folder) / CREDENTIAL).exists():
+    if folder and os.access(credential := Path(folder) / CREDENTIAL, os.F_OK):
         # systemd gives the service its right by an access list, whose mask looks like the group's
         # permission; and it has put the file where nobody else can come.
         return _parsed(f"the credential {CREDENTIAL}", _read(credential, private=False))
@@ -89,7 +90,8 @@ def _output(command: str) -> bytes:
             try:
                 output, _ = process.communicate(timeout=COMMAND_SECONDS)
             except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 raise
     except subprocess.TimeoutExpired:
