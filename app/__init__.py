@@ -28,6 +28,9 @@ scope          what a token may do: evaluate, read, write, reveal, admin
 ticket         what a browser shows, in a URL, to open the one event stream that it was made for
 actor          who stands behind a change: a token, an operator at the command line, the system
 epoch          names one life of an environment's revisions; a restored backup begins a new one
+sealed         of a setting: encrypted for the hosts that may open it
+recipient, identity
+               the public and the private half of a host's key for sealed settings
 heartbeat      the row that an instance writes to prove that it can
 """
 

@@ -40,8 +40,9 @@ from app.settings import Settings, Target, load
 from app.snapshots.reading import FOLLOWER
 
 # Whatever the developer has set must not reach the tests; what a machine needs may stay.
+_OURS = ("DATABASE_", "PG", "TOKEN_", "HEARTBEAT_", "IDENTITY_", "ALLOW_", "CREDENTIALS_")
 for _name in list(os.environ):
-    if _name.startswith(("DATABASE_", "PG", "TOKEN_", "HEARTBEAT_")) or _name in {"TIER", "PORT"}:
+    if _name.startswith(_OURS) or _name in {"TIER", "PORT"}:
         del os.environ[_name]
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
@@ -62,7 +63,7 @@ class Server:
         )
 
     def target(self, role: str, database: str = "flagstone") -> Target:
-        password = self.provisioner.targets()[role].password or ""
+        password = self.provisioner.targets()[role].password
         return self.embedded.superuser.named(database).as_role(role, password)
 
     def create_database(self, name: str, template: str = "template0") -> str:
