@@ -158,7 +158,8 @@ def launch_beside(
     name = server.create_database(f"process_{secrets.token_hex(4)}", template="flagstone")
     target = server.target(APP, name)
     ((folder, port),) = target.hosts
-    url = f"postgresql://{target.user}:{quote(target.password or '')}@/{name}"
+    password = quote(target.password.reveal()) if target.password else ""
+    url = f"postgresql://{target.user}:{password}@/{name}"
     query = urlencode({"host": folder, "port": port})
     yield partial(launch, DATABASE_URL=f"{url}?{query}", MIGRATE_ON_START="false")
     server.drop_database(name)
