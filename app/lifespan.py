@@ -7,14 +7,16 @@ edited migration) ends the process.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from aiohttp import web
 
-from app.access.directory import TokenDirectory
+from app.access.directory import CHANGE_OF_TOKENS, TokenDirectory
+from app.access.failures import FAILURES, Failures
 from app.access.guard import TOKENS
 from app.access.local import ensure_admin_token, token_key
+from app.access.use import TOKEN_USE, TokenUse
 from app.database import Database
 from app.database.listener import listen
 from app.database.migrations import Migrator
@@ -66,7 +68,11 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[SETTINGS] = settings
     app[DATABASE] = database
     app[LIFECYCLE] = lifecycle = Lifecycle()
-    app[TOKENS] = directory = TokenDirectory(database)
+    app[FOLLOWER] = follower = Follower(database)
+    # Woken, a stream whose token is gone ends.
+    app[TOKENS] = directory = TokenDirectory(database, on_change=follower.wake)
+    app[TOKEN_USE] = TokenUse(database, directory)
+    app[FAILURES] = Failures()
     app[TICKETS] = Tickets(directory, settings.http.public_url)
     app[CORS] = Cors(settings.http.cors_origins)
     app[TASKS] = tasks = Tasks()
@@ -74,7 +80,6 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[USAGE] = Usage(database)
     app[HEARTBEAT] = heartbeat = Heartbeat(database, settings.health, settings.instance)
     app[SCHEMA] = schema = SchemaCheck(database)
-    app[FOLLOWER] = follower = Follower(database)
     app[KEEPER] = keeper = Keeper(follower, directory)
     app[HEALTH] = Health(
         lifecycle=lifecycle,
@@ -134,16 +139,29 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         app[LIFECYCLE].fail(error)
         return
     tasks.start("tokens", app[TOKENS].run())
+    tasks.start("token_use", app[TOKEN_USE].run())
     tasks.start("follower", app[FOLLOWER].run())
     tasks.start("keeper", app[KEEPER].run())
     tasks.start("usage", app[USAGE].run())
     if settings.database.pooler is Pooler.NONE:
         # Through a pooler nothing can be listened to: there the poll alone keeps up.
-        hint = app[FOLLOWER].hint
-        tasks.start("listener", listen(found.app, settings.database, hint))
+        tasks.start("listener", listen(found.app, settings.database, _hint(app)))
     tasks.start("schema", repeat(lambda: CHECK_SECONDS, app[SCHEMA].run_once))
     app[LIFECYCLE].start()
     log.info("started", tier=settings.tier, port=settings.http.port)
+
+
+def _hint(app: web.Application) -> Callable[[str], None]:
+    """Return what passes a notification on; an empty one says that any may have been missed."""
+    follower, directory = app[FOLLOWER], app[TOKENS]
+
+    def hint(payload: str) -> None:
+        if payload != CHANGE_OF_TOKENS:
+            follower.hint()
+        if payload in {"", CHANGE_OF_TOKENS}:
+            directory.hint()
+
+    return hint
 
 
 async def _tell_peers(app: web.Application) -> None:

@@ -21,6 +21,7 @@ from aiohttp import ClientSession, web
 from psycopg import sql as psql
 
 from app.access import tokens
+from app.access.failures import FAILURES
 from app.access.guard import TOKENS
 from app.access.local import ADMIN_TOKEN_FILE, token_key
 from app.access.models import Grant, Scope
@@ -158,11 +159,11 @@ class Service:
         )
         settings = self.app[SETTINGS]
         async with self.app[DATABASE].connection() as connection:
-            text = await tokens.create(
+            made_token = await tokens.create(
                 connection, token_key(settings), name="test", grant=made, actor="test"
             )
         await self.app[TOKENS].refresh()
-        return text
+        return made_token.text
 
 
 # (method, canonical path, status) of every answer that any test was given, and its headers: those
@@ -239,6 +240,7 @@ async def service(running: Service, server: Server) -> Service:
     """The running service with an untouched database."""
     clean(server, "suite")
     await running.app[FOLLOWER].refresh()
+    running.app[FAILURES].forget()
     return running
 
 

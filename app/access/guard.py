@@ -6,8 +6,10 @@ from aiohttp import hdrs, web
 from multidict import istr
 
 from app.access.directory import TokenDirectory
+from app.access.failures import FAILURES
 from app.access.models import Caller, Scope
-from app.errors import Forbidden, Malformed
+from app.errors import Forbidden, Malformed, Unauthenticated
+from app.http.client import client_address
 from app.http.keys import Handler
 
 TOKENS: web.AppKey[TokenDirectory] = web.AppKey("tokens", TokenDirectory)
@@ -20,7 +22,13 @@ def guarded(handler: Handler, scopes: Sequence[Scope]) -> Handler:
     """Return the handler behind the guard: a good token, its scopes, and the path's environment."""
 
     async def guard(request: web.Request) -> web.StreamResponse:
-        caller = request.app[TOKENS].authenticate(shown_token(request))
+        text = shown_token(request)
+        try:
+            caller = request.app[TOKENS].authenticate(text)
+        except Unauthenticated:
+            if text:
+                request.app[FAILURES].count(client_address(request))
+            raise
         grant = caller.token.grant
         for scope in scopes:
             if not grant.allows(scope):

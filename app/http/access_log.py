@@ -6,10 +6,12 @@ answers are always logged; of good reads one in N, and of good probes none.
 
 import itertools
 import logging
+from http import HTTPStatus
 
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractAccessLogger
 
+from app.http.client import client_address
 from app.http.durations import Durations
 from app.http.frame import route_of
 from app.http.keys import DEADLINE, REQUEST_ID
@@ -37,7 +39,9 @@ class AccessLogger(AbstractAccessLogger):
         self._durations.observe(route, status, time)
         # Only what writes has a deadline: an evaluation is a POST, and yet a read.
         only_reads = request.method == hdrs.METH_GET or DEADLINE not in request
-        dull = status < 400 and time < SLOW_SECONDS and only_reads
+        # Who is told to come back later was noted when it began, and may fill a log.
+        good = status < 400 or status == HTTPStatus.TOO_MANY_REQUESTS
+        dull = good and time < SLOW_SECONDS and only_reads
         # Counted before anything is looked up: of the many there is nothing to say.
         if dull and not self._is_sampled():
             return
@@ -51,7 +55,7 @@ class AccessLogger(AbstractAccessLogger):
             route=name,
             status=status,
             milliseconds=round(time * 1000, 1),
-            client=request.remote,
+            client=client_address(request),
             bytes=response.body_length,
         )
 

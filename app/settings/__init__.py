@@ -9,7 +9,7 @@ from typing import Any
 
 from dotenv import dotenv_values
 
-from app.settings.parsers import Secret
+from app.settings.parsers import Network, Secret
 from app.settings.reading import SettingsError, read_values
 from app.settings.rules import STRICT_TIERS, warnings
 from app.settings.target import Target, Tls, TlsMode, parse_target
@@ -23,6 +23,7 @@ __all__ = [
     "HttpSettings",
     "LogFormat",
     "LogSettings",
+    "Network",
     "Pooler",
     "Secret",
     "Settings",
@@ -50,6 +51,7 @@ class HttpSettings:
     hsts: bool
     public_url: str | None
     cors_origins: tuple[str, ...]
+    trusted_proxies: tuple[Network, ...]
     request_timeout_seconds: float
     header_timeout_seconds: float
     body_timeout_seconds: float
@@ -132,6 +134,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             hsts=values["HSTS"],
             public_url=values["PUBLIC_URL"],
             cors_origins=values["CORS_ORIGINS"],
+            trusted_proxies=values["TRUSTED_PROXIES"] or (),
             request_timeout_seconds=values["REQUEST_TIMEOUT"],
             header_timeout_seconds=values["HEADER_TIMEOUT"],
             body_timeout_seconds=values["BODY_TIMEOUT"],

@@ -68,6 +68,12 @@ VARIABLES: tuple[Variable, ...] = (
             "Origins, separated by commas, whose pages may evaluate flags; * for all.",
         ),
         Variable(
+            "TRUSTED_PROXIES",
+            parsers.networks,
+            None,
+            "Networks, separated by commas, of proxies whose X-Forwarded-For is believed.",
+        ),
+        Variable(
             "REQUEST_TIMEOUT",
             parsers.seconds(1, 300),
             "5",

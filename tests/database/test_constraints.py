@@ -221,7 +221,11 @@ BAD = {
         _all(_CHANGE_SET, _change(after_version="null", before_version="1", before_kind="'flag'")),
     ],
     "tokens_pkey": [_all(_token(), _token())],
-    "tokens_replaced_by_fkey": [_token(replaced_by="'nobody'")],
+    "tokens_replaced_by_fkey": [_token(replaced_by="'nobody'", retires_at="now()")],
+    "tokens_retired_when_replaced": [
+        _token(retires_at="now()"),
+        _all(_token(), _token(id=f"'{'b' * 13}'", replaced_by="'0123456789abC'")),
+    ],
     "tokens_id_well_formed": [_token(id=f"'{'a' * length}'") for length in (0, 12, 14)]
     + [_token(id="'aaaaaaaaaaaa_'")],
     "tokens_mac_length": [_token(mac="''"), _token(mac=_MAC[:-3] + "'")],

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from app.access.directory import TokenDirectory
 from app.access.format import PATTERN, NewToken, make_token, token_id
+from app.access.mac import mac
 from app.access.models import EVERY_ENVIRONMENT, Caller, Grant, Scope, Token
-from app.access.tokens import mac
 from app.database import Database
 from app.errors import Unauthenticated, Unavailable
 from app.settings import Secret, load
@@ -248,7 +248,7 @@ async def test_what_is_known_goes_on_while_the_database_is_away() -> None:
 
     with pytest.raises(Unavailable):
         await guarded.refresh()
-    await guarded._refresh_if_possible()
+    assert not await guarded.refresh_if_possible()
 
     assert guarded.authenticate(new.text).token.id == new.id
 

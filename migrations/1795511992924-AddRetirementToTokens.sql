@@ -1,0 +1,13 @@
+-- Expand: a token that is replaced by another goes on for a while, and has an end of its own then.
+-- type: schema
+-- phase: core
+-- Checking looks at each row once, and an installation has few tokens.
+-- squawk-ignore-file constraint-missing-not-valid
+alter table tokens
+    add column retires_at timestamptz,
+    add constraint tokens_retired_when_replaced
+        check ((replaced_by is null) = (retires_at is null));
+
+comment on column tokens.retires_at is 'When a replaced token ends, if not before by its expiry. Its MAC was sealed anew with this, so the row is worthless without it.';
+comment on column tokens.mac is 'HMAC-SHA-256, under a key that is not in the database, of the token and of what it may do; so a row cannot be made or promoted with write access alone. Zeros once it is revoked, so that nobody can take that back.';
+comment on column tokens.last_used_at is 'To about a minute.';
