@@ -56,7 +56,7 @@ class HttpSettings:
     idle_timeout_seconds: float
     drain_seconds: float
     shutdown_timeout_seconds: float
-    access_log_sample: int
+    request_log_sample: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +138,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             idle_timeout_seconds=values["IDLE_TIMEOUT"],
             drain_seconds=values["DRAIN_SECONDS"],
             shutdown_timeout_seconds=values["SHUTDOWN_TIMEOUT"],
-            access_log_sample=values["ACCESS_LOG_SAMPLE"],
+            request_log_sample=values["REQUEST_LOG_SAMPLE"],
         ),
         database=_database(tier, values),
         access=AccessSettings(token_key=values["TOKEN_KEY"]),

@@ -104,7 +104,7 @@ VARIABLES: tuple[Variable, ...] = (
             "Seconds that running requests get to finish; aiohttp may spend it twice.",
         ),
         Variable(
-            "ACCESS_LOG_SAMPLE",
+            "REQUEST_LOG_SAMPLE",
             parsers.whole_number(0, 1_000_000),
             tiers("1", "1", "100", "100"),
             "Log one of N good reads, 0 for none; writes, refusals and slow ones always.",
