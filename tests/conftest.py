@@ -21,8 +21,10 @@ from aiohttp import ClientSession, web
 from psycopg import sql as psql
 
 from app.access import tokens
+from app.access.events import Origin
 from app.access.guard import TOKENS
 from app.access.local import ADMIN_TOKEN_FILE, token_key
+from app.access.log import ACCESS_LOG
 from app.access.models import Grant, Scope
 from app.database.drivers import libpq_arguments
 from app.database.embedded import EmbeddedServer
@@ -40,7 +42,10 @@ from app.snapshots.reading import FOLLOWER
 
 # Whatever the developer has set must not reach the tests; what a machine needs may stay.
 for _name in list(os.environ):
-    if _name.startswith(("DATABASE_", "PG", "TOKEN_", "HEARTBEAT_")) or _name in {"TIER", "PORT"}:
+    if _name.startswith(("DATABASE_", "PG", "TOKEN_", "HEARTBEAT_", "ACCESS_")) or _name in {
+        "TIER",
+        "PORT",
+    }:
         del os.environ[_name]
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
@@ -159,10 +164,25 @@ class Service:
         settings = self.app[SETTINGS]
         async with self.app[DATABASE].connection() as connection:
             text = await tokens.create(
-                connection, token_key(settings), name="test", grant=made, actor="test"
+                connection,
+                self.app[ACCESS_LOG],
+                token_key(settings),
+                name="test",
+                grant=made,
+                origin=Origin(actor="test"),
             )
         await self.app[TOKENS].refresh()
         return text
+
+    async def revoke(self, token: str) -> None:
+        """Revoke a token, as if some other instance did."""
+        async with self.app[DATABASE].connection() as connection:
+            await tokens.revoke(
+                connection,
+                self.app[ACCESS_LOG],
+                token.split("_")[2],
+                origin=Origin(actor="test"),
+            )
 
 
 # (method, canonical path, status) of every answer that any test was given, and its headers: those
@@ -247,7 +267,7 @@ def clean(server: Server, database: str, *, epoch: str | None = None) -> None:
     with server.admin(database) as connection:
         connection.execute(
             "truncate flagstone.changes, flagstone.change_sets, flagstone.configurations, "
-            "flagstone.idempotency_keys, flagstone.flag_usage"
+            "flagstone.idempotency_keys, flagstone.flag_usage, flagstone.access_log"
         )
         connection.execute(
             "update flagstone.environments "

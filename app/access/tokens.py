@@ -8,7 +8,9 @@ from typing import Any
 
 import asyncpg
 
+from app.access.events import Event, Origin
 from app.access.format import make_token
+from app.access.log import AccessLog
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
 from app.database import Connection, sql
 from app.errors import NotFound, invalid
@@ -40,7 +42,7 @@ def mac(key: Secret, text: str, grant: Grant) -> bytes:
 
 
 async def create(
-    connection: Connection, key: Secret, *, name: str, grant: Grant, actor: str
+    connection: Connection, log: AccessLog, key: Secret, *, name: str, grant: Grant, origin: Origin
 ) -> str:
     """Store a new token and return its text, which exists nowhere else.
 
@@ -59,9 +61,10 @@ async def create(
         mac=mac(key, text, grant),
         scopes=sorted(grant.scopes),
         environments=sorted(grant.environments),
-        created_by=actor,
+        created_by=origin.actor,
         expires_at=grant.expires_at,
     )
+    await log.record(connection, origin.did(Event.TOKEN_CREATED, resource=token_id))
     return text
 
 
@@ -77,10 +80,11 @@ async def list_usable(connection: Connection) -> list[Token]:
     return [_token(row) for row in rows if set(row["scopes"]) <= set(Scope)]
 
 
-async def revoke(connection: Connection, token_id: str) -> None:
+async def revoke(connection: Connection, log: AccessLog, token_id: str, *, origin: Origin) -> None:
     """Revoke a token for ever. Raises NotFound."""
     if await sql.revoke_token(connection, id=token_id) is None:
         raise NotFound("token_unknown", "There is no such token.")
+    await log.record(connection, origin.did(Event.TOKEN_REVOKED, resource=token_id))
 
 
 async def _check_environments(connection: Connection, names: frozenset[str]) -> None:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.access import tokens
+from app.access.events import Origin
 from app.access.local import token_key
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.commands.actor import operator
@@ -51,7 +52,9 @@ def create(
     async def work(resources: Resources) -> str:
         key = token_key(resources.settings)
         return await resources.database.transact(
-            lambda c: tokens.create(c, key, name=name, grant=grant, actor=operator())
+            lambda c: tokens.create(
+                c, resources.access_log, key, name=name, grant=grant, origin=_origin()
+            )
         )
 
     # Alone on standard output, so that it can go straight into a file or a secret store.
@@ -79,8 +82,18 @@ def list_tokens() -> None:
 @cli.command()
 def revoke(token_id: Annotated[str, typer.Argument(help="The id, as `list` shows it.")]) -> None:
     """Revoke a token; every instance refuses it within a second."""
-    run_script(lambda r: r.database.transact(lambda c: tokens.revoke(c, token_id)))
+
+    async def work(resources: Resources) -> None:
+        await resources.database.transact(
+            lambda c: tokens.revoke(c, resources.access_log, token_id, origin=_origin())
+        )
+
+    run_script(work)
     console.print(f"revoked {token_id}")
+
+
+def _origin() -> Origin:
+    return Origin(actor=operator())
 
 
 def _day(at: datetime | None) -> str:

@@ -85,6 +85,7 @@ class DatabaseSettings:
 @dataclass(frozen=True, kw_only=True)
 class AccessSettings:
     token_key: Secret | None
+    log_on_stdout: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +142,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             request_log_sample=values["REQUEST_LOG_SAMPLE"],
         ),
         database=_database(tier, values),
-        access=AccessSettings(token_key=values["TOKEN_KEY"]),
+        access=AccessSettings(
+            token_key=values["TOKEN_KEY"], log_on_stdout=values["ACCESS_LOG_STDOUT"]
+        ),
         health=HealthSettings(
             interval_seconds=values["HEARTBEAT_INTERVAL"],
             timeout_seconds=values["HEARTBEAT_TIMEOUT"],

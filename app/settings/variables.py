@@ -107,7 +107,7 @@ VARIABLES: tuple[Variable, ...] = (
             "REQUEST_LOG_SAMPLE",
             parsers.whole_number(0, 1_000_000),
             tiers("1", "1", "100", "100"),
-            "Log one of N good reads, 0 for none; writes, refusals and slow ones always.",
+            "Log one of N good reads, 0 for none; writes, failures and slow ones always.",
         ),
     ),
     *DATABASE_VARIABLES,
@@ -120,6 +120,13 @@ VARIABLES: tuple[Variable, ...] = (
             "Key of the tokens' MACs, 32 characters or more, the same on every instance; unset "
             "outside staging and production: made in DATA_DIR.",
             secret=True,
+        ),
+        Variable(
+            "ACCESS_LOG_STDOUT",
+            parsers.boolean,
+            tiers("false", "true", "true", "true"),
+            "Write the access log to standard output too, in lines of JSON; other lines go to "
+            "standard error.",
         ),
     ),
     *group(
