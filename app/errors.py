@@ -45,7 +45,12 @@ class Malformed(AppError): ...
 class Invalid(AppError): ...
 
 
-class Unauthenticated(AppError): ...
+class Unauthenticated(AppError):
+    """`reason` is for the access log alone: whoever is refused learns the same each time."""
+
+    def __init__(self, code: str, message: str, *, reason: str) -> None:
+        super().__init__(code, message)
+        self.reason = reason
 
 
 class Forbidden(AppError): ...

@@ -15,7 +15,9 @@ from aiohttp import web
 from app.access.directory import CHANGE_OF_TOKENS, TokenDirectory
 from app.access.failures import FAILURES, Failures
 from app.access.guard import TOKENS
+from app.access.lines import Lines
 from app.access.local import ensure_admin_token, token_key
+from app.access.log import ACCESS_LOG, AccessLog
 from app.access.use import TOKEN_USE, TokenUse
 from app.database import Database
 from app.database.listener import listen
@@ -73,6 +75,8 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[TOKENS] = directory = TokenDirectory(database, on_change=follower.wake)
     app[TOKEN_USE] = TokenUse(database, directory)
     app[FAILURES] = Failures()
+    lines = Lines.of_stdout() if settings.access.log_on_stdout else None
+    app[ACCESS_LOG] = access_log = AccessLog(database, lines)
     app[TICKETS] = Tickets(directory, settings.http.public_url)
     app[CORS] = Cors(settings.http.cors_origins)
     app[TASKS] = tasks = Tasks()
@@ -88,6 +92,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         schema=schema,
         follower=follower,
         keeper=keeper,
+        access_log=access_log,
         tasks=tasks,
         instance=settings.instance,
     )
@@ -100,6 +105,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         database=database,
         heartbeat=heartbeat,
         follower=follower,
+        access_log=access_log,
         tasks=tasks,
     )
     app[PEERS] = Peers(collector.families, number=worker.number, folder=worker.folder)
@@ -109,6 +115,7 @@ async def lifespan(app: web.Application) -> AsyncIterator[None]:
     """Start in the background; on the way out stop the tasks first, then close what they used."""
     async with AsyncExitStack() as stack:
         tasks = app[TASKS]
+        stack.push_async_callback(app[ACCESS_LOG].close)
         try:
             tasks.start("metrics", _tell_peers(app))
             tasks.start("start", _start(app, stack))
@@ -131,6 +138,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         await stack.enter_async_context(_opened(app[DATABASE], found.app, waiting))
         await waiting.until_possible("check_schema", lambda: _schema(app[SCHEMA]))
         tasks.start("heartbeat", app[HEARTBEAT].run())
+        tasks.start("access_log", app[ACCESS_LOG].run())
         await waiting.until_possible("check_role", lambda: check_role(app[DATABASE], settings.tier))
         await waiting.until_possible("read_tokens", lambda: _tokens(app))
         await waiting.until_possible("seed", lambda: seed(settings, app[DATABASE]))
@@ -221,6 +229,6 @@ async def _schema(schema: SchemaCheck) -> None:
 async def _tokens(app: web.Application) -> None:
     settings, directory = app[SETTINGS], app[TOKENS]
     await directory.refresh()
-    path = await ensure_admin_token(settings, app[DATABASE], directory)
+    path = await ensure_admin_token(settings, app[DATABASE], directory, app[ACCESS_LOG])
     if path is not None:
         log.info("admin_token", file=str(path))

@@ -8,7 +8,9 @@ from typing import Any
 
 from aiohttp import web
 
+from app.access import log_handlers as access_log
 from app.access.guard import guarded
+from app.access.log_handlers import AccessPage
 from app.access.models import Scope
 from app.access.tokens import TokenPage, TokenView
 from app.changes import handlers as changes
@@ -160,6 +162,8 @@ ROUTES: tuple[Route, ...] = (
           body=bytes, takes=tuple(transfer.FORMATS), body_bytes_max=transfer.IMPORT_BYTES_MAX,
           query=("format", "mode", "message", "lenient", "dry_run"), conditions=_REPEATABLE,
           also=_READS, headers=_REVISION),
+    Route("GET", "/v1/access-log", access_log.list_accesses, Scope.ADMIN, AccessPage,
+          query=(*_PAGE, "event", "environment")),
     Route("GET", _ENVIRONMENT + "/diff", changes.get_difference, Scope.READ, Difference,
           query=("from", "to", "against")),
 

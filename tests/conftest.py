@@ -21,9 +21,11 @@ from aiohttp import ClientSession, web
 from psycopg import sql as psql
 
 from app.access import tokens
+from app.access.events import Origin
 from app.access.failures import FAILURES
 from app.access.guard import TOKENS
 from app.access.local import ADMIN_TOKEN_FILE, token_key
+from app.access.log import ACCESS_LOG
 from app.access.models import Grant, Scope
 from app.database.drivers import libpq_arguments
 from app.database.embedded import EmbeddedServer
@@ -41,7 +43,10 @@ from app.snapshots.reading import FOLLOWER
 
 # Whatever the developer has set must not reach the tests; what a machine needs may stay.
 for _name in list(os.environ):
-    if _name.startswith(("DATABASE_", "PG", "TOKEN_", "HEARTBEAT_")) or _name in {"TIER", "PORT"}:
+    if _name.startswith(("DATABASE_", "PG", "TOKEN_", "HEARTBEAT_", "ACCESS_")) or _name in {
+        "TIER",
+        "PORT",
+    }:
         del os.environ[_name]
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
@@ -159,11 +164,26 @@ class Service:
         )
         settings = self.app[SETTINGS]
         async with self.app[DATABASE].connection() as connection:
-            made_token = await tokens.create(
-                connection, token_key(settings), name="test", grant=made, actor="test"
+            new = await tokens.create(
+                connection,
+                self.app[ACCESS_LOG],
+                token_key(settings),
+                name="test",
+                grant=made,
+                origin=Origin(actor="test"),
             )
         await self.app[TOKENS].refresh()
-        return made_token.text
+        return new.text
+
+    async def revoke(self, token: str) -> None:
+        """Revoke a token, as if some other instance did."""
+        async with self.app[DATABASE].connection() as connection:
+            await tokens.revoke(
+                connection,
+                self.app[ACCESS_LOG],
+                token.split("_")[2],
+                origin=Origin(actor="test"),
+            )
 
 
 # (method, canonical path, status) of every answer that any test was given, and its headers: those
@@ -249,7 +269,7 @@ def clean(server: Server, database: str, *, epoch: str | None = None) -> None:
     with server.admin(database) as connection:
         connection.execute(
             "truncate flagstone.changes, flagstone.change_sets, flagstone.configurations, "
-            "flagstone.idempotency_keys, flagstone.flag_usage"
+            "flagstone.idempotency_keys, flagstone.flag_usage, flagstone.access_log"
         )
         connection.execute(
             "update flagstone.environments "

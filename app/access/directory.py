@@ -126,7 +126,7 @@ class TokenDirectory:
         if caller is None:
             caller = Caller(token=self._check(text, self._tokens))
         if caller.token.is_over:
-            raise _refused()
+            raise _refused("expired")
         self._checked[digest] = caller
         self.used.add(caller.token.id)
         return caller
@@ -135,15 +135,15 @@ class TokenDirectory:
         """Return the token whose text this is. Raises Unauthenticated."""
         found = token_id(text)
         if found is None:
-            raise _refused()
+            raise _refused("malformed" if text else "absent")
         token = known.get(found)
         if token is None:
             hmac.compare_digest(hmac.digest(self._nobody, text.encode(), "sha256"), self._nobody)
-            raise _refused()
+            raise _refused("unknown or revoked")
         if not holds(self._key, text, token):
-            raise _refused()
+            raise _refused("wrong")
         return token
 
 
-def _refused() -> Unauthenticated:
-    return Unauthenticated("token_refused", "A valid token is needed for this.")
+def _refused(reason: str) -> Unauthenticated:
+    return Unauthenticated("token_refused", "A valid token is needed for this.", reason=reason)

@@ -8,7 +8,9 @@ import asyncpg
 import msgspec
 
 from app.access import lives
+from app.access.events import Event, Origin
 from app.access.format import NewToken, make_token
+from app.access.log import AccessLog
 from app.access.mac import mac, retired
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
 from app.database import Connection, sql
@@ -58,7 +60,7 @@ class Held:
 
 
 async def create(
-    connection: Connection, key: Secret, *, name: str, grant: Grant, actor: str
+    connection: Connection, log: AccessLog, key: Secret, *, name: str, grant: Grant, origin: Origin
 ) -> NewToken:
     """Store a new token and return it with its text, which exists nowhere else.
 
@@ -69,11 +71,19 @@ async def create(
     if not grant.scopes:
         raise invalid("scopes", "must not be empty")
     await _check_environments(connection, grant.environments)
-    return await _insert(connection, key, name=name, grant=grant, actor=actor)
+    new = await _insert(connection, key, name=name, grant=grant, actor=origin.actor)
+    await log.record(connection, origin.did(Event.TOKEN_CREATED, resource=new.id))
+    return new
 
 
 async def rotate(
-    connection: Connection, key: Secret, old: Held, *, grace_seconds: int, actor: str
+    connection: Connection,
+    log: AccessLog,
+    key: Secret,
+    old: Held,
+    *,
+    grace_seconds: int,
+    origin: Origin,
 ) -> NewToken:
     """Replace a token by a new one of the same name and grant, and let it go on for the grace.
 
@@ -91,7 +101,7 @@ async def rotate(
         environments=old.grant.environments,
         expires_at=lives.expiry_of_successor(old.grant, old.created_at, old.now),
     )
-    new = await _insert(connection, key, name=old.name, grant=grant, actor=actor)
+    new = await _insert(connection, key, name=old.name, grant=grant, actor=origin.actor)
     retires_at = old.now + timedelta(seconds=grace_seconds)
     await sql.retire_token(
         connection,
@@ -100,13 +110,16 @@ async def rotate(
         retires_at=retires_at,
         replaced_by=new.id,
     )
+    told = origin.did(Event.TOKEN_ROTATED, resource=old.id, detail=f"by {new.id}")
+    await log.record(connection, told)
     return new
 
 
-async def revoke(connection: Connection, token_id: str) -> None:
+async def revoke(connection: Connection, log: AccessLog, token_id: str, *, origin: Origin) -> None:
     """Revoke a token for ever, once more if need be. Raises NotFound."""
     if await sql.revoke_token(connection, id=token_id) is None:
         raise _unknown()
+    await log.record(connection, origin.did(Event.TOKEN_REVOKED, resource=token_id))
 
 
 async def hold(connection: Connection, token_id: str) -> Held:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.access import lives, tokens
+from app.access.events import Origin
 from app.access.format import NewToken
 from app.access.local import token_key
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
@@ -52,7 +53,9 @@ def create(
         expires_at = lives.expiry(scopes, expires_days=expires_days)
         grant = Grant(scopes=scopes, environments=environments, expires_at=expires_at)
         return await resources.database.transact(
-            lambda c: tokens.create(c, key, name=name, grant=grant, actor=operator())
+            lambda c: tokens.create(
+                c, resources.access_log, key, name=name, grant=grant, origin=_origin()
+            )
         )
 
     # Alone on standard output, so that it can go straight into a file or a secret store.
@@ -131,7 +134,9 @@ def rotate(
         async def replace(connection: Connection) -> tuple[NewToken, TokenView]:
             old = await tokens.hold(connection, token_id)
             new = await tokens.rotate(
-                connection, key, old, grace_seconds=grace_seconds, actor=operator()
+                *(connection, resources.access_log, key, old),
+                grace_seconds=grace_seconds,
+                origin=_origin(),
             )
             return new, await tokens.get(connection, token_id)
 
@@ -145,8 +150,18 @@ def rotate(
 @cli.command()
 def revoke(token_id: _Id) -> None:
     """Revoke a token for ever; every instance refuses it within a second."""
-    run_script(lambda r: r.database.transact(lambda c: tokens.revoke(c, token_id)))
+
+    async def work(resources: Resources) -> None:
+        await resources.database.transact(
+            lambda c: tokens.revoke(c, resources.access_log, token_id, origin=_origin())
+        )
+
+    run_script(work)
     console.print(f"revoked {token_id}")
+
+
+def _origin() -> Origin:
+    return Origin(actor=operator())
 
 
 def _end(token: TokenView) -> str:

@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from app import VERSION
+from app.access.log import AccessLog
 from app.database import Database
 from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
 from app.health.schema import SchemaCheck
@@ -65,6 +66,7 @@ class Health:
         schema: SchemaCheck,
         follower: Follower,
         keeper: Keeper,
+        access_log: AccessLog,
         tasks: Tasks,
         instance: str,
     ) -> None:
@@ -74,6 +76,7 @@ class Health:
         self._schema = schema
         self._follower = follower
         self._keeper = keeper
+        self._access_log = access_log
         self._tasks = tasks
         self._instance = instance
 
@@ -85,6 +88,7 @@ class Health:
             "migrations:pending": self._schema_check(),
             **self._snapshot_checks(),
             "snapshot:disk": self._disk_check(),
+            "access_log:write": self._access_log_check(),
             **{f"tasks:{name}": self._task_check(alive=a) for name, a in self._tasks.alive.items()},
         }
         return Report(
@@ -174,6 +178,15 @@ class Health:
     def _disk_check(self) -> Check:
         failure = self._keeper.failure
         return Check(status=Status.WARN if failure else Status.PASS, output=failure)
+
+    def _access_log_check(self) -> Check:
+        """Evaluation goes on without a log, so it takes nobody out of service."""
+        trouble = self._access_log.trouble
+        return Check(
+            status=Status.WARN if trouble else Status.PASS,
+            component_type="datastore",
+            output=trouble,
+        )
 
     @property
     def _failure(self) -> Status:

@@ -24,7 +24,7 @@ QUERY: dict[str, Described] = {
     "prefix": (_TEXT, "Only keys that begin with this."),
     "kind": ({"enum": ["setting", "flag", "segment", "secret"]}, "Only entries of this kind."),
     "after": (_TEXT, "Go on after this key or id: `next` of the page before."),
-    "before": (_WHOLE, "Only older revisions than this: `next` of the page before."),
+    "before": (_WHOLE, "Only what is older than this: `next` of the page before."),
     "limit": ({"type": "integer", "minimum": 1, "maximum": 500, "default": 100}, "Size of a page."),
     "revision": (_WHOLE, "The state as of this revision, instead of now."),
     "at": (
@@ -53,6 +53,8 @@ QUERY: dict[str, Described] = {
         "The `etag` of an event: answer from that moment or a later one.",
     ),
     "flagConfigLastModified": ({"type": "string"}, "Of the same event, and not looked at."),
+    "environment": (_ENVIRONMENT, "Only what belongs to this environment."),
+    "event": (_TEXT, "Only accesses of this kind, in the words of the OWASP logging vocabulary."),
     "against": (_ENVIRONMENT, "The environment to compare with, instead of revisions."),
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from prometheus_client import ProcessCollector
 
 from app import VERSION
+from app.access.log import AccessLog
 from app.database import Database
 from app.health.heartbeat import Heartbeat
 from app.http.durations import Durations
@@ -28,6 +29,7 @@ class Collector:
         database: Database,
         heartbeat: Heartbeat,
         follower: Follower,
+        access_log: AccessLog,
         tasks: Tasks,
     ) -> None:
         self._instance = instance
@@ -36,6 +38,7 @@ class Collector:
         self._database = database
         self._heartbeat = heartbeat
         self._follower = follower
+        self._access_log = access_log
         self._tasks = tasks
 
     def families(self) -> Iterator[Family]:
@@ -53,6 +56,7 @@ class Collector:
         )
         yield from self._of_database()
         yield from self._of_snapshots()
+        yield from self._of_access_log()
         yield gauge(
             "flagstone_task_up",
             "1 while a background task is well, 0 once it has failed.",
@@ -122,6 +126,29 @@ class Collector:
                 (("environment", environment), ("kind", kind)): count
                 for (environment, kind), count in self._follower.change_sets.items()
             },
+        )
+
+    def _of_access_log(self) -> Iterator[Family]:
+        log = self._access_log
+        yield counter(
+            "flagstone_access_log_accesses",
+            "Accesses for the access log: recorded with what they tell, or noted for later.",
+            _by("way", {"recorded": log.recorded, "noted": log.noted}),
+        )
+        yield counter(
+            "flagstone_access_log_blurred",
+            "Accesses that were counted without their particulars, since too many differed.",
+            {(): log.blurred},
+        )
+        yield counter(
+            "flagstone_access_log_write_failures",
+            "Writes that the access log's table did not take.",
+            {(): log.failures},
+        )
+        yield counter(
+            "flagstone_access_log_lines_dropped",
+            "Lines for standard output that nobody read in time.",
+            {(): log.lines_dropped},
         )
 
 

@@ -58,7 +58,7 @@ class HttpSettings:
     idle_timeout_seconds: float
     drain_seconds: float
     shutdown_timeout_seconds: float
-    access_log_sample: int
+    request_log_sample: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +87,7 @@ class DatabaseSettings:
 @dataclass(frozen=True, kw_only=True)
 class AccessSettings:
     token_key: Secret | None
+    log_on_stdout: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,10 +142,12 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             idle_timeout_seconds=values["IDLE_TIMEOUT"],
             drain_seconds=values["DRAIN_SECONDS"],
             shutdown_timeout_seconds=values["SHUTDOWN_TIMEOUT"],
-            access_log_sample=values["ACCESS_LOG_SAMPLE"],
+            request_log_sample=values["REQUEST_LOG_SAMPLE"],
         ),
         database=_database(tier, values),
-        access=AccessSettings(token_key=values["TOKEN_KEY"]),
+        access=AccessSettings(
+            token_key=values["TOKEN_KEY"], log_on_stdout=values["ACCESS_LOG_STDOUT"]
+        ),
         health=HealthSettings(
             interval_seconds=values["HEARTBEAT_INTERVAL"],
             timeout_seconds=values["HEARTBEAT_TIMEOUT"],

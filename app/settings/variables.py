@@ -110,10 +110,10 @@ VARIABLES: tuple[Variable, ...] = (
             "Seconds that running requests get to finish; aiohttp may spend it twice.",
         ),
         Variable(
-            "ACCESS_LOG_SAMPLE",
+            "REQUEST_LOG_SAMPLE",
             parsers.whole_number(0, 1_000_000),
             tiers("1", "1", "100", "100"),
-            "Log one of N good reads, 0 for none; writes, refusals and slow ones always.",
+            "Log one of N good reads, 0 for none; writes, failures and slow ones always.",
         ),
     ),
     *DATABASE_VARIABLES,
@@ -126,6 +126,13 @@ VARIABLES: tuple[Variable, ...] = (
             "Key of the tokens' MACs, 32 characters or more, the same on every instance; unset "
             "outside staging and production: made in DATA_DIR.",
             secret=True,
+        ),
+        Variable(
+            "ACCESS_LOG_STDOUT",
+            parsers.boolean,
+            tiers("false", "true", "true", "true"),
+            "Write the access log to standard output too, in lines of JSON; other lines go to "
+            "standard error.",
         ),
     ),
     *group(

@@ -6,7 +6,8 @@ from aiohttp import web
 
 from app.access import lives, tokens
 from app.access.format import NewToken, is_id
-from app.access.guard import CALLER, TOKENS
+from app.access.guard import CALLER, TOKENS, origin
+from app.access.log import ACCESS_LOG
 from app.access.models import Grant
 from app.access.tokens import TokenView
 from app.changes.idempotency import once
@@ -59,11 +60,11 @@ async def create_token(request: web.Request) -> web.Response:
         ),
     )
     _require(_grant(request), grant)
-    key, actor = request.app[TOKENS].key, request[CALLER].actor
+    log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
 
     return await _issue(
         request,
-        lambda c: tokens.create(c, key, name=wanted.name, grant=grant, actor=actor),
+        lambda c: tokens.create(c, log, key, name=wanted.name, grant=grant, origin=caller),
     )
 
 
@@ -72,13 +73,13 @@ async def rotate_token(request: web.Request) -> web.Response:
     wire.read_query(request, set())
     wanted = await wire.read_body(request, views.NewRotation)
     token_id, own = _id(request), _grant(request)
-    key, actor = request.app[TOKENS].key, request[CALLER].actor
+    log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
 
     async def rotate(connection: Connection) -> NewToken:
         old = await tokens.hold(connection, token_id)
         _require(own, old.grant)
         return await tokens.rotate(
-            connection, key, old, grace_seconds=wanted.grace_seconds, actor=actor
+            *(connection, log, key, old), grace_seconds=wanted.grace_seconds, origin=caller
         )
 
     return await _issue(request, rotate)
@@ -88,11 +89,12 @@ async def revoke_token(request: web.Request) -> web.Response:
     """Revoke a token for ever: every instance refuses it within a second."""
     wire.read_query(request, set())
     token_id, own = _id(request), _grant(request)
+    log, caller = request.app[ACCESS_LOG], origin(request)
 
     async def revoke(connection: Connection) -> TokenView:
         found = await tokens.get(connection, token_id)
         _require_environments(own, frozenset(found.environments))
-        await tokens.revoke(connection, token_id)
+        await tokens.revoke(connection, log, token_id, origin=caller)
         return await tokens.get(connection, token_id)
 
     revoked = await request.app[DATABASE].transact(revoke)

@@ -4,11 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.access import tokens
 from app.access.format import make_token
 from app.access.guard import TOKENS
 from app.access.models import Scope
-from app.http.keys import DATABASE
 from app.routes import ROUTES
 from tests.conftest import Server, Service
 from tests.factories import filled
@@ -30,8 +28,7 @@ async def test_every_reason_for_refusal_looks_the_same(service: Service) -> None
     good = await service.token(Scope.READ)
     expired = await service.token(Scope.READ, expires_at=datetime.now(UTC) + timedelta(seconds=-5))
     revoked = await service.token(Scope.READ)
-    async with service.app[DATABASE].connection() as connection:
-        await tokens.revoke(connection, revoked.split("_")[2])
+    await service.revoke(revoked)
     await service.app[TOKENS].refresh()
     wrong_secret = make_token(is_admin=False).text
     other_end = good[:-1] + ("a" if good[-1] != "a" else "b")
@@ -128,8 +125,7 @@ async def test_a_row_that_was_changed_by_hand_is_refused(service: Service, serve
 async def test_a_revoked_token_is_refused_within_a_second(service: Service) -> None:
     token = await service.token(Scope.READ)
     before = await _status(service, token, "GET", "/v1/environments")
-    async with service.app[DATABASE].connection() as connection:
-        await tokens.revoke(connection, token.split("_")[2])
+    await service.revoke(token)
     revoked_at = datetime.now(UTC)
 
     while await _status(service, token, "GET", "/v1/environments") == 200:

@@ -7,12 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.access import tokens
 from app.access.failures import FAILURES
 from app.access.format import _checksum, make_token
 from app.access.guard import TOKENS
 from app.access.models import Scope
-from app.http.keys import DATABASE
 from app.http.routing import Route
 from app.routes import ROUTES
 from tests.conftest import Service
@@ -48,8 +46,7 @@ async def _bad_tokens(service: Service) -> dict[str, str | None]:
     good = await service.token(*Scope)
     forged = make_token(is_admin=True)
     body = forged.text[:-6].replace(forged.id, good.split("_")[2])
-    async with service.app[DATABASE].connection() as connection:
-        await tokens.revoke(connection, revoked.split("_")[2])
+    await service.revoke(revoked)
     await service.app[TOKENS].refresh()
     return {
         "absent": None,

@@ -17,12 +17,12 @@ from app.http.frame import route_of
 from app.http.keys import DEADLINE, REQUEST_ID
 from app.log import logger
 
-log = logger("app.access")
+log = logger("app.requests")
 
 SLOW_SECONDS = 1.0
 
 
-class AccessLogger(AbstractAccessLogger):
+class RequestLogger(AbstractAccessLogger):
     """One line a request, by route and not by path; one for every connection."""
 
     def __init__(self, durations: Durations, sample: int) -> None:
