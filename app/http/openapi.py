@@ -110,7 +110,7 @@ def error_statuses(route: "Route") -> list[int]:
     if route.method != "GET":
         statuses |= {408, 409, 412, 413}
     if route.body is not None:
-        statuses |= {415}
+        statuses |= {415, 422}
     if "If-Match" in route.conditions:
         statuses |= {428}
     return sorted(statuses)
