@@ -105,6 +105,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         database=database,
         heartbeat=heartbeat,
         follower=follower,
+        tokens=directory,
         access_log=access_log,
         tasks=tasks,
     )

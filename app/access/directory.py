@@ -12,6 +12,7 @@ import hmac
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 
 from app.access import tokens
 from app.access.format import token_id
@@ -78,6 +79,16 @@ class TokenDirectory:
     def usable(self) -> Mapping[str, Token]:
         """The tokens that are neither revoked nor long expired, by id."""
         return self._tokens or {}
+
+    @property
+    def soonest_expiry(self) -> datetime | None:
+        """When the next token expires of those that nobody has seen to by replacing them."""
+        ends = (
+            token.grant.expires_at
+            for token in self.usable.values()
+            if token.retires_at is None and not token.is_over
+        )
+        return min(filter(None, ends), default=None)
 
     def use(self, usable: Sequence[Token]) -> None:
         self._tokens = {token.id: token for token in usable}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from prometheus_client import ProcessCollector
 
 from app import VERSION
+from app.access.directory import TokenDirectory
 from app.access.log import AccessLog
 from app.database import Database
 from app.health.heartbeat import Heartbeat
@@ -29,6 +30,7 @@ class Collector:
         database: Database,
         heartbeat: Heartbeat,
         follower: Follower,
+        tokens: TokenDirectory,
         access_log: AccessLog,
         tasks: Tasks,
     ) -> None:
@@ -38,6 +40,7 @@ class Collector:
         self._database = database
         self._heartbeat = heartbeat
         self._follower = follower
+        self._tokens = tokens
         self._access_log = access_log
         self._tasks = tasks
 
@@ -56,6 +59,7 @@ class Collector:
         )
         yield from self._of_database()
         yield from self._of_snapshots()
+        yield from self._of_tokens()
         yield from self._of_access_log()
         yield gauge(
             "flagstone_task_up",
@@ -127,6 +131,15 @@ class Collector:
                 for (environment, kind), count in self._follower.change_sets.items()
             },
         )
+
+    def _of_tokens(self) -> Iterator[Family]:
+        soonest = self._tokens.soonest_expiry
+        if soonest is not None:
+            yield gauge(
+                "flagstone_token_soonest_expiry_timestamp_seconds",
+                "When the next token expires that holds and that no other has replaced.",
+                {(): soonest.timestamp()},
+            )
 
     def _of_access_log(self) -> Iterator[Family]:
         log = self._access_log

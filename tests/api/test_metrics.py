@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.access.models import Scope
 from app.snapshots.reading import FOLLOWER
 from tests.conftest import Service
 
@@ -112,3 +114,17 @@ async def test_an_accept_that_makes_no_sense_gets_the_usual_format(service: Serv
     answer = await service.client.get("/metrics", headers={"Accept": accept})
 
     assert (answer.status, answer.content_type) == (200, "text/plain")
+
+
+async def test_the_soonest_expiry_is_a_gauge(service: Service) -> None:
+    """For an alert: whoever depends on a token wants to know before it ends."""
+    name = "flagstone_token_soonest_expiry_timestamp_seconds"
+    soon = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
+    await service.token(Scope.READ)
+    none = await scrape(service)
+
+    for each in (soon + timedelta(days=1), soon, soon - timedelta(days=5)):
+        await service.token(Scope.READ, expires_at=each)
+
+    assert not [each for each, _ in none if each == name]
+    assert value(await scrape(service), name) == soon.timestamp()
