@@ -17,6 +17,7 @@ async def trim(database: Database, log: AccessLog, *, before: datetime, origin: 
     """
 
     async def begin(connection: Connection) -> int:
+        await _become_owner(connection)
         # Before the first row goes: one that is stopped half-way has been told of.
         detail = f"trimmed of all before {before.isoformat()}"
         await log.record(
