@@ -1,5 +1,7 @@
 alter table tokens
+    drop constraint tokens_grant_mac_length,
     drop constraint tokens_retired_when_replaced,
+    drop column grant_mac,
     drop column retires_at;
 
 comment on column tokens.last_used_at is null;

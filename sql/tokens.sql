@@ -70,6 +70,7 @@ where id = :id;
 select
     name,
     mac,
+    grant_mac,
     scopes,
     environments,
     created_at,
@@ -81,10 +82,10 @@ from tokens
 where id = :id
 for no key update;
 
--- name: insert_token(id, name, mac, scopes, environments, created_by, expires_at)$
+-- name: insert_token(id, name, mac, grant_mac, scopes, environments, created_by, expires_at)$
 with made as (
-    insert into tokens (id, name, mac, scopes, environments, created_by, expires_at)
-    values (:id, :name, :mac, :scopes, :environments, :created_by, :expires_at)
+    insert into tokens (id, name, mac, grant_mac, scopes, environments, created_by, expires_at)
+    values (:id, :name, :mac, :grant_mac, :scopes, :environments, :created_by, :expires_at)
     returning id
 )
 select pg_notify('flagstone', 'tokens')::text

@@ -39,7 +39,8 @@ def expiry_of_successor(grant: Grant, created_at: datetime, now: datetime) -> da
     """Return when the token that replaces one is to expire: it lives as long as that was to."""
     if grant.expires_at is None:
         return expiry(grant.scopes)
-    return now + (grant.expires_at - created_at)
+    most = ADMIN_DAYS_MAX if Scope.ADMIN in grant.scopes else DAYS_MAX
+    return now + min(grant.expires_at - created_at, timedelta(days=most))
 
 
 def remarks(expires_at: datetime | None, *, is_replaced: bool) -> list[str]:

@@ -1,5 +1,6 @@
 """Making, listing, replacing and revoking tokens, in the caller's transaction."""
 
+import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from app.access import lives
 from app.access.events import Event, Origin
 from app.access.format import NewToken, make_token
 from app.access.log import AccessLog
-from app.access.mac import mac, retired
+from app.access.mac import grant_mac, mac, retired
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
 from app.database import Connection, sql
 from app.errors import Conflict, NotFound, invalid
@@ -52,6 +53,7 @@ class Held:
     id: str
     name: str
     mac: bytes
+    grant_mac: bytes | None
     grant: Grant
     created_at: datetime
     revoked_at: datetime | None
@@ -87,7 +89,7 @@ async def rotate(
 ) -> NewToken:
     """Replace a token by a new one of the same name and grant, and let it go on for the grace.
 
-    Raises Conflict when it was replaced or is over, Invalid for the grace.
+    Raises Conflict when it was replaced, is over, or was changed by hand, Invalid for the grace.
     """
     if not 0 <= grace_seconds <= lives.GRACE_SECONDS_MAX:
         raise invalid("grace_seconds", f"must be from 0 to {lives.GRACE_SECONDS_MAX}")
@@ -96,6 +98,11 @@ async def rotate(
     expires_at = old.grant.expires_at
     if old.revoked_at is not None or (expires_at is not None and expires_at <= old.now):
         raise Conflict("token_over", "The token is revoked or has expired: make a new one.")
+    sealed = grant_mac(key, old.id, old.grant)
+    if old.grant_mac is None or not hmac.compare_digest(sealed, old.grant_mac):
+        raise Conflict(
+            "token_not_ours", "What this token may do was not written by us: make a new one."
+        )
     grant = Grant(
         scopes=old.grant.scopes,
         environments=old.grant.environments,
@@ -165,6 +172,7 @@ async def _insert(
         id=new.id,
         name=name,
         mac=mac(key, new.text, grant),
+        grant_mac=grant_mac(key, new.id, grant),
         scopes=sorted(grant.scopes),
         environments=sorted(grant.environments),
         created_by=actor,

@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from app.access import failures
-from app.access.models import Scope
+from app.access.guard import TOKENS
+from app.access.mac import grant_mac
+from app.access.models import Grant, Scope
 from app.http.keys import DURATIONS
 from app.http.openapi import document
 from app.routes import ROUTES
+from app.settings import Secret
 from tests.conftest import Server, Service
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +62,7 @@ async def test_every_operation_keeps_to_the_document(
     # The generator also shows bad tokens, more of them than anybody may.
     monkeypatch.setattr(failures, "ATTEMPTS_MAX", 1_000_000)
     await _fill(service)
-    _fill_tokens(server)
+    _fill_tokens(server, service.app[TOKENS].key)
     before = _good_answers(service)
 
     code, output = await _generate(service)
@@ -96,16 +99,22 @@ async def _fill(service: Service) -> None:
             assert answer.status == 201
 
 
-def _fill_tokens(server: Server) -> None:
+def _fill_tokens(server: Server, key: Secret) -> None:
     """Make tokens by the ids that `schemathesis.toml` knows: enough for each to be looked at,
     replaced and revoked.
     """
+    grant = Grant(
+        scopes=frozenset({Scope.READ}), environments=frozenset({"local"}), expires_at=None
+    )
     with server.admin("suite") as connection:
-        connection.execute(
-            "insert into flagstone.tokens (id, name, mac, scopes, environments, created_by) "
-            "select 'generated000' || number, 'generated', sha256(''), '{read}', '{local}', 'test' "
-            "from generate_series(0, 9) as number"
-        )
+        for number in range(10):
+            token_id = f"generated000{number}"
+            connection.execute(
+                "insert into flagstone.tokens "
+                "(id, name, mac, grant_mac, scopes, environments, created_by) "
+                "values (%s, 'generated', sha256(''), %s, '{read}', '{local}', 'test')",
+                [token_id, grant_mac(key, token_id, grant)],
+            )
 
 
 def _operations() -> set[tuple[str, str]]:

@@ -242,6 +242,40 @@ async def test_what_was_replaced_or_is_over_is_not_replaced(service: Service) ->
     assert codes == ["token_replaced", "token_over", "token_over"]
 
 
+async def test_a_row_that_was_changed_by_hand_is_not_replaced(
+    service: Service, server: Server
+) -> None:
+    """Or the new token would be a good one, of whatever somebody has written there."""
+    for change in (
+        "scopes = '{read,admin}'",
+        "environments = '{*}'",
+        "expires_at = '2999-01-01'",
+        "grant_mac = null",
+    ):
+        old = (await make(service))["token"]["id"]
+        with server.admin("suite") as connection:
+            connection.execute(f"update flagstone.tokens set {change} where id = %s", [old])  # noqa: S608
+
+        answer = await service.client.post(f"{PATH}/{old}/rotate", json={})
+
+        assert (await problem(answer, 409))["code"] == "token_not_ours", change
+
+
+async def test_no_successor_of_an_administrator_lives_for_more_than_a_year(
+    service: Service, server: Server
+) -> None:
+    old = (await make(service, scopes=["admin"]))["token"]["id"]
+    with server.admin("suite") as connection:
+        connection.execute(
+            "update flagstone.tokens set created_at = '1999-01-01' where id = %s", [old]
+        )
+
+    new = await (await service.client.post(f"{PATH}/{old}/rotate", json={})).json()
+
+    life = datetime.fromisoformat(new["token"]["expires_at"]) - datetime.now(UTC)
+    assert life <= timedelta(days=365)
+
+
 async def test_the_end_of_a_replaced_token_cannot_be_moved_by_hand(
     service: Service, server: Server
 ) -> None:
