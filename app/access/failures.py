@@ -5,6 +5,7 @@ from anywhere at any time: else a stranger behind the same address could lock a 
 same reason a request without any token is no attempt.
 """
 
+import math
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -82,5 +83,5 @@ def _exceeded(seconds: float) -> LimitExceeded:
     return LimitExceeded(
         "attempts_exceeded",
         "Too many bad tokens have come from this address; a good one is still let in.",
-        retry_after_seconds=int(seconds) + 1,
+        retry_after_seconds=max(1, math.ceil(seconds)),
     )

@@ -50,9 +50,4 @@ def remarks(expires_at: datetime | None, *, is_replaced: bool) -> list[str]:
     left = expires_at - datetime.now(UTC)
     if not timedelta(0) < left <= timedelta(days=SOON_DAYS):
         return []
-    days = left.days
-    return [
-        f"expires in {days} days"
-        if days > 1
-        else f"expires in {left.total_seconds() / 3600:.0f} hours"
-    ]
+    return [f"expires in {left.days} days" if left.days > 1 else "expires within two days"]

@@ -23,7 +23,7 @@ NAME_MAX = 200
 
 class TokenView(msgspec.Struct, frozen=True, kw_only=True):
     """A token as it may be shown. `expires_at` is when it ends, for whichever reason;
-    `last_used_at` is right to about a minute; `remarks` say what wants looking after.
+    `last_used_at` is right to two minutes; `remarks` say what wants looking after.
     """
 
     id: str

@@ -352,6 +352,39 @@ async def test_a_repeat_makes_no_second_token_and_is_not_told_the_text(
     assert issued["text"].split("_")[3].encode() not in bytes(kept[0][0])  # type: ignore[call-overload]
 
 
+async def test_every_change_that_matters_is_seen_by_whatever_hand(
+    service: Service, server: Server
+) -> None:
+    """The rows are only read when their fingerprint differs."""
+    old = await make(service, expires_days=1)
+    token_id = old["token"]["id"]
+    await service.client.post(f"{PATH}/{token_id}/rotate", json={})
+    directory = service.app[TOKENS]
+    seen = [directory.usable]
+
+    for change in (
+        "name = 'other'",
+        "mac = sha256('other')",
+        "scopes = '{write}'",
+        "environments = '{staging}'",
+        "expires_at = expires_at + interval '1 microsecond'",
+        "retires_at = retires_at + interval '1 microsecond'",
+        "revoked_at = now()",
+        "revoked_at = null",
+    ):
+        with server.admin("suite") as connection:
+            connection.execute(f"update flagstone.tokens set {change} where id = %s", [token_id])  # noqa: S608
+        await directory.refresh()
+        assert directory.usable is not seen[-1], change
+        assert directory.usable != seen[-1], change
+        seen.append(directory.usable)
+    with server.admin("suite") as connection:
+        connection.execute("update flagstone.tokens set last_used_at = now()")
+    await directory.refresh()
+
+    assert directory.usable is seen[-1]
+
+
 async def test_the_access_log_tells_of_each(service: Service) -> None:
     issued = await make(service)
     token_id = issued["token"]["id"]
