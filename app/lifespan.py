@@ -8,14 +8,18 @@ edited migration) ends the process.
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from aiohttp import web
 
-from app.access.directory import TokenDirectory
+from app.access.directory import CHANGE_OF_TOKENS, TokenDirectory
+from app.access.failures import FAILURES, Failures
 from app.access.guard import TOKENS
+from app.access.lines import Lines
 from app.access.local import ensure_admin_token, token_key
+from app.access.log import ACCESS_LOG, AccessLog
+from app.access.use import TOKEN_USE, TokenUse
 from app.database import Database
 from app.database.listener import listen
 from app.database.migrations import Migrator
@@ -67,7 +71,13 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[SETTINGS] = settings
     app[DATABASE] = database
     app[LIFECYCLE] = lifecycle = Lifecycle()
-    app[TOKENS] = directory = TokenDirectory(database)
+    app[FOLLOWER] = follower = Follower(database)
+    # Woken, a stream whose token is gone ends.
+    app[TOKENS] = directory = TokenDirectory(database, on_change=follower.wake)
+    app[TOKEN_USE] = TokenUse(database, directory)
+    app[FAILURES] = Failures()
+    lines = Lines.of_stdout() if settings.access.log_on_stdout else None
+    app[ACCESS_LOG] = access_log = AccessLog(database, lines)
     app[TICKETS] = Tickets(directory, settings.http.public_url)
     app[CORS] = Cors(settings.http.cors_origins)
     app[TASKS] = tasks = Tasks()
@@ -75,7 +85,6 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[USAGE] = usage = Usage(database)
     app[HEARTBEAT] = heartbeat = Heartbeat(database, settings.health, settings.instance)
     app[SCHEMA] = schema = SchemaCheck(database)
-    app[FOLLOWER] = follower = Follower(database)
     app[KEEPER] = keeper = Keeper(follower, directory)
     app[HEALTH] = Health(
         lifecycle=lifecycle,
@@ -84,6 +93,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         schema=schema,
         follower=follower,
         keeper=keeper,
+        access_log=access_log,
         tasks=tasks,
         instance=settings.instance,
     )
@@ -96,6 +106,8 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         database=database,
         heartbeat=heartbeat,
         follower=follower,
+        tokens=directory,
+        access_log=access_log,
         tasks=tasks,
         evaluations=usage.totals,
     )
@@ -106,6 +118,7 @@ async def lifespan(app: web.Application) -> AsyncIterator[None]:
     """Start in the background; on the way out stop the tasks first, then close what they used."""
     async with AsyncExitStack() as stack:
         tasks = app[TASKS]
+        stack.push_async_callback(app[ACCESS_LOG].close)
         try:
             tasks.start("metrics", _tell_peers(app))
             tasks.start("start", _start(app, stack))
@@ -128,6 +141,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         await stack.enter_async_context(_opened(app[DATABASE], found.app, waiting))
         await waiting.until_possible("check_schema", lambda: _schema(app[SCHEMA]))
         tasks.start("heartbeat", app[HEARTBEAT].run())
+        tasks.start("access_log", app[ACCESS_LOG].run())
         await waiting.until_possible("check_role", lambda: check_role(app[DATABASE], settings.tier))
         await waiting.until_possible("read_tokens", lambda: _tokens(app))
         await waiting.until_possible("seed", lambda: seed(settings, app[DATABASE]))
@@ -140,16 +154,29 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     gc.collect()
     gc.freeze()
     tasks.start("tokens", app[TOKENS].run())
+    tasks.start("token_use", app[TOKEN_USE].run())
     tasks.start("follower", app[FOLLOWER].run())
     tasks.start("keeper", app[KEEPER].run())
     tasks.start("usage", app[USAGE].run())
     if settings.database.pooler is Pooler.NONE:
         # Through a pooler nothing can be listened to: there the poll alone keeps up.
-        hint = app[FOLLOWER].hint
-        tasks.start("listener", listen(found.app, settings.database, hint))
+        tasks.start("listener", listen(found.app, settings.database, _hint(app)))
     tasks.start("schema", repeat(lambda: CHECK_SECONDS, app[SCHEMA].run_once))
     app[LIFECYCLE].start()
     log.info("started", tier=settings.tier, port=settings.http.port)
+
+
+def _hint(app: web.Application) -> Callable[[str], None]:
+    """Return what passes a notification on; an empty one says that any may have been missed."""
+    follower, directory = app[FOLLOWER], app[TOKENS]
+
+    def hint(payload: str) -> None:
+        if payload != CHANGE_OF_TOKENS:
+            follower.hint()
+        if payload in {"", CHANGE_OF_TOKENS}:
+            directory.hint()
+
+    return hint
 
 
 async def _tell_peers(app: web.Application) -> None:
@@ -209,6 +236,6 @@ async def _schema(schema: SchemaCheck) -> None:
 async def _tokens(app: web.Application) -> None:
     settings, directory = app[SETTINGS], app[TOKENS]
     await directory.refresh()
-    path = await ensure_admin_token(settings, app[DATABASE], directory)
+    path = await ensure_admin_token(settings, app[DATABASE], directory, app[ACCESS_LOG])
     if path is not None:
         log.info("admin_token", file=str(path))

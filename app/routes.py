@@ -8,8 +8,11 @@ from typing import Any
 
 from aiohttp import web
 
+from app.access import log_handlers as access_log
 from app.access.guard import guarded
+from app.access.log_handlers import AccessPage
 from app.access.models import Scope
+from app.access.tokens import TokenPage, TokenView
 from app.changes import environment_handlers as environments
 from app.changes import handlers as changes
 from app.changes.views import (
@@ -47,6 +50,8 @@ from app.ofrep.views import EvaluationRequest, Evaluations
 from app.snapshots import streams
 from app.snapshots.event import EventData
 from app.snapshots.snapshot import Configuration
+from app.tokens import handlers as tokens
+from app.tokens.views import IssuedToken, NewRotation, NewToken
 from app.transfer import handlers as transfer
 from app.transfer.views import Imported
 
@@ -58,6 +63,7 @@ _CONFIGURATIONS = _ENVIRONMENT + "/configurations"
 _CONFIGURATION = _CONFIGURATIONS + r"/{key:[\s\S]+(?<!/history)}"
 _HISTORY = _CONFIGURATIONS + r"/{key:[\s\S]+}/history"
 _CHANGES = _ENVIRONMENT + "/changes"
+_ISSUED = "/v1/tokens/{id}"
 _CHANGE_SET = _CHANGES + "/{revision:[0-9]{1,18}}"
 
 _PROBE = (200, 503)
@@ -164,8 +170,19 @@ ROUTES: tuple[Route, ...] = (
           body=bytes, takes=tuple(transfer.FORMATS), body_bytes_max=transfer.IMPORT_BYTES_MAX,
           query=("format", "mode", "message", "lenient", "dry_run"), conditions=_REPEATABLE,
           also=_READS, headers=_REVISION),
+    Route("GET", "/v1/access-log", access_log.list_accesses, Scope.ADMIN, AccessPage,
+          query=(*_PAGE, "event", "environment")),
     Route("GET", _ENVIRONMENT + "/diff", changes.get_difference, Scope.READ, Difference,
           query=("from", "to", "against")),
+
+    Route("GET", "/v1/tokens", tokens.list_tokens, Scope.ADMIN, TokenPage,
+          query=("after", "limit")),
+    Route("POST", "/v1/tokens", tokens.create_token, Scope.ADMIN, IssuedToken, body=NewToken,
+          statuses=(201,), conditions=_REPEATABLE, headers=("Location",)),
+    Route("GET", _ISSUED, tokens.get_token, Scope.ADMIN, TokenView),
+    Route("DELETE", _ISSUED, tokens.revoke_token, Scope.ADMIN, TokenView),
+    Route("POST", _ISSUED + "/rotate", tokens.rotate_token, Scope.ADMIN, IssuedToken,
+          body=NewRotation, statuses=(201,), conditions=_REPEATABLE, headers=("Location",)),
 )
 # fmt: on
 

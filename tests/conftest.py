@@ -21,8 +21,11 @@ from aiohttp import ClientSession, web
 from psycopg import sql as psql
 
 from app.access import tokens
+from app.access.events import Origin
+from app.access.failures import FAILURES
 from app.access.guard import TOKENS
 from app.access.local import ADMIN_TOKEN_FILE, token_key
+from app.access.log import ACCESS_LOG
 from app.access.models import Grant, Scope
 from app.database.drivers import libpq_arguments
 from app.database.embedded import EmbeddedServer
@@ -40,7 +43,10 @@ from app.settings import Settings, Target, load
 from app.snapshots.reading import FOLLOWER
 
 # Whatever the developer has set must not reach the tests; what a machine needs may stay.
-_OURS = ("DATABASE_", "PG", "TOKEN_", "HEARTBEAT_", "IDENTITY_", "ALLOW_", "CREDENTIALS_")
+_OURS = (
+    *("DATABASE_", "PG", "TOKEN_", "HEARTBEAT_", "ACCESS_"),
+    *("IDENTITY_", "ALLOW_", "CREDENTIALS_"),
+)
 for _name in list(os.environ):
     if _name.startswith(_OURS) or _name in {"TIER", "PORT"}:
         del os.environ[_name]
@@ -159,12 +165,21 @@ class Service:
             expires_at=expires_at,
         )
         settings = self.app[SETTINGS]
-        async with self.app[DATABASE].connection() as connection:
-            text = await tokens.create(
-                connection, token_key(settings), name="test", grant=made, actor="test"
+        log, key = self.app[ACCESS_LOG], token_key(settings)
+        new = await self.app[DATABASE].transact(
+            lambda c: tokens.create(
+                c, log, key, name="test", grant=made, origin=Origin(actor="test")
             )
+        )
         await self.app[TOKENS].refresh()
-        return text
+        return new.text
+
+    async def revoke(self, token: str) -> None:
+        """Revoke a token, as if some other instance did."""
+        log, id_ = self.app[ACCESS_LOG], token.split("_")[2]
+        await self.app[DATABASE].transact(
+            lambda c: tokens.revoke(c, log, id_, origin=Origin(actor="test"))
+        )
 
 
 # (method, canonical path, status) of every answer that any test was given, and its headers: those
@@ -242,6 +257,7 @@ async def service(running: Service, server: Server) -> Service:
     await running.app[USAGE].run_once()
     clean(server, "suite")
     await running.app[FOLLOWER].refresh()
+    running.app[FAILURES].forget()
     return running
 
 
@@ -250,7 +266,8 @@ def clean(server: Server, database: str, *, epoch: str | None = None) -> None:
     with server.admin(database) as connection:
         connection.execute(
             "truncate flagstone.changes, flagstone.property_changes, flagstone.change_sets, "
-            "flagstone.configurations, flagstone.idempotency_keys, flagstone.flag_usage"
+            "flagstone.configurations, flagstone.idempotency_keys, flagstone.flag_usage, "
+            "flagstone.access_log"
         )
         connection.execute(
             "delete from flagstone.environments "

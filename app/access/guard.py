@@ -2,13 +2,20 @@
 
 from collections.abc import Sequence
 
+import msgspec
 from aiohttp import hdrs, web
 from multidict import istr
 
 from app.access.directory import TokenDirectory
+from app.access.events import Event, Origin
+from app.access.failures import FAILURES
+from app.access.format import token_id
+from app.access.log import ACCESS_LOG
 from app.access.models import Caller, Scope
-from app.errors import Forbidden, Malformed
-from app.http.keys import Handler
+from app.errors import AppError, Forbidden, LimitExceeded, Malformed, Unauthenticated
+from app.http.client import client_address
+from app.http.frame import route_of
+from app.http.keys import REQUEST_ID, Handler
 
 TOKENS: web.AppKey[TokenDirectory] = web.AppKey("tokens", TokenDirectory)
 # Lower-cased once, and not for each request.
@@ -17,22 +24,36 @@ CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 
 
 def guarded(handler: Handler, scopes: Sequence[Scope]) -> Handler:
-    """Return the handler behind the guard: a good token, its scopes, and the path's environment."""
+    """Return the handler behind the guard: a good token, its scopes, and the path's environment.
+
+    The access log tells of every refusal, the handler's own too.
+    """
 
     async def guard(request: web.Request) -> web.StreamResponse:
-        caller = request.app[TOKENS].authenticate(shown_token(request))
-        grant = caller.token.grant
-        for scope in scopes:
-            if not grant.allows(scope):
-                raise Forbidden("scope_missing", f"This needs a token with the scope {scope}.")
-        environment = request.match_info.get("environment")
-        # An unknown environment is refused like a foreign one: names are not for guessing.
-        if environment is not None and not grant.covers(environment):
-            raise Forbidden("environment_foreign", "The token is not for this environment.")
-        request[CALLER] = caller
-        return await handler(request)
+        try:
+            _let_in(request, scopes)
+            return await handler(request)
+        except Unauthenticated as error:
+            raise turn_away(request, error, shown_token(request)) from None
+        except Forbidden as error:
+            _note_refusal(request, error)
+            raise
 
     return guard
+
+
+def _let_in(request: web.Request, scopes: Sequence[Scope]) -> None:
+    """Raises Unauthenticated or Forbidden."""
+    caller = request.app[TOKENS].authenticate(shown_token(request))
+    request[CALLER] = caller
+    grant = caller.token.grant
+    for scope in scopes:
+        if not grant.allows(scope):
+            raise Forbidden("scope_missing", f"This needs a token with the scope {scope}.")
+    environment = request.match_info.get("environment")
+    # An unknown environment is refused like a foreign one: names are not for guessing.
+    if environment is not None and not grant.covers(environment):
+        raise Forbidden("environment_foreign", "The token is not for this environment.")
 
 
 def shown_token(request: web.Request) -> str:
@@ -47,3 +68,47 @@ def shown_token(request: web.Request) -> str:
         return ""
     scheme, _, text = authorization.partition(" ")
     return text.strip() if scheme.lower() == "bearer" else ""
+
+
+def origin(request: web.Request) -> Origin:
+    """Return who asks, and from where, for the access log."""
+    caller = request.get(CALLER)
+    whose = {"actor": caller.actor, "token_id": caller.token.id} if caller is not None else {}
+    return Origin(
+        **whose,
+        client=client_address(request),
+        request_id=request.get(REQUEST_ID),
+        method=request.method,
+        route=route_of(request),
+    )
+
+
+def turn_away(request: web.Request, error: Unauthenticated, shown: str) -> AppError:
+    """Return what somebody is answered who has shown no good token or ticket: the same for every
+    reason, until there were too many. The access log tells of it.
+
+    Of the token that was shown it gets the id, where that has the form of one. The environment is
+    left out: it is the stranger's word, and there would be a row for each.
+    """
+    answer: AppError = error
+    event = Event.LOGIN_FAIL
+    try:
+        if shown:
+            request.app[FAILURES].count(client_address(request))
+    except LimitExceeded as limited:
+        answer, event = limited, Event.RATE_LIMITED
+    told = msgspec.structs.replace(origin(request), token_id=token_id(shown))
+    request.app[ACCESS_LOG].note(told.was_refused(event, detail=error.reason))
+    return answer
+
+
+def _note_refusal(request: web.Request, error: Forbidden) -> None:
+    place = request.match_info
+    request.app[ACCESS_LOG].note(
+        origin(request).was_refused(
+            Event.ACCESS_FAIL,
+            environment=place.get("environment"),
+            resource=place.get("key") or place.get("id"),
+            detail=error.code,
+        )
+    )

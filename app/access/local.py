@@ -10,6 +10,8 @@ from pathlib import Path
 
 from app.access import tokens
 from app.access.directory import TokenDirectory
+from app.access.events import Origin
+from app.access.log import AccessLog
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.database import Connection, Database, sql
 from app.errors import Unauthenticated
@@ -18,6 +20,7 @@ from app.settings import Secret, Settings, Tier
 
 ADMIN_TOKEN_FILE = "admin-token"  # noqa: S105 - the name of a file
 _KEY_FILE = "token-key"
+_ORIGIN = Origin(actor="system:start")
 
 
 class DataFolderError(Exception):
@@ -37,7 +40,7 @@ def token_key(settings: Settings) -> Secret:
 
 
 async def ensure_admin_token(
-    settings: Settings, database: Database, directory: TokenDirectory
+    settings: Settings, database: Database, directory: TokenDirectory, log: AccessLog
 ) -> Path | None:
     """Have a file with a token that may do everything, in the local tier; return its path.
 
@@ -57,13 +60,13 @@ async def ensure_admin_token(
         directory.use(await tokens.list_usable(connection))
         if _is_good(path, directory):
             return
-        text = await tokens.create(
-            connection, key, name="local admin", grant=grant, actor="system:start"
+        made = await tokens.create(
+            connection, log, key, name="local admin", grant=grant, origin=_ORIGIN
         )
         # Before the commit: a file without its token is replaced at the next start, whereas a
         # token without its file would be good for ever and known to nobody.
         _remove(path)
-        _write_once(path, text)
+        _write_once(path, made.text)
 
     await database.transact(work)
     await directory.refresh()

@@ -4,8 +4,8 @@ import getpass
 
 
 def operator() -> str:
-    """Return `cli:ACCOUNT`; an id without an account, as containers have, is unknown."""
+    """Return `operator:ACCOUNT`; an id without an account, as containers have, is unknown."""
     try:
-        return f"cli:{getpass.getuser()}"
+        return f"operator:{getpass.getuser()}"
     except (OSError, KeyError):
-        return "cli:unknown"
+        return "operator:unknown"

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -23,12 +24,15 @@ _READ_AWAY = "Try again."
 # A commit whose answer was lost may have happened.
 _WRITE_AWAY = "A write may have been made: look first, or repeat it with its Idempotency-Key."
 _TRANSACTION_ATTEMPTS = 3
-# The first is a schema change under a cached statement; after one failure the cache is renewed.
-_RETRIED = (
+# What `transact` tries again; work that catches errors has to let these through. The first is a
+# schema change under a cached statement; after one failure the cache is renewed.
+RETRIED = (
     asyncpg.InvalidCachedStatementError,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
 )
+# Of the transaction that runs, what is to follow its commit.
+_following: ContextVar[list[Callable[[], None]] | None] = ContextVar("following", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +118,21 @@ class Database:
         """
         with self._watched(_WRITE_AWAY):
             for attempt in range(1, _TRANSACTION_ATTEMPTS + 1):
+                following: list[Callable[[], None]] = []
+                outer = _following.set(following)
                 try:
                     async with self._lent() as connection, connection.transaction():
-                        return await work(connection)
-                except _RETRIED:
+                        result = await work(connection)
+                except RETRIED:
                     if attempt == _TRANSACTION_ATTEMPTS:
                         raise
                     await asyncio.sleep(0.05 * attempt * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load
+                else:
+                    for action in following:
+                        action()
+                    return result
+                finally:
+                    _following.reset(outer)
         raise AssertionError("unreachable")
 
     @contextmanager
@@ -157,6 +169,18 @@ class Database:
             yield connection
         finally:
             await pool.release(connection, timeout=self._settings.command_timeout_seconds)
+
+
+def after_commit(action: Callable[[], None]) -> None:
+    """Do something once the work that `transact` runs has been committed, and not at all otherwise.
+
+    At once where no such work runs.
+    """
+    following = _following.get()
+    if following is None:
+        action()
+    else:
+        following.append(action)
 
 
 async def _nothing_to_reset(_: Session) -> None: ...

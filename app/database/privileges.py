@@ -23,6 +23,7 @@ TABLES = {
     "tokens": "select, insert, update",
     "idempotency_keys": "select, insert, update, delete",
     "flag_usage": "select, insert, update",
+    "access_log": "select, insert",
 }
 SEQUENCES = {"health_check_id_seq": "usage"}
 

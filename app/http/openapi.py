@@ -26,7 +26,12 @@ _OF_PREFLIGHTS = (
     "Access-Control-Max-Age",
 )
 # Of a problem, by its status, and whether it is always there: an entry that is gone has no version.
-_OF_PROBLEMS = {401: {"WWW-Authenticate": True}, 412: {"ETag": False}, 503: {"Retry-After": True}}
+_OF_PROBLEMS = {
+    401: {"WWW-Authenticate": True},
+    412: {"ETag": False},
+    429: {"Retry-After": True},
+    503: {"Retry-After": True},
+}
 
 
 class Documents:
@@ -103,12 +108,12 @@ def error_statuses(route: "Route") -> list[int]:
     """Return the statuses of problems that a route can answer with."""
     statuses = {400, 417, 431, 500}
     if route.scope is not None:
-        statuses |= {401, 403, 503}
+        statuses |= {401, 403, 429, 503}
     if "{" in route.path:
         statuses |= {404, 422}
     if route.failure is not None:
         # What is not understood is 400 there, and nothing is written.
-        return sorted(statuses - {422} | {401, 404, 408, 413, 503})
+        return sorted(statuses - {422} | {401, 404, 408, 413, 429, 503})
     if route.method != "GET":
         statuses |= {408, 409, 412, 413}
     if route.body is not None:

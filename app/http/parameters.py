@@ -8,6 +8,11 @@ _WHOLE = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 _ENVIRONMENT = {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,62}$"}
 # As `app/changes/models.py` has it, which this package may not know; a test compares the two.
 _KEY = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$"}
+# As `app/access/events.py` has them; the same test.
+_EVENTS = (
+    *("authn_login_fail", "authn_token_created", "authn_token_rotated", "authn_token_revoked"),
+    *("authz_fail", "authz_admin", "sensitive_read", "excess_rate_limit_exceeded"),
+)
 _TAG = r'(W/)?"[!#-~]*"'
 
 Described = tuple[dict[str, Any], str]
@@ -16,14 +21,15 @@ PATH: dict[str, Described] = {
     "environment": (_ENVIRONMENT, "The name of an environment."),
     "key": (_KEY, "The key of an entry; its slashes may stand as they are."),
     "revision": (_WHOLE, "The number of a change set."),
+    "id": ({"type": "string", "pattern": "^[0-9A-Za-z]{13}$"}, "The id of a token."),
     "ticket": ({"type": "string"}, "From `eventStreams` of a bulk answer."),
 }
 
 QUERY: dict[str, Described] = {
     "prefix": (_TEXT, "Only keys that begin with this."),
     "kind": ({"enum": ["setting", "flag", "segment", "secret"]}, "Only entries of this kind."),
-    "after": (_TEXT, "Go on after this key: `next` of the page before."),
-    "before": (_WHOLE, "Only older revisions than this: `next` of the page before."),
+    "after": (_TEXT, "Go on after this key or id: `next` of the page before."),
+    "before": (_WHOLE, "Only what is older than this: `next` of the page before."),
     "limit": ({"type": "integer", "minimum": 1, "maximum": 500, "default": 100}, "Size of a page."),
     "revision": (_WHOLE, "The state as of this revision, instead of now."),
     "at": (
@@ -52,6 +58,11 @@ QUERY: dict[str, Described] = {
         "The `etag` of an event: answer from that moment or a later one.",
     ),
     "flagConfigLastModified": ({"type": "string"}, "Of the same event, and not looked at."),
+    "environment": (_ENVIRONMENT, "Only what belongs to this environment."),
+    "event": (
+        {"enum": list(_EVENTS)},
+        "Only accesses of this kind, in the words of the OWASP logging vocabulary.",
+    ),
     "against": (_ENVIRONMENT, "The environment to compare with, instead of revisions."),
 }
 
@@ -70,7 +81,7 @@ REQUEST_HEADERS: dict[str, Described] = {
     ),
     "Idempotency-Key": (
         {"type": "string", "pattern": "^[!-~]{1,200}$"},
-        "Repeats with the same key and body get the first answer, for a day.",
+        "Repeats get the first answer for a day, or 409 if that told a secret.",
     ),
 }
 

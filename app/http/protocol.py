@@ -14,9 +14,9 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from app.http import problems
-from app.http.access_log import AccessLogger
 from app.http.frame import X_REQUEST_ID, framed, new_request_id
 from app.http.keys import DURATIONS, LIFECYCLE, SETTINGS, Handler
+from app.http.request_log import RequestLogger
 from app.log import logger
 from app.settings import HttpSettings
 
@@ -38,7 +38,7 @@ class GuardedConnection(RequestHandler):
         *,
         head_seconds: float,
         write_seconds: float,
-        access_logger: AccessLogger,
+        access_logger: RequestLogger,
         **arguments: Any,
     ) -> None:
         super().__init__(manager, **arguments)
@@ -146,7 +146,7 @@ class GuardedServer(web.Server):
         self,
         server: web.Server,
         handler: Handler,
-        access_logger: AccessLogger,
+        access_logger: RequestLogger,
         settings: HttpSettings,
     ) -> None:
         super().__init__(
@@ -188,7 +188,7 @@ class Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         server, http = await super()._make_server(), self.app[SETTINGS].http
         frame = framed(server.request_handler, self.app[LIFECYCLE])
-        access_logger = AccessLogger(self.app[DURATIONS], http.access_log_sample)
+        access_logger = RequestLogger(self.app[DURATIONS], http.request_log_sample)
         return GuardedServer(server, frame, access_logger, http)
 
 

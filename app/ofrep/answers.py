@@ -5,7 +5,7 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import hdrs, web
 
-from app.errors import AppError, Unauthenticated, Unavailable
+from app.errors import AppError, RetryLater, Unauthenticated
 from app.http.encoded import EncodedResponse, header_lines
 from app.http.frame import route_of
 from app.http.keys import ORDINARY, Handler
@@ -88,6 +88,6 @@ def _failed(
 def _headers_of(error: AppError) -> dict[str, str]:
     if isinstance(error, Unauthenticated):
         return {hdrs.WWW_AUTHENTICATE: 'Bearer realm="flagstone"'}
-    if isinstance(error, Unavailable):
+    if isinstance(error, RetryLater):
         return {hdrs.RETRY_AFTER: str(error.retry_after_seconds)}
     return {}

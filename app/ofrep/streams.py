@@ -8,7 +8,8 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp_sse import sse_response
 
-from app.errors import AppError, Unavailable
+from app.access.guard import turn_away
+from app.errors import AppError, Unauthenticated, Unavailable
 from app.http.keys import LIFECYCLE
 from app.ofrep.cors import CORS
 from app.ofrep.tickets import TICKETS
@@ -34,6 +35,8 @@ async def stream_refetches(request: web.Request) -> web.StreamResponse:
     try:
         environment, token = tickets.open(request.match_info["ticket"])
         snapshot = follower.get(environment)
+    except Unauthenticated as error:
+        raise turn_away(request, error, request.match_info["ticket"]) from None
     except Unavailable:
         # A browser comes back after a stream that ends, and never after any other status.
         async with sse_response(request, headers=headers) as ended:

@@ -46,10 +46,10 @@ class Tickets:
             # Strictly, or a ticket would go by many names.
             raw = b64decode(ticket.encode("ascii"), altchars=b"-_", validate=True)
         except ValueError:
-            raise _refused() from None
+            raise _refused("malformed") from None
         mac, name = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(name)):
-            raise _refused()
+            raise _refused("wrong")
         token_id, _, environment = name.decode().partition("/")
         return environment, self.holder(token_id, environment)
 
@@ -61,10 +61,11 @@ class Tickets:
         if not self._directory.is_loaded:
             raise Unavailable("starting", "The service has not finished starting.")
         token = self._directory.usable.get(token_id)
-        if token is None or token.grant.is_expired:
-            raise _refused()
+        if token is None or token.is_over:
+            raise _refused("of a token that is gone")
         if not token.grant.covers(environment) or not token.grant.allows(Scope.EVALUATE):
-            raise _refused()
+            raise _refused("of a token that may not")
+        self._directory.used.add(token_id)
         return token
 
     def _ticket(self, token_id: str, environment: str) -> str:
@@ -88,5 +89,6 @@ def _address(request: web.Request) -> str:
     return f"{request.scheme}://{request.host}"
 
 
-def _refused() -> Unauthenticated:
-    return Unauthenticated("ticket_refused", "This stream is not open, or no longer.")
+def _refused(reason: str) -> Unauthenticated:
+    message = "This stream is not open, or no longer."
+    return Unauthenticated("ticket_refused", message, reason=f"ticket {reason}")

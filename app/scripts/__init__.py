@@ -27,6 +27,7 @@ import psycopg
 
 from app import log
 from app.access.local import DataFolderError
+from app.access.log import AccessLog
 from app.database import Database
 from app.database.drivers import TlsFileError
 from app.database.embedded import EmbeddedError
@@ -58,10 +59,11 @@ _FORESEEN = (
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a script may use."""
+    """What a script may use. Its access log writes rows alone: standard output is the script's."""
 
     settings: Settings
     database: Database
+    access_log: AccessLog
 
 
 @asynccontextmanager
@@ -70,7 +72,7 @@ async def resources() -> AsyncIterator[Resources]:
     settings = load()
     log.configure(settings.log)
     async with open_database(settings) as database:
-        yield Resources(settings=settings, database=database)
+        yield Resources(settings=settings, database=database, access_log=AccessLog(database))
 
 
 def run_script(main: Callable[[Resources], Awaitable[Result]]) -> Result:

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.crypto.secret import Secret
 from app.settings.env_file import environment
+from app.settings.parsers import Network
 from app.settings.reading import SettingsError, read_values
 from app.settings.rules import STRICT_TIERS, warnings
 from app.settings.target import Target, Tls, TlsMode, parse_target
@@ -21,6 +22,7 @@ __all__ = [
     "HttpSettings",
     "LogFormat",
     "LogSettings",
+    "Network",
     "Pooler",
     "Secret",
     "Settings",
@@ -48,13 +50,14 @@ class HttpSettings:
     hsts: bool
     public_url: str | None
     cors_origins: tuple[str, ...]
+    trusted_proxies: tuple[Network, ...]
     request_timeout_seconds: float
     header_timeout_seconds: float
     body_timeout_seconds: float
     idle_timeout_seconds: float
     drain_seconds: float
     shutdown_timeout_seconds: float
-    access_log_sample: int
+    request_log_sample: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,7 @@ class DatabaseSettings:
 @dataclass(frozen=True, kw_only=True)
 class AccessSettings:
     token_key: Secret | None
+    log_on_stdout: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,16 +131,19 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             hsts=values["HSTS"],
             public_url=values["PUBLIC_URL"],
             cors_origins=values["CORS_ORIGINS"],
+            trusted_proxies=values["TRUSTED_PROXIES"] or (),
             request_timeout_seconds=values["REQUEST_TIMEOUT"],
             header_timeout_seconds=values["HEADER_TIMEOUT"],
             body_timeout_seconds=values["BODY_TIMEOUT"],
             idle_timeout_seconds=values["IDLE_TIMEOUT"],
             drain_seconds=values["DRAIN_SECONDS"],
             shutdown_timeout_seconds=values["SHUTDOWN_TIMEOUT"],
-            access_log_sample=values["ACCESS_LOG_SAMPLE"],
+            request_log_sample=values["REQUEST_LOG_SAMPLE"],
         ),
         database=_database(tier, values),
-        access=AccessSettings(token_key=values["TOKEN_KEY"]),
+        access=AccessSettings(
+            token_key=values["TOKEN_KEY"], log_on_stdout=values["ACCESS_LOG_STDOUT"]
+        ),
         health=HealthSettings(
             interval_seconds=values["HEARTBEAT_INTERVAL"],
             timeout_seconds=values["HEARTBEAT_TIMEOUT"],

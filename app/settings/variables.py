@@ -81,6 +81,12 @@ VARIABLES: tuple[Variable, ...] = (
             "Origins, separated by commas, whose pages may evaluate flags; * for all.",
         ),
         Variable(
+            "TRUSTED_PROXIES",
+            parsers.networks,
+            None,
+            "Networks, separated by commas, of proxies whose X-Forwarded-For is believed.",
+        ),
+        Variable(
             "REQUEST_TIMEOUT",
             parsers.seconds(1, 300),
             "5",
@@ -117,10 +123,10 @@ VARIABLES: tuple[Variable, ...] = (
             "Seconds that running requests get to finish; aiohttp may spend it twice.",
         ),
         Variable(
-            "ACCESS_LOG_SAMPLE",
+            "REQUEST_LOG_SAMPLE",
             parsers.whole_number(0, 1_000_000),
             tiers("1", "1", "100", "100"),
-            "Log one of N good reads, 0 for none; writes, refusals and slow ones always.",
+            "Log one of N good reads and of N refusals, 0 for none; the rest always.",
         ),
     ),
     *DATABASE_VARIABLES,
@@ -133,6 +139,13 @@ VARIABLES: tuple[Variable, ...] = (
             "Key of the tokens' MACs, 32 characters or more, the same on every instance; unset "
             "outside staging and production: made in DATA_DIR.",
             secret=True,
+        ),
+        Variable(
+            "ACCESS_LOG_STDOUT",
+            parsers.boolean,
+            tiers("false", "true", "true", "true"),
+            "Write the access log to standard output too, in lines of JSON; other lines go to "
+            "standard error.",
         ),
     ),
     *group(

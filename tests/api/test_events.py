@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from app.access import tokens
 from app.access.models import Scope
 from app.changes import service as changes
 from app.changes.models import Content, Kind, Operation
@@ -239,8 +238,7 @@ async def test_the_stream_of_a_revoked_token_ends(service: Service) -> None:
     token = await service.token(Scope.READ)
 
     async with listening(service, token=token) as stream:
-        async with service.app[DATABASE].connection() as connection:
-            await tokens.revoke(connection, token.split("_")[2])
+        await service.revoke(token)
         async with asyncio.timeout(4):
             rest = await stream.answer.content.read()
 

@@ -2,12 +2,16 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.access.log import ACCESS_LOG
+from app.access.models import Scope
+from app.database.roles import APP
 from app.flags.handlers import USAGE
 from app.snapshots.reading import FOLLOWER
-from tests.conftest import Service
+from tests.conftest import Server, Service
 from tests.factories import flag
 
 LOCAL = "/v1/environments/local"
@@ -57,6 +61,30 @@ async def test_requests_are_counted_by_route_and_status(service: Service) -> Non
     assert more("", "", "404") == 1
     assert more("GET", route, "200", "_bucket", le="+Inf") == 3
     assert 0 < more("GET", route, "200", "_sum") < 3
+
+
+async def test_what_the_access_log_gets_and_loses_is_counted(
+    service: Service, server: Server
+) -> None:
+    name = "flagstone_access_log_accesses_total"
+    before = await scrape(service)
+    await service.token(Scope.READ)
+    for _ in range(3):
+        await service.stranger.get("/metrics")
+    with server.admin("suite") as connection:
+        connection.execute(f"revoke insert on flagstone.access_log from {APP}")
+        await service.app[ACCESS_LOG].run_once()
+        connection.execute(f"grant insert on flagstone.access_log to {APP}")
+    after = await scrape(service)
+    await service.app[ACCESS_LOG].run_once()
+
+    def more(name: str, **labels: str) -> float:
+        return value(after, name, **labels) - value(before, name, **labels)
+
+    assert (more(name, way="recorded"), more(name, way="noted")) == (1, 3)
+    assert more("flagstone_access_log_write_failures_total") == 1
+    assert more("flagstone_access_log_blurred_total") == 0
+    assert more("flagstone_access_log_lines_dropped_total") == 0
 
 
 async def test_revisions_change_sets_and_lag_are_those_of_the_environment(
@@ -143,3 +171,17 @@ async def test_an_accept_that_makes_no_sense_gets_the_usual_format(service: Serv
     answer = await service.client.get("/metrics", headers={"Accept": accept})
 
     assert (answer.status, answer.content_type) == (200, "text/plain")
+
+
+async def test_the_soonest_expiry_is_a_gauge(service: Service) -> None:
+    """For an alert: whoever depends on a token wants to know before it ends."""
+    name = "flagstone_token_soonest_expiry_timestamp_seconds"
+    soon = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
+    await service.token(Scope.READ)
+    none = await scrape(service)
+
+    for each in (soon + timedelta(days=1), soon, soon - timedelta(days=5)):
+        await service.token(Scope.READ, expires_at=each)
+
+    assert not [each for each, _ in none if each == name]
+    assert value(await scrape(service), name) == soon.timestamp()

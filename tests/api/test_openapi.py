@@ -11,11 +11,13 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from app.access.events import Event
 from app.http.problems import STATUS
 from app.http.routing import Route
 from app.naming import KEY_PATTERN
 from app.routes import ROUTES
 from tests.conftest import Service
+from tests.factories import filled
 
 LOCAL = "/v1/environments/local"
 SHARED = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Vary")
@@ -94,6 +96,13 @@ async def test_a_key_has_one_pattern(described: dict[str, Any]) -> None:
     assert KEY_PATTERN in patterns
 
 
+async def test_every_event_of_the_access_log_can_be_asked_for(described: dict[str, Any]) -> None:
+    parameters = described["paths"]["/v1/access-log"]["get"]["parameters"]
+    (events,) = [p["schema"]["enum"] for p in parameters if p["name"] == "event"]
+
+    assert events == list(Event)
+
+
 async def test_every_error_has_a_status_in_some_route(described: dict[str, Any]) -> None:
     documented = {
         int(status)
@@ -149,8 +158,7 @@ async def test_answers_have_the_shape_that_is_promised(
 async def test_a_route_takes_the_parameters_that_it_documents_and_no_others(
     service: Service, route: Route
 ) -> None:
-    path = re.sub(r"{key.*?}", "k", route.path.replace("{environment}", "local"))
-    path = re.sub(r"{revision.*?}}?", "1", path)
+    path = filled(route.path)
     values = {"kind": "flag", "dry_run": "true", "against": "staging", "prefix": "x", "after": "x"}
     # A later one would be waited for.
     values |= {"min_revision": "0"}

@@ -65,7 +65,7 @@ def service(folder: Path, *command: str, **variables: str) -> Iterator[Service]:
         "DATA_DIR": str(folder),
         "PORT": str(port),
         "LOG_FORMAT": "json",
-        "ACCESS_LOG_SAMPLE": "100",
+        "REQUEST_LOG_SAMPLE": "100",
         "DATABASE_POOL_MAX": "10",
         **variables,
     }

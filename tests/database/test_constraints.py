@@ -13,6 +13,17 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 _MAC = "'\\x" + "00" * 32 + "'"
 
+_ACCESS_TEXTS = [
+    "actor",
+    "token_id",
+    "client",
+    "request_id",
+    "method",
+    "route",
+    "resource",
+    "detail",
+]
+
 # What the bad statements stand on.
 _CHANGE_SET = (
     "insert into change_sets (environment, revision, kind, actor) values ('local', 1, 'edit', 'a')"
@@ -108,6 +119,11 @@ def _use(**given: str) -> str:
     return _insert("flag_usage", row | given)
 
 
+def _access(**given: str) -> str:
+    row = {"event": "'authz_fail'", "decision": "'refused'", "actor": "''"}
+    return _insert("access_log", row | given)
+
+
 def _insert(table: str, row: dict[str, str]) -> str:
     return f"insert into {table} ({', '.join(row)}) values ({', '.join(row.values())})"  # noqa: S608
 
@@ -130,6 +146,12 @@ GOOD = {
         _environment(fractional="'v2'", revision="0"),
     ],
     "flag_usage": [_use(), _use(key="'l'", variant="''")],
+    "access_log": [
+        _access(),
+        _access(decision="'allowed'", version="1", count="2"),
+        _access(event=f"'{'a' * 63}'"),
+        _access(**dict.fromkeys(_ACCESS_TEXTS, f"'{'é' * 255}'"), environment=f"'{'a' * 63}'"),
+    ],
     "configurations": [
         _configuration(),
         _configuration(key=f"'{'a' * 255}'"),
@@ -218,6 +240,16 @@ BAD = {
     "flag_usage_pkey": [_all(_use(), _use())],
     "flag_usage_environment_fkey": [_use(environment="'nowhere'")],
     "flag_usage_count_positive": [_use(count="0")],
+    "access_log_pkey": [_all(*(["alter table access_log alter id restart", _access()] * 2))],
+    "access_log_count_positive": [_access(count="0")],
+    "access_log_decision_known": [_access(decision="'granted'"), _access(decision="''")],
+    "access_log_event_well_formed": [
+        _access(event=event) for event in ("''", "'Authz'", "'1a'", r"E'a\n'", f"'{'a' * 64}'")
+    ],
+    "access_log_texts_bounded": [
+        *(_access(**{text: f"'{'a' * 256}'"}) for text in _ACCESS_TEXTS),
+        _access(environment=f"'{'a' * 64}'"),
+    ],
     "environments_hash_length": [_environment(hash="'\\x00'")],
     "change_sets_hash_length": [_change_set(hash="'\\x00'")],
     "change_sets_kind_known": [_change_set(kind="'delete'")],
@@ -256,7 +288,12 @@ BAD = {
         for side in ("before", "after")
     ],
     "tokens_pkey": [_all(_token(), _token())],
-    "tokens_replaced_by_fkey": [_token(replaced_by="'nobody'")],
+    "tokens_replaced_by_fkey": [_token(replaced_by="'nobody'", retires_at="now()")],
+    "tokens_grant_mac_length": [_token(grant_mac="''")],
+    "tokens_retired_when_replaced": [
+        _token(retires_at="now()"),
+        _all(_token(), _token(id=f"'{'b' * 13}'", replaced_by="'0123456789abC'")),
+    ],
     "tokens_id_well_formed": [_token(id=f"'{'a' * length}'") for length in (0, 12, 14)]
     + [_token(id="'aaaaaaaaaaaa_'")],
     "tokens_mac_length": [_token(mac="''"), _token(mac=_MAC[:-3] + "'")],

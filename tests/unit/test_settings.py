@@ -329,7 +329,7 @@ def test_each_tier_has_its_defaults(tier: Tier) -> None:
     assert settings.database.seed_on_start is not strict
     assert settings.database.statement_cache_size == (256 if strict else 100)
     assert settings.http.drain_seconds == (5 if strict else 0)
-    assert settings.http.access_log_sample == (100 if strict else 1)
+    assert settings.http.request_log_sample == (100 if strict else 1)
 
 
 def test_local_is_the_tier_of_whoever_says_nothing() -> None:

@@ -28,7 +28,7 @@ async def test_an_unknown_flag_is_logged_as_a_good_read_is(
     ofrep: Client, settings: Settings, sample: int
 ) -> None:
     await ofrep.put("known", SWITCH)
-    http = replace(settings.http, access_log_sample=sample)
+    http = replace(settings.http, request_log_sample=sample)
     async with serving(replace(settings, http=http)) as service:
         client = await client_of(service)
         with capture_logs() as logged:

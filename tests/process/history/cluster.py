@@ -14,7 +14,7 @@ import psutil
 from tests.process.conftest import Process, free_port
 
 REPLICAS = 3
-_SETTINGS = {"SEED_ON_START": "false", "ACCESS_LOG_SAMPLE": "0"}
+_SETTINGS = {"SEED_ON_START": "false", "REQUEST_LOG_SAMPLE": "0"}
 
 AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
