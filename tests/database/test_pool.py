@@ -441,7 +441,7 @@ def test_a_fault_is_told_without_its_text(error: Exception, code: str) -> None:
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"password": "wrong"}, asyncpg.InvalidPasswordError),
+        ({"password": Secret("wrong")}, asyncpg.InvalidPasswordError),
         ({"user": "nobody"}, asyncpg.InvalidPasswordError),
         ({"database": "nowhere"}, asyncpg.InvalidCatalogNameError),
     ],
