@@ -55,7 +55,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     checks: dict[str, list[Check]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Health:
     """Everything that the probes may say, gathered from memory alone."""
 
