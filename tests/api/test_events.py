@@ -13,7 +13,7 @@ from app.changes import service as changes
 from app.changes.models import Content, Kind, Operation
 from app.database import Connection
 from app.http.keys import DATABASE
-from app.snapshots.follower import EVENTS_MAX
+from app.snapshots.loading import EVENTS_MAX
 from app.snapshots.reading import FOLLOWER
 from app.snapshots.snapshot import RECENT_MAX
 from tests.api.sse import Stream, streaming

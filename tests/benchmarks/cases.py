@@ -55,9 +55,14 @@ def _share(name: str, case: Case, rounds: Mapping[str, Sequence[Round]]) -> Figu
         value=per_second / _median_per_second(rounds[case.floor]),
         unit="of the floor",
         at_least=case.at_least,
-        detail=f"{per_second:,.0f}/s, {processor * 1e6:.0f} us of processor, "
-        f"{milliseconds(latencies)}, {', '.join(map(str, statuses))}",
+        detail=f"{per_second:,.0f}/s, {_microseconds(processor)}{milliseconds(latencies)}, "
+        f"{', '.join(map(str, statuses))}",
     )
+
+
+def _microseconds(processor: float) -> str:
+    """Describe what the server took for a request; of several processes the first tells nothing."""
+    return f"{processor * 1e6:.0f} us of processor, " if processor > 1e-6 else ""
 
 
 def _median_per_second(rounds: Sequence[Round]) -> float:
