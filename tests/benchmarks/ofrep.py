@@ -18,7 +18,7 @@ from app.database import Connection
 from app.database.opening import open_database
 from app.settings import load
 from tests.benchmarks.cases import Case, fixed, shares
-from tests.benchmarks.connection import connected
+from tests.benchmarks.connection import connected, require_good
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.floor import EVALUATE
 from tests.benchmarks.processes import Server, Service, data_folder, floor, service
@@ -72,6 +72,7 @@ async def _cases(served: Service, bare: Server) -> Mapping[str, Case]:
     plain = f"POST {EVALUATE} HTTP/1.1\r\nHost: x\r\n{length}\r\n".encode() + _BODY
     async with connected(served.port) as connection:
         answer = await connection.ask(served.request("POST", _flags("local"), body=_BODY))
+        require_good(answer)
     known = f"If-None-Match: {answer.header('ETag')}\r\n"
 
     def asked(path: str, at_least: float, headers: str = "") -> Case:
