@@ -22,5 +22,7 @@ def before_call(
         for first, second in _EXCLUSIVE:
             if first in given and second in given:
                 del given[first]
+    if isinstance(case.body, dict) and "expires_at" in case.body:
+        case.body.pop("expires_days", None)
     if case.path.startswith(_OF_ONE_ENVIRONMENT):
         case.headers["Authorization"] = f"Bearer {os.environ['EVALUATE_TOKEN']}"
