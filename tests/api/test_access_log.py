@@ -315,7 +315,9 @@ async def test_an_administrator_of_one_environment_sees_what_is_of_that(
     assert foreign.status == 403
 
 
-@pytest.mark.parametrize("query", ["event=nonsense", "before=x", "limit=0", "after=1"])
+@pytest.mark.parametrize(
+    "query", ["event=nonsense", "before=x", "limit=0", "after=1", "environment=", "environment=A"]
+)
 async def test_a_query_that_is_not_understood_is_refused(service: Service, query: str) -> None:
     answer = await service.client.get(f"/v1/access-log?{query}")
 
