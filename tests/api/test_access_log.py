@@ -20,7 +20,7 @@ from app.access.models import Scope
 from app.access.trimming import trim
 from app.database import Connection, Database
 from app.database.roles import APP, MIGRATOR
-from app.errors import Unavailable
+from app.errors import Forbidden, Unavailable
 from app.http.keys import DATABASE
 from tests.conftest import Server, Service
 from tests.factories import flag
@@ -336,7 +336,7 @@ async def test_trimming_takes_what_is_old_and_is_told(
     before = datetime.now(UTC) - timedelta(days=99, hours=12)
 
     as_app = trim(service.app[DATABASE], log, before=before, origin=Origin(actor="service"))
-    with pytest.raises(Exception, match="InsufficientPrivilege"):
+    with pytest.raises(Forbidden):
         await as_app
     database = Database(server.provisioner.settings)
     await database.open(server.target(MIGRATOR, "suite"))
