@@ -13,11 +13,15 @@ environment    a named place that configuration is kept for; of one of four tier
 configuration  one entry of an environment: a key, a kind, a value, a version; an entry for short
 setting, flag, segment, secret
                the four kinds of a configuration
+properties     what an environment says of itself: the metadata of its flag set, the generation of
+               bucketing, whether it is protected; they have a version of their own
 guard          a context that a flag carries, with the variant that it has to get
 variant        one of the values that a flag may have, by name
-version        counts the changes of one key, and goes on when the key is deleted and made again
+version        counts the changes of one key, and goes on when the key is deleted and made again;
+               of an environment, those of its properties
 revision       counts the change sets of one environment, without gaps
-change set     what one transaction did to one environment: who, why, and each key before and after
+change set     what one transaction did to one environment: who, why, and each key before and after;
+               its properties too, where they changed
 snapshot       everything that one environment needs to answer, at one revision
 outcome        what a flag is for one context: value, variant, reason; or why there is none
 token          what a caller shows; it has scopes and environments
@@ -27,6 +31,9 @@ ticket         what a browser shows, in a URL, to open the one event stream that
 actor          who stands behind a change: a token, an operator at the command line, the system
 access         what somebody did or was refused, as one row of the access log tells it
 epoch          names one life of an environment's revisions; a restored backup begins a new one
+sealed         of a setting: encrypted for the hosts that may open it
+recipient, identity
+               the public and the private half of a host's key for sealed settings
 heartbeat      the row that an instance writes to prove that it can
 """
 

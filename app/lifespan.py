@@ -6,6 +6,7 @@ edited migration) ends the process.
 """
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -81,7 +82,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[CORS] = Cors(settings.http.cors_origins)
     app[TASKS] = tasks = Tasks()
     app[LANE] = Lane(LANE_WAIT_SECONDS)
-    app[USAGE] = Usage(database)
+    app[USAGE] = usage = Usage(database)
     app[HEARTBEAT] = heartbeat = Heartbeat(database, settings.health, settings.instance)
     app[SCHEMA] = schema = SchemaCheck(database)
     app[KEEPER] = keeper = Keeper(follower, directory)
@@ -108,6 +109,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         tokens=directory,
         access_log=access_log,
         tasks=tasks,
+        evaluations=usage.totals,
     )
     app[PEERS] = Peers(collector.families, number=worker.number, folder=worker.folder)
 
@@ -147,6 +149,10 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     except Exception as error:  # noqa: BLE001 - it ends the process, and is raised there
         app[LIFECYCLE].fail(error)
         return
+    # All that is loaded by now stays. The collector would walk through it again and again, half a
+    # second each time for ten thousand flags, and nobody would be answered meanwhile.
+    gc.collect()
+    gc.freeze()
     tasks.start("tokens", app[TOKENS].run())
     tasks.start("token_use", app[TOKEN_USE].run())
     tasks.start("follower", app[FOLLOWER].run())

@@ -13,6 +13,7 @@ from app.access.guard import guarded
 from app.access.log_handlers import AccessPage
 from app.access.models import Scope
 from app.access.tokens import TokenPage, TokenView
+from app.changes import environment_handlers as environments
 from app.changes import handlers as changes
 from app.changes.views import (
     ChangeSetPage,
@@ -21,6 +22,8 @@ from app.changes.views import (
     KeyHistory,
     MadeChangeSets,
     NewChangeSet,
+    NewEnvironment,
+    NewPatch,
     NewPromotion,
     NewRestore,
     NewRevert,
@@ -34,7 +37,7 @@ from app.flags.usage import FlagUsage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.health import handlers as health
 from app.health.report import Report
-from app.http import openapi
+from app.http import openapi, wire
 from app.http.frame import timed
 from app.http.routing import Route, expect
 from app.metrics import handlers as metrics
@@ -44,7 +47,6 @@ from app.ofrep.cors import preflight
 from app.ofrep.streams import Refetch, stream_refetches
 from app.ofrep.tickets import STREAM_PATH
 from app.ofrep.views import EvaluationRequest, Evaluations
-from app.snapshots import handlers as environments
 from app.snapshots import streams
 from app.snapshots.event import EventData
 from app.snapshots.snapshot import Configuration
@@ -127,8 +129,14 @@ ROUTES: tuple[Route, ...] = (
 
     Route("GET", "/v1/environments", environments.list_environments, Scope.READ, EnvironmentList,
           headers=_STALE),
+    Route("POST", "/v1/environments", environments.create_environment, Scope.ADMIN, Environment,
+          body=NewEnvironment, query=_DRY_RUN, statuses=(200, 201), conditions=_REPEATABLE,
+          headers=("Location", *_REVISION)),
     Route("GET", _ENVIRONMENT, environments.get_environment, Scope.READ, Environment,
-          query=("min_revision",), headers=_MOMENT),
+          query=("revision", "at", "min_revision"), headers=_MOMENT),
+    Route("PATCH", _ENVIRONMENT, environments.patch_environment, Scope.WRITE, MadeChangeSets,
+          body=NewPatch, query=_DRY_RUN, takes=wire.MERGE_PATCH,
+          conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
 
     Route("GET", _ENVIRONMENT + "/flags/usage", flags.list_usage, Scope.READ, FlagUsage),
     Route("POST", _ENVIRONMENT + r"/flags/{key:[\s\S]+}/evaluate", flags.explain_evaluation,

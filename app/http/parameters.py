@@ -98,7 +98,7 @@ RESPONSE_HEADERS: dict[str, Described] = {
         "An entry's version and epoch, for If-Match too; or all that an evaluation depends on.",
     ),
     "Content-Disposition": ({"type": "string"}, "A name for the file."),
-    "Location": ({"type": "string", "format": "uri-reference"}, "Where the new entry or token is."),
+    "Location": ({"type": "string", "format": "uri-reference"}, "Where what was made is."),
     "Flagstone-Revision": (
         {"type": "string", "pattern": "^[0-9a-f-]{36}:[0-9]+$"},
         "EPOCH:N, the moment of the environment that the answer is from.",
@@ -109,4 +109,13 @@ RESPONSE_HEADERS: dict[str, Described] = {
     ),
     "Retry-After": ({"type": "integer", "minimum": 1}, "Seconds after which to try again."),
     "WWW-Authenticate": ({"const": 'Bearer realm="flagstone"'}, "How to show a token."),
+    "Access-Control-Allow-Origin": (
+        {"type": "string"},
+        "Whose pages may read the answer; absent for an origin that is not listed.",
+    ),
+    "Access-Control-Expose-Headers": ({"type": "string"}, "What of it such a page may see."),
+    "Access-Control-Allow-Methods": ({"type": "string"}, "What such a page may ask."),
+    "Access-Control-Allow-Headers": ({"type": "string"}, "What it may send with that."),
+    "Access-Control-Max-Age": ({"type": "integer"}, "For how many seconds it need not ask again."),
+    "Vary": ({"const": "Origin"}, "Where not all origins get the same answer."),
 }

@@ -12,28 +12,13 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from app.crypto.secret import Secret
+
 Network = IPv4Network | IPv6Network
 Choice = TypeVar("Choice", bound=StrEnum)
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
-
-
-class Secret:
-    """A value that shows itself only when asked by name."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret(…)"
-
-    __str__ = __repr__
 
 
 def text(raw: str) -> str:

@@ -31,6 +31,19 @@ VARIABLES: tuple[Variable, ...] = (
             "true",
             "Keep what is served in DATA_DIR, encrypted, to start from while the database is away.",
         ),
+        Variable(
+            "IDENTITY_FILE",
+            parsers.path,
+            None,
+            "File of the age identity that opens sealed settings, closed to group and others; a "
+            "credential flagstone-identity of systemd goes before it.",
+        ),
+        Variable(
+            "IDENTITY_COMMAND",
+            parsers.text,
+            None,
+            "Program and arguments that print the identity within 10 s, where there is no file.",
+        ),
         Variable("LOG_LEVEL", parsers.log_level, "info", "debug, info, warning or error."),
         Variable(
             "LOG_FORMAT",

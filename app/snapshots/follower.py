@@ -82,6 +82,8 @@ class Follower:
 
         Raises Unavailable when it does not within the time, NotFound for the environment.
         """
+        if environment not in self.loaded():
+            await self.refresh()  # another instance may have made it just now
         snapshot = self.get(environment)
         if snapshot.revision >= revision:
             return snapshot

@@ -9,8 +9,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.access.log import ACCESS_LOG
 from app.access.models import Scope
 from app.database.roles import APP
+from app.flags.handlers import USAGE
 from app.snapshots.reading import FOLLOWER
 from tests.conftest import Server, Service
+from tests.factories import flag
 
 LOCAL = "/v1/environments/local"
 NEW = {"If-None-Match": "*"}
@@ -102,6 +104,35 @@ async def test_revisions_change_sets_and_lag_are_those_of_the_environment(
     )
     assert 0 <= value(after, "flagstone_follower_lag_seconds", environment="local") < 2
     assert value(after, "flagstone_snapshot_stale_seconds") == 0
+
+
+async def test_evaluations_are_counted_by_reason_whenever_they_reach_the_table(
+    service: Service,
+) -> None:
+    flags = {"flags": {"on": flag(defaultVariant="on"), "broken": flag(targeting={"!": 1})}}
+    put = await service.client.post(f"{LOCAL}/import?format=flagd&lenient=true", json=flags)
+    await service.app[FOLLOWER].at_least("local", (await put.json())["revision"])
+    before = await scrape(service)
+
+    await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags/on", json={})
+    first = await scrape(service)
+    await service.app[USAGE].run_once()
+    await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags", json={})
+    await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags/nothing", json={})
+    second, third = await scrape(service), await scrape(service)
+
+    def more(after: Samples) -> dict[str, float]:
+        """Return the evaluations since the beginning of the test, by their reasons."""
+        return {
+            dict(labels)["reason"]: count - before.get((name, labels), 0)
+            for (name, labels), count in after.items()
+            if name == "flagstone_evaluations_total"
+            and ("environment", "local") in labels
+            and count != before.get((name, labels), 0)
+        }
+
+    assert more(first) == {"STATIC": 1}
+    assert more(second) == more(third) == {"STATIC": 2, "GENERAL": 1}
 
 
 async def test_streams_pool_tasks_and_process_are_there(service: Service) -> None:
