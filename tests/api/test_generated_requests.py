@@ -90,6 +90,8 @@ async def _fill(service: Service) -> None:
         for key, content in (
             ("generated", setting),
             ("generated/a", setting),
+            ("generated/c", setting),
+            # Fourth, so that no revision which is reverted has made it, and each that is restored.
             ("flag", {"kind": "flag", "value": flag}),
         ):
             answer = await service.client.put(
