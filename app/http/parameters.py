@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from app.naming import ENVIRONMENT_PATTERN
+
 # Texts reach PostgreSQL, which stores no NUL.
 _TEXT = {"type": "string", "pattern": "^[^\\u0000]*$"}
 _WHOLE = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
-_ENVIRONMENT = {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,62}$"}
+_ENVIRONMENT = {"type": "string", "pattern": ENVIRONMENT_PATTERN}
 # As `app/changes/models.py` has it, which this package may not know; a test compares the two.
 _KEY = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$"}
 # As `app/access/events.py` has them; the same test.

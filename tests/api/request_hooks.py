@@ -24,6 +24,8 @@ def before_call(
         for first, second in _EXCLUSIVE:
             if first in given and second in given:
                 del given[first]
+    if isinstance(case.body, dict) and "expires_at" in case.body:
+        case.body.pop("expires_days", None)
     makes_environment = (case.method, case.path) == ("POST", "/v1/environments")
     if makes_environment and case.query.get("dry_run") in (None, False, "false"):
         case.query["dry_run"] = "true"
