@@ -55,7 +55,7 @@ async def evaluate_flags(request: web.Request) -> web.Response:
         etag = _etag(body)
     else:
         body = b""
-        etag = _etag(b"%b%d:%b%b" % (_state(snapshot), len(raw), raw, tail))
+        etag = _etag(b"%b%d:%b%b" % (snapshot.rules_state, len(raw), raw, tail))
     head = moment_head(request, snapshot) + b"ETag: %b\r\n" % etag.encode()
     # Without a look at the context: whoever has this tag got it for the same one.
     if conditions.is_not_modified(request, etag):
@@ -90,12 +90,6 @@ def _tail(metadata: bytes, stream_url: str) -> bytes:
     stream = {"type": "sse", "url": stream_url, "inactivityDelaySec": INACTIVITY_SECONDS}
     rest = {"metadata": msgspec.Raw(metadata), "eventStreams": [stream]}
     return b"," + msgspec.json.encode(rest)[1:]
-
-
-def _state(snapshot: Snapshot) -> bytes:
-    """Return what names the state of all rules, always as long."""
-    rules = snapshot.rules
-    return f"{snapshot.epoch}{rules.fractional}".encode() + rules.digest.to_bytes(16)
 
 
 def _etag(text: bytes) -> str:

@@ -84,6 +84,12 @@ class Snapshot:
         """The header line that says which moment an answer is from."""
         return header_lines(revision_header(self.epoch, self.revision))
 
+    @cached_property
+    def rules_state(self) -> bytes:
+        """What names the state of all rules and of what their outcomes say of the flag set."""
+        rules = self.rules
+        return f"{self.epoch}{rules.fractional}".encode() + rules.digest.to_bytes(16)
+
     @property
     def revision(self) -> int:
         return self.environment.revision
