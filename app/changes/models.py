@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from app.environments.models import Properties
+
 ENTRIES_MAX = 10_000
 MESSAGE_MAX = 1_000
 
@@ -34,6 +36,12 @@ class Expected:
     version: int | None = None
     epoch: str = ""
     any: bool = False
+
+    def is_met(self, version: int | None, epoch: str) -> bool:
+        """Tell whether it is so, given the version that is there and the epoch of all."""
+        if self.any:
+            return version is not None
+        return self.version == version and epoch.startswith(self.epoch)
 
 
 ABSENT = Expected()
@@ -82,6 +90,14 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PropertiesChange:
+    """The environment's own properties, before and after."""
+
+    before: Properties
+    after: Properties
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChangeSet:
     """A change set that is made but not committed yet; committed when the transaction is."""
 
@@ -89,3 +105,4 @@ class ChangeSet:
     revision: int
     epoch: str
     changes: list[Change] = field(default_factory=list)
+    properties: PropertiesChange | None = None

@@ -1,10 +1,13 @@
-"""From a wish (revert, restore, promote) to the operations that fulfil it; writes nothing."""
+"""From a wish (revert, restore, promote) to what would fulfil it; writes nothing."""
 
 from collections.abc import Iterable, Mapping
+
+import msgspec
 
 from app.changes import history
 from app.changes.models import ABSENT, Content, Entry, Expected, Kind, Operation
 from app.changes.patch import are_same
+from app.changes.properties import Intent, patch_towards
 from app.changes.references import references
 from app.changes.views import EntryView
 from app.database import Connection
@@ -12,14 +15,14 @@ from app.environments import service as environments
 from app.errors import NotFound, Violation
 
 
-async def revert(connection: Connection, environment: str, revision: int) -> list[Operation]:
+async def revert(connection: Connection, environment: str, revision: int) -> Intent:
     """Return the inverse of a change set.
 
     Each operation expects what the change set left behind: a key that has changed since is refused
-    when the operations are applied, by name and with its current version.
+    when the operations are applied, by name and with its current version; and so are properties.
     """
     change_set = await history.get_change_set(connection, environment, revision)
-    return [
+    operations = [
         Operation(
             key=change.key,
             content=_content(change.before),
@@ -27,20 +30,32 @@ async def revert(connection: Connection, environment: str, revision: int) -> lis
         )
         for change in change_set.changes
     ]
+    patch = None
+    if (properties := change_set.properties) is not None:
+        left = Expected(version=properties.after.version)
+        patch = patch_towards(properties.before, properties.after, expected=left)
+    return Intent(operations=operations, patch=patch)
 
 
-async def restore(connection: Connection, environment: str, revision: int) -> list[Operation]:
-    """Return what makes the whole environment as it was at the revision."""
+async def restore(connection: Connection, environment: str, revision: int) -> Intent:
+    """Return what makes the whole environment as it was at the revision.
+
+    Its protection stays: that is about the environment, and not about what it answers.
+    """
     wanted = await history.entries_at(connection, environment, revision)
-    current = (await environments.get(connection, environment)).revision
-    found = await history.entries_at(connection, environment, current)
-    return _towards(wanted, found, sorted(wanted.keys() | found.keys()))
+    current = await environments.get(connection, environment)
+    found = await history.entries_at(connection, environment, current.revision)
+    properties = msgspec.structs.replace(
+        await history.properties_at(connection, current, revision), protected=current.protected
+    )
+    return Intent(
+        operations=_towards(wanted, found, sorted(wanted.keys() | found.keys())),
+        patch=patch_towards(properties, current.properties),
+    )
 
 
-async def promote(
-    connection: Connection, source: str, target: str, keys: Iterable[str]
-) -> list[Operation]:
-    """Return what makes the keys in the target equal to the source.
+async def promote(connection: Connection, source: str, target: str, keys: Iterable[str]) -> Intent:
+    """Return what makes the keys in the target equal to the source; properties are none of them.
 
     The segments that promoted flags use come with them, and those that these use in turn. Raises
     NotFound that names every key which neither environment has.
@@ -54,7 +69,7 @@ async def promote(
             f"Neither environment has {', '.join(unknown)}.",
             [Violation(key, "is in neither environment") for key in unknown],
         )
-    return _towards(wanted, found, sorted(with_segments(chosen, wanted)))
+    return Intent(operations=_towards(wanted, found, sorted(with_segments(chosen, wanted))))
 
 
 def with_segments(keys: set[str], entries: Mapping[str, Entry]) -> set[str]:

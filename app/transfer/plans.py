@@ -1,6 +1,8 @@
 """From a document to a change set: what differs is written, and nothing else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.changes import service as changes
 from app.changes.models import (
@@ -13,6 +15,7 @@ from app.changes.models import (
     Operation,
 )
 from app.changes.patch import are_equal, are_same
+from app.changes.properties import Patch
 from app.database import Connection, sql
 from app.database.threads import in_thread
 from app.environments import service as environments
@@ -30,6 +33,7 @@ class Plan:
     deleted: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
+    patch: Patch | None = None
 
 
 async def plan(
@@ -50,7 +54,8 @@ async def plan(
         }
     found = await changes.read_entries(connection, environment, sorted(keys))
     _check_kinds(document, found)
-    made = Plan()
+    current = await environments.get(connection, environment)
+    made = Plan(patch=_patch(current.metadata, document.metadata, mode))
     for key in sorted(keys):
         _plan_one(made, found[key], document)
     if not document.is_whole:
@@ -65,7 +70,7 @@ async def apply_plan(
     connection: Connection, environment: str, wanted: Plan, *, actor: str, message: str
 ) -> ChangeSet | None:
     """Make the one change set of a plan, unless there is nothing to change."""
-    if not wanted.operations:
+    if not wanted.operations and wanted.patch is None:
         return None
     return await changes.apply(
         connection,
@@ -74,6 +79,7 @@ async def apply_plan(
         actor=actor,
         kind=ChangeKind.IMPORT,
         message=message,
+        patch=wanted.patch,
     )
 
 
@@ -85,6 +91,16 @@ def _check_kinds(document: Document, found: dict[str, Entry]) -> None:
     ]
     if violations:
         raise Invalid("kind_fixed", f"{violations[0].field} {violations[0].rule}", violations)
+
+
+def _patch(found: Mapping[str, Any], wanted: Mapping[str, Any] | None, mode: Mode) -> Patch | None:
+    """Return what the document does to the flag set's metadata: what it lacks stays or goes."""
+    if wanted is None:
+        return None
+    becomes = wanted if mode is Mode.REPLACE else {**found, **wanted}
+    if are_equal(found, becomes):
+        return None
+    return Patch(metadata=dict.fromkeys(found) | dict(becomes))
 
 
 def _plan_one(made: Plan, found: Entry, document: Document) -> None:

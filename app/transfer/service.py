@@ -1,6 +1,7 @@
 """Import and export, for whoever has a connection: HTTP and the command line."""
 
-from app.changes.history import Moment, entries_at, revision_of
+from app.changes import history
+from app.changes.history import Moment
 from app.changes.models import Content, Kind
 from app.changes.views import made_view
 from app.database import Connection
@@ -28,6 +29,7 @@ async def import_document(
     """
     wanted = await plan(connection, name, document, mode)
     made = await apply_plan(connection, name, wanted, actor=actor, message=message)
+    view = made_view(made) if made is not None else None
     environment = await environments.get(connection, name)
     return Imported(
         environment=name,
@@ -38,7 +40,8 @@ async def import_document(
         deleted=wanted.deleted,
         unchanged=len(wanted.unchanged),
         warnings=list(document.warnings),
-        changes=made_view(made).changes if made is not None and dry_run else [],
+        changes=view.changes if view is not None and dry_run else [],
+        properties=view.properties if view is not None else None,
     )
 
 
@@ -47,13 +50,13 @@ async def environment_at(
 ) -> tuple[Environment, dict[str, Content]]:
     """Return the environment as it was at a moment, by default now. Raises NotFound."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        environment = await environments.get(connection, name)
-        revision = environment.revision
-        if moment is not None:
-            revision = await revision_of(connection, name, moment)
-        found = await entries_at(connection, name, revision)
+        if moment is None:
+            environment = await environments.get(connection, name)
+        else:
+            environment = await history.environment_at(connection, name, moment)
+        found = await history.entries_at(connection, name, environment.revision)
     contents = {key: each.content for key, each in found.items() if each.content is not None}
-    return environment.at(revision), contents
+    return environment, contents
 
 
 def content_of(configuration: Configuration) -> Content:

@@ -10,11 +10,12 @@ import uvloop
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from tests.benchmarks import changes, evaluation, ofrep, requests, sizes, streams, writes
+from tests.benchmarks import access, changes, evaluation, ofrep, requests, sizes, streams, writes
 from tests.benchmarks.figures import Figure, table
 
 
 class Part(StrEnum):
+    ACCESS = auto()
     REQUESTS = auto()
     OFREP = auto()
     CHANGES = auto()
@@ -25,6 +26,7 @@ class Part(StrEnum):
 
 
 _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figure]]]] = {
+    Part.ACCESS: access.measure,
     Part.REQUESTS: requests.measure,
     Part.OFREP: ofrep.measure,
     Part.CHANGES: changes.measure,
