@@ -121,6 +121,8 @@ async def lifespan(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(app[ACCESS_LOG].close)
         try:
             tasks.start("metrics", _tell_peers(app))
+            # Before the database is there: refusals come while the last known state is served.
+            tasks.start("access_log", app[ACCESS_LOG].run())
             tasks.start("start", _start(app, stack))
             yield
         finally:
@@ -141,7 +143,6 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         await stack.enter_async_context(_opened(app[DATABASE], found.app, waiting))
         await waiting.until_possible("check_schema", lambda: _schema(app[SCHEMA]))
         tasks.start("heartbeat", app[HEARTBEAT].run())
-        tasks.start("access_log", app[ACCESS_LOG].run())
         await waiting.until_possible("check_role", lambda: check_role(app[DATABASE], settings.tier))
         await waiting.until_possible("read_tokens", lambda: _tokens(app))
         await waiting.until_possible("seed", lambda: seed(settings, app[DATABASE]))

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -32,20 +32,9 @@ NEW = {"If-None-Match": "*"}
 
 
 @pytest.fixture
-async def log(service: Service, server: Server) -> AsyncIterator[AccessLog]:
+async def log(service: Service) -> AccessLog:
     """The log of the running service, with nothing in it."""
-    found = service.app[ACCESS_LOG]
-    await _empty(found, server)
-    yield found
-    await _empty(found, server)
-
-
-async def _empty(log: AccessLog, server: Server) -> None:
-    await log.run_once()
-    # What other tests have lost in a flood is theirs.
-    log._lost_at = None
-    with server.admin("suite") as connection:
-        connection.execute("truncate flagstone.access_log")
+    return service.app[ACCESS_LOG]
 
 
 async def _told(service: Service, **query: str) -> list[dict[str, Any]]:
@@ -379,3 +368,18 @@ async def test_a_line_follows_the_commit(service: Service) -> None:
     with os.fdopen(reading) as pipe:
         (line,) = pipe.readlines()
     assert (json.loads(line)["detail"], len(attempts), log.recorded) == ("kept", 2, 1)
+
+
+async def test_health_remembers_that_particulars_were_lost(
+    service: Service, log: AccessLog
+) -> None:
+    for number in range(100):
+        log.note(Origin(client=f"192.0.2.{number}").was_refused(Event.LOGIN_FAIL))
+    told = await _told(service)
+
+    report = await (await service.client.get("/health")).json()
+
+    assert sum(each["count"] for each in told) == 100
+    assert len(told) < 100
+    (check,) = report["checks"]["access_log:write"]
+    assert (check["status"], check["output"]) == ("warn", "particulars were lost")
