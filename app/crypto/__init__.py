@@ -1,1 +1,1 @@
-"""Encryption, by the library `cryptography` alone. Knows no feature and no aiohttp."""
+"""Encryption, and nothing of what is encrypted: boxes for files, the key ring, the envelope."""
