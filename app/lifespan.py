@@ -17,6 +17,7 @@ from app.access.guard import TOKENS
 from app.access.lines import Lines
 from app.access.local import ensure_admin_token, token_key
 from app.access.log import ACCESS_LOG, AccessLog
+from app.changes.repeatable import DIGESTS, RequestDigest
 from app.database import Database
 from app.database.listener import listen
 from app.database.migrations import Migrator
@@ -48,6 +49,9 @@ from app.snapshots.reading import FOLLOWER
 from app.snapshots.streams import STREAMS
 from app.tasks import Tasks, repeat
 from app.transfer.handlers import LANE, LANE_WAIT_SECONDS
+from app.vault.reading import VAULT
+from app.vault.rings import wrapper_of
+from app.vault.vault import Vault
 from app.waiting import Waiting
 from app.workers import Worker
 
@@ -72,7 +76,9 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     lines = Lines.of_stdout() if settings.access.log_on_stdout else None
     app[ACCESS_LOG] = access_log = AccessLog(database, lines)
     app[TICKETS] = Tickets(directory, settings.http.public_url)
+    app[DIGESTS] = RequestDigest()
     app[CORS] = Cors(settings.http.cors_origins)
+    app[VAULT] = vault = Vault()
     app[TASKS] = tasks = Tasks()
     app[LANE] = Lane(LANE_WAIT_SECONDS)
     app[USAGE] = Usage(database)
@@ -87,6 +93,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         schema=schema,
         follower=follower,
         keeper=keeper,
+        vault=vault,
         access_log=access_log,
         tasks=tasks,
         instance=settings.instance,
@@ -135,6 +142,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         tasks.start("heartbeat", app[HEARTBEAT].run())
         tasks.start("access_log", app[ACCESS_LOG].run())
         await waiting.until_possible("check_role", lambda: check_role(app[DATABASE], settings.tier))
+        await waiting.until_possible("check_keys", lambda: _keys(app))
         await waiting.until_possible("read_tokens", lambda: _tokens(app))
         await waiting.until_possible("seed", lambda: seed(settings, app[DATABASE]))
         await waiting.until_possible("load_snapshots", app[FOLLOWER].refresh)
@@ -145,6 +153,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     tasks.start("follower", app[FOLLOWER].run())
     tasks.start("keeper", app[KEEPER].run())
     tasks.start("usage", app[USAGE].run())
+    tasks.start("keys", app[VAULT].run(app[DATABASE]))
     if settings.database.pooler is Pooler.NONE:
         # Through a pooler nothing can be listened to: there the poll alone keeps up.
         hint = app[FOLLOWER].hint
@@ -160,11 +169,16 @@ async def _tell_peers(app: web.Application) -> None:
 
 
 def _use_key(app: web.Application) -> None:
-    """Give the key of the installation to all that needs it. Raises DataFolderError."""
+    """Give each key of the installation to all that needs it.
+
+    Raises DataFolderError and KeyRingError.
+    """
     settings = app[SETTINGS]
     key = token_key(settings)
     app[TOKENS].use_key(key)
     app[TICKETS].use_key(key)
+    app[DIGESTS].use_key(key)
+    app[VAULT].use_wrapper(wrapper_of(settings))
     if settings.snapshot_on_disk:
         app[KEEPER].use_disk(Disk(settings.data_dir, key, settings.tier))
 
@@ -206,6 +220,12 @@ async def _schema(schema: SchemaCheck) -> None:
     await schema.look()
     if schema.state is not None and schema.state.pending:
         raise Unavailable("migrations_pending", "The schema is older than the code.")
+
+
+async def _keys(app: web.Application) -> None:
+    """Make sure that every data key can be unwrapped, so that no secret fails later."""
+    async with app[DATABASE].connection() as connection:
+        await app[VAULT].check(connection)
 
 
 async def _tokens(app: web.Application) -> None:

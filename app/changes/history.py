@@ -17,6 +17,7 @@ from app.changes.views import (
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import NotFound
+from app.vault.models import sealed_of
 
 LATEST = 2**63 - 1
 # A revision, or a time.
@@ -133,17 +134,23 @@ async def entries_at(
     return {
         row["key"]: Entry(
             key=row["key"],
-            content=Content(
-                kind=Kind(row["kind"]),
-                value=row["value"],
-                schema=row["schema"],
-                description=row["description"],
-            ),
+            content=content_of(environment, row),
             version=row["version"],
             last_version=row["version"],
         )
         async for row in rows
     }
+
+
+def content_of(environment: str, row: Any) -> Content:
+    """Return what a row with a kind, a value or what is sealed, and a version holds."""
+    return Content(
+        kind=Kind(row["kind"]),
+        value=row["value"],
+        sealed=sealed_of(environment, row["key"], row["version"], row["sealed"]),
+        schema=row["schema"],
+        description=row["description"],
+    )
 
 
 def unknown_revision() -> NotFound:
@@ -168,6 +175,7 @@ def _view(row: Any, side: str) -> EntryView | None:
     return EntryView(
         kind=row[f"{side}_kind"],
         value=row[f"{side}_value"],
+        sealed=row[f"{side}_kind"] == Kind.SECRET,
         schema=row[f"{side}_schema"],
         description=row[f"{side}_description"],
         version=row[f"{side}_version"],

@@ -22,6 +22,7 @@ from app.database import Connection
 from app.environments import service as environments
 from app.errors import Invalid, Violation, invalid
 from app.naming import KEY_RULE, is_key
+from app.vault.vault import Vault
 
 Work = Callable[[Connection], Awaitable[MadeChangeSets]]
 
@@ -58,6 +59,7 @@ async def apply(
     actor: str,
     message: str,
     kind: ChangeKind = ChangeKind.EDIT,
+    vault: Vault,
 ) -> MadeChangeSets:
     """Make one change set in each environment. Raises as `service.apply` does."""
     made: list[MadeChangeSet] = []
@@ -71,13 +73,20 @@ async def apply(
                 actor=actor,
                 kind=kind,
                 message=message,
+                vault=vault,
             )
             made.append(made_view(change_set))
     return MadeChangeSets(change_sets=made)
 
 
 async def revert(
-    connection: Connection, environment: str, revision: int, *, actor: str, message: str
+    connection: Connection,
+    environment: str,
+    revision: int,
+    *,
+    actor: str,
+    message: str,
+    vault: Vault,
 ) -> MadeChangeSets:
     """Make the inverse of a change set. Raises Stale that names each key changed since."""
     operations = await plans.revert(connection, environment, revision)
@@ -86,12 +95,19 @@ async def revert(
         {environment: operations},
         actor=actor,
         message=message or f"Revert revision {revision}",
+        vault=vault,
         kind=ChangeKind.REVERT,
     )
 
 
 async def restore(
-    connection: Connection, environment: str, moment: Moment, *, actor: str, message: str
+    connection: Connection,
+    environment: str,
+    moment: Moment,
+    *,
+    actor: str,
+    message: str,
+    vault: Vault,
 ) -> MadeChangeSets:
     """Make the whole environment as it was. Makes nothing when it is so already."""
     await environments.lock(connection, environment)
@@ -102,6 +118,7 @@ async def restore(
         {environment: operations},
         actor=actor,
         message=message or f"Restore revision {revision}",
+        vault=vault,
         kind=ChangeKind.RESTORE,
     )
 
@@ -114,17 +131,20 @@ async def promote(
     *,
     actor: str,
     message: str,
+    may_reveal: bool,
+    vault: Vault,
 ) -> MadeChangeSets:
     """Make keys of the target equal to the source, with the segments that they use."""
     if source == target:
         raise invalid("from", "must be another environment")
     await environments.lock(connection, target)
-    operations = await plans.promote(connection, source, target, keys)
+    operations = await plans.promote(connection, source, target, keys, may_reveal=may_reveal)
     return await apply(
         connection,
         {target: operations},
         actor=actor,
         message=message or f"Promote from {source}",
+        vault=vault,
         kind=ChangeKind.PROMOTE,
     )
 

@@ -54,6 +54,10 @@ QUERY: dict[str, Described] = {
     "flagConfigLastModified": ({"type": "string"}, "Of the same event, and not looked at."),
     "environment": (_ENVIRONMENT, "Only what belongs to this environment."),
     "event": (_TEXT, "Only accesses of this kind, in the words of the OWASP logging vocabulary."),
+    "reveal": (
+        {"type": "boolean", "default": False},
+        "Give secrets in clear, to a token with the scope reveal; the access log tells of it.",
+    ),
     "against": (_ENVIRONMENT, "The environment to compare with, instead of revisions."),
 }
 

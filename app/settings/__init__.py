@@ -21,6 +21,7 @@ __all__ = [
     "DatabaseSettings",
     "HealthSettings",
     "HttpSettings",
+    "KeySettings",
     "LogFormat",
     "LogSettings",
     "Pooler",
@@ -89,6 +90,15 @@ class AccessSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeySettings:
+    """What wraps the data keys of secrets: a key ring, perhaps of a file, or a command."""
+
+    ring: Secret | None
+    ring_file: Path | None
+    command: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class HealthSettings:
     interval_seconds: float
     timeout_seconds: float
@@ -105,6 +115,7 @@ class Settings:
     http: HttpSettings
     database: DatabaseSettings
     access: AccessSettings
+    keys: KeySettings
     health: HealthSettings
     warnings: tuple[str, ...]
 
@@ -144,6 +155,11 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         database=_database(tier, values),
         access=AccessSettings(
             token_key=values["TOKEN_KEY"], log_on_stdout=values["ACCESS_LOG_STDOUT"]
+        ),
+        keys=KeySettings(
+            ring=values["KEY_RING"],
+            ring_file=from_file.get("KEY_RING"),
+            command=values["KEY_COMMAND"],
         ),
         health=HealthSettings(
             interval_seconds=values["HEARTBEAT_INTERVAL"],

@@ -39,10 +39,11 @@ class _MappingEnv(Env):
         return value if isinstance(value, _Refused) or value.strip() else default
 
 
-def read_values(environ: Mapping[str, str]) -> tuple[Tier, dict[str, Any], set[str]]:
-    """Return the tier, every variable's value, and the names that came from a `NAME_FILE`."""
+def read_values(environ: Mapping[str, str]) -> tuple[Tier, dict[str, Any], dict[str, Path]]:
+    """Return the tier, every variable's value, and which of them came from which `NAME_FILE`."""
     mapping = dict(environ)
-    from_file = {v.name for v in VARIABLES if v.secret and _resolve_file(v.name, mapping)}
+    found = {v.name: _resolve_file(v.name, mapping) for v in VARIABLES if v.secret}
+    from_file = {name: file for name, file in found.items() if file is not None}
     env = _MappingEnv(mapping)
     # A wrong TIER is reported with the rest, which are then read with the defaults of local.
     tier = Tier.LOCAL
@@ -78,17 +79,17 @@ def _parse(raw: str | None, *, variable: Variable) -> Any:
         raise ValidationError(str(error)) from None
 
 
-def _resolve_file(name: str, mapping: dict[str, str]) -> bool:
-    """Put the content of the file that NAME_FILE names in NAME's place."""
+def _resolve_file(name: str, mapping: dict[str, str]) -> Path | None:
+    """Put the content of the file that NAME_FILE names in NAME's place; return the file."""
     file = mapping.get(f"{name}_FILE", "").strip()
     if not file:
-        return False
+        return None
     if mapping.get(name, "").strip():
         mapping[name] = _Refused(f"must not be set together with {name}_FILE")
-        return True
+        return Path(file)
     try:
         content = Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         content = ""
     mapping[name] = content or _Refused(f"{name}_FILE must name a readable file that is not empty")
-    return True
+    return Path(file)

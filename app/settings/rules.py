@@ -1,7 +1,7 @@
 """Rules that need more than one variable, most of them about what a tier refuses."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from app.settings.target import Target, TlsMode
@@ -19,7 +19,7 @@ DATABASE_URLS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL")
 
 
 def broken_rules(
-    tier: Tier, values: Mapping[str, Any], from_file: set[str]
+    tier: Tier, values: Mapping[str, Any], from_file: Container[str]
 ) -> Iterator[tuple[str, str]]:
     """Yield (variable, rule) for each combination that is refused."""
     for lower, upper in NOT_ABOVE:
@@ -36,12 +36,13 @@ def broken_rules(
     waits = [values[name] for name in _WAITS]
     if None not in waits and waits[0] <= waits[1] + 2 * waits[2]:
         yield _WAITS[0], f"must be above {_WAITS[1]} plus twice {_WAITS[2]}"
+    yield from _key_rules(values)
     yield from _tls_rules(tier, values)
     if tier in STRICT_TIERS:
         yield from _strict_rules(tier, values, from_file)
 
 
-def warnings(tier: Tier, values: Mapping[str, Any], from_file: set[str]) -> Iterator[str]:
+def warnings(tier: Tier, values: Mapping[str, Any], from_file: Container[str]) -> Iterator[str]:
     """Yield a sentence for each thing that development allows and staging will refuse."""
     if tier is not Tier.DEVELOPMENT:
         return
@@ -53,6 +54,14 @@ def warnings(tier: Tier, values: Mapping[str, Any], from_file: set[str]) -> Iter
             yield f"{name} holds a password in clear; staging will want {name}_FILE"
         if _weak(_mode(values, target)):
             yield f"{name} connects without verify-full; staging will refuse that"
+
+
+def _key_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    command = values["KEY_COMMAND"]
+    if command is not None and values["KEY_RING"] is not None:
+        yield "KEY_COMMAND", "must not be set together with KEY_RING"
+    if command is not None and not os.access(command, os.X_OK):
+        yield "KEY_COMMAND", "must name a file that can be executed"
 
 
 def _tls_rules(tier: Tier, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -76,7 +85,7 @@ def _tls_rules(tier: Tier, values: Mapping[str, Any]) -> Iterator[tuple[str, str
 
 
 def _strict_rules(
-    tier: Tier, values: Mapping[str, Any], from_file: set[str]
+    tier: Tier, values: Mapping[str, Any], from_file: Container[str]
 ) -> Iterator[tuple[str, str]]:
     if values["DATABASE_URL"] is None:
         yield "DATABASE_URL", f"is required in {tier}: the embedded PostgreSQL is refused there"

@@ -2,6 +2,7 @@
 
 from app.changes.history import Moment, entries_at, revision_of
 from app.changes.models import Content, Kind
+from app.changes.sealing import revealed
 from app.changes.views import made_view
 from app.database import Connection
 from app.environments import service as environments
@@ -10,6 +11,7 @@ from app.snapshots.snapshot import Configuration
 from app.transfer.documents import Document, Mode
 from app.transfer.plans import apply_plan, plan
 from app.transfer.views import Imported
+from app.vault.vault import Vault
 
 
 async def import_document(
@@ -21,13 +23,16 @@ async def import_document(
     actor: str,
     message: str,
     dry_run: bool,
+    vault: Vault,
+    may_reveal: bool,
 ) -> Imported:
     """Write what differs as one change set, and tell the differences of a dry run.
 
     Raises as `plan` and `changes.apply` do.
     """
-    wanted = await plan(connection, name, document, mode)
-    made = await apply_plan(connection, name, wanted, actor=actor, message=message)
+    known = vault if may_reveal else None
+    wanted = await plan(connection, name, document, mode, known=known)
+    made = await apply_plan(connection, name, wanted, actor=actor, message=message, vault=vault)
     environment = await environments.get(connection, name)
     return Imported(
         environment=name,
@@ -37,15 +42,18 @@ async def import_document(
         updated=wanted.updated,
         deleted=wanted.deleted,
         unchanged=len(wanted.unchanged),
-        warnings=list(document.warnings),
+        warnings=[*document.warnings, *wanted.warnings],
         changes=made_view(made).changes if made is not None and dry_run else [],
     )
 
 
 async def environment_at(
-    connection: Connection, name: str, moment: Moment | None
+    connection: Connection, name: str, moment: Moment | None, *, vault: Vault | None = None
 ) -> tuple[Environment, dict[str, Content]]:
-    """Return the environment as it was at a moment, by default now. Raises NotFound."""
+    """Return the environment as it was at a moment, by default now.
+
+    With a vault, secrets are in clear. Raises NotFound, and as the vault does.
+    """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         environment = await environments.get(connection, name)
         revision = environment.revision
@@ -53,6 +61,9 @@ async def environment_at(
             revision = await revision_of(connection, name, moment)
         found = await entries_at(connection, name, revision)
     contents = {key: each.content for key, each in found.items() if each.content is not None}
+    if vault is not None:
+        clear = await revealed(connection, vault, list(contents.values()))
+        contents = dict(zip(contents, clear, strict=True))
     return environment.at(revision), contents
 
 

@@ -13,6 +13,9 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 _MAC = "'\\x" + "00" * 32 + "'"
 
+_KEY_ID = "'\\x" + "01" * 8 + "'"
+_OTHER_ID = "'\\x" + "02" * 8 + "'"
+
 # What the bad statements stand on.
 _CHANGE_SET = (
     "insert into change_sets (environment, revision, kind, actor) values ('local', 1, 'edit', 'a')"
@@ -93,6 +96,21 @@ def _use(**given: str) -> str:
     return _insert("flag_usage", row | given)
 
 
+def _data_key(**given: str) -> str:
+    row = {
+        "environment": "'local'",
+        "id": _KEY_ID,
+        "kek_id": "'20261124-0a0b0c0d'",
+        "wrapped": "'\\x00'",
+    }
+    return _insert("data_keys", row | given)
+
+
+def _destroyed(**given: str) -> str:
+    now = "current_timestamp"
+    return _data_key(**{"wrapped": "null", "retired_at": now, "destroyed_at": now} | given)
+
+
 def _insert(table: str, row: dict[str, str]) -> str:
     return f"insert into {table} ({', '.join(row)}) values ({', '.join(row.values())})"  # noqa: S608
 
@@ -115,6 +133,13 @@ GOOD = {
         _environment(fractional="'v2'", revision="0"),
     ],
     "flag_usage": [_use(), _use(key="'l'", variant="''")],
+    "data_keys": [
+        _data_key(),
+        _all(_data_key(retired_at="current_timestamp"), _data_key(id=_OTHER_ID)),
+        _all(_data_key(), _data_key(environment="'staging'")),
+        _destroyed(),
+        _data_key(kek_id="'arn:aws:kms:eu-central-1:111122223333:key/1234'"),
+    ],
     "configurations": [
         _configuration(),
         _configuration(key=f"'{'a' * 255}'"),
@@ -131,6 +156,13 @@ GOOD = {
     "changes": [
         _change(),
         _change(before_kind="'flag'", before_version="1", after_kind="null", after_version="null"),
+        _change(
+            before_kind="'secret'",
+            before_version="1",
+            before_sealed="''",
+            after_kind="'secret'",
+            after_sealed="''",
+        ),
     ],
     "tokens": [_token(), _token(scopes="'{evaluate,read,write,reveal,admin}'")],
     "idempotency_keys": [_answer(), _answer(key=f"'{'~' * 200}'"), _answer(key="'!'")],
@@ -220,6 +252,28 @@ BAD = {
         _all(_CHANGE_SET, _change(after_kind="null")),
         _all(_CHANGE_SET, _change(after_version="null", before_version="1", before_kind="'flag'")),
     ],
+    "changes_before_secret_sealed": [
+        _all(_CHANGE_SET, _change(before_version="1", before_kind="'secret'", **more))
+        for more in ({}, {"before_sealed": "''", "before_value": "'1'"})
+    ]
+    + [_all(_CHANGE_SET, _change(before_version="1", before_kind="'flag'", before_sealed="''"))],
+    "changes_after_secret_sealed": [
+        _all(_CHANGE_SET, _change(after_kind="'secret'")),
+        _all(_CHANGE_SET, _change(after_kind="'secret'", after_sealed="''", after_value="'1'")),
+        _all(_CHANGE_SET, _change(after_sealed="''")),
+    ],
+    "data_keys_pkey": [_all(_destroyed(), _destroyed())],
+    "data_keys_environment_fkey": [_data_key(environment="'nowhere'")],
+    "data_keys_id_length": [_data_key(id="''"), _data_key(id="'\\x00'")],
+    "data_keys_kek_id_well_formed": [
+        _data_key(kek_id=kek_id) for kek_id in ("''", "'a b'", "'é'", f"'{'a' * 201}'")
+    ],
+    "data_keys_wrapped_unless_destroyed": [
+        _data_key(wrapped="null"),
+        _destroyed(wrapped="'\\x00'"),
+    ],
+    "data_keys_retired_if_destroyed": [_destroyed(retired_at="null")],
+    "data_keys_one_active": [_all(_data_key(), _data_key(id=_OTHER_ID))],
     "tokens_pkey": [_all(_token(), _token())],
     "tokens_replaced_by_fkey": [_token(replaced_by="'nobody'")],
     "tokens_id_well_formed": [_token(id=f"'{'a' * length}'") for length in (0, 12, 14)]

@@ -1,4 +1,4 @@
-"""What is sealed opens for its own place and key alone, and nothing that was touched opens at all."""
+"""What is sealed opens for its own place and key alone, and what was touched opens for nobody."""
 
 import os
 from dataclasses import replace

@@ -21,12 +21,13 @@ KEY = "k" * 32
 # What staging and production cannot do without.
 REQUIRED = {"DATABASE_URL": "postgresql://app@db/flagstone", "TOKEN_KEY": KEY}
 STRICT = ("staging", "production")
-SECRETS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL", "TOKEN_KEY")
+SECRETS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL", "TOKEN_KEY", "KEY_RING")
 GOOD_SECRETS = {
     "DATABASE_URL": f"postgresql://app:{CANARY}@db/flagstone",
     "DATABASE_MIGRATOR_URL": f"postgresql://migrator:{CANARY}@db/flagstone",
     "DATABASE_ADMIN_URL": f"postgresql://admin:{CANARY}@db/flagstone",
     "TOKEN_KEY": CANARY * 4,
+    "KEY_RING": CANARY,
 }
 
 
@@ -137,7 +138,7 @@ def test_true_and_false_have_their_usual_spellings(text: str, value: object) -> 
 
 
 def test_every_mistake_comes_in_one_message_without_any_value() -> None:
-    free = {"INSTANCE_ID", "DATA_DIR", "HOST", "EMBEDDED_ACCOUNT"}
+    free = {"INSTANCE_ID", "DATA_DIR", "HOST", "EMBEDDED_ACCOUNT", "KEY_RING"}
 
     error = refusal({variable.name: CANARY for variable in VARIABLES})
 
