@@ -2,7 +2,7 @@
 
 import typer
 
-from app.commands import configuration, database, flag, history, serve, token, transfer
+from app.commands import configuration, database, flag, history, key, serve, token, transfer
 
 cli = typer.Typer(
     name="flagstone",
@@ -15,6 +15,7 @@ cli.command("serve")(serve.serve)
 cli.command("serve-worker", hidden=True)(serve.serve_worker)
 cli.add_typer(database.cli, name="database")
 cli.add_typer(token.cli, name="token")
+cli.add_typer(key.cli, name="key")
 # Without a name of its own: its verbs stand beside those of configuration.
 configuration.cli.add_typer(history.cli)
 configuration.cli.add_typer(transfer.cli)
