@@ -60,7 +60,7 @@ def _key_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     command = values["KEY_COMMAND"]
     if command is not None and values["KEY_RING"] is not None:
         yield "KEY_COMMAND", "must not be set together with KEY_RING"
-    if command is not None and not os.access(command, os.X_OK):
+    elif command is not None and not os.access(command, os.X_OK):
         yield "KEY_COMMAND", "must name a file that can be executed"
 
 

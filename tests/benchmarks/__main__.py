@@ -10,7 +10,16 @@ import uvloop
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from tests.benchmarks import changes, evaluation, ofrep, requests, sizes, streams, writes
+from tests.benchmarks import (
+    changes,
+    evaluation,
+    ofrep,
+    requests,
+    sealing,
+    sizes,
+    streams,
+    writes,
+)
 from tests.benchmarks.figures import Figure, table
 
 
@@ -22,6 +31,7 @@ class Part(StrEnum):
     STREAMS = auto()
     SIZES = auto()
     EVALUATION = auto()
+    SEALING = auto()
 
 
 _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figure]]]] = {
@@ -32,6 +42,7 @@ _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figur
     Part.STREAMS: streams.measure,
     Part.SIZES: sizes.measure,
     Part.EVALUATION: evaluation.measure,
+    Part.SEALING: sealing.measure,
 }
 
 
