@@ -23,6 +23,7 @@ token          what a caller shows; it has scopes and environments
 scope          what a token may do: evaluate, read, write, reveal, admin
 ticket         what a browser shows, in a URL, to open the one event stream that it was made for
 actor          who stands behind a change: a token, an operator at the command line, the system
+access         what somebody did or was refused, as one row of the access log tells it
 epoch          names one life of an environment's revisions; a restored backup begins a new one
 heartbeat      the row that an instance writes to prove that it can
 """

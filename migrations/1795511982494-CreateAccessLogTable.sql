@@ -40,13 +40,15 @@ create table access_log (
 );
 
 -- The table is empty when they are made, so nothing waits for them. They serve the pages of one
--- event, and of one environment.
+-- event, those of one environment, and the trimming of what is old.
 -- squawk-ignore require-concurrent-index-creation
 create index access_log_event_index on access_log (event, id);
 -- squawk-ignore require-concurrent-index-creation
 create index access_log_environment_index on access_log (environment, id);
+-- squawk-ignore require-concurrent-index-creation
+create index access_log_at_index on access_log (at);
 
-comment on table access_log is 'Authentication, refusals, secret reads and administration. Append-only.';
+comment on table access_log is 'Authentication, refusals, secret reads and administration. Append-only; the owner alone can trim it.';
 comment on column access_log.count is 'Above 1 where equal refusals were gathered, from at to last_at; the rest is of the first of them.';
 comment on column access_log.event is 'In the words of the OWASP logging vocabulary.';
 comment on column access_log.token_id is 'Of the token that was shown, good or not.';

@@ -69,6 +69,25 @@ from unnest(
     detail
 );
 
+-- name: delete_accesses(before, rows_max)$
+-- The owner's alone: the service may not. In pieces, so that each keeps to its time.
+with trimmed as (
+    delete from access_log
+    where id = any(
+        array(
+            select id
+            from access_log
+            where at < :before
+            order by at
+            limit :rows_max
+        )
+    )
+    returning id
+)
+
+select count(*)
+from trimmed;
+
 -- name: list_accesses(before, event, environment, environments, page_size)
 -- The latest first; `before` is the id that the last page ended with. `environments` null is all of
 -- them, and the rows that belong to none.

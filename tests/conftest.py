@@ -162,27 +162,21 @@ class Service:
             expires_at=expires_at,
         )
         settings = self.app[SETTINGS]
-        async with self.app[DATABASE].connection() as connection:
-            text = await tokens.create(
-                connection,
-                self.app[ACCESS_LOG],
-                token_key(settings),
-                name="test",
-                grant=made,
-                origin=Origin(actor="test"),
+        log, key = self.app[ACCESS_LOG], token_key(settings)
+        text = await self.app[DATABASE].transact(
+            lambda c: tokens.create(
+                c, log, key, name="test", grant=made, origin=Origin(actor="test")
             )
+        )
         await self.app[TOKENS].refresh()
         return text
 
     async def revoke(self, token: str) -> None:
         """Revoke a token, as if some other instance did."""
-        async with self.app[DATABASE].connection() as connection:
-            await tokens.revoke(
-                connection,
-                self.app[ACCESS_LOG],
-                token.split("_")[2],
-                origin=Origin(actor="test"),
-            )
+        log, id_ = self.app[ACCESS_LOG], token.split("_")[2]
+        await self.app[DATABASE].transact(
+            lambda c: tokens.revoke(c, log, id_, origin=Origin(actor="test"))
+        )
 
 
 # (method, canonical path, status) of every answer that any test was given, and its headers: those

@@ -60,6 +60,8 @@ class AccessLog:
         Whatever it tells may only have effect, and a secret only be sent, once that is committed.
         Raises Unavailable when it cannot be written: the transaction is to be given up.
         """
+        if not connection.is_in_transaction():
+            raise RuntimeError("what is recorded must be one transaction with its record")
         try:
             await _insert(connection, [access])
         except RETRIED:

@@ -9,9 +9,10 @@ from app.access.events import Decision, Event
 from app.access.guard import CALLER
 from app.access.models import EVERY_ENVIRONMENT
 from app.database import sql
-from app.errors import Forbidden
+from app.errors import Forbidden, malformed
 from app.http import wire
 from app.http.keys import DATABASE
+from app.naming import ENVIRONMENT_RULE, is_environment
 
 _LATEST = 2**63 - 1
 
@@ -58,6 +59,8 @@ async def list_accesses(request: web.Request) -> web.Response:
     before, limit = wire.whole_number(query, "before"), wire.page_size(query)
     event = wire.choice(query, "event", Event)
     environment = query.get("environment")
+    if environment is not None and not is_environment(environment):
+        raise malformed("environment", ENVIRONMENT_RULE)
     grant = request[CALLER].token.grant
     if environment is not None and not grant.covers(environment):
         raise Forbidden("environment_foreign", "The token is not for this environment.")

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +14,17 @@ from rich.progress import Progress
 from rich.table import Table
 
 from app import log
+from app.access.events import Origin
+from app.access.log import AccessLog
+from app.access.trimming import trim
+from app.commands.actor import operator
+from app.database import Database
 from app.database.migrations import Migrator, new_files
 from app.database.opening import embedded_server, probe, targets
 from app.database.provision import Provisioner, ProvisionError
 from app.scripts import Resources, run_script
 from app.seeds import add_test_data
-from app.settings import Settings, load
+from app.settings import Settings, Target, load
 
 cli = typer.Typer(help="Schema, roles, test data and the embedded server.", no_args_is_help=True)
 console = Console()
@@ -136,6 +142,31 @@ def seed() -> None:
 
 async def _seed(settings: Settings, resources: Resources) -> list[str]:
     return await add_test_data(settings, resources.database)
+
+
+@cli.command()
+def trim_access_log(
+    before: Annotated[
+        datetime, typer.Option(help="The time of the oldest row to keep, by this machine's zone.")
+    ],
+) -> None:
+    """Delete what is older from the access log, as its owner; the log tells of it."""
+    settings = load()
+    log.configure(settings.log)
+    with targets(settings) as found:
+        trimmed = asyncio.run(_trim(settings, found.migrator, before.astimezone()))
+    console.print(f"{trimmed} rows are gone")
+
+
+async def _trim(settings: Settings, migrator: Target, before: datetime) -> int:
+    database = Database(settings.database)
+    await database.open(migrator)
+    try:
+        return await trim(
+            database, AccessLog(database), before=before, origin=Origin(actor=operator())
+        )
+    finally:
+        await database.close()
 
 
 @cli.command()

@@ -2,12 +2,19 @@
 
 from typing import Any
 
+from app.naming import ENVIRONMENT_PATTERN
+
 # Texts reach PostgreSQL, which stores no NUL.
 _TEXT = {"type": "string", "pattern": "^[^\\u0000]*$"}
 _WHOLE = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
-_ENVIRONMENT = {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,62}$"}
+_ENVIRONMENT = {"type": "string", "pattern": ENVIRONMENT_PATTERN}
 # As `app/changes/models.py` has it, which this package may not know; a test compares the two.
 _KEY = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$"}
+# As `app/access/events.py` has them; the same test.
+_EVENTS = (
+    *("authn_login_fail", "authn_token_created", "authn_token_rotated", "authn_token_revoked"),
+    *("authz_fail", "authz_admin", "sensitive_read", "excess_rate_limit_exceeded"),
+)
 _TAG = r'(W/)?"[!#-~]*"'
 
 Described = tuple[dict[str, Any], str]
@@ -53,7 +60,10 @@ QUERY: dict[str, Described] = {
     ),
     "flagConfigLastModified": ({"type": "string"}, "Of the same event, and not looked at."),
     "environment": (_ENVIRONMENT, "Only what belongs to this environment."),
-    "event": (_TEXT, "Only accesses of this kind, in the words of the OWASP logging vocabulary."),
+    "event": (
+        {"enum": list(_EVENTS)},
+        "Only accesses of this kind, in the words of the OWASP logging vocabulary.",
+    ),
     "reveal": (
         {"type": "boolean", "default": False},
         "Give secrets in clear, to a token with the scope reveal; the access log tells of it.",

@@ -1,7 +1,8 @@
 """What is kept of each request: how long it took, and a line of the log if it matters.
 
-aiohttp's own line for every request halves the throughput. Writes, refusals, failures and slow
-answers are always logged; of good reads one in N, and of good probes none.
+aiohttp's own line for every request halves the throughput. Writes, failures and slow answers are
+always logged; of good reads one in N, and of good probes none. Refusals are told by the access log,
+and here no more often than good reads: else a flood of them would be a flood of lines.
 """
 
 import itertools
@@ -18,6 +19,7 @@ from app.log import logger
 log = logger("app.requests")
 
 SLOW_SECONDS = 1.0
+_REFUSALS = frozenset({401, 403, 429})
 
 
 class RequestLogger(AbstractAccessLogger):
@@ -37,7 +39,7 @@ class RequestLogger(AbstractAccessLogger):
         self._durations.observe(route, status, time)
         # Only what writes has a deadline: an evaluation is a POST, and yet a read.
         only_reads = request.method == hdrs.METH_GET or DEADLINE not in request
-        dull = status < 400 and time < SLOW_SECONDS and only_reads
+        dull = time < SLOW_SECONDS and (status in _REFUSALS or (status < 400 and only_reads))
         # Counted before anything is looked up: of the many there is nothing to say.
         if dull and not self._is_sampled():
             return

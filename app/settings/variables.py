@@ -107,7 +107,7 @@ VARIABLES: tuple[Variable, ...] = (
             "REQUEST_LOG_SAMPLE",
             parsers.whole_number(0, 1_000_000),
             tiers("1", "1", "100", "100"),
-            "Log one of N good reads, 0 for none; writes, failures and slow ones always.",
+            "Log one of N good reads and of N refusals, 0 for none; the rest always.",
         ),
     ),
     *DATABASE_VARIABLES,

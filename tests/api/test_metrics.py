@@ -5,8 +5,11 @@ from contextlib import asynccontextmanager
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.access.log import ACCESS_LOG
+from app.access.models import Scope
+from app.database.roles import APP
 from app.snapshots.reading import FOLLOWER
-from tests.conftest import Service
+from tests.conftest import Server, Service
 
 LOCAL = "/v1/environments/local"
 NEW = {"If-None-Match": "*"}
@@ -55,6 +58,30 @@ async def test_requests_are_counted_by_route_and_status(service: Service) -> Non
     assert more("", "", "404") == 1
     assert more("GET", route, "200", "_bucket", le="+Inf") == 3
     assert 0 < more("GET", route, "200", "_sum") < 3
+
+
+async def test_what_the_access_log_gets_and_loses_is_counted(
+    service: Service, server: Server
+) -> None:
+    name = "flagstone_access_log_accesses_total"
+    before = await scrape(service)
+    await service.token(Scope.READ)
+    for _ in range(3):
+        await service.stranger.get("/metrics")
+    with server.admin("suite") as connection:
+        connection.execute(f"revoke insert on flagstone.access_log from {APP}")
+        await service.app[ACCESS_LOG].run_once()
+        connection.execute(f"grant insert on flagstone.access_log to {APP}")
+    after = await scrape(service)
+    await service.app[ACCESS_LOG].run_once()
+
+    def more(name: str, **labels: str) -> float:
+        return value(after, name, **labels) - value(before, name, **labels)
+
+    assert (more(name, way="recorded"), more(name, way="noted")) == (1, 3)
+    assert more("flagstone_access_log_write_failures_total") == 1
+    assert more("flagstone_access_log_blurred_total") == 0
+    assert more("flagstone_access_log_lines_dropped_total") == 0
 
 
 async def test_revisions_change_sets_and_lag_are_those_of_the_environment(

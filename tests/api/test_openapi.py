@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from app.access.events import Event
 from app.http.problems import STATUS
 from app.http.routing import Route
 from app.naming import KEY_PATTERN
@@ -90,6 +91,13 @@ async def test_a_key_has_one_pattern(described: dict[str, Any]) -> None:
     patterns = [p["schema"].get("pattern") for p in parameters["get"]["parameters"]]
 
     assert KEY_PATTERN in patterns
+
+
+async def test_every_event_of_the_access_log_can_be_asked_for(described: dict[str, Any]) -> None:
+    parameters = described["paths"]["/v1/access-log"]["get"]["parameters"]
+    (events,) = [p["schema"]["enum"] for p in parameters if p["name"] == "event"]
+
+    assert events == list(Event)
 
 
 async def test_every_error_has_a_status_in_some_route(described: dict[str, Any]) -> None:

@@ -15,6 +15,16 @@ _MAC = "'\\x" + "00" * 32 + "'"
 
 _KEY_ID = "'\\x" + "01" * 8 + "'"
 _OTHER_ID = "'\\x" + "02" * 8 + "'"
+_ACCESS_TEXTS = [
+    "actor",
+    "token_id",
+    "client",
+    "request_id",
+    "method",
+    "route",
+    "resource",
+    "detail",
+]
 
 # What the bad statements stand on.
 _CHANGE_SET = (
@@ -111,6 +121,11 @@ def _destroyed(**given: str) -> str:
     return _data_key(**{"wrapped": "null", "retired_at": now, "destroyed_at": now} | given)
 
 
+def _access(**given: str) -> str:
+    row = {"event": "'authz_fail'", "decision": "'refused'", "actor": "''"}
+    return _insert("access_log", row | given)
+
+
 def _insert(table: str, row: dict[str, str]) -> str:
     return f"insert into {table} ({', '.join(row)}) values ({', '.join(row.values())})"  # noqa: S608
 
@@ -139,6 +154,12 @@ GOOD = {
         _all(_data_key(), _data_key(environment="'staging'")),
         _destroyed(),
         _data_key(kek_id="'arn:aws:kms:eu-central-1:111122223333:key/1234'"),
+    ],
+    "access_log": [
+        _access(),
+        _access(decision="'allowed'", version="1", count="2"),
+        _access(event=f"'{'a' * 63}'"),
+        _access(**dict.fromkeys(_ACCESS_TEXTS, f"'{'é' * 255}'"), environment=f"'{'a' * 63}'"),
     ],
     "configurations": [
         _configuration(),
@@ -231,6 +252,16 @@ BAD = {
     "flag_usage_pkey": [_all(_use(), _use())],
     "flag_usage_environment_fkey": [_use(environment="'nowhere'")],
     "flag_usage_count_positive": [_use(count="0")],
+    "access_log_pkey": [_all(*(["alter table access_log alter id restart", _access()] * 2))],
+    "access_log_count_positive": [_access(count="0")],
+    "access_log_decision_known": [_access(decision="'granted'"), _access(decision="''")],
+    "access_log_event_well_formed": [
+        _access(event=event) for event in ("''", "'Authz'", "'1a'", r"E'a\n'", f"'{'a' * 64}'")
+    ],
+    "access_log_texts_bounded": [
+        *(_access(**{text: f"'{'a' * 256}'"}) for text in _ACCESS_TEXTS),
+        _access(environment=f"'{'a' * 64}'"),
+    ],
     "environments_hash_length": [_environment(hash="'\\x00'")],
     "change_sets_hash_length": [_change_set(hash="'\\x00'")],
     "change_sets_kind_known": [_change_set(kind="'delete'")],

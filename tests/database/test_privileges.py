@@ -169,7 +169,7 @@ def test_a_role_has_its_rights_and_no_others(
     assert found == (set(TABLES[table].split(", ")) if role == APP else {"select"})
 
 
-@pytest.mark.parametrize("table", ["change_sets", "changes"])
+@pytest.mark.parametrize("table", ["change_sets", "changes", "access_log"])
 def test_history_is_append_only(connections: dict[str, Connection], table: str) -> None:
     assert TABLES[table] == "select, insert"
     merge = (
@@ -184,6 +184,8 @@ def test_history_is_append_only(connections: dict[str, Connection], table: str) 
         f"lock table flagstone.{table} in access exclusive mode",
     ):
         assert not _may(connections[APP], statement), statement
+        # The migrator is nobody until it becomes the owner.
+        assert not _may(connections[MIGRATOR], statement), statement
 
 
 @pytest.mark.parametrize("statement", _DEFINITIONS)

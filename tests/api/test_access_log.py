@@ -1,0 +1,378 @@
+"""The access log tells who tried what, and what must be told does not happen untold."""
+
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import asyncpg
+import pytest
+
+from app.access.events import Access, Event, Origin
+from app.access.format import make_token
+from app.access.guard import TOKENS
+from app.access.lines import Lines
+from app.access.log import ACCESS_LOG, AccessLog
+from app.access.models import Scope
+from app.access.trimming import trim
+from app.database import Connection, Database
+from app.database.roles import APP, MIGRATOR
+from app.errors import Unavailable
+from app.http.keys import DATABASE
+from tests.conftest import Server, Service
+from tests.factories import flag
+
+LOCAL = "/v1/environments/local"
+ROUTE = "/v1/environments/{environment}"
+NEW = {"If-None-Match": "*"}
+
+
+@pytest.fixture
+async def log(service: Service, server: Server) -> AsyncIterator[AccessLog]:
+    """The log of the running service, with nothing in it."""
+    found = service.app[ACCESS_LOG]
+    await _empty(found, server)
+    yield found
+    await _empty(found, server)
+
+
+async def _empty(log: AccessLog, server: Server) -> None:
+    await log.run_once()
+    with server.admin("suite") as connection:
+        connection.execute("truncate flagstone.access_log")
+
+
+async def _told(service: Service, **query: str) -> list[dict[str, Any]]:
+    """Return what the log tells once all of it is written, the latest first."""
+    await service.app[ACCESS_LOG].run_once()
+    answer = await service.client.get("/v1/access-log", params=query)
+    assert answer.status == 200
+    items: list[dict[str, Any]] = (await answer.json())["items"]
+    return items
+
+
+async def _get(
+    service: Service, token: str | None, path: str = LOCAL, **headers: str
+) -> tuple[int, str]:
+    """Return the status and the request id."""
+    bearer = {"Authorization": f"Bearer {token}"} if token is not None else {}
+    async with service.stranger.get(path, headers=headers | bearer) as answer:
+        return answer.status, answer.headers["X-Request-ID"]
+
+
+@contextmanager
+def _unwritable(server: Server) -> Iterator[None]:
+    with server.admin("suite") as connection:
+        connection.execute(f"revoke insert on flagstone.access_log from {APP}")
+        try:
+            yield
+        finally:
+            connection.execute(f"grant insert on flagstone.access_log to {APP}")
+
+
+@contextmanager
+def _locked(server: Server) -> Iterator[None]:
+    with server.admin("suite") as connection, connection.transaction():
+        connection.execute("lock table flagstone.access_log in exclusive mode")
+        yield
+
+
+async def _record(log: AccessLog, access: Access, connection: Connection) -> None:
+    await log.record(connection, access)
+
+
+@pytest.mark.usefixtures("log")
+async def test_each_reason_is_told_that_the_stranger_is_not(service: Service) -> None:
+    good = await service.token(Scope.READ)
+    expired = await service.token(Scope.READ, expires_at=datetime.now(UTC) - timedelta(seconds=5))
+    revoked = await service.token(Scope.READ)
+    await service.revoke(revoked)
+    await service.app[TOKENS].refresh()
+    unknown = make_token(is_admin=False)
+    shown = {"absent": None, "malformed": good[:-1] + "~", "expired": expired}
+
+    for token in (*shown.values(), unknown.text, revoked):
+        assert (await _get(service, token))[0] == 401
+
+    told = [each for each in await _told(service) if each["event"] == "authn_login_fail"]
+    assert {each["detail"] for each in told} == {*shown, "unknown or revoked"}
+    by_detail = {each["detail"]: each for each in told}
+    assert by_detail["expired"]["token_id"] == expired.split("_")[2]
+    assert by_detail["unknown or revoked"]["count"] == 2
+    assert by_detail["unknown or revoked"]["token_id"] == unknown.id
+    assert by_detail["malformed"]["token_id"] is None
+    for each in told:
+        assert (each["actor"], each["decision"]) == ("anonymous", "refused")
+        assert (each["client"], each["method"]) == ("127.0.0.1", "GET")
+        assert (each["route"], each["environment"]) == (ROUTE, None)
+    assert not any(text in str(told) for text in (good, expired, revoked, unknown.text))
+
+
+@pytest.mark.usefixtures("log")
+async def test_what_a_token_may_not_do_is_told_with_its_name(service: Service) -> None:
+    reader = await service.token(Scope.READ, environments=("staging",))
+    writer = await service.token(Scope.WRITE, environments=("local",))
+    elsewhere = {
+        "operations": [
+            {"op": "put", "environment": "staging", "key": "k", "version": 0, "value": 1}
+        ]
+    }
+
+    await _get(service, reader, LOCAL + "/configurations/shop/title")
+    await _get(service, writer, LOCAL + "/configurations/shop/title")
+    bearer = {"Authorization": f"Bearer {writer}"}
+    by_handler = await service.stranger.post(LOCAL + "/changes", json=elsewhere, headers=bearer)
+    ofrep = await service.stranger.post(LOCAL + "/ofrep/v1/evaluate/flags/new", headers=bearer)
+
+    told = await _told(service, event="authz_fail")
+    assert (by_handler.status, ofrep.status) == (403, 403)
+    found = [(each["actor"], each["route"].removeprefix(ROUTE), each["detail"]) for each in told]
+    assert found == [
+        (f"token:{writer.split('_')[2]}", "/ofrep/v1/evaluate/flags/{key}", "scope_missing"),
+        (f"token:{writer.split('_')[2]}", "/changes", "environment_foreign"),
+        (f"token:{writer.split('_')[2]}", "/configurations/{key}", "scope_missing"),
+        (f"token:{reader.split('_')[2]}", "/configurations/{key}", "environment_foreign"),
+    ]
+    assert told[-1]["resource"] == "shop/title"
+    assert {each["environment"] for each in told} == {"local"}
+
+
+@pytest.mark.usefixtures("log")
+async def test_a_bad_ticket_is_told(service: Service) -> None:
+    for ticket in ("~", "A" * 60):
+        async with service.stranger.get(f"/ofrep/v1/streams/{ticket}") as answer:
+            assert answer.status == 401
+
+    told = await _told(service)
+    assert [each["detail"] for each in told] == ["ticket wrong", "ticket malformed"]
+    assert {each["route"] for each in told} == {"/ofrep/v1/streams/{ticket}"}
+
+
+@pytest.mark.usefixtures("log")
+async def test_equal_refusals_are_one_row_with_the_particulars_of_the_first(
+    service: Service,
+) -> None:
+    ids = [
+        (await _get(service, make_token(is_admin=False).text, **{"X-Request-ID": f"r{number}"}))[1]
+        for number in range(20)
+    ]
+
+    (told,) = await _told(service)
+    assert (told["count"], told["request_id"]) == (20, ids[0])
+    assert told["at"] < told["last_at"]
+
+
+@pytest.mark.usefixtures("log")
+async def test_good_requests_are_not_told(service: Service) -> None:
+    await service.client.put(LOCAL + "/configurations/k", json={"value": 1}, headers=NEW)
+    await service.client.get(LOCAL + "/configurations/k")
+    await service.client.get(LOCAL + "/configurations/missing")
+
+    assert await _told(service) == []
+
+
+@pytest.mark.usefixtures("log")
+async def test_making_and_revoking_a_token_is_recorded_at_once(service: Service) -> None:
+    token = await service.token(Scope.READ)
+    await service.revoke(token)
+
+    answer = await service.client.get("/v1/access-log")
+    found = [
+        (each["event"], each["decision"], each["actor"], each["resource"])
+        for each in (await answer.json())["items"]
+    ]
+    id_ = token.split("_")[2]
+    assert found == [
+        ("authn_token_revoked", "allowed", "test", id_),
+        ("authn_token_created", "allowed", "test", id_),
+    ]
+
+
+@pytest.mark.parametrize("obstacle", [_unwritable, _locked])
+async def test_without_a_log_nothing_is_administered_and_all_else_goes_on(
+    service: Service, server: Server, log: AccessLog, obstacle: Any
+) -> None:
+    await service.client.put(
+        LOCAL + "/configurations/new",
+        json={"kind": "flag", "value": flag(defaultVariant="on")},
+        headers=NEW,
+    )
+    reader = await service.token(Scope.READ)
+    failures = log.failures
+
+    with obstacle(server):
+        with pytest.raises(Unavailable) as of_making:
+            await service.token(Scope.ADMIN)
+        with pytest.raises(Unavailable) as of_revoking:
+            await service.revoke(reader)
+        evaluated = await service.client.post(LOCAL + "/ofrep/v1/evaluate/flags/new")
+        read = await service.client.get(LOCAL + "/configurations/new")
+        written = await service.client.put(
+            LOCAL + "/configurations/k", json={"value": 1}, headers=NEW
+        )
+        refused = await _get(service, "nonsense")
+        await log.run_once()
+        warned = await (await service.client.get("/health")).json()
+        ready = await service.stranger.get("/health/ready")
+        await service.app[TOKENS].refresh()
+        still_good = await _get(service, reader)
+    told = await _told(service, event="authn_login_fail")
+    healed = await (await service.client.get("/health")).json()
+
+    assert {of_making.value.code, of_revoking.value.code} == {"access_log_unwritable"}
+    assert (evaluated.status, read.status, written.status) == (200, 200, 201)
+    assert (refused[0], still_good[0], ready.status) == (401, 200, 200)
+    assert log.failures - failures == 3
+    (check,) = warned["checks"]["access_log:write"]
+    assert (check["status"], check["output"]) == ("warn", "cannot be written")
+    assert healed["checks"]["access_log:write"][0]["status"] == "pass"
+    # What was noted meanwhile is there; what was refused has left nothing behind.
+    assert [each["detail"] for each in told] == ["malformed"]
+    with server.admin("suite") as connection:
+        rows = connection.execute(
+            "select count(*), count(revoked_at) from flagstone.tokens where name = 'test'"
+        )
+        assert rows.fetchone() == (1, 0)
+
+
+async def test_what_is_given_up_is_not_told(service: Service, log: AccessLog) -> None:
+    async def work(connection: Connection) -> None:
+        await log.record(connection, Origin(actor="test").did(Event.SECRET_READ))
+        raise Unavailable("given_up", "…")
+
+    recorded = log.recorded
+    with pytest.raises(Unavailable, match="…"):
+        await service.app[DATABASE].transact(work)
+
+    assert (await _told(service), log.recorded - recorded) == ([], 0)
+
+
+async def test_a_record_without_a_transaction_is_a_bug(service: Service, log: AccessLog) -> None:
+    async with service.app[DATABASE].connection() as connection:
+        with pytest.raises(RuntimeError, match="one transaction"):
+            await log.record(connection, Origin(actor="test").did(Event.SECRET_READ))
+
+
+async def test_every_field_comes_back_as_it_was_given(service: Service, log: AccessLog) -> None:
+    origin = Origin(
+        actor="token:0123456789abC",
+        token_id="0123456789abC",
+        client="2001:db8::1",
+        request_id="r1",
+        method="GET",
+        route="/v1/{x}",
+    )
+    given = origin.did(
+        Event.SECRET_READ, environment="local", resource="db/password", version=7, detail="why"
+    )
+    await service.app[DATABASE].transact(lambda c: log.record(c, given))
+
+    (told,) = await _told(service)
+    own = {name: getattr(given, name) for name in Access.__struct_fields__}
+    assert told | own == told | {"at": None, "last_at": None}
+    assert abs(datetime.fromisoformat(told["at"]) - datetime.now(UTC)) < timedelta(seconds=5)
+
+
+async def test_pages_go_from_the_latest_to_the_first(service: Service, log: AccessLog) -> None:
+    origin = Origin(actor="test")
+    for number in range(5):
+        event = (Event.SECRET_READ, Event.ADMINISTRATION)[number % 2]
+        access = origin.did(event, environment="local", version=number)
+        await service.app[DATABASE].transact(partial(_record, log, access))
+
+    async def versions(**query: str) -> tuple[list[int], int | None]:
+        page = await (await service.client.get("/v1/access-log", params=query)).json()
+        return [each["version"] for each in page["items"]], page["next"]
+
+    first, following = await versions(limit="2")
+    second, last = await versions(limit="2", before=str(following))
+    third, end = await versions(limit="2", before=str(last))
+    whole = await versions(limit="5")
+    of_event = await versions(event="authz_admin")
+    of_environment = await versions(environment="staging")
+
+    assert (first, second, third, end) == ([4, 3], [2, 1], [0], None)
+    assert whole == ([4, 3, 2, 1, 0], None)
+    assert (of_event, of_environment) == (([3, 1], None), ([], None))
+
+
+async def test_an_administrator_of_one_environment_sees_what_is_of_that(
+    service: Service, log: AccessLog
+) -> None:
+    own = await service.token(Scope.ADMIN, environments=("staging",))
+    for environment in ("local", "staging", None):
+        access = Origin(actor="test").did(Event.SECRET_READ, environment=environment)
+        await service.app[DATABASE].transact(partial(_record, log, access))
+    bearer = {"Authorization": f"Bearer {own}"}
+
+    seen = await (await service.stranger.get("/v1/access-log", headers=bearer)).json()
+    foreign = await service.stranger.get("/v1/access-log?environment=local", headers=bearer)
+
+    assert [each["environment"] for each in seen["items"]] == ["staging"]
+    assert foreign.status == 403
+
+
+@pytest.mark.parametrize(
+    "query", ["event=nonsense", "before=x", "limit=0", "after=1", "environment=", "environment=A"]
+)
+async def test_a_query_that_is_not_understood_is_refused(service: Service, query: str) -> None:
+    answer = await service.client.get(f"/v1/access-log?{query}")
+
+    assert answer.status == 400
+
+
+async def test_trimming_takes_what_is_old_and_is_told(
+    service: Service, server: Server, log: AccessLog
+) -> None:
+    with server.admin("suite") as connection:
+        connection.execute(
+            "insert into flagstone.access_log (at, event, decision, actor) "
+            "select current_timestamp - make_interval(days => day), 'authz_fail', 'refused', '' "
+            "from generate_series(0, 11999) as day"
+        )
+    before = datetime.now(UTC) - timedelta(days=99, hours=12)
+
+    as_app = trim(service.app[DATABASE], log, before=before, origin=Origin(actor="service"))
+    with pytest.raises(Exception, match="InsufficientPrivilege"):
+        await as_app
+    database = Database(server.provisioner.settings)
+    await database.open(server.target(MIGRATOR, "suite"))
+    trimmed = await trim(
+        database, AccessLog(database), before=before, origin=Origin(actor="operator:me")
+    )
+    await database.close()
+
+    told = await _told(service, limit="500")
+    assert (trimmed, len(told)) == (11_900, 101)
+    assert (told[0]["actor"], told[0]["event"]) == ("operator:me", "authz_admin")
+    assert told[0]["detail"] == f"trimmed of all before {before.isoformat()}"
+    assert "service" not in {each["actor"] for each in told}
+
+
+async def test_a_line_follows_the_commit(service: Service) -> None:
+    reading, writing = os.pipe()
+    log = AccessLog(service.app[DATABASE], Lines(writing))
+    attempts = []
+
+    async def twice(connection: Connection) -> None:
+        await log.record(connection, Origin(actor="test").did(Event.SECRET_READ, detail="kept"))
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise asyncpg.SerializationError
+
+    async def in_vain(connection: Connection) -> None:
+        await log.record(connection, Origin(actor="test").did(Event.SECRET_READ, detail="not"))
+        raise Unavailable("given_up", "…")
+
+    with pytest.raises(Unavailable):
+        await service.app[DATABASE].transact(in_vain)
+    await service.app[DATABASE].transact(twice)
+    await log.close()
+    os.close(writing)
+
+    with os.fdopen(reading) as pipe:
+        (line,) = pipe.readlines()
+    assert (json.loads(line)["detail"], len(attempts), log.recorded) == ("kept", 2, 1)

@@ -1,0 +1,121 @@
+"""The access log's lines, as somebody who collects standard output has them."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import ClientSession
+
+from app.access.format import make_token
+from tests.process.conftest import Process, until
+
+# A line of its own, and what would wipe the true one from a terminal.
+FORGERY = "%0d%0a%7b%22log%22:%22access%22,%22event%22:%22sensitive_read%22%7d%1b%5b2K%1b%5b1A"
+PLACE = "/v1/environments/local/configurations/"
+
+
+def _lines(process: Process) -> list[dict[str, Any]]:
+    """Return the lines of the access log; every other line is JSON too, and none is broken."""
+    lines = [json.loads(line) for line in process.log.splitlines() if line.startswith("{")]
+    return [line for line in lines if line.get("log") == "access"]
+
+
+async def _token(launch: Callable[..., Process], *arguments: str) -> str:
+    process = launch(LOG_LEVEL="error", ACCESS_LOG_STDOUT="true")
+    await process.start("token", "create", *arguments)
+    assert process.child is not None
+    assert await process.child.wait() == 0
+    # Alone on standard output, as before.
+    (token,) = process.log.splitlines()
+    return token
+
+
+async def _status(service: Process, token: str, key: str, request_id: str) -> bytes:
+    """Ask as no well-behaved client would."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(
+        f"GET {PLACE}{key} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        f"X-Request-ID: {request_id}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    )
+    answer = await reader.read()
+    writer.close()
+    return answer.split()[1]
+
+
+async def test_no_request_can_forge_a_line_and_the_end_loses_none(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    service = launch(ACCESS_LOG_STDOUT="true")
+    await service.start()
+    await service.ready()
+    token = await _token(launch, "reader", "--scope", "read", "--environment", "staging")
+    headers = {"Authorization": f"Bearer {token}"}
+
+    async def is_known() -> bool:
+        async with client.get(f"{service.url}/v1/environments", headers=headers) as answer:
+            return answer.status == 200
+
+    await until(is_known, 2)
+    by_key = await _status(service, token, FORGERY, "one{}")
+    by_id = await _status(service, token, "k", "{}\x1b[2K")
+    async with client.get(service.url + PLACE + "k", headers={"X-API-Key": "~\u2028~"}) as stranger:
+        pass
+    found = await client.get(
+        f"{service.url}/v1/access-log?event=authn_token_created", headers=service.headers
+    )
+    recorded = (await found.json())["items"]
+    # Well within the ten seconds after which it would have been written anyway.
+    code = await service.stop()
+
+    assert (by_key, by_id, stranger.status, code) == (b"403", b"400", 401, 0)
+    # The local administrator's token, made while the service started, is a line; what the command
+    # did is a row alone.
+    made, *noted = _lines(service)
+    assert (made["event"], made["actor"]) == ("authn_token_created", "system:start")
+    by_command, at_start = recorded
+    assert by_command["actor"].startswith("operator:")
+    assert (by_command["resource"], at_start["actor"]) == (token.split("_")[2], "system:start")
+    refused = next(line for line in noted if line["event"] == "authz_fail")
+    assert refused["resource"] == (r'\r\n{"log":"access","event":"sensitive_read"}\x1b[2K\x1b[1A')
+    assert refused["request_id"].isalnum()
+    assert "\x1b" not in service.log
+    assert {line["event"] for line in noted} == {"authz_fail", "authn_login_fail"}
+    assert token not in service.log
+
+
+async def test_without_the_setting_the_terminal_stays_readable(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    service = launch()
+    await service.start()
+    await service.ready()
+    bad = {"X-API-Key": make_token(is_admin=False).text}
+    async with client.get(f"{service.url}/v1/environments", headers=bad) as answer:
+        assert answer.status == 401
+
+    assert await service.stop() == 0
+    assert _lines(service) == []
+
+
+async def test_a_flood_is_a_line_and_a_row(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    service = launch(ACCESS_LOG_STDOUT="true", REQUEST_LOG_SAMPLE="0")
+    await service.start()
+    await service.ready()
+
+    async def knock() -> int:
+        headers = {"X-API-Key": make_token(is_admin=False).text}
+        async with client.get(f"{service.url}/v1/environments", headers=headers) as answer:
+            return answer.status
+
+    statuses = [await knock() for _ in range(500)]
+
+    assert set(statuses) == {401}
+    assert await service.stop() == 0
+    told = [line for line in _lines(service) if line["event"] == "authn_login_fail"]
+    # More than one only where a window ended in between.
+    assert len(told) <= 2
+    assert sum(line["count"] for line in told) == 500
+    assert '"status": 401' not in service.log

@@ -1,0 +1,168 @@
+"""What goes into the access log is bounded and prints; and of many equal ones little is kept."""
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.access.events import Access, Decision, Event, Origin
+from app.access.gathering import SEVERAL, Gathered
+from app.access.lines import QUEUE_MAX, Lines
+from app.access.log import AccessLog
+from app.database import Database
+from app.settings import load
+
+FORGED = '\r\n{"log": "access", "event": "sensitive_read"}\x1b[2K\x1b[1A\u2028\u202e\x00\x9b\ud800'
+
+
+@given(st.text() | st.text(alphabet=st.characters()) | st.just(FORGED * 9), st.booleans())
+def test_no_text_can_look_like_two_lines_or_fill_the_disk(text: str, is_refused: bool) -> None:  # noqa: FBT001
+    origin = Origin(
+        actor=text, token_id=text, client=text, request_id=text, method=text, route=text
+    )
+    told = origin.was_refused if is_refused else origin.did
+    access = told(Event.ACCESS_FAIL, environment=text, resource=text, detail=text)
+
+    line = msgspec.json.encode(access)
+
+    assert line.decode().isprintable()
+    # A write to a pipe is in one piece up to here.
+    assert len(line) < 9 * 4 * 256
+    assert all(
+        len(each) <= 255 for each in msgspec.structs.astuple(access) if isinstance(each, str)
+    )
+    assert len(access.environment or "") <= 63
+
+
+def test_a_text_that_prints_stays_as_it_is() -> None:
+    access = Origin(actor="operator:zoë").did(Event.ADMINISTRATION, resource="a b/ç", detail="")
+
+    assert (access.actor, access.resource, access.detail) == ("operator:zoë", "a b/ç", "")
+
+
+def test_what_does_not_print_is_spelt_out() -> None:
+    access = Origin(actor=FORGED).did(Event.ADMINISTRATION)
+
+    assert access.actor == (
+        r'\r\n{"log": "access", "event": "sensitive_read"}\x1b[2K\x1b[1A\u2028\u202e\x00\x9b\ud800'
+    )
+
+
+def _refusal(client: str = "192.0.2.1", **given: str) -> Access:
+    access = Origin(client=client).was_refused(Event.LOGIN_FAIL)
+    now = datetime.now(UTC)
+    return msgspec.structs.replace(access, at=now, last_at=now, **given)
+
+
+def test_senders_are_told_apart_by_what_they_have_for_themselves() -> None:
+    gathered = Gathered(100)
+    for client in (
+        *("192.0.2.1", "192.0.2.2", "192.0.2.1"),
+        *("2001:db8::1", "2001:db8::ffff", "2001:db8:0:1::1", "", "no address", "fe80::1%eth0"),
+    ):
+        gathered.add(_refusal(client))
+
+    counts = {access.client: access.count for access in gathered.take()}
+    assert counts == {
+        "192.0.2.1": 2,
+        "192.0.2.2": 1,
+        "2001:db8::1": 2,
+        "2001:db8:0:1::1": 1,
+        "": 1,
+        "no address": 1,
+        "fe80::1%eth0": 1,
+    }
+    assert gathered.take() == []
+
+
+def test_what_a_stranger_chooses_makes_no_row_of_its_own() -> None:
+    gathered = Gathered(100)
+    for number in range(1_000):
+        gathered.add(_refusal(token_id=f"{number:013}", request_id=str(number)))
+
+    (told,) = gathered.take()
+    assert (told.count, told.token_id, told.request_id) == (1_000, f"{0:013}", "0")
+
+
+def test_a_flood_from_everywhere_ends_in_a_few_rows_and_all_are_counted() -> None:
+    gathered = Gathered(50)
+    for number in range(10_000):
+        gathered.add(_refusal(f"10.0.{number // 256}.{number % 256}"))
+
+    told = gathered.take()
+    assert len(told) == 51
+    assert sum(access.count for access in told) == 10_000
+    assert (told[-1].actor, told[-1].client, told[-1].count) == (SEVERAL, None, 9_950)
+    assert gathered.blurred == 9_950
+
+
+def test_what_is_given_back_is_not_blurred_twice() -> None:
+    gathered = Gathered(5)
+    for number in range(10):
+        gathered.add(_refusal(f"10.0.0.{number}"))
+    blurred = gathered.blurred
+
+    taken = gathered.take()
+    gathered.add_all(taken)
+
+    assert (gathered.take(), gathered.blurred) == (taken, blurred)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+async def test_a_line_is_json_with_every_field(pipe: tuple[int, int]) -> None:
+    log = AccessLog(Database(load({}).database), Lines(pipe[1]))
+    access = Origin(actor=FORGED, client="192.0.2.1").did(
+        Event.SECRET_READ, environment="local", resource=FORGED, version=7
+    )
+
+    log.note(access)
+    await log.run_once()
+    await log.close()
+
+    (line,) = os.read(pipe[0], 65_536).decode().splitlines()
+    told = json.loads(line)
+    assert set(told) == {"log", *Access.__struct_fields__}
+    assert (told["log"], told["event"], told["version"]) == ("access", "sensitive_read", 7)
+    assert told["decision"] == Decision.ALLOWED
+    assert told["at"].endswith("Z")
+    # The database is away: the line is out, and the row waits.
+    assert (log.failures, log.trouble) == (1, "cannot be written")
+
+
+async def test_a_reader_that_has_stopped_costs_lines_and_no_time(pipe: tuple[int, int]) -> None:
+    lines = Lines(pipe[1])
+    async with asyncio.timeout(5):
+        for _ in range(QUEUE_MAX + 1_000):
+            lines.put(b"x" * 999 + b"\n")
+        await lines.close()
+
+    # Some went into the pipe's own room before it was full.
+    assert 0 < lines.dropped <= 1_000
+
+
+async def test_a_reader_that_has_gone_costs_lines_and_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    del tmp_path_factory
+    reading, writing = os.pipe()
+    os.close(reading)
+    lines = Lines(writing)
+
+    lines.put(b"line\n")
+    await lines.close()
+
+    os.close(writing)
+    assert lines.dropped == 1
