@@ -1,6 +1,6 @@
 """`key`: the key ring, and what its keys have wrapped; key material is never shown."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
-from rich.table import Column, Table
 
 from app.access.events import Event, Origin
 from app.access.local import write_once
 from app.commands.actor import operator
+from app.commands.key_tables import data_key_table, ring_table
 from app.crypto.keyring import KeyRing, KeyRingError, KeyState, new_key
 from app.crypto.wrapping import read_key_ring
 from app.database import Connection, sql
@@ -84,8 +84,8 @@ def list_keys() -> None:
 
     ring, found = run_script(work)
     wrapped = Counter(key.kek_id for key, _, _ in found if key.wrapped is not None)
-    console.print(_ring_table(ring, wrapped))
-    console.print(_data_key_table(found) if found else "no data keys: nothing is sealed yet")
+    console.print(ring_table(ring, wrapped))
+    console.print(data_key_table(found) if found else "no data keys: nothing is sealed yet")
 
 
 @cli.command("rotate")
@@ -223,41 +223,6 @@ def _change_ring(change: Callable[[KeyRing], KeyRing]) -> None:
 async def _sealed(connection: Connection, key: StoredDataKey) -> tuple[int, int]:
     row = await sql.count_sealed_by(connection, environment=key.environment, ids=[key.id])
     return row["entries"], row["befores"] + row["afters"]
-
-
-def _ring_table(ring: KeyRing | None, wrapped: Counter[str]) -> Table:
-    table = Table("key", "state", "data keys", title="Key-encryption keys")
-    states: dict[str, str] = defaultdict(lambda: "[red]missing")
-    if ring is None:
-        states = defaultdict(lambda: "of KEY_COMMAND")
-    for key in ring.keys if ring is not None else ():
-        states[key.id] = key.state
-    for key_id in [*states, *sorted(wrapped.keys() - states.keys())]:
-        table.add_row(key_id, states[key_id], str(wrapped[key_id]))
-    return table
-
-
-def _data_key_table(found: list[tuple[StoredDataKey, int, int]]) -> Table:
-    table = Table(
-        "environment",
-        Column("data key", overflow="fold"),
-        Column("wrapped by", overflow="fold"),
-        "made",
-        "state",
-        Column("entries", justify="right"),
-        Column("history", justify="right"),
-        title="Data keys",
-    )
-    for key, entries, history in found:
-        state = "active" if key.retired_at is None else f"retired {key.retired_at:%Y-%m-%d}"
-        if key.destroyed_at is not None:
-            state = f"destroyed {key.destroyed_at:%Y-%m-%d}"
-        made = f"{key.created_at:%Y-%m-%d}"
-        kek_id = key.kek_id if key.wrapped is not None else "-"
-        table.add_row(
-            *(key.environment, key.id.hex(), kek_id, made, state), str(entries), str(history)
-        )
-    return table
 
 
 def _origin() -> Origin:

@@ -40,7 +40,8 @@ from app.errors import AppError
 from app.seeds import SeedRefusedError
 from app.settings import Settings, SettingsError, load
 from app.vault.rings import wrapper_of
-from app.vault.vault import KeysMissingError, Vault
+from app.vault.unwrapped import KeysMissingError
+from app.vault.vault import Vault
 
 Result = TypeVar("Result")
 

@@ -34,7 +34,7 @@ async def rewrap(
         stored = [key for key in await list_all(connection) if key.wrapped is not None]
     waiting = [key for key in stored if key.kek_id != vault.active_kek_id]
     for done, key in enumerate(waiting, start=1):
-        wrapped = await vault.rewrapped(key)
+        wrapped = await vault.keys.rewrap(key.as_wrapped())
         await database.transact(partial(_rewrap, log=log, origin=origin, key=key, wrapped=wrapped))
         report(done, len(waiting))
     return len(waiting)

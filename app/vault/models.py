@@ -5,6 +5,7 @@ from datetime import datetime
 
 from app.crypto import envelope
 from app.crypto.envelope import Place
+from app.crypto.wrapping import Wrapped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,15 @@ class StoredDataKey:
     created_at: datetime
     retired_at: datetime | None
     destroyed_at: datetime | None
+
+    def as_wrapped(self) -> Wrapped:
+        """Return what is to be unwrapped, which is nothing once it is destroyed."""
+        return Wrapped(
+            environment=self.environment,
+            data_key_id=self.id,
+            kek_id=self.kek_id,
+            content=self.wrapped or b"",
+        )
 
 
 def sealed_of(environment: str, key: str, version: int, content: bytes | None) -> Sealed | None:

@@ -148,13 +148,13 @@ async def test_a_destroyed_key_is_forgotten_and_a_missing_one_is_told(
     vault = service.app[VAULT]
     async with owner.connection() as connection:
         await vault.look(connection)
-        kept = dict(vault._keys)
+        kept = dict(vault.keys._keys)
         log = AccessLog(owner)
         await owner.transact(lambda c: data_keys.shred(c, log, "local", origin=ORIGIN))
         await vault.look(connection)
 
     assert len(kept) == 1
-    assert vault._keys == {}
+    assert vault.keys._keys == {}
     assert (vault.count, vault.problem) == (0, None)
 
 
