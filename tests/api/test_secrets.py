@@ -11,6 +11,7 @@ from app.configurations import service as configurations
 from app.http.keys import DATABASE, SETTINGS
 from app.vault.reading import VAULT
 from app.vault.rings import wrapper_of
+from app.vault.unwrapped import KeysMissingError, UnwrappedKeys
 from app.vault.vault import Vault
 from tests.conftest import Server, Service
 
@@ -463,3 +464,55 @@ async def test_a_page_of_secrets_alone_is_whole(service: Service) -> None:
 
     assert [(item.key, item.sealed) for item in page.items] == [("a", True), ("b", True)]
     assert page.next == "b"
+
+
+async def test_without_a_key_ring_secrets_are_refused_and_all_else_goes_on(
+    service: Service,
+) -> None:
+    await _put(service, CANARY)
+    vault = service.app[VAULT]
+    wrapper, vault.keys = vault.keys.wrapper, UnwrappedKeys(None)
+    try:
+        fresh = PATH.replace("local", "development")
+        written = await service.client.put(
+            fresh, json={"kind": "secret", "value": CANARY}, headers=NEW
+        )
+        read = await service.client.get(f"{PATH}?reveal=true")
+        masked = await service.client.get(PATH)
+        other = await service.client.put(
+            f"{LOCAL}/configurations/k", json={"value": 1}, headers=NEW
+        )
+        deleted = await service.client.delete(PATH, headers={"If-Match": '"1"'})
+        async with service.app[DATABASE].connection() as connection:
+            with pytest.raises(KeysMissingError, match="neither KEY_RING nor KEY_COMMAND") as found:
+                await vault.check(connection)
+        problem = vault.problem
+    finally:
+        vault.use_wrapper(wrapper)
+        async with service.app[DATABASE].connection() as connection:
+            await vault.look(connection)
+
+    assert await _code(written) == (503, "key_ring_missing")
+    assert await _code(read) == (503, "key_missing")
+    assert (masked.status, other.status, deleted.status) == (200, 201, 200)
+    assert problem == f"key missing: {found.value.kek_ids[0]}"
+    assert vault.problem is None
+
+
+async def test_an_import_writes_anew_what_was_shredded(service: Service, server: Server) -> None:
+    await _put(service, CANARY)
+    raw = await (await service.client.get(f"{LOCAL}/export?reveal=true")).read()
+    with server.admin("suite") as connection:
+        connection.execute(
+            "update flagstone.data_keys "
+            "set wrapped = null, retired_at = now(), destroyed_at = now()"
+        )
+
+    refused = await service.client.get(f"{LOCAL}/export?reveal=true")
+    imported = await service.client.post(
+        f"{LOCAL}/import", data=raw, headers={"Content-Type": "application/json"}
+    )
+
+    assert await _code(refused) == (404, "secret_shredded")
+    assert (await imported.json())["updated"] == ["db/password"]
+    assert await _revealed(service) == CANARY
