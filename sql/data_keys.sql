@@ -11,7 +11,7 @@ where environment = :environment
   and id = any(:ids::bytea[]);
 
 -- name: find_active_data_key(environment)^
--- Asked under the environment's lock, which everybody takes who makes or retires one.
+-- Whoever makes or retires one has the environment's lock; so, under it, this stays true.
 select
     environment,
     id,
