@@ -6,6 +6,7 @@ killed in between goes on with what is left. What a writer holds is passed over;
 the environment's lock, under which nothing is written.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ BATCH_ROWS = 500
 # Of what one statement carries, so that it keeps to its time.
 BATCH_BYTES = 2 * 1024 * 1024
 _FIRST_ROWS = 50
+_PAUSE_SECONDS = 0.1
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -44,8 +46,11 @@ async def reseal(
             if not done:
                 break
             report(done)
-    while not await database.transact(lambda c: _rest(c, vault, environment, report)):
-        pass
+    while True:
+        if await database.transact(lambda c: _rest(c, vault, environment, report)):
+            return
+        # Somebody holds a row who is no writer of ours.
+        await asyncio.sleep(_PAUSE_SECONDS)
 
 
 async def _rest(
