@@ -12,7 +12,9 @@ AppError
 ├── TooLarge
 ├── Unsupported         a content type or an encoding that is not spoken here
 ├── TooSlow             the client took too long to send its body
-└── Unavailable         try again: pool exhausted, database away, not started yet
+└── RetryLater
+    ├── LimitExceeded   too many failed attempts from there
+    └── Unavailable     pool exhausted, database away, not started yet
 """
 
 from collections.abc import Sequence
@@ -88,12 +90,18 @@ class Unsupported(AppError): ...
 class TooSlow(AppError): ...
 
 
-class Unavailable(AppError):
+class RetryLater(AppError):
     """`retry_after_seconds` is what the `Retry-After` header will say."""
 
     def __init__(self, code: str, message: str, *, retry_after_seconds: int = 1) -> None:
         super().__init__(code, message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class LimitExceeded(RetryLater): ...
+
+
+class Unavailable(RetryLater): ...
 
 
 def invalid(field: str, rule: str) -> Invalid:

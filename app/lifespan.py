@@ -6,17 +6,20 @@ edited migration) ends the process.
 """
 
 import asyncio
+import gc
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from aiohttp import web
 
-from app.access.directory import TokenDirectory
+from app.access.directory import CHANGE_OF_TOKENS, TokenDirectory
+from app.access.failures import FAILURES, Failures
 from app.access.guard import TOKENS
 from app.access.lines import Lines
 from app.access.local import ensure_admin_token, token_key
 from app.access.log import ACCESS_LOG, AccessLog
+from app.access.use import TOKEN_USE, TokenUse
 from app.changes.repeatable import DIGESTS, RequestDigest
 from app.database import Database
 from app.database.listener import listen
@@ -72,7 +75,11 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[SETTINGS] = settings
     app[DATABASE] = database
     app[LIFECYCLE] = lifecycle = Lifecycle()
-    app[TOKENS] = directory = TokenDirectory(database)
+    app[FOLLOWER] = follower = Follower(database)
+    # Woken, a stream whose token is gone ends.
+    app[TOKENS] = directory = TokenDirectory(database, on_change=follower.wake)
+    app[TOKEN_USE] = TokenUse(database, directory)
+    app[FAILURES] = Failures()
     lines = Lines.of_stdout() if settings.access.log_on_stdout else None
     app[ACCESS_LOG] = access_log = AccessLog(database, lines)
     app[TICKETS] = Tickets(directory, settings.http.public_url)
@@ -81,10 +88,9 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[VAULT] = vault = Vault()
     app[TASKS] = tasks = Tasks()
     app[LANE] = Lane(LANE_WAIT_SECONDS)
-    app[USAGE] = Usage(database)
+    app[USAGE] = usage = Usage(database)
     app[HEARTBEAT] = heartbeat = Heartbeat(database, settings.health, settings.instance)
     app[SCHEMA] = schema = SchemaCheck(database)
-    app[FOLLOWER] = follower = Follower(database)
     app[KEEPER] = keeper = Keeper(follower, directory)
     app[HEALTH] = Health(
         lifecycle=lifecycle,
@@ -107,8 +113,10 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         database=database,
         heartbeat=heartbeat,
         follower=follower,
+        tokens=directory,
         access_log=access_log,
         tasks=tasks,
+        evaluations=usage.totals,
     )
     app[PEERS] = Peers(collector.families, number=worker.number, folder=worker.folder)
 
@@ -149,18 +157,35 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     except Exception as error:  # noqa: BLE001 - it ends the process, and is raised there
         app[LIFECYCLE].fail(error)
         return
+    # All that is loaded by now stays. The collector would walk through it again and again, half a
+    # second each time for ten thousand flags, and nobody would be answered meanwhile.
+    gc.collect()
+    gc.freeze()
     tasks.start("tokens", app[TOKENS].run())
+    tasks.start("token_use", app[TOKEN_USE].run())
     tasks.start("follower", app[FOLLOWER].run())
     tasks.start("keeper", app[KEEPER].run())
     tasks.start("usage", app[USAGE].run())
     tasks.start("keys", app[VAULT].run(app[DATABASE]))
     if settings.database.pooler is Pooler.NONE:
         # Through a pooler nothing can be listened to: there the poll alone keeps up.
-        hint = app[FOLLOWER].hint
-        tasks.start("listener", listen(found.app, settings.database, hint))
+        tasks.start("listener", listen(found.app, settings.database, _hint(app)))
     tasks.start("schema", repeat(lambda: CHECK_SECONDS, app[SCHEMA].run_once))
     app[LIFECYCLE].start()
     log.info("started", tier=settings.tier, port=settings.http.port)
+
+
+def _hint(app: web.Application) -> Callable[[str], None]:
+    """Return what passes a notification on; an empty one says that any may have been missed."""
+    follower, directory = app[FOLLOWER], app[TOKENS]
+
+    def hint(payload: str) -> None:
+        if payload != CHANGE_OF_TOKENS:
+            follower.hint()
+        if payload in {"", CHANGE_OF_TOKENS}:
+            directory.hint()
+
+    return hint
 
 
 async def _tell_peers(app: web.Application) -> None:

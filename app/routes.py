@@ -12,6 +12,8 @@ from app.access import log_handlers as access_log
 from app.access.guard import guarded
 from app.access.log_handlers import AccessPage
 from app.access.models import Scope
+from app.access.tokens import TokenPage, TokenView
+from app.changes import environment_handlers as environments
 from app.changes import handlers as changes
 from app.changes.views import (
     ChangeSetPage,
@@ -20,6 +22,8 @@ from app.changes.views import (
     KeyHistory,
     MadeChangeSets,
     NewChangeSet,
+    NewEnvironment,
+    NewPatch,
     NewPromotion,
     NewRestore,
     NewRevert,
@@ -33,7 +37,7 @@ from app.flags.usage import FlagUsage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.health import handlers as health
 from app.health.report import Report
-from app.http import openapi
+from app.http import openapi, wire
 from app.http.frame import timed
 from app.http.routing import Route, expect
 from app.metrics import handlers as metrics
@@ -43,10 +47,11 @@ from app.ofrep.cors import preflight
 from app.ofrep.streams import Refetch, stream_refetches
 from app.ofrep.tickets import STREAM_PATH
 from app.ofrep.views import EvaluationRequest, Evaluations
-from app.snapshots import handlers as environments
 from app.snapshots import streams
 from app.snapshots.event import EventData
 from app.snapshots.snapshot import Configuration
+from app.tokens import handlers as tokens
+from app.tokens.views import IssuedToken, NewRotation, NewToken
 from app.transfer import handlers as transfer
 from app.transfer.views import Imported
 
@@ -58,6 +63,7 @@ _CONFIGURATIONS = _ENVIRONMENT + "/configurations"
 _CONFIGURATION = _CONFIGURATIONS + r"/{key:[\s\S]+(?<!/history)}"
 _HISTORY = _CONFIGURATIONS + r"/{key:[\s\S]+}/history"
 _CHANGES = _ENVIRONMENT + "/changes"
+_ISSUED = "/v1/tokens/{id}"
 _CHANGE_SET = _CHANGES + "/{revision:[0-9]{1,18}}"
 
 _PROBE = (200, 503)
@@ -123,8 +129,14 @@ ROUTES: tuple[Route, ...] = (
 
     Route("GET", "/v1/environments", environments.list_environments, Scope.READ, EnvironmentList,
           headers=_STALE),
+    Route("POST", "/v1/environments", environments.create_environment, Scope.ADMIN, Environment,
+          body=NewEnvironment, query=_DRY_RUN, statuses=(200, 201), conditions=_REPEATABLE,
+          headers=("Location", *_REVISION)),
     Route("GET", _ENVIRONMENT, environments.get_environment, Scope.READ, Environment,
-          query=("min_revision",), headers=_MOMENT),
+          query=("revision", "at", "min_revision"), headers=_MOMENT),
+    Route("PATCH", _ENVIRONMENT, environments.patch_environment, Scope.WRITE, MadeChangeSets,
+          body=NewPatch, query=_DRY_RUN, takes=wire.MERGE_PATCH,
+          conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
 
     Route("GET", _ENVIRONMENT + "/flags/usage", flags.list_usage, Scope.READ, FlagUsage),
     Route("POST", _ENVIRONMENT + r"/flags/{key:[\s\S]+}/evaluate", flags.explain_evaluation,
@@ -162,6 +174,15 @@ ROUTES: tuple[Route, ...] = (
           query=(*_PAGE, "event", "environment")),
     Route("GET", _ENVIRONMENT + "/diff", changes.get_difference, Scope.READ, Difference,
           query=("from", "to", "against")),
+
+    Route("GET", "/v1/tokens", tokens.list_tokens, Scope.ADMIN, TokenPage,
+          query=("after", "limit")),
+    Route("POST", "/v1/tokens", tokens.create_token, Scope.ADMIN, IssuedToken, body=NewToken,
+          statuses=(201,), conditions=_REPEATABLE, headers=("Location",)),
+    Route("GET", _ISSUED, tokens.get_token, Scope.ADMIN, TokenView),
+    Route("DELETE", _ISSUED, tokens.revoke_token, Scope.ADMIN, TokenView),
+    Route("POST", _ISSUED + "/rotate", tokens.rotate_token, Scope.ADMIN, IssuedToken,
+          body=NewRotation, statuses=(201,), conditions=_REPEATABLE, headers=("Location",)),
 )
 # fmt: on
 

@@ -7,6 +7,7 @@ from app.http.encoded import header_lines
 from app.http.frame import common_headers, dress
 from app.http.keys import COMMON_HEAD, LIFECYCLE
 from app.lifespan import lifespan, prepare
+from app.ofrep.cors import share_refusals
 from app.routes import add_routes
 from app.settings import Settings
 from app.snapshots.streams import wake_streams
@@ -20,6 +21,7 @@ def create_app(settings: Settings, worker: Worker = ONLY) -> web.Application:
     add_routes(app)
     app[COMMON_HEAD] = header_lines(common_headers(settings.http))
     app.on_response_prepare.append(dress(settings.http, app[LIFECYCLE]))
+    app.on_response_prepare.append(share_refusals)
     app.cleanup_ctx.append(lifespan)
     app.on_shutdown.append(wake_streams)
     return app

@@ -14,18 +14,18 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.log import logger
-from app.settings import HttpSettings, Settings
+from app.ports import bound, claimed
+from app.settings import Settings
 from app.tasks import jittered
 
 log = logger(__name__)
 
-BACKLOG = 1024
 _PAUSE_SECONDS = 0.5
 _PAUSE_SECONDS_MAX = 10.0
 # A worker that lived for longer than this did not fail at its start.
@@ -118,7 +118,7 @@ class Supervisor:
         for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(signal_number, self._stop, signal_number)
         with (
-            _claimed(self._settings.http),
+            claimed(self._settings.http),
             tempfile.TemporaryDirectory(prefix="flagstone-") as folder,
         ):
             async with asyncio.TaskGroup() as group:
@@ -168,7 +168,7 @@ class Supervisor:
         with ours:
             ours.setblocking(False)
             # Our own copies are closed at once: the port's share of a worker ends with the worker.
-            with theirs, _bound(self._settings.http, shared=True) as sockets:
+            with theirs, bound(self._settings.http, shared=True) as sockets:
                 descriptors = tuple(each.fileno() for each in sockets)
                 own = replace(worker, sockets=descriptors, lifeline=theirs.fileno())
                 child = await asyncio.create_subprocess_exec(
@@ -224,39 +224,3 @@ def _kill(child: asyncio.subprocess.Process) -> None:
     if child.returncode is None:
         log.error("worker_killed")
         child.kill()
-
-
-@contextmanager
-def _claimed(http: HttpSettings) -> Iterator[None]:
-    """Keep every other service off the port for as long as the block lasts. Raises OSError.
-
-    Workers share it by design, which must not let two services share it by accident: nobody may
-    listen there now, and whoever else would be a supervisor finds the name taken.
-    """
-    with _bound(http, shared=False):
-        pass
-    with socket.socket(socket.AF_UNIX) as claim:
-        if sys.platform == "linux":
-            # An abstract name, which the kernel frees however the process ends.
-            claim.bind(f"\0flagstone/{http.host}/{http.port}")
-        yield
-
-
-@contextmanager
-def _bound(http: HttpSettings, *, shared: bool) -> Iterator[Sequence[socket.socket]]:
-    """Bind every address of the host, listening on none. Raises OSError."""
-    with ExitStack() as stack:
-        found = socket.getaddrinfo(
-            http.host, http.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        sockets = []
-        for family, address in dict.fromkeys((each[0], each[4]) for each in found):
-            made = stack.enter_context(socket.socket(family))
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if shared:
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            made.bind(address)
-            sockets.append(made)
-        yield sockets

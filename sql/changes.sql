@@ -225,6 +225,39 @@ select
     changed.after_version
 from changed;
 
+-- name: write_properties(environment, revision, version, before_metadata, before_fractional, before_protected, after_metadata, after_fractional, after_protected)!
+-- As write_changes, for what the environment says of itself.
+with changed as (
+    update environments
+    set metadata = :after_metadata,
+        fractional = :after_fractional,
+        protected = :after_protected,
+        version = :version
+    where name = :environment
+)
+insert into property_changes (
+    environment,
+    revision,
+    version,
+    before_metadata,
+    before_fractional,
+    before_protected,
+    after_metadata,
+    after_fractional,
+    after_protected
+)
+values (
+    :environment,
+    :revision,
+    :version,
+    :before_metadata,
+    :before_fractional,
+    :before_protected,
+    :after_metadata,
+    :after_fractional,
+    :after_protected
+);
+
 -- name: list_keys(environment, kinds)
 -- For who replaces an environment by a document: what the document does not have is to go.
 select key

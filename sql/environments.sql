@@ -9,7 +9,8 @@ select
     encode(hash, 'hex') as hash,
     protected,
     fractional,
-    metadata
+    metadata,
+    version
 from environments
 order by name;
 
@@ -22,7 +23,8 @@ select
     encode(hash, 'hex') as hash,
     protected,
     fractional,
-    metadata
+    metadata,
+    version
 from environments
 where name = :name;
 
@@ -35,7 +37,8 @@ for update;
 
 -- name: advance_revision(environment)^
 -- Takes the row's lock, so that writers of one environment queue here and revisions have no gaps:
--- a transaction that fails gives its number back. The hash is the one that the new change set follows on.
+-- a transaction that fails gives its number back. The hash is the one that the new change set follows on,
+-- and the properties are those that it may change.
 update environments
 set revision = revision + 1
 where name = :environment
@@ -43,4 +46,21 @@ returning
     revision,
     epoch::text as epoch,
     hash as previous_hash,
-    current_timestamp as created_at;
+    current_timestamp as created_at,
+    metadata,
+    fractional,
+    protected,
+    version;
+
+-- name: lock_making_environments()$
+-- Whoever makes an environment waits here for who does already, so that what is counted next holds.
+select pg_advisory_xact_lock(1701736041)::text;
+
+-- name: count_environments()$
+select count(*)
+from environments;
+
+-- name: insert_environment(name, tier)!
+-- With the properties that every environment begins with; its first change set says what else it gets.
+insert into environments (name, tier)
+values (:name, :tier::environment_tier);

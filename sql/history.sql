@@ -231,3 +231,64 @@ cross join lateral (
 where :page_bytes::bigint is null
    or page.bytes_before < :page_bytes
 order by page.key;
+
+-- name: list_property_changes(environment, revisions)
+select
+    revision,
+    version,
+    before_metadata,
+    before_fractional,
+    before_protected,
+    after_metadata,
+    after_fractional,
+    after_protected
+from property_changes
+where environment = :environment
+  and revision = any(:revisions::bigint[]);
+
+-- name: find_properties_at(environment, revision)^
+-- What the last change up to a revision has left, or what the first one after it has found; no row when
+-- nothing was ever changed, since then all is still as it was.
+select
+    after_metadata as metadata,
+    after_fractional as fractional,
+    after_protected as protected,
+    version
+from (
+    select
+        revision,
+        after_metadata,
+        after_fractional,
+        after_protected,
+        version
+    from property_changes
+    where environment = :environment
+      and revision <= :revision
+    order by revision desc
+    limit 1
+) as last_before
+union all
+select
+    before_metadata,
+    before_fractional,
+    before_protected,
+    version - 1
+from (
+    select
+        revision,
+        before_metadata,
+        before_fractional,
+        before_protected,
+        version
+    from property_changes
+    where environment = :environment
+      and revision > :revision
+    order by revision
+    limit 1
+) as first_after
+where not exists (
+    select 1
+    from property_changes
+    where environment = :environment
+      and revision <= :revision
+);

@@ -89,7 +89,13 @@ select
         where changes.environment = change_sets.environment
           and changes.revision = change_sets.revision
         order by changes.key
-    ) as keys
+    ) as keys,
+    exists (
+        select 1
+        from property_changes
+        where property_changes.environment = change_sets.environment
+          and property_changes.revision = change_sets.revision
+    ) as properties
 from change_sets
 where change_sets.environment = :environment
   and change_sets.revision > :after_revision

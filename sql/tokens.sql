@@ -1,20 +1,37 @@
 -- Tokens: who may call.
 
 -- name: list_usable_tokens()
--- All that may be let in, read whole by every instance each half second. Expiry is judged again at
--- each request; rows that are long over are left out here to keep the list short.
+-- All that may be let in, read whole by every instance whenever one of them has changed. Expiry is
+-- judged again at each request; rows that are long over are left out here to keep the list short.
 select
     id,
     name,
     mac,
     scopes,
     environments,
-    expires_at
+    expires_at,
+    retires_at
 from tokens
 where revoked_at is null
-  and (expires_at is null or expires_at > current_timestamp - interval '1 hour');
+  and coalesce(least(expires_at, retires_at), 'infinity') > current_timestamp - interval '1 hour';
 
--- name: list_tokens()
+-- name: get_token_fingerprint()$
+-- Another one whenever list_usable_tokens would answer otherwise, by whatever hand that came. It is
+-- asked for all the time, and costs a hundredth of the rows on the wire and in Python.
+select coalesce(
+    sum(
+        hashtextextended(
+            concat_ws('/', id, name, mac, scopes, environments, expires_at, retires_at), 0
+        )
+    ),
+    0
+)::text
+from tokens
+where revoked_at is null
+  and coalesce(least(expires_at, retires_at), 'infinity') > current_timestamp - interval '1 hour';
+
+-- name: list_tokens(after_id, environments, page_size)
+-- Only those that reach no further than these environments; null is every environment.
 select
     id,
     name,
@@ -22,27 +39,102 @@ select
     environments,
     created_by,
     created_at,
-    expires_at,
-    revoked_at
+    least(expires_at, retires_at) as expires_at,
+    revoked_at,
+    replaced_by,
+    last_used_at
 from tokens
-order by
-    created_at,
-    id;
+where id > :after_id
+  and (:environments::text[] is null or environments <@ :environments)
+order by id
+limit :page_size;
 
--- name: insert_token(id, name, mac, scopes, environments, created_by, expires_at)!
-insert into tokens (id, name, mac, scopes, environments, created_by, expires_at)
-values (:id, :name, :mac, :scopes, :environments, :created_by, :expires_at);
+-- name: find_token(id)^
+select
+    id,
+    name,
+    scopes,
+    environments,
+    created_by,
+    created_at,
+    least(expires_at, retires_at) as expires_at,
+    revoked_at,
+    replaced_by,
+    last_used_at
+from tokens
+where id = :id;
+
+-- name: lock_token(id)^
+-- So that of two who replace the same token the second sees what the first did. `now` is what the
+-- transaction calls so: its MAC is made before the row is changed.
+select
+    name,
+    mac,
+    grant_mac,
+    scopes,
+    environments,
+    created_at,
+    expires_at,
+    revoked_at,
+    replaced_by,
+    current_timestamp as now
+from tokens
+where id = :id
+for no key update;
+
+-- name: insert_token(id, name, mac, grant_mac, scopes, environments, created_by, expires_at)$
+with made as (
+    insert into tokens (id, name, mac, grant_mac, scopes, environments, created_by, expires_at)
+    values (:id, :name, :mac, :grant_mac, :scopes, :environments, :created_by, :expires_at)
+    returning id
+)
+select pg_notify('flagstone', 'tokens')::text
+from made;
+
+-- name: retire_token(id, mac, retires_at, replaced_by)$
+with retired as (
+    update tokens
+    set
+        mac = :mac,
+        retires_at = :retires_at,
+        replaced_by = :replaced_by
+    where id = :id
+    returning id
+)
+select pg_notify('flagstone', 'tokens')::text
+from retired;
+
+-- name: revoke_token(id)^
+-- Keeps the first moment of revocation when it is said twice. No token has a MAC of zeros, so who
+-- clears the column by hand brings nothing back.
+with revoked as (
+    update tokens
+    set
+        revoked_at = coalesce(revoked_at, current_timestamp),
+        mac = decode(repeat('00', 32), 'hex')
+    where id = :id
+    returning id
+)
+select
+    id,
+    pg_notify('flagstone', 'tokens')::text as notified
+from revoked;
+
+-- name: mark_tokens_used(ids)!
+-- Of several instances that used the same token the first one writes. A row that is locked is being
+-- written just now, and waiting for each other in another order would be a deadlock.
+with used as (
+    select id
+    from tokens
+    where id = any(:ids)
+      and coalesce(last_used_at, '-infinity') <= current_timestamp - interval '1 minute'
+    for update skip locked
+)
+update tokens
+set last_used_at = current_timestamp
+from used
+where tokens.id = used.id;
 
 -- name: lock_local_admin()$
 -- Held until the transaction ends, by whoever looks after the admin token of a local installation.
 select pg_advisory_xact_lock(1819239265)::text;
-
--- name: revoke_token(id)^
--- Keeps the first moment of revocation when it is said twice.
-update tokens
-set revoked_at = coalesce(revoked_at, current_timestamp)
-where id = :id
-returning
-    id,
-    name,
-    revoked_at;

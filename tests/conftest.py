@@ -22,6 +22,7 @@ from psycopg import sql as psql
 
 from app.access import tokens
 from app.access.events import Origin
+from app.access.failures import FAILURES
 from app.access.guard import TOKENS
 from app.access.local import ADMIN_TOKEN_FILE, token_key
 from app.access.log import ACCESS_LOG
@@ -31,6 +32,7 @@ from app.database.embedded import EmbeddedServer
 from app.database.migrations import Migrator
 from app.database.provision import Provisioner
 from app.database.roles import APP, MIGRATOR, OWNER
+from app.flags.handlers import USAGE
 from app.http.keys import DATABASE, DURATIONS, LIFECYCLE, SETTINGS
 from app.http.openapi import document
 from app.http.parameters import RESPONSE_HEADERS
@@ -41,11 +43,12 @@ from app.settings import Settings, Target, load
 from app.snapshots.reading import FOLLOWER
 
 # Whatever the developer has set must not reach the tests; what a machine needs may stay.
+_OURS = (
+    *("DATABASE_", "PG", "TOKEN_", "HEARTBEAT_", "ACCESS_"),
+    *("IDENTITY_", "ALLOW_", "CREDENTIALS_"),
+)
 for _name in list(os.environ):
-    if _name.startswith(("DATABASE_", "PG", "TOKEN_", "HEARTBEAT_", "ACCESS_")) or _name in {
-        "TIER",
-        "PORT",
-    }:
+    if _name.startswith(_OURS) or _name in {"TIER", "PORT"}:
         del os.environ[_name]
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
@@ -66,7 +69,7 @@ class Server:
         )
 
     def target(self, role: str, database: str = "flagstone") -> Target:
-        password = self.provisioner.targets()[role].password or ""
+        password = self.provisioner.targets()[role].password
         return self.embedded.superuser.named(database).as_role(role, password)
 
     def create_database(self, name: str, template: str = "template0") -> str:
@@ -163,13 +166,13 @@ class Service:
         )
         settings = self.app[SETTINGS]
         log, key = self.app[ACCESS_LOG], token_key(settings)
-        text = await self.app[DATABASE].transact(
+        new = await self.app[DATABASE].transact(
             lambda c: tokens.create(
                 c, log, key, name="test", grant=made, origin=Origin(actor="test")
             )
         )
         await self.app[TOKENS].refresh()
-        return text
+        return new.text
 
     async def revoke(self, token: str) -> None:
         """Revoke a token, as if some other instance did."""
@@ -250,9 +253,11 @@ def documented_answers() -> dict[tuple[str, str, int], set[str]]:
 
 @pytest.fixture
 async def service(running: Service, server: Server) -> Service:
-    """The running service with an untouched database."""
+    """The running service with an untouched database, and no counts from before."""
+    await running.app[USAGE].run_once()
     clean(server, "suite")
     await running.app[FOLLOWER].refresh()
+    running.app[FAILURES].forget()
     return running
 
 
@@ -260,12 +265,18 @@ def clean(server: Server, database: str, *, epoch: str | None = None) -> None:
     """Take away what tests wrote; the admin token of the session stays."""
     with server.admin(database) as connection:
         connection.execute(
-            "truncate flagstone.changes, flagstone.change_sets, flagstone.configurations, "
-            "flagstone.idempotency_keys, flagstone.flag_usage, flagstone.access_log"
+            "truncate flagstone.changes, flagstone.property_changes, flagstone.change_sets, "
+            "flagstone.configurations, flagstone.idempotency_keys, flagstone.flag_usage, "
+            "flagstone.access_log"
+        )
+        connection.execute(
+            "delete from flagstone.environments "
+            "where name not in ('local', 'development', 'staging', 'production')"
         )
         connection.execute(
             "update flagstone.environments "
-            "set revision = 0, hash = null, epoch = coalesce(%s::uuid, gen_random_uuid())",
+            "set revision = 0, hash = null, epoch = coalesce(%s::uuid, gen_random_uuid()), "
+            "metadata = '{}', fractional = 'v3', version = 1, protected = name = 'production'",
             [epoch],
         )
         # Not truncated: whoever is just preparing to read them holds that off, in this very thread.

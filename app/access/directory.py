@@ -1,48 +1,75 @@
 """The tokens in memory: a request is let in or not without asking PostgreSQL.
 
-Read whole every half second, so that a revocation holds on every instance within a second, and a
-flood of unknown tokens costs the database nothing. While the database is away the last known
-tokens go on working, and expire by this machine's clock.
+A notification is a hint that they have changed; the truth is a fingerprint, asked for every half
+second, so that a revocation holds on every instance within a second however it came about, and a
+flood of unknown tokens costs the database nothing. While the database is away the last known tokens
+go on working, and expire by this machine's clock.
 """
 
+import asyncio
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 
 from app.access import tokens
 from app.access.format import token_id
+from app.access.mac import holds
 from app.access.models import Caller, Token
-from app.database import Database
+from app.database import Connection, Database, sql
 from app.errors import Unauthenticated, Unavailable
 from app.log import logger
 from app.settings import Secret
-from app.tasks import repeat
+from app.tasks import jittered
 
 log = logger(__name__)
 
 REFRESH_SECONDS = 0.5
+# The payload of the notifications that sql/tokens.sql sends; an environment's has a colon.
+CHANGE_OF_TOKENS = "tokens"
+_PAUSE_SECONDS = 0.1
 
 
 class TokenDirectory:
-    """Who may call, as of at most half a second ago."""
+    """Who may call, as of at most half a second ago; `on_change` is called after each change."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, on_change: Callable[[], None] = lambda: None) -> None:
         self._database = database
+        self._on_change = on_change
         self._tokens: dict[str, Token] | None = None
+        self._fingerprint: str | None = None
+        self._hinted = asyncio.Event()
+        self._refreshing = asyncio.Lock()
         self._key = Secret("")
         # Compared with when the id is unknown, so that both refusals take the same steps.
         self._nobody = os.urandom(32)
-        # Callers whose MAC held since the last refresh, by a digest: most requests show one of few.
+        # Callers whose MAC held since the last change, by a digest: most requests show one of few.
         self._checked: dict[bytes, Caller] = {}
+        # The ids of tokens that were shown since somebody last took them from here.
+        self.used: set[str] = set()
+
+    @property
+    def key(self) -> Secret:
+        """What the MACs of new tokens are made with."""
+        return self._key
 
     def use_key(self, key: Secret) -> None:
         self._key = key
 
     async def refresh(self) -> None:
-        """Read all tokens. Raises Unavailable when the database is away."""
-        async with self._database.connection() as connection:
+        """Read all tokens, if any has changed. Raises Unavailable when the database is away."""
+        # One after the other, or an older state could overwrite a newer one.
+        async with self._refreshing, self._database.connection() as connection:
+            await self._refresh(connection)
+
+    async def _refresh(self, connection: Connection) -> None:
+        # Asked for first: what changes between the two statements is found by the next look.
+        fingerprint = await sql.get_token_fingerprint(connection)
+        if fingerprint != self._fingerprint:
             self.use(await tokens.list_usable(connection))
+            self._fingerprint = fingerprint
 
     @property
     def is_loaded(self) -> bool:
@@ -53,15 +80,39 @@ class TokenDirectory:
         """The tokens that are neither revoked nor long expired, by id."""
         return self._tokens or {}
 
+    @property
+    def soonest_expiry(self) -> datetime | None:
+        """When the next token expires of those that nobody has seen to by replacing them."""
+        ends = (
+            token.grant.expires_at
+            for token in self.usable.values()
+            if token.retires_at is None and not token.is_over
+        )
+        return min(filter(None, ends), default=None)
+
     def use(self, usable: Sequence[Token]) -> None:
         self._tokens = {token.id: token for token in usable}
         self._checked = {}
+        self._fingerprint = None
+        self._on_change()
+
+    def hint(self) -> None:
+        """Have a look soon: something has probably changed."""
+        self._hinted.set()
 
     async def run(self) -> None:
         """Refresh for ever; go on with what is known while the database is away."""
-        await repeat(lambda: REFRESH_SECONDS, self._refresh_if_possible)
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(jittered(REFRESH_SECONDS)):
+                    await self._hinted.wait()
+            self._hinted.clear()
+            if not await self.refresh_if_possible():
+                # A hint that comes while the database is away must not turn this into a busy loop.
+                await asyncio.sleep(jittered(_PAUSE_SECONDS))
 
-    async def _refresh_if_possible(self) -> None:
+    async def refresh_if_possible(self) -> bool:
+        """Refresh, and tell whether that was possible. Never raises for the database."""
         try:
             await self.refresh()
         except Unavailable as error:
@@ -69,6 +120,9 @@ class TokenDirectory:
             log.debug("tokens_not_refreshed", code=error.code)
         except Exception as error:  # noqa: BLE001 - one failure must not end the refreshing
             log.warning("tokens_not_refreshed", error=type(error).__name__)
+        else:
+            return True
+        return False
 
     def authenticate(self, text: str) -> Caller:
         """Return who shows this token.
@@ -82,9 +136,10 @@ class TokenDirectory:
         caller = self._checked.get(digest)
         if caller is None:
             caller = Caller(token=self._check(text, self._tokens))
-        if caller.token.grant.is_expired:
+        if caller.token.is_over:
             raise _refused("expired")
         self._checked[digest] = caller
+        self.used.add(caller.token.id)
         return caller
 
     def _check(self, text: str, known: Mapping[str, Token]) -> Token:
@@ -96,8 +151,7 @@ class TokenDirectory:
         if token is None:
             hmac.compare_digest(hmac.digest(self._nobody, text.encode(), "sha256"), self._nobody)
             raise _refused("unknown or revoked")
-        expected = tokens.mac(self._key, text, token.grant)
-        if not hmac.compare_digest(expected, token.mac):
+        if not holds(self._key, text, token):
             raise _refused("wrong")
         return token
 

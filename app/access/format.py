@@ -11,7 +11,7 @@ import zlib
 from typing import NamedTuple
 
 PREFIX = "fs"
-# For secret scanners.
+# For secret scanners; published in the README.
 PATTERN = rf"{PREFIX}_(?:srv|adm)_[0-9A-Za-z]{{13}}_[0-9A-Za-z]{{49}}"
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -19,6 +19,7 @@ _TOKEN = re.compile(
     rf"{PREFIX}_(srv|adm)_([0-9A-Za-z]{{13}})_([0-9A-Za-z]{{43}})([0-9A-Za-z]{{6}})"
 )
 _ID_LENGTH = 13
+_ID = re.compile(rf"[0-9A-Za-z]{{{_ID_LENGTH}}}")
 _SECRET_LENGTH = 43
 _CHECKSUM_LENGTH = 6
 
@@ -41,6 +42,10 @@ def token_id(text: str) -> str | None:
     if match is None or _checksum(text[:-_CHECKSUM_LENGTH]) != match[4]:
         return None
     return match[2]
+
+
+def is_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None
 
 
 def _random(length: int) -> str:

@@ -8,10 +8,12 @@ from multidict import istr
 
 from app.access.directory import TokenDirectory
 from app.access.events import Event, Origin
+from app.access.failures import FAILURES
 from app.access.format import token_id
 from app.access.log import ACCESS_LOG
 from app.access.models import Caller, Scope
-from app.errors import Forbidden, Malformed, Unauthenticated
+from app.errors import AppError, Forbidden, LimitExceeded, Malformed, Unauthenticated
+from app.http.client import client_address
 from app.http.frame import route_of
 from app.http.keys import REQUEST_ID, Handler
 
@@ -32,8 +34,7 @@ def guarded(handler: Handler, scopes: Sequence[Scope]) -> Handler:
             _let_in(request, scopes)
             return await handler(request)
         except Unauthenticated as error:
-            note_stranger(request, error, shown_token(request))
-            raise
+            raise turn_away(request, error, shown_token(request)) from None
         except Forbidden as error:
             _note_refusal(request, error)
             raise
@@ -75,21 +76,30 @@ def origin(request: web.Request) -> Origin:
     whose = {"actor": caller.actor, "token_id": caller.token.id} if caller is not None else {}
     return Origin(
         **whose,
-        client=request.remote,
+        client=client_address(request),
         request_id=request.get(REQUEST_ID),
         method=request.method,
         route=route_of(request),
     )
 
 
-def note_stranger(request: web.Request, error: Unauthenticated, shown: str = "") -> None:
-    """Have the access log tell of somebody without a good token or ticket.
+def turn_away(request: web.Request, error: Unauthenticated, shown: str) -> AppError:
+    """Return what somebody is answered who has shown no good token or ticket: the same for every
+    reason, until there were too many. The access log tells of it.
 
     Of the token that was shown it gets the id, where that has the form of one. The environment is
     left out: it is the stranger's word, and there would be a row for each.
     """
+    answer: AppError = error
+    event = Event.LOGIN_FAIL
+    try:
+        if shown:
+            request.app[FAILURES].count(client_address(request))
+    except LimitExceeded as limited:
+        answer, event = limited, Event.RATE_LIMITED
     told = msgspec.structs.replace(origin(request), token_id=token_id(shown))
-    request.app[ACCESS_LOG].note(told.was_refused(Event.LOGIN_FAIL, detail=error.reason))
+    request.app[ACCESS_LOG].note(told.was_refused(event, detail=error.reason))
+    return answer
 
 
 def _note_refusal(request: web.Request, error: Forbidden) -> None:
@@ -98,7 +108,7 @@ def _note_refusal(request: web.Request, error: Forbidden) -> None:
         origin(request).was_refused(
             Event.ACCESS_FAIL,
             environment=place.get("environment"),
-            resource=place.get("key"),
+            resource=place.get("key") or place.get("id"),
             detail=error.code,
         )
     )

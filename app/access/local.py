@@ -60,13 +60,13 @@ async def ensure_admin_token(
         directory.use(await tokens.list_usable(connection))
         if _is_good(path, directory):
             return
-        text = await tokens.create(
+        made = await tokens.create(
             connection, log, key, name="local admin", grant=grant, origin=_ORIGIN
         )
         # Before the commit: a file without its token is replaced at the next start, whereas a
         # token without its file would be good for ever and known to nobody.
         _remove(path)
-        write_once(path, text)
+        write_once(path, made.text)
 
     await database.transact(work)
     await directory.refresh()

@@ -23,11 +23,6 @@ class Grant:
     environments: frozenset[str]
     expires_at: datetime | None
 
-    @property
-    def is_expired(self) -> bool:
-        """By this machine's clock."""
-        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
-
     def covers(self, environment: str) -> bool:
         return EVERY_ENVIRONMENT in self.environments or environment in self.environments
 
@@ -38,12 +33,24 @@ class Grant:
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """A token as it is stored. `id` may be shown; there is no way back to the secret."""
+    """A token as it is stored. `id` may be shown; there is no way back to the secret.
+
+    `retires_at` is set when another token has replaced it, and can only shorten the grant.
+    """
 
     id: str
     name: str
     mac: bytes
     grant: Grant
+    retires_at: datetime | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """By this machine's clock."""
+        now, expires_at = datetime.now(UTC), self.grant.expires_at
+        if expires_at is not None and expires_at <= now:
+            return True
+        return self.retires_at is not None and self.retires_at <= now
 
 
 @dataclass(frozen=True, kw_only=True)

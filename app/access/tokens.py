@@ -1,25 +1,30 @@
-"""Making, listing and revoking tokens, and the MAC that binds a row to what it may do."""
+"""Making, listing, replacing and revoking tokens, in the caller's transaction."""
 
-import hashlib
 import hmac
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
+import msgspec
 
+from app.access import lives
 from app.access.events import Event, Origin
-from app.access.format import make_token
+from app.access.format import NewToken, make_token
 from app.access.log import AccessLog
+from app.access.mac import grant_mac, mac, retired
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
 from app.database import Connection, sql
-from app.errors import NotFound, invalid
+from app.errors import Conflict, NotFound, invalid
 from app.settings import Secret
 
+NAME_MAX = 200
 
-@dataclass(frozen=True, kw_only=True)
-class TokenSummary:
-    """A token as an operator sees it listed."""
+
+class TokenView(msgspec.Struct, frozen=True, kw_only=True):
+    """A token as it may be shown. `expires_at` is when it ends, for whichever reason;
+    `last_used_at` is right to two minutes; `remarks` say what wants looking after.
+    """
 
     id: str
     name: str
@@ -29,48 +34,126 @@ class TokenSummary:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    replaced_by: str | None
+    last_used_at: datetime | None
+    remarks: list[str]
 
 
-def mac(key: Secret, text: str, grant: Grant) -> bytes:
-    """Return the HMAC-SHA-256 of a token and of all that it may do.
+class TokenPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page by id. `next` is what to give as `after` for the following one, null at the end."""
 
-    The key is not in the database: whoever can write rows can neither make a token nor promote one.
-    """
-    expiry = grant.expires_at.astimezone(UTC).isoformat() if grant.expires_at else "never"
-    parts = (text, ",".join(sorted(grant.scopes)), ",".join(sorted(grant.environments)), expiry)
-    return hmac.digest(key.reveal().encode(), "\n".join(parts).encode(), hashlib.sha256)
+    items: list[TokenView]
+    next: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A token whose row nobody else can change until the transaction ends."""
+
+    id: str
+    name: str
+    mac: bytes
+    grant_mac: bytes | None
+    grant: Grant
+    created_at: datetime
+    revoked_at: datetime | None
+    replaced_by: str | None
+    now: datetime
 
 
 async def create(
     connection: Connection, log: AccessLog, key: Secret, *, name: str, grant: Grant, origin: Origin
-) -> str:
-    """Store a new token and return its text, which exists nowhere else.
+) -> NewToken:
+    """Store a new token and return it with its text, which exists nowhere else.
 
     Raises Invalid for a name, a scope list or an environment that does not fit.
     """
-    if not name or len(name) > 200 or not name.isprintable():
-        raise invalid("name", "must be 1 to 200 printable characters")
+    if not name or len(name) > NAME_MAX or not name.isprintable():
+        raise invalid("name", f"must be 1 to {NAME_MAX} printable characters")
     if not grant.scopes:
         raise invalid("scopes", "must not be empty")
     await _check_environments(connection, grant.environments)
-    token_id, text = make_token(is_admin=Scope.ADMIN in grant.scopes)
-    await sql.insert_token(
-        connection,
-        id=token_id,
-        name=name,
-        mac=mac(key, text, grant),
-        scopes=sorted(grant.scopes),
-        environments=sorted(grant.environments),
-        created_by=origin.actor,
-        expires_at=grant.expires_at,
+    new = await _insert(connection, key, name=name, grant=grant, actor=origin.actor)
+    await log.record(connection, origin.did(Event.TOKEN_CREATED, resource=new.id))
+    return new
+
+
+async def rotate(
+    connection: Connection,
+    log: AccessLog,
+    key: Secret,
+    old: Held,
+    *,
+    grace_seconds: int,
+    origin: Origin,
+) -> NewToken:
+    """Replace a token by a new one of the same name and grant, and let it go on for the grace.
+
+    Raises Conflict when it was replaced, is over, or was changed by hand, Invalid for the grace.
+    """
+    if not 0 <= grace_seconds <= lives.GRACE_SECONDS_MAX:
+        raise invalid("grace_seconds", f"must be from 0 to {lives.GRACE_SECONDS_MAX}")
+    if old.replaced_by is not None:
+        raise Conflict("token_replaced", f"The token was replaced by {old.replaced_by}.")
+    expires_at = old.grant.expires_at
+    if old.revoked_at is not None or (expires_at is not None and expires_at <= old.now):
+        raise Conflict("token_over", "The token is revoked or has expired: make a new one.")
+    sealed = grant_mac(key, old.id, old.grant)
+    if old.grant_mac is None or not hmac.compare_digest(sealed, old.grant_mac):
+        raise Conflict(
+            "token_not_ours", "What this token may do was not written by us: make a new one."
+        )
+    grant = Grant(
+        scopes=old.grant.scopes,
+        environments=old.grant.environments,
+        expires_at=lives.expiry_of_successor(old.grant, old.created_at, old.now),
     )
-    await log.record(connection, origin.did(Event.TOKEN_CREATED, resource=token_id))
-    return text
+    new = await _insert(connection, key, name=old.name, grant=grant, actor=origin.actor)
+    retires_at = old.now + timedelta(seconds=grace_seconds)
+    await sql.retire_token(
+        connection,
+        id=old.id,
+        mac=retired(key, old.mac, retires_at),
+        retires_at=retires_at,
+        replaced_by=new.id,
+    )
+    told = origin.did(Event.TOKEN_ROTATED, resource=old.id, detail=f"by {new.id}")
+    await log.record(connection, told)
+    return new
 
 
-async def list_all(connection: Connection) -> list[TokenSummary]:
-    """Return every token that ever was, the oldest first."""
-    return [TokenSummary(**row) async for row in sql.list_tokens(connection)]
+async def revoke(connection: Connection, log: AccessLog, token_id: str, *, origin: Origin) -> None:
+    """Revoke a token for ever, once more if need be. Raises NotFound."""
+    if await sql.revoke_token(connection, id=token_id) is None:
+        raise _unknown()
+    await log.record(connection, origin.did(Event.TOKEN_REVOKED, resource=token_id))
+
+
+async def hold(connection: Connection, token_id: str) -> Held:
+    """Return a token and keep others from changing it. Raises NotFound."""
+    row = await sql.lock_token(connection, id=token_id)
+    if row is None:
+        raise _unknown()
+    fields: dict[str, Any] = dict(row)
+    return Held(id=token_id, grant=_grant(fields), **fields)
+
+
+async def get(connection: Connection, token_id: str) -> TokenView:
+    """Return one token. Raises NotFound."""
+    row = await sql.find_token(connection, id=token_id)
+    if row is None:
+        raise _unknown()
+    return _view(row)
+
+
+async def list_page(
+    connection: Connection, *, environments: frozenset[str], after: str, limit: int
+) -> TokenPage:
+    """Return tokens that reach no further than the environments, whether or not they still hold."""
+    within = None if EVERY_ENVIRONMENT in environments else sorted(environments)
+    rows = sql.list_tokens(connection, after_id=after, environments=within, page_size=limit + 1)
+    found = [_view(row) async for row in rows]
+    return TokenPage(items=found[:limit], next=found[limit - 1].id if len(found) > limit else None)
 
 
 async def list_usable(connection: Connection) -> list[Token]:
@@ -80,11 +163,22 @@ async def list_usable(connection: Connection) -> list[Token]:
     return [_token(row) for row in rows if set(row["scopes"]) <= set(Scope)]
 
 
-async def revoke(connection: Connection, log: AccessLog, token_id: str, *, origin: Origin) -> None:
-    """Revoke a token for ever. Raises NotFound."""
-    if await sql.revoke_token(connection, id=token_id) is None:
-        raise NotFound("token_unknown", "There is no such token.")
-    await log.record(connection, origin.did(Event.TOKEN_REVOKED, resource=token_id))
+async def _insert(
+    connection: Connection, key: Secret, *, name: str, grant: Grant, actor: str
+) -> NewToken:
+    new = make_token(is_admin=Scope.ADMIN in grant.scopes)
+    await sql.insert_token(
+        connection,
+        id=new.id,
+        name=name,
+        mac=mac(key, new.text, grant),
+        grant_mac=grant_mac(key, new.id, grant),
+        scopes=sorted(grant.scopes),
+        environments=sorted(grant.environments),
+        created_by=actor,
+        expires_at=grant.expires_at,
+    )
+    return new
 
 
 async def _check_environments(connection: Connection, names: frozenset[str]) -> None:
@@ -99,9 +193,23 @@ async def _check_environments(connection: Connection, names: frozenset[str]) -> 
 
 def _token(row: asyncpg.Record) -> Token:
     fields: dict[str, Any] = dict(row)
-    grant = Grant(
+    return Token(grant=_grant(fields), **fields)
+
+
+def _grant(fields: dict[str, Any]) -> Grant:
+    """Take the grant's columns out of a row."""
+    return Grant(
         scopes=frozenset(map(Scope, fields.pop("scopes"))),
         environments=frozenset(fields.pop("environments")),
         expires_at=fields.pop("expires_at"),
     )
-    return Token(grant=grant, **fields)
+
+
+def _view(row: asyncpg.Record) -> TokenView:
+    holds = row["revoked_at"] is None
+    notes = lives.remarks(row["expires_at"], is_replaced=row["replaced_by"] is not None)
+    return TokenView(**row, remarks=notes if holds else [])
+
+
+def _unknown() -> NotFound:
+    return NotFound("token_unknown", "There is no such token.")

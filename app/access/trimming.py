@@ -6,6 +6,7 @@ from app.access.events import Event, Origin
 from app.access.log import AccessLog
 from app.database import Connection, Database, sql
 from app.database.roles import OWNER
+from app.errors import Forbidden, invalid
 
 _ROWS_AT_ONCE = 5_000
 
@@ -13,11 +14,15 @@ _ROWS_AT_ONCE = 5_000
 async def trim(database: Database, log: AccessLog, *, before: datetime, origin: Origin) -> int:
     """Delete what is older, and have the log itself tell of that; return how many rows went.
 
-    `database` is opened as the migrator, which may become the owner. Raises Unavailable.
+    `database` is opened as the migrator, which may become the owner. Raises Forbidden for any
+    other role, Invalid for a time that is still to come, and Unavailable.
     """
 
     async def begin(connection: Connection) -> int:
         await _become_owner(connection)
+        if before > await connection.fetchval("select current_timestamp"):
+            # What tells of the trimming would go with it.
+            raise invalid("before", "must not be in the future")
         # Before the first row goes: one that is stopped half-way has been told of.
         detail = f"trimmed of all before {before.isoformat()}"
         await log.record(
@@ -38,9 +43,16 @@ async def trim(database: Database, log: AccessLog, *, before: datetime, origin: 
 
 
 async def _become_owner(connection: Connection) -> None:
-    """Be the owner until the transaction ends; where no roles were provisioned, one does it all."""
-    may = await connection.fetchval(
+    """Be the owner until the transaction ends; where no roles were provisioned, one does it all.
+
+    Raises Forbidden.
+    """
+    is_member = await connection.fetchval(
         "select pg_has_role(oid, 'member') from pg_roles where rolname = $1", OWNER
     )
-    if may:
+    if is_member is False:
+        raise Forbidden(
+            "trimming_refused", "Only the migrator may trim: DATABASE_MIGRATOR_URL has to be set."
+        )
+    if is_member:
         await connection.execute(f"set local role {OWNER}")

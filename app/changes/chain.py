@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import rfc8785
 
-from app.changes.models import Change, ChangeKind, Content
+from app.changes.models import Change, ChangeKind, Content, PropertiesChange
 
 # What the first change set of an environment follows on.
 GENESIS = bytes(32)
@@ -25,7 +25,7 @@ GENESIS = bytes(32)
 _NOT_PLAIN = re.compile(rb"[0-9][.eE]|[0-9]{16}|-0|\\|\x7f")
 
 
-def link(
+def link(  # noqa: PLR0913 - each is a part of the record
     previous: bytes,
     *,
     environment: str,
@@ -35,9 +35,10 @@ def link(
     message: str,
     created_at: datetime,
     changes: Sequence[Change],
+    properties: PropertiesChange | None = None,
 ) -> bytes:
     """Return the hash of a change set that follows on the one with the hash `previous`."""
-    record = {
+    record: dict[str, Any] = {
         "environment": environment,
         "revision": revision,
         "kind": kind,
@@ -46,6 +47,9 @@ def link(
         "created_at": created_at.astimezone(UTC).isoformat(timespec="microseconds"),
         "changes": sorted(_digest(change) for change in changes),
     }
+    if properties is not None:
+        # Not as null elsewhere: what was hashed before there were any must hash to the same.
+        record["properties"] = {"before": properties.before, "after": properties.after}
     return hashlib.sha256(previous + canonical(record)).digest()
 
 

@@ -20,15 +20,23 @@ _VIOLATIONS_MAX = 20
 
 
 async def check_guards(
-    connection: Connection, environment: str, changes: Sequence[Change], at: datetime
+    connection: Connection,
+    environment: str,
+    changes: Sequence[Change],
+    at: datetime,
+    *,
+    rebucketed: bool,
 ) -> None:
-    """Raise Invalid that names each guard case which the written changes break."""
+    """Raise Invalid that names each guard case which the written changes break.
+
+    `rebucketed` tells that the generation of bucketing is another one now.
+    """
     put = [(change.key, change.after) for change in changes if change.after is not None]
     keys = [key for key, content in put if _has_guards(content)]
-    moved = any(content.kind is Kind.SEGMENT for _, content in put)
+    moved = rebucketed or any(content.kind is Kind.SEGMENT for _, content in put)
     if not keys and not moved:
         return
-    # When a segment changes, any flag with guards may use it.
+    # When a segment changes, any flag with guards may use it; so it is with bucketing.
     rows = sql.list_guarded_flags(connection, environment=environment, keys=keys, all_of_them=moved)
     flags = {row["key"]: row["value"] async for row in rows}
     if not flags:

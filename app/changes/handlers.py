@@ -2,28 +2,18 @@
 
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
 from app.access.models import Scope
 from app.changes import history, writes
+from app.changes.answers import read_dry_run, write
 from app.changes.differences import between_environments, between_revisions
-from app.changes.dry_run import transact
-from app.changes.idempotency import once
-from app.changes.repeatable import read_repeatable
-from app.changes.views import (
-    MadeChangeSets,
-    NewChangeSet,
-    NewPromotion,
-    NewRestore,
-    NewRevert,
-    without_before,
-)
+from app.changes.views import NewChangeSet, NewPromotion, NewRestore, NewRevert
 from app.errors import Forbidden, invalid, malformed
 from app.http import wire
 from app.http.keys import DATABASE
-from app.snapshots.reading import FOLLOWER, settle
+from app.snapshots.reading import FOLLOWER
 from app.vault.reading import VAULT
 
 
@@ -74,30 +64,30 @@ async def list_key_history(request: web.Request) -> web.Response:
 
 async def create_change_set(request: web.Request) -> web.Response:
     """Write several keys at once, in one environment or more: all of it happens, or nothing."""
-    dry_run = _dry_run(request)
+    dry_run = read_dry_run(request)
     wanted = await wire.read_body(request, NewChangeSet)
-    operations = writes.operations_of(wanted, _environment(request))
-    for environment in operations:
+    intents = writes.intents_of(wanted, _environment(request))
+    for environment in intents:
         _require(request, environment)
     # Every operation may be for another environment, and still the path must name one that exists.
     request.app[FOLLOWER].get(_environment(request))
     who = _who(request)
 
-    return await _write(
+    return await write(
         request,
-        lambda c: writes.apply(c, operations, message=wanted.message, **who),
+        lambda c: writes.apply(c, intents, message=wanted.message, **who),
         dry_run=dry_run,
     )
 
 
 async def revert_change_set(request: web.Request) -> web.Response:
     """Undo one change set by its inverse, which is a new revision."""
-    dry_run = _dry_run(request)
+    dry_run = read_dry_run(request)
     wanted = await wire.read_body(request, NewRevert)
     place = _environment(request), int(request.match_info["revision"])
     who = _who(request)
 
-    return await _write(
+    return await write(
         request,
         lambda c: writes.revert(c, *place, message=wanted.message, **who),
         dry_run=dry_run,
@@ -106,7 +96,7 @@ async def revert_change_set(request: web.Request) -> web.Response:
 
 async def restore_environment(request: web.Request) -> web.Response:
     """Make the whole environment as it was at a moment, which is a new revision."""
-    dry_run = _dry_run(request)
+    dry_run = read_dry_run(request)
     wanted = await wire.read_body(request, NewRestore)
     moment = wanted.revision if wanted.at is None else wanted.at
     if moment is None or None not in (wanted.revision, wanted.at):
@@ -114,7 +104,7 @@ async def restore_environment(request: web.Request) -> web.Response:
     place = _environment(request), moment
     who = _who(request)
 
-    return await _write(
+    return await write(
         request,
         lambda c: writes.restore(c, *place, message=wanted.message, **who),
         dry_run=dry_run,
@@ -123,13 +113,13 @@ async def restore_environment(request: web.Request) -> web.Response:
 
 async def promote_keys(request: web.Request) -> web.Response:
     """Make keys equal to another environment, with the segments that they use."""
-    dry_run = _dry_run(request)
+    dry_run = read_dry_run(request)
     wanted = await wire.read_body(request, NewPromotion)
     _require(request, wanted.source, Scope.READ)
     target, who = _environment(request), _who(request)
     may_reveal = request[CALLER].token.grant.allows(Scope.REVEAL)
 
-    return await _write(
+    return await write(
         request,
         lambda c: writes.promote(
             c,
@@ -164,30 +154,6 @@ async def get_difference(request: web.Request) -> web.Response:
     return wire.answer(found)
 
 
-async def _write(request: web.Request, work: writes.Work, *, dry_run: bool) -> web.Response:
-    """Do the work, once for each Idempotency-Key, and answer with what it made."""
-    repeatable = await read_repeatable(request, dry_run=dry_run)
-    actor = request[CALLER].actor
-
-    made = await transact(
-        request.app[DATABASE],
-        lambda c: once(
-            c, repeatable, actor=actor, answer_type=MadeChangeSets, work=lambda: work(c)
-        ),
-        dry_run=dry_run,
-    )
-
-    made = msgspec.structs.replace(made, dry_run=dry_run)
-    if not request[CALLER].token.grant.allows(Scope.READ):
-        made = without_before(made)
-    own = [each for each in made.change_sets if each.environment == _environment(request)]
-    if not dry_run:
-        for each in made.change_sets:
-            await settle(request, each.environment, each.revision)
-    headers = wire.revision_header(own[0].epoch, own[0].revision) if own and not dry_run else {}
-    return wire.answer(made, headers=headers)
-
-
 def _who(request: web.Request) -> dict[str, Any]:
     """Return who writes, and with which keys secrets are sealed."""
     return {"actor": request[CALLER].actor, "vault": request.app[VAULT]}
@@ -195,10 +161,6 @@ def _who(request: web.Request) -> dict[str, Any]:
 
 def _environment(request: web.Request) -> str:
     return request.match_info["environment"]
-
-
-def _dry_run(request: web.Request) -> bool:
-    return wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
 
 
 def _require(request: web.Request, environment: str, scope: Scope = Scope.WRITE) -> None:

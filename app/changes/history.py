@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from app.changes.models import Content, Entry, Kind
+from app.changes.models import Content, Entry, Kind, PropertiesChange
 from app.changes.views import (
     ChangeSetPage,
     ChangeSetView,
@@ -12,11 +12,15 @@ from app.changes.views import (
     EntryView,
     KeyChange,
     KeyHistory,
+    PropertiesView,
     change_view,
+    properties_view,
 )
 from app.database import Connection, sql
 from app.environments import service as environments
+from app.environments.models import Environment, Properties
 from app.errors import NotFound
+from app.naming import is_key
 from app.vault.models import sealed_of
 
 LATEST = 2**63 - 1
@@ -33,7 +37,10 @@ async def get_change_set(connection: Connection, environment: str, revision: int
     if row is None:
         raise unknown_revision()
     changes = await _changes(connection, environment, [revision])
-    return ChangeSetView(**row, changes=changes.get(revision, []))
+    properties = await _property_changes(connection, environment, [revision])
+    return ChangeSetView(
+        **row, changes=changes.get(revision, []), properties=properties.get(revision)
+    )
 
 
 async def list_change_sets(
@@ -51,8 +58,17 @@ async def list_change_sets(
         if rows and size > PAGE_BYTES_MAX:
             break
         rows.append(fields)
-    changes = await _changes(connection, environment, [row["revision"] for row in rows])
-    items = [ChangeSetView(**row, changes=changes.get(row["revision"], [])) for row in rows]
+    revisions = [row["revision"] for row in rows]
+    changes = await _changes(connection, environment, revisions)
+    properties = await _property_changes(connection, environment, revisions)
+    items = [
+        ChangeSetView(
+            **row,
+            changes=changes.get(row["revision"], []),
+            properties=properties.get(row["revision"]),
+        )
+        for row in rows
+    ]
     # Revisions have no gaps and begin at 1, so the last one tells whether there are older ones.
     more = bool(items) and items[-1].revision > 1
     return ChangeSetPage(items=items, next=items[-1].revision if more else None)
@@ -75,7 +91,7 @@ async def key_history(
         )
     ]
     if not rows:
-        if before == LATEST:
+        if before == LATEST or not is_key(key):
             raise NotFound("configuration_unknown", "There has never been such a configuration.")
         return KeyHistory(items=[], next=None)
     items = [
@@ -153,6 +169,21 @@ def content_of(environment: str, row: Any) -> Content:
     )
 
 
+async def properties_at(
+    connection: Connection, environment: Environment, revision: int
+) -> Properties:
+    """Return what an environment, given as it is now, said of itself as of a revision."""
+    row = await sql.find_properties_at(connection, environment=environment.name, revision=revision)
+    return environment.properties if row is None else Properties(**row)
+
+
+async def environment_at(connection: Connection, name: str, moment: Moment) -> Environment:
+    """Return the environment as it was at a moment. Raises NotFound."""
+    environment = await environments.get(connection, name)
+    revision = await revision_of(connection, name, moment)
+    return environment.at(revision, await properties_at(connection, environment, revision))
+
+
 def unknown_revision() -> NotFound:
     """Return the error for a revision that the environment has not reached."""
     return NotFound("revision_unknown", "The environment has no such revision.")
@@ -167,6 +198,30 @@ async def _changes(
         change = change_view(row["key"], _view(row, "before"), _view(row, "after"))
         found.setdefault(row["revision"], []).append(change)
     return found
+
+
+async def _property_changes(
+    connection: Connection, environment: str, revisions: Sequence[int]
+) -> dict[int, PropertiesView]:
+    rows = sql.list_property_changes(connection, environment=environment, revisions=list(revisions))
+    return {
+        row["revision"]: properties_view(
+            PropertiesChange(
+                before=_properties(row, "before", row["version"] - 1),
+                after=_properties(row, "after", row["version"]),
+            )
+        )
+        async for row in rows
+    }
+
+
+def _properties(row: Any, side: str, version: int) -> Properties:
+    return Properties(
+        metadata=row[f"{side}_metadata"],
+        fractional=row[f"{side}_fractional"],
+        protected=row[f"{side}_protected"],
+        version=version,
+    )
 
 
 def _view(row: Any, side: str) -> EntryView | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from app.environments.models import Properties
 from app.vault.models import Sealed
 
 ENTRIES_MAX = 10_000
@@ -36,6 +37,12 @@ class Expected:
     version: int | None = None
     epoch: str = ""
     any: bool = False
+
+    def is_met(self, version: int | None, epoch: str) -> bool:
+        """Tell whether it is so, given the version that is there and the epoch of all."""
+        if self.any:
+            return version is not None
+        return self.version == version and epoch.startswith(self.epoch)
 
 
 ABSENT = Expected()
@@ -89,6 +96,14 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PropertiesChange:
+    """The environment's own properties, before and after."""
+
+    before: Properties
+    after: Properties
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChangeSet:
     """A change set that is made but not committed yet; committed when the transaction is."""
 
@@ -96,3 +111,4 @@ class ChangeSet:
     revision: int
     epoch: str
     changes: list[Change] = field(default_factory=list)
+    properties: PropertiesChange | None = None

@@ -1,23 +1,26 @@
-"""From a wish (revert, restore, promote) to the operations that fulfil it; writes nothing."""
+"""From a wish (revert, restore, promote) to what would fulfil it; writes nothing."""
 
 from collections.abc import Iterable, Mapping
+
+import msgspec
 
 from app.changes import history
 from app.changes.models import ABSENT, Entry, Expected, Kind, Operation
 from app.changes.patch import are_same
+from app.changes.properties import Intent, patch_towards
 from app.changes.references import references
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Forbidden, NotFound, Violation
 
 
-async def revert(connection: Connection, environment: str, revision: int) -> list[Operation]:
+async def revert(connection: Connection, environment: str, revision: int) -> Intent:
     """Return the inverse of a change set. Raises NotFound.
 
     Each operation expects what the change set left behind: a key that has changed since is refused
-    when the operations are applied, by name and with its current version.
+    when the operations are applied, by name and with its current version; and so are properties.
     """
-    await environments.get(connection, environment)
+    change_set = await history.get_change_set(connection, environment, revision)
     rows = sql.list_before(connection, environment=environment, revision=revision)
     operations = [
         Operation(
@@ -27,23 +30,34 @@ async def revert(connection: Connection, environment: str, revision: int) -> lis
         )
         async for row in rows
     ]
-    if not operations:
-        raise history.unknown_revision()
-    return operations
+    patch = None
+    if (properties := change_set.properties) is not None:
+        left = Expected(version=properties.after.version)
+        patch = patch_towards(properties.before, properties.after, expected=left)
+    return Intent(operations=operations, patch=patch)
 
 
-async def restore(connection: Connection, environment: str, revision: int) -> list[Operation]:
-    """Return what makes the whole environment as it was at the revision."""
+async def restore(connection: Connection, environment: str, revision: int) -> Intent:
+    """Return what makes the whole environment as it was at the revision.
+
+    Its protection stays: that is about the environment, and not about what it answers.
+    """
     wanted = await history.entries_at(connection, environment, revision)
-    current = (await environments.get(connection, environment)).revision
-    found = await history.entries_at(connection, environment, current)
-    return _towards(wanted, found, sorted(wanted.keys() | found.keys()))
+    current = await environments.get(connection, environment)
+    found = await history.entries_at(connection, environment, current.revision)
+    properties = msgspec.structs.replace(
+        await history.properties_at(connection, current, revision), protected=current.protected
+    )
+    return Intent(
+        operations=_towards(wanted, found, sorted(wanted.keys() | found.keys())),
+        patch=patch_towards(properties, current.properties),
+    )
 
 
 async def promote(
     connection: Connection, source: str, target: str, keys: Iterable[str], *, may_reveal: bool
-) -> list[Operation]:
-    """Return what makes the keys in the target equal to the source.
+) -> Intent:
+    """Return what makes the keys in the target equal to the source; properties are none of them.
 
     The segments that promoted flags use come with them, and those that these use in turn. A secret
     moves only for who might read it in the source, since others may reveal it in the target. Raises
@@ -61,7 +75,7 @@ async def promote(
     operations = _towards(wanted, found, sorted(with_segments(chosen, wanted)))
     if not may_reveal and any(each.content and each.content.sealed for each in operations):
         raise Forbidden("scope_missing", "Promoting a secret needs a token with the scope reveal.")
-    return operations
+    return Intent(operations=operations)
 
 
 def with_segments(keys: set[str], entries: Mapping[str, Entry]) -> set[str]:

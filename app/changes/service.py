@@ -14,14 +14,16 @@ from app.changes.models import (
     ChangeSet,
     Content,
     Entry,
-    Expected,
     Kind,
     Operation,
+    PropertiesChange,
 )
+from app.changes.properties import Patch, patched
 from app.changes.references import check_references
 from app.changes.sealing import without_values
 from app.database import Connection, sql
 from app.database.threads import in_thread
+from app.environments.models import Properties
 from app.environments.service import unknown_environment
 from app.errors import Conflict, NotFound, Stale, Violation
 from app.vault.models import sealed_of
@@ -44,20 +46,21 @@ async def apply(
     actor: str,
     kind: ChangeKind = ChangeKind.EDIT,
     message: str = "",
+    patch: Patch | None = None,
     vault: Vault | None = None,
 ) -> ChangeSet:
     """Make one change set of the operations, whose keys differ, and return it with its revision.
 
-    Without a vault secrets are refused, as without a key ring.
-
-    Raises NotFound for the environment or for a key to delete, Stale that names every key whose
-    version is not the expected one, Conflict when a key would change its kind, and for references
-    as `check_references` does. The caller's transaction is to be given up then, and the revision
-    with it.
+    `patch` is of the environment's own properties. Without a vault secrets are refused, as without
+    a key ring. Raises NotFound for the environment or for a key to delete, Stale that names every
+    key whose version is not the expected one (or the environment, for the patch), Conflict when a
+    key would change its kind, TooLarge for metadata, and for references as `check_references` does.
+    The caller's transaction is to be given up then, and the revision with it.
     """
     advanced = await sql.advance_revision(connection, environment=environment)
     if advanced is None:
         raise unknown_environment()
+    properties = _properties(advanced, patch) if patch is not None else None
     entries = await read_entries(
         connection, environment, [operation.key for operation in operations]
     )
@@ -70,6 +73,7 @@ async def apply(
         revision=advanced["revision"],
         epoch=advanced["epoch"],
         changes=changes,
+        properties=properties,
     )
     said: dict[str, Any] = {
         "environment": environment,
@@ -80,12 +84,42 @@ async def apply(
     }
     previous, created_at = advanced["previous_hash"] or GENESIS, advanced["created_at"]
     made_hash = await _linked(
-        partial(link, previous, **said, created_at=created_at, changes=changes), changes
+        partial(
+            link,
+            previous,
+            **said,
+            created_at=created_at,
+            changes=changes,
+            properties=properties,
+        ),
+        changes,
     )
     await sql.insert_change_set(connection, **said, hash=made_hash)
     await _write(connection, change_set)
-    await check_guards(connection, environment, changes, created_at)
+    await check_guards(
+        connection,
+        environment,
+        changes,
+        created_at,
+        rebucketed=properties is not None
+        and properties.before.fractional != properties.after.fractional,
+    )
     return change_set
+
+
+def _properties(advanced: Any, patch: Patch) -> PropertiesChange:
+    """Return what the patch does to the properties that are there."""
+    names = Properties.__struct_fields__
+    before = Properties(**{name: advanced[name] for name in names})
+    if patch.expected is not None and not patch.expected.is_met(before.version, advanced["epoch"]):
+        there = f"is at version {before.version}"
+        raise Stale(
+            f"The environment {there}.",
+            version=before.version,
+            epoch=advanced["epoch"],
+            violations=[Violation("environment", there)],
+        )
+    return PropertiesChange(before=before, after=patched(before, patch))
 
 
 async def _linked(make: Callable[[], bytes], changes: Sequence[Change]) -> bytes:
@@ -139,7 +173,8 @@ def _check(
     stale = [
         (operation, entries[operation.key])
         for operation in operations
-        if not _is_met(operation.expected, entries[operation.key], epoch)
+        if operation.expected is not None
+        and not operation.expected.is_met(entries[operation.key].version, epoch)
     ]
     if stale:
         raise Stale(
@@ -159,14 +194,6 @@ def _check(
                 f"The entry is a {found.kind}; a kind never changes. Delete it and make it anew.",
                 [Violation("kind", f"must be {found.kind}")],
             )
-
-
-def _is_met(expected: Expected | None, entry: Entry, epoch: str) -> bool:
-    if expected is None:
-        return True
-    if expected.any:
-        return entry.version is not None
-    return expected.version == entry.version and epoch.startswith(expected.epoch)
 
 
 def _what_is_there(entry: Entry) -> str:
@@ -200,6 +227,26 @@ async def _write(connection: Connection, change_set: ChangeSet) -> None:
             **{f"before_{name}": column for name, column in before.items()},
             **{f"after_{name}": column for name, column in after.items()},
         )
+    if change_set.properties is not None:
+        await _write_properties(connection, change_set, change_set.properties)
+
+
+async def _write_properties(
+    connection: Connection, change_set: ChangeSet, properties: PropertiesChange
+) -> None:
+    sides = {"before": properties.before, "after": properties.after}
+    columns = {
+        f"{side}_{name}": getattr(each, name)
+        for side, each in sides.items()
+        for name in ("metadata", "fractional", "protected")
+    }
+    await sql.write_properties(
+        connection,
+        environment=change_set.environment,
+        revision=change_set.revision,
+        version=properties.after.version,
+        **columns,
+    )
 
 
 def _batches(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:

@@ -5,9 +5,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from app.changes.models import MESSAGE_MAX, ChangeSet, Content
+from app.changes.models import MESSAGE_MAX, ChangeSet, Content, PropertiesChange
 from app.changes.patch import patch_between
-from app.naming import KEY_PATTERN
+from app.changes.properties import Fractional, without_version
+from app.environments.models import Properties
+from app.naming import ENVIRONMENT_PATTERN, KEY_PATTERN
 
 OPERATIONS_MAX = 1_000
 # Told and not checked: the check names every wrong key at once.
@@ -43,11 +45,65 @@ class DeleteOperation(
     environment: str | None = None
 
 
+# Told and not checked: the check names every wrong member.
+MetadataPatch = Annotated[
+    dict[str, Any],
+    msgspec.Meta(
+        extra_json_schema={
+            "additionalProperties": {"type": ["string", "number", "boolean", "null"]}
+        }
+    ),
+]
+
+
+class PatchOperation(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag="patch",
+    tag_field="op",
+):
+    """Change what the environment says of itself, by a merge patch (RFC 7396) of its properties.
+
+    `version` is that of the environment. It may come once for each.
+    """
+
+    version: Annotated[int, msgspec.Meta(ge=1)]
+    metadata: MetadataPatch | None = {}
+    fractional: Fractional | msgspec.UnsetType = msgspec.UNSET
+    protected: bool | msgspec.UnsetType = msgspec.UNSET
+    environment: str | None = None
+
+
+class NewPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A merge patch (RFC 7396) of an environment's properties, and why.
+
+    Members of `metadata` are merged, those that are null go.
+    """
+
+    metadata: MetadataPatch | None = {}
+    fractional: Fractional | msgspec.UnsetType = msgspec.UNSET
+    protected: bool | msgspec.UnsetType = msgspec.UNSET
+    message: Message = ""
+
+
+class NewEnvironment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Its name and tier never change, the rest can be patched."""
+
+    name: Annotated[str, msgspec.Meta(extra_json_schema={"pattern": ENVIRONMENT_PATTERN})]
+    tier: Literal["local", "development", "staging", "production"]
+    metadata: MetadataPatch = {}
+    fractional: Fractional = "v3"
+    protected: bool = False
+    message: Message = ""
+
+
 class NewChangeSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of a POST. An operation may name another environment; then all succeed or none."""
 
     operations: Annotated[
-        list[PutOperation | DeleteOperation],
+        list[PutOperation | DeleteOperation | PatchOperation],
         msgspec.Meta(min_length=1, max_length=OPERATIONS_MAX),
     ]
     message: Message = ""
@@ -95,6 +151,14 @@ class ChangeView(msgspec.Struct, frozen=True, kw_only=True):
     patch: list[dict[str, Any]]
 
 
+class PropertiesView(msgspec.Struct, frozen=True, kw_only=True):
+    """The environment's own properties; `patch` (RFC 6902) leads from one to the other."""
+
+    before: Properties
+    after: Properties
+    patch: list[dict[str, Any]]
+
+
 class ChangeSetView(msgspec.Struct, frozen=True, kw_only=True):
     """`hash`, in hex, covers all of it and the one before."""
 
@@ -106,6 +170,7 @@ class ChangeSetView(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     hash: str | None
     changes: list[ChangeView]
+    properties: PropertiesView | None
 
 
 class ChangeSetPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,9 +198,10 @@ class KeyHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """What leads from one state to another, by key."""
+    """What leads from one state to another, by key; `properties` null when they are the same."""
 
     changes: list[ChangeView]
+    properties: PropertiesView | None
 
 
 class MadeChangeSet(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +209,8 @@ class MadeChangeSet(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     epoch: str
     changes: list[ChangeView]
+    # Kept answers of earlier releases have none.
+    properties: PropertiesView | None = None
 
 
 class MadeChangeSets(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +239,11 @@ def change_view(key: str, before: EntryView | None, after: EntryView | None) -> 
     return ChangeView(key=key, before=before, after=after, patch=patch)
 
 
+def properties_view(change: PropertiesChange) -> PropertiesView:
+    patch = patch_between(without_version(change.before), without_version(change.after))
+    return PropertiesView(before=change.before, after=change.after, patch=patch)
+
+
 def made_view(change_set: ChangeSet) -> MadeChangeSet:
     return MadeChangeSet(
         environment=change_set.environment,
@@ -184,6 +257,7 @@ def made_view(change_set: ChangeSet) -> MadeChangeSet:
             )
             for change in change_set.changes
         ],
+        properties=properties_view(change_set.properties) if change_set.properties else None,
     )
 
 
@@ -193,7 +267,12 @@ def without_before(made: MadeChangeSets) -> MadeChangeSets:
     return replace(
         made,
         change_sets=[
-            replace(each, changes=[replace(c, before=None, patch=[]) for c in each.changes])
+            replace(
+                each,
+                changes=[replace(c, before=None, patch=[]) for c in each.changes],
+                # What came of a patch holds what was there before it.
+                properties=None,
+            )
             for each in made.change_sets
         ],
     )

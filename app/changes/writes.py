@@ -5,21 +5,29 @@ Each runs in the caller's transaction and returns what it made.
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import itemgetter
+
+import msgspec
 
 from app.changes import plans, service
 from app.changes.history import Moment, revision_of
 from app.changes.models import ChangeKind, Content, Expected, Kind, Operation
+from app.changes.properties import Intent, Patch, check_members
 from app.changes.values import check_content
 from app.changes.views import (
     DeleteOperation,
     MadeChangeSet,
     MadeChangeSets,
     NewChangeSet,
+    NewEnvironment,
+    NewPatch,
+    PatchOperation,
     PutOperation,
     made_view,
 )
 from app.database import Connection
 from app.environments import service as environments
+from app.environments.models import Environment
 from app.errors import Invalid, Violation, invalid
 from app.naming import KEY_RULE, is_key
 from app.vault.vault import Vault
@@ -27,20 +35,27 @@ from app.vault.vault import Vault
 Work = Callable[[Connection], Awaitable[MadeChangeSets]]
 
 
-def operations_of(wanted: NewChangeSet, environment: str) -> Mapping[str, Sequence[Operation]]:
-    """Return the operations by environment. Raises Invalid that names every wrong one."""
+def intents_of(wanted: NewChangeSet, environment: str) -> Mapping[str, Intent]:
+    """Return what is wanted of each environment. Raises Invalid that names all that is wrong."""
     found: dict[str, list[Operation]] = defaultdict(list)
+    patches: dict[str, Patch] = {}
     violations: list[Violation] = []
     seen: set[tuple[str, str]] = set()
     for position, operation in enumerate(wanted.operations):
-        place = (operation.environment or environment, operation.key)
-        if not is_key(operation.key):
+        field, key = "op", ""
+        if not isinstance(operation, PatchOperation):
+            field, key = "key", operation.key
+        place = (operation.environment or environment, key)
+        if field == "key" and not is_key(key):
             violations.append(Violation(f"operations[{position}].key", KEY_RULE))
         elif place in seen:
-            violations.append(Violation(f"operations[{position}].key", "must be named once"))
+            violations.append(Violation(f"operations[{position}].{field}", "must be named once"))
         seen.add(place)
         try:
-            found[place[0]].append(_operation(operation))
+            if isinstance(operation, PatchOperation):
+                patches[place[0]] = patch_of(operation, Expected(version=operation.version))
+            else:
+                found[place[0]].append(_operation(operation))
         except Invalid as error:
             violations += [
                 Violation(f"operations[{position}].{each.field}", each.rule)
@@ -49,34 +64,74 @@ def operations_of(wanted: NewChangeSet, environment: str) -> Mapping[str, Sequen
     if violations:
         first = violations[0]
         raise Invalid("operations_invalid", f"{first.field}: {first.rule}", violations)
-    return found
+    return {
+        name: Intent(operations=found.get(name, ()), patch=patches.get(name))
+        for name in found.keys() | patches.keys()
+    }
+
+
+def patch_of(wanted: NewPatch | PatchOperation, expected: Expected | None) -> Patch:
+    """Return the patch. Raises Invalid that names what is wrong with it."""
+    patch = Patch(
+        metadata=wanted.metadata,
+        fractional=wanted.fractional or None,
+        protected=None if wanted.protected is msgspec.UNSET else wanted.protected,
+        expected=expected,
+    )
+    if patch == Patch(expected=expected):
+        raise invalid("metadata", "must be given, or fractional, or protected")
+    check_members(patch.metadata)
+    return patch
 
 
 async def apply(
     connection: Connection,
-    operations: Mapping[str, Sequence[Operation]],
+    intents: Mapping[str, Intent],
     *,
     actor: str,
     message: str,
     kind: ChangeKind = ChangeKind.EDIT,
-    vault: Vault,
+    vault: Vault | None = None,
 ) -> MadeChangeSets:
     """Make one change set in each environment. Raises as `service.apply` does."""
     made: list[MadeChangeSet] = []
     # In the order of their names, so that two such writes never wait for each other in a circle.
-    for environment in sorted(operations):
-        if operations[environment]:
+    for environment, intent in sorted(intents.items(), key=itemgetter(0)):
+        if intent.operations or intent.patch:
             change_set = await service.apply(
                 connection,
                 environment,
-                operations[environment],
+                intent.operations,
                 actor=actor,
                 kind=kind,
                 message=message,
                 vault=vault,
+                patch=intent.patch,
             )
             made.append(made_view(change_set))
     return MadeChangeSets(change_sets=made)
+
+
+async def create_environment(
+    connection: Connection, wanted: NewEnvironment, *, actor: str
+) -> Environment:
+    """Make an environment; its first change set says who did, and what it says of itself.
+
+    Raises as `environments.insert` does, and Invalid or TooLarge for its metadata.
+    """
+    check_members(wanted.metadata)
+    await environments.insert(connection, wanted.name, wanted.tier)
+    await service.apply(
+        connection,
+        wanted.name,
+        (),
+        actor=actor,
+        message=wanted.message or "Create the environment",
+        patch=Patch(
+            metadata=wanted.metadata, fractional=wanted.fractional, protected=wanted.protected
+        ),
+    )
+    return await environments.get(connection, wanted.name)
 
 
 async def revert(
@@ -89,10 +144,10 @@ async def revert(
     vault: Vault,
 ) -> MadeChangeSets:
     """Make the inverse of a change set. Raises Stale that names each key changed since."""
-    operations = await plans.revert(connection, environment, revision)
+    intent = await plans.revert(connection, environment, revision)
     return await apply(
         connection,
-        {environment: operations},
+        {environment: intent},
         actor=actor,
         message=message or f"Revert revision {revision}",
         vault=vault,
@@ -112,10 +167,10 @@ async def restore(
     """Make the whole environment as it was. Makes nothing when it is so already."""
     await environments.lock(connection, environment)
     revision = await revision_of(connection, environment, moment)
-    operations = await plans.restore(connection, environment, revision)
+    intent = await plans.restore(connection, environment, revision)
     return await apply(
         connection,
-        {environment: operations},
+        {environment: intent},
         actor=actor,
         message=message or f"Restore revision {revision}",
         vault=vault,
@@ -138,10 +193,10 @@ async def promote(
     if source == target:
         raise invalid("from", "must be another environment")
     await environments.lock(connection, target)
-    operations = await plans.promote(connection, source, target, keys, may_reveal=may_reveal)
+    intent = await plans.promote(connection, source, target, keys, may_reveal=may_reveal)
     return await apply(
         connection,
-        {target: operations},
+        {target: intent},
         actor=actor,
         message=message or f"Promote from {source}",
         vault=vault,

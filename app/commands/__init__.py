@@ -2,7 +2,18 @@
 
 import typer
 
-from app.commands import configuration, database, flag, history, key, serve, token, transfer
+from app.commands import (
+    configuration,
+    database,
+    environment,
+    flag,
+    history,
+    key,
+    seal,
+    serve,
+    token,
+    transfer,
+)
 
 cli = typer.Typer(
     name="flagstone",
@@ -16,8 +27,10 @@ cli.command("serve-worker", hidden=True)(serve.serve_worker)
 cli.add_typer(database.cli, name="database")
 cli.add_typer(token.cli, name="token")
 cli.add_typer(key.cli, name="key")
+cli.add_typer(seal.cli, name="seal")
 # Without a name of its own: its verbs stand beside those of configuration.
 configuration.cli.add_typer(history.cli)
 configuration.cli.add_typer(transfer.cli)
+cli.add_typer(environment.cli, name="environment")
 cli.add_typer(configuration.cli, name="configuration")
 cli.add_typer(flag.cli, name="flag")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.bar import Bar
 from rich.console import Console
@@ -17,7 +18,7 @@ from app.changes.models import Kind
 from app.changes.values import check_content
 from app.commands.history import At
 from app.errors import AppError, Violation
-from app.evaluation.explain import Step
+from app.evaluation.explain import Split, Step
 from app.flags import service
 from app.flags.usage import FlagUse, read_usage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
@@ -33,7 +34,7 @@ Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 Key = Annotated[str, typer.Argument(help="Key of the flag.")]
 Context = Annotated[str, typer.Option(help="The context, as JSON.")]
 Revision = Annotated[int | None, typer.Option(min=0, help="By the rules of this revision.")]
-Split = Annotated[
+Sample = Annotated[
     bool, typer.Option("--split", help="Draw what 10,000 targeting keys get, with this context.")
 ]
 
@@ -60,7 +61,7 @@ def explain(
     revision: Revision = None,
     at: At = None,
     *,
-    split: Split = False,
+    split: Sample = False,
 ) -> None:
     """Show what a flag gives for a context, and how that came about."""
     query = _query(context, revision, at)
@@ -161,9 +162,29 @@ def _fields(found: ExplainedEvaluation) -> dict[str, Any]:
 
 def _grow(tree: Tree, steps: list[Step]) -> None:
     for step in steps:
-        outcome = step.error or _text(step.outcome)
-        branch = tree.add(Text(f"{step.place} → {outcome}"))
+        given = " ".join(map(_text, step.operands))
+        branch = tree.add(Text(f"{step.place} {given}".rstrip() + f" → {_came_out(step)}"))
+        if step.split is not None:
+            _grow_split(branch, step.split)
         _grow(branch, step.steps)
+
+
+def _came_out(step: Step) -> str:
+    if step.error is not None:
+        return step.error
+    return "nothing" if step.outcome is msgspec.UNSET else _text(step.outcome)
+
+
+def _grow_split(tree: Tree, split: Split) -> None:
+    """Show what each bucket holds, and point at the one that was drawn."""
+    bucket = split.bucket
+    drawn = "nothing to bucket by" if bucket is None else f"bucket {bucket}"
+    branch = tree.add(Text(f"{drawn} in 0 to {split.total_weight - 1}"))
+    for share in split.shares:
+        held = f"{share.start} to {share.end - 1}" if share.weight else "none"
+        is_drawn = bucket is not None and share.start <= bucket < share.end
+        mark = " ←" if is_drawn else ""
+        branch.add(Text(f"{_text(share.variant)}: {held} (weight {share.weight}){mark}"))
 
 
 def _text(value: Any) -> str:

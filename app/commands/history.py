@@ -13,6 +13,7 @@ from app.changes import history, writes
 from app.changes.differences import between_environments, between_revisions
 from app.changes.dry_run import transact
 from app.changes.history import Moment
+from app.changes.patch import are_equal
 from app.changes.views import (
     ChangeSetPage,
     ChangeView,
@@ -21,6 +22,7 @@ from app.changes.views import (
     KeyChange,
     KeyHistory,
     MadeChangeSets,
+    PropertiesView,
 )
 from app.commands.actor import operator
 from app.database import Connection
@@ -60,7 +62,8 @@ def show_history(
         if isinstance(item, KeyChange):
             what = f"{_text(item.before)} → {_text(item.after)}"
         else:
-            what = ", ".join(change.key for change in item.changes)
+            own = ["the environment itself"] if item.properties else []
+            what = ", ".join([*own, *(change.key for change in item.changes)])
         when = f"{item.created_at:%Y-%m-%d %H:%M:%S}"
         table.add_row(str(item.revision), when, item.actor, what, item.message)
     console.print(table)
@@ -83,7 +86,10 @@ def show_difference(
                 return await between_environments(connection, environment, against)
             return await between_revisions(connection, environment, before or 0, after)
 
-    show_changes(run_script(work).changes)
+    found = run_script(work)
+    if found.changes or not found.properties:
+        show_changes(found.changes)
+    show_properties(found.properties)
 
 
 @cli.command("revert")
@@ -166,7 +172,9 @@ def _write(
 ) -> None:
     made = run_script(lambda r: transact(r.database, lambda c: work(c, r.vault), dry_run=dry_run))
     for change_set in made.change_sets:
-        show_changes(change_set.changes)
+        if change_set.changes:
+            show_changes(change_set.changes)
+        show_properties(change_set.properties)
         if not dry_run:
             console.print(f"{change_set.environment} is at revision {change_set.revision}")
     if not made.change_sets:
@@ -183,8 +191,24 @@ def show_changes(changes: list[ChangeView]) -> None:
     console.print(table if changes else "no difference")
 
 
+def show_properties(properties: PropertiesView | None) -> None:
+    """Print what an environment says of itself, before and after, where it differs."""
+    if properties is None:
+        return
+    table = Table("property", "before", "after")
+    for name in ("metadata", "fractional", "protected"):
+        before, after = (getattr(each, name) for each in (properties.before, properties.after))
+        if not are_equal(before, after):
+            table.add_row(name, _short(before), _short(after))
+    console.print(table if table.row_count else "no difference")
+
+
 def _text(entry: EntryView | None) -> str:
     if entry is None:
         return "-"
-    text = MASK if entry.sealed else msgspec.json.encode(entry.value).decode()
+    return MASK if entry.sealed else _short(entry.value)
+
+
+def _short(value: object) -> str:
+    text = msgspec.json.encode(value).decode()
     return text if len(text) <= 60 else text[:59] + "…"

@@ -14,7 +14,7 @@ from app.access.events import Event, Origin
 from app.changes.dry_run import transact
 from app.changes.models import Kind
 from app.commands.actor import operator
-from app.commands.history import At, moment, show_changes
+from app.commands.history import At, moment, show_changes, show_properties
 from app.scripts import Resources, run_script
 from app.transfer import service
 from app.transfer.checking import read_checked_file
@@ -123,13 +123,14 @@ def _report(imported: Imported, *, dry_run: bool) -> None:
         console.print(f"[yellow]{warning}[/yellow]")
     if dry_run and imported.changes:
         show_changes(imported.changes)
+    show_properties(imported.properties)
     console.print(
         f"{len(imported.created)} created, {len(imported.updated)} updated, "
         f"{len(imported.deleted)} deleted, {imported.unchanged} unchanged"
     )
     if dry_run:
         console.print("dry run: nothing was written")
-    elif imported.created or imported.updated or imported.deleted:
+    elif imported.created or imported.updated or imported.deleted or imported.properties:
         console.print(f"{imported.environment} is at revision {imported.revision}")
 
 

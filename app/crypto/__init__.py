@@ -1,1 +1,5 @@
-"""Encryption, and nothing of what is encrypted: boxes for files, the key ring, the envelope."""
+"""Encryption, by the libraries `cryptography` and `pyrage` alone, and the type of what is secret.
+
+Boxes for files, the envelope and the key ring for secrets, sealed settings. Below the settings,
+which are opened with it. Knows no feature and no aiohttp.
+"""

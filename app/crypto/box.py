@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from app.settings import Secret
+from app.crypto.secret import Secret
 
 _NONCE_BYTES = 12
 _KEY_BYTES = 32

@@ -23,7 +23,7 @@ def asyncpg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, A
     return {
         "database": target.database,
         "user": target.user,
-        "password": target.password,
+        "password": target.password.reveal() if target.password else None,
         "ssl": asyncpg_tls(target),
         # Without it a dead network defeats every outer timeout: cancelling a query opens a second
         # connection, and only this bounds that one too.
@@ -96,7 +96,7 @@ def libpq_arguments(target: Target, settings: DatabaseSettings) -> dict[str, Any
         "port": ",".join(str(port) for _, port in target.hosts),
         "dbname": target.database,
         "user": target.user,
-        "password": target.password,
+        "password": target.password.reveal() if target.password else None,
         "application_name": f"{APPLICATION_NAME}-migrations",
         # libpq counts whole seconds, and takes 1 for 2.
         "connect_timeout": max(2, round(settings.host_timeout_seconds)),

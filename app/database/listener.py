@@ -16,12 +16,15 @@ from app.tasks import jittered
 log = logger(__name__)
 
 CHANNEL = "flagstone"
+_EVERYTHING = ""
 _PING_SECONDS = 2.0
 _PAUSE_SECONDS = 1.0
 
 
-async def listen(target: Target, settings: DatabaseSettings, on_hint: Callable[[], None]) -> None:
-    """Call `on_hint` at every notification and after every connect, for ever."""
+async def listen(
+    target: Target, settings: DatabaseSettings, on_hint: Callable[[str], None]
+) -> None:
+    """Call `on_hint` with each notification's payload, empty after each connect, for ever."""
     connector = Connector(target, settings)
     while True:
         try:
@@ -34,13 +37,13 @@ async def listen(target: Target, settings: DatabaseSettings, on_hint: Callable[[
         await asyncio.sleep(jittered(_PAUSE_SECONDS))
 
 
-async def _listen(connection: Session, on_hint: Callable[[], None]) -> None:
+async def _listen(connection: Session, on_hint: Callable[[str], None]) -> None:
     """Listen until the connection is lost."""
     lost = asyncio.Event()
     connection.add_termination_listener(lambda _: lost.set())
     try:
-        await connection.add_listener(CHANNEL, lambda *_: on_hint())
-        on_hint()
+        await connection.add_listener(CHANNEL, lambda *told: on_hint(str(told[-1])))
+        on_hint(_EVERYTHING)
         while not lost.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PING_SECONDS):

@@ -64,8 +64,7 @@ def _embedded_targets(server: EmbeddedServer, settings: Settings) -> Targets:
 
     def here(role: str) -> Target:
         # The data folder may have been moved since its URLs were written.
-        password = found[role].password or ""
-        target = superuser.named(provisioner.database).as_role(role, password)
+        target = superuser.named(provisioner.database).as_role(role, found[role].password)
         return Target(
             hosts=target.hosts,
             database=target.database,

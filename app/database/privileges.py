@@ -15,10 +15,11 @@ from app.database.roles import APP, BACKUP, READONLY
 TABLES = {
     "migrations": "select",
     "health_check": "select, insert, update, delete",
-    "environments": "select, update",
+    "environments": "select, insert, update",
     "configurations": "select, insert, update, delete",
     "change_sets": "select, insert",
     "changes": "select, insert",
+    "property_changes": "select, insert",
     "tokens": "select, insert, update",
     "idempotency_keys": "select, insert, update, delete",
     "flag_usage": "select, insert, update",

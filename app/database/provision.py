@@ -134,7 +134,7 @@ class Provisioner:
             connection.execute(
                 sql.SQL("alter role {} login password {} connection limit {}").format(
                     sql.Identifier(role),
-                    sql.Literal(scram_verifier(password or "")),
+                    sql.Literal(scram_verifier(password.reveal() if password else "")),
                     sql.Literal(_CONNECTION_LIMITS[role]),
                 )
             )

@@ -1,8 +1,13 @@
-"""Reading environments. Each function takes the connection first and opens no transaction."""
+"""Reading and making environments. Each function takes the connection first and opens none."""
 
 from app.database import Connection, sql
+from app.database.faults import constraint
 from app.environments.models import Environment
-from app.errors import NotFound, Violation
+from app.errors import Conflict, NotFound, Violation, invalid
+from app.naming import ENVIRONMENT_RULE, is_environment
+
+# Each is a snapshot in every process, and a follower's read at every change.
+ENVIRONMENTS_MAX = 200
 
 
 async def list_all(connection: Connection) -> list[Environment]:
@@ -25,6 +30,25 @@ async def lock(connection: Connection, name: str) -> int:
         raise unknown_environment()
     revision: int = row["revision"]
     return revision
+
+
+async def insert(connection: Connection, name: str, tier: str) -> None:
+    """Make an environment with the properties that all begin with.
+
+    Raises Invalid for its name, Conflict for one that is taken or when there are too many.
+    """
+    if not is_environment(name):
+        raise invalid("name", ENVIRONMENT_RULE)
+    await sql.lock_making_environments(connection)
+    if await sql.count_environments(connection) >= ENVIRONMENTS_MAX:
+        raise Conflict("environments_full", f"There are {ENVIRONMENTS_MAX} environments already.")
+    taken = Conflict(
+        "environment_taken",
+        "There is an environment of this name.",
+        [Violation("name", "must be of no other environment")],
+    )
+    with constraint("environments_pkey", taken):
+        await sql.insert_environment(connection, name=name, tier=tier)
 
 
 def unknown_environment() -> NotFound:

@@ -50,6 +50,7 @@ def _member(data: Any, part: str) -> Any:
 
 
 def _var(compiler: Compiler, raw: Any, place: Place) -> Node:
+    compiler.looks += 1
     nodes = compiler.arguments(raw, place)
     path = nodes[0] if nodes else literal(None)
     default = nodes[1].run if len(nodes) > 1 else nothing
@@ -72,6 +73,7 @@ def _var_of_fixed(compiler: Compiler, path: Any, default: Closure, place: Place)
     compiler.count(len(parts) - 1)
     if not place.is_scoped:
         if parts == [_FLAGD, "flagKey"]:
+            compiler.looks -= 1
             return literal(compiler.flag_key)
         if parts[0] == _FLAGD:
             compiler.uses_time = True
@@ -131,6 +133,7 @@ def _injected(flag_key: str, run: Run) -> dict[str, Any]:
 
 
 def _missing(compiler: Compiler, raw: Any, place: Place) -> Node:
+    compiler.looks += 1
     runs = runs_of(compiler.arguments(raw, place))
     find = _finder(compiler.flag_key, place)
 
@@ -143,6 +146,7 @@ def _missing(compiler: Compiler, raw: Any, place: Place) -> Node:
 
 
 def _missing_some(compiler: Compiler, raw: Any, place: Place) -> Node:
+    compiler.looks += 1
     runs = runs_of(compiler.arguments(raw, place))
     find = _finder(compiler.flag_key, place)
 

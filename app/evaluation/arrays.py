@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from app.evaluation.compiler import Build, Closure, Compiler, Node, Place, called, runs_of
+from app.evaluation.compiler import Among, Build, Closure, Compiler, Node, Place, called, runs_of
 from app.evaluation.run import TEXT_FREE, Run
 from app.evaluation.values import is_truthy, strictly_equal, to_text
 
@@ -117,7 +117,7 @@ def _among(name: str, texts: frozenset[str]) -> Node:
         value = data.get(name)
         return type(value) is str and value in texts
 
-    return Node(among)
+    return Node(among, among=Among(name, texts))
 
 
 def _within(name: str, text: str) -> Node:

@@ -8,45 +8,76 @@ differ in what is hashed: v2 takes UTF-8 of a text, v3 the deterministic CBOR of
 import math
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import mmh3
 
-from app.evaluation.run import Run
+from app.evaluation.run import TEXT_FREE, Run
 from app.evaluation.values import double
 
 WEIGHTS_MAX = 2**31 - 1
 
 
+# The 32 bits of a seed. Of bytes alone: given a text with a lone surrogate, the library ends the
+# process.
+digest: Callable[[bytes], int] = mmh3.mmh3_32_uintdigest
+
+
 def bucket(seed: bytes, total_weight: int) -> int:
     """Return a number from 0 to below the total weight, evenly spread over seeds."""
-    # Of bytes alone: given a text with a lone surrogate, the library ends the process.
-    return (mmh3.hash(seed, signed=False) * total_weight) >> 32
+    return (digest(seed) * total_weight) >> 32
 
 
-def seed_v2(value: Any, flag_key: str, run: Run) -> bytes | None:
-    """Return what is hashed for a bucketing value, or for none (a list), in flagd up to 0.16."""
-    if isinstance(value, list):
-        targeting_key = _targeting_key(run)
-        return None if targeting_key is None else _utf8(flag_key + targeting_key, run)
+class Generation(NamedTuple):
+    """What is hashed: `seed` of a bucketing value, and without one, which most rules have not,
+    `head` of the flag's key followed by `tail` of the targeting key.
+    """
+
+    seed: Callable[[Any, Run], bytes | None]
+    head: Callable[[str], bytes]
+    tail: Callable[[str], bytes]
+
+
+def _seed_v2(value: Any, run: Run) -> bytes | None:
     return _utf8(value, run) if isinstance(value, str) else None
 
 
-def seed_v3(value: Any, flag_key: str, run: Run) -> bytes | None:
-    """Return what is hashed for a bucketing value, or for none (a list), in later ones."""
-    if isinstance(value, list):
-        targeting_key = _targeting_key(run)
-        return None if targeting_key is None else cbor([flag_key, targeting_key], run)
+def _seed_v3(value: Any, run: Run) -> bytes | None:
     return None if value is None else cbor(value, run)
 
 
-Seed = Callable[[Any, str, Run], bytes | None]
-SEEDS: dict[str, Seed] = {"v2": seed_v2, "v3": seed_v3}
+def _plain(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")
 
 
-def _targeting_key(run: Run) -> str | None:
+def _cbor_text(text: str) -> bytes:
+    encoded = _plain(text)
+    return _head(3, len(encoded)) + encoded
+
+
+def _cbor_pair(flag_key: str) -> bytes:
+    return _head(4, 2) + _cbor_text(flag_key)
+
+
+GENERATIONS: dict[str, Generation] = {
+    "v2": Generation(_seed_v2, head=_plain, tail=_plain),
+    "v3": Generation(_seed_v3, head=_cbor_pair, tail=_cbor_text),
+}
+
+
+def hashed_key(generation: Generation, run: Run) -> bytes:
+    """Return what is hashed of the targeting key; nothing when there is none.
+
+    Kept for the run, unless it is long: then it has its price each time.
+    """
     key = run.context.get("targetingKey")
-    return key if isinstance(key, str) and key else None
+    if not isinstance(key, str):
+        key = ""
+    run.read(key)
+    hashed = generation.tail(key) if key else b""
+    if len(key) <= TEXT_FREE:
+        run.hashed_key = hashed
+    return hashed
 
 
 def cumulative(weights: Sequence[Any]) -> list[int] | None:
@@ -69,8 +100,8 @@ def cumulative(weights: Sequence[Any]) -> list[int] | None:
 def cbor(value: Any, run: Run) -> bytes:
     """Return the deterministic CBOR of a JSON value; whole doubles are integers."""
     if isinstance(value, str):
-        text = _utf8(value, run)
-        return _head(3, len(text)) + text
+        run.read(value)
+        return _cbor_text(value)
     if isinstance(value, list):
         run.spend(2 * len(value))
         return _head(4, len(value)) + b"".join([cbor(each, run) for each in value])
@@ -96,7 +127,7 @@ def _scalar(value: float | None) -> bytes:
 
 def _utf8(text: str, run: Run) -> bytes:
     run.read(text)
-    return text.encode(errors="surrogatepass")
+    return _plain(text)
 
 
 def _head(major: int, number: int) -> bytes:

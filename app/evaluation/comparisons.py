@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from app.evaluation.compiler import MISSING, Build, Compiler, Node, Place, called, eager
+from app.evaluation.compiler import MISSING, Among, Build, Compiler, Node, Place, called, eager
 from app.evaluation.run import TEXT_FREE, Run
 from app.evaluation.values import (
     EXACT_MAX,
@@ -66,7 +66,7 @@ def _equality(compare: Comparison, compiler: Compiler, raw: Any, place: Place) -
         value = data.get(name)
         return value == text if type(value) is str else compare(run, value, text)
 
-    return Node(equal)
+    return Node(equal, among=Among(name, frozenset([text])))
 
 
 def _order(

@@ -19,18 +19,31 @@ MISSING: Any = object()
 
 # Called with the data that `var` sees, which is the context or an element of it, and the run.
 Closure = Callable[[Any, Run], Any]
-# Called with a place in the rule, an operator, and what its closure is; returns what runs instead.
-Observe = Callable[[str, str, Closure], Closure]
+# Called with a place in the rule, an operator, its raw arguments, and what its closure is; returns
+# what runs instead.
+Observe = Callable[[str, str, Any, Closure], Closure]
+
+
+class Among(NamedTuple):
+    """The question whether an attribute of the context is one of some texts."""
+
+    attribute: str
+    texts: frozenset[str]
 
 
 class Node(NamedTuple):
     """A compiled part of a rule. `literal` is its value when that is always the same, `attribute`
-    the name when it is one attribute of the context; both let others take a shorter way.
+    the name when it is one attribute of the context, and `among` what it asks when that is all, as
+    long as the attribute is a text. They let others take a shorter way.
+
+    `is_final` tells that it gives the flag's answer itself, and not the variant's name.
     """
 
     run: Closure
     literal: Any = MISSING
     attribute: str | None = None
+    among: Among | None = None
+    is_final: bool = False
 
     @property
     def is_literal(self) -> bool:
@@ -42,32 +55,40 @@ def literal(value: Any) -> Node:
 
 
 class Place(NamedTuple):
-    """Where in a rule; `is_scoped` when `var` sees an element there and not the context."""
+    """Where in a rule; `is_scoped` when `var` sees an element there and not the context, `is_last`
+    when what comes out there is what the whole rule gives.
+    """
 
     path: str
     is_scoped: bool = False
+    is_last: bool = False
 
-    def at(self, position: int, *, is_scoped: bool = False) -> "Place":
-        return Place(f"{self.path}[{position}]", self.is_scoped or is_scoped)
+    def at(self, position: int, *, is_scoped: bool = False, is_last: bool = False) -> "Place":
+        return Place(f"{self.path}[{position}]", self.is_scoped or is_scoped, is_last)
 
     def under(self, name: str) -> "Place":
-        return Place(f"{self.path}.{name[:_NAME_SHOWN]}", self.is_scoped)
+        return Place(f"{self.path}.{name[:_NAME_SHOWN]}", self.is_scoped, self.is_last)
 
 
 @dataclass(kw_only=True)
 class Compiler:
     """Compiles the rules of one flag. `segments` are what `$ref` may name; `fractional` is the
-    generation of bucketing. Afterwards `references` are the segments that were used, directly or
-    through others, and `uses_time` tells whether the outcome may change by itself.
+    generation of bucketing; `finish` makes the flag's answer of what the rule gives, beforehand
+    where that is known. Afterwards `references` are the segments that were used, directly or
+    through others, and `uses_time` tells whether the outcome may change by itself; `looks` counts
+    the places that look into the context, and `asked` is what those ask that only ask.
     """
 
     flag_key: str
     segments: Mapping[str, Any]
     fractional: str
     operators: Mapping[str, "Build"]
+    finish: Callable[[Any], Any]
     observe: Observe | None = None
     references: set[str] = field(default_factory=set)
     uses_time: bool = False
+    looks: int = 0
+    asked: list[Among] = field(default_factory=list)
     nodes: int = 0
     # The segments that what is being compiled is within.
     _within: list[str] = field(default_factory=list)
@@ -80,13 +101,32 @@ class Compiler:
             raise RuleError(f"the rule nests deeper than {DEPTH_MAX}")
         self._depth += 1
         try:
-            if isinstance(rule, list):
-                return self._list(rule, place)
-            if isinstance(rule, dict) and len(rule) == 1:
-                return self._operation(rule, place)
-            return literal(rule)
+            node = self._node(rule, place)
         finally:
             self._depth -= 1
+        return self.finished(node) if place.is_last and not node.is_final else node
+
+    def _node(self, rule: Any, place: Place) -> Node:
+        if isinstance(rule, list):
+            return self._list(rule, place)
+        if isinstance(rule, dict) and len(rule) == 1:
+            return self._operation(rule, place)
+        return literal(rule)
+
+    def finished(self, node: Node) -> Node:
+        """Return what gives the flag's answer where the node gives a variant's name."""
+        if node.is_literal:
+            return literal(self.finish(node.literal))._replace(is_final=True)
+        run, finish = node.run, self.finish
+        return Node(lambda data, run_: finish(run(data, run_)), is_final=True)
+
+    @property
+    def asks(self) -> Among | None:
+        """All that the rules ask of the context, if that is whether one attribute is some text."""
+        attributes = {each.attribute for each in self.asked}
+        if len(attributes) != 1 or len(self.asked) != self.looks:
+            return None
+        return Among(attributes.pop(), frozenset().union(*(each.texts for each in self.asked)))
 
     def count(self, nodes: int) -> None:
         """Add nodes: what a loop's body has of them is what it costs for each element."""
@@ -97,7 +137,7 @@ class Compiler:
     def arguments(self, raw: Any, place: Place) -> list[Node]:
         """Return the compiled arguments of an operator; one that is no list is the only one."""
         if not isinstance(raw, list):
-            return [self.compile(raw, place)]
+            return [self.compile(raw, place._replace(is_last=False))]
         return [self.compile(each, place.at(position)) for position, each in enumerate(raw)]
 
     def _list(self, rule: list[Any], place: Place) -> Node:
@@ -120,9 +160,11 @@ class Compiler:
         if build is None:
             raise RuleError(f"{place.path}: there is no such operator")
         node = build(self, raw, place)
+        if node.among is not None:
+            self.asked.append(node.among)
         if self.observe is None:
             return node
-        return Node(self.observe(place.path, name, node.run))
+        return Node(self.observe(place.path, name, raw, node.run))
 
     def _reference(self, name: Any, place: Place) -> Node:
         """Compile a segment in its place: it sees what the rule sees that refers to it."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from app.evaluation.compiler import Closure, Compiler, Observe, Place
+from app.evaluation.compiler import Among, Closure, Compiler, Observe, Place
 from app.evaluation.operators import OPERATORS
 from app.evaluation.run import RuleError, Run
 
@@ -45,8 +45,8 @@ class Outcome(
     metadata: dict[str, Any] = {}
 
 
-class Encoded(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """An outcome and the JSON of it; told from others by identity, as it is made once."""
+class Encoded(msgspec.Struct, frozen=True, gc=False):
+    """An outcome and the JSON of it."""
 
     outcome: Outcome
     body: bytes
@@ -55,18 +55,21 @@ class Encoded(msgspec.Struct, frozen=True, gc=False, eq=False):
 class Flag:
     """A compiled flag. Its outcomes are shared by everybody who gets them, and never change.
 
-    `references` are the segments that its rule uses, also those that are missing; `uses_time` tells
-    whether its outcome may change by itself.
+    `rule` gives the body of an outcome for a context and a run, or raises; a flag without one
+    always has the same outcome. `references` are the segments that the rule uses, also those that
+    are missing; `uses_time` tells whether its outcome may change by itself; `asks` is all that the
+    rule asks of the context, if that is whether one attribute is one of some texts.
     """
 
     __slots__ = (
         "_by_variant",
-        "_failures",
+        "_encoded",
         "_metadata",
         "_otherwise",
-        "_rule",
+        "asks",
         "key",
         "references",
+        "rule",
         "uses_time",
     )
 
@@ -83,16 +86,17 @@ class Flag:
         self.key = key
         self.references: frozenset[str] = frozenset()
         self.uses_time = False
+        self.asks: Among | None = None
         self._metadata = {**metadata, **_mapping(definition.get("metadata"))}
-        self._by_variant: dict[str, Encoded] = {}
-        # By what they say, which comes from the rule alone: there are never more than it has parts.
-        self._failures: dict[str, Encoded] = {}
-        # Where it gives null, or where there is none, the outcome is `_otherwise`.
-        self._rule: Closure | None = None
+        # By their bodies: what a rule can give, which is never more than it has parts.
+        self._encoded: dict[bytes, Encoded] = {}
+        self._by_variant: dict[str, bytes] = {}
+        self.rule: Closure | None = None
 
+        # Where the rule gives null, or where there is none, the outcome is `_otherwise`.
         state, targeting = definition.get("state"), definition.get("targeting")
         if state == "DISABLED":
-            self._otherwise = self._encoded(reason=Reason.DISABLED)
+            self._otherwise = self._outcome(reason=Reason.DISABLED)
         elif state != "ENABLED":
             self._otherwise = self._failed("The flag is neither enabled nor disabled.")
         elif not targeting:
@@ -100,7 +104,7 @@ class Flag:
         else:
             self._otherwise = self._of_default(Reason.DEFAULT, definition)
             self._by_variant = {
-                name: self._encoded(reason=Reason.TARGETING_MATCH, variant=name, value=value)
+                name: self._of_variant(Reason.TARGETING_MATCH, name, value)
                 for name, value in _mapping(definition.get("variants")).items()
             }
             compiler = Compiler(
@@ -108,20 +112,34 @@ class Flag:
                 segments=segments,
                 fractional=fractional,
                 operators=OPERATORS,
+                finish=self._finish,
                 observe=observe,
             )
             self._compile(targeting, compiler)
 
     def evaluate(self, context: Mapping[str, Any], now: int) -> Encoded:
         """Return the outcome for a context at a time (Unix seconds). Never raises."""
-        if self._rule is None:
+        return self._encoded[self.body(context, Run(context, now))]
+
+    @property
+    def fixed(self) -> bytes:
+        """The body of its outcome when it has no rule, or when that gives null."""
+        return self._otherwise
+
+    def body(self, context: Mapping[str, Any], run: Run) -> bytes:
+        """Return the body of the outcome for a context. Never raises."""
+        if self.rule is None:
             return self._otherwise
         try:
-            result = self._rule(context, Run(context, now))
+            found: bytes = self.rule(context, run)
         except RuleError as error:
             return self._failed(f"{error}.", ErrorCode.GENERAL)
         except Exception:  # noqa: BLE001 - whatever it is stays with this flag
             return self._failed("The rule cannot be run with this context.", ErrorCode.GENERAL)
+        return found
+
+    def _finish(self, result: Any) -> bytes:
+        """Return the body of the outcome when the rule gives this."""
         if result is None:
             return self._otherwise
         if type(result) is bool:
@@ -133,31 +151,40 @@ class Flag:
 
     def _compile(self, targeting: Any, compiler: Compiler) -> None:
         try:
-            self._rule = compiler.compile(targeting, Place("targeting")).run
+            if compiler.observe is None:
+                self.rule = compiler.compile(targeting, Place("targeting", is_last=True)).run
+            else:
+                # Who looks on is to see what the rule gives, and not what is made of it.
+                self.rule = compiler.finished(compiler.compile(targeting, Place("targeting"))).run
         except RuleError as error:
             self._otherwise = self._failed(f"{error}.")
         self.references = frozenset(compiler.references)
         self.uses_time = compiler.uses_time
+        self.asks = compiler.asks
 
-    def _of_default(self, reason: Reason, definition: Mapping[str, Any]) -> Encoded:
+    def _of_default(self, reason: Reason, definition: Mapping[str, Any]) -> bytes:
         """Return the default variant's outcome, or that of a flag which has none."""
         default, variants = definition.get("defaultVariant"), _mapping(definition.get("variants"))
         if default is None or default == "":
-            return self._encoded(reason=Reason.DEFAULT)
+            return self._outcome(reason=Reason.DEFAULT)
         if not isinstance(default, str) or default not in variants:
             return self._failed("The default variant is no variant of the flag.")
-        return self._encoded(reason=reason, variant=default, value=variants[default])
+        return self._of_variant(reason, default, variants[default])
 
-    def _failed(self, details: str, code: ErrorCode = ErrorCode.PARSE_ERROR) -> Encoded:
-        found = self._failures.get(details)
-        if found is None:
-            found = self._encoded(error_code=code, error_details=details)
-            self._failures[details] = found
-        return found
+    def _of_variant(self, reason: Reason, name: str, value: Any) -> bytes:
+        if value is None:
+            # A lenient import lets it pass; a client would take it for the wrong type of value.
+            return self._failed("The variant has no value.", ErrorCode.GENERAL)
+        return self._outcome(reason=reason, variant=name, value=value)
 
-    def _encoded(self, **fields: Any) -> Encoded:
+    def _failed(self, details: str, code: ErrorCode = ErrorCode.PARSE_ERROR) -> bytes:
+        return self._outcome(error_code=code, error_details=details)
+
+    def _outcome(self, **fields: Any) -> bytes:
+        """Return the body of an outcome, the same object for the same outcome."""
         outcome = Outcome(key=self.key, metadata=self._metadata, **fields)
-        return Encoded(outcome, msgspec.json.encode(outcome))
+        body = msgspec.json.encode(outcome)
+        return self._encoded.setdefault(body, Encoded(outcome, body)).body
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

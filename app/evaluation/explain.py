@@ -1,28 +1,53 @@
 """The same evaluation, with a trace: which part of a rule was reached, and what came out of it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from app.evaluation.compiler import Closure
 from app.evaluation.engine import Flag, Outcome
+from app.evaluation.flagd import drawn
+from app.evaluation.operands import LAZY, values_of
 from app.evaluation.run import RuleError, Run
 
 # Loops over a client's arrays could fill the memory with their steps.
 STEPS_MAX = 1_000
 _SHOWN_BYTES_MAX = 1_000
+_OPERANDS_MAX = 20
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """A bucket of a split: what it gives, and the numbers that fall into it, `end` not included."""
+
+    variant: Any
+    weight: int
+    start: int
+    end: int
+
+
+class Split(msgspec.Struct, frozen=True, kw_only=True):
+    """How a `fractional` drew: `bucket` is a number from 0 to below the total weight, or null when
+    there was nothing to bucket by.
+    """
+
+    bucket: int | None
+    total_weight: int
+    shares: list[Share]
 
 
 class Step(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One operator that was run, and within it those of its operands, in the order of running.
 
-    `outcome` is what came out of it, or a word on it when that is long; `error` what kept it from
-    having one.
+    `operands` are the values that it was given, up to the first that it did not ask for; what
+    decides between its operands has none, as `steps` show which it ran. `outcome` is what came out
+    of it. Either is a word on it when it is long. `error` is what kept it from having an outcome.
     """
 
     place: str
     operator: str
+    operands: list[Any] = []
+    split: Split | None = None
     outcome: Any = msgspec.UNSET
     error: str | None = None
     steps: list["Step"] = []
@@ -47,7 +72,7 @@ def explain(
     now: int,
 ) -> Explanation:
     """Evaluate a flag and tell how: compiled once more, with somebody who watches each operator."""
-    trace = _Trace()
+    trace = _Trace(key, fractional)
     flag = Flag(
         key,
         definition,
@@ -57,23 +82,35 @@ def explain(
         observe=trace.observe,
     )
     outcome = flag.evaluate(context, now).outcome
-    return Explanation(outcome=outcome, steps=trace.steps, is_complete=trace.count <= STEPS_MAX)
+    return Explanation(outcome=outcome, steps=trace.steps, is_complete=trace.is_complete)
+
+
+class _Frame(NamedTuple):
+    """A step that runs, and what came out of those within it, by their places."""
+
+    steps: list[Step]
+    outcomes: dict[str, Any]
 
 
 class _Trace:
-    def __init__(self) -> None:
+    def __init__(self, flag_key: str, fractional: str) -> None:
         self.steps: list[Step] = []
-        self.count = 0
-        self._open = [self.steps]
+        self.is_complete = True
+        self._size = 0
+        self._flag_key = flag_key
+        self._fractional = fractional
+        self._open = [_Frame(self.steps, {})]
 
-    def observe(self, place: str, operator: str, closure: Closure) -> Closure:
+    def observe(self, place: str, operator: str, raw: Any, closure: Closure) -> Closure:
         def observed(data: Any, run: Run) -> Any:
-            self.count += 1
-            if self.count > STEPS_MAX:
+            if self._size >= STEPS_MAX:
+                self.is_complete = False
                 return closure(data, run)
+            self._size += 1
             step = Step(place=place, operator=operator, steps=[])
-            self._open[-1].append(step)
-            self._open.append(step.steps)
+            outer, inner = self._open[-1], _Frame(step.steps, {})
+            outer.steps.append(step)
+            self._open.append(inner)
             try:
                 outcome = closure(data, run)
             except RuleError as error:
@@ -81,15 +118,40 @@ class _Trace:
                 raise
             finally:
                 self._open.pop()
+                values = [] if operator in LAZY else values_of(operator, raw, place, inner.outcomes)
+                step.operands = _operands(values)
+            outer.outcomes[place] = outcome
             step.outcome = _shown(outcome)
+            if operator == "fractional" and values:
+                # A run of its own, as the evaluation has paid for its own drawing.
+                step.split = self._split(values, Run(run.context, run.now))
             return outcome
 
         return observed
 
+    def _split(self, values: list[Any], run: Run) -> Split | None:
+        found = drawn(values, self._fractional, self._flag_key, run)
+        if found is None:
+            return None
+        (variants, sums), number = found
+        # Each takes as much room as a step.
+        self._size += len(sums)
+        starts = [0, *sums]
+        shares = [
+            Share(variant=_shown(variant), weight=end - start, start=start, end=end)
+            for variant, start, end in zip(variants, starts, sums, strict=False)
+        ]
+        return Split(bucket=number, total_weight=sums[-1], shares=shares)
 
-def _shown(outcome: Any) -> Any:
-    """Return an outcome, or how large it is: a context may be a mebibyte."""
-    if not isinstance(outcome, str | list | dict):
-        return outcome
-    size = len(msgspec.json.encode(outcome))
-    return outcome if size <= _SHOWN_BYTES_MAX else f"({size} bytes of JSON)"
+
+def _operands(values: list[Any]) -> list[Any]:
+    few = values[:_OPERANDS_MAX]
+    return [_shown(each, _SHOWN_BYTES_MAX // len(few)) for each in few]
+
+
+def _shown(value: Any, bytes_max: int = _SHOWN_BYTES_MAX) -> Any:
+    """Return a value, or how large it is: a context may be a mebibyte."""
+    if not isinstance(value, str | list | dict):
+        return value
+    size = len(msgspec.json.encode(value))
+    return value if size <= bytes_max else f"({size} bytes of JSON)"

@@ -1,17 +1,25 @@
 """flagd's `fractional` and `sem_ver`: on anything that they do not understand they give null."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from app.evaluation.bucketing import SEEDS, Seed, bucket, cumulative
+from app.evaluation.bucketing import (
+    GENERATIONS,
+    Generation,
+    bucket,
+    cumulative,
+    digest,
+    hashed_key,
+)
 from app.evaluation.compiler import Build, Compiler, Node, Place, called, nothing
 from app.evaluation.run import Run
 from app.evaluation.versions import compare, comparison_of, version
 
 
-class _Buckets(NamedTuple):
+class Buckets(NamedTuple):
+    """What is split: the variants, and the running sums of their weights."""
+
     variants: Sequence[Any]
     sums: Sequence[int]
 
@@ -19,41 +27,97 @@ class _Buckets(NamedTuple):
         return self.variants[bisect_right(self.sums, bucket(seed, self.sums[-1]))]
 
 
+def drawn(
+    values: Sequence[Any], fractional: str, flag_key: str, run: Run
+) -> tuple[Buckets, int | None] | None:
+    """Return what `fractional` makes of its operands' values, None when a bucket is malformed.
+
+    With the number that the bucketing value falls on, None when there is no such value.
+    """
+    buckets = _buckets(values if isinstance(values[0], list) else values[1:])
+    if buckets is None:
+        return None
+    generation = GENERATIONS[fractional]
+    seed = _seed(generation, generation.head(flag_key), values[0], run)
+    return buckets, None if seed is None else bucket(seed, buckets.sums[-1])
+
+
 def _fractional(compiler: Compiler, raw: Any, place: Place) -> Node:
     nodes = compiler.arguments(raw, place)
     if not nodes:
         return Node(nothing)
-    seed, flag_key = SEEDS[compiler.fractional], compiler.flag_key
+    # At the targeting key, whatever else.
+    compiler.looks += 1
+    generation = GENERATIONS[compiler.fractional]
+    split = _splitter(generation, generation.head(compiler.flag_key))
     if not all(node.is_literal for node in nodes[1:]):
-        return called(partial(_split, seed, flag_key), nodes)
+        return called(split, nodes)
     literals = [node.literal for node in nodes]
-    is_short = isinstance(literals[0], list)
-    buckets = _buckets(literals if is_short else literals[1:])
+    if isinstance(literals[0], list):
+        buckets = _buckets(literals)
+        return Node(nothing) if buckets is None else _by_targeting_key(compiler, buckets, place)
+    buckets = _buckets(literals[1:])
     by = nodes[0].run
 
     def split_fixed(data: Any, run: Run) -> Any:
         value = by(data, run)
-        if isinstance(value, list) and not is_short:
-            return _split(seed, flag_key, run, value, *literals[1:])
-        hashed = seed(value, flag_key, run)
-        return None if buckets is None or hashed is None else buckets.of(hashed)
+        if isinstance(value, list):
+            return split(run, value, *literals[1:])
+        seed = generation.seed(value, run)
+        return None if buckets is None or seed is None else buckets.of(seed)
 
     return Node(split_fixed)
 
 
-def _split(seed: Seed, flag_key: str, run: Run, *values: Any) -> Any:
-    # Without a bucketing value of its own, the first argument is a bucket already.
-    buckets = _buckets(values if isinstance(values[0], list) else values[1:])
-    hashed = seed(values[0], flag_key, run)
-    return None if buckets is None or hashed is None else buckets.of(hashed)
+def _by_targeting_key(compiler: Compiler, buckets: Buckets, place: Place) -> Node:
+    """Return the split that most rules have: fixed buckets, and no bucketing value of its own."""
+    generation = GENERATIONS[compiler.fractional]
+    head = generation.head(compiler.flag_key)
+    variants, sums = buckets
+    without_key = None
+    if place.is_last:
+        variants = [compiler.finish(variant) for variant in variants]
+        without_key = compiler.finish(None)
+    total = sums[-1]
+
+    def split(_data: Any, run: Run) -> Any:
+        key = run.hashed_key
+        if key is None:
+            key = hashed_key(generation, run)
+        if not key:
+            return without_key
+        # What `bucket` does, without a call for each flag of a bulk.
+        return variants[bisect_right(sums, (digest(head + key) * total) >> 32)]
+
+    return Node(split, is_final=place.is_last)
 
 
-def _buckets(values: Sequence[Any]) -> _Buckets | None:
+def _splitter(generation: Generation, head: bytes) -> Callable[..., Any]:
+    """Return what splits by buckets that may be others each time; given the run and the values."""
+
+    def split(run: Run, *values: Any) -> Any:
+        # Without a bucketing value of its own, the first argument is a bucket already.
+        buckets = _buckets(values if isinstance(values[0], list) else values[1:])
+        seed = _seed(generation, head, values[0], run)
+        return None if buckets is None or seed is None else buckets.of(seed)
+
+    return split
+
+
+def _seed(generation: Generation, head: bytes, value: Any, run: Run) -> bytes | None:
+    """Return what is hashed for a bucketing value, or for a bucket in its place."""
+    if not isinstance(value, list):
+        return generation.seed(value, run)
+    key = hashed_key(generation, run)
+    return head + key if key else None
+
+
+def _buckets(values: Sequence[Any]) -> Buckets | None:
     """Return the variants and the running sums of their weights; None if one is malformed."""
     if not all(isinstance(each, list) and 1 <= len(each) <= 2 for each in values):
         return None
     sums = cumulative([each[1] if len(each) == 2 else 1 for each in values])
-    return None if sums is None else _Buckets([each[0] for each in values], sums)
+    return None if sums is None else Buckets([each[0] for each in values], sums)
 
 
 def _sem_ver(compiler: Compiler, raw: Any, place: Place) -> Node:

@@ -1,36 +1,110 @@
 """Operators that decide: they return operands, not booleans, and evaluate what they must."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from app.evaluation.compiler import Build, Closure, Compiler, Node, Place, nothing, runs_of
+from app.evaluation.compiler import (
+    Among,
+    Build,
+    Closure,
+    Compiler,
+    Node,
+    Place,
+    literal,
+    nothing,
+    runs_of,
+)
 from app.evaluation.run import Run
 from app.evaluation.values import is_truthy
 
 
 def _if(compiler: Compiler, raw: Any, place: Place) -> Node:
-    runs = runs_of(compiler.arguments(raw, place))
+    nodes = _parts_of_if(compiler, raw, place)
     # Condition, consequence, condition, consequence, …, perhaps what else.
-    otherwise = runs[-1] if len(runs) % 2 else nothing
-    pairs = list(zip(runs[0:-1:2], runs[1::2], strict=False))
-    if len(pairs) == 1:
-        return Node(_either(*pairs[0], otherwise))
+    otherwise = nodes.pop() if len(nodes) % 2 else literal(None)
+    if place.is_last and not otherwise.is_final:
+        otherwise = compiler.finished(otherwise)
+    pairs = list(zip(nodes[::2], nodes[1::2], strict=True))
+    made = _either(*pairs[0], otherwise) if len(pairs) == 1 else _first_met(pairs, otherwise)
+    return made._replace(is_final=place.is_last)
 
-    def branch(data: Any, run: Run) -> Any:
-        for condition, consequence in pairs:
+
+def _parts_of_if(compiler: Compiler, raw: Any, place: Place) -> list[Node]:
+    if not isinstance(raw, list):
+        return [compiler.compile(raw, place)]
+    last = len(raw) - 1
+    return [
+        compiler.compile(
+            part,
+            place.at(position, is_last=place.is_last and (position % 2 == 1 or position == last)),
+        )
+        for position, part in enumerate(raw)
+    ]
+
+
+def _first_met(pairs: Sequence[tuple[Node, Node]], otherwise: Node) -> Node:
+    """Return one branch of many, in a loop: nested, they would be as many calls deep."""
+    runs = [(condition.run, consequence.run) for condition, consequence in pairs]
+    last = otherwise.run
+
+    def first_met(data: Any, run: Run) -> Any:
+        for condition, consequence in runs:
             met = condition(data, run)
             if met is True or (met is not False and is_truthy(met)):
                 return consequence(data, run)
-        return otherwise(data, run)
+        return last(data, run)
 
-    return Node(branch)
+    return Node(first_met)
 
 
-def _either(condition: Closure, consequence: Closure, otherwise: Closure) -> Closure:
+def _either(condition: Node, consequence: Node, otherwise: Node) -> Node:
+    """Return one branch of two. What most rules ask and give takes no call of its own."""
+    if not consequence.is_literal:
+        return Node(_of_calls(condition.run, consequence.run, otherwise.run))
+    if not otherwise.is_literal:
+        return Node(_of_value_or_call(condition.run, consequence.literal, otherwise.run))
+    chosen = _of_values(condition.run, consequence.literal, otherwise.literal)
+    if condition.among is None:
+        return Node(chosen)
+    return Node(_of_texts(condition.among, chosen, consequence.literal, otherwise.literal))
+
+
+def _of_calls(condition: Closure, consequence: Closure, otherwise: Closure) -> Closure:
     def either(data: Any, run: Run) -> Any:
         met = condition(data, run)
         if met is True or (met is not False and is_truthy(met)):
             return consequence(data, run)
         return otherwise(data, run)
+
+    return either
+
+
+def _of_value_or_call(condition: Closure, consequence: Any, otherwise: Closure) -> Closure:
+    def either(data: Any, run: Run) -> Any:
+        met = condition(data, run)
+        if met is True or (met is not False and is_truthy(met)):
+            return consequence
+        return otherwise(data, run)
+
+    return either
+
+
+def _of_values(condition: Closure, consequence: Any, otherwise: Any) -> Closure:
+    def either(data: Any, run: Run) -> Any:
+        met = condition(data, run)
+        return consequence if met is True or (met is not False and is_truthy(met)) else otherwise
+
+    return either
+
+
+def _of_texts(among: Among, of_others: Closure, consequence: Any, otherwise: Any) -> Closure:
+    name, texts = among
+
+    def either(data: Any, run: Run) -> Any:
+        value = data.get(name)
+        if type(value) is str:
+            return consequence if value in texts else otherwise
+        return of_others(data, run)
 
     return either
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from app.evaluation.bulk import Bulk
 from app.evaluation.engine import Flag
 
 _DIGEST_BITS = 128
@@ -25,13 +26,15 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Ruleset:
-    """Immutable. `flags` are in the order of their keys; `definitions` are what they were compiled
-    from, as JSON, which is a tenth of the size; `states` name the state of each rule.
+    """Immutable. `flags` are in the order of their keys, and `bulk` is for evaluating them all;
+    `definitions` are what they were compiled from, as JSON, which is a tenth of the size; `states`
+    name the state of each rule.
     """
 
     fractional: str
     metadata: Mapping[str, Any]
     flags: Mapping[str, Flag] = field(default_factory=dict)
+    bulk: Bulk = field(default_factory=Bulk)
     segments: Mapping[str, Any] = field(default_factory=dict)
     definitions: Mapping[str, bytes] = field(default_factory=dict)
     states: Mapping[str, int] = field(default_factory=dict)
@@ -42,8 +45,7 @@ class Ruleset:
         """Name all that an outcome depends on but its context and the time, in whatever order it
         came in.
         """
-        metadata = msgspec.json.encode(self.metadata, order="sorted")
-        return self.states_digest ^ _number(self.fractional.encode(), metadata)
+        return self.states_digest ^ _number(self.fractional.encode(), _encoded(self.metadata))
 
     @cached_property
     def uses_time(self) -> bool:
@@ -51,7 +53,8 @@ class Ruleset:
 
     def under(self, fractional: str, metadata: Mapping[str, Any]) -> "Ruleset":
         """Return the rules under another generation or flag-set metadata, all compiled anew."""
-        if (fractional, metadata) == (self.fractional, self.metadata):
+        # As JSON, since True equals 1 in Python and is another value to everybody else.
+        if fractional == self.fractional and _encoded(metadata) == _encoded(self.metadata):
             return self
         changed = replace(self, fractional=fractional, metadata=metadata)
         return changed._with(self.definitions, self.segments, self.definitions)  # noqa: SLF001
@@ -85,7 +88,7 @@ class Ruleset:
         self, definitions: Mapping[str, bytes], segments: Mapping[str, Any], stale: Iterable[str]
     ) -> "Ruleset":
         """Return the rules with these definitions, of which the stale ones are compiled."""
-        flags = dict(self.flags)
+        flags, stale = dict(self.flags), list(stale)
         for key in stale:
             if key in definitions:
                 flags[key] = self._compiled(key, definitions[key], segments)
@@ -93,7 +96,8 @@ class Ruleset:
                 flags.pop(key, None)
         if flags.keys() != self.flags.keys():
             flags = dict(sorted(flags.items()))
-        return replace(self, flags=flags, segments=segments, definitions=definitions)
+        bulk = self.bulk.advanced(flags, stale)
+        return replace(self, flags=flags, bulk=bulk, segments=segments, definitions=definitions)
 
     def _compiled(self, key: str, raw: bytes, segments: Mapping[str, Any]) -> Flag:
         definition = msgspec.json.decode(raw)
@@ -116,6 +120,10 @@ def _referring(flags: Mapping[str, Flag], segments: set[str]) -> set[str]:
 def _state(rule: Rule) -> int:
     kind = b"segment" if rule.is_segment else b"flag"
     return _number(kind, rule.key.encode(), rule.state.encode())
+
+
+def _encoded(metadata: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(metadata, order="sorted")
 
 
 def _number(*parts: bytes) -> int:

@@ -18,14 +18,19 @@ class RuleError(Exception):
 
 
 class Run:
-    """One evaluation: of which context, when (Unix seconds), and how many steps are left."""
+    """One evaluation: of which context, when (Unix seconds), and how many steps are left.
 
-    __slots__ = ("context", "now", "steps")
+    `hashed_key` is the targeting key as the environment's bucketing hashes it, once a rule has
+    asked for it; empty when there is none.
+    """
 
-    def __init__(self, context: Mapping[str, Any], now: int) -> None:
+    __slots__ = ("context", "hashed_key", "now", "steps")
+
+    def __init__(self, context: Mapping[str, Any], now: int, steps: int = STEPS_MAX) -> None:
         self.context = context
         self.now = now
-        self.steps = STEPS_MAX
+        self.steps = steps
+        self.hashed_key: bytes | None = None
 
     def spend(self, steps: int) -> None:
         """Take steps away. Raises RuleError when there are none left."""

@@ -50,7 +50,7 @@ def _check_flag(flag: Any) -> Violations:
     if "defaultVariant" in flag:
         yield from _check_variant_name(flag["defaultVariant"], names, "defaultVariant")
     yield from _check_targeting(flag.get("targeting", {}), names)
-    yield from _check_metadata(flag.get("metadata", {}))
+    yield from check_metadata(flag.get("metadata", {}))
     yield from _check_guards(flag.get("guards", []), names)
 
 
@@ -63,6 +63,13 @@ def _check_variants(variants: Any) -> Violations:
     if any(_UNSAFE.search(name) for name in variants):
         rule = "must have names without quotes, backslashes, <, >, & and control characters"
         yield Violation("variants", rule)
+    misfits = [name for name, value in variants.items() if value is None or type(value) is list]
+    for name in misfits:
+        yield Violation(
+            member("variants", name), "must be a boolean, a text, a number or an object"
+        )
+    if misfits:
+        return
     if not any(all(_is_of(value, types) for value in variants.values()) for types in _TYPES):
         yield Violation("variants", "must be all booleans, all texts, all numbers or all objects")
 
@@ -90,7 +97,8 @@ def _check_targeting(targeting: Any, names: set[str]) -> Violations:
         yield from check_outcomes(targeting, names, "targeting")
 
 
-def _check_metadata(metadata: Any) -> Violations:
+def check_metadata(metadata: Any) -> Violations:
+    """Yield what is wrong with the metadata of a flag or of a flag set (OFREP's openapi.yaml)."""
     if not isinstance(metadata, dict):
         yield Violation("metadata", "must be an object")
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from app.changes.history import Moment, entries_at, revision_of
+from app.changes.history import Moment, entries_at, environment_at
 from app.changes.models import Kind
 from app.database import Connection
 from app.environments import service as environments
@@ -44,19 +44,19 @@ def source_now(snapshot: Snapshot, key: str) -> Source:
 async def source_at(connection: Connection, name: str, key: str, moment: Moment | None) -> Source:
     """Return a flag by the rules of a moment, by default now. Raises NotFound.
 
-    The flag set's metadata and the generation of bucketing are those of today.
+    The flag set's metadata and the generation of bucketing are those of that moment too.
     """
-    environment = await environments.get(connection, name)
-    revision = environment.revision
-    if moment is not None:
-        revision = await revision_of(connection, name, moment)
-    found = await entries_at(connection, name, revision)
+    if moment is None:
+        environment = await environments.get(connection, name)
+    else:
+        environment = await environment_at(connection, name, moment)
+    found = await entries_at(connection, name, environment.revision)
     contents = {each.key: each.content for each in found.values() if each.content is not None}
     flag = contents.get(key)
     if flag is None or flag.kind is not Kind.FLAG:
         raise unknown_flag()
     segments = {key: each.value for key, each in contents.items() if each.kind is Kind.SEGMENT}
-    return _source(environment, revision, flag.value, segments)
+    return _source(environment, environment.revision, flag.value, segments)
 
 
 def explained(key: str, source: Source, query: EvaluationQuery) -> ExplainedEvaluation:

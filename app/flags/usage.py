@@ -1,11 +1,12 @@
 """How often flags are evaluated: counted in memory, added to the table about once a minute.
 
 A minute's counts are lost when a process is killed, and none is counted twice: what was given to a
-statement that may have been committed is not given to another.
+statement that may have been committed is not given to another. While the database is away they
+wait, by their texts and not by outcomes, which would keep every flag that there ever was.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from app.database import Connection, Database, sql
 from app.environments import service as environments
 from app.errors import Unavailable
-from app.evaluation.engine import Encoded
+from app.evaluation.groups import Part
 from app.evaluation.validation import VARIANT_NAME_MAX
 from app.log import logger
 from app.tasks import repeat
@@ -21,9 +22,23 @@ from app.tasks import repeat
 log = logger(__name__)
 
 FLUSH_SECONDS = 60.0
+# Rows that may wait, some 20 MB. Flags that change their names all day long could fill the memory.
+WAITING_MAX = 50_000
 # Younger than this, silence means nothing; and so do fewer evaluations than that.
 STALE_DAYS = 30
 CERTAIN_COUNT = 100
+
+
+class _Counted(msgspec.Struct, frozen=True, rename="camel"):
+    """What counts of an outcome's body."""
+
+    key: str
+    reason: str = ""
+    variant: str = ""
+    error_code: str = ""
+
+
+_decode = msgspec.json.Decoder(_Counted).decode
 
 
 class OutcomeUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,21 +67,34 @@ class FlagUsage(msgspec.Struct, frozen=True, kw_only=True):
     items: list[FlagUse]
 
 
+# What a row of the table counts: environment, key, reason and variant.
+Place = tuple[str, str, str, str]
+
+
 class Usage:
-    """The evaluations of one process that the table does not have yet."""
+    """The evaluations of one process: all of them by environment and reason, and each outcome that
+    the table does not have yet.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # By the outcome itself, which is one object for as long as its flag stays the same.
-        self._counts: defaultdict[str, Counter[Encoded]] = defaultdict(Counter)
+        # By the body of the outcome, which says it all, and is read once a minute.
+        self._counts: defaultdict[str, Counter[bytes]] = defaultdict(Counter)
+        self._parts: defaultdict[str, Counter[Part]] = defaultdict(Counter)
+        self._waiting: Counter[Place] = Counter()
+        self._totals: Counter[tuple[str, str]] = Counter()
 
-    def count(self, environment: str, outcomes: Sequence[Encoded]) -> None:
-        counts = self._counts[environment]
-        if len(outcomes) == 1:
-            # Counter.update asks first what it was given, which costs more than to count one.
-            counts[outcomes[0]] += 1
-        else:
-            counts.update(outcomes)
+    def count(self, environment: str, body: bytes) -> None:
+        """Count the evaluation of one flag."""
+        self._counts[environment][body] += 1
+
+    def count_all(self, environment: str, bodies: Iterable[bytes]) -> None:
+        """Count an evaluation for each of the bodies."""
+        self._counts[environment].update(bodies)
+
+    def count_part(self, environment: str, part: Part) -> None:
+        """Count an evaluation for each body of the part."""
+        self._parts[environment][part] += 1
 
     async def run(self) -> None:
         """Add to the table for ever, and once more at the end."""
@@ -75,38 +103,73 @@ class Usage:
         finally:
             await self.run_once()
 
+    def totals(self) -> Mapping[tuple[str, str], int]:
+        """Return how many evaluations there were, by environment and reason or error code."""
+        self._take()
+        return self._totals
+
     async def run_once(self) -> None:
-        """Add what was counted. Never raises for the database: the counts are kept for later."""
-        counted, self._counts = self._counts, defaultdict(Counter)
-        if not counted:
+        """Add what was counted. Never raises: what was surely not added waits for the next time."""
+        self._take()
+        if not self._waiting:
             return
-        totals: Counter[tuple[str, str, str, str]] = Counter()
-        for environment, counts in counted.items():
-            for encoded, count in counts.items():
-                outcome = encoded.outcome
-                reason = outcome.error_code or outcome.reason or ""
-                # A lenient import lets longer names pass than the table's key can hold.
-                variant = (outcome.variant or "")[:VARIANT_NAME_MAX]
-                totals[environment, outcome.key, reason, variant] += count
+        adding, self._waiting = self._waiting, Counter()
+        has_begun = False
+
+        async def add(connection: Connection) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await _add(connection, adding)
+
         try:
-            await self._database.transact(lambda c: _add(c, totals))
+            await self._database.transact(add)
         except Unavailable as error:
             log.debug("usage_not_added", code=error.code)
-            if error.code in {"pool_exhausted", "database_busy"}:
-                # Surely not written; of the rest nobody knows.
-                for environment, counts in counted.items():
-                    self._counts[environment] += counts
+            if not has_begun or error.code in {"pool_exhausted", "database_busy"}:
+                self._wait(adding)
+        except Exception as error:  # noqa: BLE001 - one failure must not end the counting
+            # Not added again, or what cannot be added would keep all else out for ever.
+            log.warning("usage_not_added", error=type(error).__name__)
+
+    def _take(self) -> None:
+        """Let go of the outcomes that were counted, and keep what the table and metrics want."""
+        counted, self._counts = self._counts, defaultdict(Counter)
+        parts, self._parts = self._parts, defaultdict(Counter)
+        for environment, of_parts in parts.items():
+            for part, count in of_parts.items():
+                for body in part.bodies:
+                    counted[environment][body] += count
+        taken: Counter[Place] = Counter()
+        for environment, counts in counted.items():
+            for body, count in counts.items():
+                outcome = _decode(body)
+                reason = outcome.error_code or outcome.reason
+                # A lenient import lets longer names pass than the table's key can hold.
+                variant = outcome.variant[:VARIANT_NAME_MAX]
+                taken[environment, outcome.key, reason, variant] += count
+                self._totals[environment, reason] += count
+        self._wait(taken)
+
+    def _wait(self, counts: Counter[Place]) -> None:
+        lost = 0
+        for place, count in counts.items():
+            if place in self._waiting or len(self._waiting) < WAITING_MAX:
+                self._waiting[place] += count
+            else:
+                lost += count
+        if lost:
+            log.warning("usage_lost", evaluations=lost)
 
 
-async def _add(connection: Connection, totals: Counter[tuple[str, str, str, str]]) -> None:
-    names, keys, reasons, variants = zip(*totals, strict=True)
+async def _add(connection: Connection, counts: Counter[Place]) -> None:
+    names, keys, reasons, variants = zip(*counts, strict=True)
     await sql.add_flag_usage(
         connection,
         environments=list(names),
         keys=list(keys),
         reasons=list(reasons),
         variants=list(variants),
-        counts=list(totals.values()),
+        counts=list(counts.values()),
     )
 
 

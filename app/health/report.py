@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -55,33 +56,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     checks: dict[str, list[Check]]
 
 
+@dataclass(kw_only=True)
 class Health:
     """Everything that the probes may say, gathered from memory alone."""
 
-    def __init__(
-        self,
-        *,
-        lifecycle: Lifecycle,
-        database: Database,
-        heartbeat: Heartbeat,
-        schema: SchemaCheck,
-        follower: Follower,
-        keeper: Keeper,
-        vault: Vault,
-        access_log: AccessLog,
-        tasks: Tasks,
-        instance: str,
-    ) -> None:
-        self.lifecycle = lifecycle
-        self._database = database
-        self._heartbeat = heartbeat
-        self._schema = schema
-        self._follower = follower
-        self._keeper = keeper
-        self._vault = vault
-        self._access_log = access_log
-        self._tasks = tasks
-        self._instance = instance
+    lifecycle: Lifecycle
+    database: Database
+    heartbeat: Heartbeat
+    schema: SchemaCheck
+    follower: Follower
+    keeper: Keeper
+    vault: Vault
+    access_log: AccessLog
+    tasks: Tasks
+    instance: str
 
     def report(self) -> Report:
         checks = {
@@ -93,14 +81,14 @@ class Health:
             "snapshot:disk": self._disk_check(),
             "keys": self._keys_check(),
             "access_log:write": self._access_log_check(),
-            **{f"tasks:{name}": self._task_check(alive=a) for name, a in self._tasks.alive.items()},
+            **{f"tasks:{name}": self._task_check(alive=a) for name, a in self.tasks.alive.items()},
         }
         return Report(
             status=_worst(check.status for check in checks.values()),
             version=VERSION.partition(".")[0],
             release_id=VERSION,
             service_id="flagstone",
-            instance=self._instance,
+            instance=self.instance,
             checks={name: [check] for name, check in checks.items()},
         )
 
@@ -112,8 +100,8 @@ class Health:
         return Check(status=Status.PASS, output="started")
 
     def _write_check(self) -> Check:
-        last, good = self._heartbeat.last, self._heartbeat.last_good
-        missed = self._heartbeat.misses_in_a_row
+        last, good = self.heartbeat.last, self.heartbeat.last_good
+        missed = self.heartbeat.misses_in_a_row
         if last is None:
             status = self._failure
             return Check(status=status, component_type="datastore", output="no heartbeat yet")
@@ -137,7 +125,7 @@ class Health:
         )
 
     def _pool_check(self) -> Check:
-        use = self._database.use
+        use = self.database.use
         busy = (use.size - use.idle) / use.limit
         return Check(
             status=Status.WARN if use.waiting or busy >= POOL_BUSY_RATIO else Status.PASS,
@@ -151,7 +139,7 @@ class Health:
         )
 
     def _schema_check(self) -> Check:
-        state = self._schema.state
+        state = self.schema.state
         if state is None:
             status = self._failure
             return Check(status=status, component_type="datastore", output="not known yet")
@@ -166,9 +154,9 @@ class Health:
         )
 
     def _snapshot_checks(self) -> dict[str, Check]:
-        if not self._follower.is_loaded:
+        if not self.follower.is_loaded:
             return {"snapshots": Check(status=Status.FAIL, output="not loaded yet")}
-        stale = round(self._follower.stale_seconds, 1)
+        stale = round(self.follower.stale_seconds, 1)
         return {
             f"snapshot:{name}": Check(
                 status=Status.WARN if stale else Status.PASS,
@@ -176,25 +164,25 @@ class Health:
                 observed_unit="revision",
                 age_seconds=stale,
             )
-            for name, snapshot in self._follower.loaded().items()
+            for name, snapshot in self.follower.loaded().items()
         }
 
     def _disk_check(self) -> Check:
-        failure = self._keeper.failure
+        failure = self.keeper.failure
         return Check(status=Status.WARN if failure else Status.PASS, output=failure)
 
     def _keys_check(self) -> Check:
-        problem = self._vault.problem
+        problem = self.vault.problem
         return Check(
             status=Status.WARN if problem else Status.PASS,
-            observed_value=self._vault.count,
+            observed_value=self.vault.count,
             observed_unit="data keys",
             output=problem,
         )
 
     def _access_log_check(self) -> Check:
         """Evaluation goes on without a log, so it takes nobody out of service."""
-        trouble = self._access_log.trouble
+        trouble = self.access_log.trouble
         return Check(
             status=Status.WARN if trouble else Status.PASS,
             component_type="datastore",
@@ -204,7 +192,7 @@ class Health:
     @property
     def _failure(self) -> Status:
         """With something to serve from, an outage of the database must not become ours."""
-        return Status.WARN if self._follower.is_loaded else Status.FAIL
+        return Status.WARN if self.follower.is_loaded else Status.FAIL
 
     def _task_check(self, *, alive: bool) -> Check:
         return Check(status=Status.PASS if alive else Status.FAIL)

@@ -20,4 +20,6 @@ DURATIONS: web.AppKey[Durations] = web.AppKey("durations", Durations)
 COMMON_HEAD: web.AppKey[bytes] = web.AppKey("common_head", bytes)
 
 DEADLINE: web.RequestKey[asyncio.Timeout] = web.RequestKey("deadline", asyncio.Timeout)
+# A refusal that is as ordinary as a good answer, and no more worth a line of the log.
+ORDINARY: web.RequestKey[bool] = web.RequestKey("ordinary", bool)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)

@@ -18,8 +18,20 @@ if TYPE_CHECKING:
 
 _PARAMETER = re.compile(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}")
 _OF_EVERY_ANSWER = ("X-Request-ID", "Cache-Control")
+# Where pages of other origins may ask: of every answer there, and of the one to a preflight.
+_OF_SHARED = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Vary")
+_OF_PREFLIGHTS = (
+    "Access-Control-Allow-Methods",
+    "Access-Control-Allow-Headers",
+    "Access-Control-Max-Age",
+)
 # Of a problem, by its status, and whether it is always there: an entry that is gone has no version.
-_OF_PROBLEMS = {401: {"WWW-Authenticate": True}, 412: {"ETag": False}, 503: {"Retry-After": True}}
+_OF_PROBLEMS = {
+    401: {"WWW-Authenticate": True},
+    412: {"ETag": False},
+    429: {"Retry-After": True},
+    503: {"Retry-After": True},
+}
 
 
 class Documents:
@@ -96,16 +108,16 @@ def error_statuses(route: "Route") -> list[int]:
     """Return the statuses of problems that a route can answer with."""
     statuses = {400, 417, 431, 500}
     if route.scope is not None:
-        statuses |= {401, 403, 503}
+        statuses |= {401, 403, 429, 503}
     if "{" in route.path:
         statuses |= {404, 422}
     if route.failure is not None:
         # What is not understood is 400 there, and nothing is written.
-        return sorted(statuses - {422} | {401, 404, 408, 413, 503})
+        return sorted(statuses - {422} | {401, 404, 408, 413, 429, 503})
     if route.method != "GET":
         statuses |= {408, 409, 412, 413}
     if route.body is not None:
-        statuses |= {415}
+        statuses |= {415, 422}
     if "If-Match" in route.conditions:
         statuses |= {428}
     return sorted(statuses)
@@ -131,12 +143,14 @@ def _operation(route: "Route") -> dict[str, Any]:
 
 def _preflight(route: "Route", operation_id: str) -> dict[str, Any]:
     """Return the operation by which a browser asks what a page may send."""
-    statuses = {str(s): {"$ref": f"#/components/responses/{s}"} for s in (400, 417, 431, 500)}
+    statuses = {str(status): _problem(status) for status in (400, 417, 500)}
+    statuses["431"] = {"$ref": "#/components/responses/431"}
+    made = {"description": "No Content", "headers": _headers(dict.fromkeys(_OF_PREFLIGHTS, True))}
     return {
         "operationId": f"{operation_id}_preflight",
         "summary": "What a page of another origin may send.",
         "parameters": list(_described("path", _PARAMETER.findall(route.path), PATH)),
-        "responses": {"204": {"description": "No Content", "headers": _headers({})}} | statuses,
+        "responses": _shared({"204": made} | statuses),
     }
 
 
@@ -170,6 +184,14 @@ def _responses(route: "Route") -> dict[str, Any]:
             # The same status for a report that is bad and for none at all.
             good["content"] |= _problem(status)["content"]
             good["headers"] |= _headers(dict.fromkeys(_OF_PROBLEMS.get(status, {}), False))
+    return responses if route.around is None else _shared(responses)
+
+
+def _shared(responses: dict[str, Any]) -> dict[str, Any]:
+    """Return answers that pages of other origins may read, all but the one to an unread head."""
+    for response in responses.values():
+        if "$ref" not in response:
+            response["headers"] |= _headers(dict.fromkeys(_OF_SHARED, False))
     return responses
 
 
@@ -188,9 +210,11 @@ def _good(route: "Route", status: int) -> dict[str, Any]:
 
 def _error(route: "Route", status: int) -> dict[str, Any]:
     # What is refused before any handler has the one shape everywhere, and so has what is too late.
-    if route.failure is None or status in {417, 431}:
+    if route.failure is None or status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
         return {"$ref": f"#/components/responses/{status}"}
     problem = _problem(status)
+    if status == HTTPStatus.EXPECTATION_FAILED:
+        return problem
     content = problem["content"] if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
     failure = {"application/json": {"schema": _schema(route.failure)}}
     return problem | {"content": content | failure}

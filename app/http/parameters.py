@@ -23,13 +23,14 @@ PATH: dict[str, Described] = {
     "environment": (_ENVIRONMENT, "The name of an environment."),
     "key": (_KEY, "The key of an entry; its slashes may stand as they are."),
     "revision": (_WHOLE, "The number of a change set."),
+    "id": ({"type": "string", "pattern": "^[0-9A-Za-z]{13}$"}, "The id of a token."),
     "ticket": ({"type": "string"}, "From `eventStreams` of a bulk answer."),
 }
 
 QUERY: dict[str, Described] = {
     "prefix": (_TEXT, "Only keys that begin with this."),
     "kind": ({"enum": ["setting", "flag", "segment", "secret"]}, "Only entries of this kind."),
-    "after": (_TEXT, "Go on after this key: `next` of the page before."),
+    "after": (_TEXT, "Go on after this key or id: `next` of the page before."),
     "before": (_WHOLE, "Only what is older than this: `next` of the page before."),
     "limit": ({"type": "integer", "minimum": 1, "maximum": 500, "default": 100}, "Size of a page."),
     "revision": (_WHOLE, "The state as of this revision, instead of now."),
@@ -86,7 +87,7 @@ REQUEST_HEADERS: dict[str, Described] = {
     ),
     "Idempotency-Key": (
         {"type": "string", "pattern": "^[!-~]{1,200}$"},
-        "Repeats with the same key and body get the first answer, for a day.",
+        "Repeats get the first answer for a day, or 409 if that told a secret.",
     ),
 }
 
@@ -101,7 +102,7 @@ RESPONSE_HEADERS: dict[str, Described] = {
         "An entry's version and epoch, for If-Match too; or all that an evaluation depends on.",
     ),
     "Content-Disposition": ({"type": "string"}, "A name for the file."),
-    "Location": ({"type": "string", "format": "uri-reference"}, "Where the new entry is."),
+    "Location": ({"type": "string", "format": "uri-reference"}, "Where what was made is."),
     "Flagstone-Revision": (
         {"type": "string", "pattern": "^[0-9a-f-]{36}:[0-9]+$"},
         "EPOCH:N, the moment of the environment that the answer is from.",
@@ -112,4 +113,13 @@ RESPONSE_HEADERS: dict[str, Described] = {
     ),
     "Retry-After": ({"type": "integer", "minimum": 1}, "Seconds after which to try again."),
     "WWW-Authenticate": ({"const": 'Bearer realm="flagstone"'}, "How to show a token."),
+    "Access-Control-Allow-Origin": (
+        {"type": "string"},
+        "Whose pages may read the answer; absent for an origin that is not listed.",
+    ),
+    "Access-Control-Expose-Headers": ({"type": "string"}, "What of it such a page may see."),
+    "Access-Control-Allow-Methods": ({"type": "string"}, "What such a page may ask."),
+    "Access-Control-Allow-Headers": ({"type": "string"}, "What it may send with that."),
+    "Access-Control-Max-Age": ({"type": "integer"}, "For how many seconds it need not ask again."),
+    "Vary": ({"const": "Origin"}, "Where not all origins get the same answer."),
 }

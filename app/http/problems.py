@@ -12,8 +12,10 @@ from app.errors import (
     Conflict,
     Forbidden,
     Invalid,
+    LimitExceeded,
     Malformed,
     NotFound,
+    RetryLater,
     Stale,
     TooLarge,
     TooSlow,
@@ -35,6 +37,7 @@ STATUS: dict[type[AppError], HTTPStatus] = {
     Unsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
     ConditionMissing: HTTPStatus.PRECONDITION_REQUIRED,
+    LimitExceeded: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
@@ -72,7 +75,7 @@ def of_error(error: AppError, request_id: str) -> web.Response:
     headers: dict[str, str] = {}
     if isinstance(error, Unauthenticated):
         headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="flagstone"'
-    if isinstance(error, Unavailable):
+    if isinstance(error, RetryLater):
         headers[hdrs.RETRY_AFTER] = str(error.retry_after_seconds)
     version = None
     if isinstance(error, Stale) and error.version is not None:

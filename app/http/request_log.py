@@ -2,7 +2,8 @@
 
 aiohttp's own line for every request halves the throughput. Writes, failures and slow answers are
 always logged; of good reads one in N, and of good probes none. Refusals are told by the access log,
-and here no more often than good reads: else a flood of them would be a flood of lines.
+and here no more often than good reads: else a flood of them would be a flood of lines. That a flag
+is unknown is as ordinary: a client may ask for it as often as for any other.
 """
 
 import itertools
@@ -11,9 +12,10 @@ import logging
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractAccessLogger
 
+from app.http.client import client_address
 from app.http.durations import Durations
 from app.http.frame import route_of
-from app.http.keys import DEADLINE, REQUEST_ID
+from app.http.keys import DEADLINE, ORDINARY, REQUEST_ID
 from app.log import logger
 
 log = logger("app.requests")
@@ -39,7 +41,8 @@ class RequestLogger(AbstractAccessLogger):
         self._durations.observe(route, status, time)
         # Only what writes has a deadline: an evaluation is a POST, and yet a read.
         only_reads = request.method == hdrs.METH_GET or DEADLINE not in request
-        dull = time < SLOW_SECONDS and (status in _REFUSALS or (status < 400 and only_reads))
+        is_ordinary = status < 400 or ORDINARY in request
+        dull = time < SLOW_SECONDS and (status in _REFUSALS or (is_ordinary and only_reads))
         # Counted before anything is looked up: of the many there is nothing to say.
         if dull and not self._is_sampled():
             return
@@ -53,7 +56,7 @@ class RequestLogger(AbstractAccessLogger):
             route=name,
             status=status,
             milliseconds=round(time * 1000, 1),
-            client=request.remote,
+            client=client_address(request),
             bytes=response.body_length,
         )
 

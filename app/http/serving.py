@@ -12,8 +12,9 @@ from app.http.keys import LIFECYCLE, SETTINGS
 from app.http.lifecycle import Lifecycle
 from app.http.protocol import Runner
 from app.log import logger
+from app.ports import BACKLOG
 from app.settings import HttpSettings
-from app.workers import BACKLOG, ONLY, Worker, beat_lifeline, watch_lifeline
+from app.workers import ONLY, Worker, beat_lifeline, watch_lifeline
 
 log = logger(__name__)
 

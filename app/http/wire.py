@@ -1,7 +1,7 @@
 """Between bytes and values: reading a request's parts, writing an answer."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
@@ -20,6 +20,9 @@ from app.http.decoder import BODY_BYTES_MAX, decode
 from app.http.keys import DEADLINE, SETTINGS
 
 FLAGSTONE_REVISION = "Flagstone-Revision"
+JSON = ("application/json",)
+# A patch may say what it is (RFC 7396); as plain JSON it means the same.
+MERGE_PATCH = ("application/merge-patch+json", *JSON)
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 500
 
@@ -29,18 +32,21 @@ Option = TypeVar("Option", bound=StrEnum)
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-async def read_body(request: web.Request, shape: type[Shape]) -> Shape:
-    """Return the body in the shape that is asked for.
+async def read_body(
+    request: web.Request, shape: type[Shape], *, types: Sequence[str] = JSON
+) -> Shape:
+    """Return the body, of one of the media types, in the shape that is asked for.
 
     Raises Unsupported, TooLarge, TooSlow, Malformed or Invalid.
     """
-    return decode(await read_bytes(request), shape)
+    return decode(await read_bytes(request, types=types), shape)
 
 
-async def read_bytes(request: web.Request) -> bytes:
+async def read_bytes(request: web.Request, *, types: Sequence[str] = JSON) -> bytes:
     """Return the body of a JSON request, whole."""
-    if request.content_type != "application/json":
-        raise Unsupported("content_type_unsupported", "The body must be application/json.")
+    if request.content_type not in types:
+        rule = f"must be {' or '.join(types)}"
+        raise Unsupported("content_type_unsupported", f"The body {rule}.")
     return await receive(request)
 
 

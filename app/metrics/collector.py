@@ -1,11 +1,13 @@
 """What one process has to tell, gathered from memory in the moment that it is asked."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import ProcessCollector
 
 from app import VERSION
+from app.access.directory import TokenDirectory
 from app.access.log import AccessLog
 from app.database import Database
 from app.health.heartbeat import Heartbeat
@@ -17,55 +19,52 @@ from app.tasks import Tasks
 _process = ProcessCollector(registry=None)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Collector:
     """The families of this process."""
 
-    def __init__(
-        self,
-        *,
-        instance: str,
-        durations: Durations,
-        streams: Counter[str],
-        database: Database,
-        heartbeat: Heartbeat,
-        follower: Follower,
-        access_log: AccessLog,
-        tasks: Tasks,
-    ) -> None:
-        self._instance = instance
-        self._durations = durations
-        self._streams = streams
-        self._database = database
-        self._heartbeat = heartbeat
-        self._follower = follower
-        self._access_log = access_log
-        self._tasks = tasks
+    instance: str
+    durations: Durations
+    streams: Counter[str]
+    database: Database
+    heartbeat: Heartbeat
+    follower: Follower
+    tokens: TokenDirectory
+    access_log: AccessLog
+    tasks: Tasks
+    evaluations: Callable[[], Mapping[tuple[str, str], int]]
 
     def families(self) -> Iterator[Family]:
-        labels = (("version", VERSION), ("instance", self._instance))
+        labels = (("version", VERSION), ("instance", self.instance))
         yield gauge("flagstone_info", "Which release runs here, and its name.", {labels: 1})
         yield histogram(
             "flagstone_http_request_duration_seconds",
             "Seconds from a request's head to its answer, by route.",
-            self._durations,
+            self.durations,
         )
         yield gauge(
             "flagstone_streams",
             "Event streams that are open.",
-            _by("environment", self._streams),
+            _by("environment", self.streams),
+        )
+        yield counter(
+            "flagstone_evaluations",
+            "Evaluations of flags that there are, by OFREP's reason or error code.",
+            _by_environment("reason", self.evaluations()),
         )
         yield from self._of_database()
         yield from self._of_snapshots()
+        yield from self._of_tokens()
         yield from self._of_access_log()
         yield gauge(
             "flagstone_task_up",
             "1 while a background task is well, 0 once it has failed.",
-            _by("task", self._tasks.alive),
+            _by("task", self.tasks.alive),
         )
         yield from _of_process()
 
     def _of_database(self) -> Iterator[Family]:
-        use = self._database.use
+        use = self.database.use
         yield gauge(
             "flagstone_database_pool_connections",
             "Connections of the pool.",
@@ -84,9 +83,9 @@ class Collector:
         yield gauge(
             "flagstone_heartbeat_misses",
             "Heartbeats missed since the last good one.",
-            {(): self._heartbeat.misses_in_a_row},
+            {(): self.heartbeat.misses_in_a_row},
         )
-        good = self._heartbeat.last_good
+        good = self.heartbeat.last_good
         if good is None:
             return
         yield gauge(
@@ -101,9 +100,9 @@ class Collector:
         )
 
     def _of_snapshots(self) -> Iterator[Family]:
-        if not self._follower.is_loaded:
+        if not self.follower.is_loaded:
             return
-        revisions = {name: each.revision for name, each in self._follower.loaded().items()}
+        revisions = {name: each.revision for name, each in self.follower.loaded().items()}
         yield gauge(
             "flagstone_environment_revision",
             "The revision that is served.",
@@ -112,24 +111,30 @@ class Collector:
         yield gauge(
             "flagstone_snapshot_stale_seconds",
             "Seconds since the database last confirmed what is served; 0 while it does.",
-            {(): self._follower.stale_seconds},
+            {(): self.follower.stale_seconds},
         )
         yield gauge(
             "flagstone_follower_lag_seconds",
             "Seconds from the last change set's making to its being served, by two clocks.",
-            _by("environment", self._follower.lag_seconds),
+            _by("environment", self.follower.lag_seconds),
         )
         yield counter(
             "flagstone_change_sets",
             "Change sets that came in, whoever made them.",
-            {
-                (("environment", environment), ("kind", kind)): count
-                for (environment, kind), count in self._follower.change_sets.items()
-            },
+            _by_environment("kind", self.follower.change_sets),
         )
 
+    def _of_tokens(self) -> Iterator[Family]:
+        soonest = self.tokens.soonest_expiry
+        if soonest is not None:
+            yield gauge(
+                "flagstone_token_soonest_expiry_timestamp_seconds",
+                "When the next token expires that holds and that no other has replaced.",
+                {(): soonest.timestamp()},
+            )
+
     def _of_access_log(self) -> Iterator[Family]:
-        log = self._access_log
+        log = self.access_log
         yield counter(
             "flagstone_access_log_accesses",
             "Accesses for the access log: recorded with what they tell, or noted for later.",
@@ -154,6 +159,13 @@ class Collector:
 
 def _by(label: str, values: Mapping[str, float]) -> Mapping[Labels, float]:
     return {((label, name),): value for name, value in values.items()}
+
+
+def _by_environment(label: str, values: Mapping[tuple[str, str], float]) -> Mapping[Labels, float]:
+    return {
+        (("environment", environment), (label, name)): value
+        for (environment, name), value in values.items()
+    }
 
 
 def _of_process() -> Iterator[Family]:

@@ -1,12 +1,14 @@
 """What surrounds every OFREP answer: its own shape of errors, and CORS for clients in browsers."""
 
+from http import HTTPStatus
+
 import msgspec
 from aiohttp import hdrs, web
 
-from app.errors import AppError, Unauthenticated, Unavailable
+from app.errors import AppError, RetryLater, Unauthenticated
 from app.http.encoded import EncodedResponse, header_lines
 from app.http.frame import route_of
-from app.http.keys import Handler
+from app.http.keys import ORDINARY, Handler
 from app.http.problems import STATUS
 from app.log import logger
 from app.ofrep.cors import CORS
@@ -44,6 +46,8 @@ def speaking_ofrep(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except EvaluationError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                request[ORDINARY] = True
             return _failed(request, error.failure, error.status)
         except AppError as error:
             failure = Failure(error_code="GENERAL", error_details=error.message)
@@ -84,6 +88,6 @@ def _failed(
 def _headers_of(error: AppError) -> dict[str, str]:
     if isinstance(error, Unauthenticated):
         return {hdrs.WWW_AUTHENTICATE: 'Bearer realm="flagstone"'}
-    if isinstance(error, Unavailable):
+    if isinstance(error, RetryLater):
         return {hdrs.RETRY_AFTER: str(error.retry_after_seconds)}
     return {}

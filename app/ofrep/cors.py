@@ -3,6 +3,7 @@
 Every answer says so, failures too, or a page's script learns nothing of them.
 """
 
+import re
 from collections.abc import Sequence
 
 from aiohttp import hdrs, web
@@ -10,6 +11,7 @@ from aiohttp import hdrs, web
 from app.http.encoded import header_lines
 
 PREFLIGHT_SECONDS = 7_200
+_BELOW_OFREP = re.compile(r"(/v1/environments/[^/]+)?/ofrep(/|$)")
 _SHARED: dict[str, str] = {
     # What a page's script may see. Without ETag the web client never revalidates.
     hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: "ETag, Retry-After, X-Request-ID, "
@@ -52,6 +54,15 @@ CORS: web.AppKey[Cors] = web.AppKey("cors", Cors)
 async def preflight(request: web.Request) -> web.Response:
     """Answer a browser that asks what it may send; no token is needed for that."""
     return web.Response(status=204, headers=request.app[CORS].headers(request) | _PREFLIGHT)
+
+
+async def share_refusals(request: web.Request, response: web.StreamResponse) -> None:
+    """Let pages read what no handler of ours has answered: a path or a method that there is not.
+
+    A head that cannot be read has neither path nor origin; its answer stays as it is.
+    """
+    if _BELOW_OFREP.match(request.path):
+        response.headers.update(request.app[CORS].headers(request))
 
 
 def _shared_with(origin: str) -> dict[str, str]:

@@ -11,32 +11,32 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
+from app.evaluation.groups import Part
 from app.flags.handlers import USAGE
 from app.http import conditions
 from app.http.encoded import EncodedResponse
 from app.ofrep.answers import EvaluationError, respond
 from app.ofrep.cors import CORS
-from app.ofrep.requests import read_context, read_snapshot
+from app.ofrep.requests import decode_context, read_raw, read_snapshot
 from app.ofrep.tickets import TICKETS
 from app.snapshots.reading import moment_head
 from app.snapshots.snapshot import Snapshot
 
 INACTIVITY_SECONDS = 120
-_BATCH_FLAGS = 32
 _HOLD_SECONDS = 0.001
 
 
 async def evaluate_flag(request: web.Request) -> web.Response:
     """Evaluate one flag for a context."""
     snapshot = await read_snapshot(request)
-    context, _ = await read_context(request)
+    context = decode_context(await read_raw(request))
 
     flag = snapshot.rules.flags.get(request.match_info["key"])
     if flag is None:
         raise EvaluationError("FLAG_NOT_FOUND", "There is no such flag.", status=404)
     found = flag.evaluate(context, int(time.time()))
 
-    request.app[USAGE].count(snapshot.environment.name, (found,))
+    request.app[USAGE].count(snapshot.environment.name, found.body)
     status = 200 if found.outcome.error_code is None else 400
     return respond(request, found.body, moment_head(request, snapshot), status=status)
 
@@ -44,36 +44,40 @@ async def evaluate_flag(request: web.Request) -> web.Response:
 async def evaluate_flags(request: web.Request) -> web.Response:
     """Evaluate every flag for a context; the ETag covers all that the answer depends on."""
     snapshot = await read_snapshot(request)
-    context, raw = await read_context(request)
+    raw = await read_raw(request)
     app = request.app
     url = app[TICKETS].url(request, request[CALLER], snapshot.environment.name)
     tail = _tail(msgspec.json.encode(snapshot.environment.metadata), url)
 
-    body = b""
     if snapshot.rules.uses_time:
         # What it says may change by itself, so only what it says can tell whether it has.
-        body = await _evaluated(request, snapshot, context, tail)
+        body = await _evaluated(request, snapshot, decode_context(raw), tail)
         etag = _etag(body)
     else:
+        body = b""
         etag = _etag(b"%b%d:%b%b" % (_state(snapshot), len(raw), raw, tail))
     head = moment_head(request, snapshot) + b"ETag: %b\r\n" % etag.encode()
+    # Without a look at the context: whoever has this tag got it for the same one.
     if conditions.is_not_modified(request, etag):
         return EncodedResponse(b"", app[CORS].head(request) + head, status=304)
-    return respond(request, body or await _evaluated(request, snapshot, context, tail), head)
+    body = body or await _evaluated(request, snapshot, decode_context(raw), tail)
+    return respond(request, body, head)
 
 
 async def _evaluated(
     request: web.Request, snapshot: Snapshot, context: Mapping[str, Any], tail: bytes
 ) -> bytes:
     """Return the body of a bulk answer. Whoever else waits gets a turn every millisecond."""
-    flags, now = list(snapshot.rules.flags.values()), int(time.time())
     usage, environment = request.app[USAGE], snapshot.environment.name
     bodies: list[bytes] = []
     held_since = time.perf_counter()
-    for start in range(0, len(flags), _BATCH_FLAGS):
-        outcomes = [flag.evaluate(context, now) for flag in flags[start : start + _BATCH_FLAGS]]
-        usage.count(environment, outcomes)
-        bodies += [each.body for each in outcomes]
+    for some in snapshot.rules.bulk.evaluate(context, int(time.time())):
+        if isinstance(some, Part):
+            usage.count_part(environment, some)
+            bodies.append(some.joined)
+        else:
+            usage.count_all(environment, some)
+            bodies += some
         if time.perf_counter() - held_since > _HOLD_SECONDS:
             await asyncio.sleep(0)
             held_since = time.perf_counter()

@@ -26,14 +26,18 @@ _PLACE = re.compile(r'"?(?P<epoch>[0-9a-f-]{36}):(?P<revision>[0-9]{1,18})"?')
 _decoder = msgspec.json.Decoder(_Body)
 
 
-async def read_context(request: web.Request) -> tuple[dict[str, Any], bytes]:
-    """Return the context, and the body that it came in. Raises EvaluationError, TooLarge, TooSlow.
+async def read_raw(request: web.Request) -> bytes:
+    """Return the body, which may be none. Raises TooLarge, TooSlow or Malformed."""
+    return await take_whole(request) if request.body_exists else b""
+
+
+def decode_context(raw: bytes) -> dict[str, Any]:
+    """Return the context of a body. Raises EvaluationError.
 
     No body and no context are an empty context, as official clients send them.
     """
-    raw = await take_whole(request) if request.body_exists else b""
     if not raw:
-        return {}, raw
+        return {}
     try:
         context = _decoder.decode(raw).context
     except msgspec.ValidationError as error:
@@ -42,7 +46,7 @@ async def read_context(request: web.Request) -> tuple[dict[str, Any], bytes]:
         raise EvaluationError("PARSE_ERROR", "The body must be JSON.") from None
     if not isinstance(context.get("targetingKey", ""), str):
         raise EvaluationError("INVALID_CONTEXT", "context.targetingKey: must be a text.")
-    return context, raw
+    return context
 
 
 def _misshapen(found: str) -> EvaluationError:

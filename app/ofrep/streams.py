@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp_sse import sse_response
 
-from app.access.guard import note_stranger
+from app.access.guard import turn_away
 from app.errors import AppError, Unauthenticated, Unavailable
 from app.http.keys import LIFECYCLE
 from app.ofrep.cors import CORS
@@ -36,8 +36,7 @@ async def stream_refetches(request: web.Request) -> web.StreamResponse:
         environment, token = tickets.open(request.match_info["ticket"])
         snapshot = follower.get(environment)
     except Unauthenticated as error:
-        note_stranger(request, error)
-        raise
+        raise turn_away(request, error, request.match_info["ticket"]) from None
     except Unavailable:
         # A browser comes back after a stream that ends, and never after any other status.
         async with sse_response(request, headers=headers) as ended:

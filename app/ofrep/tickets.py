@@ -61,10 +61,11 @@ class Tickets:
         if not self._directory.is_loaded:
             raise Unavailable("starting", "The service has not finished starting.")
         token = self._directory.usable.get(token_id)
-        if token is None or token.grant.is_expired:
+        if token is None or token.is_over:
             raise _refused("of a token that is gone")
         if not token.grant.covers(environment) or not token.grant.allows(Scope.EVALUATE):
             raise _refused("of a token that may not")
+        self._directory.used.add(token_id)
         return token
 
     def _ticket(self, token_id: str, environment: str) -> str:

@@ -1,15 +1,14 @@
 """The settings, read once into frozen groups; every mistake comes in one message."""
 
-import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dotenv import dotenv_values
-
-from app.settings.parsers import Secret
+from app.crypto.secret import Secret
+from app.settings.env_file import environment
+from app.settings.parsers import Network
 from app.settings.reading import SettingsError, read_values
 from app.settings.rules import STRICT_TIERS, warnings
 from app.settings.target import Target, Tls, TlsMode, parse_target
@@ -24,6 +23,7 @@ __all__ = [
     "KeySettings",
     "LogFormat",
     "LogSettings",
+    "Network",
     "Pooler",
     "Secret",
     "Settings",
@@ -51,6 +51,7 @@ class HttpSettings:
     hsts: bool
     public_url: str | None
     cors_origins: tuple[str, ...]
+    trusted_proxies: tuple[Network, ...]
     request_timeout_seconds: float
     header_timeout_seconds: float
     body_timeout_seconds: float
@@ -124,13 +125,10 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the process's environment, or the mapping that is given, into settings.
 
     Without a mapping, a file `.env` in the working directory fills in what the environment leaves
-    out. Raises SettingsError that names every variable and rule that is broken, and no value.
+    out. What is sealed is opened with this host's identity. Raises SettingsError that names every
+    variable and rule that is broken, and no value.
     """
-    if environ is None:
-        # interpolate=False: python-dotenv would expand ${…} inside a password even in quotes.
-        file = dotenv_values(".env", interpolate=False)
-        environ = {**{k: v for k, v in file.items() if v is not None}, **os.environ}
-    tier, values, from_file = read_values(environ)
+    tier, values, kept_secret, files = read_values(environment() if environ is None else environ)
     return Settings(
         tier=tier,
         instance=values["INSTANCE_ID"] or socket.gethostname(),
@@ -144,6 +142,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             hsts=values["HSTS"],
             public_url=values["PUBLIC_URL"],
             cors_origins=values["CORS_ORIGINS"],
+            trusted_proxies=values["TRUSTED_PROXIES"] or (),
             request_timeout_seconds=values["REQUEST_TIMEOUT"],
             header_timeout_seconds=values["HEADER_TIMEOUT"],
             body_timeout_seconds=values["BODY_TIMEOUT"],
@@ -158,7 +157,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         ),
         keys=KeySettings(
             ring=values["KEY_RING"],
-            ring_file=from_file.get("KEY_RING"),
+            ring_file=files.get("KEY_RING"),
             command=values["KEY_COMMAND"],
         ),
         health=HealthSettings(
@@ -166,7 +165,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             timeout_seconds=values["HEARTBEAT_TIMEOUT"],
             retention_seconds=values["HEARTBEAT_RETENTION"],
         ),
-        warnings=tuple(warnings(tier, values, from_file)),
+        warnings=tuple(warnings(tier, values, kept_secret)),
     )
 
 

@@ -29,6 +29,13 @@ DATABASE_VARIABLES: tuple[Variable, ...] = group(
         secret=True,
     ),
     Variable(
+        "ALLOW_PLAINTEXT_DSN",
+        parsers.boolean,
+        "false",
+        "Take these URLs with a password in clear in staging and production too, with a warning at "
+        "each start; where secrets can come as variables alone.",
+    ),
+    Variable(
         "DATABASE_TLS_MODE",
         parsers.choice(TlsMode),
         None,

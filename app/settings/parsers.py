@@ -7,31 +7,18 @@ since it may be a password that landed in the wrong variable.
 import logging
 from collections.abc import Callable
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from app.crypto.secret import Secret
+
+Network = IPv4Network | IPv6Network
 Choice = TypeVar("Choice", bound=StrEnum)
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
-
-
-class Secret:
-    """A value that shows itself only when asked by name."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret(…)"
-
-    __str__ = __repr__
 
 
 def text(raw: str) -> str:
@@ -63,6 +50,15 @@ def origins(raw: str) -> tuple[str, ...]:
         if f"{split.scheme}://{split.netloc}" != part:
             raise ValueError("must be * alone, or origins such as https://app.example.org")
     return found
+
+
+def networks(raw: str) -> tuple[Network, ...]:
+    """Return networks such as 10.0.0.0/8; an address alone is one too."""
+    try:
+        return tuple(ip_network(part.strip()) for part in raw.split(","))
+    except ValueError:
+        rule = "must be addresses or networks such as 10.0.0.0/8, without bits below the prefix"
+        raise ValueError(rule) from None
 
 
 def _split(raw: str) -> SplitResult:

@@ -6,6 +6,9 @@ from typing import Any
 
 from environs import Env, EnvValidationError, ValidationError
 
+from app.crypto.identity import IdentityError
+from app.crypto.sealed import SealedError, is_sealed, open_sealed
+from app.settings.identity import find_identity
 from app.settings.rules import broken_rules
 from app.settings.variable import Tier, Variable
 from app.settings.variables import VARIABLES
@@ -20,7 +23,7 @@ class SettingsError(Exception):
         super().__init__(f"The settings are not usable:\n{lines}")
 
 
-class _Refused(str):
+class Refused(str):
     """A text that stands for a variable which could not be had; it is the rule that was broken."""
 
     __slots__ = ()
@@ -36,14 +39,19 @@ class _MappingEnv(Env):
 
     def _get_value(self, env_key: str, default: Any) -> Any:
         value = self.mapping.get(env_key, "")
-        return value if isinstance(value, _Refused) or value.strip() else default
+        return value if isinstance(value, Refused) or value.strip() else default
 
 
-def read_values(environ: Mapping[str, str]) -> tuple[Tier, dict[str, Any], dict[str, Path]]:
-    """Return the tier, every variable's value, and which of them came from which `NAME_FILE`."""
+def read_values(
+    environ: Mapping[str, str],
+) -> tuple[Tier, dict[str, Any], set[str], Mapping[str, Path]]:
+    """Return the tier, every variable's value, the names of those that were not in clear, and which
+    of them came from which `NAME_FILE`.
+    """
     mapping = dict(environ)
-    found = {v.name: _resolve_file(v.name, mapping) for v in VARIABLES if v.secret}
-    from_file = {name: file for name, file in found.items() if file is not None}
+    found = {v.name: resolve_file(v.name, mapping) for v in VARIABLES if v.secret}
+    files = {name: file for name, file in found.items() if file is not None}
+    kept_secret = {*files, *_open_sealed(mapping)}
     env = _MappingEnv(mapping)
     # A wrong TIER is reported with the rest, which are then read with the defaults of local.
     tier = Tier.LOCAL
@@ -62,14 +70,16 @@ def read_values(environ: Mapping[str, str]) -> tuple[Tier, dict[str, Any], dict[
         problems = [(name, rule) for name, rules in messages.items() for rule in rules]
     # What broke alone is None by now; a second complaint about it would only confuse.
     reported = {name for name, _ in problems}
-    problems += [rule for rule in broken_rules(tier, values, from_file) if rule[0] not in reported]
+    problems += [
+        rule for rule in broken_rules(tier, values, kept_secret) if rule[0] not in reported
+    ]
     if problems:
         raise SettingsError(problems)
-    return tier, values, from_file
+    return tier, values, kept_secret, files
 
 
 def _parse(raw: str | None, *, variable: Variable) -> Any:
-    if isinstance(raw, _Refused):
+    if isinstance(raw, Refused):
         raise ValidationError(str(raw))
     if raw is None:
         return None
@@ -79,17 +89,39 @@ def _parse(raw: str | None, *, variable: Variable) -> Any:
         raise ValidationError(str(error)) from None
 
 
-def _resolve_file(name: str, mapping: dict[str, str]) -> Path | None:
+def resolve_file(name: str, mapping: dict[str, str]) -> Path | None:
     """Put the content of the file that NAME_FILE names in NAME's place; return the file."""
     file = mapping.get(f"{name}_FILE", "").strip()
     if not file:
         return None
     if mapping.get(name, "").strip():
-        mapping[name] = _Refused(f"must not be set together with {name}_FILE")
+        mapping[name] = Refused(f"must not be set together with {name}_FILE")
         return Path(file)
     try:
         content = Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         content = ""
-    mapping[name] = content or _Refused(f"{name}_FILE must name a readable file that is not empty")
+    mapping[name] = content or Refused(f"{name}_FILE must name a readable file that is not empty")
     return Path(file)
+
+
+def _open_sealed(mapping: dict[str, str]) -> set[str]:
+    """Put what was sealed in its place; return the names."""
+    sealed = [v for v in VARIABLES if is_sealed(mapping.get(v.name, ""))]
+    for variable in sealed:
+        if not variable.secret:
+            mapping[variable.name] = Refused("must not be sealed: it is not a secret")
+    names = [variable.name for variable in sealed if variable.secret]
+    if not names:
+        return set()
+    try:
+        identity = find_identity(mapping)
+    except IdentityError as error:
+        mapping |= dict.fromkeys(names, Refused(f"is sealed, and {error}"))
+        return set(names)
+    for name in names:
+        try:
+            mapping[name] = open_sealed(name, mapping[name], identity).value.reveal()
+        except SealedError as error:
+            mapping[name] = Refused(str(error))
+    return set(names)

@@ -24,7 +24,8 @@ def table() -> str:
 
 def _example_lines() -> Iterator[str]:
     yield "# Copy to .env and uncomment what you change; a variable of the process wins over it."
-    yield "# A variable marked [secret] may come from a file instead: NAME_FILE=/run/secrets/name."
+    yield "# A variable marked [secret] may be sealed, by `python -m app seal encrypt NAME`,"
+    yield "# or come from a file instead: NAME_FILE=/run/secrets/name."
     for group, variables in groupby(VARIABLES, key=lambda variable: variable.group):
         yield f"\n# ---- {group} ----"
         for variable in variables:

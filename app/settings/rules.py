@@ -1,7 +1,7 @@
 """Rules that need more than one variable, most of them about what a tier refuses."""
 
 import os
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.settings.target import Target, TlsMode
@@ -19,7 +19,7 @@ DATABASE_URLS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL")
 
 
 def broken_rules(
-    tier: Tier, values: Mapping[str, Any], from_file: Container[str]
+    tier: Tier, values: Mapping[str, Any], kept_secret: set[str]
 ) -> Iterator[tuple[str, str]]:
     """Yield (variable, rule) for each combination that is refused."""
     for lower, upper in NOT_ABOVE:
@@ -39,19 +39,25 @@ def broken_rules(
     yield from _key_rules(values)
     yield from _tls_rules(tier, values)
     if tier in STRICT_TIERS:
-        yield from _strict_rules(tier, values, from_file)
+        yield from _strict_rules(tier, values, kept_secret)
 
 
-def warnings(tier: Tier, values: Mapping[str, Any], from_file: Container[str]) -> Iterator[str]:
-    """Yield a sentence for each thing that development allows and staging will refuse."""
-    if tier is not Tier.DEVELOPMENT:
+def warnings(tier: Tier, values: Mapping[str, Any], kept_secret: set[str]) -> Iterator[str]:
+    """Yield a sentence for each thing that development allows and staging will refuse.
+
+    What ALLOW_PLAINTEXT_DSN allows is said at every start.
+    """
+    if tier is Tier.LOCAL:
         return
     for name in DATABASE_URLS:
         target = values[name]
         if target is None or target.is_socket:
             continue
-        if target.password and name not in from_file:
-            yield f"{name} holds a password in clear; staging will want {name}_FILE"
+        if target.password and name not in kept_secret:
+            if values["ALLOW_PLAINTEXT_DSN"]:
+                yield f"{name} holds a password in clear, which ALLOW_PLAINTEXT_DSN allows"
+            else:
+                yield f"{name} holds a password in clear; staging wants it sealed or in {name}_FILE"
         if _weak(_mode(values, target)):
             yield f"{name} connects without verify-full; staging will refuse that"
 
@@ -85,7 +91,7 @@ def _tls_rules(tier: Tier, values: Mapping[str, Any]) -> Iterator[tuple[str, str
 
 
 def _strict_rules(
-    tier: Tier, values: Mapping[str, Any], from_file: Container[str]
+    tier: Tier, values: Mapping[str, Any], kept_secret: set[str]
 ) -> Iterator[tuple[str, str]]:
     if values["DATABASE_URL"] is None:
         yield "DATABASE_URL", f"is required in {tier}: the embedded PostgreSQL is refused there"
@@ -95,8 +101,10 @@ def _strict_rules(
         yield "SEED_ON_START", f"must be false in {tier}: test data is refused there"
     for name in DATABASE_URLS:
         target = values[name]
-        if target and target.password and not target.is_socket and name not in from_file:
-            yield name, f"must not hold a password in clear in {tier}; use {name}_FILE"
+        if values["ALLOW_PLAINTEXT_DSN"] or target is None or target.is_socket:
+            continue
+        if target.password and name not in kept_secret:
+            yield name, f"must not hold a password in clear in {tier}: seal it, or use {name}_FILE"
 
 
 def _mode(values: Mapping[str, Any], target: Target) -> TlsMode:

@@ -10,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import unquote
 
+from app.crypto.secret import Secret
+
 DEFAULT_PORT = 5432
 
 _BROKEN = re.compile("%(?![0-9A-Fa-f]{2})")
@@ -40,7 +42,7 @@ class Target:
     hosts: tuple[tuple[str, int], ...]
     database: str
     user: str
-    password: str | None = field(default=None, repr=False)
+    password: Secret | None = None
     tls: Tls = field(default_factory=Tls)
 
     @property
@@ -57,7 +59,7 @@ class Target:
         """Return the same server and user, with another database."""
         return replace(self, database=database)
 
-    def as_role(self, user: str, password: str) -> "Target":
+    def as_role(self, user: str, password: Secret | None) -> "Target":
         """Return the same server and database, for another role."""
         return replace(self, user=user, password=password)
 
@@ -99,7 +101,9 @@ def parse_target(url: str) -> Target:
     if set(options) - _IGNORED:
         # Their names are not shown: they may be half of a password that was not encoded.
         raise ValueError("has parameters that are not understood")
-    return Target(hosts=hosts, database=name, user=user, password=secret or None, tls=tls)
+    return Target(
+        hosts=hosts, database=name, user=user, password=Secret(secret) if secret else None, tls=tls
+    )
 
 
 def _options(query: str) -> dict[str, str]:

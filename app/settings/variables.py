@@ -31,6 +31,19 @@ VARIABLES: tuple[Variable, ...] = (
             "true",
             "Keep what is served in DATA_DIR, encrypted, to start from while the database is away.",
         ),
+        Variable(
+            "IDENTITY_FILE",
+            parsers.path,
+            None,
+            "File of the age identity that opens sealed settings, closed to group and others; a "
+            "credential flagstone-identity of systemd goes before it.",
+        ),
+        Variable(
+            "IDENTITY_COMMAND",
+            parsers.text,
+            None,
+            "Program and arguments that print the identity within 10 s, where there is no file.",
+        ),
         Variable("LOG_LEVEL", parsers.log_level, "info", "debug, info, warning or error."),
         Variable(
             "LOG_FORMAT",
@@ -66,6 +79,12 @@ VARIABLES: tuple[Variable, ...] = (
             parsers.origins,
             "*",
             "Origins, separated by commas, whose pages may evaluate flags; * for all.",
+        ),
+        Variable(
+            "TRUSTED_PROXIES",
+            parsers.networks,
+            None,
+            "Networks, separated by commas, of proxies whose X-Forwarded-For is believed.",
         ),
         Variable(
             "REQUEST_TIMEOUT",

@@ -9,7 +9,10 @@ import msgspec
 
 
 class EventData(msgspec.Struct, frozen=True, kw_only=True):
-    """The data of a `change` event: what to read anew, never the values."""
+    """The data of a `change` event: what to read anew, never the values.
+
+    `properties` tells whether the environment says something else of itself.
+    """
 
     environment: str
     revision: int
@@ -18,6 +21,7 @@ class EventData(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     created_at: datetime
     keys: Sequence[str]
+    properties: bool
 
 
 class Resync(msgspec.Struct, frozen=True):

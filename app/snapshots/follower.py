@@ -19,8 +19,9 @@ from app.environments.models import Environment
 from app.environments.service import unknown_environment
 from app.errors import Unavailable
 from app.log import logger
-from app.snapshots.event import Event, EventData
-from app.snapshots.snapshot import RECENT_MAX, Configuration, Snapshot, build
+from app.snapshots import loading
+from app.snapshots.event import Event
+from app.snapshots.snapshot import Snapshot
 from app.tasks import jittered
 
 log = logger(__name__)
@@ -30,9 +31,6 @@ POLL_SECONDS = 2.0
 STALE_AFTER_SECONDS = 5.0
 REACH_SECONDS = 2.0
 _PAUSE_SECONDS = 0.2
-# A listener that is further behind reads the whole state quicker.
-EVENTS_MAX = 1_000
-_PAGE_ENTRIES = 500
 
 
 class Follower:
@@ -82,6 +80,8 @@ class Follower:
 
         Raises Unavailable when it does not within the time, NotFound for the environment.
         """
+        if environment not in self.loaded():
+            await self.refresh()  # another instance may have made it just now
         snapshot = self.get(environment)
         if snapshot.revision >= revision:
             return snapshot
@@ -116,7 +116,7 @@ class Follower:
         None when they are more than are sent. Raises Unavailable when the database is away.
         """
         async with self._database.connection() as connection:
-            found = await _complete_events(connection, up_to, revision)
+            found = await loading.complete_events(connection, up_to, revision)
         return found or None
 
     def hint(self) -> None:
@@ -169,28 +169,14 @@ class Follower:
         known = self._snapshots.get(head.name)
         if known is not None and known.environment == head:
             return known
-        if known is not None and await _was_swapped(connection, known, head):
+        if known is not None and await loading.was_swapped(connection, known, head):
             log.warning("history_swapped", environment=head.name, revision=head.revision)
             await sql.renew_epoch(connection, environment=head.name, epoch=head.epoch)
             known = None
-        # One moment for the environment's row and its entries, which may be past the head by now.
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            head = await environments.get(connection, head.name)
-            if known is None or known.epoch != head.epoch:
-                return await _whole(connection, head)
-            rows = sql.list_changed_entries(
-                connection, environment=head.name, after_revision=known.revision
-            )
-            changed = [
-                (
-                    row["key"],
-                    Configuration(environment=head.name, **row) if row["version"] else None,
-                )
-                async for row in rows
-            ]
-            events = await _complete_events(connection, head, known.revision)
-            self._count(head.name, events)
-            return known.advanced(head, changed, events)
+        # It may be past the head by now.
+        snapshot, events = await loading.read(connection, head.name, known)
+        self._count(head.name, events)
+        return snapshot
 
     def _count(self, environment: str, events: Sequence[Event]) -> None:
         for event in events:
@@ -198,53 +184,3 @@ class Follower:
         if events:
             lag = datetime.now(UTC) - events[-1].data.created_at
             self.lag_seconds[environment] = max(0.0, lag.total_seconds())
-
-
-async def _was_swapped(connection: Connection, known: Snapshot, head: Environment) -> bool:
-    """Tell whether the epoch now has another history: a backup was restored without a word, and
-    perhaps as many revisions have been made since as were lost.
-    """
-    if known.epoch != head.epoch or known.revision == 0:
-        return False
-    return not await sql.has_change_set(
-        connection,
-        environment=head.name,
-        revision=known.revision,
-        hash=known.environment.hash,
-    )
-
-
-async def _whole(connection: Connection, head: Environment) -> Snapshot:
-    """Read every entry, a page at a time.
-
-    Decoded all at once they would leave the process three times as large as what it keeps.
-    """
-    snapshot = build(head, [])
-    after = ""
-    while True:
-        rows = sql.list_all_entries(
-            connection, environment=head.name, after_key=after, page_size=_PAGE_ENTRIES
-        )
-        page = [(row["key"], Configuration(environment=head.name, **row)) async for row in rows]
-        snapshot = snapshot.advanced(head, page)
-        if len(page) < _PAGE_ENTRIES:
-            break
-        after = page[-1][0]
-    # Those who come back after a start are a little behind, all of them at once.
-    since = max(0, head.revision - RECENT_MAX)
-    return snapshot.advanced(head, (), await _complete_events(connection, head, since))
-
-
-async def _complete_events(
-    connection: Connection, head: Environment, after: int
-) -> Sequence[Event]:
-    """Return the events after a revision up to the head, or none when they are too many."""
-    rows = sql.list_events(
-        connection,
-        environment=head.name,
-        after_revision=after,
-        up_to_revision=head.revision,
-        page_size=EVENTS_MAX,
-    )
-    events = [Event(head.epoch, EventData(environment=head.name, **row)) async for row in rows]
-    return events if len(events) == head.revision - after else ()

@@ -10,7 +10,7 @@ from app.access.directory import TokenDirectory
 from app.access.models import Token
 from app.database.threads import in_thread
 from app.log import logger
-from app.snapshots.disk import Disk, SavedEnvironment, State
+from app.snapshots.disk import Disk, Found, SavedEnvironment, State
 from app.snapshots.follower import Follower
 from app.snapshots.snapshot import Snapshot, build
 
@@ -90,19 +90,25 @@ class Keeper:
         if self._disk is None or self._follower.is_loaded:
             return False
         found = await in_thread("read snapshot", self._disk.read)
-        if found is None or self._follower.is_loaded:
+        if found is None:
+            return False
+        snapshots = await in_thread("compile", lambda: _built(found.state))
+        return self._adopt(snapshots, found)
+
+    def _adopt(self, snapshots: Mapping[str, Snapshot], found: Found) -> bool:
+        """Serve these unless the database has said better in the meantime."""
+        if self._follower.is_loaded:
             return False
         if not self._tokens.is_loaded:
             self._tokens.use(found.state.tokens)
-        self._follower.adopt(
-            {
-                saved.environment.name: build(saved.environment, saved.entries)
-                for saved in found.state.environments
-            },
-            confirmed_at=time.monotonic() - found.age_seconds,
-        )
+        self._follower.adopt(snapshots, confirmed_at=time.monotonic() - found.age_seconds)
         log.warning("serving_last_known", file=found.file, age_seconds=round(found.age_seconds))
         return True
+
+
+def _built(state: State) -> dict[str, Snapshot]:
+    saved = state.environments
+    return {each.environment.name: build(each.environment, each.entries) for each in saved}
 
 
 def _state(snapshots: Mapping[str, Snapshot], tokens: Mapping[str, Token]) -> State:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.changes.models import Content
+from app.changes.properties import check_size, wrong_members
 from app.changes.values import COST_MAX, check_content, cost_of
 from app.errors import Invalid, Violation, invalid
 from app.transfer.documents import NODES_MAX, Document, Format
@@ -62,8 +63,33 @@ def check_contents(
 
 def _checked(document: Document, *, lenient: bool) -> Document:
     passed = check_contents(document.entries.items(), lenient=lenient)
+    document = _with_checked_metadata(document, lenient=lenient)
     warnings = tuple(f"{each.field}: {each.rule}" for each in passed)
     return replace(document, is_lenient=lenient, warnings=document.warnings + warnings)
+
+
+def _with_checked_metadata(document: Document, *, lenient: bool) -> Document:
+    """Return the document with metadata that can be stored.
+
+    A lenient caller is told which members were left aside: no client could read them.
+    """
+    wrong: dict[str, list[Violation]] = {}
+    for name, value in (document.metadata or {}).items():
+        # Null, which means that a member goes where it is patched, is no value of a whole.
+        found = wrong_members({name: [] if value is None else value})
+        wrong |= {name: found} if found else {}
+    violations = [each for found in wrong.values() for each in found][:VIOLATIONS_MAX]
+    if violations and not lenient:
+        first = violations[0]
+        raise Invalid("metadata_invalid", f"{first.field}: {first.rule}", violations)
+    kept = {name: value for name, value in (document.metadata or {}).items() if name not in wrong}
+    check_size(kept)
+    return replace(
+        document,
+        metadata=None if document.metadata is None else kept,
+        warnings=document.warnings
+        + tuple(f"{each.field}: {each.rule}; it was left aside" for each in violations),
+    )
 
 
 def _of_key(key: str, violations: Iterable[Violation]) -> list[Violation]:

@@ -51,7 +51,8 @@ class Document:
 
     `kinds` are those that such a file can hold: no others go when it replaces what is there.
     `is_whole` tells that each entry comes with its schema and description, and not with a value
-    alone; `is_lenient` that flags and segments may break rules of their format.
+    alone; `is_lenient` that flags and segments may break rules of their format. `metadata` is that
+    of the flag set, None in a file that says nothing of it.
     """
 
     entries: Mapping[str, Content]
@@ -59,6 +60,7 @@ class Document:
     kinds: frozenset[Kind]
     is_whole: bool = False
     is_lenient: bool = False
+    metadata: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -75,10 +77,14 @@ class WholeEntry(
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):
-    """Our own document: all of an environment, and which moment of it."""
+    """Our own document: what an environment holds, and which moment of it.
+
+    How it buckets and whether it is protected are the environment's own, and never carried over.
+    """
 
     flagstone: int
     environment: str
     revision: int
     epoch: str
+    metadata: dict[str, Any]
     entries: dict[str, WholeEntry]

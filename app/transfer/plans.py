@@ -1,6 +1,8 @@
 """From a document to a change set: what differs is written, and nothing else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from app.changes import service as changes
 from app.changes.models import (
@@ -14,6 +16,7 @@ from app.changes.models import (
     Operation,
 )
 from app.changes.patch import are_equal, are_same
+from app.changes.properties import Patch
 from app.changes.sealing import revealed
 from app.database import Connection, sql
 from app.database.threads import in_thread
@@ -34,6 +37,7 @@ class Plan:
     unchanged: list[str] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    patch: Patch | None = None
 
 
 async def plan(
@@ -63,7 +67,8 @@ async def plan(
     _check_kinds(document, found)
     if known is not None:
         found = await _with_values(connection, known, found, document)
-    made = Plan()
+    current = await environments.get(connection, environment)
+    made = Plan(patch=_patch(current.metadata, document.metadata, mode))
     for key in sorted(keys):
         _plan_one(made, found[key], document)
     if not document.is_whole:
@@ -84,7 +89,7 @@ async def apply_plan(
     vault: Vault | None = None,
 ) -> ChangeSet | None:
     """Make the one change set of a plan, unless there is nothing to change."""
-    if not wanted.operations:
+    if not wanted.operations and wanted.patch is None:
         return None
     return await changes.apply(
         connection,
@@ -94,6 +99,7 @@ async def apply_plan(
         kind=ChangeKind.IMPORT,
         message=message,
         vault=vault,
+        patch=wanted.patch,
     )
 
 
@@ -105,6 +111,16 @@ def _check_kinds(document: Document, found: dict[str, Entry]) -> None:
     ]
     if violations:
         raise Invalid("kind_fixed", f"{violations[0].field} {violations[0].rule}", violations)
+
+
+def _patch(found: Mapping[str, Any], wanted: Mapping[str, Any] | None, mode: Mode) -> Patch | None:
+    """Return what the document does to the flag set's metadata: what it lacks stays or goes."""
+    if wanted is None:
+        return None
+    becomes = wanted if mode is Mode.REPLACE else {**found, **wanted}
+    if are_equal(found, becomes):
+        return None
+    return Patch(metadata=dict.fromkeys(found) | dict(becomes))
 
 
 def _plan_one(made: Plan, found: Entry, document: Document) -> None:

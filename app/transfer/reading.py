@@ -133,10 +133,12 @@ def _from_flagd(tree: dict[str, Any]) -> Document:
         raise invalid(both[0], "must not be the name of a flag and of an evaluator")
     entries = {key: Content(kind=Kind.FLAG, value=value) for key, value in flags.items()}
     entries |= {key: Content(kind=Kind.SEGMENT, value=value) for key, value in evaluators.items()}
-    aside = sorted(tree.keys() - {"flags", "$evaluators", "$schema"})
+    aside = sorted(tree.keys() - {"flags", "$evaluators", "$schema", "metadata"})
     return Document(
         entries=entries,
         kinds=_FLAGS,
+        # flagd's way to say that there is none is to leave it out.
+        metadata=_metadata(tree.get("metadata", {})),
         warnings=tuple(f"{name} of the document was left aside" for name in aside),
     )
 
@@ -166,7 +168,20 @@ def _from_whole(tree: dict[str, Any]) -> Document:
     if violations:
         first = violations[0]
         raise Invalid("entries_invalid", f"{first.field}: {first.rule}", violations[:20])
-    return Document(entries=entries, masked=masked, kinds=frozenset(Kind), is_whole=True)
+    metadata = _metadata(tree["metadata"]) if "metadata" in tree else None
+    return Document(
+        entries=entries,
+        masked=masked,
+        kinds=frozenset(Kind),
+        is_whole=True,
+        metadata=metadata,
+    )
+
+
+def _metadata(found: Any) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise malformed("metadata", "must be an object")
+    return found
 
 
 def _content(whole: WholeEntry) -> Content:

@@ -1,6 +1,7 @@
 """Import and export, for whoever has a connection: HTTP and the command line."""
 
-from app.changes.history import Moment, entries_at, revision_of
+from app.changes import history
+from app.changes.history import Moment
 from app.changes.models import Content, Kind
 from app.changes.sealing import revealed
 from app.changes.views import made_view
@@ -14,7 +15,7 @@ from app.transfer.views import Imported
 from app.vault.vault import Vault
 
 
-async def import_document(
+async def import_document(  # noqa: PLR0913 - all but three by name
     connection: Connection,
     name: str,
     document: Document,
@@ -33,6 +34,7 @@ async def import_document(
     known = vault if may_reveal else None
     wanted = await plan(connection, name, document, mode, known=known)
     made = await apply_plan(connection, name, wanted, actor=actor, message=message, vault=vault)
+    view = made_view(made) if made is not None else None
     environment = await environments.get(connection, name)
     return Imported(
         environment=name,
@@ -43,7 +45,8 @@ async def import_document(
         deleted=wanted.deleted,
         unchanged=len(wanted.unchanged),
         warnings=[*document.warnings, *wanted.warnings],
-        changes=made_view(made).changes if made is not None and dry_run else [],
+        changes=view.changes if view is not None and dry_run else [],
+        properties=view.properties if view is not None else None,
     )
 
 
@@ -55,16 +58,16 @@ async def environment_at(
     With a vault, secrets are in clear. Raises NotFound, and as the vault does.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        environment = await environments.get(connection, name)
-        revision = environment.revision
-        if moment is not None:
-            revision = await revision_of(connection, name, moment)
-        found = await entries_at(connection, name, revision)
+        if moment is None:
+            environment = await environments.get(connection, name)
+        else:
+            environment = await history.environment_at(connection, name, moment)
+        found = await history.entries_at(connection, name, environment.revision)
     contents = {key: each.content for key, each in found.items() if each.content is not None}
     if vault is not None:
         clear = await revealed(connection, vault, list(contents.values()))
         contents = dict(zip(contents, clear, strict=True))
-    return environment.at(revision), contents
+    return environment, contents
 
 
 def content_of(configuration: Configuration) -> Content:

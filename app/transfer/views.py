@@ -2,11 +2,13 @@
 
 import msgspec
 
-from app.changes.views import ChangeView
+from app.changes.views import ChangeView, PropertiesView
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True):
-    """What an import did, by key. `revision` is the new one, or the old one if all was the same.
+    """What an import did, by key; `properties` when it changed the flag set's metadata.
+
+    `revision` is the new one, or the old one if all was the same.
 
     `warnings` tell what of the file was left aside. After a dry run nothing of it has happened, and
     `changes` are the differences.
@@ -21,4 +23,5 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     unchanged: int
     warnings: list[str]
     changes: list[ChangeView] = []
+    properties: PropertiesView | None = None
     dry_run: bool = False

@@ -48,6 +48,7 @@ def _whole(environment: Environment, entries: Mapping[str, Content]) -> Whole:
         environment=environment.name,
         revision=environment.revision,
         epoch=environment.epoch,
+        metadata=environment.metadata,
         entries={
             key: WholeEntry(
                 kind=content.kind,

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from app.access.events import Access, Event, Origin
+from app.access.failures import ATTEMPTS_MAX
 from app.access.format import make_token
 from app.access.guard import TOKENS
 from app.access.lines import Lines
@@ -20,7 +21,7 @@ from app.access.models import Scope
 from app.access.trimming import trim
 from app.database import Connection, Database
 from app.database.roles import APP, MIGRATOR
-from app.errors import Unavailable
+from app.errors import Forbidden, Unavailable
 from app.http.keys import DATABASE
 from tests.conftest import Server, Service
 from tests.factories import flag
@@ -41,6 +42,8 @@ async def log(service: Service, server: Server) -> AsyncIterator[AccessLog]:
 
 async def _empty(log: AccessLog, server: Server) -> None:
     await log.run_once()
+    # What other tests have lost in a flood is theirs.
+    log._lost_at = None
     with server.admin("suite") as connection:
         connection.execute("truncate flagstone.access_log")
 
@@ -157,11 +160,11 @@ async def test_equal_refusals_are_one_row_with_the_particulars_of_the_first(
 ) -> None:
     ids = [
         (await _get(service, make_token(is_admin=False).text, **{"X-Request-ID": f"r{number}"}))[1]
-        for number in range(20)
+        for number in range(ATTEMPTS_MAX)
     ]
 
     (told,) = await _told(service)
-    assert (told["count"], told["request_id"]) == (20, ids[0])
+    assert (told["count"], told["request_id"]) == (ATTEMPTS_MAX, ids[0])
     assert told["at"] < told["last_at"]
 
 
@@ -336,7 +339,7 @@ async def test_trimming_takes_what_is_old_and_is_told(
     before = datetime.now(UTC) - timedelta(days=99, hours=12)
 
     as_app = trim(service.app[DATABASE], log, before=before, origin=Origin(actor="service"))
-    with pytest.raises(Exception, match="InsufficientPrivilege"):
+    with pytest.raises(Forbidden):
         await as_app
     database = Database(server.provisioner.settings)
     await database.open(server.target(MIGRATOR, "suite"))

@@ -126,7 +126,7 @@ async def test_an_unknown_environment_is_not_found(service: Service) -> None:
 
 async def test_aiohttps_own_errors_are_problems(service: Service) -> None:
     unknown = await service.client.get("/nothing")
-    method = await service.client.post("/v1/environments")
+    method = await service.client.delete("/v1/environments")
     expect = await service.client.put(KEY, data=b"{}", headers=NEW | {"Expect": "something"})
 
     nowhere = await service.client.get("/nothing", headers={"Expect": "something"})

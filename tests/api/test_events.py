@@ -1,15 +1,11 @@
 """The event stream: each change once, in order, whatever happens to the connection in between."""
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
-from aiohttp import ClientResponse, ClientTimeout
 from structlog.testing import capture_logs
 
 from app.access.models import Scope
@@ -17,42 +13,15 @@ from app.changes import service as changes
 from app.changes.models import Content, Kind, Operation
 from app.database import Connection
 from app.http.keys import DATABASE
-from app.snapshots.follower import EVENTS_MAX
+from app.snapshots.loading import EVENTS_MAX
 from app.snapshots.reading import FOLLOWER
 from app.snapshots.snapshot import RECENT_MAX
+from tests.api.sse import Stream, streaming
 from tests.conftest import Server, Service
 
 LOCAL = "/v1/environments/local"
 MANY = 10_000
 BATCH_MAX = 300
-
-
-@dataclass(frozen=True)
-class Message:
-    id: str
-    name: str
-    data: dict[str, Any]
-
-
-class Stream:
-    """A client's end of a stream."""
-
-    def __init__(self, answer: ClientResponse) -> None:
-        self.answer = answer
-
-    async def next(self, seconds: float = 5) -> Message:
-        """Return the next message; remarks and the retry time are passed over."""
-        fields: dict[str, str] = {}
-        async with asyncio.timeout(seconds):
-            while True:
-                line = (await self.answer.content.readuntil(b"\n")).decode().rstrip("\r\n")
-                if line:
-                    name, _, value = line.partition(": ")
-                    fields[name] = value
-                elif "data" in fields:
-                    return Message(fields["id"], fields["event"], json.loads(fields["data"]))
-                else:
-                    fields = {}
 
 
 @asynccontextmanager
@@ -62,11 +31,9 @@ async def listening(
     headers = {"Authorization": f"Bearer {token or service.admin_token}"}
     if last is not None:
         headers["Last-Event-ID"] = last
-    async with service.stranger.get(
-        f"{LOCAL}/events{query}", headers=headers, timeout=ClientTimeout(total=60)
-    ) as answer:
-        assert answer.status == 200, await answer.text()
-        yield Stream(answer)
+    url = f"{LOCAL}/events{query}"
+    async with streaming(service.stranger, url, headers, "change", "resync") as stream:
+        yield stream
 
 
 async def _write(service: Service, key: str, message: str = "") -> int:

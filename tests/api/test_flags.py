@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.flags.handlers import USAGE
+from app.snapshots.reading import FOLLOWER
 from tests.conftest import Server, Service
 from tests.factories import flag
 
@@ -103,6 +104,41 @@ async def test_what_cannot_be_explained_is_refused(
     await _fill(service)
 
     assert (await _explain(service, key, **body))[0] == status
+
+
+@pytest.mark.parametrize(
+    ("definition", "code", "details"),
+    [
+        ({}, "PARSE_ERROR", "neither enabled nor disabled"),
+        (flag(state="ON"), "PARSE_ERROR", "neither enabled nor disabled"),
+        (flag(defaultVariant="often"), "PARSE_ERROR", "default variant is no variant"),
+        (flag(variants=None, defaultVariant="on"), "PARSE_ERROR", "default variant is no variant"),
+        (flag(variants={"on": None}, defaultVariant="on"), "GENERAL", "variant has no value"),
+        (flag(targeting={"nonsense": [1]}), "PARSE_ERROR", "targeting.nonsense: there is no such"),
+        (flag(targeting={"$ref": 1}), "PARSE_ERROR", "must be the name of a segment"),
+        (flag(targeting=["on"]), "GENERAL", "outcome is no variant"),
+        (flag(targeting={"if": [True, "often"]}), "GENERAL", "outcome is no variant"),
+        (flag(targeting={"*": []}), "GENERAL", ""),
+        (flag(metadata=[1], targeting={"fractional": []}, defaultVariant="on"), None, None),
+    ],
+)
+async def test_a_flag_with_a_broken_definition_is_explained_as_it_is_evaluated(
+    service: Service, definition: dict[str, Any], code: str | None, details: str | None
+) -> None:
+    imported = await service.client.post(
+        f"{LOCAL}/import?format=flagd&lenient=true", json={"flags": {"new": definition}}
+    )
+    await service.app[FOLLOWER].at_least("local", (await imported.json())["revision"])
+    evaluated = await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags/new", json={})
+
+    now = await _explain(service)
+    past = await _explain(service, revision=1)
+
+    assert (now, now[0]) == (past, 200)
+    outcome = now[1]["outcome"]
+    assert outcome == await evaluated.json()
+    assert outcome.get("errorCode") == code
+    assert details is None or details in outcome["errorDetails"]
 
 
 async def _usage(service: Service) -> dict[str, Any]:

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from app.access.models import Scope
+from app.access import failures
+from app.access.guard import TOKENS
+from app.access.mac import grant_mac
+from app.access.models import Grant, Scope
 from app.http.keys import DURATIONS
 from app.http.openapi import document
 from app.routes import ROUTES
-from tests.conftest import Service
+from app.settings import Secret
+from tests.conftest import Server, Service
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +34,7 @@ _STREAMS = {
 
 async def _generate(service: Service) -> tuple[int | None, str]:
     """Run the generator as a process of its own; return its exit code and what it says."""
+    of_all = await service.token(*Scope)
     of_one_environment = await service.token(Scope.EVALUATE, environments=("local",))
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("schemathesis"),
@@ -39,7 +44,7 @@ async def _generate(service: Service) -> tuple[int | None, str]:
         # Nothing else: coverage would measure the generator, and a CI's variables change its ways.
         env={
             "PATH": os.environ["PATH"],
-            "TOKEN": service.admin_token,
+            "TOKEN": of_all,
             "EVALUATE_TOKEN": of_one_environment,
         },
         stdout=asyncio.subprocess.PIPE,
@@ -50,8 +55,13 @@ async def _generate(service: Service) -> tuple[int | None, str]:
 
 
 @pytest.mark.timeout(180)
-async def test_every_operation_keeps_to_the_document(service: Service) -> None:
+async def test_every_operation_keeps_to_the_document(
+    service: Service, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The generator also shows bad tokens, more of them than anybody may.
+    monkeypatch.setattr(failures, "ATTEMPTS_MAX", 1_000_000)
     await _fill(service)
+    _fill_tokens(server, service.app[TOKENS].key)
     before = _good_answers(service)
 
     code, output = await _generate(service)
@@ -60,6 +70,8 @@ async def test_every_operation_keeps_to_the_document(service: Service) -> None:
     assert code == 0, output
     # All were reached, and got further than to a refusal.
     assert good == _operations() - _STREAMS
+    # The generator has not revoked the suite's own administrator.
+    assert (await service.client.get("/v1/tokens")).status == 200
 
 
 def _good_answers(service: Service) -> set[tuple[tuple[str, str], int]]:
@@ -78,6 +90,8 @@ async def _fill(service: Service) -> None:
         for key, content in (
             ("generated", setting),
             ("generated/a", setting),
+            ("generated/c", setting),
+            # Fourth, so that no revision which is reverted has made it, and each that is restored.
             ("flag", {"kind": "flag", "value": flag}),
         ):
             answer = await service.client.put(
@@ -86,6 +100,24 @@ async def _fill(service: Service) -> None:
                 headers={"If-None-Match": "*"},
             )
             assert answer.status == 201
+
+
+def _fill_tokens(server: Server, key: Secret) -> None:
+    """Make tokens by the ids that `schemathesis.toml` knows: enough for each to be looked at,
+    replaced and revoked.
+    """
+    grant = Grant(
+        scopes=frozenset({Scope.READ}), environments=frozenset({"local"}), expires_at=None
+    )
+    with server.admin("suite") as connection:
+        for number in range(10):
+            token_id = f"generated000{number}"
+            connection.execute(
+                "insert into flagstone.tokens "
+                "(id, name, mac, grant_mac, scopes, environments, created_by) "
+                "values (%s, 'generated', sha256(''), %s, '{read}', '{local}', 'test')",
+                [token_id, grant_mac(key, token_id, grant)],
+            )
 
 
 def _operations() -> set[tuple[str, str]]:

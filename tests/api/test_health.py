@@ -47,14 +47,14 @@ async def test_a_state_that_cannot_be_kept_on_disk_is_a_warning(
     keeper.use_disk(Disk(tmp_path, Secret("k" * 32), settings.tier))
     await keeper.run_once()
     health = service.app[HEALTH]
-    real, health._keeper = health._keeper, keeper
+    real, health.keeper = health.keeper, keeper
     try:
         warned = health.report()
         (tmp_path / "snapshots").unlink()
         await keeper.run_once()
         well = health.report()
     finally:
-        health._keeper = real
+        health.keeper = real
 
     assert (warned.checks["snapshot:disk"][0].output, warned.status) == ("File exists", "warn")
     assert well.checks["snapshot:disk"][0].status == "pass"
@@ -121,21 +121,21 @@ async def test_three_misses_fail_where_there_is_nothing_to_serve_from_and_one_be
     good = service.app[HEARTBEAT]
     health = service.app[HEALTH]
     statuses = []
-    follower = health._follower
-    health._heartbeat = gone
+    follower = health.follower
+    health.heartbeat = gone
     try:
         gone.last = gone.last_good = good.last_good
         for _ in range(MISSES_UNTIL_FAIL):
             await gone.run_once()
             statuses.append(health.report().status)
-        health._follower = Follower(database)
+        health.follower = Follower(database)
         statuses.append(health.report().status)
-        health._follower = follower
+        health.follower = follower
         gone._database = database
         await gone.run_once()
         statuses.append(health.report().status)
     finally:
-        health._heartbeat, health._follower = good, follower
+        health.heartbeat, health.follower = good, follower
 
     assert statuses == ["warn", "warn", "warn", "fail", "pass"]
 

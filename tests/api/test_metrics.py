@@ -2,14 +2,17 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.access.log import ACCESS_LOG
 from app.access.models import Scope
 from app.database.roles import APP
+from app.flags.handlers import USAGE
 from app.snapshots.reading import FOLLOWER
 from tests.conftest import Server, Service
+from tests.factories import flag
 
 LOCAL = "/v1/environments/local"
 NEW = {"If-None-Match": "*"}
@@ -103,6 +106,35 @@ async def test_revisions_change_sets_and_lag_are_those_of_the_environment(
     assert value(after, "flagstone_snapshot_stale_seconds") == 0
 
 
+async def test_evaluations_are_counted_by_reason_whenever_they_reach_the_table(
+    service: Service,
+) -> None:
+    flags = {"flags": {"on": flag(defaultVariant="on"), "broken": flag(targeting={"!": 1})}}
+    put = await service.client.post(f"{LOCAL}/import?format=flagd&lenient=true", json=flags)
+    await service.app[FOLLOWER].at_least("local", (await put.json())["revision"])
+    before = await scrape(service)
+
+    await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags/on", json={})
+    first = await scrape(service)
+    await service.app[USAGE].run_once()
+    await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags", json={})
+    await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags/nothing", json={})
+    second, third = await scrape(service), await scrape(service)
+
+    def more(after: Samples) -> dict[str, float]:
+        """Return the evaluations since the beginning of the test, by their reasons."""
+        return {
+            dict(labels)["reason"]: count - before.get((name, labels), 0)
+            for (name, labels), count in after.items()
+            if name == "flagstone_evaluations_total"
+            and ("environment", "local") in labels
+            and count != before.get((name, labels), 0)
+        }
+
+    assert more(first) == {"STATIC": 1}
+    assert more(second) == more(third) == {"STATIC": 2, "GENERAL": 1}
+
+
 async def test_streams_pool_tasks_and_process_are_there(service: Service) -> None:
     async with _stream(service):
         during = await scrape(service)
@@ -139,3 +171,17 @@ async def test_an_accept_that_makes_no_sense_gets_the_usual_format(service: Serv
     answer = await service.client.get("/metrics", headers={"Accept": accept})
 
     assert (answer.status, answer.content_type) == (200, "text/plain")
+
+
+async def test_the_soonest_expiry_is_a_gauge(service: Service) -> None:
+    """For an alert: whoever depends on a token wants to know before it ends."""
+    name = "flagstone_token_soonest_expiry_timestamp_seconds"
+    soon = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
+    await service.token(Scope.READ)
+    none = await scrape(service)
+
+    for each in (soon + timedelta(days=1), soon, soon - timedelta(days=5)):
+        await service.token(Scope.READ, expires_at=each)
+
+    assert not [each for each, _ in none if each == name]
+    assert value(await scrape(service), name) == soon.timestamp()

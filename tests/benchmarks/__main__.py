@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
 from tests.benchmarks import (
+    access,
     changes,
     evaluation,
     ofrep,
@@ -24,6 +25,7 @@ from tests.benchmarks.figures import Figure, table
 
 
 class Part(StrEnum):
+    ACCESS = auto()
     REQUESTS = auto()
     OFREP = auto()
     CHANGES = auto()
@@ -35,6 +37,7 @@ class Part(StrEnum):
 
 
 _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figure]]]] = {
+    Part.ACCESS: access.measure,
     Part.REQUESTS: requests.measure,
     Part.OFREP: ofrep.measure,
     Part.CHANGES: changes.measure,

@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from tests.benchmarks.figures import Figure, milliseconds
 from tests.benchmarks.load import Round, send
+from tests.benchmarks.processes import Server
 
 ROUNDS = 5
 ROUND_SECONDS = 1.5
@@ -18,17 +19,17 @@ ROUND_SECONDS = 1.5
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """Requests to one port, and the case whose throughput they are held against."""
+    """Requests to one server, and the case whose throughput they are held against."""
 
-    port: int
+    server: Server
     make: Callable[[], bytes]
     floor: str
     at_least: float | None = None
 
 
-def fixed(port: int, request: bytes, floor: str, at_least: float | None = None) -> Case:
+def fixed(server: Server, request: bytes, floor: str, at_least: float | None = None) -> Case:
     """Return the case of one request that is sent again and again."""
-    return Case(port=port, make=lambda: request, floor=floor, at_least=at_least)
+    return Case(server=server, make=lambda: request, floor=floor, at_least=at_least)
 
 
 async def shares(part: str, cases: Mapping[str, Case], progress: Progress) -> list[Figure]:
@@ -38,13 +39,15 @@ async def shares(part: str, cases: Mapping[str, Case], progress: Progress) -> li
     for _ in range(ROUNDS):
         for name, case in cases.items():
             progress.update(task, description=f"{part}: {name}")
-            rounds[name].append(await send(case.port, case.make, ROUND_SECONDS))
+            rounds[name].append(await send(case.server, case.make, ROUND_SECONDS))
             progress.advance(task)
     return [_share(name, case, rounds) for name, case in cases.items()]
 
 
 def _share(name: str, case: Case, rounds: Mapping[str, Sequence[Round]]) -> Figure:
     per_second = _median_per_second(rounds[name])
+    # Of the server alone, whereas a request also takes what the load does for it.
+    processor = statistics.median(each.processor_seconds for each in rounds[name])
     latencies = [latency for each in rounds[name] for latency in each.latencies]
     statuses = sorted({status for each in rounds[name] for status in each.statuses})
     return Figure(
@@ -52,8 +55,14 @@ def _share(name: str, case: Case, rounds: Mapping[str, Sequence[Round]]) -> Figu
         value=per_second / _median_per_second(rounds[case.floor]),
         unit="of the floor",
         at_least=case.at_least,
-        detail=f"{per_second:,.0f}/s, {milliseconds(latencies)}, {', '.join(map(str, statuses))}",
+        detail=f"{per_second:,.0f}/s, {_microseconds(processor)}{milliseconds(latencies)}, "
+        f"{', '.join(map(str, statuses))}",
     )
+
+
+def _microseconds(processor: float) -> str:
+    """Describe what the server took for a request; of several processes the first tells nothing."""
+    return f"{processor * 1e6:.0f} us of processor, " if processor > 1e-6 else ""
 
 
 def _median_per_second(rounds: Sequence[Round]) -> float:

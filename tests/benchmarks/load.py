@@ -6,16 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
+import psutil
+
 from tests.benchmarks.connection import body_bytes
+from tests.benchmarks.processes import Server
 
 CONNECTIONS = 16
 
 
 @dataclass
 class Round:
-    """What one run gave: seconds a request, and how often each status was answered."""
+    """What one run gave: seconds a request, and how often each status was answered.
+
+    `processor_seconds` are those that the server's first process took for a request.
+    """
 
     seconds: float = 0.0
+    processor_seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
     statuses: dict[int, int] = field(default_factory=dict)
 
@@ -64,17 +71,22 @@ class _Client(asyncio.Protocol):
         self._transport.write(self._make())
 
 
-async def send(port: int, make: Callable[[], bytes], seconds: float) -> Round:
+async def send(server: Server, make: Callable[[], bytes], seconds: float) -> Round:
     """Send requests over sixteen connections for the given time."""
     figures = Round()
+    process = psutil.Process(server.pid)
+    before = process.cpu_times()
     loop = asyncio.get_running_loop()
     started = time.perf_counter()
     clients = []
     for _ in range(CONNECTIONS):
         _, client = await loop.create_connection(
-            lambda: _Client(make, figures, started + seconds), "127.0.0.1", port
+            lambda: _Client(make, figures, started + seconds), "127.0.0.1", server.port
         )
         clients.append(client)
     await asyncio.wait_for(asyncio.gather(*(client.done for client in clients)), seconds + 30)
     figures.seconds = time.perf_counter() - started
+    after = process.cpu_times()
+    taken = after.user + after.system - before.user - before.system
+    figures.processor_seconds = taken / len(figures.latencies)
     return figures

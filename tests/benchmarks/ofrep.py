@@ -1,6 +1,7 @@
 """Evaluations a second, as a share of a bare handler that reads and decodes the same body.
 
-The flags have rules that look at the context, so that none has its outcome beforehand.
+Every flag has a rule that looks at the context, so that none has its outcome beforehand: one
+condition on an attribute, and in the other environments half of them a split behind a condition.
 """
 
 from collections.abc import Mapping
@@ -17,12 +18,18 @@ from app.database import Connection
 from app.database.opening import open_database
 from app.settings import load
 from tests.benchmarks.cases import Case, fixed, shares
-from tests.benchmarks.connection import connected
+from tests.benchmarks.connection import connected, require_good
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.floor import EVALUATE
-from tests.benchmarks.processes import Service, data_folder, floor, service
+from tests.benchmarks.processes import Server, Service, data_folder, floor, service
 
-SIZES = {"local": 100, "staging": 1_000}
+# By environment: how many flags, and whether half of them are splits.
+_SETS = {
+    "local": (100, False),
+    "development": (100, True),
+    "staging": (1_000, False),
+    "production": (1_000, True),
+}
 _BARE = "bare handler that decodes"
 _ANSWER_BYTES = 200
 _BODY = msgspec.json.encode(
@@ -40,14 +47,14 @@ _BODY = msgspec.json.encode(
 
 async def measure(progress: Progress) -> list[Figure]:
     """Measure one flag, all flags of two environments, and all that have not changed."""
-    with data_folder() as folder, floor(_ANSWER_BYTES) as floor_port:
+    with data_folder() as folder, floor(_ANSWER_BYTES) as bare:
         with service(folder):
             await _fill(folder)
         with service(folder) as served:
-            found = await shares("ofrep", await _cases(served, floor_port), progress)
+            found = await shares("ofrep", await _cases(served, bare), progress)
             one = found[1].value
         with service(folder, WORKERS="2") as served:
-            cases = await _cases(served, floor_port)
+            cases = await _cases(served, bare)
             both = {_BARE: cases[_BARE], "one flag, two workers": cases["one flag"]}
             found += (await shares("ofrep", both, progress))[1:]
     gained = Figure(
@@ -60,24 +67,26 @@ async def measure(progress: Progress) -> list[Figure]:
     return [*found, gained]
 
 
-async def _cases(served: Service, floor_port: int) -> Mapping[str, Case]:
+async def _cases(served: Service, bare: Server) -> Mapping[str, Case]:
     length = f"Content-Type: application/json\r\nContent-Length: {len(_BODY)}\r\n"
-    bare = f"POST {EVALUATE} HTTP/1.1\r\nHost: x\r\n{length}\r\n".encode() + _BODY
-    every = {count: _flags(name) for name, count in SIZES.items()}
+    plain = f"POST {EVALUATE} HTTP/1.1\r\nHost: x\r\n{length}\r\n".encode() + _BODY
     async with connected(served.port) as connection:
-        answer = await connection.ask(served.request("POST", every[100], body=_BODY))
+        answer = await connection.ask(served.request("POST", _flags("local"), body=_BODY))
+        require_good(answer)
     known = f"If-None-Match: {answer.header('ETag')}\r\n"
 
     def asked(path: str, at_least: float, headers: str = "") -> Case:
         request = served.request("POST", path, headers, _BODY)
-        return fixed(served.port, request, _BARE, at_least)
+        return fixed(served, request, _BARE, at_least)
 
     return {
-        _BARE: fixed(floor_port, bare, _BARE),
-        "one flag": asked(f"{every[100]}/bench-7", 0.65),
-        "100 flags": asked(every[100], 0.45),
-        "100 flags, 304": asked(every[100], 0.70, known),
-        "1,000 flags": asked(every[1_000], 0.15),
+        _BARE: fixed(bare, plain, _BARE),
+        "one flag": asked(f"{_flags('development')}/bench-7", 0.65),
+        "100 flags": asked(_flags("local"), 0.45),
+        "100 flags, half splits": asked(_flags("development"), 0.45),
+        "100 flags, 304": asked(_flags("local"), 0.70, known),
+        "1,000 flags": asked(_flags("staging"), 0.15),
+        "1,000 flags, half splits": asked(_flags("production"), 0.15),
     }
 
 
@@ -87,8 +96,8 @@ def _flags(environment: str) -> str:
 
 async def _fill(folder: Path) -> None:
     async with open_database(load({"DATA_DIR": str(folder)})) as database:
-        for environment, count in SIZES.items():
-            operations = [_flag(number) for number in range(count)]
+        for environment, (count, with_splits) in _SETS.items():
+            operations = [_flag(number, with_splits=with_splits) for number in range(count)]
             await database.transact(partial(_write, environment, operations))
 
 
@@ -96,23 +105,21 @@ async def _write(environment: str, operations: list[Operation], connection: Conn
     await apply(connection, environment, operations, actor="bench")
 
 
-def _flag(number: int) -> Operation:
-    """Return a flag of one of two rules, as people write them."""
-    rules: list[Any] = [
-        {"if": [{"in": [{"var": "country"}, ["CH", "AT", "DE"]]}, "on", "off"]},
-        {
-            "if": [
-                {"ends_with": [{"var": "email"}, "@example.com"]},
-                "on",
-                {"fractional": [["on", 25], ["off", 75]]},
-            ]
-        },
-    ]
+def _flag(number: int, *, with_splits: bool) -> Operation:
+    """Return a flag with a rule as people write them."""
+    condition: Any = {"if": [{"in": [{"var": "country"}, ["CH", "AT", "DE"]]}, "on", "off"]}
+    split: Any = {
+        "if": [
+            {"ends_with": [{"var": "email"}, "@example.com"]},
+            "on",
+            {"fractional": [["on", 25], ["off", 75]]},
+        ]
+    }
     value = {
         "state": "ENABLED",
         "variants": {"on": True, "off": False},
         "defaultVariant": "off",
-        "targeting": rules[number % len(rules)],
+        "targeting": split if with_splits and number % 2 else condition,
     }
     content = Content(kind=Kind.FLAG, value=value)
     return Operation(key=f"bench-{number}", content=content, expected=None)

@@ -19,11 +19,17 @@ LOCAL = "/v1/environments/local"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Service:
-    """A running instance, and requests that it lets in."""
+class Server:
+    """A running process that answers."""
 
     port: int
     pid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service(Server):
+    """A running instance, and requests that it lets in."""
+
     token: str
 
     def request(self, method: str, path: str, headers: str = "", body: bytes = b"") -> bytes:
@@ -73,13 +79,14 @@ def service(folder: Path, *command: str, **variables: str) -> Iterator[Service]:
 
 
 @contextmanager
-def floor(body_bytes: int) -> Iterator[int]:
-    """Run the bare handlers, and yield their port."""
+def floor(body_bytes: int) -> Iterator[Server]:
+    """Run the bare handlers."""
     port = _free_port()
     arguments = [sys.executable, "-m", "tests.benchmarks.floor", str(port), str(body_bytes)]
-    with _ending(subprocess.Popen(arguments, cwd=ROOT)):
+    child = subprocess.Popen(arguments, cwd=ROOT)
+    with _ending(child):
         _wait_for(f"http://127.0.0.1:{port}/")
-        yield port
+        yield Server(port=port, pid=child.pid)
 
 
 @contextmanager

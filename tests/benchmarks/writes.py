@@ -72,7 +72,7 @@ async def _opened(folder: Path) -> AsyncIterator[Database]:
         database = Database(settings.database)
         await database.open(found.app)
         # Somebody listens, as in production: to notify nobody is cheaper.
-        listening = asyncio.create_task(listen(found.app, settings.database, lambda: None))
+        listening = asyncio.create_task(listen(found.app, settings.database, lambda _: None))
         try:
             yield database
         finally:

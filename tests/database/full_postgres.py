@@ -25,7 +25,7 @@ from psycopg import sql as psql
 from app.database.drivers import libpq_arguments
 from app.database.provision import Provisioner
 from app.database.roles import OWNER
-from app.settings import Target, Tls, TlsMode, load
+from app.settings import Secret, Target, Tls, TlsMode, load
 
 CERTIFIED = "certified"
 
@@ -82,7 +82,7 @@ class FullServer:
         )
 
     def target(self, role: str, database: str = "flagstone") -> Target:
-        password = self.provisioner.targets()[role].password or ""
+        password = self.provisioner.targets()[role].password
         return self.superuser.named(database).as_role(role, password)
 
     def create_database(self, name: str) -> str:
@@ -159,7 +159,7 @@ def full_server(*, tls: bool) -> Iterator[FullServer]:
             hosts=(("localhost" if tls else "127.0.0.1", port),),
             database="postgres",
             user="postgres",
-            password=_PASSWORD,
+            password=Secret(_PASSWORD),
             tls=Tls(mode=TlsMode.DISABLE),
         )
         authority = None

@@ -78,6 +78,21 @@ def _change(**given: str) -> str:
     return _insert("changes", row | given)
 
 
+def _property_change(**given: str) -> str:
+    row = {
+        "environment": "'local'",
+        "revision": "1",
+        "version": "2",
+        "before_metadata": "'{}'",
+        "before_fractional": "'v3'",
+        "before_protected": "false",
+        "after_metadata": "'{}'",
+        "after_fractional": "'v2'",
+        "after_protected": "true",
+    }
+    return _insert("property_changes", row | given)
+
+
 def _token(**given: str) -> str:
     row = {
         "id": "'0123456789abC'",
@@ -184,6 +199,10 @@ GOOD = {
             after_kind="'secret'",
             after_sealed="''",
         ),
+    ],
+    "property_changes": [
+        _property_change(),
+        _property_change(after_metadata="""'{"a": 1}'""", version="3"),
     ],
     "tokens": [_token(), _token(scopes="'{evaluate,read,write,reveal,admin}'")],
     "idempotency_keys": [_answer(), _answer(key=f"'{'~' * 200}'"), _answer(key="'!'")],
@@ -305,8 +324,29 @@ BAD = {
     ],
     "data_keys_retired_if_destroyed": [_destroyed(retired_at="null")],
     "data_keys_one_active": [_all(_data_key(), _data_key(id=_OTHER_ID))],
+    "environments_version_positive": [_environment(version="0")],
+    "property_changes_pkey": [_all(_CHANGE_SET, _property_change(), _property_change())],
+    "property_changes_change_set_fkey": [
+        _property_change(revision="7"),
+        _all(_CHANGE_SET, _property_change(), "delete from change_sets"),
+    ],
+    "property_changes_version_counts": [_all(_CHANGE_SET, _property_change(version="1"))],
+    "property_changes_metadata_objects": [
+        _all(_CHANGE_SET, _property_change(**{f"{side}_metadata": value}))
+        for side in ("before", "after")
+        for value in ("'[]'", "'null'", "'1'")
+    ],
+    "property_changes_fractional_known": [
+        _all(_CHANGE_SET, _property_change(**{f"{side}_fractional": "'v1'"}))
+        for side in ("before", "after")
+    ],
     "tokens_pkey": [_all(_token(), _token())],
-    "tokens_replaced_by_fkey": [_token(replaced_by="'nobody'")],
+    "tokens_replaced_by_fkey": [_token(replaced_by="'nobody'", retires_at="now()")],
+    "tokens_grant_mac_length": [_token(grant_mac="''")],
+    "tokens_retired_when_replaced": [
+        _token(retires_at="now()"),
+        _all(_token(), _token(id=f"'{'b' * 13}'", replaced_by="'0123456789abC'")),
+    ],
     "tokens_id_well_formed": [_token(id=f"'{'a' * length}'") for length in (0, 12, 14)]
     + [_token(id="'aaaaaaaaaaaa_'")],
     "tokens_mac_length": [_token(mac="''"), _token(mac=_MAC[:-3] + "'")],
@@ -346,7 +386,7 @@ def connection(database: Connection) -> Iterator[Connection]:
     [(table, statement) for table, good in GOOD.items() for statement in good],
 )
 def test_a_proper_row_is_let_in(connection: Connection, table: str, statement: str) -> None:
-    if table == "changes":
+    if table in {"changes", "property_changes"}:
         connection.execute(_CHANGE_SET)
 
     connection.execute(statement.encode())

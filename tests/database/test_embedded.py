@@ -19,7 +19,7 @@ from app.database.drivers import libpq_arguments
 from app.database.embedded import EmbeddedError, EmbeddedServer
 from app.database.embedded.account import choose_account
 from app.database.embedded.cluster import MAJOR
-from app.settings import load
+from app.settings import Secret, load
 from tests.database.full_postgres import open_folder
 
 OPTIONS = ("fsync=off", "shared_buffers=16MB")
@@ -152,7 +152,7 @@ def test_it_trusts_nobody(home: Path) -> None:
     ]
 
     with _started(home) as server:
-        for password in (None, "", "postgres"):
+        for password in (None, Secret(""), Secret("postgres")):
             stranger = replace(server.superuser, password=password)
             with pytest.raises(psycopg.OperationalError, match="password"):
                 psycopg.connect(**libpq_arguments(stranger, load({}).database))

@@ -21,7 +21,7 @@ from app.database.migrations import MigrationError, Migrator, read_files
 from app.database.migrations.backend import LOCK_KEY
 from app.database.migrations.files import FOLDER
 from app.database.roles import MIGRATOR
-from app.settings import Target
+from app.settings import Secret, Target
 from tests.conftest import Server
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -122,10 +122,8 @@ def _is_running(admin: Connection, text: str) -> bool:
 def _child(target: Target, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Run a migrator in a process of its own, and see to it that it ends."""
     (host, port) = target.hosts[0]
-    url = (
-        f"postgresql://{target.user}:{target.password}@{quote(host, safe='')}:{port}/"
-        f"{target.database}"
-    )
+    password = target.password.reveal() if target.password else ""
+    url = f"postgresql://{target.user}:{password}@{quote(host, safe='')}:{port}/{target.database}"
     with subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, url, str(folder)],
         stdout=subprocess.PIPE,
@@ -596,7 +594,7 @@ def _has_given_up(admin: Connection) -> bool:
 
 def test_who_cannot_get_in_is_told_so_and_no_file_is_blamed(migrator: Migrator) -> None:
     stranger = Migrator(
-        target=migrator.target.as_role(MIGRATOR, "wrong"),
+        target=migrator.target.as_role(MIGRATOR, Secret("wrong")),
         settings=migrator.settings,
         instance="tests",
         folder=migrator.folder,

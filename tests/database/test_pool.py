@@ -18,7 +18,7 @@ from app.database.connector import is_transient
 from app.database.faults import DatabaseBugError, constraint, translated
 from app.database.roles import APP
 from app.errors import Conflict, Invalid, NotFound, Unavailable
-from app.settings import Target, load
+from app.settings import Secret, Target, load
 from tests.conftest import Server
 from tests.database.full_postgres import FullServer, free_port
 
@@ -441,7 +441,7 @@ def test_a_fault_is_told_without_its_text(error: Exception, code: str) -> None:
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"password": "wrong"}, asyncpg.InvalidPasswordError),
+        ({"password": Secret("wrong")}, asyncpg.InvalidPasswordError),
         ({"user": "nobody"}, asyncpg.InvalidPasswordError),
         ({"database": "nowhere"}, asyncpg.InvalidCatalogNameError),
     ],
@@ -459,7 +459,9 @@ async def test_what_trying_again_cannot_mend_is_tried_once(
 
 
 async def test_a_refused_connection_is_tried_three_times() -> None:
-    target = Target(hosts=(("127.0.0.1", free_port()),), database="d", user="u", password="p")
+    target = Target(
+        hosts=(("127.0.0.1", free_port()),), database="d", user="u", password=Secret("p")
+    )
     started = time.monotonic()
 
     with pytest.raises(OSError, match="Connect call failed") as refusal:
@@ -481,7 +483,7 @@ async def test_a_server_that_hangs_up_is_tried_three_times() -> None:
 
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as listener:
         port = listener.sockets[0].getsockname()[1]
-        target = Target(hosts=(("127.0.0.1", port),), database="d", user="u", password="p")
+        target = Target(hosts=(("127.0.0.1", port),), database="d", user="u", password=Secret("p"))
         with pytest.raises((OSError, asyncpg.InternalClientError, asyncpg.PostgresError)) as end:
             async with opened(target):
                 pass
@@ -494,7 +496,7 @@ async def test_all_attempts_together_end_in_time() -> None:
     """A host that accepts and says nothing, with more attempts than there is time for."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host, port = silent.getsockname()
-        target = Target(hosts=((host, port),), database="d", user="u", password="p")
+        target = Target(hosts=((host, port),), database="d", user="u", password=Secret("p"))
         started = time.monotonic()
         with pytest.raises(TimeoutError):
             async with opened(

@@ -85,7 +85,8 @@ def pooler(direct: Target) -> Iterator[Target]:
 def _configured(folder: Path, direct: Target, port: int) -> Path:
     host, server_port = direct.hosts[0]
     users, configuration = folder / "users.txt", folder / "pgbouncer.ini"
-    users.write_text(f'"{direct.user}" "{direct.password}"\n')
+    assert direct.password is not None
+    users.write_text(f'"{direct.user}" "{direct.password.reveal()}"\n')
     users.chmod(0o600)
     configuration.write_text(f"""\
 [databases]

@@ -19,7 +19,7 @@ from app.database.privileges import SEQUENCES, TABLES
 from app.database.provision import Provisioner, ProvisionError
 from app.database.role_check import OverprivilegedError, check_role
 from app.database.roles import APP, BACKUP, LOGIN_ROLES, MIGRATOR, OWNER, READONLY
-from app.settings import Settings, Target, Tier, load
+from app.settings import Secret, Settings, Target, Tier, load
 from tests.conftest import Server
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -398,7 +398,9 @@ def test_the_first_provisioning_gives_each_role_a_way_in(provisioner: Provisione
 def test_passwords_differ_and_are_stored_as_scram(provisioner: Provisioner) -> None:
     provisioner.provision()
 
-    passwords = [target.password or "" for target in provisioner.targets().values()]
+    passwords = [
+        target.password.reveal() for target in provisioner.targets().values() if target.password
+    ]
     admin = libpq_arguments(provisioner.admin, provisioner.settings)
     with psycopg.connect(**admin) as connection:
         rows = connection.execute(
@@ -486,7 +488,7 @@ def test_an_administrator_who_is_no_superuser_can_provision(
         connection.execute("grant pg_read_all_data to manager with admin option")
     managed = replace(
         provisioner,
-        admin=provisioner.admin.as_role("manager", "m"),
+        admin=provisioner.admin.as_role("manager", Secret("m")),
         folder=tmp_path / "managed",
     )
 
@@ -505,7 +507,7 @@ async def test_a_role_that_owns_the_tables_is_refused_where_it_matters(
     with psycopg.connect(**admin, autocommit=True) as connection:
         connection.execute("create role flagstone_lonely login password 'l'")
         connection.execute("create database flagstone owner flagstone_lonely")
-    lonely = provisioner.admin.named("flagstone").as_role("flagstone_lonely", "l")
+    lonely = provisioner.admin.named("flagstone").as_role("flagstone_lonely", Secret("l"))
     Migrator(target=lonely, settings=provisioner.settings, instance="tests").migrate()
 
     await _check(lonely, settings, Tier.DEVELOPMENT)

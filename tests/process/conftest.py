@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -10,12 +11,17 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import psutil
 import pytest
 from aiohttp import ClientError, ClientSession, ClientTimeout
+
+from app.database.roles import APP
+from tests.conftest import Server
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 45
@@ -139,6 +145,24 @@ async def launch(data_dir: Path) -> AsyncIterator[Callable[..., Process]]:
         if process.child is not None and process.child.returncode is None:
             process.child.kill()
             await process.child.wait()
+
+
+@pytest.fixture
+def launch_beside(
+    launch: Callable[..., Process], server: Server
+) -> Iterator[Callable[..., Process]]:
+    """Make processes on one migrated database of the server that the suite shares.
+
+    For what is not about a server of one's own, as that takes two seconds to make and to start.
+    """
+    name = server.create_database(f"process_{secrets.token_hex(4)}", template="flagstone")
+    target = server.target(APP, name)
+    ((folder, port),) = target.hosts
+    password = quote(target.password.reveal()) if target.password else ""
+    url = f"postgresql://{target.user}:{password}@/{name}"
+    query = urlencode({"host": folder, "port": port})
+    yield partial(launch, DATABASE_URL=f"{url}?{query}", MIGRATE_ON_START="false")
+    server.drop_database(name)
 
 
 @pytest.fixture

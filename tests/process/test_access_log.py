@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiohttp import ClientSession
@@ -96,6 +97,33 @@ async def test_without_the_setting_the_terminal_stays_readable(
 
     assert await service.stop() == 0
     assert _lines(service) == []
+
+
+async def test_an_operator_trims_what_is_old(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    service = launch()
+    await service.start()
+    await service.ready()
+
+    async def trim(before: datetime) -> tuple[int, str]:
+        process = launch(LOG_LEVEL="error")
+        await process.start(
+            "database", "trim-access-log", "--before", f"{before:%Y-%m-%dT%H:%M:%S}"
+        )
+        assert process.child is not None
+        return await process.child.wait(), process.log
+
+    refused = await trim(datetime.now(UTC).astimezone() + timedelta(days=1))
+    trimmed = await trim(datetime.now(UTC).astimezone())
+    async with client.get(f"{service.url}/v1/access-log", headers=service.headers) as answer:
+        items = (await answer.json())["items"]
+
+    assert refused == (1, "error: before: must not be in the future\n")
+    # The making of the administrator's token went; what tells of the trimming stayed.
+    assert trimmed == (0, "1 rows are gone\n")
+    assert [item["event"] for item in items] == ["authz_admin"]
+    assert items[0]["actor"].startswith("operator:")
 
 
 async def test_a_flood_is_a_line_and_a_row(

@@ -118,7 +118,7 @@ def _superuser(folder: Path) -> psycopg.Connection[Any]:
         host=host,
         port=port,
         user=target.user,
-        password=target.password,
+        password=target.password.reveal() if target.password else None,
         dbname="flagstone",
         autocommit=True,
     )

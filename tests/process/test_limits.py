@@ -38,8 +38,8 @@ async def _held_seconds(process: Process, *pieces: bytes) -> tuple[float, bytes]
 
 
 @pytest.fixture
-async def process(launch: Callable[..., Process]) -> Process:
-    process = launch(**LIMITS)
+async def process(launch_beside: Callable[..., Process]) -> Process:
+    process = launch_beside(**LIMITS)
     await process.start()
     await process.ready()
     return process

@@ -36,6 +36,17 @@ async def requests_by_worker(client: ClientSession, process: Process) -> dict[st
     return dict(found)
 
 
+async def are_heard(client: ClientSession, process: Process, count: int) -> bool:
+    return len(await requests_by_worker(client, process)) == count
+
+
+async def start_all(client: ClientSession, process: Process, count: int) -> None:
+    """Start a service and wait until each of its workers answers the others."""
+    await process.start()
+    await process.ready()
+    await until(lambda: are_heard(client, process, count), 20)
+
+
 async def read(process: Process) -> int:
     """Read once over a connection of its own."""
     async with (
@@ -46,16 +57,10 @@ async def read(process: Process) -> int:
 
 
 async def test_every_worker_answers_and_one_scrape_tells_of_all(
-    launch: Callable[..., Process], client: ClientSession
+    launch_beside: Callable[..., Process], client: ClientSession
 ) -> None:
-    process = launch(WORKERS="3")
-    await process.start()
-    await process.ready()
-
-    async def all_are_heard() -> bool:
-        return len(await requests_by_worker(client, process)) == 3
-
-    await until(all_are_heard, 20)
+    process = launch_beside(WORKERS="3")
+    await start_all(client, process, 3)
     statuses = set(await asyncio.gather(*(read(process) for _ in range(120))))
     counted = await requests_by_worker(client, process)
     written = await put(client, process, "shared", 1)
@@ -69,16 +74,10 @@ async def test_every_worker_answers_and_one_scrape_tells_of_all(
 
 
 async def test_a_worker_that_dies_is_replaced_and_no_connection_is_refused(
-    launch: Callable[..., Process], client: ClientSession
+    launch_beside: Callable[..., Process], client: ClientSession
 ) -> None:
-    process = launch(WORKERS="2")
-    await process.start()
-    await process.ready()
-
-    async def both() -> bool:
-        return len(await requests_by_worker(client, process)) == 2
-
-    await until(both, 20)
+    process = launch_beside(WORKERS="2")
+    await start_all(client, process, 2)
     before = {worker.pid for worker in workers(process)}
     victim = workers(process)[0]
 
@@ -87,7 +86,7 @@ async def test_a_worker_that_dies_is_replaced_and_no_connection_is_refused(
 
     async def replaced() -> bool:
         now = {worker.pid for worker in workers(process)}
-        return len(now) == 2 and now != before and await both()
+        return len(now) == 2 and now != before and await are_heard(client, process, 2)
 
     await until(replaced, 20)
     assert set(statuses) == {200}
@@ -95,9 +94,9 @@ async def test_a_worker_that_dies_is_replaced_and_no_connection_is_refused(
 
 
 async def test_when_the_supervisor_is_killed_its_workers_end(
-    launch: Callable[..., Process],
+    launch_beside: Callable[..., Process],
 ) -> None:
-    process = launch(WORKERS="2")
+    process = launch_beside(WORKERS="2")
     await process.start()
     await process.ready()
     orphans = workers(process)
@@ -130,8 +129,10 @@ async def test_what_keeps_every_worker_from_starting_ends_the_service(
     assert await owner.stop() == 0
 
 
-async def test_ctrl_c_in_a_terminal_stops_them_together(launch: Callable[..., Process]) -> None:
-    process = launch(WORKERS="2")
+async def test_ctrl_c_in_a_terminal_stops_them_together(
+    launch_beside: Callable[..., Process],
+) -> None:
+    process = launch_beside(WORKERS="2")
     await process.start()
     await process.ready()
     running = workers(process)
@@ -143,30 +144,27 @@ async def test_ctrl_c_in_a_terminal_stops_them_together(launch: Callable[..., Pr
 
 
 async def test_a_worker_that_hangs_is_killed_and_replaced(
-    launch: Callable[..., Process], client: ClientSession
+    launch_beside: Callable[..., Process], client: ClientSession
 ) -> None:
-    process = launch(WORKERS="2")
-    await process.start()
-    await process.ready()
-
-    async def both() -> bool:
-        return len(await requests_by_worker(client, process)) == 2
-
-    await until(both, 20)
+    process = launch_beside(WORKERS="2")
+    await start_all(client, process, 2)
     victim = workers(process)[0]
     victim.suspend()
 
     async def replaced() -> bool:
-        return victim.pid not in {worker.pid for worker in workers(process)} and await both()
+        is_gone = victim.pid not in {worker.pid for worker in workers(process)}
+        return is_gone and await are_heard(client, process, 2)
 
     await until(replaced, 40)
     assert "worker_silent" in process.log
     assert await process.stop() == 0
 
 
-async def test_a_second_service_does_not_share_the_port(launch: Callable[..., Process]) -> None:
+async def test_a_second_service_does_not_share_the_port(
+    launch_beside: Callable[..., Process],
+) -> None:
     """Started in the same moment, before either listens."""
-    first, second = launch(WORKERS="2"), launch(WORKERS="2")
+    first, second = launch_beside(WORKERS="2"), launch_beside(WORKERS="2")
     second.port = first.port
     await asyncio.gather(first.start(), second.start())
 

@@ -25,6 +25,8 @@ from tests.process.history.records import (
 EPOCH = "one"
 A1, A2, A4 = Entry(1, "w0.1"), Entry(2, "w1.1"), Entry(3, "w1.2")
 B1 = Entry(1, "w1.1")
+# What the environment says of itself.
+OWN = Entry(2, {"owner": "w1.2"})
 ENTRIES = {"a": A4, "shop/b": B1}
 PAGE = msgspec.json.encode(
     {
@@ -38,7 +40,7 @@ PAST = (
     ChangeSet(1, "w0.1", (Change("a", None, A1),)),
     ChangeSet(2, "w1.1", (Change("a", A1, A2), Change("shop/b", None, B1))),
     ChangeSet(3, "", (Change("a", A2, None),)),
-    ChangeSet(4, "w1.2", (Change("a", None, A4),)),
+    ChangeSet(4, "w1.2", (Change("a", None, A4),), Change("", Entry(1, {}), OWN)),
 )
 
 
@@ -144,8 +146,9 @@ FINAL = Final(
     revision=4,
     change_sets=PAST,
     entries=ENTRIES,
+    properties=OWN,
     told=PAST,
-    served={"r0": Served(EPOCH, 4, PAGE), "r1": Served(EPOCH, 4, PAGE)},
+    served={"r0": Served(EPOCH, 4, PAGE, OWN), "r1": Served(EPOCH, 4, PAGE, OWN)},
     streams={"stream ": 4, "stream shop/": 4},
 )
 

@@ -32,7 +32,11 @@ def result(
     data = {} if data is None else data
     is_context = isinstance(data, dict)
     compiler = Compiler(
-        flag_key="flag", segments=segments or {}, fractional=fractional, operators=OPERATORS
+        flag_key="flag",
+        segments=segments or {},
+        fractional=fractional,
+        operators=OPERATORS,
+        finish=lambda given: given,
     )
     compiled = compiler.compile(rule, Place("rule", is_scoped=not is_context))
     return compiled.run(data, run or Run(data if is_context else {}, NOW))

@@ -13,7 +13,7 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode as Code
 from openfeature.exception import OpenFeatureError
 
-from app.evaluation.bucketing import SEEDS
+from app.evaluation.bucketing import GENERATIONS
 from app.evaluation.engine import ErrorCode, Reason
 from tests.unit.rule_grammar import ANY_RULE, ANY_VALUE, CONTEXTS, SEGMENTS, STORED, targetings
 from tests.unit.rules import NOW, compiled, flag
@@ -78,7 +78,7 @@ def test_the_codes_of_failures_have_the_same_names() -> None:
     rule=ANY_RULE,
     segment=ANY_RULE,
     context=st.dictionaries(st.sampled_from(["a", "b", "$flagd", "targetingKey"]), ANY_VALUE),
-    fractional=st.sampled_from(sorted(SEEDS)),
+    fractional=st.sampled_from(sorted(GENERATIONS)),
 )
 @example(rule={"cat": [{"var": "a"}]}, segment=1, context={"a": "\ud800"}, fractional="v3")
 @hypothesis_settings(max_examples=1_000, deadline=None)

@@ -4,12 +4,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.changes.chain import GENESIS, canonical, link
-from app.changes.models import Change, ChangeKind, Content, Entry, Kind
+from app.changes.models import Change, ChangeKind, Content, Entry, Kind, PropertiesChange
+from app.environments.models import Properties
 
 _SAFE = 2**53 - 1
 _JSON = st.recursive(
@@ -36,6 +38,12 @@ def _change(value: object = 1, **fields: Any) -> Change:
     absent = Entry(key="k", content=None, version=None, last_version=0)
     content = Content(kind=Kind.SETTING, value=value)
     return replace(Change(key="k", before=absent, after=content, version=1), **fields)
+
+
+def _described(**fields: Any) -> PropertiesChange:
+    before = Properties(metadata={}, fractional="v3", protected=False, version=1)
+    after = msgspec.structs.replace(before, **{"metadata": {"a": 1}, "version": 2} | fields)
+    return PropertiesChange(before=before, after=after)
 
 
 _SAID: dict[str, Any] = {
@@ -68,12 +76,25 @@ def test_nothing_can_be_changed_without_changing_the_hash() -> None:
         {"changes": [_change(after=None, version=None)]},
         {"changes": [_change(after=described)]},
         {"changes": [_change(), _change(key="l")]},
+        {"properties": _described()},
+        {"properties": _described(metadata={"a": True})},
+        {"properties": _described(fractional="v2")},
+        {"properties": _described(protected=True)},
+        {"properties": _described(version=3)},
+        {"properties": PropertiesChange(before=_described().after, after=_described().before)},
     ]
 
     hashes = [link(GENESIS, **_SAID | other) for other in ({}, *others)]
     hashes.append(link(bytes(31) + b"\x01", **_SAID))
 
     assert len(set(hashes)) == len(others) + 2
+
+
+def test_what_says_nothing_of_properties_hashes_to_what_it_always_did() -> None:
+    """Hashed by the release before there were any; a chain that is stored must go on to hold."""
+    always = "6eb4b6342d46deb9c5cba8c697a668cf112a6c10e597e765a73e22734bb580a6"
+
+    assert link(GENESIS, **_SAID).hex() == link(GENESIS, **_SAID, properties=None).hex() == always
 
 
 def test_the_order_of_the_changes_does_not_matter() -> None:

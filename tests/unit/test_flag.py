@@ -125,6 +125,16 @@ def test_values_come_out_exactly(value: Any) -> None:
     assert json.dumps(json.loads(found.body)["value"]) == json.dumps(value)
 
 
+@pytest.mark.parametrize("targeting", [None, {"if": [False, "a"]}, {"if": [True, "b"]}])
+def test_a_variant_whose_value_is_null_is_an_error_wherever_it_comes_from(targeting: Any) -> None:
+    """Flagd fails too, with a mismatch of types; null is no value of OFREP's."""
+    assert error(flag(targeting, variants={"a": "A", "b": None})) == ErrorCode.GENERAL
+
+
+def test_a_variant_whose_value_is_null_keeps_no_other_from_its_value() -> None:
+    assert outcome(flag({"if": [True, "a"]}, variants={"a": "A", "b": None})) == FIRST
+
+
 @pytest.mark.parametrize("odd", [None, 1, [], "x"])
 def test_a_flag_of_any_shape_has_an_outcome(odd: Any) -> None:
     assert outcome(flag(variants=odd, metadata=odd))

@@ -120,6 +120,23 @@ BROKEN_BY_THE_PAST: dict[str, tuple[set[str], Story]] = {
         {"fold_differs"},
         ending(entries={**ENTRIES, "a": Entry(3, "else")}),
     ),
+    "properties that no change has left": (
+        {"properties_differ"},
+        ending(
+            properties=Entry(3, {}),
+            served={"r0": Served(EPOCH, 4, PAGE, Entry(3, {}))},
+        ),
+    ),
+    "properties that start from what was not there": (
+        {"properties_differ"},
+        with_past(
+            *PAST[:2],
+            msgspec.structs.replace(
+                PAST[2], properties=Change("", Entry(1, {}), Entry(2, {"owner": "w0.2"}))
+            ),
+            PAST[3],
+        ),
+    ),
     "a history that is told otherwise": ({"history_told_wrong"}, ending(told=PAST[:3])),
 }
 
@@ -139,6 +156,7 @@ BROKEN_BY_REPLICAS: dict[str, tuple[set[str], Story]] = {
         {"not_converged", "fold_differs"},
         r1_serving(page=PAGE.replace("w1.1", "w1.3")),
     ),
+    "other properties at the end": ({"properties_differ"}, r1_serving(properties=Entry(1, {}))),
     "no answer at the end": ({"not_converged"}, r1_serving(epoch="", revision=-1, page="")),
 }
 
@@ -183,7 +201,7 @@ def test_a_write_to_two_environments_is_made_in_both_or_in_neither() -> None:
         change_sets=(),
         told=(),
         entries={},
-        served={name: Served(EPOCH, 0, '{"items": []}') for name in FINAL.served},
+        served={name: Served(EPOCH, 0, '{"items": []}', FINAL.properties) for name in FINAL.served},
         streams={},
     )
     both = write_instead(4, environments=("local", "staging"))

@@ -402,10 +402,8 @@ def test_flags_and_evaluators_have_kinds_of_their_own(folder: Path, name: str) -
         "on": (Kind.FLAG, {"state": "ENABLED"}),
         "ours": (Kind.SEGMENT, {"in": ["a", "b"]}),
     }
-    assert document.warnings == (
-        "aside of the document was left aside",
-        "metadata of the document was left aside",
-    )
+    assert document.metadata == {"x": 1}
+    assert document.warnings == ("aside of the document was left aside",)
 
 
 def test_a_flag_and_an_evaluator_do_not_share_a_name(folder: Path) -> None:
@@ -438,7 +436,7 @@ def test_the_example_of_flagd_is_read_from_json() -> None:
     segments = {k: e.value for k, e in document.entries.items() if e.kind is Kind.SEGMENT}
     assert flags == tree["flags"]
     assert segments == tree["$evaluators"]
-    assert document.warnings == ("metadata of the document was left aside",)
+    assert (document.metadata, document.warnings) == (tree["metadata"], ())
 
 
 @needs_flags

@@ -103,6 +103,17 @@ def test_a_key_can_become_another_kind() -> None:
     assert after.flags["adults"].evaluate({}, NOW).outcome.error_code is ErrorCode.PARSE_ERROR
 
 
+@pytest.mark.parametrize("other", [1, 1.0, "1"])
+def test_a_metadata_that_python_takes_for_the_same_is_another(other: object) -> None:
+    before = rules(*RULES, metadata={"beta": True})
+
+    after = before.under("v3", {"beta": other})
+
+    metadata = after.flags["others"].evaluate({}, NOW).outcome.metadata or {}
+    assert metadata["beta"] is not True
+    assert after.digest != before.digest
+
+
 def test_another_generation_or_metadata_recompiles_all() -> None:
     before = rules(*RULES)
 
@@ -189,3 +200,27 @@ def test_rules_that_advanced_are_those_that_would_be_compiled_from_the_end(
     assert list(found.flags) == list(fresh.flags)
     for key, flag in found.flags.items():
         assert flag.evaluate({}, NOW).body == fresh.flags[key].evaluate({}, NOW).body
+    assert bodies(found) == bodies(fresh)
+
+
+def bodies(of: Ruleset) -> list[bytes]:
+    found = of.bulk.evaluate({"country": "DE", "age": 20}, NOW)
+    return sorted(
+        body for some in found for body in (some if isinstance(some, list) else some.bodies)
+    )
+
+
+def test_a_change_leaves_the_other_flags_as_they_were_prepared() -> None:
+    many = [put_flag(f"flag-{number}", "german") for number in range(2_000)]
+    before = rules(put_segment("german", {"==": [var("country"), "DE"]}), *many)
+    parts = list(before.bulk.evaluate({"country": "DE"}, NOW))
+
+    after = before.advanced([put_flag("flag-7", "absent", state="2")], ["flag-8"])
+
+    # The two are in one section or in two, of eight.
+    assert len(parts) == 8
+    kept = [part for part in after.bulk.evaluate({"country": "DE"}, NOW) if part in parts]
+    assert len(kept) in {6, 7}
+    assert bodies(after) == sorted(
+        flag.evaluate({"country": "DE"}, NOW).body for flag in after.flags.values()
+    )

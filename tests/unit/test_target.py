@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from app.settings import Target, Tls, TlsMode, parse_target
+from app.settings import Secret, Target, Tls, TlsMode, parse_target
 
 CANARY = "canary7f3a"
 # PostgreSQL has no NUL in names and passwords; every other character may stand in them.
@@ -25,7 +25,7 @@ def test_a_url_has_all_its_parts(scheme: str) -> None:
     found = parse_target(f"{scheme}://user:secret@host:6543/database")
 
     assert found == Target(
-        hosts=(("host", 6543),), database="database", user="user", password="secret"
+        hosts=(("host", 6543),), database="database", user="user", password=Secret("secret")
     )
 
 
@@ -158,13 +158,15 @@ def test_a_plus_sign_is_a_plus_sign() -> None:
 
     found = parse_target(url)
 
-    assert found.password == psycopg.conninfo.conninfo_to_dict(url)["password"]
+    assert found.password == Secret(str(psycopg.conninfo.conninfo_to_dict(url)["password"]))
 
 
 def test_parameters_win_over_the_parts_before_them() -> None:
     found = target("u:p@h:1/d?user=user&password=secret&dbname=database&port=2")
 
-    assert found == Target(hosts=(("h", 2),), database="database", user="user", password="secret")
+    assert found == Target(
+        hosts=(("h", 2),), database="database", user="user", password=Secret("secret")
+    )
 
 
 def test_parameters_that_our_settings_replace_are_ignored() -> None:
@@ -197,7 +199,7 @@ def test_every_encoded_text_comes_back(user: str, password: str, database: str) 
     by_parameters = target(f"h/?user={user_text}&password={password_text}&dbname={name}")
 
     for found in (direct, by_parameters):
-        assert (found.user, found.password, found.database) == (user, password, database)
+        assert (found.user, found.password, found.database) == (user, Secret(password), database)
 
 
 @given(password=TEXTS)
@@ -207,7 +209,7 @@ def test_libpq_reads_the_same_password(password: str) -> None:
 
     found = parse_target(url)
 
-    assert found.password == psycopg.conninfo.conninfo_to_dict(url)["password"]
+    assert found.password == Secret(str(psycopg.conninfo.conninfo_to_dict(url)["password"]))
 
 
 @given(
@@ -248,4 +250,4 @@ def test_a_target_can_be_had_for_another_database_or_role() -> None:
     found = target("u:p@h/d?sslmode=require")
 
     assert found.named("other") == target("u:p@h/other?sslmode=require")
-    assert found.as_role("role", "secret") == target("role:secret@h/d?sslmode=require")
+    assert found.as_role("role", Secret("secret")) == target("role:secret@h/d?sslmode=require")

@@ -1,9 +1,11 @@
 """The text of a token, the MAC that binds it to its grant, and who is let in."""
 
+import hashlib
 import re
 import string
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,12 +14,13 @@ from hypothesis import strategies as st
 
 from app.access.directory import TokenDirectory
 from app.access.format import PATTERN, NewToken, make_token, token_id
+from app.access.mac import mac, retired
 from app.access.models import EVERY_ENVIRONMENT, Caller, Grant, Scope, Token
-from app.access.tokens import mac
 from app.database import Database
 from app.errors import Unauthenticated, Unavailable
 from app.settings import Secret, load
 
+ROOT = Path(__file__).parents[2]
 KEY = Secret("k" * 32)
 GRANT = Grant(
     scopes=frozenset({Scope.READ, Scope.WRITE}),
@@ -124,6 +127,25 @@ def test_the_checksum_is_the_crc_32_in_base_62() -> None:
     assert token_id(KNOWN_BODY + "1ZyrYU") == KNOWN_ID
 
 
+def test_the_published_pattern_finds_tokens_wherever_they_are_and_nothing_else() -> None:
+    """What scanners are given; the checksum tells them the rest."""
+    made = [make_token(is_admin=bool(number % 2)).text for number in range(100)]
+    text = "\n".join(f'TOKEN="{token}"; curl -H "X-API-Key:{token}"' for token in made)
+    others = (
+        "fs_srv_0123456789abc",
+        f"fs_usr_{KNOWN_ID}_{'Z' * 49}",
+        f"fs_srv_{KNOWN_ID}_{'Z' * 48}",
+        f"ghp_{'a' * 36}",
+        KNOWN_BODY,
+        hashlib.sha256(b"").hexdigest() * 2,
+    )
+
+    assert re.findall(PATTERN, text) == [token for each in made for token in (each, each)]
+    assert not any(re.search(PATTERN, other) for other in others)
+    assert all(token_id(token) for token in re.findall(PATTERN, text))
+    assert f"`{PATTERN}`" in (ROOT / "README.md").read_text()
+
+
 # The MAC
 
 
@@ -170,6 +192,37 @@ def test_the_mac_depends_on_the_key_and_on_the_whole_text() -> None:
     }
 
     assert len(macs) == 4
+
+
+def test_an_end_that_came_later_is_part_of_the_mac() -> None:
+    new = make_token(is_admin=False)
+    before = stored(new)
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    sealed = retired(KEY, before.mac, soon)
+    good = replace(before, mac=sealed, retires_at=soon)
+
+    assert directory(good).authenticate(new.text).token is good
+    for spoilt in (
+        replace(good, retires_at=None),
+        replace(good, retires_at=soon + timedelta(microseconds=1)),
+        replace(good, mac=before.mac),
+        replace(good, mac=retired(Secret("K" * 32), before.mac, soon)),
+        replace(before, retires_at=soon),
+        replace(good, mac=bytes(32)),
+    ):
+        with pytest.raises(Unauthenticated):
+            directory(spoilt).authenticate(new.text)
+
+
+def test_a_replaced_token_ends() -> None:
+    new = make_token(is_admin=False)
+    before = stored(new)
+    now = datetime.now(UTC)
+
+    with pytest.raises(Unauthenticated):
+        directory(replace(before, mac=retired(KEY, before.mac, now), retires_at=now)).authenticate(
+            new.text
+        )
 
 
 # Who is let in
@@ -233,6 +286,20 @@ def test_every_change_of_one_character_is_refused_by_the_directory() -> None:
             guarded.authenticate(changed)
 
 
+def test_flipped_bits_are_refused() -> None:
+    new = make_token(is_admin=True)
+    guarded = directory(stored(new))
+    raw = bytearray(new.text.encode())
+
+    for place in range(len(raw) * 8):
+        raw[place // 8] ^= 1 << place % 8
+        with pytest.raises(Unauthenticated):
+            guarded.authenticate(raw.decode(errors="surrogateescape"))
+        raw[place // 8] ^= 1 << place % 8
+
+    assert guarded.authenticate(raw.decode()).token.id == new.id
+
+
 def test_nobody_is_let_in_before_the_tokens_were_read() -> None:
     early = TokenDirectory(Database(load({}).database))
 
@@ -248,7 +315,7 @@ async def test_what_is_known_goes_on_while_the_database_is_away() -> None:
 
     with pytest.raises(Unavailable):
         await guarded.refresh()
-    await guarded._refresh_if_possible()
+    assert not await guarded.refresh_if_possible()
 
     assert guarded.authenticate(new.text).token.id == new.id
 

@@ -22,6 +22,7 @@ VARIANT = "must be the name of a variant"
 VARIANT_OR_NULL = "must be the name of a variant, or null"
 MEMBERS = "is not one of defaultVariant, guards, metadata, state, targeting, variants"
 TYPES = "must be all booleans, all texts, all numbers or all objects"
+VALUE = "must be a boolean, a text, a number or an object"
 NAMES = "must have names without quotes, backslashes, <, >, & and control characters"
 ELSEWHERE = 'must not stand here, where {"if": [{"$ref": KEY}]} may'
 VERSION = "must be a full version, such as 1.2.3, or a var"
@@ -56,10 +57,11 @@ def test_a_flag_is_an_object(value: Any) -> None:
         ({"variants": {"it's": 1}}, "variants", NAMES),
         ({"variants": {"a&b": 1}}, "variants", NAMES),
         ({"variants": {"a\x85": 1}}, "variants", NAMES),
+        ({"variants": {"on": None}}, "variants.on", VALUE),
+        ({"variants": {"on": True, "off": None}}, "variants.off", VALUE),
+        ({"variants": {"on": [], "off": {}}}, "variants.on", VALUE),
         ({"variants": {"on": True, "off": 0}}, "variants", TYPES),
         ({"variants": {"on": {}, "off": "x"}}, "variants", TYPES),
-        ({"variants": {"on": []}}, "variants", TYPES),
-        ({"variants": {"on": None}}, "variants", TYPES),
         ({"defaultVariant": "blue"}, "defaultVariant", VARIANT_OR_NULL),
         ({"defaultVariant": ""}, "defaultVariant", VARIANT_OR_NULL),
         ({"defaultVariant": True}, "defaultVariant", VARIANT_OR_NULL),

@@ -117,7 +117,7 @@ def test_flagds_document_has_flags_segments_and_metadata() -> None:
     found = read_document(text, Format.FLAGD)
 
     assert found.entries.keys() == {"on", "staff"}
-    assert found.warnings == ("metadata of the document was left aside",)
+    assert (found.metadata, found.warnings) == (ENVIRONMENT.metadata, ())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import psycopg
 
 from app.database.embedded.account import Account, EmbeddedError, check_reach
 from app.files import write_private
-from app.settings import Target
+from app.settings import Secret, Target
 
 MAJOR = 18
 SUPERUSER = "postgres"
@@ -55,7 +55,7 @@ class Cluster:
             hosts=((str(self._socket_folder), _PORT),),
             database="postgres",
             user=SUPERUSER,
-            password=self._password.read_text(encoding="ascii"),
+            password=Secret(self._password.read_text(encoding="ascii")),
         )
 
     @property
@@ -159,7 +159,7 @@ class Cluster:
                     port=_PORT,
                     dbname=target.database,
                     user=target.user,
-                    password=target.password,
+                    password=target.password.reveal() if target.password else None,
                     connect_timeout=2,
                 ).close()
             except psycopg.OperationalError:

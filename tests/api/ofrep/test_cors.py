@@ -89,6 +89,36 @@ async def test_c41_every_answer_may_be_read_by_the_pages_of_an_origin_that_is_li
         assert answer.headers["Vary"] == "Origin"
 
 
+NOWHERE = ("/ofrep/v2/evaluate/flags", LOCAL + "/ofrep/v1/configuration", "/ofrep")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent", "status"),
+    [
+        *(("GET", path, {}, 404) for path in NOWHERE),
+        ("GET", FLAGS, {}, 405),
+        ("PUT", f"{LOCAL}{FLAGS}/plan", {}, 405),
+        ("POST", FLAGS, {"Expect": "the-impossible"}, 417),
+    ],
+)
+async def test_c41_what_reaches_no_handler_may_be_read_too(
+    ofrep: Client, shop: Client, method: str, path: str, sent: dict[str, str], status: int
+) -> None:
+    for client, origin, allowed in ((ofrep, PAGE, "*"), (shop, SHOP, SHOP), (shop, PAGE, None)):
+        async with client.session.request(
+            method, client.service.url + path, headers=sent | {"Origin": origin}
+        ) as answer:
+            assert (answer.status, answer.headers.get(ALLOWED)) == (status, allowed)
+            assert answer.headers.get("Vary") == (None if client is ofrep else "Origin")
+
+
+async def test_c41_what_reaches_no_handler_elsewhere_is_not_for_pages(ofrep: Client) -> None:
+    for path in ("/ofrepresentative", LOCAL + "/configurations/ofrep/v1", "/v1/nothing"):
+        answer = await ofrep.service.client.get(path, headers={"Origin": PAGE})
+
+        assert (answer.status, answer.headers.get(ALLOWED)) == (404, None)
+
+
 @pytest.mark.parametrize(
     "origin",
     [PAGE, "null", SHOP + "/", SHOP + ".evil.example", "http://shop.example", SHOP.upper()],

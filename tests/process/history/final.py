@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from app.changes.views import ChangeSetPage, ChangeSetView, EntryView
+from app.changes.views import ChangeSetPage, ChangeSetView, EntryView, PropertiesView
+from app.environments.models import Environment
 from tests.process.history.cluster import Admin
 from tests.process.history.readers import Listener
 from tests.process.history.records import Change, ChangeSet, Entry, Final, Served
@@ -31,12 +32,19 @@ select
     changes.after_version,
     changes.after_value
 from flagstone.change_sets
-join flagstone.changes using (environment, revision)
+left join flagstone.changes using (environment, revision)
 where environment = $1
 order by revision, key
 """
+_PROPERTIES = """
+select revision, version, before_metadata, after_metadata
+from flagstone.property_changes
+where environment = $1
+"""
 _ENTRIES = "select key, version, value from flagstone.configurations where environment = $1"
-_HEAD = "select revision, epoch::text from flagstone.environments where name = $1"
+_HEAD = (
+    "select revision, epoch::text, version, metadata from flagstone.environments where name = $1"
+)
 
 
 async def agree(traffic: Traffic, listeners: Sequence[Listener]) -> float:
@@ -86,25 +94,37 @@ async def _final(
     head = await connection.fetchrow(_HEAD, environment)
     assert head is not None
     rows = await connection.fetch(_HISTORY, environment)
+    described = await connection.fetch(_PROPERTIES, environment)
     entries = await connection.fetch(_ENTRIES, environment)
     return Final(
         environment=environment,
         epoch=head["epoch"],
         revision=head["revision"],
-        change_sets=tuple(_change_sets(rows)),
+        change_sets=tuple(_change_sets(rows, described)),
         entries={row["key"]: Entry(row["version"], row["value"]) for row in entries},
+        properties=Entry(head["version"], head["metadata"]),
         told=await _told(traffic, environment),
         served=await _served(traffic, environment),
         streams=streams,
     )
 
 
-def _change_sets(rows: Iterable[Any]) -> Iterator[ChangeSet]:
+def _change_sets(rows: Iterable[Any], described: Iterable[Any]) -> Iterator[ChangeSet]:
+    properties = {
+        row["revision"]: Change(
+            "",
+            Entry(row["version"] - 1, row["before_metadata"]),
+            Entry(row["version"], row["after_metadata"]),
+        )
+        for row in described
+    }
     for (revision, message), several in groupby(rows, lambda row: (row[0], row[1])):
         changes = (
-            Change(row["key"], _entry(row, "before"), _entry(row, "after")) for row in several
+            Change(row["key"], _entry(row, "before"), _entry(row, "after"))
+            for row in several
+            if row["key"] is not None
         )
-        yield ChangeSet(revision, message, tuple(changes))
+        yield ChangeSet(revision, message, tuple(changes), properties.get(revision))
 
 
 def _entry(row: Any, side: str) -> Entry | None:
@@ -133,7 +153,16 @@ def _told_one(item: ChangeSetView) -> ChangeSet:
         item.revision,
         item.message,
         tuple(Change(each.key, _seen(each.before), _seen(each.after)) for each in changes),
+        described(item.properties),
     )
+
+
+def described(view: PropertiesView | None) -> Change | None:
+    """Return what became of an environment's own properties, as a change under the empty key."""
+    if view is None:
+        return None
+    before, after = (Entry(each.version, each.metadata) for each in (view.before, view.after))
+    return Change("", before, after)
 
 
 def _seen(view: EntryView | None) -> Entry | None:
@@ -146,5 +175,13 @@ async def _served(traffic: Traffic, environment: str) -> dict[str, Served]:
     for replica in traffic.cluster.replicas:
         path = f"/v1/environments/{environment}/configurations?limit=500"
         answer, _ = await traffic.ask(replica, "GET", path)
-        found[replica.name] = served_by(answer) if answer.status == 200 else _NOTHING
+        own, _ = await traffic.ask(replica, "GET", f"/v1/environments/{environment}")
+        if answer.status == own.status == 200:
+            head = msgspec.json.decode(own.body, type=Environment)
+            served = served_by(answer)
+            found[replica.name] = msgspec.structs.replace(
+                served, properties=Entry(head.version, head.metadata)
+            )
+        else:
+            found[replica.name] = _NOTHING
     return found

@@ -44,6 +44,8 @@ class Past:
             self._changes |= {
                 (change_set.revision, change.key): change for change in change_set.changes
             }
+            if change_set.properties is not None:
+                self._changes[change_set.revision, ""] = change_set.properties
 
     def change(self, revision: int, key: str) -> Change | None:
         return self._changes.get((revision, key))
@@ -63,6 +65,7 @@ def check_past(past: Past) -> Iterator[Violation]:
     yield from _fold(past)
     if past.states.get(final.revision) != final.entries:
         yield Violation("fold_differs", f"{final.environment}: the changes do not give the entries")
+    yield from _properties(final)
     if final.told != final.change_sets:
         yield Violation("history_told_wrong", final.environment)
     yield from _convergence(final)
@@ -100,6 +103,23 @@ def _fold(past: Past) -> Iterator[Violation]:
                 yield Violation("version_gap", f"{where} has version {change.after.version}")
             last[change.key] = change.after.version
         state = past.states[change_set.revision]
+
+
+def _properties(final: Final) -> Iterator[Violation]:
+    """Each change of them starts from what was there; the last is what is there and is served."""
+    there: Entry | None = None
+    for change_set in final.change_sets:
+        change = change_set.properties
+        if change is None or change.before is None or change.after is None:
+            continue
+        if there is not None and change.before != there:
+            yield Violation("properties_differ", f"{final.environment}:{change_set.revision}")
+        there = change.after
+    if there is not None and there != final.properties:
+        yield Violation("properties_differ", f"{final.environment} is not as its last change says")
+    for replica, served in final.served.items():
+        if served.properties != final.properties:
+            yield Violation("properties_differ", f"{replica} serves others")
 
 
 def _convergence(final: Final) -> Iterator[Violation]:

@@ -115,9 +115,12 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class ChangeSet(msgspec.Struct, frozen=True):
+    """`properties` is a change under the empty key: what the environment says of itself."""
+
     revision: int
     message: str
     changes: tuple[Change, ...]
+    properties: Change | None = None
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -126,6 +129,7 @@ class Served(msgspec.Struct, frozen=True):
     epoch: str
     revision: int
     page: str
+    properties: Entry | None = None
 
 
 class Final(msgspec.Struct, frozen=True, kw_only=True, tag="final"):
@@ -138,6 +142,7 @@ class Final(msgspec.Struct, frozen=True, kw_only=True, tag="final"):
     revision: int
     change_sets: tuple[ChangeSet, ...]
     entries: Mapping[str, Entry]
+    properties: Entry
     told: tuple[ChangeSet, ...]
     served: Mapping[str, Served]
     streams: Mapping[str, int]

@@ -36,6 +36,7 @@ def make_wish(chance: random.Random, name: str, known: Mapping[str, Read]) -> Wi
         (2, lambda: _return(chance, name, known[environment], "revert")),
         (1, lambda: _return(chance, name, known[environment], "restore")),
         (1, lambda: _promote(chance, name, known)),
+        (2, lambda: _describe(chance, name, environment)),
     ]
     ((_, make),) = chance.choices(makers, [weight for weight, _ in makers])
     return make()
@@ -104,6 +105,17 @@ def _promote(chance: random.Random, name: str, known: Mapping[str, Read]) -> Wis
         path=f"/v1/environments/{target}/promote",
         environments=(target,),
         body={"from": source, "keys": chance.sample(KEYS, 3), "message": name},
+    )
+
+
+def _describe(chance: random.Random, name: str, environment: str) -> Wish:
+    member, value = chance.choice(("owner", "team")), chance.choice((name, name, None))
+    return Wish(
+        method="PATCH",
+        path=f"/v1/environments/{environment}",
+        environments=(environment,),
+        headers={"If-Match": "*"},
+        body={"metadata": {member: value}, "message": name},
     )
 
 

@@ -105,7 +105,7 @@ def _stays_refused(wish: Wish) -> bool:
 
 
 def _made(wish: Wish, answer: Answer) -> Iterator[Made]:
-    if wish.method != "POST":
+    if wish.method in {"PUT", "DELETE"}:
         written = msgspec.json.decode(answer.body, type=Written)
         yield Made(
             environment=written.environment,
@@ -121,4 +121,11 @@ def _made(wish: Wish, answer: Answer) -> Iterator[Made]:
                 revision=change_set.revision,
                 key=change.key,
                 version=change.after.version if change.after else None,
+            )
+        if change_set.properties is not None:
+            yield Made(
+                environment=change_set.environment,
+                revision=change_set.revision,
+                key="",
+                version=change_set.properties.after.version,
             )

@@ -1,0 +1,53 @@
+"""How long tokens live: for ever if nothing is said, but never so with the scope admin."""
+
+from datetime import UTC, datetime, timedelta
+
+from app.access.models import Grant, Scope
+from app.errors import invalid
+
+ADMIN_DAYS = 90
+ADMIN_DAYS_MAX = 365
+DAYS_MAX = 36_500
+GRACE_SECONDS = 86_400
+GRACE_SECONDS_MAX = 90 * 86_400
+SOON_DAYS = 14
+
+
+def expiry(
+    scopes: frozenset[Scope], *, expires_at: datetime | None = None, expires_days: int | None = None
+) -> datetime | None:
+    """Return when a new token is to expire. Raises Invalid, naming the field."""
+    now = datetime.now(UTC)
+    if expires_at is not None and expires_days is not None:
+        raise invalid("expires_days", "must not be given together with expires_at")
+    is_admin = Scope.ADMIN in scopes
+    most = ADMIN_DAYS_MAX if is_admin else DAYS_MAX
+    whose = "an admin token" if is_admin else "a token"
+    if expires_at is not None:
+        # A moment of grace for a client that has computed the longest life itself.
+        if not now < expires_at <= now + timedelta(days=most, minutes=5):
+            raise invalid("expires_at", f"must be in the future, for {whose} {most} days at most")
+        return expires_at
+    if expires_days is None:
+        return now + timedelta(days=ADMIN_DAYS) if is_admin else None
+    if not 1 <= expires_days <= most:
+        raise invalid("expires_days", f"must be from 1 to {most} for {whose}")
+    return now + timedelta(days=expires_days)
+
+
+def expiry_of_successor(grant: Grant, created_at: datetime, now: datetime) -> datetime | None:
+    """Return when the token that replaces one is to expire: it lives as long as that was to."""
+    if grant.expires_at is None:
+        return expiry(grant.scopes)
+    most = ADMIN_DAYS_MAX if Scope.ADMIN in grant.scopes else DAYS_MAX
+    return now + min(grant.expires_at - created_at, timedelta(days=most))
+
+
+def remarks(expires_at: datetime | None, *, is_replaced: bool) -> list[str]:
+    """Return what somebody should know who looks after a token that still holds."""
+    if expires_at is None or is_replaced:
+        return []
+    left = expires_at - datetime.now(UTC)
+    if not timedelta(0) < left <= timedelta(days=SOON_DAYS):
+        return []
+    return [f"expires in {left.days} days" if left.days > 1 else "expires within two days"]

@@ -1,0 +1,58 @@
+"""The MACs that bind a row to its token and to what it may do.
+
+The key is not in the database: whoever can write rows can neither make a token, nor promote one,
+nor let one live longer.
+"""
+
+import hashlib
+import hmac
+from datetime import UTC, datetime
+
+from app.access.models import Grant, Token
+from app.settings import Secret
+
+
+def mac(key: Secret, text: str, grant: Grant) -> bytes:
+    """Return the HMAC-SHA-256 of a token and of all that it may do."""
+    return _hmac(key, _content(text, grant))
+
+
+def grant_mac(key: Secret, token_id: str, grant: Grant) -> bytes:
+    """Return the HMAC-SHA-256 of a grant, for when the token's text is not known.
+
+    Whoever replaces a token passes its grant on: else a row that was changed by hand, and is
+    worthless for that, would come out of it as a good one.
+    """
+    return _hmac(key, b"grant\n" + _content(token_id, grant))
+
+
+def retired(key: Secret, before: bytes, retires_at: datetime) -> bytes:
+    """Return the MAC that takes the place of the one before when a token gets an earlier end.
+
+    Made of the MAC, as the token's text is not known then. So whoever moves or clears the end by
+    hand makes the row worthless. As in macaroons (Birgisson et al., NDSS 2014), a MAC is narrowed
+    by whoever has it, and never widened.
+    """
+    return _hmac(key, b"retired\n" + before + _moment(retires_at).encode())
+
+
+def holds(key: Secret, text: str, token: Token) -> bool:
+    """Tell whether this is the text of the token, and its row is as we wrote it."""
+    expected = mac(key, text, token.grant)
+    if token.retires_at is not None:
+        expected = retired(key, expected, token.retires_at)
+    return hmac.compare_digest(expected, token.mac)
+
+
+def _content(whose: str, grant: Grant) -> bytes:
+    expiry = _moment(grant.expires_at) if grant.expires_at else "never"
+    parts = (whose, ",".join(sorted(grant.scopes)), ",".join(sorted(grant.environments)), expiry)
+    return "\n".join(parts).encode()
+
+
+def _hmac(key: Secret, content: bytes) -> bytes:
+    return hmac.digest(key.reveal().encode(), content, hashlib.sha256)
+
+
+def _moment(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat()

@@ -1,0 +1,70 @@
+"""Doing a write for a request and answering it: the one way for all that make change sets."""
+
+import msgspec
+from aiohttp import web
+
+from app.access.guard import CALLER
+from app.access.models import Grant, Scope
+from app.changes.dry_run import transact
+from app.changes.idempotency import once
+from app.changes.repeatable import read_repeatable
+from app.changes.views import MadeChangeSets, without_before
+from app.changes.writes import Work
+from app.database import Connection
+from app.errors import Forbidden
+from app.http import wire
+from app.http.keys import DATABASE
+from app.snapshots.reading import settle
+
+
+def read_dry_run(request: web.Request) -> bool:
+    return wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
+
+
+async def write(request: web.Request, work: Work, *, dry_run: bool) -> web.Response:
+    """Do the work, once for each Idempotency-Key, and answer with what it made."""
+    repeatable = await read_repeatable(request, dry_run=dry_run)
+    actor, grant = request[CALLER].actor, request[CALLER].token.grant
+
+    async def permitted(connection: Connection) -> MadeChangeSets:
+        made = await work(connection)
+        check_administration(made, grant)
+        return made
+
+    made = await transact(
+        request.app[DATABASE],
+        lambda c: once(
+            c, repeatable, actor=actor, answer_type=MadeChangeSets, work=lambda: permitted(c)
+        ),
+        dry_run=dry_run,
+    )
+
+    made = msgspec.structs.replace(made, dry_run=dry_run)
+    if not grant.allows(Scope.READ):
+        made = without_before(made)
+    environment = request.match_info["environment"]
+    own = [each for each in made.change_sets if each.environment == environment]
+    if not dry_run:
+        for each in made.change_sets:
+            await settle(request, each.environment, each.revision)
+    headers = wire.revision_header(own[0].epoch, own[0].revision) if own and not dry_run else {}
+    return wire.answer(made, headers=headers)
+
+
+def check_administration(made: MadeChangeSets, grant: Grant) -> None:
+    """Refuse to whoever is no administrator what moves every bucket, or unprotects an environment.
+
+    Asked once it is known what happens, as a revert or a restore does not say it beforehand; the
+    transaction is given up then. Raises Forbidden.
+    """
+    if grant.allows(Scope.ADMIN):
+        return
+    for change_set in made.change_sets:
+        if (change := change_set.properties) is None:
+            continue
+        before, after = change.before, change.after
+        if (before.fractional, before.protected) != (after.fractional, after.protected):
+            raise Forbidden(
+                "scope_missing",
+                "To change fractional or protected needs a token with the scope admin.",
+            )

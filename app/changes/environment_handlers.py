@@ -1,0 +1,90 @@
+"""The HTTP side of environments: what there is, now and as it was; describing one, making one."""
+
+from aiohttp import web
+
+from app.access.guard import CALLER
+from app.changes import history, writes
+from app.changes.answers import read_dry_run, write
+from app.changes.dry_run import transact
+from app.changes.idempotency import once
+from app.changes.models import Expected
+from app.changes.properties import Intent
+from app.changes.repeatable import read_repeatable
+from app.changes.views import NewEnvironment, NewPatch
+from app.environments.models import Environment, EnvironmentList
+from app.errors import Forbidden
+from app.http import conditions, wire
+from app.http.keys import DATABASE
+from app.snapshots.reading import FOLLOWER, moment_headers, read_snapshot, settle, stale_header
+
+
+async def list_environments(request: web.Request) -> web.Response:
+    """List the environments that the token is for."""
+    wire.read_query(request, set())
+    grant, follower = request[CALLER].token.grant, request.app[FOLLOWER]
+
+    snapshots = [each for name, each in follower.loaded().items() if grant.covers(name)]
+
+    found = EnvironmentList(items=[each.environment for each in snapshots])
+    return wire.answer(found, headers=stale_header(request))
+
+
+async def get_environment(request: web.Request) -> web.Response:
+    """Read one environment, now or as of a moment of the past."""
+    query = wire.read_query(request, {"revision", "at", "min_revision"})
+    moment = wire.moment(query)
+    if moment is None:
+        snapshot = await read_snapshot(request, query)
+        return wire.answer(snapshot.environment, headers=moment_headers(request, snapshot))
+
+    async with request.app[DATABASE].connection() as connection:
+        found = await history.environment_at(connection, request.match_info["environment"], moment)
+
+    return wire.answer(found, headers=wire.revision_header(found.epoch, found.revision))
+
+
+async def patch_environment(request: web.Request) -> web.Response:
+    """Change what an environment says of itself, by a merge patch, as a change set of its own."""
+    dry_run = read_dry_run(request)
+    # There is no ETag to send back: it would have to change with every revision, which the answer
+    # to a GET tells too, and an edit of any key would then stand in the way of this.
+    condition = conditions.read_condition(request, may_create=False)
+    expected = Expected(version=condition.version, epoch=condition.epoch, any=condition.present)
+    wanted = await wire.read_body(request, NewPatch, types=wire.MERGE_PATCH)
+    intent = Intent(patch=writes.patch_of(wanted, expected))
+    name, actor = request.match_info["environment"], request[CALLER].actor
+
+    return await write(
+        request,
+        lambda c: writes.apply(c, {name: intent}, actor=actor, message=wanted.message),
+        dry_run=dry_run,
+    )
+
+
+async def create_environment(request: web.Request) -> web.Response:
+    """Make an environment; the answer is its first revision."""
+    dry_run = read_dry_run(request)
+    wanted = await wire.read_body(request, NewEnvironment)
+    if not request[CALLER].token.grant.covers(wanted.name):
+        raise Forbidden("environment_foreign", "The token is not for this environment.")
+    repeatable = await read_repeatable(request, dry_run=dry_run)
+    actor = request[CALLER].actor
+
+    made = await transact(
+        request.app[DATABASE],
+        lambda c: once(
+            c,
+            repeatable,
+            actor=actor,
+            answer_type=Environment,
+            work=lambda: writes.create_environment(c, wanted, actor=actor),
+        ),
+        dry_run=dry_run,
+    )
+
+    if dry_run:
+        return wire.answer(made)
+    await settle(request, made.name, made.revision)
+    headers = wire.revision_header(made.epoch, made.revision)
+    headers["Location"] = f"/v1/environments/{made.name}"
+    return wire.answer(made, status=201, headers=headers)

@@ -1,0 +1,1 @@
+"""Tokens over HTTP: list, make, replace, revoke; above the changes for their Idempotency-Key."""

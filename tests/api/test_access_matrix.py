@@ -1,0 +1,91 @@
+"""Every route, by every scope, in its own environment and in a foreign one, with every kind of
+token: made from the table of routes, so that a new one is in it by itself.
+"""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.access.failures import FAILURES
+from app.access.format import _checksum, make_token
+from app.access.guard import TOKENS
+from app.access.models import Scope
+from app.http.routing import Route
+from app.routes import ROUTES
+from tests.conftest import Service
+from tests.factories import filled
+
+METHODS = [
+    (method, route)
+    for route in ROUTES
+    for method in ([route.method, "HEAD"] if route.method == "GET" else [route.method])
+]
+# A scope of a token, and the environment that the token is for.
+GRANTS = [
+    (scope, environments)
+    for scope in Scope
+    for environments in (("local",), ("staging",), ("local", "staging"), ("*",))
+]
+
+
+async def _status(service: Service, method: str, route: Route, token: str | None) -> int:
+    # What is limited here is beside the point: see test_failures.py.
+    service.app[FAILURES].forget()
+    headers = {"If-None-Match": "*"} | ({} if token is None else {"X-API-Key": token})
+    path = filled(route.path)
+    # Streams have no end: leaving the block closes them.
+    async with service.stranger.request(method, path, json={"value": 1}, headers=headers) as answer:
+        return answer.status
+
+
+async def _bad_tokens(service: Service) -> dict[str, str | None]:
+    """Make a bad token of each kind that would be good for everything everywhere."""
+    expired = await service.token(*Scope, expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    revoked = await service.token(*Scope)
+    good = await service.token(*Scope)
+    forged = make_token(is_admin=True)
+    body = forged.text[:-6].replace(forged.id, good.split("_")[2])
+    await service.revoke(revoked)
+    await service.app[TOKENS].refresh()
+    return {
+        "absent": None,
+        "empty": "",
+        "expired": expired,
+        "revoked": revoked,
+        "forged": forged.text,
+        "spoilt": good[:-8] + ("0" if good[-8] != "0" else "1") + good[-7:],
+        "another's id": body + _checksum(body),
+    }
+
+
+async def test_no_bad_token_opens_anything(service: Service) -> None:
+    answered: Counter[int] = Counter()
+
+    for kind, token in (await _bad_tokens(service)).items():
+        for method, route in METHODS:
+            status = await _status(service, method, route, token)
+            answered[status] += 1
+            if route.scope is not None:
+                assert status == 401, (kind, method, route.path)
+            assert status < 500, (kind, method, route.path)
+
+    assert answered[401] > len(METHODS)
+
+
+@pytest.mark.parametrize(("scope", "environments"), GRANTS)
+async def test_a_token_does_what_its_scope_and_its_environments_say_and_nothing_else(
+    service: Service, scope: Scope, environments: tuple[str, ...]
+) -> None:
+    token = await service.token(scope, environments=environments)
+    covers = {"*", "local"} & {*environments}
+
+    for method, route in METHODS:
+        status = await _status(service, method, route, token)
+        needed = {route.scope, *route.also}
+        is_own = covers or "{environment}" not in route.path
+        allowed = route.scope is None or (needed == {scope} and is_own)
+        assert (status == 403) is not allowed, (method, route.path, status)
+        assert status < 500, (method, route.path)
+        if not allowed:
+            assert status >= 400

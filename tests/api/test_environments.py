@@ -1,0 +1,764 @@
+"""What an environment says of itself, as a part of its history; and environments that are made."""
+
+import asyncio
+import json
+from datetime import datetime
+from operator import itemgetter
+from typing import Any
+
+import pytest
+
+from app.access.models import Scope
+from app.changes.chain import GENESIS, link
+from app.changes.models import ChangeKind, PropertiesChange
+from app.changes.properties import METADATA_BYTES_MAX
+from app.environments.models import Properties
+from app.environments.service import ENVIRONMENTS_MAX
+from app.http.keys import DATABASE
+from app.snapshots.reading import FOLLOWER
+from tests.conftest import Server, Service
+from tests.factories import flag
+
+ENVIRONMENTS = "/v1/environments"
+LOCAL = ENVIRONMENTS + "/local"
+STAGING = ENVIRONMENTS + "/staging"
+FIRST = {"metadata": {}, "fractional": "v3", "protected": False, "version": 1}
+# One targeting key that the two generations put into different halves.
+HALVES = {"fractional": [["on", 50], ["off", 50]]}
+
+
+async def _send(
+    service: Service, method: str, path: str, body: object = None, **headers: str
+) -> tuple[int, Any]:
+    session = service.stranger if "Authorization" in headers else service.client
+    answer = await session.request(method, path, json=body, headers=headers)
+    return answer.status, await answer.json(content_type=None)
+
+
+async def _patch(
+    service: Service, version: int | str = "*", query: str = "", **members: Any
+) -> tuple[int, Any]:
+    tag = version if version == "*" else f'"{version}"'
+    return await _send(service, "PATCH", LOCAL + query, members, **{"If-Match": tag})
+
+
+async def _get(service: Service, path: str) -> Any:
+    return (await _send(service, "GET", path))[1]
+
+
+async def _properties(service: Service, path: str = LOCAL) -> dict[str, Any]:
+    found = await _get(service, path)
+    return {name: found[name] for name in FIRST}
+
+
+async def _put(service: Service, key: str, value: object, **members: Any) -> None:
+    status, said = await _send(
+        service,
+        "PUT",
+        f"{LOCAL}/configurations/{key}",
+        {"value": value, **members},
+        **{"If-None-Match": "*"},
+    )
+    assert status == 201, said
+
+
+def _bearer(token: str, **headers: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}", **headers}
+
+
+async def test_an_environment_is_described_by_a_revision_of_its_own(service: Service) -> None:
+    await _put(service, "a", 1)
+
+    status, made = await _patch(service, 1, metadata={"owner": "shop", "paid": True}, message="why")
+
+    (change_set,) = made["change_sets"]
+    after = FIRST | {"metadata": {"owner": "shop", "paid": True}, "version": 2}
+    told = await _get(service, f"{LOCAL}/changes/2")
+    assert (status, change_set["revision"], change_set["changes"]) == (200, 2, [])
+    assert (told["kind"], told["message"], told["changes"]) == ("edit", "why", [])
+    for properties in (change_set["properties"], told["properties"]):
+        # In the order of the members, of which jsonb has one of its own.
+        assert sorted(properties.pop("patch"), key=itemgetter("path")) == [
+            {"op": "add", "path": "/metadata/owner", "value": "shop"},
+            {"op": "add", "path": "/metadata/paid", "value": True},
+        ]
+        assert properties == {"before": FIRST, "after": after}
+    assert await _properties(service) == after
+
+
+async def test_a_patch_is_merged_and_null_takes_a_member_away(service: Service) -> None:
+    await _patch(service, 1, metadata={"a": 1, "b": "2", "c": True})
+    await _patch(service, 2, metadata={"a": 1.5, "b": None, "nothing": None})
+    merged = await _properties(service)
+    await _patch(service, 3, metadata=None)
+
+    assert merged["metadata"] == {"a": 1.5, "c": True}
+    assert await _properties(service) == FIRST | {"version": 4}
+
+
+async def test_both_media_types_mean_the_same(service: Service) -> None:
+    headers = {"Content-Type": "application/merge-patch+json", "If-Match": "*"}
+    answer = await service.client.patch(LOCAL, data=b'{"metadata": {"a": 1}}', headers=headers)
+    refused = await service.client.patch(
+        LOCAL, data=b"[]", headers=headers | {"Content-Type": "application/json-patch+json"}
+    )
+
+    assert answer.status == 200
+    assert (refused.status, (await _properties(service))["metadata"]) == (415, {"a": 1})
+
+
+async def test_a_stale_version_and_none_at_all_are_refused(service: Service) -> None:
+    await _patch(service, 1, metadata={"a": 1})
+
+    stale = await _patch(service, 1, metadata={"a": 2})
+    missing = await _send(service, "PATCH", LOCAL, {"metadata": {"a": 2}})
+
+    assert (stale[0], stale[1]["code"], stale[1]["version"]) == (412, "version_stale", 2)
+    assert stale[1]["errors"] == [{"field": "environment", "rule": "is at version 2"}]
+    assert (missing[0], missing[1]["code"]) == (428, "condition_missing")
+    assert (await _get(service, LOCAL))["revision"] == 1
+
+
+async def test_an_edit_of_a_key_does_not_stand_in_the_way(service: Service) -> None:
+    await _put(service, "a", 1)
+    await _put(service, "b", 1)
+
+    assert (await _patch(service, 1, metadata={"a": 1}))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "metadata"),
+        ({"message": "only"}, "metadata"),
+        ({"metadata": {}}, "metadata"),
+        ({"metadata": []}, "metadata"),
+        ({"metadata": {"a": []}}, "metadata.a"),
+        ({"metadata": {"a": {"b": 1}}}, "metadata.a"),
+        ({"metadata": {"": 1}}, "metadata"),
+        ({"metadata": {"n" * 256: 1}}, "metadata"),
+        ({"fractional": "v1"}, "fractional"),
+        ({"fractional": None}, "fractional"),
+        ({"protected": "yes"}, "protected"),
+        ({"protected": None}, "protected"),
+        ({"tier": "local"}, "body"),
+        ({"name": "other"}, "body"),
+        ({"metadata": {"a": 1}, "message": "m" * 1_001}, "message"),
+    ],
+)
+async def test_what_cannot_be_is_refused_by_name(
+    service: Service, body: dict[str, Any], field: str
+) -> None:
+    status, said = await _patch(service, **body)
+
+    assert (status, said["errors"][0]["field"]) == (422, field)
+    assert (await _get(service, LOCAL))["revision"] == 0
+
+
+async def test_metadata_is_bounded_as_a_whole(service: Service) -> None:
+    half = "x" * (METADATA_BYTES_MAX // 2)
+    first, _ = await _patch(service, metadata={"a": half})
+
+    status, said = await _patch(service, metadata={"b": half})
+
+    assert (first, status, said["code"]) == (200, 413, "value_too_large")
+    assert (await _properties(service))["version"] == 2
+
+
+async def test_names_and_texts_come_back_as_they_were_sent(service: Service) -> None:
+    odd = {"é 𝄞": "\x7f\n\\", "a.b/c~d": -0.0, "n": 1e300, "m": 2**53, "": 1} | {"x" * 255: ""}
+    del odd[""]
+
+    status, _ = await _patch(service, metadata=odd)
+
+    assert status == 200
+    assert (await _properties(service))["metadata"] == odd
+
+
+async def test_a_dry_run_tells_and_writes_nothing(service: Service) -> None:
+    status, made = await _patch(service, 1, "?dry_run=true", metadata={"a": 1}, fractional="v2")
+
+    assert (status, made["dry_run"]) == (200, True)
+    assert made["change_sets"][0]["properties"]["after"] == {
+        "metadata": {"a": 1},
+        "fractional": "v2",
+        "protected": False,
+        "version": 2,
+    }
+    assert await _properties(service) == FIRST
+    assert (await _get(service, LOCAL))["revision"] == 0
+
+
+async def test_a_repeated_patch_is_done_once(service: Service) -> None:
+    headers = {"If-Match": '"1"', "Idempotency-Key": "once"}
+
+    first = await _send(service, "PATCH", LOCAL, {"metadata": {"a": 1}}, **headers)
+    again = await _send(service, "PATCH", LOCAL, {"metadata": {"a": 1}}, **headers)
+
+    assert first == again
+    assert (await _get(service, LOCAL))["revision"] == 1
+
+
+async def test_of_two_at_once_under_one_version_one_wins(service: Service) -> None:
+    answers = await asyncio.gather(*(_patch(service, 1, metadata={"n": n}) for n in range(5)))
+
+    assert sorted(status for status, _ in answers) == [200, 412, 412, 412, 412]
+    assert (await _get(service, LOCAL))["revision"] == 1
+
+
+async def test_only_an_administrator_moves_buckets_and_protects(service: Service) -> None:
+    """Whichever way it would come: a patch, an operation, a revert, a restore."""
+    token = await service.token(Scope.READ, Scope.WRITE)
+    asked = _bearer(token, **{"If-Match": "*"})
+    operation = {"op": "patch", "version": 3, "fractional": "v3"}
+    await _patch(service, 1, fractional="v2")
+    await _patch(service, 2, protected=True)
+
+    allowed = await _send(
+        service, "PATCH", LOCAL, {"metadata": {"a": 1}, "fractional": "v2"}, **asked
+    )
+    await _send(service, "POST", f"{LOCAL}/changes/3/revert", {}, **_bearer(token))
+    refused = [
+        await _send(service, "PATCH", LOCAL, {"fractional": "v3"}, **asked),
+        await _send(service, "PATCH", LOCAL, {"protected": False}, **asked),
+        await _send(
+            service,
+            "POST",
+            f"{LOCAL}/changes",
+            {"operations": [operation | {"version": 5}]},
+            **_bearer(token),
+        ),
+        await _send(service, "POST", f"{LOCAL}/restore", {"revision": 0}, **_bearer(token)),
+    ]
+
+    assert allowed[0] == 200, allowed
+    assert {(status, said["code"]) for status, said in refused} == {(403, "scope_missing")}
+    assert await _properties(service) == {
+        "metadata": {},
+        "fractional": "v2",
+        "protected": True,
+        "version": 5,
+    }
+
+
+async def test_who_may_write_and_not_read_is_told_nothing_of_before(service: Service) -> None:
+    await _patch(service, metadata={"hidden": "canary"})
+    token = await service.token(Scope.WRITE)
+
+    headers = _bearer(token, **{"If-Match": "*"})
+    status, made = await _send(service, "PATCH", LOCAL, {"metadata": {"a": 1}}, **headers)
+
+    assert (status, "canary" in json.dumps(made)) == (200, False)
+
+
+async def test_keys_and_properties_of_several_environments_in_one_go(service: Service) -> None:
+    operations: list[dict[str, Any]] = [
+        {"op": "put", "key": "a", "version": 0, "value": 1},
+        {"op": "patch", "version": 1, "metadata": {"n": 1}},
+        {"op": "patch", "version": 1, "metadata": {"n": 2}, "environment": "staging"},
+    ]
+
+    status, made = await _send(service, "POST", f"{LOCAL}/changes", {"operations": operations})
+    operations[0] |= {"version": 1, "value": 2}
+    again = await _send(service, "POST", f"{LOCAL}/changes", {"operations": operations})
+
+    local, staging = made["change_sets"]
+    assert (status, local["revision"], staging["revision"]) == (200, 1, 1)
+    assert [each["key"] for each in local["changes"]] == ["a"]
+    assert local["properties"]["after"]["metadata"] == {"n": 1}
+    assert (await _properties(service, STAGING))["metadata"] == {"n": 2}
+    # All or nothing.
+    assert (again[0], await _get(service, f"{LOCAL}/configurations/a")) == (
+        412,
+        {**await _get(service, f"{LOCAL}/configurations/a"), "value": 1},
+    )
+
+
+@pytest.mark.parametrize(
+    ("operation", "field"),
+    [
+        ({"version": 1}, "operations[1].metadata"),
+        ({"version": 1, "metadata": {"a": []}}, "operations[1].metadata.a"),
+        ({"version": 0, "metadata": {"a": 1}}, "operations[1].version"),
+        ({"version": 1, "metadata": {"a": 1}, "key": "a"}, "operations[1]"),
+    ],
+)
+async def test_a_bad_operation_is_named(
+    service: Service, operation: dict[str, Any], field: str
+) -> None:
+    operations = [{"op": "put", "key": "a", "version": 0, "value": 1}, {"op": "patch"} | operation]
+
+    status, said = await _send(service, "POST", f"{LOCAL}/changes", {"operations": operations})
+
+    assert (status, said["errors"][0]["field"]) == (422, field)
+
+
+async def test_an_environment_is_patched_once_in_a_change_set(service: Service) -> None:
+    operations = [{"op": "patch", "version": 1, "metadata": {"a": 1}}] * 2
+
+    status, said = await _send(service, "POST", f"{LOCAL}/changes", {"operations": operations})
+
+    assert status == 422
+    assert said["errors"] == [{"field": "operations[1].op", "rule": "must be named once"}]
+
+
+# The past
+
+
+async def _some_history(service: Service) -> None:
+    """1: a key. 2: metadata. 3: a key. 4: metadata and bucketing. 5: a key."""
+    await _put(service, "a", 1)
+    await _patch(service, metadata={"n": 2})
+    await _put(service, "b", 1)
+    await _patch(service, metadata={"n": 4}, fractional="v2")
+    await _put(service, "c", 1)
+
+
+async def test_an_environment_is_read_as_it_was(service: Service) -> None:
+    await _some_history(service)
+
+    found = [await _get(service, f"{LOCAL}?revision={n}") for n in range(6)]
+    at = await _get(service, f"{LOCAL}/changes/3")
+    then = await service.client.get(LOCAL, params={"at": at["created_at"]})
+    unknown, _ = await _send(service, "GET", f"{LOCAL}?revision=6")
+
+    assert [(each["revision"], each["metadata"], each["version"]) for each in found] == [
+        (0, {}, 1),
+        (1, {}, 1),
+        (2, {"n": 2}, 2),
+        (3, {"n": 2}, 2),
+        (4, {"n": 4}, 3),
+        (5, {"n": 4}, 3),
+    ]
+    assert [each["fractional"] for each in found] == ["v3"] * 4 + ["v2"] * 2
+    assert (await then.json())["revision"] == 3
+    assert then.headers["Flagstone-Revision"].endswith(":3")
+    assert unknown == 404
+
+
+async def test_what_was_never_changed_is_as_it_is_now(service: Service, server: Server) -> None:
+    """A metadata of before there was a history of it."""
+    with server.admin("suite") as connection:
+        connection.execute(
+            """update flagstone.environments set metadata = '{"old": 1}' where name = 'local'"""
+        )
+    await _put(service, "a", 1)
+    before = await _get(service, f"{LOCAL}?revision=0")
+    await _patch(service, metadata={"old": 2})
+
+    assert before["metadata"] == {"old": 1}
+    assert (await _get(service, f"{LOCAL}?revision=0"))["metadata"] == {"old": 1}
+    assert (await _get(service, f"{LOCAL}?revision=1"))["metadata"] == {"old": 1}
+    assert (await _get(service, f"{LOCAL}?revision=2"))["metadata"] == {"old": 2}
+
+
+async def test_differences_show_the_properties(service: Service) -> None:
+    await _some_history(service)
+
+    spanning = await _get(service, f"{LOCAL}/diff?from=1&to=4")
+    keys_alone = await _get(service, f"{LOCAL}/diff?from=2&to=3")
+    between = await _get(service, f"{LOCAL}/diff?against=staging")
+
+    assert [each["key"] for each in spanning["changes"]] == ["b"]
+    assert spanning["properties"]["patch"] == [
+        {"op": "add", "path": "/metadata/n", "value": 4},
+        {"op": "replace", "path": "/fractional", "value": "v2"},
+    ]
+    assert keys_alone["properties"] is None
+    assert between["properties"]["after"] == FIRST
+
+
+async def test_a_change_of_properties_is_reverted_by_its_inverse(service: Service) -> None:
+    await _some_history(service)
+
+    status, made = await _send(service, "POST", f"{LOCAL}/changes/4/revert", {})
+
+    (change_set,) = made["change_sets"]
+    assert (status, change_set["changes"]) == (200, [])
+    assert await _properties(service) == FIRST | {"metadata": {"n": 2}, "version": 4}
+
+
+async def test_what_has_changed_since_is_not_reverted(service: Service) -> None:
+    await _some_history(service)
+
+    status, said = await _send(service, "POST", f"{LOCAL}/changes/2/revert", {})
+
+    assert (status, said["version"]) == (412, 3)
+    assert said["errors"] == [{"field": "environment", "rule": "is at version 3"}]
+
+
+async def test_a_restore_brings_the_properties_back_and_leaves_the_protection(
+    service: Service,
+) -> None:
+    await _some_history(service)
+    await _patch(service, protected=True)
+
+    dry = await _send(service, "POST", f"{LOCAL}/restore?dry_run=true", {"revision": 2})
+    untouched = await _properties(service)
+    status, made = await _send(service, "POST", f"{LOCAL}/restore", {"revision": 2})
+    again = await _send(service, "POST", f"{LOCAL}/restore", {"revision": 2})
+
+    assert (dry[0], untouched["metadata"]) == (200, {"n": 4})
+    assert (status, len(made["change_sets"])) == (200, 1)
+    assert await _properties(service) == {
+        "metadata": {"n": 2},
+        "fractional": "v3",
+        "protected": True,
+        "version": 5,
+    }
+    assert again[1]["change_sets"] == []
+
+
+async def test_a_promotion_takes_keys_alone(service: Service) -> None:
+    await _patch(service, metadata={"a": 1})
+    await _put(service, "a", 1)
+
+    status, made = await _send(
+        service, "POST", f"{STAGING}/promote", {"from": "local", "keys": ["a"]}
+    )
+
+    assert (status, made["change_sets"][0]["properties"]) == (200, None)
+    assert await _properties(service, STAGING) == FIRST
+
+
+async def test_a_past_flag_is_evaluated_as_it_was(service: Service) -> None:
+    """With the metadata and the generation of bucketing of that revision."""
+    await _put(service, "new", flag(targeting=HALVES), kind="flag")
+    await _patch(service, metadata={"n": 1}, fractional="v2")
+    await _patch(service, metadata={"n": 2}, fractional="v3")
+
+    async def split(**query: Any) -> tuple[list[str], Any]:
+        found = []
+        for number in range(40):
+            body = {"context": {"targetingKey": f"u{number}"}, **query}
+            _, said = await _send(service, "POST", f"{LOCAL}/flags/new/evaluate", body)
+            found.append(said["outcome"])
+        return [each["variant"] for each in found], found[0].get("metadata")
+
+    now, first, second, third = (
+        await split(),
+        await split(revision=1),
+        await split(revision=2),
+        await split(revision=3),
+    )
+
+    assert [each[1] for each in (now, first, second, third)] == [{"n": 2}, None, {"n": 1}, {"n": 2}]
+    assert now[0] == first[0] == third[0] != second[0]
+
+
+async def test_the_chain_covers_the_properties(service: Service) -> None:
+    """What is stored, read back and hashed anew, gives what was written."""
+    await _put(service, "a", 1)
+    await _patch(service, metadata={"n": 1e300, "é": 1.0}, message="why")
+    items = (await _get(service, f"{LOCAL}/changes"))["items"]
+    latest, first = items
+
+    hashed = link(
+        bytes.fromhex(first["hash"]),
+        environment="local",
+        revision=2,
+        kind=ChangeKind.EDIT,
+        actor=latest["actor"],
+        message="why",
+        created_at=datetime.fromisoformat(latest["created_at"]),
+        changes=[],
+        properties=PropertiesChange(
+            **{side: Properties(**latest["properties"][side]) for side in ("before", "after")}
+        ),
+    )
+
+    assert hashed.hex() == latest["hash"] == (await _get(service, LOCAL))["hash"]
+    assert hashed != GENESIS
+
+
+# Whoever follows
+
+
+async def test_a_stream_is_told_of_a_change_without_keys(service: Service) -> None:
+    await _put(service, "a", 1)
+    await _patch(service, metadata={"n": 1}, message="why")
+
+    answer = await service.client.get(
+        f"{LOCAL}/events",
+        headers={"Last-Event-ID": f"{(await _get(service, LOCAL))['epoch']}:0"},
+    )
+    found = []
+    async for line in answer.content:
+        if line.startswith(b"data: "):
+            found.append(json.loads(line.removeprefix(b"data: ")))
+        if len(found) == 2:
+            break
+    answer.close()
+
+    assert [(each["keys"], each["properties"]) for each in found] == [(["a"], False), ([], True)]
+    assert found[1]["message"] == "why"
+
+
+async def test_ofrep_and_flagds_document_know_at_once(service: Service) -> None:
+    await _put(service, "new", flag(), kind="flag")
+
+    async def seen() -> tuple[Any, ...]:
+        every = await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags", json={})
+        document = await service.client.get(f"{LOCAL}/flags.json")
+        one = await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags/new", json={})
+        return (
+            (every.headers["ETag"], document.headers["ETag"]),
+            (await every.json())["metadata"],
+            (await document.json()).get("metadata"),
+            (await one.json()).get("metadata"),
+        )
+
+    before = await seen()
+    # A number that Python takes for the same as what it replaces.
+    await _patch(service, metadata={"beta": True})
+    described = await seen()
+    await _patch(service, metadata={"beta": 1})
+    after = await seen()
+
+    assert before[1:] == ({}, None, None)
+    assert described[1:] == ({"beta": True},) * 3
+    assert all(each["beta"] is not True for each in after[1:])
+    tags = [before[0], described[0], after[0]]
+    assert len({etag for both in tags for etag in both}) == 6
+
+
+async def test_a_guard_that_another_bucketing_breaks_is_kept(service: Service) -> None:
+    await _put(service, "plain", flag(targeting=HALVES), kind="flag")
+    counts: dict[str, set[str]] = {}
+    for generation in ("v3", "v2"):
+        await _patch(service, fractional=generation)
+        for number in range(20):
+            body = {"context": {"targetingKey": f"u{number}"}}
+            _, said = await _send(service, "POST", f"{LOCAL}/flags/plain/evaluate", body)
+            counts.setdefault(f"u{number}", set()).add(said["outcome"]["variant"])
+    moved = next(key for key, variants in counts.items() if len(variants) == 2)
+    body = {"context": {"targetingKey": moved}}
+    _, said = await _send(service, "POST", f"{LOCAL}/flags/plain/evaluate", body)
+    guard = {**body, "variant": said["outcome"]["variant"]}
+    # Under the same key, which is a part of the seed.
+    guarded = {"kind": "flag", "value": flag(targeting=HALVES, guards=[guard])}
+    path = f"{LOCAL}/configurations/plain"
+    assert (await _send(service, "PUT", path, guarded, **{"If-Match": "*"}))[0] == 200
+
+    status, refused = await _patch(service, fractional="v3")
+
+    assert (status, refused["code"]) == (422, "guard_broken")
+
+
+# Files
+
+
+async def _import(
+    service: Service, document: object, query: str = "", place: str = LOCAL
+) -> tuple[int, Any]:
+    return await _send(service, "POST", f"{place}/import?format=flagd{query}", document)
+
+
+def _document(**members: Any) -> dict[str, Any]:
+    return {"flags": {"new": flag()}, **members}
+
+
+async def test_flagds_document_goes_from_one_environment_to_another(service: Service) -> None:
+    sent = _document(metadata={"flagSetId": "shop", "version": 3, "beta": True})
+
+    status, imported = await _import(service, sent)
+    document = await _get(service, f"{LOCAL}/flags.json")
+    _, carried = await _import(service, document, "&mode=replace", STAGING)
+
+    assert (status, imported["warnings"], carried["warnings"]) == (200, [], [])
+    assert imported["properties"]["after"]["metadata"] == sent["metadata"]
+    assert await _get(service, f"{STAGING}/flags.json") == document
+    assert {name: document[name] for name in sent} == sent
+
+
+async def test_a_merge_keeps_members_and_a_replacement_does_not(service: Service) -> None:
+    await _import(service, _document(metadata={"a": 1, "b": 1}))
+    await _import(service, _document(metadata={"b": 2, "c": 2}))
+    merged = await _properties(service)
+    await _import(service, _document(), "&mode=merge")
+    kept = await _properties(service)
+    await _import(service, _document(metadata={"d": 1}), "&mode=replace")
+    replaced = await _properties(service)
+    await _import(service, _document(), "&mode=replace")
+
+    assert merged["metadata"] == {"a": 1, "b": 2, "c": 2}
+    assert kept == merged
+    assert replaced["metadata"] == {"d": 1}
+    assert (await _properties(service))["metadata"] == {}
+
+
+async def test_the_same_again_is_no_change(service: Service) -> None:
+    sent = _document(metadata={"a": 1})
+    await _import(service, sent)
+
+    status, again = await _import(service, sent, "&mode=replace")
+
+    assert (status, again["revision"], again["properties"]) == (200, 1, None)
+
+
+async def test_what_metadata_cannot_hold_is_refused_or_left_aside(service: Service) -> None:
+    sent = _document(metadata={"good": 1, "bad": {"x": "canary"}, "none": None, "": 1})
+
+    status, refused = await _import(service, sent)
+    dry = await _import(service, sent, "&lenient=true&dry_run=true")
+    shape = await _import(service, _document(metadata=[]))
+    large = await _import(service, _document(metadata={"a": "x" * METADATA_BYTES_MAX}))
+    untouched = await _properties(service)
+    lenient = await _import(service, sent, "&lenient=true")
+
+    assert (status, refused["code"]) == (422, "metadata_invalid")
+    assert [each["field"] for each in refused["errors"]] == [
+        "metadata.bad",
+        "metadata.none",
+        "metadata",
+    ]
+    assert "canary" not in json.dumps([refused, lenient[1]["warnings"]])
+    assert dry[1]["properties"]["after"]["metadata"] == {"good": 1}
+    assert (shape[0], large[0], untouched) == (400, 413, FIRST)
+    assert (lenient[0], len(lenient[1]["warnings"])) == (200, 3)
+    assert (await _properties(service))["metadata"] == {"good": 1}
+
+
+async def test_our_own_document_carries_metadata_and_no_more(service: Service) -> None:
+    await _patch(service, metadata={"a": 1}, fractional="v2", protected=True)
+    await _put(service, "a", 1)
+    exported = await _get(service, f"{LOCAL}/export")
+
+    status, _ = await _send(service, "POST", f"{STAGING}/import?mode=replace", exported)
+    del exported["metadata"]
+    await _send(service, "POST", f"{STAGING}/import?mode=replace", exported)
+
+    assert status == 200
+    assert await _properties(service, STAGING) == FIRST | {"metadata": {"a": 1}, "version": 2}
+
+
+async def test_a_past_export_has_the_metadata_of_its_moment(service: Service) -> None:
+    await _some_history(service)
+
+    then = await _get(service, f"{LOCAL}/export?format=flagd&revision=3")
+
+    assert then["metadata"] == {"n": 2}
+
+
+# Environments that are made
+
+
+async def test_an_environment_is_made_and_served(service: Service) -> None:
+    wanted = {"name": "team-a", "tier": "development", "metadata": {"owner": "a"}}
+    answer = await service.client.post(ENVIRONMENTS, json=wanted)
+
+    made = await answer.json()
+    place = answer.headers["Location"]
+    served = await _get(service, place)
+    history = await _get(service, f"{place}/changes")
+    written = await _send(
+        service, "PUT", f"{place}/configurations/a", {"value": 1}, **{"If-None-Match": "*"}
+    )
+    assert (answer.status, place) == (201, "/v1/environments/team-a")
+    assert (made["tier"], made["revision"], made["metadata"]) == ("development", 1, {"owner": "a"})
+    assert served == made
+    assert [each["message"] for each in history["items"]] == ["Create the environment"]
+    assert history["items"][0]["actor"].startswith("token:")
+    assert written[1]["revision"] == 2
+    assert "team-a" in [each["name"] for each in (await _get(service, ENVIRONMENTS))["items"]]
+
+
+async def test_an_environment_begins_with_the_defaults(service: Service) -> None:
+    status, made = await _send(service, "POST", ENVIRONMENTS, {"name": "b", "tier": "production"})
+
+    assert (status, made["fractional"], made["protected"], made["metadata"]) == (
+        201,
+        "v3",
+        False,
+        {},
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ({"name": "local"}, 409, "name"),
+        *(({"name": name}, 422, "name") for name in ("", "A", "1a", "-a", "a_b", "a\n", "é")),
+        ({"name": "a" * 64}, 422, "name"),
+        ({"name": "good", "tier": "test"}, 422, "tier"),
+        ({"name": "good", "fractional": "v1"}, 422, "fractional"),
+        ({"name": "good", "metadata": {"a": []}}, 422, "metadata.a"),
+        ({"name": "good", "metadata": {"a": "x" * METADATA_BYTES_MAX}}, 413, "metadata"),
+        ({"name": "good", "revision": 5}, 422, "body"),
+    ],
+)
+async def test_a_bad_environment_is_refused_by_name(
+    service: Service, body: dict[str, Any], status: int, field: str
+) -> None:
+    answer, said = await _send(service, "POST", ENVIRONMENTS, {"tier": "local"} | body)
+
+    assert (answer, said["errors"][0]["field"]) == (status, field)
+    assert len((await _get(service, ENVIRONMENTS))["items"]) == 4
+
+
+async def test_only_an_administrator_of_every_environment_makes_one(service: Service) -> None:
+    wanted = {"name": "team-b", "tier": "local"}
+    writer = await service.token(Scope.READ, Scope.WRITE)
+    foreign = await service.token(Scope.ADMIN, environments=("local",))
+    every = await service.token(Scope.ADMIN)
+
+    answers = [
+        (await _send(service, "POST", ENVIRONMENTS, wanted, **_bearer(token)))
+        for token in (writer, foreign, every)
+    ]
+
+    assert [status for status, _ in answers] == [403, 403, 201]
+
+
+async def test_a_dry_run_makes_no_environment(service: Service) -> None:
+    wanted = {"name": "dry", "tier": "local", "metadata": {"a": 1}}
+
+    status, made = await _send(service, "POST", f"{ENVIRONMENTS}?dry_run=true", wanted)
+
+    assert (status, made["metadata"]) == (200, {"a": 1})
+    assert (await _send(service, "GET", f"{ENVIRONMENTS}/dry"))[0] == 404
+
+
+async def test_a_repeated_request_makes_one(service: Service) -> None:
+    wanted = {"name": "once", "tier": "local"}
+
+    answers = [
+        await _send(service, "POST", ENVIRONMENTS, wanted, **{"Idempotency-Key": "k"})
+        for _ in range(2)
+    ]
+
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 201
+
+
+async def test_of_many_at_once_one_makes_it(service: Service) -> None:
+    wanted = {"name": "raced", "tier": "local"}
+
+    answers = await asyncio.gather(
+        *(_send(service, "POST", ENVIRONMENTS, wanted) for _ in range(4))
+    )
+
+    assert sorted(status for status, _ in answers) == [201, 409, 409, 409]
+    assert {said.get("code") for status, said in answers if status == 409} == {"environment_taken"}
+
+
+async def test_there_is_an_end_to_environments(service: Service) -> None:
+    async with service.app[DATABASE].connection() as connection:
+        await connection.execute(
+            "insert into environments (name, tier) "
+            "select 'filler-' || n, 'local' from generate_series(1, $1) as n",
+            ENVIRONMENTS_MAX - 5,
+        )
+    await service.app[FOLLOWER].refresh()
+
+    # Each would find one place left if they did not wait for each other.
+    answers = await asyncio.gather(
+        *(
+            _send(service, "POST", ENVIRONMENTS, {"name": f"last-{n}", "tier": "local"})
+            for n in range(4)
+        )
+    )
+
+    assert sorted(status for status, _ in answers) == [201, 409, 409, 409]
+    codes = {said["code"] for status, said in answers if status == 409}
+    assert codes == {"environments_full"}

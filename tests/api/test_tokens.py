@@ -1,0 +1,470 @@
+"""Tokens over HTTP: made, listed, replaced and revoked, by nobody who has less himself."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiohttp import ClientResponse
+
+from app.access.guard import TOKENS
+from app.access.log import ACCESS_LOG
+from app.access.models import Scope
+from app.access.use import TOKEN_USE
+from app.http.keys import DATABASE
+from tests.conftest import Server, Service
+
+PATH = "/v1/tokens"
+READER = {"name": "reader", "scopes": ["read"], "environments": ["local"]}
+
+
+async def make(service: Service, **members: Any) -> dict[str, Any]:
+    """Make a token as the administrator of everything."""
+    answer = await service.client.post(PATH, json=READER | members)
+    assert answer.status == 201, await answer.text()
+    issued: dict[str, Any] = await answer.json()
+    return issued
+
+
+async def status_of(service: Service, text: str) -> int:
+    headers = {"X-API-Key": text}
+    return (await service.stranger.get("/v1/environments/local", headers=headers)).status
+
+
+async def problem(answer: ClientResponse, status: int) -> dict[str, Any]:
+    found: dict[str, Any] = await answer.json(content_type=None)
+    assert answer.status == status, found
+    return found
+
+
+async def test_a_new_token_holds_at_once_and_its_text_is_told_once(service: Service) -> None:
+    answer = await service.client.post(PATH, json=READER)
+    issued = await answer.json()
+    token = issued["token"]
+
+    assert answer.status == 201
+    assert answer.headers["Location"] == f"{PATH}/{token['id']}"
+    assert await status_of(service, issued["text"]) == 200
+    assert (token["name"], token["scopes"], token["environments"]) == (
+        "reader",
+        ["read"],
+        ["local"],
+    )
+    assert token["created_by"] == f"token:{service.admin_token.split('_')[2]}"
+    assert (token["expires_at"], token["revoked_at"], token["remarks"]) == (None, None, [])
+    shown = await (await service.client.get(f"{PATH}/{token['id']}")).text()
+    listed = await (await service.client.get(PATH)).text()
+    secret = issued["text"].split("_")[3]
+    assert json.loads(shown) == token
+    assert token in json.loads(listed)["items"]
+    assert secret not in shown + listed
+    assert "mac" not in token
+
+
+async def test_the_list_is_in_pages(service: Service) -> None:
+    made = {(await make(service, name=f"n{number}"))["token"]["id"] for number in range(5)}
+    admin = service.admin_token.split("_")[2]
+    found: list[str] = []
+    after: str | None = ""
+
+    while after is not None:
+        page = await (await service.client.get(PATH, params={"limit": 2, "after": after})).json()
+        assert len(page["items"]) <= 2
+        found += [token["id"] for token in page["items"]]
+        after = page["next"]
+
+    assert found == sorted(made | {admin})
+
+
+@pytest.mark.parametrize(
+    ("members", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "x" * 201}, "name"),
+        ({"name": "a\nb"}, "name"),
+        ({"scopes": []}, "scopes"),
+        ({"scopes": ["everything"]}, "scopes"),
+        ({"environments": []}, "environments"),
+        ({"environments": ["nowhere"]}, "environments"),
+        ({"environments": ["*", "local"]}, "environments"),
+        ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
+        ({"expires_at": "2999-01-01T00:00:00Z"}, "expires_at"),
+        ({"expires_at": "9999-12-31T23:59:59-14:00"}, "expires_at"),
+        ({"expires_at": "0001-01-01T00:00:00+14:00"}, "expires_at"),
+        ({"expires_at": "2030-01-01T00:00:00"}, "expires_at"),
+        ({"expires_days": 0}, "expires_days"),
+        ({"expires_days": 36_501}, "expires_days"),
+        ({"expires_days": 1, "expires_at": "2030-01-01T00:00:00Z"}, "expires_days"),
+        ({"scopes": ["admin"], "expires_days": 366}, "expires_days"),
+        ({"scopes": ["admin"], "expires_at": "2030-01-01T00:00:00Z"}, "expires_at"),
+        ({"mac": "x"}, ""),
+    ],
+)
+async def test_a_wrong_field_is_named_and_nothing_is_made(
+    service: Service, members: dict[str, Any], field: str
+) -> None:
+    answer = await service.client.post(PATH, json=READER | members)
+
+    found = await problem(answer, 422)
+    assert field in found["errors"][0]["field"]
+    assert len((await (await service.client.get(PATH)).json())["items"]) == 1
+
+
+async def test_lives_are_as_they_are_asked_for_and_bounded_for_administrators(
+    service: Service,
+) -> None:
+    now = datetime.now(UTC)
+    at = now.replace(microsecond=123456) + timedelta(days=3)
+
+    exact = (await make(service, expires_at=at.isoformat()))["token"]
+    counted = (await make(service, expires_days=30))["token"]
+    admin = (await make(service, scopes=["admin"]))["token"]
+    longest = (await make(service, scopes=["admin"], expires_days=365))["token"]
+
+    assert datetime.fromisoformat(exact["expires_at"]) == at
+    assert exact["remarks"] == ["expires in 2 days"]
+    ends = [datetime.fromisoformat(each["expires_at"]) - now for each in (counted, admin, longest)]
+    assert [round(end / timedelta(days=1)) for end in ends] == [30, 90, 365]
+
+
+async def test_nobody_gives_what_he_does_not_have(service: Service) -> None:
+    own = await service.token(Scope.ADMIN, Scope.READ, environments=("staging",))
+    headers = {"X-API-Key": own}
+    wanted = READER | {"environments": ["staging"]}
+
+    async def post(**members: Any) -> ClientResponse:
+        return await service.stranger.post(PATH, json=wanted | members, headers=headers)
+
+    allowed = await post()
+    scope = await problem(await post(scopes=["read", "write"]), 403)
+    foreign = await problem(await post(environments=["staging", "local"]), 403)
+    every = await problem(await post(environments=["*"]), 403)
+
+    assert allowed.status == 201
+    assert (scope["code"], scope["errors"][0]["field"]) == ("scope_missing", "scopes")
+    for found in (foreign, every):
+        assert (found["code"], found["errors"][0]["field"]) == (
+            "environment_foreign",
+            "environments",
+        )
+
+
+async def test_an_administrator_of_one_environment_sees_and_touches_what_is_within_it(
+    service: Service,
+) -> None:
+    own = {"X-API-Key": await service.token(Scope.ADMIN, environments=("staging",))}
+    inside = (await make(service, environments=["staging"]))["token"]["id"]
+    both = (await make(service, environments=["local", "staging"]))["token"]["id"]
+    every = (await make(service, environments=["*"]))["token"]["id"]
+
+    listed = await (await service.stranger.get(PATH, headers=own)).json()
+    ids = {token["id"] for token in listed["items"]}
+    assert inside in ids
+    assert not {both, every} & ids
+    for other in (both, every):
+        at = f"{PATH}/{other}"
+        answers = (
+            await service.stranger.get(at, headers=own),
+            await service.stranger.delete(at, headers=own),
+            await service.stranger.post(f"{at}/rotate", json={}, headers=own),
+        )
+        assert [answer.status for answer in answers] == [403, 403, 403]
+    # To revoke takes power away; to replace would hand out the scope read.
+    rotated = await service.stranger.post(f"{PATH}/{inside}/rotate", json={}, headers=own)
+    assert (await problem(rotated, 403))["errors"][0]["field"] == "scopes"
+    assert (await service.stranger.delete(f"{PATH}/{inside}", headers=own)).status == 200
+
+
+async def test_a_replaced_token_goes_on_for_the_grace(service: Service) -> None:
+    old = await make(service, expires_days=30)
+    at = f"{PATH}/{old['token']['id']}"
+
+    answer = await service.client.post(f"{at}/rotate", json={"grace_seconds": 1})
+    new = await answer.json()
+
+    assert answer.status == 201
+    assert answer.headers["Location"] == f"{PATH}/{new['token']['id']}"
+    both = [await status_of(service, each["text"]) for each in (old, new)]
+    shown = await (await service.client.get(at)).json()
+    for member in ("name", "scopes", "environments"):
+        assert new["token"][member] == old["token"][member]
+    assert both == [200, 200]
+    assert shown["replaced_by"] == new["token"]["id"]
+    assert shown["remarks"] == []
+    left = datetime.fromisoformat(shown["expires_at"]) - datetime.now(UTC)
+    assert left <= timedelta(seconds=1)
+    lives = [
+        datetime.fromisoformat(each["expires_at"]) - datetime.fromisoformat(each["created_at"])
+        for each in (old["token"], new["token"])
+    ]
+    assert abs(lives[0] - lives[1]) < timedelta(seconds=1)
+
+    while await status_of(service, old["text"]) == 200:
+        assert datetime.now(UTC) < datetime.fromisoformat(shown["expires_at"]) + timedelta(
+            seconds=1
+        )
+    assert await status_of(service, new["text"]) == 200
+
+
+async def test_a_grace_never_lengthens_a_life(service: Service) -> None:
+    end = (datetime.now(UTC) + timedelta(seconds=60)).isoformat()
+    old = (await make(service, expires_at=end))["token"]
+
+    await service.client.post(f"{PATH}/{old['id']}/rotate", json={})
+
+    shown = await (await service.client.get(f"{PATH}/{old['id']}")).json()
+    assert shown["expires_at"] == old["expires_at"]
+
+
+@pytest.mark.parametrize("grace_seconds", [-1, 90 * 86_400 + 1, "x", 1.5])
+async def test_a_wrong_grace_is_refused(service: Service, grace_seconds: Any) -> None:
+    old = (await make(service))["token"]["id"]
+
+    answer = await service.client.post(
+        f"{PATH}/{old}/rotate", json={"grace_seconds": grace_seconds}
+    )
+
+    assert "grace_seconds" in (await problem(answer, 422))["errors"][0]["field"]
+
+
+async def test_what_was_replaced_or_is_over_is_not_replaced(service: Service) -> None:
+    replaced, revoked = [(await make(service))["token"]["id"] for _ in range(2)]
+    expired = await service.token(Scope.READ, expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    first = await service.client.post(f"{PATH}/{replaced}/rotate", json={})
+    await service.client.delete(f"{PATH}/{revoked}")
+
+    codes = []
+    for each in (replaced, revoked, expired.split("_")[2]):
+        answer = await service.client.post(f"{PATH}/{each}/rotate", json={})
+        codes.append((await problem(answer, 409))["code"])
+
+    assert first.status == 201
+    assert codes == ["token_replaced", "token_over", "token_over"]
+
+
+async def test_a_row_that_was_changed_by_hand_is_not_replaced(
+    service: Service, server: Server
+) -> None:
+    """Or the new token would be a good one, of whatever somebody has written there."""
+    for change in (
+        "scopes = '{read,admin}'",
+        "environments = '{*}'",
+        "expires_at = '2999-01-01'",
+        "grant_mac = null",
+    ):
+        old = (await make(service))["token"]["id"]
+        with server.admin("suite") as connection:
+            connection.execute(f"update flagstone.tokens set {change} where id = %s", [old])  # noqa: S608
+
+        answer = await service.client.post(f"{PATH}/{old}/rotate", json={})
+
+        assert (await problem(answer, 409))["code"] == "token_not_ours", change
+
+
+async def test_no_successor_of_an_administrator_lives_for_more_than_a_year(
+    service: Service, server: Server
+) -> None:
+    old = (await make(service, scopes=["admin"]))["token"]["id"]
+    with server.admin("suite") as connection:
+        connection.execute(
+            "update flagstone.tokens set created_at = '1999-01-01' where id = %s", [old]
+        )
+
+    new = await (await service.client.post(f"{PATH}/{old}/rotate", json={})).json()
+
+    life = datetime.fromisoformat(new["token"]["expires_at"]) - datetime.now(UTC)
+    assert life <= timedelta(days=365)
+
+
+async def test_the_end_of_a_replaced_token_cannot_be_moved_by_hand(
+    service: Service, server: Server
+) -> None:
+    """Write access to the database must not be enough to let a token live longer."""
+    old = await make(service)
+    await service.client.post(f"{PATH}/{old['token']['id']}/rotate", json={"grace_seconds": 3600})
+    assert await status_of(service, old["text"]) == 200
+
+    for change in (
+        "retires_at = retires_at + interval '1 day'",
+        "retires_at = null, replaced_by = null",
+    ):
+        with server.admin("suite") as connection:
+            connection.execute(
+                f"update flagstone.tokens set {change} where id = %s",  # noqa: S608
+                [old["token"]["id"]],
+            )
+        await service.app[TOKENS].refresh()
+        assert await status_of(service, old["text"]) == 401
+
+
+async def test_a_revocation_holds_at_once_is_for_ever_and_may_be_repeated(
+    service: Service, server: Server
+) -> None:
+    issued = await make(service)
+    at = f"{PATH}/{issued['token']['id']}"
+    assert await status_of(service, issued["text"]) == 200
+
+    first = await service.client.delete(at)
+    refused = await status_of(service, issued["text"])
+    again = await service.client.delete(at)
+    with server.admin("suite") as connection:
+        connection.execute(
+            "update flagstone.tokens set revoked_at = null where id = %s", [issued["token"]["id"]]
+        )
+    await service.app[TOKENS].refresh()
+
+    assert (first.status, refused, again.status) == (200, 401, 200)
+    assert (await first.json())["revoked_at"] == (await again.json())["revoked_at"] is not None
+    assert await status_of(service, issued["text"]) == 401
+
+
+@pytest.mark.parametrize("token_id", ["0123456789abc", "x", "%00", "a%2Fb", "0123456789abc%0A"])
+async def test_an_unknown_token_is_not_found(service: Service, token_id: str) -> None:
+    at = f"{service.url}{PATH}/{token_id}"
+
+    answers = (
+        await service.client.get(at),
+        await service.client.delete(at),
+        await service.client.post(f"{at}/rotate", json={}),
+    )
+
+    assert [answer.status for answer in answers] == [404, 404, 404]
+
+
+async def test_a_repeat_makes_no_second_token_and_is_not_told_the_text(
+    service: Service, server: Server
+) -> None:
+    key = {"Idempotency-Key": "once"}
+    first = await service.client.post(PATH, json=READER, headers=key)
+    issued = await first.json()
+
+    again = await service.client.post(PATH, json=READER, headers=key)
+    other = await service.client.post(PATH, json=READER | {"name": "other"}, headers=key)
+
+    found = await problem(again, 409)
+    assert found["code"] == "token_issued_before"
+    assert issued["token"]["id"] in found["detail"]
+    assert (await problem(other, 409))["code"] == "idempotency_key_reused"
+    assert len((await (await service.client.get(PATH)).json())["items"]) == 2
+    with server.admin("suite") as connection:
+        kept = connection.execute("select answer from flagstone.idempotency_keys").fetchall()
+    assert len(kept) == 1
+    assert issued["text"].split("_")[3].encode() not in bytes(kept[0][0])  # type: ignore[call-overload]
+
+
+async def test_every_change_that_matters_is_seen_by_whatever_hand(
+    service: Service, server: Server
+) -> None:
+    """The rows are only read when their fingerprint differs."""
+    old = await make(service, expires_days=1)
+    token_id = old["token"]["id"]
+    await service.client.post(f"{PATH}/{token_id}/rotate", json={})
+    directory = service.app[TOKENS]
+    seen = [directory.usable]
+
+    for change in (
+        "name = 'other'",
+        "mac = sha256('other')",
+        "scopes = '{write}'",
+        "environments = '{staging}'",
+        "expires_at = expires_at + interval '1 microsecond'",
+        "retires_at = retires_at + interval '1 microsecond'",
+        "revoked_at = now()",
+        "revoked_at = null",
+    ):
+        with server.admin("suite") as connection:
+            connection.execute(f"update flagstone.tokens set {change} where id = %s", [token_id])  # noqa: S608
+        await directory.refresh()
+        assert directory.usable is not seen[-1], change
+        assert directory.usable != seen[-1], change
+        seen.append(directory.usable)
+    with server.admin("suite") as connection:
+        connection.execute("update flagstone.tokens set last_used_at = now()")
+    await directory.refresh()
+
+    assert directory.usable is seen[-1]
+
+
+async def test_the_access_log_tells_of_each(service: Service) -> None:
+    issued = await make(service)
+    token_id = issued["token"]["id"]
+    await service.client.post(f"{PATH}/{token_id}/rotate", json={})
+    await service.client.delete(f"{PATH}/{token_id}")
+
+    async with service.app[DATABASE].connection() as connection:
+        rows = await connection.fetch(
+            "select event, decision, resource, actor from access_log order by id"
+        )
+
+    actor = f"token:{service.admin_token.split('_')[2]}"
+    assert [tuple(row) for row in rows] == [
+        (f"authn_token_{what}", "allowed", token_id, actor)
+        for what in ("created", "rotated", "revoked")
+    ]
+    assert issued["text"] not in str(rows)
+
+
+async def test_nothing_is_done_that_the_access_log_cannot_tell(
+    service: Service, server: Server
+) -> None:
+    issued = await make(service)
+    at = f"{PATH}/{issued['token']['id']}"
+    with server.admin("suite") as connection:
+        connection.execute("revoke insert on flagstone.access_log from flagstone_app")
+    try:
+        refused = [
+            (await service.client.post(PATH, json=READER)).status,
+            (await service.client.post(f"{at}/rotate", json={})).status,
+            (await service.client.delete(at)).status,
+        ]
+    finally:
+        with server.admin("suite") as connection:
+            connection.execute("grant insert on flagstone.access_log to flagstone_app")
+
+    shown = await (await service.client.get(at)).json()
+    assert refused == [503, 503, 503]
+    assert (shown["revoked_at"], shown["replaced_by"]) == (None, None)
+    assert len((await (await service.client.get(PATH)).json())["items"]) == 2
+    await service.app[ACCESS_LOG].run_once()
+
+
+async def test_the_last_use_is_written_once_a_minute(service: Service, server: Server) -> None:
+    issued, unused = await make(service), await make(service)
+    at = f"{PATH}/{issued['token']['id']}"
+    use = service.app[TOKEN_USE]
+    await status_of(service, issued["text"])
+    before = (await (await service.client.get(at)).json())["last_used_at"]
+
+    await use.run_once()
+    first = (await (await service.client.get(at)).json())["last_used_at"]
+    await status_of(service, issued["text"])
+    await use.run_once()
+    second = (await (await service.client.get(at)).json())["last_used_at"]
+    with server.admin("suite") as connection:
+        connection.execute(
+            "update flagstone.tokens set last_used_at = last_used_at - interval '1 minute'"
+        )
+    await status_of(service, issued["text"])
+    await use.run_once()
+    third = (await (await service.client.get(at)).json())["last_used_at"]
+    other = await (await service.client.get(f"{PATH}/{unused['token']['id']}")).json()
+
+    assert before is None
+    assert first is not None
+    assert second == first
+    assert third > first
+    assert other["last_used_at"] is None
+
+
+async def test_a_last_use_that_cannot_be_written_is_kept(service: Service) -> None:
+    issued = await make(service)
+    at = f"{PATH}/{issued['token']['id']}"
+    await status_of(service, issued["text"])
+    use, pool = service.app[TOKEN_USE], service.app[DATABASE]._pool
+
+    service.app[DATABASE]._pool = None
+    await use.run_once()
+    service.app[DATABASE]._pool = pool
+    await use.run_once()
+
+    assert (await (await service.client.get(at)).json())["last_used_at"] is not None

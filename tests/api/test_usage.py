@@ -1,0 +1,118 @@
+"""Counts of evaluations reach the table, or wait for it however long it is away; never twice."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from app.database import Database
+from app.evaluation.engine import Flag
+from app.flags import usage as counting
+from app.flags.usage import Usage
+from app.settings import Settings, Target
+from tests.conftest import Server, Service
+from tests.factories import flag
+
+
+def outcome(key: str = "new") -> bytes:
+    definition = flag(defaultVariant="on")
+    made = Flag(key, definition, segments={}, fractional="v3", metadata={})
+    return made.evaluate({}, 0).body
+
+
+@pytest.fixture
+async def database(service: Service, settings: Settings) -> AsyncIterator[Database]:
+    """A pool that is closed, as it is while there is no database."""
+    del service
+    database = Database(settings.database)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def refusing(server: Server) -> Iterator[None]:
+    """A table that takes no row, for a reason that nobody foresaw."""
+    change = "alter table flagstone.flag_usage"
+    with server.admin("suite") as connection:
+        connection.execute(f"{change} add constraint refuses check (false) not valid".encode())
+        try:
+            yield
+        finally:
+            connection.execute(f"{change} drop constraint if exists refuses".encode())
+
+
+def rows(server: Server) -> dict[str, Any]:
+    with server.admin("suite") as connection:
+        found = connection.execute("select key, count from flagstone.flag_usage").fetchall()
+    return {str(key): count for key, count in found}
+
+
+async def test_what_was_counted_without_a_database_is_added_when_there_is_one(
+    database: Database, database_target: Target, server: Server
+) -> None:
+    usage, once = Usage(database), outcome()
+
+    for _ in range(3):
+        usage.count("local", once)
+        await usage.run_once()
+    before = rows(server)
+    await database.open(database_target)
+    await usage.run_once()
+    await usage.run_once()
+
+    assert (before, rows(server)) == ({}, {"new": 3})
+    assert usage.totals() == {("local", "STATIC"): 3}
+
+
+async def test_outcomes_of_flags_that_have_changed_are_let_go(database: Database) -> None:
+    usage = Usage(database)
+
+    for _ in range(100):
+        usage.count("local", outcome())
+        await usage.run_once()
+
+    assert not usage._counts
+    assert usage._waiting == {("local", "new", "STATIC", "on"): 100}
+
+
+async def test_no_more_than_so_many_rows_wait(
+    database: Database,
+    database_target: Target,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(counting, "WAITING_MAX", 2)
+    usage = Usage(database)
+
+    with capture_logs() as logged:
+        for key in ("a", "b", "c", "a"):
+            usage.count("local", outcome(key))
+            await usage.run_once()
+    await database.open(database_target)
+    await usage.run_once()
+
+    assert rows(server) == {"a": 2, "b": 1}
+    assert [each["evaluations"] for each in logged if each["event"] == "usage_lost"] == [1]
+    assert usage.totals() == {("local", "STATIC"): 4}
+
+
+async def test_a_failure_that_nobody_foresaw_is_told_and_ends_nothing(
+    database: Database, database_target: Target, server: Server, refusing: None
+) -> None:
+    del refusing
+    await database.open(database_target)
+    usage = Usage(database)
+
+    usage.count("local", outcome("poison"))
+    with capture_logs() as logged:
+        await usage.run_once()
+    with server.admin("suite") as connection:
+        connection.execute("alter table flagstone.flag_usage drop constraint refuses")
+    usage.count("local", outcome("good"))
+    await usage.run_once()
+
+    assert [(e["event"], e["error"]) for e in logged if e["log_level"] == "warning"] == [
+        ("usage_not_added", "DatabaseBugError")
+    ]
+    assert rows(server) == {"good": 1}

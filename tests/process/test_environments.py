@@ -1,0 +1,45 @@
+"""Environments as replicas hear of them."""
+
+from collections.abc import Callable
+
+from aiohttp import ClientSession
+
+from tests.process.conftest import Process
+
+LOCAL = "/v1/environments/local"
+
+
+async def test_a_replica_hears_of_a_description_and_of_a_new_environment(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    one, other = launch(), launch()
+    for each in (one, other):
+        await each.start()
+        await each.ready()
+    etags = []
+
+    async def ask(**query: str) -> dict[str, object]:
+        url = f"{other.url}{LOCAL}/ofrep/v1/evaluate/flags"
+        async with client.post(url, json={}, headers=other.headers, params=query) as answer:
+            etags.append(answer.headers["ETag"])
+            found: dict[str, object] = await answer.json()
+        return found
+
+    async def make(method: str, path: str, body: object) -> str:
+        headers = {**one.headers, "If-Match": "*"}
+        async with client.request(method, one.url + path, json=body, headers=headers) as answer:
+            assert answer.status in {200, 201}, await answer.text()
+            return answer.headers["Flagstone-Revision"]
+
+    before = await ask()
+    moment = await make("PATCH", LOCAL, {"metadata": {"owner": "shop"}})
+    after = await ask(flagConfigEtag=moment)
+    await make("POST", "/v1/environments", {"name": "team-a", "tier": "staging"})
+
+    # At once: who names a revision is waited for, in an environment that is new here too.
+    place = f"{other.url}/v1/environments/team-a"
+    async with client.get(place, headers=other.headers, params={"min_revision": 1}) as answer:
+        assert answer.status == 200
+
+    assert (before["metadata"], after["metadata"]) == ({}, {"owner": "shop"})
+    assert len(set(etags)) == 2

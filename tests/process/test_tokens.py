@@ -1,0 +1,191 @@
+"""Tokens over three instances: what one is told all know, streams end, the command line."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import psycopg
+import pytest
+from aiohttp import ClientResponse, ClientSession
+
+from app.access.directory import REFRESH_SECONDS
+from tests.process.conftest import Process
+from tests.process.test_commands import _run
+
+LOCAL = "/v1/environments/local"
+ALL_FLAGS = f"{LOCAL}/ofrep/v1/evaluate/flags"
+NEW = {"name": "shop", "scopes": ["read", "evaluate"], "environments": ["local"]}
+ROUNDS = 10
+GOOD = {200}
+# While a new token was waited for, an instance that did not know it yet has counted failures.
+BAD = {401, 429}
+
+
+@pytest.fixture
+async def three(launch: Callable[..., Process]) -> AsyncIterator[list[Process]]:
+    """Three instances on one PostgreSQL; the last hears no notification."""
+    owner = launch()
+    await owner.start()
+    await owner.ready()
+    urls = {
+        f"DATABASE_{name}URL": (owner.data_dir / f"credentials/{role}.url").read_text().strip()
+        for name, role in (("", "app"), ("MIGRATOR_", "migrator"))
+    }
+    others = [launch(**urls), launch(**urls, DATABASE_POOLER="transaction")]
+    for other in others:
+        await other.start()
+        await other.ready()
+    yield [owner, *others]
+    for process in (*reversed(others), owner):
+        assert await process.stop() == 0
+
+
+async def make(client: ClientSession, process: Process) -> tuple[str, str]:
+    """Make a token; return its id and its text."""
+    async with client.post(f"{process.url}/v1/tokens", json=NEW, headers=process.headers) as answer:
+        issued = await answer.json()
+    return issued["token"]["id"], issued["text"]
+
+
+async def status_of(client: ClientSession, process: Process, text: str) -> int:
+    async with client.get(process.url + LOCAL, headers={"X-API-Key": text}) as answer:
+        return answer.status
+
+
+async def until_all(
+    client: ClientSession, processes: Sequence[Process], text: str, statuses: set[int]
+) -> list[float]:
+    """Return the seconds that each instance took to answer so, asked all the time."""
+    started = time.monotonic()
+
+    async def ask(process: Process) -> float:
+        async with asyncio.timeout(10):
+            while await status_of(client, process, text) not in statuses:  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
+        return time.monotonic() - started
+
+    return list(await asyncio.gather(*map(ask, processes)))
+
+
+async def revoke(client: ClientSession, process: Process, token_id: str) -> None:
+    async with client.delete(
+        f"{process.url}/v1/tokens/{token_id}", headers=process.headers
+    ) as answer:
+        assert answer.status == 200
+
+
+async def open_streams(client: ClientSession, process: Process, text: str) -> list[ClientResponse]:
+    """Open an event stream of each kind."""
+    headers = {"X-API-Key": text}
+    events = await client.get(f"{process.url}{LOCAL}/events", headers=headers)
+    async with client.post(
+        process.url + ALL_FLAGS, json={"context": {"targetingKey": "u"}}, headers=headers
+    ) as answer:
+        (stream,) = (await answer.json())["eventStreams"]
+    streams = [events, await client.get(stream["url"])]
+    for each in streams:
+        assert each.status == 200
+        await each.content.readany()
+    return streams
+
+
+async def ends(stream: ClientResponse, started: float) -> float:
+    """Return the seconds until the stream has ended."""
+    async with asyncio.timeout(10):
+        while await stream.content.readany():
+            pass
+    return time.monotonic() - started
+
+
+async def test_a_revocation_holds_everywhere_within_a_second(
+    three: list[Process], client: ClientSession
+) -> None:
+    told: list[float] = []
+    untold: list[float] = []
+    for number in range(ROUNDS):
+        token_id, text = await make(client, three[number % 3])
+        await until_all(client, three, text, GOOD)
+        streams = [
+            (process, stream)
+            for process in three
+            for stream in await open_streams(client, process, text)
+        ]
+
+        started = time.monotonic()
+        ended = asyncio.gather(*(ends(stream, started) for _, stream in streams))
+        await revoke(client, three[0], token_id)
+        refused = await until_all(client, three, text, BAD)
+
+        told += refused[:2]
+        untold.append(refused[2])
+        for (process, _), seconds in zip(streams, await ended, strict=True):
+            (untold if process is three[2] else told).append(seconds)
+
+    # Quicker than any look without a sign would be.
+    assert statistics.median(told) < REFRESH_SECONDS / 2
+    assert statistics.median(untold) < 1
+    # On a machine that is busy with something else.
+    assert max(told + untold) < 5
+
+
+async def test_a_revocation_by_hand_holds_too(three: list[Process], client: ClientSession) -> None:
+    """Somebody with psql in an emergency announces nothing."""
+    token_id, text = await make(client, three[0])
+    await until_all(client, three, text, GOOD)
+    url = (three[0].data_dir / "credentials/app.url").read_text().strip()
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "update flagstone.tokens set revoked_at = now() where id = %s", [token_id]
+        )
+
+    assert max(await until_all(client, three, text, BAD)) < 5
+
+
+async def test_tokens_from_the_command_line(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    service = launch()
+    await service.start()
+    await service.ready()
+    made = await _run(launch, "token", "create", "ci", "--environment", "local")
+    old = made[1].strip()
+    old_id = old.split("_")[2]
+
+    await until_all(client, [service], old, GOOD)
+    rotated = await _run(launch, "token", "rotate", old_id, "--grace-seconds", "3600")
+    new = next(line for line in rotated[1].splitlines() if line.startswith("fs_srv_"))
+    await until_all(client, [service], new, GOOD)
+    in_grace = await status_of(client, service, old)
+    again = await _run(launch, "token", "rotate", old_id)
+    shown = await _run(launch, "token", "show", old_id)
+    revoked = await _run(launch, "token", "revoke", old_id)
+    refused = await until_all(client, [service], old, BAD)
+    listed = await _run(launch, "token", "list")
+    unknown = await _run(launch, "token", "show", "0123456789abc")
+    forever = await _run(
+        launch,
+        "token",
+        "create",
+        "x",
+        "--scope",
+        "admin",
+        "--environment",
+        "*",
+        "--expires-days",
+        "366",
+    )
+
+    assert (made[0], rotated[0], revoked[0], listed[0]) == (0, 0, 0, 0)
+    assert in_grace == 200
+    assert (again[0], f"was replaced by {new.split('_')[2]}" in again[1]) == (1, True)
+    assert new.split("_")[2] in shown[1]
+    assert max(refused) < 5
+    assert "revoked" in listed[1]
+    assert not {old, new} & {*listed[1].split(), *shown[1].split()}
+    assert (unknown[0], "There is no such token" in unknown[1]) == (1, True)
+    assert (forever[0], "must be from 1 to 365 for an admin token" in forever[1]) == (1, True)
+    assert await service.stop() == 0
+    assert old not in service.log
+    assert new not in service.log

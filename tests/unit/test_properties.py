@@ -1,0 +1,101 @@
+"""Merge patches of what an environment says of itself, by RFC 7396: no member is ever null."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.changes.properties import (
+    Patch,
+    are_same,
+    patch_towards,
+    patched,
+    without_version,
+    wrong_members,
+)
+from app.environments.models import Properties
+from app.snapshots.disk import SavedEnvironment
+
+_VALUES = st.booleans() | st.integers(0, 2) | st.sampled_from([0.0, 1.0, "", "1"])
+_METADATA = st.dictionaries(st.sampled_from("abc"), _VALUES)
+_PROPERTIES = st.builds(
+    Properties,
+    metadata=_METADATA,
+    fractional=st.sampled_from(["v2", "v3"]),
+    protected=st.booleans(),
+    version=st.integers(1, 9),
+)
+
+
+def _said(metadata: Mapping[str, Any]) -> Properties:
+    return Properties(metadata=dict(metadata), fractional="v3", protected=False, version=1)
+
+
+@pytest.mark.parametrize(
+    ("before", "patch", "after"),
+    [
+        # Appendix A of RFC 7396, those of its cases that metadata can hold.
+        ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+        ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+        ({"a": "b"}, {"a": None}, {}),
+        ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+        ({}, {"a": None}, {}),
+        ({"a": "foo"}, None, {}),
+        ({"a": 1}, {}, {"a": 1}),
+    ],
+)
+def test_a_patch_is_merged(before: Any, patch: Any, after: Any) -> None:
+    assert patched(_said(before), Patch(metadata=patch)).metadata == after
+
+
+@given(_PROPERTIES, _PROPERTIES)
+def test_a_patch_leads_from_any_to_any_other(before: Properties, wanted: Properties) -> None:
+    patch = patch_towards(wanted, before)
+
+    if patch is None:
+        assert are_same(wanted, before)
+    else:
+        after = patched(before, patch)
+        # As JSON: True and 1 are two values.
+        assert _json(after) == _json(wanted)
+        assert after.version == before.version + 1
+
+
+@given(_PROPERTIES)
+def test_what_is_the_same_needs_no_patch(properties: Properties) -> None:
+    later = msgspec.structs.replace(properties, version=properties.version + 1)
+
+    assert patch_towards(later, properties) is None
+
+
+def _json(properties: Properties) -> bytes:
+    return msgspec.json.encode(without_version(properties), order="sorted")
+
+
+@given(st.dictionaries(st.text(max_size=2), st.none() | _VALUES | st.lists(_VALUES)))
+def test_every_wrong_member_is_named_and_no_good_one(metadata: dict[str, Any]) -> None:
+    wrong = wrong_members(metadata)
+
+    bad = [name for name, value in metadata.items() if isinstance(value, list)]
+    nameless = metadata.get("") is not None
+    assert len(wrong) == min(20, len(bad) + nameless)
+
+
+def test_an_environment_that_an_earlier_release_left_on_disk_is_read() -> None:
+    """It had no version of its properties; what it served is served."""
+    left = {
+        "name": "local",
+        "tier": "local",
+        "revision": 3,
+        "epoch": "e",
+        "hash": None,
+        "protected": False,
+        "fractional": "v3",
+        "metadata": {},
+    }
+    raw = msgspec.json.encode({"environment": left, "entries": []})
+
+    assert msgspec.json.decode(raw, type=SavedEnvironment).environment.version == 1
