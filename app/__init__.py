@@ -36,7 +36,7 @@ ticket         what a browser shows, in a URL, to open the one event stream that
 actor          who stands behind a change: a token, an operator at the command line, the system
 access         what somebody did or was refused, as one row of the access log tells it
 epoch          names one life of an environment's revisions; a restored backup begins a new one
-sealed         of a setting: encrypted for the hosts that may open it
+sealed         encrypted: a setting for the hosts that may open it, a secret for its one place
 recipient, identity
                the public and the private half of a host's key for sealed settings
 heartbeat      the row that an instance writes to prove that it can
