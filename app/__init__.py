@@ -3,9 +3,9 @@
 Read in this order: `server.py` shows the whole, `routes.py` every URL, `lifespan.py` what opens
 and closes. Then a noun at a time: `configurations/`, `tokens/`, `changes/`, `snapshots/`,
 `environments/`, `access/`, with `transfer/`, `flags/`, `ofrep/`, `health/` and `metrics/` as other
-ways of looking at the same. `http/`, `database/` and `crypto/` are toolboxes that know no feature;
-`evaluation/` is pure, from a definition and a context to an outcome. Imports go down that list,
-never up.
+ways of looking at the same, and `vault/` for the keys of secrets. `http/`, `database/` and
+`crypto/` are toolboxes that know no feature; `evaluation/` is pure, from a definition and a context
+to an outcome. Imports go down that list, never up.
 
 The words, each with one meaning from URL to column:
 
@@ -24,6 +24,11 @@ change set     what one transaction did to one environment: who, why, and each k
                its properties too, where they changed
 snapshot       everything that one environment needs to answer, at one revision
 outcome        what a flag is for one context: value, variant, reason; or why there is none
+data key       seals the secrets of one environment; stored wrapped by a key-encryption key
+key ring       the key-encryption keys, one of them active; never in the database
+vault          a process's unwrapped data keys: it seals and opens values
+reveal         to give a secret in clear; everywhere else it is masked
+shred          to destroy an environment's data keys, and so its secrets
 token          what a caller shows; it has scopes and environments
 scope          what a token may do: evaluate, read, write, reveal, admin
 grant          the scopes, environments and expiry of a token: all that it may, until when
@@ -31,7 +36,7 @@ ticket         what a browser shows, in a URL, to open the one event stream that
 actor          who stands behind a change: a token, an operator at the command line, the system
 access         what somebody did or was refused, as one row of the access log tells it
 epoch          names one life of an environment's revisions; a restored backup begins a new one
-sealed         of a setting: encrypted for the hosts that may open it
+sealed         encrypted: a setting for the hosts that may open it, a secret for its one place
 recipient, identity
                the public and the private half of a host's key for sealed settings
 heartbeat      the row that an instance writes to prove that it can

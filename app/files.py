@@ -1,7 +1,25 @@
 """Files that hold something secret: mode 0600 from the first byte, and safely on the disk."""
 
 import os
+import secrets
 from pathlib import Path
+
+
+def replace_private(path: Path, text: str) -> None:
+    """Put a new file in an old one's place, whole or not at all, with its owner and mode.
+
+    Raises OSError.
+    """
+    found = path.stat()
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        write_private(draft, text)
+        draft.chmod(found.st_mode & 0o777)
+        if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(draft, found.st_uid, found.st_gid)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -20,6 +20,7 @@ from app.access.lines import Lines
 from app.access.local import ensure_admin_token, token_key
 from app.access.log import ACCESS_LOG, AccessLog
 from app.access.use import TOKEN_USE, TokenUse
+from app.changes.repeatable import DIGESTS, RequestDigest
 from app.database import Database
 from app.database.listener import listen
 from app.database.migrations import Migrator
@@ -51,6 +52,9 @@ from app.snapshots.reading import FOLLOWER
 from app.snapshots.streams import STREAMS
 from app.tasks import Tasks, repeat
 from app.transfer.handlers import LANE, LANE_WAIT_SECONDS
+from app.vault.reading import VAULT
+from app.vault.rings import wrapper_of
+from app.vault.vault import Vault
 from app.waiting import Waiting
 from app.workers import Worker
 
@@ -79,7 +83,9 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     lines = Lines.of_stdout() if settings.access.log_on_stdout else None
     app[ACCESS_LOG] = access_log = AccessLog(database, lines)
     app[TICKETS] = Tickets(directory, settings.http.public_url)
+    app[DIGESTS] = RequestDigest()
     app[CORS] = Cors(settings.http.cors_origins)
+    app[VAULT] = vault = Vault()
     app[TASKS] = tasks = Tasks()
     app[LANE] = Lane(LANE_WAIT_SECONDS)
     app[USAGE] = usage = Usage(database)
@@ -93,6 +99,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         schema=schema,
         follower=follower,
         keeper=keeper,
+        vault=vault,
         access_log=access_log,
         tasks=tasks,
         instance=settings.instance,
@@ -144,6 +151,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         await waiting.until_possible("check_schema", lambda: _schema(app[SCHEMA]))
         tasks.start("heartbeat", app[HEARTBEAT].run())
         await waiting.until_possible("check_role", lambda: check_role(app[DATABASE], settings.tier))
+        await waiting.until_possible("check_keys", lambda: _keys(app))
         await waiting.until_possible("read_tokens", lambda: _tokens(app))
         await waiting.until_possible("seed", lambda: seed(settings, app[DATABASE]))
         await waiting.until_possible("load_snapshots", app[FOLLOWER].refresh)
@@ -159,6 +167,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     tasks.start("follower", app[FOLLOWER].run())
     tasks.start("keeper", app[KEEPER].run())
     tasks.start("usage", app[USAGE].run())
+    tasks.start("keys", app[VAULT].run(app[DATABASE]))
     if settings.database.pooler is Pooler.NONE:
         # Through a pooler nothing can be listened to: there the poll alone keeps up.
         tasks.start("listener", listen(found.app, settings.database, _hint(app)))
@@ -186,11 +195,16 @@ async def _tell_peers(app: web.Application) -> None:
 
 
 def _use_key(app: web.Application) -> None:
-    """Give the key of the installation to all that needs it. Raises DataFolderError."""
+    """Give each key of the installation to all that needs it.
+
+    Raises DataFolderError and KeyRingError.
+    """
     settings = app[SETTINGS]
     key = token_key(settings)
     app[TOKENS].use_key(key)
     app[TICKETS].use_key(key)
+    app[DIGESTS].use_key(key)
+    app[VAULT].use_wrapper(wrapper_of(settings))
     if settings.snapshot_on_disk:
         app[KEEPER].use_disk(Disk(settings.data_dir, key, settings.tier))
 
@@ -232,6 +246,12 @@ async def _schema(schema: SchemaCheck) -> None:
     await schema.look()
     if schema.state is not None and schema.state.pending:
         raise Unavailable("migrations_pending", "The schema is older than the code.")
+
+
+async def _keys(app: web.Application) -> None:
+    """Make sure that every data key can be unwrapped, so that no secret fails later."""
+    async with app[DATABASE].connection() as connection:
+        await app[VAULT].check(connection)
 
 
 async def _tokens(app: web.Application) -> None:

@@ -99,7 +99,7 @@ ROUTES: tuple[Route, ...] = (
 
     # First among their neighbours, which the router tries in order: nothing is asked more often.
     Route("GET", _CONFIGURATION, configurations.get_configuration, Scope.READ, Configuration,
-          query=("revision", "at", "min_revision"), conditions=("If-None-Match",),
+          query=("revision", "at", "min_revision", "reveal"), conditions=("If-None-Match",),
           statuses=(200, 304), headers=("ETag", *_MOMENT)),
     Route("PUT", _CONFIGURATION, configurations.put_configuration, Scope.WRITE, Written,
           body=NewConfiguration, query=_DRY_RUN, statuses=(200, 201),
@@ -160,7 +160,7 @@ ROUTES: tuple[Route, ...] = (
           body=NewPromotion, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
           headers=_REVISION),
     Route("GET", _ENVIRONMENT + "/export", transfer.export_environment, Scope.READ, bytes,
-          query=("format", "revision", "at", "min_revision"),
+          query=("format", "revision", "at", "min_revision", "reveal"),
           gives=("application/json", "application/yaml", "text/plain"),
           headers=("Content-Disposition", *_MOMENT)),
     Route("GET", _ENVIRONMENT + "/flags.json", transfer.get_flagd_document, Scope.READ, dict,

@@ -6,6 +6,7 @@ select
     key,
     kind,
     value,
+    sealed,
     schema,
     description,
     version
@@ -100,7 +101,7 @@ made as (
 select pg_notify('flagstone', made.environment || ':' || made.revision)::text
 from made;
 
--- name: write_changes(environment, revision, keys, before_kinds, before_values, before_schemas, before_descriptions, before_versions, after_kinds, after_values, after_schemas, after_descriptions, after_versions)!
+-- name: write_changes(environment, revision, keys, before_kinds, before_values, before_sealed, before_schemas, before_descriptions, before_versions, after_kinds, after_values, after_sealed, after_schemas, after_descriptions, after_versions)!
 -- What is true from now on and what was, in one statement: it is sent once, and neither can be
 -- written without the other. A key without a version after the change is deleted by it.
 with changed as (
@@ -108,11 +109,13 @@ with changed as (
         unnested.key,
         unnested.before_kind,
         unnested.before_value,
+        unnested.before_sealed,
         unnested.before_schema,
         unnested.before_description,
         unnested.before_version,
         unnested.after_kind,
         unnested.after_value,
+        unnested.after_sealed,
         unnested.after_schema,
         unnested.after_description,
         unnested.after_version
@@ -120,11 +123,13 @@ with changed as (
         :keys::text[],
         :before_kinds::text[],
         :before_values::jsonb[],
+        :before_sealed::bytea[],
         :before_schemas::jsonb[],
         :before_descriptions::text[],
         :before_versions::bigint[],
         :after_kinds::text[],
         :after_values::jsonb[],
+        :after_sealed::bytea[],
         :after_schemas::jsonb[],
         :after_descriptions::text[],
         :after_versions::bigint[]
@@ -132,11 +137,13 @@ with changed as (
         key,
         before_kind,
         before_value,
+        before_sealed,
         before_schema,
         before_description,
         before_version,
         after_kind,
         after_value,
+        after_sealed,
         after_schema,
         after_description,
         after_version
@@ -155,6 +162,7 @@ put as (
         key,
         kind,
         value,
+        sealed,
         schema,
         description,
         version,
@@ -165,6 +173,7 @@ put as (
         changed.key,
         changed.after_kind,
         changed.after_value,
+        changed.after_sealed,
         changed.after_schema,
         changed.after_description,
         changed.after_version,
@@ -174,6 +183,7 @@ put as (
     on conflict on constraint configurations_environment_key_unique do update
     set kind = excluded.kind,
         value = excluded.value,
+        sealed = excluded.sealed,
         schema = excluded.schema,
         description = excluded.description,
         version = excluded.version,
@@ -186,11 +196,13 @@ insert into changes (
     key,
     before_kind,
     before_value,
+    before_sealed,
     before_schema,
     before_description,
     before_version,
     after_kind,
     after_value,
+    after_sealed,
     after_schema,
     after_description,
     after_version
@@ -201,11 +213,13 @@ select
     changed.key,
     changed.before_kind,
     changed.before_value,
+    changed.before_sealed,
     changed.before_schema,
     changed.before_description,
     changed.before_version,
     changed.after_kind,
     changed.after_value,
+    changed.after_sealed,
     changed.after_schema,
     changed.after_description,
     changed.after_version

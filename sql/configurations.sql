@@ -10,6 +10,7 @@ select
     configurations.key,
     configurations.kind,
     configurations.value,
+    configurations.sealed,
     configurations.schema,
     configurations.description,
     configurations.version,
@@ -52,7 +53,8 @@ left join lateral (
         configurations.updated_revision,
         configurations.created_at,
         configurations.updated_at,
-        sum(octet_length(configurations.value::text)) over in_order
+        -- A secret has no value here, and a sum of nothing is null.
+        coalesce(sum(octet_length(configurations.value::text)) over in_order, 0)
             - coalesce(octet_length(configurations.value::text), 0) as bytes_before,
         lead(configurations.key) over in_order is not null as has_more
     from configurations

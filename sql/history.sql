@@ -72,6 +72,22 @@ order by
     revision desc,
     key;
 
+-- name: list_before(environment, revision)
+-- What each key of a change set was before it, sealed values included, for who brings that back.
+select
+    key,
+    before_kind as kind,
+    before_value as value,
+    before_sealed as sealed,
+    before_schema as schema,
+    before_description as description,
+    before_version as version,
+    after_version
+from changes
+where environment = :environment
+  and revision = :revision
+order by key;
+
 -- name: list_key_history(environment, key, before, page_size, page_bytes)
 -- What became of one key, the latest first. A page of large values ends early, but never before its
 -- first change.
@@ -139,6 +155,7 @@ with latest as (
         changes.revision,
         changes.after_kind,
         changes.after_value,
+        changes.after_sealed,
         changes.after_schema,
         changes.after_description,
         changes.after_version
@@ -158,6 +175,7 @@ page as (
         latest.revision,
         latest.after_kind,
         latest.after_value,
+        latest.after_sealed,
         latest.after_schema,
         latest.after_description,
         latest.after_version,
@@ -166,7 +184,10 @@ page as (
             sum(
                 case
                     when :page_bytes::bigint is null then 0
-                    else octet_length(latest.after_value::text)
+                    else coalesce(
+                        octet_length(latest.after_value::text),
+                        octet_length(latest.after_sealed)
+                    )
                 end
             ) over (in_order rows between unbounded preceding and 1 preceding),
             0
@@ -182,6 +203,7 @@ select
     page.key,
     page.after_kind as kind,
     page.after_value as value,
+    page.after_sealed as sealed,
     page.after_schema as schema,
     page.after_description as description,
     page.after_version as version,

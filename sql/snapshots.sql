@@ -1,4 +1,4 @@
--- What the follower reads to keep its snapshots current.
+-- What the follower reads to keep its snapshots current. Of a secret it reads that it is one, and no more.
 
 -- name: list_changed_entries(environment, after_revision)
 -- Every key that was touched after a revision, as it is now; without an entry when it is gone. The
@@ -7,6 +7,7 @@ select
     touched.key,
     entry.kind,
     entry.value,
+    entry.sealed,
     entry.schema,
     entry.description,
     entry.version,
@@ -23,6 +24,7 @@ left join lateral (
     select
         configurations.kind,
         configurations.value,
+        configurations.sealed is not null as sealed,
         configurations.schema,
         configurations.description,
         configurations.version,
@@ -40,6 +42,7 @@ select
     key,
     kind,
     value,
+    sealed is not null as sealed,
     schema,
     description,
     version,

@@ -283,4 +283,6 @@ def clean(server: Server, database: str, *, epoch: str | None = None) -> None:
             "metadata = '{}', fractional = 'v3', version = 1, protected = name = 'production'",
             [epoch],
         )
+        # Not truncated: whoever is just preparing to read them holds that off, in this very thread.
+        connection.execute("delete from flagstone.data_keys")
         connection.execute("delete from flagstone.tokens where name <> 'local admin'")

@@ -34,7 +34,7 @@ def token_key(settings: Settings) -> Secret:
     path = settings.data_dir / _KEY_FILE
     found = _read(path)
     if found is None:
-        _write_once(path, secrets.token_urlsafe(48))
+        write_once(path, secrets.token_urlsafe(48))
         found = _read(path)
     return Secret(found or "")
 
@@ -66,7 +66,7 @@ async def ensure_admin_token(
         # Before the commit: a file without its token is replaced at the next start, whereas a
         # token without its file would be good for ever and known to nobody.
         _remove(path)
-        _write_once(path, made.text)
+        write_once(path, made.text)
 
     await database.transact(work)
     await directory.refresh()
@@ -97,7 +97,7 @@ def _remove(path: Path) -> None:
         raise DataFolderError(f"{path} cannot be replaced: {error.strerror}") from None
 
 
-def _write_once(path: Path, text: str) -> None:
+def write_once(path: Path, text: str) -> None:
     """Write the file with mode 0600, whole or not at all; one that is there by now stays."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:

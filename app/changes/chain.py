@@ -2,7 +2,9 @@
 
 So the hash of the latest names the whole past: whoever has it can tell a history that goes on from
 one that was swapped under it. What is hashed is the canonical JSON of RFC 8785, which depends
-neither on how PostgreSQL prints jsonb nor on how Python prints numbers.
+neither on how PostgreSQL prints jsonb nor on how Python prints numbers. Of a secret it covers the
+commitment that is stored with it, see `crypto/envelope.py`: so it holds when the value is sealed
+anew or can never be opened again, and tells nobody what the value is.
 """
 
 import hashlib
@@ -71,13 +73,17 @@ def _digest(change: Change) -> str:
 def _entry(content: Content | None, version: int | None) -> dict[str, Any] | None:
     if content is None:
         return None
-    return {
+    record = {
         "kind": content.kind,
         "value": content.value,
         "schema": content.schema,
         "description": content.description,
         "version": version,
     }
+    if content.sealed is not None:
+        # And not what is sealed, which changes whenever it is sealed anew.
+        record["commitment"] = content.sealed.commitment.hex()
+    return record
 
 
 def _as_doubles(value: Any) -> Any:

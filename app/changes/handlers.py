@@ -1,5 +1,7 @@
 """The HTTP side of change sets: writing several keys at once, and everything about the past."""
 
+from typing import Any
+
 from aiohttp import web
 
 from app.access.guard import CALLER
@@ -12,6 +14,7 @@ from app.errors import Forbidden, invalid, malformed
 from app.http import wire
 from app.http.keys import DATABASE
 from app.snapshots.reading import FOLLOWER
+from app.vault.reading import VAULT
 
 
 async def list_change_sets(request: web.Request) -> web.Response:
@@ -68,11 +71,11 @@ async def create_change_set(request: web.Request) -> web.Response:
         _require(request, environment)
     # Every operation may be for another environment, and still the path must name one that exists.
     request.app[FOLLOWER].get(_environment(request))
-    actor = request[CALLER].actor
+    who = _who(request)
 
     return await write(
         request,
-        lambda c: writes.apply(c, intents, actor=actor, message=wanted.message),
+        lambda c: writes.apply(c, intents, message=wanted.message, **who),
         dry_run=dry_run,
     )
 
@@ -82,11 +85,11 @@ async def revert_change_set(request: web.Request) -> web.Response:
     dry_run = read_dry_run(request)
     wanted = await wire.read_body(request, NewRevert)
     place = _environment(request), int(request.match_info["revision"])
-    actor = request[CALLER].actor
+    who = _who(request)
 
     return await write(
         request,
-        lambda c: writes.revert(c, *place, actor=actor, message=wanted.message),
+        lambda c: writes.revert(c, *place, message=wanted.message, **who),
         dry_run=dry_run,
     )
 
@@ -99,11 +102,11 @@ async def restore_environment(request: web.Request) -> web.Response:
     if moment is None or None not in (wanted.revision, wanted.at):
         raise invalid("revision", "must be given, or at, and not both")
     place = _environment(request), moment
-    actor = request[CALLER].actor
+    who = _who(request)
 
     return await write(
         request,
-        lambda c: writes.restore(c, *place, actor=actor, message=wanted.message),
+        lambda c: writes.restore(c, *place, message=wanted.message, **who),
         dry_run=dry_run,
     )
 
@@ -113,12 +116,19 @@ async def promote_keys(request: web.Request) -> web.Response:
     dry_run = read_dry_run(request)
     wanted = await wire.read_body(request, NewPromotion)
     _require(request, wanted.source, Scope.READ)
-    target, actor = _environment(request), request[CALLER].actor
+    target, who = _environment(request), _who(request)
+    may_reveal = request[CALLER].token.grant.allows(Scope.REVEAL)
 
     return await write(
         request,
         lambda c: writes.promote(
-            c, wanted.source, target, wanted.keys, actor=actor, message=wanted.message
+            c,
+            wanted.source,
+            target,
+            wanted.keys,
+            message=wanted.message,
+            may_reveal=may_reveal,
+            **who,
         ),
         dry_run=dry_run,
     )
@@ -142,6 +152,11 @@ async def get_difference(request: web.Request) -> web.Response:
             found = await between_revisions(connection, environment, before or 0, after)
 
     return wire.answer(found)
+
+
+def _who(request: web.Request) -> dict[str, Any]:
+    """Return who writes, and with which keys secrets are sealed."""
+    return {"actor": request[CALLER].actor, "vault": request.app[VAULT]}
 
 
 def _environment(request: web.Request) -> str:

@@ -21,6 +21,7 @@ from app.environments import service as environments
 from app.environments.models import Environment, Properties
 from app.errors import NotFound
 from app.naming import is_key
+from app.vault.models import sealed_of
 
 LATEST = 2**63 - 1
 # A revision, or a time.
@@ -149,17 +150,23 @@ async def entries_at(
     return {
         row["key"]: Entry(
             key=row["key"],
-            content=Content(
-                kind=Kind(row["kind"]),
-                value=row["value"],
-                schema=row["schema"],
-                description=row["description"],
-            ),
+            content=content_of(environment, row),
             version=row["version"],
             last_version=row["version"],
         )
         async for row in rows
     }
+
+
+def content_of(environment: str, row: Any) -> Content:
+    """Return what a row with a kind, a value or what is sealed, and a version holds."""
+    return Content(
+        kind=Kind(row["kind"]),
+        value=row["value"],
+        sealed=sealed_of(environment, row["key"], row["version"], row["sealed"]),
+        schema=row["schema"],
+        description=row["description"],
+    )
 
 
 async def properties_at(
@@ -223,6 +230,7 @@ def _view(row: Any, side: str) -> EntryView | None:
     return EntryView(
         kind=row[f"{side}_kind"],
         value=row[f"{side}_value"],
+        sealed=row[f"{side}_kind"] == Kind.SECRET,
         schema=row[f"{side}_schema"],
         description=row[f"{side}_description"],
         version=row[f"{side}_version"],

@@ -21,7 +21,7 @@ Answer = TypeVar("Answer", bound=msgspec.Struct)
 
 @dataclass(frozen=True, kw_only=True)
 class Repeatable:
-    """A request's key, and the SHA-256 of all that makes it the same request."""
+    """A request's key, and a digest of all that makes it the same request, 32 bytes."""
 
     key: str
     request: bytes

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from app.environments.models import Properties
+from app.vault.models import Sealed
 
 ENTRIES_MAX = 10_000
 MESSAGE_MAX = 1_000
@@ -49,10 +50,15 @@ ABSENT = Expected()
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What an entry holds, apart from its key. `value` is any JSON value, null included."""
+    """What an entry holds, apart from its key. `value` is any JSON value, null included.
+
+    A secret has a value on its way in, and when it is revealed; all else is `sealed`, with no
+    value. Neither shows in a representation.
+    """
 
     kind: Kind
-    value: Any
+    value: Any = field(repr=False)
+    sealed: Sealed | None = None
     schema: dict[str, Any] | None = None
     description: str | None = None
 

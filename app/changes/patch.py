@@ -22,13 +22,22 @@ def are_equal(before: Any, after: Any) -> bool:
 
 
 def are_same(before: Content, after: Content) -> bool:
-    """Tell whether two entries hold the same, their versions aside."""
+    """Tell whether two entries hold the same, their versions aside.
+
+    Secrets are the same when one is a copy of the other. Two that were written are not, even with
+    one value: whoever may write but not reveal could find a secret by guessing, otherwise.
+    """
     return (
         before.kind is after.kind
         and before.description == after.description
+        and _commitment(before) == _commitment(after)
         and are_equal(before.value, after.value)
         and are_equal(before.schema, after.schema)
     )
+
+
+def _commitment(content: Content) -> bytes | None:
+    return content.sealed.commitment if content.sealed is not None else None
 
 
 def _operations(path: str, before: Any, after: Any) -> Iterator[dict[str, Any]]:

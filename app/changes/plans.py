@@ -5,30 +5,30 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from app.changes import history
-from app.changes.models import ABSENT, Content, Entry, Expected, Kind, Operation
+from app.changes.models import ABSENT, Entry, Expected, Kind, Operation
 from app.changes.patch import are_same
 from app.changes.properties import Intent, patch_towards
 from app.changes.references import references
-from app.changes.views import EntryView
-from app.database import Connection
+from app.database import Connection, sql
 from app.environments import service as environments
-from app.errors import NotFound, Violation
+from app.errors import Forbidden, NotFound, Violation
 
 
 async def revert(connection: Connection, environment: str, revision: int) -> Intent:
-    """Return the inverse of a change set.
+    """Return the inverse of a change set. Raises NotFound.
 
     Each operation expects what the change set left behind: a key that has changed since is refused
     when the operations are applied, by name and with its current version; and so are properties.
     """
     change_set = await history.get_change_set(connection, environment, revision)
+    rows = sql.list_before(connection, environment=environment, revision=revision)
     operations = [
         Operation(
-            key=change.key,
-            content=_content(change.before),
-            expected=Expected(version=change.after.version) if change.after else ABSENT,
+            key=row["key"],
+            content=history.content_of(environment, row) if row["version"] else None,
+            expected=Expected(version=row["after_version"]) if row["after_version"] else ABSENT,
         )
-        for change in change_set.changes
+        async for row in rows
     ]
     patch = None
     if (properties := change_set.properties) is not None:
@@ -54,11 +54,14 @@ async def restore(connection: Connection, environment: str, revision: int) -> In
     )
 
 
-async def promote(connection: Connection, source: str, target: str, keys: Iterable[str]) -> Intent:
+async def promote(
+    connection: Connection, source: str, target: str, keys: Iterable[str], *, may_reveal: bool
+) -> Intent:
     """Return what makes the keys in the target equal to the source; properties are none of them.
 
-    The segments that promoted flags use come with them, and those that these use in turn. Raises
-    NotFound that names every key which neither environment has.
+    The segments that promoted flags use come with them, and those that these use in turn. A secret
+    moves only for who might read it in the source, since others may reveal it in the target. Raises
+    NotFound that names every key which neither environment has; Forbidden.
     """
     wanted = await _all(connection, source)
     found = await _all(connection, target)
@@ -69,7 +72,10 @@ async def promote(connection: Connection, source: str, target: str, keys: Iterab
             f"Neither environment has {', '.join(unknown)}.",
             [Violation(key, "is in neither environment") for key in unknown],
         )
-    return Intent(operations=_towards(wanted, found, sorted(with_segments(chosen, wanted))))
+    operations = _towards(wanted, found, sorted(with_segments(chosen, wanted)))
+    if not may_reveal and any(each.content and each.content.sealed for each in operations):
+        raise Forbidden("scope_missing", "Promoting a secret needs a token with the scope reveal.")
+    return Intent(operations=operations)
 
 
 def with_segments(keys: set[str], entries: Mapping[str, Entry]) -> set[str]:
@@ -116,11 +122,3 @@ def _same(target: Entry, current: Entry | None) -> bool:
     if current is None or current.content is None or target.content is None:
         return False
     return are_same(target.content, current.content)
-
-
-def _content(view: EntryView | None) -> Content | None:
-    if view is None:
-        return None
-    return Content(
-        kind=Kind(view.kind), value=view.value, schema=view.schema, description=view.description
-    )

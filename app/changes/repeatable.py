@@ -1,11 +1,33 @@
-"""The Idempotency-Key of a request, with the digest of all that makes it the same request."""
+"""The Idempotency-Key of a request, with the digest of all that makes it the same request.
 
-import hashlib
+The digest is keyed: the request may carry a secret, which whoever reads the table could find by
+guessing at a plain one.
+"""
+
+import hmac
 
 from aiohttp import web
 
 from app.changes.idempotency import Repeatable, check_key
+from app.crypto.fields import joined
 from app.http import wire
+from app.settings import Secret
+
+
+class RequestDigest:
+    """HMAC-SHA-256 under a key that is not in the database, the same on every instance."""
+
+    def __init__(self) -> None:
+        self._key = b""
+
+    def use_key(self, key: Secret) -> None:
+        self._key = joined("flagstone/request/1", key.reveal())
+
+    def of(self, sent: bytes) -> bytes:
+        return hmac.digest(self._key, sent, "sha256")
+
+
+DIGESTS: web.AppKey[RequestDigest] = web.AppKey("digests", RequestDigest)
 
 
 async def read_repeatable(
@@ -28,4 +50,4 @@ async def read_repeatable(
     head = "\n".join((request.method, request.raw_path, *conditions))
     # As it was sent: a header may hold bytes that are no UTF-8.
     sent = head.encode(errors="surrogateescape") + b"\n\n" + body
-    return Repeatable(key=key, request=hashlib.sha256(sent).digest())
+    return Repeatable(key=key, request=request.app[DIGESTS].of(sent))

@@ -20,11 +20,14 @@ from app.changes.models import (
 )
 from app.changes.properties import Patch, patched
 from app.changes.references import check_references
+from app.changes.sealing import without_values
 from app.database import Connection, sql
 from app.database.threads import in_thread
 from app.environments.models import Properties
 from app.environments.service import unknown_environment
 from app.errors import Conflict, NotFound, Stale, Violation
+from app.vault.models import sealed_of
+from app.vault.vault import Vault
 
 # These lead back to, or over to, what has been: a key may have been of another kind there.
 _RETURNING = {ChangeKind.REVERT, ChangeKind.RESTORE, ChangeKind.PROMOTE}
@@ -44,14 +47,15 @@ async def apply(
     kind: ChangeKind = ChangeKind.EDIT,
     message: str = "",
     patch: Patch | None = None,
+    vault: Vault | None = None,
 ) -> ChangeSet:
     """Make one change set of the operations, whose keys differ, and return it with its revision.
 
-    `patch` is of the environment's own properties. Raises NotFound for the environment or for a key
-    to delete, Stale that names every key whose version is not the expected one (or the environment,
-    for the patch), Conflict when a key would change its kind, TooLarge for metadata, and for
-    references as `check_references` does. The caller's transaction is to be given up then, and the
-    revision with it.
+    `patch` is of the environment's own properties. Without a vault secrets are refused, as without
+    a key ring. Raises NotFound for the environment or for a key to delete, Stale that names every
+    key whose version is not the expected one (or the environment, for the patch), Conflict when a
+    key would change its kind, TooLarge for metadata, and for references as `check_references` does.
+    The caller's transaction is to be given up then, and the revision with it.
     """
     advanced = await sql.advance_revision(connection, environment=environment)
     if advanced is None:
@@ -62,6 +66,7 @@ async def apply(
     )
     _check(operations, entries, epoch=advanced["epoch"], kinds_fixed=kind not in _RETURNING)
     changes = [_change(operation, entries[operation.key]) for operation in operations]
+    changes = await without_values(connection, vault or Vault(), environment, changes)
     await check_references(connection, environment, changes)
     change_set = ChangeSet(
         environment=environment,
@@ -126,7 +131,11 @@ async def _linked(make: Callable[[], bytes], changes: Sequence[Change]) -> bytes
 def _size(change: Change) -> int:
     """Return how many bytes of JSON a change carries, roughly."""
     sides = (change.before.content, change.after)
-    return sum(len(msgspec.json.encode(each.value)) for each in sides if each is not None)
+    return sum(
+        len(msgspec.json.encode(each.value)) + len(each.sealed.content if each.sealed else b"")
+        for each in sides
+        if each is not None
+    )
 
 
 async def read_entries(
@@ -134,7 +143,7 @@ async def read_entries(
 ) -> dict[str, Entry]:
     """Return what is under each of the keys, for whoever compares before writing."""
     rows = sql.list_entries(connection, environment=environment, keys=list(keys))
-    entries = {row["key"]: _entry(row) async for row in rows}
+    entries = {row["key"]: _entry(environment, row) async for row in rows}
     missing = [key for key in keys if key not in entries]
     if missing:
         rows = sql.list_last_versions(connection, environment=environment, keys=missing)
@@ -145,10 +154,11 @@ async def read_entries(
     return entries
 
 
-def _entry(row: Any) -> Entry:
+def _entry(environment: str, row: Any) -> Entry:
     content = Content(
         kind=Kind(row["kind"]),
         value=row["value"],
+        sealed=sealed_of(environment, row["key"], row["version"], row["sealed"]),
         schema=row["schema"],
         description=row["description"],
     )
@@ -255,7 +265,11 @@ def _batches(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
 def _columns(contents: Sequence[Content | None]) -> dict[str, list[Any]]:
     return {
         "kinds": [content and content.kind for content in contents],
-        "values": [content and _json(content.value) for content in contents],
+        "values": [
+            None if content is None or content.sealed else _json(content.value)
+            for content in contents
+        ],
+        "sealed": [content and content.sealed and content.sealed.content for content in contents],
         "schemas": [content and content.schema for content in contents],
         "descriptions": [content and content.description for content in contents],
     }

@@ -37,12 +37,27 @@ def check_content(content: Content, *, lenient: bool = False) -> list[Violation]
     What a flag or segment breaks of its format is let pass for a lenient caller, as flagd does
     itself, and returned; unless it is not even an object.
     """
-    if content.kind is Kind.SECRET:
-        raise invalid("kind", "must be setting, flag or segment; secrets are not stored yet")
     check_value_size(content.value, "value")
     check_value_size(content.schema, "schema")
+    if content.kind is Kind.SECRET:
+        _check_secret(content)
+        return []
     check_value(content.value, content.schema)
     return _check_definition(content, lenient=lenient)
+
+
+def _check_secret(content: Content) -> None:
+    if content.value is None:
+        # Whoever reads a masked entry, edits its description and writes it back means no null.
+        raise invalid("value", "must not be null in a secret: that is how a masked one reads")
+    try:
+        check_value(content.value, content.schema)
+    except Invalid as error:
+        if error.code != "value_against_schema":
+            raise
+        # The place of a violation and its text may name members of the value.
+        rule = "must keep to its schema"
+        raise Invalid(error.code, f"value: {rule}", [Violation("value", rule)]) from None
 
 
 def _check_definition(content: Content, *, lenient: bool) -> list[Violation]:

@@ -131,11 +131,12 @@ class NewPromotion(
     message: Message = ""
 
 
-class EntryView(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry at one moment."""
+class EntryView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An entry at one moment. `sealed` is there for a secret, whose value is never told here."""
 
     kind: str
     value: Any
+    sealed: bool = False
     schema: dict[str, Any] | None
     description: str | None
     version: int
@@ -225,6 +226,7 @@ def entry_view(content: Content | None, version: int | None) -> EntryView | None
     return EntryView(
         kind=content.kind,
         value=content.value,
+        sealed=content.sealed is not None,
         schema=content.schema,
         description=content.description,
         version=version,
@@ -232,7 +234,8 @@ def entry_view(content: Content | None, version: int | None) -> EntryView | None
 
 
 def change_view(key: str, before: EntryView | None, after: EntryView | None) -> ChangeView:
-    patch = patch_between(before.value, after.value) if before and after else []
+    told = before and after and not before.sealed and not after.sealed
+    patch = patch_between(before.value, after.value) if told and before and after else []
     return ChangeView(key=key, before=before, after=after, patch=patch)
 
 

@@ -30,6 +30,7 @@ from app.environments import service as environments
 from app.environments.models import Environment
 from app.errors import Invalid, Violation, invalid
 from app.naming import KEY_RULE, is_key
+from app.vault.vault import Vault
 
 Work = Callable[[Connection], Awaitable[MadeChangeSets]]
 
@@ -90,6 +91,7 @@ async def apply(
     actor: str,
     message: str,
     kind: ChangeKind = ChangeKind.EDIT,
+    vault: Vault | None = None,
 ) -> MadeChangeSets:
     """Make one change set in each environment. Raises as `service.apply` does."""
     made: list[MadeChangeSet] = []
@@ -103,6 +105,7 @@ async def apply(
                 actor=actor,
                 kind=kind,
                 message=message,
+                vault=vault,
                 patch=intent.patch,
             )
             made.append(made_view(change_set))
@@ -132,7 +135,13 @@ async def create_environment(
 
 
 async def revert(
-    connection: Connection, environment: str, revision: int, *, actor: str, message: str
+    connection: Connection,
+    environment: str,
+    revision: int,
+    *,
+    actor: str,
+    message: str,
+    vault: Vault,
 ) -> MadeChangeSets:
     """Make the inverse of a change set. Raises Stale that names each key changed since."""
     intent = await plans.revert(connection, environment, revision)
@@ -141,12 +150,19 @@ async def revert(
         {environment: intent},
         actor=actor,
         message=message or f"Revert revision {revision}",
+        vault=vault,
         kind=ChangeKind.REVERT,
     )
 
 
 async def restore(
-    connection: Connection, environment: str, moment: Moment, *, actor: str, message: str
+    connection: Connection,
+    environment: str,
+    moment: Moment,
+    *,
+    actor: str,
+    message: str,
+    vault: Vault,
 ) -> MadeChangeSets:
     """Make the whole environment as it was. Makes nothing when it is so already."""
     await environments.lock(connection, environment)
@@ -157,6 +173,7 @@ async def restore(
         {environment: intent},
         actor=actor,
         message=message or f"Restore revision {revision}",
+        vault=vault,
         kind=ChangeKind.RESTORE,
     )
 
@@ -169,17 +186,20 @@ async def promote(
     *,
     actor: str,
     message: str,
+    may_reveal: bool,
+    vault: Vault,
 ) -> MadeChangeSets:
     """Make keys of the target equal to the source, with the segments that they use."""
     if source == target:
         raise invalid("from", "must be another environment")
     await environments.lock(connection, target)
-    intent = await plans.promote(connection, source, target, keys)
+    intent = await plans.promote(connection, source, target, keys, may_reveal=may_reveal)
     return await apply(
         connection,
         {target: intent},
         actor=actor,
         message=message or f"Promote from {source}",
+        vault=vault,
         kind=ChangeKind.PROMOTE,
     )
 

@@ -8,6 +8,7 @@ from app.commands import (
     environment,
     flag,
     history,
+    key,
     seal,
     serve,
     token,
@@ -25,6 +26,7 @@ cli.command("serve")(serve.serve)
 cli.command("serve-worker", hidden=True)(serve.serve_worker)
 cli.add_typer(database.cli, name="database")
 cli.add_typer(token.cli, name="token")
+cli.add_typer(key.cli, name="key")
 cli.add_typer(seal.cli, name="seal")
 # Without a name of its own: its verbs stand beside those of configuration.
 configuration.cli.add_typer(history.cli)

@@ -1,5 +1,6 @@
 """`configuration`: read and write entries over the same services as HTTP, with the pool."""
 
+import sys
 from typing import Annotated, Any
 
 import msgspec
@@ -7,15 +8,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from app.access.events import Event, Origin
 from app.changes import service as changes
 from app.changes.models import Expected, Kind, Operation
 from app.commands.actor import operator
+from app.commands.history import MASK
 from app.configurations import service
 from app.configurations.models import NewConfiguration
+from app.database import Connection
 from app.http.decoder import parse
 from app.http.wire import PAGE_SIZE_MAX
 from app.scripts import Resources, run_script
 from app.snapshots.snapshot import Configuration
+from app.vault.vault import Vault
 
 cli = typer.Typer(help="Read and write configurations.", no_args_is_help=True)
 console = Console()
@@ -26,13 +31,30 @@ Message = Annotated[str, typer.Option("--message", "-m", help="Why, for the hist
 
 
 @cli.command("get")
-def get(environment: Environment, key: Key) -> None:
-    """Print one entry as JSON."""
+def get(
+    environment: Environment,
+    key: Key,
+    *,
+    reveal: Annotated[bool, typer.Option("--reveal", help="A secret in clear.")] = False,
+) -> None:
+    """Print one entry as JSON; a secret is masked, and revealing it goes into the access log."""
 
     async def work(resources: Resources) -> Configuration:
-        async with resources.database.connection() as connection:
-            found, _, _ = await service.get(connection, environment, key)
-        return found
+        vault = resources.vault if reveal else None
+
+        async def read(connection: Connection) -> Configuration:
+            found, _, _ = await service.get(connection, environment, key, vault=vault)
+            if reveal and found.kind == Kind.SECRET:
+                access = Origin(actor=operator()).did(
+                    Event.SECRET_READ,
+                    environment=environment,
+                    resource=key,
+                    version=found.version,
+                )
+                await resources.access_log.record(connection, access)
+            return found
+
+        return await resources.database.transact(read)
 
     typer.echo(msgspec.json.format(msgspec.json.encode(run_script(work))).decode())
 
@@ -41,7 +63,9 @@ def get(environment: Environment, key: Key) -> None:
 def set_value(
     environment: Environment,
     key: Key,
-    value: Annotated[str, typer.Argument(help="The value, as JSON.")],
+    value: Annotated[
+        str, typer.Argument(help="The value, as JSON; - reads it from standard input.")
+    ],
     kind: Annotated[Kind, typer.Option(help="Of a new entry.")] = Kind.SETTING,
     version: Annotated[
         int | None, typer.Option(help="Write only at this version; 0 for a new entry.")
@@ -50,12 +74,25 @@ def set_value(
     *,
     text: Annotated[bool, typer.Option("--text", help="Take the value as a text.")] = False,
 ) -> None:
-    """Create or change one entry; its description and schema stay."""
-    parsed: Any = value if text else parse(value.encode())
+    """Create or change one entry; its description and schema stay.
+
+    Give a secret on standard input: an argument shows in the list of processes.
+    """
+    given = sys.stdin.read().removesuffix("\n") if value == "-" else value
+    parsed: Any = given if text else parse(given.encode())
 
     async def work(resources: Resources) -> tuple[int, int | None]:
         return await resources.database.transact(
-            lambda c: _set(c, environment, key, parsed, kind=kind, version=version, message=message)
+            lambda c: _set(
+                c,
+                environment,
+                key,
+                parsed,
+                kind=kind,
+                version=version,
+                message=message,
+                vault=resources.vault,
+            )
         )
 
     revision, new_version = run_script(work)
@@ -63,7 +100,7 @@ def set_value(
 
 
 async def _set(
-    connection: Any,
+    connection: Connection,
     environment: str,
     key: str,
     value: Any,
@@ -71,10 +108,11 @@ async def _set(
     kind: Kind,
     version: int | None,
     message: str,
+    vault: Vault,
 ) -> tuple[int, int | None]:
     entries = await changes.read_entries(connection, environment, [service.check_key(key)])
     found = entries[key].content
-    content = service.content_of(
+    content = service.wanted_content(
         NewConfiguration(
             value=value,
             kind=found.kind.value if found else kind.value,
@@ -85,7 +123,7 @@ async def _set(
     expected = None if version is None else Expected(version=version or None)
     operation = Operation(key=key, content=content, expected=expected)
     change_set = await changes.apply(
-        connection, environment, [operation], actor=operator(), message=message
+        connection, environment, [operation], actor=operator(), message=message, vault=vault
     )
     return change_set.revision, change_set.changes[0].version
 
@@ -117,7 +155,7 @@ def list_entries(
 
     table = Table("key", "kind", "version", "value")
     for entry in run_script(work):
-        text = msgspec.json.encode(entry.value).decode()
+        text = MASK if entry.sealed else msgspec.json.encode(entry.value).decode()
         shown = text if len(text) <= 60 else text[:59] + "…"
         table.add_row(entry.key, entry.kind, str(entry.version), shown)
     console.print(table)

@@ -27,9 +27,12 @@ from app.changes.views import (
 from app.commands.actor import operator
 from app.database import Connection
 from app.scripts import Resources, run_script
+from app.vault.vault import Vault
 
 cli = typer.Typer()
 console = Console()
+# What stands where a secret's value would.
+MASK = "(sealed)"
 
 Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 Message = Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")]
@@ -99,7 +102,9 @@ def revert(
 ) -> None:
     """Undo one change set by its inverse; refused for keys that have changed since."""
     _write(
-        lambda c: writes.revert(c, environment, revision, actor=operator(), message=message),
+        lambda c, vault: writes.revert(
+            c, environment, revision, actor=operator(), message=message, vault=vault
+        ),
         dry_run=dry_run,
     )
 
@@ -120,7 +125,9 @@ def restore(
     if wanted is None:
         raise typer.BadParameter("give a revision, or --at")
     _write(
-        lambda c: writes.restore(c, environment, wanted, actor=operator(), message=message),
+        lambda c, vault: writes.restore(
+            c, environment, wanted, actor=operator(), message=message, vault=vault
+        ),
         dry_run=dry_run,
     )
 
@@ -136,7 +143,17 @@ def promote(
 ) -> None:
     """Make keys equal to another environment, with the segments that flags use."""
     _write(
-        lambda c: writes.promote(c, source, environment, keys, actor=operator(), message=message),
+        lambda c, vault: writes.promote(
+            c,
+            source,
+            environment,
+            keys,
+            actor=operator(),
+            message=message,
+            # Who has the database and the key ring has the secrets.
+            may_reveal=True,
+            vault=vault,
+        ),
         dry_run=dry_run,
     )
 
@@ -150,8 +167,10 @@ def moment(revision: int | None, at: datetime | None) -> Moment | None:
     return at.astimezone()
 
 
-def _write(work: Callable[[Connection], Awaitable[MadeChangeSets]], *, dry_run: bool) -> None:
-    made = run_script(lambda r: transact(r.database, work, dry_run=dry_run))
+def _write(
+    work: Callable[[Connection, Vault], Awaitable[MadeChangeSets]], *, dry_run: bool
+) -> None:
+    made = run_script(lambda r: transact(r.database, lambda c: work(c, r.vault), dry_run=dry_run))
     for change_set in made.change_sets:
         if change_set.changes:
             show_changes(change_set.changes)
@@ -185,7 +204,9 @@ def show_properties(properties: PropertiesView | None) -> None:
 
 
 def _text(entry: EntryView | None) -> str:
-    return "-" if entry is None else _short(entry.value)
+    if entry is None:
+        return "-"
+    return MASK if entry.sealed else _short(entry.value)
 
 
 def _short(value: object) -> str:

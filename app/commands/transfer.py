@@ -10,7 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from app.access.events import Event, Origin
 from app.changes.dry_run import transact
+from app.changes.models import Kind
 from app.commands.actor import operator
 from app.commands.history import At, moment, show_changes, show_properties
 from app.scripts import Resources, run_script
@@ -42,14 +44,26 @@ def export_environment(
         int | None, typer.Option(min=0, help="As of this revision, instead of now.")
     ] = None,
     at: At = None,
+    *,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Secrets in clear.")] = False,
 ) -> None:
-    """Write all of an environment to a file that `import` can read."""
+    """Write all of an environment to a file that `import` can read; secrets are masked."""
     chosen = format_ or (format_of(file) if file is not None else Format.JSON)
     wanted = moment(revision, at)
 
     async def work(resources: Resources) -> tuple[int, bytes]:
+        vault = resources.vault if reveal else None
         async with resources.database.connection() as connection:
-            found, entries = await service.environment_at(connection, environment, wanted)
+            found, entries = await service.environment_at(
+                connection, environment, wanted, vault=vault
+            )
+        if reveal and any(content.kind is Kind.SECRET for content in entries.values()):
+            access = Origin(actor=operator()).did(
+                Event.SECRET_READ,
+                environment=environment,
+                detail=f"export as of revision {found.revision}",
+            )
+            await resources.database.transact(lambda c: resources.access_log.record(c, access))
         return len(entries), write_document(found, entries, chosen)
 
     with _told(f"exporting {environment}"):
@@ -92,6 +106,9 @@ def import_document(
                 actor=operator(),
                 message=message or f"Import {file.name}",
                 dry_run=dry_run,
+                vault=resources.vault,
+                # Who has the database and the key ring has the secrets.
+                may_reveal=True,
             ),
             dry_run=dry_run,
         )

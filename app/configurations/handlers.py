@@ -20,6 +20,8 @@ from app.http import conditions, wire
 from app.http.encoded import EncodedResponse
 from app.http.keys import DATABASE
 from app.snapshots.reading import moment_head, moment_headers, read_snapshot, settle
+from app.snapshots.snapshot import Configuration
+from app.vault.reading import VAULT, note_revealed, wants_secrets
 
 
 async def list_configurations(request: web.Request) -> web.Response:
@@ -50,9 +52,14 @@ async def list_configurations(request: web.Request) -> web.Response:
 
 
 async def get_configuration(request: web.Request) -> web.Response:
-    """Read one configuration, now or as of a moment of the past; its version is in the ETag."""
-    query = wire.read_query(request, {"revision", "at", "min_revision"})
+    """Read one configuration, now or as of a moment of the past; its version is in the ETag.
+
+    A secret is masked, unless a token with the scope reveal asks to have it revealed.
+    """
+    query = wire.read_query(request, {"revision", "at", "min_revision", "reveal"})
     moment = wire.moment(query) if query else None
+    if query and wants_secrets(request, query):
+        return await _reveal(request, moment)
     if moment is not None:
         return await _get_at(request, moment)
 
@@ -88,16 +95,36 @@ async def _get_at(request: web.Request, moment: Moment) -> web.Response:
     return wire.answer(found, headers=headers)
 
 
+async def _reveal(request: web.Request, moment: Moment | None) -> web.Response:
+    vault = request.app[VAULT]
+
+    async def work(connection: Connection) -> tuple[Configuration, int, str]:
+        if moment is None:
+            found = await service.get(connection, *_place(request), vault=vault)
+        else:
+            found = await service.get_at(connection, *_place(request), moment, vault=vault)
+        if found[0].kind == Kind.SECRET:
+            await note_revealed(connection, request, key=found[0].key, version=found[0].version)
+        return found
+
+    # The note is committed before anybody has seen the value; without it there is no answer.
+    found, revision, epoch = await request.app[DATABASE].transact(work)
+
+    headers = wire.revision_header(epoch, revision)
+    headers["ETag"] = conditions.entity_tag(found.version, epoch)
+    return wire.answer(found, headers=headers)
+
+
 async def put_configuration(request: web.Request) -> web.Response:
     """Create or replace one configuration, under the version that the caller expects."""
     dry_run = wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
     expected = _expected(conditions.read_condition(request, may_create=True))
     wanted = await wire.read_body(request, NewConfiguration)
-    place, actor = _place(request), request[CALLER].actor
+    place, actor, vault = _place(request), request[CALLER].actor, request.app[VAULT]
 
     return await _write(
         request,
-        lambda c: service.put(c, *place, wanted, expected=expected, actor=actor),
+        lambda c: service.put(c, *place, wanted, expected=expected, actor=actor, vault=vault),
         dry_run=dry_run,
     )
 

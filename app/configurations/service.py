@@ -1,10 +1,14 @@
 """Reading and writing configurations. Each function takes the connection first and opens none."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from app.changes import service as changes
-from app.changes.history import Moment, revision_of
+from app.changes.history import Moment, content_of, revision_of
 from app.changes.models import ChangeSet, Content, Expected, Kind, Operation
+from app.changes.sealing import revealed
 from app.changes.values import check_content
 from app.configurations.models import ConfigurationPage, NewConfiguration, Written
 from app.database import Connection, sql
@@ -12,31 +16,42 @@ from app.environments import service as environments
 from app.errors import NotFound, invalid
 from app.naming import KEY_RULE, is_key
 from app.snapshots.snapshot import PAGE_BYTES_MAX, Configuration
+from app.vault.vault import Vault
 
-_FIELDS = Configuration.__struct_fields__
+_FIELDS = [name for name in Configuration.__struct_fields__ if name != "sealed"]
 
 
-async def get(connection: Connection, environment: str, key: str) -> tuple[Configuration, str, int]:
-    """Return the entry, and the epoch and revision that it was read at. Raises NotFound."""
+async def get(
+    connection: Connection, environment: str, key: str, *, vault: Vault | None = None
+) -> tuple[Configuration, int, str]:
+    """Return the entry, and the revision and epoch that it was read at.
+
+    With a vault, a secret is in clear. Raises NotFound, and as the vault does.
+    """
     check_key(key)
     row = await sql.find_configuration(connection, environment=environment, key=key)
     if row is None:
         raise environments.unknown_environment()
     if row["key"] is None:
         raise NotFound("configuration_unknown", "There is no such configuration.")
-    return _configuration(row), row["epoch"], row["revision"]
+    return await _revealed(connection, row, vault), row["revision"], row["epoch"]
 
 
 async def get_at(
-    connection: Connection, environment: str, key: str, moment: Moment
+    connection: Connection,
+    environment: str,
+    key: str,
+    moment: Moment,
+    *,
+    vault: Vault | None = None,
 ) -> tuple[Configuration, int, str]:
-    """Return the entry as of a moment, and that moment's revision and epoch. Raises NotFound."""
+    """Return the entry as of a moment, and that moment's revision and epoch. Raises as `get`."""
     check_key(key)
     revision, epoch = await _revision_and_epoch(connection, environment, moment)
-    found, _ = await _entries_at(connection, environment, revision, keys=[key], limit=1)
+    found = await _entries_at(connection, environment, revision, keys=[key], limit=1)
     if not found:
         raise NotFound("configuration_unknown", "There was no such configuration.")
-    return found[0], revision, epoch
+    return await _revealed(connection, found[0], vault), revision, epoch
 
 
 async def list_page_at(
@@ -54,11 +69,13 @@ async def list_page_at(
     A page of large values ends before its limit.
     """
     revision, epoch = await _revision_and_epoch(connection, environment, moment)
-    items, has_more = await _entries_at(
+    found = await _entries_at(
         connection, environment, revision, prefix=prefix, kind=kind, after=after, limit=limit
     )
     page = ConfigurationPage(
-        items=items, next=items[-1].key if has_more else None, revision=revision
+        items=[_configuration(row) for row in found],
+        next=found[-1]["key"] if found and found[-1]["has_more"] else None,
+        revision=revision,
     )
     return page, epoch
 
@@ -107,11 +124,12 @@ async def put(
     *,
     expected: Expected,
     actor: str,
+    vault: Vault,
 ) -> Written:
     """Write one entry as a change set of one. Raises as `changes.apply` does, and Invalid."""
-    operation = Operation(key=check_key(key), content=content_of(wanted), expected=expected)
+    operation = Operation(key=check_key(key), content=wanted_content(wanted), expected=expected)
     change_set = await changes.apply(
-        connection, environment, [operation], actor=actor, message=wanted.message
+        connection, environment, [operation], actor=actor, message=wanted.message, vault=vault
     )
     return _written(change_set)
 
@@ -125,7 +143,7 @@ async def delete(
     return _written(change_set)
 
 
-def content_of(wanted: NewConfiguration) -> Content:
+def wanted_content(wanted: NewConfiguration) -> Content:
     """Return what is to be stored. Raises Invalid or TooLarge for what cannot be."""
     content = Content(
         kind=Kind(wanted.kind),
@@ -161,10 +179,10 @@ async def _entries_at(
     kind: Kind | None = None,
     after: str = "",
     limit: int,
-) -> tuple[list[Configuration], bool]:
-    """Return a page of entries, and whether there are more."""
-    rows = [
-        row
+) -> list[Mapping[str, Any]]:
+    """Return a page of entries; each row says whether there are more after the page."""
+    return [
+        {**row, "environment": environment}
         async for row in sql.list_entries_at(
             connection,
             environment=environment,
@@ -177,12 +195,19 @@ async def _entries_at(
             page_bytes=PAGE_BYTES_MAX,
         )
     ]
-    entries = [_configuration({**row, "environment": environment}) for row in rows]
-    return entries, bool(rows) and rows[-1]["has_more"]
+
+
+async def _revealed(connection: Connection, row: Any, vault: Vault | None) -> Configuration:
+    found = _configuration(row)
+    if vault is None or not found.sealed:
+        return found
+    contents = await revealed(connection, vault, [content_of(found.environment, row)])
+    return msgspec.structs.replace(found, value=contents[0].value, sealed=False)
 
 
 def _configuration(row: Any) -> Configuration:
-    return Configuration(**{name: row[name] for name in _FIELDS})
+    fields = {name: row[name] for name in _FIELDS}
+    return Configuration(**fields, sealed=row["kind"] == Kind.SECRET)
 
 
 def _written(change_set: ChangeSet) -> Written:

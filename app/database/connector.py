@@ -17,6 +17,7 @@ import asyncpg
 import msgspec
 
 from app.database.drivers import asyncpg_arguments
+from app.database.roles import OWNER
 from app.log import logger
 from app.settings import DatabaseSettings, Target
 
@@ -137,6 +138,18 @@ async def prepare_connection(connection: Session) -> None:
         "jsonb", schema="pg_catalog", format="binary", encoder=_encode, decoder=_decode
     )
     _keep_alive(connection)
+
+
+async def prepare_as_owner(connection: Session) -> None:
+    """Do the same for a role that may become the owner of the tables, and become it.
+
+    Where roles were never provisioned, the role that there is owns them already.
+    """
+    await prepare_connection(connection)
+    if await connection.fetchval(
+        "select pg_has_role(oid, 'member') from pg_roles where rolname = $1", OWNER
+    ):
+        await connection.execute(f'set role "{OWNER}"')
 
 
 def _encode(value: Any) -> bytes:

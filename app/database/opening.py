@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
-from app.database.connector import Connector
+from app.database.connector import Connector, prepare_as_owner
 from app.database.embedded import EmbeddedError, EmbeddedServer
 from app.database.pool import Database
 from app.database.provision import Provisioner
@@ -106,14 +106,18 @@ async def probe(target: Target, settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Database]:
+async def open_database(settings: Settings, *, as_owner: bool = False) -> AsyncIterator[Database]:
     """Yield an open pool with the service's own limits; for scripts and commands.
 
-    Raises what the driver raises after three attempts, and EmbeddedError.
+    `as_owner` is for what the app role may not do, such as a change of history's sealed bytes; it
+    goes the migrator's way. Raises what the driver raises after three attempts, and EmbeddedError.
     """
     async with held_targets(settings) as found:
         database = Database(settings.database)
-        await database.open(found.app)
+        if as_owner:
+            await database.open(found.migrator, prepare_as_owner)
+        else:
+            await database.open(found.app)
         try:
             yield database
         finally:

@@ -3,11 +3,11 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 
@@ -55,15 +55,19 @@ class Database:
         # Set by every failed use, for whoever wants to look closer before its time.
         self.troubled = asyncio.Event()
 
-    async def open(self, target: Target) -> None:
-        """Connect the least number of connections, one at the least.
+    async def open(
+        self,
+        target: Target,
+        prepare: Callable[[Session], Coroutine[Any, Any, None]] = prepare_connection,
+    ) -> None:
+        """Connect the least number of connections, one at the least, and prepare each.
 
         Raises what the driver raises; `connector.is_transient` tells whether to try again.
         """
         settings = self._settings
         pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
             connect=Connector(target, settings),
-            init=prepare_connection,
+            init=prepare,
             # asyncpg's own reset costs a round trip on every release. It still rolls back and
             # drops listeners; our statements keep no other session state, which a test holds.
             reset=_nothing_to_reset,

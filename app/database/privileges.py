@@ -23,6 +23,8 @@ TABLES = {
     "tokens": "select, insert, update",
     "idempotency_keys": "select, insert, update, delete",
     "flag_usage": "select, insert, update",
+    # What changes or destroys a data key is a command of the operator, as the owner.
+    "data_keys": "select, insert",
     "access_log": "select, insert",
 }
 SEQUENCES = {"health_check_id_seq": "usage"}

@@ -17,6 +17,7 @@ from app.http.lifecycle import Lifecycle
 from app.snapshots.follower import Follower
 from app.snapshots.keeper import Keeper
 from app.tasks import Tasks
+from app.vault.vault import Vault
 
 POOL_BUSY_RATIO = 0.9
 
@@ -65,6 +66,7 @@ class Health:
     schema: SchemaCheck
     follower: Follower
     keeper: Keeper
+    vault: Vault
     access_log: AccessLog
     tasks: Tasks
     instance: str
@@ -77,6 +79,7 @@ class Health:
             "migrations:pending": self._schema_check(),
             **self._snapshot_checks(),
             "snapshot:disk": self._disk_check(),
+            "keys": self._keys_check(),
             "access_log:write": self._access_log_check(),
             **{f"tasks:{name}": self._task_check(alive=a) for name, a in self.tasks.alive.items()},
         }
@@ -167,6 +170,15 @@ class Health:
     def _disk_check(self) -> Check:
         failure = self.keeper.failure
         return Check(status=Status.WARN if failure else Status.PASS, output=failure)
+
+    def _keys_check(self) -> Check:
+        problem = self.vault.problem
+        return Check(
+            status=Status.WARN if problem else Status.PASS,
+            observed_value=self.vault.count,
+            observed_unit="data keys",
+            output=problem,
+        )
 
     def _access_log_check(self) -> Check:
         """Evaluation goes on without a log, so it takes nobody out of service."""

@@ -65,6 +65,10 @@ QUERY: dict[str, Described] = {
         {"enum": list(_EVENTS)},
         "Only accesses of this kind, in the words of the OWASP logging vocabulary.",
     ),
+    "reveal": (
+        {"type": "boolean", "default": False},
+        "Give secrets in clear, to a token with the scope reveal; the access log tells of it.",
+    ),
     "against": (_ENVIRONMENT, "The environment to compare with, instead of revisions."),
 }
 

@@ -28,6 +28,7 @@ import psycopg
 from app import log
 from app.access.local import DataFolderError
 from app.access.log import AccessLog
+from app.crypto.keyring import KeyRingError
 from app.database import Database
 from app.database.drivers import TlsFileError
 from app.database.embedded import EmbeddedError
@@ -38,6 +39,9 @@ from app.database.role_check import OverprivilegedError
 from app.errors import AppError
 from app.seeds import SeedRefusedError
 from app.settings import Settings, SettingsError, load
+from app.vault.rings import wrapper_of
+from app.vault.unwrapped import KeysMissingError
+from app.vault.vault import Vault
 
 Result = TypeVar("Result")
 
@@ -51,6 +55,8 @@ _FORESEEN = (
     DataFolderError,
     SeedRefusedError,
     OverprivilegedError,
+    KeyRingError,
+    KeysMissingError,
     OSError,
     asyncpg.PostgresError,
     psycopg.Error,
@@ -63,26 +69,33 @@ class Resources:
 
     settings: Settings
     database: Database
+    vault: Vault
     access_log: AccessLog
 
 
 @asynccontextmanager
-async def resources() -> AsyncIterator[Resources]:
+async def resources(*, as_owner: bool = False) -> AsyncIterator[Resources]:
     """Read the settings, set up logging and open the pool, for as long as the block lasts."""
     settings = load()
     log.configure(settings.log)
-    async with open_database(settings) as database:
-        yield Resources(settings=settings, database=database, access_log=AccessLog(database))
+    vault = Vault(wrapper_of(settings))
+    async with open_database(settings, as_owner=as_owner) as database:
+        yield Resources(
+            settings=settings, database=database, vault=vault, access_log=AccessLog(database)
+        )
 
 
-def run_script(main: Callable[[Resources], Awaitable[Result]]) -> Result:
-    """Run a script's main function with resources of its own. SIGTERM ends it as Ctrl-C does."""
+def run_script(main: Callable[[Resources], Awaitable[Result]], *, as_owner: bool = False) -> Result:
+    """Run a script's main function with resources of its own. SIGTERM ends it as Ctrl-C does.
+
+    `as_owner` opens the pool for the role that owns the tables, as migrations do.
+    """
 
     async def whole() -> Result:
         task = asyncio.current_task()
         if task is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        async with resources() as given:
+        async with resources(as_owner=as_owner) as given:
             return await main(given)
 
     with foreseen_errors():

@@ -20,6 +20,7 @@ __all__ = [
     "DatabaseSettings",
     "HealthSettings",
     "HttpSettings",
+    "KeySettings",
     "LogFormat",
     "LogSettings",
     "Network",
@@ -90,6 +91,15 @@ class AccessSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeySettings:
+    """What wraps the data keys of secrets: a key ring, perhaps of a file, or a command."""
+
+    ring: Secret | None
+    ring_file: Path | None
+    command: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class HealthSettings:
     interval_seconds: float
     timeout_seconds: float
@@ -106,6 +116,7 @@ class Settings:
     http: HttpSettings
     database: DatabaseSettings
     access: AccessSettings
+    keys: KeySettings
     health: HealthSettings
     warnings: tuple[str, ...]
 
@@ -117,7 +128,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     out. What is sealed is opened with this host's identity. Raises SettingsError that names every
     variable and rule that is broken, and no value.
     """
-    tier, values, kept_secret = read_values(environment() if environ is None else environ)
+    tier, values, kept_secret, files = read_values(environment() if environ is None else environ)
     return Settings(
         tier=tier,
         instance=values["INSTANCE_ID"] or socket.gethostname(),
@@ -143,6 +154,11 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         database=_database(tier, values),
         access=AccessSettings(
             token_key=values["TOKEN_KEY"], log_on_stdout=values["ACCESS_LOG_STDOUT"]
+        ),
+        keys=KeySettings(
+            ring=values["KEY_RING"],
+            ring_file=files.get("KEY_RING"),
+            command=values["KEY_COMMAND"],
         ),
         health=HealthSettings(
             interval_seconds=values["HEARTBEAT_INTERVAL"],

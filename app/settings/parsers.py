@@ -122,6 +122,10 @@ def log_level(raw: str) -> int:
     return levels[raw.upper()]
 
 
+def secret_text(raw: str) -> Secret:
+    return Secret(raw)
+
+
 def key_material(raw: str) -> Secret:
     if len(raw) < 32:
         raise ValueError(

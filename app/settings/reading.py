@@ -42,11 +42,16 @@ class _MappingEnv(Env):
         return value if isinstance(value, Refused) or value.strip() else default
 
 
-def read_values(environ: Mapping[str, str]) -> tuple[Tier, dict[str, Any], set[str]]:
-    """Return the tier, every variable's value, and the names of those that were not in clear."""
+def read_values(
+    environ: Mapping[str, str],
+) -> tuple[Tier, dict[str, Any], set[str], Mapping[str, Path]]:
+    """Return the tier, every variable's value, the names of those that were not in clear, and which
+    of them came from which `NAME_FILE`.
+    """
     mapping = dict(environ)
-    from_file = {v.name for v in VARIABLES if v.secret and resolve_file(v.name, mapping)}
-    kept_secret = from_file | _open_sealed(mapping)
+    found = {v.name: resolve_file(v.name, mapping) for v in VARIABLES if v.secret}
+    files = {name: file for name, file in found.items() if file is not None}
+    kept_secret = {*files, *_open_sealed(mapping)}
     env = _MappingEnv(mapping)
     # A wrong TIER is reported with the rest, which are then read with the defaults of local.
     tier = Tier.LOCAL
@@ -70,7 +75,7 @@ def read_values(environ: Mapping[str, str]) -> tuple[Tier, dict[str, Any], set[s
     ]
     if problems:
         raise SettingsError(problems)
-    return tier, values, kept_secret
+    return tier, values, kept_secret, files
 
 
 def _parse(raw: str | None, *, variable: Variable) -> Any:
@@ -84,20 +89,20 @@ def _parse(raw: str | None, *, variable: Variable) -> Any:
         raise ValidationError(str(error)) from None
 
 
-def resolve_file(name: str, mapping: dict[str, str]) -> bool:
-    """Put the content of the file that NAME_FILE names in NAME's place."""
+def resolve_file(name: str, mapping: dict[str, str]) -> Path | None:
+    """Put the content of the file that NAME_FILE names in NAME's place; return the file."""
     file = mapping.get(f"{name}_FILE", "").strip()
     if not file:
-        return False
+        return None
     if mapping.get(name, "").strip():
         mapping[name] = Refused(f"must not be set together with {name}_FILE")
-        return True
+        return Path(file)
     try:
         content = Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         content = ""
     mapping[name] = content or Refused(f"{name}_FILE must name a readable file that is not empty")
-    return True
+    return Path(file)
 
 
 def _open_sealed(mapping: dict[str, str]) -> set[str]:

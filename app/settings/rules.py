@@ -36,6 +36,7 @@ def broken_rules(
     waits = [values[name] for name in _WAITS]
     if None not in waits and waits[0] <= waits[1] + 2 * waits[2]:
         yield _WAITS[0], f"must be above {_WAITS[1]} plus twice {_WAITS[2]}"
+    yield from _key_rules(values)
     yield from _tls_rules(tier, values)
     if tier in STRICT_TIERS:
         yield from _strict_rules(tier, values, kept_secret)
@@ -59,6 +60,14 @@ def warnings(tier: Tier, values: Mapping[str, Any], kept_secret: set[str]) -> It
                 yield f"{name} holds a password in clear; staging wants it sealed or in {name}_FILE"
         if _weak(_mode(values, target)):
             yield f"{name} connects without verify-full; staging will refuse that"
+
+
+def _key_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    command = values["KEY_COMMAND"]
+    if command is not None and values["KEY_RING"] is not None:
+        yield "KEY_COMMAND", "must not be set together with KEY_RING"
+    elif command is not None and not os.access(command, os.X_OK):
+        yield "KEY_COMMAND", "must name a file that can be executed"
 
 
 def _tls_rules(tier: Tier, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

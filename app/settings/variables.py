@@ -23,7 +23,7 @@ VARIABLES: tuple[Variable, ...] = (
             "DATA_DIR",
             parsers.path,
             ".data",
-            "Folder of the embedded PostgreSQL, the local admin token and the snapshots on disk.",
+            "Folder of the embedded PostgreSQL, the local token and key ring, and the snapshots.",
         ),
         Variable(
             "SNAPSHOT_ON_DISK",
@@ -146,6 +146,23 @@ VARIABLES: tuple[Variable, ...] = (
             tiers("false", "true", "true", "true"),
             "Write the access log to standard output too, in lines of JSON; other lines go to "
             "standard error.",
+        ),
+    ),
+    *group(
+        "Secrets",
+        Variable(
+            "KEY_RING",
+            parsers.secret_text,
+            None,
+            "Key-encryption keys, the same on every instance; a file is read anew when it changes. "
+            "Unset in local: made in DATA_DIR.",
+            secret=True,
+        ),
+        Variable(
+            "KEY_COMMAND",
+            parsers.path,
+            None,
+            "Executable that wraps and unwraps data keys, instead of a key ring.",
         ),
     ),
     *group(

@@ -29,13 +29,14 @@ RECENT_MAX = 256
 PAGE_BYTES_MAX = 4 * 1024 * 1024
 
 
-class Configuration(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry as it is answered."""
+class Configuration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An entry as it is answered. `sealed` is there for a masked secret, whose value is null."""
 
     environment: str
     key: str
     kind: str
     value: Any
+    sealed: bool = False
     schema: dict[str, Any] | None
     description: str | None
     version: int

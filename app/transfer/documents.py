@@ -1,7 +1,7 @@
 """A file's worth of configurations, and the formats that it comes in."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -46,6 +46,9 @@ MEDIA_TYPES = {
 class Document:
     """The entries of a file, by key, and what in it was left aside.
 
+    `masked` are secrets without their value, as an export has them that does not reveal: what is
+    there stays.
+
     `kinds` are those that such a file can hold: no others go when it replaces what is there.
     `is_whole` tells that each entry comes with its schema and description, and not with a value
     alone; `is_lenient` that flags and segments may break rules of their format. `metadata` is that
@@ -53,6 +56,7 @@ class Document:
     """
 
     entries: Mapping[str, Content]
+    masked: Mapping[str, Content] = field(default_factory=dict)
     kinds: frozenset[Kind]
     is_whole: bool = False
     is_lenient: bool = False
@@ -63,10 +67,11 @@ class Document:
 class WholeEntry(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """An entry of our own documents."""
+    """An entry of our own documents; `sealed` is a secret without its value."""
 
     kind: Kind
     value: Any
+    sealed: bool = False
     schema: dict[str, Any] | None = None
     description: Annotated[str, msgspec.Meta(max_length=2_000)] | None = None
 

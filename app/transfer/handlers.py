@@ -8,11 +8,14 @@ import msgspec
 from aiohttp import hdrs, web
 
 from app.access.guard import CALLER
+from app.access.models import Scope
 from app.changes.dry_run import transact
+from app.changes.history import Moment
 from app.changes.idempotency import once
 from app.changes.models import MESSAGE_MAX, Content, Kind
 from app.changes.repeatable import read_repeatable
 from app.database.threads import Lane, in_thread
+from app.environments.models import Environment
 from app.errors import Unsupported, malformed
 from app.http import conditions, wire
 from app.http.encoded import EncodedResponse
@@ -24,6 +27,7 @@ from app.transfer.checking import read_checked
 from app.transfer.documents import MEDIA_TYPES, Format, Mode
 from app.transfer.views import Imported
 from app.transfer.writing import write_document
+from app.vault.reading import VAULT, note_revealed, wants_secrets
 
 IMPORT_BYTES_MAX = 16 * 1024 * 1024
 # Ten thousand entries take a second or two; a slow disk may take longer.
@@ -46,13 +50,17 @@ FORMATS = {
 
 
 async def export_environment(request: web.Request) -> web.Response:
-    """Give all of an environment as one file, now or as of a moment of the past."""
-    query = wire.read_query(request, {"format", "revision", "at", "min_revision"})
+    """Give all of an environment as one file, now or as of a moment of the past.
+
+    Secrets are masked, unless a token with the scope reveal asks to have them revealed.
+    """
+    query = wire.read_query(request, {"format", "revision", "at", "min_revision", "reveal"})
+    reveal = wants_secrets(request, query)
     format_ = wire.choice(query, "format", Format) or Format.JSON
     moment = wire.moment(query)
     name = request.match_info["environment"]
 
-    if moment is None:
+    if moment is None and not reveal:
         snapshot = await read_snapshot(request, query)
         environment, headers = snapshot.environment, moment_headers(request, snapshot)
 
@@ -61,8 +69,11 @@ async def export_environment(request: web.Request) -> web.Response:
             return {key: service.content_of(each.configuration) for key, each in found}
 
     else:
-        async with request.app[DATABASE].connection() as connection:
-            environment, entries = await service.environment_at(connection, name, moment)
+        if reveal:
+            environment, entries = await _revealed(request, moment)
+        else:
+            async with request.app[DATABASE].connection() as connection:
+                environment, entries = await service.environment_at(connection, name, moment)
         headers = wire.revision_header(environment.epoch, environment.revision)
 
         def read() -> Mapping[str, Content]:
@@ -76,6 +87,21 @@ async def export_environment(request: web.Request) -> web.Response:
     ending = _ENDINGS.get(format_, format_)
     headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="{name}.{ending}"'
     return web.Response(body=text, headers=headers)
+
+
+async def _revealed(
+    request: web.Request, moment: Moment | None
+) -> tuple[Environment, Mapping[str, Content]]:
+    """Return the environment with its secrets in clear, once the access log tells of that."""
+    name, vault = request.match_info["environment"], request.app[VAULT]
+    # Before the transaction that tells of it, as that one is of no single moment.
+    async with request.app[DATABASE].connection() as connection:
+        environment, entries = await service.environment_at(connection, name, moment, vault=vault)
+    secrets = sum(content.kind is Kind.SECRET for content in entries.values())
+    if secrets:
+        detail = f"export of {secrets} secrets as of revision {environment.revision}"
+        await request.app[DATABASE].transact(lambda c: note_revealed(c, request, detail=detail))
+    return environment, entries
 
 
 async def get_flagd_document(request: web.Request) -> web.Response:
@@ -126,6 +152,7 @@ async def import_document(request: web.Request) -> web.Response:
     )
     repeatable = await read_repeatable(request, dry_run=dry_run, body=raw)
     name, actor = request.match_info["environment"], request[CALLER].actor
+    may_reveal = request[CALLER].token.grant.allows(Scope.REVEAL)
 
     imported = await transact(
         request.app[DATABASE],
@@ -135,7 +162,15 @@ async def import_document(request: web.Request) -> web.Response:
             actor=actor,
             answer_type=Imported,
             work=lambda: service.import_document(
-                c, name, document, mode=mode, actor=actor, message=message, dry_run=dry_run
+                c,
+                name,
+                document,
+                mode=mode,
+                actor=actor,
+                message=message,
+                dry_run=dry_run,
+                vault=request.app[VAULT],
+                may_reveal=may_reveal,
             ),
         ),
         dry_run=dry_run,

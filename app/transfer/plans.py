@@ -1,7 +1,7 @@
 """From a document to a change set: what differs is written, and nothing else."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.changes import service as changes
@@ -12,16 +12,19 @@ from app.changes.models import (
     Content,
     Entry,
     Expected,
+    Kind,
     Operation,
 )
 from app.changes.patch import are_equal, are_same
 from app.changes.properties import Patch
+from app.changes.sealing import revealed
 from app.database import Connection, sql
 from app.database.threads import in_thread
 from app.environments import service as environments
-from app.errors import Invalid, Violation
+from app.errors import Invalid, NotFound, Violation
 from app.transfer.checking import check_contents
 from app.transfer.documents import Document, Mode
+from app.vault.vault import Vault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,20 +36,28 @@ class Plan:
     deleted: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     patch: Patch | None = None
 
 
 async def plan(
-    connection: Connection, environment: str, document: Document, mode: Mode = Mode.MERGE
+    connection: Connection,
+    environment: str,
+    document: Document,
+    mode: Mode = Mode.MERGE,
+    *,
+    known: Vault | None = None,
 ) -> Plan:
     """Compare a document with what is there, which nobody else can change until this is over.
 
-    An entry whose document tells values alone keeps its description and schema. Raises NotFound for
-    the environment; Invalid that names each key of another kind, or the first value that breaks its
-    schema.
+    An entry whose document tells values alone keeps its description and schema; a secret that is
+    masked in the document keeps its value and schema. A secret's value is compared only with
+    `known`, the vault of somebody who may reveal it: others could guess at it that way, and have it
+    written anew. Raises NotFound for the environment; Invalid that names each key of another kind,
+    or the first value that breaks its schema; and as the vault does.
     """
     await environments.lock(connection, environment)
-    keys = set(document.entries)
+    keys = {*document.entries, *document.masked}
     if mode is Mode.REPLACE:
         kinds = sorted(document.kinds)
         keys |= {
@@ -54,6 +65,8 @@ async def plan(
         }
     found = await changes.read_entries(connection, environment, sorted(keys))
     _check_kinds(document, found)
+    if known is not None:
+        found = await _with_values(connection, known, found, document)
     current = await environments.get(connection, environment)
     made = Plan(patch=_patch(current.metadata, document.metadata, mode))
     for key in sorted(keys):
@@ -67,7 +80,13 @@ async def plan(
 
 
 async def apply_plan(
-    connection: Connection, environment: str, wanted: Plan, *, actor: str, message: str
+    connection: Connection,
+    environment: str,
+    wanted: Plan,
+    *,
+    actor: str,
+    message: str,
+    vault: Vault | None = None,
 ) -> ChangeSet | None:
     """Make the one change set of a plan, unless there is nothing to change."""
     if not wanted.operations and wanted.patch is None:
@@ -79,6 +98,7 @@ async def apply_plan(
         actor=actor,
         kind=ChangeKind.IMPORT,
         message=message,
+        vault=vault,
         patch=wanted.patch,
     )
 
@@ -86,7 +106,7 @@ async def apply_plan(
 def _check_kinds(document: Document, found: dict[str, Entry]) -> None:
     violations = [
         Violation(key, f"is a {there.kind} already, and kinds never change")
-        for key, content in document.entries.items()
+        for key, content in (*document.entries.items(), *document.masked.items())
         if (there := found[key].content) is not None and there.kind is not content.kind
     ]
     if violations:
@@ -107,7 +127,9 @@ def _plan_one(made: Plan, found: Entry, document: Document) -> None:
     """Add what is to be done about one key."""
     wanted = document.entries.get(found.key)
     there = found.content
-    if wanted is None:
+    if found.key in document.masked:
+        _plan_masked(made, found, document.masked[found.key])
+    elif wanted is None:
         made.deleted.append(found.key)
         made.operations.append(_operation(found, None))
     elif there is None:
@@ -118,6 +140,41 @@ def _plan_one(made: Plan, found: Entry, document: Document) -> None:
     else:
         made.updated.append(found.key)
         made.operations.append(_operation(found, wanted if document.is_whole else there, wanted))
+
+
+def _plan_masked(made: Plan, found: Entry, wanted: Content) -> None:
+    there = found.content
+    if there is None:
+        made.warnings.append(f"{found.key}: a secret without its value was left out")
+        return
+    if not are_equal(there.schema, wanted.schema):
+        # Whether a value keeps to another schema would tell what it is, a pattern at a time.
+        made.warnings.append(f"{found.key}: the schema of a secret without its value was left out")
+    if there.description == wanted.description:
+        made.unchanged.append(found.key)
+        return
+    made.updated.append(found.key)
+    made.operations.append(_operation(found, replace(there, description=wanted.description)))
+
+
+async def _with_values(
+    connection: Connection, vault: Vault, found: dict[str, Entry], document: Document
+) -> dict[str, Entry]:
+    """Return the entries with the values of those secrets in clear that the document has too."""
+    secrets = {
+        key: found[key].content
+        for key, content in document.entries.items()
+        if content.kind is Kind.SECRET and found[key].content is not None
+    }
+    contents = [content for content in secrets.values() if content is not None]
+    try:
+        values = dict(zip(secrets, await revealed(connection, vault, contents), strict=True))
+    except NotFound:
+        # One was shredded: then all are written anew.
+        return found
+    return {
+        key: replace(entry, content=values.get(key, entry.content)) for key, entry in found.items()
+    }
 
 
 def _operation(found: Entry, content: Content | None, value_of: Content | None = None) -> Operation:

@@ -1,7 +1,6 @@
 """From a file's bytes to a document: strict, and every mistake by name."""
 
 from codecs import BOM_UTF8
-from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -58,10 +57,11 @@ def read_document(raw: bytes, format_: Format, *, nodes_max: int = NODES_MAX) ->
     if len(raw) > FILE_BYTES_MAX:
         raise invalid("file", f"must not be larger than {FILE_BYTES_MAX} bytes")
     document = _document(raw, format_, nodes_max)
-    violations = [Violation(key, KEY_RULE) for key in document.entries if not is_key(key)]
+    keys = [*document.entries, *document.masked]
+    violations = [Violation(key, KEY_RULE) for key in keys if not is_key(key)]
     if violations:
         raise Invalid("key_invalid", f"{violations[0].field!r}: {KEY_RULE}", violations)
-    if len(document.entries) > ENTRIES_MAX:
+    if len(keys) > ENTRIES_MAX:
         raise invalid("file", f"must not have more than {ENTRIES_MAX} entries")
     for key, content in document.entries.items():
         check_nodes(content.value, root=key)
@@ -150,10 +150,18 @@ def _from_whole(tree: dict[str, Any]) -> Document:
     if tree["flagstone"] != VERSION or isinstance(tree["flagstone"], bool):
         raise invalid("flagstone", f"must be {VERSION}, the version of documents that is known")
     entries: dict[str, Content] = {}
+    masked: dict[str, Content] = {}
     violations: list[Violation] = []
     for key, entry in tree["entries"].items():
         try:
-            entries[key] = _whole_content(entry)
+            whole = msgspec.convert(entry, WholeEntry)
+            if not whole.sealed:
+                entries[key] = _content(whole)
+            elif whole.kind is Kind.SECRET and whole.value is None:
+                masked[key] = _content(whole)
+            else:
+                rule = "must be of a secret whose value is null"
+                violations.append(Violation(f"entries.{key}.sealed", rule))
         except msgspec.ValidationError as error:
             found = violation_of(error)
             violations.append(Violation(f"entries.{key}.{found.field}", found.rule))
@@ -161,7 +169,13 @@ def _from_whole(tree: dict[str, Any]) -> Document:
         first = violations[0]
         raise Invalid("entries_invalid", f"{first.field}: {first.rule}", violations[:20])
     metadata = _metadata(tree["metadata"]) if "metadata" in tree else None
-    return Document(entries=entries, kinds=frozenset(Kind), is_whole=True, metadata=metadata)
+    return Document(
+        entries=entries,
+        masked=masked,
+        kinds=frozenset(Kind),
+        is_whole=True,
+        metadata=metadata,
+    )
 
 
 def _metadata(found: Any) -> dict[str, Any]:
@@ -170,8 +184,7 @@ def _metadata(found: Any) -> dict[str, Any]:
     return found
 
 
-def _whole_content(entry: Mapping[str, Any]) -> Content:
-    whole = msgspec.convert(entry, WholeEntry)
+def _content(whole: WholeEntry) -> Content:
     return Content(
         kind=whole.kind, value=whole.value, schema=whole.schema, description=whole.description
     )

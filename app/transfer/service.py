@@ -3,6 +3,7 @@
 from app.changes import history
 from app.changes.history import Moment
 from app.changes.models import Content, Kind
+from app.changes.sealing import revealed
 from app.changes.views import made_view
 from app.database import Connection
 from app.environments import service as environments
@@ -11,9 +12,10 @@ from app.snapshots.snapshot import Configuration
 from app.transfer.documents import Document, Mode
 from app.transfer.plans import apply_plan, plan
 from app.transfer.views import Imported
+from app.vault.vault import Vault
 
 
-async def import_document(
+async def import_document(  # noqa: PLR0913 - all but three by name
     connection: Connection,
     name: str,
     document: Document,
@@ -22,13 +24,16 @@ async def import_document(
     actor: str,
     message: str,
     dry_run: bool,
+    vault: Vault,
+    may_reveal: bool,
 ) -> Imported:
     """Write what differs as one change set, and tell the differences of a dry run.
 
     Raises as `plan` and `changes.apply` do.
     """
-    wanted = await plan(connection, name, document, mode)
-    made = await apply_plan(connection, name, wanted, actor=actor, message=message)
+    known = vault if may_reveal else None
+    wanted = await plan(connection, name, document, mode, known=known)
+    made = await apply_plan(connection, name, wanted, actor=actor, message=message, vault=vault)
     view = made_view(made) if made is not None else None
     environment = await environments.get(connection, name)
     return Imported(
@@ -39,16 +44,19 @@ async def import_document(
         updated=wanted.updated,
         deleted=wanted.deleted,
         unchanged=len(wanted.unchanged),
-        warnings=list(document.warnings),
+        warnings=[*document.warnings, *wanted.warnings],
         changes=view.changes if view is not None and dry_run else [],
         properties=view.properties if view is not None else None,
     )
 
 
 async def environment_at(
-    connection: Connection, name: str, moment: Moment | None
+    connection: Connection, name: str, moment: Moment | None, *, vault: Vault | None = None
 ) -> tuple[Environment, dict[str, Content]]:
-    """Return the environment as it was at a moment, by default now. Raises NotFound."""
+    """Return the environment as it was at a moment, by default now.
+
+    With a vault, secrets are in clear. Raises NotFound, and as the vault does.
+    """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         if moment is None:
             environment = await environments.get(connection, name)
@@ -56,6 +64,9 @@ async def environment_at(
             environment = await history.environment_at(connection, name, moment)
         found = await history.entries_at(connection, name, environment.revision)
     contents = {key: each.content for key, each in found.items() if each.content is not None}
+    if vault is not None:
+        clear = await revealed(connection, vault, list(contents.values()))
+        contents = dict(zip(contents, clear, strict=True))
     return environment, contents
 
 

@@ -53,6 +53,7 @@ def _whole(environment: Environment, entries: Mapping[str, Content]) -> Whole:
             key: WholeEntry(
                 kind=content.kind,
                 value=content.value,
+                sealed=content.kind is Kind.SECRET and content.value is None,
                 schema=content.schema,
                 description=content.description,
             )

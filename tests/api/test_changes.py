@@ -131,7 +131,7 @@ async def test_one_stale_key_refuses_all_and_every_stale_one_is_named(service: S
     [
         ([_put("a", 1), _put("a", 2)], "operations[1].key"),
         ([_put("-a", 1)], "operations[0].key"),
-        ([_put("a", 1, kind="secret")], "operations[0].kind"),
+        ([_put("a", None, kind="secret")], "operations[0].value"),
         ([_put("a", "x", schema={"type": "integer"})], "operations[0].value"),
         ([{"op": "move", "key": "a"}], "operations[0].op"),
         ([{"op": "put", "key": "a", "value": 1}], "operations[0]"),

@@ -31,7 +31,7 @@ async def test_the_report_needs_a_token_and_has_every_check(service: Service) ->
     report = await (await service.client.get("/health")).json(content_type=None)
 
     assert refused.status == 401
-    assert {"database:write", "pool:utilization", "migrations:pending", "tasks:heartbeat"} < set(
+    assert {"database:write", "pool:utilization", "migrations:pending", "keys", "tasks:keys"} < set(
         report["checks"]
     )
     write = report["checks"]["database:write"][0]

@@ -270,7 +270,7 @@ async def test_an_import_may_be_repeated(service: Service) -> None:
         ("{}", {}, {"Content-Type": "application/xml"}, 415, "content_type_unsupported"),
         ('{"flags": 1}', {"format": "flagd"}, JSON, 400, "request_malformed"),
         (
-            '{"flagstone": 1, "entries": {"s": {"kind": "secret", "value": 1}}}',
+            '{"flagstone": 1, "entries": {"s": {"kind": "secret", "value": null}}}',
             {},
             JSON,
             422,

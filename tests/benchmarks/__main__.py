@@ -10,7 +10,17 @@ import uvloop
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from tests.benchmarks import access, changes, evaluation, ofrep, requests, sizes, streams, writes
+from tests.benchmarks import (
+    access,
+    changes,
+    evaluation,
+    ofrep,
+    requests,
+    sealing,
+    sizes,
+    streams,
+    writes,
+)
 from tests.benchmarks.figures import Figure, table
 
 
@@ -23,6 +33,7 @@ class Part(StrEnum):
     STREAMS = auto()
     SIZES = auto()
     EVALUATION = auto()
+    SEALING = auto()
 
 
 _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figure]]]] = {
@@ -34,6 +45,7 @@ _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figur
     Part.STREAMS: streams.measure,
     Part.SIZES: sizes.measure,
     Part.EVALUATION: evaluation.measure,
+    Part.SEALING: sealing.measure,
 }
 
 

@@ -13,6 +13,8 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 _MAC = "'\\x" + "00" * 32 + "'"
 
+_KEY_ID = "'\\x" + "01" * 8 + "'"
+_OTHER_ID = "'\\x" + "02" * 8 + "'"
 _ACCESS_TEXTS = [
     "actor",
     "token_id",
@@ -119,6 +121,21 @@ def _use(**given: str) -> str:
     return _insert("flag_usage", row | given)
 
 
+def _data_key(**given: str) -> str:
+    row = {
+        "environment": "'local'",
+        "id": _KEY_ID,
+        "kek_id": "'20261124-0a0b0c0d'",
+        "wrapped": "'\\x00'",
+    }
+    return _insert("data_keys", row | given)
+
+
+def _destroyed(**given: str) -> str:
+    now = "current_timestamp"
+    return _data_key(**{"wrapped": "null", "retired_at": now, "destroyed_at": now} | given)
+
+
 def _access(**given: str) -> str:
     row = {"event": "'authz_fail'", "decision": "'refused'", "actor": "''"}
     return _insert("access_log", row | given)
@@ -146,6 +163,13 @@ GOOD = {
         _environment(fractional="'v2'", revision="0"),
     ],
     "flag_usage": [_use(), _use(key="'l'", variant="''")],
+    "data_keys": [
+        _data_key(),
+        _all(_data_key(retired_at="current_timestamp"), _data_key(id=_OTHER_ID)),
+        _all(_data_key(), _data_key(environment="'staging'")),
+        _destroyed(),
+        _data_key(kek_id="'arn:aws:kms:eu-central-1:111122223333:key/1234'"),
+    ],
     "access_log": [
         _access(),
         _access(decision="'allowed'", version="1", count="2"),
@@ -168,6 +192,13 @@ GOOD = {
     "changes": [
         _change(),
         _change(before_kind="'flag'", before_version="1", after_kind="null", after_version="null"),
+        _change(
+            before_kind="'secret'",
+            before_version="1",
+            before_sealed="''",
+            after_kind="'secret'",
+            after_sealed="''",
+        ),
     ],
     "property_changes": [
         _property_change(),
@@ -271,6 +302,28 @@ BAD = {
         _all(_CHANGE_SET, _change(after_kind="null")),
         _all(_CHANGE_SET, _change(after_version="null", before_version="1", before_kind="'flag'")),
     ],
+    "changes_before_secret_sealed": [
+        _all(_CHANGE_SET, _change(before_version="1", before_kind="'secret'", **more))
+        for more in ({}, {"before_sealed": "''", "before_value": "'1'"})
+    ]
+    + [_all(_CHANGE_SET, _change(before_version="1", before_kind="'flag'", before_sealed="''"))],
+    "changes_after_secret_sealed": [
+        _all(_CHANGE_SET, _change(after_kind="'secret'")),
+        _all(_CHANGE_SET, _change(after_kind="'secret'", after_sealed="''", after_value="'1'")),
+        _all(_CHANGE_SET, _change(after_sealed="''")),
+    ],
+    "data_keys_pkey": [_all(_destroyed(), _destroyed())],
+    "data_keys_environment_fkey": [_data_key(environment="'nowhere'")],
+    "data_keys_id_length": [_data_key(id="''"), _data_key(id="'\\x00'")],
+    "data_keys_kek_id_well_formed": [
+        _data_key(kek_id=kek_id) for kek_id in ("''", "'a b'", "'é'", f"'{'a' * 201}'")
+    ],
+    "data_keys_wrapped_unless_destroyed": [
+        _data_key(wrapped="null"),
+        _destroyed(wrapped="'\\x00'"),
+    ],
+    "data_keys_retired_if_destroyed": [_destroyed(retired_at="null")],
+    "data_keys_one_active": [_all(_data_key(), _data_key(id=_OTHER_ID))],
     "environments_version_positive": [_environment(version="0")],
     "property_changes_pkey": [_all(_CHANGE_SET, _property_change(), _property_change())],
     "property_changes_change_set_fkey": [

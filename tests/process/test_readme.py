@@ -14,10 +14,10 @@ NODE_CLIENTS = ROOT / "tests/process/clients"
 
 
 def _steps() -> list[tuple[str, str]]:
-    """Return (lines to run, what their output must contain), of both sessions."""
+    """Return (lines to run, what their output must contain), of all sessions."""
     text = (ROOT / "README.md").read_text()
     sessions = re.findall(r"<!-- session.*?-->\n```sh\n(.*?)```", text, re.DOTALL)
-    assert len(sessions) == 2
+    assert len(sessions) == 3
     steps: list[tuple[str, str]] = []
     lines: list[str] = []
     for line in "".join(sessions).splitlines():
@@ -46,7 +46,7 @@ async def test_the_sessions_work_as_printed(launch: Callable[..., Process]) -> N
     output, _ = await asyncio.wait_for(shell.communicate(), 30)
 
     outputs = output.decode().split("\n=====\n")
-    assert len(steps) == 17
+    assert len(steps) == 21
     for (lines, expected), got in zip(steps, outputs, strict=False):
         assert expected in got, (lines, got)
     assert await process.stop() == 0

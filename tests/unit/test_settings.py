@@ -21,12 +21,13 @@ KEY = "k" * 32
 # What staging and production cannot do without.
 REQUIRED = {"DATABASE_URL": "postgresql://app@db/flagstone", "TOKEN_KEY": KEY}
 STRICT = ("staging", "production")
-SECRETS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL", "TOKEN_KEY")
+SECRETS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL", "TOKEN_KEY", "KEY_RING")
 GOOD_SECRETS = {
     "DATABASE_URL": f"postgresql://app:{CANARY}@db/flagstone",
     "DATABASE_MIGRATOR_URL": f"postgresql://migrator:{CANARY}@db/flagstone",
     "DATABASE_ADMIN_URL": f"postgresql://admin:{CANARY}@db/flagstone",
     "TOKEN_KEY": CANARY * 4,
+    "KEY_RING": CANARY,
 }
 
 
@@ -137,7 +138,7 @@ def test_true_and_false_have_their_usual_spellings(text: str, value: object) -> 
 
 
 def test_every_mistake_comes_in_one_message_without_any_value() -> None:
-    free = {"INSTANCE_ID", "DATA_DIR", "HOST", "EMBEDDED_ACCOUNT"}
+    free = {"INSTANCE_ID", "DATA_DIR", "HOST", "EMBEDDED_ACCOUNT", "KEY_RING"}
     # Read when something is sealed: tests/unit/test_sealed_settings.py.
     free |= {"IDENTITY_FILE", "IDENTITY_COMMAND"}
 
@@ -168,6 +169,30 @@ def test_mistakes_of_parsing_of_files_and_of_rules_are_told_together(tmp_path: P
         "SEED_ON_START",
         "TOKEN_KEY",
     ]
+
+
+def test_data_keys_are_wrapped_by_a_ring_or_by_a_command_that_can_be_run(tmp_path: Path) -> None:
+    command = tmp_path / "kms"
+    command.touch(mode=0o600)
+
+    unusable = refusal({"KEY_COMMAND": str(command)})
+    command.chmod(0o700)
+    both = refusal({"KEY_COMMAND": str(command), "KEY_RING": CANARY})
+    alone = load({"KEY_COMMAND": str(command)})
+
+    assert unusable.problems == [("KEY_COMMAND", "must name a file that can be executed")]
+    assert both.problems == [("KEY_COMMAND", "must not be set together with KEY_RING")]
+    assert alone.keys.command == command
+
+
+def test_the_file_of_the_key_ring_is_known_as_it_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "ring"
+    file.write_text("a ring")
+
+    settings = load({"KEY_RING_FILE": str(file)})
+
+    assert settings.keys.ring is not None
+    assert (settings.keys.ring.reveal(), settings.keys.ring_file) == ("a ring", file)
 
 
 def test_a_variable_that_cannot_be_read_is_not_also_called_missing() -> None:

@@ -1,0 +1,1 @@
+"""Secrets at rest: the data keys of environments, and what seals and opens values with them."""

@@ -1,0 +1,44 @@
+"""Where key-encryption keys come from: a variable, its file, a command, or DATA_DIR in local."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.access.local import write_once
+from app.crypto.command import CommandWrapper
+from app.crypto.keyring import KeyRing, KeyRingError, KeyState, new_key, parse_key_ring
+from app.crypto.wrapping import RingWrapper, Wrapper, read_key_ring
+from app.settings import Settings, Tier
+
+_LOCAL_FILE = "key-ring"
+
+
+def wrapper_of(settings: Settings) -> Wrapper | None:
+    """Return who wraps data keys, None when the settings say nothing: then there are no secrets.
+
+    In the local tier a key ring is made in DATA_DIR. Raises KeyRingError and DataFolderError.
+    """
+    try:
+        return _wrapper_of(settings)
+    except KeyRingError as error:
+        raise KeyRingError(f"KEY_RING: {error}") from None
+
+
+def _wrapper_of(settings: Settings) -> Wrapper | None:
+    keys = settings.keys
+    if keys.command is not None:
+        return CommandWrapper(keys.command)
+    file = ring_file(settings)
+    if file is not None:
+        if settings.tier is Tier.LOCAL and keys.ring is None:
+            first = KeyRing((new_key(KeyState.ACTIVE, datetime.now(UTC).date()),))
+            write_once(file, first.text.strip())
+        return RingWrapper(read_key_ring(file), file)
+    return None if keys.ring is None else RingWrapper(parse_key_ring(keys.ring.reveal()))
+
+
+def ring_file(settings: Settings) -> Path | None:
+    """Return the file of the key ring, None when it is a variable, or there is none."""
+    keys = settings.keys
+    if keys.ring_file is not None or keys.ring is not None or keys.command is not None:
+        return keys.ring_file
+    return settings.data_dir / _LOCAL_FILE if settings.tier is Tier.LOCAL else None

@@ -1,0 +1,193 @@
+"""The vault seals and opens values, for whoever has a connection.
+
+Data keys are unwrapped once and kept, values never. Each opening looks up its data key's row all
+the same, so that a destroyed key is gone at once; whatever else changes comes with the next look,
+every two seconds.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from app.crypto.envelope import DataKey, EnvelopeError, Opened, Place, data_key_id
+from app.crypto.keyring import KeyRing
+from app.crypto.wrapping import Wrapped, Wrapper
+from app.database import Connection, Database, sql
+from app.errors import NotFound, Unavailable
+from app.log import logger
+from app.tasks import repeat
+from app.vault.models import Sealed, StoredDataKey
+from app.vault.unwrapped import KeysMissingError, UnwrappedKeys
+
+log = logger(__name__)
+
+LOOK_SECONDS = 2.0
+# NIST SP 800-38D lets one key seal 2^32 times under random nonces. Each is a row of the history:
+# even 2^30 of them within this time would be 138 a second, in one environment, day and night.
+ROTATION_DUE = timedelta(days=90)
+
+# Data keys by environment and id; None for one that was destroyed.
+_Found = Mapping[tuple[str, bytes], DataKey | None]
+
+
+class Vault:
+    """The data keys of this process. Made without a wrapper it refuses all that is secret."""
+
+    def __init__(self, wrapper: Wrapper | None = None) -> None:
+        self.keys = UnwrappedKeys(wrapper)
+        self._stored: Sequence[StoredDataKey] = ()
+        self.missing: Mapping[str, str] = {}
+
+    def use_wrapper(self, wrapper: Wrapper | None) -> None:
+        self.keys.wrapper = wrapper
+
+    async def seal(
+        self, connection: Connection, values: Sequence[tuple[Opened, Place]]
+    ) -> list[Sealed]:
+        """Seal values of one environment, whose row the caller has locked.
+
+        Its first data key is made here. Raises Unavailable when there is no key to wrap it.
+        """
+        if not values:
+            return []
+        environment = values[0][1].environment
+        row = await sql.find_active_data_key(connection, environment=environment)
+        if row is not None:
+            key = await self.keys.get(_wrapped(row))
+        else:
+            key = await self.add_data_key(connection, environment)
+        return [Sealed(place=place, content=key.seal(value, place)) for value, place in values]
+
+    async def open(self, connection: Connection, sealed: Sequence[Sealed]) -> list[Opened]:
+        """Return what is in each of them.
+
+        Raises NotFound that names the key whose secret was shredded; Unavailable when a data key
+        cannot be unwrapped, or a value was changed behind our back.
+        """
+        places = [(each.place.environment, _data_key_id(each)) for each in sealed]
+        wanted: defaultdict[str, set[bytes]] = defaultdict(set)
+        for environment, key_id in places:
+            wanted[environment].add(key_id)
+        found: dict[tuple[str, bytes], DataKey | None] = {}
+        for environment, ids in wanted.items():
+            rows = sql.find_data_keys(connection, environment=environment, ids=sorted(ids))
+            async for row in rows:
+                if row["wrapped"] is None:
+                    self.keys.forget(environment, row["id"])
+                    found[environment, row["id"]] = None
+                else:
+                    found[environment, row["id"]] = await self.keys.get(_wrapped(row))
+        return [_open(found, place, each) for place, each in zip(places, sealed, strict=True)]
+
+    async def add_data_key(self, connection: Connection, environment: str) -> DataKey:
+        """Make the environment's data key, where there is no active one. Raises Unavailable."""
+        key, wrapped = await self.keys.make(environment)
+        await sql.insert_data_key(
+            connection,
+            environment=environment,
+            id=key.id,
+            kek_id=wrapped.kek_id,
+            wrapped=wrapped.content,
+        )
+        return key
+
+    async def check(self, connection: Connection) -> None:
+        """Unwrap every data key. Raises KeysMissingError that names each key that is missing."""
+        await self.look(connection)
+        if self.missing:
+            raise KeysMissingError(self.missing)
+
+    async def look(self, connection: Connection) -> None:
+        """See which data keys there are: unwrap new ones, and forget what was destroyed."""
+        self._stored = [StoredDataKey(**row) async for row in sql.list_data_keys(connection)]
+        living = [key.as_wrapped() for key in self._stored if key.wrapped is not None]
+        self.missing = await self.keys.keep(living)
+
+    async def run(self, database: Database) -> None:
+        """Look for ever; go on with what is known while the database is away."""
+
+        async def once() -> None:
+            try:
+                async with database.connection() as connection:
+                    await self.look(connection)
+            except Unavailable as error:
+                log.debug("data_keys_not_read", code=error.code)
+            except Exception as error:  # noqa: BLE001 - one failure must not end the looking
+                log.warning("data_keys_not_read", error=type(error).__name__)
+
+        await repeat(lambda: LOOK_SECONDS, once)
+
+    @property
+    def ring(self) -> KeyRing | None:
+        """The key ring, None when a command has the keys; empty when nobody has."""
+        return self.keys.ring
+
+    @property
+    def active_kek_id(self) -> str | None:
+        """The id of the key that wraps what is new, None when only a command knows."""
+        return self.keys.wrapper.active_id if self.keys.wrapper is not None else None
+
+    @property
+    def count(self) -> int:
+        """How many data keys there are that open anything."""
+        return sum(key.wrapped is not None for key in self._stored)
+
+    @property
+    def problem(self) -> str | None:
+        """What an operator should do something about, None when all is well."""
+        if self.missing:
+            return f"key missing: {', '.join(sorted(self.missing))}"
+        if self.keys.problem is not None:
+            return f"key ring not read anew: {self.keys.problem}"
+        oldest = datetime.now(UTC) - ROTATION_DUE
+        due = sorted(
+            k.environment for k in self._stored if not k.retired_at and k.created_at < oldest
+        )
+        return f"data keys older than {ROTATION_DUE.days} days: {', '.join(due)}" if due else None
+
+
+def _wrapped(row: Any) -> Wrapped:
+    return Wrapped(
+        environment=row["environment"],
+        data_key_id=row["id"],
+        kek_id=row["kek_id"],
+        content=row["wrapped"],
+    )
+
+
+def _data_key_id(sealed: Sealed) -> bytes:
+    try:
+        return data_key_id(sealed.content)
+    except EnvelopeError as error:
+        raise _unreadable(sealed, str(error)) from None
+
+
+def _open(found: _Found, place: tuple[str, bytes], sealed: Sealed) -> Opened:
+    if place not in found:
+        raise _unreadable(sealed, "has no data key")
+    key = found[place]
+    if key is None:
+        raise NotFound(
+            "secret_shredded",
+            f"The secret {sealed.place.key} is gone: the key that sealed it was destroyed.",
+        )
+    try:
+        return key.open(sealed.content, sealed.place)
+    except EnvelopeError as error:
+        raise _unreadable(sealed, str(error)) from None
+
+
+def _unreadable(sealed: Sealed, reason: str) -> Unavailable:
+    place = sealed.place
+    log.error(
+        "secret_unreadable",
+        environment=place.environment,
+        key=place.key,
+        version=place.version,
+        reason=reason,
+    )
+    return Unavailable(
+        "secret_unreadable",
+        "A secret cannot be opened: it is not what was once written in its place.",
+    )

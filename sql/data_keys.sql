@@ -1,0 +1,161 @@
+-- Data keys, wrapped, and the sealed values that each of them opens.
+
+-- name: find_data_keys(environment, ids)
+select
+    environment,
+    id,
+    kek_id,
+    wrapped
+from data_keys
+where environment = :environment
+  and id = any(:ids::bytea[]);
+
+-- name: find_active_data_key(environment)^
+-- Whoever makes or retires one has the environment's lock; so, under it, this stays true.
+select
+    environment,
+    id,
+    kek_id,
+    wrapped
+from data_keys
+where environment = :environment
+  and retired_at is null;
+
+-- name: insert_data_key(environment, id, kek_id, wrapped)!
+insert into data_keys (environment, id, kek_id, wrapped)
+values (:environment, :id, :kek_id, :wrapped);
+
+-- name: list_data_keys()
+select
+    environment,
+    id,
+    kek_id,
+    wrapped,
+    created_at,
+    retired_at,
+    destroyed_at
+from data_keys
+order by
+    environment,
+    created_at,
+    id;
+
+-- name: rewrap_data_key(environment, id, old_kek_id, kek_id, wrapped)$
+-- Null when somebody else was quicker, or the key was destroyed meanwhile.
+update data_keys
+set kek_id = :kek_id,
+    wrapped = :wrapped
+where environment = :environment
+  and id = :id
+  and kek_id = :old_kek_id
+  and wrapped is not null
+returning true;
+
+-- name: retire_data_key(environment)!
+update data_keys
+set retired_at = current_timestamp
+where environment = :environment
+  and retired_at is null;
+
+-- name: destroy_data_keys(environment)
+-- The row stays, to tell what was destroyed from what is missing.
+update data_keys
+set wrapped = null,
+    retired_at = coalesce(retired_at, current_timestamp),
+    destroyed_at = current_timestamp
+where environment = :environment
+  and destroyed_at is null
+returning id;
+
+-- name: count_data_keys_wrapped_by(kek_id)$
+select count(*)
+from data_keys
+where kek_id = :kek_id
+  and wrapped is not null;
+
+-- name: count_sealed_by(environment, ids)^
+select
+    (
+        select count(*)
+        from configurations
+        where configurations.environment = :environment
+          and configurations.sealed is not null
+          and substr(configurations.sealed, 3, 8) = any(:ids::bytea[])
+    ) as entries,
+    (
+        select count(*)
+        from changes
+        where changes.environment = :environment
+          and changes.before_sealed is not null
+          and substr(changes.before_sealed, 3, 8) = any(:ids::bytea[])
+    ) as befores,
+    (
+        select count(*)
+        from changes
+        where changes.environment = :environment
+          and changes.after_sealed is not null
+          and substr(changes.after_sealed, 3, 8) = any(:ids::bytea[])
+    ) as afters;
+
+-- name: lock_sealed_entries(environment, ids, batch_size)
+-- What somebody else is just writing is passed over; it is met again at the end.
+select
+    key,
+    version,
+    sealed
+from configurations
+where environment = :environment
+  and sealed is not null
+  and substr(sealed, 3, 8) = any(:ids::bytea[])
+limit :batch_size
+for update skip locked;
+
+-- name: lock_sealed_befores(environment, ids, batch_size)
+select
+    revision,
+    key,
+    before_version as version,
+    before_sealed as sealed
+from changes
+where environment = :environment
+  and before_sealed is not null
+  and substr(before_sealed, 3, 8) = any(:ids::bytea[])
+limit :batch_size
+for update skip locked;
+
+-- name: lock_sealed_afters(environment, ids, batch_size)
+select
+    revision,
+    key,
+    after_version as version,
+    after_sealed as sealed
+from changes
+where environment = :environment
+  and after_sealed is not null
+  and substr(after_sealed, 3, 8) = any(:ids::bytea[])
+limit :batch_size
+for update skip locked;
+
+-- name: reseal_entries(environment, keys, sealed)!
+-- No version moves and nobody is told: what is sealed stays the same.
+update configurations
+set sealed = anew.sealed
+from unnest(:keys::text[], :sealed::bytea[]) as anew (key, sealed)
+where configurations.environment = :environment
+  and configurations.key = anew.key;
+
+-- name: reseal_befores(environment, revisions, keys, sealed)!
+update changes
+set before_sealed = anew.sealed
+from unnest(:revisions::bigint[], :keys::text[], :sealed::bytea[]) as anew (revision, key, sealed)
+where changes.environment = :environment
+  and changes.revision = anew.revision
+  and changes.key = anew.key;
+
+-- name: reseal_afters(environment, revisions, keys, sealed)!
+update changes
+set after_sealed = anew.sealed
+from unnest(:revisions::bigint[], :keys::text[], :sealed::bytea[]) as anew (revision, key, sealed)
+where changes.environment = :environment
+  and changes.revision = anew.revision
+  and changes.key = anew.key;

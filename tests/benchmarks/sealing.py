@@ -1,0 +1,50 @@
+"""The envelope alone: a secret of 256 bytes sealed and opened.
+
+Measured in the thread's own time, which no other process's load makes longer.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+from rich.progress import Progress
+
+from app.crypto.envelope import KEY_BYTES, DataKey, Place, fresh
+from tests.benchmarks.figures import Figure
+
+ROUNDS = 15
+_ROUND_CALLS = 5_000
+_PLACE = Place(environment="production", key="database/password", version=7)
+
+
+async def measure(progress: Progress) -> list[Figure]:
+    """Measure both ways, salt and commitment included."""
+    task = progress.add_task("sealing", total=2)
+    key = DataKey(os.urandom(8), os.urandom(KEY_BYTES))
+    value = os.urandom(256)
+    sealed = key.seal(fresh(value), _PLACE)
+    figures = []
+    for case, work in (
+        ("seal 256 bytes", lambda: key.seal(fresh(value), _PLACE)),
+        ("open 256 bytes", lambda: key.open(sealed, _PLACE)),
+    ):
+        rounds = [_microseconds(work) for _ in range(ROUNDS)]
+        figures.append(
+            Figure(
+                case=case,
+                value=statistics.median(rounds),
+                unit="microseconds",
+                at_most=5,
+                detail=f"median of {ROUNDS} rounds of {_ROUND_CALLS:,}",
+            )
+        )
+        progress.advance(task)
+    return figures
+
+
+def _microseconds(work: Callable[[], object]) -> float:
+    started = time.thread_time()
+    for _ in range(_ROUND_CALLS):
+        work()
+    return (time.thread_time() - started) / _ROUND_CALLS * 1e6

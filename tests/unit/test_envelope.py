@@ -1,0 +1,175 @@
+"""What is sealed opens for its own place and key alone, and what was touched opens for nobody."""
+
+import os
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.crypto.envelope import (
+    SEALED_BYTES_MIN,
+    DataKey,
+    EnvelopeError,
+    Opened,
+    Place,
+    commitment,
+    data_key_id,
+    fresh,
+    unwrap,
+    wrap,
+)
+from app.crypto.fields import joined
+
+ID, MATERIAL = b"\x01" * 8, bytes(range(32))
+KEY = DataKey(ID, MATERIAL)
+PLACE = Place(environment="production", key="database/password", version=7)
+
+_PLACES = st.builds(
+    Place,
+    environment=st.text(max_size=63),
+    key=st.text(max_size=255),
+    version=st.integers(1, 2**63 - 1),
+)
+
+
+@given(st.binary(max_size=2_000), _PLACES)
+def test_what_is_sealed_comes_back(value: bytes, place: Place) -> None:
+    opened = fresh(value)
+
+    sealed = KEY.seal(opened, place)
+
+    assert KEY.open(sealed, place) == opened
+    assert data_key_id(sealed) == ID
+    assert commitment(sealed) == opened.commitment
+    assert len(sealed) == SEALED_BYTES_MIN + len(value)
+
+
+@given(_PLACES, _PLACES)
+def test_it_opens_nowhere_else(place: Place, elsewhere: Place) -> None:
+    sealed = KEY.seal(fresh(b"value"), place)
+
+    if elsewhere == place:
+        KEY.open(sealed, elsewhere)
+        return
+    with pytest.raises(EnvelopeError):
+        KEY.open(sealed, elsewhere)
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        replace(PLACE, environment="staging"),
+        replace(PLACE, key="database/passwore"),
+        replace(PLACE, version=8),
+        # The same letters, with the border between two fields elsewhere.
+        replace(PLACE, environment="productiond", key="atabase/password"),
+        replace(PLACE, environment="", key="productiondatabase/password"),
+    ],
+)
+def test_every_part_of_the_place_counts(elsewhere: Place) -> None:
+    sealed = KEY.seal(fresh(b"value"), PLACE)
+
+    with pytest.raises(EnvelopeError):
+        KEY.open(sealed, elsewhere)
+
+
+@given(st.binary(max_size=100), st.integers(1, 255))
+def test_every_byte_that_is_changed_is_found(value: bytes, flip: int) -> None:
+    sealed = KEY.seal(fresh(value), PLACE)
+
+    for position in range(len(sealed)):
+        changed = bytearray(sealed)
+        changed[position] ^= flip
+        with pytest.raises(EnvelopeError):
+            KEY.open(bytes(changed), PLACE)
+
+
+@given(st.binary(max_size=100))
+def test_bytes_that_were_never_sealed_are_refused(anything: bytes) -> None:
+    with pytest.raises(EnvelopeError):
+        KEY.open(anything, PLACE)
+
+
+@given(st.integers(0, SEALED_BYTES_MIN + 4))
+def test_what_was_cut_is_refused(length: int) -> None:
+    sealed = KEY.seal(fresh(b"value"), PLACE)
+
+    with pytest.raises(EnvelopeError):
+        KEY.open(sealed[:length], PLACE)
+
+
+def test_another_key_of_the_same_id_opens_nothing() -> None:
+    sealed = KEY.seal(fresh(b"value"), PLACE)
+
+    with pytest.raises(EnvelopeError):
+        DataKey(ID, bytes(32)).open(sealed, PLACE)
+
+
+def test_what_is_sealed_twice_never_looks_the_same_and_commits_to_the_same() -> None:
+    value = fresh(b"value")
+
+    many = {KEY.seal(value, PLACE) for _ in range(100)}
+
+    assert len(many) == 100
+    assert {commitment(sealed) for sealed in many} == {value.commitment}
+
+
+def test_equal_values_that_were_written_twice_share_no_commitment() -> None:
+    """Or else a list of likely values would tell what a secret is."""
+    assert len({fresh(b"value").commitment for _ in range(100)}) == 100
+
+
+def test_who_holds_a_value_in_memory_does_not_print_it() -> None:
+    assert "value" not in repr(Opened(b"salt" * 8, b"my value")).replace("Opened", "")
+
+
+_WHERE = {"environment": "production", "data_key_id": ID, "kek_id": "20261124-0a0b0c0d"}
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_a_wrapped_key_comes_back(material: bytes) -> None:
+    kek = os.urandom(32)
+
+    assert unwrap(wrap(material, kek, **_WHERE), kek, **_WHERE) == material  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "other", [{"environment": "staging"}, {"data_key_id": b"\x02" * 8}, {"kek_id": "x"}]
+)
+def test_a_wrapped_key_opens_for_what_it_was_wrapped_for(other: dict[str, object]) -> None:
+    kek = os.urandom(32)
+    wrapped = wrap(MATERIAL, kek, **_WHERE)  # type: ignore[arg-type]
+
+    with pytest.raises(EnvelopeError):
+        unwrap(wrapped, kek, **_WHERE | other)  # type: ignore[arg-type]
+    with pytest.raises(EnvelopeError):
+        unwrap(wrapped, os.urandom(32), **_WHERE)  # type: ignore[arg-type]
+
+
+@given(st.integers(1, 255))
+def test_every_byte_of_a_wrapped_key_counts(flip: int) -> None:
+    kek = os.urandom(32)
+    wrapped = wrap(MATERIAL, kek, **_WHERE)  # type: ignore[arg-type]
+
+    for position in range(len(wrapped)):
+        changed = bytearray(wrapped)
+        changed[position] ^= flip
+        with pytest.raises(EnvelopeError):
+            unwrap(bytes(changed), kek, **_WHERE)  # type: ignore[arg-type]
+        with pytest.raises(EnvelopeError):
+            unwrap(wrapped[:position], kek, **_WHERE)  # type: ignore[arg-type]
+
+
+_FIELDS = st.lists(st.text(max_size=5) | st.binary(max_size=5), max_size=4)
+
+
+@given(_FIELDS, _FIELDS)
+def test_no_two_lists_of_fields_look_alike(
+    one: list[str | bytes], other: list[str | bytes]
+) -> None:
+    as_bytes = [
+        [f.encode() if isinstance(f, str) else f for f in fields] for fields in (one, other)
+    ]
+
+    assert (joined(*one) == joined(*other)) == (as_bytes[0] == as_bytes[1])

@@ -1,0 +1,100 @@
+"""KEY_COMMAND: an executable wraps and unwraps, and whatever it does wrong ends in a refusal."""
+
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.crypto import command
+from app.crypto.command import CommandWrapper
+from app.crypto.wrapping import KeyMissingError, Wrapped
+
+# It keeps the promise of the protocol with the least there is: a KMS that reverses bytes.
+_GOOD = """#!/usr/bin/env python3
+import base64, json, sys
+asked = json.load(sys.stdin)
+context = base64.b64decode(asked["context"])
+if sys.argv[1] == "wrap":
+    wrapped = base64.b64decode(asked["key"])[::-1] + context
+    print(json.dumps({"kek_id": "arn:kms/1", "wrapped": base64.b64encode(wrapped).decode()}))
+else:
+    wrapped = base64.b64decode(asked["wrapped"])
+    if asked["kek_id"] != "arn:kms/1" or wrapped[32:] != context:
+        sys.exit("refused: a text that may quote " + asked["wrapped"])
+    print(json.dumps({"key": base64.b64encode(wrapped[:32][::-1]).decode()}))
+"""
+WRAPPED = Wrapped(environment="local", data_key_id=bytes(8), kek_id="arn:kms/1", content=b"w")
+
+
+def _wrapper(folder: Path, text: str) -> CommandWrapper:
+    file = folder / "command"
+    file.write_text(text)
+    file.chmod(0o700)
+    return CommandWrapper(file)
+
+
+async def test_a_key_comes_back_for_the_same_environment_and_id(tmp_path: Path) -> None:
+    wrapper, material = _wrapper(tmp_path, _GOOD), os.urandom(32)
+
+    wrapped = await wrapper.wrap(material, "local", bytes(8))
+
+    assert wrapped.kek_id == "arn:kms/1"
+    assert await wrapper.unwrap(wrapped) == material
+    moved = Wrapped(
+        environment="staging", data_key_id=bytes(8), kek_id="arn:kms/1", content=wrapped.content
+    )
+    with pytest.raises(KeyMissingError, match="failed with exit code 1") as refusal:
+        await wrapper.unwrap(moved)
+    assert "quote" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("#!/bin/sh\nexit 3\n", "exit code 3"),
+        ("#!/bin/sh\necho nonsense\n", "no answer of the right shape"),
+        ("#!/bin/sh\necho '{}'\n", "no answer of the right shape"),
+        ('#!/bin/sh\necho \'{"key": "c2hvcnQ="}\'\n', "no key of 32 bytes"),
+        ("#!/bin/sh\nhead -c 100000 /dev/zero\n", "too long an answer"),
+        ("#!/nowhere/interpreter\n", "cannot be run"),
+        ("#!/bin/sh\nkill -9 $$\n", "exit code -9"),
+    ],
+)
+async def test_what_goes_wrong_is_named_and_nothing_is_quoted(
+    tmp_path: Path, script: str, reason: str
+) -> None:
+    with pytest.raises(KeyMissingError, match=reason) as refusal:
+        await _wrapper(tmp_path, script).unwrap(WRAPPED)
+
+    assert refusal.value.kek_id == "arn:kms/1"
+
+
+async def test_an_id_that_cannot_be_stored_is_refused(tmp_path: Path) -> None:
+    script = '#!/bin/sh\necho \'{"kek_id": "a b", "wrapped": "YQ=="}\'\n'
+
+    with pytest.raises(KeyMissingError):
+        await _wrapper(tmp_path, script).wrap(bytes(32), "local", bytes(8))
+
+
+async def test_one_that_hangs_is_killed_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "LIMIT_SECONDS", 0.5)
+    script = f"#!/bin/sh\nsleep 300 & echo $! > {tmp_path}/pid\nwait\n"
+    started = time.monotonic()
+
+    with pytest.raises(KeyMissingError, match="took longer"):
+        await _wrapper(tmp_path, script).unwrap(WRAPPED)
+
+    assert time.monotonic() - started < 3
+    child = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie"
+
+
+async def test_one_that_reads_nothing_and_answers_is_heard(tmp_path: Path) -> None:
+    answer = '{"key": "' + "A" * 43 + '="}'
+    script = f"#!/bin/sh\nexec 0<&-\nsleep 0.2\necho '{answer}'\n"
+
+    assert await _wrapper(tmp_path, script).unwrap(WRAPPED) == bytes(32)

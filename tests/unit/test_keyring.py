@@ -1,0 +1,155 @@
+"""The key ring: what is in it, what may be done to it, and that it never shows a key."""
+
+import base64
+import os
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.crypto.keyring import Key, KeyRing, KeyRingError, KeyState, new_key, parse_key_ring
+from app.crypto.wrapping import KeyMissingError, RingWrapper, Wrapped, read_key_ring
+
+DAY = date(2026, 11, 24)
+TEXT = base64.b64encode(bytes(32)).decode()
+
+
+def _ring(*states: KeyState) -> KeyRing:
+    return KeyRing(tuple(new_key(state, DAY) for state in states))
+
+
+def test_a_ring_comes_back_from_its_text() -> None:
+    ring = _ring(KeyState.DECRYPT, KeyState.ACTIVE, KeyState.RETIRED)
+
+    assert parse_key_ring(ring.text) == ring
+    assert parse_key_ring("# a remark\n\n" + ring.text.replace("\n", " ; ")) == ring
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("active", "line 1 must be STATE ID KEY"),
+        (f"active a {TEXT} more", "line 1 must be STATE ID KEY"),
+        (f"\nactiv a {TEXT}", "line 2: the state must be one of active, decrypt, retired"),
+        (f"active A {TEXT}", "line 1: the id must be"),
+        (f"active {'a' * 65} {TEXT}", "line 1: the id must be"),
+        ("active a c2hvcnQ=", "line 1: the key must be 32 bytes in base64"),
+        ("active a not-base64!", "line 1: the key must be 32 bytes in base64"),
+        (f"active a {TEXT}\ndecrypt a {TEXT}", "two keys of one id"),
+        (f"active a {TEXT}\nactive b {TEXT}", "one active key, and has 2"),
+        (f"decrypt a {TEXT}", "one active key, and has 0"),
+    ],
+)
+def test_a_ring_that_is_none_is_refused_by_line_and_rule(text: str, rule: str) -> None:
+    with pytest.raises(KeyRingError) as refusal:
+        parse_key_ring(text)
+
+    assert rule in str(refusal.value)
+    assert TEXT not in str(refusal.value)
+
+
+@given(st.text())
+def test_any_text_is_a_ring_or_is_refused(text: str) -> None:
+    try:
+        parse_key_ring(text)
+    except KeyRingError:
+        return
+
+
+def test_a_key_is_never_shown() -> None:
+    key = new_key(KeyState.ACTIVE, DAY)
+
+    assert repr(key.material)[2:-1] not in repr(KeyRing((key,)))
+
+
+def test_the_active_key_goes_on_decrypting_when_another_takes_its_place() -> None:
+    ring = _ring(KeyState.ACTIVE, KeyState.DECRYPT)
+    first, second = ring.keys
+
+    after = ring.activated(second.id)
+
+    assert [key.state for key in after.keys] == [KeyState.DECRYPT, KeyState.ACTIVE]
+    assert after.get(first.id) is not None
+
+
+def test_the_active_key_is_not_retired_and_a_retired_one_does_nothing() -> None:
+    ring = _ring(KeyState.ACTIVE, KeyState.DECRYPT)
+    first, second = ring.keys
+
+    after = ring.retired(second.id)
+
+    assert after.get(second.id) is None
+    with pytest.raises(KeyRingError, match="is the active key"):
+        ring.retired(first.id)
+    with pytest.raises(KeyRingError, match="has no key nobody"):
+        ring.retired("nobody")
+    with pytest.raises(KeyRingError, match="to use"):
+        after.activated(second.id)
+
+
+async def test_a_data_key_is_wrapped_by_the_active_key_and_unwrapped_by_its_own() -> None:
+    ring = _ring(KeyState.ACTIVE, KeyState.DECRYPT)
+    first, second = ring.keys
+    wrapper, material = RingWrapper(ring), os.urandom(32)
+
+    wrapped = await wrapper.wrap(material, "local", bytes(8))
+    later = RingWrapper(ring.activated(second.id))
+
+    assert wrapped.kek_id == first.id
+    assert await later.unwrap(wrapped) == material
+    assert (await later.wrap(material, "local", bytes(8))).kek_id == second.id
+
+
+async def test_a_missing_key_and_another_one_of_its_id_are_told_apart() -> None:
+    ring = _ring(KeyState.ACTIVE)
+    wrapped = await RingWrapper(ring).wrap(os.urandom(32), "local", bytes(8))
+    same_id = Key(id=ring.keys[0].id, state=KeyState.ACTIVE, material=os.urandom(32))
+
+    for other, reason in ((_ring(KeyState.ACTIVE), "is not in"), (KeyRing((same_id,)), "another")):
+        with pytest.raises(KeyMissingError, match=reason) as refusal:
+            await RingWrapper(other).unwrap(wrapped)
+        assert refusal.value.kek_id == ring.keys[0].id
+
+
+async def test_an_empty_ring_wraps_nothing() -> None:
+    with pytest.raises(KeyMissingError):
+        await RingWrapper(KeyRing()).wrap(os.urandom(32), "local", bytes(8))
+
+
+async def test_a_file_is_read_anew_when_it_changes_and_kept_when_it_breaks(tmp_path: Path) -> None:
+    file, ring = tmp_path / "ring", _ring(KeyState.ACTIVE, KeyState.DECRYPT)
+    file.write_text(ring.text)
+    wrapper = RingWrapper(read_key_ring(file), file)
+    wrapped = await wrapper.wrap(os.urandom(32), "local", bytes(8))
+
+    file.write_text("nonsense, which is longer")
+    await wrapper.unwrap(wrapped)
+    problems = [wrapper.problem]
+
+    after = ring.activated(ring.keys[1].id)
+    file.write_text(after.text)
+    assert (await wrapper.wrap(os.urandom(32), "local", bytes(8))).kek_id == ring.keys[1].id
+    problems.append(wrapper.problem)
+
+    file.unlink()
+    await wrapper.unwrap(wrapped)
+    problems.append(wrapper.problem)
+
+    assert problems == [
+        "line 1 must be STATE ID KEY",
+        None,
+        "the file cannot be read: FileNotFoundError",
+    ]
+
+
+def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(KeyRingError, match="FileNotFoundError"):
+        read_key_ring(tmp_path / "nothing")
+
+
+def test_wrapped_keys_do_not_show_either() -> None:
+    wrapped = Wrapped(environment="e", data_key_id=b"", kek_id="k", content=b"CONTENT")
+
+    assert "CONTENT" not in repr(wrapped)
