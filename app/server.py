@@ -2,11 +2,12 @@
 
 from aiohttp import web
 
+from app.assembly import prepare
 from app.http.decoder import BODY_BYTES_MAX
 from app.http.encoded import header_lines
 from app.http.frame import common_headers, dress
 from app.http.keys import COMMON_HEAD, LIFECYCLE
-from app.lifespan import lifespan, prepare
+from app.lifespan import lifespan
 from app.ofrep.cors import share_refusals
 from app.routes import add_routes
 from app.settings import Settings

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from app.access.guard import TOKENS
+from app.assembly import HEARTBEAT, SCHEMA, TASKS
 from app.database import Database
 from app.health.handlers import HEALTH
 from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
 from app.http.keys import DATABASE, LIFECYCLE
-from app.lifespan import HEARTBEAT, SCHEMA, TASKS
 from app.settings import Secret, Settings
 from app.snapshots.disk import Disk
 from app.snapshots.follower import Follower

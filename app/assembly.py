@@ -1,0 +1,96 @@
+"""Everything that handlers and tasks ask for, made and joined, but closed."""
+
+from collections import Counter
+
+from aiohttp import web
+
+from app.access.directory import TokenDirectory
+from app.access.failures import FAILURES, Failures
+from app.access.guard import TOKENS
+from app.access.lines import Lines
+from app.access.log import ACCESS_LOG, AccessLog
+from app.access.use import TOKEN_USE, TokenUse
+from app.changes.repeatable import DIGESTS, RequestDigest
+from app.database import Database
+from app.database.threads import Lane
+from app.flags.handlers import USAGE
+from app.flags.usage import Usage
+from app.health.handlers import HEALTH
+from app.health.heartbeat import Heartbeat
+from app.health.report import Health
+from app.health.schema import SchemaCheck
+from app.http.durations import Durations
+from app.http.keys import DATABASE, DURATIONS, LIFECYCLE, SETTINGS
+from app.http.lifecycle import Lifecycle
+from app.metrics.collector import Collector
+from app.metrics.handlers import PEERS
+from app.metrics.peers import Peers
+from app.ofrep.cors import CORS, Cors
+from app.ofrep.tickets import TICKETS, Tickets
+from app.settings import Settings
+from app.snapshots.follower import Follower
+from app.snapshots.keeper import Keeper
+from app.snapshots.reading import FOLLOWER
+from app.snapshots.streams import STREAMS
+from app.tasks import Tasks
+from app.transfer.handlers import LANE, LANE_WAIT_SECONDS
+from app.vault.reading import VAULT
+from app.vault.vault import Vault
+from app.workers import Worker
+
+TASKS: web.AppKey[Tasks] = web.AppKey("tasks", Tasks)
+HEARTBEAT: web.AppKey[Heartbeat] = web.AppKey("heartbeat", Heartbeat)
+SCHEMA: web.AppKey[SchemaCheck] = web.AppKey("schema", SchemaCheck)
+KEEPER: web.AppKey[Keeper] = web.AppKey("keeper", Keeper)
+
+
+def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
+    """Make everything that handlers ask for, closed; `lifespan` opens it."""
+    database = Database(settings.database)
+    app[SETTINGS] = settings
+    app[DATABASE] = database
+    app[LIFECYCLE] = lifecycle = Lifecycle()
+    app[FOLLOWER] = follower = Follower(database)
+    # Woken, a stream whose token is gone ends.
+    app[TOKENS] = directory = TokenDirectory(database, on_change=follower.wake)
+    app[TOKEN_USE] = TokenUse(database, directory)
+    app[FAILURES] = Failures()
+    lines = Lines.of_stdout() if settings.access.log_on_stdout else None
+    app[ACCESS_LOG] = access_log = AccessLog(database, lines)
+    app[TICKETS] = Tickets(directory, settings.http.public_url)
+    app[DIGESTS] = RequestDigest()
+    app[CORS] = Cors(settings.http.cors_origins)
+    app[VAULT] = vault = Vault()
+    app[TASKS] = tasks = Tasks()
+    app[LANE] = Lane(LANE_WAIT_SECONDS)
+    app[USAGE] = usage = Usage(database)
+    app[HEARTBEAT] = heartbeat = Heartbeat(database, settings.health, settings.instance)
+    app[SCHEMA] = schema = SchemaCheck(database)
+    app[KEEPER] = keeper = Keeper(follower, directory)
+    app[HEALTH] = Health(
+        lifecycle=lifecycle,
+        database=database,
+        heartbeat=heartbeat,
+        schema=schema,
+        follower=follower,
+        keeper=keeper,
+        vault=vault,
+        access_log=access_log,
+        tasks=tasks,
+        instance=settings.instance,
+    )
+    app[DURATIONS] = durations = Durations()
+    app[STREAMS] = streams = Counter[str]()
+    collector = Collector(
+        instance=settings.instance,
+        durations=durations,
+        streams=streams,
+        database=database,
+        heartbeat=heartbeat,
+        follower=follower,
+        tokens=directory,
+        access_log=access_log,
+        tasks=tasks,
+        evaluations=usage.totals,
+    )
+    app[PEERS] = Peers(collector.families, number=worker.number, folder=worker.folder)
