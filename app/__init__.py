@@ -1,11 +1,11 @@
 """Flagstone: configuration and feature flags on nothing but PostgreSQL.
 
 Read in this order: `server.py` shows the whole, `routes.py` every URL, `assembly.py` what there is,
-`lifespan.py` what opens and closes. Then a noun at a time: `configurations/`, `tokens/`, `changes/`, `snapshots/`,
-`environments/`, `access/`, with `transfer/`, `flags/`, `ofrep/`, `health/` and `metrics/` as other
-ways of looking at the same, and `vault/` for the keys of secrets. `http/`, `database/` and
-`crypto/` are toolboxes that know no feature; `evaluation/` is pure, from a definition and a context
-to an outcome. Imports go down that list, never up.
+`lifespan.py` what opens and closes. Then a noun at a time: `configurations/`, `tokens/`,
+`changes/`, `snapshots/`, `environments/`, `access/`, with `transfer/`, `flags/`, `ofrep/`,
+`health/` and `metrics/` as other ways of looking at the same, and `vault/` for the keys of secrets.
+`http/`, `database/` and `crypto/` are toolboxes that know no feature; `evaluation/` is pure, from a
+definition and a context to an outcome. Imports go down that list, never up.
 
 The words, each with one meaning from URL to column:
 
