@@ -93,6 +93,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         schema=schema,
         follower=follower,
         keeper=keeper,
+        tokens=directory,
         access_log=access_log,
         tasks=tasks,
         instance=settings.instance,

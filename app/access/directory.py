@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import hmac
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -40,6 +41,7 @@ class TokenDirectory:
         self._on_change = on_change
         self._tokens: dict[str, Token] | None = None
         self._fingerprint: str | None = None
+        self._confirmed_at: float | None = None
         self._hinted = asyncio.Event()
         self._refreshing = asyncio.Lock()
         self._key = Secret("")
@@ -70,10 +72,16 @@ class TokenDirectory:
         if fingerprint != self._fingerprint:
             self.use(await tokens.list_usable(connection))
             self._fingerprint = fingerprint
+        self._confirmed_at = time.monotonic()
 
     @property
     def is_loaded(self) -> bool:
         return self._tokens is not None
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How long ago the database said that these are the tokens; None if it never did."""
+        return None if self._confirmed_at is None else time.monotonic() - self._confirmed_at
 
     @property
     def usable(self) -> Mapping[str, Token]:

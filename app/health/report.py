@@ -9,6 +9,7 @@ from enum import StrEnum
 import msgspec
 
 from app import VERSION
+from app.access.directory import TokenDirectory
 from app.access.log import AccessLog
 from app.database import Database
 from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
@@ -19,6 +20,8 @@ from app.snapshots.keeper import Keeper
 from app.tasks import Tasks
 
 POOL_BUSY_RATIO = 0.9
+# Ten times what a look takes. A revocation that others see may be unknown here after that.
+TOKENS_AGE_SECONDS_MAX = 5.0
 
 
 class Status(StrEnum):
@@ -65,6 +68,7 @@ class Health:
     schema: SchemaCheck
     follower: Follower
     keeper: Keeper
+    tokens: TokenDirectory
     access_log: AccessLog
     tasks: Tasks
     instance: str
@@ -77,6 +81,7 @@ class Health:
             "migrations:pending": self._schema_check(),
             **self._snapshot_checks(),
             "snapshot:disk": self._disk_check(),
+            "tokens": self._tokens_check(),
             "access_log:write": self._access_log_check(),
             **{f"tasks:{name}": self._task_check(alive=a) for name, a in self.tasks.alive.items()},
         }
@@ -167,6 +172,19 @@ class Health:
     def _disk_check(self) -> Check:
         failure = self.keeper.failure
         return Check(status=Status.WARN if failure else Status.PASS, output=failure)
+
+    def _tokens_check(self) -> Check:
+        """What was revoked before they were confirmed is refused here; what was later may not be."""
+        age = self.tokens.age_seconds
+        is_fresh = age is not None and age < TOKENS_AGE_SECONDS_MAX
+        return Check(
+            status=Status.PASS if is_fresh else Status.WARN,
+            component_type="datastore",
+            observed_value=len(self.tokens.usable),
+            observed_unit="tokens",
+            age_seconds=None if age is None else round(age, 1),
+            output=None if is_fresh else "not confirmed by the database of late",
+        )
 
     def _access_log_check(self) -> Check:
         """Evaluation goes on without a log, so it takes nobody out of service."""
