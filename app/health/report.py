@@ -174,7 +174,7 @@ class Health:
         return Check(status=Status.WARN if failure else Status.PASS, output=failure)
 
     def _tokens_check(self) -> Check:
-        """What was revoked before they were confirmed is refused here; what was later may not be."""
+        """What was revoked since they were last confirmed may not be refused here."""
         age = self.tokens.age_seconds
         is_fresh = age is not None and age < TOKENS_AGE_SECONDS_MAX
         return Check(
