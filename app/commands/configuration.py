@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from app.changes import service as changes
 from app.changes.models import Expected, Kind, Operation
 from app.commands.actor import operator
+from app.commands.terminal import console
 from app.configurations import service
 from app.configurations.models import NewConfiguration
 from app.http.decoder import parse
@@ -18,7 +18,6 @@ from app.scripts import Resources, run_script
 from app.snapshots.snapshot import Configuration
 
 cli = typer.Typer(help="Read and write configurations.", no_args_is_help=True)
-console = Console()
 
 Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 Key = Annotated[str, typer.Argument(help="Key of the entry.")]

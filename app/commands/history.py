@@ -6,7 +6,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from app.changes import history, writes
@@ -25,11 +24,11 @@ from app.changes.views import (
     PropertiesView,
 )
 from app.commands.actor import operator
+from app.commands.terminal import console
 from app.database import Connection
 from app.scripts import Resources, run_script
 
 cli = typer.Typer()
-console = Console()
 
 Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 Message = Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")]
