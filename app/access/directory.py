@@ -36,9 +36,7 @@ _NOBODY = Token(
     id="",
     name="",
     mac=os.urandom(32),
-    grant=Grant(
-        scopes=frozenset({Scope.READ}), environments=frozenset({"local"}), expires_at=None
-    ),
+    grant=Grant(scopes=frozenset({Scope.READ}), environments=frozenset({"local"}), expires_at=None),
 )
 
 
