@@ -18,6 +18,7 @@ from app.access.log import AccessLog
 from app.access.trimming import trim
 from app.commands.actor import operator
 from app.commands.terminal import console
+from app.commands.times import local_time
 from app.database import Database
 from app.database.migrations import Migrator, new_files
 from app.database.opening import embedded_server, probe, targets
@@ -153,7 +154,7 @@ def trim_access_log(
     settings = load()
     log.configure(settings.log)
     with targets(settings) as found:
-        trimmed = asyncio.run(_trim(settings, found.migrator, before.astimezone()))
+        trimmed = asyncio.run(_trim(settings, found.migrator, local_time(before)))
     console.print(f"{trimmed} rows are gone")
 
 

@@ -17,6 +17,7 @@ from app.changes.models import Kind
 from app.changes.values import check_content
 from app.commands.history import At
 from app.commands.terminal import console
+from app.commands.times import local_time
 from app.errors import AppError, Violation
 from app.evaluation.explain import Split, Step
 from app.flags import service
@@ -129,7 +130,7 @@ def _query(context: str, revision: int | None, at: datetime | None) -> Evaluatio
         raise typer.BadParameter("the context must be an object")
     if revision is not None and at is not None:
         raise typer.BadParameter("--at must not come together with --revision")
-    return EvaluationQuery(context=parsed, revision=revision, at=at and at.astimezone())
+    return EvaluationQuery(context=parsed, revision=revision, at=at and local_time(at))
 
 
 def _source(environment: str, key: str, query: EvaluationQuery) -> service.Source:

@@ -25,6 +25,7 @@ from app.changes.views import (
 )
 from app.commands.actor import operator
 from app.commands.terminal import console
+from app.commands.times import local_time
 from app.database import Connection
 from app.scripts import Resources, run_script
 
@@ -146,7 +147,7 @@ def moment(revision: int | None, at: datetime | None) -> Moment | None:
         return revision
     if revision is not None:
         raise typer.BadParameter("give a revision or --at, not both")
-    return at.astimezone()
+    return local_time(at)
 
 
 def _write(work: Callable[[Connection], Awaitable[MadeChangeSets]], *, dry_run: bool) -> None:
