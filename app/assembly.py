@@ -75,6 +75,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         follower=follower,
         keeper=keeper,
         vault=vault,
+        tokens=directory,
         access_log=access_log,
         tasks=tasks,
         instance=settings.instance,

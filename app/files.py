@@ -1,8 +1,11 @@
 """Files that hold something secret: mode 0600 from the first byte, and safely on the disk."""
 
+import errno
 import os
 import secrets
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 
 def replace_private(path: Path, text: str) -> None:
@@ -29,3 +32,19 @@ def write_private(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading. Raises OSError, for a folder, a pipe or a device too.
+
+    A pipe that nobody writes to would hold its reader up for ever, and a device may have no end.
+    """
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "is no regular file")
+    return file
+
+
+def _without_waiting(file: str, flags: int) -> int:
+    return os.open(file, flags | os.O_NONBLOCK)

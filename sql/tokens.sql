@@ -82,20 +82,42 @@ from tokens
 where id = :id
 for no key update;
 
--- name: insert_token(id, name, mac, grant_mac, scopes, environments, created_by, expires_at)$
+-- name: insert_token(id, name, mac, grant_mac, scopes, environments, created_by, created_at, expires_at)$
 with made as (
-    insert into tokens (id, name, mac, grant_mac, scopes, environments, created_by, expires_at)
-    values (:id, :name, :mac, :grant_mac, :scopes, :environments, :created_by, :expires_at)
+    insert into tokens (
+        id,
+        name,
+        mac,
+        grant_mac,
+        scopes,
+        environments,
+        created_by,
+        created_at,
+        expires_at
+    )
+    values (
+        :id,
+        :name,
+        :mac,
+        :grant_mac,
+        :scopes,
+        :environments,
+        :created_by,
+        :created_at,
+        :expires_at
+    )
     returning id
 )
 select pg_notify('flagstone', 'tokens')::text
 from made;
 
 -- name: retire_token(id, mac, retires_at, replaced_by)$
+-- Its grant has been passed on: whoever clears the columns by hand gets no second successor.
 with retired as (
     update tokens
     set
         mac = :mac,
+        grant_mac = null,
         retires_at = :retires_at,
         replaced_by = :replaced_by
     where id = :id
@@ -105,13 +127,14 @@ select pg_notify('flagstone', 'tokens')::text
 from retired;
 
 -- name: revoke_token(id)^
--- Keeps the first moment of revocation when it is said twice. No token has a MAC of zeros, so who
--- clears the column by hand brings nothing back.
+-- Keeps the first moment of revocation when it is said twice. No token has a MAC of zeros, and none
+-- is replaced without that of its grant, so who clears the column by hand brings nothing back.
 with revoked as (
     update tokens
     set
         revoked_at = coalesce(revoked_at, current_timestamp),
-        mac = decode(repeat('00', 32), 'hex')
+        mac = decode(repeat('00', 32), 'hex'),
+        grant_mac = null
     where id = :id
     returning id
 )

@@ -8,8 +8,8 @@ go on working, and expire by this machine's clock.
 
 import asyncio
 import hashlib
-import hmac
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -17,7 +17,7 @@ from datetime import datetime
 from app.access import tokens
 from app.access.format import token_id
 from app.access.mac import holds
-from app.access.models import Caller, Token
+from app.access.models import Caller, Grant, Scope, Token
 from app.database import Connection, Database, sql
 from app.errors import Unauthenticated, Unavailable
 from app.log import logger
@@ -30,6 +30,14 @@ REFRESH_SECONDS = 0.5
 # The payload of the notifications that sql/tokens.sql sends; an environment's has a colon.
 CHANGE_OF_TOKENS = "tokens"
 _PAUSE_SECONDS = 0.1
+# Stands in for the token of an unknown id, so that both refusals take the same steps. Nobody has a
+# text with this MAC.
+_NOBODY = Token(
+    id="",
+    name="",
+    mac=os.urandom(32),
+    grant=Grant(scopes=frozenset({Scope.READ}), environments=frozenset({"local"}), expires_at=None),
+)
 
 
 class TokenDirectory:
@@ -40,11 +48,10 @@ class TokenDirectory:
         self._on_change = on_change
         self._tokens: dict[str, Token] | None = None
         self._fingerprint: str | None = None
+        self._confirmed_at: float | None = None
         self._hinted = asyncio.Event()
         self._refreshing = asyncio.Lock()
         self._key = Secret("")
-        # Compared with when the id is unknown, so that both refusals take the same steps.
-        self._nobody = os.urandom(32)
         # Callers whose MAC held since the last change, by a digest: most requests show one of few.
         self._checked: dict[bytes, Caller] = {}
         # The ids of tokens that were shown since somebody last took them from here.
@@ -70,10 +77,16 @@ class TokenDirectory:
         if fingerprint != self._fingerprint:
             self.use(await tokens.list_usable(connection))
             self._fingerprint = fingerprint
+        self._confirmed_at = time.monotonic()
 
     @property
     def is_loaded(self) -> bool:
         return self._tokens is not None
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How long ago the database said that these are the tokens; None if it never did."""
+        return None if self._confirmed_at is None else time.monotonic() - self._confirmed_at
 
     @property
     def usable(self) -> Mapping[str, Token]:
@@ -147,12 +160,9 @@ class TokenDirectory:
         found = token_id(text)
         if found is None:
             raise _refused("malformed" if text else "absent")
-        token = known.get(found)
-        if token is None:
-            hmac.compare_digest(hmac.digest(self._nobody, text.encode(), "sha256"), self._nobody)
-            raise _refused("unknown or revoked")
+        token = known.get(found, _NOBODY)
         if not holds(self._key, text, token):
-            raise _refused("wrong")
+            raise _refused("unknown or revoked" if token is _NOBODY else "wrong")
         return token
 
 

@@ -1,4 +1,7 @@
-"""How long tokens live: for ever if nothing is said, but never so with the scope admin."""
+"""How long tokens live: for ever if nothing is said, but never so with the scope admin.
+
+The one that a developer's machine makes for itself has no end, since it is in a file there.
+"""
 
 from datetime import UTC, datetime, timedelta
 

@@ -17,6 +17,7 @@ from app.database import Connection, Database, sql
 from app.errors import Unauthenticated
 from app.files import write_private
 from app.settings import Secret, Settings, Tier
+from app.settings.parsers import key_material
 
 ADMIN_TOKEN_FILE = "admin-token"  # noqa: S105 - the name of a file
 _KEY_FILE = "token-key"
@@ -28,7 +29,11 @@ class DataFolderError(Exception):
 
 
 def token_key(settings: Settings) -> Secret:
-    """Return the key of the settings, or the one in DATA_DIR, made if it is not there yet."""
+    """Return the key of the settings, or the one in DATA_DIR, made if it is not there yet.
+
+    Raises DataFolderError, also for a key that the settings would refuse: with an empty one
+    everybody could make tokens who can write to the database.
+    """
     if settings.access.token_key is not None:
         return settings.access.token_key
     path = settings.data_dir / _KEY_FILE
@@ -36,7 +41,10 @@ def token_key(settings: Settings) -> Secret:
     if found is None:
         write_once(path, secrets.token_urlsafe(48))
         found = _read(path)
-    return Secret(found or "")
+    try:
+        return key_material(found or "")
+    except ValueError as error:
+        raise DataFolderError(f"{path} {error}") from None
 
 
 async def ensure_admin_token(

@@ -17,13 +17,15 @@ def mac(key: Secret, text: str, grant: Grant) -> bytes:
     return _hmac(key, _content(text, grant))
 
 
-def grant_mac(key: Secret, token_id: str, grant: Grant) -> bytes:
+def grant_mac(key: Secret, token_id: str, grant: Grant, created_at: datetime) -> bytes:
     """Return the HMAC-SHA-256 of a grant, for when the token's text is not known.
 
     Whoever replaces a token passes its grant on: else a row that was changed by hand, and is
-    worthless for that, would come out of it as a good one.
+    worthless for that, would come out of it as a good one. The length of its life is passed on
+    too, so both ends of that are covered.
     """
-    return _hmac(key, b"grant\n" + _content(token_id, grant))
+    began = f"\n{_moment(created_at)}".encode()
+    return _hmac(key, b"grant\n" + _content(token_id, grant) + began)
 
 
 def retired(key: Secret, before: bytes, retires_at: datetime) -> bytes:

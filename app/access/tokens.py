@@ -2,7 +2,7 @@
 
 import hmac
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -98,7 +98,7 @@ async def rotate(
     expires_at = old.grant.expires_at
     if old.revoked_at is not None or (expires_at is not None and expires_at <= old.now):
         raise Conflict("token_over", "The token is revoked or has expired: make a new one.")
-    sealed = grant_mac(key, old.id, old.grant)
+    sealed = grant_mac(key, old.id, old.grant, old.created_at)
     if old.grant_mac is None or not hmac.compare_digest(sealed, old.grant_mac):
         raise Conflict(
             "token_not_ours", "What this token may do was not written by us: make a new one."
@@ -167,15 +167,18 @@ async def _insert(
     connection: Connection, key: Secret, *, name: str, grant: Grant, actor: str
 ) -> NewToken:
     new = make_token(is_admin=Scope.ADMIN in grant.scopes)
+    # Of the clock that the expiry was reckoned from, and known before the row is there.
+    created_at = datetime.now(UTC)
     await sql.insert_token(
         connection,
         id=new.id,
         name=name,
         mac=mac(key, new.text, grant),
-        grant_mac=grant_mac(key, new.id, grant),
+        grant_mac=grant_mac(key, new.id, grant, created_at),
         scopes=sorted(grant.scopes),
         environments=sorted(grant.environments),
         created_by=actor,
+        created_at=created_at,
         expires_at=grant.expires_at,
     )
     return new

@@ -1,11 +1,15 @@
-"""Who stands behind a command, for the history."""
+"""Who stands behind a command, for the history and the access log."""
 
-import getpass
+import os
+import pwd
 
 
 def operator() -> str:
-    """Return `operator:ACCOUNT`; an id without an account, as containers have, is unknown."""
+    """Return `operator:ACCOUNT`; an id without an account, as containers have, is unknown.
+
+    By the process's user id. The variables USER and LOGNAME say what whoever types them wants.
+    """
     try:
-        return f"operator:{getpass.getuser()}"
-    except (OSError, KeyError):
+        return f"operator:{pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:
         return "operator:unknown"

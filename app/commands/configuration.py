@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from app.access.events import Event, Origin
@@ -13,6 +12,7 @@ from app.changes import service as changes
 from app.changes.models import Expected, Kind, Operation
 from app.commands.actor import operator
 from app.commands.history import MASK
+from app.commands.terminal import console
 from app.configurations import service
 from app.configurations.models import NewConfiguration
 from app.database import Connection
@@ -23,7 +23,6 @@ from app.snapshots.snapshot import Configuration
 from app.vault.vault import Vault
 
 cli = typer.Typer(help="Read and write configurations.", no_args_is_help=True)
-console = Console()
 
 Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 Key = Annotated[str, typer.Argument(help="Key of the entry.")]

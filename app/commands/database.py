@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
@@ -18,6 +17,8 @@ from app.access.events import Origin
 from app.access.log import AccessLog
 from app.access.trimming import trim
 from app.commands.actor import operator
+from app.commands.terminal import console
+from app.commands.times import local_time
 from app.database import Database
 from app.database.migrations import Migrator, new_files
 from app.database.opening import embedded_server, probe, targets
@@ -27,7 +28,6 @@ from app.seeds import add_test_data
 from app.settings import Settings, Target, load
 
 cli = typer.Typer(help="Schema, roles, test data and the embedded server.", no_args_is_help=True)
-console = Console()
 
 
 @cli.command()
@@ -154,7 +154,7 @@ def trim_access_log(
     settings = load()
     log.configure(settings.log)
     with targets(settings) as found:
-        trimmed = asyncio.run(_trim(settings, found.migrator, before.astimezone()))
+        trimmed = asyncio.run(_trim(settings, found.migrator, local_time(before)))
     console.print(f"{trimmed} rows are gone")
 
 
@@ -190,6 +190,6 @@ def _migrator() -> Iterator[Migrator]:
 
 def _report(problems: Sequence[str]) -> None:
     for problem in problems:
-        console.print(f"[red]{problem}[/red]")
+        console.print(problem, style="red")
     if problems:
         raise typer.Exit(1)

@@ -4,7 +4,6 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from app.changes import writes
@@ -15,6 +14,7 @@ from app.changes.properties import Intent
 from app.changes.views import MadeChangeSets, NewEnvironment, NewPatch
 from app.commands.actor import operator
 from app.commands.history import At, DryRun, Environment, Message, moment, show_properties
+from app.commands.terminal import console
 from app.environments import models, service
 from app.errors import invalid
 from app.http.decoder import parse
@@ -22,7 +22,6 @@ from app.scripts import Resources, run_script
 from app.settings import Tier
 
 cli = typer.Typer(help="Describe environments, and make them.", no_args_is_help=True)
-console = Console()
 
 Fractional = Annotated[
     Literal["v2", "v3"] | None, typer.Option(help="The generation of bucketing; moves every user.")

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.bar import Bar
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -17,6 +16,8 @@ from rich.tree import Tree
 from app.changes.models import Kind
 from app.changes.values import check_content
 from app.commands.history import At
+from app.commands.terminal import console
+from app.commands.times import local_time
 from app.errors import AppError, Violation
 from app.evaluation.explain import Split, Step
 from app.flags import service
@@ -28,7 +29,6 @@ from app.transfer.documents import Format
 from app.transfer.reading import read_file
 
 cli = typer.Typer(help="Evaluate, explain and check flags.", no_args_is_help=True)
-console = Console()
 
 Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 Key = Annotated[str, typer.Argument(help="Key of the flag.")]
@@ -109,7 +109,7 @@ def lint(
     for key, content in document.entries.items():
         for violation in _violations(content):
             problems += 1
-            console.print(f"{key}: {violation.field}: {violation.rule}", markup=False)
+            console.print(f"{key}: {violation.field}: {violation.rule}")
     console.print(f"{len(document.entries)} entries, {problems} problems")
     if problems:
         raise typer.Exit(1)
@@ -130,7 +130,7 @@ def _query(context: str, revision: int | None, at: datetime | None) -> Evaluatio
         raise typer.BadParameter("the context must be an object")
     if revision is not None and at is not None:
         raise typer.BadParameter("--at must not come together with --revision")
-    return EvaluationQuery(context=parsed, revision=revision, at=at and at.astimezone())
+    return EvaluationQuery(context=parsed, revision=revision, at=at and local_time(at))
 
 
 def _source(environment: str, key: str, query: EvaluationQuery) -> service.Source:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from app.changes import history, writes
@@ -25,12 +24,13 @@ from app.changes.views import (
     PropertiesView,
 )
 from app.commands.actor import operator
+from app.commands.terminal import console
+from app.commands.times import local_time
 from app.database import Connection
 from app.scripts import Resources, run_script
 from app.vault.vault import Vault
 
 cli = typer.Typer()
-console = Console()
 # What stands where a secret's value would.
 MASK = "(sealed)"
 
@@ -164,7 +164,7 @@ def moment(revision: int | None, at: datetime | None) -> Moment | None:
         return revision
     if revision is not None:
         raise typer.BadParameter("give a revision or --at, not both")
-    return at.astimezone()
+    return local_time(at)
 
 
 def _write(

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from app.access import lives, tokens
@@ -14,13 +13,11 @@ from app.access.local import token_key
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.access.tokens import TokenView
 from app.commands.actor import operator
+from app.commands.terminal import aside, console
 from app.database import Connection
 from app.scripts import Resources, run_script
 
 cli = typer.Typer(help="Make, list, replace and revoke tokens.", no_args_is_help=True)
-console = Console()
-# What is to be read beside a token that goes into a file or a secret store.
-remark = Console(stderr=True)
 
 _PAGE = 500
 _Id = Annotated[str, typer.Argument(help="The id, as `list` shows it.")]
@@ -144,7 +141,7 @@ def rotate(
 
     new, old = run_script(work)
     typer.echo(new.text)
-    remark.print(f"{old.id} holds until {old.expires_at:%Y-%m-%d %H:%M:%S %Z}")
+    aside.print(f"{old.id} holds until {old.expires_at:%Y-%m-%d %H:%M:%S %Z}")
 
 
 @cli.command()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from app.access.events import Event, Origin
@@ -15,6 +14,7 @@ from app.changes.dry_run import transact
 from app.changes.models import Kind
 from app.commands.actor import operator
 from app.commands.history import At, moment, show_changes, show_properties
+from app.commands.terminal import aside, console
 from app.scripts import Resources, run_script
 from app.transfer import service
 from app.transfer.checking import read_checked_file
@@ -24,9 +24,6 @@ from app.transfer.views import Imported
 from app.transfer.writing import write_document
 
 cli = typer.Typer()
-console = Console()
-# What is written to standard output must be the file and nothing else.
-aside = Console(stderr=True)
 
 Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 
@@ -120,7 +117,7 @@ def import_document(
 
 def _report(imported: Imported, *, dry_run: bool) -> None:
     for warning in imported.warnings:
-        console.print(f"[yellow]{warning}[/yellow]")
+        console.print(warning, style="yellow")
     if dry_run and imported.changes:
         show_changes(imported.changes)
     show_properties(imported.properties)

@@ -9,6 +9,7 @@ from enum import StrEnum
 import msgspec
 
 from app import VERSION
+from app.access.directory import TokenDirectory
 from app.access.log import AccessLog
 from app.database import Database
 from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
@@ -20,6 +21,8 @@ from app.tasks import Tasks
 from app.vault.vault import Vault
 
 POOL_BUSY_RATIO = 0.9
+# Ten times what a look takes. A revocation that others see may be unknown here after that.
+TOKENS_AGE_SECONDS_MAX = 5.0
 
 
 class Status(StrEnum):
@@ -67,6 +70,7 @@ class Health:
     follower: Follower
     keeper: Keeper
     vault: Vault
+    tokens: TokenDirectory
     access_log: AccessLog
     tasks: Tasks
     instance: str
@@ -80,6 +84,7 @@ class Health:
             **self._snapshot_checks(),
             "snapshot:disk": self._disk_check(),
             "keys": self._keys_check(),
+            "tokens": self._tokens_check(),
             "access_log:write": self._access_log_check(),
             **{f"tasks:{name}": self._task_check(alive=a) for name, a in self.tasks.alive.items()},
         }
@@ -178,6 +183,19 @@ class Health:
             observed_value=self.vault.count,
             observed_unit="data keys",
             output=problem,
+        )
+
+    def _tokens_check(self) -> Check:
+        """What was revoked since they were last confirmed may not be refused here."""
+        age = self.tokens.age_seconds
+        is_fresh = age is not None and age < TOKENS_AGE_SECONDS_MAX
+        return Check(
+            status=Status.PASS if is_fresh else Status.WARN,
+            component_type="datastore",
+            observed_value=len(self.tokens.usable),
+            observed_unit="tokens",
+            age_seconds=None if age is None else round(age, 1),
+            output=None if is_fresh else "not confirmed by the database of late",
         )
 
     def _access_log_check(self) -> Check:

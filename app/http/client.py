@@ -1,5 +1,6 @@
 """Where a request comes from: the peer, or what a proxy that we trust says of it."""
 
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -12,6 +13,7 @@ from app.settings import Network
 Address = IPv4Address | IPv6Address
 
 _X_FORWARDED_FOR = istr("X-Forwarded-For")
+_WITH_PORT = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 _IPV4_BITS, _IPV6_BITS = 32, 64
 
 
@@ -28,7 +30,7 @@ def client_address(request: web.Request) -> str:
     client = peer
     hops = ",".join(request.headers.getall(_X_FORWARDED_FOR, ())).split(",")
     for hop in reversed(hops):
-        found = parse_address(hop.strip())
+        found = parse_address(_without_port(hop.strip()))
         if found is None:
             break
         client = str(found)
@@ -52,6 +54,12 @@ def parse_address(text: str) -> Address | None:
     except ValueError:
         return None
     return getattr(found, "ipv4_mapped", None) or found
+
+
+def _without_port(hop: str) -> str:
+    """Return the address of a hop; some proxies write its port too, with brackets if it is IPv6."""
+    match = _WITH_PORT.fullmatch(hop)
+    return (match[1] or match[2]) if match else hop
 
 
 def _is_within(address: str, networks: Sequence[Network]) -> bool:

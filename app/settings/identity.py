@@ -5,15 +5,17 @@ values that it opens it would protect nothing.
 """
 
 import os
+import selectors
 import shlex
 import signal
-import stat
 import subprocess
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from app.crypto.identity import Identity, IdentityError, parse_identity
+from app.files import open_regular
 from app.settings.parsers import path
 
 CREDENTIAL = "flagstone-identity"
@@ -58,18 +60,12 @@ def _read_own(file: str) -> bytes | None:
 
 def _read(file: Path, *, private: bool) -> bytes | None:
     try:
-        with open(file, "rb", opener=_without_waiting) as opened:
-            mode = os.fstat(opened.fileno()).st_mode
-            if private and mode & 0o077:
+        with open_regular(file) as opened:
+            if private and os.fstat(opened.fileno()).st_mode & 0o077:
                 raise IdentityError("IDENTITY_FILE must be closed to group and others: chmod 600")
-            return opened.read(_BYTES_MAX + 1) if stat.S_ISREG(mode) else None
+            return opened.read(_BYTES_MAX + 1)
     except (OSError, ValueError):
         return None
-
-
-def _without_waiting(file: str, flags: int) -> int:
-    # A pipe that nobody writes to would hold the start up for ever.
-    return os.open(file, flags | os.O_NONBLOCK)
 
 
 def _output(command: str) -> bytes:
@@ -88,14 +84,35 @@ def _output(command: str) -> bytes:
     try:
         with process:
             try:
-                output, _ = process.communicate(timeout=COMMAND_SECONDS)
+                ends_at = time.monotonic() + COMMAND_SECONDS
+                output = _said(process, ends_at)
+                process.wait(max(0, ends_at - time.monotonic()))
             except BaseException:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 raise
-    except subprocess.TimeoutExpired:
+    except (TimeoutError, subprocess.TimeoutExpired):
         raise IdentityError(f"IDENTITY_COMMAND must end in {COMMAND_SECONDS:g} s") from None
     if process.returncode:
         raise IdentityError("IDENTITY_COMMAND must end with exit code 0")
     return output
+
+
+def _said(process: subprocess.Popen[bytes], ends_at: float) -> bytes:
+    """Return all that a process prints, which is kept in memory and so bounded.
+
+    Raises TimeoutError, IdentityError when it is too much.
+    """
+    assert process.stdout is not None  # noqa: S101 - it was asked for
+    said = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while len(said) <= _BYTES_MAX:
+            if not selector.select(max(0, ends_at - time.monotonic())):
+                raise TimeoutError
+            part = os.read(process.stdout.fileno(), _BYTES_MAX)
+            if not part:
+                return said
+            said += part
+    raise IdentityError(f"IDENTITY_COMMAND must not be above {_BYTES_MAX} bytes")

@@ -8,10 +8,14 @@ from environs import Env, EnvValidationError, ValidationError
 
 from app.crypto.identity import IdentityError
 from app.crypto.sealed import SealedError, is_sealed, open_sealed
+from app.files import open_regular
 from app.settings.identity import find_identity
 from app.settings.rules import broken_rules
 from app.settings.variable import Tier, Variable
 from app.settings.variables import VARIABLES
+
+# Twice what a sealed value may have.
+_FILE_BYTES_MAX = 131_072
 
 
 class SettingsError(Exception):
@@ -97,12 +101,20 @@ def resolve_file(name: str, mapping: dict[str, str]) -> Path | None:
     if mapping.get(name, "").strip():
         mapping[name] = Refused(f"must not be set together with {name}_FILE")
         return Path(file)
-    try:
-        content = Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        content = ""
-    mapping[name] = content or Refused(f"{name}_FILE must name a readable file that is not empty")
+    mapping[name] = _content(Path(file)) or Refused(
+        f"{name}_FILE must name a readable file of 1 to {_FILE_BYTES_MAX} bytes"
+    )
     return Path(file)
+
+
+def _content(file: Path) -> str:
+    """Return the text of a file; empty when it cannot be had."""
+    try:
+        with open_regular(file) as opened:
+            content = opened.read(_FILE_BYTES_MAX + 1)
+        return content.decode().strip() if len(content) <= _FILE_BYTES_MAX else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def _open_sealed(mapping: dict[str, str]) -> set[str]:

@@ -7,6 +7,7 @@ and none may end in a 500. `schemathesis.toml` says what is drawn and what is le
 import asyncio
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -109,14 +110,15 @@ def _fill_tokens(server: Server, key: Secret) -> None:
     grant = Grant(
         scopes=frozenset({Scope.READ}), environments=frozenset({"local"}), expires_at=None
     )
+    now = datetime.now(UTC)
     with server.admin("suite") as connection:
         for number in range(10):
             token_id = f"generated000{number}"
             connection.execute(
                 "insert into flagstone.tokens "
-                "(id, name, mac, grant_mac, scopes, environments, created_by) "
-                "values (%s, 'generated', sha256(''), %s, '{read}', '{local}', 'test')",
-                [token_id, grant_mac(key, token_id, grant)],
+                "(id, name, mac, grant_mac, scopes, environments, created_by, created_at) "
+                "values (%s, 'generated', sha256(''), %s, '{read}', '{local}', 'test', %s)",
+                [token_id, grant_mac(key, token_id, grant, now), now],
             )
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from app.access.directory import TokenDirectory
 from app.access.guard import TOKENS
 from app.assembly import HEARTBEAT, SCHEMA, TASKS
 from app.database import Database
@@ -58,6 +59,31 @@ async def test_a_state_that_cannot_be_kept_on_disk_is_a_warning(
 
     assert (warned.checks["snapshot:disk"][0].output, warned.status) == ("File exists", "warn")
     assert well.checks["snapshot:disk"][0].status == "pass"
+
+
+async def test_tokens_that_nobody_has_confirmed_are_a_warning(
+    service: Service, server: Server
+) -> None:
+    """Or revocations could be without effect here, and nobody would know."""
+    health = service.app[HEALTH]
+    directory = TokenDirectory(service.app[DATABASE])
+    real, health.tokens = health.tokens, directory
+    try:
+        with server.admin("suite") as connection:
+            connection.execute("revoke select on flagstone.tokens from flagstone_app")
+            try:
+                await directory.refresh_if_possible()
+                warned = health.report()
+            finally:
+                connection.execute("grant select on flagstone.tokens to flagstone_app")
+        await directory.refresh_if_possible()
+        well = health.report()
+    finally:
+        health.tokens = real
+
+    assert (warned.checks["tokens"][0].status, warned.status) == ("warn", "warn")
+    assert well.checks["tokens"][0].status == "pass"
+    assert well.checks["tokens"][0].observed_value == 1
 
 
 async def test_draining_fails_readiness_and_nothing_else(service: Service) -> None:

@@ -356,6 +356,14 @@ BAD = {
         _token(scopes="'{null}'"),
     ],
     "tokens_environments_given": [_token(environments="'{}'")],
+    # What a driver cannot read would keep the service from reading any.
+    "tokens_scopes_flat": [_token(scopes="'{{read},{write}}'")],
+    "tokens_times_bounded": [
+        _token(**{column: at})
+        for column in ("created_at", "expires_at", "revoked_at", "last_used_at")
+        for at in ("'infinity'", "'-infinity'", "'20000-01-01'", "'0044-03-15 BC'")
+    ]
+    + [_token(id=f"'{'b' * 13}'", replaced_by=f"'{'b' * 13}'", retires_at="'infinity'")],
     "idempotency_keys_pkey": [_all(_answer(), _answer())],
     "idempotency_keys_key_well_formed": [
         _answer(key=key) for key in ("''", "'a b'", "'é'", r"E'a\t'", f"'{'a' * 201}'")

@@ -297,3 +297,28 @@ async def test_a_script_without_its_database_says_so_in_one_line(
     assert output.strip().splitlines()[-1].startswith("error: ")
     assert "Traceback" not in output
     assert "hunter2" not in output
+
+
+async def test_what_is_stored_is_shown_as_it_is(launch_beside: Callable[..., Process]) -> None:
+    """A bracket in it is no markup: that would hide a value, or end the command."""
+    service = launch_beside()
+    await service.start()
+    await service.ready()
+    name = "[red]ops[/x] :smile:"
+
+    for command in (
+        ("token", "create", name, "--environment", "local"),
+        ("configuration", "set", "staging", "B", "[true, false]", "-m", "[/why]"),
+        ("environment", "update", "staging", "--metadata", '{"a": "[/b]"}'),
+    ):
+        assert (await _run(launch_beside, *command))[0] == 0
+    tokens = await _run(launch_beside, "token", "list")
+    values = await _run(launch_beside, "configuration", "list", "staging")
+    history = await _run(launch_beside, "configuration", "history", "staging")
+    environments = await _run(launch_beside, "environment", "list")
+
+    assert (tokens[0], name in tokens[1]) == (0, True)
+    assert (values[0], "[true,false]" in values[1]) == (0, True)
+    assert (history[0], "[/why]" in history[1]) == (0, True)
+    assert (environments[0], '{"a":"[/b]"}' in environments[1]) == (0, True)
+    assert await service.stop() == 0

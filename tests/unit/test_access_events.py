@@ -54,7 +54,7 @@ def test_what_does_not_print_is_spelt_out() -> None:
     )
 
 
-def _refusal(client: str = "192.0.2.1", **given: str) -> Access:
+def _refusal(client: str = "192.0.2.1", **given: str | int) -> Access:
     access = Origin(client=client).was_refused(Event.LOGIN_FAIL)
     now = datetime.now(UTC)
     return msgspec.structs.replace(access, at=now, last_at=now, **given)
@@ -102,10 +102,44 @@ def test_a_flood_from_everywhere_ends_in_a_few_rows_and_all_are_counted() -> Non
     assert gathered.blurred == 9_950
 
 
+def test_nobody_hides_the_others_by_trying_everything() -> None:
+    """The names of environments that he asks for are his own to choose."""
+    gathered = Gathered(50)
+    for number in range(1_000):
+        gathered.add(_refusal("192.0.2.1", environment=f"e{number}"))
+    gathered.add(_refusal("192.0.2.2", environment="production"))
+
+    *first, all_others, last = gathered.take()
+    assert len(first) == 10
+    assert (all_others.client, all_others.environment) == ("192.0.2.1", None)
+    assert (all_others.count, gathered.blurred) == (990, 990)
+    assert (last.client, last.environment, last.count) == ("192.0.2.2", "production", 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(1, 3)), max_size=300))
+def test_nothing_is_left_uncounted_and_the_rows_have_a_limit(
+    accesses: list[tuple[int, int, int]],
+) -> None:
+    gathered, given_back = Gathered(10), Gathered(20)
+    for client, environment, count in accesses:
+        gathered.add(_refusal(f"10.0.0.{client}", environment=f"e{environment}", count=count))
+        if client == 0:
+            given_back.add_all(gathered.take())
+    given_back.add_all(gathered.take())
+
+    told = given_back.take()
+    assert sum(access.count for access in told) == sum(count for _, _, count in accesses)
+    assert len(told) <= 21
+    assert sum(access.count for access in told if access.detail is not None) == (
+        gathered.blurred + given_back.blurred
+    )
+
+
 def test_what_is_given_back_is_not_blurred_twice() -> None:
     gathered = Gathered(5)
     for number in range(10):
         gathered.add(_refusal(f"10.0.0.{number}"))
+        gathered.add(_refusal(f"10.0.0.{number}", environment="other"))
     blurred = gathered.blurred
 
     taken = gathered.take()

@@ -276,6 +276,27 @@ def test_a_command_that_fails_or_says_too_much_is_refused(tmp_path: Path) -> Non
     assert "AGE-SECRET-KEY-1…" in needing(IDENTITY_COMMAND=f"echo {CANARY}")
 
 
+def test_a_command_that_says_too_much_is_not_heard_out() -> None:
+    """It could fill the memory within its time."""
+    begun = time.monotonic()
+
+    told = needing(IDENTITY_COMMAND="yes")
+
+    assert told == "IDENTITY_COMMAND must not be above 65536 bytes"
+    assert time.monotonic() - begun < 5
+
+
+def test_a_command_may_close_its_output_and_go_on_no_longer_than_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identities, "COMMAND_SECONDS", 0.5)
+    script = written(tmp_path / "quiet", "import os, time\nos.close(1)\ntime.sleep(60)\n")
+
+    told = needing(IDENTITY_COMMAND=f"'{sys.executable}' '{script}'")
+
+    assert told == "IDENTITY_COMMAND must end in 0.5 s"
+
+
 def test_a_command_has_a_limit_and_so_has_what_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Settings: every mistake in one message that names the variable and the rule, never the value."""
 
 import logging
+import os
 import re
 import traceback
 from collections import Counter
@@ -287,8 +288,11 @@ def test_a_variable_and_its_file_are_not_set_together(tmp_path: Path, name: str)
     assert CANARY not in str(error)
 
 
+FILE_RULE = "must name a readable file of 1 to 131072 bytes"
+
+
 @pytest.mark.parametrize("name", SECRETS)
-@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe", b"k" * 131_073])
 def test_a_file_that_gives_nothing_is_refused(
     tmp_path: Path, name: str, content: bytes | None
 ) -> None:
@@ -298,14 +302,20 @@ def test_a_file_that_gives_nothing_is_refused(
 
     error = refusal({f"{name}_FILE": str(file)})
 
-    assert error.problems == [(name, f"{name}_FILE must name a readable file that is not empty")]
+    assert error.problems == [(name, f"{name}_FILE {FILE_RULE}")]
     assert CANARY not in str(error)
 
 
-def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
-    error = refusal({"TOKEN_KEY_FILE": str(tmp_path)})
+@pytest.mark.timeout(10)
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    """Nobody writes to the pipe, and the device never ends."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
 
-    assert [name for name, _ in error.problems] == ["TOKEN_KEY"]
+    for path in (str(tmp_path), str(pipe), "/dev/zero"):
+        error = refusal({"TOKEN_KEY_FILE": path})
+
+        assert error.problems == [("TOKEN_KEY", f"TOKEN_KEY_FILE {FILE_RULE}")]
 
 
 def test_the_content_of_a_file_must_keep_the_rules_and_is_not_shown(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from app.access import lives
 from app.access.directory import TokenDirectory
 from app.access.format import PATTERN, NewToken, make_token, token_id
 from app.access.mac import mac, retired
@@ -333,6 +334,16 @@ def test_a_grant_covers_its_environments_or_every_one() -> None:
         False,
     ]
     assert every.covers("production")
+
+
+def test_no_successor_of_an_administrator_lives_for_more_than_a_year() -> None:
+    """As that of a token from before there was a limit."""
+    now = datetime.now(UTC)
+    grant = replace(GRANT, scopes=frozenset({Scope.ADMIN}))
+
+    end = lives.expiry_of_successor(grant, created_at=now - timedelta(days=1), now=now)
+
+    assert end == now + timedelta(days=365)
 
 
 @pytest.mark.parametrize("scope", list(Scope))

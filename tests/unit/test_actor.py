@@ -1,0 +1,16 @@
+"""Who stands behind a command."""
+
+import os
+import pwd
+
+import pytest
+
+from app.commands.actor import operator
+
+
+def test_nobody_chooses_his_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The access log would tell of somebody else."""
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "somebody-else")
+
+    assert operator() == f"operator:{pwd.getpwuid(os.getuid()).pw_name}"
