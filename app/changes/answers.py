@@ -3,15 +3,16 @@
 import msgspec
 from aiohttp import web
 
-from app.access.guard import CALLER
-from app.access.models import Grant, Scope
+from app.access.guard import CALLER, origin
+from app.access.log import ACCESS_LOG
+from app.access.models import Scope
+from app.changes.administration import check_administration, record_administration
 from app.changes.dry_run import transact
 from app.changes.idempotency import once
 from app.changes.repeatable import read_repeatable
 from app.changes.views import MadeChangeSets, without_before
 from app.changes.writes import Work
 from app.database import Connection
-from app.errors import Forbidden
 from app.http import wire
 from app.http.keys import DATABASE
 from app.snapshots.reading import settle
@@ -25,10 +26,12 @@ async def write(request: web.Request, work: Work, *, dry_run: bool) -> web.Respo
     """Do the work, once for each Idempotency-Key, and answer with what it made."""
     repeatable = await read_repeatable(request, dry_run=dry_run)
     actor, grant = request[CALLER].actor, request[CALLER].token.grant
+    log, caller = request.app[ACCESS_LOG], origin(request)
 
     async def permitted(connection: Connection) -> MadeChangeSets:
         made = await work(connection)
         check_administration(made, grant)
+        await record_administration(connection, log, made, caller)
         return made
 
     made = await transact(
@@ -49,22 +52,3 @@ async def write(request: web.Request, work: Work, *, dry_run: bool) -> web.Respo
             await settle(request, each.environment, each.revision)
     headers = wire.revision_header(own[0].epoch, own[0].revision) if own and not dry_run else {}
     return wire.answer(made, headers=headers)
-
-
-def check_administration(made: MadeChangeSets, grant: Grant) -> None:
-    """Refuse to whoever is no administrator what moves every bucket, or unprotects an environment.
-
-    Asked once it is known what happens, as a revert or a restore does not say it beforehand; the
-    transaction is given up then. Raises Forbidden.
-    """
-    if grant.allows(Scope.ADMIN):
-        return
-    for change_set in made.change_sets:
-        if (change := change_set.properties) is None:
-            continue
-        before, after = change.before, change.after
-        if (before.fractional, before.protected) != (after.fractional, after.protected):
-            raise Forbidden(
-                "scope_missing",
-                "To change fractional or protected needs a token with the scope admin.",
-            )

@@ -2,8 +2,10 @@
 
 from aiohttp import web
 
-from app.access.guard import CALLER
+from app.access.guard import CALLER, origin
+from app.access.log import ACCESS_LOG
 from app.changes import history, writes
+from app.changes.administration import record_creation
 from app.changes.answers import read_dry_run, write
 from app.changes.dry_run import transact
 from app.changes.idempotency import once
@@ -11,6 +13,7 @@ from app.changes.models import Expected
 from app.changes.properties import Intent
 from app.changes.repeatable import read_repeatable
 from app.changes.views import NewEnvironment, NewPatch
+from app.database import Connection
 from app.environments.models import Environment, EnvironmentList
 from app.errors import Forbidden
 from app.http import conditions, wire
@@ -68,7 +71,12 @@ async def create_environment(request: web.Request) -> web.Response:
     if not request[CALLER].token.grant.covers(wanted.name):
         raise Forbidden("environment_foreign", "The token is not for this environment.")
     repeatable = await read_repeatable(request, dry_run=dry_run)
-    actor = request[CALLER].actor
+    actor, log, caller = request[CALLER].actor, request.app[ACCESS_LOG], origin(request)
+
+    async def create(connection: Connection) -> Environment:
+        made = await writes.create_environment(connection, wanted, actor=actor)
+        await record_creation(connection, log, made, caller)
+        return made
 
     made = await transact(
         request.app[DATABASE],
@@ -77,7 +85,7 @@ async def create_environment(request: web.Request) -> web.Response:
             repeatable,
             actor=actor,
             answer_type=Environment,
-            work=lambda: writes.create_environment(c, wanted, actor=actor),
+            work=lambda: create(c),
         ),
         dry_run=dry_run,
     )

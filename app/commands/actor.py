@@ -3,6 +3,8 @@
 import os
 import pwd
 
+from app.access.events import Origin
+
 
 def operator() -> str:
     """Return `operator:ACCOUNT`; an id without an account, as containers have, is unknown.
@@ -13,3 +15,8 @@ def operator() -> str:
         return f"operator:{pwd.getpwuid(os.getuid()).pw_name}"
     except KeyError:
         return "operator:unknown"
+
+
+def origin() -> Origin:
+    """Return the same for the access log."""
+    return Origin(actor=operator())

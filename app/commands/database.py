@@ -13,10 +13,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from app import log
-from app.access.events import Origin
 from app.access.log import AccessLog
 from app.access.trimming import trim
-from app.commands.actor import operator
+from app.commands.actor import origin
 from app.commands.terminal import console
 from app.commands.times import local_time
 from app.database import Database
@@ -162,9 +161,7 @@ async def _trim(settings: Settings, migrator: Target, before: datetime) -> int:
     database = Database(settings.database)
     await database.open(migrator)
     try:
-        return await trim(
-            database, AccessLog(database), before=before, origin=Origin(actor=operator())
-        )
+        return await trim(database, AccessLog(database), before=before, origin=origin())
     finally:
         await database.close()
 

@@ -7,14 +7,16 @@ import typer
 from rich.table import Table
 
 from app.changes import writes
+from app.changes.administration import record_administration, record_creation
 from app.changes.dry_run import transact
 from app.changes.history import environment_at
 from app.changes.models import Expected
 from app.changes.properties import Intent
 from app.changes.views import MadeChangeSets, NewEnvironment, NewPatch
-from app.commands.actor import operator
+from app.commands.actor import operator, origin
 from app.commands.history import At, DryRun, Environment, Message, moment, show_properties
 from app.commands.terminal import console
+from app.database import Connection
 from app.environments import models, service
 from app.errors import invalid
 from app.http.decoder import parse
@@ -94,13 +96,14 @@ def update(
         )
         expected = None if version is None else Expected(version=version)
         patch = writes.patch_of(wanted, expected)
-        return await transact(
-            resources.database,
-            lambda c: writes.apply(
-                c, {environment: Intent(patch=patch)}, actor=operator(), message=message
-            ),
-            dry_run=dry_run,
-        )
+
+        async def change(connection: Connection) -> MadeChangeSets:
+            intents = {environment: Intent(patch=patch)}
+            made = await writes.apply(connection, intents, actor=operator(), message=message)
+            await record_administration(connection, resources.access_log, made, origin())
+            return made
+
+        return await transact(resources.database, change, dry_run=dry_run)
 
     (made,) = run_script(work).change_sets
     show_properties(made.properties)
@@ -131,9 +134,13 @@ def create(
             protected=protected,
             message=message,
         )
-        return await resources.database.transact(
-            lambda c: writes.create_environment(c, wanted, actor=operator())
-        )
+
+        async def make(connection: Connection) -> models.Environment:
+            made = await writes.create_environment(connection, wanted, actor=operator())
+            await record_creation(connection, resources.access_log, made, origin())
+            return made
+
+        return await resources.database.transact(make)
 
     _print(run_script(work))
 

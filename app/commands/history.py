@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from app.changes import history, writes
+from app.changes.administration import record_administration
 from app.changes.differences import between_environments, between_revisions
 from app.changes.dry_run import transact
 from app.changes.history import Moment
@@ -23,7 +24,7 @@ from app.changes.views import (
     MadeChangeSets,
     PropertiesView,
 )
-from app.commands.actor import operator
+from app.commands.actor import operator, origin
 from app.commands.terminal import console
 from app.commands.times import local_time
 from app.database import Connection
@@ -170,7 +171,15 @@ def moment(revision: int | None, at: datetime | None) -> Moment | None:
 def _write(
     work: Callable[[Connection, Vault], Awaitable[MadeChangeSets]], *, dry_run: bool
 ) -> None:
-    made = run_script(lambda r: transact(r.database, lambda c: work(c, r.vault), dry_run=dry_run))
+    async def run(resources: Resources) -> MadeChangeSets:
+        async def change(connection: Connection) -> MadeChangeSets:
+            made = await work(connection, resources.vault)
+            await record_administration(connection, resources.access_log, made, origin())
+            return made
+
+        return await transact(resources.database, change, dry_run=dry_run)
+
+    made = run_script(run)
     for change_set in made.change_sets:
         if change_set.changes:
             show_changes(change_set.changes)

@@ -7,12 +7,11 @@ import typer
 from rich.table import Table
 
 from app.access import lives, tokens
-from app.access.events import Origin
 from app.access.format import NewToken
 from app.access.local import token_key
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.access.tokens import TokenView
-from app.commands.actor import operator
+from app.commands.actor import origin
 from app.commands.terminal import aside, console
 from app.database import Connection
 from app.scripts import Resources, run_script
@@ -51,7 +50,7 @@ def create(
         grant = Grant(scopes=scopes, environments=environments, expires_at=expires_at)
         return await resources.database.transact(
             lambda c: tokens.create(
-                c, resources.access_log, key, name=name, grant=grant, origin=_origin()
+                c, resources.access_log, key, name=name, grant=grant, origin=origin()
             )
         )
 
@@ -133,7 +132,7 @@ def rotate(
             new = await tokens.rotate(
                 *(connection, resources.access_log, key, old),
                 grace_seconds=grace_seconds,
-                origin=_origin(),
+                origin=origin(),
             )
             return new, await tokens.get(connection, token_id)
 
@@ -150,15 +149,11 @@ def revoke(token_id: _Id) -> None:
 
     async def work(resources: Resources) -> None:
         await resources.database.transact(
-            lambda c: tokens.revoke(c, resources.access_log, token_id, origin=_origin())
+            lambda c: tokens.revoke(c, resources.access_log, token_id, origin=origin())
         )
 
     run_script(work)
     console.print(f"revoked {token_id}")
-
-
-def _origin() -> Origin:
-    return Origin(actor=operator())
 
 
 def _end(token: TokenView) -> str:

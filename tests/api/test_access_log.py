@@ -383,3 +383,47 @@ async def test_health_remembers_that_particulars_were_lost(
     assert len(told) < 100
     (check,) = report["checks"]["access_log:write"]
     assert (check["status"], check["output"]) == ("warn", "particulars were lost")
+
+
+PATCH = {"If-Match": "*", "Content-Type": "application/merge-patch+json"}
+
+
+async def test_administering_an_environment_is_recorded_and_describing_it_is_not(
+    service: Service,
+) -> None:
+    made = await service.client.post("/v1/environments", json={"name": "qa", "tier": "staging"})
+    for patch in ({"fractional": "v2", "protected": True}, {"metadata": {"team": "shop"}}):
+        answer = await service.client.patch(LOCAL, data=json.dumps(patch), headers=PATCH)
+        assert answer.status == 200
+    dry = await service.client.patch(
+        LOCAL, params={"dry_run": "true"}, data=json.dumps({"protected": False}), headers=PATCH
+    )
+    restored = await service.client.post(f"{LOCAL}/restore", json={"revision": 0})
+
+    assert (made.status, dry.status, restored.status) == (201, 200, 200)
+    told = await _told(service, event="authz_admin")
+    assert [(each["environment"], each["resource"], each["detail"]) for each in told] == [
+        ("local", "environment", "fractional v2 to v3, revision 3"),
+        ("local", "environment", "fractional v3 to v2, protected false to true, revision 1"),
+        ("qa", "environment", "created"),
+    ]
+    assert {each["actor"] for each in told} == {f"token:{service.admin_token.split('_')[2]}"}
+
+
+async def test_without_a_log_no_environment_is_administered(
+    service: Service, server: Server
+) -> None:
+    body = {"name": "qa", "tier": "staging"}
+    with _unwritable(server):
+        made = await service.client.post("/v1/environments", json=body)
+        patched = await service.client.patch(
+            LOCAL, data=json.dumps({"protected": True}), headers=PATCH
+        )
+        described = await service.client.patch(
+            LOCAL, data=json.dumps({"metadata": {"team": "shop"}}), headers=PATCH
+        )
+    found = await (await service.client.get(LOCAL)).json()
+    again = await service.client.post("/v1/environments", json=body)
+
+    assert (made.status, patched.status, described.status, again.status) == (503, 503, 200, 201)
+    assert (found["protected"], found["metadata"]) == (False, {"team": "shop"})
