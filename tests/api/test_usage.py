@@ -8,8 +8,9 @@ from structlog.testing import capture_logs
 
 from app.database import Database
 from app.evaluation.engine import Flag
+from app.evaluation.groups import Part
 from app.flags import usage as counting
-from app.flags.usage import Usage
+from app.flags.usage import PARTS_BYTES_MAX, Usage
 from app.settings import Settings, Target
 from tests.conftest import Server, Service
 from tests.factories import flag
@@ -74,6 +75,21 @@ async def test_outcomes_of_flags_that_have_changed_are_let_go(database: Database
 
     assert not usage._counts
     assert usage._waiting == {("local", "new", "STATIC", "on"): 100}
+
+
+async def test_parts_are_all_counted_and_not_all_kept_for_it(database: Database) -> None:
+    usage = Usage(database)
+    body = outcome()
+    size = PARTS_BYTES_MAX // 10
+
+    for _ in range(100):
+        part = Part([body] * (size // len(body)))
+        usage.count_part("local", part)
+        usage.count_part("local", part)
+
+    held = sum(len(part.joined) for parts in usage._parts.values() for part in parts)
+    assert held <= PARTS_BYTES_MAX
+    assert usage.totals() == {("local", "STATIC"): 200 * (size // len(body))}
 
 
 async def test_no_more_than_so_many_rows_wait(
