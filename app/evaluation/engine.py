@@ -119,7 +119,11 @@ class Flag:
 
     def evaluate(self, context: Mapping[str, Any], now: int) -> Encoded:
         """Return the outcome for a context at a time (Unix seconds). Never raises."""
-        return self._encoded[self.body(context, Run(context, now))]
+        return self.evaluated(Run(context, now))
+
+    def evaluated(self, run: Run) -> Encoded:
+        """Return the outcome within the steps that a run has left. Never raises."""
+        return self._encoded[self.body(run.context, run)]
 
     @property
     def fixed(self) -> bytes:
