@@ -100,8 +100,7 @@ def _is_quick(known: Snapshot, head: Environment, touched: Sequence[Touched]) ->
     """Tell whether few flags are compiled: one segment may be in all of them, and so is what the
     environment says of itself.
     """
-    was = known.environment
-    if (was.fractional, was.metadata) != (head.fractional, head.metadata):
+    if not known.rules.is_under(head.fractional, head.metadata):
         return False
     segments = known.rules.segments
     return len(touched) <= _QUICK_ENTRIES and not any(

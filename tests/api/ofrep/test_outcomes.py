@@ -240,9 +240,10 @@ async def test_ten_thousand_flags_hold_nobody_up(ofrep: Client) -> None:
 
     others = asyncio.create_task(take_turns())
     # Every flag's answer has it, so that every flag is compiled anew.
-    properties = {"metadata": {"team": "x"}}
-    await ofrep.service.client.patch(LOCAL, json=properties, headers={"If-Match": "*"})
-    await ofrep.service.app[FOLLOWER].at_least("local", 11)
+    for revision, team in ((11, 1), (12, True)):
+        properties = {"metadata": {"team": team}}
+        await ofrep.service.client.patch(LOCAL, json=properties, headers={"If-Match": "*"})
+        await ofrep.service.app[FOLLOWER].at_least("local", revision, seconds=20)
     context = json.dumps(PRO).encode()
     reader, writer = await asyncio.open_connection(*ofrep.address)
     writer.write(ofrep.head(FLAGS, len(context)) + context)
