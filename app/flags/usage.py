@@ -5,6 +5,7 @@ statement that may have been committed is not given to another. While the databa
 wait, by their texts and not by outcomes, which would keep every flag that there ever was.
 """
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -138,6 +139,11 @@ class Usage:
             log.debug("usage_not_added", code=error.code)
             if not has_begun or error.code in {"pool_exhausted", "database_busy"}:
                 self._wait(adding)
+        except asyncio.CancelledError:
+            # The process ends: what had no connection yet is added with the last.
+            if not has_begun:
+                self._wait(adding)
+            raise
         except Exception as error:  # noqa: BLE001 - one failure must not end the counting
             # Not added again, or what cannot be added would keep all else out for ever.
             log.warning("usage_not_added", error=type(error).__name__)
