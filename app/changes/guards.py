@@ -6,17 +6,24 @@ so that whatever leads to a broken one (an edit, a segment, a revert, a promotio
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from app.changes.models import Change, Content, Kind
 from app.changes.references import references
 from app.database import Connection, sql
+from app.database.threads import in_thread
 from app.environments import service as environments
 from app.environments.models import Environment
 from app.errors import Invalid, Violation
 from app.evaluation.engine import Flag
+from app.evaluation.run import STEPS_MAX, Run
 
 _VIOLATIONS_MAX = 20
+# What the guard cases of a change set may take together, about a second: other writers wait.
+GUARD_STEPS_MAX = 250 * STEPS_MAX
+# What each takes whatever its rule does.
+_CASE_STEPS = 20
 
 
 async def check_guards(
@@ -29,7 +36,8 @@ async def check_guards(
 ) -> None:
     """Raise Invalid that names each guard case which the written changes break.
 
-    `rebucketed` tells that the generation of bucketing is another one now.
+    `rebucketed` tells that the generation of bucketing is another one now. Raises Invalid for cases
+    that take too long together, too.
     """
     put = [(change.key, change.after) for change in changes if change.after is not None]
     keys = [key for key, content in put if _has_guards(content)]
@@ -43,11 +51,9 @@ async def check_guards(
         return
     segments = await _segments(connection, environment, flags)
     here = await environments.get(connection, environment)
-    violations = [
-        violation
-        for key, value in flags.items()
-        for violation in _broken(key, value, segments, here, int(at.timestamp()))
-    ][:_VIOLATIONS_MAX]
+    found = _broken(flags, segments, here, int(at.timestamp()))
+    # A quarter of a mebibyte has room for thousands of cases, and each may take milliseconds.
+    violations = await in_thread("guards", lambda: list(islice(found, _VIOLATIONS_MAX)))
     if violations:
         what = "; ".join(f"{each.field} {each.rule}" for each in violations)
         raise Invalid("guard_broken", f"{what}.", violations)
@@ -73,23 +79,32 @@ async def _segments(
 
 
 def _broken(
-    key: str, value: Any, segments: Mapping[str, Any], here: Environment, now: int
+    flags: Mapping[str, Any], segments: Mapping[str, Any], here: Environment, now: int
 ) -> Iterator[Violation]:
-    flag = Flag(
-        key,
-        value,
-        segments=segments,
-        fractional=here.fractional,
-        metadata=here.metadata,
-    )
-    for position, guard in enumerate(_well_formed(value["guards"])):
-        outcome = flag.evaluate(guard["context"], now).outcome
-        found = outcome.error_code or outcome.variant
-        if found != guard["variant"]:
-            name = f" ({guard['name']})" if guard.get("name") else ""
-            given, wanted = (each or "no variant" for each in (found, guard["variant"]))
-            rule = f"gets {given} and must get {wanted}{name}"
-            yield Violation(f"{key}.guards[{position}]", rule)
+    """Yield the broken cases. Raises Invalid once all have taken too many steps."""
+    left = GUARD_STEPS_MAX
+    for key, value in flags.items():
+        flag = Flag(
+            key,
+            value,
+            segments=segments,
+            fractional=here.fractional,
+            metadata=here.metadata,
+        )
+        for position, guard in enumerate(_well_formed(value["guards"])):
+            run = Run(guard["context"], now)
+            outcome = flag.evaluated(run).outcome
+            left -= _CASE_STEPS + STEPS_MAX - max(0, run.steps)
+            if left < 0:
+                rule = "take too long together with those before them"
+                violation = Violation(f"{key}.guards", rule)
+                raise Invalid("guards_costly", f"{violation.field} {rule}.", [violation])
+            found = outcome.error_code or outcome.variant
+            if found != guard["variant"]:
+                name = f" ({guard['name']})" if guard.get("name") else ""
+                given, wanted = (each or "no variant" for each in (found, guard["variant"]))
+                rule = f"gets {given} and must get {wanted}{name}"
+                yield Violation(f"{key}.guards[{position}]", rule)
 
 
 def _well_formed(guards: Any) -> list[dict[str, Any]]:

@@ -99,9 +99,9 @@ def _in(compiler: Compiler, raw: Any, place: Place) -> Node:
     nodes = compiler.arguments(raw, place)
     if len(nodes) == 2:
         wanted, container = nodes
-        if wanted.attribute is not None and _are_texts(container.literal):
-            return _among(wanted.attribute, frozenset(container.literal))
-        if container.attribute is not None and isinstance(wanted.literal, str):
+        if _are_texts(container.literal):
+            return _among(wanted, frozenset(container.literal))
+        if container.attribute is not None and _is_short(wanted.literal):
             return _within(container.attribute, wanted.literal)
     return called(_contains, nodes)
 
@@ -110,14 +110,26 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(type(each) is str for each in value)
 
 
-def _among(name: str, texts: frozenset[str]) -> Node:
-    """Return whether an attribute is one of some texts; any other type is none of them."""
+def _is_short(value: Any) -> bool:
+    """Tell whether a value is a text that is read for nothing."""
+    return isinstance(value, str) and len(value) <= TEXT_FREE
 
-    def among(data: Any, _run: Run) -> bool:
+
+def _among(wanted: Node, texts: frozenset[str]) -> Node:
+    """Return whether a value is one of some texts; any other type is none of them."""
+    read, name = wanted.run, wanted.attribute
+
+    def among(data: Any, run: Run) -> bool:
+        value = read(data, run)
+        return type(value) is str and value in texts
+
+    def attribute_among(data: Any, _run: Run) -> bool:
         value = data.get(name)
         return type(value) is str and value in texts
 
-    return Node(among, among=Among(name, texts))
+    if name is None:
+        return Node(among)
+    return Node(attribute_among, among=Among(name, texts))
 
 
 def _within(name: str, text: str) -> Node:

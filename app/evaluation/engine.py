@@ -52,6 +52,75 @@ class Encoded(msgspec.Struct, frozen=True, gc=False):
     body: bytes
 
 
+class _Outcomes:
+    """The outcomes that one flag can have, each made and encoded once.
+
+    They know nothing of the rule, whose closures hold on to them: so a flag that is replaced is
+    gone at once, and the collector, which may not look at it, is not needed.
+    """
+
+    __slots__ = ("_by_variant", "_key", "_metadata", "encoded", "otherwise")
+
+    def __init__(
+        self, key: str, definition: Mapping[str, Any], metadata: Mapping[str, Any]
+    ) -> None:
+        self._key = key
+        self._metadata = {**metadata, **_mapping(definition.get("metadata"))}
+        # By their bodies: what a rule can give, which is never more than it has parts.
+        self.encoded: dict[bytes, Encoded] = {}
+        self._by_variant: dict[str, bytes] = {}
+
+        # Where the rule gives null, or where there is none.
+        state, targeting = definition.get("state"), definition.get("targeting")
+        if state == "DISABLED":
+            self.otherwise = self._made(reason=Reason.DISABLED)
+        elif state != "ENABLED":
+            self.otherwise = self.failed("The flag is neither enabled nor disabled.")
+        elif not targeting:
+            self.otherwise = self._of_default(Reason.STATIC, definition)
+        else:
+            self.otherwise = self._of_default(Reason.DEFAULT, definition)
+            self._by_variant = {
+                name: self._of_variant(Reason.TARGETING_MATCH, name, value)
+                for name, value in _mapping(definition.get("variants")).items()
+            }
+
+    def of_result(self, result: Any) -> bytes:
+        """Return the body of the outcome when the rule gives this."""
+        if result is None:
+            return self.otherwise
+        if type(result) is bool:
+            result = "true" if result else "false"
+        found = self._by_variant.get(result) if type(result) is str else None
+        if found is None:
+            return self.failed("The rule's outcome is no variant of the flag.", ErrorCode.GENERAL)
+        return found
+
+    def failed(self, details: str, code: ErrorCode = ErrorCode.PARSE_ERROR) -> bytes:
+        return self._made(error_code=code, error_details=details)
+
+    def _of_default(self, reason: Reason, definition: Mapping[str, Any]) -> bytes:
+        """Return the default variant's outcome, or that of a flag which has none."""
+        default, variants = definition.get("defaultVariant"), _mapping(definition.get("variants"))
+        if default is None or default == "":
+            return self._made(reason=Reason.DEFAULT)
+        if not isinstance(default, str) or default not in variants:
+            return self.failed("The default variant is no variant of the flag.")
+        return self._of_variant(reason, default, variants[default])
+
+    def _of_variant(self, reason: Reason, name: str, value: Any) -> bytes:
+        if value is None:
+            # A lenient import lets it pass; a client would take it for the wrong type of value.
+            return self.failed("The variant has no value.", ErrorCode.GENERAL)
+        return self._made(reason=reason, variant=name, value=value)
+
+    def _made(self, **fields: Any) -> bytes:
+        """Return the body of an outcome, the same object for the same outcome."""
+        outcome = Outcome(key=self._key, metadata=self._metadata, **fields)
+        body = msgspec.json.encode(outcome)
+        return self.encoded.setdefault(body, Encoded(outcome, body)).body
+
+
 class Flag:
     """A compiled flag. Its outcomes are shared by everybody who gets them, and never change.
 
@@ -61,17 +130,7 @@ class Flag:
     rule asks of the context, if that is whether one attribute is one of some texts.
     """
 
-    __slots__ = (
-        "_by_variant",
-        "_encoded",
-        "_metadata",
-        "_otherwise",
-        "asks",
-        "key",
-        "references",
-        "rule",
-        "uses_time",
-    )
+    __slots__ = ("_outcomes", "asks", "key", "references", "rule", "uses_time")
 
     def __init__(
         self,
@@ -87,66 +146,44 @@ class Flag:
         self.references: frozenset[str] = frozenset()
         self.uses_time = False
         self.asks: Among | None = None
-        self._metadata = {**metadata, **_mapping(definition.get("metadata"))}
-        # By their bodies: what a rule can give, which is never more than it has parts.
-        self._encoded: dict[bytes, Encoded] = {}
-        self._by_variant: dict[str, bytes] = {}
         self.rule: Closure | None = None
-
-        # Where the rule gives null, or where there is none, the outcome is `_otherwise`.
-        state, targeting = definition.get("state"), definition.get("targeting")
-        if state == "DISABLED":
-            self._otherwise = self._outcome(reason=Reason.DISABLED)
-        elif state != "ENABLED":
-            self._otherwise = self._failed("The flag is neither enabled nor disabled.")
-        elif not targeting:
-            self._otherwise = self._of_default(Reason.STATIC, definition)
-        else:
-            self._otherwise = self._of_default(Reason.DEFAULT, definition)
-            self._by_variant = {
-                name: self._of_variant(Reason.TARGETING_MATCH, name, value)
-                for name, value in _mapping(definition.get("variants")).items()
-            }
+        self._outcomes = _Outcomes(key, definition, metadata)
+        targeting = definition.get("targeting")
+        if definition.get("state") == "ENABLED" and targeting:
             compiler = Compiler(
                 flag_key=key,
                 segments=segments,
                 fractional=fractional,
                 operators=OPERATORS,
-                finish=self._finish,
+                finish=self._outcomes.of_result,
                 observe=observe,
             )
             self._compile(targeting, compiler)
 
     def evaluate(self, context: Mapping[str, Any], now: int) -> Encoded:
         """Return the outcome for a context at a time (Unix seconds). Never raises."""
-        return self._encoded[self.body(context, Run(context, now))]
+        return self.evaluated(Run(context, now))
+
+    def evaluated(self, run: Run) -> Encoded:
+        """Return the outcome within the steps that a run has left. Never raises."""
+        return self._outcomes.encoded[self.body(run.context, run)]
 
     @property
     def fixed(self) -> bytes:
         """The body of its outcome when it has no rule, or when that gives null."""
-        return self._otherwise
+        return self._outcomes.otherwise
 
     def body(self, context: Mapping[str, Any], run: Run) -> bytes:
         """Return the body of the outcome for a context. Never raises."""
         if self.rule is None:
-            return self._otherwise
+            return self._outcomes.otherwise
         try:
             found: bytes = self.rule(context, run)
         except RuleError as error:
-            return self._failed(f"{error}.", ErrorCode.GENERAL)
+            return self._outcomes.failed(f"{error}.", ErrorCode.GENERAL)
         except Exception:  # noqa: BLE001 - whatever it is stays with this flag
-            return self._failed("The rule cannot be run with this context.", ErrorCode.GENERAL)
-        return found
-
-    def _finish(self, result: Any) -> bytes:
-        """Return the body of the outcome when the rule gives this."""
-        if result is None:
-            return self._otherwise
-        if type(result) is bool:
-            result = "true" if result else "false"
-        found = self._by_variant.get(result) if type(result) is str else None
-        if found is None:
-            return self._failed("The rule's outcome is no variant of the flag.", ErrorCode.GENERAL)
+            details = "The rule cannot be run with this context."
+            return self._outcomes.failed(details, ErrorCode.GENERAL)
         return found
 
     def _compile(self, targeting: Any, compiler: Compiler) -> None:
@@ -157,34 +194,10 @@ class Flag:
                 # Who looks on is to see what the rule gives, and not what is made of it.
                 self.rule = compiler.finished(compiler.compile(targeting, Place("targeting"))).run
         except RuleError as error:
-            self._otherwise = self._failed(f"{error}.")
+            self._outcomes.otherwise = self._outcomes.failed(f"{error}.")
         self.references = frozenset(compiler.references)
         self.uses_time = compiler.uses_time
         self.asks = compiler.asks
-
-    def _of_default(self, reason: Reason, definition: Mapping[str, Any]) -> bytes:
-        """Return the default variant's outcome, or that of a flag which has none."""
-        default, variants = definition.get("defaultVariant"), _mapping(definition.get("variants"))
-        if default is None or default == "":
-            return self._outcome(reason=Reason.DEFAULT)
-        if not isinstance(default, str) or default not in variants:
-            return self._failed("The default variant is no variant of the flag.")
-        return self._of_variant(reason, default, variants[default])
-
-    def _of_variant(self, reason: Reason, name: str, value: Any) -> bytes:
-        if value is None:
-            # A lenient import lets it pass; a client would take it for the wrong type of value.
-            return self._failed("The variant has no value.", ErrorCode.GENERAL)
-        return self._outcome(reason=reason, variant=name, value=value)
-
-    def _failed(self, details: str, code: ErrorCode = ErrorCode.PARSE_ERROR) -> bytes:
-        return self._outcome(error_code=code, error_details=details)
-
-    def _outcome(self, **fields: Any) -> bytes:
-        """Return the body of an outcome, the same object for the same outcome."""
-        outcome = Outcome(key=self.key, metadata=self._metadata, **fields)
-        body = msgspec.json.encode(outcome)
-        return self._encoded.setdefault(body, Encoded(outcome, body)).body
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -150,8 +150,31 @@ def _operands(values: list[Any]) -> list[Any]:
 
 
 def _shown(value: Any, bytes_max: int = _SHOWN_BYTES_MAX) -> Any:
-    """Return a value, or how large it is: a context may be a mebibyte."""
+    """Return a value, or that it is long: a context may be a mebibyte, and each step might show it.
+
+    What is long is not encoded to learn that, or a thousand steps would take seconds.
+    """
     if not isinstance(value, str | list | dict):
         return value
-    size = len(msgspec.json.encode(value))
-    return value if size <= bytes_max else f"({size} bytes of JSON)"
+    if _is_longer(value, bytes_max) or len(msgspec.json.encode(value)) > bytes_max:
+        return f"(more than {bytes_max} bytes of JSON)"
+    return value
+
+
+def _is_longer(value: Any, bytes_max: int) -> bool:
+    """Tell whether a value surely is longer than that as JSON, by looking at no more of it."""
+    left, waiting = bytes_max, [value]
+    while waiting and left >= 0:
+        part = waiting.pop()
+        # Quotes, brackets, commas and colons, and of any other value a byte.
+        if isinstance(part, str):
+            left -= len(part) + 2
+        elif isinstance(part, list):
+            left -= len(part) + 1
+            waiting += part if left >= 0 else []
+        elif isinstance(part, dict):
+            left -= 2 * len(part) + 1
+            waiting += [*part, *part.values()] if left >= 0 else []
+        else:
+            left -= 1
+    return left < 0

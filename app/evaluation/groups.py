@@ -10,8 +10,11 @@ from typing import Any
 from app.evaluation.engine import Flag
 from app.evaluation.run import Run
 
-# Where the rules name more texts than that, their parts are made anew now and then.
+# What the parts of a group may take: where the rules name more texts, or their outcomes are large,
+# parts are made anew now and then. Kept without a limit, a few large variants for each of many
+# texts would fill the memory.
 PARTS_KEPT = 64
+PARTS_BYTES_MAX = 1024 * 1024
 _ANY_OTHER = object()
 
 
@@ -33,6 +36,7 @@ class Group:
         self._attribute = attribute
         self._texts = frozenset[str]().union(*(flag.asks.texts for flag in flags if flag.asks))
         self._parts: dict[Any, Part] = {}
+        self._bytes = 0
 
     def part(self, context: Mapping[str, Any]) -> Part | None:
         """Return the outcomes for a context; None if the attribute is neither a text nor absent."""
@@ -42,10 +46,19 @@ class Group:
         named = value if value is None or value in self._texts else _ANY_OTHER
         part = self._parts.get(named)
         if part is None:
-            if len(self._parts) >= PARTS_KEPT:
-                self._parts.clear()
-            part = self._parts[named] = self._made({self._attribute: value})
+            part = self._made({self._attribute: value})
+            self._keep(named, part)
         return part
+
+    def _keep(self, named: Any, part: Part) -> None:
+        size = len(part.joined)
+        if size > PARTS_BYTES_MAX:
+            return
+        if len(self._parts) >= PARTS_KEPT or self._bytes + size > PARTS_BYTES_MAX:
+            self._parts.clear()
+            self._bytes = 0
+        self._parts[named] = part
+        self._bytes += size
 
     def _made(self, context: Mapping[str, Any]) -> Part:
         return Part([flag.body(context, Run(context, 0)) for flag in self.flags])

@@ -51,10 +51,14 @@ class Ruleset:
     def uses_time(self) -> bool:
         return any(flag.uses_time for flag in self.flags.values())
 
+    def is_under(self, fractional: str, metadata: Mapping[str, Any]) -> bool:
+        """Tell whether the rules are under this generation and this flag-set metadata."""
+        # As JSON, since True equals 1 in Python and is another value to everybody else.
+        return fractional == self.fractional and _encoded(metadata) == _encoded(self.metadata)
+
     def under(self, fractional: str, metadata: Mapping[str, Any]) -> "Ruleset":
         """Return the rules under another generation or flag-set metadata, all compiled anew."""
-        # As JSON, since True equals 1 in Python and is another value to everybody else.
-        if fractional == self.fractional and _encoded(metadata) == _encoded(self.metadata):
+        if self.is_under(fractional, metadata):
             return self
         changed = replace(self, fractional=fractional, metadata=metadata)
         return changed._with(self.definitions, self.segments, self.definitions)  # noqa: SLF001

@@ -5,6 +5,7 @@ statement that may have been committed is not given to another. While the databa
 wait, by their texts and not by outcomes, which would keep every flag that there ever was.
 """
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -24,6 +25,9 @@ log = logger(__name__)
 FLUSH_SECONDS = 60.0
 # Rows that may wait, some 20 MB. Flags that change their names all day long could fill the memory.
 WAITING_MAX = 50_000
+# What parts may take that are kept only to be counted. Each request may bring one that its group
+# has let go of already.
+PARTS_BYTES_MAX = 16 * 1024 * 1024
 # Younger than this, silence means nothing; and so do fewer evaluations than that.
 STALE_DAYS = 30
 CERTAIN_COUNT = 100
@@ -81,6 +85,7 @@ class Usage:
         # By the body of the outcome, which says it all, and is read once a minute.
         self._counts: defaultdict[str, Counter[bytes]] = defaultdict(Counter)
         self._parts: defaultdict[str, Counter[Part]] = defaultdict(Counter)
+        self._parts_bytes = 0
         self._waiting: Counter[Place] = Counter()
         self._totals: Counter[tuple[str, str]] = Counter()
 
@@ -94,7 +99,14 @@ class Usage:
 
     def count_part(self, environment: str, part: Part) -> None:
         """Count an evaluation for each body of the part."""
-        self._parts[environment][part] += 1
+        counts = self._parts[environment]
+        if part not in counts:
+            self._parts_bytes += len(part.joined)
+            if self._parts_bytes > PARTS_BYTES_MAX:
+                self._parts_bytes -= len(part.joined)
+                self.count_all(environment, part.bodies)
+                return
+        counts[part] += 1
 
     async def run(self) -> None:
         """Add to the table for ever, and once more at the end."""
@@ -127,6 +139,11 @@ class Usage:
             log.debug("usage_not_added", code=error.code)
             if not has_begun or error.code in {"pool_exhausted", "database_busy"}:
                 self._wait(adding)
+        except asyncio.CancelledError:
+            # The process ends: what had no connection yet is added with the last.
+            if not has_begun:
+                self._wait(adding)
+            raise
         except Exception as error:  # noqa: BLE001 - one failure must not end the counting
             # Not added again, or what cannot be added would keep all else out for ever.
             log.warning("usage_not_added", error=type(error).__name__)
@@ -135,6 +152,7 @@ class Usage:
         """Let go of the outcomes that were counted, and keep what the table and metrics want."""
         counted, self._counts = self._counts, defaultdict(Counter)
         parts, self._parts = self._parts, defaultdict(Counter)
+        self._parts_bytes = 0
         for environment, of_parts in parts.items():
             for part, count in of_parts.items():
                 for body in part.bodies:

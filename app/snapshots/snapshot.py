@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from app import VERSION
 from app.environments.models import Environment
 from app.evaluation.ruleset import Rule, Ruleset
 from app.http.conditions import entity_tag
@@ -87,9 +88,12 @@ class Snapshot:
 
     @cached_property
     def rules_state(self) -> bytes:
-        """What names the state of all rules and of what their outcomes say of the flag set."""
+        """What names the state of all rules and of what their outcomes say of the flag set.
+
+        And the release: what one has mended is no answer that another has given.
+        """
         rules = self.rules
-        return f"{self.epoch}{rules.fractional}".encode() + rules.digest.to_bytes(16)
+        return f"{VERSION}/{self.epoch}{rules.fractional}".encode() + rules.digest.to_bytes(16)
 
     @property
     def revision(self) -> int:

@@ -1,5 +1,7 @@
 """Guard cases: whatever would make a flag give another variant than it promises is refused."""
 
+import asyncio
+import time
 from typing import Any
 
 from tests.conftest import Service
@@ -100,3 +102,29 @@ async def test_without_guards_nothing_is_asked(service: Service) -> None:
     status, _ = await _change(service, new=flag())
 
     assert status == 200
+
+
+async def test_costly_guards_are_refused_and_hold_nobody_up(service: Service) -> None:
+    # Some 10,000 steps, which is less than an evaluation may take.
+    sums = {"reduce": [[0] * 45, {"+": [{"var": "current"}, 1]}, 0]}
+    rule = {"if": [{"map": [[0] * 45, sums]}, "on", "off"]}
+    guards = [{"context": {}, "variant": "on"}]
+    gaps: list[float] = []
+
+    async def look_around() -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.005)
+            gaps.append(time.monotonic() - began)
+
+    allowed, _ = await _change(service, new=flag(targeting=rule, guards=guards * 10))
+    looking = asyncio.create_task(look_around())
+    began = time.monotonic()
+    status, refused = await _change(service, new=flag(targeting=rule, guards=guards * 1_000))
+    took = time.monotonic() - began
+    looking.cancel()
+
+    assert allowed == 200
+    assert (status, refused["code"]) == (422, "guards_costly")
+    assert [error["field"] for error in refused["errors"]] == ["new.guards"]
+    assert max(gaps) < took / 2

@@ -1,6 +1,8 @@
 """Counts of evaluations reach the table, or wait for it however long it is away; never twice."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import pytest
@@ -8,8 +10,9 @@ from structlog.testing import capture_logs
 
 from app.database import Database
 from app.evaluation.engine import Flag
+from app.evaluation.groups import Part
 from app.flags import usage as counting
-from app.flags.usage import Usage
+from app.flags.usage import PARTS_BYTES_MAX, Usage
 from app.settings import Settings, Target
 from tests.conftest import Server, Service
 from tests.factories import flag
@@ -74,6 +77,41 @@ async def test_outcomes_of_flags_that_have_changed_are_let_go(database: Database
 
     assert not usage._counts
     assert usage._waiting == {("local", "new", "STATIC", "on"): 100}
+
+
+async def test_what_waits_for_a_connection_at_the_end_is_added_with_the_last(
+    database: Database, database_target: Target, server: Server
+) -> None:
+    await database.open(database_target)
+    usage = Usage(database)
+    usage.count("local", outcome())
+
+    async with AsyncExitStack() as busy:
+        for _ in range(database.use.limit):
+            await busy.enter_async_context(database.connection())
+        adding = asyncio.create_task(usage.run())
+        await asyncio.sleep(0.05)
+        adding.cancel()
+        await asyncio.sleep(0.05)
+    with suppress(asyncio.CancelledError):
+        await adding
+
+    assert rows(server) == {"new": 1}
+
+
+async def test_parts_are_all_counted_and_not_all_kept_for_it(database: Database) -> None:
+    usage = Usage(database)
+    body = outcome()
+    size = PARTS_BYTES_MAX // 10
+
+    for _ in range(100):
+        part = Part([body] * (size // len(body)))
+        usage.count_part("local", part)
+        usage.count_part("local", part)
+
+    held = sum(len(part.joined) for parts in usage._parts.values() for part in parts)
+    assert held <= PARTS_BYTES_MAX
+    assert usage.totals() == {("local", "STATIC"): 200 * (size // len(body))}
 
 
 async def test_no_more_than_so_many_rows_wait(

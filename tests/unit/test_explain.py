@@ -1,5 +1,6 @@
 """The trace of an evaluation: each operator that ran, what it was given, and what came out."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -159,10 +160,48 @@ def test_computed_buckets_are_shown_with_their_values() -> None:
     assert [(share.variant, share.weight) for share in step.split.shares] == [("a", 6), ("b", 4)]
 
 
-def test_what_is_long_is_shown_by_its_size() -> None:
-    step = only({"==": [var("text"), "x" * 600]}, {"text": "y" * 5_000})
+@pytest.mark.parametrize(
+    "value",
+    ["y" * 499, "\0" * 90, [1] * 250, [[""]] * 100, {"a" * 400: "b" * 100}, {"a": [2.5] * 124}],
+)
+def test_what_is_long_is_not_shown(value: Any) -> None:
+    step = only({"==": [var("text"), "x" * 498]}, {"text": value})
 
-    assert step.operands == ["(5002 bytes of JSON)", "(602 bytes of JSON)"]
+    assert step.operands == ["(more than 500 bytes of JSON)", "x" * 498]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["y" * 498, "\0" * 83, [1] * 249, [[""]] * 83, {"a" * 400: "b" * 93}, {"a": [2.5] * 123}],
+)
+def test_what_just_fits_is_shown(value: Any) -> None:
+    step = only({"==": [var("value"), "x"]}, {"value": value})
+
+    assert step.operands == [value, "x"]
+
+
+def test_a_long_text_costs_the_same_whether_it_is_explained_or_not() -> None:
+    texts = [f"{number:08000}" for number in range(20)]
+    rule = {"if": [{"or": [{"in": [var("a"), {"$ref": "some"}]}] * 40}, "a", "b"]}
+    within = {"if": [{"or": [{"in": [{"$ref": "one"}, var("b")]}] * 40}, "a", "b"]}
+    segments = {"some": texts, "one": "x" * 100_000}
+    context = {"a": "y" * 8_000, "b": "z"}
+
+    for targeting in (rule, within):
+        found = explained(targeting, context, segments=segments)
+        definition = {"state": "ENABLED", "variants": VARIANTS, "targeting": targeting}
+        flag = compiled(definition, segments=segments)
+        assert found.outcome == flag.evaluate(context, NOW).outcome
+
+
+def test_a_large_context_is_not_encoded_for_each_step() -> None:
+    rule = {"if": [{"reduce": [var("list"), var("accumulator"), var("large")]}, "a"]}
+    context = {"list": [0] * 2_000, "large": [1] * 400_000}
+
+    began = time.perf_counter()
+    explained(rule, context)
+
+    assert time.perf_counter() - began < 0.3
 
 
 def test_a_trace_has_an_end() -> None:

@@ -3,10 +3,12 @@
 from datetime import UTC, datetime
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.environments.models import Environment
+from app.snapshots import snapshot as snapshots
 from app.snapshots.snapshot import Configuration, Snapshot, build
 
 KEYS = st.sampled_from(["a", "a/1", "a/2", "a_b", "B", "b", "zz/9"])
@@ -17,6 +19,15 @@ CHANGES = st.lists(
     max_size=6,
 )
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_another_release_names_the_state_of_the_same_rules_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = build(environment(1), []).rules_state
+    monkeypatch.setattr(snapshots, "VERSION", "0.0.1")
+
+    assert build(environment(1), []).rules_state != before
 
 
 def environment(revision: int) -> Environment:
