@@ -37,6 +37,7 @@ async def _generate(service: Service) -> tuple[int | None, str]:
     """Run the generator as a process of its own; return its exit code and what it says."""
     of_all = await service.token(*Scope)
     of_one_environment = await service.token(Scope.EVALUATE, environments=("local",))
+    kept = (of_all, of_one_environment, service.admin_token)
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("schemathesis"),
         *("--config-file", "tests/api/schemathesis.toml"),
@@ -47,6 +48,7 @@ async def _generate(service: Service) -> tuple[int | None, str]:
             "PATH": os.environ["PATH"],
             "TOKEN": of_all,
             "EVALUATE_TOKEN": of_one_environment,
+            "KEPT_TOKENS": " ".join(text.split("_")[2] for text in kept),
         },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
