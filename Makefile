@@ -52,7 +52,7 @@ db-stop: $(READY) ## stop the embedded PostgreSQL of DATA_DIR
 setup: $(READY) ## make the virtual environment
 
 test: $(READY) ## run the whole suite (args="-k name" for a part)
-	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder -rs $(args)
+	@$(BIN)/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder -rs $(args)
 
 check: $(READY) ## format, lint, types, layers, migrations
 	@$(BIN)/ruff format --check .
