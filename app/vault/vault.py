@@ -82,7 +82,8 @@ class Vault:
 
     async def add_data_key(self, connection: Connection, environment: str) -> DataKey:
         """Make the environment's data key, where there is no active one. Raises Unavailable."""
-        key, wrapped = await self.keys.make(environment)
+        stored = [StoredDataKey(**row) async for row in sql.list_data_keys(connection)]
+        key, wrapped = await self.keys.make(environment, _living(stored))
         await sql.insert_data_key(
             connection,
             environment=environment,
@@ -101,8 +102,7 @@ class Vault:
     async def look(self, connection: Connection) -> None:
         """See which data keys there are: unwrap new ones, and forget what was destroyed."""
         self._stored = [StoredDataKey(**row) async for row in sql.list_data_keys(connection)]
-        living = [key.as_wrapped() for key in self._stored if key.wrapped is not None]
-        self.missing = await self.keys.keep(living)
+        self.missing = await self.keys.keep(_living(self._stored))
 
     async def run(self, database: Database) -> None:
         """Look for ever; go on with what is known while the database is away."""
@@ -145,6 +145,10 @@ class Vault:
             k.environment for k in self._stored if not k.retired_at and k.created_at < oldest
         )
         return f"data keys older than {ROTATION_DUE.days} days: {', '.join(due)}" if due else None
+
+
+def _living(stored: Sequence[StoredDataKey]) -> list[Wrapped]:
+    return [key.as_wrapped() for key in stored if key.wrapped is not None]
 
 
 def _wrapped(row: Any) -> Wrapped:

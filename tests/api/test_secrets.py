@@ -10,7 +10,7 @@ from app.access.models import Scope
 from app.configurations import service as configurations
 from app.http.keys import DATABASE, SETTINGS
 from app.vault.reading import VAULT
-from app.vault.rings import wrapper_of
+from app.vault.rings import ring_file, wrapper_of
 from app.vault.unwrapped import KeysMissingError, UnwrappedKeys
 from app.vault.vault import Vault
 from tests.conftest import Server, Service
@@ -497,6 +497,31 @@ async def test_without_a_key_ring_secrets_are_refused_and_all_else_goes_on(
     assert (masked.status, other.status, deleted.status) == (200, 201, 200)
     assert problem == f"key missing: {found.value.kek_ids[0]}"
     assert vault.problem is None
+
+
+async def test_a_wrong_key_ring_wraps_no_data_key(service: Service) -> None:
+    """It would be acknowledged, and lost as soon as the right ring is back."""
+    await _put(service, CANARY)
+    assert await _revealed(service) == CANARY
+    file = ring_file(service.app[SETTINGS])
+    assert file is not None
+    right = file.read_text()
+    staging = PATH.replace("local", "staging")
+    body = {"kind": "secret", "value": CANARY}
+    for wrong in (f"active other {'A' * 43}=\n", f"active {right.split()[1]} {'A' * 43}=\n", ""):
+        file.write_text(wrong)
+        try:
+            refused = await service.client.put(staging, json=body, headers=NEW)
+            known = await service.client.get(f"{PATH}?reveal=true")
+        finally:
+            file.write_text(right)
+        assert await _code(refused) == (503, "key_missing"), wrong
+        assert known.status == 200
+
+    await _put(service, CANARY, staging)
+    assert await _revealed(service, staging) == CANARY
+    async with service.app[DATABASE].connection() as connection:
+        await service.app[VAULT].check(connection)
 
 
 async def test_an_import_writes_anew_what_was_shredded(service: Service, server: Server) -> None:

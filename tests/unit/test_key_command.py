@@ -101,7 +101,7 @@ async def test_one_that_hangs_is_killed_with_all_that_it_started(
 async def test_one_that_leaves_somebody_behind_with_its_output_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who has left the group is not killed with it, and holds the pipe open for as long as he is."""
+    """Who has left the group is not killed with it, and holds the pipe open as long as he lives."""
     monkeypatch.setattr(command, "LIMIT_SECONDS", 0.5)
     escaped = "import os, time; os.setsid(); open('pid', 'w').write(str(os.getpid()))"
     script = f'#!/bin/sh\ncd {tmp_path}\n{sys.executable} -c "{escaped}; time.sleep(60)" & wait\n'
