@@ -16,7 +16,7 @@ from app.environments import service as environments
 from app.errors import NotFound, invalid
 from app.naming import KEY_RULE, is_key
 from app.snapshots.snapshot import PAGE_BYTES_MAX, Configuration
-from app.vault.vault import Vault
+from app.vault.vault import Vault, shredded
 
 _FIELDS = [name for name in Configuration.__struct_fields__ if name != "sealed"]
 
@@ -201,8 +201,10 @@ async def _revealed(connection: Connection, row: Any, vault: Vault | None) -> Co
     found = _configuration(row)
     if vault is None or not found.sealed:
         return found
-    contents = await revealed(connection, vault, [content_of(found.environment, row)])
-    return msgspec.structs.replace(found, value=contents[0].value, sealed=False)
+    content = (await revealed(connection, vault, [content_of(found.environment, row)]))[0]
+    if content.sealed is not None:
+        raise shredded(content.sealed)
+    return msgspec.structs.replace(found, value=content.value, sealed=False)
 
 
 def _configuration(row: Any) -> Configuration:

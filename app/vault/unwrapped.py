@@ -57,9 +57,9 @@ class UnwrappedKeys:
         """
         wrapper = self._wrapper()
         key_id, material = secrets.token_bytes(DATA_KEY_ID_BYTES), secrets.token_bytes(KEY_BYTES)
+        for missing in (await self.keep(living)).items():
+            raise _key_missing(KeyMissingError(*missing))
         try:
-            for missing in (await self.keep(living)).items():
-                raise KeyMissingError(*missing)
             wrapped = await wrapper.wrap(material, environment, key_id)
         except KeyMissingError as error:
             raise _key_missing(error) from None

@@ -60,10 +60,23 @@ class Vault:
         return [Sealed(place=place, content=key.seal(value, place)) for value, place in values]
 
     async def open(self, connection: Connection, sealed: Sequence[Sealed]) -> list[Opened]:
-        """Return what is in each of them.
+        """Return what is in each of them. Raises NotFound for the first whose secret was shredded,
+        and as `open_living` does.
+        """
+        found: list[Opened] = []
+        for each, opened in zip(sealed, await self.open_living(connection, sealed), strict=True):
+            if opened is None:
+                raise shredded(each)
+            found.append(opened)
+        return found
 
-        Raises NotFound that names the key whose secret was shredded; Unavailable when a data key
-        cannot be unwrapped, or a value was changed behind our back.
+    async def open_living(
+        self, connection: Connection, sealed: Sequence[Sealed]
+    ) -> list[Opened | None]:
+        """Return what is in each of them, None for a secret that was shredded.
+
+        Raises Unavailable when a data key cannot be unwrapped, or a value was changed behind our
+        back.
         """
         places = [(each.place.environment, _data_key_id(each)) for each in sealed]
         wanted: defaultdict[str, set[bytes]] = defaultdict(set)
@@ -167,15 +180,20 @@ def _data_key_id(sealed: Sealed) -> bytes:
         raise _unreadable(sealed, str(error)) from None
 
 
-def _open(found: _Found, place: tuple[str, bytes], sealed: Sealed) -> Opened:
+def shredded(sealed: Sealed) -> NotFound:
+    """Return the error for a secret whose data key was destroyed."""
+    return NotFound(
+        "secret_shredded",
+        f"The secret {sealed.place.key} is gone: the key that sealed it was destroyed.",
+    )
+
+
+def _open(found: _Found, place: tuple[str, bytes], sealed: Sealed) -> Opened | None:
     if place not in found:
         raise _unreadable(sealed, "has no data key")
     key = found[place]
     if key is None:
-        raise NotFound(
-            "secret_shredded",
-            f"The secret {sealed.place.key} is gone: the key that sealed it was destroyed.",
-        )
+        return None
     try:
         return key.open(sealed.content, sealed.place)
     except EnvelopeError as error:

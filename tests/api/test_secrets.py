@@ -524,7 +524,10 @@ async def test_a_wrong_key_ring_wraps_no_data_key(service: Service) -> None:
         await service.app[VAULT].check(connection)
 
 
-async def test_an_import_writes_anew_what_was_shredded(service: Service, server: Server) -> None:
+async def test_what_was_shredded_stays_masked_in_a_revealed_file_and_the_rest_is_in_clear(
+    service: Service, server: Server
+) -> None:
+    other = f"{LOCAL}/configurations/other"
     await _put(service, CANARY)
     raw = await (await service.client.get(f"{LOCAL}/export?reveal=true")).read()
     with server.admin("suite") as connection:
@@ -532,12 +535,22 @@ async def test_an_import_writes_anew_what_was_shredded(service: Service, server:
             "update flagstone.data_keys "
             "set wrapped = null, retired_at = now(), destroyed_at = now()"
         )
+    await _put(service, "of today", other)
 
-    refused = await service.client.get(f"{LOCAL}/export?reveal=true")
-    imported = await service.client.post(
-        f"{LOCAL}/import", data=raw, headers={"Content-Type": "application/json"}
-    )
+    one = await service.client.get(f"{PATH}?reveal=true")
+    exported = await service.client.get(f"{LOCAL}/export?reveal=true")
+    document = await exported.json(content_type=None)
+    log = (await (await service.client.get("/v1/access-log?event=sensitive_read")).json())["items"]
+    same = await service.client.post(f"{LOCAL}/import?mode=replace", json=document)
+    document["entries"] |= msgspec.json.decode(raw)["entries"]
+    anew = await service.client.post(f"{LOCAL}/import", json=document)
 
-    assert await _code(refused) == (404, "secret_shredded")
-    assert (await imported.json())["updated"] == ["db/password"]
+    assert await _code(one) == (404, "secret_shredded")
+    assert exported.status == 200
+    entries = msgspec.json.decode(await exported.read())["entries"]
+    assert (entries["db/password"]["value"], entries["db/password"]["sealed"]) == (None, True)
+    assert entries["other"]["value"] == "of today"
+    assert log[0]["detail"] == "export of 1 secrets as of revision 2"
+    assert ((await same.json())["updated"], (await same.json())["unchanged"]) == ([], 2)
+    assert (await anew.json())["updated"] == ["db/password"]
     assert await _revealed(service) == CANARY
