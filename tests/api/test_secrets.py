@@ -290,6 +290,31 @@ async def test_a_schema_holds_and_its_violation_tells_nothing_of_the_value(
     assert await _revealed(service) == {"port": 1}
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"schema": {"const": CANARY}},
+        {"schema": {"type": "string", "default": CANARY}},
+        {"schema": {"anyOf": [{"enum": ["x", CANARY]}]}},
+        {"schema": {"$defs": {"a": {"examples": [CANARY]}}}},
+        {"description": f"It is {CANARY}."},
+    ],
+)
+async def test_what_is_kept_in_clear_beside_it_must_not_have_the_value(
+    service: Service, beside: dict[str, Any]
+) -> None:
+    body = {"kind": "secret", "value": CANARY} | beside
+    put = await service.client.put(PATH, json=body, headers=NEW)
+    document = {"flagstone": 1, "entries": {"db/password": body}}
+    imported = await service.client.post(f"{LOCAL}/import", json=document)
+
+    assert await _code(put) == (422, "field_invalid")
+    assert await _code(imported) == (422, "entries_invalid")
+    for answer in (put, imported):
+        assert CANARY not in await answer.text()
+    await _put(service, "other", schema={"default": {}}, description="other things")
+
+
 async def test_a_repeated_write_gets_the_first_answer_and_its_table_holds_no_guessable_digest(
     service: Service, server: Server
 ) -> None:
