@@ -1,15 +1,20 @@
 """Files that hold something secret: mode 0600 from the first byte, and safely on the disk."""
 
+import fcntl
 import os
 import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def replace_private(path: Path, text: str) -> None:
     """Put a new file in an old one's place, whole or not at all, with its owner and mode.
 
-    Raises OSError.
+    A link stays one, and what it leads to is replaced. Raises OSError.
     """
+    path = path.resolve()
     found = path.stat()
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
@@ -29,3 +34,28 @@ def write_private(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def read_regular(path: Path, bytes_max: int) -> bytes:
+    """Return what a file holds, or as much as is allowed. Raises OSError, also for what is no file:
+    a pipe that nobody writes to would be waited for without end.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("is not a regular file")
+        return file.read(bytes_max)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in this block for the same folder. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _without_waiting(file: str, flags: int) -> int:
+    return os.open(file, flags | os.O_NONBLOCK)

@@ -1,5 +1,6 @@
 """Where key-encryption keys come from: a variable, its file, a command, or DATA_DIR in local."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from app.access.local import write_once
 from app.crypto.command import CommandWrapper
 from app.crypto.keyring import KeyRing, KeyRingError, KeyState, new_key, parse_key_ring
 from app.crypto.wrapping import RingWrapper, Wrapper, read_key_ring
+from app.files import alone_in, replace_private
 from app.settings import Settings, Tier
 
 _LOCAL_FILE = "key-ring"
@@ -42,3 +44,20 @@ def ring_file(settings: Settings) -> Path | None:
     if keys.ring_file is not None or keys.ring is not None or keys.command is not None:
         return keys.ring_file
     return settings.data_dir / _LOCAL_FILE if settings.tier is Tier.LOCAL else None
+
+
+def change_ring(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
+    """Write a changed key ring into its file, which is made if there is none; return the ring.
+
+    Two that change it at once take turns, or one would write over the other's new key. Every
+    process reads it anew. Raises KeyRingError, DataFolderError and OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with alone_in(path.parent):
+        exists = path.exists()
+        ring = change(read_key_ring(path) if exists else KeyRing())
+        if exists:
+            replace_private(path, ring.text)
+        else:
+            write_once(path, ring.text.strip())
+    return ring
