@@ -5,7 +5,7 @@ the same, so that a destroyed key is gone at once; whatever else changes comes w
 every two seconds.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -142,9 +142,14 @@ class Vault:
         return self.keys.wrapper.active_id if self.keys.wrapper is not None else None
 
     @property
-    def count(self) -> int:
-        """How many data keys there are that open anything."""
-        return sum(key.wrapped is not None for key in self._stored)
+    def counts(self) -> Mapping[str, int]:
+        """How many data keys there are that open anything, by the key that wrapped them."""
+        return Counter(key.kek_id for key in self._stored if key.wrapped is not None)
+
+    @property
+    def active_since(self) -> Mapping[str, datetime]:
+        """When the active data key of each environment was made."""
+        return {key.environment: key.created_at for key in self._stored if not key.retired_at}
 
     @property
     def problem(self) -> str | None:
@@ -154,9 +159,7 @@ class Vault:
         if self.keys.problem is not None:
             return f"key ring not read anew: {self.keys.problem}"
         oldest = datetime.now(UTC) - ROTATION_DUE
-        due = sorted(
-            k.environment for k in self._stored if not k.retired_at and k.created_at < oldest
-        )
+        due = sorted(name for name, made_at in self.active_since.items() if made_at < oldest)
         return f"data keys older than {ROTATION_DUE.days} days: {', '.join(due)}" if due else None
 
 

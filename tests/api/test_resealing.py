@@ -210,7 +210,7 @@ async def test_a_destroyed_key_is_forgotten_and_a_missing_one_is_told(
 
     assert len(kept) == 1
     assert vault.keys._keys == {}
-    assert (vault.count, vault.problem) == (0, None)
+    assert (vault.counts, vault.problem) == ({}, None)
 
 
 async def test_a_data_key_that_is_due_is_a_warning(
