@@ -180,7 +180,7 @@ def _data_key_id(sealed: Sealed) -> bytes:
     try:
         return data_key_id(sealed.content)
     except EnvelopeError as error:
-        raise _unreadable(sealed, str(error)) from None
+        raise unreadable(sealed, str(error)) from None
 
 
 def shredded(sealed: Sealed) -> NotFound:
@@ -193,17 +193,18 @@ def shredded(sealed: Sealed) -> NotFound:
 
 def _open(found: _Found, place: tuple[str, bytes], sealed: Sealed) -> Opened | None:
     if place not in found:
-        raise _unreadable(sealed, "has no data key")
+        raise unreadable(sealed, "has no data key")
     key = found[place]
     if key is None:
         return None
     try:
         return key.open(sealed.content, sealed.place)
     except EnvelopeError as error:
-        raise _unreadable(sealed, str(error)) from None
+        raise unreadable(sealed, str(error)) from None
 
 
-def _unreadable(sealed: Sealed, reason: str) -> Unavailable:
+def unreadable(sealed: Sealed, reason: str) -> Unavailable:
+    """Return the error for a secret that was changed behind our back; the log tells of which."""
     place = sealed.place
     log.error(
         "secret_unreadable",

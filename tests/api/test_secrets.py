@@ -379,6 +379,30 @@ async def test_a_row_that_was_moved_or_touched_is_not_opened(
     assert await _revealed(service) == CANARY
 
 
+async def test_an_old_row_that_was_brought_back_whole_is_not_opened(
+    service: Service, server: Server
+) -> None:
+    """All that is bound into it is right, so only the history tells; that a file has it from."""
+    await _put(service, "one")
+    of = "from flagstone.configurations where environment = 'local' and key = 'db/password'"
+    with server.admin("suite") as connection:
+        old = connection.execute(
+            f"select sealed, version, updated_revision {of}".encode()
+        ).fetchone()
+        await _put(service, "two", headers={"If-Match": '"1"'})
+        connection.execute(
+            "update flagstone.configurations set sealed = %s, version = %s, updated_revision = %s "
+            "where environment = 'local' and key = 'db/password'",
+            old,
+        )
+
+    answer = await service.client.get(f"{PATH}?reveal=true")
+    document = await (await service.client.get(f"{LOCAL}/export?reveal=true")).text()
+
+    assert await _code(answer) == (503, "secret_unreadable")
+    assert '"two"' in document
+
+
 async def test_two_instances_share_what_either_has_sealed(service: Service) -> None:
     """The second one meets the data key when it needs it, not before."""
     other = Vault(wrapper_of(service.app[SETTINGS]))
