@@ -46,12 +46,15 @@ def read_values(
     environ: Mapping[str, str],
 ) -> tuple[Tier, dict[str, Any], set[str], Mapping[str, Path]]:
     """Return the tier, every variable's value, the names of those that were not in clear, and which
-    of them came from which `NAME_FILE`.
+    of them came from which `NAME_FILE` as they are.
     """
     mapping = dict(environ)
     found = {v.name: resolve_file(v.name, mapping) for v in VARIABLES if v.secret}
     files = {name: file for name, file in found.items() if file is not None}
-    kept_secret = {*files, *_open_sealed(mapping)}
+    sealed = _open_sealed(mapping)
+    kept_secret = {*files, *sealed}
+    # Whoever reads such a file anew would find what is sealed.
+    files = {name: file for name, file in files.items() if name not in sealed}
     env = _MappingEnv(mapping)
     # A wrong TIER is reported with the rest, which are then read with the defaults of local.
     tier = Tier.LOCAL
