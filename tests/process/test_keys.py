@@ -311,14 +311,23 @@ async def test_a_secret_goes_in_and_out_of_the_command_line(
     await service.start()
     await service.ready()
     command = ("configuration", "set", "local", "db/password", "-", "--text", "--kind", "secret")
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app", *command),
-        cwd=ROOT,
-        env={**os.environ, "DATA_DIR": str(service.data_dir)},
-        stdin=asyncio.subprocess.PIPE,
-    )
-    await child.communicate(b"of the pipe\n")
-    assert child.returncode == 0
+
+    async def piped(text: bytes) -> tuple[int | None, str]:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "app", *command),
+            cwd=ROOT,
+            env={**os.environ, "DATA_DIR": str(service.data_dir)},
+            stdin=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await child.communicate(text)
+        return child.returncode, said.decode()
+
+    written = await piped(b"of the pipe\n")
+    no_text = [await piped(b"of the pipe" + wrong) for wrong in (b"\xff", b"\0")]
+    assert written[0] == 0
+    rules = ("the text must not contain a lone surrogate", "the text must not contain NUL")
+    assert no_text == [(1, f"error: value: {rule}\n") for rule in rules]
     masked = await _run(launch, "configuration", "get", "local", "db/password")
     revealed = await _run(launch, "configuration", "get", "local", "db/password", "--reveal")
     listed = await _run(launch, "configuration", "list", "local")
