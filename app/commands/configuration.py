@@ -23,7 +23,8 @@ from app.snapshots.snapshot import Configuration
 from app.vault.vault import Vault
 
 cli = typer.Typer(help="Read and write configurations.", no_args_is_help=True)
-console = Console()
+# What is shown is anybody's text, which may look like markup.
+console = Console(markup=False)
 
 Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 Key = Annotated[str, typer.Argument(help="Key of the entry.")]

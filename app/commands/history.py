@@ -30,7 +30,8 @@ from app.scripts import Resources, run_script
 from app.vault.vault import Vault
 
 cli = typer.Typer()
-console = Console()
+# What is shown is anybody's text, which may look like markup.
+console = Console(markup=False)
 # What stands where a secret's value would.
 MASK = "(sealed)"
 
