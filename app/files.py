@@ -1,5 +1,6 @@
 """Files that hold something secret: mode 0600 from the first byte, and safely on the disk."""
 
+import errno
 import fcntl
 import os
 import secrets
@@ -37,13 +38,16 @@ def write_private(path: Path, text: str) -> None:
 
 
 def read_regular(path: Path, bytes_max: int) -> bytes:
-    """Return what a file holds, or as much as is allowed. Raises OSError, also for what is no file:
-    a pipe that nobody writes to would be waited for without end.
+    """Return what a file holds. Raises OSError, also for one that is longer, and for what is no
+    file: a pipe that nobody writes to would be waited for without end.
     """
     with open(path, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError("is not a regular file")
-        return file.read(bytes_max)
+            raise OSError(errno.EINVAL, "is not a regular file")
+        content = file.read(bytes_max + 1)
+    if len(content) > bytes_max:
+        raise OSError(errno.EFBIG, "is too long")
+    return content
 
 
 @contextmanager

@@ -9,9 +9,13 @@ from app.crypto.command import CommandWrapper
 from app.crypto.keyring import KeyRing, KeyRingError, KeyState, new_key, parse_key_ring
 from app.crypto.wrapping import RingWrapper, Wrapper, read_key_ring
 from app.files import alone_in, replace_private
+from app.log import logger
 from app.settings import Settings, Tier
 
+log = logger(__name__)
+
 _LOCAL_FILE = "key-ring"
+_OTHERS = 0o027
 
 
 def wrapper_of(settings: Settings) -> Wrapper | None:
@@ -34,7 +38,12 @@ def _wrapper_of(settings: Settings) -> Wrapper | None:
         if settings.tier is Tier.LOCAL and keys.ring is None:
             first = KeyRing((new_key(KeyState.ACTIVE, datetime.now(UTC).date()),))
             write_once(file, first.text.strip())
-        return RingWrapper(read_key_ring(file), file)
+        wrapper = RingWrapper(read_key_ring(file), file)
+        # Not refused: what a container is given its secrets by often has such a mode.
+        if file.stat().st_mode & _OTHERS:
+            rule = "should be closed to others, and to its group for writing"
+            log.warning("key_ring_open", file=str(file), rule=rule)
+        return wrapper
     return None if keys.ring is None else RingWrapper(parse_key_ring(keys.ring.reveal()))
 
 

@@ -12,11 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from structlog.testing import capture_logs
 
 from app.commands.key_tables import ring_table
-from app.crypto.keyring import Key, KeyRing, KeyRingError, KeyState, new_key, parse_key_ring
+from app.crypto.keyring import (
+    RING_BYTES_MAX,
+    Key,
+    KeyRing,
+    KeyRingError,
+    KeyState,
+    new_key,
+    parse_key_ring,
+)
 from app.crypto.wrapping import KeyMissingError, RingWrapper, Wrapped, read_key_ring
-from app.vault.rings import change_ring
+from app.settings import load
+from app.vault.rings import change_ring, wrapper_of
 
 DAY = date(2026, 11, 24)
 TEXT = base64.b64encode(bytes(32)).decode()
@@ -162,9 +172,12 @@ def test_a_pipe_is_no_key_ring_and_is_not_waited_for(tmp_path: Path) -> None:
         read_key_ring(tmp_path / "ring")
 
 
-def test_what_is_longer_than_any_key_ring_is_not_read_whole() -> None:
-    with pytest.raises(KeyRingError):
-        read_key_ring(Path("/dev/zero"))
+def test_what_is_longer_than_any_key_ring_is_refused_and_not_cut(tmp_path: Path) -> None:
+    file = tmp_path / "ring"
+    file.write_text(_ring(KeyState.ACTIVE).text + "#\n" * RING_BYTES_MAX)
+
+    with pytest.raises(KeyRingError, match="cannot be read"):
+        read_key_ring(file)
 
 
 def test_keys_that_are_added_at_once_are_all_there(tmp_path: Path) -> None:
@@ -195,6 +208,20 @@ def test_a_linked_key_ring_is_changed_where_it_is(tmp_path: Path) -> None:
 
     assert link.is_symlink()
     assert file.read_text() == after.text
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, 0), (0o440, 0), (0o644, 1), (0o660, 1)])
+def test_a_key_ring_that_others_can_get_at_is_warned_of(
+    tmp_path: Path, mode: int, warned: int
+) -> None:
+    file = tmp_path / "ring"
+    file.write_text(_ring(KeyState.ACTIVE).text)
+    file.chmod(mode)
+
+    with capture_logs() as logged:
+        wrapper_of(load({"KEY_RING_FILE": str(file)}))
+
+    assert [each["event"] for each in logged] == ["key_ring_open"] * warned
 
 
 def test_an_id_that_looks_like_markup_is_shown_as_it_is() -> None:
