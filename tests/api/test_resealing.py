@@ -172,10 +172,10 @@ async def test_what_is_destroyed_meanwhile_does_not_come_back_to_life(
         destroying = asyncio.create_task(
             owner.transact(lambda c: data_keys.shred(c, log, "local", origin=ORIGIN))
         )
-        # As long as it would take, were it not for the batch.
-        await asyncio.wait([destroying], timeout=1)
+        # Longer than it would take without the batch, and less than it waits for a lock.
+        await asyncio.wait([destroying], timeout=0.3)
         held.may_answer.set()
-        await asyncio.wait([work, destroying])
+        await asyncio.gather(work, destroying)
 
     async with owner.connection() as connection:
         living = [key for key in await data_keys.list_all(connection) if key.wrapped is not None]
