@@ -91,6 +91,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         follower=follower,
         tokens=directory,
         access_log=access_log,
+        vault=vault,
         tasks=tasks,
         evaluations=usage.totals,
     )

@@ -1,9 +1,12 @@
 """Files that hold something secret: mode 0600 from the first byte, and safely on the disk."""
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,8 +14,9 @@ from typing import BinaryIO
 def replace_private(path: Path, text: str) -> None:
     """Put a new file in an old one's place, whole or not at all, with its owner and mode.
 
-    Raises OSError.
+    A link stays one, and what it leads to is replaced. Raises OSError.
     """
+    path = path.resolve()
     found = path.stat()
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
@@ -44,6 +48,26 @@ def open_regular(path: Path) -> BinaryIO:
         file.close()
         raise OSError(errno.EINVAL, "is no regular file")
     return file
+
+
+def read_regular(path: Path, bytes_max: int) -> bytes:
+    """Return what a regular file holds. Raises OSError, also for one that is longer."""
+    with open_regular(path) as file:
+        content = file.read(bytes_max + 1)
+    if len(content) > bytes_max:
+        raise OSError(errno.EFBIG, "is too long")
+    return content
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in this block for the same folder. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _without_waiting(file: str, flags: int) -> int:

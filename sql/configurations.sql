@@ -2,7 +2,8 @@
 
 -- name: find_configuration(environment, key)^
 -- One row whenever the environment exists, so that one statement tells its absence from the key's,
--- and entry and revision are of the same moment.
+-- and entry and revision are of the same moment. An entry that is not of its key's last change was
+-- put there by hand, as when an old row is brought back whole.
 select
     environments.revision,
     environments.epoch::text as epoch,
@@ -16,7 +17,15 @@ select
     configurations.version,
     configurations.updated_revision,
     configurations.created_at,
-    configurations.updated_at
+    configurations.updated_at,
+    (
+        select changes.revision = configurations.updated_revision
+        from changes
+        where changes.environment = environments.name
+          and changes.key = :key
+        order by changes.revision desc
+        limit 1
+    ) as is_last_change
 from environments
 left join configurations
     on configurations.environment = environments.name

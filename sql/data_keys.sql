@@ -40,6 +40,16 @@ order by
     created_at,
     id;
 
+-- name: lock_older_data_keys(environment)
+-- Nobody destroys them until the transaction ends: what it has opened with one would come back to
+-- life, sealed by a data key that was made after the destruction.
+select id
+from data_keys
+where environment = :environment
+  and retired_at is not null
+  and wrapped is not null
+for share;
+
 -- name: rewrap_data_key(environment, id, old_kek_id, kek_id, wrapped)$
 -- Null when somebody else was quicker, or the key was destroyed meanwhile.
 update data_keys

@@ -39,15 +39,19 @@ async def without_values(
 async def revealed(
     connection: Connection, vault: Vault, contents: Sequence[Content]
 ) -> list[Content]:
-    """Return the contents with the values of secrets in clear. Raises as the vault does."""
+    """Return the contents with the values of secrets in clear; one that was shredded stays sealed.
+
+    Raises as the vault does.
+    """
     sealed = [each.sealed for each in contents if each.sealed is not None]
-    opened = iter(await vault.open(connection, sealed))
-    return [
-        replace(each, value=msgspec.json.decode(next(opened).value), sealed=None)
-        if each.sealed is not None
-        else each
-        for each in contents
-    ]
+    opened = iter(await vault.open_living(connection, sealed))
+    return [_with_value(each, next(opened)) if each.sealed else each for each in contents]
+
+
+def _with_value(content: Content, opened: Opened | None) -> Content:
+    if opened is None:
+        return content
+    return replace(content, value=msgspec.json.decode(opened.value), sealed=None)
 
 
 async def _opened(

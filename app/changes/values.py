@@ -10,6 +10,7 @@ import jsonschema_rs
 import msgspec
 
 from app.changes.models import Content, Kind
+from app.changes.patch import are_equal
 from app.errors import Invalid, Violation, invalid
 from app.evaluation.validation import check_flag, check_segment
 from app.http.decoder import check_value_size
@@ -23,6 +24,9 @@ _PATTERNS = jsonschema_rs.RegexOptions()
 # These let a reference mean something else than its own text says.
 _MOVING = {"$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$recursiveRef"}
 _REFERENCES_DEEP_MAX = 50
+_EXAMPLES = ("const", "default", "enum", "examples")
+# A shorter text may well be in a description by chance.
+_TELLING_CHARACTERS = 8
 # The larger number of {n}, {n,} and {n,m}.
 _REPETITION = re.compile(r"\{(?:[0-9]*,)?([0-9]+),?\}")
 _DEFINITIONS: dict[Kind, Callable[[Any], list[Violation]]] = {
@@ -58,6 +62,25 @@ def _check_secret(content: Content) -> None:
         # The place of a violation and its text may name members of the value.
         rule = "must keep to its schema"
         raise Invalid(error.code, f"value: {rule}", [Violation("value", rule)]) from None
+    # Both are kept, listed and exported in clear.
+    if any(are_equal(each, content.value) for each in _examples(content.schema)):
+        raise invalid("schema", f"must not have the secret's value in {', '.join(_EXAMPLES)}")
+    text = content.value if isinstance(content.value, str) else ""
+    if len(text) >= _TELLING_CHARACTERS and text in (content.description or ""):
+        raise invalid("description", "must not have the secret's value in it")
+
+
+def _examples(schema: Any) -> Iterator[Any]:
+    """Yield each value that a schema holds, not what it says of them."""
+    if isinstance(schema, dict):
+        for name, node in schema.items():
+            if name in _EXAMPLES:
+                yield node
+                yield from node if isinstance(node, list) else ()
+            yield from _examples(node)
+    elif isinstance(schema, list):
+        for node in schema:
+            yield from _examples(node)
 
 
 def _check_definition(content: Content, *, lenient: bool) -> list[Violation]:

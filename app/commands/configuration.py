@@ -16,7 +16,7 @@ from app.commands.terminal import console
 from app.configurations import service
 from app.configurations.models import NewConfiguration
 from app.database import Connection
-from app.http.decoder import parse
+from app.http.decoder import check_nodes, parse
 from app.http.wire import PAGE_SIZE_MAX
 from app.scripts import Resources, run_script
 from app.snapshots.snapshot import Configuration
@@ -78,7 +78,11 @@ def set_value(
     Give a secret on standard input: an argument shows in the list of processes.
     """
     given = sys.stdin.read().removesuffix("\n") if value == "-" else value
-    parsed: Any = given if text else parse(given.encode())
+    parsed: Any = given
+    if text:
+        check_nodes(given, root="value")
+    else:
+        parsed = parse(given.encode(errors="surrogateescape"))
 
     async def work(resources: Resources) -> tuple[int, int | None]:
         return await resources.database.transact(

@@ -7,29 +7,23 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from app.access.events import Event, Origin
-from app.access.local import write_once
 from app.commands.actor import operator
 from app.commands.key_tables import data_key_table, ring_table
+from app.commands.terminal import aside, console
 from app.crypto.keyring import KeyRing, KeyRingError, KeyState, new_key
-from app.crypto.wrapping import read_key_ring
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import invalid
-from app.files import replace_private
 from app.scripts import Resources, foreseen_errors, run_script
 from app.settings import load
 from app.vault import data_keys, resealing
 from app.vault.models import StoredDataKey
-from app.vault.rings import ring_file
+from app.vault.rings import change_ring, ring_file
 
 cli = typer.Typer(help="The keys that secrets are kept with.", no_args_is_help=True)
-console = Console()
-# What is written to standard output may be a key, for a file or a secret store.
-aside = Console(stderr=True)
 
 Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 
@@ -52,12 +46,12 @@ def generate(
             typer.echo(new_key(KeyState.ACTIVE, today).line)
             aside.print("the line above is the key: put it into KEY_RING, on every instance")
             return
-        ring = read_key_ring(path) if path.exists() else KeyRing()
-        key = new_key(KeyState.DECRYPT if ring.keys else KeyState.ACTIVE, today)
-        if path.exists():
-            replace_private(path, ring.with_key(key).text)
-        else:
-            write_once(path, ring.with_key(key).text.strip())
+
+        def with_new(ring: KeyRing) -> KeyRing:
+            state = KeyState.DECRYPT if ring.keys else KeyState.ACTIVE
+            return ring.with_key(new_key(state, today))
+
+        key = change_ring(path, with_new).keys[-1]
     console.print(f"{key.id} is in {path}, {_MEANING[key.state]}", soft_wrap=True)
     if key.state is KeyState.DECRYPT:
         console.print(f"give the file to every instance, then: key rotate {key.id}")
@@ -132,14 +126,18 @@ def retire(kek_id: Annotated[str, typer.Argument(help="Its id, as `list` shows i
     """Stop using a key; refused for as long as it has wrapped a data key."""
 
     async def work(resources: Resources) -> None:
-        async with resources.database.connection() as connection:
-            count = await sql.count_data_keys_wrapped_by(connection, kek_id=kek_id)
-        if count:
-            raise KeyRingError(f"{count} data keys are wrapped by {kek_id}; rotate first")
-        if resources.settings.keys.command is None:
-            _change_ring(lambda ring: ring.retired(kek_id))
         access = _origin().did(Event.ADMINISTRATION, resource=kek_id, detail="key retired")
-        await resources.database.transact(lambda c: resources.access_log.record(c, access))
+
+        async def retired(connection: Connection) -> None:
+            count = await sql.count_data_keys_wrapped_by(connection, kek_id=kek_id)
+            if count:
+                raise KeyRingError(f"{count} data keys are wrapped by {kek_id}; rotate first")
+            # First, so that nothing is retired that the log does not have.
+            await resources.access_log.record(connection, access)
+            if resources.settings.keys.command is None:
+                _change_ring(lambda ring: ring.retired(kek_id))
+
+        await resources.database.transact(retired)
 
     run_script(work)
     console.print(f"nothing needs {kek_id} any more, apart from backups that are older than now")
@@ -212,12 +210,11 @@ async def _renew_one(resources: Resources, name: str, progress: Progress) -> Non
 
 
 def _change_ring(change: Callable[[KeyRing], KeyRing]) -> None:
-    """Write the changed key ring into its file, from which every process reads it anew."""
-    settings = load()
-    path = ring_file(settings)
+    """Change the key ring of this process, where it is a file."""
+    path = ring_file(load())
     if path is None:
         raise invalid("KEY_RING_FILE", "must name the key ring, if it is to be changed from here")
-    replace_private(path, change(read_key_ring(path)).text)
+    change_ring(path, change)
 
 
 async def _sealed(connection: Connection, key: StoredDataKey) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 
 from rich.table import Column, Table
+from rich.text import Text
 
 from app.crypto.keyring import KeyRing
 from app.vault.models import StoredDataKey
@@ -11,13 +12,12 @@ from app.vault.models import StoredDataKey
 def ring_table(ring: KeyRing | None, wrapped: Counter[str]) -> Table:
     """Return the keys of the ring, and those that are missing from it, without their material."""
     table = Table("key", "state", "data keys", title="Key-encryption keys")
-    states: dict[str, str] = defaultdict(lambda: "[red]missing")
-    if ring is None:
-        states = defaultdict(lambda: "of KEY_COMMAND")
+    other = Text("of KEY_COMMAND") if ring is None else Text("missing", style="red")
+    states = defaultdict(lambda: other)
     for key in ring.keys if ring is not None else ():
-        states[key.id] = key.state
+        states[key.id] = Text(key.state)
     for key_id in [*states, *sorted(wrapped.keys() - states.keys())]:
-        table.add_row(key_id, states[key_id], str(wrapped[key_id]))
+        table.add_row(Text(key_id), states[key_id], str(wrapped[key_id]))
     return table
 
 
@@ -40,6 +40,6 @@ def data_key_table(found: list[tuple[StoredDataKey, int, int]]) -> Table:
         made = f"{key.created_at:%Y-%m-%d}"
         kek_id = key.kek_id if key.wrapped is not None else "-"
         table.add_row(
-            *(key.environment, key.id.hex(), kek_id, made, state), str(entries), str(history)
+            *(key.environment, key.id.hex(), Text(kek_id), made, state), str(entries), str(history)
         )
     return table

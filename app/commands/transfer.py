@@ -11,7 +11,6 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from app.access.events import Event, Origin
 from app.changes.dry_run import transact
-from app.changes.models import Kind
 from app.commands.actor import operator
 from app.commands.history import At, moment, show_changes, show_properties
 from app.commands.terminal import aside, console
@@ -54,11 +53,11 @@ def export_environment(
             found, entries = await service.environment_at(
                 connection, environment, wanted, vault=vault
             )
-        if reveal and any(content.kind is Kind.SECRET for content in entries.values()):
+        if secrets := service.count_revealed(entries):
             access = Origin(actor=operator()).did(
                 Event.SECRET_READ,
                 environment=environment,
-                detail=f"export as of revision {found.revision}",
+                detail=f"export of {secrets} secrets as of revision {found.revision}",
             )
             await resources.database.transact(lambda c: resources.access_log.record(c, access))
         return len(entries), write_document(found, entries, chosen)

@@ -16,7 +16,8 @@ from app.environments import service as environments
 from app.errors import NotFound, invalid
 from app.naming import KEY_RULE, is_key
 from app.snapshots.snapshot import PAGE_BYTES_MAX, Configuration
-from app.vault.vault import Vault
+from app.vault.models import sealed_of
+from app.vault.vault import Vault, shredded, unreadable
 
 _FIELDS = [name for name in Configuration.__struct_fields__ if name != "sealed"]
 
@@ -34,6 +35,9 @@ async def get(
         raise environments.unknown_environment()
     if row["key"] is None:
         raise NotFound("configuration_unknown", "There is no such configuration.")
+    sealed = sealed_of(environment, key, row["version"], row["sealed"])
+    if vault is not None and sealed is not None and not row["is_last_change"]:
+        raise unreadable(sealed, "is not what the last change of its key has left there")
     return await _revealed(connection, row, vault), row["revision"], row["epoch"]
 
 
@@ -201,8 +205,10 @@ async def _revealed(connection: Connection, row: Any, vault: Vault | None) -> Co
     found = _configuration(row)
     if vault is None or not found.sealed:
         return found
-    contents = await revealed(connection, vault, [content_of(found.environment, row)])
-    return msgspec.structs.replace(found, value=contents[0].value, sealed=False)
+    content = (await revealed(connection, vault, [content_of(found.environment, row)]))[0]
+    if content.sealed is not None:
+        raise shredded(content.sealed)
+    return msgspec.structs.replace(found, value=content.value, sealed=False)
 
 
 def _configuration(row: Any) -> Configuration:

@@ -9,9 +9,14 @@ expected on its standard output; bytes are in base64:
 `context` is what the key is to be bound to, as a KMS calls it: the environment and the data key's
 id. An exit code other than 0, or silence for five seconds, is a refusal; then its whole process
 group is killed. What it writes to standard error is thrown away, as it might quote a key.
+
+Its answers are not believed. What it wraps is unwrapped before it is used, and is stored behind a
+check value of the key, HMAC-SHA-256 of the context: a secret that was sealed by another key than
+the one that comes back would be lost.
 """
 
 import asyncio
+import hmac
 import os
 import re
 import signal
@@ -30,6 +35,9 @@ LIMIT_SECONDS = 5.0
 _ANSWER_BYTES_MAX = 64 * 1024
 _KEK_ID = re.compile(r"[!-~]{1,200}")
 _AT_ONCE = 4
+_CHECK_BYTES = 32
+# To be told that a killed process has ended takes no time; unless its pipe went to one that lives.
+_END_SECONDS = 1.0
 Answer = TypeVar("Answer", bound=msgspec.Struct)
 
 
@@ -63,18 +71,21 @@ class CommandWrapper:
             raise KeyMissingError("KEY_COMMAND", str(error)) from None
         if not _KEK_ID.fullmatch(answer.kek_id) or not answer.wrapped:
             raise KeyMissingError("KEY_COMMAND", "gave an id or a wrapped key that cannot be")
-        return Wrapped(
+        wrapped = Wrapped(
             environment=environment,
             data_key_id=data_key_id,
             kek_id=answer.kek_id,
-            content=answer.wrapped,
+            content=_check_value(material, question["context"]) + answer.wrapped,
         )
+        await self.unwrap(wrapped)
+        return wrapped
 
     async def unwrap(self, wrapped: Wrapped) -> bytes:
+        context = _context(wrapped.environment, wrapped.data_key_id)
         question = {
             "kek_id": wrapped.kek_id,
-            "wrapped": wrapped.content,
-            "context": _context(wrapped.environment, wrapped.data_key_id),
+            "wrapped": wrapped.content[_CHECK_BYTES:],
+            "context": context,
         }
         try:
             answer = await self._ask("unwrap", question, _UnwrapAnswer)
@@ -82,6 +93,9 @@ class CommandWrapper:
             raise KeyMissingError(wrapped.kek_id, f"KEY_COMMAND {error}") from None
         if len(answer.key) != KEY_BYTES:
             raise KeyMissingError(wrapped.kek_id, f"KEY_COMMAND gave no key of {KEY_BYTES} bytes")
+        expected = wrapped.content[:_CHECK_BYTES]
+        if not hmac.compare_digest(_check_value(answer.key, context), expected):
+            raise KeyMissingError(wrapped.kek_id, "KEY_COMMAND gave another key than was wrapped")
         return answer.key
 
     async def _ask(self, verb: str, question: Mapping[str, object], shape: type[Answer]) -> Answer:
@@ -95,6 +109,10 @@ class CommandWrapper:
 
 def _context(environment: str, data_key_id: bytes) -> bytes:
     return joined("flagstone/data-key/1", environment, data_key_id)
+
+
+def _check_value(material: bytes, context: bytes) -> bytes:
+    return hmac.digest(material, joined("flagstone/data-key-check/1", context), "sha256")
 
 
 async def _run(command: Path, verb: str, question: bytes) -> bytes:
@@ -118,7 +136,9 @@ async def _run(command: Path, verb: str, question: bytes) -> bytes:
     except BaseException as error:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
-        await child.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_END_SECONDS):
+                await child.wait()
         if isinstance(error, TimeoutError):
             raise CommandError(f"took longer than {LIMIT_SECONDS:g} s") from None
         raise

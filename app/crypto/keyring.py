@@ -24,6 +24,8 @@ from app.crypto.envelope import KEY_BYTES
 ID_RULE = "must be 1 to 64 of a-z, 0-9, - and _"
 _ID = re.compile(r"[a-z0-9_-]{1,64}")
 KEYS_MAX = 1_000
+# More than so many keys take, with a remark to each.
+RING_BYTES_MAX = 1024 * 1024
 
 
 class KeyRingError(Exception):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from app.crypto.envelope import EnvelopeError, unwrap, wrap
-from app.crypto.keyring import KeyRing, KeyRingError, parse_key_ring
+from app.crypto.keyring import RING_BYTES_MAX, KeyRing, KeyRingError, parse_key_ring
+from app.files import read_regular
 
 
 class KeyMissingError(Exception):
@@ -104,7 +105,7 @@ class RingWrapper:
 def read_key_ring(file: Path) -> KeyRing:
     """Return the key ring of a file. Raises KeyRingError."""
     try:
-        return parse_key_ring(file.read_text(encoding="ascii"))
+        return parse_key_ring(read_regular(file, RING_BYTES_MAX).decode("ascii"))
     except (OSError, UnicodeDecodeError) as error:
         raise KeyRingError(f"the file cannot be read: {type(error).__name__}") from None
 

@@ -180,7 +180,7 @@ class Health:
         problem = self.vault.problem
         return Check(
             status=Status.WARN if problem else Status.PASS,
-            observed_value=self.vault.count,
+            observed_value=sum(self.vault.counts.values()),
             observed_unit="data keys",
             output=problem,
         )

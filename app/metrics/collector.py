@@ -15,6 +15,7 @@ from app.http.durations import Durations
 from app.metrics.families import Family, Labels, Sample, counter, gauge, histogram
 from app.snapshots.follower import Follower
 from app.tasks import Tasks
+from app.vault.vault import Vault
 
 _process = ProcessCollector(registry=None)
 
@@ -31,6 +32,7 @@ class Collector:
     follower: Follower
     tokens: TokenDirectory
     access_log: AccessLog
+    vault: Vault
     tasks: Tasks
     evaluations: Callable[[], Mapping[tuple[str, str], int]]
 
@@ -56,6 +58,7 @@ class Collector:
         yield from self._of_snapshots()
         yield from self._of_tokens()
         yield from self._of_access_log()
+        yield from self._of_keys()
         yield gauge(
             "flagstone_task_up",
             "1 while a background task is well, 0 once it has failed.",
@@ -154,6 +157,23 @@ class Collector:
             "flagstone_access_log_lines_dropped",
             "Lines for standard output that nobody read in time.",
             {(): log.lines_dropped},
+        )
+
+    def _of_keys(self) -> Iterator[Family]:
+        yield gauge(
+            "flagstone_data_keys",
+            "Data keys that open something, by the key-encryption key that wrapped them.",
+            _by("kek_id", self.vault.counts),
+        )
+        yield gauge(
+            "flagstone_data_key_created_timestamp_seconds",
+            "When the data key was made that seals an environment's secrets now.",
+            _by("environment", {k: at.timestamp() for k, at in self.vault.active_since.items()}),
+        )
+        yield gauge(
+            "flagstone_keys_missing",
+            "Key-encryption keys that data keys need and that cannot be had.",
+            {(): len(self.vault.missing)},
         )
 
 

@@ -8,7 +8,7 @@ from environs import Env, EnvValidationError, ValidationError
 
 from app.crypto.identity import IdentityError
 from app.crypto.sealed import SealedError, is_sealed, open_sealed
-from app.files import open_regular
+from app.files import read_regular
 from app.settings.identity import find_identity
 from app.settings.rules import broken_rules
 from app.settings.variable import Tier, Variable
@@ -50,12 +50,15 @@ def read_values(
     environ: Mapping[str, str],
 ) -> tuple[Tier, dict[str, Any], set[str], Mapping[str, Path]]:
     """Return the tier, every variable's value, the names of those that were not in clear, and which
-    of them came from which `NAME_FILE`.
+    of them came from which `NAME_FILE` as they are.
     """
     mapping = dict(environ)
     found = {v.name: resolve_file(v.name, mapping) for v in VARIABLES if v.secret}
     files = {name: file for name, file in found.items() if file is not None}
-    kept_secret = {*files, *_open_sealed(mapping)}
+    sealed = _open_sealed(mapping)
+    kept_secret = {*files, *sealed}
+    # Whoever reads such a file anew would find what is sealed.
+    files = {name: file for name, file in files.items() if name not in sealed}
     env = _MappingEnv(mapping)
     # A wrong TIER is reported with the rest, which are then read with the defaults of local.
     tier = Tier.LOCAL
@@ -110,9 +113,7 @@ def resolve_file(name: str, mapping: dict[str, str]) -> Path | None:
 def _content(file: Path) -> str:
     """Return the text of a file; empty when it cannot be had."""
     try:
-        with open_regular(file) as opened:
-            content = opened.read(_FILE_BYTES_MAX + 1)
-        return content.decode().strip() if len(content) <= _FILE_BYTES_MAX else ""
+        return read_regular(file, _FILE_BYTES_MAX).decode().strip()
     except (OSError, ValueError):
         return ""
 

@@ -97,8 +97,7 @@ async def _revealed(
     # Before the transaction that tells of it, as that one is of no single moment.
     async with request.app[DATABASE].connection() as connection:
         environment, entries = await service.environment_at(connection, name, moment, vault=vault)
-    secrets = sum(content.kind is Kind.SECRET for content in entries.values())
-    if secrets:
+    if secrets := service.count_revealed(entries):
         detail = f"export of {secrets} secrets as of revision {environment.revision}"
         await request.app[DATABASE].transact(lambda c: note_revealed(c, request, detail=detail))
     return environment, entries

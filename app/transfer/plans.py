@@ -21,7 +21,7 @@ from app.changes.sealing import revealed
 from app.database import Connection, sql
 from app.database.threads import in_thread
 from app.environments import service as environments
-from app.errors import Invalid, NotFound, Violation
+from app.errors import Invalid, Violation
 from app.transfer.checking import check_contents
 from app.transfer.documents import Document, Mode
 from app.vault.vault import Vault
@@ -167,11 +167,8 @@ async def _with_values(
         if content.kind is Kind.SECRET and found[key].content is not None
     }
     contents = [content for content in secrets.values() if content is not None]
-    try:
-        values = dict(zip(secrets, await revealed(connection, vault, contents), strict=True))
-    except NotFound:
-        # One was shredded: then all are written anew.
-        return found
+    # One that was shredded stays sealed, and so differs.
+    values = dict(zip(secrets, await revealed(connection, vault, contents), strict=True))
     return {
         key: replace(entry, content=values.get(key, entry.content)) for key, entry in found.items()
     }

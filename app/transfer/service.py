@@ -1,5 +1,7 @@
 """Import and export, for whoever has a connection: HTTP and the command line."""
 
+from collections.abc import Mapping
+
 from app.changes import history
 from app.changes.history import Moment
 from app.changes.models import Content, Kind
@@ -55,7 +57,8 @@ async def environment_at(
 ) -> tuple[Environment, dict[str, Content]]:
     """Return the environment as it was at a moment, by default now.
 
-    With a vault, secrets are in clear. Raises NotFound, and as the vault does.
+    With a vault, secrets are in clear, except those that were shredded. Raises NotFound, and as
+    the vault does.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         if moment is None:
@@ -68,6 +71,11 @@ async def environment_at(
         clear = await revealed(connection, vault, list(contents.values()))
         contents = dict(zip(contents, clear, strict=True))
     return environment, contents
+
+
+def count_revealed(entries: Mapping[str, Content]) -> int:
+    """Return how many secrets are in clear."""
+    return sum(each.kind is Kind.SECRET and each.value is not None for each in entries.values())
 
 
 def content_of(configuration: Configuration) -> Content:

@@ -120,6 +120,9 @@ def _wrong(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
 
 for _tag in ("binary", "set", "omap", "pairs"):
     _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_tag}", _no_json)
+# Any other tag. The library's own text has it, which may be a password that begins with a ! and
+# was not quoted.
+_StrictLoader.add_constructor(None, _no_json)
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _integer)
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", _as_text)

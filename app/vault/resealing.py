@@ -13,7 +13,7 @@ from typing import Any
 from app.crypto.envelope import Place
 from app.database import Connection, Database, sql
 from app.environments import service as environments
-from app.vault.models import Sealed, StoredDataKey
+from app.vault.models import Sealed
 from app.vault.vault import Vault
 
 BATCH_ROWS = 500
@@ -79,12 +79,8 @@ async def _batch(
 
 
 async def _older(connection: Connection, environment: str) -> list[bytes]:
-    keys = [StoredDataKey(**row) async for row in sql.list_data_keys(connection)]
-    return [
-        key.id
-        for key in keys
-        if key.environment == environment and key.retired_at and key.wrapped is not None
-    ]
+    rows = sql.lock_older_data_keys(connection, environment=environment)
+    return [row["id"] async for row in rows]
 
 
 async def _count(connection: Connection, environment: str, ids: Sequence[bytes]) -> int:

@@ -1,5 +1,6 @@
 """Where key-encryption keys come from: a variable, its file, a command, or DATA_DIR in local."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,9 +8,14 @@ from app.access.local import write_once
 from app.crypto.command import CommandWrapper
 from app.crypto.keyring import KeyRing, KeyRingError, KeyState, new_key, parse_key_ring
 from app.crypto.wrapping import RingWrapper, Wrapper, read_key_ring
+from app.files import alone_in, replace_private
+from app.log import logger
 from app.settings import Settings, Tier
 
+log = logger(__name__)
+
 _LOCAL_FILE = "key-ring"
+_OTHERS = 0o027
 
 
 def wrapper_of(settings: Settings) -> Wrapper | None:
@@ -32,7 +38,12 @@ def _wrapper_of(settings: Settings) -> Wrapper | None:
         if settings.tier is Tier.LOCAL and keys.ring is None:
             first = KeyRing((new_key(KeyState.ACTIVE, datetime.now(UTC).date()),))
             write_once(file, first.text.strip())
-        return RingWrapper(read_key_ring(file), file)
+        wrapper = RingWrapper(read_key_ring(file), file)
+        # Not refused: what a container is given its secrets by often has such a mode.
+        if file.stat().st_mode & _OTHERS:
+            rule = "should be closed to others, and to its group for writing"
+            log.warning("key_ring_open", file=str(file), rule=rule)
+        return wrapper
     return None if keys.ring is None else RingWrapper(parse_key_ring(keys.ring.reveal()))
 
 
@@ -42,3 +53,20 @@ def ring_file(settings: Settings) -> Path | None:
     if keys.ring_file is not None or keys.ring is not None or keys.command is not None:
         return keys.ring_file
     return settings.data_dir / _LOCAL_FILE if settings.tier is Tier.LOCAL else None
+
+
+def change_ring(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
+    """Write a changed key ring into its file, which is made if there is none; return the ring.
+
+    Two that change it at once take turns, or one would write over the other's new key. Every
+    process reads it anew. Raises KeyRingError, DataFolderError and OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with alone_in(path.parent):
+        exists = path.exists()
+        ring = change(read_key_ring(path) if exists else KeyRing())
+        if exists:
+            replace_private(path, ring.text)
+        else:
+            write_once(path, ring.text.strip())
+    return ring

@@ -49,11 +49,18 @@ class UnwrappedKeys:
         except KeyMissingError as error:
             raise _key_missing(error) from None
 
-    async def make(self, environment: str) -> tuple[DataKey, Wrapped]:
-        """Return a new data key, to be stored. Raises Unavailable."""
+    async def make(self, environment: str, living: Sequence[Wrapped]) -> tuple[DataKey, Wrapped]:
+        """Return a new data key, to be stored beside the living ones. Raises Unavailable.
+
+        Refused while one of those cannot be unwrapped: it may be the wrong key ring that is there,
+        and what it wraps would be lost once the right one is back.
+        """
+        wrapper = self._wrapper()
         key_id, material = secrets.token_bytes(DATA_KEY_ID_BYTES), secrets.token_bytes(KEY_BYTES)
+        for missing in (await self.keep(living)).items():
+            raise _key_missing(KeyMissingError(*missing))
         try:
-            wrapped = await self._wrapper().wrap(material, environment, key_id)
+            wrapped = await wrapper.wrap(material, environment, key_id)
         except KeyMissingError as error:
             raise _key_missing(error) from None
         return DataKey(key_id, material), wrapped

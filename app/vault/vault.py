@@ -5,7 +5,7 @@ the same, so that a destroyed key is gone at once; whatever else changes comes w
 every two seconds.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -60,10 +60,23 @@ class Vault:
         return [Sealed(place=place, content=key.seal(value, place)) for value, place in values]
 
     async def open(self, connection: Connection, sealed: Sequence[Sealed]) -> list[Opened]:
-        """Return what is in each of them.
+        """Return what is in each of them. Raises NotFound for the first whose secret was shredded,
+        and as `open_living` does.
+        """
+        found: list[Opened] = []
+        for each, opened in zip(sealed, await self.open_living(connection, sealed), strict=True):
+            if opened is None:
+                raise shredded(each)
+            found.append(opened)
+        return found
 
-        Raises NotFound that names the key whose secret was shredded; Unavailable when a data key
-        cannot be unwrapped, or a value was changed behind our back.
+    async def open_living(
+        self, connection: Connection, sealed: Sequence[Sealed]
+    ) -> list[Opened | None]:
+        """Return what is in each of them, None for a secret that was shredded.
+
+        Raises Unavailable when a data key cannot be unwrapped, or a value was changed behind our
+        back.
         """
         places = [(each.place.environment, _data_key_id(each)) for each in sealed]
         wanted: defaultdict[str, set[bytes]] = defaultdict(set)
@@ -82,7 +95,8 @@ class Vault:
 
     async def add_data_key(self, connection: Connection, environment: str) -> DataKey:
         """Make the environment's data key, where there is no active one. Raises Unavailable."""
-        key, wrapped = await self.keys.make(environment)
+        stored = [StoredDataKey(**row) async for row in sql.list_data_keys(connection)]
+        key, wrapped = await self.keys.make(environment, _living(stored))
         await sql.insert_data_key(
             connection,
             environment=environment,
@@ -101,8 +115,7 @@ class Vault:
     async def look(self, connection: Connection) -> None:
         """See which data keys there are: unwrap new ones, and forget what was destroyed."""
         self._stored = [StoredDataKey(**row) async for row in sql.list_data_keys(connection)]
-        living = [key.as_wrapped() for key in self._stored if key.wrapped is not None]
-        self.missing = await self.keys.keep(living)
+        self.missing = await self.keys.keep(_living(self._stored))
 
     async def run(self, database: Database) -> None:
         """Look for ever; go on with what is known while the database is away."""
@@ -129,9 +142,14 @@ class Vault:
         return self.keys.wrapper.active_id if self.keys.wrapper is not None else None
 
     @property
-    def count(self) -> int:
-        """How many data keys there are that open anything."""
-        return sum(key.wrapped is not None for key in self._stored)
+    def counts(self) -> Mapping[str, int]:
+        """How many data keys there are that open anything, by the key that wrapped them."""
+        return Counter(key.kek_id for key in self._stored if key.wrapped is not None)
+
+    @property
+    def active_since(self) -> Mapping[str, datetime]:
+        """When the active data key of each environment was made."""
+        return {key.environment: key.created_at for key in self._stored if not key.retired_at}
 
     @property
     def problem(self) -> str | None:
@@ -141,10 +159,12 @@ class Vault:
         if self.keys.problem is not None:
             return f"key ring not read anew: {self.keys.problem}"
         oldest = datetime.now(UTC) - ROTATION_DUE
-        due = sorted(
-            k.environment for k in self._stored if not k.retired_at and k.created_at < oldest
-        )
+        due = sorted(name for name, made_at in self.active_since.items() if made_at < oldest)
         return f"data keys older than {ROTATION_DUE.days} days: {', '.join(due)}" if due else None
+
+
+def _living(stored: Sequence[StoredDataKey]) -> list[Wrapped]:
+    return [key.as_wrapped() for key in stored if key.wrapped is not None]
 
 
 def _wrapped(row: Any) -> Wrapped:
@@ -160,25 +180,31 @@ def _data_key_id(sealed: Sealed) -> bytes:
     try:
         return data_key_id(sealed.content)
     except EnvelopeError as error:
-        raise _unreadable(sealed, str(error)) from None
+        raise unreadable(sealed, str(error)) from None
 
 
-def _open(found: _Found, place: tuple[str, bytes], sealed: Sealed) -> Opened:
+def shredded(sealed: Sealed) -> NotFound:
+    """Return the error for a secret whose data key was destroyed."""
+    return NotFound(
+        "secret_shredded",
+        f"The secret {sealed.place.key} is gone: the key that sealed it was destroyed.",
+    )
+
+
+def _open(found: _Found, place: tuple[str, bytes], sealed: Sealed) -> Opened | None:
     if place not in found:
-        raise _unreadable(sealed, "has no data key")
+        raise unreadable(sealed, "has no data key")
     key = found[place]
     if key is None:
-        raise NotFound(
-            "secret_shredded",
-            f"The secret {sealed.place.key} is gone: the key that sealed it was destroyed.",
-        )
+        return None
     try:
         return key.open(sealed.content, sealed.place)
     except EnvelopeError as error:
-        raise _unreadable(sealed, str(error)) from None
+        raise unreadable(sealed, str(error)) from None
 
 
-def _unreadable(sealed: Sealed, reason: str) -> Unavailable:
+def unreadable(sealed: Sealed, reason: str) -> Unavailable:
+    """Return the error for a secret that was changed behind our back; the log tells of which."""
     place = sealed.place
     log.error(
         "secret_unreadable",

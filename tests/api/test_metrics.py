@@ -1,5 +1,6 @@
 """Metrics tell what happened, under one name each, and to a token that may read."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,9 @@ from app.access.log import ACCESS_LOG
 from app.access.models import Scope
 from app.database.roles import APP
 from app.flags.handlers import USAGE
+from app.http.keys import DATABASE
 from app.snapshots.reading import FOLLOWER
+from app.vault.reading import VAULT
 from tests.conftest import Server, Service
 from tests.factories import flag
 
@@ -171,6 +174,24 @@ async def test_an_accept_that_makes_no_sense_gets_the_usual_format(service: Serv
     answer = await service.client.get("/metrics", headers={"Accept": accept})
 
     assert (answer.status, answer.content_type) == (200, "text/plain")
+
+
+async def test_keys_are_counted_by_what_they_wrap_and_data_keys_tell_their_age(
+    service: Service,
+) -> None:
+    body = {"kind": "secret", "value": "canary"}
+    await service.client.put(f"{LOCAL}/configurations/s", json=body, headers=NEW)
+    vault = service.app[VAULT]
+    async with service.app[DATABASE].connection() as connection:
+        await vault.look(connection)
+
+    samples = await scrape(service)
+
+    key_id = vault.active_kek_id or ""
+    assert value(samples, "flagstone_data_keys", kek_id=key_id) == 1
+    made = value(samples, "flagstone_data_key_created_timestamp_seconds", environment="local")
+    assert abs(made - time.time()) < 60
+    assert value(samples, "flagstone_keys_missing") == 0
 
 
 async def test_the_soonest_expiry_is_a_gauge(service: Service) -> None:

@@ -11,6 +11,8 @@ from app.access.events import Origin
 from app.access.log import AccessLog
 from app.changes.chain import GENESIS, link
 from app.changes.models import Change, ChangeKind, Content, Entry, Kind
+from app.crypto.keyring import KeyRing
+from app.crypto.wrapping import RingWrapper, Wrapped
 from app.database import Database
 from app.database.connector import prepare_as_owner
 from app.database.roles import MIGRATOR
@@ -20,7 +22,7 @@ from app.settings import Settings
 from app.vault import data_keys, resealing
 from app.vault.models import sealed_of
 from app.vault.reading import VAULT
-from app.vault.vault import ROTATION_DUE
+from app.vault.vault import ROTATION_DUE, Vault
 from tests.conftest import Server, Service
 
 LOCAL = "/v1/environments/local"
@@ -141,6 +143,47 @@ async def test_what_a_writer_holds_is_met_again(
         assert await resealing.pending(other, "local") == 0
 
 
+class _Held(RingWrapper):
+    """Does not answer before it may, as a KMS at its slowest."""
+
+    def __init__(self, ring: KeyRing) -> None:
+        super().__init__(ring)
+        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    async def unwrap(self, wrapped: Wrapped) -> bytes:
+        self.asked.set()
+        await self.may_answer.wait()
+        return await super().unwrap(wrapped)
+
+
+async def test_what_is_destroyed_meanwhile_does_not_come_back_to_life(
+    service: Service, owner: Database
+) -> None:
+    """It would, opened before the destruction and sealed by a data key that is made after it."""
+    await _fill(service)
+    vault, log = service.app[VAULT], AccessLog(owner)
+    await owner.transact(lambda c: data_keys.renew(c, vault, log, "local", origin=ORIGIN))
+    assert vault.ring is not None
+    held = _Held(vault.ring)
+
+    async with asyncio.timeout(20):
+        work = asyncio.create_task(resealing.reseal(owner, Vault(held), "local", lambda _: None))
+        await held.asked.wait()
+        destroying = asyncio.create_task(
+            owner.transact(lambda c: data_keys.shred(c, log, "local", origin=ORIGIN))
+        )
+        # Longer than it would take without the batch, and less than it waits for a lock.
+        await asyncio.wait([destroying], timeout=0.3)
+        held.may_answer.set()
+        await asyncio.gather(work, destroying)
+
+    async with owner.connection() as connection:
+        living = [key for key in await data_keys.list_all(connection) if key.wrapped is not None]
+    answer = await service.client.get(f"{LOCAL}/configurations/a?reveal=true")
+    assert (answer.status, (await answer.json())["code"]) == (404, "secret_shredded")
+    assert living == []
+
+
 async def test_the_role_of_the_service_cannot_touch_what_is_sealed(service: Service) -> None:
     await _fill(service)
     vault, log = service.app[VAULT], AccessLog(service.app[DATABASE])
@@ -167,7 +210,7 @@ async def test_a_destroyed_key_is_forgotten_and_a_missing_one_is_told(
 
     assert len(kept) == 1
     assert vault.keys._keys == {}
-    assert (vault.count, vault.problem) == (0, None)
+    assert (vault.counts, vault.problem) == ({}, None)
 
 
 async def test_a_data_key_that_is_due_is_a_warning(

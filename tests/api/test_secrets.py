@@ -10,7 +10,7 @@ from app.access.models import Scope
 from app.configurations import service as configurations
 from app.http.keys import DATABASE, SETTINGS
 from app.vault.reading import VAULT
-from app.vault.rings import wrapper_of
+from app.vault.rings import ring_file, wrapper_of
 from app.vault.unwrapped import KeysMissingError, UnwrappedKeys
 from app.vault.vault import Vault
 from tests.conftest import Server, Service
@@ -290,6 +290,31 @@ async def test_a_schema_holds_and_its_violation_tells_nothing_of_the_value(
     assert await _revealed(service) == {"port": 1}
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"schema": {"const": CANARY}},
+        {"schema": {"type": "string", "default": CANARY}},
+        {"schema": {"anyOf": [{"enum": ["x", CANARY]}]}},
+        {"schema": {"$defs": {"a": {"examples": [CANARY]}}}},
+        {"description": f"It is {CANARY}."},
+    ],
+)
+async def test_what_is_kept_in_clear_beside_it_must_not_have_the_value(
+    service: Service, beside: dict[str, Any]
+) -> None:
+    body = {"kind": "secret", "value": CANARY} | beside
+    put = await service.client.put(PATH, json=body, headers=NEW)
+    document = {"flagstone": 1, "entries": {"db/password": body}}
+    imported = await service.client.post(f"{LOCAL}/import", json=document)
+
+    assert await _code(put) == (422, "field_invalid")
+    assert await _code(imported) == (422, "entries_invalid")
+    for answer in (put, imported):
+        assert CANARY not in await answer.text()
+    await _put(service, "other", schema={"default": {}}, description="other things")
+
+
 async def test_a_repeated_write_gets_the_first_answer_and_its_table_holds_no_guessable_digest(
     service: Service, server: Server
 ) -> None:
@@ -352,6 +377,30 @@ async def test_a_row_that_was_moved_or_touched_is_not_opened(
         assert await _code(answer) == (503, "secret_unreadable"), swap
         assert CANARY not in await answer.text()
     assert await _revealed(service) == CANARY
+
+
+async def test_an_old_row_that_was_brought_back_whole_is_not_opened(
+    service: Service, server: Server
+) -> None:
+    """All that is bound into it is right, so only the history tells; that a file has it from."""
+    await _put(service, "one")
+    of = "from flagstone.configurations where environment = 'local' and key = 'db/password'"
+    with server.admin("suite") as connection:
+        old = connection.execute(
+            f"select sealed, version, updated_revision {of}".encode()
+        ).fetchone()
+        await _put(service, "two", headers={"If-Match": '"1"'})
+        connection.execute(
+            "update flagstone.configurations set sealed = %s, version = %s, updated_revision = %s "
+            "where environment = 'local' and key = 'db/password'",
+            old,
+        )
+
+    answer = await service.client.get(f"{PATH}?reveal=true")
+    document = await (await service.client.get(f"{LOCAL}/export?reveal=true")).text()
+
+    assert await _code(answer) == (503, "secret_unreadable")
+    assert '"two"' in document
 
 
 async def test_two_instances_share_what_either_has_sealed(service: Service) -> None:
@@ -499,7 +548,35 @@ async def test_without_a_key_ring_secrets_are_refused_and_all_else_goes_on(
     assert vault.problem is None
 
 
-async def test_an_import_writes_anew_what_was_shredded(service: Service, server: Server) -> None:
+async def test_a_wrong_key_ring_wraps_no_data_key(service: Service) -> None:
+    """It would be acknowledged, and lost as soon as the right ring is back."""
+    await _put(service, CANARY)
+    assert await _revealed(service) == CANARY
+    file = ring_file(service.app[SETTINGS])
+    assert file is not None
+    right = file.read_text()
+    staging = PATH.replace("local", "staging")
+    body = {"kind": "secret", "value": CANARY}
+    for wrong in (f"active other {'A' * 43}=\n", f"active {right.split()[1]} {'A' * 43}=\n", ""):
+        file.write_text(wrong)
+        try:
+            refused = await service.client.put(staging, json=body, headers=NEW)
+            known = await service.client.get(f"{PATH}?reveal=true")
+        finally:
+            file.write_text(right)
+        assert await _code(refused) == (503, "key_missing"), wrong
+        assert known.status == 200
+
+    await _put(service, CANARY, staging)
+    assert await _revealed(service, staging) == CANARY
+    async with service.app[DATABASE].connection() as connection:
+        await service.app[VAULT].check(connection)
+
+
+async def test_what_was_shredded_stays_masked_in_a_revealed_file_and_the_rest_is_in_clear(
+    service: Service, server: Server
+) -> None:
+    other = f"{LOCAL}/configurations/other"
     await _put(service, CANARY)
     raw = await (await service.client.get(f"{LOCAL}/export?reveal=true")).read()
     with server.admin("suite") as connection:
@@ -507,12 +584,22 @@ async def test_an_import_writes_anew_what_was_shredded(service: Service, server:
             "update flagstone.data_keys "
             "set wrapped = null, retired_at = now(), destroyed_at = now()"
         )
+    await _put(service, "of today", other)
 
-    refused = await service.client.get(f"{LOCAL}/export?reveal=true")
-    imported = await service.client.post(
-        f"{LOCAL}/import", data=raw, headers={"Content-Type": "application/json"}
-    )
+    one = await service.client.get(f"{PATH}?reveal=true")
+    exported = await service.client.get(f"{LOCAL}/export?reveal=true")
+    document = await exported.json(content_type=None)
+    log = (await (await service.client.get("/v1/access-log?event=sensitive_read")).json())["items"]
+    same = await service.client.post(f"{LOCAL}/import?mode=replace", json=document)
+    document["entries"] |= msgspec.json.decode(raw)["entries"]
+    anew = await service.client.post(f"{LOCAL}/import", json=document)
 
-    assert await _code(refused) == (404, "secret_shredded")
-    assert (await imported.json())["updated"] == ["db/password"]
+    assert await _code(one) == (404, "secret_shredded")
+    assert exported.status == 200
+    entries = msgspec.json.decode(await exported.read())["entries"]
+    assert (entries["db/password"]["value"], entries["db/password"]["sealed"]) == (None, True)
+    assert entries["other"]["value"] == "of today"
+    assert log[0]["detail"] == "export of 1 secrets as of revision 2"
+    assert ((await same.json())["updated"], (await same.json())["unchanged"]) == ([], 2)
+    assert (await anew.json())["updated"] == ["db/password"]
     assert await _revealed(service) == CANARY

@@ -101,9 +101,9 @@ async def test_the_past_from_the_command_line(launch_beside: Callable[..., Proce
     await service.start()
     await service.ready()
     for value in ("1", "2"):
-        await _run(
-            launch_beside, "configuration", "set", "staging", "a", value, "-m", f"to {value}"
-        )
+        # What looks like markup is a text like any other.
+        why = f"[/to] {value}"
+        await _run(launch_beside, "configuration", "set", "staging", "a", value, "-m", why)
 
     history = await _run(launch_beside, "configuration", "history", "staging")
     of_key = await _run(launch_beside, "configuration", "history", "staging", "a")
@@ -120,7 +120,7 @@ async def test_the_past_from_the_command_line(launch_beside: Callable[..., Proce
     restored = await _run(launch_beside, "configuration", "restore", "staging", "0")
     again = await _run(launch_beside, "configuration", "restore", "staging", "0")
 
-    assert "to 2" in history[1]
+    assert "[/to] 2" in history[1]
     assert "1 → 2" in of_key[1]
     assert (difference[0], against[0]) == (0, 0)
     assert "nothing was written" in tried[1]

@@ -1,6 +1,9 @@
 """KEY_COMMAND: an executable wraps and unwraps, and whatever it does wrong ends in a refusal."""
 
+import asyncio
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -25,7 +28,9 @@ else:
         sys.exit("refused: a text that may quote " + asked["wrapped"])
     print(json.dumps({"key": base64.b64encode(wrapped[:32][::-1]).decode()}))
 """
-WRAPPED = Wrapped(environment="local", data_key_id=bytes(8), kek_id="arn:kms/1", content=b"w")
+WRAPPED = Wrapped(
+    environment="local", data_key_id=bytes(8), kek_id="arn:kms/1", content=bytes(32) + b"w"
+)
 
 
 def _wrapper(folder: Path, text: str) -> CommandWrapper:
@@ -93,8 +98,48 @@ async def test_one_that_hangs_is_killed_with_all_that_it_started(
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie"
 
 
+async def test_one_that_leaves_somebody_behind_with_its_output_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has left the group is not killed with it, and holds the pipe open as long as he lives."""
+    monkeypatch.setattr(command, "LIMIT_SECONDS", 0.5)
+    escaped = "import os, time; os.setsid(); open('pid', 'w').write(str(os.getpid()))"
+    script = f'#!/bin/sh\ncd {tmp_path}\n{sys.executable} -c "{escaped}; time.sleep(60)" & wait\n'
+
+    try:
+        with pytest.raises(KeyMissingError, match="took longer"):
+            async with asyncio.timeout(5):
+                await _wrapper(tmp_path, script).unwrap(WRAPPED)
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("answered", ["b'nonsense'", "bytes(32) + context"])
+async def test_what_cannot_be_unwrapped_again_is_not_taken_for_wrapped(
+    tmp_path: Path, answered: str
+) -> None:
+    """What it would seal could never be opened."""
+    line = next(each for each in _GOOD.splitlines() if "[::-1] + context" in each)
+    wrapper = _wrapper(tmp_path, _GOOD.replace(line, f"    wrapped = {answered}"))
+
+    with pytest.raises(KeyMissingError):
+        await wrapper.wrap(os.urandom(32), "local", bytes(8))
+
+
+async def test_another_key_of_the_right_length_is_not_taken_for_the_one_that_was_wrapped(
+    tmp_path: Path,
+) -> None:
+    wrapper = _wrapper(tmp_path, _GOOD)
+    wrapped = await wrapper.wrap(os.urandom(32), "local", bytes(8))
+    answer = '{"key": "' + "A" * 43 + '="}'
+
+    with pytest.raises(KeyMissingError, match="another key than was wrapped"):
+        await _wrapper(tmp_path, f"#!/bin/sh\necho '{answer}'\n").unwrap(wrapped)
+
+
 async def test_one_that_reads_nothing_and_answers_is_heard(tmp_path: Path) -> None:
+    wrapped = await _wrapper(tmp_path, _GOOD).wrap(bytes(32), "local", bytes(8))
     answer = '{"key": "' + "A" * 43 + '="}'
     script = f"#!/bin/sh\nexec 0<&-\nsleep 0.2\necho '{answer}'\n"
 
-    assert await _wrapper(tmp_path, script).unwrap(WRAPPED) == bytes(32)
+    assert await _wrapper(tmp_path, script).unwrap(wrapped) == bytes(32)

@@ -2,15 +2,31 @@
 
 import base64
 import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from structlog.testing import capture_logs
 
-from app.crypto.keyring import Key, KeyRing, KeyRingError, KeyState, new_key, parse_key_ring
+from app.commands.key_tables import ring_table
+from app.crypto.keyring import (
+    RING_BYTES_MAX,
+    Key,
+    KeyRing,
+    KeyRingError,
+    KeyState,
+    new_key,
+    parse_key_ring,
+)
 from app.crypto.wrapping import KeyMissingError, RingWrapper, Wrapped, read_key_ring
+from app.settings import load
+from app.vault.rings import change_ring, wrapper_of
 
 DAY = date(2026, 11, 24)
 TEXT = base64.b64encode(bytes(32)).decode()
@@ -147,6 +163,75 @@ async def test_a_file_is_read_anew_when_it_changes_and_kept_when_it_breaks(tmp_p
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(KeyRingError, match="FileNotFoundError"):
         read_key_ring(tmp_path / "nothing")
+
+
+def test_a_pipe_is_no_key_ring_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ring")
+
+    with pytest.raises(KeyRingError, match="cannot be read"):
+        read_key_ring(tmp_path / "ring")
+
+
+def test_what_is_longer_than_any_key_ring_is_refused_and_not_cut(tmp_path: Path) -> None:
+    file = tmp_path / "ring"
+    file.write_text(_ring(KeyState.ACTIVE).text + "#\n" * RING_BYTES_MAX)
+
+    with pytest.raises(KeyRingError, match="cannot be read"):
+        read_key_ring(file)
+
+
+def test_keys_that_are_added_at_once_are_all_there(tmp_path: Path) -> None:
+    """A key that another one wrote over may have wrapped something by then."""
+    path = tmp_path / "folder" / "ring"
+
+    def add(_: int) -> str:
+        def with_new(ring: KeyRing) -> KeyRing:
+            state = KeyState.DECRYPT if ring.keys else KeyState.ACTIVE
+            return ring.with_key(new_key(state, DAY))
+
+        return change_ring(path, with_new).keys[-1].id
+
+    with ThreadPoolExecutor(8) as pool:
+        added = set(pool.map(add, range(8)))
+
+    assert {key.id for key in read_key_ring(path).keys} == added
+    assert len(added) == 8
+    assert [each.name for each in path.parent.iterdir()] == ["ring"]
+
+
+def test_a_linked_key_ring_is_changed_where_it_is(tmp_path: Path) -> None:
+    file, link = tmp_path / "real", tmp_path / "link"
+    file.write_text(_ring(KeyState.ACTIVE, KeyState.DECRYPT).text)
+    link.symlink_to(file)
+
+    after = change_ring(link, lambda ring: ring.activated(ring.keys[1].id))
+
+    assert link.is_symlink()
+    assert file.read_text() == after.text
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, 0), (0o440, 0), (0o644, 1), (0o660, 1)])
+def test_a_key_ring_that_others_can_get_at_is_warned_of(
+    tmp_path: Path, mode: int, warned: int
+) -> None:
+    file = tmp_path / "ring"
+    file.write_text(_ring(KeyState.ACTIVE).text)
+    file.chmod(mode)
+
+    with capture_logs() as logged:
+        wrapper_of(load({"KEY_RING_FILE": str(file)}))
+
+    assert [each["event"] for each in logged] == ["key_ring_open"] * warned
+
+
+def test_an_id_that_looks_like_markup_is_shown_as_it_is() -> None:
+    console = Console(record=True, file=StringIO(), width=100)
+
+    console.print(ring_table(None, Counter({"kms[red]/1": 1, "kms[/x]": 1})))
+    console.print(ring_table(_ring(KeyState.ACTIVE), Counter({"other": 1})))
+
+    text = console.export_text()
+    assert all(each in text for each in ("kms[red]/1", "kms[/x]", "missing"))
 
 
 def test_wrapped_keys_do_not_show_either() -> None:

@@ -279,6 +279,8 @@ def test_types_of_yaml_that_json_lacks_are_refused(folder: Path, tag: str) -> No
         f"a: !!float {CANARY}",
         f"a: !!bool {CANARY}",
         f"a: !!map {CANARY}",
+        f"a: !{CANARY}",
+        f"a: *{CANARY}",
         "a: !!int ''",
         "a: !!float ''",
         'a: "\\U00110000"',

@@ -7,16 +7,18 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
 from app.crypto.identity import new_identity
+from app.crypto.keyring import KeyRing, KeyState, new_key
 from app.crypto.sealed import PREFIX, seal
 from app.settings import Secret, SettingsError, load
 from app.settings import identity as identities
 from app.settings.variables import VARIABLES
+from app.vault.rings import wrapper_of
 
 CANARY = "canary7f3a"
 KEY = CANARY * 4
@@ -93,6 +95,16 @@ def test_the_file_env_may_hold_sealed_values(
     settings = load()
 
     assert settings.access.token_key == Secret(KEY)
+
+
+def test_a_key_ring_may_be_sealed_in_its_file(identity: Path, tmp_path: Path) -> None:
+    text = KeyRing((new_key(KeyState.ACTIVE, date(2026, 11, 24)),)).text
+    file = written(tmp_path / "ring", seal("KEY_RING", Secret(text), [RECIPIENT]))
+
+    wrapper = wrapper_of(load({"KEY_RING_FILE": str(file), "IDENTITY_FILE": str(identity)}))
+
+    assert wrapper is not None
+    assert wrapper.active_id == text.split()[1]
 
 
 def test_the_credentials_of_systemd_come_by_name_file(identity: Path, tmp_path: Path) -> None:
