@@ -15,12 +15,7 @@ from app.access.models import Scope
 from app.access.tokens import TokenPage, TokenView
 from app.changes import environment_handlers as environments
 from app.changes import handlers as changes
-from app.changes.views import (
-    ChangeSetPage,
-    ChangeSetView,
-    Difference,
-    KeyHistory,
-    MadeChangeSets,
+from app.changes.requests import (
     NewChangeSet,
     NewEnvironment,
     NewPatch,
@@ -28,6 +23,7 @@ from app.changes.views import (
     NewRestore,
     NewRevert,
 )
+from app.changes.views import ChangeSetPage, ChangeSetView, Difference, KeyHistory, MadeChangeSets
 from app.configurations import handlers as configurations
 from app.configurations.models import ConfigurationPage, NewConfiguration, Written
 from app.environments.models import Environment, EnvironmentList

@@ -12,7 +12,7 @@ from app.changes.idempotency import once
 from app.changes.models import Expected
 from app.changes.properties import Intent
 from app.changes.repeatable import read_repeatable
-from app.changes.views import NewEnvironment, NewPatch
+from app.changes.requests import NewEnvironment, NewPatch
 from app.database import Connection
 from app.environments.models import Environment, EnvironmentList
 from app.errors import Forbidden

@@ -9,7 +9,7 @@ from app.access.models import Scope
 from app.changes import history, writes
 from app.changes.answers import read_dry_run, write
 from app.changes.differences import between_environments, between_revisions
-from app.changes.views import NewChangeSet, NewPromotion, NewRestore, NewRevert
+from app.changes.requests import NewChangeSet, NewPromotion, NewRestore, NewRevert
 from app.errors import Forbidden, invalid, malformed
 from app.http import wire
 from app.http.keys import DATABASE

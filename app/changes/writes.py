@@ -13,18 +13,16 @@ from app.changes import plans, service
 from app.changes.history import Moment, revision_of
 from app.changes.models import ChangeKind, Content, Expected, Kind, Operation
 from app.changes.properties import Intent, Patch, check_members
-from app.changes.values import check_content
-from app.changes.views import (
+from app.changes.requests import (
     DeleteOperation,
-    MadeChangeSet,
-    MadeChangeSets,
     NewChangeSet,
     NewEnvironment,
     NewPatch,
     PatchOperation,
     PutOperation,
-    made_view,
 )
+from app.changes.values import check_content
+from app.changes.views import MadeChangeSet, MadeChangeSets, made_view
 from app.database import Connection
 from app.environments import service as environments
 from app.environments.models import Environment

@@ -10,6 +10,7 @@ from rich.table import Table
 from app.access.events import Event, Origin
 from app.changes import service as changes
 from app.changes.models import Expected, Kind, Operation
+from app.changes.rows import read_entries
 from app.commands.actor import operator
 from app.commands.history import MASK
 from app.commands.terminal import console
@@ -113,7 +114,7 @@ async def _set(
     message: str,
     vault: Vault,
 ) -> tuple[int, int | None]:
-    entries = await changes.read_entries(connection, environment, [service.check_key(key)])
+    entries = await read_entries(connection, environment, [service.check_key(key)])
     found = entries[key].content
     content = service.wanted_content(
         NewConfiguration(

@@ -12,7 +12,8 @@ from app.changes.dry_run import transact
 from app.changes.history import environment_at
 from app.changes.models import Expected
 from app.changes.properties import Intent
-from app.changes.views import MadeChangeSets, NewEnvironment, NewPatch
+from app.changes.requests import NewEnvironment, NewPatch
+from app.changes.views import MadeChangeSets
 from app.commands.actor import operator, origin
 from app.commands.history import At, DryRun, Environment, Message, moment, show_properties
 from app.commands.terminal import console

@@ -17,6 +17,7 @@ from app.changes.models import (
 )
 from app.changes.patch import are_equal, are_same
 from app.changes.properties import Patch
+from app.changes.rows import read_entries
 from app.changes.sealing import revealed
 from app.database import Connection, sql
 from app.database.threads import in_thread
@@ -63,7 +64,7 @@ async def plan(
         keys |= {
             r["key"] async for r in sql.list_keys(connection, environment=environment, kinds=kinds)
         }
-    found = await changes.read_entries(connection, environment, sorted(keys))
+    found = await read_entries(connection, environment, sorted(keys))
     _check_kinds(document, found)
     if known is not None:
         found = await _with_values(connection, known, found, document)
