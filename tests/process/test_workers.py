@@ -22,9 +22,11 @@ def workers(process: Process) -> list[psutil.Process]:
 
 
 async def requests_by_worker(client: ClientSession, process: Process) -> dict[str, float]:
-    """Return how many reads each worker has answered, from one scrape."""
+    """Return how many reads each worker has answered, from one scrape; none from the first worker
+    while it starts, which answers before it has anything to tell.
+    """
     async with client.get(f"{process.url}/metrics", headers=process.headers) as answer:
-        text = await answer.text()
+        text = await answer.text() if answer.status == 200 else ""
     found: dict[str, float] = defaultdict(float)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
