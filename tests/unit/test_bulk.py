@@ -72,7 +72,7 @@ def bodies_of(bulk: Bulk, context: Mapping[str, Any]) -> list[bytes]:
     context=CONTEXTS | st.dictionaries(st.sampled_from(["a", "b", "targetingKey"]), ANY_VALUE),
     fractional=st.sampled_from(["v2", "v3"]),
 )
-@hypothesis_settings(max_examples=400, deadline=None)
+@hypothesis_settings(max_examples=150, deadline=None)
 def test_all_together_give_what_each_gives_alone(
     rules: list[Any], context: dict[str, Any], fractional: str
 ) -> None:
@@ -87,7 +87,7 @@ def test_all_together_give_what_each_gives_alone(
     rules=st.lists(asking(), min_size=10, max_size=40),
     contexts=st.lists(st.dictionaries(ATTRIBUTES, TEXTS | ANY_VALUE), min_size=1, max_size=8),
 )
-@hypothesis_settings(max_examples=200, deadline=None)
+@hypothesis_settings(max_examples=100, deadline=None)
 def test_what_was_worked_out_for_one_context_holds_for_all_like_it(
     rules: list[Any], contexts: list[dict[str, Any]]
 ) -> None:
@@ -103,7 +103,7 @@ def test_what_was_worked_out_for_one_context_holds_for_all_like_it(
 
 
 @given(rule=RULES | asking(), context=CONTEXTS, fractional=st.sampled_from(["v2", "v3"]))
-@hypothesis_settings(max_examples=200, deadline=None)
+@hypothesis_settings(max_examples=100, deadline=None)
 def test_flags_that_are_replaced_are_gone_without_the_collector(
     rule: Any, context: dict[str, Any], fractional: str
 ) -> None:
@@ -153,7 +153,7 @@ def test_large_outcomes_of_many_texts_do_not_fill_the_memory() -> None:
 
 
 @given(rule=RULES, context=CONTEXTS, fractional=st.sampled_from(["v2", "v3"]))
-@hypothesis_settings(max_examples=400, deadline=None)
+@hypothesis_settings(max_examples=150, deadline=None)
 def test_an_explained_evaluation_gives_what_is_served(
     rule: Any, context: dict[str, Any], fractional: str
 ) -> None:
