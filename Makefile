@@ -71,7 +71,7 @@ bench: $(READY) ## measure, beside the targets (args="evaluation ofrep streams" 
 	@$(BIN)/python -m tests.benchmarks $(args)
 
 lock: $(READY) ## pin the dependencies of pyproject.toml anew, with hashes
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-header \
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-strip-extras --no-header \
 	     --upgrade pyproject.toml --output-file requirements.lock
 
 reference: $(READY) ## write .env.example and the README's table from the list of settings
