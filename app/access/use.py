@@ -28,7 +28,7 @@ class TokenUse:
             await self.run_once()
 
     async def run_once(self) -> None:
-        """Write down which tokens were used. Never raises for the database: they are kept."""
+        """Write down which tokens were used. Never raises: they are kept for the next time."""
         used, self._directory.used = self._directory.used, set()
         if not used:
             return
@@ -36,6 +36,9 @@ class TokenUse:
             await self._database.transact(lambda c: sql.mark_tokens_used(c, ids=sorted(used)))
         except Unavailable as error:
             log.debug("token_use_not_written", code=error.code)
+            self._directory.used |= used
+        except Exception as error:  # noqa: BLE001 - a dead task would take readiness with it
+            log.warning("token_use_not_written", error=type(error).__name__)
             self._directory.used |= used
 
 

@@ -7,7 +7,7 @@ the environment's lock, under which nothing is written.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from app.crypto.envelope import Place
@@ -27,7 +27,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 async def pending(connection: Connection, environment: str) -> int:
     """Return how many values older data keys have sealed that still open them."""
-    return await _count(connection, environment, await _older(connection, environment))
+    older = await _older(connection, environment)
+    row = await sql.count_sealed_by(connection, environment=environment, ids=older)
+    total: int = row["entries"] + row["befores"] + row["afters"]
+    return total
 
 
 async def reseal(
@@ -83,12 +86,6 @@ async def _older(connection: Connection, environment: str) -> list[bytes]:
     return [row["id"] async for row in rows]
 
 
-async def _count(connection: Connection, environment: str, ids: Sequence[bytes]) -> int:
-    row = await sql.count_sealed_by(connection, environment=environment, ids=list(ids))
-    total: int = row["entries"] + row["befores"] + row["afters"]
-    return total
-
-
 async def _entries(
     connection: Connection, vault: Vault, environment: str, ids: list[bytes], limit: int
 ) -> Sequence[Sealed]:
@@ -111,38 +108,35 @@ async def _entries(
 async def _befores(
     connection: Connection, vault: Vault, environment: str, ids: list[bytes], limit: int
 ) -> Sequence[Sealed]:
-    rows = [
-        row
-        async for row in sql.lock_sealed_befores(
-            connection, environment=environment, ids=ids, batch_size=limit
-        )
-    ]
-    anew = await _anew(connection, vault, environment, rows)
-    await sql.reseal_befores(connection, **_places(environment, rows, anew))
-    return anew
+    rows = sql.lock_sealed_befores(connection, environment=environment, ids=ids, batch_size=limit)
+    return await _of_history(connection, vault, environment, rows, sql.reseal_befores)
 
 
 async def _afters(
     connection: Connection, vault: Vault, environment: str, ids: list[bytes], limit: int
 ) -> Sequence[Sealed]:
-    rows = [
-        row
-        async for row in sql.lock_sealed_afters(
-            connection, environment=environment, ids=ids, batch_size=limit
-        )
-    ]
+    rows = sql.lock_sealed_afters(connection, environment=environment, ids=ids, batch_size=limit)
+    return await _of_history(connection, vault, environment, rows, sql.reseal_afters)
+
+
+async def _of_history(
+    connection: Connection,
+    vault: Vault,
+    environment: str,
+    found: AsyncIterator[Mapping[str, Any]],
+    write: Callable[..., Awaitable[Any]],
+) -> Sequence[Sealed]:
+    """Seal one side of changes anew, and write it."""
+    rows = [row async for row in found]
     anew = await _anew(connection, vault, environment, rows)
-    await sql.reseal_afters(connection, **_places(environment, rows, anew))
+    await write(
+        connection,
+        environment=environment,
+        revisions=[row["revision"] for row in rows],
+        keys=[row["key"] for row in rows],
+        sealed=[each.content for each in anew],
+    )
     return anew
-
-
-def _places(environment: str, rows: Rows, anew: Sequence[Sealed]) -> dict[str, Any]:
-    return {
-        "environment": environment,
-        "revisions": [row["revision"] for row in rows],
-        "keys": [row["key"] for row in rows],
-        "sealed": [each.content for each in anew],
-    }
 
 
 async def _anew(

@@ -480,3 +480,27 @@ async def test_a_last_use_that_cannot_be_written_is_kept(service: Service) -> No
     await use.run_once()
 
     assert (await (await service.client.get(at)).json())["last_used_at"] is not None
+
+
+async def test_uses_that_cannot_be_written_end_nothing_and_are_kept(
+    service: Service, server: Server
+) -> None:
+    use, token = service.app[TOKEN_USE], await service.token(Scope.READ)
+    await use.run_once()
+    await service.stranger.get("/v1/environments", headers={"Authorization": f"Bearer {token}"})
+    place = f"/v1/tokens/{token.split('_')[2]}"
+    with server.admin("suite") as connection:
+        connection.execute(
+            "alter table flagstone.tokens "
+            "add constraint refuses check (last_used_at is null) not valid"
+        )
+        try:
+            await use.run_once()
+        finally:
+            connection.execute("alter table flagstone.tokens drop constraint refuses")
+    before = (await (await service.client.get(place)).json())["last_used_at"]
+    await use.run_once()
+    after = (await (await service.client.get(place)).json())["last_used_at"]
+
+    assert before is None
+    assert after is not None
