@@ -1,0 +1,1 @@
+"""The doctor: every promise of the installation, looked at now."""

@@ -1,0 +1,34 @@
+"""A signature holds for one content, one purpose and one key, and for nothing else."""
+
+import pytest
+
+from app.crypto.secret import Secret
+from app.crypto.signing import Signer, is_signed
+
+_KEY = Secret("k" * 32)
+_OTHER = Signer(Secret("l" * 32))
+
+
+def test_what_was_signed_can_be_checked_by_the_public_half() -> None:
+    signer = Signer(_KEY)
+
+    assert is_signed(signer.public_key, "head", b"content", signer.sign("head", b"content"))
+    assert signer.public_key == Signer(_KEY).public_key != _OTHER.public_key
+
+
+def test_another_content_purpose_or_key_is_refused() -> None:
+    signer = Signer(_KEY)
+    signature = signer.sign("head", b"content")
+
+    assert not is_signed(signer.public_key, "head", b"contenT", signature)
+    assert not is_signed(signer.public_key, "backup", b"content", signature)
+    assert not is_signed(_OTHER.public_key, "head", b"content", signature)
+
+
+@pytest.mark.parametrize("text", ["", "A", "é", "A" * 43, "*" * 86, "A" * 86])
+def test_nonsense_is_no_signature(text: str) -> None:
+    signer = Signer(_KEY)
+    signature = signer.sign("head", b"content")
+
+    assert not is_signed(signer.public_key, "head", b"content", text)
+    assert not is_signed(text, "head", b"content", signature)
