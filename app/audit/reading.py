@@ -1,10 +1,12 @@
 """The chain as it is stored: change sets from the first to the last, in pages of bounded size."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from app.changes.models import Change, ChangeKind, Content, Entry, Kind, PropertiesChange
 from app.database import Connection, sql
@@ -13,6 +15,16 @@ from app.vault.models import sealed_of
 
 PAGE_SIZE = 1_000
 _PAGE_BYTES_MAX = 4 * 1024 * 1024
+# What comes of rows that no service has written, such as JSON of a depth that none takes.
+UNREADABLE = (ValueError, RecursionError, msgspec.MsgspecError)
+
+
+class UnreadableError(Exception):
+    """A change set, by its revision, holds what no service has written."""
+
+    def __init__(self, revision: int) -> None:
+        self.revision = revision
+        super().__init__(f"revision {revision} cannot be read")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +47,9 @@ async def pages(
     """Yield the change sets that follow on a revision, in order.
 
     In one transaction that sees one moment, or a writer's change set may come in between. Raises
-    ValueError for a row that no service has written.
+    UnreadableError.
     """
+    page_size = PAGE_SIZE
     while True:
         rows = [
             row
@@ -44,37 +57,51 @@ async def pages(
                 connection,
                 environment=environment,
                 after=after,
-                page_size=PAGE_SIZE,
+                page_size=page_size,
                 page_bytes=_PAGE_BYTES_MAX,
             )
         ]
         if not rows:
             return
-        span = {"environment": environment, "after": after, "until": rows[-1]["revision"]}
-        changes: dict[int, list[Change]] = defaultdict(list)
-        async for row in sql.list_linked_changes(connection, **span):
-            changes[row["revision"]].append(_change(environment, row))
-        properties = {
-            row["revision"]: PropertiesChange(
-                before=_properties(row, "before", row["version"] - 1),
-                after=_properties(row, "after", row["version"]),
-            )
-            async for row in sql.list_linked_properties(connection, **span)
-        }
-        yield [
-            StoredLink(
-                revision=row["revision"],
-                kind=ChangeKind(row["kind"]),
-                actor=row["actor"],
-                message=row["message"],
-                created_at=row["created_at"],
-                hash=row["hash"],
-                changes=changes.get(row["revision"], []),
-                properties=properties.get(row["revision"]),
-            )
-            for row in rows
-        ]
-        after = span["until"]
+        until = rows[-1]["revision"]
+        try:
+            page = await _page(connection, environment, after, rows)
+        except UNREADABLE:
+            if len(rows) == 1:
+                raise UnreadableError(until) from None
+            page_size = 1  # to find out which of them it is
+            continue
+        yield page
+        after = until
+
+
+async def _page(
+    connection: Connection, environment: str, after: int, rows: Sequence[Any]
+) -> list[StoredLink]:
+    span = {"environment": environment, "after": after, "until": rows[-1]["revision"]}
+    changes: dict[int, list[Change]] = defaultdict(list)
+    async for row in sql.list_linked_changes(connection, **span):
+        changes[row["revision"]].append(_change(environment, row))
+    properties = {
+        row["revision"]: PropertiesChange(
+            before=_properties(row, "before", row["version"] - 1),
+            after=_properties(row, "after", row["version"]),
+        )
+        async for row in sql.list_linked_properties(connection, **span)
+    }
+    return [
+        StoredLink(
+            revision=row["revision"],
+            kind=ChangeKind(row["kind"]),
+            actor=row["actor"],
+            message=row["message"],
+            created_at=row["created_at"],
+            hash=row["hash"],
+            changes=changes.get(row["revision"], []),
+            properties=properties.get(row["revision"]),
+        )
+        for row in rows
+    ]
 
 
 def _change(environment: str, row: Any) -> Change:

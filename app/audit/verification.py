@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from app.audit.heads import Head
-from app.audit.reading import PAGE_SIZE, StoredLink, pages
+from app.audit.reading import PAGE_SIZE, UNREADABLE, StoredLink, UnreadableError, pages
 from app.changes.chain import GENESIS, link
 from app.crypto.envelope import commitment
 from app.database import Connection, Database, sql
@@ -118,9 +116,8 @@ async def follow(
             work = partial(_follow_page, environment, position, page, saw)
             position = await in_thread("verify", work)
             report(position.revision)
-    except (ValueError, RecursionError, msgspec.MsgspecError):
-        # Of a row that no rule of the tables would let in, such as a value that is no JSON.
-        raise BrokenChainError(position.revision + 1, "or a later one cannot be read") from None
+    except UnreadableError as error:
+        raise BrokenChainError(error.revision, _UNREADABLE) from None
     return position
 
 
@@ -145,17 +142,20 @@ def _follow_page(
 
 
 def _hash(environment: str, position: Position, stored: StoredLink) -> bytes:
-    return link(
-        position.hash or GENESIS,
-        environment=environment,
-        revision=stored.revision,
-        kind=stored.kind,
-        actor=stored.actor,
-        message=stored.message,
-        created_at=stored.created_at,
-        changes=stored.changes,
-        properties=stored.properties,
-    )
+    try:
+        return link(
+            position.hash or GENESIS,
+            environment=environment,
+            revision=stored.revision,
+            kind=stored.kind,
+            actor=stored.actor,
+            message=stored.message,
+            created_at=stored.created_at,
+            changes=stored.changes,
+            properties=stored.properties,
+        )
+    except UNREADABLE:
+        raise BrokenChainError(stored.revision, _UNREADABLE) from None
 
 
 class _Walk:
@@ -192,6 +192,7 @@ class _Walk:
             )
 
 
+_UNREADABLE = "holds what no service has written, and cannot be read"
 _NOT_AS_SIGNED = "is another one than was signed: the history was written anew"
 
 
