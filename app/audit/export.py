@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from app.audit.following import BrokenChainError, Position, check_end, follow, one_moment
 from app.audit.heads import Head, SignedHead, last_heads, signed
-from app.audit.verification import BrokenChainError, Position, check_end, follow, one_moment
 from app.crypto.signing import Signer
 from app.database import Connection, Database, sql
 from app.database.threads import in_thread

@@ -1,7 +1,7 @@
 """The chain as it is stored: change sets from the first to the last, in pages of bounded size."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,11 @@ from app.environments.models import Properties
 from app.vault.models import sealed_of
 
 PAGE_SIZE = 1_000
+# Of what one statement carries, so that it keeps to its time.
 _PAGE_BYTES_MAX = 4 * 1024 * 1024
-# What comes of rows that no service has written, such as JSON of a depth that none takes.
-UNREADABLE = (ValueError, RecursionError, msgspec.MsgspecError)
+_BEYOND_KEYS = "\x7f"
+# What comes of rows that no service has written: JSON of a depth that none takes, the year 200000.
+UNREADABLE = (ValueError, ArithmeticError, RecursionError, msgspec.MsgspecError)
 
 
 class UnreadableError(Exception):
@@ -51,43 +53,45 @@ async def pages(
     """
     page_size = PAGE_SIZE
     while True:
-        rows = [
-            row
-            async for row in sql.list_links(
-                connection,
-                environment=environment,
-                after=after,
-                page_size=page_size,
-                page_bytes=_PAGE_BYTES_MAX,
-            )
-        ]
-        if not rows:
-            return
-        until = rows[-1]["revision"]
         try:
-            page = await _page(connection, environment, after, rows)
+            page = await _page(connection, environment, after, page_size)
         except UNREADABLE:
-            if len(rows) == 1:
-                raise UnreadableError(until) from None
+            if page_size == 1:
+                raise UnreadableError(after + 1) from None
             page_size = 1  # to find out which of them it is
             continue
+        if not page:
+            return
         yield page
-        after = until
+        after = page[-1].revision
 
 
 async def _page(
-    connection: Connection, environment: str, after: int, rows: Sequence[Any]
+    connection: Connection, environment: str, after: int, page_size: int
 ) -> list[StoredLink]:
-    span = {"environment": environment, "after": after, "until": rows[-1]["revision"]}
-    changes: dict[int, list[Change]] = defaultdict(list)
-    async for row in sql.list_linked_changes(connection, **span):
-        changes[row["revision"]].append(_change(environment, row))
+    rows: list[Any] = [
+        row
+        async for row in sql.list_links(
+            connection,
+            environment=environment,
+            after=after,
+            page_size=page_size,
+            page_bytes=_PAGE_BYTES_MAX,
+        )
+    ]
+    if not rows:
+        return []
+    until, count, size = (rows[-1][name] for name in ("revision", "changes", "bytes"))
+    at_once = max(1, count * _PAGE_BYTES_MAX // max(size, _PAGE_BYTES_MAX))
+    changes = await _changes(connection, environment, after, until, at_once)
     properties = {
         row["revision"]: PropertiesChange(
             before=_properties(row, "before", row["version"] - 1),
             after=_properties(row, "after", row["version"]),
         )
-        async for row in sql.list_linked_properties(connection, **span)
+        async for row in sql.list_linked_properties(
+            connection, environment=environment, after=after, until=until
+        )
     }
     return [
         StoredLink(
@@ -102,6 +106,31 @@ async def _page(
         )
         for row in rows
     ]
+
+
+async def _changes(
+    connection: Connection, environment: str, after: int, until: int, at_once: int
+) -> Mapping[int, list[Change]]:
+    """Return what each change set of a page did; one alone may be more than a statement carries."""
+    changes: dict[int, list[Change]] = defaultdict(list)
+    after_key = _BEYOND_KEYS
+    while True:
+        rows: list[Any] = [
+            row
+            async for row in sql.list_linked_changes(
+                connection,
+                environment=environment,
+                after=after,
+                after_key=after_key,
+                until=until,
+                page_size=at_once,
+            )
+        ]
+        for row in rows:
+            changes[row["revision"]].append(_change(environment, row))
+        if len(rows) < at_once:
+            return changes
+        after, after_key = rows[-1]["revision"], rows[-1]["key"]
 
 
 def _change(environment: str, row: Any) -> Change:

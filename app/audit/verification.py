@@ -4,22 +4,28 @@ A chain alone cannot show that its end was cut off, or that all of it was writte
 owns the tables. Heads that were signed and kept elsewhere can: see `audit/heads.py`.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from datetime import UTC, datetime
 from typing import Any
 
-from app.audit.heads import Head
-from app.audit.reading import PAGE_SIZE, UNREADABLE, StoredLink, UnreadableError, pages
-from app.changes.chain import GENESIS, link
-from app.crypto.envelope import commitment
-from app.database import Connection, Database, sql
-from app.database.threads import in_thread
+from app.audit.following import (
+    BrokenChainError,
+    Position,
+    Report,
+    check_end,
+    follow,
+)
+from app.audit.heads import Head, of_environment
+from app.audit.reading import UNREADABLE, StoredLink
+from app.changes.chain import entry_hash
+from app.database import Connection, sql
 from app.environments import service as environments
 from app.environments.models import Environment, Properties
+from app.errors import NotFound
 
-Report = Callable[[int], None]
+# To compare the largest values takes a while, where they are.
+_ENTRIES_AT_ONCE = 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +49,14 @@ class Broken:
     reason: str
 
 
-@dataclass(frozen=True)
-class Position:
-    """Where in a chain somebody stands; the hash is None as long as no change set is chained."""
+@dataclass(frozen=True, kw_only=True)
+class _Left:
+    """What the last change to a key left: an entry, by its hash, and since when it is there."""
 
-    revision: int = 0
-    hash: bytes | None = None
-
-
-class BrokenChainError(Exception):
-    """A link does not hold."""
-
-    def __init__(self, revision: int, reason: str) -> None:
-        self.revision = revision
-        self.reason = reason
-        super().__init__(f"revision {revision} {reason}")
+    revision: int
+    hash: bytes
+    created_at: datetime
+    updated_at: datetime
 
 
 async def verify(
@@ -65,110 +64,59 @@ async def verify(
     name: str,
     *,
     heads: Sequence[Head] = (),
+    current_epoch: bool = False,
     report: Report = lambda _: None,
 ) -> Verified | Broken:
     """Verify one environment, in a transaction that sees one moment, such as of `one_moment`.
 
-    `heads` are those that were signed for it; each must be in its history. `report` is told how
-    many revisions are done, now and then. Raises NotFound for the environment.
+    Each of the heads that were signed for it must be in its history, or those of its current epoch.
+    `report` is told how many revisions are done, now and then. Raises NotFound for an environment
+    that is not there and for which no head was signed.
     """
-    environment = await environments.get(connection, name)
-    walk = _Walk(heads)
+    signed = of_environment(heads, name)
     try:
+        environment = await environments.get(connection, name)
+        if current_epoch:
+            signed = of_environment(heads, name, environment.epoch)
+        walk = _Walk(name, signed)
         end = await follow(connection, name, Position(), walk.saw, report)
         check_end(environment, end)
+        await _check_strays(connection, environment)
         walk.check_heads(environment)
-        await _check_entries(connection, name, walk.origins)
+        await _check_entries(connection, environment, walk.left)
         _check_properties(environment, walk.properties)
     except BrokenChainError as error:
         return Broken(environment=name, revision=error.revision, reason=error.reason)
+    except UNREADABLE:
+        return Broken(environment=name, revision=await _revision(connection, name), reason=_ITSELF)
+    except NotFound:
+        if not signed:
+            raise
+        last = max(signed, key=lambda head: head.revision)
+        return Broken(
+            environment=name, revision=last.revision, reason=f"{_when(last)}: the whole environment"
+        )
     return Verified(
         environment=name,
         epoch=environment.epoch,
         revision=environment.revision,
         hash=environment.hash,
         unchained=walk.unchained,
-        heads=len(heads),
+        heads=len(signed),
     )
-
-
-@asynccontextmanager
-async def one_moment(database: Database) -> AsyncIterator[Connection]:
-    """Lend a connection that reads the database as it is now, whatever is written meanwhile."""
-    async with (
-        database.connection() as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        yield connection
-
-
-async def follow(
-    connection: Connection,
-    environment: str,
-    position: Position,
-    saw: Callable[[StoredLink], None] = lambda _: None,
-    report: Report = lambda _: None,
-) -> Position:
-    """Follow the chain from a position to its end and return that. Raises BrokenChainError."""
-    try:
-        async for page in pages(connection, environment, position.revision):
-            # Hashing takes a while, and whoever else is on this loop is to be answered meanwhile.
-            work = partial(_follow_page, environment, position, page, saw)
-            position = await in_thread("verify", work)
-            report(position.revision)
-    except UnreadableError as error:
-        raise BrokenChainError(error.revision, _UNREADABLE) from None
-    return position
-
-
-def _follow_page(
-    environment: str,
-    position: Position,
-    page: Sequence[StoredLink],
-    saw: Callable[[StoredLink], None],
-) -> Position:
-    for each in page:
-        if each.revision != position.revision + 1:
-            raise BrokenChainError(position.revision + 1, "is missing")
-        if each.hash is None and position.hash is not None:
-            raise BrokenChainError(each.revision, "has lost its hash")
-        if each.hash is not None and each.hash != _hash(environment, position, each):
-            raise BrokenChainError(
-                each.revision, "is not what was hashed: it, or what it follows on, was changed"
-            )
-        saw(each)
-        position = Position(each.revision, each.hash)
-    return position
-
-
-def _hash(environment: str, position: Position, stored: StoredLink) -> bytes:
-    try:
-        return link(
-            position.hash or GENESIS,
-            environment=environment,
-            revision=stored.revision,
-            kind=stored.kind,
-            actor=stored.actor,
-            message=stored.message,
-            created_at=stored.created_at,
-            changes=stored.changes,
-            properties=stored.properties,
-        )
-    except UNREADABLE:
-        raise BrokenChainError(stored.revision, _UNREADABLE) from None
 
 
 class _Walk:
     """What is gathered on the way, to be compared with what is true at its end."""
 
-    def __init__(self, heads: Sequence[Head]) -> None:
+    def __init__(self, name: str, heads: Sequence[Head]) -> None:
         self._heads = sorted(heads, key=lambda head: head.revision)
         self._expected: dict[int, set[str]] = {}
         for head in heads:
             self._expected.setdefault(head.revision, set()).add(head.hash)
-        # Which revision touched each key last; a key that it deleted is not among them.
-        self.origins: dict[str, int] = {}
-        self.properties: Properties | None = None
+        # Of each key what is there; one that was deleted is not among them.
+        self.left: dict[str, _Left] = {}
+        self.properties = _first_properties(name)
         self.unchained = 0
 
     def saw(self, stored: StoredLink) -> None:
@@ -177,83 +125,104 @@ class _Walk:
         if expected is not None and expected != {(stored.hash or b"").hex()}:
             raise BrokenChainError(stored.revision, _NOT_AS_SIGNED)
         for change in stored.changes:
-            if change.version is None:
-                self.origins.pop(change.key, None)
-            else:
-                self.origins[change.key] = stored.revision
+            before = self.left.pop(change.key, None)
+            found = entry_hash(change.before.content, change.before.version)
+            if found != (before and before.hash):
+                raise BrokenChainError(stored.revision, f"found {change.key} {_BESIDE}")
+            made = entry_hash(change.after, change.version)
+            if made is not None:
+                self.left[change.key] = _Left(
+                    revision=stored.revision,
+                    hash=made,
+                    created_at=before.created_at if before else stored.created_at,
+                    updated_at=stored.created_at,
+                )
         if stored.properties is not None:
+            if stored.properties.before != self.properties:
+                raise BrokenChainError(
+                    stored.revision, f"found the environment's own properties {_BESIDE}"
+                )
             self.properties = stored.properties.after
 
     def check_heads(self, environment: Environment) -> None:
-        beyond = (head for head in self._heads if head.revision > environment.revision)
-        for head in beyond:
-            raise BrokenChainError(
-                head.revision, f"was signed at {head.at:%Y-%m-%d %H:%M:%S} UTC, and is gone"
-            )
+        for head in self._heads:
+            if head.revision > environment.revision:
+                raise BrokenChainError(head.revision, _when(head))
 
 
-_UNREADABLE = "holds what no service has written, and cannot be read"
 _NOT_AS_SIGNED = "is another one than was signed: the history was written anew"
+_BESIDE = "otherwise than what is before it has left"
+_ITSELF = "is the last, and what the environment says of itself cannot be read"
 
 
-def check_end(environment: Environment, end: Position) -> None:
-    """Make sure that a chain ends where its environment says. Raises BrokenChainError."""
-    if end.revision < environment.revision:
-        raise BrokenChainError(end.revision + 1, "is missing, up to that of the environment")
-    if end.revision > environment.revision:
-        raise BrokenChainError(environment.revision + 1, "is beyond that of the environment")
-    if (end.hash.hex() if end.hash else None) != environment.hash:
-        raise BrokenChainError(end.revision, "has another hash than the environment follows on")
+def _when(head: Head) -> str:
+    return f"was signed at {head.at:%Y-%m-%d %H:%M:%S} UTC, and is gone"
+
+
+def _first_properties(name: str) -> Properties:
+    """Return what an environment is made with; one that is there from the first is protected."""
+    return Properties(metadata={}, fractional="v3", protected=name == "production", version=1)
+
+
+async def _check_strays(connection: Connection, environment: Environment) -> None:
+    """Make sure that nothing lies beside the chain, where it would still be read."""
+    stray = await sql.find_stray_revision(
+        connection, environment=environment.name, revision=environment.revision
+    )
+    if stray is not None:
+        raise BrokenChainError(
+            stray, "is none of the chain, and there are changes of it all the same"
+        )
 
 
 async def _check_entries(
-    connection: Connection, environment: str, origins: Mapping[str, int]
+    connection: Connection, environment: Environment, left: Mapping[str, _Left]
 ) -> None:
     """Make sure that each entry is what the last change to its key has left, and none is gone."""
-    after, seen = "", 0
+    after, gone = "", dict(left)
     while True:
         rows: list[Any] = [
             row
             async for row in sql.list_entry_origins(
-                connection, environment=environment, after=after, page_size=PAGE_SIZE
+                connection, environment=environment.name, after=after, page_size=_ENTRIES_AT_ONCE
             )
         ]
         for row in rows:
-            expected = origins.get(row["key"])
+            expected = gone.pop(row["key"], None)
             if expected is None:
                 raise BrokenChainError(
                     row["updated_revision"], f"did not make {row['key']}, which is there"
                 )
-            if row["updated_revision"] != expected or not _is_same(row):
-                raise BrokenChainError(expected, f"left {row['key']} otherwise than it is now")
-        seen += len(rows)
-        if len(rows) < PAGE_SIZE:
+            if not _is_same(row, expected):
+                raise BrokenChainError(
+                    expected.revision, f"left {row['key']} otherwise than it is now"
+                )
+        if len(rows) < _ENTRIES_AT_ONCE:
             break
         after = rows[-1]["key"]
-    if seen < len(origins):
-        raise BrokenChainError(*await _missing(connection, environment, origins))
+    if gone:
+        revision, key = min((each.revision, key) for key, each in gone.items())
+        raise BrokenChainError(revision, f"left {key}, which is gone")
 
 
-def _is_same(row: Any) -> bool:
-    sides = row["sealed"], row["after_sealed"]
-    sealed = [side and commitment(side) for side in sides]
-    return bool(row["is_same"]) and sealed[0] == sealed[1]
+def _is_same(row: Any, expected: _Left) -> bool:
+    found = row["updated_revision"], row["created_at"], row["updated_at"]
+    times = (_text(expected.created_at), _text(expected.updated_at))
+    return bool(row["is_same"]) and found == (expected.revision, *times)
 
 
-async def _missing(
-    connection: Connection, environment: str, origins: Mapping[str, int]
-) -> tuple[int, str]:
-    """Return the first revision of which an entry is gone, and its key in a sentence."""
-    rows = sql.list_entries(connection, environment=environment, keys=list(origins))
-    there = {row["key"] async for row in rows}
-    revision, key = min((origins[key], key) for key in origins.keys() - there)
-    return revision, f"left {key}, which is gone"
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
-def _check_properties(environment: Environment, last: Properties | None) -> None:
-    if last is not None and last != environment.properties:
+def _check_properties(environment: Environment, last: Properties) -> None:
+    if last != environment.properties:
         raise BrokenChainError(
             environment.revision, "is not where the environment's own properties come from"
         )
-    if last is None and environment.version != 1:
-        raise BrokenChainError(environment.revision, "has no trace of the environment's properties")
+
+
+async def _revision(connection: Connection, name: str) -> int:
+    counters = sql.list_counters(connection)
+    found: list[int] = [row["revision"] async for row in counters if row["name"] == name]
+    return found[0]

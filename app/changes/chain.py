@@ -53,6 +53,20 @@ def link(  # noqa: PLR0913 - each is a part of the record
     return hashlib.sha256(previous + canonical(record)).digest()
 
 
+def entry_hash(content: Content | None, version: int | None) -> bytes | None:
+    """Return what tells an entry as it was read from any other, None where there is none.
+
+    For comparing what is stored, which is printed in one way: it costs a fraction of what is
+    canonical.
+    """
+    record = _entry(content, version)
+    return (
+        None
+        if record is None
+        else hashlib.sha256(msgspec.json.encode(record, order="sorted")).digest()
+    )
+
+
 def canonical(value: Any) -> bytes:
     """Return the canonical JSON of a value (RFC 8785)."""
     text = msgspec.json.encode(value, order="sorted")

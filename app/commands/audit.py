@@ -11,8 +11,9 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from app.access.local import token_key
+from app.audit.following import one_moment
 from app.audit.heads import Head, of_environment, read_heads, signed
-from app.audit.verification import Broken, Verified, one_moment, verify
+from app.audit.verification import Broken, Verified, verify
 from app.commands.terminal import aside, console
 from app.crypto.signing import Signer
 from app.environments import service as environments

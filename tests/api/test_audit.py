@@ -10,9 +10,10 @@ import pytest
 
 from app.assembly import HEAD_EXPORT
 from app.audit.export import HeadExport
+from app.audit.following import one_moment
 from app.audit.heads import Head, SignedHead, last_heads, read_heads, signed
 from app.audit.reading import pages
-from app.audit.verification import Broken, Verified, one_moment, verify
+from app.audit.verification import Broken, Verified, verify
 from app.changes.chain import GENESIS, link
 from app.changes.models import ChangeKind
 from app.crypto.secret import Secret
@@ -164,8 +165,44 @@ _TAMPERINGS = {
         ),
         1,
     ),
+    "an entry's age": ("update configurations set created_at = now() where key = 'a'", 6),
+    "an entry's last change": ("update configurations set updated_at = now() where key = 'a'", 6),
+    "a time that no calendar has": (
+        "update configurations set created_at = '200000-01-01' where key = 'a'",
+        6,
+    ),
+    "a change before the first": (
+        (
+            "insert into changes (environment, revision, key, before_kind, before_version) "
+            "values ('local', 0, 'a', 'setting', 1)"
+        ),
+        0,
+    ),
+    "a change beyond the last": (
+        (
+            "insert into changes (environment, revision, key, before_kind, before_version) "
+            "values ('local', 99, 'a', 'setting', 1)"
+        ),
+        99,
+    ),
+    "a description beyond the last": (
+        (
+            "insert into property_changes select environment, 99, version, before_metadata, "
+            "before_fractional, before_protected, after_metadata, after_fractional, "
+            "after_protected from property_changes"
+        ),
+        99,
+    ),
     "its metadata": ("update environments set metadata = '{}' where name = 'local'", 7),
     "its bucketing": ("update environments set fractional = 'v2' where name = 'local'", 7),
+    "metadata that nobody can read": (
+        "update environments set metadata = '{\"a\": 1e400}' where name = 'local'",
+        7,
+    ),
+    "a year that nobody can read": (
+        "update change_sets set created_at = '200000-01-01' where revision = 2",
+        2,
+    ),
     "a number that nobody can hash": (
         "update changes set after_value = '1e400' where revision = 6",
         6,
@@ -191,6 +228,68 @@ async def test_what_was_changed_is_found_and_its_first_revision_named(
     assert isinstance(outcome, Broken)
     assert outcome.revision == revision, outcome
     assert "hidden" not in outcome.reason
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update environments set metadata = '{\"a\": 1}' where name = 'local'",
+        "update environments set fractional = 'v2' where name = 'local'",
+        "update environments set protected = true where name = 'local'",
+    ],
+)
+async def test_properties_that_nobody_has_changed_are_those_that_all_begin_with(
+    service: Service, server: Server, statement: str
+) -> None:
+    _tamper(server, statement)
+
+    assert isinstance(await _verify(service), Broken)
+
+
+@pytest.mark.parametrize(
+    ("statement", "key"),
+    [
+        ("update configurations set value = '9' where key = 'a'", "a"),
+        ("delete from configurations where key = 'a'", "a"),
+        ("update environments set protected = true where name = 'local'", None),
+    ],
+)
+async def test_what_a_change_set_found_beside_the_history_is_told_of_it(
+    written: Service, server: Server, statement: str, key: str | None
+) -> None:
+    """Or who owns the tables could have anybody's next write cover the traces."""
+    _tamper(server, statement)
+    if key is None:
+        headers = {"If-Match": '"2"'}
+        answer = await written.client.patch(LOCAL, json={"metadata": {"n": 1}}, headers=headers)
+    else:
+        version = 0 if statement.startswith("delete") else 4
+        body = {"operations": [_put(key, version, 5)]}
+        answer = await written.client.post(f"{LOCAL}/changes", json=body)
+    assert answer.status == 200
+
+    outcome = await _verify(written)
+
+    assert isinstance(outcome, Broken)
+    assert outcome.revision == 8
+    assert "otherwise than what is before it has left" in outcome.reason
+
+
+async def test_large_change_sets_are_read_a_few_at_a_time(service: Service) -> None:
+    """However well they are packed where they lie; and one alone in several statements."""
+    keys = [f"k{number}" for number in range(24)]
+    for first in range(0, 24, 4):
+        puts = [_put(key, 0, "x" * 200_000) for key in keys[first : first + 4]]
+        await service.client.post(f"{LOCAL}/changes", json={"operations": puts})
+    deletes = [{"op": "delete", "key": key, "version": 1} for key in keys]
+    await service.client.post(f"{LOCAL}/changes", json={"operations": deletes})
+
+    async with one_moment(service.app[DATABASE]) as connection:
+        read = [[each.revision for each in page] async for page in pages(connection, "local", 0)]
+        outcome = await verify(connection, "local")
+
+    assert read == [[1, 2, 3, 4, 5, 6], [7]]
+    assert isinstance(outcome, Verified)
 
 
 async def test_a_history_that_lost_its_end_is_found_by_its_signed_heads(

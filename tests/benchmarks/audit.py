@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 
 from rich.progress import Progress
 
-from app.audit.verification import Verified, one_moment, verify
+from app.audit.following import one_moment
+from app.audit.verification import Verified, verify
 from app.changes.models import Content, Kind, Operation
 from app.changes.service import apply
 from app.database import Connection
