@@ -3,10 +3,15 @@
 Before a head is signed, the history between the last one and it is verified, so that nobody signs
 what was changed meanwhile; after a restart it goes on from the last head in the file. Whoever
 rewrites the history has to do so within a minute, or on every machine that keeps these lines.
+
+A new epoch does not make up for it: where it does not go on from what was signed, that is told
+until the next start, as only people know whether it was a backup that they restored.
 """
 
 import asyncio
+import errno
 import os
+import stat
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +20,7 @@ import msgspec
 
 from app.audit.following import BrokenChainError, Position, check_end, follow, one_moment
 from app.audit.heads import Head, SignedHead, last_heads, signed
+from app.audit.reading import PAGE_SIZE
 from app.crypto.signing import Signer
 from app.database import Connection, Database, sql
 from app.database.threads import in_thread
@@ -33,7 +39,9 @@ _TAIL_BYTES = 1024 * 1024
 
 
 class HeadExport:
-    """Signs and writes heads. `broken` has what does not hold, by environment."""
+    """Signs and writes heads. `broken` has what does not hold, by environment, and `replaced` what
+    was signed in an epoch before and is not in the history any more.
+    """
 
     def __init__(self, database: Database, file: Path) -> None:
         self._database = database
@@ -43,6 +51,7 @@ class HeadExport:
         self._is_read = False
         self.failure: str | None = None
         self.broken: dict[str, str] = {}
+        self.replaced: dict[str, str] = {}
         self.exported_at: datetime | None = None
 
     def use_key(self, key: Secret) -> None:
@@ -55,13 +64,16 @@ class HeadExport:
             await asyncio.sleep(jittered(EXPORT_SECONDS))
 
     async def run_once(self) -> None:
-        """Export what has changed. Never raises for the database or the disk."""
+        """Export what has changed. Never raises: what does not pass is told until it does."""
         try:
             await self._export()
         except Unavailable as error:
             self._fail(error.code)
         except OSError as error:
             self._fail(error.strerror or type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - one failure must not end the export
+            # Whoever owns the tables can put something there that no release can read.
+            self._fail(type(error).__name__)
         else:
             self.failure = None
 
@@ -85,27 +97,38 @@ class HeadExport:
         heads: list[SignedHead] = []
         async with one_moment(self._database) as connection:
             at = await connection.fetchval("select current_timestamp")
-            for environment in await environments.list_all(connection):
+            found = await environments.list_all(connection)
+            for environment in found:
                 if await self._is_news(connection, environment):
                     heads += filter(None, [signed(environment, at, signer)])
+        for name in self._last.keys() - {environment.name for environment in found}:
+            revision = self._last[name].revision
+            self._tell(name, f"revision {revision} was signed, and the whole environment is gone")
         return heads
 
     async def _is_news(self, connection: Connection, environment: Environment) -> bool:
-        """Tell whether there is a head to sign, which goes on from the last or begins an epoch."""
+        """Tell whether there is a head to sign, of a history that goes on from the last one."""
         name = environment.name
         known = self._last.get(name)
+        broken = await _broken(connection, known, environment)
         if known is not None and known.epoch != environment.epoch:
             log.warning("audit_epoch_changed", environment=name, revision=known.revision)
+            if broken is not None:
+                log.error("audit_history_replaced", environment=name, reason=broken)
+                self.replaced[name] = f"{broken}; a new epoch has begun since"
+                broken = await _broken(connection, None, environment)
             del self._last[name]
             known = None
-        broken = await _broken(connection, known, environment) if known is not None else None
-        if broken is None:
-            self.broken.pop(name, None)
-            return known is None or known.hash != environment.hash
+        if broken is not None:
+            self._tell(name, broken)
+            return False
+        self.broken.pop(name, None)
+        return known is None or known.hash != environment.hash
+
+    def _tell(self, name: str, broken: str) -> None:
         if self.broken.get(name) != broken:
             log.error("audit_chain_broken", environment=name, reason=broken)
         self.broken[name] = broken
-        return False
 
     def _fail(self, reason: str) -> None:
         if reason != self.failure:
@@ -113,16 +136,22 @@ class HeadExport:
         self.failure = reason
 
 
-async def _broken(connection: Connection, known: Head, environment: Environment) -> str | None:
-    """Return what does not hold from the last head on, None when all does."""
-    name, revision, signed_hash = known.environment, known.revision, bytes.fromhex(known.hash)
+async def _broken(
+    connection: Connection, known: Head | None, environment: Environment
+) -> str | None:
+    """Return what does not hold from the last head on, None when all does.
+
+    Without one it is from a page before the end: to go through all of it is an operator's to ask.
+    """
+    name = environment.name
+    revision = known.revision if known else max(0, environment.revision - PAGE_SIZE)
     found = await sql.find_link_hash(connection, environment=name, revision=revision)
-    if found is None:
+    if known is not None and found is None:
         return f"revision {revision} was signed, and is gone"
-    if found != signed_hash:
+    if known is not None and found.hex() != known.hash:
         return f"revision {revision} is another one than was signed"
     try:
-        end = await follow(connection, name, Position(revision, signed_hash))
+        end = await follow(connection, name, Position(revision, found))
         check_end(environment, end)
     except BrokenChainError as error:
         return str(error)
@@ -133,8 +162,16 @@ def _append(file: Path, heads: Sequence[SignedHead]) -> None:
     """Add the lines and see them onto the disk; the file is opened anew, so it may be rotated."""
     file.parent.mkdir(parents=True, exist_ok=True)
     lines = b"".join(msgspec.json.encode(head) + b"\n" for head in heads)
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    # A pipe that nobody reads from would hold this up for ever otherwise.
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
+    descriptor = os.open(file, flags, 0o600)
     try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "is no regular file")
+        if found.st_size and os.pread(descriptor, 1, found.st_size - 1) != b"\n":
+            # Torn when a disk was full, say: what is added to it could not be read either.
+            lines = b"\n" + lines
         while lines:
             lines = lines[os.write(descriptor, lines) :]
         os.fsync(descriptor)

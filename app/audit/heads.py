@@ -5,7 +5,7 @@ key and the signature over the canonical JSON (RFC 8785) of all but the signatur
 whole past up to its revision, and tells nothing of what is in it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from app.files import open_regular
 
 _PURPOSE = "head/1"
 _LINE_BYTES_MAX = 4_096
+_BEGINNING = b'{"at":"'
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,24 +54,26 @@ def signed(environment: Environment, at: datetime, signer: Signer) -> SignedHead
     )
 
 
-def read_heads(path: Path, public_key: str) -> list[Head]:
-    """Return the heads of a file, each of which is signed with this key.
+def read_heads(path: Path, public_keys: Collection[str]) -> list[Head]:
+    """Return the heads of a file, each of which is signed with one of these keys.
 
-    Raises Invalid that names the line of one that is not, and OSError.
+    Raises Invalid that names the line of one that is not, and OSError. A line that was torn when
+    somebody pulled the plug is passed over; to take lines away needs no tearing.
     """
     heads: list[Head] = []
     for number, line in _lines(path):
-        head = _parse(line, public_key)
-        if head is None:
+        head = _parse(line, public_keys)
+        if head is not None:
+            heads.append(head)
+        elif not _is_torn(line):
             raise _unusable(number)
-        heads.append(head)
     return heads
 
 
 def last_heads(path: Path, public_key: str, bytes_max: int) -> dict[str, Head]:
     """Return the last head of each environment among the last bytes of a file that is there.
 
-    What cannot be read is passed over: a line is torn where somebody pulled the plug.
+    What cannot be read is passed over.
     """
     try:
         with open_regular(path) as file:
@@ -78,7 +81,7 @@ def last_heads(path: Path, public_key: str, bytes_max: int) -> dict[str, Head]:
             lines = file.read(bytes_max).splitlines()
     except FileNotFoundError:
         return {}
-    found = (_parse(line, public_key) for line in lines)
+    found = (_parse(line, {public_key}) for line in lines)
     return {head.environment: head for head in found if head is not None}
 
 
@@ -100,7 +103,19 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
-def _parse(line: bytes, public_key: str) -> Head | None:
+def _is_torn(line: bytes) -> bool:
+    """Tell whether it is the beginning of a head, or what a file system leaves of one."""
+    text = line.rstrip(b"\r\n\0")
+    if not text.startswith(_BEGINNING) and not _BEGINNING.startswith(text):
+        return False
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return True
+    return False
+
+
+def _parse(line: bytes, public_keys: Collection[str]) -> Head | None:
     try:
         head = msgspec.json.decode(line, type=SignedHead)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -108,8 +123,8 @@ def _parse(line: bytes, public_key: str) -> Head | None:
     fields = msgspec.structs.asdict(head)
     signature = fields.pop("signature")
     unsigned = Head(**fields)
-    if head.key != public_key or not is_signed(
-        public_key, _PURPOSE, canonical(unsigned), signature
+    if head.key not in public_keys or not is_signed(
+        head.key, _PURPOSE, canonical(unsigned), signature
     ):
         return None
     return unsigned

@@ -93,9 +93,8 @@ async def verify(
         if not signed:
             raise
         last = max(signed, key=lambda head: head.revision)
-        return Broken(
-            environment=name, revision=last.revision, reason=f"{_when(last)}: the whole environment"
-        )
+        reason = f"{_when(last)}, with the whole environment"
+        return Broken(environment=name, revision=last.revision, reason=reason)
     return Verified(
         environment=name,
         epoch=environment.epoch,

@@ -1,6 +1,6 @@
 """`audit`: proof of what the history was."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +12,13 @@ from rich.table import Table
 
 from app.access.local import token_key
 from app.audit.following import one_moment
-from app.audit.heads import Head, of_environment, read_heads, signed
+from app.audit.heads import Head, read_heads, signed
 from app.audit.verification import Broken, Verified, verify
 from app.commands.terminal import aside, console
 from app.crypto.signing import Signer
+from app.database import sql
+from app.database.threads import in_thread
 from app.environments import service as environments
-from app.environments.models import Environment
 from app.scripts import Resources, foreseen_errors, run_script
 from app.settings import load
 
@@ -32,8 +33,11 @@ def verify_history(
     heads: Annotated[
         Path | None, typer.Option(help="Signed heads; those of AUDIT_HEADS_FILE if it is there.")
     ] = None,
-    public_key: Annotated[
-        str | None, typer.Option(help="Whose heads they are; this installation's by default.")
+    public_keys: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--public-key", help="Whose heads they are; this installation's unless named."
+        ),
     ] = None,
     *,
     current_epoch: Annotated[
@@ -49,20 +53,24 @@ def verify_history(
     """
 
     async def work(resources: Resources) -> list[Verified | Broken]:
-        known = _known_heads(resources, heads, public_key)
-        async with one_moment(resources.database) as connection:
-            found = [
-                environment
-                for environment in await environments.list_all(connection)
-                if not names or environment.name in names
-            ]
-            for missing in sorted(set(names or ()) - {each.name for each in found}):
-                await environments.get(connection, missing)
         columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=aside, transient=True) as progress:
+            task = progress.add_task("reading heads", total=None)
+            known = await _known_heads(resources, heads, public_keys)
+            progress.remove_task(task)
+            async with resources.database.connection() as connection:
+                revisions = {
+                    row["name"]: row["revision"] async for row in sql.list_counters(connection)
+                }
+            # One that is gone is of no epoch; its heads tell of it all the same.
+            lost = set() if current_epoch else {head.environment for head in known}
+            wanted = set(names) if names else revisions.keys() | lost
             return [
-                await _verify_one(resources, each, known, progress, current_epoch=current_epoch)
-                for each in found
+                await _verify_one(
+                    resources, name, known, progress, revisions, current_epoch=current_epoch
+                )
+                # An unknown name is told before anything takes its time.
+                for name in sorted(wanted, key=lambda name: (name in revisions, name))
             ]
 
     outcomes = run_script(work)
@@ -77,34 +85,36 @@ def verify_history(
 
 async def _verify_one(
     resources: Resources,
-    environment: Environment,
+    name: str,
     heads: Sequence[Head],
     progress: Progress,
+    revisions: Mapping[str, int],
     *,
     current_epoch: bool,
 ) -> Verified | Broken:
-    task = progress.add_task(f"verifying {environment.name}", total=environment.revision)
+    total = revisions.get(name, 0)
+    task = progress.add_task(f"verifying {name}", total=total)
     # A moment for each: one that lasts for all of them would keep the server from tidying up.
     async with one_moment(resources.database) as connection:
         outcome = await verify(
             connection,
-            environment.name,
-            heads=of_environment(
-                heads, environment.name, environment.epoch if current_epoch else None
-            ),
-            report=lambda done: progress.update(
-                task, completed=done, total=max(done, environment.revision)
-            ),
+            name,
+            heads=heads,
+            current_epoch=current_epoch,
+            report=lambda done: progress.update(task, completed=done, total=max(done, total)),
         )
     progress.remove_task(task)
     return outcome
 
 
-def _known_heads(resources: Resources, file: Path | None, public_key: str | None) -> list[Head]:
+async def _known_heads(
+    resources: Resources, file: Path | None, public_keys: Sequence[str] | None
+) -> list[Head]:
     path = file or resources.settings.audit.heads_file
     if file is None and not path.exists():
         return []
-    return read_heads(path, public_key or Signer(token_key(resources.settings)).public_key)
+    keys = set(public_keys or [Signer(token_key(resources.settings)).public_key])
+    return await in_thread("heads", lambda: read_heads(path, keys))
 
 
 def _table(outcomes: Sequence[Verified | Broken]) -> Table:

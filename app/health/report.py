@@ -213,7 +213,8 @@ class Health:
 
     def _chain_check(self) -> Check:
         """It takes nobody out of service: every other instance serves the same."""
-        broken = [f"{name}: {reason}" for name, reason in self.heads.broken.items()]
+        found = [*self.heads.replaced.items(), *self.heads.broken.items()]
+        broken = [f"{name}: {reason}" for name, reason in found]
         return Check(
             status=Status.WARN if broken else Status.PASS,
             component_type="datastore",

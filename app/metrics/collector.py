@@ -166,7 +166,7 @@ class Collector:
         yield gauge(
             "flagstone_audit_broken_chains",
             "Environments whose history is not the one that was signed.",
-            {(): len(self.heads.broken)},
+            {(): len(self.heads.broken.keys() | self.heads.replaced.keys())},
         )
         exported_at = self.heads.exported_at
         if exported_at is not None:

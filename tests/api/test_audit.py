@@ -1,6 +1,8 @@
 """Whatever is changed behind the service's back is found, and the first revision of it named."""
 
+import asyncio
 import os
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,6 +112,10 @@ _SWAP = """
     from (select * from changes) as other
     where changes.revision in (2, 3) and other.revision = 5 - changes.revision
 """
+_DEEP_METADATA = (
+    "update environments set metadata = "
+    "('{\"a\":' || repeat('[', 4000) || repeat(']', 4000) || '}')::jsonb where name = 'local'"
+)
 _TAMPERINGS = {
     "a message": ("update change_sets set message = 'x' where revision = 2", 2),
     "an actor": ("update change_sets set actor = 'operator:x' where revision = 3", 3),
@@ -195,10 +201,7 @@ _TAMPERINGS = {
     ),
     "its metadata": ("update environments set metadata = '{}' where name = 'local'", 7),
     "its bucketing": ("update environments set fractional = 'v2' where name = 'local'", 7),
-    "metadata that nobody can read": (
-        "update environments set metadata = '{\"a\": 1e400}' where name = 'local'",
-        7,
-    ),
+    "metadata that nobody can read": (_DEEP_METADATA, 7),
     "a year that nobody can read": (
         "update change_sets set created_at = '200000-01-01' where revision = 2",
         2,
@@ -365,7 +368,7 @@ async def test_heads_are_exported_once_and_go_on_where_the_file_ends(
     await export.run_once()
     await _export(written, file).run_once()
 
-    (head,) = read_heads(file, KEY)
+    (head,) = read_heads(file, {KEY})
     assert (head.environment, head.revision) == ("local", 7)
     assert file.stat().st_mode & 0o777 == 0o600
     assert isinstance(await _verify(written, [head]), Verified)
@@ -390,8 +393,100 @@ async def test_the_export_notices_a_past_that_was_rewritten_and_signs_nothing_of
     export = _export(written, file) if restarted else export
     await export.run_once()
 
-    assert export.broken == {"local": "revision 7 is another one than was signed"}
-    assert len(read_heads(file, KEY)) == 1
+    # A follower that was quicker has begun a new epoch by now.
+    (found,) = (export.broken or export.replaced).values()
+    assert found.startswith("revision 7 is another one than was signed")
+    assert len(read_heads(file, {KEY})) == (1 if export.broken else 2)
+
+
+async def test_a_new_epoch_does_not_hide_that_a_signed_past_is_gone(
+    written: Service, server: Server, tmp_path: Path
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    export = _export(written, file)
+    await export.run_once()
+    await _rewrite(written, server)
+    _tamper(server, "update environments set epoch = gen_random_uuid() where name = 'local'")
+
+    for _ in range(2):
+        await export.run_once()
+
+    assert export.broken == {}
+    assert export.replaced["local"].startswith("revision 7 is another one than was signed")
+    assert len(read_heads(file, {KEY})) == 2
+
+
+async def test_an_environment_that_is_gone_is_missed(
+    written: Service, server: Server, tmp_path: Path
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    export = _export(written, file)
+    await export.run_once()
+    _tamper(
+        server,
+        "delete from property_changes; delete from changes; delete from change_sets; "
+        "delete from configurations; delete from environments where name = 'local'",
+    )
+
+    try:
+        outcome = await _verify(written, read_heads(file, {KEY}))
+        await export.run_once()
+    finally:
+        _tamper(server, "insert into environments (name, tier) values ('local', 'local')")
+
+    assert isinstance(outcome, Broken)
+    assert (outcome.revision, "with the whole environment" in outcome.reason) == (7, True)
+    assert "whole environment is gone" in export.broken["local"]
+
+
+async def test_the_first_head_is_of_a_chain_that_holds_there(
+    written: Service, server: Server, tmp_path: Path
+) -> None:
+    export = _export(written, tmp_path / "heads.jsonl")
+    _tamper(server, "update change_sets set actor = 'x' where revision = 6")
+
+    await export.run_once()
+
+    assert export.broken["local"].startswith("revision 6 is not what was hashed")
+    assert not (tmp_path / "heads.jsonl").exists()
+
+
+async def test_what_nobody_can_read_does_not_end_the_export(
+    written: Service, server: Server, tmp_path: Path
+) -> None:
+    export = _export(written, tmp_path / "heads.jsonl")
+    _tamper(server, _DEEP_METADATA)
+
+    await export.run_once()
+
+    assert export.failure is not None
+
+
+@pytest.mark.parametrize("torn", [b'{"at":"2026-11-', b"{", b"\0" * 5_000])
+async def test_a_line_that_was_torn_takes_no_other_with_it(
+    written: Service, tmp_path: Path, torn: bytes
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    file.write_bytes(torn)
+
+    await _export(written, file).run_once()
+
+    (head,) = read_heads(file, {KEY})
+    assert head.revision == 7
+
+
+async def test_a_pipe_in_the_files_place_holds_nobody_up(written: Service, tmp_path: Path) -> None:
+    file = tmp_path / "heads.jsonl"
+    export = _export(written, file)
+    await export.run_once()
+    file.unlink()
+    os.mkfifo(file)
+    await written.client.post(f"{LOCAL}/changes", json={"operations": [_put("a", 4, 0)]})
+
+    async with asyncio.timeout(5):
+        await export.run_once()
+
+    assert export.failure == "is no regular file"
 
 
 async def test_the_export_verifies_what_came_since_the_last_head(
@@ -418,20 +513,27 @@ async def test_a_new_epoch_begins_anew(written: Service, server: Server, tmp_pat
 
     await export.run_once()
 
-    first, second = read_heads(file, KEY)
+    first, second = read_heads(file, {KEY})
     assert first.hash == second.hash
     assert first.epoch != second.epoch
     assert export.broken == {}
 
 
 async def test_a_broken_chain_is_told_by_health_and_takes_nobody_out(written: Service) -> None:
-    written.app[HEAD_EXPORT].broken["local"] = "revision 3 is missing"
+    export = written.app[HEAD_EXPORT]
+    export.broken["local"] = "revision 3 is missing"
+    export.replaced["staging"] = "revision 7 is gone"
 
     answer = await written.client.get("/health")
     report = await answer.json()
+    measured = await (await written.client.get("/metrics")).text()
+    export.broken.clear()
+    export.replaced.clear()
 
     assert (answer.status, report["status"]) == (200, "warn")
-    assert report["checks"]["audit:chain"][0]["output"] == "local: revision 3 is missing"
+    told = report["checks"]["audit:chain"][0]["output"]
+    assert told == "staging: revision 7 is gone; local: revision 3 is missing"
+    assert re.search(r"^flagstone_audit_broken_chains(\{.*\})? 2\.0$", measured, re.MULTILINE)
 
 
 async def test_a_file_that_cannot_be_written_is_told_and_tried_again(
@@ -448,14 +550,15 @@ async def test_a_file_that_cannot_be_written_is_told_and_tried_again(
 
     assert failure is not None
     assert export.failure is None
-    assert len(read_heads(file, KEY)) == 1
+    assert len(read_heads(file, {KEY})) == 1
 
 
 async def test_a_forged_or_foreign_head_is_refused_by_its_line(
     written: Service, tmp_path: Path
 ) -> None:
     head = await _head(written)
-    foreign = await _head(written, Signer(Secret("l" * 32)))
+    other = Signer(Secret("l" * 32))
+    foreign = await _head(written, other)
     forged = msgspec.structs.replace(head, revision=3)
     pretended = msgspec.structs.replace(foreign, key=KEY)
 
@@ -465,8 +568,13 @@ async def test_a_forged_or_foreign_head_is_refused_by_its_line(
         file.write_bytes(msgspec.json.encode(head) + b"\n" + line + b"\n")
 
         with pytest.raises(AppError, match="line 2"):
-            read_heads(file, KEY)
+            read_heads(file, {KEY})
         assert last_heads(file, KEY, 100_000)["local"].revision == 7
+
+    # TOKEN_KEY was another one once.
+    file = tmp_path / "heads.jsonl"
+    file.write_bytes(msgspec.json.encode(head) + b"\n" + msgspec.json.encode(foreign) + b"\n")
+    assert len(read_heads(file, {KEY, other.public_key})) == 2
 
 
 def test_a_file_that_is_not_there_yet_has_no_heads(tmp_path: Path) -> None:
