@@ -262,6 +262,7 @@ async def service(running: Service, server: Server) -> Service:
     log._lost_at = None
     running.app[HEAD_EXPORT]._last.clear()
     running.app[HEAD_EXPORT].broken.clear()
+    running.app[HEAD_EXPORT].replaced.clear()
     clean(server, "suite")
     await running.app[FOLLOWER].refresh()
     running.app[FAILURES].forget()
