@@ -34,8 +34,6 @@ from app.tasks import jittered
 log = logger(__name__)
 
 EXPORT_SECONDS = 60
-# What is looked at of a file that is there: 200 environments have their last heads in it.
-_TAIL_BYTES = 1024 * 1024
 
 
 class HeadExport:
@@ -82,7 +80,7 @@ class HeadExport:
             return
         if not self._is_read:
             key = self._signer.public_key
-            self._last = await in_thread("heads", lambda: last_heads(self._file, key, _TAIL_BYTES))
+            self._last = await in_thread("heads", lambda: last_heads(self._file, key))
             self._is_read = True
         heads = await self._heads(self._signer)
         if heads:

@@ -70,18 +70,24 @@ def read_heads(path: Path, public_keys: Collection[str]) -> list[Head]:
     return heads
 
 
-def last_heads(path: Path, public_key: str, bytes_max: int) -> dict[str, Head]:
-    """Return the last head of each environment among the last bytes of a file that is there.
+def last_heads(path: Path, public_key: str) -> dict[str, Head]:
+    """Return the last head of each environment in a file, none when there is no file.
 
-    What cannot be read is passed over.
+    The whole of it is read: one that seldom changes has its last far above those of the others.
+    What cannot be read is passed over. Signatures are looked at of the last ones alone, unless one
+    of those is forged.
     """
+    last: dict[str, bytes] = {}
     try:
-        with open_regular(path) as file:
-            file.seek(max(0, file.seek(0, 2) - bytes_max))
-            lines = file.read(bytes_max).splitlines()
+        for _, line in _lines(path):
+            head = _decode(line)
+            if head is not None and head.key == public_key:
+                last[head.environment] = line
     except FileNotFoundError:
         return {}
-    found = (_parse(line, {public_key}) for line in lines)
+    found = [_parse(line, {public_key}) for line in last.values()]
+    if None in found:
+        found = [_parse(line, {public_key}) for _, line in _lines(path)]
     return {head.environment: head for head in found if head is not None}
 
 
@@ -116,18 +122,21 @@ def _is_torn(line: bytes) -> bool:
 
 
 def _parse(line: bytes, public_keys: Collection[str]) -> Head | None:
-    try:
-        head = msgspec.json.decode(line, type=SignedHead)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    head = _decode(line)
+    if head is None or head.key not in public_keys:
         return None
     fields = msgspec.structs.asdict(head)
     signature = fields.pop("signature")
     unsigned = Head(**fields)
-    if head.key not in public_keys or not is_signed(
-        head.key, _PURPOSE, canonical(unsigned), signature
-    ):
+    is_genuine = is_signed(head.key, _PURPOSE, canonical(unsigned), signature)
+    return unsigned if is_genuine else None
+
+
+def _decode(line: bytes) -> SignedHead | None:
+    try:
+        return msgspec.json.decode(line, type=SignedHead)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return unsigned
 
 
 def _unusable(number: int) -> AppError:
