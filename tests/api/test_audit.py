@@ -278,21 +278,26 @@ async def test_what_a_change_set_found_beside_the_history_is_told_of_it(
     assert "otherwise than what is before it has left" in outcome.reason
 
 
-async def test_large_change_sets_are_read_a_few_at_a_time(service: Service) -> None:
+async def test_large_change_sets_are_read_a_few_at_a_time(service: Service, server: Server) -> None:
     """However well they are packed where they lie; and one alone in several statements."""
-    keys = [f"k{number}" for number in range(24)]
-    for first in range(0, 24, 4):
+    keys = [f"k{number}" for number in range(28)]
+    for first in range(0, 28, 4):
         puts = [_put(key, 0, "x" * 200_000) for key in keys[first : first + 4]]
         await service.client.post(f"{LOCAL}/changes", json={"operations": puts})
+    _tamper(server, "update configurations set description = 'x' where key = 'k9'")
+    changed = await _verify(service)
+    _tamper(server, "update configurations set description = null where key = 'k9'")
     deletes = [{"op": "delete", "key": key, "version": 1} for key in keys]
     await service.client.post(f"{LOCAL}/changes", json={"operations": deletes})
 
     async with one_moment(service.app[DATABASE]) as connection:
         read = [[each.revision for each in page] async for page in pages(connection, "local", 0)]
-        outcome = await verify(connection, "local")
 
-    assert read == [[1, 2, 3, 4, 5, 6], [7]]
-    assert isinstance(outcome, Verified)
+    # The last by its key, and so on another page than the first.
+    assert isinstance(changed, Broken)
+    assert changed.revision == 3
+    assert read == [[1, 2, 3, 4, 5, 6], [7, 8]]
+    assert isinstance(await _verify(service), Verified)
 
 
 async def test_a_history_that_lost_its_end_is_found_by_its_signed_heads(
@@ -416,7 +421,13 @@ async def test_a_new_epoch_does_not_hide_that_a_signed_past_is_gone(
 
     assert export.broken == {}
     assert export.replaced["local"].startswith("revision 7 is another one than was signed")
-    assert len(read_heads(file, {KEY})) == 2
+    old, new = heads = read_heads(file, {KEY})
+    assert old.epoch != new.epoch
+    assert isinstance(await _verify(written, heads), Broken)
+    async with one_moment(written.app[DATABASE]) as connection:
+        since = await verify(connection, "local", heads=heads, current_epoch=True)
+    assert isinstance(since, Verified)
+    assert since.heads == 1
 
 
 async def test_an_environment_that_is_gone_is_missed(
