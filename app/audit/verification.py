@@ -19,6 +19,7 @@ from app.audit.following import (
 from app.audit.heads import Head, of_environment
 from app.audit.reading import UNREADABLE, StoredLink
 from app.changes.chain import entry_hash
+from app.changes.properties import are_same
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.environments.models import Environment, Properties
@@ -137,7 +138,7 @@ class _Walk:
                     updated_at=stored.created_at,
                 )
         if stored.properties is not None:
-            if stored.properties.before != self.properties:
+            if not _are_one(stored.properties.before, self.properties):
                 raise BrokenChainError(
                     stored.revision, f"found the environment's own properties {_BESIDE}"
                 )
@@ -215,10 +216,15 @@ def _text(moment: datetime) -> str:
 
 
 def _check_properties(environment: Environment, last: Properties) -> None:
-    if last != environment.properties:
+    if not _are_one(last, environment.properties):
         raise BrokenChainError(
             environment.revision, "is not where the environment's own properties come from"
         )
+
+
+def _are_one(left: Properties, right: Properties) -> bool:
+    """Tell whether they are the same as JSON, where true is not 1 as in Python."""
+    return left.version == right.version and are_same(left, right)
 
 
 async def _revision(connection: Connection, name: str) -> int:

@@ -51,7 +51,7 @@ async def written(service: Service) -> Service:
         answer = await service.client.post(f"{LOCAL}/changes", json=change_set)
         assert answer.status == 200, await answer.text()
     answer = await service.client.patch(
-        LOCAL, json={"metadata": {"team": "x"}}, headers={"If-Match": '"1"'}
+        LOCAL, json={"metadata": {"team": "x", "on": True}}, headers={"If-Match": '"1"'}
     )
     assert answer.status == 200, await answer.text()
     return service
@@ -201,6 +201,10 @@ _TAMPERINGS = {
     ),
     "its metadata": ("update environments set metadata = '{}' where name = 'local'", 7),
     "its bucketing": ("update environments set fractional = 'v2' where name = 'local'", 7),
+    "its metadata, as what equals it": (
+        "update environments set metadata = metadata || '{\"on\": 1}' where name = 'local'",
+        7,
+    ),
     "metadata that nobody can read": (_DEEP_METADATA, 7),
     "a year that nobody can read": (
         "update change_sets set created_at = '200000-01-01' where revision = 2",
