@@ -385,6 +385,9 @@ async def test_heads_are_exported_once_and_go_on_where_the_file_ends(
     assert file.stat().st_mode & 0o777 == 0o600
     assert isinstance(await _verify(written, [head]), Verified)
     assert (export.failure, export.broken) == (None, {})
+    file.unlink()  # put aside by whoever keeps them: what it had is known
+    await export.run_once()
+    assert not file.exists()
 
 
 def _export(written: Service, file: Path) -> HeadExport:
