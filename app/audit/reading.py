@@ -82,7 +82,7 @@ async def _page(
     if not rows:
         return []
     until, count, size = (rows[-1][name] for name in ("revision", "changes", "bytes"))
-    at_once = max(1, count * _PAGE_BYTES_MAX // max(size, _PAGE_BYTES_MAX))
+    at_once = 1 + count * _PAGE_BYTES_MAX // max(size, _PAGE_BYTES_MAX)
     changes = await _changes(connection, environment, after, until, at_once)
     properties = {
         row["revision"]: PropertiesChange(

@@ -83,6 +83,18 @@ async def test_an_untouched_history_holds(written: Service) -> None:
     assert (outcome.revision, outcome.unchained, outcome.heads) == (7, 0, 1)
 
 
+async def test_what_is_written_meanwhile_is_of_another_moment(written: Service) -> None:
+    async with one_moment(written.app[DATABASE]) as connection:
+        before = await environments.get(connection, "local")
+        await written.client.post(f"{LOCAL}/changes", json={"operations": [_put("a", 4, 0)]})
+        outcome = await verify(connection, "local")
+        pause = await connection.fetchval("show idle_in_transaction_session_timeout")
+
+    assert isinstance(outcome, Verified)
+    assert (outcome.revision, before.revision) == (7, 7)
+    assert pause == "1min"  # as hashing takes its time
+
+
 async def test_an_environment_without_a_history_holds(service: Service) -> None:
     assert isinstance(await _verify(service), Verified)
 
@@ -294,13 +306,16 @@ async def test_large_change_sets_are_read_a_few_at_a_time(service: Service, serv
     deletes = [{"op": "delete", "key": key, "version": 1} for key in keys]
     await service.client.post(f"{LOCAL}/changes", json={"operations": deletes})
 
+    asked: list[str] = []
     async with one_moment(service.app[DATABASE]) as connection:
-        read = [[each.revision for each in page] async for page in pages(connection, "local", 0)]
+        with connection.query_logger(lambda asking: asked.append(asking.query)):
+            read = [page async for page in pages(connection, "local", 0)]
 
     # The last by its key, and so on another page than the first.
     assert isinstance(changed, Broken)
     assert changed.revision == 3
-    assert read == [[1, 2, 3, 4, 5, 6], [7, 8]]
+    assert [[each.revision for each in page] for page in read] == [[1, 2, 3, 4, 5, 6], [7, 8]]
+    assert sum("before_description" in query for query in asked) == 4
     assert isinstance(await _verify(service), Verified)
 
 
