@@ -452,6 +452,25 @@ async def test_a_new_epoch_does_not_hide_that_a_signed_past_is_gone(
     assert since.heads == 1
 
 
+async def test_nor_is_a_broken_chain_signed_because_its_epoch_is_new(
+    written: Service, server: Server, tmp_path: Path
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    export = _export(written, file)
+    await export.run_once()
+    _tamper(
+        server,
+        "update change_sets set hash = sha256('x') where revision = 7; update environments "
+        "set hash = sha256('x'), epoch = gen_random_uuid() where name = 'local'",
+    )
+
+    for _ in range(2):
+        await export.run_once()
+
+    assert export.broken["local"].startswith("revision 7 is not what was hashed")
+    assert len(read_heads(file, {KEY})) == 1
+
+
 async def test_an_environment_that_is_gone_is_missed(
     written: Service, server: Server, tmp_path: Path
 ) -> None:
