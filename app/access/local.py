@@ -46,6 +46,12 @@ def token_key(settings: Settings) -> Secret:
         raise DataFolderError(f"{path} {error}") from None
 
 
+def has_token_key(settings: Settings) -> bool:
+    """Tell whether `token_key` would find the key in DATA_DIR. Raises DataFolderError."""
+    path = settings.data_dir / _KEY_FILE
+    return _read(path) is not None and bool(token_key(settings))
+
+
 async def ensure_admin_token(
     settings: Settings, database: Database, directory: TokenDirectory, log: AccessLog
 ) -> Path | None:

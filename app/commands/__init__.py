@@ -5,6 +5,7 @@ import typer
 from app.commands import (
     configuration,
     database,
+    doctor,
     environment,
     flag,
     history,
@@ -25,6 +26,7 @@ cli = typer.Typer(
 )
 cli.command("serve")(serve.serve)
 cli.command("serve-worker", hidden=True)(serve.serve_worker)
+cli.command("doctor")(doctor.doctor)
 cli.add_typer(database.cli, name="database")
 cli.add_typer(token.cli, name="token")
 cli.add_typer(key.cli, name="key")
