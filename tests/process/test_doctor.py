@@ -1,4 +1,4 @@
-"""`doctor` beside a service as anybody has it: well, then with a key ring that is open, then lost."""
+"""`doctor` beside a service as anybody has it: well, with an open key ring, and without one."""
 
 import json
 from collections.abc import Callable

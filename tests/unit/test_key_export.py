@@ -16,6 +16,7 @@ from app.crypto.exported import open_key_ring, seal_key_ring
 from app.crypto.identity import new_identity, parse_identity
 from app.crypto.keyring import KeyRing, KeyRingError, KeyState, new_key
 from app.crypto.sealed import SealedError
+from app.files import write_new
 
 TODAY = date(2026, 11, 24)
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -80,6 +81,15 @@ def test_an_export_never_overwrites_and_wants_a_recipient(folder: Path) -> None:
     assert wrong == (1, "error: --recipient: must be sealed for age recipients, age1…\n")
     assert nobody[0] == 2
     assert not (folder / "out.age").exists()
+
+
+def test_of_two_that_write_at_once_the_second_is_refused(folder: Path) -> None:
+    """Whoever has looked before finds nothing; the name is taken as it is given."""
+    with pytest.raises(FileExistsError):
+        write_new(folder / "identity", "another")
+
+    assert (folder / "identity").read_text() == IDENTITY
+    assert not list(folder.glob("identity.*"))
 
 
 def test_a_ring_of_a_variable_is_exported_and_nowhere_imported(folder: Path) -> None:
