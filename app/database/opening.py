@@ -57,6 +57,8 @@ def _embedded_targets(server: EmbeddedServer, settings: Settings) -> Targets:
         admin=superuser,
         settings=settings.database,
         folder=settings.data_dir / "credentials",
+        # They are made here, and the only way in is the socket of this very folder.
+        takes_any_password=True,
     )
     # Repeated at each start: cheap, and a first start that was killed half-way is finished.
     provisioner.provision(reset_passwords=True)

@@ -1,6 +1,7 @@
 """What the roles may do to each table, granted anew after every migration.
 
-By name and not by default privileges: a table that nobody thought about is closed.
+By name and not by default privileges: a table that nobody thought about is closed, to all but the
+backup role. A dump is whole or it is none.
 """
 
 from typing import Any
@@ -9,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from app.database.drivers import SCHEMA
-from app.database.roles import APP, BACKUP, READONLY
+from app.database.roles import APP, BACKUP, OWNER, READONLY
 
 # Of the app role. History is append-only: nobody who speaks for the service can rewrite it.
 TABLES = {
@@ -28,6 +29,10 @@ TABLES = {
     "access_log": "select, insert",
 }
 SEQUENCES = {"health_check_id_seq": "usage"}
+# Where nobody who speaks for the service changes or removes a row.
+APPEND_ONLY = tuple(
+    table for table, rights in TABLES.items() if not {"update", "delete"} & {*rights.split(", ")}
+)
 
 
 def grant_privileges(connection: psycopg.Connection[Any]) -> None:
@@ -67,9 +72,26 @@ def grant_privileges(connection: psycopg.Connection[Any]) -> None:
             _run(connection, f"grant {privilege} on {what} {{0}}.{{1}} to {{2}}", relation, role)
 
 
+def close_by_default(connection: psycopg.Connection[Any]) -> None:
+    """Say what holds for an object that a migration makes, until it is granted by name.
+
+    Functions are the one thing that everybody may use from the first moment. The backup role reads
+    tables at once: pg_dump fails as a whole for one that it may not read. Everybody else's rights
+    stay by name. Types are left as they are: only who may make tables has a use for them.
+    """
+    for what in (
+        "revoke execute on functions from public",
+        "in schema {0} grant select on tables to {2}",
+        "in schema {0} grant select on sequences to {2}",
+    ):
+        _run(connection, f"alter default privileges for role {{1}} {what}", OWNER, BACKUP)
+
+
 def _wanted(role: str, relation: str) -> set[str]:
     listed = {**TABLES, **SEQUENCES}.get(relation)
-    if role != APP:
+    if role == BACKUP:
+        return {"select"}
+    if role == READONLY:
         # A dump reads the sequences too, whether or not something asked for them by name.
         return {"select"} if relation in TABLES or relation.endswith("_seq") else set()
     return set(listed.split(", ")) if listed else set()

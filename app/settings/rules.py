@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from app.crypto.password import broken_rules as broken_password_rules
 from app.settings.target import Target, TlsMode
 from app.settings.variable import Pooler, Tier
 
@@ -60,6 +61,22 @@ def warnings(tier: Tier, values: Mapping[str, Any], kept_secret: set[str]) -> It
                 yield f"{name} holds a password in clear; staging wants it sealed or in {name}_FILE"
         if _weak(_mode(values, target)):
             yield f"{name} connects without verify-full; staging will refuse that"
+    if tier not in STRICT_TIERS:
+        for name, rule in weak_passwords(values):
+            yield f"{name}: {rule}; staging will refuse that"
+
+
+def weak_passwords(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (variable, rule) for each rule that the password of a URL breaks.
+
+    Who comes by a certificate, or by the account of a socket, has none that could be guessed.
+    """
+    for name in DATABASE_URLS:
+        target = values[name]
+        if target is None or target.password is None:
+            continue
+        for rule in broken_password_rules(target.password.reveal(), (target.user, target.database)):
+            yield name, f"the password {rule}"
 
 
 def _key_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -105,6 +122,8 @@ def _strict_rules(
             continue
         if target.password and name not in kept_secret:
             yield name, f"must not hold a password in clear in {tier}: seal it, or use {name}_FILE"
+    for name, rule in weak_passwords(values):
+        yield name, f"{rule} in {tier}"
 
 
 def _mode(values: Mapping[str, Any], target: Target) -> TlsMode:

@@ -18,15 +18,16 @@ from app.settings.variables import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 CANARY = "canary7f3a"
+PASSWORD = f"{CANARY}-Hx7qWvZ2"
 KEY = "k" * 32
 # What staging and production cannot do without.
 REQUIRED = {"DATABASE_URL": "postgresql://app@db/flagstone", "TOKEN_KEY": KEY}
 STRICT = ("staging", "production")
 SECRETS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL", "TOKEN_KEY", "KEY_RING")
 GOOD_SECRETS = {
-    "DATABASE_URL": f"postgresql://app:{CANARY}@db/flagstone",
-    "DATABASE_MIGRATOR_URL": f"postgresql://migrator:{CANARY}@db/flagstone",
-    "DATABASE_ADMIN_URL": f"postgresql://admin:{CANARY}@db/flagstone",
+    "DATABASE_URL": f"postgresql://app:{PASSWORD}@db/flagstone",
+    "DATABASE_MIGRATOR_URL": f"postgresql://migrator:{PASSWORD}@db/flagstone",
+    "DATABASE_ADMIN_URL": f"postgresql://admin:{PASSWORD}@db/flagstone",
     "TOKEN_KEY": CANARY * 4,
     "KEY_RING": CANARY,
 }
@@ -405,9 +406,9 @@ def test_strict_tiers_refuse_test_data(tier: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        f"postgresql://u:{CANARY}@h/d",
-        f"postgresql://u@h/d?password={CANARY}",
-        f"postgresql://u:{CANARY}@%2Frun,h/d",
+        f"postgresql://u:{PASSWORD}@h/d",
+        f"postgresql://u@h/d?password={PASSWORD}",
+        f"postgresql://u:{PASSWORD}@%2Frun,h/d",
     ],
 )
 def test_strict_tiers_refuse_a_password_in_clear_over_tcp(tier: str, name: str, url: str) -> None:
@@ -427,12 +428,49 @@ def test_strict_tiers_take_a_password_from_a_file_or_over_a_socket(
     file.write_text(GOOD_SECRETS["DATABASE_URL"])
 
     from_file = load({"TIER": tier, "TOKEN_KEY": KEY, "DATABASE_URL_FILE": str(file)})
-    socket = load({"TIER": tier, "TOKEN_KEY": KEY, "DATABASE_URL": "postgresql://u:p@%2Frun/d"})
+    url = f"postgresql://u:{PASSWORD}@%2Frun/d"
+    socket = load({"TIER": tier, "TOKEN_KEY": KEY, "DATABASE_URL": url})
 
     for settings in (from_file, socket):
         assert settings.database.target is not None
         assert settings.database.target.password
         assert settings.warnings == ()
+
+
+WEAK_PASSWORDS = [
+    ("p", ["must have at least 16 characters", "must be harder to guess"]),
+    ("canary7f3a12345", ["must have at least 16 characters"]),
+    ("Correct-Horse%20Battery-Staple9", ["must not be one that everybody knows"]),
+    ("Flagstone_APP-2026-09", ["must not be made of the name of the user or the database"]),
+    ("4" * 5_000, ["must be harder to guess"]),
+]
+
+
+@pytest.mark.parametrize("tier", STRICT)
+@pytest.mark.parametrize(("password", "rules"), WEAK_PASSWORDS)
+def test_strict_tiers_refuse_a_weak_password_wherever_it_is(
+    tmp_path: Path, tier: str, password: str, rules: list[str]
+) -> None:
+    socket = f"postgresql://flagstone_app:{password}@%2Frun/flagstone"
+    file = tmp_path / "url"
+    file.write_text(f"postgresql://flagstone_app:{password}@h/flagstone")
+
+    error = refusal(
+        {
+            "TIER": tier,
+            **REQUIRED,
+            "DATABASE_URL": socket,
+            "DATABASE_MIGRATOR_URL": socket.replace(f":{password}@", f":{PASSWORD}@"),
+            "DATABASE_ADMIN_URL_FILE": str(file),
+        }
+    )
+
+    assert error.problems == [
+        (name, f"the password {rule} in {tier}")
+        for name in ("DATABASE_URL", "DATABASE_ADMIN_URL")
+        for rule in rules
+    ]
+    assert password == "p" or password not in str(error)
 
 
 @pytest.mark.parametrize("tier", STRICT)
@@ -469,8 +507,8 @@ def test_development_warns_of_what_staging_refuses_and_shows_no_value() -> None:
     settings = load(
         {
             "TIER": "development",
-            "DATABASE_URL": f"postgresql://u:{CANARY}@h/d?sslmode=require",
-            "DATABASE_MIGRATOR_URL": f"postgresql://u:{CANARY}@%2Frun/d",
+            "DATABASE_URL": f"postgresql://u:{PASSWORD}@h/d?sslmode=require",
+            "DATABASE_MIGRATOR_URL": f"postgresql://u:{PASSWORD}@%2Frun/d",
         }
     )
 
@@ -478,6 +516,14 @@ def test_development_warns_of_what_staging_refuses_and_shows_no_value() -> None:
     assert clear.startswith("DATABASE_URL holds a password in clear")
     assert weak.startswith("DATABASE_URL connects without verify-full")
     assert CANARY not in clear + weak
+
+
+def test_development_warns_of_a_weak_password() -> None:
+    settings = load({"TIER": "development", "DATABASE_URL": f"postgresql://u:{CANARY}@%2Frun/d"})
+
+    assert settings.warnings == (
+        "DATABASE_URL: the password must have at least 16 characters; staging will refuse that",
+    )
 
 
 def test_local_takes_everything_without_a_word() -> None:
