@@ -18,6 +18,7 @@ from psycopg import sql
 from app.database.drivers import SCHEMA, SEARCH_PATH, libpq_arguments
 from app.database.roles import (
     APP,
+    AUDITOR,
     BACKUP,
     LOGIN_ROLES,
     MIGRATOR,
@@ -26,6 +27,7 @@ from app.database.roles import (
     READONLY,
     scram_verifier,
 )
+from app.database.schema_audit import make_schema_audit
 from app.files import write_private
 from app.settings import DatabaseSettings, Target, TlsMode, parse_target
 
@@ -74,6 +76,7 @@ class Provisioner:
             self._make_database(connection)
         with self._connect(self.admin.named(self.database)) as connection:
             _make_schema(connection)
+            make_schema_audit(connection)
         return files
 
     def targets(self) -> dict[str, Target]:
@@ -123,8 +126,8 @@ class Provisioner:
     def _make_roles(
         self, connection: psycopg.Connection[Any], existing: set[str], files: Mapping[str, Path]
     ) -> None:
-        if OWNER not in existing:
-            _run(connection, "create role {} nologin", OWNER)
+        for role in {OWNER, AUDITOR} - existing:
+            _run(connection, "create role {} nologin", role)
         for role in LOGIN_ROLES:
             if role not in existing:
                 # Only the backup role is to have at once what it is a member of.
@@ -166,7 +169,7 @@ class Provisioner:
 
 def _roles(connection: psycopg.Connection[Any]) -> set[str]:
     rows = connection.execute(
-        "select rolname from pg_roles where rolname = any(%s)", [[OWNER, *LOGIN_ROLES]]
+        "select rolname from pg_roles where rolname = any(%s)", [[OWNER, AUDITOR, *LOGIN_ROLES]]
     )
     return {row[0] for row in rows}
 
