@@ -10,6 +10,7 @@ from app.access.guard import TOKENS
 from app.access.lines import Lines
 from app.access.log import ACCESS_LOG, AccessLog
 from app.access.use import TOKEN_USE, TokenUse
+from app.audit.drift import DriftCheck
 from app.changes.repeatable import DIGESTS, RequestDigest
 from app.database import Database
 from app.database.threads import Lane
@@ -41,6 +42,7 @@ from app.workers import Worker
 TASKS: web.AppKey[Tasks] = web.AppKey("tasks", Tasks)
 HEARTBEAT: web.AppKey[Heartbeat] = web.AppKey("heartbeat", Heartbeat)
 SCHEMA: web.AppKey[SchemaCheck] = web.AppKey("schema", SchemaCheck)
+DRIFT: web.AppKey[DriftCheck] = web.AppKey("drift", DriftCheck)
 KEEPER: web.AppKey[Keeper] = web.AppKey("keeper", Keeper)
 
 
@@ -66,12 +68,14 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[USAGE] = usage = Usage(database)
     app[HEARTBEAT] = heartbeat = Heartbeat(database, settings.health, settings.instance)
     app[SCHEMA] = schema = SchemaCheck(database)
+    app[DRIFT] = drift = DriftCheck(database)
     app[KEEPER] = keeper = Keeper(follower, directory)
     app[HEALTH] = Health(
         lifecycle=lifecycle,
         database=database,
         heartbeat=heartbeat,
         schema=schema,
+        drift=drift,
         follower=follower,
         keeper=keeper,
         vault=vault,
@@ -92,6 +96,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         tokens=directory,
         access_log=access_log,
         vault=vault,
+        drift=drift,
         tasks=tasks,
         evaluations=usage.totals,
     )

@@ -354,6 +354,10 @@ where pg_depend.refclassid = 'pg_namespace'::regclass
     'pg_default_acl'::regclass
 );
 
+-- name: has_expected_schema()$
+-- An older schema has no such table.
+select to_regclass('flagstone.schema_fingerprints') is not null;
+
 -- name: find_expected_schema()^
 -- What the last migration, or an operator, has left behind; without the facts, which are long.
 select
@@ -372,6 +376,6 @@ from schema_fingerprints
 where id = :id;
 
 -- name: find_no_migrator(lock_key)$
--- Until this transaction ends no migrator begins; false while one is at work, whose schema is not
--- yet what it will be.
+-- Until this transaction ends no migrator begins; false while one is at work, whose schema is not yet
+-- what it will be.
 select pg_try_advisory_xact_lock_shared(:lock_key::bigint);

@@ -57,6 +57,21 @@ from migrations
 where state = 'applied'
 order by "timestamp";
 
+-- name: list_migrations()
+-- All of them: there are as many as files.
+select
+    name,
+    kind,
+    phase,
+    state,
+    checksum,
+    instance,
+    applied_at,
+    applied_by,
+    duration_ms
+from migrations
+order by "timestamp" desc;
+
 -- name: get_role_power()^
 -- Whether the role we speak as could do more than the service needs. A member can become the owner
 -- with one `set role`, and a role without rights must be told so as well: hence no regclass.

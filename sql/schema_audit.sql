@@ -39,6 +39,7 @@ select
     tables.owner as table_owner,
     coalesce(tables.extras, '{}') as table_extras,
     coalesce(tables.rights, '{}') as table_rights,
+    coalesce(tables.is_readable, false) as is_readable,
     array(
         select
             concat_ws(
@@ -91,6 +92,8 @@ left join lateral (
 left join lateral (
     select
         pg_get_userbyid(pg_class.relowner)::text as owner,
+        has_schema_privilege(pg_class.relnamespace, 'usage')
+            and has_table_privilege(pg_class.oid, 'select') as is_readable,
         array(
             select 'trigger ' || quote_ident(pg_trigger.tgname)
             from pg_trigger

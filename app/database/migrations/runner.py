@@ -20,6 +20,9 @@ from app.settings import DatabaseSettings, Target
 
 log = logger(__name__)
 
+# With what the access log puts before it, a row of it holds as much.
+_MESSAGE_MAX = 240
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -100,6 +103,10 @@ class Migrator:
 
         Raises MigrationError while files and ledger disagree: that is not for this to hide.
         """
+        if not 1 <= len(message) <= _MESSAGE_MAX or not message.isprintable():
+            raise MigrationError(
+                f"--message: must be 1 to {_MESSAGE_MAX} characters, all of which print"
+            )
         files = read_files(self.folder)
         with self._backend(files) as backend, backend.lock():
             ledger = _compare(files, backend.records())
