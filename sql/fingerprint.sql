@@ -326,7 +326,7 @@ select
         'grant on',
         rights.what,
         'to',
-        case granted.grantee when 0 then 'public' else pg_get_userbyid(granted.grantee) end,
+        case granted.grantee when 0 then 'public' else pg_get_userbyid(granted.grantee) end || ':',
         string_agg(
             lower(granted.privilege_type)
                 || case when granted.is_grantable then ' with grant option' else '' end,

@@ -176,12 +176,30 @@ def _roles(connection: psycopg.Connection[Any]) -> set[str]:
 
 def _make_schema(connection: psycopg.Connection[Any]) -> None:
     _run(connection, "create schema if not exists {} authorization {}", SCHEMA, OWNER)
-    # The default since 15; before, anybody could put a table or function in everybody's way.
-    connection.execute("revoke all on schema public from public")
+    _close_public(connection)
     if connection.info.server_version >= 140000:
         # On a managed server this may be refused; the grants of each migration are enough then.
         with suppress(psycopg.errors.InsufficientPrivilege):
             _run(connection, "grant pg_read_all_data to {}", BACKUP)
+
+
+def _close_public(connection: psycopg.Connection[Any]) -> None:
+    """Let nobody put a table or function in everybody's way; nothing is touched if that is so.
+
+    Since 15 the schema belongs to whoever owns the database, who could open it again.
+    """
+    found = connection.execute(
+        "select pg_get_userbyid(nspowner), exists (select from aclexplode("
+        "coalesce(nspacl, acldefault('n', nspowner))) where grantee = 0) "
+        "from pg_namespace where nspname = 'public'"
+    ).fetchone()
+    owner, is_open = found or (None, False)
+    if is_open:
+        connection.execute("revoke all on schema public from public")
+    if owner == "pg_database_owner":
+        # On a managed server this may be refused; what is made there is recorded all the same.
+        with suppress(psycopg.errors.InsufficientPrivilege):
+            connection.execute("alter schema public owner to current_user")
 
 
 def _run(connection: psycopg.Connection[Any], template: str, *names: str) -> None:
