@@ -108,7 +108,7 @@ def accept_schema(
         differed = migrator.accept(message, operator())
     for line in differed:
         console.print(shown(line), markup=False, highlight=False)
-    console.print(f"accepted {len(differed)} differences" if differed else "nothing differs")
+    console.print(f"accepted, differences: {len(differed)}" if differed else "nothing differs")
 
 
 @cli.command()
