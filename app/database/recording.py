@@ -50,8 +50,11 @@ begin
             dropped.original, shown
         from pg_event_trigger_dropped_objects() as dropped
         where not dropped.is_temporary
-          -- The type of a row and that of an array of them say nothing that their table does not.
-          and (dropped.original or dropped.object_type <> 'type');
+          -- A table's row types and its store of long values say nothing that it does not.
+          and (
+              dropped.original
+              or dropped.object_type <> 'type' and dropped.schema_name is distinct from 'pg_toast'
+          );
         return;
     end if;
     insert into flagstone_audit.schema_audit (

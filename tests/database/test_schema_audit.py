@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import asyncpg
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from app.audit.drift import SchemaTrail, look
 from app.database.drivers import asyncpg_arguments, libpq_arguments
@@ -510,6 +512,39 @@ async def test_a_migration_keeps_the_trace_of_what_it_covers(trail: Trail, folde
         "select actor, resource, detail from access_log where event = 'schema_change'"
     ).fetchall()
     assert log[-2:] == [("system:migrator", "1999999900000-AddThing", "rolled back by tests")] * 2
+
+
+async def test_a_run_that_was_killed_before_it_kept_anything_is_made_up_for(
+    trail: Trail, folder: Path
+) -> None:
+    trail.runner(folder).migrate()
+    trail.admin.execute("delete from flagstone.schema_fingerprints where migration like '1999%'")
+    half = await trail.look()
+    trail.runner(folder).migrate()
+    after = await trail.look()
+    trail.runner(folder).roll_back(1)
+
+    assert half.drift
+    assert after.drift == ()
+    assert [shown(str(fact)) for fact in cast("list[str]", _kept(trail)[-2][1])] == [*half.drift]
+
+
+async def test_a_right_that_is_repaired_is_told_of(trail: Trail) -> None:
+    trail.admin.execute(f"grant delete on flagstone.access_log to {APP}")
+    drifted = await trail.look()
+    with capture_logs() as logged:
+        trail.runner().migrate()
+    well = await trail.look()
+
+    assert len(drifted.drift or ()) == 2
+    assert well.drift == ()
+    assert [line for line in logged if line["event"] == "privileges_repaired"] == [
+        {
+            "event": "privileges_repaired",
+            "grants": [f"{APP} access_log delete"],
+            "log_level": "warning",
+        }
+    ]
 
 
 async def test_a_change_by_hand_can_be_accepted_with_a_reason(trail: Trail) -> None:
