@@ -18,7 +18,6 @@ from app.access.local import ensure_admin_token, token_key
 from app.access.log import ACCESS_LOG
 from app.access.use import TOKEN_USE
 from app.assembly import DRIFT, HEARTBEAT, KEEPER, SCHEMA, TASKS
-from app.audit.drift import CHECK_SECONDS as DRIFT_SECONDS
 from app.changes.repeatable import DIGESTS
 from app.database import Database
 from app.database.listener import listen
@@ -37,7 +36,7 @@ from app.seeds import seed
 from app.settings import Pooler, Settings, Target
 from app.snapshots.disk import Disk
 from app.snapshots.reading import FOLLOWER
-from app.tasks import jittered, repeat
+from app.tasks import repeat
 from app.vault.reading import VAULT
 from app.vault.rings import wrapper_of
 from app.waiting import Waiting
@@ -82,7 +81,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         await waiting.until_possible("read_tokens", lambda: _tokens(app))
         await waiting.until_possible("seed", lambda: seed(settings, app[DATABASE]))
         await waiting.until_possible("load_snapshots", app[FOLLOWER].refresh)
-        await app[DRIFT].run_once()
+        await app[DRIFT].look_first()
     except Exception as error:  # noqa: BLE001 - it ends the process, and is raised there
         app[LIFECYCLE].fail(error)
         return
@@ -100,15 +99,9 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         # Through a pooler nothing can be listened to: there the poll alone keeps up.
         tasks.start("listener", listen(found.app, settings.database, _hint(app)))
     tasks.start("schema", repeat(lambda: CHECK_SECONDS, app[SCHEMA].run_once))
-    tasks.start("drift", _look_for_drift(app))
+    tasks.start("drift", app[DRIFT].run())
     app[LIFECYCLE].start()
     log.info("started", tier=settings.tier, port=settings.http.port)
-
-
-async def _look_for_drift(app: web.Application) -> None:
-    # The start has looked already.
-    await asyncio.sleep(jittered(DRIFT_SECONDS))
-    await repeat(lambda: DRIFT_SECONDS, app[DRIFT].run_once)
 
 
 def _hint(app: web.Application) -> Callable[[str], None]:

@@ -8,7 +8,7 @@ create table schema_fingerprints (
     migration      text        not null,
     instance       text        not null,
     session_role   text        not null default session_user,
-    server_version integer     not null,
+    server_version bigint      not null,
     fingerprint    bytea       not null,
     facts          text[]      not null,
     drifted        text[]      not null default '{}',

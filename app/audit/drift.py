@@ -4,6 +4,7 @@ Looked at when the service starts and every five minutes after that. Neither tak
 of service: an index that was added by hand is worth a warning, and no reason to answer nobody.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,10 +18,15 @@ from app.database.migrations.backend import LOCK_KEY
 from app.database.recording import Recording, RecordingStatus, examine
 from app.errors import Unavailable
 from app.log import logger
+from app.tasks import jittered
 
 log = logger(__name__)
 
 CHECK_SECONDS = 300
+# While nothing is known yet. Instances that start at once hold each other off for a moment.
+_RETRY_SECONDS = 5.0
+_FIRST_ATTEMPTS = 4
+_FIRST_PAUSE_SECONDS = 0.25
 _SHOWN_MAX = 3
 
 
@@ -112,6 +118,20 @@ class DriftCheck:
         self.trail: SchemaTrail | None = None
         self.looked_at: datetime | None = None
         self.failure: str | None = None
+
+    async def look_first(self) -> None:
+        """Look as a part of the start, which does not wait for more than a moment."""
+        for _ in range(_FIRST_ATTEMPTS):
+            await self.run_once()
+            if self.trail is not None or self.failure is not None:
+                return
+            await asyncio.sleep(jittered(_FIRST_PAUSE_SECONDS))
+
+    async def run(self) -> None:
+        """Look every five minutes, for ever; the start has looked already."""
+        while True:
+            await asyncio.sleep(jittered(_RETRY_SECONDS if self.trail is None else CHECK_SECONDS))
+            await self.run_once()
 
     async def run_once(self) -> None:
         """Look once; while the database is away or is migrated, what was seen last stays."""

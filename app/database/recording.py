@@ -69,7 +69,7 @@ begin
     from pg_event_trigger_ddl_commands() as made
     where made.schema_name is distinct from 'pg_temp';
     -- What it takes away besides objects, nothing else tells of.
-    if tg_tag in ('DROP OWNED', 'REASSIGN OWNED') then
+    if tg_tag = 'DROP OWNED' then
         insert into flagstone_audit.schema_audit (
             session_role, acting_role, application, client, tag, is_direct, statement
         )

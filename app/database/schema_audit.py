@@ -71,6 +71,7 @@ def make_schema_audit(connection: psycopg.Connection[Any]) -> None:
         return
     try:
         with connection.transaction():
+            connection.execute("set local lock_timeout = '60s'")
             connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK_KEY])
             # Somebody else may have been at it while this one waited.
             found = _look(connection)
@@ -93,7 +94,7 @@ def make_schema_audit(connection: psycopg.Connection[Any]) -> None:
 def _look(connection: psycopg.Connection[Any]) -> Mapping[str, Any]:
     cursor = connection.cursor(row_factory=dict_row)
     found = cursor.execute(statements.sql.get_schema_recording.sql).fetchone()
-    assert found is not None  # noqa: S101 - a select without from always has a row
+    assert found is not None  # noqa: S101 - it always has one row
     return found
 
 
