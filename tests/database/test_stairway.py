@@ -86,10 +86,10 @@ _CATALOG = {
             and pg_constraint.oid = objoid
         where to_regnamespace('flagstone') in (relnamespace, typnamespace, connamespace)
     """,
-    # Without the one that `database provision` makes.
+    # Without the one that `database provision` makes, and the one that it closes.
     "schemas": """
         select nspname, nspowner::regrole
-        from pg_namespace where nspname !~ '^pg_' and nspname <> 'flagstone_audit'
+        from pg_namespace where nspname !~ '^pg_' and nspname not in ('flagstone_audit', 'public')
     """,
     "extensions": "select extname, extversion from pg_extension",
     "rows of reference": "select name, tier, protected, revision from flagstone.environments",
