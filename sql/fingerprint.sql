@@ -225,7 +225,8 @@ select
                         pg_language.lanname,
                         pg_proc.prosrc,
                         pg_proc.probin,
-                        pg_get_function_arguments(pg_proc.oid)
+                        -- Where the body of a function in standard SQL is; an aggregate has none.
+                        case when pg_proc.prokind <> 'a' then pg_get_functiondef(pg_proc.oid) end
                     ),
                     'UTF8'
                 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from app.database.fingerprint import shown
 from app.database.roles import APP, AUDITOR, BACKUP, READONLY
 
 AUDIT_SCHEMA = "flagstone_audit"
@@ -126,7 +127,7 @@ def _problems(found: Mapping[str, Any]) -> Iterator[str]:
     elif {found["table_owner"], found["schema_owner"]} != {AUDITOR}:
         yield f"{AUDITOR} does not own the schema and the table"
     if found["table_extras"]:
-        yield f"the table schema_audit has the {', the '.join(found['table_extras'])}"
+        yield f"the table schema_audit has the {', the '.join(map(shown, found['table_extras']))}"
     if found["table_owner"] and set(found["table_rights"]) != {f"{r} select" for r in READERS}:
         yield "others may do more, or less, with the table schema_audit than they should"
     if found["members"]:

@@ -454,6 +454,21 @@ async def test_what_nobody_recorded_shows_as_drift(trail: Trail) -> None:
     assert (well.drift, well.recording) == ((), RecordingStatus.RECORDING)
 
 
+@pytest.mark.parametrize("body", ["begin atomic; select {}; end", "as 'select {}'"])
+def test_another_body_of_a_function_is_another_fact(trail: Trail, body: str) -> None:
+    found = []
+    with trail.admin.transaction(force_rollback=True):
+        for number in (1, 2):
+            made = f"returns integer language sql {body.format(number)}"
+            trail.admin.execute(f"create or replace function flagstone.f() {made}".encode())
+            found.append(read_facts(trail.admin))
+
+    assert sorted(each[:20] for each in differences(*found)) == [
+        "+ function flagstone",
+        "- function flagstone",
+    ]
+
+
 def test_every_role_and_session_sees_the_same_facts(trail: Trail) -> None:
     trail.app.execute("set timezone = 'Asia/Kathmandu'; set datestyle = 'German'")
     trail.migrator.execute("set quote_all_identifiers = on; set search_path = flagstone")
