@@ -11,6 +11,7 @@ from app.access.lines import Lines
 from app.access.log import ACCESS_LOG, AccessLog
 from app.access.use import TOKEN_USE, TokenUse
 from app.audit.drift import DriftCheck
+from app.audit.export import HeadExport
 from app.changes.repeatable import DIGESTS, RequestDigest
 from app.database import Database
 from app.database.threads import Lane
@@ -39,10 +40,12 @@ from app.vault.reading import VAULT
 from app.vault.vault import Vault
 from app.workers import Worker
 
+WORKER: web.AppKey[Worker] = web.AppKey("worker", Worker)
 TASKS: web.AppKey[Tasks] = web.AppKey("tasks", Tasks)
 HEARTBEAT: web.AppKey[Heartbeat] = web.AppKey("heartbeat", Heartbeat)
 SCHEMA: web.AppKey[SchemaCheck] = web.AppKey("schema", SchemaCheck)
 DRIFT: web.AppKey[DriftCheck] = web.AppKey("drift", DriftCheck)
+HEAD_EXPORT: web.AppKey[HeadExport] = web.AppKey("head_export", HeadExport)
 KEEPER: web.AppKey[Keeper] = web.AppKey("keeper", Keeper)
 
 
@@ -63,6 +66,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[DIGESTS] = RequestDigest()
     app[CORS] = Cors(settings.http.cors_origins)
     app[VAULT] = vault = Vault()
+    app[WORKER] = worker
     app[TASKS] = tasks = Tasks()
     app[LANE] = Lane(LANE_WAIT_SECONDS)
     app[USAGE] = usage = Usage(database)
@@ -70,6 +74,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[SCHEMA] = schema = SchemaCheck(database)
     app[DRIFT] = drift = DriftCheck(database)
     app[KEEPER] = keeper = Keeper(follower, directory)
+    app[HEAD_EXPORT] = heads = HeadExport(database, settings.audit.heads_file)
     app[HEALTH] = Health(
         lifecycle=lifecycle,
         database=database,
@@ -81,6 +86,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         vault=vault,
         tokens=directory,
         access_log=access_log,
+        heads=heads,
         tasks=tasks,
         instance=settings.instance,
     )
@@ -95,6 +101,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         follower=follower,
         tokens=directory,
         access_log=access_log,
+        heads=heads,
         vault=vault,
         drift=drift,
         tasks=tasks,

@@ -17,7 +17,7 @@ from app.access.guard import TOKENS
 from app.access.local import ensure_admin_token, token_key
 from app.access.log import ACCESS_LOG
 from app.access.use import TOKEN_USE
-from app.assembly import DRIFT, HEARTBEAT, KEEPER, SCHEMA, TASKS
+from app.assembly import DRIFT, HEAD_EXPORT, HEARTBEAT, KEEPER, SCHEMA, TASKS, WORKER
 from app.changes.repeatable import DIGESTS
 from app.database import Database
 from app.database.listener import listen
@@ -94,6 +94,9 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     tasks.start("follower", app[FOLLOWER].run())
     tasks.start("keeper", app[KEEPER].run())
     tasks.start("usage", app[USAGE].run())
+    if app[WORKER].number == 1:
+        # What is done once a machine, and not once a worker.
+        tasks.start("audit_heads", app[HEAD_EXPORT].run())
     tasks.start("keys", app[VAULT].run(app[DATABASE]))
     if settings.database.pooler is Pooler.NONE:
         # Through a pooler nothing can be listened to: there the poll alone keeps up.
@@ -132,6 +135,7 @@ def _use_key(app: web.Application) -> None:
     app[TOKENS].use_key(key)
     app[TICKETS].use_key(key)
     app[DIGESTS].use_key(key)
+    app[HEAD_EXPORT].use_key(key)
     app[VAULT].use_wrapper(wrapper_of(settings))
     if settings.snapshot_on_disk:
         app[KEEPER].use_disk(Disk(settings.data_dir, key, settings.tier))

@@ -27,6 +27,7 @@ from app.access.guard import TOKENS
 from app.access.local import ADMIN_TOKEN_FILE, token_key
 from app.access.log import ACCESS_LOG
 from app.access.models import Grant, Scope
+from app.assembly import HEAD_EXPORT
 from app.database.drivers import libpq_arguments
 from app.database.embedded import EmbeddedServer
 from app.database.migrations import Migrator
@@ -259,6 +260,8 @@ async def service(running: Service, server: Server) -> Service:
     await log.run_once()
     # Health remembers for minutes what other tests have flooded the log with.
     log._lost_at = None
+    running.app[HEAD_EXPORT]._last.clear()
+    running.app[HEAD_EXPORT].broken.clear()
     clean(server, "suite")
     await running.app[FOLLOWER].refresh()
     running.app[FAILURES].forget()

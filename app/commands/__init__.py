@@ -3,6 +3,7 @@
 import typer
 
 from app.commands import (
+    audit,
     configuration,
     database,
     environment,
@@ -28,6 +29,7 @@ cli.add_typer(database.cli, name="database")
 cli.add_typer(token.cli, name="token")
 cli.add_typer(key.cli, name="key")
 cli.add_typer(seal.cli, name="seal")
+cli.add_typer(audit.cli, name="audit")
 # Without a name of its own: its verbs stand beside those of configuration.
 configuration.cli.add_typer(history.cli)
 configuration.cli.add_typer(transfer.cli)

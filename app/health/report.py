@@ -11,6 +11,7 @@ from app import VERSION
 from app.access.directory import TokenDirectory
 from app.access.log import AccessLog
 from app.audit.drift import DriftCheck
+from app.audit.export import HeadExport
 from app.database import Database
 from app.health.check import Check, Status
 from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
@@ -50,6 +51,7 @@ class Health:
     vault: Vault
     tokens: TokenDirectory
     access_log: AccessLog
+    heads: HeadExport
     tasks: Tasks
     instance: str
 
@@ -66,6 +68,8 @@ class Health:
             "keys": self._keys_check(),
             "tokens": self._tokens_check(),
             "access_log:write": self._access_log_check(),
+            "audit:chain": self._chain_check(),
+            "audit:heads": self._heads_check(),
             **{f"tasks:{name}": self._task_check(alive=a) for name, a in self.tasks.alive.items()},
         }
         return Report(
@@ -185,6 +189,23 @@ class Health:
             status=Status.WARN if trouble else Status.PASS,
             component_type="datastore",
             output=trouble,
+        )
+
+    def _chain_check(self) -> Check:
+        """It takes nobody out of service: every other instance serves the same."""
+        broken = [f"{name}: {reason}" for name, reason in self.heads.broken.items()]
+        return Check(
+            status=Status.WARN if broken else Status.PASS,
+            component_type="datastore",
+            output="; ".join(broken) or None,
+        )
+
+    def _heads_check(self) -> Check:
+        failure = self.heads.failure
+        return Check(
+            status=Status.WARN if failure else Status.PASS,
+            time=self.heads.exported_at,
+            output=failure,
         )
 
     @property

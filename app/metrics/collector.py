@@ -10,6 +10,7 @@ from app import VERSION
 from app.access.directory import TokenDirectory
 from app.access.log import AccessLog
 from app.audit.drift import DriftCheck
+from app.audit.export import HeadExport
 from app.database import Database
 from app.database.recording import RecordingStatus
 from app.health.heartbeat import Heartbeat
@@ -34,6 +35,7 @@ class Collector:
     follower: Follower
     tokens: TokenDirectory
     access_log: AccessLog
+    heads: HeadExport
     vault: Vault
     drift: DriftCheck
     tasks: Tasks
@@ -61,6 +63,7 @@ class Collector:
         yield from self._of_snapshots()
         yield from self._of_tokens()
         yield from self._of_access_log()
+        yield from self._of_audit()
         yield from self._of_keys()
         yield from self._of_schema()
         yield gauge(
@@ -162,6 +165,20 @@ class Collector:
             "Lines for standard output that nobody read in time.",
             {(): log.lines_dropped},
         )
+
+    def _of_audit(self) -> Iterator[Family]:
+        yield gauge(
+            "flagstone_audit_broken_chains",
+            "Environments whose history is not the one that was signed.",
+            {(): len(self.heads.broken)},
+        )
+        exported_at = self.heads.exported_at
+        if exported_at is not None:
+            yield gauge(
+                "flagstone_audit_heads_exported_timestamp_seconds",
+                "When it was last made sure that all signed heads are in the file.",
+                {(): exported_at.timestamp()},
+            )
 
     def _of_keys(self) -> Iterator[Family]:
         yield gauge(

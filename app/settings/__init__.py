@@ -17,6 +17,7 @@ from app.settings.variable import LogFormat, Pooler, Tier
 __all__ = [
     "STRICT_TIERS",
     "AccessSettings",
+    "AuditSettings",
     "DatabaseSettings",
     "HealthSettings",
     "HttpSettings",
@@ -35,6 +36,8 @@ __all__ = [
     "load",
     "parse_target",
 ]
+
+_HEADS_FILE = "audit-heads.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,11 @@ class AccessSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditSettings:
+    heads_file: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class KeySettings:
     """What wraps the data keys of secrets: a key ring, perhaps of a file, or a command."""
 
@@ -116,6 +124,7 @@ class Settings:
     http: HttpSettings
     database: DatabaseSettings
     access: AccessSettings
+    audit: AuditSettings
     keys: KeySettings
     health: HealthSettings
     warnings: tuple[str, ...]
@@ -154,6 +163,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         database=_database(tier, values),
         access=AccessSettings(
             token_key=values["TOKEN_KEY"], log_on_stdout=values["ACCESS_LOG_STDOUT"]
+        ),
+        audit=AuditSettings(
+            heads_file=(values["AUDIT_HEADS_FILE"] or values["DATA_DIR"] / _HEADS_FILE).absolute()
         ),
         keys=KeySettings(
             ring=values["KEY_RING"],

@@ -147,6 +147,13 @@ VARIABLES: tuple[Variable, ...] = (
             "Write the access log to standard output too, in lines of JSON; other lines go to "
             "standard error.",
         ),
+        Variable(
+            "AUDIT_HEADS_FILE",
+            parsers.path,
+            None,
+            "File to which signed heads of the history are added each minute; better on a machine "
+            "that who owns the tables cannot reach. Unset: audit-heads.jsonl in DATA_DIR.",
+        ),
     ),
     *group(
         "Secrets",

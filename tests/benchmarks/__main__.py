@@ -12,6 +12,7 @@ from rich.progress import Progress, TimeElapsedColumn
 
 from tests.benchmarks import (
     access,
+    audit,
     changes,
     evaluation,
     ofrep,
@@ -34,6 +35,7 @@ class Part(StrEnum):
     SIZES = auto()
     EVALUATION = auto()
     SEALING = auto()
+    AUDIT = auto()
 
 
 _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figure]]]] = {
@@ -46,6 +48,7 @@ _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figur
     Part.SIZES: sizes.measure,
     Part.EVALUATION: evaluation.measure,
     Part.SEALING: sealing.measure,
+    Part.AUDIT: audit.measure,
 }
 
 

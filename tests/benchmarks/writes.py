@@ -1,26 +1,30 @@
 """A write with its history and its notification, against the least that could record as much.
 
 Both run on the service's own pool, in turns. The bare transaction is four plain statements: the
-revision, the entry, the change set, the change.
+revision, the entry, the change set, the change. And against the same write without a chain, which
+neither hashes what it says nor leaves a hash for the next one.
 """
 
 import asyncio
 import itertools
 import statistics
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
+from unittest.mock import patch
 
 import psycopg
 from rich.progress import Progress
 
 from app import log
+from app.changes import service
 from app.changes.models import Content, Kind, Operation
 from app.changes.service import apply
-from app.database import Connection, Database
+from app.database import Connection, Database, sql
 from app.database.drivers import libpq_arguments
 from app.database.listener import listen
 from app.database.migrations import Migrator
@@ -46,15 +50,30 @@ class Write(Protocol):
     async def __call__(self, connection: Connection, environment: str, key: str) -> None: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Our write against another one, which may need something around it."""
+
+    case: str
+    floor: Write
+    unit: str
+    at_least: float
+    around: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
 async def measure(progress: Progress) -> list[Figure]:
     """Measure transactions a second, for one writer and for eight in environments of their own."""
     with data_folder() as folder:
-        async with _opened(folder) as database:
-            return [await _compare(database, writers, progress) for writers in WRITERS]
+        async with opened(folder) as database:
+            return [
+                await _compare(database, writers, comparison, progress)
+                for comparison in _COMPARISONS
+                for writers in WRITERS
+            ]
 
 
 @asynccontextmanager
-async def _opened(folder: Path) -> AsyncIterator[Database]:
+async def opened(folder: Path) -> AsyncIterator[Database]:
     settings = load({"DATA_DIR": str(folder), "DATABASE_POOL_MAX": "10", "LOG_LEVEL": "error"})
     log.configure(settings.log)
     async with held_targets(settings) as found:
@@ -80,21 +99,24 @@ async def _opened(folder: Path) -> AsyncIterator[Database]:
             await database.close()
 
 
-async def _compare(database: Database, writers: int, progress: Progress) -> Figure:
-    task = progress.add_task(f"writes: {writers} at once", total=ROUNDS * 2)
-    bare: list[float] = []
+async def _compare(
+    database: Database, writers: int, comparison: Comparison, progress: Progress
+) -> Figure:
+    task = progress.add_task(f"{comparison.case}: {writers} at once", total=ROUNDS * 2)
+    floor: list[float] = []
     ours: list[float] = []
     for _ in range(ROUNDS):
-        for write, rounds in ((_write_bare, bare), (_write_ours, ours)):
-            rounds.append(await _per_second(database, write, writers))
+        for write, rounds in ((comparison.floor, floor), (_write_ours, ours)):
+            with comparison.around() if write is comparison.floor else nullcontext():
+                rounds.append(await _per_second(database, write, writers))
             progress.advance(task)
-    medians = statistics.median(bare), statistics.median(ours)
+    medians = statistics.median(floor), statistics.median(ours)
     return Figure(
-        case=f"a write, {writers} at once",
+        case=f"{comparison.case}, {writers} at once",
         value=medians[1] / medians[0],
-        unit="of the bare",
-        at_least=0.5,
-        detail=f"{medians[1]:,.0f}/s, bare {medians[0]:,.0f}/s",
+        unit=f"of the {comparison.unit}",
+        at_least=comparison.at_least,
+        detail=f"{medians[1]:,.0f}/s, {comparison.unit} {medians[0]:,.0f}/s",
     )
 
 
@@ -118,6 +140,30 @@ async def _write_ours(connection: Connection, environment: str, key: str) -> Non
     content = Content(kind=Kind.SETTING, value=_VALUE)
     operation = Operation(key=key, content=content, expected=None)
     await apply(connection, environment, [operation], actor="bench")
+
+
+async def _write_unchained(connection: Connection, environment: str, key: str) -> None:
+    await _write_ours(connection, environment, key)
+
+
+@contextmanager
+def _without_chain() -> Iterator[None]:
+    """Let the service make change sets as it would if there were no chain to follow on."""
+    with (
+        patch.object(service, "link", lambda *_, **__: b""),
+        patch.object(sql, "insert_change_set", _insert_unchained),
+    ):
+        yield
+
+
+async def _insert_unchained(connection: Connection, **said: object) -> None:
+    await connection.fetchval(
+        "with made as ("
+        "insert into change_sets (environment, revision, kind, actor, message) "
+        "values ($1, $2, $3, $4, $5) returning environment, revision) "
+        "select pg_notify('flagstone', made.environment || ':' || made.revision)::text from made",
+        *(said[name] for name in ("environment", "revision", "kind", "actor", "message")),
+    )
 
 
 async def _write_bare(connection: Connection, environment: str, key: str) -> None:
@@ -153,3 +199,15 @@ async def _write_bare(connection: Connection, environment: str, key: str) -> Non
         _VALUE,
         version,
     )
+
+
+_COMPARISONS = (
+    Comparison(case="a write", floor=_write_bare, unit="bare", at_least=0.5),
+    Comparison(
+        case="a chained write",
+        floor=_write_unchained,
+        unit="unchained",
+        at_least=0.7,
+        around=_without_chain,
+    ),
+)

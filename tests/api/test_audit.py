@@ -1,0 +1,374 @@
+"""Whatever is changed behind the service's back is found, and the first revision of it named."""
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app.assembly import HEAD_EXPORT
+from app.audit.export import HeadExport
+from app.audit.heads import Head, SignedHead, last_heads, read_heads, signed
+from app.audit.reading import pages
+from app.audit.verification import Broken, Verified, one_moment, verify
+from app.changes.chain import GENESIS, link
+from app.changes.models import ChangeKind
+from app.crypto.secret import Secret
+from app.crypto.signing import Signer
+from app.environments import service as environments
+from app.errors import AppError
+from app.http.keys import DATABASE
+from tests.conftest import Server, Service
+
+LOCAL = "/v1/environments/local"
+SIGNER = Signer(Secret("k" * 32))
+KEY = SIGNER.public_key
+
+
+def _put(key: str, version: int, value: object, kind: str = "setting") -> dict[str, object]:
+    return {"op": "put", "key": key, "version": version, "kind": kind, "value": value}
+
+
+_STORY: list[dict[str, object]] = [
+    {"operations": [_put("a", 0, 1), _put("b", 0, {"n": 1.5})]},
+    {"operations": [_put("a", 1, 2)], "message": "why"},
+    {"operations": [_put("a", 2, 3)], "message": "why not"},
+    {"operations": [_put("s", 0, "hidden", "secret"), _put("t", 0, "other", "secret")]},
+    {"operations": [{"op": "delete", "key": "b", "version": 1}, _put("c", 0, None)]},
+    {"operations": [_put("a", 3, 4)]},
+]
+
+
+@pytest.fixture
+async def written(service: Service) -> Service:
+    """Six revisions of keys, and a seventh of the environment's own properties."""
+    for change_set in _STORY:
+        answer = await service.client.post(f"{LOCAL}/changes", json=change_set)
+        assert answer.status == 200, await answer.text()
+    answer = await service.client.patch(
+        LOCAL, json={"metadata": {"team": "x"}}, headers={"If-Match": '"1"'}
+    )
+    assert answer.status == 200, await answer.text()
+    return service
+
+
+async def _verify(service: Service, heads: Sequence[Head] = ()) -> Verified | Broken:
+    async with one_moment(service.app[DATABASE]) as connection:
+        return await verify(connection, "local", heads=heads)
+
+
+async def _head(service: Service, signer: Signer = SIGNER) -> SignedHead:
+    async with service.app[DATABASE].connection() as connection:
+        head = signed(await environments.get(connection, "local"), datetime.now(UTC), signer)
+    assert head is not None
+    return head
+
+
+def _tamper(server: Server, statements: str) -> None:
+    """Do as a superuser who is bound by no rule."""
+    with server.admin("suite") as connection:
+        connection.execute("set search_path = flagstone; set session_replication_role = replica")
+        connection.execute(statements.encode())
+
+
+async def test_an_untouched_history_holds(written: Service) -> None:
+    outcome = await _verify(written, [await _head(written)])
+
+    assert isinstance(outcome, Verified)
+    assert (outcome.revision, outcome.unchained, outcome.heads) == (7, 0, 1)
+
+
+async def test_an_environment_without_a_history_holds(service: Service) -> None:
+    assert isinstance(await _verify(service), Verified)
+
+
+async def test_a_history_from_before_the_chain_is_told_and_holds(
+    written: Service, server: Server
+) -> None:
+    _tamper(
+        server,
+        "update change_sets set hash = null where environment = 'local';"
+        "update environments set hash = null where name = 'local'",
+    )
+
+    outcome = await _verify(written)
+
+    assert isinstance(outcome, Verified)
+    assert outcome.unchained == 7
+
+
+# No other environment has a history here.
+_SWAP = """
+    update change_sets set
+        message = other.message, hash = other.hash, created_at = other.created_at
+    from (select * from change_sets) as other
+    where change_sets.revision in (2, 3) and other.revision = 5 - change_sets.revision;
+    update changes set before_value = other.before_value, after_value = other.after_value
+    from (select * from changes) as other
+    where changes.revision in (2, 3) and other.revision = 5 - changes.revision
+"""
+_TAMPERINGS = {
+    "a message": ("update change_sets set message = 'x' where revision = 2", 2),
+    "an actor": ("update change_sets set actor = 'operator:x' where revision = 3", 3),
+    "a kind": ("update change_sets set kind = 'import' where revision = 3", 3),
+    "a time": ("update change_sets set created_at = now() where revision = 1", 1),
+    "a hash": ("update change_sets set hash = sha256('x') where revision = 4", 4),
+    "no hash": ("update change_sets set hash = null where revision = 4", 4),
+    "first hashes": ("update change_sets set hash = null where revision < 3", 3),
+    "a value": ("update changes set after_value = '9' where revision = 2", 2),
+    "a past value": ("update changes set before_value = '9' where revision = 3", 3),
+    "a change less": ("delete from changes where revision = 5 and key = 'c'", 5),
+    "a secret": (
+        (
+            "update changes set after_sealed = other.after_sealed from changes as other "
+            "where changes.key = 's' and other.key = 't'"
+        ),
+        4,
+    ),
+    "properties": ("update property_changes set after_metadata = '{}'", 7),
+    "no properties": ("delete from property_changes", 7),
+    "removed": (
+        "delete from change_sets where revision = 2;delete from changes where revision = 2",
+        2,
+    ),
+    "the first removed": ("delete from change_sets where revision = 1", 1),
+    "the last removed": ("delete from change_sets where revision = 7", 7),
+    "reordered": (_SWAP, 2),
+    "the counter back": ("update environments set revision = 5 where name = 'local'", 6),
+    "the counter ahead": ("update environments set revision = 9 where name = 'local'", 8),
+    "another head": ("update environments set hash = sha256('x') where name = 'local'", 7),
+    "an entry's value": ("update configurations set value = '9' where key = 'a'", 6),
+    "an entry's version": ("update configurations set version = 5 where key = 'c'", 5),
+    "an entry's origin": ("update configurations set updated_revision = 3 where key = 'a'", 6),
+    "an entry's secret": (
+        (
+            "update configurations set sealed = other.sealed from configurations as other "
+            "where configurations.key = 's' and other.key = 't'"
+        ),
+        4,
+    ),
+    "an entry gone": ("delete from configurations where key = 'c'", 5),
+    "an entry more": (
+        (
+            "insert into configurations (environment, key, kind, value, version, updated_revision) "
+            "values ('local', 'd', 'setting', '1', 1, 3)"
+        ),
+        3,
+    ),
+    "a deleted entry back": (
+        (
+            "insert into configurations (environment, key, kind, value, version, updated_revision) "
+            "values ('local', 'b', 'setting', '{\"n\": 1.5}', 1, 1)"
+        ),
+        1,
+    ),
+    "its metadata": ("update environments set metadata = '{}' where name = 'local'", 7),
+    "its bucketing": ("update environments set fractional = 'v2' where name = 'local'", 7),
+    "a number that nobody can hash": (
+        "update changes set after_value = '1e400' where revision = 6",
+        6,
+    ),
+    "what nobody can read": (
+        (
+            "update changes set after_value = (repeat('[', 4000) || repeat(']', 4000))::jsonb "
+            "where revision = 6"
+        ),
+        6,
+    ),
+}
+
+
+@pytest.mark.parametrize(("statements", "revision"), _TAMPERINGS.values(), ids=_TAMPERINGS)
+async def test_what_was_changed_is_found_and_its_first_revision_named(
+    written: Service, server: Server, statements: str, revision: int
+) -> None:
+    _tamper(server, statements)
+
+    outcome = await _verify(written)
+
+    assert isinstance(outcome, Broken)
+    assert outcome.revision == revision, outcome
+    assert "hidden" not in outcome.reason
+
+
+async def test_a_history_that_lost_its_end_is_found_by_its_signed_heads(
+    written: Service, server: Server
+) -> None:
+    head = await _head(written)
+    _tamper(
+        server,
+        "delete from property_changes; delete from change_sets "
+        "where revision = 7; update environments set revision = 6, metadata = '{}', version = 1, "
+        "hash = (select hash from change_sets where environment = 'local' and revision = 6) "
+        "where name = 'local'",
+    )
+
+    assert isinstance(await _verify(written), Verified)
+    outcome = await _verify(written, [head])
+
+    assert isinstance(outcome, Broken)
+    assert outcome.revision == 7
+    assert "is gone" in outcome.reason
+
+
+async def _rewrite(written: Service, server: Server) -> None:
+    """Write the whole past anew, as its owner could: with another message, and right hashes."""
+    _tamper(server, "update change_sets set message = 'never' where revision = 2")
+    previous = GENESIS
+    async with one_moment(written.app[DATABASE]) as reading:
+        stored = [link_ async for page in pages(reading, "local", 0) for link_ in page]
+    for each in stored:
+        previous = link(
+            previous,
+            environment="local",
+            revision=each.revision,
+            kind=ChangeKind(each.kind),
+            actor=each.actor,
+            message=each.message,
+            created_at=each.created_at,
+            changes=each.changes,
+            properties=each.properties,
+        )
+        with server.admin("suite") as connection:
+            connection.execute(
+                "update flagstone.change_sets set hash = %s where revision = %s",
+                [previous, each.revision],
+            )
+    with server.admin("suite") as connection:
+        connection.execute(
+            "update flagstone.environments set hash = %s where name = 'local'", [previous]
+        )
+
+
+async def test_a_history_that_was_written_anew_is_found_by_its_signed_heads(
+    written: Service, server: Server
+) -> None:
+    head = await _head(written)
+    await _rewrite(written, server)
+
+    assert isinstance(await _verify(written), Verified)
+    outcome = await _verify(written, [head])
+
+    assert isinstance(outcome, Broken)
+    assert outcome.revision == 7
+    assert "written anew" in outcome.reason
+
+
+async def test_heads_are_exported_once_and_go_on_where_the_file_ends(
+    written: Service, tmp_path: Path
+) -> None:
+    file = tmp_path / "folder" / "heads.jsonl"
+    export = _export(written, file)
+
+    await export.run_once()
+    await export.run_once()
+    await _export(written, file).run_once()
+
+    (head,) = read_heads(file, KEY)
+    assert (head.environment, head.revision) == ("local", 7)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert isinstance(await _verify(written, [head]), Verified)
+    assert (export.failure, export.broken) == (None, {})
+
+
+def _export(written: Service, file: Path) -> HeadExport:
+    export = HeadExport(written.app[DATABASE], file)
+    export.use_key(Secret("k" * 32))
+    return export
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_the_export_notices_a_past_that_was_rewritten_and_signs_nothing_of_it(
+    written: Service, server: Server, tmp_path: Path, *, restarted: bool
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    export = _export(written, file)
+    await export.run_once()
+    await _rewrite(written, server)
+
+    export = _export(written, file) if restarted else export
+    await export.run_once()
+
+    assert export.broken == {"local": "revision 7 is another one than was signed"}
+    assert len(read_heads(file, KEY)) == 1
+
+
+async def test_the_export_verifies_what_came_since_the_last_head(
+    written: Service, server: Server, tmp_path: Path
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    export = _export(written, file)
+    await export.run_once()
+    for version in (4, 5):
+        await written.client.post(f"{LOCAL}/changes", json={"operations": [_put("a", version, 0)]})
+    _tamper(server, "update change_sets set actor = 'x' where revision = 8")
+
+    await export.run_once()
+
+    assert list(export.broken) == ["local"]
+    assert export.broken["local"].startswith("revision 8 is not what was hashed")
+
+
+async def test_a_new_epoch_begins_anew(written: Service, server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "heads.jsonl"
+    export = _export(written, file)
+    await export.run_once()
+    _tamper(server, "update environments set epoch = gen_random_uuid() where name = 'local'")
+
+    await export.run_once()
+
+    first, second = read_heads(file, KEY)
+    assert first.hash == second.hash
+    assert first.epoch != second.epoch
+    assert export.broken == {}
+
+
+async def test_a_broken_chain_is_told_by_health_and_takes_nobody_out(written: Service) -> None:
+    written.app[HEAD_EXPORT].broken["local"] = "revision 3 is missing"
+
+    answer = await written.client.get("/health")
+    report = await answer.json()
+
+    assert (answer.status, report["status"]) == (200, "warn")
+    assert report["checks"]["audit:chain"][0]["output"] == "local: revision 3 is missing"
+
+
+async def test_a_file_that_cannot_be_written_is_told_and_tried_again(
+    written: Service, tmp_path: Path
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    file.mkdir()
+    export = _export(written, file)
+
+    await export.run_once()
+    failure = export.failure
+    file.rmdir()
+    await export.run_once()
+
+    assert failure is not None
+    assert export.failure is None
+    assert len(read_heads(file, KEY)) == 1
+
+
+async def test_a_forged_or_foreign_head_is_refused_by_its_line(
+    written: Service, tmp_path: Path
+) -> None:
+    head = await _head(written)
+    foreign = await _head(written, Signer(Secret("l" * 32)))
+    forged = msgspec.structs.replace(head, revision=3)
+    pretended = msgspec.structs.replace(foreign, key=KEY)
+
+    for bad in (foreign, forged, pretended, b"nonsense", b"[" * 5_000):
+        file = tmp_path / f"{os.urandom(4).hex()}.jsonl"
+        line = bad if isinstance(bad, bytes) else msgspec.json.encode(bad)
+        file.write_bytes(msgspec.json.encode(head) + b"\n" + line + b"\n")
+
+        with pytest.raises(AppError, match="line 2"):
+            read_heads(file, KEY)
+        assert last_heads(file, KEY, 100_000)["local"].revision == 7
+
+
+def test_a_file_that_is_not_there_yet_has_no_heads(tmp_path: Path) -> None:
+    assert last_heads(tmp_path / "heads.jsonl", KEY, 1_000) == {}

@@ -1,0 +1,66 @@
+"""`audit` from the command line, beside a service that signs what it serves."""
+
+import asyncio
+import json
+import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import ClientSession
+
+from tests.conftest import Server
+from tests.process.conftest import Process, put, until
+
+
+async def _run(process: Process, *command: str) -> tuple[int, str]:
+    """Run a command on the data folder and the database of a service, and return what it says."""
+    beside = Process(
+        data_dir=process.data_dir,
+        port=process.port + 1,
+        environment={**process.environment, "LOG_LEVEL": "error", "COLUMNS": "150"},
+    )
+    await beside.start(*command)
+    assert beside.child is not None
+    return await beside.child.wait(), beside.log
+
+
+async def test_a_history_is_signed_while_it_grows_and_verified_afterwards(
+    launch_beside: Callable[..., Process], server: Server, client: ClientSession
+) -> None:
+    service = launch_beside()
+    await service.start()
+    await service.ready()
+    heads = service.data_dir / "audit-heads.jsonl"
+    for number in range(3):
+        assert await put(client, service, f"key/{number}", number) == 201
+
+    printed = await _run(service, "audit", "heads")
+    holds = await _run(service, "audit", "verify", "local", "staging")
+    # A service that starts signs what it finds.
+    assert await service.stop() == 0
+    await service.start()
+    # The first one is that of the test data.
+    await until(lambda: _is_signed(heads, 4), 20)
+    assert await service.stop() == 0
+    url = urllib.parse.urlsplit(service.environment["DATABASE_URL"])
+    with server.admin(url.path.lstrip("/")) as connection:
+        connection.execute("update flagstone.change_sets set actor = 'x' where revision = 2")
+    broken = await _run(service, "audit", "verify")
+    as_json = await _run(service, "audit", "verify", "local", "--json")
+    unknown = await _run(service, "audit", "verify", "nowhere")
+    foreign = await _run(service, "audit", "verify", "--public-key", "A" * 43)
+
+    head = json.loads(printed[1].splitlines()[-1])
+    assert (head["environment"], head["revision"]) == ("local", 4)
+    assert holds[0] == 0
+    assert holds[1].count("holds") == 2
+    assert broken[0] == 1
+    assert "revision 2 is not what was hashed" in broken[1]
+    said = json.loads(as_json[1].splitlines()[-1])
+    assert (said["holds"], said["environment"], said["revision"]) == (False, "local", 2)
+    assert (unknown[0], "no such environment" in unknown[1]) == (1, True)
+    assert (foreign[0], "line 1 is no head that this key has signed" in foreign[1]) == (1, True)
+
+
+async def _is_signed(heads: Path, revision: int) -> bool:
+    return f'"revision":{revision},' in await asyncio.to_thread(heads.read_text)
