@@ -10,6 +10,7 @@ from app.access.guard import TOKENS
 from app.access.lines import Lines
 from app.access.log import ACCESS_LOG, AccessLog
 from app.access.use import TOKEN_USE, TokenUse
+from app.audit.drift import DriftCheck
 from app.audit.export import HeadExport
 from app.changes.repeatable import DIGESTS, RequestDigest
 from app.database import Database
@@ -43,6 +44,7 @@ WORKER: web.AppKey[Worker] = web.AppKey("worker", Worker)
 TASKS: web.AppKey[Tasks] = web.AppKey("tasks", Tasks)
 HEARTBEAT: web.AppKey[Heartbeat] = web.AppKey("heartbeat", Heartbeat)
 SCHEMA: web.AppKey[SchemaCheck] = web.AppKey("schema", SchemaCheck)
+DRIFT: web.AppKey[DriftCheck] = web.AppKey("drift", DriftCheck)
 HEAD_EXPORT: web.AppKey[HeadExport] = web.AppKey("head_export", HeadExport)
 KEEPER: web.AppKey[Keeper] = web.AppKey("keeper", Keeper)
 
@@ -70,6 +72,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[USAGE] = usage = Usage(database)
     app[HEARTBEAT] = heartbeat = Heartbeat(database, settings.health, settings.instance)
     app[SCHEMA] = schema = SchemaCheck(database)
+    app[DRIFT] = drift = DriftCheck(database)
     app[KEEPER] = keeper = Keeper(follower, directory)
     app[HEAD_EXPORT] = heads = HeadExport(database, settings.audit.heads_file)
     app[HEALTH] = Health(
@@ -77,6 +80,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         database=database,
         heartbeat=heartbeat,
         schema=schema,
+        drift=drift,
         follower=follower,
         keeper=keeper,
         vault=vault,
@@ -99,6 +103,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         access_log=access_log,
         heads=heads,
         vault=vault,
+        drift=drift,
         tasks=tasks,
         evaluations=usage.totals,
     )

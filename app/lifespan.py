@@ -17,7 +17,7 @@ from app.access.guard import TOKENS
 from app.access.local import ensure_admin_token, token_key
 from app.access.log import ACCESS_LOG
 from app.access.use import TOKEN_USE
-from app.assembly import HEAD_EXPORT, HEARTBEAT, KEEPER, SCHEMA, TASKS, WORKER
+from app.assembly import DRIFT, HEAD_EXPORT, HEARTBEAT, KEEPER, SCHEMA, TASKS, WORKER
 from app.changes.repeatable import DIGESTS
 from app.database import Database
 from app.database.listener import listen
@@ -81,6 +81,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         await waiting.until_possible("read_tokens", lambda: _tokens(app))
         await waiting.until_possible("seed", lambda: seed(settings, app[DATABASE]))
         await waiting.until_possible("load_snapshots", app[FOLLOWER].refresh)
+        await app[DRIFT].look_first()
     except Exception as error:  # noqa: BLE001 - it ends the process, and is raised there
         app[LIFECYCLE].fail(error)
         return
@@ -101,6 +102,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         # Through a pooler nothing can be listened to: there the poll alone keeps up.
         tasks.start("listener", listen(found.app, settings.database, _hint(app)))
     tasks.start("schema", repeat(lambda: CHECK_SECONDS, app[SCHEMA].run_once))
+    tasks.start("drift", app[DRIFT].run())
     app[LIFECYCLE].start()
     log.info("started", tier=settings.tier, port=settings.http.port)
 

@@ -56,3 +56,18 @@ select name
 from migrations
 where state = 'applied'
 order by "timestamp";
+
+-- name: list_migrations()
+-- All of them: there are as many as files.
+select
+    name,
+    kind,
+    phase,
+    state,
+    checksum,
+    instance,
+    applied_at,
+    applied_by,
+    duration_ms
+from migrations
+order by "timestamp" desc;

@@ -33,7 +33,6 @@ cli.add_typer(token.cli, name="token")
 cli.add_typer(key.cli, name="key")
 cli.add_typer(seal.cli, name="seal")
 cli.add_typer(audit.cli, name="audit")
-# Without a name of its own: its verbs stand beside those of configuration.
 # Without a name of their own: their verbs stand beside those of what they are added to.
 configuration.cli.add_typer(history.cli)
 configuration.cli.add_typer(transfer.cli)

@@ -27,6 +27,7 @@ TABLES = {
     # What changes or destroys a data key is a command of the operator, as the owner.
     "data_keys": "select, insert",
     "access_log": "select, insert",
+    "schema_fingerprints": "select",
 }
 SEQUENCES = {"health_check_id_seq": "usage"}
 # Where nobody who speaks for the service changes or removes a row.
@@ -35,8 +36,10 @@ APPEND_ONLY = tuple(
 )
 
 
-def grant_privileges(connection: psycopg.Connection[Any]) -> None:
+def grant_privileges(connection: psycopg.Connection[Any]) -> list[str]:
     """Give each role what it needs on each table that exists, and nothing else, in one transaction.
+
+    Returns what was not as it should be.
 
     Nothing is touched when all is as it should be, so that a start takes no locks. Without
     provisioned roles there is nothing to grant: one role then owns and does everything.
@@ -60,7 +63,7 @@ def grant_privileges(connection: psycopg.Connection[Any]) -> None:
     }
     granted = _granted(connection, roles)
     if granted == wanted:
-        return
+        return []
     with connection.transaction():
         for role in sorted(roles):
             _run(connection, "grant usage on schema {0} to {2}", SCHEMA, role)
@@ -70,6 +73,7 @@ def grant_privileges(connection: psycopg.Connection[Any]) -> None:
         for role, relation, privilege in sorted(wanted - granted):
             what = "sequence" if relation.endswith("_seq") else "table"
             _run(connection, f"grant {privilege} on {what} {{0}}.{{1}} to {{2}}", relation, role)
+    return [" ".join(each) for each in sorted(granted ^ wanted)]
 
 
 def close_by_default(connection: psycopg.Connection[Any]) -> None:

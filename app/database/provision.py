@@ -19,6 +19,7 @@ from app.database.drivers import SCHEMA, SEARCH_PATH, libpq_arguments
 from app.database.privileges import close_by_default
 from app.database.roles import (
     APP,
+    AUDITOR,
     BACKUP,
     LOGIN_ROLES,
     MIGRATOR,
@@ -27,6 +28,7 @@ from app.database.roles import (
     READONLY,
     scram_verifier,
 )
+from app.database.schema_audit import make_schema_audit
 from app.files import write_private
 from app.settings import DatabaseSettings, Target, TlsMode
 
@@ -88,6 +90,7 @@ class Provisioner:
             self._make_database(connection)
         with self._connect(self.admin.named(self.database)) as connection:
             _make_schema(connection)
+            make_schema_audit(connection)
         return files
 
     def targets(self) -> dict[str, Target]:
@@ -132,8 +135,8 @@ class Provisioner:
         return f"{url}?{urlencode(options)}" if options else url
 
     def _make_roles(self, connection: psycopg.Connection[Any], existing: set[str]) -> None:
-        if OWNER not in existing:
-            _run(connection, "create role {} nologin", OWNER)
+        for role in {OWNER, AUDITOR} - existing:
+            _run(connection, "create role {} nologin", role)
         for role in LOGIN_ROLES:
             if role not in existing:
                 # Only the backup role is to have at once what it is a member of.
@@ -177,20 +180,38 @@ class Provisioner:
 
 def _roles(connection: psycopg.Connection[Any]) -> set[str]:
     rows = connection.execute(
-        "select rolname from pg_roles where rolname = any(%s)", [[OWNER, *LOGIN_ROLES]]
+        "select rolname from pg_roles where rolname = any(%s)", [[OWNER, AUDITOR, *LOGIN_ROLES]]
     )
     return {row[0] for row in rows}
 
 
 def _make_schema(connection: psycopg.Connection[Any]) -> None:
     _run(connection, "create schema if not exists {} authorization {}", SCHEMA, OWNER)
-    # The default since 15; before, anybody could put a table or function in everybody's way.
-    connection.execute("revoke all on schema public from public")
+    _close_public(connection)
     if connection.info.server_version >= 140000:
         # On a managed server this may be refused; the grants of each migration are enough then.
         with suppress(psycopg.errors.InsufficientPrivilege):
             _run(connection, "grant pg_read_all_data to {}", BACKUP)
     close_by_default(connection)
+
+
+def _close_public(connection: psycopg.Connection[Any]) -> None:
+    """Let nobody put a table or function in everybody's way; nothing is touched if that is so.
+
+    Since 15 the schema belongs to whoever owns the database, who could open it again.
+    """
+    found = connection.execute(
+        "select pg_get_userbyid(nspowner), exists (select from aclexplode("
+        "coalesce(nspacl, acldefault('n', nspowner))) where grantee = 0) "
+        "from pg_namespace where nspname = 'public'"
+    ).fetchone()
+    owner, is_open = found or (None, False)
+    if is_open:
+        connection.execute("revoke all on schema public from public")
+    if owner == "pg_database_owner":
+        # On a managed server this may be refused; what is made there is recorded all the same.
+        with suppress(psycopg.errors.InsufficientPrivilege):
+            connection.execute("alter schema public owner to current_user")
 
 
 def _run(connection: psycopg.Connection[Any], template: str, *names: str) -> None:

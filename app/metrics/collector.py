@@ -9,8 +9,10 @@ from prometheus_client import ProcessCollector
 from app import VERSION
 from app.access.directory import TokenDirectory
 from app.access.log import AccessLog
+from app.audit.drift import DriftCheck
 from app.audit.export import HeadExport
 from app.database import Database
+from app.database.recording import RecordingStatus
 from app.health.heartbeat import Heartbeat
 from app.http.durations import Durations
 from app.metrics.families import Family, Labels, Sample, counter, gauge, histogram
@@ -35,6 +37,7 @@ class Collector:
     access_log: AccessLog
     heads: HeadExport
     vault: Vault
+    drift: DriftCheck
     tasks: Tasks
     evaluations: Callable[[], Mapping[tuple[str, str], int]]
 
@@ -62,6 +65,7 @@ class Collector:
         yield from self._of_access_log()
         yield from self._of_audit()
         yield from self._of_keys()
+        yield from self._of_schema()
         yield gauge(
             "flagstone_task_up",
             "1 while a background task is well, 0 once it has failed.",
@@ -191,6 +195,21 @@ class Collector:
             "flagstone_keys_missing",
             "Key-encryption keys that data keys need and that cannot be had.",
             {(): len(self.vault.missing)},
+        )
+
+    def _of_schema(self) -> Iterator[Family]:
+        trail = self.drift.trail
+        if trail is None:
+            return
+        yield gauge(
+            "flagstone_schema_drift_facts",
+            "Facts of the schema that are not what the last migration left behind.",
+            {(): len(trail.drift or ())},
+        )
+        yield gauge(
+            "flagstone_schema_audit_recording",
+            "1 while the server records changes of the schema, 0 where it cannot or does not.",
+            {(): trail.recording is RecordingStatus.RECORDING},
         )
 
 

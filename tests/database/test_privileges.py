@@ -18,8 +18,10 @@ from app.database.embedded import EmbeddedServer
 from app.database.migrations import Migrator
 from app.database.privileges import SEQUENCES, TABLES, grant_privileges
 from app.database.provision import Provisioner, ProvisionError
+from app.database.recording import RecordingStatus
 from app.database.role_check import OverprivilegedError, check_role
 from app.database.roles import APP, BACKUP, LOGIN_ROLES, MIGRATOR, OWNER, READONLY
+from app.database.schema_audit import read_recording
 from app.settings import Secret, Settings, Target, Tier, load
 from tests.conftest import Server
 
@@ -566,6 +568,11 @@ def test_an_administrator_who_is_no_superuser_can_provision(
 
     target = managed.targets()[MIGRATOR]
     assert Migrator(target=target, settings=managed.settings, instance="tests").migrate()
+    # It gets no event triggers either, and so nothing that would need them.
+    with psycopg.connect(**libpq_arguments(target, managed.settings)) as connection:
+        recording = read_recording(connection)
+    assert recording.status is RecordingStatus.UNAVAILABLE
+    assert recording.reason == "the server did not let `database provision` make event triggers"
 
 
 async def test_a_role_that_owns_the_tables_is_refused_where_it_matters(
