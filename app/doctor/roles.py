@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from app.database import sql
 from app.database.role_check import role_powers
-from app.database.roles import LOGIN_ROLES, OWNER
+from app.database.roles import AUDITOR, LOGIN_ROLES, OWNER
 from app.doctor.findings import Finding, absent, failed, passed, warned
 from app.doctor.patient import Patient
 from app.settings import STRICT_TIERS
 
+# Nobody speaks as them.
+_CLOSED = (OWNER, AUDITOR)
 _PROVISION = "`database provision` makes them"
 
 
@@ -25,16 +27,16 @@ async def look_at_app_role(patient: Patient) -> Sequence[Finding]:
 async def look_at_roles(patient: Patient) -> Sequence[Finding]:
     """Look at the roles of ours that should be there, and at what they are."""
     async with patient.database.connection() as connection:
-        rows = [row async for row in sql.list_roles(connection, names=[OWNER, *LOGIN_ROLES])]
+        rows = [row async for row in sql.list_roles(connection, names=[*_CLOSED, *LOGIN_ROLES])]
     powerful = [row["name"] for row in rows if row["is_powerful"]]
-    if OWNER in {row["name"] for row in rows if row["can_log_in"]}:
-        powerful.append(f"{OWNER} (it can log in)")
-    missing = sorted({OWNER, *LOGIN_ROLES} - {row["name"] for row in rows})
+    open_ones = sorted({row["name"] for row in rows if row["can_log_in"]}.intersection(_CLOSED))
+    powerful += [f"{name} (it can log in)" for name in open_ones]
+    missing = sorted({*_CLOSED, *LOGIN_ROLES} - {row["name"] for row in rows})
     if powerful:
         return [failed("roles", f"more than they should be: {', '.join(powerful)}")]
     if missing:
         return [warned("roles", f"missing: {', '.join(missing)}; {_PROVISION}")]
-    return [passed("roles", "all five are there, none with an attribute of power")]
+    return [passed("roles", "all six are there, none with an attribute of power")]
 
 
 async def look_at_open_doors(patient: Patient) -> Sequence[Finding]:
