@@ -12,7 +12,6 @@ import pytest
 
 from app.crypto.keyring import KeyRing, KeyState, new_key
 from app.database.roles import APP, LOGIN_ROLES, MIGRATOR, READONLY
-from app.doctor import examination
 from app.doctor.examination import CHECKS, Check, Need, examine
 from app.doctor.findings import Finding, Verdict, passed, worst
 from app.doctor.patient import Patient
@@ -223,9 +222,7 @@ async def test_a_server_that_accepts_and_says_nothing_takes_no_longer_than_its_l
     assert _is(found["schema: migrations"], ABSENT, "because the database cannot be reached")
 
 
-async def test_a_check_that_hangs_or_breaks_ends_no_other(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+async def test_a_check_that_hangs_or_breaks_ends_no_other(tmp_path: Path) -> None:
     async def hang(_: Patient) -> list[Finding]:
         await asyncio.sleep(60)
         return []
@@ -236,9 +233,8 @@ async def test_a_check_that_hangs_or_breaks_ends_no_other(
     async def go_on(_: Patient) -> list[Finding]:
         return [passed("other", "fine")]
 
-    monkeypatch.setattr(examination, "CHECK_SECONDS", 0.05)
     looks = (hang, break_down, go_on)
-    checks = [Check("group", look.__name__, Need.NOTHING, look) for look in looks]
+    checks = [Check("group", look.__name__, Need.NOTHING, look, seconds=0.05) for look in looks]
 
     found = await examine(load({"DATA_DIR": str(tmp_path / "none")}), checks=checks)
 
@@ -249,6 +245,35 @@ async def test_a_check_that_hangs_or_breaks_ends_no_other(
     ]
     assert worst(found) is FAIL
     assert worst(found[2:]) is PASS
+
+
+async def test_a_changed_past_and_a_changed_schema_are_told_at_once(
+    examined: Examine, server: Server, database: str
+) -> None:
+    url = _url(server.target(APP, database))
+    with server.admin(database) as admin:
+        admin.execute(
+            "insert into flagstone.change_sets (environment, revision, kind, actor, hash) "
+            "values ('local', 1, 'edit', 'nobody', sha256('x'));"
+            "create index by_hand on flagstone.configurations (kind);"
+            "alter event trigger flagstone_sql_drop disable"
+        )
+        try:
+            found = await examined(DATABASE_URL=url)
+        finally:
+            admin.execute(
+                "delete from flagstone.change_sets; drop index flagstone.by_hand;"
+                "alter event trigger flagstone_sql_drop enable always"
+            )
+    well = await examined(DATABASE_URL=url)
+
+    assert _is(found["proof: history"], FAIL, "local: revision 1 is not what was hashed")
+    assert _is(found["proof: schema as migrated"], FAIL, "by_hand")
+    assert _is(found["proof: schema changes"], FAIL, "flagstone_sql_drop")
+    assert _is(well["proof: history"], PASS, "0 revisions of 4 environments hold")
+    assert _is(well["proof: schema as migrated"], PASS)
+    assert _is(well["proof: schema changes"], PASS)
+    assert _is(well["proof: signed heads"], ABSENT, "there are none yet")
 
 
 async def test_tcp_without_tls_is_told(examined: Examine, plain_server: FullServer) -> None:
