@@ -88,7 +88,7 @@ POWERS = {
     ),
     "the trail": (
         [
-            f"create schema if not exists flagstone_audit authorization {OWNER}",
+            f"create schema flagstone_audit authorization {OWNER}",
             "create table flagstone_audit.trail (a integer)",
             "grant usage on schema flagstone_audit to {}",
             "grant select, insert, delete on flagstone_audit.trail to {}",
@@ -116,7 +116,8 @@ def _role(server: Server | FullServer, name: str, statements: list[str]) -> Iter
                 inside.execute(statement.replace("{}", name).encode())
             yield
         finally:
-            inside.execute("drop table if exists flagstone_audit.trail")
+            # One of the audit's own goes as well, after it was there for the first role.
+            inside.execute("drop schema if exists flagstone_audit cascade")
             inside.execute("revoke all on flagstone.changes from public")
             inside.execute(psql.SQL("reassign owned by {} to {}").format(_name(name), _name(OWNER)))
             inside.execute(psql.SQL("drop owned by {}").format(_name(name)))
