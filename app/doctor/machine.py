@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from app.database.threads import in_thread
 from app.doctor.findings import Finding, failed, passed, warned
@@ -20,9 +21,14 @@ async def look_at_disk(patient: Patient) -> Sequence[Finding]:
     while not folder.exists():
         folder = folder.parent
     usage = await in_thread("disk", lambda: shutil.disk_usage(folder))
-    text = f"{usage.free // _MIB} MiB free of {usage.total // _MIB} in {folder}"
-    if usage.free < ROOM_FAIL_BYTES:
-        return [failed("disk", text)]
-    if usage.free < ROOM_WARN_BYTES:
-        return [warned("disk", text)]
-    return [passed("disk", text)]
+    return [room_finding(usage.free, usage.total, folder)]
+
+
+def room_finding(free: int, total: int, folder: Path) -> Finding:
+    """Judge the bytes that are left."""
+    text = f"{free // _MIB} MiB free of {total // _MIB} in {folder}"
+    if free < ROOM_FAIL_BYTES:
+        return failed("disk", text)
+    if free < ROOM_WARN_BYTES:
+        return warned("disk", text)
+    return passed("disk", text)

@@ -48,12 +48,17 @@ async def look_at_clock(patient: Patient) -> Sequence[Finding]:
             after = time.time()
             rounds.append((after - before, theirs.timestamp() - (before + after) / 2))
     trip, difference = min(rounds, key=lambda each: each[0])
+    return [clock_finding(difference, trip)]
+
+
+def clock_finding(difference: float, trip: float) -> Finding:
+    """Judge a difference in seconds, which is known to half of the round trip."""
     text = f"{difference * 1000:+.1f} ms from ours, by a round trip of {trip * 1000:.1f} ms"
     if abs(difference) > CLOCK_FAIL_SECONDS:
-        return [failed("clock", text)]
+        return failed("clock", text)
     if abs(difference) > CLOCK_WARN_SECONDS:
-        return [warned("clock", text)]
-    return [passed("clock", text)]
+        return warned("clock", text)
+    return passed("clock", text)
 
 
 async def look_at_settings(patient: Patient) -> Sequence[Finding]:

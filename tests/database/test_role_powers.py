@@ -116,6 +116,7 @@ def _role(server: Server | FullServer, name: str, statements: list[str]) -> Iter
                 inside.execute(statement.replace("{}", name).encode())
             yield
         finally:
+            # One of the audit's own goes as well, after it was there for the first role.
             inside.execute("drop schema if exists flagstone_audit cascade")
             inside.execute("revoke all on flagstone.changes from public")
             inside.execute(psql.SQL("reassign owned by {} to {}").format(_name(name), _name(OWNER)))
