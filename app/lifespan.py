@@ -77,11 +77,11 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         await waiting.until_possible("check_schema", lambda: _schema(app[SCHEMA]))
         tasks.start("heartbeat", app[HEARTBEAT].run())
         await waiting.until_possible("check_role", lambda: check_role(app[DATABASE], settings.tier))
+        await app[DRIFT].look_first()
         await waiting.until_possible("check_keys", lambda: _keys(app))
         await waiting.until_possible("read_tokens", lambda: _tokens(app))
         await waiting.until_possible("seed", lambda: seed(settings, app[DATABASE]))
         await waiting.until_possible("load_snapshots", app[FOLLOWER].refresh)
-        await app[DRIFT].look_first()
     except Exception as error:  # noqa: BLE001 - it ends the process, and is raised there
         app[LIFECYCLE].fail(error)
         return

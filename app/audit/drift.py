@@ -130,7 +130,8 @@ class DriftCheck:
     async def run(self) -> None:
         """Look every five minutes, for ever; the start has looked already."""
         while True:
-            await asyncio.sleep(jittered(_RETRY_SECONDS if self.trail is None else CHECK_SECONDS))
+            is_known = self.trail is not None and self.failure is None
+            await asyncio.sleep(jittered(CHECK_SECONDS if is_known else _RETRY_SECONDS))
             await self.run_once()
 
     async def run_once(self) -> None:

@@ -4,6 +4,7 @@ By name and not by default privileges: a table that nobody thought about is clos
 backup role. A dump is whole or it is none.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -33,6 +34,20 @@ SEQUENCES = {"health_check_id_seq": "usage"}
 # Where nobody who speaks for the service changes or removes a row.
 APPEND_ONLY = tuple(
     table for table, rights in TABLES.items() if not {"update", "delete"} & {*rights.split(", ")}
+)
+
+_BY_DEFAULT = (
+    "revoke execute on functions from public",
+    "in schema {0} grant select on tables to {2}",
+    "in schema {0} grant select on sequences to {2}",
+)
+_CLOSED = (
+    "select count(*) from pg_default_acl where defaclrole = to_regrole(%s) and ("
+    "defaclnamespace = 0 and defaclobjtype = 'f' "
+    "and not exists (select from aclexplode(defaclacl) where grantee = 0) "
+    "or defaclnamespace = to_regnamespace(%s) and defaclobjtype in ('r', 'S') "
+    "and exists (select from aclexplode(defaclacl) "
+    "where grantee = to_regrole(%s) and privilege_type = 'SELECT'))"
 )
 
 
@@ -81,13 +96,12 @@ def close_by_default(connection: psycopg.Connection[Any]) -> None:
 
     Functions are the one thing that everybody may use from the first moment. The backup role reads
     tables at once: pg_dump fails as a whole for one that it may not read. Everybody else's rights
-    stay by name. Types are left as they are: only who may make tables has a use for them.
+    stay by name. Types are left as they are: only who may make tables has a use for them. Nothing
+    is touched when all is so, or every start of an embedded server would be recorded as a change.
     """
-    for what in (
-        "revoke execute on functions from public",
-        "in schema {0} grant select on tables to {2}",
-        "in schema {0} grant select on sequences to {2}",
-    ):
+    if _count(connection, _CLOSED, [OWNER, SCHEMA, BACKUP]) == len(_BY_DEFAULT):
+        return
+    for what in _BY_DEFAULT:
         _run(connection, f"alter default privileges for role {{1}} {what}", OWNER, BACKUP)
 
 
@@ -110,6 +124,11 @@ def _granted(connection: psycopg.Connection[Any], roles: set[str]) -> set[tuple[
         [SCHEMA, sorted(roles)],
     )
     return {(row[0], row[1], row[2]) for row in rows}
+
+
+def _count(connection: psycopg.Connection[Any], query: str, parameters: Sequence[object]) -> int:
+    row = connection.execute(query, parameters).fetchone()
+    return row[0] if row else 0
 
 
 def _names(connection: psycopg.Connection[Any], query: str, parameter: object) -> set[str]:
