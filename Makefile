@@ -6,7 +6,7 @@ READY  := .venv/.installed
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check format bench history clean lock reference \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
-        token script doctor
+        token script doctor backup restore
 
 help:
 	@awk 'BEGIN {FS = ":.*## "} \
@@ -50,6 +50,13 @@ seed: $(READY) ## add test data where nothing was ever changed
 
 db-stop: $(READY) ## stop the embedded PostgreSQL of DATA_DIR
 	@$(APP) database stop
+
+##@ Backups
+backup: $(READY) ## make an encrypted backup in BACKUP_DIR
+	@$(APP) backup create $(args)
+
+restore: $(READY) ## put one back: make restore args="NAME --identity FILE"; latest if none is named
+	@$(APP) backup restore $(args)
 
 ##@ Work
 setup: $(READY) ## make the virtual environment

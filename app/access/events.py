@@ -29,6 +29,8 @@ class Event(StrEnum):
     SECRET_READ = "sensitive_read"  # noqa: S105
     RATE_LIMITED = "excess_rate_limit_exceeded"
     SCHEMA_CHANGE = "schema_change"
+    BACKUP_CREATED = "backup_created"
+    BACKUP_RESTORED = "backup_restored"
 
 
 class Decision(StrEnum):

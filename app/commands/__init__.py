@@ -4,6 +4,7 @@ import typer
 
 from app.commands import (
     audit,
+    backup,
     configuration,
     database,
     doctor,
@@ -32,6 +33,7 @@ cli.add_typer(database.cli, name="database")
 cli.add_typer(token.cli, name="token")
 cli.add_typer(key.cli, name="key")
 cli.add_typer(seal.cli, name="seal")
+cli.add_typer(backup.cli, name="backup")
 cli.add_typer(audit.cli, name="audit")
 # Without a name of their own: their verbs stand beside those of what they are added to.
 configuration.cli.add_typer(history.cli)

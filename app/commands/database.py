@@ -143,7 +143,8 @@ def provision(
     for role, path in files.items():
         console.print(f"{role:20} {path}")
     console.print(
-        "Now set DATABASE_URL_FILE to app.url and DATABASE_MIGRATOR_URL_FILE to migrator.url"
+        "Now set DATABASE_URL_FILE to app.url, DATABASE_MIGRATOR_URL_FILE to migrator.url and "
+        "DATABASE_BACKUP_URL_FILE to backup.url"
     )
 
 

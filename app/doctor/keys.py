@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 
 from app.access.local import has_token_key
-from app.crypto.command import CommandWrapper
 from app.crypto.keyring import KeyState
-from app.crypto.wrapping import RingWrapper, Wrapper
 from app.doctor.findings import Finding, absent, failed, passed, warned
 from app.doctor.patient import Patient
-from app.settings import Settings, Tier
-from app.vault.rings import ring_file, ring_of
+from app.settings import Tier
+from app.vault.rings import present_wrapper_of, ring_file, ring_of
 from app.vault.vault import Vault
 
 _OTHERS = 0o077
@@ -46,7 +44,7 @@ async def look_at_ring(patient: Patient) -> Sequence[Finding]:
 
 async def look_at_data_keys(patient: Patient) -> Sequence[Finding]:
     """Unwrap every data key, as each start does."""
-    vault = Vault(_wrapper(patient.settings))
+    vault = Vault(present_wrapper_of(patient.settings))
     async with patient.database.connection() as connection:
         await vault.look(connection)
     if vault.missing:
@@ -65,11 +63,3 @@ async def look_at_token_key(patient: Patient) -> Sequence[Finding]:
     if has_token_key(patient.settings):
         return [passed("token key", f"is in {patient.settings.data_dir}")]
     return [warned("token key", _FIRST_START)]
-
-
-def _wrapper(settings: Settings) -> Wrapper | None:
-    """Return what unwraps data keys. Unlike a start it makes no ring. Raises KeyRingError."""
-    if settings.keys.command is not None:
-        return CommandWrapper(settings.keys.command)
-    ring = ring_of(settings)
-    return None if ring is None else RingWrapper(ring, ring_file(settings))

@@ -16,7 +16,12 @@ NOT_ABOVE = (
 )
 # Giving up on a statement takes as long again as waiting for it did.
 _WAITS = ("REQUEST_TIMEOUT", "DATABASE_ACQUIRE_TIMEOUT", "DATABASE_COMMAND_TIMEOUT")
-DATABASE_URLS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL")
+DATABASE_URLS = (
+    "DATABASE_URL",
+    "DATABASE_MIGRATOR_URL",
+    "DATABASE_ADMIN_URL",
+    "DATABASE_BACKUP_URL",
+)
 
 
 def broken_rules(
@@ -28,8 +33,9 @@ def broken_rules(
             yield lower, f"must not be above {upper}"
     if bool(values["DATABASE_TLS_CERTIFICATE"]) != bool(values["DATABASE_TLS_KEY"]):
         yield "DATABASE_TLS_KEY", "must be set together with DATABASE_TLS_CERTIFICATE"
-    if values["DATABASE_MIGRATOR_URL"] is not None and values["DATABASE_URL"] is None:
-        yield "DATABASE_MIGRATOR_URL", "must not be set without DATABASE_URL"
+    for name in ("DATABASE_MIGRATOR_URL", "DATABASE_BACKUP_URL"):
+        if values[name] is not None and values["DATABASE_URL"] is None:
+            yield name, "must not be set without DATABASE_URL"
     pooled = values["DATABASE_POOLER"] is Pooler.TRANSACTION and values["MIGRATE_ON_START"]
     if pooled and values["DATABASE_MIGRATOR_URL"] is None:
         # The lock of migrations belongs to a session, which such a pooler does not give.
@@ -37,6 +43,8 @@ def broken_rules(
     waits = [values[name] for name in _WAITS]
     if None not in waits and waits[0] <= waits[1] + 2 * waits[2]:
         yield _WAITS[0], f"must be above {_WAITS[1]} plus twice {_WAITS[2]}"
+    if tier is not Tier.LOCAL and values["BACKUP_INTERVAL"] and not values["BACKUP_RECIPIENTS"]:
+        yield "BACKUP_RECIPIENTS", f"is required in {tier} when BACKUP_INTERVAL is set"
     yield from _key_rules(values)
     yield from _tls_rules(tier, values)
     if tier in STRICT_TIERS:

@@ -62,6 +62,14 @@ def ring_of(settings: Settings) -> KeyRing | None:
         raise KeyRingError(f"KEY_RING: {error}") from None
 
 
+def present_wrapper_of(settings: Settings) -> Wrapper | None:
+    """Return who wraps data keys as `wrapper_of` does, making no ring. Raises KeyRingError."""
+    if settings.keys.command is not None:
+        return CommandWrapper(settings.keys.command)
+    ring = ring_of(settings)
+    return None if ring is None else RingWrapper(ring, ring_file(settings))
+
+
 def ring_file(settings: Settings) -> Path | None:
     """Return the file of the key ring, None when it is a variable, or there is none."""
     keys = settings.keys

@@ -23,11 +23,13 @@ KEY = "k" * 32
 # What staging and production cannot do without.
 REQUIRED = {"DATABASE_URL": "postgresql://app@db/flagstone", "TOKEN_KEY": KEY}
 STRICT = ("staging", "production")
-SECRETS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL", "TOKEN_KEY", "KEY_RING")
+URLS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL", "DATABASE_BACKUP_URL")
+SECRETS = (*URLS, "TOKEN_KEY", "KEY_RING")
 GOOD_SECRETS = {
     "DATABASE_URL": f"postgresql://app:{PASSWORD}@db/flagstone",
     "DATABASE_MIGRATOR_URL": f"postgresql://migrator:{PASSWORD}@db/flagstone",
     "DATABASE_ADMIN_URL": f"postgresql://admin:{PASSWORD}@db/flagstone",
+    "DATABASE_BACKUP_URL": f"postgresql://backup:{PASSWORD}@db/flagstone",
     "TOKEN_KEY": CANARY * 4,
     "KEY_RING": CANARY,
 }
@@ -119,7 +121,7 @@ def test_a_port_within_its_range_is_taken(port: str, number: int) -> None:
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "p", "٣", "9" * 5_000])
-@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL"])
+@pytest.mark.parametrize("name", URLS)
 def test_a_port_of_a_url_outside_its_range_is_refused(name: str, port: str) -> None:
     error = refusal({name: f"postgresql://u:{CANARY}@h:{port}/d"})
 
@@ -142,7 +144,7 @@ def test_true_and_false_have_their_usual_spellings(text: str, value: object) -> 
 def test_every_mistake_comes_in_one_message_without_any_value() -> None:
     free = {"INSTANCE_ID", "DATA_DIR", "HOST", "EMBEDDED_ACCOUNT", "KEY_RING", "AUDIT_HEADS_FILE"}
     # Read when something is sealed: tests/unit/test_sealed_settings.py.
-    free |= {"IDENTITY_FILE", "IDENTITY_COMMAND"}
+    free |= {"IDENTITY_FILE", "IDENTITY_COMMAND", "BACKUP_DIR"}
 
     error = refusal({variable.name: CANARY for variable in VARIABLES})
 
@@ -267,8 +269,9 @@ def test_a_file_stands_for_its_content(tmp_path: Path, name: str, ending: str) -
     file = tmp_path / "secret"
     file.write_bytes((GOOD_SECRETS[name] + ending).encode())
 
-    # The migrator's URL is refused alone: it would be ignored.
-    beside = {"DATABASE_URL": GOOD_SECRETS["DATABASE_URL"]} if "MIGRATOR" in name else {}
+    # These are refused alone: they would be ignored.
+    is_alone = "MIGRATOR" not in name and "BACKUP" not in name
+    beside = {} if is_alone else {"DATABASE_URL": GOOD_SECRETS["DATABASE_URL"]}
 
     from_file = load({**beside, f"{name}_FILE": str(file)})
 
@@ -394,6 +397,51 @@ def test_strict_tiers_require_a_database_and_a_key(tier: str, name: str) -> None
     assert f"is required in {tier}" in str(error)
 
 
+RECIPIENT = "age10gfezeekday7a39q0axxj7hke0kh05l42wzzyxk860dm5sz6py9sqdm0pf"
+OTHER_RECIPIENT = "age1n9lxx5ufugjs2wa3uq5gzzcayyu9hcqp5mcctkkemsmgdsjttaqq9htwl4"
+
+
+def test_recipients_of_backups_are_each_taken_once() -> None:
+    settings = load({"BACKUP_RECIPIENTS": f"{RECIPIENT}, {OTHER_RECIPIENT.upper()},{RECIPIENT}"})
+
+    assert settings.backups.recipients == tuple(sorted({RECIPIENT, OTHER_RECIPIENT}))
+
+
+@pytest.mark.parametrize("text", [CANARY, f"{RECIPIENT},", f"{RECIPIENT} {OTHER_RECIPIENT}"])
+def test_what_is_no_recipient_is_refused(text: str) -> None:
+    error = refusal({"BACKUP_RECIPIENTS": text})
+
+    rule = "must be 1 to 32 age recipients, age1…, with commas between"
+    assert error.problems == [("BACKUP_RECIPIENTS", rule)]
+
+
+@pytest.mark.parametrize("text", ["59", "-1", "nan", CANARY])
+def test_an_interval_is_none_at_all_or_long_enough(text: str) -> None:
+    error = refusal({"BACKUP_INTERVAL": text})
+
+    rule = "must be 0, or a number of seconds from 60 to 3.1536e+07"
+    assert error.problems == [("BACKUP_INTERVAL", rule)]
+    assert load({"BACKUP_INTERVAL": "0"}).backups.interval_seconds == 0
+    assert load({"BACKUP_INTERVAL": "60"}).backups.interval_seconds == 60
+
+
+@pytest.mark.parametrize("tier", ["development", *STRICT])
+def test_backups_that_are_made_by_themselves_need_a_recipient(tier: str) -> None:
+    environ = {"TIER": tier, **REQUIRED, "BACKUP_INTERVAL": "3600"}
+
+    error = refusal(environ)
+
+    rule = f"is required in {tier} when BACKUP_INTERVAL is set"
+    assert error.problems == [("BACKUP_RECIPIENTS", rule)]
+    assert load(environ | {"BACKUP_RECIPIENTS": RECIPIENT}).backups.recipients == (RECIPIENT,)
+    assert load(environ | {"TIER": "local"}).backups.recipients == ()
+
+
+def test_backups_are_in_the_data_folder_unless_told() -> None:
+    assert load({"DATA_DIR": "/srv/data"}).backups.folder == Path("/srv/data/backups")
+    assert load({"BACKUP_DIR": "/mnt/far"}).backups.folder == Path("/mnt/far")
+
+
 @pytest.mark.parametrize("tier", STRICT)
 def test_strict_tiers_refuse_test_data(tier: str) -> None:
     error = refusal({"TIER": tier, **REQUIRED, "SEED_ON_START": "true"})
@@ -402,7 +450,7 @@ def test_strict_tiers_refuse_test_data(tier: str) -> None:
 
 
 @pytest.mark.parametrize("tier", STRICT)
-@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL"])
+@pytest.mark.parametrize("name", URLS)
 @pytest.mark.parametrize(
     "url",
     [
