@@ -12,6 +12,7 @@ from app.access.log import ACCESS_LOG, AccessLog
 from app.access.use import TOKEN_USE, TokenUse
 from app.audit.drift import DriftCheck
 from app.audit.export import HeadExport
+from app.backups.schedule import Schedule
 from app.changes.repeatable import DIGESTS, RequestDigest
 from app.database import Database
 from app.database.threads import Lane
@@ -46,6 +47,7 @@ HEARTBEAT: web.AppKey[Heartbeat] = web.AppKey("heartbeat", Heartbeat)
 SCHEMA: web.AppKey[SchemaCheck] = web.AppKey("schema", SchemaCheck)
 DRIFT: web.AppKey[DriftCheck] = web.AppKey("drift", DriftCheck)
 HEAD_EXPORT: web.AppKey[HeadExport] = web.AppKey("head_export", HeadExport)
+SCHEDULE: web.AppKey[Schedule] = web.AppKey("schedule", Schedule)
 KEEPER: web.AppKey[Keeper] = web.AppKey("keeper", Keeper)
 
 
@@ -75,6 +77,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[DRIFT] = drift = DriftCheck(database)
     app[KEEPER] = keeper = Keeper(follower, directory)
     app[HEAD_EXPORT] = heads = HeadExport(database, settings.audit.heads_file)
+    app[SCHEDULE] = schedule = Schedule(settings.backups)
     app[HEALTH] = Health(
         lifecycle=lifecycle,
         database=database,
@@ -87,6 +90,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         tokens=directory,
         access_log=access_log,
         heads=heads,
+        schedule=schedule,
         tasks=tasks,
         instance=settings.instance,
     )
@@ -104,6 +108,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         heads=heads,
         vault=vault,
         drift=drift,
+        schedule=schedule,
         tasks=tasks,
         evaluations=usage.totals,
     )

@@ -17,7 +17,16 @@ from app.access.guard import TOKENS
 from app.access.local import ensure_admin_token, token_key
 from app.access.log import ACCESS_LOG
 from app.access.use import TOKEN_USE
-from app.assembly import DRIFT, HEAD_EXPORT, HEARTBEAT, KEEPER, SCHEMA, TASKS, WORKER
+from app.assembly import (
+    DRIFT,
+    HEAD_EXPORT,
+    HEARTBEAT,
+    KEEPER,
+    SCHEDULE,
+    SCHEMA,
+    TASKS,
+    WORKER,
+)
 from app.changes.repeatable import DIGESTS
 from app.database import Database
 from app.database.listener import listen
@@ -97,6 +106,8 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     if app[WORKER].number == 1:
         # What is done once a machine, and not once a worker.
         tasks.start("audit_heads", app[HEAD_EXPORT].run())
+        if app[SCHEDULE].is_on:
+            tasks.start("backups", app[SCHEDULE].run())
     tasks.start("keys", app[VAULT].run(app[DATABASE]))
     if settings.database.pooler is Pooler.NONE:
         # Through a pooler nothing can be listened to: there the poll alone keeps up.
@@ -136,6 +147,7 @@ def _use_key(app: web.Application) -> None:
     app[TICKETS].use_key(key)
     app[DIGESTS].use_key(key)
     app[HEAD_EXPORT].use_key(key)
+    app[SCHEDULE].use_key(key)
     app[VAULT].use_wrapper(wrapper_of(settings))
     if settings.snapshot_on_disk:
         app[KEEPER].use_disk(Disk(settings.data_dir, key, settings.tier))

@@ -12,7 +12,9 @@ from app.access.directory import TokenDirectory
 from app.access.log import AccessLog
 from app.audit.drift import DriftCheck
 from app.audit.export import HeadExport
+from app.backups.schedule import Schedule
 from app.database import Database
+from app.health.audit_checks import backups_check, chain_check, heads_check
 from app.health.check import Check, Status
 from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
 from app.health.schema import SchemaCheck
@@ -52,6 +54,7 @@ class Health:
     tokens: TokenDirectory
     access_log: AccessLog
     heads: HeadExport
+    schedule: Schedule
     tasks: Tasks
     instance: str
 
@@ -68,8 +71,9 @@ class Health:
             "keys": self._keys_check(),
             "tokens": self._tokens_check(),
             "access_log:write": self._access_log_check(),
-            "audit:chain": self._chain_check(),
-            "audit:heads": self._heads_check(),
+            "audit:chain": chain_check(self.heads),
+            "audit:heads": heads_check(self.heads),
+            **({"backups": backups_check(self.schedule)} if self.schedule.is_on else {}),
             **{f"tasks:{name}": self._task_check(alive=a) for name, a in self.tasks.alive.items()},
         }
         return Report(
@@ -189,23 +193,6 @@ class Health:
             status=Status.WARN if trouble else Status.PASS,
             component_type="datastore",
             output=trouble,
-        )
-
-    def _chain_check(self) -> Check:
-        """It takes nobody out of service: every other instance serves the same."""
-        broken = [f"{name}: {reason}" for name, reason in self.heads.broken.items()]
-        return Check(
-            status=Status.WARN if broken else Status.PASS,
-            component_type="datastore",
-            output="; ".join(broken) or None,
-        )
-
-    def _heads_check(self) -> Check:
-        failure = self.heads.failure
-        return Check(
-            status=Status.WARN if failure else Status.PASS,
-            time=self.heads.exported_at,
-            output=failure,
         )
 
     @property

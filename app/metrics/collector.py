@@ -11,10 +11,11 @@ from app.access.directory import TokenDirectory
 from app.access.log import AccessLog
 from app.audit.drift import DriftCheck
 from app.audit.export import HeadExport
+from app.backups.schedule import Schedule
 from app.database import Database
-from app.database.recording import RecordingStatus
 from app.health.heartbeat import Heartbeat
 from app.http.durations import Durations
+from app.metrics.audit import of_audit, of_backups
 from app.metrics.families import Family, Labels, Sample, counter, gauge, histogram
 from app.snapshots.follower import Follower
 from app.tasks import Tasks
@@ -38,6 +39,7 @@ class Collector:
     heads: HeadExport
     vault: Vault
     drift: DriftCheck
+    schedule: Schedule
     tasks: Tasks
     evaluations: Callable[[], Mapping[tuple[str, str], int]]
 
@@ -63,9 +65,9 @@ class Collector:
         yield from self._of_snapshots()
         yield from self._of_tokens()
         yield from self._of_access_log()
-        yield from self._of_audit()
         yield from self._of_keys()
-        yield from self._of_schema()
+        yield from of_audit(self.heads, self.drift)
+        yield from of_backups(self.schedule)
         yield gauge(
             "flagstone_task_up",
             "1 while a background task is well, 0 once it has failed.",
@@ -166,20 +168,6 @@ class Collector:
             {(): log.lines_dropped},
         )
 
-    def _of_audit(self) -> Iterator[Family]:
-        yield gauge(
-            "flagstone_audit_broken_chains",
-            "Environments whose history is not the one that was signed.",
-            {(): len(self.heads.broken)},
-        )
-        exported_at = self.heads.exported_at
-        if exported_at is not None:
-            yield gauge(
-                "flagstone_audit_heads_exported_timestamp_seconds",
-                "When it was last made sure that all signed heads are in the file.",
-                {(): exported_at.timestamp()},
-            )
-
     def _of_keys(self) -> Iterator[Family]:
         yield gauge(
             "flagstone_data_keys",
@@ -195,21 +183,6 @@ class Collector:
             "flagstone_keys_missing",
             "Key-encryption keys that data keys need and that cannot be had.",
             {(): len(self.vault.missing)},
-        )
-
-    def _of_schema(self) -> Iterator[Family]:
-        trail = self.drift.trail
-        if trail is None:
-            return
-        yield gauge(
-            "flagstone_schema_drift_facts",
-            "Facts of the schema that are not what the last migration left behind.",
-            {(): len(trail.drift or ())},
-        )
-        yield gauge(
-            "flagstone_schema_audit_recording",
-            "1 while the server records changes of the schema, 0 where it cannot or does not.",
-            {(): trail.recording is RecordingStatus.RECORDING},
         )
 
 
