@@ -13,7 +13,17 @@ from app.access.local import DataFolderError
 from app.crypto.keyring import KeyRingError
 from app.database.faults import DatabaseBugError
 from app.database.migrations import MigrationError
-from app.doctor import connections, keys, machine, preferences, proof, roles, schema, server
+from app.doctor import (
+    backups,
+    connections,
+    keys,
+    machine,
+    preferences,
+    proof,
+    roles,
+    schema,
+    server,
+)
 from app.doctor.findings import Finding, absent, failed
 from app.doctor.patient import Patient, admitted, told
 from app.errors import AppError
@@ -69,6 +79,7 @@ CHECKS = (
     Check("keys", "key ring", Need.NOTHING, keys.look_at_ring),
     Check("keys", "data keys", Need.APP, keys.look_at_data_keys),
     Check("keys", "token key", Need.NOTHING, keys.look_at_token_key),
+    Check("backups", "backups", Need.NOTHING, backups.look_at_backups),
     Check("machine", "disk", Need.NOTHING, machine.look_at_disk),
     Check("next tier", "settings", Need.NOTHING, preferences.look_at_next_tier),
 )
