@@ -6,7 +6,7 @@ READY  := .venv/.installed
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check format bench history clean lock reference \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
-        token script
+        token script doctor backup restore
 
 help:
 	@awk 'BEGIN {FS = ":.*## "} \
@@ -19,6 +19,9 @@ run: $(READY) ## set everything up and serve on 127.0.0.1:8080 (HOST, PORT, DATA
 
 token: $(READY) ## make a token: make token args="ci --scope read --environment local"
 	@$(APP) token create $(args)
+
+doctor: $(READY) ## look at every promise of this installation (args=--json for machines)
+	@$(APP) doctor $(args)
 
 script: $(READY) ## run one of app/scripts: make script name=configuration_report
 	@$(BIN)/python -m app.scripts.$(name) $(args)
@@ -47,6 +50,13 @@ seed: $(READY) ## add test data where nothing was ever changed
 
 db-stop: $(READY) ## stop the embedded PostgreSQL of DATA_DIR
 	@$(APP) database stop
+
+##@ Backups
+backup: $(READY) ## make an encrypted backup in BACKUP_DIR
+	@$(APP) backup create $(args)
+
+restore: $(READY) ## put one back: make restore args="NAME --identity FILE"; latest if none is named
+	@$(APP) backup restore $(args)
 
 ##@ Work
 setup: $(READY) ## make the virtual environment

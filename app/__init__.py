@@ -35,6 +35,9 @@ grant          the scopes, environments and expiry of a token: all that it may, 
 ticket         what a browser shows, in a URL, to open the one event stream that it was made for
 actor          who stands behind a change: a token, an operator at the command line, the system
 access         what somebody did or was refused, as one row of the access log tells it
+record         of schema changes: what the server itself writes down when a definition changes
+fact           one line of what the catalog says of the schema; their hash is its fingerprint
+drift          the facts that are not what the last migration left behind
 epoch          names one life of an environment's revisions; a restored backup begins a new one
 sealed         encrypted: a setting for the hosts that may open it, a secret for its one place
 recipient, identity

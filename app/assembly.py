@@ -10,7 +10,9 @@ from app.access.guard import TOKENS
 from app.access.lines import Lines
 from app.access.log import ACCESS_LOG, AccessLog
 from app.access.use import TOKEN_USE, TokenUse
+from app.audit.drift import DriftCheck
 from app.audit.export import HeadExport
+from app.backups.schedule import Schedule
 from app.changes.repeatable import DIGESTS, RequestDigest
 from app.database import Database
 from app.database.threads import Lane
@@ -43,7 +45,9 @@ WORKER: web.AppKey[Worker] = web.AppKey("worker", Worker)
 TASKS: web.AppKey[Tasks] = web.AppKey("tasks", Tasks)
 HEARTBEAT: web.AppKey[Heartbeat] = web.AppKey("heartbeat", Heartbeat)
 SCHEMA: web.AppKey[SchemaCheck] = web.AppKey("schema", SchemaCheck)
+DRIFT: web.AppKey[DriftCheck] = web.AppKey("drift", DriftCheck)
 HEAD_EXPORT: web.AppKey[HeadExport] = web.AppKey("head_export", HeadExport)
+SCHEDULE: web.AppKey[Schedule] = web.AppKey("schedule", Schedule)
 KEEPER: web.AppKey[Keeper] = web.AppKey("keeper", Keeper)
 
 
@@ -70,19 +74,23 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[USAGE] = usage = Usage(database)
     app[HEARTBEAT] = heartbeat = Heartbeat(database, settings.health, settings.instance)
     app[SCHEMA] = schema = SchemaCheck(database)
+    app[DRIFT] = drift = DriftCheck(database)
     app[KEEPER] = keeper = Keeper(follower, directory)
     app[HEAD_EXPORT] = heads = HeadExport(database, settings.audit.heads_file)
+    app[SCHEDULE] = schedule = Schedule(settings.backups)
     app[HEALTH] = Health(
         lifecycle=lifecycle,
         database=database,
         heartbeat=heartbeat,
         schema=schema,
+        drift=drift,
         follower=follower,
         keeper=keeper,
         vault=vault,
         tokens=directory,
         access_log=access_log,
         heads=heads,
+        schedule=schedule,
         tasks=tasks,
         instance=settings.instance,
     )
@@ -99,6 +107,8 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         access_log=access_log,
         heads=heads,
         vault=vault,
+        drift=drift,
+        schedule=schedule,
         tasks=tasks,
         evaluations=usage.totals,
     )

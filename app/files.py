@@ -38,6 +38,16 @@ def write_private(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
+def write_new(path: Path, text: str) -> None:
+    """Write a new file as `write_private` does, whole or not at all. Raises FileExistsError."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    write_private(draft, text)
+    try:
+        os.link(draft, path)  # unlike rename, it fails when the name is taken
+    finally:
+        draft.unlink()
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a file for reading. Raises OSError, for a folder, a pipe or a device too.
 

@@ -17,7 +17,16 @@ from app.access.guard import TOKENS
 from app.access.local import ensure_admin_token, token_key
 from app.access.log import ACCESS_LOG
 from app.access.use import TOKEN_USE
-from app.assembly import HEAD_EXPORT, HEARTBEAT, KEEPER, SCHEMA, TASKS, WORKER
+from app.assembly import (
+    DRIFT,
+    HEAD_EXPORT,
+    HEARTBEAT,
+    KEEPER,
+    SCHEDULE,
+    SCHEMA,
+    TASKS,
+    WORKER,
+)
 from app.changes.repeatable import DIGESTS
 from app.database import Database
 from app.database.listener import listen
@@ -77,6 +86,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         await waiting.until_possible("check_schema", lambda: _schema(app[SCHEMA]))
         tasks.start("heartbeat", app[HEARTBEAT].run())
         await waiting.until_possible("check_role", lambda: check_role(app[DATABASE], settings.tier))
+        await app[DRIFT].look_first()
         await waiting.until_possible("check_keys", lambda: _keys(app))
         await waiting.until_possible("read_tokens", lambda: _tokens(app))
         await waiting.until_possible("seed", lambda: seed(settings, app[DATABASE]))
@@ -96,11 +106,14 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     if app[WORKER].number == 1:
         # What is done once a machine, and not once a worker.
         tasks.start("audit_heads", app[HEAD_EXPORT].run())
+        if app[SCHEDULE].is_on:
+            tasks.start("backups", app[SCHEDULE].run())
     tasks.start("keys", app[VAULT].run(app[DATABASE]))
     if settings.database.pooler is Pooler.NONE:
         # Through a pooler nothing can be listened to: there the poll alone keeps up.
         tasks.start("listener", listen(found.app, settings.database, _hint(app)))
     tasks.start("schema", repeat(lambda: CHECK_SECONDS, app[SCHEMA].run_once))
+    tasks.start("drift", app[DRIFT].run())
     app[LIFECYCLE].start()
     log.info("started", tier=settings.tier, port=settings.http.port)
 
@@ -134,6 +147,7 @@ def _use_key(app: web.Application) -> None:
     app[TICKETS].use_key(key)
     app[DIGESTS].use_key(key)
     app[HEAD_EXPORT].use_key(key)
+    app[SCHEDULE].use_key(key)
     app[VAULT].use_wrapper(wrapper_of(settings))
     if settings.snapshot_on_disk:
         app[KEEPER].use_disk(Disk(settings.data_dir, key, settings.tier))

@@ -13,6 +13,8 @@ from app.access.guard import guarded
 from app.access.log_handlers import AccessPage
 from app.access.models import Scope
 from app.access.tokens import TokenPage, TokenView
+from app.audit import handlers as audit
+from app.audit.models import MigrationList, SchemaAuditPage
 from app.changes import environment_handlers as environments
 from app.changes import handlers as changes
 from app.changes.requests import (
@@ -168,6 +170,9 @@ ROUTES: tuple[Route, ...] = (
           also=_READS, headers=_REVISION),
     Route("GET", "/v1/access-log", access_log.list_accesses, Scope.ADMIN, AccessPage,
           query=(*_PAGE, "event", "environment")),
+    Route("GET", "/v1/schema-audit", audit.list_schema_changes, Scope.ADMIN, SchemaAuditPage,
+          query=_PAGE),
+    Route("GET", "/v1/migrations", audit.list_migrations, Scope.READ, MigrationList),
     Route("GET", _ENVIRONMENT + "/diff", changes.get_difference, Scope.READ, Difference,
           query=("from", "to", "against")),
 

@@ -168,7 +168,6 @@ limit :page_size;
 -- Each environment without what it says of itself, which may be what nobody can read.
 select
     name,
-    epoch::text as epoch,
     revision
 from environments
 order by name;

@@ -62,5 +62,7 @@ from environments;
 
 -- name: insert_environment(name, tier)!
 -- With the properties that every environment begins with; its first change set says what else it gets.
+-- The parameter is text: of a type of our own a prepared statement would not outlive a restore, which
+-- makes the type anew.
 insert into environments (name, tier)
-values (:name, :tier::environment_tier);
+values (:name, :tier::text::environment_tier);

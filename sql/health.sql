@@ -1,4 +1,4 @@
--- The heartbeats of every instance, and what readiness must know of the schema and the role.
+-- The heartbeats of every instance, and what readiness must know of the schema.
 
 -- name: insert_heartbeat(instance, retention_seconds)$
 -- Writing and trimming are one statement, so the table bounds itself while anybody writes, and
@@ -57,16 +57,17 @@ from migrations
 where state = 'applied'
 order by "timestamp";
 
--- name: get_role_power()^
--- Whether the role we speak as could do more than the service needs. A member can become the owner
--- with one `set role`, and a role without rights must be told so as well: hence no regclass.
+-- name: list_migrations()
+-- All of them: there are as many as files.
 select
-    roles.rolsuper as is_superuser,
-    pg_has_role(classes.relowner, 'member') as owns_tables
-from pg_roles as roles
-cross join pg_class as classes
-join pg_namespace as namespaces
-    on namespaces.oid = classes.relnamespace
-where roles.rolname = current_user
-  and namespaces.nspname = 'flagstone'
-  and classes.relname = 'configurations';
+    name,
+    kind,
+    phase,
+    state,
+    checksum,
+    instance,
+    applied_at,
+    applied_by,
+    duration_ms
+from migrations
+order by "timestamp" desc;

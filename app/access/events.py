@@ -16,7 +16,9 @@ _NOBODY = "anonymous"
 
 
 class Event(StrEnum):
-    """The words of the OWASP logging vocabulary, and `authn_token_rotated` in its style."""
+    """The words of the OWASP logging vocabulary, and two in its style: `authn_token_rotated`, and
+    `schema_change`, which the migrator alone writes.
+    """
 
     LOGIN_FAIL = "authn_login_fail"
     TOKEN_CREATED = "authn_token_created"  # noqa: S105 - the name of an event, like the next two
@@ -26,6 +28,9 @@ class Event(StrEnum):
     ADMINISTRATION = "authz_admin"
     SECRET_READ = "sensitive_read"  # noqa: S105
     RATE_LIMITED = "excess_rate_limit_exceeded"
+    SCHEMA_CHANGE = "schema_change"
+    BACKUP_CREATED = "backup_created"
+    BACKUP_RESTORED = "backup_restored"
 
 
 class Decision(StrEnum):

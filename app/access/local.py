@@ -4,7 +4,6 @@ Never in staging and production: there the key is a setting, and an operator wit
 database makes the first token from the command line.
 """
 
-import os
 import secrets
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from app.access.log import AccessLog
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.database import Connection, Database, sql
 from app.errors import Unauthenticated
-from app.files import write_private
+from app.files import write_new
 from app.settings import Secret, Settings, Tier
 from app.settings.parsers import key_material
 
@@ -45,6 +44,13 @@ def token_key(settings: Settings) -> Secret:
         return key_material(found or "")
     except ValueError as error:
         raise DataFolderError(f"{path} {error}") from None
+
+
+def has_token_key(settings: Settings) -> bool:
+    """Tell whether `token_key` would find a key without making one. Raises DataFolderError."""
+    if settings.access.token_key is not None:
+        return True
+    return _read(settings.data_dir / _KEY_FILE) is not None and bool(token_key(settings))
 
 
 async def ensure_admin_token(
@@ -107,14 +113,9 @@ def _remove(path: Path) -> None:
 
 def write_once(path: Path, text: str) -> None:
     """Write the file with mode 0600, whole or not at all; one that is there by now stays."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(draft, text + "\n")
-        try:
-            os.link(draft, path)  # unlike rename, it fails when the name is taken
-        finally:
-            draft.unlink()
+        write_new(path, text + "\n")
     except FileExistsError:
         return
     except OSError as error:

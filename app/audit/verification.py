@@ -89,7 +89,8 @@ async def verify(
     except BrokenChainError as error:
         return Broken(environment=name, revision=error.revision, reason=error.reason)
     except UNREADABLE:
-        return Broken(environment=name, revision=await _revision(connection, name), reason=_ITSELF)
+        revision = (await latest_revisions(connection))[name]
+        return Broken(environment=name, revision=revision, reason=_ITSELF)
     except NotFound:
         if not signed:
             raise
@@ -227,7 +228,6 @@ def _are_one(left: Properties, right: Properties) -> bool:
     return left.version == right.version and are_same(left, right)
 
 
-async def _revision(connection: Connection, name: str) -> int:
-    counters = sql.list_counters(connection)
-    found: list[int] = [row["revision"] async for row in counters if row["name"] == name]
-    return found[0]
+async def latest_revisions(connection: Connection) -> dict[str, int]:
+    """Return the latest revision of each environment, whatever these say of themselves."""
+    return {row["name"]: row["revision"] async for row in sql.list_counters(connection)}

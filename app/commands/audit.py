@@ -13,10 +13,9 @@ from rich.table import Table
 from app.access.local import token_key
 from app.audit.following import one_moment
 from app.audit.heads import Head, read_heads, signed
-from app.audit.verification import Broken, Verified, verify
+from app.audit.verification import Broken, Verified, latest_revisions, verify
 from app.commands.terminal import aside, console
 from app.crypto.signing import Signer
-from app.database import sql
 from app.database.threads import in_thread
 from app.environments import service as environments
 from app.scripts import Resources, foreseen_errors, run_script
@@ -59,9 +58,7 @@ def verify_history(
             known = await _known_heads(resources, heads, public_keys)
             progress.remove_task(task)
             async with resources.database.connection() as connection:
-                revisions = {
-                    row["name"]: row["revision"] async for row in sql.list_counters(connection)
-                }
+                revisions = await latest_revisions(connection)
             # One that is gone is of no epoch; its heads tell of it all the same.
             lost = set() if current_epoch else {head.environment for head in known}
             wanted = set(names) if names else revisions.keys() | lost

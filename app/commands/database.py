@@ -15,10 +15,11 @@ from rich.table import Table
 from app import log
 from app.access.log import AccessLog
 from app.access.trimming import trim
-from app.commands.actor import origin
+from app.commands.actor import operator, origin
 from app.commands.terminal import console
 from app.commands.times import local_time
 from app.database import Database
+from app.database.fingerprint import shown
 from app.database.migrations import Migrator, new_files
 from app.database.opening import embedded_server, probe, targets
 from app.database.provision import Provisioner, ProvisionError
@@ -97,6 +98,20 @@ def rollback(
 
 
 @cli.command()
+def accept_schema(
+    message: Annotated[
+        str, typer.Option(help="Why the schema may differ from what migrations made of it.")
+    ],
+) -> None:
+    """Make the schema as it is the expected one, after a change by hand; the access log tells."""
+    with _migrator() as migrator:
+        differed = migrator.accept(message, operator())
+    for line in differed:
+        console.print(shown(line), markup=False, highlight=False)
+    console.print(f"accepted, differences: {len(differed)}" if differed else "nothing differs")
+
+
+@cli.command()
 def new(name: Annotated[str, typer.Argument(help="PascalCase, such as AddOwnerToFlags.")]) -> None:
     """Write the pair of files for a new migration."""
     for path in new_files(name, time.time_ns() // 1_000_000):
@@ -116,6 +131,7 @@ def provision(
 ) -> None:
     """Make roles, database and schema, as DATABASE_ADMIN_URL; may be repeated."""
     settings = load()
+    log.configure(settings.log)
     if settings.database.admin is None:
         raise ProvisionError("DATABASE_ADMIN_URL: must be set, to a role that may create roles")
     files = Provisioner(
@@ -127,7 +143,8 @@ def provision(
     for role, path in files.items():
         console.print(f"{role:20} {path}")
     console.print(
-        "Now set DATABASE_URL_FILE to app.url and DATABASE_MIGRATOR_URL_FILE to migrator.url"
+        "Now set DATABASE_URL_FILE to app.url, DATABASE_MIGRATOR_URL_FILE to migrator.url and "
+        "DATABASE_BACKUP_URL_FILE to backup.url"
     )
 
 

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 import pyrage
 from pyrage import x25519
 
+from app.crypto.recipients import Sink, Source
+
 IDENTITIES_MAX = 32
 
 
@@ -38,6 +40,17 @@ class Identity:
         try:
             return pyrage.decrypt(file, self._keys)
         except pyrage.DecryptError:
+            raise ForeignError from None
+
+    def decrypt_stream(self, source: Source, sink: Sink) -> None:
+        """Read an age file and write what it holds, piece by piece as each is authenticated.
+
+        That none is missing at the end is known once this returns, and no sooner. Raises
+        ForeignError.
+        """
+        try:
+            pyrage.decrypt_io(source, sink, self._keys)  # type: ignore[arg-type]  # see recipients.py
+        except (pyrage.DecryptError, OSError):
             raise ForeignError from None
 
 

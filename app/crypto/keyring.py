@@ -12,6 +12,7 @@ one does neither, and stays in the file until somebody takes it out.
 
 import base64
 import binascii
+import hmac
 import re
 import secrets
 from collections.abc import Iterator
@@ -97,6 +98,31 @@ class KeyRing:
             raise KeyRingError(f"{key_id} is the active key; make another one active first")
         return KeyRing(
             tuple(replace(k, state=KeyState.RETIRED) if k is found else k for k in self.keys)
+        )
+
+    def with_missing(self, other: "KeyRing") -> "KeyRing":
+        """Return the ring with the other's keys that it has not got; what is active here stays so.
+
+        A key that was active there only decrypts here. Raises KeyRingError when a key of the same
+        id is another one.
+        """
+        if not self.keys:
+            return other
+        ours = {key.id: key for key in self.keys}
+        missing = [key for key in other.keys if key.id not in ours]
+        for key in other.keys:
+            if key.id in ours and not hmac.compare_digest(key.material, ours[key.id].material):
+                raise KeyRingError(f"{key.id} is another key in the key ring that is here")
+        if len(ours) + len(missing) > KEYS_MAX:
+            raise KeyRingError(f"must not have more than {KEYS_MAX} keys")
+        return KeyRing(
+            (
+                *self.keys,
+                *(
+                    replace(key, state=KeyState.DECRYPT) if key.state is KeyState.ACTIVE else key
+                    for key in missing
+                ),
+            )
         )
 
     @property

@@ -9,7 +9,7 @@ from app.database.connector import Connector, prepare_as_owner
 from app.database.embedded import EmbeddedError, EmbeddedServer
 from app.database.pool import Database
 from app.database.provision import Provisioner
-from app.database.roles import APP, MIGRATOR
+from app.database.roles import APP, BACKUP, MIGRATOR
 from app.database.threads import in_thread
 from app.log import logger
 from app.settings import Settings, Target, Tls, TlsMode
@@ -22,10 +22,13 @@ _WATCH_PAUSE_MAX_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """The ways in: as the app role for work, as the migrator for the schema."""
+    """The ways in: as the app role for work, as the migrator for the schema, and for a backup as
+    who reads everything: the backup role, or the migrator where none is named.
+    """
 
     app: Target
     migrator: Target
+    backup: Target
 
 
 def embedded_server(settings: Settings) -> EmbeddedServer:
@@ -41,7 +44,8 @@ def targets(settings: Settings) -> Iterator[Targets]:
     """
     database = settings.database
     if database.target is not None:
-        yield Targets(app=database.target, migrator=database.migrator or database.target)
+        migrator = database.migrator or database.target
+        yield Targets(app=database.target, migrator=migrator, backup=database.backup or migrator)
         return
     server = embedded_server(settings)
     try:
@@ -57,6 +61,8 @@ def _embedded_targets(server: EmbeddedServer, settings: Settings) -> Targets:
         admin=superuser,
         settings=settings.database,
         folder=settings.data_dir / "credentials",
+        # They are made here, and the only way in is the socket of this very folder.
+        takes_any_password=True,
     )
     # Repeated at each start: cheap, and a first start that was killed half-way is finished.
     provisioner.provision(reset_passwords=True)
@@ -73,7 +79,7 @@ def _embedded_targets(server: EmbeddedServer, settings: Settings) -> Targets:
             tls=Tls(mode=TlsMode.DISABLE),
         )
 
-    return Targets(app=here(APP), migrator=here(MIGRATOR))
+    return Targets(app=here(APP), migrator=here(MIGRATOR), backup=here(BACKUP))
 
 
 @asynccontextmanager

@@ -5,7 +5,6 @@ as SCRAM verifiers. Everything can be repeated; a file that is there keeps its p
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,12 @@ from urllib.parse import quote, urlencode
 import psycopg
 from psycopg import sql
 
+from app.database.credentials import ProvisionError, check_passwords, read_url
 from app.database.drivers import SCHEMA, SEARCH_PATH, libpq_arguments
+from app.database.privileges import close_by_default
 from app.database.roles import (
     APP,
+    AUDITOR,
     BACKUP,
     LOGIN_ROLES,
     MIGRATOR,
@@ -26,15 +28,24 @@ from app.database.roles import (
     READONLY,
     scram_verifier,
 )
+from app.database.schema_audit import make_schema_audit
 from app.files import write_private
-from app.settings import DatabaseSettings, Target, TlsMode, parse_target
+from app.settings import DatabaseSettings, Target, TlsMode
+
+__all__ = ["ProvisionError", "Provisioner"]
 
 _LOCK_KEY = 0x726F6C65  # "role"
 _CONNECTION_LIMITS = {MIGRATOR: 20, APP: 400, READONLY: 20, BACKUP: 5}
 # What a pooler keeps us from asking for at connection start; see drivers.py for the direct case.
 _ROLE_SETTINGS = {
-    MIGRATOR: {"lock_timeout": "3s", "statement_timeout": "0"},
+    MIGRATOR: {
+        "lock_timeout": "3s",
+        "statement_timeout": "0",
+        "client_connection_check_interval": "1s",
+    },
     APP: {
+        # What a client that is gone has asked for ends with it.
+        "client_connection_check_interval": "1s",
         "statement_timeout": "5s",
         "lock_timeout": "2s",
         "idle_in_transaction_session_timeout": "10s",
@@ -43,45 +54,48 @@ _ROLE_SETTINGS = {
     READONLY: {"statement_timeout": "60s", "default_transaction_read_only": "on"},
     BACKUP: {"default_transaction_read_only": "on"},
 }
-
-
-class ProvisionError(Exception):
-    """The roles cannot be made as they should be; the text says what to do."""
+# The server's version that knows a setting of the above, where the oldest does not.
+_KNOWN_FROM = {"client_connection_check_interval": 140_000}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provisioner:
-    """`admin` may create roles and databases; `folder` is where the URLs go."""
+    """`admin` may create roles and databases; `folder` is where the URLs go.
+
+    `takes_any_password` is for a folder that nobody but this writes to.
+    """
 
     admin: Target
     settings: DatabaseSettings
     folder: Path
     database: str = PREFIX
+    takes_any_password: bool = False
 
     def provision(self, *, reset_passwords: bool = False) -> dict[str, Path]:
         """Make what is missing and return each login role's URL file.
 
         Raises ProvisionError when a role exists whose password is not in the folder, unless told
-        to give it a new one; psycopg.Error when the server refuses.
+        to give it a new one, and for a password in the folder that is too weak to be one;
+        psycopg.Error when the server refuses.
         """
+        if not self.takes_any_password:
+            check_passwords([self._file(role) for role in LOGIN_ROLES], self.database)
         with self._connect(self.admin) as connection:
             # Waits for another provisioning of the same server, at most for this long.
             connection.execute("set lock_timeout = '60s'")
             connection.execute("select pg_advisory_lock(%s)", [_LOCK_KEY])
             existing = _roles(connection)
             files = self._credentials(existing, reset_passwords=reset_passwords)
-            self._make_roles(connection, existing, files)
+            self._make_roles(connection, existing)
             self._make_database(connection)
         with self._connect(self.admin.named(self.database)) as connection:
             _make_schema(connection)
+            make_schema_audit(connection)
         return files
 
     def targets(self) -> dict[str, Target]:
         """Return each login role's way in, from the files that an earlier call wrote."""
-        return {
-            role: parse_target(self._file(role).read_text(encoding="ascii").strip())
-            for role in LOGIN_ROLES
-        }
+        return {role: read_url(self._file(role)) for role in LOGIN_ROLES}
 
     def _connect(self, target: Target) -> psycopg.Connection[Any]:
         return psycopg.connect(**libpq_arguments(target, self.settings), autocommit=True)
@@ -120,17 +134,15 @@ class Provisioner:
             options["sslrootcert"] = tls.ca
         return f"{url}?{urlencode(options)}" if options else url
 
-    def _make_roles(
-        self, connection: psycopg.Connection[Any], existing: set[str], files: Mapping[str, Path]
-    ) -> None:
-        if OWNER not in existing:
-            _run(connection, "create role {} nologin", OWNER)
+    def _make_roles(self, connection: psycopg.Connection[Any], existing: set[str]) -> None:
+        for role in {OWNER, AUDITOR} - existing:
+            _run(connection, "create role {} nologin", role)
         for role in LOGIN_ROLES:
             if role not in existing:
                 # Only the backup role is to have at once what it is a member of.
                 inherit = "inherit" if role == BACKUP else "noinherit"
                 _run(connection, f"create role {{}} login {inherit}", role)
-            password = parse_target(files[role].read_text(encoding="ascii").strip()).password
+            password = read_url(self._file(role)).password
             connection.execute(
                 sql.SQL("alter role {} login password {} connection limit {}").format(
                     sql.Identifier(role),
@@ -153,6 +165,8 @@ class Provisioner:
         for role in LOGIN_ROLES:
             _run(connection, "grant connect on database {} to {}", self.database, role)
             for name, value in {"search_path": SEARCH_PATH, **_ROLE_SETTINGS[role]}.items():
+                if connection.info.server_version < _KNOWN_FROM.get(name, 0):
+                    continue
                 connection.execute(
                     sql.SQL("alter role {} in database {} set {} to {}").format(
                         sql.Identifier(role),
@@ -166,24 +180,42 @@ class Provisioner:
 
 def _roles(connection: psycopg.Connection[Any]) -> set[str]:
     rows = connection.execute(
-        "select rolname from pg_roles where rolname = any(%s)", [[OWNER, *LOGIN_ROLES]]
+        "select rolname from pg_roles where rolname = any(%s)", [[OWNER, AUDITOR, *LOGIN_ROLES]]
     )
     return {row[0] for row in rows}
 
 
 def _make_schema(connection: psycopg.Connection[Any]) -> None:
     _run(connection, "create schema if not exists {} authorization {}", SCHEMA, OWNER)
-    # The default since 15; before, anybody could put a table or function in everybody's way.
-    connection.execute("revoke all on schema public from public")
+    _close_public(connection)
     if connection.info.server_version >= 140000:
         # On a managed server this may be refused; the grants of each migration are enough then.
         with suppress(psycopg.errors.InsufficientPrivilege):
             _run(connection, "grant pg_read_all_data to {}", BACKUP)
+    close_by_default(connection)
+
+
+def _close_public(connection: psycopg.Connection[Any]) -> None:
+    """Let nobody put a table or function in everybody's way; nothing is touched if that is so.
+
+    Since 15 the schema belongs to whoever owns the database, who could open it again.
+    """
+    found = connection.execute(
+        "select pg_get_userbyid(nspowner), exists (select from aclexplode("
+        "coalesce(nspacl, acldefault('n', nspowner))) where grantee = 0) "
+        "from pg_namespace where nspname = 'public'"
+    ).fetchone()
+    owner, is_open = found or (None, False)
+    if is_open:
+        connection.execute("revoke all on schema public from public")
+    if owner == "pg_database_owner":
+        # On a managed server this may be refused; what is made there is recorded all the same.
+        with suppress(psycopg.errors.InsufficientPrivilege):
+            connection.execute("alter schema public owner to current_user")
 
 
 def _run(connection: psycopg.Connection[Any], template: str, *names: str) -> None:
-    identifiers: Sequence[sql.Identifier] = [sql.Identifier(name) for name in names]
-    connection.execute(sql.SQL(template).format(*identifiers))
+    connection.execute(sql.SQL(template).format(*map(sql.Identifier, names)))
 
 
 def _bracketed(host: str) -> str:

@@ -1,6 +1,7 @@
 """Whether the service speaks to the database with more power than it needs."""
 
-from app.database.pool import Database
+from app.database.pool import Connection, Database
+from app.database.privileges import APPEND_ONLY
 from app.database.statements import sql
 from app.log import logger
 from app.settings import STRICT_TIERS, Tier
@@ -9,7 +10,7 @@ log = logger(__name__)
 
 
 class OverprivilegedError(Exception):
-    """The app role could change the schema or its own history; staging and production refuse it."""
+    """The app role could do more than its job; staging and production refuse it."""
 
 
 async def check_role(database: Database, tier: Tier) -> None:
@@ -20,13 +21,18 @@ async def check_role(database: Database, tier: Tier) -> None:
     if tier is Tier.LOCAL:
         return
     async with database.connection() as connection:
-        power = await sql.get_role_power(connection)
-    if not power["is_superuser"] and not power["owns_tables"]:
+        powers = await role_powers(connection)
+    if not powers:
         return
-    what = "is a superuser" if power["is_superuser"] else "owns the tables"
     if tier in STRICT_TIERS:
         raise OverprivilegedError(
-            f"DATABASE_URL: the role {what}, which {tier} refuses; use the app role that "
-            "`python -m app database provision` makes"
+            f"DATABASE_URL: the role {', '.join(powers)}, which {tier} refuses; use the app role "
+            "that `python -m app database provision` makes"
         )
-    log.warning("role_overprivileged", role=what)
+    log.warning("role_overprivileged", powers=powers)
+
+
+async def role_powers(connection: Connection) -> list[str]:
+    """Return all that the role may do beyond the service's job, each as the rest of a sentence."""
+    rows = sql.list_role_powers(connection, append_only=list(APPEND_ONLY))
+    return [row["power"] async for row in rows]

@@ -1,6 +1,7 @@
-"""Who may do what in PostgreSQL: five roles, one job each.
+"""Who may do what in PostgreSQL: six roles, one job each.
 
 flagstone_owner     owns every table and logs in nowhere
+flagstone_auditor   owns the record of schema changes; nobody is or becomes it
 flagstone_migrator  becomes the owner, for migrations alone
 flagstone_app       the service: rows, never tables; append-only where history is kept
 flagstone_readonly  looks
@@ -14,6 +15,7 @@ from base64 import b64encode
 
 PREFIX = "flagstone"
 OWNER = f"{PREFIX}_owner"
+AUDITOR = f"{PREFIX}_auditor"
 MIGRATOR = f"{PREFIX}_migrator"
 APP = f"{PREFIX}_app"
 READONLY = f"{PREFIX}_readonly"

@@ -3,7 +3,8 @@
 import msgspec
 from aiohttp import web
 
-from app.health.report import Health, Status
+from app.health.check import Status
+from app.health.report import Health
 
 HEALTH: web.AppKey[Health] = web.AppKey("health", Health)
 CONTENT_TYPE = "application/health+json"

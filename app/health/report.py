@@ -4,17 +4,21 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 
 import msgspec
 
 from app import VERSION
 from app.access.directory import TokenDirectory
 from app.access.log import AccessLog
+from app.audit.drift import DriftCheck
 from app.audit.export import HeadExport
+from app.backups.schedule import Schedule
 from app.database import Database
+from app.health.audit_checks import backups_check, chain_check, heads_check
+from app.health.check import Check, Status
 from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
 from app.health.schema import SchemaCheck
+from app.health.schema_checks import audit_check, drift_check
 from app.http.lifecycle import Lifecycle
 from app.snapshots.follower import Follower
 from app.snapshots.keeper import Keeper
@@ -24,31 +28,6 @@ from app.vault.vault import Vault
 POOL_BUSY_RATIO = 0.9
 # Ten times what a look takes. A revocation that others see may be unknown here after that.
 TOKENS_AGE_SECONDS_MAX = 5.0
-
-
-class Status(StrEnum):
-    PASS = "pass"  # noqa: S105 - the word of the draft
-    WARN = "warn"
-    FAIL = "fail"
-
-
-class Check(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """One check. No exception text, host or statement is ever in it."""
-
-    status: Status
-    component_type: str = "component"
-    observed_value: float | str | None = None
-    observed_unit: str | None = None
-    time: datetime | None = None
-    age_seconds: float | None = None
-    consecutive_failures: int | None = None
-    size: int | None = None
-    idle: int | None = None
-    limit: int | None = None
-    waiting: int | None = None
-    expected: str | None = None
-    applied: str | None = None
-    output: str | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -68,12 +47,14 @@ class Health:
     database: Database
     heartbeat: Heartbeat
     schema: SchemaCheck
+    drift: DriftCheck
     follower: Follower
     keeper: Keeper
     vault: Vault
     tokens: TokenDirectory
     access_log: AccessLog
     heads: HeadExport
+    schedule: Schedule
     tasks: Tasks
     instance: str
 
@@ -83,13 +64,16 @@ class Health:
             "database:write": self._write_check(),
             "pool:utilization": self._pool_check(),
             "migrations:pending": self._schema_check(),
+            "schema:drift": drift_check(self.drift),
+            "schema:audit": audit_check(self.drift),
             **self._snapshot_checks(),
             "snapshot:disk": self._disk_check(),
             "keys": self._keys_check(),
             "tokens": self._tokens_check(),
             "access_log:write": self._access_log_check(),
-            "audit:chain": self._chain_check(),
-            "audit:heads": self._heads_check(),
+            "audit:chain": chain_check(self.heads),
+            "audit:heads": heads_check(self.heads),
+            **({"backups": backups_check(self.schedule)} if self.schedule.is_on else {}),
             **{f"tasks:{name}": self._task_check(alive=a) for name, a in self.tasks.alive.items()},
         }
         return Report(
@@ -209,24 +193,6 @@ class Health:
             status=Status.WARN if trouble else Status.PASS,
             component_type="datastore",
             output=trouble,
-        )
-
-    def _chain_check(self) -> Check:
-        """It takes nobody out of service: every other instance serves the same."""
-        found = [*self.heads.replaced.items(), *self.heads.broken.items()]
-        broken = [f"{name}: {reason}" for name, reason in found]
-        return Check(
-            status=Status.WARN if broken else Status.PASS,
-            component_type="datastore",
-            output="; ".join(broken) or None,
-        )
-
-    def _heads_check(self) -> Check:
-        failure = self.heads.failure
-        return Check(
-            status=Status.WARN if failure else Status.PASS,
-            time=self.heads.exported_at,
-            output=failure,
         )
 
     @property

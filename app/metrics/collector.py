@@ -9,10 +9,13 @@ from prometheus_client import ProcessCollector
 from app import VERSION
 from app.access.directory import TokenDirectory
 from app.access.log import AccessLog
+from app.audit.drift import DriftCheck
 from app.audit.export import HeadExport
+from app.backups.schedule import Schedule
 from app.database import Database
 from app.health.heartbeat import Heartbeat
 from app.http.durations import Durations
+from app.metrics.audit import of_audit, of_backups
 from app.metrics.families import Family, Labels, Sample, counter, gauge, histogram
 from app.snapshots.follower import Follower
 from app.tasks import Tasks
@@ -35,6 +38,8 @@ class Collector:
     access_log: AccessLog
     heads: HeadExport
     vault: Vault
+    drift: DriftCheck
+    schedule: Schedule
     tasks: Tasks
     evaluations: Callable[[], Mapping[tuple[str, str], int]]
 
@@ -60,8 +65,9 @@ class Collector:
         yield from self._of_snapshots()
         yield from self._of_tokens()
         yield from self._of_access_log()
-        yield from self._of_audit()
         yield from self._of_keys()
+        yield from of_audit(self.heads, self.drift)
+        yield from of_backups(self.schedule)
         yield gauge(
             "flagstone_task_up",
             "1 while a background task is well, 0 once it has failed.",
@@ -161,20 +167,6 @@ class Collector:
             "Lines for standard output that nobody read in time.",
             {(): log.lines_dropped},
         )
-
-    def _of_audit(self) -> Iterator[Family]:
-        yield gauge(
-            "flagstone_audit_broken_chains",
-            "Environments whose history is not the one that was signed.",
-            {(): len(self.heads.broken.keys() | self.heads.replaced.keys())},
-        )
-        exported_at = self.heads.exported_at
-        if exported_at is not None:
-            yield gauge(
-                "flagstone_audit_heads_exported_timestamp_seconds",
-                "When it was last made sure that all signed heads are in the file.",
-                {(): exported_at.timestamp()},
-            )
 
     def _of_keys(self) -> Iterator[Family]:
         yield gauge(

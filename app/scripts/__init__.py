@@ -28,6 +28,7 @@ import psycopg
 from app import log
 from app.access.local import DataFolderError
 from app.access.log import AccessLog
+from app.backups.errors import BackupError
 from app.crypto.keyring import KeyRingError
 from app.database import Database
 from app.database.drivers import TlsFileError
@@ -47,6 +48,7 @@ Result = TypeVar("Result")
 
 _FORESEEN = (
     AppError,
+    BackupError,
     EmbeddedError,
     MigrationError,
     ProvisionError,

@@ -18,6 +18,7 @@ __all__ = [
     "STRICT_TIERS",
     "AccessSettings",
     "AuditSettings",
+    "BackupSettings",
     "DatabaseSettings",
     "HealthSettings",
     "HttpSettings",
@@ -71,6 +72,7 @@ class DatabaseSettings:
     target: Target | None
     migrator: Target | None
     admin: Target | None
+    backup: Target | None
     pool_min: int
     pool_max: int
     acquire_timeout_seconds: float
@@ -108,6 +110,16 @@ class KeySettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BackupSettings:
+    """`recipients` is empty where none are named; `interval_seconds` is 0 for no schedule."""
+
+    folder: Path
+    recipients: tuple[str, ...]
+    keep: int
+    interval_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class HealthSettings:
     interval_seconds: float
     timeout_seconds: float
@@ -126,6 +138,7 @@ class Settings:
     access: AccessSettings
     audit: AuditSettings
     keys: KeySettings
+    backups: BackupSettings
     health: HealthSettings
     warnings: tuple[str, ...]
 
@@ -172,6 +185,12 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             ring_file=files.get("KEY_RING"),
             command=values["KEY_COMMAND"],
         ),
+        backups=BackupSettings(
+            folder=(values["BACKUP_DIR"] or values["DATA_DIR"] / "backups").absolute(),
+            recipients=values["BACKUP_RECIPIENTS"] or (),
+            keep=values["BACKUP_KEEP"],
+            interval_seconds=values["BACKUP_INTERVAL"],
+        ),
         health=HealthSettings(
             interval_seconds=values["HEARTBEAT_INTERVAL"],
             timeout_seconds=values["HEARTBEAT_TIMEOUT"],
@@ -203,6 +222,7 @@ def _database(tier: Tier, values: Mapping[str, Any]) -> DatabaseSettings:
         target=target,
         migrator=secured(values["DATABASE_MIGRATOR_URL"]) or target,
         admin=secured(values["DATABASE_ADMIN_URL"]),
+        backup=secured(values["DATABASE_BACKUP_URL"]),
         pool_min=values["DATABASE_POOL_MIN"],
         pool_max=values["DATABASE_POOL_MAX"],
         acquire_timeout_seconds=values["DATABASE_ACQUIRE_TIMEOUT"],

@@ -29,6 +29,13 @@ DATABASE_VARIABLES: tuple[Variable, ...] = group(
         secret=True,
     ),
     Variable(
+        "DATABASE_BACKUP_URL",
+        parse_target,
+        None,
+        "The backup role, which reads everything, past any pooler; the migrator's way if unset.",
+        secret=True,
+    ),
+    Variable(
         "ALLOW_PLAINTEXT_DSN",
         parsers.boolean,
         "false",

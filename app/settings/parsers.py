@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from app.crypto.sealed import RECIPIENTS_MAX, SealedError, parse_recipient
 from app.crypto.secret import Secret
 
 Network = IPv4Network | IPv6Network
@@ -113,6 +114,32 @@ def seconds(least: float, most: float) -> Callable[[str], float]:
         return number
 
     return parse
+
+
+def pause(least: float, most: float) -> Callable[[str], float]:
+    """Return the parser of an interval, which may also be 0 for never."""
+
+    def parse(raw: str) -> float:
+        try:
+            return 0.0 if float(raw) == 0 else seconds(least, most)(raw)
+        except ValueError:
+            rule = f"must be 0, or a number of seconds from {least:g} to {most:g}"
+            raise ValueError(rule) from None
+
+    return parse
+
+
+def recipients(raw: str) -> tuple[str, ...]:
+    """Return age recipients, each in its one spelling and once."""
+    try:
+        found = tuple(sorted({parse_recipient(part) for part in raw.split(",")}))
+    except SealedError:
+        found = ()
+    if not 1 <= len(found) <= RECIPIENTS_MAX:
+        raise ValueError(
+            f"must be 1 to {RECIPIENTS_MAX} age recipients, age1…, with commas between"
+        )
+    return found
 
 
 def log_level(raw: str) -> int:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from app.crypto.password import broken_rules as broken_password_rules
 from app.settings.target import Target, TlsMode
 from app.settings.variable import Pooler, Tier
 
@@ -15,7 +16,12 @@ NOT_ABOVE = (
 )
 # Giving up on a statement takes as long again as waiting for it did.
 _WAITS = ("REQUEST_TIMEOUT", "DATABASE_ACQUIRE_TIMEOUT", "DATABASE_COMMAND_TIMEOUT")
-DATABASE_URLS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL")
+DATABASE_URLS = (
+    "DATABASE_URL",
+    "DATABASE_MIGRATOR_URL",
+    "DATABASE_ADMIN_URL",
+    "DATABASE_BACKUP_URL",
+)
 
 
 def broken_rules(
@@ -27,8 +33,9 @@ def broken_rules(
             yield lower, f"must not be above {upper}"
     if bool(values["DATABASE_TLS_CERTIFICATE"]) != bool(values["DATABASE_TLS_KEY"]):
         yield "DATABASE_TLS_KEY", "must be set together with DATABASE_TLS_CERTIFICATE"
-    if values["DATABASE_MIGRATOR_URL"] is not None and values["DATABASE_URL"] is None:
-        yield "DATABASE_MIGRATOR_URL", "must not be set without DATABASE_URL"
+    for name in ("DATABASE_MIGRATOR_URL", "DATABASE_BACKUP_URL"):
+        if values[name] is not None and values["DATABASE_URL"] is None:
+            yield name, "must not be set without DATABASE_URL"
     pooled = values["DATABASE_POOLER"] is Pooler.TRANSACTION and values["MIGRATE_ON_START"]
     if pooled and values["DATABASE_MIGRATOR_URL"] is None:
         # The lock of migrations belongs to a session, which such a pooler does not give.
@@ -36,6 +43,8 @@ def broken_rules(
     waits = [values[name] for name in _WAITS]
     if None not in waits and waits[0] <= waits[1] + 2 * waits[2]:
         yield _WAITS[0], f"must be above {_WAITS[1]} plus twice {_WAITS[2]}"
+    if tier is not Tier.LOCAL and values["BACKUP_INTERVAL"] and not values["BACKUP_RECIPIENTS"]:
+        yield "BACKUP_RECIPIENTS", f"is required in {tier} when BACKUP_INTERVAL is set"
     yield from _key_rules(values)
     yield from _tls_rules(tier, values)
     if tier in STRICT_TIERS:
@@ -60,6 +69,22 @@ def warnings(tier: Tier, values: Mapping[str, Any], kept_secret: set[str]) -> It
                 yield f"{name} holds a password in clear; staging wants it sealed or in {name}_FILE"
         if _weak(_mode(values, target)):
             yield f"{name} connects without verify-full; staging will refuse that"
+    if tier not in STRICT_TIERS:
+        for name, rule in weak_passwords(values):
+            yield f"{name}: {rule}; staging will refuse that"
+
+
+def weak_passwords(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (variable, rule) for each rule that the password of a URL breaks.
+
+    Who comes by a certificate, or by the account of a socket, has none that could be guessed.
+    """
+    for name in DATABASE_URLS:
+        target = values[name]
+        if target is None or target.password is None:
+            continue
+        for rule in broken_password_rules(target.password.reveal(), (target.user, target.database)):
+            yield name, f"the password {rule}"
 
 
 def _key_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -105,6 +130,8 @@ def _strict_rules(
             continue
         if target.password and name not in kept_secret:
             yield name, f"must not hold a password in clear in {tier}: seal it, or use {name}_FILE"
+    for name, rule in weak_passwords(values):
+        yield name, f"{rule} in {tier}"
 
 
 def _mode(values: Mapping[str, Any], target: Target) -> TlsMode:

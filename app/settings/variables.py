@@ -173,6 +173,34 @@ VARIABLES: tuple[Variable, ...] = (
         ),
     ),
     *group(
+        "Backups",
+        Variable(
+            "BACKUP_DIR",
+            parsers.path,
+            None,
+            "Folder of the backups, better on another disk; unset: DATA_DIR/backups.",
+        ),
+        Variable(
+            "BACKUP_RECIPIENTS",
+            parsers.recipients,
+            None,
+            "Recipients, age1…, separated by commas, whose identities open the backups; unset in "
+            "local: one whose identity is made in DATA_DIR.",
+        ),
+        Variable(
+            "BACKUP_KEEP",
+            parsers.whole_number(1, 10_000),
+            "14",
+            "Backups that pruning keeps.",
+        ),
+        Variable(
+            "BACKUP_INTERVAL",
+            parsers.pause(60, 31_536_000),
+            "0",
+            "Seconds between two backups that the service makes by itself; 0 for none.",
+        ),
+    ),
+    *group(
         "Health",
         Variable(
             "HEARTBEAT_INTERVAL",

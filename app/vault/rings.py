@@ -47,6 +47,29 @@ def _wrapper_of(settings: Settings) -> Wrapper | None:
     return None if keys.ring is None else RingWrapper(parse_key_ring(keys.ring.reveal()))
 
 
+def ring_of(settings: Settings) -> KeyRing | None:
+    """Return the key ring as it is, making none; None when there is none or a command has the keys.
+
+    Raises KeyRingError.
+    """
+    file = ring_file(settings)
+    try:
+        if file is not None:
+            return read_key_ring(file) if file.exists() else None
+        ring = settings.keys.ring
+        return None if ring is None else parse_key_ring(ring.reveal())
+    except KeyRingError as error:
+        raise KeyRingError(f"KEY_RING: {error}") from None
+
+
+def present_wrapper_of(settings: Settings) -> Wrapper | None:
+    """Return who wraps data keys as `wrapper_of` does, making no ring. Raises KeyRingError."""
+    if settings.keys.command is not None:
+        return CommandWrapper(settings.keys.command)
+    ring = ring_of(settings)
+    return None if ring is None else RingWrapper(ring, ring_file(settings))
+
+
 def ring_file(settings: Settings) -> Path | None:
     """Return the file of the key ring, None when it is a variable, or there is none."""
     keys = settings.keys

@@ -83,7 +83,7 @@ async def test_tokens_that_nobody_has_confirmed_are_a_warning(
 
     assert (warned.checks["tokens"][0].status, warned.status) == ("warn", "warn")
     assert well.checks["tokens"][0].status == "pass"
-    assert well.checks["tokens"][0].observed_value == len(real.usable)
+    assert well.checks["tokens"][0].observed_value == len(directory.usable)
 
 
 async def test_draining_fails_readiness_and_nothing_else(service: Service) -> None:

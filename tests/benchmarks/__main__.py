@@ -13,6 +13,7 @@ from rich.progress import Progress, TimeElapsedColumn
 from tests.benchmarks import (
     access,
     audit,
+    backups,
     changes,
     evaluation,
     ofrep,
@@ -36,6 +37,7 @@ class Part(StrEnum):
     EVALUATION = auto()
     SEALING = auto()
     AUDIT = auto()
+    BACKUPS = auto()
 
 
 _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figure]]]] = {
@@ -48,6 +50,7 @@ _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figur
     Part.SIZES: sizes.measure,
     Part.EVALUATION: evaluation.measure,
     Part.SEALING: sealing.measure,
+    Part.BACKUPS: backups.measure,
     Part.AUDIT: audit.measure,
 }
 

@@ -141,6 +141,19 @@ def _access(**given: str) -> str:
     return _insert("access_log", row | given)
 
 
+def _fingerprint(**given: str) -> str:
+    row = {
+        "action": "'migrated'",
+        "migration": "''",
+        "instance": "''",
+        "server_version": "18",
+        "fingerprint": _MAC,
+        "facts": "'{}'",
+        "recording": "true",
+    }
+    return _insert("schema_fingerprints", row | given)
+
+
 def _insert(table: str, row: dict[str, str]) -> str:
     return f"insert into {table} ({', '.join(row)}) values ({', '.join(row.values())})"  # noqa: S608
 
@@ -271,6 +284,12 @@ BAD = {
     "flag_usage_pkey": [_all(_use(), _use())],
     "flag_usage_environment_fkey": [_use(environment="'nowhere'")],
     "flag_usage_count_positive": [_use(count="0")],
+    "schema_fingerprints_pkey": [
+        _all(*(["alter table schema_fingerprints alter id restart", _fingerprint()] * 2))
+    ],
+    "schema_fingerprints_action_known": [_fingerprint(action="'edited'")],
+    "schema_fingerprints_fingerprint_whole": [_fingerprint(fingerprint="''")],
+    "schema_fingerprints_message_bounded": [_fingerprint(message=f"'{'a' * 256}'")],
     "access_log_pkey": [_all(*(["alter table access_log alter id restart", _access()] * 2))],
     "access_log_count_positive": [_access(count="0")],
     "access_log_decision_known": [_access(decision="'granted'"), _access(decision="''")],

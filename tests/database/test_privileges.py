@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -15,10 +16,12 @@ from app.database import Database
 from app.database.drivers import libpq_arguments
 from app.database.embedded import EmbeddedServer
 from app.database.migrations import Migrator
-from app.database.privileges import SEQUENCES, TABLES
+from app.database.privileges import SEQUENCES, TABLES, grant_privileges
 from app.database.provision import Provisioner, ProvisionError
+from app.database.recording import RecordingStatus
 from app.database.role_check import OverprivilegedError, check_role
 from app.database.roles import APP, BACKUP, LOGIN_ROLES, MIGRATOR, OWNER, READONLY
+from app.database.schema_audit import read_recording
 from app.settings import Secret, Settings, Target, Tier, load
 from tests.conftest import Server
 
@@ -229,20 +232,41 @@ def test_the_migrator_defines_as_the_owner_alone(connections: dict[str, Connecti
     assert owner == (OWNER,)
 
 
-def test_a_table_that_nobody_thought_about_is_closed(
-    server: Server, database: str, connections: dict[str, Connection]
+def test_what_nobody_thought_about_is_closed_to_all_but_a_dump(
+    server: Server, database: str
 ) -> None:
-    with server.admin(database) as connection:
+    """pg_dump fails as a whole for one table that it may not read."""
+    with server.admin(database) as connection, connection.transaction(force_rollback=True):
         connection.execute(
-            f"set role {OWNER}; create table flagstone.forgotten (a integer); reset role"
+            f"set local role {OWNER}; "
+            "create table flagstone.forgotten (a serial); "
+            "create function flagstone.forgotten() returns integer language sql return 1"
         )
-        rights = {
-            role: _may(connections[role], _VERBS["select"].format(table="forgotten"))
-            for role in (APP, READONLY)
+        grant_privileges(connection)
+        granted = {
+            role: connection.execute(
+                "select has_table_privilege(%(role)s, 'flagstone.forgotten', 'select'), "
+                "has_sequence_privilege(%(role)s, 'flagstone.forgotten_a_seq', 'select'), "
+                "has_function_privilege(%(role)s, 'flagstone.forgotten()', 'execute')",
+                {"role": role},
+            ).fetchone()
+            for role in (APP, READONLY, BACKUP)
         }
-        connection.execute("drop table flagstone.forgotten")
+        # What every predefined role of a newer server would read is not what is asked here.
+        by_grant = connection.execute(
+            "select count(*) from pg_class, aclexplode(relacl) as acl "
+            "where relname like 'forgotten%%' and acl.grantee = %s::regrole "
+            "and acl.privilege_type = 'SELECT'",
+            [BACKUP],
+        ).fetchone()
 
-    assert rights == {APP: False, READONLY: False}
+    assert granted == {
+        APP: (False, False, False),
+        # A sequence tells a number, and a dump by this role wants it.
+        READONLY: (False, True, False),
+        BACKUP: (True, True, False),
+    }
+    assert by_grant == (2,)
 
 
 @pytest.mark.parametrize("role", LOGIN_ROLES)
@@ -285,8 +309,14 @@ def test_no_role_may_make_schemas_or_temporary_tables(
 @pytest.mark.parametrize(
     ("role", "expected"),
     [
-        (APP, {"search_path=flagstone, pg_temp", "statement_timeout=5s", "lock_timeout=2s"}),
-        (MIGRATOR, {"search_path=flagstone, pg_temp", "lock_timeout=3s"}),
+        (
+            APP,
+            {
+                *("search_path=flagstone, pg_temp", "statement_timeout=5s", "lock_timeout=2s"),
+                "client_connection_check_interval=1s",
+            },
+        ),
+        (MIGRATOR, {"search_path=flagstone, pg_temp", "client_connection_check_interval=1s"}),
         (READONLY, {"search_path=flagstone, pg_temp", "default_transaction_read_only=on"}),
         (BACKUP, {"search_path=flagstone, pg_temp", "default_transaction_read_only=on"}),
     ],
@@ -411,6 +441,47 @@ def test_passwords_differ_and_are_stored_as_scram(provisioner: Provisioner) -> N
     assert all(str(row[0]).startswith("SCRAM-SHA-256$4096:") for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("postgresql://flagstone_app:short@h/flagstone", "the password must have at least 16"),
+        ("postgresql://flagstone_app@h/flagstone", "the password must have at least 16"),
+        ("postgresql://u:thisisnotapassword@h/d", "one that everybody knows"),
+        ("postgresql://u:flagstone_app-2026@h/flagstone_app", "made of the name of the user"),
+        ("postgresql://u:kX9%23mQ2vLp7Rt4z%C3%A4@h/d", "must be made of printable ASCII"),
+        ("postgresql://u:kX9mQ2vLp7Rt4z\u00e4\u00e4@h/d", "must be ASCII"),
+        ("kX9mQ2vLp7Rt4z", "must start with postgresql://"),
+    ],
+)
+def test_a_password_of_ones_own_is_looked_at_before_the_server_is_asked(
+    provisioner: Provisioner, text: str, rule: str
+) -> None:
+    provisioner.folder.mkdir(mode=0o700)
+    file = provisioner.folder / "app.url"
+    file.write_text(text, encoding="utf-8")
+    nowhere = replace(provisioner, admin=replace(provisioner.admin, hosts=(("/nowhere", 1),)))
+
+    with pytest.raises(ProvisionError) as refusal:
+        nowhere.provision()
+
+    assert f"{file}" in str(refusal.value)
+    assert rule in str(refusal.value)
+    assert not any(part in str(refusal.value) for part in ("short@", "thisisnota", "kX9"))
+
+
+def test_a_good_password_of_ones_own_is_taken(provisioner: Provisioner) -> None:
+    provisioner.folder.mkdir(mode=0o700)
+    host = quote(provisioner.admin.hosts[0][0], safe="")
+    file = provisioner.folder / "app.url"
+    file.write_text(f"postgresql://{APP}:kX9%23mQ2vLp7%26Rt4z@{host}:5432/flagstone\n")
+
+    provisioner.provision()
+
+    target = provisioner.targets()[APP]
+    assert target.password == Secret("kX9#mQ2vLp7&Rt4z")
+    assert _gets_in(provisioner, target)
+
+
 def test_a_repeated_provisioning_keeps_the_passwords(provisioner: Provisioner) -> None:
     provisioner.provision()
     before = provisioner.targets()
@@ -497,6 +568,11 @@ def test_an_administrator_who_is_no_superuser_can_provision(
 
     target = managed.targets()[MIGRATOR]
     assert Migrator(target=target, settings=managed.settings, instance="tests").migrate()
+    # It gets no event triggers either, and so nothing that would need them.
+    with psycopg.connect(**libpq_arguments(target, managed.settings)) as connection:
+        recording = read_recording(connection)
+    assert recording.status is RecordingStatus.UNAVAILABLE
+    assert recording.reason == "the server did not let `database provision` make event triggers"
 
 
 async def test_a_role_that_owns_the_tables_is_refused_where_it_matters(

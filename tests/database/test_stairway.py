@@ -86,7 +86,11 @@ _CATALOG = {
             and pg_constraint.oid = objoid
         where to_regnamespace('flagstone') in (relnamespace, typnamespace, connamespace)
     """,
-    "schemas": "select nspname, nspowner::regrole from pg_namespace where nspname !~ '^pg_'",
+    # Without the one that `database provision` makes, and the one that it closes.
+    "schemas": """
+        select nspname, nspowner::regrole
+        from pg_namespace where nspname !~ '^pg_' and nspname not in ('flagstone_audit', 'public')
+    """,
     "extensions": "select extname, extversion from pg_extension",
     "rows of reference": "select name, tier, protected, revision from flagstone.environments",
 }

@@ -18,6 +18,8 @@ from app.database.migrations import Migrator
 from app.database.privileges import TABLES
 from app.database.role_check import check_role
 from app.database.roles import APP, MIGRATOR
+from app.doctor.examination import CHECKS, examine
+from app.doctor.findings import Verdict
 from app.settings import Settings, Target, Tier, Tls, TlsMode, load
 from tests.conftest import serving
 from tests.database.full_postgres import CERTIFIED, Authority, FullServer, make_authority
@@ -313,3 +315,27 @@ async def test_the_app_role_of_the_older_version_is_no_more_than_it_should_be(
 ) -> None:
     async with _opened(full.target(APP)) as database:
         await check_role(database, Tier.PRODUCTION)
+
+
+@pytest.mark.parametrize("mode", [TlsMode.VERIFY_FULL, TlsMode.REQUIRE])
+async def test_the_doctor_sees_the_tls_that_is_used(
+    full: FullServer, settings: Settings, mode: TlsMode
+) -> None:
+    target = full.target(APP)
+    target = replace(target, tls=replace(target.tls, mode=mode))
+    checks = [check for check in CHECKS if check.name in {"TLS", "connection"}]
+
+    found = await examine(
+        replace(
+            settings,
+            tier=Tier.PRODUCTION,
+            database=replace(settings.database, target=target, migrator=target),
+        ),
+        checks=checks,
+    )
+
+    tls = next(each for each in found if each.name == "TLS")
+    is_verified = mode is TlsMode.VERIFY_FULL
+    assert tls.verdict is (Verdict.PASS if is_verified else Verdict.FAIL)
+    assert tls.text.startswith("TLSv1.3, TLS_")
+    assert ("does not make sure" in tls.text) is not is_verified

@@ -4,11 +4,14 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import ClientSession
 
 from app.database.migrations import read_files
+from app.database.roles import MIGRATOR
+from tests.conftest import Server
 from tests.process.conftest import Process, until
 
 
@@ -321,4 +324,38 @@ async def test_what_is_stored_is_shown_as_it_is(launch_beside: Callable[..., Pro
     assert (values[0], "[true,false]" in values[1]) == (0, True)
     assert (history[0], "[/why]" in history[1]) == (0, True)
     assert (environments[0], '{"a":"[/b]"}' in environments[1]) == (0, True)
+    assert await service.stop() == 0
+
+
+async def test_a_change_by_hand_is_served_with_a_warning_until_it_is_accepted(
+    launch_beside: Callable[..., Process], server: Server, client: ClientSession
+) -> None:
+    app_url = launch_beside().environment["DATABASE_URL"]
+    name = urlsplit(app_url).path.removeprefix("/")
+    password = server.target(MIGRATOR).password
+    migrator_url = app_url.replace(
+        urlsplit(app_url).netloc, f"{MIGRATOR}:{password.reveal() if password else ''}@"
+    )
+    with server.admin(name) as admin:
+        admin.execute('create index "by\x1b[2Jhand" on flagstone.tokens (name)')
+    service = launch_beside()
+    await service.start()
+    await service.ready()
+    async with client.get(f"{service.url}/health", headers=service.headers) as answer:
+        checks = (await answer.json(content_type=None))["checks"]
+
+    wanted = ("database", "accept-schema", "--message", "Found [b]missing[/b]")
+    as_app = await _run(launch_beside, *wanted)
+    accepted = await _run(launch_beside, *wanted, DATABASE_MIGRATOR_URL=migrator_url)
+    again = await _run(launch_beside, *wanted, DATABASE_MIGRATOR_URL=migrator_url)
+
+    shown = r'+ index CREATE INDEX "by\x1b[2Jhand" ON flagstone.tokens USING btree (name)'
+    assert (checks["schema:drift"][0]["status"], checks["schema:drift"][0]["output"]) == (
+        "warn",
+        shown,
+    )
+    assert checks["schema:audit"][0]["status"] == "pass"
+    assert (as_app[0], "permission denied" in as_app[1]) == (1, True)
+    assert (accepted[0], accepted[1].splitlines()) == (0, [shown, "accepted, differences: 1"])
+    assert (again[0], again[1].strip()) == (0, "nothing differs")
     assert await service.stop() == 0

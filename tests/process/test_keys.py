@@ -253,6 +253,26 @@ async def test_a_key_is_given_to_a_running_service_by_its_file(
         return not await is_well()
 
     right = file.read_text()
+    made = await _run(launch, "seal", "keygen", "--out", str(tmp_path / "identity"))
+    export = str(tmp_path / "ring.age")
+    sealed = await _run(
+        launch, "key", "export", "--recipient", made[1].split()[-1], export, KEY_RING_FILE=str(file)
+    )
+    file.unlink()
+    opened = await _run(
+        *(launch, "key", "import", export, "--identity", str(tmp_path / "identity")),
+        KEY_RING_FILE=str(file),
+    )
+    assert (sealed[0], opened[0]) == (0, 0)
+    assert file.read_text() == right
+    async with client.get(f"{service.url}/v1/access-log", headers=service.headers) as answer:
+        rows = (await answer.json(content_type=None))["items"]
+    told = [(row["resource"], row["detail"]) for row in rows if "key ring" in (row["detail"] or "")]
+    assert told == [
+        (ids[1], "key ring imported: 2 of 2 keys were missing"),
+        (ids[1], "key ring exported for 1 recipient"),
+    ]
+    await until(is_well, 6)
     file.write_text(f"active other {'A' * 43}=\n")
     await until(warns, 6)
     assert await _read(client, service, 3) == (200, "value 3")

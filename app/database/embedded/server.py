@@ -29,6 +29,11 @@ class EmbeddedServer:
         """The superuser's way in. Its password never leaves the data folder."""
         return self._cluster.superuser
 
+    @property
+    def is_made(self) -> bool:
+        """Whether there is data of a server, which `start` would otherwise make."""
+        return self._cluster.exists
+
     def start(self) -> None:
         """Have a running server that answers, and count as one of its users.
 

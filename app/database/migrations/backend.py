@@ -206,6 +206,19 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
     def _forget(self, migration: Migration) -> None:
         self.connection.execute("delete from migrations where name = %s", [migration.id])
+        # The ledger has forgotten it, so something else has to remember.
+        self.tell("system:migrator", migration.id, f"rolled back by {self._instance}")
+
+    def tell(self, actor: str, resource: str, detail: str) -> None:
+        """Add a row to the access log, in the transaction of what it tells; none before there is a
+        log.
+        """
+        if self._value("select to_regclass(%s) is not null", f"{SCHEMA}.access_log"):
+            self.connection.execute(
+                f"insert into {SCHEMA}.access_log (event, decision, actor, resource, detail) "  # noqa: S608
+                "values ('schema_change', 'allowed', left(%s, 255), left(%s, 255), left(%s, 255))",
+                [actor, resource, detail],
+            )
 
     def _value(self, statement: str, *parameters: object) -> Any:
         row = self.connection.execute(statement, parameters).fetchone()

@@ -11,10 +11,17 @@ from yoyo.migrations import MigrationList
 
 from app.database.drivers import libpq_arguments
 from app.database.migrations.backend import LedgerBackend, Record
+from app.database.migrations.expectation import Expectation
 from app.database.migrations.files import FOLDER, MigrationError, MigrationFile, read_files
 from app.database.privileges import grant_privileges
 from app.database.roles import OWNER
+from app.log import logger
 from app.settings import DatabaseSettings, Target
+
+log = logger(__name__)
+
+# With what the access log puts before it, a row of it holds as much.
+_MESSAGE_MAX = 240
 
 Progress = Callable[[str, int, int], None]
 
@@ -58,12 +65,17 @@ class Migrator:
             ledger = _compare(files, backend.records())
             _refuse(ledger.problems)
             migrations = self._yoyo(files)
+            expectation = Expectation(backend.connection, self.instance)
+            expectation.begin(work=bool(ledger.pending))
             for position, file in enumerate(ledger.pending):
                 progress(file.name, position, len(ledger.pending))
                 with _named(file.name):
                     backend.apply_one(migrations[file.name])
             progress("", len(ledger.pending), len(ledger.pending))
-            grant_privileges(backend.connection)
+            repaired = grant_privileges(backend.connection)
+            if repaired and not ledger.pending:
+                log.warning("privileges_repaired", grants=repaired)
+            expectation.end(work=bool(ledger.pending))
             return [file.name for file in ledger.pending]
 
     def roll_back(self, steps: int, progress: Progress = _silent) -> list[str]:
@@ -76,12 +88,33 @@ class Migrator:
             if ledger.newer:
                 raise MigrationError(f"{ledger.newer[-1]} comes first, and its file is not here")
             names = [record.name for record in reversed(ledger.records)][:steps]
+            expectation = Expectation(backend.connection, self.instance)
+            expectation.begin(work=bool(names))
             for position, name in enumerate(names):
                 progress(name, position, len(names))
                 with _named(name):
                     backend.rollback_one(migrations[name])
             progress("", len(names), len(names))
+            expectation.end(work=bool(names))
             return names
+
+    def accept(self, message: str, actor: str) -> list[str]:
+        """Make the present schema the expected one, and return what differed.
+
+        Raises MigrationError while files and ledger disagree: that is not for this to hide.
+        """
+        if not 1 <= len(message) <= _MESSAGE_MAX or not message.isprintable():
+            raise MigrationError(
+                f"--message: must be 1 to {_MESSAGE_MAX} characters, all of which print"
+            )
+        files = read_files(self.folder)
+        with self._backend(files) as backend, backend.lock():
+            ledger = _compare(files, backend.records())
+            _refuse([*ledger.problems, *(f"{file.name} is pending" for file in ledger.pending)])
+            with backend.connection.transaction():
+                differed = Expectation(backend.connection, self.instance).accept(message)
+                backend.tell(actor, "schema", f"accepted: {message}")
+            return differed
 
     def status(self) -> Ledger:
         """Compare files and ledger, changing nothing."""

@@ -1,0 +1,200 @@
+"""Putting a backup back: one transaction, which nobody sees anything of until all of it is right.
+
+The signature and the digest are checked before anything is touched, and the data once more while it
+is read: whoever changes it in between changes nothing here. Each environment gets a new epoch in
+the same transaction, so that no client ever takes restored revisions for those that it knew.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import psycopg
+from psycopg import sql as psql
+
+from app.backups import reading
+from app.backups.errors import BackupError
+from app.backups.manifest import Head, Manifest
+from app.backups.moment import count
+from app.backups.reading import Progress, Source
+from app.backups.script import apply
+from app.backups.statements import LOCK_WAIT_SECONDS, Connection, connected, said, sql
+from app.database.drivers import SCHEMA, SEARCH_PATH
+from app.database.migrations import Migrator, read_files
+from app.database.migrations.backend import LOCK_KEY
+from app.database.privileges import TABLES, grant_privileges
+from app.settings import DatabaseSettings, Target
+
+# Rows that a fresh database has too, or that tell nothing but that a service ran.
+_NOT_COUNTED = {"migrations", "schema_fingerprints", "environments", "health_check"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a backup is put back. `replaces` allows that something is there."""
+
+    target: Target
+    settings: DatabaseSettings
+    replaces: bool
+    actor: str
+
+
+class NotEmptyError(BackupError):
+    """There is something in the way, which nobody has said may be replaced."""
+
+
+def restore(source: Source, place: Place, report: Progress) -> Sequence[Head]:
+    """Put a backup back and return the heads that there are now, under their new epochs.
+
+    Blocks. Pending migrations of this release are still to be applied. Raises BackupError; then
+    nothing has changed.
+    """
+    _check_release(source.manifest)
+    with connected(place.target, place.settings) as connection:
+        try:
+            with connection.transaction():
+                _keep_others_out(connection)
+                _make_room(connection, place)
+                apply(connection, reading.script(source, report, schema=SCHEMA))
+                connection.execute(f"set local search_path = {SEARCH_PATH}")
+                compare(connection, source.manifest, schema=SCHEMA)
+                heads = [
+                    Head(name=name, epoch=epoch, revision=revision, hash=None)
+                    for name, epoch, revision in sql.renew_epochs(connection)
+                ]
+                sql.insert_restoration(
+                    connection,
+                    actor=place.actor,
+                    resource=source.manifest.name,
+                    detail=_detail(source.manifest),
+                )
+                grant_privileges(connection)
+        except psycopg.errors.LockNotAvailable:
+            raise BackupError(
+                f"somebody holds a table for longer than {LOCK_WAIT_SECONDS} s; nothing was changed"
+            ) from None
+        except psycopg.errors.InsufficientPrivilege:
+            raise BackupError(
+                f"{place.target.user} may not do that: something in the schema belongs to another "
+                "role, or DATABASE_MIGRATOR_URL does not name the migrator"
+            ) from None
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error as error:
+            raise said(error) from None
+    return sorted(heads, key=lambda head: head.name)
+
+
+def settle(manifest: Manifest, migrator: Migrator, actor: str) -> list[str]:
+    """Migrate what was put back to this release, and return the names of what was applied.
+
+    PostgreSQL puts some rules into other words once they were dumped and read again, which looks as
+    if somebody had changed them. So the schema counts as expected anew, unless the manifest says
+    that it was not so when the backup was made. Raises MigrationError, psycopg.Error.
+    """
+    applied = migrator.migrate()
+    if not manifest.drifted:
+        migrator.accept(f"restored from {manifest.name}", actor)
+    return applied
+
+
+def _check_release(manifest: Manifest) -> None:
+    newest = read_files()[-1].name
+    if manifest.migration > newest:
+        raise BackupError(
+            f"{manifest.name}: is of a newer release, whose last migration is "
+            f"{manifest.migration}; this one's is {newest}"
+        )
+
+
+def _keep_others_out(connection: Connection) -> None:
+    row = connection.execute("select pg_try_advisory_xact_lock(%s)", [LOCK_KEY]).fetchone()
+    if row is None or not row[0]:
+        raise BackupError("somebody is migrating this database just now")
+
+
+def _make_room(connection: Connection, place: Place) -> None:
+    """Drop what is in the schema, unless that is more than a migration makes and nobody said so.
+
+    Requests that run end first; those that come wait, and then find what was restored.
+    """
+    row = connection.execute("select to_regnamespace(%s)", [SCHEMA]).fetchone()
+    if row is None or row[0] is None:
+        connection.execute(psql.SQL("create schema {}").format(psql.Identifier(SCHEMA)))
+        return
+    objects = list(sql.list_schema_objects(connection))
+    tables = ", ".join(identity for kind, identity, _ in objects if kind == "table")
+    strange = [] if place.replaces else _strange(objects)
+    if strange:
+        # Before the lock, which for another's table may be refused.
+        raise NotEmptyError(f"the database is not empty: it has {', '.join(strange)}")
+    if tables:
+        _run(connection, f"lock table {tables} in access exclusive mode")
+    if not place.replaces:
+        _refuse_rows(connection, objects)
+    for kind, together in groupby(objects, key=lambda each: each[0]):
+        if kind == "table":
+            # In one, as they refer to each other.
+            _run(connection, f"drop table {tables}")
+            continue
+        for _, identity, _ in together:
+            _run(connection, f"drop {kind} {identity}")
+
+
+def _run(connection: Connection, statement: str) -> None:
+    """Run a statement whose names PostgreSQL itself has quoted."""
+    try:
+        connection.execute(statement.encode())
+    except psycopg.errors.DependentObjectsStillExist:
+        raise BackupError(
+            f"something outside of the schema {SCHEMA} hangs on what is to be replaced, such as a "
+            "view; drop that first"
+        ) from None
+
+
+def _strange(objects: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Return what no migration of this release makes."""
+    return [
+        f"the {kind} {name}"
+        for kind, _, name in objects
+        if kind in {"view", "materialized view"} or (kind == "table" and name not in TABLES)
+    ]
+
+
+def _refuse_rows(connection: Connection, objects: Sequence[tuple[str, str, str]]) -> None:
+    """Make sure that the tables are as migrations leave them. Raises NotEmptyError."""
+    found = []
+    for kind, _, name in objects:
+        if kind == "table" and name not in _NOT_COUNTED:
+            rows = count(connection, SCHEMA, name)
+            found += [f"{name} ({rows} rows)"] if rows else []
+    if any(name == "environments" for _, _, name in objects):
+        changed = sql.count_changed_environments(connection)
+        found += [f"environments ({changed} that were changed or made)"] if changed else []
+    if found:
+        raise NotEmptyError(f"the database is not empty: it has {', '.join(found)}")
+
+
+def compare(connection: Connection, manifest: Manifest, *, schema: str | None = None) -> None:
+    """Hold what was restored against the manifest. Raises BackupError that names what differs."""
+    expected: Mapping[str, int] = manifest.tables
+    if schema is not None:
+        expected = {name: n for name, n in expected.items() if name.startswith(f"{schema}.")}
+    for table, rows in expected.items():
+        found = count(connection, *table.split(".", 1))
+        if found != rows:
+            raise BackupError(f"{manifest.name}: {table} has {found} rows instead of {rows}")
+    heads = [
+        Head(name=name, epoch=epoch, revision=revision, hash=hash_)
+        for name, epoch, revision, hash_ in sql.list_heads(connection)
+    ]
+    for head in manifest.heads:
+        if head not in heads:
+            raise BackupError(f"{manifest.name}: {head.name} is not at the head of the manifest")
+
+
+def _detail(manifest: Manifest) -> str:
+    heads = ", ".join(
+        f"{h.name} {h.revision} {(h.hash or '')[:16]}".strip() for h in manifest.heads
+    )
+    return f"of {manifest.created_at:%Y-%m-%dT%H:%M:%SZ}: {heads}"[:255]

@@ -1,0 +1,159 @@
+"""Backups that the service makes by itself: every so often, by the command that operators use.
+
+In a process of its own, so that nothing that it does is done on the event loop, nor in this
+process's memory, and whatever becomes of it leaves the service as it was. When the next one is due
+is read from the folder: a restart neither repeats nor forgets one, nor does an operator's own.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from app.backups import store
+from app.backups.manifest import Manifest
+from app.backups.store import Backup
+from app.crypto.signing import Signer
+from app.database.threads import in_thread
+from app.log import logger
+from app.settings import BackupSettings, Secret
+from app.tasks import jittered
+
+log = logger(__name__)
+
+LOOK_SECONDS = 60.0
+# A disk that is full, or a server that is away, is not asked again at once.
+_RETRY_SECONDS = 300.0
+_END_SECONDS = 10
+_WORDS_BYTES_MAX = 4_096
+_ERROR = "error: "
+
+
+class Schedule:
+    """What is known of the backups of this machine's folder, and whoever makes the next one."""
+
+    def __init__(self, settings: BackupSettings) -> None:
+        self._settings = settings
+        self._key: str | None = None
+        self._not_before = 0.0
+        self.last: Manifest | None = None
+        self.failure: str | None = None
+        self.failures = 0
+
+    def use_key(self, key: Secret) -> None:
+        self._key = Signer(key).public_key
+
+    @property
+    def is_on(self) -> bool:
+        return self._settings.interval_seconds > 0
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How old the last good backup is, None while there is none."""
+        if self.last is None:
+            return None
+        return (datetime.now(UTC) - self.last.created_at).total_seconds()
+
+    @property
+    def is_late(self) -> bool:
+        """Whether one was missed: the last is older than two intervals."""
+        age = self.age_seconds
+        return age is not None and age > 2 * self._settings.interval_seconds
+
+    async def run(self) -> None:
+        """Make backups for ever."""
+        while True:
+            await self.run_once()
+            await asyncio.sleep(jittered(min(LOOK_SECONDS, self._settings.interval_seconds / 5)))
+
+    async def run_once(self) -> None:
+        """Make a backup if one is due, and clear away what is above BACKUP_KEEP."""
+        if time.monotonic() < self._not_before:
+            return
+        try:
+            await self._look()
+            if not self._is_due:
+                return
+            problem = await self._make()
+        except OSError as error:
+            problem = error.strerror or type(error).__name__
+        self.failure = problem
+        if problem is not None:
+            self.failures += 1
+            self._not_before = time.monotonic() + _RETRY_SECONDS
+            log.error("backup_failed", reason=problem)
+
+    @property
+    def _is_due(self) -> bool:
+        age = self.age_seconds
+        return age is None or age >= self._settings.interval_seconds
+
+    async def _make(self) -> str | None:
+        problem = await _run("create")
+        if problem is not None:
+            return problem
+        await self._look()
+        log.info("backup_made", name=self.last.name if self.last else None)
+        return await _run("prune")
+
+    async def _look(self) -> None:
+        """Find the newest backup that is whole by its manifest, and signed by this installation.
+
+        Raises OSError.
+        """
+        key = self._key
+        if key is not None:
+            folder = self._settings.folder
+            self.last = _newest(await in_thread("backups", lambda: store.list_all(folder, key)))
+
+
+def _newest(backups: Sequence[Backup]) -> Manifest | None:
+    return next((each.manifest for each in backups if each.problem is None), None)
+
+
+async def _run(verb: str) -> str | None:
+    """Run a verb of `backup`; return what went wrong, in its own words, None when nothing did.
+
+    It has limits in time of its own. When this is cancelled it is told to end, and cleans up.
+    """
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "app", "backup", verb),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            # Ctrl-C in our terminal is for us, who then end it.
+            start_new_session=True,
+        )
+    except OSError as error:
+        return f"backup {verb} cannot be run: {type(error).__name__}"
+    try:
+        words = await _last_words(child)
+        code = await child.wait()
+    except asyncio.CancelledError:
+        await _end(child)
+        raise
+    if code == 0:
+        return None
+    errors = [line.removeprefix(_ERROR) for line in words.splitlines() if line.startswith(_ERROR)]
+    return errors[-1] if errors else f"backup {verb} ended with exit code {code}"
+
+
+async def _last_words(child: asyncio.subprocess.Process) -> str:
+    words = b""
+    while child.stderr is not None and (chunk := await child.stderr.read(_WORDS_BYTES_MAX)):
+        words = (words + chunk)[-_WORDS_BYTES_MAX:]
+    return words.decode(errors="replace")
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        child.terminate()
+    try:
+        async with asyncio.timeout(_END_SECONDS):
+            await child.wait()
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            child.kill()

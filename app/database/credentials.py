@@ -1,0 +1,39 @@
+"""The folder of the roles' URLs: each is read, and its password looked at, here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.crypto.password import broken_rules
+from app.settings import Target, parse_target
+
+
+class ProvisionError(Exception):
+    """The roles cannot be made as they should be; the text says what to do."""
+
+
+def read_url(path: Path) -> Target:
+    """Return what a file leads to. Raises ProvisionError that names the file and the rule."""
+    try:
+        return parse_target(path.read_text(encoding="ascii").strip())
+    except UnicodeDecodeError:
+        raise ProvisionError(f"{path} must be ASCII") from None
+    except ValueError as error:
+        raise ProvisionError(f"{path} {error}") from None
+
+
+def check_passwords(paths: Sequence[Path], database: str) -> None:
+    """Refuse a weak password that an operator has put into one of the files that are there.
+
+    What is generated passes. Raises ProvisionError that names the file and each rule.
+    """
+    for path in paths:
+        if not path.exists():
+            continue
+        target = read_url(path)
+        password = target.password.reveal() if target.password else ""
+        rules = [*broken_rules(password, (target.user, target.database, database))]
+        if not (password.isascii() and password.isprintable()):
+            # Drivers prepare others by SASLprep first, and so ask for another verifier than ours.
+            rules.append("must be made of printable ASCII")
+        if rules:
+            raise ProvisionError(f"{path}: the password {', and '.join(rules)}")

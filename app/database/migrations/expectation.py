@@ -1,0 +1,139 @@
+"""What the schema is expected to be: kept by the migrator, whose runs alone may change it.
+
+A run keeps what it leaves behind, and beside it what differed when it began. So a change that was
+made by hand stays on record when a migration follows it; and a run that has nothing to do keeps
+nothing, or each start would make such a change the expected one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+
+from app.database.drivers import SCHEMA
+from app.database.fingerprint import PINNED, differences, fingerprint, shown
+from app.database.recording import RecordingStatus
+from app.database.schema_audit import read_recording
+from app.database.statements import sql
+from app.log import logger
+
+log = logger(__name__)
+
+_SHOWN_MAX = 5
+_TABLE = f"{SCHEMA}.schema_fingerprints"
+# Named by their schema throughout: a migration may have left the session with another path.
+_LATEST = f"select id, migration, facts, recording from {_TABLE} order by id desc limit 1"  # noqa: S608
+_INSERT = (
+    f"insert into {_TABLE} (action, migration, instance, server_version, "  # noqa: S608
+    "fingerprint, facts, drifted, recording, message) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+)
+# What was expected stays so, whatever there is now.
+_INSERT_RECORDING = (
+    f"insert into {_TABLE} (action, migration, instance, server_version, fingerprint, "  # noqa: S608
+    "facts, recording) select 'recording', migration, %s, server_version, fingerprint, facts, true "
+    f"from {_TABLE} where id = %s"
+)
+_LAST_APPLIED = (
+    f'select name from {SCHEMA}.migrations where state = %s order by "timestamp" desc limit 1'  # noqa: S608
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    id: int
+    migration: str
+    facts: list[str]
+    recording: bool
+
+
+class Expectation:
+    """What one run of the migrator finds to be expected, and what it leaves to be."""
+
+    def __init__(self, connection: psycopg.Connection[Any], instance: str) -> None:
+        self._connection = connection
+        self._instance = instance
+        self._kept = self._find()
+        self._drifted: list[str] = []
+
+    def begin(self, *, work: bool) -> None:
+        """Look what differs before the work; `work` tells whether there is any."""
+        if work or self._is_behind:
+            self._drifted = self._differences(read_facts(self._connection))
+            if self._drifted:
+                # What comes now makes it the expected schema, and must not hide it.
+                log.warning("schema_drifted_before", facts=len(self._drifted), **self._named())
+
+    def end(self, *, work: bool) -> None:
+        """Keep what there is now, where the run did anything or an earlier one kept nothing."""
+        if not self._has_table:
+            return
+        if work or self._is_behind:
+            self._insert("migrated", read_facts(self._connection))
+        elif self._kept is not None and not self._kept.recording and self._is_recording:
+            self._connection.execute(_INSERT_RECORDING, [self._instance, self._kept.id])
+
+    def accept(self, message: str) -> list[str]:
+        """Keep what there is now as the expected schema, and return what differed."""
+        facts = read_facts(self._connection)
+        self._drifted = self._differences(facts)
+        has_ended = self._kept is not None and self._kept.recording and not self._is_recording
+        if self._drifted or has_ended or self._kept is None:
+            self._insert("accepted", facts, message)
+        return self._drifted
+
+    @property
+    def _has_table(self) -> bool:
+        return bool(self._value("select to_regclass(%s) is not null", _TABLE))
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether a run was killed before it had kept anything."""
+        if not self._has_table:
+            return False
+        return self._kept is None or self._kept.migration != self._last_applied
+
+    @property
+    def _is_recording(self) -> bool:
+        return read_recording(self._connection).status is RecordingStatus.RECORDING
+
+    @property
+    def _last_applied(self) -> str:
+        return str(self._value(_LAST_APPLIED, "applied") or "")
+
+    def _find(self) -> _Kept | None:
+        if not self._has_table:
+            return None
+        cursor = self._connection.cursor(row_factory=class_row(_Kept))
+        return cursor.execute(_LATEST.encode()).fetchone()
+
+    def _differences(self, facts: Sequence[str]) -> list[str]:
+        return [] if self._kept is None else differences(self._kept.facts, facts)
+
+    def _named(self) -> dict[str, list[str]]:
+        return {"first": [shown(each) for each in self._drifted[:_SHOWN_MAX]]}
+
+    def _insert(self, action: str, facts: Sequence[str], message: str | None = None) -> None:
+        # A migration must not end the remembrance that there was a record; an operator may.
+        had = action == "migrated" and self._kept is not None and self._kept.recording
+        self._connection.execute(
+            _INSERT.encode(),
+            [
+                *(action, self._last_applied, self._instance),
+                self._connection.info.server_version // 10_000,
+                *(fingerprint(facts), sorted(facts), self._drifted),
+                *(had or self._is_recording, message),
+            ],
+        )
+
+    def _value(self, statement: str, *parameters: object) -> Any:
+        row = self._connection.execute(statement.encode(), parameters).fetchone()
+        return row[0] if row else None
+
+
+def read_facts(connection: psycopg.Connection[Any]) -> list[str]:
+    """Return the facts of the schema, put into words as everybody puts them."""
+    with connection.transaction():
+        connection.execute(PINNED)
+        return [row[0] for row in connection.execute(sql.list_schema_facts.sql)]

@@ -1,0 +1,43 @@
+"""What health says of proofs and of ways back: the chain, its signed heads, and the backups.
+
+Only ever a warning: every other instance serves the same, so nothing is gained by taking one out.
+"""
+
+from app.audit.export import HeadExport
+from app.backups.schedule import Schedule
+from app.health.check import Check, Status
+
+
+def chain_check(heads: HeadExport) -> Check:
+    """Tell which environments have another history than was signed, and from which revision on."""
+    found = [*heads.replaced.items(), *heads.broken.items()]
+    broken = [f"{name}: {reason}" for name, reason in found]
+    return Check(
+        status=Status.WARN if broken else Status.PASS,
+        component_type="datastore",
+        output="; ".join(broken) or None,
+    )
+
+
+def heads_check(heads: HeadExport) -> Check:
+    """Tell when it was last made sure that all signed heads are in the file."""
+    return Check(
+        status=Status.WARN if heads.failure else Status.PASS,
+        time=heads.exported_at,
+        output=heads.failure,
+    )
+
+
+def backups_check(schedule: Schedule) -> Check:
+    """Tell how old the last backup is, and whether the next one failed or is overdue."""
+    last, age = schedule.last, schedule.age_seconds
+    failed = "the last attempt failed, see the log" if schedule.failure else None
+    late = "older than two intervals" if schedule.is_late else None
+    return Check(
+        status=Status.WARN if failed or late else Status.PASS,
+        observed_value=last.bytes if last else None,
+        observed_unit="bytes" if last else None,
+        time=last.created_at if last else None,
+        age_seconds=None if age is None else round(age),
+        output=failed or late or (None if last else "none yet"),
+    )

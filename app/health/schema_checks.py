@@ -1,0 +1,41 @@
+"""What health says of the schema's trail: what differs, and whether changes are recorded.
+
+Only ever a warning. An index that was made by hand must not take every replica out of service.
+"""
+
+from app.audit.drift import DriftCheck
+from app.database.recording import RecordingStatus
+from app.health.check import Check, Status
+
+
+def drift_check(drift: DriftCheck) -> Check:
+    """Tell how many facts differ from what the last migration left behind, and the first few."""
+    trail = drift.trail
+    if drift.failure or trail is None:
+        output = drift.failure or "not known yet"
+        return Check(status=Status.WARN, component_type="datastore", output=output)
+    return Check(
+        status=Status.WARN if trail.drift else Status.PASS,
+        component_type="datastore",
+        observed_value=len(trail.drift or ()),
+        observed_unit="facts",
+        time=drift.looked_at,
+        output=trail.drift_summary,
+    )
+
+
+def audit_check(drift: DriftCheck) -> Check:
+    """Tell whether the server records changes; one that cannot is no reason to warn for ever."""
+    trail = drift.trail
+    if trail is None:
+        return Check(status=Status.WARN, component_type="datastore", output="not known yet")
+    if trail.recording is RecordingStatus.UNAVAILABLE:
+        output = f"not available here, because {trail.reason}"
+        return Check(status=Status.PASS, component_type="datastore", output=output)
+    is_broken = trail.recording is RecordingStatus.BROKEN
+    return Check(
+        status=Status.WARN if is_broken else Status.PASS,
+        component_type="datastore",
+        time=drift.looked_at,
+        output=trail.reason,
+    )

@@ -1,0 +1,94 @@
+-- What the doctor asks of a server; each of these changes nothing, and every role may ask it.
+
+-- name: get_server_state()^
+select
+    current_setting('server_version') as version,
+    pg_is_in_recovery() as is_standby,
+    current_setting('transaction_read_only')::boolean as is_read_only;
+
+-- name: find_own_tls()^
+-- Of our own connection, as everybody sees that.
+select
+    ssl as is_used,
+    version,
+    cipher
+from pg_stat_ssl
+where pid = pg_backend_pid();
+
+-- name: get_connection_limits()^
+-- A limit of -1 is none. What is reserved is for superusers, and since 16 for chosen roles.
+select
+    current_setting('max_connections')::integer as server_limit,
+    current_setting('superuser_reserved_connections')::integer
+        + coalesce(current_setting('reserved_connections', true)::integer, 0) as reserved,
+    roles.rolconnlimit as role_limit,
+    databases.datconnlimit as database_limit
+from pg_roles as roles
+cross join pg_database as databases
+where roles.rolname = session_user
+  and databases.datname = current_database();
+
+-- name: get_server_time()$
+-- Not now(), which is when the transaction began.
+select clock_timestamp();
+
+-- name: list_server_settings(names)
+select
+    name,
+    setting
+from pg_settings
+where name = any(:names::text[])
+order by name;
+
+-- name: list_roles(names)
+select
+    rolname as name,
+    rolcanlogin as can_log_in,
+    rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls as is_powerful
+from pg_roles
+where rolname = any(:names::text[])
+order by rolname;
+
+-- name: list_open_doors()
+-- What everybody may do who can connect. A null list of rights stands for the built-in ones.
+select 'make objects in the schema ' || namespaces.nspname as door
+from pg_namespace as namespaces
+cross join aclexplode(
+    coalesce(namespaces.nspacl, acldefault('n', namespaces.nspowner))
+) as acl
+where namespaces.nspname in ('flagstone', 'flagstone_audit', 'public')
+  and acl.grantee = 0
+  and acl.privilege_type = 'CREATE'
+union all
+select
+    case acl.privilege_type
+        when 'TEMPORARY' then 'make temporary tables'
+        else 'make schemas'
+    end
+from pg_database as databases
+cross join aclexplode(
+    coalesce(databases.datacl, acldefault('d', databases.datdba))
+) as acl
+where databases.datname = current_database()
+  and acl.grantee = 0
+  and acl.privilege_type in ('CREATE', 'TEMPORARY')
+union all
+select lower(acl.privilege_type) || ' on ' || classes.relname
+from pg_class as classes
+join pg_namespace as namespaces
+    on namespaces.oid = classes.relnamespace
+cross join aclexplode(classes.relacl) as acl
+where namespaces.nspname in ('flagstone', 'flagstone_audit')
+  and acl.grantee = 0
+order by door;
+
+-- name: may_read_verifiers()$
+select has_table_privilege('pg_catalog.pg_authid', 'select');
+
+-- name: list_weak_verifiers(names)
+-- The roles that log in by something else than SCRAM: md5, as servers before 14 made it by default.
+select rolname as name
+from pg_authid
+where rolname = any(:names::text[])
+  and rolpassword not like 'SCRAM-SHA-256$%'
+order by rolname;

@@ -1,0 +1,131 @@
+"""A backup of a gigabyte that does not compress, made and proven by the commands.
+
+What counts is the memory that the process has for itself: it holds as much for a small database as
+for a large one. What its libraries take of it before anything is done is in the details.
+"""
+
+import asyncio
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from rich.progress import Progress
+
+from app.backups.store import DATA
+from app.database.drivers import libpq_arguments
+from app.database.migrations import Migrator
+from app.database.opening import held_targets
+from app.database.roles import BACKUP, OWNER
+from app.database.threads import in_thread
+from app.settings import Target, load
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.memory import KIB, MIB
+from tests.benchmarks.processes import ROOT, data_folder
+
+BYTES = 1024 * MIB
+_ROW_BYTES = 1 * MIB
+_LOOK_SECONDS = 0.02
+_ANONYMOUS = re.compile(r"^RssAnon:\s+(\d+) kB", re.MULTILINE)
+_RESIDENT = re.compile(r"^VmHWM:\s+(\d+) kB", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One command: how long, and the most memory that it had, its own and in all."""
+
+    seconds: float
+    own_bytes: int
+    resident_bytes: int
+
+
+async def measure(progress: Progress) -> list[Figure]:
+    """Measure making a backup and proving it, against making one of next to nothing."""
+    task = progress.add_task("backups: small", total=4)
+    with data_folder() as folder:
+        settings = load({"DATA_DIR": str(folder)})
+        async with held_targets(settings) as found:
+            migrator = Migrator(
+                target=found.migrator, settings=settings.database, instance="benchmark"
+            )
+            await in_thread("migrate", migrator.migrate)
+            small = await _run(folder, "create")
+            progress.update(task, advance=1, description="backups: filling")
+            await in_thread("fill", lambda: _fill(found.migrator))
+            progress.update(task, advance=1, description="backups: making")
+            made = await _run(folder, "create")
+            size = max(path.stat().st_size for path in folder.glob(f"backups/*/{DATA}"))
+            progress.update(task, advance=1, description="backups: proving")
+            proven = await _run(folder, "verify")
+            progress.advance(task)
+    return [*_figures("made", made, small, size), *_figures("proven", proven, small, size)]
+
+
+def _figures(what: str, run: Run, small: Run, size: int) -> Sequence[Figure]:
+    return (
+        Figure(
+            case=f"memory of our own while {size / MIB:,.0f} MiB are {what}",
+            value=run.own_bytes / MIB,
+            unit="MiB",
+            at_most=64,
+            detail=f"{small.own_bytes / MIB:.0f} MiB for next to nothing; with the libraries' "
+            f"files {small.resident_bytes / MIB:.0f} and {run.resident_bytes / MIB:.0f} MiB",
+        ),
+        Figure(
+            case=f"a gibibyte {what}",
+            value=run.seconds / (BYTES / 1024 / MIB),
+            unit="s",
+            at_most=60,
+            detail=f"{BYTES / MIB / run.seconds:,.0f} MiB/s of rows",
+        ),
+    )
+
+
+def _fill(target: Target) -> None:
+    arguments = libpq_arguments(target, load({}).database)
+    with psycopg.connect(**arguments, autocommit=True) as connection:
+        connection.execute(f"set role {OWNER}")
+        connection.execute("create table flagstone.ballast (content bytea)")
+        connection.execute("alter table flagstone.ballast alter content set storage external")
+        connection.execute(f"grant select on flagstone.ballast to {BACKUP}")
+        with connection.cursor().copy("copy flagstone.ballast from stdin (format binary)") as copy:
+            copy.set_types(["bytea"])
+            for _ in range(BYTES // _ROW_BYTES):
+                copy.write_row([os.urandom(_ROW_BYTES)])
+
+
+async def _run(folder: Path, verb: str) -> Run:
+    started = time.monotonic()
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app", "backup", verb),
+        cwd=ROOT,
+        env={**os.environ, "DATA_DIR": str(folder), "LOG_LEVEL": "error"},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    own = resident = 0
+    while child.returncode is None:
+        text = _status(child.pid)
+        own = max(own, _kibibytes(_ANONYMOUS, text))
+        resident = max(resident, _kibibytes(_RESIDENT, text))
+        await asyncio.sleep(_LOOK_SECONDS)
+    if child.returncode:
+        raise RuntimeError(f"backup {verb} ended with {child.returncode}")
+    return Run(
+        seconds=time.monotonic() - started,
+        own_bytes=own * KIB,
+        resident_bytes=resident * KIB,
+    )
+
+
+def _status(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text()
+
+
+def _kibibytes(pattern: re.Pattern[str], text: str) -> int:
+    found = pattern.search(text)
+    return int(found[1]) if found else 0

@@ -1,0 +1,505 @@
+"""Backups against a real server: made of one moment, read to the last byte, put back or not at all.
+
+One database and one backup of it serve most of this; damage is done to copies of it.
+"""
+
+import hashlib
+import io
+import os
+import random
+import resource
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import psycopg
+import pyrage
+import pytest
+from psycopg import sql as psql
+from pyrage import x25519
+
+from app.audit.drift import look
+from app.audit.following import one_moment
+from app.audit.verification import Verified, verify
+from app.backups import manifest as manifests
+from app.backups import programs, reading, store
+from app.backups.dumping import Limits, Request, create
+from app.backups.errors import BackupError
+from app.backups.manifest import Manifest
+from app.backups.moment import count
+from app.backups.reading import Source
+from app.backups.restoring import NotEmptyError, Place, restore, settle
+from app.backups.script import Copy
+from app.backups.verifying import verify_backup
+from app.crypto.identity import ForeignError, new_identity, parse_identity
+from app.crypto.signing import Signer
+from app.database import Database
+from app.database.migrations import Migrator
+from app.database.roles import APP, BACKUP, MIGRATOR, OWNER
+from app.environments import service as environments
+from app.seeds import add_test_data
+from app.settings import Secret, Settings, Target, load
+from app.vault.vault import Vault
+from tests.conftest import Server
+from tests.database.full_postgres import FullServer, version_of
+
+SIGNER = Signer(Secret("k" * 32))
+_TEXT, _RECIPIENT = new_identity(datetime.now(UTC))
+IDENTITY = parse_identity(_TEXT)
+_TABLES = ("environments", "change_sets", "changes", "configurations", "migrations", "tokens")
+
+
+def _silent(_: int, __: int) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """A database with something in it, and a backup of that."""
+
+    server: Server
+    name: str
+    source: Source
+    rows: dict[str, list[tuple[Any, ...]]]
+
+
+def _rows(connection: psycopg.Connection[Any], *, epoch: bool = False) -> dict[str, list[Any]]:
+    """Return every row of the tables that count, with the environments' epochs if asked."""
+    found = {}
+    for table in _TABLES:
+        columns = psql.SQL("*")
+        if table == "environments" and not epoch:
+            columns = psql.SQL("name, tier, revision, hash, protected, metadata, version")
+        found[table] = connection.execute(
+            psql.SQL("select {} from flagstone.{} order by 1, 2").format(
+                columns, psql.Identifier(table)
+            )
+        ).fetchall()
+    return found
+
+
+def _request(target: Target, folder: Path, settings: Settings | None = None) -> Request:
+    return Request(
+        target=target,
+        settings=(settings or load({})).database,
+        folder=folder,
+        recipients=[_RECIPIENT],
+        signer=SIGNER,
+    )
+
+
+def _source(folder: Path, manifest: Manifest) -> Source:
+    return Source(folder=folder / manifest.name, manifest=manifest, identity=IDENTITY)
+
+
+async def _seed(target: Target) -> None:
+    settings = load({})
+    database = Database(settings.database)
+    await database.open(target)
+    await add_test_data(settings, database)
+    await database.close()
+
+
+@pytest.fixture(scope="module")
+async def origin(server: Server, open_folder: Path) -> Origin:
+    name = server.create_database("backed_up", template="flagstone")
+    await _seed(server.target(APP, name))
+    folder = open_folder / "backups"
+    manifest = create(_request(server.target(BACKUP, name), folder), _silent)
+    with server.admin(name) as connection:
+        rows = _rows(connection)
+    return Origin(server=server, name=name, source=_source(folder, manifest), rows=rows)
+
+
+@pytest.fixture
+def empty(server: Server) -> Iterator[str]:
+    """A migrated database with nothing in it."""
+    yield server.create_database("put_back", template="flagstone")
+    server.drop_database("put_back")
+
+
+def _place(server: Server | FullServer, name: str, *, replaces: bool = False) -> Place:
+    return Place(
+        target=server.target(MIGRATOR, name),
+        settings=load({}).database,
+        replaces=replaces,
+        actor="operator:test",
+    )
+
+
+def _all(source: Source) -> bytes:
+    """Read a backup to its end, and return the script."""
+    return b"".join(
+        piece.statement + b"".join(piece.rows) if isinstance(piece, Copy) else piece
+        for piece in reading.script(source, _silent)
+    )
+
+
+def _copy(source: Source, folder: Path, data: bytes, *, anew: bool) -> Source:
+    """Return a copy of a backup with other data; with `anew` the manifest is of that data."""
+    made = folder / source.manifest.name
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    (made / store.DATA).write_bytes(data)
+    manifest = source.manifest
+    if anew:
+        digest = hashlib.sha256(data).hexdigest()
+        manifest = msgspec.structs.replace(manifest, bytes=len(data), sha256=digest)
+    return replace(source, folder=made, manifest=manifests.signed(manifest, SIGNER))
+
+
+def _data(source: Source) -> bytes:
+    return (source.folder / store.DATA).read_bytes()
+
+
+def test_counts_heads_and_data_are_of_one_moment(origin: Origin) -> None:
+    manifest = origin.source.manifest
+
+    assert manifest.tables["flagstone.configurations"] == len(origin.rows["configurations"]) > 0
+    assert {head.name: head.revision for head in manifest.heads}["local"] == 1
+    assert manifest.tables["flagstone_audit.schema_audit"] > 0
+    assert manifest.drifted == 0
+    assert manifest.migration == origin.rows["migrations"][-1][2]
+    assert b"checkout/retries" in _all(origin.source)
+    assert b"checkout/retries" not in _data(origin.source)
+    assert [path.name for path in origin.source.folder.parent.iterdir()] == [manifest.name]
+    assert origin.source.folder.parent.stat().st_mode & 0o777 == 0o700
+    assert (origin.source.folder / store.DATA).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_written_while_it_is_made_is_not_in_it(
+    server: Server, empty: str, tmp_path: Path
+) -> None:
+    """Counts of another moment than the data's would differ from it."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with server.admin(empty) as connection:
+            while not ended.is_set():
+                connection.execute("insert into flagstone.health_check default values")
+                begun.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert begun.wait(10)
+        manifest = create(_request(server.target(BACKUP, empty), tmp_path), _silent)
+    finally:
+        ended.set()
+        writer.join()
+
+    (rows,) = (
+        b"".join(piece.rows)
+        for piece in reading.script(_source(tmp_path, manifest), _silent)
+        if isinstance(piece, Copy) and b"health_check" in piece.statement
+    )
+    assert rows.count(b"\n") == manifest.tables["flagstone.health_check"]
+    with server.admin(empty) as connection:
+        written = count(connection, "flagstone", "health_check")
+    assert 0 < manifest.tables["flagstone.health_check"] < written
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_damage_is_noticed_at_a_hundred_places(origin: Origin, tmp_path: Path, damage: str) -> None:
+    """By the digest; and by age alone, for who makes the manifest fit."""
+    data = _data(origin.source)
+    numbers = random.Random(os.environ.get("FLAGSTONE_SEED", "backups"))  # noqa: S311
+    for place in (numbers.randrange(len(data)) for _ in range(100)):
+        flipped = data[place] ^ 1 << numbers.randrange(8)
+        damaged = data[:place] + (bytes([flipped]) + data[place + 1 :] if damage != "cut" else b"")
+
+        with pytest.raises(BackupError, match=r"data\.age (has|was changed)"):
+            reading.check_digest(_copy(origin.source, tmp_path, damaged, anew=False), _silent)
+        with pytest.raises(ForeignError):
+            IDENTITY.decrypt_stream(io.BytesIO(damaged), io.BytesIO())
+
+
+def test_what_is_opened_is_checked_to_the_end(origin: Origin, tmp_path: Path) -> None:
+    data = _data(origin.source)
+    for place in (100, len(data) // 2, len(data) - 1):
+        damaged = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+        for anew, reason in ((True, "does not open"), (False, "does not open|was changed")):
+            with pytest.raises(BackupError, match=reason):
+                _all(_copy(origin.source, tmp_path, damaged, anew=anew))
+            with pytest.raises(BackupError):
+                _all(_copy(origin.source, tmp_path, data[:place], anew=anew))
+
+
+def test_another_identity_opens_nothing(origin: Origin) -> None:
+    other = parse_identity(new_identity(datetime.now(UTC))[0])
+
+    with pytest.raises(BackupError, match="is for another identity"):
+        _all(replace(origin.source, identity=other))
+
+
+async def test_what_was_put_back_is_what_was_there(
+    server: Server, origin: Origin, empty: str
+) -> None:
+    heads = restore(origin.source, _place(server, empty), _silent)
+
+    with server.admin(empty) as connection:
+        # At once, and not only when somebody migrates: services may be running.
+        assert connection.execute(
+            "select has_table_privilege(%s, 'flagstone.tokens', 'select')", [APP]
+        ).fetchone() == (True,)
+    migrator = Migrator(
+        target=server.target(MIGRATOR, empty), settings=load({}).database, instance="test"
+    )
+    assert settle(origin.source.manifest, migrator, "operator:test") == []
+    with server.admin(empty) as connection:
+        assert _rows(connection) == origin.rows
+        told = connection.execute(
+            "select event, actor, resource from flagstone.access_log "
+            "where event = 'backup_restored'"
+        ).fetchone()
+        # The trail goes on where it was, and has what has just been made.
+        trail = count(connection, "flagstone_audit", "schema_audit")
+        assert trail > origin.source.manifest.tables["flagstone_audit.schema_audit"]
+        owners = connection.execute(
+            "select distinct pg_get_userbyid(relowner) from pg_class "
+            "where relnamespace = 'flagstone'::regnamespace"
+        ).fetchall()
+    assert told == ("backup_restored", "operator:test", origin.source.manifest.name)
+    assert owners == [(OWNER,)]
+    before = {head.name: head.epoch for head in origin.source.manifest.heads}
+    assert {head.name for head in heads} == before.keys()
+    assert all(head.epoch != before[head.name] for head in heads)
+    database = Database(load({}).database)
+    # As the app role: what it may do is as it was.
+    await database.open(server.target(APP, empty))
+    async with one_moment(database) as moment:
+        for environment in await environments.list_all(moment):
+            assert isinstance(await verify(moment, environment.name), Verified)
+    async with database.connection() as connection:
+        assert (await look(connection)).drift == ()
+    await database.close()
+
+
+def test_what_is_there_stays_unless_somebody_says_so(server: Server, origin: Origin) -> None:
+    with server.admin(origin.name) as connection:
+        before = _rows(connection, epoch=True)
+
+    with pytest.raises(NotEmptyError, match=r"configurations \(10 rows\)") as refused:
+        restore(origin.source, _place(server, origin.name), _silent)
+
+    assert "environments (2 that were changed or made)" in str(refused.value)
+    with server.admin(origin.name) as connection:
+        assert _rows(connection, epoch=True) == before
+
+
+def test_a_table_that_is_not_ours_is_in_the_way(server: Server, origin: Origin, empty: str) -> None:
+    with server.admin(empty) as connection:
+        connection.execute("create table flagstone.theirs ()")
+        connection.execute("create view public.report as select name from flagstone.environments")
+
+    with pytest.raises(NotEmptyError, match=r"the table theirs$"):
+        restore(origin.source, _place(server, empty), _silent)
+    with server.admin(empty) as connection:
+        connection.execute("drop table flagstone.theirs")
+    with pytest.raises(BackupError, match="something outside of the schema flagstone hangs on"):
+        restore(origin.source, _place(server, empty), _silent)
+
+    with server.admin(empty) as connection:
+        connection.execute("drop view public.report")
+    assert restore(origin.source, _place(server, empty), _silent)
+
+
+def test_a_backup_whose_end_is_missing_changes_nothing(
+    server: Server, origin: Origin, empty: str, tmp_path: Path
+) -> None:
+    """Of this one pg_restore has all that it wants: only age knows that something is missing."""
+    plain = io.BytesIO()
+    IDENTITY.decrypt_stream(io.BytesIO(_data(origin.source)), plain)
+    padded = plain.getvalue() + bytes(3 * 65_536)
+    whole = pyrage.encrypt(padded, [x25519.Recipient.from_str(_RECIPIENT)])
+    cut = whole[: -(65_536 + 1_000)]
+    with server.admin(empty) as connection:
+        before = _rows(connection, epoch=True)
+
+    for data, reason in ((cut, "does not open"), (whole[:-1] + b"\0", "does not open")):
+        with pytest.raises(BackupError, match=reason):
+            restore(_copy(origin.source, tmp_path, data, anew=True), _place(server, empty), _silent)
+
+    with server.admin(empty) as connection:
+        assert _rows(connection, epoch=True) == before
+    source = _copy(origin.source, tmp_path, whole, anew=True)
+    assert restore(source, _place(server, empty), _silent)
+
+
+def test_a_backup_that_is_not_as_its_manifest_says_changes_nothing(
+    server: Server, origin: Origin, empty: str
+) -> None:
+    manifest = origin.source.manifest
+    more = dict(manifest.tables) | {"flagstone.changes": 1}
+    heads = [msgspec.structs.replace(head, hash="00") for head in manifest.heads]
+
+    for change, reason in (
+        ({"tables": more}, "flagstone.changes has 10 rows instead of 1"),
+        ({"heads": heads}, "is not at the head"),
+        ({"migration": "1995384800000-FromTheFuture"}, "is of a newer release"),
+    ):
+        source = replace(origin.source, manifest=msgspec.structs.replace(manifest, **change))
+        with pytest.raises(BackupError, match=reason):
+            restore(source, _place(server, empty), _silent)
+    with server.admin(empty) as connection:
+        assert _rows(connection)["configurations"] == []
+
+
+def test_whoever_holds_a_table_holds_a_restore_off(
+    server: Server, origin: Origin, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.backups.statements._SESSION", ("set lock_timeout = '100ms'",))
+    with server.admin(empty) as connection, connection.transaction():
+        connection.execute("lock table flagstone.tokens in access share mode")
+
+        with pytest.raises(BackupError, match="somebody holds a table"):
+            restore(origin.source, _place(server, empty), _silent)
+
+
+@pytest.fixture(scope="module")
+def large(server: Server) -> Iterator[str]:
+    """A database that takes pg_dump a second."""
+    name = server.create_database("large", template="flagstone")
+    with server.admin(name) as connection:
+        connection.execute(f"set role {OWNER}")
+        connection.execute("create table flagstone.ballast (content bytea)")
+        connection.execute("alter table flagstone.ballast alter content set storage external")
+        connection.execute(f"grant select on flagstone.ballast to {BACKUP}")
+        with connection.cursor().copy("copy flagstone.ballast from stdin") as copy:
+            for _ in range(40):
+                copy.write(b"\\\\x" + os.urandom(1_000_000).hex().encode() + b"\n")
+    yield name
+    server.drop_database(name)
+
+
+def _pg_dump() -> psutil.Process:
+    (found,) = [child for child in psutil.Process().children() if child.name() == "pg_dump"]
+    return found
+
+
+def _midway(signal_number: int) -> Callable[[int, int], None]:
+    def send(done: int, _: int) -> None:
+        if done > 1_000_000:
+            _pg_dump().send_signal(signal_number)
+
+    return send
+
+
+def test_a_killed_pg_dump_leaves_no_backup(server: Server, large: str, tmp_path: Path) -> None:
+    with pytest.raises(BackupError, match="pg_dump was killed by signal 9"):
+        create(_request(server.target(BACKUP, large), tmp_path), _midway(signal.SIGKILL))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pg_dump_that_says_nothing_is_given_up(
+    server: Server, large: str, tmp_path: Path
+) -> None:
+    limits = Limits(stall_seconds=0.3, whole_seconds=30)
+
+    with pytest.raises(BackupError, match=r"pg_dump said nothing for 0\.3 s"):
+        create(_request(server.target(BACKUP, large), tmp_path), _midway(signal.SIGSTOP), limits)
+
+    assert list(tmp_path.iterdir()) == []
+    assert [p for p in psutil.Process().children() if p.name() == "pg_dump"] == []
+
+
+def test_a_full_disk_leaves_no_backup(server: Server, large: str, tmp_path: Path) -> None:
+    """Full for this process alone: no file may be longer than a megabyte."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        with pytest.raises(BackupError, match="cannot be written: File too large"):
+            create(_request(server.target(BACKUP, large), tmp_path), _silent)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_leaves_no_backup(server: Server, large: str, tmp_path: Path) -> None:
+    def interrupt(done: int, _: int) -> None:
+        if done > 1_000_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        create(_request(server.target(BACKUP, large), tmp_path), interrupt)
+
+    assert list(tmp_path.iterdir()) == []
+    assert [thread for thread in threading.enumerate() if thread.name == "age"] == []
+
+
+def test_a_wrong_password_is_told_of_without_it(server: Server, tmp_path: Path) -> None:
+    target = server.target(BACKUP, "flagstone")
+    wrong = target.as_role(target.user, Secret("hunter2hunter2"))
+
+    with pytest.raises(psycopg.OperationalError) as refused:
+        create(_request(wrong, tmp_path), _silent)
+
+    assert "hunter2" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_without_tables_is_no_backup(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(BackupError, match="no tables of ours"):
+        create(_request(server.embedded.superuser, tmp_path), _silent)
+
+
+def test_a_server_that_is_newer_than_the_programs_is_refused() -> None:
+    with pytest.raises(BackupError, match="pg_dump: PostgreSQL 99 needs one of 99 or newer"):
+        programs.find("pg_dump", 99)
+
+
+def test_a_backup_is_proven_by_restoring_it(origin: Origin) -> None:
+    settings = load({})
+
+    verification, secrets = verify_backup(origin.source, settings, Vault(), _silent)
+
+    assert (secrets.told, secrets.is_proof) == ("none", True)
+    assert verification.revisions == 2
+    assert (
+        store.find(origin.source.folder.parent, store.LATEST, SIGNER.public_key).verification
+        == verification
+    )
+    assert list(Path("/tmp").glob("flagstone-verify-*")) == []  # noqa: S108
+
+
+async def test_a_backup_goes_between_fifteen_and_eighteen(
+    server: Server, plain_server: FullServer, origin: Origin, empty: str, tmp_path: Path
+) -> None:
+    """Both ways: an older server knows less of what the newest pg_restore asks for. And made by the
+    migrator, which reads as the owner.
+    """
+    assert version_of(plain_server) < 17
+    name = plain_server.create_database("between")
+    replace(plain_server.provisioner, database=name).provision()
+
+    restore(origin.source, _place(plain_server, name), _silent)
+    back = create(_request(plain_server.target(MIGRATOR, name), tmp_path), _silent)
+    restore(_source(tmp_path, back), _place(server, empty), _silent)
+    restore(_source(tmp_path, back), _place(plain_server, name, replaces=True), _silent)
+
+    for place in (server.admin(empty), plain_server.admin(name)):
+        with place as connection:
+            assert _rows(connection) == origin.rows
+
+
+def test_a_backup_over_tls_is_made_by_programs_that_have_none(
+    tls_server: FullServer, tmp_path: Path
+) -> None:
+    tls_server.provisioner.provision()
+    target = tls_server.target(MIGRATOR)
+    Migrator(target=target, settings=load({}).database, instance="test").migrate()
+
+    manifest = create(_request(tls_server.target(BACKUP), tmp_path), _silent)
+
+    assert b"CREATE TABLE flagstone.tokens" in _all(_source(tmp_path, manifest))
+    stranger = replace(target, tls=replace(target.tls, ca=None))
+    with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
+        create(_request(stranger, tmp_path), _silent)

@@ -1,0 +1,301 @@
+"""The doctor on a server that can be ill in many ways: each is named, and none hides the others."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import date
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from app.crypto.keyring import KeyRing, KeyState, new_key
+from app.database.roles import APP, LOGIN_ROLES, MIGRATOR, READONLY
+from app.doctor.examination import CHECKS, Check, Need, examine
+from app.doctor.findings import Finding, Verdict, passed, worst
+from app.doctor.patient import Patient
+from app.settings import Target, load
+from app.settings.review import review
+from tests.conftest import Server
+from tests.database.full_postgres import FullServer
+
+PASS, WARN, FAIL, ABSENT = Verdict
+Examine = Callable[..., Awaitable[dict[str, Finding]]]
+
+
+@pytest.fixture(scope="module")
+def database(server: Server) -> Iterator[str]:
+    """A migrated database that tests may make ill."""
+    name = server.create_database("doctor", template="flagstone")
+    with server.admin(name) as admin:
+        # As provisioning does it; what a database allows is not copied with it.
+        admin.execute(
+            f"revoke all on database {name} from public; "
+            f"grant connect on database {name} to {', '.join(LOGIN_ROLES)}"
+        )
+    yield name
+    server.drop_database("doctor")
+
+
+@pytest.fixture
+def examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Examine:
+    """Examine what the environment says, as the command does; by name, the last of each."""
+    monkeypatch.chdir(tmp_path)
+
+    async def look(**environ: str) -> dict[str, Finding]:
+        for name in ("TIER", "DATABASE_URL", "DATABASE_MIGRATOR_URL", "KEY_RING"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in {"DATA_DIR": str(tmp_path / "data"), **environ}.items():
+            monkeypatch.setenv(name, value)
+        found = await examine(load())
+        assert not (tmp_path / "data").exists()
+        return {f"{each.group}: {each.name}": each for each in found}
+
+    return look
+
+
+def _url(target: Target, **options: str) -> str:
+    host, port = target.hosts[0]
+    where = {"host": host, "port": str(port)} if host.startswith("/") else {}
+    password = quote(target.password.reveal(), safe="") if target.password else ""
+    authority = "" if where else f"{host}:{port}"
+    query = urlencode({**where, **options})
+    return f"postgresql://{target.user}:{password}@{authority}/{target.database}?{query}"
+
+
+def _is(finding: Finding, verdict: Verdict, part: str = "") -> bool:
+    assert (finding.verdict, part in finding.text) == (verdict, True), finding
+    return True
+
+
+async def test_a_server_that_is_well_but_for_its_disk(
+    examined: Examine, server: Server, database: str
+) -> None:
+    found = await examined(
+        DATABASE_URL=_url(server.target(APP, database)),
+        DATABASE_MIGRATOR_URL=_url(server.target(MIGRATOR, database)),
+    )
+
+    assert _is(found["database: app connection"], PASS, "takes writes")
+    assert _is(found["database: migrator connection"], PASS, MIGRATOR)
+    assert _is(found["database: TLS"], ABSENT, "because a Unix socket needs none")
+    assert _is(found["database: clock"], PASS, "ms from ours")
+    assert _is(found["database: connections"], PASS, "up to 6 of 97")
+    for name in ("fsync", "full_page_writes", "synchronous_commit"):
+        assert _is(found[f"database: {name}"], FAIL, "off: ")
+    assert _is(found["roles: app role"], PASS)
+    assert _is(found["roles: roles"], PASS)
+    assert _is(found["roles: open doors"], PASS)
+    assert _is(found["roles: verifiers"], ABSENT, "only a superuser may read pg_authid")
+    assert _is(found["schema: migrations"], PASS, "all ")
+    assert _is(found["keys: data keys"], PASS, "none yet")
+    assert _is(found["settings: password of DATABASE_URL"], PASS)
+    assert len(found) >= len(CHECKS)
+
+
+async def test_a_superuser_is_seen_in_local_and_fails_above(
+    examined: Examine, server: Server, database: str
+) -> None:
+    url = _url(server.embedded.superuser.named(database))
+    strict = {"TIER": "staging", "TOKEN_KEY": "k" * 32, "SEED_ON_START": "false"}
+
+    local = await examined(DATABASE_URL=url)
+    staging = await examined(DATABASE_URL=url, **strict)
+
+    assert _is(local["roles: app role"], WARN, "is a superuser")
+    assert _is(staging["roles: app role"], FAIL, "is a superuser")
+    assert _is(local["roles: verifiers"], PASS)
+    assert _is(staging["keys: token key"], PASS)
+    assert _is(staging["keys: key ring"], ABSENT, "KEY_RING is not set")
+
+
+async def test_open_doors_and_roles_of_power_are_named(
+    examined: Examine, server: Server, database: str
+) -> None:
+    with server.admin(database) as admin:
+        admin.execute(
+            "grant create on schema public to public; "
+            f"grant temporary on database {database} to public"
+        )
+        wide = await examined(DATABASE_URL=_url(server.target(APP, database)))
+        admin.execute(f"grant select on flagstone.tokens to public; alter role {READONLY} createdb")
+        try:
+            wider = await examined(DATABASE_URL=_url(server.target(APP, database)))
+        finally:
+            admin.execute(
+                f"alter role {READONLY} nocreatedb; "
+                "revoke all on flagstone.tokens from public; "
+                "revoke all on schema public from public; "
+                f"revoke all on database {database} from public"
+            )
+
+    assert _is(wide["roles: open doors"], WARN, "make objects in the schema public, make tempo")
+    assert _is(wider["roles: open doors"], FAIL, "select on tokens")
+    assert _is(wider["roles: roles"], FAIL, READONLY)
+
+
+async def test_a_role_or_database_that_is_full_is_told_before_it_is(
+    examined: Examine, server: Server, database: str
+) -> None:
+    url = _url(server.target(APP, database))
+
+    high = await examined(DATABASE_URL=url, DATABASE_POOL_MAX="16", WORKERS="5")
+    full = await examined(DATABASE_URL=url, DATABASE_POOL_MAX="50", WORKERS="2")
+
+    assert _is(high["database: connections"], WARN, "up to 85 of 97")
+    assert _is(full["database: connections"], FAIL, "up to 102 of 97")
+
+
+async def test_a_schema_that_is_older_newer_or_edited(
+    examined: Examine, server: Server, database: str
+) -> None:
+    empty = server.create_database("doctor_empty")
+    pending = await examined(DATABASE_URL=_url(server.target(MIGRATOR, empty)))
+    server.drop_database(empty)
+    url = _url(server.target(MIGRATOR, database))
+    with server.admin(database) as admin:
+        admin.execute(
+            "insert into flagstone.migrations "
+            "(timestamp, name, kind, phase, checksum, instance, state) "
+            "select 9999999999999, '9999999999999-OfTomorrow', "
+            "kind, phase, checksum, instance, state "
+            "from flagstone.migrations limit 1"
+        )
+        newer = await examined(DATABASE_URL=url)
+        admin.execute(
+            "delete from flagstone.migrations where timestamp = 9999999999999; "
+            "update flagstone.migrations set checksum = reverse(checksum) "
+            "where name like '%CreateTokensTable'"
+        )
+        edited = await examined(DATABASE_URL=url)
+        admin.execute(
+            "update flagstone.migrations set checksum = reverse(checksum) "
+            "where name like '%CreateTokensTable'"
+        )
+
+    assert _is(pending["schema: migrations"], FAIL, " pending, the first is 1795384800000-")
+    assert _is(pending["keys: data keys"], FAIL, "schema")
+    assert _is(newer["schema: migrations"], WARN, "9999999999999-OfTomorrow")
+    assert _is(edited["schema: migrations"], FAIL, "CreateTokensTable was applied, and its file")
+
+
+async def test_a_data_key_without_its_key_is_named_with_it(
+    examined: Examine, server: Server, database: str
+) -> None:
+    ring = KeyRing((new_key(KeyState.ACTIVE, date(2026, 11, 24)),))
+    with server.admin(database) as admin:
+        admin.execute(
+            "insert into flagstone.data_keys (environment, id, kek_id, wrapped) "
+            "values ('local', '\\x0011223344556677', '20260101-lost', repeat('x', 60)::bytea)"
+        )
+        found = await examined(DATABASE_URL=_url(server.target(APP, database)), KEY_RING=ring.text)
+        admin.execute("delete from flagstone.data_keys")
+
+    assert _is(found["keys: key ring"], PASS, "1 keys, 0 of them retired")
+    assert _is(found["keys: data keys"], FAIL, "20260101-lost is not in the key ring")
+
+
+async def test_a_password_that_is_weak_and_wrong(examined: Examine, server: Server) -> None:
+    target = server.target(APP)
+    weak = _url(target).replace(target.password.reveal() if target.password else "?", "hunter2")
+
+    found = await examined(DATABASE_URL=weak)
+
+    assert _is(found["settings: password of DATABASE_URL"], WARN, "at least 16 characters and")
+    assert _is(found["database: app connection"], FAIL, "password authentication failed")
+    assert _is(found["roles: app role"], ABSENT, "because the database cannot be reached")
+    assert _is(found["machine: disk"], PASS)
+    assert "hunter2" not in str(found)
+
+
+async def test_a_server_that_accepts_and_says_nothing_takes_no_longer_than_its_limit(
+    examined: Examine,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://a@127.0.0.1:{silent.getsockname()[1]}/d"
+        started = time.monotonic()
+        found = await examined(DATABASE_URL=url, DATABASE_HOST_TIMEOUT="0.3")
+
+    assert time.monotonic() - started < 5
+    assert _is(found["database: app connection"], FAIL, "did not answer in time")
+    assert _is(found["schema: migrations"], ABSENT, "because the database cannot be reached")
+
+
+async def test_a_check_that_hangs_or_breaks_ends_no_other(tmp_path: Path) -> None:
+    async def hang(_: Patient) -> list[Finding]:
+        await asyncio.sleep(60)
+        return []
+
+    async def break_down(_: Patient) -> list[Finding]:
+        raise ZeroDivisionError("a secret")
+
+    async def go_on(_: Patient) -> list[Finding]:
+        return [passed("other", "fine")]
+
+    looks = (hang, break_down, go_on)
+    checks = [Check("group", look.__name__, Need.NOTHING, look, seconds=0.05) for look in looks]
+
+    found = await examine(load({"DATA_DIR": str(tmp_path / "none")}), checks=checks)
+
+    assert [(each.name, each.verdict, each.text) for each in found] == [
+        ("hang", FAIL, "took longer than 0.05 s"),
+        ("break_down", FAIL, "cannot be looked at: ZeroDivisionError"),
+        ("other", PASS, "fine"),
+    ]
+    assert worst(found) is FAIL
+    assert worst(found[2:]) is PASS
+
+
+async def test_a_changed_past_and_a_changed_schema_are_told_at_once(
+    examined: Examine, server: Server, database: str
+) -> None:
+    url = _url(server.target(APP, database))
+    with server.admin(database) as admin:
+        admin.execute(
+            "insert into flagstone.change_sets (environment, revision, kind, actor, hash) "
+            "values ('local', 1, 'edit', 'nobody', sha256('x'));"
+            "create index by_hand on flagstone.configurations (kind);"
+            "alter event trigger flagstone_sql_drop disable"
+        )
+        try:
+            found = await examined(DATABASE_URL=url)
+        finally:
+            admin.execute(
+                "delete from flagstone.change_sets; drop index flagstone.by_hand;"
+                "alter event trigger flagstone_sql_drop enable always"
+            )
+    well = await examined(DATABASE_URL=url)
+
+    assert _is(found["proof: history"], FAIL, "local: revision 1 is not what was hashed")
+    assert _is(found["proof: schema as migrated"], FAIL, "by_hand")
+    assert _is(found["proof: schema changes"], FAIL, "flagstone_sql_drop")
+    assert _is(well["proof: history"], PASS, "0 revisions of 4 environments hold")
+    assert _is(well["proof: schema as migrated"], PASS)
+    assert _is(well["proof: schema changes"], PASS)
+    assert _is(well["proof: signed heads"], ABSENT, "there are none yet")
+
+
+async def test_tcp_without_tls_is_told(examined: Examine, plain_server: FullServer) -> None:
+    url = _url(plain_server.target(APP), sslmode="disable")
+
+    local = await examined(DATABASE_URL=url)
+    development = await examined(DATABASE_URL=url, TIER="development")
+
+    assert _is(local["database: TLS"], WARN, "is not in use")
+    assert _is(local["next tier: settings"], WARN, "connects without verify-full")
+    assert _is(development["settings: settings"], WARN, "connects without verify-full")
+    assert _is(development["next tier: DATABASE_URL"], WARN, "staging would refuse it: must ")
+    assert _is(development["next tier: TOKEN_KEY"], WARN, "is required in staging")
+
+
+def test_each_tier_is_asked_about_the_next() -> None:
+    strict = {"DATABASE_URL": "postgresql://app@db/flagstone", "TOKEN_KEY": "k" * 32}
+
+    assert review({}).refused == []
+    assert [name for name, _ in review({"TIER": "development"}).refused] == [
+        *("DATABASE_URL", "TOKEN_KEY")
+    ]
+    assert review({"TIER": "staging", **strict}).refused == []
+    assert review({"TIER": "production", **strict}).next_tier is None
+    assert review(strict).passwords == {"DATABASE_URL": None}

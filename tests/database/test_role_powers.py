@@ -1,0 +1,196 @@
+"""Each power that the service's role should not have is seen, by name, whoever has given it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from psycopg import sql as psql
+
+from app.database import Database
+from app.database.migrations import Migrator
+from app.database.privileges import APPEND_ONLY, TABLES
+from app.database.role_check import OverprivilegedError, check_role, role_powers
+from app.database.roles import APP, MIGRATOR, OWNER
+from app.settings import Secret, Settings, Target, Tier
+from tests.conftest import Server
+from tests.database.full_postgres import FullServer
+
+DATABASE = "powers"
+PASSWORD = "role-power-3Ke8"
+# What an administrator does to the role, and what must be said of it then. `{}` is the role.
+POWERS = {
+    "nothing": ([], []),
+    "what the service needs": (
+        [f"grant {rights} on flagstone.{table} to {{}}" for table, rights in TABLES.items()],
+        [],
+    ),
+    "a superuser": (["alter role {} superuser createdb"], ["is a superuser"]),
+    "a superuser's membership": (
+        ["create role {}_other superuser", "grant {}_other to {}"],
+        ["may become the superuser {}_other"],
+    ),
+    "attributes": (
+        ["alter role {} createrole createdb replication bypassrls"],
+        [
+            *("may copy the whole server by replication", "may make databases", "may make roles"),
+            "passes by row-level security",
+        ],
+    ),
+    "attributes at second hand": (
+        ["create role {}_other createdb", "grant {}_other to {}"],
+        ["may make databases"],
+    ),
+    "roles of PostgreSQL": (
+        [
+            *("grant pg_execute_server_program to {}", "grant pg_write_server_files to {}"),
+            *("grant pg_read_server_files to {}", "grant pg_read_all_data to {}"),
+            *("grant pg_write_all_data to {}", "grant pg_signal_backend to {}"),
+            "grant pg_monitor to {}",
+        ],
+        [
+            *("is a member of pg_execute_server_program", "is a member of pg_read_all_data"),
+            *("is a member of pg_read_server_files", "is a member of pg_signal_backend"),
+            *("is a member of pg_write_all_data", "is a member of pg_write_server_files"),
+            # By what pg_write_all_data may, not by a grant.
+            "may delete, insert, update on migrations",
+            *(
+                f"may delete, update on {table}"
+                for table in sorted(APPEND_ONLY)
+                if table != "migrations"
+            ),
+        ],
+    ),
+    "the owner": (
+        [f"grant {OWNER} to {{}}"],
+        ["owns the database", "owns the schema flagstone", "owns the tables"],
+    ),
+    "one table": (["alter table flagstone.tokens owner to {}"], ["owns the tables"]),
+    "a place for objects": (
+        [
+            f"grant create on database {DATABASE} to {{}}",
+            "grant usage, create on schema flagstone to {}",
+        ],
+        ["may make schemas in the database", "may make objects in the schema flagstone"],
+    ),
+    "the past": (
+        [
+            "grant update, delete, truncate on flagstone.change_sets to {}",
+            "grant update (detail) on flagstone.access_log to {}",
+            "grant delete on flagstone.property_changes to {}",
+            "grant insert on flagstone.migrations to {}",
+            "grant all on flagstone.configurations to {}",
+        ],
+        [
+            *("may delete on property_changes", "may delete, truncate, update on change_sets"),
+            *("may insert on migrations", "may trigger on configurations"),
+            "may update on access_log",
+        ],
+    ),
+    "the trail": (
+        [
+            f"create schema flagstone_audit authorization {OWNER}",
+            "create table flagstone_audit.trail (a integer)",
+            "grant usage on schema flagstone_audit to {}",
+            "grant select, insert, delete on flagstone_audit.trail to {}",
+        ],
+        ["may delete, insert on trail"],
+    ),
+    "the past, through everybody": (
+        ["grant delete on flagstone.changes to public"],
+        ["may delete on changes"],
+    ),
+}
+
+
+@contextmanager
+def _role(server: Server | FullServer, name: str, statements: list[str]) -> Iterator[None]:
+    """Have a role that may connect, and what the statements make of it; then neither."""
+    with server.admin() as admin, server.admin(DATABASE) as inside:
+        password = psql.Literal(PASSWORD)
+        admin.execute(psql.SQL("create role {} login password {}").format(_name(name), password))
+        admin.execute(
+            psql.SQL("grant connect on database {} to {}").format(_name(DATABASE), _name(name))
+        )
+        try:
+            for statement in statements:
+                inside.execute(statement.replace("{}", name).encode())
+            yield
+        finally:
+            # One of the audit's own goes as well, after it was there for the first role.
+            inside.execute("drop schema if exists flagstone_audit cascade")
+            inside.execute("revoke all on flagstone.changes from public")
+            inside.execute(psql.SQL("reassign owned by {} to {}").format(_name(name), _name(OWNER)))
+            inside.execute(psql.SQL("drop owned by {}").format(_name(name)))
+            admin.execute(psql.SQL("drop role {}").format(_name(name)))
+            admin.execute(psql.SQL("drop role if exists {}").format(_name(f"{name}_other")))
+
+
+def _name(name: str) -> psql.Identifier:
+    return psql.Identifier(name)
+
+
+async def _powers(target: Target, settings: Settings) -> list[str]:
+    database = Database(settings.database)
+    await database.open(target)
+    try:
+        async with database.connection() as connection:
+            return await role_powers(connection)
+    finally:
+        await database.close()
+
+
+async def _found(
+    server: Server | FullServer, superuser: Target, settings: Settings
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """What is said of a role with each of the powers, and what should be."""
+    found, expected = {}, {}
+    for number, (what, (statements, powers)) in enumerate(POWERS.items()):
+        name = f"power_{number}"
+        with _role(server, name, statements):
+            found[what] = await _powers(superuser.as_role(name, Secret(PASSWORD)), settings)
+        expected[what] = [power.replace("{}", name) for power in powers]
+    return found, expected
+
+
+async def test_every_power_is_seen(server: Server, settings: Settings) -> None:
+    superuser = server.embedded.superuser.named(server.create_database(DATABASE, "flagstone"))
+
+    found, expected = await _found(server, superuser, settings)
+    as_app = await _powers(server.target(APP, DATABASE), settings)
+
+    server.drop_database(DATABASE)
+    assert found == expected
+    assert as_app == []
+
+
+async def test_every_power_is_seen_by_an_older_server(
+    plain_server: FullServer, settings: Settings
+) -> None:
+    plain_server.create_database(DATABASE)
+    migrator = plain_server.target(MIGRATOR, DATABASE)
+    base = plain_server.provisioner.settings
+    Migrator(target=migrator, settings=base, instance="tests").migrate()
+
+    found, expected = await _found(plain_server, plain_server.superuser.named(DATABASE), settings)
+
+    assert found == expected
+    assert await _powers(plain_server.target(APP, DATABASE), settings) == []
+
+
+async def test_a_refusal_names_every_power_and_a_warning_lets_it_be(
+    server: Server, settings: Settings
+) -> None:
+    target = server.target(MIGRATOR)
+    database = Database(settings.database)
+    await database.open(target)
+    try:
+        await check_role(database, Tier.DEVELOPMENT)
+        with pytest.raises(OverprivilegedError) as refusal:
+            await check_role(database, Tier.STAGING)
+    finally:
+        await database.close()
+
+    assert str(refusal.value) == (
+        "DATABASE_URL: the role owns the database, owns the schema flagstone, owns the tables, "
+        "which staging refuses; use the app role that `python -m app database provision` makes"
+    )

@@ -1,0 +1,609 @@
+"""Who changes the schema is recorded by the server, unseen by nobody; and what is not, is noticed.
+
+The same on the embedded server and on an older, full one.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import asyncpg
+import psycopg
+import pytest
+from structlog.testing import capture_logs
+
+from app.audit.drift import SchemaTrail, look
+from app.database.drivers import asyncpg_arguments, libpq_arguments
+from app.database.fingerprint import differences, fingerprint, shown
+from app.database.migrations import MigrationError, Migrator
+from app.database.migrations.expectation import read_facts
+from app.database.migrations.files import FOLDER
+from app.database.provision import Provisioner
+from app.database.recording import RecordingStatus
+from app.database.roles import APP, MIGRATOR, OWNER
+from app.database.schema_audit import read_recording
+from tests.conftest import Server
+from tests.database.full_postgres import FullServer, version_of
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+_NAME = "trail"
+_CANARY = "Tr41l-canary"
+_AUDIT = "flagstone_audit.schema_audit"
+_FUNCTION = "flagstone_audit.record_ddl()"
+_TRIGGERS = ("flagstone_ddl_command_end", "flagstone_sql_drop")
+_TAMPERING = (
+    f"insert into {_AUDIT} default values",
+    f"update {_AUDIT} set statement = ''",  # noqa: S608
+    f"delete from {_AUDIT}",  # noqa: S608
+    f"truncate {_AUDIT}",
+    f"drop table {_AUDIT}",
+    f"alter table {_AUDIT} add column extra integer",
+    f"alter table {_AUDIT} disable trigger all",
+    f"alter table {_AUDIT} owner to {OWNER}",
+    f"create trigger t before insert on {_AUDIT} execute function tsvector_update_trigger()",
+    f"create rule r as on insert to {_AUDIT} do instead nothing",
+    f"create index on {_AUDIT} (at)",
+    f"do 'begin lock table {_AUDIT} in access exclusive mode; end'",
+    f"do 'begin lock table {_AUDIT} in share mode; end'",
+    f"comment on table {_AUDIT} is 'x'",
+    f"grant insert on {_AUDIT} to {OWNER}",
+    f"drop function {_FUNCTION}",
+    f"alter function {_FUNCTION} security invoker",
+    f"alter function {_FUNCTION} set search_path = flagstone",
+    f"alter function {_FUNCTION} rename to other",
+    f"create or replace function {_FUNCTION} returns event_trigger language plpgsql as ''",
+    "create table flagstone_audit.other (a integer)",
+    "drop schema flagstone_audit cascade",
+    "alter schema flagstone_audit rename to other",
+    "grant all on schema flagstone_audit to flagstone_owner",
+    *(f"drop event trigger {name}" for name in _TRIGGERS),
+    *(f"alter event trigger {name} disable" for name in _TRIGGERS),
+    f"alter event trigger {_TRIGGERS[0]} owner to {OWNER}",
+    "create event trigger e on ddl_command_start execute function flagstone_audit.record_ddl()",
+    "set session_replication_role = replica",
+    "alter database trail set session_replication_role = replica",
+    f"alter role {MIGRATOR} set session_replication_role = replica",
+    "set role flagstone_auditor",
+    "set session authorization flagstone_auditor",
+    "grant flagstone_auditor to flagstone_owner",
+    "alter default privileges for role flagstone_auditor grant all on tables to public",
+    "create role r",
+    "create table public.t (a integer)",
+    "alter sequence flagstone_audit.schema_audit_id_seq restart",
+)
+# What a superuser may do, and that it is noticed and named.
+_BREAKING = {
+    f"drop event trigger {_TRIGGERS[0]}": f"the event trigger {_TRIGGERS[0]} is missing",
+    f"alter event trigger {_TRIGGERS[1]} disable": f"{_TRIGGERS[1]} is disabled or altered",
+    f"alter event trigger {_TRIGGERS[1]} enable": f"{_TRIGGERS[1]} is disabled or altered",
+    f"create or replace function {_FUNCTION} returns event_trigger language plpgsql "
+    "security definer set search_path = pg_catalog, pg_temp as 'begin end'": (
+        "the function record_ddl is not the one"
+    ),
+    f"alter function {_FUNCTION} security invoker": "the function record_ddl is not the one",
+    # In the other order it would fail for itself: it could not record this.
+    f"alter event trigger {_TRIGGERS[0]} disable; alter function {_FUNCTION} owner to {OWNER}": (
+        "the function record_ddl is not the one"
+    ),
+    f"drop function {_FUNCTION} cascade": "the function record_ddl is missing",
+    f"create rule r as on insert to {_AUDIT} do instead nothing": "has the rule r",
+    f"alter table {_AUDIT} enable row level security": "has the row security",
+    f"grant delete on {_AUDIT} to {APP}": "others may do more, or less",
+    f"revoke all on {_AUDIT} from {APP}": "others may do more, or less",
+    f"alter table {_AUDIT} owner to {OWNER}": "does not own the schema and the table",
+    f"grant flagstone_auditor to {OWNER}": f"{MIGRATOR}, {OWNER} may become flagstone_auditor",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trail:
+    """A migrated database that may be spoilt, and three ways into it."""
+
+    server: Server | FullServer
+    provisioner: Provisioner
+    admin: Connection
+    migrator: Connection
+    app: Connection
+
+    @contextmanager
+    def owner(self) -> Iterator[Connection]:
+        self.migrator.execute(f"set role {OWNER}")
+        try:
+            yield self.migrator
+        finally:
+            self.migrator.execute("reset role")
+
+    def rows(self, columns: str, after: int = 0) -> list[tuple[object, ...]]:
+        query = f"select {columns} from {_AUDIT} where id > {after} order by id"  # noqa: S608
+        return self.app.execute(query.encode()).fetchall()
+
+    def last(self) -> int:
+        row = self.app.execute(f"select coalesce(max(id), 0) from {_AUDIT}".encode()).fetchone()  # noqa: S608
+        assert row is not None
+        return int(str(row[0]))
+
+    def runner(self, folder: Path = FOLDER) -> Migrator:
+        return Migrator(
+            target=self.server.target(MIGRATOR, _NAME),
+            settings=self.provisioner.settings,
+            instance="tests",
+            folder=folder,
+        )
+
+    async def look(self) -> SchemaTrail:
+        target = self.server.target(APP, _NAME)
+        host, port = target.hosts[0]
+        arguments = asyncpg_arguments(target, self.provisioner.settings)
+        connection = await asyncpg.connect(host=host, port=port, **arguments)
+        try:
+            return await look(connection)
+        finally:
+            await connection.close()
+
+
+@pytest.fixture(scope="module", params=["server", "plain_server"])
+def trail(request: pytest.FixtureRequest) -> Iterator[Trail]:
+    server: Server | FullServer = request.getfixturevalue(request.param)
+    provisioner = replace(server.provisioner, database=_NAME)
+    provisioner.provision()
+
+    def connect(role: str) -> Connection:
+        target = server.target(role, _NAME)
+        return psycopg.connect(**libpq_arguments(target, provisioner.settings), autocommit=True)
+
+    with server.admin(_NAME) as admin, connect(MIGRATOR) as migrator, connect(APP) as app:
+        made = Trail(
+            server=server, provisioner=provisioner, admin=admin, migrator=migrator, app=app
+        )
+        made.runner().migrate()
+        yield made
+    with server.admin() as admin:
+        admin.execute(f"drop database {_NAME} with (force)".encode())
+
+
+def _refused(connection: Connection, statement: str) -> bool:
+    """Tell whether it may not be done. A grant by one who may read is a warning, and nothing."""
+    told: list[str | None] = []
+
+    def note(diagnostic: psycopg.errors.Diagnostic) -> None:
+        told.append(diagnostic.message_primary)
+
+    connection.add_notice_handler(note)
+    try:
+        connection.execute(statement.encode())
+    except psycopg.errors.InsufficientPrivilege:
+        return True
+    finally:
+        connection.remove_notice_handler(note)
+    return bool(told) and all(str(text).startswith("no privileges were granted") for text in told)
+
+
+def _extension(trail: Trail) -> object:
+    """Return the name of one that is there, and that is not for whoever may make schemas too."""
+    row = trail.admin.execute(
+        "select name from pg_available_extension_versions "
+        "where not (installed or trusted) order by name limit 1"
+    ).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def test_no_role_of_ours_can_tamper_with_the_record(trail: Trail) -> None:
+    statements = [*_TAMPERING, f"create extension {_extension(trail)}"]
+    if trail.admin.info.server_version >= 170000:
+        statements += ["set event_triggers = off", "alter database trail set event_triggers = off"]
+    done = [s for s in statements for c in (trail.app, trail.migrator) if not _refused(c, s)]
+    with trail.owner() as owner:
+        done += [statement for statement in statements if not _refused(owner, statement)]
+
+    assert done == []
+    assert read_recording(trail.admin).status is RecordingStatus.RECORDING
+
+
+def test_what_is_changed_by_hand_is_recorded_with_role_and_object(trail: Trail) -> None:
+    before = trail.last()
+    with trail.owner() as owner:
+        owner.execute("create table flagstone.t (a integer check (a > 0))")
+        owner.execute("alter table flagstone.t drop column a")
+        owner.execute(f"grant select on flagstone.t to {APP}")
+        owner.execute("create view flagstone.v as select from flagstone.t")
+        owner.execute("do 'begin execute ''comment on table flagstone.t is null''; end'")
+        owner.execute("drop table flagstone.t cascade")
+    trail.admin.execute("create schema other; drop schema other")
+
+    roles = set(trail.rows("session_role, acting_role", before))
+    told = trail.rows("tag, object_type, object, is_direct", before)
+    superuser = trail.admin.info.user
+    assert roles == {(MIGRATOR, OWNER), (superuser, superuser)}
+    for expected in (
+        ("CREATE TABLE", "table", "flagstone.t", True),
+        ("ALTER TABLE", "table", "flagstone.t", True),
+        ("ALTER TABLE", "table column", "flagstone.t.a", True),
+        ("ALTER TABLE", "table constraint", "t_a_check on flagstone.t", False),
+        ("GRANT", "TABLE", None, True),
+        ("CREATE VIEW", "view", "flagstone.v", True),
+        ("COMMENT", "table", "flagstone.t", True),
+        ("DROP TABLE", "table", "flagstone.t", True),
+        ("DROP TABLE", "view", "flagstone.v", False),
+        ("CREATE SCHEMA", "schema", "other", True),
+        ("DROP SCHEMA", "schema", "other", True),
+    ):
+        assert expected in told
+    texts = {row[0]: row[1] for row in trail.rows("tag, statement", before)}
+    assert texts["GRANT"] == f"grant select on flagstone.t to {APP}"
+    assert texts["COMMENT"] == "do ..."
+
+
+def test_no_secret_of_a_statement_is_recorded(trail: Trail) -> None:
+    before = trail.last()
+    for statement in (
+        f"create role canary password '{_CANARY}'; create table public.c1 (a integer)",
+        f"create table public.c2 (a text default $${_CANARY}$$)",
+        f"create table public.c3 (a integer) /* {_CANARY} */",
+        f"create table public.c4 (a integer) -- {_CANARY}",
+        f"do $$ begin create table public.c5 (a text default '{_CANARY}'); end $$",
+        f"/* {_CANARY} */ create table public.c6 (a integer)",
+        f"create table public.c7 (a text default U&'{_CANARY}', b text default E'{_CANARY}')",
+        "create foreign data wrapper canary",
+        f"create server canary foreign data wrapper canary options (password '{_CANARY}')",
+        f"create user mapping for current_user server canary options (password '{_CANARY}')",
+        "drop foreign data wrapper canary cascade",
+        f"create subscription c connection 'user={_CANARY}' publication p with (connect = false)",
+        "alter subscription c set (slot_name = none); drop subscription c",
+        "drop table public.c1, public.c2, public.c3, public.c4, public.c5, public.c6, public.c7",
+        "drop role canary",
+        # In the limits that a row has, whatever is sent.
+        f"create table public.{'c' * 63} ({', '.join(f'c{n} integer' for n in range(1000))})",
+        f"drop table public.{'c' * 63}",
+    ):
+        trail.admin.execute(statement.encode())
+
+    rows = trail.rows("schema_audit::text, length(statement)", before)
+    tags = {row[0] for row in trail.rows("tag", before)}
+    assert {"CREATE USER MAPPING", "CREATE SERVER", "CREATE SUBSCRIPTION"} <= tags
+    assert not [row for row in rows if _CANARY in str(row[0])]
+    assert max(int(str(row[1])) for row in rows) == 1027
+
+
+def test_what_is_temporary_is_not_recorded(trail: Trail) -> None:
+    before = trail.last()
+    trail.admin.execute("create temporary table passing (a integer); drop table passing")
+
+    assert trail.last() == before
+
+
+def test_a_change_that_cannot_be_recorded_is_not_made(trail: Trail) -> None:
+    before = trail.last()
+    trail.admin.execute("alter event trigger flagstone_ddl_command_end disable")
+    trail.admin.execute(f"alter table {_AUDIT} rename to away".encode())
+    trail.admin.execute("alter event trigger flagstone_ddl_command_end enable always")
+
+    with (
+        trail.owner() as owner,
+        pytest.raises(psycopg.errors.UndefinedTable, match="cannot record this, so it is not done"),
+    ):
+        owner.execute("create table flagstone.t (a integer)")
+    found = trail.admin.execute("select to_regclass('flagstone.t')").fetchone()
+    trail.admin.execute("alter event trigger flagstone_ddl_command_end disable")
+    trail.admin.execute("alter table flagstone_audit.away rename to schema_audit")
+    trail.admin.execute("alter event trigger flagstone_ddl_command_end enable always")
+
+    assert found == (None,)
+    assert trail.last() == before
+
+
+@pytest.mark.parametrize("statement", _BREAKING)
+def test_what_breaks_the_record_is_noticed_and_named(trail: Trail, statement: str) -> None:
+    with trail.admin.transaction(force_rollback=True):
+        trail.admin.execute(statement.encode())
+        broken = read_recording(trail.admin)
+    whole = read_recording(trail.admin)
+
+    assert broken.status is RecordingStatus.BROKEN
+    assert _BREAKING[statement] in (broken.reason or "")
+    assert (whole.status, whole.reason) == (RecordingStatus.RECORDING, None)
+
+
+async def test_provisioning_repairs_the_record_and_the_record_tells_of_it(trail: Trail) -> None:
+    before = trail.last()
+    for statement in _BREAKING:
+        # Each by itself was shown; here those that go together.
+        if not statement.startswith(("drop", "alter event", "alter function", "create or")):
+            trail.admin.execute(statement.encode())
+    trail.admin.execute(f"drop function {_FUNCTION} cascade".encode())
+    broken = await trail.look()
+
+    trail.provisioner.provision()
+    repaired = await trail.look()
+    with trail.owner() as owner:
+        refused = [_refused(owner, statement) for statement in _TAMPERING]
+    told = [row for row in trail.rows("tag, object", before) if row[0] == "REPAIR"]
+    repaired_at = trail.last()
+    trail.provisioner.provision()
+
+    assert broken.recording is RecordingStatus.BROKEN
+    assert (repaired.recording, repaired.reason) == (RecordingStatus.RECORDING, None)
+    assert all(refused)
+    assert [row[1] for row in told] == [broken.reason]
+    # Once it is as it should be, nothing is touched.
+    assert trail.last() == repaired_at
+
+
+async def test_a_record_that_was_taken_away_whole_is_not_taken_for_one_that_never_was(
+    trail: Trail,
+) -> None:
+    trail.admin.execute("drop schema flagstone_audit cascade")
+    gone = await trail.look()
+    trail.provisioner.provision()
+    again = await trail.look()
+
+    assert (gone.recording, gone.drift) == (RecordingStatus.BROKEN, ())
+    assert "all of that is gone" in (gone.reason or "")
+    assert again.recording is RecordingStatus.RECORDING
+
+
+@contextmanager
+def _unrecorded(trail: Trail) -> Iterator[Connection]:
+    """A superuser who has switched the record off, and puts it back."""
+    for name in _TRIGGERS:
+        trail.admin.execute(f"alter event trigger {name} disable".encode())
+    yield trail.admin
+    for name in _TRIGGERS:
+        trail.admin.execute(f"alter event trigger {name} enable always".encode())
+
+
+# What somebody does by hand, how it shows as drift, and how it is taken back.
+_BY_HAND = (
+    (
+        f"alter table flagstone.tokens add column extra text default '{_CANARY}'",
+        "+ column tokens.extra text default …",
+        "alter table flagstone.tokens drop column extra",
+    ),
+    (
+        "alter table flagstone.tokens alter name drop not null",
+        "- column tokens.name text not null",
+        "alter table flagstone.tokens alter name set not null",
+    ),
+    (
+        "create index by_hand on flagstone.tokens (name)",
+        "+ index CREATE INDEX by_hand ON flagstone.tokens USING btree (name)",
+        "drop index flagstone.by_hand",
+    ),
+    (
+        f"grant delete on flagstone.access_log to {APP}",
+        f"+ grant on table access_log to {APP}: delete, insert, select",
+        f"revoke delete on flagstone.access_log from {APP}",
+    ),
+    (
+        f"grant update (name) on flagstone.tokens to {APP}",
+        f"+ grant on column tokens.name to {APP}: update",
+        f"revoke update (name) on flagstone.tokens from {APP}",
+    ),
+    (
+        "alter table flagstone.changes disable trigger all",
+        "+ constraint changes_change_set_fkey is not enforced",
+        "alter table flagstone.changes enable trigger all",
+    ),
+    (
+        "alter table flagstone.tokens enable row level security",
+        f"+ table tokens owner {OWNER} row security",
+        "alter table flagstone.tokens disable row level security",
+    ),
+    (
+        "create function flagstone.f(a integer) returns integer language sql return 1",
+        "+ function flagstone.f(integer) owner",
+        "drop function flagstone.f",
+    ),
+    (
+        "create trigger t after truncate on flagstone.tokens execute function unique_key_recheck()",
+        "+ trigger tokens.t CREATE TRIGGER t AFTER TRUNCATE ON flagstone.tokens",
+        "drop trigger t on flagstone.tokens",
+    ),
+    (
+        "create rule r as on delete to flagstone.tokens do instead nothing",
+        "+ rule tokens CREATE RULE r AS",
+        "drop rule r on flagstone.tokens",
+    ),
+    (
+        f"create policy p on flagstone.tokens for select to {APP} using (true)",
+        f"+ policy tokens.p permissive for r to {APP} using true",
+        "drop policy p on flagstone.tokens",
+    ),
+    (
+        "create statistics flagstone.s on id, name from flagstone.tokens",
+        "+ object statistics object flagstone.s",
+        "drop statistics flagstone.s",
+    ),
+    (
+        "create domain flagstone.d as text check (value <> '')",
+        "+ domain d owner",
+        "drop domain flagstone.d",
+    ),
+    (
+        'create table flagstone."a\nb" ()',
+        '+ table "a\\nb" owner',
+        'drop table flagstone."a\nb"',
+    ),
+    (
+        "alter schema flagstone owner to current_user",
+        "- schema owner flagstone_owner",
+        f"alter schema flagstone owner to {OWNER}",
+    ),
+)
+
+
+async def test_what_nobody_recorded_shows_as_drift(trail: Trail) -> None:
+    with _unrecorded(trail) as superuser:
+        before = trail.last()
+        for statement, _, _ in _BY_HAND:
+            superuser.execute(statement.encode())
+        drifted = await trail.look()
+        for _, _, back in _BY_HAND:
+            superuser.execute(back.encode())
+        assert trail.last() == before
+    well = await trail.look()
+
+    assert drifted.recording is RecordingStatus.BROKEN
+    for _, expected, _ in _BY_HAND:
+        assert [fact for fact in drifted.drift or () if fact.startswith(expected)], expected
+    assert _CANARY not in str(drifted)
+    assert "more" in (drifted.drift_summary or "")
+    assert (well.drift, well.recording) == ((), RecordingStatus.RECORDING)
+
+
+@pytest.mark.parametrize("body", ["begin atomic; select {}; end", "as 'select {}'"])
+def test_another_body_of_a_function_is_another_fact(trail: Trail, body: str) -> None:
+    found = []
+    with trail.admin.transaction(force_rollback=True):
+        for number in (1, 2):
+            made = f"returns integer language sql {body.format(number)}"
+            trail.admin.execute(f"create or replace function flagstone.f() {made}".encode())
+            found.append(read_facts(trail.admin))
+
+    assert sorted(each[:20] for each in differences(*found)) == [
+        "+ function flagstone",
+        "- function flagstone",
+    ]
+
+
+def test_every_role_and_session_sees_the_same_facts(trail: Trail) -> None:
+    trail.app.execute("set timezone = 'Asia/Kathmandu'; set datestyle = 'German'")
+    trail.migrator.execute("set quote_all_identifiers = on; set search_path = flagstone")
+
+    found = [fingerprint(read_facts(c)) for c in (trail.app, trail.migrator, trail.admin)]
+
+    trail.app.execute("reset all")
+    trail.migrator.execute("reset all")
+    assert len(set(found)) == 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The migrations, and one more."""
+    made = Path(shutil.copytree(FOLDER, tmp_path / "migrations"))
+    name = "1999999900000-AddThing"
+    head = "-- Expand: for a test.\n-- type: schema\n-- phase: core\n"
+    (made / f"{name}.sql").write_text(f"{head}create table thing (a integer);\n")
+    (made / f"{name}.rollback.sql").write_text("drop table thing;\n")
+    return made
+
+
+def _kept(trail: Trail) -> list[tuple[object, ...]]:
+    return trail.app.execute(
+        "select action, drifted, fingerprint, message from schema_fingerprints order by id"
+    ).fetchall()
+
+
+async def test_a_migration_keeps_the_trace_of_what_it_covers(trail: Trail, folder: Path) -> None:
+    runner = trail.runner(folder)
+    first = _kept(trail)[-1][2]
+    runner.migrate()
+    up = _kept(trail)[-1][2]
+    runner.roll_back(1)
+    down = _kept(trail)[-1][2]
+    trail.admin.execute("create index by_hand on flagstone.tokens (name)")
+    nothing = trail.runner()
+    nothing.migrate()
+    count = len(_kept(trail))
+    drifted = await trail.look()
+    runner.migrate()
+    over = _kept(trail)[-1]
+    after = await trail.look()
+    trail.admin.execute("drop index flagstone.by_hand")
+    runner.roll_back(1)
+    again = _kept(trail)[-1][2]
+
+    index = "index CREATE INDEX by_hand ON flagstone.tokens USING btree (name)"
+    assert first == down == again != up
+    # A run without work makes nothing the expected schema.
+    assert count == len(_kept(trail)) - 2
+    assert drifted.drift == (f"+ {index}",)
+    assert over[:2] == ("migrated", [f"+ {index}"])
+    assert after.drift == ()
+    log = trail.app.execute(
+        "select actor, resource, detail from access_log where event = 'schema_change'"
+    ).fetchall()
+    assert log[-2:] == [("system:migrator", "1999999900000-AddThing", "rolled back by tests")] * 2
+
+
+async def test_a_run_that_was_killed_before_it_kept_anything_is_made_up_for(
+    trail: Trail, folder: Path
+) -> None:
+    trail.runner(folder).migrate()
+    trail.admin.execute("delete from flagstone.schema_fingerprints where migration like '1999%'")
+    half = await trail.look()
+    trail.runner(folder).migrate()
+    after = await trail.look()
+    trail.runner(folder).roll_back(1)
+
+    assert half.drift
+    assert after.drift == ()
+    assert [shown(str(fact)) for fact in cast("list[str]", _kept(trail)[-2][1])] == [*half.drift]
+
+
+async def test_a_right_that_is_repaired_is_told_of(trail: Trail) -> None:
+    trail.admin.execute(f"grant delete on flagstone.access_log to {APP}")
+    drifted = await trail.look()
+    with capture_logs() as logged:
+        trail.runner().migrate()
+    well = await trail.look()
+
+    assert len(drifted.drift or ()) == 2
+    assert well.drift == ()
+    assert [line for line in logged if line["event"] == "privileges_repaired"] == [
+        {
+            "event": "privileges_repaired",
+            "grants": [f"{APP} access_log delete"],
+            "log_level": "warning",
+        }
+    ]
+
+
+async def test_a_change_by_hand_can_be_accepted_with_a_reason(trail: Trail) -> None:
+    runner = trail.runner()
+    trail.admin.execute("create index by_hand on flagstone.tokens (name)")
+    with pytest.raises(MigrationError, match="--message: must be 1 to 240 characters"):
+        runner.accept("", "operator:test")
+
+    differed = runner.accept("Found missing", "operator:test")
+    again = runner.accept("Found missing", "operator:test")
+    seen = await trail.look()
+    kept = _kept(trail)
+    trail.admin.execute("drop index flagstone.by_hand")
+    runner.accept("Not needed", "operator:test")
+
+    assert len(differed) == 1
+    assert again == []
+    assert seen.drift == ()
+    assert kept[-1][:2] == ("accepted", differed)
+    assert kept[-1][3] == "Found missing"
+    log = trail.app.execute("select actor, detail from access_log order by id").fetchall()
+    assert ("operator:test", "accepted: Found missing") in log
+    with trail.server.admin(_NAME) as other:
+        other.execute("select pg_advisory_lock(%s)", [0x666C6167])
+        with pytest.raises(Exception, match="A migration is running"):
+            await trail.look()
+
+
+def test_two_major_versions_put_the_schema_into_the_same_words(
+    server: Server, plain_server: FullServer
+) -> None:
+    facts = []
+    for each in (server, plain_server):
+        name = each.create_database("words")
+        Migrator(
+            target=each.target(MIGRATOR, name),
+            settings=each.provisioner.settings,
+            instance="tests",
+        ).migrate()
+        with each.admin(name) as connection:
+            facts.append(read_facts(connection))
+        with each.admin() as connection:
+            connection.execute("drop database words")
+
+    assert version_of(plain_server) < 18
+    assert [shown(each) for each in differences(*facts)] == []

@@ -1,0 +1,87 @@
+"""`doctor` beside a service as anybody has it: well, with an open key ring, and without one."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from tests.process.conftest import Process
+
+
+async def _doctor(launch: Callable[..., Process], *options: str, **environ: str) -> tuple[int, str]:
+    process = launch(LOG_LEVEL="error", COLUMNS="200", **environ)
+    await process.start("doctor", *options)
+    assert process.child is not None
+    return await process.child.wait(), process.log
+
+
+async def _verdicts(launch: Callable[..., Process], **environ: str) -> dict[str, Any]:
+    code, text = await _doctor(launch, "--json", **environ)
+    report = json.loads(text)
+    assert code == (report["verdict"] == "fail")
+    return {each["name"]: (each["verdict"], each["text"]) for each in report["findings"]}
+
+
+def _files(folder: Path) -> set[Path]:
+    """All but what a running server writes by itself, and the logs of these processes."""
+    return {path for path in folder.iterdir() if not path.name.startswith(("service-", "pg18"))}
+
+
+@pytest.mark.timeout(90)
+async def test_an_installation_that_is_well_and_what_becomes_of_it(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    service = launch()
+    await service.start()
+    await service.ready()
+    async with client.put(
+        f"{service.url}/v1/environments/local/configurations/db/password",
+        json={"kind": "secret", "value": "hush"},
+        headers=service.headers | {"If-None-Match": "*"},
+    ) as written:
+        assert written.status == 201
+    ring = service.data_dir / "key-ring"
+    before = _files(service.data_dir)
+
+    code, text = await _doctor(launch)
+    ring.chmod(0o640)
+    well = await _verdicts(launch)
+    assert _files(service.data_dir) == before
+
+    assert code == 0, text
+    assert " 0 warn, 0 fail" in text
+    for line in ("app connection", "takes writes", "because a Unix socket needs none"):
+        assert line in text
+    assert {name for name, (verdict, _) in well.items() if verdict == "fail"} == set()
+    assert {name for name, (verdict, _) in well.items() if verdict == "not available here"} == {
+        *("TLS", "verifiers")
+    }
+    assert well["data keys"] == ("pass", "all 1 can be unwrapped")
+    assert {name for name, (verdict, _) in well.items() if verdict == "warn"} == {"key ring's file"}
+
+    right = ring.read_text()
+    ring.unlink()
+    lost = await _verdicts(launch)
+
+    assert lost["data keys"][0] == "fail"
+    assert right.split()[1] in lost["data keys"][1]
+    assert not ring.exists()
+    assert right.split()[2] not in f"{text}{well}{lost}"
+    assert await service.stop() == 0
+
+
+async def test_settings_that_cannot_be_used_are_told_in_both_ways(
+    launch: Callable[..., Process],
+) -> None:
+    url = "postgresql://app:hunter2@127.0.0.1:9/flagstone"
+
+    code, text = await _doctor(launch, TIER="production", PORT="0", DATABASE_URL=url)
+    told = await _verdicts(launch, TIER="production", PORT="0", DATABASE_URL=url)
+
+    assert code == 1
+    assert text.startswith("error: The settings are not usable:\n  PORT: must be a whole number")
+    assert told["PORT"] == ("fail", "must be a whole number from 1 to 65535")
+    assert "hunter2" not in f"{text}{told}"

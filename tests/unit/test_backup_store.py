@@ -1,0 +1,180 @@
+"""The folder of the backups: what is found in it, what goes, and what is left alone."""
+
+import fcntl
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+import typer
+
+from app.backups import manifest as manifests
+from app.backups import store
+from app.backups.errors import BackupError
+from app.backups.manifest import Head, Manifest
+from app.backups.store import Verification
+from app.commands import backup_proof
+from app.crypto.signing import Signer
+from app.settings import Secret
+
+SIGNER = Signer(Secret("k" * 32))
+KEY = SIGNER.public_key
+_DATA = b"data"
+
+
+def _name(number: int) -> str:
+    return f"2026112{number}T121314Z-{number:08x}"
+
+
+def _manifest(name: str, signer: Signer = SIGNER) -> Manifest:
+    bare = Manifest(
+        format=1,
+        name=name,
+        created_at=datetime(2026, 11, 24, tzinfo=UTC),
+        seconds=1.5,
+        database="flagstone",
+        migration="1795516338331-BoundRowsOfTokens",
+        drifted=0,
+        heads=[Head(name="local", epoch="e", revision=3, hash="ab")],
+        tables={"flagstone.tokens": 2},
+        postgres_version="18.4",
+        dump_version=18,
+        app_version="1",
+        recipients=["age1x"],
+        plain_bytes=4,
+        bytes=len(_DATA),
+        sha256="0" * 64,
+        public_key=KEY,
+    )
+    return manifests.signed(bare, signer)
+
+
+def _make(folder: Path, number: int, signer: Signer = SIGNER) -> Path:
+    made = folder / _name(number)
+    made.mkdir(parents=True)
+    (made / store.DATA).write_bytes(_DATA)
+    manifests.write(made, _manifest(made.name, signer))
+    return made
+
+
+def _verified(folder: Path) -> None:
+    store.note_verified(
+        folder,
+        Verification(at=datetime.now(UTC), restore_seconds=1.0, revisions=3, secrets="none"),
+    )
+
+
+def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    folder = _make(tmp_path, 1)
+
+    found = store.find(tmp_path, store.LATEST, KEY)
+
+    assert found.problem is None
+    assert found.manifest == _manifest(folder.name)
+    assert (folder / manifests.FILE).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sha256": "1" * 64},
+        {"bytes": 5},
+        {"tables": {"flagstone.tokens": 1}},
+        {"heads": [Head(name="local", epoch="e", revision=2, hash="ab")]},
+        {"migration": ""},
+        {"created_at": datetime(2026, 11, 25, tzinfo=UTC)},
+    ],
+)
+def test_an_edited_manifest_is_noticed(tmp_path: Path, change: dict[str, object]) -> None:
+    folder = _make(tmp_path, 1)
+    (folder / manifests.FILE).unlink()
+    manifests.write(folder, msgspec.structs.replace(_manifest(folder.name), **change))
+
+    problem = store.find(tmp_path, folder.name, KEY).problem or ""
+    assert "the manifest was changed after it was signed" in problem
+
+
+def test_the_manifest_of_another_backup_is_noticed(tmp_path: Path) -> None:
+    one, other = _make(tmp_path, 1), _make(tmp_path, 2)
+    (one / manifests.FILE).replace(other / manifests.FILE)
+
+    assert "of another backup" in (store.find(tmp_path, other.name, KEY).problem or "")
+    assert "has no manifest.json" in (store.find(tmp_path, one.name, KEY).problem or "")
+
+
+def test_another_installations_backup_says_whose_it_is(tmp_path: Path) -> None:
+    stranger = Signer(Secret("s" * 32))
+    folder = _make(tmp_path, 1, stranger)
+
+    problem = store.find(tmp_path, folder.name, KEY).problem or ""
+
+    assert "signed by another installation" in problem
+    assert stranger.public_key in problem
+    assert store.find(tmp_path, folder.name, stranger.public_key).problem is None
+    with pytest.raises(BackupError, match="no backup in it that is one of ours"):
+        store.find(tmp_path, store.LATEST, KEY)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "\xff", "[" * 100_000])
+def test_what_is_no_manifest_is_named(tmp_path: Path, text: str) -> None:
+    folder = _make(tmp_path, 1)
+    (folder / manifests.FILE).write_text(text, encoding="latin-1")
+
+    assert "is damaged" in (store.find(tmp_path, folder.name, KEY).problem or "")
+
+
+@pytest.mark.parametrize("name", ["../x", "20261124T121314Z", "", "latest/.."])
+def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BackupError, match="NAME: must be latest, or a name"):
+        store.find(tmp_path, name, KEY)
+
+
+def test_pruning_keeps_the_newest_the_verified_and_what_is_not_ours(tmp_path: Path) -> None:
+    folders = [_make(tmp_path, number) for number in range(1, 7)]
+    _verified(folders[1])
+    (folders[2] / store.DATA).write_bytes(b"cut")
+    _make(tmp_path, 7, Signer(Secret("s" * 32)))
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "other").mkdir()
+
+    pruned = store.prune(tmp_path, KEY, keep=2)
+
+    assert pruned.removed == [_name(4), _name(1)]
+    assert sorted(pruned.left) == [_name(3), _name(7)]
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert kept == sorted([*(_name(n) for n in (2, 3, 5, 6, 7)), "notes.txt", "other"])
+    assert store.prune(tmp_path, KEY, keep=2).removed == []
+
+
+def test_the_only_backup_stays(tmp_path: Path) -> None:
+    _make(tmp_path, 1)
+
+    assert store.prune(tmp_path, KEY, keep=1).removed == []
+
+
+def test_what_is_left_behind_goes_and_what_is_under_way_stays(tmp_path: Path) -> None:
+    left = tmp_path / f"{_name(1)}.partial"
+    left.mkdir()
+    with store.new(tmp_path) as busy:
+        assert not left.exists()
+        assert store.clean(tmp_path) == []
+        assert busy.exists()
+        assert store.list_all(tmp_path, KEY) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_of_a_backup_under_way_is_its_processes_alone(tmp_path: Path) -> None:
+    with store.new(tmp_path) as busy:
+        descriptor = os.open(busy, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(descriptor)
+
+
+def test_what_is_replaced_is_named_by_hand() -> None:
+    backup_proof._confirm("flagstone", "flagstone")
+
+    for wrong in ("flagston", "Flagstone", "flagstone "):
+        with pytest.raises(typer.BadParameter, match="nothing was done"):
+            backup_proof._confirm("flagstone", wrong)

@@ -1,0 +1,146 @@
+"""What the doctor makes of a figure, of backups, and of several findings together."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from app.backups import manifest as manifests
+from app.backups import store
+from app.backups.manifest import Manifest
+from app.backups.store import Verification
+from app.crypto.signing import Signer
+from app.doctor.backups import look_at_backups
+from app.doctor.findings import Verdict, absent, failed, passed, warned, worst
+from app.doctor.machine import room_finding
+from app.doctor.patient import Patient
+from app.doctor.server import clock_finding
+from app.settings import Secret, load
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict"),
+    [
+        (0.0, Verdict.PASS),
+        (-0.9, Verdict.PASS),
+        (1.1, Verdict.WARN),
+        (-29.0, Verdict.WARN),
+        (31.0, Verdict.FAIL),
+        (-3_600.0, Verdict.FAIL),
+    ],
+)
+def test_a_clock_is_judged_by_its_distance_in_either_direction(
+    difference: float, verdict: Verdict
+) -> None:
+    found = clock_finding(difference, 0.002)
+
+    assert found.verdict is verdict
+    assert f"{difference * 1000:+.1f} ms from ours, by a round trip of 2.0 ms" == found.text
+
+
+@pytest.mark.parametrize(
+    ("free", "verdict"),
+    [(255, Verdict.FAIL), (256, Verdict.WARN), (2047, Verdict.WARN), (2048, Verdict.PASS)],
+)
+def test_a_disk_is_judged_by_what_is_left(free: int, verdict: Verdict) -> None:
+    found = room_finding(free * MIB, 10_000 * MIB, Path("/data"))
+
+    assert (found.verdict, found.text) == (verdict, f"{free} MiB free of 10000 in /data")
+
+
+def test_the_worst_counts_and_what_cannot_be_looked_at_does_not() -> None:
+    fine, unseen = passed("a", "fine"), absent("b", "there is none")
+
+    assert worst([]) is worst([fine, unseen]) is Verdict.PASS
+    assert worst([fine, warned("c", "odd"), unseen]) is Verdict.WARN
+    assert worst([warned("c", "odd"), failed("d", "broken"), fine]) is Verdict.FAIL
+    assert unseen.text == "because there is none"
+
+
+def _back_up(folder: Path, age: timedelta, *, key: str = "k" * 32, size: int = 4) -> Path:
+    created_at = datetime.now(UTC) - age
+    name = f"{created_at:%Y%m%dT%H%M%SZ}-00000000"
+    made = folder / name
+    made.mkdir(parents=True)
+    (made / store.DATA).write_bytes(b"data")
+    manifest = Manifest(
+        format=1,
+        name=name,
+        created_at=created_at,
+        seconds=1.5,
+        database="flagstone",
+        migration="1795516338331-BoundRowsOfTokens",
+        drifted=0,
+        heads=[],
+        tables={},
+        postgres_version="18.4",
+        dump_version=18,
+        app_version="1",
+        recipients=["age1x"],
+        plain_bytes=4,
+        bytes=size,
+        sha256="0" * 64,
+        public_key="A" * 43,
+    )
+    manifests.write(made, manifests.signed(manifest, Signer(Secret(key))))
+    return made
+
+
+def _prove(folder: Path, age: timedelta) -> None:
+    at = datetime.now(UTC) - age
+    store.note_verified(
+        folder, Verification(at=at, restore_seconds=2.5, revisions=3, secrets="none")
+    )
+
+
+async def _backups(folder: Path, **environ: str) -> dict[str, tuple[Verdict, str]]:
+    settings = load({"DATA_DIR": str(folder.parent), "TOKEN_KEY": "k" * 32, **environ})
+    found = await look_at_backups(Patient(settings=settings))
+    return {each.name: (each.verdict, each.text) for each in found}
+
+
+async def test_no_backup_is_a_failure_where_some_are_promised(tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    _back_up(folder, timedelta(hours=1), key="l" * 32)
+
+    by_nobody = await _backups(folder)
+    by_schedule = await _backups(folder, BACKUP_INTERVAL="3600")
+
+    text = f"none in {folder} that is ours and whole, out of 1"
+    assert by_nobody == {"backups": (Verdict.ABSENT, f"because there are {text}")}
+    assert by_schedule == {"backups": (Verdict.FAIL, text)}
+
+
+async def test_a_backup_is_judged_by_its_age_and_by_its_proof(tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    old = _back_up(folder, timedelta(days=5))
+    unproven = await _backups(folder)
+    _prove(old, timedelta(days=40))
+    proven_long_ago = await _backups(folder)
+    newest = _back_up(folder, timedelta(hours=3))
+    _prove(newest, timedelta(hours=2))
+    fine = await _backups(folder, BACKUP_INTERVAL="7200")
+    late = await _backups(folder, BACKUP_INTERVAL="3600")
+    _back_up(folder, timedelta(minutes=1), size=5)
+    damaged = await _backups(folder)
+
+    assert unproven["backups"] == (
+        Verdict.WARN,
+        f"{old.name}, 5 days old, 4 bytes: above 2 days",
+    )
+    assert unproven["proven backups"][0] is Verdict.WARN
+    assert "none of 1 was ever restored" in unproven["proven backups"][1]
+    assert proven_long_ago["proven backups"] == (
+        Verdict.WARN,
+        "one was restored 40 days ago, in 2.5 s: `backup verify` proves one anew",
+    )
+    assert fine == {
+        "backups": (Verdict.PASS, f"{newest.name}, 3.0 h old, 4 bytes"),
+        "proven backups": (Verdict.PASS, "one was restored 2.0 h ago, in 2.5 s"),
+    }
+    assert late["backups"][0] is Verdict.WARN
+    assert damaged["backups"][0] is Verdict.PASS
+    assert damaged["damaged backups"][0] is Verdict.WARN
+    assert "has 4 bytes instead of 5" in damaged["damaged backups"][1]

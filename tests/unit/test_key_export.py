@@ -1,0 +1,200 @@
+"""A key ring goes into a sealed file and comes out of it whole or not at all; it is never shown."""
+
+import signal
+import stat
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyrage
+import pytest
+from pyrage import x25519
+from typer.testing import CliRunner
+
+from app.commands.key_ceremony import cli
+from app.crypto.exported import open_key_ring, seal_key_ring
+from app.crypto.identity import new_identity, parse_identity
+from app.crypto.keyring import KeyRing, KeyRingError, KeyState, new_key
+from app.crypto.sealed import SealedError
+from app.files import write_new
+
+TODAY = date(2026, 11, 24)
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+IDENTITY, RECIPIENT = new_identity(NOW)
+OTHER_IDENTITY, OTHER = new_identity(NOW)
+RING = KeyRing(
+    tuple(new_key(state, TODAY) for state in (KeyState.RETIRED, KeyState.ACTIVE, KeyState.DECRYPT))
+)
+RETIRED, ACTIVE, DECRYPT = RING.keys
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "identity").write_text(IDENTITY)
+    (tmp_path / "other").write_text(OTHER_IDENTITY)
+    for name in ("identity", "other"):
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/key-ring").write_text(RING.text)
+    (tmp_path / "ring.age").write_text(seal_key_ring(RING, [RECIPIENT]))
+    yield tmp_path
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def ran(*words: str, **environ: str) -> tuple[int, str]:
+    """Run a verb; return exit code, and all that it said."""
+    given = {"DATA_DIR": "data", "COLUMNS": "200", **environ}
+    done = CliRunner().invoke(cli, words, env=given)
+    assert isinstance(done.exception, SystemExit | None), done.exception
+    said = done.stdout + done.stderr
+    assert not any(key.line.split()[2] in said for key in RING.keys)
+    return done.exit_code, said
+
+
+def test_an_export_is_opened_by_each_recipient_and_by_age_itself(folder: Path) -> None:
+    recipients = ("--recipient", RECIPIENT, "--recipient", OTHER)
+
+    code, said = ran("export", *recipients, "out.age")
+
+    file = folder / "out.age"
+    assert (code, "3 keys are in out.age" in said) == (0, True)
+    assert "the access log does not tell of this: there is no database yet" in said
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not list(folder.glob("out.age.*"))
+    for identity in (IDENTITY, OTHER_IDENTITY):
+        key = x25519.Identity.from_str(identity.split()[-1])
+        assert pyrage.decrypt(file.read_bytes(), [key]).decode() == RING.text
+
+
+def test_an_export_never_overwrites_and_wants_a_recipient(folder: Path) -> None:
+    before = (folder / "ring.age").read_text()
+
+    taken = ran("export", "--recipient", RECIPIENT, "ring.age")
+    wrong = ran("export", "--recipient", "age1nobody", "out.age")
+    nobody = ran("export", "out.age")
+
+    assert (taken[0], "ring.age is there already, and stays as it is" in taken[1]) == (1, True)
+    assert (folder / "ring.age").read_text() == before
+    assert wrong == (1, "error: --recipient: must be sealed for age recipients, age1…\n")
+    assert nobody[0] == 2
+    assert not (folder / "out.age").exists()
+
+
+def test_of_two_that_write_at_once_the_second_is_refused(folder: Path) -> None:
+    """Whoever has looked before finds nothing; the name is taken as it is given."""
+    with pytest.raises(FileExistsError):
+        write_new(folder / "identity", "another")
+
+    assert (folder / "identity").read_text() == IDENTITY
+    assert not list(folder.glob("identity.*"))
+
+
+def test_a_ring_of_a_variable_is_exported_and_nowhere_imported(folder: Path) -> None:
+    exported = ran("export", "--recipient", RECIPIENT, "out.age", KEY_RING=RING.text)
+    imported = ran("import", "out.age", "--identity", "identity", KEY_RING=RING.text)
+
+    assert exported[0] == 0
+    identity = parse_identity(IDENTITY)
+    assert open_key_ring((folder / "out.age").read_bytes(), identity) == RING
+    assert imported[0] == 1
+    assert "KEY_RING_FILE: must name the key ring's file" in imported[1]
+
+
+def test_a_command_keeps_its_keys() -> None:
+    exported = ran("export", "--recipient", RECIPIENT, "out.age", KEY_COMMAND="/bin/true")
+    imported = ran("import", "ring.age", "--identity", "identity", KEY_COMMAND="/bin/true")
+
+    assert exported == (1, "error: KEY_COMMAND: has the keys: there is no key ring to export\n")
+    assert imported[0] == 1
+    assert imported[1].startswith("error: KEY_COMMAND: has the keys: there is nowhere")
+
+
+def test_where_there_is_no_ring_nothing_is_exported_or_made() -> None:
+    code, said = ran("export", "--recipient", RECIPIENT, "out.age", DATA_DIR="elsewhere")
+
+    assert (code, said) == (1, "error: KEY_RING: must be set: there is no key ring to export\n")
+    assert not Path("elsewhere").exists()
+
+
+@pytest.mark.parametrize("place", ["data_dir", "variable"])
+def test_an_import_makes_the_ring_where_there_is_none(folder: Path, place: str) -> None:
+    """A file that KEY_RING_FILE names and that is not there is a mistake everywhere else."""
+    file = folder / "new" / "key-ring"
+    environ = {"DATA_DIR": "new"} if place == "data_dir" else {"KEY_RING_FILE": str(file)}
+
+    code, said = ran("import", "ring.age", "--identity", "identity", **environ)
+
+    assert code == 0, said
+    assert file.read_text() == RING.text
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_an_import_adds_what_is_missing_and_leaves_what_is_active(folder: Path) -> None:
+    ours = new_key(KeyState.ACTIVE, TODAY)
+    file = folder / "data/key-ring"
+    file.write_text(KeyRing((ours,)).with_missing(KeyRing((RETIRED,))).text)
+
+    first = ran("import", "ring.age", "--identity", "identity")
+    second = ran("import", "ring.age", IDENTITY_FILE="identity")
+
+    assert (first[0], second[0]) == (0, 0)
+    assert "data/key-ring has every key of it already" in second[1]
+    assert [line.split()[:2] for line in file.read_text().splitlines()] == [
+        *(["active", ours.id], ["retired", RETIRED.id]),
+        *(["decrypt", ACTIVE.id], ["decrypt", DECRYPT.id]),
+    ]
+
+
+def test_another_key_of_the_same_id_changes_nothing(folder: Path) -> None:
+    ours = KeyRing((new_key(KeyState.ACTIVE, TODAY),)).text
+    mixed = ours + f"decrypt {DECRYPT.id} {'A' * 43}=\n"
+    (folder / "data/key-ring").write_text(mixed)
+
+    code, said = ran("import", "ring.age", "--identity", "identity")
+
+    assert code == 1
+    assert said == f"error: FILE: {DECRYPT.id} is another key in the key ring that is here\n"
+    assert (folder / "data/key-ring").read_text() == mixed
+
+
+def test_what_cannot_be_opened_is_refused_and_makes_nothing(folder: Path) -> None:
+    (folder / "plain").write_text(RING.text)
+    (folder / "empty").write_text("")
+    recipient = x25519.Recipient.from_str(RECIPIENT)
+    (folder / "nonsense").write_bytes(pyrage.encrypt(b"nonsense", [recipient]))
+    (folder / "nothing").write_bytes(pyrage.encrypt(b"# no key\n", [recipient]))
+
+    for words, rule in (
+        (("ring.age", "--identity", "other"), "FILE: is sealed for other recipients"),
+        (("ring.age", "--identity", "missing"), "--identity: IDENTITY_FILE must be readable"),
+        (("ring.age",), "identity: IDENTITY_FILE must be set"),
+        (("plain", "--identity", "identity"), "FILE: must be an age file"),
+        (("empty", "--identity", "identity"), "FILE: must be an age file"),
+        (("nonsense", "--identity", "identity"), "FILE: line 1 must be STATE ID KEY"),
+        (("nothing", "--identity", "identity"), "FILE: holds no key"),
+        (("missing", "--identity", "identity"), "FILE: cannot be read: No such file"),
+        ((".", "--identity", "identity"), "FILE: cannot be read: "),
+    ):
+        code, said = ran("import", *words, DATA_DIR="new")
+        assert (code, said.startswith(f"error: {rule}")) == (1, True), said
+    assert not (folder / "new").exists()
+
+
+def test_no_byte_of_an_export_can_be_missing_or_changed() -> None:
+    identity = parse_identity(IDENTITY)
+    armored = seal_key_ring(RING, [RECIPIENT]).encode()
+    binary = pyrage.encrypt(RING.text.encode(), [x25519.Recipient.from_str(RECIPIENT)])
+
+    assert open_key_ring(armored, identity) == open_key_ring(binary, identity) == RING
+    for place in range(len(binary)):
+        flipped = bytearray(binary)
+        flipped[place] ^= 1 << place % 8
+        for changed in (bytes(flipped), binary[:place]):
+            with pytest.raises((SealedError, KeyRingError)):
+                open_key_ring(changed, identity)
+    for place in range(len(armored.rstrip())):
+        with pytest.raises((SealedError, KeyRingError)):
+            open_key_ring(armored[:place], identity)

@@ -1,0 +1,79 @@
+"""What a password has to be, and that looking at one is quick and tells nothing of it."""
+
+import secrets
+import subprocess
+import sys
+import time
+
+import pytest
+
+from app.crypto.password import _KNOWN_BAD, _LISTED, broken_rules
+
+NAMES = ("flagstone_app", "flagstone")
+SHORT = "must have at least 16 characters"
+KNOWN = "must not be one that everybody knows"
+NAMED = "must not be made of the name of the user or the database"
+GUESSED = "must be harder to guess"
+
+
+@pytest.mark.parametrize(
+    ("password", "rules"),
+    [
+        ("", [SHORT, GUESSED]),
+        ("kX9#mQ2vLp7&Rt4", [SHORT]),
+        ("kX9#mQ2vLp7&Rt4z", []),
+        ("drum apricot 7 sailing lantern", []),
+        ("pässwörterbuchgröße-ü9x", []),
+        ("\ud800" * 3 + "kX9#mQ2vLp7&Rt4z", []),
+        ("correct horse battery staple", [KNOWN]),
+        ("C0rrect-H0rse-Battery-Staple!2026", [KNOWN]),
+        ("thisisnotapassword", [KNOWN]),
+        ("postgresqlpassword1", [KNOWN]),
+        ("flagstone_app_FLAGSTONE", [NAMED]),
+        ("Flagstone-App-2026-11-24", [NAMED]),
+        ("passwordpasswordpassword", [KNOWN, GUESSED]),
+        ("q1w2e3r4t5y6u7i8", [GUESSED]),
+        ("a" * 10_000, [GUESSED]),
+        # What follows is not looked at, or a good password would take minutes.
+        ("a" * 72 + "kX9#mQ2vLp7&Rt4z", [GUESSED]),
+    ],
+)
+def test_each_rule_is_told(password: str, rules: list[str]) -> None:
+    assert list(broken_rules(password, NAMES)) == rules
+
+
+@pytest.mark.parametrize("length", [72, 73, 10_000])
+def test_a_long_password_is_looked_at_quickly(length: int) -> None:
+    password = secrets.token_urlsafe(length)[:length]
+    list(broken_rules("", NAMES))
+
+    started = time.monotonic()
+    found = list(broken_rules(password, NAMES))
+
+    assert found == []
+    assert time.monotonic() - started < 1
+
+
+def test_what_is_generated_passes() -> None:
+    generated = [secrets.token_urlsafe(32) for _ in range(50)]
+
+    assert [list(broken_rules(password, NAMES)) for password in generated] == [[]] * 50
+
+
+def test_a_short_name_within_a_good_password_is_chance() -> None:
+    assert list(broken_rules("kX9#mQ2vLp7&Rt4z", ("k", "mQ2"))) == []
+
+
+def test_the_list_is_as_it_is_compared() -> None:
+    """An entry with a capital or a digit at its end would never be found."""
+    for word in _LISTED.split():
+        assert KNOWN in list(broken_rules(f"{word.title()}-1")), word
+    assert len(_KNOWN_BAD) == len(_LISTED.split())
+
+
+def test_whoever_has_no_password_to_check_does_not_load_the_estimate() -> None:
+    code = "import sys; from app.settings import load; load({}); print('zxcvbn' in sys.modules)"
+
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert ran.stdout == "False\n"
