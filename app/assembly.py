@@ -41,7 +41,6 @@ from app.vault.reading import VAULT
 from app.vault.vault import Vault
 from app.workers import Worker
 
-WORKER: web.AppKey[Worker] = web.AppKey("worker", Worker)
 TASKS: web.AppKey[Tasks] = web.AppKey("tasks", Tasks)
 HEARTBEAT: web.AppKey[Heartbeat] = web.AppKey("heartbeat", Heartbeat)
 SCHEMA: web.AppKey[SchemaCheck] = web.AppKey("schema", SchemaCheck)
@@ -68,7 +67,6 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[DIGESTS] = RequestDigest()
     app[CORS] = Cors(settings.http.cors_origins)
     app[VAULT] = vault = Vault()
-    app[WORKER] = worker
     app[TASKS] = tasks = Tasks()
     app[LANE] = Lane(LANE_WAIT_SECONDS)
     app[USAGE] = usage = Usage(database)
@@ -93,6 +91,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         schedule=schedule,
         tasks=tasks,
         instance=settings.instance,
+        is_first=worker.number == 1,
     )
     app[DURATIONS] = durations = Durations()
     app[STREAMS] = streams = Counter[str]()

@@ -25,7 +25,6 @@ from app.assembly import (
     SCHEDULE,
     SCHEMA,
     TASKS,
-    WORKER,
 )
 from app.changes.repeatable import DIGESTS
 from app.database import Database
@@ -36,6 +35,7 @@ from app.database.role_check import check_role
 from app.database.threads import in_thread
 from app.errors import Unavailable
 from app.flags.handlers import USAGE
+from app.health.handlers import HEALTH
 from app.health.schema import CHECK_SECONDS, SchemaCheck
 from app.http.keys import DATABASE, LIFECYCLE, SETTINGS
 from app.log import logger
@@ -103,7 +103,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     tasks.start("follower", app[FOLLOWER].run())
     tasks.start("keeper", app[KEEPER].run())
     tasks.start("usage", app[USAGE].run())
-    if app[WORKER].number == 1:
+    if app[HEALTH].is_first:
         # What is done once a machine, and not once a worker.
         tasks.start("audit_heads", app[HEAD_EXPORT].run())
         if app[SCHEDULE].is_on:

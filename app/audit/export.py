@@ -83,12 +83,13 @@ class HeadExport:
             self._last = await in_thread("heads", lambda: last_heads(self._file, key))
             self._is_read = True
         heads = await self._heads(self._signer)
+        for head in heads:
+            # First, since it leaves the machine also when the disk is full.
+            log.info("audit_head", **{**msgspec.structs.asdict(head), "at": head.at.isoformat()})
         if heads:
             await in_thread("heads", lambda: _append(self._file, heads))
+        self._last |= {head.environment: head for head in heads}
         self.exported_at = datetime.now(UTC)
-        for head in heads:
-            self._last[head.environment] = head
-            log.info("audit_head", **{**msgspec.structs.asdict(head), "at": head.at.isoformat()})
 
     async def _heads(self, signer: Signer) -> list[SignedHead]:
         """Return the heads that are not exported yet, each verified from the last one on."""

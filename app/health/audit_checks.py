@@ -3,9 +3,14 @@
 Only ever a warning: every other instance serves the same, so nothing is gained by taking one out.
 """
 
-from app.audit.export import HeadExport
+from datetime import UTC, datetime, timedelta
+
+from app.audit.export import EXPORT_SECONDS, HeadExport
 from app.backups.schedule import Schedule
 from app.health.check import Check, Status
+
+# Such as by a disk that does not answer.
+_EXPORT_AGE_MAX = timedelta(seconds=5 * EXPORT_SECONDS)
 
 
 def chain_check(heads: HeadExport) -> Check:
@@ -21,10 +26,12 @@ def chain_check(heads: HeadExport) -> Check:
 
 def heads_check(heads: HeadExport) -> Check:
     """Tell when it was last made sure that all signed heads are in the file."""
+    at = heads.exported_at
+    is_late = at is not None and datetime.now(UTC) - at > _EXPORT_AGE_MAX
     return Check(
-        status=Status.WARN if heads.failure else Status.PASS,
-        time=heads.exported_at,
-        output=heads.failure,
+        status=Status.WARN if heads.failure or is_late else Status.PASS,
+        time=at,
+        output=heads.failure or ("the export hangs" if is_late else None),
     )
 
 

@@ -57,6 +57,7 @@ class Health:
     schedule: Schedule
     tasks: Tasks
     instance: str
+    is_first: bool
 
     def report(self) -> Report:
         checks = {
@@ -71,9 +72,7 @@ class Health:
             "keys": self._keys_check(),
             "tokens": self._tokens_check(),
             "access_log:write": self._access_log_check(),
-            "audit:chain": chain_check(self.heads),
-            "audit:heads": heads_check(self.heads),
-            **({"backups": backups_check(self.schedule)} if self.schedule.is_on else {}),
+            **(self._machine_checks() if self.is_first else {}),
             **{f"tasks:{name}": self._task_check(alive=a) for name, a in self.tasks.alive.items()},
         }
         return Report(
@@ -194,6 +193,14 @@ class Health:
             component_type="datastore",
             output=trouble,
         )
+
+    def _machine_checks(self) -> dict[str, Check]:
+        """What the first of several workers does for all of them, so that it alone knows."""
+        return {
+            "audit:chain": chain_check(self.heads),
+            "audit:heads": heads_check(self.heads),
+            **({"backups": backups_check(self.schedule)} if self.schedule.is_on else {}),
+        }
 
     @property
     def _failure(self) -> Status:

@@ -14,7 +14,7 @@ _KEY = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$"}
 _EVENTS = (
     *("authn_login_fail", "authn_token_created", "authn_token_rotated", "authn_token_revoked"),
     *("authz_fail", "authz_admin", "sensitive_read", "excess_rate_limit_exceeded"),
-    "schema_change",
+    *("schema_change", "backup_created", "backup_restored"),
 )
 _TAG = r'(W/)?"[!#-~]*"'
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -572,6 +572,18 @@ async def test_a_new_epoch_begins_anew(written: Service, server: Server, tmp_pat
     assert first.hash == second.hash
     assert first.epoch != second.epoch
     assert export.broken == {}
+
+
+async def test_an_export_that_hangs_is_told_by_health(written: Service) -> None:
+    export = written.app[HEAD_EXPORT]
+    before, export.exported_at = export.exported_at, datetime.now(UTC) - timedelta(minutes=6)
+    try:
+        report = await (await written.client.get("/health")).json()
+    finally:
+        export.exported_at = before
+
+    assert report["checks"]["audit:heads"][0]["status"] == "warn"
+    assert report["checks"]["audit:heads"][0]["output"] == "the export hangs"
 
 
 async def test_a_broken_chain_is_told_by_health_and_takes_nobody_out(written: Service) -> None:
