@@ -57,7 +57,7 @@ async def test_an_installation_that_is_well_and_what_becomes_of_it(
         assert line in text
     assert {name for name, (verdict, _) in well.items() if verdict == "fail"} == set()
     assert {name for name, (verdict, _) in well.items() if verdict == "not available here"} == {
-        *("TLS", "verifiers")
+        *("TLS", "verifiers", "backups")
     }
     assert well["data keys"] == ("pass", "all 1 can be unwrapped")
     assert {name for name, (verdict, _) in well.items() if verdict == "warn"} == {"key ring's file"}
