@@ -73,10 +73,10 @@ POWERS = {
         ],
         ["owns functions, sequences or types in the schema flagstone"],
     ),
-    "a function of a trigger that a superuser fires": (
+    "a function that others run": (
         [
             f"create schema flagstone_audit authorization {OWNER}",
-            "create function flagstone_audit.fired() returns trigger language plpgsql as 'begin end'",
+            "create function flagstone_audit.fired() returns void language sql as ''",
             "alter function flagstone_audit.fired() owner to {}",
         ],
         ["owns functions, sequences or types in the schema flagstone_audit"],
