@@ -80,6 +80,17 @@ join pg_namespace as namespaces
 cross join aclexplode(classes.relacl) as acl
 where namespaces.nspname in ('flagstone', 'flagstone_audit')
   and acl.grantee = 0
+union all
+-- A right to one column is told as one to the table.
+select distinct lower(acl.privilege_type) || ' on ' || classes.relname
+from pg_attribute as columns
+join pg_class as classes
+    on classes.oid = columns.attrelid
+join pg_namespace as namespaces
+    on namespaces.oid = classes.relnamespace
+cross join aclexplode(columns.attacl) as acl
+where namespaces.nspname in ('flagstone', 'flagstone_audit')
+  and acl.grantee = 0
 order by door;
 
 -- name: may_read_verifiers()$

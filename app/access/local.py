@@ -47,7 +47,9 @@ def token_key(settings: Settings) -> Secret:
 
 
 def has_token_key(settings: Settings) -> bool:
-    """Tell whether `token_key` would find the key in DATA_DIR. Raises DataFolderError."""
+    """Tell whether `token_key` would find a key, and make none. Raises DataFolderError."""
+    if settings.access.token_key is not None:
+        return True
     path = settings.data_dir / _KEY_FILE
     return _read(path) is not None and bool(token_key(settings))
 

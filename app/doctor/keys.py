@@ -6,7 +6,7 @@ from app.access.local import has_token_key
 from app.crypto.command import CommandWrapper
 from app.crypto.keyring import KeyState
 from app.crypto.wrapping import RingWrapper, Wrapper
-from app.doctor.findings import Finding, absent, failed, passed, warned
+from app.doctor.findings import Finding, absent, failed, first_few, passed, warned
 from app.doctor.patient import Patient
 from app.settings import Settings, Tier
 from app.vault.rings import ring_file, ring_of
@@ -50,7 +50,9 @@ async def look_at_data_keys(patient: Patient) -> Sequence[Finding]:
     async with patient.database.connection() as connection:
         await vault.look(connection)
     if vault.missing:
-        named = "; ".join(f"{kek} {reason}" for kek, reason in sorted(vault.missing.items()))
+        named = first_few(
+            [f"{kek} {reason}" for kek, reason in sorted(vault.missing.items())], "; "
+        )
         return [failed("data keys", f"cannot be unwrapped, so secrets are lost: {named}")]
     if vault.problem is not None:
         return [warned("data keys", vault.problem)]

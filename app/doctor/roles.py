@@ -1,4 +1,4 @@
-"""The roles: whether each can do its job and no more."""
+"""The roles: whether they are there, and whether any can do more than its job."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ async def look_at_app_role(patient: Patient) -> Sequence[Finding]:
     async with patient.database.connection() as connection:
         powers = await role_powers(connection)
     if not powers:
-        return [passed("app role", "can do its job and nothing else")]
+        return [passed("app role", "has no power beyond its job")]
     verdict = failed if patient.settings.tier in STRICT_TIERS else warned
     return [verdict("app role", ", ".join(powers))]
 
@@ -44,7 +44,7 @@ async def look_at_open_doors(patient: Patient) -> Sequence[Finding]:
     async with patient.database.connection() as connection:
         doors = [row["door"] async for row in sql.list_open_doors(connection)]
     if not doors:
-        return [passed("open doors", "nobody else may make or read anything")]
+        return [passed("open doors", "whoever can connect may make and read nothing by that")]
     verdict = failed if any("flagstone" in door or " on " in door for door in doors) else warned
     return [verdict("open doors", f"every role may {', '.join(doors)}")]
 

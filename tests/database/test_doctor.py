@@ -4,18 +4,22 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+import msgspec
 import pytest
 
+from app.audit.heads import signed
 from app.crypto.keyring import KeyRing, KeyState, new_key
+from app.crypto.signing import Signer
 from app.database.roles import APP, LOGIN_ROLES, MIGRATOR, READONLY
 from app.doctor.examination import CHECKS, Check, Need, examine
 from app.doctor.findings import Finding, Verdict, passed, worst
 from app.doctor.patient import Patient
-from app.settings import Target, load
+from app.environments.models import Environment
+from app.settings import Secret, Target, load
 from app.settings.review import review
 from tests.conftest import Server
 from tests.database.full_postgres import FullServer
@@ -119,13 +123,15 @@ async def test_open_doors_and_roles_of_power_are_named(
             f"grant temporary on database {database} to public"
         )
         wide = await examined(DATABASE_URL=_url(server.target(APP, database)))
-        admin.execute(f"grant select on flagstone.tokens to public; alter role {READONLY} createdb")
+        admin.execute(
+            f"grant select (name) on flagstone.tokens to public; alter role {READONLY} createdb"
+        )
         try:
             wider = await examined(DATABASE_URL=_url(server.target(APP, database)))
         finally:
             admin.execute(
                 f"alter role {READONLY} nocreatedb; "
-                "revoke all on flagstone.tokens from public; "
+                "revoke all (name) on flagstone.tokens from public; "
                 "revoke all on schema public from public; "
                 f"revoke all on database {database} from public"
             )
@@ -273,7 +279,40 @@ async def test_a_changed_past_and_a_changed_schema_are_told_at_once(
     assert _is(well["proof: history"], PASS, "0 revisions of 4 environments hold")
     assert _is(well["proof: schema as migrated"], PASS)
     assert _is(well["proof: schema changes"], PASS)
-    assert _is(well["proof: signed heads"], ABSENT, "there are none yet")
+    assert _is(well["proof: signed heads"], ABSENT, "there is no ")
+
+
+async def test_heads_that_cannot_be_read_or_whose_environment_is_gone_hide_no_history(
+    examined: Examine, server: Server, database: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "heads"
+    environ = {
+        "DATABASE_URL": _url(server.target(APP, database)),
+        "TOKEN_KEY": "k" * 32,
+        "AUDIT_HEADS_FILE": str(file),
+    }
+    gone = Environment(
+        name="gone",
+        tier="production",
+        revision=7,
+        epoch="e",
+        hash="ab" * 32,
+        protected=False,
+        fractional="murmur3",
+        metadata={},
+    )
+    head = signed(gone, datetime.now(UTC), Signer(Secret("k" * 32)))
+    file.write_bytes(msgspec.json.encode(head) + b"\n")
+
+    removed = await examined(**environ)
+    with file.open("a") as torn:
+        torn.write("{")
+    unreadable = await examined(**environ)
+
+    assert _is(removed["proof: signed heads"], FAIL, "of environments that are gone: gone")
+    assert _is(unreadable["proof: signed heads"], FAIL, "line 2 is no head")
+    for found in (removed, unreadable):
+        assert _is(found["proof: history"], PASS, "0 revisions of 4 environments hold")
 
 
 async def test_tcp_without_tls_is_told(examined: Examine, plain_server: FullServer) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.doctor.findings import Verdict, absent, failed, passed, warned, worst
+from app.doctor.findings import Verdict, absent, failed, first_few, passed, warned, worst
 from app.doctor.machine import room_finding
 from app.doctor.server import clock_finding
 
@@ -48,3 +48,8 @@ def test_the_worst_counts_and_what_cannot_be_looked_at_does_not() -> None:
     assert worst([fine, warned("c", "odd"), unseen]) is Verdict.WARN
     assert worst([warned("c", "odd"), failed("d", "broken"), fine]) is Verdict.FAIL
     assert unseen.text == "because there is none"
+
+
+def test_of_many_that_are_named_the_first_are() -> None:
+    assert first_few(["a", "b"]) == "a, b"
+    assert first_few([*"abcdefgh"], "; ") == "a; b; c; d; e; and 3 more"
