@@ -14,7 +14,7 @@ import pytest
 from app.audit.heads import signed
 from app.crypto.keyring import KeyRing, KeyState, new_key
 from app.crypto.signing import Signer
-from app.database.roles import APP, LOGIN_ROLES, MIGRATOR, READONLY
+from app.database.roles import APP, AUDITOR, LOGIN_ROLES, MIGRATOR, OWNER, READONLY
 from app.doctor.examination import CHECKS, Check, Need, examine
 from app.doctor.findings import Finding, Verdict, passed, worst
 from app.doctor.patient import Patient
@@ -124,13 +124,21 @@ async def test_open_doors_and_roles_of_power_are_named(
         )
         wide = await examined(DATABASE_URL=_url(server.target(APP, database)))
         admin.execute(
-            f"grant select (name) on flagstone.tokens to public; alter role {READONLY} createdb"
+            "grant select (name) on flagstone.tokens to public; "
+            f"alter role {READONLY} createdb; grant {OWNER} to {READONLY}; "
+            f"alter role {AUDITOR} login"
         )
         try:
             wider = await examined(DATABASE_URL=_url(server.target(APP, database)))
+            admin.execute(
+                f"alter role {READONLY} nocreatedb; revoke {OWNER} from {READONLY}; "
+                f"alter role {AUDITOR} nologin; revoke {OWNER} from {MIGRATOR}"
+            )
+            lame = await examined(DATABASE_URL=_url(server.target(APP, database)))
         finally:
             admin.execute(
-                f"alter role {READONLY} nocreatedb; "
+                f"alter role {READONLY} nocreatedb; revoke {OWNER} from {READONLY}; "
+                f"alter role {AUDITOR} nologin; grant {OWNER} to {MIGRATOR}; "
                 "revoke all (name) on flagstone.tokens from public; "
                 "revoke all on schema public from public; "
                 f"revoke all on database {database} from public"
@@ -138,7 +146,12 @@ async def test_open_doors_and_roles_of_power_are_named(
 
     assert _is(wide["roles: open doors"], WARN, "make objects in the schema public, make tempo")
     assert _is(wider["roles: open doors"], FAIL, "select on tokens")
-    assert _is(wider["roles: roles"], FAIL, READONLY)
+    assert _is(
+        wider["roles: roles"],
+        FAIL,
+        f"{READONLY}, {AUDITOR} (it can log in), {READONLY} (it can become {OWNER})",
+    )
+    assert _is(lame["roles: roles"], FAIL, f"{MIGRATOR} cannot become {OWNER}")
 
 
 async def test_a_role_or_database_that_is_full_is_told_before_it_is(
