@@ -333,13 +333,10 @@ select distinct
     || parameters.parname as power
 from pg_parameter_acl as parameters
 cross join aclexplode(parameters.paracl) as acl
-left join pg_roles as roles
-    on roles.oid = acl.grantee
 where case acl.grantee
     when 0 then true
     else pg_has_role(session_user, acl.grantee, 'member')
 end
-  and roles.rolsuper is not true
   and not exists (
     select
     from pg_roles as others
