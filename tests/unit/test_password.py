@@ -64,7 +64,7 @@ def test_what_is_generated_passes() -> None:
 
 
 def test_a_short_name_within_a_good_password_is_chance() -> None:
-    assert list(broken_rules("kX9#mQ2vLp7&Rt4z", ("k", "mQ2"))) == []
+    assert list(broken_rules("kX9#mQ2vLp7&Rt4z", ("k", "mQ2", "Lp7"))) == []
 
 
 def test_the_list_is_as_it_is_compared() -> None:
