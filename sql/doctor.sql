@@ -49,6 +49,21 @@ from pg_roles
 where rolname = any(:names::text[])
 order by rolname;
 
+-- name: list_memberships(names)
+-- Which roles each of these may become, at first or second hand.
+select
+    members.rolname as member,
+    roles.rolname as name
+from pg_roles as members
+join pg_roles as roles
+    on roles.oid <> members.oid
+   and pg_has_role(members.oid, roles.oid, 'member')
+where members.rolname = any(:names::text[])
+  and not members.rolsuper
+order by
+    member,
+    name;
+
 -- name: list_open_doors()
 -- What everybody may do who can connect. A null list of rights stands for the built-in ones.
 select 'make objects in the schema ' || namespaces.nspname as door
@@ -78,6 +93,17 @@ from pg_class as classes
 join pg_namespace as namespaces
     on namespaces.oid = classes.relnamespace
 cross join aclexplode(classes.relacl) as acl
+where namespaces.nspname in ('flagstone', 'flagstone_audit')
+  and acl.grantee = 0
+union all
+-- A right to one column is told as one to the table.
+select distinct lower(acl.privilege_type) || ' on ' || classes.relname
+from pg_attribute as columns
+join pg_class as classes
+    on classes.oid = columns.attrelid
+join pg_namespace as namespaces
+    on namespaces.oid = classes.relnamespace
+cross join aclexplode(columns.attacl) as acl
 where namespaces.nspname in ('flagstone', 'flagstone_audit')
   and acl.grantee = 0
 order by door;

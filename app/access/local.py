@@ -47,10 +47,11 @@ def token_key(settings: Settings) -> Secret:
 
 
 def has_token_key(settings: Settings) -> bool:
-    """Tell whether `token_key` would find a key without making one. Raises DataFolderError."""
+    """Tell whether `token_key` would find a key, and make none. Raises DataFolderError."""
     if settings.access.token_key is not None:
         return True
-    return _read(settings.data_dir / _KEY_FILE) is not None and bool(token_key(settings))
+    path = settings.data_dir / _KEY_FILE
+    return _read(path) is not None and bool(token_key(settings))
 
 
 async def ensure_admin_token(

@@ -73,7 +73,9 @@ def export(
             write_new(file, sealed)
         except FileExistsError:
             raise _taken(file) from None
-    console.print(f"{len(ring.keys)} keys are in {file}", soft_wrap=True)
+        except OSError as error:
+            raise invalid("FILE", f"cannot be written: {error.strerror}") from None
+    console.print(f"{file} holds the key ring, keys: {len(ring.keys)}", soft_wrap=True)
 
 
 @cli.command("import")
@@ -101,9 +103,10 @@ def import_(
 
         def merged(ours: KeyRing) -> KeyRing:
             before.extend(key.id for key in ours.keys)
-            return ours.with_missing(ring)
+            with _told("FILE"):
+                return ours.with_missing(ring)
 
-        with _told("FILE"):
+        with _told("KEY_RING"):
             after = change_ring(path, merged)
         added = [key for key in after.keys if key.id not in before]
         for key in added:

@@ -1,8 +1,8 @@
 """A key ring on its way from one host to another, or into a safe: an armored age file.
 
-What it holds is a key ring's file as it is, so `age --decrypt` opens it too when nothing of ours is
-left. age authenticates every byte, and does not say who sealed it: whoever imports a ring decides
-whose it is.
+What it holds is the text of a key ring, without remarks, so `age --decrypt` opens it too when
+nothing of ours is left. age authenticates every byte, and does not say who sealed it: whoever
+imports a ring decides whose it is.
 """
 
 from collections.abc import Sequence

@@ -49,8 +49,8 @@ _NO_LETTER = re.compile(r"[\W_]+")
 def broken_rules(password: str, names: Iterable[str] = ()) -> Iterator[str]:
     """Yield each rule that the password breaks, and nothing of it; `names` are its user, say.
 
-    Takes milliseconds, however long it is; a second at the most, for 72 of those characters that
-    can stand for letters.
+    Takes milliseconds, however long it is; seconds at the most, for 72 of those characters that can
+    stand for letters.
     """
     if len(password) < LENGTH_MIN:
         yield f"must have at least {LENGTH_MIN} characters"

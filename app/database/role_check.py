@@ -8,6 +8,9 @@ from app.settings import STRICT_TIERS, Tier
 
 log = logger(__name__)
 
+# The server's version since which a right to a setting can be given.
+_PARAMETERS_FROM = 15
+
 
 class OverprivilegedError(Exception):
     """The app role could do more than its job; staging and production refuse it."""
@@ -35,4 +38,7 @@ async def check_role(database: Database, tier: Tier) -> None:
 async def role_powers(connection: Connection) -> list[str]:
     """Return all that the role may do beyond the service's job, each as the rest of a sentence."""
     rows = sql.list_role_powers(connection, append_only=list(APPEND_ONLY))
-    return [row["power"] async for row in rows]
+    powers = [row["power"] async for row in rows]
+    if connection.get_server_version().major >= _PARAMETERS_FROM:
+        powers += [row["power"] async for row in sql.list_parameter_powers(connection)]
+    return powers

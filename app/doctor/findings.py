@@ -1,9 +1,11 @@
 """What the doctor finds: one promise, a verdict, and what was seen. No secret is ever in it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
+
+_NAMED_MAX = 5
 
 
 class Verdict(StrEnum):
@@ -42,3 +44,9 @@ def worst(findings: Iterable[Finding]) -> Verdict:
     """Return fail, else warn, else pass: what could not be looked at is neither."""
     found = {finding.verdict for finding in findings}
     return next((v for v in (Verdict.FAIL, Verdict.WARN) if v in found), Verdict.PASS)
+
+
+def first_few(named: Sequence[str], between: str = ", ") -> str:
+    """Return the first of many, and how many more there are."""
+    rest = f"{between}and {len(named) - _NAMED_MAX} more" if len(named) > _NAMED_MAX else ""
+    return between.join(named[:_NAMED_MAX]) + rest

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from app.access.local import has_token_key
 from app.crypto.keyring import KeyState
-from app.doctor.findings import Finding, absent, failed, passed, warned
+from app.doctor.findings import Finding, absent, failed, first_few, passed, warned
 from app.doctor.patient import Patient
 from app.settings import Tier
 from app.vault.rings import present_wrapper_of, ring_file, ring_of
@@ -48,7 +48,9 @@ async def look_at_data_keys(patient: Patient) -> Sequence[Finding]:
     async with patient.database.connection() as connection:
         await vault.look(connection)
     if vault.missing:
-        named = "; ".join(f"{kek} {reason}" for kek, reason in sorted(vault.missing.items()))
+        named = first_few(
+            [f"{kek} {reason}" for kek, reason in sorted(vault.missing.items())], "; "
+        )
         return [failed("data keys", f"cannot be unwrapped, so secrets are lost: {named}")]
     if vault.problem is not None:
         return [warned("data keys", vault.problem)]

@@ -96,8 +96,8 @@ async def _open(
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             await database.open(target)
-    except _REFUSALS as error:
-        trouble = told(error)
+    except Exception as error:  # noqa: BLE001 - one way in must not end the examination
+        trouble = told(error) if isinstance(error, _REFUSALS) else type(error).__name__
         return Way(
             target=target, database=None, seconds=time.monotonic() - started, trouble=trouble
         )

@@ -18,9 +18,9 @@ async def look_at_settings(patient: Patient) -> Sequence[Finding]:
 
 
 async def look_at_passwords(patient: Patient) -> Sequence[Finding]:
-    if patient.settings.database.target is None:
-        return [passed("passwords", "those of the embedded PostgreSQL are generated")]
     found: list[Finding] = []
+    if patient.settings.database.target is None:
+        found.append(passed("passwords", "those of the embedded PostgreSQL are generated"))
     for url, rules in (await _reviewed(patient)).passwords.items():
         if rules is None:
             found.append(absent(f"password of {url}", "there is none in it"))

@@ -1,8 +1,9 @@
 """The proofs: that the history is the one that was signed, and the schema the one that was made."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from app.access.local import has_token_key, token_key
+from app.access.local import DataFolderError, has_token_key, token_key
 from app.audit.drift import SchemaTrail, look
 from app.audit.following import one_moment
 from app.audit.heads import Head, read_heads
@@ -10,30 +11,42 @@ from app.audit.verification import Broken, Verified, latest_revisions, verify
 from app.crypto.signing import Signer
 from app.database.recording import RecordingStatus
 from app.database.threads import in_thread
-from app.doctor.findings import Finding, absent, failed, passed, warned
-from app.doctor.patient import Patient
+from app.doctor.findings import Finding, absent, failed, first_few, passed, warned
+from app.doctor.patient import Patient, told
+from app.errors import AppError
 from app.settings import Settings
 
 _ACCEPT = "`database accept-schema` takes it as it is, once somebody knows why"
 
 
 async def look_at_history(patient: Patient) -> Sequence[Finding]:
-    """Verify every environment, as `audit verify` does."""
-    heads = await in_thread("heads", lambda: _signed_heads(patient.settings))
+    """Verify every environment, as `audit verify` does, and without heads that cannot be had."""
+    heads: list[Head] | None = None
+    trouble = ""
+    try:
+        heads = await in_thread("heads", lambda: _signed_heads(patient.settings))
+    except (AppError, DataFolderError, OSError) as error:
+        trouble = told(error)
     async with one_moment(patient.database) as connection:
         names = {*await latest_revisions(connection), *(head.environment for head in heads or ())}
     outcomes: list[Verified | Broken] = []
     for name in sorted(names):
         async with one_moment(patient.database) as connection:
             outcomes.append(await verify(connection, name, heads=heads or ()))
-    return [_of_chain(outcomes), _of_heads(outcomes, heads)]
+    file = patient.settings.audit.heads_file
+    of_heads = (
+        failed("signed heads", f"{file}: {trouble}")
+        if trouble
+        else _of_heads(outcomes, heads, file)
+    )
+    return [_of_chain(outcomes), of_heads]
 
 
 def _of_chain(outcomes: Sequence[Verified | Broken]) -> Finding:
     broken = [each for each in outcomes if isinstance(each, Broken)]
     if broken:
-        told = (f"{each.environment}: revision {each.revision} {each.reason}" for each in broken)
-        return failed("history", "; ".join(told))
+        seen = [f"{each.environment}: revision {each.revision} {each.reason}" for each in broken]
+        return failed("history", first_few(seen, "; "))
     verified = [each for each in outcomes if isinstance(each, Verified)]
     revisions = sum(each.revision for each in verified)
     text = f"{revisions} revisions of {len(verified)} environments hold"
@@ -43,11 +56,14 @@ def _of_chain(outcomes: Sequence[Verified | Broken]) -> Finding:
     return passed("history", text)
 
 
-def _of_heads(outcomes: Sequence[Verified | Broken], heads: Sequence[Head] | None) -> Finding:
+def _of_heads(
+    outcomes: Sequence[Verified | Broken], heads: Sequence[Head] | None, file: Path
+) -> Finding:
     if heads is None:
-        return absent("signed heads", "there are none yet: the service writes them")
+        return absent("signed heads", f"there is no {file} here, or no token key")
     held = sum(each.heads for each in outcomes if isinstance(each, Verified))
-    return passed("signed heads", f"{held} of {len(heads)} are in the histories that hold")
+    text = f"{held} of {len(heads)} are in histories that hold"
+    return passed("signed heads", text) if held == len(heads) else failed("signed heads", text)
 
 
 def _signed_heads(settings: Settings) -> list[Head] | None:

@@ -1,16 +1,18 @@
-"""The roles: whether each can do its job and no more."""
+"""The roles: whether they are there, and whether any can do more than its job."""
 
 from collections.abc import Sequence
 
 from app.database import sql
 from app.database.role_check import role_powers
-from app.database.roles import AUDITOR, LOGIN_ROLES, OWNER
+from app.database.roles import AUDITOR, BACKUP, LOGIN_ROLES, MIGRATOR, OWNER
 from app.doctor.findings import Finding, absent, failed, passed, warned
 from app.doctor.patient import Patient
 from app.settings import STRICT_TIERS
 
 # Nobody speaks as them.
 _CLOSED = (OWNER, AUDITOR)
+# What `database provision` makes them members of; and what owning the database brings with it.
+_MEMBERS = {MIGRATOR: {OWNER, "pg_database_owner"}, BACKUP: {"pg_read_all_data"}}
 _PROVISION = "`database provision` makes them"
 
 
@@ -19,24 +21,36 @@ async def look_at_app_role(patient: Patient) -> Sequence[Finding]:
     async with patient.database.connection() as connection:
         powers = await role_powers(connection)
     if not powers:
-        return [passed("app role", "can do its job and nothing else")]
+        return [passed("app role", "has no power beyond its job")]
     verdict = failed if patient.settings.tier in STRICT_TIERS else warned
     return [verdict("app role", ", ".join(powers))]
 
 
 async def look_at_roles(patient: Patient) -> Sequence[Finding]:
     """Look at the roles of ours that should be there, and at what they are."""
+    names = [*_CLOSED, *LOGIN_ROLES]
     async with patient.database.connection() as connection:
-        rows = [row async for row in sql.list_roles(connection, names=[*_CLOSED, *LOGIN_ROLES])]
+        rows = [row async for row in sql.list_roles(connection, names=names)]
+        pairs = {
+            (row["member"], row["name"])
+            async for row in sql.list_memberships(connection, names=names)
+        }
     powerful = [row["name"] for row in rows if row["is_powerful"]]
     open_ones = sorted({row["name"] for row in rows if row["can_log_in"]}.intersection(_CLOSED))
     powerful += [f"{name} (it can log in)" for name in open_ones]
+    powerful += [
+        f"{member} (it can become {name})"
+        for member, name in sorted(pairs)
+        if name not in _MEMBERS.get(member, {"pg_database_owner"})
+    ]
     missing = sorted({*_CLOSED, *LOGIN_ROLES} - {row["name"] for row in rows})
     if powerful:
         return [failed("roles", f"more than they should be: {', '.join(powerful)}")]
     if missing:
         return [warned("roles", f"missing: {', '.join(missing)}; {_PROVISION}")]
-    return [passed("roles", "all six are there, none with an attribute of power")]
+    if (MIGRATOR, OWNER) not in pairs:
+        return [failed("roles", f"{MIGRATOR} cannot become {OWNER}, so it can migrate nothing")]
+    return [passed("roles", "all six are there, none with a power or a membership beyond its job")]
 
 
 async def look_at_open_doors(patient: Patient) -> Sequence[Finding]:
@@ -44,7 +58,7 @@ async def look_at_open_doors(patient: Patient) -> Sequence[Finding]:
     async with patient.database.connection() as connection:
         doors = [row["door"] async for row in sql.list_open_doors(connection)]
     if not doors:
-        return [passed("open doors", "nobody else may make or read anything")]
+        return [passed("open doors", "whoever can connect may make and read nothing by that")]
     verdict = failed if any("flagstone" in door or " on " in door for door in doors) else warned
     return [verdict("open doors", f"every role may {', '.join(doors)}")]
 

@@ -10,7 +10,7 @@ from app.crypto.identity import IdentityError
 from app.crypto.sealed import SealedError, is_sealed, open_sealed
 from app.files import read_regular
 from app.settings.identity import find_identity
-from app.settings.rules import broken_rules
+from app.settings.rules import broken_by_surroundings, broken_rules
 from app.settings.variable import Tier, Variable
 from app.settings.variables import VARIABLES
 
@@ -77,9 +77,11 @@ def read_values(
         problems = [(name, rule) for name, rules in messages.items() for rule in rules]
     # What broke alone is None by now; a second complaint about it would only confuse.
     reported = {name for name, _ in problems}
-    problems += [
-        rule for rule in broken_rules(tier, values, kept_secret) if rule[0] not in reported
-    ]
+    rules = (
+        *broken_rules(tier, values, kept_secret),
+        *broken_by_surroundings(tier, values, environ),
+    )
+    problems += [rule for rule in rules if rule[0] not in reported]
     if problems:
         raise SettingsError(problems)
     return tier, values, kept_secret, files

@@ -51,6 +51,21 @@ def broken_rules(
         yield from _strict_rules(tier, values, kept_secret)
 
 
+def broken_by_surroundings(
+    tier: Tier, values: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Yield (variable, rule) for each password in clear that the drivers would find by themselves.
+
+    One that nothing else here has seen: neither where it comes from, nor how good it is.
+    """
+    if tier not in STRICT_TIERS or not environ.get("PGPASSWORD"):
+        return
+    for name in DATABASE_URLS:
+        target = values[name]
+        if target is not None and not target.is_socket and target.password is None:
+            yield name, f"must have its own password in {tier}: PGPASSWORD would be used instead"
+
+
 def warnings(tier: Tier, values: Mapping[str, Any], kept_secret: set[str]) -> Iterator[str]:
     """Yield a sentence for each thing that development allows and staging will refuse.
 

@@ -129,6 +129,8 @@ def _decoded(text: str) -> str:
 def _hosts(places: list[tuple[str, str]], ports: str) -> tuple[tuple[str, int], ...]:
     if not all(host for host, _ in places):
         raise ValueError("must name a host")
+    if not all(host.startswith("/") or _is_name(host) for host, _ in places):
+        raise ValueError("must have host names of labels of 1 to 63 characters")
     if ports:
         split = ports.split(",")
         if len(split) not in {1, len(places)}:
@@ -136,6 +138,15 @@ def _hosts(places: list[tuple[str, str]], ports: str) -> tuple[tuple[str, int], 
         split = split * len(places) if len(split) == 1 else split
         places = [(host, port) for (host, _), port in zip(places, split, strict=True)]
     return tuple((host, _port(port)) for host, port in places)
+
+
+def _is_name(host: str) -> bool:
+    """Tell whether the resolver takes it; for any other it raises what nobody foresees."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _host(part: str) -> tuple[str, str]:

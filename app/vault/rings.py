@@ -1,14 +1,15 @@
 """Where key-encryption keys come from: a variable, its file, a command, or DATA_DIR in local."""
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.access.local import write_once
+from app.access.local import DataFolderError, write_once
 from app.crypto.command import CommandWrapper
 from app.crypto.keyring import KeyRing, KeyRingError, KeyState, new_key, parse_key_ring
 from app.crypto.wrapping import RingWrapper, Wrapper, read_key_ring
-from app.files import alone_in, replace_private
+from app.files import alone_in, replace_private, write_new
 from app.log import logger
 from app.settings import Settings, Tier
 
@@ -82,8 +83,10 @@ def change_ring(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
     """Write a changed key ring into its file, which is made if there is none; return the ring.
 
     Two that change it at once take turns, or one would write over the other's new key. Every
-    process reads it anew. Raises KeyRingError, DataFolderError and OSError.
+    process reads it anew. A link stays one, and what it leads to is changed or made. Raises
+    KeyRingError, DataFolderError and OSError.
     """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     with alone_in(path.parent):
         exists = path.exists()
@@ -91,5 +94,15 @@ def change_ring(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
         if exists:
             replace_private(path, ring.text)
         else:
-            write_once(path, ring.text.strip())
+            _write_first(path, ring)
     return ring
+
+
+def _write_first(path: Path, ring: KeyRing) -> None:
+    # Not write_once, which lets be what a first start has made meanwhile: this ring would be lost.
+    try:
+        write_new(path, ring.text)
+    except FileExistsError:
+        raise KeyRingError(f"{path} has been made meanwhile; try again") from None
+    except OSError as error:
+        raise DataFolderError(f"{path} cannot be written: {error.strerror}") from None

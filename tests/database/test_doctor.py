@@ -4,18 +4,22 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+import msgspec
 import pytest
 
+from app.audit.heads import signed
 from app.crypto.keyring import KeyRing, KeyState, new_key
-from app.database.roles import APP, LOGIN_ROLES, MIGRATOR, READONLY
+from app.crypto.signing import Signer
+from app.database.roles import APP, AUDITOR, LOGIN_ROLES, MIGRATOR, OWNER, READONLY
 from app.doctor.examination import CHECKS, Check, Need, examine
 from app.doctor.findings import Finding, Verdict, passed, worst
 from app.doctor.patient import Patient
-from app.settings import Target, load
+from app.environments.models import Environment
+from app.settings import Secret, Target, load
 from app.settings.review import review
 from tests.conftest import Server
 from tests.database.full_postgres import FullServer
@@ -98,6 +102,19 @@ async def test_a_superuser_is_seen_in_local_and_fails_above(
     examined: Examine, server: Server, database: str
 ) -> None:
     url = _url(server.embedded.superuser.named(database))
+    with server.admin(database) as admin:
+        kept = admin.execute("select rolpassword from pg_authid where rolname = %s", [READONLY])
+        verifier = kept.fetchall()[0][0]
+        admin.execute(
+            f"set password_encryption = 'md5'; alter role {READONLY} password 'old'; "
+            f"alter database {database} set default_transaction_read_only = on"
+        )
+        old = await examined(DATABASE_URL=url)
+        admin.execute(
+            "set default_transaction_read_only = off; "
+            f"alter role {READONLY} password '{verifier}'; "
+            f"alter database {database} reset default_transaction_read_only"
+        )
     strict = {"TIER": "staging", "TOKEN_KEY": "k" * 32, "SEED_ON_START": "false"}
 
     local = await examined(DATABASE_URL=url)
@@ -106,6 +123,8 @@ async def test_a_superuser_is_seen_in_local_and_fails_above(
     assert _is(local["roles: app role"], WARN, "is a superuser")
     assert _is(staging["roles: app role"], FAIL, "is a superuser")
     assert _is(local["roles: verifiers"], PASS)
+    assert _is(old["roles: verifiers"], FAIL, f"not SCRAM: {READONLY};")
+    assert _is(old["database: app connection"], FAIL, "which is read-only: it takes no writes")
     assert _is(staging["keys: token key"], PASS)
     assert _is(staging["keys: key ring"], ABSENT, "KEY_RING is not set")
 
@@ -119,20 +138,35 @@ async def test_open_doors_and_roles_of_power_are_named(
             f"grant temporary on database {database} to public"
         )
         wide = await examined(DATABASE_URL=_url(server.target(APP, database)))
-        admin.execute(f"grant select on flagstone.tokens to public; alter role {READONLY} createdb")
+        admin.execute(
+            "grant select (name) on flagstone.tokens to public; "
+            f"alter role {READONLY} createdb; grant {OWNER} to {READONLY}; "
+            f"alter role {AUDITOR} login"
+        )
         try:
             wider = await examined(DATABASE_URL=_url(server.target(APP, database)))
+            admin.execute(
+                f"alter role {READONLY} nocreatedb; revoke {OWNER} from {READONLY}; "
+                f"alter role {AUDITOR} nologin; revoke {OWNER} from {MIGRATOR}"
+            )
+            lame = await examined(DATABASE_URL=_url(server.target(APP, database)))
         finally:
             admin.execute(
-                f"alter role {READONLY} nocreatedb; "
-                "revoke all on flagstone.tokens from public; "
+                f"alter role {READONLY} nocreatedb; revoke {OWNER} from {READONLY}; "
+                f"alter role {AUDITOR} nologin; grant {OWNER} to {MIGRATOR}; "
+                "revoke all (name) on flagstone.tokens from public; "
                 "revoke all on schema public from public; "
                 f"revoke all on database {database} from public"
             )
 
     assert _is(wide["roles: open doors"], WARN, "make objects in the schema public, make tempo")
     assert _is(wider["roles: open doors"], FAIL, "select on tokens")
-    assert _is(wider["roles: roles"], FAIL, READONLY)
+    assert _is(
+        wider["roles: roles"],
+        FAIL,
+        f"{READONLY}, {AUDITOR} (it can log in), {READONLY} (it can become {OWNER})",
+    )
+    assert _is(lame["roles: roles"], FAIL, f"{MIGRATOR} cannot become {OWNER}")
 
 
 async def test_a_role_or_database_that_is_full_is_told_before_it_is(
@@ -141,10 +175,10 @@ async def test_a_role_or_database_that_is_full_is_told_before_it_is(
     url = _url(server.target(APP, database))
 
     high = await examined(DATABASE_URL=url, DATABASE_POOL_MAX="16", WORKERS="5")
-    full = await examined(DATABASE_URL=url, DATABASE_POOL_MAX="50", WORKERS="2")
+    full = await examined(DATABASE_URL=url, DATABASE_POOL_MAX="47", WORKERS="2")
 
     assert _is(high["database: connections"], WARN, "up to 85 of 97")
-    assert _is(full["database: connections"], FAIL, "up to 102 of 97")
+    assert _is(full["database: connections"], FAIL, "up to 96 of 97")
 
 
 async def test_a_schema_that_is_older_newer_or_edited(
@@ -243,6 +277,7 @@ async def test_a_check_that_hangs_or_breaks_ends_no_other(tmp_path: Path) -> Non
         ("break_down", FAIL, "cannot be looked at: ZeroDivisionError"),
         ("other", PASS, "fine"),
     ]
+    assert not (tmp_path / "none").exists()
     assert worst(found) is FAIL
     assert worst(found[2:]) is PASS
 
@@ -265,15 +300,58 @@ async def test_a_changed_past_and_a_changed_schema_are_told_at_once(
                 "delete from flagstone.change_sets; drop index flagstone.by_hand;"
                 "alter event trigger flagstone_sql_drop enable always"
             )
+        admin.execute(
+            "insert into flagstone.change_sets (environment, revision, kind, actor) "
+            "values ('local', 1, 'edit', 'nobody');"
+            "update flagstone.environments set revision = 1 where name = 'local'"
+        )
+        older = await examined(DATABASE_URL=url)
+        admin.execute(
+            "delete from flagstone.change_sets; update flagstone.environments set revision = 0"
+        )
     well = await examined(DATABASE_URL=url)
 
+    assert _is(older["proof: history"], WARN, "; 1 are older than the chain, so not proven")
     assert _is(found["proof: history"], FAIL, "local: revision 1 is not what was hashed")
     assert _is(found["proof: schema as migrated"], FAIL, "by_hand")
     assert _is(found["proof: schema changes"], FAIL, "flagstone_sql_drop")
     assert _is(well["proof: history"], PASS, "0 revisions of 4 environments hold")
     assert _is(well["proof: schema as migrated"], PASS)
     assert _is(well["proof: schema changes"], PASS)
-    assert _is(well["proof: signed heads"], ABSENT, "there are none yet")
+    assert _is(well["proof: signed heads"], ABSENT, "there is no ")
+
+
+async def test_heads_that_cannot_be_read_or_whose_environment_is_gone_hide_no_history(
+    examined: Examine, server: Server, database: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "heads"
+    environ = {
+        "DATABASE_URL": _url(server.target(APP, database)),
+        "TOKEN_KEY": "k" * 32,
+        "AUDIT_HEADS_FILE": str(file),
+    }
+    gone = Environment(
+        name="gone",
+        tier="production",
+        revision=7,
+        epoch="e",
+        hash="ab" * 32,
+        protected=False,
+        fractional="murmur3",
+        metadata={},
+    )
+    head = signed(gone, datetime.now(UTC), Signer(Secret("k" * 32)))
+    file.write_bytes(msgspec.json.encode(head) + b"\n")
+
+    removed = await examined(**environ)
+    with file.open("a") as torn:
+        torn.write("{")
+    unreadable = await examined(**environ)
+
+    assert _is(removed["proof: signed heads"], FAIL, "0 of 1 are in histories that hold")
+    assert _is(unreadable["proof: signed heads"], FAIL, "line 2 is no head")
+    for found in (removed, unreadable):
+        assert _is(found["proof: history"], PASS, "0 revisions of 4 environments hold")
 
 
 async def test_tcp_without_tls_is_told(examined: Examine, plain_server: FullServer) -> None:

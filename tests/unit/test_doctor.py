@@ -11,7 +11,7 @@ from app.backups.manifest import Manifest
 from app.backups.store import Verification
 from app.crypto.signing import Signer
 from app.doctor.backups import look_at_backups
-from app.doctor.findings import Verdict, absent, failed, passed, warned, worst
+from app.doctor.findings import Verdict, absent, failed, first_few, passed, warned, worst
 from app.doctor.machine import room_finding
 from app.doctor.patient import Patient
 from app.doctor.server import clock_finding
@@ -144,3 +144,8 @@ async def test_a_backup_is_judged_by_its_age_and_by_its_proof(tmp_path: Path) ->
     assert damaged["backups"][0] is Verdict.PASS
     assert damaged["damaged backups"][0] is Verdict.WARN
     assert "has 4 bytes instead of 5" in damaged["damaged backups"][1]
+
+
+def test_of_many_that_are_named_the_first_are() -> None:
+    assert first_few(["a", "b"]) == "a, b"
+    assert first_few([*"abcdefgh"], "; ") == "a; b; c; d; e; and 3 more"

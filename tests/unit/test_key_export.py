@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 from app.commands.key_ceremony import cli
 from app.crypto.exported import open_key_ring, seal_key_ring
 from app.crypto.identity import new_identity, parse_identity
-from app.crypto.keyring import KeyRing, KeyRingError, KeyState, new_key
+from app.crypto.keyring import KEYS_MAX, KeyRing, KeyRingError, KeyState, new_key
 from app.crypto.sealed import SealedError
 from app.files import write_new
+from app.vault.rings import change_ring
 
 TODAY = date(2026, 11, 24)
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -60,7 +61,7 @@ def test_an_export_is_opened_by_each_recipient_and_by_age_itself(folder: Path) -
     code, said = ran("export", *recipients, "out.age")
 
     file = folder / "out.age"
-    assert (code, "3 keys are in out.age" in said) == (0, True)
+    assert (code, "out.age holds the key ring, keys: 3" in said) == (0, True)
     assert "the access log does not tell of this: there is no database yet" in said
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert not list(folder.glob("out.age.*"))
@@ -74,11 +75,14 @@ def test_an_export_never_overwrites_and_wants_a_recipient(folder: Path) -> None:
 
     taken = ran("export", "--recipient", RECIPIENT, "ring.age")
     wrong = ran("export", "--recipient", "age1nobody", "out.age")
+    nowhere = ran("export", "--recipient", RECIPIENT, "nowhere/out.age")
     nobody = ran("export", "out.age")
 
-    assert (taken[0], "ring.age is there already, and stays as it is" in taken[1]) == (1, True)
+    # Nor is anything told of it to the access log.
+    assert taken == (1, "error: ring.age is there already, and stays as it is\n")
     assert (folder / "ring.age").read_text() == before
     assert wrong == (1, "error: --recipient: must be sealed for age recipients, age1…\n")
+    assert nowhere[1].endswith("error: FILE: cannot be written: No such file or directory\n")
     assert nobody[0] == 2
     assert not (folder / "out.age").exists()
 
@@ -132,6 +136,46 @@ def test_an_import_makes_the_ring_where_there_is_none(folder: Path, place: str) 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("target", ["elsewhere/ring", "loop"])
+def test_an_import_through_a_link_to_nothing_makes_what_it_leads_to_or_says_no(
+    folder: Path, target: str
+) -> None:
+    (folder / "new").mkdir()
+    (folder / "new/key-ring").symlink_to(folder / target)
+    (folder / "loop").symlink_to(folder / "loop")
+
+    code, said = ran("import", "ring.age", "--identity", "identity", DATA_DIR="new")
+
+    if target == "loop":
+        assert (code, "try again" in said) == (1, True)
+    else:
+        assert (code, (folder / target).read_text()) == (0, RING.text)
+        assert (folder / "new/key-ring").is_symlink()
+
+
+def test_a_ring_that_a_first_start_has_made_meanwhile_is_not_taken_for_the_imported_one(
+    folder: Path,
+) -> None:
+    file = folder / "new" / "key-ring"
+
+    def meanwhile(_: KeyRing) -> KeyRing:
+        file.write_text("of the service\n")
+        return RING
+
+    with pytest.raises(KeyRingError, match="has been made meanwhile; try again"):
+        change_ring(file, meanwhile)
+
+    assert file.read_text() == "of the service\n"
+
+
+def test_a_faulty_ring_is_not_blamed_on_the_export(folder: Path) -> None:
+    (folder / "data/key-ring").write_text(f"retired {RETIRED.id} {'A' * 43}=\n")
+
+    code, said = ran("import", "ring.age", "--identity", "identity")
+
+    assert (code, said) == (1, "error: KEY_RING: must have one active key, and has 0\n")
+
+
 def test_an_import_adds_what_is_missing_and_leaves_what_is_active(folder: Path) -> None:
     ours = new_key(KeyState.ACTIVE, TODAY)
     file = folder / "data/key-ring"
@@ -146,6 +190,15 @@ def test_an_import_adds_what_is_missing_and_leaves_what_is_active(folder: Path) 
         *(["active", ours.id], ["retired", RETIRED.id]),
         *(["decrypt", ACTIVE.id], ["decrypt", DECRYPT.id]),
     ]
+
+
+def test_two_rings_that_are_too_many_keys_together_stay_apart() -> None:
+    ours = [new_key(KeyState.ACTIVE, TODAY)]
+    ours += [new_key(KeyState.DECRYPT, TODAY) for _ in range(KEYS_MAX - len(RING.keys))]
+
+    with pytest.raises(KeyRingError, match="must not have more than 1000 keys"):
+        KeyRing(tuple(ours)).with_missing(RING)
+    assert len(KeyRing(tuple(ours[1:])).with_missing(KeyRing(RING.keys[1:])).keys) == KEYS_MAX - 1
 
 
 def test_another_key_of_the_same_id_changes_nothing(folder: Path) -> None:

@@ -522,6 +522,21 @@ def test_strict_tiers_refuse_a_weak_password_wherever_it_is(
 
 
 @pytest.mark.parametrize("tier", STRICT)
+def test_strict_tiers_refuse_a_password_of_the_drivers_own_variable(tier: str) -> None:
+    """Found by the drivers alone, it is in clear, and nobody has looked at how good it is."""
+    environ = {"TIER": tier, **REQUIRED, "PGPASSWORD": CANARY}
+
+    error = refusal({**environ, "DATABASE_URL": "postgresql://u@h/d"})
+
+    assert error.problems == [
+        ("DATABASE_URL", f"must have its own password in {tier}: PGPASSWORD would be used instead")
+    ]
+    assert CANARY not in str(error)
+    load({**environ, "DATABASE_URL": f"postgresql://u:{PASSWORD}@%2Frun/d"})
+    load({**environ, "TIER": "local", "DATABASE_URL": "postgresql://u@h/d"})
+
+
+@pytest.mark.parametrize("tier", STRICT)
 @pytest.mark.parametrize("mode", ["disable", "prefer", "require", "verify-ca"])
 def test_strict_tiers_refuse_weak_tls(tier: str, mode: str) -> None:
     rule = f"must use TLS with verify-full over TCP in {tier}"

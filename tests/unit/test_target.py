@@ -92,6 +92,8 @@ def test_a_socket_beside_a_host_is_not_all_socket() -> None:
         (f"u:{CANARY}@[]/d", "must name a host"),
         (f"u:{CANARY}@h", "must name a database"),
         (f"u:{CANARY}@h/", "must name a database"),
+        (f"u:p@{CANARY}..h/d", "must have host names of labels of 1 to 63 characters"),
+        (f"u:p@{CANARY * 9}/d", "must have host names of labels of 1 to 63 characters"),
         (f"u:p@{CANARY}:0/d", "must have ports from 1 to 65535"),
         (f"u:p@{CANARY}:65536/d", "must have ports from 1 to 65535"),
         (f"u:p@h:{CANARY}/d", "must have ports from 1 to 65535"),
