@@ -344,14 +344,14 @@ async def test_heads_that_cannot_be_read_or_whose_environment_is_gone_hide_no_hi
     file.write_bytes(msgspec.json.encode(head) + b"\n")
 
     removed = await examined(**environ)
-    with file.open("a") as torn:
-        torn.write("{")
+    with file.open("a") as forged:
+        forged.write("{}\n")
     unreadable = await examined(**environ)
 
     assert _is(removed["proof: signed heads"], FAIL, "0 of 1 are in histories that hold")
+    assert _is(removed["proof: history"], FAIL, "gone: revision 7 ")
     assert _is(unreadable["proof: signed heads"], FAIL, "line 2 is no head")
-    for found in (removed, unreadable):
-        assert _is(found["proof: history"], PASS, "0 revisions of 4 environments hold")
+    assert _is(unreadable["proof: history"], PASS, "0 revisions of 4 environments hold")
 
 
 async def test_tcp_without_tls_is_told(examined: Examine, plain_server: FullServer) -> None:
