@@ -2,7 +2,7 @@
 
 A run keeps what it leaves behind, and beside it what differed when it began. So a change that was
 made by hand stays on record when a migration follows it; and a run that has nothing to do keeps
-nothing, or each start would make such a change the expected one.
+nothing but rights that it gave itself, or each start would make such a change the expected one.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from psycopg.rows import class_row
 
 from app.database.drivers import SCHEMA
 from app.database.fingerprint import PINNED, differences, fingerprint, shown
+from app.database.privileges import grant_privileges
 from app.database.recording import RecordingStatus
 from app.database.schema_audit import read_recording
 from app.database.statements import sql
@@ -64,6 +65,26 @@ class Expectation:
             if self._drifted:
                 # What comes now makes it the expected schema, and must not hide it.
                 log.warning("schema_drifted_before", facts=len(self._drifted), **self._named())
+
+    def grant(self, *, work: bool) -> None:
+        """Give the roles their rights, which another release may have changed by itself.
+
+        Where nothing else is done, these alone become expected: what was made by hand stays drift.
+        """
+        kept = None if work or self._is_behind or self._kept is None else {*self._kept.facts}
+        before = set() if kept is None else {*read_facts(self._connection)}
+        repaired = grant_privileges(self._connection)
+        if not repaired or work:
+            return
+        log.warning("privileges_repaired", grants=repaired)
+        if kept is None:
+            return
+        after = {*read_facts(self._connection)}
+        expected = kept - (before - after) | (after - before)
+        if expected != kept:
+            self._drifted = differences(kept, before)
+            self._insert("migrated", [*expected])
+            self._kept = self._find()
 
     def end(self, *, work: bool) -> None:
         """Keep what there is now, where the run did anything or an earlier one kept nothing."""
