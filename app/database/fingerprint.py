@@ -12,7 +12,8 @@ PINNED = (
     "set local search_path = pg_catalog, pg_temp; set local quote_all_identifiers = off; "
     "set local timezone = 'UTC'; set local datestyle = 'ISO, MDY'; "
     "set local intervalstyle = 'postgres'; set local extra_float_digits = 1; "
-    "set local bytea_output = 'hex'; set local lc_monetary = 'C'"
+    "set local bytea_output = 'hex'; set local lc_monetary = 'C'; "
+    "set local standard_conforming_strings = on"
 )
 _SHOWN_MAX = 160
 

@@ -21,9 +21,10 @@ from app.database.fingerprint import differences, fingerprint, shown
 from app.database.migrations import MigrationError, Migrator
 from app.database.migrations.expectation import read_facts
 from app.database.migrations.files import FOLDER
+from app.database.privileges import TABLES
 from app.database.provision import Provisioner
 from app.database.recording import RecordingStatus
-from app.database.roles import APP, MIGRATOR, OWNER
+from app.database.roles import APP, BACKUP, MIGRATOR, OWNER
 from app.database.schema_audit import read_recording
 from tests.conftest import Server
 from tests.database.full_postgres import FullServer, version_of
@@ -33,6 +34,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 _NAME = "trail"
 _CANARY = "Tr41l-canary"
 _AUDIT = "flagstone_audit.schema_audit"
+_KEY = "indexrelid = 'flagstone.access_log_pkey'::regclass"
 _FUNCTION = "flagstone_audit.record_ddl()"
 _TRIGGERS = ("flagstone_ddl_command_end", "flagstone_sql_drop")
 _TAMPERING = (
@@ -447,6 +449,32 @@ _BY_HAND = (
         'drop table flagstone."a\nb"',
     ),
     (
+        "alter table flagstone.flag_usage replica identity nothing",
+        f"+ table flag_usage owner {OWNER} replica identity nothing",
+        "alter table flagstone.flag_usage replica identity default",
+    ),
+    (
+        "create table public.child () inherits (flagstone.tokens)",
+        "+ table public.child inherits flagstone.tokens",
+        "drop table public.child",
+    ),
+    (
+        "create publication p for table flagstone.data_keys",
+        "+ publication p of data_keys",
+        "drop publication p",
+    ),
+    (
+        f"alter default privileges for role {OWNER} grant select on tables to public",
+        f"+ grant on default of r by {OWNER} everywhere to public: select",
+        f"alter default privileges for role {OWNER} revoke select on tables from public",
+    ),
+    (
+        # No statement does it; nothing is put into such an index, so it forbids nothing.
+        f"update pg_index set indisready = false where {_KEY}",
+        "+ index CREATE UNIQUE INDEX access_log_pkey ON flagstone.access_log",
+        f"update pg_index set indisready = true where {_KEY}",
+    ),
+    (
         "alter schema flagstone owner to current_user",
         "- schema owner flagstone_owner",
         f"alter schema flagstone owner to {OWNER}",
@@ -488,12 +516,27 @@ def test_another_body_of_a_function_is_another_fact(trail: Trail, body: str) -> 
     ]
 
 
+def test_a_column_that_may_hold_nulls_from_before_is_another_fact(trail: Trail) -> None:
+    if trail.admin.info.server_version < 180000:
+        return
+    before = read_facts(trail.admin)
+    with trail.admin.transaction(force_rollback=True):
+        trail.admin.execute("alter table flagstone.tokens alter name drop not null")
+        trail.admin.execute("alter table flagstone.tokens add constraint n not null name not valid")
+        after = read_facts(trail.admin)
+
+    assert differences(before, after) == ["+ constraint flagstone.tokens.n NOT NULL name NOT VALID"]
+
+
 def test_every_role_and_session_sees_the_same_facts(trail: Trail) -> None:
     trail.app.execute("set timezone = 'Asia/Kathmandu'; set datestyle = 'German'")
     trail.migrator.execute("set quote_all_identifiers = on; set search_path = flagstone")
+    trail.migrator.execute("set standard_conforming_strings = off")
+    trail.admin.execute("create domain flagstone.dotted as text check (value ~ E'a\\\\.b')")
 
     found = [fingerprint(read_facts(c)) for c in (trail.app, trail.migrator, trail.admin)]
 
+    trail.admin.execute("drop domain flagstone.dotted")
     trail.app.execute("reset all")
     trail.migrator.execute("reset all")
     assert len(set(found)) == 1
@@ -579,6 +622,39 @@ async def test_a_right_that_is_repaired_is_told_of(trail: Trail) -> None:
             "log_level": "warning",
         }
     ]
+
+
+async def test_rights_of_another_release_are_no_drift_and_hide_none(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trail.admin.execute("create index by_hand on flagstone.tokens (name)")
+    with monkeypatch.context() as release:
+        release.setitem(TABLES, "access_log", "select, insert, delete")
+        trail.runner().migrate()
+        newer = await trail.look()
+    trail.runner().migrate()
+    older = await trail.look()
+    trail.admin.execute("drop index flagstone.by_hand")
+
+    assert [fact[:13] for fact in newer.drift or ()] == ["+ index CREAT"]
+    assert older.drift == newer.drift
+
+
+async def test_what_provisioning_gives_by_default_may_come_later(trail: Trail) -> None:
+    for what in ("tables", "sequences"):
+        trail.admin.execute(
+            f"alter default privileges for role {OWNER} in schema flagstone "
+            f"revoke select on {what} from {BACKUP}".encode()
+        )
+    trail.admin.execute(
+        f"alter default privileges for role {OWNER} grant execute on functions to public".encode()
+    )
+    trail.runner().accept("As an older release made it", "operator:test")
+    trail.provisioner.provision()
+    seen = await trail.look()
+    trail.runner().accept("As this one does", "operator:test")
+
+    assert seen.drift == ()
 
 
 async def test_a_change_by_hand_can_be_accepted_with_a_reason(trail: Trail) -> None:
