@@ -199,13 +199,15 @@ class Collector:
 
     def _of_schema(self) -> Iterator[Family]:
         trail = self.drift.trail
-        if trail is None:
+        # Nothing is better than a number that was true once.
+        if trail is None or self.drift.failure:
             return
-        yield gauge(
-            "flagstone_schema_drift_facts",
-            "Facts of the schema that are not what the last migration left behind.",
-            {(): len(trail.drift or ())},
-        )
+        if trail.drift is not None:
+            yield gauge(
+                "flagstone_schema_drift_facts",
+                "Facts of the schema that are not what the last migration left behind.",
+                {(): len(trail.drift)},
+            )
         yield gauge(
             "flagstone_schema_audit_recording",
             "1 while the server records changes of the schema, 0 where it cannot or does not.",

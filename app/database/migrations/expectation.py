@@ -13,7 +13,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from app.database.drivers import SCHEMA
-from app.database.fingerprint import PINNED, differences, fingerprint, shown
+from app.database.fingerprint import PINNED, WORDING, differences, fingerprint, shown, wording
 from app.database.privileges import grant_privileges
 from app.database.recording import RecordingStatus
 from app.database.schema_audit import read_recording
@@ -71,15 +71,14 @@ class Expectation:
 
         Where nothing else is done, these alone become expected: what was made by hand stays drift.
         """
-        kept = None if work or self._is_behind or self._kept is None else {*self._kept.facts}
-        before = set() if kept is None else {*read_facts(self._connection)}
+        stays = not work and not self._is_behind and self._can_compare
+        before = {*read_facts(self._connection)} if stays else set()
         repaired = grant_privileges(self._connection)
-        if not repaired or work:
+        if repaired and not work:
+            log.warning("privileges_repaired", grants=repaired)
+        if not repaired or not stays or self._kept is None:
             return
-        log.warning("privileges_repaired", grants=repaired)
-        if kept is None:
-            return
-        after = {*read_facts(self._connection)}
+        after, kept = {*read_facts(self._connection)}, {*self._kept.facts}
         expected = kept - (before - after) | (after - before)
         if expected != kept:
             self._drifted = differences(kept, before)
@@ -100,7 +99,7 @@ class Expectation:
         facts = read_facts(self._connection)
         self._drifted = self._differences(facts)
         has_ended = self._kept is not None and self._kept.recording and not self._is_recording
-        if self._drifted or has_ended or self._kept is None:
+        if self._drifted or has_ended or not self._can_compare:
             self._insert("accepted", facts, message)
         return self._drifted
 
@@ -110,10 +109,20 @@ class Expectation:
 
     @property
     def _is_behind(self) -> bool:
-        """Whether a run was killed before it had kept anything."""
+        """Whether a run was killed before it had kept anything, or an older release kept it."""
         if not self._has_table:
             return False
-        return self._kept is None or self._kept.migration != self._last_applied
+        kept = self._kept
+        return kept is None or kept.migration != self._last_applied or self._is_reworded
+
+    @property
+    def _can_compare(self) -> bool:
+        return self._kept is not None and WORDING in self._kept.facts
+
+    @property
+    def _is_reworded(self) -> bool:
+        """Whether an older release has kept it; what a newer one has is left to that."""
+        return self._kept is not None and wording(self._kept.facts) < wording([WORDING])
 
     @property
     def _is_recording(self) -> bool:
@@ -130,7 +139,12 @@ class Expectation:
         return cursor.execute(_LATEST.encode()).fetchone()
 
     def _differences(self, facts: Sequence[str]) -> list[str]:
-        return [] if self._kept is None else differences(self._kept.facts, facts)
+        if self._kept is not None and self._can_compare:
+            return differences(self._kept.facts, facts)
+        if self._has_table:
+            reason = "nothing is kept" if self._kept is None else "kept in another release's words"
+            log.warning("schema_not_compared", reason=reason)
+        return []
 
     def _named(self) -> dict[str, list[str]]:
         return {"first": [shown(each) for each in self._drifted[:_SHOWN_MAX]]}
@@ -157,4 +171,4 @@ def read_facts(connection: psycopg.Connection[Any]) -> list[str]:
     """Return the facts of the schema, put into words as everybody puts them."""
     with connection.transaction():
         connection.execute(PINNED)
-        return [row[0] for row in connection.execute(sql.list_schema_facts.sql)]
+        return [WORDING, *(row[0] for row in connection.execute(sql.list_schema_facts.sql))]
