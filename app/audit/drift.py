@@ -15,7 +15,7 @@ from app.database.drivers import SEARCH_PATH
 from app.database.faults import DatabaseBugError
 from app.database.fingerprint import PINNED, WORDING, differences, fingerprint, shown
 from app.database.migrations.backend import LOCK_KEY
-from app.database.recording import Recording, RecordingStatus, examine
+from app.database.recording import UNQUOTED, Recording, RecordingStatus, examine
 from app.errors import Unavailable
 from app.log import logger
 from app.tasks import jittered
@@ -68,8 +68,7 @@ async def look(connection: Connection) -> SchemaTrail:
         if not await sql.find_no_migrator(connection, lock_key=LOCK_KEY):
             raise Unavailable("migrating", "A migration is running.")
         expected = await _expected(connection)
-        found = await sql.get_schema_recording(connection)
-        recording = _judged(examine(found), expected)
+        recording, _ = await _recording(connection, expected)
         if expected is None:
             return SchemaTrail(
                 recording=recording.status,
@@ -103,7 +102,14 @@ async def look(connection: Connection) -> SchemaTrail:
 
 async def look_at_recording(connection: Connection) -> tuple[Recording, bool]:
     """Return whether changes are recorded, and whether we may read what has been."""
-    expected = await _expected(connection)
+    async with connection.transaction():
+        return await _recording(connection, await _expected(connection))
+
+
+async def _recording(
+    connection: Connection, expected: Mapping[str, Any] | None
+) -> tuple[Recording, bool]:
+    await connection.execute(UNQUOTED)
     found = await sql.get_schema_recording(connection)
     return _judged(examine(found), expected), found["is_readable"]
 

@@ -14,6 +14,8 @@ from app.database.roles import APP, AUDITOR, BACKUP, READONLY
 
 AUDIT_SCHEMA = "flagstone_audit"
 TRIGGERS = ("flagstone_ddl_command_end", "flagstone_sql_drop")
+# What decides how the catalog is put into words here, for the transaction that reads or makes it.
+UNQUOTED = "set local quote_all_identifiers = off"
 READERS = (APP, READONLY, BACKUP)
 # A dump reads the sequences too.
 DUMPERS = (READONLY, BACKUP)
@@ -127,7 +129,8 @@ def examine(found: Mapping[str, Any]) -> Recording:
     if found["schema_owner"] is None:
         return Recording(
             status=RecordingStatus.UNAVAILABLE,
-            reason="the server did not let `database provision` make event triggers"
+            reason="the server did not let `database provision` make event triggers, or it has not "
+            "been run for this database"
             if found["has_role"]
             else "`database provision` has not been run, or not since there is a schema audit",
         )

@@ -19,6 +19,7 @@ from app.database.recording import (
     FUNCTION_SOURCE,
     READERS,
     TRIGGERS,
+    UNQUOTED,
     Recording,
     RecordingStatus,
     examine,
@@ -73,7 +74,7 @@ def make_schema_audit(connection: psycopg.Connection[Any]) -> None:
         return
     try:
         with connection.transaction():
-            connection.execute("set local lock_timeout = '60s'")
+            connection.execute(f"set local lock_timeout = '60s'; {UNQUOTED}")
             connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK_KEY])
             # Somebody else may have been at it while this one waited.
             found = _look(connection)
@@ -99,7 +100,9 @@ def make_schema_audit(connection: psycopg.Connection[Any]) -> None:
 
 def _look(connection: psycopg.Connection[Any]) -> Mapping[str, Any]:
     cursor = connection.cursor(row_factory=dict_row)
-    found = cursor.execute(statements.sql.get_schema_recording.sql).fetchone()
+    with connection.transaction():
+        cursor.execute(UNQUOTED)
+        found = cursor.execute(statements.sql.get_schema_recording.sql).fetchone()
     assert found is not None  # noqa: S101 - it always has one row
     return found
 
