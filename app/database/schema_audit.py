@@ -74,7 +74,7 @@ def make_schema_audit(connection: psycopg.Connection[Any]) -> None:
         return
     try:
         with connection.transaction():
-            connection.execute(f"set local lock_timeout = '60s'; {UNQUOTED}")
+            connection.execute("set local lock_timeout = '60s'")
             connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK_KEY])
             # Somebody else may have been at it while this one waited.
             found = _look(connection)

@@ -36,6 +36,10 @@ _AUDIT = "flagstone_audit.schema_audit"
 _READY = (
     "update pg_index set indisready = {} where indexrelid = 'flagstone.access_log_pkey'::regclass"
 )
+_FIRING = (
+    "update pg_trigger set tgenabled = '{}' "
+    "where tgisinternal and tgrelid = 'flagstone.configurations'::regclass"
+)
 _FUNCTION = "flagstone_audit.record_ddl()"
 _TRIGGERS = ("flagstone_ddl_command_end", "flagstone_sql_drop")
 _TAMPERING = (
@@ -223,17 +227,25 @@ def test_no_role_of_ours_can_tamper_with_the_record(trail: Trail) -> None:
 def test_what_is_changed_by_hand_is_recorded_with_role_and_object(trail: Trail) -> None:
     before = trail.last()
     with trail.owner() as owner:
-        owner.execute("create table flagstone.t (a integer check (a > 0))")
+        owner.execute("set application_name = 'by hand'")
+        owner.execute("create table flagstone.t (a integer check (a > 0), b text)")
         owner.execute("alter table flagstone.t drop column a")
         owner.execute(f"grant select on flagstone.t to {APP}")
         owner.execute("create view flagstone.v as select from flagstone.t")
         owner.execute("do 'begin execute ''comment on table flagstone.t is null''; end'")
         owner.execute("drop table flagstone.t cascade")
+        owner.execute("reset application_name")
+    applications = {row[0] for row in trail.rows("application", before)}
+    kinds = {row[0] for row in trail.rows("object_type", before)}
     trail.admin.execute("create schema other; drop schema other")
+    trail.admin.execute("create role nobody; drop owned by nobody; drop role nobody")
 
     roles = set(trail.rows("session_role, acting_role", before))
     told = trail.rows("tag, object_type, object, is_direct", before)
     superuser = trail.admin.info.user
+    assert applications == {"by hand"}
+    # Nor a table's row types, nor its store of long values.
+    assert kinds == {"table", "table column", "table constraint", "TABLE", "view", "rule"}
     assert roles == {(MIGRATOR, OWNER), (superuser, superuser)}
     for expected in (
         ("CREATE TABLE", "table", "flagstone.t", True),
@@ -247,6 +259,7 @@ def test_what_is_changed_by_hand_is_recorded_with_role_and_object(trail: Trail) 
         ("DROP TABLE", "view", "flagstone.v", False),
         ("CREATE SCHEMA", "schema", "other", True),
         ("DROP SCHEMA", "schema", "other", True),
+        ("DROP OWNED", None, None, True),
     ):
         assert expected in told
     texts = {row[0]: row[1] for row in trail.rows("tag, statement", before)}
@@ -340,13 +353,13 @@ async def test_provisioning_repairs_the_record_and_the_record_tells_of_it(trail:
     trail.admin.execute("alter database trail set quote_all_identifiers = on")
     trail.provisioner.provision()
     repaired = await trail.look()
-    trail.admin.execute("alter database trail reset quote_all_identifiers")
     with trail.owner() as owner:
         refused = [_refused(owner, statement) for statement in _TAMPERING]
     told = [row for row in trail.rows("tag, object", before) if row[0] == "REPAIR"]
     repaired_at = trail.last()
     trail.provisioner.provision()
     unrepaired_at = trail.last()
+    trail.admin.execute("alter database trail reset quote_all_identifiers")
     trail.admin.execute("drop role other; drop table public.child")
 
     assert broken.recording is RecordingStatus.BROKEN
@@ -358,15 +371,34 @@ async def test_provisioning_repairs_the_record_and_the_record_tells_of_it(trail:
 
 
 async def test_a_record_that_was_taken_away_whole_is_not_taken_for_one_that_never_was(
-    trail: Trail,
+    trail: Trail, folder: Path
 ) -> None:
     trail.admin.execute("drop schema flagstone_audit cascade")
     gone = await trail.look()
     trail.provisioner.provision()
     again = await trail.look()
+    trail.admin.execute("drop schema flagstone_audit cascade")
+    runner = trail.runner(folder)
+    runner.migrate()
+    runner.roll_back(1)
+    remembered = await trail.look()
+    runner = trail.runner()
+    runner.accept("It shall not record any more", "operator:test")
+    accepted = await trail.look()
+    trail.provisioner.provision()
+    runner.migrate()
+    trail.admin.execute("drop schema flagstone_audit cascade")
+    once_more = await trail.look()
+    trail.provisioner.provision()
 
     assert (gone.recording, gone.drift) == (RecordingStatus.BROKEN, ())
     assert "all of that is gone" in (gone.reason or "")
+    # A migration does not make it forgotten; an operator may, and a new record is remembered.
+    assert [each.recording for each in (remembered, accepted, once_more)] == [
+        RecordingStatus.BROKEN,
+        RecordingStatus.UNAVAILABLE,
+        RecordingStatus.BROKEN,
+    ]
     assert again.recording is RecordingStatus.RECORDING
 
 
@@ -456,6 +488,12 @@ _BY_HAND = (
         "alter table flagstone.flag_usage replica identity nothing",
         f"+ table flag_usage owner {OWNER} replica identity nothing",
         "alter table flagstone.flag_usage replica identity default",
+    ),
+    (
+        # Silent wherever nothing is replicated.
+        _FIRING.format("R"),
+        "+ constraint configurations_environment_fkey is not enforced",
+        _FIRING.format("O"),
     ),
     (
         "create table public.child () inherits (flagstone.tokens)",
