@@ -2,8 +2,9 @@
 
 -- name: list_schema_facts()
 -- Only what two databases of equal shape have in common: names instead of numbers, no positions, no
--- statistics, and not the not null constraints that 18 has beside the columns' own marks. Nobody
--- needs a right to read it. The caller pins what would render it otherwise: see fingerprint.py.
+-- statistics, and not the not null constraints that 18 has beside the columns' own marks. Not what
+-- provisioning gives by default either, which may be repeated at any time. Nobody needs a right to
+-- read it. The caller pins what would render it otherwise: see fingerprint.py.
 with relations as (
     select
         pg_class.oid,
@@ -72,12 +73,23 @@ rights as (
       and pg_type.typtype in ('e', 'd', 'r')
     union all
     select
-        'default of ' || pg_default_acl.defaclobjtype::text || ' by '
-            || pg_get_userbyid(pg_default_acl.defaclrole),
-        0,
+        concat_ws(
+            ' ',
+            'default of',
+            pg_default_acl.defaclobjtype::text,
+            'by',
+            pg_get_userbyid(pg_default_acl.defaclrole),
+            case when pg_default_acl.defaclnamespace = 0 then 'everywhere' end
+        ),
+        case
+            when pg_default_acl.defaclnamespace = 0 then pg_default_acl.defaclrole
+            else 0
+        end,
         pg_default_acl.defaclacl
     from pg_default_acl
     where pg_default_acl.defaclnamespace = to_regnamespace('flagstone')
+       or pg_default_acl.defaclnamespace = 0
+      and pg_get_userbyid(pg_default_acl.defaclrole) = 'flagstone_owner'
 )
 
 select 'schema owner ' || pg_get_userbyid(pg_namespace.nspowner) as fact
@@ -94,6 +106,10 @@ select
         case pg_class.relpersistence when 'u' then 'unlogged' end,
         case when pg_class.relrowsecurity then 'row security' end,
         case when pg_class.relforcerowsecurity then 'forced row security' end,
+        case pg_class.relreplident
+            when 'n' then case when pg_class.relkind in ('r', 'p') then 'replica identity nothing' end
+            when 'f' then 'replica identity full'
+        end,
         'with ' || nullif(array_to_string(pg_class.reloptions, ', '), ''),
         'partition ' || pg_get_expr(pg_class.relpartbound, pg_class.oid),
         'partitioned by ' || pg_get_partkeydef(pg_class.oid),
@@ -108,10 +124,19 @@ join pg_class
     on pg_class.oid = relations.oid
 union all
 select
-    'table ' || relations.name || ' inherits ' || pg_inherits.inhparent::regclass::text
-from relations
-join pg_inherits
-    on pg_inherits.inhrelid = relations.oid
+    'table ' || pg_inherits.inhrelid::regclass::text
+    || ' inherits ' || pg_inherits.inhparent::regclass::text
+from pg_inherits
+join pg_class
+    on pg_class.oid = pg_inherits.inhrelid
+   and pg_class.relkind in ('r', 'p', 'f')
+where pg_inherits.inhrelid in (select relations.oid from relations)
+   or pg_inherits.inhparent in (select relations.oid from relations)
+union all
+-- Where rows go without being asked for.
+select 'publication ' || quote_ident(pubname) || ' of ' || quote_ident(tablename)
+from pg_publication_tables
+where schemaname = 'flagstone'
 union all
 select
     concat_ws(
@@ -158,19 +183,25 @@ from (
         constraints.oid,
         constraints.conname,
         constraints.contype,
+        constraints.convalidated,
         nullif(constraints.conrelid, 0) as conrelid,
         nullif(constraints.contypid, 0) as contypid
     from pg_constraint as constraints
     where constraints.connamespace = to_regnamespace('flagstone')
 ) as pg_constraint
+-- Of a column that is marked and yet may hold nulls from before, there is nothing else.
 where pg_constraint.contype <> 'n'
+   or not pg_constraint.convalidated
 union all
 select
     concat_ws(
         ' ',
         'index',
         pg_get_indexdef(pg_index.indexrelid),
-        case when not pg_index.indisvalid then 'invalid' end,
+        case
+            when not (pg_index.indisvalid and pg_index.indisready and pg_index.indislive)
+            then 'invalid'
+        end,
         case when pg_index.indisreplident then 'replica identity' end
     )
 from pg_index
@@ -252,7 +283,7 @@ select
         case when pg_type.typnotnull then 'not null' end,
         'default ' || pg_type.typdefault,
         (
-            select '(' || string_agg(pg_enum.enumlabel, ', ' order by pg_enum.enumsortorder) || ')'
+            select '(' || string_agg(quote_ident(pg_enum.enumlabel), ', ' order by pg_enum.enumsortorder) || ')'
             from pg_enum
             where pg_enum.enumtypid = pg_type.oid
         )
@@ -338,7 +369,16 @@ select
 from rights
 cross join aclexplode(rights.acl) as granted
 -- From 17 on an owner has it by itself.
-where granted.privilege_type <> 'MAINTAIN' or granted.grantee <> rights.owner
+where (granted.privilege_type <> 'MAINTAIN' or granted.grantee <> rights.owner)
+  and not (
+      granted.privilege_type = 'SELECT'
+      and rights.what in ('default of r by flagstone_owner', 'default of S by flagstone_owner')
+      and pg_get_userbyid(granted.grantee) = 'flagstone_backup'
+  )
+  and not (
+      rights.what = 'default of f by flagstone_owner everywhere'
+      and granted.grantee = rights.owner
+  )
 group by rights.what, granted.grantee
 union all
 -- Whatever else may be in a schema, by its name alone.

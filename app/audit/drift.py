@@ -13,9 +13,9 @@ from typing import Any
 from app.database import Connection, Database, sql
 from app.database.drivers import SEARCH_PATH
 from app.database.faults import DatabaseBugError
-from app.database.fingerprint import PINNED, differences, fingerprint, shown
+from app.database.fingerprint import PINNED, WORDING, differences, fingerprint, shown
 from app.database.migrations.backend import LOCK_KEY
-from app.database.recording import Recording, RecordingStatus, examine
+from app.database.recording import UNQUOTED, Recording, RecordingStatus, examine
 from app.errors import Unavailable
 from app.log import logger
 from app.tasks import jittered
@@ -28,6 +28,10 @@ _RETRY_SECONDS = 5.0
 _FIRST_ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.25
 _SHOWN_MAX = 3
+# Whoever holds the migrator's lock could keep us from looking; it is told of after this long.
+_STALE_SECONDS = 3 * CHECK_SECONDS
+_NOTHING_EXPECTED = "no migrator has said yet what to expect: `database migrate` does"
+_OTHER_WORDS = "another release keeps the expected schema in other words than this one"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +39,14 @@ class SchemaTrail:
     """What is known of changes of the schema; `reason` says why they are not recorded.
 
     `drift` is what differs from the expected schema, one fact each, in words that may be shown;
-    None where no migrator has said yet what to expect. `upgraded` tells of another PostgreSQL than
-    then, which may put the same schema into other words.
+    None where that cannot be told, and `unknown` says why. `upgraded` tells of another PostgreSQL
+    than then, which may put the same schema into other words.
     """
 
     recording: RecordingStatus
     reason: str | None
     drift: tuple[str, ...] | None
+    unknown: str | None = None
     upgraded: str | None = None
 
     @property
@@ -63,17 +68,28 @@ async def look(connection: Connection) -> SchemaTrail:
         if not await sql.find_no_migrator(connection, lock_key=LOCK_KEY):
             raise Unavailable("migrating", "A migration is running.")
         expected = await _expected(connection)
-        found = await sql.get_schema_recording(connection)
-        recording = _judged(examine(found), expected)
+        recording, _ = await _recording(connection, expected)
         if expected is None:
-            return SchemaTrail(recording=recording.status, reason=recording.reason, drift=None)
+            return SchemaTrail(
+                recording=recording.status,
+                reason=recording.reason,
+                drift=None,
+                unknown=_NOTHING_EXPECTED,
+            )
         await connection.execute(PINNED)
-        facts = [row["fact"] async for row in sql.list_schema_facts(connection)]
+        facts = [WORDING, *[row["fact"] async for row in sql.list_schema_facts(connection)]]
         drift: list[str] = []
         if fingerprint(facts) != expected["fingerprint"]:
             # Without the pinned path, on which our tables are not.
             await connection.execute(f"set local search_path = {SEARCH_PATH}")
             kept = await sql.get_expected_facts(connection, id=expected["id"])
+            if WORDING not in kept:
+                return SchemaTrail(
+                    recording=recording.status,
+                    reason=recording.reason,
+                    drift=None,
+                    unknown=_OTHER_WORDS,
+                )
             drift = differences(kept, facts)
     then, now = expected["server_version"], connection.get_server_version().major
     return SchemaTrail(
@@ -86,7 +102,14 @@ async def look(connection: Connection) -> SchemaTrail:
 
 async def look_at_recording(connection: Connection) -> tuple[Recording, bool]:
     """Return whether changes are recorded, and whether we may read what has been."""
-    expected = await _expected(connection)
+    async with connection.transaction():
+        return await _recording(connection, await _expected(connection))
+
+
+async def _recording(
+    connection: Connection, expected: Mapping[str, Any] | None
+) -> tuple[Recording, bool]:
+    await connection.execute(UNQUOTED)
     found = await sql.get_schema_recording(connection)
     return _judged(examine(found), expected), found["is_readable"]
 
@@ -117,7 +140,15 @@ class DriftCheck:
         self._database = database
         self.trail: SchemaTrail | None = None
         self.looked_at: datetime | None = None
-        self.failure: str | None = None
+        self._failure: str | None = None
+
+    @property
+    def failure(self) -> str | None:
+        """Why what was seen last may not be so any more; None while it is looked at in time."""
+        if self._failure is not None or self.looked_at is None:
+            return self._failure
+        age = (datetime.now(UTC) - self.looked_at).total_seconds()
+        return None if age < _STALE_SECONDS else f"not looked at for {age:.0f} seconds"
 
     async def look_first(self) -> None:
         """Look as a part of the start, which does not wait for more than a moment."""
@@ -143,11 +174,11 @@ class DriftCheck:
             return
         except DatabaseBugError as error:
             # Such as a right that was taken away: no reason for the task to end.
-            if self.failure is None:
+            if self._failure is None:
                 log.warning("schema_not_looked_at", error=str(error))
-            self.failure = "could not be looked at"
+            self._failure = "could not be looked at"
             return
-        self.failure = None
+        self._failure = None
         self.looked_at = datetime.now(UTC)
         before, self.trail = self.trail, trail
         self._tell(before, trail)
@@ -160,3 +191,5 @@ class DriftCheck:
         if before is None or (before.recording, before.reason) != (now.recording, now.reason):
             tell = log.warning if now.recording is RecordingStatus.BROKEN else log.info
             tell("schema_recording", status=now.recording.value, reason=now.reason)
+        if now.unknown is not None and now.unknown != (before and before.unknown):
+            log.warning("schema_drift_unknown", reason=now.unknown)

@@ -12,8 +12,12 @@ PINNED = (
     "set local search_path = pg_catalog, pg_temp; set local quote_all_identifiers = off; "
     "set local timezone = 'UTC'; set local datestyle = 'ISO, MDY'; "
     "set local intervalstyle = 'postgres'; set local extra_float_digits = 1; "
-    "set local bytea_output = 'hex'; set local lc_monetary = 'C'"
+    "set local bytea_output = 'hex'; set local lc_monetary = 'C'; "
+    "set local standard_conforming_strings = on"
 )
+# Goes with every list of facts. To be raised with what sql/fingerprint.sql says of a schema: a
+# release that says it otherwise must not take the words of the one before for changes.
+WORDING = "wording 1"
 _SHOWN_MAX = 160
 
 
@@ -27,6 +31,13 @@ def differences(expected: Iterable[str], found: Iterable[str]) -> list[str]:
     before, now = set(expected), set(found)
     told = [("- ", fact) for fact in before - now] + [("+ ", fact) for fact in now - before]
     return [sign + fact for sign, fact in sorted(told, key=lambda each: (each[1], each[0]))]
+
+
+def wording(facts: Iterable[str]) -> int:
+    """Return which wording a list is in; 0 for one from before there were several."""
+    return max(
+        (int(f.removeprefix("wording ")) for f in facts if f.startswith("wording ")), default=0
+    )
 
 
 def shown(fact: str) -> str:

@@ -14,11 +14,34 @@ from app.database.roles import APP, AUDITOR, BACKUP, READONLY
 
 AUDIT_SCHEMA = "flagstone_audit"
 TRIGGERS = ("flagstone_ddl_command_end", "flagstone_sql_drop")
+# What decides how the catalog is put into words here, for the transaction that reads or makes it.
+UNQUOTED = "set local quote_all_identifiers = off"
 READERS = (APP, READONLY, BACKUP)
+# A dump reads the sequences too.
+DUMPERS = (READONLY, BACKUP)
 
 # How the catalog tells of event triggers that fire always, and for every kind of statement.
 _EXPECTED_TRIGGERS = {name: f"{name} {name.removeprefix('flagstone_')} A" for name in TRIGGERS}
-_EXPECTED_TRAITS = "plpgsql definer search_path=pg_catalog, pg_temp"
+_EXPECTED_TRAITS = "plpgsql definer volatile search_path=pg_catalog, pg_temp"
+_EXPECTED_RIGHTS = {
+    *(f"schema {role} usage" for role in READERS),
+    *(f"table {role} select" for role in READERS),
+    *(f"sequence {role} select" for role in DUMPERS),
+}
+_EXPECTED_COLUMNS = {
+    "id bigint a",
+    "at timestamp with time zone clock_timestamp()",
+    "session_role text",
+    "acting_role text",
+    "application text",
+    "client text null",
+    "tag text",
+    "object_type text null",
+    "object text null",
+    "is_direct boolean",
+    "statement text",
+    "PRIMARY KEY (id)",
+}
 
 # Never what stands in a statement from its first literal on: a password may be there, in whatever
 # statement was sent along with this one. Whatever fails here fails what was to be recorded.
@@ -106,7 +129,8 @@ def examine(found: Mapping[str, Any]) -> Recording:
     if found["schema_owner"] is None:
         return Recording(
             status=RecordingStatus.UNAVAILABLE,
-            reason="the server did not let `database provision` make event triggers"
+            reason="the server did not let `database provision` make event triggers, or it has not "
+            "been run for this database"
             if found["has_role"]
             else "`database provision` has not been run, or not since there is a schema audit",
         )
@@ -128,10 +152,14 @@ def _problems(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"{AUDITOR} does not own the schema and the table"
     if found["table_extras"]:
         yield f"the table schema_audit has the {', the '.join(map(shown, found['table_extras']))}"
-    if found["table_owner"] and set(found["table_rights"]) != {f"{r} select" for r in READERS}:
+    if found["table_owner"] and set(found["table_columns"]) != _EXPECTED_COLUMNS:
+        yield "the table schema_audit has not the columns and constraints that this release makes"
+    if found["table_owner"] and set(found["rights"]) != _EXPECTED_RIGHTS:
         yield "others may do more, or less, with the table schema_audit than they should"
     if found["members"]:
         yield f"{', '.join(found['members'])} may become {AUDITOR}"
+    if found["role_logs_in"]:
+        yield f"{AUDITOR} may log in"
 
 
 def _problems_of_triggers(triggers: Iterable[str]) -> Iterator[str]:

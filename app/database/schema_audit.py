@@ -15,9 +15,11 @@ from psycopg.rows import dict_row
 from app.database import statements
 from app.database.recording import (
     AUDIT_SCHEMA,
+    DUMPERS,
     FUNCTION_SOURCE,
     READERS,
     TRIGGERS,
+    UNQUOTED,
     Recording,
     RecordingStatus,
     examine,
@@ -29,6 +31,7 @@ log = logger(__name__)
 
 _LOCK_KEY = 0x61756469  # "audi"
 _TABLE = sql.Identifier(AUDIT_SCHEMA, "schema_audit")
+_SEQUENCE = sql.Identifier(AUDIT_SCHEMA, "schema_audit_id_seq")
 _FUNCTION = sql.Identifier(AUDIT_SCHEMA, "record_ddl")
 _MAKE_TABLE = """
 create table if not exists {} (
@@ -85,7 +88,11 @@ def make_schema_audit(connection: psycopg.Connection[Any]) -> None:
             "still tells of changes",
         )
         return
-    if recording.status is RecordingStatus.BROKEN:
+    left = read_recording(connection)
+    if left.status is not RecordingStatus.RECORDING:
+        # Other columns are not taken away: what somebody has recorded in them would be lost.
+        log.warning("schema_audit_not_repaired", reason=left.reason)
+    elif recording.status is RecordingStatus.BROKEN:
         log.warning("schema_audit_repaired", reason=recording.reason)
     elif recording.status is RecordingStatus.UNAVAILABLE:
         log.info("schema_audit_made")
@@ -93,7 +100,9 @@ def make_schema_audit(connection: psycopg.Connection[Any]) -> None:
 
 def _look(connection: psycopg.Connection[Any]) -> Mapping[str, Any]:
     cursor = connection.cursor(row_factory=dict_row)
-    found = cursor.execute(statements.sql.get_schema_recording.sql).fetchone()
+    with connection.transaction():
+        cursor.execute(UNQUOTED)
+        found = cursor.execute(statements.sql.get_schema_recording.sql).fetchone()
     assert found is not None  # noqa: S101 - it always has one row
     return found
 
@@ -107,6 +116,8 @@ def _make(
     auditor = sql.Identifier(AUDITOR)
     for member in found["members"]:
         _run(connection, "revoke {} from {}", auditor, sql.Identifier(member))
+    if found["role_logs_in"]:
+        _run(connection, "alter role {} nologin", auditor)
     is_superuser = connection.info.parameter_status("is_superuser") == "on"
     if not is_superuser:
         # Only a member can give it things; not for longer than it takes.
@@ -139,16 +150,31 @@ def _make_table(connection: psycopg.Connection[Any], found: Mapping[str, Any]) -
     _run(connection, "alter table {} owner to {}", _TABLE, auditor)
     _run(connection, "comment on table {} is {}", _TABLE, sql.Literal(_REMARK))
     _run(connection, "alter table {} disable row level security", _TABLE)
+    _run(connection, "alter table {} set logged", _TABLE)
     for extra in found["table_extras"]:
         # The name comes quoted from the catalog.
-        if extra != "row security":
-            connection.execute(sql.SQL("drop {} on {}").format(sql.SQL(extra), _TABLE))
-    for role in {right.rpartition(" ")[0] for right in found["table_rights"]}:
+        kind, _, name = extra.partition(" ")
+        if kind == "child":
+            _run(connection, "alter table {} no inherit {}", sql.SQL(name), _TABLE)
+        elif kind in {"trigger", "rule"}:
+            _run(connection, "drop {} {} on {}", sql.SQL(kind), sql.SQL(name), _TABLE)
+    _give_rights(connection, found)
+
+
+def _give_rights(connection: psycopg.Connection[Any], found: Mapping[str, Any]) -> None:
+    things = {"schema": sql.Identifier(AUDIT_SCHEMA), "table": _TABLE, "sequence": _SEQUENCE}
+    for right in found["rights"]:
+        kind, _, rest = right.partition(" ")
+        role = rest.rpartition(" ")[0]
         grantee = sql.SQL("public") if role == "public" else sql.Identifier(role)
-        _run(connection, "revoke all on {} from {}", _TABLE, grantee)
-    readers = sql.SQL(", ").join(map(sql.Identifier, READERS))
-    _run(connection, "grant usage on schema {} to {}", schema, readers)
+        # Of the table, and so of its columns.
+        _run(connection, "revoke all on {} {} from {}", sql.SQL(kind), things[kind], grantee)
+    readers, dumpers = (
+        sql.SQL(", ").join(map(sql.Identifier, roles)) for roles in (READERS, DUMPERS)
+    )
+    _run(connection, "grant usage on schema {} to {}", things["schema"], readers)
     _run(connection, "grant select on {} to {}", _TABLE, readers)
+    _run(connection, "grant select on sequence {} to {}", _SEQUENCE, dumpers)
 
 
 def _make_function(connection: psycopg.Connection[Any]) -> None:

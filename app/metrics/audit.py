@@ -23,13 +23,15 @@ def of_audit(heads: HeadExport, drift: DriftCheck) -> Iterator[Family]:
             {(): heads.exported_at.timestamp()},
         )
     trail = drift.trail
-    if trail is None:
+    # Nothing is better than a number that was true once.
+    if trail is None or drift.failure:
         return
-    yield gauge(
-        "flagstone_schema_drift_facts",
-        "Facts of the schema that are not what the last migration left behind.",
-        {(): len(trail.drift or ())},
-    )
+    if trail.drift is not None:
+        yield gauge(
+            "flagstone_schema_drift_facts",
+            "Facts of the schema that are not what the last migration left behind.",
+            {(): len(trail.drift)},
+        )
     yield gauge(
         "flagstone_schema_audit_recording",
         "1 while the server records changes of the schema, 0 where it cannot or does not.",

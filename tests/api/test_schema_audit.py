@@ -1,6 +1,7 @@
 """Who changed the schema, over HTTP; and what nobody recorded, in health and metrics."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -9,6 +10,7 @@ from structlog.testing import capture_logs
 from app.access.models import Scope
 from app.assembly import DRIFT
 from app.database.migrations import read_files
+from app.database.migrations.backend import LOCK_KEY
 from app.database.roles import APP, MIGRATOR, OWNER
 from app.health.handlers import HEALTH
 from tests.api.test_metrics import scrape, value
@@ -145,3 +147,37 @@ async def test_what_may_not_be_read_is_said_and_ends_no_task(
     assert (page["status"], page["items"]) == ("broken", [])
     assert (blind.status, blind.output) == ("warn", "could not be looked at")
     assert well.status == "pass"
+
+
+async def test_what_cannot_be_compared_or_looked_at_is_no_pass(
+    service: Service, server: Server, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    drift = service.app[DRIFT]
+    with admin.transaction():
+        admin.execute("create temporary table kept as select * from flagstone.schema_fingerprints")
+        admin.execute("truncate flagstone.schema_fingerprints")
+    await drift.run_once()
+    lost = service.app[HEALTH].report().checks["schema:drift"][0]
+    samples = await scrape(service)
+    admin.execute(
+        "insert into flagstone.schema_fingerprints overriding system value select * from kept"
+    )
+    await drift.run_once()
+    well = service.app[HEALTH].report().checks["schema:drift"][0]
+    # Any role could hold it, and so keep everybody from looking.
+    with server.admin("suite") as other:
+        other.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
+        drift.looked_at = datetime.now(UTC) - timedelta(hours=1)
+        await drift.run_once()
+        stale = service.app[HEALTH].report()
+        gone = await scrape(service)
+    await drift.run_once()
+
+    assert lost.status == "warn"
+    assert (lost.output or "").startswith("no migrator has said yet")
+    assert "flagstone_schema_drift_facts" not in {name for name, _ in samples}
+    assert (well.status, well.output) == ("pass", None)
+    for name in ("schema:drift", "schema:audit"):
+        (check,) = stale.checks[name]
+        assert (check.status, check.output) == ("warn", "not looked at for 3600 seconds")
+    assert "flagstone_schema_audit_recording" not in {name for name, _ in gone}

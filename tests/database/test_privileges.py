@@ -572,7 +572,7 @@ def test_an_administrator_who_is_no_superuser_can_provision(
     with psycopg.connect(**libpq_arguments(target, managed.settings)) as connection:
         recording = read_recording(connection)
     assert recording.status is RecordingStatus.UNAVAILABLE
-    assert recording.reason == "the server did not let `database provision` make event triggers"
+    assert "did not let `database provision` make event triggers" in (recording.reason or "")
 
 
 async def test_a_role_that_owns_the_tables_is_refused_where_it_matters(

@@ -17,13 +17,13 @@ from structlog.testing import capture_logs
 
 from app.audit.drift import SchemaTrail, look
 from app.database.drivers import asyncpg_arguments, libpq_arguments
-from app.database.fingerprint import differences, fingerprint, shown
+from app.database.fingerprint import WORDING, differences, fingerprint, shown
 from app.database.migrations import MigrationError, Migrator
 from app.database.migrations.expectation import read_facts
 from app.database.migrations.files import FOLDER
 from app.database.provision import Provisioner
 from app.database.recording import RecordingStatus
-from app.database.roles import APP, MIGRATOR, OWNER
+from app.database.roles import APP, BACKUP, MIGRATOR, OWNER
 from app.database.schema_audit import read_recording
 from tests.conftest import Server
 from tests.database.full_postgres import FullServer, version_of
@@ -33,6 +33,13 @@ Connection = psycopg.Connection[tuple[object, ...]]
 _NAME = "trail"
 _CANARY = "Tr41l-canary"
 _AUDIT = "flagstone_audit.schema_audit"
+_READY = (
+    "update pg_index set indisready = {} where indexrelid = 'flagstone.access_log_pkey'::regclass"
+)
+_FIRING = (
+    "update pg_trigger set tgenabled = '{}' "
+    "where tgisinternal and tgrelid = 'flagstone.configurations'::regclass"
+)
 _FUNCTION = "flagstone_audit.record_ddl()"
 _TRIGGERS = ("flagstone_ddl_command_end", "flagstone_sql_drop")
 _TAMPERING = (
@@ -95,6 +102,19 @@ _BREAKING = {
     f"grant delete on {_AUDIT} to {APP}": "others may do more, or less",
     f"revoke all on {_AUDIT} from {APP}": "others may do more, or less",
     f"alter table {_AUDIT} owner to {OWNER}": "does not own the schema and the table",
+    f"grant update (statement) on {_AUDIT} to {APP}": "others may do more, or less",
+    f"grant create on schema flagstone_audit to {APP}": "others may do more, or less",
+    f"grant usage on sequence {_AUDIT}_id_seq to {APP}": "others may do more, or less",
+    f"alter table {_AUDIT} set unlogged": "has the storage that a crash empties",
+    f"create table public.child () inherits ({_AUDIT})": "has the child public.child",
+    f"alter table {_AUDIT} alter at set default '2000-01-01'": "not the columns and constraints",
+    f"alter table {_AUDIT} add check (tag <> '')": "not the columns and constraints",
+    # It would fail for itself, and whatever is done with it.
+    f"alter event trigger {_TRIGGERS[0]} disable; alter function {_FUNCTION} stable": (
+        "the function record_ddl is not the one"
+    ),
+    "alter role flagstone_auditor login": "flagstone_auditor may log in",
+    "create role other; grant flagstone_auditor to other": "other may become flagstone_auditor",
     f"grant flagstone_auditor to {OWNER}": f"{MIGRATOR}, {OWNER} may become flagstone_auditor",
 }
 
@@ -207,17 +227,25 @@ def test_no_role_of_ours_can_tamper_with_the_record(trail: Trail) -> None:
 def test_what_is_changed_by_hand_is_recorded_with_role_and_object(trail: Trail) -> None:
     before = trail.last()
     with trail.owner() as owner:
-        owner.execute("create table flagstone.t (a integer check (a > 0))")
+        owner.execute("set application_name = 'by hand'")
+        owner.execute("create table flagstone.t (a integer check (a > 0), b text)")
         owner.execute("alter table flagstone.t drop column a")
         owner.execute(f"grant select on flagstone.t to {APP}")
         owner.execute("create view flagstone.v as select from flagstone.t")
         owner.execute("do 'begin execute ''comment on table flagstone.t is null''; end'")
         owner.execute("drop table flagstone.t cascade")
+        owner.execute("reset application_name")
+    applications = {row[0] for row in trail.rows("application", before)}
+    kinds = {row[0] for row in trail.rows("object_type", before)}
     trail.admin.execute("create schema other; drop schema other")
+    trail.admin.execute("create role nobody; drop owned by nobody; drop role nobody")
 
     roles = set(trail.rows("session_role, acting_role", before))
     told = trail.rows("tag, object_type, object, is_direct", before)
     superuser = trail.admin.info.user
+    assert applications == {"by hand"}
+    # Nor a table's row types, nor its store of long values.
+    assert kinds == {"table", "table column", "table constraint", "TABLE", "view", "rule"}
     assert roles == {(MIGRATOR, OWNER), (superuser, superuser)}
     for expected in (
         ("CREATE TABLE", "table", "flagstone.t", True),
@@ -231,6 +259,7 @@ def test_what_is_changed_by_hand_is_recorded_with_role_and_object(trail: Trail) 
         ("DROP TABLE", "view", "flagstone.v", False),
         ("CREATE SCHEMA", "schema", "other", True),
         ("DROP SCHEMA", "schema", "other", True),
+        ("DROP OWNED", None, None, True),
     ):
         assert expected in told
     texts = {row[0]: row[1] for row in trail.rows("tag, statement", before)}
@@ -310,13 +339,18 @@ def test_what_breaks_the_record_is_noticed_and_named(trail: Trail, statement: st
 
 async def test_provisioning_repairs_the_record_and_the_record_tells_of_it(trail: Trail) -> None:
     before = trail.last()
-    for statement in _BREAKING:
-        # Each by itself was shown; here those that go together.
-        if not statement.startswith(("drop", "alter event", "alter function", "create or")):
+    for statement, reason in _BREAKING.items():
+        # Each by itself was shown; here those that go together, and that can be mended.
+        if not statement.startswith("drop") and not any(
+            part in f"{statement} {reason}"
+            for part in ("event trigger", "record_ddl", "not the columns")
+        ):
             trail.admin.execute(statement.encode())
     trail.admin.execute(f"drop function {_FUNCTION} cascade".encode())
     broken = await trail.look()
 
+    # Which must not get into what is made, or keep what is made from being known again.
+    trail.admin.execute("alter database trail set quote_all_identifiers = on")
     trail.provisioner.provision()
     repaired = await trail.look()
     with trail.owner() as owner:
@@ -324,25 +358,47 @@ async def test_provisioning_repairs_the_record_and_the_record_tells_of_it(trail:
     told = [row for row in trail.rows("tag, object", before) if row[0] == "REPAIR"]
     repaired_at = trail.last()
     trail.provisioner.provision()
+    unrepaired_at = trail.last()
+    trail.admin.execute("alter database trail reset quote_all_identifiers")
+    trail.admin.execute("drop role other; drop table public.child")
 
     assert broken.recording is RecordingStatus.BROKEN
     assert (repaired.recording, repaired.reason) == (RecordingStatus.RECORDING, None)
     assert all(refused)
     assert [row[1] for row in told] == [broken.reason]
     # Once it is as it should be, nothing is touched.
-    assert trail.last() == repaired_at
+    assert unrepaired_at == repaired_at
 
 
 async def test_a_record_that_was_taken_away_whole_is_not_taken_for_one_that_never_was(
-    trail: Trail,
+    trail: Trail, folder: Path
 ) -> None:
     trail.admin.execute("drop schema flagstone_audit cascade")
     gone = await trail.look()
     trail.provisioner.provision()
     again = await trail.look()
+    trail.admin.execute("drop schema flagstone_audit cascade")
+    runner = trail.runner(folder)
+    runner.migrate()
+    runner.roll_back(1)
+    remembered = await trail.look()
+    runner = trail.runner()
+    runner.accept("It shall not record any more", "operator:test")
+    accepted = await trail.look()
+    trail.provisioner.provision()
+    runner.migrate()
+    trail.admin.execute("drop schema flagstone_audit cascade")
+    once_more = await trail.look()
+    trail.provisioner.provision()
 
     assert (gone.recording, gone.drift) == (RecordingStatus.BROKEN, ())
     assert "all of that is gone" in (gone.reason or "")
+    # A migration does not make it forgotten; an operator may, and a new record is remembered.
+    assert [each.recording for each in (remembered, accepted, once_more)] == [
+        RecordingStatus.BROKEN,
+        RecordingStatus.UNAVAILABLE,
+        RecordingStatus.BROKEN,
+    ]
     assert again.recording is RecordingStatus.RECORDING
 
 
@@ -429,6 +485,38 @@ _BY_HAND = (
         'drop table flagstone."a\nb"',
     ),
     (
+        "alter table flagstone.flag_usage replica identity nothing",
+        f"+ table flag_usage owner {OWNER} replica identity nothing",
+        "alter table flagstone.flag_usage replica identity default",
+    ),
+    (
+        # Silent wherever nothing is replicated.
+        _FIRING.format("R"),
+        "+ constraint configurations_environment_fkey is not enforced",
+        _FIRING.format("O"),
+    ),
+    (
+        "create table public.child () inherits (flagstone.tokens)",
+        "+ table public.child inherits flagstone.tokens",
+        "drop table public.child",
+    ),
+    (
+        "create publication p for table flagstone.data_keys",
+        "+ publication p of data_keys",
+        "drop publication p",
+    ),
+    (
+        f"alter default privileges for role {OWNER} grant usage on types to {APP}",
+        f"+ grant on default of T by {OWNER} everywhere to {APP}: usage",
+        f"alter default privileges for role {OWNER} revoke usage on types from {APP}",
+    ),
+    (
+        # No statement does it; nothing is put into such an index, so it forbids nothing.
+        _READY.format("false"),
+        "+ index CREATE UNIQUE INDEX access_log_pkey ON flagstone.access_log",
+        _READY.format("true"),
+    ),
+    (
         "alter schema flagstone owner to current_user",
         "- schema owner flagstone_owner",
         f"alter schema flagstone owner to {OWNER}",
@@ -470,12 +558,51 @@ def test_another_body_of_a_function_is_another_fact(trail: Trail, body: str) -> 
     ]
 
 
+def test_a_column_that_may_hold_nulls_from_before_is_another_fact(trail: Trail) -> None:
+    if trail.admin.info.server_version < 180000:
+        return
+    before = read_facts(trail.admin)
+    with trail.admin.transaction(force_rollback=True):
+        trail.admin.execute("alter table flagstone.tokens alter name drop not null")
+        trail.admin.execute("alter table flagstone.tokens add constraint n not null name not valid")
+        after = read_facts(trail.admin)
+
+    assert differences(before, after) == ["+ constraint flagstone.tokens.n NOT NULL name NOT VALID"]
+
+
+def test_a_restored_dump_is_in_the_same_words(trail: Trail) -> None:
+    rules = trail.admin.execute(
+        "select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint "
+        "where connamespace = 'flagstone'::regnamespace and contype = 'c' and conrelid <> 0"
+    ).fetchall()
+    with trail.admin.transaction(force_rollback=True):
+        before = read_facts(trail.admin)
+        for table, name, rule in rules:
+            trail.admin.execute(f"alter table {table} drop constraint {name}".encode())
+            trail.admin.execute(f"alter table {table} add constraint {name} {rule}".encode())
+        indexes = trail.admin.execute(
+            "select indexrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index "
+            "where indexrelid::regclass::text like 'flagstone.%' and not exists "
+            "(select from pg_constraint where conindid = indexrelid)"
+        ).fetchall()
+        for index, definition in indexes:
+            trail.admin.execute(f"drop index {index}; {definition}".encode())
+        after = read_facts(trail.admin)
+
+    assert rules
+    assert indexes
+    assert differences(before, after) == []
+
+
 def test_every_role_and_session_sees_the_same_facts(trail: Trail) -> None:
     trail.app.execute("set timezone = 'Asia/Kathmandu'; set datestyle = 'German'")
     trail.migrator.execute("set quote_all_identifiers = on; set search_path = flagstone")
+    trail.migrator.execute("set standard_conforming_strings = off")
+    trail.admin.execute("create domain flagstone.dotted as text check (value ~ E'a\\\\.b')")
 
     found = [fingerprint(read_facts(c)) for c in (trail.app, trail.migrator, trail.admin)]
 
+    trail.admin.execute("drop domain flagstone.dotted")
     trail.app.execute("reset all")
     trail.migrator.execute("reset all")
     assert len(set(found)) == 1
@@ -561,6 +688,75 @@ async def test_a_right_that_is_repaired_is_told_of(trail: Trail) -> None:
             "log_level": "warning",
         }
     ]
+
+
+@pytest.mark.parametrize(("wording", "is_kept_anew"), [("wording 0", True), ("wording 9", False)])
+async def test_other_words_of_another_release_are_no_drift(
+    trail: Trail, wording: str, *, is_kept_anew: bool
+) -> None:
+    trail.admin.execute(
+        "update flagstone.schema_fingerprints set fingerprint = sha256(''), "
+        "facts = array_replace(facts, %s, %s)",
+        [WORDING, wording],
+    )
+    other = await trail.look()
+    count = len(_kept(trail))
+    trail.runner().migrate()
+    migrated = await trail.look()
+    kept = _kept(trail)
+    trail.runner().accept("As this release says it", "operator:test")
+    accepted = await trail.look()
+
+    unknown = "another release keeps the expected schema in other words than this one"
+    assert (other.drift, other.unknown) == (None, unknown)
+    # Instances of two releases run side by side for a while: the older makes nothing expected.
+    assert (migrated.drift, len(kept) - count) == (((), 1) if is_kept_anew else (None, 0))
+    assert accepted.drift == ()
+
+
+async def test_an_expectation_that_was_taken_away_is_not_taken_for_one_that_is_met(
+    trail: Trail,
+) -> None:
+    trail.admin.execute("truncate flagstone.schema_fingerprints")
+    gone = await trail.look()
+    with capture_logs() as logged:
+        trail.runner().migrate()
+    again = await trail.look()
+
+    assert gone.drift is None
+    assert (gone.unknown or "").startswith("no migrator has said yet")
+    assert "schema_not_compared" in {line["event"] for line in logged}
+    assert again.drift == ()
+
+
+async def test_rights_of_another_release_are_no_drift_and_hide_none(trail: Trail) -> None:
+    trail.admin.execute(f"revoke insert on flagstone.access_log from {APP}")
+    trail.runner().accept("As an older release made it", "operator:test")
+    trail.admin.execute("create index by_hand on flagstone.tokens (name)")
+    trail.runner().migrate()
+    granted = await trail.look()
+    kept = _kept(trail)[-1]
+    trail.admin.execute("drop index flagstone.by_hand")
+
+    index = "+ index CREATE INDEX by_hand ON flagstone.tokens USING btree (name)"
+    assert granted.drift == (index,)
+    assert kept[:2] == ("migrated", [index])
+
+
+async def test_what_provisioning_gives_by_default_may_come_later(trail: Trail) -> None:
+    by_owner = f"alter default privileges for role {OWNER}"
+    for what in (
+        f"in schema flagstone revoke all on tables from {BACKUP}",
+        f"in schema flagstone revoke all on sequences from {BACKUP}",
+        "grant execute on functions to public",
+    ):
+        trail.admin.execute(f"{by_owner} {what}".encode())
+    trail.runner().accept("As an older release made it", "operator:test")
+    trail.provisioner.provision()
+    seen = await trail.look()
+    trail.runner().accept("As this one does", "operator:test")
+
+    assert seen.drift == ()
 
 
 async def test_a_change_by_hand_can_be_accepted_with_a_reason(trail: Trail) -> None:

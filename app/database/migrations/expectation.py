@@ -2,7 +2,7 @@
 
 A run keeps what it leaves behind, and beside it what differed when it began. So a change that was
 made by hand stays on record when a migration follows it; and a run that has nothing to do keeps
-nothing, or each start would make such a change the expected one.
+nothing but rights that it gave itself, or each start would make such a change the expected one.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ import psycopg
 from psycopg.rows import class_row
 
 from app.database.drivers import SCHEMA
-from app.database.fingerprint import PINNED, differences, fingerprint, shown
+from app.database.fingerprint import PINNED, WORDING, differences, fingerprint, shown, wording
+from app.database.privileges import grant_privileges
 from app.database.recording import RecordingStatus
 from app.database.schema_audit import read_recording
 from app.database.statements import sql
@@ -65,6 +66,25 @@ class Expectation:
                 # What comes now makes it the expected schema, and must not hide it.
                 log.warning("schema_drifted_before", facts=len(self._drifted), **self._named())
 
+    def grant(self, *, work: bool) -> None:
+        """Give the roles their rights, which another release may have changed by itself.
+
+        Where nothing else is done, these alone become expected: what was made by hand stays drift.
+        """
+        stays = not work and not self._is_behind and self._can_compare
+        before = {*read_facts(self._connection)} if stays else set()
+        repaired = grant_privileges(self._connection)
+        if repaired and not work:
+            log.warning("privileges_repaired", grants=repaired)
+        if not repaired or not stays or self._kept is None:
+            return
+        after, kept = {*read_facts(self._connection)}, {*self._kept.facts}
+        expected = kept - (before - after) | (after - before)
+        if expected != kept:
+            self._drifted = differences(kept, before)
+            self._insert("migrated", [*expected])
+            self._kept = self._find()
+
     def end(self, *, work: bool) -> None:
         """Keep what there is now, where the run did anything or an earlier one kept nothing."""
         if not self._has_table:
@@ -79,7 +99,7 @@ class Expectation:
         facts = read_facts(self._connection)
         self._drifted = self._differences(facts)
         has_ended = self._kept is not None and self._kept.recording and not self._is_recording
-        if self._drifted or has_ended or self._kept is None:
+        if self._drifted or has_ended or not self._can_compare:
             self._insert("accepted", facts, message)
         return self._drifted
 
@@ -89,10 +109,20 @@ class Expectation:
 
     @property
     def _is_behind(self) -> bool:
-        """Whether a run was killed before it had kept anything."""
+        """Whether a run was killed before it had kept anything, or an older release kept it."""
         if not self._has_table:
             return False
-        return self._kept is None or self._kept.migration != self._last_applied
+        kept = self._kept
+        return kept is None or kept.migration != self._last_applied or self._is_reworded
+
+    @property
+    def _can_compare(self) -> bool:
+        return self._kept is not None and WORDING in self._kept.facts
+
+    @property
+    def _is_reworded(self) -> bool:
+        """Whether an older release has kept it; what a newer one has is left to that."""
+        return self._kept is not None and wording(self._kept.facts) < wording([WORDING])
 
     @property
     def _is_recording(self) -> bool:
@@ -109,7 +139,12 @@ class Expectation:
         return cursor.execute(_LATEST.encode()).fetchone()
 
     def _differences(self, facts: Sequence[str]) -> list[str]:
-        return [] if self._kept is None else differences(self._kept.facts, facts)
+        if self._kept is not None and self._can_compare:
+            return differences(self._kept.facts, facts)
+        if self._has_table:
+            reason = "nothing is kept" if self._kept is None else "kept in another release's words"
+            log.warning("schema_not_compared", reason=reason)
+        return []
 
     def _named(self) -> dict[str, list[str]]:
         return {"first": [shown(each) for each in self._drifted[:_SHOWN_MAX]]}
@@ -136,4 +171,4 @@ def read_facts(connection: psycopg.Connection[Any]) -> list[str]:
     """Return the facts of the schema, put into words as everybody puts them."""
     with connection.transaction():
         connection.execute(PINNED)
-        return [row[0] for row in connection.execute(sql.list_schema_facts.sql)]
+        return [WORDING, *(row[0] for row in connection.execute(sql.list_schema_facts.sql))]

@@ -13,12 +13,8 @@ from app.database.drivers import libpq_arguments
 from app.database.migrations.backend import LedgerBackend, Record
 from app.database.migrations.expectation import Expectation
 from app.database.migrations.files import FOLDER, MigrationError, MigrationFile, read_files
-from app.database.privileges import grant_privileges
 from app.database.roles import OWNER
-from app.log import logger
 from app.settings import DatabaseSettings, Target
-
-log = logger(__name__)
 
 # With what the access log puts before it, a row of it holds as much.
 _MESSAGE_MAX = 240
@@ -72,9 +68,7 @@ class Migrator:
                 with _named(file.name):
                     backend.apply_one(migrations[file.name])
             progress("", len(ledger.pending), len(ledger.pending))
-            repaired = grant_privileges(backend.connection)
-            if repaired and not ledger.pending:
-                log.warning("privileges_repaired", grants=repaired)
+            expectation.grant(work=bool(ledger.pending))
             expectation.end(work=bool(ledger.pending))
             return [file.name for file in ledger.pending]
 
