@@ -260,10 +260,11 @@ async def service(running: Service, server: Server) -> Service:
     await log.run_once()
     # Health remembers for minutes what other tests have flooded the log with.
     log._lost_at = None
+    # Beside the loop, on which whoever reads just now has to come to an end.
+    await asyncio.to_thread(clean, server, "suite")
     running.app[HEAD_EXPORT]._last.clear()
     running.app[HEAD_EXPORT].broken.clear()
     running.app[HEAD_EXPORT].replaced.clear()
-    clean(server, "suite")
     await running.app[FOLLOWER].refresh()
     running.app[FAILURES].forget()
     return running

@@ -120,7 +120,7 @@ async def test_a_restored_database_is_a_new_epoch(
     before = follower.get("local")
     tag = (await service.client.get(f"{PLACE}/configurations/lost")).headers["ETag"]
     async with follower._refreshing:
-        clean(server, "suite", epoch=before.epoch)
+        await asyncio.to_thread(clean, server, "suite", epoch=before.epoch)
         for n in range(written_since):
             await _set(service, "lost", f"other {n}")
 
