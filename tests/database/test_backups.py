@@ -292,6 +292,15 @@ def test_what_is_there_stays_unless_somebody_says_so(server: Server, origin: Ori
         assert _rows(connection, epoch=True) == before
 
 
+def test_what_is_back_and_cannot_be_migrated_says_so(server: Server, origin: Origin) -> None:
+    migrator = Migrator(
+        target=server.target(MIGRATOR, "gone"), settings=load({}).database, instance="test"
+    )
+
+    with pytest.raises(BackupError, match=r"is back, but not yet .*not exist.* `database migrate`"):
+        settle(origin.source.manifest, migrator, "operator:test")
+
+
 def test_a_table_that_is_not_ours_is_in_the_way(server: Server, origin: Origin, empty: str) -> None:
     with server.admin(empty) as connection:
         connection.execute("create table flagstone.theirs ()")
@@ -353,12 +362,56 @@ def test_a_backup_that_is_not_as_its_manifest_says_changes_nothing(
 def test_whoever_holds_a_table_holds_a_restore_off(
     server: Server, origin: Origin, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.backups.statements._SESSION", ("set lock_timeout = '100ms'",))
+    monkeypatch.setattr("app.backups.restoring._LOCK_WAITS_SECONDS", (0.05, 0.05))
     with server.admin(empty) as connection, connection.transaction():
         connection.execute("lock table flagstone.tokens in access share mode")
 
-        with pytest.raises(BackupError, match="somebody holds a table"):
+        with pytest.raises(BackupError, match="somebody always holds a table"):
             restore(origin.source, _place(server, empty), _silent)
+
+
+def test_requests_that_want_another_table_end_and_a_restore_goes_on(
+    server: Server, origin: Origin, empty: str
+) -> None:
+    """Who has one table and wants one that is taken would wait for ever for who wants both."""
+    held, wants = threading.Event(), psql.SQL("lock table flagstone.{} in access share mode")
+
+    def request() -> None:
+        with server.admin(empty) as connection, connection.transaction():
+            connection.execute(wants.format(psql.Identifier("tokens")))
+            held.set()
+            watcher.execute("select pg_sleep(0.1)")
+            connection.execute(wants.format(psql.Identifier("access_log")))
+
+    with server.admin(empty) as watcher:
+        other = threading.Thread(target=request)
+        other.start()
+        assert held.wait(10)
+
+        assert restore(origin.source, _place(server, empty), _silent)
+        other.join()
+
+
+def test_what_ends_a_restore_says_whether_anything_was_changed(
+    server: Server, origin: Origin, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the last statement nothing was; of a COMMIT that nobody answers it is not known."""
+
+    def end(connection: psycopg.Connection[Any]) -> None:
+        with server.admin() as admin:
+            admin.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
+
+    def end_and_look(connection: psycopg.Connection[Any]) -> None:
+        end(connection)
+        connection.execute("select")
+
+    for work, told in ((end_and_look, "nothing was changed"), (end, "it is not known whether")):
+        monkeypatch.setattr("app.backups.restoring.grant_privileges", work)
+        with pytest.raises(BackupError, match=told):
+            restore(origin.source, _place(server, empty), _silent)
+
+    with server.admin(empty) as connection:
+        assert _rows(connection)["configurations"] == []
 
 
 @pytest.fixture(scope="module")
