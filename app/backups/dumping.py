@@ -19,7 +19,7 @@ from psycopg.conninfo import make_conninfo
 
 from app import VERSION
 from app.backups import manifest as manifests
-from app.backups import programs, store
+from app.backups import programs, store, unfinished
 from app.backups.bridge import bridged
 from app.backups.errors import BackupError
 from app.backups.manifest import FORMAT, Manifest
@@ -74,7 +74,7 @@ def create(request: Request, report: Progress, limits: Limits = _LIMITS) -> Mani
     """
     started = time.monotonic()
     with (
-        store.new(request.folder) as partial,
+        unfinished.new(request.folder) as partial,
         connected(request.target, request.settings) as connection,
     ):
         # The very server that this connection has found: another knows nothing of the snapshot.
@@ -92,7 +92,7 @@ def create(request: Request, report: Progress, limits: Limits = _LIMITS) -> Mani
         manifest = manifests.signed(
             Manifest(
                 format=FORMAT,
-                name=store.name_of(partial),
+                name=unfinished.name_of(partial),
                 created_at=moment.at,
                 seconds=round(time.monotonic() - started, 3),
                 database=moment.database,
@@ -112,7 +112,7 @@ def create(request: Request, report: Progress, limits: Limits = _LIMITS) -> Mani
             request.signer,
         )
         manifests.write(partial, manifest)
-        store.finish(partial)
+        unfinished.finish(partial)
     return manifest
 
 
