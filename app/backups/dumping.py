@@ -23,7 +23,7 @@ from app.backups import programs, store, unfinished
 from app.backups.bridge import bridged
 from app.backups.errors import BackupError
 from app.backups.manifest import FORMAT, Manifest
-from app.backups.moment import Moment, look
+from app.backups.moment import Moment, hold, look, stored_tables
 from app.backups.programs import Program
 from app.backups.sealing import BUFFER_BYTES, Sealing
 from app.backups.statements import LOCK_WAIT_SECONDS, connected, is_owner
@@ -81,8 +81,10 @@ def create(request: Request, report: Progress, limits: Limits = _LIMITS) -> Mani
         info = connection.info
         target = replace(request.target, hosts=((info.host, info.port),))
         program = programs.find("pg_dump", info.server_version // 10_000)
+        tables = stored_tables(connection)
         with connection.transaction():
             connection.execute("set transaction isolation level repeatable read, read only")
+            hold(connection, tables)
             moment = look(connection)
             owner = is_owner(connection)
             sealing = Sealing(partial / store.DATA, request.recipients)

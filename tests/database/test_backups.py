@@ -392,6 +392,31 @@ def test_requests_that_want_another_table_end_and_a_restore_goes_on(
         other.join()
 
 
+def test_a_backup_that_begins_during_a_restore_is_of_what_was_restored(
+    server: Server, origin: Origin, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To a snapshot from before, tables that were made anew are empty, and a dump of them whole."""
+    made: list[Manifest] = []
+    request = _request(server.target(BACKUP, empty), tmp_path)
+    other = threading.Thread(target=lambda: made.append(create(request, _silent)))
+
+    def begin(_: object) -> None:
+        other.start()
+        with server.admin() as watcher:
+            while not watcher.execute("select 1 from pg_locks where not granted").fetchone():
+                watcher.execute("select pg_sleep(0.01)")
+
+    monkeypatch.setattr("app.backups.restoring.grant_privileges", begin)
+    restore(origin.source, _place(server, empty), _silent)
+    other.join(20)
+
+    (manifest,) = made
+    name = "flagstone.configurations"
+    assert manifest.tables[name] == origin.source.manifest.tables[name]
+    assert manifest.migration == origin.source.manifest.migration
+    assert b"checkout/retries" in _all(_source(tmp_path, manifest))
+
+
 def test_what_ends_a_restore_says_whether_anything_was_changed(
     server: Server, origin: Origin, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -495,6 +520,19 @@ def test_a_wrong_password_is_told_of_without_it(server: Server, tmp_path: Path) 
         create(_request(wrong, tmp_path), _silent)
 
     assert "hunter2" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_holds_a_table_holds_a_backup_off(
+    server: Server, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.backups.statements._SESSION", ("set lock_timeout = '100ms'",))
+    with server.admin(empty) as connection, connection.transaction():
+        connection.execute("lock table flagstone.tokens in access exclusive mode")
+
+        with pytest.raises(BackupError, match="somebody holds a table for longer"):
+            create(_request(server.target(BACKUP, empty), tmp_path), _silent)
+
     assert list(tmp_path.iterdir()) == []
 
 
