@@ -36,6 +36,7 @@ from app.backups.moment import count
 from app.backups.reading import Source
 from app.backups.restoring import NotEmptyError, Place, restore, settle
 from app.backups.script import Copy
+from app.backups.statements import connected
 from app.backups.verifying import verify_backup
 from app.crypto.identity import ForeignError, new_identity, parse_identity
 from app.crypto.signing import Signer
@@ -534,6 +535,18 @@ def test_whoever_holds_a_table_holds_a_backup_off(
             create(_request(server.target(BACKUP, empty), tmp_path), _silent)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_limit_of_the_server_ends_a_long_transaction(server: Server, empty: str) -> None:
+    limits = ("statement", "idle_in_transaction_session", "transaction")
+    with server.admin(empty) as connection:
+        for limit in limits:
+            connection.execute(f"alter database {empty} set {limit}_timeout = '30s'")
+
+    with connected(server.target(BACKUP, empty), load({}).database) as connection:
+        found = [connection.execute(f"show {limit}_timeout").fetchone() for limit in limits]
+
+    assert found == [("0",)] * 3
 
 
 def test_a_database_without_tables_is_no_backup(server: Server, tmp_path: Path) -> None:
