@@ -149,12 +149,8 @@ def _make_room(connection: Connection, place: Place) -> None:
     if not place.replaces:
         _refuse_rows(connection, objects)
     for kind, together in groupby(objects, key=lambda each: each[0]):
-        if kind == "table":
-            # In one, as they refer to each other.
-            _run(connection, f"drop table {tables}")
-            continue
-        for _, identity, _ in together:
-            _run(connection, f"drop {kind} {identity}")
+        # In one, as they refer to each other.
+        _run(connection, f"drop {kind} {', '.join(identity for _, identity, _ in together)}")
 
 
 def _lock(connection: Connection, tables: str) -> None:

@@ -42,6 +42,7 @@ from app.crypto.identity import ForeignError, new_identity, parse_identity
 from app.crypto.signing import Signer
 from app.database import Database
 from app.database.migrations import Migrator
+from app.database.migrations.backend import LOCK_KEY
 from app.database.roles import APP, BACKUP, MIGRATOR, OWNER
 from app.environments import service as environments
 from app.seeds import add_test_data
@@ -316,7 +317,14 @@ def test_a_table_that_is_not_ours_is_in_the_way(server: Server, origin: Origin, 
 
     with server.admin(empty) as connection:
         connection.execute("drop view public.report")
-    assert restore(origin.source, _place(server, empty), _silent)
+        connection.execute("create view flagstone.later as select name from flagstone.environments")
+        connection.execute("create view flagstone.earlier as select name from flagstone.later")
+    with pytest.raises(BackupError, match="the view earlier, the view later"):
+        restore(origin.source, _place(server, empty), _silent)
+    with server.admin(empty) as connection:
+        for view in ("later", "earlier"):
+            connection.execute(f"alter view flagstone.{view} owner to {OWNER}")
+    assert restore(origin.source, _place(server, empty, replaces=True), _silent)
 
 
 def test_a_backup_whose_end_is_missing_changes_nothing(
@@ -368,6 +376,14 @@ def test_whoever_holds_a_table_holds_a_restore_off(
         connection.execute("lock table flagstone.tokens in access share mode")
 
         with pytest.raises(BackupError, match="somebody always holds a table"):
+            restore(origin.source, _place(server, empty), _silent)
+
+
+def test_whoever_migrates_holds_a_restore_off(server: Server, origin: Origin, empty: str) -> None:
+    with server.admin(empty) as connection:
+        connection.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
+
+        with pytest.raises(BackupError, match="somebody is migrating"):
             restore(origin.source, _place(server, empty), _silent)
 
 
