@@ -28,7 +28,7 @@ from pyrage import x25519
 from app.audit.drift import look
 from app.audit.verification import Verified, one_moment, verify
 from app.backups import manifest as manifests
-from app.backups import programs, reading, store
+from app.backups import programs, reading, store, verifying
 from app.backups.dumping import Limits, Request, create
 from app.backups.errors import BackupError
 from app.backups.manifest import Manifest
@@ -37,7 +37,6 @@ from app.backups.reading import Source
 from app.backups.restoring import NotEmptyError, Place, restore, settle
 from app.backups.script import Copy
 from app.backups.statements import connected
-from app.backups.verifying import verify_backup
 from app.crypto.identity import ForeignError, new_identity, parse_identity
 from app.crypto.signing import Signer
 from app.database import Database
@@ -252,8 +251,15 @@ async def test_what_was_put_back_is_what_was_there(
     migrator = Migrator(
         target=server.target(MIGRATOR, empty), settings=load({}).database, instance="test"
     )
+    # A schema that was not as expected before is not said to be so now.
+    drifted = msgspec.structs.replace(origin.source.manifest, drifted=1)
+    assert settle(drifted, migrator, "operator:test") == []
+    with server.admin(empty) as connection:
+        accepted = "select count(*) from flagstone.access_log where detail like '%accepted: %'"
+        assert connection.execute(accepted).fetchone() == (0,)
     assert settle(origin.source.manifest, migrator, "operator:test") == []
     with server.admin(empty) as connection:
+        assert connection.execute(accepted).fetchone() == (1,)
         assert _rows(connection) == origin.rows
         told = connection.execute(
             "select event, actor, resource from flagstone.access_log "
@@ -529,6 +535,25 @@ def test_an_interruption_leaves_no_backup(server: Server, large: str, tmp_path: 
     assert [thread for thread in threading.enumerate() if thread.name == "age"] == []
 
 
+def test_a_password_may_have_what_its_file_separates_by(server: Server) -> None:
+    password = Secret("a:b\\c")
+    with server.admin() as connection:
+        connection.execute("create role separated login password 'a:b\\c'")
+    ((host, port),) = server.embedded.superuser.hosts
+    try:
+        with programs.password_file(password) as (descriptor,):
+            psycopg.connect(
+                host=host,
+                port=port,
+                user="separated",
+                dbname="postgres",
+                passfile=f"/dev/fd/{descriptor}",
+            ).close()
+    finally:
+        with server.admin() as connection:
+            connection.execute("drop role separated")
+
+
 def test_a_wrong_password_is_told_of_without_it(server: Server, tmp_path: Path) -> None:
     target = server.target(BACKUP, "flagstone")
     wrong = target.as_role(target.user, Secret("hunter2hunter2"))
@@ -578,7 +603,7 @@ def test_a_server_that_is_newer_than_the_programs_is_refused() -> None:
 def test_a_backup_is_proven_by_restoring_it(origin: Origin) -> None:
     settings = load({})
 
-    verification, secrets = verify_backup(origin.source, settings, Vault(), _silent)
+    verification, secrets = verifying.verify_backup(origin.source, settings, Vault(), _silent)
 
     assert (secrets.told, secrets.is_proof) == ("none", True)
     assert verification.revisions == 2
@@ -587,6 +612,20 @@ def test_a_backup_is_proven_by_restoring_it(origin: Origin) -> None:
         == verification
     )
     assert list(Path("/tmp").glob("flagstone-verify-*")) == []  # noqa: S108
+
+
+async def test_a_history_that_was_changed_is_no_proof(
+    server: Server, origin: Origin, empty: str
+) -> None:
+    """The manifest is of what was there, and so is its signature: only the chain tells."""
+    restore(origin.source, _place(server, empty), _silent)
+    target, settings = server.target(APP, empty), load({}).database
+
+    assert (await verifying._look(origin.source, target, settings, Vault())).told == "none"
+    with server.admin(empty) as connection:
+        connection.execute("update flagstone.change_sets set message = 'something else'")
+    with pytest.raises(BackupError, match="revision 1 is not what was hashed"):
+        await verifying._look(origin.source, target, settings, Vault())
 
 
 async def test_a_backup_goes_between_fifteen_and_eighteen(

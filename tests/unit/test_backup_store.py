@@ -166,11 +166,40 @@ def test_the_latest_is_so_by_its_moment_and_never_of_one_to_come(tmp_path: Path)
     assert "yet to come" in pruned.left[ahead.name]
 
 
+def _schedule(folder: Path, interval_seconds: float = 60) -> Schedule:
+    schedule = Schedule(
+        BackupSettings(folder=folder, recipients=(), keep=2, interval_seconds=interval_seconds)
+    )
+    schedule.use_key(Secret("k" * 32))
+    return schedule
+
+
+async def test_a_failure_is_told_until_there_is_a_younger_backup(tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    folder.write_text("no folder")
+    schedule = _schedule(folder)
+
+    for _ in range(2):
+        await schedule.run_once()
+        # The second time it is too early for another attempt.
+        assert (schedule.failure, schedule.failures) == ("Not a directory", 1)
+    check = backups_check(schedule)
+    assert (check.status, check.output) == (Status.WARN, "the last attempt failed, see the log")
+
+    folder.unlink()
+    made = _make(folder, 1, created_at=datetime.now(UTC))
+    await schedule.run_once()
+
+    check = backups_check(schedule)
+    assert (check.status, check.output, check.observed_value) == (Status.PASS, None, 4)
+    assert schedule.last is not None
+    assert schedule.last.name == made.name
+
+
 async def test_a_schedule_waits_for_whoever_makes_one_and_knows_what_there_is(
     tmp_path: Path,
 ) -> None:
-    schedule = Schedule(BackupSettings(folder=tmp_path, recipients=(), keep=2, interval_seconds=60))
-    schedule.use_key(Secret("k" * 32))
+    schedule = _schedule(tmp_path)
     last = _make(tmp_path, 1)
     _make(tmp_path, 2, created_at=datetime.now(UTC) + timedelta(days=1))
 
