@@ -197,8 +197,10 @@ async def test_a_failure_is_told_until_there_is_a_younger_backup(tmp_path: Path)
 
 
 async def test_a_schedule_waits_for_whoever_makes_one_and_knows_what_there_is(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Whatever is made here in spite of that fails.
+    monkeypatch.setenv("DATABASE_URL", "none")
     schedule = _schedule(tmp_path)
     last = _make(tmp_path, 1)
     _make(tmp_path, 2, created_at=datetime.now(UTC) + timedelta(days=1))
@@ -210,6 +212,12 @@ async def test_a_schedule_waits_for_whoever_makes_one_and_knows_what_there_is(
     assert (schedule.failures, schedule.is_ahead, schedule.is_late) == (0, True, True)
     check = backups_check(schedule)
     assert (check.status, check.output) == (Status.WARN, "older than two intervals")
+    # One that is young enough for its interval is not made again.
+    patient = _schedule(tmp_path, interval_seconds=1e9)
+    await patient.run_once()
+    check = backups_check(patient)
+    assert (patient.failures, check.status) == (0, Status.WARN)
+    assert "yet to come" in (check.output or "")
 
 
 def test_the_only_backup_stays(tmp_path: Path) -> None:
