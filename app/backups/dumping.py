@@ -203,10 +203,11 @@ def _watch(
     source = process.stdout
     assert source is not None  # noqa: S101 - it was asked for
     thread = threading.Thread(target=sealing.run, args=(source,), name="age", daemon=True)
-    thread.start()
     started = moved = time.monotonic()
     seen = 0
     try:
+        # In here: a thread that is inside age when the interpreter ends takes it down by abort().
+        thread.start()
         while thread.is_alive():
             thread.join(_WATCH_SECONDS)
             now = time.monotonic()
