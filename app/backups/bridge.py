@@ -147,7 +147,9 @@ class _Thread:
             log.warning("tls_bridge_failed", error=type(error).__name__)
             back.close()
             return
-        await asyncio.gather(_pump(near, writer), _answer(reader, back), return_exceptions=True)
+        # A task of a stream that ends as cancelled is told of by asyncio with a traceback.
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(_pump(near, writer), _answer(reader, back), return_exceptions=True)
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -156,16 +158,19 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     A program that sees no TLS would take that offer for an attack. What it guards against, another
     server in between, the certificate has been checked against here.
     """
-    kind = b""
-    while kind not in _AUTHENTICATION:
-        kind, length = _HEADER.unpack(await reader.readexactly(_HEADER.size))
-        if length > _CHUNK:
-            raise ConnectionError("no server of PostgreSQL")
-        body = await reader.readexactly(length - _LENGTH_BYTES)
-        if kind == b"R":
-            body = body.replace(b"SCRAM-SHA-256-PLUS\0", b"")
-        writer.write(_HEADER.pack(kind, len(body) + _LENGTH_BYTES) + body)
-    await _pump(reader, writer)
+    try:
+        kind = b""
+        while kind not in _AUTHENTICATION:
+            kind, length = _HEADER.unpack(await reader.readexactly(_HEADER.size))
+            if not _LENGTH_BYTES <= length <= _CHUNK:
+                raise ConnectionError("no server of PostgreSQL")
+            body = await reader.readexactly(length - _LENGTH_BYTES)
+            if kind == b"R":
+                body = body.replace(b"SCRAM-SHA-256-PLUS\0", b"")
+            writer.write(_HEADER.pack(kind, len(body) + _LENGTH_BYTES) + body)
+        await _pump(reader, writer)
+    finally:
+        writer.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

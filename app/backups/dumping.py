@@ -19,11 +19,11 @@ from psycopg.conninfo import make_conninfo
 
 from app import VERSION
 from app.backups import manifest as manifests
-from app.backups import programs, store
+from app.backups import programs, store, unfinished
 from app.backups.bridge import bridged
 from app.backups.errors import BackupError
 from app.backups.manifest import FORMAT, Manifest
-from app.backups.moment import Moment, look
+from app.backups.moment import Moment, hold, look, stored_tables
 from app.backups.programs import Program
 from app.backups.sealing import BUFFER_BYTES, Sealing
 from app.backups.statements import LOCK_WAIT_SECONDS, connected, is_owner
@@ -74,15 +74,17 @@ def create(request: Request, report: Progress, limits: Limits = _LIMITS) -> Mani
     """
     started = time.monotonic()
     with (
-        store.new(request.folder) as partial,
+        unfinished.new(request.folder) as partial,
         connected(request.target, request.settings) as connection,
     ):
         # The very server that this connection has found: another knows nothing of the snapshot.
         info = connection.info
         target = replace(request.target, hosts=((info.host, info.port),))
         program = programs.find("pg_dump", info.server_version // 10_000)
+        tables = stored_tables(connection)
         with connection.transaction():
             connection.execute("set transaction isolation level repeatable read, read only")
+            hold(connection, tables)
             moment = look(connection)
             owner = is_owner(connection)
             sealing = Sealing(partial / store.DATA, request.recipients)
@@ -92,7 +94,7 @@ def create(request: Request, report: Progress, limits: Limits = _LIMITS) -> Mani
         manifest = manifests.signed(
             Manifest(
                 format=FORMAT,
-                name=store.name_of(partial),
+                name=unfinished.name_of(partial),
                 created_at=moment.at,
                 seconds=round(time.monotonic() - started, 3),
                 database=moment.database,
@@ -112,7 +114,7 @@ def create(request: Request, report: Progress, limits: Limits = _LIMITS) -> Mani
             request.signer,
         )
         manifests.write(partial, manifest)
-        store.finish(partial)
+        unfinished.finish(partial)
     return manifest
 
 
@@ -201,10 +203,11 @@ def _watch(
     source = process.stdout
     assert source is not None  # noqa: S101 - it was asked for
     thread = threading.Thread(target=sealing.run, args=(source,), name="age", daemon=True)
-    thread.start()
     started = moved = time.monotonic()
     seen = 0
     try:
+        # In here: a thread that is inside age when the interpreter ends takes it down by abort().
+        thread.start()
         while thread.is_alive():
             thread.join(_WATCH_SECONDS)
             now = time.monotonic()

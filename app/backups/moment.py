@@ -1,6 +1,7 @@
 """What a backup is of: one snapshot, and all that is told of it beside the data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,9 +10,11 @@ from psycopg import sql as psql
 
 from app.backups.errors import BackupError
 from app.backups.manifest import Head
-from app.backups.statements import Connection, sql
+from app.backups.statements import LOCK_WAIT_SECONDS, Connection, sql
 from app.database.fingerprint import differences
 from app.database.migrations.expectation import read_facts
+
+_NO_TABLES = "the database has no tables of ours: migrate first, or look at DATABASE_BACKUP_URL"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +33,29 @@ class Moment:
     bytes: int
 
 
+def stored_tables(connection: Connection) -> Sequence[psql.Identifier]:
+    """Return the names of all tables, for `hold`. Raises BackupError where there are none."""
+    with _told():
+        stored = [psql.Identifier(*each[:2]) for each in sql.list_stored_tables(connection)]
+    if not stored:
+        raise BackupError(_NO_TABLES)
+    return stored
+
+
+def hold(connection: Connection, tables: Sequence[psql.Identifier]) -> None:
+    """Have the tables stay what they are; call it before anything else in the transaction.
+
+    To a snapshot from before it, a table that somebody then makes anew, as a restore does and many
+    a migration, is empty. A lock, unlike a look, takes none. Raises BackupError.
+    """
+    statement = psql.SQL("lock table {} in access share mode").format(psql.SQL(", ").join(tables))
+    with _told():
+        connection.execute(statement)
+
+
 def look(connection: Connection) -> Moment:
     """Return what is there in this transaction's snapshot. Raises BackupError for no schema."""
-    try:
+    with _told():
         snapshot, at, database, version = sql.get_backup_moment(connection)
         stored = list(sql.list_stored_tables(connection))
         return Moment(
@@ -52,14 +75,23 @@ def look(connection: Connection) -> Moment:
             drifted=_count_drifted(connection),
             bytes=sum(size for _, _, size in stored),
         )
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
     except psycopg.errors.InsufficientPrivilege:
         raise BackupError(
             "DATABASE_BACKUP_URL: this role may not read everything; name the backup role that "
             "`database provision` makes"
         ) from None
     except psycopg.errors.UndefinedTable:
+        raise BackupError(_NO_TABLES) from None
+    except psycopg.errors.LockNotAvailable:
         raise BackupError(
-            "the database has no tables of ours: migrate first, or look at DATABASE_BACKUP_URL"
+            f"somebody holds a table for longer than {LOCK_WAIT_SECONDS} s, as a restore or a "
+            "migration does"
         ) from None
 
 

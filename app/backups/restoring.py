@@ -5,6 +5,7 @@ is read: whoever changes it in between changes nothing here. Each environment ge
 the same transaction, so that no client ever takes restored revisions for those that it knew.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,15 +19,20 @@ from app.backups.manifest import Head, Manifest
 from app.backups.moment import count
 from app.backups.reading import Progress, Source
 from app.backups.script import apply
-from app.backups.statements import LOCK_WAIT_SECONDS, Connection, connected, said, sql
+from app.backups.statements import Connection, connected, said, sql
 from app.database.drivers import SCHEMA, SEARCH_PATH
-from app.database.migrations import Migrator, read_files
+from app.database.migrations import MigrationError, Migrator, read_files
 from app.database.migrations.backend import LOCK_KEY
 from app.database.privileges import TABLES, grant_privileges
 from app.settings import DatabaseSettings, Target
 
 # Rows that a fresh database has too, or that tell nothing but that a service ran.
 _NOT_COUNTED = {"migrations", "schema_fingerprints", "environments", "health_check"}
+# A request that has one table and wants another waits for who wants all, and the other way round.
+# Below PostgreSQL's second, after which it ends one of the two, all are let go, and taken anew. The
+# longer waits are for whoever only ends by that second, as a vacuum does, or takes its time.
+_LOCK_WAITS_SECONDS = (0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.6, 1.2, 2.4, 4.8)
+_PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +53,11 @@ def restore(source: Source, place: Place, report: Progress) -> Sequence[Head]:
     """Put a backup back and return the heads that there are now, under their new epochs.
 
     Blocks. Pending migrations of this release are still to be applied. Raises BackupError; then
-    nothing has changed.
+    nothing has changed, but for one that says that this is not known. Raises psycopg.Error for a
+    server that cannot be reached.
     """
     _check_release(source.manifest)
+    is_done = False
     with connected(place.target, place.settings) as connection:
         try:
             with connection.transaction():
@@ -69,19 +77,20 @@ def restore(source: Source, place: Place, report: Progress) -> Sequence[Head]:
                     detail=_detail(source.manifest),
                 )
                 grant_privileges(connection)
-        except psycopg.errors.LockNotAvailable:
-            raise BackupError(
-                f"somebody holds a table for longer than {LOCK_WAIT_SECONDS} s; nothing was changed"
-            ) from None
+                is_done = True
         except psycopg.errors.InsufficientPrivilege:
             raise BackupError(
                 f"{place.target.user} may not do that: something in the schema belongs to another "
                 "role, or DATABASE_MIGRATOR_URL does not name the migrator"
             ) from None
-        except psycopg.OperationalError:
-            raise
         except psycopg.Error as error:
-            raise said(error) from None
+            if is_done and connection.broken:
+                raise BackupError(
+                    "the connection was lost just when all was to be committed, so it is not known "
+                    f"whether {source.manifest.name} is back. If it is, the access log has its "
+                    "backup_restored"
+                ) from None
+            raise BackupError(f"{said(error)}; nothing was changed") from None
     return sorted(heads, key=lambda head: head.name)
 
 
@@ -90,11 +99,18 @@ def settle(manifest: Manifest, migrator: Migrator, actor: str) -> list[str]:
 
     PostgreSQL puts some rules into other words once they were dumped and read again, which looks as
     if somebody had changed them. So the schema counts as expected anew, unless the manifest says
-    that it was not so when the backup was made. Raises MigrationError, psycopg.Error.
+    that it was not so when the backup was made. Raises BackupError, which says what is left to do.
     """
-    applied = migrator.migrate()
-    if not manifest.drifted:
-        migrator.accept(f"restored from {manifest.name}", actor)
+    try:
+        applied = migrator.migrate()
+        if not manifest.drifted:
+            migrator.accept(f"restored from {manifest.name}", actor)
+    except (MigrationError, psycopg.Error) as error:
+        reason = str(error).strip() or type(error).__name__
+        raise BackupError(
+            f"{manifest.name} is back, but not yet as this release wants it: {reason}. What is "
+            "left to do is `database migrate`, and then `database accept-schema`"
+        ) from None
     return applied
 
 
@@ -129,16 +145,29 @@ def _make_room(connection: Connection, place: Place) -> None:
         # Before the lock, which for another's table may be refused.
         raise NotEmptyError(f"the database is not empty: it has {', '.join(strange)}")
     if tables:
-        _run(connection, f"lock table {tables} in access exclusive mode")
+        _lock(connection, tables)
     if not place.replaces:
         _refuse_rows(connection, objects)
     for kind, together in groupby(objects, key=lambda each: each[0]):
-        if kind == "table":
-            # In one, as they refer to each other.
-            _run(connection, f"drop table {tables}")
-            continue
-        for _, identity, _ in together:
-            _run(connection, f"drop {kind} {identity}")
+        # In one, as they refer to each other.
+        _run(connection, f"drop {kind} {', '.join(identity for _, identity, _ in together)}")
+
+
+def _lock(connection: Connection, tables: str) -> None:
+    """Have every table for ourselves, or none of them while others have one.
+
+    Raises BackupError when there is always somebody.
+    """
+    for seconds in _LOCK_WAITS_SECONDS:
+        try:
+            with connection.transaction():
+                connection.execute(f"set local lock_timeout = '{seconds * 1000:.0f}ms'")
+                _run(connection, f"lock table {tables} in access exclusive mode")
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
+    raise BackupError("somebody always holds a table; nothing was changed")
 
 
 def _run(connection: Connection, statement: str) -> None:

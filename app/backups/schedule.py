@@ -8,24 +8,26 @@ is read from the folder: a restart neither repeats nor forgets one, nor does an 
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from app.backups import store
+from app.backups import store, unfinished
 from app.backups.manifest import Manifest
 from app.backups.store import Backup
 from app.crypto.signing import Signer
 from app.database.threads import in_thread
 from app.log import logger
 from app.settings import BackupSettings, Secret
-from app.tasks import jittered
+from app.tasks import repeat
 
 log = logger(__name__)
 
 LOOK_SECONDS = 60.0
 # A disk that is full, or a server that is away, is not asked again at once.
 _RETRY_SECONDS = 300.0
+# Above the command's own limit, which a process that was stopped knows nothing of.
+_WHOLE_SECONDS = 5 * 3600
 _END_SECONDS = 10
 _WORDS_BYTES_MAX = 4_096
 _ERROR = "error: "
@@ -38,7 +40,9 @@ class Schedule:
         self._settings = settings
         self._key: str | None = None
         self._not_before = 0.0
+        self._failed_at: datetime | None = None
         self.last: Manifest | None = None
+        self.is_ahead = False
         self.failure: str | None = None
         self.failures = 0
 
@@ -64,31 +68,47 @@ class Schedule:
 
     async def run(self) -> None:
         """Make backups for ever."""
-        while True:
-            await self.run_once()
-            await asyncio.sleep(jittered(min(LOOK_SECONDS, self._settings.interval_seconds / 5)))
+        await self._repeat(self.run_once)
+
+    async def watch(self) -> None:
+        """Know for ever what there is, where another process of this machine makes them."""
+
+        async def once() -> None:
+            with suppress(OSError):
+                await self._look()
+
+        await self._repeat(once)
+
+    async def _repeat(self, once: Callable[[], Awaitable[None]]) -> None:
+        await repeat(lambda: min(LOOK_SECONDS, self._settings.interval_seconds / 5), once)
 
     async def run_once(self) -> None:
         """Make a backup if one is due, and clear away what is above BACKUP_KEEP."""
-        if time.monotonic() < self._not_before:
-            return
+        started = time.monotonic()
         try:
-            await self._look()
-            if not self._is_due:
+            is_busy = await self._look()
+            if is_busy or not self._is_due:
                 return
             problem = await self._make()
         except OSError as error:
             problem = error.strerror or type(error).__name__
+            if started < self._not_before:
+                return
         self.failure = problem
+        pause = self._settings.interval_seconds
         if problem is not None:
+            pause = min(_RETRY_SECONDS, pause)
+            self._failed_at = datetime.now(UTC)
             self.failures += 1
-            self._not_before = time.monotonic() + _RETRY_SECONDS
             log.error("backup_failed", reason=problem)
+        # Whatever the clocks say that made the last one seem old, or of a time that is yet to come.
+        self._not_before = started + pause
 
     @property
     def _is_due(self) -> bool:
         age = self.age_seconds
-        return age is None or age >= self._settings.interval_seconds
+        is_old = age is None or age >= self._settings.interval_seconds
+        return is_old and time.monotonic() >= self._not_before
 
     async def _make(self) -> str | None:
         problem = await _run("create")
@@ -98,19 +118,29 @@ class Schedule:
         log.info("backup_made", name=self.last.name if self.last else None)
         return await _run("prune")
 
-    async def _look(self) -> None:
-        """Find the newest backup that is whole by its manifest, and signed by this installation.
+    async def _look(self) -> bool:
+        """Find the newest backup that is whole by its manifest, and signed by this installation;
+        tell whether somebody makes another just now, such as the child of a service that is gone.
 
         Raises OSError.
         """
-        key = self._key
-        if key is not None:
-            folder = self._settings.folder
-            self.last = _newest(await in_thread("backups", lambda: store.list_all(folder, key)))
+        key, folder = self._key, self._settings.folder
+        if key is None:
+            return False
+
+        def look() -> tuple[Sequence[Backup], bool]:
+            return store.list_all(folder, key), unfinished.is_under_way(folder)
+
+        backups, is_busy = await in_thread("backups", look)
+        self.last = _newest(backups)
+        self.is_ahead = any(each.is_ahead for each in backups)
+        if self._failed_at is not None and self.last and self.last.created_at > self._failed_at:
+            self.failure = self._failed_at = None
+        return is_busy
 
 
 def _newest(backups: Sequence[Backup]) -> Manifest | None:
-    return next((each.manifest for each in backups if each.problem is None), None)
+    return next((each.manifest for each in store.usable(backups)), None)
 
 
 async def _run(verb: str) -> str | None:
@@ -130,8 +160,12 @@ async def _run(verb: str) -> str | None:
     except OSError as error:
         return f"backup {verb} cannot be run: {type(error).__name__}"
     try:
-        words = await _last_words(child)
-        code = await child.wait()
+        async with asyncio.timeout(_WHOLE_SECONDS):
+            words = await _last_words(child)
+            code = await child.wait()
+    except TimeoutError:
+        await _end(child)
+        return f"backup {verb} did not end within {_WHOLE_SECONDS / 3600:g} hours"
     except asyncio.CancelledError:
         await _end(child)
         raise

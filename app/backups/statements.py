@@ -30,6 +30,7 @@ _SESSION = (
     "set client_min_messages = warning",
     f"set search_path = {SEARCH_PATH}",
 )
+_TRANSACTION_TIMEOUT_SINCE = 170_000
 
 sql = aiosql.from_path(FOLDER, "psycopg")
 
@@ -44,6 +45,8 @@ def connected(target: Target, settings: DatabaseSettings) -> Iterator[Connection
     with psycopg.connect(**arguments, autocommit=True) as connection:
         for statement in _SESSION:
             connection.execute(statement)
+        if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
+            connection.execute("set transaction_timeout = 0")
         if is_owner(connection):
             connection.execute(f'set role "{OWNER}"')
         yield connection

@@ -1,35 +1,29 @@
-"""The folder of the backups: names, what is under way, what was left behind, what may go.
+"""The folder of the backups: which there are, which is the latest, which may go.
 
-A backup that is being made is `NAME.partial`, under a lock of its process, and gets its name by one
-rename at the end. The kernel lets go of the lock however the process ends, so who finds a partial
-one without a lock knows that nobody works on it any more. What else lies there is left alone.
+What else lies there is left alone.
 """
 
-import fcntl
-import os
-import re
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from app.backups import manifest as manifests
+from app.backups import unfinished
 from app.backups.errors import BackupError
 from app.backups.manifest import Manifest
-from app.files import alone_in, read_regular, replace_private, write_private
+from app.backups.unfinished import NAME
+from app.files import read_regular, replace_private, write_private
 
 DATA = "data.age"
 LATEST = "latest"
 _VERIFIED = "verified.json"
-_PARTIAL = ".partial"
-_NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 _BYTES_MAX = 65_536
+# By more than this no two clocks differ that are right.
+_AHEAD_MAX = timedelta(hours=1)
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,12 +37,17 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Backup:
-    """A backup that is there. `problem` says why it is not to be relied on, None when it is."""
+    """A backup that is there. `problem` says why it is not to be relied on, None when it is.
+
+    One whose moment is yet to come, by a clock that was wrong, is good; but it is nobody's latest,
+    and does not push others out.
+    """
 
     folder: Path
     manifest: Manifest | None
     verification: Verification | None
     problem: str | None
+    is_ahead: bool
 
     @property
     def name(self) -> str:
@@ -75,11 +74,11 @@ class Pruned:
 def find(folder: Path, name: str, public_key: str) -> Backup:
     """Return the backup of this name, or the latest good one. Raises BackupError."""
     if name == LATEST:
-        good = [backup for backup in list_all(folder, public_key) if backup.problem is None]
-        if not good:
+        backup = next(usable(list_all(folder, public_key)), None)
+        if backup is None:
             raise BackupError(f"{folder}: there is no backup in it that is one of ours and whole")
-        return good[0]
-    if not _NAME.fullmatch(name):
+        return backup
+    if not NAME.fullmatch(name):
         raise BackupError(f"NAME: must be {LATEST}, or a name that `backup list` shows")
     if not (folder / name).is_dir():
         raise BackupError(f"NAME: there is no backup {name} in {folder}")
@@ -87,26 +86,43 @@ def find(folder: Path, name: str, public_key: str) -> Backup:
 
 
 def list_all(folder: Path, public_key: str) -> list[Backup]:
-    """Return every backup, the newest first."""
+    """Return every backup, the newest first: by its moment, since names are by another clock."""
     try:
         names = [path.name for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
     except FileNotFoundError:
         return []
-    found = (name for name in names if _NAME.fullmatch(name))
-    return [_look(folder / name, public_key) for name in sorted(found, reverse=True)]
+    found = [_look(folder / name, public_key) for name in names if NAME.fullmatch(name)]
+    return sorted(found, key=_moment, reverse=True)
+
+
+def usable(backups: Sequence[Backup]) -> Iterator[Backup]:
+    """Yield those that are good, and not of a moment that is yet to come."""
+    return (each for each in backups if each.problem is None and not each.is_ahead)
+
+
+def _moment(backup: Backup) -> tuple[str, str]:
+    # What is no good has only its name to go by.
+    at = backup.manifest.created_at if backup.manifest and backup.problem is None else None
+    return (f"{at.astimezone(UTC):%Y%m%dT%H%M%S.%f}" if at else backup.name), backup.name
 
 
 def _look(folder: Path, public_key: str) -> Backup:
     manifest = problem = None
+    is_ahead = False
     try:
         manifest = manifests.read(folder)
         manifests.check_signature(manifest, public_key)
+        is_ahead = manifest.created_at > datetime.now(UTC) + _AHEAD_MAX
         if (size := _size(folder / DATA)) != manifest.bytes:
             problem = f"{folder.name}: {DATA} has {size} bytes instead of {manifest.bytes}"
     except BackupError as error:
         problem = str(error)
     return Backup(
-        folder=folder, manifest=manifest, verification=_verification(folder), problem=problem
+        folder=folder,
+        manifest=manifest,
+        verification=_verification(folder),
+        problem=problem,
+        is_ahead=is_ahead,
     )
 
 
@@ -134,91 +150,22 @@ def note_verified(folder: Path, verification: Verification) -> None:
         write_private(path, text)
 
 
-@contextmanager
-def new(folder: Path) -> Iterator[Path]:
-    """Yield the folder of a new backup, which is removed unless `finish` has given it its name.
-
-    Raises OSError.
-    """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    clean(folder)
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    partial = folder / f"{name}{_PARTIAL}"
-    with alone_in(folder):
-        # Under its lock before anybody can take it for left behind.
-        partial.mkdir(mode=0o700)
-        descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        yield partial
-    finally:
-        os.close(descriptor)
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def name_of(partial: Path) -> str:
-    """Return the name that a backup under way will have."""
-    return partial.name.removesuffix(_PARTIAL)
-
-
-def finish(partial: Path) -> Path:
-    """Give a backup its name, once all of it is on the disk; return its folder."""
-    done = partial.with_name(name_of(partial))
-    _sync(partial)
-    partial.rename(done)
-    _sync(done.parent)
-    return done
-
-
-def clean(folder: Path) -> list[str]:
-    """Remove what processes have left that are gone, and return the names."""
-    removed = []
-    with alone_in(folder):
-        for partial in folder.glob(f"*{_PARTIAL}"):
-            if _NAME.fullmatch(name_of(partial)) and _is_left_behind(partial):
-                shutil.rmtree(partial, ignore_errors=True)
-                removed.append(partial.name)
-    return removed
-
-
-def _is_left_behind(partial: Path) -> bool:
-    with suppress(OSError):
-        descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        finally:
-            os.close(descriptor)
-        return True
-    return False
-
-
 def prune(folder: Path, public_key: str, keep: int) -> Pruned:
     """Remove all but the newest good ones, and never the last that was verified.
 
     What is damaged or of others is left: it may be all that somebody has. Raises OSError.
     """
-    removed = clean(folder) if folder.is_dir() else []
+    removed = unfinished.clean(folder) if folder.is_dir() else []
     backups = list_all(folder, public_key)
-    good = [backup for backup in backups if backup.problem is None]
+    good = list(usable(backups))
     verified = next((backup for backup in good if backup.verification is not None), None)
     for backup in good[keep:]:
-        if backup is not verified:
-            _remove(backup.folder)
+        if backup is not verified and unfinished.remove(backup.folder):
             removed.append(backup.name)
-    left = {backup.name: backup.problem for backup in backups if backup.problem is not None}
+    left = {each.name: reason for each in backups if (reason := each.problem or _ahead(each))}
     return Pruned(removed=removed, left=left)
 
 
-def _remove(folder: Path) -> None:
-    # By this name it is not a backup any more, should this be interrupted: the next one goes on.
-    doomed = folder.with_name(f"{folder.name}{_PARTIAL}")
-    folder.rename(doomed)
-    shutil.rmtree(doomed)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _ahead(backup: Backup) -> str | None:
+    told = f"{backup.name}: is of a moment that is yet to come; a clock is wrong, or was"
+    return told if backup.is_ahead else None

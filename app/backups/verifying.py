@@ -22,10 +22,13 @@ from app.backups.statements import connected, said
 from app.backups.store import Verification
 from app.database import Connection, Database, sql
 from app.errors import AppError
+from app.log import logger
 from app.settings import DatabaseSettings, Settings, Target
 from app.vault.models import Sealed, sealed_of
 from app.vault.unwrapped import KeysMissingError
 from app.vault.vault import Vault
+
+log = logger(__name__)
 
 DATABASE = "flagstone"
 _SAMPLE = 100
@@ -68,8 +71,16 @@ def verify_backup(
         secrets=secrets.told,
     )
     if secrets.is_proof or without_secrets:
-        store.note_verified(source.folder, verification)
+        _keep(source, verification)
     return verification, secrets
+
+
+def _keep(source: Source, verification: Verification) -> None:
+    try:
+        store.note_verified(source.folder, verification)
+    except OSError as error:
+        # Such as a disk that is for reading alone: what was proven is so all the same.
+        log.warning("verification_not_kept", name=source.manifest.name, reason=error.strerror)
 
 
 def _restore(source: Source, target: Target, settings: DatabaseSettings, report: Progress) -> None:

@@ -101,11 +101,11 @@ def restore(
             migrator = Migrator(
                 target=found.migrator, settings=settings.database, instance=settings.instance
             )
-            applied = restoring.settle(source.manifest, migrator, operator())
-    for migration in applied:
-        console.print(f"applied {migration}")
-    for head in heads:
-        console.print(f"{head.name}: revision {head.revision}, epoch {head.epoch}")
+            # Before what may still fail: from here on it is so.
+            for head in heads:
+                console.print(f"{head.name}: revision {head.revision}, epoch {head.epoch}")
+            for migration in restoring.settle(source.manifest, migrator, operator()):
+                console.print(f"applied {migration}")
     console.print(f"{backup.name} is back in {found.migrator.database}")
 
 

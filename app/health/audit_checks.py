@@ -40,11 +40,12 @@ def backups_check(schedule: Schedule) -> Check:
     last, age = schedule.last, schedule.age_seconds
     failed = "the last attempt failed, see the log" if schedule.failure else None
     late = "older than two intervals" if schedule.is_late else None
+    ahead = "one is of a moment that is yet to come, see the clocks" if schedule.is_ahead else None
     return Check(
-        status=Status.WARN if failed or late else Status.PASS,
+        status=Status.WARN if failed or late or ahead else Status.PASS,
         observed_value=last.bytes if last else None,
         observed_unit="bytes" if last else None,
         time=last.created_at if last else None,
         age_seconds=None if age is None else round(age),
-        output=failed or late or (None if last else "none yet"),
+        output=failed or late or ahead or (None if last else "none yet"),
     )

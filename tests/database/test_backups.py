@@ -29,7 +29,7 @@ from app.audit.drift import look
 from app.audit.following import one_moment
 from app.audit.verification import Verified, verify
 from app.backups import manifest as manifests
-from app.backups import programs, reading, store
+from app.backups import programs, reading, store, verifying
 from app.backups.dumping import Limits, Request, create
 from app.backups.errors import BackupError
 from app.backups.manifest import Manifest
@@ -37,11 +37,12 @@ from app.backups.moment import count
 from app.backups.reading import Source
 from app.backups.restoring import NotEmptyError, Place, restore, settle
 from app.backups.script import Copy
-from app.backups.verifying import verify_backup
+from app.backups.statements import connected
 from app.crypto.identity import ForeignError, new_identity, parse_identity
 from app.crypto.signing import Signer
 from app.database import Database
 from app.database.migrations import Migrator
+from app.database.migrations.backend import LOCK_KEY
 from app.database.roles import APP, BACKUP, MIGRATOR, OWNER
 from app.environments import service as environments
 from app.seeds import add_test_data
@@ -251,8 +252,15 @@ async def test_what_was_put_back_is_what_was_there(
     migrator = Migrator(
         target=server.target(MIGRATOR, empty), settings=load({}).database, instance="test"
     )
+    # A schema that was not as expected before is not said to be so now.
+    drifted = msgspec.structs.replace(origin.source.manifest, drifted=1)
+    assert settle(drifted, migrator, "operator:test") == []
+    with server.admin(empty) as connection:
+        accepted = "select count(*) from flagstone.access_log where detail like '%accepted: %'"
+        assert connection.execute(accepted).fetchone() == (0,)
     assert settle(origin.source.manifest, migrator, "operator:test") == []
     with server.admin(empty) as connection:
+        assert connection.execute(accepted).fetchone() == (1,)
         assert _rows(connection) == origin.rows
         told = connection.execute(
             "select event, actor, resource from flagstone.access_log "
@@ -293,6 +301,15 @@ def test_what_is_there_stays_unless_somebody_says_so(server: Server, origin: Ori
         assert _rows(connection, epoch=True) == before
 
 
+def test_what_is_back_and_cannot_be_migrated_says_so(server: Server, origin: Origin) -> None:
+    migrator = Migrator(
+        target=server.target(MIGRATOR, "gone"), settings=load({}).database, instance="test"
+    )
+
+    with pytest.raises(BackupError, match=r"is back, but not yet .*not exist.* `database migrate`"):
+        settle(origin.source.manifest, migrator, "operator:test")
+
+
 def test_a_table_that_is_not_ours_is_in_the_way(server: Server, origin: Origin, empty: str) -> None:
     with server.admin(empty) as connection:
         connection.execute("create table flagstone.theirs ()")
@@ -307,7 +324,14 @@ def test_a_table_that_is_not_ours_is_in_the_way(server: Server, origin: Origin, 
 
     with server.admin(empty) as connection:
         connection.execute("drop view public.report")
-    assert restore(origin.source, _place(server, empty), _silent)
+        connection.execute("create view flagstone.later as select name from flagstone.environments")
+        connection.execute("create view flagstone.earlier as select name from flagstone.later")
+    with pytest.raises(BackupError, match="the view earlier, the view later"):
+        restore(origin.source, _place(server, empty), _silent)
+    with server.admin(empty) as connection:
+        for view in ("later", "earlier"):
+            connection.execute(f"alter view flagstone.{view} owner to {OWNER}")
+    assert restore(origin.source, _place(server, empty, replaces=True), _silent)
 
 
 def test_a_backup_whose_end_is_missing_changes_nothing(
@@ -354,12 +378,89 @@ def test_a_backup_that_is_not_as_its_manifest_says_changes_nothing(
 def test_whoever_holds_a_table_holds_a_restore_off(
     server: Server, origin: Origin, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.backups.statements._SESSION", ("set lock_timeout = '100ms'",))
+    monkeypatch.setattr("app.backups.restoring._LOCK_WAITS_SECONDS", (0.05, 0.05))
     with server.admin(empty) as connection, connection.transaction():
         connection.execute("lock table flagstone.tokens in access share mode")
 
-        with pytest.raises(BackupError, match="somebody holds a table"):
+        with pytest.raises(BackupError, match="somebody always holds a table"):
             restore(origin.source, _place(server, empty), _silent)
+
+
+def test_whoever_migrates_holds_a_restore_off(server: Server, origin: Origin, empty: str) -> None:
+    with server.admin(empty) as connection:
+        connection.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
+
+        with pytest.raises(BackupError, match="somebody is migrating"):
+            restore(origin.source, _place(server, empty), _silent)
+
+
+def test_requests_that_want_another_table_end_and_a_restore_goes_on(
+    server: Server, origin: Origin, empty: str
+) -> None:
+    """Who has one table and wants one that is taken would wait for ever for who wants both."""
+    held, wants = threading.Event(), psql.SQL("lock table flagstone.{} in access share mode")
+
+    def request() -> None:
+        with server.admin(empty) as connection, connection.transaction():
+            connection.execute(wants.format(psql.Identifier("tokens")))
+            held.set()
+            watcher.execute("select pg_sleep(0.1)")
+            connection.execute(wants.format(psql.Identifier("access_log")))
+
+    with server.admin(empty) as watcher:
+        other = threading.Thread(target=request)
+        other.start()
+        assert held.wait(10)
+
+        assert restore(origin.source, _place(server, empty), _silent)
+        other.join()
+
+
+def test_a_backup_that_begins_during_a_restore_is_of_what_was_restored(
+    server: Server, origin: Origin, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To a snapshot from before, tables that were made anew are empty, and a dump of them whole."""
+    made: list[Manifest] = []
+    request = _request(server.target(BACKUP, empty), tmp_path)
+    other = threading.Thread(target=lambda: made.append(create(request, _silent)))
+
+    def begin(_: object) -> None:
+        other.start()
+        with server.admin() as watcher:
+            while not watcher.execute("select 1 from pg_locks where not granted").fetchone():
+                watcher.execute("select pg_sleep(0.01)")
+
+    monkeypatch.setattr("app.backups.restoring.grant_privileges", begin)
+    restore(origin.source, _place(server, empty), _silent)
+    other.join(20)
+
+    (manifest,) = made
+    name = "flagstone.configurations"
+    assert manifest.tables[name] == origin.source.manifest.tables[name]
+    assert manifest.migration == origin.source.manifest.migration
+    assert b"checkout/retries" in _all(_source(tmp_path, manifest))
+
+
+def test_what_ends_a_restore_says_whether_anything_was_changed(
+    server: Server, origin: Origin, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the last statement nothing was; of a COMMIT that nobody answers it is not known."""
+
+    def end(connection: psycopg.Connection[Any]) -> None:
+        with server.admin() as admin:
+            admin.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
+
+    def end_and_look(connection: psycopg.Connection[Any]) -> None:
+        end(connection)
+        connection.execute("select")
+
+    for work, told in ((end_and_look, "nothing was changed"), (end, "it is not known whether")):
+        monkeypatch.setattr("app.backups.restoring.grant_privileges", work)
+        with pytest.raises(BackupError, match=told):
+            restore(origin.source, _place(server, empty), _silent)
+
+    with server.admin(empty) as connection:
+        assert _rows(connection)["configurations"] == []
 
 
 @pytest.fixture(scope="module")
@@ -435,6 +536,25 @@ def test_an_interruption_leaves_no_backup(server: Server, large: str, tmp_path: 
     assert [thread for thread in threading.enumerate() if thread.name == "age"] == []
 
 
+def test_a_password_may_have_what_its_file_separates_by(server: Server) -> None:
+    password = Secret("a:b\\c")
+    with server.admin() as connection:
+        connection.execute("create role separated login password 'a:b\\c'")
+    ((host, port),) = server.embedded.superuser.hosts
+    try:
+        with programs.password_file(password) as (descriptor,):
+            psycopg.connect(
+                host=host,
+                port=port,
+                user="separated",
+                dbname="postgres",
+                passfile=f"/dev/fd/{descriptor}",
+            ).close()
+    finally:
+        with server.admin() as connection:
+            connection.execute("drop role separated")
+
+
 def test_a_wrong_password_is_told_of_without_it(server: Server, tmp_path: Path) -> None:
     target = server.target(BACKUP, "flagstone")
     wrong = target.as_role(target.user, Secret("hunter2hunter2"))
@@ -444,6 +564,31 @@ def test_a_wrong_password_is_told_of_without_it(server: Server, tmp_path: Path) 
 
     assert "hunter2" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_holds_a_table_holds_a_backup_off(
+    server: Server, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.backups.statements._SESSION", ("set lock_timeout = '100ms'",))
+    with server.admin(empty) as connection, connection.transaction():
+        connection.execute("lock table flagstone.tokens in access exclusive mode")
+
+        with pytest.raises(BackupError, match="somebody holds a table for longer"):
+            create(_request(server.target(BACKUP, empty), tmp_path), _silent)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_limit_of_the_server_ends_a_long_transaction(server: Server, empty: str) -> None:
+    limits = ("statement", "idle_in_transaction_session", "transaction")
+    with server.admin(empty) as connection:
+        for limit in limits:
+            connection.execute(f"alter database {empty} set {limit}_timeout = '30s'")
+
+    with connected(server.target(BACKUP, empty), load({}).database) as connection:
+        found = [connection.execute(f"show {limit}_timeout").fetchone() for limit in limits]
+
+    assert found == [("0",)] * 3
 
 
 def test_a_database_without_tables_is_no_backup(server: Server, tmp_path: Path) -> None:
@@ -459,7 +604,7 @@ def test_a_server_that_is_newer_than_the_programs_is_refused() -> None:
 def test_a_backup_is_proven_by_restoring_it(origin: Origin) -> None:
     settings = load({})
 
-    verification, secrets = verify_backup(origin.source, settings, Vault(), _silent)
+    verification, secrets = verifying.verify_backup(origin.source, settings, Vault(), _silent)
 
     assert (secrets.told, secrets.is_proof) == ("none", True)
     assert verification.revisions == 2
@@ -468,6 +613,20 @@ def test_a_backup_is_proven_by_restoring_it(origin: Origin) -> None:
         == verification
     )
     assert list(Path("/tmp").glob("flagstone-verify-*")) == []  # noqa: S108
+
+
+async def test_a_history_that_was_changed_is_no_proof(
+    server: Server, origin: Origin, empty: str
+) -> None:
+    """The manifest is of what was there, and so is its signature: only the chain tells."""
+    restore(origin.source, _place(server, empty), _silent)
+    target, settings = server.target(APP, empty), load({}).database
+
+    assert (await verifying._look(origin.source, target, settings, Vault())).told == "none"
+    with server.admin(empty) as connection:
+        connection.execute("update flagstone.change_sets set message = 'something else'")
+    with pytest.raises(BackupError, match="revision 1 is not what was hashed"):
+        await verifying._look(origin.source, target, settings, Vault())
 
 
 async def test_a_backup_goes_between_fifteen_and_eighteen(

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -10,13 +10,16 @@ import pytest
 import typer
 
 from app.backups import manifest as manifests
-from app.backups import store
+from app.backups import store, unfinished
 from app.backups.errors import BackupError
 from app.backups.manifest import Head, Manifest
+from app.backups.schedule import Schedule
 from app.backups.store import Verification
 from app.commands import backup_proof
 from app.crypto.signing import Signer
-from app.settings import Secret
+from app.health.audit_checks import backups_check
+from app.health.check import Status
+from app.settings import BackupSettings, Secret
 
 SIGNER = Signer(Secret("k" * 32))
 KEY = SIGNER.public_key
@@ -27,11 +30,11 @@ def _name(number: int) -> str:
     return f"2026112{number}T121314Z-{number:08x}"
 
 
-def _manifest(name: str, signer: Signer = SIGNER) -> Manifest:
+def _manifest(name: str, signer: Signer = SIGNER, created_at: datetime | None = None) -> Manifest:
     bare = Manifest(
         format=1,
         name=name,
-        created_at=datetime(2026, 11, 24, tzinfo=UTC),
+        created_at=created_at or datetime(2020, 11, int(name[7]), tzinfo=UTC),
         seconds=1.5,
         database="flagstone",
         migration="1795516338331-BoundRowsOfTokens",
@@ -50,11 +53,13 @@ def _manifest(name: str, signer: Signer = SIGNER) -> Manifest:
     return manifests.signed(bare, signer)
 
 
-def _make(folder: Path, number: int, signer: Signer = SIGNER) -> Path:
+def _make(
+    folder: Path, number: int, signer: Signer = SIGNER, created_at: datetime | None = None
+) -> Path:
     made = folder / _name(number)
     made.mkdir(parents=True)
     (made / store.DATA).write_bytes(_DATA)
-    manifests.write(made, _manifest(made.name, signer))
+    manifests.write(made, _manifest(made.name, signer, created_at))
     return made
 
 
@@ -147,6 +152,74 @@ def test_pruning_keeps_the_newest_the_verified_and_what_is_not_ours(tmp_path: Pa
     assert store.prune(tmp_path, KEY, keep=2).removed == []
 
 
+def test_the_latest_is_so_by_its_moment_and_never_of_one_to_come(tmp_path: Path) -> None:
+    """Names are by the clock of whoever made it, which was wrong for two of these."""
+    ahead = _make(tmp_path, 1, created_at=datetime.now(UTC) + timedelta(hours=2))
+    newest = _make(tmp_path, 2, created_at=datetime.now(UTC) - timedelta(hours=1))
+    old = _make(tmp_path, 7)
+
+    assert [each.folder for each in store.list_all(tmp_path, KEY)] == [ahead, newest, old]
+    assert store.find(tmp_path, store.LATEST, KEY).folder == newest
+    assert store.find(tmp_path, ahead.name, KEY).problem is None
+    pruned = store.prune(tmp_path, KEY, keep=1)
+    assert (pruned.removed, list(pruned.left)) == ([old.name], [ahead.name])
+    assert "yet to come" in pruned.left[ahead.name]
+
+
+def _schedule(folder: Path, interval_seconds: float = 60) -> Schedule:
+    schedule = Schedule(
+        BackupSettings(folder=folder, recipients=(), keep=2, interval_seconds=interval_seconds)
+    )
+    schedule.use_key(Secret("k" * 32))
+    return schedule
+
+
+async def test_a_failure_is_told_until_there_is_a_younger_backup(tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    folder.write_text("no folder")
+    schedule = _schedule(folder)
+
+    for _ in range(2):
+        await schedule.run_once()
+        # The second time it is too early for another attempt.
+        assert (schedule.failure, schedule.failures) == ("Not a directory", 1)
+    check = backups_check(schedule)
+    assert (check.status, check.output) == (Status.WARN, "the last attempt failed, see the log")
+
+    folder.unlink()
+    made = _make(folder, 1, created_at=datetime.now(UTC))
+    await schedule.run_once()
+
+    check = backups_check(schedule)
+    assert (check.status, check.output, check.observed_value) == (Status.PASS, None, 4)
+    assert schedule.last is not None
+    assert schedule.last.name == made.name
+
+
+async def test_a_schedule_waits_for_whoever_makes_one_and_knows_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whatever is made here in spite of that fails.
+    monkeypatch.setenv("DATABASE_URL", "none")
+    schedule = _schedule(tmp_path)
+    last = _make(tmp_path, 1)
+    _make(tmp_path, 2, created_at=datetime.now(UTC) + timedelta(days=1))
+
+    with unfinished.new(tmp_path):
+        await schedule.run_once()
+
+    assert schedule.last == _manifest(last.name)
+    assert (schedule.failures, schedule.is_ahead, schedule.is_late) == (0, True, True)
+    check = backups_check(schedule)
+    assert (check.status, check.output) == (Status.WARN, "older than two intervals")
+    # One that is young enough for its interval is not made again.
+    patient = _schedule(tmp_path, interval_seconds=1e9)
+    await patient.run_once()
+    check = backups_check(patient)
+    assert (patient.failures, check.status) == (0, Status.WARN)
+    assert "yet to come" in (check.output or "")
+
+
 def test_the_only_backup_stays(tmp_path: Path) -> None:
     _make(tmp_path, 1)
 
@@ -156,16 +229,16 @@ def test_the_only_backup_stays(tmp_path: Path) -> None:
 def test_what_is_left_behind_goes_and_what_is_under_way_stays(tmp_path: Path) -> None:
     left = tmp_path / f"{_name(1)}.partial"
     left.mkdir()
-    with store.new(tmp_path) as busy:
+    with unfinished.new(tmp_path) as busy:
         assert not left.exists()
-        assert store.clean(tmp_path) == []
+        assert unfinished.clean(tmp_path) == []
         assert busy.exists()
         assert store.list_all(tmp_path, KEY) == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_lock_of_a_backup_under_way_is_its_processes_alone(tmp_path: Path) -> None:
-    with store.new(tmp_path) as busy:
+    with unfinished.new(tmp_path) as busy:
         descriptor = os.open(busy, os.O_RDONLY)
         with pytest.raises(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
