@@ -145,6 +145,21 @@ returning
     epoch::text as epoch,
     revision;
 
+-- name: list_revoked_tokens()
+select id
+from tokens
+where revoked_at is not null;
+
+-- name: revoke_restored_tokens(ids)!
+-- As they were revoked before the restore, which would bring them back to life.
+update tokens
+set
+    revoked_at = current_timestamp,
+    mac = decode(repeat('00', 32), 'hex'),
+    grant_mac = null
+where id = any(:ids)
+  and revoked_at is null;
+
 -- name: insert_restoration(actor, resource, detail)!
 -- Here and not by the access log's own statement: it has to be in the transaction of the restore.
 insert into access_log (event, decision, actor, resource, detail)

@@ -99,7 +99,6 @@ def create(request: Request, report: Progress, limits: Limits = _LIMITS) -> Mani
                 seconds=round(time.monotonic() - started, 3),
                 database=moment.database,
                 migration=moment.migration,
-                drifted=moment.drifted,
                 heads=moment.heads,
                 tables=moment.tables,
                 postgres_version=moment.server_version,

@@ -37,10 +37,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Counts, heads and versions are of the very snapshot that the data is of.
-
-    `drifted` is how much of the schema no migration made.
-    """
+    """Counts, heads and versions are of the very snapshot that the data is of."""
 
     format: int
     name: str
@@ -48,7 +45,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seconds: float
     database: str
     migration: str
-    drifted: Count
     heads: Sequence[Head]
     tables: Mapping[str, Count]
     postgres_version: str

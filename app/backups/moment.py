@@ -11,8 +11,6 @@ from psycopg import sql as psql
 from app.backups.errors import BackupError
 from app.backups.manifest import Head
 from app.backups.statements import LOCK_WAIT_SECONDS, Connection, sql
-from app.database.fingerprint import differences
-from app.database.migrations.expectation import read_facts
 
 _NO_TABLES = "the database has no tables of ours: migrate first, or look at DATABASE_BACKUP_URL"
 
@@ -29,7 +27,6 @@ class Moment:
     tables: Mapping[str, int]
     heads: Sequence[Head]
     migration: str
-    drifted: int
     bytes: int
 
 
@@ -72,7 +69,6 @@ def look(connection: Connection) -> Moment:
                 for name, epoch, revision, hash_ in sql.list_heads(connection)
             ],
             migration=sql.find_last_migration(connection) or "",
-            drifted=_count_drifted(connection),
             bytes=sum(size for _, _, size in stored),
         )
 
@@ -93,14 +89,6 @@ def _told() -> Iterator[None]:
             f"somebody holds a table for longer than {LOCK_WAIT_SECONDS} s, as a restore or a "
             "migration does"
         ) from None
-
-
-def _count_drifted(connection: Connection) -> int:
-    if not sql.has_expected_schema(connection):
-        return 0
-    expected = sql.find_expected_schema(connection)
-    kept = sql.get_expected_facts(connection, id=expected[0])
-    return len(differences(kept, read_facts(connection)))
 
 
 def count(connection: Connection, schema: str, table: str) -> int:

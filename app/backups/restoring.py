@@ -62,7 +62,7 @@ def restore(source: Source, place: Place, report: Progress) -> Sequence[Head]:
         try:
             with connection.transaction():
                 _keep_others_out(connection)
-                _make_room(connection, place)
+                revoked = _make_room(connection, place)
                 apply(connection, reading.script(source, report, schema=SCHEMA))
                 connection.execute(f"set local search_path = {SEARCH_PATH}")
                 compare(connection, source.manifest, schema=SCHEMA)
@@ -70,6 +70,8 @@ def restore(source: Source, place: Place, report: Progress) -> Sequence[Head]:
                     Head(name=name, epoch=epoch, revision=revision, hash=None)
                     for name, epoch, revision in sql.renew_epochs(connection)
                 ]
+                # What was revoked since is no better for being restored.
+                sql.revoke_restored_tokens(connection, ids=revoked)
                 sql.insert_restoration(
                     connection,
                     actor=place.actor,
@@ -94,24 +96,19 @@ def restore(source: Source, place: Place, report: Progress) -> Sequence[Head]:
     return sorted(heads, key=lambda head: head.name)
 
 
-def settle(manifest: Manifest, migrator: Migrator, actor: str) -> list[str]:
+def settle(manifest: Manifest, migrator: Migrator) -> list[str]:
     """Migrate what was put back to this release, and return the names of what was applied.
 
-    PostgreSQL puts some rules into other words once they were dumped and read again, which looks as
-    if somebody had changed them. So the schema counts as expected anew, unless the manifest says
-    that it was not so when the backup was made. Raises BackupError, which says what is left to do.
+    Raises BackupError, which says what is left to do.
     """
     try:
-        applied = migrator.migrate()
-        if not manifest.drifted:
-            migrator.accept(f"restored from {manifest.name}", actor)
+        return migrator.migrate()
     except (MigrationError, psycopg.Error) as error:
         reason = str(error).strip() or type(error).__name__
         raise BackupError(
             f"{manifest.name} is back, but not yet as this release wants it: {reason}. What is "
-            "left to do is `database migrate`, and then `database accept-schema`"
+            "left to do is `database migrate`"
         ) from None
-    return applied
 
 
 def _check_release(manifest: Manifest) -> None:
@@ -129,15 +126,16 @@ def _keep_others_out(connection: Connection) -> None:
         raise BackupError("somebody is migrating this database just now")
 
 
-def _make_room(connection: Connection, place: Place) -> None:
+def _make_room(connection: Connection, place: Place) -> list[str]:
     """Drop what is in the schema, unless that is more than a migration makes and nobody said so.
 
-    Requests that run end first; those that come wait, and then find what was restored.
+    Requests that run end first; those that come wait, and then find what was restored. Returns the
+    ids of tokens that were revoked.
     """
     row = connection.execute("select to_regnamespace(%s)", [SCHEMA]).fetchone()
     if row is None or row[0] is None:
         connection.execute(psql.SQL("create schema {}").format(psql.Identifier(SCHEMA)))
-        return
+        return []
     objects = list(sql.list_schema_objects(connection))
     tables = ", ".join(identity for kind, identity, _ in objects if kind == "table")
     strange = [] if place.replaces else _strange(objects)
@@ -148,9 +146,12 @@ def _make_room(connection: Connection, place: Place) -> None:
         _lock(connection, tables)
     if not place.replaces:
         _refuse_rows(connection, objects)
+    has_tokens = any((kind, name) == ("table", "tokens") for kind, _, name in objects)
+    revoked = [id_ for (id_,) in sql.list_revoked_tokens(connection)] if has_tokens else []
     for kind, together in groupby(objects, key=lambda each: each[0]):
         # In one, as they refer to each other.
         _run(connection, f"drop {kind} {', '.join(identity for _, identity, _ in together)}")
+    return revoked
 
 
 def _lock(connection: Connection, tables: str) -> None:

@@ -4,12 +4,14 @@ That a list of its contents can be read proves nothing: it stands at the beginni
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import psycopg
+from psycopg import sql as psql
 
 from app.audit.verification import Broken, verify
 from app.backups import reading, store
@@ -21,9 +23,10 @@ from app.backups.script import apply
 from app.backups.statements import connected, said
 from app.backups.store import Verification
 from app.database import Connection, Database, sql
+from app.database.roles import scram_verifier
 from app.errors import AppError
 from app.log import logger
-from app.settings import DatabaseSettings, Settings, Target
+from app.settings import DatabaseSettings, Secret, Settings, Target
 from app.vault.models import Sealed, sealed_of
 from app.vault.unwrapped import KeysMissingError
 from app.vault.vault import Vault
@@ -31,6 +34,7 @@ from app.vault.vault import Vault
 log = logger(__name__)
 
 DATABASE = "flagstone"
+_ROLE = "verifier"
 _SAMPLE = 100
 # The service's limits are for requests; here a page of the history may take its time.
 _STATEMENT_SECONDS = 60.0
@@ -59,20 +63,20 @@ def verify_backup(
     """
     reading.check_digest(source, lambda *_: None)
     with scratch_server(settings.database.embedded_account) as superuser:
-        target = superuser.named(DATABASE)
+        target = _prepare(superuser, settings.database)
         started = time.monotonic()
         _restore(source, target, settings.database, report)
         seconds = time.monotonic() - started
-        secrets = asyncio.run(_look(source, target, settings.database, vault))
+        sample = asyncio.run(_look(source, target, settings.database, vault))
     verification = Verification(
         at=datetime.now(UTC),
         restore_seconds=round(seconds, 3),
         revisions=source.manifest.revisions,
-        secrets=secrets.told,
+        secrets=sample.told,
     )
-    if secrets.is_proof or without_secrets:
+    if sample.is_proof or without_secrets:
         _keep(source, verification)
-    return verification, secrets
+    return verification, sample
 
 
 def _keep(source: Source, verification: Verification) -> None:
@@ -83,10 +87,24 @@ def _keep(source: Source, verification: Verification) -> None:
         log.warning("verification_not_kept", name=source.manifest.name, reason=error.strerror)
 
 
+def _prepare(superuser: Target, settings: DatabaseSettings) -> Target:
+    """Make a database and an ordinary role that owns it, and return its way in.
+
+    What was dumped may hold functions that run while it is restored; a superuser's could do
+    anything that its account may do on this machine.
+    """
+    password = secrets.token_urlsafe(32)
+    with connected(superuser, settings) as connection:
+        verifier = psql.Literal(scram_verifier(password))
+        connection.execute(
+            psql.SQL("create role {} login password {}").format(psql.Identifier(_ROLE), verifier)
+        )
+        connection.execute(f"create database {DATABASE} template template0 owner {_ROLE}")
+    return superuser.named(DATABASE).as_role(_ROLE, Secret(password))
+
+
 def _restore(source: Source, target: Target, settings: DatabaseSettings, report: Progress) -> None:
     try:
-        with connected(target.named("postgres"), settings) as connection:
-            connection.execute(f"create database {DATABASE} template template0")
         with connected(target, settings) as connection:
             with connection.transaction():
                 apply(connection, reading.script(source, report))

@@ -81,7 +81,7 @@ def restore(
 ) -> None:
     """Put a backup back, whole or not at all. Every client then starts anew, under a new epoch.
 
-    What was written since is lost; tokens are again as they were. Running replicas wait for it.
+    What was written since is lost; a token that was revoked since stays so. Running replicas wait.
     """
     with prepared() as settings:
         backup, source = _chosen(settings, name, identity, public_key)
@@ -104,7 +104,7 @@ def restore(
             # Before what may still fail: from here on it is so.
             for head in heads:
                 console.print(f"{head.name}: revision {head.revision}, epoch {head.epoch}")
-            for migration in restoring.settle(source.manifest, migrator, operator()):
+            for migration in restoring.settle(source.manifest, migrator):
                 console.print(f"applied {migration}")
     console.print(f"{backup.name} is back in {found.migrator.database}")
 

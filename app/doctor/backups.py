@@ -28,7 +28,7 @@ async def look_at_backups(patient: Patient) -> Sequence[Finding]:
         return [absent("backups", "there is no key yet to sign any with")]
     key = Signer(token_key(settings)).public_key
     found = await in_thread("backups", lambda: store.list_all(folder, key))
-    good = [each for each in found if each.problem is None and each.manifest is not None]
+    good = list(store.usable(found))
     if not good:
         text = f"none in {folder} that is ours and whole, out of {len(found)}"
         return [failed("backups", text) if needed else absent("backups", f"there are {text}")]

@@ -38,7 +38,6 @@ def _manifest(name: str, signer: Signer = SIGNER, created_at: datetime | None = 
         seconds=1.5,
         database="flagstone",
         migration="1795516338331-BoundRowsOfTokens",
-        drifted=0,
         heads=[Head(name="local", epoch="e", revision=3, hash="ab")],
         tables={"flagstone.tokens": 2},
         postgres_version="18.4",

@@ -72,7 +72,6 @@ def _back_up(folder: Path, age: timedelta, *, key: str = "k" * 32, size: int = 4
         seconds=1.5,
         database="flagstone",
         migration="1795516338331-BoundRowsOfTokens",
-        drifted=0,
         heads=[],
         tables={},
         postgres_version="18.4",
