@@ -3,6 +3,9 @@ BIN    := .venv/bin
 APP    := $(BIN)/python -m app
 READY  := .venv/.installed
 
+# The suite starts hundreds of processes; without bytecode each would compile the whole of app/.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check format bench history clean lock reference \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \

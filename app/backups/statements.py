@@ -32,7 +32,7 @@ _SESSION = (
 )
 _TRANSACTION_TIMEOUT_SINCE = 170_000
 
-sql = aiosql.from_path(FOLDER, "psycopg")
+sql = aiosql.from_path(FOLDER / "backups.sql", "psycopg")
 
 
 @contextmanager

@@ -150,6 +150,7 @@ async def test_a_backup_is_made_proven_and_put_back_under_a_running_service(
     assert await service.stop() == 0
 
 
+@pytest.mark.first_start
 async def test_a_backup_that_is_stopped_leaves_nothing_and_a_killed_one_is_cleared_away(
     launch_here: Callable[..., Process], server: Server, database: str
 ) -> None:

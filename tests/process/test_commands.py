@@ -221,6 +221,7 @@ async def test_environments_from_the_command_line(
     await until(is_served, 5)
 
 
+@pytest.mark.first_start
 async def test_the_database_verbs(launch: Callable[..., Process]) -> None:
     """Without a service, each starts the embedded server and, as its last user, stops it."""
     pending = await _run(launch, "database", "verify")

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 
+import pytest
 from aiohttp import ClientSession
 
 from tests.process.conftest import Process, put, until
@@ -141,6 +142,7 @@ async def test_a_killed_database_comes_back_and_nothing_acknowledged_is_lost(
     assert await process.stop() == 0
 
 
+@pytest.mark.first_start
 async def test_a_start_without_a_database_waits_for_it(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -171,6 +173,7 @@ async def test_a_start_without_a_database_waits_for_it(
     assert await again.stop() == 0
 
 
+@pytest.mark.first_start
 async def test_a_start_without_a_database_serves_what_was_known_last(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -215,6 +218,7 @@ async def test_a_start_without_a_database_serves_what_was_known_last(
     assert await back.stop() == 0
 
 
+@pytest.mark.first_start
 async def test_a_start_that_must_not_migrate_waits_until_somebody_does(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -237,6 +241,7 @@ async def test_a_start_that_must_not_migrate_waits_until_somebody_does(
     assert await waiting.stop() == 0
 
 
+@pytest.mark.first_start
 async def test_a_killed_migration_is_carried_on_by_the_next_start(
     launch: Callable[..., Process],
 ) -> None:

@@ -25,9 +25,13 @@ async def _verdicts(launch: Callable[..., Process], **environ: str) -> dict[str,
     return {each["name"]: (each["verdict"], each["text"]) for each in report["findings"]}
 
 
+# What it writes while the doctor looks.
+_OF_THE_SERVICE = ("service-", "pg18", "audit-heads")
+
+
 def _files(folder: Path) -> set[Path]:
     """All but what a running server writes by itself, and the logs of these processes."""
-    return {path for path in folder.iterdir() if not path.name.startswith(("service-", "pg18"))}
+    return {path for path in folder.iterdir() if not path.name.startswith(_OF_THE_SERVICE)}
 
 
 @pytest.mark.timeout(90)

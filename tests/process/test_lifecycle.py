@@ -45,6 +45,7 @@ async def test_the_banner_shows_the_file_and_never_the_token(
     assert (process.data_dir / "admin-token").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.first_start
 async def test_four_at_once_on_nothing_all_come_up(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

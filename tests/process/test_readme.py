@@ -29,6 +29,7 @@ def _steps() -> list[tuple[str, str]]:
     return steps
 
 
+@pytest.mark.first_start
 async def test_the_sessions_work_as_printed(launch: Callable[..., Process]) -> None:
     process = launch()
     await process.start()

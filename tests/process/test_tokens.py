@@ -98,6 +98,7 @@ async def ends(stream: ClientResponse, started: float) -> float:
     return time.monotonic() - started
 
 
+@pytest.mark.first_start
 async def test_a_revocation_holds_everywhere_within_a_second(
     three: list[Process], client: ClientSession
 ) -> None:
@@ -129,6 +130,7 @@ async def test_a_revocation_holds_everywhere_within_a_second(
     assert max(told + untold) < 5
 
 
+@pytest.mark.first_start
 async def test_a_revocation_by_hand_holds_too(three: list[Process], client: ClientSession) -> None:
     """Somebody with psql in an emergency announces nothing."""
     token_id, text = await make(client, three[0])

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import psutil
+import pytest
 from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -111,6 +112,7 @@ async def test_when_the_supervisor_is_killed_its_workers_end(
     await until(gone, 20)
 
 
+@pytest.mark.first_start
 async def test_what_keeps_every_worker_from_starting_ends_the_service(
     launch: Callable[..., Process],
 ) -> None:
