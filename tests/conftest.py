@@ -265,6 +265,7 @@ async def service(running: Service, server: Server) -> Service:
     running.app[HEAD_EXPORT]._last.clear()
     running.app[HEAD_EXPORT].broken.clear()
     running.app[HEAD_EXPORT].replaced.clear()
+    running.app[HEAD_EXPORT].failure = None
     await running.app[FOLLOWER].refresh()
     running.app[FAILURES].forget()
     return running
