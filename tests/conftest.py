@@ -274,11 +274,19 @@ async def service(running: Service, server: Server) -> Service:
 def clean(server: Server, database: str, *, epoch: str | None = None) -> None:
     """Take away what tests wrote; the admin token of the session stays."""
     with server.admin(database) as connection:
-        connection.execute(
-            "truncate flagstone.changes, flagstone.property_changes, flagstone.change_sets, "
-            "flagstone.configurations, flagstone.idempotency_keys, flagstone.flag_usage, "
-            "flagstone.access_log"
-        )
+        for attempt in range(1, 6):
+            try:
+                connection.execute(
+                    "truncate flagstone.changes, flagstone.property_changes, "
+                    "flagstone.change_sets, flagstone.configurations, "
+                    "flagstone.idempotency_keys, flagstone.flag_usage, flagstone.access_log"
+                )
+            except psycopg.errors.DeadlockDetected:
+                # With whoever reads several of them, in another order.
+                if attempt == 5:
+                    raise
+            else:
+                break
         connection.execute(
             "delete from flagstone.environments "
             "where name not in ('local', 'development', 'staging', 'production')"
