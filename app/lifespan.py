@@ -108,8 +108,6 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         tasks.start("audit_heads", app[HEAD_EXPORT].run())
         if app[SCHEDULE].is_on:
             tasks.start("backups", app[SCHEDULE].run())
-    elif app[SCHEDULE].is_on:
-        tasks.start("backups", app[SCHEDULE].watch())
     tasks.start("keys", app[VAULT].run(app[DATABASE]))
     if settings.database.pooler is Pooler.NONE:
         # Through a pooler nothing can be listened to: there the poll alone keeps up.

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from app.changes.models import Change, ChangeKind, Content, Entry, Kind, PropertiesChange
+from app.changes.rows import properties_change_of
 from app.database import Connection, sql
-from app.environments.models import Properties
 from app.vault.models import sealed_of
 
 PAGE_SIZE = 1_000
@@ -85,10 +85,7 @@ async def _page(
     at_once = 1 + count * _PAGE_BYTES_MAX // max(size, _PAGE_BYTES_MAX)
     changes = await _changes(connection, environment, after, until, at_once)
     properties = {
-        row["revision"]: PropertiesChange(
-            before=_properties(row, "before", row["version"] - 1),
-            after=_properties(row, "after", row["version"]),
-        )
+        row["revision"]: properties_change_of(row)
         async for row in sql.list_linked_properties(
             connection, environment=environment, after=after, until=until
         )
@@ -158,13 +155,4 @@ def _content(environment: str, row: Any, side: str) -> Content | None:
         sealed=sealed_of(environment, row["key"], version, row[f"{side}_sealed"]),
         schema=row[f"{side}_schema"],
         description=row[f"{side}_description"],
-    )
-
-
-def _properties(row: Any, side: str, version: int) -> Properties:
-    return Properties(
-        metadata=row[f"{side}_metadata"],
-        fractional=row[f"{side}_fractional"],
-        protected=row[f"{side}_protected"],
-        version=version,
     )

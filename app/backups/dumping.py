@@ -7,7 +7,6 @@ ended well.
 
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from psycopg.conninfo import make_conninfo
 from app import VERSION
 from app.backups import manifest as manifests
 from app.backups import programs, store, unfinished
+from app.backups.aside import Aside
 from app.backups.bridge import bridged
 from app.backups.errors import BackupError
 from app.backups.manifest import FORMAT, Manifest
@@ -201,14 +201,12 @@ def _watch(
     """Seal what pg_dump writes, for as long as it goes on. Raises BackupError."""
     source = process.stdout
     assert source is not None  # noqa: S101 - it was asked for
-    thread = threading.Thread(target=sealing.run, args=(source,), name="age", daemon=True)
+    aside = Aside("age", lambda: sealing.run(source))
     started = moved = time.monotonic()
     seen = 0
     try:
-        # In here: a thread that is inside age when the interpreter ends takes it down by abort().
-        thread.start()
-        while thread.is_alive():
-            thread.join(_WATCH_SECONDS)
+        aside.begin()
+        while not aside.wait(_WATCH_SECONDS):
             now = time.monotonic()
             if sealing.plain_bytes > seen:
                 seen, moved = sealing.plain_bytes, now
@@ -218,10 +216,10 @@ def _watch(
                 raise BackupError(f"pg_dump did not end within {limits.whole_seconds:g} s")
             report(seen)
     finally:
-        if thread.is_alive():
-            # Which ends its output, and so the thread's work.
+        if aside.is_under_way:
+            # Which ends its output, and so the work.
             process.kill()
-            thread.join(_END_SECONDS)
+            aside.wait(_END_SECONDS)
     if isinstance(sealing.failure, OSError):
         raise BackupError(f"the backup cannot be written: {sealing.failure.strerror}")
     if sealing.failure is not None:

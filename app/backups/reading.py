@@ -7,7 +7,6 @@ whoever applies the script must not commit before it has run out: until then not
 import hashlib
 import select
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.backups import programs
+from app.backups.aside import Aside
 from app.backups.errors import BackupError
 from app.backups.manifest import Manifest
 from app.backups.script import Copy, Script
@@ -152,16 +152,16 @@ class _Opening:
         self._identity = identity
         self._failure: BackupError | None = None
         self._is_read = True
-        self._thread = threading.Thread(target=self._run, name="age", daemon=True)
+        self._aside = Aside("age", self._run)
 
     def start(self) -> None:
-        self._thread.start()
+        self._aside.begin()
 
     def stop(self) -> None:
         """End at the next piece, wherever it is."""
         self._reading.is_wanted = False
-        if self._thread.is_alive():
-            self._thread.join(_END_SECONDS)
+        if self._aside.is_under_way:
+            self._aside.wait(_END_SECONDS)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(OSError):
@@ -169,8 +169,7 @@ class _Opening:
 
     def finish(self) -> None:
         """Wait until all is read. Raises BackupError when it was not what it should be."""
-        self._thread.join(_STALL_SECONDS)
-        if self._thread.is_alive():
+        if not self._aside.wait(_STALL_SECONDS):
             raise BackupError("the data does not come to its end")
         if self._failure is not None:
             raise self._failure

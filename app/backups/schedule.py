@@ -8,7 +8,7 @@ is read from the folder: a restart neither repeats nor forgets one, nor does an 
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -68,19 +68,8 @@ class Schedule:
 
     async def run(self) -> None:
         """Make backups for ever."""
-        await self._repeat(self.run_once)
-
-    async def watch(self) -> None:
-        """Know for ever what there is, where another process of this machine makes them."""
-
-        async def once() -> None:
-            with suppress(OSError):
-                await self._look()
-
-        await self._repeat(once)
-
-    async def _repeat(self, once: Callable[[], Awaitable[None]]) -> None:
-        await repeat(lambda: min(LOOK_SECONDS, self._settings.interval_seconds / 5), once)
+        pause = min(LOOK_SECONDS, self._settings.interval_seconds / 5)
+        await repeat(lambda: pause, self.run_once)
 
     async def run_once(self) -> None:
         """Make a backup if one is due, and clear away what is above BACKUP_KEEP."""

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from app.crypto.recipients import encrypt_stream
 
@@ -18,7 +18,7 @@ class Sealing:
         self._path = path
         self._recipients = recipients
         self._digest = hashlib.sha256()
-        self._source: BinaryIO | None = None
+        self._source: IO[bytes] | None = None
         self._sink: BinaryIO | None = None
         self.plain_bytes = 0
         self.bytes = 0
@@ -28,7 +28,7 @@ class Sealing:
     def sha256(self) -> str:
         return self._digest.hexdigest()
 
-    def run(self, source: BinaryIO) -> None:
+    def run(self, source: IO[bytes]) -> None:
         """Seal all that comes. Never raises: `failure` says what went wrong."""
         self._source = source
         try:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import psycopg
 from psycopg import sql as psql
 
+from app.audit.following import one_moment
 from app.audit.verification import Broken, verify
 from app.backups import reading, store
 from app.backups.errors import BackupError
@@ -132,10 +133,7 @@ async def _look(
     database = Database(slow)
     await database.open(target)
     try:
-        async with (
-            database.connection() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with one_moment(database) as connection:
             for head in source.manifest.heads:
                 outcome = await verify(connection, head.name)
                 if isinstance(outcome, Broken):

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from app.changes.models import Content, Entry, Kind, PropertiesChange
+from app.changes.models import Content, Entry, Kind
+from app.changes.rows import properties_change_of
 from app.changes.views import (
     ChangeSetPage,
     ChangeSetView,
@@ -204,24 +205,7 @@ async def _property_changes(
     connection: Connection, environment: str, revisions: Sequence[int]
 ) -> dict[int, PropertiesView]:
     rows = sql.list_property_changes(connection, environment=environment, revisions=list(revisions))
-    return {
-        row["revision"]: properties_view(
-            PropertiesChange(
-                before=_properties(row, "before", row["version"] - 1),
-                after=_properties(row, "after", row["version"]),
-            )
-        )
-        async for row in rows
-    }
-
-
-def _properties(row: Any, side: str, version: int) -> Properties:
-    return Properties(
-        metadata=row[f"{side}_metadata"],
-        fractional=row[f"{side}_fractional"],
-        protected=row[f"{side}_protected"],
-        version=version,
-    )
+    return {row["revision"]: properties_view(properties_change_of(row)) async for row in rows}
 
 
 def _view(row: Any, side: str) -> EntryView | None:

@@ -7,6 +7,7 @@ import msgspec
 
 from app.changes.models import Change, ChangeSet, Content, Entry, Kind, PropertiesChange
 from app.database import Connection, sql
+from app.environments.models import Properties
 from app.vault.models import sealed_of
 
 # What one statement may carry, so that it keeps to its time.
@@ -41,6 +42,21 @@ def _entry(environment: str, row: Any) -> Entry:
     return Entry(
         key=row["key"], content=content, version=row["version"], last_version=row["version"]
     )
+
+
+def properties_change_of(row: Any) -> PropertiesChange:
+    """Return what a row of `property_changes` tells of."""
+    sides = ("before", row["version"] - 1), ("after", row["version"])
+    before, after = (
+        Properties(
+            metadata=row[f"{side}_metadata"],
+            fractional=row[f"{side}_fractional"],
+            protected=row[f"{side}_protected"],
+            version=version,
+        )
+        for side, version in sides
+    )
+    return PropertiesChange(before=before, after=after)
 
 
 async def write(connection: Connection, change_set: ChangeSet) -> None:

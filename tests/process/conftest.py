@@ -100,6 +100,14 @@ class Process:
         return psutil.Process(int((self.data_dir / "pg18/postmaster.pid").read_text().split()[0]))
 
 
+async def run(launch: Callable[..., Process], *command: str, **environment: str) -> tuple[int, str]:
+    """Run a command to its end; return its exit code and all that it has said."""
+    process = launch(LOG_LEVEL="error", COLUMNS="200", **environment)
+    await process.start(*command)
+    assert process.child is not None
+    return await process.child.wait(), process.log
+
+
 async def until(
     condition: Callable[[], Awaitable[bool]],
     seconds: float,

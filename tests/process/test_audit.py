@@ -9,19 +9,7 @@ from pathlib import Path
 from aiohttp import ClientSession
 
 from tests.conftest import Server
-from tests.process.conftest import Process, put, until
-
-
-async def _run(process: Process, *command: str) -> tuple[int, str]:
-    """Run a command on the data folder and the database of a service, and return what it says."""
-    beside = Process(
-        data_dir=process.data_dir,
-        port=process.port + 1,
-        environment={**process.environment, "LOG_LEVEL": "error", "COLUMNS": "150"},
-    )
-    await beside.start(*command)
-    assert beside.child is not None
-    return await beside.child.wait(), beside.log
+from tests.process.conftest import Process, put, run, until
 
 
 async def test_a_history_is_signed_while_it_grows_and_verified_afterwards(
@@ -34,8 +22,8 @@ async def test_a_history_is_signed_while_it_grows_and_verified_afterwards(
     for number in range(3):
         assert await put(client, service, f"key/{number}", number) == 201
 
-    printed = await _run(service, "audit", "heads")
-    holds = await _run(service, "audit", "verify", "local", "staging")
+    printed = await run(launch_beside, "audit", "heads")
+    holds = await run(launch_beside, "audit", "verify", "local", "staging")
     # A service that starts signs what it finds.
     assert await service.stop() == 0
     await service.start()
@@ -45,10 +33,10 @@ async def test_a_history_is_signed_while_it_grows_and_verified_afterwards(
     url = urllib.parse.urlsplit(service.environment["DATABASE_URL"])
     with server.admin(url.path.lstrip("/")) as connection:
         connection.execute("update flagstone.change_sets set actor = 'x' where revision = 2")
-    broken = await _run(service, "audit", "verify")
-    as_json = await _run(service, "audit", "verify", "local", "--json")
-    unknown = await _run(service, "audit", "verify", "nowhere")
-    foreign = await _run(service, "audit", "verify", "--public-key", "A" * 43)
+    broken = await run(launch_beside, "audit", "verify")
+    as_json = await run(launch_beside, "audit", "verify", "local", "--json")
+    unknown = await run(launch_beside, "audit", "verify", "nowhere")
+    foreign = await run(launch_beside, "audit", "verify", "--public-key", "A" * 43)
 
     head = json.loads(printed[1].splitlines()[-1])
     assert (head["environment"], head["revision"]) == ("local", 4)

@@ -12,17 +12,7 @@ from aiohttp import ClientSession
 from app.database.migrations import read_files
 from app.database.roles import MIGRATOR
 from tests.conftest import Server
-from tests.process.conftest import Process, until
-
-
-async def _run(
-    launch: Callable[..., Process], *command: str, **environment: str
-) -> tuple[int, str]:
-    process = launch(LOG_LEVEL="error", COLUMNS="200", **environment)
-    await process.start(*command)
-    assert process.child is not None
-    code = await process.child.wait()
-    return code, process.log
+from tests.process.conftest import Process, run, until
 
 
 async def test_configurations_and_tokens_from_the_command_line(
@@ -34,14 +24,14 @@ async def test_configurations_and_tokens_from_the_command_line(
     file = tmp_path / "some.env"
     file.write_text("A=1\nB='two words'\nC\n")
 
-    dry = await _run(launch_beside, "configuration", "import", "staging", str(file), "--dry-run")
-    loaded = await _run(launch_beside, "configuration", "import", "staging", str(file), "-m", "why")
-    changed = await _run(launch_beside, "configuration", "set", "staging", "A", '{"n": 2}')
-    stale = await _run(launch_beside, "configuration", "set", "staging", "A", "3", "--version", "1")
-    wrong = await _run(launch_beside, "configuration", "set", "staging", "A", "nonsense")
-    shown = await _run(launch_beside, "configuration", "get", "staging", "A")
-    listed = await _run(launch_beside, "configuration", "list", "staging")
-    created = await _run(
+    dry = await run(launch_beside, "configuration", "import", "staging", str(file), "--dry-run")
+    loaded = await run(launch_beside, "configuration", "import", "staging", str(file), "-m", "why")
+    changed = await run(launch_beside, "configuration", "set", "staging", "A", '{"n": 2}')
+    stale = await run(launch_beside, "configuration", "set", "staging", "A", "3", "--version", "1")
+    wrong = await run(launch_beside, "configuration", "set", "staging", "A", "nonsense")
+    shown = await run(launch_beside, "configuration", "get", "staging", "A")
+    listed = await run(launch_beside, "configuration", "list", "staging")
+    created = await run(
         launch_beside, "token", "create", "ci", "--scope", "read", "--environment", "staging"
     )
     token = created[1].strip()
@@ -64,9 +54,9 @@ async def test_configurations_and_tokens_from_the_command_line(
             return answer.status in statuses
 
     await until(lambda: holds(200), 2)
-    revoked = await _run(launch_beside, "token", "revoke", token.split("_")[2])
+    revoked = await run(launch_beside, "token", "revoke", token.split("_")[2])
     await until(lambda: holds(401, 429), 2)
-    tokens = await _run(launch_beside, "token", "list")
+    tokens = await run(launch_beside, "token", "list")
     assert (revoked[0], tokens[0]) == (0, 0)
     assert "local admin" in tokens[1]
     assert token not in tokens[1]
@@ -81,14 +71,14 @@ async def test_an_environment_goes_through_a_file_into_another(
     await service.ready()
     file = tmp_path / "local.yaml"
 
-    written = await _run(launch_beside, "configuration", "export", "local", str(file))
-    shown = await _run(launch_beside, "configuration", "export", "local", "--format", "flagd")
-    replaced = await _run(
+    written = await run(launch_beside, "configuration", "export", "local", str(file))
+    shown = await run(launch_beside, "configuration", "export", "local", "--format", "flagd")
+    replaced = await run(
         launch_beside, "configuration", "import", "staging", str(file), "--mode", "replace"
     )
-    again = await _run(launch_beside, "configuration", "import", "staging", str(file))
-    wrong = await _run(launch_beside, "configuration", "import", "staging", str(__file__))
-    difference = await _run(launch_beside, "configuration", "diff", "staging", "--against", "local")
+    again = await run(launch_beside, "configuration", "import", "staging", str(file))
+    wrong = await run(launch_beside, "configuration", "import", "staging", str(__file__))
+    difference = await run(launch_beside, "configuration", "diff", "staging", "--against", "local")
 
     assert (written[0], "5 entries" in written[1]) == (0, True)
     assert json.loads(shown[1])["flags"].keys() == {"banner-colour", "new-checkout"}
@@ -106,22 +96,22 @@ async def test_the_past_from_the_command_line(launch_beside: Callable[..., Proce
     for value in ("1", "2"):
         # What looks like markup is a text like any other.
         why = f"[/to] {value}"
-        await _run(launch_beside, "configuration", "set", "staging", "a", value, "-m", why)
+        await run(launch_beside, "configuration", "set", "staging", "a", value, "-m", why)
 
-    history = await _run(launch_beside, "configuration", "history", "staging")
-    of_key = await _run(launch_beside, "configuration", "history", "staging", "a")
-    difference = await _run(launch_beside, "configuration", "diff", "staging", "--from", "1")
-    against = await _run(
+    history = await run(launch_beside, "configuration", "history", "staging")
+    of_key = await run(launch_beside, "configuration", "history", "staging", "a")
+    difference = await run(launch_beside, "configuration", "diff", "staging", "--from", "1")
+    against = await run(
         launch_beside, "configuration", "diff", "staging", "--against", "production"
     )
-    tried = await _run(
+    tried = await run(
         launch_beside, "configuration", "promote", "production", "staging", "a", "--dry-run"
     )
-    promoted = await _run(launch_beside, "configuration", "promote", "production", "staging", "a")
-    reverted = await _run(launch_beside, "configuration", "revert", "staging", "2")
-    refused = await _run(launch_beside, "configuration", "revert", "staging", "1")
-    restored = await _run(launch_beside, "configuration", "restore", "staging", "0")
-    again = await _run(launch_beside, "configuration", "restore", "staging", "0")
+    promoted = await run(launch_beside, "configuration", "promote", "production", "staging", "a")
+    reverted = await run(launch_beside, "configuration", "revert", "staging", "2")
+    refused = await run(launch_beside, "configuration", "revert", "staging", "1")
+    restored = await run(launch_beside, "configuration", "restore", "staging", "0")
+    again = await run(launch_beside, "configuration", "restore", "staging", "0")
 
     assert "[/to] 2" in history[1]
     assert "1 → 2" in of_key[1]
@@ -153,15 +143,15 @@ async def test_flags_from_the_command_line(
     flagd = ("--format", "flagd")
     context = ("--context", '{"age": 1, "targetingKey": "[bold]me"}')
 
-    linted = await _run(launch_beside, "flag", "lint", str(good), *flagd)
-    refused = await _run(launch_beside, "flag", "lint", str(bad), *flagd)
-    loaded = await _run(launch_beside, "configuration", "import", "staging", str(good), *flagd)
-    evaluated = await _run(launch_beside, "flag", "evaluate", "staging", "half")
-    explained = await _run(launch_beside, "flag", "explain", "staging", "half", *context)
-    drawn = await _run(launch_beside, "flag", "explain", "staging", "half", *context, "--split")
-    early = await _run(launch_beside, "flag", "evaluate", "staging", "half", "--revision", "0")
-    wrong = await _run(launch_beside, "flag", "evaluate", "staging", "half", "--context", "[]")
-    stale = await _run(launch_beside, "flag", "stale", "staging")
+    linted = await run(launch_beside, "flag", "lint", str(good), *flagd)
+    refused = await run(launch_beside, "flag", "lint", str(bad), *flagd)
+    loaded = await run(launch_beside, "configuration", "import", "staging", str(good), *flagd)
+    evaluated = await run(launch_beside, "flag", "evaluate", "staging", "half")
+    explained = await run(launch_beside, "flag", "explain", "staging", "half", *context)
+    drawn = await run(launch_beside, "flag", "explain", "staging", "half", *context, "--split")
+    early = await run(launch_beside, "flag", "evaluate", "staging", "half", "--revision", "0")
+    wrong = await run(launch_beside, "flag", "evaluate", "staging", "half", "--context", "[]")
+    stale = await run(launch_beside, "flag", "stale", "staging")
 
     assert (linted[0], "1 entries, 0 problems" in linted[1]) == (0, True)
     assert (refused[0], "half: value.defaultVariant" in refused[1]) == (1, True)
@@ -189,15 +179,15 @@ async def test_environments_from_the_command_line(
     local = ("environment", "update", "local")
     team = ("environment", "create", "team-a", "--tier", "staging", "--protected")
 
-    dry = await _run(launch, *local, "--metadata", '{"owner": "shop"}', "--dry-run")
-    made = await _run(launch, *local, "--metadata", '{"owner": "shop", "n": 1}', "-m", "why")
-    moved = await _run(launch, *local, "--metadata", '{"n": null}', "--fractional", "v2")
-    stale = await _run(launch, *local, "--protected", "--version", "1")
-    shown = await _run(launch, "environment", "show", "local")
-    early = await _run(launch, "environment", "show", "local", "--revision", "2")
-    history = await _run(launch, "configuration", "history", "local", "--limit", "1")
-    created = await _run(launch, *team, "--metadata", '{"owner": "a"}')
-    listed = await _run(launch, "environment", "list")
+    dry = await run(launch, *local, "--metadata", '{"owner": "shop"}', "--dry-run")
+    made = await run(launch, *local, "--metadata", '{"owner": "shop", "n": 1}', "-m", "why")
+    moved = await run(launch, *local, "--metadata", '{"n": null}', "--fractional", "v2")
+    stale = await run(launch, *local, "--protected", "--version", "1")
+    shown = await run(launch, "environment", "show", "local")
+    early = await run(launch, "environment", "show", "local", "--revision", "2")
+    history = await run(launch, "configuration", "history", "local", "--limit", "1")
+    created = await run(launch, *team, "--metadata", '{"owner": "a"}')
+    listed = await run(launch, "environment", "list")
 
     assert (dry[0], '{"owner":"shop"}' in dry[1], "nothing was written" in dry[1]) == (
         0,
@@ -224,15 +214,15 @@ async def test_environments_from_the_command_line(
 @pytest.mark.first_start
 async def test_the_database_verbs(launch: Callable[..., Process]) -> None:
     """Without a service, each starts the embedded server and, as its last user, stops it."""
-    pending = await _run(launch, "database", "verify")
-    migrated = await _run(launch, "database", "migrate")
-    status = await _run(launch, "database", "status")
-    verified = await _run(launch, "database", "verify")
-    seeded = await _run(launch, "database", "seed")
-    again = await _run(launch, "database", "seed")
-    rolled_back = await _run(launch, "database", "rollback", "--steps", "2")
-    refused = await _run(launch, "database", "provision")
-    stopped = await _run(launch, "database", "stop")
+    pending = await run(launch, "database", "verify")
+    migrated = await run(launch, "database", "migrate")
+    status = await run(launch, "database", "status")
+    verified = await run(launch, "database", "verify")
+    seeded = await run(launch, "database", "seed")
+    again = await run(launch, "database", "seed")
+    rolled_back = await run(launch, "database", "rollback", "--steps", "2")
+    refused = await run(launch, "database", "provision")
+    stopped = await run(launch, "database", "stop")
 
     assert (pending[0], "AddRules is pending" in pending[1]) == (1, True)
     assert (migrated[0], migrated[1].count("applied ")) == (0, len(read_files()))
@@ -252,15 +242,15 @@ async def test_stopping_the_database_holds_until_somebody_starts_it(
     await service.start()
     await service.ready()
 
-    stopped = await _run(launch, "database", "stop")
+    stopped = await run(launch, "database", "stop")
 
     async def warned() -> bool:
         async with client.get(f"{service.url}/health/ready") as answer:
             return bool(await answer.json(content_type=None) == {"status": "warn"})
 
     await until(warned, 15)
-    again = await _run(launch, "database", "stop")
-    migrated = await _run(launch, "database", "migrate")
+    again = await run(launch, "database", "stop")
+    migrated = await run(launch, "database", "migrate")
     await service.ready()
     assert (stopped[0], "stopped" in stopped[1]) == (0, True)
     assert "was not running" in again[1]
@@ -291,7 +281,7 @@ async def test_the_scripts_show_what_is_there(launch_beside: Callable[..., Proce
 async def test_a_script_without_its_database_says_so_in_one_line(
     launch: Callable[..., Process],
 ) -> None:
-    code, output = await _run(
+    code, output = await run(
         launch,
         *("configuration", "list", "local"),
         DATABASE_URL="postgresql://nobody:hunter2hunter2@127.0.0.1:9/nothing",
@@ -315,11 +305,11 @@ async def test_what_is_stored_is_shown_as_it_is(launch_beside: Callable[..., Pro
         ("configuration", "set", "staging", "B", "[true, false]", "-m", "[/why]"),
         ("environment", "update", "staging", "--metadata", '{"a": "[/b]"}'),
     ):
-        assert (await _run(launch_beside, *command))[0] == 0
-    tokens = await _run(launch_beside, "token", "list")
-    values = await _run(launch_beside, "configuration", "list", "staging")
-    history = await _run(launch_beside, "configuration", "history", "staging")
-    environments = await _run(launch_beside, "environment", "list")
+        assert (await run(launch_beside, *command))[0] == 0
+    tokens = await run(launch_beside, "token", "list")
+    values = await run(launch_beside, "configuration", "list", "staging")
+    history = await run(launch_beside, "configuration", "history", "staging")
+    environments = await run(launch_beside, "environment", "list")
 
     assert (tokens[0], name in tokens[1]) == (0, True)
     assert (values[0], "[true,false]" in values[1]) == (0, True)
@@ -346,9 +336,9 @@ async def test_a_change_by_hand_is_served_with_a_warning_until_it_is_accepted(
         checks = (await answer.json(content_type=None))["checks"]
 
     wanted = ("database", "accept-schema", "--message", "Found [b]missing[/b]")
-    as_app = await _run(launch_beside, *wanted)
-    accepted = await _run(launch_beside, *wanted, DATABASE_MIGRATOR_URL=migrator_url)
-    again = await _run(launch_beside, *wanted, DATABASE_MIGRATOR_URL=migrator_url)
+    as_app = await run(launch_beside, *wanted)
+    accepted = await run(launch_beside, *wanted, DATABASE_MIGRATOR_URL=migrator_url)
+    again = await run(launch_beside, *wanted, DATABASE_MIGRATOR_URL=migrator_url)
 
     shown = r'+ index CREATE INDEX "by\x1b[2Jhand" ON flagstone.tokens USING btree (name)'
     assert (checks["schema:drift"][0]["status"], checks["schema:drift"][0]["output"]) == (

@@ -8,18 +8,11 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from tests.process.conftest import Process
-
-
-async def _doctor(launch: Callable[..., Process], *options: str, **environ: str) -> tuple[int, str]:
-    process = launch(LOG_LEVEL="error", COLUMNS="200", **environ)
-    await process.start("doctor", *options)
-    assert process.child is not None
-    return await process.child.wait(), process.log
+from tests.process.conftest import Process, run
 
 
 async def _verdicts(launch: Callable[..., Process], **environ: str) -> dict[str, Any]:
-    code, text = await _doctor(launch, "--json", **environ)
+    code, text = await run(launch, "doctor", "--json", **environ)
     report = json.loads(text)
     assert code == (report["verdict"] == "fail")
     return {each["name"]: (each["verdict"], each["text"]) for each in report["findings"]}
@@ -50,7 +43,7 @@ async def test_an_installation_that_is_well_and_what_becomes_of_it(
     ring = service.data_dir / "key-ring"
     before = _files(service.data_dir)
 
-    code, text = await _doctor(launch)
+    code, text = await run(launch, "doctor")
     ring.chmod(0o640)
     well = await _verdicts(launch)
     assert _files(service.data_dir) == before
@@ -82,7 +75,7 @@ async def test_settings_that_cannot_be_used_are_told_in_both_ways(
 ) -> None:
     url = "postgresql://app:hunter2@127.0.0.1:9/flagstone"
 
-    code, text = await _doctor(launch, TIER="production", PORT="0", DATABASE_URL=url)
+    code, text = await run(launch, "doctor", TIER="production", PORT="0", DATABASE_URL=url)
     told = await _verdicts(launch, TIER="production", PORT="0", DATABASE_URL=url)
 
     assert code == 1

@@ -13,19 +13,9 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
-from tests.process.conftest import ROOT, Process, until
+from tests.process.conftest import ROOT, Process, run, until
 
 SECRETS = 1_000
-
-
-async def _run(
-    launch: Callable[..., Process], *command: str, **environment: str
-) -> tuple[int, str]:
-    process = launch(LOG_LEVEL="error", COLUMNS="200", **environment)
-    await process.start(*command)
-    assert process.child is not None
-    code = await process.child.wait()
-    return code, process.log
 
 
 async def _fill(client: ClientSession, service: Process, environment: str = "local") -> None:
@@ -102,13 +92,13 @@ async def test_keys_rotate_under_load_and_go_on_after_being_killed(
     ring = (service.data_dir / "key-ring").read_text()
 
     async with _load(client, service) as statuses:
-        generated = await _run(launch, "key", "generate")
+        generated = await run(launch, "key", "generate")
         started = time.monotonic()
-        (old, _), (new, _) = _ids((await _run(launch, "key", "list"))[1]).items()
+        (old, _), (new, _) = _ids((await run(launch, "key", "list"))[1]).items()
         # Most of it is the start of a process, which a rotation has to begin with too.
         command_seconds = time.monotonic() - started
-        early = await _run(launch, "key", "retire", old)
-        rotated = await _run(launch, "key", "rotate", new)
+        early = await run(launch, "key", "retire", old)
+        rotated = await run(launch, "key", "rotate", new)
         killed = 0
         # The last is early enough on a machine that has become much quicker since.
         for share in (1.0, 0.8, 0.7, 0.6, 0.2):
@@ -116,10 +106,10 @@ async def test_keys_rotate_under_load_and_go_on_after_being_killed(
             await process.start("key", "rotate", "--data-keys", "local")
             await asyncio.sleep(command_seconds * share)
             killed += await process.stop(9) == -9
-        finished = await _run(launch, "key", "rotate", "--data-keys", "*")
-        retired = await _run(launch, "key", "retire", old)
-        again = await _run(launch, "key", "retire", new)
-    listed = (await _run(launch, "key", "list"))[1]
+        finished = await run(launch, "key", "rotate", "--data-keys", "*")
+        retired = await run(launch, "key", "retire", old)
+        again = await run(launch, "key", "retire", new)
+    listed = (await run(launch, "key", "list"))[1]
     whole = await _whole(client, service)
 
     assert generated[0] == 0
@@ -188,10 +178,10 @@ async def test_a_shredded_environment_is_gone_at_once_and_for_ever(
     await _fill(client, service, "staging")
     before = await _read(client, service, 1)
 
-    refused = await _run(launch, "key", "shred", "local", "--confirm", "staging")
+    refused = await run(launch, "key", "shred", "local", "--confirm", "staging")
     kept = await _read(client, service, 1)
-    unknown = await _run(launch, "key", "shred", "nowhere", "--confirm", "nowhere")
-    shredded = await _run(launch, "key", "shred", "local", "--confirm", "local")
+    unknown = await run(launch, "key", "shred", "nowhere", "--confirm", "nowhere")
+    shredded = await run(launch, "key", "shred", "local", "--confirm", "local")
 
     assert (before, kept) == ((200, "value 1"), (200, "value 1"))
     assert (refused[0], unknown[0], shredded[0]) == (2, 1, 0)
@@ -221,7 +211,7 @@ async def test_a_key_is_given_to_a_running_service_by_its_file(
     launch: Callable[..., Process], client: ClientSession, tmp_path: Path
 ) -> None:
     file = tmp_path / "ring"
-    made = await _run(launch, "key", "generate", "--file", str(file))
+    made = await run(launch, "key", "generate", "--file", str(file))
     assert made[0] == 0
     assert file.stat().st_mode & 0o777 == 0o600
     service = launch(KEY_RING_FILE=str(file))
@@ -230,10 +220,10 @@ async def test_a_key_is_given_to_a_running_service_by_its_file(
     await _fill(client, service)
     file.chmod(0o640)
 
-    second = await _run(launch, "key", "generate", KEY_RING_FILE=str(file))
+    second = await run(launch, "key", "generate", KEY_RING_FILE=str(file))
     ids = [line.split()[1] for line in file.read_text().splitlines()]
-    rotated = await _run(launch, "key", "rotate", ids[1], KEY_RING_FILE=str(file))
-    retired = await _run(launch, "key", "retire", ids[0], KEY_RING_FILE=str(file))
+    rotated = await run(launch, "key", "rotate", ids[1], KEY_RING_FILE=str(file))
+    retired = await run(launch, "key", "retire", ids[0], KEY_RING_FILE=str(file))
 
     assert (second[0], rotated[0], retired[0]) == (0, 0, 0)
     assert [line.split()[:2] for line in file.read_text().splitlines()] == [
@@ -253,13 +243,13 @@ async def test_a_key_is_given_to_a_running_service_by_its_file(
         return not await is_well()
 
     right = file.read_text()
-    made = await _run(launch, "seal", "keygen", "--out", str(tmp_path / "identity"))
+    made = await run(launch, "seal", "keygen", "--out", str(tmp_path / "identity"))
     export = str(tmp_path / "ring.age")
-    sealed = await _run(
+    sealed = await run(
         launch, "key", "export", "--recipient", made[1].split()[-1], export, KEY_RING_FILE=str(file)
     )
     file.unlink()
-    opened = await _run(
+    opened = await run(
         *(launch, "key", "import", export, "--identity", str(tmp_path / "identity")),
         KEY_RING_FILE=str(file),
     )
@@ -308,9 +298,9 @@ async def test_a_command_of_ones_own_keeps_the_keys(
     await _fill(client, service)
 
     (tmp_path / "current").write_text("kms-2")
-    rotated = await _run(launch, "key", "rotate", KEY_COMMAND=str(command))
-    listed = await _run(launch, "key", "list", KEY_COMMAND=str(command))
-    retired = await _run(launch, "key", "retire", "kms-1", KEY_COMMAND=str(command))
+    rotated = await run(launch, "key", "rotate", KEY_COMMAND=str(command))
+    listed = await run(launch, "key", "list", KEY_COMMAND=str(command))
+    retired = await run(launch, "key", "retire", "kms-1", KEY_COMMAND=str(command))
     (tmp_path / "kms-1").unlink()
 
     assert (rotated[0], "1 data keys wrapped anew" in rotated[1]) == (0, True)
@@ -353,12 +343,12 @@ async def test_a_secret_goes_in_and_out_of_the_command_line(
     assert written[0] == 0
     rules = ("the text must not contain a lone surrogate", "the text must not contain NUL")
     assert no_text == [(1, f"error: value: {rule}\n") for rule in rules]
-    masked = await _run(launch, "configuration", "get", "local", "db/password")
-    revealed = await _run(launch, "configuration", "get", "local", "db/password", "--reveal")
-    listed = await _run(launch, "configuration", "list", "local")
-    history = await _run(launch, "configuration", "history", "local", "db/password")
-    exported = await _run(launch, "configuration", "export", "local")
-    clear = await _run(launch, "configuration", "export", "local", "--reveal")
+    masked = await run(launch, "configuration", "get", "local", "db/password")
+    revealed = await run(launch, "configuration", "get", "local", "db/password", "--reveal")
+    listed = await run(launch, "configuration", "list", "local")
+    history = await run(launch, "configuration", "history", "local", "db/password")
+    exported = await run(launch, "configuration", "export", "local")
+    clear = await run(launch, "configuration", "export", "local", "--reveal")
 
     assert "of the pipe" in revealed[1]
     assert "of the pipe" in clear[1]

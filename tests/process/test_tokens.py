@@ -10,8 +10,7 @@ import pytest
 from aiohttp import ClientResponse, ClientSession
 
 from app.access.directory import REFRESH_SECONDS
-from tests.process.conftest import Process
-from tests.process.test_commands import _run
+from tests.process.conftest import Process, run
 
 LOCAL = "/v1/environments/local"
 ALL_FLAGS = f"{LOCAL}/ofrep/v1/evaluate/flags"
@@ -151,22 +150,22 @@ async def test_tokens_from_the_command_line(
     service = launch()
     await service.start()
     await service.ready()
-    made = await _run(launch, "token", "create", "ci", "--environment", "local")
+    made = await run(launch, "token", "create", "ci", "--environment", "local")
     old = made[1].strip()
     old_id = old.split("_")[2]
 
     await until_all(client, [service], old, GOOD)
-    rotated = await _run(launch, "token", "rotate", old_id, "--grace-seconds", "3600")
+    rotated = await run(launch, "token", "rotate", old_id, "--grace-seconds", "3600")
     new = next(line for line in rotated[1].splitlines() if line.startswith("fs_srv_"))
     await until_all(client, [service], new, GOOD)
     in_grace = await status_of(client, service, old)
-    again = await _run(launch, "token", "rotate", old_id)
-    shown = await _run(launch, "token", "show", old_id)
-    revoked = await _run(launch, "token", "revoke", old_id)
+    again = await run(launch, "token", "rotate", old_id)
+    shown = await run(launch, "token", "show", old_id)
+    revoked = await run(launch, "token", "revoke", old_id)
     refused = await until_all(client, [service], old, BAD)
-    listed = await _run(launch, "token", "list")
-    unknown = await _run(launch, "token", "show", "0123456789abc")
-    forever = await _run(
+    listed = await run(launch, "token", "list")
+    unknown = await run(launch, "token", "show", "0123456789abc")
+    forever = await run(
         launch,
         "token",
         "create",

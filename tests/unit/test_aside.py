@@ -1,0 +1,47 @@
+"""Work in a thread is waited for, also by whoever was interrupted while he waited."""
+
+import os
+import signal
+import threading
+from types import FrameType
+
+import pytest
+
+from app.backups.aside import Aside
+
+
+def test_an_interrupted_wait_does_not_take_the_work_for_ended() -> None:
+    """As `Thread.join` does, which is why it is not used."""
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    go_on = threading.Event()
+
+    def work() -> None:
+        go_on.wait(10)
+
+    aside = Aside("work", work)
+    timer = threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    try:
+        aside.begin()
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            aside.wait(10)
+
+        assert aside.is_under_way
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+        go_on.set()
+    assert aside.wait(10)
+    assert not aside.is_under_way
+
+
+def test_what_was_never_begun_is_not_under_way() -> None:
+    aside = Aside("work", lambda: None)
+
+    assert not aside.is_under_way
+    aside.begin()
+    assert aside.wait(10)
