@@ -16,10 +16,17 @@ from tests.process.conftest import Process, put, until
 READS = "/v1/environments/local/configurations/checkout/retries"
 
 
+def is_worker(child: psutil.Process) -> bool:
+    """Say whether this child works; one that has just been killed has no command any more."""
+    try:
+        return "serve-worker" in child.cmdline()
+    except psutil.NoSuchProcess:  # a zombie that awaits its parent is one of these
+        return False
+
+
 def workers(process: Process) -> list[psutil.Process]:
     assert process.child is not None
-    children = psutil.Process(process.child.pid).children()
-    return [child for child in children if "serve-worker" in child.cmdline()]
+    return list(filter(is_worker, psutil.Process(process.child.pid).children()))
 
 
 async def requests_by_worker(client: ClientSession, process: Process) -> dict[str, float]:
