@@ -6,9 +6,9 @@ from aiohttp import web
 
 from app.access.directory import TokenDirectory
 from app.access.failures import FAILURES, Failures
-from app.access.guard import TOKENS
+from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.lines import Lines
-from app.access.log import ACCESS_LOG, AccessLog
+from app.access.log import AccessLog
 from app.access.use import TOKEN_USE, TokenUse
 from app.audit.drift import DriftCheck
 from app.audit.export import HeadExport

@@ -29,7 +29,11 @@ class Violation:
     rule: str
 
 
-class AppError(Exception):
+class ForeseenError(Exception):
+    """What is nobody's bug; the text is for whoever runs the service, and holds no secret."""
+
+
+class AppError(ForeseenError):
     """An error whose code and message may leave the process."""
 
     def __init__(self, code: str, message: str, violations: Sequence[Violation] = ()) -> None:

@@ -13,9 +13,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from aiohttp import web
 
 from app.access.directory import CHANGE_OF_TOKENS
-from app.access.guard import TOKENS
+from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.local import ensure_admin_token, token_key
-from app.access.log import ACCESS_LOG
 from app.access.use import TOKEN_USE
 from app.assembly import (
     DRIFT,

@@ -6,6 +6,7 @@ from app.changes import service as changes
 from app.changes.models import ABSENT, ChangeKind, Content, Kind, Operation
 from app.database import Connection, Database
 from app.environments import service as environments
+from app.errors import ForeseenError
 from app.log import logger
 from app.settings import STRICT_TIERS, Settings
 
@@ -46,7 +47,7 @@ _CONTENTS = {
 }
 
 
-class SeedRefusedError(Exception):
+class SeedRefusedError(ForeseenError):
     """Test data does not belong in this tier."""
 
 

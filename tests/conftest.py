@@ -23,9 +23,8 @@ from psycopg import sql as psql
 from app.access import tokens
 from app.access.events import Origin
 from app.access.failures import FAILURES
-from app.access.guard import TOKENS
+from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.local import ADMIN_TOKEN_FILE, token_key
-from app.access.log import ACCESS_LOG
 from app.access.models import Grant, Scope
 from app.assembly import HEAD_EXPORT
 from app.database.drivers import libpq_arguments

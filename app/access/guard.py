@@ -10,13 +10,14 @@ from app.access.directory import TokenDirectory
 from app.access.events import Event, Origin
 from app.access.failures import FAILURES
 from app.access.format import token_id
-from app.access.log import ACCESS_LOG
+from app.access.log import AccessLog
 from app.access.models import Caller, Scope
 from app.errors import AppError, Forbidden, LimitExceeded, Malformed, Unauthenticated
 from app.http.client import client_address
 from app.http.frame import route_of
 from app.http.keys import REQUEST_ID, Handler
 
+ACCESS_LOG: web.AppKey[AccessLog] = web.AppKey("access_log", AccessLog)
 TOKENS: web.AppKey[TokenDirectory] = web.AppKey("tokens", TokenDirectory)
 # Lower-cased once, and not for each request.
 _X_API_KEY = istr("X-API-Key")

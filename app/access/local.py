@@ -13,7 +13,7 @@ from app.access.events import Origin
 from app.access.log import AccessLog
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.database import Connection, Database, sql
-from app.errors import Unauthenticated
+from app.errors import ForeseenError, Unauthenticated
 from app.files import write_new
 from app.settings import Secret, Settings, Tier
 from app.settings.parsers import key_material
@@ -23,7 +23,7 @@ _KEY_FILE = "token-key"
 _ORIGIN = Origin(actor="system:start")
 
 
-class DataFolderError(Exception):
+class DataFolderError(ForeseenError):
     """A file of DATA_DIR cannot be read or written."""
 
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 
 import asyncpg
 import msgspec
-from aiohttp import web
 
 from app.access.events import Access
 from app.access.gathering import Gathered
@@ -153,9 +152,6 @@ class AccessLog:
         if self._lines is not None:
             for access in accesses:
                 self._lines.put(_encoder.encode(access) + b"\n")
-
-
-ACCESS_LOG: web.AppKey[AccessLog] = web.AppKey("access_log", AccessLog)
 
 
 async def _insert(connection: Connection, accesses: Sequence[Access]) -> None:

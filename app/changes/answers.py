@@ -3,8 +3,7 @@
 import msgspec
 from aiohttp import web
 
-from app.access.guard import CALLER, origin
-from app.access.log import ACCESS_LOG
+from app.access.guard import ACCESS_LOG, CALLER, origin
 from app.access.models import Scope
 from app.changes.administration import check_administration, record_administration
 from app.changes.dry_run import transact

@@ -2,8 +2,7 @@
 
 from aiohttp import web
 
-from app.access.guard import CALLER, origin
-from app.access.log import ACCESS_LOG
+from app.access.guard import ACCESS_LOG, CALLER, origin
 from app.changes import history, writes
 from app.changes.administration import record_creation
 from app.changes.answers import read_dry_run, write

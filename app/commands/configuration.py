@@ -11,6 +11,7 @@ from app.access.events import Event, Origin
 from app.changes import service as changes
 from app.changes.models import Expected, Kind, Operation
 from app.changes.rows import read_entries
+from app.commands import history, transfer
 from app.commands.actor import operator
 from app.commands.history import MASK
 from app.commands.terminal import console
@@ -24,6 +25,9 @@ from app.snapshots.snapshot import Configuration
 from app.vault.vault import Vault
 
 cli = typer.Typer(help="Read and write configurations.", no_args_is_help=True)
+
+cli.add_typer(history.cli)
+cli.add_typer(transfer.cli)
 
 Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 Key = Annotated[str, typer.Argument(help="Key of the entry.")]

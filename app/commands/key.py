@@ -10,6 +10,7 @@ import typer
 from rich.progress import MofNCompleteColumn, Progress
 
 from app.access.events import Event, Origin
+from app.commands import key_ceremony
 from app.commands.actor import operator
 from app.commands.key_tables import data_key_table, ring_table
 from app.commands.terminal import aside, console
@@ -24,6 +25,8 @@ from app.vault.models import StoredDataKey
 from app.vault.rings import change_ring, ring_file
 
 cli = typer.Typer(help="The keys that secrets are kept with.", no_args_is_help=True)
+
+cli.add_typer(key_ceremony.cli)
 
 Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 

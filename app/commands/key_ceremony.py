@@ -24,12 +24,10 @@ from app.crypto.exported import EXPORT_BYTES_MAX, open_key_ring, seal_key_ring
 from app.crypto.identity import IdentityError
 from app.crypto.keyring import KeyRing, KeyRingError
 from app.crypto.sealed import SealedError
-from app.database.drivers import TlsFileError
 from app.database.embedded import EmbeddedError
 from app.database.faults import DatabaseBugError
 from app.database.opening import embedded_server, open_database
-from app.database.provision import ProvisionError
-from app.errors import AppError, Conflict, invalid
+from app.errors import Conflict, ForeseenError, invalid
 from app.files import read_regular, write_new
 from app.scripts import foreseen_errors
 from app.settings import Settings, SettingsError, load
@@ -42,8 +40,8 @@ cli = typer.Typer()
 # For the whole attempt to tell the access log: whoever restores a service should not wait for it.
 _LOG_SECONDS = 8.0
 _UNTOLD = (
-    *(AppError, DatabaseBugError, EmbeddedError, ProvisionError, SettingsError, TlsFileError),
-    *(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, psycopg.Error),
+    *(ForeseenError, DatabaseBugError, OSError, psycopg.Error),
+    *(asyncpg.PostgresError, asyncpg.InterfaceError),
 )
 
 File = Annotated[Path, typer.Argument(help="The age file of the key ring.")]
@@ -166,7 +164,7 @@ async def _record(settings: Settings, access: Access) -> None:
 
 
 def _short(error: BaseException) -> str:
-    if isinstance(error, AppError | EmbeddedError | ProvisionError | TlsFileError):
+    if isinstance(error, ForeseenError):
         return str(error)
     return f"the database cannot be reached ({type(error).__name__})"
 

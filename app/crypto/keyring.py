@@ -21,6 +21,7 @@ from datetime import date
 from enum import StrEnum
 
 from app.crypto.envelope import KEY_BYTES
+from app.errors import ForeseenError
 
 ID_RULE = "must be 1 to 64 of a-z, 0-9, - and _"
 _ID = re.compile(r"[a-z0-9_-]{1,64}")
@@ -29,7 +30,7 @@ KEYS_MAX = 1_000
 RING_BYTES_MAX = 1024 * 1024
 
 
-class KeyRingError(Exception):
+class KeyRingError(ForeseenError):
     """The key ring cannot be used. Names lines and ids, never a key."""
 
 

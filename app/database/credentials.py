@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.crypto.password import broken_rules
+from app.errors import ForeseenError
 from app.settings import Target, parse_target
 
 
-class ProvisionError(Exception):
+class ProvisionError(ForeseenError):
     """The roles cannot be made as they should be; the text says what to do."""
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from app.errors import ForeseenError
 from app.settings import DatabaseSettings, Pooler, Target, TlsMode
 
 APPLICATION_NAME = "flagstone"
@@ -14,7 +15,7 @@ SCHEMA = "flagstone"
 SEARCH_PATH = f"{SCHEMA}, pg_temp"
 
 
-class TlsFileError(Exception):
+class TlsFileError(ForeseenError):
     """A file that TLS needs cannot be used; trying again mends nothing."""
 
 

@@ -3,6 +3,7 @@
 from app.database.pool import Connection, Database
 from app.database.privileges import APPEND_ONLY
 from app.database.statements import sql
+from app.errors import ForeseenError
 from app.log import logger
 from app.settings import STRICT_TIERS, Tier
 
@@ -12,7 +13,7 @@ log = logger(__name__)
 _PARAMETERS_FROM = 15
 
 
-class OverprivilegedError(Exception):
+class OverprivilegedError(ForeseenError):
     """The app role could do more than its job; staging and production refuse it."""
 
 

@@ -9,10 +9,7 @@ import asyncpg
 import msgspec
 import psycopg
 
-from app.access.local import DataFolderError
-from app.crypto.keyring import KeyRingError
 from app.database.faults import DatabaseBugError
-from app.database.migrations import MigrationError
 from app.doctor import (
     backups,
     connections,
@@ -26,18 +23,15 @@ from app.doctor import (
 )
 from app.doctor.findings import Finding, absent, failed
 from app.doctor.patient import Patient, admitted, told
-from app.errors import AppError
-from app.settings import Settings, SettingsError
+from app.errors import ForeseenError
+from app.settings import Settings
 
 CHECK_SECONDS = 15.0
 # Some six million revisions, at the speed at which `make bench` verifies.
 HISTORY_SECONDS = 300.0
 
 # Those whose text may be shown.
-_FORESEEN = (
-    *(AppError, DatabaseBugError, DataFolderError, KeyRingError, MigrationError, SettingsError),
-    *(OSError, asyncpg.PostgresError, psycopg.Error),
-)
+_FORESEEN = (ForeseenError, DatabaseBugError, OSError, asyncpg.PostgresError, psycopg.Error)
 
 Report = Callable[[int, int], None]
 

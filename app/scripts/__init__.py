@@ -23,46 +23,17 @@ from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
 import asyncpg
-import psycopg
 
 from app import log
-from app.access.local import DataFolderError
 from app.access.log import AccessLog
-from app.backups.errors import BackupError
-from app.crypto.keyring import KeyRingError
 from app.database import Database
-from app.database.drivers import TlsFileError
-from app.database.embedded import EmbeddedError
-from app.database.migrations import MigrationError
 from app.database.opening import open_database
-from app.database.provision import ProvisionError
-from app.database.role_check import OverprivilegedError
-from app.errors import AppError
-from app.seeds import SeedRefusedError
-from app.settings import Settings, SettingsError, load
+from app.errors import ForeseenError
+from app.settings import Settings, load
 from app.vault.rings import wrapper_of
-from app.vault.unwrapped import KeysMissingError
 from app.vault.vault import Vault
 
 Result = TypeVar("Result")
-
-_FORESEEN = (
-    AppError,
-    BackupError,
-    EmbeddedError,
-    MigrationError,
-    ProvisionError,
-    SettingsError,
-    TlsFileError,
-    DataFolderError,
-    SeedRefusedError,
-    OverprivilegedError,
-    KeyRingError,
-    KeysMissingError,
-    OSError,
-    asyncpg.PostgresError,
-    psycopg.Error,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +89,18 @@ def foreseen_errors() -> Iterator[None]:
         signal.signal(number, _interrupt)
     try:
         yield
-    except _FORESEEN as error:
+    except Exception as error:
+        if not _is_foreseen(error):
+            raise
         # TimeoutError, for one, has no text of its own.
         print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(130)
+
+
+def _is_foreseen(error: Exception) -> bool:
+    # Not imported for this: many a command needs neither.
+    psycopg = sys.modules.get("psycopg")
+    kinds = (ForeseenError, OSError, asyncpg.PostgresError, *((psycopg.Error,) if psycopg else ()))
+    return isinstance(error, kinds)

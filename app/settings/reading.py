@@ -8,6 +8,7 @@ from environs import Env, EnvValidationError, ValidationError
 
 from app.crypto.identity import IdentityError
 from app.crypto.sealed import SealedError, is_sealed, open_sealed
+from app.errors import ForeseenError
 from app.files import read_regular
 from app.settings.identity import find_identity
 from app.settings.rules import broken_by_surroundings, broken_rules
@@ -18,7 +19,7 @@ from app.settings.variables import VARIABLES
 _FILE_BYTES_MAX = 131_072
 
 
-class SettingsError(Exception):
+class SettingsError(ForeseenError):
     """Every broken rule, one a line: `NAME: rule`. No value is ever in it."""
 
     def __init__(self, problems: list[tuple[str, str]]) -> None:

@@ -6,8 +6,7 @@ from aiohttp import web
 
 from app.access import lives, tokens
 from app.access.format import NewToken, is_id
-from app.access.guard import CALLER, TOKENS, origin
-from app.access.log import ACCESS_LOG
+from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
 from app.access.models import Grant
 from app.access.tokens import TokenView
 from app.changes.idempotency import once

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from app.access.events import Event
-from app.access.guard import CALLER, origin
-from app.access.log import ACCESS_LOG
+from app.access.guard import ACCESS_LOG, CALLER, origin
 from app.access.models import Scope
 from app.database import Connection
 from app.errors import Forbidden

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from app.crypto.envelope import DATA_KEY_ID_BYTES, KEY_BYTES, DataKey
 from app.crypto.keyring import KeyRing
 from app.crypto.wrapping import KeyMissingError, RingWrapper, Wrapped, Wrapper
-from app.errors import Unavailable
+from app.errors import ForeseenError, Unavailable
 from app.log import logger
 
 log = logger(__name__)
 
 
-class KeysMissingError(Exception):
+class KeysMissingError(ForeseenError):
     """Data keys cannot be unwrapped: the key ring is another one than theirs."""
 
     def __init__(self, missing: Mapping[str, str]) -> None:

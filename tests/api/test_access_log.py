@@ -14,9 +14,9 @@ import pytest
 from app.access.events import Access, Event, Origin
 from app.access.failures import ATTEMPTS_MAX
 from app.access.format import make_token
-from app.access.guard import TOKENS
+from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.lines import Lines
-from app.access.log import ACCESS_LOG, AccessLog
+from app.access.log import AccessLog
 from app.access.models import Scope
 from app.access.trimming import trim
 from app.database import Connection, Database

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.access.log import ACCESS_LOG
+from app.access.guard import ACCESS_LOG
 from app.access.models import Scope
 from app.database.roles import APP
 from app.flags.handlers import USAGE

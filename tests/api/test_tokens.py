@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 
-from app.access.guard import TOKENS
-from app.access.log import ACCESS_LOG
+from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
 from app.access.use import TOKEN_USE
 from app.http.keys import DATABASE

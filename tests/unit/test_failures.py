@@ -8,7 +8,7 @@ import pytest
 from app.access import failures
 from app.access.failures import ATTEMPTS_MAX, PREFIXES_MAX, Failures
 from app.errors import LimitExceeded
-from app.http.client import client_prefix
+from app.http.addresses import client_prefix
 
 
 class Clock:

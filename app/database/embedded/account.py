@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.errors import ForeseenError
 
-class EmbeddedError(Exception):
+
+class EmbeddedError(ForeseenError):
     """The embedded PostgreSQL cannot run here; the text says why and what to do."""
 
 

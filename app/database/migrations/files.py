@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from app.errors import ForeseenError
+
 FOLDER = Path(__file__).parents[3] / "migrations"
 PHASES = ("system", "core", "reference", "index", "constraint")
 TYPES = ("schema", "data")
@@ -27,7 +29,7 @@ _TRANSACTION_CONTROL = re.compile(
 )
 
 
-class MigrationError(Exception):
+class MigrationError(ForeseenError):
     """A migration cannot be used, or the ledger disagrees with the files; the text names it."""
 
 
