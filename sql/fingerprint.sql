@@ -416,6 +416,33 @@ select facts
 from schema_fingerprints
 where id = :id;
 
+-- name: hash_expected_schemas(last)^
+-- One hash over every expectation up to that one, in words that no setting and no release of
+-- PostgreSQL puts otherwise.
+select
+    max(id) as id,
+    encode(sha256(string_agg(sha256(convert_to(line, 'utf8')), ''::bytea order by id)), 'hex') as hash
+from (
+    select
+        id,
+        jsonb_build_array(
+            id,
+            to_char(at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US'),
+            action,
+            migration,
+            instance,
+            session_role,
+            server_version,
+            encode(fingerprint, 'hex'),
+            facts,
+            drifted,
+            recording,
+            message
+        )::text as line
+    from schema_fingerprints
+    where id <= :last::bigint
+) as expectations;
+
 -- name: find_no_migrator(lock_key)$
 -- Until this transaction ends no migrator begins; false while one is at work, whose schema is not yet
 -- what it will be.

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from app.audit.expectations import Expectations, check_expectations, find_expectations
 from app.audit.following import BrokenChainError, Position, check_end, follow, one_moment
 from app.audit.heads import Head, SignedHead, last_heads, signed
 from app.audit.reading import PAGE_SIZE
@@ -97,15 +98,18 @@ class HeadExport:
         async with one_moment(self._database) as connection:
             at = await connection.fetchval("select current_timestamp")
             found = await environments.list_all(connection)
+            expectations = await find_expectations(connection)
             for environment in found:
-                if await self._is_news(connection, environment):
-                    heads += filter(None, [signed(environment, at, signer)])
+                if await self._is_news(connection, environment, expectations):
+                    heads += filter(None, [signed(environment, expectations, at, signer)])
         for name in self._last.keys() - {environment.name for environment in found}:
             revision = self._last[name].revision
             self._tell(name, f"revision {revision} was signed, and the whole environment is gone")
         return heads
 
-    async def _is_news(self, connection: Connection, environment: Environment) -> bool:
+    async def _is_news(
+        self, connection: Connection, environment: Environment, expectations: Expectations | None
+    ) -> bool:
         """Tell whether there is a head to sign, of a history that goes on from the last one."""
         name = environment.name
         known = self._last.get(name)
@@ -122,7 +126,8 @@ class HeadExport:
             self._tell(name, broken)
             return False
         self.broken.pop(name, None)
-        return known is None or known.hash != environment.hash
+        now = environment.hash, expectations
+        return known is None or (known.hash, known.expectations) != now
 
     def _tell(self, name: str, broken: str) -> None:
         if self.broken.get(name) != broken:
@@ -150,6 +155,8 @@ async def _broken(
     if known is not None and found.hex() != known.hash:
         return f"revision {revision} is another one than was signed"
     try:
+        if known is not None:
+            await check_expectations(connection, [(revision, known.expectations)])
         end = await follow(connection, name, Position(revision, found))
         check_end(environment, end)
     except BrokenChainError as error:

@@ -1,8 +1,8 @@
 """Heads of the chain, signed: whoever keeps them elsewhere can prove what the history was.
 
-A head is one line of JSON with the environment, its epoch, revision and hash, the time, the public
-key and the signature over the canonical JSON (RFC 8785) of all but the signature. It names the
-whole past up to its revision, and tells nothing of what is in it.
+A head is one line of JSON with the environment, its epoch, revision and hash, what the schema was
+expected to be, the time, the public key and the signature over the canonical JSON (RFC 8785) of all
+but the signature. It names the whole past up to its revision, and tells nothing of what is in it.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from app.audit.expectations import Expectations
 from app.changes.chain import canonical
 from app.crypto.signing import Signer, is_signed
 from app.environments.models import Environment
@@ -22,8 +23,12 @@ _LINE_BYTES_MAX = 4_096
 _BEGINNING = b'{"at":"'
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """`hash`, in hex, is that of the change set `revision`; `key` is the signer's public half."""
+class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`hash`, in hex, is that of the change set `revision`; `key` is the signer's public half.
+
+    `schema_hash` is over what the schema was expected to be, up to the row `schema_id` of
+    `schema_fingerprints`; neither is there where nothing was expected yet.
+    """
 
     at: datetime
     environment: str
@@ -31,13 +36,23 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     hash: str
     key: str
+    schema_id: int | None = None
+    schema_hash: str | None = None
+
+    @property
+    def expectations(self) -> Expectations | None:
+        if self.schema_id is None or self.schema_hash is None:
+            return None
+        return Expectations(self.schema_id, self.schema_hash)
 
 
 class SignedHead(Head, frozen=True, kw_only=True):
     signature: str
 
 
-def signed(environment: Environment, at: datetime, signer: Signer) -> SignedHead | None:
+def signed(
+    environment: Environment, expectations: Expectations | None, at: datetime, signer: Signer
+) -> SignedHead | None:
     """Return the signed head of an environment, None while it has no chain."""
     if environment.hash is None:
         return None
@@ -48,6 +63,8 @@ def signed(environment: Environment, at: datetime, signer: Signer) -> SignedHead
         revision=environment.revision,
         hash=environment.hash,
         key=signer.public_key,
+        schema_id=expectations.id if expectations else None,
+        schema_hash=expectations.hash if expectations else None,
     )
     return SignedHead(
         **msgspec.structs.asdict(head), signature=signer.sign(_PURPOSE, canonical(head))

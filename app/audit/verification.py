@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from app.audit.expectations import check_expectations
 from app.audit.following import (
     BrokenChainError,
     Position,
@@ -84,6 +85,9 @@ async def verify(
         check_end(environment, end)
         await _check_strays(connection, environment)
         walk.check_heads(environment)
+        await check_expectations(
+            connection, [(head.revision, head.expectations) for head in walk.heads]
+        )
         await _check_entries(connection, environment, walk.left)
         _check_properties(environment, walk.properties)
     except BrokenChainError as error:
@@ -111,7 +115,7 @@ class _Walk:
     """What is gathered on the way, to be compared with what is true at its end."""
 
     def __init__(self, name: str, heads: Sequence[Head]) -> None:
-        self._heads = sorted(heads, key=lambda head: head.revision)
+        self.heads = sorted(heads, key=lambda head: head.revision)
         self._expected: dict[int, set[str]] = {}
         for head in heads:
             self._expected.setdefault(head.revision, set()).add(head.hash)
@@ -146,7 +150,7 @@ class _Walk:
             self.properties = stored.properties.after
 
     def check_heads(self, environment: Environment) -> None:
-        for head in self._heads:
+        for head in self.heads:
             if head.revision > environment.revision:
                 raise BrokenChainError(head.revision, _when(head))
 

@@ -11,6 +11,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from app.access.local import token_key
+from app.audit.expectations import find_expectations
 from app.audit.following import one_moment
 from app.audit.heads import Head, read_heads, signed
 from app.audit.verification import Broken, Verified, latest_revisions, verify
@@ -143,8 +144,9 @@ def print_heads() -> None:
     async def work(resources: Resources) -> list[bytes]:
         signer = Signer(token_key(resources.settings))
         async with one_moment(resources.database) as connection:
+            expectations = await find_expectations(connection)
             heads = [
-                signed(environment, datetime.now(UTC), signer)
+                signed(environment, expectations, datetime.now(UTC), signer)
                 for environment in await environments.list_all(connection)
             ]
         return [msgspec.json.encode(head) for head in heads if head is not None]

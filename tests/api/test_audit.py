@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from app.assembly import HEAD_EXPORT
+from app.audit.expectations import find_expectations
 from app.audit.export import HeadExport
 from app.audit.following import one_moment
 from app.audit.heads import Head, SignedHead, last_heads, read_heads, signed
@@ -64,7 +65,12 @@ async def _verify(service: Service, heads: Sequence[Head] = ()) -> Verified | Br
 
 async def _head(service: Service, signer: Signer = SIGNER) -> SignedHead:
     async with service.app[DATABASE].connection() as connection:
-        head = signed(await environments.get(connection, "local"), datetime.now(UTC), signer)
+        head = signed(
+            await environments.get(connection, "local"),
+            await find_expectations(connection),
+            datetime.now(UTC),
+            signer,
+        )
     assert head is not None
     return head
 
@@ -450,6 +456,80 @@ async def test_a_new_epoch_does_not_hide_that_a_signed_past_is_gone(
         since = await verify(connection, "local", heads=heads, current_epoch=True)
     assert isinstance(since, Verified)
     assert since.heads == 1
+
+
+_FORGERIES = [
+    "update schema_fingerprints set fingerprint = sha256('')",
+    "update schema_fingerprints set at = at + interval '1 microsecond'",
+    "update schema_fingerprints set facts = array_append(facts, 'made by hand')",
+    "update schema_fingerprints set message = 'was meant'",
+    "update schema_fingerprints set recording = not recording",
+    "delete from schema_fingerprints",
+]
+
+
+@pytest.mark.parametrize("forgery", _FORGERIES)
+async def test_an_expected_schema_that_was_written_anew_is_noticed(
+    written: Service, server: Server, tmp_path: Path, forgery: str
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    export = _export(written, file)
+    await export.run_once()
+    expected = "create temporary table kept as select * from schema_fingerprints"
+    restore = (
+        "truncate schema_fingerprints;"
+        "insert into schema_fingerprints overriding system value select * from kept"
+    )
+    with server.admin("suite") as connection:
+        connection.execute("set search_path = pg_temp, flagstone")
+        connection.execute("set session_replication_role = replica")
+        connection.execute(expected.encode())
+        connection.execute(forgery.encode())
+        try:
+            await export.run_once()
+            outcome = await _verify(written, read_heads(file, {KEY}))
+        finally:
+            connection.execute(restore.encode())
+    broken = dict(export.broken)
+    await export.run_once()
+
+    assert broken == {"local": f"revision 7 {_EXPECTED_OTHERWISE}"}
+    assert isinstance(outcome, Broken)
+    assert (outcome.revision, outcome.reason) == (7, _EXPECTED_OTHERWISE)
+    assert (export.broken, len(read_heads(file, {KEY}))) == ({}, 1)
+
+
+_EXPECTED_OTHERWISE = "was signed with other expectations of the schema than are kept for that time"
+
+
+async def test_a_schema_that_is_expected_anew_is_signed_with_the_same_revision(
+    written: Service, server: Server, tmp_path: Path
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    export = _export(written, file)
+    await export.run_once()
+    with server.admin("suite") as connection:
+        connection.execute("set search_path = flagstone")
+        row = connection.execute(
+            "insert into schema_fingerprints (action, migration, instance, server_version, "
+            "fingerprint, facts, recording) select action, migration, 'another', server_version, "
+            "fingerprint, facts, recording from schema_fingerprints order by id desc limit 1 "
+            "returning id"
+        ).fetchone()
+        assert row is not None
+        try:
+            await export.run_once()
+            outcome = await _verify(written, read_heads(file, {KEY}))
+        finally:
+            connection.execute("set session_replication_role = replica")
+            connection.execute("delete from schema_fingerprints where id = %s", row)
+
+    before, after = read_heads(file, {KEY})
+    assert (before.revision, after.revision) == (7, 7)
+    assert (after.schema_id,) == row
+    assert before.schema_hash != after.schema_hash
+    assert isinstance(outcome, Verified)
+    assert outcome.heads == 2
 
 
 async def test_nor_is_a_broken_chain_signed_because_its_epoch_is_new(

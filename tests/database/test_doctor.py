@@ -340,7 +340,7 @@ async def test_heads_that_cannot_be_read_or_whose_environment_is_gone_hide_no_hi
         fractional="murmur3",
         metadata={},
     )
-    head = signed(gone, datetime.now(UTC), Signer(Secret("k" * 32)))
+    head = signed(gone, None, datetime.now(UTC), Signer(Secret("k" * 32)))
     file.write_bytes(msgspec.json.encode(head) + b"\n")
 
     removed = await examined(**environ)

@@ -1,0 +1,43 @@
+"""All that the schema was ever expected to be, as one hash: heads are signed with it.
+
+Whoever owns the tables could otherwise write down, afterwards, that a change by hand was meant.
+"""
+
+import sys
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from app.audit.following import BrokenChainError
+from app.database import Connection, sql
+
+_LATEST = sys.maxsize
+_NOT_AS_SIGNED = "was signed with other expectations of the schema than are kept for that time"
+
+
+class Expectations(NamedTuple):
+    """All rows of `schema_fingerprints` up to the one with this id."""
+
+    id: int
+    hash: str
+
+
+async def find_expectations(connection: Connection, last: int = _LATEST) -> Expectations | None:
+    """Return those up to the one with an id, or all; None where there are none, or no table yet."""
+    if not await sql.has_expected_schema(connection):
+        return None
+    row = await sql.hash_expected_schemas(connection, last=last)
+    return None if row["id"] is None else Expectations(row["id"], row["hash"])
+
+
+async def check_expectations(
+    connection: Connection, signed: Iterable[tuple[int, Expectations | None]]
+) -> None:
+    """Make sure that what was signed, each with a revision, is kept. Raises BrokenChainError."""
+    kept: dict[int, Expectations | None] = {}
+    for revision, expected in signed:
+        if expected is None:
+            continue
+        if expected.id not in kept:
+            kept[expected.id] = await find_expectations(connection, expected.id)
+        if kept[expected.id] != expected:
+            raise BrokenChainError(revision, _NOT_AS_SIGNED)
