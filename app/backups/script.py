@@ -12,9 +12,14 @@ import psycopg
 from app.backups.errors import BackupError
 
 _END = b"\n\\.\n"
-# A setting of 17 that pg_restore 17 and newer asks for, whatever the server is. Ours has no limit
-# anyway. The other two are for psql alone.
-_SKIPPED = (b"SET transaction_timeout = 0;\n", b"\\restrict ", b"\\unrestrict ")
+# What pg_restore says above each thing. A function may hold lines that look like all else.
+_THING, _TABLE = b"-- Name: ", b"-- Data for Name: "
+_FRAME = {b"--\n", b"\n"}
+_COMPLETE = b"-- PostgreSQL database dump complete\n"
+# Above the first thing. A setting of 17 that pg_restore 17 and newer asks for, whatever the server
+# is: ours has no limit anyway. The other, and its end, are for psql alone.
+_SKIPPED = (b"SET transaction_timeout = 0;\n", b"\\restrict ")
+_SKIPPED_AT_END = b"\\unrestrict "
 
 
 @dataclass(frozen=True)
@@ -35,16 +40,23 @@ class Script:
     def pieces(self) -> Iterator[bytes | Copy]:
         """Yield statements, any number in one piece, and COPYs. Raises BackupError."""
         lines: list[bytes] = []
+        has_table = False
+        skipped: tuple[bytes, ...] = _SKIPPED
         while line := self._line():
-            if line.startswith(b"COPY ") and line.endswith(b" FROM stdin;\n"):
+            if has_table and line.startswith(b"COPY ") and line.endswith(b" FROM stdin;\n"):
                 yield b"".join(lines)
                 lines = []
                 rows = self._rows()
                 yield Copy(line, rows)
                 for _ in rows:  # what nobody wanted
                     pass
-            elif not line.startswith(_SKIPPED):
+            elif not line.startswith(skipped):
                 lines.append(line)
+            has_table = line.startswith(_TABLE) or (has_table and line in _FRAME)
+            if line.startswith((_THING, _TABLE)):
+                skipped = ()
+            elif line == _COMPLETE:
+                skipped = (_SKIPPED_AT_END,)
         yield b"".join(lines)
 
     def _line(self) -> bytes:

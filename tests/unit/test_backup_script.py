@@ -9,21 +9,30 @@ from app.backups.errors import BackupError
 from app.backups.script import Copy, Script
 
 _ROWS = b"1\ta\n2\t\\\\.\n3\tb\\nc\n\\\\.x\n"
+# As in a function that takes a dump, say.
+_BODY = (
+    b"CREATE FUNCTION f() RETURNS text AS $$\n"
+    b"COPY flagstone.t (a) FROM stdin;\n"
+    b"\\restrict abc\nSET transaction_timeout = 0;\n\\unrestrict abc\n$$;\n"
+)
+_DATA = b"--\n-- Data for Name: t; Type: TABLE DATA; Schema: flagstone; Owner: -\n--\n\n"
+_THING = b"--\n-- Name: t; Type: TABLE; Schema: flagstone; Owner: -\n--\n\n"
+_COMPLETE = b"--\n-- PostgreSQL database dump complete\n--\n\n"
 _SCRIPT = (
     b"\\restrict abc\n"
     b"SET statement_timeout = 0;\nSET transaction_timeout = 0;\n"
-    b"CREATE TABLE t (a int);\n"
-    b"COPY flagstone.t (a, b) FROM stdin;\n" + _ROWS + b"\\.\n\n"
-    b"COPY flagstone.empty (a) FROM stdin;\n\\.\n\n\n"
-    b"ALTER TABLE t ADD x int;\n"
-    b"\\unrestrict abc\n"
+    + (_THING + _BODY)
+    + (_DATA + b"COPY flagstone.t (a, b) FROM stdin;\n" + _ROWS + b"\\.\n\n")
+    + (_DATA + b"COPY flagstone.empty (a) FROM stdin;\n\\.\n\n\n")
+    + (_THING + b"ALTER TABLE t ADD x int;\n")
+    + (_COMPLETE + b"\\unrestrict abc\n")
 )
 _PIECES = [
-    b"SET statement_timeout = 0;\nCREATE TABLE t (a int);",
+    (b"SET statement_timeout = 0;\n" + _THING + _BODY + _DATA).strip(),
     (b"COPY flagstone.t (a, b) FROM stdin;", _ROWS),
-    b"",
+    _DATA.strip(),
     (b"COPY flagstone.empty (a) FROM stdin;", b""),
-    b"ALTER TABLE t ADD x int;",
+    (_THING + b"ALTER TABLE t ADD x int;\n" + _COMPLETE).strip(),
 ]
 
 
