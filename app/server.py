@@ -4,8 +4,8 @@ from aiohttp import web
 
 from app.assembly import prepare
 from app.http.decoder import BODY_BYTES_MAX
-from app.http.encoded import header_lines
 from app.http.frame import common_headers, dress
+from app.http.headers import header_lines
 from app.http.keys import COMMON_HEAD, LIFECYCLE
 from app.lifespan import lifespan
 from app.ofrep.cors import share_refusals

@@ -13,6 +13,7 @@ from app.changes.views import MadeChangeSets, without_before
 from app.changes.writes import Work
 from app.database import Connection
 from app.http import wire
+from app.http.headers import revision_header
 from app.http.keys import DATABASE
 from app.snapshots.reading import settle
 
@@ -49,5 +50,5 @@ async def write(request: web.Request, work: Work, *, dry_run: bool) -> web.Respo
     if not dry_run:
         for each in made.change_sets:
             await settle(request, each.environment, each.revision)
-    headers = wire.revision_header(own[0].epoch, own[0].revision) if own and not dry_run else {}
+    headers = revision_header(own[0].epoch, own[0].revision) if own and not dry_run else {}
     return wire.answer(made, headers=headers)

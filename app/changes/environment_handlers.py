@@ -16,6 +16,7 @@ from app.database import Connection
 from app.environments.models import Environment, EnvironmentList
 from app.errors import Forbidden
 from app.http import conditions, wire
+from app.http.headers import revision_header
 from app.http.keys import DATABASE
 from app.snapshots.reading import FOLLOWER, moment_headers, read_snapshot, settle, stale_header
 
@@ -42,7 +43,7 @@ async def get_environment(request: web.Request) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
         found = await history.environment_at(connection, request.match_info["environment"], moment)
 
-    return wire.answer(found, headers=wire.revision_header(found.epoch, found.revision))
+    return wire.answer(found, headers=revision_header(found.epoch, found.revision))
 
 
 async def patch_environment(request: web.Request) -> web.Response:
@@ -92,6 +93,6 @@ async def create_environment(request: web.Request) -> web.Response:
     if dry_run:
         return wire.answer(made)
     await settle(request, made.name, made.revision)
-    headers = wire.revision_header(made.epoch, made.revision)
+    headers = revision_header(made.epoch, made.revision)
     headers["Location"] = f"/v1/environments/{made.name}"
     return wire.answer(made, status=201, headers=headers)

@@ -19,7 +19,6 @@ from app.configurations import service
 from app.configurations.models import NewConfiguration
 from app.database import Connection
 from app.http.decoder import check_nodes, parse
-from app.http.wire import PAGE_SIZE_MAX
 from app.scripts import Resources, run_script
 from app.snapshots.snapshot import Configuration
 from app.vault.vault import Vault
@@ -29,6 +28,7 @@ cli = typer.Typer(help="Read and write configurations.", no_args_is_help=True)
 cli.add_typer(history.cli)
 cli.add_typer(transfer.cli)
 
+_PAGE = 500
 Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 Key = Annotated[str, typer.Argument(help="Key of the entry.")]
 Message = Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")]
@@ -155,7 +155,7 @@ def list_entries(
                     prefix=prefix,
                     kind=kind,
                     after=after,
-                    limit=PAGE_SIZE_MAX,
+                    limit=_PAGE,
                 )
             found += page.items
             after = page.next

@@ -18,6 +18,7 @@ from app.database import Connection
 from app.errors import NotFound
 from app.http import conditions, wire
 from app.http.encoded import EncodedResponse
+from app.http.headers import entity_tag, revision_header
 from app.http.keys import DATABASE
 from app.snapshots.reading import moment_head, moment_headers, read_snapshot, settle
 from app.snapshots.snapshot import Configuration
@@ -81,15 +82,15 @@ async def _list_at(request: web.Request, moment: Moment, wanted: dict[str, Any])
             connection, request.match_info["environment"], moment, **wanted
         )
 
-    return wire.answer(page, headers=wire.revision_header(epoch, page.revision))
+    return wire.answer(page, headers=revision_header(epoch, page.revision))
 
 
 async def _get_at(request: web.Request, moment: Moment) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
         found, revision, epoch = await service.get_at(connection, *_place(request), moment)
 
-    headers = wire.revision_header(epoch, revision)
-    headers["ETag"] = conditions.entity_tag(found.version, epoch)
+    headers = revision_header(epoch, revision)
+    headers["ETag"] = entity_tag(found.version, epoch)
     if conditions.is_not_modified(request, headers["ETag"]):
         return web.Response(status=304, headers=headers)
     return wire.answer(found, headers=headers)
@@ -110,8 +111,8 @@ async def _reveal(request: web.Request, moment: Moment | None) -> web.Response:
     # The note is committed before anybody has seen the value; without it there is no answer.
     found, revision, epoch = await request.app[DATABASE].transact(work)
 
-    headers = wire.revision_header(epoch, revision)
-    headers["ETag"] = conditions.entity_tag(found.version, epoch)
+    headers = revision_header(epoch, revision)
+    headers["ETag"] = entity_tag(found.version, epoch)
     return wire.answer(found, headers=headers)
 
 
@@ -158,9 +159,9 @@ async def _write(
         return wire.answer(msgspec.structs.replace(written, dry_run=True))
     await settle(request, written.environment, written.revision)
 
-    headers = wire.revision_header(written.epoch, written.revision)
+    headers = revision_header(written.epoch, written.revision)
     if written.version is not None:
-        headers["ETag"] = conditions.entity_tag(written.version, written.epoch)
+        headers["ETag"] = entity_tag(written.version, written.epoch)
     if written.created:
         headers["Location"] = request.rel_url.raw_path
     return wire.answer(written, status=201 if written.created else 200, headers=headers)

@@ -12,13 +12,6 @@ _ENTITY_TAG = re.compile(r'\s*(W/)?"([!#-~]*)"\s*')
 _VERSION = re.compile(r"([0-9]{1,18})(?:-([0-9a-f]{8}))?")
 
 
-def entity_tag(version: int, epoch: str) -> str:
-    """Return the tag of an entry: after a backup was restored, an old version may come again with
-    another content, and must not be taken for the old one.
-    """
-    return f'"{version}-{epoch[:8]}"'
-
-
 class Condition(msgspec.Struct, frozen=True):
     """What If-Match or If-None-Match asks of the entry: a version, anything, or nothing there.
 

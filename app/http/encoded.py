@@ -70,8 +70,3 @@ class EncodedResponse(web.Response):
         if not keep_alive:
             return b"Connection: close\r\n"
         return b"Connection: keep-alive\r\n" if request.version == HttpVersion10 else b""
-
-
-def header_lines(headers: dict[str, str]) -> bytes:
-    """Return headers as they stand in a head. None of them may come from a client."""
-    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")

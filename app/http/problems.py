@@ -23,7 +23,7 @@ from app.errors import (
     Unavailable,
     Unsupported,
 )
-from app.http.conditions import entity_tag
+from app.http.headers import entity_tag
 
 STATUS: dict[type[AppError], HTTPStatus] = {
     Malformed: HTTPStatus.BAD_REQUEST,

@@ -19,7 +19,6 @@ from app.http.bodies import read_whole
 from app.http.decoder import BODY_BYTES_MAX, decode
 from app.http.keys import DEADLINE, SETTINGS
 
-FLAGSTONE_REVISION = "Flagstone-Revision"
 JSON = ("application/json",)
 # A patch may say what it is (RFC 7396); as plain JSON it means the same.
 MERGE_PATCH = ("application/merge-patch+json", *JSON)
@@ -157,8 +156,3 @@ def answer(
 def answer_bytes(body: bytes, *, headers: Mapping[str, str]) -> web.Response:
     """Return a JSON answer that is encoded already."""
     return web.Response(body=body, content_type="application/json", headers=headers)
-
-
-def revision_header(epoch: str, revision: int) -> dict[str, str]:
-    """Return the header that says which moment an answer is from."""
-    return {FLAGSTONE_REVISION: f"{epoch}:{revision}"}

@@ -6,8 +6,9 @@ import msgspec
 from aiohttp import hdrs, web
 
 from app.errors import AppError, RetryLater, Unauthenticated
-from app.http.encoded import EncodedResponse, header_lines
+from app.http.encoded import EncodedResponse
 from app.http.frame import route_of
+from app.http.headers import header_lines
 from app.http.keys import ORDINARY, Handler
 from app.http.problems import STATUS
 from app.log import logger

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from aiohttp import hdrs, web
 
-from app.http.encoded import header_lines
+from app.http.headers import header_lines
 
 PREFLIGHT_SECONDS = 7_200
 _BELOW_OFREP = re.compile(r"(/v1/environments/[^/]+)?/ofrep(/|$)")

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from app.errors import NotFound, Unavailable
 from app.http import wire
-from app.http.encoded import header_lines
+from app.http.headers import header_lines, revision_header
 from app.snapshots.follower import Follower
 from app.snapshots.snapshot import Snapshot
 
@@ -31,7 +31,7 @@ async def read_snapshot(request: web.Request, query: Mapping[str, str]) -> Snaps
 
 def moment_headers(request: web.Request, snapshot: Snapshot) -> dict[str, str]:
     """Return the headers that say which revision an answer is from, and how long unconfirmed."""
-    return wire.revision_header(snapshot.epoch, snapshot.revision) | stale_header(request)
+    return revision_header(snapshot.epoch, snapshot.revision) | stale_header(request)
 
 
 def moment_head(request: web.Request, snapshot: Snapshot) -> bytes:

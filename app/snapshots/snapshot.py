@@ -20,9 +20,7 @@ import msgspec
 from app import VERSION
 from app.environments.models import Environment
 from app.evaluation.ruleset import Rule, Ruleset
-from app.http.conditions import entity_tag
-from app.http.encoded import header_lines
-from app.http.wire import revision_header
+from app.http.headers import entity_tag, header_lines, revision_header
 from app.snapshots.event import Event
 
 # Events kept for streams that are a little behind; older ones are read from the history.

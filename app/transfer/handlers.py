@@ -19,6 +19,7 @@ from app.environments.models import Environment
 from app.errors import Unsupported, malformed
 from app.http import conditions, wire
 from app.http.encoded import EncodedResponse
+from app.http.headers import revision_header
 from app.http.keys import DATABASE
 from app.snapshots.reading import moment_head, moment_headers, read_snapshot, settle
 from app.snapshots.snapshot import Snapshot
@@ -74,7 +75,7 @@ async def export_environment(request: web.Request) -> web.Response:
         else:
             async with request.app[DATABASE].connection() as connection:
                 environment, entries = await service.environment_at(connection, name, moment)
-        headers = wire.revision_header(environment.epoch, environment.revision)
+        headers = revision_header(environment.epoch, environment.revision)
 
         def read() -> Mapping[str, Content]:
             return entries
@@ -178,7 +179,7 @@ async def import_document(request: web.Request) -> web.Response:
     if dry_run:
         return wire.answer(msgspec.structs.replace(imported, dry_run=True))
     await settle(request, name, imported.revision)
-    headers = wire.revision_header(imported.epoch, imported.revision)
+    headers = revision_header(imported.epoch, imported.revision)
     return wire.answer(imported, headers=headers)
 
 
