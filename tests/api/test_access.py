@@ -1,5 +1,6 @@
 """Who may: tokens, scopes, environments; the same 401 for every reason."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -126,10 +127,10 @@ async def test_a_revoked_token_is_refused_within_a_second(service: Service) -> N
     token = await service.token(Scope.READ)
     before = await _status(service, token, "GET", "/v1/environments")
     await service.revoke(token)
-    revoked_at = datetime.now(UTC)
+    revoked_at = time.monotonic()
 
     while await _status(service, token, "GET", "/v1/environments") == 200:
-        assert datetime.now(UTC) - revoked_at < timedelta(seconds=1.5)
+        assert time.monotonic() - revoked_at < 1.5
 
     assert before == 200
 

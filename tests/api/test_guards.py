@@ -120,15 +120,16 @@ async def test_costly_guards_are_refused_and_hold_nobody_up(
 
     async def look_around() -> None:
         while True:
-            began = time.monotonic()
+            # Of this thread alone, which another program on the machine does not add to.
+            began = time.thread_time()
             await asyncio.sleep(0.005)
-            gaps.append(time.monotonic() - began)
+            gaps.append(time.thread_time() - began)
 
     allowed, _ = await _change(service, new=flag(targeting=rule, guards=guards * 10))
     looking = asyncio.create_task(look_around())
-    began = time.monotonic()
+    began = time.process_time()
     status, refused = await _change(service, new=flag(targeting=rule, guards=guards * 1_000))
-    took = time.monotonic() - began
+    took = time.process_time() - began
     looking.cancel()
 
     assert allowed == 200

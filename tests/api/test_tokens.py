@@ -179,7 +179,7 @@ async def test_a_replaced_token_goes_on_for_the_grace(service: Service) -> None:
     old = await make(service, expires_days=30)
     at = f"{PATH}/{old['token']['id']}"
 
-    answer = await service.client.post(f"{at}/rotate", json={"grace_seconds": 1})
+    answer = await service.client.post(f"{at}/rotate", json={"grace_seconds": 3})
     new = await answer.json()
 
     assert answer.status == 201
@@ -192,7 +192,7 @@ async def test_a_replaced_token_goes_on_for_the_grace(service: Service) -> None:
     assert shown["replaced_by"] == new["token"]["id"]
     assert shown["remarks"] == []
     left = datetime.fromisoformat(shown["expires_at"]) - datetime.now(UTC)
-    assert left <= timedelta(seconds=1)
+    assert left <= timedelta(seconds=3)
     lives = [
         datetime.fromisoformat(each["expires_at"]) - datetime.fromisoformat(each["created_at"])
         for each in (old["token"], new["token"])

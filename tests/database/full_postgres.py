@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -26,6 +25,7 @@ from app.database.drivers import libpq_arguments
 from app.database.provision import Provisioner
 from app.database.roles import OWNER
 from app.settings import Secret, Target, Tls, TlsMode, load
+from tests.ports import free_port
 
 CERTIFIED = "certified"
 
@@ -129,12 +129,6 @@ def own(*paths: Path) -> None:
     servers = account()
     for path in paths if servers else ():
         os.chown(path, servers["user"], servers["group"])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -20,13 +20,14 @@ from app.database.roles import APP
 from app.errors import Conflict, Invalid, NotFound, Unavailable
 from app.settings import Secret, Target, load
 from tests.conftest import Server
-from tests.database.full_postgres import FullServer, free_port
+from tests.database.full_postgres import FullServer
+from tests.ports import free_port
 
 # Short where a limit is what is tested; each test says which.
 LIMITS = replace(
     load({}).database,
     pool_max=2,
-    acquire_timeout_seconds=0.3,
+    acquire_timeout_seconds=5.0,
     command_timeout_seconds=5.0,
     connect_timeout_seconds=10.0,
     host_timeout_seconds=3.0,
@@ -597,7 +598,7 @@ async def test_a_new_connection_that_is_not_answered_is_not_called_exhaustion(
     """An operator who reads `pool_exhausted` would make the pool larger, in vain."""
     async with (
         proxied(plain_server.target(APP)) as (proxy, target),
-        opened(target) as database,
+        opened(target, acquire_timeout_seconds=0.3) as database,
         database.connection(),
     ):
         proxy.flowing.clear()

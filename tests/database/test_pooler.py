@@ -25,11 +25,11 @@ from app.settings import DatabaseSettings, Pooler, Target, load
 from tests.database.full_postgres import (
     FullServer,
     account,
-    free_port,
     missing,
     open_folder,
     own,
 )
+from tests.ports import free_port
 
 SERVER_CONNECTIONS = 3
 # As a machine would set it; so what the variables come to is tested too.

@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from app.database.roles import APP
 from tests.conftest import Server
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 45
@@ -123,12 +123,6 @@ async def until(
             await asyncio.sleep(0.02)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="flagstone-process-"))
@@ -205,6 +199,15 @@ def launch_beside(
 async def client() -> AsyncIterator[ClientSession]:
     async with ClientSession(timeout=ClientTimeout(total=20)) as session:
         yield session
+
+
+# Where to be refused for want of time would be right, and is not what is tested.
+PATIENT = {
+    "DATABASE_ACQUIRE_TIMEOUT": "5",
+    "DATABASE_LOCK_TIMEOUT": "5",
+    "DATABASE_COMMAND_TIMEOUT": "10",
+    "REQUEST_TIMEOUT": "30",
+}
 
 
 async def put(client: ClientSession, process: Process, key: str, value: Any, **headers: str) -> int:

@@ -184,7 +184,7 @@ def _fill(server: Server, database: str) -> None:
         connection.execute("create table flagstone.ballast (content bytea)")
         connection.execute(f"grant select on flagstone.ballast to {BACKUP}")
         with connection.cursor().copy("copy flagstone.ballast from stdin") as copy:
-            for _ in range(40):
+            for _ in range(80):
                 copy.write(b"\\\\x" + os.urandom(1_000_000).hex().encode() + b"\n")
 
 

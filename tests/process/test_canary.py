@@ -19,7 +19,7 @@ from app.access.local import token_key
 from app.database.embedded import EmbeddedServer
 from app.settings import Tier, load
 from app.snapshots.disk import Disk
-from tests.process.conftest import Process
+from tests.process.conftest import PATIENT, Process
 
 SECRETS = 1_000
 # Nothing else looks like it, not even in base64 or spelt out.
@@ -35,7 +35,7 @@ def _canary(number: int) -> str:
 async def test_no_secret_is_written_down_anywhere(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
-    service = launch(SEED_ON_START="false", LOG_LEVEL="debug", ACCESS_LOG_STDOUT="true")
+    service = launch(SEED_ON_START="false", LOG_LEVEL="debug", ACCESS_LOG_STDOUT="true", **PATIENT)
     await service.start()
     await service.ready()
     with _superuser(service.data_dir) as connection:

@@ -53,9 +53,9 @@ async def test_configurations_and_tokens_from_the_command_line(
         async with client.get(place, headers=headers) as answer:
             return answer.status in statuses
 
-    await until(lambda: holds(200), 2)
+    await until(lambda: holds(200), 15)
     revoked = await run(launch_beside, "token", "revoke", token.split("_")[2])
-    await until(lambda: holds(401, 429), 2)
+    await until(lambda: holds(401, 429), 15)
     tokens = await run(launch_beside, "token", "list")
     assert (revoked[0], tokens[0]) == (0, 0)
     assert "local admin" in tokens[1]
@@ -208,7 +208,7 @@ async def test_environments_from_the_command_line(
         async with client.get(place, headers=service.headers) as answer:
             return answer.status == 200
 
-    await until(is_served, 5)
+    await until(is_served, 20)
 
 
 @pytest.mark.first_start

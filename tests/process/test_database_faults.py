@@ -4,7 +4,9 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
+import psutil
 import pytest
 from aiohttp import ClientSession
 
@@ -44,6 +46,12 @@ async def _timed_get(
         return answer.status, time.monotonic() - started, answer.headers.get("Flagstone-Stale")
 
 
+def _processor_seconds(process: Process) -> float:
+    assert process.child is not None
+    times = psutil.Process(process.child.pid).cpu_times()
+    return float(times.user + times.system)
+
+
 async def test_a_frozen_database_costs_bounded_time_and_shows_in_readiness(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -51,9 +59,13 @@ async def test_a_frozen_database_costs_bounded_time_and_shows_in_readiness(
     process = launch()
     await process.start()
     await process.ready()
-    frozen = [process.postmaster(), *process.postmaster().children(recursive=True)]
+    # The parent first: it starts no more then, but what works for it may end meanwhile.
+    postmaster = process.postmaster()
+    postmaster.suspend()
+    frozen = [postmaster, *postmaster.children(recursive=True)]
     for each in frozen:
-        each.suspend()
+        with suppress(psutil.NoSuchProcess):
+            each.suspend()
     try:
         outcomes = await asyncio.gather(
             *(_timed_put(client, process, f"frozen/{n}") for n in range(20))
@@ -74,7 +86,8 @@ async def test_a_frozen_database_costs_bounded_time_and_shows_in_readiness(
         await until(stale, 10)
     finally:
         for each in reversed(frozen):
-            each.resume()
+            with suppress(psutil.NoSuchProcess):
+                each.resume()
     thawed = time.monotonic()
 
     async def written() -> bool:
@@ -194,6 +207,7 @@ async def test_a_start_without_a_database_serves_what_was_known_last(
 
     await until(served, 20)
     first_read_after = time.monotonic() - began
+    used = _processor_seconds(instance)
     _, _, stale = await _timed_get(client, instance, "last/change")
     probes = [await _status(client, instance, probe) for probe in ("live", "started", "ready")]
     refused = await put(client, instance, "early", 1)
@@ -208,8 +222,10 @@ async def test_a_start_without_a_database_serves_what_was_known_last(
 
     await until(written, 20)
 
-    # Two seconds, and something for this machine, which runs other tests at the same time.
-    assert first_read_after < 2 + 1.5
+    # Two seconds, and something for a start that counts its lines; of its own work, as other tests
+    # run at the same time. Ten would be the database's, had it waited for that.
+    assert used < 2 + 1.5
+    assert first_read_after < 8
     assert stale is not None or report["checks"]["snapshot:local"][0]["ageSeconds"] < 5
     assert probes == [200, 200, 200]
     assert (report["status"], report["checks"]["lifecycle"][0]["output"]) == ("warn", "starting")

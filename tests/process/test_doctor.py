@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from tests.process.conftest import Process, run
+from tests.process.conftest import Process, run, until
 
 
 async def _verdicts(launch: Callable[..., Process], **environ: str) -> dict[str, Any]:
@@ -41,6 +41,11 @@ async def test_an_installation_that_is_well_and_what_becomes_of_it(
     ) as written:
         assert written.status == 201
     ring = service.data_dir / "key-ring"
+
+    async def has_snapshots() -> bool:
+        return (service.data_dir / "snapshots").exists()
+
+    await until(has_snapshots, 20)
     before = _files(service.data_dir)
 
     code, text = await run(launch, "doctor")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
-from tests.process.conftest import ROOT, Process, run, until
+from tests.process.conftest import PATIENT, ROOT, Process, run, until
 
 SECRETS = 1_000
 
@@ -85,7 +85,7 @@ def _ids(text: str) -> dict[str, str]:
 async def test_keys_rotate_under_load_and_go_on_after_being_killed(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
-    service = launch()
+    service = launch(**PATIENT)
     await service.start()
     await service.ready()
     await _fill(client, service)
@@ -262,12 +262,12 @@ async def test_a_key_is_given_to_a_running_service_by_its_file(
         (ids[1], "key ring imported: 2 of 2 keys were missing"),
         (ids[1], "key ring exported for 1 recipient"),
     ]
-    await until(is_well, 6)
+    await until(is_well, 20)
     file.write_text(f"active other {'A' * 43}=\n")
-    await until(warns, 6)
+    await until(warns, 20)
     assert await _read(client, service, 3) == (200, "value 3")
     file.write_text(right)
-    await until(is_well, 6)
+    await until(is_well, 20)
     await service.stop()
 
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from aiohttp import ClientSession
 
-from tests.process.conftest import Process, put, until
+from tests.process.conftest import PATIENT, Process, put, until
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -80,7 +80,7 @@ async def _statuses_until_written(client: ClientSession, process: Process) -> se
 async def test_a_request_that_runs_when_the_signal_comes_is_finished(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
-    process = launch(DRAIN_SECONDS="1")
+    process = launch(DRAIN_SECONDS="3", **PATIENT)
     await process.start()
     await process.ready()
     statuses: list[int] = []

@@ -61,7 +61,7 @@ async def until_all(
     async def ask(process: Process) -> float:
         async with asyncio.timeout(10):
             while await status_of(client, process, text) not in statuses:  # noqa: ASYNC110
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.01)
         return time.monotonic() - started
 
     return list(await asyncio.gather(*map(ask, processes)))

@@ -72,7 +72,13 @@ async def test_every_worker_answers_and_one_scrape_tells_of_all(
     process = launch_beside(WORKERS="3")
     await start_all(client, process, 3)
     statuses = set(await asyncio.gather(*(read(process) for _ in range(120))))
-    counted = await requests_by_worker(client, process)
+    counted: dict[str, float] = {}
+
+    async def all_tell() -> bool:
+        counted.update(await requests_by_worker(client, process))
+        return len(counted) == 3
+
+    await until(all_tell, 20)
     written = await put(client, process, "shared", 1)
 
     assert statuses == {200}

@@ -95,12 +95,12 @@ async def test_c38_the_stream_of_a_token_ends_with_it(ofrep: Client) -> None:
     token = await ofrep.service.token(
         Scope.EVALUATE,
         environments=("local",),
-        expires_at=datetime.now(UTC) + timedelta(seconds=1),
+        expires_at=datetime.now(UTC) + timedelta(seconds=2),
     )
 
     async with listening(replace(ofrep, token=token)) as stream:
         await stream.next()
-        rest = await stream.end(3)
+        rest = await stream.end(10)
 
     assert b"data:" not in rest
 
@@ -112,7 +112,7 @@ async def test_c38_the_stream_of_a_token_that_may_no_longer_evaluate_ends(
         await stream.next()
         with server.admin("suite") as connection:
             connection.execute("update flagstone.tokens set scopes = '{read}' where name = 'test'")
-        rest = await stream.end(2)
+        rest = await stream.end(10)
 
     assert b"data:" not in rest
 

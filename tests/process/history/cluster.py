@@ -11,7 +11,8 @@ from typing import TypeAlias
 import asyncpg
 import psutil
 
-from tests.process.conftest import Process, free_port
+from tests.ports import free_port
+from tests.process.conftest import Process
 
 REPLICAS = 3
 _SETTINGS = {"SEED_ON_START": "false", "REQUEST_LOG_SAMPLE": "0"}

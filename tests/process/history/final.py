@@ -138,7 +138,13 @@ async def _told(traffic: Traffic, environment: str) -> tuple[ChangeSet, ...]:
     before = ""
     while True:
         path = f"/v1/environments/{environment}/changes?limit=500{before}"
+        # Right after faults it may be short of time, and say so.
         answer, _ = await traffic.ask(traffic.cluster.replicas[0], "GET", path)
+        for _ in range(10):
+            if answer.status not in {0, 503}:
+                break
+            await asyncio.sleep(0.5)
+            answer, _ = await traffic.ask(traffic.cluster.replicas[0], "GET", path)
         assert answer.status == 200, answer
         page = msgspec.json.decode(answer.body, type=ChangeSetPage)
         found += map(_told_one, page.items)
