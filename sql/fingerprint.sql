@@ -418,7 +418,7 @@ where id = :id;
 
 -- name: hash_expected_schemas(last)^
 -- One hash over every expectation up to that one, in words that no setting and no release of
--- PostgreSQL puts otherwise.
+-- PostgreSQL puts otherwise. The caller pins the path.
 select
     max(id) as id,
     encode(sha256(string_agg(sha256(convert_to(line, 'utf8')), ''::bytea order by id)), 'hex') as hash
@@ -439,7 +439,7 @@ from (
             recording,
             message
         )::text as line
-    from schema_fingerprints
+    from flagstone.schema_fingerprints
     where id <= :last::bigint
 ) as expectations;
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from app.audit.following import BrokenChainError
 from app.database import Connection, sql
+from app.database.drivers import SEARCH_PATH
+from app.database.fingerprint import PINNED
 
 _LATEST = sys.maxsize
 _NOT_AS_SIGNED = "was signed with other expectations of the schema than are kept for that time"
@@ -25,7 +27,11 @@ async def find_expectations(connection: Connection, last: int = _LATEST) -> Expe
     """Return those up to the one with an id, or all; None where there are none, or no table yet."""
     if not await sql.has_expected_schema(connection):
         return None
-    row = await sql.hash_expected_schemas(connection, last=last)
+    async with connection.transaction():
+        # A function of the owner's could answer in place of PostgreSQL's own otherwise.
+        await connection.execute(PINNED)
+        row = await sql.hash_expected_schemas(connection, last=last)
+        await connection.execute(f"set local search_path = {SEARCH_PATH}")
     return None if row["id"] is None else Expectations(row["id"], row["hash"])
 
 

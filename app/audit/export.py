@@ -39,7 +39,8 @@ EXPORT_SECONDS = 60
 
 class HeadExport:
     """Signs and writes heads. `broken` has what does not hold, by environment, and `replaced` what
-    was signed in an epoch before and is not in the history any more.
+    was signed and is not there any more: a history of an epoch before, or expectations of the
+    schema.
     """
 
     def __init__(self, database: Database, file: Path) -> None:
@@ -113,6 +114,8 @@ class HeadExport:
         """Tell whether there is a head to sign, of a history that goes on from the last one."""
         name = environment.name
         known = self._last.get(name)
+        if known is not None:
+            await self._look_at_expectations(connection, known)
         broken = await _broken(connection, known, environment)
         if known is not None and known.epoch != environment.epoch:
             log.warning("audit_epoch_changed", environment=name, revision=known.revision)
@@ -129,6 +132,15 @@ class HeadExport:
         now = environment.hash, expectations
         return known is None or (known.hash, known.expectations) != now
 
+    async def _look_at_expectations(self, connection: Connection, known: Head) -> None:
+        """Tell of those that were signed and are gone. A history that holds is signed on all the
+        same: the next head, with what is expected now, would else never come.
+        """
+        name, lost = known.environment, await _lost(connection, known)
+        if lost is not None and self.replaced.get(name) != lost:
+            log.error("audit_expectations_replaced", environment=name, reason=lost)
+            self.replaced[name] = lost
+
     def _tell(self, name: str, broken: str) -> None:
         if self.broken.get(name) != broken:
             log.error("audit_chain_broken", environment=name, reason=broken)
@@ -138,6 +150,15 @@ class HeadExport:
         if reason != self.failure:
             log.warning("audit_heads_not_exported", reason=reason)
         self.failure = reason
+
+
+async def _lost(connection: Connection, known: Head) -> str | None:
+    """Return which expectations of the schema are not kept any more, None when all are."""
+    try:
+        await check_expectations(connection, [(known.revision, known.expectations)])
+    except BrokenChainError as error:
+        return str(error)
+    return None
 
 
 async def _broken(
@@ -155,8 +176,6 @@ async def _broken(
     if known is not None and found.hex() != known.hash:
         return f"revision {revision} is another one than was signed"
     try:
-        if known is not None:
-            await check_expectations(connection, [(revision, known.expectations)])
         end = await follow(connection, name, Position(revision, found))
         check_end(environment, end)
     except BrokenChainError as error:

@@ -85,11 +85,12 @@ async def verify(
         check_end(environment, end)
         await _check_strays(connection, environment)
         walk.check_heads(environment)
+        await _check_entries(connection, environment, walk.left)
+        _check_properties(environment, walk.properties)
+        # Last, so that it hides nothing that matters more.
         await check_expectations(
             connection, [(head.revision, head.expectations) for head in walk.heads]
         )
-        await _check_entries(connection, environment, walk.left)
-        _check_properties(environment, walk.properties)
     except BrokenChainError as error:
         return Broken(environment=name, revision=error.revision, reason=error.reason)
     except UNREADABLE:

@@ -12,9 +12,11 @@ import psycopg
 from app.backups.errors import BackupError
 
 _END = b"\n\\.\n"
-# What pg_restore says above each thing. A function may hold lines that look like all else.
+# What pg_restore says above each thing, and below that for some partitions. A function may well
+# hold a line that looks like COPY, and hardly all of this above it.
 _THING, _TABLE = b"-- Name: ", b"-- Data for Name: "
 _FRAME = {b"--\n", b"\n"}
+_ROOT = b"-- load via partition root "
 _COMPLETE = b"-- PostgreSQL database dump complete\n"
 # Above the first thing. A setting of 17 that pg_restore 17 and newer asks for, whatever the server
 # is: ours has no limit anyway. The other, and its end, are for psql alone.
@@ -52,7 +54,8 @@ class Script:
                     pass
             elif not line.startswith(skipped):
                 lines.append(line)
-            has_table = line.startswith(_TABLE) or (has_table and line in _FRAME)
+            is_frame = line in _FRAME or line.startswith(_ROOT)
+            has_table = line.startswith(_TABLE) or (has_table and is_frame)
             if line.startswith((_THING, _TABLE)):
                 skipped = ()
             elif line == _COMPLETE:

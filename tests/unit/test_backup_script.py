@@ -16,6 +16,7 @@ _BODY = (
     b"\\restrict abc\nSET transaction_timeout = 0;\n\\unrestrict abc\n$$;\n"
 )
 _DATA = b"--\n-- Data for Name: t; Type: TABLE DATA; Schema: flagstone; Owner: -\n--\n\n"
+_ROOT = b"-- load via partition root flagstone.empty\n\n"
 _THING = b"--\n-- Name: t; Type: TABLE; Schema: flagstone; Owner: -\n--\n\n"
 _COMPLETE = b"--\n-- PostgreSQL database dump complete\n--\n\n"
 _SCRIPT = (
@@ -23,14 +24,14 @@ _SCRIPT = (
     b"SET statement_timeout = 0;\nSET transaction_timeout = 0;\n"
     + (_THING + _BODY)
     + (_DATA + b"COPY flagstone.t (a, b) FROM stdin;\n" + _ROWS + b"\\.\n\n")
-    + (_DATA + b"COPY flagstone.empty (a) FROM stdin;\n\\.\n\n\n")
+    + (_DATA + _ROOT + b"COPY flagstone.empty (a) FROM stdin;\n\\.\n\n\n")
     + (_THING + b"ALTER TABLE t ADD x int;\n")
     + (_COMPLETE + b"\\unrestrict abc\n")
 )
 _PIECES = [
     (b"SET statement_timeout = 0;\n" + _THING + _BODY + _DATA).strip(),
     (b"COPY flagstone.t (a, b) FROM stdin;", _ROWS),
-    _DATA.strip(),
+    (_DATA + _ROOT).strip(),
     (b"COPY flagstone.empty (a) FROM stdin;", b""),
     (_THING + b"ALTER TABLE t ADD x int;\n" + _COMPLETE).strip(),
 ]
