@@ -178,7 +178,7 @@ async def test_a_large_change_set_arrives_whole(service: Service, replica: Servi
     done = asyncio.Event()
     reading = asyncio.create_task(read())
     revisions = [await write(value) for value in range(5)]
-    await replica.app[FOLLOWER].at_least("local", revisions[-1])
+    await replica.app[FOLLOWER].at_least("local", revisions[-1], seconds=20)
     await asyncio.sleep(0)
     done.set()
 
