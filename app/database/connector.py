@@ -10,7 +10,7 @@ import random
 import re
 import socket
 import ssl
-from collections.abc import Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -105,7 +105,9 @@ class Connector:
                 else:
                     return winner
         finally:
-            await _abandon(attempts, winner)
+            for attempt in attempts:
+                attempt.cancel()
+                attempt.add_done_callback(partial(_close_unless, winner))
         raise AssertionError("unreachable")
 
     async def _one_host(self, host: str, port: int, pool_arguments: dict[str, Any]) -> Session:
@@ -123,13 +125,15 @@ class Connector:
         return connection
 
 
-async def _abandon(attempts: Sequence[asyncio.Task[Session]], winner: "Session | None") -> None:
-    """Cancel what is still under way, and close what came second."""
-    for attempt in attempts:
-        attempt.cancel()
-    for outcome in await asyncio.gather(*attempts, return_exceptions=True):
-        if not isinstance(outcome, BaseException) and outcome is not winner:
-            outcome.terminate()
+def _close_unless(winner: "Session | None", attempt: asyncio.Task[Session]) -> None:
+    """Close what came second, or when nobody waited any more.
+
+    Not waited for: a caller who is cancelled in that wait would lose the connection that he has.
+    """
+    if attempt.cancelled() or attempt.exception() is not None:
+        return
+    if attempt.result() is not winner:
+        attempt.result().terminate()
 
 
 async def prepare_connection(connection: Session) -> None:

@@ -1,11 +1,14 @@
 """The pool: every wait ends, a fault becomes an error a client may see, nothing leaks between."""
 
 import asyncio
+import gc
 import socket
 import time
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -14,7 +17,7 @@ import psycopg
 import pytest
 
 from app.database import Connection, Database
-from app.database.connector import is_transient
+from app.database.connector import Connector, Session, is_transient
 from app.database.faults import DatabaseBugError, constraint, translated
 from app.database.roles import APP
 from app.errors import Conflict, Invalid, NotFound, Unavailable
@@ -611,6 +614,38 @@ async def test_a_new_connection_that_is_not_answered_is_not_called_exhaustion(
 
     assert refusal.value.code == "database_away"
     assert 0.25 < took < 1.5
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_a_connection_that_comes_when_nobody_waits_any_more_is_closed(
+    server: Server, steps: int
+) -> None:
+    """At each step of the loop between the moment that it is there and that in which it is ours."""
+    loop = asyncio.get_running_loop()
+    others = asyncio.all_tasks()
+    opening = asyncio.ensure_future(Connector(server.target(APP), LIMITS)())
+    await asyncio.sleep(0)
+    (attempt,) = asyncio.all_tasks() - others - {opening}
+
+    def cancel(task: asyncio.Future[Session], after: int) -> None:
+        if after:
+            loop.call_soon(cancel, task, after - 1)
+        else:
+            task.cancel()
+
+    attempt.add_done_callback(partial(lambda task, _: cancel(task, steps), opening))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        (outcome,) = await asyncio.gather(opening, return_exceptions=True)
+        if not isinstance(outcome, BaseException):
+            await outcome.close()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        del opening, attempt, outcome
+        gc.collect()
+
+    # asyncpg warns of a connection that is lost without being closed.
+    assert [str(each.message) for each in warned] == []
 
 
 @pytest.mark.parametrize(
