@@ -34,7 +34,7 @@ from app.flags import handlers as flags
 from app.flags.usage import FlagUsage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.health import handlers as health
-from app.health.report import Report
+from app.health.report import Readiness, Report
 from app.http import openapi, wire
 from app.http.frame import timed
 from app.http.routing import Route, expect
@@ -85,8 +85,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/health/live", health.live, None, health.Answer, gives=_HEALTH),
     Route("GET", "/health/started", health.started, None, health.Answer, statuses=_PROBE,
           gives=_HEALTH),
-    Route("GET", "/health/ready", health.ready, None, health.Answer, statuses=_PROBE,
-          gives=_HEALTH),
+    Route("GET", "/health/ready", health.ready, None, Readiness, statuses=_PROBE, gives=_HEALTH,
+          example=health.READINESS_EXAMPLE),
     Route("GET", "/health", health.report, Scope.READ, Report, statuses=_PROBE, gives=_HEALTH),
 
     Route("GET", "/metrics", metrics.get_metrics, Scope.READ, str,

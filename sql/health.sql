@@ -1,6 +1,6 @@
 -- The heartbeats of every instance, and what readiness must know of the schema.
 
--- name: insert_heartbeat(instance, retention_seconds)$
+-- name: insert_heartbeat(instance, retention_seconds)^
 -- Writing and trimming are one statement, so the table bounds itself while anybody writes, and
 -- heartbeats of instances that are gone go too. More is trimmed than is written; rows that another
 -- instance trims just now are left to it.
@@ -22,7 +22,7 @@ trimmed as (
 
 insert into health_check (instance)
 values (:instance)
-returning id;
+returning id, status, checked_at;
 
 -- name: update_heartbeat_latency(id, latency_ms)!
 update health_check

@@ -1,4 +1,4 @@
-"""One check of the report, and how well it is."""
+"""One check of the report, with the row of `health_check` that proves it."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +12,16 @@ class Status(StrEnum):
     FAIL = "fail"
 
 
+class HealthCheckRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The last row that this instance wrote to `health_check`, under the names of its columns."""
+
+    id: int
+    status: str
+    checked_at: datetime
+    latency_ms: float
+    instance: str
+
+
 class Check(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """One check. No exception text, host or statement is ever in it."""
 
@@ -22,6 +32,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     time: datetime | None = None
     age_seconds: float | None = None
     consecutive_failures: int | None = None
+    row: HealthCheckRow | None = None
     size: int | None = None
     idle: int | None = None
     limit: int | None = None

@@ -1,17 +1,45 @@
-"""The probes. They read memory and never ask the database: not in the moment when it suffers."""
+"""The probes. They read memory and never query the database: it may be in trouble just then."""
+
+from datetime import UTC, datetime
 
 import msgspec
 from aiohttp import web
 
-from app.health.check import Status
-from app.health.report import Health
+from app.health.check import Check, HealthCheckRow, Status
+from app.health.report import Health, Readiness
 
 HEALTH: web.AppKey[Health] = web.AppKey("health", Health)
 CONTENT_TYPE = "application/health+json"
 
 
+_CHECKED_AT = datetime(2026, 3, 14, 9, 26, 53, 589793, UTC)
+READINESS_EXAMPLE = Readiness(
+    status=Status.PASS,
+    checks={
+        "database:write": [
+            Check(
+                status=Status.PASS,
+                component_type="datastore",
+                observed_value=1.207,
+                observed_unit="ms",
+                time=_CHECKED_AT,
+                age_seconds=4.2,
+                consecutive_failures=0,
+                row=HealthCheckRow(
+                    id=1042,
+                    status="ok",
+                    checked_at=_CHECKED_AT,
+                    latency_ms=1.207,
+                    instance="flagstone-1",
+                ),
+            )
+        ]
+    },
+)
+
+
 class Answer(msgspec.Struct, frozen=True):
-    """What a probe without a token learns."""
+    """The status alone."""
 
     status: Status
 
@@ -28,9 +56,9 @@ async def started(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """Tell whether requests should be sent here."""
-    status = request.app[HEALTH].report().status
-    return _respond(Answer(status), _code(status))
+    """Report whether to send requests here, and the last row of health_check."""
+    readiness = request.app[HEALTH].readiness()
+    return _respond(readiness, _code(readiness.status))
 
 
 async def report(request: web.Request) -> web.Response:

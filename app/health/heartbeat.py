@@ -1,7 +1,7 @@
-"""The heartbeat: every few seconds a row in `health_check`, and its outcome in memory.
+"""The heartbeat: a row in `health_check` every few seconds, and the last row in memory.
 
-A miss is kept with its time and written down once the database is back, so the table tells the
-truth about the past as well.
+A missed heartbeat is kept with its time and written once the database is back, so that the table
+also records the past correctly.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from app.database import Database, sql
 from app.errors import Unavailable
+from app.health.check import HealthCheckRow
 from app.log import logger
 from app.settings import HealthSettings
 from app.tasks import jittered
@@ -26,12 +27,11 @@ _MISSED_MAX = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Beat:
-    """The last heartbeat. `code` says which phase failed: pool or database."""
+    """One heartbeat: the row that it wrote, or the code of the error that prevented it."""
 
-    at: datetime
     monotonic: float
-    latency_ms: float | None
-    code: str | None
+    row: HealthCheckRow | None = None
+    code: str | None = None
 
 
 class Heartbeat:
@@ -65,38 +65,37 @@ class Heartbeat:
         at = datetime.now(UTC)
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
-                latency_ms = await self._write()
+                row = await self._write()
         except Unavailable as error:
             self._miss(at, error.code)
         except TimeoutError:
             self._miss(at, "database_away")
         else:
-            self.last = self.last_good = Beat(
-                at=at, monotonic=time.monotonic(), latency_ms=latency_ms, code=None
-            )
+            self.last = self.last_good = Beat(monotonic=time.monotonic(), row=row)
             if self.misses_in_a_row:
                 log.info("heartbeat_back", missed=self.misses_in_a_row)
             self.misses_in_a_row = 0
 
-    async def _write(self) -> float:
+    async def _write(self) -> HealthCheckRow:
         async with self._database.connection() as connection:
             started = time.perf_counter()
-            row_id = await sql.insert_heartbeat(
+            inserted = await sql.insert_heartbeat(
                 connection,
                 instance=self._instance,
                 retention_seconds=self._settings.retention_seconds,
             )
             latency_ms = round((time.perf_counter() - started) * 1000, 3)
-            await sql.update_heartbeat_latency(connection, id=row_id, latency_ms=latency_ms)
+            row = HealthCheckRow(**inserted, latency_ms=latency_ms, instance=self._instance)
+            await sql.update_heartbeat_latency(connection, id=row.id, latency_ms=latency_ms)
             if self._missed:
                 await sql.insert_missed_heartbeats(
                     connection, instance=self._instance, times=list(self._missed)
                 )
                 self._missed.clear()
-        return latency_ms
+        return row
 
     def _miss(self, at: datetime, code: str) -> None:
         self.misses_in_a_row += 1
         self._missed.append(at)
-        self.last = Beat(at=at, monotonic=time.monotonic(), latency_ms=None, code=code)
+        self.last = Beat(monotonic=time.monotonic(), code=code)
         log.warning("heartbeat_missed", code=code, in_a_row=self.misses_in_a_row)

@@ -30,6 +30,16 @@ POOL_BUSY_RATIO = 0.9
 TOKENS_AGE_SECONDS_MAX = 5.0
 
 
+_WRITE = "database:write"
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """The report as far as it is open: the status, and the last row of `health_check`."""
+
+    status: Status
+    checks: dict[str, list[Check]]
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     status: Status
     version: str
@@ -59,10 +69,16 @@ class Health:
     instance: str
     is_first: bool
 
+    def readiness(self) -> Readiness:
+        report = self.report()
+        # The reason of a failure is for tokens alone.
+        write = [msgspec.structs.replace(check, output=None) for check in report.checks[_WRITE]]
+        return Readiness(status=report.status, checks={_WRITE: write})
+
     def report(self) -> Report:
         checks = {
             "lifecycle": self._lifecycle_check(),
-            "database:write": self._write_check(),
+            _WRITE: self._write_check(),
             "pool:utilization": self._pool_check(),
             "migrations:pending": self._schema_check(),
             "schema:drift": drift_check(self.drift),
@@ -94,26 +110,25 @@ class Health:
     def _write_check(self) -> Check:
         last, good = self.heartbeat.last, self.heartbeat.last_good
         missed = self.heartbeat.misses_in_a_row
-        if last is None:
-            status = self._failure
-            return Check(status=status, component_type="datastore", output="no heartbeat yet")
         # An exhausted pool says that we are busy, not that the database is away: taking a busy
         # instance out would push its load onto the others.
-        if last.code == "pool_exhausted":
+        if last is not None and last.code == "pool_exhausted":
             status = Status.WARN
         elif missed >= MISSES_UNTIL_FAIL or good is None:
             status = self._failure
         else:
             status = Status.WARN if missed else Status.PASS
+        row = good.row if good else None
         return Check(
             status=status,
             component_type="datastore",
-            observed_value=good.latency_ms if good else None,
+            observed_value=row.latency_ms if row else None,
             observed_unit="ms",
-            time=good.at if good else None,
+            time=row.checked_at if row else None,
             age_seconds=round(time.monotonic() - good.monotonic, 1) if good else None,
             consecutive_failures=missed,
-            output=last.code,
+            row=row,
+            output=last.code if last else "no heartbeat yet",
         )
 
     def _pool_check(self) -> Check:

@@ -204,7 +204,10 @@ def _good(route: "Route", status: int) -> dict[str, Any]:
         "headers": _headers({name: is_sure and name != "Flagstone-Stale" for name in names}),
     }
     if status != HTTPStatus.NOT_MODIFIED:
-        answer["content"] = {type_: {"schema": _schema(route.answers)} for type_ in route.gives}
+        content: dict[str, Any] = {"schema": _schema(route.answers)}
+        if route.example is not None and status == route.statuses[0]:
+            content["example"] = msgspec.to_builtins(route.example)
+        answer["content"] = {type_: dict(content) for type_ in route.gives}
     return answer
 
 

@@ -22,7 +22,8 @@ class Route:
     mean something; `statuses` are the good ones; `also` are scopes that are needed besides;
     `around` is what surrounds the guard too, where errors have the shape of `failure`; `only_reads`
     is said of a POST that changes nothing; `takes` and `gives` are the media types of bodies and of
-    good answers; `headers` name what the good answers carry besides the headers of every answer.
+    good answers; `headers` name what the good answers carry besides the headers of every answer;
+    `example` is a value of the type `answers`, shown with the first status.
     """
 
     method: str
@@ -42,6 +43,7 @@ class Route:
     gives: tuple[str, ...] = ("application/json",)
     body_bytes_max: int = BODY_BYTES_MAX
     headers: tuple[str, ...] = ()
+    example: object | None = None
 
     @property
     def writes(self) -> bool:

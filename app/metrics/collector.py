@@ -98,17 +98,17 @@ class Collector:
             {(): self.heartbeat.misses_in_a_row},
         )
         good = self.heartbeat.last_good
-        if good is None:
+        if good is None or good.row is None:
             return
         yield gauge(
             "flagstone_heartbeat_last_success_timestamp_seconds",
             "When the last good heartbeat was.",
-            {(): good.at.timestamp()},
+            {(): good.row.checked_at.timestamp()},
         )
         yield gauge(
             "flagstone_heartbeat_latency_seconds",
             "What the last good heartbeat's write took.",
-            {(): (good.latency_ms or 0) / 1000},
+            {(): good.row.latency_ms / 1000},
         )
 
     def _of_snapshots(self) -> Iterator[Family]:

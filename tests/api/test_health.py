@@ -20,11 +20,68 @@ from tests.conftest import Server, Service
 
 
 async def test_probes_are_open_and_say_no_more_than_the_status(service: Service) -> None:
-    for probe in ("live", "started", "ready"):
+    for probe in ("live", "started"):
         answer = await service.stranger.get(f"/health/{probe}")
         assert (answer.status, await answer.json(content_type=None)) == (200, {"status": "pass"})
         assert answer.content_type == "application/health+json"
         assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_readiness_reports_the_last_row_of_health_check(
+    service: Service, server: Server
+) -> None:
+    await service.app[HEARTBEAT].run_once()
+    with server.admin("suite") as connection:
+        last = connection.execute(
+            "select id, status, checked_at, latency_ms, instance from flagstone.health_check "
+            "order by id desc limit 1"
+        ).fetchone()
+    answer = await service.stranger.get("/health/ready")
+    body = await answer.json(content_type=None)
+
+    assert (answer.status, answer.content_type) == (200, "application/health+json")
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert set(body) == {"status", "checks"}
+    ((name, (check,)),) = body["checks"].items()
+    row = check["row"]
+    assert (body["status"], name, check["status"]) == ("pass", "database:write", "pass")
+    assert last is not None
+    checked_at = datetime.fromisoformat(row["checked_at"])
+    assert (row["id"], row["status"], checked_at, row["latency_ms"], row["instance"]) == last
+    assert list(row) == ["id", "status", "checked_at", "latency_ms", "instance"]
+    assert check["ageSeconds"] >= 0
+    assert check["consecutiveFailures"] == 0
+    assert set(check) == {
+        *("status", "componentType", "observedValue", "observedUnit", "time"),
+        *("ageSeconds", "consecutiveFailures", "row"),
+    }
+
+
+async def test_readiness_keeps_the_row_and_counts_the_misses_after_it(
+    service: Service, settings: Settings
+) -> None:
+    """The reason of a failure is in the report, which needs a token."""
+    gone = Heartbeat(Database(settings.database), settings.health, "gone")
+    await gone.run_once()
+    health, good = service.app[HEALTH], service.app[HEARTBEAT]
+    health.heartbeat = gone
+    try:
+        never = await (await service.stranger.get("/health/ready")).json(content_type=None)
+        gone.last_good = good.last_good
+        missed = await (await service.stranger.get("/health/ready")).json(content_type=None)
+        report = await (await service.client.get("/health")).json(content_type=None)
+    finally:
+        health.heartbeat = good
+
+    (check,) = never["checks"]["database:write"]
+    assert (never["status"], check["consecutiveFailures"], "row" in check) == ("warn", 1, False)
+    (check,) = missed["checks"]["database:write"]
+    assert good.last_good is not None
+    assert good.last_good.row is not None
+    assert (missed["status"], check["consecutiveFailures"]) == ("warn", 1)
+    assert check["row"]["id"] == good.last_good.row.id
+    assert "output" not in check
+    assert report["checks"]["database:write"][0]["output"] == "database_away"
 
 
 async def test_the_report_needs_a_token_and_has_every_check(service: Service) -> None:
@@ -125,7 +182,7 @@ async def test_a_schema_older_than_the_code_is_not_ready_and_a_newer_one_warns(
     await schema.run_once()
 
     assert older.status == 503
-    assert (newer.status, await newer.json(content_type=None)) == (200, {"status": "warn"})
+    assert (newer.status, (await newer.json(content_type=None))["status"]) == (200, "warn")
 
 
 async def test_a_dead_background_task_is_not_ready(service: Service) -> None:

@@ -196,3 +196,20 @@ async def test_the_page_shows_every_path_and_loads_nothing(service: Service) -> 
     assert "<script" not in text
     assert "src=" not in text
     assert "http://" not in text
+
+
+async def test_examples_match_their_schema(described: dict[str, Any]) -> None:
+    ready = described["paths"]["/health/ready"]["get"]["responses"]["200"]
+    contents = [
+        content
+        for operations in described["paths"].values()
+        for operation in operations.values()
+        for response in operation["responses"].values()
+        for content in response.get("content", {}).values()
+        if "example" in content
+    ]
+
+    assert ready["content"]["application/health+json"] in contents
+    for content in contents:
+        name = content["schema"]["$ref"].rpartition("/")[2]
+        _validator(described, name).validate(content["example"])

@@ -156,11 +156,11 @@ async def test_mixed_work_of_many_goes_through_few_connections(
 
     async def beat(n: int) -> int:
         async with database.connection() as connection:
-            made: int = await sql.insert_heartbeat(
+            row = await sql.insert_heartbeat(
                 connection, instance=f"pooler-{n}", retention_seconds=60.0
             )
-            await sql.update_heartbeat_latency(connection, id=made, latency_ms=1.5)
-        return made
+            await sql.update_heartbeat_latency(connection, id=row["id"], latency_ms=1.5)
+        return int(row["id"])
 
     async with _opened(pooler, LIMITS) as database:
         works = [write, read, write, beat]

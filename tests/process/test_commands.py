@@ -246,7 +246,7 @@ async def test_stopping_the_database_holds_until_somebody_starts_it(
 
     async def warned() -> bool:
         async with client.get(f"{service.url}/health/ready") as answer:
-            return bool(await answer.json(content_type=None) == {"status": "warn"})
+            return bool((await answer.json(content_type=None))["status"] == "warn")
 
     await until(warned, 15)
     again = await run(launch, "database", "stop")

@@ -74,7 +74,7 @@ async def test_a_frozen_database_costs_bounded_time_and_shows_in_readiness(
 
         async def warned() -> bool:
             async with client.get(f"{process.url}/health/ready") as answer:
-                return bool(await answer.json(content_type=None) == {"status": "warn"})
+                return bool((await answer.json(content_type=None))["status"] == "warn")
 
         await until(warned, 12)
         reads: list[tuple[int, float, str | None]] = []
