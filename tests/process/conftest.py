@@ -36,6 +36,8 @@ class Process:
     data_dir: Path
     port: int
     environment: dict[str, str] = field(default_factory=dict)
+    # Where its code is: another folder stands for another release.
+    code: Path = ROOT
     child: asyncio.subprocess.Process | None = None
 
     @property
@@ -62,7 +64,7 @@ class Process:
         with log:
             self.child = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", *arguments),
-                cwd=ROOT,
+                cwd=self.code,
                 env={
                     **os.environ,
                     "DATA_DIR": str(self.data_dir),

@@ -1,5 +1,7 @@
 """The folder of migrations is checked strictly before yoyo sees it."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,13 @@ from app.database.migrations.files import (
     new_files,
     read_files,
 )
+from app.database.privileges import SEQUENCES, TABLES
 
 NAME = "1795384800000-CreateThings"
 UP = "-- Why.\n-- type: schema\n-- phase: core\ncreate table things (id int);\n"
 DOWN = "drop table things;\n"
+# Digests of the lists in privileges.py, each with the migration that came with it; append only.
+RIGHTS = {"1795526966052-RewordStatusOfHealthCheck": "8888517f54b6c007"}
 
 
 @pytest.fixture
@@ -269,3 +274,15 @@ def test_a_new_pair_needs_a_proper_name(folder: Path, title: str, timestamp: int
         new_files(title, timestamp, folder)
 
     assert list(folder.iterdir()) == []
+
+
+def test_rights_change_only_with_a_migration() -> None:
+    """An older release beside this one leaves the rights alone only if the ledger is newer.
+
+    So a change of the rights needs a migration, and a new line in RIGHTS.
+    """
+    rights = json.dumps([TABLES, SEQUENCES], sort_keys=True)
+    names = [file.name for file in read_files()]
+
+    assert list(RIGHTS.values())[-1] == hashlib.sha256(rights.encode()).hexdigest()[:16]
+    assert set(RIGHTS) <= set(names)

@@ -14,7 +14,10 @@ from app.database.migrations.backend import LedgerBackend, Record
 from app.database.migrations.expectation import Expectation
 from app.database.migrations.files import FOLDER, MigrationError, MigrationFile, read_files
 from app.database.roles import OWNER
+from app.log import logger
 from app.settings import DatabaseSettings, Target
+
+log = logger(__name__)
 
 # With what the access log puts before it, a row of it holds as much.
 _MESSAGE_MAX = 240
@@ -52,7 +55,8 @@ class Migrator:
     def migrate(self, progress: Progress = _silent) -> list[str]:
         """Apply what is pending, grant the roles their rights, and return the names applied.
 
-        Any number of processes may call this at once: one works, the others wait for it.
+        Any number of processes may call this at once: one works, the others wait for it. Changes
+        nothing where a newer release has migrated: the schema and the rights are then its own.
         Raises MigrationError, or psycopg.Error when the database is away or a statement fails.
         """
         files = read_files(self.folder)
@@ -60,6 +64,11 @@ class Migrator:
             backend.init_database()
             ledger = _compare(files, backend.records())
             _refuse(ledger.problems)
+            if ledger.newer:
+                # Our list of rights is out of date: to apply it would take rights from the newer
+                # release, and to record the result would make that loss the expected schema.
+                log.info("migrated_by_newer_release", newest=ledger.newer[-1])
+                return []
             migrations = self._yoyo(files)
             expectation = Expectation(backend.connection, self.instance)
             expectation.begin(work=bool(ledger.pending))
@@ -104,7 +113,16 @@ class Migrator:
         files = read_files(self.folder)
         with self._backend(files) as backend, backend.lock():
             ledger = _compare(files, backend.records())
-            _refuse([*ledger.problems, *(f"{file.name} is pending" for file in ledger.pending)])
+            _refuse(
+                [
+                    *ledger.problems,
+                    *(f"{file.name} is pending" for file in ledger.pending),
+                    *(
+                        f"a newer release has applied {name}: accept the schema with that release"
+                        for name in ledger.newer
+                    ),
+                ]
+            )
             with backend.connection.transaction():
                 differed = Expectation(backend.connection, self.instance).accept(message)
                 backend.tell(actor, "schema", f"accepted: {message}")
@@ -137,14 +155,15 @@ class Migrator:
 def _compare(files: Sequence[MigrationFile], records: Sequence[Record]) -> Ledger:
     applied = {record.name: record for record in records if record.state == "applied"}
     by_name = {file.name: file for file in files}
-    newest = max((record.timestamp for record in applied.values()), default=0)
+    unknown = [record for record in records if record.name not in by_name]
+    # Also one that a newer release has begun: its own files before that are all applied.
+    newest = max((record.timestamp for record in [*applied.values(), *unknown]), default=0)
     pending = [file for file in files if file.name not in applied]
     problems = [
         f"{name} was applied, and its file has been edited since"
         for name, record in applied.items()
         if name in by_name and by_name[name].checksum != record.checksum
     ]
-    unknown = [record for record in records if record.name not in by_name]
     problems += [
         f"{record.name} was {record.state}, and its file is gone"
         for record in unknown
