@@ -1,12 +1,10 @@
 """From a file's bytes to a document: strict, and every mistake by name."""
 
 from codecs import BOM_UTF8
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from dotenv.parser import parse_stream
 
 from app.changes.models import ENTRIES_MAX, Content, Kind
 from app.errors import Invalid, Violation, invalid, malformed
@@ -21,10 +19,8 @@ from app.transfer.documents import (
     Format,
     WholeEntry,
 )
+from app.transfer.env_reader import read_bindings
 from app.transfer.yaml_loader import load_yaml
-
-# Of a `.env` file, comments and empty ones included.
-LINES_MAX = 200_000
 
 _SETTINGS = frozenset({Kind.SETTING})
 _FLAGS = frozenset({Kind.FLAG, Kind.SEGMENT})
@@ -98,18 +94,10 @@ def _tree(raw: bytes, format_: Format, nodes_max: int) -> Any:
 
 def _from_env(raw: bytes) -> Document:
     values: dict[str, str | None] = {}
-    # Not dotenv_values, which would take a $ in a value for a variable.
-    text = _text(raw)
-    if text.count("\n") + text.count("\r") > LINES_MAX:
-        raise malformed("file", f"must not have more than {LINES_MAX} lines")
-    for binding in parse_stream(StringIO(text)):
-        if binding.error:
-            raise malformed("file", f"cannot be read at line {binding.original.line}")
-        if binding.key is None:
-            continue
-        if binding.key in values:
-            raise malformed("file", f"must not repeat a name; line {binding.original.line}")
-        values[binding.key] = binding.value
+    for binding in read_bindings(_text(raw)):
+        if binding.name in values:
+            raise malformed("file", f"must not repeat a name; line {binding.line}")
+        values[binding.name] = binding.value
     check_nodes(values, nodes_max=NODES_MAX, root="file")
     bare = tuple(
         f"{name} has no = sign and was left out" for name, value in values.items() if value is None
