@@ -1,7 +1,8 @@
 """What is wrong with the definition of a flag or a segment: flagd's format, taken strictly.
 
 Wherever flagd's published JSON Schema refuses, this does; it refuses more only where a definition
-that the schema lets pass cannot be evaluated, or means something else than it says.
+that the schema lets pass cannot be evaluated, or means something else than it says. Members of a
+flag that flagd does not define are kept, and evaluation ignores them.
 """
 
 import re
@@ -16,8 +17,7 @@ from app.evaluation.targeting import check_rule, member
 VIOLATIONS_MAX = 20
 VARIANT_NAME_MAX = 255
 
-_STATES = ("ENABLED", "DISABLED")
-_MEMBERS = {"state", "variants", "defaultVariant", "targeting", "metadata", "guards"}
+STATES = ("ENABLED", "DISABLED")
 _GUARD_MEMBERS = {"context", "variant", "name"}
 # flagd looks a variant up by the JSON text of its name, quotes removed and made safe for HTML.
 _UNSAFE = re.compile("[\"'\\\\<>&\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -40,10 +40,8 @@ def _check_flag(flag: Any) -> Violations:
     if not isinstance(flag, dict):
         yield Violation("", "must be an object")
         return
-    for name in sorted(flag.keys() - _MEMBERS):
-        yield Violation(name, f"is not one of {', '.join(sorted(_MEMBERS))}")
-    if flag.get("state") not in _STATES:
-        yield Violation("state", f"must be {' or '.join(_STATES)}")
+    if flag.get("state") not in STATES:
+        yield Violation("state", f"must be {' or '.join(STATES)}")
     variants = flag.get("variants")
     yield from _check_variants(variants)
     names = set(variants) if isinstance(variants, dict) else set()

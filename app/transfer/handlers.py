@@ -26,8 +26,9 @@ from app.snapshots.snapshot import Snapshot
 from app.transfer import service
 from app.transfer.checking import read_checked
 from app.transfer.documents import MEDIA_TYPES, Format, Mode
+from app.transfer.evaluators import FORM, evaluator_document
 from app.transfer.views import Imported
-from app.transfer.writing import write_document
+from app.transfer.writing import pretty, write_document
 from app.vault.reading import VAULT, note_revealed, wants_secrets
 
 IMPORT_BYTES_MAX = 16 * 1024 * 1024
@@ -109,7 +110,7 @@ async def get_flagd_document(request: web.Request) -> web.Response:
     query = wire.read_query(request, {"min_revision"})
     snapshot = await read_snapshot(request, query)
 
-    etag = f'"{snapshot.rules.digest:032x}-{snapshot.epoch[:8]}"'
+    etag = f'"{FORM}-{snapshot.rules.digest:032x}-{snapshot.epoch[:8]}"'
     head = moment_head(request, snapshot) + f"ETag: {etag}\r\n".encode()
     if conditions.is_not_modified(request, etag):
         return EncodedResponse(b"", head, status=304)
@@ -130,7 +131,7 @@ async def _flagd_document(snapshot: Snapshot) -> bytes:
                 for key, each in snapshot.entries.items()
                 if each.kind in {Kind.FLAG, Kind.SEGMENT}
             }
-            return write_document(snapshot.environment, entries, Format.FLAGD)
+            return pretty(evaluator_document(snapshot.environment, entries))
 
         making = asyncio.ensure_future(in_thread("write document", make))
         _DOCUMENTS[snapshot] = making

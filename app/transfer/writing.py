@@ -10,8 +10,8 @@ import yaml
 from app.changes.models import Content, Kind
 from app.environments.models import Environment
 from app.transfer.documents import VERSION, Format, Whole, WholeEntry
+from app.transfer.evaluators import SCHEMA
 
-_FLAGD_SCHEMA = "https://flagd.dev/schema/v0/flags.json"
 # What shells take for a variable's name.
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BARE = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
@@ -27,9 +27,9 @@ def write_document(
         case Format.ENV:
             return "".join(_env_lines(ordered)).encode()
         case Format.FLAGD:
-            return _pretty(_flagd(environment, ordered))
+            return pretty(_flagd(environment, ordered))
         case Format.JSON:
-            return _pretty(_whole(environment, ordered))
+            return pretty(_whole(environment, ordered))
         case Format.YAML:
             whole = msgspec.to_builtins(_whole(environment, ordered))
             text: bytes = yaml.dump(
@@ -68,7 +68,7 @@ def _flagd(environment: Environment, entries: Mapping[str, Content]) -> dict[str
     def of(kind: Kind) -> dict[str, Any]:
         return {key: content.value for key, content in entries.items() if content.kind is kind}
 
-    document: dict[str, Any] = {"$schema": _FLAGD_SCHEMA, "flags": of(Kind.FLAG)}
+    document: dict[str, Any] = {"$schema": SCHEMA, "flags": of(Kind.FLAG)}
     if evaluators := of(Kind.SEGMENT):
         document["$evaluators"] = evaluators
     if environment.metadata:
@@ -76,7 +76,8 @@ def _flagd(environment: Environment, entries: Mapping[str, Content]) -> dict[str
     return document
 
 
-def _pretty(document: object) -> bytes:
+def pretty(document: object) -> bytes:
+    """Return a document as JSON that people can read."""
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
