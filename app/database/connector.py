@@ -86,29 +86,39 @@ class Connector:
     async def _any_host(self, pool_arguments: dict[str, Any]) -> Session:
         """Return a connection to the host that first says it takes writes.
 
-        All are asked at once: one that accepts and then says nothing must not use up the time of
-        the others, least of all the short time that a caller waits for a connection of the pool.
+        All hosts are asked at once: a silent host must not use up the time of the others. One host
+        that refuses decides nothing. Only when none is left, raise an error: one that may pass
+        goes first, since that host may be the primary.
         """
-        attempts = [
-            asyncio.create_task(self._one_host(host, port, pool_arguments))
+        attempts = {
+            asyncio.create_task(self._one_host(host, port, pool_arguments)): f"{host}:{port}"
             for host, port in self._target.hosts
-        ]
+        }
         winner: Session | None = None
+        errors: list[BaseException] = []
+        waiting = set(attempts)
         try:
-            for first in asyncio.as_completed(attempts):
-                try:
-                    winner = await first
-                except Exception as error:
-                    if all(attempt.done() for attempt in attempts) or not is_transient(error):
-                        raise
-                    log.info("connect_host_failed", error=type(error).__name__)
-                else:
-                    return winner
+            while waiting and winner is None:
+                answered, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                # Several may have answered by now. A yes wins, whatever the others say.
+                for attempt in answered:
+                    error = attempt.exception()
+                    if error is None:
+                        winner = attempt.result()
+                        return winner
+                    errors.append(error)
+                    self._log_refusal(attempts[attempt], error)
         finally:
             for attempt in attempts:
                 attempt.cancel()
                 attempt.add_done_callback(partial(_close_unless, winner))
-        raise AssertionError("unreachable")
+        raise next((error for error in errors if is_transient(error)), errors[0])
+
+    def _log_refusal(self, address: str, error: BaseException) -> None:
+        """Log why one of several hosts is not used, unless it is a standby."""
+        is_standby = isinstance(error, asyncpg.TargetServerAttributeNotMatched)
+        if len(self._target.hosts) > 1 and not is_standby:
+            log.warning("connect_host_failed", host=address, error=type(error).__name__)
 
     async def _one_host(self, host: str, port: int, pool_arguments: dict[str, Any]) -> Session:
         several = len(self._target.hosts) > 1
@@ -126,9 +136,9 @@ class Connector:
 
 
 def _close_unless(winner: "Session | None", attempt: asyncio.Task[Session]) -> None:
-    """Close what came second, or when nobody waited any more.
+    """Close a connection that was not chosen, or that came after the caller had been cancelled.
 
-    Not waited for: a caller who is cancelled in that wait would lose the connection that he has.
+    Do not wait for it: a caller who is cancelled during that wait would lose the winner too.
     """
     if attempt.cancelled() or attempt.exception() is not None:
         return

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ hostssl all all 127.0.0.1/32 scram-sha-256
 _RULES_PLAIN = """\
 local all all scram-sha-256
 host all all 127.0.0.1/32 scram-sha-256
+host replication postgres 127.0.0.1/32 scram-sha-256
 """
 
 
@@ -74,6 +75,28 @@ class FullServer:
     @property
     def port(self) -> int:
         return self.superuser.hosts[0][1]
+
+    def promote(self) -> None:
+        """Make a standby the primary of a new timeline."""
+        with self.admin() as connection:
+            assert connection.execute("select pg_promote()").fetchone() == (True,)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop every process of the server, as a paused virtual machine does."""
+        postmaster = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        stopped = [postmaster]
+        os.kill(postmaster, signal.SIGSTOP)
+        try:
+            children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+            for child in map(int, children):
+                os.kill(child, signal.SIGSTOP)
+                stopped.append(child)
+            yield
+        finally:
+            for process in reversed(stopped):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
 
     def admin(self, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
         target = self.superuser.named(database)
@@ -174,6 +197,31 @@ def full_server(*, tls: bool) -> Iterator[FullServer]:
             yield FullServer(
                 folder=folder, superuser=target, provisioner=provisioner, authority=authority
             )
+
+
+@contextmanager
+def standby_of(primary: FullServer) -> Iterator[FullServer]:
+    """Run a streaming standby of a server without TLS, with its roles and passwords."""
+    with open_folder("flagstone-standby-") as folder:
+        data, port = folder / "data", free_port()
+        data.mkdir(mode=0o700)
+        own(data)
+        subprocess.run(
+            [
+                *(programs() / "pg_basebackup", "--pgdata", data, "--write-recovery-conf"),
+                *("--checkpoint=fast", "--wal-method=stream", "--no-sync"),
+                *("--host=127.0.0.1", f"--port={primary.port}", "--username=postgres"),
+            ],
+            check=True,
+            capture_output=True,
+            cwd="/",
+            env={**os.environ, "PGPASSWORD": _PASSWORD},
+            **account(),
+        )
+        target = replace(primary.superuser, hosts=(("127.0.0.1", port),))
+        options = [*_FAST, f"port={port}", "listen_addresses=127.0.0.1"]
+        with _running(folder, data, options, target):
+            yield replace(primary, folder=folder, superuser=target)
 
 
 def make_authority(folder: Path, name: str) -> Authority:
