@@ -19,6 +19,7 @@ from app.access.format import token_id
 from app.access.mac import holds
 from app.access.models import Caller, Grant, Scope, Token
 from app.database import Connection, Database, sql
+from app.database.faults import SCHEMA_UNFIT
 from app.errors import Unauthenticated, Unavailable
 from app.log import logger
 from app.settings import Secret
@@ -49,6 +50,8 @@ class TokenDirectory:
         self._tokens: dict[str, Token] | None = None
         self._fingerprint: str | None = None
         self._confirmed_at: float | None = None
+        # Why the database, though it answers, does not give the tokens; None after a success.
+        self.failure: str | None = None
         self._hinted = asyncio.Event()
         self._refreshing = asyncio.Lock()
         self._key = Secret("")
@@ -78,6 +81,7 @@ class TokenDirectory:
             self.use(await tokens.list_usable(connection))
             self._fingerprint = fingerprint
         self._confirmed_at = time.monotonic()
+        self.failure = None
 
     @property
     def is_loaded(self) -> bool:
@@ -129,9 +133,12 @@ class TokenDirectory:
         try:
             await self.refresh()
         except Unavailable as error:
+            if error.code == SCHEMA_UNFIT:
+                self.failure = error.message
             # The pool has said it already, and heartbeats go on saying it.
             log.debug("tokens_not_refreshed", code=error.code)
         except Exception as error:  # noqa: BLE001 - one failure must not end the refreshing
+            self.failure = "unexpected error, see tokens_not_refreshed in the log"
             log.warning("tokens_not_refreshed", error=type(error).__name__)
         else:
             return True

@@ -12,7 +12,7 @@ from typing import Any
 
 from app.database import Connection, Database, sql
 from app.database.drivers import SEARCH_PATH
-from app.database.faults import DatabaseBugError
+from app.database.faults import SCHEMA_UNFIT, DatabaseBugError
 from app.database.fingerprint import PINNED, WORDING, differences, fingerprint, shown
 from app.database.migrations.backend import LOCK_KEY
 from app.database.recording import UNQUOTED, Recording, RecordingStatus, examine
@@ -170,10 +170,10 @@ class DriftCheck:
         try:
             async with self._database.connection() as connection:
                 trail = await look(connection)
-        except Unavailable:
-            return
-        except DatabaseBugError as error:
-            # Such as a right that was taken away: no reason for the task to end.
+        except (Unavailable, DatabaseBugError) as error:
+            if isinstance(error, Unavailable) and error.code != SCHEMA_UNFIT:
+                return
+            # For example a right that was revoked: no reason for the task to end.
             if self._failure is None:
                 log.warning("schema_not_looked_at", error=str(error))
             self._failure = "could not be looked at"

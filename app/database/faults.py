@@ -42,12 +42,15 @@ UNSTORABLE = (
     asyncpg.NumericValueOutOfRangeError,
     asyncpg.StatementTooComplexError,
 )
-# Every statement is tested against the schema: one that does not fit has another schema before it.
+# Every statement is tested against the schema and the rights of this release. One of these errors
+# means that the database has another schema or other rights.
 UNFIT = (
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedColumnError,
     asyncpg.UndefinedFunctionError,
+    asyncpg.InsufficientPrivilegeError,
 )
+SCHEMA_UNFIT = "schema_unfit"
 
 
 class DatabaseBugError(Exception):
@@ -79,9 +82,11 @@ def translated(*, away: str) -> Iterator[None]:
         log.warning("value_unstorable", error=type(error).__name__)
         raise Invalid("value_unstorable", "A value cannot be stored by PostgreSQL.") from None
     except UNFIT as error:
-        log.warning("schema_unfit", error=type(error).__name__)
+        # These texts name objects of our own statements, and no values.
+        log.warning("schema_unfit", error=error.message or type(error).__name__)
         raise Unavailable(
-            "schema_unfit", "The database's schema is not the one that this release needs."
+            SCHEMA_UNFIT,
+            "The database's schema, or the service's rights to it, are not those of this release.",
         ) from None
     except AWAY as error:
         log.warning("database_away", error=type(error).__name__)

@@ -164,12 +164,17 @@ class Health:
         if not self.follower.is_loaded:
             return {"snapshots": Check(status=Status.FAIL, output="not loaded yet")}
         stale = round(self.follower.stale_seconds, 1)
+        # Without a failure the database is away, and stale answers are better than none. With one
+        # it answers others: what is read here is wrong, and will stay so.
+        failure = self.follower.failure if stale else None
+        status = Status.WARN if stale else Status.PASS
         return {
             f"snapshot:{name}": Check(
-                status=Status.WARN if stale else Status.PASS,
+                status=Status.FAIL if failure else status,
                 observed_value=snapshot.revision,
                 observed_unit="revision",
                 age_seconds=stale,
+                output=failure,
             )
             for name, snapshot in self.follower.loaded().items()
         }
@@ -188,16 +193,21 @@ class Health:
         )
 
     def _tokens_check(self) -> Check:
-        """What was revoked since they were last confirmed may not be refused here."""
+        """Report tokens that were not confirmed in time: a revoked one may be accepted here.
+
+        As for snapshots, a failure of its own is worse than a database that is away.
+        """
         age = self.tokens.age_seconds
         is_fresh = age is not None and age < TOKENS_AGE_SECONDS_MAX
+        failure = None if is_fresh else self.tokens.failure
+        status = Status.PASS if is_fresh else Status.WARN
         return Check(
-            status=Status.PASS if is_fresh else Status.WARN,
+            status=Status.FAIL if failure else status,
             component_type="datastore",
             observed_value=len(self.tokens.usable),
             observed_unit="tokens",
             age_seconds=None if age is None else round(age, 1),
-            output=None if is_fresh else "not confirmed by the database of late",
+            output=failure or (None if is_fresh else "not confirmed by the database of late"),
         )
 
     def _access_log_check(self) -> Check:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from app.database import Connection, Database, sql
+from app.database.faults import SCHEMA_UNFIT
 from app.database.threads import in_thread
 from app.environments import service as environments
 from app.environments.models import Environment
@@ -43,6 +44,8 @@ class Follower:
         # Those of before, until the next look.
         self._replaced: list[Mapping[str, Snapshot]] = []
         self._refreshed_at: float | None = None
+        # Why the database, though it answers, cannot be followed; None after a success.
+        self.failure: str | None = None
         self._hinted = asyncio.Event()
         self._advanced = asyncio.Event()
         self._refreshing = asyncio.Lock()
@@ -145,12 +148,15 @@ class Follower:
             try:
                 await self.refresh()
             except Unavailable as error:
+                if error.code == SCHEMA_UNFIT:
+                    self.failure = error.message
                 log.debug("follower_waits", code=error.code)
                 # A hint that comes while the database is away must not turn this into a busy loop.
                 await asyncio.sleep(jittered(_PAUSE_SECONDS))
             except Exception as error:  # noqa: BLE001 - one failure must not end the following
                 # A statement cached before a migration, an environment deleted just now: the next
-                # look will do. What lasts shows as staleness, which every answer and health tell.
+                # refresh succeeds. A failure that lasts ends readiness, since reads are then wrong.
+                self.failure = "unexpected error, see follower_failed in the log"
                 log.warning("follower_failed", error=type(error).__name__)
                 await asyncio.sleep(jittered(_PAUSE_SECONDS))
 
@@ -172,6 +178,7 @@ class Follower:
                 self._replaced.append(self._snapshots)
             self._snapshots = snapshots
             self._refreshed_at = started
+            self.failure = None
         if changed:
             self.wake()
 

@@ -1,13 +1,17 @@
 """Health tells the truth, from memory."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 from app.access.directory import TokenDirectory
 from app.access.guard import TOKENS
 from app.assembly import HEARTBEAT, SCHEMA, TASKS
 from app.database import Database
+from app.health.check import Check
 from app.health.handlers import HEALTH
 from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
 from app.http.keys import DATABASE, LIFECYCLE
@@ -17,6 +21,7 @@ from app.snapshots.follower import Follower
 from app.snapshots.keeper import Keeper
 from app.snapshots.reading import FOLLOWER
 from tests.conftest import Server, Service
+from tests.process.conftest import until
 
 
 async def test_probes_are_open_and_say_no_more_than_the_status(service: Service) -> None:
@@ -118,10 +123,8 @@ async def test_a_state_that_cannot_be_kept_on_disk_is_a_warning(
     assert well.checks["snapshot:disk"][0].status == "pass"
 
 
-async def test_tokens_that_nobody_has_confirmed_are_a_warning(
-    service: Service, server: Server
-) -> None:
-    """Or revocations could be without effect here, and nobody would know."""
+async def test_tokens_that_cannot_be_read_fail_readiness(service: Service, server: Server) -> None:
+    """The database answers, so others know of a revoked token that is still accepted here."""
     health = service.app[HEALTH]
     directory = TokenDirectory(service.app[DATABASE])
     real, health.tokens = health.tokens, directory
@@ -130,7 +133,7 @@ async def test_tokens_that_nobody_has_confirmed_are_a_warning(
             connection.execute("revoke select on flagstone.tokens from flagstone_app")
             try:
                 await directory.refresh_if_possible()
-                warned = health.report()
+                failed = health.report()
             finally:
                 connection.execute("grant select on flagstone.tokens to flagstone_app")
         await directory.refresh_if_possible()
@@ -138,9 +141,113 @@ async def test_tokens_that_nobody_has_confirmed_are_a_warning(
     finally:
         health.tokens = real
 
-    assert (warned.checks["tokens"][0].status, warned.status) == ("warn", "warn")
+    assert (failed.checks["tokens"][0].status, failed.status) == ("fail", "fail")
+    assert "rights" in str(failed.checks["tokens"][0].output)
     assert well.checks["tokens"][0].status == "pass"
     assert well.checks["tokens"][0].observed_value == len(directory.usable)
+
+
+async def test_tokens_of_an_absent_database_are_a_warning(
+    service: Service, settings: Settings
+) -> None:
+    health = service.app[HEALTH]
+    real, health.tokens = health.tokens, TokenDirectory(Database(settings.database))
+    try:
+        await health.tokens.refresh_if_possible()
+        warned = health.report()
+    finally:
+        health.tokens = real
+
+    assert (warned.checks["tokens"][0].status, warned.status) == ("warn", "warn")
+
+
+@pytest.mark.parametrize(
+    ("break_", "mend", "output"),
+    [
+        (
+            "revoke select on flagstone.environments from flagstone_app",
+            "grant select on flagstone.environments to flagstone_app",
+            "rights",
+        ),
+        (
+            "alter table flagstone.environments rename column metadata to other",
+            "alter table flagstone.environments rename column other to metadata",
+            "schema",
+        ),
+        (
+            (
+                "create policy broken on flagstone.environments using (1 / 0 > 0); "
+                "alter table flagstone.environments enable row level security"
+            ),
+            (
+                "alter table flagstone.environments disable row level security; "
+                "drop policy broken on flagstone.environments"
+            ),
+            "unexpected error",
+        ),
+    ],
+)
+async def test_follower_that_cannot_follow_fails_readiness(
+    service: Service,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    break_: str,
+    mend: str,
+    output: str,
+) -> None:
+    monkeypatch.setattr("app.snapshots.follower.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("app.snapshots.follower.STALE_AFTER_SECONDS", 0.0)
+    health = service.app[HEALTH]
+    real, health.follower = health.follower, Follower(service.app[DATABASE])
+    await health.follower.refresh()
+    following = asyncio.create_task(health.follower.run())
+
+    def failed() -> list[Check]:
+        checks = [check for (check,) in health.report().checks.values()]
+        return [check for check in checks if check.status == "fail"]
+
+    async def has_failed() -> bool:
+        return bool(failed())
+
+    async def is_well() -> bool:
+        return not failed()
+
+    try:
+        with server.admin("suite") as connection:
+            connection.execute(break_.encode())
+            try:
+                await until(has_failed, 20)
+                found = failed()
+                ready = await service.stranger.get("/health/ready")
+            finally:
+                connection.execute(mend.encode())
+        await until(is_well, 20)
+    finally:
+        health.follower = real
+        following.cancel()
+
+    assert ready.status == 503
+    assert all(output in str(check.output) for check in found)
+
+
+async def test_follower_of_an_absent_database_only_warns(
+    service: Service, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.snapshots.follower.STALE_AFTER_SECONDS", 0.0)
+    health = service.app[HEALTH]
+    follower = Follower(Database(settings.database))
+    follower.adopt(service.app[FOLLOWER].loaded(), confirmed_at=0.0)
+    real, health.follower = health.follower, follower
+    following = asyncio.create_task(follower.run())
+    try:
+        follower.hint()
+        await asyncio.sleep(0)
+        status = health.report().status
+    finally:
+        health.follower = real
+        following.cancel()
+
+    assert status == "warn"
 
 
 async def test_draining_fails_readiness_and_nothing_else(service: Service) -> None:

@@ -430,6 +430,8 @@ async def test_a_text_that_postgresql_cannot_hold_is_invalid(target: Target) -> 
         (asyncpg.TooManyConnectionsError("secret"), "database_away"),
         (asyncpg.DeadlockDetectedError("secret"), "database_busy"),
         (asyncpg.LockNotAvailableError("secret"), "database_busy"),
+        (asyncpg.UndefinedColumnError("secret"), "schema_unfit"),
+        (asyncpg.InsufficientPrivilegeError("secret"), "schema_unfit"),
     ],
 )
 def test_a_fault_is_told_without_its_text(error: Exception, code: str) -> None:
