@@ -20,7 +20,7 @@ from app.transfer.checking import read_checked_file
 from app.transfer.documents import Format, Mode
 from app.transfer.reading import format_of
 from app.transfer.views import Imported
-from app.transfer.writing import write_document
+from app.transfer.writing import left_out, write_document
 
 cli = typer.Typer()
 
@@ -47,7 +47,7 @@ def export_environment(
     chosen = format_ or (format_of(file) if file is not None else Format.JSON)
     wanted = moment(revision, at)
 
-    async def work(resources: Resources) -> tuple[int, bytes]:
+    async def work(resources: Resources) -> tuple[int, list[str], bytes]:
         vault = resources.vault if reveal else None
         async with resources.database.connection() as connection:
             found, entries = await service.environment_at(
@@ -60,10 +60,13 @@ def export_environment(
                 detail=f"export of {secrets} secrets as of revision {found.revision}",
             )
             await resources.database.transact(lambda c: resources.access_log.record(c, access))
-        return len(entries), write_document(found, entries, chosen)
+        omitted = sorted(left_out(entries, chosen))
+        return len(entries) - len(omitted), omitted, write_document(found, entries, chosen)
 
     with _told(f"exporting {environment}"):
-        count, text = run_script(work)
+        count, omitted, text = run_script(work)
+    if omitted:
+        aside.print(f"Left out, as {chosen} cannot hold them: {', '.join(omitted)}", style="yellow")
     if file is None:
         sys.stdout.buffer.write(text)
         return
@@ -74,7 +77,7 @@ def export_environment(
 @cli.command("import")
 def import_document(
     environment: Environment,
-    file: Annotated[Path, typer.Argument(help=".json, .yaml, .yml or .env.", exists=True)],
+    file: Annotated[Path, typer.Argument(help=".json, .yaml, .yml, .env or .env.*", exists=True)],
     mode: Annotated[
         Mode, typer.Option(help="Whether entries that the file does not have stay or go.")
     ] = Mode.MERGE,

@@ -27,12 +27,13 @@ def read_checked(
     What flags and segments break of their format is a warning to a lenient caller, as it is to
     flagd; they fail alone, when they are evaluated.
     """
-    return _checked(read_document(raw, format_, nodes_max=nodes_max), lenient=lenient)
+    document = read_document(raw, format_, nodes_max=nodes_max, lenient=lenient)
+    return _checked(document, lenient=lenient)
 
 
 def read_checked_file(path: Path, format_: Format | None, *, lenient: bool = False) -> Document:
     """Return the document of a file, in the format that its name says if none is given."""
-    return _checked(read_file(path, format_), lenient=lenient)
+    return _checked(read_file(path, format_, lenient=lenient), lenient=lenient)
 
 
 def check_contents(
@@ -71,7 +72,7 @@ def _checked(document: Document, *, lenient: bool) -> Document:
 def _with_checked_metadata(document: Document, *, lenient: bool) -> Document:
     """Return the document with metadata that can be stored.
 
-    A lenient caller is told which members were left aside: no client could read them.
+    A lenient caller is told which members were left out: no client could read them.
     """
     wrong: dict[str, list[Violation]] = {}
     for name, value in (document.metadata or {}).items():
@@ -88,7 +89,7 @@ def _with_checked_metadata(document: Document, *, lenient: bool) -> Document:
         document,
         metadata=None if document.metadata is None else kept,
         warnings=document.warnings
-        + tuple(f"{each.field}: {each.rule}; it was left aside" for each in violations),
+        + tuple(f"{each.field}: {each.rule}; it was left out" for each in violations),
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from app.changes.models import Content, Kind
 from app.http.decoder import DEPTH_MAX
+from app.naming import is_key
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 NODES_MAX = 2_000_000
@@ -16,6 +17,7 @@ NODES_MAX = 2_000_000
 DOCUMENT_DEPTH_MAX = DEPTH_MAX + 3
 # Of our own documents; it goes up when an older release could not read what a newer one writes.
 VERSION = 1
+_NAME_SHOWN = 255
 
 
 class Format(StrEnum):
@@ -62,6 +64,12 @@ class Document:
     is_lenient: bool = False
     metadata: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+
+
+def shown(name: str) -> str:
+    """Return a name from a file for a warning: quoted if it is no key, and of bounded length."""
+    text = name if is_key(name) else repr(name)
+    return text if len(text) <= _NAME_SHOWN else f"{text[:_NAME_SHOWN]}…"
 
 
 class WholeEntry(

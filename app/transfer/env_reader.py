@@ -1,5 +1,8 @@
 """Read `.env` text in linear time, with the meaning that python-dotenv gives it.
 
+Where python-dotenv cannot read a quoted value, the shell's meaning holds: pieces with and without
+quotes that touch are one value, as in 'I'"'"'m here'.
+
 python-dotenv matches whole files with regular expressions. Some of them take quadratic time, and
 none releases the interpreter: a file of a few megabytes stops the event loop, even from a thread.
 Here each step reads at most one value, so that other threads get their turn.
@@ -26,6 +29,8 @@ _NAME = re.compile(r"[^=#\s]{1,1024}")
 _QUOTED_NAME = re.compile(r"'([^']{1,1024})'")
 _LINE_END = re.compile(r"\r\n|\n|\r|\Z")
 _COMMENT = re.compile(r"\s#")
+_BARE = re.compile(r"[^\s'\"\\]{1,4096}")
+_SHELL_ESCAPES = re.compile(r"\\([$`\"\\])")
 _ESCAPES = {"'": re.compile(r"\\[\\']"), '"': re.compile(r"\\[\\'\"abfnrtv]")}
 _MEANINGS = {
     rf"\{letter}": codecs.decode(rf"\{letter}", "unicode-escape") for letter in "\\'\"abfnrtv"
@@ -89,7 +94,9 @@ def _binding(text: str, place: int, line: int) -> tuple[int, str | None, str | N
 def _value(text: str, place: int, name: str, line: int) -> tuple[int, str]:
     quote = text[place : place + 1]
     if quote in _ESCAPES:
-        end = _closing_quote(text, place + 1, quote, name, line)
+        end = _closing_quote(text, place + 1, quote, name)
+        if end is None or not _is_end(text, end + 1):
+            return _shell_value(text, place, name, line)
         escapes = _ESCAPES[quote]
         return end + 1, escapes.sub(lambda match: _MEANINGS[match[0]], text[place + 1 : end])
     end = _line_end(text, place)
@@ -101,7 +108,40 @@ def _value(text: str, place: int, name: str, line: int) -> tuple[int, str]:
     return end, (written[: comment.start()] if comment else written).rstrip()
 
 
-def _closing_quote(text: str, start: int, quote: str, name: str, line: int) -> int:
+def _shell_value(text: str, place: int, name: str, line: int) -> tuple[int, str]:
+    """Return the end and the meaning of a word of the shell; no variable is replaced."""
+    start = place
+    pieces: list[str] = []
+    while place < len(text) and not text[place].isspace():
+        if text[place] == "'":
+            end = text.find("'", place + 1)
+            piece = text[place + 1 : end]
+        elif text[place] == '"':
+            closing = _closing_quote(text, place + 1, '"', name)
+            end = -1 if closing is None else closing
+            piece = _SHELL_ESCAPES.sub(r"\1", text[place + 1 : end])
+        elif text[place] == "\\":
+            end = place + 1 if text[place + 1 : place + 2] not in {"\n", "\r"} else -1
+            piece = text[end : end + 1]
+        else:
+            bare = _BARE.match(text, place)
+            end, piece = (bare.end() - 1, bare[0]) if bare else (-1, "")
+        if end < 0:
+            raise _unreadable(line)
+        if end - start > _VALUE_CHARACTERS_MAX:
+            raise _too_large(name)
+        pieces.append(piece)
+        place = end + 1
+    return place, "".join(pieces)
+
+
+def _is_end(text: str, place: int) -> bool:
+    """Tell whether a statement can end here: before a comment or a line break."""
+    place = _skip(_BLANK, text, place)
+    return text.startswith("#", place) or _LINE_END.match(text, place) is not None
+
+
+def _closing_quote(text: str, start: int, quote: str, name: str) -> int | None:
     """Return where the value ends: at a quote that an even number of backslashes precedes."""
     place = start
     while (end := text.find(quote, place)) >= 0:
@@ -111,7 +151,7 @@ def _closing_quote(text: str, start: int, quote: str, name: str, line: int) -> i
         if (len(before) - len(before.rstrip("\\"))) % 2 == 0:
             return end
         place = end + 1
-    raise _unreadable(line)
+    return None
 
 
 def _line_end(text: str, place: int) -> int:

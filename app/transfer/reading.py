@@ -1,6 +1,7 @@
 """From a file's bytes to a document: strict, and every mistake by name."""
 
 from codecs import BOM_UTF8
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from app.transfer.documents import (
     Document,
     Format,
     WholeEntry,
+    shown,
 )
 from app.transfer.env_reader import read_bindings
+from app.transfer.flagd_reader import is_flagd, read_flagd, read_metadata
 from app.transfer.yaml_loader import load_yaml
 
 _SETTINGS = frozenset({Kind.SETTING})
-_FLAGS = frozenset({Kind.FLAG, Kind.SEGMENT})
 _ENDINGS = {
     ".json": Format.JSON,
     ".yaml": Format.YAML,
@@ -34,29 +36,38 @@ _ENDINGS = {
 
 def format_of(path: Path) -> Format:
     """Return the format that a file's name stands for. Raises Invalid."""
-    found = _ENDINGS.get(path.suffix.lower()) or _ENDINGS.get(path.name)
+    found = _ENDINGS.get(path.suffix.lower())
+    if found is None and path.name.startswith(".env"):
+        found = Format.ENV
     if found is None:
-        raise invalid("file", "must end in .json, .yaml, .yml or .env")
+        raise invalid("file", "must end in .json, .yaml, .yml or .env, or begin with .env")
     return found
 
 
-def read_file(path: Path, format_: Format | None = None) -> Document:
+def read_file(path: Path, format_: Format | None = None, *, lenient: bool = False) -> Document:
     """Read a file, by default in the format that its name says. Raises as `read_document` does."""
     chosen = format_ or format_of(path)
     # One more than is allowed, so that a longer one is refused and not cut.
     with path.open("rb") as file:
-        return read_document(file.read(FILE_BYTES_MAX + 1), chosen)
+        return read_document(file.read(FILE_BYTES_MAX + 1), chosen, lenient=lenient)
 
 
-def read_document(raw: bytes, format_: Format, *, nodes_max: int = NODES_MAX) -> Document:
-    """Return the document. Raises Malformed, Invalid or TooLarge that name the key and the rule."""
+def read_document(
+    raw: bytes, format_: Format, *, nodes_max: int = NODES_MAX, lenient: bool = False
+) -> Document:
+    """Return the document. Raises Malformed, Invalid or TooLarge that name the key and the rule.
+
+    For a lenient caller, a key that cannot be stored is left out, and the last of several values
+    with one name holds; both are warnings.
+    """
     if len(raw) > FILE_BYTES_MAX:
         raise invalid("file", f"must not be larger than {FILE_BYTES_MAX} bytes")
-    document = _document(raw, format_, nodes_max)
+    document = _document(raw, format_, nodes_max, lenient=lenient)
     keys = [*document.entries, *document.masked]
     violations = [Violation(key, KEY_RULE) for key in keys if not is_key(key)]
-    if violations:
+    if violations and not lenient:
         raise Invalid("key_invalid", f"{violations[0].field!r}: {KEY_RULE}", violations)
+    document = _without(document, violations)
     if len(keys) > ENTRIES_MAX:
         raise invalid("file", f"must not have more than {ENTRIES_MAX} entries")
     for key, content in document.entries.items():
@@ -66,14 +77,26 @@ def read_document(raw: bytes, format_: Format, *, nodes_max: int = NODES_MAX) ->
     return document
 
 
-def _document(raw: bytes, format_: Format, nodes_max: int) -> Document:
+def _without(document: Document, violations: list[Violation]) -> Document:
+    """Return the document without the keys that break a rule, each with a warning."""
+    keys = {each.field for each in violations}
+    return replace(
+        document,
+        entries={key: each for key, each in document.entries.items() if key not in keys},
+        masked={key: each for key, each in document.masked.items() if key not in keys},
+        warnings=document.warnings
+        + tuple(f"{shown(each.field)}: {each.rule}; it was left out" for each in violations),
+    )
+
+
+def _document(raw: bytes, format_: Format, nodes_max: int, *, lenient: bool) -> Document:
     if format_ is Format.ENV:
-        return _from_env(raw)
+        return _from_env(raw, lenient=lenient)
     tree = _tree(raw, format_, nodes_max)
     if not isinstance(tree, dict):
         raise malformed("file", "must be an object of keys and values")
-    if format_ is Format.FLAGD or isinstance(tree.get("flags"), dict):
-        return _from_flagd(tree)
+    if format_ is Format.FLAGD or is_flagd(tree):
+        return read_flagd(tree, lenient=lenient)
     if "flagstone" in tree:
         return _from_whole(tree)
     entries = {key: Content(kind=Kind.SETTING, value=value) for key, value in tree.items()}
@@ -92,43 +115,29 @@ def _tree(raw: bytes, format_: Format, nodes_max: int) -> Any:
     return tree
 
 
-def _from_env(raw: bytes) -> Document:
+def _from_env(raw: bytes, *, lenient: bool) -> Document:
     values: dict[str, str | None] = {}
+    warnings: list[str] = []
     for binding in read_bindings(_text(raw)):
         if binding.name in values:
-            raise malformed("file", f"must not repeat a name; line {binding.line}")
+            if not lenient:
+                raise malformed("file", f"must not repeat a name; line {binding.line}")
+            warnings.append(
+                f"{shown(binding.name)}: is repeated at line {binding.line}, which holds"
+            )
         values[binding.name] = binding.value
     check_nodes(values, nodes_max=NODES_MAX, root="file")
-    bare = tuple(
-        f"{name} has no = sign and was left out" for name, value in values.items() if value is None
-    )
+    warnings += [
+        f"{shown(name)} has no = sign and was left out"
+        for name, value in values.items()
+        if value is None
+    ]
     entries = {
         name: Content(kind=Kind.SETTING, value=value)
         for name, value in values.items()
         if value is not None
     }
-    return Document(entries=entries, kinds=_SETTINGS, warnings=bare)
-
-
-def _from_flagd(tree: dict[str, Any]) -> Document:
-    """Read flagd's document: `flags` become flags, `$evaluators` segments."""
-    flags, evaluators = tree.get("flags"), tree.get("$evaluators", {})
-    if not isinstance(flags, dict):
-        raise malformed("flags", "must be an object")
-    if not isinstance(evaluators, dict):
-        raise malformed("$evaluators", "must be an object")
-    if both := sorted(flags.keys() & evaluators.keys()):
-        raise invalid(both[0], "must not be the name of a flag and of an evaluator")
-    entries = {key: Content(kind=Kind.FLAG, value=value) for key, value in flags.items()}
-    entries |= {key: Content(kind=Kind.SEGMENT, value=value) for key, value in evaluators.items()}
-    aside = sorted(tree.keys() - {"flags", "$evaluators", "$schema", "metadata"})
-    return Document(
-        entries=entries,
-        kinds=_FLAGS,
-        # flagd's way to say that there is none is to leave it out.
-        metadata=_metadata(tree.get("metadata", {})),
-        warnings=tuple(f"{name} of the document was left aside" for name in aside),
-    )
+    return Document(entries=entries, kinds=_SETTINGS, warnings=tuple(warnings))
 
 
 def _from_whole(tree: dict[str, Any]) -> Document:
@@ -156,7 +165,7 @@ def _from_whole(tree: dict[str, Any]) -> Document:
     if violations:
         first = violations[0]
         raise Invalid("entries_invalid", f"{first.field}: {first.rule}", violations[:20])
-    metadata = _metadata(tree["metadata"]) if "metadata" in tree else None
+    metadata = read_metadata(tree["metadata"]) if "metadata" in tree else None
     return Document(
         entries=entries,
         masked=masked,
@@ -164,12 +173,6 @@ def _from_whole(tree: dict[str, Any]) -> Document:
         is_whole=True,
         metadata=metadata,
     )
-
-
-def _metadata(found: Any) -> dict[str, Any]:
-    if not isinstance(found, dict):
-        raise malformed("metadata", "must be an object")
-    return found
 
 
 def _content(whole: WholeEntry) -> Content:

@@ -1,7 +1,6 @@
 """From entries to a file's text: all of it, or what the format can hold and a word on the rest."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -10,12 +9,8 @@ import yaml
 from app.changes.models import Content, Kind
 from app.environments.models import Environment
 from app.transfer.documents import VERSION, Format, Whole, WholeEntry
+from app.transfer.env_writer import env_lines, env_values
 from app.transfer.evaluators import SCHEMA
-
-# What shells take for a variable's name.
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_BARE = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
-_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r"}
 
 
 def write_document(
@@ -25,7 +20,7 @@ def write_document(
     ordered = dict(sorted(entries.items()))
     match format_:
         case Format.ENV:
-            return "".join(_env_lines(ordered)).encode()
+            return "".join(env_lines(ordered)).encode()
         case Format.FLAGD:
             return pretty(_flagd(environment, ordered))
         case Format.JSON:
@@ -40,6 +35,19 @@ def write_document(
                 encoding="utf-8",
             )
             return text
+
+
+def left_out(entries: Mapping[str, Content], format_: Format) -> list[str]:
+    """Return the keys that a file of the format does not hold."""
+    match format_:
+        case Format.ENV:
+            values = env_values(entries)
+            return [key for key in entries if key not in values]
+        case Format.FLAGD:
+            kinds = {Kind.FLAG, Kind.SEGMENT}
+            return [key for key, content in entries.items() if content.kind not in kinds]
+        case Format.JSON | Format.YAML:
+            return []
 
 
 def _whole(environment: Environment, entries: Mapping[str, Content]) -> Whole:
@@ -79,37 +87,3 @@ def _flagd(environment: Environment, entries: Mapping[str, Content]) -> dict[str
 def pretty(document: object) -> bytes:
     """Return a document as JSON that people can read."""
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
-
-
-def _env_lines(entries: Mapping[str, Content]) -> Iterator[str]:
-    settings = {key: c.value for key, c in entries.items() if c.kind is Kind.SETTING}
-    written = {
-        key: value
-        for key, value in settings.items()
-        if _VARIABLE.fullmatch(key) and value is not None and not isinstance(value, dict | list)
-    }
-    texts = [key for key, value in written.items() if not isinstance(value, str)]
-    yield from _remark(
-        "Left out, as this format cannot hold them", sorted(entries - written.keys())
-    )
-    yield from _remark("Not texts, and texts when they are read from here", texts)
-    for key, value in written.items():
-        yield f"{key}={_quoted(value if isinstance(value, str) else _json(value))}\n"
-
-
-def _remark(what: str, keys: Sequence[str]) -> Iterator[str]:
-    if keys:
-        yield f"# {what}: {', '.join(keys)}\n"
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _quoted(text: str) -> str:
-    """Return a value so that shells and readers of `.env` take it for the same text."""
-    if _BARE.fullmatch(text):
-        return text
-    if not any(character in text for character in "'\\\n\r"):
-        return f"'{text}'"
-    return '"' + "".join(_ESCAPES.get(character, character) for character in text) + '"'

@@ -1,5 +1,6 @@
 """Reading `.env` text: the meaning is python-dotenv's, and the time is linear."""
 
+import shlex
 from io import StringIO
 
 import pytest
@@ -31,7 +32,40 @@ def test_env_text_means_what_dotenv_reads(text: str) -> None:
     theirs = list(parse_stream(StringIO(text)))
     wanted = {found.key: found.value for found in theirs if found.key is not None}
 
-    assert bindings(text) == (None if any(found.error for found in theirs) else wanted)
+    found = bindings(text)
+    if not any(found.error for found in theirs):
+        assert found == wanted
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+@hypothesis_settings(max_examples=300, deadline=None)
+def test_env_value_quoted_for_a_shell_is_read(text: str) -> None:
+    """A single quote within makes shlex write several pieces, which python-dotenv cannot read."""
+    text = f"{text}'{text}"
+
+    assert bindings(f"A={shlex.quote(text)} # c\nB=1\n") == {"A": text, "B": "1"}
+
+
+@pytest.mark.parametrize(
+    ("value", "meaning"),
+    [
+        ("'I'\"'\"'m'", "I'm"),
+        ("'I'\\''m'", "I'm"),
+        ('"a"b', "ab"),
+        ('\'a\'"\\"$x\\$\\n"', 'a"$x$\\n'),
+        ("'C:\\'", "C:\\"),
+        ("'a' # b", "a"),
+        ("'a'#b", "a"),
+        ('a"b"', 'a"b"'),
+    ],
+)
+def test_env_value_of_several_pieces_is_one(value: str, meaning: str) -> None:
+    assert bindings(f"A={value}\nB=1") == {"A": meaning, "B": "1"}
+
+
+@pytest.mark.parametrize("value", ["'a' b", "'a'\"b", "'a'\\\nb", "'a'b c"])
+def test_env_value_that_no_reader_takes_is_refused(value: str) -> None:
+    assert bindings(f"A={value}\nB=1") is None
 
 
 @pytest.mark.parametrize(

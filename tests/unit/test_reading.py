@@ -20,6 +20,9 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 LARADOCK = DATA / "laradock.env"
 FLAGS = (DATA / "example_flags.flagd.json", DATA / "example_flags.flagd.yaml")
 
+CASES = DATA / "cases"
+
+needs_cases = pytest.mark.skipif(not CASES.exists(), reason="the cases are not here")
 needs_laradock = pytest.mark.skipif(not LARADOCK.exists(), reason=f"{LARADOCK.name} is not here")
 needs_flags = pytest.mark.skipif(
     not all(path.exists() for path in FLAGS), reason="flagd's example flags are not here"
@@ -61,7 +64,9 @@ def test_trees_become_settings(folder: Path, name: str, content: str) -> None:
     assert document.warnings == ()
 
 
-@pytest.mark.parametrize("name", ["a.env", ".env", "a.ENV"])
+@pytest.mark.parametrize(
+    "name", ["a.env", ".env", "a.ENV", ".env.production", ".env.local", ".envrc"]
+)
 def test_lines_of_env_become_texts(folder: Path, name: str) -> None:
     content = (
         "# a remark\n\nexport A=1\r\nB = two words # aside\nC=\n"
@@ -83,7 +88,7 @@ def test_lines_of_env_become_texts(folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a", "a.txt", "a.toml", "env", "a.env.bak", "json"])
 def test_other_endings_are_refused(folder: Path, name: str) -> None:
-    with pytest.raises(Invalid, match=r"file: must end in \.json, \.yaml, \.yml or \.env"):
+    with pytest.raises(Invalid, match=r"must end in \.json, \.yaml, \.yml or \.env, or begin"):
         read(folder, name, "{}")
 
 
@@ -405,7 +410,7 @@ def test_flags_and_evaluators_have_kinds_of_their_own(folder: Path, name: str) -
         "ours": (Kind.SEGMENT, {"in": ["a", "b"]}),
     }
     assert document.metadata == {"x": 1}
-    assert document.warnings == ("aside of the document was left aside",)
+    assert document.warnings == ("aside of the document was left out",)
 
 
 def test_a_flag_and_an_evaluator_do_not_share_a_name(folder: Path) -> None:
@@ -416,6 +421,81 @@ def test_a_flag_and_an_evaluator_do_not_share_a_name(folder: Path) -> None:
 def test_evaluators_are_an_object(folder: Path) -> None:
     with pytest.raises(Malformed, match=r"^\$evaluators: must be an object"):
         read(folder, "a.json", '{"flags": {}, "$evaluators": []}')
+
+
+def test_flags_in_a_list_are_read_by_their_keys(folder: Path) -> None:
+    flags = [{"key": "a", "variants": {}, "owner": 1}, {"key": "b", "variants": {}}]
+
+    document = read(folder, "a.json", json.dumps({"flags": flags, "metadata": {"x": 1}}))
+
+    assert values(document) == {"a": {"variants": {}, "owner": 1}, "b": {"variants": {}}}
+    assert {content.kind for content in document.entries.values()} == {Kind.FLAG}
+    assert (document.metadata, document.warnings) == ({"x": 1}, ())
+
+
+@pytest.mark.parametrize(
+    ("flags", "rule"),
+    [
+        ([{"variants": {}}], "flags[0]: must be an object with a key"),
+        ([1], "flags[0]: must be an object with a key"),
+        ([{"key": 1}], "flags[0]: must be an object with a key"),
+        ([{"key": "a"}, {"key": "a"}], "flags[1].key: must not be repeated"),
+        ("a", "flags: must be an object, or a list of flags with their keys"),
+        (None, "flags: must be an object, or a list of flags with their keys"),
+    ],
+)
+def test_list_of_flags_with_bad_key_is_refused(flags: Any, rule: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        read_document(json.dumps({"flags": flags}).encode(), Format.FLAGD)
+
+    assert caught.value.message == rule
+
+
+@needs_cases
+def test_case_array_of_flags_is_read() -> None:
+    document = read_file(CASES / "array-of-flags.flagd.json")
+
+    assert values(document)["pay-slow"]["defaultVariant"] == "off"
+    assert document.metadata == {"flagSetId": "shop"}
+
+
+def test_lenient_reading_leaves_out_what_cannot_be_stored() -> None:
+    flags = [1, {"key": "my flag"}, {"key": "a", "x": 1}, {"key": "a", "x": 2}, {"key": "b"}]
+    document = {"flags": flags, "$evaluators": {"b": {}, "c": {}}}
+
+    found = read_document(json.dumps(document).encode(), Format.FLAGD, lenient=True)
+
+    assert values(found) == {"a": {"x": 2}, "b": {}, "c": {}}
+    assert [warning.split(": ", 1)[0] for warning in found.warnings] == [
+        "flags[0]",
+        "a",
+        "b",
+        "'my flag'",
+    ]
+
+
+def test_lenient_reading_takes_the_last_of_repeated_names() -> None:
+    found = read_document(b"A=1\nB=2\nA=3\n'my name'=4\n", Format.ENV, lenient=True)
+
+    assert values(found) == {"A": "3", "B": "2"}
+    assert [warning.split(": ", 1)[0] for warning in found.warnings] == ["A", "'my name'"]
+
+
+@needs_cases
+def test_case_repeated_names_are_refused_or_listed() -> None:
+    path = CASES / "repeated.env"
+
+    found = read_file(path, lenient=True)
+
+    assert values(found) == {"HOST": "b", "PORT": "1"}
+    assert found.warnings == ("HOST: is repeated at line 3, which holds",)
+    with pytest.raises(Malformed, match="repeat"):
+        read_file(path)
+
+
+@needs_cases
+def test_case_mixed_quotes_are_one_value() -> None:
+    assert values(read_file(CASES / "mixed-quotes.env")) == {"NAME": "I'm here", "OTHER": "1"}
 
 
 def test_a_bad_name_of_a_flag_is_named(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """What is written is read back the same, in every format that can hold it."""
 
-import subprocess
 from typing import Any
 
 import pytest
@@ -60,32 +59,6 @@ def test_a_whole_document_loses_nothing(format_: Format, entries: dict[str, Cont
     assert found.kinds == frozenset(Kind)
     assert found.entries.keys() == entries.keys()
     assert all(are_same(content, found.entries[key]) for key, content in entries.items())
-
-
-@given(st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,6}", fullmatch=True), TEXTS))
-@hypothesis_settings(deadline=None)
-def test_an_env_file_loses_no_text(values: dict[str, str]) -> None:
-    values = {key: value for key, value in values.items() if not key.startswith("_")}
-    entries = {key: Content(kind=Kind.SETTING, value=value) for key, value in values.items()}
-
-    found = read_document(write_document(ENVIRONMENT, entries, Format.ENV), Format.ENV)
-
-    assert {key: content.value for key, content in found.entries.items()} == values
-
-
-def test_a_shell_reads_an_env_file_as_we_do() -> None:
-    values = {"PLAIN": "a/b:c", "SPACED": "a b", "DOLLAR": "$HOME `x`", "HASH": "a#b", "EMPTY": ""}
-    entries = {key: Content(kind=Kind.SETTING, value=value) for key, value in values.items()}
-    text = write_document(ENVIRONMENT, entries, Format.ENV).decode()
-
-    shown = subprocess.run(
-        ["sh", "-c", f"{text}\nprintf '%s\\n' " + " ".join(f'"${key}"' for key in sorted(values))],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-
-    assert shown.split("\n")[:-1] == [values[key] for key in sorted(values)]
 
 
 def test_an_env_file_says_what_it_cannot_hold() -> None:
