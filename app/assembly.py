@@ -22,8 +22,9 @@ from app.health.handlers import HEALTH
 from app.health.heartbeat import Heartbeat
 from app.health.report import Health
 from app.health.schema import SchemaCheck
+from app.http.budget import BodyBudget
 from app.http.durations import Durations
-from app.http.keys import DATABASE, DURATIONS, LIFECYCLE, SETTINGS
+from app.http.keys import BUDGET, DATABASE, DURATIONS, LIFECYCLE, SETTINGS
 from app.http.lifecycle import Lifecycle
 from app.metrics.collector import Collector
 from app.metrics.handlers import PEERS
@@ -93,11 +94,13 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
         instance=settings.instance,
         is_first=worker.number == 1,
     )
+    app[BUDGET] = budget = BodyBudget(settings.http.bodies_bytes_max)
     app[DURATIONS] = durations = Durations()
     app[STREAMS] = streams = Counter[str]()
     collector = Collector(
         instance=settings.instance,
         durations=durations,
+        bodies=budget,
         streams=streams,
         database=database,
         heartbeat=heartbeat,

@@ -12,6 +12,7 @@ AppError
 ├── TooLarge
 ├── Unsupported         a content type or an encoding that is not spoken here
 ├── TooSlow             the client took too long to send its body
+├── Unimplemented       a transfer encoding that is not spoken here
 └── RetryLater
     ├── LimitExceeded   too many failed attempts from there
     └── Unavailable     pool exhausted, database away, not started yet
@@ -92,6 +93,9 @@ class Unsupported(AppError): ...
 
 
 class TooSlow(AppError): ...
+
+
+class Unimplemented(AppError): ...
 
 
 class RetryLater(AppError):

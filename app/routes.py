@@ -36,6 +36,7 @@ from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.health import handlers as health
 from app.health.report import Readiness, Report
 from app.http import openapi, wire
+from app.http.decoder import CONTEXT_BYTES_MAX
 from app.http.frame import timed
 from app.http.routing import Route, expect
 from app.metrics import handlers as metrics
@@ -73,7 +74,12 @@ _REVISION = ("Flagstone-Revision",)
 _STALE = ("Flagstone-Stale",)
 _MOMENT = _REVISION + _STALE
 _SEEN = ("flagConfigEtag", "flagConfigLastModified")
-_OFREP: dict[str, Any] = {"around": speaking_ofrep, "failure": Failure, "only_reads": True}
+_OFREP: dict[str, Any] = {
+    "around": speaking_ofrep,
+    "failure": Failure,
+    "only_reads": True,
+    "body_bytes_max": CONTEXT_BYTES_MAX,
+}
 # Any key is asked for, the empty one too: what no flag can be called is not found in OFREP's words.
 _FLAGS = "/ofrep/v1/evaluate/flags"
 _FLAG = _FLAGS + r"/{key:[\s\S]*}"
@@ -139,7 +145,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _ENVIRONMENT + "/flags/usage", flags.list_usage, Scope.READ, FlagUsage),
     Route("POST", _ENVIRONMENT + r"/flags/{key:[\s\S]+}/evaluate", flags.explain_evaluation,
           Scope.READ, ExplainedEvaluation, body=EvaluationQuery, query=("min_revision",),
-          headers=_MOMENT),
+          body_bytes_max=CONTEXT_BYTES_MAX, headers=_MOMENT),
 
     Route("GET", _CHANGES, changes.list_change_sets, Scope.READ, ChangeSetPage, query=_PAGE),
     Route("POST", _CHANGES, changes.create_change_set, Scope.WRITE, MadeChangeSets,

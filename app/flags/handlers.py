@@ -9,6 +9,7 @@ from app.flags import service
 from app.flags.usage import FlagUsage, Usage, read_usage
 from app.flags.views import EvaluationQuery
 from app.http import wire
+from app.http.decoder import CONTEXT_BYTES_MAX
 from app.http.keys import DATABASE
 from app.snapshots.reading import moment_headers, read_snapshot
 
@@ -28,7 +29,7 @@ async def list_usage(request: web.Request) -> web.Response:
 async def explain_evaluation(request: web.Request) -> web.Response:
     """Evaluate one flag for a context, now or at a moment of the past, and tell how it came out."""
     query = wire.read_query(request, {"min_revision"})
-    wanted = await wire.read_body(request, EvaluationQuery)
+    wanted = await wire.read_body(request, EvaluationQuery, bytes_max=CONTEXT_BYTES_MAX)
     if wanted.revision is not None and wanted.at is not None:
         raise invalid("at", "must not come together with revision")
     name, key = request.match_info["environment"], request.match_info["key"]

@@ -1,43 +1,94 @@
-"""A request's body, whole, within the limits of size and time."""
+"""Read request bodies within limits of size, time and memory.
+
+All bodies of the process share one budget of bytes. A body counts as it arrives, not as it is
+announced: a client that announces much and sends nothing takes no place from the others.
+"""
 
 import asyncio
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from app.errors import TooLarge, TooSlow, Violation, malformed
+from app.errors import TooLarge, TooSlow, Unimplemented, Unsupported, Violation, malformed
 from app.http.decoder import BODY_BYTES_MAX
-from app.http.keys import SETTINGS
+from app.http.keys import BODY, BUDGET, SETTINGS
+
+# A client that pauses for this share of the time for a whole body is given up.
+_PAUSE_SHARE = 1 / 3
 
 
 async def read_whole(request: web.Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:
-    """Return the body; one of the usual limit is kept. Raises TooLarge, TooSlow or Malformed."""
+    """Return the body of a write, which counts until `forget_body`.
+
+    Raises TooLarge, TooSlow, Unsupported, Unimplemented or Malformed.
+    """
+    _check_encoding(request)
+    if BODY not in request:
+        request[BODY] = await _receive(request, bytes_max)
+    return request[BODY]
+
+
+def forget_body(request: web.Request) -> None:
+    """Stop counting the body of a write that has been answered."""
+    if BODY in request:
+        request.app[BUDGET].give_back(len(request[BODY]))
+
+
+async def take_whole(request: web.Request, bytes_max: int) -> bytes:
+    """Return the body of a read, which is decoded at once and so counts while it arrives alone."""
+    _check_encoding(request)
+    content = request.content
+    if content.is_eof() and content.total_bytes <= bytes_max and not _is_chunked(request):
+        return content.read_nowait()
+    body = await _receive(request, bytes_max)
+    request.app[BUDGET].give_back(len(body))
+    return body
+
+
+async def _receive(request: web.Request, bytes_max: int) -> bytes:
     # Before a single byte is read: a declared ten gigabytes is refused at once.
     if (request.content_length or 0) > bytes_max:
-        raise _too_large(bytes_max)
-    source: web.BaseRequest = request
-    if bytes_max != BODY_BYTES_MAX:
-        source = request.clone(client_max_size=bytes_max)
+        raise too_large(bytes_max)
+    if _is_chunked(request) and request.headers[hdrs.TRANSFER_ENCODING].lower() != "chunked":
+        raise Unimplemented(
+            "transfer_encoding_unsupported", "The only transfer encoding that is known is chunked."
+        )
+    parts: list[bytes] = []
     try:
-        async with asyncio.timeout(request.app[SETTINGS].http.body_timeout_seconds):
-            return await source.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise _too_large(bytes_max) from None
-    except TimeoutError:
-        raise TooSlow("body_too_slow", "The body did not arrive in time.") from None
-    except web.RequestPayloadError:
-        raise malformed("body", "is not framed as HTTP requires") from None
+        await _collect(request, parts, bytes_max)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+    except BaseException as error:
+        request.app[BUDGET].give_back(sum(map(len, parts)))
+        if isinstance(error, TimeoutError):
+            raise TooSlow("body_too_slow", "The body did not arrive in time.") from None
+        if isinstance(error, web.RequestPayloadError):
+            raise malformed("body", "is not framed as HTTP requires") from None
+        raise
 
 
-async def take_whole(request: web.Request) -> bytes:
-    """Return the body once, which costs less: what came with its head is neither waited for nor
-    kept.
-    """
-    content = request.content
-    if content.is_eof() and content.total_bytes <= BODY_BYTES_MAX:
-        return content.read_nowait()
-    return await read_whole(request)
+async def _collect(request: web.Request, parts: list[bytes], bytes_max: int) -> None:
+    """Add each part of the body to the list and to the budget."""
+    budget, size = request.app[BUDGET], 0
+    loop, seconds = asyncio.get_running_loop(), request.app[SETTINGS].http.body_timeout_seconds
+    end, pause = loop.time() + seconds, seconds * _PAUSE_SHARE
+    async with asyncio.timeout(pause) as deadline:
+        while part := await request.content.readany():
+            size += len(part)
+            if size > bytes_max:
+                raise too_large(bytes_max)
+            budget.take(len(part))
+            parts.append(part)
+            deadline.reschedule(min(end, loop.time() + pause))
 
 
-def _too_large(bytes_max: int) -> TooLarge:
+def _check_encoding(request: web.Request) -> None:
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+        raise Unsupported("content_encoding_unsupported", "The body must not be compressed.")
+
+
+def _is_chunked(request: web.Request) -> bool:
+    return bool(request._message.chunked)  # noqa: SLF001 - the parser's answer, without a look-up
+
+
+def too_large(bytes_max: int) -> TooLarge:
     rule = f"must not be larger than {bytes_max} bytes"
     return TooLarge("body_too_large", f"The body {rule}.", [Violation("body", rule)])

@@ -16,6 +16,8 @@ import msgspec
 from app.errors import Invalid, TooLarge, Violation, malformed
 
 BODY_BYTES_MAX = 1024 * 1024
+# An evaluation's body: a context is small, and anybody with a page's token may send one.
+CONTEXT_BYTES_MAX = 256 * 1024
 VALUE_BYTES_MAX = 256 * 1024
 DEPTH_MAX = 32
 NODES_MAX = 10_000

@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from app import log as logs
 from app.errors import AppError, Unavailable
 from app.http import problems
+from app.http.bodies import forget_body
 from app.http.keys import DEADLINE, REQUEST_ID, SETTINGS, Handler
 from app.http.lifecycle import Lifecycle
 from app.log import logger
@@ -75,7 +76,10 @@ def timed(handler: Handler) -> Handler:
         body_seconds = http.body_timeout_seconds if request.body_exists else 0
         async with asyncio.timeout(http.request_timeout_seconds + body_seconds) as deadline:
             request[DEADLINE] = deadline
-            return await handler(request)
+            try:
+                return await handler(request)
+            finally:
+                forget_body(request)
 
     return handle_in_time
 

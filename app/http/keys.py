@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from app.database import Database
+from app.http.budget import BodyBudget
 from app.http.durations import Durations
 from app.http.lifecycle import Lifecycle
 from app.settings import Settings
@@ -16,9 +17,12 @@ SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 DATABASE: web.AppKey[Database] = web.AppKey("database", Database)
 LIFECYCLE: web.AppKey[Lifecycle] = web.AppKey("lifecycle", Lifecycle)
 DURATIONS: web.AppKey[Durations] = web.AppKey("durations", Durations)
+BUDGET: web.AppKey[BodyBudget] = web.AppKey("budget", BodyBudget)
 # The header lines of every answer, for those that are written as bytes.
 COMMON_HEAD: web.AppKey[bytes] = web.AppKey("common_head", bytes)
 
+# The body of a write, as it was received.
+BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
 DEADLINE: web.RequestKey[asyncio.Timeout] = web.RequestKey("deadline", asyncio.Timeout)
 # A refusal that is as ordinary as a good answer, and no more worth a line of the log.
 ORDINARY: web.RequestKey[bool] = web.RequestKey("ordinary", bool)

@@ -113,11 +113,11 @@ def error_statuses(route: "Route") -> list[int]:
         statuses |= {404, 422}
     if route.failure is not None:
         # What is not understood is 400 there, and nothing is written.
-        return sorted(statuses - {422} | {401, 404, 408, 413, 429, 503})
+        return sorted(statuses - {422} | {401, 404, 408, 413, 415, 429, 501, 503})
     if route.method != "GET":
         statuses |= {408, 409, 412, 413}
     if route.body is not None:
-        statuses |= {415, 422}
+        statuses |= {415, 422, 501}
     if "If-Match" in route.conditions:
         statuses |= {428}
     return sorted(statuses)

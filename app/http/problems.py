@@ -21,6 +21,7 @@ from app.errors import (
     TooSlow,
     Unauthenticated,
     Unavailable,
+    Unimplemented,
     Unsupported,
 )
 from app.http.headers import entity_tag
@@ -38,6 +39,7 @@ STATUS: dict[type[AppError], HTTPStatus] = {
     Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
     ConditionMissing: HTTPStatus.PRECONDITION_REQUIRED,
     LimitExceeded: HTTPStatus.TOO_MANY_REQUESTS,
+    Unimplemented: HTTPStatus.NOT_IMPLEMENTED,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 

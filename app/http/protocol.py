@@ -9,11 +9,13 @@ import asyncio
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from app.http import problems
+from app.http.bodies import too_large
+from app.http.decoder import BODY_BYTES_MAX
 from app.http.frame import X_REQUEST_ID, framed, new_request_id
 from app.http.keys import DURATIONS, LIFECYCLE, SETTINGS, Handler
 from app.http.request_log import RequestLogger
@@ -30,7 +32,14 @@ class GuardedConnection(RequestHandler):
     itself; for that the idle timeout counts until one more byte arrives.
     """
 
-    __slots__ = ("_head_seconds", "_head_timer", "_write_seconds", "_write_timer")
+    __slots__ = (
+        "_framed_content",
+        "_framing_bytes",
+        "_head_seconds",
+        "_head_timer",
+        "_write_seconds",
+        "_write_timer",
+    )
 
     def __init__(
         self,
@@ -48,6 +57,8 @@ class GuardedConnection(RequestHandler):
         self._head_seconds = head_seconds
         self._write_seconds = write_seconds
         self._write_timer: asyncio.TimerHandle | None = None
+        self._framed_content: StreamReader | None = None
+        self._framing_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -57,13 +68,27 @@ class GuardedConnection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         handled_before = self._request_count
-        super().data_received(data)
+        current = self._current_request
+        if current is not None and current._message.chunked:  # noqa: SLF001 - as in bodies.py
+            self._receive_chunks(current.content, data)
+        else:
+            super().data_received(data)
         if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
             self._fail_open_body()
         if self._request_count != handled_before or self._request_in_progress or self._messages:
             self._stop_timer()
         elif self._head_timer is None:
             self._start_timer()
+
+    def _receive_chunks(self, content: StreamReader, data: bytes) -> None:
+        """Feed the parser, and end a body whose chunk sizes and extensions take too many bytes."""
+        if content is not self._framed_content:
+            self._framed_content, self._framing_bytes = content, 0
+        received_before = content.total_bytes
+        super().data_received(data)
+        self._framing_bytes += len(data) - (content.total_bytes - received_before)
+        if self._framing_bytes > BODY_BYTES_MAX and not content.is_eof():
+            content.set_exception(too_large(BODY_BYTES_MAX))
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from app.errors import (
     Malformed,
@@ -32,21 +32,22 @@ _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 async def read_body(
-    request: web.Request, shape: type[Shape], *, types: Sequence[str] = JSON
+    request: web.Request,
+    shape: type[Shape],
+    *,
+    types: Sequence[str] = JSON,
+    bytes_max: int = BODY_BYTES_MAX,
+    answer_seconds: float | None = None,
 ) -> Shape:
     """Return the body, of one of the media types, in the shape that is asked for.
 
-    Raises Unsupported, TooLarge, TooSlow, Malformed or Invalid.
+    Raises as `receive` does, and Malformed or Invalid.
     """
-    return decode(await read_bytes(request, types=types), shape)
-
-
-async def read_bytes(request: web.Request, *, types: Sequence[str] = JSON) -> bytes:
-    """Return the body of a JSON request, whole."""
     if request.content_type not in types:
         rule = f"must be {' or '.join(types)}"
         raise Unsupported("content_type_unsupported", f"The body {rule}.")
-    return await receive(request)
+    raw = await receive(request, bytes_max=bytes_max, answer_seconds=answer_seconds)
+    return decode(raw, shape)
 
 
 async def receive(
@@ -55,12 +56,10 @@ async def receive(
     bytes_max: int = BODY_BYTES_MAX,
     answer_seconds: float | None = None,
 ) -> bytes:
-    """Return the body of a write, whole.
+    """Return the body of a write, whole. Raises as `read_whole` does.
 
     `answer_seconds` is what the answer may take from now on, by default as long as any other.
     """
-    if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
-        raise Unsupported("content_encoding_unsupported", "The body must not be compressed.")
     body = await read_whole(request, bytes_max)
     # The time for the answer begins now; until here the body's own limit counted.
     allowed = answer_seconds or request.app[SETTINGS].http.request_timeout_seconds

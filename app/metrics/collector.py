@@ -14,6 +14,7 @@ from app.audit.export import HeadExport
 from app.backups.schedule import Schedule
 from app.database import Database
 from app.health.heartbeat import Heartbeat
+from app.http.budget import BodyBudget
 from app.http.durations import Durations
 from app.metrics.audit import of_audit, of_backups
 from app.metrics.families import Family, Labels, Sample, counter, gauge, histogram
@@ -30,6 +31,7 @@ class Collector:
 
     instance: str
     durations: Durations
+    bodies: BodyBudget
     streams: Counter[str]
     database: Database
     heartbeat: Heartbeat
@@ -50,6 +52,21 @@ class Collector:
             "flagstone_http_request_duration_seconds",
             "Seconds from a request's head to its answer, by route.",
             self.durations,
+        )
+        yield gauge(
+            "flagstone_http_body_bytes",
+            "Bytes of the request bodies that are received or worked on.",
+            {(): self.bodies.bytes},
+        )
+        yield gauge(
+            "flagstone_http_body_bytes_max",
+            "Most bytes that these bodies may take.",
+            {(): self.bodies.bytes_max},
+        )
+        yield counter(
+            "flagstone_http_bodies_refused",
+            "Requests refused because bodies took all of these bytes.",
+            {(): self.bodies.refused},
         )
         yield gauge(
             "flagstone_streams",

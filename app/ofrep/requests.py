@@ -10,6 +10,7 @@ from app.access.guard import CALLER
 from app.access.models import EVERY_ENVIRONMENT
 from app.errors import Malformed
 from app.http.bodies import take_whole
+from app.http.decoder import CONTEXT_BYTES_MAX
 from app.ofrep.answers import EvaluationError
 from app.snapshots.reading import FOLLOWER
 from app.snapshots.snapshot import Snapshot
@@ -27,8 +28,8 @@ _decoder = msgspec.json.Decoder(_Body)
 
 
 async def read_raw(request: web.Request) -> bytes:
-    """Return the body, which may be none. Raises TooLarge, TooSlow or Malformed."""
-    return await take_whole(request) if request.body_exists else b""
+    """Return the body, which may be none. Raises as `take_whole` does."""
+    return await take_whole(request, CONTEXT_BYTES_MAX) if request.body_exists else b""
 
 
 def decode_context(raw: bytes) -> dict[str, Any]:

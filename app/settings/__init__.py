@@ -59,6 +59,7 @@ class HttpSettings:
     request_timeout_seconds: float
     header_timeout_seconds: float
     body_timeout_seconds: float
+    bodies_bytes_max: int
     idle_timeout_seconds: float
     drain_seconds: float
     shutdown_timeout_seconds: float
@@ -168,6 +169,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             request_timeout_seconds=values["REQUEST_TIMEOUT"],
             header_timeout_seconds=values["HEADER_TIMEOUT"],
             body_timeout_seconds=values["BODY_TIMEOUT"],
+            bodies_bytes_max=values["BODIES_MAX_MIB"] * 1024 * 1024,
             idle_timeout_seconds=values["IDLE_TIMEOUT"],
             drain_seconds=values["DRAIN_SECONDS"],
             shutdown_timeout_seconds=values["SHUTDOWN_TIMEOUT"],

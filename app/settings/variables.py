@@ -102,7 +102,13 @@ VARIABLES: tuple[Variable, ...] = (
             "BODY_TIMEOUT",
             parsers.seconds(1, 300),
             "15",
-            "Seconds that a client may take to send a request's body.",
+            "Seconds that a client may take to send a request's body; a third of it for a pause.",
+        ),
+        Variable(
+            "BODIES_MAX_MIB",
+            parsers.whole_number(16, 65_536),
+            "64",
+            "MiB that the bodies of all running requests may take in each process.",
         ),
         Variable(
             "IDLE_TIMEOUT",

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from app.http.decoder import BODY_BYTES_MAX
+from app.http.decoder import CONTEXT_BYTES_MAX
 from app.http.keys import SETTINGS
 from tests.api.ofrep.conftest import BY_PLAN, FLAGS, SWITCH, Client
 
@@ -111,21 +111,23 @@ async def test_of_a_repeated_name_the_last_counts_as_in_javascript(ofrep: Client
     assert (answer.status, answer.body["value"]) == (200, True)
 
 
-async def test_c8_what_is_compressed_is_refused_as_no_json(ofrep: Client) -> None:
+async def test_c8_compressed_body_is_415(ofrep: Client) -> None:
     await ofrep.put("plan", BY_PLAN)
     body = gzip.compress(json.dumps(PRO).encode())
 
-    answer = await ofrep.one("plan", body, headers={"Content-Encoding": "gzip"})
+    one = await ofrep.one("plan", body, headers={"Content-Encoding": "gzip"})
+    every = await ofrep.all(body, headers={"Content-Encoding": "gzip"})
 
-    assert (answer.status, answer.body["errorCode"]) == (400, "PARSE_ERROR")
+    assert (one.status, one.body["errorCode"]) == (415, "GENERAL")
+    assert (every.status, every.body["errorCode"]) == (415, "GENERAL")
 
 
-async def test_a_body_beyond_1_mib_is_413_in_the_same_shape(ofrep: Client) -> None:
+async def test_context_beyond_256_kib_is_413(ofrep: Client) -> None:
     await ofrep.put("plan", BY_PLAN)
     body = b'{"context": {"plan": "pro"}}'
 
-    largest = await ofrep.one("plan", body.ljust(BODY_BYTES_MAX))
-    too_large = await ofrep.one("plan", body.ljust(BODY_BYTES_MAX + 1))
+    largest = await ofrep.one("plan", body.ljust(CONTEXT_BYTES_MAX))
+    too_large = await ofrep.one("plan", body.ljust(CONTEXT_BYTES_MAX + 1))
 
     assert (largest.status, largest.body["value"]) == (200, True)
     assert (too_large.status, too_large.body["errorCode"]) == (413, "GENERAL")

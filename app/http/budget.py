@@ -1,0 +1,28 @@
+"""The budget of memory that all request bodies of a process share."""
+
+from app.errors import Unavailable
+
+_RETRY_SECONDS = 5
+
+
+class BodyBudget:
+    """The bytes that bodies may take in memory, all together."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.bytes = 0
+        self.refused = 0
+
+    def take(self, size: int) -> None:
+        """Count more bytes. Raises Unavailable when they do not fit."""
+        if self.bytes + size > self.bytes_max:
+            self.refused += 1
+            raise Unavailable(
+                "bodiestoo_large",
+                "The service is receiving too many large bodies.",
+                retry_after_seconds=_RETRY_SECONDS,
+            )
+        self.bytes += size
+
+    def give_back(self, size: int) -> None:
+        self.bytes -= size
