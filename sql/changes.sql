@@ -82,6 +82,43 @@ order by
     segment
 limit :page_size;
 
+-- name: list_segment_users(environment, segments, changed)
+-- The flags that use these segments, directly or through others, apart from those that the change set
+-- touches. `union` makes a key come once, so a circle ends.
+with recursive referring as materialized (
+    select
+        configurations.key,
+        reference.name #>> '{}' as segment
+    from configurations
+    cross join lateral jsonb_path_query(
+        case configurations.kind
+            when 'flag' then configurations.value -> 'targeting'
+            else configurations.value
+        end,
+        '$.**."$ref"'
+    ) as reference (name)
+    where configurations.environment = :environment
+      and configurations.kind in ('flag', 'segment')
+),
+affected (key) as (
+    select moved.key collate "C"
+    from unnest(:segments::text[]) as moved (key)
+    union
+    select referring.key
+    from affected
+    join referring on referring.segment = affected.key
+)
+select
+    configurations.key,
+    configurations.value -> 'targeting' as targeting
+from affected
+join configurations
+    on configurations.environment = :environment
+    and configurations.key = affected.key
+where configurations.kind = 'flag'
+  and configurations.key <> all(:changed::text[])
+order by configurations.key;
+
 -- name: insert_change_set(environment, revision, kind, actor, message, hash)$
 -- Leaves its hash for the next one to follow on, in the row that is locked since advance_revision, and
 -- announces itself: the notification is delivered at commit, with the rows that follow; whoever

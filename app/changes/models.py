@@ -68,11 +68,13 @@ class Operation:
     """Put a content under a key, or delete the key when there is none.
 
     `expected` None means whatever is there: for commands that show the outcome, never for HTTP.
+    `is_lenient` allows a flag or segment that cannot be evaluated, as flagd does.
     """
 
     key: str
     content: Content | None
     expected: Expected | None
+    is_lenient: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

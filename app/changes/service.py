@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from app.changes.chain import GENESIS, link
+from app.changes.compiling import check_compiling
 from app.changes.guards import check_guards
 from app.changes.models import (
     Change,
@@ -89,6 +90,8 @@ async def apply(
     )
     await sql.insert_change_set(connection, **said, hash=made_hash)
     await write(connection, change_set)
+    lenient = {operation.key for operation in operations if operation.is_lenient}
+    await check_compiling(connection, environment, changes, exempt=lenient)
     await check_guards(
         connection,
         environment,

@@ -134,7 +134,8 @@ def _injected(flag_key: str, run: Run) -> dict[str, Any]:
 
 def _missing(compiler: Compiler, raw: Any, place: Place) -> Node:
     compiler.looks += 1
-    runs = runs_of(compiler.arguments(raw, place))
+    nodes = compiler.arguments(raw, place)
+    runs = runs_of(nodes)
     find = _finder(compiler.flag_key, place)
 
     def missing(data: Any, run: Run) -> list[Any]:
@@ -142,12 +143,13 @@ def _missing(compiler: Compiler, raw: Any, place: Place) -> Node:
         names = values[0] if values and isinstance(values[0], list) else values
         return _absent(find, names, data, run)
 
-    return Node(missing)
+    return _tried(missing, nodes)
 
 
 def _missing_some(compiler: Compiler, raw: Any, place: Place) -> Node:
     compiler.looks += 1
-    runs = runs_of(compiler.arguments(raw, place))
+    nodes = compiler.arguments(raw, place)
+    runs = runs_of(nodes)
     find = _finder(compiler.flag_key, place)
 
     def missing_some(data: Any, run: Run) -> list[Any]:
@@ -157,7 +159,14 @@ def _missing_some(compiler: Compiler, raw: Any, place: Place) -> Node:
         absent = _absent(find, names, data, run)
         return [] if len(names) - len(absent) >= to_number(needed, run) else absent
 
-    return Node(missing_some)
+    return _tried(missing_some, nodes)
+
+
+def _tried(run_missing: Closure, nodes: list[Node]) -> Node:
+    """Return the node. Raises RuleError when fixed paths take too many steps for any context."""
+    if all(node.is_literal for node in nodes):
+        run_missing({}, Run({}, 0))
+    return Node(run_missing)
 
 
 def _absent(find: Find, names: list[Any], data: Any, run: Run) -> list[Any]:

@@ -5,7 +5,8 @@ from functools import partial
 from typing import Any
 
 from app.evaluation.compiler import Among, Build, Closure, Compiler, Node, Place, called, runs_of
-from app.evaluation.run import TEXT_FREE, Run
+from app.evaluation.members import Members, members_of
+from app.evaluation.run import STEPS_MAX, TEXT_FREE, RuleError, Run
 from app.evaluation.values import is_truthy, strictly_equal, to_text
 
 # Elements that are copied in the time of a step.
@@ -71,11 +72,13 @@ def _parts(compiler: Compiler, raw: Any, place: Place) -> tuple[Closure, Closure
     """Return the array, the body and what it costs for an element, and a third argument."""
     parts = raw if isinstance(raw, list) else [raw]
     array, body, third = (*parts, None, None, None)[:3]
-    source = compiler.compile(array, place.at(0)).run
+    source = compiler.compile(array, place.at(0))
     before = compiler.nodes
     compiled = compiler.compile(body, place.at(1, is_scoped=True)).run
     cost = compiler.nodes - before
-    return source, compiled, cost, compiler.compile(third, place.at(2)).run
+    if isinstance(source.literal, list) and len(source.literal) * cost > STEPS_MAX:
+        raise RuleError(f"{place.path}: the loop over a fixed list takes too many steps")
+    return source.run, compiled, cost, compiler.compile(third, place.at(2)).run
 
 
 def _merge(compiler: Compiler, raw: Any, place: Place) -> Node:
@@ -99,15 +102,12 @@ def _in(compiler: Compiler, raw: Any, place: Place) -> Node:
     nodes = compiler.arguments(raw, place)
     if len(nodes) == 2:
         wanted, container = nodes
-        if _are_texts(container.literal):
-            return _among(wanted, frozenset(container.literal))
+        members = members_of(container.literal)
+        if members is not None:
+            return _among(wanted, members)
         if container.attribute is not None and _is_short(wanted.literal):
             return _within(container.attribute, wanted.literal)
     return called(_contains, nodes)
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(type(each) is str for each in value)
 
 
 def _is_short(value: Any) -> bool:
@@ -115,21 +115,17 @@ def _is_short(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= TEXT_FREE
 
 
-def _among(wanted: Node, texts: frozenset[str]) -> Node:
-    """Return whether a value is one of some texts; any other type is none of them."""
+def _among(wanted: Node, members: Members) -> Node:
+    """Return whether a value is one of the members."""
     read, name = wanted.run, wanted.attribute
-
-    def among(data: Any, run: Run) -> bool:
-        value = read(data, run)
-        return type(value) is str and value in texts
+    if not members.are_texts or name is None:
+        return Node(lambda data, run: members.has(read(data, run)))
 
     def attribute_among(data: Any, _run: Run) -> bool:
         value = data.get(name)
-        return type(value) is str and value in texts
+        return type(value) is str and value in members.texts
 
-    if name is None:
-        return Node(among)
-    return Node(attribute_among, among=Among(name, texts))
+    return Node(attribute_among, among=Among(name, members.texts))
 
 
 def _within(name: str, text: str) -> Node:

@@ -1,7 +1,7 @@
 """From a rule to a closure: JsonLogic with json-logic-js's meaning, and flagd's own operators.
 
 Nothing of a rule is ever executed as text. What it costs is bounded when it is compiled, by its
-nodes and depth with all segments in their places, and when it runs, by the steps of the run.
+nodes, lists and depth with all segments in their places, and when it runs, by the steps of the run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +12,15 @@ from app.evaluation.run import RuleError, Run
 
 DEPTH_MAX = 64
 NODES_MAX = 2_000
+# Values in one list, and in all lists of a flag. The plain values of a list are one node together.
+LIST_VALUES_MAX = 10_000
+VALUES_MAX = 100_000
+# A longer list is not copied into each flag that uses it: a segment may be in thousands of flags.
+_COPIED_LIST_MAX = 64
+# Values of a list that are copied in the time of a step.
+_COPIED = 16
+# Evaluating flags in groups pays off only for short lists of texts.
+_ASKED_TEXTS_MAX = 100
 # A place names this much of an operator or segment, so that an error stays readable.
 _NAME_SHOWN = 100
 
@@ -90,6 +99,7 @@ class Compiler:
     looks: int = 0
     asked: list[Among] = field(default_factory=list)
     nodes: int = 0
+    values: int = 0
     # The segments that what is being compiled is within.
     _within: list[str] = field(default_factory=list)
     _depth: int = 0
@@ -126,6 +136,8 @@ class Compiler:
         attributes = {each.attribute for each in self.asked}
         if len(attributes) != 1 or len(self.asked) != self.looks:
             return None
+        if sum(len(each.texts) for each in self.asked) > _ASKED_TEXTS_MAX:
+            return None
         return Among(attributes.pop(), frozenset().union(*(each.texts for each in self.asked)))
 
     def count(self, nodes: int) -> None:
@@ -141,15 +153,30 @@ class Compiler:
         return [self.compile(each, place.at(position)) for position, each in enumerate(raw)]
 
     def _list(self, rule: list[Any], place: Place) -> Node:
-        if not any(isinstance(each, dict | list) for each in rule):
-            self.count(len(rule))
+        self._count_values(len(rule), place)
+        nodes = [
+            (position, self.compile(each, place.at(position)))
+            for position, each in enumerate(rule)
+            if isinstance(each, dict | list)
+        ]
+        if len(nodes) < len(rule):
+            self.count(1)
+        if not nodes:
             return literal(rule)
-        nodes = self.arguments(rule, place)
-        if all(node.is_literal for node in nodes):
+        if len(rule) <= _COPIED_LIST_MAX and all(node.is_literal for _, node in nodes):
             # Not the rule: a reference or the flag's key may stand for what is always the same.
-            return literal([node.literal for node in nodes])
-        runs = runs_of(nodes)
-        return Node(lambda data, run: [each(data, run) for each in runs])
+            values = rule.copy()
+            for position, node in nodes:
+                values[position] = node.literal
+            return literal(values)
+        return Node(_filled(rule, [(position, node.run) for position, node in nodes]))
+
+    def _count_values(self, values: int, place: Place) -> None:
+        if values > LIST_VALUES_MAX:
+            raise RuleError(f"{place.path}: the list has more than {LIST_VALUES_MAX} values")
+        self.values += values
+        if self.values > VALUES_MAX:
+            raise RuleError(f"the lists of the rule have more than {VALUES_MAX} values together")
 
     def _operation(self, rule: dict[str, Any], place: Place) -> Node:
         ((name, raw),) = rule.items()
@@ -181,6 +208,19 @@ class Compiler:
             return self.compile(self.segments[name], place.under(name))
         finally:
             self._within.pop()
+
+
+def _filled(values: list[Any], runs: Sequence[tuple[int, Closure]]) -> Closure:
+    """Return the copy of a list with some of its values computed."""
+
+    def filled(data: Any, run: Run) -> list[Any]:
+        run.spend(len(values) // _COPIED)
+        copy = values.copy()
+        for position, each in runs:
+            copy[position] = each(data, run)
+        return copy
+
+    return filled
 
 
 # What makes a node of an operator: the compiler, the raw arguments, and their place.

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from app.errors import Violation
+from app.evaluation.compiler import LIST_VALUES_MAX
 from app.naming import is_key
 
+# Of JSON, so that the checks below cannot recurse too deep. How much a rule may cost is known only
+# with its segments: see `compilation.py`.
 RULE_DEPTH_MAX = 64
-RULE_NODES_MAX = 2_000
 # Buckets are drawn with 32 bits, of which one is a sign elsewhere.
 WEIGHTS_SUM_MAX = 2**31 - 1
 
@@ -49,18 +51,16 @@ def member(place: str, name: str) -> str:
 
 def _excess(rule: Any) -> str | None:
     """Return which limit a rule exceeds, if any; without recursion, as it may be of any depth."""
-    count = 0
     waiting = [(rule, 1)]
     while waiting:
         node, depth = waiting.pop()
-        count += 1
         if depth > RULE_DEPTH_MAX:
             return f"must not nest deeper than {RULE_DEPTH_MAX}"
-        if count > RULE_NODES_MAX:
-            return f"must not have more than {RULE_NODES_MAX} values"
         if isinstance(node, dict):
             waiting += [(child, depth + 1) for child in node.values()]
         elif isinstance(node, list):
+            if len(node) > LIST_VALUES_MAX:
+                return f"must not have a list of more than {LIST_VALUES_MAX} values"
             waiting += [(child, depth + 1) for child in node]
     return None
 

@@ -72,6 +72,8 @@ async def plan(
     made = Plan(patch=_patch(current.metadata, document.metadata, mode))
     for key in sorted(keys):
         _plan_one(made, found[key], document)
+    if document.is_lenient:
+        made.operations[:] = [replace(each, is_lenient=True) for each in made.operations]
     if not document.is_whole:
         # The document has values alone, which must keep to the schemas that are there.
         kept = [(o.key, o.content) for o in made.operations if o.content and o.content.schema]

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.evaluation.compiler import DEPTH_MAX, NODES_MAX
+from app.evaluation import members
+from app.evaluation.compiler import DEPTH_MAX, LIST_VALUES_MAX, NODES_MAX, VALUES_MAX
 from app.evaluation.engine import ErrorCode
 from app.evaluation.run import STEPS_MAX, RuleError, Run
 from tests.unit.rules import NOW, flag, result, var
@@ -176,9 +177,64 @@ def test_what_others_asked_before_costs_nobody_more_or_less() -> None:
 def test_a_rule_has_so_many_nodes_and_no_more() -> None:
     result({"or": [0] * (NODES_MAX - 1)})
 
-    for rule in ({"or": [0] * NODES_MAX}, [[0] * NODES_MAX], var(".".join("a" * NODES_MAX))):
+    for rule in ({"or": [0] * NODES_MAX}, [[0]] * NODES_MAX, var(".".join("a" * NODES_MAX))):
         with pytest.raises(RuleError, match="nodes"):
             result(rule)
+
+
+def test_plain_values_of_a_list_count_as_one_node() -> None:
+    wide = {"in": [var("x"), ["y"] * LIST_VALUES_MAX]}
+    mixed = {"in": [var("x"), [var("z"), *["y"] * (LIST_VALUES_MAX - 1)]]}
+
+    for rule in ({"or": [wide] * 10}, {"or": [mixed] * 10}):
+        assert result(rule, {"x": "y", "z": "z"}) is True
+    assert result(mixed, {"x": "z", "z": "z"}) is True
+
+
+def test_lists_of_a_flag_have_a_limit_alone_and_together() -> None:
+    segments = {"wide": {"in": [var("x"), ["y"] * LIST_VALUES_MAX]}}
+    too_long = {"in": [var("x"), ["y"] * (LIST_VALUES_MAX + 1)]}
+
+    with pytest.raises(RuleError, match=r"in\[1\]: the list has more than 10000 values"):
+        result(too_long)
+    with pytest.raises(RuleError, match="together"):
+        result({"or": [{"$ref": "wide"}] * (VALUES_MAX // LIST_VALUES_MAX + 1)}, segments=segments)
+
+
+def test_flags_share_the_sets_of_a_list_in_a_segment() -> None:
+    segments = {"wide": {"in": [var("x"), [str(n) for n in range(LIST_VALUES_MAX)]]}}
+    asked = {"if": [{"$ref": "wide"}, "a"]}
+    before = len(members._shared)
+
+    flags = [flag(asked, segments=segments) for _ in range(20)]
+
+    assert len(members._shared) == before + 1
+    assert {each.evaluate({"x": "9999"}, NOW).outcome.variant for each in flags} == {"a"}
+
+
+@pytest.mark.parametrize(
+    "values", [["a", 1, None], [1.5, 2], [True, "true"], [None], [False, 0.0, "0"], [2**53 + 1]]
+)
+def test_in_a_fixed_list_equals_in_a_computed_one(values: list[Any]) -> None:
+    for value in ["a", "true", "0", "", 1, 1.0, 0, -0.0, True, False, None, 2**53, [], {}, [1]]:
+        fixed = result({"in": [var("x"), values]}, {"x": value})
+
+        assert fixed is result({"in": [var("x"), var("y")]}, {"x": value, "y": values}), value
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"missing": ["a" * 100_000]},
+        {"missing": [["a.b"] * 6_000]},
+        {"missing_some": [1, ["a" * 100_000]]},
+        {"some": [ONES, {"==": [var(""), var("x")]}]},
+        {"map": [[var("x"), ["a.b.c"]], {"missing": ["a" * 100_000]}]},
+    ],
+)
+def test_rule_that_always_takes_too_many_steps_does_not_compile(rule: Any) -> None:
+    with pytest.raises(RuleError, match="too many steps"):
+        result(rule)
 
 
 def test_a_rule_nests_so_deep_and_no_deeper() -> None:

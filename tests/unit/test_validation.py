@@ -10,7 +10,8 @@ from app import seeds
 from app.changes.models import Content, Kind
 from app.changes.values import check_content
 from app.errors import Invalid, Violation
-from app.evaluation.targeting import RULE_DEPTH_MAX, RULE_NODES_MAX, WEIGHTS_SUM_MAX
+from app.evaluation.compiler import LIST_VALUES_MAX
+from app.evaluation.targeting import RULE_DEPTH_MAX, WEIGHTS_SUM_MAX
 from app.evaluation.validation import VIOLATIONS_MAX, check_flag, check_segment
 from tests.factories import flag
 
@@ -284,14 +285,14 @@ def test_a_rule_has_a_greatest_depth() -> None:
         ]
 
 
-def test_a_rule_has_a_greatest_number_of_values() -> None:
+def test_list_in_rule_of_more_than_10000_values_is_refused() -> None:
     def wide(count: int) -> Any:
-        return {"in": [{"var": "x"}, ["y"] * (count - 5)]}
+        return {"in": [{"var": "x"}, ["y"] * count]}
 
-    assert check_segment(wide(RULE_NODES_MAX)) == []
-    for count in (RULE_NODES_MAX + 1, 100_000):
+    assert check_segment(wide(LIST_VALUES_MAX)) == []
+    for count in (LIST_VALUES_MAX + 1, 100_000):
         assert check_segment(wide(count)) == [
-            Violation("", f"must not have more than {RULE_NODES_MAX} values")
+            Violation("", f"must not have a list of more than {LIST_VALUES_MAX} values")
         ]
 
 

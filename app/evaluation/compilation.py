@@ -1,0 +1,43 @@
+"""Whether a rule compiles with all segments in their places.
+
+Writes, imports and the linter ask here, and evaluation compiles with the same compiler: what is
+accepted can be evaluated.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.errors import Violation
+from app.evaluation.bucketing import GENERATIONS
+from app.evaluation.compiler import Compiler, Place
+from app.evaluation.operators import OPERATORS
+from app.evaluation.run import RuleError
+
+# A place in a deeply nested rule is long.
+_SHOWN_MAX = 300
+# Every generation of bucketing compiles the same rules.
+_ANY_GENERATION = next(iter(GENERATIONS))
+
+
+def compile_error(key: str, rule: Any, segments: Mapping[str, Any]) -> str | None:
+    """Return why a rule does not compile, None when it does."""
+    compiler = Compiler(
+        flag_key=key,
+        segments=segments,
+        fractional=_ANY_GENERATION,
+        operators=OPERATORS,
+        finish=lambda outcome: outcome,
+    )
+    try:
+        compiler.compile(rule, Place("targeting"))
+    except RuleError as error:
+        return str(error)[:_SHOWN_MAX]
+    return None
+
+
+def uncompilable(rules: Mapping[str, Any], segments: Mapping[str, Any]) -> Iterator[Violation]:
+    """Yield each rule that does not compile; `rules` are targetings and segments by their keys."""
+    for key, rule in rules.items():
+        error = compile_error(key, rule, segments)
+        if error is not None:
+            yield Violation(key, f"cannot be evaluated: {error}")
