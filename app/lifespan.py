@@ -9,6 +9,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 from aiohttp import web
 
@@ -32,10 +33,10 @@ from app.database.migrations import Migrator
 from app.database.opening import Targets, held_targets, probe, watch_embedded
 from app.database.role_check import check_role
 from app.database.threads import in_thread
-from app.errors import Unavailable
+from app.errors import ForeseenError, Unavailable
 from app.flags.handlers import USAGE
 from app.health.handlers import HEALTH
-from app.health.schema import CHECK_SECONDS, SchemaCheck
+from app.health.schema import SchemaCheck
 from app.http.keys import DATABASE, LIFECYCLE, SETTINGS
 from app.log import logger
 from app.metrics.handlers import PEERS
@@ -44,7 +45,6 @@ from app.seeds import seed
 from app.settings import Pooler, Settings, Target
 from app.snapshots.disk import Disk
 from app.snapshots.reading import FOLLOWER
-from app.tasks import repeat
 from app.vault.reading import VAULT
 from app.vault.rings import wrapper_of
 from app.waiting import Waiting
@@ -55,19 +55,24 @@ log = logger(__name__)
 _PROMPT_SECONDS = 1.0
 
 
+class StopError(ForeseenError):
+    """A stop that took too long; the process must still end, with an exit code of its own."""
+
+
 async def lifespan(app: web.Application) -> AsyncIterator[None]:
-    """Start in the background; on the way out stop the tasks first, then close what they used."""
+    """Start in the background. At the end stop the tasks first, then close what they used."""
     async with AsyncExitStack() as stack:
         tasks = app[TASKS]
         stack.push_async_callback(app[ACCESS_LOG].close)
         try:
-            tasks.start("metrics", _tell_peers(app))
+            tasks.start("metrics", partial(_tell_peers, app))
             # Before the database is there: refusals come while the last known state is served.
-            tasks.start("access_log", app[ACCESS_LOG].run())
-            tasks.start("start", _start(app, stack))
+            tasks.start("access_log", app[ACCESS_LOG].run)
+            tasks.start("start", partial(_start, app, stack))
             yield
         finally:
-            await tasks.stop()
+            if names := await tasks.stop():
+                app[LIFECYCLE].fail(StopError(f"tasks did not stop: {', '.join(names)}"))
 
 
 async def _start(app: web.Application, stack: AsyncExitStack) -> None:
@@ -75,15 +80,15 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     settings, tasks, waiting = app[SETTINGS], app[TASKS], Waiting()
     try:
         _use_key(app)
-        tasks.start("last_known", _serve_last_known(app, waiting))
+        tasks.start("last_known", partial(_serve_last_known, app, waiting))
         found = await stack.enter_async_context(held_targets(settings))
         if settings.database.target is None:
-            tasks.start("embedded", watch_embedded(settings))
+            tasks.start("embedded", partial(watch_embedded, settings))
         log.info("database", target=found.app.summary)
         await _migrate(settings, found, waiting)
         await stack.enter_async_context(_opened(app[DATABASE], found.app, waiting))
         await waiting.until_possible("check_schema", lambda: _schema(app[SCHEMA]))
-        tasks.start("heartbeat", app[HEARTBEAT].run())
+        tasks.start("heartbeat", app[HEARTBEAT].run)
         await waiting.until_possible("check_role", lambda: check_role(app[DATABASE], settings.tier))
         await app[DRIFT].look_first()
         await waiting.until_possible("check_keys", lambda: _keys(app))
@@ -97,22 +102,22 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     # second each time for ten thousand flags, and nobody would be answered meanwhile.
     gc.collect()
     gc.freeze()
-    tasks.start("tokens", app[TOKENS].run())
-    tasks.start("token_use", app[TOKEN_USE].run())
-    tasks.start("follower", app[FOLLOWER].run())
-    tasks.start("keeper", app[KEEPER].run())
-    tasks.start("usage", app[USAGE].run())
+    tasks.start("tokens", app[TOKENS].run)
+    tasks.start("token_use", app[TOKEN_USE].run)
+    tasks.start("follower", app[FOLLOWER].run)
+    tasks.start("keeper", app[KEEPER].run)
+    tasks.start("usage", app[USAGE].run)
     if app[HEALTH].is_first:
         # What is done once a machine, and not once a worker.
-        tasks.start("audit_heads", app[HEAD_EXPORT].run())
+        tasks.start("audit_heads", app[HEAD_EXPORT].run)
         if app[SCHEDULE].is_on:
-            tasks.start("backups", app[SCHEDULE].run())
-    tasks.start("keys", app[VAULT].run(app[DATABASE]))
+            tasks.start("backups", app[SCHEDULE].run)
+    tasks.start("keys", partial(app[VAULT].run, app[DATABASE]))
     if settings.database.pooler is Pooler.NONE:
         # Through a pooler nothing can be listened to: there the poll alone keeps up.
-        tasks.start("listener", listen(found.app, settings.database, _hint(app)))
-    tasks.start("schema", repeat(lambda: CHECK_SECONDS, app[SCHEMA].run_once))
-    tasks.start("drift", app[DRIFT].run())
+        tasks.start("listener", partial(listen, found.app, settings.database, _hint(app)))
+    tasks.start("schema", app[SCHEMA].run)
+    tasks.start("drift", app[DRIFT].run)
     app[LIFECYCLE].start()
     log.info("started", tier=settings.tier, port=settings.http.port)
 

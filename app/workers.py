@@ -21,7 +21,7 @@ from pathlib import Path
 
 from app.log import logger
 from app.ports import bound, claimed
-from app.settings import Settings
+from app.settings import HttpSettings, Settings
 from app.tasks import jittered
 
 log = logger(__name__)
@@ -30,8 +30,9 @@ _PAUSE_SECONDS = 0.5
 _PAUSE_SECONDS_MAX = 10.0
 # A worker that lived for longer than this did not fail at its start.
 _LONG_SECONDS = 30.0
-# What a worker may take on top of its own limits before it is killed.
+# What a stop may take on top of the limits for draining and for requests.
 _GRACE_SECONDS = 5.0
+_KILL_SECONDS = 1.0
 _NOT_MADE = -1
 _STARTED = b"+"
 _BEAT = b"."
@@ -68,6 +69,11 @@ class Worker:
 
 
 ONLY = Worker()
+
+
+def stop_seconds_max(settings: HttpSettings) -> float:
+    """Return the seconds after which a process that stops ends itself."""
+    return settings.drain_seconds + 2 * settings.shutdown_timeout_seconds + _GRACE_SECONDS
 
 
 def report_started(worker: Worker) -> None:
@@ -213,10 +219,10 @@ class Supervisor:
             self._end(child, number)
 
     def _end(self, child: asyncio.subprocess.Process, number: signal.Signals) -> None:
-        http = self._settings.http
-        limit = http.drain_seconds + 2 * http.shutdown_timeout_seconds + _GRACE_SECONDS
         with suppress(ProcessLookupError):
             child.send_signal(number)
+        # A worker ends itself at its limit, and is killed if it cannot.
+        limit = stop_seconds_max(self._settings.http) + _KILL_SECONDS
         asyncio.get_running_loop().call_later(limit, _kill, child)
 
 

@@ -1,7 +1,9 @@
 """`serve`: run the service until a signal."""
 
 import asyncio
+import os
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,9 +17,10 @@ from app.database.opening import held_targets
 from app.http.serving import serve as run
 from app.server import create_app
 from app.settings import Settings, Tier, load
-from app.workers import ONLY, Supervisor, Worker, report_started
+from app.workers import ONLY, Supervisor, Worker, report_started, stop_seconds_max
 
 Result = TypeVar("Result")
+STOP_ABORTED = 70
 
 
 def serve() -> None:
@@ -67,7 +70,19 @@ async def _serve(settings: Settings, worker: Worker) -> None:
         if worker is ONLY:
             await _announce(settings)
 
-    await run(create_app(settings, worker), announce, worker)
+    def limit_stop() -> None:
+        limit = threading.Timer(stop_seconds_max(settings.http), _abort_stop)
+        limit.daemon = True
+        limit.start()
+
+    await run(create_app(settings, worker), announce, limit_stop, worker)
+
+
+def _abort_stop() -> None:
+    """End the process from a thread: whatever holds up the stop may hold the event loop too."""
+    log.logger(__name__).error("stop_aborted")
+    sys.stdout.flush()
+    os._exit(STOP_ABORTED)
 
 
 async def _supervise(settings: Settings) -> int:

@@ -1,9 +1,10 @@
 """From settings to an open database: a server of one's own, or the embedded one with its roles."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from app.database.connector import Connector, prepare_as_owner
 from app.database.embedded import EmbeddedError, EmbeddedServer
@@ -84,21 +85,32 @@ def _embedded_targets(server: EmbeddedServer, settings: Settings) -> Targets:
 
 @asynccontextmanager
 async def held_targets(settings: Settings) -> AsyncIterator[Targets]:
-    """Do as `targets` does, beside the event loop."""
+    """Do as `targets` does, in a thread."""
     context = targets(settings)
     entering = asyncio.ensure_future(in_thread("database", context.__enter__))
+
+    def leave() -> Awaitable[object]:
+        return in_thread("database", lambda: context.__exit__(None, None, None))
+
     try:
         found = await asyncio.shield(entering)
     except asyncio.CancelledError:
-        # Told to stop while the embedded server starts: wait for it, or it would be left running.
-        with suppress(Exception):
-            await entering
-            await in_thread("database", lambda: context.__exit__(None, None, None))
+        # Wait for the embedded server to start, or it would be left running.
+        await _finish(entering)
+        if entering.exception() is None:
+            await _finish(asyncio.ensure_future(leave()))
         raise
     try:
         yield found
     finally:
-        await in_thread("database", lambda: context.__exit__(None, None, None))
+        await leave()
+
+
+async def _finish(work: "asyncio.Future[Any]") -> None:
+    """Wait until the work is done, however often the waiting task is cancelled meanwhile."""
+    while not work.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([work])
 
 
 async def probe(target: Target, settings: Settings) -> None:

@@ -14,12 +14,16 @@ import asyncpg
 from app.database.connector import Connector, Session, prepare_connection
 from app.database.faults import translated
 from app.errors import Unavailable
+from app.log import logger
 from app.settings import DatabaseSettings, Target
+from app.tasks import cancellation_kept
+
+log = logger(__name__)
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Result = TypeVar("Result")
 
-_CLOSE_SECONDS = 5
+_CLOSE_SECONDS = 2
 _READ_AWAY = "Try again."
 # A commit whose answer was lost may have happened.
 _WRITE_AWAY = "A write may have been made: look first, or repeat it with its Idempotency-Key."
@@ -85,7 +89,7 @@ class Database:
         self._pool = pool
 
     async def close(self) -> None:
-        """Close the connections; those still in use after five seconds are cut."""
+        """Close the connections, and abort those that are not closed after 2 s."""
         pool, self._pool = self._pool, None
         if pool is None:
             return
@@ -142,7 +146,7 @@ class Database:
     @contextmanager
     def _watched(self, away: str) -> Iterator[None]:
         try:
-            with translated(away=away):
+            with cancellation_kept(), translated(away=away):
                 yield
         except Unavailable:
             self.troubled.set()
@@ -172,7 +176,11 @@ class Database:
         try:
             yield connection
         finally:
-            await pool.release(connection, timeout=self._settings.command_timeout_seconds)
+            try:
+                await pool.release(connection, timeout=self._settings.command_timeout_seconds)
+            except Exception as error:  # noqa: BLE001 - must not replace how the work ended
+                # asyncpg has closed the connection. A commit that was acknowledged still counts.
+                log.info("connection_discarded", error=type(error).__name__)
 
 
 def after_commit(action: Callable[[], None]) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from app.database import Database, sql
+from app.database.faults import DatabaseBugError
 from app.errors import Unavailable
 from app.health.check import HealthCheckRow
 from app.log import logger
@@ -47,7 +48,7 @@ class Heartbeat:
         self.misses_in_a_row = 0
 
     async def run(self) -> None:
-        """Beat for ever."""
+        """Write a heartbeat every interval."""
         while True:
             await self.run_once()
             interval = self._settings.interval_seconds
@@ -61,7 +62,7 @@ class Heartbeat:
                     await self._database.troubled.wait()
 
     async def run_once(self) -> None:
-        """Write one heartbeat, or remember that it was missed. Never raises for the database."""
+        """Write one heartbeat, or count it as missed. Never raises for the database."""
         at = datetime.now(UTC)
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
@@ -70,6 +71,9 @@ class Heartbeat:
             self._miss(at, error.code)
         except TimeoutError:
             self._miss(at, "database_away")
+        except DatabaseBugError as error:
+            # Such as a right that was revoked, or a page that is corrupt.
+            self._miss(at, "database_error", reason=str(error))
         else:
             self.last = self.last_good = Beat(monotonic=time.monotonic(), row=row)
             if self.misses_in_a_row:
@@ -94,8 +98,8 @@ class Heartbeat:
                 self._missed.clear()
         return row
 
-    def _miss(self, at: datetime, code: str) -> None:
+    def _miss(self, at: datetime, code: str, **details: str) -> None:
         self.misses_in_a_row += 1
         self._missed.append(at)
         self.last = Beat(monotonic=time.monotonic(), code=code)
-        log.warning("heartbeat_missed", code=code, in_a_row=self.misses_in_a_row)
+        log.warning("heartbeat_missed", code=code, in_a_row=self.misses_in_a_row, **details)

@@ -89,7 +89,7 @@ class Health:
             "tokens": self._tokens_check(),
             "access_log:write": self._access_log_check(),
             **(self._machine_checks() if self.is_first else {}),
-            **{f"tasks:{name}": self._task_check(alive=a) for name, a in self.tasks.alive.items()},
+            **{f"tasks:{name}": self._task_check(name) for name in self.tasks.alive},
         }
         return Report(
             status=_worst(check.status for check in checks.values()),
@@ -232,8 +232,13 @@ class Health:
         """With something to serve from, an outage of the database must not become ours."""
         return Status.WARN if self.follower.is_loaded else Status.FAIL
 
-    def _task_check(self, *, alive: bool) -> Check:
-        return Check(status=Status.PASS if alive else Status.FAIL)
+    def _task_check(self, name: str) -> Check:
+        """Only warn: what a failing task makes useless has a check of its own."""
+        failures = self.tasks.failures[name]
+        if not failures:
+            return Check(status=Status.PASS)
+        output = "failed, is restarted; see task_failed in the log"
+        return Check(status=Status.WARN, consecutive_failures=failures, output=output)
 
 
 def _worst(statuses: Iterable[Status]) -> Status:

@@ -8,6 +8,7 @@ import asyncpg
 from app.database import Database, sql
 from app.database.migrations import read_files
 from app.errors import Unavailable
+from app.tasks import repeat
 
 CHECK_SECONDS = 60
 
@@ -29,6 +30,9 @@ class SchemaCheck:
         self._database = database
         self._files = [file.name for file in read_files()]
         self.state: SchemaState | None = None
+
+    async def run(self) -> None:
+        await repeat(lambda: CHECK_SECONDS, self.run_once)
 
     async def run_once(self) -> None:
         """Look once; while the database is away, what was seen last stays."""

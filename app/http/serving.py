@@ -20,13 +20,16 @@ log = logger(__name__)
 
 
 async def serve(
-    app: web.Application, on_started: Callable[[], Awaitable[None]], worker: Worker = ONLY
+    app: web.Application,
+    on_started: Callable[[], Awaitable[None]],
+    on_stopping: Callable[[], None],
+    worker: Worker = ONLY,
 ) -> None:
     """Serve until a signal, or until the start fails for good; then stop in order.
 
     The order: readiness fails, the drain time passes, the listener closes, requests finish, and the
-    application closes what it opened. `on_started` is called once it serves. Raises what
-    ended the start.
+    application closes what it opened. `on_started` is called once it serves, `on_stopping` once it
+    begins to stop. Raises what ended the start, or what did not stop.
     """
     lifecycle, settings = app[LIFECYCLE], app[SETTINGS].http
     loop = asyncio.get_running_loop()
@@ -51,6 +54,7 @@ async def serve(
         beating = asyncio.create_task(beat_lifeline(worker), name="beat")
         announcing = asyncio.create_task(_announce(app, on_started), name="announce")
         await lifecycle.stopping.wait()
+        on_stopping()
         announcing.cancel()
         listening.cancel()
         beating.cancel()

@@ -9,7 +9,7 @@ import pytest
 
 from app.access.directory import TokenDirectory
 from app.access.guard import TOKENS
-from app.assembly import HEARTBEAT, SCHEMA, TASKS
+from app.assembly import HEARTBEAT, SCHEMA
 from app.database import Database
 from app.health.check import Check
 from app.health.handlers import HEALTH
@@ -20,6 +20,7 @@ from app.snapshots.disk import Disk
 from app.snapshots.follower import Follower
 from app.snapshots.keeper import Keeper
 from app.snapshots.reading import FOLLOWER
+from app.tasks import Tasks
 from tests.conftest import Server, Service
 from tests.process.conftest import until
 
@@ -292,15 +293,68 @@ async def test_a_schema_older_than_the_code_is_not_ready_and_a_newer_one_warns(
     assert (newer.status, (await newer.json(content_type=None))["status"]) == (200, "warn")
 
 
-async def test_a_dead_background_task_is_not_ready(service: Service) -> None:
-    tasks = service.app[TASKS]
-    tasks.failures["heartbeat"] = RuntimeError()
-    try:
-        answer = await service.stranger.get("/health/ready")
-    finally:
-        del tasks.failures["heartbeat"]
+async def test_failing_background_task_warns_until_it_recovers(
+    service: Service, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An instance that answers requests stays ready, whatever its background tasks do."""
+    monkeypatch.setattr("app.tasks.RECOVERY_SECONDS", 0.2)
+    monkeypatch.setattr("app.tasks.PAUSE_SECONDS", 0.01)
+    tasks, health = Tasks(), service.app[HEALTH]
+    real, health.tasks = health.tasks, tasks
 
-    assert answer.status == 503
+    async def reported(status: str) -> None:
+        async with asyncio.timeout(10):
+            while health.report().checks["tasks:schema"][0].status != status:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    try:
+        with server.admin("suite") as connection:
+            connection.execute("revoke select on flagstone.migrations from flagstone_app")
+            try:
+                tasks.start("schema", service.app[SCHEMA].run)
+                await reported("warn")
+                ready = await service.stranger.get("/health/ready")
+                check = health.report().checks["tasks:schema"][0]
+                await asyncio.wait_for(_failed_again(tasks, check.consecutive_failures), 10)
+            finally:
+                connection.execute("grant select on flagstone.migrations to flagstone_app")
+        await reported("pass")
+    finally:
+        await tasks.stop()
+        health.tasks = real
+
+    assert (ready.status, (await ready.json(content_type=None))["status"]) == (200, "warn")
+    assert check.output == "failed, is restarted; see task_failed in the log"
+
+
+async def _failed_again(tasks: Tasks, failures: int | None) -> None:
+    while tasks.failures["schema"] <= (failures or 0):  # noqa: ASYNC110 - has no event
+        await asyncio.sleep(0.01)
+
+
+async def test_heartbeat_without_its_right_misses_and_comes_back(
+    service: Service, server: Server, settings: Settings
+) -> None:
+    heartbeat = Heartbeat(service.app[DATABASE], settings.health, "revoked")
+    health = service.app[HEALTH]
+    with server.admin("suite") as connection:
+        connection.execute("revoke insert on flagstone.health_check from flagstone_app")
+        health.heartbeat, real = heartbeat, health.heartbeat
+        try:
+            for _ in range(MISSES_UNTIL_FAIL):
+                await heartbeat.run_once()
+            refused = health.report()
+            connection.execute("grant insert on flagstone.health_check to flagstone_app")
+            await heartbeat.run_once()
+            well = health.report()
+        finally:
+            connection.execute("grant insert on flagstone.health_check to flagstone_app")
+            health.heartbeat = real
+
+    check = refused.checks["database:write"][0]
+    assert (refused.status, check.status, check.output) == ("warn", "warn", "database_error")
+    assert check.consecutive_failures == MISSES_UNTIL_FAIL
+    assert well.checks["database:write"][0].status == "pass"
 
 
 async def test_three_misses_fail_where_there_is_nothing_to_serve_from_and_one_beat_recovers(

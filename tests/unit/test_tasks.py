@@ -1,6 +1,7 @@
-"""Background tasks: a crash is kept and shown, and what was started last is stopped first."""
+"""Background tasks: restarted after a failure, and stopped within a limit."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from structlog.testing import capture_logs
@@ -8,128 +9,242 @@ from structlog.testing import capture_logs
 from app.database import Database
 from app.settings import load
 from app.snapshots.follower import Follower
-from app.tasks import Tasks, jittered, repeat
+from app.tasks import Tasks, cancellation_kept, jittered, repeat
 
 
 async def forever() -> None:
     await asyncio.Event().wait()
 
 
-async def crash(error: BaseException) -> None:
-    raise error
-
-
 async def nothing() -> None:
     pass
 
 
-async def ended(tasks: Tasks, name: str) -> None:
-    """Wait for the task, and for what is told about it."""
-    await asyncio.wait([tasks._tasks[name]], timeout=10)
+class Work:
+    """Work that fails the first times that it runs, and then goes on."""
+
+    def __init__(self, *errors: BaseException) -> None:
+        self.errors = list(errors)
+        self.runs = 0
+        self.going = asyncio.Event()
+
+    async def run(self) -> None:
+        self.runs += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        self.going.set()
+        await forever()
 
 
-async def test_a_crash_is_kept_and_shown() -> None:
-    tasks, error = Tasks(), RuntimeError("broken")
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.tasks.PAUSE_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_task_after_each_failure_is_restarted() -> None:
+    """A CancelledError of something that the task waits for is a failure like any other."""
+    tasks, work = Tasks(), Work(RuntimeError("broken"), OSError("disk"), asyncio.CancelledError())
 
     with capture_logs() as logged:
-        tasks.start("well", forever())
-        tasks.start("bad", crash(error))
-        await ended(tasks, "bad")
+        tasks.start("well", forever)
+        tasks.start("bad", work.run)
+        await asyncio.wait_for(work.going.wait(), 10)
 
-    assert tasks.failures == {"bad": error}
+    assert work.runs == 4
+    assert tasks.failures == {"bad": 3}
     assert tasks.alive == {"well": True, "bad": False}
     assert [(event["event"], event["task"], event["exc_info"]) for event in logged] == [
-        ("task_failed", "bad", error)
-    ]
+        ("task_failed", "bad", True)
+    ] * 3
     await tasks.stop()
-    assert tasks.alive == {"well": True, "bad": False}
 
 
-async def test_a_task_that_ended_is_well() -> None:
+async def test_pause_after_failures_doubles_up_to_60_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks, work = Tasks(), Work(*[RuntimeError() for _ in range(1_100)])
+    pauses: list[float] = []
+
+    def no_pause(seconds: float) -> float:
+        pauses.append(seconds)
+        return 0.0
+
+    monkeypatch.setattr("app.tasks.jittered", no_pause)
+    with capture_logs():
+        tasks.start("bad", work.run)
+        await asyncio.wait_for(work.going.wait(), 10)
+    await tasks.stop()
+
+    assert pauses[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert pauses[-1] == 60
+
+
+@pytest.mark.usefixtures("quick")
+async def test_task_that_goes_on_for_long_enough_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.tasks.RECOVERY_SECONDS", 0.05)
+    tasks, work = Tasks(), Work(RuntimeError())
+
+    with capture_logs():
+        tasks.start("bad", work.run)
+        await asyncio.wait_for(work.going.wait(), 10)
+        async with asyncio.timeout(10):
+            while not tasks.alive["bad"]:  # noqa: ASYNC110 - a timer has no event
+                await asyncio.sleep(0.01)
+
+    assert not tasks.failures
+    await tasks.stop()
+
+
+async def test_task_that_returns_is_well() -> None:
     tasks = Tasks()
 
-    tasks.start("done", nothing())
-    await ended(tasks, "done")
+    tasks.start("done", nothing)
+    await asyncio.wait([tasks._tasks["done"]], timeout=10)
 
     assert tasks.alive == {"done": True}
-    assert tasks.failures == {}
-    await tasks.stop()
+    assert await tasks.stop() == []
 
 
-async def test_a_task_that_was_cancelled_is_well() -> None:
-    tasks = Tasks()
-    tasks.start("cancelled", forever())
+async def test_task_that_is_cancelled_is_well() -> None:
+    tasks, work = Tasks(), Work()
+    tasks.start("cancelled", work.run)
+    await work.going.wait()
 
     tasks._tasks["cancelled"].cancel()
-    await ended(tasks, "cancelled")
+    await asyncio.wait([tasks._tasks["cancelled"]], timeout=10)
 
     assert tasks.alive == {"cancelled": True}
-    assert tasks.failures == {}
+    assert work.runs == 1
 
 
-async def test_tasks_stop_one_after_the_other_the_last_one_first() -> None:
-    """Whatever was started later may lean on what was started before it."""
-    tasks, story, running = Tasks(), list[str](), asyncio.Semaphore(0)
-
-    async def work(name: str) -> None:
-        running.release()
-        try:
-            await forever()
-        finally:
-            story.append(f"{name} stops")
-            await asyncio.sleep(0)
-            story.append(f"{name} is gone")
-
-    for name in ("first", "second", "third"):
-        tasks.start(name, work(name))
-    for _ in range(3):
-        await running.acquire()
-    await tasks.stop()
-
-    assert story == [
-        f"{name} {what}" for name in ("third", "second", "first") for what in ("stops", "is gone")
-    ]
-
-
-async def test_stopping_waits_for_a_task_that_has_not_begun() -> None:
+async def test_stop_waits_for_a_task_that_has_not_begun() -> None:
     tasks = Tasks()
-    tasks.start("fresh", forever())
+    tasks.start("fresh", forever)
 
-    await tasks.stop()
+    assert await tasks.stop() == []
 
     assert tasks._tasks["fresh"].cancelled()
     assert tasks.alive == {"fresh": True}
 
 
-async def test_a_crash_while_stopping_is_kept_and_the_others_stop_too() -> None:
-    tasks, error, running = Tasks(), OSError("while closing"), asyncio.Event()
+async def test_stop_ends_a_task_whose_cleanup_fails() -> None:
+    """It is not restarted, and holds up no other."""
+    tasks, running, runs = Tasks(), asyncio.Event(), list[int]()
 
     async def closes_badly() -> None:
+        runs.append(1)
         try:
             running.set()
             await forever()
         except asyncio.CancelledError:
-            raise error from None
+            raise OSError("while closing") from None
 
-    tasks.start("well", forever())
-    tasks.start("bad", closes_badly())
+    tasks.start("well", forever)
+    tasks.start("bad", closes_badly)
     await running.wait()
-    await tasks.stop()
+    with capture_logs() as logged:
+        assert await tasks.stop() == []
 
-    assert tasks.failures == {"bad": error}
+    assert [event["event"] for event in logged] == ["task_failed_while_stopping"]
+    assert len(runs) == 1
     assert tasks._tasks["well"].cancelled()
 
 
-async def test_stopping_twice_is_fine_and_nothing_starts_afterwards() -> None:
-    """A start that is still under way must not add tasks that nobody would stop."""
+async def test_stop_cancels_again_what_swallows_a_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.tasks._CANCEL_SECONDS", 0.01)
+    tasks, running, swallowed = Tasks(), asyncio.Event(), list[int]()
+
+    async def swallow() -> None:
+        while len(swallowed) < 3:
+            running.set()
+            try:
+                await forever()
+            except asyncio.CancelledError:
+                swallowed.append(1)
+        await forever()
+
+    tasks.start("stubborn", swallow)
+    await running.wait()
+
+    assert await asyncio.wait_for(tasks.stop(), 10) == []
+    assert len(swallowed) == 3
+
+
+async def test_stop_after_its_limit_names_what_still_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.tasks._CANCEL_SECONDS", 0.01)
+    monkeypatch.setattr("app.tasks._STOP_SECONDS", 0.05)
+    tasks, running, released = Tasks(), asyncio.Event(), asyncio.Event()
+
+    async def never() -> None:
+        while not released.is_set():
+            running.set()
+            with suppress(asyncio.CancelledError):
+                await released.wait()
+
+    tasks.start("endless", never)
+    tasks.start("well", forever)
+    await running.wait()
+    with capture_logs() as logged:
+        names = await tasks.stop()
+    released.set()
+    await asyncio.wait([tasks._tasks["endless"]], timeout=10)
+
+    assert names == ["endless"]
+    assert logged == [{"event": "tasks_not_stopped", "log_level": "error", "tasks": ["endless"]}]
+
+
+async def test_stop_twice_is_fine_and_nothing_starts_afterwards() -> None:
+    """A start that is still under way must not add tasks that would never be stopped."""
     tasks = Tasks()
-    tasks.start("one", forever())
+    tasks.start("one", forever)
 
     await tasks.stop()
-    tasks.start("two", forever())
+    tasks.start("two", forever)
     await tasks.stop()
 
     assert tasks.alive == {"one": True}
+
+
+async def test_cancellation_outlasts_an_error_of_the_cleanup() -> None:
+    running = asyncio.Event()
+
+    async def work() -> None:
+        with cancellation_kept():
+            try:
+                running.set()
+                await forever()
+            finally:
+                raise OSError("the connection is dead")
+
+    task = asyncio.create_task(work())
+    await running.wait()
+    task.cancel()
+    await asyncio.wait([task], timeout=10)
+
+    assert task.cancelled()
+
+
+async def test_error_in_a_cancelled_task_is_not_hidden() -> None:
+    """Cleanup that runs after a cancellation handles its own errors."""
+    running, caught = asyncio.Event(), list[str]()
+
+    async def work() -> None:
+        try:
+            running.set()
+            await forever()
+        finally:
+            with pytest.raises(OSError, match="dead"), cancellation_kept():
+                raise OSError("the connection is dead")
+            caught.append("OSError")
+
+    task = asyncio.create_task(work())
+    await running.wait()
+    task.cancel()
+    await asyncio.wait([task], timeout=10)
+
+    assert caught == ["OSError"]
+    assert task.cancelled()
 
 
 async def test_repeat_works_until_it_is_cancelled_and_asks_each_time_how_long_to_rest() -> None:
@@ -145,21 +260,12 @@ async def test_repeat_works_until_it_is_cancelled_and_asks_each_time_how_long_to
         rests.append(len(rounds))
         return 0.0
 
-    tasks.start("loop", repeat(every, once))
+    tasks.start("loop", lambda: repeat(every, once))
     await asyncio.wait_for(enough.wait(), 10)
     await tasks.stop()
 
     assert rounds[:5] == [0, 1, 2, 3, 4]
     assert rests[:4] == [1, 2, 3, 4]
-
-
-async def test_a_crash_ends_the_repetition() -> None:
-    tasks, error = Tasks(), RuntimeError("broken")
-
-    tasks.start("loop", repeat(lambda: 0.0, lambda: crash(error)))
-    await ended(tasks, "loop")
-
-    assert tasks.failures == {"loop": error}
 
 
 def test_a_rest_is_a_fifth_more_or_less() -> None:
@@ -176,7 +282,7 @@ async def test_a_loop_that_is_called_and_cancelled_in_one_moment_ends(turns: int
     a stop would wait for ever for a loop that goes on.
     """
     follower, tasks = Follower(Database(load({}).database)), Tasks()
-    tasks.start("follower", follower.run())
+    tasks.start("follower", follower.run)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 
