@@ -92,7 +92,12 @@ def _without(document: Document, violations: list[Violation]) -> Document:
 def _document(raw: bytes, format_: Format, nodes_max: int, *, lenient: bool) -> Document:
     if format_ is Format.ENV:
         return _from_env(raw, lenient=lenient)
-    tree = _tree(raw, format_, nodes_max)
+    tree, warnings = _tree(raw, format_, nodes_max)
+    document = _from_tree(tree, format_, lenient=lenient)
+    return replace(document, warnings=(*document.warnings, *warnings))
+
+
+def _from_tree(tree: Any, format_: Format, *, lenient: bool) -> Document:
     if not isinstance(tree, dict):
         raise malformed("file", "must be an object of keys and values")
     if format_ is Format.FLAGD or is_flagd(tree):
@@ -103,16 +108,16 @@ def _document(raw: bytes, format_: Format, nodes_max: int, *, lenient: bool) -> 
     return Document(entries=entries, kinds=_SETTINGS)
 
 
-def _tree(raw: bytes, format_: Format, nodes_max: int) -> Any:
+def _tree(raw: bytes, format_: Format, nodes_max: int) -> tuple[Any, list[str]]:
     if format_ is not Format.YAML:
         # Before anything is built: a value takes a comma, or a bracket of its own.
         if sum(map(raw.count, (b",", b"[", b"{"))) > 2 * nodes_max:
             raise malformed("file", f"must not have more than {nodes_max} values")
         bare = raw.removeprefix(BOM_UTF8)
-        return parse(bare, nodes_max=nodes_max, depth_max=DOCUMENT_DEPTH_MAX)
-    tree = load_yaml(_text(raw), nodes_max=nodes_max)
+        return parse(bare, nodes_max=nodes_max, depth_max=DOCUMENT_DEPTH_MAX), []
+    tree, warnings = load_yaml(_text(raw), nodes_max=nodes_max)
     check_nodes(tree, nodes_max=nodes_max, depth_max=DOCUMENT_DEPTH_MAX, root="file")
-    return tree
+    return tree, warnings
 
 
 def _from_env(raw: bytes, *, lenient: bool) -> Document:

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import yaml
 
 from app.changes.models import Content, Kind
 from app.environments.models import Environment
 from app.transfer.documents import VERSION, Format, Whole, WholeEntry
 from app.transfer.env_writer import env_lines, env_values
 from app.transfer.evaluators import SCHEMA
+from app.transfer.yaml_writer import dump_yaml
 
 
 def write_document(
@@ -26,15 +26,7 @@ def write_document(
         case Format.JSON:
             return pretty(_whole(environment, ordered))
         case Format.YAML:
-            whole = msgspec.to_builtins(_whole(environment, ordered))
-            text: bytes = yaml.dump(
-                whole,
-                Dumper=yaml.CSafeDumper,
-                sort_keys=False,
-                allow_unicode=True,
-                encoding="utf-8",
-            )
-            return text
+            return dump_yaml(msgspec.to_builtins(_whole(environment, ordered)))
 
 
 def left_out(entries: Mapping[str, Content], format_: Format) -> list[str]:

@@ -1,27 +1,50 @@
-"""YAML that JSON can say: names are texts and not repeated, dates and times are texts, and all is
-bounded.
+"""YAML 1.2 that JSON can say: the core schema, names are texts and not repeated, all is bounded.
 
 libyaml's own composer recurses in C, so a document that nests deeply enough would end the process;
 and merges double what they merge. So the depth is known before anything is composed, and what
 merges bring in is counted.
 """
 
+import math
+import re
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import yaml
 
-from app.errors import malformed
-from app.http.decoder import INTEGER_MAX
+from app.errors import AppError, malformed
+from app.http.decoder import INTEGER_MAX, parse
 from app.transfer.documents import DOCUMENT_DEPTH_MAX, NODES_MAX
+from app.transfer.yaml_schema import BOOLEAN, FLOAT, INTEGER, TYPES, anchored, difference
+
+_WARNINGS_MAX = 100
 
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-def load_yaml(text: str, *, nodes_max: int = NODES_MAX) -> Any:
-    """Return the document as Python values. Raises Malformed that names line and rule."""
+def load_yaml(text: str, *, nodes_max: int = NODES_MAX) -> tuple[Any, list[str]]:
+    """Return the document as Python values, and warnings of what YAML 1.1 takes differently.
+
+    Raises Malformed that names line and rule.
+    """
+    if text.lstrip()[:1] == "{":
+        try:
+            # JSON is YAML, although libyaml cannot read all of it: escaped surrogates, for one.
+            return parse(text.encode(), nodes_max=nodes_max, depth_max=DOCUMENT_DEPTH_MAX), []
+        except AppError:
+            # It may be a flow mapping. What breaks a rule of JSON breaks it here as well.
+            pass
     try:
-        _check_size(text, nodes_max)
-        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+        warnings: list[str] = []
+        more = 0
+        for warning in _checked(text, nodes_max):
+            if len(warnings) < _WARNINGS_MAX:
+                warnings.append(warning)
+            else:
+                more += 1
+        if more:
+            warnings.append(f"{more} more values are something else to readers of YAML 1.1")
+        return yaml.load(text, Loader=_StrictLoader), warnings  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise malformed("file", f"must be YAML; {error.problem}{line}") from None
@@ -29,13 +52,19 @@ def load_yaml(text: str, *, nodes_max: int = NODES_MAX) -> Any:
         raise malformed("file", "must be YAML") from None
 
 
-def _check_size(text: str, nodes_max: int) -> None:
+def _checked(text: str, nodes_max: int) -> Iterator[str]:
+    """Check size and depth, and yield a warning for each scalar that YAML 1.1 takes differently."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
         # Names are counted here too, and the ends of what began.
         if count > 3 * nodes_max:
             raise malformed("file", f"must not have more than {nodes_max} values")
-        if isinstance(event, yaml.CollectionStartEvent):
+        if isinstance(event, yaml.ScalarEvent):
+            # The first is true for a scalar that is plain and has no tag.
+            if event.implicit[0] and (found := difference(event.value)):
+                line = event.start_mark.line + 1 if event.start_mark else 0
+                yield f"line {line}: {found}; quote it, or write it otherwise"
+        elif isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             # The exact limit is that of JSON, once merges have taken their levels away.
             if depth > 2 * DOCUMENT_DEPTH_MAX:
@@ -45,7 +74,9 @@ def _check_size(text: str, nodes_max: int) -> None:
 
 
 class _StrictLoader(yaml.CSafeLoader):
-    """libyaml's parser with our constructors."""
+    """libyaml's parser with our constructors, and types by the core schema."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's is of the class too
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
@@ -84,30 +115,35 @@ def _as_text(loader: _StrictLoader, node: yaml.ScalarNode) -> str:
     return str(loader.construct_scalar(node))
 
 
-def _number(loader: _StrictLoader, node: yaml.ScalarNode) -> float | str:
-    if _is_other_notation(node.value):
-        return _as_text(loader, node)
-    number = loader.construct_yaml_float(node)
-    if number != number or number in {float("inf"), float("-inf")}:  # noqa: PLR0124 - NaN
-        raise _wrong(node, "a number must be finite")
-    return float(number)
+def _number(loader: _StrictLoader, node: yaml.ScalarNode) -> float:
+    text = _as_text(loader, node)
+    if not FLOAT.fullmatch(text):
+        raise _wrong(node, "a number must be one of YAML 1.2")
+    number = math.inf if text[-1] in "fFnN" else float(text)
+    # A tiny number would come back as zero.
+    vanished = number == 0 and any(digit in "123456789" for digit in text.lower().split("e")[0])
+    if vanished or math.isinf(number):
+        raise _wrong(node, "a number must be finite and in the range of a double")
+    return number
 
 
-def _integer(loader: _StrictLoader, node: yaml.ScalarNode) -> int | str:
-    if _is_other_notation(node.value):
-        return _as_text(loader, node)
+def _integer(loader: _StrictLoader, node: yaml.ScalarNode) -> int:
+    text = _as_text(loader, node)
+    if not INTEGER.fullmatch(text):
+        raise _wrong(node, "an integer must be one of YAML 1.2")
+    base = {"0o": 8, "0x": 16}.get(text[:2], 10)
     # The length first: int() raises for more than 4300 digits.
-    number = loader.construct_yaml_int(node) if len(node.value) < 100 else INTEGER_MAX + 1
+    number = int(text, base) if len(text) < 100 else INTEGER_MAX + 1
     if abs(number) > INTEGER_MAX:
         raise _wrong(node, "an integer must not be beyond 2^53; quote it")
     return number
 
 
-def _is_other_notation(text: str) -> bool:
-    """Tell whether only YAML 1.1 takes this for a number: 12:30 for 750, 010 for 8, 1_000."""
-    digits = text.lstrip("+-")
-    has_leading_zero = len(digits) > 1 and digits[0] == "0" and digits[1].isdecimal()
-    return ":" in text or "_" in text or has_leading_zero
+def _boolean(loader: _StrictLoader, node: yaml.ScalarNode) -> bool:
+    text = _as_text(loader, node)
+    if not BOOLEAN.fullmatch(text):
+        raise _wrong(node, "a boolean must be true or false")
+    return text.lower() == "true"
 
 
 def _no_json(_: _StrictLoader, node: yaml.Node) -> NoReturn:
@@ -123,7 +159,13 @@ for _tag in ("binary", "set", "omap", "pairs"):
 # Any other tag. The library's own text has it, which may be a password that begins with a ! and
 # was not quoted.
 _StrictLoader.add_constructor(None, _no_json)
+_StrictLoader.add_constructor("tag:yaml.org,2002:bool", _boolean)
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _integer)
+_StrictLoader.add_constructor("tag:yaml.org,2002:float", _number)
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", _as_text)
-_StrictLoader.add_constructor("tag:yaml.org,2002:float", _number)
+_StrictLoader.add_constructor(_MERGE, _as_text)
+for _tag, _pattern in TYPES:
+    _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", anchored(_pattern), None)
+# YAML 1.2 has no merges, and yet most of its readers know them.
+_StrictLoader.add_implicit_resolver(_MERGE, anchored(re.compile("<<")), None)

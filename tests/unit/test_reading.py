@@ -52,7 +52,7 @@ def values(document: Document) -> dict[str, Any]:
     [
         ("a.json", '{"a.b/c-d_e": {"x": [1, 2.5, null, true, "é"]}, "F": ""}'),
         ("a.yaml", "a.b/c-d_e: {x: [1, 2.5, null, true, é]}\nF: ''\n"),
-        ("a.yml", "%YAML 1.1\n---\na.b/c-d_e:\n  x: [1, 2.5, ~, yes, é]\nF: ''\n..."),
+        ("a.yml", "%YAML 1.1\n---\na.b/c-d_e:\n  x: [1, 2.5, ~, True, é]\nF: ''\n..."),
         ("A.JSON", '{"a.b/c-d_e": {"x": [1, 2.5, null, true, "é"]}, "F": ""}'),
     ],
 )
@@ -239,7 +239,11 @@ _MERGED_TWICE_AT_EACH_OF_40_LEVELS = "l0: &l0 {a: 1, b: 2}\n" + "".join(
         ("a: 1\n'a': 2", "a name is repeated at line 2"),
         ("1: a", "a name must be a text; quote it at line 1"),
         ("a: {1.5: a}", "a name must be a text"),
-        ("on: a", "a name must be a text"),
+        ("true: a", "a name must be a text"),
+        ("a: 1e-400", "in the range of a double"),
+        ("a: !!int 1_000", "an integer must be one of YAML 1.2"),
+        ("a: !!float 1_000.5", "a number must be one of YAML 1.2"),
+        ("a: !!bool yes", "a boolean must be true or false"),
         ("~: a", "a name must be a text"),
         ("? [a, b]\n: c", "a name must be a text"),
         ("? {a: b}\n: c", "a name must be a text"),
@@ -530,20 +534,75 @@ def test_the_example_of_flagd_has_the_same_flags_in_yaml() -> None:
     assert set(as_yaml) <= set(as_json)
 
 
-def test_what_only_yaml_1_1_takes_for_a_number_is_a_text(folder: Path) -> None:
-    document = read(
-        folder, "a.yaml", "a: 12:30\nb: 010\nc: 1_000\nd: 1:30.5\ne: -07\nf: 0.5\ng: 0\n"
-    )
+@pytest.mark.parametrize(
+    ("scalar", "value", "to_others"),
+    [
+        *((word, word, "a boolean") for word in ("NO", "no", "on", "Off", "yes", "y", "N")),
+        *(
+            (text, text, "a number")
+            for text in ("12:30", "1_000", "1:30.5", "0b11", "-0x1F", "1_0.5")
+        ),
+        *((text, text, "a date") for text in ("2024-02-29", "2024-02-29T01:02:03Z")),
+        ("=", "=", "a special value"),
+        ("1e3", 1000.0, "a text"),
+        ("1e+06", 1e6, "a text"),
+        ("1.5e3", 1500.0, "a text"),
+        ("+.5", 0.5, "a text"),
+        ("0o17", 15, "a text"),
+        ("010", 10, "an octal number or a text"),
+        ("-08", -8, "an octal number or a text"),
+        ("0x1F", 31, None),
+        ("true", True, None),
+        ("TRUE", True, None),
+        ("False", False, None),
+        ("~", None, None),
+        ("Null", None, None),
+        ("nULL", "nULL", None),
+        ("0", 0, None),
+        ("+5", 5, None),
+        ("5.", 5.0, None),
+        (".5", 0.5, None),
+        ("1.5e+3", 1500.0, None),
+        ("'NO'", "NO", None),
+        ("!!str 1e3", "1e3", None),
+        ("0x", "0x", None),
+        ("1.2.3", "1.2.3", None),
+        ("tRUE", "tRUE", None),
+    ],
+)
+def test_yaml_scalar_means_what_its_core_schema_says(
+    folder: Path, scalar: str, value: Any, to_others: str | None
+) -> None:
+    document = read(folder, "a.yaml", f"# c\na: [{scalar}]\n")
 
-    assert values(document) == {
-        "a": "12:30",
-        "b": "010",
-        "c": "1_000",
-        "d": "1:30.5",
-        "e": "-07",
-        "f": 0.5,
-        "g": 0,
-    }
+    found = values(document)["a"][0]
+    assert (found, type(found)) == (value, type(value))
+    assert [f"and {to_others} to" in warning for warning in document.warnings] == (
+        [True] if to_others else []
+    )
+    assert all(warning.startswith("line 2: ") for warning in document.warnings)
+
+
+def test_yaml_name_that_yaml_1_1_reads_differently_is_warned(folder: Path) -> None:
+    document = read(folder, "a.yaml", "on: 1\nNO: 2\n")
+
+    assert values(document) == {"on": 1, "NO": 2}
+    assert [warning[:7] for warning in document.warnings] == ["line 1:", "line 2:"]
+
+
+def test_yaml_warnings_have_a_limit(folder: Path) -> None:
+    document = read(folder, "a.yaml", "a: [" + "no, " * 1_000 + "no]")
+
+    assert len(document.warnings) == 101
+    assert document.warnings[-1].startswith("901 more values")
+
+
+@pytest.mark.parametrize("text", ["\U0001f600", "/", "x" * 2_000])
+def test_json_in_yaml_is_read_whole(folder: Path, text: str) -> None:
+    """Libyaml knows no escaped surrogates, and no names of more than 1024 characters in a row."""
+    written = json.dumps({"a": {text: text}}).replace("/", "\\/")
+
+    assert values(read(folder, "a.yaml", written)) == {"a": {text: text}}
 
 
 @pytest.mark.parametrize(

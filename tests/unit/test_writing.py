@@ -1,14 +1,16 @@
 """What is written is read back the same, in every format that can hold it."""
 
+import json
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.changes.models import Content, Kind
-from app.changes.patch import are_same
+from app.changes.patch import are_equal, are_same
 from app.environments.models import Environment
 from app.transfer.documents import Format
 from app.transfer.reading import read_document
@@ -32,7 +34,41 @@ SCALARS = (
     | st.integers(-(2**53), 2**53)
     | st.floats(allow_nan=False, allow_infinity=False)
     | TEXTS
-    | st.sampled_from(["2026-01-01", "1e3", "0x1F", "yes", "null", "~", "012", "1_000", "<<", "="])
+    | st.sampled_from(
+        [
+            "2026-01-01",
+            "1e3",
+            "1e+06",
+            "0x1F",
+            "-0x1F",
+            "0o17",
+            "08",
+            "yes",
+            "NO",
+            "y",
+            "n",
+            "on",
+            "true",
+            "null",
+            "Null",
+            "~",
+            "012",
+            "1_000",
+            "12:30",
+            "<<",
+            "=",
+            ".5",
+            "+.5",
+            "5.",
+            "1.5e3",
+            ".inf",
+            ".NaN",
+            "a\u2028b",
+            "a\x85b",
+            "\ufeffa",
+            "-",
+        ]
+    )
 )
 VALUES: st.SearchStrategy[Any] = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4)
@@ -59,6 +95,16 @@ def test_a_whole_document_loses_nothing(format_: Format, entries: dict[str, Cont
     assert found.kinds == frozenset(Kind)
     assert found.entries.keys() == entries.keys()
     assert all(are_same(content, found.entries[key]) for key, content in entries.items())
+
+
+@given(st.dictionaries(KEYS, CONTENTS, max_size=4))
+@hypothesis_settings(deadline=None)
+def test_yaml_export_is_the_same_to_yaml_1_1(entries: dict[str, Content]) -> None:
+    text = write_document(ENVIRONMENT, entries, Format.YAML)
+
+    as_json = json.loads(write_document(ENVIRONMENT, entries, Format.JSON))
+    assert are_equal(as_json, yaml.safe_load(text))
+    assert read_document(text, Format.YAML).warnings == ()
 
 
 def test_an_env_file_says_what_it_cannot_hold() -> None:
