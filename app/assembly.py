@@ -13,6 +13,8 @@ from app.access.use import TOKEN_USE, TokenUse
 from app.audit.drift import DriftCheck
 from app.audit.export import HeadExport
 from app.backups.schedule import Schedule
+from app.changes.answers import CHECKS
+from app.changes.checks import ContentChecks
 from app.changes.repeatable import DIGESTS, RequestDigest
 from app.database import Database
 from app.database.threads import Lane
@@ -70,6 +72,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[VAULT] = vault = Vault()
     app[TASKS] = tasks = Tasks()
     app[LANE] = Lane(LANE_WAIT_SECONDS)
+    app[CHECKS] = ContentChecks()
     app[USAGE] = usage = Usage(database)
     app[HEARTBEAT] = heartbeat = Heartbeat(database, settings.health, settings.instance)
     app[SCHEMA] = schema = SchemaCheck(database)

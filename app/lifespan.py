@@ -26,6 +26,7 @@ from app.assembly import (
     SCHEMA,
     TASKS,
 )
+from app.changes.answers import CHECKS
 from app.changes.repeatable import DIGESTS
 from app.database import Database
 from app.database.listener import listen
@@ -64,6 +65,7 @@ async def lifespan(app: web.Application) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         tasks = app[TASKS]
         stack.push_async_callback(app[ACCESS_LOG].close)
+        stack.push_async_callback(app[CHECKS].close)
         try:
             tasks.start("metrics", partial(_tell_peers, app))
             # Before the database is there: refusals come while the last known state is served.

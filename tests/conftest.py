@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.local import ADMIN_TOKEN_FILE, token_key
 from app.access.models import Grant, Scope
 from app.assembly import HEAD_EXPORT
+from app.changes.answers import CHECKS
 from app.database.drivers import libpq_arguments
 from app.database.embedded import EmbeddedServer
 from app.database.migrations import Migrator
@@ -37,6 +38,7 @@ from app.http.keys import DATABASE, DURATIONS, LIFECYCLE, SETTINGS
 from app.http.openapi import document
 from app.http.parameters import RESPONSE_HEADERS
 from app.http.protocol import Runner
+from app.json_schema.pool import Checkers
 from app.routes import ROUTES
 from app.server import create_app
 from app.settings import Settings, Target, load
@@ -273,6 +275,14 @@ async def service(running: Service, server: Server) -> Service:
     await running.app[FOLLOWER].refresh()
     running.app[FAILURES].forget()
     return running
+
+
+@pytest.fixture
+def little_time_for_checks(running: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give the checks of schemas less time, so that a test of a costly one is quick."""
+    with closing(Checkers(cpu_seconds=0.2)) as checkers:
+        monkeypatch.setattr(running.app[CHECKS], "checkers", checkers)
+        yield
 
 
 def clean(server: Server, database: str, *, epoch: str | None = None) -> None:

@@ -6,6 +6,7 @@ from aiohttp import web
 from app.access.guard import ACCESS_LOG, CALLER, origin
 from app.access.models import Scope
 from app.changes.administration import check_administration, record_administration
+from app.changes.checks import ContentChecks
 from app.changes.dry_run import transact
 from app.changes.idempotency import once
 from app.changes.repeatable import read_repeatable
@@ -16,6 +17,8 @@ from app.http import wire
 from app.http.headers import revision_header
 from app.http.keys import DATABASE
 from app.snapshots.reading import settle
+
+CHECKS: web.AppKey[ContentChecks] = web.AppKey("checks", ContentChecks)
 
 
 def read_dry_run(request: web.Request) -> bool:

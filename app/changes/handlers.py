@@ -7,7 +7,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.access.models import Scope
 from app.changes import history, writes
-from app.changes.answers import read_dry_run, write
+from app.changes.answers import CHECKS, read_dry_run, write
 from app.changes.differences import between_environments, between_revisions
 from app.changes.requests import NewChangeSet, NewPromotion, NewRestore, NewRevert
 from app.errors import Forbidden, invalid, malformed
@@ -66,7 +66,10 @@ async def create_change_set(request: web.Request) -> web.Response:
     """Write several keys at once, in one environment or more: all of it happens, or nothing."""
     dry_run = read_dry_run(request)
     wanted = await wire.read_body(request, NewChangeSet)
-    intents = writes.intents_of(wanted, _environment(request))
+    environment = _environment(request)
+    intents = await request.app[CHECKS].run(
+        writes.contents_of(wanted), lambda check: writes.intents_of(wanted, environment, check)
+    )
     for environment in intents:
         _require(request, environment)
     # Every operation may be for another environment, and still the path must name one that exists.

@@ -4,7 +4,7 @@ Each runs in the caller's transaction and returns what it made.
 """
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 
 import msgspec
@@ -21,20 +21,24 @@ from app.changes.requests import (
     PatchOperation,
     PutOperation,
 )
-from app.changes.values import check_content
+from app.changes.values import SCHEMA_TOO_COSTLY, check_content
 from app.changes.views import MadeChangeSet, MadeChangeSets, made_view
 from app.database import Connection
 from app.environments import service as environments
 from app.environments.models import Environment
 from app.errors import Invalid, Violation, invalid
+from app.json_schema.pool import RequestCheck
 from app.naming import KEY_RULE, is_key
 from app.vault.vault import Vault
 
 Work = Callable[[Connection], Awaitable[MadeChangeSets]]
 
 
-def intents_of(wanted: NewChangeSet, environment: str) -> Mapping[str, Intent]:
-    """Return what is wanted of each environment. Raises Invalid that names all that is wrong."""
+def intents_of(wanted: NewChangeSet, environment: str, check: RequestCheck) -> Mapping[str, Intent]:
+    """Return what is wanted of each environment. Raises Invalid that names all that is wrong.
+
+    Raises TooLarge and Unavailable, too.
+    """
     found: dict[str, list[Operation]] = defaultdict(list)
     patches: dict[str, Patch] = {}
     violations: list[Violation] = []
@@ -53,8 +57,13 @@ def intents_of(wanted: NewChangeSet, environment: str) -> Mapping[str, Intent]:
             if isinstance(operation, PatchOperation):
                 patches[place[0]] = patch_of(operation, Expected(version=operation.version))
             else:
-                found[place[0]].append(_operation(operation))
+                found[place[0]].append(_operation(operation, check))
         except Invalid as error:
+            if error.code == SCHEMA_TOO_COSTLY:
+                # The budget of the request is spent: the rest cannot be checked.
+                rule = f"{error.violations[0].rule} and those before it ({key})"
+                field = f"operations[{position}].schema"
+                raise Invalid(error.code, f"{field}: {rule}", [Violation(field, rule)]) from None
             violations += [
                 Violation(f"operations[{position}].{each.field}", each.rule)
                 for each in error.violations
@@ -202,15 +211,26 @@ async def promote(
     )
 
 
-def _operation(operation: PutOperation | DeleteOperation) -> Operation:
+def contents_of(wanted: NewChangeSet) -> Iterator[Content]:
+    """Yield what the change set writes, unchecked."""
+    for operation in wanted.operations:
+        if isinstance(operation, PutOperation):
+            yield _content(operation)
+
+
+def _operation(operation: PutOperation | DeleteOperation, check: RequestCheck) -> Operation:
     expected = Expected(version=operation.version or None)
     if isinstance(operation, DeleteOperation):
         return Operation(key=operation.key, content=None, expected=expected)
-    content = Content(
+    content = _content(operation)
+    check_content(content, check)
+    return Operation(key=operation.key, content=content, expected=expected)
+
+
+def _content(operation: PutOperation) -> Content:
+    return Content(
         kind=Kind(operation.kind),
         value=operation.value,
         schema=operation.schema,
         description=operation.description,
     )
-    check_content(content)
-    return Operation(key=operation.key, content=content, expected=expected)

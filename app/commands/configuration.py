@@ -11,6 +11,7 @@ from app.access.events import Event, Origin
 from app.changes import service as changes
 from app.changes.models import Expected, Kind, Operation
 from app.changes.rows import read_entries
+from app.changes.values import check_content
 from app.commands import history, transfer
 from app.commands.actor import operator
 from app.commands.history import MASK
@@ -21,7 +22,6 @@ from app.database import Connection
 from app.http.decoder import check_nodes, parse
 from app.scripts import Resources, run_script
 from app.snapshots.snapshot import Configuration
-from app.vault.vault import Vault
 
 cli = typer.Typer(help="Read and write configurations.", no_args_is_help=True)
 
@@ -99,7 +99,7 @@ def set_value(
                 kind=kind,
                 version=version,
                 message=message,
-                vault=resources.vault,
+                resources=resources,
             )
         )
 
@@ -116,11 +116,11 @@ async def _set(
     kind: Kind,
     version: int | None,
     message: str,
-    vault: Vault,
+    resources: Resources,
 ) -> tuple[int, int | None]:
     entries = await read_entries(connection, environment, [service.check_key(key)])
     found = entries[key].content
-    content = service.wanted_content(
+    content = service.content_from(
         NewConfiguration(
             value=value,
             kind=found.kind.value if found else kind.value,
@@ -128,10 +128,17 @@ async def _set(
             description=found.description if found else None,
         )
     )
+    with resources.checkers.request() as check:
+        check_content(content, check)
     expected = None if version is None else Expected(version=version or None)
     operation = Operation(key=key, content=content, expected=expected)
     change_set = await changes.apply(
-        connection, environment, [operation], actor=operator(), message=message, vault=vault
+        connection,
+        environment,
+        [operation],
+        actor=operator(),
+        message=message,
+        vault=resources.vault,
     )
     return change_set.revision, change_set.changes[0].version
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from app.flags import service
 from app.flags.usage import FlagUse, read_usage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.http.decoder import parse
+from app.json_schema.pool import Checkers, RequestCheck
 from app.scripts import Resources, run_script
 from app.transfer.documents import Format
 from app.transfer.reading import read_file
@@ -106,20 +108,21 @@ def lint(
     """Look for what would be refused when the file is imported; exit 1 if there is anything."""
     document = read_file(file, format_)
     problems = 0
-    for key, content in document.entries.items():
-        for violation in _violations(content):
-            problems += 1
-            console.print(f"{key}: {violation.field}: {violation.rule}")
+    with closing(Checkers()) as checkers, checkers.request() as check:
+        for key, content in document.entries.items():
+            for violation in _violations(content, check):
+                problems += 1
+                console.print(f"{key}: {violation.field}: {violation.rule}")
     console.print(f"{len(document.entries)} entries, {problems} problems")
     if problems:
         raise typer.Exit(1)
 
 
-def _violations(content: Any) -> list[Violation]:
+def _violations(content: Any, check: RequestCheck) -> list[Violation]:
     if content.kind not in {Kind.FLAG, Kind.SEGMENT}:
         return []
     try:
-        return check_content(content, lenient=True)
+        return check_content(content, check, lenient=True)
     except AppError as error:
         return list(error.violations)
 

@@ -94,7 +94,7 @@ def import_document(
     """Make an environment hold what a file says, as one change set."""
 
     async def work(resources: Resources) -> Imported:
-        document = read_checked_file(file, format_, lenient=lenient)
+        document = read_checked_file(file, format_, resources.checkers, lenient=lenient)
         return await transact(
             resources.database,
             lambda c: service.import_document(
@@ -106,6 +106,7 @@ def import_document(
                 message=message or f"Import {file.name}",
                 dry_run=dry_run,
                 vault=resources.vault,
+                checkers=resources.checkers,
                 # Who has the database and the key ring has the secrets.
                 may_reveal=True,
             ),

@@ -7,11 +7,13 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
+from app.changes.answers import CHECKS
 from app.changes.dry_run import transact
 from app.changes.history import Moment
 from app.changes.idempotency import once
 from app.changes.models import Expected, Kind
 from app.changes.repeatable import read_repeatable
+from app.changes.values import check_content
 from app.configurations import service
 from app.configurations.models import NewConfiguration, Written
 from app.database import Connection
@@ -122,10 +124,22 @@ async def put_configuration(request: web.Request) -> web.Response:
     expected = _expected(conditions.read_condition(request, may_create=True))
     wanted = await wire.read_body(request, NewConfiguration)
     place, actor, vault = _place(request), request[CALLER].actor, request.app[VAULT]
+    service.check_key(place[1])
+    content = service.content_from(wanted)
+    # Before the transaction: a check may take a second, and would hold a connection.
+    await request.app[CHECKS].run([content], lambda check: check_content(content, check))
 
     return await _write(
         request,
-        lambda c: service.put(c, *place, wanted, expected=expected, actor=actor, vault=vault),
+        lambda c: service.put(
+            c,
+            *place,
+            content,
+            expected=expected,
+            actor=actor,
+            message=wanted.message,
+            vault=vault,
+        ),
         dry_run=dry_run,
     )
 

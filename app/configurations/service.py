@@ -9,7 +9,6 @@ from app.changes import service as changes
 from app.changes.history import Moment, content_of, revision_of
 from app.changes.models import ChangeSet, Content, Expected, Kind, Operation
 from app.changes.sealing import revealed
-from app.changes.values import check_content
 from app.configurations.models import ConfigurationPage, NewConfiguration, Written
 from app.database import Connection, sql
 from app.environments import service as environments
@@ -124,16 +123,20 @@ async def put(
     connection: Connection,
     environment: str,
     key: str,
-    wanted: NewConfiguration,
+    content: Content,
     *,
     expected: Expected,
     actor: str,
+    message: str,
     vault: Vault,
 ) -> Written:
-    """Write one entry as a change set of one. Raises as `changes.apply` does, and Invalid."""
-    operation = Operation(key=check_key(key), content=wanted_content(wanted), expected=expected)
+    """Write one entry as a change set of one. The caller has checked the content.
+
+    Raises as `changes.apply` does, and Invalid.
+    """
+    operation = Operation(key=check_key(key), content=content, expected=expected)
     change_set = await changes.apply(
-        connection, environment, [operation], actor=actor, message=wanted.message, vault=vault
+        connection, environment, [operation], actor=actor, message=message, vault=vault
     )
     return _written(change_set)
 
@@ -147,16 +150,14 @@ async def delete(
     return _written(change_set)
 
 
-def wanted_content(wanted: NewConfiguration) -> Content:
-    """Return what is to be stored. Raises Invalid or TooLarge for what cannot be."""
-    content = Content(
+def content_from(wanted: NewConfiguration) -> Content:
+    """Return what is to be stored, unchecked."""
+    return Content(
         kind=Kind(wanted.kind),
         value=wanted.value,
         schema=wanted.schema,
         description=wanted.description,
     )
-    check_content(content)
-    return content
 
 
 def check_key(key: str) -> str:

@@ -42,14 +42,14 @@ async def in_thread(name: str, work: Callable[[], Result]) -> Result:
 
 
 class Lane:
-    """Heavy work, one piece at a time: all threads share the interpreter with the event loop.
+    """Heavy work, few pieces at a time: all threads share the interpreter with the event loop.
 
-    A piece keeps its place until its thread has ended, whatever has become of who waits for it.
+    A piece keeps its place until its thread has ended, also when its caller was cancelled.
     """
 
-    def __init__(self, wait_seconds: float) -> None:
+    def __init__(self, wait_seconds: float, *, places: int = 1) -> None:
         self._wait_seconds = wait_seconds
-        self._place = asyncio.Semaphore(1)
+        self._place = asyncio.Semaphore(places)
 
     async def run(self, name: str, work: Callable[[], Result]) -> Result:
         """Do as `in_thread` does. Raises Unavailable when others keep the place for too long."""

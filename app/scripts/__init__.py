@@ -18,7 +18,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
@@ -29,6 +29,7 @@ from app.access.log import AccessLog
 from app.database import Database
 from app.database.opening import open_database
 from app.errors import ForeseenError
+from app.json_schema.pool import Checkers
 from app.settings import Settings, load
 from app.vault.rings import wrapper_of
 from app.vault.vault import Vault
@@ -44,6 +45,7 @@ class Resources:
     database: Database
     vault: Vault
     access_log: AccessLog
+    checkers: Checkers
 
 
 @asynccontextmanager
@@ -53,9 +55,14 @@ async def resources(*, as_owner: bool = False) -> AsyncIterator[Resources]:
     log.configure(settings.log)
     vault = Vault(wrapper_of(settings))
     async with open_database(settings, as_owner=as_owner) as database:
-        yield Resources(
-            settings=settings, database=database, vault=vault, access_log=AccessLog(database)
-        )
+        with closing(Checkers()) as checkers:
+            yield Resources(
+                settings=settings,
+                database=database,
+                vault=vault,
+                access_log=AccessLog(database),
+                checkers=checkers,
+            )
 
 
 def run_script(main: Callable[[Resources], Awaitable[Result]], *, as_owner: bool = False) -> Result:

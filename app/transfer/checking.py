@@ -9,18 +9,22 @@ from pathlib import Path
 
 from app.changes.models import Content
 from app.changes.properties import check_size, wrong_members
-from app.changes.values import COST_MAX, check_content, cost_of
-from app.errors import Invalid, Violation, invalid
+from app.changes.values import SCHEMA_TOO_COSTLY, check_content
+from app.errors import Invalid, Violation
+from app.json_schema.pool import Checkers, RequestCheck
 from app.transfer.documents import NODES_MAX, Document, Format
 from app.transfer.reading import read_document, read_file
 
-# About two seconds for all of a document, where one entry may take a tenth of a second.
-DOCUMENT_COST_MAX = 20 * COST_MAX
 VIOLATIONS_MAX = 100
 
 
 def read_checked(
-    raw: bytes, format_: Format, *, nodes_max: int = NODES_MAX, lenient: bool = False
+    raw: bytes,
+    format_: Format,
+    checkers: Checkers,
+    *,
+    nodes_max: int = NODES_MAX,
+    lenient: bool = False,
 ) -> Document:
     """Return the document. Raises Malformed, Invalid or TooLarge that name each key and rule.
 
@@ -28,32 +32,35 @@ def read_checked(
     flagd; they fail alone, when they are evaluated.
     """
     document = read_document(raw, format_, nodes_max=nodes_max, lenient=lenient)
-    return _checked(document, lenient=lenient)
+    return _checked(document, checkers, lenient=lenient)
 
 
-def read_checked_file(path: Path, format_: Format | None, *, lenient: bool = False) -> Document:
+def read_checked_file(
+    path: Path, format_: Format | None, checkers: Checkers, *, lenient: bool = False
+) -> Document:
     """Return the document of a file, in the format that its name says if none is given."""
-    return _checked(read_file(path, format_, lenient=lenient), lenient=lenient)
+    return _checked(read_file(path, format_, lenient=lenient), checkers, lenient=lenient)
 
 
 def check_contents(
-    contents: Iterable[tuple[str, Content]], *, lenient: bool = False
+    contents: Iterable[tuple[str, Content]], check: RequestCheck, *, lenient: bool = False
 ) -> list[Violation]:
     """Return what a lenient caller lets pass. Raises Invalid that names every key and rule that is
     broken, as far as anybody would read; TooLarge for the first that is.
     """
-    cost = 0
     passed: list[Violation] = []
     refused: list[Violation] = []
     for key, content in contents:
         try:
-            cost += cost_of(content.value, content.schema)
-            if cost > DOCUMENT_COST_MAX:
-                raise invalid("schema", "takes too long to check with those before it")
-            passed += _of_key(key, check_content(content, lenient=lenient))
+            passed += _of_key(key, check_content(content, check, lenient=lenient))
         except Invalid as error:
+            if error.code == SCHEMA_TOO_COSTLY:
+                # The budget of the document is spent: the rest cannot be checked.
+                rule = f"{error.violations[0].rule} and those before it"
+                violation = Violation(f"{key}.schema", rule)
+                raise Invalid(error.code, f"{violation.field}: {rule}", [violation]) from None
             refused += _of_key(key, error.violations)
-            if cost > DOCUMENT_COST_MAX or len(refused) >= VIOLATIONS_MAX:
+            if len(refused) >= VIOLATIONS_MAX:
                 break
     if refused:
         first = refused[0]
@@ -62,8 +69,9 @@ def check_contents(
     return passed
 
 
-def _checked(document: Document, *, lenient: bool) -> Document:
-    passed = check_contents(document.entries.items(), lenient=lenient)
+def _checked(document: Document, checkers: Checkers, *, lenient: bool) -> Document:
+    with checkers.request() as check:
+        passed = check_contents(document.entries.items(), check, lenient=lenient)
     document = _with_checked_metadata(document, lenient=lenient)
     warnings = tuple(f"{each.field}: {each.rule}" for each in passed)
     return replace(document, is_lenient=lenient, warnings=document.warnings + warnings)

@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 
 from app.access.guard import CALLER
 from app.access.models import Scope
+from app.changes.answers import CHECKS
 from app.changes.dry_run import transact
 from app.changes.history import Moment
 from app.changes.idempotency import once
@@ -147,9 +148,10 @@ async def import_document(request: web.Request) -> web.Response:
     mode = wire.choice(query, "mode", Mode) or Mode.MERGE
     format_ = wire.choice(query, "format", Format) or _format(request)
     raw = await wire.receive(request, bytes_max=IMPORT_BYTES_MAX, answer_seconds=IMPORT_SECONDS)
+    checkers = request.app[CHECKS].checkers
     document = await request.app[LANE].run(
         "read document",
-        lambda: read_checked(raw, format_, nodes_max=IMPORT_NODES_MAX, lenient=lenient),
+        lambda: read_checked(raw, format_, checkers, nodes_max=IMPORT_NODES_MAX, lenient=lenient),
     )
     repeatable = await read_repeatable(request, dry_run=dry_run, body=raw)
     name, actor = request.match_info["environment"], request[CALLER].actor
@@ -171,6 +173,7 @@ async def import_document(request: web.Request) -> web.Response:
                 message=message,
                 dry_run=dry_run,
                 vault=request.app[VAULT],
+                checkers=checkers,
                 may_reveal=may_reveal,
             ),
         ),

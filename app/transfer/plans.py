@@ -23,6 +23,7 @@ from app.database import Connection, sql
 from app.database.threads import in_thread
 from app.environments import service as environments
 from app.errors import Invalid, Violation
+from app.json_schema.pool import Checkers
 from app.transfer.checking import check_contents
 from app.transfer.documents import Document, Mode
 from app.vault.vault import Vault
@@ -47,6 +48,7 @@ async def plan(
     document: Document,
     mode: Mode = Mode.MERGE,
     *,
+    checkers: Checkers,
     known: Vault | None = None,
 ) -> Plan:
     """Compare a document with what is there, which nobody else can change until this is over.
@@ -77,8 +79,12 @@ async def plan(
     if not document.is_whole:
         # The document has values alone, which must keep to the schemas that are there.
         kept = [(o.key, o.content) for o in made.operations if o.content and o.content.schema]
-        lenient = document.is_lenient
-        await in_thread("check values", lambda: check_contents(kept, lenient=lenient))
+
+        def check() -> None:
+            with checkers.request() as request:
+                check_contents(kept, request, lenient=document.is_lenient)
+
+        await in_thread("check values", check)
     return made
 
 

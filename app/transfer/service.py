@@ -10,6 +10,7 @@ from app.changes.views import made_view
 from app.database import Connection
 from app.environments import service as environments
 from app.environments.models import Environment
+from app.json_schema.pool import Checkers
 from app.snapshots.snapshot import Configuration
 from app.transfer.documents import Document, Mode
 from app.transfer.plans import apply_plan, plan
@@ -27,6 +28,7 @@ async def import_document(  # noqa: PLR0913 - all but three by name
     message: str,
     dry_run: bool,
     vault: Vault,
+    checkers: Checkers,
     may_reveal: bool,
 ) -> Imported:
     """Write what differs as one change set, and tell the differences of a dry run.
@@ -34,7 +36,7 @@ async def import_document(  # noqa: PLR0913 - all but three by name
     Raises as `plan` and `changes.apply` do.
     """
     known = vault if may_reveal else None
-    wanted = await plan(connection, name, document, mode, known=known)
+    wanted = await plan(connection, name, document, mode, checkers=checkers, known=known)
     made = await apply_plan(connection, name, wanted, actor=actor, message=message, vault=vault)
     view = made_view(made) if made is not None else None
     environment = await environments.get(connection, name)

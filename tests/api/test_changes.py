@@ -9,10 +9,12 @@ import pytest
 from yarl import URL
 
 from app.access.models import Scope
+from app.changes import service as changes
 from app.changes.chain import GENESIS, link
-from app.changes.models import Change, ChangeKind, Content, Entry, Kind
+from app.changes.models import ABSENT, Change, ChangeKind, Content, Entry, Kind, Operation
+from app.http.keys import DATABASE
 from tests.conftest import Server, Service
-from tests.factories import flag
+from tests.factories import COSTLY_SCHEMA, HALF_COSTLY_SCHEMA, flag
 
 LOCAL = "/v1/environments/local"
 STAGING = "/v1/environments/staging"
@@ -147,6 +149,52 @@ async def test_a_wrong_operation_is_named(
     assert status == 422
     assert problem["errors"][0]["field"] == field
     assert await _state(service) == {}
+
+
+@pytest.mark.usefixtures("little_time_for_checks")
+async def test_change_set_costly_schema_names_its_key(service: Service) -> None:
+    operations = [
+        _put("a", 1, schema={"format": "date"}),
+        _put("b/c", 1, schema=COSTLY_SCHEMA),
+        _put("d", "x", schema={"type": "integer", "format": "date"}),
+    ]
+
+    status, problem = await _post(service, LOCAL + "/changes", {"operations": operations})
+
+    assert (status, problem["code"]) == (422, "schema_too_costly")
+    assert [error["field"] for error in problem["errors"]] == ["operations[1].schema"]
+    assert "b/c" in problem["detail"]
+    assert await _state(service) == {}
+
+
+@pytest.mark.usefixtures("little_time_for_checks")
+async def test_change_set_many_schemas_share_one_budget(service: Service) -> None:
+    schema = {"items": {"anyOf": [{"const": n} for n in range(20)]}}
+    operations = [_put(f"k{n}", [19] * 30, schema=schema) for n in range(60)]
+
+    status, _ = await _post(service, LOCAL + "/changes?dry_run=true", {"operations": operations})
+    costly = [{**each, "schema": HALF_COSTLY_SCHEMA} for each in operations]
+    refused_status, problem = await _post(
+        service, LOCAL + "/changes?dry_run=true", {"operations": costly}
+    )
+
+    assert (status, refused_status, problem["code"]) == (200, 422, "schema_too_costly")
+
+
+async def test_restore_entry_with_unsupported_schema(service: Service) -> None:
+    """Earlier releases took an inner $id. What they stored can be read and restored."""
+    schema = {"items": {"$id": "http://a.example/b", "type": "integer"}}
+    content = Content(kind=Kind.SETTING, value=[1], schema=schema)
+    operation = Operation(key="old", content=content, expected=ABSENT)
+    await service.app[DATABASE].transact(
+        lambda c: changes.apply(c, "local", [operation], actor="test")
+    )
+    await service.client.delete(LOCAL + "/configurations/old", headers={"If-Match": '"1"'})
+
+    status, _ = await _post(service, LOCAL + "/restore", {"revision": 1})
+    read = await service.client.get(LOCAL + "/configurations/old?min_revision=3")
+
+    assert (status, read.status, (await read.json())["schema"]) == (200, 200, schema)
 
 
 async def test_several_environments_succeed_together_or_not_at_all(service: Service) -> None:

@@ -3,16 +3,16 @@
 import asyncio
 import os
 import re
-import time
 
 import pytest
 from aiohttp import ClientSession, TCPConnector
 
 from tests.conftest import Service
-from tests.factories import flag
+from tests.factories import COSTLY_SCHEMA, flag
 
 PATH = "/v1/environments/local/configurations/"
 NEW = {"If-None-Match": "*"}
+ORDINARY_PATTERN = {"type": "string", "pattern": "^.{1,255}$"}
 
 
 @pytest.mark.parametrize(
@@ -194,31 +194,62 @@ async def test_a_value_must_keep_to_its_schema(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "schema",
+    ("schema", "field"),
     [
-        {
-            "$defs": {
-                "d0": {"type": "integer"},
-                **{f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n - 1}"}] * 2} for n in range(1, 41)},
+        ({"allOf": [{"$id": "http://a.example/b", "$ref": "#/c"}]}, "schema.allOf[0].$id"),
+        ({"properties": {"a": {"$anchor": "b"}}}, "schema.properties.a.$anchor"),
+        ({"$dynamicRef": "#x"}, "schema.$dynamicRef"),
+        ({"items": {"$ref": "https://a.example/b"}}, "schema.items.$ref"),
+        ({"$ref": "#"}, "schema.$ref"),
+        (
+            {
+                "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}},
+                "$ref": "#/$defs/a",
             },
-            "$ref": "#/$defs/d40",
-        },
-        {"$ref": "#"},
-        {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
-        {"$dynamicRef": "#x"},
-        {"$ref": "#/nowhere"},
+            "schema.$ref",
+        ),
+        ({"$ref": "#/nowhere"}, "schema"),
+        ({"items": {"type": "nonsense"}}, "schema.items.type"),
+        ({"items": {"pattern": r"(?i)\p{L}{100}"}}, "schema.items.pattern"),
+        ({"items": {"pattern": "(?=a)"}}, "schema.items.pattern"),
     ],
 )
-async def test_a_schema_cannot_hold_up_the_service(
-    service: Service, schema: dict[str, object]
+async def test_put_unsupported_schema_names_its_path(
+    service: Service, schema: dict[str, object], field: str
 ) -> None:
-    started = time.monotonic()
-
     refused = await service.client.put(PATH + "k", json={"value": 1, "schema": schema}, headers=NEW)
 
-    assert refused.status == 422
-    assert (await refused.json(content_type=None))["errors"][0]["field"] == "schema"
-    assert time.monotonic() - started < 1
+    problem = await refused.json(content_type=None)
+    assert (refused.status, problem["code"]) == (422, "field_invalid")
+    assert problem["errors"][0]["field"] in {field, field.replace("$ref", "$defs.a.$ref")}
+
+
+@pytest.mark.usefixtures("little_time_for_checks")
+async def test_put_costly_schema_is_refused(service: Service) -> None:
+    refused = await service.client.put(
+        PATH + "k", json={"value": 1, "schema": COSTLY_SCHEMA}, headers=NEW
+    )
+    missing = await service.client.get(PATH + "k")
+    ordinary = await service.client.put(
+        PATH + "k", json={"value": "a" * 255, "schema": ORDINARY_PATTERN}, headers=NEW
+    )
+
+    problem = await refused.json(content_type=None)
+    assert (refused.status, problem["code"]) == (422, "schema_too_costly")
+    assert [error["field"] for error in problem["errors"]] == ["schema"]
+    assert (missing.status, ordinary.status) == (404, 201)
+
+
+async def test_put_value_breaks_any_of_names_first_item(service: Service) -> None:
+    schema = {"items": {"anyOf": [{"const": f"c{n}"} for n in range(150)]}}
+
+    refused = await service.client.put(
+        PATH + "k", json={"value": ["x"] * 4_500, "schema": schema}, headers=NEW
+    )
+
+    problem = await refused.json(content_type=None)
+    assert (refused.status, problem["code"]) == (422, "value_against_schema")
+    assert [error["field"] for error in problem["errors"]] == ["value[0]"]
 
 
 async def test_a_schema_with_references_is_fine(service: Service) -> None:
@@ -377,23 +408,10 @@ async def test_deleting_twice_with_one_key_answers_twice(service: Service) -> No
     assert await first.json() == await again.json()
 
 
-@pytest.mark.parametrize(
-    "pattern", ["(?:[ab]{1,100}){1,90}Z", "(a{1000}){1000}", "(?:a{1,999}b?){9}"]
-)
+@pytest.mark.parametrize("pattern", ["(?:[ab]{1,100}){1,90}Z", "(a{1000}){1000}"])
 async def test_a_pattern_that_takes_long_is_refused(service: Service, pattern: str) -> None:
     body = {"value": "a" * 60_000, "schema": {"type": "string", "pattern": pattern}}
-    began = time.monotonic()
 
     refused = await service.client.put(PATH + "k", json=body, headers=NEW)
 
-    assert (refused.status, time.monotonic() - began < 2) == (422, True)
-
-
-async def test_an_ordinary_pattern_is_not(service: Service) -> None:
-    schema = {"type": "string", "pattern": "^.{1,255}$"}
-
-    made = await service.client.put(
-        PATH + "k", json={"value": "a" * 255, "schema": schema}, headers=NEW
-    )
-
-    assert made.status == 201
+    assert refused.status == 422

@@ -12,6 +12,7 @@ import pytest
 from dotenv import dotenv_values
 
 from app.access.models import Scope
+from app.changes.answers import CHECKS
 from app.database.threads import Lane
 from app.errors import Invalid, Unavailable
 from app.http.keys import DATABASE
@@ -19,7 +20,7 @@ from app.snapshots.reading import FOLLOWER
 from app.transfer.plans import Plan, apply_plan, plan
 from app.transfer.reading import read_file
 from tests.conftest import Server, Service
-from tests.factories import flag
+from tests.factories import COSTLY_SCHEMA, flag
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the public example data is not here")
@@ -29,7 +30,8 @@ async def _load(service: Service, path: Path) -> tuple[Plan, int | None]:
     document = read_file(path)
 
     async def work(connection: Any) -> tuple[Plan, int | None]:
-        wanted = await plan(connection, "local", document)
+        checkers = service.app[CHECKS].checkers
+        wanted = await plan(connection, "local", document, checkers=checkers)
         made = await apply_plan(connection, "local", wanted, actor="test", message="load")
         return wanted, made.revision if made else None
 
@@ -188,6 +190,28 @@ async def test_what_is_exported_can_be_imported_elsewhere_and_is_the_same(
     assert {k: _without_moments(v) for k, v in local.items()} == {
         k: _without_moments(v) for k, v in staging.items()
     }
+
+
+@pytest.mark.usefixtures("little_time_for_checks")
+async def test_import_costly_schema_names_its_key(service: Service) -> None:
+    entries = {
+        key: {"kind": "setting", "value": 1, "schema": schema}
+        for key, schema in {"a": {"format": "date"}, "b/c": COSTLY_SCHEMA}.items()
+    }
+    document = {
+        "flagstone": 1,
+        "environment": "local",
+        "revision": 1,
+        "epoch": "",
+        "metadata": {},
+        "entries": entries,
+    }
+
+    status, problem = await _import(service, json.dumps(document))
+
+    assert (status, problem["code"]) == (422, "schema_too_costly")
+    assert [error["field"] for error in problem["errors"]] == ["b/c.schema"]
+    assert await _read_all(service) == {}
 
 
 async def test_the_past_can_be_exported(service: Service) -> None:

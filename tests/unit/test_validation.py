@@ -13,9 +13,12 @@ from app.errors import Invalid, Violation
 from app.evaluation.compiler import LIST_VALUES_MAX
 from app.evaluation.targeting import RULE_DEPTH_MAX, WEIGHTS_SUM_MAX
 from app.evaluation.validation import VIOLATIONS_MAX, check_flag, check_segment
+from app.json_schema.pool import Checkers, RequestCheck
 from tests.factories import flag
 
 CANARY = "canary7f3a"
+# None of these contents has a schema, so no process is started.
+CHECK = RequestCheck(Checkers())
 EXAMPLES = Path(__file__).parents[3] / "shared" / "data" / "example_flags.flagd.json"
 
 COUNT = "must be a list of {} arguments"
@@ -320,24 +323,24 @@ def test_flagds_examples_are_valid() -> None:
 
 def test_the_test_data_is_valid() -> None:
     for content in seeds._CONTENTS.values():
-        assert check_content(content) == []
+        assert check_content(content, CHECK) == []
 
 
 @pytest.mark.parametrize("kind", [Kind.FLAG, Kind.SEGMENT])
 def test_a_lenient_caller_is_warned(kind: Kind) -> None:
     content = Content(kind=kind, value={"log": 1})
 
-    warnings = check_content(content, lenient=True)
+    warnings = check_content(content, CHECK, lenient=True)
 
     with pytest.raises(Invalid) as caught:
-        check_content(content)
+        check_content(content, CHECK)
     assert caught.value.code == f"{kind}_invalid"
     assert list(caught.value.violations) == warnings
     field = "value.log" if kind is Kind.SEGMENT else "value.state"
     assert field in {warning.field for warning in warnings}
     with pytest.raises(Invalid, match=r"^value: must be an object$"):
-        check_content(Content(kind=kind, value=[]), lenient=True)
+        check_content(Content(kind=kind, value=[]), CHECK, lenient=True)
 
 
 def test_a_setting_may_look_like_anything() -> None:
-    assert check_content(Content(kind=Kind.SETTING, value={"state": 1})) == []
+    assert check_content(Content(kind=Kind.SETTING, value={"state": 1}), CHECK) == []

@@ -1,0 +1,200 @@
+"""Check a value against its JSON Schema, in this process and without limits of time or memory.
+
+Both the service and its checker processes run this. So it imports nothing of ours: a checker
+process must be small and start quickly.
+"""
+
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from itertools import islice
+from typing import Any, NoReturn
+from urllib.parse import unquote
+
+import jsonschema_rs
+import msgspec
+
+VIOLATIONS_MAX = 20
+# The library collects all errors before it returns the first. Above this number of schema parts
+# times value parts, only the first error is computed.
+_STEPS_FOR_ALL_ERRORS = 2_000
+# The first part of a text is enough: a rule may list a whole enum.
+_TEXT_MAX = 300
+_PATTERN_BYTES_MAX = 1024 * 1024
+# This engine runs in linear time: one that backtracks can take minutes for one pattern.
+_PATTERNS = jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES_MAX)
+_PATTERN_RULE = (
+    "must be a regular expression without look-around and back-references, "
+    f"and at most {_PATTERN_BYTES_MAX // 1024} KiB when compiled"
+)
+_REFERENCE_RULE = "must refer to a part of this schema: # or #/…"
+# They change which part of the schema a reference means.
+_MOVING = (
+    "$anchor",
+    "$dynamicAnchor",
+    "$dynamicRef",
+    "$recursiveAnchor",
+    "$recursiveRef",
+)
+# Their members are values, not schemas.
+_DATA = {"const", "default", "enum", "examples", "required", "dependentRequired"}
+# Their members are named by the author and hold schemas.
+_NAMED = {"$defs", "definitions", "dependencies", "dependentSchemas"}
+_NAMED |= {"patternProperties", "properties"}
+# Their schemas hold for the same value, so that a circle of references never ends.
+_IN_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
+
+Path = tuple[str | int, ...]
+Finding = tuple[str, str]
+
+
+class Verdict(msgspec.Struct, frozen=True, array_like=True):
+    """`refused` is what is wrong with the schema, `broken` what the value breaks of it.
+
+    Each is a field and a rule. No rule repeats the value, which may be confidential.
+    """
+
+    refused: Finding | None = None
+    broken: list[Finding] = []
+
+
+def check(schema: Any, value: Any) -> Verdict:
+    """Return whether the schema can be used, and the first rules that the value breaks."""
+    refused = _refused_part(schema)
+    if refused is not None:
+        return Verdict(refused=_finding("schema", *refused))
+    try:
+        validator = jsonschema_rs.validator_for(
+            schema, mask="the value", retriever=_refuse, pattern_options=_PATTERNS
+        )
+    except jsonschema_rs.ValidationError as error:
+        is_pattern = getattr(error.kind, "format", None) == "regex"
+        rule = _PATTERN_RULE if is_pattern else "must be a valid JSON Schema"
+        return Verdict(refused=_finding("schema", tuple(error.instance_path), rule))
+    except ValueError:
+        return Verdict(refused=("schema", "must be a valid JSON Schema"))
+    if validator.is_valid(value):
+        return Verdict()
+    errors = islice(_errors(validator, schema, value), VIOLATIONS_MAX)
+    return Verdict(
+        broken=[_finding("value", tuple(error.instance_path), error.message) for error in errors]
+    )
+
+
+def _errors(validator: Any, schema: Any, value: Any) -> Iterator[jsonschema_rs.ValidationError]:
+    if count_parts(schema) * count_parts(value) <= _STEPS_FOR_ALL_ERRORS:
+        yield from validator.iter_errors(value)
+        return
+    try:
+        validator.validate(value)
+    except jsonschema_rs.ValidationError as error:
+        yield error
+
+
+def count_parts(value: Any) -> int:
+    """Return how many values a JSON value consists of, names of members not counted."""
+    count, waiting = 0, [value]
+    while waiting:
+        node = waiting.pop()
+        count += 1
+        if isinstance(node, dict):
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+    return count
+
+
+def _refused_part(schema: Any) -> tuple[Path, str] | None:
+    """Return the path of a keyword that is not supported, and the rule."""
+    for path, node in _schemas(schema, ()):
+        reference = node.get("$ref")
+        if isinstance(reference, str) and not _is_pointer(reference):
+            return (*path, "$ref"), _REFERENCE_RULE
+        for name in (*_MOVING, _id_keyword(schema)):
+            if name in node and (path or name in _MOVING):
+                where = "" if name in _MOVING else " below the top of the schema"
+                return (*path, name), f"is not supported{where}; refer by # and a path"
+    circular = _circular_reference(schema)
+    if circular is not None:
+        return circular, "must not lead back to itself for the same value"
+    return None
+
+
+def _id_keyword(schema: dict[str, Any]) -> str:
+    """Return the keyword that gives a part of the schema a base of its own for references."""
+    return "id" if "draft-04" in str(schema.get("$schema")) else "$id"
+
+
+def _is_pointer(reference: str) -> bool:
+    return reference == "#" or reference.startswith("#/")
+
+
+def _schemas(node: Any, path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield each schema within a schema and its path, also below keywords that are unknown."""
+    if isinstance(node, list):
+        for position, child in enumerate(node):
+            yield from _schemas(child, (*path, position))
+    elif isinstance(node, dict):
+        yield path, node
+        for name, child in node.items():
+            if name in _DATA:
+                continue
+            if name in _NAMED and isinstance(child, dict):
+                for own, each in child.items():
+                    yield from _schemas(each, (*path, name, own))
+            else:
+                yield from _schemas(child, (*path, name))
+
+
+def _circular_reference(schema: Any) -> Path | None:
+    """Return the path of a reference that leads back to itself without descending into the value.
+
+    A reference below `items` or `properties` may: that is how the schema of a tree is written.
+    """
+    paths: dict[str, Path] = {}
+    for path, node in _schemas(schema, ()):
+        if isinstance(node.get("$ref"), str):
+            paths.setdefault(node["$ref"], (*path, "$ref"))
+    graph = {reference: _references_in_place(_target(schema, reference)) for reference in paths}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return paths[error.args[1][0]]
+    return None
+
+
+def _references_in_place(node: Any) -> set[str]:
+    """Return the references that a schema makes for the value itself, not for a part of it."""
+    found: set[str] = set()
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        elif isinstance(node, dict):
+            if isinstance(node.get("$ref"), str):
+                found.add(node["$ref"])
+            waiting += [node.get(name) for name in _IN_PLACE]
+            dependent = node.get("dependentSchemas")
+            waiting += dependent.values() if isinstance(dependent, dict) else ()
+    return found
+
+
+def _target(schema: Any, reference: str) -> Any:
+    """Follow a JSON Pointer (RFC 6901) within the schema; None when there is no such part."""
+    node = schema
+    for token in unquote(reference).split("/")[1:]:
+        name = token.replace("~1", "/").replace("~0", "~")
+        try:
+            node = node[int(name)] if isinstance(node, list) else node[name]
+        except (KeyError, IndexError, ValueError, TypeError):
+            return None
+    return node
+
+
+def _finding(root: str, path: Path, rule: str) -> Finding:
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return f"{root}{place}"[:_TEXT_MAX], rule[:_TEXT_MAX]
+
+
+def _refuse(_: str) -> NoReturn:
+    raise ValueError("references to other documents are not followed")
