@@ -112,6 +112,12 @@ class LimitExceeded(RetryLater): ...
 class Unavailable(RetryLater): ...
 
 
+def reason(error: OSError) -> str:
+    """Return why the operating system refused, in words: "permission denied"."""
+    words = error.strerror or ("no answer in time" if isinstance(error, TimeoutError) else None)
+    return (words or str(error) or "unknown reason").lower()
+
+
 def invalid(field: str, rule: str) -> Invalid:
     """Return the error for one field that breaks one rule."""
     return Invalid("field_invalid", f"{field}: {rule}", [Violation(field, rule)])

@@ -30,16 +30,26 @@ def replace_private(path: Path, text: str) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a new file that only its owner can read. Raises FileExistsError when there is one."""
+    """Write a new file that only its owner can read. Raises FileExistsError and OSError.
+
+    A file that cannot be written, such as on a full disk, is removed.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def write_new(path: Path, text: str) -> None:
     """Write a new file as `write_private` does, whole or not at all. Raises FileExistsError."""
+    if path.is_symlink() or path.exists():
+        # Before a draft is written, for which a full disk has no space.
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     write_private(draft, text)
     try:

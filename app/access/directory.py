@@ -3,7 +3,7 @@
 A notification is a hint that they have changed; the truth is a fingerprint, asked for every half
 second, so that a revocation holds on every instance within a second however it came about, and a
 flood of unknown tokens costs the database nothing. While the database is away the last known tokens
-go on working, and expire by this machine's clock.
+go on working. They expire by the database's clock, from which this machine's may differ.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from app.access import tokens
 from app.access.format import token_id
@@ -50,6 +50,8 @@ class TokenDirectory:
         self._tokens: dict[str, Token] | None = None
         self._fingerprint: str | None = None
         self._confirmed_at: float | None = None
+        # How far the database's clock is ahead of ours, as of the last refresh.
+        self._clock_offset = timedelta(0)
         # Why the database, though it answers, does not give the tokens; None after a success.
         self.failure: str | None = None
         self._hinted = asyncio.Event()
@@ -76,10 +78,12 @@ class TokenDirectory:
 
     async def _refresh(self, connection: Connection) -> None:
         # Asked for first: what changes between the two statements is found by the next look.
-        fingerprint = await sql.get_token_fingerprint(connection)
-        if fingerprint != self._fingerprint:
+        asked_at = datetime.now(UTC)
+        row = await sql.get_token_fingerprint(connection)
+        self._clock_offset = row["database_time"] - asked_at
+        if row["fingerprint"] != self._fingerprint:
             self.use(await tokens.list_usable(connection))
-            self._fingerprint = fingerprint
+            self._fingerprint = row["fingerprint"]
         self._confirmed_at = time.monotonic()
         self.failure = None
 
@@ -93,6 +97,11 @@ class TokenDirectory:
         return None if self._confirmed_at is None else time.monotonic() - self._confirmed_at
 
     @property
+    def now(self) -> datetime:
+        """The time by the database's clock, which decides when a token expires."""
+        return datetime.now(UTC) + self._clock_offset
+
+    @property
     def usable(self) -> Mapping[str, Token]:
         """The tokens that are neither revoked nor long expired, by id."""
         return self._tokens or {}
@@ -100,10 +109,11 @@ class TokenDirectory:
     @property
     def soonest_expiry(self) -> datetime | None:
         """When the next token expires of those that nobody has seen to by replacing them."""
+        now = self.now
         ends = (
             token.grant.expires_at
             for token in self.usable.values()
-            if token.retires_at is None and not token.is_over
+            if token.retires_at is None and not token.is_over(now)
         )
         return min(filter(None, ends), default=None)
 
@@ -156,7 +166,7 @@ class TokenDirectory:
         caller = self._checked.get(digest)
         if caller is None:
             caller = Caller(token=self._check(text, self._tokens))
-        if caller.token.is_over:
+        if caller.token.is_over(self.now):
             raise _refused("expired")
         self._checked[digest] = caller
         self.used.add(caller.token.id)

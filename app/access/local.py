@@ -13,7 +13,7 @@ from app.access.events import Origin
 from app.access.log import AccessLog
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.database import Connection, Database, sql
-from app.errors import ForeseenError, Unauthenticated
+from app.errors import ForeseenError, Unauthenticated, reason
 from app.files import write_new
 from app.settings import Secret, Settings, Tier
 from app.settings.parsers import key_material
@@ -43,7 +43,7 @@ def token_key(settings: Settings) -> Secret:
     try:
         return key_material(found or "")
     except ValueError as error:
-        raise DataFolderError(f"{path} {error}") from None
+        raise DataFolderError(f"DATA_DIR: {path} {error}") from None
 
 
 def has_token_key(settings: Settings) -> bool:
@@ -101,15 +101,17 @@ def _read(path: Path) -> str | None:
         return path.read_text(encoding="ascii").strip()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataFolderError(f"{path} cannot be read: {type(error).__name__}") from None
+    except UnicodeDecodeError:
+        raise DataFolderError(f"DATA_DIR: {path} must hold ASCII text") from None
+    except OSError as error:
+        raise DataFolderError(f"DATA_DIR: {path} cannot be read: {reason(error)}") from None
 
 
 def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise DataFolderError(f"{path} cannot be replaced: {error.strerror}") from None
+        raise DataFolderError(f"DATA_DIR: {path} cannot be replaced: {reason(error)}") from None
 
 
 def write_once(path: Path, text: str) -> None:
@@ -120,4 +122,4 @@ def write_once(path: Path, text: str) -> None:
     except FileExistsError:
         return
     except OSError as error:
-        raise DataFolderError(f"{path} cannot be written: {error.strerror}") from None
+        raise DataFolderError(f"DATA_DIR: {path} cannot be written: {reason(error)}") from None

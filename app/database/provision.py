@@ -29,7 +29,7 @@ from app.database.roles import (
     scram_verifier,
 )
 from app.database.schema_audit import make_schema_audit
-from app.files import write_private
+from app.files import write_new
 from app.settings import DatabaseSettings, Target, TlsMode
 
 __all__ = ["ProvisionError", "Provisioner"]
@@ -117,7 +117,7 @@ class Provisioner:
                 "Use the folder of the first time, or --reset-passwords to give them new ones."
             )
         for role in missing:
-            write_private(files[role], self._url(role, secrets.token_urlsafe(32)) + "\n")
+            write_new(files[role], self._url(role, secrets.token_urlsafe(32)) + "\n")
         return files
 
     def _url(self, role: str, password: str) -> str:

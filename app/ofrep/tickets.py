@@ -61,7 +61,7 @@ class Tickets:
         if not self._directory.is_loaded:
             raise Unavailable("starting", "The service has not finished starting.")
         token = self._directory.usable.get(token_id)
-        if token is None or token.is_over:
+        if token is None or token.is_over(self._directory.now):
             raise _refused("of a token that is gone")
         if not token.grant.covers(environment) or not token.grant.allows(Scope.EVALUATE):
             raise _refused("of a token that may not")

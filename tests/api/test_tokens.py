@@ -1,7 +1,7 @@
 """Tokens over HTTP: made, listed, replaced and revoked, by nobody who has less himself."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
@@ -503,3 +503,26 @@ async def test_uses_that_cannot_be_written_end_nothing_and_are_kept(
 
     assert before is None
     assert after is not None
+
+
+@pytest.mark.parametrize("behind", [timedelta(minutes=30), timedelta(minutes=-30)])
+async def test_token_expires_by_the_clock_of_the_database(
+    service: Service, monkeypatch: pytest.MonkeyPatch, behind: timedelta
+) -> None:
+    """The clock of a service that is behind must not keep an expired token alive."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) - behind
+
+    now = datetime.now(UTC)
+    over = await service.token(Scope.READ, expires_at=now - timedelta(minutes=1))
+    good = await service.token(Scope.READ, expires_at=now + timedelta(minutes=1))
+    monkeypatch.setattr("app.access.directory.datetime", Clock)
+    await service.app[TOKENS].refresh()
+    statuses = [await status_of(service, token) for token in (over, good)]
+    monkeypatch.undo()
+    await service.app[TOKENS].refresh()
+
+    assert statuses == [401, 200]

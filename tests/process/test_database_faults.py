@@ -5,15 +5,21 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from urllib.parse import quote
 
 import psutil
 import pytest
 from aiohttp import ClientSession
 
+from app.database.roles import APP
+from tests.conftest import Server
+from tests.database.test_pool import proxied
 from tests.process.conftest import Process, put, until
 
 HEALTH = {"HEARTBEAT_INTERVAL": "0.5", "HEARTBEAT_TIMEOUT": "0.5"}
 # Twice the command timeout, and something for this machine.
+# Seconds between the loss of the network and the signal.
+MOMENTS = (0.0, 0.3, 1.2)
 ANSWER_SECONDS_MAX = 2 * 1.4 + 1.5
 
 
@@ -272,3 +278,40 @@ async def test_a_killed_migration_is_carried_on_by_the_next_start(
     await last.start()
     await last.ready()
     assert await last.stop() == 0
+
+
+async def test_stop_ends_when_the_network_to_the_database_is_dead(
+    launch: Callable[..., Process], client: ClientSession, server: Server
+) -> None:
+    """Whatever waits for an answer just then: a heartbeat, a write, a refresh, the listener."""
+    name = server.create_database("dead_network", template="flagstone")
+    target = server.target(APP, name)
+    password = quote(target.password.reveal()) if target.password else ""
+    async with proxied(target) as (proxy, _):
+        url = f"postgresql://{target.user}:{password}@127.0.0.1:{proxy.port}/{name}"
+        settings = {"DATABASE_URL": url, "MIGRATE_ON_START": "false", "HEARTBEAT_INTERVAL": "0.5"}
+        first = launch(**settings)
+        await first.start()
+        await first.ready()
+        others = [launch(**settings) for _ in range(2)]
+        for process in others:
+            await process.start()
+            await process.ready()
+        proxy.flowing.clear()
+
+        async def stopped(process: Process, after: float) -> tuple[int, float]:
+            writes = [put(client, process, f"k/{n}", n) for n in range(3)]
+            writing = asyncio.gather(*writes, return_exceptions=True)
+            await asyncio.sleep(after)
+            started = time.monotonic()
+            code = await process.stop()
+            await writing
+            return code, time.monotonic() - started
+
+        moments = zip((first, *others), MOMENTS, strict=True)
+        ends = await asyncio.gather(*(stopped(process, after) for process, after in moments))
+    server.drop_database(name)
+
+    assert [code for code, _ in ends] == [0, 0, 0], first.log
+    # Three times what it takes on an idle machine.
+    assert max(seconds for _, seconds in ends) < 20

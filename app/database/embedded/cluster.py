@@ -15,7 +15,7 @@ import psutil
 import psycopg
 
 from app.database.embedded.account import Account, EmbeddedError, check_reach
-from app.files import write_private
+from app.files import write_new
 from app.settings import Secret, Target
 
 MAJOR = 18
@@ -73,7 +73,7 @@ class Cluster:
         password = secrets.token_urlsafe(32)
         # initdb takes it from a file alone, and opens that as the account it runs as.
         password_file = self._home / f"{folder.name}.password"
-        write_private(password_file, password)
+        write_new(password_file, password)
         account.own(password_file)
         try:
             outcome = subprocess.run(  # noqa: S603 - our own program and folder
@@ -92,7 +92,7 @@ class Cluster:
         if outcome.returncode != 0:
             raise EmbeddedError(f"initdb failed: {outcome.stderr.decode(errors='replace')[-500:]}")
         self._password.unlink(missing_ok=True)  # of a first start that was killed
-        write_private(self._password, password)
+        write_new(self._password, password)
         folder.rename(self.data)
 
     def launch(self, account: Account) -> None:
