@@ -26,7 +26,7 @@ from app.health.report import Health
 from app.health.schema import SchemaCheck
 from app.http.budget import BodyBudget
 from app.http.durations import Durations
-from app.http.keys import BUDGET, DATABASE, DURATIONS, LIFECYCLE, SETTINGS
+from app.http.keys import BUDGET, DATABASE, DECODING, DURATIONS, LIFECYCLE, SETTINGS
 from app.http.lifecycle import Lifecycle
 from app.metrics.collector import Collector
 from app.metrics.handlers import PEERS
@@ -73,6 +73,7 @@ def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     app[TASKS] = tasks = Tasks()
     app[LANE] = Lane(LANE_WAIT_SECONDS)
     app[CHECKS] = ContentChecks()
+    app[DECODING] = Lane(LANE_WAIT_SECONDS)
     app[USAGE] = usage = Usage(database)
     app[HEARTBEAT] = heartbeat = Heartbeat(database, settings.health, settings.instance)
     app[SCHEMA] = schema = SchemaCheck(database)

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from app.changes.history import Moment, entries_at, environment_at
 from app.changes.models import Kind
 from app.database import Connection
@@ -16,6 +14,7 @@ from app.environments.models import Environment
 from app.errors import NotFound
 from app.evaluation.engine import Flag
 from app.evaluation.explain import explain
+from app.evaluation.ruleset import decode_definition
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.snapshots.snapshot import Snapshot
 
@@ -37,7 +36,7 @@ def source_now(snapshot: Snapshot, key: str) -> Source:
     rules = snapshot.rules
     if key not in rules.definitions:
         raise unknown_flag()
-    definition = msgspec.json.decode(rules.definitions[key])
+    definition = decode_definition(rules.definitions[key])
     return _source(snapshot.environment, snapshot.revision, definition, rules.segments)
 
 

@@ -7,6 +7,7 @@ or refuse is refused here, by name.
 
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Iterator
 from typing import Any, NoReturn, TypeVar
@@ -21,6 +22,10 @@ CONTEXT_BYTES_MAX = 256 * 1024
 VALUE_BYTES_MAX = 256 * 1024
 DEPTH_MAX = 32
 NODES_MAX = 10_000
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# Of a name that is not ASCII: it takes 20 ms to find the normal form of a million characters.
+NAME_CHARACTERS_MAX = 10_000
+_SLICE_BYTES = 64 * 1024
 INTEGER_MAX = 2**53
 
 Shape = TypeVar("Shape")
@@ -45,6 +50,7 @@ def parse(raw: bytes, *, nodes_max: int = NODES_MAX, depth_max: int = DEPTH_MAX)
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise malformed("body", "must be UTF-8") from None
+    check_count(raw, nodes_max)
     try:
         document = json.loads(
             text,
@@ -60,6 +66,31 @@ def parse(raw: bytes, *, nodes_max: int = NODES_MAX, depth_max: int = DEPTH_MAX)
         raise malformed("body", rule) from None
     check_nodes(document, nodes_max=nodes_max, depth_max=depth_max)
     return document
+
+
+def check_count(raw: bytes, nodes_max: int, root: str = "body") -> None:
+    """Refuse JSON of more values before any of them is built. Raises Malformed.
+
+    Building a million values takes a tenth of a second, in which nothing else runs. This reads
+    the text with `bytes` methods alone, in slices that take about a millisecond each.
+    """
+    # Each value takes two bytes: its own and the one that parts it from the next.
+    if len(raw) <= 2 * nodes_max:
+        return
+    count, inside, is_escaped, last = 1, False, False, b""
+    for start in range(0, len(raw), _SLICE_BYTES):
+        text = raw[start + is_escaped : start + _SLICE_BYTES].replace(b"\\\\", b"")
+        is_escaped = text.endswith(b"\\")
+        parts = text.replace(b'\\"', b"").split(b'"')
+        # A quote stands for each string, so that an array of one is not taken for an empty one.
+        outside = last + b'"'.join(parts[inside::2]).translate(None, b" \t\r\n")
+        inside ^= len(parts) % 2 == 0
+        count += sum(map(outside.count, (b",", b"[", b"{")))
+        count -= sum(map(outside.count, (b"[]", b"{}")))
+        last = b'"' if inside else outside[-1:]
+        count -= last in {b",", b"[", b"{"}
+        if count > nodes_max:
+            raise malformed(root, f"must not have more than {nodes_max} values")
 
 
 def check_nodes(
@@ -102,9 +133,11 @@ def _check_text(place: str, text: str, *, is_name: bool = False) -> None:
     if text.isascii() and "\0" not in text:
         return
     what = "a name" if is_name else "the text"
+    if is_name and len(text) > NAME_CHARACTERS_MAX:
+        raise malformed(place, f"a name must not be longer than {NAME_CHARACTERS_MAX} characters")
     if "\0" in text:
         raise malformed(place, f"{what} must not contain NUL")
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if _SURROGATE.search(text):
         raise malformed(place, f"{what} must not contain a lone surrogate")
     if is_name and not unicodedata.is_normalized("NFC", text):
         raise malformed(place, "a name must be in Unicode's normal form C")

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from app.database import Database
+from app.database.threads import Lane
 from app.http.budget import BodyBudget
 from app.http.durations import Durations
 from app.http.lifecycle import Lifecycle
@@ -18,6 +19,8 @@ DATABASE: web.AppKey[Database] = web.AppKey("database", Database)
 LIFECYCLE: web.AppKey[Lifecycle] = web.AppKey("lifecycle", Lifecycle)
 DURATIONS: web.AppKey[Durations] = web.AppKey("durations", Durations)
 BUDGET: web.AppKey[BodyBudget] = web.AppKey("budget", BodyBudget)
+# Where large bodies are decoded, one at a time.
+DECODING: web.AppKey[Lane] = web.AppKey("decoding", Lane)
 # The header lines of every answer, for those that are written as bytes.
 COMMON_HEAD: web.AppKey[bytes] = web.AppKey("common_head", bytes)
 

@@ -17,11 +17,13 @@ from app.errors import (
 )
 from app.http.bodies import read_whole
 from app.http.decoder import BODY_BYTES_MAX, decode
-from app.http.keys import DEADLINE, SETTINGS
+from app.http.keys import DEADLINE, DECODING, SETTINGS
 
 JSON = ("application/json",)
 # A patch may say what it is (RFC 7396); as plain JSON it means the same.
 MERGE_PATCH = ("application/merge-patch+json", *JSON)
+# Decoding a larger body may take more than a few milliseconds.
+_QUICK_BYTES = 16 * 1024
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 500
 
@@ -47,7 +49,9 @@ async def read_body(
         rule = f"must be {' or '.join(types)}"
         raise Unsupported("content_type_unsupported", f"The body {rule}.")
     raw = await receive(request, bytes_max=bytes_max, answer_seconds=answer_seconds)
-    return decode(raw, shape)
+    if len(raw) <= _QUICK_BYTES:
+        return decode(raw, shape)
+    return await request.app[DECODING].run("decode", lambda: decode(raw, shape))
 
 
 async def receive(

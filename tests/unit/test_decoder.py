@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from app.configurations.models import NewConfiguration
 from app.errors import Invalid, Malformed, TooLarge
+from app.http import decoder
 from app.http.decoder import (
     DEPTH_MAX,
     INTEGER_MAX,
     NODES_MAX,
     VALUE_BYTES_MAX,
+    check_count,
     check_nodes,
     check_value_size,
     decode,
@@ -161,7 +163,7 @@ def test_the_greatest_depth_is_taken() -> None:
     assert json.loads(nested(DEPTH_MAX)) == parsed
 
 
-@pytest.mark.parametrize("depth", [33, 900, 1_100, 100_000])
+@pytest.mark.parametrize("depth", [33, 900, 1_100, 9_000])
 @pytest.mark.parametrize("shape", ["[", '{"a":'])
 def test_what_nests_deeper_is_refused(depth: int, shape: str) -> None:
     """Far below Python's own limit, at it and beyond: never a RecursionError."""
@@ -185,6 +187,48 @@ def test_the_number_of_values_has_a_limit() -> None:
         parse(json.dumps([0] * NODES_MAX).encode())
     with pytest.raises(Malformed, match="must not have more than 3 values"):
         parse(b'{"a": {"b": {"c": 1}}}', nodes_max=3)
+
+
+@given(DOCUMENTS, st.integers(2, 9), st.sampled_from([None, 1]))
+def test_values_are_counted_before_they_are_built(
+    document: Any, slice_bytes: int, indent: int | None
+) -> None:
+    raw = json.dumps(document, indent=indent).encode()
+    count = count_nodes(document)
+
+    with pytest.MonkeyPatch.context() as patch:
+        # A string or an empty array may begin in one slice and end in another.
+        patch.setattr(decoder, "_SLICE_BYTES", slice_bytes)
+        check_count(raw, count)
+        # A shorter text is let through, as it cannot hold more values than allowed.
+        if len(raw) > 2 * (count - 1):
+            with pytest.raises(Malformed, match=f"must not have more than {count - 1} values"):
+                check_count(raw, count - 1)
+
+
+def count_nodes(document: Any) -> int:
+    if isinstance(document, dict):
+        return 1 + sum(map(count_nodes, document.values()))
+    return 1 + sum(map(count_nodes, document)) if isinstance(document, list) else 1
+
+
+def test_too_many_values_are_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json, "loads", lambda *_, **__: pytest.fail("it was built"))
+
+    for value in (b"0", b'""', b"[]", b'{"":0}'):
+        with pytest.raises(Malformed, match=f"must not have more than {NODES_MAX} values"):
+            parse(b"[" + (value + b",") * NODES_MAX + value + b"]")
+
+
+def test_commas_in_texts_are_no_values() -> None:
+    text = ',[{"\\' * 20_000
+
+    assert parse(json.dumps({"a": text, "b": [text]}).encode()) == {"a": text, "b": [text]}
+
+
+def test_name_beyond_its_size_is_refused() -> None:
+    with pytest.raises(Malformed, match="a name must not be longer than 10000 characters"):
+        parse(json.dumps({"é" * 10_001: 1}).encode())
 
 
 def test_a_place_has_a_bounded_length() -> None:

@@ -89,7 +89,9 @@ async def test_c8_what_is_malformed_is_400_in_the_shape_of_a_failure(
     assert one.body["errorDetails"] == every.body["errorDetails"] != ""
 
 
-@pytest.mark.parametrize("number", [b"9" * 30, b"-" + b"9" * 300, b"9" * 10_000, b"1.5e308"])
+@pytest.mark.parametrize(
+    "number", [b"9" * 30, b"-" + b"9" * 300, b"9" * 10_000, b"1.5e308", b"5e-324", b"1e999"]
+)
 async def test_a_huge_number_in_the_context_fails_no_more_than_itself(
     ofrep: Client, number: bytes
 ) -> None:
