@@ -1,46 +1,109 @@
 """The port of a service: its addresses bound, and kept for one service alone."""
 
+import errno
 import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from app.errors import ForeseenError, reason
 from app.settings import HttpSettings
+from app.settings.parsers import EVERY_ADDRESS
 
 BACKLOG = 1024
 
 
+class ListenError(ForeseenError):
+    """HOST or PORT cannot be listened on; the text names the setting and its rule."""
+
+
 @contextmanager
 def claimed(http: HttpSettings) -> Iterator[None]:
-    """Keep every other service off the port for as long as the block lasts. Raises OSError.
+    """Keep every other service off the port for as long as the block lasts. Raises ListenError.
 
-    Workers share it by design, which must not let two services share it by accident: nobody may
-    listen there now, and whoever else would be a supervisor finds the name taken.
+    Workers share the port by design, which must not let two services share it by accident: no
+    process may listen there now, and another supervisor finds the name taken.
     """
-    with bound(http, shared=False):
-        pass
+    for made in bind(http, shared=False):
+        made.close()
     with socket.socket(socket.AF_UNIX) as claim:
         if sys.platform == "linux":
             # An abstract name, which the kernel frees however the process ends.
-            claim.bind(f"\0flagstone/{http.host}/{http.port}")
+            try:
+                claim.bind(f"\0flagstone/{','.join(http.hosts)}/{http.port}")
+            except OSError as error:
+                raise _listen_error(error, http, http.hosts[0]) from None
         yield
 
 
 @contextmanager
-def bound(http: HttpSettings, *, shared: bool) -> Iterator[Sequence[socket.socket]]:
-    """Bind every address of the host, listening on none. Raises OSError."""
+def bound(http: HttpSettings) -> Iterator[Sequence[socket.socket]]:
+    """Yield sockets that share the port with those of other workers, closed at the end."""
     with ExitStack() as stack:
-        found = socket.getaddrinfo(
-            http.host, http.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        sockets = []
-        for family, address in dict.fromkeys((each[0], each[4]) for each in found):
-            made = stack.enter_context(socket.socket(family))
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if shared:
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            made.bind(address)
-            sockets.append(made)
-        yield sockets
+        yield [stack.enter_context(made) for made in bind(http, shared=True)]
+
+
+def bind(http: HttpSettings, *, shared: bool) -> Sequence[socket.socket]:
+    """Return a socket bound to each address of each host; none listens yet.
+
+    Blocks while names are resolved. Raises ListenError.
+    """
+    with ExitStack() as stack:
+        sockets: dict[tuple[int, object], socket.socket] = {}
+        for host in http.hosts:
+            try:
+                for family, address in _addresses(host, http.port):
+                    if (family, address) not in sockets:
+                        made = _bind(family, address, shared=shared)
+                        sockets[family, address] = stack.enter_context(made)
+            except OSError as error:
+                raise _listen_error(error, http, host) from None
+        stack.pop_all()
+    return list(sockets.values())
+
+
+def _addresses(host: str, port: int) -> Sequence[tuple[int, tuple[object, ...]]]:
+    if host == EVERY_ADDRESS:
+        ipv4: tuple[int, tuple[object, ...]] = (socket.AF_INET, ("0.0.0.0", port))  # noqa: S104
+        return [ipv4, (socket.AF_INET6, ("::", port))] if _has_ipv6() else [ipv4]
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _has_ipv6() -> bool:
+    """Whether this machine has IPv6; many containers do not."""
+    try:
+        with socket.socket(socket.AF_INET6) as made:
+            made.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _bind(family: int, address: tuple[object, ...], *, shared: bool) -> socket.socket:
+    made = socket.socket(family)
+    try:
+        # SO_REUSEADDR alone does not let two services share a port.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _listen_error(error: OSError, http: HttpSettings, host: str) -> ListenError:
+    if isinstance(error, socket.gaierror):
+        return ListenError(f"HOST: {host} must be an address or a name that can be resolved")
+    if error.errno == errno.EADDRINUSE:
+        return ListenError(f"PORT: {http.port} is already in use on {host}; set another port")
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        rule = "must be 1024 or higher for a process without CAP_NET_BIND_SERVICE"
+        return ListenError(f"PORT: {rule}")
+    if error.errno == errno.EADDRNOTAVAIL:
+        return ListenError(f"HOST: {host} must be an address of this machine")
+    return ListenError(f"HOST: {host} cannot be listened on: {reason(error)}")

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.log import logger
-from app.ports import bound, claimed
+from app.ports import ListenError, bound, claimed
 from app.settings import HttpSettings, Settings
 from app.tasks import jittered
 
@@ -119,7 +119,7 @@ class Supervisor:
         self._exit_code = 0
 
     async def run(self, on_started: Callable[[], Awaitable[None]]) -> int:
-        """Return the exit code: not 0 when no worker could start. Raises OSError for the port."""
+        """Return the exit code: not 0 when no worker could start. Raises ListenError."""
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(signal_number, self._stop, signal_number)
@@ -149,9 +149,9 @@ class Supervisor:
             try:
                 is_first = worker.number == 1 and not self._started.is_set()
                 code = await self._one_life(replace(worker, is_first=is_first))
-            except OSError as error:
-                # No memory, no file left to open: for a moment, or the other workers must do.
-                log.exception("worker_not_made", worker=worker.number, error=type(error).__name__)
+            except (OSError, ListenError) as error:
+                # No memory, no file left to open: retried, and until then the other workers serve.
+                log.exception("worker_not_made", worker=worker.number, reason=str(error))
                 code = _NOT_MADE
             if self._stopping.is_set():
                 return
@@ -174,7 +174,7 @@ class Supervisor:
         with ours:
             ours.setblocking(False)
             # Our own copies are closed at once: the port's share of a worker ends with the worker.
-            with theirs, bound(self._settings.http, shared=True) as sockets:
+            with theirs, bound(self._settings.http) as sockets:
                 descriptors = tuple(each.fileno() for each in sockets)
                 own = replace(worker, sockets=descriptors, lifeline=theirs.fileno())
                 child = await asyncio.create_subprocess_exec(

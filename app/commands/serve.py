@@ -21,6 +21,8 @@ from app.workers import ONLY, Supervisor, Worker, report_started, stop_seconds_m
 
 Result = TypeVar("Result")
 STOP_ABORTED = 70
+# Where the banner's URLs lead when the service listens on every address.
+_LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared
 
 
 def serve() -> None:
@@ -107,7 +109,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _banner(settings: Settings) -> str:
-    host = f"[{settings.http.host}]" if ":" in settings.http.host else settings.http.host
+    first = _LOOPBACK.get(settings.http.hosts[0], settings.http.hosts[0])
+    host = f"[{first}]" if ":" in first else first
     url = f"http://{host}:{settings.http.port}"
     token_file = settings.data_dir / ADMIN_TOKEN_FILE
     return f"""

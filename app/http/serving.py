@@ -12,8 +12,7 @@ from app.http.keys import LIFECYCLE, SETTINGS
 from app.http.lifecycle import Lifecycle
 from app.http.protocol import Runner
 from app.log import logger
-from app.ports import BACKLOG
-from app.settings import HttpSettings
+from app.ports import BACKLOG, bind
 from app.workers import ONLY, Worker, beat_lifeline, watch_lifeline
 
 log = logger(__name__)
@@ -83,18 +82,13 @@ async def _listen(runner: Runner, worker: Worker) -> None:
     """
     if not worker.is_first:
         await runner.app[LIFECYCLE].serving.wait()
-    for site in _sites(runner, runner.app[SETTINGS].http, worker):
-        await site.start()
-
-
-def _sites(runner: web.BaseRunner, settings: HttpSettings, worker: Worker) -> list[web.BaseSite]:
     if worker.sockets:
-        return [
-            web.SockSite(runner, socket.socket(fileno=descriptor), backlog=BACKLOG)
-            for descriptor in worker.sockets
-        ]
-    # SO_REUSEADDR alone: two services on one port must not share it by accident.
-    return [web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)]
+        sockets = [socket.socket(fileno=descriptor) for descriptor in worker.sockets]
+    else:
+        http = runner.app[SETTINGS].http
+        sockets = list(await asyncio.to_thread(bind, http, shared=False))
+    for made in sockets:
+        await web.SockSite(runner, made, backlog=BACKLOG).start()
 
 
 async def _announce(app: web.Application, on_started: Callable[[], Awaitable[None]]) -> None:

@@ -49,7 +49,7 @@ class LogSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class HttpSettings:
-    host: str
+    hosts: tuple[str, ...]
     port: int
     workers: int
     hsts: bool
@@ -159,7 +159,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         snapshot_on_disk=values["SNAPSHOT_ON_DISK"],
         log=LogSettings(level=values["LOG_LEVEL"], format=values["LOG_FORMAT"]),
         http=HttpSettings(
-            host=values["HOST"],
+            hosts=values["HOST"],
             port=values["PORT"],
             workers=values["WORKERS"],
             hsts=values["HSTS"],

@@ -5,9 +5,10 @@ since it may be a password that landed in the wrong variable.
 """
 
 import logging
+import re
 from collections.abc import Callable
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -18,6 +19,9 @@ from app.crypto.secret import Secret
 Network = IPv4Network | IPv6Network
 Choice = TypeVar("Choice", bound=StrEnum)
 
+EVERY_ADDRESS = "*"
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}\.?$)({_LABEL}\.)*(?=[^.]*[A-Za-z_]){_LABEL}\.?")
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -51,6 +55,30 @@ def origins(raw: str) -> tuple[str, ...]:
         if f"{split.scheme}://{split.netloc}" != part:
             raise ValueError("must be * alone, or origins such as https://app.example.org")
     return found
+
+
+def hosts(raw: str) -> tuple[str, ...]:
+    """Return what to listen on: names and addresses of this machine, each once."""
+    found = tuple(dict.fromkeys(part.strip() for part in raw.split(",")))
+    if found == (EVERY_ADDRESS,):
+        return found
+    if any(part.startswith("unix:") for part in found):
+        raise ValueError("must not be a Unix socket, which is not supported: use 127.0.0.1")
+    bare = tuple(part[1:-1] if part.startswith("[") else part for part in found)
+    if not all(map(_is_host, bare)):
+        raise ValueError(
+            "must be host names or addresses with commas between, without a port; or * alone"
+        )
+    return bare
+
+
+def _is_host(part: str) -> bool:
+    try:
+        ip_address(part)
+    except ValueError:
+        # A name that ends in digits alone is a mistyped address.
+        return _HOST_NAME.fullmatch(part) is not None
+    return True
 
 
 def networks(raw: str) -> tuple[Network, ...]:

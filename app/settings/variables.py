@@ -54,7 +54,13 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     *group(
         "HTTP",
-        Variable("HOST", parsers.text, "127.0.0.1", "Address to listen on."),
+        Variable(
+            "HOST",
+            parsers.hosts,
+            "127.0.0.1",
+            "Addresses or host names to listen on, with commas between. `0.0.0.0` is every IPv4 "
+            "address, `::` every IPv6 address and no IPv4 one, `*` both. `unix:` is not supported.",
+        ),
         Variable("PORT", parsers.whole_number(1, 65535), "8080", "Port to listen on."),
         Variable(
             "WORKERS",

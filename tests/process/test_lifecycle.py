@@ -208,7 +208,8 @@ async def test_a_port_in_use_is_said_plainly(launch: Callable[..., Process]) -> 
     code = await second.child.wait()
 
     assert code == 1
-    assert "address already in use" in second.log
+    assert f"error: PORT: {first.port} is already in use on 127.0.0.1" in second.log
+    assert "Traceback" not in second.log
     assert await first.stop() == 0
 
 

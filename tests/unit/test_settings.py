@@ -712,7 +712,7 @@ def test_the_environment_wins_over_the_file_env(
 
     settings = load()
 
-    assert (settings.http.port, settings.http.host) == (2222, "0.0.0.0")  # noqa: S104
+    assert (settings.http.port, settings.http.hosts) == (2222, ("0.0.0.0",))  # noqa: S104
     assert settings.instance == "$HOST ${PORT}"
 
 
@@ -754,3 +754,35 @@ def test_each_variable_has_one_row_of_three_cells() -> None:
     assert len(rows) == len(VARIABLES)
     assert all(row.count("|") == 4 for row in (heading, rule, *rows))
     assert [row.split("`")[1] for row in rows] == [variable.name for variable in VARIABLES]
+
+
+@pytest.mark.parametrize(
+    ("raw", "hosts"),
+    [
+        ("127.0.0.1", ("127.0.0.1",)),
+        ("::, 127.0.0.1", ("::", "127.0.0.1")),
+        ("[::1],localhost,[::1]", ("::1", "localhost")),
+        ("*", ("*",)),
+        ("app_1.internal.example.", ("app_1.internal.example.",)),
+    ],
+)
+def test_host_takes_several_addresses(raw: str, hosts: tuple[str, ...]) -> None:
+    assert load({"HOST": raw}).http.hosts == hosts
+
+
+@pytest.mark.parametrize(
+    ("raw", "rule"),
+    [
+        ("unix:/run/flagstone.sock", "must not be a Unix socket"),
+        ("127.0.0.1:8080", "without a port"),
+        ("http://localhost", "must be host names or addresses"),
+        ("127.0.0.1,", "must be host names or addresses"),
+        ("*,::1", r"or \* alone"),
+        ("300.1.1.1", "must be host names or addresses"),
+        ("a b", "must be host names or addresses"),
+        ("x" * 64, "must be host names or addresses"),
+    ],
+)
+def test_host_that_cannot_be_listened_on_names_the_rule(raw: str, rule: str) -> None:
+    with pytest.raises(SettingsError, match=f"HOST: .*{rule}"):
+        load({"HOST": raw})
