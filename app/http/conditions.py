@@ -7,7 +7,11 @@ from aiohttp import hdrs, web
 
 from app.errors import ConditionMissing, Violation, malformed
 
-_ENTITY_TAG = re.compile(r'\s*(W/)?"([!#-~]*)"\s*')
+# W/ and the suffix come from proxies that compress: nginx weakens a tag, Apache and Caddy write
+# "3-gzip", Jetty "3--gzip", others "3;br". None of our own tags ends like that.
+_ENTITY_TAG = re.compile(
+    r'\s*(?:W/)?"([!#-~]*?)(?:(?:--?|;)(?:x-)?(?:gzip|br|zstd|deflate|compress)){0,2}"\s*'
+)
 # What entity_tag makes, with or without its second half.
 _VERSION = re.compile(r"([0-9]{1,18})(?:-([0-9a-f]{8}))?")
 
@@ -26,8 +30,9 @@ class Condition(msgspec.Struct, frozen=True):
 def read_condition(request: web.Request, *, may_create: bool) -> Condition:
     """Return the condition that every write must carry (RFC 9110, section 13; RFC 6585, section 3).
 
-    Raises ConditionMissing without one, Malformed for one that is not understood. A tag that is
-    weak or not one of ours is understood, and matches nothing: that is version 0.
+    Raises ConditionMissing without one, Malformed for one that is not understood. A tag that is not
+    one of ours is understood and matches nothing: that is version 0. A weak one counts by the
+    version in it: a proxy that compresses answers weakens every tag that a client can send back.
     """
     for name in (hdrs.IF_MATCH, hdrs.IF_NONE_MATCH):
         if len(request.headers.getall(name, ())) > 1:
@@ -58,18 +63,26 @@ def _if_match(text: str) -> Condition:
     match = _ENTITY_TAG.fullmatch(text)
     if match is None:
         raise malformed("If-Match", 'must be one entity tag, such as "3", or *')
-    weak, tag = match.groups()
-    version = _VERSION.fullmatch(tag)
-    if weak or version is None:
+    version = _VERSION.fullmatch(match[1])
+    if version is None:
         return Condition(version=0)
     return Condition(version=int(version[1]), epoch=version[2] or "")
 
 
 def is_not_modified(request: web.Request, etag: str) -> bool:
-    """Tell whether If-None-Match already names this tag (weak comparison, RFC 9110, 13.1.2)."""
+    """Tell whether If-None-Match names this tag, or any (weak comparison, RFC 9110, 13.1.2)."""
+    return names_tag(request, etag) or "*" in _listed(request)
+
+
+def names_tag(request: web.Request, etag: str) -> bool:
+    """Tell whether If-None-Match names this very tag, whatever a proxy has added to it."""
     header = request.headers.get(hdrs.IF_NONE_MATCH)
     if header is None or header == etag:
         return header is not None
-    listed = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH))
-    tags = [part.strip().removeprefix("W/") for part in listed.split(",")]
-    return "*" in tags or etag in tags
+    tags = (_ENTITY_TAG.fullmatch(part) for part in _listed(request))
+    return etag[1:-1] in [match[1] for match in tags if match is not None]
+
+
+def _listed(request: web.Request) -> list[str]:
+    listed = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
+    return [part.strip() for part in listed.split(",")]

@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from app.naming import ENVIRONMENT_PATTERN
+from app.naming import ENVIRONMENT_PATTERN, KEY_LENGTH_MAX, KEY_PATTERN
 
 # Texts reach PostgreSQL, which stores no NUL.
 _TEXT = {"type": "string", "pattern": "^[^\\u0000]*$"}
 _WHOLE = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 _ENVIRONMENT = {"type": "string", "pattern": ENVIRONMENT_PATTERN}
-# As `app/changes/models.py` has it, which this package may not know; a test compares the two.
-_KEY = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$"}
-# As `app/access/events.py` has them; the same test.
+_KEY = {"type": "string", "pattern": KEY_PATTERN, "maxLength": KEY_LENGTH_MAX}
+# As `app/access/events.py` has them, which this package may not know; a test compares the two.
 _EVENTS = (
     *("authn_login_fail", "authn_token_created", "authn_token_rotated", "authn_token_revoked"),
     *("authz_fail", "authz_admin", "sensitive_read", "excess_rate_limit_exceeded"),
@@ -120,7 +119,10 @@ RESPONSE_HEADERS: dict[str, Described] = {
     ),
     "Access-Control-Expose-Headers": ({"type": "string"}, "What of it such a page may see."),
     "Access-Control-Allow-Methods": ({"type": "string"}, "What such a page may ask."),
-    "Access-Control-Allow-Headers": ({"type": "string"}, "What it may send with that."),
+    "Access-Control-Allow-Headers": (
+        {"type": "string"},
+        "What it may send: what OFREP uses, and what the page asked for.",
+    ),
     "Access-Control-Max-Age": ({"type": "integer"}, "For how many seconds it need not ask again."),
     "Vary": ({"const": "Origin"}, "Where not all origins get the same answer."),
 }

@@ -19,10 +19,12 @@ _SHARED: dict[str, str] = {
 }
 _PREFLIGHT: dict[str, str] = {
     hdrs.ACCESS_CONTROL_ALLOW_METHODS: "POST, GET",
-    # Named one by one: * would not cover Authorization.
-    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "authorization, content-type, if-none-match, x-api-key",
     hdrs.ACCESS_CONTROL_MAX_AGE: str(PREFLIGHT_SECONDS),
 }
+# Named one by one: * would not cover Authorization.
+_REQUEST_HEADERS = ("authorization", "content-type", "if-none-match", "x-api-key")
+ASKED_HEADERS_MAX = 64
+_HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
 
 
 class Cors:
@@ -53,7 +55,24 @@ CORS: web.AppKey[Cors] = web.AppKey("cors", Cors)
 
 async def preflight(request: web.Request) -> web.Response:
     """Answer a browser that asks what it may send; no token is needed for that."""
-    return web.Response(status=204, headers=request.app[CORS].headers(request) | _PREFLIGHT)
+    asked = ",".join(request.headers.getall(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, ()))
+    headers = {
+        **request.app[CORS].headers(request),
+        **_PREFLIGHT,
+        hdrs.ACCESS_CONTROL_ALLOW_HEADERS: ", ".join(allowed_headers(asked)),
+    }
+    return web.Response(status=204, headers=headers)
+
+
+def allowed_headers(asked: str) -> list[str]:
+    """Return the request headers that a page may send: those that OFREP uses, and what it asks for.
+
+    A page adds headers for tracing and the like, which are harmless here: they are not read. Only
+    names of RFC 9110 are repeated, the first 64, so the answer cannot be split or grow.
+    """
+    names = (name.strip().lower() for name in asked.split(",", 4 * ASKED_HEADERS_MAX))
+    extra = [name for name in names if _HEADER_NAME.fullmatch(name)][:ASKED_HEADERS_MAX]
+    return list(dict.fromkeys((*_REQUEST_HEADERS, *extra)))
 
 
 async def share_refusals(request: web.Request, response: web.StreamResponse) -> None:

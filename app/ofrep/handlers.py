@@ -51,16 +51,18 @@ async def evaluate_flags(request: web.Request) -> web.Response:
 
     if snapshot.rules.uses_time:
         # What it says may change by itself, so only what it says can tell whether it has.
-        body = await _evaluated(request, snapshot, decode_context(raw), tail)
+        context = decode_context(raw)
+        body = await _evaluated(request, snapshot, context, tail)
         etag = _etag(body)
     else:
         body = b""
         etag = _etag(b"%b%d:%b%b" % (snapshot.rules_state, len(raw), raw, tail))
+        # A client that names the tag got it for the same body, which was decoded then.
+        context = {} if conditions.names_tag(request, etag) else decode_context(raw)
     head = moment_head(request, snapshot) + b"ETag: %b\r\n" % etag.encode()
-    # Without a look at the context: whoever has this tag got it for the same one.
     if conditions.is_not_modified(request, etag):
         return EncodedResponse(b"", app[CORS].head(request) + head, status=304)
-    body = body or await _evaluated(request, snapshot, decode_context(raw), tail)
+    body = body or await _evaluated(request, snapshot, context, tail)
     return respond(request, body, head)
 
 

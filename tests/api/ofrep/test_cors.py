@@ -1,11 +1,13 @@
 """CORS: a page of another origin may ask, and read every answer. Cn is a line of the checklist."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 from aiohttp import hdrs
 
 from app.evaluation.engine import Flag
+from app.ofrep.cors import ASKED_HEADERS_MAX
 from app.snapshots.follower import Follower
 from tests.api.ofrep.conftest import BY_PLAN, FAILING, FLAGS, LOCAL, SHOP, Answer, Client
 
@@ -35,6 +37,57 @@ async def test_c40_a_preflight_needs_no_token_and_allows_what_clients_send(
     assert {"authorization", "content-type", "if-none-match", "x-api-key"} == set(allowed)
     assert int(answer.headers[hdrs.ACCESS_CONTROL_MAX_AGE]) > 0
     assert hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS not in answer.headers
+
+
+TRACING = (
+    *("traceparent", "tracestate", "baggage", "sentry-trace", "x-request-id"),
+    *("flagd-selector", "x-requested-with", "x-anything_else.1"),
+)
+
+
+async def _allowed(ofrep: Client, asked: str, path: str = FLAGS) -> list[str]:
+    reader, writer = await asyncio.open_connection(*ofrep.address)
+    writer.write(
+        f"OPTIONS {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nOrigin: {PAGE}\r\n"
+        f"Access-Control-Request-Method: POST\r\n{asked}\r\n".encode("latin-1")
+    )
+    head = (await reader.read()).decode("latin-1")
+    writer.close()
+    assert head.startswith("HTTP/1.1 204 ")
+    (line,) = [x for x in head.split("\r\n") if x.startswith("Access-Control-Allow-Headers: ")]
+    return line.removeprefix("Access-Control-Allow-Headers: ").split(", ")
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_preflight_for_tracing_headers_allows_them(ofrep: Client, path: str) -> None:
+    asked = f"Access-Control-Request-Headers: {', '.join(TRACING).title()}\r\n"
+
+    allowed = await _allowed(ofrep, asked, path)
+
+    assert {*TRACING, "authorization", "content-type"} < set(allowed)
+    assert len(set(allowed)) == len(allowed)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *("a b", "x: y", 'x"', "<x>", "ü", "x;y", "x\ty", "x" * 65, "(x)", ",,,", ""),
+        # Each line of the request is a header of its own, and none of the answer.
+        "a\r\nSet-Cookie: b=c",
+    ],
+)
+async def test_preflight_for_what_is_no_name_repeats_nothing(ofrep: Client, asked: str) -> None:
+    allowed = await _allowed(ofrep, f"Access-Control-Request-Headers: {asked}\r\n")
+
+    assert set(allowed) - {"a"} == {"authorization", "content-type", "if-none-match", "x-api-key"}
+
+
+async def test_preflight_for_very_many_headers_is_bounded(ofrep: Client) -> None:
+    names = ",".join(f"x-{number}" for number in range(500))
+
+    allowed = await _allowed(ofrep, f"Access-Control-Request-Headers: {names}\r\n" * 3)
+
+    assert len(allowed) == ASKED_HEADERS_MAX + 4
 
 
 async def _one_of_each(ofrep: Client, origin: str) -> dict[int, Answer]:

@@ -30,12 +30,18 @@ async def test_c25_the_tag_of_all_flags_is_quoted_and_strong_and_one_flag_has_no
     assert "ETag" not in one.headers
 
 
-@pytest.mark.parametrize("sent", ["{}", "W/{}", '"x", {}', '"x",W/{} , "y"', "*"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        *('"{}"', 'W/"{}"', '"x", "{}"', '"x",W/"{}" , "y"', "*"),
+        *('"{}-gzip"', '"{}--gzip"', '"{};br"', 'W/"{}-zstd", "y"'),
+    ],
+)
 async def test_c26_a_tag_that_matches_is_304_without_a_body(ofrep: Client, sent: str) -> None:
     await ofrep.put("plan", BY_PLAN)
     first = await ofrep.all(PRO)
 
-    again = await _again(ofrep, sent.format(first.etag))
+    again = await _again(ofrep, sent.format(first.etag[1:-1]))
 
     assert (again.status, again.raw) == (304, b"")
     assert again.etag == first.etag
@@ -63,6 +69,20 @@ async def test_c27_another_tag_or_none_gets_the_answer_in_full(ofrep: Client, se
     again = await _again(ofrep, sent)
 
     assert (again.status, again.raw, again.etag) == (200, first.raw, first.etag)
+
+
+@pytest.mark.parametrize("flag", [BY_PLAN, BY_CLOCK])
+@pytest.mark.parametrize("body", [b"no json", b"[]", b'{"context": 1}', b"\xff"])
+async def test_any_tag_with_a_body_that_is_no_context_is_400(
+    ofrep: Client, flag: dict[str, Any], body: bytes
+) -> None:
+    await ofrep.put("plan", flag)
+
+    answer = await _again(ofrep, "*", body)
+    repeated = await _again(ofrep, f"{answer.headers.get('ETag', 'W/')}, *", body)
+
+    assert (answer.status, repeated.status) == (400, 400)
+    assert "ETag" not in answer.headers
 
 
 async def test_one_flag_knows_no_condition(ofrep: Client) -> None:
