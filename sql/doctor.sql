@@ -118,3 +118,14 @@ from pg_authid
 where rolname = any(:names::text[])
   and rolpassword not like 'SCRAM-SHA-256$%'
 order by rolname;
+
+-- name: list_ambiguous_keys()
+-- Keys with a segment that is empty, "." or "..": no new entry may have one.
+select
+    environment,
+    key
+from configurations
+where key ~ '(^|/)\.{0,2}(/|$)'
+order by
+    environment,
+    key;

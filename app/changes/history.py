@@ -21,7 +21,7 @@ from app.database import Connection, sql
 from app.environments import service as environments
 from app.environments.models import Environment, Properties
 from app.errors import NotFound
-from app.naming import is_key
+from app.naming import is_stored_key
 from app.vault.models import sealed_of
 
 LATEST = 2**63 - 1
@@ -92,7 +92,7 @@ async def key_history(
         )
     ]
     if not rows:
-        if before == LATEST or not is_key(key):
+        if before == LATEST or not is_stored_key(key):
             raise NotFound("configuration_unknown", "There has never been such a configuration.")
         return KeyHistory(items=[], next=None)
     items = [

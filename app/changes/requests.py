@@ -7,11 +7,13 @@ import msgspec
 
 from app.changes.models import MESSAGE_MAX
 from app.changes.properties import Fractional
-from app.naming import ENVIRONMENT_PATTERN, KEY_PATTERN
+from app.naming import ENVIRONMENT_PATTERN, KEY_LENGTH_MAX, KEY_PATTERN
 
 OPERATIONS_MAX = 1_000
 # Told and not checked: the check names every wrong key at once.
-Key = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": KEY_PATTERN})]
+Key = Annotated[
+    str, msgspec.Meta(extra_json_schema={"pattern": KEY_PATTERN, "maxLength": KEY_LENGTH_MAX})
+]
 Message = Annotated[str, msgspec.Meta(max_length=MESSAGE_MAX)]
 Version = Annotated[int, msgspec.Meta(ge=0)]
 

@@ -23,12 +23,16 @@ from app.database import Connection, sql
 from app.database.threads import in_thread
 from app.environments.models import Properties
 from app.environments.service import unknown_environment
-from app.errors import Conflict, NotFound, Stale, Violation
+from app.errors import Conflict, Invalid, NotFound, Stale, Violation
+from app.naming import KEY_RULE, is_key
 from app.vault.vault import Vault
 
+# These bring back entries of the past, whose keys were once good.
+_UNDOING = {ChangeKind.REVERT, ChangeKind.RESTORE}
 # These lead back to, or over to, what has been: a key may have been of another kind there.
 _RETURNING = {ChangeKind.REVERT, ChangeKind.RESTORE, ChangeKind.PROMOTE}
 
+_VIOLATIONS_MAX = 20
 _QUICK_BYTES = 32 * 1024
 
 
@@ -48,9 +52,12 @@ async def apply(
     `patch` is of the environment's own properties. Without a vault secrets are refused, as without
     a key ring. Raises NotFound for the environment or for a key to delete, Stale that names every
     key whose version is not the expected one (or the environment, for the patch), Conflict when a
-    key would change its kind, TooLarge for metadata, and for references as `check_references` does.
-    The caller's transaction is to be given up then, and the revision with it.
+    key would change its kind, Invalid for a key out of shape, TooLarge for metadata, and for
+    references as `check_references` does. The caller's transaction is to be given up
+    then, and the revision with it.
     """
+    if kind not in _UNDOING:
+        _check_keys(operations)
     advanced = await sql.advance_revision(connection, environment=environment)
     if advanced is None:
         raise unknown_environment()
@@ -101,6 +108,14 @@ async def apply(
         and properties.before.fractional != properties.after.fractional,
     )
     return change_set
+
+
+def _check_keys(operations: Sequence[Operation]) -> None:
+    """Refuse to write keys out of shape; an entry that has one can still be deleted."""
+    wrong = [each.key for each in operations if each.content is not None and not is_key(each.key)]
+    if wrong:
+        violations = [Violation(key, KEY_RULE) for key in wrong[:_VIOLATIONS_MAX]]
+        raise Invalid("key_invalid", f"{wrong[0]}: {KEY_RULE}", violations)
 
 
 def _properties(advanced: Any, patch: Patch) -> PropertiesChange:

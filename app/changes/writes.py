@@ -28,7 +28,7 @@ from app.environments import service as environments
 from app.environments.models import Environment
 from app.errors import Invalid, Violation, invalid
 from app.json_schema.pool import RequestCheck
-from app.naming import KEY_RULE, is_key
+from app.naming import KEY_RULE, is_key, is_stored_key
 from app.vault.vault import Vault
 
 Work = Callable[[Connection], Awaitable[MadeChangeSets]]
@@ -48,7 +48,8 @@ def intents_of(wanted: NewChangeSet, environment: str, check: RequestCheck) -> M
         if not isinstance(operation, PatchOperation):
             field, key = "key", operation.key
         place = (operation.environment or environment, key)
-        if field == "key" and not is_key(key):
+        is_known = is_stored_key if isinstance(operation, DeleteOperation) else is_key
+        if field == "key" and not is_known(key):
             violations.append(Violation(f"operations[{position}].key", KEY_RULE))
         elif place in seen:
             violations.append(Violation(f"operations[{position}].{field}", "must be named once"))

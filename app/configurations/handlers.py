@@ -69,7 +69,7 @@ async def get_configuration(request: web.Request) -> web.Response:
     snapshot = await read_snapshot(request, query)
     found = snapshot.entries.get(request.match_info["key"])
     if found is None:
-        service.check_key(request.match_info["key"])
+        service.check_stored_key(request.match_info["key"])
         raise NotFound("configuration_unknown", "There is no such configuration.")
 
     head = moment_head(request, snapshot)

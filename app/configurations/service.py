@@ -13,7 +13,7 @@ from app.configurations.models import ConfigurationPage, NewConfiguration, Writt
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import NotFound, invalid
-from app.naming import KEY_RULE, is_key
+from app.naming import KEY_RULE, is_key, is_stored_key
 from app.snapshots.snapshot import PAGE_BYTES_MAX, Configuration
 from app.vault.models import sealed_of
 from app.vault.vault import Vault, shredded, unreadable
@@ -28,7 +28,7 @@ async def get(
 
     With a vault, a secret is in clear. Raises NotFound, and as the vault does.
     """
-    check_key(key)
+    check_stored_key(key)
     row = await sql.find_configuration(connection, environment=environment, key=key)
     if row is None:
         raise environments.unknown_environment()
@@ -49,7 +49,7 @@ async def get_at(
     vault: Vault | None = None,
 ) -> tuple[Configuration, int, str]:
     """Return the entry as of a moment, and that moment's revision and epoch. Raises as `get`."""
-    check_key(key)
+    check_stored_key(key)
     revision, epoch = await _revision_and_epoch(connection, environment, moment)
     found = await _entries_at(connection, environment, revision, keys=[key], limit=1)
     if not found:
@@ -145,7 +145,7 @@ async def delete(
     connection: Connection, environment: str, key: str, *, expected: Expected, actor: str
 ) -> Written:
     """Delete one entry as a change set of one; its history stays."""
-    operation = Operation(key=check_key(key), content=None, expected=expected)
+    operation = Operation(key=check_stored_key(key), content=None, expected=expected)
     change_set = await changes.apply(connection, environment, [operation], actor=actor)
     return _written(change_set)
 
@@ -161,8 +161,15 @@ def content_from(wanted: NewConfiguration) -> Content:
 
 
 def check_key(key: str) -> str:
-    """Return the key. Raises Invalid when it is not well formed."""
+    """Return the key. Raises Invalid when no new entry may have it."""
     if not is_key(key):
+        raise invalid("key", KEY_RULE)
+    return key
+
+
+def check_stored_key(key: str) -> str:
+    """Return the key. Raises Invalid when no entry can have it."""
+    if not is_stored_key(key):
         raise invalid("key", KEY_RULE)
     return key
 

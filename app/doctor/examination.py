@@ -13,6 +13,7 @@ from app.database.faults import DatabaseBugError
 from app.doctor import (
     backups,
     connections,
+    entries,
     keys,
     machine,
     preferences,
@@ -70,6 +71,7 @@ CHECKS = (
     Check("schema", "migrations", Need.MIGRATOR, schema.look_at_migrations),
     Check("proof", "schema", Need.APP, proof.look_at_schema),
     Check("proof", "history", Need.APP, proof.look_at_history, seconds=HISTORY_SECONDS),
+    Check("entries", "keys of entries", Need.APP, entries.look_at_keys),
     Check("keys", "key ring", Need.NOTHING, keys.look_at_ring),
     Check("keys", "data keys", Need.APP, keys.look_at_data_keys),
     Check("keys", "token key", Need.NOTHING, keys.look_at_token_key),

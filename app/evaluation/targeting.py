@@ -10,7 +10,7 @@ from typing import Any
 
 from app.errors import Violation
 from app.evaluation.compiler import LIST_VALUES_MAX
-from app.naming import is_key
+from app.naming import is_stored_key
 
 # Of JSON, so that the checks below cannot recurse too deep. How much a rule may cost is known only
 # with its segments: see `compilation.py`.
@@ -84,7 +84,7 @@ def _check_argument(argument: Any, place: str) -> Violations:
     if isinstance(argument, list):
         yield from _check_each(argument, place)
     elif isinstance(argument, dict) and argument.keys() == {REFERENCE}:
-        if not (isinstance(argument[REFERENCE], str) and is_key(argument[REFERENCE])):
+        if not (isinstance(argument[REFERENCE], str) and is_stored_key(argument[REFERENCE])):
             yield Violation(member(place, REFERENCE), "must be the key of a segment")
     elif isinstance(argument, dict):
         yield from _check_rule(argument, place)

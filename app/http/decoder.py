@@ -10,11 +10,12 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from app.errors import Invalid, TooLarge, Violation, malformed
+from app.errors import Invalid, TooLarge, Violation, invalid, malformed
 
 BODY_BYTES_MAX = 1024 * 1024
 # An evaluation's body: a context is small, and anybody with a page's token may send one.
@@ -27,6 +28,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 NAME_CHARACTERS_MAX = 10_000
 _SLICE_BYTES = 64 * 1024
 INTEGER_MAX = 2**53
+TIME_RULE = "must be within the years 1 to 9999, in UTC too"
 
 Shape = TypeVar("Shape")
 
@@ -38,10 +40,23 @@ def decode(raw: bytes, shape: type[Shape]) -> Shape:
     """
     document = parse(raw)
     try:
-        return msgspec.convert(document, shape)
+        decoded = msgspec.convert(document, shape)
     except msgspec.ValidationError as error:
         found = violation_of(error)
         raise Invalid("field_invalid", f"{found.field}: {found.rule}", [found]) from None
+    for name in getattr(decoded, "__struct_fields__", ()):
+        if isinstance(value := getattr(decoded, name), datetime) and not is_in_range(value):
+            raise invalid(name, TIME_RULE)
+    return decoded
+
+
+def is_in_range(time: datetime) -> bool:
+    """Tell whether a time is within the years 1 to 9999 in UTC too, which the database needs."""
+    try:
+        time.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
 
 
 def parse(raw: bytes, *, nodes_max: int = NODES_MAX, depth_max: int = DEPTH_MAX) -> Any:

@@ -16,7 +16,7 @@ from app.errors import (
     malformed,
 )
 from app.http.bodies import read_whole
-from app.http.decoder import BODY_BYTES_MAX, decode
+from app.http.decoder import BODY_BYTES_MAX, TIME_RULE, decode, is_in_range
 from app.http.keys import DEADLINE, DECODING, SETTINGS
 
 JSON = ("application/json",)
@@ -120,10 +120,13 @@ def moment(query: Mapping[str, str]) -> int | datetime | None:
     if "revision" in query:
         raise malformed("at", "must not come together with revision")
     try:
-        return msgspec.convert(query["at"], _Time)
+        time = msgspec.convert(query["at"], _Time)
     except msgspec.ValidationError:
         rule = "must be a time with its offset, such as 2026-01-31T09:30:00Z"
         raise malformed("at", rule) from None
+    if not is_in_range(time):
+        raise malformed("at", TIME_RULE)
+    return time
 
 
 def choice(query: Mapping[str, str], name: str, options: type[Option]) -> Option | None:

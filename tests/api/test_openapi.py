@@ -89,7 +89,6 @@ async def test_the_headers_of_a_route_stand_at_its_answers(
 
 
 async def test_a_key_has_one_pattern(described: dict[str, Any]) -> None:
-    """`app/http/` repeats it, since it may not know the changes."""
     parameters = described["paths"][LOCAL.replace("local", "{environment}/configurations/{key}")]
     patterns = [p["schema"].get("pattern") for p in parameters["get"]["parameters"]]
 

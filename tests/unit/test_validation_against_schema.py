@@ -19,7 +19,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.evaluation.validation import check_flag, check_segment
-from app.naming import KEY_PATTERN
+from app.naming import STORED_KEY_PATTERN
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SCHEMAS = DATA / "flagd-schema"
@@ -87,7 +87,7 @@ def correct(name: str, schema: dict[str, Any]) -> None:
         ]
     }
     # A segment has a key, so what can be none refers to nothing.
-    parts["reference"]["patternProperties"][r"^\$ref$"]["pattern"] = KEY_PATTERN
+    parts["reference"]["patternProperties"][r"^\$ref$"]["pattern"] = STORED_KEY_PATTERN
 
 
 @cache
