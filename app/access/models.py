@@ -1,10 +1,14 @@
 """What a token says about its bearer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 EVERY_ENVIRONMENT = "*"
+
+# Whether an environment may be named to a caller; `Grant.covers` is one.
+Covers = Callable[[str], bool]
 
 
 class Scope(StrEnum):

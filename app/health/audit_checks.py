@@ -5,6 +5,7 @@ Only ever a warning: every other instance serves the same, so nothing is gained 
 
 from datetime import UTC, datetime, timedelta
 
+from app.access.models import Covers
 from app.audit.export import EXPORT_SECONDS, HeadExport
 from app.backups.schedule import Schedule
 from app.health.check import Check, Status
@@ -13,10 +14,15 @@ from app.health.check import Check, Status
 _EXPORT_AGE_MAX = timedelta(seconds=5 * EXPORT_SECONDS)
 
 
-def chain_check(heads: HeadExport) -> Check:
-    """Tell which environments have another history than was signed, and from which revision on."""
+def chain_check(heads: HeadExport, covers: Covers) -> Check:
+    """Report which environments have another history than was signed, and from which revision on.
+
+    Those that the token is not for are counted, not named.
+    """
     found = [*heads.replaced.items(), *heads.broken.items()]
-    broken = [f"{name}: {reason}" for name, reason in found]
+    broken = [f"{name}: {reason}" for name, reason in found if covers(name)]
+    if hidden := len(found) - len(broken):
+        broken.append(f"{hidden} in environments that this token is not for")
     return Check(
         status=Status.WARN if broken else Status.PASS,
         component_type="datastore",

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
+from app.access.guard import CALLER
 from app.health.check import Check, HealthCheckRow, Status
 from app.health.report import Health, Readiness
 
@@ -62,8 +63,8 @@ async def ready(request: web.Request) -> web.Response:
 
 
 async def report(request: web.Request) -> web.Response:
-    """Give the whole report, to a token with the scope read."""
-    found = request.app[HEALTH].report()
+    """Give the whole report to a token with the scope read; it names the token's environments."""
+    found = request.app[HEALTH].report(request[CALLER].token.grant.covers)
     return _respond(found, _code(found.status))
 
 

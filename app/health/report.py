@@ -10,6 +10,7 @@ import msgspec
 from app import VERSION
 from app.access.directory import TokenDirectory
 from app.access.log import AccessLog
+from app.access.models import Covers
 from app.audit.drift import DriftCheck
 from app.audit.export import HeadExport
 from app.backups.schedule import Schedule
@@ -31,6 +32,7 @@ TOKENS_AGE_SECONDS_MAX = 5.0
 
 
 _WRITE = "database:write"
+_DISK = "snapshot:disk"
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +77,8 @@ class Health:
         write = [msgspec.structs.replace(check, output=None) for check in report.checks[_WRITE]]
         return Readiness(status=report.status, checks={_WRITE: write})
 
-    def report(self) -> Report:
+    def report(self, covers: Covers = lambda _: True) -> Report:
+        """Return every check; the status is of all environments, the names of those covered."""
         checks = {
             "lifecycle": self._lifecycle_check(),
             _WRITE: self._write_check(),
@@ -84,20 +87,22 @@ class Health:
             "schema:drift": drift_check(self.drift),
             "schema:audit": audit_check(self.drift),
             **self._snapshot_checks(),
-            "snapshot:disk": self._disk_check(),
-            "keys": self._keys_check(),
+            _DISK: self._disk_check(),
+            "keys": self._keys_check(covers),
             "tokens": self._tokens_check(),
             "access_log:write": self._access_log_check(),
-            **(self._machine_checks() if self.is_first else {}),
+            **(self._machine_checks(covers) if self.is_first else {}),
             **{f"tasks:{name}": self._task_check(name) for name in self.tasks.alive},
         }
+        environments = self.follower.loaded() if self.follower.is_loaded else ()
+        hidden = {f"snapshot:{name}" for name in environments if not covers(name)} - {_DISK}
         return Report(
             status=_worst(check.status for check in checks.values()),
             version=VERSION.partition(".")[0],
             release_id=VERSION,
             service_id="flagstone",
             instance=self.instance,
-            checks={name: [check] for name, check in checks.items()},
+            checks={name: [check] for name, check in checks.items() if name not in hidden},
         )
 
     def _lifecycle_check(self) -> Check:
@@ -183,8 +188,8 @@ class Health:
         failure = self.keeper.failure
         return Check(status=Status.WARN if failure else Status.PASS, output=failure)
 
-    def _keys_check(self) -> Check:
-        problem = self.vault.problem
+    def _keys_check(self, covers: Covers) -> Check:
+        problem = self.vault.problem_among(set(filter(covers, self.vault.active_since)))
         return Check(
             status=Status.WARN if problem else Status.PASS,
             observed_value=sum(self.vault.counts.values()),
@@ -219,10 +224,10 @@ class Health:
             output=trouble,
         )
 
-    def _machine_checks(self) -> dict[str, Check]:
+    def _machine_checks(self, covers: Covers) -> dict[str, Check]:
         """What the first of several workers does for all of them, so that it alone knows."""
         return {
-            "audit:chain": chain_check(self.heads),
+            "audit:chain": chain_check(self.heads, covers),
             "audit:heads": heads_check(self.heads),
             **({"backups": backups_check(self.schedule)} if self.schedule.is_on else {}),
         }

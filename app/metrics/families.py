@@ -7,7 +7,11 @@ import msgspec
 from prometheus_client import Metric
 from prometheus_client.exposition import choose_encoder
 
+from app.access.models import Covers
 from app.http.durations import BOUNDS_SECONDS, Durations
+
+# The label of every sample that is about one environment.
+ENVIRONMENT = "environment"
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -56,6 +60,18 @@ def histogram(name: str, help_: str, durations: Durations) -> Family:
         samples.append(Sample(labels=labels, value=counts[-1], suffix="_count"))
         samples.append(Sample(labels=labels, value=series.total_seconds, suffix="_sum"))
     return Family(name=name, kind="histogram", help=help_, samples=samples)
+
+
+def visible(family: Family, covers: Covers) -> Family:
+    """Return the family without the samples of environments that are not covered."""
+    return msgspec.structs.replace(
+        family,
+        samples=[
+            sample
+            for sample in family.samples
+            if ENVIRONMENT not in sample.labels or covers(sample.labels[ENVIRONMENT])
+        ],
+    )
 
 
 class Merged:

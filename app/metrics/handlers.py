@@ -2,18 +2,26 @@
 
 from aiohttp import hdrs, web
 
+from app.access.guard import CALLER
 from app.http import wire
-from app.metrics.families import Merged, printed
+from app.metrics.families import Merged, printed, visible
 from app.metrics.peers import Peers
 
 PEERS: web.AppKey[Peers] = web.AppKey("peers", Peers)
 
 
 async def get_metrics(request: web.Request) -> web.Response:
-    """Give the measurements of every worker, as Prometheus or OpenMetrics text."""
-    wire.read_query(request, set())
+    """Give the measurements of every worker, as Prometheus or OpenMetrics text.
 
-    by_worker = await request.app[PEERS].gather()
+    Those of single environments are given to tokens of these environments.
+    """
+    wire.read_query(request, set())
+    grant = request[CALLER].token.grant
+
+    by_worker = {
+        worker: [visible(family, grant.covers) for family in families]
+        for worker, families in (await request.app[PEERS].gather()).items()
+    }
 
     text, content_type = printed(Merged(by_worker), request.headers.get(hdrs.ACCEPT, ""))
     return web.Response(body=text, headers={hdrs.CONTENT_TYPE: content_type})

@@ -6,7 +6,7 @@ every two seconds.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -154,13 +154,20 @@ class Vault:
     @property
     def problem(self) -> str | None:
         """What an operator should do something about, None when all is well."""
+        return self.problem_among(self.active_since)
+
+    def problem_among(self, environments: Collection[str]) -> str | None:
+        """Return the problem and name only these environments; others are counted."""
         if self.missing:
             return f"key missing: {', '.join(sorted(self.missing))}"
         if self.keys.problem is not None:
             return f"key ring not read anew: {self.keys.problem}"
         oldest = datetime.now(UTC) - ROTATION_DUE
         due = sorted(name for name, made_at in self.active_since.items() if made_at < oldest)
-        return f"data keys older than {ROTATION_DUE.days} days: {', '.join(due)}" if due else None
+        named = [name for name in due if name in environments]
+        if len(named) < len(due):
+            named.append(f"{len(due) - len(named)} that this token is not for")
+        return f"data keys older than {ROTATION_DUE.days} days: {', '.join(named)}" if due else None
 
 
 def _living(stored: Sequence[StoredDataKey]) -> list[Wrapped]:
