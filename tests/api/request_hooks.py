@@ -29,9 +29,9 @@ def before_call(
     places = {"local": "staging", "staging": "local"}
     if case.path.endswith("/promote") and isinstance(case.body, dict):
         # A promotion from an environment to itself is refused.
-        case.body["from"] = places.get(
-            case.path_parameters.get("environment"), case.body.get("from")
-        )
+        place = str(case.path_parameters.get("environment"))
+        if place in places:
+            case.body["from"] = places[place]
     makes_environment = (case.method, case.path) == ("POST", "/v1/environments")
     if makes_environment and case.query.get("dry_run") in (None, False, "false"):
         case.query["dry_run"] = "true"
