@@ -304,10 +304,11 @@ where environment = :environment
 order by key;
 
 -- name: list_guarded_flags(environment, keys, all_of_them)
--- Flags with guard cases: those of the keys, or all when a segment has changed that any may use.
+-- Flags with guard cases: those of the keys, or all when a segment has changed that any may use. As
+-- text, since the service decodes one at a time, in a thread.
 select
     key,
-    value
+    value::text as value
 from configurations
 where environment = :environment
   and kind = 'flag'

@@ -4,14 +4,16 @@ They are evaluated inside the transaction that would publish a change, with what
 so that whatever leads to a broken one (an edit, a segment, a revert, a promotion) is refused.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 from app.changes.models import Change, Content, Kind
 from app.changes.references import references
 from app.database import Connection, sql
+from app.database.connector import decode_json
 from app.database.threads import in_thread
 from app.environments import service as environments
 from app.environments.models import Environment
@@ -46,14 +48,10 @@ async def check_guards(
         return
     # When a segment changes, any flag with guards may use it; so it is with bucketing.
     rows = sql.list_guarded_flags(connection, environment=environment, keys=keys, all_of_them=moved)
-    flags = {row["key"]: row["value"] async for row in rows}
-    if not flags:
+    texts = {row["key"]: row["value"] async for row in rows}
+    if not texts:
         return
-    segments = await _segments(connection, environment, flags)
-    here = await environments.get(connection, environment)
-    found = _broken(flags, segments, here, int(at.timestamp()))
-    # A quarter of a mebibyte has room for thousands of cases, and each may take milliseconds.
-    violations = await in_thread("guards", lambda: list(islice(found, _VIOLATIONS_MAX)))
+    violations = await _violations(connection, environment, texts, int(at.timestamp()))
     if violations:
         what = "; ".join(f"{each.field} {each.rule}" for each in violations)
         raise Invalid("guard_broken", f"{what}.", violations)
@@ -64,26 +62,48 @@ def _has_guards(content: Content) -> bool:
     return is_flag and bool(content.value.get("guards"))
 
 
-async def _segments(
-    connection: Connection, environment: str, flags: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return every segment that the flags use, directly or through others."""
-    contents = (Content(kind=Kind.FLAG, value=value) for value in flags.values())
-    names = {name for content in contents for name in references(content)}
+async def _violations(
+    connection: Connection, environment: str, texts: Mapping[str, str], now: int
+) -> list[Violation]:
+    """Return the first broken cases of flags, which are given as JSON.
+
+    A segment may be in ten thousand flags. They are decoded one at a time in a thread: all at once
+    they would take much memory, and the garbage collector would block every thread to visit them.
+    """
+    abandoned = threading.Event()
+
+    def flags() -> Iterator[tuple[str, Any]]:
+        # A thread cannot be cancelled, so it looks whether its request still waits.
+        for key, text in takewhile(lambda _: not abandoned.is_set(), texts.items()):
+            yield key, decode_json(text.encode())
+
+    def names() -> list[str]:
+        contents = (Content(kind=Kind.FLAG, value=value) for _, value in flags())
+        return sorted({name for content in contents for name in references(content)})
+
+    try:
+        segments = await _segments(connection, environment, await in_thread("guards", names))
+        here = await environments.get(connection, environment)
+        found = _broken(flags(), segments, here, now)
+        return await in_thread("guards", lambda: list(islice(found, _VIOLATIONS_MAX)))
+    finally:
+        abandoned.set()
+
+
+async def _segments(connection: Connection, environment: str, names: list[str]) -> dict[str, Any]:
+    """Return the segments of these names, and every segment that they use."""
     if not names:
         return {}
-    rows = sql.list_reached_segments(
-        connection, environment=environment, names=sorted(names), changed=[]
-    )
+    rows = sql.list_reached_segments(connection, environment=environment, names=names, changed=[])
     return {row["key"]: row["value"] async for row in rows}
 
 
 def _broken(
-    flags: Mapping[str, Any], segments: Mapping[str, Any], here: Environment, now: int
+    flags: Iterable[tuple[str, Any]], segments: Mapping[str, Any], here: Environment, now: int
 ) -> Iterator[Violation]:
     """Yield the broken cases. Raises Invalid once all have taken too many steps."""
     left = GUARD_STEPS_MAX
-    for key, value in flags.items():
+    for key, value in flags:
         flag = Flag(
             key,
             value,

@@ -31,6 +31,8 @@ from app.json_schema.pool import RequestCheck
 from app.naming import KEY_RULE, is_key, is_stored_key
 from app.vault.vault import Vault
 
+_VIOLATIONS_MAX = 100
+
 Work = Callable[[Connection], Awaitable[MadeChangeSets]]
 
 
@@ -69,9 +71,12 @@ def intents_of(wanted: NewChangeSet, environment: str, check: RequestCheck) -> M
                 Violation(f"operations[{position}].{each.field}", each.rule)
                 for each in error.violations
             ]
+        if len(violations) >= _VIOLATIONS_MAX:
+            break
     if violations:
         first = violations[0]
-        raise Invalid("operations_invalid", f"{first.field}: {first.rule}", violations)
+        message = f"{first.field}: {first.rule}"
+        raise Invalid("operations_invalid", message, violations[:_VIOLATIONS_MAX])
     return {
         name: Intent(operations=found.get(name, ()), patch=patches.get(name))
         for name in found.keys() | patches.keys()

@@ -176,7 +176,11 @@ def _encode(value: Any) -> bytes:
 
 
 def _decode(value: bytes) -> Any:
-    text = value[1:]
+    return decode_json(value[1:])
+
+
+def decode_json(text: bytes) -> Any:
+    """Return the value of the JSON that PostgreSQL writes for a jsonb."""
     if _LONG_INTEGER.search(text):
         # jsonb writes 1e300 out as an integer of 301 digits. Integers beyond 2^53 are never let in,
         # so a long one was a double when it came.

@@ -197,6 +197,16 @@ async def test_restore_entry_with_unsupported_schema(service: Service) -> None:
     assert (status, read.status, (await read.json())["schema"]) == (200, 200, schema)
 
 
+async def test_change_set_many_violations_names_the_first(service: Service) -> None:
+    operations = [_put(f"k{n}", "x", schema={"type": "integer"}) for n in range(150)]
+
+    status, problem = await _post(service, LOCAL + "/changes", {"operations": operations})
+
+    assert (status, problem["code"]) == (422, "operations_invalid")
+    fields = [error["field"] for error in problem["errors"]]
+    assert fields == [f"operations[{n}].value" for n in range(100)]
+
+
 async def test_several_environments_succeed_together_or_not_at_all(service: Service) -> None:
     both = [_put("k", 1), _put("k", 1, environment="staging")]
     first_status, first = await _post(service, LOCAL + "/changes", {"operations": both})
