@@ -55,7 +55,7 @@ KEEPER: web.AppKey[Keeper] = web.AppKey("keeper", Keeper)
 
 def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     """Make everything that handlers ask for, closed; `lifespan` opens it."""
-    database = Database(settings.database)
+    database = Database(settings.database, settings.data_dir)
     app[SETTINGS] = settings
     app[DATABASE] = database
     app[LIFECYCLE] = lifecycle = Lifecycle()

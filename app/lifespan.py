@@ -7,7 +7,7 @@ edited migration) ends the process.
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
@@ -31,7 +31,7 @@ from app.changes.repeatable import DIGESTS
 from app.database import Database
 from app.database.listener import listen
 from app.database.migrations import Migrator
-from app.database.opening import Targets, held_targets, probe, watch_embedded
+from app.database.opening import held_targets, probe, watch_embedded, watch_primary
 from app.database.role_check import check_role
 from app.database.threads import in_thread
 from app.errors import ForeseenError, Unavailable
@@ -43,7 +43,7 @@ from app.log import logger
 from app.metrics.handlers import PEERS
 from app.ofrep.tickets import TICKETS
 from app.seeds import seed
-from app.settings import Pooler, Settings, Target
+from app.settings import Pooler, Target
 from app.snapshots.disk import Disk
 from app.snapshots.reading import FOLLOWER
 from app.vault.reading import VAULT
@@ -80,6 +80,7 @@ async def lifespan(app: web.Application) -> AsyncIterator[None]:
 async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     """Open everything in order, then keep the background tasks running."""
     settings, tasks, waiting = app[SETTINGS], app[TASKS], Waiting()
+    primary = app[DATABASE].primary
     try:
         _use_key(app)
         tasks.start("last_known", partial(_serve_last_known, app, waiting))
@@ -87,7 +88,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         if settings.database.target is None:
             tasks.start("embedded", partial(watch_embedded, settings))
         log.info("database", target=found.app.summary)
-        await _migrate(settings, found, waiting)
+        await _migrate(app, found.migrator, waiting)
         await stack.enter_async_context(_opened(app[DATABASE], found.app, waiting))
         await waiting.until_possible("check_schema", lambda: _schema(app[SCHEMA]))
         tasks.start("heartbeat", app[HEARTBEAT].run)
@@ -117,7 +118,9 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     tasks.start("keys", partial(app[VAULT].run, app[DATABASE]))
     if settings.database.pooler is Pooler.NONE:
         # Through a pooler nothing can be listened to: there the poll alone keeps up.
-        tasks.start("listener", partial(listen, found.app, settings.database, _hint(app)))
+        tasks.start("listener", partial(listen, found.app, settings.database, _hint(app), primary))
+    if len(found.app.hosts) > 1:
+        tasks.start("primary", partial(watch_primary, found.app, settings, primary))
     tasks.start("schema", app[SCHEMA].run)
     tasks.start("drift", app[DRIFT].run)
     app[LIFECYCLE].start()
@@ -178,16 +181,21 @@ async def _opened(database: Database, target: Target, waiting: Waiting) -> Async
         await database.close()
 
 
-async def _migrate(settings: Settings, found: Targets, waiting: Waiting) -> None:
+async def _migrate(app: web.Application, target: Target, waiting: Waiting) -> None:
+    settings, primary = app[SETTINGS], app[DATABASE].primary
     if not settings.database.migrate_on_start:
         return
-    migrator = Migrator(
-        target=found.migrator, settings=settings.database, instance=settings.instance
-    )
-    await waiting.until_possible("migrate", lambda: probe(found.migrator, settings))
-    applied = await waiting.until_possible(
-        "migrate", lambda: in_thread("migrate", migrator.migrate)
-    )
+
+    async def migrate() -> Sequence[str]:
+        # Again at each attempt: the primary may be another server by then.
+        migrator = Migrator(
+            target=await probe(target, settings, primary),
+            settings=settings.database,
+            instance=settings.instance,
+        )
+        return await in_thread("migrate", migrator.migrate)
+
+    applied = await waiting.until_possible("migrate", migrate)
     log.info("migrated", applied=len(applied))
 
 

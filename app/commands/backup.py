@@ -115,7 +115,7 @@ def _tell_of(settings: Settings, target: Target, manifest: Manifest) -> None:
     """Have the access log tell of a backup. One that it cannot tell of is one all the same."""
 
     async def tell() -> None:
-        database = Database(settings.database)
+        database = Database(settings.database, settings.data_dir)
         await database.open(target)
         try:
             access = origin().did(

@@ -175,7 +175,7 @@ def trim_access_log(
 
 
 async def _trim(settings: Settings, migrator: Target, before: datetime) -> int:
-    database = Database(settings.database)
+    database = Database(settings.database, settings.data_dir)
     await database.open(migrator)
     try:
         return await trim(database, AccessLog(database), before=before, origin=origin())
@@ -196,10 +196,8 @@ def _migrator() -> Iterator[Migrator]:
     settings = load()
     log.configure(settings.log)
     with targets(settings) as found:
-        asyncio.run(probe(found.migrator, settings))
-        yield Migrator(
-            target=found.migrator, settings=settings.database, instance=settings.instance
-        )
+        migrator = asyncio.run(probe(found.migrator, settings))
+        yield Migrator(target=migrator, settings=settings.database, instance=settings.instance)
 
 
 def _report(problems: Sequence[str]) -> None:

@@ -10,21 +10,21 @@ import random
 import re
 import socket
 import ssl
+import time
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, cast
 
 import asyncpg
 import msgspec
 
 from app.database.drivers import asyncpg_arguments
+from app.database.primary import AsyncpgConnection, Primary, Session
 from app.database.roles import OWNER
+from app.errors import Unavailable
 from app.log import logger
 from app.settings import DatabaseSettings, Target
 
 log = logger(__name__)
-
-# The stubs are generic where the class itself is not, hence a name for the quoted type.
-Session: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 # Trying again cannot mend these. SSLError comes first: it is an OSError, which is transient.
 _PERMANENT = (
@@ -41,11 +41,15 @@ _TRANSIENT = (
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.PostgresConnectionError,
-    asyncpg.TargetServerAttributeNotMatched,
+    # A server that is no longer the primary; another one may answer later.
+    Unavailable,
     # asyncpg says this when a server closes the connection in the middle of the handshake.
     asyncpg.InternalClientError,
 )
 _BACKOFF_SECONDS = 0.5
+# How long the other hosts may take once one says that it takes writes: one of them may be on a
+# higher timeline. Only a silent host costs this, and less than a caller waits for a connection.
+_OTHERS_SECONDS = 0.5
 _LONG_DIGITS = 17
 _LONG_INTEGER = re.compile(rb"\d{%d}" % _LONG_DIGITS)
 
@@ -63,8 +67,11 @@ def is_transient(error: BaseException) -> bool:
 class Connector:
     """Opens connections to one target; what asyncpg's pool calls as its `connect`."""
 
-    def __init__(self, target: Target, settings: DatabaseSettings) -> None:
+    def __init__(
+        self, target: Target, settings: DatabaseSettings, primary: Primary | None = None
+    ) -> None:
         self._target = target
+        self._primary = primary or Primary()
         self._settings = settings
         self._arguments = asyncpg_arguments(target, settings)
 
@@ -84,55 +91,101 @@ class Connector:
         raise AssertionError("unreachable")
 
     async def _any_host(self, pool_arguments: dict[str, Any]) -> Session:
-        """Return a connection to the host that first says it takes writes.
+        """Return a connection to the primary.
 
-        All hosts are asked at once: a silent host must not use up the time of the others. One host
-        that refuses decides nothing. Only when none is left, raise an error: one that may pass
-        goes first, since that host may be the primary.
+        All hosts are asked at once: a silent host must not use up the time of the others. Of those
+        that take writes the highest timeline wins. One host that refuses decides nothing. Only when
+        none is left, raise an error: one that may pass goes first, since that host may be the
+        primary.
         """
         attempts = {
             asyncio.create_task(self._one_host(host, port, pool_arguments)): f"{host}:{port}"
             for host, port in self._target.hosts
         }
         winner: Session | None = None
-        errors: list[BaseException] = []
-        waiting = set(attempts)
         try:
-            while waiting and winner is None:
-                answered, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                # Several may have answered by now. A yes wins, whatever the others say.
-                for attempt in answered:
-                    error = attempt.exception()
-                    if error is None:
-                        winner = attempt.result()
-                        return winner
-                    errors.append(error)
-                    self._log_refusal(attempts[attempt], error)
+            await self._wait_for_answers(set(attempts))
+            answers = {host: attempt for attempt, host in attempts.items() if attempt.done()}
+            winner = await self._choose(answers)
         finally:
             for attempt in attempts:
                 attempt.cancel()
                 attempt.add_done_callback(partial(_close_unless, winner))
-        raise next((error for error in errors if is_transient(error)), errors[0])
+        if winner is not None:
+            return winner
+        errors = [error for attempt in answers.values() if (error := attempt.exception())]
+        passing = [error for error in errors if is_transient(error)]
+        raise next(iter(passing or errors), None) or Unavailable(
+            "database_away", "No database server takes writes just now."
+        )
 
-    def _log_refusal(self, address: str, error: BaseException) -> None:
-        """Log why one of several hosts is not used, unless it is a standby."""
-        is_standby = isinstance(error, asyncpg.TargetServerAttributeNotMatched)
-        if len(self._target.hosts) > 1 and not is_standby:
-            log.warning("connect_host_failed", host=address, error=type(error).__name__)
+    async def _wait_for_answers(self, waiting: set[asyncio.Task[Session]]) -> None:
+        """Wait for every host, and only shortly once one of them takes writes."""
+        deadline: float | None = None
+        while waiting:
+            rest = None if deadline is None else max(0.0, deadline - time.monotonic())
+            answered, waiting = await asyncio.wait(
+                waiting, timeout=rest, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not answered:
+                return
+            if deadline is None and any(_takes_writes(attempt) for attempt in answered):
+                deadline = time.monotonic() + _OTHERS_SECONDS
+
+    async def _choose(self, answers: dict[str, asyncio.Task[Session]]) -> Session | None:
+        """Return the session on the primary, if there is one. Raises Unavailable for a former one.
+
+        A single host is used although it takes no writes: it can still be read.
+        """
+        is_single = len(self._target.hosts) == 1
+        candidates = {
+            host: attempt.result()
+            for host, attempt in answers.items()
+            if attempt.exception() is None and (is_single or _takes_writes(attempt))
+        }
+        chosen, refused = await self._primary.choose(candidates, compare_revisions=not is_single)
+        self._primary.note(answers, refused)
+        if candidates and chosen is None:
+            raise Unavailable(
+                "database_superseded", "The database server that answers is no longer the primary."
+            )
+        return chosen
 
     async def _one_host(self, host: str, port: int, pool_arguments: dict[str, Any]) -> Session:
-        several = len(self._target.hosts) > 1
-        connection: Session = await asyncpg.connect(
-            **{
-                **pool_arguments,
-                **self._arguments,
-                "host": host,
-                "port": port,
-                "timeout": self._settings.host_timeout_seconds,
-                "target_session_attrs": "read-write" if several else "any",
-            }
-        )
-        return connection
+        """Connect to one host and ask for its state."""
+        try:
+            async with asyncio.timeout(self._settings.host_timeout_seconds):
+                session = cast(
+                    "Session",
+                    await asyncpg.connect(
+                        **{
+                            **pool_arguments,
+                            **self._arguments,
+                            "host": host,
+                            "port": port,
+                            # asyncpg would take it from the environment.
+                            "target_session_attrs": "any",
+                            "connection_class": Session,
+                        }
+                    ),
+                )
+                session.address = (host, port)
+                try:
+                    await self._primary.ask(session)
+                except BaseException:
+                    session.terminate()
+                    raise
+        except Exception as error:
+            if len(self._target.hosts) > 1:
+                log.warning(
+                    "connect_host_failed", host=f"{host}:{port}", error=type(error).__name__
+                )
+            raise
+        return session
+
+
+def _takes_writes(attempt: asyncio.Task[Session]) -> bool:
+    return attempt.exception() is None and attempt.result().state.takes_writes
 
 
 def _close_unless(winner: "Session | None", attempt: asyncio.Task[Session]) -> None:
@@ -146,7 +199,7 @@ def _close_unless(winner: "Session | None", attempt: asyncio.Task[Session]) -> N
         attempt.result().terminate()
 
 
-async def prepare_connection(connection: Session) -> None:
+async def prepare_connection(connection: AsyncpgConnection) -> None:
     """Make a new connection ours: JSON as Python values, a dead peer noticed within a minute."""
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", format="binary", encoder=_encode, decoder=_decode
@@ -154,7 +207,7 @@ async def prepare_connection(connection: Session) -> None:
     _keep_alive(connection)
 
 
-async def prepare_as_owner(connection: Session) -> None:
+async def prepare_as_owner(connection: AsyncpgConnection) -> None:
     """Do the same for a role that may become the owner of the tables, and become it.
 
     Where roles were never provisioned, the role that there is owns them already.
@@ -192,7 +245,7 @@ def _integer_or_double(text: str) -> int | float:
     return int(text) if len(text.lstrip("-")) < _LONG_DIGITS else float(text)
 
 
-def _keep_alive(connection: Session) -> None:
+def _keep_alive(connection: AsyncpgConnection) -> None:
     """Turn on TCP keepalive, which asyncpg has no argument for; `_transport` is private to it."""
     peer = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # noqa: SLF001
     if peer is None or peer.family not in {socket.AF_INET, socket.AF_INET6}:

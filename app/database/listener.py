@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from app.database.connector import Connector, Session
+from app.database.connector import Connector
+from app.database.primary import Primary, Session
 from app.log import logger
 from app.settings import DatabaseSettings, Target
 from app.tasks import jittered
@@ -22,29 +23,33 @@ _PAUSE_SECONDS = 1.0
 
 
 async def listen(
-    target: Target, settings: DatabaseSettings, on_hint: Callable[[str], None]
+    target: Target,
+    settings: DatabaseSettings,
+    on_hint: Callable[[str], None],
+    primary: Primary | None = None,
 ) -> None:
     """Call `on_hint` with each notification's payload, empty after each connect, for ever."""
-    connector = Connector(target, settings)
+    primary = primary or Primary()
+    connector = Connector(target, settings, primary)
     while True:
         try:
             connection = await connector()
         except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may do
             log.debug("listener_waits", error=type(error).__name__)
         else:
-            await _listen(connection, on_hint)
+            await _listen(connection, on_hint, primary)
             log.info("listener_lost")
         await asyncio.sleep(jittered(_PAUSE_SECONDS))
 
 
-async def _listen(connection: Session, on_hint: Callable[[str], None]) -> None:
-    """Listen until the connection is lost."""
+async def _listen(connection: Session, on_hint: Callable[[str], None], primary: Primary) -> None:
+    """Listen until the connection is lost, or its server is no longer the primary."""
     lost = asyncio.Event()
     connection.add_termination_listener(lambda _: lost.set())
     try:
         await connection.add_listener(CHANNEL, lambda *told: on_hint(str(told[-1])))
         on_hint(_EVERYTHING)
-        while not lost.is_set():
+        while not lost.is_set() and primary.is_current(connection):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PING_SECONDS):
                     await lost.wait()

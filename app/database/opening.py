@@ -3,22 +3,28 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import asyncpg
 
 from app.database.connector import Connector, prepare_as_owner
 from app.database.embedded import EmbeddedError, EmbeddedServer
 from app.database.pool import Database
+from app.database.primary import Primary
 from app.database.provision import Provisioner
 from app.database.roles import APP, BACKUP, MIGRATOR
 from app.database.threads import in_thread
+from app.errors import Unavailable
 from app.log import logger
 from app.settings import Settings, Target, Tls, TlsMode
+from app.tasks import jittered
 
 log = logger(__name__)
 
 WATCH_SECONDS = 0.5
 _WATCH_PAUSE_MAX_SECONDS = 10.0
+_PRIMARY_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,14 +119,30 @@ async def _finish(work: "asyncio.Future[Any]") -> None:
             await asyncio.wait([work])
 
 
-async def probe(target: Target, settings: Settings) -> None:
-    """Connect once and let go: libpq, which migrations use, cannot tell a wrong password from a
-    server that is away, and does not try again.
+async def probe(target: Target, settings: Settings, primary: Primary | None = None) -> Target:
+    """Connect once, close the connection, and return the target with the primary as its only host.
 
-    Raises what asyncpg raises; `connector.is_transient` tells the one from the other.
+    Migrations use libpq, which cannot tell a wrong password from a server that is away, does not
+    try again, and knows no timelines. Raises what the connector raises; `connector.is_transient`
+    tells whether to try again.
     """
-    connection = await Connector(target, settings.database)()
-    await connection.close(timeout=settings.database.command_timeout_seconds)
+    primary = primary or Primary(settings.data_dir)
+    session = await Connector(target, settings.database, primary)()
+    await session.close(timeout=settings.database.command_timeout_seconds)
+    return replace(target, hosts=(session.address,))
+
+
+async def watch_primary(target: Target, settings: Settings, primary: Primary) -> None:
+    """Ask every host for its state again and again.
+
+    A failover that broke no session would go unnoticed: the former primary still answers.
+    """
+    while True:
+        await asyncio.sleep(jittered(_PRIMARY_SECONDS))
+        try:
+            await probe(target, settings, primary)
+        except (Unavailable, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.debug("primary_not_found", error=type(error).__name__)
 
 
 @asynccontextmanager
@@ -131,7 +153,7 @@ async def open_database(settings: Settings, *, as_owner: bool = False) -> AsyncI
     goes the migrator's way. Raises what the driver raises after three attempts, and EmbeddedError.
     """
     async with held_targets(settings) as found:
-        database = Database(settings.database)
+        database = Database(settings.database, settings.data_dir)
         if as_owner:
             await database.open(found.migrator, prepare_as_owner)
         else:

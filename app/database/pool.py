@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar, cast
 
 import asyncpg
 
-from app.database.connector import Connector, Session, prepare_connection
+from app.database.connector import Connector, prepare_connection
 from app.database.faults import translated
+from app.database.primary import AsyncpgConnection, Primary, Session
 from app.errors import Unavailable
 from app.log import logger
 from app.settings import DatabaseSettings, Target
@@ -29,9 +31,11 @@ _READ_AWAY = "Try again."
 _WRITE_AWAY = "A write may have been made: look first, or repeat it with its Idempotency-Key."
 _TRANSACTION_ATTEMPTS = 3
 # What `transact` tries again; work that catches errors has to let these through. The first is a
-# schema change under a cached statement; after one failure the cache is renewed.
+# schema change under a cached statement; after one failure the cache is renewed. The second is a
+# session that takes no writes; it has been discarded.
 RETRIED = (
     asyncpg.InvalidCachedStatementError,
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
 )
@@ -52,9 +56,12 @@ class PoolUse:
 class Database:
     """The one way to PostgreSQL. Made closed; until `open` has returned, use is Unavailable."""
 
-    def __init__(self, settings: DatabaseSettings) -> None:
+    def __init__(self, settings: DatabaseSettings, data_dir: Path | None = None) -> None:
+        """`data_dir` is where the database's highest timeline is remembered."""
         self._settings = settings
+        self.primary = Primary(data_dir)
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._has_several_hosts = False
         self._waiting = 0
         # Set by every failed use, for whoever wants to look closer before its time.
         self.troubled = asyncio.Event()
@@ -62,7 +69,7 @@ class Database:
     async def open(
         self,
         target: Target,
-        prepare: Callable[[Session], Coroutine[Any, Any, None]] = prepare_connection,
+        prepare: Callable[[AsyncpgConnection], Coroutine[Any, Any, None]] = prepare_connection,
     ) -> None:
         """Connect the least number of connections, one at the least, and prepare each.
 
@@ -70,7 +77,7 @@ class Database:
         """
         settings = self._settings
         pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
-            connect=Connector(target, settings),
+            connect=Connector(target, settings, self.primary),
             init=prepare,
             # asyncpg's own reset costs a round trip on every release. It still rolls back and
             # drops listeners; our statements keep no other session state, which a test holds.
@@ -87,6 +94,7 @@ class Database:
             pool.terminate()
             raise
         self._pool = pool
+        self._has_several_hosts = len(target.hosts) > 1
 
     async def close(self) -> None:
         """Close the connections, and abort those that are not closed after 2 s."""
@@ -129,13 +137,21 @@ class Database:
                 following: list[Callable[[], None]] = []
                 outer = _following.set(following)
                 try:
-                    async with self._lent() as connection, connection.transaction():
-                        result = await work(connection)
+                    async with self._lent() as connection:
+                        session = _session(connection)
+                        async with connection.transaction():
+                            result = await work(connection)
                 except RETRIED:
                     if attempt == _TRANSACTION_ATTEMPTS:
                         raise
                     await asyncio.sleep(0.05 * attempt * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load
                 else:
+                    if self.primary.is_superseded(session):
+                        raise Unavailable(
+                            "database_superseded",
+                            "The database's primary changed during the write. Read the entry, or "
+                            "retry with the same Idempotency-Key.",
+                        )
                     for action in following:
                         action()
                     return result
@@ -157,11 +173,33 @@ class Database:
         pool = self._pool
         if pool is None:
             raise Unavailable("database_away", "The database is not connected yet.")
-        limit = self._settings.acquire_timeout_seconds
+        connection = await self._acquire(pool)
+        session = _session(connection)
+        try:
+            yield connection
+        except asyncpg.ReadOnlySQLTransactionError:
+            # The server or the role was read-only when the session began. A new one may not be.
+            session.terminate()
+            raise
+        finally:
+            if session.is_closed() and self._has_several_hosts:
+                # The server may have been replaced, and come back later with the other sessions.
+                self.primary.renew()
+            await self._release(pool, connection)
+
+    async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> Connection:
+        """Return a connection to the primary. Raises Unavailable."""
         started = time.monotonic()
+        deadline = started + self._settings.acquire_timeout_seconds
         self._waiting += 1
         try:
-            connection = await pool.acquire(timeout=limit)
+            while True:
+                connection = await pool.acquire(timeout=max(0.0, deadline - time.monotonic()))
+                session = _session(connection)
+                if self.primary.is_current(session):
+                    return connection
+                session.terminate()
+                await self._release(pool, connection)
         except TimeoutError:
             waited = f"{time.monotonic() - started:.1f} s"
             if pool.get_size() < self._settings.pool_max:
@@ -173,14 +211,24 @@ class Database:
             ) from None
         finally:
             self._waiting -= 1
+
+    async def _release(self, pool: "asyncpg.Pool[asyncpg.Record]", connection: Connection) -> None:
+        """Give a connection back. Never raise, and finish although the caller is cancelled."""
+        await asyncio.shield(self._give_back(pool, connection))
+
+    async def _give_back(
+        self, pool: "asyncpg.Pool[asyncpg.Record]", connection: Connection
+    ) -> None:
         try:
-            yield connection
-        finally:
-            try:
-                await pool.release(connection, timeout=self._settings.command_timeout_seconds)
-            except Exception as error:  # noqa: BLE001 - must not replace how the work ended
-                # asyncpg has closed the connection. A commit that was acknowledged still counts.
-                log.info("connection_discarded", error=type(error).__name__)
+            await pool.release(connection, timeout=self._settings.command_timeout_seconds)
+        except Exception as error:  # noqa: BLE001 - must not replace how the work ended
+            # asyncpg has closed the connection. A commit that was acknowledged still counts.
+            log.info("connection_discarded", error=type(error).__name__)
+
+
+def _session(connection: Connection) -> Session:
+    """Return the session that a connection of the pool stands for until it is released."""
+    return cast("Session", connection._con)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def after_commit(action: Callable[[], None]) -> None:
@@ -195,4 +243,4 @@ def after_commit(action: Callable[[], None]) -> None:
         following.append(action)
 
 
-async def _nothing_to_reset(_: Session) -> None: ...
+async def _nothing_to_reset(_: AsyncpgConnection) -> None: ...

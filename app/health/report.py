@@ -82,6 +82,7 @@ class Health:
         checks = {
             "lifecycle": self._lifecycle_check(),
             _WRITE: self._write_check(),
+            "database:primary": self._primary_check(),
             "pool:utilization": self._pool_check(),
             "migrations:pending": self._schema_check(),
             "schema:drift": drift_check(self.drift),
@@ -134,6 +135,19 @@ class Health:
             consecutive_failures=missed,
             row=row,
             output=last.code if last else "no heartbeat yet",
+        )
+
+    def _primary_check(self) -> Check:
+        """Fail where the only server that answers was the primary once: its data is superseded."""
+        primary = self.database.primary
+        failed = Status.WARN if primary.is_found else Status.FAIL
+        reasons = [f"{host} is refused: {reason}" for host, reason in primary.refused.items()]
+        return Check(
+            status=failed if reasons else Status.PASS,
+            component_type="datastore",
+            observed_value=primary.timeline,
+            observed_unit="timeline",
+            output="; ".join(reasons) or None,
         )
 
     def _pool_check(self) -> Check:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from app.database import Connection, Database, sql
 from app.database.faults import SCHEMA_UNFIT
+from app.database.primary import Session
 from app.database.threads import in_thread
 from app.environments import service as environments
 from app.environments.models import Environment
@@ -40,6 +41,9 @@ class Follower:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # By environment, the epoch and revision that the database had last.
+        self._read: Mapping[str, tuple[str, int]] = {}
+        database.primary.is_behind = self._is_behind
         self._snapshots: Mapping[str, Snapshot] = {}
         # Those of before, until the next look.
         self._replaced: list[Mapping[str, Snapshot]] = []
@@ -177,6 +181,7 @@ class Follower:
             if changed:
                 self._replaced.append(self._snapshots)
             self._snapshots = snapshots
+            self._read = {name: (s.epoch, s.revision) for name, s in snapshots.items()}
             self._refreshed_at = started
             self.failure = None
         if changed:
@@ -194,6 +199,17 @@ class Follower:
         snapshot, events = await loading.read(connection, head.name, known)
         self._count(head.name, events)
         return snapshot
+
+    async def _is_behind(self, session: Session) -> bool:
+        """Tell whether a server has fewer revisions than were read: it is a former primary."""
+        if not self._read:
+            return False
+        read = [(name, epoch, revision) for name, (epoch, revision) in self._read.items()]
+        names, epochs, revisions = zip(*read, strict=True)
+        is_behind: bool = await sql.is_behind(
+            session, environments=names, epochs=epochs, revisions=revisions
+        )
+        return is_behind
 
     def _count(self, environment: str, events: Sequence[Event]) -> None:
         for event in events:

@@ -3,14 +3,23 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import asyncpg
 import pytest
 
-from app.database.connector import Connector, Session
-from app.database.roles import APP
+from app.database import Database
+from app.database.connector import Connector
+from app.database.migrations import Migrator
+from app.database.primary import Primary, Session
+from app.database.roles import APP, MIGRATOR
+from app.errors import Unavailable
+from app.http.keys import DATABASE
 from app.settings import Target, load
+from app.snapshots.follower import Follower
+from tests.conftest import Service, serving
 from tests.database.full_postgres import FullServer, full_server, standby_of
 
 LIMITS = replace(
@@ -34,12 +43,19 @@ class Pair:
         return replace(self.primary.target(APP), hosts=hosts)
 
 
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
+@contextmanager
+def two_servers() -> Iterator[Pair]:
     with full_server(tls=False) as primary:
         primary.provisioner.provision()
+        Migrator(target=primary.target(MIGRATOR), settings=LIMITS, instance="tests").migrate()
         with standby_of(primary) as standby:
             yield Pair(primary=primary, standby=standby)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with two_servers() as made:
+        yield made
 
 
 async def _port(connection: Session) -> int:
@@ -106,3 +122,114 @@ async def test_busy_loop_two_answers_at_once_returns_primary(pair: Pair) -> None
     finally:
         is_over = True
         await load
+
+
+async def test_server_behind_what_was_read_is_refused(pair: Pair) -> None:
+    hosts = pair.primary.superuser.hosts * 2
+    database = Database(LIMITS)
+    follower = Follower(database)
+    connector = Connector(replace(pair.target, hosts=hosts), LIMITS, database.primary)
+    with pair.primary.admin("flagstone") as admin:
+        admin.execute("update flagstone.environments set revision = 7 where name = 'local'")
+        await database.open(pair.target)
+        try:
+            await follower.refresh()
+            admin.execute("update flagstone.environments set revision = 6 where name = 'local'")
+            with pytest.raises(Unavailable) as refusal:
+                await connector()
+            admin.execute("update flagstone.environments set epoch = gen_random_uuid()")
+            connection = await connector()
+            connection.terminate()
+        finally:
+            await database.close()
+            admin.execute("update flagstone.environments set revision = 0")
+
+    assert refusal.value.code == "database_superseded"
+
+
+@pytest.fixture
+def failover() -> Iterator[Pair]:
+    with two_servers() as made:
+        yield made
+
+
+@dataclass
+class Writer:
+    """Writes one key after the other, and remembers which ones were acknowledged."""
+
+    service: Service
+    count: int = 0
+    acknowledged: list[str] = field(default_factory=list)
+
+    async def write(self) -> bool:
+        self.count += 1
+        key = f"failover/{self.count}"
+        path = f"/v1/environments/local/configurations/{key}"
+        body = {"kind": "setting", "value": self.count}
+        async with self.service.client.put(
+            path, json=body, headers={"If-None-Match": "*"}
+        ) as answer:
+            if answer.status == 201:
+                self.acknowledged.append(key)
+            else:
+                assert answer.status == 503, await answer.text()
+            return answer.status == 201
+
+    async def write_until_acknowledged(self) -> None:
+        async with asyncio.timeout(60):
+            while not await self.write():
+                pass
+
+
+def _keys(server: FullServer) -> set[str]:
+    with server.admin("flagstone") as admin:
+        rows = admin.execute("select key from flagstone.changes where key like 'failover/%'")
+        return {str(row[0]) for row in rows}
+
+
+async def _primary_check(service: Service) -> tuple[str, str]:
+    async with service.client.get("/health") as answer:
+        (check,) = (await answer.json())["checks"]["database:primary"]
+    return check["status"], check.get("output", "")
+
+
+async def test_former_primary_gets_no_acknowledged_write(failover: Pair, tmp_path: Path) -> None:
+    """It is paused, its standby is promoted, it comes back, and connections are renewed."""
+    base = load({"DATA_DIR": str(tmp_path), "SEED_ON_START": "false", "PORT": "1"})
+    old, new = failover.primary, failover.standby
+    settings = replace(
+        base,
+        database=replace(
+            LIMITS,
+            target=failover.target,
+            migrator=replace(old.target(MIGRATOR), hosts=failover.target.hosts),
+        ),
+    )
+    async with serving(settings) as service:
+        writer, database = Writer(service), service.app[DATABASE]
+        for _ in range(3):
+            await writer.write_until_acknowledged()
+        async with asyncio.timeout(20):
+            while _keys(new) != set(writer.acknowledged):  # noqa: ASYNC110 - it gives no sign
+                await asyncio.sleep(0)
+        with old.frozen():
+            new.promote()
+            await writer.write_until_acknowledged()
+        for _ in range(15):
+            await writer.write_until_acknowledged()
+            database.primary.renew()
+        thawed = await _primary_check(service)
+        with new.frozen():
+            async with asyncio.timeout(60):
+                while (alone := await _primary_check(service))[0] != "fail":
+                    assert not await writer.write()
+        await writer.write_until_acknowledged()
+
+    assert set(writer.acknowledged) <= _keys(new)
+    assert thawed[0] == "warn"
+    assert "timeline 1, and timeline 2 was seen" in thawed[1]
+    assert "is refused" in alone[1]
+    restarted = Primary(tmp_path)
+    with pytest.raises(Unavailable) as refusal:
+        await Connector(old.target(APP), LIMITS, restarted)()
+    assert refusal.value.code == "database_superseded"

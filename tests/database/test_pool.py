@@ -17,8 +17,9 @@ import psycopg
 import pytest
 
 from app.database import Connection, Database
-from app.database.connector import Connector, Session, is_transient
+from app.database.connector import Connector, is_transient
 from app.database.faults import DatabaseBugError, constraint, translated
+from app.database.primary import Session
 from app.database.roles import APP
 from app.errors import Conflict, Invalid, NotFound, Unavailable
 from app.settings import Secret, Target, load
@@ -556,6 +557,34 @@ async def test_of_two_hosts_that_both_answer_one_connection_is_kept(
         await _until(all_gone)
 
 
+async def test_read_only_window_passes_writes_succeed_again(
+    target: Target, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    async def work(connection: Connection) -> None:
+        await connection.execute("update things set n = n + 1 where id = 1")
+
+    async with AsyncExitStack() as stack:
+        admin.execute("alter database pool set default_transaction_read_only = on")
+        try:
+            database = await stack.enter_async_context(opened(target, pool_max=3))
+            with pytest.raises(Unavailable) as refusal:
+                await database.transact(work)
+            async with database.connection(), database.connection(), database.connection():
+                assert database.use.size == 3
+        finally:
+            admin.execute("alter database pool reset default_transaction_read_only")
+        await asyncio.gather(*(database.transact(work) for _ in range(2)))
+        with suppress(Unavailable):
+            # One session is left, and a single statement is not tried again.
+            async with database.connection() as connection:
+                await work(connection)
+        for _ in range(3):
+            async with database.connection() as connection:
+                await work(connection)
+
+    assert refusal.value.code == "database_away"
+
+
 async def test_a_tcp_connection_is_kept_alive(plain_server: FullServer) -> None:
     async with opened(plain_server.target(APP)) as database, database.connection() as connection:
         peer = connection._con._transport.get_extra_info("socket")  # type: ignore[attr-defined]
@@ -600,6 +629,49 @@ async def test_a_network_that_falls_silent_costs_two_command_timeouts(
                         break
     assert refusal.value.code == "database_timeout"
     assert 0.35 < took < 1.8
+
+
+async def test_release_cancelled_on_dead_network_reports_nothing(
+    plain_server: FullServer,
+) -> None:
+    """The release fails later on; asyncio must not report an error that was never retrieved."""
+    loop = asyncio.get_running_loop()
+    reports: list[str] = []
+    loop.set_exception_handler(lambda _, context: reports.append(context["message"]))
+    async with (
+        proxied(plain_server.target(APP)) as (proxy, target),
+        opened(target, pool_max=1, command_timeout_seconds=2) as database,
+    ):
+
+        async def use() -> None:
+            async with database.connection() as connection:
+                await connection.execute("select pg_sleep(20)")
+
+        user = asyncio.create_task(use())
+        await _until(lambda: _count_sleeping(plain_server) == 1)
+        proxy.flowing.clear()
+        for _ in range(2):  # ends the statement, and then the wait for the release
+            user.cancel()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        (outcome,) = await asyncio.gather(user, return_exceptions=True)
+        await _until(lambda: database.use.size == 0)
+        proxy.flowing.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    gc.collect()
+
+    assert isinstance(outcome, asyncio.CancelledError)
+    assert [each for each in reports if "never retrieved" in each] == []
+
+
+def _count_sleeping(server: FullServer) -> int:
+    with server.admin() as admin:
+        row = admin.execute(
+            "select count(*) from pg_stat_activity where query like 'select pg_sleep%'"
+        ).fetchone()
+    assert row is not None
+    return int(str(row[0]))
 
 
 async def test_a_new_connection_that_is_not_answered_is_not_called_exhaustion(
