@@ -119,7 +119,7 @@ def _broken(
                 rule = "take too long together with those before them"
                 violation = Violation(f"{key}.guards", rule)
                 raise Invalid("guards_costly", f"{violation.field} {rule}.", [violation])
-            found = outcome.error_code or outcome.variant
+            found = outcome.error_code or outcome.variant or None
             if found != guard["variant"]:
                 name = f" ({guard['name']})" if guard.get("name") else ""
                 given, wanted = (each or "no variant" for each in (found, guard["variant"]))

@@ -5,6 +5,7 @@ The order of decisions and the reasons are flagd's; the shape of an encoded outc
 
 from collections.abc import Mapping
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from app.evaluation.compiler import Among, Closure, Compiler, Observe, Place
 from app.evaluation.operators import OPERATORS
 from app.evaluation.run import RuleError, Run
+from app.evaluation.values import number_text
 
 
 class Reason(StrEnum):
@@ -32,6 +34,9 @@ class Outcome(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", gc=False
 ):
     """What an evaluation gives. Without a value the caller's own default holds.
+
+    Such an outcome has an empty variant: openfeature-provider-ofrep 0.3.0 takes a missing one for
+    an error. A failure has none.
 
     The collector need not look at it: JSON has no cycles, and there are several to a flag.
     """
@@ -73,7 +78,7 @@ class _Outcomes:
         # Where the rule gives null, or where there is none.
         state, targeting = definition.get("state"), definition.get("targeting")
         if state == "DISABLED":
-            self.otherwise = self._made(reason=Reason.DISABLED)
+            self.otherwise = self._made(reason=Reason.DISABLED, variant="")
         elif state != "ENABLED":
             self.otherwise = self.failed("The flag is neither enabled nor disabled.")
         elif not targeting:
@@ -91,6 +96,9 @@ class _Outcomes:
             return self.otherwise
         if type(result) is bool:
             result = "true" if result else "false"
+        elif type(result) is int or (type(result) is float and isfinite(result)):
+            # NaN and the infinities are no JSON: flagd's evaluators fail on them.
+            result = number_text(result)
         found = self._by_variant.get(result) if type(result) is str else None
         if found is None:
             return self.failed("The rule's outcome is no variant of the flag.", ErrorCode.GENERAL)
@@ -103,7 +111,7 @@ class _Outcomes:
         """Return the default variant's outcome, or that of a flag which has none."""
         default, variants = definition.get("defaultVariant"), _mapping(definition.get("variants"))
         if default is None or default == "":
-            return self._made(reason=Reason.DEFAULT)
+            return self._made(reason=Reason.DEFAULT, variant="")
         if not isinstance(default, str) or default not in variants:
             return self.failed("The default variant is no variant of the flag.")
         return self._of_variant(reason, default, variants[default])

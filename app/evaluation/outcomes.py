@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.errors import Violation
+from app.evaluation.values import number_text
 
 _COMPARISONS = {"==", "===", "!=", "!==", ">", ">=", "<", "<=", "sem_ver"}
 _TESTS = {"!", "!!", "in", "all", "none", "some", "starts_with", "ends_with"}
@@ -15,7 +16,10 @@ Outcomes = Iterator[tuple[Any, str]]
 
 
 def check_outcomes(rule: dict[str, Any], variants: set[str], place: str) -> Iterator[Violation]:
-    """Yield where a well-formed rule gives what is no variant; null is, as it means the default."""
+    """Yield where a well-formed rule gives what is no variant; null is, as it means the default.
+
+    A number names the variant of its JavaScript text.
+    """
     for outcome, where in _outcomes(rule, place):
         if outcome is None:
             continue
@@ -23,9 +27,9 @@ def check_outcomes(rule: dict[str, Any], variants: set[str], place: str) -> Iter
             name = "true" if outcome else "false"
             if name not in variants:
                 yield Violation(where, f"can be {name}, so there must be a variant of that name")
-        elif not isinstance(outcome, str):
+        elif not isinstance(outcome, str | int | float):
             yield Violation(where, "must be the name of a variant, true, false or null")
-        elif outcome not in variants:
+        elif (outcome if isinstance(outcome, str) else number_text(outcome)) not in variants:
             yield Violation(where, "must be the name of a variant")
 
 

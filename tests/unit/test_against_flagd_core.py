@@ -46,7 +46,9 @@ def ours(definition: dict[str, Any], context: dict[str, Any]) -> tuple[Any, ...]
     found = made.evaluate(context, NOW).outcome
     if found.error_code is not None:
         return (str(found.error_code),)
-    return (str(found.reason), found.variant, found.value if found.variant is not None else None)
+    # A missing variant is an empty one in our answers.
+    variant = found.variant or None
+    return (str(found.reason), variant, None if variant is None else found.value)
 
 
 @given(

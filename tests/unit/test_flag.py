@@ -38,7 +38,7 @@ def error(of: Flag) -> str:
 
 @pytest.mark.parametrize("targeting", [None, {}, {"if": [True, "a"]}, {"nonsense": 1}])
 def test_a_disabled_flag_has_no_value_and_runs_no_rule(targeting: Any) -> None:
-    assert outcome(flag(targeting, state="DISABLED")) == {"reason": Reason.DISABLED}
+    assert outcome(flag(targeting, state="DISABLED")) == {"reason": Reason.DISABLED, "variant": ""}
 
 
 @pytest.mark.parametrize("state", [None, "", "enabled", True, ["ENABLED"]])
@@ -56,7 +56,7 @@ def test_without_a_rule_the_default_is_static(targeting: Any) -> None:
 def test_without_a_default_the_callers_holds(targeting: Any, default: Any) -> None:
     definition = {"state": "ENABLED", "variants": {"a": 1}, "targeting": targeting, **default}
 
-    assert outcome(compiled(definition)) == {"reason": Reason.DEFAULT}
+    assert outcome(compiled(definition)) == {"reason": Reason.DEFAULT, "variant": ""}
 
 
 @pytest.mark.parametrize("default", ["c", "A", 1, True, ["a"]])
@@ -91,10 +91,41 @@ def test_true_and_false_are_the_variants_of_that_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["c", "", "True", 1, 0, 1.5, [], ["a"], {"a": 1, "b": 2}, {"/": [0, 0]}]
+    ("number", "name"),
+    [
+        (2, "2"),
+        (2.0, "2"),
+        (1.5, "1.5"),
+        (0, "0"),
+        (-0.0, "0"),
+        (-1, "-1"),
+        (1e21, "1e+21"),
+        (1e20, "100000000000000000000"),
+        (1e-7, "1e-7"),
+        (0.000001, "0.000001"),
+        (2**53 + 1, "9007199254740992"),
+        (5e-324, "5e-324"),
+    ],
+)
+def test_number_from_a_rule_names_the_variant_of_its_text(number: float, name: str) -> None:
+    variants = {name: "found", "other": "not"}
+    rules: list[Any] = [
+        {"if": [True, number]},
+        {"if": [True, var("n")]},
+        {"fractional": ["seed", [number, 1]]},
+        {"fractional": [["other", 0], [number, 1]]},
+    ]
+
+    for rule in rules:
+        given = outcome(flag(rule, variants=variants), {"n": number, "targetingKey": "u"})
+        assert (given["variant"], given["value"]) == (name, "found")
+
+
+@pytest.mark.parametrize(
+    "given", ["c", "", "True", 2, 1.5, [], ["a"], {"a": 1, "b": 2}, {"/": [0, 0]}, {"/": [1, 0]}]
 )
 def test_a_rule_that_gives_anything_else_fails_and_never_falls_back(given: Any) -> None:
-    variants = {"a": "A", "b": "B", "1": "one", "0": "zero", "a,": 1, "NaN": 1}
+    variants = {"a": "A", "b": "B", "1": "one", "a,": 1, "NaN": 1, "Infinity": 1}
 
     assert error(flag({"if": [True, given]}, variants=variants)) == ErrorCode.GENERAL
 

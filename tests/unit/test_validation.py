@@ -220,7 +220,8 @@ def test_what_was_written_is_never_told() -> None:
         ({"if": [True, "on", "blue"]}, ".if[2]", VARIANT),
         ({"if": [True, "on", False, "off", "blue"]}, ".if[4]", VARIANT),
         ({"if": [True, {"if": [True, "blue"]}]}, ".if[1].if[1]", VARIANT),
-        ({"if": [True, 1]}, ".if[1]", f"{VARIANT}, true, false or null"),
+        ({"if": [True, 1]}, ".if[1]", VARIANT),
+        ({"fractional": [[1.5], ["on"]]}, ".fractional[0][0]", VARIANT),
         ({"if": [True, ["on"]]}, ".if[1]", f"{VARIANT}, true, false or null"),
         ({"if": [True, True]}, ".if[1]", "can be true, so there must be a variant of that name"),
         ({"fractional": [["on"], ["blue", 0]]}, ".fractional[1][0]", VARIANT),
@@ -259,6 +260,14 @@ def test_what_a_rule_gives_is_a_variant(targeting: Any, field: str, rule: str) -
 )
 def test_what_a_rule_cannot_give_need_not_be_a_variant(targeting: dict[str, Any]) -> None:
     assert broken(flag(targeting=targeting)) == []
+
+
+@pytest.mark.parametrize(("number", "name"), [(2, "2"), (1.5, "1.5"), (1.0, "1"), (1e21, "1e+21")])
+def test_number_that_names_a_variant_is_valid(number: float, name: str) -> None:
+    variants = {name: True, "on": False}
+
+    for targeting in ({"fractional": [[number, 50], ["on", 50]]}, {"if": [True, number, None]}):
+        assert broken(flag(variants=variants, targeting=targeting)) == []
 
 
 def test_a_test_alone_is_a_rule_where_true_and_false_are_variants() -> None:

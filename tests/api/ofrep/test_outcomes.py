@@ -69,8 +69,8 @@ async def test_c4_c11_a_value_comes_back_exactly_and_its_json_type_is_its_type(
             BY_PLAN | {"targeting": {"if": [False, "on"]}},
             {"reason": "DEFAULT", "variant": "off", "value": False},
         ),
-        (SWITCH | {"state": "DISABLED"}, {"reason": "DISABLED"}),
-        (SWITCH | {"defaultVariant": None}, {"reason": "DEFAULT"}),
+        (SWITCH | {"state": "DISABLED"}, {"reason": "DISABLED", "variant": ""}),
+        (SWITCH | {"defaultVariant": None}, {"reason": "DEFAULT", "variant": ""}),
         (
             SWITCH | {"targeting": {"fractional": [["off", 1]]}},
             {"reason": "TARGETING_MATCH", "variant": "off", "value": False},
