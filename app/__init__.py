@@ -5,7 +5,8 @@ Read in this order: `server.py` shows the whole, `routes.py` every URL, `assembl
 `changes/`, `snapshots/`, `environments/`, `access/`, with `transfer/`, `flags/`, `ofrep/`,
 `health/` and `metrics/` as other ways of looking at the same, and `vault/` for the keys of secrets.
 `http/`, `database/` and `crypto/` are toolboxes that know no feature; `evaluation/` is pure, from a
-definition and a context to an outcome. Imports go down that list, never up.
+definition and a context to an outcome; `json_schema/` checks values in processes with limits.
+Imports go down that list, never up.
 
 The words, each with one meaning from URL to column:
 
@@ -17,6 +18,7 @@ properties     what an environment says of itself: the metadata of its flag set,
                bucketing, whether it is protected; they have a version of their own
 guard          a context that a flag carries, with the variant that it has to get
 variant        one of the values that a flag may have, by name
+checker        a process that checks values against JSON Schemas, within limits of time and memory
 version        counts the changes of one key, and goes on when the key is deleted and made again;
                of an environment, those of its properties
 revision       counts the change sets of one environment, without gaps

@@ -67,10 +67,13 @@ class Checkers:
         """Return a process with a new budget. Raises Unavailable when all are busy for too long."""
         if not self._places.acquire(timeout=_WAIT_SECONDS):
             raise _busy("Other schemas are being checked.")
+        process = None
         try:
             process = self._idle_process() or self._start()
             process.begin(WALL_SECONDS)
         except BaseException:
+            if process is not None:
+                self._remove(process)
             self._places.release()
             raise
         return process
