@@ -11,7 +11,7 @@ from aiohttp import web
 from app import VERSION
 from app.http.pages import page
 from app.http.parameters import PATH, QUERY, REQUEST_HEADERS, RESPONSE_HEADERS, Described
-from app.http.problems import CONTENT_TYPE, STATUS, Problem
+from app.http.problems import CONTENT_TYPE, STATUS, Problem, title
 
 if TYPE_CHECKING:
     from app.http.routing import Route
@@ -200,7 +200,7 @@ def _good(route: "Route", status: int) -> dict[str, Any]:
     names = [name for name in route.headers if name != "Location" or status == HTTPStatus.CREATED]
     is_sure = route.method == "GET" or status == HTTPStatus.CREATED
     answer: dict[str, Any] = {
-        "description": HTTPStatus(status).phrase,
+        "description": title(status),
         "headers": _headers({name: is_sure and name != "Flagstone-Stale" for name in names}),
     }
     if status != HTTPStatus.NOT_MODIFIED:
@@ -226,7 +226,7 @@ def _error(route: "Route", status: int) -> dict[str, Any]:
 def _problem(status: int) -> dict[str, Any]:
     meanings = sorted(kind.__name__ for kind, code in STATUS.items() if code == status)
     return {
-        "description": f"{HTTPStatus(status).phrase} {' '.join(meanings)}".strip(),
+        "description": f"{title(status)} {' '.join(meanings)}".strip(),
         "headers": _headers(_OF_PROBLEMS.get(status, {})),
         "content": {CONTENT_TYPE: {"schema": _schema(Problem)}},
     }

@@ -52,6 +52,18 @@ _OF_AIOHTTP = {
     417: ("expectation_failed", "Only Expect: 100-continue is understood."),
 }
 CONTENT_TYPE = "application/problem+json"
+# As RFC 9110 names them; Python changed its own words in 3.13.
+_TITLES = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+
+
+def title(status: int) -> str:
+    """Return the title of a status, the same in every version of Python."""
+    return _TITLES.get(status) or HTTPStatus(status).phrase
 
 
 class FieldProblem(msgspec.Struct, frozen=True):
@@ -85,7 +97,7 @@ def of_error(error: AppError, request_id: str) -> web.Response:
         headers[hdrs.ETAG] = entity_tag(version, error.epoch)
     problem = Problem(
         status=status,
-        title=status.phrase,
+        title=title(status),
         code=error.code,
         detail=error.message,
         request_id=request_id,
@@ -98,11 +110,11 @@ def of_error(error: AppError, request_id: str) -> web.Response:
 def of_aiohttp(error: web.HTTPException, request_id: str) -> web.Response:
     """Return aiohttp's own error (404, 405, 413, …) in our shape, with the headers that matter."""
     status = HTTPStatus(error.status)
-    code, detail = _OF_AIOHTTP.get(error.status, ("request_refused", f"{status.phrase}."))
+    code, detail = _OF_AIOHTTP.get(error.status, ("request_refused", f"{title(status)}."))
     allow = error.headers.get(hdrs.ALLOW)
     headers: dict[str, str] = {} if allow is None else {hdrs.ALLOW: allow}
     problem = Problem(
-        status=status, title=status.phrase, code=code, detail=detail, request_id=request_id
+        status=status, title=title(status), code=code, detail=detail, request_id=request_id
     )
     return respond(problem, headers)
 
@@ -111,7 +123,7 @@ def of_bug(request_id: str) -> web.Response:
     """Return what a client learns of an unforeseen error: nothing but the id to ask about."""
     problem = Problem(
         status=500,
-        title=HTTPStatus.INTERNAL_SERVER_ERROR.phrase,
+        title=title(500),
         code="internal_error",
         detail="Something went wrong here; the log has it under the request id.",
         request_id=request_id,

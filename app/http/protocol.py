@@ -223,7 +223,7 @@ def _head_problem(error: HttpProcessingError, request_id: str) -> web.Response:
     return problems.respond(
         problems.Problem(
             status=status,
-            title=status.phrase,
+            title=problems.title(status),
             code="head_too_large" if too_long else "request_malformed",
             detail="The request's head is too large."
             if too_long

@@ -1,5 +1,6 @@
 """The settings, read once into frozen groups; every mistake comes in one message."""
 
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -7,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from app.crypto.secret import Secret
-from app.settings.env_file import environment
+from app.settings.env_file import ENV_FILE, read_env_file
 from app.settings.parsers import Network
 from app.settings.reading import SettingsError, read_values
 from app.settings.rules import STRICT_TIERS, warnings
 from app.settings.target import Target, Tls, TlsMode, parse_target
+from app.settings.unknown_names import unknown_names
 from app.settings.variable import LogFormat, Pooler, Tier
 
 __all__ = [
@@ -151,7 +153,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     out. What is sealed is opened with this host's identity. Raises SettingsError that names every
     variable and rule that is broken, and no value.
     """
-    tier, values, kept_secret, files = read_values(environment() if environ is None else environ)
+    of_file = read_env_file(ENV_FILE) if environ is None else {}
+    of_environment = os.environ if environ is None else environ
+    tier, values, kept_secret, files = read_values({**of_file, **of_environment})
     return Settings(
         tier=tier,
         instance=values["INSTANCE_ID"] or socket.gethostname(),
@@ -198,7 +202,10 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             timeout_seconds=values["HEARTBEAT_TIMEOUT"],
             retention_seconds=values["HEARTBEAT_RETENTION"],
         ),
-        warnings=tuple(warnings(tier, values, kept_secret)),
+        warnings=(
+            *warnings(tier, values, kept_secret),
+            *unknown_names(of_file, of_environment),
+        ),
     )
 
 

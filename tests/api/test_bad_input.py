@@ -245,3 +245,19 @@ async def test_no_body_whatsoever_is_a_500(service: Service, body: bytes) -> Non
     )
 
     assert answer.status < 500
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "title"),
+    [
+        (b'{"value": 1, "kind": "none"}', 422, "Unprocessable Content"),
+        (b'"' + b"a" * BODY_BYTES_MAX + b'"', 413, "Content Too Large"),
+    ],
+)
+async def test_title_is_the_one_of_rfc_9110(
+    service: Service, body: bytes, status: int, title: str
+) -> None:
+    """Python 3.13 changed the words of its own."""
+    found, problem = await _put(service, body)
+
+    assert (found, problem["title"]) == (status, title)

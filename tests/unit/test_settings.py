@@ -786,3 +786,30 @@ def test_host_takes_several_addresses(raw: str, hosts: tuple[str, ...]) -> None:
 def test_host_that_cannot_be_listened_on_names_the_rule(raw: str, rule: str) -> None:
     with pytest.raises(SettingsError, match=f"HOST: .*{rule}"):
         load({"HOST": raw})
+
+
+def test_unknown_name_in_the_file_env_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ("DATABSE_URL", "FLAGSTONE_PORT", "COMPOSE_PROFILES", "TOKEN_KEY_FILE", "log_level")
+    (tmp_path / ".env").write_text("".join(f"{name}=\n" for name in names) + "HSTS=false\n")
+    monkeypatch.setenv("INSTANCE_ID", "one")
+
+    assert load().warnings == (
+        ".env: DATABSE_URL is not a setting: did you mean DATABASE_URL?",
+        ".env: FLAGSTONE_PORT is not a setting: did you mean PORT?",
+        ".env: COMPOSE_PROFILES is not a setting, and has no effect",
+        ".env: log_level is not a setting: did you mean LOG_LEVEL?",
+    )
+
+
+def test_near_miss_in_the_environment_is_a_warning() -> None:
+    """Other names there belong to other programs."""
+    near = {"DATABASE_URI": "x", "FLAGSTONE_WORKERS": "2"}
+    others = {"PATH": "/bin", "HOSTNAME": "h", "PORTS": "1", "DATABASE_URL_TEST": "x", "TIERS": "1"}
+
+    assert load(near | others).warnings == (
+        "DATABASE_URI is not a setting: did you mean DATABASE_URL?",
+        "FLAGSTONE_WORKERS is not a setting: did you mean WORKERS?",
+    )
