@@ -6,11 +6,9 @@ runner and roles; between tests its rows are removed, and what a test needs it m
 
 import asyncio
 import os
-import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -43,6 +41,8 @@ from app.routes import ROUTES
 from app.server import create_app
 from app.settings import Settings, Target, load
 from app.snapshots.reading import FOLLOWER
+from tests.database.full_postgres import CHOSEN_PROGRAMS, full_server
+from tests.database.full_postgres import open_folder as unprivileged_folder
 
 # Whatever the developer has set must not reach the tests; what a machine needs may stay.
 _OURS = (
@@ -58,21 +58,21 @@ _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """A running PostgreSQL with our roles, and the folder that is all its own."""
+    """A running PostgreSQL with our roles, and a folder of its own."""
 
-    embedded: EmbeddedServer
+    superuser: Target
     folder: Path
     provisioner: Provisioner
 
     def admin(self, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
-        target = self.embedded.superuser.named(database)
+        target = self.superuser.named(database)
         return psycopg.connect(
             **libpq_arguments(target, self.provisioner.settings), autocommit=True
         )
 
     def target(self, role: str, database: str = "flagstone") -> Target:
         password = self.provisioner.targets()[role].password
-        return self.embedded.superuser.named(database).as_role(role, password)
+        return self.superuser.named(database).as_role(role, password)
 
     def create_database(self, name: str, template: str = "template0") -> str:
         """Make a database that the owner role owns, replacing one of that name."""
@@ -95,30 +95,60 @@ class Server:
 @pytest.fixture(scope="session")
 def open_folder() -> Iterator[Path]:
     """A folder that an unprivileged server account can enter, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="flagstone-test-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with unprivileged_folder("flagstone-test-") as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
 def server(open_folder: Path) -> Iterator[Server]:
-    embedded = EmbeddedServer(open_folder, options=_FAST)
+    with started(open_folder) as superuser:
+        yield _migrated(superuser, open_folder)
+
+
+@pytest.fixture(scope="session")
+def embedded(server: Server) -> Iterator[Server]:
+    """The embedded server, also where the suite uses another version."""
+    if not os.environ.get(CHOSEN_PROGRAMS):
+        yield server
+        return
+    with unprivileged_folder("flagstone-test-") as folder, _embedded(folder) as superuser:
+        yield _migrated(superuser, folder)
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Target]:
+    """Run a server: the embedded one, or one of the version that was chosen, over its socket."""
+    if not os.environ.get(CHOSEN_PROGRAMS):
+        with _embedded(folder) as superuser:
+            yield superuser
+        return
+    with full_server(tls=False) as chosen:
+        hosts = ((str(chosen.folder / "data"), chosen.port),)
+        yield replace(chosen.superuser, hosts=hosts)
+
+
+@contextmanager
+def _embedded(folder: Path) -> Iterator[Target]:
+    embedded = EmbeddedServer(folder, options=_FAST)
     embedded.start()
+    yield embedded.superuser
+    embedded.leave()
+
+
+def _migrated(superuser: Target, folder: Path) -> Server:
+    """Make our roles and a template: migrated once, cloned for each test process."""
     provisioner = Provisioner(
-        admin=embedded.superuser,
+        admin=superuser,
         settings=load({}).database,
-        folder=open_folder / "credentials",
-        # The template: migrated once, cloned for each test process and where a test wants more.
+        folder=folder / "credentials",
         database="flagstone",
     )
     provisioner.provision(reset_passwords=True)
-    made = Server(embedded=embedded, folder=open_folder, provisioner=provisioner)
+    made = Server(superuser=superuser, folder=folder, provisioner=provisioner)
     Migrator(
         target=made.target(MIGRATOR), settings=provisioner.settings, instance="tests"
     ).migrate()
-    yield made
-    embedded.leave()
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from app.commands.actor import operator, origin
 from app.commands.terminal import console
 from app.commands.times import local_time
 from app.database import Database
+from app.database.credentials import before_provision
 from app.database.fingerprint import shown
 from app.database.migrations import Migrator, new_files
 from app.database.opening import embedded_server, probe, targets
@@ -26,6 +27,7 @@ from app.database.provision import Provisioner, ProvisionError
 from app.scripts import Resources, run_script
 from app.seeds import add_test_data
 from app.settings import Settings, Target, load
+from app.settings.env_file import environment
 
 cli = typer.Typer(help="Schema, roles, test data and the embedded server.", no_args_is_help=True)
 
@@ -130,7 +132,7 @@ def provision(
     ] = False,
 ) -> None:
     """Make roles, database and schema, as DATABASE_ADMIN_URL; may be repeated."""
-    settings = load()
+    settings = load(before_provision(environment(), credentials))
     log.configure(settings.log)
     if settings.database.admin is None:
         raise ProvisionError("DATABASE_ADMIN_URL: must be set, to a role that may create roles")

@@ -14,9 +14,10 @@ from urllib.parse import quote, urlencode
 import psycopg
 from psycopg import sql
 
-from app.database.credentials import ProvisionError, check_passwords, read_url
+from app.database.credentials import ProvisionError, check_passwords, read_url, url_file
 from app.database.drivers import SCHEMA, SEARCH_PATH, libpq_arguments
 from app.database.privileges import close_by_default
+from app.database.role_check import CLOSE_PUBLIC
 from app.database.roles import (
     APP,
     AUDITOR,
@@ -75,8 +76,8 @@ class Provisioner:
         """Make what is missing and return each login role's URL file.
 
         Raises ProvisionError when a role exists whose password is not in the folder, unless told
-        to give it a new one, and for a password in the folder that is too weak to be one;
-        psycopg.Error when the server refuses.
+        to give it a new one, for a password in the folder that is too weak, and, after all else is
+        made, when the schema public is still open; psycopg.Error when the server refuses.
         """
         if not self.takes_any_password:
             check_passwords([self._file(role) for role in LOGIN_ROLES], self.database)
@@ -91,7 +92,27 @@ class Provisioner:
         with self._connect(self.admin.named(self.database)) as connection:
             _make_schema(connection)
             make_schema_audit(connection)
+            self._check_public(connection)
         return files
+
+    def _check_public(self, connection: psycopg.Connection[Any]) -> None:
+        """Make sure that the schema public was closed.
+
+        PostgreSQL answers a revoke by a role that does not own the schema with a warning alone.
+        Before 15 the owner is the superuser, whom a managed server gives to nobody.
+        """
+        row = connection.execute(
+            "select pg_get_userbyid(nspowner) from pg_namespace, "
+            "aclexplode(coalesce(nspacl, acldefault('n', nspowner))) as acl "
+            "where nspname = 'public' and acl.grantee = 0 and acl.privilege_type = 'CREATE'"
+        ).fetchone()
+        if row is not None:
+            raise ProvisionError(
+                f"All else is made, but every role may still create objects in the schema public, "
+                f"and {self.admin.user} may not change that. Its owner {row[0]} or a superuser "
+                f"must run this in the database {self.database}: {CLOSE_PUBLIC}. Then run "
+                "`database provision` again"
+            )
 
     def targets(self) -> dict[str, Target]:
         """Return each login role's way in, from the files that an earlier call wrote."""
@@ -101,7 +122,7 @@ class Provisioner:
         return psycopg.connect(**libpq_arguments(target, self.settings), autocommit=True)
 
     def _file(self, role: str) -> Path:
-        return self.folder / f"{role.removeprefix(f'{PREFIX}_')}.url"
+        return url_file(self.folder, role)
 
     def _credentials(self, existing: set[str], *, reset_passwords: bool) -> dict[str, Path]:
         """Write the URLs before any password is set, so that none can be lost in between."""

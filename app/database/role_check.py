@@ -1,5 +1,7 @@
 """Whether the service speaks to the database with more power than it needs."""
 
+from collections.abc import Sequence
+
 from app.database.pool import Connection, Database
 from app.database.privileges import APPEND_ONLY
 from app.database.statements import sql
@@ -9,6 +11,8 @@ from app.settings import STRICT_TIERS, Tier
 
 log = logger(__name__)
 
+CLOSE_PUBLIC = "revoke create on schema public from public"
+_OPEN_PUBLIC = "may make objects in the schema public"
 # The server's version since which a right to a setting can be given.
 _PARAMETERS_FROM = 15
 
@@ -30,10 +34,16 @@ async def check_role(database: Database, tier: Tier) -> None:
         return
     if tier in STRICT_TIERS:
         raise OverprivilegedError(
-            f"DATABASE_URL: the role {', '.join(powers)}, which {tier} refuses; use the app role "
-            "that `python -m app database provision` makes"
+            f"DATABASE_URL: the role {', '.join(powers)}, which {tier} refuses; {_advice(powers)}"
         )
     log.warning("role_overprivileged", powers=powers)
+
+
+def _advice(powers: Sequence[str]) -> str:
+    if [*powers] == [_OPEN_PUBLIC]:
+        # Every role may, so another role would not help.
+        return f"the owner of that schema or a superuser must run: {CLOSE_PUBLIC}"
+    return "use the app role that `python -m app database provision` makes"
 
 
 async def role_powers(connection: Connection) -> list[str]:

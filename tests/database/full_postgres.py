@@ -1,6 +1,7 @@
 """A PostgreSQL with everything compiled in, over TCP: what the embedded one cannot show.
 
-Debian's is used. Where there is none, tests are skipped, unless FLAGSTONE_FULL_POSTGRES=required.
+The newest of Debian's packages is used, or the one in the folder FLAGSTONE_FULL_POSTGRES_BIN. Where
+there is none, tests are skipped, unless FLAGSTONE_FULL_POSTGRES=required.
 """
 
 import os
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 import pytest
@@ -22,15 +23,19 @@ import trustme
 from psycopg import sql as psql
 
 from app.database.drivers import libpq_arguments
+from app.database.embedded.cluster import programs as embedded_programs
 from app.database.provision import Provisioner
 from app.database.roles import OWNER
 from app.settings import Secret, Target, Tls, TlsMode, load
 from tests.ports import free_port
 
 CERTIFIED = "certified"
+# Names the folder with the programs of another version than Debian's newest.
+CHOSEN_PROGRAMS = "FLAGSTONE_FULL_POSTGRES_BIN"
 
 _START_SECONDS = 30
-_PASSWORD = "full-postgres"
+# One that staging takes too.
+_PASSWORD = "rowan7-kestrel-Plume42"
 _INITDB = ("--auth=scram-sha-256", "--username=postgres", "--encoding=UTF8", "--no-sync")
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
 _RULES_TLS = f"""\
@@ -128,11 +133,23 @@ def missing(what: str) -> None:
 
 
 def programs() -> Path:
-    """Return the folder of the newest PostgreSQL that Debian has here."""
+    """Return the folder of the server's programs."""
+    chosen = os.environ.get(CHOSEN_PROGRAMS)
+    if chosen:
+        return Path(chosen)
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if not found:
         missing("a full PostgreSQL under /usr/lib/postgresql")
     return max(found, key=lambda path: float(path.parent.name))
+
+
+def _basebackup() -> Path:
+    """Return the program of the server's version or of a newer one."""
+    for folder in (programs(), embedded_programs()):
+        if (folder / "pg_basebackup").exists():
+            return folder / "pg_basebackup"
+    missing("pg_basebackup")
+    raise AssertionError("unreachable")
 
 
 def account() -> dict[str, Any]:
@@ -208,7 +225,7 @@ def standby_of(primary: FullServer) -> Iterator[FullServer]:
         own(data)
         subprocess.run(
             [
-                *(programs() / "pg_basebackup", "--pgdata", data, "--write-recovery-conf"),
+                *(_basebackup(), "--pgdata", data, "--write-recovery-conf"),
                 *("--checkpoint=fast", "--wal-method=stream", "--no-sync"),
                 *("--host=127.0.0.1", f"--port={primary.port}", "--username=postgres"),
             ],
@@ -282,7 +299,11 @@ def _wait_until_ready(process: subprocess.Popen[bytes], target: Target, log: Pat
     pytest.fail(f"the full PostgreSQL does not answer: {log.read_text()[-1000:]}")
 
 
-def version_of(server: FullServer) -> int:
+class HasAdmin(Protocol):
+    def admin(self) -> psycopg.Connection[tuple[object, ...]]: ...
+
+
+def version_of(server: HasAdmin) -> int:
     with server.admin() as connection:
         return connection.info.server_version // 10_000
 

@@ -561,7 +561,7 @@ def test_a_password_may_have_what_its_file_separates_by(server: Server) -> None:
     password = Secret("a:b\\c")
     with server.admin() as connection:
         connection.execute("create role separated login password 'a:b\\c'")
-    ((host, port),) = server.embedded.superuser.hosts
+    ((host, port),) = server.superuser.hosts
     try:
         with programs.password_file(password) as (descriptor,):
             psycopg.connect(
@@ -601,20 +601,22 @@ def test_whoever_holds_a_table_holds_a_backup_off(
 
 
 def test_no_limit_of_the_server_ends_a_long_transaction(server: Server, empty: str) -> None:
-    limits = ("statement", "idle_in_transaction_session", "transaction")
+    limits = ["statement", "idle_in_transaction_session"]
     with server.admin(empty) as connection:
+        if connection.info.server_version >= 170_000:
+            limits.append("transaction")
         for limit in limits:
             connection.execute(f"alter database {empty} set {limit}_timeout = '30s'")
 
     with connected(server.target(BACKUP, empty), load({}).database) as connection:
         found = [connection.execute(f"show {limit}_timeout").fetchone() for limit in limits]
 
-    assert found == [("0",)] * 3
+    assert found == [("0",)] * len(limits)
 
 
 def test_a_database_without_tables_is_no_backup(server: Server, tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="no tables of ours"):
-        create(_request(server.embedded.superuser, tmp_path), _silent)
+        create(_request(server.superuser, tmp_path), _silent)
 
 
 def test_a_server_that_is_newer_than_the_programs_is_refused() -> None:
@@ -680,7 +682,8 @@ async def test_a_backup_goes_between_fifteen_and_eighteen(
     """Both ways: an older server knows less of what the newest pg_restore asks for. And made by the
     migrator, which reads as the owner.
     """
-    assert version_of(plain_server) < 17
+    if version_of(plain_server) >= 17:
+        pytest.skip("needs an older server than 17")
     name = plain_server.create_database("between")
     replace(plain_server.provisioner, database=name).provision()
 

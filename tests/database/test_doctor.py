@@ -101,7 +101,7 @@ async def test_a_server_that_is_well_but_for_its_disk(
 async def test_a_superuser_is_seen_in_local_and_fails_above(
     examined: Examine, server: Server, database: str
 ) -> None:
-    url = _url(server.embedded.superuser.named(database))
+    url = _url(server.superuser.named(database))
     with server.admin(database) as admin:
         kept = admin.execute("select rolpassword from pg_authid where rolname = %s", [READONLY])
         verifier = kept.fetchall()[0][0]

@@ -485,6 +485,13 @@ def test_after_kill_in_the_middle_the_next_run_carries_on_by_itself(
         process.communicate()
     admin.execute("delete from public.pause")
     started = time.monotonic()
+    if admin.info.server_version < 140_000:
+        # Such a server does not notice in the middle of a statement that the client has gone.
+        admin.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where datname = current_database() and query like '%pg_sleep(60)%' "
+            "and pid <> pg_backend_pid()"
+        )
 
     assert migrator.migrate() == [FIRST]
 

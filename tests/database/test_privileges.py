@@ -1,7 +1,5 @@
 """Each role can do its one job and nothing else; whoever could do more is told apart."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,8 +11,8 @@ import psycopg
 import pytest
 
 from app.database import Database
+from app.database.credentials import before_provision
 from app.database.drivers import libpq_arguments
-from app.database.embedded import EmbeddedServer
 from app.database.migrations import Migrator
 from app.database.privileges import SEQUENCES, TABLES, grant_privileges
 from app.database.provision import Provisioner, ProvisionError
@@ -22,8 +20,9 @@ from app.database.recording import RecordingStatus
 from app.database.role_check import OverprivilegedError, check_role
 from app.database.roles import APP, BACKUP, LOGIN_ROLES, MIGRATOR, OWNER, READONLY
 from app.database.schema_audit import read_recording
-from app.settings import Secret, Settings, Target, Tier, load
-from tests.conftest import Server
+from app.settings import Secret, Settings, SettingsError, Target, Tier, load
+from tests.conftest import Server, started
+from tests.database.full_postgres import open_folder as unprivileged_folder
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -47,7 +46,7 @@ _DEFINITIONS = (
     "create table flagstone.t (a integer)",
     "create table public.t (a integer)",
     "create view flagstone.v as select 1",
-    "create function flagstone.f() returns integer language sql return 1",
+    "create function flagstone.f() returns integer language sql as 'select 1'",
     "create type flagstone.t as enum ('a')",
     "alter type flagstone.environment_tier add value 'other'",
     "alter sequence flagstone.health_check_id_seq restart",
@@ -186,6 +185,8 @@ def test_history_is_append_only(connections: dict[str, Connection], table: str) 
         merge,
         f"lock table flagstone.{table} in access exclusive mode",
     ):
+        if statement == merge and connections[APP].info.server_version < 150_000:
+            continue
         assert not _may(connections[APP], statement), statement
         # The migrator is nobody until it becomes the owner.
         assert not _may(connections[MIGRATOR], statement), statement
@@ -240,7 +241,7 @@ def test_what_nobody_thought_about_is_closed_to_all_but_a_dump(
         connection.execute(
             f"set local role {OWNER}; "
             "create table flagstone.forgotten (a serial); "
-            "create function flagstone.forgotten() returns integer language sql return 1"
+            "create function flagstone.forgotten() returns integer language sql as 'select 1'"
         )
         grant_privileges(connection)
         granted = {
@@ -331,6 +332,9 @@ def test_a_role_brings_its_limits_along(server: Server, role: str, expected: set
             [role],
         ).fetchone()
 
+        if connection.info.server_version < 140_000:
+            expected = expected - {"client_connection_check_interval=1s"}
+
     assert row is not None
     assert isinstance(row[0], list)
     assert expected <= set(row[0])
@@ -350,14 +354,14 @@ async def test_a_superuser_is_refused_where_it_matters(
     server: Server, settings: Settings, database: str, tier: Tier
 ) -> None:
     with pytest.raises(OverprivilegedError, match=f"is a superuser, which {tier} refuses"):
-        await _check(server.embedded.superuser.named(database), settings, tier)
+        await _check(server.superuser.named(database), settings, tier)
 
 
 @pytest.mark.parametrize("tier", [Tier.LOCAL, Tier.DEVELOPMENT])
 async def test_a_superuser_is_borne_elsewhere(
     server: Server, settings: Settings, database: str, tier: Tier
 ) -> None:
-    await _check(server.embedded.superuser.named(database), settings, tier)
+    await _check(server.superuser.named(database), settings, tier)
 
 
 @pytest.mark.parametrize("tier", Tier)
@@ -377,23 +381,16 @@ async def test_the_migrator_is_refused_as_the_role_of_the_service(
 
 
 @pytest.fixture(scope="module")
-def spare() -> Iterator[EmbeddedServer]:
+def spare() -> Iterator[Target]:
     """A server of these tests' own, whose roles they may break."""
-    folder = Path(tempfile.mkdtemp(prefix="flagstone-roles-"))
-    folder.chmod(0o755)
-    embedded = EmbeddedServer(folder, options=("fsync=off",))
-    embedded.start()
-    yield embedded
-    embedded.leave()
-    shutil.rmtree(folder)
+    with unprivileged_folder("flagstone-roles-") as folder, started(folder) as superuser:
+        yield superuser
 
 
 @pytest.fixture
-def provisioner(spare: EmbeddedServer, tmp_path: Path) -> Iterator[Provisioner]:
+def provisioner(spare: Target, tmp_path: Path) -> Iterator[Provisioner]:
     """Of a server that has none of our roles."""
-    made = Provisioner(
-        admin=spare.superuser, settings=load({}).database, folder=tmp_path / "credentials"
-    )
+    made = Provisioner(admin=spare, settings=load({}).database, folder=tmp_path / "credentials")
     _remove_roles(made)
     yield made
     _remove_roles(made)
@@ -471,9 +468,10 @@ def test_a_password_of_ones_own_is_looked_at_before_the_server_is_asked(
 
 def test_a_good_password_of_ones_own_is_taken(provisioner: Provisioner) -> None:
     provisioner.folder.mkdir(mode=0o700)
-    host = quote(provisioner.admin.hosts[0][0], safe="")
+    ((folder, port),) = provisioner.admin.hosts
+    host = quote(folder, safe="")
     file = provisioner.folder / "app.url"
-    file.write_text(f"postgresql://{APP}:kX9%23mQ2vLp7%26Rt4z@{host}:5432/flagstone\n")
+    file.write_text(f"postgresql://{APP}:kX9%23mQ2vLp7%26Rt4z@{host}:{port}/flagstone\n")
 
     provisioner.provision()
 
@@ -548,20 +546,100 @@ def test_a_half_made_provisioning_is_finished(provisioner: Provisioner) -> None:
     assert all(_gets_in(provisioner, target) for target in before.values())
 
 
-def test_an_administrator_who_is_no_superuser_can_provision(
-    provisioner: Provisioner, tmp_path: Path
-) -> None:
-    """A managed server gives out no superuser."""
+def test_settings_may_name_the_files_that_provisioning_makes(tmp_path: Path) -> None:
+    admin = "postgresql://admin:rowan7-kestrel-Plume42@db.example.org/postgres"
+    (tmp_path / "admin.url").write_text(admin)
+    named = {
+        "TIER": "staging",
+        "TOKEN_KEY": "k" * 32,
+        "SEED_ON_START": "false",
+        "DATABASE_ADMIN_URL_FILE": str(tmp_path / "admin.url"),
+        "DATABASE_URL_FILE": str(tmp_path / "credentials/app.url"),
+        "DATABASE_MIGRATOR_URL_FILE": str(tmp_path / "credentials/migrator.url"),
+        "DATABASE_BACKUP_URL_FILE": str(tmp_path / "elsewhere/backup.url"),
+    }
+
+    with pytest.raises(SettingsError) as refusal:
+        load(before_provision(named, tmp_path / "credentials"))
+    del named["DATABASE_BACKUP_URL_FILE"]
+    admin_target = load(before_provision(named, tmp_path / "credentials")).database.admin
+
+    # A file that is not made here has to be there.
+    assert [name for name, _ in refusal.value.problems] == ["DATABASE_BACKUP_URL"]
+    assert admin_target is not None
+    assert admin_target.user == "admin"
+
+
+@pytest.fixture
+def managed(provisioner: Provisioner) -> Provisioner:
+    """As on a managed server, which gives out no superuser."""
     admin = libpq_arguments(provisioner.admin, provisioner.settings)
     with psycopg.connect(**admin, autocommit=True) as connection:
         connection.execute("drop role if exists manager")
         connection.execute("create role manager login password 'm' createrole createdb")
-        connection.execute("grant pg_read_all_data to manager with admin option")
-    managed = replace(
-        provisioner,
-        admin=provisioner.admin.as_role("manager", Secret("m")),
-        folder=tmp_path / "managed",
-    )
+        if connection.info.server_version >= 140_000:
+            connection.execute("grant pg_read_all_data to manager with admin option")
+    return replace(provisioner, admin=provisioner.admin.as_role("manager", Secret("m")))
+
+
+@pytest.fixture
+def open_public(provisioner: Provisioner) -> Iterator[None]:
+    """New databases have the schema public as servers before 15 make it."""
+    admin = libpq_arguments(provisioner.admin.named("template1"), provisioner.settings)
+    with psycopg.connect(**admin, autocommit=True) as connection:
+        row = connection.execute(
+            "select nspowner::regrole::text from pg_namespace where nspname = 'public'"
+        ).fetchone()
+        assert row is not None
+        connection.execute("alter schema public owner to postgres")
+        connection.execute("grant create on schema public to public")
+    yield
+    with psycopg.connect(**admin, autocommit=True) as connection:
+        connection.execute(f"alter schema public owner to {row[0]}")
+        if connection.info.server_version >= 150_000:
+            connection.execute("revoke create on schema public from public")
+
+
+def _version(provisioner: Provisioner) -> int:
+    admin = libpq_arguments(provisioner.admin, provisioner.settings)
+    with psycopg.connect(**admin) as connection:
+        return connection.info.server_version // 10_000
+
+
+def _as_superuser(provisioner: Provisioner, statement: str) -> None:
+    admin = libpq_arguments(provisioner.admin.named("flagstone"), provisioner.settings)
+    with psycopg.connect(**admin, autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+@pytest.mark.usefixtures("open_public")
+async def test_public_schema_of_another_owner_is_reported_with_the_statement(
+    provisioner: Provisioner, managed: Provisioner, settings: Settings
+) -> None:
+    """PostgreSQL answers the revoke of a role that is not the owner with a warning alone."""
+    with pytest.raises(ProvisionError) as refusal:
+        managed.provision()
+    app = managed.targets()[APP]
+    with pytest.raises(OverprivilegedError) as refused:
+        await _check(app, settings, Tier.STAGING)
+    statement = "revoke create on schema public from public"
+    _as_superuser(provisioner, statement)
+    managed.provision()
+    await _check(app, settings, Tier.STAGING)
+
+    assert f"in the database flagstone: {statement}" in str(refusal.value)
+    assert "Its owner postgres or a superuser must run this" in str(refusal.value)
+    assert statement in str(refused.value)
+    assert "use the app role" not in str(refused.value)
+
+
+def test_an_administrator_who_is_no_superuser_can_provision(
+    provisioner: Provisioner, managed: Provisioner
+) -> None:
+    if _version(provisioner) < 15:
+        with pytest.raises(ProvisionError, match="schema public"):
+            managed.provision()
+        _as_superuser(provisioner, "revoke create on schema public from public")
 
     managed.provision()
     managed.provision()

@@ -450,7 +450,7 @@ _BY_HAND = (
         "alter table flagstone.tokens disable row level security",
     ),
     (
-        "create function flagstone.f(a integer) returns integer language sql return 1",
+        "create function flagstone.f(a integer) returns integer language sql as 'select 1'",
         "+ function flagstone.f(integer) owner",
         "drop function flagstone.f",
     ),
@@ -545,6 +545,8 @@ async def test_what_nobody_recorded_shows_as_drift(trail: Trail) -> None:
 
 @pytest.mark.parametrize("body", ["begin atomic; select {}; end", "as 'select {}'"])
 def test_another_body_of_a_function_is_another_fact(trail: Trail, body: str) -> None:
+    if "atomic" in body and trail.admin.info.server_version < 140_000:
+        pytest.skip("a body that is parsed came with 14")
     found = []
     with trail.admin.transaction(force_rollback=True):
         for number in (1, 2):
@@ -786,10 +788,12 @@ async def test_a_change_by_hand_can_be_accepted_with_a_reason(trail: Trail) -> N
 
 
 def test_two_major_versions_put_the_schema_into_the_same_words(
-    server: Server, plain_server: FullServer
+    embedded: Server, plain_server: FullServer
 ) -> None:
+    if version_of(plain_server) == version_of(embedded):
+        pytest.skip("both servers are of the same version")
     facts = []
-    for each in (server, plain_server):
+    for each in (embedded, plain_server):
         name = each.create_database("words")
         Migrator(
             target=each.target(MIGRATOR, name),
@@ -801,5 +805,4 @@ def test_two_major_versions_put_the_schema_into_the_same_words(
         with each.admin() as connection:
             connection.execute("drop database words")
 
-    assert version_of(plain_server) < 18
     assert [shown(each) for each in differences(*facts)] == []

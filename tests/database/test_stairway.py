@@ -28,7 +28,8 @@ _CATALOG = {
     """,
     "columns": """
         select relname, attname, format_type(atttypid, atttypmod), attnotnull, attidentity,
-            attgenerated, attstorage, attcompression, collname, pg_get_expr(adbin, adrelid)
+            attgenerated, attstorage, to_jsonb(pg_attribute) ->> 'attcompression', collname,
+            pg_get_expr(adbin, adrelid)
         from pg_attribute
         join pg_class on pg_class.oid = attrelid
         left join pg_attrdef on adrelid = attrelid and adnum = attnum

@@ -77,6 +77,8 @@ async def test_a_statement_fits_the_schema(
     connection: "asyncpg.Connection[asyncpg.Record]", name: str
 ) -> None:
     """PostgreSQL checks names, types and the app role's right to the columns' tables."""
+    if name == "list_parameter_powers" and connection.get_server_version().major < 15:
+        pytest.skip("rights to settings came with 15")
     prepared = await connection.prepare(getattr(sql, name).sql)
 
     declared = next(statement for statement in STATEMENTS if statement.name == name)
