@@ -18,6 +18,7 @@ from app.evaluation.compiler import (
     runs_of,
 )
 from app.evaluation.run import Run
+from app.evaluation.turns import SECONDS
 from app.evaluation.values import number_text, to_number, to_text
 
 _FLAGD = "$flagd"
@@ -57,7 +58,7 @@ def _var(compiler: Compiler, raw: Any, place: Place) -> Node:
     if path.is_literal and not isinstance(path.literal, dict | list | bool):
         return _var_of_fixed(compiler, path.literal, default, place)
     # The path may turn out to be any.
-    compiler.uses_time = True
+    compiler.clocks += 1
     find, path_of = _finder(compiler.flag_key, place), path.run
     return Node(_or_default(lambda data, run: find(data, run, path_of(data, run)), default))
 
@@ -67,7 +68,7 @@ def _var_of_fixed(compiler: Compiler, path: Any, default: Closure, place: Place)
     if path is None or path == "":
         if place.is_scoped:
             return Node(lambda data, _run: data)
-        compiler.uses_time = True
+        compiler.clocks += 1
         return Node(_whole_of(compiler.flag_key))
     parts = (path if isinstance(path, str) else number_text(path)).split(".")
     compiler.count(len(parts) - 1)
@@ -76,11 +77,20 @@ def _var_of_fixed(compiler: Compiler, path: Any, default: Closure, place: Place)
             compiler.looks -= 1
             return literal(compiler.flag_key)
         if parts[0] == _FLAGD:
-            compiler.uses_time = True
-            return Node(_or_default(_flagd_of(compiler.flag_key, parts[1:]), default))
+            return _var_of_flagd(compiler, parts[1:], default)
         if len(parts) == 1:
             return _attribute(parts[0], default)
     return Node(_or_default(lambda data, _run: lookup(data, parts), default))
+
+
+def _var_of_flagd(compiler: Compiler, parts: list[str], default: Closure) -> Node:
+    """Return the access to what flagd adds; no other member changes with the time."""
+    if parts == ["timestamp"]:
+        compiler.clocks += 1
+        return Node(lambda _data, run: run.now, clock=SECONDS)
+    if not parts:
+        compiler.clocks += 1
+    return Node(_or_default(_flagd_of(compiler.flag_key, parts), default))
 
 
 def _attribute(name: str, default: Closure) -> Node:

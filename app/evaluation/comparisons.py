@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from app.evaluation.compiler import MISSING, Among, Build, Compiler, Node, Place, called, eager
+from app.evaluation.compiler import MISSING, Among, Build, Compiler, Node, Place, called
 from app.evaluation.run import TEXT_FREE, Run
 from app.evaluation.values import (
     EXACT_MAX,
@@ -14,6 +14,7 @@ from app.evaluation.values import (
     is_number,
     loosely_equal,
     strictly_equal,
+    to_number,
 )
 
 # Given the run and the arguments' values.
@@ -59,7 +60,7 @@ def _equality(compare: Comparison, compiler: Compiler, raw: Any, place: Place) -
     names = [node.attribute for node in nodes if node.attribute is not None]
     texts = [node.literal for node in nodes if isinstance(node.literal, str)]
     if len(nodes) != 2 or not names or not texts or len(texts[0]) > TEXT_FREE:
-        return called(compare, nodes)
+        return _compared(compare, compiler, nodes)
     name, text = names[0], texts[0]
 
     def equal(data: Any, run: Run) -> bool:
@@ -79,7 +80,7 @@ def _order(
     """Compile <, <=, > or >=, in most rules of an attribute and a number."""
     nodes = compiler.arguments(raw, place)
     if len(nodes) != 2 or nodes[0].attribute is None or not _is_exact(nodes[1].literal):
-        return called(compare, nodes)
+        return _compared(compare, compiler, nodes)
     name, number = nodes[0].attribute, nodes[1].literal
 
     def ordered(data: Any, run: Run) -> bool:
@@ -91,6 +92,19 @@ def _order(
     return Node(ordered)
 
 
+def _inequality(compare: Comparison, compiler: Compiler, raw: Any, place: Place) -> Node:
+    return _compared(compare, compiler, compiler.arguments(raw, place))
+
+
+def _compared(compare: Comparison, compiler: Compiler, nodes: list[Node]) -> Node:
+    """Return the comparison of any values, and note when one with a clock has another outcome."""
+    compared = called(compare, nodes)
+    if any(node.clock is not None for node in nodes):
+        fixed = [to_number(node.literal, Run({}, 0)) for node in nodes if node.is_literal]
+        compiler.note_turns(nodes, fixed, compared)
+    return compared
+
+
 def _is_exact(value: Any) -> bool:
     """Tell whether Python compares every integer with this number as JavaScript does."""
     return is_number(value) and abs(value) < EXACT_MAX
@@ -99,8 +113,8 @@ def _is_exact(value: Any) -> bool:
 COMPARISONS: dict[str, Build] = {
     "==": partial(_equality, _equal),
     "===": partial(_equality, _same),
-    "!=": eager(_unequal),
-    "!==": eager(_different),
+    "!=": partial(_inequality, _unequal),
+    "!==": partial(_inequality, _different),
     "<": partial(_order, _less, operator.lt),
     "<=": partial(_order, _at_most, operator.le),
     ">": partial(_order, _greater, operator.gt),

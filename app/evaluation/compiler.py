@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from app.evaluation.run import RuleError, Run
+from app.evaluation.turns import Clock, instants
 
 DEPTH_MAX = 64
 NODES_MAX = 2_000
@@ -43,7 +44,8 @@ class Among(NamedTuple):
 class Node(NamedTuple):
     """A compiled part of a rule. `literal` is its value when that is always the same, `attribute`
     the name when it is one attribute of the context, and `among` what it asks when that is all, as
-    long as the attribute is a text. They let others take a shorter way.
+    long as the attribute is a text. They let others take a shorter way. `clock` is there when the
+    value depends on the time alone.
 
     `is_final` tells that it gives the flag's answer itself, and not the variant's name.
     """
@@ -52,6 +54,7 @@ class Node(NamedTuple):
     literal: Any = MISSING
     attribute: str | None = None
     among: Among | None = None
+    clock: Clock | None = None
     is_final: bool = False
 
     @property
@@ -84,8 +87,9 @@ class Compiler:
     """Compiles the rules of one flag. `segments` are what `$ref` may name; `fractional` is the
     generation of bucketing; `finish` makes the flag's answer of what the rule gives, beforehand
     where that is known. Afterwards `references` are the segments that were used, directly or
-    through others, and `uses_time` tells whether the outcome may change by itself; `looks` counts
-    the places that look into the context, and `asked` is what those ask that only ask.
+    through others, and `uses_time` tells whether the outcome may change by itself: at the instants
+    `turns`, and also at others unless `turns_are_known`. `looks` counts the places that look into
+    the context, and `asked` is what those ask that only ask.
     """
 
     flag_key: str
@@ -95,7 +99,9 @@ class Compiler:
     finish: Callable[[Any], Any]
     observe: Observe | None = None
     references: set[str] = field(default_factory=set)
-    uses_time: bool = False
+    clocks: int = 0
+    clocks_compared: int = 0
+    turns: set[int] = field(default_factory=set)
     looks: int = 0
     asked: list[Among] = field(default_factory=list)
     nodes: int = 0
@@ -129,6 +135,22 @@ class Compiler:
             return literal(self.finish(node.literal))._replace(is_final=True)
         run, finish = node.run, self.finish
         return Node(lambda data, run_: finish(run(data, run_)), is_final=True)
+
+    @property
+    def uses_time(self) -> bool:
+        return self.clocks > 0
+
+    @property
+    def turns_are_known(self) -> bool:
+        return self.clocks == self.clocks_compared
+
+    def note_turns(self, nodes: Sequence[Node], numbers: Sequence[float], compared: Node) -> None:
+        """Note when the comparison of one clock with fixed numbers has another outcome."""
+        clocks = [node.clock for node in nodes if node.clock is not None]
+        if len(clocks) != 1 or not all(node.clock or node.is_literal for node in nodes):
+            return
+        self.clocks_compared += 1
+        self.turns.update(instants(clocks[0], numbers, value_at(compared)))
 
     @property
     def asks(self) -> Among | None:
@@ -245,6 +267,11 @@ def called(function: Callable[..., Any], nodes: Sequence[Node]) -> Node:
         first, second = runs
         return Node(lambda data, run: function(run, first(data, run), second(data, run)))
     return Node(lambda data, run: function(run, *[each(data, run) for each in runs]))
+
+
+def value_at(node: Node) -> Callable[[int], Any]:
+    """Return the value of a node, which depends on the time alone, as a function of the time."""
+    return lambda now: node.run({}, Run({}, now))
 
 
 def eager(function: Callable[..., Any]) -> Build:

@@ -3,7 +3,7 @@
 The order of decisions and the reasons are flagd's; the shape of an encoded outcome is OFREP's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from math import isfinite
 from typing import Any
@@ -134,11 +134,21 @@ class Flag:
 
     `rule` gives the body of an outcome for a context and a run, or raises; a flag without one
     always has the same outcome. `references` are the segments that the rule uses, also those that
-    are missing; `uses_time` tells whether its outcome may change by itself; `asks` is all that the
-    rule asks of the context, if that is whether one attribute is one of some texts.
+    are missing; `uses_time` tells whether its outcome may change by itself: at the instants
+    `turns`, and also at others unless `turns_are_known`; `asks` is all that the rule asks of the
+    context, if that is whether one attribute is one of some texts.
     """
 
-    __slots__ = ("_outcomes", "asks", "key", "references", "rule", "uses_time")
+    __slots__ = (
+        "_outcomes",
+        "asks",
+        "key",
+        "references",
+        "rule",
+        "turns",
+        "turns_are_known",
+        "uses_time",
+    )
 
     def __init__(
         self,
@@ -153,6 +163,8 @@ class Flag:
         self.key = key
         self.references: frozenset[str] = frozenset()
         self.uses_time = False
+        self.turns: Sequence[int] = ()
+        self.turns_are_known = True
         self.asks: Among | None = None
         self.rule: Closure | None = None
         self._outcomes = _Outcomes(key, definition, metadata)
@@ -205,6 +217,8 @@ class Flag:
             self._outcomes.otherwise = self._outcomes.failed(f"{error}.")
         self.references = frozenset(compiler.references)
         self.uses_time = compiler.uses_time
+        self.turns = tuple(sorted(compiler.turns))
+        self.turns_are_known = compiler.turns_are_known
         self.asks = compiler.asks
 
 

@@ -4,10 +4,13 @@ Nothing here fails: dividing by zero is infinite, and what is no number makes no
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from app.evaluation.compiler import Build, eager
+from app.evaluation.compiler import Build, Compiler, Node, Place, called, eager, value_at
 from app.evaluation.run import RuleError, Run
+from app.evaluation.turns import linear_clock
 from app.evaluation.values import NAN, parse_float, to_number
 
 
@@ -61,11 +64,25 @@ def _smallest(run: Run, *values: Any) -> float:
     return NAN if any(map(math.isnan, numbers)) else min(numbers, default=math.inf)
 
 
+def _linear(
+    function: Callable[..., Any], compiler: Compiler, raw: Any, place: Place, *, by: bool = False
+) -> Node:
+    """Compile an operator that is linear in each argument, or with `by` in the first alone."""
+    nodes = compiler.arguments(raw, place)
+    made = called(function, nodes)
+    clocks = [node for node in nodes if node.clock is not None]
+    if len(clocks) != 1 or not all(node.clock or node.is_literal for node in nodes):
+        return made
+    if by and nodes[0].clock is None:
+        return made
+    return made._replace(clock=linear_clock(value_at(made)))
+
+
 NUMBERS: dict[str, Build] = {
-    "+": eager(_sum),
-    "*": eager(_product),
-    "-": eager(_difference),
-    "/": eager(_quotient),
+    "+": partial(_linear, _sum),
+    "*": partial(_linear, _product),
+    "-": partial(_linear, _difference),
+    "/": partial(_linear, _quotient, by=True),
     "%": eager(_remainder),
     "max": eager(_largest),
     "min": eager(_smallest),

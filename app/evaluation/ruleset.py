@@ -10,6 +10,7 @@ import msgspec
 
 from app.evaluation.bulk import Bulk
 from app.evaluation.engine import Flag
+from app.evaluation.turns import Turns
 
 _DIGEST_BITS = 128
 # The hook keeps numbers near the ends of a double's range from taking 7 microseconds each.
@@ -52,6 +53,14 @@ class Ruleset:
     @cached_property
     def uses_time(self) -> bool:
         return any(flag.uses_time for flag in self.flags.values())
+
+    @cached_property
+    def turns(self) -> Turns:
+        """The instants at which an outcome may change by itself."""
+        return Turns(
+            [flag.turns for flag in self.flags.values() if flag.turns],
+            is_known=all(flag.turns_are_known for flag in self.flags.values()),
+        )
 
     def is_under(self, fractional: str, metadata: Mapping[str, Any]) -> bool:
         """Tell whether the rules are under this generation and this flag-set metadata."""

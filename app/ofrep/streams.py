@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 from aiohttp import hdrs, web
@@ -10,12 +11,19 @@ from aiohttp_sse import sse_response
 
 from app.access.guard import turn_away
 from app.errors import AppError, Unauthenticated, Unavailable
+from app.evaluation.ruleset import Ruleset
 from app.http.keys import LIFECYCLE
 from app.ofrep.cors import CORS
 from app.ofrep.tickets import TICKETS
 from app.snapshots.reading import FOLLOWER
 from app.snapshots.snapshot import Snapshot
 from app.snapshots.streams import CHECK_SECONDS, PING_SECONDS, RETRY_MILLISECONDS, counted
+
+# How long after a flag has turned its streams say so: the instance that answers the client may have
+# a clock that is a little behind.
+TURN_DELAY_SECONDS = 1
+# How often streams ask for a new fetch when a flag may turn at any time.
+TICK_SECONDS = 60
 
 _RETRY = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
 
@@ -46,9 +54,11 @@ async def stream_refetches(request: web.Request) -> web.StreamResponse:
         raise ConnectionResetError("the client left while it waited")
     if request.method == hdrs.METH_HEAD:
         return web.StreamResponse(headers=headers | {hdrs.CONTENT_TYPE: "text/event-stream"})
-    # Who comes back to where it was needs no event; whoever else may have missed one.
-    is_current = request.headers.get("Last-Event-ID") == _id(snapshot)
-    told: Snapshot | None = snapshot if is_current else None
+    # A client that comes back to the same place needs no event; any other may have missed one.
+    place = _place(snapshot)
+    is_current = request.headers.get("Last-Event-ID") == place.id and snapshot.rules.turns.is_known
+    told = place if is_current else None
+    told_at = time.time()
 
     async with (
         sse_response(request, headers=headers, ping_interval=PING_SECONDS) as stream,
@@ -59,10 +69,12 @@ async def stream_refetches(request: web.Request) -> web.StreamResponse:
             while _goes_on(request):
                 tickets.holder(token.id, environment)
                 news = follower.news
-                snapshot = follower.get(environment)
-                if told is None or _differ(told, snapshot):
-                    await stream.write(_event(snapshot))
-                told = snapshot
+                place = _place(follower.get(environment))
+                is_due = not place.rules.turns.is_known and time.time() - told_at >= TICK_SECONDS
+                if told is None or _differ(told, place) or is_due:
+                    await stream.write(_event(place))
+                    told_at = time.time()
+                told = place
                 with suppress(TimeoutError):
                     async with asyncio.timeout(CHECK_SECONDS):
                         await news.wait()
@@ -73,15 +85,38 @@ def _goes_on(request: web.Request) -> bool:
     return request.transport is not None and not request.app[LIFECYCLE].draining.is_set()
 
 
-def _differ(before: Snapshot, after: Snapshot) -> bool:
-    return before.epoch != after.epoch or before.rules is not after.rules
+class _Place(NamedTuple):
+    """What the outcomes of flags depend on, apart from contexts and from unknown instants.
+
+    `turn` is the latest instant at which an outcome may have changed by itself, 0 without one.
+    """
+
+    epoch: str
+    revision: int
+    rules: Ruleset
+    turn: int
+
+    @property
+    def etag(self) -> str:
+        return f"{self.epoch}:{self.revision}"
+
+    @property
+    def id(self) -> str:
+        return f"{self.etag}:{self.turn}" if self.turn else self.etag
 
 
-def _id(snapshot: Snapshot) -> str:
-    return f"{snapshot.epoch}:{snapshot.revision}"
+def _place(snapshot: Snapshot) -> _Place:
+    turn = snapshot.rules.turns.latest(time.time() - TURN_DELAY_SECONDS)
+    return _Place(snapshot.epoch, snapshot.revision, snapshot.rules, turn)
 
 
-def _event(snapshot: Snapshot) -> bytes:
-    place = _id(snapshot)
-    data = msgspec.json.encode(Refetch(etag=place, last_modified=int(time.time())))
-    return b"id: %b\ndata: %b\n\n" % (place.encode(), data)
+def _differ(before: _Place, after: _Place) -> bool:
+    """Tell whether outcomes may differ. Settings change the revision, and never an outcome."""
+    return (
+        before.epoch != after.epoch or before.rules is not after.rules or before.turn != after.turn
+    )
+
+
+def _event(place: _Place) -> bytes:
+    data = msgspec.json.encode(Refetch(etag=place.etag, last_modified=int(time.time())))
+    return b"id: %b\ndata: %b\n\n" % (place.id.encode(), data)

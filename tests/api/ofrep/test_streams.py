@@ -212,3 +212,57 @@ async def test_c39_streams_end_as_soon_as_the_service_drains(shop: Client) -> No
         await stream.end(2)
 
     assert time.monotonic() - began < 0.5
+
+
+TURN = 2_000_000_000
+LATER = SWITCH | {"targeting": {"if": [{">": [{"var": "$flagd.timestamp"}, TURN]}, "on", "off"]}}
+AT_ANY_TIME = SWITCH | {"targeting": {"if": [{"%": [{"var": "$flagd.timestamp"}, 2]}, "on"]}}
+
+
+async def test_stream_wakes_once_when_a_flag_turns(
+    ofrep: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ofrep.put("later", LATER)
+    before = await ofrep.all()
+    async with listening(ofrep, before.stream) as stream:
+        first = await stream.next()
+        monkeypatch.setattr("app.ofrep.streams.time.time", lambda: TURN + 2.5)
+        second = await stream.next()
+        silent = await stream.is_silent()
+    known = {"If-None-Match": before.etag}
+    after = await ofrep.all(query=f"?flagConfigEtag={second.data['etag']}", headers=known)
+
+    assert second.id == f"{first.id}:{TURN + 1}"
+    assert second.data["etag"] == first.data["etag"] == first.id
+    assert silent
+    assert (before.flags["later"]["value"], after.flags["later"]["value"]) == (False, True)
+    assert after.status == 200
+
+
+@pytest.mark.parametrize("is_missed", [False, True])
+async def test_client_that_returns_after_a_turn_is_told(
+    ofrep: Client, monkeypatch: pytest.MonkeyPatch, *, is_missed: bool
+) -> None:
+    await ofrep.put("later", LATER)
+    place = _place(ofrep.service)
+    monkeypatch.setattr("app.ofrep.streams.time.time", lambda: TURN + 2.5)
+    last = {"Last-Event-ID": place if is_missed else f"{place}:{TURN + 1}"}
+
+    async with listening(ofrep, headers=last) as stream:
+        if is_missed:
+            assert (await stream.next()).id == f"{place}:{TURN + 1}"
+        assert await stream.is_silent()
+
+
+async def test_stream_ticks_while_a_flag_may_turn_at_any_time(
+    ofrep: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.ofrep.streams.TICK_SECONDS", 0)
+    await ofrep.put("plain", LATER)
+    async with listening(ofrep, headers={"Last-Event-ID": _place(ofrep.service)}) as stream:
+        silent = await stream.is_silent()
+        await ofrep.put("clock", AT_ANY_TIME)
+        changed, ticked = await stream.next(), await stream.next()
+
+    assert silent
+    assert changed.id == ticked.id == _place(ofrep.service)

@@ -1,0 +1,82 @@
+"""When the outcomes of flags change by themselves: the instants at which a rule's clock passes a
+fixed number.
+
+They are known where `$flagd.timestamp`, or a sum, difference, product or quotient of it and fixed
+numbers, is compared with fixed numbers. Any other use of the clock may change an outcome at any
+second. Instants are Unix seconds.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+# The end of the year 9999: a comparison with a later time never changes.
+_INSTANT_MAX = 253_402_300_800
+# Far enough apart that a difference of two values is exact enough, and no value is infinite.
+_PROBE = 2**31
+
+
+class Clock(NamedTuple):
+    """A number that depends on the time alone: `scale` times the seconds, plus `offset`."""
+
+    scale: float
+    offset: float
+
+
+SECONDS = Clock(1.0, 0.0)
+
+
+def linear_clock(value_at: Callable[[int], Any]) -> Clock | None:
+    """Return the clock of a value that is known to be linear in the seconds."""
+    start, end = value_at(0), value_at(_PROBE)
+    scale = (end - start) / _PROBE
+    is_finite = math.isfinite(start) and math.isfinite(scale)
+    return Clock(scale, start) if is_finite and scale else None
+
+
+def instants(
+    clock: Clock, numbers: Iterable[float], outcome_at: Callable[[int], Any]
+) -> Iterator[int]:
+    """Yield the seconds at which a comparison of a clock with numbers has another outcome than a
+    second before.
+    """
+    for number in numbers:
+        instant = (number - clock.offset) / clock.scale
+        if not 0 <= instant <= _INSTANT_MAX:
+            continue
+        # Rounding may be off by one second. With == the outcome changes twice.
+        nearest = math.floor(instant)
+        for second in range(nearest - 1, nearest + 3):
+            if outcome_at(second) is not outcome_at(second - 1):
+                yield second
+
+
+class Turns:
+    """The instants of many flags.
+
+    `is_known` is false when an outcome may also change at other times.
+    """
+
+    def __init__(self, instants_of: Sequence[Sequence[int]], *, is_known: bool) -> None:
+        self.is_known = is_known
+        self._instants_of = instants_of
+        self._latest = 0
+        # The latest instant stays the same from this time on, up to the other.
+        self._from, self._until = 0.0, 0.0
+
+    def latest(self, now: float) -> int:
+        """Return the latest instant that is not after a time, 0 when there is none.
+
+        Thousands of streams ask each second, so the answer is kept until the next instant.
+        """
+        if not self._from <= now < self._until:
+            self._latest, self._until = 0, math.inf
+            for sorted_instants in self._instants_of:
+                position = bisect_right(sorted_instants, now)
+                if position:
+                    self._latest = max(self._latest, sorted_instants[position - 1])
+                if position < len(sorted_instants):
+                    self._until = min(self._until, sorted_instants[position])
+            self._from = self._latest
+        return self._latest
