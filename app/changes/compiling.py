@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from app.changes.models import Change, Content, Kind
-from app.changes.references import references
+from app.changes.references import references, rule_of
 from app.database import Connection, sql
 from app.database.threads import in_thread
 from app.errors import Invalid, Violation
@@ -72,19 +72,10 @@ def _rules(changes: Sequence[Change], contents: Sequence[Content | None]) -> dic
     """Return the rules among contents, by key."""
     rules = {}
     for change, content in zip(changes, contents, strict=True):
-        rule = _rule(content)
+        rule = rule_of(content) if content is not None else None
         if rule:
             rules[change.key] = rule
     return rules
-
-
-def _rule(content: Content | None) -> Any:
-    if content is None:
-        return None
-    if content.kind is Kind.SEGMENT:
-        return content.value
-    is_flag = content.kind is Kind.FLAG and isinstance(content.value, dict)
-    return content.value.get("targeting") if is_flag else None
 
 
 def _is_segment_change(change: Change) -> bool:

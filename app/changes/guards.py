@@ -16,7 +16,6 @@ from app.database import Connection, sql
 from app.database.connector import decode_json
 from app.database.threads import in_thread
 from app.environments import service as environments
-from app.environments.models import Environment
 from app.errors import Invalid, Violation
 from app.evaluation.engine import Flag
 from app.evaluation.run import STEPS_MAX, Run
@@ -84,7 +83,13 @@ async def _violations(
     try:
         segments = await _segments(connection, environment, await in_thread("guards", names))
         here = await environments.get(connection, environment)
-        found = _broken(flags(), segments, here, now)
+        found = broken_guards(
+            flags(),
+            segments,
+            fractional=here.fractional,
+            metadata=here.metadata,
+            now=now,
+        )
         return await in_thread("guards", lambda: list(islice(found, _VIOLATIONS_MAX)))
     finally:
         abandoned.set()
@@ -98,8 +103,13 @@ async def _segments(connection: Connection, environment: str, names: list[str]) 
     return {row["key"]: row["value"] async for row in rows}
 
 
-def _broken(
-    flags: Iterable[tuple[str, Any]], segments: Mapping[str, Any], here: Environment, now: int
+def broken_guards(
+    flags: Iterable[tuple[str, Any]],
+    segments: Mapping[str, Any],
+    *,
+    fractional: str,
+    metadata: Mapping[str, Any],
+    now: int,
 ) -> Iterator[Violation]:
     """Yield the broken cases. Raises Invalid once all have taken too many steps."""
     left = GUARD_STEPS_MAX
@@ -108,8 +118,8 @@ def _broken(
             key,
             value,
             segments=segments,
-            fractional=here.fractional,
-            metadata=here.metadata,
+            fractional=fractional,
+            metadata=metadata,
         )
         for position, guard in enumerate(_well_formed(value["guards"])):
             run = Run(guard["context"], now)

@@ -1,10 +1,12 @@
 """What a change set is made of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from app.environments.models import Properties
+from app.errors import Invalid, Violation
 from app.vault.models import Sealed
 
 ENTRIES_MAX = 10_000
@@ -68,13 +70,15 @@ class Operation:
     """Put a content under a key, or delete the key when there is none.
 
     `expected` None means whatever is there: for commands that show the outcome, never for HTTP.
-    `is_lenient` allows a flag or segment that cannot be evaluated, as flagd does.
+    `is_lenient` allows a flag or segment that cannot be evaluated, as flagd does. `refusal` is the
+    error for one that breaks rules of its format, unless the same one is stored already.
     """
 
     key: str
     content: Content | None
     expected: Expected | None
     is_lenient: bool = False
+    refusal: Invalid | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +111,14 @@ class PropertiesChange:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeSet:
-    """A change set that is made but not committed yet; committed when the transaction is."""
+    """A change set that is made but not committed yet; committed when the transaction is.
+
+    `warnings` are the rules that its lenient operations break.
+    """
 
     environment: str
     revision: int
     epoch: str
     changes: list[Change] = field(default_factory=list)
     properties: PropertiesChange | None = None
+    warnings: Sequence[Violation] = ()

@@ -1,6 +1,7 @@
 """From a wish (revert, restore, promote) to what would fulfil it; writes nothing."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -40,7 +41,8 @@ async def revert(connection: Connection, environment: str, revision: int) -> Int
 async def restore(connection: Connection, environment: str, revision: int) -> Intent:
     """Return what makes the whole environment as it was at the revision.
 
-    Its protection stays: that is about the environment, and not about what it answers.
+    Its protection stays: that is about the environment, and not about what it answers. What was
+    imported leniently comes back as well.
     """
     wanted = await history.entries_at(connection, environment, revision)
     current = await environments.get(connection, environment)
@@ -48,8 +50,9 @@ async def restore(connection: Connection, environment: str, revision: int) -> In
     properties = msgspec.structs.replace(
         await history.properties_at(connection, current, revision), protected=current.protected
     )
+    operations = _towards(wanted, found, sorted(wanted.keys() | found.keys()))
     return Intent(
-        operations=_towards(wanted, found, sorted(wanted.keys() | found.keys())),
+        operations=[replace(operation, is_lenient=True) for operation in operations],
         patch=patch_towards(properties, current.properties),
     )
 

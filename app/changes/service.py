@@ -15,6 +15,7 @@ from app.changes.models import (
     Operation,
     PropertiesChange,
 )
+from app.changes.patch import are_equal
 from app.changes.properties import Patch, patched
 from app.changes.references import check_references
 from app.changes.rows import read_entries, size_of, write
@@ -68,13 +69,20 @@ async def apply(
     _check(operations, entries, epoch=advanced["epoch"], kinds_fixed=kind not in _RETURNING)
     changes = [_change(operation, entries[operation.key]) for operation in operations]
     changes = await without_values(connection, vault or Vault(), environment, changes)
-    await check_references(connection, environment, changes)
+    lenient = {operation.key for operation in operations if operation.is_lenient}
+    warnings = await check_references(
+        connection,
+        environment,
+        changes,
+        lenient=all(operation.is_lenient for operation in operations),
+    )
     change_set = ChangeSet(
         environment=environment,
         revision=advanced["revision"],
         epoch=advanced["epoch"],
         changes=changes,
         properties=properties,
+        warnings=warnings,
     )
     said: dict[str, Any] = {
         "environment": environment,
@@ -97,7 +105,6 @@ async def apply(
     )
     await sql.insert_change_set(connection, **said, hash=made_hash)
     await write(connection, change_set)
-    lenient = {operation.key for operation in operations if operation.is_lenient}
     await check_compiling(connection, environment, changes, exempt=lenient)
     await check_guards(
         connection,
@@ -133,6 +140,17 @@ def _properties(advanced: Any, patch: Patch) -> PropertiesChange:
     return PropertiesChange(before=before, after=patched(before, patch))
 
 
+def _is_stored(operation: Operation, entry: Entry) -> bool:
+    """Tell whether the entry has the operation's definition already."""
+    wanted, found = operation.content, entry.content
+    return (
+        wanted is not None
+        and found is not None
+        and wanted.kind is found.kind
+        and are_equal(wanted.value, found.value)
+    )
+
+
 async def _linked(make: Callable[[], bytes], changes: Sequence[Change]) -> bytes:
     """Return the hash, made beside the event loop where that takes more than a moment."""
     size = sum(map(size_of, changes))
@@ -142,6 +160,14 @@ async def _linked(make: Callable[[], bytes], changes: Sequence[Change]) -> bytes
 def _check(
     operations: Sequence[Operation], entries: dict[str, Entry], *, epoch: str, kinds_fixed: bool
 ) -> None:
+    refused = [
+        operation.refusal
+        for operation in operations
+        if operation.refusal is not None and not _is_stored(operation, entries[operation.key])
+    ]
+    if refused:
+        violations = [violation for error in refused for violation in error.violations]
+        raise Invalid(refused[0].code, refused[0].message, violations)
     stale = [
         (operation, entries[operation.key])
         for operation in operations

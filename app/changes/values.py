@@ -37,6 +37,15 @@ def check_content(
     return _check_definition(content, lenient=lenient)
 
 
+def check_but_definition(content: Content, check: RequestCheck) -> Invalid | None:
+    """Return the error for a flag or segment that breaks rules of its format, if it does.
+
+    Raises what `check_content` raises for a lenient caller.
+    """
+    violations = check_content(content, check, lenient=True)
+    return _invalid_definition(content.kind, violations) if violations else None
+
+
 def _check_secret(content: Content, check: RequestCheck) -> None:
     if content.value is None:
         # Whoever reads a masked entry, edits its description and writes it back means no null.
@@ -78,9 +87,13 @@ def _check_definition(content: Content, *, lenient: bool) -> list[Violation]:
         for found in _DEFINITIONS[content.kind](content.value)
     ]
     if violations and not (lenient and isinstance(content.value, dict)):
-        first = violations[0]
-        raise Invalid(f"{content.kind}_invalid", f"{first.field}: {first.rule}", violations)
+        raise _invalid_definition(content.kind, violations)
     return violations
+
+
+def _invalid_definition(kind: Kind, violations: list[Violation]) -> Invalid:
+    first = violations[0]
+    return Invalid(f"{kind}_invalid", f"{first.field}: {first.rule}", violations)
 
 
 def check_value(value: Any, schema: dict[str, Any] | None, check: RequestCheck) -> None:

@@ -21,7 +21,7 @@ from app.changes.requests import (
     PatchOperation,
     PutOperation,
 )
-from app.changes.values import SCHEMA_TOO_COSTLY, check_content
+from app.changes.values import SCHEMA_TOO_COSTLY, check_but_definition
 from app.changes.views import MadeChangeSet, MadeChangeSets, made_view
 from app.database import Connection
 from app.environments import service as environments
@@ -60,20 +60,21 @@ def intents_of(wanted: NewChangeSet, environment: str, check: RequestCheck) -> M
             if isinstance(operation, PatchOperation):
                 patches[place[0]] = patch_of(operation, Expected(version=operation.version))
             else:
-                found[place[0]].append(_operation(operation, check))
+                found[place[0]].append(_operation(operation, check, position))
         except Invalid as error:
             if error.code == SCHEMA_TOO_COSTLY:
                 # The budget of the request is spent: the rest cannot be checked.
                 rule = f"{error.violations[0].rule} and those before it ({key})"
                 field = f"operations[{position}].schema"
                 raise Invalid(error.code, f"{field}: {rule}", [Violation(field, rule)]) from None
-            violations += [
-                Violation(f"operations[{position}].{each.field}", each.rule)
-                for each in error.violations
-            ]
+            violations += _at(position, error).violations
         if len(violations) >= _VIOLATIONS_MAX:
             break
     if violations:
+        # With the definitions that would be refused unless the same ones are stored.
+        made = [operation for operations in found.values() for operation in operations]
+        violations += [found for each in made if each.refusal for found in each.refusal.violations]
+        violations.sort(key=_position)
         first = violations[0]
         message = f"{first.field}: {first.rule}"
         raise Invalid("operations_invalid", message, violations[:_VIOLATIONS_MAX])
@@ -81,6 +82,19 @@ def intents_of(wanted: NewChangeSet, environment: str, check: RequestCheck) -> M
         name: Intent(operations=found.get(name, ()), patch=patches.get(name))
         for name in found.keys() | patches.keys()
     }
+
+
+def _at(position: int, error: Invalid) -> Invalid:
+    """Return the error with fields that name the operation."""
+    violations = [
+        Violation(f"operations[{position}].{each.field}", each.rule) for each in error.violations
+    ]
+    first = violations[0]
+    return Invalid("operations_invalid", f"{first.field}: {first.rule}", violations)
+
+
+def _position(violation: Violation) -> int:
+    return int(violation.field.removeprefix("operations[").partition("]")[0])
 
 
 def patch_of(wanted: NewPatch | PatchOperation, expected: Expected | None) -> Patch:
@@ -224,13 +238,16 @@ def contents_of(wanted: NewChangeSet) -> Iterator[Content]:
             yield _content(operation)
 
 
-def _operation(operation: PutOperation | DeleteOperation, check: RequestCheck) -> Operation:
+def _operation(
+    operation: PutOperation | DeleteOperation, check: RequestCheck, position: int
+) -> Operation:
     expected = Expected(version=operation.version or None)
     if isinstance(operation, DeleteOperation):
         return Operation(key=operation.key, content=None, expected=expected)
     content = _content(operation)
-    check_content(content, check)
-    return Operation(key=operation.key, content=content, expected=expected)
+    error = check_but_definition(content, check)
+    refusal = _at(position, error) if error is not None else None
+    return Operation(key=operation.key, content=content, expected=expected, refusal=refusal)
 
 
 def _content(operation: PutOperation) -> Content:

@@ -11,7 +11,7 @@ from app.access.events import Event, Origin
 from app.changes import service as changes
 from app.changes.models import Expected, Kind, Operation
 from app.changes.rows import read_entries
-from app.changes.values import check_content
+from app.changes.values import check_but_definition
 from app.commands import history, transfer
 from app.commands.actor import operator
 from app.commands.history import MASK
@@ -129,9 +129,9 @@ async def _set(
         )
     )
     with resources.checkers.request() as check:
-        check_content(content, check)
+        refusal = check_but_definition(content, check)
     expected = None if version is None else Expected(version=version or None)
-    operation = Operation(key=key, content=content, expected=expected)
+    operation = Operation(key=key, content=content, expected=expected, refusal=refusal)
     change_set = await changes.apply(
         connection,
         environment,

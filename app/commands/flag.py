@@ -1,6 +1,7 @@
 """`flag`: evaluate a flag and explain why, and look for mistakes in a file of flags."""
 
 import json
+import time
 from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime
@@ -14,21 +15,19 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from app.changes.models import Kind
-from app.changes.values import check_content
+from app.changes.properties import Fractional
 from app.commands.history import At
 from app.commands.terminal import console
 from app.commands.times import local_time
-from app.errors import AppError, Violation
 from app.evaluation.explain import Split, Step
 from app.flags import service
 from app.flags.usage import FlagUse, read_usage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.http.decoder import parse
-from app.json_schema.pool import Checkers, RequestCheck
+from app.json_schema.pool import Checkers
 from app.scripts import Resources, run_script
 from app.transfer.documents import Format
-from app.transfer.reading import read_file
+from app.transfer.linting import lint_file
 
 cli = typer.Typer(help="Evaluate, explain and check flags.", no_args_is_help=True)
 
@@ -104,27 +103,23 @@ def lint(
     format_: Annotated[
         Format | None, typer.Option("--format", help="By default what the file's name says.")
     ] = None,
+    fractional: Annotated[Fractional, typer.Option(help="How the environment buckets.")] = "v3",
 ) -> None:
-    """Look for what would be refused when the file is imported; exit 1 if there is anything."""
-    document = read_file(file, format_)
-    problems = 0
-    with closing(Checkers()) as checkers, checkers.request() as check:
-        for key, content in document.entries.items():
-            for violation in _violations(content, check):
-                problems += 1
-                console.print(f"{key}: {violation.field}: {violation.rule}")
-    console.print(f"{len(document.entries)} entries, {problems} problems")
-    if problems:
+    """Look for what an import into an empty environment would refuse; exit 1 if it finds anything.
+
+    Warnings, such as a rule whose branches are all equal, do not count.
+    """
+    with closing(Checkers()) as checkers:
+        found = lint_file(file, format_, checkers, fractional=fractional, now=int(time.time()))
+    for problem in found.problems:
+        console.print(f"{problem.field}: {problem.rule}")
+    for warning in found.warnings:
+        console.print(f"warning: {warning}", style="yellow")
+    console.print(
+        f"{found.entries} entries, {len(found.problems)} problems, {len(found.warnings)} warnings"
+    )
+    if found.problems:
         raise typer.Exit(1)
-
-
-def _violations(content: Any, check: RequestCheck) -> list[Violation]:
-    if content.kind not in {Kind.FLAG, Kind.SEGMENT}:
-        return []
-    try:
-        return check_content(content, check, lenient=True)
-    except AppError as error:
-        return list(error.violations)
 
 
 def _query(context: str, revision: int | None, at: datetime | None) -> EvaluationQuery:

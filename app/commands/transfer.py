@@ -65,13 +65,13 @@ def export_environment(
 
     with _told(f"exporting {environment}"):
         count, omitted, text = run_script(work)
-    if omitted:
-        aside.print(f"Left out, as {chosen} cannot hold them: {', '.join(omitted)}", style="yellow")
     if file is None:
         sys.stdout.buffer.write(text)
         return
     file.write_bytes(text)
     console.print(f"{count} entries in {file}")
+    if omitted:
+        console.print(f"left out, as {chosen} cannot hold them: {', '.join(omitted)}")
 
 
 @cli.command("import")

@@ -11,9 +11,9 @@ from app.changes.answers import CHECKS
 from app.changes.dry_run import transact
 from app.changes.history import Moment
 from app.changes.idempotency import once
-from app.changes.models import Expected, Kind
+from app.changes.models import Expected, Kind, Operation
 from app.changes.repeatable import read_repeatable
-from app.changes.values import check_content
+from app.changes.values import check_but_definition
 from app.configurations import service
 from app.configurations.models import NewConfiguration, Written
 from app.database import Connection
@@ -123,22 +123,24 @@ async def put_configuration(request: web.Request) -> web.Response:
     dry_run = wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
     expected = _expected(conditions.read_condition(request, may_create=True))
     wanted = await wire.read_body(request, NewConfiguration)
-    place, actor, vault = _place(request), request[CALLER].actor, request.app[VAULT]
-    service.check_key(place[1])
+    (environment, key), actor = _place(request), request[CALLER].actor
+    service.check_key(key)
     content = service.content_from(wanted)
     # Before the transaction: a check may take a second, and would hold a connection.
-    await request.app[CHECKS].run([content], lambda check: check_content(content, check))
+    refusal = await request.app[CHECKS].run(
+        [content], lambda check: check_but_definition(content, check)
+    )
+    operation = Operation(key=key, content=content, expected=expected, refusal=refusal)
 
     return await _write(
         request,
         lambda c: service.put(
             c,
-            *place,
-            content,
-            expected=expected,
+            environment,
+            operation,
             actor=actor,
             message=wanted.message,
-            vault=vault,
+            vault=request.app[VAULT],
         ),
         dry_run=dry_run,
     )

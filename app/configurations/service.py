@@ -122,19 +122,16 @@ async def list_page(
 async def put(
     connection: Connection,
     environment: str,
-    key: str,
-    content: Content,
+    operation: Operation,
     *,
-    expected: Expected,
     actor: str,
     message: str,
     vault: Vault,
 ) -> Written:
-    """Write one entry as a change set of one. The caller has checked the content.
+    """Write one entry as a change set of one. The caller has checked its key and its content.
 
-    Raises as `changes.apply` does, and Invalid.
+    Raises as `changes.apply` does.
     """
-    operation = Operation(key=check_key(key), content=content, expected=expected)
     change_set = await changes.apply(
         connection, environment, [operation], actor=actor, message=message, vault=vault
     )

@@ -3,14 +3,16 @@
 That is done before anything is locked, as ten thousand values under large schemas take their time.
 """
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from app.changes.models import Content
+from app.changes.models import Content, Kind
 from app.changes.properties import check_size, wrong_members
 from app.changes.values import SCHEMA_TOO_COSTLY, check_content
 from app.errors import Invalid, Violation
+from app.evaluation.advice import flag_advice, rule_advice
 from app.json_schema.pool import Checkers, RequestCheck
 from app.transfer.documents import NODES_MAX, Document, Format
 from app.transfer.reading import read_document, read_file
@@ -45,9 +47,19 @@ def read_checked_file(
 def check_contents(
     contents: Iterable[tuple[str, Content]], check: RequestCheck, *, lenient: bool = False
 ) -> list[Violation]:
-    """Return what a lenient caller lets pass. Raises Invalid that names every key and rule that is
-    broken, as far as anybody would read; TooLarge for the first that is.
+    """Return what a lenient caller lets pass. Raises Invalid that names at least the first 100
+    rules that are broken; TooLarge for the first entry that is.
     """
+    passed, refused = find_broken(contents, check, lenient=lenient)
+    if refused:
+        raise _entries_invalid(refused)
+    return passed
+
+
+def find_broken(
+    contents: Iterable[tuple[str, Content]], check: RequestCheck, *, lenient: bool
+) -> tuple[list[Violation], list[Violation]]:
+    """Return what a lenient caller lets pass, and what is refused. Raises as `check_contents`."""
     passed: list[Violation] = []
     refused: list[Violation] = []
     for key, content in contents:
@@ -62,43 +74,84 @@ def check_contents(
             refused += _of_key(key, error.violations)
             if len(refused) >= VIOLATIONS_MAX:
                 break
-    if refused:
-        first = refused[0]
-        message = f"{first.field}: {first.rule}"
-        raise Invalid("entries_invalid", message, refused[:VIOLATIONS_MAX])
-    return passed
+    return passed, refused
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What is wrong with the parts of a document, and what is only probably a mistake.
+
+    `passed` are the broken rules that a lenient caller lets pass. `metadata` has the members that
+    cannot be stored, by name.
+    """
+
+    passed: list[Violation]
+    refused: list[Violation]
+    metadata: Mapping[str, list[Violation]]
+    advice: list[Violation]
+
+    @property
+    def members(self) -> list[Violation]:
+        return [violation for found in self.metadata.values() for violation in found]
+
+
+def examine(document: Document, checkers: Checkers, *, lenient: bool) -> Findings:
+    """Return what is wrong with each part of a document. Raises as `check_contents`."""
+    with checkers.request() as check:
+        passed, refused = find_broken(document.entries.items(), check, lenient=lenient)
+    return Findings(
+        passed=passed,
+        refused=refused,
+        metadata=_wrong_metadata(document.metadata or {}),
+        advice=_advice(document),
+    )
 
 
 def _checked(document: Document, checkers: Checkers, *, lenient: bool) -> Document:
-    with checkers.request() as check:
-        passed = check_contents(document.entries.items(), check, lenient=lenient)
-    document = _with_checked_metadata(document, lenient=lenient)
-    warnings = tuple(f"{each.field}: {each.rule}" for each in passed)
-    return replace(document, is_lenient=lenient, warnings=document.warnings + warnings)
-
-
-def _with_checked_metadata(document: Document, *, lenient: bool) -> Document:
-    """Return the document with metadata that can be stored.
-
-    A lenient caller is told which members were left out: no client could read them.
-    """
-    wrong: dict[str, list[Violation]] = {}
-    for name, value in (document.metadata or {}).items():
-        # Null, which means that a member goes where it is patched, is no value of a whole.
-        found = wrong_members({name: [] if value is None else value})
-        wrong |= {name: found} if found else {}
-    violations = [each for found in wrong.values() for each in found][:VIOLATIONS_MAX]
-    if violations and not lenient:
-        first = violations[0]
-        raise Invalid("metadata_invalid", f"{first.field}: {first.rule}", violations)
-    kept = {name: value for name, value in (document.metadata or {}).items() if name not in wrong}
+    found = examine(document, checkers, lenient=lenient)
+    members = found.members[:VIOLATIONS_MAX]
+    if found.refused:
+        raise _entries_invalid([*found.refused, *([] if lenient else members)])
+    if members and not lenient:
+        first = members[0]
+        raise Invalid("metadata_invalid", f"{first.field}: {first.rule}", members)
+    kept = {
+        name: each for name, each in (document.metadata or {}).items() if name not in found.metadata
+    }
     check_size(kept)
+    warnings = [f"{each.field}: {each.rule}" for each in (*found.passed, *found.advice)]
+    warnings += [f"{each.field}: {each.rule}; it was left out" for each in members]
     return replace(
         document,
         metadata=None if document.metadata is None else kept,
-        warnings=document.warnings
-        + tuple(f"{each.field}: {each.rule}; it was left out" for each in violations),
+        is_lenient=lenient,
+        warnings=(*document.warnings, *warnings),
     )
+
+
+def _entries_invalid(violations: Sequence[Violation]) -> Invalid:
+    first = violations[0]
+    message = f"{first.field}: {first.rule}"
+    return Invalid("entries_invalid", message, violations[:VIOLATIONS_MAX])
+
+
+def _wrong_metadata(metadata: Mapping[str, Any]) -> dict[str, list[Violation]]:
+    # Null is not a value of a document: in a patch it removes a member.
+    found = {
+        name: wrong_members({name: [] if value is None else value})
+        for name, value in metadata.items()
+    }
+    return {name: violations for name, violations in found.items() if violations}
+
+
+def _advice(document: Document) -> list[Violation]:
+    found: list[Violation] = []
+    for key, content in document.entries.items():
+        if content.kind is Kind.FLAG:
+            found += _of_key(f"{key}.value", flag_advice(content.value))
+        elif content.kind is Kind.SEGMENT:
+            found += _of_key(key, rule_advice(content.value, "value"))
+    return found
 
 
 def _of_key(key: str, violations: Iterable[Violation]) -> list[Violation]:

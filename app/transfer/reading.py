@@ -36,8 +36,11 @@ _ENDINGS = {
 
 def format_of(path: Path) -> Format:
     """Return the format that a file's name stands for. Raises Invalid."""
+    name = path.name.lower()
+    if name.endswith(".flagd.json"):
+        return Format.FLAGD
     found = _ENDINGS.get(path.suffix.lower())
-    if found is None and path.name.startswith(".env"):
+    if found is None and name.startswith(".env"):
         found = Format.ENV
     if found is None:
         raise invalid("file", "must end in .json, .yaml, .yml or .env, or begin with .env")

@@ -17,6 +17,8 @@ from app.transfer.plans import apply_plan, plan
 from app.transfer.views import Imported
 from app.vault.vault import Vault
 
+WARNINGS_MAX = 1_000
+
 
 async def import_document(  # noqa: PLR0913 - all but three by name
     connection: Connection,
@@ -39,6 +41,7 @@ async def import_document(  # noqa: PLR0913 - all but three by name
     wanted = await plan(connection, name, document, mode, checkers=checkers, known=known)
     made = await apply_plan(connection, name, wanted, actor=actor, message=message, vault=vault)
     view = made_view(made) if made is not None else None
+    references = made.warnings if made is not None else ()
     environment = await environments.get(connection, name)
     return Imported(
         environment=name,
@@ -48,10 +51,22 @@ async def import_document(  # noqa: PLR0913 - all but three by name
         updated=wanted.updated,
         deleted=wanted.deleted,
         unchanged=len(wanted.unchanged),
-        warnings=[*document.warnings, *wanted.warnings],
+        warnings=_bounded(
+            [
+                *document.warnings,
+                *wanted.warnings,
+                *(f"{each.field}: {each.rule}" for each in references),
+            ]
+        ),
         changes=view.changes if view is not None and dry_run else [],
         properties=view.properties if view is not None else None,
     )
+
+
+def _bounded(warnings: list[str]) -> list[str]:
+    """Return the first warnings, and how many more there are."""
+    more = len(warnings) - WARNINGS_MAX
+    return warnings if more <= 0 else [*warnings[:WARNINGS_MAX], f"and {more} more"]
 
 
 async def environment_at(

@@ -154,7 +154,7 @@ async def test_flags_from_the_command_line(
     stale = await run(launch_beside, "flag", "stale", "staging")
 
     assert (linted[0], "1 entries, 0 problems" in linted[1]) == (0, True)
-    assert (refused[0], "half: value.defaultVariant" in refused[1]) == (1, True)
+    assert (refused[0], "half.value.defaultVariant" in refused[1]) == (1, True)
     assert loaded[0] == 0
     assert json.loads(evaluated[1]) == {"reason": "DEFAULT", "variant": "off", "value": False}
     assert explained[0] == 0
