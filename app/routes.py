@@ -153,7 +153,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _ENVIRONMENT + "/events", streams.stream_events, Scope.READ, EventData,
           query=("prefix", "min_revision"), conditions=("Last-Event-ID",),
           gives=("text/event-stream",), headers=_MOMENT),
-    Route("GET", _CHANGE_SET, changes.get_change_set, Scope.READ, ChangeSetView),
+    Route("GET", _CHANGE_SET, changes.get_change_set, Scope.READ, ChangeSetView,
+          query=("after", "limit")),
     Route("POST", _CHANGE_SET + "/revert", changes.revert_change_set, Scope.WRITE, MadeChangeSets,
           body=NewRevert, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
           headers=_REVISION),
@@ -180,7 +181,7 @@ ROUTES: tuple[Route, ...] = (
           query=_PAGE),
     Route("GET", "/v1/migrations", audit.list_migrations, Scope.READ, MigrationList),
     Route("GET", _ENVIRONMENT + "/diff", changes.get_difference, Scope.READ, Difference,
-          query=("from", "to", "against")),
+          query=("from", "to", "against", "after", "limit")),
 
     Route("GET", "/v1/tokens", tokens.list_tokens, Scope.ADMIN, TokenPage,
           query=("after", "limit")),

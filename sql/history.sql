@@ -8,7 +8,13 @@ select
     actor,
     message,
     created_at,
-    encode(hash, 'hex') as hash
+    encode(hash, 'hex') as hash,
+    (
+        select count(*)
+        from changes
+        where changes.environment = change_sets.environment
+          and changes.revision = change_sets.revision
+    ) as changes_count
 from change_sets
 where environment = :environment
   and revision = :revision;
@@ -33,10 +39,12 @@ select
     change_sets.message,
     change_sets.created_at,
     encode(change_sets.hash, 'hex') as hash,
+    sizes.changes_count,
     sizes.bytes
 from change_sets
 cross join lateral (
     select
+        count(*) as changes_count,
         sum(
             200
             + coalesce(pg_column_size(changes.before_value), 0)
@@ -51,26 +59,89 @@ where change_sets.environment = :environment
 order by change_sets.revision desc
 limit :page_size;
 
--- name: list_changes(environment, revisions)
+-- name: list_changes(environment, revisions, after_key, page_size, page_bytes)
+-- The first changes of each revision, of all together no more bytes than a page may have, but never
+-- none. The rows that are left out are the last ones.
 select
-    revision,
-    key,
-    before_kind,
-    before_value,
-    before_schema,
-    before_description,
-    before_version,
-    after_kind,
-    after_value,
-    after_schema,
-    after_description,
-    after_version
+    page.revision,
+    page.key,
+    page.before_kind,
+    page.before_value,
+    page.before_schema,
+    page.before_description,
+    page.before_version,
+    page.after_kind,
+    page.after_value,
+    page.after_schema,
+    page.after_description,
+    page.after_version,
+    page.has_more,
+    page.bytes_before
+from (
+    select
+        first.revision,
+        first.key,
+        first.before_kind,
+        first.before_value,
+        first.before_schema,
+        first.before_description,
+        first.before_version,
+        first.after_kind,
+        first.after_value,
+        first.after_schema,
+        first.after_description,
+        first.after_version,
+        first.has_more,
+        coalesce(
+            sum(
+                200
+                + coalesce(octet_length(first.before_value::text), 0)
+                + coalesce(octet_length(first.after_value::text), 0)
+            ) over (
+                order by
+                    first.revision desc,
+                    first.key
+                rows between unbounded preceding and 1 preceding
+            ),
+            0
+        ) as bytes_before
+    from unnest(:revisions::bigint[]) as wanted (revision)
+    cross join lateral (
+        select
+            changes.revision,
+            changes.key,
+            changes.before_kind,
+            changes.before_value,
+            changes.before_schema,
+            changes.before_description,
+            changes.before_version,
+            changes.after_kind,
+            changes.after_value,
+            changes.after_schema,
+            changes.after_description,
+            changes.after_version,
+            lead(changes.key) over (order by changes.key) is not null as has_more
+        from changes
+        where changes.environment = :environment
+          and changes.revision = wanted.revision
+          and changes.key > :after_key
+        order by changes.key
+        limit :page_size
+    ) as first
+) as page
+where page.bytes_before < :page_bytes
+order by
+    page.revision desc,
+    page.key;
+
+-- name: list_changed_keys(environment, after_revision, up_to_revision)
+-- What can differ between two moments of an environment: all else has not been touched.
+select distinct key
 from changes
 where environment = :environment
-  and revision = any(:revisions::bigint[])
-order by
-    revision desc,
-    key;
+  and revision > :after_revision
+  and revision <= :up_to_revision
+order by key;
 
 -- name: list_before(environment, revision)
 -- What each key of a change set was before it, sealed values included, for who brings that back.

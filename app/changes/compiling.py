@@ -10,6 +10,7 @@ from typing import Any
 
 from app.changes.models import Change, Content, Kind
 from app.changes.references import references, rule_of
+from app.changes.turns import work_on
 from app.database import Connection, sql
 from app.database.threads import in_thread
 from app.errors import Invalid, Violation
@@ -43,7 +44,10 @@ async def check_compiling(
     checked = {key: rule for key, rule in after.items() if key not in exempt} | users
     if not checked:
         return
-    segments = await _segments(connection, environment, [*checked.values(), *before.values()])
+    names = await work_on(
+        changes, "references", lambda: _names([*checked.values(), *before.values()])
+    )
+    segments = await _segments(connection, environment, names)
     changed = {change.key for change in changes}
     segments_before = {key: each for key, each in segments.items() if key not in changed} | {
         change.key: change.before.content.value
@@ -85,12 +89,13 @@ def _is_segment_change(change: Change) -> bool:
     )
 
 
-async def _segments(
-    connection: Connection, environment: str, rules: Sequence[Any]
-) -> dict[str, Any]:
-    """Return every segment that the rules use now, directly or through others."""
+def _names(rules: Sequence[Any]) -> set[str]:
     contents = (Content(kind=Kind.SEGMENT, value=rule) for rule in rules)
-    names = {name for content in contents for name in references(content)}
+    return {name for content in contents for name in references(content)}
+
+
+async def _segments(connection: Connection, environment: str, names: set[str]) -> dict[str, Any]:
+    """Return every segment of these names, and those that they use."""
     if not names:
         return {}
     rows = sql.list_reached_segments(

@@ -1,13 +1,24 @@
 """What differs between two moments of an environment, or between two environments."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+import msgspec
 
 from app.changes import history
 from app.changes import properties as own
 from app.changes.models import Entry, PropertiesChange
 from app.changes.patch import are_same
-from app.changes.views import ChangeView, Difference, change_view, entry_view, properties_view
-from app.database import Connection
+from app.changes.views import (
+    CHANGES_BYTES_MAX,
+    ChangeView,
+    Difference,
+    change_view,
+    entry_view,
+    properties_view,
+)
+from app.database import Connection, sql
+from app.database.threads import in_turn
 from app.environments import service as environments
 from app.environments.models import Environment, Properties
 
@@ -15,43 +26,87 @@ State = tuple[Mapping[str, Entry], Properties]
 
 
 async def between_revisions(
-    connection: Connection, environment: str, before: int, after: int | None
+    connection: Connection,
+    environment: str,
+    before: int,
+    after: int | None,
+    *,
+    after_key: str = "",
+    limit: int | None = None,
 ) -> Difference:
-    """Return what happened from one revision to another, by default to now."""
+    """Return a page of what happened from one revision to another, by default to now.
+
+    A page of large values ends before its limit. Raises NotFound, and Unavailable.
+    """
     current = await environments.get(connection, environment)
-    return _difference(
-        await _state(connection, current, before),
-        await _state(connection, current, current.revision if after is None else after),
+    until = current.revision if after is None else after
+    rows = sql.list_changed_keys(
+        connection,
+        environment=environment,
+        after_revision=min(before, until),
+        up_to_revision=max(before, until),
     )
+    keys = [row["key"] async for row in rows if row["key"] > after_key]
+    left = await _state(connection, current, before, keys)
+    right = await _state(connection, current, until, keys)
+    return await _difference(left, right, after_key, limit)
 
 
 async def between_environments(
-    connection: Connection, environment: str, against: str
+    connection: Connection,
+    environment: str,
+    against: str,
+    *,
+    after_key: str = "",
+    limit: int | None = None,
 ) -> Difference:
-    """Return what would make the environment equal to the other one, versions aside."""
+    """Return a page of what would make the environment equal to the other one, versions aside.
+
+    A page of large values ends before its limit. Raises NotFound, and Unavailable.
+    """
     states = []
     for name in (environment, against):
         current = await environments.get(connection, name)
         states.append(await _state(connection, current, current.revision))
-    return _difference(*states)
+    return await _difference(states[0], states[1], after_key, limit)
 
 
-async def _state(connection: Connection, current: Environment, revision: int) -> State:
-    entries = await history.entries_at(connection, current.name, revision)
+async def _state(
+    connection: Connection, current: Environment, revision: int, keys: Sequence[str] | None = None
+) -> State:
+    entries = await history.entries_at(connection, current.name, revision, keys)
     return entries, await history.properties_at(connection, current, revision)
 
 
-def _difference(left: State, right: State) -> Difference:
+async def _difference(left: State, right: State, after_key: str, limit: int | None) -> Difference:
     (before, before_properties), (after, after_properties) = left, right
-    changes = [
-        _view(key, before.get(key), after.get(key)) for key in sorted(before.keys() | after.keys())
-    ]
     properties = PropertiesChange(before=before_properties, after=after_properties)
     are_same_properties = own.are_same(before_properties, after_properties)
+    changes, next_key = await in_turn("compare", lambda: _page(before, after, after_key, limit))
     return Difference(
-        changes=[change for change in changes if change is not None],
+        changes=changes,
+        next=next_key,
         properties=None if are_same_properties else properties_view(properties),
     )
+
+
+def _page(
+    before: Mapping[str, Entry], after: Mapping[str, Entry], after_key: str, limit: int | None
+) -> tuple[list[ChangeView], str | None]:
+    """Return the first changes, and the last of their keys if there are more."""
+    keys = (key for key in sorted(before.keys() | after.keys()) if key > after_key)
+    views = (_view(key, before.get(key), after.get(key)) for key in keys)
+    changes = (view for view in views if view is not None)
+    if limit is None:
+        return list(changes), None
+    page: list[ChangeView] = []
+    size = 0
+    for change in islice(changes, limit + 1):
+        size += len(msgspec.json.encode(change))
+        if page and (len(page) == limit or size > CHANGES_BYTES_MAX):
+            return page, page[-1].key
+        page.append(change)
+    return page, None
 
 
 def _view(key: str, before: Entry | None, after: Entry | None) -> ChangeView | None:

@@ -16,9 +16,12 @@ from app.http.keys import DATABASE
 from app.snapshots.reading import FOLLOWER
 from app.vault.reading import VAULT
 
+# To compare or write ten thousand entries takes a second or two, and longer on a slow disk.
+HEAVY_SECONDS = 20.0
+
 
 async def list_change_sets(request: web.Request) -> web.Response:
-    """List an environment's change sets with all that they did, the latest first."""
+    """List an environment's change sets with what they did, the latest first."""
     query = wire.read_query(request, {"before", "limit"})
     before = wire.whole_number(query, "before")
 
@@ -34,12 +37,17 @@ async def list_change_sets(request: web.Request) -> web.Response:
 
 
 async def get_change_set(request: web.Request) -> web.Response:
-    """Read one change set with all that it did."""
-    wire.read_query(request, set())
+    """Read one change set with what it did, a page of keys at a time."""
+    query = wire.read_query(request, {"after", "limit"})
+    limit = wire.page_size(query)
 
     async with request.app[DATABASE].connection() as connection:
         found = await history.get_change_set(
-            connection, _environment(request), int(request.match_info["revision"])
+            connection,
+            _environment(request),
+            int(request.match_info["revision"]),
+            after=query.get("after", ""),
+            limit=limit,
         )
 
     return wire.answer(found)
@@ -86,7 +94,7 @@ async def create_change_set(request: web.Request) -> web.Response:
 async def revert_change_set(request: web.Request) -> web.Response:
     """Undo one change set by its inverse, which is a new revision."""
     dry_run = read_dry_run(request)
-    wanted = await wire.read_body(request, NewRevert)
+    wanted = await wire.read_body(request, NewRevert, answer_seconds=HEAVY_SECONDS)
     place = _environment(request), int(request.match_info["revision"])
     who = _who(request)
 
@@ -100,7 +108,7 @@ async def revert_change_set(request: web.Request) -> web.Response:
 async def restore_environment(request: web.Request) -> web.Response:
     """Make the whole environment as it was at a moment, which is a new revision."""
     dry_run = read_dry_run(request)
-    wanted = await wire.read_body(request, NewRestore)
+    wanted = await wire.read_body(request, NewRestore, answer_seconds=HEAVY_SECONDS)
     moment = wanted.revision if wanted.at is None else wanted.at
     if moment is None or None not in (wanted.revision, wanted.at):
         raise invalid("revision", "must be given, or at, and not both")
@@ -117,7 +125,7 @@ async def restore_environment(request: web.Request) -> web.Response:
 async def promote_keys(request: web.Request) -> web.Response:
     """Make keys equal to another environment, with the segments that they use."""
     dry_run = read_dry_run(request)
-    wanted = await wire.read_body(request, NewPromotion)
+    wanted = await wire.read_body(request, NewPromotion, answer_seconds=HEAVY_SECONDS)
     _require(request, wanted.source, Scope.READ)
     target, who = _environment(request), _who(request)
     may_reveal = request[CALLER].token.grant.allows(Scope.REVEAL)
@@ -139,7 +147,8 @@ async def promote_keys(request: web.Request) -> web.Response:
 
 async def get_difference(request: web.Request) -> web.Response:
     """Compare two revisions, or the environment with another one."""
-    query = wire.read_query(request, {"from", "to", "against"})
+    query = wire.read_query(request, {"from", "to", "against", "after", "limit"})
+    page: dict[str, Any] = {"after_key": query.get("after", ""), "limit": wire.page_size(query)}
     before, after = (wire.whole_number(query, name) for name in ("from", "to"))
     against = query.get("against")
     environment = _environment(request)
@@ -150,9 +159,9 @@ async def get_difference(request: web.Request) -> web.Response:
 
     async with request.app[DATABASE].connection() as connection:
         if against is not None:
-            found = await between_environments(connection, environment, against)
+            found = await between_environments(connection, environment, against, **page)
         else:
-            found = await between_revisions(connection, environment, before or 0, after)
+            found = await between_revisions(connection, environment, before or 0, after, **page)
 
     return wire.answer(found)
 

@@ -1,12 +1,16 @@
 """Reading what was: change sets, the history of a key, an environment at any revision."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from app.changes.models import Content, Entry, Kind
 from app.changes.rows import properties_change_of
 from app.changes.views import (
+    CHANGES_MAX,
     ChangeSetPage,
     ChangeSetView,
     ChangeView,
@@ -18,6 +22,7 @@ from app.changes.views import (
     properties_view,
 )
 from app.database import Connection, sql
+from app.database.threads import in_turn
 from app.environments import service as environments
 from app.environments.models import Environment, Properties
 from app.errors import NotFound
@@ -27,27 +32,38 @@ from app.vault.models import sealed_of
 LATEST = 2**63 - 1
 # A revision, or a time.
 Moment = int | datetime
-# As PostgreSQL stores them, which may be compressed.
-PAGE_BYTES_MAX = 4 * 1024 * 1024
+# Of the values on a page, before and after.
+PAGE_BYTES_MAX = 2 * 1024 * 1024
+# What the event loop may compare itself.
+_QUICK_BYTES = 32 * 1024
 
 
-async def get_change_set(connection: Connection, environment: str, revision: int) -> ChangeSetView:
-    """Return one change set with all that it did. Raises NotFound."""
+async def get_change_set(
+    connection: Connection, environment: str, revision: int, *, after: str = "", limit: int
+) -> ChangeSetView:
+    """Return one change set with a page of its changes, in the order of their keys.
+
+    A page of large values ends before its limit. Raises NotFound.
+    """
     await environments.get(connection, environment)
     row = await sql.find_change_set(connection, environment=environment, revision=revision)
     if row is None:
         raise unknown_revision()
-    changes = await _changes(connection, environment, [revision])
-    properties = await _property_changes(connection, environment, [revision])
+    pages = await _changes(connection, environment, [revision], after=after, limit=limit)
+    properties = await property_changes(connection, environment, [revision])
+    page = pages.get(revision, _NO_CHANGES)
     return ChangeSetView(
-        **row, changes=changes.get(revision, []), properties=properties.get(revision)
+        **row, changes=page.items, next=page.next, properties=properties.get(revision)
     )
 
 
 async def list_change_sets(
     connection: Connection, environment: str, *, before: int = LATEST, limit: int
 ) -> ChangeSetPage:
-    """Return a page of change sets, the latest first; one of large ones ends before its limit."""
+    """Return a page of change sets, the latest first, each with its first changes.
+
+    A page of large ones ends before its limit.
+    """
     await environments.get(connection, environment)
     rows: list[dict[str, Any]] = []
     size = 0
@@ -60,16 +76,15 @@ async def list_change_sets(
             break
         rows.append(fields)
     revisions = [row["revision"] for row in rows]
-    changes = await _changes(connection, environment, revisions)
-    properties = await _property_changes(connection, environment, revisions)
-    items = [
-        ChangeSetView(
-            **row,
-            changes=changes.get(row["revision"], []),
-            properties=properties.get(row["revision"]),
-        )
-        for row in rows
-    ]
+    pages = await _changes(connection, environment, revisions, limit=CHANGES_MAX)
+    properties = await property_changes(connection, environment, revisions)
+    items = []
+    for row in rows:
+        page = pages.get(row["revision"], _NO_CHANGES)
+        if row["changes_count"] and not page.items:
+            break  # there was no room for any of its changes
+        found = properties.get(row["revision"])
+        items.append(ChangeSetView(**row, changes=page.items, next=page.next, properties=found))
     # Revisions have no gaps and begin at 1, so the last one tells whether there are older ones.
     more = bool(items) and items[-1].revision > 1
     return ChangeSetPage(items=items, next=items[-1].revision if more else None)
@@ -190,18 +205,50 @@ def unknown_revision() -> NotFound:
     return NotFound("revision_unknown", "The environment has no such revision.")
 
 
+@dataclass(frozen=True)
+class _Page:
+    items: list[ChangeView]
+    next: str | None
+
+
+_NO_CHANGES = _Page([], None)
+
+
 async def _changes(
-    connection: Connection, environment: str, revisions: Sequence[int]
-) -> dict[int, list[ChangeView]]:
-    found: dict[int, list[ChangeView]] = {}
-    rows = sql.list_changes(connection, environment=environment, revisions=list(revisions))
-    async for row in rows:
-        change = change_view(row["key"], _view(row, "before"), _view(row, "after"))
-        found.setdefault(row["revision"], []).append(change)
-    return found
+    connection: Connection,
+    environment: str,
+    revisions: Sequence[int],
+    *,
+    after: str = "",
+    limit: int,
+) -> dict[int, _Page]:
+    """Return the first changes of each revision, by revision; none where there was no room."""
+    rows = [
+        row
+        async for row in sql.list_changes(
+            connection,
+            environment=environment,
+            revisions=list(revisions),
+            after_key=after,
+            page_size=limit,
+            page_bytes=PAGE_BYTES_MAX,
+        )
+    ]
+    if not rows or (len(rows) <= CHANGES_MAX and rows[-1]["bytes_before"] < _QUICK_BYTES):
+        return _pages(rows)
+    return await in_turn("view", lambda: _pages(rows))
 
 
-async def _property_changes(
+def _pages(rows: Sequence[Any]) -> dict[int, _Page]:
+    pages = {}
+    for revision, group in groupby(rows, itemgetter("revision")):
+        page = list(group)
+        views = [change_view(row["key"], _view(row, "before"), _view(row, "after")) for row in page]
+        pages[revision] = _Page(views, page[-1]["key"] if page[-1]["has_more"] else None)
+    return pages
+
+
+async def property_changes(
     connection: Connection, environment: str, revisions: Sequence[int]
 ) -> dict[int, PropertiesView]:
     rows = sql.list_property_changes(connection, environment=environment, revisions=list(revisions))

@@ -10,15 +10,35 @@ from typing import Any
 
 from app.changes.models import Content
 
+# Each operation repeats the path to its place, and a path may be as long as a value.
+_PATHS_CHARACTERS_MAX = 64 * 1024
+_OPERATION_CHARACTERS = 32
+
 
 def patch_between(before: Any, after: Any) -> list[dict[str, Any]]:
-    """Return the operations that make the first value into the second; none when they are equal."""
-    return list(_operations("", before, after))
+    """Return the operations that make the first value into the second; none when they are equal.
+
+    Many operations, or ones with long paths, become one that replaces the whole value.
+    """
+    operations: list[dict[str, Any]] = []
+    size = 0
+    for operation in _operations("", before, after):
+        operations.append(operation)
+        size += len(operation["path"]) + _OPERATION_CHARACTERS
+        if size > _PATHS_CHARACTERS_MAX:
+            return [{"op": "replace", "path": "", "value": after}]
+    return operations
 
 
 def are_equal(before: Any, after: Any) -> bool:
     """Tell whether two values are the same JSON; unlike Python, where True equals 1."""
-    return next(_operations("", before, after), None) is None
+    if isinstance(before, dict) and isinstance(after, dict):
+        return before.keys() == after.keys() and all(
+            are_equal(value, after[name]) for name, value in before.items()
+        )
+    if isinstance(before, list) and isinstance(after, list):
+        return len(before) == len(after) and all(map(are_equal, before, after))
+    return type(before) is type(after) and bool(before == after)
 
 
 def are_same(before: Content, after: Content) -> bool:

@@ -11,8 +11,12 @@ from app.changes.patch import are_same
 from app.changes.properties import Intent, patch_towards
 from app.changes.references import references
 from app.database import Connection, sql
+from app.database.threads import in_turn
 from app.environments import service as environments
 from app.errors import Forbidden, NotFound, Violation
+
+# In the text of an error; its fields name more.
+_NAMED_MAX = 10
 
 
 async def revert(connection: Connection, environment: str, revision: int) -> Intent:
@@ -21,7 +25,10 @@ async def revert(connection: Connection, environment: str, revision: int) -> Int
     Each operation expects what the change set left behind: a key that has changed since is refused
     when the operations are applied, by name and with its current version; and so are properties.
     """
-    change_set = await history.get_change_set(connection, environment, revision)
+    if await sql.find_change_set(connection, environment=environment, revision=revision) is None:
+        await environments.get(connection, environment)
+        raise history.unknown_revision()
+    properties = (await history.property_changes(connection, environment, [revision])).get(revision)
     rows = sql.list_before(connection, environment=environment, revision=revision)
     operations = [
         Operation(
@@ -32,7 +39,7 @@ async def revert(connection: Connection, environment: str, revision: int) -> Int
         async for row in rows
     ]
     patch = None
-    if (properties := change_set.properties) is not None:
+    if properties is not None:
         left = Expected(version=properties.after.version)
         patch = patch_towards(properties.before, properties.after, expected=left)
     return Intent(operations=operations, patch=patch)
@@ -44,13 +51,20 @@ async def restore(connection: Connection, environment: str, revision: int) -> In
     Its protection stays: that is about the environment, and not about what it answers. What was
     imported leniently comes back as well.
     """
-    wanted = await history.entries_at(connection, environment, revision)
     current = await environments.get(connection, environment)
-    found = await history.entries_at(connection, environment, current.revision)
+    rows = sql.list_changed_keys(
+        connection,
+        environment=environment,
+        after_revision=revision,
+        up_to_revision=current.revision,
+    )
+    keys = [row["key"] async for row in rows]
+    wanted = await history.entries_at(connection, environment, revision, keys)
+    found = await history.entries_at(connection, environment, current.revision, keys)
     properties = msgspec.structs.replace(
         await history.properties_at(connection, current, revision), protected=current.protected
     )
-    operations = _towards(wanted, found, sorted(wanted.keys() | found.keys()))
+    operations = await in_turn("compare", lambda: _towards(wanted, found, keys))
     return Intent(
         operations=[replace(operation, is_lenient=True) for operation in operations],
         patch=patch_towards(properties, current.properties),
@@ -70,12 +84,15 @@ async def promote(
     found = await _all(connection, target)
     chosen = set(keys)
     if unknown := sorted(chosen - wanted.keys() - found.keys()):
+        rest = f" and {len(unknown) - _NAMED_MAX} more" if len(unknown) > _NAMED_MAX else ""
         raise NotFound(
             "configuration_unknown",
-            f"Neither environment has {', '.join(unknown)}.",
+            f"Neither environment has {', '.join(unknown[:_NAMED_MAX])}{rest}.",
             [Violation(key, "is in neither environment") for key in unknown],
         )
-    operations = _towards(wanted, found, sorted(with_segments(chosen, wanted)))
+    operations = await in_turn(
+        "compare", lambda: _towards(wanted, found, sorted(with_segments(chosen, wanted)))
+    )
     if not may_reveal and any(each.content and each.content.sealed for each in operations):
         raise Forbidden("scope_missing", "Promoting a secret needs a token with the scope reveal.")
     return Intent(operations=operations)

@@ -1,20 +1,16 @@
 """What flags and segments refer to, and that all of it is there once a change set is made."""
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice, pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 from app.changes.models import Change, Content, Kind
+from app.changes.turns import work_on
 from app.database import Connection, sql
-from app.database.threads import in_thread
 from app.errors import Conflict, Invalid, Violation
 
 _VIOLATIONS_MAX = 20
-# More take too long for the event loop.
-_QUICK_CHANGES = 20
-
-Result = TypeVar("Result")
 
 References = Mapping[str, set[str]]
 
@@ -65,19 +61,14 @@ async def check_references(
         }
         return found, {key: names - before.get(key, set()) for key, names in found.items()}
 
-    referring, added = await _beside(changes, find)
+    referring, added = await work_on(changes, "references", find)
     if not any(added.values()):
         return []
     segments = {key: referring[key] for key, content in put.items() if _is_segment(content)}
     changed = {change.key for change in changes}
     if outside := set[str]().union(*referring.values()) - changed:
         segments |= await _reached(connection, environment, outside, changed)
-    return await _beside(changes, lambda: _check(added, segments, lenient=lenient))
-
-
-async def _beside(changes: Sequence[Change], work: Callable[[], Result]) -> Result:
-    """Return what the work gives; beside the event loop for many changes."""
-    return await in_thread("references", work) if len(changes) > _QUICK_CHANGES else work()
+    return await work_on(changes, "references", lambda: _check(added, segments, lenient=lenient))
 
 
 def _check(added: References, segments: References, *, lenient: bool) -> list[Violation]:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from app.changes.models import Change, ChangeSet, Content, Entry, Kind, PropertiesChange
+from app.changes.turns import size_of
 from app.database import Connection, sql
 from app.environments.models import Properties
 from app.vault.models import sealed_of
@@ -125,13 +126,3 @@ def _columns(contents: Sequence[Content | None]) -> dict[str, list[Any]]:
 def _json(value: Any) -> msgspec.Raw:
     # Raw, since a bare None would become SQL's null where JSON's is meant.
     return msgspec.Raw(msgspec.json.encode(value))
-
-
-def size_of(change: Change) -> int:
-    """Return how many bytes of JSON a change carries, roughly."""
-    sides = (change.before.content, change.after)
-    return sum(
-        len(msgspec.json.encode(each.value)) + len(each.sealed.content if each.sealed else b"")
-        for each in sides
-        if each is not None
-    )

@@ -1,6 +1,6 @@
 """Making a change set, in the caller's transaction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -18,10 +18,10 @@ from app.changes.models import (
 from app.changes.patch import are_equal
 from app.changes.properties import Patch, patched
 from app.changes.references import check_references
-from app.changes.rows import read_entries, size_of, write
+from app.changes.rows import read_entries, write
 from app.changes.sealing import without_values
+from app.changes.turns import work_on
 from app.database import Connection, sql
-from app.database.threads import in_thread
 from app.environments.models import Properties
 from app.environments.service import unknown_environment
 from app.errors import Conflict, Invalid, NotFound, Stale, Violation
@@ -34,7 +34,8 @@ _UNDOING = {ChangeKind.REVERT, ChangeKind.RESTORE}
 _RETURNING = {ChangeKind.REVERT, ChangeKind.RESTORE, ChangeKind.PROMOTE}
 
 _VIOLATIONS_MAX = 20
-_QUICK_BYTES = 32 * 1024
+# In the text of an error; its fields name more.
+_STALE_NAMED_MAX = 10
 
 
 async def apply(
@@ -92,7 +93,9 @@ async def apply(
         "message": message,
     }
     previous, created_at = advanced["previous_hash"] or GENESIS, advanced["created_at"]
-    made_hash = await _linked(
+    made_hash = await work_on(
+        changes,
+        "link",
         partial(
             link,
             previous,
@@ -101,7 +104,6 @@ async def apply(
             changes=changes,
             properties=properties,
         ),
-        changes,
     )
     await sql.insert_change_set(connection, **said, hash=made_hash)
     await write(connection, change_set)
@@ -151,12 +153,6 @@ def _is_stored(operation: Operation, entry: Entry) -> bool:
     )
 
 
-async def _linked(make: Callable[[], bytes], changes: Sequence[Change]) -> bytes:
-    """Return the hash, made beside the event loop where that takes more than a moment."""
-    size = sum(map(size_of, changes))
-    return await in_thread("link", make) if size > _QUICK_BYTES else make()
-
-
 def _check(
     operations: Sequence[Operation], entries: dict[str, Entry], *, epoch: str, kinds_fixed: bool
 ) -> None:
@@ -175,8 +171,10 @@ def _check(
         and not operation.expected.is_met(entries[operation.key].version, epoch)
     ]
     if stale:
+        named = [entry for _, entry in stale[:_STALE_NAMED_MAX]]
+        rest = f"; and {len(stale) - len(named)} more" if len(stale) > len(named) else ""
         raise Stale(
-            "; ".join(_what_is_there(entry) for _, entry in stale),
+            "; ".join(map(_what_is_there, named)) + rest,
             version=stale[0][1].version,
             epoch=epoch,
             violations=[Violation(entry.key, _what_is_there(entry)) for _, entry in stale],

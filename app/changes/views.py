@@ -1,14 +1,21 @@
 """Change sets as they are answered."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 
-from app.changes.models import ChangeSet, Content, PropertiesChange
+from app.changes.models import Change, ChangeSet, Content, PropertiesChange
 from app.changes.patch import patch_between
 from app.changes.properties import without_version
+from app.changes.turns import size_of, work_on
 from app.environments.models import Properties
+
+# What one answer has of the changes of a change set.
+CHANGES_MAX = 100
+CHANGES_BYTES_MAX = 1024 * 1024
 
 
 class EntryView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,7 +47,11 @@ class PropertiesView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangeSetView(msgspec.Struct, frozen=True, kw_only=True):
-    """`hash`, in hex, covers all of it and the one before."""
+    """A change set. `hash`, in hex, covers all of it and the one before.
+
+    `changes` are the first of `changes_count`. `next` is what to give as `after` for more of them,
+    where one change set is read; null at the end.
+    """
 
     environment: str
     revision: int
@@ -50,6 +61,8 @@ class ChangeSetView(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     hash: str | None
     changes: list[ChangeView]
+    changes_count: int
+    next: str | None
     properties: PropertiesView | None
 
 
@@ -78,18 +91,29 @@ class KeyHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """What leads from one state to another, by key; `properties` null when they are the same."""
+    """What leads from one state to another, by key; `properties` null when they are the same.
+
+    `next` is what to give as `after` for more changes, null at the end.
+    """
 
     changes: list[ChangeView]
+    next: str | None
     properties: PropertiesView | None
 
 
 class MadeChangeSet(msgspec.Struct, frozen=True, kw_only=True):
+    """What a write did to one environment: the first changes, and how many there are in all.
+
+    `next` is what to give as `after`, where the change set is read, for more of them.
+    """
+
     environment: str
     revision: int
     epoch: str
     changes: list[ChangeView]
-    # Kept answers of earlier releases have none.
+    # Kept answers of earlier releases have none of these.
+    changes_count: int | None = None
+    next: str | None = None
     properties: PropertiesView | None = None
 
 
@@ -124,7 +148,14 @@ def properties_view(change: PropertiesChange) -> PropertiesView:
     return PropertiesView(before=change.before, after=change.after, patch=patch)
 
 
-def made_view(change_set: ChangeSet) -> MadeChangeSet:
+async def made_view(change_set: ChangeSet) -> MadeChangeSet:
+    """Return the view, made in a thread when it is large. Raises Unavailable."""
+    return await work_on(change_set.changes, "view", lambda: _made_view(change_set))
+
+
+def _made_view(change_set: ChangeSet) -> MadeChangeSet:
+    changes = _first(change_set.changes)
+    is_whole = len(changes) == len(change_set.changes)
     return MadeChangeSet(
         environment=change_set.environment,
         revision=change_set.revision,
@@ -135,10 +166,21 @@ def made_view(change_set: ChangeSet) -> MadeChangeSet:
                 entry_view(change.before.content, change.before.version),
                 entry_view(change.after, change.version),
             )
-            for change in change_set.changes
+            for change in changes
         ],
+        changes_count=len(change_set.changes),
+        next=None if is_whole else changes[-1].key,
         properties=properties_view(change_set.properties) if change_set.properties else None,
     )
+
+
+def _first(changes: Sequence[Change]) -> Sequence[Change]:
+    """Return all changes, or the first by key where all are too many or too large for an answer."""
+    if len(changes) > CHANGES_MAX or sum(map(size_of, changes)) > CHANGES_BYTES_MAX:
+        changes = sorted(changes, key=lambda change: change.key)[:CHANGES_MAX]
+        sizes = accumulate(map(size_of, changes))
+        changes = changes[: max(1, sum(size <= CHANGES_BYTES_MAX for size in sizes))]
+    return changes
 
 
 def without_before(made: MadeChangeSets) -> MadeChangeSets:

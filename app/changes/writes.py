@@ -135,7 +135,7 @@ async def apply(
                 vault=vault,
                 patch=intent.patch,
             )
-            made.append(made_view(change_set))
+            made.append(await made_view(change_set))
     return MadeChangeSets(change_sets=made)
 
 

@@ -1,6 +1,6 @@
 """The verbs of `configuration` that look back, compare, and bring back."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -65,6 +65,7 @@ def show_history(
         else:
             own = ["the environment itself"] if item.properties else []
             what = ", ".join([*own, *(change.key for change in item.changes)])
+            what += _rest(item.changes_count, item.changes)
         when = f"{item.created_at:%Y-%m-%d %H:%M:%S}"
         table.add_row(str(item.revision), when, item.actor, what, item.message)
     console.print(table)
@@ -183,6 +184,8 @@ def _write(
     for change_set in made.change_sets:
         if change_set.changes:
             show_changes(change_set.changes)
+            if rest := _rest(change_set.changes_count, change_set.changes):
+                console.print(rest.strip())
         show_properties(change_set.properties)
         if not dry_run:
             console.print(f"{change_set.environment} is at revision {change_set.revision}")
@@ -190,6 +193,11 @@ def _write(
         console.print("nothing to change")
     if dry_run:
         console.print("dry run: nothing was written")
+
+
+def _rest(count: int | None, shown: Sequence[ChangeView]) -> str:
+    """Return a text about the changes that are not shown, empty when all are."""
+    return f" and {count - len(shown)} more" if count and count > len(shown) else ""
 
 
 def show_changes(changes: list[ChangeView]) -> None:

@@ -52,6 +52,10 @@ _OF_AIOHTTP = {
     417: ("expectation_failed", "Only Expect: 100-continue is understood."),
 }
 CONTENT_TYPE = "application/problem+json"
+# A write of ten thousand keys may break a rule in each.
+ERRORS_MAX = 100
+# Of a text, which may name a key that is far too long.
+TEXT_CHARACTERS_MAX = 2_000
 # As RFC 9110 names them; Python changed its own words in 3.13.
 _TITLES = {
     413: "Content Too Large",
@@ -80,6 +84,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: str
     request_id: str = ""
     errors: list[FieldProblem] = []
+    # Given when there are more errors than are listed.
+    errors_count: int | None = None
     version: int | None = None
 
 
@@ -99,12 +105,20 @@ def of_error(error: AppError, request_id: str) -> web.Response:
         status=status,
         title=title(status),
         code=error.code,
-        detail=error.message,
+        detail=_shortened(error.message),
         request_id=request_id,
-        errors=[FieldProblem(violation.field, violation.rule) for violation in error.violations],
+        errors=[
+            FieldProblem(_shortened(violation.field), _shortened(violation.rule))
+            for violation in error.violations[:ERRORS_MAX]
+        ],
+        errors_count=len(error.violations) if len(error.violations) > ERRORS_MAX else None,
         version=version,
     )
     return respond(problem, headers)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= TEXT_CHARACTERS_MAX else text[: TEXT_CHARACTERS_MAX - 1] + "…"
 
 
 def of_aiohttp(error: web.HTTPException, request_id: str) -> web.Response:

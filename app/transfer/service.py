@@ -40,7 +40,7 @@ async def import_document(  # noqa: PLR0913 - all but three by name
     known = vault if may_reveal else None
     wanted = await plan(connection, name, document, mode, checkers=checkers, known=known)
     made = await apply_plan(connection, name, wanted, actor=actor, message=message, vault=vault)
-    view = made_view(made) if made is not None else None
+    view = await made_view(made) if made is not None else None
     references = made.warnings if made is not None else ()
     environment = await environments.get(connection, name)
     return Imported(

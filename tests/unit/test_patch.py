@@ -75,3 +75,17 @@ def test_a_small_change_in_a_large_value_is_a_small_patch() -> None:
         {"op": "add", "path": "/targeting/if/-", "value": "x"},
         {"op": "remove", "path": "/a~1b~0c"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([0] * 5_000, [1] * 5_000),
+        ({"n" * 100_000: [0] * 10}, {"n" * 100_000: [1] * 10}),
+        ([[0]] * 5_000, []),
+    ],
+    ids=["many operations", "long paths", "many removals"],
+)
+def test_large_patch_replaces_the_value(before: Any, after: Any) -> None:
+    """Each operation repeats the path: ten thousand under one long name would be gigabytes."""
+    assert patch_between(before, after) == [{"op": "replace", "path": "", "value": after}]

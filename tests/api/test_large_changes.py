@@ -1,0 +1,141 @@
+"""Change sets of many keys or large values: every answer is bounded, and the rest can be read."""
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import Service
+
+LOCAL = "/v1/environments/local"
+KEYS = [f"k{n:03}" for n in range(150)]
+MEBIBYTE = 1024 * 1024
+
+
+async def post(service: Service, path: str, body: object) -> tuple[int, Any, int]:
+    answer = await service.client.post(LOCAL + path, json=body)
+    return answer.status, await answer.json(content_type=None), len(await answer.read())
+
+
+async def get(service: Service, path: str, **query: str) -> tuple[Any, int]:
+    answer = await service.client.get(LOCAL + path, params=query)
+    assert answer.status == 200
+    return await answer.json(), len(await answer.read())
+
+
+async def put_all(service: Service, value: object, version: int = 0) -> tuple[int, Any, int]:
+    operations = [
+        {"op": "put", "key": key, "value": value, "version": version} for key in reversed(KEYS)
+    ]
+    return await post(service, "/changes", {"operations": operations})
+
+
+async def pages(service: Service, path: str, **query: str) -> list[Any]:
+    """Return the changes of every page."""
+    changes: list[Any] = []
+    after = ""
+    while True:
+        page, _ = await get(service, path, **query, **({"after": after} if after else {}))
+        changes += page["changes"]
+        assert page["next"] == (page["changes"][-1]["key"] if page["next"] else None)
+        if page["next"] is None:
+            return changes
+        after = page["next"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/changes/2/revert", {}),
+        ("/restore", {"revision": 1}),
+        ("/changes/2/revert?dry_run=true", {}),
+        ("/restore?dry_run=true", {"revision": 1}),
+    ],
+)
+async def test_write_of_many_keys_answers_with_the_first(
+    service: Service, path: str, body: object
+) -> None:
+    made = (await put_all(service, 1))[1]["change_sets"][0]
+    await put_all(service, 2, version=1)
+
+    status, answer, _ = await post(service, path, body)
+
+    undone = answer["change_sets"][0]
+    for each in (made, undone):
+        assert [change["key"] for change in each["changes"]] == KEYS[:100]
+        assert (each["changes_count"], each["next"]) == (150, KEYS[99])
+    assert status == 200
+    assert undone["changes"][0]["after"]["value"] == 1
+
+
+async def test_change_set_is_read_in_pages(service: Service) -> None:
+    await put_all(service, {"a": 1})
+
+    whole = await pages(service, "/changes/1")
+    small = await pages(service, "/changes/1", limit="7")
+    item = (await get(service, "/changes"))[0]["items"][0]
+
+    assert [change["key"] for change in whole] == KEYS
+    assert small == whole
+    assert item["changes"] == whole[:100]
+    assert (item["changes_count"], item["next"]) == (150, KEYS[99])
+
+
+async def test_difference_is_read_in_pages(service: Service) -> None:
+    await put_all(service, 1)
+    await put_all(service, 2, version=1)
+
+    forward = await pages(service, "/diff", **{"from": "1", "to": "2", "limit": "40"})
+    backward = await pages(service, "/diff", **{"from": "2", "to": "1"})
+    across = await pages(service, "/diff", against="staging", limit="149")
+
+    for found in (forward, backward, across):
+        assert [change["key"] for change in found] == KEYS
+    assert [c["before"]["value"] for c in forward] == [c["after"]["value"] for c in backward]
+    assert {change["after"] for change in across} == {None}
+
+
+async def test_answers_with_large_values_end_early(service: Service) -> None:
+    # PostgreSQL compresses such a value to a hundredth.
+    value = "x" * 250_000
+    for key in KEYS[:12]:
+        operations = [{"op": "put", "key": key, "value": value, "version": 0}]
+        assert (await post(service, "/changes", {"operations": operations}))[0] == 200
+
+    _, restored, restored_bytes = await post(service, "/restore", {"revision": 0})
+    listed, listed_bytes = await get(service, "/changes")
+    read, read_bytes = await get(service, "/changes/13")
+    _, difference_bytes = await get(service, "/diff", **{"from": "0", "to": "12"})
+
+    assert restored["change_sets"][0]["changes_count"] == 12
+    assert read["changes_count"] == 12
+    assert len(await pages(service, "/changes/13")) == 12
+    assert len(await pages(service, "/diff", **{"from": "0", "to": "12"})) == 12
+    assert listed["items"][-1]["revision"] == listed["next"] > 1
+    sizes = (restored_bytes, listed_bytes, read_bytes, difference_bytes)
+    assert max(sizes) < 3 * MEBIBYTE
+
+
+async def test_refusal_names_the_first_hundred_keys(service: Service) -> None:
+    await put_all(service, 1)
+
+    stale_status, stale, _ = await put_all(service, 2, version=7)
+    body = {"from": "staging", "keys": [f"unknown{n}" for n in range(150)]}
+    unknown_status, unknown, _ = await post(service, "/promote", body)
+
+    assert (stale_status, unknown_status) == (412, 404)
+    for problem in (stale, unknown):
+        assert (len(problem["errors"]), problem["errors_count"]) == (100, 150)
+        assert "and 140 more" in problem["detail"]
+
+
+async def test_restore_changes_only_keys_that_differ(service: Service) -> None:
+    await put_all(service, 1)
+    operations = [{"op": "put", "key": KEYS[3], "value": 5, "version": 1}]
+    await post(service, "/changes", {"operations": operations})
+
+    restored = (await post(service, "/restore", {"revision": 1}))[1]["change_sets"][0]
+    again = (await post(service, "/restore", {"revision": 1}))[1]["change_sets"]
+
+    assert [change["key"] for change in restored["changes"]] == [KEYS[3]]
+    assert (restored["changes_count"], restored["next"]) == (1, None)
+    assert again == []
