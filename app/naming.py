@@ -6,14 +6,14 @@ import re
 # "..", so a client that asks for such a key gets another key's answer.
 _SEGMENT = r"(?:\.?[A-Za-z0-9_-][A-Za-z0-9._-]*|\.\.[A-Za-z0-9._-]+)"
 KEY_LENGTH_MAX = 255
-KEY_PATTERN = rf"^[A-Za-z0-9][A-Za-z0-9._-]*(?:/{_SEGMENT})*$"
+KEY_PATTERN = rf"^[A-Za-z0-9_][A-Za-z0-9._-]*(?:/{_SEGMENT})*$"
 KEY_RULE = (
-    "must begin with a letter or a digit, hold only letters, digits and . _ / -, "
+    "must begin with a letter, a digit or _, hold only letters, digits and . _ / -, "
     f"have at most {KEY_LENGTH_MAX} characters, and have no segment between slashes that is empty, "
     ". or .."
 )
 # The database's own rule. Keys with the segments above were stored by earlier releases.
-STORED_KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$"
+STORED_KEY_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._/-]{0,254}$"
 ENVIRONMENT_PATTERN = r"^[a-z][a-z0-9-]{0,62}$"
 ENVIRONMENT_RULE = (
     "must begin with a lower-case letter, hold only lower-case letters, digits and -, "

@@ -448,6 +448,19 @@ BAD_FLAGS = {
 }
 
 
+async def test_key_with_underscore_goes_in_and_out(service: Service) -> None:
+    answer = await service.client.post(
+        f"{LOCAL}/import", data="_EXTRAS=\n__PUBLIC=1\n", params={"format": "env"}
+    )
+    put = await service.client.put(
+        f"{LOCAL}/configurations/_x/y", json={"value": 1}, headers={"If-None-Match": "*"}
+    )
+    exported = await service.client.get(f"{LOCAL}/export", params={"format": "env"})
+
+    assert (answer.status, put.status) == (200, 201)
+    assert (await exported.text()).splitlines()[1:] == ["_EXTRAS=''", "__PUBLIC=1"]
+
+
 async def test_every_mistake_of_a_document_of_flags_is_named(service: Service) -> None:
     status, refused = await _import(service, json.dumps(BAD_FLAGS), format="flagd")
 

@@ -126,7 +126,7 @@ def test_every_bad_key_is_named_and_no_value(folder: Path) -> None:
 
     assert caught.value.code == "key_invalid"
     assert [violation.field for violation in caught.value.violations] == keys
-    assert "must begin with a letter or a digit" in caught.value.message
+    assert "must begin with a letter, a digit or _" in caught.value.message
     assert CANARY not in f"{caught.value} {caught.value.violations}"
 
 
@@ -350,9 +350,7 @@ def test_a_billion_laughs_are_refused(folder: Path) -> None:
 
 @given(
     tree=st.dictionaries(
-        st.from_regex(r"[a-z][a-z0-9._/-]{0,10}", fullmatch=True).filter(
-            lambda key: key != "flags"
-        ),
+        st.from_regex(r"[a-z][a-z0-9._-]{0,10}", fullmatch=True).filter(lambda key: key != "flags"),
         st.recursive(
             st.none()
             | st.booleans()
@@ -495,6 +493,13 @@ def test_case_repeated_names_are_refused_or_listed() -> None:
     assert found.warnings == ("HOST: is repeated at line 3, which holds",)
     with pytest.raises(Malformed, match="repeat"):
         read_file(path)
+
+
+@needs_cases
+def test_case_names_with_underscores_are_read() -> None:
+    document = read_file(CASES / "underscore.env")
+
+    assert values(document) == {"_PIP_EXTRAS": "", "__PUBLIC_FLAG": "1", "UID_OF_APP": "50000"}
 
 
 @needs_cases

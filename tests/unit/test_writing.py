@@ -80,7 +80,7 @@ CONTENTS = st.builds(
     schema=st.none() | st.dictionaries(NAMES, SCALARS, max_size=3),
     description=st.none() | TEXTS,
 )
-KEYS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,8}", fullmatch=True)
+KEYS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,8}", fullmatch=True)
 
 
 @pytest.mark.parametrize("format_", [Format.JSON, Format.YAML])
