@@ -7,7 +7,7 @@ from app.access.guard import ACCESS_LOG, CALLER, origin
 from app.access.models import Scope
 from app.changes.administration import check_administration, record_administration
 from app.changes.checks import ContentChecks
-from app.changes.dry_run import transact
+from app.changes.dry_run import transact_in
 from app.changes.idempotency import once
 from app.changes.repeatable import read_repeatable
 from app.changes.views import MadeChangeSets, without_before
@@ -37,7 +37,9 @@ async def write(request: web.Request, work: Work, *, dry_run: bool) -> web.Respo
         await record_administration(connection, log, made, caller)
         return made
 
-    made = await transact(
+    environment = request.match_info["environment"]
+    made = await transact_in(
+        environment,
         request.app[DATABASE],
         lambda c: once(
             c, repeatable, actor=actor, answer_type=MadeChangeSets, work=lambda: permitted(c)
@@ -48,7 +50,6 @@ async def write(request: web.Request, work: Work, *, dry_run: bool) -> web.Respo
     made = msgspec.structs.replace(made, dry_run=dry_run)
     if not grant.allows(Scope.READ):
         made = without_before(made)
-    environment = request.match_info["environment"]
     own = [each for each in made.change_sets if each.environment == environment]
     if not dry_run:
         for each in made.change_sets:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from app.access.guard import CALLER
 from app.changes.answers import CHECKS
-from app.changes.dry_run import transact
+from app.changes.dry_run import transact_in
 from app.changes.history import Moment
 from app.changes.idempotency import once
 from app.changes.models import Expected, Kind, Operation
@@ -166,7 +166,8 @@ async def _write(
     repeatable = await read_repeatable(request, dry_run=dry_run)
     actor = request[CALLER].actor
 
-    written = await transact(
+    written = await transact_in(
+        request.match_info["environment"],
         request.app[DATABASE],
         lambda c: once(c, repeatable, actor=actor, answer_type=Written, work=lambda: work(c)),
         dry_run=dry_run,

@@ -15,6 +15,7 @@ import asyncpg
 from app.database.connector import Connector, prepare_connection
 from app.database.faults import translated
 from app.database.primary import AsyncpgConnection, Primary, Session
+from app.database.shares import Shares
 from app.errors import Unavailable
 from app.log import logger
 from app.settings import DatabaseSettings, Target
@@ -30,6 +31,8 @@ _READ_AWAY = "Try again."
 # A commit whose answer was lost may have happened.
 _WRITE_AWAY = "A write may have been made: look first, or repeat it with its Idempotency-Key."
 _TRANSACTION_ATTEMPTS = 3
+# One environment's writers hold at most a quarter of the pool, rounded up.
+_SHARES = 4
 # What `transact` tries again; work that catches errors has to let these through. The first is a
 # schema change under a cached statement; after one failure the cache is renewed. The second is a
 # session that takes no writes; it has been discarded.
@@ -60,6 +63,10 @@ class Database:
         """`data_dir` is where the database's highest timeline is remembered."""
         self._settings = settings
         self.primary = Primary(data_dir)
+        # Writers of one environment queue for its row, where more connections would only wait.
+        self.shares = Shares(
+            limit=-(-settings.pool_max // _SHARES), wait_seconds=settings.acquire_timeout_seconds
+        )
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._has_several_hosts = False
         self._waiting = 0

@@ -13,7 +13,7 @@ from app.errors import Malformed
 from app.http.bodies import take_whole
 from app.http.decoder import CONTEXT_BYTES_MAX
 from app.ofrep.answers import EvaluationError
-from app.snapshots.reading import FOLLOWER
+from app.snapshots.reading import FOLLOWER, UNCONFIRMED
 from app.snapshots.snapshot import Snapshot
 
 
@@ -77,7 +77,8 @@ def _misshapen(found: str) -> EvaluationError:
 async def read_snapshot(request: web.Request) -> Snapshot:
     """Return the snapshot to evaluate with: not older than what the client was told of.
 
-    Raises Malformed, NotFound, or Unavailable when this instance does not get that far in time.
+    Raises Malformed, NotFound, or Unavailable when this instance does not reach the revision in
+    time. An epoch that is unknown here is answered from what there is.
     """
     follower = request.app[FOLLOWER]
     environment = request.match_info.get("environment") or _only_environment(request)
@@ -89,8 +90,9 @@ async def read_snapshot(request: web.Request) -> Snapshot:
     if told is None:
         return snapshot
     if told["epoch"] != snapshot.epoch:
-        # Of another life: a later one, perhaps, that another instance was the first to notice.
-        await follower.refresh()
+        # It may be a later epoch, which another instance was the first to read.
+        if not await follower.try_refresh():
+            request[UNCONFIRMED] = True
         return follower.get(environment)
     return await follower.at_least(environment, int(told["revision"]))
 

@@ -48,6 +48,9 @@ class Follower:
         # Those of before, until the next look.
         self._replaced: list[Mapping[str, Snapshot]] = []
         self._refreshed_at: float | None = None
+        # When a refresh last found the database away, and the error.
+        self._away_at = 0.0
+        self._away: Unavailable | None = None
         # Why the database, though it answers, cannot be followed; None after a success.
         self.failure: str | None = None
         self._hinted = asyncio.Event()
@@ -71,10 +74,12 @@ class Follower:
     @property
     def stale_seconds(self) -> float:
         """Seconds since the database last confirmed what is here; 0 while it does so regularly."""
-        if self._refreshed_at is None:
-            return 0.0
-        age = time.monotonic() - self._refreshed_at
-        return age if age > STALE_AFTER_SECONDS else 0.0
+        return self.age_seconds if self.age_seconds > STALE_AFTER_SECONDS else 0.0
+
+    @property
+    def age_seconds(self) -> float:
+        """Seconds since the last refresh, 0 before the first."""
+        return 0.0 if self._refreshed_at is None else time.monotonic() - self._refreshed_at
 
     def get(self, environment: str) -> Snapshot:
         """Return an environment's snapshot. Raises NotFound; Unavailable before the first one."""
@@ -108,6 +113,16 @@ class Follower:
                 "revision_not_reached", f"This instance is at revision {snapshot.revision}."
             )
         return snapshot
+
+    async def try_refresh(self) -> bool:
+        """Refresh within two seconds, unless the last one failed. Return whether it succeeded."""
+        if self._away is not None:
+            return False
+        refresh = asyncio.ensure_future(self.refresh())
+        # Retrieve the error even when this task is cancelled first.
+        refresh.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait([refresh], timeout=REACH_SECONDS)
+        return refresh.done() and not refresh.cancelled() and refresh.exception() is None
 
     @property
     def news(self) -> asyncio.Event:
@@ -169,21 +184,28 @@ class Follower:
         asked = time.monotonic()
         async with self._refreshing:
             if self._refreshed_at is not None and self._refreshed_at > asked:
-                return  # somebody else began to look while this one waited
+                return  # another task's refresh began meanwhile
+            if self._away is not None and self._away_at > asked:
+                # Share the failure of the refresh that this one waited for.
+                raise Unavailable(self._away.code, self._away.message)
             if self._replaced:
                 # To let go of ten thousand flags takes some 40 ms. By now nobody reads them.
                 await in_thread("release", self._replaced.clear)
             started = time.monotonic()
-            async with self._database.connection() as connection:
-                heads = await environments.list_all(connection)
-                snapshots = {head.name: await self._follow(connection, head) for head in heads}
+            try:
+                async with self._database.connection() as connection:
+                    heads = await environments.list_all(connection)
+                    snapshots = {head.name: await self._follow(connection, head) for head in heads}
+            except Unavailable as error:
+                self._away_at, self._away = time.monotonic(), error
+                raise
             changed = any(self._snapshots.get(name) is not each for name, each in snapshots.items())
             if changed:
                 self._replaced.append(self._snapshots)
             self._snapshots = snapshots
             self._read = {name: (s.epoch, s.revision) for name, s in snapshots.items()}
             self._refreshed_at = started
-            self.failure = None
+            self._away = self.failure = None
         if changed:
             self.wake()
 

@@ -13,6 +13,9 @@ from app.snapshots.snapshot import Snapshot
 
 FOLLOWER: web.AppKey[Follower] = web.AppKey("follower", Follower)
 
+# Set where a request asked for a refresh that failed.
+UNCONFIRMED: web.RequestKey[bool] = web.RequestKey("unconfirmed", bool)
+
 FLAGSTONE_STALE = "Flagstone-Stale"
 _SETTLE_SECONDS = 0.5
 
@@ -36,15 +39,15 @@ def moment_headers(request: web.Request, snapshot: Snapshot) -> dict[str, str]:
 
 def moment_head(request: web.Request, snapshot: Snapshot) -> bytes:
     """Return the same as header lines."""
-    if not request.app[FOLLOWER].stale_seconds:
-        return snapshot.head
-    return snapshot.head + header_lines(stale_header(request))
+    stale = stale_header(request)
+    return snapshot.head + header_lines(stale) if stale else snapshot.head
 
 
 def stale_header(request: web.Request) -> dict[str, str]:
     """Return the header of an answer that nothing has confirmed for a while, if it is one."""
-    stale = request.app[FOLLOWER].stale_seconds
-    return {FLAGSTONE_STALE: str(round(stale))} if stale else {}
+    follower = request.app[FOLLOWER]
+    stale = follower.age_seconds if UNCONFIRMED in request else follower.stale_seconds
+    return {FLAGSTONE_STALE: str(max(1, round(stale)))} if stale else {}
 
 
 async def settle(request: web.Request, environment: str, revision: int) -> None:

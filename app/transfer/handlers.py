@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from app.access.guard import CALLER
 from app.access.models import Scope
 from app.changes.answers import CHECKS
-from app.changes.dry_run import transact
+from app.changes.dry_run import transact_in
 from app.changes.history import Moment
 from app.changes.idempotency import once
 from app.changes.models import MESSAGE_MAX, Content, Kind
@@ -157,7 +157,8 @@ async def import_document(request: web.Request) -> web.Response:
     name, actor = request.match_info["environment"], request[CALLER].actor
     may_reveal = request[CALLER].token.grant.allows(Scope.REVEAL)
 
-    imported = await transact(
+    imported = await transact_in(
+        name,
         request.app[DATABASE],
         lambda c: once(
             c,

@@ -7,7 +7,7 @@ import re
 import pytest
 from aiohttp import ClientSession, TCPConnector
 
-from tests.conftest import Service
+from tests.conftest import Server, Service
 from tests.factories import COSTLY_SCHEMA, flag
 
 PATH = "/v1/environments/local/configurations/"
@@ -450,3 +450,35 @@ async def test_a_pattern_that_takes_long_is_refused(service: Service, pattern: s
     refused = await service.client.put(PATH + "k", json=body, headers=NEW)
 
     assert refused.status == 422
+
+
+async def test_locked_environment_leaves_connections_to_others(
+    service: Service, server: Server
+) -> None:
+    async def write(environment: str, n: int) -> int:
+        path = f"/v1/environments/{environment}/configurations/locked/{n}"
+        async with service.client.put(path, json={"value": n}, headers=NEW) as answer:
+            return answer.status
+
+    def count_waiting() -> int:
+        with server.admin("suite") as observer:
+            row = observer.execute(
+                "select count(*) from pg_stat_activity "
+                "where datname = current_database() and wait_event_type = 'Lock'"
+            ).fetchone()
+        assert row is not None
+        return int(str(row[0]))
+
+    with server.admin("suite") as admin, admin.transaction():
+        admin.execute("select 1 from flagstone.environments where name = 'local' for update")
+        writers = [asyncio.create_task(write("local", n)) for n in range(20)]
+        async with asyncio.timeout(20):
+            while count_waiting() == 0:  # noqa: ASYNC110 - a lock gives no sign
+                await asyncio.sleep(0)
+        other = await write("staging", 1)
+        waiting = count_waiting()
+    statuses = set(await asyncio.gather(*writers))
+
+    assert other == 201
+    assert waiting <= 2  # of the five connections of the pool
+    assert statuses <= {201, 503}

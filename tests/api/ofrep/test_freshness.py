@@ -12,7 +12,7 @@ from app.http.keys import DATABASE
 from app.snapshots.follower import POLL_SECONDS, REACH_SECONDS
 from app.snapshots.reading import FOLLOWER
 from tests.api.ofrep.conftest import BY_PLAN, SWITCH, Client
-from tests.conftest import Service
+from tests.conftest import Server, Service
 
 
 async def _write_elsewhere(service: Service) -> str:
@@ -110,3 +110,25 @@ async def test_c36_of_a_life_that_this_instance_does_not_know_the_database_is_as
     answer = await asking
 
     assert answer.headers["Flagstone-Revision"] == told
+
+
+async def test_unknown_epoch_database_locked_is_answered_as_stale(
+    ofrep: Client, server: Server
+) -> None:
+    """They share one refresh that fails, and are answered from what is in memory."""
+    await ofrep.put("plan", SWITCH)
+    follower = ofrep.service.app[FOLLOWER]
+    revision = follower.get("local").revision
+    with server.admin("suite") as admin, admin.transaction():
+        admin.execute("lock table flagstone.environments in access exclusive mode")
+        answers = await asyncio.gather(
+            *(ofrep.all(query=f"?flagConfigEtag={uuid4()}:1") for _ in range(8))
+        )
+    await follower.refresh()
+    well = await ofrep.all()
+
+    assert {answer.status for answer in answers} == {200}
+    assert all(int(answer.headers["Flagstone-Stale"]) >= 1 for answer in answers)
+    revisions = {answer.headers["Flagstone-Revision"].split(":")[1] for answer in answers}
+    assert revisions == {str(revision)}
+    assert "Flagstone-Stale" not in well.headers
