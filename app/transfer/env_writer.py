@@ -32,8 +32,6 @@ _NAMES_OF_SHELLS = frozenset(
     """.split()  # noqa: SIM905 - a list would have one name per line
 )
 _BARE = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
-# Readers take a carriage return for a line break. python-dotenv replaces ${NAME} in any quotes.
-_NOWHERE = re.compile(r"[\r\0]|\$\{[^}]*\}")
 # python-dotenv takes two backslashes for one, and all readers one before a quote for an escape.
 _NOT_IN_SINGLE_QUOTES = re.compile(r"'|\\\\|\\\Z")
 _NOT_IN_DOUBLE_QUOTES = re.compile(r"[\"$`\\]")
@@ -75,7 +73,8 @@ def _quoted(text: str) -> str | None:
     """Return the value as every reader takes it, None if there is no such form."""
     if _BARE.fullmatch(text):
         return text
-    if _NOWHERE.search(text):
+    # Readers take a carriage return for a line break. python-dotenv replaces ${NAME} in any quotes.
+    if "\r" in text or "\0" in text or "}" in text.partition("${")[2]:
         return None
     if not _NOT_IN_SINGLE_QUOTES.search(text):
         return f"'{text}'"

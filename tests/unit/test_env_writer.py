@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.changes.models import Content, Kind
+from app.http.decoder import VALUE_BYTES_MAX
 from app.transfer.documents import Format
 from app.transfer.env_writer import env_lines, env_values
 from app.transfer.reading import read_document
@@ -101,6 +102,13 @@ def test_env_export_names_value_without_common_form(value: str) -> None:
     lines = list(env_lines(settings({"A": value, "B": "1"})))
 
     assert lines == ["# Left out, as this format cannot hold them: A\n", "B=1\n"]
+
+
+def test_env_export_value_of_open_braces_is_linear() -> None:
+    """A search for `${NAME}` from each `${` took a minute for the largest value."""
+    value = "${" * (VALUE_BYTES_MAX // 2 - 1)
+
+    assert list(env_lines(settings({"A": value}))) == [f"A='{value}'\n"]
 
 
 @pytest.mark.parametrize(
