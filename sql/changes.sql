@@ -84,7 +84,8 @@ limit :page_size;
 
 -- name: list_segment_users(environment, segments, changed)
 -- The flags that use these segments, directly or through others, apart from those that the change set
--- touches. `union` makes a key come once, so a circle ends.
+-- touches. `union` makes a key come once, so a circle ends. Rules are text, since the service decodes
+-- one at a time, in a thread.
 with recursive referring as materialized (
     select
         configurations.key,
@@ -110,7 +111,7 @@ affected (key) as (
 )
 select
     configurations.key,
-    configurations.value -> 'targeting' as targeting
+    (configurations.value -> 'targeting')::text as targeting
 from affected
 join configurations
     on configurations.environment = :environment

@@ -4,17 +4,19 @@ A segment is a part of every flag that uses it, so an edit of one segment can ex
 flags that the change set does not name.
 """
 
+import threading
 from collections.abc import Container, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice, takewhile
 from typing import Any
 
 from app.changes.models import Change, Content, Kind
 from app.changes.references import references, rule_of
 from app.changes.turns import work_on
 from app.database import Connection, sql
+from app.database.connector import decode_json
 from app.database.threads import in_thread
 from app.errors import Invalid, Violation
-from app.evaluation.compilation import compile_error, uncompilable
+from app.evaluation.compilation import compile_violation
 
 _VIOLATIONS_MAX = 20
 
@@ -29,47 +31,70 @@ async def check_compiling(
 
     What did not compile before either is left alone, and so are the exempt keys.
     """
-    after = _rules(changes, [change.after for change in changes])
     before = _rules(changes, [change.before.content for change in changes])
-    moved = [change.key for change in changes if _is_segment_change(change)]
-    users: dict[str, Any] = {}
-    if moved:
-        rows = sql.list_segment_users(
-            connection,
-            environment=environment,
-            segments=moved,
-            changed=[change.key for change in changes],
-        )
-        users = {row["key"]: row["targeting"] async for row in rows}
-    checked = {key: rule for key, rule in after.items() if key not in exempt} | users
-    if not checked:
+    after = _rules(changes, [change.after for change in changes])
+    after = {key: rule for key, rule in after.items() if key not in exempt}
+    users = await _users(connection, environment, changes)
+    if not after and not users:
         return
-    names = await work_on(
-        changes, "references", lambda: _names([*checked.values(), *before.values()])
-    )
-    segments = await _segments(connection, environment, names)
-    changed = {change.key for change in changes}
-    segments_before = {key: each for key, each in segments.items() if key not in changed} | {
-        change.key: change.before.content.value
-        for change in changes
-        if change.before.content is not None and change.before.content.kind is Kind.SEGMENT
-    }
-    found: Iterator[Violation] = _newly_uncompilable(
-        checked, segments, {**before, **users}, segments_before
-    )
-    violations = await in_thread("compile", lambda: list(islice(found, _VIOLATIONS_MAX)))
+    abandoned = threading.Event()
+
+    def checked() -> Iterator[tuple[str, Any]]:
+        # A thread cannot be cancelled, so it checks whether its request still waits.
+        for key, rule in takewhile(lambda _: not abandoned.is_set(), after.items()):
+            yield key, rule
+        for key, text in takewhile(lambda _: not abandoned.is_set(), users.items()):
+            yield key, decode_json(text.encode())
+
+    def names() -> list[str]:
+        rules = chain(before.values(), (rule for _, rule in checked()))
+        contents = (Content(kind=Kind.SEGMENT, value=rule) for rule in rules)
+        return sorted({name for content in contents for name in references(content)})
+
+    try:
+        # Names of segments are few in a small change, unless it changes segments of many flags.
+        named = await (in_thread("compile", names) if users else work_on(changes, "compile", names))
+        segments = await _segments(connection, environment, named)
+        earlier = _segments_before(segments, changes)
+        found = _newly_uncompilable(checked(), segments, before, earlier, users)
+        violations = await in_thread("compile", lambda: list(islice(found, _VIOLATIONS_MAX)))
+    finally:
+        abandoned.set()
     if violations:
         what = "; ".join(f"{each.field} {each.rule}" for each in violations)
         raise Invalid("flag_not_compiling", f"{what}.", violations)
 
 
 def _newly_uncompilable(
-    checked: Rules, segments: Rules, before: Rules, segments_before: Rules
+    checked: Iterator[tuple[str, Any]],
+    segments: Rules,
+    before: Rules,
+    segments_before: Rules,
+    users: Container[str],
 ) -> Iterator[Violation]:
-    for violation in uncompilable(checked, segments):
-        key = violation.field
-        if key not in before or compile_error(key, before[key], segments_before) is None:
+    for key, rule in checked:
+        violation = compile_violation(key, rule, segments)
+        if violation is None:
+            continue
+        earlier = rule if key in users else before.get(key)
+        if earlier is None or compile_violation(key, earlier, segments_before) is None:
             yield violation
+
+
+async def _users(
+    connection: Connection, environment: str, changes: Sequence[Change]
+) -> dict[str, str]:
+    """Return the rules of the other flags that use a changed segment, as JSON."""
+    moved = [change.key for change in changes if _is_segment_change(change)]
+    if not moved:
+        return {}
+    rows = sql.list_segment_users(
+        connection,
+        environment=environment,
+        segments=moved,
+        changed=[change.key for change in changes],
+    )
+    return {row["key"]: row["targeting"] async for row in rows}
 
 
 def _rules(changes: Sequence[Change], contents: Sequence[Content | None]) -> dict[str, Any]:
@@ -89,16 +114,19 @@ def _is_segment_change(change: Change) -> bool:
     )
 
 
-def _names(rules: Sequence[Any]) -> set[str]:
-    contents = (Content(kind=Kind.SEGMENT, value=rule) for rule in rules)
-    return {name for content in contents for name in references(content)}
-
-
-async def _segments(connection: Connection, environment: str, names: set[str]) -> dict[str, Any]:
-    """Return every segment of these names, and those that they use."""
+async def _segments(connection: Connection, environment: str, names: list[str]) -> dict[str, Any]:
+    """Return the segments of these names, and every segment that they use."""
     if not names:
         return {}
-    rows = sql.list_reached_segments(
-        connection, environment=environment, names=sorted(names), changed=[]
-    )
+    rows = sql.list_reached_segments(connection, environment=environment, names=names, changed=[])
     return {row["key"]: row["value"] async for row in rows}
+
+
+def _segments_before(segments: Rules, changes: Sequence[Change]) -> Rules:
+    """Return the segments as they were before the changes."""
+    changed = {change.key for change in changes}
+    return {key: rule for key, rule in segments.items() if key not in changed} | {
+        change.key: content.value
+        for change in changes
+        if (content := change.before.content) is not None and content.kind is Kind.SEGMENT
+    }

@@ -19,8 +19,8 @@ _SHOWN_MAX = 300
 _ANY_GENERATION = next(iter(GENERATIONS))
 
 
-def compile_error(key: str, rule: Any, segments: Mapping[str, Any]) -> str | None:
-    """Return why a rule does not compile, None when it does."""
+def compile_violation(key: str, rule: Any, segments: Mapping[str, Any]) -> Violation | None:
+    """Return why the rule of a key does not compile, None when it does."""
     compiler = Compiler(
         flag_key=key,
         segments=segments,
@@ -31,13 +31,13 @@ def compile_error(key: str, rule: Any, segments: Mapping[str, Any]) -> str | Non
     try:
         compiler.compile(rule, Place("targeting"))
     except RuleError as error:
-        return str(error)[:_SHOWN_MAX]
+        return Violation(key, f"cannot be evaluated: {str(error)[:_SHOWN_MAX]}")
     return None
 
 
 def uncompilable(rules: Mapping[str, Any], segments: Mapping[str, Any]) -> Iterator[Violation]:
     """Yield each rule that does not compile; `rules` are targetings and segments by their keys."""
     for key, rule in rules.items():
-        error = compile_error(key, rule, segments)
-        if error is not None:
-            yield Violation(key, f"cannot be evaluated: {error}")
+        violation = compile_violation(key, rule, segments)
+        if violation is not None:
+            yield violation

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -135,9 +136,16 @@ async def _flagd_document(snapshot: Snapshot) -> bytes:
             return pretty(evaluator_document(snapshot.environment, entries))
 
         making = asyncio.ensure_future(in_thread("write document", make))
+        making.add_done_callback(partial(_forget_failed, snapshot))
         _DOCUMENTS[snapshot] = making
     # One client that leaves must not take the document away from the others.
     return await asyncio.shield(making)
+
+
+def _forget_failed(snapshot: Snapshot, making: asyncio.Future[bytes]) -> None:
+    """Let the next request try again."""
+    if making.cancelled() or making.exception() is not None:
+        _DOCUMENTS.pop(snapshot, None)
 
 
 async def import_document(request: web.Request) -> web.Response:

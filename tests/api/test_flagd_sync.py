@@ -1,6 +1,7 @@
 """flagd's own evaluator, fed from `flags.json` as flagd's HTTP sync is, evaluates as we do."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,22 @@ async def test_flagd_gets_a_change_with_its_next_poll(service: Service) -> None:
         after["variant"]
         == (await _evaluate(service, "isColorYellow", {"color": "green"}))["variant"]
     )
+
+
+async def test_document_that_failed_is_made_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "write document":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    failed = await service.client.get(f"{LOCAL}/flags.json")
+    monkeypatch.undo()
+    answer = await service.client.get(f"{LOCAL}/flags.json")
+
+    assert (failed.status, answer.status) == (500, 200)
+    assert (await answer.json(content_type=None))["flags"] == {}
