@@ -6,13 +6,13 @@ edited migration) ends the process.
 """
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 from aiohttp import web
 
+from app import collector
 from app.access.directory import CHANGE_OF_TOKENS
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.local import ensure_admin_token, token_key
@@ -101,10 +101,8 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
     except Exception as error:  # noqa: BLE001 - it ends the process, and is raised there
         app[LIFECYCLE].fail(error)
         return
-    # All that is loaded by now stays. The collector would walk through it again and again, half a
-    # second each time for ten thousand flags, and nobody would be answered meanwhile.
-    gc.collect()
-    gc.freeze()
+    collector.start()
+    tasks.start("collector", collector.run)
     tasks.start("tokens", app[TOKENS].run)
     tasks.start("token_use", app[TOKEN_USE].run)
     tasks.start("follower", app[FOLLOWER].run)

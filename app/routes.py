@@ -37,7 +37,7 @@ from app.health import handlers as health
 from app.health.report import Readiness, Report
 from app.http import openapi, wire
 from app.http.decoder import CONTEXT_BYTES_MAX
-from app.http.frame import timed
+from app.http.frame import timed, with_large_data
 from app.http.routing import Route, expect
 from app.metrics import handlers as metrics
 from app.ofrep import handlers as ofrep
@@ -145,7 +145,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _ENVIRONMENT + "/flags/usage", flags.list_usage, Scope.READ, FlagUsage),
     Route("POST", _ENVIRONMENT + r"/flags/{key:[\s\S]+}/evaluate", flags.explain_evaluation,
           Scope.READ, ExplainedEvaluation, body=EvaluationQuery, query=("min_revision",),
-          body_bytes_max=CONTEXT_BYTES_MAX, headers=_MOMENT),
+          body_bytes_max=CONTEXT_BYTES_MAX, headers=_MOMENT, is_large=True),
 
     Route("GET", _CHANGES, changes.list_change_sets, Scope.READ, ChangeSetPage, query=_PAGE),
     Route("POST", _CHANGES, changes.create_change_set, Scope.WRITE, MadeChangeSets,
@@ -157,31 +157,31 @@ ROUTES: tuple[Route, ...] = (
           query=("after", "limit")),
     Route("POST", _CHANGE_SET + "/revert", changes.revert_change_set, Scope.WRITE, MadeChangeSets,
           body=NewRevert, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
-          headers=_REVISION),
+          headers=_REVISION, is_large=True),
     Route("POST", _ENVIRONMENT + "/restore", changes.restore_environment, Scope.WRITE,
           MadeChangeSets, body=NewRestore, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
-          headers=_REVISION),
+          headers=_REVISION, is_large=True),
     Route("POST", _ENVIRONMENT + "/promote", changes.promote_keys, Scope.WRITE, MadeChangeSets,
           body=NewPromotion, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
-          headers=_REVISION),
+          headers=_REVISION, is_large=True),
     Route("GET", _ENVIRONMENT + "/export", transfer.export_environment, Scope.READ, bytes,
           query=("format", "revision", "at", "min_revision", "reveal"),
           gives=("application/json", "application/yaml", "text/plain"),
-          headers=("Content-Disposition", *_MOMENT)),
+          headers=("Content-Disposition", *_MOMENT), is_large=True),
     Route("GET", _ENVIRONMENT + "/flags.json", transfer.get_flagd_document, Scope.READ, dict,
           query=("min_revision",), conditions=("If-None-Match",), statuses=(200, 304),
           headers=("ETag", *_MOMENT)),
     Route("POST", _ENVIRONMENT + "/import", transfer.import_document, Scope.WRITE, Imported,
           body=bytes, takes=tuple(transfer.FORMATS), body_bytes_max=transfer.IMPORT_BYTES_MAX,
           query=("format", "mode", "message", "lenient", "dry_run"), conditions=_REPEATABLE,
-          also=_READS, headers=_REVISION),
+          also=_READS, headers=_REVISION, is_large=True),
     Route("GET", "/v1/access-log", access_log.list_accesses, Scope.ADMIN, AccessPage,
           query=(*_PAGE, "event", "environment")),
     Route("GET", "/v1/schema-audit", audit.list_schema_changes, Scope.ADMIN, SchemaAuditPage,
           query=_PAGE),
     Route("GET", "/v1/migrations", audit.list_migrations, Scope.READ, MigrationList),
     Route("GET", _ENVIRONMENT + "/diff", changes.get_difference, Scope.READ, Difference,
-          query=("from", "to", "against", "after", "limit")),
+          query=("from", "to", "against", "after", "limit"), is_large=True),
 
     Route("GET", "/v1/tokens", tokens.list_tokens, Scope.ADMIN, TokenPage,
           query=("after", "limit")),
@@ -202,6 +202,8 @@ def add_routes(app: web.Application) -> None:
         invite = partial(expect, bytes_max=route.body_bytes_max)
         if route.scope is not None:
             handler = guarded(handler, [Scope(each) for each in (route.scope, *route.also)])
+        if route.is_large:
+            handler = with_large_data(handler)
         if route.writes:
             handler = timed(handler)
         if route.around is not None:

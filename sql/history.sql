@@ -143,8 +143,8 @@ where environment = :environment
   and revision <= :up_to_revision
 order by key;
 
--- name: list_before(environment, revision)
--- What each key of a change set was before it, sealed values included, for who brings that back.
+-- name: list_before(environment, revision, after_key, page_size)
+-- What each key of a change set was before it, sealed values included, a page by key.
 select
     key,
     before_kind as kind,
@@ -157,7 +157,9 @@ select
 from changes
 where environment = :environment
   and revision = :revision
-order by key;
+  and key > :after_key
+order by key
+limit :page_size;
 
 -- name: list_key_history(environment, key, before, page_size, page_bytes)
 -- What became of one key, the latest first. A page of large values ends early, but never before its
@@ -215,6 +217,39 @@ join change_sets
     and change_sets.revision = page.revision
 where page.bytes_before < :page_bytes
 order by page.revision desc;
+
+-- name: list_contents_at(environment, revision, keys, after_key, page_size)
+-- What entries held as of a revision, a page by key: the last change of each key up to then, unless that
+-- deleted it. All keys when `keys` is null.
+select
+    latest.key,
+    latest.after_kind as kind,
+    latest.after_value as value,
+    latest.after_sealed as sealed,
+    latest.after_schema as schema,
+    latest.after_description as description,
+    latest.after_version as version
+from (
+    select distinct on (changes.key)
+        changes.key,
+        changes.after_kind,
+        changes.after_value,
+        changes.after_sealed,
+        changes.after_schema,
+        changes.after_description,
+        changes.after_version
+    from changes
+    where changes.environment = :environment
+      and changes.revision <= :revision
+      and changes.key > :after_key
+      and (:keys::text[] is null or changes.key = any(:keys::text[]))
+    order by
+        changes.key,
+        changes.revision desc
+) as latest
+where latest.after_version is not null
+order by latest.key
+limit :page_size;
 
 -- name: list_entries_at(environment, revision, keys, prefix, kind, after, page_size, page_bytes)
 -- Entries as of a revision: the last change of each key up to then, unless that deleted it. All keys

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from app.changes.models import Content, Entry, Kind
-from app.changes.rows import properties_change_of
+from app.changes.rows import all_pages, properties_change_of, slices_of
 from app.changes.views import (
     CHANGES_MAX,
     ChangeSetPage,
@@ -151,27 +151,21 @@ async def entries_at(
     """
     if not 0 <= revision <= (await environments.get(connection, environment)).revision:
         raise unknown_revision()
-    rows = sql.list_entries_at(
-        connection,
-        environment=environment,
-        revision=revision,
-        keys=list(keys) if keys is not None else None,
-        prefix="",
-        kind=None,
-        after="",
-        # All of them: what is cut off here would look as if it had never been.
-        page_size=None,
-        page_bytes=None,
-    )
-    return {
-        row["key"]: Entry(
-            key=row["key"],
-            content=content_of(environment, row),
-            version=row["version"],
-            last_version=row["version"],
+    entries: dict[str, Entry] = {}
+    slices = [None] if keys is None else slices_of(keys)
+    for some in slices:
+        pages = all_pages(
+            sql.list_contents_at,
+            connection,
+            environment=environment,
+            revision=revision,
+            keys=some,
         )
-        async for row in rows
-    }
+        async for row in pages:
+            key, version = row["key"], row["version"]
+            content = content_of(environment, row)
+            entries[key] = Entry(key=key, content=content, version=version, last_version=version)
+    return entries
 
 
 def content_of(environment: str, row: Any) -> Content:

@@ -10,6 +10,7 @@ from app.changes.models import ABSENT, Entry, Expected, Kind, Operation
 from app.changes.patch import are_same
 from app.changes.properties import Intent, patch_towards
 from app.changes.references import references
+from app.changes.rows import all_pages
 from app.database import Connection, sql
 from app.database.threads import in_turn
 from app.environments import service as environments
@@ -29,7 +30,7 @@ async def revert(connection: Connection, environment: str, revision: int) -> Int
         await environments.get(connection, environment)
         raise history.unknown_revision()
     properties = (await history.property_changes(connection, environment, [revision])).get(revision)
-    rows = sql.list_before(connection, environment=environment, revision=revision)
+    rows = all_pages(sql.list_before, connection, environment=environment, revision=revision)
     operations = [
         Operation(
             key=row["key"],

@@ -1,6 +1,6 @@
 """Entries and changes as rows: what is there, and what a change set writes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -20,16 +20,38 @@ async def read_entries(
     connection: Connection, environment: str, keys: Sequence[str]
 ) -> dict[str, Entry]:
     """Return what is under each of the keys, for whoever compares before writing."""
-    rows = sql.list_entries(connection, environment=environment, keys=list(keys))
-    entries = {row["key"]: _entry(environment, row) async for row in rows}
-    missing = [key for key in keys if key not in entries]
-    if missing:
-        rows = sql.list_last_versions(connection, environment=environment, keys=missing)
+    entries: dict[str, Entry] = {}
+    for some in slices_of(keys):
+        rows = sql.list_entries(connection, environment=environment, keys=some)
+        entries |= {row["key"]: _entry(environment, row) async for row in rows}
+    for some in slices_of([key for key in keys if key not in entries]):
+        rows = sql.list_last_versions(connection, environment=environment, keys=some)
         last_versions = {row["key"]: row["last_version"] async for row in rows}
-        for key in missing:
+        for key in some:
             last_version = last_versions.get(key, 0)
             entries[key] = Entry(key=key, content=None, version=None, last_version=last_version)
     return entries
+
+
+def slices_of(keys: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the keys, as many at a time as one statement may ask for."""
+    for start in range(0, len(keys), _ROWS_AT_ONCE):
+        yield list(keys[start : start + _ROWS_AT_ONCE])
+
+
+async def all_pages(
+    statement: Callable[..., AsyncIterator[Any]], connection: Connection, **arguments: Any
+) -> AsyncIterator[Any]:
+    """Yield the rows of every page of a statement that gives them in the order of their keys."""
+    after_key = ""
+    while True:
+        rows = statement(connection, **arguments, after_key=after_key, page_size=_ROWS_AT_ONCE)
+        count = 0
+        async for row in rows:
+            yield row
+            count, after_key = count + 1, row["key"]
+        if count < _ROWS_AT_ONCE:
+            return
 
 
 def _entry(environment: str, row: Any) -> Entry:

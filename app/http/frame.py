@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from app import collector
 from app import log as logs
 from app.errors import AppError, Unavailable
 from app.http import problems
@@ -82,6 +83,16 @@ def timed(handler: Handler) -> Handler:
                 forget_body(request)
 
     return handle_in_time
+
+
+def with_large_data(handler: Handler) -> Handler:
+    """Return a handler that postpones full collections while it runs."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        with collector.large_data():
+            return await handler(request)
+
+    return handle
 
 
 def _problem(request: web.Request, error: Exception) -> web.Response:

@@ -23,6 +23,7 @@ class Route:
     `around` is what surrounds the guard too, where errors have the shape of `failure`; `only_reads`
     is said of a POST that changes nothing; `takes` and `gives` are the media types of bodies and of
     good answers; `headers` name what the good answers carry besides the headers of every answer;
+    `is_large` is of requests that may hold thousands of entries in memory;
     `example` is a value of the type `answers`, shown with the first status.
     """
 
@@ -43,6 +44,7 @@ class Route:
     gives: tuple[str, ...] = ("application/json",)
     body_bytes_max: int = BODY_BYTES_MAX
     headers: tuple[str, ...] = ()
+    is_large: bool = False
     example: object | None = None
 
     @property

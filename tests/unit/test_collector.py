@@ -1,0 +1,57 @@
+"""The collector of cyclic garbage does not walk through what a request holds."""
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from app import collector
+
+
+@pytest.fixture(autouse=True)
+def thresholds() -> Iterator[None]:
+    """Give the process back as it was."""
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+def collected(work: Iterator[object]) -> set[int]:
+    """Return the generations that were collected while the work was done."""
+    found = set()
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            found.add(info["generation"])
+
+    gc.callbacks.append(note)
+    try:
+        list(work)
+    finally:
+        gc.callbacks.remove(note)
+    return found
+
+
+def test_many_objects_cause_no_full_collection() -> None:
+    collector.start()
+
+    generations = collected([n] for n in range(200_000))
+
+    assert 2 not in generations
+    assert generations == {0, 1}
+
+
+def test_frozen_data_is_not_walked_through() -> None:
+    data = collector.frozen(lambda: [[n] for n in range(1_000)])
+
+    assert gc.get_freeze_count() >= len(data)
+    assert gc.isenabled()
+
+
+def test_freezing_beside_large_data_leaves_that_alone() -> None:
+    with collector.large_data():
+        generations = collected(collector.frozen(list) for _ in range(1))
+
+    assert generations == {1}
+    assert 2 in collected(collector.frozen(list) for _ in range(1))
