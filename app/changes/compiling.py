@@ -4,17 +4,17 @@ A segment is a part of every flag that uses it, so an edit of one segment can ex
 flags that the change set does not name.
 """
 
-import threading
-from collections.abc import Container, Iterator, Mapping, Sequence
-from itertools import chain, islice, takewhile
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 from app.changes.models import Change, Content, Kind
 from app.changes.references import references, rule_of
+from app.changes.stored import StoredValues
 from app.changes.turns import work_on
 from app.database import Connection, sql
-from app.database.connector import decode_json
-from app.database.threads import in_thread
 from app.errors import Invalid, Violation
 from app.evaluation.compilation import compile_violation
 
@@ -37,36 +37,26 @@ async def check_compiling(
     users = await _users(connection, environment, changes)
     if not after and not users:
         return
-    abandoned = threading.Event()
-
-    def checked() -> Iterator[tuple[str, Any]]:
-        # A thread cannot be cancelled, so it checks whether its request still waits.
-        for key, rule in takewhile(lambda _: not abandoned.is_set(), after.items()):
-            yield key, rule
-        for key, text in takewhile(lambda _: not abandoned.is_set(), users.items()):
-            yield key, decode_json(text.encode())
 
     def names() -> list[str]:
-        rules = chain(before.values(), (rule for _, rule in checked()))
+        rules = chain(before.values(), checked.values())
         contents = (Content(kind=Kind.SEGMENT, value=rule) for rule in rules)
         return sorted({name for content in contents for name in references(content)})
 
-    try:
+    with closing(StoredValues(users, after)) as checked:
         # Names of segments are few in a small change, unless it changes segments of many flags.
-        named = await (in_thread("compile", names) if users else work_on(changes, "compile", names))
-        segments = await _segments(connection, environment, named)
+        work = checked.work if users else partial(work_on, changes)
+        segments = await _segments(connection, environment, await work("compile", names))
         earlier = _segments_before(segments, changes)
-        found = _newly_uncompilable(checked(), segments, before, earlier, users)
-        violations = await in_thread("compile", lambda: list(islice(found, _VIOLATIONS_MAX)))
-    finally:
-        abandoned.set()
+        found = _newly_uncompilable(checked.items(), segments, before, earlier, users)
+        violations = await checked.work("compile", lambda: list(islice(found, _VIOLATIONS_MAX)))
     if violations:
         what = "; ".join(f"{each.field} {each.rule}" for each in violations)
         raise Invalid("flag_not_compiling", f"{what}.", violations)
 
 
 def _newly_uncompilable(
-    checked: Iterator[tuple[str, Any]],
+    checked: Iterable[tuple[str, Any]],
     segments: Rules,
     before: Rules,
     segments_before: Rules,

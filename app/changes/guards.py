@@ -4,17 +4,16 @@ They are evaluated inside the transaction that would publish a change, with what
 so that whatever leads to a broken one (an edit, a segment, a revert, a promotion) is refused.
 """
 
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Any
 
 from app.changes.models import Change, Content, Kind
 from app.changes.references import references
+from app.changes.stored import StoredValues
 from app.database import Connection, sql
-from app.database.connector import decode_json
-from app.database.threads import in_thread
 from app.environments import service as environments
 from app.errors import Invalid, Violation
 from app.evaluation.engine import Flag
@@ -50,7 +49,8 @@ async def check_guards(
     texts = {row["key"]: row["value"] async for row in rows}
     if not texts:
         return
-    violations = await _violations(connection, environment, texts, int(at.timestamp()))
+    with closing(StoredValues(texts)) as flags:
+        violations = await _violations(connection, environment, flags, int(at.timestamp()))
     if violations:
         what = "; ".join(f"{each.field} {each.rule}" for each in violations)
         raise Invalid("guard_broken", f"{what}.", violations)
@@ -62,37 +62,24 @@ def _has_guards(content: Content) -> bool:
 
 
 async def _violations(
-    connection: Connection, environment: str, texts: Mapping[str, str], now: int
+    connection: Connection, environment: str, flags: StoredValues, now: int
 ) -> list[Violation]:
-    """Return the first broken cases of flags, which are given as JSON.
-
-    A segment may be in ten thousand flags. They are decoded one at a time in a thread: all at once
-    they would take much memory, and the garbage collector would block every thread to visit them.
-    """
-    abandoned = threading.Event()
-
-    def flags() -> Iterator[tuple[str, Any]]:
-        # A thread cannot be cancelled, so it looks whether its request still waits.
-        for key, text in takewhile(lambda _: not abandoned.is_set(), texts.items()):
-            yield key, decode_json(text.encode())
+    """Return the first broken cases of the flags."""
 
     def names() -> list[str]:
-        contents = (Content(kind=Kind.FLAG, value=value) for _, value in flags())
+        contents = (Content(kind=Kind.FLAG, value=value) for value in flags.values())
         return sorted({name for content in contents for name in references(content)})
 
-    try:
-        segments = await _segments(connection, environment, await in_thread("guards", names))
-        here = await environments.get(connection, environment)
-        found = broken_guards(
-            flags(),
-            segments,
-            fractional=here.fractional,
-            metadata=here.metadata,
-            now=now,
-        )
-        return await in_thread("guards", lambda: list(islice(found, _VIOLATIONS_MAX)))
-    finally:
-        abandoned.set()
+    segments = await _segments(connection, environment, await flags.work("guards", names))
+    here = await environments.get(connection, environment)
+    found = broken_guards(
+        flags.items(),
+        segments,
+        fractional=here.fractional,
+        metadata=here.metadata,
+        now=now,
+    )
+    return await flags.work("guards", lambda: list(islice(found, _VIOLATIONS_MAX)))
 
 
 async def _segments(connection: Connection, environment: str, names: list[str]) -> dict[str, Any]:
