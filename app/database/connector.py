@@ -18,11 +18,12 @@ import asyncpg
 import msgspec
 
 from app.database.drivers import asyncpg_arguments
+from app.database.pooler import check_statements, explained
 from app.database.primary import AsyncpgConnection, Primary, Session
 from app.database.roles import OWNER
 from app.errors import Unavailable
 from app.log import logger
-from app.settings import DatabaseSettings, Target
+from app.settings import DatabaseSettings, Pooler, Target
 
 log = logger(__name__)
 
@@ -32,7 +33,6 @@ _PERMANENT = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidPasswordError,
     asyncpg.InvalidCatalogNameError,
-    # A pooler that refuses a start-up parameter: DATABASE_POOLER is missing.
     asyncpg.ProtocolViolationError,
 )
 _TRANSIENT = (
@@ -72,6 +72,7 @@ class Connector:
     ) -> None:
         self._target = target
         self._primary = primary or Primary()
+        self._is_checked = False
         self._settings = settings
         self._arguments = asyncpg_arguments(target, settings)
 
@@ -153,28 +154,26 @@ class Connector:
 
     async def _one_host(self, host: str, port: int, pool_arguments: dict[str, Any]) -> Session:
         """Connect to one host and ask for its state."""
+        arguments = {
+            **pool_arguments,
+            **self._arguments,
+            "host": host,
+            "port": port,
+            # asyncpg would take it from the environment.
+            "target_session_attrs": "any",
+            "connection_class": Session,
+        }
         try:
-            async with asyncio.timeout(self._settings.host_timeout_seconds):
-                session = cast(
-                    "Session",
-                    await asyncpg.connect(
-                        **{
-                            **pool_arguments,
-                            **self._arguments,
-                            "host": host,
-                            "port": port,
-                            # asyncpg would take it from the environment.
-                            "target_session_attrs": "any",
-                            "connection_class": Session,
-                        }
-                    ),
-                )
-                session.address = (host, port)
-                try:
-                    await self._primary.ask(session)
-                except BaseException:
-                    session.terminate()
-                    raise
+            with explained():
+                async with asyncio.timeout(self._settings.host_timeout_seconds):
+                    session = cast("Session", await asyncpg.connect(**arguments))
+                    try:
+                        session.address = (host, port)
+                        await self._primary.ask(session)
+                        await self._check_pooler(session)
+                    except BaseException:
+                        session.terminate()
+                        raise
         except Exception as error:
             if len(self._target.hosts) > 1:
                 log.warning(
@@ -182,6 +181,14 @@ class Connector:
                 )
             raise
         return session
+
+    async def _check_pooler(self, session: Session) -> None:
+        """Check once that the pooler keeps prepared statements. Raises PoolerError."""
+        settings = self._settings
+        if self._is_checked or settings.pooler is Pooler.NONE or not settings.statement_cache_size:
+            return
+        await check_statements(session)
+        self._is_checked = True
 
 
 def _takes_writes(attempt: asyncio.Task[Session]) -> bool:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import asyncpg
 
+from app.database.pooler import LOST_STATEMENTS, MISCONFIGURED, PoolerError, explain
 from app.errors import AppError, Invalid, Unavailable
 from app.log import logger
 
@@ -72,6 +73,11 @@ def translated(*, away: str) -> Iterator[None]:
         log.warning("database_timeout")
         raise Unavailable(
             "database_timeout", f"The database did not answer in time. {away}"
+        ) from None
+    except (PoolerError, *LOST_STATEMENTS) as error:
+        log.warning(MISCONFIGURED, advice=str(explain(error)))
+        raise Unavailable(
+            MISCONFIGURED, "The database's pooler does not fit the settings; see the log."
         ) from None
     except BUSY as error:
         log.warning("database_busy", error=type(error).__name__)

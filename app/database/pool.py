@@ -14,6 +14,7 @@ import asyncpg
 
 from app.database.connector import Connector, prepare_connection
 from app.database.faults import translated
+from app.database.pooler import MISCONFIGURED, explained
 from app.database.primary import AsyncpgConnection, Primary, Session
 from app.database.shares import Shares
 from app.errors import Unavailable
@@ -70,6 +71,8 @@ class Database:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._has_several_hosts = False
         self._waiting = 0
+        # When the pooler last lost a prepared statement, on the monotonic clock.
+        self.pooler_failed_at: float | None = None
         # Set by every failed use, for whoever wants to look closer before its time.
         self.troubled = asyncio.Event()
 
@@ -80,7 +83,7 @@ class Database:
     ) -> None:
         """Connect the least number of connections, one at the least, and prepare each.
 
-        Raises what the driver raises; `connector.is_transient` tells whether to try again.
+        Raises what the connector raises; `connector.is_transient` tells whether to try again.
         """
         settings = self._settings
         pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
@@ -95,9 +98,10 @@ class Database:
             max_inactive_connection_lifetime=settings.idle_timeout_seconds,
         )
         try:
-            await pool  # type: ignore[unused-awaitable]  # awaiting it opens it; it is its own result
+            with explained():
+                await pool  # type: ignore[unused-awaitable]  # awaiting it opens it
         except BaseException:
-            # A pool that failed to open says "closed" for ever; the next attempt makes a new one.
+            # A pool that failed to open stays closed; the next attempt makes a new one.
             pool.terminate()
             raise
         self._pool = pool
@@ -171,8 +175,10 @@ class Database:
         try:
             with cancellation_kept(), translated(away=away):
                 yield
-        except Unavailable:
+        except Unavailable as error:
             self.troubled.set()
+            if error.code == MISCONFIGURED:
+                self.pooler_failed_at = time.monotonic()
             raise
 
     @asynccontextmanager

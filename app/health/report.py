@@ -17,6 +17,7 @@ from app.backups.schedule import Schedule
 from app.database import Database
 from app.health.audit_checks import backups_check, chain_check, heads_check
 from app.health.check import Check, Status
+from app.health.database_checks import pooler_check, primary_check
 from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
 from app.health.schema import SchemaCheck
 from app.health.schema_checks import audit_check, drift_check
@@ -82,7 +83,8 @@ class Health:
         checks = {
             "lifecycle": self._lifecycle_check(),
             _WRITE: self._write_check(),
-            "database:primary": self._primary_check(),
+            "database:primary": primary_check(self.database),
+            "database:pooler": pooler_check(self.database),
             "pool:utilization": self._pool_check(),
             "migrations:pending": self._schema_check(),
             "schema:drift": drift_check(self.drift),
@@ -135,19 +137,6 @@ class Health:
             consecutive_failures=missed,
             row=row,
             output=last.code if last else "no heartbeat yet",
-        )
-
-    def _primary_check(self) -> Check:
-        """Fail where the only server that answers was the primary once: its data is superseded."""
-        primary = self.database.primary
-        failed = Status.WARN if primary.is_found else Status.FAIL
-        reasons = [f"{host} is refused: {reason}" for host, reason in primary.refused.items()]
-        return Check(
-            status=failed if reasons else Status.PASS,
-            component_type="datastore",
-            observed_value=primary.timeline,
-            observed_unit="timeline",
-            output="; ".join(reasons) or None,
         )
 
     def _pool_check(self) -> Check:

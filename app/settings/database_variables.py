@@ -117,13 +117,14 @@ DATABASE_VARIABLES: tuple[Variable, ...] = group(
         "DATABASE_STATEMENT_CACHE",
         parsers.whole_number(0, 10_000),
         tiers("100", "100", "256", "256"),
-        "Prepared statements per connection; 0 for PgBouncer before 1.21.",
+        "Prepared statements per connection; 0 if PgBouncer keeps none: see DATABASE_POOLER.",
     ),
     Variable(
         "DATABASE_POOLER",
         parsers.choice(Pooler),
         "none",
-        "transaction when DATABASE_URL leads through PgBouncer in transaction mode.",
+        "transaction when DATABASE_URL leads through PgBouncer in transaction mode; with its "
+        "max_prepared_statements at 0, the default until 1.24, also DATABASE_STATEMENT_CACHE=0.",
     ),
     Variable(
         "MIGRATE_ON_START",

@@ -6,11 +6,11 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import asyncpg
 import psycopg
 import pytest
 
@@ -20,7 +20,10 @@ from app.database import Connection, Database, sql
 from app.database.connector import is_transient
 from app.database.drivers import libpq_arguments
 from app.database.migrations import Migrator
+from app.database.pooler import PoolerError
 from app.database.roles import APP, MIGRATOR
+from app.health.check import Status
+from app.health.database_checks import pooler_check
 from app.settings import DatabaseSettings, Pooler, Target, load
 from tests.database.full_postgres import (
     FullServer,
@@ -54,15 +57,15 @@ def direct(plain_server: FullServer) -> Target:
     return plain_server.target(APP)
 
 
-@pytest.fixture(scope="module")
-def pooler(direct: Target) -> Iterator[Target]:
-    """The app role's way through the pooler, which runs as the servers' account."""
+@contextmanager
+def _running(direct: Target, more: str = "") -> Iterator[Target]:
+    """Run a pooler as the servers' account; yield the app role's way through it."""
     program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")
     if program is None:
         missing("pgbouncer")
     with open_folder("flagstone-pooler-") as folder:
         port = free_port()
-        configuration = _configured(folder, direct, port)
+        configuration = _configured(folder, direct, port, more)
         log = folder / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -82,7 +85,21 @@ def pooler(direct: Target) -> Iterator[Target]:
             process.wait(_START_SECONDS)
 
 
-def _configured(folder: Path, direct: Target, port: int) -> Path:
+@pytest.fixture(scope="module")
+def pooler(direct: Target) -> Iterator[Target]:
+    with _running(direct) as target:
+        yield target
+
+
+@pytest.fixture
+def silent_pooler(direct: Target) -> Iterator[Target]:
+    """A pooler that refuses no start-up parameter."""
+    names = "search_path,statement_timeout,lock_timeout,idle_in_transaction_session_timeout,jit"
+    with _running(direct, f"ignore_startup_parameters = {names}\n") as target:
+        yield target
+
+
+def _configured(folder: Path, direct: Target, port: int, more: str) -> Path:
     host, server_port = direct.hosts[0]
     users, configuration = folder / "users.txt", folder / "pgbouncer.ini"
     assert direct.password is not None
@@ -101,7 +118,7 @@ auth_file = {users}
 pool_mode = transaction
 default_pool_size = {SERVER_CONNECTIONS}
 max_client_conn = 100
-""")
+{more}""")
     own(users, configuration)
     return configuration
 
@@ -191,12 +208,48 @@ async def test_the_role_brings_the_limits_that_the_pooler_keeps_us_from_asking_f
     assert found == ["5s", "2s", "off", "flagstone, pg_temp", "UTC"]
 
 
-async def test_without_the_setting_the_pooler_s_refusal_is_final(pooler: Target) -> None:
-    """Taken for a passing trouble, the service would wait for ever and never say why."""
-    unpooled = replace(LIMITS, pooler=Pooler.NONE)
-
-    with pytest.raises(asyncpg.PostgresError, match="unsupported startup parameter") as refusal:
-        async with _opened(pooler, unpooled):
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"pooler": Pooler.NONE}, "refuses a start-up parameter"),
+        ({"statement_cache_size": 100}, "loses prepared statements"),
+    ],
+)
+async def test_pooler_without_its_settings_is_final(
+    pooler: Target, change: dict[str, Any], reason: str
+) -> None:
+    """A fault taken for transient would make the service wait, and never say why."""
+    with pytest.raises(PoolerError, match=reason) as refusal:
+        async with _opened(pooler, replace(LIMITS, **change)):
             pass
 
     assert not is_transient(refusal.value)
+    for setting in ("DATABASE_POOLER", "DATABASE_STATEMENT_CACHE", "max_prepared_statements"):
+        assert setting in str(refusal.value)
+
+
+async def test_statement_cache_without_pooler_is_accepted(direct: Target) -> None:
+    """The migrator's way leads past the pooler, under the same settings."""
+    async with _opened(direct, replace(LIMITS, statement_cache_size=100)) as database:
+        assert pooler_check(database).status is Status.PASS
+
+
+async def test_lost_statements_at_run_time_are_unavailable(silent_pooler: Target) -> None:
+    """The settings know of no pooler, so only the lost statements show that there is one."""
+
+    async def read(n: int) -> None:
+        async with database.connection() as connection:
+            for _ in range(5):
+                await sql.find_configuration(connection, environment="local", key=f"none/{n}")
+
+    settings = replace(LIMITS, pooler=Pooler.NONE, statement_cache_size=100)
+    outcomes: list[BaseException | None] = []
+    async with _opened(silent_pooler, settings) as database:
+        for _ in range(5):
+            work = (read(n) for n in range(20))
+            outcomes += await asyncio.gather(*work, return_exceptions=True)
+        check = pooler_check(database)
+
+    failures = [outcome for outcome in outcomes if outcome is not None]
+    assert {getattr(failure, "code", failure) for failure in failures} == {"pooler_misconfigured"}
+    assert check.status is Status.FAIL
