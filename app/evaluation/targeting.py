@@ -82,7 +82,9 @@ def _check_rule(rule: dict[str, Any], place: str) -> Violations:
 def _check_argument(argument: Any, place: str) -> Violations:
     """Check what an operator takes: a rule, a reference, a list of such, or a plain value."""
     if isinstance(argument, list):
-        yield from _check_each(argument, place)
+        for position, each in enumerate(argument):
+            if isinstance(each, dict | list):
+                yield from _check_argument(each, f"{place}[{position}]")
     elif isinstance(argument, dict) and argument.keys() == {REFERENCE}:
         if not (isinstance(argument[REFERENCE], str) and is_stored_key(argument[REFERENCE])):
             yield Violation(member(place, REFERENCE), "must be the key of a segment")

@@ -146,6 +146,29 @@ async def test_condition_that_can_never_be_evaluated_is_not_stored(
     assert problem["errors"][0]["field"] == "user"
 
 
+@pytest.mark.parametrize(("count", "status"), [(10_000, 201), (10_001, 422)])
+async def test_list_of_10000_values_is_the_largest(
+    service: Service, count: int, status: int
+) -> None:
+    customers = [f"customer-{number}" for number in range(count)]
+
+    answer = await service.client.put(
+        f"{LOCAL}/configurations/wide",
+        json={"value": {"in": [{"var": "x"}, customers]}, "kind": "segment"},
+        headers={"If-None-Match": "*"},
+    )
+
+    assert answer.status == status, await answer.text()
+    if status == 201:
+        await _change(service, _flag("user", USER))
+        path = f"{LOCAL}/flags/user/evaluate"
+        _, found = await _post(service, path, {"context": {"x": customers[-1]}})
+        assert found["outcome"]["variant"] == "on"
+    else:
+        rule = "must not have a list of more than 10000 values"
+        assert _errors(await answer.json()) == [("value", rule)]
+
+
 async def test_disabled_flag_must_compile_too(service: Service) -> None:
     """Otherwise nobody could enable it."""
     await _change(service, _segment("wide", SMALL), _flag("user", USER | {"state": "DISABLED"}))
