@@ -17,6 +17,7 @@ from app.changes.answers import CHECKS
 from app.changes.checks import ContentChecks
 from app.changes.repeatable import DIGESTS, RequestDigest
 from app.database import Database
+from app.database.primary import Primary
 from app.database.threads import Lane
 from app.flags.handlers import USAGE
 from app.flags.usage import Usage
@@ -55,7 +56,7 @@ KEEPER: web.AppKey[Keeper] = web.AppKey("keeper", Keeper)
 
 def prepare(app: web.Application, settings: Settings, worker: Worker) -> None:
     """Make everything that handlers ask for, closed; `lifespan` opens it."""
-    database = Database(settings.database, settings.data_dir)
+    database = Database(settings.database, Primary(settings.data_dir))
     app[SETTINGS] = settings
     app[DATABASE] = database
     app[LIFECYCLE] = lifecycle = Lifecycle()

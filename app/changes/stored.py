@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from app.database.connector import decode_json
+from app.database.session_setup import decode_json
 from app.database.threads import in_thread, in_turn
 
 Result = TypeVar("Result")

@@ -23,7 +23,8 @@ from app.commands.backup_tables import backup_table
 from app.commands.terminal import aside, console
 from app.crypto.signing import Signer
 from app.database import Connection, Database, sql
-from app.database.opening import targets
+from app.database.opening import probe, targets
+from app.database.primary import Primary
 from app.errors import AppError
 from app.scripts import Resources, run_script
 from app.settings import Settings, Target
@@ -41,8 +42,12 @@ def create(*, as_json: AsJson = False) -> None:
         signer = Signer(token_key(settings))
         recipients = keys.recipients(settings)
         with targets(settings) as found, progress("dumping") as report:
+            target = found.backup
+            if len(target.hosts) > 1:
+                # pg_dump knows no timelines: it would dump a former primary, too.
+                target = asyncio.run(probe(target, settings))
             request = Request(
-                target=found.backup,
+                target=target,
                 settings=settings.database,
                 folder=settings.backups.folder,
                 recipients=recipients,
@@ -115,7 +120,7 @@ def _tell_of(settings: Settings, target: Target, manifest: Manifest) -> None:
     """Have the access log tell of a backup. One that it cannot tell of is one all the same."""
 
     async def tell() -> None:
-        database = Database(settings.database, settings.data_dir)
+        database = Database(settings.database, Primary(settings.data_dir))
         await database.open(target)
         try:
             access = origin().did(

@@ -23,6 +23,7 @@ from app.database.credentials import before_provision
 from app.database.fingerprint import shown
 from app.database.migrations import Migrator, new_files
 from app.database.opening import embedded_server, probe, targets
+from app.database.primary import Primary
 from app.database.provision import Provisioner, ProvisionError
 from app.scripts import Resources, run_script
 from app.seeds import add_test_data
@@ -177,7 +178,7 @@ def trim_access_log(
 
 
 async def _trim(settings: Settings, migrator: Target, before: datetime) -> int:
-    database = Database(settings.database, settings.data_dir)
+    database = Database(settings.database, Primary(settings.data_dir))
     await database.open(migrator)
     try:
         return await trim(database, AccessLog(database), before=before, origin=origin())

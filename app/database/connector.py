@@ -5,22 +5,17 @@ nothing would use up all of it; and it never tries twice.
 """
 
 import asyncio
-import json
 import random
-import re
-import socket
 import ssl
 import time
 from functools import partial
 from typing import Any, cast
 
 import asyncpg
-import msgspec
 
 from app.database.drivers import asyncpg_arguments
 from app.database.pooler import check_statements, explained
-from app.database.primary import AsyncpgConnection, Primary, Session
-from app.database.roles import OWNER
+from app.database.primary import Primary, Session
 from app.errors import Unavailable
 from app.log import logger
 from app.settings import DatabaseSettings, Pooler, Target
@@ -50,8 +45,6 @@ _BACKOFF_SECONDS = 0.5
 # How long the other hosts may take once one says that it takes writes: one of them may be on a
 # higher timeline. Only a silent host costs this, and less than a caller waits for a connection.
 _OTHERS_SECONDS = 0.5
-_LONG_DIGITS = 17
-_LONG_INTEGER = re.compile(rb"\d{%d}" % _LONG_DIGITS)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -204,65 +197,3 @@ def _close_unless(winner: "Session | None", attempt: asyncio.Task[Session]) -> N
         return
     if attempt.result() is not winner:
         attempt.result().terminate()
-
-
-async def prepare_connection(connection: AsyncpgConnection) -> None:
-    """Make a new connection ours: JSON as Python values, a dead peer noticed within a minute."""
-    await connection.set_type_codec(
-        "jsonb", schema="pg_catalog", format="binary", encoder=_encode, decoder=_decode
-    )
-    _keep_alive(connection)
-
-
-async def prepare_as_owner(connection: AsyncpgConnection) -> None:
-    """Do the same for a role that may become the owner of the tables, and become it.
-
-    Where roles were never provisioned, the role that there is owns them already.
-    """
-    await prepare_connection(connection)
-    if await connection.fetchval(
-        "select pg_has_role(oid, 'member') from pg_roles where rolname = $1", OWNER
-    ):
-        await connection.execute(f'set role "{OWNER}"')
-
-
-# msgspec itself takes 7 microseconds for a number near the ends of a double's range.
-_decoder = msgspec.json.Decoder(float_hook=float)
-
-
-def _encode(value: Any) -> bytes:
-    # msgspec.Raw goes through as it is; a JSON null can only be said with it, as None is SQL's.
-    return b"\x01" + msgspec.json.encode(value)
-
-
-def _decode(value: bytes) -> Any:
-    return decode_json(value[1:])
-
-
-def decode_json(text: bytes) -> Any:
-    """Return the value of the JSON that PostgreSQL writes for a jsonb."""
-    if _LONG_INTEGER.search(text):
-        # jsonb writes 1e300 out as an integer of 301 digits. Integers beyond 2^53 are never let in,
-        # so a long one was a double when it came.
-        return json.loads(text, parse_int=_integer_or_double)
-    return _decoder.decode(text)
-
-
-def _integer_or_double(text: str) -> int | float:
-    return int(text) if len(text.lstrip("-")) < _LONG_DIGITS else float(text)
-
-
-def _keep_alive(connection: AsyncpgConnection) -> None:
-    """Turn on TCP keepalive, which asyncpg has no argument for; `_transport` is private to it."""
-    peer = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # noqa: SLF001
-    if peer is None or peer.family not in {socket.AF_INET, socket.AF_INET6}:
-        return
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        ("TCP_KEEPIDLE", 30),
-        ("TCP_KEEPINTVL", 10),
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", 30_000),
-    ):
-        if hasattr(socket, option):
-            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

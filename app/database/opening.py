@@ -8,12 +8,13 @@ from typing import Any
 
 import asyncpg
 
-from app.database.connector import Connector, prepare_as_owner
+from app.database.connector import Connector
 from app.database.embedded import EmbeddedError, EmbeddedServer
 from app.database.pool import Database
 from app.database.primary import Primary
 from app.database.provision import Provisioner
 from app.database.roles import APP, BACKUP, MIGRATOR
+from app.database.session_setup import prepare_as_owner
 from app.database.threads import in_thread
 from app.errors import Unavailable
 from app.log import logger
@@ -153,7 +154,7 @@ async def open_database(settings: Settings, *, as_owner: bool = False) -> AsyncI
     goes the migrator's way. Raises what the driver raises after three attempts, and EmbeddedError.
     """
     async with held_targets(settings) as found:
-        database = Database(settings.database, settings.data_dir)
+        database = Database(settings.database, Primary(settings.data_dir))
         if as_owner:
             await database.open(found.migrator, prepare_as_owner)
         else:

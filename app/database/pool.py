@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
 
 import asyncpg
 
-from app.database.connector import Connector, prepare_connection
+from app.database.connector import Connector
 from app.database.faults import translated
 from app.database.pooler import MISCONFIGURED, explained
 from app.database.primary import AsyncpgConnection, Primary, Session
+from app.database.session_setup import prepare_connection
 from app.database.shares import Shares
 from app.errors import Unavailable
 from app.log import logger
@@ -60,10 +60,9 @@ class PoolUse:
 class Database:
     """The one way to PostgreSQL. Made closed; until `open` has returned, use is Unavailable."""
 
-    def __init__(self, settings: DatabaseSettings, data_dir: Path | None = None) -> None:
-        """`data_dir` is where the database's highest timeline is remembered."""
+    def __init__(self, settings: DatabaseSettings, primary: Primary | None = None) -> None:
         self._settings = settings
-        self.primary = Primary(data_dir)
+        self.primary = primary or Primary()
         # Writers of one environment queue for its row, where more connections would only wait.
         self.shares = Shares(
             limit=-(-settings.pool_max // _SHARES), wait_seconds=settings.acquire_timeout_seconds

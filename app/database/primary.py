@@ -60,10 +60,14 @@ class Session(AsyncpgConnection):
 
 
 class Primary:
-    """What this process knows of the primary. `folder` is DATA_DIR, or None to keep no file."""
+    """What this process knows of the primary.
 
-    def __init__(self, folder: Path | None = None) -> None:
+    `folder` is DATA_DIR, or None to use no file; `writes` is False where the file is only read.
+    """
+
+    def __init__(self, folder: Path | None = None, *, writes: bool = True) -> None:
         self.file = folder / FILE if folder else None
+        self._writes = writes
         # The highest timeline seen, by system identifier.
         self._timelines = _read(self.file)
         self._system: str | None = None
@@ -102,9 +106,9 @@ class Primary:
         self.renew()
         if before:
             log.warning("timeline_advanced", before=before, now=timeline)
-        if self.file is None:
-            return
         file = self.file
+        if file is None or not self._writes:
+            return
         try:
             await in_thread("timeline", lambda: _write(file, system, timeline))
         except OSError as error:

@@ -10,10 +10,9 @@ import asyncpg
 import psycopg
 
 from app.database import Database
-from app.database.drivers import TlsFileError
-from app.database.embedded import EmbeddedError
 from app.database.opening import Targets, embedded_server, held_targets
-from app.database.provision import ProvisionError
+from app.database.primary import Primary
+from app.errors import ForeseenError
 from app.settings import Settings, Target
 from app.settings.review import Review
 
@@ -21,7 +20,7 @@ from app.settings.review import Review
 CONNECT_SECONDS = 10.0
 STATEMENT_SECONDS = 5.0
 _REFUSALS = (
-    *(EmbeddedError, ProvisionError, TlsFileError, OSError),
+    *(ForeseenError, OSError),
     *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, psycopg.Error),
 )
 
@@ -91,7 +90,7 @@ async def _open(
         acquire_timeout_seconds=CONNECT_SECONDS,
         command_timeout_seconds=STATEMENT_SECONDS,
     )
-    database = Database(own)
+    database = Database(own, Primary(settings.data_dir, writes=False))
     started = time.monotonic()
     try:
         async with asyncio.timeout(CONNECT_SECONDS):

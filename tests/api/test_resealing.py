@@ -14,8 +14,8 @@ from app.changes.models import Change, ChangeKind, Content, Entry, Kind
 from app.crypto.keyring import KeyRing
 from app.crypto.wrapping import RingWrapper, Wrapped
 from app.database import Database
-from app.database.connector import prepare_as_owner
 from app.database.roles import MIGRATOR
+from app.database.session_setup import prepare_as_owner
 from app.errors import AppError
 from app.http.keys import DATABASE
 from app.settings import Settings

@@ -13,6 +13,7 @@ import pytest
 from app.database import Database
 from app.database.connector import Connector
 from app.database.migrations import Migrator
+from app.database.opening import probe
 from app.database.primary import Primary, Session
 from app.database.roles import APP, MIGRATOR
 from app.errors import Unavailable
@@ -224,7 +225,9 @@ async def test_former_primary_gets_no_acknowledged_write(failover: Pair, tmp_pat
                 while (alone := await _primary_check(service))[0] != "fail":
                     assert not await writer.write()
         await writer.write_until_acknowledged()
+        for_migrations = await probe(failover.target, settings)
 
+    assert for_migrations.hosts == new.superuser.hosts
     assert set(writer.acknowledged) <= _keys(new)
     assert thawed[0] == "warn"
     assert "timeline 1, and timeline 2 was seen" in thawed[1]
