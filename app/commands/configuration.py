@@ -1,7 +1,7 @@
 """`configuration`: read and write entries over the same services as HTTP, with the pool."""
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import typer
@@ -19,6 +19,7 @@ from app.commands.terminal import console
 from app.configurations import service
 from app.configurations.models import NewConfiguration
 from app.database import Connection
+from app.errors import invalid
 from app.http.decoder import check_nodes, parse
 from app.scripts import Resources, run_script
 from app.snapshots.snapshot import Configuration
@@ -32,6 +33,13 @@ _PAGE = 500
 Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 Key = Annotated[str, typer.Argument(help="Key of the entry.")]
 Message = Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")]
+
+
+class Given(NamedTuple):
+    """A value from the command line; `is_argument` when every account could see it there."""
+
+    value: Any
+    is_argument: bool
 
 
 @cli.command("get")
@@ -80,7 +88,7 @@ def set_value(
 ) -> None:
     """Create or change one entry; its description and schema stay.
 
-    Give a secret on standard input: an argument shows in the list of processes.
+    A secret must come from standard input, as an argument shows in the list of processes.
     """
     given = sys.stdin.read().removesuffix("\n") if value == "-" else value
     parsed: Any = given
@@ -95,7 +103,7 @@ def set_value(
                 c,
                 environment,
                 key,
-                parsed,
+                Given(parsed, is_argument=value != "-"),
                 kind=kind,
                 version=version,
                 message=message,
@@ -111,7 +119,7 @@ async def _set(
     connection: Connection,
     environment: str,
     key: str,
-    value: Any,
+    given: Given,
     *,
     kind: Kind,
     version: int | None,
@@ -120,9 +128,12 @@ async def _set(
 ) -> tuple[int, int | None]:
     entries = await read_entries(connection, environment, [service.check_key(key)])
     found = entries[key].content
+    if given.is_argument and Kind.SECRET in {kind, found.kind if found else kind}:
+        rule = "must be -, so that a secret comes from standard input"
+        raise invalid("value", f"{rule}; replace this one, which the list of processes has shown")
     content = service.content_from(
         NewConfiguration(
-            value=value,
+            value=given.value,
             kind=found.kind.value if found else kind.value,
             schema=found.schema if found else None,
             description=found.description if found else None,

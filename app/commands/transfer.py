@@ -85,6 +85,10 @@ def import_document(
         Format | None, typer.Option("--format", help="By default what the file's name says.")
     ] = None,
     message: Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")] = "",
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(help="Names of secrets in .env, such as *PASSWORD*; repeatable."),
+    ] = None,
     *,
     lenient: Annotated[
         bool, typer.Option("--lenient", help="Warn of flags that break rules of their format.")
@@ -94,7 +98,9 @@ def import_document(
     """Make an environment hold what a file says, as one change set."""
 
     async def work(resources: Resources) -> Imported:
-        document = read_checked_file(file, format_, resources.checkers, lenient=lenient)
+        document = read_checked_file(
+            file, format_, resources.checkers, lenient=lenient, secrets=secret or ()
+        )
         return await transact(
             resources.database,
             lambda c: service.import_document(

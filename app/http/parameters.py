@@ -52,7 +52,11 @@ QUERY: dict[str, Described] = {
     ),
     "lenient": (
         {"type": "boolean", "default": False},
-        "Warn of flags and segments that break the rules of their format, instead of refusing.",
+        "Warn of flags and segments that break rules, of bad keys, and of repeated names in .env.",
+    ),
+    "secret": (
+        {"type": "string"},
+        "Names of secrets in a file of settings, such as `*PASSWORD*,*_KEY`; others are settings.",
     ),
     "message": ({"type": "string", "maxLength": 1000}, "Why, for the history."),
     "flagConfigEtag": (

@@ -16,6 +16,7 @@ from app.evaluation.advice import flag_advice, rule_advice
 from app.json_schema.pool import Checkers, RequestCheck
 from app.transfer.documents import NODES_MAX, Document, Format
 from app.transfer.reading import read_document, read_file
+from app.transfer.secret_names import with_secrets
 
 VIOLATIONS_MAX = 100
 
@@ -27,21 +28,29 @@ def read_checked(
     *,
     nodes_max: int = NODES_MAX,
     lenient: bool = False,
+    secrets: Sequence[str] = (),
 ) -> Document:
     """Return the document. Raises Malformed, Invalid or TooLarge that name each key and rule.
 
-    What flags and segments break of their format is a warning to a lenient caller, as it is to
-    flagd; they fail alone, when they are evaluated.
+    `secrets` are patterns for the names of secrets in a file that names no kinds. What flags and
+    segments break of their format is a warning to a lenient caller, as it is to flagd; they fail
+    alone, when they are evaluated.
     """
     document = read_document(raw, format_, nodes_max=nodes_max, lenient=lenient)
-    return _checked(document, checkers, lenient=lenient)
+    return _checked(with_secrets(document, secrets), checkers, lenient=lenient)
 
 
 def read_checked_file(
-    path: Path, format_: Format | None, checkers: Checkers, *, lenient: bool = False
+    path: Path,
+    format_: Format | None,
+    checkers: Checkers,
+    *,
+    lenient: bool = False,
+    secrets: Sequence[str] = (),
 ) -> Document:
     """Return the document of a file, in the format that its name says if none is given."""
-    return _checked(read_file(path, format_, lenient=lenient), checkers, lenient=lenient)
+    document = read_file(path, format_, lenient=lenient)
+    return _checked(with_secrets(document, secrets), checkers, lenient=lenient)
 
 
 def check_contents(

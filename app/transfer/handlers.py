@@ -150,16 +150,24 @@ def _forget_failed(snapshot: Snapshot, making: asyncio.Future[bytes]) -> None:
 
 async def import_document(request: web.Request) -> web.Response:
     """Make an environment hold what a file says, as one change set: all of it, or nothing."""
-    query = wire.read_query(request, {"format", "mode", "message", "lenient", "dry_run"})
+    query = wire.read_query(request, {"format", "mode", "message", "lenient", "secret", "dry_run"})
     dry_run, message = wire.flag(query, "dry_run"), _message(query)
     lenient = wire.flag(query, "lenient")
+    secrets = query["secret"].split(",") if "secret" in query else []
     mode = wire.choice(query, "mode", Mode) or Mode.MERGE
     format_ = wire.choice(query, "format", Format) or _format(request)
     raw = await wire.receive(request, bytes_max=IMPORT_BYTES_MAX, answer_seconds=IMPORT_SECONDS)
     checkers = request.app[CHECKS].checkers
     document = await request.app[LANE].run(
         "read document",
-        lambda: read_checked(raw, format_, checkers, nodes_max=IMPORT_NODES_MAX, lenient=lenient),
+        lambda: read_checked(
+            raw,
+            format_,
+            checkers,
+            nodes_max=IMPORT_NODES_MAX,
+            lenient=lenient,
+            secrets=secrets,
+        ),
     )
     repeatable = await read_repeatable(request, dry_run=dry_run, body=raw)
     name, actor = request.match_info["environment"], request[CALLER].actor

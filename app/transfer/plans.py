@@ -26,6 +26,7 @@ from app.errors import Invalid, Violation
 from app.json_schema.pool import Checkers
 from app.transfer.checking import check_contents
 from app.transfer.documents import Document, Mode
+from app.transfer.secret_names import warn_of_likely_secrets, with_stored_secrets
 from app.vault.vault import Vault
 
 
@@ -67,6 +68,7 @@ async def plan(
             r["key"] async for r in sql.list_keys(connection, environment=environment, kinds=kinds)
         }
     found = await read_entries(connection, environment, sorted(keys))
+    document = with_stored_secrets(document, found)
     _check_kinds(document, found)
     if known is not None:
         found = await _with_values(connection, known, found, document)
@@ -74,11 +76,16 @@ async def plan(
     made = Plan(patch=_patch(current.metadata, document.metadata, mode))
     for key in sorted(keys):
         _plan_one(made, found[key], document)
+    made.warnings.extend(warn_of_likely_secrets(made.operations))
     if document.is_lenient:
         made.operations[:] = [replace(each, is_lenient=True) for each in made.operations]
     if not document.is_whole:
         # The document has values alone, which must keep to the schemas that are there.
-        kept = [(o.key, o.content) for o in made.operations if o.content and o.content.schema]
+        kept = [
+            (operation.key, operation.content)
+            for operation in made.operations
+            if operation.content and (operation.content.schema or operation.content.description)
+        ]
 
         def check() -> None:
             with checkers.request() as request:

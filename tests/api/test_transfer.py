@@ -461,6 +461,65 @@ async def test_key_with_underscore_goes_in_and_out(service: Service) -> None:
     assert (await exported.text()).splitlines()[1:] == ["_EXTRAS=''", "__PUBLIC=1"]
 
 
+ENV_OF_SECRETS = (
+    "DB_PASSWORD=hunter22\nAPI_KEY=k-1\nPORT=1\nEMPTY_TOKEN=\nSESSION_SECRET=s\nMONKEY=1\n"
+)
+
+
+async def _import_env(service: Service, text: str, **query: str) -> Any:
+    answer = await service.client.post(
+        f"{LOCAL}/import", data=text, params={"format": "env", **query}
+    )
+    return await answer.json()
+
+
+async def test_env_names_that_look_like_secrets_are_warned(service: Service) -> None:
+    imported = await _import_env(service, ENV_OF_SECRETS)
+
+    (warning,) = imported["warnings"]
+    assert warning.startswith("API_KEY, DB_PASSWORD, SESSION_SECRET: look like secrets")
+
+
+async def test_env_names_of_secrets_are_stored_as_secrets(service: Service) -> None:
+    imported = await _import_env(service, ENV_OF_SECRETS, secret="*PASSWORD*,*_KEY,SESSION_*")
+
+    found = await _read_all(service)
+    secrets = {key for key, item in found.items() if item["kind"] == "secret"}
+    assert imported["warnings"] == []
+    assert secrets == {"DB_PASSWORD", "API_KEY", "SESSION_SECRET"}
+    assert all(found[key]["value"] is None for key in secrets)
+    revealed = await service.client.get(f"{LOCAL}/configurations/API_KEY?reveal=true")
+    assert (await revealed.json())["value"] == "k-1"
+
+
+async def test_env_import_keeps_stored_secrets_secret(service: Service) -> None:
+    await _import_env(service, "API_KEY=old\n", secret="*_KEY")
+
+    imported = await _import_env(service, "API_KEY=new\nPORT=1\n")
+
+    found = (await _read_all(service))["API_KEY"]
+    assert (imported["updated"], imported["warnings"]) == (["API_KEY"], [])
+    assert (found["kind"], found["value"]) == ("secret", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "query"),
+    [
+        ('{"flags": {}}', {"format": "flagd", "secret": "*"}),
+        ('{"flagstone": 1, "entries": {}}', {"format": "json", "secret": "*"}),
+        ("A=1", {"format": "env", "secret": ""}),
+        ("A=1", {"format": "env", "secret": "x" * 256}),
+        ("A=1", {"format": "env", "secret": ",".join(["x"] * 51)}),
+    ],
+)
+async def test_patterns_of_secrets_that_cannot_hold_are_refused(
+    service: Service, body: str, query: dict[str, str]
+) -> None:
+    status, problem = await _import(service, body, **query)
+
+    assert (status, [each["field"] for each in problem["errors"]]) == (422, ["secret"])
+
+
 async def test_every_mistake_of_a_document_of_flags_is_named(service: Service) -> None:
     status, refused = await _import(service, json.dumps(BAD_FLAGS), format="flagd")
 

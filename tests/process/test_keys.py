@@ -343,6 +343,13 @@ async def test_a_secret_goes_in_and_out_of_the_command_line(
     assert written[0] == 0
     rules = ("the text must not contain a lone surrogate", "the text must not contain NUL")
     assert no_text == [(1, f"error: value: {rule}\n") for rule in rules]
+    # Also without --kind, as the entry is a secret already.
+    argument = ("configuration", "set", "local", "db/password", "of the list", "--text")
+    for kind in ((), ("--kind", "secret")):
+        refused = await run(launch, *argument, *kind)
+        assert refused[0] == 1
+        assert "value: must be -, so that a secret comes from standard input" in refused[1]
+        assert "of the list" not in refused[1]
     masked = await run(launch, "configuration", "get", "local", "db/password")
     revealed = await run(launch, "configuration", "get", "local", "db/password", "--reveal")
     listed = await run(launch, "configuration", "list", "local")

@@ -1,0 +1,79 @@
+"""Which values of a file are secrets: the file does not say, so the caller or the names do."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from app.changes.models import Content, Entry, Kind, Operation
+from app.errors import invalid
+from app.transfer.documents import Document
+
+_PATTERNS_MAX = 50
+_PATTERN_LENGTH_MAX = 255
+_NAMES_SHOWN = 20
+
+_LIKELY = ("*PASSWORD*", "*PASSWD*", "*PASSPHRASE*", "*SECRET*", "*_KEY", "*_TOKEN")
+_SEPARATORS = re.compile("[./-]")
+
+
+def _check_patterns(patterns: Sequence[str]) -> None:
+    if len(patterns) > _PATTERNS_MAX:
+        raise invalid("secret", f"must be at most {_PATTERNS_MAX} patterns")
+    if not all(1 <= len(pattern) <= _PATTERN_LENGTH_MAX for pattern in patterns):
+        raise invalid("secret", f"must be patterns of 1 to {_PATTERN_LENGTH_MAX} characters")
+
+
+def with_secrets(document: Document, patterns: Sequence[str]) -> Document:
+    """Return the document with the entries that match a pattern as secrets.
+
+    Raises Invalid when the document names the kinds of its entries itself.
+    """
+    _check_patterns(patterns)
+    if patterns and not _is_of_settings(document):
+        raise invalid("secret", "must go with a file of settings, which names no kinds")
+    return _with_secrets(document, lambda key: _matches(key, patterns)) if patterns else document
+
+
+def with_stored_secrets(document: Document, stored: Mapping[str, Entry]) -> Document:
+    """Return the document with the entries as secrets that are stored as secrets."""
+
+    def is_secret(key: str) -> bool:
+        found = stored[key].content
+        return found is not None and found.kind is Kind.SECRET
+
+    return _with_secrets(document, is_secret) if _is_of_settings(document) else document
+
+
+def warn_of_likely_secrets(operations: Iterable[Operation]) -> list[str]:
+    """Return the warning of settings that look like secrets, if there are any."""
+    names = [each.key for each in operations if each.content and _is_likely(each.key, each.content)]
+    if not names:
+        return []
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    rule = "look like secrets, and are settings that every reader sees"
+    shown = ", ".join(names[:_NAMES_SHOWN])
+    return [f"{shown}{more}: {rule}; the option secret takes patterns, such as *PASSWORD*"]
+
+
+def _with_secrets(document: Document, is_secret: Callable[[str], bool]) -> Document:
+    entries = {
+        key: replace(content, kind=Kind.SECRET) if is_secret(key) else content
+        for key, content in document.entries.items()
+    }
+    return replace(document, entries=entries)
+
+
+def _is_of_settings(document: Document) -> bool:
+    return document.kinds == {Kind.SETTING}
+
+
+def _matches(key: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in patterns)
+
+
+def _is_likely(key: str, content: Content) -> bool:
+    """Tell whether a setting has the name of a secret, and a text."""
+    name = _SEPARATORS.sub("_", key.upper())
+    is_text = isinstance(content.value, str) and content.value != ""
+    return content.kind is Kind.SETTING and is_text and _matches(name, _LIKELY)
