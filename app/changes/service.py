@@ -22,6 +22,7 @@ from app.changes.rows import read_entries, write
 from app.changes.sealing import without_values
 from app.changes.turns import work_on
 from app.database import Connection, sql
+from app.database.threads import in_turn
 from app.environments.models import Properties
 from app.environments.service import unknown_environment
 from app.errors import Conflict, Invalid, NotFound, Stale, Violation
@@ -34,6 +35,8 @@ _UNDOING = {ChangeKind.REVERT, ChangeKind.RESTORE}
 _RETURNING = {ChangeKind.REVERT, ChangeKind.RESTORE, ChangeKind.PROMOTE}
 
 _VIOLATIONS_MAX = 20
+# The event loop checks as many itself.
+_QUICK_OPERATIONS = 500
 # In the text of an error; its fields name more.
 _STALE_NAMED_MAX = 10
 
@@ -67,8 +70,12 @@ async def apply(
     entries = await read_entries(
         connection, environment, [operation.key for operation in operations]
     )
-    _check(operations, entries, epoch=advanced["epoch"], kinds_fixed=kind not in _RETURNING)
-    changes = [_change(operation, entries[operation.key]) for operation in operations]
+
+    def check() -> list[Change]:
+        _check(operations, entries, epoch=advanced["epoch"], kinds_fixed=kind not in _RETURNING)
+        return [_change(operation, entries[operation.key]) for operation in operations]
+
+    changes = await in_turn("check", check) if len(operations) > _QUICK_OPERATIONS else check()
     changes = await without_values(connection, vault or Vault(), environment, changes)
     lenient = {operation.key for operation in operations if operation.is_lenient}
     warnings = await check_references(

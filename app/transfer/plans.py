@@ -20,7 +20,7 @@ from app.changes.properties import Patch
 from app.changes.rows import read_entries
 from app.changes.sealing import revealed
 from app.database import Connection, sql
-from app.database.threads import in_thread
+from app.database.threads import in_thread, in_turn
 from app.environments import service as environments
 from app.errors import Invalid, Violation
 from app.json_schema.pool import Checkers
@@ -74,8 +74,12 @@ async def plan(
         found = await _with_values(connection, known, found, document)
     current = await environments.get(connection, environment)
     made = Plan(patch=_patch(current.metadata, document.metadata, mode))
-    for key in sorted(keys):
-        _plan_one(made, found[key], document)
+
+    def compare() -> None:
+        for key in sorted(keys):
+            _plan_one(made, found[key], document)
+
+    await in_turn("compare", compare)
     made.warnings.extend(warn_of_likely_secrets(made.operations))
     if document.is_lenient:
         made.operations[:] = [replace(each, is_lenient=True) for each in made.operations]
