@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from app.errors import Invalid, TooLarge, Violation, invalid, malformed
+from app.http.stepwise import load_json, text_of
 
 BODY_BYTES_MAX = 1024 * 1024
 # An evaluation's body: a context is small, and anybody with a page's token may send one.
@@ -62,12 +63,12 @@ def is_in_range(time: datetime) -> bool:
 def parse(raw: bytes, *, nodes_max: int = NODES_MAX, depth_max: int = DEPTH_MAX) -> Any:
     """Return any JSON document as Python values. Raises Malformed that names place and rule."""
     try:
-        text = raw.decode("utf-8")
+        text = text_of(raw)
     except UnicodeDecodeError:
         raise malformed("body", "must be UTF-8") from None
     check_count(raw, nodes_max)
     try:
-        document = json.loads(
+        document = load_json(
             text,
             object_pairs_hook=_object,
             parse_constant=_no_constant,
@@ -182,6 +183,7 @@ def _no_constant(_: str) -> NoReturn:
 
 
 def _finite(text: str) -> float:
+    _check_digits(text)
     number = float(text)
     # A tiny number would come back as zero, as a huge one would as infinity.
     vanished = number == 0 and any(digit in "123456789" for digit in text.lower().split("e")[0])
@@ -191,10 +193,17 @@ def _finite(text: str) -> float:
 
 
 def _integer(text: str) -> int:
+    _check_digits(text)
     # The length first: Python takes quadratic time for long ones, and refuses very long ones.
     if len(text) > 17 or abs(int(text)) > INTEGER_MAX:
         raise malformed("body", "must not contain an integer beyond 2^53; send it as a text")
     return int(text)
+
+
+def _check_digits(text: str) -> None:
+    # Python's own scanner takes the digits of every script.
+    if not text.isascii():
+        raise malformed("body", "must be JSON; a number must have ASCII digits")
 
 
 def violation_of(error: msgspec.ValidationError) -> Violation:

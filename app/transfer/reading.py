@@ -10,6 +10,7 @@ import msgspec
 from app.changes.models import ENTRIES_MAX, Content, Kind
 from app.errors import Invalid, Violation, invalid, malformed
 from app.http.decoder import check_nodes, check_value_size, parse, violation_of
+from app.http.stepwise import text_of
 from app.naming import KEY_RULE, is_key
 from app.transfer.documents import (
     DOCUMENT_DEPTH_MAX,
@@ -188,6 +189,6 @@ def _content(whole: WholeEntry) -> Content:
 
 def _text(raw: bytes) -> str:
     try:
-        return raw.decode("utf-8-sig")
+        return text_of(raw, "utf-8-sig")
     except UnicodeDecodeError:
         raise malformed("file", "must be UTF-8") from None

@@ -14,6 +14,7 @@ import yaml
 
 from app.errors import AppError, malformed
 from app.http.decoder import INTEGER_MAX, parse
+from app.http.stepwise import Stream
 from app.transfer.documents import DOCUMENT_DEPTH_MAX, NODES_MAX
 from app.transfer.yaml_schema import BOOLEAN, FLOAT, INTEGER, TYPES, anchored, difference
 
@@ -44,7 +45,7 @@ def load_yaml(text: str, *, nodes_max: int = NODES_MAX) -> tuple[Any, list[str]]
                 more += 1
         if more:
             warnings.append(f"{more} more values are something else to readers of YAML 1.1")
-        return yaml.load(text, Loader=_StrictLoader), warnings  # noqa: S506 - a SafeLoader
+        return yaml.load(Stream(text), Loader=_StrictLoader), warnings  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise malformed("file", f"must be YAML; {error.problem}{line}") from None
@@ -55,7 +56,7 @@ def load_yaml(text: str, *, nodes_max: int = NODES_MAX) -> tuple[Any, list[str]]
 def _checked(text: str, nodes_max: int) -> Iterator[str]:
     """Check size and depth, and yield a warning for each scalar that YAML 1.1 takes differently."""
     depth = 0
-    for count, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
+    for count, event in enumerate(yaml.parse(Stream(text), Loader=yaml.CSafeLoader)):
         # Names are counted here too, and the ends of what began.
         if count > 3 * nodes_max:
             raise malformed("file", f"must not have more than {nodes_max} values")
