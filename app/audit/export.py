@@ -8,7 +8,6 @@ A new epoch does not make up for it: where it does not go on from what was signe
 until the next start, as only people know whether it was a backup that they restored.
 """
 
-import asyncio
 import errno
 import os
 import stat
@@ -30,11 +29,13 @@ from app.environments.models import Environment
 from app.errors import Unavailable
 from app.log import logger
 from app.settings import Secret
-from app.tasks import jittered
+from app.tasks import repeat
 
 log = logger(__name__)
 
 EXPORT_SECONDS = 60
+# After a failure. With a minute, a series of short outages could prevent every signature.
+RETRY_SECONDS = 5
 
 
 class HeadExport:
@@ -58,10 +59,8 @@ class HeadExport:
         self._signer = Signer(key)
 
     async def run(self) -> None:
-        """Export for ever."""
-        while True:
-            await self.run_once()
-            await asyncio.sleep(jittered(EXPORT_SECONDS))
+        """Export without end: every minute, and a few seconds after a failure."""
+        await repeat(lambda: RETRY_SECONDS if self.failure else EXPORT_SECONDS, self.run_once)
 
     async def run_once(self) -> None:
         """Export what has changed. Never raises: what does not pass is told until it does."""

@@ -25,6 +25,7 @@ from app.environments import service as environments
 from app.errors import AppError
 from app.http.keys import DATABASE
 from tests.conftest import Server, Service
+from tests.process.conftest import until
 
 LOCAL = "/v1/environments/local"
 SIGNER = Signer(Secret("k" * 32))
@@ -415,6 +416,32 @@ def _export(written: Service, file: Path) -> HeadExport:
     export = HeadExport(written.app[DATABASE], file)
     export.use_key(Secret("k" * 32))
     return export
+
+
+async def test_export_after_a_failure_is_repeated_within_seconds(
+    written: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.audit.export.EXPORT_SECONDS", 3_600)
+    monkeypatch.setattr("app.audit.export.RETRY_SECONDS", 0.01)
+    file = tmp_path / "folder/heads.jsonl"
+    file.parent.write_text("in the way")
+    export = _export(written, file)
+    exporting = asyncio.create_task(export.run())
+
+    async def has_failed() -> bool:
+        return export.failure is not None
+
+    async def is_exported() -> bool:
+        return export.exported_at is not None and export.failure is None
+
+    try:
+        await until(has_failed, 20)
+        file.parent.unlink()
+        await until(is_exported, 20)
+    finally:
+        exporting.cancel()
+
+    assert read_heads(file, {KEY})
 
 
 @pytest.mark.parametrize("restarted", [False, True])
