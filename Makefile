@@ -36,8 +36,8 @@ migrate: $(READY) ## apply the pending migrations
 migrate-status: $(READY) ## show each migration, and what is pending
 	@$(APP) database status
 
-migrate-rollback: $(READY) ## take back the latest migration (steps=N for more)
-	@$(APP) database rollback --steps $(or $(steps),1)
+migrate-rollback: $(READY) ## take back the latest migration (steps=N for more, args=--force after an edit)
+	@$(APP) database rollback --steps $(or $(steps),1) $(args)
 
 migrate-verify: $(READY) ## fail unless all migrations are applied as they are written
 	@$(APP) database verify

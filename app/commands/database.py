@@ -21,13 +21,13 @@ from app.commands.times import local_time
 from app.database import Database
 from app.database.credentials import before_provision
 from app.database.fingerprint import shown
-from app.database.migrations import Migrator, new_files
+from app.database.migrations import MigrationError, Migrator, new_files
 from app.database.opening import embedded_server, probe, targets
 from app.database.primary import Primary
 from app.database.provision import Provisioner, ProvisionError
 from app.scripts import Resources, run_script
 from app.seeds import add_test_data
-from app.settings import Settings, Target, load
+from app.settings import Settings, Target, Tier, load
 from app.settings.env_file import environment
 
 cli = typer.Typer(help="Schema, roles, test data and the embedded server.", no_args_is_help=True)
@@ -86,8 +86,14 @@ def verify() -> None:
 @cli.command()
 def rollback(
     steps: Annotated[int, typer.Option(min=1, help="How many, the latest first.")] = 1,
+    *,
+    force: Annotated[
+        bool, typer.Option(help="Also one whose file was edited since; in the local tier alone.")
+    ] = False,
 ) -> None:
-    """Take back the latest migrations."""
+    """Take back the latest migrations, as they were written when they were applied."""
+    if force and (tier := load().tier) is not Tier.LOCAL:
+        raise MigrationError(f"--force: not in {tier}, where an applied migration is never edited")
     with _migrator() as migrator, Progress(console=console, transient=True) as progress:
         task = progress.add_task("rolling back")
         names = migrator.roll_back(
@@ -95,6 +101,7 @@ def rollback(
             lambda name, done, total: progress.update(
                 task, description=name, completed=done, total=total
             ),
+            force=force,
         )
     for name in names:
         console.print(f"rolled back {name}")

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from app.database.migrations import MigrationError, Migrator, read_files
+from app.database.migrations import MigrationError, Migrator, new_files, read_files
 from app.database.migrations.backend import LOCK_KEY
 from app.database.migrations.files import FOLDER
 from app.database.roles import MIGRATOR
@@ -70,7 +70,14 @@ def migrator(server: Server, admin: Connection, folder: Path) -> Migrator:
     )
 
 
-def _add(folder: Path, name: str, up: str, down: str = "", *, transactional: bool = True) -> str:
+def _add(
+    folder: Path,
+    name: str,
+    up: str,
+    down: str = "-- Nothing to take back.\n",
+    *,
+    transactional: bool = True,
+) -> str:
     header = "-- A test.\n-- type: schema\n-- phase: core\n"
     if not transactional:
         header += "-- transactional: false\n"
@@ -300,8 +307,8 @@ def test_files_that_disagree_are_refused_by_name(
     assert _is_unlocked(admin)
 
 
-def test_what_a_younger_release_applied_does_no_harm_until_it_is_in_the_way(
-    migrator: Migrator, folder: Path
+def test_what_a_younger_release_applied_does_no_harm_and_can_be_taken_back(
+    migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
     """Instances are replaced one by one, and an old one may start once more."""
     _add(folder, FIRST, "create table first (a integer);", "drop table first;")
@@ -310,8 +317,98 @@ def test_what_a_younger_release_applied_does_no_harm_until_it_is_in_the_way(
 
     assert migrator.migrate() == []
     assert migrator.status().newer == [FIRST]
-    with pytest.raises(MigrationError, match=FIRST):
+    assert migrator.roll_back(1) == [FIRST]
+    assert not _exists(admin, "first")
+
+
+def test_migration_without_statements_is_refused(
+    migrator: Migrator, folder: Path, admin: Connection
+) -> None:
+    _add(folder, FIRST, "create table first (a integer);", "drop table first;")
+    new_files("AddNothing", 1999999900001, folder)
+
+    with pytest.raises(MigrationError, match=r"1999999900001-AddNothing\.sql has no statement"):
+        migrator.migrate()
+
+    assert not _exists(admin, "first")
+
+
+@pytest.mark.parametrize("transactional", [True, False])
+def test_edited_migration_is_rolled_back_by_force_as_applied(
+    migrator: Migrator, folder: Path, admin: Connection, *, transactional: bool
+) -> None:
+    up, down = "create table first (a integer);", "drop table first;"
+    _add(folder, FIRST, up, down, transactional=transactional)
+    migrator.migrate()
+    _add(folder, FIRST, "create table second (a integer);", "drop table second;")
+
+    with pytest.raises(MigrationError, match="database rollback --force"):
+        migrator.migrate()
+    with pytest.raises(MigrationError, match="edited since"):
         migrator.roll_back(1)
+    assert migrator.roll_back(1, force=True) == [FIRST]
+    assert not _exists(admin, "first")
+    assert migrator.migrate() == [FIRST]
+    assert _exists(admin, "second")
+    log = admin.execute("select detail from access_log where resource = %s", [FIRST]).fetchall()
+    assert log == [("rolled back by tests, forced",)]
+
+
+def test_migration_of_another_branch_is_rolled_back_by_force(
+    migrator: Migrator, folder: Path
+) -> None:
+    """Its file is gone, and one that came before it is pending."""
+    _add(folder, SECOND, "create table second (a integer);", "drop table second;")
+    migrator.migrate()
+    for path in folder.glob(f"{SECOND}.*"):
+        path.unlink()
+    _add(folder, FIRST, "create table first (a integer);", "drop table first;")
+    _add(folder, THIRD, "create table third (a integer);", "drop table third;")
+
+    with pytest.raises(MigrationError, match=f"{SECOND} was applied, and its file is gone"):
+        migrator.roll_back(1)
+    assert migrator.roll_back(1, force=True) == [SECOND]
+    assert migrator.migrate() == [FIRST, THIRD]
+
+
+def test_edit_before_the_latest_migration_cannot_be_forced(
+    migrator: Migrator, folder: Path, admin: Connection
+) -> None:
+    for name in (FIRST, SECOND):
+        _add(folder, name, "select 1;", "select 1;")
+    migrator.migrate()
+    before = _ledger(admin)
+    _edit(folder)
+
+    with pytest.raises(MigrationError, match=f"{FIRST} was applied, and its file has been edited"):
+        migrator.roll_back(1, force=True)
+
+    assert _ledger(admin) == before
+
+
+def test_text_that_was_not_stored_is_taken_from_the_file(
+    migrator: Migrator, folder: Path, admin: Connection
+) -> None:
+    """A release before this one applied it."""
+    _add(folder, FIRST, "create table first (a integer);", "drop table first;")
+    migrator.migrate()
+    forgotten = "update migrations set applied_text = null, rollback_text = null"
+    first = admin.execute("select count(*) from migrations where rollback_text is null").fetchone()
+    admin.execute(forgotten)
+    migrator.migrate()
+    stored = admin.execute(
+        "select count(*) from migrations where rollback_text is not null"
+    ).fetchone()
+    admin.execute(forgotten)
+
+    assert first == (0,)
+    assert stored == (len(BASELINE) + 1,)
+    assert migrator.roll_back(1) == [FIRST]
+    migrator.migrate()
+    admin.execute(forgotten)
+    _edit(folder)
+    with pytest.raises(MigrationError, match="its text was not stored"):
+        migrator.roll_back(1, force=True)
 
 
 def test_other_line_ends_are_no_edit(migrator: Migrator, folder: Path) -> None:
@@ -422,8 +519,8 @@ def test_an_index_that_was_left_invalid_is_not_called_applied(
     assert _index_is_valid(admin, "things_a_index") or _ledger(admin)[SECOND] == "running"
 
 
-def test_a_file_that_is_gone_while_it_was_running_is_told_by_name(
-    migrator: Migrator, folder: Path
+def test_running_migration_without_its_file_is_rolled_back_as_begun(
+    migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
     _add(folder, FIRST, "create table things (a integer);")
     _add(folder, SECOND, _INDEX.replace("(a)", "(b)"), transactional=False)
@@ -432,8 +529,9 @@ def test_a_file_that_is_gone_while_it_was_running_is_told_by_name(
     for path in folder.glob(f"{SECOND}.*"):
         path.unlink()
 
-    with pytest.raises(MigrationError, match=SECOND):
-        migrator.roll_back(1)
+    assert _ledger(admin)[SECOND] == "running"
+    assert migrator.roll_back(1) == [SECOND]
+    assert SECOND not in _ledger(admin)
 
 
 def test_a_setting_of_one_file_does_not_reach_the_next(

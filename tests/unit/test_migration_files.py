@@ -63,6 +63,8 @@ def test_a_migration_has_name_time_kind_and_phase(folder: Path) -> None:
         kind="schema",
         phase="core",
         checksum=file.checksum,
+        up=UP,
+        down=DOWN,
     )
     assert len(file.checksum) == 64
 
@@ -263,6 +265,28 @@ def test_a_new_pair_is_read_back(folder: Path) -> None:
         "1795384800000-AddOwner.rollback.sql",
     ]
     assert (file.kind, file.phase) == ("schema", "core")
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "missing"),
+    [
+        (UP, DOWN, None),
+        (UP, "-- Nothing to take back.\n", None),
+        (UP, "", f"{NAME}.rollback.sql is empty"),
+        (UP.replace("create table things (id int);", " ;"), DOWN, f"{NAME}.sql has no statement"),
+        (UP.replace("create", "/* create"), DOWN, None),
+        (UP.replace("create", "/* create") + "*/", DOWN, f"{NAME}.sql has no statement"),
+    ],
+)
+def test_template_without_statements_is_incomplete(
+    folder: Path, up: str, down: str, missing: str | None
+) -> None:
+    write(folder, up=up, down=down)
+
+    (file,) = read_files(folder)
+
+    assert (file.missing or "").startswith(missing or "")
+    assert bool(file.missing) == bool(missing)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,10 @@ _INVALID_INDEX = (
     "select pg_class.relname from pg_index join pg_class on pg_class.oid = pg_index.indexrelid "
     "where pg_class.relnamespace = to_regnamespace(%s) and not pg_index.indisvalid limit 1"
 )
+_HAS_TEXTS = (
+    "select exists (select from pg_attribute where attrelid = to_regclass(%s) "
+    "and attname = 'applied_text' and not attisdropped)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,8 @@ class Record:
     instance: str
     applied_at: Any
     duration_ms: int | None
+    applied_text: str | None
+    rollback_text: str | None
 
 
 class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
@@ -63,7 +69,7 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         self._arguments = dict(arguments)
         self._owner = owner
         self._instance = instance
-        self._files = files
+        self.files = files
         super().__init__(dburi=None, migration_table="migrations")
 
     def connect(self, dburi: object) -> psycopg.Connection[Any]:
@@ -119,7 +125,10 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
             return []
         cursor = self.connection.cursor(row_factory=class_row(Record))
         records: list[Record] = cursor.execute(
-            'select name, "timestamp", checksum, state, instance, applied_at, duration_ms '
+            'select name, "timestamp", checksum, state, instance, applied_at, duration_ms, '
+            # Before the migration that adds these columns they are null.
+            "to_jsonb(migrations) ->> 'applied_text' as applied_text, "
+            "to_jsonb(migrations) ->> 'rollback_text' as rollback_text "
             'from migrations order by "timestamp"'
         ).fetchall()
         return records
@@ -137,16 +146,17 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         else:
             self._apply_without_transaction(migration)
 
-    def rollback_one(self, migration: Migration, *, force: bool = False) -> None:
+    def rollback_one(self, migration: Migration, *, force: bool = False, remark: str = "") -> None:
+        """Roll back one migration; the remark goes into the access log."""
         del force
         self._begin_session(self.connection)
         migration.load()
         if migration.use_transactions:
-            self._in_transaction_of_its_own(lambda: self._roll_back(migration))
+            self._in_transaction_of_its_own(lambda: self._roll_back(migration, remark))
         else:
             # The record goes last: whoever is killed in between finds it, and rolls back again.
             migration.process_steps(self, "rollback")
-            self._forget(migration)
+            self._forget(migration, remark)
 
     def _in_transaction_of_its_own(self, work: Callable[[], None]) -> None:
         """Run the work; when a lock is not free in time, let others go first and try again."""
@@ -166,9 +176,9 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         migration.process_steps(self, "apply")
         self._record(migration, "applied", started)
 
-    def _roll_back(self, migration: Migration) -> None:
+    def _roll_back(self, migration: Migration, remark: str) -> None:
         # The record goes first: the first migration's rollback drops the ledger itself.
-        self._forget(migration)
+        self._forget(migration, remark)
         migration.process_steps(self, "rollback")
 
     def _apply_without_transaction(self, migration: Migration) -> None:
@@ -189,7 +199,7 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         self._record(migration, "applied", started)
 
     def _record(self, migration: Migration, state: str, started: float) -> None:
-        file = self._files[migration.id]
+        file = self.files[migration.id]
         self.connection.execute(
             'insert into migrations (name, "timestamp", instance, kind, phase, checksum, state, '
             "duration_ms) values (%s, %s, %s, %s, %s, %s, %s, %s) "
@@ -203,11 +213,21 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
                 *(file.checksum, state, round((time.monotonic() - started) * 1000)),
             ],
         )
+        self.store_texts(file)
 
-    def _forget(self, migration: Migration) -> None:
+    def store_texts(self, file: MigrationFile) -> None:
+        """Store what was applied, once the ledger has columns for it."""
+        if self._value(_HAS_TEXTS, f"{SCHEMA}.migrations"):
+            self.connection.execute(
+                f"update {SCHEMA}.migrations set applied_text = %s, rollback_text = %s "  # noqa: S608
+                "where name = %s",
+                [file.up, file.down, file.name],
+            )
+
+    def _forget(self, migration: Migration, remark: str) -> None:
         self.connection.execute("delete from migrations where name = %s", [migration.id])
-        # The ledger has forgotten it, so something else has to remember.
-        self.tell("system:migrator", migration.id, f"rolled back by {self._instance}")
+        # The ledger has forgotten it, so the access log has to remember.
+        self.tell("system:migrator", migration.id, f"rolled back by {self._instance}{remark}")
 
     def tell(self, actor: str, resource: str, detail: str) -> None:
         """Add a row to the access log, in the transaction of what it tells; none before there is a

@@ -6,7 +6,7 @@ sorts text. So the folder is checked here, strictly, and only then handed to yoy
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,6 +23,7 @@ _ASIDE = re.compile(
     r"--[^\n]*|/\*.*?\*/|'[^']*'|\"[^\"]*\"|\$(\w*)\$.*?\$\1\$|\bbegin\s+atomic\b.*?;\s*end\b",
     re.DOTALL | re.IGNORECASE,
 )
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _TRANSACTION_CONTROL = re.compile(
     r"(?:^|;)\s*(?:begin|commit|rollback|abort|end|savepoint|release|(?:start|prepare)\s+transaction)\b",
     re.IGNORECASE,
@@ -40,6 +41,17 @@ class MigrationFile:
     kind: str
     phase: str
     checksum: str
+    up: str = field(repr=False)
+    down: str = field(repr=False)
+
+    @property
+    def missing(self) -> str | None:
+        """Say what has to be written before it can be applied; None when it is complete."""
+        if not _COMMENT.sub("", self.up).strip("; \t\n"):
+            return f"{self.name}.sql has no statement"
+        if not self.down.strip():
+            return f"{self.name}.rollback.sql is empty: write its statements, or why it has none"
+        return None
 
 
 def read_files(folder: Path = FOLDER) -> list[MigrationFile]:
@@ -83,6 +95,8 @@ def _read(path: Path) -> MigrationFile:
         kind=headers["type"],
         phase=headers["phase"],
         checksum=hashlib.sha256(f"{up}\0{down}".encode()).hexdigest(),
+        up=up,
+        down=down,
     )
 
 

@@ -1,9 +1,10 @@
 """Migrate, roll back and compare. Everything blocks; a service calls it from a thread."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 from yoyo import read_migrations
@@ -21,6 +22,10 @@ log = logger(__name__)
 
 # With what the access log puts before it, a row of it holds as much.
 _MESSAGE_MAX = 240
+_WAY_OUT = (
+    "Restore it, and put a change into a new migration. In the local tier the latest migration can "
+    "be taken back as it was applied: `database rollback --force`, then `database migrate`"
+)
 
 Progress = Callable[[str, int, int], None]
 
@@ -63,7 +68,7 @@ class Migrator:
         with self._backend(files) as backend, backend.lock():
             backend.init_database()
             ledger = _compare(files, backend.records())
-            _refuse(ledger.problems)
+            _refuse([*ledger.problems, *filter(None, (file.missing for file in ledger.pending))])
             if ledger.newer:
                 # Our list of rights is out of date: to apply it would take rights from the newer
                 # release, and to record the result would make that loss the expected schema.
@@ -77,28 +82,42 @@ class Migrator:
                 with _named(file.name):
                     backend.apply_one(migrations[file.name])
             progress("", len(ledger.pending), len(ledger.pending))
+            # Those from before there were columns for their texts.
+            for record in backend.records() if ledger.pending else ledger.records:
+                if record.state == "applied" and record.applied_text is None:
+                    backend.store_texts(backend.files[record.name])
             expectation.grant(work=bool(ledger.pending))
             expectation.end(work=bool(ledger.pending))
             return [file.name for file in ledger.pending]
 
-    def roll_back(self, steps: int, progress: Progress = _silent) -> list[str]:
-        """Take back the latest migrations, the last one first, and return their names."""
+    def roll_back(
+        self, steps: int, progress: Progress = _silent, *, force: bool = False
+    ) -> list[str]:
+        """Take back the latest migrations as they were applied, and return their names.
+
+        `force` passes over every disagreement that ends with them, such as a file that was edited
+        since; the access log records it.
+        Raises MigrationError, or psycopg.Error when the database is away.
+        """
         files = read_files(self.folder)
         with self._backend(files) as backend, backend.lock():
             ledger = _compare(files, backend.records())
-            _refuse(ledger.problems)
-            migrations = self._yoyo(files)
-            if ledger.newer:
-                raise MigrationError(f"{ledger.newer[-1]} comes first, and its file is not here")
-            names = [record.name for record in reversed(ledger.records)][:steps]
-            expectation = Expectation(backend.connection, self.instance)
-            expectation.begin(work=bool(names))
-            for position, name in enumerate(names):
-                progress(name, position, len(names))
-                with _named(name):
-                    backend.rollback_one(migrations[name])
-            progress("", len(names), len(names))
-            expectation.end(work=bool(names))
+            records = [*reversed(ledger.records)][:steps]
+            names = [record.name for record in records]
+            left = _compare(files, ledger.records[: -len(records)]) if force else ledger
+            _refuse(left.problems)
+            with TemporaryDirectory() as folder:
+                _write_texts(Path(folder), records, backend.files)
+                migrations = {m.id: m for m in read_migrations(folder)}
+                expectation = Expectation(backend.connection, self.instance)
+                expectation.begin(work=bool(names))
+                for position, name in enumerate(names):
+                    progress(name, position, len(names))
+                    remark = ", forced" if force else ""
+                    with _named(name):
+                        backend.rollback_one(migrations[name], remark=remark)
+                progress("", len(names), len(names))
+                expectation.end(work=bool(names))
             return names
 
     def accept(self, message: str, actor: str) -> list[str]:
@@ -160,12 +179,12 @@ def _compare(files: Sequence[MigrationFile], records: Sequence[Record]) -> Ledge
     newest = max((record.timestamp for record in [*applied.values(), *unknown]), default=0)
     pending = [file for file in files if file.name not in applied]
     problems = [
-        f"{name} was applied, and its file has been edited since"
+        f"{name} was applied, and its file has been edited since. {_WAY_OUT}"
         for name, record in applied.items()
         if name in by_name and by_name[name].checksum != record.checksum
     ]
     problems += [
-        f"{record.name} was {record.state}, and its file is gone"
+        f"{record.name} was {record.state}, and its file is gone. {_WAY_OUT}"
         for record in unknown
         if record.timestamp < files[-1].timestamp
     ]
@@ -178,6 +197,28 @@ def _compare(files: Sequence[MigrationFile], records: Sequence[Record]) -> Ledge
     return Ledger(
         files=files, records=records, pending=pending, newer=newer, problems=sorted(problems)
     )
+
+
+def _write_texts(
+    folder: Path, records: Sequence[Record], files: Mapping[str, MigrationFile]
+) -> None:
+    """Write each migration as it was applied.
+
+    For one that an older release applied, only the file has the text. Raises MigrationError that
+    names one for which there is neither.
+    """
+    for record in records:
+        up, down = record.applied_text, record.rollback_text
+        file = files.get(record.name)
+        if file is not None and file.checksum == record.checksum:
+            up, down = file.up, file.down
+        if up is None or down is None:
+            raise MigrationError(
+                f"{record.name} cannot be rolled back: its text was not stored when it was "
+                "applied, and its file is not here as it was then"
+            )
+        (folder / f"{record.name}.sql").write_text(up, encoding="utf-8")
+        (folder / f"{record.name}.rollback.sql").write_text(down, encoding="utf-8")
 
 
 def _refuse(problems: Sequence[str]) -> None:

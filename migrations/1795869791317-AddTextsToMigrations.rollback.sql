@@ -1,0 +1,3 @@
+alter table migrations
+    drop column rollback_text,
+    drop column applied_text;
