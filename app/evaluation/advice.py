@@ -1,7 +1,7 @@
 """What is probably a mistake in a definition, although it is valid."""
 
 from collections.abc import Iterator
-from difflib import get_close_matches
+from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -10,16 +10,17 @@ from app.errors import Violation
 from app.evaluation.targeting import member
 
 _MEMBERS = ("state", "variants", "defaultVariant", "targeting", "metadata", "guards")
-_NAME_MAX = 40
+_NAMES_MAX = 20
 
 
 def flag_advice(flag: Any) -> Iterator[Violation]:
     """Yield advice on a flag; fields are paths within it."""
     if not isinstance(flag, dict):
         return
-    for name in sorted(flag.keys() - set(_MEMBERS)):
-        if len(name) <= _NAME_MAX and (close := get_close_matches(name, _MEMBERS, 1, cutoff=0.8)):
-            yield Violation(name, f"has no effect; did you mean {close[0]}?")
+    for name in sorted(flag.keys() - set(_MEMBERS))[:_NAMES_MAX]:
+        for known in _MEMBERS:
+            if _is_near(name, known):
+                yield Violation(name, f"has no effect; did you mean {known}?")
     yield from rule_advice(flag.get("targeting"), "targeting")
 
 
@@ -29,13 +30,27 @@ def rule_advice(rule: Any, place: str) -> Iterator[Violation]:
     while waiting:
         node, where = waiting.pop()
         if isinstance(node, list):
-            waiting += [(child, f"{where}[{place}]") for place, child in enumerate(node)]
+            waiting += [
+                (child, f"{where}[{position}]")
+                for position, child in enumerate(node)
+                if isinstance(child, dict | list)
+            ]
         elif isinstance(node, dict):
             waiting += [(child, member(where, name)) for name, child in node.items()]
             if len(node) == 1:
                 ((operator, operand),) = node.items()
                 if _are_equal(_branches(operator, operand)):
                     yield Violation(member(where, operator), "has branches that are all equal")
+
+
+def _is_near(name: str, known: str) -> bool:
+    """Tell whether case, underscores or one letter make the difference."""
+    left, right = name.replace("_", "").lower(), known.lower()
+    same = sum(
+        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False))
+    )
+    left, right = left[same:], right[same:]
+    return left[1:] == right[1:] or left == right[1:] or left[1:] == right
 
 
 def _branches(operator: str, operand: Any) -> list[Any]:

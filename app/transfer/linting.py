@@ -112,7 +112,10 @@ def _of_guards(document: Document, wrong: set[str], fractional: str, now: int) -
     flags = [
         (key, each.value)
         for key, each in entries.items()
-        if each.kind is Kind.FLAG and key not in wrong and each.value.get("guards")
+        if key not in wrong
+        and each.kind is Kind.FLAG
+        and isinstance(each.value, dict)
+        and each.value.get("guards")
     ]
     segments = {key: each.value for key, each in entries.items() if each.kind is Kind.SEGMENT}
     metadata = document.metadata or {}

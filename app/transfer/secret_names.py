@@ -1,7 +1,7 @@
 """Which values of a file are secrets: the file does not say, so the caller or the names do."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -13,8 +13,7 @@ _PATTERNS_MAX = 50
 _PATTERN_LENGTH_MAX = 255
 _NAMES_SHOWN = 20
 
-_LIKELY = ("*PASSWORD*", "*PASSWD*", "*PASSPHRASE*", "*SECRET*", "*_KEY", "*_TOKEN")
-_SEPARATORS = re.compile("[./-]")
+_LIKELY = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|[_./-](?:KEY|TOKEN)\Z", re.IGNORECASE)
 
 
 def _check_patterns(patterns: Sequence[str]) -> None:
@@ -32,17 +31,17 @@ def with_secrets(document: Document, patterns: Sequence[str]) -> Document:
     _check_patterns(patterns)
     if patterns and not _is_of_settings(document):
         raise invalid("secret", "must go with a file of settings, which names no kinds")
-    return _with_secrets(document, lambda key: _matches(key, patterns)) if patterns else document
+    return _with_secrets(document, {key for key in document.entries if _matches(key, patterns)})
 
 
 def with_stored_secrets(document: Document, stored: Mapping[str, Entry]) -> Document:
     """Return the document with the entries as secrets that are stored as secrets."""
-
-    def is_secret(key: str) -> bool:
-        found = stored[key].content
-        return found is not None and found.kind is Kind.SECRET
-
-    return _with_secrets(document, is_secret) if _is_of_settings(document) else document
+    keys = {
+        key
+        for key, entry in stored.items()
+        if entry.content is not None and entry.content.kind is Kind.SECRET
+    }
+    return _with_secrets(document, keys) if keys and _is_of_settings(document) else document
 
 
 def warn_of_likely_secrets(operations: Iterable[Operation]) -> list[str]:
@@ -56,9 +55,9 @@ def warn_of_likely_secrets(operations: Iterable[Operation]) -> list[str]:
     return [f"{shown}{more}: {rule}; the option secret takes patterns, such as *PASSWORD*"]
 
 
-def _with_secrets(document: Document, is_secret: Callable[[str], bool]) -> Document:
+def _with_secrets(document: Document, keys: Container[str]) -> Document:
     entries = {
-        key: replace(content, kind=Kind.SECRET) if is_secret(key) else content
+        key: replace(content, kind=Kind.SECRET) if key in keys else content
         for key, content in document.entries.items()
     }
     return replace(document, entries=entries)
@@ -74,6 +73,5 @@ def _matches(key: str, patterns: Sequence[str]) -> bool:
 
 def _is_likely(key: str, content: Content) -> bool:
     """Tell whether a setting has the name of a secret, and a text."""
-    name = _SEPARATORS.sub("_", key.upper())
     is_text = isinstance(content.value, str) and content.value != ""
-    return content.kind is Kind.SETTING and is_text and _matches(name, _LIKELY)
+    return content.kind is Kind.SETTING and is_text and _LIKELY.search(key) is not None

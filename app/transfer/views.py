@@ -10,8 +10,8 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
 
     `revision` is the new one, or the old one if all was the same.
 
-    `warnings` tell what of the file was left aside. After a dry run nothing of it has happened, and
-    `changes` are the differences.
+    `warnings` name what was left out, what a lenient import let pass, and what is probably a
+    mistake. After a dry run nothing of it has happened, and `changes` are the differences.
     """
 
     environment: str

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.evaluation.advice import rule_advice
+from app.evaluation.advice import flag_advice, rule_advice
 from app.json_schema.pool import Checkers
 from app.transfer.linting import Lint, lint_file
 from tests.factories import flag
@@ -85,6 +85,15 @@ def test_lint_finds_what_an_import_cannot_store(
     assert lint_document(checkers, tmp_path, document)[0][0] == field
 
 
+def test_lint_goes_on_after_many_mistakes(checkers: Checkers, tmp_path: Path) -> None:
+    flags: dict[str, Any] = {f"f{n}": 1 for n in range(150)}
+
+    found = lint_document(checkers, tmp_path, {"flags": {**flags, "z": using("missing")}})
+
+    assert found[0] == ("f0.value", "must be an object")
+    assert found[-1] == ("z", "refers to missing, which is no segment")
+
+
 @pytest.mark.parametrize("content", ["{", '{"flags": {}, "flags": {}}', "[]"])
 def test_lint_of_an_unreadable_file_names_the_rule(
     checkers: Checkers, tmp_path: Path, content: str
@@ -124,3 +133,25 @@ def test_case_same_branches_is_warned_and_no_problem(checkers: Checkers) -> None
 )
 def test_equal_branches_are_named(rule: Any, places: list[str]) -> None:
     assert [found.field for found in rule_advice(rule, "t")] == places
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("targetting", "targeting"),
+        ("Targeting", "targeting"),
+        ("default_variant", "defaultVariant"),
+        ("defaultVarient", "defaultVariant"),
+        ("variant", "variants"),
+        ("states", "state"),
+        ("guard", "guards"),
+        ("description", None),
+        ("source", None),
+        ("$comment", None),
+        ("stat3us", None),
+    ],
+)
+def test_misspelt_member_is_named(name: str, known: str | None) -> None:
+    found = [(each.field, each.rule) for each in flag_advice({name: 1})]
+
+    assert found == ([(name, f"has no effect; did you mean {known}?")] if known else [])
