@@ -114,7 +114,7 @@ class Connector:
         )
 
     async def _wait_for_answers(self, waiting: set[asyncio.Task[Session]]) -> None:
-        """Wait for every host, and only shortly once one of them takes writes."""
+        """Wait for every host, and only shortly once one of them may be the primary."""
         deadline: float | None = None
         while waiting:
             rest = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -123,8 +123,11 @@ class Connector:
             )
             if not answered:
                 return
-            if deadline is None and any(_takes_writes(attempt) for attempt in answered):
+            if deadline is None and any(self._may_be_primary(attempt) for attempt in answered):
                 deadline = time.monotonic() + _OTHERS_SECONDS
+
+    def _may_be_primary(self, attempt: asyncio.Task[Session]) -> bool:
+        return _takes_writes(attempt) and not self._primary.is_superseded(attempt.result())
 
     async def _choose(self, answers: dict[str, asyncio.Task[Session]]) -> Session | None:
         """Return the session on the primary, if there is one. Raises Unavailable for a former one.

@@ -18,7 +18,7 @@ from app.database.primary import Primary, Session
 from app.database.roles import APP, MIGRATOR
 from app.errors import Unavailable
 from app.http.keys import DATABASE
-from app.settings import Target, load
+from app.settings import Settings, Target, load
 from app.snapshots.follower import Follower
 from tests.conftest import Service, serving
 from tests.database.full_postgres import FullServer, full_server, standby_of
@@ -236,3 +236,20 @@ async def test_former_primary_gets_no_acknowledged_write(failover: Pair, tmp_pat
     with pytest.raises(Unavailable) as refusal:
         await Connector(old.target(APP), LIMITS, restarted)()
     assert refusal.value.code == "database_superseded"
+    assert await _unnoticed(failover, settings) == "database_superseded"
+
+
+async def _unnoticed(failover: Pair, settings: Settings) -> str:
+    """Open sessions on the former primary alone; return how a use ends once all are asked."""
+    database = Database(LIMITS)
+    await database.open(failover.primary.target(APP))
+    try:
+        async with database.connection() as connection:
+            await connection.fetchval("select 1")
+        await probe(failover.target, settings, database.primary)
+        with pytest.raises(Unavailable) as refusal:
+            async with database.connection():
+                pass
+    finally:
+        await database.close()
+    return refusal.value.code
