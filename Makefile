@@ -26,8 +26,8 @@ token: $(READY) ## make a token: make token args="ci --scope read --environment 
 doctor: $(READY) ## look at every promise of this installation (args=--json for machines)
 	@$(APP) doctor $(args)
 
-script: $(READY) ## run one of app/scripts: make script name=configuration_report
-	@$(BIN)/python -m app.scripts.$(name) $(args)
+script: $(READY) ## run one of app/scripts: make script name=configuration_report (without: list them)
+	@$(BIN)/python -m app.scripts $(name) $(args)
 
 ##@ Database
 migrate: $(READY) ## apply the pending migrations

@@ -28,10 +28,10 @@ from app.assembly import (
 )
 from app.changes.answers import CHECKS
 from app.changes.repeatable import DIGESTS
-from app.database import Database
 from app.database.listener import listen
 from app.database.migrations import Migrator
 from app.database.opening import held_targets, probe, watch_embedded, watch_primary
+from app.database.reasons import connecting
 from app.database.role_check import check_role
 from app.database.threads import in_thread
 from app.errors import ForeseenError, Unavailable
@@ -89,7 +89,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
             tasks.start("embedded", partial(watch_embedded, settings))
         log.info("database", target=found.app.summary)
         await _migrate(app, found.migrator, waiting)
-        await stack.enter_async_context(_opened(app[DATABASE], found.app, waiting))
+        await stack.enter_async_context(_opened(app, found.app, waiting))
         await waiting.until_possible("check_schema", lambda: _schema(app[SCHEMA]))
         tasks.start("heartbeat", app[HEARTBEAT].run)
         await waiting.until_possible("check_role", lambda: check_role(app[DATABASE], settings.tier))
@@ -170,9 +170,15 @@ async def _serve_last_known(app: web.Application, waiting: Waiting) -> None:
 
 
 @asynccontextmanager
-async def _opened(database: Database, target: Target, waiting: Waiting) -> AsyncIterator[None]:
+async def _opened(app: web.Application, target: Target, waiting: Waiting) -> AsyncIterator[None]:
     """Open the pool, waiting for the database for as long as it takes, and close it at the end."""
-    await waiting.until_possible("connect", lambda: database.open(target))
+    database, settings = app[DATABASE], app[SETTINGS].database
+
+    async def connect() -> None:
+        with connecting(target, settings):
+            await database.open(target)
+
+    await waiting.until_possible("connect", connect)
     try:
         yield
     finally:
@@ -201,7 +207,10 @@ async def _schema(schema: SchemaCheck) -> None:
     """Make sure that the schema is what the code needs, where somebody else migrates it."""
     await schema.look()
     if schema.state is not None and schema.state.pending:
-        raise Unavailable("migrations_pending", "The schema is older than the code.")
+        raise Unavailable(
+            "migrations_pending",
+            "The schema is older than this release; run `make migrate`.",
+        )
 
 
 async def _keys(app: web.Application) -> None:

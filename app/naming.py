@@ -1,4 +1,4 @@
-"""How keys and the names of environments may look, for whoever takes one or refers to one."""
+"""How keys, the names of environments, and numbers of things are written."""
 
 import re
 
@@ -37,3 +37,8 @@ def is_stored_key(text: str) -> bool:
 
 def is_environment(text: str) -> bool:
     return _ENVIRONMENT.fullmatch(text) is not None
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """Return a number of things: "1 entry", "2 entries"."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"

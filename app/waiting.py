@@ -7,6 +7,7 @@ from typing import TypeVar
 import psycopg
 
 from app.database.connector import is_transient
+from app.database.reasons import DatabaseRefusedError, reason_of
 from app.errors import Unavailable
 from app.log import logger
 from app.tasks import jittered
@@ -36,8 +37,12 @@ class Waiting:
             except Exception as error:
                 if not _may_pass(error):
                     raise
-                reason = error.code if isinstance(error, Unavailable) else type(error).__name__
-                log.warning("waiting_for_database", to=step, reason=reason)
+                log.warning(
+                    "waiting_for_database",
+                    to=step,
+                    reason=reason_of(error),
+                    next_attempt_seconds=pause,
+                )
             self.held_up.set()
             await asyncio.sleep(jittered(pause))
             pause = min(pause * 2, _PAUSE_SECONDS_MAX)
@@ -48,4 +53,6 @@ def _may_pass(error: Exception) -> bool:
         # Classes 08, 53, 55, 57: connection, resources, locks, shutdown. No state: the connection
         # broke, and that it could be made was probed just before.
         return error.sqlstate is None or error.sqlstate.startswith(("08", "53", "55", "57"))
+    if isinstance(error, DatabaseRefusedError):
+        return error.may_pass
     return isinstance(error, Unavailable) or is_transient(error)

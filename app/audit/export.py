@@ -26,7 +26,7 @@ from app.database import Connection, Database, sql
 from app.database.threads import in_thread
 from app.environments import service as environments
 from app.environments.models import Environment
-from app.errors import Unavailable
+from app.errors import Unavailable, reason
 from app.log import logger
 from app.settings import Secret
 from app.tasks import repeat
@@ -69,10 +69,10 @@ class HeadExport:
         except Unavailable as error:
             self._fail(error.code)
         except OSError as error:
-            self._fail(error.strerror or type(error).__name__)
+            self._fail(reason(error))
         except Exception as error:  # noqa: BLE001 - one failure must not end the export
             # Whoever owns the tables can put something there that no release can read.
-            self._fail(type(error).__name__)
+            self._fail("an unexpected error", error=type(error).__name__)
         else:
             self.failure = None
 
@@ -145,9 +145,9 @@ class HeadExport:
             log.error("audit_chain_broken", environment=name, reason=broken)
         self.broken[name] = broken
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, **details: str) -> None:
         if reason != self.failure:
-            log.warning("audit_heads_not_exported", reason=reason)
+            log.warning("audit_heads_not_exported", reason=reason, **details)
         self.failure = reason
 
 

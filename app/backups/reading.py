@@ -21,6 +21,7 @@ from app.backups.script import Copy, Script
 from app.backups.store import DATA
 from app.crypto.identity import ForeignError, Identity
 from app.files import open_regular
+from app.naming import counted
 
 # Of the data's bytes, how many have been read, and how many there are.
 Progress = Callable[[int, int], None]
@@ -136,7 +137,9 @@ class _Reading:
         """Compare what was read, which must be all of it. Raises BackupError."""
         name, expected = self._manifest.name, self._manifest.bytes
         if self._bytes != expected:
-            raise BackupError(f"{name}: {DATA} has {self._bytes} bytes instead of {expected}")
+            raise BackupError(
+                f"{name}: {DATA} has {counted(self._bytes, 'byte')} instead of {expected}"
+            )
         if self._digest.hexdigest() != self._manifest.sha256:
             raise BackupError(f"{name}: {DATA} was changed since: its SHA-256 is another")
 

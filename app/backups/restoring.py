@@ -24,6 +24,8 @@ from app.database.drivers import SCHEMA, SEARCH_PATH
 from app.database.migrations import MigrationError, Migrator, read_files
 from app.database.migrations.backend import LOCK_KEY
 from app.database.privileges import TABLES, grant_privileges
+from app.database.reasons import reason_of
+from app.naming import counted
 from app.settings import DatabaseSettings, Target
 
 # Rows that a fresh database has too, or that tell nothing but that a service ran.
@@ -104,7 +106,7 @@ def settle(manifest: Manifest, migrator: Migrator) -> list[str]:
     try:
         return migrator.migrate()
     except (MigrationError, psycopg.Error) as error:
-        reason = str(error).strip() or type(error).__name__
+        reason = reason_of(error)
         raise BackupError(
             f"{manifest.name} is back, but not yet as this release wants it: {reason}. What is "
             "left to do is `database migrate`"
@@ -197,7 +199,7 @@ def _refuse_rows(connection: Connection, objects: Sequence[tuple[str, str, str]]
     for kind, _, name in objects:
         if kind == "table" and name not in _NOT_COUNTED:
             rows = count(connection, SCHEMA, name)
-            found += [f"{name} ({rows} rows)"] if rows else []
+            found += [f"{name} ({counted(rows, 'row')})"] if rows else []
     if any(name == "environments" for _, _, name in objects):
         changed = sql.count_changed_environments(connection)
         found += [f"environments ({changed} that were changed or made)"] if changed else []
@@ -213,7 +215,9 @@ def compare(connection: Connection, manifest: Manifest, *, schema: str | None = 
     for table, rows in expected.items():
         found = count(connection, *table.split(".", 1))
         if found != rows:
-            raise BackupError(f"{manifest.name}: {table} has {found} rows instead of {rows}")
+            raise BackupError(
+                f"{manifest.name}: {table} has {counted(found, 'row')} instead of {rows}"
+            )
     heads = [
         Head(name=name, epoch=epoch, revision=revision, hash=hash_)
         for name, epoch, revision, hash_ in sql.list_heads(connection)

@@ -17,6 +17,7 @@ from app.backups.manifest import Manifest
 from app.backups.store import Backup
 from app.crypto.signing import Signer
 from app.database.threads import in_thread
+from app.errors import reason
 from app.log import logger
 from app.settings import BackupSettings, Secret
 from app.tasks import repeat
@@ -80,7 +81,7 @@ class Schedule:
                 return
             problem = await self._make()
         except OSError as error:
-            problem = error.strerror or type(error).__name__
+            problem = reason(error)
             if started < self._not_before:
                 return
         self.failure = problem
@@ -147,7 +148,7 @@ async def _run(verb: str) -> str | None:
             start_new_session=True,
         )
     except OSError as error:
-        return f"backup {verb} cannot be run: {type(error).__name__}"
+        return f"backup {verb} cannot be run: {reason(error)}"
     try:
         async with asyncio.timeout(_WHOLE_SECONDS):
             words = await _last_words(child)

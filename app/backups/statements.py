@@ -61,5 +61,5 @@ def is_owner(connection: Connection) -> bool:
 
 
 def said(error: psycopg.Error) -> BackupError:
-    """Return what PostgreSQL refused, by class: its text may quote rows that are secret."""
-    return BackupError(f"PostgreSQL refused it: {type(error).__name__}")
+    """Return what PostgreSQL refused, by its state: the text may quote rows that are secret."""
+    return BackupError(f"PostgreSQL refused it with SQLSTATE {error.sqlstate or 'unknown'}")

@@ -17,6 +17,7 @@ from app.backups.errors import BackupError
 from app.backups.manifest import Manifest
 from app.backups.unfinished import NAME
 from app.files import read_regular, replace_private, write_private
+from app.naming import counted
 
 DATA = "data.age"
 LATEST = "latest"
@@ -114,7 +115,9 @@ def _look(folder: Path, public_key: str) -> Backup:
         manifests.check_signature(manifest, public_key)
         is_ahead = manifest.created_at > datetime.now(UTC) + _AHEAD_MAX
         if (size := _size(folder / DATA)) != manifest.bytes:
-            problem = f"{folder.name}: {DATA} has {size} bytes instead of {manifest.bytes}"
+            problem = (
+                f"{folder.name}: {DATA} has {counted(size, 'byte')} instead of {manifest.bytes}"
+            )
     except BackupError as error:
         problem = str(error)
     return Backup(

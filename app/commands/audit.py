@@ -15,7 +15,7 @@ from app.audit.expectations import find_expectations
 from app.audit.following import one_moment
 from app.audit.heads import Head, read_heads, signed
 from app.audit.verification import Broken, Verified, latest_revisions, verify
-from app.commands.terminal import aside, console
+from app.commands.terminal import console, progress_display
 from app.crypto.signing import Signer
 from app.database.threads import in_thread
 from app.environments import service as environments
@@ -54,7 +54,7 @@ def verify_history(
 
     async def work(resources: Resources) -> list[Verified | Broken]:
         columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=aside, transient=True) as progress:
+        with progress_display(*columns) as progress:
             task = progress.add_task("reading heads", total=None)
             known = await _known_heads(resources, heads, public_keys)
             progress.remove_task(task)

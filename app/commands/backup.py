@@ -25,7 +25,9 @@ from app.crypto.signing import Signer
 from app.database import Connection, Database, sql
 from app.database.opening import probe, targets
 from app.database.primary import Primary
-from app.errors import AppError
+from app.database.reasons import reason_of
+from app.errors import ForeseenError
+from app.naming import counted
 from app.scripts import Resources, run_script
 from app.settings import Settings, Target
 
@@ -60,7 +62,7 @@ def create(*, as_json: AsJson = False) -> None:
         return
     console.print(
         f"{manifest.name}: {decimal(manifest.bytes)} in {time.monotonic() - started:.1f} s, "
-        f"{manifest.revisions} revisions, in {settings.backups.folder}",
+        f"{counted(manifest.revisions, 'revision')}, in {settings.backups.folder}",
         soft_wrap=True,
     )
 
@@ -133,6 +135,6 @@ def _tell_of(settings: Settings, target: Target, manifest: Manifest) -> None:
 
     try:
         asyncio.run(tell())
-    except (AppError, OSError, asyncpg.PostgresError) as error:
-        reason = str(error) or type(error).__name__
+    except (ForeseenError, OSError, asyncpg.PostgresError) as error:
+        reason = reason_of(error)
         aside.print(f"warning: the access log does not tell of {manifest.name}: {reason}")

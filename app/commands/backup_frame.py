@@ -11,7 +11,7 @@ from rich.progress import DownloadColumn, Progress, TimeElapsedColumn
 from app import log
 from app.access.local import token_key
 from app.backups.errors import BackupError
-from app.commands.terminal import aside
+from app.commands.terminal import progress_display
 from app.crypto.signing import Signer
 from app.scripts import foreseen_errors
 from app.settings import Settings, load
@@ -47,7 +47,7 @@ def _too_long(*_: object) -> NoReturn:
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     columns = (*Progress.get_default_columns(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=aside, transient=True) as shown:
+    with progress_display(*columns) as shown:
         task = shown.add_task(what, total=None)
         yield lambda done, total: shown.update(task, completed=done, total=max(done, total))
 

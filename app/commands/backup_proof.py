@@ -19,6 +19,7 @@ from app.commands.backup_frame import AsJson, PublicKey, own_key, prepared, prog
 from app.commands.terminal import aside, console
 from app.database.migrations import Migrator
 from app.database.opening import targets
+from app.naming import counted
 from app.settings import Settings
 from app.vault.rings import present_wrapper_of
 from app.vault.vault import Vault
@@ -57,8 +58,12 @@ def verify(
         manifest = source.manifest
         console.print(f"{backup.name}: signed, whole, restored in {verification.restore_seconds} s")
         rows = sum(manifest.tables.values())
-        console.print(f"tables: {len(manifest.tables)}, with {rows} rows, as the manifest says")
-        console.print(f"chains: {len(manifest.heads)}, with {manifest.revisions} revisions")
+        console.print(
+            f"tables: {len(manifest.tables)}, with {counted(rows, 'row')}, as the manifest says"
+        )
+        console.print(
+            f"chains: {len(manifest.heads)}, with {counted(manifest.revisions, 'revision')}"
+        )
         style = None if secrets.is_proof else "red"
         console.print(f"secrets: {secrets.told}", style=style, soft_wrap=True)
     if not secrets.is_proof and not without_secrets:

@@ -19,7 +19,7 @@ from app.commands.terminal import console
 from app.configurations import service
 from app.configurations.models import NewConfiguration
 from app.database import Connection
-from app.errors import invalid
+from app.errors import Malformed, invalid, malformed
 from app.http.decoder import check_nodes, parse
 from app.scripts import Resources, run_script
 from app.snapshots.snapshot import Configuration
@@ -95,7 +95,7 @@ def set_value(
     if text:
         check_nodes(given, root="value")
     else:
-        parsed = parse(given.encode(errors="surrogateescape"))
+        parsed = _json(given)
 
     async def work(resources: Resources) -> tuple[int, int | None]:
         return await resources.database.transact(
@@ -113,6 +113,13 @@ def set_value(
 
     revision, new_version = run_script(work)
     console.print(f"{environment}/{key} is at version {new_version}, revision {revision}")
+
+
+def _json(given: str) -> Any:
+    try:
+        return parse(given.encode(errors="surrogateescape"), root="VALUE")
+    except Malformed as error:
+        raise malformed("VALUE", f"{error.violations[0].rule}; --text stores it as text") from None
 
 
 async def _set(

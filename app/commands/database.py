@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 from rich.table import Table
 
 from app import log
 from app.access.log import AccessLog
 from app.access.trimming import trim
 from app.commands.actor import operator, origin
-from app.commands.terminal import console
+from app.commands.terminal import console, progress_display
 from app.commands.times import local_time
 from app.database import Database
 from app.database.credentials import before_provision
@@ -25,6 +24,8 @@ from app.database.migrations import MigrationError, Migrator, new_files
 from app.database.opening import embedded_server, probe, targets
 from app.database.primary import Primary
 from app.database.provision import Provisioner, ProvisionError
+from app.database.reasons import connecting
+from app.naming import counted
 from app.scripts import Resources, run_script
 from app.seeds import add_test_data
 from app.settings import Settings, Target, Tier, load
@@ -36,7 +37,7 @@ cli = typer.Typer(help="Schema, roles, test data and the embedded server.", no_a
 @cli.command()
 def migrate() -> None:
     """Apply the pending migrations; any number of processes may do so at once."""
-    with _migrator() as migrator, Progress(console=console, transient=True) as progress:
+    with _migrator() as migrator, progress_display() as progress:
         task = progress.add_task("migrating")
         applied = migrator.migrate(
             lambda name, done, total: progress.update(
@@ -94,7 +95,7 @@ def rollback(
     """Take back the latest migrations, as they were written when they were applied."""
     if force and (tier := load().tier) is not Tier.LOCAL:
         raise MigrationError(f"--force: not in {tier}, where an applied migration is never edited")
-    with _migrator() as migrator, Progress(console=console, transient=True) as progress:
+    with _migrator() as migrator, progress_display() as progress:
         task = progress.add_task("rolling back")
         names = migrator.roll_back(
             steps,
@@ -181,12 +182,13 @@ def trim_access_log(
     log.configure(settings.log)
     with targets(settings) as found:
         trimmed = asyncio.run(_trim(settings, found.migrator, local_time(before)))
-    console.print(f"{trimmed} rows are gone")
+    console.print(f"deleted {counted(trimmed, 'row')}")
 
 
 async def _trim(settings: Settings, migrator: Target, before: datetime) -> int:
     database = Database(settings.database, Primary(settings.data_dir))
-    await database.open(migrator)
+    with connecting(migrator, settings.database):
+        await database.open(migrator)
     try:
         return await trim(database, AccessLog(database), before=before, origin=origin())
     finally:

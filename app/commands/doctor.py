@@ -9,12 +9,11 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.progress import Progress
 from rich.table import Column, Table
 from rich.text import Text
 
 from app import log
-from app.commands.terminal import aside, console
+from app.commands.terminal import console, progress_display
 from app.doctor.examination import examine
 from app.doctor.findings import Finding, Verdict, failed, worst
 from app.scripts import foreseen_errors
@@ -62,7 +61,7 @@ def doctor(
 def _examined(settings: Settings) -> list[Finding]:
     # What goes wrong is in the findings; here it would be told twice.
     log.configure(replace(settings.log, level=max(settings.log.level, logging.ERROR)))
-    with Progress(console=aside, transient=True) as progress:
+    with progress_display() as progress:
         task = progress.add_task("looking", total=None)
         return asyncio.run(
             examine(

@@ -25,6 +25,7 @@ from app.flags.usage import FlagUse, read_usage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.http.decoder import parse
 from app.json_schema.pool import Checkers
+from app.naming import counted
 from app.scripts import Resources, run_script
 from app.transfer.documents import Format
 from app.transfer.linting import lint_file
@@ -115,15 +116,18 @@ def lint(
         console.print(f"{problem.field}: {problem.rule}")
     for warning in found.warnings:
         console.print(f"warning: {warning}", style="yellow")
-    console.print(
-        f"{found.entries} entries, {len(found.problems)} problems, {len(found.warnings)} warnings"
+    counts = (
+        counted(found.entries, "entry", "entries"),
+        counted(len(found.problems), "problem"),
+        counted(len(found.warnings), "warning"),
     )
+    console.print(", ".join(counts))
     if found.problems:
         raise typer.Exit(1)
 
 
 def _query(context: str, revision: int | None, at: datetime | None) -> EvaluationQuery:
-    parsed = parse(context.encode())
+    parsed = parse(context.encode(), root="--context")
     if not isinstance(parsed, dict):
         raise typer.BadParameter("the context must be an object")
     if revision is not None and at is not None:

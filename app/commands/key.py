@@ -13,11 +13,12 @@ from app.access.events import Event, Origin
 from app.commands import key_ceremony
 from app.commands.actor import operator
 from app.commands.key_tables import data_key_table, ring_table
-from app.commands.terminal import aside, console
+from app.commands.terminal import aside, console, progress_display
 from app.crypto.keyring import KeyRing, KeyRingError, KeyState, new_key
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import invalid
+from app.naming import counted
 from app.scripts import Resources, foreseen_errors, run_script
 from app.settings import load
 from app.vault import data_keys, resealing
@@ -111,7 +112,7 @@ def rotate(
             _change_ring(lambda ring: ring.activated(kek_id))
 
     async def work(resources: Resources) -> int:
-        with Progress(console=aside, transient=True) as progress:
+        with progress_display() as progress:
             task = progress.add_task("wrapping data keys", total=None)
             return await data_keys.rewrap(
                 resources.database,
@@ -181,7 +182,7 @@ async def _renew(resources: Resources, names: list[str]) -> None:
         if names == ["*"]:
             names = [each.name for each in await environments.list_all(connection)]
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=aside, transient=True) as progress:
+    with progress_display(*columns) as progress:
         for name in names:
             await _renew_one(resources, name, progress)
 
@@ -192,7 +193,7 @@ async def _renew_one(resources: Resources, name: str, progress: Progress) -> Non
         await environments.get(connection, name)
         left = await resealing.pending(connection, name)
     if left:
-        console.print(f"{name}: going on with {left} values of an earlier rotation")
+        console.print(f"{name}: going on with {counted(left, 'value')} of an earlier rotation")
     elif not await database.transact(
         lambda c: data_keys.renew(c, vault, resources.access_log, name, origin=_origin())
     ):
@@ -209,7 +210,7 @@ async def _renew_one(resources: Resources, name: str, progress: Progress) -> Non
         progress.update(task, completed=done, total=max(left, done))
 
     await resealing.reseal(database, vault, name, report)
-    console.print(f"{name}: {done} values sealed by the new data key")
+    console.print(f"{name}: {counted(done, 'value')} sealed by the new data key")
 
 
 def _change_ring(change: Callable[[KeyRing], KeyRing]) -> None:

@@ -27,8 +27,10 @@ from app.crypto.sealed import SealedError
 from app.database.embedded import EmbeddedError
 from app.database.faults import DatabaseBugError
 from app.database.opening import embedded_server, open_database
-from app.errors import Conflict, ForeseenError, invalid
+from app.database.reasons import reason_of
+from app.errors import Conflict, ForeseenError, invalid, reason
 from app.files import read_regular, write_new
+from app.naming import counted
 from app.scripts import foreseen_errors
 from app.settings import Settings, SettingsError, load
 from app.settings.env_file import environment
@@ -66,13 +68,13 @@ def export(
             raise _taken(file)
         # Before the file is there, so that nothing leaves that the log could have told of.
         count = len(set(recipient))
-        _tell(settings, ring, f"key ring exported for {count} recipient{'s' * (count > 1)}")
+        _tell(settings, ring, f"key ring exported for {counted(count, 'recipient')}")
         try:
             write_new(file, sealed)
         except FileExistsError:
             raise _taken(file) from None
         except OSError as error:
-            raise invalid("FILE", f"cannot be written: {error.strerror}") from None
+            raise invalid("FILE", f"cannot be written: {reason(error)}") from None
     console.print(f"{file} holds the key ring, keys: {len(ring.keys)}", soft_wrap=True)
 
 
@@ -92,7 +94,7 @@ def import_(
         try:
             content = read_regular(file, EXPORT_BYTES_MAX)
         except OSError as error:
-            raise invalid("FILE", f"cannot be read: {error.strerror}") from None
+            raise invalid("FILE", f"cannot be read: {reason(error)}") from None
         with _told("--identity" if identity else "identity"):
             found = find_identity({"IDENTITY_FILE": str(identity)} if identity else environment())
         with _told("FILE"):
@@ -112,7 +114,11 @@ def import_(
         if not added:
             console.print(f"{path} has every key of it already", soft_wrap=True)
         count = len(added)
-        _tell(None, after, f"key ring imported: {count} of {len(ring.keys)} keys were missing")
+        _tell(
+            None,
+            after,
+            f"key ring imported: added {counted(count, 'key')} of {len(ring.keys)}",
+        )
 
 
 def _place() -> Path:
@@ -166,7 +172,7 @@ async def _record(settings: Settings, access: Access) -> None:
 def _short(error: BaseException) -> str:
     if isinstance(error, ForeseenError):
         return str(error)
-    return f"the database cannot be reached ({type(error).__name__})"
+    return f"the database cannot be reached ({reason_of(error)})"
 
 
 def _taken(file: Path) -> Conflict:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from app.access.events import Event, Origin
 from app.changes.dry_run import transact
 from app.commands.actor import operator
 from app.commands.history import At, moment, show_changes, show_properties
-from app.commands.terminal import aside, console
+from app.commands.terminal import console, progress_display
+from app.naming import counted
 from app.scripts import Resources, run_script
 from app.transfer import service
 from app.transfer.checking import read_checked_file
@@ -57,7 +58,7 @@ def export_environment(
             access = Origin(actor=operator()).did(
                 Event.SECRET_READ,
                 environment=environment,
-                detail=f"export of {secrets} secrets as of revision {found.revision}",
+                detail=f"export of {counted(secrets, 'secret')} as of revision {found.revision}",
             )
             await resources.database.transact(lambda c: resources.access_log.record(c, access))
         omitted = sorted(left_out(entries, chosen))
@@ -69,7 +70,7 @@ def export_environment(
         sys.stdout.buffer.write(text)
         return
     file.write_bytes(text)
-    console.print(f"{count} entries in {file}")
+    console.print(f"{counted(count, 'entry', 'entries')} in {file}")
     if omitted:
         console.print(f"left out, as {chosen} cannot hold them: {', '.join(omitted)}")
 
@@ -144,6 +145,6 @@ def _report(imported: Imported, *, dry_run: bool) -> None:
 def _told(what: str) -> Iterator[None]:
     """Show that something goes on, and for how long."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=aside, transient=True) as progress:
+    with progress_display(*columns) as progress:
         progress.add_task(what, total=None)
         yield

@@ -30,6 +30,7 @@ import msgspec
 from app.crypto.envelope import KEY_BYTES
 from app.crypto.fields import joined
 from app.crypto.wrapping import KeyMissingError, Wrapped
+from app.errors import reason
 
 LIMIT_SECONDS = 5.0
 _ANSWER_BYTES_MAX = 64 * 1024
@@ -129,7 +130,7 @@ async def _run(command: Path, verb: str, question: bytes) -> bytes:
             start_new_session=True,
         )
     except OSError as error:
-        raise CommandError(f"cannot be run: {type(error).__name__}") from None
+        raise CommandError(f"cannot be run: {reason(error)}") from None
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
             output, code = await _exchange(child, question)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from app.crypto.envelope import EnvelopeError, unwrap, wrap
 from app.crypto.keyring import RING_BYTES_MAX, KeyRing, KeyRingError, parse_key_ring
+from app.errors import reason
 from app.files import read_regular
 
 
@@ -106,8 +107,10 @@ def read_key_ring(file: Path) -> KeyRing:
     """Return the key ring of a file. Raises KeyRingError."""
     try:
         return parse_key_ring(read_regular(file, RING_BYTES_MAX).decode("ascii"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise KeyRingError(f"the file cannot be read: {type(error).__name__}") from None
+    except UnicodeDecodeError:
+        raise KeyRingError("the file must hold ASCII text") from None
+    except OSError as error:
+        raise KeyRingError(f"the file cannot be read: {reason(error)}") from None
 
 
 def _stamp(file: Path | None) -> tuple[int, ...]:

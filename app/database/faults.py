@@ -90,10 +90,11 @@ def translated(*, away: str) -> Iterator[None]:
     except UNFIT as error:
         # These texts name objects of our own statements, and no values.
         log.warning("schema_unfit", error=error.message or type(error).__name__)
-        raise Unavailable(
-            SCHEMA_UNFIT,
-            "The database's schema, or the service's rights to it, are not those of this release.",
-        ) from None
+        message = "The database's schema or the service's rights to it do not fit this release."
+        if isinstance(error, asyncpg.UndefinedTableError):
+            # So answers a database that was never migrated.
+            message = "The database lacks a table of this release; run `make migrate`."
+        raise Unavailable(SCHEMA_UNFIT, message) from None
     except AWAY as error:
         log.warning("database_away", error=type(error).__name__)
         raise Unavailable("database_away", f"The database cannot be reached. {away}") from None

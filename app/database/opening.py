@@ -13,10 +13,11 @@ from app.database.embedded import EmbeddedError, EmbeddedServer
 from app.database.pool import Database
 from app.database.primary import Primary
 from app.database.provision import Provisioner
+from app.database.reasons import connecting, reason_of
 from app.database.roles import APP, BACKUP, MIGRATOR
-from app.database.session_setup import prepare_as_owner
+from app.database.session_setup import prepare_as_owner, prepare_connection
 from app.database.threads import in_thread
-from app.errors import Unavailable
+from app.errors import ForeseenError
 from app.log import logger
 from app.settings import Settings, Target, Tls, TlsMode
 from app.tasks import jittered
@@ -124,11 +125,12 @@ async def probe(target: Target, settings: Settings, primary: Primary | None = No
     """Connect once, close the connection, and return the target with the primary as its only host.
 
     Migrations use libpq, which cannot tell a wrong password from a server that is away, does not
-    try again, and knows no timelines. Raises what the connector raises; `connector.is_transient`
-    tells whether to try again.
+    try again, and knows no timelines. Raises DatabaseRefusedError, which says whether a later
+    attempt may succeed.
     """
     primary = primary or Primary(settings.data_dir)
-    session = await Connector(target, settings.database, primary)()
+    with connecting(target, settings.database):
+        session = await Connector(target, settings.database, primary)()
     await session.close(timeout=settings.database.command_timeout_seconds)
     return replace(target, hosts=(session.address,))
 
@@ -142,8 +144,8 @@ async def watch_primary(target: Target, settings: Settings, primary: Primary) ->
         await asyncio.sleep(jittered(_PRIMARY_SECONDS))
         try:
             await probe(target, settings, primary)
-        except (Unavailable, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            log.debug("primary_not_found", error=type(error).__name__)
+        except (ForeseenError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.debug("primary_not_found", reason=reason_of(error))
 
 
 @asynccontextmanager
@@ -151,14 +153,14 @@ async def open_database(settings: Settings, *, as_owner: bool = False) -> AsyncI
     """Yield an open pool with the service's own limits; for scripts and commands.
 
     `as_owner` is for what the app role may not do, such as a change of history's sealed bytes; it
-    goes the migrator's way. Raises what the driver raises after three attempts, and EmbeddedError.
+    goes the migrator's way. Raises DatabaseRefusedError and EmbeddedError.
     """
     async with held_targets(settings) as found:
         database = Database(settings.database, Primary(settings.data_dir))
-        if as_owner:
-            await database.open(found.migrator, prepare_as_owner)
-        else:
-            await database.open(found.app)
+        target = found.migrator if as_owner else found.app
+        prepare = prepare_as_owner if as_owner else prepare_connection
+        with connecting(target, settings.database):
+            await database.open(target, prepare)
         try:
             yield database
         finally:
@@ -176,7 +178,7 @@ async def watch_embedded(settings: Settings) -> None:
         except (EmbeddedError, OSError) as error:
             # After kill -9 its children may hold the shared memory for a moment longer; and a full
             # disk, or no file left to open, must not end this watch.
-            log.warning("embedded_server_not_back", reason=str(error) or type(error).__name__)
+            log.warning("embedded_server_not_back", reason=reason_of(error))
             pause = min(pause * 2, _WATCH_PAUSE_MAX_SECONDS)
         else:
             pause = WATCH_SECONDS

@@ -82,7 +82,7 @@ class Database:
     ) -> None:
         """Connect the least number of connections, one at the least, and prepare each.
 
-        Raises what the connector raises; `connector.is_transient` tells whether to try again.
+        Raises what the connector raises; `reasons.connecting` says it in words.
         """
         settings = self._settings
         pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(

@@ -10,6 +10,7 @@ from app.crypto.signing import Signer
 from app.database.threads import in_thread
 from app.doctor.findings import Finding, absent, failed, passed, warned
 from app.doctor.patient import Patient
+from app.naming import counted
 from app.settings import STRICT_TIERS
 
 # Without a schedule of our own: somebody else's makes one a day, and may miss one.
@@ -56,7 +57,9 @@ def _damaged(found: Sequence[Backup]) -> list[Finding]:
 def _proven(good: Sequence[Backup]) -> Finding:
     proof = next((each.verification for each in good if each.verification is not None), None)
     if proof is None:
-        return warned("proven backups", f"none of {len(good)} was ever restored: {_VERIFY}")
+        return warned(
+            "proven backups", f"{counted(len(good), 'backup')}, none was ever restored: {_VERIFY}"
+        )
     age = datetime.now(UTC) - proof.at
     text = f"one was restored {_words(age)} ago, in {proof.restore_seconds:g} s"
     if age > _PROOF_AGE_MAX:

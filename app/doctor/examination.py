@@ -10,6 +10,7 @@ import msgspec
 import psycopg
 
 from app.database.faults import DatabaseBugError
+from app.database.reasons import reason_of
 from app.doctor import (
     backups,
     connections,
@@ -23,9 +24,12 @@ from app.doctor import (
     server,
 )
 from app.doctor.findings import Finding, absent, failed
-from app.doctor.patient import Patient, admitted, told
+from app.doctor.patient import Patient, admitted
 from app.errors import ForeseenError
+from app.log import logger
 from app.settings import Settings
+
+log = logger(__name__)
 
 CHECK_SECONDS = 15.0
 # Some six million revisions, at the speed at which `make bench` verifies.
@@ -108,9 +112,10 @@ async def _looked(check: Check, patient: Patient) -> Sequence[Finding]:
     except TimeoutError:
         return [failed(check.name, f"took longer than {check.seconds:g} s")]
     except _FORESEEN as error:
-        return [failed(check.name, f"cannot be looked at: {told(error)}")]
+        return [failed(check.name, f"cannot be looked at: {reason_of(error)}")]
     except Exception as error:  # noqa: BLE001 - one check must not end the others
-        return [failed(check.name, f"cannot be looked at: {type(error).__name__}")]
+        log.error("check_failed", check=check.name, error=type(error).__name__)  # noqa: TRY400
+        return [failed(check.name, "cannot be looked at: an unexpected error, see the log")]
 
 
 def _is_away(need: Need, patient: Patient) -> bool:

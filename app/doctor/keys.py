@@ -6,6 +6,7 @@ from app.access.local import has_token_key
 from app.crypto.keyring import KeyState
 from app.doctor.findings import Finding, absent, failed, first_few, passed, warned
 from app.doctor.patient import Patient
+from app.naming import counted
 from app.settings import Tier
 from app.vault.rings import present_wrapper_of, ring_file, ring_of
 from app.vault.vault import Vault
@@ -24,7 +25,7 @@ async def look_at_ring(patient: Patient) -> Sequence[Finding]:
         because = _FIRST_START if settings.tier is Tier.LOCAL else "KEY_RING is not set"
         return [absent("key ring", f"{because}: until then there are no secrets")]
     retired = sum(key.state is KeyState.RETIRED for key in ring.keys)
-    text = f"{len(ring.keys)} keys, {retired} of them retired"
+    text = f"{counted(len(ring.keys), 'key')}, {retired} of them retired"
     if retired:
         text += ", which can be erased once no backup needs them"
     found = [passed("key ring", text)]

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 import asyncpg
@@ -12,6 +12,7 @@ import psycopg
 from app.database import Database
 from app.database.opening import Targets, embedded_server, held_targets
 from app.database.primary import Primary
+from app.database.reasons import reason_of
 from app.errors import ForeseenError
 from app.settings import Settings, Target
 from app.settings.review import Review
@@ -68,7 +69,7 @@ async def admitted(settings: Settings) -> AsyncIterator[Patient]:
             try:
                 patient.targets = await stack.enter_async_context(held_targets(settings))
             except _REFUSALS as error:
-                patient.trouble = told(error)
+                patient.trouble = reason_of(error)
         if patient.targets is not None:
             patient.app = await _open(stack, settings, patient.targets.app)
             if patient.targets.migrator != patient.targets.app:
@@ -96,24 +97,7 @@ async def _open(
         async with asyncio.timeout(CONNECT_SECONDS):
             await database.open(target)
     except Exception as error:  # noqa: BLE001 - one way in must not end the examination
-        trouble = told(error) if isinstance(error, _REFUSALS) else type(error).__name__
-        return Way(
-            target=target, database=None, seconds=time.monotonic() - started, trouble=trouble
-        )
+        seconds = time.monotonic() - started
+        return Way(target=target, database=None, seconds=seconds, trouble=reason_of(error))
     stack.push_async_callback(database.close)
     return Way(target=target, database=database, seconds=time.monotonic() - started)
-
-
-def told(error: BaseException) -> str:
-    """Return what an error says, in one line, without the details that quote values."""
-    if isinstance(error, TimeoutError):
-        return "it did not answer in time"
-    text = ""
-    if isinstance(error, psycopg.Error):
-        text = error.diag.message_primary or ""
-    elif isinstance(error, OSError) and error.strerror:
-        text = error.strerror
-    elif error.args:
-        with suppress(IndexError):
-            text = str(error.args[0]).splitlines()[0]
-    return text or type(error).__name__

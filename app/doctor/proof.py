@@ -9,11 +9,13 @@ from app.audit.following import one_moment
 from app.audit.heads import Head, read_heads
 from app.audit.verification import Broken, Verified, latest_revisions, verify
 from app.crypto.signing import Signer
+from app.database.reasons import reason_of
 from app.database.recording import RecordingStatus
 from app.database.threads import in_thread
 from app.doctor.findings import Finding, absent, failed, first_few, passed, warned
-from app.doctor.patient import Patient, told
+from app.doctor.patient import Patient
 from app.errors import AppError
+from app.naming import counted
 from app.settings import Settings
 
 _ACCEPT = "`database accept-schema` takes it as it is, once somebody knows why"
@@ -26,7 +28,7 @@ async def look_at_history(patient: Patient) -> Sequence[Finding]:
     try:
         heads = await in_thread("heads", lambda: _signed_heads(patient.settings))
     except (AppError, DataFolderError, OSError) as error:
-        trouble = told(error)
+        trouble = reason_of(error)
     async with one_moment(patient.database) as connection:
         names = {*await latest_revisions(connection), *(head.environment for head in heads or ())}
     outcomes: list[Verified | Broken] = []
@@ -49,7 +51,7 @@ def _of_chain(outcomes: Sequence[Verified | Broken]) -> Finding:
         return failed("history", first_few(seen, "; "))
     verified = [each for each in outcomes if isinstance(each, Verified)]
     revisions = sum(each.revision for each in verified)
-    text = f"{revisions} revisions of {len(verified)} environments hold"
+    text = f"{counted(revisions, 'revision')} of {counted(len(verified), 'environment')} verified"
     unchained = sum(each.unchained for each in verified)
     if unchained:
         return warned("history", f"{text}; {unchained} are older than the chain, so not proven")
@@ -84,7 +86,7 @@ def _of_drift(trail: SchemaTrail) -> Finding:
     if trail.drift is None:
         return warned("schema as migrated", trail.unknown or "cannot be compared")
     if trail.drift:
-        text = f"{len(trail.drift)} facts differ: {trail.drift_summary}. {_ACCEPT}"
+        text = f"{counted(len(trail.drift), 'difference')}: {trail.drift_summary}. {_ACCEPT}"
         return failed("schema as migrated", text)
     return passed("schema as migrated", "every fact is as the last migration left it")
 

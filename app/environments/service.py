@@ -8,6 +8,7 @@ from app.naming import ENVIRONMENT_RULE, is_environment
 
 # Each is a snapshot in every process, and a follower's read at every change.
 ENVIRONMENTS_MAX = 200
+UNKNOWN = "environment_unknown"
 
 
 async def list_all(connection: Connection) -> list[Environment]:
@@ -54,7 +55,7 @@ async def insert(connection: Connection, name: str, tier: str) -> None:
 def unknown_environment() -> NotFound:
     """Return the error for a name that no environment has."""
     return NotFound(
-        "environment_unknown",
+        UNKNOWN,
         "There is no such environment.",
         [Violation("environment", "must be one that exists")],
     )

@@ -18,6 +18,7 @@ from app.errors import Unavailable
 from app.evaluation.groups import Part
 from app.evaluation.validation import VARIANT_NAME_MAX
 from app.log import logger
+from app.naming import counted
 from app.tasks import repeat
 
 log = logger(__name__)
@@ -229,7 +230,7 @@ def _remarks(found: list[OutcomeUse], last: datetime, now: datetime) -> list[str
         return ["is never evaluated"] if days >= STALE_DAYS else []
     remarks = []
     if days >= STALE_DAYS:
-        remarks.append(f"was last evaluated {days} days ago")
+        remarks.append(f"was last evaluated {counted(days, 'day')} ago")
     variants = {each.variant for each in found if each.variant is not None}
     reasons = {each.reason for each in found}
     if len(variants) == 1 and sum(each.count for each in found) >= CERTAIN_COUNT:

@@ -60,13 +60,15 @@ def is_in_range(time: datetime) -> bool:
     return True
 
 
-def parse(raw: bytes, *, nodes_max: int = NODES_MAX, depth_max: int = DEPTH_MAX) -> Any:
+def parse(
+    raw: bytes, *, nodes_max: int = NODES_MAX, depth_max: int = DEPTH_MAX, root: str = "body"
+) -> Any:
     """Return any JSON document as Python values. Raises Malformed that names place and rule."""
     try:
         text = text_of(raw)
     except UnicodeDecodeError:
-        raise malformed("body", "must be UTF-8") from None
-    check_count(raw, nodes_max)
+        raise malformed(root, "must be UTF-8") from None
+    check_count(raw, nodes_max, root)
     try:
         document = load_json(
             text,
@@ -76,11 +78,11 @@ def parse(raw: bytes, *, nodes_max: int = NODES_MAX, depth_max: int = DEPTH_MAX)
             parse_int=_integer,
         )
     except RecursionError:
-        raise malformed("body", f"must not nest deeper than {depth_max}") from None
+        raise malformed(root, f"must not nest deeper than {depth_max}") from None
     except json.JSONDecodeError as error:
         rule = f"must be JSON; {error.msg} at line {error.lineno}, column {error.colno}"
-        raise malformed("body", rule) from None
-    check_nodes(document, nodes_max=nodes_max, depth_max=depth_max)
+        raise malformed(root, rule) from None
+    check_nodes(document, nodes_max=nodes_max, depth_max=depth_max, root=root)
     return document
 
 

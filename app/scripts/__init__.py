@@ -28,7 +28,9 @@ from app import log
 from app.access.log import AccessLog
 from app.database import Database
 from app.database.opening import open_database
-from app.errors import ForeseenError
+from app.database.reasons import reason_of
+from app.environments import service as environments
+from app.errors import ForeseenError, NotFound
 from app.json_schema.pool import Checkers
 from app.settings import Settings, load
 from app.vault.rings import wrapper_of
@@ -76,10 +78,23 @@ def run_script(main: Callable[[Resources], Awaitable[Result]], *, as_owner: bool
         if task is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         async with resources(as_owner=as_owner) as given:
-            return await main(given)
+            try:
+                return await main(given)
+            except NotFound as error:
+                if error.code != environments.UNKNOWN:
+                    raise
+                raise await _unknown_environment(given) from None
 
     with foreseen_errors():
         return asyncio.run(whole())
+
+
+async def _unknown_environment(given: Resources) -> NotFound:
+    """Return the error with the names that exist; who has the database may see them all."""
+    async with given.database.connection() as connection:
+        names = [each.name for each in await environments.list_all(connection)]
+    message = f"There is no such environment; there are {', '.join(names) or 'none'}."
+    return NotFound(environments.UNKNOWN, message)
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -99,11 +114,17 @@ def foreseen_errors() -> Iterator[None]:
     except Exception as error:
         if not _is_foreseen(error):
             raise
-        # TimeoutError, for one, has no text of its own.
-        print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)  # noqa: T201
+        print(f"error: {_line(error)}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(130)
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, ForeseenError):
+        return str(error)
+    file = error.filename if isinstance(error, OSError) else None
+    return f"{file}: {reason_of(error)}" if file else reason_of(error)
 
 
 def _is_foreseen(error: Exception) -> bool:

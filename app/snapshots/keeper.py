@@ -9,6 +9,7 @@ from contextlib import suppress
 from app.access.directory import TokenDirectory
 from app.access.models import Token
 from app.database.threads import in_thread
+from app.errors import reason
 from app.log import logger
 from app.snapshots.disk import Disk, Found, SavedEnvironment, State
 from app.snapshots.follower import Follower
@@ -62,10 +63,10 @@ class Keeper:
         try:
             await in_thread("keep", lambda: self._keep(served))
         except OSError as error:
-            reason = error.strerror or type(error).__name__
-            if reason != self.failure:
-                log.warning("snapshot_not_written", reason=reason)
-            self.failure = reason
+            failure = reason(error)
+            if failure != self.failure:
+                log.warning("snapshot_not_written", reason=failure)
+            self.failure = failure
         else:
             self.failure = None
 

@@ -23,6 +23,7 @@ from app.http import conditions, wire
 from app.http.encoded import EncodedResponse
 from app.http.headers import revision_header
 from app.http.keys import DATABASE
+from app.naming import counted
 from app.snapshots.reading import moment_head, moment_headers, read_snapshot, settle
 from app.snapshots.snapshot import Snapshot
 from app.transfer import service
@@ -102,7 +103,7 @@ async def _revealed(
     async with request.app[DATABASE].connection() as connection:
         environment, entries = await service.environment_at(connection, name, moment, vault=vault)
     if secrets := service.count_revealed(entries):
-        detail = f"export of {secrets} secrets as of revision {environment.revision}"
+        detail = f"export of {counted(secrets, 'secret')} as of revision {environment.revision}"
         await request.app[DATABASE].transact(lambda c: note_revealed(c, request, detail=detail))
     return environment, entries
 

@@ -15,6 +15,7 @@ import yaml
 from app.errors import AppError, malformed
 from app.http.decoder import INTEGER_MAX, parse
 from app.http.stepwise import Stream
+from app.naming import counted
 from app.transfer.documents import DOCUMENT_DEPTH_MAX, NODES_MAX
 from app.transfer.yaml_schema import BOOLEAN, FLOAT, INTEGER, TYPES, anchored, difference
 
@@ -44,7 +45,7 @@ def load_yaml(text: str, *, nodes_max: int = NODES_MAX) -> tuple[Any, list[str]]
             else:
                 more += 1
         if more:
-            warnings.append(f"{more} more values are something else to readers of YAML 1.1")
+            warnings.append(f"{counted(more, 'more value')} read otherwise by readers of YAML 1.1")
         return yaml.load(Stream(text), Loader=_StrictLoader), warnings  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""

@@ -9,6 +9,7 @@ from app.access.local import DataFolderError, write_once
 from app.crypto.command import CommandWrapper
 from app.crypto.keyring import KeyRing, KeyRingError, KeyState, new_key, parse_key_ring
 from app.crypto.wrapping import RingWrapper, Wrapper, read_key_ring
+from app.errors import reason
 from app.files import alone_in, replace_private, write_new
 from app.log import logger
 from app.settings import Settings, Tier
@@ -105,4 +106,4 @@ def _write_first(path: Path, ring: KeyRing) -> None:
     except FileExistsError:
         raise KeyRingError(f"{path} has been made meanwhile; try again") from None
     except OSError as error:
-        raise DataFolderError(f"{path} cannot be written: {error.strerror}") from None
+        raise DataFolderError(f"{path} cannot be written: {reason(error)}") from None

@@ -13,10 +13,11 @@ import psycopg
 import pytest
 
 from app.database import Database
-from app.database.connector import is_transient
+from app.database.connector import Connector, is_transient
 from app.database.drivers import libpq_arguments
 from app.database.migrations import Migrator
 from app.database.privileges import TABLES
+from app.database.reasons import DatabaseRefusedError, connecting
 from app.database.role_check import check_role
 from app.database.roles import APP, MIGRATOR
 from app.doctor.examination import CHECKS, examine
@@ -346,3 +347,15 @@ async def test_the_doctor_sees_the_tls_that_is_used(
     assert tls.verdict is (Verdict.PASS if is_verified else Verdict.FAIL)
     assert tls.text.startswith("TLSv1.3, TLS_")
     assert ("does not make sure" in tls.text) is not is_verified
+
+
+async def test_refusal_of_an_unknown_authority_names_the_setting(
+    full: FullServer, stranger: Authority
+) -> None:
+    target = _wrong_authority(full.target(APP), stranger)
+    with pytest.raises(DatabaseRefusedError) as refusal, connecting(target, LIMITS):
+        await Connector(target, LIMITS)()
+
+    assert not refusal.value.may_pass
+    assert "presents an untrusted certificate" in str(refusal.value)
+    assert str(refusal.value).endswith("see DATABASE_TLS_CA and sslrootcert")

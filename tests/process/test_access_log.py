@@ -123,7 +123,7 @@ async def test_an_operator_trims_what_is_old(
 
     assert refused == (1, "error: before: must not be in the future\n")
     # The making of the administrator's token went; what tells of the trimming stayed.
-    assert trimmed == (0, "1 rows are gone\n")
+    assert trimmed == (0, "deleted 1 row\n")
     assert [item["event"] for item in items] == ["authz_admin"]
     assert items[0]["actor"].startswith("operator:")
 

@@ -1,16 +1,17 @@
 """The command line, as an operator uses it beside a running service."""
 
+import asyncio
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
 from aiohttp import ClientSession
 
 from app.database.migrations import read_files
-from app.database.roles import MIGRATOR
+from app.database.roles import APP, MIGRATOR
 from tests.conftest import Server
 from tests.process.conftest import Process, run, until
 
@@ -153,7 +154,7 @@ async def test_flags_from_the_command_line(
     wrong = await run(launch_beside, "flag", "evaluate", "staging", "half", "--context", "[]")
     stale = await run(launch_beside, "flag", "stale", "staging")
 
-    assert (linted[0], "1 entries, 0 problems" in linted[1]) == (0, True)
+    assert (linted[0], linted[1] == "1 entry, 0 problems, 0 warnings\n") == (0, True)
     assert (refused[0], "half.value.defaultVariant" in refused[1]) == (1, True)
     assert loaded[0] == 0
     assert json.loads(evaluated[1]) == {"reason": "DEFAULT", "variant": "off", "value": False}
@@ -350,3 +351,56 @@ async def test_a_change_by_hand_is_served_with_a_warning_until_it_is_accepted(
     assert (accepted[0], accepted[1].splitlines()) == (0, [shown, "accepted, differences: 1"])
     assert (again[0], again[1].strip()) == (0, "nothing differs")
     assert await service.stop() == 0
+
+
+async def test_command_names_what_is_wrong(launch_beside: Callable[..., Process]) -> None:
+    """Each in one line: what there is instead, the rule of a value, or what to run first."""
+    outcomes = await asyncio.gather(
+        run(launch_beside, "configuration", "list", "prod"),
+        run(launch_beside, "configuration", "set", "local", "k", "hello"),
+        run(launch_beside, "flag", "evaluate", "local", "f", "--context", "x"),
+    )
+
+    assert [code for code, _ in outcomes] == [1, 1, 1]
+    assert [text.splitlines()[-1] for _, text in outcomes] == [
+        "error: There is no such environment; there are development, local, production, staging.",
+        "error: VALUE: must be JSON; Expecting value at line 1, column 1; --text stores it as text",
+        "error: --context: must be JSON; Expecting value at line 1, column 1",
+    ]
+
+
+async def test_command_on_a_database_without_tables_says_what_to_run(
+    launch: Callable[..., Process], server: Server
+) -> None:
+    name = server.create_database("never_migrated")
+    target = server.target(APP, name)
+    ((folder, port),) = target.hosts
+    password = quote(target.password.reveal()) if target.password else ""
+    query = urlencode({"host": folder, "port": port})
+    url = f"postgresql://{target.user}:{password}@/{name}?{query}"
+    outcome = await run(launch, "environment", "list", DATABASE_URL=url)
+    server.drop_database(name)
+
+    assert outcome[0] == 1
+    assert "error: The database lacks a table of this release; run `make migrate`." in outcome[1]
+
+
+async def test_script_that_is_unknown_names_those_that_exist(
+    launch_beside: Callable[..., Process],
+) -> None:
+    process = launch_beside()
+    await process.start_module("app.scripts", "nope")
+    assert process.child is not None
+
+    assert await process.child.wait() == 1
+    assert "error: There is no script 'nope'; there are configuration_report, " in process.log
+
+
+async def test_output_for_a_file_begins_without_an_empty_line(
+    launch_beside: Callable[..., Process], tmp_path: Path
+) -> None:
+    code, text = await run(
+        launch_beside, "configuration", "export", "local", str(tmp_path / "out.json")
+    )
+
+    assert (code, text) == (0, f"0 entries in {tmp_path / 'out.json'}\n")

@@ -259,7 +259,7 @@ async def test_a_key_is_given_to_a_running_service_by_its_file(
         rows = (await answer.json(content_type=None))["items"]
     told = [(row["resource"], row["detail"]) for row in rows if "key ring" in (row["detail"] or "")]
     assert told == [
-        (ids[1], "key ring imported: 2 of 2 keys were missing"),
+        (ids[1], "key ring imported: added 2 keys of 2"),
         (ids[1], "key ring exported for 1 recipient"),
     ]
     await until(is_well, 20)

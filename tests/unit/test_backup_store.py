@@ -181,7 +181,7 @@ async def test_a_failure_is_told_until_there_is_a_younger_backup(tmp_path: Path)
     for _ in range(2):
         await schedule.run_once()
         # The second time it is too early for another attempt.
-        assert (schedule.failure, schedule.failures) == ("Not a directory", 1)
+        assert (schedule.failure, schedule.failures) == ("not a directory", 1)
     check = backups_check(schedule)
     assert (check.status, check.output) == (Status.WARN, "the last attempt failed, see the log")
 

@@ -130,7 +130,7 @@ async def test_a_backup_is_judged_by_its_age_and_by_its_proof(tmp_path: Path) ->
         f"{old.name}, 5 days old, 4 bytes: above 2 days",
     )
     assert unproven["proven backups"][0] is Verdict.WARN
-    assert "none of 1 was ever restored" in unproven["proven backups"][1]
+    assert "1 backup, none was ever restored" in unproven["proven backups"][1]
     assert proven_long_ago["proven backups"] == (
         Verdict.WARN,
         "one was restored 40 days ago, in 2.5 s: `backup verify` proves one anew",

@@ -82,7 +82,7 @@ def test_an_export_never_overwrites_and_wants_a_recipient(folder: Path) -> None:
     assert taken == (1, "error: ring.age is there already, and stays as it is\n")
     assert (folder / "ring.age").read_text() == before
     assert wrong == (1, "error: --recipient: must be sealed for age recipients, age1…\n")
-    assert nowhere[1].endswith("error: FILE: cannot be written: No such file or directory\n")
+    assert nowhere[1].endswith("error: FILE: cannot be written: no such file or directory\n")
     assert nobody[0] == 2
     assert not (folder / "out.age").exists()
 
@@ -228,7 +228,7 @@ def test_what_cannot_be_opened_is_refused_and_makes_nothing(folder: Path) -> Non
         (("empty", "--identity", "identity"), "FILE: must be an age file"),
         (("nonsense", "--identity", "identity"), "FILE: line 1 must be STATE ID KEY"),
         (("nothing", "--identity", "identity"), "FILE: holds no key"),
-        (("missing", "--identity", "identity"), "FILE: cannot be read: No such file"),
+        (("missing", "--identity", "identity"), "FILE: cannot be read: no such file"),
         ((".", "--identity", "identity"), "FILE: cannot be read: "),
     ):
         code, said = ran("import", *words, DATA_DIR="new")
