@@ -187,6 +187,22 @@ async def test_javascript_in_a_page_is_told_of_changes_and_comes_back_after_a_re
     assert told["value"] == "salve"
 
 
+async def test_page_sees_a_flag_that_turns_by_itself(
+    served: Process, client: ClientSession
+) -> None:
+    async with _page(served) as page:
+        await page.next("Ready", value="hello")
+        await page.next("fetched", status=304)
+        soon = int(time.time()) + 2
+        condition = {">=": [{"var": "$flagd.timestamp"}, soon]}
+        turning = _flag("day", "night", targeting={"if": [condition, "v1"]})
+        await _put(client, served, "greeting", turning, 1)
+        await page.next("ConfigurationChanged", value="day")
+        turned = await page.next("ConfigurationChanged", value="night")
+
+    assert turned["at"] >= soon
+
+
 async def test_javascript_in_a_page_of_one_instance_sees_what_changes_on_another(
     served: Process, launch: Callable[..., Process], client: ClientSession
 ) -> None:
