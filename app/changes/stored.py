@@ -8,7 +8,6 @@ from app.database.threads import in_thread, in_turn
 
 Result = TypeVar("Result")
 
-
 _QUICK_CHARACTERS = 64 * 1024
 
 

@@ -18,7 +18,8 @@ from app.json_schema.checking import check
 
 # For the whole process, of which about 35 MiB are programs and libraries.
 ADDRESS_SPACE_MAX = 192 * 1024 * 1024
-OUT_OF_MEMORY = 3
+# The exit code after a check that raised: out of memory, or a fault of the library.
+CHECK_FAILED = 3
 _LENGTH_BYTES = 4
 
 
@@ -33,10 +34,10 @@ def main() -> None:
     try:
         # SIGPROF is not handled, so it ends the process within any call.
         serve(0, lambda: signal.setitimer(signal.ITIMER_PROF, cpu_seconds))
-    except MemoryError:
-        os._exit(OUT_OF_MEMORY)
     except ConnectionError:
         os._exit(0)
+    except BaseException:  # noqa: BLE001 - a panic of the library is no Exception
+        os._exit(CHECK_FAILED)
 
 
 def serve(descriptor: int, begin: Callable[[], object]) -> None:

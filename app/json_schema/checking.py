@@ -28,13 +28,7 @@ _PATTERN_RULE = (
 )
 _REFERENCE_RULE = "must refer to a part of this schema: # or #/…"
 # They change which part of the schema a reference means.
-_MOVING = (
-    "$anchor",
-    "$dynamicAnchor",
-    "$dynamicRef",
-    "$recursiveAnchor",
-    "$recursiveRef",
-)
+_MOVING = ("$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$recursiveRef")
 # Their members are values, not schemas.
 _DATA = {"const", "default", "enum", "examples", "required", "dependentRequired"}
 # Their members are named by the author and hold schemas.

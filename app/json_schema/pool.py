@@ -18,7 +18,7 @@ import msgspec
 import psutil
 
 from app.errors import Unavailable
-from app.json_schema.checker import OUT_OF_MEMORY, frame_of
+from app.json_schema.checker import CHECK_FAILED, frame_of
 from app.json_schema.checking import Verdict, check
 from app.json_schema.linear import linear_steps
 from app.log import logger
@@ -111,7 +111,7 @@ class Checkers:
             try:
                 process = _Process(self._cpu_seconds)
             except OSError as error:
-                log.exception("schema_checker_not_started", error=type(error).__name__)
+                log.error("schema_checker_not_started", reason=error.strerror)  # noqa: TRY400
                 raise _busy("No process can be started to check the schema.") from None
             self._all.add(process)
         return process
@@ -182,6 +182,7 @@ class _Process:
         self._exchange(frame_of(b""), answers=False)
 
     def ask(self, schema: Any, value: Any) -> Verdict:
+        """Return its verdict. Raises TooCostlyError and Unavailable, and is of no use then."""
         answer = self._exchange(frame_of(msgspec.json.encode((schema, value))), answers=True)
         return msgspec.json.decode(answer, type=Verdict)
 
@@ -195,6 +196,7 @@ class _Process:
             return False
 
     def kill(self) -> None:
+        """End it; a thread that waits for its answer then gets Unavailable."""
         self._failed = self._killed = True
         self._child.kill()
         with suppress(subprocess.TimeoutExpired):
@@ -240,9 +242,10 @@ class _Process:
             code = self._child.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             code = 0
-        log.info("schema_checker_ended", code=code)
-        if code < 0 or code == OUT_OF_MEMORY:
+        if code < 0 or code == CHECK_FAILED:
+            log.info("schema_too_costly", code=code)
             return TooCostlyError()
+        log.error("schema_checker_ended", code=code)
         return _busy("The process that checks schemas has ended.")
 
 

@@ -244,6 +244,13 @@ def test_processes_all_busy_is_unavailable(
     assert _verdict(checkers, DATE, "2026-01-31") == Verdict()
 
 
+def test_process_that_cannot_start_up_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", ["/nowhere"])
+
+    with closing(Checkers()) as checkers, pytest.raises(Unavailable):
+        _verdict(checkers, DATE, "x")
+
+
 def test_process_not_started_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
 
