@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 _INSTANT_MAX = 253_402_300_800
 # Far enough apart that a difference of two values is exact enough, and no value is infinite.
 _PROBE = 2**31
+# A double that is offset by more seconds has an error of more than 4 ms.
+_OFFSET_SECONDS_MAX = 2**44
 
 
 class Clock(NamedTuple):
@@ -28,11 +30,11 @@ SECONDS = Clock(1.0, 0.0)
 
 
 def linear_clock(value_at: Callable[[int], Any]) -> Clock | None:
-    """Return the clock of a value that is known to be linear in the seconds."""
+    """Return the clock of a value that is linear in the seconds, None when it is too imprecise."""
     start, end = value_at(0), value_at(_PROBE)
     scale = (end - start) / _PROBE
-    is_finite = math.isfinite(start) and math.isfinite(scale)
-    return Clock(scale, start) if is_finite and scale else None
+    is_exact = math.isfinite(start) and abs(start) < abs(scale) * _OFFSET_SECONDS_MAX
+    return Clock(scale, start) if is_exact and math.isfinite(scale) else None
 
 
 def instants(
