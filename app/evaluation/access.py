@@ -6,17 +6,8 @@ The context always holds `$flagd`, whatever the client sent under that name.
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from app.evaluation.compiler import (
-    MISSING,
-    Build,
-    Closure,
-    Compiler,
-    Node,
-    Place,
-    literal,
-    nothing,
-    runs_of,
-)
+from app.evaluation.compiler import Build, Compiler
+from app.evaluation.nodes import MISSING, Closure, Node, Place, literal, nothing, runs_of
 from app.evaluation.run import Run
 from app.evaluation.turns import SECONDS
 from app.evaluation.values import number_text, to_number, to_text

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from app.evaluation.compiler import Among, Build, Closure, Compiler, Node, Place, called, runs_of
+from app.evaluation.compiler import Build, Compiler
 from app.evaluation.members import Members, members_of
+from app.evaluation.nodes import Among, Closure, Node, Place, called, runs_of
 from app.evaluation.run import STEPS_MAX, TEXT_FREE, RuleError, Run
 from app.evaluation.values import is_truthy, strictly_equal, to_text
 

@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from app.evaluation.compiler import Closure
 from app.evaluation.engine import Flag
 from app.evaluation.groups import Group, Part
+from app.evaluation.nodes import Closure
 from app.evaluation.run import STEPS_MAX, Run
 
 # As many are evaluated without a look at the clock.

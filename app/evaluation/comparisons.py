@@ -5,7 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from app.evaluation.compiler import MISSING, Among, Build, Compiler, Node, Place, called
+from app.evaluation.compiler import Build, Compiler
+from app.evaluation.nodes import MISSING, Among, Node, Place, called
 from app.evaluation.run import TEXT_FREE, Run
 from app.evaluation.values import (
     EXACT_MAX,

@@ -9,7 +9,8 @@ from typing import Any
 
 from app.errors import Violation
 from app.evaluation.bucketing import GENERATIONS
-from app.evaluation.compiler import Compiler, Place
+from app.evaluation.compiler import Compiler
+from app.evaluation.nodes import Place
 from app.evaluation.operators import OPERATORS
 from app.evaluation.run import RuleError
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from app.evaluation.compiler import Among, Closure, Compiler, Observe, Place
+from app.evaluation.compiler import Compiler, Observe
+from app.evaluation.nodes import Among, Closure, Place
 from app.evaluation.operators import OPERATORS
 from app.evaluation.run import RuleError, Run
 from app.evaluation.values import number_text

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from app.evaluation.compiler import Closure
 from app.evaluation.engine import Flag, Outcome
 from app.evaluation.flagd import drawn
+from app.evaluation.nodes import Closure
 from app.evaluation.operands import LAZY, values_of
 from app.evaluation.run import RuleError, Run
 

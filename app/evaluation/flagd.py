@@ -12,7 +12,8 @@ from app.evaluation.bucketing import (
     digest,
     hashed_key,
 )
-from app.evaluation.compiler import Build, Compiler, Node, Place, called, nothing
+from app.evaluation.compiler import Build, Compiler
+from app.evaluation.nodes import Node, Place, called, nothing
 from app.evaluation.run import Run
 from app.evaluation.versions import compare, comparison_of, version
 

@@ -3,17 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.evaluation.compiler import (
-    Among,
-    Build,
-    Closure,
-    Compiler,
-    Node,
-    Place,
-    literal,
-    nothing,
-    runs_of,
-)
+from app.evaluation.compiler import Build, Compiler
+from app.evaluation.nodes import Among, Closure, Node, Place, literal, nothing, runs_of
 from app.evaluation.run import Run
 from app.evaluation.values import is_truthy
 

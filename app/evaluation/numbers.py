@@ -8,7 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from app.evaluation.compiler import Build, Compiler, Node, Place, called, eager, value_at
+from app.evaluation.compiler import Build, Compiler, eager
+from app.evaluation.nodes import Node, Place, called, value_at
 from app.evaluation.run import RuleError, Run
 from app.evaluation.turns import linear_clock
 from app.evaluation.values import NAN, parse_float, to_number

@@ -5,7 +5,7 @@ out of the operators within them.
 from collections.abc import Mapping
 from typing import Any
 
-from app.evaluation.compiler import MISSING
+from app.evaluation.nodes import MISSING
 
 # They decide which of their operands are asked for.
 LAZY = frozenset({"if", "?:", "and", "or"})

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from app.evaluation.compiler import Build, Compiler, Node, Place, eager, nothing, runs_of
+from app.evaluation.compiler import Build, Compiler, eager
+from app.evaluation.nodes import Node, Place, nothing, runs_of
 from app.evaluation.run import TEXT_FREE, Run
 from app.evaluation.values import EXACT_MAX, joined_text, to_number, to_text
 

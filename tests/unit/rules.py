@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from app.evaluation.compiler import Compiler, Place
+from app.evaluation.compiler import Compiler
 from app.evaluation.engine import Flag
+from app.evaluation.nodes import Place
 from app.evaluation.operators import OPERATORS
 from app.evaluation.run import Run
 
