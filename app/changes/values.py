@@ -8,7 +8,8 @@ from app.changes.patch import are_equal
 from app.errors import Invalid, Violation, invalid
 from app.evaluation.validation import check_flag, check_segment
 from app.http.decoder import check_value_size
-from app.json_schema.pool import RequestCheck, TooCostlyError
+from app.json_schema.pool import RequestCheck
+from app.json_schema.process import TooCostlyError
 
 SCHEMA_TOO_COSTLY = "schema_too_costly"
 _EXAMPLES = ("const", "default", "enum", "examples")

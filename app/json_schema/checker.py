@@ -1,4 +1,4 @@
-"""A checker process: reads schemas and values, answers with verdicts. Started by `pool.py` alone.
+"""A checker process: reads schemas and values, answers with verdicts. Only `process.py` starts it.
 
 The kernel enforces its limits: a check that takes too long or too much memory ends the process,
 wherever it is. The parent's end of the socket is the only other thing that it depends on, so it

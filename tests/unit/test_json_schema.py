@@ -18,10 +18,12 @@ from app.changes.checks import _are_quick
 from app.changes.models import Content, Kind
 from app.errors import Unavailable
 from app.json_schema import pool
+from app.json_schema import process as one_process
 from app.json_schema.checker import frame_of, serve
 from app.json_schema.checking import VIOLATIONS_MAX, Verdict, check
 from app.json_schema.linear import linear_steps
-from app.json_schema.pool import Checkers, RequestCheck, TooCostlyError
+from app.json_schema.pool import Checkers, RequestCheck
+from app.json_schema.process import TooCostlyError
 from tests.factories import COSTLY_SCHEMA
 
 # Not linear, so that a process is needed.
@@ -198,7 +200,7 @@ def test_process_that_has_grown_is_replaced(
     checkers: Checkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = _pid(checkers)
-    monkeypatch.setattr(pool, "_KEPT_BYTES_MAX", 0)
+    monkeypatch.setattr(one_process, "_KEPT_BYTES_MAX", 0)
     _verdict(checkers, DATE, "x")
     monkeypatch.undo()
 
