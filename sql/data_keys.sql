@@ -118,7 +118,7 @@ where environment = :environment
   and sealed is not null
   and substr(sealed, 3, 8) = any(:ids::bytea[])
 limit :batch_size
-for update skip locked;
+for no key update skip locked;
 
 -- name: lock_sealed_befores(environment, ids, batch_size)
 select
@@ -131,7 +131,7 @@ where environment = :environment
   and before_sealed is not null
   and substr(before_sealed, 3, 8) = any(:ids::bytea[])
 limit :batch_size
-for update skip locked;
+for no key update skip locked;
 
 -- name: lock_sealed_afters(environment, ids, batch_size)
 select
@@ -144,7 +144,7 @@ where environment = :environment
   and after_sealed is not null
   and substr(after_sealed, 3, 8) = any(:ids::bytea[])
 limit :batch_size
-for update skip locked;
+for no key update skip locked;
 
 -- name: reseal_entries(environment, keys, sealed)!
 -- No version moves and nobody is told: what is sealed stays the same.

@@ -29,11 +29,12 @@ from environments
 where name = :name;
 
 -- name: lock_environment(name)^
--- For who must look before writing: the revision cannot move until the transaction ends.
+-- For a transaction that reads before it writes: the revision cannot change until it ends. Not
+-- for update: that would also block every insert of a row that refers to the environment.
 select revision
 from environments
 where name = :name
-for update;
+for no key update;
 
 -- name: advance_revision(environment)^
 -- Takes the row's lock, so that writers of one environment queue here and revisions have no gaps:

@@ -20,13 +20,19 @@ where environment = :environment
   and revision = :revision;
 
 -- name: find_revision_at(environment, at)$
--- The revision that was the latest at a time; from the end, as what is asked for is mostly recent.
-select revision
+-- The latest revision whose time is not after the given one. The time of a revision is when its
+-- transaction began, which may have waited for the revision before: so neighbours may be out of order,
+-- though never by an hour. The bound lets the index on the times find the revision.
+select max(revision)
 from change_sets
 where environment = :environment
   and created_at <= :at
-order by revision desc
-limit 1;
+  and created_at >= (
+    select max(created_at) - interval '1 hour'
+    from change_sets
+    where environment = :environment
+      and created_at <= :at
+  );
 
 -- name: list_change_sets(environment, before, page_size)
 -- The latest first; `before` is the revision that the last page ended with. `bytes` is what its

@@ -154,7 +154,7 @@ with used as (
     from tokens
     where id = any(:ids)
       and coalesce(last_used_at, '-infinity') <= current_timestamp - interval '1 minute'
-    for update skip locked
+    for no key update skip locked
 )
 update tokens
 set last_used_at = current_timestamp

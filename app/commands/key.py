@@ -29,6 +29,9 @@ cli = typer.Typer(help="The keys that secrets are kept with.", no_args_is_help=T
 
 cli.add_typer(key_ceremony.cli)
 
+# Longer than a statement of the service may take: it may wait for another vacuum of the table.
+_VACUUM_SECONDS = 600
+
 Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 
 
@@ -133,6 +136,8 @@ def retire(kek_id: Annotated[str, typer.Argument(help="Its id, as `list` shows i
         access = _origin().did(Event.ADMINISTRATION, resource=kek_id, detail="key retired")
 
         async def retired(connection: Connection) -> None:
+            # No data key is stored between the count and the change; see UnwrappedKeys.confirm.
+            await connection.execute("lock table data_keys in share mode")
             count = await sql.count_data_keys_wrapped_by(connection, kek_id=kek_id)
             if count:
                 raise KeyRingError(f"{count} data keys are wrapped by {kek_id}; rotate first")
@@ -143,7 +148,7 @@ def retire(kek_id: Annotated[str, typer.Argument(help="Its id, as `list` shows i
 
         await resources.database.transact(retired)
 
-    run_script(work)
+    run_script(work, as_owner=True)
     console.print(f"nothing needs {kek_id} any more, apart from backups that are older than now")
 
 
@@ -170,7 +175,11 @@ def shred(
         )
         async with resources.database.connection() as connection:
             # The old row is only marked as gone: this takes it out of the table's file.
-            await connection.execute("vacuum data_keys")
+            await connection.execute(
+                f"set statement_timeout = '{_VACUUM_SECONDS}s'; "
+                f"set lock_timeout = '{_VACUUM_SECONDS}s'"
+            )
+            await connection.execute("vacuum data_keys", timeout=_VACUUM_SECONDS)
         return destroyed
 
     count = len(run_script(work, as_owner=True))

@@ -6,6 +6,7 @@ than here: the class and, for a constraint, the name are all that is passed on.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import walk_tb
 
 import asyncpg
 
@@ -24,8 +25,9 @@ AWAY = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.OperatorInterventionError,
-    # 53…: disk full, out of memory, too many connections.
+    # 53 and 58: what the server lacks, see _LACKING.
     asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidAuthorizationSpecificationError,
 )
@@ -52,6 +54,16 @@ UNFIT = (
     asyncpg.InsufficientPrivilegeError,
 )
 SCHEMA_UNFIT = "schema_unfit"
+# What the server lacks, by SQLSTATE; anything else of AWAY is a server that cannot be reached.
+_LACKING = {
+    "53000": "The database server is out of resources.",
+    "53100": "The disk of the database server is full.",
+    "53200": "The database server is out of memory.",
+    "53300": "The database server has no free connection.",
+    "53400": "The database server has reached a limit of its configuration.",
+    "58000": "The operating system of the database server failed.",
+    "58030": "The disk of the database server failed.",
+}
 
 
 class DatabaseBugError(Exception):
@@ -97,10 +109,21 @@ def translated(*, away: str) -> Iterator[None]:
         raise Unavailable(SCHEMA_UNFIT, message) from None
     except AWAY as error:
         log.warning("database_away", error=type(error).__name__)
-        raise Unavailable("database_away", f"The database cannot be reached. {away}") from None
+        state = getattr(error, "sqlstate", None) or ""
+        reason = _LACKING.get(state, "The database cannot be reached.")
+        raise Unavailable("database_away", f"{reason} {away}") from None
     except asyncpg.PostgresError as error:
         names = (error.sqlstate, error.table_name, error.column_name, error.constraint_name)
         raise DatabaseBugError(f"{type(error).__name__} {names}") from None
+
+
+def is_of_driver(error: BaseException) -> bool:
+    """Tell whether the error passed through asyncpg, and so is the database's.
+
+    The work with a connection may also fail for a file or a timeout of its own.
+    """
+    frames = walk_tb(error.__traceback__)
+    return any(str(f.f_globals.get("__name__")).startswith("asyncpg.") for f, _ in frames)
 
 
 @contextmanager

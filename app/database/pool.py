@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 import asyncpg
 
 from app.database.connector import Connector
-from app.database.faults import translated
+from app.database.faults import is_of_driver, translated
 from app.database.pooler import MISCONFIGURED, explained
 from app.database.primary import AsyncpgConnection, Primary, Session
 from app.database.session_setup import prepare_connection
@@ -171,14 +171,22 @@ class Database:
 
     @contextmanager
     def _watched(self, away: str) -> Iterator[None]:
+        unrelated: OSError | None = None
         try:
             with cancellation_kept(), translated(away=away):
-                yield
+                try:
+                    yield
+                except OSError as error:  # TimeoutError is one
+                    if is_of_driver(error):
+                        raise
+                    unrelated = error
         except Unavailable as error:
             self.troubled.set()
             if error.code == MISCONFIGURED:
                 self.pooler_failed_at = time.monotonic()
             raise
+        if unrelated is not None:
+            raise unrelated
 
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[Connection]:

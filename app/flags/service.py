@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.changes.history import Moment, entries_at, environment_at
-from app.changes.models import Kind
+from app.changes.models import Content, Kind
+from app.changes.references import references
 from app.database import Connection
 from app.environments import service as environments
 from app.environments.models import Environment
@@ -49,13 +50,28 @@ async def source_at(connection: Connection, name: str, key: str, moment: Moment 
         environment = await environments.get(connection, name)
     else:
         environment = await environment_at(connection, name, moment)
-    found = await entries_at(connection, name, environment.revision)
-    contents = {each.key: each.content for each in found.values() if each.content is not None}
+    contents = await _reached(connection, name, environment.revision, key)
     flag = contents.get(key)
     if flag is None or flag.kind is not Kind.FLAG:
         raise unknown_flag()
     segments = {key: each.value for key, each in contents.items() if each.kind is Kind.SEGMENT}
     return _source(environment, environment.revision, flag.value, segments)
+
+
+async def _reached(
+    connection: Connection, environment: str, revision: int, key: str
+) -> dict[str, Content]:
+    """Return the entry of a revision, and all that it refers to, directly or not."""
+    contents: dict[str, Content] = {}
+    asked: set[str] = set()
+    wanted = {key}
+    while wanted:
+        asked |= wanted
+        found = await entries_at(connection, environment, revision, sorted(wanted))
+        new = {each.key: each.content for each in found.values() if each.content is not None}
+        contents |= new
+        wanted = {name for content in new.values() for name in references(content)} - asked
+    return contents
 
 
 def explained(key: str, source: Source, query: EvaluationQuery) -> ExplainedEvaluation:

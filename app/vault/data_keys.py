@@ -35,13 +35,20 @@ async def rewrap(
     waiting = [key for key in stored if key.kek_id != vault.active_kek_id]
     for done, key in enumerate(waiting, start=1):
         wrapped = await vault.keys.rewrap(key.as_wrapped())
-        await database.transact(partial(_rewrap, log=log, origin=origin, key=key, wrapped=wrapped))
+        store = partial(_rewrap, vault=vault, log=log, origin=origin, key=key, wrapped=wrapped)
+        await database.transact(store)
         report(done, len(waiting))
     return len(waiting)
 
 
 async def _rewrap(
-    connection: Connection, *, log: AccessLog, origin: Origin, key: StoredDataKey, wrapped: Wrapped
+    connection: Connection,
+    *,
+    vault: Vault,
+    log: AccessLog,
+    origin: Origin,
+    key: StoredDataKey,
+    wrapped: Wrapped,
 ) -> None:
     if not await sql.rewrap_data_key(
         connection,
@@ -52,6 +59,7 @@ async def _rewrap(
         wrapped=wrapped.content,
     ):
         return  # somebody else was quicker, or has destroyed it
+    await vault.keys.confirm(wrapped)
     detail = f"data key {key.id.hex()} wrapped by {wrapped.kek_id}"
     access = origin.did(Event.ADMINISTRATION, environment=key.environment, detail=detail)
     await log.record(connection, access)

@@ -73,6 +73,18 @@ class UnwrappedKeys:
         except KeyMissingError as error:
             raise KeysMissingError({error.kek_id: error.reason}) from None
 
+    async def confirm(self, wrapped: Wrapped) -> None:
+        """Check, once it is stored, that the key that wrapped it was not retired meanwhile.
+
+        `key retire` locks the table while it counts and changes the ring: so either it counts this
+        data key, or the ring that is read here is the changed one. Raises Unavailable.
+        """
+        if isinstance(self.wrapper, RingWrapper):
+            try:
+                await self.wrapper.unwrap(wrapped)
+            except KeyMissingError as error:
+                raise _key_missing(error) from None
+
     async def keep(self, living: Sequence[Wrapped]) -> Mapping[str, str]:
         """Have these data keys and no others; return which key is missing for any of them, and why.
 

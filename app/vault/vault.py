@@ -104,6 +104,7 @@ class Vault:
             kek_id=wrapped.kek_id,
             wrapped=wrapped.content,
         )
+        await self.keys.confirm(wrapped)
         return key
 
     async def check(self, connection: Connection) -> None:

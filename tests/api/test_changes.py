@@ -12,6 +12,7 @@ from app.access.models import Scope
 from app.changes import service as changes
 from app.changes.chain import GENESIS, link
 from app.changes.models import ABSENT, Change, ChangeKind, Content, Entry, Kind, Operation
+from app.database import sql
 from app.http.keys import DATABASE
 from tests.conftest import Server, Service
 from tests.factories import COSTLY_SCHEMA, HALF_COSTLY_SCHEMA, flag
@@ -626,6 +627,29 @@ async def test_a_time_stands_for_the_revision_that_was_the_latest_then(
     assert list((await exported.json())["entries"]) == ["a", "b"]
     assert (status, await _state(service)) == (200, {"a": 1, "b": 1})
     assert made["change_sets"][0]["revision"] == 4
+
+
+async def test_time_between_revisions_out_of_order_gives_the_later(
+    service: Service, server: Server
+) -> None:
+    """The second transaction began before the first, and waited for it."""
+    await _three_revisions(service)
+    with server.admin("suite") as connection:
+        connection.execute(
+            "update flagstone.change_sets set created_at = "
+            "'2021-01-01T10:00:00Z'::timestamptz "
+            "+ (array[2, 1, 30])[revision::int] * interval '1 second'"
+        )
+        connection.execute("set search_path = flagstone; set enable_seqscan = off")
+        statement = sql.find_revision_at.sql.replace("$1", "'local'").replace("$2", "now()")
+        plan = str(connection.execute(f"explain {statement}".encode()).fetchall())
+
+    states = [
+        await _state(service, at=f"2021-01-01T10:00:{second}Z") for second in ("01.5", "02.5")
+    ]
+
+    assert states == [{"a": 2, "b": 1, "c": {"x": 1}}] * 2
+    assert "change_sets_environment_created_at_index" in plan
 
 
 @pytest.mark.parametrize("at", ["yesterday", "2021-06-01", "2021-06-01T00:00:00", ""])

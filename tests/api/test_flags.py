@@ -65,6 +65,20 @@ async def test_each_operator_that_ran_is_told_with_its_outcome(service: Service)
     assert (split["operator"], split["outcome"]) == ("fractional", "off")
 
 
+async def test_past_evaluation_finds_segments_of_segments(service: Service) -> None:
+    email = {"var": "email"}
+    await _put(service, "company", {"ends_with": [email, "@example.org"]}, "segment")
+    await _put(service, "staff", {"and": [{"$ref": "company"}, {"!!": [email]}]}, "segment")
+    await _put(service, "new", flag(defaultVariant="off", targeting=RULE), "flag")
+    await _put(service, "other", flag(defaultVariant="off"), "flag")
+    await _put(service, "company", {"==": [1, 2]}, "segment", 1)
+    context = {"email": "a@example.org", "age": 18, "targetingKey": "u"}
+
+    outcomes = [(await _explain(service, context=context, revision=n))[1] for n in (4, 5)]
+
+    assert [found["outcome"]["variant"] for found in outcomes] == ["on", "off"]
+
+
 async def test_what_is_served_now_has_no_rule_any_more(service: Service) -> None:
     await _fill(service)
 

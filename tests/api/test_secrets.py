@@ -1,6 +1,8 @@
 """Secrets: written by whoever may write, read by whoever may reveal, and masked everywhere else."""
 
+import asyncio
 import hashlib
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -8,12 +10,14 @@ import pytest
 
 from app.access.models import Scope
 from app.configurations import service as configurations
+from app.crypto.keyring import KeyState, new_key, parse_key_ring
 from app.http.keys import DATABASE, SETTINGS
 from app.vault.reading import VAULT
-from app.vault.rings import ring_file, wrapper_of
+from app.vault.rings import change_ring, ring_file, wrapper_of
 from app.vault.unwrapped import KeysMissingError, UnwrappedKeys
 from app.vault.vault import Vault
 from tests.conftest import Server, Service
+from tests.process.conftest import until
 
 LOCAL, STAGING = "/v1/environments/local", "/v1/environments/staging"
 PATH = f"{LOCAL}/configurations/db/password"
@@ -546,6 +550,50 @@ async def test_without_a_key_ring_secrets_are_refused_and_all_else_goes_on(
     assert (masked.status, other.status, deleted.status) == (200, 201, 200)
     assert problem == f"key missing: {found.value.kek_ids[0]}"
     assert vault.problem is None
+
+
+async def test_key_that_is_retired_while_it_wraps_stores_nothing(
+    service: Service, server: Server
+) -> None:
+    """A new data key waits for `key retire`, which has counted what the key wrapped before."""
+    file = ring_file(service.app[SETTINGS])
+    assert file is not None
+    before = file.read_text()
+    old = parse_key_ring(before).active
+    new = new_key(KeyState.DECRYPT, datetime.now(UTC).date())
+    assert old is not None
+
+    async def is_waiting() -> bool:
+        with server.admin("suite") as connection:
+            found = connection.execute(
+                "select 1 from pg_locks "
+                "where not granted and relation = 'flagstone.data_keys'::regclass"
+            ).fetchone()
+        return found is not None
+
+    try:
+        with server.admin("suite") as retiring:
+            with retiring.transaction():
+                retiring.execute("lock table flagstone.data_keys in share mode")
+                writing = asyncio.create_task(
+                    service.client.put(PATH, json={"kind": "secret", "value": CANARY}, headers=NEW)
+                )
+                await until(is_waiting, 20)
+                change_ring(file, lambda r: r.with_key(new).activated(new.id).retired(old.id))
+            refused = await writing
+            stored = retiring.execute("select count(*) from flagstone.data_keys").fetchone()
+        written = await service.client.put(
+            PATH, json={"kind": "secret", "value": CANARY}, headers=NEW
+        )
+        with server.admin("suite") as connection:
+            wrapped_by = connection.execute("select kek_id from flagstone.data_keys").fetchall()
+            connection.execute("delete from flagstone.data_keys")
+    finally:
+        file.write_text(before)
+
+    assert await _code(refused) == (503, "key_missing")
+    assert (stored, written.status) == ((0,), 201)
+    assert wrapped_by == [(new.id,)]
 
 
 async def test_a_wrong_key_ring_wraps_no_data_key(service: Service) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.database import Database
+from app.database import Database, sql
 from app.evaluation.engine import Flag
 from app.evaluation.groups import Part
 from app.flags import usage as counting
@@ -133,6 +133,21 @@ async def test_no_more_than_so_many_rows_wait(
     assert rows(server) == {"a": 2, "b": 1}
     assert [each["evaluations"] for each in logged if each["event"] == "usage_lost"] == [1]
     assert usage.totals() == {("local", "STATIC"): 4}
+
+
+async def test_usage_is_added_while_a_writer_holds_the_environment(
+    database: Database, database_target: Target, server: Server
+) -> None:
+    """A row that refers to the environment needs a weaker lock than the writer holds."""
+    await database.open(database_target)
+    usage = Usage(database)
+    usage.count("local", outcome("a"))
+
+    async with database.connection() as connection, connection.transaction():
+        await sql.lock_environment(connection, name="local")
+        await usage.run_once()
+
+    assert rows(server) == {"a": 1}
 
 
 async def test_a_failure_that_nobody_foresaw_is_told_and_ends_nothing(

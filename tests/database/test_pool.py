@@ -450,6 +450,46 @@ def test_a_fault_is_told_without_its_text(error: Exception, code: str) -> None:
     assert refusal.value.__suppress_context__
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError("file"), TimeoutError("own")])
+async def test_fault_of_the_work_is_not_taken_for_the_database(
+    target: Target, error: Exception
+) -> None:
+    async def work(connection: Connection) -> None:
+        await connection.fetchval("select 1")
+        raise error
+
+    async with opened(target) as database:
+        with pytest.raises(type(error)) as of_transaction:
+            await database.transact(work)
+        with pytest.raises(type(error)) as of_connection:
+            async with database.connection() as connection:
+                await work(connection)
+        assert not database.troubled.is_set()
+
+    assert of_transaction.value is error
+    assert of_connection.value is error
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (asyncpg.DiskFullError("secret"), "The disk of the database server is full."),
+        (asyncpg.OutOfMemoryError("secret"), "The database server is out of memory."),
+        (asyncpg.TooManyConnectionsError("secret"), "The database server has no free connection."),
+        (asyncpg.ConfigurationLimitExceededError("secret"), "has reached a limit"),
+        (asyncpg.PostgresIOError("secret"), "The disk of the database server failed."),
+        (asyncpg.AdminShutdownError("secret"), "The database cannot be reached."),
+        (ConnectionRefusedError("secret"), "The database cannot be reached."),
+    ],
+)
+def test_server_that_lacks_something_is_named(error: Exception, text: str) -> None:
+    with pytest.raises(Unavailable) as refusal, translated(away="Try again."):
+        raise error
+
+    assert text in refusal.value.message
+    assert refusal.value.message.endswith("Try again.")
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [
