@@ -11,7 +11,7 @@ _MEMBERS = {"flags", "$evaluators", "$schema", "metadata"}
 
 
 def is_flagd(tree: dict[str, Any]) -> bool:
-    """Tell whether a tree is flagd's document, and not settings of which one is called flags."""
+    """Tell whether a tree is flagd's document, and not a file with a setting called flags."""
     flags = tree.get("flags")
     if isinstance(flags, list):
         return bool(flags) and all(
