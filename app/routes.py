@@ -142,6 +142,9 @@ ROUTES: tuple[Route, ...] = (
           body=NewPatch, query=_DRY_RUN, takes=wire.MERGE_PATCH,
           conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
 
+    Route("DELETE", _ENVIRONMENT, environments.delete_environment, Scope.ADMIN, Environment,
+          query=_DRY_RUN, conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
+
     Route("GET", _ENVIRONMENT + "/flags/usage", flags.list_usage, Scope.READ, FlagUsage),
     Route("POST", _ENVIRONMENT + r"/flags/{key:[\s\S]+}/evaluate", flags.explain_evaluation,
           Scope.READ, ExplainedEvaluation, body=EvaluationQuery, query=("min_revision",),

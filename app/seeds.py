@@ -6,7 +6,7 @@ from app.changes import service as changes
 from app.changes.models import ABSENT, ChangeKind, Content, Kind, Operation
 from app.database import Connection, Database
 from app.environments import service as environments
-from app.errors import ForeseenError
+from app.errors import ForeseenError, NotFound
 from app.log import logger
 from app.settings import STRICT_TIERS, Settings
 
@@ -73,8 +73,11 @@ async def add_test_data(settings: Settings, database: Database) -> list[str]:
 
 async def _seed_one(environment: str, connection: Connection) -> bool:
     # Locked, since instances that start together would all find it empty.
-    if await environments.lock(connection, environment) > 0:
-        return False
+    try:
+        if await environments.lock(connection, environment) > 0:
+            return False
+    except NotFound:
+        return False  # it was deleted
     operations = [
         Operation(key=key, content=content, expected=ABSENT) for key, content in _CONTENTS.items()
     ]

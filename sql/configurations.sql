@@ -30,7 +30,8 @@ from environments
 left join configurations
     on configurations.environment = environments.name
     and configurations.key = :key
-where environments.name = :environment;
+where environments.name = :environment
+  and environments.deleted_at is null;
 
 -- name: list_configurations(environment, prefix, kind, after, page_size, page_bytes)
 -- Keyset, not offset: pages stay stable while others insert. The lateral join keeps the environment's
@@ -79,6 +80,7 @@ left join lateral (
     -- A page of large values ends early, but never before its first entry.
     on page.bytes_before < :page_bytes
 where environments.name = :environment
+  and environments.deleted_at is null
 order by page.key;
 
 -- name: summarise_configurations()
@@ -100,6 +102,7 @@ left join configurations
 left join change_sets as last_change
     on last_change.environment = environments.name
     and last_change.revision = environments.revision
+where environments.deleted_at is null
 group by
     environments.name,
     last_change.environment,

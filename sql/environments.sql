@@ -1,10 +1,11 @@
 -- Environments: names, tiers, and the counter that numbers each one's change sets.
 
--- name: list_environments()
+-- name: list_environments(with_deleted)
 select
     name,
     tier::text as tier,
     revision,
+    first_revision,
     epoch::text as epoch,
     encode(hash, 'hex') as hash,
     protected,
@@ -12,19 +13,28 @@ select
     metadata,
     version
 from environments
+where deleted_at is null
+   or :with_deleted
 order by name;
 
--- name: find_environment(name)^
+-- name: find_environment(name, with_deleted)^
 select
     name,
     tier::text as tier,
     revision,
+    first_revision,
     epoch::text as epoch,
     encode(hash, 'hex') as hash,
     protected,
     fractional,
     metadata,
     version
+from environments
+where name = :name
+  and (deleted_at is null or :with_deleted);
+
+-- name: is_environment_deleted(name)$
+select deleted_at is not null
 from environments
 where name = :name;
 
@@ -34,6 +44,7 @@ where name = :name;
 select revision
 from environments
 where name = :name
+  and deleted_at is null
 for no key update;
 
 -- name: advance_revision(environment)^
@@ -43,6 +54,7 @@ for no key update;
 update environments
 set revision = revision + 1
 where name = :environment
+  and deleted_at is null
 returning
     revision,
     epoch::text as epoch,
@@ -59,11 +71,28 @@ select pg_advisory_xact_lock(1701736041)::text;
 
 -- name: count_environments()$
 select count(*)
-from environments;
+from environments
+where deleted_at is null;
 
--- name: insert_environment(name, tier)!
+-- name: insert_environment(name, tier)$
 -- With the properties that every environment begins with; its first change set says what else it gets.
+-- Null when the name is taken. A deleted environment left such a row: its revisions go on, in a new epoch.
 -- The parameter is text: of a type of our own a prepared statement would not outlive a restore, which
 -- makes the type anew.
 insert into environments (name, tier)
-values (:name, :tier::text::environment_tier);
+values (:name, :tier::text::environment_tier)
+on conflict on constraint environments_pkey do update
+set tier = excluded.tier,
+    epoch = excluded.epoch,
+    created_at = excluded.created_at,
+    first_revision = environments.revision + 1,
+    deleted_at = null
+where environments.deleted_at is not null
+returning true;
+
+-- name: close_environment(name)!
+-- After its last change set, in the same transaction. A trigger destroys its data keys and the counts
+-- of how its flags were used.
+update environments
+set deleted_at = current_timestamp
+where name = :name;

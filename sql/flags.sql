@@ -19,6 +19,7 @@ from unnest(
 ) as added (environment, key, reason, variant, count)
 join environments
     on environments.name = added.environment
+    and environments.deleted_at is null
 order by
     added.environment,
     added.key,

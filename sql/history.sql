@@ -19,13 +19,14 @@ from change_sets
 where environment = :environment
   and revision = :revision;
 
--- name: find_revision_at(environment, at)$
+-- name: find_revision_at(environment, first, at)$
 -- The latest revision whose time is not after the given one. The time of a revision is when its
 -- transaction began, which may have waited for the revision before: so neighbours may be out of order,
 -- though never by an hour. The bound lets the index on the times find the revision.
 select max(revision)
 from change_sets
 where environment = :environment
+  and revision >= :first
   and created_at <= :at
   and created_at >= (
     select max(created_at) - interval '1 hour'
@@ -34,7 +35,7 @@ where environment = :environment
       and created_at <= :at
   );
 
--- name: list_change_sets(environment, before, page_size)
+-- name: list_change_sets(environment, first, before, page_size)
 -- The latest first; `before` is the revision that the last page ended with. `bytes` is what its
 -- changes take as they are stored, so that a page of large change sets can end early.
 select
@@ -61,6 +62,7 @@ cross join lateral (
       and changes.revision = change_sets.revision
 ) as sizes
 where change_sets.environment = :environment
+  and change_sets.revision >= :first
   and change_sets.revision < :before
 order by change_sets.revision desc
 limit :page_size;
@@ -167,7 +169,7 @@ where environment = :environment
 order by key
 limit :page_size;
 
--- name: list_key_history(environment, key, before, page_size, page_bytes)
+-- name: list_key_history(environment, key, first, before, page_size, page_bytes)
 -- What became of one key, the latest first. A page of large values ends early, but never before its
 -- first change.
 select
@@ -213,6 +215,7 @@ from (
     from changes
     where changes.environment = :environment
       and changes.key = :key
+      and changes.revision >= :first
       and changes.revision < :before
     window in_order as (order by changes.revision desc)
     order by changes.revision desc

@@ -38,3 +38,15 @@ update idempotency_keys
 set answer = :answer
 where actor = :actor
   and key = :key;
+
+-- name: forget_answers_about(environment)!
+-- A repeat would be told of what is gone with the environment. An answer names it as its own, or in each
+-- change set, and that of its creation begins with its name.
+delete from idempotency_keys
+where answer is not null
+  and (
+      position('"environment":"' || :environment::text || '"' in convert_from(answer, 'UTF8')) > 0
+      or starts_with(
+          convert_from(answer, 'UTF8'), '{"name":"' || :environment::text || '","tier":'
+      )
+  );

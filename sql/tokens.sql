@@ -9,6 +9,7 @@ select
     mac,
     scopes,
     environments,
+    lapsed,
     expires_at,
     retires_at
 from tokens
@@ -23,7 +24,7 @@ select
     coalesce(
         sum(
             hashtextextended(
-                concat_ws('/', id, name, mac, scopes, environments, expires_at, retires_at), 0
+                concat_ws('/', id, name, mac, scopes, environments, lapsed, expires_at, retires_at), 0
             )
         ),
         0
@@ -39,7 +40,12 @@ select
     id,
     name,
     scopes,
-    environments,
+    array(
+        select named.environment
+        from unnest(environments) with ordinality as named (environment, place)
+        where named.environment <> all(lapsed)
+        order by named.place
+    ) as environments,
     created_by,
     created_at,
     least(expires_at, retires_at) as expires_at,
@@ -48,7 +54,12 @@ select
     last_used_at
 from tokens
 where id > :after_id
-  and (:environments::text[] is null or environments <@ :environments)
+  and (:environments::text[] is null or not exists (
+    select
+    from unnest(environments) as named (environment)
+    where named.environment <> all(lapsed)
+      and named.environment <> all(:environments::text[])
+  ))
 order by id
 limit :page_size;
 
@@ -57,7 +68,12 @@ select
     id,
     name,
     scopes,
-    environments,
+    array(
+        select named.environment
+        from unnest(environments) with ordinality as named (environment, place)
+        where named.environment <> all(lapsed)
+        order by named.place
+    ) as environments,
     created_by,
     created_at,
     least(expires_at, retires_at) as expires_at,
@@ -76,6 +92,7 @@ select
     grant_mac,
     scopes,
     environments,
+    lapsed,
     created_at,
     expires_at,
     revoked_at,
@@ -164,3 +181,34 @@ where tokens.id = used.id;
 -- name: lock_local_admin()$
 -- Held until the transaction ends, by whoever looks after the admin token of a local installation.
 select pg_advisory_xact_lock(1819239265)::text;
+
+-- name: lock_tokens_of(environment)
+-- Those that name the environment and are not revoked; `is_last` when they name no other that stays.
+select
+    id,
+    mac,
+    grant_mac,
+    not exists (
+        select
+        from unnest(environments) as named (environment)
+        where named.environment <> all(lapsed)
+          and named.environment <> :environment
+    ) as is_last
+from tokens
+where environments @> array[:environment::text]
+  and not lapsed @> array[:environment::text]
+  and revoked_at is null
+order by id
+for no key update;
+
+-- name: lapse_tokens(environment, ids, macs, grant_macs)!
+update tokens
+set lapsed = tokens.lapsed || :environment::text,
+    mac = narrowed.mac,
+    grant_mac = narrowed.grant_mac
+from unnest(:ids::text[], :macs::bytea[], :grant_macs::bytea[])
+    as narrowed (id, mac, grant_mac)
+where tokens.id = narrowed.id;
+
+-- name: announce_tokens()$
+select pg_notify('flagstone', 'tokens')::text;

@@ -331,17 +331,18 @@ def clean(server: Server, database: str, *, epoch: str | None = None) -> None:
                     raise
             else:
                 break
+        # Not truncated: whoever is just preparing to read them holds that off, in this very thread.
+        connection.execute("delete from flagstone.data_keys")
         connection.execute(
             "delete from flagstone.environments "
             "where name not in ('local', 'development', 'staging', 'production')"
         )
         connection.execute(
             "update flagstone.environments "
-            "set revision = 0, hash = null, epoch = coalesce(%s::uuid, gen_random_uuid()), "
+            "set revision = 0, first_revision = 1, deleted_at = null, hash = null, "
+            "epoch = coalesce(%s::uuid, gen_random_uuid()), "
             "metadata = '{}', fractional = 'v3', version = 1, protected = name = 'production'",
             [epoch],
         )
-        # Not truncated: whoever is just preparing to read them holds that off, in this very thread.
-        connection.execute("delete from flagstone.data_keys")
         # Not by its name, which generated requests give to others.
         connection.execute("delete from flagstone.tokens where created_by <> 'system:start'")

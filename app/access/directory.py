@@ -165,7 +165,8 @@ class TokenDirectory:
         digest = hashlib.sha256(text.encode(errors="replace")).digest()
         caller = self._checked.get(digest)
         if caller is None:
-            caller = Caller(token=self._check(text, self._tokens))
+            token = self._check(text, self._tokens)
+            caller = Caller(token=token, grant=token.reach)
         if caller.token.is_over(self.now):
             raise _refused("expired")
         self._checked[digest] = caller

@@ -47,7 +47,7 @@ def _let_in(request: web.Request, scopes: Sequence[Scope]) -> None:
     """Raises Unauthenticated or Forbidden."""
     caller = request.app[TOKENS].authenticate(shown_token(request))
     request[CALLER] = caller
-    grant = caller.token.grant
+    grant = caller.grant
     for scope in scopes:
         if not grant.allows(scope):
             raise Forbidden("scope_missing", f"This needs a token with the scope {scope}.")

@@ -61,7 +61,7 @@ async def list_accesses(request: web.Request) -> web.Response:
     environment = query.get("environment")
     if environment is not None and not is_environment(environment):
         raise malformed("environment", ENVIRONMENT_RULE)
-    grant = request[CALLER].token.grant
+    grant = request[CALLER].grant
     if environment is not None and not grant.covers(environment):
         raise Forbidden("environment_foreign", "The token is not for this environment.")
     has_all = EVERY_ENVIRONMENT in grant.environments

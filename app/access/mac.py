@@ -38,12 +38,33 @@ def retired(key: Secret, before: bytes, retires_at: datetime) -> bytes:
     return _hmac(key, b"retired\n" + before + _moment(retires_at).encode())
 
 
+def lapsed(key: Secret, before: bytes, environment: str) -> bytes:
+    """Return the MAC that takes the place of the one before when an environment was deleted.
+
+    Made of the MAC, as in `retired`. It keeps the token from a later environment of that name.
+    """
+    return _hmac(key, b"lapsed\n" + before + environment.encode())
+
+
 def holds(key: Secret, text: str, token: Token) -> bool:
     """Tell whether this is the text of the token, and its row is as we wrote it."""
-    expected = mac(key, text, token.grant)
-    if token.retires_at is not None:
-        expected = retired(key, expected, token.retires_at)
-    return hmac.compare_digest(expected, token.mac)
+    whole = mac(key, text, token.grant)
+    # The row does not say which of its environments lapsed before it retired.
+    places = range(len(token.lapsed) + 1) if token.retires_at is not None else (0,)
+    return any(
+        hmac.compare_digest(_narrowed(key, whole, token, place), token.mac) for place in places
+    )
+
+
+def _narrowed(key: Secret, whole: bytes, token: Token, retired_at_place: int) -> bytes:
+    """Return the MAC after all that has narrowed the token, in this order."""
+    made = whole
+    for place in range(len(token.lapsed) + 1):
+        if place == retired_at_place and token.retires_at is not None:
+            made = retired(key, made, token.retires_at)
+        if place < len(token.lapsed):
+            made = lapsed(key, made, token.lapsed[place])
+    return made
 
 
 def _content(whose: str, grant: Grant) -> bytes:

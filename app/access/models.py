@@ -1,7 +1,7 @@
 """What a token says about its bearer."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -27,6 +27,10 @@ class Grant:
     environments: frozenset[str]
     expires_at: datetime | None
 
+    def without(self, environments: Sequence[str]) -> "Grant":
+        """Return the grant without environments that were deleted."""
+        return replace(self, environments=self.environments.difference(environments))
+
     def covers(self, environment: str) -> bool:
         return EVERY_ENVIRONMENT in self.environments or environment in self.environments
 
@@ -39,7 +43,8 @@ class Grant:
 class Token:
     """A token as it is stored. `id` may be shown; there is no way back to the secret.
 
-    `retires_at` is set when another token has replaced it, and can only shorten the grant.
+    `retires_at` is set when another token has replaced it, and can only shorten the grant. `lapsed`
+    are environments of the grant that were deleted since, in that order.
     """
 
     id: str
@@ -47,6 +52,12 @@ class Token:
     mac: bytes
     grant: Grant
     retires_at: datetime | None = None
+    lapsed: tuple[str, ...] = ()
+
+    @property
+    def reach(self) -> Grant:
+        """What the token may do now. `grant` is what its MAC covers."""
+        return self.grant.without(self.lapsed) if self.lapsed else self.grant
 
     def is_over(self, now: datetime) -> bool:
         expires_at = self.grant.expires_at
@@ -57,9 +68,10 @@ class Token:
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Who stands behind a request."""
+    """Who stands behind a request, and what they may do."""
 
     token: Token
+    grant: Grant
 
     @property
     def actor(self) -> str:

@@ -1,6 +1,7 @@
 """Making, listing, replacing and revoking tokens, in the caller's transaction."""
 
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from app.access import lives
 from app.access.events import Event, Origin
 from app.access.format import NewToken, make_token
 from app.access.log import AccessLog
-from app.access.mac import grant_mac, mac, retired
+from app.access.mac import grant_mac, lapsed, mac, retired
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
 from app.database import Connection, sql
 from app.errors import Conflict, NotFound, invalid
@@ -55,10 +56,16 @@ class Held:
     mac: bytes
     grant_mac: bytes | None
     grant: Grant
+    lapsed: Sequence[str]
     created_at: datetime
     revoked_at: datetime | None
     replaced_by: str | None
     now: datetime
+
+    @property
+    def reach(self) -> Grant:
+        """What the token may do now: the grant without environments that were deleted."""
+        return self.grant.without(self.lapsed)
 
 
 async def create(
@@ -99,13 +106,15 @@ async def rotate(
     if old.revoked_at is not None or (expires_at is not None and expires_at <= old.now):
         raise Conflict("token_over", "The token is revoked or has expired: make a new one.")
     sealed = grant_mac(key, old.id, old.grant, old.created_at)
+    for name in old.lapsed:
+        sealed = lapsed(key, sealed, name)
     if old.grant_mac is None or not hmac.compare_digest(sealed, old.grant_mac):
         raise Conflict(
             "token_not_ours", "What this token may do was not written by us: make a new one."
         )
     grant = Grant(
         scopes=old.grant.scopes,
-        environments=old.grant.environments,
+        environments=old.reach.environments,
         expires_at=lives.expiry_of_successor(old.grant, old.created_at, old.now),
     )
     new = await _insert(connection, key, name=old.name, grant=grant, actor=origin.actor)
@@ -127,6 +136,29 @@ async def revoke(connection: Connection, log: AccessLog, token_id: str, *, origi
     if await sql.revoke_token(connection, id=token_id) is None:
         raise _unknown()
     await log.record(connection, origin.did(Event.TOKEN_REVOKED, resource=token_id))
+
+
+async def lapse(
+    connection: Connection, log: AccessLog, key: Secret, environment: str, *, origin: Origin
+) -> None:
+    """Take a deleted environment from every token, and revoke those that name no other one.
+
+    A later environment of the same name is another one, so no old token may reach it.
+    """
+    rows = [row async for row in sql.lock_tokens_of(connection, environment=environment)]
+    for row in rows:
+        if row["is_last"]:
+            await revoke(connection, log, row["id"], origin=origin)
+    kept = [row for row in rows if not row["is_last"]]
+    grant_macs = [row["grant_mac"] for row in kept]
+    await sql.lapse_tokens(
+        connection,
+        environment=environment,
+        ids=[row["id"] for row in kept],
+        macs=[lapsed(key, row["mac"], environment) for row in kept],
+        grant_macs=[each and lapsed(key, each, environment) for each in grant_macs],
+    )
+    await sql.announce_tokens(connection)
 
 
 async def hold(connection: Connection, token_id: str) -> Held:
@@ -189,13 +221,14 @@ async def _check_environments(connection: Connection, names: frozenset[str]) -> 
         raise invalid("environments", "must not be empty")
     if EVERY_ENVIRONMENT in names and len(names) > 1:
         raise invalid("environments", "must be * alone, or names")
-    known = [row["name"] async for row in sql.list_environments(connection)]
+    known = [row["name"] async for row in sql.list_environments(connection, with_deleted=False)]
     if names - {EVERY_ENVIRONMENT} - set(known):
         raise invalid("environments", f"must be * or among {', '.join(known)}")
 
 
 def _token(row: asyncpg.Record) -> Token:
     fields: dict[str, Any] = dict(row)
+    fields["lapsed"] = tuple(fields["lapsed"])
     return Token(grant=_grant(fields), **fields)
 
 

@@ -97,7 +97,7 @@ class HeadExport:
         heads: list[SignedHead] = []
         async with one_moment(self._database) as connection:
             at = await connection.fetchval("select current_timestamp")
-            found = await environments.list_all(connection)
+            found = await environments.list_all(connection, with_deleted=True)
             expectations = await find_expectations(connection)
             for environment in found:
                 if await self._is_news(connection, environment, expectations):

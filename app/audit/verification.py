@@ -20,6 +20,7 @@ from app.audit.following import (
 from app.audit.heads import Head, of_environment
 from app.audit.reading import UNREADABLE, StoredLink
 from app.changes.chain import entry_hash
+from app.changes.models import ChangeKind
 from app.changes.properties import are_same
 from app.database import Connection, sql
 from app.environments import service as environments
@@ -77,12 +78,14 @@ async def verify(
     """
     signed = of_environment(heads, name)
     try:
-        environment = await environments.get(connection, name)
+        environment = await environments.get(connection, name, with_deleted=True)
         if current_epoch:
             signed = of_environment(heads, name, environment.epoch)
         walk = _Walk(name, signed)
         end = await follow(connection, name, Position(), walk.saw, report)
         check_end(environment, end)
+        is_deleted = await sql.is_environment_deleted(connection, name=name)
+        walk.check_closings(environment, is_deleted=is_deleted)
         await _check_strays(connection, environment)
         walk.check_heads(environment)
         await _check_entries(connection, environment, walk.left)
@@ -124,9 +127,13 @@ class _Walk:
         self.left: dict[str, _Left] = {}
         self.properties = _first_properties(name)
         self.unchained = 0
+        # Revisions that closed the history of an environment of this name.
+        self.closings: list[int] = []
 
     def saw(self, stored: StoredLink) -> None:
         self.unchained += stored.hash is None
+        if stored.kind is ChangeKind.DELETE:
+            self.closings.append(stored.revision)
         expected = self._expected.get(stored.revision)
         if expected is not None and expected != {(stored.hash or b"").hex()}:
             raise BrokenChainError(stored.revision, _NOT_AS_SIGNED)
@@ -150,6 +157,17 @@ class _Walk:
                 )
             self.properties = stored.properties.after
 
+    def check_closings(self, environment: Environment, *, is_deleted: bool) -> None:
+        """Make sure that a deleted environment was closed by its last change set, and no other."""
+        closed = self.closings[-1:] == [environment.revision]
+        if is_deleted and not closed:
+            raise BrokenChainError(environment.revision, _NOT_CLOSED)
+        if closed and not is_deleted:
+            raise BrokenChainError(environment.revision, _REOPENED)
+        before = self.closings[:-1] if is_deleted else self.closings
+        if environment.first_revision != (before[-1] if before else 0) + 1:
+            raise BrokenChainError(environment.first_revision, _NOT_FIRST)
+
     def check_heads(self, environment: Environment) -> None:
         for head in self.heads:
             if head.revision > environment.revision:
@@ -157,6 +175,9 @@ class _Walk:
 
 
 _NOT_AS_SIGNED = "is another one than was signed: the history was written anew"
+_NOT_CLOSED = "is the last, and did not delete the environment, which is marked as deleted"
+_REOPENED = "deleted the environment, which is there without a change set that made it"
+_NOT_FIRST = "is not where the environment's history begins"
 _BESIDE = "otherwise than what is before it has left"
 _ITSELF = "is the last, and what the environment says of itself cannot be read"
 

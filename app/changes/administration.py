@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator
 
+from app.access import tokens
 from app.access.events import Event, Origin
 from app.access.log import AccessLog
 from app.access.models import Grant, Scope
+from app.changes import writes
+from app.changes.models import Expected
 from app.changes.views import MadeChangeSet, MadeChangeSets
 from app.database import Connection
 from app.environments.models import Environment
 from app.errors import Forbidden
+from app.settings import Secret
 
 _RESOURCE = "environment"
 
@@ -48,6 +52,34 @@ async def record_creation(
         Event.ADMINISTRATION, environment=made.name, resource=_RESOURCE, detail="created"
     )
     await log.record(connection, access)
+
+
+async def delete_environment(
+    connection: Connection,
+    log: AccessLog,
+    *,
+    key: Secret,
+    name: str,
+    expected: Expected,
+    message: str,
+    origin: Origin,
+) -> Environment:
+    """Delete an environment with all that holds on to it; return it as it was closed.
+
+    Raises as `writes.delete_environment` does, and Unavailable.
+    """
+    closed = await writes.delete_environment(
+        connection, name, expected=expected, actor=origin.actor, message=message
+    )
+    await tokens.lapse(connection, log, key, name, origin=origin)
+    access = origin.did(
+        Event.ADMINISTRATION,
+        environment=closed.name,
+        resource=_RESOURCE,
+        detail=f"deleted, revision {closed.revision}",
+    )
+    await log.record(connection, access)
+    return closed
 
 
 def _administered(made: MadeChangeSets) -> Iterator[tuple[MadeChangeSet, str]]:

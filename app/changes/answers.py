@@ -28,7 +28,7 @@ def read_dry_run(request: web.Request) -> bool:
 async def write(request: web.Request, work: Work, *, dry_run: bool) -> web.Response:
     """Do the work, once for each Idempotency-Key, and answer with what it made."""
     repeatable = await read_repeatable(request, dry_run=dry_run)
-    actor, grant = request[CALLER].actor, request[CALLER].token.grant
+    actor, grant = request[CALLER].actor, request[CALLER].grant
     log, caller = request.app[ACCESS_LOG], origin(request)
 
     async def permitted(connection: Connection) -> MadeChangeSets:

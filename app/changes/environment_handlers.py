@@ -1,9 +1,11 @@
 """The HTTP side of environments: what there is, now and as it was; describing one, making one."""
 
+from contextlib import suppress
+
 from aiohttp import web
 
-from app.access.guard import ACCESS_LOG, CALLER, origin
-from app.changes import history, writes
+from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
+from app.changes import administration, history, writes
 from app.changes.administration import record_creation
 from app.changes.answers import read_dry_run, write
 from app.changes.dry_run import transact
@@ -14,17 +16,20 @@ from app.changes.repeatable import read_repeatable
 from app.changes.requests import NewEnvironment, NewPatch
 from app.database import Connection
 from app.environments.models import Environment, EnvironmentList
-from app.errors import Forbidden
+from app.errors import Forbidden, Unavailable
 from app.http import conditions, wire
 from app.http.headers import revision_header
 from app.http.keys import DATABASE
 from app.snapshots.reading import FOLLOWER, moment_headers, read_snapshot, settle, stale_header
 
+# As an import of as many entries has.
+DELETION_SECONDS = 20.0
+
 
 async def list_environments(request: web.Request) -> web.Response:
     """List the environments that the token is for."""
     wire.read_query(request, set())
-    grant, follower = request[CALLER].token.grant, request.app[FOLLOWER]
+    grant, follower = request[CALLER].grant, request.app[FOLLOWER]
 
     snapshots = [each for name, each in follower.loaded().items() if grant.covers(name)]
 
@@ -64,11 +69,43 @@ async def patch_environment(request: web.Request) -> web.Response:
     )
 
 
+async def delete_environment(request: web.Request) -> web.Response:
+    """Delete an environment and answer with it as it was closed.
+
+    Its tokens and streams end, its secrets are destroyed, and its history stays for proofs alone.
+    """
+    dry_run = read_dry_run(request)
+    condition = conditions.read_condition(request, may_create=False)
+    expected = Expected(version=condition.version, epoch=condition.epoch, any=condition.present)
+    name, actor = request.match_info["environment"], request[CALLER].actor
+    log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
+    repeatable = await read_repeatable(request, dry_run=dry_run)
+    wire.allow(request, DELETION_SECONDS)
+
+    async def delete(connection: Connection) -> Environment:
+        return await administration.delete_environment(
+            connection, log, key=key, name=name, expected=expected, message="", origin=caller
+        )
+
+    closed = await transact(
+        request.app[DATABASE],
+        lambda c: once(c, repeatable, actor=actor, answer_type=Environment, work=lambda: delete(c)),
+        dry_run=dry_run,
+    )
+
+    if not dry_run:
+        await request.app[TOKENS].refresh_if_possible()
+        with suppress(Unavailable):
+            await request.app[FOLLOWER].refresh()
+    headers = {} if dry_run else revision_header(closed.epoch, closed.revision)
+    return wire.answer(closed, headers=headers)
+
+
 async def create_environment(request: web.Request) -> web.Response:
     """Make an environment; the answer is its first revision."""
     dry_run = read_dry_run(request)
     wanted = await wire.read_body(request, NewEnvironment)
-    if not request[CALLER].token.grant.covers(wanted.name):
+    if not request[CALLER].grant.covers(wanted.name):
         raise Forbidden("environment_foreign", "The token is not for this environment.")
     repeatable = await read_repeatable(request, dry_run=dry_run)
     actor, log, caller = request[CALLER].actor, request.app[ACCESS_LOG], origin(request)

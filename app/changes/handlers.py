@@ -128,7 +128,7 @@ async def promote_keys(request: web.Request) -> web.Response:
     wanted = await wire.read_body(request, NewPromotion, answer_seconds=HEAVY_SECONDS)
     _require(request, wanted.source, Scope.READ)
     target, who = _environment(request), _who(request)
-    may_reveal = request[CALLER].token.grant.allows(Scope.REVEAL)
+    may_reveal = request[CALLER].grant.allows(Scope.REVEAL)
 
     return await write(
         request,
@@ -177,7 +177,7 @@ def _environment(request: web.Request) -> str:
 
 def _require(request: web.Request, environment: str, scope: Scope = Scope.WRITE) -> None:
     """Ask of the token what the path could not tell the guard: another environment."""
-    grant = request[CALLER].token.grant
+    grant = request[CALLER].grant
     if not grant.covers(environment):
         raise Forbidden("environment_foreign", "The token is not for every environment named.")
     if not grant.allows(scope):

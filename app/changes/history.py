@@ -45,9 +45,9 @@ async def get_change_set(
 
     A page of large values ends before its limit. Raises NotFound.
     """
-    await environments.get(connection, environment)
+    first = (await environments.get(connection, environment)).first_revision
     row = await sql.find_change_set(connection, environment=environment, revision=revision)
-    if row is None:
+    if row is None or revision < first:
         raise unknown_revision()
     pages = await _changes(connection, environment, [revision], after=after, limit=limit)
     properties = await property_changes(connection, environment, [revision])
@@ -64,11 +64,11 @@ async def list_change_sets(
 
     A page of large ones ends before its limit.
     """
-    await environments.get(connection, environment)
+    first = (await environments.get(connection, environment)).first_revision
     rows: list[dict[str, Any]] = []
     size = 0
     async for row in sql.list_change_sets(
-        connection, environment=environment, before=before, page_size=limit
+        connection, environment=environment, first=first, before=before, page_size=limit
     ):
         fields = dict(row)
         size += fields.pop("bytes") or 0
@@ -85,8 +85,8 @@ async def list_change_sets(
             break  # there was no room for any of its changes
         found = properties.get(row["revision"])
         items.append(ChangeSetView(**row, changes=page.items, next=page.next, properties=found))
-    # Revisions have no gaps and begin at 1, so the last one tells whether there are older ones.
-    more = bool(items) and items[-1].revision > 1
+    # Revisions have no gaps, so the last one tells whether there are older ones.
+    more = bool(items) and items[-1].revision > first
     return ChangeSetPage(items=items, next=items[-1].revision if more else None)
 
 
@@ -94,13 +94,14 @@ async def key_history(
     connection: Connection, environment: str, key: str, *, before: int = LATEST, limit: int
 ) -> KeyHistory:
     """Return what became of a key, the latest first. Raises NotFound if it never was."""
-    await environments.get(connection, environment)
+    first = (await environments.get(connection, environment)).first_revision
     rows = [
         row
         async for row in sql.list_key_history(
             connection,
             environment=environment,
             key=key,
+            first=first,
             before=before,
             page_size=limit,
             page_bytes=PAGE_BYTES_MAX,
@@ -130,11 +131,14 @@ async def revision_of(connection: Connection, environment: str, moment: Moment) 
 
     Times are those at which transactions began, on PostgreSQL's clock.
     """
-    current = (await environments.get(connection, environment)).revision
+    current = await environments.get(connection, environment)
+    first = current.first_revision
     if isinstance(moment, datetime):
-        found = await sql.find_revision_at(connection, environment=environment, at=moment)
-        return found or 0
-    if not 0 <= moment <= current:
+        found = await sql.find_revision_at(
+            connection, environment=environment, first=first, at=moment
+        )
+        return found or first - 1
+    if not first - 1 <= moment <= current.revision:
         raise unknown_revision()
     return moment
 
@@ -149,7 +153,8 @@ async def entries_at(
 
     Raises NotFound for an environment, or a revision that it has not reached.
     """
-    if not 0 <= revision <= (await environments.get(connection, environment)).revision:
+    current = await environments.get(connection, environment)
+    if not current.first_revision - 1 <= revision <= current.revision:
         raise unknown_revision()
     entries: dict[str, Entry] = {}
     slices = [None] if keys is None else slices_of(keys)

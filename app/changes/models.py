@@ -27,6 +27,7 @@ class ChangeKind(StrEnum):
     PROMOTE = "promote"
     IMPORT = "import"
     SCHEDULED = "scheduled"
+    DELETE = "delete"
 
 
 @dataclass(frozen=True)

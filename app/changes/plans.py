@@ -26,8 +26,9 @@ async def revert(connection: Connection, environment: str, revision: int) -> Int
     Each operation expects what the change set left behind: a key that has changed since is refused
     when the operations are applied, by name and with its current version; and so are properties.
     """
-    if await sql.find_change_set(connection, environment=environment, revision=revision) is None:
-        await environments.get(connection, environment)
+    first = (await environments.get(connection, environment)).first_revision
+    found = await sql.find_change_set(connection, environment=environment, revision=revision)
+    if found is None or revision < first:
         raise history.unknown_revision()
     properties = (await history.property_changes(connection, environment, [revision])).get(revision)
     rows = all_pages(sql.list_before, connection, environment=environment, revision=revision)

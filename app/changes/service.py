@@ -139,14 +139,19 @@ def _properties(advanced: Any, patch: Patch) -> PropertiesChange:
     names = Properties.__struct_fields__
     before = Properties(**{name: advanced[name] for name in names})
     if patch.expected is not None and not patch.expected.is_met(before.version, advanced["epoch"]):
-        there = f"is at version {before.version}"
-        raise Stale(
-            f"The environment {there}.",
-            version=before.version,
-            epoch=advanced["epoch"],
-            violations=[Violation("environment", there)],
-        )
+        raise stale_environment(before.version, advanced["epoch"])
     return PropertiesChange(before=before, after=patched(before, patch))
+
+
+def stale_environment(version: int, epoch: str) -> Stale:
+    """Return the error for properties that have another version than the expected one."""
+    there = f"is at version {version}"
+    return Stale(
+        f"The environment {there}.",
+        version=version,
+        epoch=epoch,
+        violations=[Violation("environment", there)],
+    )
 
 
 def _is_stored(operation: Operation, entry: Entry) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 from app.changes import plans, service
 from app.changes.history import Moment, revision_of
 from app.changes.models import ChangeKind, Content, Expected, Kind, Operation
-from app.changes.properties import Intent, Patch, check_members
+from app.changes.properties import Intent, Patch, check_members, patch_towards
 from app.changes.requests import (
     DeleteOperation,
     NewChangeSet,
@@ -23,10 +23,10 @@ from app.changes.requests import (
 )
 from app.changes.values import SCHEMA_TOO_COSTLY, check_but_definition
 from app.changes.views import MadeChangeSet, MadeChangeSets, made_view
-from app.database import Connection
+from app.database import Connection, sql
 from app.environments import service as environments
-from app.environments.models import Environment
-from app.errors import Invalid, Violation, invalid
+from app.environments.models import Environment, Properties
+from app.errors import Conflict, Invalid, Violation, invalid
 from app.json_schema.pool import RequestCheck
 from app.naming import KEY_RULE, is_key, is_stored_key
 from app.vault.vault import Vault
@@ -159,6 +159,43 @@ async def create_environment(
         ),
     )
     return await environments.get(connection, wanted.name)
+
+
+async def delete_environment(
+    connection: Connection, name: str, *, expected: Expected, actor: str, message: str
+) -> Environment:
+    """Delete an environment: its last change set empties it and closes its history, which stays.
+
+    Its data keys are destroyed. Returns it as it was closed. `expected` is of the properties'
+    version. Raises NotFound; Stale; Conflict for a protected one.
+    """
+    await environments.lock(connection, name)
+    current = await environments.get(connection, name)
+    if not expected.is_met(current.version, current.epoch):
+        raise service.stale_environment(current.version, current.epoch)
+    if current.protected:
+        raise Conflict(
+            "environment_protected",
+            "The environment is protected. Set protected to false before you delete it.",
+            [Violation("protected", "must be false")],
+        )
+    keys = [
+        row["key"] async for row in sql.list_keys(connection, environment=name, kinds=sorted(Kind))
+    ]
+    first = Properties(metadata={}, fractional="v3", protected=False, version=current.version)
+    await service.apply(
+        connection,
+        name,
+        [Operation(key=key, content=None, expected=None) for key in keys],
+        actor=actor,
+        kind=ChangeKind.DELETE,
+        message=message or "Delete the environment",
+        patch=patch_towards(first, current.properties),
+    )
+    closed = await environments.get(connection, name)
+    await sql.close_environment(connection, name=name)
+    await sql.forget_answers_about(connection, environment=name)
+    return closed
 
 
 async def revert(

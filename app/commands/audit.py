@@ -147,7 +147,7 @@ def print_heads() -> None:
             expectations = await find_expectations(connection)
             heads = [
                 signed(environment, expectations, datetime.now(UTC), signer)
-                for environment in await environments.list_all(connection)
+                for environment in await environments.list_all(connection, with_deleted=True)
             ]
         return [msgspec.json.encode(head) for head in heads if head is not None]
 

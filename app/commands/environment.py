@@ -1,4 +1,4 @@
-"""`environment`: what there is, what each says of itself, and how to make another."""
+"""`environment`: what there is, what each says of itself, and how to make or delete one."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,7 +6,8 @@ import msgspec
 import typer
 from rich.table import Table
 
-from app.changes import writes
+from app.access.local import token_key
+from app.changes import administration, writes
 from app.changes.administration import record_administration, record_creation
 from app.changes.dry_run import transact
 from app.changes.history import environment_at
@@ -24,7 +25,7 @@ from app.http.decoder import parse
 from app.scripts import Resources, run_script
 from app.settings import Tier
 
-cli = typer.Typer(help="Describe environments, and make them.", no_args_is_help=True)
+cli = typer.Typer(help="List, describe, make and delete environments.", no_args_is_help=True)
 
 Fractional = Annotated[
     Literal["v2", "v3"] | None, typer.Option(help="The generation of bucketing; moves every user.")
@@ -144,6 +145,41 @@ def create(
         return await resources.database.transact(make)
 
     _print(run_script(work))
+
+
+@cli.command("delete")
+def delete(
+    environment: Environment,
+    version: Annotated[
+        int, typer.Option(min=1, help="Delete only at this version, which `show` prints.")
+    ],
+    message: Message = "",
+    *,
+    dry_run: DryRun = False,
+) -> None:
+    """Delete an environment: its entries, its secrets and its tokens. Its history can be proven."""
+
+    async def work(resources: Resources) -> models.Environment:
+        key = token_key(resources.settings)
+        return await transact(
+            resources.database,
+            lambda c: administration.delete_environment(
+                c,
+                resources.access_log,
+                key=key,
+                name=environment,
+                expected=Expected(version=version),
+                message=message,
+                origin=origin(),
+            ),
+            dry_run=dry_run,
+        )
+
+    closed = run_script(work)
+    if dry_run:
+        console.print("dry run: nothing was written")
+    else:
+        console.print(f"{environment} is deleted; its history ends at revision {closed.revision}")
 
 
 def _members(text: str) -> dict[str, Any]:

@@ -20,7 +20,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """`hash`, in hex, is that of the latest change set, and so names the whole history.
 
     Null while no change set is chained; see `changes/chain.py`. `version` is that of the
-    properties: metadata, fractional and protected.
+    properties: metadata, fractional and protected. `first_revision` is above 1 where revisions
+    before it are of a deleted environment of the same name.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any]
     # What an earlier release has left on disk has none.
     version: int = 1
+    first_revision: int = 1
 
     @property
     def properties(self) -> Properties:

@@ -1,7 +1,6 @@
 """Reading and making environments. Each function takes the connection first and opens none."""
 
 from app.database import Connection, sql
-from app.database.faults import constraint
 from app.environments.models import Environment
 from app.errors import Conflict, NotFound, Violation, invalid
 from app.naming import ENVIRONMENT_RULE, is_environment
@@ -11,14 +10,15 @@ ENVIRONMENTS_MAX = 200
 UNKNOWN = "environment_unknown"
 
 
-async def list_all(connection: Connection) -> list[Environment]:
-    """Return every environment, by name."""
-    return [Environment(**row) async for row in sql.list_environments(connection)]
+async def list_all(connection: Connection, *, with_deleted: bool = False) -> list[Environment]:
+    """Return every environment, by name; deleted ones as they were closed, for proofs."""
+    rows = sql.list_environments(connection, with_deleted=with_deleted)
+    return [Environment(**row) async for row in rows]
 
 
-async def get(connection: Connection, name: str) -> Environment:
+async def get(connection: Connection, name: str, *, with_deleted: bool = False) -> Environment:
     """Return one environment. Raises NotFound."""
-    row = await sql.find_environment(connection, name=name)
+    row = await sql.find_environment(connection, name=name, with_deleted=with_deleted)
     if row is None:
         raise unknown_environment()
     return Environment(**row)
@@ -36,6 +36,8 @@ async def lock(connection: Connection, name: str) -> int:
 async def insert(connection: Connection, name: str, tier: str) -> None:
     """Make an environment with the properties that all begin with.
 
+    One of the name of a deleted environment has a new epoch, and its revisions go on from there.
+
     Raises Invalid for its name, Conflict for one that is taken or when there are too many.
     """
     if not is_environment(name):
@@ -43,13 +45,12 @@ async def insert(connection: Connection, name: str, tier: str) -> None:
     await sql.lock_making_environments(connection)
     if await sql.count_environments(connection) >= ENVIRONMENTS_MAX:
         raise Conflict("environments_full", f"There are {ENVIRONMENTS_MAX} environments already.")
-    taken = Conflict(
-        "environment_taken",
-        "There is an environment of this name.",
-        [Violation("name", "must be of no other environment")],
-    )
-    with constraint("environments_pkey", taken):
-        await sql.insert_environment(connection, name=name, tier=tier)
+    if not await sql.insert_environment(connection, name=name, tier=tier):
+        raise Conflict(
+            "environment_taken",
+            "There is an environment of this name.",
+            [Violation("name", "must be of no other environment")],
+        )
 
 
 def unknown_environment() -> NotFound:

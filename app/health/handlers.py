@@ -64,7 +64,7 @@ async def ready(request: web.Request) -> web.Response:
 
 async def report(request: web.Request) -> web.Response:
     """Give the whole report to a token with the scope read; it names the token's environments."""
-    found = request.app[HEALTH].report(request[CALLER].token.grant.covers)
+    found = request.app[HEALTH].report(request[CALLER].grant.covers)
     return _respond(found, _code(found.status))
 
 

@@ -66,9 +66,13 @@ async def receive(
     """
     body = await read_whole(request, bytes_max)
     # The time for the answer begins now; until here the body's own limit counted.
-    allowed = answer_seconds or request.app[SETTINGS].http.request_timeout_seconds
-    request[DEADLINE].reschedule(asyncio.get_running_loop().time() + allowed)
+    allow(request, answer_seconds or request.app[SETTINGS].http.request_timeout_seconds)
     return body
+
+
+def allow(request: web.Request, seconds: float) -> None:
+    """Let the answer to a write take this long from now on."""
+    request[DEADLINE].reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 def read_query(request: web.Request, allowed: set[str]) -> dict[str, str]:

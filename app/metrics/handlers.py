@@ -6,6 +6,7 @@ from app.access.guard import CALLER
 from app.http import wire
 from app.metrics.families import Merged, printed, visible
 from app.metrics.peers import Peers
+from app.snapshots.reading import FOLLOWER
 
 PEERS: web.AppKey[Peers] = web.AppKey("peers", Peers)
 
@@ -16,10 +17,15 @@ async def get_metrics(request: web.Request) -> web.Response:
     Those of single environments are given to tokens of these environments.
     """
     wire.read_query(request, set())
-    grant = request[CALLER].token.grant
+    grant, follower = request[CALLER].grant, request.app[FOLLOWER]
+    existing = follower.loaded() if follower.is_loaded else ()
+
+    def covers(environment: str) -> bool:
+        # What was counted of a deleted environment is still in memory.
+        return environment in existing and grant.covers(environment)
 
     by_worker = {
-        worker: [visible(family, grant.covers) for family in families]
+        worker: [visible(family, covers) for family in families]
         for worker, families in (await request.app[PEERS].gather()).items()
     }
 

@@ -98,7 +98,7 @@ async def read_snapshot(request: web.Request) -> Snapshot:
 
 
 def _only_environment(request: web.Request) -> str:
-    environments = request[CALLER].token.grant.environments
+    environments = request[CALLER].grant.environments
     if len(environments) != 1 or EVERY_ENVIRONMENT in environments:
         raise Malformed(
             "environment_ambiguous",

@@ -63,7 +63,7 @@ class Tickets:
         token = self._directory.usable.get(token_id)
         if token is None or token.is_over(self._directory.now):
             raise _refused("of a token that is gone")
-        if not token.grant.covers(environment) or not token.grant.allows(Scope.EVALUATE):
+        if not token.reach.covers(environment) or not token.grant.allows(Scope.EVALUATE):
             raise _refused("of a token that may not")
         self._directory.used.add(token_id)
         return token

@@ -96,6 +96,11 @@ class Disk:
         for old in self._generations()[GENERATIONS:]:
             old.unlink(missing_ok=True)
 
+    def keep_latest(self) -> None:
+        """Remove every generation but the latest. Raises OSError."""
+        for old in self._generations()[1:]:
+            old.unlink(missing_ok=True)
+
     def confirm(self) -> bool:
         """Note that the database has just confirmed the latest generation, if there is still one.
 

@@ -20,7 +20,7 @@ from app.database.threads import in_thread
 from app.environments import service as environments
 from app.environments.models import Environment
 from app.environments.service import unknown_environment
-from app.errors import Unavailable
+from app.errors import NotFound, Unavailable
 from app.log import logger
 from app.snapshots import loading
 from app.snapshots.event import Event
@@ -195,11 +195,14 @@ class Follower:
             try:
                 async with self._database.connection() as connection:
                     heads = await environments.list_all(connection)
-                    snapshots = {head.name: await self._follow(connection, head) for head in heads}
+                    followed = [(each.name, await self._follow(connection, each)) for each in heads]
             except Unavailable as error:
                 self._away_at, self._away = time.monotonic(), error
                 raise
-            changed = any(self._snapshots.get(name) is not each for name, each in snapshots.items())
+            snapshots = {name: each for name, each in followed if each is not None}
+            changed = snapshots.keys() != self._snapshots.keys() or any(
+                self._snapshots.get(name) is not each for name, each in snapshots.items()
+            )
             if changed:
                 self._replaced.append(self._snapshots)
             self._snapshots = snapshots
@@ -209,7 +212,8 @@ class Follower:
         if changed:
             self.wake()
 
-    async def _follow(self, connection: Connection, head: Environment) -> Snapshot:
+    async def _follow(self, connection: Connection, head: Environment) -> Snapshot | None:
+        """Return the snapshot of an environment, None if it was deleted since it was listed."""
         known = self._snapshots.get(head.name)
         if known is not None and known.environment == head:
             return known
@@ -218,7 +222,10 @@ class Follower:
             await sql.renew_epoch(connection, environment=head.name, epoch=head.epoch)
             known = None
         # It may be past the head by now.
-        snapshot, events = await loading.read(connection, head.name, known)
+        try:
+            snapshot, events = await loading.read(connection, head.name, known)
+        except NotFound:
+            return None
         self._count(head.name, events)
         return snapshot
 

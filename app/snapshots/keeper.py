@@ -84,6 +84,9 @@ class Keeper:
             if served == self._written and self._disk.confirm():
                 return
             self._disk.write(_state(*served))
+            if self._written is not None and self._written[0].keys() - served[0].keys():
+                # A start in need must not serve an environment that was deleted.
+                self._disk.keep_latest()
             self._written = served
 
     async def serve_last_known(self) -> bool:

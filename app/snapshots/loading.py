@@ -93,7 +93,7 @@ async def _whole(connection: Connection, head: Environment) -> Snapshot:
             break
         after = page[-1][0]
     # Those who come back after a start are a little behind, all of them at once.
-    since = max(0, head.revision - RECENT_MAX)
+    since = max(head.first_revision - 1, head.revision - RECENT_MAX)
     return snapshot.advanced(head, (), await complete_events(connection, head, since))
 
 

@@ -96,7 +96,8 @@ async def _news(
     if here == place:
         return place, []
     resync = [resync_message(environment, *here)]
-    if epoch != snapshot.epoch or not 0 <= revision <= snapshot.revision:
+    oldest = snapshot.environment.first_revision - 1
+    if epoch != snapshot.epoch or not oldest <= revision <= snapshot.revision:
         return here, resync
     recent = snapshot.recent
     if recent and recent[0].revision <= revision + 1:

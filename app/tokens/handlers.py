@@ -76,7 +76,7 @@ async def rotate_token(request: web.Request) -> web.Response:
 
     async def rotate(connection: Connection) -> NewToken:
         old = await tokens.hold(connection, token_id)
-        _require(own, old.grant)
+        _require(own, old.reach)
         return await tokens.rotate(
             *(connection, log, key, old), grace_seconds=wanted.grace_seconds, origin=caller
         )
@@ -137,7 +137,7 @@ async def _issue(request: web.Request, work: Work) -> web.Response:
 
 
 def _grant(request: web.Request) -> Grant:
-    return request[CALLER].token.grant
+    return request[CALLER].grant
 
 
 def _id(request: web.Request) -> str:

@@ -172,7 +172,7 @@ async def import_document(request: web.Request) -> web.Response:
     )
     repeatable = await read_repeatable(request, dry_run=dry_run, body=raw)
     name, actor = request.match_info["environment"], request[CALLER].actor
-    may_reveal = request[CALLER].token.grant.allows(Scope.REVEAL)
+    may_reveal = request[CALLER].grant.allows(Scope.REVEAL)
 
     imported = await transact_in(
         name,

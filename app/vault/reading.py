@@ -19,7 +19,7 @@ def wants_secrets(request: web.Request, query: Mapping[str, str]) -> bool:
     """Tell whether secrets are to be in clear. Raises Forbidden without the scope reveal."""
     if not wire.flag(query, "reveal"):
         return False
-    if not request[CALLER].token.grant.allows(Scope.REVEAL):
+    if not request[CALLER].grant.allows(Scope.REVEAL):
         raise Forbidden("scope_missing", f"This needs a token with the scope {Scope.REVEAL}.")
     return True
 

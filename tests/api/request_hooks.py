@@ -16,8 +16,8 @@ _OF_ONE_ENVIRONMENT = "/ofrep/v1/evaluate/"
 def before_call(
     context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]
 ) -> None:
-    """Leave out what excludes something else; show the token that fits; make no environments, which
-    would be there, and empty, for whatever comes after; and end no token that the suite lives by.
+    """Leave out what excludes something else; show the token that fits; make and delete no
+    environments, which other requests need; and end no token that the suite lives by.
     """
     del context, kwargs
     for given in (case.headers, case.query):
@@ -32,8 +32,11 @@ def before_call(
         place = str(case.path_parameters.get("environment"))
         if place in places:
             case.body["from"] = places[place]
-    makes_environment = (case.method, case.path) == ("POST", "/v1/environments")
-    if makes_environment and case.query.get("dry_run") in (None, False, "false"):
+    moves_environment = (case.method, case.path) in {
+        ("POST", "/v1/environments"),
+        ("DELETE", "/v1/environments/{environment}"),
+    }
+    if moves_environment and case.query.get("dry_run") in (None, False, "false"):
         case.query["dry_run"] = "true"
     ends_token = case.path.startswith("/v1/tokens/{id}") and case.method in {"POST", "DELETE"}
     if ends_token and case.path_parameters.get("id") in os.environ["KEPT_TOKENS"].split():

@@ -38,6 +38,8 @@ from app.backups.reading import Source
 from app.backups.restoring import NotEmptyError, Place, restore, settle
 from app.backups.script import Copy
 from app.backups.statements import connected
+from app.changes import writes
+from app.changes.models import Expected
 from app.crypto.identity import ForeignError, new_identity, parse_identity
 from app.crypto.signing import Signer
 from app.database import Database
@@ -105,6 +107,12 @@ async def _seed(target: Target) -> None:
     database = Database(settings.database)
     await database.open(target)
     await add_test_data(settings, database)
+    # The history of a deleted environment is a part of every backup.
+    await database.transact(
+        lambda c: writes.delete_environment(
+            c, "development", expected=Expected(version=1), actor="test", message=""
+        )
+    )
     await database.close()
 
 
@@ -282,7 +290,8 @@ async def test_what_was_put_back_is_what_was_there(
     # As the app role: what it may do is as it was.
     await database.open(server.target(APP, empty))
     async with one_moment(database) as moment:
-        for environment in await environments.list_all(moment):
+        assert "development" not in {each.name for each in await environments.list_all(moment)}
+        for environment in await environments.list_all(moment, with_deleted=True):
             assert isinstance(await verify(moment, environment.name), Verified)
     async with database.connection() as connection:
         assert (await look(connection)).drift == ()
@@ -293,7 +302,7 @@ def test_what_is_there_stays_unless_somebody_says_so(server: Server, origin: Ori
     with server.admin(origin.name) as connection:
         before = _rows(connection, epoch=True)
 
-    with pytest.raises(NotEmptyError, match=r"configurations \(10 rows\)") as refused:
+    with pytest.raises(NotEmptyError, match=r"configurations \(5 rows\)") as refused:
         restore(origin.source, _place(server, origin.name), _silent)
 
     assert "environments (2 that were changed or made)" in str(refused.value)
@@ -385,7 +394,7 @@ def test_a_backup_that_is_not_as_its_manifest_says_changes_nothing(
     heads = [msgspec.structs.replace(head, hash="00") for head in manifest.heads]
 
     for change, reason in (
-        ({"tables": more}, "flagstone.changes has 10 rows instead of 1"),
+        ({"tables": more}, "flagstone.changes has 15 rows instead of 1"),
         ({"heads": heads}, "is not at the head"),
         ({"migration": "1995384800000-FromTheFuture"}, "is of a newer release"),
     ):
@@ -630,7 +639,7 @@ def test_a_backup_is_proven_by_restoring_it(origin: Origin) -> None:
     verification, secrets = verifying.verify_backup(origin.source, settings, Vault(), _silent)
 
     assert (secrets.told, secrets.is_proof) == ("none", True)
-    assert verification.revisions == 2
+    assert verification.revisions == 3
     assert (
         store.find(origin.source.folder.parent, store.LATEST, SIGNER.public_key).verification
         == verification

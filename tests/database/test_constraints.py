@@ -249,6 +249,10 @@ BAD = {
         _environment(name=f"'{'a' * 64}'"),
     ],
     "environments_revision_not_negative": [_environment(revision="-1")],
+    "environments_first_revision_within": [
+        _environment(first_revision="0"),
+        _environment(first_revision="2"),
+    ],
     "environments_fractional_known": [_environment(fractional="'v1'")],
     "environments_metadata_object": [
         _environment(metadata=value) for value in ("'[]'", "'null'", "'1'", "'\"a\"'")
@@ -302,7 +306,7 @@ BAD = {
     ],
     "environments_hash_length": [_environment(hash="'\\x00'")],
     "change_sets_hash_length": [_change_set(hash="'\\x00'")],
-    "change_sets_kind_known": [_change_set(kind="'delete'")],
+    "change_sets_kind_known": [_change_set(kind="'other'")],
     "changes_pkey": [_all(_CHANGE_SET, _change(), _change())],
     "changes_change_set_fkey": [
         _change(revision="7"),
@@ -375,6 +379,7 @@ BAD = {
         _token(scopes="'{null}'"),
     ],
     "tokens_environments_given": [_token(environments="'{}'")],
+    "tokens_lapsed_within_environments": [_token(lapsed="'{other}'")],
     # What a driver cannot read would keep the service from reading any.
     "tokens_scopes_flat": [_token(scopes="'{{read},{write}}'")],
     "tokens_times_bounded": [

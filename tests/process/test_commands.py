@@ -204,12 +204,29 @@ async def test_environments_from_the_command_line(
     assert (created[0], json.loads(created[1])["protected"]) == (0, True)
     assert '{"owner":"a"}' in listed[1]
 
-    async def is_served() -> bool:
-        place = f"{service.url}/v1/environments/team-a"
-        async with client.get(place, headers=service.headers) as answer:
-            return answer.status == 200
+    async def answers(status: int) -> None:
+        async def is_answered() -> bool:
+            place = f"{service.url}/v1/environments/team-a"
+            async with client.get(place, headers=service.headers) as answer:
+                return answer.status == status
 
-    await until(is_served, 20)
+        await until(is_answered, 20)
+
+    await answers(200)
+    delete = ("environment", "delete", "team-a", "--version")
+    protected = await run(launch, *delete, "2")
+    await run(launch, "environment", "update", "team-a", "--unprotected")
+    old = await run(launch, *delete, "2")
+    tried = await run(launch, *delete, "3", "--dry-run")
+    deleted = await run(launch, *delete, "3", "-m", "merged")
+    verified = await run(launch, "audit", "verify")
+
+    assert (protected[0], "is protected" in protected[1]) == (1, True)
+    assert (old[0], "is at version 3" in old[1]) == (1, True)
+    assert (tried[0], "nothing was written" in tried[1]) == (0, True)
+    assert (deleted[0], "its history ends at revision 3" in deleted[1]) == (0, True)
+    assert (verified[0], "team-a" in verified[1]) == (0, True)
+    await answers(404)
 
 
 @pytest.mark.first_start

@@ -235,7 +235,7 @@ def test_a_token_that_is_known_is_its_caller() -> None:
 
     caller = directory(token).authenticate(new.text)
 
-    assert caller == Caller(token=token)
+    assert caller == Caller(token=token, grant=token.grant)
     assert caller.actor == f"token:{new.id}"
     assert new.text[-49:] not in repr(caller)
 

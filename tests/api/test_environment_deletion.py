@@ -1,0 +1,457 @@
+"""An environment is deleted whole; its history stays as a closed chain that nothing can reopen."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from app.access.guard import TOKENS
+from app.access.models import Scope
+from app.audit.export import HeadExport
+from app.audit.following import one_moment
+from app.audit.heads import read_heads
+from app.audit.verification import Broken, Verified, verify
+from app.crypto.secret import Secret
+from app.crypto.signing import Signer
+from app.flags.handlers import USAGE
+from app.http.keys import DATABASE, SETTINGS
+from app.seeds import add_test_data
+from app.settings import Settings
+from app.snapshots.disk import Disk
+from app.snapshots.keeper import Keeper
+from app.snapshots.reading import FOLLOWER
+from tests.api.sse import streaming
+from tests.conftest import Server, Service, serving
+from tests.factories import flag
+
+ENVIRONMENTS = "/v1/environments"
+SHOP = ENVIRONMENTS + "/shop"
+NEW = {"If-None-Match": "*"}
+
+
+async def _send(
+    service: Service, method: str, path: str, body: object = None, *, token: str = "", **sent: Any
+) -> tuple[int, Any]:
+    headers = {**sent.pop("headers", {}), "Authorization": f"Bearer {token or service.admin_token}"}
+    async with service.stranger.request(method, path, json=body, headers=headers, **sent) as answer:
+        return answer.status, await answer.json(content_type=None)
+
+
+async def _make(service: Service, **members: Any) -> dict[str, Any]:
+    body = {"name": "shop", "tier": "staging", **members}
+    status, made = await _send(service, "POST", ENVIRONMENTS, body)
+    assert status == 201, made
+    found: dict[str, Any] = made
+    return found
+
+
+async def _put(service: Service, key: str, value: object, kind: str = "setting") -> int:
+    status, made = await _send(
+        service,
+        "PUT",
+        f"{SHOP}/configurations/{key}",
+        {"value": value, "kind": kind},
+        headers=NEW,
+    )
+    assert status == 201, made
+    return int(made["version"])
+
+
+async def _delete(service: Service, version: str = "*", **sent: Any) -> tuple[int, Any]:
+    tag = version if version == "*" else f'"{version}"'
+    headers = {"If-Match": tag, **sent.pop("headers", {})}
+    return await _send(service, "DELETE", SHOP, headers=headers, **sent)
+
+
+@pytest.fixture
+async def shop(service: Service) -> Service:
+    """An environment of four revisions: made, and a setting, a flag and a secret in it."""
+    await _make(service, metadata={"team": "shop"}, fractional="v2")
+    await _put(service, "a", 1)
+    await _put(service, "f", flag(), "flag")
+    await _put(service, "s", "hidden", "secret")
+    await service.app[FOLLOWER].refresh()
+    return service
+
+
+async def _verified(service: Service) -> Verified | Broken:
+    async with one_moment(service.app[DATABASE]) as connection:
+        return await verify(connection, "shop")
+
+
+async def test_deleted_environment_is_gone_and_its_chain_is_closed(
+    shop: Service, server: Server
+) -> None:
+    await _send(shop, "POST", f"{SHOP}/ofrep/v1/evaluate/flags", {})
+    await shop.app[USAGE].run_once()
+
+    status, closed = await _delete(shop, "2")
+
+    assert (status, closed["name"], closed["revision"]) == (200, "shop", 5)
+    for path in ("", "/configurations", "/configurations/a", "/changes", "/export", "/flags.json"):
+        status, problem = await _send(shop, "GET", SHOP + path)
+        assert (status, problem["code"]) == (404, "environment_unknown"), path
+    assert (await _send(shop, "PUT", f"{SHOP}/configurations/b", {"value": 1}, headers=NEW))[
+        0
+    ] == 404
+    _, listed = await _send(shop, "GET", ENVIRONMENTS)
+    assert "shop" not in [item["name"] for item in listed["items"]]
+    found = await _verified(shop)
+    assert isinstance(found, Verified)
+    assert (found.revision, found.hash) == (5, closed["hash"])
+    with server.admin("suite") as connection:
+        left = connection.execute(
+            "select (select count(*) from flagstone.data_keys where wrapped is not null), "
+            "(select count(*) from flagstone.flag_usage where environment = 'shop'), "
+            "(select count(*) from flagstone.configurations where environment = 'shop')"
+        ).fetchone()
+    assert left == (0, 0, 0)
+    _, log = await _send(shop, "GET", "/v1/access-log?event=authz_admin&environment=shop")
+    assert "deleted, revision 5" in [each["detail"] for each in log["items"]]
+
+
+@pytest.mark.parametrize(
+    ("condition", "status", "code"),
+    [
+        ({}, 428, "condition_missing"),
+        ({"If-Match": '"1"'}, 412, "version_stale"),
+        ({"If-Match": '"2-00000000"'}, 412, "version_stale"),
+        ({"If-Match": "2"}, 400, "request_malformed"),
+    ],
+)
+async def test_deletion_without_the_version_changes_nothing(
+    shop: Service, condition: dict[str, str], status: int, code: str
+) -> None:
+    refused, problem = await _send(shop, "DELETE", SHOP, headers=condition)
+
+    assert (refused, problem["code"]) == (status, code)
+    assert (await _send(shop, "GET", SHOP))[1]["revision"] == 4
+
+
+async def test_deletion_of_a_protected_environment_is_refused(shop: Service) -> None:
+    await _send(shop, "PATCH", SHOP, {"protected": True}, headers={"If-Match": '"2"'})
+
+    status, problem = await _delete(shop, "3")
+    unknown, _ = await _send(shop, "DELETE", ENVIRONMENTS + "/nowhere", headers={"If-Match": "*"})
+
+    assert (status, problem["code"]) == (409, "environment_protected")
+    assert unknown == 404
+    assert (await _send(shop, "GET", SHOP))[0] == 200
+
+
+async def test_deletion_needs_the_scope_admin_of_that_environment(shop: Service) -> None:
+    writer = await shop.token(Scope.READ, Scope.WRITE, environments=("shop",))
+    other = await shop.token(Scope.ADMIN, environments=("local",))
+
+    statuses = [(await _delete(shop, token=token))[0] for token in (writer, other)]
+
+    assert statuses == [403, 403]
+
+
+async def test_dry_run_of_a_deletion_writes_nothing(shop: Service) -> None:
+    token = await shop.token(Scope.READ, environments=("shop",))
+
+    status, closed = await _send(
+        shop, "DELETE", SHOP, headers={"If-Match": '"2"'}, params={"dry_run": "true"}
+    )
+
+    assert (status, closed["revision"]) == (200, 5)
+    assert (await _send(shop, "GET", SHOP, token=token))[1]["revision"] == 4
+    status, read = await _send(shop, "GET", f"{SHOP}/configurations/s?reveal=true")
+    assert (status, read["value"]) == (200, "hidden")
+
+
+@pytest.fixture
+async def replica(service: Service, settings: Settings) -> AsyncIterator[Service]:
+    del service
+    async with serving(settings) as instance:
+        yield instance
+
+
+async def test_tokens_and_streams_end_on_every_replica(shop: Service, replica: Service) -> None:
+    own = await shop.token(Scope.READ, Scope.EVALUATE, environments=("shop",))
+    several = await shop.token(Scope.READ, Scope.EVALUATE, environments=("local", "shop"))
+    for each in (shop, replica):
+        await each.app[TOKENS].refresh()
+        await each.app[FOLLOWER].refresh()
+    streams = []
+    for each in (shop, replica):
+        for token in (own, several, each.admin_token):
+            session = ClientSession(base_url=each.url, headers={"Authorization": f"Bearer {token}"})
+            streams.append((session, await session.get(f"{SHOP}/events")))
+        _, evaluated = await _send(each, "POST", f"{SHOP}/ofrep/v1/evaluate/flags", {}, token=own)
+        session = ClientSession()
+        streams.append((session, await session.get(evaluated["eventStreams"][0]["url"])))
+    assert {answer.status for _, answer in streams} == {200}
+
+    await _delete(shop)
+
+    for session, answer in streams:
+        async with asyncio.timeout(10), session:
+            await answer.content.read()
+    for each in (shop, replica):
+        await each.app[TOKENS].refresh()
+        path = ENVIRONMENTS + "/local"
+        answers = [(await _send(each, "GET", path, token=t))[0] for t in (own, several)]
+        assert answers == [401, 200]
+        assert (await _send(each, "GET", SHOP, token=several))[0] == 403
+        assert (await _send(each, "GET", SHOP))[0] == 404
+        _, listed = await _send(each, "GET", ENVIRONMENTS, token=several)
+        assert [item["name"] for item in listed["items"]] == ["local"]
+
+
+async def test_environment_of_the_same_name_begins_anew(shop: Service) -> None:
+    before = (await _send(shop, "GET", SHOP))[1]
+    several = await shop.token(*Scope, environments=("local", "shop"))
+    old = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    await _delete(shop)
+
+    made = await _make(shop, tier="production")
+
+    assert (made["tier"], made["metadata"], made["fractional"]) == ("production", {}, "v3")
+    assert (made["revision"], made["first_revision"]) == (6, 6)
+    assert made["epoch"] != before["epoch"]
+    assert (await _send(shop, "GET", f"{SHOP}/configurations"))[1]["items"] == []
+    _, listed = await _send(shop, "GET", f"{SHOP}/changes")
+    assert ([item["revision"] for item in listed["items"]], listed["next"]) == ([6], None)
+    for path in (
+        *("?revision=4", "/configurations?revision=4", "/export?revision=3"),
+        *("/changes/4", "/diff?from=4", "/diff?from=6&to=2", "/configurations/a/history"),
+        *("/configurations/a?revision=2", f"/configurations/a?at={old}"),
+    ):
+        assert (await _send(shop, "GET", SHOP + path))[0] == 404, path
+    for path, body in (("/restore", {"revision": 4}), ("/changes/5/revert", {})):
+        assert (await _send(shop, "POST", SHOP + path, body))[0] == 404, path
+    _, past = await _send(shop, "GET", f"{SHOP}/configurations", params={"at": old})
+    assert (past["items"], past["revision"]) == ([], 5)
+    # Its versions go on, so that no write under an old one succeeds.
+    assert await _put(shop, "a", 2) == 2
+    assert (await _send(shop, "GET", SHOP, token=several))[0] == 403
+    named = await shop.token(Scope.READ, environments=("shop",))
+    assert (await _send(shop, "GET", SHOP, token=named))[0] == 200
+    found = await _verified(shop)
+    assert isinstance(found, Verified)
+    assert found.revision == 7
+
+
+async def test_secret_of_a_new_environment_has_a_new_data_key(shop: Service) -> None:
+    await _delete(shop)
+    await _make(shop)
+
+    await _put(shop, "s", "other", "secret")
+
+    _, read = await _send(shop, "GET", f"{SHOP}/configurations/s?reveal=true")
+    assert read["value"] == "other"
+
+
+async def test_stream_of_the_old_life_starts_over_in_the_new_one(shop: Service) -> None:
+    epoch = (await _send(shop, "GET", SHOP))[1]["epoch"]
+    await _delete(shop)
+    made = await _make(shop)
+    await shop.app[FOLLOWER].refresh()
+
+    for last in (f"{epoch}:3", f"{made['epoch']}:3"):
+        async with streaming(
+            shop.client, f"{SHOP}/events", {"Last-Event-ID": last}, "resync"
+        ) as stream:
+            message = await stream.next()
+        assert (message.name, message.data["revision"]) == ("resync", 6)
+
+
+async def test_rotated_token_does_not_regain_the_name(shop: Service, server: Server) -> None:
+    several = await shop.token(*Scope, environments=("local", "shop"))
+    token_id = several.split("_")[2]
+    await _delete(shop)
+    await _make(shop)
+
+    _, view = await _send(shop, "GET", f"/v1/tokens/{token_id}")
+    status, rotated = await _send(shop, "POST", f"/v1/tokens/{token_id}/rotate", {}, token=several)
+
+    assert view["environments"] == ["local"]
+    assert (status, rotated["token"]["environments"]) == (201, ["local"])
+    for token in (several, rotated["text"]):
+        seen = [
+            (await _send(shop, "GET", f"{ENVIRONMENTS}/{name}", token=token))[0]
+            for name in ("local", "shop")
+        ]
+        assert seen == [200, 403]
+    with server.admin("suite") as connection:
+        connection.execute("update flagstone.tokens set lapsed = '{}' where id = %s", [token_id])
+    await shop.app[TOKENS].refresh()
+    assert (await _send(shop, "GET", ENVIRONMENTS + "/local", token=several))[0] == 401
+
+
+async def test_row_whose_lapse_was_cleared_cannot_be_rotated(shop: Service, server: Server) -> None:
+    several = await shop.token(Scope.READ, environments=("local", "shop"))
+    token_id = several.split("_")[2]
+    await _delete(shop)
+    with server.admin("suite") as connection:
+        connection.execute("update flagstone.tokens set lapsed = '{}' where id = %s", [token_id])
+
+    status, problem = await _send(shop, "POST", f"/v1/tokens/{token_id}/rotate", {})
+
+    assert (status, problem["code"]) == (409, "token_not_ours")
+
+
+async def test_token_that_was_replaced_before_keeps_its_grace(shop: Service) -> None:
+    several = await shop.token(*Scope, environments=("local", "shop", "staging"))
+    token_id = several.split("_")[2]
+    await _send(shop, "POST", f"/v1/tokens/{token_id}/rotate", {})
+    await _delete(shop)
+    await _send(shop, "DELETE", ENVIRONMENTS + "/staging", headers={"If-Match": "*"})
+
+    assert (await _send(shop, "GET", ENVIRONMENTS + "/local", token=several))[0] == 200
+
+
+async def test_repeated_deletion_gets_the_first_answer(shop: Service) -> None:
+    once = {"Idempotency-Key": "delete-shop"}
+    first = await _delete(shop, "2", headers=once)
+
+    again = await _delete(shop, "2", headers=once)
+    reused = await _delete(shop, "3", headers=once)
+
+    assert (first, reused[0]) == (again, 409)
+
+
+async def test_repeat_of_an_old_write_is_not_answered_from_the_old_life(shop: Service) -> None:
+    body = {"operations": [{"op": "put", "key": "k", "version": 0, "value": 1}]}
+    kept = {"Idempotency-Key": "kept"}
+    old = {"Idempotency-Key": "old"}
+    await _send(shop, "POST", f"{SHOP}/changes", body, headers=old)
+    await _send(shop, "POST", f"{ENVIRONMENTS}/local/changes", body, headers=kept)
+    await _delete(shop)
+    await _make(shop)
+
+    _, again = await _send(shop, "POST", f"{SHOP}/changes", body, headers=old)
+    other, _ = await _send(shop, "POST", f"{ENVIRONMENTS}/local/changes", body, headers=kept)
+
+    assert again["change_sets"][0]["revision"] == 8
+    assert other == 200
+    assert (await _send(shop, "GET", f"{SHOP}/configurations/k"))[0] == 200
+
+
+async def test_write_that_waited_for_the_deletion_is_not_found(shop: Service) -> None:
+    writes = [
+        _send(shop, "PUT", f"{SHOP}/configurations/w{n}", {"value": n}, headers=NEW)
+        for n in range(5)
+    ]
+
+    answers = await asyncio.gather(_delete(shop), *writes)
+
+    assert answers[0][0] == 200
+    assert {status for status, _ in answers[1:]} <= {201, 404}
+    assert isinstance(await _verified(shop), Verified)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("deleted_at = null", "deleted the environment, which is there without"),
+        ("deleted_at = null, first_revision = 6", "deleted the environment, which is there"),
+        ("first_revision = 3", "is not where the environment's history begins"),
+    ],
+)
+async def test_closed_history_that_is_reopened_by_hand_is_broken(
+    shop: Service, server: Server, change: str, reason: str
+) -> None:
+    await _delete(shop)
+    with server.admin("suite") as connection:
+        statement = "update flagstone.environments set {} where name = 'shop'"
+        connection.execute(statement.format(change).encode())
+
+    found = await _verified(shop)
+
+    assert isinstance(found, Broken)
+    assert reason in found.reason
+
+
+async def test_environment_that_is_hidden_by_hand_is_broken(shop: Service, server: Server) -> None:
+    with server.admin("suite") as connection:
+        connection.execute(
+            "update flagstone.environments set deleted_at = now() where name = 'shop'"
+        )
+
+    found = await _verified(shop)
+
+    assert isinstance(found, Broken)
+    assert found.reason.startswith("is the last, and did not delete the environment")
+
+
+async def test_heads_are_signed_over_a_deletion_and_a_new_life(
+    shop: Service, tmp_path: Path
+) -> None:
+    file, signer = tmp_path / "heads", Secret("k" * 32)
+    export = HeadExport(shop.app[DATABASE], file)
+    export.use_key(signer)
+    await export.run_once()
+    await _delete(shop)
+    await export.run_once()
+    await _make(shop)
+    await export.run_once()
+
+    heads = read_heads(file, {Signer(signer).public_key})
+    async with one_moment(shop.app[DATABASE]) as connection:
+        found = await verify(connection, "shop", heads=heads)
+
+    assert [head.revision for head in heads if head.environment == "shop"] == [4, 5, 6]
+    assert (export.broken, export.replaced, export.failure) == ({}, {}, None)
+    assert isinstance(found, Verified)
+    assert found.heads == 3
+
+
+async def test_last_known_good_forgets_a_deleted_environment(
+    shop: Service, settings: Settings, tmp_path: Path
+) -> None:
+    keeper = Keeper(shop.app[FOLLOWER], shop.app[TOKENS])
+    disk = Disk(tmp_path, Secret("k" * 32), settings.tier)
+    keeper.use_disk(disk)
+    await keeper.run_once()
+    await _put(shop, "b", 1)
+    await keeper.run_once()
+    await _delete(shop)
+    await keeper.run_once()
+
+    generations = list((tmp_path / "snapshots").glob("*.snapshot"))
+    found = disk.read()
+    disk.release()
+
+    assert len(generations) == 1
+    assert found is not None
+    assert "shop" not in {each.environment.name for each in found.state.environments}
+
+
+async def test_metrics_forget_a_deleted_environment(shop: Service) -> None:
+    await _delete(shop)
+
+    answer = await shop.client.get("/metrics")
+
+    assert 'environment="shop"' not in await answer.text()
+
+
+async def test_start_seeds_no_environment_that_was_deleted(service: Service) -> None:
+    answers = [
+        await _send(service, "DELETE", f"{ENVIRONMENTS}/{name}", headers={"If-Match": "*"})
+        for name in ("local", "development")
+    ]
+
+    seeded = await add_test_data(service.app[SETTINGS], service.app[DATABASE])
+
+    assert [status for status, _ in answers] == [200, 200]
+    assert not {"local", "development"} & set(seeded)
+
+
+async def test_more_entries_than_one_statement_carries_are_deleted(service: Service) -> None:
+    await _make(service)
+    document = json.dumps({f"key/{number:05}": {"n": number} for number in range(2_500)})
+    status, _ = await _send(service, "POST", f"{SHOP}/import?format=json", json.loads(document))
+    assert status == 200
+
+    status, closed = await _delete(service)
+
+    assert (status, closed["revision"]) == (200, 3)
+    assert isinstance(await _verified(service), Verified)
