@@ -30,7 +30,7 @@ from app.changes.answers import CHECKS
 from app.changes.repeatable import DIGESTS
 from app.database.listener import listen
 from app.database.migrations import Migrator
-from app.database.opening import held_targets, probe, watch_embedded, watch_primary
+from app.database.opening import held_targets, probe, watch_embedded
 from app.database.reasons import connecting
 from app.database.role_check import check_role
 from app.database.threads import in_thread
@@ -118,7 +118,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         # Through a pooler nothing can be listened to: there the poll alone keeps up.
         tasks.start("listener", partial(listen, found.app, settings.database, _hint(app), primary))
     if len(found.app.hosts) > 1:
-        tasks.start("primary", partial(watch_primary, found.app, settings, primary))
+        tasks.start("primary", partial(app[DATABASE].watch.run, found.app, settings.database))
     tasks.start("schema", app[SCHEMA].run)
     tasks.start("drift", app[DRIFT].run)
     app[LIFECYCLE].start()

@@ -149,7 +149,17 @@ class Connector:
         return chosen
 
     async def _one_host(self, host: str, port: int, pool_arguments: dict[str, Any]) -> Session:
-        """Connect to one host and ask for its state."""
+        try:
+            return await self.connect_to(host, port, **pool_arguments)
+        except Exception as error:
+            if len(self._target.hosts) > 1:
+                log.warning(
+                    "connect_host_failed", host=f"{host}:{port}", error=type(error).__name__
+                )
+            raise
+
+    async def connect_to(self, host: str, port: int, **pool_arguments: Any) -> Session:
+        """Connect to one host, whatever it is, and ask for its state."""
         arguments = {
             **pool_arguments,
             **self._arguments,
@@ -159,23 +169,16 @@ class Connector:
             "target_session_attrs": "any",
             "connection_class": Session,
         }
-        try:
-            with explained():
-                async with asyncio.timeout(self._settings.host_timeout_seconds):
-                    session = cast("Session", await asyncpg.connect(**arguments))
-                    try:
-                        session.address = (host, port)
-                        await self._primary.ask(session)
-                        await self._check_pooler(session)
-                    except BaseException:
-                        session.terminate()
-                        raise
-        except Exception as error:
-            if len(self._target.hosts) > 1:
-                log.warning(
-                    "connect_host_failed", host=f"{host}:{port}", error=type(error).__name__
-                )
-            raise
+        with explained():
+            async with asyncio.timeout(self._settings.host_timeout_seconds):
+                session = cast("Session", await asyncpg.connect(**arguments))
+                try:
+                    session.address = (host, port)
+                    await self._primary.ask(session)
+                    await self._check_pooler(session)
+                except BaseException:
+                    session.terminate()
+                    raise
         return session
 
     async def _check_pooler(self, session: Session) -> None:

@@ -6,8 +6,6 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import asyncpg
-
 from app.database.connector import Connector
 from app.database.embedded import EmbeddedError, EmbeddedServer
 from app.database.pool import Database
@@ -17,16 +15,13 @@ from app.database.reasons import connecting, reason_of
 from app.database.roles import APP, BACKUP, MIGRATOR
 from app.database.session_setup import prepare_as_owner, prepare_connection
 from app.database.threads import in_thread
-from app.errors import ForeseenError
 from app.log import logger
 from app.settings import Settings, Target, Tls, TlsMode
-from app.tasks import jittered
 
 log = logger(__name__)
 
 WATCH_SECONDS = 0.5
 _WATCH_PAUSE_MAX_SECONDS = 10.0
-_PRIMARY_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,19 +128,6 @@ async def probe(target: Target, settings: Settings, primary: Primary | None = No
         session = await Connector(target, settings.database, primary)()
     await session.close(timeout=settings.database.command_timeout_seconds)
     return replace(target, hosts=(session.address,))
-
-
-async def watch_primary(target: Target, settings: Settings, primary: Primary) -> None:
-    """Ask every host for its state again and again.
-
-    A failover that broke no session would go unnoticed: the former primary still answers.
-    """
-    while True:
-        await asyncio.sleep(jittered(_PRIMARY_SECONDS))
-        try:
-            await probe(target, settings, primary)
-        except (ForeseenError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            log.debug("primary_not_found", reason=reason_of(error))
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from app.database.connector import Connector
 from app.database.faults import is_of_driver, translated
 from app.database.pooler import MISCONFIGURED, explained
 from app.database.primary import AsyncpgConnection, Primary, Session
+from app.database.primary_watch import PrimaryWatch
 from app.database.session_setup import prepare_connection
 from app.database.shares import Shares
 from app.errors import Unavailable
@@ -63,6 +64,7 @@ class Database:
     def __init__(self, settings: DatabaseSettings, primary: Primary | None = None) -> None:
         self._settings = settings
         self.primary = primary or Primary()
+        self.watch = PrimaryWatch(self.primary)
         # Writers of one environment queue for its row, where more connections would only wait.
         self.shares = Shares(
             limit=-(-settings.pool_max // _SHARES), wait_seconds=settings.acquire_timeout_seconds
@@ -148,7 +150,8 @@ class Database:
                 outer = _following.set(following)
                 try:
                     async with self._lent() as connection:
-                        session = _session(connection)
+                        began = time.monotonic()
+                        session = session_of(connection)
                         async with connection.transaction():
                             result = await work(connection)
                 except RETRIED:
@@ -156,6 +159,7 @@ class Database:
                         raise
                     await asyncio.sleep(0.05 * attempt * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load
                 else:
+                    await self.watch.confirm(session, began)
                     if self.primary.is_superseded(session):
                         raise Unavailable(
                             "database_superseded",
@@ -194,7 +198,7 @@ class Database:
         if pool is None:
             raise Unavailable("database_away", "The database is not connected yet.")
         connection = await self._acquire(pool)
-        session = _session(connection)
+        session = session_of(connection)
         try:
             yield connection
         except asyncpg.ReadOnlySQLTransactionError:
@@ -215,7 +219,7 @@ class Database:
         try:
             while True:
                 connection = await pool.acquire(timeout=max(0.0, deadline - time.monotonic()))
-                session = _session(connection)
+                session = session_of(connection)
                 if self.primary.is_current(session):
                     return connection
                 session.terminate()
@@ -246,7 +250,7 @@ class Database:
             log.info("connection_discarded", error=type(error).__name__)
 
 
-def _session(connection: Connection) -> Session:
+def session_of(connection: Connection) -> Session:
     """Return the session that a connection of the pool stands for until it is released."""
     return cast("Session", connection._con)  # type: ignore[attr-defined]  # noqa: SLF001
 

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 
 from app.database import Connection, Database, sql
 from app.database.faults import SCHEMA_UNFIT
-from app.database.primary import Session
+from app.database.pool import session_of
+from app.database.primary import ServerState, Session
 from app.database.threads import in_thread
 from app.environments import service as environments
 from app.environments.models import Environment
@@ -41,8 +42,9 @@ class Follower:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # By environment, the epoch and revision that the database had last.
+        # By environment, the epoch and revision that the database had last, and its state then.
         self._read: Mapping[str, tuple[str, int]] = {}
+        self._read_from: ServerState | None = None
         database.primary.is_behind = self._is_behind
         self._snapshots: Mapping[str, Snapshot] = {}
         # Those of before, until the next look.
@@ -194,6 +196,7 @@ class Follower:
             started = time.monotonic()
             try:
                 async with self._database.connection() as connection:
+                    read_from = session_of(connection).state
                     heads = await environments.list_all(connection)
                     followed = [(each.name, await self._follow(connection, each)) for each in heads]
             except Unavailable as error:
@@ -207,6 +210,7 @@ class Follower:
                 self._replaced.append(self._snapshots)
             self._snapshots = snapshots
             self._read = {name: (s.epoch, s.revision) for name, s in snapshots.items()}
+            self._read_from = read_from
             self._refreshed_at = started
             self._away = self.failure = None
         if changed:
@@ -230,8 +234,11 @@ class Follower:
         return snapshot
 
     async def _is_behind(self, session: Session) -> bool:
-        """Tell whether a server has fewer revisions than were read: it is a former primary."""
-        if not self._read:
+        """Tell whether a server has fewer revisions than were read from its timeline.
+
+        A promoted standby may lack some revisions of the timeline before.
+        """
+        if not self._read or session.state != self._read_from:
             return False
         read = [(name, epoch, revision) for name, (epoch, revision) in self._read.items()]
         names, epochs, revisions = zip(*read, strict=True)

@@ -194,8 +194,14 @@ async def _primary_check(service: Service) -> tuple[str, str]:
     return check["status"], check.get("output", "")
 
 
-async def test_former_primary_gets_no_acknowledged_write(failover: Pair, tmp_path: Path) -> None:
-    """It is paused, its standby is promoted, it comes back, and connections are renewed."""
+@pytest.mark.parametrize("is_noticed", [True, False])
+async def test_former_primary_gets_no_acknowledged_write(
+    failover: Pair, tmp_path: Path, *, is_noticed: bool
+) -> None:
+    """It is paused, its standby is promoted, it comes back, and connections are renewed.
+
+    A pause that is shorter than every time limit breaks no session.
+    """
     base = load({"DATA_DIR": str(tmp_path), "SEED_ON_START": "false", "PORT": "1"})
     old, new = failover.primary, failover.standby
     settings = replace(
@@ -214,8 +220,11 @@ async def test_former_primary_gets_no_acknowledged_write(failover: Pair, tmp_pat
             while _keys(new) != set(writer.acknowledged):  # noqa: ASYNC110 - it gives no sign
                 await asyncio.sleep(0)
         with old.frozen():
-            new.promote()
-            await writer.write_until_acknowledged()
+            writing = [asyncio.create_task(writer.write_until_acknowledged()) for _ in range(4)]
+            await asyncio.to_thread(new.promote)
+            if is_noticed:
+                await asyncio.gather(*writing)
+        await asyncio.gather(*writing)
         for _ in range(15):
             await writer.write_until_acknowledged()
             database.primary.renew()
