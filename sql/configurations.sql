@@ -7,6 +7,7 @@
 select
     environments.revision,
     environments.epoch::text as epoch,
+    configurations.id::text as id,
     configurations.environment,
     configurations.key,
     configurations.kind,
@@ -39,6 +40,7 @@ where environments.name = :environment
 select
     environments.revision,
     environments.epoch::text as epoch,
+    page.id,
     page.environment,
     page.key,
     page.kind,
@@ -53,6 +55,7 @@ select
 from environments
 left join lateral (
     select
+        configurations.id::text as id,
         configurations.environment,
         configurations.key,
         configurations.kind,

@@ -315,6 +315,7 @@ page as (
     limit :page_size
 )
 select
+    entry.id::text as id,
     page.key,
     page.after_kind as kind,
     page.after_value as value,
@@ -343,6 +344,11 @@ cross join lateral (
     order by changes.revision desc
     limit 1
 ) as created
+-- The entry of that time, where it is still the same one.
+left join configurations as entry
+    on entry.environment = :environment
+    and entry.key = page.key
+    and entry.created_at = created.created_at
 where :page_bytes::bigint is null
    or page.bytes_before < :page_bytes
 order by page.key;

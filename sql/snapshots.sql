@@ -5,6 +5,7 @@
 -- limit has each key looked up: a plan made for few entries reads all of them once they are many.
 select
     touched.key,
+    entry.id,
     entry.kind,
     entry.value,
     entry.sealed,
@@ -22,6 +23,7 @@ from (
 ) as touched
 left join lateral (
     select
+        configurations.id::text as id,
         configurations.kind,
         configurations.value,
         configurations.sealed is not null as sealed,
@@ -39,6 +41,7 @@ left join lateral (
 
 -- name: list_all_entries(environment, after_key, page_size)
 select
+    id::text as id,
     key,
     kind,
     value,

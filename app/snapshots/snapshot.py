@@ -29,8 +29,12 @@ PAGE_BYTES_MAX = 4 * 1024 * 1024
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An entry as it is answered. `sealed` is there for a masked secret, whose value is null."""
+    """An entry as it is answered. `sealed` is there for a masked secret, whose value is null.
 
+    `id` is of the entry from its creation to its deletion; absent where a past one is gone.
+    """
+
+    id: str | None = None
     environment: str
     key: str
     kind: str

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import uuid
 
 import pytest
 from aiohttp import ClientSession, TCPConnector
@@ -195,6 +196,25 @@ def proxied(form: str, tag: str) -> str:
     """Return a tag as a proxy rewrites it; the suffix stands inside the quotes."""
     weak, _, suffix = form.partition("{}" if "{}" in form else "{0}")
     return f'{weak}{tag[:-1]}{suffix}"'
+
+
+async def test_id_names_an_entry_from_creation_to_deletion(service: Service) -> None:
+    await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
+    first = (await (await service.client.get(PATH + "k")).json())["id"]
+    await service.client.put(PATH + "k", json={"value": 2}, headers={"If-Match": '"1"'})
+    places = ("k", "k?revision=1", "?revision=1", "?limit=1")
+    seen = []
+    for place in places:
+        found = await (await service.client.get((PATH + place).replace("/?", "?"))).json()
+        seen.append(found["items"][0]["id"] if "items" in found else found["id"])
+    await service.client.delete(PATH + "k", headers={"If-Match": '"2"'})
+    await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
+    again = (await (await service.client.get(PATH + "k")).json())["id"]
+    past = await (await service.client.get(PATH + "k?revision=1")).json()
+
+    assert uuid.UUID(first) != uuid.UUID(again)
+    assert set(seen) == {first}
+    assert "id" not in past
 
 
 async def test_a_kind_never_changes(service: Service) -> None:
