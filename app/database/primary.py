@@ -85,7 +85,7 @@ class Primary:
         return self._timelines.get(self._system or "")
 
     async def ask(self, session: Session) -> None:
-        """Ask a new session for its server's state, and remember a higher timeline."""
+        """Ask a session for its server's state, and remember a higher timeline."""
         try:
             row = await sql.get_primary_state(session)
         except _NOT_TOLD as error:
@@ -174,6 +174,14 @@ class Primary:
             if self.refused.get(host) != reason:
                 log.error("database_server_refused", host=host, reason=reason, advice=self._advice)
             self.refused[host] = reason
+
+    def review(self, address: tuple[str, int], session: Session | None) -> None:
+        """Note what a host says between two connects; None where it cannot be asked."""
+        host = f"{address[0]}:{address[1]}"
+        if session is None or not session.state.takes_writes:
+            self.note([host], {})
+        elif reason := self._refusal(session):
+            self.note([host], {host: reason})
 
     @property
     def _advice(self) -> str:

@@ -75,12 +75,14 @@ class PrimaryWatch:
                 try:
                     while True:
                         await self._ask(session)
+                        self._primary.review(address, session)
                         await asyncio.sleep(_PERIOD_SECONDS)
                 finally:
                     self._answered_since.pop(address, None)
                     session.terminate()
             except (ForeseenError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.debug("host_not_watched", host=address[0], error=type(error).__name__)
+                self._primary.review(address, None)
             await asyncio.sleep(jittered(_RECONNECT_SECONDS))
 
     async def _ask(self, session: Session) -> None:
