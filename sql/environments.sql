@@ -47,6 +47,15 @@ where name = :name
   and deleted_at is null
 for no key update;
 
+-- name: hold_environments(names)
+-- Nobody deletes them until the transaction ends.
+select name
+from environments
+where name = any(:names::text[])
+  and deleted_at is null
+order by name
+for share;
+
 -- name: advance_revision(environment)^
 -- Takes the row's lock, so that writers of one environment queue here and revisions have no gaps:
 -- a transaction that fails gives its number back. The hash is the one that the new change set follows on,

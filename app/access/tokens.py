@@ -221,8 +221,11 @@ async def _check_environments(connection: Connection, names: frozenset[str]) -> 
         raise invalid("environments", "must not be empty")
     if EVERY_ENVIRONMENT in names and len(names) > 1:
         raise invalid("environments", "must be * alone, or names")
-    known = [row["name"] async for row in sql.list_environments(connection, with_deleted=False)]
-    if names - {EVERY_ENVIRONMENT} - set(known):
+    # Held, so that a deletion at the same time finds the new token or is found here.
+    held = sql.hold_environments(connection, names=sorted(names))
+    missing = names - {EVERY_ENVIRONMENT} - {row["name"] async for row in held}
+    if missing:
+        known = [row["name"] async for row in sql.list_environments(connection, with_deleted=False)]
         raise invalid("environments", f"must be * or among {', '.join(known)}")
 
 

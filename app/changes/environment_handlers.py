@@ -24,6 +24,17 @@ from app.snapshots.reading import FOLLOWER, moment_headers, read_snapshot, settl
 
 # As an import of as many entries has.
 DELETION_SECONDS = 20.0
+DELETION_EXAMPLE = Environment(
+    name="shop-preview",
+    tier="staging",
+    revision=43,
+    epoch="0c7a5b0e-4a45-4d0e-9d43-6d1f5a3f2b11",
+    hash="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    protected=False,
+    fractional="v3",
+    metadata={},
+    version=3,
+)
 
 
 async def list_environments(request: web.Request) -> web.Response:
