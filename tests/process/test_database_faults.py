@@ -248,7 +248,7 @@ async def test_a_start_that_must_not_migrate_waits_until_somebody_does(
     await waiting.start()
 
     async def said_so() -> bool:
-        return "migrations_pending" in waiting.log
+        return "run `make migrate`" in waiting.log
 
     await until(said_so, 20)
     not_ready = await _status(client, waiting, "ready")
