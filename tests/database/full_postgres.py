@@ -225,7 +225,7 @@ def standby_of(primary: FullServer) -> Iterator[FullServer]:
         own(data)
         subprocess.run(
             [
-                *(_basebackup(), "--pgdata", data, "--write-recovery-conf"),
+                *(_basebackup(), "--pgdata", data),
                 *("--checkpoint=fast", "--wal-method=stream", "--no-sync"),
                 *("--host=127.0.0.1", f"--port={primary.port}", "--username=postgres"),
             ],
@@ -235,8 +235,17 @@ def standby_of(primary: FullServer) -> Iterator[FullServer]:
             env={**os.environ, "PGPASSWORD": _PASSWORD},
             **account(),
         )
+        # pg_basebackup would write options that an older server does not know.
+        signal_file = data / "standby.signal"
+        signal_file.touch()
+        own(signal_file)
+        primary_conninfo = f"host=127.0.0.1 port={primary.port} user=postgres password={_PASSWORD}"
         target = replace(primary.superuser, hosts=(("127.0.0.1", port),))
-        options = [*_FAST, f"port={port}", "listen_addresses=127.0.0.1"]
+        options = [
+            *_FAST,
+            *(f"port={port}", "listen_addresses=127.0.0.1"),
+            f"primary_conninfo={primary_conninfo}",
+        ]
         with _running(folder, data, options, target):
             yield replace(primary, folder=folder, superuser=target)
 
