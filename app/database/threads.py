@@ -2,9 +2,12 @@
 
 import asyncio
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from app.errors import Unavailable
@@ -26,23 +29,107 @@ async def in_thread(name: str, work: Callable[[], Result]) -> Result:
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Result] = loop.create_future()
+    _threads.submit(partial(_run, name, work, loop, outcome))
+    try:
+        return await outcome
+    finally:
+        # The future has the error, whose traceback has this frame: a cycle would keep all of it.
+        del outcome
 
-    def settle(action: Callable[[], None]) -> None:
-        # The loop may be closed, or the waiter gone, by the time the thread comes back.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(lambda: None if outcome.done() else action())
 
-    def run() -> None:
+def _run(
+    name: str,
+    work: Callable[[], Result],
+    loop: asyncio.AbstractEventLoop,
+    outcome: "asyncio.Future[Result]",
+) -> None:
+    threading.current_thread().name = name
+    result, error = _attempt(work)
+    # The loop may be closed by the time the thread comes back. If the waiter has gone, the result
+    # is freed here.
+    with suppress(RuntimeError):
+        if not outcome.done():
+            loop.call_soon_threadsafe(_settle, outcome, result, error)
+    # The frames of the error lead back to this one: the same cycle.
+    del outcome, result, error
+
+
+def _attempt(work: Callable[[], Result]) -> tuple[Result | None, Exception | None]:
+    try:
+        return work(), None
+    except Exception as error:  # noqa: BLE001 - carried over to the waiter, whatever it is
+        forget_frames(error)
+        return None, error
+
+
+def _settle(outcome: "asyncio.Future[Any]", result: object, error: Exception | None) -> None:
+    if outcome.done():
+        return
+    if error is None:
+        outcome.set_result(result)
+    else:
+        outcome.set_exception(error)
+
+
+def forget_frames(error: BaseException) -> None:
+    """Free what the frames of an error hold: the whole document, say, that was refused.
+
+    The frames stay, without their variables, so that a log still shows where the error was raised.
+    """
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            traceback.clear_frames(each.__traceback__)
+            waiting += [each.__cause__, each.__context__]
+
+
+class _Threads:
+    """Daemon threads that do one piece of work after another.
+
+    One thread is always idle, or is about to be: the last idle one that takes a piece starts
+    another before it works. So a piece never waits for those before it. The event loop never waits
+    for a thread to start, which takes up to 100 ms while other threads are busy.
+    """
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0
+
+    def submit(self, work: Callable[[], None]) -> None:
+        self._work.put(work)
+        if self._idle == 0:
+            self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._idle:
+                return
+            self._idle += 1
         try:
-            result = work()
-        except Exception as error:  # noqa: BLE001 - carried over to the waiter, whatever it is
-            failure = error
-            settle(lambda: outcome.set_exception(failure))
-        else:
-            settle(lambda: outcome.set_result(result))
+            threading.Thread(target=self._serve, daemon=True).start()
+        except RuntimeError:
+            # The system has no more threads. What is queued waits for one that is working.
+            with self._lock:
+                self._idle -= 1
 
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return await outcome
+    def _serve(self) -> None:
+        while True:
+            work = self._work.get()
+            with self._lock:
+                self._idle -= 1
+            self._start()
+            work()
+            # Free it now, and not when the next piece comes.
+            del work
+            with self._lock:
+                self._idle += 1
+
+
+_threads = _Threads()
 
 
 async def in_turn(name: str, work: Callable[[], Result]) -> Result:

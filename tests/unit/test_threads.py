@@ -1,0 +1,102 @@
+"""Work in threads beside the event loop."""
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from app.database.threads import Lane, in_thread
+from app.errors import Malformed, malformed
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Free only what no reference holds: full collections are rare in the service."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+class Document:
+    """Data of a request that a weak reference can point at."""
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_document_is_freed_before_its_error_is_raised() -> None:
+    documents: list[weakref.ref[Document]] = []
+
+    def read() -> None:
+        document = Document()
+        documents.append(weakref.ref(document))
+        try:
+            int("x")
+        except ValueError:
+            raise malformed("body", "must be a number") from None
+
+    with pytest.raises(Malformed):
+        await Lane(1.0).run("read", read)
+
+    assert documents[0]() is None
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_error_of_a_thread_is_in_no_cycle() -> None:
+    freed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        raise malformed("body", "must be a number")
+
+    async def handle() -> None:
+        body = Document()
+        weakref.finalize(body, loop.call_soon_threadsafe, freed.set)
+        await Lane(1.0).run("read", read)
+
+    with suppress(Malformed):
+        await handle()
+
+    async with asyncio.timeout(10):
+        await freed.wait()
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_result_that_nothing_waits_for_is_freed() -> None:
+    go_on, freed = threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def read() -> Document:
+        document = Document()
+        weakref.finalize(document, loop.call_soon_threadsafe, freed.set)
+        go_on.wait(10)
+        return document
+
+    waiter = asyncio.ensure_future(in_thread("read", read))
+    await asyncio.sleep(0)
+    waiter.cancel()
+    go_on.set()
+
+    async with asyncio.timeout(10):
+        await freed.wait()
+
+
+async def test_thread_that_hangs_delays_no_other_work() -> None:
+    go_on = threading.Event()
+    hanging = [asyncio.ensure_future(in_thread("hang", lambda: go_on.wait(30))) for _ in range(20)]
+
+    async with asyncio.timeout(10):
+        assert await in_thread("work", lambda: "done") == "done"
+
+    go_on.set()
+    await asyncio.gather(*hanging)
+
+
+async def test_threads_are_daemons_and_used_again() -> None:
+    threads = {await in_thread("work", threading.current_thread) for _ in range(20)}
+
+    assert all(thread.daemon and thread.name == "work" for thread in threads)
+    assert len(threads) < 20
