@@ -2,8 +2,8 @@
 
 A full collection walks through every object that is not frozen, and nothing else runs meanwhile:
 half a second for ten thousand flags. It finds nothing in them, since data refers in no circle. So
-the automatic collections are of young objects alone, and a full one runs each minute, when few
-objects are not frozen.
+the automatic collections are of young objects alone. A full one runs each minute in which no
+request holds large data, and freezes what it finds alive when that is much.
 
 glibc keeps what was freed for the next request, which may never need as much. So large pieces are
 mapped by themselves, and the rest is given back after a large request and each minute.
@@ -22,14 +22,14 @@ Result = TypeVar("Result")
 _PAUSE_SECONDS = 60
 # A full collection of as many takes about 5 ms.
 FEW_OBJECTS = 100_000
-# Then a full collection runs in any case.
-_POSTPONED_MAX = 10
 _NEVER = 2**31 - 1
 # Of glibc's malloc.h. The threshold would grow with each large piece that is freed.
 _M_MMAP_THRESHOLD = -3
 _MMAP_BYTES = 128 * 1024
 
 _has_leftovers = False
+# Requests that hold large data now.
+_large_requests = 0
 
 
 def start() -> None:
@@ -45,14 +45,13 @@ def start() -> None:
 async def run() -> None:
     """Collect each minute, and give memory back then and soon after a large request."""
     global _has_leftovers  # noqa: PLW0603 - the allocator is the process's
-    seconds, postponed = 0, 0
+    seconds = 0
     while True:
         await asyncio.sleep(1)
         seconds += 1
         if seconds >= _PAUSE_SECONDS:
             seconds = 0
-            was_full = collect(in_any_case=postponed >= _POSTPONED_MAX)
-            postponed = 0 if was_full else postponed + 1
+            collect()
             _has_leftovers = True
         if _has_leftovers and _malloc is not None:
             _has_leftovers = False
@@ -63,27 +62,35 @@ async def run() -> None:
 @contextmanager
 def large_data() -> Iterator[None]:
     """Say that a request holds large data until the end of the block."""
-    global _has_leftovers  # noqa: PLW0603 - the allocator is the process's
+    global _has_leftovers, _large_requests  # noqa: PLW0603 - the allocator is the process's
+    _large_requests += 1
     try:
         yield
     finally:
+        _large_requests -= 1
         _has_leftovers = True
 
 
-def collect(*, in_any_case: bool = False) -> bool:
-    """Collect all garbage, or that of young objects alone while many others are alive.
+def collect() -> bool:
+    """Collect all garbage, or that of young objects alone while a request holds large data.
 
     Return whether it was all.
     """
-    is_full = in_any_case or len(gc.get_objects(generation=2)) <= FEW_OBJECTS
-    gc.collect(2 if is_full else 1)
-    return is_full
+    if _large_requests:
+        gc.collect(1)
+        return False
+    gc.collect()
+    if len(gc.get_objects(generation=2)) > FEW_OBJECTS:
+        # What is alive now is used for long. The next collection need not walk through it.
+        gc.freeze()
+    return True
 
 
 def frozen(make: Callable[[], Result]) -> Result:
     """Return what is made, frozen: no collection walks through it. For a thread.
 
-    Everything else that is alive is frozen too, and so is old garbage while many objects are alive.
+    Everything else that is alive is frozen too, and so is old garbage while a request holds large
+    data.
     """
     collect()
     gc.disable()

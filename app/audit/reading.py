@@ -1,9 +1,10 @@
 """The chain as it is stored: change sets from the first to the last, in pages of bounded size."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from app.changes.models import Change, ChangeKind, Content, Entry, Kind, PropertiesChange
 from app.changes.rows import properties_change_of
 from app.database import Connection, sql
+from app.database.threads import in_thread
 from app.vault.models import sealed_of
 
 PAGE_SIZE = 1_000
@@ -83,13 +85,27 @@ async def _page(
         return []
     until, count, size = (rows[-1][name] for name in ("revision", "changes", "bytes"))
     at_once = 1 + count * _PAGE_BYTES_MAX // max(size, _PAGE_BYTES_MAX)
-    changes = await _changes(connection, environment, after, until, at_once)
+    changed = await _changed(connection, environment, after, until, at_once)
     properties = {
         row["revision"]: properties_change_of(row)
         async for row in sql.list_linked_properties(
             connection, environment=environment, after=after, until=until
         )
     }
+    # A page may have thousands of changes.
+    work = partial(_links, environment, rows, changed, properties)
+    return await in_thread("links", work)
+
+
+def _links(
+    environment: str,
+    rows: Sequence[Any],
+    changed: Sequence[Any],
+    properties: Mapping[int, PropertiesChange],
+) -> list[StoredLink]:
+    changes: dict[int, list[Change]] = defaultdict(list)
+    for row in changed:
+        changes[row["revision"]].append(_change(environment, row))
     return [
         StoredLink(
             revision=row["revision"],
@@ -105,11 +121,11 @@ async def _page(
     ]
 
 
-async def _changes(
+async def _changed(
     connection: Connection, environment: str, after: int, until: int, at_once: int
-) -> Mapping[int, list[Change]]:
-    """Return what each change set of a page did; one alone may be more than a statement carries."""
-    changes: dict[int, list[Change]] = defaultdict(list)
+) -> list[Any]:
+    """Return the rows of all changes of a page; one change set may need several statements."""
+    changed: list[Any] = []
     after_key = _BEYOND_KEYS
     while True:
         rows: list[Any] = [
@@ -123,10 +139,9 @@ async def _changes(
                 page_size=at_once,
             )
         ]
-        for row in rows:
-            changes[row["revision"]].append(_change(environment, row))
+        changed += rows
         if len(rows) < at_once:
-            return changes
+            return changed
         after, after_key = rows[-1]["revision"], rows[-1]["key"]
 
 

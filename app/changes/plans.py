@@ -1,7 +1,6 @@
 """From a wish (revert, restore, promote) to what would fulfil it; writes nothing."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 import msgspec
 
@@ -12,7 +11,7 @@ from app.changes.properties import Intent, patch_towards
 from app.changes.references import references
 from app.changes.rows import all_pages
 from app.database import Connection, sql
-from app.database.threads import in_turn
+from app.database.threads import free_later, in_turn
 from app.environments import service as environments
 from app.errors import Forbidden, NotFound, Violation
 
@@ -40,6 +39,7 @@ async def revert(connection: Connection, environment: str, revision: int) -> Int
         )
         async for row in rows
     ]
+    free_later(operations)
     patch = None
     if properties is not None:
         left = Expected(version=properties.after.version)
@@ -66,11 +66,9 @@ async def restore(connection: Connection, environment: str, revision: int) -> In
     properties = msgspec.structs.replace(
         await history.properties_at(connection, current, revision), protected=current.protected
     )
-    operations = await in_turn("compare", lambda: _towards(wanted, found, keys))
-    return Intent(
-        operations=[replace(operation, is_lenient=True) for operation in operations],
-        patch=patch_towards(properties, current.properties),
-    )
+    operations = await in_turn("compare", lambda: _towards(wanted, found, keys, is_lenient=True))
+    free_later(wanted, found, operations)
+    return Intent(operations=operations, patch=patch_towards(properties, current.properties))
 
 
 async def promote(
@@ -95,6 +93,7 @@ async def promote(
     operations = await in_turn(
         "compare", lambda: _towards(wanted, found, sorted(with_segments(chosen, wanted)))
     )
+    free_later(wanted, found, operations)
     if not may_reveal and any(each.content and each.content.sealed for each in operations):
         raise Forbidden("scope_missing", "Promoting a secret needs a token with the scope reveal.")
     return Intent(operations=operations)
@@ -127,16 +126,25 @@ async def _all(connection: Connection, environment: str) -> dict[str, Entry]:
 
 
 def _towards(
-    wanted: Mapping[str, Entry], found: Mapping[str, Entry], keys: Iterable[str]
+    wanted: Mapping[str, Entry],
+    found: Mapping[str, Entry],
+    keys: Iterable[str],
+    *,
+    is_lenient: bool = False,
 ) -> list[Operation]:
     operations = []
     for key in keys:
         target, current = wanted.get(key), found.get(key)
         expected = Expected(version=current.version) if current else ABSENT
         if target is None and current is not None:
-            operations.append(Operation(key=key, content=None, expected=expected))
+            content = None
         elif target is not None and not _same(target, current):
-            operations.append(Operation(key=key, content=target.content, expected=expected))
+            content = target.content
+        else:
+            continue
+        operations.append(
+            Operation(key=key, content=content, expected=expected, is_lenient=is_lenient)
+        )
     return operations
 
 

@@ -22,7 +22,7 @@ from app.changes.rows import read_entries, write
 from app.changes.sealing import without_values
 from app.changes.turns import work_on
 from app.database import Connection, sql
-from app.database.threads import in_turn
+from app.database.threads import free_later, in_turn
 from app.environments.models import Properties
 from app.environments.service import unknown_environment
 from app.errors import Conflict, Invalid, NotFound, Stale, Violation
@@ -76,6 +76,7 @@ async def apply(
         return [_change(operation, entries[operation.key]) for operation in operations]
 
     changes = await in_turn("check", check) if len(operations) > _QUICK_OPERATIONS else check()
+    free_later(entries, changes)
     changes = await without_values(connection, vault or Vault(), environment, changes)
     lenient = {operation.key for operation in operations if operation.is_lenient}
     warnings = await check_references(

@@ -3,8 +3,9 @@
 import asyncio
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -16,6 +17,9 @@ Result = TypeVar("Result")
 
 _TURN_SECONDS = 5.0
 _turns: "WeakKeyDictionary[asyncio.AbstractEventLoop, Lane]" = WeakKeyDictionary()
+
+# The large data of a request.
+_held: ContextVar[list[object] | None] = ContextVar("held", default=None)
 
 # A client that is told to come back should not come back into the same queue.
 _RETRY_SECONDS = 5
@@ -84,6 +88,33 @@ def forget_frames(error: BaseException) -> None:
             seen.add(id(each))
             traceback.clear_frames(each.__traceback__)
             waiting += [each.__cause__, each.__context__]
+
+
+@contextmanager
+def freed_in_thread() -> Iterator[None]:
+    """Free in a thread, after the block, all data that was given to `free_later` in it.
+
+    To free ten thousand objects takes 20 to 40 ms.
+    """
+    held: list[object] = []
+    token = _held.set(held)
+    try:
+        yield
+    except Exception as error:
+        # Its frames would be the last to hold the data, on the event loop.
+        forget_frames(error)
+        raise
+    finally:
+        _held.reset(token)
+        if held:
+            _threads.submit(held.clear)
+
+
+def free_later(*data: object) -> None:
+    """Hold large data until the request ends, so that a thread frees it."""
+    held = _held.get()
+    if held is not None:
+        held += data
 
 
 class _Threads:

@@ -18,7 +18,7 @@ class BodyBudget:
         if self.bytes + size > self.bytes_max:
             self.refused += 1
             raise Unavailable(
-                "bodiestoo_large",
+                "bodies_too_large",
                 "The service is receiving too many large bodies.",
                 retry_after_seconds=_RETRY_SECONDS,
             )

@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 
 from app import collector
 from app import log as logs
+from app.database.threads import freed_in_thread
 from app.errors import AppError, Unavailable
 from app.http import problems
 from app.http.bodies import forget_body
@@ -86,10 +87,10 @@ def timed(handler: Handler) -> Handler:
 
 
 def with_large_data(handler: Handler) -> Handler:
-    """Return a handler that postpones full collections while it runs."""
+    """Return a handler that postpones full collections, and whose data a thread frees."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        with collector.large_data():
+        with collector.large_data(), freed_in_thread():
             return await handler(request)
 
     return handle

@@ -16,7 +16,7 @@ from app.changes.history import Moment
 from app.changes.idempotency import once
 from app.changes.models import MESSAGE_MAX, Content, Kind
 from app.changes.repeatable import read_repeatable
-from app.database.threads import Lane, in_thread
+from app.database.threads import Lane, free_later, in_thread
 from app.environments.models import Environment
 from app.errors import Unsupported, malformed
 from app.http import conditions, wire
@@ -170,6 +170,7 @@ async def import_document(request: web.Request) -> web.Response:
             secrets=secrets,
         ),
     )
+    free_later(document)
     repeatable = await read_repeatable(request, dry_run=dry_run, body=raw)
     name, actor = request.match_info["environment"], request[CALLER].actor
     may_reveal = request[CALLER].grant.allows(Scope.REVEAL)

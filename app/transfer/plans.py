@@ -20,7 +20,7 @@ from app.changes.properties import Patch
 from app.changes.rows import read_entries
 from app.changes.sealing import revealed
 from app.database import Connection, sql
-from app.database.threads import in_thread, in_turn
+from app.database.threads import free_later, in_thread, in_turn
 from app.environments import service as environments
 from app.errors import Invalid, Violation
 from app.json_schema.pool import Checkers
@@ -68,8 +68,7 @@ async def plan(
             r["key"] async for r in sql.list_keys(connection, environment=environment, kinds=kinds)
         }
     found = await read_entries(connection, environment, sorted(keys))
-    document = with_stored_secrets(document, found)
-    _check_kinds(document, found)
+    document = await in_turn("kinds", lambda: _with_stored_kinds(document, found))
     if known is not None:
         found = await _with_values(connection, known, found, document)
     current = await environments.get(connection, environment)
@@ -78,11 +77,10 @@ async def plan(
     def compare() -> None:
         for key in sorted(keys):
             _plan_one(made, found[key], document)
+        made.warnings.extend(warn_of_likely_secrets(made.operations))
 
     await in_turn("compare", compare)
-    made.warnings.extend(warn_of_likely_secrets(made.operations))
-    if document.is_lenient:
-        made.operations[:] = [replace(each, is_lenient=True) for each in made.operations]
+    free_later(document, found, made)
     if not document.is_whole:
         # The document has values alone, which must keep to the schemas that are there.
         kept = [
@@ -123,6 +121,13 @@ async def apply_plan(
     )
 
 
+def _with_stored_kinds(document: Document, found: dict[str, Entry]) -> Document:
+    """Return the document with the secrets that are stored. Raises Invalid for other kinds."""
+    document = with_stored_secrets(document, found)
+    _check_kinds(document, found)
+    return document
+
+
 def _check_kinds(document: Document, found: dict[str, Entry]) -> None:
     violations = [
         Violation(key, f"is a {there.kind} already, and kinds never change")
@@ -148,22 +153,24 @@ def _plan_one(made: Plan, found: Entry, document: Document) -> None:
     wanted = document.entries.get(found.key)
     there = found.content
     if found.key in document.masked:
-        _plan_masked(made, found, document.masked[found.key])
+        _plan_masked(made, found, document)
     elif wanted is None:
         made.deleted.append(found.key)
-        made.operations.append(_operation(found, None))
+        made.operations.append(_operation(document, found, None))
     elif there is None:
         made.created.append(found.key)
-        made.operations.append(_operation(found, wanted))
+        made.operations.append(_operation(document, found, wanted))
     elif _is_as_wanted(there, wanted, is_whole=document.is_whole):
         made.unchanged.append(found.key)
     else:
         made.updated.append(found.key)
-        made.operations.append(_operation(found, wanted if document.is_whole else there, wanted))
+        made.operations.append(
+            _operation(document, found, wanted if document.is_whole else there, wanted)
+        )
 
 
-def _plan_masked(made: Plan, found: Entry, wanted: Content) -> None:
-    there = found.content
+def _plan_masked(made: Plan, found: Entry, document: Document) -> None:
+    wanted, there = document.masked[found.key], found.content
     if there is None:
         made.warnings.append(f"{found.key}: a secret without its value was left out")
         return
@@ -174,7 +181,9 @@ def _plan_masked(made: Plan, found: Entry, wanted: Content) -> None:
         made.unchanged.append(found.key)
         return
     made.updated.append(found.key)
-    made.operations.append(_operation(found, replace(there, description=wanted.description)))
+    made.operations.append(
+        _operation(document, found, replace(there, description=wanted.description))
+    )
 
 
 async def _with_values(
@@ -194,7 +203,9 @@ async def _with_values(
     }
 
 
-def _operation(found: Entry, content: Content | None, value_of: Content | None = None) -> Operation:
+def _operation(
+    document: Document, found: Entry, content: Content | None, value_of: Content | None = None
+) -> Operation:
     if content is not None and value_of is not None:
         content = Content(
             kind=content.kind,
@@ -203,7 +214,9 @@ def _operation(found: Entry, content: Content | None, value_of: Content | None =
             description=content.description,
         )
     expected = ABSENT if found.version is None else Expected(version=found.version)
-    return Operation(key=found.key, content=content, expected=expected)
+    return Operation(
+        key=found.key, content=content, expected=expected, is_lenient=document.is_lenient
+    )
 
 
 def _is_as_wanted(there: Content, wanted: Content, *, is_whole: bool) -> bool:

@@ -49,15 +49,21 @@ def test_frozen_data_is_not_walked_through() -> None:
     assert gc.isenabled()
 
 
-def test_many_live_objects_are_not_walked_through() -> None:
+def test_large_request_postpones_full_collection() -> None:
+    collector.start()
+
+    with collector.large_data():
+        meanwhile = collected(collector.collect)
+    afterwards = collected(collector.collect)
+
+    assert meanwhile == {1}
+    assert afterwards == {2}
+
+
+def test_many_live_objects_are_frozen_after_a_collection() -> None:
     collector.start()
     data = [[n] for n in range(collector.FEW_OBJECTS + 10_000)]
-    gc.collect(1)
 
-    beside = collected(collector.collect)
-    in_any_case = collected(lambda: collector.collect(in_any_case=True))
-    del data
-
-    assert beside == {1}
-    assert in_any_case == {2}
     assert collector.collect()
+    assert gc.get_freeze_count() >= len(data)
+    assert len(gc.get_objects(generation=2)) < collector.FEW_OBJECTS

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from app.database.threads import Lane, in_thread
+from app.database.threads import Lane, free_later, freed_in_thread, in_thread
 from app.errors import Malformed, malformed
 
 
@@ -100,3 +100,32 @@ async def test_threads_are_daemons_and_used_again() -> None:
 
     assert all(thread.daemon and thread.name == "work" for thread in threads)
     assert len(threads) < 20
+
+
+async def test_large_data_of_a_request_is_freed_in_a_thread() -> None:
+    freed: asyncio.Future[threading.Thread] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+
+    def note() -> None:
+        loop.call_soon_threadsafe(freed.set_result, threading.current_thread())
+
+    def handle() -> None:
+        document = Document()
+        weakref.finalize(document, note)
+        free_later(document)
+        raise malformed("body", "must be a number")
+
+    with suppress(Malformed), freed_in_thread():
+        handle()
+
+    async with asyncio.timeout(10):
+        assert await freed is not threading.current_thread()
+
+
+def test_data_outside_of_a_request_is_not_held() -> None:
+    document = Document()
+    reference = weakref.ref(document)
+    free_later(document)
+    del document
+
+    assert reference() is None
