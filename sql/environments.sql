@@ -56,6 +56,20 @@ where name = any(:names::text[])
 order by name
 for share;
 
+-- name: hold_environments_of_token(token_id)
+-- A deletion locks the environment first and then its tokens. Locks in this order cannot deadlock.
+select name
+from environments
+where name in (
+    select named.environment
+    from tokens
+    cross join unnest(tokens.environments) as named (environment)
+    where tokens.id = :token_id
+)
+and deleted_at is null
+order by name
+for share of environments;
+
 -- name: advance_revision(environment)^
 -- Takes the row's lock, so that writers of one environment queue here and revisions have no gaps:
 -- a transaction that fails gives its number back. The hash is the one that the new change set follows on,

@@ -162,7 +162,12 @@ async def lapse(
 
 
 async def hold(connection: Connection, token_id: str) -> Held:
-    """Return a token and keep others from changing it. Raises NotFound."""
+    """Return a token and keep others from changing it. Raises NotFound.
+
+    Its environments cannot be deleted meanwhile: the deletion would miss a successor of the token.
+    """
+    held = sql.hold_environments_of_token(connection, token_id=token_id)
+    _ = [row["name"] async for row in held]
     row = await sql.lock_token(connection, id=token_id)
     if row is None:
         raise _unknown()

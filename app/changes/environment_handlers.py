@@ -8,7 +8,7 @@ from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
 from app.changes import administration, history, writes
 from app.changes.administration import record_creation
 from app.changes.answers import read_dry_run, write
-from app.changes.dry_run import transact
+from app.changes.dry_run import transact, transact_in
 from app.changes.idempotency import once
 from app.changes.models import Expected
 from app.changes.properties import Intent
@@ -98,7 +98,8 @@ async def delete_environment(request: web.Request) -> web.Response:
             connection, log, key=key, name=name, expected=expected, message="", origin=caller
         )
 
-    closed = await transact(
+    closed = await transact_in(
+        name,
         request.app[DATABASE],
         lambda c: once(c, repeatable, actor=actor, answer_type=Environment, work=lambda: delete(c)),
         dry_run=dry_run,

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from app.access.guard import TOKENS
+from app.access import tokens
+from app.access.events import Origin
+from app.access.format import NewToken
+from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
 from app.audit.export import HeadExport
 from app.audit.following import one_moment
@@ -18,6 +21,7 @@ from app.audit.heads import read_heads
 from app.audit.verification import Broken, Verified, verify
 from app.crypto.secret import Secret
 from app.crypto.signing import Signer
+from app.database import Connection
 from app.flags.handlers import USAGE
 from app.http.keys import DATABASE, SETTINGS
 from app.seeds import add_test_data
@@ -284,6 +288,55 @@ async def test_rotated_token_does_not_regain_the_name(shop: Service, server: Ser
         connection.execute("update flagstone.tokens set lapsed = '{}' where id = %s", [token_id])
     await shop.app[TOKENS].refresh()
     assert (await _send(shop, "GET", ENVIRONMENTS + "/local", token=several))[0] == 401
+
+
+async def _blocked(server: Server) -> None:
+    """Wait until a session of the service waits for another one's lock."""
+    with server.admin("suite") as connection:
+        async with asyncio.timeout(20):
+            while not connection.execute("select 1 from pg_locks where not granted").fetchone():
+                await asyncio.sleep(0.01)
+
+
+async def test_rotation_during_deletion_gives_up_the_name(shop: Service, server: Server) -> None:
+    several = await shop.token(Scope.READ, environments=("local", "shop"))
+    log, key = shop.app[ACCESS_LOG], shop.app[TOKENS].key
+    deletion: list[asyncio.Task[tuple[int, Any]]] = []
+
+    async def rotate(connection: Connection) -> NewToken:
+        old = await tokens.hold(connection, several.split("_")[2])
+        new = await tokens.rotate(
+            *(connection, log, key, old), grace_seconds=60, origin=Origin(actor="test")
+        )
+        deletion.append(asyncio.create_task(_delete(shop)))
+        await _blocked(server)
+        return new
+
+    rotated = await shop.app[DATABASE].transact(rotate)
+    assert (await deletion[0])[0] == 200
+    await _make(shop)
+    await shop.app[TOKENS].refresh()
+
+    _, view = await _send(shop, "GET", f"/v1/tokens/{rotated.id}")
+    assert view["environments"] == ["local"]
+    assert (await _send(shop, "GET", SHOP, token=rotated.text))[0] == 403
+    assert (await _send(shop, "GET", ENVIRONMENTS + "/local", token=rotated.text))[0] == 200
+
+
+async def test_older_release_cannot_write_to_a_deleted_one(shop: Service, server: Server) -> None:
+    """Its statement does not look at `deleted_at`, and it answers 404 when no row comes back."""
+    await _delete(shop)
+    advance = (
+        "update flagstone.environments set revision = revision + 1 where name = 'shop' "
+        "returning revision"
+    )
+
+    with server.admin("suite") as connection:
+        refused = connection.execute(advance).fetchone()
+        await _make(shop)
+        allowed = connection.execute(advance).fetchone()
+
+    assert (refused, allowed) == (None, (7,))
 
 
 async def test_row_whose_lapse_was_cleared_cannot_be_rotated(shop: Service, server: Server) -> None:

@@ -1,0 +1,3 @@
+drop trigger environments_stay_deleted on environments;
+
+drop function skip_deleted_environment();
