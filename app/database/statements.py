@@ -1,7 +1,7 @@
 """Every statement of `sql/`, by name: `await sql.get_thing(connection, key=…)`.
 
-aiosql's adapter for asyncpg keeps parameters by bare name, so names are unique across all files;
-a test holds that, and prepares each statement against the schema.
+aiosql's adapter for asyncpg keeps parameters by bare name, so names are unique across all files:
+the loader refuses a second one. A test prepares each statement against the schema.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -10,6 +10,9 @@ from typing import Any
 
 import aiosql
 from aiosql.adapters.asyncpg import AsyncPGAdapter
+from aiosql.query_loader import QueryLoader
+from aiosql.types import QueryDatum
+from aiosql.utils import SQLLoadException
 
 FOLDER = Path(__file__).parents[2] / "sql"
 
@@ -46,4 +49,27 @@ class _Adapter(AsyncPGAdapter):
         return [parameters[name] for name in self.var_sorted[query_name]]
 
 
-sql = aiosql.from_path(FOLDER, _Adapter)
+class _Loader(QueryLoader):
+    """aiosql's, which would let the last statement of a name replace the others."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._files: dict[str, str] = {}
+
+    def load_query_data_from_sql(
+        self, sql: str, ns_parts: list[str], fname: Path | str = "<unknown>"
+    ) -> list[QueryDatum]:
+        found = super().load_query_data_from_sql(sql, ns_parts, fname)
+        for name in (each.query_name for each in found):
+            if name in self._files:
+                raise SQLLoadException(f"{name} is in {self._files[name]} and in {fname}")
+            self._files[name] = str(fname)
+        return found
+
+
+def load(folder: Path) -> Any:
+    """Return the statements of a folder. Raises SQLLoadException for a name that is used twice."""
+    return aiosql.from_path(folder, _Adapter, loader_cls=_Loader)
+
+
+sql = load(FOLDER)

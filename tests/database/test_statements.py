@@ -1,17 +1,17 @@
 """What `sql/` promises: it fits the schema, names are single, no session state is left."""
 
 import re
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 import pytest
+from aiosql.utils import SQLLoadException
 
 from app.database import sql
 from app.database.drivers import asyncpg_arguments
-from app.database.statements import FOLDER
+from app.database.statements import FOLDER, load
 from app.settings import Settings, Target
 
 _NAME = re.compile(r"^-- name: (?P<name>\w+)\((?P<parameters>[^)]*)\)[\^$!]?\s*$", re.MULTILINE)
@@ -87,10 +87,14 @@ async def test_a_statement_fits_the_schema(
     assert {kind.schema for kind in prepared.get_parameters()} <= {"pg_catalog"}
 
 
-def test_each_name_is_used_once_in_all_files() -> None:
-    counts = Counter(statement.name for statement in STATEMENTS)
+@pytest.mark.parametrize("files", [("a", "a"), ("a", "b")])
+def test_name_that_is_used_twice_is_refused(tmp_path: Path, files: tuple[str, str]) -> None:
+    for number, file in enumerate(files):
+        with (tmp_path / f"{file}.sql").open("a") as opened:
+            opened.write(f"-- name: get_one()$\nselect {number};\n")
 
-    assert [name for name, count in counts.items() if count > 1] == []
+    with pytest.raises(SQLLoadException, match=r"get_one is in .*a\.sql and in "):
+        load(tmp_path)
 
 
 def test_every_name_line_is_read() -> None:
