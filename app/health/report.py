@@ -33,7 +33,8 @@ TOKENS_AGE_SECONDS_MAX = 5.0
 
 
 _WRITE = "database:write"
-_DISK = "snapshot:disk"
+# Not "snapshot:disk": an environment may have that name.
+_DISK = "disk:snapshots"
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +99,7 @@ class Health:
             **{f"tasks:{name}": self._task_check(name) for name in self.tasks.alive},
         }
         environments = self.follower.loaded() if self.follower.is_loaded else ()
-        hidden = {f"snapshot:{name}" for name in environments if not covers(name)} - {_DISK}
+        hidden = {f"snapshot:{name}" for name in environments if not covers(name)}
         return Report(
             status=_worst(check.status for check in checks.values()),
             version=VERSION.partition(".")[0],

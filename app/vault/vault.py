@@ -14,6 +14,7 @@ from app.crypto.envelope import DataKey, EnvelopeError, Opened, Place, data_key_
 from app.crypto.keyring import KeyRing
 from app.crypto.wrapping import Wrapped, Wrapper
 from app.database import Connection, Database, sql
+from app.database.faults import SCHEMA_UNFIT
 from app.errors import NotFound, Unavailable
 from app.log import logger
 from app.tasks import repeat
@@ -38,6 +39,8 @@ class Vault:
         self.keys = UnwrappedKeys(wrapper)
         self._stored: Sequence[StoredDataKey] = ()
         self.missing: Mapping[str, str] = {}
+        # Why the database, though it answers, does not give the data keys; None after a success.
+        self.failure: str | None = None
 
     def use_wrapper(self, wrapper: Wrapper | None) -> None:
         self.keys.wrapper = wrapper
@@ -117,6 +120,7 @@ class Vault:
         """See which data keys there are: unwrap new ones, and forget what was destroyed."""
         self._stored = [StoredDataKey(**row) async for row in sql.list_data_keys(connection)]
         self.missing = await self.keys.keep(_living(self._stored))
+        self.failure = None
 
     async def run(self, database: Database) -> None:
         """Look for ever; go on with what is known while the database is away."""
@@ -126,8 +130,11 @@ class Vault:
                 async with database.connection() as connection:
                     await self.look(connection)
             except Unavailable as error:
+                if error.code == SCHEMA_UNFIT:
+                    self.failure = error.message
                 log.debug("data_keys_not_read", code=error.code)
             except Exception as error:  # noqa: BLE001 - one failure must not end the looking
+                self.failure = "unexpected error, see data_keys_not_read in the log"
                 log.warning("data_keys_not_read", error=type(error).__name__)
 
         await repeat(lambda: LOOK_SECONDS, once)
@@ -159,6 +166,8 @@ class Vault:
 
     def problem_among(self, environments: Collection[str]) -> str | None:
         """Return the problem and name only these environments; others are counted."""
+        if self.failure is not None:
+            return f"data keys not read: {self.failure}"
         if self.missing:
             return f"key missing: {', '.join(sorted(self.missing))}"
         if self.keys.problem is not None:

@@ -21,6 +21,7 @@ from app.snapshots.follower import Follower
 from app.snapshots.keeper import Keeper
 from app.snapshots.reading import FOLLOWER
 from app.tasks import Tasks
+from app.vault.vault import Vault
 from tests.conftest import Server, Service
 from tests.process.conftest import until
 
@@ -120,8 +121,8 @@ async def test_a_state_that_cannot_be_kept_on_disk_is_a_warning(
     finally:
         health.keeper = real
 
-    assert (warned.checks["snapshot:disk"][0].output, warned.status) == ("file exists", "warn")
-    assert well.checks["snapshot:disk"][0].status == "pass"
+    assert (warned.checks["disk:snapshots"][0].output, warned.status) == ("file exists", "warn")
+    assert well.checks["disk:snapshots"][0].status == "pass"
 
 
 async def test_tokens_that_cannot_be_read_fail_readiness(service: Service, server: Server) -> None:
@@ -146,6 +147,48 @@ async def test_tokens_that_cannot_be_read_fail_readiness(service: Service, serve
     assert "rights" in str(failed.checks["tokens"][0].output)
     assert well.checks["tokens"][0].status == "pass"
     assert well.checks["tokens"][0].observed_value == len(directory.usable)
+
+
+async def test_data_keys_that_cannot_be_read_are_a_warning(
+    service: Service, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.vault.vault.LOOK_SECONDS", 0.05)
+    health = service.app[HEALTH]
+    real, health.vault = health.vault, Vault()
+    looking = asyncio.create_task(health.vault.run(service.app[DATABASE]))
+
+    async def warns() -> bool:
+        return "data keys not read" in str(health.report().checks["keys"][0].output)
+
+    async def is_well() -> bool:
+        return not await warns()
+
+    try:
+        with server.admin("suite") as connection:
+            connection.execute("revoke select on flagstone.data_keys from flagstone_app")
+            try:
+                await until(warns, 20)
+                warned = health.report().checks["keys"][0]
+            finally:
+                connection.execute("grant select on flagstone.data_keys to flagstone_app")
+        await until(is_well, 20)
+    finally:
+        looking.cancel()
+        health.vault = real
+
+    assert warned.status == "warn"
+    assert "rights" in str(warned.output)
+
+
+async def test_environment_named_disk_has_a_check_of_its_own(service: Service) -> None:
+    body = {"name": "disk", "tier": "staging"}
+    assert (await service.client.post("/v1/environments", json=body)).status == 201
+    await service.app[FOLLOWER].refresh()
+
+    checks = service.app[HEALTH].report().checks
+
+    assert checks["snapshot:disk"][0].observed_unit == "revision"
+    assert checks["disk:snapshots"][0].observed_unit is None
 
 
 async def test_tokens_of_an_absent_database_are_a_warning(
