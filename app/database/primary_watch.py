@@ -10,11 +10,8 @@ import asyncio
 import time
 from contextlib import suppress
 
-import asyncpg
-
 from app.database.connector import Connector
 from app.database.primary import Primary, Session
-from app.errors import ForeseenError
 from app.log import logger
 from app.settings import DatabaseSettings, Target
 from app.tasks import jittered
@@ -80,7 +77,7 @@ class PrimaryWatch:
                 finally:
                     self._answered_since.pop(address, None)
                     session.terminate()
-            except (ForeseenError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except Exception as error:  # noqa: BLE001 - one host must not end the watch over the others
                 log.debug("host_not_watched", host=address[0], error=type(error).__name__)
                 self._primary.review(address, None)
             await asyncio.sleep(jittered(_RECONNECT_SECONDS))

@@ -15,6 +15,7 @@ from app.database.connector import Connector
 from app.database.migrations import Migrator
 from app.database.opening import probe
 from app.database.primary import Primary, Session
+from app.database.primary_watch import PrimaryWatch
 from app.database.roles import APP, MIGRATOR
 from app.errors import Unavailable
 from app.http.keys import DATABASE
@@ -123,6 +124,34 @@ async def test_busy_loop_two_answers_at_once_returns_primary(pair: Pair) -> None
     finally:
         is_over = True
         await load
+
+
+async def test_host_that_breaks_the_handshake_does_not_end_watch(pair: Pair) -> None:
+    connects = 0
+    again = asyncio.Event()
+
+    async def break_off(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connects
+        connects += 1
+        if connects > 1:
+            again.set()
+        # A request for an MD5 password that lacks the salt.
+        writer.write(b"R\x00\x00\x00\x08\x00\x00\x00\x05")
+        writer.close()
+
+    primary = Primary()
+    async with await asyncio.start_server(break_off, "127.0.0.1", 0) as server:
+        address = server.sockets[0].getsockname()
+        target = replace(pair.target, hosts=(address, *pair.primary.superuser.hosts))
+        watching = asyncio.create_task(PrimaryWatch(primary).run(target, LIMITS))
+        second = asyncio.create_task(again.wait())
+        ended, _ = await asyncio.wait(
+            {watching, second}, timeout=30, return_when=asyncio.FIRST_COMPLETED
+        )
+        watching.cancel()
+        second.cancel()
+
+    assert ended == {second}
 
 
 async def test_server_behind_what_was_read_is_refused(pair: Pair) -> None:
