@@ -294,7 +294,7 @@ async def _blocked(server: Server) -> None:
     """Wait until a session of the service waits for another one's lock."""
     with server.admin("suite") as connection:
         async with asyncio.timeout(20):
-            while not connection.execute("select 1 from pg_locks where not granted").fetchone():
+            while not connection.execute("select 1 from pg_locks where not granted").fetchone():  # noqa: ASYNC110 - a lock gives no sign
                 await asyncio.sleep(0.01)
 
 
