@@ -17,6 +17,8 @@ VIOLATIONS_MAX = 20
 # The library collects all errors before it returns the first. Above this number of schema parts
 # times value parts, only the first error is computed.
 _STEPS_FOR_ALL_ERRORS = 2_000
+# The text of an error may repeat a part of the schema, for each part of the value.
+_BYTES_OF_ALL_ERRORS = 256 * 1024
 # The first part of a text is enough: a rule may list a whole enum.
 _TEXT_MAX = 300
 _PATTERN_BYTES_MAX = 1024 * 1024
@@ -75,7 +77,11 @@ def check(schema: Any, value: Any) -> Verdict:
 
 
 def _errors(validator: Any, schema: Any, value: Any) -> Iterator[jsonschema_rs.ValidationError]:
-    if count_parts(schema) * count_parts(value) <= _STEPS_FOR_ALL_ERRORS:
+    parts = count_parts(value)
+    if (
+        count_parts(schema) * parts <= _STEPS_FOR_ALL_ERRORS
+        and len(msgspec.json.encode(schema)) * parts <= _BYTES_OF_ALL_ERRORS
+    ):
         yield from validator.iter_errors(value)
         return
     try:
