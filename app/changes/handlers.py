@@ -9,6 +9,7 @@ from app.access.models import Scope
 from app.changes import history, writes
 from app.changes.answers import CHECKS, read_dry_run, write
 from app.changes.differences import between_environments, between_revisions
+from app.changes.repeatable import checked
 from app.changes.requests import NewChangeSet, NewPromotion, NewRestore, NewRevert
 from app.errors import Forbidden, invalid, malformed
 from app.http import wire
@@ -75,18 +76,19 @@ async def create_change_set(request: web.Request) -> web.Response:
     dry_run = read_dry_run(request)
     wanted = await wire.read_body(request, NewChangeSet)
     environment = _environment(request)
-    intents = await request.app[CHECKS].run(
+    for name in {operation.environment or environment for operation in wanted.operations}:
+        _require(request, name)
+    # Every operation may be for another environment, and still the path must name one that exists.
+    request.app[FOLLOWER].get(environment)
+    check = request.app[CHECKS].run(
         writes.contents_of(wanted), lambda check: writes.intents_of(wanted, environment, check)
     )
-    for environment in intents:
-        _require(request, environment)
-    # Every operation may be for another environment, and still the path must name one that exists.
-    request.app[FOLLOWER].get(_environment(request))
+    intents = await checked(request, check)
     who = _who(request)
 
     return await write(
         request,
-        lambda c: writes.apply(c, intents, message=wanted.message, **who),
+        lambda c: writes.apply(c, intents(), message=wanted.message, **who),
         dry_run=dry_run,
     )
 

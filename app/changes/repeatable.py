@@ -5,13 +5,18 @@ guessing at a plain one.
 """
 
 import hmac
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from aiohttp import web
 
 from app.changes.idempotency import Repeatable, check_key
 from app.crypto.fields import joined
+from app.errors import AppError
 from app.http import wire
 from app.settings import Secret
+
+Result = TypeVar("Result")
 
 
 class RequestDigest:
@@ -28,6 +33,28 @@ class RequestDigest:
 
 
 DIGESTS: web.AppKey[RequestDigest] = web.AppKey("digests", RequestDigest)
+
+
+async def checked(request: web.Request, check: Awaitable[Result]) -> Callable[[], Result]:
+    """Return a function that gives the result of a check, for the work of a write.
+
+    A repeated request gets its first answer, whatever the check says this time: it may take too
+    long, or a newer release may have other rules. So the function raises what the check raised, if
+    the request has an Idempotency-Key. Without one, the error is raised at once.
+    """
+    try:
+        result = await check
+    except AppError as error:
+        if "Idempotency-Key" not in request.headers:
+            raise
+        # Without its frames, and given away when it is raised: a cycle would keep the whole body.
+        errors = [error.with_traceback(None)]
+
+        def refuse() -> Result:
+            raise errors.pop()
+
+        return refuse
+    return lambda: result
 
 
 async def read_repeatable(

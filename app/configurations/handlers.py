@@ -12,7 +12,7 @@ from app.changes.dry_run import transact_in
 from app.changes.history import Moment
 from app.changes.idempotency import once
 from app.changes.models import Expected, Kind, Operation
-from app.changes.repeatable import read_repeatable
+from app.changes.repeatable import checked, read_repeatable
 from app.changes.values import check_but_definition
 from app.configurations import service
 from app.configurations.models import NewConfiguration, Written
@@ -124,20 +124,24 @@ async def put_configuration(request: web.Request) -> web.Response:
     expected = _expected(conditions.read_condition(request, may_create=True))
     wanted = await wire.read_body(request, NewConfiguration)
     (environment, key), actor = _place(request), request[CALLER].actor
-    service.check_key(key)
     content = service.content_from(wanted)
+
+    async def check() -> Operation:
+        service.check_key(key)
+        refusal = await request.app[CHECKS].run(
+            [content], lambda check: check_but_definition(content, check)
+        )
+        return Operation(key=key, content=content, expected=expected, refusal=refusal)
+
     # Before the transaction: a check may take a second, and would hold a connection.
-    refusal = await request.app[CHECKS].run(
-        [content], lambda check: check_but_definition(content, check)
-    )
-    operation = Operation(key=key, content=content, expected=expected, refusal=refusal)
+    operation = await checked(request, check())
 
     return await _write(
         request,
         lambda c: service.put(
             c,
             environment,
-            operation,
+            operation(),
             actor=actor,
             message=wanted.message,
             vault=request.app[VAULT],

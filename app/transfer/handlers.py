@@ -15,7 +15,7 @@ from app.changes.dry_run import transact_in
 from app.changes.history import Moment
 from app.changes.idempotency import once
 from app.changes.models import MESSAGE_MAX, Content, Kind
-from app.changes.repeatable import read_repeatable
+from app.changes.repeatable import checked, read_repeatable
 from app.database.threads import Lane, free_later, in_thread
 from app.environments.models import Environment
 from app.errors import Unsupported, malformed
@@ -159,7 +159,7 @@ async def import_document(request: web.Request) -> web.Response:
     format_ = wire.choice(query, "format", Format) or _format(request)
     raw = await wire.receive(request, bytes_max=IMPORT_BYTES_MAX, answer_seconds=IMPORT_SECONDS)
     checkers = request.app[CHECKS].checkers
-    document = await request.app[LANE].run(
+    reading = request.app[LANE].run(
         "read document",
         lambda: read_checked(
             raw,
@@ -170,6 +170,7 @@ async def import_document(request: web.Request) -> web.Response:
             secrets=secrets,
         ),
     )
+    document = await checked(request, reading)
     free_later(document)
     repeatable = await read_repeatable(request, dry_run=dry_run, body=raw)
     name, actor = request.match_info["environment"], request[CALLER].actor
@@ -186,7 +187,7 @@ async def import_document(request: web.Request) -> web.Response:
             work=lambda: service.import_document(
                 c,
                 name,
-                document,
+                document(),
                 mode=mode,
                 actor=actor,
                 message=message,
