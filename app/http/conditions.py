@@ -10,7 +10,7 @@ from app.errors import ConditionMissing, Violation, malformed
 # W/ and the suffix come from proxies that compress: nginx weakens a tag, Apache and Caddy write
 # "3-gzip", Jetty "3--gzip", others "3;br". None of our own tags ends like that.
 _ENTITY_TAG = re.compile(
-    r'\s*(?:W/)?"([!#-~]*?)(?:(?:--?|;)(?:x-)?(?:gzip|br|zstd|deflate|compress)){0,2}"\s*'
+    r'(?:W/)?"([!#-~]*?)(?:(?:--?|;)(?:x-)?(?:gzip|br|zstd|deflate|compress)){0,2}"'
 )
 # What entity_tag makes, with or without its second half.
 _VERSION = re.compile(r"([0-9]{1,18})(?:-([0-9a-f]{8}))?")
@@ -60,7 +60,7 @@ def read_condition(request: web.Request, *, may_create: bool) -> Condition:
 def _if_match(text: str) -> Condition:
     if text.strip() == "*":
         return Condition(present=True)
-    match = _ENTITY_TAG.fullmatch(text)
+    match = _ENTITY_TAG.fullmatch(text.strip())
     if match is None:
         raise malformed("If-Match", 'must be one entity tag, such as "3", or *')
     version = _VERSION.fullmatch(match[1])

@@ -17,13 +17,14 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Shells refuse these names, give them a meaning of their own, or run what they hold.
 _NAMES_OF_SHELLS = frozenset(
     """
-    _ ARGC argv BASHOPTS BASHPID BASH_ARGC BASH_ARGV BASH_COMMAND BASH_LINENO BASH_SOURCE
-    BASH_SUBSHELL BASH_VERSINFO cdpath COLUMNS DIRSTACK EGID EPOCHREALTIME EPOCHSECONDS ERRNO EUID
-    fignore fpath FUNCNAME FUNCNEST GID GROUPS histchars HISTCMD HISTSIZE IFS KEYBOARD_HACK
-    KEYTIMEOUT LINENO LINES LISTMAX MAILCHECK mailpath manpath module_path OPTIND path PPID
-    PROMPT PROMPT2 PROMPT3 PROMPT4 PROMPT_COMMAND prompt PS0 PS1 PS2 PS3 PS4 psvar RANDOM RPROMPT
-    RPS1 SAVEHIST SECONDS SHELLOPTS SHLVL SRANDOM TRY_BLOCK_ERROR TRY_BLOCK_INTERRUPT TTYIDLE UID
-    USERNAME watch ZSH_EVAL_CONTEXT ZSH_SUBSHELL zsh_eval_context zsh_scheduled_events
+    _ ARGC argv BASH_ARGC BASH_ARGV BASH_COMMAND BASH_COMPAT BASH_LINENO BASH_SOURCE BASH_SUBSHELL
+    BASH_VERSINFO BASH_XTRACEFD BASHOPTS BASHPID cdpath COLUMNS DIRSTACK EGID EPOCHREALTIME
+    EPOCHSECONDS ERRNO EUID fignore fpath FUNCNAME FUNCNEST GID GROUPS HISTCHARS histchars HISTCMD
+    HISTSIZE IFS KEYBOARD_HACK KEYTIMEOUT LINENO LINES LISTMAX MAILCHECK mailpath manpath
+    module_path OPTIND path PPID PROMPT prompt PROMPT2 PROMPT3 PROMPT4 PROMPT_COMMAND PS0 PS1 PS2
+    PS3 PS4 psvar RANDOM RPROMPT RPS1 SAVEHIST SECONDS SHELLOPTS SHLVL SRANDOM TRY_BLOCK_ERROR
+    TRY_BLOCK_INTERRUPT TTYIDLE UID USERNAME watch ZLE_RPROMPT_INDENT ZSH_EVAL_CONTEXT
+    zsh_eval_context zsh_scheduled_events ZSH_SUBSHELL
     aliases builtins commands dis_aliases dis_builtins dis_functions dis_functions_source
     dis_galiases dis_patchars dis_reswords dis_saliases funcfiletrace funcsourcetrace funcstack
     functions functions_source functrace galiases history historywords jobdirs jobstates jobtexts

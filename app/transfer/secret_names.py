@@ -3,7 +3,7 @@
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
+from fnmatch import translate
 
 from app.changes.models import Content, Entry, Kind, Operation
 from app.errors import invalid
@@ -31,7 +31,10 @@ def with_secrets(document: Document, patterns: Sequence[str]) -> Document:
     _check_patterns(patterns)
     if patterns and not _is_of_settings(document):
         raise invalid("secret", "must go with a file of settings, which names no kinds")
-    return _with_secrets(document, {key for key in document.entries if _matches(key, patterns)})
+    # fnmatchcase would keep 32,768 patterns of all requests in memory.
+    globs = [re.compile(translate(pattern)) for pattern in patterns]
+    secrets = {key for key in document.entries if any(glob.match(key) for glob in globs)}
+    return _with_secrets(document, secrets)
 
 
 def with_stored_secrets(document: Document, stored: Mapping[str, Entry]) -> Document:
@@ -65,10 +68,6 @@ def _with_secrets(document: Document, keys: Container[str]) -> Document:
 
 def _is_of_settings(document: Document) -> bool:
     return document.kinds == {Kind.SETTING}
-
-
-def _matches(key: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(key, pattern) for pattern in patterns)
 
 
 def _is_likely(key: str, content: Content) -> bool:

@@ -131,6 +131,21 @@ def test_env_export_quotes_what_shells_would_run(value: str, line: str | None) -
     )
 
 
-@pytest.mark.parametrize("name", ["UID", "PPID", "IFS", "PS1", "PROMPT_COMMAND", "_", "path"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "UID",
+        "PPID",
+        "IFS",
+        "PS1",
+        "PROMPT_COMMAND",
+        "_",
+        "path",
+        "BASH_COMPAT",
+        "BASH_XTRACEFD",
+        "HISTCHARS",
+        "ZLE_RPROMPT_INDENT",
+    ],
+)
 def test_env_export_leaves_out_names_of_shells(name: str) -> None:
     assert env_values(settings({name: "x", "UID_OF_APP": "x"})) == {"UID_OF_APP": "x"}
