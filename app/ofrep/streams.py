@@ -58,7 +58,7 @@ async def stream_refetches(request: web.Request) -> web.StreamResponse:
     place = _place(snapshot)
     is_current = request.headers.get("Last-Event-ID") == place.id and snapshot.rules.turns.is_known
     told = place if is_current else None
-    told_at = time.time()
+    told_at = time.monotonic()
 
     async with (
         sse_response(request, headers=headers, ping_interval=PING_SECONDS) as stream,
@@ -70,10 +70,11 @@ async def stream_refetches(request: web.Request) -> web.StreamResponse:
                 tickets.holder(token.id, environment)
                 news = follower.news
                 place = _place(follower.get(environment))
-                is_due = not place.rules.turns.is_known and time.time() - told_at >= TICK_SECONDS
+                seconds = time.monotonic() - told_at
+                is_due = not place.rules.turns.is_known and seconds >= TICK_SECONDS
                 if told is None or _differ(told, place) or is_due:
                     await stream.write(_event(place))
-                    told_at = time.time()
+                    told_at = time.monotonic()
                 told = place
                 with suppress(TimeoutError):
                     async with asyncio.timeout(CHECK_SECONDS):

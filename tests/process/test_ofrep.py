@@ -1,6 +1,5 @@
 """Flags go on being evaluated while PostgreSQL is away, and say since when."""
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,7 +49,6 @@ async def test_evaluation_goes_on_without_postgresql_and_over_a_restart(
     ahead = f"{FLAGS}?flagConfigEtag={place}:{int(revision) + 1}"
 
     # PostgreSQL ends with the instance that has embedded it, some time before that has ended.
-    gone = time.monotonic()
     assert await owner.stop() == 0
     at_once = await evaluate(client, instance)
     one = await evaluate(client, instance, f"{FLAGS}/new-checkout")
@@ -63,7 +61,6 @@ async def test_evaluation_goes_on_without_postgresql_and_over_a_restart(
         return "Flagstone-Stale" in answers[-1][2]
 
     await until(is_stale, STALE_AFTER_SECONDS + 5)
-    stale_after = time.monotonic() - gone
     still_unchanged = await evaluate(client, instance, headers=tag)
     assert await instance.stop() == 0
     await instance.start()
@@ -80,7 +77,6 @@ async def test_evaluation_goes_on_without_postgresql_and_over_a_restart(
     assert one[1]["value"] is True
     assert {each[0] for each in (unchanged, still_unchanged, unchanged_after_restart)} == {304}
     assert (told_of_more[0], told_of_more[2]["Retry-After"]) == (503, "1")
-    assert stale_after > STALE_AFTER_SECONDS - 2.5
     assert int(answers[-1][2]["Flagstone-Stale"]) >= STALE_AFTER_SECONDS
     assert "Flagstone-Stale" in still_unchanged[2]
     assert await instance.stop() == 0
