@@ -1,6 +1,6 @@
 """Following a chain, link by link, from any of its change sets to its end."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -55,7 +55,7 @@ async def follow(
     """Follow the chain from a position to its end and return that. Raises BrokenChainError."""
     try:
         async for page in pages(connection, environment, position.revision):
-            # Hashing takes a while, and whoever else is on this loop is to be answered meanwhile.
+            # Hashing and freeing a page take longer than the event loop may be held.
             work = partial(_follow_page, environment, position, page, saw)
             position = await in_thread("verify", work)
             report(position.revision)
@@ -67,10 +67,12 @@ async def follow(
 def _follow_page(
     environment: str,
     position: Position,
-    page: Sequence[StoredLink],
+    page: list[StoredLink],
     saw: Callable[[StoredLink], None],
 ) -> Position:
-    for each in page:
+    """Check the links of a page, which is empty afterwards."""
+    while page:
+        each = page.pop(0)
         if each.revision != position.revision + 1:
             raise BrokenChainError(position.revision + 1, "is missing")
         if each.hash is None and position.hash is not None:

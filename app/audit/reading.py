@@ -64,8 +64,8 @@ async def pages(
             continue
         if not page:
             return
-        yield page
         after = page[-1].revision
+        yield page
 
 
 async def _page(

@@ -21,6 +21,9 @@ from app.workers import ONLY, Supervisor, Worker, report_started, stop_seconds_m
 
 Result = TypeVar("Result")
 STOP_ABORTED = 70
+# A thread that computes keeps the interpreter for as long before the event loop gets its turn.
+# With Python's 5 ms, three such threads delay each turn by 20 ms; with this, by 2 ms.
+_SWITCH_SECONDS = 0.0005
 # Where the banner's URLs lead when the service listens on every address.
 _LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared
 
@@ -67,6 +70,8 @@ def _run(main: Coroutine[Any, Any, Result]) -> Result:
 
 
 async def _serve(settings: Settings, worker: Worker) -> None:
+    sys.setswitchinterval(_SWITCH_SECONDS)
+
     async def announce() -> None:
         report_started(worker)
         if worker is ONLY:

@@ -6,6 +6,7 @@ before does not wait for the next.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from app import collector
 from app.database import Connection, sql
@@ -36,17 +37,23 @@ async def read(
         head = await environments.get(connection, environment)
         if known is None or known.epoch != head.epoch:
             return await _whole(connection, head), ()
-        rows = sql.list_changed_entries(
-            connection, environment=environment, after_revision=known.revision
-        )
-        touched: list[Touched] = [
-            (row["key"], Configuration(environment=environment, **row) if row["version"] else None)
-            async for row in rows
+        rows: list[Any] = [
+            row
+            async for row in sql.list_changed_entries(
+                connection, environment=environment, after_revision=known.revision
+            )
         ]
         events = await complete_events(connection, head, known.revision)
-    advance = partial(known.advanced, head, touched, events)
-    is_quick = _is_quick(known, head, touched)
-    return advance() if is_quick else await _aside(advance), events
+
+    def advance() -> Snapshot:
+        touched: list[Touched] = [
+            (row["key"], Configuration(environment=environment, **row) if row["version"] else None)
+            for row in rows
+        ]
+        rows.clear()  # to free them in the thread
+        return known.advanced(head, touched, events)
+
+    return advance() if _is_quick(known, head, rows) else await _aside(advance), events
 
 
 async def was_swapped(connection: Connection, known: Snapshot, head: Environment) -> bool:
@@ -102,13 +109,13 @@ async def _aside(advance: Callable[[], Snapshot]) -> Snapshot:
     return await in_thread("compile", lambda: collector.frozen(advance))
 
 
-def _is_quick(known: Snapshot, head: Environment, touched: Sequence[Touched]) -> bool:
+def _is_quick(known: Snapshot, head: Environment, rows: Sequence[Any]) -> bool:
     """Tell whether few flags are compiled: one segment may be in all of them, and so is what the
     environment says of itself.
     """
     if not known.rules.is_under(head.fractional, head.metadata):
         return False
     segments = known.rules.segments
-    return len(touched) <= _QUICK_ENTRIES and not any(
-        key in segments or (entry is not None and entry.kind == "segment") for key, entry in touched
+    return len(rows) <= _QUICK_ENTRIES and not any(
+        row["key"] in segments or row["kind"] == "segment" for row in rows
     )
