@@ -98,9 +98,10 @@ def _rules(changes: Sequence[Change], contents: Sequence[Content | None]) -> dic
 
 
 def _is_segment_change(change: Change) -> bool:
-    return any(
-        content is not None and content.kind is Kind.SEGMENT
-        for content in (change.before.content, change.after)
+    # Called for each of up to 10,000 changes on the event loop.
+    before, after = change.before.content, change.after
+    return (before is not None and before.kind is Kind.SEGMENT) or (
+        after is not None and after.kind is Kind.SEGMENT
     )
 
 
