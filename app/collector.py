@@ -2,7 +2,7 @@
 
 A full collection walks through every object that is not frozen, and nothing else runs meanwhile:
 half a second for ten thousand flags. It finds nothing in them, since data refers in no circle. So
-the automatic collections are of young objects alone. A full one runs each minute in which no
+the automatic collections are of young objects alone. A full one runs each minute, as soon as no
 request holds large data, and freezes what it finds alive when that is much.
 
 glibc keeps what was freed for the next request, which may never need as much. So large pieces are
@@ -22,6 +22,8 @@ Result = TypeVar("Result")
 _PAUSE_SECONDS = 60
 # A full collection of as many takes about 5 ms.
 FEW_OBJECTS = 100_000
+# Then a full collection runs although a request holds large data, since garbage may be much too.
+_POSTPONED_SECONDS_MAX = 600
 _NEVER = 2**31 - 1
 # Of glibc's malloc.h. The threshold would grow with each large piece that is freed.
 _M_MMAP_THRESHOLD = -3
@@ -43,15 +45,14 @@ def start() -> None:
 
 
 async def run() -> None:
-    """Collect each minute, and give memory back then and soon after a large request."""
+    """Collect each minute, and give memory back then and after each large request."""
     global _has_leftovers  # noqa: PLW0603 - the allocator is the process's
     seconds = 0
     while True:
         await asyncio.sleep(1)
         seconds += 1
-        if seconds >= _PAUSE_SECONDS:
+        if seconds >= _PAUSE_SECONDS and collect(in_any_case=seconds >= _POSTPONED_SECONDS_MAX):
             seconds = 0
-            collect()
             _has_leftovers = True
         if _has_leftovers and _malloc is not None:
             _has_leftovers = False
@@ -71,12 +72,12 @@ def large_data() -> Iterator[None]:
         _has_leftovers = True
 
 
-def collect() -> bool:
+def collect(*, in_any_case: bool = False) -> bool:
     """Collect all garbage, or that of young objects alone while a request holds large data.
 
     Return whether it was all.
     """
-    if _large_requests:
+    if _large_requests and not in_any_case:
         gc.collect(1)
         return False
     gc.collect()

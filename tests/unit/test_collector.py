@@ -54,10 +54,11 @@ def test_large_request_postpones_full_collection() -> None:
 
     with collector.large_data():
         meanwhile = collected(collector.collect)
+        in_any_case = collected(lambda: collector.collect(in_any_case=True))
     afterwards = collected(collector.collect)
 
     assert meanwhile == {1}
-    assert afterwards == {2}
+    assert in_any_case == afterwards == {2}
 
 
 def test_many_live_objects_are_frozen_after_a_collection() -> None:
