@@ -83,9 +83,14 @@ def report_started(worker: Worker) -> None:
 
 
 async def beat_lifeline(worker: Worker) -> None:
-    """Tell the supervisor again and again that the event loop turns, for ever."""
+    """Tell the supervisor every second that the event loop turns.
+
+    A supervisor that is stopped reads nothing. Once the socket is full, a write must not block.
+    """
+    if worker.lifeline is not None:
+        os.set_blocking(worker.lifeline, False)
     while worker.lifeline is not None:
-        with suppress(OSError):  # it is gone, which watch_lifeline sees too
+        with suppress(OSError):  # full, or the supervisor is gone, which watch_lifeline sees too
             os.write(worker.lifeline, _BEAT)
         await asyncio.sleep(_BEAT_SECONDS)
 
