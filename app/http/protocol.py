@@ -88,7 +88,7 @@ class GuardedConnection(RequestHandler):
         super().data_received(data)
         self._framing_bytes += len(data) - (content.total_bytes - received_before)
         if self._framing_bytes > BODY_BYTES_MAX and not content.is_eof():
-            content.set_exception(too_large(BODY_BYTES_MAX))
+            self._give_up(content, too_large(BODY_BYTES_MAX))
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()
@@ -143,7 +143,12 @@ class GuardedConnection(RequestHandler):
         """Tell the running request that its body will not come: aiohttp only queues the error."""
         current = self._current_request
         if current is not None and not current.content.is_eof():
-            current.content.set_exception(web.RequestPayloadError("framing"))
+            self._give_up(current.content, web.RequestPayloadError("framing"))
+
+    def _give_up(self, content: StreamReader, error: Exception) -> None:
+        content.set_exception(error)
+        # After the answer aiohttp would read the rest, get the error and log its traceback.
+        self._lingering_time = 0.0
 
     def _start_timer(self) -> None:
         self._head_timer = self._loop.call_later(self._head_seconds, self._head_too_slow)

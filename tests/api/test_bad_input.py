@@ -213,7 +213,9 @@ async def test_ten_declared_gigabytes_are_refused_before_they_come(service: Serv
     assert answer.startswith(b"HTTP/1.1 413")
 
 
-async def test_a_body_that_breaks_its_framing_is_refused_at_once(service: Service) -> None:
+async def test_a_body_that_breaks_its_framing_is_refused_at_once(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
     host, port = service.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     head = (
@@ -231,6 +233,7 @@ async def test_a_body_that_breaks_its_framing_is_refused_at_once(service: Servic
     assert invited == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"not framed" in answer
+    assert [each for each in caplog.records if each.name == "aiohttp.server"] == []
 
 
 @given(body=st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
