@@ -16,7 +16,7 @@ from app.changes.history import Moment
 from app.changes.idempotency import once
 from app.changes.models import MESSAGE_MAX, Content, Kind
 from app.changes.repeatable import checked, read_repeatable
-from app.database.threads import Lane, free_later, in_thread
+from app.database.threads import Lane, in_thread
 from app.environments.models import Environment
 from app.errors import Unsupported, malformed
 from app.http import conditions, wire
@@ -171,7 +171,6 @@ async def import_document(request: web.Request) -> web.Response:
         ),
     )
     document = await checked(request, reading)
-    free_later(document)
     repeatable = await read_repeatable(request, dry_run=dry_run, body=raw)
     name, actor = request.match_info["environment"], request[CALLER].actor
     may_reveal = request[CALLER].grant.allows(Scope.REVEAL)

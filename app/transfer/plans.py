@@ -80,7 +80,7 @@ async def plan(
         made.warnings.extend(warn_of_likely_secrets(made.operations))
 
     await in_turn("compare", compare)
-    free_later(document, found, made)
+    free_later(document.entries, found, made.operations)
     if not document.is_whole:
         # The document has values alone, which must keep to the schemas that are there.
         kept = [

@@ -84,6 +84,16 @@ class _StrictLoader(yaml.CSafeLoader):
         super().__init__(stream)
         self._merged = 0
 
+    def get_single_data(self) -> Any:
+        node = self.get_single_node()
+        if node is None:
+            return None
+        try:
+            return self.construct_document(node)
+        finally:
+            self.constructed_objects: dict[yaml.Node, Any] = {}
+            _take_apart(node)
+
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Put what is merged before what is the node's own."""
         if not any(key.tag == _MERGE for key, _ in node.value):
@@ -92,6 +102,19 @@ class _StrictLoader(yaml.CSafeLoader):
         self._merged += len(node.value)
         if self._merged > NODES_MAX:
             raise _wrong(node, "merges bring in too much")
+
+
+def _take_apart(root: yaml.Node) -> None:
+    """Free the nodes one by one: all in one go would hold the interpreter for 150 ms."""
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, yaml.MappingNode):
+            waiting += [each for pair in node.value for each in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        if isinstance(node, yaml.CollectionNode):
+            node.value = []
 
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[str, Any]:

@@ -4,12 +4,12 @@ import asyncio
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 import pytest
 
-from app.database.threads import Lane, free_later, freed_in_thread, in_thread
+from app.database.threads import Lane, free, free_later, freed_in_thread, in_thread
 from app.errors import Malformed, malformed
 
 
@@ -112,7 +112,7 @@ async def test_large_data_of_a_request_is_freed_in_a_thread() -> None:
     def handle() -> None:
         document = Document()
         weakref.finalize(document, note)
-        free_later(document)
+        free_later([document])
         raise malformed("body", "must be a number")
 
     with suppress(Malformed), freed_in_thread():
@@ -125,7 +125,19 @@ async def test_large_data_of_a_request_is_freed_in_a_thread() -> None:
 def test_data_outside_of_a_request_is_not_held() -> None:
     document = Document()
     reference = weakref.ref(document)
-    free_later(document)
+    free_later([document])
     del document
 
     assert reference() is None
+
+
+def test_items_of_large_data_are_freed_with_their_container() -> None:
+    documents = [Document(), Document(), Document()]
+    references = [weakref.ref(document) for document in documents]
+    held: list[Collection[object]] = [documents[:1], {"a": documents[1]}, {"b": documents[2]}]
+    del documents
+
+    free(held)
+
+    assert held == []
+    assert [reference() for reference in references] == [None, None, None]
