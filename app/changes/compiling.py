@@ -31,10 +31,15 @@ async def check_compiling(
 
     What did not compile before either is left alone, and so are the exempt keys.
     """
-    before = _rules(changes, [change.before.content for change in changes])
-    after = _rules(changes, [change.after for change in changes])
-    after = {key: rule for key, rule in after.items() if key not in exempt}
-    users = await _users(connection, environment, changes)
+
+    def find() -> tuple[Rules, Rules, list[str]]:
+        before = _rules(changes, [change.before.content for change in changes])
+        after = _rules(changes, [change.after for change in changes])
+        after = {key: rule for key, rule in after.items() if key not in exempt}
+        return before, after, [change.key for change in changes if _is_segment_change(change)]
+
+    before, after, moved = await work_on(changes, "compile", find)
+    users = await _users(connection, environment, changes, moved)
     if not after and not users:
         return
 
@@ -72,10 +77,9 @@ def _newly_uncompilable(
 
 
 async def _users(
-    connection: Connection, environment: str, changes: Sequence[Change]
+    connection: Connection, environment: str, changes: Sequence[Change], moved: list[str]
 ) -> dict[str, str]:
-    """Return the rules of the other flags that use a changed segment, as JSON."""
-    moved = [change.key for change in changes if _is_segment_change(change)]
+    """Return the rules of the other flags that use a moved segment, as JSON."""
     if not moved:
         return {}
     rows = sql.list_segment_users(
@@ -98,10 +102,9 @@ def _rules(changes: Sequence[Change], contents: Sequence[Content | None]) -> dic
 
 
 def _is_segment_change(change: Change) -> bool:
-    # Called for each of up to 10,000 changes on the event loop.
-    before, after = change.before.content, change.after
-    return (before is not None and before.kind is Kind.SEGMENT) or (
-        after is not None and after.kind is Kind.SEGMENT
+    return any(
+        content is not None and content.kind is Kind.SEGMENT
+        for content in (change.before.content, change.after)
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from app.changes.models import Change, Content, Kind
 from app.changes.references import references
 from app.changes.stored import StoredValues
+from app.changes.turns import work_on
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Invalid, Violation
@@ -39,9 +40,14 @@ async def check_guards(
     `rebucketed` tells that the generation of bucketing is another one now. Raises Invalid for cases
     that take too long together, too.
     """
-    put = [(change.key, change.after) for change in changes if change.after is not None]
-    keys = [key for key, content in put if _has_guards(content)]
-    moved = rebucketed or any(content.kind is Kind.SEGMENT for _, content in put)
+
+    def find() -> tuple[list[str], bool]:
+        put = [(change.key, change.after) for change in changes if change.after is not None]
+        keys = [key for key, content in put if _has_guards(content)]
+        return keys, any(content.kind is Kind.SEGMENT for _, content in put)
+
+    keys, has_segments = await work_on(changes, "guards", find)
+    moved = rebucketed or has_segments
     if not keys and not moved:
         return
     # When a segment changes, any flag with guards may use it; so it is with bucketing.
