@@ -6,10 +6,13 @@ nor let one live longer.
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from app.access.models import Grant, Token
 from app.settings import Secret
+
+_LAPSED = b"lapsed\n"
 
 
 def mac(key: Secret, text: str, grant: Grant) -> bytes:
@@ -43,28 +46,29 @@ def lapsed(key: Secret, before: bytes, environment: str) -> bytes:
 
     Made of the MAC, as in `retired`. It keeps the token from a later environment of that name.
     """
-    return _hmac(key, b"lapsed\n" + before + environment.encode())
+    return _lapsed_all(key, before, [environment])
 
 
 def holds(key: Secret, text: str, token: Token) -> bool:
     """Tell whether this is the text of the token, and its row is as we wrote it."""
-    whole = mac(key, text, token.grant)
-    # The row does not say which of its environments lapsed before it retired.
-    places = range(len(token.lapsed) + 1) if token.retires_at is not None else (0,)
-    return any(
-        hmac.compare_digest(_narrowed(key, whole, token, place), token.mac) for place in places
-    )
-
-
-def _narrowed(key: Secret, whole: bytes, token: Token, retired_at_place: int) -> bytes:
-    """Return the MAC after all that has narrowed the token, in this order."""
-    made = whole
+    made = mac(key, text, token.grant)
+    if token.retires_at is None:
+        return hmac.compare_digest(_lapsed_all(key, made, token.lapsed), token.mac)
+    # The row does not say how many of its environments had lapsed before it retired.
     for place in range(len(token.lapsed) + 1):
-        if place == retired_at_place and token.retires_at is not None:
-            made = retired(key, made, token.retires_at)
-        if place < len(token.lapsed):
-            made = lapsed(key, made, token.lapsed[place])
-    return made
+        ended = retired(key, made, token.retires_at)
+        if hmac.compare_digest(_lapsed_all(key, ended, token.lapsed[place:]), token.mac):
+            return True
+        made = _lapsed_all(key, made, token.lapsed[place : place + 1])
+    return False
+
+
+def _lapsed_all(key: Secret, before: bytes, environments: Sequence[str]) -> bytes:
+    """Return the MAC after these environments were deleted, in this order."""
+    secret = key.reveal().encode()
+    for name in environments:
+        before = hmac.digest(secret, _LAPSED + before + name.encode(), "sha256")
+    return before
 
 
 def _content(whose: str, grant: Grant) -> bytes:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app.access import lives
 from app.access.directory import TokenDirectory
 from app.access.format import PATTERN, NewToken, make_token, token_id
-from app.access.mac import mac, retired
+from app.access.mac import holds, lapsed, mac, retired
 from app.access.models import EVERY_ENVIRONMENT, Caller, Grant, Scope, Token
 from app.database import Database
 from app.errors import Unauthenticated, Unavailable
@@ -213,6 +213,26 @@ def test_an_end_that_came_later_is_part_of_the_mac() -> None:
     ):
         with pytest.raises(Unauthenticated):
             directory(spoilt).authenticate(new.text)
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_lapses_around_the_retirement_hold_in_their_order(place: int) -> None:
+    names, retires_at = ("a", "b", "c"), datetime.now(UTC)
+    grant = replace(GRANT, environments=frozenset({*names, "d"}))
+    new = make_token(is_admin=False)
+    made = mac(KEY, new.text, grant)
+    for position in range(4):
+        if position == place:
+            made = retired(KEY, made, retires_at)
+        if position < 3:
+            made = lapsed(KEY, made, names[position])
+    token = replace(stored(new, grant), mac=made, retires_at=retires_at, lapsed=names)
+
+    assert holds(KEY, new.text, token)
+    assert not holds(KEY, make_token(is_admin=False).text, token)
+    for other in ((), names[:2], ("b", "a", "c"), (*names, "d")):
+        assert not holds(KEY, new.text, replace(token, lapsed=other))
+    assert not holds(KEY, new.text, replace(token, retires_at=None))
 
 
 def test_a_replaced_token_ends() -> None:
