@@ -150,7 +150,6 @@ class Database:
                 outer = _following.set(following)
                 try:
                     async with self._lent() as connection:
-                        began = time.monotonic()
                         session = session_of(connection)
                         async with connection.transaction():
                             result = await work(connection)
@@ -159,7 +158,7 @@ class Database:
                         raise
                     await asyncio.sleep(0.05 * attempt * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load
                 else:
-                    await self.watch.confirm(session, began)
+                    await self.watch.confirm(session)
                     if self.primary.is_superseded(session):
                         raise Unavailable(
                             "database_superseded",

@@ -2,8 +2,8 @@
 
 A primary that was paused for a moment answers on the same sessions as before, although a standby
 was promoted meanwhile. So each host is asked for its state four times a second, over a session of
-its own. And where the primary was slow to answer, a write is acknowledged only after every other
-host has been asked again.
+its own. And a write is acknowledged only after every other host has been asked again: none of them
+was the primary when the write was committed.
 """
 
 import asyncio
@@ -19,8 +19,6 @@ from app.tasks import jittered
 log = logger(__name__)
 
 _PERIOD_SECONDS = 0.25
-# A pause that is long enough for a standby to be promoted.
-_SLOW_SECONDS = 0.2
 _RECONNECT_SECONDS = 1.0
 # A host that is silent for longer cannot be waited for.
 _CONFIRM_SECONDS = 1.0
@@ -33,11 +31,11 @@ class PrimaryWatch:
 
     def __init__(self, primary: Primary) -> None:
         self._primary = primary
-        # By host, when the question began that is still open, and the last one that was answered.
+        # By host, when the query began that is still open, and the last one that was answered.
         self._open_since: dict[Address, float] = {}
         self._answered_since: dict[Address, float] = {}
-        # By host, when it last turned out to be slow.
-        self._slow_at: dict[Address, float] = {}
+        # By host, set to have it asked at once.
+        self._hurry: dict[Address, asyncio.Event] = {}
         self._answered = asyncio.Event()
 
     async def run(self, target: Target, settings: DatabaseSettings) -> None:
@@ -47,19 +45,20 @@ class PrimaryWatch:
             for address in target.hosts:
                 group.create_task(self._watch(connector, address))
 
-    async def confirm(self, session: Session, began: float) -> None:
-        """Wait until it is known whether a session's server was the primary after a transaction.
+    async def confirm(self, session: Session) -> None:
+        """Ask every other host once more, so that `primary` knows whether one was promoted.
 
-        `began` is when the transaction began, on the monotonic clock.
+        Writers share the queries. A host without an open session, or one that has been silent for
+        1 s, is not waited for: it may be down, and the primary must go on taking writes.
         """
         now = time.monotonic()
-        if now - min(began, self._open_since.get(session.address, now)) > _SLOW_SECONDS:
-            self._slow_at[session.address] = now
-        slow_at = self._slow_at.get(session.address, 0.0)
+        for address, hurry in self._hurry.items():
+            if address != session.address:
+                hurry.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(_CONFIRM_SECONDS):
                 while any(
-                    since <= slow_at
+                    since < now and self._open_since.get(address, now) > now - _CONFIRM_SECONDS
                     for address, since in self._answered_since.items()
                     if address != session.address
                 ):
@@ -70,12 +69,16 @@ class PrimaryWatch:
             try:
                 session = await connector.connect_to(*address)
                 try:
+                    hurry = self._hurry[address] = asyncio.Event()
                     while True:
+                        hurry.clear()
                         await self._ask(session)
                         self._primary.review(address, session)
-                        await asyncio.sleep(_PERIOD_SECONDS)
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(_PERIOD_SECONDS):
+                                await hurry.wait()
                 finally:
-                    self._answered_since.pop(address, None)
+                    self._forget(address)
                     session.terminate()
             except Exception as error:  # noqa: BLE001 - one host must not end the watch over the others
                 log.debug("host_not_watched", host=address[0], error=type(error).__name__)
@@ -89,8 +92,15 @@ class PrimaryWatch:
             await self._primary.ask(session)
         finally:
             del self._open_since[address]
-            if time.monotonic() - began > _SLOW_SECONDS:
-                self._slow_at[address] = time.monotonic()
         self._answered_since[address] = began
+        self._wake()
+
+    def _forget(self, address: Address) -> None:
+        """Have no write wait for this host."""
+        self._hurry.pop(address, None)
+        self._answered_since.pop(address, None)
+        self._wake()
+
+    def _wake(self) -> None:
         answered, self._answered = self._answered, asyncio.Event()
         answered.set()
