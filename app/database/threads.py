@@ -28,8 +28,8 @@ _RETRY_SECONDS = 5
 async def in_thread(name: str, work: Callable[[], Result]) -> Result:
     """Run the work in a daemon thread and return its result.
 
-    A daemon, unlike asyncio.to_thread: a process that is told to stop in the middle of a migration
-    must be able to. The server then takes the migration back.
+    The thread is a daemon, unlike those of asyncio.to_thread: a process that stops does not wait
+    for a migration or for a thread that hangs. The server rolls such a migration back.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Result] = loop.create_future()
