@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from app.backups.errors import BackupError
+from app.errors import reason
 from app.files import alone_in
 
 NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
@@ -25,9 +27,12 @@ _PARTIAL = ".partial"
 def new(folder: Path) -> Iterator[Path]:
     """Yield the folder of a new backup, which is removed unless `finish` has given it its name.
 
-    Raises OSError.
+    Raises BackupError when BACKUP_DIR cannot be created, and OSError.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackupError(f"BACKUP_DIR: {folder} cannot be created: {reason(error)}") from None
     clean(folder)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     partial = folder / f"{name}{_PARTIAL}"

@@ -156,7 +156,7 @@ async def test_the_access_log_tells_who_read_which_version(service: Service) -> 
         ("local", "db/password", 1),
         ("local", "db/password", 2),
     ]
-    assert reads[0]["detail"] == "export of 1 secrets as of revision 2"
+    assert reads[0]["detail"] == "export of 1 secret as of revision 2"
     assert {each["decision"] for each in reads} == {"allowed"}
 
 
@@ -647,7 +647,7 @@ async def test_what_was_shredded_stays_masked_in_a_revealed_file_and_the_rest_is
     entries = msgspec.json.decode(await exported.read())["entries"]
     assert (entries["db/password"]["value"], entries["db/password"]["sealed"]) == (None, True)
     assert entries["other"]["value"] == "of today"
-    assert log[0]["detail"] == "export of 1 secrets as of revision 2"
+    assert log[0]["detail"] == "export of 1 secret as of revision 2"
     assert ((await same.json())["updated"], (await same.json())["unchanged"]) == ([], 2)
     assert (await anew.json())["updated"] == ["db/password"]
     assert await _revealed(service) == CANARY

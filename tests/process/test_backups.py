@@ -198,7 +198,10 @@ async def test_what_is_missing_or_wrong_is_named(
 
     for environment, reason in (
         ({"TIER": "development"}, "BACKUP_RECIPIENTS: is required in development"),
-        ({"BACKUP_DIR": "/proc/backups"}, "No such file or directory"),
+        (
+            {"BACKUP_DIR": "/proc/backups"},
+            "BACKUP_DIR: /proc/backups cannot be created: no such file",
+        ),
     ):
         code, _, error = await run("backup", "create", **environment)
         assert (code, reason in error, "Traceback" in error) == (1, True, False), error
