@@ -1,10 +1,10 @@
 """flagd's own evaluator, fed from `flags.json` as flagd's HTTP sync is, evaluates as we do."""
 
 import json
-import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import hdrs
 from openfeature.contrib.tools.flagd.core import FlagdCore
@@ -131,14 +131,10 @@ async def test_flagd_gets_a_change_with_its_next_poll(service: Service) -> None:
 async def test_document_that_failed_is_made_again(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = threading.Thread.start
+    def refuse(*_: object, **__: object) -> bytes:
+        raise MemoryError
 
-    def refuse(thread: threading.Thread) -> None:
-        if thread.name == "write document":
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(msgspec.json, "format", refuse)
     failed = await service.client.get(f"{LOCAL}/flags.json")
     monkeypatch.undo()
     answer = await service.client.get(f"{LOCAL}/flags.json")
