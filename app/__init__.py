@@ -1,12 +1,29 @@
 """Flagstone: configuration and feature flags on nothing but PostgreSQL.
 
-Read in this order: `server.py` shows the whole, `routes.py` every URL, `assembly.py` what there is,
-`lifespan.py` what opens and closes. Then a noun at a time: `configurations/`, `tokens/`,
-`changes/`, `snapshots/`, `environments/`, `access/`, with `transfer/`, `flags/`, `ofrep/`,
-`health/` and `metrics/` as other ways of looking at the same, and `vault/` for the keys of secrets.
-`http/`, `database/` and `crypto/` are toolboxes that know no feature; `evaluation/` is pure, from a
-definition and a context to an outcome; `json_schema/` checks values in processes with limits.
-Imports go down that list, never up.
+The folders. Imports go down this list, never up; `pyproject.toml` holds it as a contract.
+
+cli/            the commands of `python -m app`
+scripts/        async scripts that reuse the pool, and how to write one
+server/         start here: `application.py` builds the service, `routes.py` has every URL,
+                `lifespan.py` what opens and closes, `workers.py` several processes on one port
+health/         the heartbeat, the probes, the report
+operations/     backups, metrics, the doctor
+flags/          explanation and usage of flags; `ofrep/` evaluates them for clients
+audit/          proof of the history: its chain and signed heads
+configuration/  the versioned store: `entries/`, `changes/`, `snapshots/`, `transfer/` (files in and
+                out), `json_schema/` (values checked in processes with limits)
+secrets/        the key ring, data keys, sealing
+access/         tokens, the guard before each handler, the rate limit, the access log
+schema/         who changed the database schema, and whether it is as migrated
+environments/   name, tier and properties of an environment
+http/           decoding, problems, idempotency, OpenAPI; knows no feature
+database/       the pool (`client/`), `migrations/`, `roles/`, `catalog/`, `embedded/`
+evaluation/     pure: from a definition and a context to an outcome
+settings/       the environment variables, read once
+crypto/         primitives
+
+Beside them stand `tasks.py`, `memory.py`, `threads.py`, `log.py`, `private_files.py`, `names.py`
+and `errors.py`, which every folder may use.
 
 The words, each with one meaning from URL to column:
 

@@ -1,6 +1,6 @@
 """`python -m app`: the command line."""
 
-from app.commands import cli
+from app.cli import cli
 from app.scripts import foreseen_errors
 
 if __name__ == "__main__":

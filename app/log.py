@@ -9,15 +9,16 @@ from contextvars import ContextVar
 
 import structlog
 
-from app.settings import LogFormat, LogSettings
-
 # Of the request that is being answered. structlog has context variables too, which take ten times
 # as long to set, and this is set for every request.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id")
 
 
-def configure(settings: LogSettings) -> None:
-    """Send every logger of the process, ours and the libraries', to standard error."""
+def configure(level: int, format_: str) -> None:
+    """Send every logger of the process, ours and the libraries', to standard error.
+
+    `format_` is `json`, or anything else for lines that people read.
+    """
     shared: list[structlog.types.Processor] = [
         _add_request_id,
         structlog.stdlib.add_log_level,
@@ -40,20 +41,20 @@ def configure(settings: LogSettings) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_renderers(settings.format),
+                *_renderers(format_),
             ],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(settings.level)
+    root.setLevel(level)
     # yoyo says at this level what our own runner says better.
     logging.getLogger("yoyo").setLevel(logging.WARNING)
-    logging.getLogger("asyncio").setLevel(max(settings.level, logging.INFO))
+    logging.getLogger("asyncio").setLevel(max(level, logging.INFO))
 
 
-def _renderers(log_format: LogFormat) -> list[structlog.types.Processor]:
-    if log_format is LogFormat.JSON:
+def _renderers(format_: str) -> list[structlog.types.Processor]:
+    if format_ == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     return [
         structlog.dev.ConsoleRenderer(

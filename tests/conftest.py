@@ -20,27 +20,27 @@ from psycopg import sql as psql
 
 from app.access import tokens
 from app.access.events import Origin
-from app.access.failures import FAILURES
 from app.access.guard import ACCESS_LOG, TOKENS
-from app.access.local import ADMIN_TOKEN_FILE, token_key
+from app.access.local_credentials import ADMIN_TOKEN_FILE, token_key
 from app.access.models import Grant, Scope
-from app.assembly import HEAD_EXPORT
-from app.changes.answers import CHECKS
-from app.database.drivers import libpq_arguments
+from app.access.rate_limit import FAILURES
+from app.configuration.changes.answers import CHECKS
+from app.configuration.json_schema.pool import Checkers
+from app.configuration.snapshots.reading import FOLLOWER
+from app.database.client.drivers import libpq_arguments
 from app.database.embedded import EmbeddedServer
 from app.database.migrations import Migrator
-from app.database.provision import Provisioner
-from app.database.roles import APP, MIGRATOR, OWNER
+from app.database.role_names import APP, MIGRATOR, OWNER
+from app.database.roles.provision import Provisioner
 from app.flags.handlers import USAGE
 from app.http.keys import DATABASE, DURATIONS, LIFECYCLE, SETTINGS
 from app.http.openapi import document
 from app.http.parameters import RESPONSE_HEADERS
 from app.http.protocol import Runner
-from app.json_schema.pool import Checkers
-from app.routes import ROUTES
-from app.server import create_app
+from app.server.application import create_app
+from app.server.assembly import HEAD_EXPORT
+from app.server.routes import ROUTES
 from app.settings import Settings, Target, load
-from app.snapshots.reading import FOLLOWER
 from tests.database.full_postgres import CHOSEN_PROGRAMS, full_server
 from tests.database.full_postgres import open_folder as unprivileged_folder
 
@@ -256,7 +256,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     with pytest.MonkeyPatch.context() as patch:
         # What was noted is written by the tests themselves: between two of their steps it would
         # make two rows of one.
-        for interval in ("access.log.WINDOW", "access.use.FLUSH", "flags.usage.FLUSH"):
+        for interval in ("access.log.WINDOW", "access.last_used.FLUSH", "flags.usage.FLUSH"):
             patch.setattr(f"app.{interval}_SECONDS", 3_600.0)
         async with serving(settings) as service:
             yield service

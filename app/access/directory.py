@@ -19,7 +19,7 @@ from app.access.format import token_id
 from app.access.mac import holds
 from app.access.models import Caller, Grant, Scope, Token
 from app.database import Connection, Database, sql
-from app.database.faults import SCHEMA_UNFIT
+from app.database.client.faults import SCHEMA_UNFIT
 from app.errors import Unauthenticated, Unavailable
 from app.log import logger
 from app.settings import Secret

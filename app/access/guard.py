@@ -8,10 +8,10 @@ from multidict import istr
 
 from app.access.directory import TokenDirectory
 from app.access.events import Event, Origin
-from app.access.failures import FAILURES
 from app.access.format import token_id
 from app.access.log import AccessLog
 from app.access.models import Caller, Scope
+from app.access.rate_limit import FAILURES
 from app.errors import AppError, Forbidden, LimitExceeded, Malformed, Unauthenticated
 from app.http.client import client_address
 from app.http.frame import route_of

@@ -13,11 +13,11 @@ import asyncpg
 import msgspec
 
 from app.access.events import Access
-from app.access.gathering import Gathered
-from app.access.lines import Lines
+from app.access.refusal_batch import Gathered
+from app.access.stdout_log import Lines
 from app.database import Connection, Database, after_commit, sql
-from app.database.faults import DatabaseBugError
-from app.database.pool import RETRIED
+from app.database.client.faults import DatabaseBugError
+from app.database.client.pool import RETRIED
 from app.errors import Unavailable
 from app.log import logger
 from app.tasks import repeat

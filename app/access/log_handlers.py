@@ -12,7 +12,7 @@ from app.database import sql
 from app.errors import Forbidden, malformed
 from app.http import wire
 from app.http.keys import DATABASE
-from app.naming import ENVIRONMENT_RULE, is_environment
+from app.names import ENVIRONMENT_RULE, is_environment
 
 _LATEST = 2**63 - 1
 

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from app.access import lives
+from app.access import expiry as lives
 from app.access.events import Event, Origin
 from app.access.format import NewToken, make_token
 from app.access.log import AccessLog

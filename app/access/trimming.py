@@ -5,7 +5,7 @@ from datetime import datetime
 from app.access.events import Event, Origin
 from app.access.log import AccessLog
 from app.database import Connection, Database, sql
-from app.database.roles import OWNER
+from app.database.role_names import OWNER
 from app.errors import Forbidden, invalid
 
 _ROWS_AT_ONCE = 5_000

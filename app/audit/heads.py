@@ -11,15 +11,18 @@ from pathlib import Path
 
 import msgspec
 
-from app.audit.expectations import Expectations
-from app.changes.chain import canonical
+from app.audit.chain_walk import BrokenChainError
+from app.configuration.changes.chain import canonical
 from app.crypto.signing import Signer, is_signed
+from app.database import Connection
 from app.environments.models import Environment
 from app.errors import AppError, invalid
-from app.files import open_regular
+from app.private_files import open_regular
+from app.schema.expectations import Expectations, find_mismatch
 
 _PURPOSE = "head/1"
 _LINE_BYTES_MAX = 4_096
+_NOT_AS_SIGNED = "was signed with other expectations of the schema than are kept for that time"
 _BEGINNING = b'{"at":"'
 
 
@@ -158,3 +161,13 @@ def _decode(line: bytes) -> SignedHead | None:
 
 def _unusable(number: int) -> AppError:
     return invalid("heads", f"line {number} is no head that this key has signed")
+
+
+async def check_expectations(connection: Connection, heads: Iterable[Head]) -> None:
+    """Make sure that the schemas that were expected at each head are stored unchanged.
+
+    Raises BrokenChainError with the revision of the first head that differs.
+    """
+    signed = [(head.revision, head.expectations) for head in heads]
+    if (revision := await find_mismatch(connection, signed)) is not None:
+        raise BrokenChainError(revision, _NOT_AS_SIGNED)

@@ -9,19 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.audit.expectations import check_expectations
-from app.audit.following import (
-    BrokenChainError,
-    Position,
-    Report,
-    check_end,
-    follow,
-)
-from app.audit.heads import Head, of_environment
-from app.audit.reading import UNREADABLE, StoredLink
-from app.changes.chain import entry_hash
-from app.changes.models import ChangeKind
-from app.changes.properties import are_same
+from app.audit.chain_walk import BrokenChainError, Position, Report, check_end, follow
+from app.audit.heads import Head, check_expectations, of_environment
+from app.audit.stored_chain import UNREADABLE, StoredLink
+from app.configuration.changes.chain import entry_hash
+from app.configuration.changes.models import ChangeKind
+from app.configuration.changes.properties import are_same
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.environments.models import Environment, Properties
@@ -91,9 +84,7 @@ async def verify(
         await _check_entries(connection, environment, walk.left)
         _check_properties(environment, walk.properties)
         # Last, so that it hides nothing that matters more.
-        await check_expectations(
-            connection, [(head.revision, head.expectations) for head in walk.heads]
-        )
+        await check_expectations(connection, walk.heads)
     except BrokenChainError as error:
         return Broken(environment=name, revision=error.revision, reason=error.reason)
     except UNREADABLE:

@@ -4,7 +4,7 @@ Knows no HTTP and no feature's code, so that a script or another service can use
 it must know of the tables is in one place, `privileges.py`.
 """
 
-from app.database.pool import Connection, Database, PoolUse, after_commit
-from app.database.statements import sql
+from app.database.client.pool import Connection, Database, PoolUse, after_commit
+from app.database.client.statements import sql
 
 __all__ = ["Connection", "Database", "PoolUse", "after_commit", "sql"]

@@ -6,17 +6,17 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.database.connector import Connector
+from app.database.client.connector import Connector
+from app.database.client.pool import Database
+from app.database.client.primary import Primary
+from app.database.client.reasons import connecting, reason_of
+from app.database.client.session_setup import prepare_as_owner, prepare_connection
 from app.database.embedded import EmbeddedError, EmbeddedServer
-from app.database.pool import Database
-from app.database.primary import Primary
-from app.database.provision import Provisioner
-from app.database.reasons import connecting, reason_of
-from app.database.roles import APP, BACKUP, MIGRATOR
-from app.database.session_setup import prepare_as_owner, prepare_connection
-from app.database.threads import in_thread
+from app.database.role_names import APP, BACKUP, MIGRATOR
+from app.database.roles.provision import Provisioner
 from app.log import logger
 from app.settings import Settings, Target, Tls, TlsMode
+from app.threads import in_thread
 
 log = logger(__name__)
 

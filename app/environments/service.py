@@ -3,7 +3,7 @@
 from app.database import Connection, sql
 from app.environments.models import Environment
 from app.errors import Conflict, NotFound, Violation, invalid
-from app.naming import ENVIRONMENT_RULE, is_environment
+from app.names import ENVIRONMENT_RULE, is_environment
 
 # Each is a snapshot in every process, and a follower's read at every change.
 ENVIRONMENTS_MAX = 200

@@ -4,14 +4,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from app.evaluation.bucketing import (
-    GENERATIONS,
-    Generation,
-    bucket,
-    cumulative,
-    digest,
-    hashed_key,
-)
+from app.evaluation.bucketing import GENERATIONS, Generation, bucket, cumulative, digest, hashed_key
 from app.evaluation.compiler import Build, Compiler
 from app.evaluation.nodes import Node, Place, called, nothing
 from app.evaluation.run import Run

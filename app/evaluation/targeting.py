@@ -10,7 +10,7 @@ from typing import Any
 
 from app.errors import Violation
 from app.evaluation.compiler import LIST_VALUES_MAX
-from app.naming import is_stored_key
+from app.names import is_stored_key
 
 # Of JSON, so that the checks below cannot recurse too deep. How much a rule may cost is known only
 # with its segments: see `compilation.py`.

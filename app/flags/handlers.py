@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
+from app.configuration.snapshots.reading import moment_headers, read_snapshot
 from app.errors import invalid
-from app.flags import service
+from app.flags import explanation as service
 from app.flags.usage import FlagUsage, Usage, read_usage
 from app.flags.views import EvaluationQuery
 from app.http import wire
 from app.http.decoder import CONTEXT_BYTES_MAX
 from app.http.keys import DATABASE
-from app.snapshots.reading import moment_headers, read_snapshot
 
 USAGE: web.AppKey[Usage] = web.AppKey("usage", Usage)
 

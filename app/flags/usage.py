@@ -18,7 +18,7 @@ from app.errors import Unavailable
 from app.evaluation.groups import Part
 from app.evaluation.validation import VARIANT_NAME_MAX
 from app.log import logger
-from app.naming import counted
+from app.names import counted
 from app.tasks import repeat
 
 log = logger(__name__)

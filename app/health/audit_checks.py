@@ -6,9 +6,9 @@ Only ever a warning: every other instance serves the same, so nothing is gained 
 from datetime import UTC, datetime, timedelta
 
 from app.access.models import Covers
-from app.audit.export import EXPORT_SECONDS, HeadExport
-from app.backups.schedule import Schedule
+from app.audit.head_export import EXPORT_SECONDS, HeadExport
 from app.health.check import Check, Status
+from app.operations.backups.schedule import Schedule
 
 # Such as by a disk that does not answer.
 _EXPORT_AGE_MAX = timedelta(seconds=5 * EXPORT_SECONDS)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from app.database import Database, sql
-from app.database.faults import DatabaseBugError
+from app.database.client.faults import DatabaseBugError
 from app.errors import Unavailable
 from app.health.check import HealthCheckRow
 from app.log import logger

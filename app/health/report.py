@@ -11,21 +11,21 @@ from app import VERSION
 from app.access.directory import TokenDirectory
 from app.access.log import AccessLog
 from app.access.models import Covers
-from app.audit.drift import DriftCheck
-from app.audit.export import HeadExport
-from app.backups.schedule import Schedule
+from app.audit.head_export import HeadExport
+from app.configuration.snapshots.follower import Follower
+from app.configuration.snapshots.keeper import Keeper
 from app.database import Database
 from app.health.audit_checks import backups_check, chain_check, heads_check
 from app.health.check import Check, Status
 from app.health.database_checks import pooler_check, primary_check
 from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
-from app.health.schema import SchemaCheck
 from app.health.schema_checks import audit_check, drift_check
 from app.http.lifecycle import Lifecycle
-from app.snapshots.follower import Follower
-from app.snapshots.keeper import Keeper
+from app.operations.backups.schedule import Schedule
+from app.schema.drift import DriftCheck
+from app.schema.version_check import SchemaCheck
+from app.secrets.vault import Vault
 from app.tasks import Tasks
-from app.vault.vault import Vault
 
 POOL_BUSY_RATIO = 0.9
 # Ten times what a look takes. A revocation that others see may be unknown here after that.

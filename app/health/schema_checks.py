@@ -3,9 +3,9 @@
 Only ever a warning. An index that was made by hand must not take every replica out of service.
 """
 
-from app.audit.drift import DriftCheck, SchemaTrail
-from app.database.recording import RecordingStatus
+from app.database.catalog.recording import RecordingStatus
 from app.health.check import Check, Status
+from app.schema.drift import DriftCheck, SchemaTrail
 
 
 def drift_check(drift: DriftCheck) -> Check:

@@ -8,10 +8,10 @@ import asyncio
 
 from aiohttp import hdrs, web
 
-from app.database.threads import in_thread
 from app.errors import TooLarge, TooSlow, Unimplemented, Unsupported, Violation, malformed
 from app.http.decoder import BODY_BYTES_MAX
 from app.http.keys import BODY, BUDGET, SETTINGS
+from app.threads import in_thread
 
 # A client that pauses for this share of the time for a whole body is given up.
 _PAUSE_SHARE = 1 / 3

@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from app import collector
 from app import log as logs
-from app.database.threads import freed_in_thread
+from app import memory as collector
 from app.errors import AppError, Unavailable
 from app.http import problems
 from app.http.bodies import forget_body
@@ -21,6 +20,7 @@ from app.http.keys import DEADLINE, REQUEST_ID, SETTINGS, Handler
 from app.http.lifecycle import Lifecycle
 from app.log import logger
 from app.settings import HttpSettings
+from app.threads import freed_in_thread
 
 log = logger(__name__)
 

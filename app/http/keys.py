@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from app.database import Database
-from app.database.threads import Lane
 from app.http.budget import BodyBudget
 from app.http.durations import Durations
 from app.http.lifecycle import Lifecycle
 from app.settings import Settings
+from app.threads import Lane
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

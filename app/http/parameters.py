@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.naming import ENVIRONMENT_PATTERN, KEY_LENGTH_MAX, KEY_PATTERN
+from app.names import ENVIRONMENT_PATTERN, KEY_LENGTH_MAX, KEY_PATTERN
 
 # Texts reach PostgreSQL, which stores no NUL.
 _TEXT = {"type": "string", "pattern": "^[^\\u0000]*$"}

@@ -9,12 +9,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from aiohttp import web
 
-from app.errors import (
-    Malformed,
-    Unsupported,
-    Violation,
-    malformed,
-)
+from app.errors import Malformed, Unsupported, Violation, malformed
 from app.http.bodies import read_whole
 from app.http.decoder import BODY_BYTES_MAX, TIME_RULE, decode, is_in_range
 from app.http.keys import DEADLINE, DECODING, SETTINGS

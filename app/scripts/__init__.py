@@ -26,15 +26,15 @@ import asyncpg
 
 from app import log
 from app.access.log import AccessLog
+from app.configuration.json_schema.pool import Checkers
 from app.database import Database
+from app.database.client.reasons import reason_of
 from app.database.opening import open_database
-from app.database.reasons import reason_of
 from app.environments import service as environments
 from app.errors import ForeseenError, NotFound
-from app.json_schema.pool import Checkers
+from app.secrets.rings import wrapper_of
+from app.secrets.vault import Vault
 from app.settings import Settings, load
-from app.vault.rings import wrapper_of
-from app.vault.vault import Vault
 
 Result = TypeVar("Result")
 
@@ -54,7 +54,7 @@ class Resources:
 async def resources(*, as_owner: bool = False) -> AsyncIterator[Resources]:
     """Read the settings, set up logging and open the pool, for as long as the block lasts."""
     settings = load()
-    log.configure(settings.log)
+    log.configure(settings.log.level, settings.log.format)
     vault = Vault(wrapper_of(settings))
     async with open_database(settings, as_owner=as_owner) as database:
         with closing(Checkers()) as checkers:

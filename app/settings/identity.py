@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.crypto.identity import Identity, IdentityError, parse_identity
-from app.files import open_regular
+from app.private_files import open_regular
 from app.settings.parsers import path
 
 CREDENTIAL = "flagstone-identity"

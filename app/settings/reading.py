@@ -9,7 +9,7 @@ from environs import Env, EnvValidationError, ValidationError
 from app.crypto.identity import IdentityError
 from app.crypto.sealed import SealedError, is_sealed, open_sealed
 from app.errors import ForeseenError
-from app.files import read_regular
+from app.private_files import read_regular
 from app.settings.identity import find_identity
 from app.settings.rules import broken_by_surroundings, broken_rules
 from app.settings.variable import Tier, Variable

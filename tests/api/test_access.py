@@ -8,7 +8,7 @@ import pytest
 from app.access.format import make_token
 from app.access.guard import TOKENS
 from app.access.models import Scope
-from app.routes import ROUTES
+from app.server.routes import ROUTES
 from tests.conftest import Server, Service
 from tests.factories import filled
 

@@ -12,15 +12,15 @@ import asyncpg
 import pytest
 
 from app.access.events import Access, Event, Origin
-from app.access.failures import ATTEMPTS_MAX
 from app.access.format import make_token
 from app.access.guard import ACCESS_LOG, TOKENS
-from app.access.lines import Lines
 from app.access.log import AccessLog
 from app.access.models import Scope
+from app.access.rate_limit import ATTEMPTS_MAX
+from app.access.stdout_log import Lines
 from app.access.trimming import trim
 from app.database import Connection, Database
-from app.database.roles import APP, MIGRATOR
+from app.database.role_names import APP, MIGRATOR
 from app.errors import Forbidden, Unavailable
 from app.http.keys import DATABASE
 from tests.conftest import Server, Service

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.access.failures import FAILURES
 from app.access.format import _checksum, make_token
 from app.access.guard import TOKENS
 from app.access.models import Scope
+from app.access.rate_limit import FAILURES
 from app.http.routing import Route
-from app.routes import ROUTES
+from app.server.routes import ROUTES
 from tests.conftest import Service
 from tests.factories import filled
 

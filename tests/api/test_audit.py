@@ -10,20 +10,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.assembly import HEAD_EXPORT
-from app.audit.expectations import find_expectations
-from app.audit.export import HeadExport
-from app.audit.following import one_moment
+from app.audit.chain_walk import one_moment
+from app.audit.head_export import HeadExport
 from app.audit.heads import Head, SignedHead, last_heads, read_heads, signed
-from app.audit.reading import pages
+from app.audit.stored_chain import pages
 from app.audit.verification import Broken, Verified, verify
-from app.changes.chain import GENESIS, link
-from app.changes.models import ChangeKind
+from app.configuration.changes.chain import GENESIS, link
+from app.configuration.changes.models import ChangeKind
 from app.crypto.secret import Secret
 from app.crypto.signing import Signer
 from app.environments import service as environments
 from app.errors import AppError
 from app.http.keys import DATABASE
+from app.schema.expectations import find_expectations
+from app.server.assembly import HEAD_EXPORT
 from tests.conftest import Server, Service
 from tests.process.conftest import until
 
@@ -421,8 +421,8 @@ def _export(written: Service, file: Path) -> HeadExport:
 async def test_export_after_a_failure_is_repeated_within_seconds(
     written: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.audit.export.EXPORT_SECONDS", 3_600)
-    monkeypatch.setattr("app.audit.export.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("app.audit.head_export.EXPORT_SECONDS", 3_600)
+    monkeypatch.setattr("app.audit.head_export.RETRY_SECONDS", 0.01)
     file = tmp_path / "folder/heads.jsonl"
     file.parent.write_text("in the way")
     export = _export(written, file)

@@ -9,9 +9,17 @@ import pytest
 from yarl import URL
 
 from app.access.models import Scope
-from app.changes import service as changes
-from app.changes.chain import GENESIS, link
-from app.changes.models import ABSENT, Change, ChangeKind, Content, Entry, Kind, Operation
+from app.configuration.changes import service as changes
+from app.configuration.changes.chain import GENESIS, link
+from app.configuration.changes.models import (
+    ABSENT,
+    Change,
+    ChangeKind,
+    Content,
+    Entry,
+    Kind,
+    Operation,
+)
 from app.database import sql
 from app.http.keys import DATABASE
 from tests.conftest import Server, Service

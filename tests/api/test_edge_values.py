@@ -13,10 +13,10 @@ from msgspec import inspect
 from yarl import URL
 
 from app.access.models import Scope
+from app.configuration.snapshots.follower import Follower
 from app.http.parameters import QUERY
 from app.http.routing import Route
-from app.routes import ROUTES
-from app.snapshots.follower import Follower
+from app.server.routes import ROUTES
 from tests.api.ofrep.conftest import SWITCH
 from tests.conftest import Service
 

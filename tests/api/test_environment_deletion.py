@@ -15,20 +15,20 @@ from app.access.events import Origin
 from app.access.format import NewToken
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
-from app.audit.export import HeadExport
-from app.audit.following import one_moment
+from app.audit.chain_walk import one_moment
+from app.audit.head_export import HeadExport
 from app.audit.heads import read_heads
 from app.audit.verification import Broken, Verified, verify
+from app.configuration.snapshots.disk import Disk
+from app.configuration.snapshots.keeper import Keeper
+from app.configuration.snapshots.reading import FOLLOWER
 from app.crypto.secret import Secret
 from app.crypto.signing import Signer
 from app.database import Connection
 from app.flags.handlers import USAGE
 from app.http.keys import DATABASE, SETTINGS
-from app.seeds import add_test_data
+from app.server.sample_data import add_test_data
 from app.settings import Settings
-from app.snapshots.disk import Disk
-from app.snapshots.keeper import Keeper
-from app.snapshots.reading import FOLLOWER
 from tests.api.sse import streaming
 from tests.conftest import Server, Service, serving
 from tests.factories import flag

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from app.access.models import Scope
-from app.changes.chain import GENESIS, link
-from app.changes.models import ChangeKind, PropertiesChange
-from app.changes.properties import METADATA_BYTES_MAX
+from app.configuration.changes.chain import GENESIS, link
+from app.configuration.changes.models import ChangeKind, PropertiesChange
+from app.configuration.changes.properties import METADATA_BYTES_MAX
+from app.configuration.snapshots.reading import FOLLOWER
 from app.environments.models import Properties
 from app.environments.service import ENVIRONMENTS_MAX
 from app.http.keys import DATABASE
-from app.snapshots.reading import FOLLOWER
 from tests.conftest import Server, Service
 from tests.factories import flag
 

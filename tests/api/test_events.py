@@ -9,13 +9,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.access.models import Scope
-from app.changes import service as changes
-from app.changes.models import Content, Kind, Operation
+from app.configuration.changes import service as changes
+from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.snapshots.loading import EVENTS_MAX
+from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.snapshot import RECENT_MAX
 from app.database import Connection
 from app.http.keys import DATABASE
-from app.snapshots.loading import EVENTS_MAX
-from app.snapshots.reading import FOLLOWER
-from app.snapshots.snapshot import RECENT_MAX
 from tests.api.sse import Stream, streaming
 from tests.conftest import Server, Service
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.access.failures import ATTEMPTS_MAX, FAILURES
 from app.access.format import make_token
 from app.access.guard import ACCESS_LOG
 from app.access.models import Scope
+from app.access.rate_limit import ATTEMPTS_MAX, FAILURES
 from app.http.keys import DATABASE, SETTINGS
 from tests.conftest import Service
 

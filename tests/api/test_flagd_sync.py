@@ -10,7 +10,7 @@ from aiohttp import hdrs
 from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
 
-from app.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import FOLLOWER
 from tests.conftest import Service
 
 LOCAL = "/v1/environments/local"

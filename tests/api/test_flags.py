@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from app.configuration.snapshots.reading import FOLLOWER
 from app.flags.handlers import USAGE
-from app.snapshots.reading import FOLLOWER
 from tests.conftest import Server, Service
 from tests.factories import flag
 

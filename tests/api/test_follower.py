@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from app.changes import service as changes
-from app.changes.models import Content, Kind, Operation
+from app.configuration.changes import service as changes
+from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.snapshots.follower import STALE_AFTER_SECONDS, Follower
+from app.configuration.snapshots.reading import FOLLOWER
 from app.database import Database
 from app.errors import Unavailable
 from app.http.keys import DATABASE
 from app.settings import Settings
-from app.snapshots.follower import STALE_AFTER_SECONDS, Follower
-from app.snapshots.reading import FOLLOWER
 from tests.conftest import Server, Service, clean, serving
 
 PLACE = "/v1/environments/local"

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from app.access import failures
+from app.access import rate_limit as failures
 from app.access.guard import TOKENS
 from app.access.mac import grant_mac
 from app.access.models import Grant, Scope
 from app.http.keys import DURATIONS
 from app.http.openapi import document
-from app.routes import ROUTES
+from app.server.routes import ROUTES
 from app.settings import Secret
 from tests.conftest import Server, Service
 

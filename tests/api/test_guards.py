@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.changes import guards as checking
+from app.configuration.changes import guards as checking
 from tests.conftest import Service
 from tests.factories import flag
 

@@ -9,19 +9,19 @@ import pytest
 
 from app.access.directory import TokenDirectory
 from app.access.guard import TOKENS
-from app.assembly import HEARTBEAT, SCHEMA
+from app.configuration.snapshots.disk import Disk
+from app.configuration.snapshots.follower import Follower
+from app.configuration.snapshots.keeper import Keeper
+from app.configuration.snapshots.reading import FOLLOWER
 from app.database import Database
 from app.health.check import Check
 from app.health.handlers import HEALTH
 from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
 from app.http.keys import DATABASE, LIFECYCLE
+from app.secrets.vault import Vault
+from app.server.assembly import HEARTBEAT, SCHEMA
 from app.settings import Secret, Settings
-from app.snapshots.disk import Disk
-from app.snapshots.follower import Follower
-from app.snapshots.keeper import Keeper
-from app.snapshots.reading import FOLLOWER
 from app.tasks import Tasks
-from app.vault.vault import Vault
 from tests.conftest import Server, Service
 from tests.process.conftest import until
 
@@ -152,7 +152,7 @@ async def test_tokens_that_cannot_be_read_fail_readiness(service: Service, serve
 async def test_data_keys_that_cannot_be_read_are_a_warning(
     service: Service, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.vault.vault.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("app.secrets.vault.LOOK_SECONDS", 0.05)
     health = service.app[HEALTH]
     real, health.vault = health.vault, Vault()
     looking = asyncio.create_task(health.vault.run(service.app[DATABASE]))
@@ -239,8 +239,8 @@ async def test_follower_that_cannot_follow_fails_readiness(
     mend: str,
     output: str,
 ) -> None:
-    monkeypatch.setattr("app.snapshots.follower.POLL_SECONDS", 0.05)
-    monkeypatch.setattr("app.snapshots.follower.STALE_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("app.configuration.snapshots.follower.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("app.configuration.snapshots.follower.STALE_AFTER_SECONDS", 0.0)
     health = service.app[HEALTH]
     real, health.follower = health.follower, Follower(service.app[DATABASE])
     await health.follower.refresh()
@@ -277,7 +277,7 @@ async def test_follower_that_cannot_follow_fails_readiness(
 async def test_follower_of_an_absent_database_only_warns(
     service: Service, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.snapshots.follower.STALE_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("app.configuration.snapshots.follower.STALE_AFTER_SECONDS", 0.0)
     health = service.app[HEALTH]
     follower = Follower(Database(settings.database))
     follower.adopt(service.app[FOLLOWER].loaded(), confirmed_at=0.0)

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from app.changes import service as changes
-from app.changes.models import ABSENT, ChangeKind, Content, Kind, Operation
-from app.doctor.entries import look_at_keys
-from app.doctor.findings import Verdict
-from app.doctor.patient import Patient, Way
+from app.configuration.changes import service as changes
+from app.configuration.changes.models import ABSENT, ChangeKind, Content, Kind, Operation
+from app.configuration.snapshots.reading import FOLLOWER
 from app.errors import Invalid
 from app.http.keys import DATABASE, SETTINGS
-from app.snapshots.reading import FOLLOWER
+from app.operations.doctor.entries import look_at_keys
+from app.operations.doctor.findings import Verdict
+from app.operations.doctor.patient import Patient, Way
 from tests.conftest import Service
 
 LOCAL = "/v1/environments/local"

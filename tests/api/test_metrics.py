@@ -9,11 +9,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.access.guard import ACCESS_LOG
 from app.access.models import Scope
-from app.database.roles import APP
+from app.configuration.snapshots.reading import FOLLOWER
+from app.database.role_names import APP
 from app.flags.handlers import USAGE
 from app.http.keys import DATABASE
-from app.snapshots.reading import FOLLOWER
-from app.vault.reading import VAULT
+from app.secrets.reading import VAULT
 from tests.conftest import Server, Service
 from tests.factories import flag
 

@@ -14,8 +14,8 @@ import pytest
 from app.access.events import Event
 from app.http.problems import STATUS
 from app.http.routing import Route
-from app.naming import KEY_PATTERN
-from app.routes import ROUTES
+from app.names import KEY_PATTERN
+from app.server.routes import ROUTES
 from tests.conftest import Service
 from tests.factories import filled
 

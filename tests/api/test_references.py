@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.changes import service as changes
-from app.changes.models import Content, Kind, Operation
+from app.configuration.changes import service as changes
+from app.configuration.changes.models import Content, Kind, Operation
 from app.http.keys import DATABASE
 from tests.conftest import Service
 from tests.factories import flag

@@ -9,20 +9,20 @@ import pytest
 
 from app.access.events import Origin
 from app.access.log import AccessLog
-from app.changes.chain import GENESIS, link
-from app.changes.models import Change, ChangeKind, Content, Entry, Kind
-from app.crypto.keyring import KeyRing
-from app.crypto.wrapping import RingWrapper, Wrapped
+from app.configuration.changes.chain import GENESIS, link
+from app.configuration.changes.models import Change, ChangeKind, Content, Entry, Kind
 from app.database import Database
-from app.database.roles import MIGRATOR
-from app.database.session_setup import prepare_as_owner
+from app.database.client.session_setup import prepare_as_owner
+from app.database.role_names import MIGRATOR
 from app.errors import Unavailable
 from app.http.keys import DATABASE
+from app.secrets import data_keys, resealing
+from app.secrets.keyring import KeyRing
+from app.secrets.models import sealed_of
+from app.secrets.reading import VAULT
+from app.secrets.vault import ROTATION_DUE, Vault
+from app.secrets.wrapping import RingWrapper, Wrapped
 from app.settings import Settings
-from app.vault import data_keys, resealing
-from app.vault.models import sealed_of
-from app.vault.reading import VAULT
-from app.vault.vault import ROTATION_DUE, Vault
 from tests.conftest import Server, Service
 
 LOCAL = "/v1/environments/local"

@@ -8,11 +8,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.access.models import Scope
-from app.assembly import DRIFT
 from app.database.migrations import read_files
 from app.database.migrations.backend import LOCK_KEY
-from app.database.roles import APP, MIGRATOR, OWNER
+from app.database.role_names import APP, MIGRATOR, OWNER
 from app.health.handlers import HEALTH
+from app.server.assembly import DRIFT
 from tests.api.test_metrics import scrape, value
 from tests.conftest import Server, Service
 

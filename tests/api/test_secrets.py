@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from app.access.models import Scope
-from app.configurations import service as configurations
-from app.crypto.keyring import KeyState, new_key, parse_key_ring
+from app.configuration.entries import service as configurations
 from app.http.keys import DATABASE, SETTINGS
-from app.vault.reading import VAULT
-from app.vault.rings import change_ring, ring_file, wrapper_of
-from app.vault.unwrapped import KeysMissingError, UnwrappedKeys
-from app.vault.vault import Vault
+from app.secrets.keyring import KeyState, new_key, parse_key_ring
+from app.secrets.reading import VAULT
+from app.secrets.rings import change_ring, ring_file, wrapper_of
+from app.secrets.unwrapped import KeysMissingError, UnwrappedKeys
+from app.secrets.vault import Vault
 from tests.conftest import Server, Service
 from tests.process.conftest import until
 

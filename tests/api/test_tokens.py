@@ -8,8 +8,8 @@ import pytest
 from aiohttp import ClientResponse
 
 from app.access.guard import ACCESS_LOG, TOKENS
+from app.access.last_used import TOKEN_USE
 from app.access.models import Scope
-from app.access.use import TOKEN_USE
 from app.http.keys import DATABASE
 from tests.conftest import Server, Service
 

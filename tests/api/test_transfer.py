@@ -12,13 +12,13 @@ import pytest
 from dotenv import dotenv_values
 
 from app.access.models import Scope
-from app.changes.answers import CHECKS
-from app.database.threads import Lane
+from app.configuration.changes.answers import CHECKS
+from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.transfer.plans import Plan, apply_plan, plan
+from app.configuration.transfer.reading import read_file
 from app.errors import Invalid, Unavailable
 from app.http.keys import DATABASE
-from app.snapshots.reading import FOLLOWER
-from app.transfer.plans import Plan, apply_plan, plan
-from app.transfer.reading import read_file
+from app.threads import Lane
 from tests.conftest import Server, Service
 from tests.factories import COSTLY_SCHEMA, flag
 

@@ -4,10 +4,10 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from app.access.models import Scope
-from app.assembly import HEAD_EXPORT
 from app.http.keys import DATABASE
-from app.vault.reading import VAULT
-from app.vault.vault import ROTATION_DUE
+from app.secrets.reading import VAULT
+from app.secrets.vault import ROTATION_DUE
+from app.server.assembly import HEAD_EXPORT
 from tests.conftest import Server, Service
 from tests.factories import flag
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from rich.progress import Progress
 
 from app.access.directory import TokenDirectory
-from app.access.failures import Failures
 from app.access.format import NewToken, make_token
 from app.access.mac import mac
 from app.access.models import Grant, Scope, Token
+from app.access.rate_limit import Failures
 from app.database import Database
 from app.errors import LimitExceeded, Unauthenticated
 from app.settings import Secret, load

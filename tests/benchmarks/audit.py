@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 
 from rich.progress import Progress
 
-from app.audit.following import one_moment
+from app.audit.chain_walk import one_moment
 from app.audit.verification import Verified, verify
-from app.changes.models import Content, Kind, Operation
-from app.changes.service import apply
+from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.changes.service import apply
 from app.database import Connection
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import data_folder

@@ -16,13 +16,13 @@ from pathlib import Path
 import psycopg
 from rich.progress import Progress
 
-from app.backups.store import DATA
-from app.database.drivers import libpq_arguments
+from app.database.client.drivers import libpq_arguments
 from app.database.migrations import Migrator
 from app.database.opening import held_targets
-from app.database.roles import BACKUP, OWNER
-from app.database.threads import in_thread
+from app.database.role_names import BACKUP, OWNER
+from app.operations.backups.store import DATA
 from app.settings import Target, load
+from app.threads import in_thread
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.memory import KIB, MIB
 from tests.benchmarks.processes import ROOT, data_folder

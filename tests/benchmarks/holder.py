@@ -12,11 +12,11 @@ from functools import partial
 import msgspec
 import uvloop
 
-from app.changes.models import Content, Kind, Operation
-from app.changes.service import apply
+from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.changes.service import apply
+from app.configuration.snapshots.follower import Follower
 from app.database import Connection
 from app.scripts import Resources, foreseen_errors, resources
-from app.snapshots.follower import Follower
 from tests.benchmarks.memory import resident_bytes
 
 ENVIRONMENT = "local"

@@ -11,7 +11,7 @@ import signal
 
 import psutil
 
-from app.commands.serve import serve
+from app.cli.serve import serve
 
 KIB = 1024
 MIB = 1024 * 1024

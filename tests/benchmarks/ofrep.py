@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 from rich.progress import Progress
 
-from app.changes.models import Content, Kind, Operation
-from app.changes.service import apply
+from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.changes.service import apply
 from app.database import Connection
 from app.database.opening import open_database
 from app.settings import load

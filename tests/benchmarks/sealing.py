@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from rich.progress import Progress
 
-from app.crypto.envelope import KEY_BYTES, DataKey, Place, fresh
+from app.secrets.envelope import KEY_BYTES, DataKey, Place, fresh
 from tests.benchmarks.figures import Figure
 
 ROUNDS = 15

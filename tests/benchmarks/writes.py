@@ -21,17 +21,17 @@ import psycopg
 from rich.progress import Progress
 
 from app import log
-from app.changes import service
-from app.changes.models import Content, Kind, Operation
-from app.changes.service import apply
+from app.configuration.changes import service
+from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.changes.service import apply
 from app.database import Connection, Database, sql
-from app.database.drivers import libpq_arguments
-from app.database.listener import listen
+from app.database.client.drivers import libpq_arguments
+from app.database.client.listener import listen
 from app.database.migrations import Migrator
 from app.database.opening import held_targets
-from app.database.roles import OWNER
-from app.database.threads import in_thread
+from app.database.role_names import OWNER
 from app.settings import load
+from app.threads import in_thread
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import data_folder
 
@@ -75,7 +75,7 @@ async def measure(progress: Progress) -> list[Figure]:
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Database]:
     settings = load({"DATA_DIR": str(folder), "DATABASE_POOL_MAX": "10", "LOG_LEVEL": "error"})
-    log.configure(settings.log)
+    log.configure(settings.log.level, settings.log.format)
     async with held_targets(settings) as found:
         migrator = Migrator(
             target=found.migrator, settings=settings.database, instance=settings.instance

@@ -22,10 +22,10 @@ import pytest
 import trustme
 from psycopg import sql as psql
 
-from app.database.drivers import libpq_arguments
+from app.database.client.drivers import libpq_arguments
 from app.database.embedded.cluster import programs as embedded_programs
-from app.database.provision import Provisioner
-from app.database.roles import OWNER
+from app.database.role_names import OWNER
+from app.database.roles.provision import Provisioner
 from app.settings import Secret, Target, Tls, TlsMode, load
 from tests.ports import free_port
 

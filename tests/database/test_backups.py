@@ -25,32 +25,32 @@ import pytest
 from psycopg import sql as psql
 from pyrage import x25519
 
-from app.audit.drift import look
-from app.audit.following import one_moment
+from app.audit.chain_walk import one_moment
 from app.audit.verification import Verified, verify
-from app.backups import manifest as manifests
-from app.backups import programs, reading, store, verifying
-from app.backups.dumping import Limits, Request, create
-from app.backups.errors import BackupError
-from app.backups.manifest import Manifest
-from app.backups.moment import count
-from app.backups.reading import Source
-from app.backups.restoring import NotEmptyError, Place, restore, settle
-from app.backups.script import Copy
-from app.backups.statements import connected
-from app.changes import writes
-from app.changes.models import Expected
+from app.configuration.changes import writes
+from app.configuration.changes.models import Expected
 from app.crypto.identity import ForeignError, new_identity, parse_identity
 from app.crypto.signing import Signer
 from app.database import Database
-from app.database.drivers import libpq_arguments
+from app.database.client.drivers import libpq_arguments
 from app.database.migrations import Migrator
 from app.database.migrations.backend import LOCK_KEY
-from app.database.roles import APP, BACKUP, MIGRATOR, OWNER
+from app.database.role_names import APP, BACKUP, MIGRATOR, OWNER
 from app.environments import service as environments
-from app.seeds import add_test_data
+from app.operations.backups import manifest as manifests
+from app.operations.backups import programs, reading, store, verifying
+from app.operations.backups.dumping import Limits, Request, create
+from app.operations.backups.errors import BackupError
+from app.operations.backups.manifest import Manifest
+from app.operations.backups.moment import count
+from app.operations.backups.reading import Source
+from app.operations.backups.restoring import NotEmptyError, Place, restore, settle
+from app.operations.backups.script import Copy
+from app.operations.backups.statements import connected
+from app.schema.drift import look
+from app.secrets.vault import Vault
+from app.server.sample_data import add_test_data
 from app.settings import Secret, Settings, Target, load
-from app.vault.vault import Vault
 from tests.conftest import Server
 from tests.database.full_postgres import FullServer, version_of
 
@@ -408,7 +408,7 @@ def test_a_backup_that_is_not_as_its_manifest_says_changes_nothing(
 def test_whoever_holds_a_table_holds_a_restore_off(
     server: Server, origin: Origin, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.backups.restoring._LOCK_WAITS_SECONDS", (0.05, 0.05))
+    monkeypatch.setattr("app.operations.backups.restoring._LOCK_WAITS_SECONDS", (0.05, 0.05))
     with server.admin(empty) as connection, connection.transaction():
         connection.execute("lock table flagstone.tokens in access share mode")
 
@@ -460,7 +460,7 @@ def test_a_backup_that_begins_during_a_restore_is_of_what_was_restored(
             while not watcher.execute("select 1 from pg_locks where not granted").fetchone():
                 watcher.execute("select pg_sleep(0.01)")
 
-    monkeypatch.setattr("app.backups.restoring.grant_privileges", begin)
+    monkeypatch.setattr("app.operations.backups.restoring.grant_privileges", begin)
     restore(origin.source, _place(server, empty), _silent)
     other.join(20)
 
@@ -485,7 +485,7 @@ def test_what_ends_a_restore_says_whether_anything_was_changed(
         connection.execute("select")
 
     for work, told in ((end_and_look, "nothing was changed"), (end, "it is not known whether")):
-        monkeypatch.setattr("app.backups.restoring.grant_privileges", work)
+        monkeypatch.setattr("app.operations.backups.restoring.grant_privileges", work)
         with pytest.raises(BackupError, match=told):
             restore(origin.source, _place(server, empty), _silent)
 
@@ -599,7 +599,9 @@ def test_a_wrong_password_is_told_of_without_it(server: Server, tmp_path: Path) 
 def test_whoever_holds_a_table_holds_a_backup_off(
     server: Server, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.backups.statements._SESSION", ("set lock_timeout = '100ms'",))
+    monkeypatch.setattr(
+        "app.operations.backups.statements._SESSION", ("set lock_timeout = '100ms'",)
+    )
     with server.admin(empty) as connection, connection.transaction():
         connection.execute("lock table flagstone.tokens in access exclusive mode")
 

@@ -12,13 +12,13 @@ import msgspec
 import pytest
 
 from app.audit.heads import signed
-from app.crypto.keyring import KeyRing, KeyState, new_key
 from app.crypto.signing import Signer
-from app.database.roles import APP, AUDITOR, LOGIN_ROLES, MIGRATOR, OWNER, READONLY
-from app.doctor.examination import CHECKS, Check, Need, examine
-from app.doctor.findings import Finding, Verdict, passed, worst
-from app.doctor.patient import Patient
+from app.database.role_names import APP, AUDITOR, LOGIN_ROLES, MIGRATOR, OWNER, READONLY
 from app.environments.models import Environment
+from app.operations.doctor.examination import CHECKS, Check, Need, examine
+from app.operations.doctor.findings import Finding, Verdict, passed, worst
+from app.operations.doctor.patient import Patient
+from app.secrets.keyring import KeyRing, KeyState, new_key
 from app.settings import Secret, Target, load
 from app.settings.review import review
 from tests.conftest import Server

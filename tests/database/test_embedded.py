@@ -15,7 +15,7 @@ import psutil
 import psycopg
 import pytest
 
-from app.database.drivers import libpq_arguments
+from app.database.client.drivers import libpq_arguments
 from app.database.embedded import EmbeddedError, EmbeddedServer
 from app.database.embedded.account import choose_account
 from app.database.embedded.cluster import MAJOR
@@ -32,7 +32,8 @@ from app import log
 from app.database.embedded import EmbeddedServer
 from app.settings import load
 
-log.configure(load({}).log)
+settings = load({})
+log.configure(settings.log.level, settings.log.format)
 server = EmbeddedServer(Path(sys.argv[1]), options=("fsync=off", "shared_buffers=16MB"))
 server.start()
 print("ready", flush=True)

@@ -10,17 +10,17 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from app.configuration.snapshots.follower import Follower
 from app.database import Database
-from app.database.connector import Connector
+from app.database.client.connector import Connector
+from app.database.client.primary import Primary, Session
+from app.database.client.primary_watch import PrimaryWatch
 from app.database.migrations import Migrator
 from app.database.opening import probe
-from app.database.primary import Primary, Session
-from app.database.primary_watch import PrimaryWatch
-from app.database.roles import APP, MIGRATOR
+from app.database.role_names import APP, MIGRATOR
 from app.errors import Unavailable
 from app.http.keys import DATABASE
 from app.settings import Settings, Target, load
-from app.snapshots.follower import Follower
 from tests.conftest import Service, serving
 from tests.database.full_postgres import FullServer, full_server, standby_of
 

@@ -20,7 +20,7 @@ import pytest
 from app.database.migrations import MigrationError, Migrator, new_files, read_files
 from app.database.migrations.backend import LOCK_KEY
 from app.database.migrations.files import FOLDER
-from app.database.roles import MIGRATOR
+from app.database.role_names import MIGRATOR
 from app.settings import Secret, Target
 from tests.conftest import Server
 

@@ -17,10 +17,10 @@ import psycopg
 import pytest
 
 from app.database import Connection, Database
-from app.database.connector import Connector, is_transient
-from app.database.faults import DatabaseBugError, constraint, translated
-from app.database.primary import Session
-from app.database.roles import APP
+from app.database.client.connector import Connector, is_transient
+from app.database.client.faults import DatabaseBugError, constraint, translated
+from app.database.client.primary import Session
+from app.database.role_names import APP
 from app.errors import Conflict, Invalid, NotFound, Unavailable
 from app.settings import Secret, Target, load
 from tests.conftest import Server

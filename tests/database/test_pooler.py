@@ -14,14 +14,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.changes.models import Content, Kind, Operation
-from app.changes.service import apply
+from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.changes.service import apply
 from app.database import Connection, Database, sql
-from app.database.connector import is_transient
-from app.database.drivers import libpq_arguments
+from app.database.client.connector import is_transient
+from app.database.client.drivers import libpq_arguments
+from app.database.client.pooler import PoolerError
 from app.database.migrations import Migrator
-from app.database.pooler import PoolerError
-from app.database.roles import APP, MIGRATOR
+from app.database.role_names import APP, MIGRATOR
 from app.errors import Unavailable
 from app.health.check import Status
 from app.health.database_checks import pooler_check

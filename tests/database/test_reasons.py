@@ -10,9 +10,9 @@ import asyncpg
 import psycopg
 import pytest
 
-from app.database.connector import Connector
-from app.database.reasons import DatabaseRefusedError, connecting, reason_of
-from app.database.roles import APP
+from app.database.client.connector import Connector
+from app.database.client.reasons import DatabaseRefusedError, connecting, reason_of
+from app.database.role_names import APP
 from app.errors import NotFound
 from app.settings import DatabaseSettings, Secret, Target, Tls, TlsMode, load
 from tests.database.full_postgres import FullServer

@@ -8,9 +8,9 @@ from psycopg import sql as psql
 
 from app.database import Database
 from app.database.migrations import Migrator
-from app.database.privileges import APPEND_ONLY, TABLES
-from app.database.role_check import OverprivilegedError, check_role, role_powers
-from app.database.roles import APP, MIGRATOR, OWNER
+from app.database.role_names import APP, MIGRATOR, OWNER
+from app.database.roles.check import OverprivilegedError, check_role, role_powers
+from app.database.roles.privileges import APPEND_ONLY, TABLES
 from app.settings import Secret, Settings, Target, Tier
 from tests.conftest import Server
 from tests.database.full_postgres import FullServer, version_of

@@ -15,16 +15,16 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from app.audit.drift import SchemaTrail, look
-from app.database.drivers import asyncpg_arguments, libpq_arguments
-from app.database.fingerprint import WORDING, differences, fingerprint, shown
+from app.database.catalog.ddl_triggers import read_recording
+from app.database.catalog.fingerprint import WORDING, differences, fingerprint, shown
+from app.database.catalog.recording import RecordingStatus
+from app.database.client.drivers import asyncpg_arguments, libpq_arguments
 from app.database.migrations import MigrationError, Migrator
 from app.database.migrations.expectation import read_facts
 from app.database.migrations.files import FOLDER
-from app.database.provision import Provisioner
-from app.database.recording import RecordingStatus
-from app.database.roles import APP, BACKUP, MIGRATOR, OWNER
-from app.database.schema_audit import read_recording
+from app.database.role_names import APP, BACKUP, MIGRATOR, OWNER
+from app.database.roles.provision import Provisioner
+from app.schema.drift import SchemaTrail, look
 from tests.conftest import Server
 from tests.database.full_postgres import FullServer, version_of
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.database.migrations import Migrator, read_files
 from app.database.migrations.files import FOLDER
-from app.database.roles import MIGRATOR
+from app.database.role_names import MIGRATOR
 from tests.conftest import Server
 
 Description = list[tuple[object, ...]]

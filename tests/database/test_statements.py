@@ -10,8 +10,8 @@ import pytest
 from aiosql.utils import SQLLoadException
 
 from app.database import sql
-from app.database.drivers import asyncpg_arguments
-from app.database.statements import FOLDER, load
+from app.database.client.drivers import asyncpg_arguments
+from app.database.client.statements import FOLDER, load
 from app.settings import Settings, Target
 
 _NAME = re.compile(r"^-- name: (?P<name>\w+)\((?P<parameters>[^)]*)\)[\^$!]?\s*$", re.MULTILINE)

@@ -13,15 +13,15 @@ import psycopg
 import pytest
 
 from app.database import Database
-from app.database.connector import Connector, is_transient
-from app.database.drivers import libpq_arguments
+from app.database.client.connector import Connector, is_transient
+from app.database.client.drivers import libpq_arguments
+from app.database.client.reasons import DatabaseRefusedError, connecting
 from app.database.migrations import Migrator
-from app.database.privileges import TABLES
-from app.database.reasons import DatabaseRefusedError, connecting
-from app.database.role_check import check_role
-from app.database.roles import APP, MIGRATOR
-from app.doctor.examination import CHECKS, examine
-from app.doctor.findings import Verdict
+from app.database.role_names import APP, MIGRATOR
+from app.database.roles.check import check_role
+from app.database.roles.privileges import TABLES
+from app.operations.doctor.examination import CHECKS, examine
+from app.operations.doctor.findings import Verdict
 from app.settings import Settings, Target, Tier, Tls, TlsMode, load
 from tests.conftest import serving
 from tests.database.full_postgres import (

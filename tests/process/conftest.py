@@ -21,7 +21,7 @@ import psutil
 import pytest
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
-from app.database.roles import APP
+from app.database.role_names import APP
 from tests.conftest import Server
 from tests.ports import free_port
 

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from aiohttp import ClientSession
 
-from app.database.roles import APP, BACKUP, MIGRATOR
+from app.database.role_names import APP, BACKUP, MIGRATOR
 from tests.conftest import Server
 from tests.process.conftest import ROOT, Process, until
 

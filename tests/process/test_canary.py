@@ -15,10 +15,10 @@ import psycopg
 import pytest
 from aiohttp import ClientSession
 
-from app.access.local import token_key
+from app.access.local_credentials import token_key
+from app.configuration.snapshots.disk import Disk
 from app.database.embedded import EmbeddedServer
 from app.settings import Tier, load
-from app.snapshots.disk import Disk
 from tests.process.conftest import PATIENT, Process
 
 SECRETS = 1_000

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import ClientSession
 
 from app.database.migrations import read_files
-from app.database.roles import APP, MIGRATOR
+from app.database.role_names import APP, MIGRATOR
 from tests.conftest import Server
 from tests.process.conftest import Process, run, until
 

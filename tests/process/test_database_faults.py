@@ -11,7 +11,7 @@ import psutil
 import pytest
 from aiohttp import ClientSession
 
-from app.database.roles import APP
+from app.database.role_names import APP
 from tests.conftest import Server
 from tests.database.test_pool import proxied
 from tests.process.conftest import Process, put, until

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import ClientSession
 from multidict import CIMultiDictProxy
 
-from app.snapshots.follower import STALE_AFTER_SECONDS
+from app.configuration.snapshots.follower import STALE_AFTER_SECONDS
 from tests.process.conftest import Process, until
 
 LOCAL = "/v1/environments/local"

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from aiohttp import ClientSession
 
-from app.database.drivers import libpq_arguments
+from app.database.client.drivers import libpq_arguments
 from app.database.embedded import EmbeddedServer
-from app.database.roles import APP
+from app.database.role_names import APP
 from app.settings import load
 from tests.process.conftest import ROOT, Process, put
 
@@ -33,7 +33,7 @@ def newer(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / folder, tmp_path / folder)
     (tmp_path / f"migrations/{_NEWEST}.sql").write_text(_HEAD + _UP)
     (tmp_path / f"migrations/{_NEWEST}.rollback.sql").write_text("drop table widgets;\n")
-    privileges = tmp_path / "app/database/privileges.py"
+    privileges = tmp_path / "app/database/roles/privileges.py"
     text = privileges.read_text()
     assert text.count(_RIGHTS_BEFORE) == 1
     privileges.write_text(text.replace(_RIGHTS_BEFORE, _RIGHTS))

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from app.database.roles import APP, MIGRATOR
+from app.database.role_names import APP, MIGRATOR
 from app.settings import Target
 from tests.database.full_postgres import FullServer, full_server
 from tests.process.conftest import ROOT, Process

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.access.events import Access, Decision, Event, Origin
-from app.access.gathering import SEVERAL, Gathered
-from app.access.lines import QUEUE_MAX, Lines
 from app.access.log import AccessLog
+from app.access.refusal_batch import SEVERAL, Gathered
+from app.access.stdout_log import QUEUE_MAX, Lines
 from app.database import Database
 from app.settings import load
 

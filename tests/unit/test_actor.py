@@ -5,7 +5,7 @@ import pwd
 
 import pytest
 
-from app.commands.actor import operator
+from app.cli.actor import operator
 
 
 def test_nobody_chooses_his_name(monkeypatch: pytest.MonkeyPatch) -> None:

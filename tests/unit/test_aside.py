@@ -7,7 +7,7 @@ from types import FrameType
 
 import pytest
 
-from app.backups.aside import Aside
+from app.operations.backups.aside import Aside
 
 
 def test_an_interrupted_wait_does_not_take_the_work_for_ended() -> None:

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from app.backups.bridge import bridged
+from app.operations.backups.bridge import bridged
 from app.settings import Target, Tls, TlsMode
 
 

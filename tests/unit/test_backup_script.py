@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.backups.errors import BackupError
-from app.backups.script import Copy, Script
+from app.operations.backups.errors import BackupError
+from app.operations.backups.script import Copy, Script
 
 _ROWS = b"1\ta\n2\t\\\\.\n3\tb\\nc\n\\\\.x\n"
 # As in a function that takes a dump, say.

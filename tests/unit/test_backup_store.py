@@ -9,16 +9,16 @@ import msgspec
 import pytest
 import typer
 
-from app.backups import manifest as manifests
-from app.backups import store, unfinished
-from app.backups.errors import BackupError
-from app.backups.manifest import Head, Manifest
-from app.backups.schedule import Schedule
-from app.backups.store import Verification
-from app.commands import backup_proof
+from app.cli import backup_proof
 from app.crypto.signing import Signer
 from app.health.audit_checks import backups_check
 from app.health.check import Status
+from app.operations.backups import manifest as manifests
+from app.operations.backups import store, unfinished
+from app.operations.backups.errors import BackupError
+from app.operations.backups.manifest import Head, Manifest
+from app.operations.backups.schedule import Schedule
+from app.operations.backups.store import Verification
 from app.settings import BackupSettings, Secret
 
 SIGNER = Signer(Secret("k" * 32))

@@ -9,8 +9,15 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.changes.chain import GENESIS, canonical, link
-from app.changes.models import Change, ChangeKind, Content, Entry, Kind, PropertiesChange
+from app.configuration.changes.chain import GENESIS, canonical, link
+from app.configuration.changes.models import (
+    Change,
+    ChangeKind,
+    Content,
+    Entry,
+    Kind,
+    PropertiesChange,
+)
 from app.environments.models import Properties
 
 _SAFE = 2**53 - 1

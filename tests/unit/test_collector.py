@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from app import collector
+from app import memory as collector
 
 
 @pytest.fixture(autouse=True)

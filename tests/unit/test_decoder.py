@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from app.configurations.models import NewConfiguration
+from app.configuration.entries.models import NewConfiguration
 from app.errors import Invalid, Malformed, TooLarge
 from app.http import decoder
 from app.http.decoder import (

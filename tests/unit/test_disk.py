@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from app.access.models import Grant, Scope, Token
+from app.configuration.snapshots.disk import FOLDER, GENERATIONS, Disk, SavedEnvironment, State
+from app.configuration.snapshots.snapshot import Configuration
 from app.environments.models import Environment
 from app.settings import Secret, Tier
-from app.snapshots.disk import FOLDER, GENERATIONS, Disk, SavedEnvironment, State
-from app.snapshots.snapshot import Configuration
 
 KEY = Secret("k" * 32)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

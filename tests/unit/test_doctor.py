@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from app.backups import manifest as manifests
-from app.backups import store
-from app.backups.manifest import Manifest
-from app.backups.store import Verification
 from app.crypto.signing import Signer
-from app.doctor.backups import look_at_backups
-from app.doctor.findings import Verdict, absent, failed, first_few, passed, warned, worst
-from app.doctor.machine import room_finding
-from app.doctor.patient import Patient
-from app.doctor.server import clock_finding
+from app.operations.backups import manifest as manifests
+from app.operations.backups import store
+from app.operations.backups.manifest import Manifest
+from app.operations.backups.store import Verification
+from app.operations.doctor.backups import look_at_backups
+from app.operations.doctor.findings import Verdict, absent, failed, first_few, passed, warned, worst
+from app.operations.doctor.machine import room_finding
+from app.operations.doctor.patient import Patient
+from app.operations.doctor.server import clock_finding
 from app.settings import Secret, load
 
 MIB = 1024 * 1024

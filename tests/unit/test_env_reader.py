@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from app.configuration.transfer.env_reader import read_bindings
 from app.errors import Malformed, TooLarge
-from app.transfer.env_reader import read_bindings
 
 PIECES = (
     "A a_B 'k' = = == ' \" \\ \\\\ \\' \\\" \\n # #c export export\t  \t \n \r \r\n \x0b é \u2028"

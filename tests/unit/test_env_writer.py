@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from app.changes.models import Content, Kind
+from app.configuration.changes.models import Content, Kind
+from app.configuration.transfer.documents import Format
+from app.configuration.transfer.env_writer import env_lines, env_values
+from app.configuration.transfer.reading import read_document
 from app.http.decoder import VALUE_BYTES_MAX
-from app.transfer.documents import Format
-from app.transfer.env_writer import env_lines, env_values
-from app.transfer.reading import read_document
 
 Read = Callable[[Path, list[str]], dict[str, str | None]]
 

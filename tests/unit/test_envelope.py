@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.crypto.envelope import (
+from app.crypto.fields import joined
+from app.secrets.envelope import (
     SEALED_BYTES_MIN,
     DataKey,
     EnvelopeError,
@@ -19,7 +20,6 @@ from app.crypto.envelope import (
     unwrap,
     wrap,
 )
-from app.crypto.fields import joined
 
 ID, MATERIAL = b"\x01" * 8, bytes(range(32))
 KEY = DataKey(ID, MATERIAL)

@@ -7,9 +7,9 @@ import pytest
 from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
 
-from app.changes.models import Content, Kind
+from app.configuration.changes.models import Content, Kind
+from app.configuration.transfer.evaluators import COPIED_BYTES_MAX, evaluator_document
 from app.environments.models import Environment
-from app.transfer.evaluators import COPIED_BYTES_MAX, evaluator_document
 from tests.factories import flag
 
 ENVIRONMENT = Environment(

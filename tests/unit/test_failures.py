@@ -5,8 +5,8 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from app.access import failures
-from app.access.failures import ATTEMPTS_MAX, PREFIXES_MAX, Failures
+from app.access import rate_limit as failures
+from app.access.rate_limit import ATTEMPTS_MAX, PREFIXES_MAX, Failures
 from app.errors import LimitExceeded
 from app.http.addresses import client_prefix
 

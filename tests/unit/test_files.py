@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from app.access.local import token_key
-from app.files import write_new, write_private
+from app.access.local_credentials import token_key
+from app.private_files import write_new, write_private
+from app.secrets.rings import wrapper_of
 from app.settings import load
-from app.vault.rings import wrapper_of
 
 # What a process sees on a full disk: an empty file can be made, and nothing can be written to it.
 _ON_A_FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from app.access.local import DataFolderError, token_key
+from app.access.local_credentials import DataFolderError, token_key
 from app.settings import load
-from app.vault.rings import wrapper_of
+from app.secrets.rings import wrapper_of
 settings = load({"DATA_DIR": sys.argv[1]})
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 try:

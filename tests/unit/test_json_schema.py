@@ -14,16 +14,16 @@ import msgspec
 import psutil
 import pytest
 
-from app.changes.checks import _are_quick
-from app.changes.models import Content, Kind
+from app.configuration.changes.checks import _are_quick
+from app.configuration.changes.models import Content, Kind
+from app.configuration.json_schema import pool
+from app.configuration.json_schema import process as one_process
+from app.configuration.json_schema.checker import frame_of, serve
+from app.configuration.json_schema.checking import VIOLATIONS_MAX, Verdict, check
+from app.configuration.json_schema.linear import linear_steps
+from app.configuration.json_schema.pool import Checkers, RequestCheck
+from app.configuration.json_schema.process import TooCostlyError
 from app.errors import Unavailable
-from app.json_schema import pool
-from app.json_schema import process as one_process
-from app.json_schema.checker import frame_of, serve
-from app.json_schema.checking import VIOLATIONS_MAX, Verdict, check
-from app.json_schema.linear import linear_steps
-from app.json_schema.pool import Checkers, RequestCheck
-from app.json_schema.process import TooCostlyError
 from tests.factories import COSTLY_SCHEMA
 
 # Not linear, so that a process is needed.
@@ -312,7 +312,7 @@ def test_process_inherits_no_socket_and_no_secret(monkeypatch: pytest.MonkeyPatc
 def test_process_ends_when_its_parent_is_killed(schema: Any) -> None:
     script = f"""
 import threading, time
-from app.json_schema.pool import Checkers
+from app.configuration.json_schema.pool import Checkers
 checkers = Checkers(cpu_seconds=0.5)
 with checkers.request() as request:
     request.verdict({DATE!r}, "x")

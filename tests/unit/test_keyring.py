@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from app.commands.key_tables import ring_table
-from app.crypto.keyring import (
+from app.cli.key_tables import ring_table
+from app.secrets.keyring import (
     RING_BYTES_MAX,
     Key,
     KeyRing,
@@ -24,9 +24,9 @@ from app.crypto.keyring import (
     new_key,
     parse_key_ring,
 )
-from app.crypto.wrapping import KeyMissingError, RingWrapper, Wrapped, read_key_ring
+from app.secrets.rings import change_ring, wrapper_of
+from app.secrets.wrapping import KeyMissingError, RingWrapper, Wrapped, read_key_ring
 from app.settings import load
-from app.vault.rings import change_ring, wrapper_of
 
 DAY = date(2026, 11, 24)
 TEXT = base64.b64encode(bytes(32)).decode()

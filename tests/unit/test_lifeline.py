@@ -6,12 +6,12 @@ import socket
 import subprocess
 import sys
 
-from app.workers import Worker, beat_lifeline
+from app.server.workers import Worker, beat_lifeline
 
 # In a process of its own: a write that blocks holds up the event loop and all its timeouts.
 _BEATING = """
 import asyncio, sys
-from app.workers import Worker, beat_lifeline
+from app.server.workers import Worker, beat_lifeline
 
 async def main():
     beating = asyncio.create_task(beat_lifeline(Worker(lifeline=int(sys.argv[1]))))

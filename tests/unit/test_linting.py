@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from app.configuration.json_schema.pool import Checkers
+from app.configuration.transfer.linting import Lint, lint_file
 from app.evaluation.advice import flag_advice, rule_advice
-from app.json_schema.pool import Checkers
-from app.transfer.linting import Lint, lint_file
 from tests.factories import flag
 
 CASES = Path(__file__).parents[3] / "shared" / "data" / "cases"

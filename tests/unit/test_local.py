@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.access.local import DataFolderError, token_key
+from app.access.local_credentials import DataFolderError, token_key
 from app.settings import load
 
 

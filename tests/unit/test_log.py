@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from app import log
-from app.settings import LogFormat, LogSettings
+from app.settings import LogFormat
 
 # Gives all that was written to standard error so far.
 Stderr: TypeAlias = Callable[[], str]
@@ -42,7 +42,7 @@ def stderr(capsys: pytest.CaptureFixture[str]) -> Iterator[Stderr]:
 
 
 def configure(log_format: LogFormat, level: int = logging.INFO) -> None:
-    log.configure(LogSettings(level=level, format=log_format))
+    log.configure(level, log_format)
 
 
 def fail() -> None:

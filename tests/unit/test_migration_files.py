@@ -13,7 +13,7 @@ from app.database.migrations.files import (
     new_files,
     read_files,
 )
-from app.database.privileges import SEQUENCES, TABLES
+from app.database.roles.privileges import SEQUENCES, TABLES
 
 NAME = "1795384800000-CreateThings"
 UP = "-- Why.\n-- type: schema\n-- phase: core\ncreate table things (id int);\n"

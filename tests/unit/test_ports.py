@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.ports import ListenError, bind
+from app.server.listening_socket import ListenError, bind
 from app.settings import HttpSettings, load
 from tests.ports import free_port
 

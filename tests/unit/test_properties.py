@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.changes.properties import (
+from app.configuration.changes.properties import (
     Patch,
     are_same,
     patch_towards,
@@ -16,8 +16,8 @@ from app.changes.properties import (
     without_version,
     wrong_members,
 )
+from app.configuration.snapshots.disk import SavedEnvironment
 from app.environments.models import Properties
-from app.snapshots.disk import SavedEnvironment
 
 _VALUES = st.booleans() | st.integers(0, 2) | st.sampled_from([0.0, 1.0, "", "1"])
 _METADATA = st.dictionaries(st.sampled_from("abc"), _VALUES)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from app.changes.models import ENTRIES_MAX, Kind
+from app.configuration.changes.models import ENTRIES_MAX, Kind
+from app.configuration.transfer.documents import Document, Format
+from app.configuration.transfer.reading import read_document, read_file
 from app.errors import AppError, Invalid, Malformed, TooLarge
-from app.transfer.documents import Document, Format
-from app.transfer.reading import read_document, read_file
 
 CANARY = "canary7f3a"
 DATA = Path(__file__).parents[3] / "shared" / "data"

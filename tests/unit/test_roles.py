@@ -8,7 +8,7 @@ from base64 import b64decode
 
 import pytest
 
-from app.database.roles import scram_verifier
+from app.database.role_names import scram_verifier
 
 
 def parts(verifier: str) -> tuple[int, bytes, bytes, bytes]:

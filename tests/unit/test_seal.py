@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.commands.seal import cli
+from app.cli.seal import cli
 from app.errors import AppError
 
 CANARY = "canary7f3a"

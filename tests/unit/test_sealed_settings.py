@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from app.crypto.identity import new_identity
-from app.crypto.keyring import KeyRing, KeyState, new_key
 from app.crypto.sealed import PREFIX, seal
+from app.secrets.keyring import KeyRing, KeyState, new_key
+from app.secrets.rings import wrapper_of
 from app.settings import Secret, SettingsError, load
 from app.settings import identity as identities
 from app.settings.variables import VARIABLES
-from app.vault.rings import wrapper_of
 
 CANARY = "canary7f3a"
 PASSWORD = f"{CANARY}-Hx7qWvZ2"

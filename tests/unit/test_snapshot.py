@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.configuration.snapshots import snapshot as snapshots
+from app.configuration.snapshots.snapshot import Configuration, Snapshot, build
 from app.environments.models import Environment
-from app.snapshots import snapshot as snapshots
-from app.snapshots.snapshot import Configuration, Snapshot, build
 
 KEYS = st.sampled_from(["a", "a/1", "a/2", "a_b", "B", "b", "zz/9"])
 CHANGES = st.lists(

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from app.configuration.transfer.documents import Format
+from app.configuration.transfer.reading import read_document
 from app.errors import Malformed
 from app.http import stepwise
 from app.http.decoder import parse
-from app.transfer.documents import Format
-from app.transfer.reading import read_document
 from tests.unit.test_decoder import DOCUMENTS, PIECES
 
 

@@ -6,9 +6,9 @@ from contextlib import suppress
 import pytest
 from structlog.testing import capture_logs
 
+from app.configuration.snapshots.follower import Follower
 from app.database import Database
 from app.settings import load
-from app.snapshots.follower import Follower
 from app.tasks import Tasks, cancellation_kept, jittered, repeat
 
 

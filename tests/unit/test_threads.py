@@ -9,8 +9,8 @@ from contextlib import suppress
 
 import pytest
 
-from app.database.threads import Lane, free, free_later, freed_in_thread, in_thread
 from app.errors import Malformed, malformed
+from app.threads import Lane, free, free_later, freed_in_thread, in_thread
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 import typer
 
-from app.commands.times import local_time
+from app.cli.times import local_time
 
 
 def test_a_time_without_a_zone_is_of_this_machine() -> None:

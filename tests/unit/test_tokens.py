@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from app.access import lives
+from app.access import expiry as lives
 from app.access.directory import TokenDirectory
 from app.access.format import PATTERN, NewToken, make_token, token_id
 from app.access.mac import holds, lapsed, mac, retired

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from app import seeds
-from app.changes.models import Content, Kind
-from app.changes.values import check_content
+from app.configuration.changes.models import Content, Kind
+from app.configuration.changes.values import check_content
+from app.configuration.json_schema.pool import Checkers, RequestCheck
 from app.errors import Invalid, Violation
 from app.evaluation.compiler import LIST_VALUES_MAX
 from app.evaluation.targeting import RULE_DEPTH_MAX, WEIGHTS_SUM_MAX
 from app.evaluation.validation import VIOLATIONS_MAX, check_flag, check_segment
-from app.json_schema.pool import Checkers, RequestCheck
+from app.server import sample_data as seeds
 from tests.factories import flag
 
 CANARY = "canary7f3a"

@@ -19,7 +19,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.evaluation.validation import check_flag, check_segment
-from app.naming import STORED_KEY_PATTERN
+from app.names import STORED_KEY_PATTERN
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SCHEMAS = DATA / "flagd-schema"

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from app.changes.models import Content, Kind
-from app.changes.patch import are_equal, are_same
+from app.configuration.changes.models import Content, Kind
+from app.configuration.changes.patch import are_equal, are_same
+from app.configuration.transfer.documents import Format
+from app.configuration.transfer.reading import read_document
+from app.configuration.transfer.writing import write_document
 from app.environments.models import Environment
-from app.transfer.documents import Format
-from app.transfer.reading import read_document
-from app.transfer.writing import write_document
 
 ENVIRONMENT = Environment(
     name="local",

@@ -15,7 +15,7 @@ import psutil
 import psycopg
 
 from app.database.embedded.account import Account, EmbeddedError, check_reach
-from app.files import write_new
+from app.private_files import write_new
 from app.settings import Secret, Target
 
 MAJOR = 18

@@ -17,7 +17,7 @@ from psycopg.rows import class_row
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.migrations import Migration
 
-from app.database.drivers import SCHEMA, SEARCH_PATH
+from app.database.client.drivers import SCHEMA, SEARCH_PATH
 from app.database.migrations.files import MigrationError, MigrationFile
 
 LOCK_KEY = 0x666C6167  # "flag": one lock for whoever changes this database's schema

@@ -12,12 +12,19 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row
 
-from app.database.drivers import SCHEMA
-from app.database.fingerprint import PINNED, WORDING, differences, fingerprint, shown, wording
-from app.database.privileges import grant_privileges
-from app.database.recording import RecordingStatus
-from app.database.schema_audit import read_recording
-from app.database.statements import sql
+from app.database.catalog.ddl_triggers import read_recording
+from app.database.catalog.fingerprint import (
+    PINNED,
+    WORDING,
+    differences,
+    fingerprint,
+    shown,
+    wording,
+)
+from app.database.catalog.recording import RecordingStatus
+from app.database.client.drivers import SCHEMA
+from app.database.client.statements import sql
+from app.database.roles.privileges import grant_privileges
 from app.log import logger
 
 log = logger(__name__)

@@ -10,11 +10,11 @@ import psycopg
 from yoyo import read_migrations
 from yoyo.migrations import MigrationList
 
-from app.database.drivers import libpq_arguments
+from app.database.client.drivers import libpq_arguments
 from app.database.migrations.backend import LedgerBackend, Record
 from app.database.migrations.expectation import Expectation
 from app.database.migrations.files import FOLDER, MigrationError, MigrationFile, read_files
-from app.database.roles import OWNER
+from app.database.role_names import OWNER
 from app.log import logger
 from app.settings import DatabaseSettings, Target
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from aiohttp import hdrs
 
+from app.configuration.snapshots.follower import Follower
 from app.evaluation.engine import Flag
-from app.ofrep.cors import ASKED_HEADERS_MAX
-from app.snapshots.follower import Follower
+from app.flags.ofrep.cors import ASKED_HEADERS_MAX
 from tests.api.ofrep.conftest import BY_PLAN, FAILING, FLAGS, LOCAL, SHOP, Answer, Client
 
 PAGE = "https://anywhere.example"

@@ -6,11 +6,11 @@ from uuid import uuid4
 
 import pytest
 
-from app.changes import service as changes
-from app.changes.models import Content, Kind, Operation
+from app.configuration.changes import service as changes
+from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.snapshots.follower import POLL_SECONDS, REACH_SECONDS
+from app.configuration.snapshots.reading import FOLLOWER
 from app.http.keys import DATABASE
-from app.snapshots.follower import POLL_SECONDS, REACH_SECONDS
-from app.snapshots.reading import FOLLOWER
 from tests.api.ofrep.conftest import BY_PLAN, SWITCH, Client
 from tests.conftest import Server, Service
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.changes import service as changes
-from app.changes.models import Content, Kind, Operation
+from app.configuration.changes import service as changes
+from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.snapshots.reading import FOLLOWER
 from app.evaluation.bulk import Bulk
 from app.evaluation.engine import Flag
 from app.http.keys import DATABASE
-from app.snapshots.reading import FOLLOWER
 from tests.api.ofrep.conftest import BY_PLAN, FAILING, FLAGS, LOCAL, SWITCH, Client
 from tests.conftest import Server
 

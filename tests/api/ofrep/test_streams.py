@@ -6,9 +6,9 @@ import time
 import pytest
 from yarl import URL
 
+from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.streams import wake_streams
 from app.http.keys import LIFECYCLE
-from app.snapshots.reading import FOLLOWER
-from app.snapshots.streams import wake_streams
 from tests.api.ofrep.conftest import BY_PLAN, FLAGS, SHOP, SWITCH, Client
 from tests.api.ofrep.listening import listening
 from tests.conftest import Server, Service
@@ -189,7 +189,7 @@ async def test_c36_what_is_announced_on_one_instance_is_answered_by_the_other(
 async def test_c39_a_quiet_stream_is_kept_alive_by_remarks(
     ofrep: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.ofrep.streams.PING_SECONDS", 0.05)
+    monkeypatch.setattr("app.flags.ofrep.streams.PING_SECONDS", 0.05)
 
     async with listening(ofrep) as stream:
         await stream.next()
@@ -226,7 +226,7 @@ async def test_stream_wakes_once_when_a_flag_turns(
     before = await ofrep.all()
     async with listening(ofrep, before.stream) as stream:
         first = await stream.next()
-        monkeypatch.setattr("app.ofrep.streams.time.time", lambda: TURN + 2.5)
+        monkeypatch.setattr("app.flags.ofrep.streams.time.time", lambda: TURN + 2.5)
         second = await stream.next()
         silent = await stream.is_silent()
     known = {"If-None-Match": before.etag}
@@ -245,7 +245,7 @@ async def test_client_that_returns_after_a_turn_is_told(
 ) -> None:
     await ofrep.put("later", LATER)
     place = _place(ofrep.service)
-    monkeypatch.setattr("app.ofrep.streams.time.time", lambda: TURN + 2.5)
+    monkeypatch.setattr("app.flags.ofrep.streams.time.time", lambda: TURN + 2.5)
     last = {"Last-Event-ID": place if is_missed else f"{place}:{TURN + 1}"}
 
     async with listening(ofrep, headers=last) as stream:
@@ -257,14 +257,14 @@ async def test_client_that_returns_after_a_turn_is_told(
 async def test_stream_ticks_while_a_flag_may_turn_at_any_time(
     ofrep: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.ofrep.streams.TICK_SECONDS", 0)
+    monkeypatch.setattr("app.flags.ofrep.streams.TICK_SECONDS", 0)
     await ofrep.put("plain", LATER)
     async with listening(ofrep, headers={"Last-Event-ID": _place(ofrep.service)}) as stream:
         silent = await stream.is_silent()
         await ofrep.put("clock", AT_ANY_TIME)
         changed = await stream.next()
         # A clock that is set back changes nothing.
-        monkeypatch.setattr("app.ofrep.streams.time.time", lambda: TURN / 2)
+        monkeypatch.setattr("app.flags.ofrep.streams.time.time", lambda: TURN / 2)
         ticked = await stream.next()
 
     assert silent

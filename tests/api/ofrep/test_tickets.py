@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 from yarl import URL
 
 from app.access.directory import TokenDirectory
-from app.access.failures import FAILURES
 from app.access.models import Scope
+from app.access.rate_limit import FAILURES
 from tests.api.ofrep.conftest import SHOP, Client
 from tests.api.ofrep.listening import listening
 from tests.conftest import Server

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.access.models import Scope
-from app.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import FOLLOWER
 from tests.api.ofrep.conftest import BY_CLOCK, BY_PLAN, FLAGS, SWITCH, Answer, Client
 from tests.conftest import Server
 
@@ -195,7 +195,7 @@ async def test_c28_where_a_rule_looks_at_the_clock_the_tag_is_of_the_outcome(
     await ofrep.put("later", later)
     first = await ofrep.all(PRO)
     same_outcome = await _again(ofrep, first.etag, {"context": {"other": 1}})
-    monkeypatch.setattr("app.ofrep.handlers.time.time", lambda: 2_000_000_001.5)
+    monkeypatch.setattr("app.flags.ofrep.handlers.time.time", lambda: 2_000_000_001.5)
 
     then = await _again(ofrep, first.etag)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from app.changes.views import ChangeSetPage, ChangeSetView, EntryView, PropertiesView
+from app.configuration.changes.views import ChangeSetPage, ChangeSetView, EntryView, PropertiesView
 from app.environments.models import Environment
 from tests.process.history.cluster import Admin
 from tests.process.history.readers import Listener

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from app.changes.views import MadeChangeSets
-from app.configurations.models import Written
+from app.configuration.changes.views import MadeChangeSets
+from app.configuration.entries.models import Written
 from tests.process.history.cluster import Replica
 from tests.process.history.records import Attempt, Made, Outcome, Read, Write
 from tests.process.history.traffic import ANSWER_SECONDS, Answer, Traffic

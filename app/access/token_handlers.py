@@ -1,0 +1,164 @@
+"""The HTTP side of tokens. Each administrator looks after those that reach no further than his."""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from app.access import expiry as lives
+from app.access import token_views as views
+from app.access import tokens
+from app.access.format import NewToken, is_id
+from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
+from app.access.models import Grant
+from app.access.tokens import TokenView
+from app.database import Connection
+from app.errors import Conflict, Forbidden, NotFound, Violation
+from app.http import wire
+from app.http.idempotency import once
+from app.http.idempotency_key import read_repeatable
+from app.http.keys import DATABASE
+
+Work = Callable[[Connection], Awaitable[NewToken]]
+
+
+async def list_tokens(request: web.Request) -> web.Response:
+    """List the tokens of the caller's environments, a page by id: those that are over too."""
+    query = wire.read_query(request, {"after", "limit"})
+
+    async with request.app[DATABASE].connection() as connection:
+        page = await tokens.list_page(
+            connection,
+            environments=_grant(request).environments,
+            after=query.get("after", ""),
+            limit=wire.page_size(query),
+        )
+
+    return wire.answer(page)
+
+
+async def get_token(request: web.Request) -> web.Response:
+    """Read one token, without its text: that is stored nowhere."""
+    wire.read_query(request, set())
+
+    async with request.app[DATABASE].connection() as connection:
+        found = await tokens.get(connection, _id(request))
+    _require_environments(_grant(request), frozenset(found.environments))
+
+    return wire.answer(found)
+
+
+async def create_token(request: web.Request) -> web.Response:
+    """Make a token and answer with its text, this once."""
+    wire.read_query(request, set())
+    wanted = await wire.read_body(request, views.NewToken)
+    scopes = frozenset(wanted.scopes)
+    grant = Grant(
+        scopes=scopes,
+        environments=frozenset(wanted.environments),
+        expires_at=lives.expiry(
+            scopes, expires_at=wanted.expires_at, expires_days=wanted.expires_days
+        ),
+    )
+    _require(_grant(request), grant)
+    log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
+
+    return await _issue(
+        request,
+        lambda c: tokens.create(c, log, key, name=wanted.name, grant=grant, origin=caller),
+    )
+
+
+async def rotate_token(request: web.Request) -> web.Response:
+    """Make a token that takes the place of another, which goes on for the grace."""
+    wire.read_query(request, set())
+    wanted = await wire.read_body(request, views.NewRotation)
+    token_id, own = _id(request), _grant(request)
+    log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
+
+    async def rotate(connection: Connection) -> NewToken:
+        old = await tokens.hold(connection, token_id)
+        _require(own, old.reach)
+        return await tokens.rotate(
+            *(connection, log, key, old), grace_seconds=wanted.grace_seconds, origin=caller
+        )
+
+    return await _issue(request, rotate)
+
+
+async def revoke_token(request: web.Request) -> web.Response:
+    """Revoke a token for ever: every instance refuses it within a second."""
+    wire.read_query(request, set())
+    token_id, own = _id(request), _grant(request)
+    log, caller = request.app[ACCESS_LOG], origin(request)
+
+    async def revoke(connection: Connection) -> TokenView:
+        found = await tokens.get(connection, token_id)
+        _require_environments(own, frozenset(found.environments))
+        await tokens.revoke(connection, log, token_id, origin=caller)
+        return await tokens.get(connection, token_id)
+
+    revoked = await request.app[DATABASE].transact(revoke)
+    await request.app[TOKENS].refresh_if_possible()
+
+    return wire.answer(revoked)
+
+
+async def _issue(request: web.Request, work: Work) -> web.Response:
+    """Do the work once for each Idempotency-Key, and answer with the new token's text.
+
+    What is kept for a repeat is the token without it. So a repeat makes no second token, and cannot
+    be told the text either: raises Conflict that names the token which was made.
+    """
+    repeatable = await read_repeatable(request, dry_run=False)
+    actor = request[CALLER].actor
+
+    async def attempt(connection: Connection) -> tuple[str | None, TokenView]:
+        text: str | None = None
+
+        async def make() -> TokenView:
+            nonlocal text
+            made = await work(connection)
+            text = made.text
+            return await tokens.get(connection, made.id)
+
+        view = await once(connection, repeatable, actor=actor, answer_type=TokenView, work=make)
+        return text, view
+
+    text, view = await request.app[DATABASE].transact(attempt)
+    if text is None:
+        raise Conflict(
+            "token_issued_before",
+            f"This Idempotency-Key has made the token {view.id}, whose text was told once. If it "
+            "was lost, revoke that token and make another one under another key.",
+        )
+    # It holds here at once, and elsewhere in a moment.
+    await request.app[TOKENS].refresh_if_possible()
+    issued = views.IssuedToken(text=text, token=view)
+    return wire.answer(issued, status=201, headers={"Location": f"/v1/tokens/{view.id}"})
+
+
+def _grant(request: web.Request) -> Grant:
+    return request[CALLER].grant
+
+
+def _id(request: web.Request) -> str:
+    token_id = request.match_info["id"]
+    if not is_id(token_id):
+        raise NotFound("token_unknown", "There is no such token.")
+    return token_id
+
+
+def _require(own: Grant, wanted: Grant) -> None:
+    """Let nobody give what he does not have. Raises Forbidden, naming the field."""
+    if wanted.scopes - own.scopes:
+        rule = "must be among the caller's own"
+        raise Forbidden("scope_missing", f"scopes: {rule}", [Violation("scopes", rule)])
+    _require_environments(own, wanted.environments)
+
+
+def _require_environments(own: Grant, names: frozenset[str]) -> None:
+    if not all(map(own.covers, names)):
+        rule = "must be among the caller's own"
+        raise Forbidden(
+            "environment_foreign", f"environments: {rule}", [Violation("environments", rule)]
+        )

@@ -1,0 +1,180 @@
+"""The chain as it is stored: change sets from the first to the last, in pages of bounded size."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from app.configuration.changes.models import (
+    Change,
+    ChangeKind,
+    Content,
+    Entry,
+    Kind,
+    PropertiesChange,
+)
+from app.configuration.changes.rows import properties_change_of
+from app.database import Connection, sql
+from app.secrets.models import sealed_of
+from app.threads import in_thread
+
+PAGE_SIZE = 1_000
+# Of what one statement carries, so that it keeps to its time.
+_PAGE_BYTES_MAX = 4 * 1024 * 1024
+_BEYOND_KEYS = "\x7f"
+# What comes of rows that no service has written: JSON of a depth that none takes, the year 200000.
+UNREADABLE = (ValueError, ArithmeticError, RecursionError, msgspec.MsgspecError)
+
+
+class UnreadableError(Exception):
+    """A change set, by its revision, holds what no service has written."""
+
+    def __init__(self, revision: int) -> None:
+        self.revision = revision
+        super().__init__(f"revision {revision} cannot be read")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredLink:
+    """A change set as it is stored. `hash` is None for one that is older than the chain."""
+
+    revision: int
+    kind: ChangeKind
+    actor: str
+    message: str
+    created_at: datetime
+    hash: bytes | None
+    changes: list[Change] = field(default_factory=list)
+    properties: PropertiesChange | None = None
+
+
+async def pages(
+    connection: Connection, environment: str, after: int
+) -> AsyncIterator[list[StoredLink]]:
+    """Yield the change sets that follow on a revision, in order.
+
+    In one transaction that sees one moment, or a writer's change set may come in between. Raises
+    UnreadableError.
+    """
+    page_size = PAGE_SIZE
+    while True:
+        try:
+            page = await _page(connection, environment, after, page_size)
+        except UNREADABLE:
+            if page_size == 1:
+                raise UnreadableError(after + 1) from None
+            page_size = 1  # to find out which of them it is
+            continue
+        if not page:
+            return
+        after = page[-1].revision
+        yield page
+
+
+async def _page(
+    connection: Connection, environment: str, after: int, page_size: int
+) -> list[StoredLink]:
+    rows: list[Any] = [
+        row
+        async for row in sql.list_links(
+            connection,
+            environment=environment,
+            after=after,
+            page_size=page_size,
+            page_bytes=_PAGE_BYTES_MAX,
+        )
+    ]
+    if not rows:
+        return []
+    until, count, size = (rows[-1][name] for name in ("revision", "changes", "bytes"))
+    at_once = 1 + count * _PAGE_BYTES_MAX // max(size, _PAGE_BYTES_MAX)
+    changed = await _changed(connection, environment, after, until, at_once)
+    properties = {
+        row["revision"]: properties_change_of(row)
+        async for row in sql.list_linked_properties(
+            connection, environment=environment, after=after, until=until
+        )
+    }
+    # A page may have thousands of changes.
+    work = partial(_links, environment, rows, changed, properties)
+    return await in_thread("links", work)
+
+
+def _links(
+    environment: str,
+    rows: Sequence[Any],
+    changed: Sequence[Any],
+    properties: Mapping[int, PropertiesChange],
+) -> list[StoredLink]:
+    changes: dict[int, list[Change]] = defaultdict(list)
+    for row in changed:
+        changes[row["revision"]].append(_change(environment, row))
+    return [
+        StoredLink(
+            revision=row["revision"],
+            kind=ChangeKind(row["kind"]),
+            actor=row["actor"],
+            message=row["message"],
+            created_at=row["created_at"],
+            hash=row["hash"],
+            changes=changes.get(row["revision"], []),
+            properties=properties.get(row["revision"]),
+        )
+        for row in rows
+    ]
+
+
+async def _changed(
+    connection: Connection, environment: str, after: int, until: int, at_once: int
+) -> list[Any]:
+    """Return the rows of all changes of a page; one change set may need several statements."""
+    changed: list[Any] = []
+    after_key = _BEYOND_KEYS
+    while True:
+        rows: list[Any] = [
+            row
+            async for row in sql.list_linked_changes(
+                connection,
+                environment=environment,
+                after=after,
+                after_key=after_key,
+                until=until,
+                page_size=at_once,
+            )
+        ]
+        changed += rows
+        if len(rows) < at_once:
+            return changed
+        after, after_key = rows[-1]["revision"], rows[-1]["key"]
+
+
+def _change(environment: str, row: Any) -> Change:
+    version = row["before_version"]
+    return Change(
+        key=row["key"],
+        before=Entry(
+            key=row["key"],
+            content=_content(environment, row, "before"),
+            version=version,
+            last_version=version or 0,
+        ),
+        after=_content(environment, row, "after"),
+        version=row["after_version"],
+    )
+
+
+def _content(environment: str, row: Any, side: str) -> Content | None:
+    version = row[f"{side}_version"]
+    if version is None:
+        return None
+    return Content(
+        kind=Kind(row[f"{side}_kind"]),
+        value=row[f"{side}_value"],
+        sealed=sealed_of(environment, row["key"], version, row[f"{side}_sealed"]),
+        schema=row[f"{side}_schema"],
+        description=row[f"{side}_description"],
+    )

@@ -1,0 +1,1 @@
+"""The versioned store: entries, change sets, snapshots, files in and out."""

@@ -1,0 +1,153 @@
+"""The HTTP side of environments: what there is, now and as it was; describing one, making one."""
+
+from contextlib import suppress
+
+from aiohttp import web
+
+from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
+from app.configuration.changes import administration, history, writes
+from app.configuration.changes.administration import record_creation
+from app.configuration.changes.answers import read_dry_run, write
+from app.configuration.changes.models import Expected
+from app.configuration.changes.properties import Intent
+from app.configuration.changes.requests import NewEnvironment, NewPatch
+from app.configuration.snapshots.reading import (
+    FOLLOWER,
+    moment_headers,
+    read_snapshot,
+    settle,
+    stale_header,
+)
+from app.database import Connection
+from app.environments.models import Environment, EnvironmentList
+from app.errors import Forbidden, Unavailable
+from app.http import conditions, wire
+from app.http.dry_run import transact, transact_in
+from app.http.headers import revision_header
+from app.http.idempotency import once
+from app.http.idempotency_key import read_repeatable
+from app.http.keys import DATABASE
+
+# As an import of as many entries has.
+DELETION_SECONDS = 20.0
+DELETION_EXAMPLE = Environment(
+    name="shop-preview",
+    tier="staging",
+    revision=43,
+    epoch="0c7a5b0e-4a45-4d0e-9d43-6d1f5a3f2b11",
+    hash="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    protected=False,
+    fractional="v3",
+    metadata={},
+    version=3,
+)
+
+
+async def list_environments(request: web.Request) -> web.Response:
+    """List the environments that the token is for."""
+    wire.read_query(request, set())
+    grant, follower = request[CALLER].grant, request.app[FOLLOWER]
+
+    snapshots = [each for name, each in follower.loaded().items() if grant.covers(name)]
+
+    found = EnvironmentList(items=[each.environment for each in snapshots])
+    return wire.answer(found, headers=stale_header(request))
+
+
+async def get_environment(request: web.Request) -> web.Response:
+    """Read one environment, now or as of a moment of the past."""
+    query = wire.read_query(request, {"revision", "at", "min_revision"})
+    moment = wire.moment(query)
+    if moment is None:
+        snapshot = await read_snapshot(request, query)
+        return wire.answer(snapshot.environment, headers=moment_headers(request, snapshot))
+
+    async with request.app[DATABASE].connection() as connection:
+        found = await history.environment_at(connection, request.match_info["environment"], moment)
+
+    return wire.answer(found, headers=revision_header(found.epoch, found.revision))
+
+
+async def patch_environment(request: web.Request) -> web.Response:
+    """Change what an environment says of itself, by a merge patch, as a change set of its own."""
+    dry_run = read_dry_run(request)
+    # There is no ETag to send back: it would have to change with every revision, which the answer
+    # to a GET tells too, and an edit of any key would then stand in the way of this.
+    condition = conditions.read_condition(request, may_create=False)
+    expected = Expected(version=condition.version, epoch=condition.epoch, any=condition.present)
+    wanted = await wire.read_body(request, NewPatch, types=wire.MERGE_PATCH)
+    intent = Intent(patch=writes.patch_of(wanted, expected))
+    name, actor = request.match_info["environment"], request[CALLER].actor
+
+    return await write(
+        request,
+        lambda c: writes.apply(c, {name: intent}, actor=actor, message=wanted.message),
+        dry_run=dry_run,
+    )
+
+
+async def delete_environment(request: web.Request) -> web.Response:
+    """Delete an environment and answer with it as it was closed.
+
+    Its tokens and streams end, its secrets are destroyed, and its history stays for proofs alone.
+    """
+    dry_run = read_dry_run(request)
+    condition = conditions.read_condition(request, may_create=False)
+    expected = Expected(version=condition.version, epoch=condition.epoch, any=condition.present)
+    name, actor = request.match_info["environment"], request[CALLER].actor
+    log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
+    repeatable = await read_repeatable(request, dry_run=dry_run)
+    wire.allow(request, DELETION_SECONDS)
+
+    async def delete(connection: Connection) -> Environment:
+        return await administration.delete_environment(
+            connection, log, key=key, name=name, expected=expected, message="", origin=caller
+        )
+
+    closed = await transact_in(
+        name,
+        request.app[DATABASE],
+        lambda c: once(c, repeatable, actor=actor, answer_type=Environment, work=lambda: delete(c)),
+        dry_run=dry_run,
+    )
+
+    if not dry_run:
+        await request.app[TOKENS].refresh_if_possible()
+        with suppress(Unavailable):
+            await request.app[FOLLOWER].refresh()
+    headers = {} if dry_run else revision_header(closed.epoch, closed.revision)
+    return wire.answer(closed, headers=headers)
+
+
+async def create_environment(request: web.Request) -> web.Response:
+    """Make an environment; the answer is its first revision."""
+    dry_run = read_dry_run(request)
+    wanted = await wire.read_body(request, NewEnvironment)
+    if not request[CALLER].grant.covers(wanted.name):
+        raise Forbidden("environment_foreign", "The token is not for this environment.")
+    repeatable = await read_repeatable(request, dry_run=dry_run)
+    actor, log, caller = request[CALLER].actor, request.app[ACCESS_LOG], origin(request)
+
+    async def create(connection: Connection) -> Environment:
+        made = await writes.create_environment(connection, wanted, actor=actor)
+        await record_creation(connection, log, made, caller)
+        return made
+
+    made = await transact(
+        request.app[DATABASE],
+        lambda c: once(
+            c,
+            repeatable,
+            actor=actor,
+            answer_type=Environment,
+            work=lambda: create(c),
+        ),
+        dry_run=dry_run,
+    )
+
+    if dry_run:
+        return wire.answer(made)
+    await settle(request, made.name, made.revision)
+    headers = revision_header(made.epoch, made.revision)
+    headers["Location"] = f"/v1/environments/{made.name}"
+    return wire.answer(made, status=201, headers=headers)

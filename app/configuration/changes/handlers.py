@@ -1,0 +1,186 @@
+"""The HTTP side of change sets: writing several keys at once, and everything about the past."""
+
+from typing import Any
+
+from aiohttp import web
+
+from app.access.guard import CALLER
+from app.access.models import Scope
+from app.configuration.changes import history, writes
+from app.configuration.changes.answers import CHECKS, read_dry_run, write
+from app.configuration.changes.differences import between_environments, between_revisions
+from app.configuration.changes.requests import NewChangeSet, NewPromotion, NewRestore, NewRevert
+from app.configuration.snapshots.reading import FOLLOWER
+from app.errors import Forbidden, invalid, malformed
+from app.http import wire
+from app.http.idempotency_key import checked
+from app.http.keys import DATABASE
+from app.secrets.reading import VAULT
+
+# To compare or write ten thousand entries takes a second or two, and longer on a slow disk.
+HEAVY_SECONDS = 20.0
+
+
+async def list_change_sets(request: web.Request) -> web.Response:
+    """List an environment's change sets with what they did, the latest first."""
+    query = wire.read_query(request, {"before", "limit"})
+    before = wire.whole_number(query, "before")
+
+    async with request.app[DATABASE].connection() as connection:
+        page = await history.list_change_sets(
+            connection,
+            _environment(request),
+            before=history.LATEST if before is None else before,
+            limit=wire.page_size(query),
+        )
+
+    return wire.answer(page)
+
+
+async def get_change_set(request: web.Request) -> web.Response:
+    """Read one change set with what it did, a page of keys at a time."""
+    query = wire.read_query(request, {"after", "limit"})
+    limit = wire.page_size(query)
+
+    async with request.app[DATABASE].connection() as connection:
+        found = await history.get_change_set(
+            connection,
+            _environment(request),
+            int(request.match_info["revision"]),
+            after=query.get("after", ""),
+            limit=limit,
+        )
+
+    return wire.answer(found)
+
+
+async def list_key_history(request: web.Request) -> web.Response:
+    """List what became of one key, the latest first."""
+    query = wire.read_query(request, {"before", "limit"})
+    before = wire.whole_number(query, "before")
+
+    async with request.app[DATABASE].connection() as connection:
+        found = await history.key_history(
+            connection,
+            _environment(request),
+            request.match_info["key"],
+            before=history.LATEST if before is None else before,
+            limit=wire.page_size(query),
+        )
+
+    return wire.answer(found)
+
+
+async def create_change_set(request: web.Request) -> web.Response:
+    """Write several keys at once, in one environment or more: all of it happens, or nothing."""
+    dry_run = read_dry_run(request)
+    wanted = await wire.read_body(request, NewChangeSet)
+    environment = _environment(request)
+    for name in {operation.environment or environment for operation in wanted.operations}:
+        _require(request, name)
+    # Every operation may be for another environment, and still the path must name one that exists.
+    request.app[FOLLOWER].get(environment)
+    check = request.app[CHECKS].run(
+        writes.contents_of(wanted), lambda check: writes.intents_of(wanted, environment, check)
+    )
+    intents = await checked(request, check)
+    who = _who(request)
+
+    return await write(
+        request,
+        lambda c: writes.apply(c, intents(), message=wanted.message, **who),
+        dry_run=dry_run,
+    )
+
+
+async def revert_change_set(request: web.Request) -> web.Response:
+    """Undo one change set by its inverse, which is a new revision."""
+    dry_run = read_dry_run(request)
+    wanted = await wire.read_body(request, NewRevert, answer_seconds=HEAVY_SECONDS)
+    place = _environment(request), int(request.match_info["revision"])
+    who = _who(request)
+
+    return await write(
+        request,
+        lambda c: writes.revert(c, *place, message=wanted.message, **who),
+        dry_run=dry_run,
+    )
+
+
+async def restore_environment(request: web.Request) -> web.Response:
+    """Make the whole environment as it was at a moment, which is a new revision."""
+    dry_run = read_dry_run(request)
+    wanted = await wire.read_body(request, NewRestore, answer_seconds=HEAVY_SECONDS)
+    moment = wanted.revision if wanted.at is None else wanted.at
+    if moment is None or None not in (wanted.revision, wanted.at):
+        raise invalid("revision", "must be given, or at, and not both")
+    place = _environment(request), moment
+    who = _who(request)
+
+    return await write(
+        request,
+        lambda c: writes.restore(c, *place, message=wanted.message, **who),
+        dry_run=dry_run,
+    )
+
+
+async def promote_keys(request: web.Request) -> web.Response:
+    """Make keys equal to another environment, with the segments that they use."""
+    dry_run = read_dry_run(request)
+    wanted = await wire.read_body(request, NewPromotion, answer_seconds=HEAVY_SECONDS)
+    _require(request, wanted.source, Scope.READ)
+    target, who = _environment(request), _who(request)
+    may_reveal = request[CALLER].grant.allows(Scope.REVEAL)
+
+    return await write(
+        request,
+        lambda c: writes.promote(
+            c,
+            wanted.source,
+            target,
+            wanted.keys,
+            message=wanted.message,
+            may_reveal=may_reveal,
+            **who,
+        ),
+        dry_run=dry_run,
+    )
+
+
+async def get_difference(request: web.Request) -> web.Response:
+    """Compare two revisions, or the environment with another one."""
+    query = wire.read_query(request, {"from", "to", "against", "after", "limit"})
+    page: dict[str, Any] = {"after_key": query.get("after", ""), "limit": wire.page_size(query)}
+    before, after = (wire.whole_number(query, name) for name in ("from", "to"))
+    against = query.get("against")
+    environment = _environment(request)
+    if (before is None) == (against is None) or (after is not None and against is not None):
+        raise malformed("query", "must have from, perhaps with to, or against alone")
+    if against is not None:
+        _require(request, against, Scope.READ)
+
+    async with request.app[DATABASE].connection() as connection:
+        if against is not None:
+            found = await between_environments(connection, environment, against, **page)
+        else:
+            found = await between_revisions(connection, environment, before or 0, after, **page)
+
+    return wire.answer(found)
+
+
+def _who(request: web.Request) -> dict[str, Any]:
+    """Return who writes, and with which keys secrets are sealed."""
+    return {"actor": request[CALLER].actor, "vault": request.app[VAULT]}
+
+
+def _environment(request: web.Request) -> str:
+    return request.match_info["environment"]
+
+
+def _require(request: web.Request, environment: str, scope: Scope = Scope.WRITE) -> None:
+    """Ask of the token what the path could not tell the guard: another environment."""
+    grant = request[CALLER].grant
+    if not grant.covers(environment):
+        raise Forbidden("environment_foreign", "The token is not for every environment named.")
+    if not grant.allows(scope):
+        raise Forbidden("scope_missing", f"This needs a token with the scope {scope}.")

@@ -1,0 +1,267 @@
+"""Reading what was: change sets, the history of a key, an environment at any revision."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from app.configuration.changes.models import Content, Entry, Kind
+from app.configuration.changes.rows import all_pages, properties_change_of, slices_of
+from app.configuration.changes.views import (
+    CHANGES_MAX,
+    ChangeSetPage,
+    ChangeSetView,
+    ChangeView,
+    EntryView,
+    KeyChange,
+    KeyHistory,
+    PropertiesView,
+    change_view,
+    properties_view,
+)
+from app.database import Connection, sql
+from app.environments import service as environments
+from app.environments.models import Environment, Properties
+from app.errors import NotFound
+from app.names import is_stored_key
+from app.secrets.models import sealed_of
+from app.threads import in_turn
+
+LATEST = 2**63 - 1
+# A revision, or a time.
+Moment = int | datetime
+# Of the values on a page, before and after.
+PAGE_BYTES_MAX = 2 * 1024 * 1024
+# What the event loop may compare itself.
+_QUICK_BYTES = 32 * 1024
+
+
+async def get_change_set(
+    connection: Connection, environment: str, revision: int, *, after: str = "", limit: int
+) -> ChangeSetView:
+    """Return one change set with a page of its changes, in the order of their keys.
+
+    A page of large values ends before its limit. Raises NotFound.
+    """
+    first = (await environments.get(connection, environment)).first_revision
+    row = await sql.find_change_set(connection, environment=environment, revision=revision)
+    if row is None or revision < first:
+        raise unknown_revision()
+    pages = await _changes(connection, environment, [revision], after=after, limit=limit)
+    properties = await property_changes(connection, environment, [revision])
+    page = pages.get(revision, _NO_CHANGES)
+    return ChangeSetView(
+        **row, changes=page.items, next=page.next, properties=properties.get(revision)
+    )
+
+
+async def list_change_sets(
+    connection: Connection, environment: str, *, before: int = LATEST, limit: int
+) -> ChangeSetPage:
+    """Return a page of change sets, the latest first, each with its first changes.
+
+    A page of large ones ends before its limit.
+    """
+    first = (await environments.get(connection, environment)).first_revision
+    rows: list[dict[str, Any]] = []
+    size = 0
+    async for row in sql.list_change_sets(
+        connection, environment=environment, first=first, before=before, page_size=limit
+    ):
+        fields = dict(row)
+        size += fields.pop("bytes") or 0
+        if rows and size > PAGE_BYTES_MAX:
+            break
+        rows.append(fields)
+    revisions = [row["revision"] for row in rows]
+    pages = await _changes(connection, environment, revisions, limit=CHANGES_MAX)
+    properties = await property_changes(connection, environment, revisions)
+    items = []
+    for row in rows:
+        page = pages.get(row["revision"], _NO_CHANGES)
+        if row["changes_count"] and not page.items:
+            break  # there was no room for any of its changes
+        found = properties.get(row["revision"])
+        items.append(ChangeSetView(**row, changes=page.items, next=page.next, properties=found))
+    # Revisions have no gaps, so the last one tells whether there are older ones.
+    more = bool(items) and items[-1].revision > first
+    return ChangeSetPage(items=items, next=items[-1].revision if more else None)
+
+
+async def key_history(
+    connection: Connection, environment: str, key: str, *, before: int = LATEST, limit: int
+) -> KeyHistory:
+    """Return what became of a key, the latest first. Raises NotFound if it never was."""
+    first = (await environments.get(connection, environment)).first_revision
+    rows = [
+        row
+        async for row in sql.list_key_history(
+            connection,
+            environment=environment,
+            key=key,
+            first=first,
+            before=before,
+            page_size=limit,
+            page_bytes=PAGE_BYTES_MAX,
+        )
+    ]
+    if not rows:
+        if before == LATEST or not is_stored_key(key):
+            raise NotFound("configuration_unknown", "There has never been such a configuration.")
+        return KeyHistory(items=[], next=None)
+    items = [
+        KeyChange(
+            revision=row["revision"],
+            kind=row["change_kind"],
+            actor=row["actor"],
+            message=row["message"],
+            created_at=row["created_at"],
+            before=_view(row, "before"),
+            after=_view(row, "after"),
+        )
+        for row in rows
+    ]
+    return KeyHistory(items=items, next=items[-1].revision if rows[-1]["has_more"] else None)
+
+
+async def revision_of(connection: Connection, environment: str, moment: Moment) -> int:
+    """Return the revision of a moment. Raises NotFound for one that is not reached yet.
+
+    Times are those at which transactions began, on PostgreSQL's clock.
+    """
+    current = await environments.get(connection, environment)
+    first = current.first_revision
+    if isinstance(moment, datetime):
+        found = await sql.find_revision_at(
+            connection, environment=environment, first=first, at=moment
+        )
+        return found or first - 1
+    if not first - 1 <= moment <= current.revision:
+        raise unknown_revision()
+    return moment
+
+
+async def entries_at(
+    connection: Connection,
+    environment: str,
+    revision: int,
+    keys: Sequence[str] | None = None,
+) -> dict[str, Entry]:
+    """Return every entry (or those of the keys) as of a revision, by key.
+
+    Raises NotFound for an environment, or a revision that it has not reached.
+    """
+    current = await environments.get(connection, environment)
+    if not current.first_revision - 1 <= revision <= current.revision:
+        raise unknown_revision()
+    entries: dict[str, Entry] = {}
+    slices = [None] if keys is None else slices_of(keys)
+    for some in slices:
+        pages = all_pages(
+            sql.list_contents_at,
+            connection,
+            environment=environment,
+            revision=revision,
+            keys=some,
+        )
+        async for row in pages:
+            key, version = row["key"], row["version"]
+            content = content_of(environment, row)
+            entries[key] = Entry(key=key, content=content, version=version, last_version=version)
+    return entries
+
+
+def content_of(environment: str, row: Any) -> Content:
+    """Return what a row with a kind, a value or what is sealed, and a version holds."""
+    return Content(
+        kind=Kind(row["kind"]),
+        value=row["value"],
+        sealed=sealed_of(environment, row["key"], row["version"], row["sealed"]),
+        schema=row["schema"],
+        description=row["description"],
+    )
+
+
+async def properties_at(
+    connection: Connection, environment: Environment, revision: int
+) -> Properties:
+    """Return what an environment, given as it is now, said of itself as of a revision."""
+    row = await sql.find_properties_at(connection, environment=environment.name, revision=revision)
+    return environment.properties if row is None else Properties(**row)
+
+
+async def environment_at(connection: Connection, name: str, moment: Moment) -> Environment:
+    """Return the environment as it was at a moment. Raises NotFound."""
+    environment = await environments.get(connection, name)
+    revision = await revision_of(connection, name, moment)
+    return environment.at(revision, await properties_at(connection, environment, revision))
+
+
+def unknown_revision() -> NotFound:
+    """Return the error for a revision that the environment has not reached."""
+    return NotFound("revision_unknown", "The environment has no such revision.")
+
+
+@dataclass(frozen=True)
+class _Page:
+    items: list[ChangeView]
+    next: str | None
+
+
+_NO_CHANGES = _Page([], None)
+
+
+async def _changes(
+    connection: Connection,
+    environment: str,
+    revisions: Sequence[int],
+    *,
+    after: str = "",
+    limit: int,
+) -> dict[int, _Page]:
+    """Return the first changes of each revision, by revision; none where there was no room."""
+    rows = [
+        row
+        async for row in sql.list_changes(
+            connection,
+            environment=environment,
+            revisions=list(revisions),
+            after_key=after,
+            page_size=limit,
+            page_bytes=PAGE_BYTES_MAX,
+        )
+    ]
+    if not rows or (len(rows) <= CHANGES_MAX and rows[-1]["bytes_before"] < _QUICK_BYTES):
+        return _pages(rows)
+    return await in_turn("view", lambda: _pages(rows))
+
+
+def _pages(rows: Sequence[Any]) -> dict[int, _Page]:
+    pages = {}
+    for revision, group in groupby(rows, itemgetter("revision")):
+        page = list(group)
+        views = [change_view(row["key"], _view(row, "before"), _view(row, "after")) for row in page]
+        pages[revision] = _Page(views, page[-1]["key"] if page[-1]["has_more"] else None)
+    return pages
+
+
+async def property_changes(
+    connection: Connection, environment: str, revisions: Sequence[int]
+) -> dict[int, PropertiesView]:
+    rows = sql.list_property_changes(connection, environment=environment, revisions=list(revisions))
+    return {row["revision"]: properties_view(properties_change_of(row)) async for row in rows}
+
+
+def _view(row: Any, side: str) -> EntryView | None:
+    if row[f"{side}_version"] is None:
+        return None
+    return EntryView(
+        kind=row[f"{side}_kind"],
+        value=row[f"{side}_value"],
+        sealed=row[f"{side}_kind"] == Kind.SECRET,
+        schema=row[f"{side}_schema"],
+        description=row[f"{side}_description"],
+        version=row[f"{side}_version"],
+    )

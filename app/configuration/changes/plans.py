@@ -1,0 +1,154 @@
+"""From a wish (revert, restore, promote) to what would fulfil it; writes nothing."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from app.configuration.changes import history
+from app.configuration.changes.models import ABSENT, Entry, Expected, Kind, Operation
+from app.configuration.changes.patch import are_same
+from app.configuration.changes.properties import Intent, patch_towards
+from app.configuration.changes.references import references
+from app.configuration.changes.rows import all_pages
+from app.database import Connection, sql
+from app.environments import service as environments
+from app.errors import Forbidden, NotFound, Violation
+from app.threads import free_later, in_turn
+
+# In the text of an error; its fields name more.
+_NAMED_MAX = 10
+
+
+async def revert(connection: Connection, environment: str, revision: int) -> Intent:
+    """Return the inverse of a change set. Raises NotFound.
+
+    Each operation expects what the change set left behind: a key that has changed since is refused
+    when the operations are applied, by name and with its current version; and so are properties.
+    """
+    first = (await environments.get(connection, environment)).first_revision
+    found = await sql.find_change_set(connection, environment=environment, revision=revision)
+    if found is None or revision < first:
+        raise history.unknown_revision()
+    properties = (await history.property_changes(connection, environment, [revision])).get(revision)
+    rows = all_pages(sql.list_before, connection, environment=environment, revision=revision)
+    operations = [
+        Operation(
+            key=row["key"],
+            content=history.content_of(environment, row) if row["version"] else None,
+            expected=Expected(version=row["after_version"]) if row["after_version"] else ABSENT,
+        )
+        async for row in rows
+    ]
+    free_later(operations)
+    patch = None
+    if properties is not None:
+        left = Expected(version=properties.after.version)
+        patch = patch_towards(properties.before, properties.after, expected=left)
+    return Intent(operations=operations, patch=patch)
+
+
+async def restore(connection: Connection, environment: str, revision: int) -> Intent:
+    """Return what makes the whole environment as it was at the revision.
+
+    Its protection stays: that is about the environment, and not about what it answers. What was
+    imported leniently comes back as well.
+    """
+    current = await environments.get(connection, environment)
+    rows = sql.list_changed_keys(
+        connection,
+        environment=environment,
+        after_revision=revision,
+        up_to_revision=current.revision,
+    )
+    keys = [row["key"] async for row in rows]
+    wanted = await history.entries_at(connection, environment, revision, keys)
+    found = await history.entries_at(connection, environment, current.revision, keys)
+    properties = msgspec.structs.replace(
+        await history.properties_at(connection, current, revision), protected=current.protected
+    )
+    operations = await in_turn("compare", lambda: _towards(wanted, found, keys, is_lenient=True))
+    free_later(wanted, found, operations)
+    return Intent(operations=operations, patch=patch_towards(properties, current.properties))
+
+
+async def promote(
+    connection: Connection, source: str, target: str, keys: Iterable[str], *, may_reveal: bool
+) -> Intent:
+    """Return what makes the keys in the target equal to the source; properties are none of them.
+
+    The segments that promoted flags use come with them, and those that these use in turn. A secret
+    moves only for who might read it in the source, since others may reveal it in the target. Raises
+    NotFound that names every key which neither environment has; Forbidden.
+    """
+    wanted = await _all(connection, source)
+    found = await _all(connection, target)
+    chosen = set(keys)
+    if unknown := sorted(chosen - wanted.keys() - found.keys()):
+        rest = f" and {len(unknown) - _NAMED_MAX} more" if len(unknown) > _NAMED_MAX else ""
+        raise NotFound(
+            "configuration_unknown",
+            f"Neither environment has {', '.join(unknown[:_NAMED_MAX])}{rest}.",
+            [Violation(key, "is in neither environment") for key in unknown],
+        )
+    operations = await in_turn(
+        "compare", lambda: _towards(wanted, found, sorted(with_segments(chosen, wanted)))
+    )
+    free_later(wanted, found, operations)
+    if not may_reveal and any(each.content and each.content.sealed for each in operations):
+        raise Forbidden("scope_missing", "Promoting a secret needs a token with the scope reveal.")
+    return Intent(operations=operations)
+
+
+def with_segments(keys: set[str], entries: Mapping[str, Entry]) -> set[str]:
+    """Return the keys and the segments that they refer to, directly or through others."""
+    complete: set[str] = set()
+    waiting = list(keys)
+    while waiting:
+        key = waiting.pop()
+        if key in complete:
+            continue
+        complete.add(key)
+        entry = entries.get(key)
+        if entry is None or entry.content is None:
+            continue
+        waiting += [name for name in references(entry.content) if _is_segment(entries, name)]
+    return complete
+
+
+def _is_segment(entries: Mapping[str, Entry], name: str) -> bool:
+    entry = entries.get(name)
+    return entry is not None and entry.content is not None and entry.content.kind is Kind.SEGMENT
+
+
+async def _all(connection: Connection, environment: str) -> dict[str, Entry]:
+    revision = (await environments.get(connection, environment)).revision
+    return await history.entries_at(connection, environment, revision)
+
+
+def _towards(
+    wanted: Mapping[str, Entry],
+    found: Mapping[str, Entry],
+    keys: Iterable[str],
+    *,
+    is_lenient: bool = False,
+) -> list[Operation]:
+    operations = []
+    for key in keys:
+        target, current = wanted.get(key), found.get(key)
+        expected = Expected(version=current.version) if current else ABSENT
+        if target is None and current is not None:
+            content = None
+        elif target is not None and not _same(target, current):
+            content = target.content
+        else:
+            continue
+        operations.append(
+            Operation(key=key, content=content, expected=expected, is_lenient=is_lenient)
+        )
+    return operations
+
+
+def _same(target: Entry, current: Entry | None) -> bool:
+    if current is None or current.content is None or target.content is None:
+        return False
+    return are_same(target.content, current.content)

@@ -1,0 +1,114 @@
+"""What an entry may hold: sizes, the JSON Schema that its author may give it, flagd's format."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from app.configuration.changes.models import Content, Kind
+from app.configuration.changes.patch import are_equal
+from app.configuration.json_schema.pool import RequestCheck
+from app.configuration.json_schema.process import TooCostlyError
+from app.errors import Invalid, Violation, invalid
+from app.evaluation.validation import check_flag, check_segment
+from app.http.decoder import check_value_size
+
+SCHEMA_TOO_COSTLY = "schema_too_costly"
+_EXAMPLES = ("const", "default", "enum", "examples")
+# A shorter text may well be in a description by chance.
+_TELLING_CHARACTERS = 8
+_DEFINITIONS: dict[Kind, Callable[[Any], list[Violation]]] = {
+    Kind.FLAG: check_flag,
+    Kind.SEGMENT: check_segment,
+}
+
+
+def check_content(
+    content: Content, check: RequestCheck, *, lenient: bool = False
+) -> list[Violation]:
+    """Raise Invalid, TooLarge or Unavailable for content that cannot be stored.
+
+    For a lenient caller, return the rules of its format that a flag or segment breaks, as flagd
+    itself accepts it. A flag or segment that is not an object is always refused.
+    """
+    check_value_size(content.value, "value")
+    check_value_size(content.schema, "schema")
+    if content.kind is Kind.SECRET:
+        _check_secret(content, check)
+        return []
+    check_value(content.value, content.schema, check)
+    return _check_definition(content, lenient=lenient)
+
+
+def check_but_definition(content: Content, check: RequestCheck) -> Invalid | None:
+    """Return the error for a flag or segment that breaks rules of its format, if it does.
+
+    Raises what `check_content` raises for a lenient caller.
+    """
+    violations = check_content(content, check, lenient=True)
+    return _invalid_definition(content.kind, violations) if violations else None
+
+
+def _check_secret(content: Content, check: RequestCheck) -> None:
+    if content.value is None:
+        # Whoever reads a masked entry, edits its description and writes it back means no null.
+        raise invalid("value", "must not be null in a secret: that is how a masked one reads")
+    try:
+        check_value(content.value, content.schema, check)
+    except Invalid as error:
+        if error.code != "value_against_schema":
+            raise
+        # The place of a violation and its text may name members of the value.
+        rule = "must keep to its schema"
+        raise Invalid(error.code, f"value: {rule}", [Violation("value", rule)]) from None
+    # Both are kept, listed and exported in clear.
+    if any(are_equal(each, content.value) for each in _examples(content.schema)):
+        raise invalid("schema", f"must not have the secret's value in {', '.join(_EXAMPLES)}")
+    text = content.value if isinstance(content.value, str) else ""
+    if len(text) >= _TELLING_CHARACTERS and text in (content.description or ""):
+        raise invalid("description", "must not have the secret's value in it")
+
+
+def _examples(schema: Any) -> Iterator[Any]:
+    """Yield each value that a schema holds, not what it says of them."""
+    if isinstance(schema, dict):
+        for name, node in schema.items():
+            if name in _EXAMPLES:
+                yield node
+                yield from node if isinstance(node, list) else ()
+            yield from _examples(node)
+    elif isinstance(schema, list):
+        for node in schema:
+            yield from _examples(node)
+
+
+def _check_definition(content: Content, *, lenient: bool) -> list[Violation]:
+    if content.kind not in _DEFINITIONS:
+        return []
+    violations = [
+        Violation(f"value.{found.field}" if found.field else "value", found.rule)
+        for found in _DEFINITIONS[content.kind](content.value)
+    ]
+    if violations and not (lenient and isinstance(content.value, dict)):
+        raise _invalid_definition(content.kind, violations)
+    return violations
+
+
+def _invalid_definition(kind: Kind, violations: list[Violation]) -> Invalid:
+    first = violations[0]
+    return Invalid(f"{kind}_invalid", f"{first.field}: {first.rule}", violations)
+
+
+def check_value(value: Any, schema: dict[str, Any] | None, check: RequestCheck) -> None:
+    """Raise Invalid when the schema cannot be used, or the value breaks it."""
+    if schema is None:
+        return
+    try:
+        verdict = check.verdict(schema, value)
+    except TooCostlyError:
+        found = Violation("schema", "takes too much time or memory to check with this value")
+        raise Invalid(SCHEMA_TOO_COSTLY, f"{found.field}: {found.rule}", [found]) from None
+    if verdict.refused is not None:
+        raise invalid(*verdict.refused)
+    if verdict.broken:
+        violations = [Violation(*finding) for finding in verdict.broken]
+        first = violations[0]
+        raise Invalid("value_against_schema", f"{first.field}: {first.rule}", violations)

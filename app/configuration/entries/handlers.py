@@ -1,0 +1,196 @@
+"""The HTTP side of configurations: who may is decided before, see `access/guard.py`."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from app.access.guard import CALLER
+from app.configuration.changes.answers import CHECKS
+from app.configuration.changes.history import Moment
+from app.configuration.changes.models import Expected, Kind, Operation
+from app.configuration.changes.values import check_but_definition
+from app.configuration.entries import service
+from app.configuration.entries.models import NewConfiguration, Written
+from app.configuration.snapshots.reading import moment_head, moment_headers, read_snapshot, settle
+from app.configuration.snapshots.snapshot import Configuration
+from app.database import Connection
+from app.errors import NotFound
+from app.http import conditions, wire
+from app.http.dry_run import transact_in
+from app.http.encoded import EncodedResponse
+from app.http.headers import entity_tag, revision_header
+from app.http.idempotency import once
+from app.http.idempotency_key import checked, read_repeatable
+from app.http.keys import DATABASE
+from app.secrets.reading import VAULT, note_revealed, wants_secrets
+
+
+async def list_configurations(request: web.Request) -> web.Response:
+    """List an environment's configurations, now or as of a moment of the past, a page by key."""
+    query = wire.read_query(
+        request, {"prefix", "kind", "after", "limit", "revision", "at", "min_revision"}
+    )
+    moment = wire.moment(query)
+    wanted: dict[str, Any] = {
+        "prefix": query.get("prefix", ""),
+        "kind": wire.choice(query, "kind", Kind),
+        "after": query.get("after", ""),
+        "limit": wire.page_size(query),
+    }
+    if moment is not None:
+        return await _list_at(request, moment, wanted)
+
+    snapshot = await read_snapshot(request, query)
+    page = snapshot.page(**wanted)
+
+    # Joined from what was encoded when the snapshot was built: the shape is ConfigurationPage's.
+    body = b'{"items":[%b],"next":%b,"revision":%d}' % (
+        b",".join(page.items),
+        msgspec.json.encode(page.next),
+        snapshot.revision,
+    )
+    return wire.answer_bytes(body, headers=moment_headers(request, snapshot))
+
+
+async def get_configuration(request: web.Request) -> web.Response:
+    """Read one configuration, now or as of a moment of the past; its version is in the ETag.
+
+    A secret is masked, unless a token with the scope reveal asks to have it revealed.
+    """
+    query = wire.read_query(request, {"revision", "at", "min_revision", "reveal"})
+    moment = wire.moment(query) if query else None
+    if query and wants_secrets(request, query):
+        return await _reveal(request, moment)
+    if moment is not None:
+        return await _get_at(request, moment)
+
+    snapshot = await read_snapshot(request, query)
+    found = snapshot.entries.get(request.match_info["key"])
+    if found is None:
+        service.check_stored_key(request.match_info["key"])
+        raise NotFound("configuration_unknown", "There is no such configuration.")
+
+    head = moment_head(request, snapshot)
+    if conditions.is_not_modified(request, found.etag):
+        return EncodedResponse(b"", head + found.head_not_modified, status=304)
+    return EncodedResponse(found.body, head + found.head)
+
+
+async def _list_at(request: web.Request, moment: Moment, wanted: dict[str, Any]) -> web.Response:
+    async with request.app[DATABASE].connection() as connection:
+        page, epoch = await service.list_page_at(
+            connection, request.match_info["environment"], moment, **wanted
+        )
+
+    return wire.answer(page, headers=revision_header(epoch, page.revision))
+
+
+async def _get_at(request: web.Request, moment: Moment) -> web.Response:
+    async with request.app[DATABASE].connection() as connection:
+        found, revision, epoch = await service.get_at(connection, *_place(request), moment)
+
+    headers = revision_header(epoch, revision)
+    headers["ETag"] = entity_tag(found.version, epoch)
+    if conditions.is_not_modified(request, headers["ETag"]):
+        return web.Response(status=304, headers=headers)
+    return wire.answer(found, headers=headers)
+
+
+async def _reveal(request: web.Request, moment: Moment | None) -> web.Response:
+    vault = request.app[VAULT]
+
+    async def work(connection: Connection) -> tuple[Configuration, int, str]:
+        if moment is None:
+            found = await service.get(connection, *_place(request), vault=vault)
+        else:
+            found = await service.get_at(connection, *_place(request), moment, vault=vault)
+        if found[0].kind == Kind.SECRET:
+            await note_revealed(connection, request, key=found[0].key, version=found[0].version)
+        return found
+
+    # The note is committed before anybody has seen the value; without it there is no answer.
+    found, revision, epoch = await request.app[DATABASE].transact(work)
+
+    headers = revision_header(epoch, revision)
+    headers["ETag"] = entity_tag(found.version, epoch)
+    return wire.answer(found, headers=headers)
+
+
+async def put_configuration(request: web.Request) -> web.Response:
+    """Create or replace one configuration, under the version that the caller expects."""
+    dry_run = wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
+    expected = _expected(conditions.read_condition(request, may_create=True))
+    wanted = await wire.read_body(request, NewConfiguration)
+    (environment, key), actor = _place(request), request[CALLER].actor
+    content = service.content_from(wanted)
+
+    async def check() -> Operation:
+        service.check_key(key)
+        refusal = await request.app[CHECKS].run(
+            [content], lambda check: check_but_definition(content, check)
+        )
+        return Operation(key=key, content=content, expected=expected, refusal=refusal)
+
+    # Before the transaction: a check may take a second, and would hold a connection.
+    operation = await checked(request, check())
+
+    return await _write(
+        request,
+        lambda c: service.put(
+            c,
+            environment,
+            operation(),
+            actor=actor,
+            message=wanted.message,
+            vault=request.app[VAULT],
+        ),
+        dry_run=dry_run,
+    )
+
+
+async def delete_configuration(request: web.Request) -> web.Response:
+    """Delete one configuration, under the version that the caller expects; its history stays."""
+    dry_run = wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
+    expected = _expected(conditions.read_condition(request, may_create=False))
+    place, actor = _place(request), request[CALLER].actor
+
+    return await _write(
+        request,
+        lambda c: service.delete(c, *place, expected=expected, actor=actor),
+        dry_run=dry_run,
+    )
+
+
+async def _write(
+    request: web.Request, work: Callable[[Connection], Awaitable[Written]], *, dry_run: bool
+) -> web.Response:
+    """Do the work in a transaction, once for each Idempotency-Key, and answer with its outcome."""
+    repeatable = await read_repeatable(request, dry_run=dry_run)
+    actor = request[CALLER].actor
+
+    written = await transact_in(
+        request.match_info["environment"],
+        request.app[DATABASE],
+        lambda c: once(c, repeatable, actor=actor, answer_type=Written, work=lambda: work(c)),
+        dry_run=dry_run,
+    )
+    if dry_run:
+        return wire.answer(msgspec.structs.replace(written, dry_run=True))
+    await settle(request, written.environment, written.revision)
+
+    headers = revision_header(written.epoch, written.revision)
+    if written.version is not None:
+        headers["ETag"] = entity_tag(written.version, written.epoch)
+    if written.created:
+        headers["Location"] = request.rel_url.raw_path
+    return wire.answer(written, status=201 if written.created else 200, headers=headers)
+
+
+def _place(request: web.Request) -> tuple[str, str]:
+    return request.match_info["environment"], request.match_info["key"]
+
+
+def _expected(condition: conditions.Condition) -> Expected:
+    return Expected(version=condition.version, epoch=condition.epoch, any=condition.present)

@@ -1,0 +1,38 @@
+"""A configuration on the wire: what is sent, and what is answered."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from app.configuration.changes.models import MESSAGE_MAX
+from app.configuration.snapshots.snapshot import Configuration
+
+
+class NewConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a PUT. It replaces the whole entry: what is left out is gone."""
+
+    value: Any
+    kind: Literal["setting", "flag", "segment", "secret"] = "setting"
+    schema: dict[str, Any] | None = None
+    description: Annotated[str, msgspec.Meta(max_length=2_000)] | None = None
+    message: Annotated[str, msgspec.Meta(max_length=MESSAGE_MAX)] = ""
+
+
+class ConfigurationPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page by key. `next` is what to give as `after` for the following one, null at the end."""
+
+    items: list[Configuration]
+    next: str | None
+    revision: int
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """What a write answers. `version` is null after a deletion."""
+
+    environment: str
+    key: str
+    version: int | None
+    revision: int
+    epoch: str
+    created: bool
+    dry_run: bool = False

@@ -1,0 +1,132 @@
+"""Checker processes: few, started when one is needed, and replaced when a check overruns.
+
+All of it blocks, so the service calls it from threads. A process is used for one request at a time,
+and what one request checks has one budget of time, however many schemas it brings.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from app.configuration.json_schema.checking import Verdict, check
+from app.configuration.json_schema.linear import linear_steps
+from app.configuration.json_schema.process import Process, busy
+from app.log import logger
+
+log = logger(__name__)
+
+PROCESSES_MAX = 2
+# What all checks of one request may take. A usual schema takes less than a millisecond.
+CPU_SECONDS = 1.0
+# Time on the clock, the start of a process included: on a busy machine a process gets a share.
+WALL_SECONDS = 4.0
+_WAIT_SECONDS = 1.0
+# About 2 ms, within this process.
+LINEAR_STEPS_MAX = 100_000
+
+
+class Checkers:
+    """The checker processes of this process. Safe to use from several threads."""
+
+    def __init__(self, *, cpu_seconds: float = CPU_SECONDS) -> None:
+        self._cpu_seconds = cpu_seconds
+        self._places = threading.BoundedSemaphore(PROCESSES_MAX)
+        self._idle: list[Process] = []
+        self._all: set[Process] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @contextmanager
+    def request(self) -> Iterator["RequestCheck"]:
+        """Yield what checks all values of one request."""
+        request = RequestCheck(self)
+        try:
+            yield request
+        finally:
+            request.end()
+
+    def acquire(self) -> Process:
+        """Return a process with a new budget. Raises Unavailable when all are busy for too long."""
+        if not self._places.acquire(timeout=_WAIT_SECONDS):
+            raise busy("Other schemas are being checked.")
+        process = None
+        try:
+            process = self._idle_process() or self._start()
+            process.begin(WALL_SECONDS)
+        except BaseException:
+            if process is not None:
+                self._remove(process)
+            self._places.release()
+            raise
+        return process
+
+    def release(self, process: Process) -> None:
+        """Keep the process for the next request, unless it has failed or grown."""
+        if process.is_reusable() and not self._closed:
+            self._idle.append(process)
+        else:
+            self._remove(process)
+        self._places.release()
+
+    def close(self) -> None:
+        """End every process. A check that is under way raises Unavailable."""
+        with self._lock:
+            self._closed = True
+            processes = list(self._all)
+        for process in processes:
+            self._remove(process)
+
+    def _idle_process(self) -> Process | None:
+        while True:
+            try:
+                process = self._idle.pop()
+            except IndexError:
+                return None
+            if process.is_reusable():
+                return process
+            self._remove(process)
+
+    def _start(self) -> Process:
+        with self._lock:
+            if self._closed:
+                raise busy("The service is stopping.")
+            try:
+                process = Process(self._cpu_seconds)
+            except OSError as error:
+                log.error("schema_checker_not_started", reason=error.strerror)  # noqa: TRY400
+                raise busy("No process can be started to check the schema.") from None
+            self._all.add(process)
+        return process
+
+    def _remove(self, process: Process) -> None:
+        process.kill()
+        with self._lock:
+            self._all.discard(process)
+
+
+class RequestCheck:
+    """Checks the values of one request against their schemas, within one budget."""
+
+    def __init__(self, checkers: Checkers) -> None:
+        self._checkers = checkers
+        self._process: Process | None = None
+        self._linear_steps = LINEAR_STEPS_MAX
+
+    def verdict(self, schema: Any, value: Any) -> Verdict:
+        """Return what is wrong with the schema or the value.
+
+        Raises TooCostlyError when the budget is spent, and Unavailable.
+        """
+        steps = linear_steps(schema, value)
+        if steps is not None and steps <= self._linear_steps:
+            self._linear_steps -= steps
+            return check(schema, value)
+        if self._process is None:
+            self._process = self._checkers.acquire()
+        return self._process.ask(schema, value)
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._checkers.release(self._process)
+            self._process = None

@@ -1,0 +1,140 @@
+"""One checker process, and our end of its socket. All of it blocks."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import psutil
+
+from app.configuration.json_schema.checker import CHECK_FAILED, frame_of
+from app.configuration.json_schema.checking import Verdict
+from app.errors import Unavailable
+from app.log import logger
+
+log = logger(__name__)
+
+_END_SECONDS = 1.0
+# A process that has grown above this is replaced, so that one request leaves no memory in use.
+_KEPT_BYTES_MAX = 32 * 1024 * 1024
+_RETRY_SECONDS = 5
+
+
+class TooCostlyError(Exception):
+    """The request has spent its time, or a check has taken too much memory."""
+
+
+class Process:
+    """A process that is used for one request at a time."""
+
+    def __init__(self, cpu_seconds: float) -> None:
+        """Start it. Raises OSError."""
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._child = subprocess.Popen(  # noqa: S603 - our own module, no user input
+                    # Without site: nothing that an environment adds to each start is needed.
+                    [
+                        sys.executable,
+                        "-S",
+                        "-P",
+                        "-m",
+                        "app.configuration.json_schema.checker",
+                        str(cpu_seconds),
+                    ],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    # Nothing else: the service's environment holds secrets.
+                    env={"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+                    cwd="/",
+                    # Ctrl-C in a terminal is for the service, which then ends this.
+                    start_new_session=True,
+                )
+            except BaseException:
+                self._socket.close()
+                raise
+        self._deadline = 0.0
+        self._failed = False
+        self._killed = False
+
+    def begin(self, wall_seconds: float) -> None:
+        """Begin a new budget."""
+        self._deadline = time.monotonic() + wall_seconds
+        self._exchange(frame_of(b""), answers=False)
+
+    def ask(self, schema: Any, value: Any) -> Verdict:
+        """Return its verdict. Raises TooCostlyError and Unavailable, and is of no use then."""
+        answer = self._exchange(frame_of(msgspec.json.encode((schema, value))), answers=True)
+        return msgspec.json.decode(answer, type=Verdict)
+
+    def is_reusable(self) -> bool:
+        """Tell whether it runs, waits for a request and is small."""
+        if self._failed or self._child.poll() is not None:
+            return False
+        try:
+            return int(psutil.Process(self._child.pid).memory_info().rss) <= _KEPT_BYTES_MAX
+        except psutil.Error:
+            return False
+
+    def kill(self) -> None:
+        """End it; a thread that waits for its answer then gets Unavailable."""
+        self._failed = self._killed = True
+        self._child.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(_END_SECONDS)
+        # Shut down first: closing alone would not wake a thread that reads from it.
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _exchange(self, frame: bytes, *, answers: bool) -> bytes:
+        try:
+            self._wait_until_deadline()
+            self._socket.sendall(frame)
+            return self._receive(int.from_bytes(self._receive(4))) if answers else b""
+        except TimeoutError:
+            self._failed = True
+            raise busy("This machine is too busy to check the schema.") from None
+        except OSError:
+            self._failed = True
+            raise self._ended() from None
+
+    def _receive(self, count: int) -> bytes:
+        content = b""
+        while len(content) < count:
+            self._wait_until_deadline()
+            chunk = self._socket.recv(count - len(content))
+            if not chunk:
+                raise ConnectionResetError
+            content += chunk
+        return content
+
+    def _wait_until_deadline(self) -> None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
+
+    def _ended(self) -> Exception:
+        """Return what the end of the process means."""
+        if self._killed:
+            return busy("The service is stopping.")
+        try:
+            code = self._child.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = 0
+        if code < 0 or code == CHECK_FAILED:
+            log.info("schema_too_costly", code=code)
+            return TooCostlyError()
+        log.error("schema_checker_ended", code=code)
+        return busy("The process that checks schemas has ended.")
+
+
+def busy(message: str) -> Unavailable:
+    """Return the error of a check that is to be tried again."""
+    return Unavailable("busy", message, retry_after_seconds=_RETRY_SECONDS)

@@ -1,0 +1,164 @@
+"""The last known good state on disk: what to start from while the database is away.
+
+A generation is one file, written beside its place, flushed and renamed into it; the last three are
+kept. Whatever cannot be opened (torn, changed, of another key or another tier) is passed over for
+the one before. Several processes may share the folder: one of them writes, for as long as it lives.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from app.access.models import Token
+from app.configuration.snapshots.snapshot import Configuration
+from app.crypto.box import Box, BoxError
+from app.environments.models import Environment
+from app.log import logger
+from app.settings import Secret, Tier
+
+log = logger(__name__)
+
+GENERATIONS = 3
+FOLDER = "snapshots"
+_ENDING = ".snapshot"
+# The number goes up when an older release could not read what a newer one writes.
+_MAGIC = b"flagstone-snapshot-1\n"
+
+
+class SavedEnvironment(msgspec.Struct, frozen=True, kw_only=True):
+    environment: Environment
+    entries: Sequence[Configuration]
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is needed to answer: what there is, and who may ask for it."""
+
+    environments: Sequence[SavedEnvironment]
+    tokens: Sequence[Token]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A state, and how many seconds ago the database last confirmed it."""
+
+    state: State
+    age_seconds: float
+    file: str
+
+
+class Disk:
+    """The generations in one folder. Every method blocks; use it from a thread."""
+
+    def __init__(self, data_dir: Path, key: Secret, tier: Tier) -> None:
+        self._folder = data_dir / FOLDER
+        self._box = Box(key, "flagstone/snapshot")
+        # What staging wrote must not be served in production, though the key may be the same.
+        self._context = _MAGIC + tier.encode()
+        self._lock: int | None = None
+
+    def claim(self) -> bool:
+        """Look after the folder, if no other process does; the kernel knows when one has ended.
+
+        Raises OSError.
+        """
+        if self._lock is not None and os.fstat(self._lock).st_nlink == 0:
+            self.release()  # somebody has removed the folder
+        if self._lock is None:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+            else:
+                self._lock = lock
+        return self._lock is not None
+
+    def write(self, state: State) -> None:
+        """Write a new generation. Raises OSError: no permission, no space left."""
+        content = self._box.close(msgspec.json.encode(state), self._context)
+        generations = self._generations()
+        number = _number(generations[0]) + 1 if generations else 1
+        with _draft_of(self._folder / f"{number:012d}{_ENDING}") as draft:
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(_MAGIC)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        self._flush_folder()
+        for old in self._generations()[GENERATIONS:]:
+            old.unlink(missing_ok=True)
+
+    def keep_latest(self) -> None:
+        """Remove every generation but the latest. Raises OSError."""
+        for old in self._generations()[1:]:
+            old.unlink(missing_ok=True)
+
+    def confirm(self) -> bool:
+        """Note that the database has just confirmed the latest generation, if there is still one.
+
+        Raises OSError.
+        """
+        for latest in self._generations()[:1]:
+            os.utime(latest)
+            return True
+        return False
+
+    def read(self) -> Found | None:
+        """Return the latest generation that can be read, None when there is none."""
+        for path in self._generations():
+            try:
+                age_seconds = time.time() - path.stat().st_mtime
+                state = self._open(path.read_bytes())
+            except (OSError, BoxError, msgspec.MsgspecError) as error:
+                log.warning("snapshot_unreadable", file=path.name, error=type(error).__name__)
+                continue
+            return Found(state=state, age_seconds=max(0.0, age_seconds), file=path.name)
+        return None
+
+    def release(self) -> None:
+        """Let another process look after the folder."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def _open(self, raw: bytes) -> State:
+        if not raw.startswith(_MAGIC):
+            raise BoxError("is not a snapshot of this release")
+        content = self._box.open(raw[len(_MAGIC) :], self._context)
+        return msgspec.json.decode(content, type=State)
+
+    def _generations(self) -> list[Path]:
+        """Return the files, the latest first."""
+        found = self._folder.glob(f"*{_ENDING}")
+        return sorted((path for path in found if path.stem.isdecimal()), key=_number, reverse=True)
+
+    def _flush_folder(self) -> None:
+        """Make the new name survive a loss of power."""
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _number(path: Path) -> int:
+    return int(path.stem)
+
+
+@contextmanager
+def _draft_of(path: Path) -> Iterator[Path]:
+    """Yield a place to write to, which becomes the path at the end or is taken away."""
+    draft = path.with_suffix(".draft")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,223 @@
+"""The HTTP side of transfer: an environment as a file, out and in."""
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from weakref import WeakKeyDictionary
+
+import msgspec
+from aiohttp import hdrs, web
+
+from app.access.guard import CALLER
+from app.access.models import Scope
+from app.configuration.changes.answers import CHECKS
+from app.configuration.changes.history import Moment
+from app.configuration.changes.models import MESSAGE_MAX, Content, Kind
+from app.configuration.snapshots.reading import moment_head, moment_headers, read_snapshot, settle
+from app.configuration.snapshots.snapshot import Snapshot
+from app.configuration.transfer import service
+from app.configuration.transfer.checking import read_checked
+from app.configuration.transfer.documents import MEDIA_TYPES, Format, Mode
+from app.configuration.transfer.evaluators import FORM, evaluator_document
+from app.configuration.transfer.views import Imported
+from app.configuration.transfer.writing import pretty, write_document
+from app.environments.models import Environment
+from app.errors import Unsupported, malformed
+from app.http import conditions, wire
+from app.http.dry_run import transact_in
+from app.http.encoded import EncodedResponse
+from app.http.headers import revision_header
+from app.http.idempotency import once
+from app.http.idempotency_key import checked, read_repeatable
+from app.http.keys import DATABASE
+from app.names import counted
+from app.secrets.reading import VAULT, note_revealed, wants_secrets
+from app.threads import Lane, in_thread
+
+IMPORT_BYTES_MAX = 16 * 1024 * 1024
+# Ten thousand entries take a second or two; a slow disk may take longer.
+IMPORT_SECONDS = 20.0
+IMPORT_NODES_MAX = 500_000
+
+# One for each process; what is large enough to need it is rare.
+LANE: web.AppKey[Lane] = web.AppKey("lane", Lane)
+LANE_WAIT_SECONDS = 3.0
+
+_ENDINGS = {Format.FLAGD: "flagd.json"}
+_DOCUMENTS: WeakKeyDictionary[Snapshot, asyncio.Future[bytes]] = WeakKeyDictionary()
+FORMATS = {
+    "application/json": Format.JSON,
+    "application/yaml": Format.YAML,
+    "application/x-yaml": Format.YAML,
+    "text/yaml": Format.YAML,
+    "text/plain": Format.ENV,
+}
+
+
+async def export_environment(request: web.Request) -> web.Response:
+    """Give all of an environment as one file, now or as of a moment of the past.
+
+    Secrets are masked, unless a token with the scope reveal asks to have them revealed.
+    """
+    query = wire.read_query(request, {"format", "revision", "at", "min_revision", "reveal"})
+    reveal = wants_secrets(request, query)
+    format_ = wire.choice(query, "format", Format) or Format.JSON
+    moment = wire.moment(query)
+    name = request.match_info["environment"]
+
+    if moment is None and not reveal:
+        snapshot = await read_snapshot(request, query)
+        environment, headers = snapshot.environment, moment_headers(request, snapshot)
+
+        def read() -> Mapping[str, Content]:
+            found = snapshot.entries.items()
+            return {key: service.content_of(each.configuration) for key, each in found}
+
+    else:
+        if reveal:
+            environment, entries = await _revealed(request, moment)
+        else:
+            async with request.app[DATABASE].connection() as connection:
+                environment, entries = await service.environment_at(connection, name, moment)
+        headers = revision_header(environment.epoch, environment.revision)
+
+        def read() -> Mapping[str, Content]:
+            return entries
+
+    text = await request.app[LANE].run(
+        "write document", lambda: write_document(environment, read(), format_)
+    )
+
+    headers[hdrs.CONTENT_TYPE] = MEDIA_TYPES[format_]
+    ending = _ENDINGS.get(format_, format_)
+    headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="{name}.{ending}"'
+    return web.Response(body=text, headers=headers)
+
+
+async def _revealed(
+    request: web.Request, moment: Moment | None
+) -> tuple[Environment, Mapping[str, Content]]:
+    """Return the environment with its secrets in clear, once the access log tells of that."""
+    name, vault = request.match_info["environment"], request.app[VAULT]
+    # Before the transaction that tells of it, as that one is of no single moment.
+    async with request.app[DATABASE].connection() as connection:
+        environment, entries = await service.environment_at(connection, name, moment, vault=vault)
+    if secrets := service.count_revealed(entries):
+        detail = f"export of {counted(secrets, 'secret')} as of revision {environment.revision}"
+        await request.app[DATABASE].transact(lambda c: note_revealed(c, request, detail=detail))
+    return environment, entries
+
+
+async def get_flagd_document(request: web.Request) -> web.Response:
+    """Give flagd's document of an environment, which flagd itself can be pointed at."""
+    query = wire.read_query(request, {"min_revision"})
+    snapshot = await read_snapshot(request, query)
+
+    etag = f'"{FORM}-{snapshot.rules.digest:032x}-{snapshot.epoch[:8]}"'
+    head = moment_head(request, snapshot) + f"ETag: {etag}\r\n".encode()
+    if conditions.is_not_modified(request, etag):
+        return EncodedResponse(b"", head, status=304)
+    body = await _flagd_document(snapshot)
+
+    head += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
+    return EncodedResponse(body, head)
+
+
+async def _flagd_document(snapshot: Snapshot) -> bytes:
+    """Return the document, made once for a snapshot: all that follow an environment ask at once."""
+    making = _DOCUMENTS.get(snapshot)
+    if making is None:
+
+        def make() -> bytes:
+            entries = {
+                key: service.content_of(each.configuration)
+                for key, each in snapshot.entries.items()
+                if each.kind in {Kind.FLAG, Kind.SEGMENT}
+            }
+            return pretty(evaluator_document(snapshot.environment, entries))
+
+        making = asyncio.ensure_future(in_thread("write document", make))
+        making.add_done_callback(partial(_forget_failed, snapshot))
+        _DOCUMENTS[snapshot] = making
+    # One client that leaves must not take the document away from the others.
+    return await asyncio.shield(making)
+
+
+def _forget_failed(snapshot: Snapshot, making: asyncio.Future[bytes]) -> None:
+    """Let the next request try again."""
+    if making.cancelled() or making.exception() is not None:
+        _DOCUMENTS.pop(snapshot, None)
+
+
+async def import_document(request: web.Request) -> web.Response:
+    """Make an environment hold what a file says, as one change set: all of it, or nothing."""
+    query = wire.read_query(request, {"format", "mode", "message", "lenient", "secret", "dry_run"})
+    dry_run, message = wire.flag(query, "dry_run"), _message(query)
+    lenient = wire.flag(query, "lenient")
+    secrets = query["secret"].split(",") if "secret" in query else []
+    mode = wire.choice(query, "mode", Mode) or Mode.MERGE
+    format_ = wire.choice(query, "format", Format) or _format(request)
+    raw = await wire.receive(request, bytes_max=IMPORT_BYTES_MAX, answer_seconds=IMPORT_SECONDS)
+    checkers = request.app[CHECKS].checkers
+    reading = request.app[LANE].run(
+        "read document",
+        lambda: read_checked(
+            raw,
+            format_,
+            checkers,
+            nodes_max=IMPORT_NODES_MAX,
+            lenient=lenient,
+            secrets=secrets,
+        ),
+    )
+    document = await checked(request, reading)
+    repeatable = await read_repeatable(request, dry_run=dry_run, body=raw)
+    name, actor = request.match_info["environment"], request[CALLER].actor
+    may_reveal = request[CALLER].grant.allows(Scope.REVEAL)
+
+    imported = await transact_in(
+        name,
+        request.app[DATABASE],
+        lambda c: once(
+            c,
+            repeatable,
+            actor=actor,
+            answer_type=Imported,
+            work=lambda: service.import_document(
+                c,
+                name,
+                document(),
+                mode=mode,
+                actor=actor,
+                message=message,
+                dry_run=dry_run,
+                vault=request.app[VAULT],
+                checkers=checkers,
+                may_reveal=may_reveal,
+            ),
+        ),
+        dry_run=dry_run,
+    )
+
+    if dry_run:
+        return wire.answer(msgspec.structs.replace(imported, dry_run=True))
+    await settle(request, name, imported.revision)
+    headers = revision_header(imported.epoch, imported.revision)
+    return wire.answer(imported, headers=headers)
+
+
+def _message(query: dict[str, str]) -> str:
+    message = query.get("message", "Import")
+    if len(message) > MESSAGE_MAX:
+        raise malformed("message", f"must have at most {MESSAGE_MAX} characters")
+    return message
+
+
+def _format(request: web.Request) -> Format:
+    found = FORMATS.get(request.content_type)
+    if found is None:
+        raise Unsupported(
+            "content_type_unsupported",
+            f"The body must be one of {', '.join(FORMATS)}, or the query must name its format.",
+        )
+    return found

@@ -1,0 +1,126 @@
+"""What an import into an empty environment would refuse of a file.
+
+The parts are checked by the functions that an import and a change set use. An import stops at the
+first kind of mistake, and this goes on to the others.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from app.configuration.changes.guards import broken_guards
+from app.configuration.changes.models import Content, Kind
+from app.configuration.changes.properties import check_size
+from app.configuration.changes.references import (
+    find_circles,
+    find_unresolved,
+    of_circle,
+    reachable,
+    references,
+    rule_of,
+)
+from app.configuration.json_schema.pool import Checkers
+from app.configuration.transfer.checking import VIOLATIONS_MAX, examine
+from app.configuration.transfer.documents import Document, Format, shown
+from app.configuration.transfer.reading import read_file
+from app.errors import AppError, Violation
+from app.evaluation.compilation import uncompilable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lint:
+    """The number of entries in a file, what is refused, and what is probably a mistake."""
+
+    entries: int
+    problems: Sequence[Violation]
+    warnings: Sequence[str]
+
+
+def lint_file(
+    path: Path, format_: Format | None, checkers: Checkers, *, fractional: str, now: int
+) -> Lint:
+    """Check a file as an import at this time (Unix seconds) does."""
+    problems: list[Violation] = []
+    document = _read(path, format_, problems)
+    if document is None:
+        return Lint(entries=0, problems=problems, warnings=())
+    warnings: list[str] = []
+    try:
+        found = examine(document, checkers, lenient=False)
+        problems += [*found.refused, *found.members]
+        warnings = [*document.warnings, *(f"{each.field}: {each.rule}" for each in found.advice)]
+        check_size(document.metadata or {})
+    except AppError as error:
+        problems += error.violations
+    problems += _of_rules(document.entries, _keys_of(problems, document.entries))
+    problems += _of_guards(document, _keys_of(problems, document.entries), fractional, now)
+    return Lint(entries=len(document.entries), problems=problems, warnings=warnings)
+
+
+def _read(path: Path, format_: Format | None, problems: list[Violation]) -> Document | None:
+    """Return the document, without the parts that cannot be stored; None if nothing can be read."""
+    try:
+        return read_file(path, format_)
+    except AppError as error:
+        is_key = error.code == "key_invalid"
+        problems += [
+            Violation(shown(each.field) if is_key else each.field, each.rule)
+            for each in error.violations
+        ]
+    try:
+        return read_file(path, format_, lenient=True)
+    except AppError:
+        return None
+
+
+def _keys_of(problems: Sequence[Violation], entries: Mapping[str, Content]) -> set[str]:
+    """Return the entries that have a problem: they are not checked for others that follow."""
+    fields = [problem.field for problem in problems]
+    return {
+        key
+        for key in entries
+        if any(field == key or field.startswith((f"{key}.", f"{key}[")) for field in fields)
+    }
+
+
+def _of_rules(entries: Mapping[str, Content], wrong: set[str]) -> list[Violation]:
+    """Return references that lead nowhere or in a circle, and what else does not compile."""
+    referring = {key: set(references(content)) for key, content in entries.items()}
+    segments = {key: referring[key] for key, each in entries.items() if each.kind is Kind.SEGMENT}
+    found = list(islice(find_unresolved(referring, segments), VIOLATIONS_MAX))
+    for circle in islice(find_circles(segments), VIOLATIONS_MAX):
+        found += of_circle(circle)
+    # All that uses these does not compile either: the reason is named once.
+    users: dict[str, set[str]] = defaultdict(set)
+    for key, names in referring.items():
+        for name in names:
+            users[name].add(key)
+    affected = wrong | reachable({problem.field for problem in found}, users)
+    rules = {
+        key: rule
+        for key, content in entries.items()
+        if key not in affected and (rule := rule_of(content))
+    }
+    values = {key: entries[key].value for key in segments}
+    return [*found, *islice(uncompilable(rules, values), VIOLATIONS_MAX)]
+
+
+def _of_guards(document: Document, wrong: set[str], fractional: str, now: int) -> list[Violation]:
+    entries = document.entries
+    flags = [
+        (key, each.value)
+        for key, each in entries.items()
+        if key not in wrong
+        and each.kind is Kind.FLAG
+        and isinstance(each.value, dict)
+        and each.value.get("guards")
+    ]
+    segments = {key: each.value for key, each in entries.items() if each.kind is Kind.SEGMENT}
+    metadata = document.metadata or {}
+    found = broken_guards(flags, segments, fractional=fractional, metadata=metadata, now=now)
+    try:
+        return list(islice(found, VIOLATIONS_MAX))
+    except AppError as error:
+        return list(error.violations)

@@ -1,0 +1,76 @@
+"""Which values of a file are secrets: the file does not say, so the caller or the names do."""
+
+import re
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import translate
+
+from app.configuration.changes.models import Content, Entry, Kind, Operation
+from app.configuration.transfer.documents import Document
+from app.errors import invalid
+
+_PATTERNS_MAX = 50
+_PATTERN_LENGTH_MAX = 255
+_NAMES_SHOWN = 20
+
+_LIKELY = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|[_./-](?:KEY|TOKEN)\Z", re.IGNORECASE)
+
+
+def _check_patterns(patterns: Sequence[str]) -> None:
+    if len(patterns) > _PATTERNS_MAX:
+        raise invalid("secret", f"must be at most {_PATTERNS_MAX} patterns")
+    if not all(1 <= len(pattern) <= _PATTERN_LENGTH_MAX for pattern in patterns):
+        raise invalid("secret", f"must be patterns of 1 to {_PATTERN_LENGTH_MAX} characters")
+
+
+def with_secrets(document: Document, patterns: Sequence[str]) -> Document:
+    """Return the document with the entries that match a pattern as secrets.
+
+    Raises Invalid when the document names the kinds of its entries itself.
+    """
+    _check_patterns(patterns)
+    if patterns and not _is_of_settings(document):
+        raise invalid("secret", "must go with a file of settings, which names no kinds")
+    # fnmatchcase would keep 32,768 patterns of all requests in memory.
+    globs = [re.compile(translate(pattern)) for pattern in patterns]
+    secrets = {key for key in document.entries if any(glob.match(key) for glob in globs)}
+    return _with_secrets(document, secrets)
+
+
+def with_stored_secrets(document: Document, stored: Mapping[str, Entry]) -> Document:
+    """Return the document with the entries as secrets that are stored as secrets."""
+    keys = {
+        key
+        for key, entry in stored.items()
+        if entry.content is not None and entry.content.kind is Kind.SECRET
+    }
+    return _with_secrets(document, keys) if keys and _is_of_settings(document) else document
+
+
+def warn_of_likely_secrets(operations: Iterable[Operation]) -> list[str]:
+    """Return the warning of settings that look like secrets, if there are any."""
+    names = [each.key for each in operations if each.content and _is_likely(each.key, each.content)]
+    if not names:
+        return []
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    rule = "look like secrets, and are settings that every reader sees"
+    shown = ", ".join(names[:_NAMES_SHOWN])
+    return [f"{shown}{more}: {rule}; the option secret takes patterns, such as *PASSWORD*"]
+
+
+def _with_secrets(document: Document, keys: Container[str]) -> Document:
+    entries = {
+        key: replace(content, kind=Kind.SECRET) if key in keys else content
+        for key, content in document.entries.items()
+    }
+    return replace(document, entries=entries)
+
+
+def _is_of_settings(document: Document) -> bool:
+    return document.kinds == {Kind.SETTING}
+
+
+def _is_likely(key: str, content: Content) -> bool:
+    """Tell whether a setting has the name of a secret, and a text."""
+    is_text = isinstance(content.value, str) and content.value != ""
+    return content.kind is Kind.SETTING and is_text and _LIKELY.search(key) is not None

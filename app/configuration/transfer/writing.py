@@ -1,0 +1,81 @@
+"""From entries to a file's text: all of it, or what the format can hold and a word on the rest."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from app.configuration.changes.models import Content, Kind
+from app.configuration.transfer.documents import VERSION, Format, Whole, WholeEntry
+from app.configuration.transfer.env_writer import env_lines, env_values
+from app.configuration.transfer.evaluators import SCHEMA
+from app.configuration.transfer.yaml_writer import dump_yaml
+from app.environments.models import Environment
+
+
+def write_document(
+    environment: Environment, entries: Mapping[str, Content], format_: Format
+) -> bytes:
+    """Return the file's content, in the order of the keys."""
+    ordered = dict(sorted(entries.items()))
+    match format_:
+        case Format.ENV:
+            return "".join(env_lines(ordered)).encode()
+        case Format.FLAGD:
+            return pretty(_flagd(environment, ordered))
+        case Format.JSON:
+            return pretty(_whole(environment, ordered))
+        case Format.YAML:
+            return dump_yaml(msgspec.to_builtins(_whole(environment, ordered)))
+
+
+def left_out(entries: Mapping[str, Content], format_: Format) -> list[str]:
+    """Return the keys that a file of the format does not hold."""
+    match format_:
+        case Format.ENV:
+            values = env_values(entries)
+            return [key for key in entries if key not in values]
+        case Format.FLAGD:
+            kinds = {Kind.FLAG, Kind.SEGMENT}
+            return [key for key, content in entries.items() if content.kind not in kinds]
+        case Format.JSON | Format.YAML:
+            return []
+
+
+def _whole(environment: Environment, entries: Mapping[str, Content]) -> Whole:
+    return Whole(
+        flagstone=VERSION,
+        environment=environment.name,
+        revision=environment.revision,
+        epoch=environment.epoch,
+        metadata=environment.metadata,
+        entries={
+            key: WholeEntry(
+                kind=content.kind,
+                value=content.value,
+                sealed=content.kind is Kind.SECRET and content.value is None,
+                schema=content.schema,
+                description=content.description,
+            )
+            for key, content in entries.items()
+        },
+    )
+
+
+def _flagd(environment: Environment, entries: Mapping[str, Content]) -> dict[str, Any]:
+    """Return flagd's document: its flags, and the segments as `$evaluators`."""
+
+    def of(kind: Kind) -> dict[str, Any]:
+        return {key: content.value for key, content in entries.items() if content.kind is kind}
+
+    document: dict[str, Any] = {"$schema": SCHEMA, "flags": of(Kind.FLAG)}
+    if evaluators := of(Kind.SEGMENT):
+        document["$evaluators"] = evaluators
+    if environment.metadata:
+        document["metadata"] = environment.metadata
+    return document
+
+
+def pretty(document: object) -> bytes:
+    """Return a document as JSON that people can read."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"

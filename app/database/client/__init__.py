@@ -1,0 +1,1 @@
+"""Connections: the pool and its limits, the statements, errors of the drivers."""

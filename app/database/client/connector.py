@@ -1,0 +1,205 @@
+"""Opening one connection: several attempts, several hosts, each wait with a limit of its own.
+
+asyncpg tries the hosts of a list inside one timeout, so a first host that accepts and then says
+nothing would use up all of it; and it never tries twice.
+"""
+
+import asyncio
+import random
+import ssl
+import time
+from functools import partial
+from typing import Any, cast
+
+import asyncpg
+
+from app.database.client.drivers import asyncpg_arguments
+from app.database.client.pooler import check_statements, explained
+from app.database.client.primary import Primary, Session
+from app.errors import Unavailable
+from app.log import logger
+from app.settings import DatabaseSettings, Pooler, Target
+
+log = logger(__name__)
+
+# Trying again cannot mend these. SSLError comes first: it is an OSError, which is transient.
+_PERMANENT = (
+    ssl.SSLError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidPasswordError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ProtocolViolationError,
+)
+_TRANSIENT = (
+    OSError,
+    TimeoutError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.PostgresConnectionError,
+    # A server that is no longer the primary; another one may answer later.
+    Unavailable,
+    # asyncpg says this when a server closes the connection in the middle of the handshake.
+    asyncpg.InternalClientError,
+)
+_BACKOFF_SECONDS = 0.5
+# How long the other hosts may take once one says that it takes writes: one of them may be on a
+# higher timeline. Only a silent host costs this, and less than a caller waits for a connection.
+_OTHERS_SECONDS = 0.5
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether a failed attempt to connect may succeed later, with nothing changed by us."""
+    if isinstance(error, _PERMANENT):
+        return False
+    # A plain server under verify-full: asyncpg raises a bare ConnectionError, never a subclass.
+    if type(error) is ConnectionError:
+        return False
+    return isinstance(error, _TRANSIENT)
+
+
+class Connector:
+    """Opens connections to one target; what asyncpg's pool calls as its `connect`."""
+
+    def __init__(
+        self, target: Target, settings: DatabaseSettings, primary: Primary | None = None
+    ) -> None:
+        self._target = target
+        self._primary = primary or Primary()
+        self._is_checked = False
+        self._settings = settings
+        self._arguments = asyncpg_arguments(target, settings)
+
+    async def __call__(self, *_: Any, **pool_arguments: Any) -> Session:
+        """Connect, or raise the last error once attempts or time have run out."""
+        attempts = self._settings.connect_attempts
+        async with asyncio.timeout(self._settings.connect_timeout_seconds):
+            for attempt in range(1, attempts + 1):
+                try:
+                    return await self._any_host(pool_arguments)
+                except Exception as error:
+                    if attempt == attempts or not is_transient(error):
+                        raise
+                    log.info("connect_retry", attempt=attempt, error=type(error).__name__)
+                pause = _BACKOFF_SECONDS * 2 ** (attempt - 1)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load
+        raise AssertionError("unreachable")
+
+    async def _any_host(self, pool_arguments: dict[str, Any]) -> Session:
+        """Return a connection to the primary.
+
+        All hosts are asked at once: a silent host must not use up the time of the others. Of those
+        that take writes the highest timeline wins. One host that refuses decides nothing. Only when
+        none is left, raise an error: one that may pass goes first, since that host may be the
+        primary.
+        """
+        attempts = {
+            asyncio.create_task(self._one_host(host, port, pool_arguments)): f"{host}:{port}"
+            for host, port in self._target.hosts
+        }
+        winner: Session | None = None
+        try:
+            await self._wait_for_answers(set(attempts))
+            answers = {host: attempt for attempt, host in attempts.items() if attempt.done()}
+            winner = await self._choose(answers)
+        finally:
+            for attempt in attempts:
+                attempt.cancel()
+                attempt.add_done_callback(partial(_close_unless, winner))
+        if winner is not None:
+            return winner
+        errors = [error for attempt in answers.values() if (error := attempt.exception())]
+        passing = [error for error in errors if is_transient(error)]
+        raise next(iter(passing or errors), None) or Unavailable(
+            "database_away", "No database server takes writes just now."
+        )
+
+    async def _wait_for_answers(self, waiting: set[asyncio.Task[Session]]) -> None:
+        """Wait for every host, and only shortly once one of them may be the primary."""
+        deadline: float | None = None
+        while waiting:
+            rest = None if deadline is None else max(0.0, deadline - time.monotonic())
+            answered, waiting = await asyncio.wait(
+                waiting, timeout=rest, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not answered:
+                return
+            if deadline is None and any(self._may_be_primary(attempt) for attempt in answered):
+                deadline = time.monotonic() + _OTHERS_SECONDS
+
+    def _may_be_primary(self, attempt: asyncio.Task[Session]) -> bool:
+        return _takes_writes(attempt) and not self._primary.is_superseded(attempt.result())
+
+    async def _choose(self, answers: dict[str, asyncio.Task[Session]]) -> Session | None:
+        """Return the session on the primary, if there is one. Raises Unavailable for a former one.
+
+        A single host is used although it takes no writes: it can still be read.
+        """
+        is_single = len(self._target.hosts) == 1
+        candidates = {
+            host: attempt.result()
+            for host, attempt in answers.items()
+            if attempt.exception() is None and (is_single or _takes_writes(attempt))
+        }
+        chosen, refused = await self._primary.choose(candidates, compare_revisions=not is_single)
+        self._primary.note(answers, refused)
+        if candidates and chosen is None:
+            raise Unavailable(
+                "database_superseded", "The database server that answers is no longer the primary."
+            )
+        return chosen
+
+    async def _one_host(self, host: str, port: int, pool_arguments: dict[str, Any]) -> Session:
+        try:
+            return await self.connect_to(host, port, **pool_arguments)
+        except Exception as error:
+            if len(self._target.hosts) > 1:
+                log.warning(
+                    "connect_host_failed", host=f"{host}:{port}", error=type(error).__name__
+                )
+            raise
+
+    async def connect_to(self, host: str, port: int, **pool_arguments: Any) -> Session:
+        """Connect to one host, whatever it is, and ask for its state."""
+        arguments = {
+            **pool_arguments,
+            **self._arguments,
+            "host": host,
+            "port": port,
+            # asyncpg would take it from the environment.
+            "target_session_attrs": "any",
+            "connection_class": Session,
+        }
+        with explained():
+            async with asyncio.timeout(self._settings.host_timeout_seconds):
+                session = cast("Session", await asyncpg.connect(**arguments))
+                try:
+                    session.address = (host, port)
+                    await self._primary.ask(session)
+                    await self._check_pooler(session)
+                except BaseException:
+                    session.terminate()
+                    raise
+        return session
+
+    async def _check_pooler(self, session: Session) -> None:
+        """Check once that the pooler keeps prepared statements. Raises PoolerError."""
+        settings = self._settings
+        if self._is_checked or settings.pooler is Pooler.NONE or not settings.statement_cache_size:
+            return
+        await check_statements(session)
+        self._is_checked = True
+
+
+def _takes_writes(attempt: asyncio.Task[Session]) -> bool:
+    return attempt.exception() is None and attempt.result().state.takes_writes
+
+
+def _close_unless(winner: "Session | None", attempt: asyncio.Task[Session]) -> None:
+    """Close a connection that was not chosen, or that came after the caller had been cancelled.
+
+    Do not wait for it: a caller who is cancelled during that wait would lose the winner too.
+    """
+    if attempt.cancelled() or attempt.exception() is not None:
+        return
+    if attempt.result() is not winner:
+        attempt.result().terminate()

@@ -1,0 +1,61 @@
+"""LISTEN on a connection of its own: a pooled one loses its listeners whenever it is given back.
+
+A notification that comes while the connection is down is lost, so each connect counts as one; and a
+dead peer says nothing, so the connection is asked every few seconds whether it is there.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from app.database.client.connector import Connector
+from app.database.client.primary import Primary, Session
+from app.log import logger
+from app.settings import DatabaseSettings, Target
+from app.tasks import jittered
+
+log = logger(__name__)
+
+CHANNEL = "flagstone"
+_EVERYTHING = ""
+_PING_SECONDS = 2.0
+_PAUSE_SECONDS = 1.0
+
+
+async def listen(
+    target: Target,
+    settings: DatabaseSettings,
+    on_hint: Callable[[str], None],
+    primary: Primary | None = None,
+) -> None:
+    """Call `on_hint` with each notification's payload, empty after each connect, for ever."""
+    primary = primary or Primary()
+    connector = Connector(target, settings, primary)
+    while True:
+        try:
+            connection = await connector()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may do
+            log.debug("listener_waits", error=type(error).__name__)
+        else:
+            await _listen(connection, on_hint, primary)
+            log.info("listener_lost")
+        await asyncio.sleep(jittered(_PAUSE_SECONDS))
+
+
+async def _listen(connection: Session, on_hint: Callable[[str], None], primary: Primary) -> None:
+    """Listen until the connection is lost, or its server is no longer the primary."""
+    lost = asyncio.Event()
+    connection.add_termination_listener(lambda _: lost.set())
+    try:
+        await connection.add_listener(CHANNEL, lambda *told: on_hint(str(told[-1])))
+        on_hint(_EVERYTHING)
+        while not lost.is_set() and primary.is_current(connection):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PING_SECONDS):
+                    await lost.wait()
+            if not lost.is_set():
+                await connection.execute("select 1")
+    except Exception as error:  # noqa: BLE001 - the connection is given up either way
+        log.debug("listener_failed", error=type(error).__name__)
+    finally:
+        connection.terminate()

@@ -1,0 +1,226 @@
+"""The primary: which of the database's servers may be used.
+
+After a failover the former primary may come back. It still takes writes, and they would be lost.
+Each promotion begins a timeline with a higher number, so the highest timeline that was ever seen is
+remembered, in memory and in DATA_DIR, and a server on a lower one is refused. Timelines can be
+compared only within one cluster, which its system identifier names.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import asyncpg
+import msgspec
+
+from app.database.client.statements import sql
+from app.log import logger
+from app.private_files import alone_in
+from app.threads import in_thread
+
+if TYPE_CHECKING:
+    AsyncpgConnection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+else:
+    # The stubs are generic where the class itself is not.
+    AsyncpgConnection = asyncpg.Connection
+
+log = logger(__name__)
+
+FILE = "database-timeline.json"
+# Each new embedded server or restored cluster adds one.
+_SYSTEMS_MAX = 20
+# A managed server may lack the functions, or may not let us call them.
+_NOT_TOLD = (
+    asyncpg.UndefinedFunctionError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.FeatureNotSupportedError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerState:
+    """What a server says about itself; `system` and `timeline` are None where it cannot."""
+
+    takes_writes: bool
+    system: str | None = None
+    timeline: int | None = None
+
+
+class Session(AsyncpgConnection):
+    """A connection that knows its server's address and state, and when the server was chosen."""
+
+    address = ("", 0)
+    state = ServerState(takes_writes=True)
+    chosen_at = 0.0
+
+
+class Primary:
+    """What this process knows of the primary.
+
+    `folder` is DATA_DIR, or None to use no file; `writes` is False where the file is only read.
+    """
+
+    def __init__(self, folder: Path | None = None, *, writes: bool = True) -> None:
+        self.file = folder / FILE if folder else None
+        self._writes = writes
+        # The highest timeline seen, by system identifier.
+        self._timelines = _read(self.file)
+        self._system: str | None = None
+        self._renewed_at = 0.0
+        self._is_untold = False
+        # Why servers that answered were refused, by address, and whether another one was found.
+        self.refused: dict[str, str] = {}
+        self.is_found = True
+        # Set by what reads revisions: whether a server has fewer than this process has read.
+        self.is_behind: Callable[[Session], Awaitable[bool]] = _is_never_behind
+
+    @property
+    def timeline(self) -> int | None:
+        """The highest timeline of the cluster in use, or None where it is unknown."""
+        return self._timelines.get(self._system or "")
+
+    async def ask(self, session: Session) -> None:
+        """Ask a session for its server's state, and remember a higher timeline."""
+        try:
+            row = await sql.get_primary_state(session)
+        except _NOT_TOLD as error:
+            if not self._is_untold:
+                self._is_untold = True
+                log.warning("timeline_unknown", sqlstate=error.sqlstate)
+            row = await sql.get_primary_mode(session)
+        session.state = state = ServerState(**row)
+        if state.system is not None and state.timeline is not None:
+            await self._learn(state.system, state.timeline)
+
+    async def _learn(self, system: str, timeline: int) -> None:
+        before = self._timelines.get(system, 0)
+        if timeline <= before:
+            return
+        self._timelines = {**self._timelines, system: timeline}
+        # Sessions on the former timeline would still take writes.
+        self.renew()
+        if before:
+            log.warning("timeline_advanced", before=before, now=timeline)
+        file = self.file
+        if file is None or not self._writes:
+            return
+        try:
+            await in_thread("timeline", lambda: _write(file, system, timeline))
+        except OSError as error:
+            log.warning("timeline_not_written", file=str(file), reason=error.strerror)
+
+    def renew(self) -> None:
+        """Have every session opened until now replaced before its next use."""
+        self._renewed_at = time.monotonic()
+
+    def is_current(self, session: Session) -> bool:
+        """Return whether a session was chosen after the last renewal, on the highest timeline."""
+        return session.chosen_at >= self._renewed_at and not self.is_superseded(session)
+
+    def is_superseded(self, session: Session) -> bool:
+        """Return whether a higher timeline than the session's is known."""
+        state = session.state
+        if state.system is None or state.timeline is None:
+            return False
+        return state.timeline < self._timelines.get(state.system, 0)
+
+    async def choose(
+        self, candidates: Mapping[str, Session], *, compare_revisions: bool
+    ) -> tuple[Session | None, Mapping[str, str]]:
+        """Return the session to use, and for each host that must not be used the reason.
+
+        The cluster that is in use comes first, then the highest timeline.
+        """
+        refused: dict[str, str] = {}
+        chosen: Session | None = None
+        for host, session in sorted(candidates.items(), key=self._rank, reverse=True):
+            reason = self._refusal(session)
+            if reason is None and compare_revisions and await self.is_behind(session):
+                reason = "it has fewer revisions than this process has read"
+            if reason is not None:
+                refused[host] = reason
+            elif chosen is None:
+                chosen = session
+        if chosen is not None:
+            chosen.chosen_at = time.monotonic()
+            system = chosen.state.system
+            if self._system not in {None, system}:
+                log.warning("database_cluster_changed", before=self._system, now=system)
+            self._system = system
+        self.is_found = chosen is not None
+        return chosen, refused
+
+    def _rank(self, candidate: tuple[str, Session]) -> tuple[bool, int]:
+        state = candidate[1].state
+        return state.system == self._system, state.timeline or 0
+
+    def _refusal(self, session: Session) -> str | None:
+        if not self.is_superseded(session):
+            return None
+        highest = self._timelines[session.state.system or ""]
+        return f"it is on timeline {session.state.timeline}, and timeline {highest} was seen"
+
+    def note(self, answered: Iterable[str], refused: Mapping[str, str]) -> None:
+        """Remember which of the hosts that answered were refused, and log what is new."""
+        for host in answered:
+            if host not in refused:
+                self.refused.pop(host, None)
+        for host, reason in refused.items():
+            if self.refused.get(host) != reason:
+                log.error("database_server_refused", host=host, reason=reason, advice=self._advice)
+            self.refused[host] = reason
+
+    def review(self, address: tuple[str, int], session: Session | None) -> None:
+        """Note what a host says between two connects; None where it cannot be asked."""
+        host = f"{address[0]}:{address[1]}"
+        if session is None or not session.state.takes_writes:
+            self.note([host], {})
+        elif reason := self._refusal(session):
+            self.note([host], {host: reason})
+
+    @property
+    def _advice(self) -> str:
+        file = f", delete {self.file}," if self.file else ""
+        return (
+            "Stop this server or make it a standby. If it was restored on purpose and is the one "
+            f"to use: stop every instance{file} and start them again."
+        )
+
+
+async def _is_never_behind(_: Session) -> bool:
+    return False
+
+
+def _read(file: Path | None) -> dict[str, int]:
+    if file is None:
+        return {}
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, int])
+    except FileNotFoundError:
+        return {}
+    except (OSError, msgspec.MsgspecError) as error:
+        log.warning("timeline_not_read", file=str(file), error=type(error).__name__)
+        return {}
+
+
+def _write(file: Path, system: str, timeline: int) -> None:
+    """Add a timeline to what other processes have written. Raises OSError."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+    with alone_in(file.parent):
+        known: dict[str, Any] = _read(file)
+        highest = max(timeline, known.pop(system, 0))
+        latest = [*known.items(), (system, highest)][-_SYSTEMS_MAX:]
+        try:
+            with draft.open("xb") as opened:
+                opened.write(msgspec.json.encode(dict(latest)))
+                opened.flush()
+                os.fsync(opened.fileno())
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)

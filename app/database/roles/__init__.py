@@ -1,0 +1,1 @@
+"""PostgreSQL roles: what each may do, how they are made and checked."""

@@ -1,0 +1,94 @@
+"""What surrounds every OFREP answer: its own shape of errors, and CORS for clients in browsers."""
+
+from http import HTTPStatus
+
+import msgspec
+from aiohttp import hdrs, web
+
+from app.errors import AppError, RetryLater, Unauthenticated
+from app.flags.ofrep.cors import CORS
+from app.http.encoded import EncodedResponse
+from app.http.frame import route_of
+from app.http.headers import header_lines
+from app.http.keys import ORDINARY, Handler
+from app.http.problems import STATUS
+from app.log import logger
+
+log = logger(__name__)
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """The body of every failure: OFREP's evaluationFailure, bulkEvaluationFailure and the like."""
+
+    key: str | None = None
+    error_code: str
+    error_details: str
+
+
+class EvaluationError(Exception):
+    """A failure that is OFREP's own; `status` is 400 or 404."""
+
+    def __init__(self, code: str, details: str, *, status: int = 400) -> None:
+        super().__init__(details)
+        self.failure = Failure(error_code=code, error_details=details)
+        self.status = status
+
+
+_BUG = Failure(
+    error_code="GENERAL",
+    error_details="Something went wrong here; the log has it under the X-Request-ID.",
+)
+
+
+def speaking_ofrep(handler: Handler) -> Handler:
+    """Return the handler so that whatever it raises is answered in OFREP's shape, with CORS."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except EvaluationError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                request[ORDINARY] = True
+            return _failed(request, error.failure, error.status)
+        except AppError as error:
+            failure = Failure(error_code="GENERAL", error_details=error.message)
+            return _failed(request, failure, STATUS[type(error)], _headers_of(error))
+        except ConnectionError:
+            raise  # the client has gone
+        except Exception:
+            log.exception("request_failed", method=request.method, route=route_of(request))
+            return _failed(request, _BUG, 500)
+
+    return answer
+
+
+def respond(
+    request: web.Request, body: bytes, head: bytes = b"", *, status: int = 200
+) -> web.Response:
+    """Return an answer of JSON that is encoded already; `head` is what it has besides."""
+    lines = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n%b" % (
+        request.app[CORS].head(request),
+        len(body),
+        head,
+    )
+    return EncodedResponse(body, lines, status=status)
+
+
+def _failed(
+    request: web.Request, failure: Failure, status: int, headers: dict[str, str] | None = None
+) -> web.Response:
+    """Return a failure, of the flag that was asked for where there is one."""
+    key = request.match_info.get("key")
+    if key is not None:
+        # Bytes that are no text stand in a key as lone surrogates.
+        key = key.encode(errors="replace").decode()
+    body = msgspec.json.encode(msgspec.structs.replace(failure, key=key))
+    return respond(request, body, header_lines(headers or {}), status=status)
+
+
+def _headers_of(error: AppError) -> dict[str, str]:
+    if isinstance(error, Unauthenticated):
+        return {hdrs.WWW_AUTHENTICATE: 'Bearer realm="flagstone"'}
+    if isinstance(error, RetryLater):
+        return {hdrs.RETRY_AFTER: str(error.retry_after_seconds)}
+    return {}

@@ -1,0 +1,98 @@
+"""The endpoints of OFREP: one flag, or all of them."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from app.access.guard import CALLER
+from app.configuration.snapshots.reading import moment_head
+from app.configuration.snapshots.snapshot import Snapshot
+from app.evaluation.groups import Part
+from app.flags.handlers import USAGE
+from app.flags.ofrep.answers import EvaluationError, respond
+from app.flags.ofrep.cors import CORS
+from app.flags.ofrep.requests import decode_context, read_raw, read_snapshot
+from app.flags.ofrep.tickets import TICKETS
+from app.http import conditions
+from app.http.encoded import EncodedResponse
+
+INACTIVITY_SECONDS = 120
+_HOLD_SECONDS = 0.001
+
+
+async def evaluate_flag(request: web.Request) -> web.Response:
+    """Evaluate one flag for a context."""
+    snapshot = await read_snapshot(request)
+    context = decode_context(await read_raw(request))
+
+    flag = snapshot.rules.flags.get(request.match_info["key"])
+    if flag is None:
+        raise EvaluationError("FLAG_NOT_FOUND", "There is no such flag.", status=404)
+    found = flag.evaluate(context, int(time.time()))
+
+    request.app[USAGE].count(snapshot.environment.name, found.body)
+    status = 200 if found.outcome.error_code is None else 400
+    return respond(request, found.body, moment_head(request, snapshot), status=status)
+
+
+async def evaluate_flags(request: web.Request) -> web.Response:
+    """Evaluate every flag for a context; the ETag covers all that the answer depends on."""
+    snapshot = await read_snapshot(request)
+    raw = await read_raw(request)
+    app = request.app
+    url = app[TICKETS].url(request, request[CALLER], snapshot.environment.name)
+    tail = _tail(msgspec.json.encode(snapshot.environment.metadata), url)
+
+    if snapshot.rules.uses_time:
+        # What it says may change by itself, so only what it says can tell whether it has.
+        context = decode_context(raw)
+        body = await _evaluated(request, snapshot, context, tail)
+        etag = _etag(body)
+    else:
+        body = b""
+        etag = _etag(b"%b%d:%b%b" % (snapshot.rules_state, len(raw), raw, tail))
+        # A client that names the tag got it for the same body, which was decoded then.
+        context = {} if conditions.names_tag(request, etag) else decode_context(raw)
+    head = moment_head(request, snapshot) + b"ETag: %b\r\n" % etag.encode()
+    if conditions.is_not_modified(request, etag):
+        return EncodedResponse(b"", app[CORS].head(request) + head, status=304)
+    body = body or await _evaluated(request, snapshot, context, tail)
+    return respond(request, body, head)
+
+
+async def _evaluated(
+    request: web.Request, snapshot: Snapshot, context: Mapping[str, Any], tail: bytes
+) -> bytes:
+    """Return the body of a bulk answer. Whoever else waits gets a turn every millisecond."""
+    usage, environment = request.app[USAGE], snapshot.environment.name
+    bodies: list[bytes] = []
+    held_since = time.perf_counter()
+    for some in snapshot.rules.bulk.evaluate(context, int(time.time())):
+        if isinstance(some, Part):
+            usage.count_part(environment, some)
+            bodies.append(some.joined)
+        else:
+            usage.count_all(environment, some)
+            bodies += some
+        if time.perf_counter() - held_since > _HOLD_SECONDS:
+            await asyncio.sleep(0)
+            held_since = time.perf_counter()
+    return b'{"flags":[%b]%b' % (b",".join(bodies), tail)
+
+
+@lru_cache(maxsize=1_024)
+def _tail(metadata: bytes, stream_url: str) -> bytes:
+    """Return what comes after the flags: the flag set's metadata, and where changes are told."""
+    stream = {"type": "sse", "url": stream_url, "inactivityDelaySec": INACTIVITY_SECONDS}
+    rest = {"metadata": msgspec.Raw(metadata), "eventStreams": [stream]}
+    return b"," + msgspec.json.encode(rest)[1:]
+
+
+def _etag(text: bytes) -> str:
+    return f'"{hashlib.blake2b(text, digest_size=16).hexdigest()}"'

@@ -1,0 +1,1 @@
+"""What operators use beside the API: metrics, backups, the doctor."""

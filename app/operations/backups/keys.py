@@ -1,0 +1,48 @@
+"""Whom backups are sealed for, and who opens them.
+
+In the local tier an identity is made in DATA_DIR, so that the commands work at once. Elsewhere the
+recipients are named: an identity that lies on the host that it protects protects nothing.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.access.local_credentials import write_once
+from app.crypto.identity import Identity, IdentityError, new_identity, parse_identity
+from app.operations.backups.errors import BackupError
+from app.private_files import read_regular
+from app.settings import Settings, Tier
+
+LOCAL_FILE = "backup-identity"
+_BYTES_MAX = 65_536
+
+
+def recipients(settings: Settings) -> tuple[str, ...]:
+    """Return whom backups are for. Raises BackupError, DataFolderError."""
+    if settings.backups.recipients:
+        return settings.backups.recipients
+    if settings.tier is not Tier.LOCAL:
+        raise BackupError(
+            f"BACKUP_RECIPIENTS: is required in {settings.tier}. Make an identity elsewhere with "
+            "`seal keygen --out FILE`, keep it there, and name its recipient here"
+        )
+    path = settings.data_dir / LOCAL_FILE
+    write_once(path, new_identity(datetime.now(UTC))[0].strip())
+    return _parsed(path).recipients
+
+
+def identity(settings: Settings, file: Path | None) -> Identity:
+    """Return who opens backups: of the file, or that of the local tier. Raises BackupError."""
+    local = settings.data_dir / LOCAL_FILE
+    if file is None and not (settings.tier is Tier.LOCAL and local.exists()):
+        raise BackupError("--identity must name the file of an identity that the backup is for")
+    return _parsed(file or local)
+
+
+def _parsed(path: Path) -> Identity:
+    try:
+        return parse_identity(read_regular(path, _BYTES_MAX).decode("ascii", "replace"))
+    except OSError as error:
+        raise BackupError(f"{path}: cannot be read: {error.strerror}") from None
+    except IdentityError as error:
+        raise BackupError(f"{path}: {error}") from None

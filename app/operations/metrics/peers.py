@@ -1,0 +1,73 @@
+"""The workers of one service ask each other: a scrape reaches one of them, and wants all.
+
+Each listens on a socket of its own in the supervisor's folder, and answers whoever connects.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from app.log import logger
+from app.operations.metrics.families import Family
+
+log = logger(__name__)
+
+_ANSWER_SECONDS = 1.0
+_ENDING = ".sock"
+
+
+class Peers:
+    """This worker, by its number, and the others; without a folder there are none."""
+
+    def __init__(
+        self, own: Callable[[], Iterable[Family]], *, number: int = 1, folder: Path | None = None
+    ) -> None:
+        self._own = own
+        self._number = number
+        self._folder = folder
+
+    async def run(self) -> None:
+        """Answer the others for ever."""
+        if self._folder is None:
+            return
+        path = self._folder / f"{self._number}{_ENDING}"
+        path.unlink(missing_ok=True)  # of the process that this one replaces
+        try:
+            server = await asyncio.start_unix_server(self._answer, path)
+        except OSError as error:
+            # Such as a temporary folder of too long a name. Metrics decide about nothing else.
+            log.warning("peers_cannot_ask", error=error.strerror or str(error))
+            return
+        async with server:
+            await server.serve_forever()
+
+    async def gather(self) -> Mapping[int, list[Family]]:
+        """Return every worker's families; one that does not answer within a second is left out."""
+        found = {self._number: list(self._own())}
+        others = self._folder.glob(f"*{_ENDING}") if self._folder is not None else ()
+        numbers = {int(path.stem): path for path in others if path.stem != str(self._number)}
+        answers = await asyncio.gather(*(self._ask(path) for path in numbers.values()))
+        return found | {
+            number: answer
+            for number, answer in zip(numbers, answers, strict=True)
+            if answer is not None
+        }
+
+    async def _answer(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(msgspec.json.encode(list(self._own())))
+        writer.close()
+
+    async def _ask(self, path: Path) -> list[Family] | None:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                reader, writer = await asyncio.open_unix_connection(path)
+                try:
+                    return msgspec.json.decode(await reader.read(), type=list[Family])
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError, msgspec.MsgspecError) as error:
+            # One that has just died and is being replaced; its series go on with the next.
+            log.info("worker_not_heard", worker=path.stem, error=type(error).__name__)
+            return None

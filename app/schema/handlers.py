@@ -1,0 +1,48 @@
+"""The HTTP side of the schema's history: who changed it, and which migrations have run."""
+
+from aiohttp import web
+
+from app.database import sql
+from app.http import wire
+from app.http.keys import DATABASE
+from app.schema.drift import look_at_recording
+from app.schema.models import MigrationList, MigrationView, SchemaAuditPage, SchemaChangeView
+
+_LATEST = 2**63 - 1
+
+
+async def list_schema_changes(request: web.Request) -> web.Response:
+    """List who changed the schema, the latest first, where the server records it."""
+    query = wire.read_query(request, {"before", "limit"})
+    before, limit = wire.whole_number(query, "before"), wire.page_size(query)
+
+    async with request.app[DATABASE].connection() as connection:
+        recording, is_readable = await look_at_recording(connection)
+        found: list[SchemaChangeView] = []
+        if is_readable:
+            rows = sql.list_schema_changes(
+                connection,
+                before=_LATEST if before is None else before,
+                # One more than is shown tells whether there is another page.
+                page_size=limit + 1,
+            )
+            found = [SchemaChangeView(**row) async for row in rows]
+
+    items = found[:limit]
+    page = SchemaAuditPage(
+        status=recording.status,
+        reason=recording.reason,
+        items=items,
+        next=items[-1].id if len(found) > limit else None,
+    )
+    return wire.answer(page)
+
+
+async def list_migrations(request: web.Request) -> web.Response:
+    """List the migrations that this database has had, the latest first."""
+    wire.read_query(request, set())
+
+    async with request.app[DATABASE].connection() as connection:
+        items = [MigrationView(**row) async for row in sql.list_migrations(connection)]
+
+    return wire.answer(MigrationList(items=items))

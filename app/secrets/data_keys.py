@@ -1,0 +1,101 @@
+"""What an operator does to data keys, as the owner of the tables: the app role may only add them.
+
+Each step is one short transaction, and doing it again goes on where the last time ended.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from app.access.events import Event, Origin
+from app.access.log import AccessLog
+from app.database import Connection, Database, sql
+from app.environments import service as environments
+from app.secrets.models import StoredDataKey
+from app.secrets.vault import Vault
+from app.secrets.wrapping import Wrapped
+
+# Of how many how many are done.
+Report = Callable[[int, int], None]
+
+
+async def list_all(connection: Connection) -> list[StoredDataKey]:
+    """Return every data key that ever was, by environment, the oldest first."""
+    return [StoredDataKey(**row) async for row in sql.list_data_keys(connection)]
+
+
+async def rewrap(
+    database: Database, vault: Vault, log: AccessLog, *, origin: Origin, report: Report
+) -> int:
+    """Wrap every data key by the active key-encryption key; return how many had another one.
+
+    What they have sealed stays as it is. Raises KeysMissingError.
+    """
+    async with database.connection() as connection:
+        stored = [key for key in await list_all(connection) if key.wrapped is not None]
+    waiting = [key for key in stored if key.kek_id != vault.active_kek_id]
+    for done, key in enumerate(waiting, start=1):
+        wrapped = await vault.keys.rewrap(key.as_wrapped())
+        store = partial(_rewrap, vault=vault, log=log, origin=origin, key=key, wrapped=wrapped)
+        await database.transact(store)
+        report(done, len(waiting))
+    return len(waiting)
+
+
+async def _rewrap(
+    connection: Connection,
+    *,
+    vault: Vault,
+    log: AccessLog,
+    origin: Origin,
+    key: StoredDataKey,
+    wrapped: Wrapped,
+) -> None:
+    if not await sql.rewrap_data_key(
+        connection,
+        environment=key.environment,
+        id=key.id,
+        old_kek_id=key.kek_id,
+        kek_id=wrapped.kek_id,
+        wrapped=wrapped.content,
+    ):
+        return  # somebody else was quicker, or has destroyed it
+    await vault.keys.confirm(wrapped)
+    detail = f"data key {key.id.hex()} wrapped by {wrapped.kek_id}"
+    access = origin.did(Event.ADMINISTRATION, environment=key.environment, detail=detail)
+    await log.record(connection, access)
+
+
+async def renew(
+    connection: Connection, vault: Vault, log: AccessLog, environment: str, *, origin: Origin
+) -> bool:
+    """Give an environment a new data key for what is sealed from now on.
+
+    False when it has none yet: its first secret makes one. The one before goes on opening what it
+    has sealed. Raises NotFound; Unavailable.
+    """
+    await environments.lock(connection, environment)
+    if await sql.find_active_data_key(connection, environment=environment) is None:
+        return False
+    await sql.retire_data_key(connection, environment=environment)
+    await vault.add_data_key(connection, environment)
+    access = origin.did(Event.ADMINISTRATION, environment=environment, detail="data key renewed")
+    await log.record(connection, access)
+    return True
+
+
+async def shred(
+    connection: Connection, log: AccessLog, environment: str, *, origin: Origin
+) -> Sequence[bytes]:
+    """Destroy an environment's data keys, and so every secret that it has or had; return their ids.
+
+    What is written from now on gets a new data key. Raises NotFound.
+    """
+    await environments.lock(connection, environment)
+    destroyed = [
+        row["id"] async for row in sql.destroy_data_keys(connection, environment=environment)
+    ]
+    if destroyed:
+        detail = f"{len(destroyed)} data keys destroyed"
+        access = origin.did(Event.ADMINISTRATION, environment=environment, detail=detail)
+        await log.record(connection, access)
+    return destroyed

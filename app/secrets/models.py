@@ -1,0 +1,50 @@
+"""A sealed value with the place that it belongs to, and a data key as it is stored."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from app.secrets import envelope
+from app.secrets.envelope import Place
+from app.secrets.wrapping import Wrapped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sealed:
+    """A secret's value as it is stored. Carried anywhere, it opens for its own place alone."""
+
+    place: Place
+    content: bytes = field(repr=False)
+
+    @property
+    def commitment(self) -> bytes:
+        """The same for two that hold what was written once; see `crypto/envelope.py`."""
+        return envelope.commitment(self.content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredDataKey:
+    """A row of `data_keys`; `wrapped` is None once it is destroyed."""
+
+    environment: str
+    id: bytes
+    kek_id: str
+    wrapped: bytes | None = field(repr=False)
+    created_at: datetime
+    retired_at: datetime | None
+    destroyed_at: datetime | None
+
+    def as_wrapped(self) -> Wrapped:
+        """Return what is to be unwrapped, which is nothing once it is destroyed."""
+        return Wrapped(
+            environment=self.environment,
+            data_key_id=self.id,
+            kek_id=self.kek_id,
+            content=self.wrapped or b"",
+        )
+
+
+def sealed_of(environment: str, key: str, version: int, content: bytes | None) -> Sealed | None:
+    """Return a stored value with its place, None where there is none."""
+    if content is None:
+        return None
+    return Sealed(place=Place(environment=environment, key=key, version=version), content=content)

@@ -1,0 +1,46 @@
+"""The vault of a running service, and what a handler does before it reveals a secret."""
+
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from app.access.events import Event
+from app.access.guard import ACCESS_LOG, CALLER, origin
+from app.access.models import Scope
+from app.database import Connection
+from app.errors import Forbidden
+from app.http import wire
+from app.secrets.vault import Vault
+
+VAULT: web.AppKey[Vault] = web.AppKey("vault", Vault)
+
+
+def wants_secrets(request: web.Request, query: Mapping[str, str]) -> bool:
+    """Tell whether secrets are to be in clear. Raises Forbidden without the scope reveal."""
+    if not wire.flag(query, "reveal"):
+        return False
+    if not request[CALLER].grant.allows(Scope.REVEAL):
+        raise Forbidden("scope_missing", f"This needs a token with the scope {Scope.REVEAL}.")
+    return True
+
+
+async def note_revealed(
+    connection: Connection,
+    request: web.Request,
+    *,
+    key: str | None = None,
+    version: int | None = None,
+    detail: str | None = None,
+) -> None:
+    """Write into the access log what is about to be revealed, in the transaction that opens it.
+
+    Raises Unavailable when that cannot be written; then nothing may be revealed.
+    """
+    access = origin(request).did(
+        Event.SECRET_READ,
+        environment=request.match_info["environment"],
+        resource=key,
+        version=version,
+        detail=detail,
+    )
+    await request.app[ACCESS_LOG].record(connection, access)

@@ -1,0 +1,109 @@
+"""Where key-encryption keys come from: a variable, its file, a command, or DATA_DIR in local."""
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.access.local_credentials import DataFolderError, write_once
+from app.errors import reason
+from app.log import logger
+from app.private_files import alone_in, replace_private, write_new
+from app.secrets.key_command import CommandWrapper
+from app.secrets.keyring import KeyRing, KeyRingError, KeyState, new_key, parse_key_ring
+from app.secrets.wrapping import RingWrapper, Wrapper, read_key_ring
+from app.settings import Settings, Tier
+
+log = logger(__name__)
+
+_LOCAL_FILE = "key-ring"
+_OTHERS = 0o027
+
+
+def wrapper_of(settings: Settings) -> Wrapper | None:
+    """Return who wraps data keys, None when the settings say nothing: then there are no secrets.
+
+    In the local tier a key ring is made in DATA_DIR. Raises KeyRingError and DataFolderError.
+    """
+    try:
+        return _wrapper_of(settings)
+    except KeyRingError as error:
+        raise KeyRingError(f"KEY_RING: {error}") from None
+
+
+def _wrapper_of(settings: Settings) -> Wrapper | None:
+    keys = settings.keys
+    if keys.command is not None:
+        return CommandWrapper(keys.command)
+    file = ring_file(settings)
+    if file is not None:
+        if settings.tier is Tier.LOCAL and keys.ring is None:
+            first = KeyRing((new_key(KeyState.ACTIVE, datetime.now(UTC).date()),))
+            write_once(file, first.text.strip())
+        wrapper = RingWrapper(read_key_ring(file), file)
+        # Not refused: what a container is given its secrets by often has such a mode.
+        if file.stat().st_mode & _OTHERS:
+            rule = "should be closed to others, and to its group for writing"
+            log.warning("key_ring_open", file=str(file), rule=rule)
+        return wrapper
+    return None if keys.ring is None else RingWrapper(parse_key_ring(keys.ring.reveal()))
+
+
+def ring_of(settings: Settings) -> KeyRing | None:
+    """Return the key ring as it is, making none; None when there is none or a command has the keys.
+
+    Raises KeyRingError.
+    """
+    file = ring_file(settings)
+    try:
+        if file is not None:
+            return read_key_ring(file) if file.exists() else None
+        ring = settings.keys.ring
+        return None if ring is None else parse_key_ring(ring.reveal())
+    except KeyRingError as error:
+        raise KeyRingError(f"KEY_RING: {error}") from None
+
+
+def present_wrapper_of(settings: Settings) -> Wrapper | None:
+    """Return who wraps data keys as `wrapper_of` does, making no ring. Raises KeyRingError."""
+    if settings.keys.command is not None:
+        return CommandWrapper(settings.keys.command)
+    ring = ring_of(settings)
+    return None if ring is None else RingWrapper(ring, ring_file(settings))
+
+
+def ring_file(settings: Settings) -> Path | None:
+    """Return the file of the key ring, None when it is a variable, or there is none."""
+    keys = settings.keys
+    if keys.ring_file is not None or keys.ring is not None or keys.command is not None:
+        return keys.ring_file
+    return settings.data_dir / _LOCAL_FILE if settings.tier is Tier.LOCAL else None
+
+
+def change_ring(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
+    """Write a changed key ring into its file, which is made if there is none; return the ring.
+
+    Two that change it at once take turns, or one would write over the other's new key. Every
+    process reads it anew. A link stays one, and what it leads to is changed or made. Raises
+    KeyRingError, DataFolderError and OSError.
+    """
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with alone_in(path.parent):
+        exists = path.exists()
+        ring = change(read_key_ring(path) if exists else KeyRing())
+        if exists:
+            replace_private(path, ring.text)
+        else:
+            _write_first(path, ring)
+    return ring
+
+
+def _write_first(path: Path, ring: KeyRing) -> None:
+    # Not write_once, which lets be what a first start has made meanwhile: this ring would be lost.
+    try:
+        write_new(path, ring.text)
+    except FileExistsError:
+        raise KeyRingError(f"{path} has been made meanwhile; try again") from None
+    except OSError as error:
+        raise DataFolderError(f"{path} cannot be written: {reason(error)}") from None

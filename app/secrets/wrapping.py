@@ -1,0 +1,123 @@
+"""Who wraps data keys: the key ring of this process, or an executable that asks a KMS.
+
+Both say under which id they wrapped, and unwrap by that id.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from app.errors import reason
+from app.private_files import read_regular
+from app.secrets.envelope import EnvelopeError, unwrap, wrap
+from app.secrets.keyring import RING_BYTES_MAX, KeyRing, KeyRingError, parse_key_ring
+
+
+class KeyMissingError(Exception):
+    """No key of this id is to be had, or it is another one under that id."""
+
+    def __init__(self, kek_id: str, reason: str) -> None:
+        super().__init__(f"{kek_id}: {reason}")
+        self.kek_id = kek_id
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrapped:
+    """A data key as it is stored: by which key it was wrapped, for which environment."""
+
+    environment: str
+    data_key_id: bytes
+    kek_id: str
+    content: bytes = field(repr=False)
+
+
+class Wrapper(Protocol):
+    """Wraps and unwraps data keys. Both methods raise KeyMissingError."""
+
+    @property
+    def active_id(self) -> str | None:
+        """The id of the key that wraps what is new, None when only the other side knows."""
+
+    async def wrap(self, material: bytes, environment: str, data_key_id: bytes) -> Wrapped: ...
+
+    async def unwrap(self, wrapped: Wrapped) -> bytes: ...
+
+
+class RingWrapper:
+    """Wraps by the key ring, which is read anew when its file has changed.
+
+    So a new key can be given to a running service. A file that cannot be used leaves what was read
+    before in its place; `problem` then says why.
+    """
+
+    def __init__(self, ring: KeyRing, file: Path | None = None) -> None:
+        self.ring = ring
+        self.problem: str | None = None
+        self._file = file
+        self._seen = _stamp(file)
+
+    @property
+    def active_id(self) -> str | None:
+        return self.ring.active.id if self.ring.active else None
+
+    async def wrap(self, material: bytes, environment: str, data_key_id: bytes) -> Wrapped:
+        self.refresh()
+        key = self.ring.active
+        if key is None:
+            raise KeyMissingError("active", "the key ring is empty")
+        content = wrap(
+            material, key.material, environment=environment, data_key_id=data_key_id, kek_id=key.id
+        )
+        return Wrapped(
+            environment=environment, data_key_id=data_key_id, kek_id=key.id, content=content
+        )
+
+    async def unwrap(self, wrapped: Wrapped) -> bytes:
+        self.refresh()
+        key = self.ring.get(wrapped.kek_id)
+        if key is None:
+            raise KeyMissingError(wrapped.kek_id, "is not in the key ring")
+        try:
+            return unwrap(
+                wrapped.content,
+                key.material,
+                environment=wrapped.environment,
+                data_key_id=wrapped.data_key_id,
+                kek_id=key.id,
+            )
+        except EnvelopeError:
+            raise KeyMissingError(wrapped.kek_id, "is another key in the key ring") from None
+
+    def refresh(self) -> None:
+        """Read the file anew, if it is another one by now."""
+        stamp = _stamp(self._file)
+        if self._file is None or stamp == self._seen:
+            return
+        self._seen = stamp
+        try:
+            self.ring = read_key_ring(self._file)
+        except KeyRingError as error:
+            self.problem = str(error)
+        else:
+            self.problem = None
+
+
+def read_key_ring(file: Path) -> KeyRing:
+    """Return the key ring of a file. Raises KeyRingError."""
+    try:
+        return parse_key_ring(read_regular(file, RING_BYTES_MAX).decode("ascii"))
+    except UnicodeDecodeError:
+        raise KeyRingError("the file must hold ASCII text") from None
+    except OSError as error:
+        raise KeyRingError(f"the file cannot be read: {reason(error)}") from None
+
+
+def _stamp(file: Path | None) -> tuple[int, ...]:
+    if file is None:
+        return ()
+    try:
+        found = file.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_ino, found.st_size

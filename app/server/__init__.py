@@ -1,0 +1,1 @@
+"""The running service: application, routes, start and stop, workers."""

@@ -1,0 +1,28 @@
+"""The application, whole, on one screen."""
+
+from aiohttp import web
+
+from app.configuration.snapshots.streams import wake_streams
+from app.flags.ofrep.cors import share_refusals
+from app.http.decoder import BODY_BYTES_MAX
+from app.http.frame import common_headers, dress
+from app.http.headers import header_lines
+from app.http.keys import COMMON_HEAD, LIFECYCLE
+from app.server.assembly import prepare
+from app.server.lifespan import lifespan
+from app.server.routes import add_routes
+from app.server.workers import ONLY, Worker
+from app.settings import Settings
+
+
+def create_app(settings: Settings, worker: Worker = ONLY) -> web.Application:
+    """Return the service, ready to be run; nothing is connected yet."""
+    app = web.Application(client_max_size=BODY_BYTES_MAX)
+    prepare(app, settings, worker)
+    add_routes(app)
+    app[COMMON_HEAD] = header_lines(common_headers(settings.http))
+    app.on_response_prepare.append(dress(settings.http, app[LIFECYCLE]))
+    app.on_response_prepare.append(share_refusals)
+    app.cleanup_ctx.append(lifespan)
+    app.on_shutdown.append(wake_streams)
+    return app

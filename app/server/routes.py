@@ -1,0 +1,225 @@
+"""Every URL on one page: method, path, handler, the scope it needs, and the types it speaks.
+
+The guard, the router and the OpenAPI document are made from this list, so none can differ from it.
+"""
+
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from app.access import log_handlers as access_log
+from app.access import token_handlers as tokens
+from app.access.guard import guarded
+from app.access.log_handlers import AccessPage
+from app.access.models import Scope
+from app.access.token_views import IssuedToken, NewRotation, NewToken
+from app.access.tokens import TokenPage, TokenView
+from app.configuration.changes import environment_handlers as environments
+from app.configuration.changes import handlers as changes
+from app.configuration.changes.requests import (
+    NewChangeSet,
+    NewEnvironment,
+    NewPatch,
+    NewPromotion,
+    NewRestore,
+    NewRevert,
+)
+from app.configuration.changes.views import (
+    ChangeSetPage,
+    ChangeSetView,
+    Difference,
+    KeyHistory,
+    MadeChangeSets,
+)
+from app.configuration.entries import handlers as configurations
+from app.configuration.entries.models import ConfigurationPage, NewConfiguration, Written
+from app.configuration.snapshots import streams
+from app.configuration.snapshots.event import EventData
+from app.configuration.snapshots.snapshot import Configuration
+from app.configuration.transfer import handlers as transfer
+from app.configuration.transfer.views import Imported
+from app.environments.models import Environment, EnvironmentList
+from app.evaluation.engine import Outcome
+from app.flags import handlers as flags
+from app.flags.ofrep import handlers as ofrep
+from app.flags.ofrep.answers import Failure, speaking_ofrep
+from app.flags.ofrep.cors import preflight
+from app.flags.ofrep.streams import Refetch, stream_refetches
+from app.flags.ofrep.tickets import STREAM_PATH
+from app.flags.ofrep.views import EvaluationRequest, Evaluations
+from app.flags.usage import FlagUsage
+from app.flags.views import EvaluationQuery, ExplainedEvaluation
+from app.health import handlers as health
+from app.health.report import Readiness, Report
+from app.http import openapi, wire
+from app.http.decoder import CONTEXT_BYTES_MAX
+from app.http.frame import timed, with_large_data
+from app.http.routing import Route, expect
+from app.operations.metrics import handlers as metrics
+from app.schema import handlers as audit
+from app.schema.models import MigrationList, SchemaAuditPage
+
+_ENVIRONMENT = "/v1/environments/{environment}"
+_CONFIGURATIONS = _ENVIRONMENT + "/configurations"
+# Not .+, which stops at a line break: such a key is to be refused by its own rule. A key may hold
+# slashes; one that ends in /history is reached with that slash written as %2F, by every method, so
+# that no URL means one thing to GET and another to PUT.
+_CONFIGURATION = _CONFIGURATIONS + r"/{key:[\s\S]+(?<!/history)}"
+_HISTORY = _CONFIGURATIONS + r"/{key:[\s\S]+}/history"
+_CHANGES = _ENVIRONMENT + "/changes"
+_ISSUED = "/v1/tokens/{id}"
+_CHANGE_SET = _CHANGES + "/{revision:[0-9]{1,18}}"
+
+_PROBE = (200, 503)
+_HEALTH = (health.CONTENT_TYPE,)
+_PAGE = ("before", "limit")
+_DRY_RUN = ("dry_run",)
+_REPEATABLE = ("Idempotency-Key",)
+_REVISION = ("Flagstone-Revision",)
+_STALE = ("Flagstone-Stale",)
+_MOMENT = _REVISION + _STALE
+_SEEN = ("flagConfigEtag", "flagConfigLastModified")
+_OFREP: dict[str, Any] = {
+    "around": speaking_ofrep,
+    "failure": Failure,
+    "only_reads": True,
+    "body_bytes_max": CONTEXT_BYTES_MAX,
+}
+# Any key is asked for, the empty one too: what no flag can be called is not found in OFREP's words.
+_FLAGS = "/ofrep/v1/evaluate/flags"
+_FLAG = _FLAGS + r"/{key:[\s\S]*}"
+# Their answers tell what was there before.
+_READS = (Scope.READ,)
+
+# fmt: off
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/health/live", health.live, None, health.Answer, gives=_HEALTH),
+    Route("GET", "/health/started", health.started, None, health.Answer, statuses=_PROBE,
+          gives=_HEALTH),
+    Route("GET", "/health/ready", health.ready, None, Readiness, statuses=_PROBE, gives=_HEALTH,
+          example=health.READINESS_EXAMPLE),
+    Route("GET", "/health", health.report, Scope.READ, Report, statuses=_PROBE, gives=_HEALTH),
+
+    Route("GET", "/metrics", metrics.get_metrics, Scope.READ, str,
+          gives=("text/plain", "application/openmetrics-text")),
+
+    Route("GET", "/openapi.json", openapi.get_document, None, dict),
+    Route("GET", "/docs", openapi.get_page, None, str, gives=("text/html",)),
+
+    # First among their neighbours, which the router tries in order: nothing is asked more often.
+    Route("GET", _CONFIGURATION, configurations.get_configuration, Scope.READ, Configuration,
+          query=("revision", "at", "min_revision", "reveal"), conditions=("If-None-Match",),
+          statuses=(200, 304), headers=("ETag", *_MOMENT)),
+    Route("PUT", _CONFIGURATION, configurations.put_configuration, Scope.WRITE, Written,
+          body=NewConfiguration, query=_DRY_RUN, statuses=(200, 201),
+          conditions=("If-Match", "If-None-Match", "Idempotency-Key"),
+          headers=("ETag", "Location", *_REVISION)),
+    Route("DELETE", _CONFIGURATION, configurations.delete_configuration, Scope.WRITE, Written,
+          query=_DRY_RUN, conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
+
+    # OFREP's own paths are for tokens of one environment, those below an environment for all.
+    Route("POST", _FLAG, ofrep.evaluate_flag, Scope.EVALUATE, Outcome, body=EvaluationRequest,
+          query=_SEEN, headers=_MOMENT, **_OFREP),
+    Route("POST", _FLAGS, ofrep.evaluate_flags, Scope.EVALUATE, Evaluations, body=EvaluationRequest,
+          query=_SEEN, conditions=("If-None-Match",), statuses=(200, 304),
+          headers=("ETag", *_MOMENT), **_OFREP),
+    Route("GET", STREAM_PATH + "{ticket}", stream_refetches, None, Refetch,
+          gives=("text/event-stream",), conditions=("Last-Event-ID",), **_OFREP),
+    Route("POST", _ENVIRONMENT + _FLAG, ofrep.evaluate_flag, Scope.EVALUATE, Outcome,
+          body=EvaluationRequest, query=_SEEN, headers=_MOMENT, **_OFREP),
+    Route("POST", _ENVIRONMENT + _FLAGS, ofrep.evaluate_flags, Scope.EVALUATE, Evaluations,
+          body=EvaluationRequest, query=_SEEN, conditions=("If-None-Match",), statuses=(200, 304),
+          headers=("ETag", *_MOMENT), **_OFREP),
+
+    Route("GET", _HISTORY, changes.list_key_history, Scope.READ, KeyHistory, query=_PAGE),
+    Route("GET", _CONFIGURATIONS, configurations.list_configurations, Scope.READ, ConfigurationPage,
+          query=("prefix", "kind", "after", "limit", "revision", "at", "min_revision"),
+          headers=_MOMENT),
+
+    Route("GET", "/v1/environments", environments.list_environments, Scope.READ, EnvironmentList,
+          headers=_STALE),
+    Route("POST", "/v1/environments", environments.create_environment, Scope.ADMIN, Environment,
+          body=NewEnvironment, query=_DRY_RUN, statuses=(200, 201), conditions=_REPEATABLE,
+          headers=("Location", *_REVISION)),
+    Route("GET", _ENVIRONMENT, environments.get_environment, Scope.READ, Environment,
+          query=("revision", "at", "min_revision"), headers=_MOMENT),
+    Route("PATCH", _ENVIRONMENT, environments.patch_environment, Scope.WRITE, MadeChangeSets,
+          body=NewPatch, query=_DRY_RUN, takes=wire.MERGE_PATCH,
+          conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
+
+    Route("DELETE", _ENVIRONMENT, environments.delete_environment, Scope.ADMIN, Environment,
+          query=_DRY_RUN, conditions=("If-Match", "Idempotency-Key"), headers=_REVISION,
+          example=environments.DELETION_EXAMPLE),
+
+    Route("GET", _ENVIRONMENT + "/flags/usage", flags.list_usage, Scope.READ, FlagUsage),
+    Route("POST", _ENVIRONMENT + r"/flags/{key:[\s\S]+}/evaluate", flags.explain_evaluation,
+          Scope.READ, ExplainedEvaluation, body=EvaluationQuery, query=("min_revision",),
+          body_bytes_max=CONTEXT_BYTES_MAX, headers=_MOMENT, is_large=True),
+
+    Route("GET", _CHANGES, changes.list_change_sets, Scope.READ, ChangeSetPage, query=_PAGE),
+    Route("POST", _CHANGES, changes.create_change_set, Scope.WRITE, MadeChangeSets,
+          body=NewChangeSet, query=_DRY_RUN, conditions=_REPEATABLE, headers=_REVISION),
+    Route("GET", _ENVIRONMENT + "/events", streams.stream_events, Scope.READ, EventData,
+          query=("prefix", "min_revision"), conditions=("Last-Event-ID",),
+          gives=("text/event-stream",), headers=_MOMENT),
+    Route("GET", _CHANGE_SET, changes.get_change_set, Scope.READ, ChangeSetView,
+          query=("after", "limit")),
+    Route("POST", _CHANGE_SET + "/revert", changes.revert_change_set, Scope.WRITE, MadeChangeSets,
+          body=NewRevert, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
+          headers=_REVISION, is_large=True),
+    Route("POST", _ENVIRONMENT + "/restore", changes.restore_environment, Scope.WRITE,
+          MadeChangeSets, body=NewRestore, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
+          headers=_REVISION, is_large=True),
+    Route("POST", _ENVIRONMENT + "/promote", changes.promote_keys, Scope.WRITE, MadeChangeSets,
+          body=NewPromotion, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
+          headers=_REVISION, is_large=True),
+    Route("GET", _ENVIRONMENT + "/export", transfer.export_environment, Scope.READ, bytes,
+          query=("format", "revision", "at", "min_revision", "reveal"),
+          gives=("application/json", "application/yaml", "text/plain"),
+          headers=("Content-Disposition", *_MOMENT), is_large=True),
+    Route("GET", _ENVIRONMENT + "/flags.json", transfer.get_flagd_document, Scope.READ, dict,
+          query=("min_revision",), conditions=("If-None-Match",), statuses=(200, 304),
+          headers=("ETag", *_MOMENT)),
+    Route("POST", _ENVIRONMENT + "/import", transfer.import_document, Scope.WRITE, Imported,
+          body=bytes, takes=tuple(transfer.FORMATS), body_bytes_max=transfer.IMPORT_BYTES_MAX,
+          query=("format", "mode", "message", "lenient", "secret", "dry_run"),
+          conditions=_REPEATABLE, also=_READS, headers=_REVISION, is_large=True),
+    Route("GET", "/v1/access-log", access_log.list_accesses, Scope.ADMIN, AccessPage,
+          query=(*_PAGE, "event", "environment")),
+    Route("GET", "/v1/schema-audit", audit.list_schema_changes, Scope.ADMIN, SchemaAuditPage,
+          query=_PAGE),
+    Route("GET", "/v1/migrations", audit.list_migrations, Scope.READ, MigrationList),
+    Route("GET", _ENVIRONMENT + "/diff", changes.get_difference, Scope.READ, Difference,
+          query=("from", "to", "against", "after", "limit"), is_large=True),
+
+    Route("GET", "/v1/tokens", tokens.list_tokens, Scope.ADMIN, TokenPage,
+          query=("after", "limit")),
+    Route("POST", "/v1/tokens", tokens.create_token, Scope.ADMIN, IssuedToken, body=NewToken,
+          statuses=(201,), conditions=_REPEATABLE, headers=("Location",)),
+    Route("GET", _ISSUED, tokens.get_token, Scope.ADMIN, TokenView),
+    Route("DELETE", _ISSUED, tokens.revoke_token, Scope.ADMIN, TokenView),
+    Route("POST", _ISSUED + "/rotate", tokens.rotate_token, Scope.ADMIN, IssuedToken,
+          body=NewRotation, statuses=(201,), conditions=_REPEATABLE, headers=("Location",)),
+)
+# fmt: on
+
+
+def add_routes(app: web.Application) -> None:
+    """Put every route into the application, behind the guard where it needs a scope."""
+    for route in ROUTES:
+        handler = route.handler
+        invite = partial(expect, bytes_max=route.body_bytes_max)
+        if route.scope is not None:
+            handler = guarded(handler, [Scope(each) for each in (route.scope, *route.also)])
+        if route.is_large:
+            handler = with_large_data(handler)
+        if route.writes:
+            handler = timed(handler)
+        if route.around is not None:
+            handler = route.around(handler)
+            app.router.add_route("OPTIONS", route.path, preflight)
+        app.router.add_route(route.method, route.path, handler, expect_handler=invite)
+        if route.method == "GET":
+            app.router.add_route("HEAD", route.path, handler, expect_handler=invite)
+    app[openapi.DOCUMENTS] = openapi.Documents(ROUTES)

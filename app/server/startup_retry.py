@@ -1,0 +1,58 @@
+"""Waiting for a database that is away: what may mend itself is tried for as long as it takes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import psycopg
+
+from app.database.client.connector import is_transient
+from app.database.client.reasons import DatabaseRefusedError, reason_of
+from app.errors import Unavailable
+from app.log import logger
+from app.tasks import jittered
+
+log = logger(__name__)
+
+Result = TypeVar("Result")
+_PAUSE_SECONDS = 0.5
+_PAUSE_SECONDS_MAX = 5.0
+
+
+class Waiting:
+    """The steps of a start, each done as soon as it can be; `held_up` is set at the first wait."""
+
+    def __init__(self) -> None:
+        self.held_up = asyncio.Event()
+
+    async def until_possible(self, step: str, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Do the work; while the database is away, wait and do it again.
+
+        Raises what no waiting mends: a wrong password, an edited migration.
+        """
+        pause = _PAUSE_SECONDS
+        while True:
+            try:
+                return await work()
+            except Exception as error:
+                if not _may_pass(error):
+                    raise
+                log.warning(
+                    "waiting_for_database",
+                    to=step,
+                    reason=reason_of(error),
+                    next_attempt_seconds=pause,
+                )
+            self.held_up.set()
+            await asyncio.sleep(jittered(pause))
+            pause = min(pause * 2, _PAUSE_SECONDS_MAX)
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, psycopg.OperationalError):
+        # Classes 08, 53, 55, 57: connection, resources, locks, shutdown. No state: the connection
+        # broke, and that it could be made was probed just before.
+        return error.sqlstate is None or error.sqlstate.startswith(("08", "53", "55", "57"))
+    if isinstance(error, DatabaseRefusedError):
+        return error.may_pass
+    return isinstance(error, Unavailable) or is_transient(error)

@@ -1,1 +1,0 @@
-"""Tokens over HTTP: list, make, replace, revoke; above the changes for their Idempotency-Key."""
