@@ -13,6 +13,7 @@ from app.cli.terminal import console
 from app.configuration.changes import administration, writes
 from app.configuration.changes.administration import record_administration, record_creation
 from app.configuration.changes.history import environment_at
+from app.configuration.changes.intents import patch_of
 from app.configuration.changes.models import Expected
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import NewEnvironment, NewPatch
@@ -97,7 +98,7 @@ def update(
             protected=msgspec.UNSET if protected is None else protected,
         )
         expected = None if version is None else Expected(version=version)
-        patch = writes.patch_of(wanted, expected)
+        patch = patch_of(wanted, expected)
 
         async def change(connection: Connection) -> MadeChangeSets:
             intents = {environment: Intent(patch=patch)}

@@ -8,6 +8,7 @@ from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
 from app.configuration.changes import administration, history, writes
 from app.configuration.changes.administration import record_creation
 from app.configuration.changes.answers import read_dry_run, write
+from app.configuration.changes.intents import patch_of
 from app.configuration.changes.models import Expected
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import NewEnvironment, NewPatch
@@ -76,7 +77,7 @@ async def patch_environment(request: web.Request) -> web.Response:
     condition = conditions.read_condition(request, may_create=False)
     expected = Expected(version=condition.version, epoch=condition.epoch, any=condition.present)
     wanted = await wire.read_body(request, NewPatch, types=wire.MERGE_PATCH)
-    intent = Intent(patch=writes.patch_of(wanted, expected))
+    intent = Intent(patch=patch_of(wanted, expected))
     name, actor = request.match_info["environment"], request[CALLER].actor
 
     return await write(

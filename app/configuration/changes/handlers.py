@@ -9,6 +9,7 @@ from app.access.models import Scope
 from app.configuration.changes import history, writes
 from app.configuration.changes.answers import CHECKS, read_dry_run, write
 from app.configuration.changes.differences import between_environments, between_revisions
+from app.configuration.changes.intents import contents_of, intents_of
 from app.configuration.changes.requests import NewChangeSet, NewPromotion, NewRestore, NewRevert
 from app.configuration.snapshots.reading import FOLLOWER
 from app.errors import Forbidden, invalid, malformed
@@ -81,7 +82,7 @@ async def create_change_set(request: web.Request) -> web.Response:
     # Every operation may be for another environment, and still the path must name one that exists.
     request.app[FOLLOWER].get(environment)
     check = request.app[CHECKS].run(
-        writes.contents_of(wanted), lambda check: writes.intents_of(wanted, environment, check)
+        contents_of(wanted), lambda check: intents_of(wanted, environment, check)
     )
     intents = await checked(request, check)
     who = _who(request)
