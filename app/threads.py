@@ -21,7 +21,7 @@ _turns: "WeakKeyDictionary[asyncio.AbstractEventLoop, Lane]" = WeakKeyDictionary
 # The large data of a request.
 _held: ContextVar[list[Collection[object]] | None] = ContextVar("held", default=None)
 
-# A client that is told to come back should not come back into the same queue.
+# Long enough for the queue to be gone when the client retries.
 _RETRY_SECONDS = 5
 
 

@@ -48,7 +48,7 @@ where name = :name
 for no key update;
 
 -- name: hold_environments(names)
--- Nobody deletes them until the transaction ends.
+-- They cannot be deleted until the transaction ends.
 select name
 from environments
 where name = any(:names::text[])

@@ -331,7 +331,7 @@ def clean(server: Server, database: str, *, epoch: str | None = None) -> None:
                     raise
             else:
                 break
-        # Not truncated: whoever is just preparing to read them holds that off, in this very thread.
+        # Not truncated: a reader on this very thread may hold a lock that truncate would wait for.
         connection.execute("delete from flagstone.data_keys")
         connection.execute(
             "delete from flagstone.environments "

@@ -170,7 +170,7 @@ async def test_list_of_10000_values_is_the_largest(
 
 
 async def test_disabled_flag_must_compile_too(service: Service) -> None:
-    """Otherwise nobody could enable it."""
+    """Otherwise it could not be enabled later."""
     await _change(service, _segment("wide", SMALL), _flag("user", USER | {"state": "DISABLED"}))
 
     status, problem = await _put(service)

@@ -616,7 +616,7 @@ def test_json_in_yaml_is_read_whole(folder: Path, text: str) -> None:
         (Format.JSON, b"[" + b"{}," * 3_000 + b"{}]", "more than 1000 values"),
         (Format.YAML, b"a: [" + b"a," * 4_000 + b"a]", "more than 1000 values"),
         (Format.ENV, b"#\n" * 200_001, "more than 200000 lines"),
-        (Format.YAML, b"a: !!map [1]", "a mapping is told and none is there"),
+        (Format.YAML, b"a: !!map [1]", "has the tag of a mapping and is none"),
         (Format.JSON, b'{"flagstone": 1, "entries": []}', "entries: must be an object"),
     ],
 )

@@ -49,7 +49,7 @@ def check_but_definition(content: Content, check: RequestCheck) -> Invalid | Non
 
 def _check_secret(content: Content, check: RequestCheck) -> None:
     if content.value is None:
-        # Whoever reads a masked entry, edits its description and writes it back means no null.
+        # A client that writes a masked entry back with a new description means no null.
         raise invalid("value", "must not be null in a secret: that is how a masked one reads")
     try:
         check_value(content.value, content.schema, check)

@@ -126,7 +126,7 @@ def _take_apart(root: yaml.Node) -> None:
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[str, Any]:
     if not isinstance(node, yaml.MappingNode):
-        raise _wrong(node, "a mapping is told and none is there")
+        raise _wrong(node, "has the tag of a mapping and is none")
     own = sum(key.tag != _MERGE for key, _ in node.value)
     loader.flatten_mapping(node)
     members: dict[str, Any] = {}
