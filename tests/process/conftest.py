@@ -168,6 +168,10 @@ async def launch(
         if not made and not is_first_start and "DATABASE_URL" not in environment:
             # With its owner, who is not ours when we are root.
             subprocess.run(["cp", "-a", f"{_migrated()}/.", data_dir], check=True)
+            # The URLs lead to the socket of the folder that was copied.
+            before, after = (quote(str(folder), safe="") for folder in (_migrated(), data_dir))
+            for file in (data_dir / "credentials").glob("*.url"):
+                file.write_text(file.read_text().replace(before, after))
         process = Process(data_dir=data_dir, port=free_port(), environment=environment)
         made.append(process)
         return process

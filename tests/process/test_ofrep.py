@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import pytest
 from aiohttp import ClientSession
 from multidict import CIMultiDictProxy
 
@@ -27,8 +26,6 @@ async def evaluate(
         return answer.status, body, answer.headers
 
 
-# The URLs of a folder that was copied lead to the server of the first folder.
-@pytest.mark.first_start
 async def test_evaluation_goes_on_without_postgresql_and_over_a_restart(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
