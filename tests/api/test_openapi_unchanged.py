@@ -1,0 +1,31 @@
+"""The API that clients rely on: each operation's method, path, scopes and statuses.
+
+`openapi_operations.txt` stores one operation a line. A change of that file is a change of the API.
+To change it on purpose: `python -m tests.api.test_openapi_unchanged`, then commit the difference.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.http.openapi import document
+from app.server.routes import ROUTES
+
+STORED = Path(__file__).with_name("openapi_operations.txt")
+
+
+def test_openapi_operations_are_unchanged() -> None:
+    assert list(operations()) == STORED.read_text().splitlines()
+
+
+def operations() -> Iterator[str]:
+    """Yield a line for each operation: method, path, scopes, statuses. HEAD is always as GET."""
+    for path, methods in sorted(document(ROUTES)["paths"].items()):
+        for method, operation in sorted(methods.items()):
+            if method == "head":
+                continue
+            scopes = operation.get("x-scope", "open").replace(" ", "+")
+            yield " ".join((method.upper(), path, scopes, *sorted(operation["responses"])))
+
+
+if __name__ == "__main__":
+    STORED.write_text("".join(f"{line}\n" for line in operations()))
