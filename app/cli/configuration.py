@@ -13,7 +13,7 @@ from app.cli.actor import operator
 from app.cli.history import MASK
 from app.cli.terminal import console
 from app.configuration.changes import service as changes
-from app.configuration.changes.models import Expected, Kind, Operation
+from app.configuration.changes.models import Kind, Operation
 from app.configuration.changes.rows import read_entries
 from app.configuration.changes.values import check_but_definition
 from app.configuration.entries import service
@@ -21,6 +21,7 @@ from app.configuration.entries.models import NewConfiguration
 from app.configuration.snapshots.snapshot import Configuration
 from app.database import Connection
 from app.errors import Malformed, invalid, malformed
+from app.http.conditions import ExpectedVersion
 from app.http.decoder import check_nodes, parse
 from app.scripts import Resources, run_script
 
@@ -148,7 +149,7 @@ async def _set(
     )
     with resources.checkers.request() as check:
         refusal = check_but_definition(content, check)
-    expected = None if version is None else Expected(version=version or None)
+    expected = None if version is None else ExpectedVersion(version=version or None)
     operation = Operation(key=key, content=content, expected=expected, refusal=refusal)
     change_set = await changes.apply(
         connection,

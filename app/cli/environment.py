@@ -14,13 +14,13 @@ from app.configuration.changes import administration, writes
 from app.configuration.changes.administration import record_administration, record_creation
 from app.configuration.changes.history import environment_at
 from app.configuration.changes.intents import patch_of
-from app.configuration.changes.models import Expected
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import NewEnvironment, NewPatch
 from app.configuration.changes.views import MadeChangeSets
 from app.database import Connection
 from app.environments import models, service
 from app.errors import invalid
+from app.http.conditions import ExpectedVersion
 from app.http.decoder import parse
 from app.http.dry_run import transact
 from app.scripts import Resources, run_script
@@ -97,7 +97,7 @@ def update(
             fractional=fractional or msgspec.UNSET,
             protected=msgspec.UNSET if protected is None else protected,
         )
-        expected = None if version is None else Expected(version=version)
+        expected = None if version is None else ExpectedVersion(version=version)
         patch = patch_of(wanted, expected)
 
         async def change(connection: Connection) -> MadeChangeSets:
@@ -169,7 +169,7 @@ def delete(
                 resources.access_log,
                 key=key,
                 name=environment,
-                expected=Expected(version=version),
+                expected=ExpectedVersion(version=version),
                 message=message,
                 origin=origin(),
             ),

@@ -16,23 +16,29 @@ _ENTITY_TAG = re.compile(
 _VERSION = re.compile(r"([0-9]{1,18})(?:-([0-9a-f]{8}))?")
 
 
-class Condition(msgspec.Struct, frozen=True):
-    """What If-Match or If-None-Match asks of the entry: a version, anything, or nothing there.
+class ExpectedVersion(msgspec.Struct, frozen=True):
+    """The version that a write expects: a number, None for no entry, or any that exists.
 
-    `epoch` is how the environment's must begin.
+    `epoch` is a prefix that the environment's epoch must have.
     """
 
     version: int | None = None
     epoch: str = ""
-    present: bool = False
+    any_version: bool = False
+
+    def is_met(self, version: int | None, epoch: str) -> bool:
+        """Tell whether the current version and the environment's epoch are the expected ones."""
+        if self.any_version:
+            return version is not None
+        return self.version == version and epoch.startswith(self.epoch)
 
 
-def read_condition(request: web.Request, *, may_create: bool) -> Condition:
-    """Return the condition that every write must carry (RFC 9110, section 13; RFC 6585, section 3).
+def read_expected_version(request: web.Request, *, may_create: bool) -> ExpectedVersion:
+    """Return the version that If-Match or If-None-Match names (RFC 9110, section 13).
 
-    Raises ConditionMissing without one, Malformed for one that is not understood. A tag that is not
-    one of ours is understood and matches nothing: that is version 0. A weak one counts by the
-    version in it: a proxy that compresses answers weakens every tag that a client can send back.
+    Raises ConditionMissing when a write has neither (RFC 6585, section 3), and Malformed when the
+    header cannot be read. A tag that is not ours matches nothing: version 0. A weak tag counts by
+    the version in it, because a proxy that compresses answers weakens every tag.
     """
     for name in (hdrs.IF_MATCH, hdrs.IF_NONE_MATCH):
         if len(request.headers.getall(name, ())) > 1:
@@ -46,7 +52,7 @@ def read_condition(request: web.Request, *, may_create: bool) -> Condition:
     if if_none_match is not None and may_create:
         if if_none_match.strip() != "*":
             raise malformed("If-None-Match", "must be * for a write")
-        return Condition()
+        return ExpectedVersion()
     wanted = 'If-Match: "VERSION" to change it'
     if may_create:
         wanted += ", or If-None-Match: * to create it"
@@ -57,16 +63,16 @@ def read_condition(request: web.Request, *, may_create: bool) -> Condition:
     )
 
 
-def _if_match(text: str) -> Condition:
+def _if_match(text: str) -> ExpectedVersion:
     if text.strip() == "*":
-        return Condition(present=True)
+        return ExpectedVersion(any_version=True)
     match = _ENTITY_TAG.fullmatch(text.strip())
     if match is None:
         raise malformed("If-Match", 'must be one entity tag, such as "3", or *')
     version = _VERSION.fullmatch(match[1])
     if version is None:
-        return Condition(version=0)
-    return Condition(version=int(version[1]), epoch=version[2] or "")
+        return ExpectedVersion(version=0)
+    return ExpectedVersion(version=int(version[1]), epoch=version[2] or "")
 
 
 def is_not_modified(request: web.Request, etag: str) -> bool:

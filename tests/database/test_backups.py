@@ -28,7 +28,6 @@ from pyrage import x25519
 from app.audit.chain_walk import one_moment
 from app.audit.verification import Verified, verify
 from app.configuration.changes import writes
-from app.configuration.changes.models import Expected
 from app.crypto.identity import ForeignError, new_identity, parse_identity
 from app.crypto.signing import Signer
 from app.database import Database
@@ -37,6 +36,7 @@ from app.database.migrations import Migrator
 from app.database.migrations.backend import LOCK_KEY
 from app.database.role_names import APP, BACKUP, MIGRATOR, OWNER
 from app.environments import service as environments
+from app.http.conditions import ExpectedVersion
 from app.operations.backups import manifest as manifests
 from app.operations.backups import programs, reading, store, verifying
 from app.operations.backups.dumping import Limits, Request, create
@@ -110,7 +110,7 @@ async def _seed(target: Target) -> None:
     # The history of a deleted environment is a part of every backup.
     await database.transact(
         lambda c: writes.delete_environment(
-            c, "development", expected=Expected(version=1), actor="test", message=""
+            c, "development", expected=ExpectedVersion(version=1), actor="test", message=""
         )
     )
     await database.close()

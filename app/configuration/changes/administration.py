@@ -7,11 +7,11 @@ from app.access.events import Event, Origin
 from app.access.log import AccessLog
 from app.access.models import Grant, Scope
 from app.configuration.changes import writes
-from app.configuration.changes.models import Expected
 from app.configuration.changes.views import MadeChangeSet, MadeChangeSets
 from app.database import Connection
 from app.environments.models import Environment
 from app.errors import Forbidden
+from app.http.conditions import ExpectedVersion
 from app.settings import Secret
 
 _RESOURCE = "environment"
@@ -60,7 +60,7 @@ async def delete_environment(
     *,
     key: Secret,
     name: str,
-    expected: Expected,
+    expected: ExpectedVersion,
     message: str,
     origin: Origin,
 ) -> Environment:

@@ -9,7 +9,6 @@ from app.configuration.changes import administration, history, writes
 from app.configuration.changes.administration import record_creation
 from app.configuration.changes.answers import read_dry_run, write
 from app.configuration.changes.intents import patch_of
-from app.configuration.changes.models import Expected
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import NewEnvironment, NewPatch
 from app.configuration.snapshots.reading import (
@@ -22,7 +21,8 @@ from app.configuration.snapshots.reading import (
 from app.database import Connection
 from app.environments.models import Environment, EnvironmentList
 from app.errors import Forbidden, Unavailable
-from app.http import conditions, wire
+from app.http import wire
+from app.http.conditions import read_expected_version
 from app.http.dry_run import transact, transact_in
 from app.http.headers import revision_header
 from app.http.idempotency import once
@@ -74,8 +74,7 @@ async def patch_environment(request: web.Request) -> web.Response:
     dry_run = read_dry_run(request)
     # There is no ETag to send back: it would have to change with every revision, which the answer
     # to a GET tells too, and an edit of any key would then stand in the way of this.
-    condition = conditions.read_condition(request, may_create=False)
-    expected = Expected(version=condition.version, epoch=condition.epoch, any=condition.present)
+    expected = read_expected_version(request, may_create=False)
     wanted = await wire.read_body(request, NewPatch, types=wire.MERGE_PATCH)
     intent = Intent(patch=patch_of(wanted, expected))
     name, actor = request.match_info["environment"], request[CALLER].actor
@@ -93,8 +92,7 @@ async def delete_environment(request: web.Request) -> web.Response:
     Its tokens and streams end, its secrets are destroyed, and its history stays for proofs alone.
     """
     dry_run = read_dry_run(request)
-    condition = conditions.read_condition(request, may_create=False)
-    expected = Expected(version=condition.version, epoch=condition.epoch, any=condition.present)
+    expected = read_expected_version(request, may_create=False)
     name, actor = request.match_info["environment"], request[CALLER].actor
     log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
     repeatable = await read_repeatable(request, dry_run=dry_run)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from app.configuration.changes.models import Content, Expected, Kind, Operation
+from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.properties import Intent, Patch, check_members
 from app.configuration.changes.requests import (
     DeleteOperation,
@@ -20,6 +20,7 @@ from app.configuration.changes.requests import (
 from app.configuration.changes.values import SCHEMA_TOO_COSTLY, check_but_definition
 from app.configuration.json_schema.pool import RequestCheck
 from app.errors import Invalid, Violation, invalid
+from app.http.conditions import ExpectedVersion
 from app.names import KEY_RULE, is_key, is_stored_key
 
 _VIOLATIONS_MAX = 100
@@ -47,7 +48,7 @@ def intents_of(wanted: NewChangeSet, environment: str, check: RequestCheck) -> M
         seen.add(place)
         try:
             if isinstance(operation, PatchOperation):
-                patches[place[0]] = patch_of(operation, Expected(version=operation.version))
+                patches[place[0]] = patch_of(operation, ExpectedVersion(version=operation.version))
             else:
                 found[place[0]].append(_operation(operation, check, position))
         except Invalid as error:
@@ -73,7 +74,7 @@ def intents_of(wanted: NewChangeSet, environment: str, check: RequestCheck) -> M
     }
 
 
-def patch_of(wanted: NewPatch | PatchOperation, expected: Expected | None) -> Patch:
+def patch_of(wanted: NewPatch | PatchOperation, expected: ExpectedVersion | None) -> Patch:
     """Return the patch. Raises Invalid that names what is wrong with it."""
     patch = Patch(
         metadata=wanted.metadata,
@@ -97,7 +98,7 @@ def contents_of(wanted: NewChangeSet) -> Iterator[Content]:
 def _operation(
     operation: PutOperation | DeleteOperation, check: RequestCheck, position: int
 ) -> Operation:
-    expected = Expected(version=operation.version or None)
+    expected = ExpectedVersion(version=operation.version or None)
     if isinstance(operation, DeleteOperation):
         return Operation(key=operation.key, content=None, expected=expected)
     content = _content(operation)

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.environments.models import Properties
 from app.errors import Invalid, Violation
+from app.http.conditions import ExpectedVersion
 from app.secrets.models import Sealed
 
 ENTRIES_MAX = 10_000
@@ -30,25 +31,7 @@ class ChangeKind(StrEnum):
     DELETE = "delete"
 
 
-@dataclass(frozen=True)
-class Expected:
-    """Which version a write expects: a number, None for no entry at all, or any that exists.
-
-    `epoch` is how the environment's must begin, for a version that was seen in that epoch.
-    """
-
-    version: int | None = None
-    epoch: str = ""
-    any: bool = False
-
-    def is_met(self, version: int | None, epoch: str) -> bool:
-        """Tell whether it is so, given the version that is there and the epoch of all."""
-        if self.any:
-            return version is not None
-        return self.version == version and epoch.startswith(self.epoch)
-
-
-ABSENT = Expected()
+ABSENT = ExpectedVersion()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +60,7 @@ class Operation:
 
     key: str
     content: Content | None
-    expected: Expected | None
+    expected: ExpectedVersion | None
     is_lenient: bool = False
     refusal: Invalid | None = None
 

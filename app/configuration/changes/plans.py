@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from app.configuration.changes import history
-from app.configuration.changes.models import ABSENT, Entry, Expected, Kind, Operation
+from app.configuration.changes.models import ABSENT, Entry, Kind, Operation
 from app.configuration.changes.patch import are_same
 from app.configuration.changes.properties import Intent, patch_towards
 from app.configuration.changes.references import references
@@ -13,6 +13,7 @@ from app.configuration.changes.rows import all_pages
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Forbidden, NotFound, Violation
+from app.http.conditions import ExpectedVersion
 from app.threads import free_later, in_turn
 
 # In the text of an error; its fields name more.
@@ -35,14 +36,16 @@ async def revert(connection: Connection, environment: str, revision: int) -> Int
         Operation(
             key=row["key"],
             content=history.content_of(environment, row) if row["version"] else None,
-            expected=Expected(version=row["after_version"]) if row["after_version"] else ABSENT,
+            expected=ExpectedVersion(version=row["after_version"])
+            if row["after_version"]
+            else ABSENT,
         )
         async for row in rows
     ]
     free_later(operations)
     patch = None
     if properties is not None:
-        left = Expected(version=properties.after.version)
+        left = ExpectedVersion(version=properties.after.version)
         patch = patch_towards(properties.before, properties.after, expected=left)
     return Intent(operations=operations, patch=patch)
 
@@ -135,7 +138,7 @@ def _towards(
     operations = []
     for key in keys:
         target, current = wanted.get(key), found.get(key)
-        expected = Expected(version=current.version) if current else ABSENT
+        expected = ExpectedVersion(version=current.version) if current else ABSENT
         if target is None and current is not None:
             content = None
         elif target is not None and not _same(target, current):

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from app.configuration.changes.models import Expected, Operation
+from app.configuration.changes.models import Operation
 from app.configuration.changes.patch import are_equal
 from app.environments.models import Properties
 from app.errors import Invalid, TooLarge, Violation
 from app.evaluation.validation import check_metadata
+from app.http.conditions import ExpectedVersion
 
 # It is repeated in the answer for every flag.
 METADATA_BYTES_MAX = 4 * 1024
@@ -35,7 +36,7 @@ class Patch:
     metadata: Mapping[str, Any] | None = field(default_factory=dict)
     fractional: str | None = None
     protected: bool | None = None
-    expected: Expected | None = None
+    expected: ExpectedVersion | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def patched(before: Properties, patch: Patch) -> Properties:
 
 
 def patch_towards(
-    wanted: Properties, found: Properties, *, expected: Expected | None = None
+    wanted: Properties, found: Properties, *, expected: ExpectedVersion | None = None
 ) -> Patch | None:
     """Return what makes the second into the first, None when they are the same.
 

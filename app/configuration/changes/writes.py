@@ -8,7 +8,7 @@ from operator import itemgetter
 
 from app.configuration.changes import plans, service
 from app.configuration.changes.history import Moment, revision_of
-from app.configuration.changes.models import ChangeKind, Expected, Kind, Operation
+from app.configuration.changes.models import ChangeKind, Kind, Operation
 from app.configuration.changes.properties import Intent, Patch, check_members, patch_towards
 from app.configuration.changes.requests import (
     NewEnvironment,
@@ -18,6 +18,7 @@ from app.database import Connection, sql
 from app.environments import service as environments
 from app.environments.models import Environment, Properties
 from app.errors import Conflict, Violation, invalid
+from app.http.conditions import ExpectedVersion
 from app.secrets.vault import Vault
 
 Work = Callable[[Connection], Awaitable[MadeChangeSets]]
@@ -74,7 +75,7 @@ async def create_environment(
 
 
 async def delete_environment(
-    connection: Connection, name: str, *, expected: Expected, actor: str, message: str
+    connection: Connection, name: str, *, expected: ExpectedVersion, actor: str, message: str
 ) -> Environment:
     """Delete an environment: its last change set empties it and closes its history, which stays.
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.configuration.changes.answers import CHECKS
 from app.configuration.changes.history import Moment
-from app.configuration.changes.models import Expected, Kind, Operation
+from app.configuration.changes.models import Kind, Operation
 from app.configuration.changes.values import check_but_definition
 from app.configuration.entries import service
 from app.configuration.entries.models import NewConfiguration, Written
@@ -121,7 +121,7 @@ async def _reveal(request: web.Request, moment: Moment | None) -> web.Response:
 async def put_configuration(request: web.Request) -> web.Response:
     """Create or replace one configuration, under the version that the caller expects."""
     dry_run = wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
-    expected = _expected(conditions.read_condition(request, may_create=True))
+    expected = conditions.read_expected_version(request, may_create=True)
     wanted = await wire.read_body(request, NewConfiguration)
     (environment, key), actor = _place(request), request[CALLER].actor
     content = service.content_from(wanted)
@@ -153,7 +153,7 @@ async def put_configuration(request: web.Request) -> web.Response:
 async def delete_configuration(request: web.Request) -> web.Response:
     """Delete one configuration, under the version that the caller expects; its history stays."""
     dry_run = wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
-    expected = _expected(conditions.read_condition(request, may_create=False))
+    expected = conditions.read_expected_version(request, may_create=False)
     place, actor = _place(request), request[CALLER].actor
 
     return await _write(
@@ -190,7 +190,3 @@ async def _write(
 
 def _place(request: web.Request) -> tuple[str, str]:
     return request.match_info["environment"], request.match_info["key"]
-
-
-def _expected(condition: conditions.Condition) -> Expected:
-    return Expected(version=condition.version, epoch=condition.epoch, any=condition.present)

@@ -7,13 +7,14 @@ import msgspec
 
 from app.configuration.changes import service as changes
 from app.configuration.changes.history import Moment, content_of, revision_of
-from app.configuration.changes.models import ChangeSet, Content, Expected, Kind, Operation
+from app.configuration.changes.models import ChangeSet, Content, Kind, Operation
 from app.configuration.changes.sealing import revealed
 from app.configuration.entries.models import ConfigurationPage, NewConfiguration, Written
 from app.configuration.snapshots.snapshot import PAGE_BYTES_MAX, Configuration
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import NotFound, invalid
+from app.http.conditions import ExpectedVersion
 from app.names import KEY_RULE, is_key, is_stored_key
 from app.secrets.models import sealed_of
 from app.secrets.vault import Vault, shredded, unreadable
@@ -139,7 +140,7 @@ async def put(
 
 
 async def delete(
-    connection: Connection, environment: str, key: str, *, expected: Expected, actor: str
+    connection: Connection, environment: str, key: str, *, expected: ExpectedVersion, actor: str
 ) -> Written:
     """Delete one entry as a change set of one; its history stays."""
     operation = Operation(key=check_stored_key(key), content=None, expected=expected)

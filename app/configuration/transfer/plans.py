@@ -11,7 +11,6 @@ from app.configuration.changes.models import (
     ChangeSet,
     Content,
     Entry,
-    Expected,
     Kind,
     Operation,
 )
@@ -26,6 +25,7 @@ from app.configuration.transfer.secret_names import warn_of_likely_secrets, with
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Invalid, Violation
+from app.http.conditions import ExpectedVersion
 from app.secrets.vault import Vault
 from app.threads import free_later, in_thread, in_turn
 
@@ -213,7 +213,7 @@ def _operation(
             schema=content.schema,
             description=content.description,
         )
-    expected = ABSENT if found.version is None else Expected(version=found.version)
+    expected = ABSENT if found.version is None else ExpectedVersion(version=found.version)
     return Operation(
         key=found.key, content=content, expected=expected, is_lenient=document.is_lenient
     )
