@@ -24,7 +24,7 @@ from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.local_credentials import ADMIN_TOKEN_FILE, token_key
 from app.access.models import Grant, Scope
 from app.access.rate_limit import FAILURES
-from app.configuration.changes.answers import CHECKS
+from app.configuration.changes.write_requests import CHECKS
 from app.configuration.json_schema.pool import Checkers
 from app.configuration.snapshots.reading import FOLLOWER
 from app.database.client.drivers import libpq_arguments

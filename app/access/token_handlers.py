@@ -14,7 +14,7 @@ from app.access.tokens import TokenView
 from app.database import Connection
 from app.errors import Conflict, Forbidden, NotFound, Violation
 from app.http import wire
-from app.http.idempotency import once
+from app.http.idempotency import run_once_per_key
 from app.http.idempotency_key import read_repeatable
 from app.http.keys import DATABASE
 
@@ -115,13 +115,15 @@ async def _issue(request: web.Request, work: Work) -> web.Response:
     async def attempt(connection: Connection) -> tuple[str | None, TokenView]:
         text: str | None = None
 
-        async def make() -> TokenView:
+        async def make(connection: Connection) -> TokenView:
             nonlocal text
             made = await work(connection)
             text = made.text
             return await tokens.get(connection, made.id)
 
-        view = await once(connection, repeatable, actor=actor, answer_type=TokenView, work=make)
+        view = await run_once_per_key(
+            connection, repeatable, actor=actor, answer_type=TokenView, work=make
+        )
         return text, view
 
     text, view = await request.app[DATABASE].transact(attempt)

@@ -13,18 +13,6 @@ class _DryRunOverError(Exception):
     """Ends the transaction of a dry run."""
 
 
-async def transact_in(
-    environment: str,
-    database: Database,
-    work: Callable[[Connection], Awaitable[Result]],
-    *,
-    dry_run: bool,
-) -> Result:
-    """Do as `transact`, within the environment's share of the pool."""
-    async with database.shares.held(environment):
-        return await transact(database, work, dry_run=dry_run)
-
-
 async def transact(
     database: Database, work: Callable[[Connection], Awaitable[Result]], *, dry_run: bool
 ) -> Result:

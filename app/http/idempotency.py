@@ -34,20 +34,20 @@ def check_key(text: str) -> str:
     return text
 
 
-async def once(
+async def run_once_per_key(
     connection: Connection,
     repeatable: Repeatable | None,
     *,
     actor: str,
     answer_type: type[Answer],
-    work: Callable[[], Awaitable[Answer]],
+    work: Callable[[Connection], Awaitable[Answer]],
 ) -> Answer:
     """Do the work, or return what it answered before under the same key of the same actor.
 
     Raises Conflict when the key was used for another request.
     """
     if repeatable is None:
-        return await work()
+        return await work(connection)
     while not await sql.claim_idempotency_key(
         connection, actor=actor, key=repeatable.key, request=repeatable.request
     ):
@@ -59,7 +59,7 @@ async def once(
                 "idempotency_key_reused", "This Idempotency-Key was used for another request."
             )
         return msgspec.json.decode(found["answer"], type=answer_type)
-    answer = await work()
+    answer = await work(connection)
     await sql.keep_answer(
         connection, actor=actor, key=repeatable.key, answer=msgspec.json.encode(answer)
     )

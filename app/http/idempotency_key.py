@@ -12,7 +12,7 @@ from aiohttp import web
 
 from app.crypto.fields import joined
 from app.errors import AppError
-from app.http import wire
+from app.http.bodies import read_whole
 from app.http.idempotency import Repeatable, check_key
 from app.settings import Secret
 
@@ -57,12 +57,10 @@ async def checked(request: web.Request, check: Awaitable[Result]) -> Callable[[]
     return lambda: result
 
 
-async def read_repeatable(
-    request: web.Request, *, dry_run: bool, body: bytes | None = None
-) -> Repeatable | None:
+async def read_repeatable(request: web.Request, *, dry_run: bool) -> Repeatable | None:
     """Return what makes the request repeatable, None when its author did not ask for it.
 
-    `body` is given where it was read already. A dry run is not kept, and yet refuses a key that the
+    A dry run is not kept, and yet refuses a key that the
     write itself would refuse.
     """
     text = request.headers.get("Idempotency-Key")
@@ -71,8 +69,7 @@ async def read_repeatable(
     key = check_key(text)
     if dry_run:
         return None
-    if body is None:
-        body = await wire.receive(request) if request.body_exists else b""
+    body = await read_whole(request) if request.body_exists else b""
     conditions = (request.headers.get(name, "") for name in ("If-Match", "If-None-Match"))
     head = "\n".join((request.method, request.raw_path, *conditions))
     # As it was sent: a header may hold bytes that are no UTF-8.

@@ -12,8 +12,8 @@ from app.access.log import AccessLog
 from app.access.rate_limit import FAILURES, Failures
 from app.access.stdout_log import Lines
 from app.audit.head_export import HeadExport
-from app.configuration.changes.answers import CHECKS
 from app.configuration.changes.checks import ContentChecks
+from app.configuration.changes.write_requests import CHECKS
 from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.keeper import Keeper
 from app.configuration.snapshots.reading import FOLLOWER

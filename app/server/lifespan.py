@@ -17,7 +17,7 @@ from app.access.directory import CHANGE_OF_TOKENS
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.last_used import TOKEN_USE
 from app.access.local_credentials import ensure_admin_token, token_key
-from app.configuration.changes.answers import CHECKS
+from app.configuration.changes.write_requests import CHECKS
 from app.configuration.snapshots.disk import Disk
 from app.configuration.snapshots.reading import FOLLOWER
 from app.database.client.listener import listen

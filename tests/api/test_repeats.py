@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.configuration.changes.answers import CHECKS
 from app.configuration.changes.checks import ContentChecks
+from app.configuration.changes.write_requests import CHECKS
 from tests.conftest import Service
 
 LOCAL = "/v1/environments/local"

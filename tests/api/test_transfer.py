@@ -12,7 +12,7 @@ import pytest
 from dotenv import dotenv_values
 
 from app.access.models import Scope
-from app.configuration.changes.answers import CHECKS
+from app.configuration.changes.write_requests import CHECKS
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.transfer.plans import Plan, apply_plan, plan
 from app.configuration.transfer.reading import read_file

@@ -7,10 +7,10 @@ from aiohttp import web
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
 from app.configuration.changes import administration, history, writes
 from app.configuration.changes.administration import record_creation
-from app.configuration.changes.answers import read_dry_run, write
 from app.configuration.changes.intents import patch_of
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import NewEnvironment, NewPatch
+from app.configuration.changes.write_requests import read_dry_run, run_write, write_change_sets
 from app.configuration.snapshots.reading import (
     FOLLOWER,
     moment_headers,
@@ -23,10 +23,7 @@ from app.environments.models import Environment, EnvironmentList
 from app.errors import Forbidden, Unavailable
 from app.http import wire
 from app.http.conditions import read_expected_version
-from app.http.dry_run import transact, transact_in
 from app.http.headers import revision_header
-from app.http.idempotency import once
-from app.http.idempotency_key import read_repeatable
 from app.http.keys import DATABASE
 
 # As an import of as many entries has.
@@ -79,7 +76,7 @@ async def patch_environment(request: web.Request) -> web.Response:
     intent = Intent(patch=patch_of(wanted, expected))
     name, actor = request.match_info["environment"], request[CALLER].actor
 
-    return await write(
+    return await write_change_sets(
         request,
         lambda c: writes.apply(c, {name: intent}, actor=actor, message=wanted.message),
         dry_run=dry_run,
@@ -93,20 +90,16 @@ async def delete_environment(request: web.Request) -> web.Response:
     """
     dry_run = read_dry_run(request)
     expected = read_expected_version(request, may_create=False)
-    name, actor = request.match_info["environment"], request[CALLER].actor
+    name = request.match_info["environment"]
     log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
-    repeatable = await read_repeatable(request, dry_run=dry_run)
     wire.allow(request, DELETION_SECONDS)
 
-    async def delete(connection: Connection) -> Environment:
-        return await administration.delete_environment(
-            connection, log, key=key, name=name, expected=expected, message="", origin=caller
-        )
-
-    closed = await transact_in(
-        name,
-        request.app[DATABASE],
-        lambda c: once(c, repeatable, actor=actor, answer_type=Environment, work=lambda: delete(c)),
+    closed = await run_write(
+        request,
+        lambda c: administration.delete_environment(
+            c, log, key=key, name=name, expected=expected, message="", origin=caller
+        ),
+        answer_type=Environment,
         dry_run=dry_run,
     )
 
@@ -124,7 +117,6 @@ async def create_environment(request: web.Request) -> web.Response:
     wanted = await wire.read_body(request, NewEnvironment)
     if not request[CALLER].grant.covers(wanted.name):
         raise Forbidden("environment_foreign", "The token is not for this environment.")
-    repeatable = await read_repeatable(request, dry_run=dry_run)
     actor, log, caller = request[CALLER].actor, request.app[ACCESS_LOG], origin(request)
 
     async def create(connection: Connection) -> Environment:
@@ -132,17 +124,7 @@ async def create_environment(request: web.Request) -> web.Response:
         await record_creation(connection, log, made, caller)
         return made
 
-    made = await transact(
-        request.app[DATABASE],
-        lambda c: once(
-            c,
-            repeatable,
-            actor=actor,
-            answer_type=Environment,
-            work=lambda: create(c),
-        ),
-        dry_run=dry_run,
-    )
+    made = await run_write(request, create, answer_type=Environment, dry_run=dry_run)
 
     if dry_run:
         return wire.answer(made)

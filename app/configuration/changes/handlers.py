@@ -7,10 +7,10 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.access.models import Scope
 from app.configuration.changes import history, writes
-from app.configuration.changes.answers import CHECKS, read_dry_run, write
 from app.configuration.changes.differences import between_environments, between_revisions
 from app.configuration.changes.intents import contents_of, intents_of
 from app.configuration.changes.requests import NewChangeSet, NewPromotion, NewRestore, NewRevert
+from app.configuration.changes.write_requests import CHECKS, read_dry_run, write_change_sets
 from app.configuration.snapshots.reading import FOLLOWER
 from app.errors import Forbidden, invalid, malformed
 from app.http import wire
@@ -87,7 +87,7 @@ async def create_change_set(request: web.Request) -> web.Response:
     intents = await checked(request, check)
     who = _who(request)
 
-    return await write(
+    return await write_change_sets(
         request,
         lambda c: writes.apply(c, intents(), message=wanted.message, **who),
         dry_run=dry_run,
@@ -101,7 +101,7 @@ async def revert_change_set(request: web.Request) -> web.Response:
     place = _environment(request), int(request.match_info["revision"])
     who = _who(request)
 
-    return await write(
+    return await write_change_sets(
         request,
         lambda c: writes.revert(c, *place, message=wanted.message, **who),
         dry_run=dry_run,
@@ -118,7 +118,7 @@ async def restore_environment(request: web.Request) -> web.Response:
     place = _environment(request), moment
     who = _who(request)
 
-    return await write(
+    return await write_change_sets(
         request,
         lambda c: writes.restore(c, *place, message=wanted.message, **who),
         dry_run=dry_run,
@@ -133,7 +133,7 @@ async def promote_keys(request: web.Request) -> web.Response:
     target, who = _environment(request), _who(request)
     may_reveal = request[CALLER].grant.allows(Scope.REVEAL)
 
-    return await write(
+    return await write_change_sets(
         request,
         lambda c: writes.promote(
             c,

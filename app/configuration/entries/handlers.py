@@ -7,10 +7,10 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
-from app.configuration.changes.answers import CHECKS
 from app.configuration.changes.history import Moment
-from app.configuration.changes.models import Kind, Operation
+from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.values import check_but_definition
+from app.configuration.changes.write_requests import CHECKS, read_dry_run, run_write
 from app.configuration.entries import service
 from app.configuration.entries.models import NewConfiguration, Written
 from app.configuration.snapshots.reading import moment_head, moment_headers, read_snapshot, settle
@@ -18,11 +18,9 @@ from app.configuration.snapshots.snapshot import Configuration
 from app.database import Connection
 from app.errors import NotFound
 from app.http import conditions, wire
-from app.http.dry_run import transact_in
 from app.http.encoded import EncodedResponse
 from app.http.headers import entity_tag, revision_header
-from app.http.idempotency import once
-from app.http.idempotency_key import checked, read_repeatable
+from app.http.idempotency_key import checked
 from app.http.keys import DATABASE
 from app.secrets.reading import VAULT, note_revealed, wants_secrets
 
@@ -120,31 +118,17 @@ async def _reveal(request: web.Request, moment: Moment | None) -> web.Response:
 
 async def put_configuration(request: web.Request) -> web.Response:
     """Create or replace one configuration, under the version that the caller expects."""
-    dry_run = wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
+    dry_run = read_dry_run(request)
     expected = conditions.read_expected_version(request, may_create=True)
-    wanted = await wire.read_body(request, NewConfiguration)
-    (environment, key), actor = _place(request), request[CALLER].actor
-    content = service.content_from(wanted)
-
-    async def check() -> Operation:
-        service.check_key(key)
-        refusal = await request.app[CHECKS].run(
-            [content], lambda check: check_but_definition(content, check)
-        )
-        return Operation(key=key, content=content, expected=expected, refusal=refusal)
-
+    body = await wire.read_body(request, NewConfiguration)
     # Before the transaction: a check may take a second, and would hold a connection.
-    operation = await checked(request, check())
+    operation = await checked(request, _check(request, service.content_from(body), expected))
+    environment, actor, vault = _place(request)[0], request[CALLER].actor, request.app[VAULT]
 
     return await _write(
         request,
-        lambda c: service.put(
-            c,
-            environment,
-            operation(),
-            actor=actor,
-            message=wanted.message,
-            vault=request.app[VAULT],
+        lambda c: service.write(
+            c, environment, operation(), actor=actor, message=body.message, vault=vault
         ),
         dry_run=dry_run,
     )
@@ -152,30 +136,32 @@ async def put_configuration(request: web.Request) -> web.Response:
 
 async def delete_configuration(request: web.Request) -> web.Response:
     """Delete one configuration, under the version that the caller expects; its history stays."""
-    dry_run = wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
+    dry_run = read_dry_run(request)
     expected = conditions.read_expected_version(request, may_create=False)
-    place, actor = _place(request), request[CALLER].actor
+    (environment, key), actor = _place(request), request[CALLER].actor
 
-    return await _write(
-        request,
-        lambda c: service.delete(c, *place, expected=expected, actor=actor),
-        dry_run=dry_run,
+    async def delete(connection: Connection) -> Written:
+        operation = Operation(key=service.check_stored_key(key), content=None, expected=expected)
+        return await service.write(connection, environment, operation, actor=actor)
+
+    return await _write(request, delete, dry_run=dry_run)
+
+
+async def _check(
+    request: web.Request, content: Content, expected: conditions.ExpectedVersion
+) -> Operation:
+    key = service.check_key(request.match_info["key"])
+    refusal = await request.app[CHECKS].run(
+        [content], lambda check: check_but_definition(content, check)
     )
+    return Operation(key=key, content=content, expected=expected, refusal=refusal)
 
 
 async def _write(
     request: web.Request, work: Callable[[Connection], Awaitable[Written]], *, dry_run: bool
 ) -> web.Response:
-    """Do the work in a transaction, once for each Idempotency-Key, and answer with its outcome."""
-    repeatable = await read_repeatable(request, dry_run=dry_run)
-    actor = request[CALLER].actor
-
-    written = await transact_in(
-        request.match_info["environment"],
-        request.app[DATABASE],
-        lambda c: once(c, repeatable, actor=actor, answer_type=Written, work=lambda: work(c)),
-        dry_run=dry_run,
-    )
+    """Run the work as a write and answer with the entry's new version."""
+    written = await run_write(request, work, answer_type=Written, dry_run=dry_run)
     if dry_run:
         return wire.answer(msgspec.structs.replace(written, dry_run=True))
     await settle(request, written.environment, written.revision)

@@ -7,14 +7,13 @@ import msgspec
 
 from app.configuration.changes import service as changes
 from app.configuration.changes.history import Moment, content_of, revision_of
-from app.configuration.changes.models import ChangeSet, Content, Kind, Operation
+from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.sealing import revealed
 from app.configuration.entries.models import ConfigurationPage, NewConfiguration, Written
 from app.configuration.snapshots.snapshot import PAGE_BYTES_MAX, Configuration
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import NotFound, invalid
-from app.http.conditions import ExpectedVersion
 from app.names import KEY_RULE, is_key, is_stored_key
 from app.secrets.models import sealed_of
 from app.secrets.vault import Vault, shredded, unreadable
@@ -120,32 +119,31 @@ async def list_page(
     return page, rows[0]["epoch"]
 
 
-async def put(
+async def write(
     connection: Connection,
     environment: str,
     operation: Operation,
     *,
     actor: str,
-    message: str,
-    vault: Vault,
+    message: str = "",
+    vault: Vault | None = None,
 ) -> Written:
-    """Write one entry as a change set of one. The caller has checked its key and its content.
+    """Put or delete one entry, as a change set of one operation. Raises as `changes.apply` does.
 
-    Raises as `changes.apply` does.
+    The caller has checked the operation's key and content.
     """
     change_set = await changes.apply(
         connection, environment, [operation], actor=actor, message=message, vault=vault
     )
-    return _written(change_set)
-
-
-async def delete(
-    connection: Connection, environment: str, key: str, *, expected: ExpectedVersion, actor: str
-) -> Written:
-    """Delete one entry as a change set of one; its history stays."""
-    operation = Operation(key=check_stored_key(key), content=None, expected=expected)
-    change_set = await changes.apply(connection, environment, [operation], actor=actor)
-    return _written(change_set)
+    change = change_set.changes[0]
+    return Written(
+        environment=change_set.environment,
+        key=change.key,
+        version=change.version,
+        revision=change_set.revision,
+        epoch=change_set.epoch,
+        created=change.before.version is None,
+    )
 
 
 def content_from(wanted: NewConfiguration) -> Content:
@@ -220,15 +218,3 @@ async def _revealed(connection: Connection, row: Any, vault: Vault | None) -> Co
 def _configuration(row: Any) -> Configuration:
     fields = {name: row[name] for name in _FIELDS}
     return Configuration(**fields, sealed=row["kind"] == Kind.SECRET)
-
-
-def _written(change_set: ChangeSet) -> Written:
-    change = change_set.changes[0]
-    return Written(
-        environment=change_set.environment,
-        key=change.key,
-        version=change.version,
-        revision=change_set.revision,
-        epoch=change_set.epoch,
-        created=change.before.version is None,
-    )

@@ -10,9 +10,9 @@ from aiohttp import hdrs, web
 
 from app.access.guard import CALLER
 from app.access.models import Scope
-from app.configuration.changes.answers import CHECKS
 from app.configuration.changes.history import Moment
 from app.configuration.changes.models import MESSAGE_MAX, Content, Kind
+from app.configuration.changes.write_requests import CHECKS, run_write
 from app.configuration.snapshots.reading import moment_head, moment_headers, read_snapshot, settle
 from app.configuration.snapshots.snapshot import Snapshot
 from app.configuration.transfer import service
@@ -24,11 +24,9 @@ from app.configuration.transfer.writing import pretty, write_document
 from app.environments.models import Environment
 from app.errors import Unsupported, malformed
 from app.http import conditions, wire
-from app.http.dry_run import transact_in
 from app.http.encoded import EncodedResponse
 from app.http.headers import revision_header
-from app.http.idempotency import once
-from app.http.idempotency_key import checked, read_repeatable
+from app.http.idempotency_key import checked
 from app.http.keys import DATABASE
 from app.names import counted
 from app.secrets.reading import VAULT, note_revealed, wants_secrets
@@ -171,31 +169,24 @@ async def import_document(request: web.Request) -> web.Response:
         ),
     )
     document = await checked(request, reading)
-    repeatable = await read_repeatable(request, dry_run=dry_run, body=raw)
     name, actor = request.match_info["environment"], request[CALLER].actor
     may_reveal = request[CALLER].grant.allows(Scope.REVEAL)
 
-    imported = await transact_in(
-        name,
-        request.app[DATABASE],
-        lambda c: once(
+    imported = await run_write(
+        request,
+        lambda c: service.import_document(
             c,
-            repeatable,
+            name,
+            document(),
+            mode=mode,
             actor=actor,
-            answer_type=Imported,
-            work=lambda: service.import_document(
-                c,
-                name,
-                document(),
-                mode=mode,
-                actor=actor,
-                message=message,
-                dry_run=dry_run,
-                vault=request.app[VAULT],
-                checkers=checkers,
-                may_reveal=may_reveal,
-            ),
+            message=message,
+            dry_run=dry_run,
+            vault=request.app[VAULT],
+            checkers=checkers,
+            may_reveal=may_reveal,
         ),
+        answer_type=Imported,
         dry_run=dry_run,
     )
 

@@ -1,0 +1,80 @@
+"""Run a write for a request: in one transaction, once per Idempotency-Key, or as a dry run."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from app.access.guard import ACCESS_LOG, CALLER, origin
+from app.access.models import Scope
+from app.configuration.changes.administration import check_administration, record_administration
+from app.configuration.changes.checks import ContentChecks
+from app.configuration.changes.views import MadeChangeSets, without_before
+from app.configuration.changes.writes import Work
+from app.configuration.snapshots.reading import settle
+from app.database import Connection
+from app.http import wire
+from app.http.dry_run import transact
+from app.http.headers import revision_header
+from app.http.idempotency import run_once_per_key
+from app.http.idempotency_key import read_repeatable
+from app.http.keys import DATABASE
+
+CHECKS: web.AppKey[ContentChecks] = web.AppKey("checks", ContentChecks)
+
+Answer = TypeVar("Answer", bound=msgspec.Struct)
+
+
+def read_dry_run(request: web.Request) -> bool:
+    return wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
+
+
+async def run_write(
+    request: web.Request,
+    work: Callable[[Connection], Awaitable[Answer]],
+    *,
+    answer_type: type[Answer],
+    dry_run: bool,
+) -> Answer:
+    """Return the answer of the work, or the stored answer of the same Idempotency-Key.
+
+    The work runs in one transaction, which uses the environment's share of the pool.
+    """
+    repeatable = await read_repeatable(request, dry_run=dry_run)
+    database, actor = request.app[DATABASE], request[CALLER].actor
+    environment = request.match_info.get("environment")
+
+    async def run(connection: Connection) -> Answer:
+        return await run_once_per_key(
+            connection, repeatable, actor=actor, answer_type=answer_type, work=work
+        )
+
+    async with nullcontext() if environment is None else database.shares.held(environment):
+        return await transact(database, run, dry_run=dry_run)
+
+
+async def write_change_sets(request: web.Request, work: Work, *, dry_run: bool) -> web.Response:
+    """Run work that makes change sets and answer with them, as far as the token may read."""
+    grant, log, caller = request[CALLER].grant, request.app[ACCESS_LOG], origin(request)
+
+    async def permitted(connection: Connection) -> MadeChangeSets:
+        made = await work(connection)
+        check_administration(made, grant)
+        await record_administration(connection, log, made, caller)
+        return made
+
+    made = await run_write(request, permitted, answer_type=MadeChangeSets, dry_run=dry_run)
+
+    made = msgspec.structs.replace(made, dry_run=dry_run)
+    if not grant.allows(Scope.READ):
+        made = without_before(made)
+    if dry_run:
+        return wire.answer(made)
+    headers: dict[str, str] = {}
+    for change_set in made.change_sets:
+        await settle(request, change_set.environment, change_set.revision)
+        if change_set.environment == request.match_info["environment"]:
+            headers = revision_header(change_set.epoch, change_set.revision)
+    return wire.answer(made, headers=headers)
