@@ -47,6 +47,7 @@ def start() -> None:
 async def run() -> None:
     """Collect each minute, and give memory back then and after each large request."""
     global _has_leftovers  # noqa: PLW0603 - the allocator is the process's
+    start()
     seconds = 0
     while True:
         await asyncio.sleep(1)

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
 import pytest
@@ -24,6 +25,8 @@ from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.local_credentials import ADMIN_TOKEN_FILE, token_key
 from app.access.models import Grant, Scope
 from app.access.rate_limit import FAILURES
+from app.audit.head_export import HeadExport
+from app.components import Component
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.json_schema.pool import Checkers
 from app.configuration.snapshots.reading import FOLLOWER
@@ -38,11 +41,13 @@ from app.http.openapi import document
 from app.http.parameters import RESPONSE_HEADERS
 from app.http.protocol import Runner
 from app.server.application import create_app
-from app.server.assembly import HEAD_EXPORT
+from app.server.components import COMPONENTS
 from app.server.routes import ROUTES
 from app.settings import Settings, Target, load
 from tests.database.full_postgres import CHOSEN_PROGRAMS, full_server
 from tests.database.full_postgres import open_folder as unprivileged_folder
+
+ComponentType = TypeVar("ComponentType", bound=Component)
 
 # Whatever the developer has set must not reach the tests; what a machine needs may stay.
 _OURS = (
@@ -206,6 +211,21 @@ class Service:
         await self.app[TOKENS].refresh()
         return new.text
 
+    def component(self, type_: type[ComponentType]) -> ComponentType:
+        """The running component of this type."""
+        return next(part for part in self.app[COMPONENTS] if isinstance(part, type_))
+
+    @contextmanager
+    def replaced(self, component: Component) -> Iterator[None]:
+        """Report the health of this component instead of the running one of its type."""
+        components = self.app[COMPONENTS]
+        index = components.index(self.component(type(component)))
+        running, components[index] = components[index], component
+        try:
+            yield
+        finally:
+            components[index] = running
+
     async def revoke(self, token: str) -> None:
         """Revoke a token, as if some other instance did."""
         log, id_ = self.app[ACCESS_LOG], token.split("_")[2]
@@ -298,10 +318,11 @@ async def service(running: Service, server: Server) -> Service:
     log._lost_at = None
     # Beside the loop, on which whoever reads just now has to come to an end.
     await asyncio.to_thread(clean, server, "suite")
-    running.app[HEAD_EXPORT]._last.clear()
-    running.app[HEAD_EXPORT].broken.clear()
-    running.app[HEAD_EXPORT].replaced.clear()
-    running.app[HEAD_EXPORT].failure = None
+    export = running.component(HeadExport)
+    export._last.clear()
+    export.broken.clear()
+    export.replaced.clear()
+    export.failure = None
     await running.app[FOLLOWER].refresh()
     running.app[FAILURES].forget()
     return running

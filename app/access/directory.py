@@ -10,14 +10,17 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+
+from prometheus_client import Metric
 
 from app.access import tokens
 from app.access.format import token_id
 from app.access.mac import holds
 from app.access.models import Caller, Grant, Scope, Token
+from app.components import Component, HealthCheck, ReportScope, Status, gauge
 from app.database import Connection, Database, sql
 from app.database.client.faults import SCHEMA_UNFIT
 from app.errors import Unauthenticated, Unavailable
@@ -31,6 +34,8 @@ REFRESH_SECONDS = 0.5
 # The payload of the notifications that sql/tokens.sql sends; an environment's has a colon.
 CHANGE_OF_TOKENS = "tokens"
 _PAUSE_SECONDS = 0.1
+# Ten times the interval. A revocation that other instances know may be unknown here after that.
+CONFIRMED_SECONDS_MAX = 5.0
 # Stands in for the token of an unknown id, so that both refusals take the same steps. Nobody has a
 # text with this MAC.
 _NOBODY = Token(
@@ -41,11 +46,17 @@ _NOBODY = Token(
 )
 
 
-class TokenDirectory:
+class TokenDirectory(Component):
     """Who may call, as of at most half a second ago; `on_change` is called after each change."""
 
-    def __init__(self, database: Database, on_change: Callable[[], None] = lambda: None) -> None:
+    name = "tokens"
+
+    def __init__(
+        self, database: Database, key: Secret, *, on_change: Callable[[], None] = lambda: None
+    ) -> None:
         self._database = database
+        # The MACs of new tokens are made with it.
+        self.key = key
         self._on_change = on_change
         self._tokens: dict[str, Token] | None = None
         self._fingerprint: str | None = None
@@ -56,19 +67,13 @@ class TokenDirectory:
         self.failure: str | None = None
         self._hinted = asyncio.Event()
         self._refreshing = asyncio.Lock()
-        self._key = Secret("")
         # Callers whose MAC held since the last change, by a digest: most requests show one of few.
         self._checked: dict[bytes, Caller] = {}
         # The ids of tokens that were shown since somebody last took them from here.
         self.used: set[str] = set()
 
-    @property
-    def key(self) -> Secret:
-        """What the MACs of new tokens are made with."""
-        return self._key
-
-    def use_key(self, key: Secret) -> None:
-        self._key = key
+    async def start(self) -> None:
+        await self.refresh()
 
     async def refresh(self) -> None:
         """Read all tokens, if any has changed. Raises Unavailable when the database is away."""
@@ -179,9 +184,38 @@ class TokenDirectory:
         if found is None:
             raise _refused("malformed" if text else "absent")
         token = known.get(found, _NOBODY)
-        if not holds(self._key, text, token):
+        if not holds(self.key, text, token):
             raise _refused("unknown or revoked" if token is _NOBODY else "wrong")
         return token
+
+    def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:  # noqa: ARG002
+        """Report tokens that were not confirmed in time: a revoked one may be accepted here.
+
+        A failure of this instance is worse than a database that is away.
+        """
+        age = self.age_seconds
+        is_fresh = age is not None and age < CONFIRMED_SECONDS_MAX
+        failure = None if is_fresh else self.failure
+        status = Status.PASS if is_fresh else Status.WARN
+        return {
+            "tokens": HealthCheck(
+                status=Status.FAIL if failure else status,
+                component_type="datastore",
+                observed_value=len(self.usable),
+                observed_unit="tokens",
+                age_seconds=None if age is None else round(age, 1),
+                output=failure or (None if is_fresh else "not confirmed by the database of late"),
+            )
+        }
+
+    def metrics(self) -> Iterable[Metric]:
+        soonest = self.soonest_expiry
+        if soonest is not None:
+            yield gauge(
+                "flagstone_token_soonest_expiry_timestamp_seconds",
+                "When the next token expires that holds and that no other has replaced.",
+                soonest.timestamp(),
+            )
 
 
 def _refused(reason: str) -> Unauthenticated:

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from app.access.directory import TokenDirectory
+from app.components import Component
 from app.database import Database, sql
 from app.errors import Unavailable
 from app.log import logger
@@ -13,8 +14,10 @@ log = logger(__name__)
 FLUSH_SECONDS = 60.0
 
 
-class TokenUse:
+class TokenUse(Component):
     """From the directory's memory to `last_used_at`. Nobody is refused because it fails."""
+
+    name = "token_use"
 
     def __init__(self, database: Database, directory: TokenDirectory) -> None:
         self._database = database

@@ -14,9 +14,12 @@ from app.access.log import AccessLog
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.database import Connection, Database, sql
 from app.errors import ForeseenError, Unauthenticated, reason
+from app.log import logger
 from app.private_files import write_new
 from app.settings import Secret, Settings, Tier
 from app.settings.parsers import key_material
+
+log = logger(__name__)
 
 ADMIN_TOKEN_FILE = "admin-token"  # noqa: S105 - the name of a file
 _KEY_FILE = "token-key"
@@ -55,7 +58,7 @@ def has_token_key(settings: Settings) -> bool:
 
 
 async def ensure_admin_token(
-    settings: Settings, database: Database, directory: TokenDirectory, log: AccessLog
+    settings: Settings, database: Database, directory: TokenDirectory, access_log: AccessLog
 ) -> Path | None:
     """Have a file with a token that may do everything, in the local tier; return its path.
 
@@ -76,7 +79,7 @@ async def ensure_admin_token(
         if _is_good(path, directory):
             return
         made = await tokens.create(
-            connection, log, key, name="local admin", grant=grant, origin=_ORIGIN
+            connection, access_log, key, name="local admin", grant=grant, origin=_ORIGIN
         )
         # Before the commit: a file without its token is replaced at the next start, whereas a
         # token without its file would be good for ever and known to nobody.
@@ -85,6 +88,7 @@ async def ensure_admin_token(
 
     await database.transact(work)
     await directory.refresh()
+    log.info("admin_token", file=str(path))
     return path
 
 

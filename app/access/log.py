@@ -6,15 +6,17 @@ a task writes.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import asyncpg
 import msgspec
+from prometheus_client import Metric
 
 from app.access.events import Access
 from app.access.refusal_batch import Gathered
 from app.access.stdout_log import Lines
+from app.components import Component, HealthCheck, ReportScope, Status, counter, counters
 from app.database import Connection, Database, after_commit, sql
 from app.database.client.faults import DatabaseBugError
 from app.database.client.pool import RETRIED
@@ -36,8 +38,10 @@ _REMEMBERED_SECONDS = 300.0
 _encoder = msgspec.json.Encoder()
 
 
-class AccessLog:
+class AccessLog(Component):
     """The access log as one process writes it; `lines` are a copy of it for standard output."""
+
+    name = "access_log"
 
     def __init__(self, database: Database, lines: Lines | None = None) -> None:
         self._database = database
@@ -130,6 +134,40 @@ class AccessLog:
         """Write the lines that wait."""
         if self._lines is not None:
             await self._lines.close()
+
+    def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:  # noqa: ARG002
+        """Only warn: evaluation goes on without a log."""
+        trouble = self.trouble
+        return {
+            "access_log:write": HealthCheck(
+                status=Status.WARN if trouble else Status.PASS,
+                component_type="datastore",
+                output=trouble,
+            )
+        }
+
+    def metrics(self) -> Iterable[Metric]:
+        yield counters(
+            "flagstone_access_log_accesses",
+            "Accesses for the access log: recorded with what they tell, or noted for later.",
+            "way",
+            {"recorded": self.recorded, "noted": self.noted},
+        )
+        yield counter(
+            "flagstone_access_log_blurred",
+            "Accesses that were counted without their particulars, since too many differed.",
+            self.blurred,
+        )
+        yield counter(
+            "flagstone_access_log_write_failures",
+            "Writes that the access log's table did not take.",
+            self.failures,
+        )
+        yield counter(
+            "flagstone_access_log_lines_dropped",
+            "Lines for standard output that nobody read in time.",
+            self.lines_dropped,
+        )
 
     def _look_for_losses(self) -> None:
         lost = self.blurred + self.lines_dropped

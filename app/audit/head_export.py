@@ -11,15 +11,17 @@ until the next start, as only people know whether it was a backup that they rest
 import errno
 import os
 import stat
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+from prometheus_client import Metric
 
 from app.audit.chain_walk import BrokenChainError, Position, check_end, follow, one_moment
 from app.audit.heads import Head, SignedHead, check_expectations, last_heads, signed
 from app.audit.stored_chain import PAGE_SIZE
+from app.components import Component, HealthCheck, ReportScope, Status, gauge
 from app.crypto.signing import Signer
 from app.database import Connection, Database, sql
 from app.environments import service as environments
@@ -36,27 +38,28 @@ log = logger(__name__)
 EXPORT_SECONDS = 60
 # After a failure. With a minute, a series of short outages could prevent every signature.
 RETRY_SECONDS = 5
+# The disk does not answer, for example.
+_EXPORT_AGE_MAX = timedelta(seconds=5 * EXPORT_SECONDS)
 
 
-class HeadExport:
+class HeadExport(Component):
     """Signs and writes heads. `broken` has what does not hold, by environment, and `replaced` what
     was signed and is not there any more: a history of an epoch before, or expectations of the
     schema.
     """
 
-    def __init__(self, database: Database, file: Path) -> None:
+    name = "audit_heads"
+
+    def __init__(self, database: Database, file: Path, key: Secret) -> None:
         self._database = database
         self._file = file
-        self._signer: Signer | None = None
+        self._signer = Signer(key)
         self._last: dict[str, Head] = {}
         self._is_read = False
         self.failure: str | None = None
         self.broken: dict[str, str] = {}
         self.replaced: dict[str, str] = {}
         self.exported_at: datetime | None = None
-
-    def use_key(self, key: Secret) -> None:
-        self._signer = Signer(key)
 
     async def run(self) -> None:
         """Export without end: every minute, and a few seconds after a failure."""
@@ -77,13 +80,11 @@ class HeadExport:
             self.failure = None
 
     async def _export(self) -> None:
-        if self._signer is None:
-            return
         if not self._is_read:
             key = self._signer.public_key
             self._last = await in_thread("heads", lambda: last_heads(self._file, key))
             self._is_read = True
-        heads = await self._heads(self._signer)
+        heads = await self._heads()
         for head in heads:
             # First, since it leaves the machine also when the disk is full.
             log.info("audit_head", **{**msgspec.structs.asdict(head), "at": head.at.isoformat()})
@@ -92,7 +93,7 @@ class HeadExport:
         self._last |= {head.environment: head for head in heads}
         self.exported_at = datetime.now(UTC)
 
-    async def _heads(self, signer: Signer) -> list[SignedHead]:
+    async def _heads(self) -> list[SignedHead]:
         """Return the heads that are not exported yet, each verified from the last one on."""
         heads: list[SignedHead] = []
         async with one_moment(self._database) as connection:
@@ -101,7 +102,7 @@ class HeadExport:
             expectations = await find_expectations(connection)
             for environment in found:
                 if await self._is_news(connection, environment, expectations):
-                    heads += filter(None, [signed(environment, expectations, at, signer)])
+                    heads += filter(None, [signed(environment, expectations, at, self._signer)])
         for name in self._last.keys() - {environment.name for environment in found}:
             revision = self._last[name].revision
             self._tell(name, f"revision {revision} was signed, and the whole environment is gone")
@@ -139,6 +140,44 @@ class HeadExport:
         if lost is not None and self.replaced.get(name) != lost:
             log.error("audit_expectations_replaced", environment=name, reason=lost)
             self.replaced[name] = lost
+
+    def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:
+        """Only warn: every other instance serves the same."""
+        return {"audit:chain": self._chain_check(scope), "audit:heads": self._heads_check()}
+
+    def _chain_check(self, scope: ReportScope) -> HealthCheck:
+        """Count the environments that the token does not cover, and name the others."""
+        reasons = [*self.replaced.items(), *self.broken.items()]
+        outputs = [f"{name}: {reason}" for name, reason in reasons if scope.covers(name)]
+        if hidden := len(reasons) - len(outputs):
+            outputs.append(f"{hidden} in environments that this token is not for")
+        return HealthCheck(
+            status=Status.WARN if outputs else Status.PASS,
+            component_type="datastore",
+            output="; ".join(outputs) or None,
+        )
+
+    def _heads_check(self) -> HealthCheck:
+        at = self.exported_at
+        is_late = at is not None and datetime.now(UTC) - at > _EXPORT_AGE_MAX
+        return HealthCheck(
+            status=Status.WARN if self.failure or is_late else Status.PASS,
+            time=at,
+            output=self.failure or ("the export hangs" if is_late else None),
+        )
+
+    def metrics(self) -> Iterable[Metric]:
+        yield gauge(
+            "flagstone_audit_broken_chains",
+            "Environments whose history is not the one that was signed.",
+            len(self.broken.keys() | self.replaced.keys()),
+        )
+        if self.exported_at is not None:
+            yield gauge(
+                "flagstone_audit_heads_exported_timestamp_seconds",
+                "When it was last made sure that all signed heads are in the file.",
+                self.exported_at.timestamp(),
+            )
 
     def _tell(self, name: str, broken: str) -> None:
         if self.broken.get(name) != broken:

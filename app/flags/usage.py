@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import msgspec
+from prometheus_client import Metric
 
+from app.components import Component, counters
 from app.database import Connection, Database, sql
 from app.environments import service as environments
 from app.errors import Unavailable
@@ -76,10 +78,12 @@ class FlagUsage(msgspec.Struct, frozen=True, kw_only=True):
 Place = tuple[str, str, str, str]
 
 
-class Usage:
+class Usage(Component):
     """The evaluations of one process: all of them by environment and reason, and each outcome that
     the table does not have yet.
     """
+
+    name = "usage"
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -120,6 +124,14 @@ class Usage:
         """Return how many evaluations there were, by environment and reason or error code."""
         self._take()
         return self._totals
+
+    def metrics(self) -> Iterable[Metric]:
+        yield counters(
+            "flagstone_evaluations",
+            "Evaluations of flags that there are, by OFREP's reason or error code.",
+            "environment reason",
+            self.totals(),
+        )
 
     async def run_once(self) -> None:
         """Add what was counted. Never raises: what was surely not added waits for the next time."""

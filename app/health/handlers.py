@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
-from app.health.check import Check, HealthCheckRow, Status
+from app.components import HealthCheck, HealthCheckRow, Status
 from app.health.report import Health, Readiness
 
 HEALTH: web.AppKey[Health] = web.AppKey("health", Health)
@@ -18,7 +18,7 @@ READINESS_EXAMPLE = Readiness(
     status=Status.PASS,
     checks={
         "database:write": [
-            Check(
+            HealthCheck(
                 status=Status.PASS,
                 component_type="datastore",
                 observed_value=1.207,

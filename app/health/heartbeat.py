@@ -7,20 +7,24 @@ also records the past correctly.
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from prometheus_client import Metric
+
+from app.components import Component, HealthCheck, HealthCheckRow, ReportScope, Status, gauge
 from app.database import Database, sql
 from app.database.client.faults import DatabaseBugError
 from app.errors import Unavailable
-from app.health.check import HealthCheckRow
 from app.log import logger
 from app.settings import HealthSettings
 from app.tasks import jittered
 
 log = logger(__name__)
 
+WRITE_CHECK = "database:write"
 MISSES_UNTIL_FAIL = 3
 _RETRY_SECONDS = 1.0  # after a miss: readiness should know soon, in both directions
 _MISSED_MAX = 1_000
@@ -35,8 +39,10 @@ class Beat:
     code: str | None = None
 
 
-class Heartbeat:
+class Heartbeat(Component):
     """Writes heartbeats, and knows how the last one went."""
+
+    name = "heartbeat"
 
     def __init__(self, database: Database, settings: HealthSettings, instance: str) -> None:
         self._database = database
@@ -97,6 +103,50 @@ class Heartbeat:
                 )
                 self._missed.clear()
         return row
+
+    def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:
+        last, good = self.last, self.last_good
+        # An exhausted pool says that this instance is busy, not that the database is away. Without
+        # it the other instances would have to take its load.
+        if last is not None and last.code == "pool_exhausted":
+            status = Status.WARN
+        elif self.misses_in_a_row >= MISSES_UNTIL_FAIL or good is None:
+            status = scope.outage
+        else:
+            status = Status.WARN if self.misses_in_a_row else Status.PASS
+        row = good.row if good else None
+        check = HealthCheck(
+            status=status,
+            component_type="datastore",
+            observed_value=row.latency_ms if row else None,
+            observed_unit="ms",
+            time=row.checked_at if row else None,
+            age_seconds=round(time.monotonic() - good.monotonic, 1) if good else None,
+            consecutive_failures=self.misses_in_a_row,
+            row=row,
+            output=last.code if last else "no heartbeat yet",
+        )
+        return {WRITE_CHECK: check}
+
+    def metrics(self) -> Iterable[Metric]:
+        yield gauge(
+            "flagstone_heartbeat_misses",
+            "Heartbeats missed since the last good one.",
+            self.misses_in_a_row,
+        )
+        row = self.last_good.row if self.last_good else None
+        if row is None:
+            return
+        yield gauge(
+            "flagstone_heartbeat_last_success_timestamp_seconds",
+            "When the last good heartbeat was.",
+            row.checked_at.timestamp(),
+        )
+        yield gauge(
+            "flagstone_heartbeat_latency_seconds",
+            "What the last good heartbeat's write took.",
+            row.latency_ms / 1000,
+        )
 
     def _miss(self, at: datetime, code: str, **details: str) -> None:
         self.misses_in_a_row += 1

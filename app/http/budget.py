@@ -1,12 +1,19 @@
 """The budget of memory that all request bodies of a process share."""
 
+from collections.abc import Iterable
+
+from prometheus_client import Metric
+
+from app.components import Component, counter, gauge
 from app.errors import Unavailable
 
 _RETRY_SECONDS = 5
 
 
-class BodyBudget:
+class BodyBudget(Component):
     """The bytes that bodies may take in memory, all together."""
+
+    name = "body_budget"
 
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
@@ -26,3 +33,20 @@ class BodyBudget:
 
     def give_back(self, size: int) -> None:
         self.bytes -= size
+
+    def metrics(self) -> Iterable[Metric]:
+        yield gauge(
+            "flagstone_http_body_bytes",
+            "Bytes of the request bodies that are received or worked on.",
+            self.bytes,
+        )
+        yield gauge(
+            "flagstone_http_body_bytes_max",
+            "Most bytes that these bodies may take.",
+            self.bytes_max,
+        )
+        yield counter(
+            "flagstone_http_bodies_refused",
+            "Requests refused because bodies took all of these bytes.",
+            self.refused,
+        )

@@ -1,12 +1,17 @@
 """How long requests took, by route and status: counted by hand, as every request is counted."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 from aiohttp import web
+from prometheus_client.core import HistogramMetricFamily, Metric
+
+from app.components import Component
 
 BOUNDS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_BOUNDS = (*(f"{bound:g}" for bound in BOUNDS_SECONDS), "+Inf")
 
 
 class Series:
@@ -26,8 +31,10 @@ class Labels:
     status: int
 
 
-class Durations:
+class Durations(Component):
     """Every series since the process began."""
+
+    name = "durations"
 
     def __init__(self) -> None:
         # By the route itself, which is one object for as long as the process lives.
@@ -49,3 +56,17 @@ class Durations:
             else:
                 path = route.resource.canonical
                 yield Labels(method=route.method, route=path, status=status), series
+
+    def metrics(self) -> Iterable[Metric]:
+        family = HistogramMetricFamily(
+            "flagstone_http_request_duration_seconds",
+            "Seconds from a request's head to its answer, by route.",
+            labels=("method", "route", "status"),
+        )
+        for labels, series in self:
+            family.add_metric(
+                (labels.method, labels.route, str(labels.status)),
+                buckets=list(zip(_BOUNDS, accumulate(series.counts), strict=True)),
+                sum_value=series.total_seconds,
+            )
+        yield family

@@ -22,10 +22,7 @@ Result = TypeVar("Result")
 class RequestDigest:
     """HMAC-SHA-256 under a key that is not in the database, the same on every instance."""
 
-    def __init__(self) -> None:
-        self._key = b""
-
-    def use_key(self, key: Secret) -> None:
+    def __init__(self, key: Secret) -> None:
         self._key = joined("flagstone/request/1", key.reveal())
 
     def of(self, sent: bytes) -> bytes:

@@ -5,11 +5,14 @@ of service: an index that was added by hand is worth a warning, and no reason to
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from prometheus_client import Metric
+
+from app.components import Component, HealthCheck, ReportScope, Status, gauge
 from app.database import Connection, Database, sql
 from app.database.catalog.fingerprint import PINNED, WORDING, differences, fingerprint, shown
 from app.database.catalog.recording import UNQUOTED, Recording, RecordingStatus, examine
@@ -133,8 +136,10 @@ def _judged(recording: Recording, expected: Mapping[str, Any] | None) -> Recordi
     )
 
 
-class DriftCheck:
+class DriftCheck(Component):
     """What was seen last, for health and metrics; news are logged once."""
+
+    name = "drift"
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -150,8 +155,8 @@ class DriftCheck:
         age = (datetime.now(UTC) - self.looked_at).total_seconds()
         return None if age < _STALE_SECONDS else f"not looked at for {age:.0f} seconds"
 
-    async def look_first(self) -> None:
-        """Look as a part of the start, which does not wait for more than a moment."""
+    async def start(self) -> None:
+        """Look a few times at most: the start does not wait for a migration elsewhere."""
         for _ in range(_FIRST_ATTEMPTS):
             await self.run_once()
             if self.trail is not None or self.failure is not None:
@@ -182,6 +187,61 @@ class DriftCheck:
         self.looked_at = datetime.now(UTC)
         before, self.trail = self.trail, trail
         self._tell(before, trail)
+
+    def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:  # noqa: ARG002
+        """Only warn: an index that was added by hand must not take all instances out of service."""
+        if self.failure or self.trail is None:
+            unknown = HealthCheck(
+                status=Status.WARN,
+                component_type="datastore",
+                output=self.failure or "not known yet",
+            )
+            return {"schema:drift": unknown, "schema:audit": unknown}
+        return {
+            "schema:drift": self._drift_check(self.trail),
+            "schema:audit": self._recording_check(self.trail),
+        }
+
+    def _drift_check(self, trail: SchemaTrail) -> HealthCheck:
+        if trail.drift is None:
+            return HealthCheck(status=Status.WARN, component_type="datastore", output=trail.unknown)
+        return HealthCheck(
+            status=Status.WARN if trail.drift else Status.PASS,
+            component_type="datastore",
+            observed_value=len(trail.drift),
+            observed_unit="facts",
+            time=self.looked_at,
+            output=trail.drift_summary,
+        )
+
+    def _recording_check(self, trail: SchemaTrail) -> HealthCheck:
+        """Pass for a server that cannot record: a warning that never ends helps nobody."""
+        if trail.recording is RecordingStatus.UNAVAILABLE:
+            output = f"not available here, because {trail.reason}"
+            return HealthCheck(status=Status.PASS, component_type="datastore", output=output)
+        is_broken = trail.recording is RecordingStatus.BROKEN
+        return HealthCheck(
+            status=Status.WARN if is_broken else Status.PASS,
+            component_type="datastore",
+            time=self.looked_at,
+            output=trail.reason,
+        )
+
+    def metrics(self) -> Iterable[Metric]:
+        # No number is better than one that is out of date.
+        if self.trail is None or self.failure:
+            return
+        if self.trail.drift is not None:
+            yield gauge(
+                "flagstone_schema_drift_facts",
+                "Facts of the schema that are not what the last migration left behind.",
+                len(self.trail.drift),
+            )
+        yield gauge(
+            "flagstone_schema_audit_recording",
+            "1 while the server records changes of the schema, 0 where it cannot or does not.",
+            self.trail.recording is RecordingStatus.RECORDING,
+        )
 
     def _tell(self, before: SchemaTrail | None, now: SchemaTrail) -> None:
         drift, drift_before = now.drift or (), (before and before.drift) or ()

@@ -10,8 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.database import Connection, Database, sql
-from app.database.client.faults import SCHEMA_UNFIT
+from app.database import Connection, sql
 from app.errors import NotFound, Unavailable
 from app.log import logger
 from app.secrets.envelope import DataKey, EnvelopeError, Opened, Place, data_key_id
@@ -19,11 +18,9 @@ from app.secrets.keyring import KeyRing
 from app.secrets.models import Sealed, StoredDataKey
 from app.secrets.unwrapped import KeysMissingError, UnwrappedKeys
 from app.secrets.wrapping import Wrapped, Wrapper
-from app.tasks import repeat
 
 log = logger(__name__)
 
-LOOK_SECONDS = 2.0
 # NIST SP 800-38D lets one key seal 2^32 times under random nonces. Each is a row of the history:
 # even 2^30 of them within this time would be 138 a second, in one environment, day and night.
 ROTATION_DUE = timedelta(days=90)
@@ -41,9 +38,6 @@ class Vault:
         self.missing: Mapping[str, str] = {}
         # Why the database, though it answers, does not give the data keys; None after a success.
         self.failure: str | None = None
-
-    def use_wrapper(self, wrapper: Wrapper | None) -> None:
-        self.keys.wrapper = wrapper
 
     async def seal(
         self, connection: Connection, values: Sequence[tuple[Opened, Place]]
@@ -121,23 +115,6 @@ class Vault:
         self._stored = [StoredDataKey(**row) async for row in sql.list_data_keys(connection)]
         self.missing = await self.keys.keep(_living(self._stored))
         self.failure = None
-
-    async def run(self, database: Database) -> None:
-        """Look for ever; go on with what is known while the database is away."""
-
-        async def once() -> None:
-            try:
-                async with database.connection() as connection:
-                    await self.look(connection)
-            except Unavailable as error:
-                if error.code == SCHEMA_UNFIT:
-                    self.failure = error.message
-                log.debug("data_keys_not_read", code=error.code)
-            except Exception as error:  # noqa: BLE001 - one failure must not end the looking
-                self.failure = "unexpected error, see data_keys_not_read in the log"
-                log.warning("data_keys_not_read", error=type(error).__name__)
-
-        await repeat(lambda: LOOK_SECONDS, once)
 
     @property
     def ring(self) -> KeyRing | None:

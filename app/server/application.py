@@ -8,7 +8,7 @@ from app.http.decoder import BODY_BYTES_MAX
 from app.http.frame import common_headers, dress
 from app.http.headers import header_lines
 from app.http.keys import COMMON_HEAD, LIFECYCLE
-from app.server.assembly import prepare
+from app.server.components import add_components
 from app.server.lifespan import lifespan
 from app.server.routes import add_routes
 from app.server.workers import ONLY, Worker
@@ -16,9 +16,12 @@ from app.settings import Settings
 
 
 def create_app(settings: Settings, worker: Worker = ONLY) -> web.Application:
-    """Return the service, ready to be run; nothing is connected yet."""
+    """Return the service, ready to be run; nothing is connected yet.
+
+    Raises DataFolderError and KeyRingError.
+    """
     app = web.Application(client_max_size=BODY_BYTES_MAX)
-    prepare(app, settings, worker)
+    add_components(app, settings, worker)
     add_routes(app)
     app[COMMON_HEAD] = header_lines(common_headers(settings.http))
     app.on_response_prepare.append(dress(settings.http, app[LIFECYCLE]))

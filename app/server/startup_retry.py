@@ -1,4 +1,4 @@
-"""Waiting for a database that is away: what may mend itself is tried for as long as it takes."""
+"""Retry of a step of the start, without end, while the database is away."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,16 +19,16 @@ _PAUSE_SECONDS = 0.5
 _PAUSE_SECONDS_MAX = 5.0
 
 
-class Waiting:
-    """The steps of a start, each done as soon as it can be; `held_up` is set at the first wait."""
+class StartupRetry:
+    """Runs the steps of a start. `held_up` is set when the first step has to wait."""
 
     def __init__(self) -> None:
         self.held_up = asyncio.Event()
 
-    async def until_possible(self, step: str, work: Callable[[], Awaitable[Result]]) -> Result:
-        """Do the work; while the database is away, wait and do it again.
+    async def run(self, step: str, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Do the work, again after a pause while the database is away.
 
-        Raises what no waiting mends: a wrong password, an edited migration.
+        Raises any other error, such as a wrong password or an edited migration.
         """
         pause = _PAUSE_SECONDS
         while True:

@@ -23,7 +23,6 @@ from app.environments import service as environments
 from app.errors import AppError
 from app.http.keys import DATABASE
 from app.schema.expectations import find_expectations
-from app.server.assembly import HEAD_EXPORT
 from tests.conftest import Server, Service
 from tests.process.conftest import until
 
@@ -413,9 +412,7 @@ async def test_heads_are_exported_once_and_go_on_where_the_file_ends(
 
 
 def _export(written: Service, file: Path) -> HeadExport:
-    export = HeadExport(written.app[DATABASE], file)
-    export.use_key(Secret("k" * 32))
-    return export
+    return HeadExport(written.app[DATABASE], file, Secret("k" * 32))
 
 
 async def test_export_after_a_failure_is_repeated_within_seconds(
@@ -701,7 +698,7 @@ async def test_a_new_epoch_begins_anew(written: Service, server: Server, tmp_pat
 
 
 async def test_an_export_that_hangs_is_told_by_health(written: Service) -> None:
-    export = written.app[HEAD_EXPORT]
+    export = written.component(HeadExport)
     before, export.exported_at = export.exported_at, datetime.now(UTC) - timedelta(minutes=6)
     try:
         report = await (await written.client.get("/health")).json()
@@ -713,7 +710,7 @@ async def test_an_export_that_hangs_is_told_by_health(written: Service) -> None:
 
 
 async def test_a_broken_chain_is_told_by_health_and_takes_nobody_out(written: Service) -> None:
-    export = written.app[HEAD_EXPORT]
+    export = written.component(HeadExport)
     export.broken["local"] = "revision 3 is missing"
     export.replaced["staging"] = "revision 7 is gone"
 

@@ -439,8 +439,7 @@ async def test_heads_are_signed_over_a_deletion_and_a_new_life(
     shop: Service, tmp_path: Path
 ) -> None:
     file, signer = tmp_path / "heads", Secret("k" * 32)
-    export = HeadExport(shop.app[DATABASE], file)
-    export.use_key(signer)
+    export = HeadExport(shop.app[DATABASE], file, signer)
     await export.run_once()
     await _delete(shop)
     await export.run_once()
@@ -460,9 +459,8 @@ async def test_heads_are_signed_over_a_deletion_and_a_new_life(
 async def test_last_known_good_forgets_a_deleted_environment(
     shop: Service, settings: Settings, tmp_path: Path
 ) -> None:
-    keeper = Keeper(shop.app[FOLLOWER], shop.app[TOKENS])
     disk = Disk(tmp_path, Secret("k" * 32), settings.tier)
-    keeper.use_disk(disk)
+    keeper = Keeper(shop.app[FOLLOWER], shop.app[TOKENS], disk)
     await keeper.run_once()
     await _put(shop, "b", 1)
     await keeper.run_once()

@@ -9,21 +9,24 @@ import pytest
 
 from app.access.directory import TokenDirectory
 from app.access.guard import TOKENS
+from app.components import HealthCheck
 from app.configuration.snapshots.disk import Disk
 from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.keeper import Keeper
 from app.configuration.snapshots.reading import FOLLOWER
 from app.database import Database
-from app.health.check import Check
 from app.health.handlers import HEALTH
 from app.health.heartbeat import MISSES_UNTIL_FAIL, Heartbeat
 from app.http.keys import DATABASE, LIFECYCLE
+from app.schema.version_check import SchemaCheck
 from app.secrets.vault import Vault
-from app.server.assembly import HEARTBEAT, SCHEMA
+from app.secrets.vault_refresh import VaultRefresh
 from app.settings import Secret, Settings
 from app.tasks import Tasks
 from tests.conftest import Server, Service
 from tests.process.conftest import until
+
+KEY = Secret("k" * 32)
 
 
 async def test_probes_are_open_and_say_no_more_than_the_status(service: Service) -> None:
@@ -37,7 +40,7 @@ async def test_probes_are_open_and_say_no_more_than_the_status(service: Service)
 async def test_readiness_reports_the_last_row_of_health_check(
     service: Service, server: Server
 ) -> None:
-    await service.app[HEARTBEAT].run_once()
+    await service.component(Heartbeat).run_once()
     with server.admin("suite") as connection:
         last = connection.execute(
             "select id, status, checked_at, latency_ms, instance from flagstone.health_check "
@@ -70,15 +73,12 @@ async def test_readiness_keeps_the_row_and_counts_the_misses_after_it(
     """The reason of a failure is in the report, which needs a token."""
     gone = Heartbeat(Database(settings.database), settings.health, "gone")
     await gone.run_once()
-    health, good = service.app[HEALTH], service.app[HEARTBEAT]
-    health.heartbeat = gone
-    try:
+    good = service.component(Heartbeat)
+    with service.replaced(gone):
         never = await (await service.stranger.get("/health/ready")).json(content_type=None)
         gone.last_good = good.last_good
         missed = await (await service.stranger.get("/health/ready")).json(content_type=None)
         report = await (await service.client.get("/health")).json(content_type=None)
-    finally:
-        health.heartbeat = good
 
     (check,) = never["checks"]["database:write"]
     assert (never["status"], check["consecutiveFailures"], "row" in check) == ("warn", 1, False)
@@ -107,19 +107,16 @@ async def test_the_report_needs_a_token_and_has_every_check(service: Service) ->
 async def test_a_state_that_cannot_be_kept_on_disk_is_a_warning(
     service: Service, settings: Settings, tmp_path: Path
 ) -> None:
-    keeper = Keeper(service.app[FOLLOWER], service.app[TOKENS])
+    disk = Disk(tmp_path, Secret("k" * 32), settings.tier)
+    keeper = Keeper(service.app[FOLLOWER], service.app[TOKENS], disk)
     (tmp_path / "snapshots").touch()
-    keeper.use_disk(Disk(tmp_path, Secret("k" * 32), settings.tier))
     await keeper.run_once()
     health = service.app[HEALTH]
-    real, health.keeper = health.keeper, keeper
-    try:
+    with service.replaced(keeper):
         warned = health.report()
         (tmp_path / "snapshots").unlink()
         await keeper.run_once()
         well = health.report()
-    finally:
-        health.keeper = real
 
     assert (warned.checks["disk:snapshots"][0].output, warned.status) == ("file exists", "warn")
     assert well.checks["disk:snapshots"][0].status == "pass"
@@ -128,9 +125,8 @@ async def test_a_state_that_cannot_be_kept_on_disk_is_a_warning(
 async def test_tokens_that_cannot_be_read_fail_readiness(service: Service, server: Server) -> None:
     """The database answers, so others know of a revoked token that is still accepted here."""
     health = service.app[HEALTH]
-    directory = TokenDirectory(service.app[DATABASE])
-    real, health.tokens = health.tokens, directory
-    try:
+    directory = TokenDirectory(service.app[DATABASE], KEY)
+    with service.replaced(directory):
         with server.admin("suite") as connection:
             connection.execute("revoke select on flagstone.tokens from flagstone_app")
             try:
@@ -140,8 +136,6 @@ async def test_tokens_that_cannot_be_read_fail_readiness(service: Service, serve
                 connection.execute("grant select on flagstone.tokens to flagstone_app")
         await directory.refresh_if_possible()
         well = health.report()
-    finally:
-        health.tokens = real
 
     assert (failed.checks["tokens"][0].status, failed.status) == ("fail", "fail")
     assert "rights" in str(failed.checks["tokens"][0].output)
@@ -152,10 +146,10 @@ async def test_tokens_that_cannot_be_read_fail_readiness(service: Service, serve
 async def test_data_keys_that_cannot_be_read_are_a_warning(
     service: Service, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.secrets.vault.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("app.secrets.vault_refresh.REFRESH_SECONDS", 0.05)
     health = service.app[HEALTH]
-    real, health.vault = health.vault, Vault()
-    looking = asyncio.create_task(health.vault.run(service.app[DATABASE]))
+    refresh = VaultRefresh(Vault(), service.app[DATABASE])
+    refreshing = asyncio.create_task(refresh.run())
 
     async def warns() -> bool:
         return "data keys not read" in str(health.report().checks["keys"][0].output)
@@ -163,18 +157,18 @@ async def test_data_keys_that_cannot_be_read_are_a_warning(
     async def is_well() -> bool:
         return not await warns()
 
-    try:
-        with server.admin("suite") as connection:
-            connection.execute("revoke select on flagstone.data_keys from flagstone_app")
-            try:
-                await until(warns, 20)
-                warned = health.report().checks["keys"][0]
-            finally:
-                connection.execute("grant select on flagstone.data_keys to flagstone_app")
-        await until(is_well, 20)
-    finally:
-        looking.cancel()
-        health.vault = real
+    with service.replaced(refresh):
+        try:
+            with server.admin("suite") as connection:
+                connection.execute("revoke select on flagstone.data_keys from flagstone_app")
+                try:
+                    await until(warns, 20)
+                    warned = health.report().checks["keys"][0]
+                finally:
+                    connection.execute("grant select on flagstone.data_keys to flagstone_app")
+            await until(is_well, 20)
+        finally:
+            refreshing.cancel()
 
     assert warned.status == "warn"
     assert "rights" in str(warned.output)
@@ -194,13 +188,10 @@ async def test_environment_named_disk_has_a_check_of_its_own(service: Service) -
 async def test_tokens_of_an_absent_database_are_a_warning(
     service: Service, settings: Settings
 ) -> None:
-    health = service.app[HEALTH]
-    real, health.tokens = health.tokens, TokenDirectory(Database(settings.database))
-    try:
-        await health.tokens.refresh_if_possible()
-        warned = health.report()
-    finally:
-        health.tokens = real
+    directory = TokenDirectory(Database(settings.database), KEY)
+    await directory.refresh_if_possible()
+    with service.replaced(directory):
+        warned = service.app[HEALTH].report()
 
     assert (warned.checks["tokens"][0].status, warned.status) == ("warn", "warn")
 
@@ -242,11 +233,11 @@ async def test_follower_that_cannot_follow_fails_readiness(
     monkeypatch.setattr("app.configuration.snapshots.follower.POLL_SECONDS", 0.05)
     monkeypatch.setattr("app.configuration.snapshots.follower.STALE_AFTER_SECONDS", 0.0)
     health = service.app[HEALTH]
-    real, health.follower = health.follower, Follower(service.app[DATABASE])
-    await health.follower.refresh()
-    following = asyncio.create_task(health.follower.run())
+    follower = Follower(service.app[DATABASE])
+    await follower.refresh()
+    following = asyncio.create_task(follower.run())
 
-    def failed() -> list[Check]:
+    def failed() -> list[HealthCheck]:
         checks = [check for (check,) in health.report().checks.values()]
         return [check for check in checks if check.status == "fail"]
 
@@ -256,19 +247,19 @@ async def test_follower_that_cannot_follow_fails_readiness(
     async def is_well() -> bool:
         return not failed()
 
-    try:
-        with server.admin("suite") as connection:
-            connection.execute(break_.encode())
-            try:
-                await until(has_failed, 20)
-                found = failed()
-                ready = await service.stranger.get("/health/ready")
-            finally:
-                connection.execute(mend.encode())
-        await until(is_well, 20)
-    finally:
-        health.follower = real
-        following.cancel()
+    with service.replaced(follower):
+        try:
+            with server.admin("suite") as connection:
+                connection.execute(break_.encode())
+                try:
+                    await until(has_failed, 20)
+                    found = failed()
+                    ready = await service.stranger.get("/health/ready")
+                finally:
+                    connection.execute(mend.encode())
+            await until(is_well, 20)
+        finally:
+            following.cancel()
 
     assert ready.status == 503
     assert all(output in str(check.output) for check in found)
@@ -278,18 +269,14 @@ async def test_follower_of_an_absent_database_only_warns(
     service: Service, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.configuration.snapshots.follower.STALE_AFTER_SECONDS", 0.0)
-    health = service.app[HEALTH]
     follower = Follower(Database(settings.database))
     follower.adopt(service.app[FOLLOWER].loaded(), confirmed_at=0.0)
-    real, health.follower = health.follower, follower
     following = asyncio.create_task(follower.run())
-    try:
+    with service.replaced(follower):
         follower.hint()
         await asyncio.sleep(0)
-        status = health.report().status
-    finally:
-        health.follower = real
-        following.cancel()
+        status = service.app[HEALTH].report().status
+    following.cancel()
 
     assert status == "warn"
 
@@ -311,7 +298,7 @@ async def test_draining_fails_readiness_and_nothing_else(service: Service) -> No
 async def test_a_schema_older_than_the_code_is_not_ready_and_a_newer_one_warns(
     service: Service, server: Server
 ) -> None:
-    schema = service.app[SCHEMA]
+    schema = service.component(SchemaCheck)
     with server.admin("suite") as connection:
         connection.execute(
             "update flagstone.migrations set name = 'Future' where name like '%AddRules'"
@@ -367,7 +354,7 @@ async def test_failing_background_task_warns_until_it_recovers(
         with server.admin("suite") as connection:
             connection.execute(_BREAK_MIGRATIONS)
             try:
-                tasks.start("schema", service.app[SCHEMA].run)
+                tasks.start("schema", service.component(SchemaCheck).run)
                 await reported("warn")
                 ready = await service.stranger.get("/health/ready")
                 check = health.report().checks["tasks:schema"][0]
@@ -408,9 +395,8 @@ async def test_heartbeat_that_postgresql_refuses_is_missed(
 ) -> None:
     heartbeat = Heartbeat(service.app[DATABASE], settings.health, "refused")
     health = service.app[HEALTH]
-    with server.admin("suite") as connection:
+    with service.replaced(heartbeat), server.admin("suite") as connection:
         connection.execute(refuse)
-        health.heartbeat, real = heartbeat, health.heartbeat
         try:
             for _ in range(MISSES_UNTIL_FAIL):
                 await heartbeat.run_once()
@@ -419,7 +405,6 @@ async def test_heartbeat_that_postgresql_refuses_is_missed(
             await heartbeat.run_once()
             well = health.report().checks["database:write"][0]
         finally:
-            health.heartbeat = real
             if heartbeat.misses_in_a_row:
                 connection.execute(allow)
 
@@ -433,24 +418,18 @@ async def test_three_misses_fail_where_there_is_nothing_to_serve_from_and_one_be
 ) -> None:
     database = service.app[DATABASE]
     gone = Heartbeat(Database(settings.database), settings.health, "gone")
-    good = service.app[HEARTBEAT]
     health = service.app[HEALTH]
+    gone.last = gone.last_good = service.component(Heartbeat).last_good
     statuses = []
-    follower = health.follower
-    health.heartbeat = gone
-    try:
-        gone.last = gone.last_good = good.last_good
+    with service.replaced(gone):
         for _ in range(MISSES_UNTIL_FAIL):
             await gone.run_once()
             statuses.append(health.report().status)
-        health.follower = Follower(database)
-        statuses.append(health.report().status)
-        health.follower = follower
+        with service.replaced(Follower(database)):
+            statuses.append(health.report().status)
         gone._database = database
         await gone.run_once()
         statuses.append(health.report().status)
-    finally:
-        health.heartbeat, health.follower = good, follower
 
     assert statuses == ["warn", "warn", "warn", "fail", "pass"]
 
@@ -494,7 +473,7 @@ async def test_old_heartbeats_are_trimmed_by_new_ones(
 
 
 async def test_an_exhausted_pool_only_warns(service: Service) -> None:
-    heartbeat = service.app[HEARTBEAT]
+    heartbeat = service.component(Heartbeat)
     kept = (heartbeat.last, heartbeat.misses_in_a_row)
     heartbeat._miss(datetime.now(UTC) - timedelta(seconds=1), "pool_exhausted")
     heartbeat.misses_in_a_row = 10

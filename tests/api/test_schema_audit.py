@@ -12,7 +12,7 @@ from app.database.migrations import read_files
 from app.database.migrations.backend import LOCK_KEY
 from app.database.role_names import APP, MIGRATOR, OWNER
 from app.health.handlers import HEALTH
-from app.server.assembly import DRIFT
+from app.schema.drift import DriftCheck
 from tests.api.test_metrics import scrape, value
 from tests.conftest import Server, Service
 
@@ -94,7 +94,7 @@ async def test_drift_and_a_disabled_trigger_warn_and_take_nobody_out(
     service: Service,
     admin: psycopg.Connection[tuple[object, ...]],
 ) -> None:
-    drift = service.app[DRIFT]
+    drift = service.component(DriftCheck)
     admin.execute("alter event trigger flagstone_ddl_command_end disable")
     admin.execute("create index by_hand on flagstone.tokens (name)")
     with capture_logs() as logged:
@@ -133,7 +133,7 @@ async def test_drift_and_a_disabled_trigger_warn_and_take_nobody_out(
 async def test_what_may_not_be_read_is_said_and_ends_no_task(
     service: Service, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    drift = service.app[DRIFT]
+    drift = service.component(DriftCheck)
     admin.execute(f"revoke all on flagstone_audit.schema_audit from {APP}")
     page = await (await service.client.get("/v1/schema-audit")).json()
     admin.execute(f"revoke all on flagstone.schema_fingerprints from {APP}")
@@ -152,7 +152,7 @@ async def test_what_may_not_be_read_is_said_and_ends_no_task(
 async def test_what_cannot_be_compared_or_looked_at_is_no_pass(
     service: Service, server: Server, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    drift = service.app[DRIFT]
+    drift = service.component(DriftCheck)
     with admin.transaction():
         admin.execute("create temporary table kept as select * from flagstone.schema_fingerprints")
         admin.execute("truncate flagstone.schema_fingerprints")

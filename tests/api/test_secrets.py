@@ -524,7 +524,7 @@ async def test_without_a_key_ring_secrets_are_refused_and_all_else_goes_on(
 ) -> None:
     await _put(service, CANARY)
     vault = service.app[VAULT]
-    wrapper, vault.keys = vault.keys.wrapper, UnwrappedKeys(None)
+    keys, vault.keys = vault.keys, UnwrappedKeys(None)
     try:
         fresh = PATH.replace("local", "development")
         written = await service.client.put(
@@ -541,7 +541,7 @@ async def test_without_a_key_ring_secrets_are_refused_and_all_else_goes_on(
                 await vault.check(connection)
         problem = vault.problem
     finally:
-        vault.use_wrapper(wrapper)
+        vault.keys = keys
         async with service.app[DATABASE].connection() as connection:
             await vault.look(connection)
 

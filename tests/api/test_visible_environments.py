@@ -4,10 +4,10 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from app.access.models import Scope
+from app.audit.head_export import HeadExport
 from app.http.keys import DATABASE
 from app.secrets.reading import VAULT
 from app.secrets.vault import ROTATION_DUE
-from app.server.assembly import HEAD_EXPORT
 from tests.conftest import Server, Service
 from tests.factories import flag
 
@@ -31,7 +31,7 @@ async def _fill(service: Service, server: Server) -> None:
         connection.execute("update flagstone.data_keys set created_at = %s", [made_at])
     async with service.app[DATABASE].connection() as own:
         await service.app[VAULT].look(own)
-    service.app[HEAD_EXPORT].broken.update(dict.fromkeys(NAMES, "revision 7 is gone"))
+    service.component(HeadExport).broken.update(dict.fromkeys(NAMES, "revision 7 is gone"))
 
 
 async def _reports(service: Service, *environments: str) -> tuple[str, str]:

@@ -37,8 +37,7 @@ async def measure(progress: Progress) -> list[Figure]:
     stored = [_stored(each) for each in new]
     shown = [each.text for each in new]
     forged = [make_token(is_admin=False).text for _ in range(_TOKENS)]
-    directory = TokenDirectory(Database(load({}).database))
-    directory.use_key(_KEY)
+    directory = TokenDirectory(Database(load({}).database), _KEY)
     known: list[list[float]] = []
     first: list[list[float]] = []
     bad: list[list[float]] = []

@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from app.components import Status
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.service import apply
 from app.database import Connection, Database, sql
@@ -22,9 +23,8 @@ from app.database.client.drivers import libpq_arguments
 from app.database.client.pooler import PoolerError
 from app.database.migrations import Migrator
 from app.database.role_names import APP, MIGRATOR
+from app.database.startup import pooler_check
 from app.errors import Unavailable
-from app.health.check import Status
-from app.health.database_checks import pooler_check
 from app.settings import DatabaseSettings, Pooler, Target, load
 from tests.database.full_postgres import (
     FullServer,

@@ -10,9 +10,8 @@ import pytest
 import typer
 
 from app.cli import backup_proof
+from app.components import HealthCheck, ReportScope, Status
 from app.crypto.signing import Signer
-from app.health.audit_checks import backups_check
-from app.health.check import Status
 from app.operations.backups import manifest as manifests
 from app.operations.backups import store, unfinished
 from app.operations.backups.errors import BackupError
@@ -166,11 +165,14 @@ def test_the_latest_is_so_by_its_moment_and_never_of_one_to_come(tmp_path: Path)
 
 
 def _schedule(folder: Path, interval_seconds: float = 60) -> Schedule:
-    schedule = Schedule(
-        BackupSettings(folder=folder, recipients=(), keep=2, interval_seconds=interval_seconds)
+    return Schedule(
+        BackupSettings(folder=folder, recipients=(), keep=2, interval_seconds=interval_seconds),
+        Secret("k" * 32),
     )
-    schedule.use_key(Secret("k" * 32))
-    return schedule
+
+
+def _check(schedule: Schedule) -> HealthCheck:
+    return schedule.checks(ReportScope())["backups"]
 
 
 async def test_a_failure_is_told_until_there_is_a_younger_backup(tmp_path: Path) -> None:
@@ -182,14 +184,14 @@ async def test_a_failure_is_told_until_there_is_a_younger_backup(tmp_path: Path)
         await schedule.run_once()
         # The second time it is too early for another attempt.
         assert (schedule.failure, schedule.failures) == ("not a directory", 1)
-    check = backups_check(schedule)
+    check = _check(schedule)
     assert (check.status, check.output) == (Status.WARN, "the last attempt failed, see the log")
 
     folder.unlink()
     made = _make(folder, 1, created_at=datetime.now(UTC))
     await schedule.run_once()
 
-    check = backups_check(schedule)
+    check = _check(schedule)
     assert (check.status, check.output, check.observed_value) == (Status.PASS, None, 4)
     assert schedule.last is not None
     assert schedule.last.name == made.name
@@ -209,12 +211,12 @@ async def test_a_schedule_waits_for_whoever_makes_one_and_knows_what_there_is(
 
     assert schedule.last == _manifest(last.name)
     assert (schedule.failures, schedule.is_ahead, schedule.is_late) == (0, True, True)
-    check = backups_check(schedule)
+    check = _check(schedule)
     assert (check.status, check.output) == (Status.WARN, "older than two intervals")
     # One that is young enough for its interval is not made again.
     patient = _schedule(tmp_path, interval_seconds=1e9)
     await patient.run_once()
-    check = backups_check(patient)
+    check = _check(patient)
     assert (patient.failures, check.status) == (0, Status.WARN)
     assert "yet to come" in (check.output or "")
 

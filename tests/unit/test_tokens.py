@@ -39,8 +39,7 @@ def stored(new: NewToken, grant: Grant = GRANT, key: Secret = KEY) -> Token:
 
 def directory(*tokens: Token, key: Secret = KEY) -> TokenDirectory:
     """A directory as it is once the tokens were read; its database is closed and stays so."""
-    made = TokenDirectory(Database(load({}).database))
-    made.use_key(key)
+    made = TokenDirectory(Database(load({}).database), key)
     made._tokens = {token.id: token for token in tokens}
     return made
 
@@ -322,7 +321,7 @@ def test_flipped_bits_are_refused() -> None:
 
 
 def test_nobody_is_let_in_before_the_tokens_were_read() -> None:
-    early = TokenDirectory(Database(load({}).database))
+    early = TokenDirectory(Database(load({}).database), KEY)
 
     with pytest.raises(Unavailable) as caught:
         early.authenticate(make_token(is_admin=True).text)

@@ -9,11 +9,23 @@ are.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
+from prometheus_client import Metric
+
+from app.components import (
+    Component,
+    HealthCheck,
+    HiddenCheck,
+    ReportScope,
+    Status,
+    counters,
+    gauge,
+    gauges,
+)
 from app.configuration.snapshots import loading
 from app.configuration.snapshots.event import Event
 from app.configuration.snapshots.snapshot import Snapshot
@@ -38,8 +50,10 @@ REACH_SECONDS = 2.0
 _PAUSE_SECONDS = 0.2
 
 
-class Follower:
+class Follower(Component):
     """The snapshots of every environment, as of a moment ago."""
+
+    name = "follower"
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -159,6 +173,9 @@ class Follower:
         self._refreshed_at = confirmed_at
         self.wake()
 
+    async def start(self) -> None:
+        await self.refresh()
+
     async def run(self) -> None:
         """Follow for ever."""
         while True:
@@ -254,6 +271,52 @@ class Follower:
         if events:
             lag = datetime.now(UTC) - events[-1].data.created_at
             self.lag_seconds[environment] = max(0.0, lag.total_seconds())
+
+    def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:
+        if not self.is_loaded:
+            return {"snapshots": HealthCheck(status=Status.FAIL, output="not loaded yet")}
+        stale = round(self.stale_seconds, 1)
+        # Without a failure the database is away, and stale answers are better than none. With one
+        # it answers others: what is read here is wrong, and will stay so.
+        failure = self.failure if stale else None
+        status = Status.WARN if stale else Status.PASS
+        return {
+            f"snapshot:{name}": (HealthCheck if scope.covers(name) else HiddenCheck)(
+                status=Status.FAIL if failure else status,
+                observed_value=snapshot.revision,
+                observed_unit="revision",
+                age_seconds=stale,
+                output=failure,
+            )
+            for name, snapshot in self._snapshots.items()
+        }
+
+    def metrics(self) -> Iterable[Metric]:
+        if not self.is_loaded:
+            return
+        yield gauges(
+            "flagstone_environment_revision",
+            "The revision that is served.",
+            "environment",
+            {name: snapshot.revision for name, snapshot in self._snapshots.items()},
+        )
+        yield gauge(
+            "flagstone_snapshot_stale_seconds",
+            "Seconds since the database last confirmed what is served; 0 while it does.",
+            self.stale_seconds,
+        )
+        yield gauges(
+            "flagstone_follower_lag_seconds",
+            "Seconds from the last change set's making to its being served, by two clocks.",
+            "environment",
+            self.lag_seconds,
+        )
+        yield counters(
+            "flagstone_change_sets",
+            "Change sets that came in, whoever made them.",
+            "environment kind",
+            self.change_sets,
+        )
 
 
 def _release(replaced: list[Mapping[str, Snapshot]]) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from app.access.directory import TokenDirectory
 from app.access.models import Token
+from app.components import Component, HealthCheck, ReportScope, Status
 from app.configuration.snapshots.disk import Disk, Found, SavedEnvironment, State
 from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.snapshot import Snapshot, build
@@ -25,20 +26,19 @@ _SETTLE_SECONDS = 1.0
 _LOOK_SECONDS = 3.0
 
 
-class Keeper:
+class Keeper(Component):
     """Between the disk and what is served from memory."""
 
-    def __init__(self, follower: Follower, tokens: TokenDirectory) -> None:
-        self._disk: Disk | None = None
+    name = "keeper"
+
+    def __init__(self, follower: Follower, tokens: TokenDirectory, disk: Disk | None) -> None:
+        self._disk = disk
         self._follower = follower
         self._tokens = tokens
         self._written: Served | None = None
         # At the end the event loop writes for itself, and a thread may still be at it.
         self._keeping = threading.Lock()
         self.failure: str | None = None
-
-    def use_disk(self, disk: Disk) -> None:
-        self._disk = disk
 
     async def run(self) -> None:
         """Keep the disk up to date for ever."""
@@ -69,6 +69,11 @@ class Keeper:
             self.failure = failure
         else:
             self.failure = None
+
+    def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:  # noqa: ARG002
+        # Not "snapshot:disk": an environment may have that name.
+        status = Status.WARN if self.failure else Status.PASS
+        return {"disk:snapshots": HealthCheck(status=status, output=self.failure)}
 
     def _served(self) -> Served | None:
         """Return what the database has confirmed just now, None while it is away."""

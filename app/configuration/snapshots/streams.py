@@ -7,13 +7,15 @@ to read everything anew. A client that stops reading is let go by the connection
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 
 from aiohttp import hdrs, web
 from aiohttp_sse import sse_response
+from prometheus_client import Metric
 
 from app.access.guard import TOKENS, shown_token
+from app.components import Component, gauges
 from app.configuration.snapshots.event import place_message, resync_message
 from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.reading import FOLLOWER, moment_headers, read_snapshot
@@ -21,8 +23,25 @@ from app.errors import AppError, malformed
 from app.http import wire
 from app.http.keys import LIFECYCLE
 
-# Open streams, by environment.
-STREAMS: web.AppKey[Counter[str]] = web.AppKey("streams", Counter)
+
+class OpenStreams(Component):
+    """The number of open event streams, by environment."""
+
+    name = "streams"
+
+    def __init__(self) -> None:
+        self.by_environment = Counter[str]()
+
+    def metrics(self) -> Iterable[Metric]:
+        yield gauges(
+            "flagstone_streams",
+            "Event streams that are open.",
+            "environment",
+            self.by_environment,
+        )
+
+
+STREAMS: web.AppKey[OpenStreams] = web.AppKey("streams", OpenStreams)
 
 PING_SECONDS = 15
 # How often a stream that has nothing to say looks whether its token still holds.
@@ -73,7 +92,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
 @asynccontextmanager
 async def counted(request: web.Request, environment: str) -> AsyncIterator[None]:
     """Count an open stream of the environment for as long as the block lasts."""
-    streams = request.app[STREAMS]
+    streams = request.app[STREAMS].by_environment
     streams[environment] += 1
     try:
         yield

@@ -22,15 +22,11 @@ _MAC_BYTES = 24
 class Tickets:
     """Makes and checks tickets with a key derived from that of the tokens."""
 
-    def __init__(self, directory: TokenDirectory, public_url: str | None) -> None:
+    def __init__(self, directory: TokenDirectory, key: Secret, public_url: str | None) -> None:
         self._directory = directory
         self._public_url = public_url
-        self._key = b""
-        self._made: dict[tuple[str, str], str] = {}
-
-    def use_key(self, key: Secret) -> None:
         self._key = hmac.digest(key.reveal().encode(), b"flagstone/stream-ticket", "sha256")
-        self._made = {}
+        self._made: dict[tuple[str, str], str] = {}
 
     def url(self, request: web.Request, caller: Caller, environment: str) -> str:
         """Return the absolute URL of the environment's stream, for this caller.

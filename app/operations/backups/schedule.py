@@ -8,10 +8,13 @@ is read from the folder: a restart neither repeats nor forgets one, nor does an 
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from prometheus_client import Metric
+
+from app.components import Component, HealthCheck, ReportScope, Status, counter, gauge
 from app.crypto.signing import Signer
 from app.errors import reason
 from app.log import logger
@@ -34,25 +37,20 @@ _WORDS_BYTES_MAX = 4_096
 _ERROR = "error: "
 
 
-class Schedule:
+class Schedule(Component):
     """What is known of the backups of this machine's folder, and whoever makes the next one."""
 
-    def __init__(self, settings: BackupSettings) -> None:
+    name = "backups"
+
+    def __init__(self, settings: BackupSettings, key: Secret) -> None:
         self._settings = settings
-        self._key: str | None = None
+        self._key = Signer(key).public_key
         self._not_before = 0.0
         self._failed_at: datetime | None = None
         self.last: Manifest | None = None
         self.is_ahead = False
         self.failure: str | None = None
         self.failures = 0
-
-    def use_key(self, key: Secret) -> None:
-        self._key = Signer(key).public_key
-
-    @property
-    def is_on(self) -> bool:
-        return self._settings.interval_seconds > 0
 
     @property
     def age_seconds(self) -> float | None:
@@ -115,8 +113,6 @@ class Schedule:
         Raises OSError.
         """
         key, folder = self._key, self._settings.folder
-        if key is None:
-            return False
 
         def look() -> tuple[Sequence[Backup], bool]:
             return store.list_all(folder, key), unfinished.is_under_way(folder)
@@ -127,6 +123,41 @@ class Schedule:
         if self._failed_at is not None and self.last and self.last.created_at > self._failed_at:
             self.failure = self._failed_at = None
         return is_busy
+
+    def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:  # noqa: ARG002
+        """Only warn: every other instance serves the same."""
+        last, age = self.last, self.age_seconds
+        failed = "the last attempt failed, see the log" if self.failure else None
+        late = "older than two intervals" if self.is_late else None
+        ahead = "one is of a moment that is yet to come, see the clocks" if self.is_ahead else None
+        check = HealthCheck(
+            status=Status.WARN if failed or late or ahead else Status.PASS,
+            observed_value=last.bytes if last else None,
+            observed_unit="bytes" if last else None,
+            time=last.created_at if last else None,
+            age_seconds=None if age is None else round(age),
+            output=failed or late or ahead or (None if last else "none yet"),
+        )
+        return {"backups": check}
+
+    def metrics(self) -> Iterable[Metric]:
+        yield counter(
+            "flagstone_backup_failures", "Backups of the schedule that failed.", self.failures
+        )
+        if self.last is not None:
+            yield gauge(
+                "flagstone_backup_last_success_timestamp_seconds",
+                "The moment that the last good backup is of.",
+                self.last.created_at.timestamp(),
+            )
+            yield gauge(
+                "flagstone_backup_last_bytes", "Size of the last good backup.", self.last.bytes
+            )
+            yield gauge(
+                "flagstone_backup_last_duration_seconds",
+                "What making the last good backup took.",
+                self.last.seconds,
+            )
 
 
 def _newest(backups: Sequence[Backup]) -> Manifest | None:

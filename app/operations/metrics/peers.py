@@ -4,13 +4,15 @@ Each listens on a socket of its own in the supervisor's folder, and answers whoe
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from app.components import Component
 from app.log import logger
-from app.operations.metrics.families import Family
+from app.operations.metrics.collector import Collector
+from app.operations.metrics.families import Family, families
 
 log = logger(__name__)
 
@@ -18,18 +20,22 @@ _ANSWER_SECONDS = 1.0
 _ENDING = ".sock"
 
 
-class Peers:
-    """This worker, by its number, and the others; without a folder there are none."""
+class Peers(Component):
+    """The other workers; without a folder there are none. It answers once `serving` is set."""
+
+    name = "metrics"
 
     def __init__(
-        self, own: Callable[[], Iterable[Family]], *, number: int = 1, folder: Path | None = None
+        self, collector: Collector, serving: asyncio.Event, *, number: int, folder: Path | None
     ) -> None:
-        self._own = own
+        self._collector = collector
+        self._serving = serving
         self._number = number
         self._folder = folder
 
     async def run(self) -> None:
-        """Answer the others for ever."""
+        """Answer the other workers without end."""
+        await self._serving.wait()
         if self._folder is None:
             return
         path = self._folder / f"{self._number}{_ENDING}"
@@ -45,7 +51,7 @@ class Peers:
 
     async def gather(self) -> Mapping[int, list[Family]]:
         """Return every worker's families; one that does not answer within a second is left out."""
-        found = {self._number: list(self._own())}
+        found = {self._number: families(self._collector.collect())}
         others = self._folder.glob(f"*{_ENDING}") if self._folder is not None else ()
         numbers = {int(path.stem): path for path in others if path.stem != str(self._number)}
         answers = await asyncio.gather(*(self._ask(path) for path in numbers.values()))
@@ -56,7 +62,7 @@ class Peers:
         }
 
     async def _answer(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(msgspec.json.encode(list(self._own())))
+        writer.write(msgspec.json.encode(families(self._collector.collect())))
         writer.close()
 
     async def _ask(self, path: Path) -> list[Family] | None:

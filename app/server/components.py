@@ -1,0 +1,176 @@
+"""Every running part of the service, in the order of the start.
+
+The order is the order of needs: a component starts once all components above it have started. They
+are closed in reverse order, after the background tasks have ended.
+"""
+
+from functools import partial
+
+from aiohttp import web
+
+from app import memory
+from app.access.directory import CHANGE_OF_TOKENS, TokenDirectory
+from app.access.guard import ACCESS_LOG, TOKENS
+from app.access.last_used import TOKEN_USE, TokenUse
+from app.access.local_credentials import ensure_admin_token, token_key
+from app.access.log import AccessLog
+from app.access.rate_limit import FAILURES, Failures
+from app.access.stdout_log import Lines
+from app.audit.head_export import HeadExport
+from app.components import Component, FunctionComponent
+from app.configuration.changes.checks import ContentChecks
+from app.configuration.changes.write_requests import CHECKS
+from app.configuration.snapshots.disk import Disk
+from app.configuration.snapshots.follower import Follower
+from app.configuration.snapshots.keeper import Keeper
+from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.streams import STREAMS, OpenStreams
+from app.configuration.transfer.handlers import LANE, LANE_WAIT_SECONDS
+from app.database import Database
+from app.database.client.listener import listen
+from app.database.client.primary import Primary
+from app.database.roles.check import check_role
+from app.database.startup import DatabaseServer, Migrations, Pool
+from app.flags.handlers import USAGE
+from app.flags.ofrep.cors import CORS, Cors
+from app.flags.ofrep.tickets import TICKETS, Tickets
+from app.flags.usage import Usage
+from app.health.handlers import HEALTH
+from app.health.heartbeat import Heartbeat
+from app.health.report import Health
+from app.http.budget import BodyBudget
+from app.http.durations import Durations
+from app.http.idempotency_key import DIGESTS, RequestDigest
+from app.http.keys import BUDGET, DATABASE, DECODING, DURATIONS, LIFECYCLE, SETTINGS
+from app.http.lifecycle import Lifecycle
+from app.operations.backups.schedule import Schedule
+from app.operations.metrics.collector import Collector
+from app.operations.metrics.handlers import PEERS
+from app.operations.metrics.peers import Peers
+from app.schema.drift import DriftCheck
+from app.schema.version_check import SchemaCheck
+from app.secrets.reading import VAULT
+from app.secrets.rings import wrapper_of
+from app.secrets.vault import Vault
+from app.secrets.vault_refresh import VaultRefresh
+from app.server.last_known import serve_last_known
+from app.server.sample_data import seed
+from app.server.startup_retry import StartupRetry
+from app.server.workers import Worker
+from app.settings import Pooler, Settings
+from app.tasks import Tasks
+from app.threads import Lane
+
+COMPONENTS: web.AppKey[list[Component]] = web.AppKey("components", list)
+TASKS: web.AppKey[Tasks] = web.AppKey("tasks", Tasks)
+STARTUP_RETRY: web.AppKey[StartupRetry] = web.AppKey("startup_retry", StartupRetry)
+
+
+def add_components(app: web.Application, settings: Settings, worker: Worker) -> None:
+    """Make all components and what the handlers use. Nothing is started.
+
+    Raises DataFolderError and KeyRingError.
+    """
+    key, is_first = token_key(settings), worker.number == 1
+    database = Database(settings.database, Primary(settings.data_dir))
+    server = DatabaseServer(settings)
+    follower = Follower(database)
+    # A stream whose token is gone ends when it is woken.
+    directory = TokenDirectory(database, key, on_change=follower.wake)
+    access_log = AccessLog(database, Lines.of_stdout() if settings.access.log_on_stdout else None)
+    disk = Disk(settings.data_dir, key, settings.tier) if settings.snapshot_on_disk else None
+    keeper = Keeper(follower, directory, disk)
+    checks = ContentChecks()
+    vault = Vault(wrapper_of(settings))
+
+    components: list[Component] = []
+    app[COMPONENTS] = components
+    app[TASKS] = tasks = Tasks()
+    app[LIFECYCLE] = lifecycle = Lifecycle()
+    app[STARTUP_RETRY] = retry = StartupRetry()
+    app[HEALTH] = Health(components, tasks, lifecycle, settings.instance)
+    app[PEERS] = Peers(
+        Collector(components, tasks, settings.instance),
+        lifecycle.serving,
+        number=worker.number,
+        folder=worker.folder,
+    )
+    app[SETTINGS] = settings
+    app[DATABASE] = database
+    app[FOLLOWER] = follower
+    app[TOKENS] = directory
+    app[ACCESS_LOG] = access_log
+    app[CHECKS] = checks
+    app[VAULT] = vault
+    app[TOKEN_USE] = TokenUse(database, directory)
+    app[USAGE] = Usage(database)
+    app[BUDGET] = BodyBudget(settings.http.bodies_bytes_max)
+    app[DURATIONS] = Durations()
+    app[STREAMS] = OpenStreams()
+    app[FAILURES] = Failures()
+    app[TICKETS] = Tickets(directory, key, settings.http.public_url)
+    app[DIGESTS] = RequestDigest(key)
+    app[CORS] = Cors(settings.http.cors_origins)
+    app[LANE] = Lane(LANE_WAIT_SECONDS)
+    app[DECODING] = Lane(LANE_WAIT_SECONDS)
+
+    components += [
+        app[DURATIONS],
+        app[BUDGET],
+        app[STREAMS],
+        FunctionComponent("content_checks", close=checks.close),
+        app[PEERS],
+        # While the last known state is served, requests are refused and logged already.
+        access_log,
+        FunctionComponent(
+            "last_known", run=partial(serve_last_known, keeper, lifecycle, retry.held_up)
+        ),
+        server,
+        Migrations(server, settings, database.primary),
+        Pool(server, settings, database),
+        SchemaCheck(database),
+        Heartbeat(database, settings.health, settings.instance),
+        FunctionComponent("check_role", start=partial(check_role, database, settings.tier)),
+        DriftCheck(database),
+        VaultRefresh(vault, database),
+        directory,
+        FunctionComponent(
+            "admin_token",
+            start=partial(ensure_admin_token, settings, database, directory, access_log),
+        ),
+        FunctionComponent("seed", start=partial(seed, settings, database)),
+        follower,
+        FunctionComponent("collector", run=memory.run),
+        app[TOKEN_USE],
+        keeper,
+        app[USAGE],
+    ]
+    if is_first:
+        # Once per machine, not once per worker.
+        components.append(HeadExport(database, settings.audit.heads_file, key))
+        if settings.backups.interval_seconds:
+            components.append(Schedule(settings.backups, key))
+    if settings.database.pooler is Pooler.NONE:
+        # A pooler passes on no notifications: behind one, only the poll finds changes.
+        hint = partial(_hint, follower, directory)
+        components.append(
+            FunctionComponent(
+                "listener",
+                run=lambda: listen(server.targets.app, settings.database, hint, database.primary),
+            )
+        )
+    if settings.database.target is not None and len(settings.database.target.hosts) > 1:
+        components.append(
+            FunctionComponent(
+                "primary",
+                run=lambda: database.watch.run(server.targets.app, settings.database),
+            )
+        )
+
+
+def _hint(follower: Follower, directory: TokenDirectory, payload: str) -> None:
+    """Pass on a notification. An empty payload says that any notification may have been missed."""
+    if payload != CHANGE_OF_TOKENS:
+        follower.hint()
+    if payload in {"", CHANGE_OF_TOKENS}:
+        directory.hint()
