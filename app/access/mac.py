@@ -4,12 +4,12 @@ The key is not in the database: whoever can write rows can neither make a token,
 nor let one live longer.
 """
 
-import hashlib
 import hmac
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from app.access.models import Grant, Token
+from app.crypto.derivation import Purpose, derive
 from app.settings import Secret
 
 _LAPSED = b"lapsed\n"
@@ -65,9 +65,8 @@ def holds(key: Secret, text: str, token: Token) -> bool:
 
 def _lapsed_all(key: Secret, before: bytes, environments: Sequence[str]) -> bytes:
     """Return the MAC after these environments were deleted, in this order."""
-    secret = key.reveal().encode()
     for name in environments:
-        before = hmac.digest(secret, _LAPSED + before + name.encode(), "sha256")
+        before = _hmac(key, _LAPSED + before + name.encode())
     return before
 
 
@@ -78,7 +77,7 @@ def _content(whose: str, grant: Grant) -> bytes:
 
 
 def _hmac(key: Secret, content: bytes) -> bytes:
-    return hmac.digest(key.reveal().encode(), content, hashlib.sha256)
+    return hmac.digest(derive(key, Purpose.TOKENS), content, "sha256")
 
 
 def _moment(at: datetime) -> str:

@@ -1,36 +1,29 @@
-"""A box: bytes that nobody without the key can read, change, or pass off as something else.
+"""Encrypt and authenticate bytes with AES-256-GCM (NIST SP 800-38D).
 
-AES-256-GCM (NIST SP 800-38D) under a key derived by HKDF-SHA-256 (RFC 5869), with a random nonce of
-96 bits. A box's purpose goes into its key and its context into the authentication, so that what was
-boxed for one use cannot be opened for another.
+The nonce is random and has 96 bits. The context is authenticated too, so a box made in one context
+cannot be opened in another.
 """
 
 import os
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-from app.crypto.secret import Secret
 
 _NONCE_BYTES = 12
-_KEY_BYTES = 32
 
 
 class BoxError(Exception):
-    """It was made with another key, for another purpose or context, or has been changed since."""
+    """The box has another key or context, or was changed."""
 
 
 class Box:
-    """Closes and opens bytes for one purpose."""
+    """Encrypts and decrypts bytes under a key of 32 bytes, derived for this use alone."""
 
-    def __init__(self, secret: Secret, purpose: str) -> None:
-        derivation = HKDF(SHA256(), length=_KEY_BYTES, salt=None, info=purpose.encode())
-        self._cipher = AESGCM(derivation.derive(secret.reveal().encode()))
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
 
     def close(self, content: bytes, context: bytes) -> bytes:
-        """Return nonce, ciphertext and tag. One key is good for 2^32 boxes."""
+        """Return nonce, ciphertext and tag. One key is safe for 2^32 boxes."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, content, context)
 

@@ -1,8 +1,7 @@
-"""Signatures that say which installation something comes from: Ed25519 (RFC 8032).
+"""Ed25519 signatures (RFC 8032) that prove which installation made a file.
 
-The key is derived from TOKEN_KEY, which every instance has, so there is nothing more to keep. Who
-has the public half can check what lies outside the database, such as the heads of the chain, long
-after somebody had power over everything inside.
+The private key is derived from TOKEN_KEY, so all instances share it without another setting. With
+the public key, an auditor can verify exported chain heads even if the database was changed by hand.
 """
 
 import base64
@@ -10,20 +9,17 @@ import binascii
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from app.crypto.derivation import Purpose, derive
 from app.crypto.secret import Secret
-
-_INFO = b"flagstone/signing/1"
 
 
 class Signer:
-    """Signs under a purpose, so that what was signed for one can never pass for another."""
+    """Signs content for a purpose; the signature is not valid for another purpose."""
 
-    def __init__(self, key: Secret) -> None:
-        derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=_INFO)
-        self._private = Ed25519PrivateKey.from_private_bytes(derived.derive(key.reveal().encode()))
+    def __init__(self, token_key: Secret) -> None:
+        key = derive(token_key, Purpose.SIGNATURES)
+        self._private = Ed25519PrivateKey.from_private_bytes(key)
 
     @property
     def public_key(self) -> str:
@@ -36,7 +32,7 @@ class Signer:
 
 
 def is_signed(public_key: str, purpose: str, content: bytes, signature: str) -> bool:
-    """Tell whether the holder of the key has signed this content for this purpose."""
+    """Check that the owner of the key signed this content for this purpose."""
     try:
         public = Ed25519PublicKey.from_public_bytes(_bytes(public_key))
         public.verify(_bytes(signature), _message(purpose, content))

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from app.crypto.fields import joined
+from app.crypto.derivation import Purpose, derive
 from app.errors import AppError
 from app.http.bodies import read_whole
 from app.http.idempotency import Repeatable, check_key
@@ -23,7 +23,7 @@ class RequestDigest:
     """HMAC-SHA-256 under a key that is not in the database, the same on every instance."""
 
     def __init__(self, key: Secret) -> None:
-        self._key = joined("flagstone/request/1", key.reveal())
+        self._key = derive(key, Purpose.REQUEST_DIGESTS)
 
     def of(self, sent: bytes) -> bytes:
         return hmac.digest(self._key, sent, "sha256")

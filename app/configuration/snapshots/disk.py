@@ -18,6 +18,7 @@ import msgspec
 from app.access.models import Token
 from app.configuration.snapshots.snapshot import Configuration
 from app.crypto.box import Box, BoxError
+from app.crypto.derivation import Purpose, derive
 from app.environments.models import Environment
 from app.log import logger
 from app.settings import Secret, Tier
@@ -57,7 +58,7 @@ class Disk:
 
     def __init__(self, data_dir: Path, key: Secret, tier: Tier) -> None:
         self._folder = data_dir / FOLDER
-        self._box = Box(key, "flagstone/snapshot")
+        self._box = Box(derive(key, Purpose.DISK_SNAPSHOTS))
         # What staging wrote must not be served in production, though the key may be the same.
         self._context = _MAGIC + tier.encode()
         self._lock: int | None = None

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from app.access.directory import TokenDirectory
 from app.access.models import Caller, Scope, Token
+from app.crypto.derivation import Purpose, derive
 from app.errors import Unauthenticated, Unavailable, malformed
 from app.settings import Secret
 
@@ -25,7 +26,7 @@ class Tickets:
     def __init__(self, directory: TokenDirectory, key: Secret, public_url: str | None) -> None:
         self._directory = directory
         self._public_url = public_url
-        self._key = hmac.digest(key.reveal().encode(), b"flagstone/stream-ticket", "sha256")
+        self._key = derive(key, Purpose.STREAM_TICKETS)
         self._made: dict[tuple[str, str], str] = {}
 
     def url(self, request: web.Request, caller: Caller, environment: str) -> str:
