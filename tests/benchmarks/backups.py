@@ -25,7 +25,8 @@ from app.settings import Target, load
 from app.threads import in_thread
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.memory import KIB, MIB
-from tests.benchmarks.processes import ROOT, data_folder
+from tests.benchmarks.processes import data_folder
+from tests.paths import ROOT
 
 BYTES = 1024 * MIB
 _ROW_BYTES = 1 * MIB

@@ -21,7 +21,7 @@ from app.evaluation.engine import Flag
 from tests.benchmarks.compiling import Compiled, conditions, definition, rollout
 from tests.benchmarks.figures import Figure, milliseconds, percentile
 from tests.benchmarks.memory import MIB
-from tests.benchmarks.processes import ROOT
+from tests.paths import ROOT
 
 ROUNDS = 15
 _ROUND_EVALUATIONS = 2_000

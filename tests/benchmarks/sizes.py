@@ -14,7 +14,8 @@ from app.settings import load
 from tests.benchmarks.figures import Figure, milliseconds, percentile
 from tests.benchmarks.holder import Held, operation, write
 from tests.benchmarks.memory import MIB
-from tests.benchmarks.processes import ROOT, data_folder, service
+from tests.benchmarks.processes import data_folder, service
+from tests.paths import ROOT
 
 ENTRIES = 10_000
 CHANGES = 300

@@ -21,6 +21,7 @@ from app.database.embedded.account import choose_account
 from app.database.embedded.cluster import MAJOR
 from app.settings import Secret, load
 from tests.database.full_postgres import open_folder
+from tests.paths import ROOT
 
 OPTIONS = ("fsync=off", "shared_buffers=16MB")
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the server to an account")
@@ -87,7 +88,7 @@ def _starting_user(folder: Path) -> Iterator[subprocess.Popen[str]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     ) as process:
         try:
             yield process

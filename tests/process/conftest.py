@@ -23,9 +23,9 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from app.database.role_names import APP
 from tests.conftest import Server
+from tests.paths import ROOT
 from tests.ports import free_port
 
-ROOT = Path(__file__).parents[2]
 READY_SECONDS = 45
 
 

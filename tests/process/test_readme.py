@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.process.conftest import ROOT, Process
+from tests.paths import ROOT
+from tests.process.conftest import Process
 
 NODE_CLIENTS = ROOT / "tests/process/clients"
 

@@ -1,0 +1,134 @@
+"""Answers are never older than what a client was told of. Cn is a line of OFREP's checklist."""
+
+import asyncio
+import time
+from uuid import uuid4
+
+import pytest
+
+from app.configuration.changes import service as changes
+from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.snapshots.follower import POLL_SECONDS, REACH_SECONDS
+from app.configuration.snapshots.reading import FOLLOWER
+from app.http.keys import DATABASE
+from tests.api.flags.ofrep.conftest import BY_PLAN, SWITCH, Client
+from tests.conftest import Server, Service
+
+
+async def _write_elsewhere(service: Service) -> str:
+    """Change a flag without a word to the service's follower; return the `etag` of the change."""
+    before = service.app[FOLLOWER].get("local")
+    content = Content(kind=Kind.FLAG, value=BY_PLAN)
+    operation = Operation(key="plan", content=content, expected=None)
+    await service.app[DATABASE].transact(
+        lambda c: changes.apply(c, "local", [operation], actor="test")
+    )
+    return f"{before.epoch}:{before.revision + 1}"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?flagConfigEtag=nonsense",
+        "?flagConfigEtag=",
+        "?flagConfigEtag=%FF%00",
+        "?flagConfigEtag=another-epoch:5",
+        "?flagConfigEtag=:99",
+        "?flagConfigEtag={epoch}:-1",
+        "?flagConfigEtag={epoch}:1.5",
+        "?flagConfigEtag={epoch}:99999999999999999999999",
+        "?flagConfigEtag={epoch}:%D9%A3",
+        "?flagConfigLastModified=1771622898",
+        "?flagConfigLastModified=2026-02-20T21:28:18Z",
+        "?flagConfigLastModified=nonsense",
+        "?flagConfigEtag={epoch}:1&flagConfigLastModified=5&other=1&other=2",
+        "?",
+        "?&&=",
+    ],
+)
+async def test_c29_the_hints_are_taken_and_never_refused(ofrep: Client, query: str) -> None:
+    await ofrep.put("plan", SWITCH)
+    epoch = ofrep.service.app[FOLLOWER].get("local").epoch
+
+    every = await ofrep.all(query=query.format(epoch=epoch))
+    one = await ofrep.one("plan" + query.format(epoch=epoch))
+
+    assert (every.status, one.status) == (200, 200)
+
+
+async def test_c29_the_hints_are_no_conditions(ofrep: Client) -> None:
+    await ofrep.put("plan", SWITCH)
+    first = await ofrep.all()
+
+    answer = await ofrep.all(query=f"?flagConfigEtag={first.headers['Flagstone-Revision']}")
+
+    assert (answer.status, answer.raw) == (200, first.raw)
+
+
+@pytest.mark.parametrize("quote", ["", "%22"])
+async def test_c36_an_instance_that_is_behind_catches_up_first(
+    ofrep: Client, replica: Client, quote: str
+) -> None:
+    for _ in range(20):
+        told = await _write_elsewhere(ofrep.service)
+        query = f"?flagConfigEtag={quote}{told}{quote}"
+
+        answers = await asyncio.gather(
+            ofrep.all(query=query), replica.all(query=query), replica.one(f"plan{query}")
+        )
+
+        assert [answer.status for answer in answers] == [200, 200, 200]
+        assert {answer.headers["Flagstone-Revision"] for answer in answers} == {told}
+
+
+async def test_c20_c36_an_instance_that_cannot_catch_up_is_503_with_whole_seconds(
+    ofrep: Client,
+) -> None:
+    snapshot = ofrep.service.app[FOLLOWER].get("local")
+    began = time.monotonic()
+
+    answer = await ofrep.all(query=f"?flagConfigEtag={snapshot.epoch}:{snapshot.revision + 1}")
+
+    waited = time.monotonic() - began
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert answer.body["errorCode"] == "GENERAL"
+    assert REACH_SECONDS - 0.1 < waited < REACH_SECONDS + POLL_SECONDS
+
+
+async def test_c36_of_a_life_that_this_instance_does_not_know_the_database_is_asked(
+    ofrep: Client,
+) -> None:
+    """A backup was restored, and another instance was the first to notice."""
+    follower = ofrep.service.app[FOLLOWER]
+    before = follower.get("local")
+    async with follower._refreshing:
+        # A notification of it may be here already, and has to wait.
+        told = await _write_elsewhere(ofrep.service)
+        assert follower.get("local") is before
+        asking = asyncio.create_task(ofrep.all(query=f"?flagConfigEtag={uuid4()}:1"))
+
+    answer = await asking
+
+    assert answer.headers["Flagstone-Revision"] == told
+
+
+async def test_unknown_epoch_database_locked_is_answered_as_stale(
+    ofrep: Client, server: Server
+) -> None:
+    """They share one refresh that fails, and are answered from what is in memory."""
+    await ofrep.put("plan", SWITCH)
+    follower = ofrep.service.app[FOLLOWER]
+    revision = follower.get("local").revision
+    with server.admin("suite") as admin, admin.transaction():
+        admin.execute("lock table flagstone.environments in access exclusive mode")
+        answers = await asyncio.gather(
+            *(ofrep.all(query=f"?flagConfigEtag={uuid4()}:1") for _ in range(8))
+        )
+    await follower.refresh()
+    well = await ofrep.all()
+
+    assert {answer.status for answer in answers} == {200}
+    assert all(int(answer.headers["Flagstone-Stale"]) >= 1 for answer in answers)
+    revisions = {answer.headers["Flagstone-Revision"].split(":")[1] for answer in answers}
+    assert revisions == {str(revision)}
+    assert "Flagstone-Stale" not in well.headers

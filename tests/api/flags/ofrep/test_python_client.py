@@ -1,0 +1,147 @@
+"""The stock OpenFeature SDK of Python with its OFREP provider, against the running service.
+
+It asks one flag at a time and blocks, so it is asked in a thread.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from openfeature import api
+from openfeature.client import OpenFeatureClient
+from openfeature.contrib.provider.ofrep import OFREPProvider
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.exception import ErrorCode
+from openfeature.flag_evaluation import FlagEvaluationDetails, Reason
+
+from app.access.models import Scope
+from tests.api.flags.ofrep.conftest import BY_PLAN, FAILING, LOCAL, SWITCH, Client
+
+PRO = EvaluationContext("user-1", {"plan": "pro", "deep": {"a": [1, "b"]}})
+
+
+@dataclass(frozen=True)
+class Sdk:
+    """An OpenFeature client whose blocking calls run in a thread."""
+
+    client: OpenFeatureClient
+
+    async def get(
+        self, kind: str, key: str, default: Any, context: EvaluationContext | None = None
+    ) -> FlagEvaluationDetails[Any]:
+        ask = getattr(self.client, f"get_{kind}_details")
+        found: FlagEvaluationDetails[Any] = await asyncio.to_thread(ask, key, default, context)
+        return found
+
+
+@pytest.fixture
+def sdk(ofrep: Client) -> Iterator[Callable[..., Sdk]]:
+    made: list[OFREPProvider] = []
+
+    def connect(base: str = "", **headers: str) -> Sdk:
+        headers = headers or {"Authorization": f"Bearer {ofrep.token}"}
+        provider = OFREPProvider(ofrep.service.url + base, headers_factory=lambda: headers)
+        api.set_provider(provider, domain := f"test-{len(made)}")
+        made.append(provider)
+        return Sdk(api.get_client(domain))
+
+    yield connect
+    for provider in made:
+        provider.session.close()
+    api.clear_providers()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "default"),
+    [
+        ("boolean", True, False),
+        ("boolean", False, True),
+        ("string", "ü 🚩", ""),
+        ("integer", 2**53 - 1, 0),
+        ("float", 1.0, 0.0),
+        ("float", -0.25, 0.0),
+        ("object", {"a": [1, {"b": None}]}, {}),
+    ],
+)
+async def test_every_type_arrives(
+    ofrep: Client, sdk: Callable[..., Sdk], kind: str, value: Any, default: Any
+) -> None:
+    flag = {"state": "ENABLED", "variants": {"it": value}, "defaultVariant": "it"}
+    await ofrep.put("typed", flag | {"metadata": {"owner": "shop", "cost": 1.5}})
+
+    found = await sdk().get(kind, "typed", default)
+
+    assert (found.value, type(found.value)) == (value, type(value))
+    assert (found.reason, found.variant, found.error_code) == (Reason.STATIC, "it", None)
+    assert found.flag_metadata == {"owner": "shop", "cost": 1.5}
+
+
+async def test_the_context_decides_and_may_be_missing(
+    ofrep: Client, sdk: Callable[..., Sdk]
+) -> None:
+    await ofrep.put("shop/plan", BY_PLAN)
+    client = sdk()
+
+    found = [
+        await client.get("boolean", "shop/plan", False, context)
+        for context in (PRO, EvaluationContext("user-2"), EvaluationContext(), None)
+    ]
+
+    assert [each.value for each in found] == [True, False, False, False]
+    assert found[0].reason == Reason.TARGETING_MATCH
+    assert {each.reason for each in found[1:]} == {Reason.DEFAULT}
+    assert {each.error_code for each in found} == {None}
+
+
+async def test_what_is_not_there_fails_or_has_another_type_leaves_the_default(
+    ofrep: Client, sdk: Callable[..., Sdk]
+) -> None:
+    await ofrep.put_unchecked("failing", FAILING)
+    await ofrep.put("text", SWITCH | {"variants": {"on": "yes", "off": "no"}})
+    client = sdk()
+
+    unknown = await client.get("boolean", "nothing", True)
+    failing = await client.get("boolean", "failing", True)
+    mismatch = await client.get("boolean", "text", True)
+
+    assert {each.value for each in (unknown, failing, mismatch)} == {True}
+    assert unknown.error_code == ErrorCode.FLAG_NOT_FOUND
+    assert (failing.error_code, failing.error_message) == (
+        ErrorCode.GENERAL,
+        "The rule's outcome is no variant of the flag.",
+    )
+    assert mismatch.error_code == ErrorCode.TYPE_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"state": "DISABLED"}, Reason.DISABLED), ({"defaultVariant": None}, Reason.DEFAULT)],
+)
+async def test_python_client_without_a_value_uses_its_default(
+    ofrep: Client, sdk: Callable[..., Sdk], change: dict[str, Any], reason: Reason
+) -> None:
+    await ofrep.put("off", SWITCH | change)
+
+    found = await sdk().get("boolean", "off", True)
+
+    assert (found.value, found.reason, found.error_code) == (True, reason, None)
+
+
+async def test_tokens_of_every_kind_are_shown(ofrep: Client, sdk: Callable[..., Sdk]) -> None:
+    await ofrep.put("plan", BY_PLAN)
+    of_all = await ofrep.service.token(Scope.EVALUATE)
+
+    by_key = await sdk(**{"X-API-Key": ofrep.token}).get("boolean", "plan", False, PRO)
+    below = await sdk(LOCAL, Authorization=f"Bearer {of_all}").get("boolean", "plan", False, PRO)
+    wrong = await sdk(Authorization="Bearer nonsense").get("boolean", "plan", False, PRO)
+    foreign = await sdk("/v1/environments/staging").get("boolean", "plan", False, PRO)
+
+    assert (by_key.value, below.value) == (True, True)
+    assert (wrong.value, wrong.error_code, wrong.error_message) == (
+        False,
+        ErrorCode.GENERAL,
+        "unauthorized",
+    )
+    assert (foreign.value, foreign.error_message) == (False, "forbidden")

@@ -1,0 +1,143 @@
+"""flagd's own evaluator, fed from `flags.json` as flagd's HTTP sync is, evaluates as we do."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import hdrs
+from openfeature.contrib.tools.flagd.core import FlagdCore
+from openfeature.evaluation_context import EvaluationContext
+
+from app.configuration.snapshots.reading import FOLLOWER
+from tests.conftest import Service
+from tests.paths import SHARED_DATA
+
+LOCAL = "/v1/environments/local"
+EXAMPLE = SHARED_DATA / "example_flags.flagd.json"
+CONTEXTS: list[dict[str, Any]] = [
+    {},
+    {"targetingKey": "u1", "color": "yellow", "email": "ada@faas.com"},
+    {"targetingKey": "u2", "color": "blue", "email": "ada@openfeature.dev"},
+    *({"targetingKey": f"user-{n}", "email": f"u{n}@faas.com"} for n in range(20)),
+]
+
+needs_example = pytest.mark.skipif(
+    not EXAMPLE.exists(), reason="flagd's example flags are not here"
+)
+
+
+class Flagd:
+    """Polls as flagd does: with the tag of what it has, and its flags replaced whole."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._etag = ""
+        self._core = FlagdCore()
+
+    async def poll(self) -> int:
+        answer = await self._service.client.get(
+            f"{LOCAL}/flags.json",
+            headers={"Accept": "application/json", "If-None-Match": self._etag},
+        )
+        if answer.status == 200:
+            assert answer.content_type == "application/json"
+            self._etag = answer.headers[hdrs.ETAG]
+            self._core.set_flags(await answer.text())
+        return answer.status
+
+    def evaluate(self, key: str, default: Any, context: dict[str, Any]) -> dict[str, Any]:
+        """Return what its outcome says over OFREP."""
+        attributes = {name: value for name, value in context.items() if name != "targetingKey"}
+        user = EvaluationContext(context.get("targetingKey"), attributes)
+        by_type: dict[type, Any] = {
+            bool: self._core.resolve_boolean_value,
+            str: self._core.resolve_string_value,
+            int: self._core.resolve_integer_value,
+            float: self._core.resolve_float_value,
+            dict: self._core.resolve_object_value,
+        }
+        found = by_type[type(default)](key, default, user)
+        return {
+            "key": key,
+            "reason": str(found.reason),
+            "variant": found.variant,
+            "value": found.value,
+            "metadata": dict(found.flag_metadata),
+        }
+
+
+async def _evaluate(service: Service, key: str, context: dict[str, Any]) -> Any:
+    answer = await service.client.post(
+        f"{LOCAL}/ofrep/v1/evaluate/flags/{key}", json={"context": context}
+    )
+    return await answer.json()
+
+
+async def _import(service: Service, document: Any) -> None:
+    """Import it, less the metadata of the flag set, which is the environment's."""
+    answer = await service.client.post(
+        f"{LOCAL}/import",
+        params={"format": "flagd"},
+        json={name: part for name, part in document.items() if name != "metadata"},
+    )
+    body = await answer.json()
+    assert answer.status == 200, body
+    await service.app[FOLLOWER].at_least("local", body["revision"])
+
+
+@needs_example
+async def test_each_of_flagds_example_flags_is_the_same_to_flagd_and_to_us(
+    service: Service,
+) -> None:
+    document = json.loads(EXAMPLE.read_text())
+    await _import(service, document)
+    flagd = Flagd(service)
+
+    statuses = [await flagd.poll(), await flagd.poll()]
+
+    assert statuses == [200, 304]
+    different = []
+    for key, definition in document["flags"].items():
+        sample = next(iter(definition["variants"].values()))
+        for context in CONTEXTS:
+            ours = {"metadata": {}} | await _evaluate(service, key, context)
+            theirs = flagd.evaluate(key, sample, context)
+            if ours != theirs:
+                different.append((key, context, ours, theirs))
+    assert different == []
+
+
+@needs_example
+async def test_flagd_gets_a_change_with_its_next_poll(service: Service) -> None:
+    document = json.loads(EXAMPLE.read_text())
+    await _import(service, document)
+    flagd = Flagd(service)
+    await flagd.poll()
+    before = flagd.evaluate("isColorYellow", False, {"color": "green"})
+
+    document["flags"]["isColorYellow"]["targeting"] = {"if": [{"var": "color"}, "on", "off"]}
+    await _import(service, document)
+    status = await flagd.poll()
+
+    after = flagd.evaluate("isColorYellow", False, {"color": "green"})
+    assert (before["value"], status, after["value"]) == (False, 200, True)
+    assert (
+        after["variant"]
+        == (await _evaluate(service, "isColorYellow", {"color": "green"}))["variant"]
+    )
+
+
+async def test_document_that_failed_is_made_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(msgspec.json, "format", refuse)
+    failed = await service.client.get(f"{LOCAL}/flags.json")
+    monkeypatch.undo()
+    answer = await service.client.get(f"{LOCAL}/flags.json")
+
+    assert (failed.status, answer.status) == (500, 200)
+    assert (await answer.json(content_type=None))["flags"] == {}

@@ -1,0 +1,127 @@
+"""Requests that nobody thought of: made from the OpenAPI document, sent to the running service.
+
+Statuses, content types, headers and shapes must be the document's, bad requests must be refused,
+and none may end in a 500. `schemathesis.toml` says what is drawn and what is left out, and why.
+"""
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from app.access import rate_limit as failures
+from app.access.guard import TOKENS
+from app.access.mac import grant_mac
+from app.access.models import Grant, Scope
+from app.http.keys import DURATIONS
+from app.http.openapi import document
+from app.server.routes import ROUTES
+from app.settings import Secret
+from tests.conftest import Server, Service
+from tests.paths import ROOT
+
+# Streams never end, and nobody guesses a ticket.
+_STREAMS = {
+    ("GET", "/v1/environments/{environment}/events"),
+    ("GET", "/ofrep/v1/streams/{ticket}"),
+    ("HEAD", "/ofrep/v1/streams/{ticket}"),
+}
+
+
+async def _generate(service: Service) -> tuple[int | None, str]:
+    """Run the generator as a process of its own; return its exit code and what it says."""
+    of_all = await service.token(*Scope)
+    of_one_environment = await service.token(Scope.EVALUATE, environments=("local",))
+    kept = (of_all, of_one_environment, service.admin_token)
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("schemathesis"),
+        *("--config-file", "tests/api/http/schemathesis.toml"),
+        *("run", f"{service.url}/openapi.json", "--generation-deterministic"),
+        cwd=ROOT,
+        # Nothing else: coverage would measure the generator, and a CI's variables change its ways.
+        env={
+            "PATH": os.environ["PATH"],
+            "TOKEN": of_all,
+            "EVALUATE_TOKEN": of_one_environment,
+            "KEPT_TOKENS": " ".join(text.split("_")[2] for text in kept),
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode, output.decode()
+
+
+@pytest.mark.timeout(180)
+async def test_every_operation_keeps_to_the_document(
+    service: Service, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The generator also shows bad tokens, more of them than anybody may.
+    monkeypatch.setattr(failures, "ATTEMPTS_MAX", 1_000_000)
+    await _fill(service)
+    _fill_tokens(server, service.app[TOKENS].key)
+    before = _good_answers(service)
+
+    code, output = await _generate(service)
+
+    good = {operation for operation, _ in _good_answers(service) - before}
+    assert code == 0, output
+    # All were reached, and got further than to a refusal.
+    assert good == _operations() - _STREAMS
+    # The generator has not revoked the suite's own administrator.
+    assert (await service.client.get("/v1/tokens")).status == 200
+
+
+def _good_answers(service: Service) -> set[tuple[tuple[str, str], int]]:
+    """Return how often each operation was answered with success, as metrics have it."""
+    return {
+        ((labels.method, labels.route), sum(series.counts))
+        for labels, series in service.app[DURATIONS]
+        if labels.status < 300
+    }
+
+
+async def _fill(service: Service) -> None:
+    flag = {"state": "ENABLED", "variants": {"on": True}, "defaultVariant": "on"}
+    setting = {"value": "of a shop"}
+    for environment in ("local", "staging"):
+        for key, content in (
+            ("generated", setting),
+            ("generated/a", setting),
+            ("generated/c", setting),
+            # Fourth, so that no revision which is reverted has made it, and each that is restored.
+            ("flag", {"kind": "flag", "value": flag}),
+        ):
+            answer = await service.client.put(
+                f"/v1/environments/{environment}/configurations/{key}",
+                json=content,
+                headers={"If-None-Match": "*"},
+            )
+            assert answer.status == 201
+
+
+def _fill_tokens(server: Server, key: Secret) -> None:
+    """Make tokens by the ids that `schemathesis.toml` knows: enough for each to be looked at,
+    replaced and revoked.
+    """
+    grant = Grant(
+        scopes=frozenset({Scope.READ}), environments=frozenset({"local"}), expires_at=None
+    )
+    now = datetime.now(UTC)
+    with server.admin("suite") as connection:
+        for number in range(10):
+            token_id = f"generated000{number}"
+            connection.execute(
+                "insert into flagstone.tokens "
+                "(id, name, mac, grant_mac, scopes, environments, created_by, created_at) "
+                "values (%s, 'generated', sha256(''), %s, '{read}', '{local}', 'test', %s)",
+                [token_id, grant_mac(key, token_id, grant, now), now],
+            )
+
+
+def _operations() -> set[tuple[str, str]]:
+    paths = document(ROUTES)["paths"]
+    return {(method.upper(), path) for path in paths for method in paths[path]}

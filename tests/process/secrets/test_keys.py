@@ -1,0 +1,367 @@
+"""Keys on the command line, beside a service that goes on answering, and killed half-way."""
+
+import asyncio
+import os
+import random
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from tests.paths import ROOT
+from tests.process.conftest import PATIENT, Process, run, until
+
+SECRETS = 1_000
+
+
+async def _fill(client: ClientSession, service: Process, environment: str = "local") -> None:
+    operations = [
+        {"op": "put", "key": f"s{n}", "version": 0, "kind": "secret", "value": f"value {n}"}
+        for n in range(SECRETS)
+    ]
+    url = f"{service.url}/v1/environments/{environment}/changes"
+    async with client.post(url, json={"operations": operations}, headers=service.headers) as answer:
+        assert answer.status == 200, await answer.text()
+
+
+async def _read(
+    client: ClientSession, service: Process, number: int, environment: str = "local"
+) -> tuple[int, object]:
+    url = f"{service.url}/v1/environments/{environment}/configurations/s{number}?reveal=true"
+    async with client.get(url, headers=service.headers) as answer:
+        return answer.status, (await answer.json(content_type=None)).get("value")
+
+
+async def _whole(client: ClientSession, service: Process) -> dict[str, object]:
+    url = f"{service.url}/v1/environments/local/export?reveal=true"
+    async with client.get(url, headers=service.headers) as answer:
+        assert answer.status == 200, await answer.text()
+        entries = (await answer.json(content_type=None))["entries"]
+    return {key: each["value"] for key, each in entries.items() if each["kind"] == "secret"}
+
+
+@asynccontextmanager
+async def _load(client: ClientSession, service: Process) -> AsyncIterator[list[int]]:
+    """Read and write secrets until the block ends, and note each status."""
+    statuses: list[int] = []
+
+    async def read() -> None:
+        while True:
+            number = random.randrange(1, SECRETS)  # noqa: S311 - which one does not matter
+            status, value = await _read(client, service, number)
+            statuses.append(status if value == f"value {number}" else -1)
+
+    async def write() -> None:
+        version = 1
+        while True:
+            async with client.put(
+                f"{service.url}/v1/environments/local/configurations/s0",
+                json={"kind": "secret", "value": f"version {version}"},
+                headers=service.headers | {"If-Match": f'"{version}"'},
+            ) as answer:
+                statuses.append(answer.status)
+            version += 1
+
+    tasks = [asyncio.create_task(work) for work in (read(), read(), write())]
+    try:
+        yield statuses
+    finally:
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(each, asyncio.CancelledError) for each in outcomes), outcomes
+
+
+def _ids(text: str) -> dict[str, str]:
+    """The keys of the ring by id, with their state, as `key list` shows them."""
+    return dict(re.findall(r"│ (\d{8}-[0-9a-f]{8})\s+│ (\S+) +│ \d+ ", text))
+
+
+@pytest.mark.timeout(180)
+async def test_keys_rotate_under_load_and_go_on_after_being_killed(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    service = launch(**PATIENT)
+    await service.start()
+    await service.ready()
+    await _fill(client, service)
+    ring = (service.data_dir / "key-ring").read_text()
+
+    async with _load(client, service) as statuses:
+        generated = await run(launch, "key", "generate")
+        started = time.monotonic()
+        (old, _), (new, _) = _ids((await run(launch, "key", "list"))[1]).items()
+        # Most of it is the start of a process, which a rotation has to begin with too.
+        command_seconds = time.monotonic() - started
+        early = await run(launch, "key", "retire", old)
+        rotated = await run(launch, "key", "rotate", new)
+        killed = 0
+        # The last is early enough on a machine that has become much quicker since.
+        for share in (1.0, 0.8, 0.7, 0.6, 0.2):
+            process = launch()
+            await process.start("key", "rotate", "--data-keys", "local")
+            await asyncio.sleep(command_seconds * share)
+            killed += await process.stop(9) == -9
+        finished = await run(launch, "key", "rotate", "--data-keys", "*")
+        retired = await run(launch, "key", "retire", old)
+        again = await run(launch, "key", "retire", new)
+    listed = (await run(launch, "key", "list"))[1]
+    whole = await _whole(client, service)
+
+    assert generated[0] == 0
+    assert (early[0], "1 data keys are wrapped by" in early[1]) == (1, True)
+    assert (rotated[0], "1 data keys wrapped anew" in rotated[1]) == (0, True)
+    assert killed
+    assert finished[0] == 0, finished[1]
+    assert (retired[0], again[0]) == (0, 1)
+    assert _ids(listed) == {old: "retired", new: "active"}
+    assert set(statuses) == {200}
+    assert len(whole) == SECRETS
+    assert all(whole[f"s{n}"] == f"value {n}" for n in range(1, SECRETS))
+    # What older data keys have sealed is nowhere left.
+    assert re.findall(r"retired \d{4}-\d\d-\d\d +│ +(\d+) +│ +(\d+)", listed)
+    assert set(re.findall(r"retired \d{4}-\d\d-\d\d +│ +(\d+) +│ +(\d+)", listed)) == {("0", "0")}
+    material = [line.split()[2] for line in ring.splitlines()]
+    shown = "".join(text for _, text in (generated, early, rotated, finished, retired))
+    assert all(key not in shown + listed for key in material)
+    await service.stop()
+    await service.start()
+    await service.ready()
+    assert await _read(client, service, 5) == (200, "value 5")
+
+
+async def test_a_wrong_key_ring_keeps_the_service_from_starting_and_names_what_is_missing(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    service = launch()
+    await service.start()
+    await service.ready()
+    await _fill(client, service)
+    assert await service.stop() == 0
+    ring = service.data_dir / "key-ring"
+    right = ring.read_text()
+    key_id = right.split()[1]
+    same_id = f"active {key_id} {'A' * 43}="
+
+    for text, reason in (
+        ("", "key ring"),
+        (f"active other {'A' * 43}=", f"{key_id} is not in the key ring"),
+        (same_id, f"{key_id} is another key in the key ring"),
+        ("nonsense", "KEY_RING: line 1 must be STATE ID KEY"),
+        (right.replace("active ", "retired"), "must have one active key"),
+    ):
+        ring.write_text(text)
+        await service.start()
+        assert service.child is not None
+        code = await asyncio.wait_for(service.child.wait(), 40)
+        assert code == 1
+        assert reason in service.log.splitlines()[-1]
+
+    ring.write_text(right)
+    await service.start()
+    await service.ready()
+    assert await _read(client, service, 1) == (200, "value 1")
+    await service.stop()
+
+
+async def test_a_shredded_environment_is_gone_at_once_and_for_ever(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    service = launch()
+    await service.start()
+    await service.ready()
+    await _fill(client, service)
+    await _fill(client, service, "staging")
+    before = await _read(client, service, 1)
+
+    refused = await run(launch, "key", "shred", "local", "--confirm", "staging")
+    kept = await _read(client, service, 1)
+    unknown = await run(launch, "key", "shred", "nowhere", "--confirm", "nowhere")
+    shredded = await run(launch, "key", "shred", "local", "--confirm", "local")
+
+    assert (before, kept) == ((200, "value 1"), (200, "value 1"))
+    assert (refused[0], unknown[0], shredded[0]) == (2, 1, 0)
+    for number in range(0, SECRETS, 50):
+        assert (await _read(client, service, number))[0] == 404
+    assert await _read(client, service, 1, "staging") == (200, "value 1")
+    async with client.get(
+        f"{service.url}/v1/environments/local/configurations/s1", headers=service.headers
+    ) as masked:
+        assert (masked.status, (await masked.json())["sealed"]) == (200, True)
+    async with client.put(
+        f"{service.url}/v1/environments/local/configurations/s1",
+        json={"kind": "secret", "value": "anew"},
+        headers=service.headers | {"If-Match": '"1"'},
+    ) as written:
+        assert written.status == 200
+    assert await _read(client, service, 1) == (200, "anew")
+    await service.stop()
+    await service.start()
+    await service.ready()
+    assert await _read(client, service, 1) == (200, "anew")
+    assert (await _read(client, service, 2))[0] == 404
+    await service.stop()
+
+
+async def test_a_key_is_given_to_a_running_service_by_its_file(
+    launch: Callable[..., Process], client: ClientSession, tmp_path: Path
+) -> None:
+    file = tmp_path / "ring"
+    made = await run(launch, "key", "generate", "--file", str(file))
+    assert made[0] == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    service = launch(KEY_RING_FILE=str(file))
+    await service.start()
+    await service.ready()
+    await _fill(client, service)
+    file.chmod(0o640)
+
+    second = await run(launch, "key", "generate", KEY_RING_FILE=str(file))
+    ids = [line.split()[1] for line in file.read_text().splitlines()]
+    rotated = await run(launch, "key", "rotate", ids[1], KEY_RING_FILE=str(file))
+    retired = await run(launch, "key", "retire", ids[0], KEY_RING_FILE=str(file))
+
+    assert (second[0], rotated[0], retired[0]) == (0, 0, 0)
+    assert [line.split()[:2] for line in file.read_text().splitlines()] == [
+        ["retired", ids[0]],
+        ["active", ids[1]],
+    ]
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert not (service.data_dir / "key-ring").exists()
+    assert await _read(client, service, 3) == (200, "value 3")
+
+    async def is_well() -> bool:
+        async with client.get(f"{service.url}/health", headers=service.headers) as answer:
+            checks = (await answer.json(content_type=None))["checks"]
+            return bool(checks["keys"][0]["status"] == "pass")
+
+    async def warns() -> bool:
+        return not await is_well()
+
+    right = file.read_text()
+    made = await run(launch, "seal", "keygen", "--out", str(tmp_path / "identity"))
+    export = str(tmp_path / "ring.age")
+    sealed = await run(
+        launch, "key", "export", "--recipient", made[1].split()[-1], export, KEY_RING_FILE=str(file)
+    )
+    file.unlink()
+    opened = await run(
+        *(launch, "key", "import", export, "--identity", str(tmp_path / "identity")),
+        KEY_RING_FILE=str(file),
+    )
+    assert (sealed[0], opened[0]) == (0, 0)
+    assert file.read_text() == right
+    async with client.get(f"{service.url}/v1/access-log", headers=service.headers) as answer:
+        rows = (await answer.json(content_type=None))["items"]
+    told = [(row["resource"], row["detail"]) for row in rows if "key ring" in (row["detail"] or "")]
+    assert told == [
+        (ids[1], "key ring imported: added 2 keys of 2"),
+        (ids[1], "key ring exported for 1 recipient"),
+    ]
+    await until(is_well, 20)
+    file.write_text(f"active other {'A' * 43}=\n")
+    await until(warns, 20)
+    assert await _read(client, service, 3) == (200, "value 3")
+    file.write_text(right)
+    await until(is_well, 20)
+    await service.stop()
+
+
+async def test_a_command_of_ones_own_keeps_the_keys(
+    launch: Callable[..., Process], client: ClientSession, tmp_path: Path
+) -> None:
+    command = tmp_path / "kms"
+    command.write_text(
+        "#!/usr/bin/env python3\n"
+        "import base64, json, pathlib, sys\n"
+        "asked = json.load(sys.stdin)\n"
+        "folder = pathlib.Path(sys.argv[0]).parent\n"
+        "current = (folder / 'current').read_text()\n"
+        "if sys.argv[1] == 'wrap':\n"
+        "    print(json.dumps({'kek_id': current, 'wrapped': asked['key']}))\n"
+        "elif (folder / asked['kek_id']).exists():\n"
+        "    print(json.dumps({'key': asked['wrapped']}))\n"
+        "else:\n"
+        "    sys.exit(1)\n"
+    )
+    command.chmod(0o755)
+    for name in ("kms-1", "kms-2"):
+        (tmp_path / name).touch()
+    (tmp_path / "current").write_text("kms-1")
+    service = launch(KEY_COMMAND=str(command))
+    await service.start()
+    await service.ready()
+    await _fill(client, service)
+
+    (tmp_path / "current").write_text("kms-2")
+    rotated = await run(launch, "key", "rotate", KEY_COMMAND=str(command))
+    listed = await run(launch, "key", "list", KEY_COMMAND=str(command))
+    retired = await run(launch, "key", "retire", "kms-1", KEY_COMMAND=str(command))
+    (tmp_path / "kms-1").unlink()
+
+    assert (rotated[0], "1 data keys wrapped anew" in rotated[1]) == (0, True)
+    assert "kms-2" in listed[1]
+    assert "kms-1" not in listed[1]
+    assert retired[0] == 0
+    assert await service.stop() == 0
+    await service.start()
+    await service.ready()
+    assert await _read(client, service, 1) == (200, "value 1")
+    await service.stop()
+    (tmp_path / "kms-2").unlink()
+    await service.start()
+    assert service.child is not None
+    assert await asyncio.wait_for(service.child.wait(), 40) == 1
+    assert "kms-2 KEY_COMMAND failed with exit code 1" in service.log
+
+
+async def test_a_secret_goes_in_and_out_of_the_command_line(
+    launch: Callable[..., Process],
+) -> None:
+    service = launch()
+    await service.start()
+    await service.ready()
+    command = ("configuration", "set", "local", "db/password", "-", "--text", "--kind", "secret")
+
+    async def piped(text: bytes) -> tuple[int | None, str]:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "app", *command),
+            cwd=ROOT,
+            env={**os.environ, "DATA_DIR": str(service.data_dir)},
+            stdin=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await child.communicate(text)
+        return child.returncode, said.decode()
+
+    written = await piped(b"of the pipe\n")
+    no_text = [await piped(b"of the pipe" + wrong) for wrong in (b"\xff", b"\0")]
+    assert written[0] == 0
+    rules = ("the text must not contain a lone surrogate", "the text must not contain NUL")
+    assert no_text == [(1, f"error: value: {rule}\n") for rule in rules]
+    # Also without --kind, as the entry is a secret already.
+    argument = ("configuration", "set", "local", "db/password", "of the list", "--text")
+    for kind in ((), ("--kind", "secret")):
+        refused = await run(launch, *argument, *kind)
+        assert refused[0] == 1
+        assert "value: must be -, so that a secret comes from standard input" in refused[1]
+        assert "of the list" not in refused[1]
+    masked = await run(launch, "configuration", "get", "local", "db/password")
+    revealed = await run(launch, "configuration", "get", "local", "db/password", "--reveal")
+    listed = await run(launch, "configuration", "list", "local")
+    history = await run(launch, "configuration", "history", "local", "db/password")
+    exported = await run(launch, "configuration", "export", "local")
+    clear = await run(launch, "configuration", "export", "local", "--reveal")
+
+    assert "of the pipe" in revealed[1]
+    assert "of the pipe" in clear[1]
+    for code, text in (masked, listed, history, exported):
+        assert code == 0
+        assert "of the pipe" not in text
+    assert "(sealed)" in listed[1]
+    await service.stop()

@@ -1,0 +1,87 @@
+"""Rules and flags as the tests of evaluation write them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.evaluation.compiler import Compiler
+from app.evaluation.engine import Flag
+from app.evaluation.nodes import Place
+from app.evaluation.operators import OPERATORS
+from app.evaluation.run import Run
+
+NOW = 1_800_000_000
+
+
+def var(path: Any, *default: Any) -> dict[str, Any]:
+    return {"var": [path, *default]}
+
+
+def result(
+    rule: Any,
+    data: Any = None,
+    *,
+    segments: Mapping[str, Any] | None = None,
+    fractional: str = "v3",
+    run: Run | None = None,
+) -> Any:
+    """Return what a rule gives for a context. Raises RuleError.
+
+    Data that is no object cannot be a context, and is what a loop's body sees.
+    """
+    data = {} if data is None else data
+    is_context = isinstance(data, dict)
+    compiler = Compiler(
+        flag_key="flag",
+        segments=segments or {},
+        fractional=fractional,
+        operators=OPERATORS,
+        finish=lambda given: given,
+    )
+    compiled = compiler.compile(rule, Place("rule", is_scoped=not is_context))
+    return compiled.run(data, run or Run(data if is_context else {}, NOW))
+
+
+def flag(
+    targeting: Any = None,
+    *,
+    segments: Mapping[str, Any] | None = None,
+    fractional: str = "v3",
+    flag_set: Mapping[str, Any] | None = None,
+    **members: Any,
+) -> Flag:
+    """Return a flag with the variants a and b, of which b is the default."""
+    definition = {
+        "state": "ENABLED",
+        "variants": {"a": "A", "b": "B"},
+        "defaultVariant": "b",
+        "targeting": targeting,
+    }
+    return compiled(
+        {**definition, **members}, segments=segments, fractional=fractional, flag_set=flag_set
+    )
+
+
+def compiled(
+    definition: Mapping[str, Any],
+    *,
+    segments: Mapping[str, Any] | None = None,
+    fractional: str = "v3",
+    flag_set: Mapping[str, Any] | None = None,
+) -> Flag:
+    """Return a flag of any definition; `flag_set` is the metadata of them all."""
+    return Flag(
+        "flag",
+        definition,
+        segments=segments or {},
+        fractional=fractional,
+        metadata=flag_set or {},
+    )
+
+
+def same(left: Any, right: Any) -> bool:
+    """Compare as JSON does, where true is no 1 and NaN is like itself."""
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    return bool(left == right) or (left != left and right != right)  # noqa: PLR0124 - NaN

@@ -1,0 +1,211 @@
+"""All flags at once must give what each gives alone, and not cost more than all may."""
+
+import gc
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from app.evaluation.bulk import BULK_STEPS_MAX, Bulk
+from app.evaluation.engine import ErrorCode, Flag
+from app.evaluation.explain import explain
+from app.evaluation.groups import PARTS_BYTES_MAX, PARTS_KEPT, Part
+from app.evaluation.run import STEPS_MAX
+from tests.unit.evaluation.rule_grammar import ANY_RULE, ANY_VALUE, CONTEXTS, SEGMENTS, targetings
+from tests.unit.evaluation.rules import NOW, compiled, var
+
+COSTLY = {"if": [{"some": [var("list"), {"==": [var(""), "x"]}]}, "a", "b"]}
+RULES = targetings | ANY_RULE
+ATTRIBUTES = st.sampled_from(["plan", "country"])
+TEXTS = st.sampled_from(["", "a", "b", "1", "true", "null"])
+
+
+def definition(targeting: Any, **members: Any) -> dict[str, Any]:
+    return {
+        "state": "ENABLED",
+        "variants": {"a": "A", "b": "B", "true": "yes", "false": "no"},
+        "defaultVariant": "b",
+        "targeting": targeting,
+        **members,
+    }
+
+
+def asking() -> st.SearchStrategy[Any]:
+    """Return rules that mostly ask only whether an attribute is one of some texts."""
+    look = ATTRIBUTES.map(lambda name: {"var": name})
+    equal = st.tuples(st.sampled_from(["==", "===", "!="]), look, TEXTS).map(
+        lambda parts: {parts[0]: list(parts[1:])}
+    )
+    among = st.tuples(look, st.lists(TEXTS)).map(lambda parts: {"in": list(parts)})
+    several = st.tuples(st.sampled_from(["and", "or"]), equal, among).map(
+        lambda parts: {parts[0]: list(parts[1:])}
+    )
+    condition = equal | among | several | equal.map(lambda rule: {"!": [rule]})
+    outcome = st.sampled_from(["a", "b", None, True, "absent", {"fractional": [["a"], ["b"]]}])
+    branches = st.lists(st.tuples(condition, outcome), min_size=1, max_size=3)
+    return condition | branches.map(lambda pairs: {"if": [part for pair in pairs for part in pair]})
+
+
+def together(flags: list[Flag], context: Mapping[str, Any]) -> list[bytes]:
+    return bodies_of(bulk_of(flags), context)
+
+
+def bulk_of(flags: list[Flag]) -> Bulk:
+    named = {str(number): flag for number, flag in enumerate(flags)}
+    return Bulk().advanced(named, named)
+
+
+def bodies_of(bulk: Bulk, context: Mapping[str, Any]) -> list[bytes]:
+    found: list[bytes] = []
+    for some in bulk.evaluate(context, NOW):
+        if isinstance(some, Part):
+            assert some.joined == b",".join(some.bodies)
+        found += some.bodies if isinstance(some, Part) else some
+    return found
+
+
+@given(
+    rules=st.lists(RULES, max_size=6),
+    context=CONTEXTS | st.dictionaries(st.sampled_from(["a", "b", "targetingKey"]), ANY_VALUE),
+    fractional=st.sampled_from(["v2", "v3"]),
+)
+@hypothesis_settings(max_examples=150, deadline=None)
+def test_all_together_give_what_each_gives_alone(
+    rules: list[Any], context: dict[str, Any], fractional: str
+) -> None:
+    flags = [compiled(definition(rule), segments=SEGMENTS, fractional=fractional) for rule in rules]
+
+    found = together(flags, context)
+
+    assert sorted(found) == sorted(flag.evaluate(context, NOW).body for flag in flags)
+
+
+@given(
+    rules=st.lists(asking(), min_size=10, max_size=40),
+    contexts=st.lists(st.dictionaries(ATTRIBUTES, TEXTS | ANY_VALUE), min_size=1, max_size=8),
+)
+@hypothesis_settings(max_examples=100, deadline=None)
+def test_what_was_worked_out_for_one_context_holds_for_all_like_it(
+    rules: list[Any], contexts: list[dict[str, Any]]
+) -> None:
+    flags = [
+        compiled(definition(rule, metadata={"n": number})) for number, rule in enumerate(rules)
+    ]
+    bulk = bulk_of(flags)
+
+    for context in contexts:
+        assert sorted(bodies_of(bulk, context)) == sorted(
+            flag.evaluate(context, NOW).body for flag in flags
+        )
+
+
+@given(rule=RULES | asking(), context=CONTEXTS, fractional=st.sampled_from(["v2", "v3"]))
+@hypothesis_settings(max_examples=100, deadline=None)
+def test_flags_that_are_replaced_are_gone_without_the_collector(
+    rule: Any, context: dict[str, Any], fractional: str
+) -> None:
+    # What is loaded is kept from the collector: a circle in it would stay for ever.
+    gc.disable()
+    gc.freeze()
+    try:
+        flag = compiled(definition(rule), segments=SEGMENTS, fractional=fractional)
+        bulk = bulk_of([flag] * 5)
+        bodies_of(bulk, context)
+        del flag, bulk
+        assert gc.collect() == 0
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
+def test_rules_that_ask_for_many_texts_do_not_fill_the_memory() -> None:
+    flags = [
+        compiled(definition({"if": [{"==": [var("plan"), f"plan-{number}"]}, "a"]}))
+        for number in range(200)
+    ]
+    bulk = bulk_of(flags)
+
+    for number in range(200):
+        bodies_of(bulk, {"plan": f"plan-{number}"})
+
+    kept = [part for part in gc.get_objects() if isinstance(part, Part)]
+    assert 0 < len(kept) <= 2 * PARTS_KEPT
+
+
+def test_large_outcomes_of_many_texts_do_not_fill_the_memory() -> None:
+    variants = {"a": "a" * 20_000, "b": "b" * 20_000}
+    flags = [
+        compiled(definition({"if": [{"==": [var("user"), str(n)]}, "a", "b"]}, variants=variants))
+        for n in range(30)
+    ]
+    bulk = bulk_of(flags)
+
+    for number in range(30):
+        bodies = bodies_of(bulk, {"user": str(number)})
+        alone = [flag.evaluate({"user": str(number)}, NOW).body for flag in flags]
+        assert sorted(bodies) == sorted(alone)
+
+    kept = [part for part in gc.get_objects() if isinstance(part, Part)]
+    assert 0 < sum(len(part.joined) for part in kept) <= 2 * PARTS_BYTES_MAX
+
+
+@given(rule=RULES, context=CONTEXTS, fractional=st.sampled_from(["v2", "v3"]))
+@hypothesis_settings(max_examples=150, deadline=None)
+def test_an_explained_evaluation_gives_what_is_served(
+    rule: Any, context: dict[str, Any], fractional: str
+) -> None:
+    flag = compiled(definition(rule), segments=SEGMENTS, fractional=fractional)
+
+    explained = explain(
+        "flag",
+        definition(rule),
+        segments=SEGMENTS,
+        fractional=fractional,
+        metadata={},
+        context=context,
+        now=NOW,
+    )
+
+    assert explained.outcome == flag.evaluate(context, NOW).outcome
+
+
+def test_a_costly_flag_fails_alone_among_those_of_its_batch() -> None:
+    cheap = [compiled(definition({"if": [var("on"), "a"]})) for _ in range(100)]
+    costly = compiled(definition(COSTLY))
+    context = {"on": True, "list": ["y"] * STEPS_MAX}
+
+    found = together([*cheap[:50], costly, *cheap[50:]], context)
+
+    assert found.count(cheap[0].evaluate(context, NOW).body) == 100
+    assert found.count(costly.evaluate(context, NOW).body) == 1
+    assert costly.evaluate(context, NOW).outcome.error_code is ErrorCode.GENERAL
+
+
+def test_costly_flags_have_one_budget_together_and_cheap_ones_are_not_hurt() -> None:
+    # Each is just within its own limit.
+    costly = [compiled(definition(COSTLY)) for _ in range(300)]
+    cheap = compiled(definition({"if": [var("on"), "a"]}))
+    context = {"on": True, "list": ["y"] * (STEPS_MAX // 4)}
+    assert costly[0].evaluate(context, NOW).outcome.variant == "b"
+    before = time.process_time()
+
+    found = together([*costly, cheap], context)
+
+    # Some 50 evaluations of at most 5 ms each, and 250 that are refused at once.
+    assert time.process_time() - before < 2
+    failed = [body for body in found if b"too many steps" in body]
+    within = len(costly) - len(failed)
+    assert BULK_STEPS_MAX // STEPS_MAX * 0.9 < within < BULK_STEPS_MAX // STEPS_MAX * 2
+    assert cheap.evaluate(context, NOW).body in found
+
+
+def test_no_turn_takes_longer_than_one_costly_flag() -> None:
+    bulk = bulk_of([compiled(definition(COSTLY)) for _ in range(20)])
+    turns = bulk.evaluate({"list": ["y"] * (STEPS_MAX // 4)}, NOW)
+
+    sizes = [len(bodies) for bodies in turns if not isinstance(bodies, Part)]
+
+    assert sizes == [1] * 20

@@ -1,0 +1,264 @@
+"""What a rule may cost: each of these would hold its caller for long, if nothing stopped it."""
+
+import time
+from typing import Any
+
+import pytest
+
+from app.evaluation import members
+from app.evaluation.compiler import DEPTH_MAX, LIST_VALUES_MAX, NODES_MAX, VALUES_MAX
+from app.evaluation.engine import ErrorCode
+from app.evaluation.run import STEPS_MAX, RuleError, Run
+from tests.unit.evaluation.rules import NOW, flag, result, var
+
+MEBIBYTE = 1024 * 1024
+LONG = "a" * (MEBIBYTE // 2)
+ALIKE = LONG[:-1] + "b"
+TOO_COSTLY = "The rule takes too many steps with this context."
+ONES = [1] * 10_000
+# Generous: what takes its steps takes some 5 ms, and what does not, seconds.
+SECONDS_MAX = 0.25
+
+
+def often(rule: Any) -> list[Any]:
+    """Return a rule that does the same over and over."""
+    return [rule] * 300
+
+
+def nested(value: Any, levels: int) -> Any:
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+COSTLY: dict[str, tuple[Any, dict[str, Any]]] = {
+    "a loop over very many": ({"map": [var("x"), {"+": [var(""), 1]}]}, {"x": ONES}),
+    "a loop in a loop": (
+        {"map": [var("x"), {"map": [var("x"), var("")]}]},
+        {"x": [{"x": [1] * 300}] * 300},
+    ),
+    "a text that doubles": (
+        {"reduce": [var("x"), {"cat": [var("accumulator"), var("accumulator")]}, "ab"]},
+        {"x": ONES[:2000]},
+    ),
+    "a list that doubles": (
+        {"reduce": [var("x"), {"merge": [var("accumulator"), var("accumulator")]}, [1]]},
+        {"x": ONES[:2000]},
+    ),
+    "a tree that doubles": (
+        {"cat": {"reduce": [var("x"), [var("accumulator"), var("accumulator")], [1]]}},
+        {"x": ONES[:60]},
+    ),
+    "a list that is merged": (often({"merge": [var("x"), var("x")]}), {"x": ONES}),
+    "long texts joined": (often({"cat": [var("x"), var("x")]}), {"x": LONG}),
+    "parts of a long text": (often({"substr": [var("x"), 1]}), {"x": LONG}),
+    "a long text searched": (often({"in": ["b", var("x")]}), {"x": LONG}),
+    "a text searched that nearly matches everywhere": (
+        often({"in": [var("y"), var("x")]}),
+        {"x": "a" * 2400, "y": "a" * 1000 + "ba"},
+    ),
+    "a list of numbers searched": (often({"in": [var("y"), var("x")]}), {"x": ONES, "y": 2}),
+    "a list of long texts searched": (
+        {"in": [var("y"), {"merge": [var("x")] * 500}]},
+        {"x": LONG, "y": ALIKE},
+    ),
+    "long texts compared": (often({"==": [var("x"), var("y")]}), {"x": LONG, "y": ALIKE}),
+    "long texts ordered": (often({"<": [var("x"), var("y")]}), {"x": LONG, "y": LONG + "é"}),
+    "a long list compared with a text": (often({"==": [var("x"), "y"]}), {"x": ONES}),
+    "a list of lists compared with a text": ({"==": [var("x"), "y"]}, {"x": [ONES] * 100}),
+    "numbers of many digits": ({"map": [var("x"), {"+": var("")}]}, {"x": ["9" * 400] * 2000}),
+    "white space as a number": ({"map": [var("x"), {"-": var("")}]}, {"x": [" " * 400] * 2000}),
+    "numbers printed": ({"map": [var("x"), {"cat": var("")}]}, {"x": [1.5e-300] * 9000}),
+    "a path of many parts": (var({"var": "path"}), {"path": "x" + ".0" * MEBIBYTE, "x": "0"}),
+    "a path of many parts, often": (
+        often({"var": {"var": "path"}}),
+        {"path": "x" + ".0" * 500, "x": "0"},
+    ),
+    "many paths": ({"missing": [var("x")]}, {"x": ["a.b.c.d.e"] * 9000}),
+    "all of a large context": (
+        often({"!": [var("")]}),
+        {f"key {n}": n for n in range(20_000)},
+    ),
+    "a large object hashed": (
+        {"fractional": [var("x"), ["a"]]},
+        {"x": {f"key {n}": [n] for n in range(20_000)}},
+    ),
+    "a long text hashed": (often({"fractional": [var("x"), ["a"]]}), {"x": LONG}),
+    "a long targeting key hashed": (often({"fractional": [["a"]]}), {"targetingKey": LONG}),
+    "beginnings compared": (often({"starts_with": [var("x"), var("x")]}), {"x": LONG}),
+    "versions of many parts": (
+        {"map": [var("x"), {"sem_ver": [var(""), ">", "1.0.0"]}]},
+        {"x": [f"{n}.0.0-{'a.' * 120}a" for n in range(2000)]},
+    ),
+}
+
+CHEAP: dict[str, tuple[Any, dict[str, Any]]] = {
+    "the truth of a long list": (often(var("x")), {"x": ONES}),
+    "long lists compared": (often({"==": [var("x"), var("y")]}), {"x": ONES, "y": [*ONES]}),
+    "texts of different lengths": (often({"==": [var("x"), "a"]}), {"x": LONG}),
+    "a long text among others": (often({"in": [var("x"), ["a", "b"]]}), {"x": LONG}),
+    "a long text that starts": (often({"starts_with": [var("x"), "aaa"]}), {"x": LONG}),
+    "a huge text as a number": (often({"-": [var("x"), 1]}), {"x": " " * MEBIBYTE}),
+    "the largest number there is": (often({"*": [var("x"), 2]}), {"x": 10**308}),
+}
+
+
+@pytest.mark.parametrize("case", COSTLY.values(), ids=list(COSTLY))
+def test_what_is_too_costly_fails_alone_and_soon(case: tuple[Any, dict[str, Any]]) -> None:
+    rule, context = case
+    made = flag({"if": [True, rule]})
+    before = time.perf_counter()
+
+    found = made.evaluate(context, NOW).outcome
+
+    assert time.perf_counter() - before < SECONDS_MAX
+    assert found.error_code is ErrorCode.GENERAL
+    assert found.error_details is not None
+    assert found.error_details.lower() == TOO_COSTLY.lower()
+
+
+@pytest.mark.parametrize("case", CHEAP.values(), ids=list(CHEAP))
+def test_what_only_looks_costly_is_allowed(case: tuple[Any, dict[str, Any]]) -> None:
+    rule, context = case
+    run = Run(context, NOW)
+    before = time.perf_counter()
+
+    result(rule, context, run=run)
+
+    assert time.perf_counter() - before < SECONDS_MAX
+    assert run.steps > STEPS_MAX // 2
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"cat": [var("x")]},
+        {"==": [var("x"), "a"]},
+        {"fractional": [{"if": [True, var("y")]}, ["a"]]},
+        {"in": ["a", var("x")]},
+        {"max": [var("x")]},
+        var("x" + ".0" * 1000),
+        {"cat": {"reduce": [var("list"), [var("accumulator")], 1]}},
+    ],
+)
+def test_contexts_of_a_thousand_levels_do_no_harm(rule: Any) -> None:
+    context = {"x": nested("a", 1000), "y": {"a": nested("a", 1000), "b": 1}, "list": ONES[:3000]}
+
+    made = flag({"if": [True, {"if": [rule, "a", "b"]}]})
+
+    assert made.evaluate(context, NOW).outcome.key == "flag"
+
+
+def test_usual_rules_take_no_steps() -> None:
+    context = {"email": "ada@example.org", "age": 36, "version": "2.1.0", "country": "DE"}
+    run = Run(context, NOW)
+
+    result({"in": [var("country"), ["DE", "FR"]]}, context, run=run)
+    result({"ends_with": [var("email"), "@example.org"]}, context, run=run)
+    result({"in": ["@example", var("email")]}, context, run=run)
+    result({">=": [var("age"), 18]}, context, run=run)
+    result({"fractional": [{"cat": [var("email"), var("country")]}, ["a"]]}, context, run=run)
+
+    assert run.steps == STEPS_MAX
+
+
+def test_what_others_asked_before_costs_nobody_more_or_less() -> None:
+    runs = []
+    for _ in range(2):
+        runs.append(Run({}, NOW))
+        result({"sem_ver": ["9.8.7-unheard-of", ">", {"cat": ["1.0", ".0"]}]}, run=runs[-1])
+
+    assert runs[0].steps == runs[1].steps < STEPS_MAX
+
+
+# What is refused when a rule is compiled
+
+
+def test_a_rule_has_so_many_nodes_and_no_more() -> None:
+    result({"or": [0] * (NODES_MAX - 1)})
+
+    for rule in ({"or": [0] * NODES_MAX}, [[0]] * NODES_MAX, var(".".join("a" * NODES_MAX))):
+        with pytest.raises(RuleError, match="nodes"):
+            result(rule)
+
+
+def test_plain_values_of_a_list_count_as_one_node() -> None:
+    wide = {"in": [var("x"), ["y"] * LIST_VALUES_MAX]}
+    mixed = {"in": [var("x"), [var("z"), *["y"] * (LIST_VALUES_MAX - 1)]]}
+
+    for rule in ({"or": [wide] * 10}, {"or": [mixed] * 10}):
+        assert result(rule, {"x": "y", "z": "z"}) is True
+    assert result(mixed, {"x": "z", "z": "z"}) is True
+
+
+def test_lists_of_a_flag_have_a_limit_alone_and_together() -> None:
+    segments = {"wide": {"in": [var("x"), ["y"] * LIST_VALUES_MAX]}}
+    too_long = {"in": [var("x"), ["y"] * (LIST_VALUES_MAX + 1)]}
+
+    with pytest.raises(RuleError, match=r"in\[1\]: the list has more than 10000 values"):
+        result(too_long)
+    with pytest.raises(RuleError, match="together"):
+        result({"or": [{"$ref": "wide"}] * (VALUES_MAX // LIST_VALUES_MAX + 1)}, segments=segments)
+
+
+def test_flags_share_the_sets_of_a_list_in_a_segment() -> None:
+    segments = {"wide": {"in": [var("x"), [str(n) for n in range(LIST_VALUES_MAX)]]}}
+    asked = {"if": [{"$ref": "wide"}, "a"]}
+    before = len(members._shared)
+
+    flags = [flag(asked, segments=segments) for _ in range(20)]
+
+    assert len(members._shared) == before + 1
+    assert {each.evaluate({"x": "9999"}, NOW).outcome.variant for each in flags} == {"a"}
+
+
+@pytest.mark.parametrize(
+    "values", [["a", 1, None], [1.5, 2], [True, "true"], [None], [False, 0.0, "0"], [2**53 + 1]]
+)
+def test_in_a_fixed_list_equals_in_a_computed_one(values: list[Any]) -> None:
+    for value in ["a", "true", "0", "", 1, 1.0, 0, -0.0, True, False, None, 2**53, [], {}, [1]]:
+        fixed = result({"in": [var("x"), values]}, {"x": value})
+
+        assert fixed is result({"in": [var("x"), var("y")]}, {"x": value, "y": values}), value
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"missing": ["a" * 100_000]},
+        {"missing": [["a.b"] * 6_000]},
+        {"missing_some": [1, ["a" * 100_000]]},
+        {"some": [ONES, {"==": [var(""), var("x")]}]},
+        {"map": [[var("x"), ["a.b.c"]], {"missing": ["a" * 100_000]}]},
+    ],
+)
+def test_rule_that_always_takes_too_many_steps_does_not_compile(rule: Any) -> None:
+    with pytest.raises(RuleError, match="too many steps"):
+        result(rule)
+
+
+def test_a_rule_nests_so_deep_and_no_deeper() -> None:
+    result(nested(var("x"), DEPTH_MAX - 1))
+
+    for rule in (nested(var("x"), DEPTH_MAX), nested("x", 10_000)):
+        with pytest.raises(RuleError, match="deeper"):
+            result(rule)
+
+
+def test_segments_count_wherever_they_are_referred_to() -> None:
+    last = 30
+    segments: dict[str, Any] = {f"s{n}": {"or": [{"$ref": f"s{n + 1}"}] * 2} for n in range(last)}
+    segments[f"s{last}"] = False
+    chain = {f"s{n}": {"$ref": f"s{n + 1}"} for n in range(100)}
+
+    with pytest.raises(RuleError, match="nodes"):
+        result({"$ref": "s0"}, segments=segments)
+    with pytest.raises(RuleError, match="deeper"):
+        result({"$ref": "s0"}, segments=chain)
+
+
+def test_a_long_text_in_a_segment_is_read_at_a_price() -> None:
+    segments = {"same": {"==": [var("x"), ALIKE]}}
+
+    with pytest.raises(RuleError, match="steps"):
+        result(often({"$ref": "same"}), {"x": LONG}, segments=segments)

@@ -1,0 +1,160 @@
+"""What flagd adds to every context: the key of the flag, and the time."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.evaluation.run import Run
+from app.evaluation.turns import Turns
+from tests.unit.evaluation.rules import NOW, flag, result, var
+
+
+@pytest.mark.parametrize("own", [{}, {"$flagd": {"flagKey": "mine", "timestamp": 1, "x": 2}}])
+def test_the_flags_key_and_the_time_are_added_and_nobody_elses_count(own: dict[str, Any]) -> None:
+    added = {"flagKey": "flag", "timestamp": NOW}
+    expected = {
+        "$flagd.flagKey": "flag",
+        "$flagd.timestamp": NOW,
+        "$flagd.timestamp.x": None,
+        "$flagd.x": None,
+        "$flagd": added,
+        "": {"$flagd": added},
+    }
+
+    assert {path: result(var(path), own) for path in expected} == expected
+    assert {path: result(var({"cat": [path]}), own) for path in expected} == expected
+    assert result({"missing": ["$flagd.timestamp", "$flagd.x"]}, own) == ["$flagd.x"]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {">": [var("$flagd.timestamp"), 1]},
+        {"if": [False, var("$flagd")]},
+        {"var": {"cat": ["$flagd", ".timestamp"]}},
+        {"map": [[var("")], var("$flagd.timestamp")]},
+        var(None),
+        {"$ref": "later"},
+    ],
+)
+def test_a_rule_that_may_look_at_the_clock_says_so(rule: Any) -> None:
+    segments = {"later": {">": [var("$flagd.timestamp"), NOW]}}
+
+    assert flag(rule, segments=segments).uses_time
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        None,
+        {"==": [var("$flagd.flagKey"), "x"]},
+        {"map": [var("list"), var("")]},
+        {"missing": ["$flagd.timestamp"]},
+        {"cat": ["$flagd.timestamp", var("flagd.timestamp")]},
+    ],
+)
+def test_other_rules_do_not(rule: Any) -> None:
+    assert not flag(rule).uses_time
+
+
+CLOCK = var("$flagd.timestamp")
+
+
+@pytest.mark.parametrize(
+    ("condition", "turns"),
+    [
+        ({">": [CLOCK, NOW]}, {NOW + 1}),
+        ({">=": [CLOCK, NOW]}, {NOW}),
+        ({"<": [CLOCK, NOW]}, {NOW}),
+        ({"<=": [CLOCK, NOW]}, {NOW + 1}),
+        ({"<": [NOW, CLOCK]}, {NOW + 1}),
+        ({"<=": [NOW, CLOCK, NOW + 60]}, {NOW, NOW + 61}),
+        ({"==": [CLOCK, NOW]}, {NOW, NOW + 1}),
+        ({"!==": [CLOCK, NOW]}, {NOW, NOW + 1}),
+        ({">": [CLOCK, NOW + 0.5]}, {NOW + 1}),
+        ({">": [CLOCK, str(NOW)]}, {NOW + 1}),
+        ({">": [CLOCK, "soon"]}, set()),
+        ({">": [CLOCK, 1e300]}, set()),
+        ({"===": [CLOCK, str(NOW)]}, set()),
+        ({"!": [{"$ref": "later"}]}, {NOW + 1}),
+        ({"and": [{">": [CLOCK, NOW]}, {"<": [CLOCK, NOW + 9]}]}, {NOW + 1, NOW + 9}),
+        ({">": [{"-": [CLOCK, 3600]}, NOW]}, {NOW + 3601}),
+        ({">": [{"-": [{"*": [CLOCK, 1000]}, 5]}, NOW * 1000]}, {NOW + 1}),
+        ({">=": [{"+": [CLOCK, 3600]}, NOW]}, {NOW - 3600}),
+        ({">=": [{"/": [CLOCK, 86_400]}, 20_000]}, {20_000 * 86_400}),
+        ({">": [{"*": [{"-": [0, CLOCK]}, 2]}, -2 * NOW]}, {NOW}),
+        ({"and": [{"==": [var("plan"), "pro"]}, {">": [CLOCK, NOW]}]}, {NOW + 1}),
+    ],
+)
+def test_clock_compared_with_numbers_turns_at_known_instants(
+    condition: Any, turns: set[int]
+) -> None:
+    segments = {"later": {">": [CLOCK, NOW]}}
+    made = flag({"if": [condition, "a"]}, segments=segments)
+
+    assert (set(made.turns), made.turns_are_known) == (turns, True)
+    for turn in turns:
+        bodies = [made.evaluate({"plan": "pro"}, now).body for now in (turn - 1, turn)]
+        assert bodies[0] != bodies[1]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        CLOCK,
+        var("$flagd"),
+        var(""),
+        var(var("path")),
+        {">": [CLOCK, var("until")]},
+        {">": [{"%": [CLOCK, 86_400]}, 3600]},
+        {">": [{"/": [NOW, CLOCK]}, 1]},
+        {">": [{"max": [CLOCK, NOW]}, NOW]},
+        {">": [{"+": [CLOCK, 1e18]}, 1e18]},
+        {">": [{"*": [CLOCK, 0]}, 1]},
+        {"<": [{"-": [CLOCK, var("$flagd.timestamp")]}, 1]},
+        {"in": [CLOCK, [NOW]]},
+        {"fractional": [["a", {"-": [CLOCK, NOW]}], ["b", 100]]},
+    ],
+)
+def test_other_uses_of_the_clock_turn_at_unknown_instants(condition: Any) -> None:
+    made = flag({"if": [{"!": [condition]}, "a"]})
+
+    assert (made.turns, made.turns_are_known) == ((), False)
+
+
+@given(
+    operators=st.lists(st.sampled_from(["+", "-", "*", "/"]), max_size=3),
+    numbers=st.lists(st.integers(1, 10_000) | st.floats(0.5, 1e6), min_size=4, max_size=4),
+    comparison=st.sampled_from(["<", "<=", ">", ">=", "==", "!=="]),
+)
+def test_turns_of_any_linear_rule_are_all_its_changes(
+    operators: list[str], numbers: list[float], comparison: str
+) -> None:
+    value: Any = CLOCK
+    for operator, number in zip(operators, numbers, strict=False):
+        value = {operator: [value, number]}
+    limit = result(value, {}, run=Run({}, NOW))
+    made = flag({"if": [{comparison: [value, limit]}, "a"]})
+
+    bodies = {now: made.evaluate({}, now).body for now in range(NOW - 100, NOW + 100)}
+
+    changes = {now for now in bodies if bodies[now] != bodies.get(now - 1, bodies[now])}
+    assert made.turns_are_known
+    assert changes == {turn for turn in made.turns if NOW - 100 < turn < NOW + 100}
+
+
+def test_latest_turn_follows_the_clock_in_any_order() -> None:
+    turns = Turns([(10, 20), (15,)], is_known=True)
+
+    found = [turns.latest(now) for now in (5, 10, 12, 15, 19.5, 20, 99, 14, 5, 99)]
+
+    assert found == [0, 10, 10, 15, 15, 20, 20, 10, 0, 20]
+
+
+def test_what_looks_at_the_clock_changes_by_itself() -> None:
+    later = flag({"if": [{">": [var("$flagd.timestamp"), NOW]}, "a"]})
+
+    assert later.evaluate({}, NOW).outcome.variant == "b"
+    assert later.evaluate({}, NOW + 1).outcome.variant == "a"

@@ -1,0 +1,226 @@
+"""The rules of an environment: what is compiled again, and what the digest names."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.evaluation.engine import ErrorCode
+from app.evaluation.ruleset import Rule, Ruleset
+from tests.unit.evaluation.rules import NOW, var
+
+Put = tuple[str, bool, Any, str]
+KEYS = st.sampled_from("abcd")
+CHANGES = st.lists(
+    st.dictionaries(KEYS, st.none() | st.tuples(st.booleans(), st.integers(0, 3))), max_size=6
+)
+
+
+def switch(segment: str) -> dict[str, Any]:
+    """Return a flag that is on for a segment."""
+    return {
+        "state": "ENABLED",
+        "variants": {"on": 1, "off": 0},
+        "defaultVariant": "off",
+        "targeting": {"if": [{"$ref": segment}, "on"]},
+    }
+
+
+def put_flag(key: str, segment: str, state: str = "1") -> Rule:
+    return Rule(key=key, is_segment=False, value=switch(segment), state=state)
+
+
+def put_segment(key: str, value: Any, state: str = "1") -> Rule:
+    return Rule(key=key, is_segment=True, value=value, state=state)
+
+
+def rules(*put: Rule, fractional: str = "v3", metadata: Mapping[str, Any] | None = None) -> Ruleset:
+    return Ruleset(fractional=fractional, metadata=metadata or {}).advanced(put, [])
+
+
+RULES = (
+    put_flag("adults", "adult"),
+    put_flag("germans", "german"),
+    put_flag("others", "other"),
+    put_segment("adult", {">=": [var("age"), 18]}),
+    put_segment("german", {"and": [{"$ref": "adult"}, {"==": [var("country"), "DE"]}]}),
+    put_segment("other", True),
+)
+
+
+def recompiled(before: Ruleset, after: Ruleset) -> set[str]:
+    return {key for key in after.flags if after.flags[key] is not before.flags.get(key)}
+
+
+def variant(of: Ruleset, key: str, context: Mapping[str, Any]) -> str | None:
+    return of.flags[key].evaluate(context, NOW).outcome.variant
+
+
+def test_flags_that_stay_the_same_stay_compiled() -> None:
+    before = rules(*RULES)
+
+    after = before.advanced([put_flag("others", "other", "2"), put_flag("new", "other")], [])
+
+    assert recompiled(before, after) == {"others", "new"}
+    assert list(after.flags) == ["adults", "germans", "new", "others"]
+    assert list(before.flags) == ["adults", "germans", "others"]
+
+
+def test_a_changed_segment_recompiles_those_that_use_it_also_through_another() -> None:
+    before = rules(*RULES)
+
+    after = before.advanced([put_segment("adult", {">=": [var("age"), 21]}, "2")], [])
+
+    assert recompiled(before, after) == {"adults", "germans"}
+    person = {"age": 20, "country": "DE"}
+    assert [variant(before, key, person) for key in before.flags] == ["on", "on", "on"]
+    assert [variant(after, key, person) for key in after.flags] == ["off", "off", "on"]
+
+
+def test_a_segment_may_come_after_its_flags_and_go_before_them() -> None:
+    person = {"age": 20, "country": "DE"}
+    for order in itertools.permutations(RULES[:2] + RULES[3:5]):
+        arriving = rules()
+        for rule in order:
+            arriving = arriving.advanced([rule], [])
+        assert [variant(arriving, key, person) for key in arriving.flags] == ["on", "on"]
+
+        without = arriving.advanced([], ["adult"])
+        failed = [flag.evaluate(person, NOW).outcome for flag in without.flags.values()]
+        assert [each.error_code for each in failed] == [ErrorCode.PARSE_ERROR] * 2
+
+
+def test_a_key_can_become_another_kind() -> None:
+    before = rules(*RULES)
+
+    after = before.advanced([put_segment("others", False), put_flag("adult", "others")], [])
+
+    assert list(after.flags) == ["adult", "adults", "germans"]
+    assert variant(after, "adult", {}) == "off"
+    assert after.flags["adults"].evaluate({}, NOW).outcome.error_code is ErrorCode.PARSE_ERROR
+
+
+@pytest.mark.parametrize("other", [1, 1.0, "1"])
+def test_a_metadata_that_python_takes_for_the_same_is_another(other: object) -> None:
+    before = rules(*RULES, metadata={"beta": True})
+
+    after = before.under("v3", {"beta": other})
+
+    metadata = after.flags["others"].evaluate({}, NOW).outcome.metadata or {}
+    assert metadata["beta"] is not True
+    assert after.digest != before.digest
+
+
+def test_another_generation_or_metadata_recompiles_all() -> None:
+    before = rules(*RULES)
+
+    for after in (before.under("v2", {}), before.under("v3", {"team": "x"})):
+        assert recompiled(before, after) == set(before.flags)
+        assert after.digest != before.digest
+    assert after.flags["others"].evaluate({}, NOW).outcome.metadata == {"team": "x"}
+    assert before.under("v3", {}) is before
+    assert before.under("v2", {}).under("v3", {}).digest == before.digest
+
+
+def test_what_touches_no_rule_changes_nothing() -> None:
+    before = rules(*RULES)
+
+    assert before.advanced([], ["a/setting"]) is before
+
+
+def test_the_rules_know_whether_any_looks_at_the_clock() -> None:
+    before = rules(*RULES)
+    later = put_segment("other", {">": [var("$flagd.timestamp"), NOW]}, "2")
+
+    after = before.advanced([later], [])
+
+    assert not before.uses_time
+    assert after.uses_time
+    assert after.under("v2", {}).uses_time
+    assert not after.advanced([], ["others"]).uses_time
+
+
+# The digest
+
+
+@given(order=st.permutations(RULES), at_once=st.integers(1, 6))
+def test_the_digest_is_the_same_in_whatever_order_rules_came(
+    order: Sequence[Rule], at_once: int
+) -> None:
+    found = rules()
+    for start in range(0, len(order), at_once):
+        found = found.advanced(order[start : start + at_once], [])
+
+    assert found.digest == rules(*RULES).digest
+    assert list(found.flags) == list(rules(*RULES).flags)
+
+
+def test_the_digest_comes_back_when_a_rule_does() -> None:
+    before = rules(*RULES)
+
+    gone = before.advanced([], ["others", "adult"])
+    back = gone.advanced([RULES[2]], []).advanced([RULES[3]], [])
+
+    assert gone.digest != before.digest
+    assert back.digest == before.digest
+
+
+@pytest.mark.parametrize(
+    "other",
+    [put_flag("adults", "adult", "2"), put_segment("adults", 1), put_flag("adults2", "adult")],
+)
+def test_the_digest_names_state_kind_and_key(other: Rule) -> None:
+    assert rules(put_flag("adults", "adult")).digest != rules(other).digest
+
+
+@given(changes=CHANGES)
+def test_rules_that_advanced_are_those_that_would_be_compiled_from_the_end(
+    changes: list[dict[str, tuple[bool, int] | None]],
+) -> None:
+    found = rules()
+    state: dict[str, Rule] = {}
+    for change in changes:
+        put = [
+            put_segment(key, {"$ref": "abcd"[n]} if n else True, f"{n}")
+            if is_segment
+            else put_flag(key, "abcd"[n], f"{n}")
+            for key, (is_segment, n) in ((k, c) for k, c in change.items() if c is not None)
+        ]
+        gone = [key for key, content in change.items() if content is None]
+        found = found.advanced(put, gone)
+        state = {key: rule for key, rule in state.items() if key not in gone}
+        state |= {rule.key: rule for rule in put}
+
+    fresh = rules(*state.values())
+
+    assert found.digest == fresh.digest
+    assert list(found.flags) == list(fresh.flags)
+    for key, flag in found.flags.items():
+        assert flag.evaluate({}, NOW).body == fresh.flags[key].evaluate({}, NOW).body
+    assert bodies(found) == bodies(fresh)
+
+
+def bodies(of: Ruleset) -> list[bytes]:
+    found = of.bulk.evaluate({"country": "DE", "age": 20}, NOW)
+    return sorted(
+        body for some in found for body in (some if isinstance(some, list) else some.bodies)
+    )
+
+
+def test_a_change_leaves_the_other_flags_as_they_were_prepared() -> None:
+    many = [put_flag(f"flag-{number}", "german") for number in range(2_000)]
+    before = rules(put_segment("german", {"==": [var("country"), "DE"]}), *many)
+    parts = list(before.bulk.evaluate({"country": "DE"}, NOW))
+
+    after = before.advanced([put_flag("flag-7", "absent", state="2")], ["flag-8"])
+
+    # The two are in one section or in two, of eight.
+    assert len(parts) == 8
+    kept = [part for part in after.bulk.evaluate({"country": "DE"}, NOW) if part in parts]
+    assert len(kept) in {6, 7}
+    assert bodies(after) == sorted(
+        flag.evaluate({"country": "DE"}, NOW).body for flag in after.flags.values()
+    )
