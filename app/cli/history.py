@@ -11,7 +11,7 @@ from rich.table import Table
 from app.cli.actor import operator, origin
 from app.cli.terminal import console
 from app.cli.times import local_time
-from app.configuration.changes import history, writes
+from app.configuration.changes import history, plans, writes
 from app.configuration.changes.administration import record_administration
 from app.configuration.changes.differences import between_environments, between_revisions
 from app.configuration.changes.history import Moment
@@ -29,7 +29,6 @@ from app.configuration.changes.views import (
 from app.database import Connection
 from app.http.dry_run import transact
 from app.scripts import Resources, run_script
-from app.secrets.vault import Vault
 
 cli = typer.Typer()
 # What stands where a secret's value would.
@@ -103,12 +102,7 @@ def revert(
     dry_run: DryRun = False,
 ) -> None:
     """Undo one change set by its inverse; refused for keys that have changed since."""
-    _write(
-        lambda c, vault: writes.revert(
-            c, environment, revision, actor=operator(), message=message, vault=vault
-        ),
-        dry_run=dry_run,
-    )
+    _write(lambda c: plans.revert(c, environment, revision), message, dry_run=dry_run)
 
 
 @cli.command("restore")
@@ -126,12 +120,7 @@ def restore(
     wanted = moment(revision, at)
     if wanted is None:
         raise typer.BadParameter("give a revision, or --at")
-    _write(
-        lambda c, vault: writes.restore(
-            c, environment, wanted, actor=operator(), message=message, vault=vault
-        ),
-        dry_run=dry_run,
-    )
+    _write(lambda c: plans.restore(c, environment, wanted), message, dry_run=dry_run)
 
 
 @cli.command("promote")
@@ -145,17 +134,9 @@ def promote(
 ) -> None:
     """Make keys equal to another environment, with the segments that flags use."""
     _write(
-        lambda c, vault: writes.promote(
-            c,
-            source,
-            environment,
-            keys,
-            actor=operator(),
-            message=message,
-            # Who has the database and the key ring has the secrets.
-            may_reveal=True,
-            vault=vault,
-        ),
+        # An operator with the database and the key ring can read every secret.
+        lambda c: plans.promote(c, source, environment, keys, may_reveal=True),
+        message,
         dry_run=dry_run,
     )
 
@@ -170,11 +151,17 @@ def moment(revision: int | None, at: datetime | None) -> Moment | None:
 
 
 def _write(
-    work: Callable[[Connection, Vault], Awaitable[MadeChangeSets]], *, dry_run: bool
+    plan: Callable[[Connection], Awaitable[plans.ChangePlan]], message: str, *, dry_run: bool
 ) -> None:
     async def run(resources: Resources) -> MadeChangeSets:
         async def change(connection: Connection) -> MadeChangeSets:
-            made = await work(connection, resources.vault)
+            made = await writes.apply_plan(
+                connection,
+                await plan(connection),
+                actor=operator(),
+                message=message,
+                vault=resources.vault,
+            )
             await record_administration(connection, resources.access_log, made, origin())
             return made
 

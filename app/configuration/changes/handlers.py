@@ -1,17 +1,20 @@
 """The HTTP side of change sets: writing several keys at once, and everything about the past."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 
 from app.access.guard import CALLER
 from app.access.models import Scope
-from app.configuration.changes import history, writes
+from app.configuration.changes import history, plans, writes
 from app.configuration.changes.differences import between_environments, between_revisions
 from app.configuration.changes.intents import contents_of, intents_of
 from app.configuration.changes.requests import NewChangeSet, NewPromotion, NewRestore, NewRevert
+from app.configuration.changes.views import MadeChangeSets
 from app.configuration.changes.write_requests import CHECKS, read_dry_run, write_change_sets
 from app.configuration.snapshots.reading import FOLLOWER
+from app.database import Connection
 from app.errors import Forbidden, invalid, malformed
 from app.http import wire
 from app.http.idempotency_key import checked
@@ -85,11 +88,11 @@ async def create_change_set(request: web.Request) -> web.Response:
         contents_of(wanted), lambda check: intents_of(wanted, environment, check)
     )
     intents = await checked(request, check)
-    who = _who(request)
+    actor, vault = request[CALLER].actor, request.app[VAULT]
 
     return await write_change_sets(
         request,
-        lambda c: writes.apply(c, intents(), message=wanted.message, **who),
+        lambda c: writes.apply(c, intents(), actor=actor, message=wanted.message, vault=vault),
         dry_run=dry_run,
     )
 
@@ -97,55 +100,58 @@ async def create_change_set(request: web.Request) -> web.Response:
 async def revert_change_set(request: web.Request) -> web.Response:
     """Undo one change set by its inverse, which is a new revision."""
     dry_run = read_dry_run(request)
-    wanted = await wire.read_body(request, NewRevert, answer_seconds=HEAVY_SECONDS)
-    place = _environment(request), int(request.match_info["revision"])
-    who = _who(request)
+    body = await wire.read_body(request, NewRevert, answer_seconds=HEAVY_SECONDS)
+    environment, revision = _environment(request), int(request.match_info["revision"])
 
-    return await write_change_sets(
-        request,
-        lambda c: writes.revert(c, *place, message=wanted.message, **who),
-        dry_run=dry_run,
+    return await _write_plan(
+        request, lambda c: plans.revert(c, environment, revision), body.message, dry_run=dry_run
     )
 
 
 async def restore_environment(request: web.Request) -> web.Response:
     """Make the whole environment as it was at a moment, which is a new revision."""
     dry_run = read_dry_run(request)
-    wanted = await wire.read_body(request, NewRestore, answer_seconds=HEAVY_SECONDS)
-    moment = wanted.revision if wanted.at is None else wanted.at
-    if moment is None or None not in (wanted.revision, wanted.at):
+    body = await wire.read_body(request, NewRestore, answer_seconds=HEAVY_SECONDS)
+    moment = body.revision if body.at is None else body.at
+    if moment is None or None not in (body.revision, body.at):
         raise invalid("revision", "must be given, or at, and not both")
-    place = _environment(request), moment
-    who = _who(request)
+    environment = _environment(request)
 
-    return await write_change_sets(
-        request,
-        lambda c: writes.restore(c, *place, message=wanted.message, **who),
-        dry_run=dry_run,
+    return await _write_plan(
+        request, lambda c: plans.restore(c, environment, moment), body.message, dry_run=dry_run
     )
 
 
 async def promote_keys(request: web.Request) -> web.Response:
     """Make keys equal to another environment, with the segments that they use."""
     dry_run = read_dry_run(request)
-    wanted = await wire.read_body(request, NewPromotion, answer_seconds=HEAVY_SECONDS)
-    _require(request, wanted.source, Scope.READ)
-    target, who = _environment(request), _who(request)
-    may_reveal = request[CALLER].grant.allows(Scope.REVEAL)
+    body = await wire.read_body(request, NewPromotion, answer_seconds=HEAVY_SECONDS)
+    _require(request, body.source, Scope.READ)
+    target, may_reveal = _environment(request), request[CALLER].grant.allows(Scope.REVEAL)
 
-    return await write_change_sets(
+    return await _write_plan(
         request,
-        lambda c: writes.promote(
-            c,
-            wanted.source,
-            target,
-            wanted.keys,
-            message=wanted.message,
-            may_reveal=may_reveal,
-            **who,
-        ),
+        lambda c: plans.promote(c, body.source, target, body.keys, may_reveal=may_reveal),
+        body.message,
         dry_run=dry_run,
     )
+
+
+async def _write_plan(
+    request: web.Request,
+    plan: Callable[[Connection], Awaitable[plans.ChangePlan]],
+    message: str,
+    *,
+    dry_run: bool,
+) -> web.Response:
+    actor, vault = request[CALLER].actor, request.app[VAULT]
+
+    async def work(connection: Connection) -> MadeChangeSets:
+        return await writes.apply_plan(
+            connection, await plan(connection), actor=actor, message=message, vault=vault
+        )
+
+    return await write_change_sets(request, work, dry_run=dry_run)
 
 
 async def get_difference(request: web.Request) -> web.Response:
@@ -167,11 +173,6 @@ async def get_difference(request: web.Request) -> web.Response:
             found = await between_revisions(connection, environment, before or 0, after, **page)
 
     return wire.answer(found)
-
-
-def _who(request: web.Request) -> dict[str, Any]:
-    """Return who writes, and with which keys secrets are sealed."""
-    return {"actor": request[CALLER].actor, "vault": request.app[VAULT]}
 
 
 def _environment(request: web.Request) -> str:

@@ -1,18 +1,20 @@
-"""From a wish (revert, restore, promote) to what would fulfil it; writes nothing."""
+"""Plan a revert, a restore or a promotion: read what differs, and write nothing."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import msgspec
 
 from app.configuration.changes import history
-from app.configuration.changes.models import ABSENT, Entry, Kind, Operation
+from app.configuration.changes.history import Moment
+from app.configuration.changes.models import ChangeKind, Entry, Kind, Operation
 from app.configuration.changes.patch import are_same
 from app.configuration.changes.properties import Intent, patch_towards
 from app.configuration.changes.references import references
 from app.configuration.changes.rows import all_pages
 from app.database import Connection, sql
 from app.environments import service as environments
-from app.errors import Forbidden, NotFound, Violation
+from app.errors import Forbidden, NotFound, Violation, invalid
 from app.http.conditions import ExpectedVersion
 from app.threads import free_later, in_turn
 
@@ -20,8 +22,18 @@ from app.threads import free_later, in_turn
 _NAMED_MAX = 10
 
 
-async def revert(connection: Connection, environment: str, revision: int) -> Intent:
-    """Return the inverse of a change set. Raises NotFound.
+@dataclass(frozen=True, kw_only=True)
+class ChangePlan:
+    """A change set to make. `message` is for the history when the caller gives none."""
+
+    environment: str
+    intent: Intent
+    kind: ChangeKind
+    message: str
+
+
+async def revert(connection: Connection, environment: str, revision: int) -> ChangePlan:
+    """Plan the inverse of a change set. Raises NotFound.
 
     Each operation expects what the change set left behind: a key that has changed since is refused
     when the operations are applied, by name and with its current version; and so are properties.
@@ -36,9 +48,7 @@ async def revert(connection: Connection, environment: str, revision: int) -> Int
         Operation(
             key=row["key"],
             content=history.content_of(environment, row) if row["version"] else None,
-            expected=ExpectedVersion(version=row["after_version"])
-            if row["after_version"]
-            else ABSENT,
+            expected=ExpectedVersion(version=row["after_version"]),
         )
         async for row in rows
     ]
@@ -47,15 +57,22 @@ async def revert(connection: Connection, environment: str, revision: int) -> Int
     if properties is not None:
         left = ExpectedVersion(version=properties.after.version)
         patch = patch_towards(properties.before, properties.after, expected=left)
-    return Intent(operations=operations, patch=patch)
+    return ChangePlan(
+        environment=environment,
+        intent=Intent(operations=operations, patch=patch),
+        kind=ChangeKind.REVERT,
+        message=f"Revert revision {revision}",
+    )
 
 
-async def restore(connection: Connection, environment: str, revision: int) -> Intent:
-    """Return what makes the whole environment as it was at the revision.
+async def restore(connection: Connection, environment: str, moment: Moment) -> ChangePlan:
+    """Plan to make the whole environment as it was at a moment. Locks the environment.
 
     Its protection stays: that is about the environment, and not about what it answers. What was
     imported leniently comes back as well.
     """
+    await environments.lock(connection, environment)
+    revision = await history.revision_of(connection, environment, moment)
     current = await environments.get(connection, environment)
     rows = sql.list_changed_keys(
         connection,
@@ -71,18 +88,26 @@ async def restore(connection: Connection, environment: str, revision: int) -> In
     )
     operations = await in_turn("compare", lambda: _towards(wanted, found, keys, is_lenient=True))
     free_later(wanted, found, operations)
-    return Intent(operations=operations, patch=patch_towards(properties, current.properties))
+    return ChangePlan(
+        environment=environment,
+        intent=Intent(operations=operations, patch=patch_towards(properties, current.properties)),
+        kind=ChangeKind.RESTORE,
+        message=f"Restore revision {revision}",
+    )
 
 
 async def promote(
     connection: Connection, source: str, target: str, keys: Iterable[str], *, may_reveal: bool
-) -> Intent:
-    """Return what makes the keys in the target equal to the source; properties are none of them.
+) -> ChangePlan:
+    """Plan to make keys of the target equal to the source. Locks the target.
 
     The segments that promoted flags use come with them, and those that these use in turn. A secret
     moves only for who might read it in the source, since others may reveal it in the target. Raises
     NotFound that names every key which neither environment has; Forbidden.
     """
+    if source == target:
+        raise invalid("from", "must be another environment")
+    await environments.lock(connection, target)
     wanted = await _all(connection, source)
     found = await _all(connection, target)
     chosen = set(keys)
@@ -99,7 +124,12 @@ async def promote(
     free_later(wanted, found, operations)
     if not may_reveal and any(each.content and each.content.sealed for each in operations):
         raise Forbidden("scope_missing", "Promoting a secret needs a token with the scope reveal.")
-    return Intent(operations=operations)
+    return ChangePlan(
+        environment=target,
+        intent=Intent(operations=operations),
+        kind=ChangeKind.PROMOTE,
+        message=f"Promote from {source}",
+    )
 
 
 def with_segments(keys: set[str], entries: Mapping[str, Entry]) -> set[str]:
@@ -138,7 +168,7 @@ def _towards(
     operations = []
     for key in keys:
         target, current = wanted.get(key), found.get(key)
-        expected = ExpectedVersion(version=current.version) if current else ABSENT
+        expected = ExpectedVersion(version=current.version if current else None)
         if target is None and current is not None:
             content = None
         elif target is not None and not _same(target, current):

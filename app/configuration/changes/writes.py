@@ -1,23 +1,21 @@
-"""Writes of several keys: change sets, reverts, restores, promotions, whole environments.
+"""Writes of several keys and of whole environments.
 
 Each function runs in the caller's transaction and returns what it changed.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from operator import itemgetter
 
-from app.configuration.changes import plans, service
-from app.configuration.changes.history import Moment, revision_of
+from app.configuration.changes import service
 from app.configuration.changes.models import ChangeKind, Kind, Operation
+from app.configuration.changes.plans import ChangePlan
 from app.configuration.changes.properties import Intent, Patch, check_members, patch_towards
-from app.configuration.changes.requests import (
-    NewEnvironment,
-)
+from app.configuration.changes.requests import NewEnvironment
 from app.configuration.changes.views import MadeChangeSet, MadeChangeSets, made_view
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.environments.models import Environment, Properties
-from app.errors import Conflict, Violation, invalid
+from app.errors import Conflict, Violation
 from app.http.conditions import ExpectedVersion
 from app.secrets.vault import Vault
 
@@ -50,6 +48,20 @@ async def apply(
             )
             made.append(await made_view(change_set))
     return MadeChangeSets(change_sets=made)
+
+
+async def apply_plan(
+    connection: Connection, plan: ChangePlan, *, actor: str, message: str, vault: Vault
+) -> MadeChangeSets:
+    """Make the change set of a plan; none when nothing differs. Raises as `service.apply` does."""
+    return await apply(
+        connection,
+        {plan.environment: plan.intent},
+        actor=actor,
+        message=message or plan.message,
+        kind=plan.kind,
+        vault=vault,
+    )
 
 
 async def create_environment(
@@ -109,73 +121,3 @@ async def delete_environment(
     await sql.close_environment(connection, name=name)
     await sql.forget_answers_about(connection, environment=name)
     return closed
-
-
-async def revert(
-    connection: Connection,
-    environment: str,
-    revision: int,
-    *,
-    actor: str,
-    message: str,
-    vault: Vault,
-) -> MadeChangeSets:
-    """Make the inverse of a change set. Raises Stale that names each key changed since."""
-    intent = await plans.revert(connection, environment, revision)
-    return await apply(
-        connection,
-        {environment: intent},
-        actor=actor,
-        message=message or f"Revert revision {revision}",
-        vault=vault,
-        kind=ChangeKind.REVERT,
-    )
-
-
-async def restore(
-    connection: Connection,
-    environment: str,
-    moment: Moment,
-    *,
-    actor: str,
-    message: str,
-    vault: Vault,
-) -> MadeChangeSets:
-    """Make the whole environment as it was. Makes nothing when it is so already."""
-    await environments.lock(connection, environment)
-    revision = await revision_of(connection, environment, moment)
-    intent = await plans.restore(connection, environment, revision)
-    return await apply(
-        connection,
-        {environment: intent},
-        actor=actor,
-        message=message or f"Restore revision {revision}",
-        vault=vault,
-        kind=ChangeKind.RESTORE,
-    )
-
-
-async def promote(
-    connection: Connection,
-    source: str,
-    target: str,
-    keys: Sequence[str],
-    *,
-    actor: str,
-    message: str,
-    may_reveal: bool,
-    vault: Vault,
-) -> MadeChangeSets:
-    """Make keys of the target equal to the source, with the segments that they use."""
-    if source == target:
-        raise invalid("from", "must be another environment")
-    await environments.lock(connection, target)
-    intent = await plans.promote(connection, source, target, keys, may_reveal=may_reveal)
-    return await apply(
-        connection,
-        {target: intent},
-        actor=actor,
-        message=message or f"Promote from {source}",
-        vault=vault,
-        kind=ChangeKind.PROMOTE,
-    )
