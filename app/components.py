@@ -96,7 +96,7 @@ class Component:
     async def close(self) -> None:
         """Release what `start` acquired. All background tasks have ended by then."""
 
-    def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:  # noqa: ARG002 - for others
+    def checks(self, _scope: ReportScope, /) -> Mapping[str, HealthCheck]:
         """Return the checks by their names in `/health`, from memory alone."""
         return {}
 

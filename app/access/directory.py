@@ -188,7 +188,7 @@ class TokenDirectory(Component):
             raise _refused("unknown or revoked" if token is _NOBODY else "wrong")
         return token
 
-    def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:  # noqa: ARG002
+    def checks(self, _: ReportScope) -> Mapping[str, HealthCheck]:
         """Report tokens that were not confirmed in time: a revoked one may be accepted here.
 
         A failure of this instance is worse than a database that is away.

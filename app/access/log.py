@@ -135,7 +135,7 @@ class AccessLog(Component):
         if self._lines is not None:
             await self._lines.close()
 
-    def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:  # noqa: ARG002
+    def checks(self, _: ReportScope) -> Mapping[str, HealthCheck]:
         """Only warn: evaluation goes on without a log."""
         trouble = self.trouble
         return {

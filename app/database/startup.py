@@ -94,7 +94,7 @@ class Pool(Component):
     async def close(self) -> None:
         await self._database.close()
 
-    def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:  # noqa: ARG002
+    def checks(self, _: ReportScope) -> Mapping[str, HealthCheck]:
         return {
             "database:primary": self._primary_check(),
             "database:pooler": pooler_check(self._database),

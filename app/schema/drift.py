@@ -188,7 +188,7 @@ class DriftCheck(Component):
         before, self.trail = self.trail, trail
         self._tell(before, trail)
 
-    def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:  # noqa: ARG002
+    def checks(self, _: ReportScope) -> Mapping[str, HealthCheck]:
         """Only warn: an index that was added by hand must not take all instances out of service."""
         if self.failure or self.trail is None:
             unknown = HealthCheck(

@@ -70,7 +70,7 @@ class Keeper(Component):
         else:
             self.failure = None
 
-    def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:  # noqa: ARG002
+    def checks(self, _: ReportScope) -> Mapping[str, HealthCheck]:
         # Not "snapshot:disk": an environment may have that name.
         status = Status.WARN if self.failure else Status.PASS
         return {"disk:snapshots": HealthCheck(status=status, output=self.failure)}

@@ -124,7 +124,7 @@ class Schedule(Component):
             self.failure = self._failed_at = None
         return is_busy
 
-    def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:  # noqa: ARG002
+    def checks(self, _: ReportScope) -> Mapping[str, HealthCheck]:
         """Only warn: every other instance serves the same."""
         last, age = self.last, self.age_seconds
         failed = "the last attempt failed, see the log" if self.failure else None

@@ -1,0 +1,86 @@
+"""The example of docs/extending.md, built out of the page, runs in the real service."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from aiohttp import ClientSession
+
+from app.database.client.drivers import libpq_arguments
+from app.database.embedded import EmbeddedServer
+from app.settings import load
+from tests.paths import ROOT
+from tests.process.conftest import Process, until
+
+# A path, optionally the line after which the block is inserted, and the block.
+_BLOCK = re.compile(
+    r"^`([^`\n]+)`(?:, after `([^`\n]+)`)?:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
+_MEASURED = re.compile(r"^flagstone_disk_free_bytes\{.*\} [1-9]", re.MULTILINE)
+_TIME = "1999999900000"
+
+
+@pytest.fixture
+def extended(tmp_path: Path) -> Path:
+    """A copy of the code with the files and lines of the page."""
+    for folder in ("app", "sql", "migrations"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for path, anchor, block in _BLOCK.findall((ROOT / "docs/extending.md").read_text()):
+        file = tmp_path / path.replace("TIME", _TIME)
+        if not anchor:
+            assert not file.exists()
+            file.write_text(block)
+            continue
+        text = file.read_text()
+        assert text.count(f"{anchor}\n") == 1, anchor
+        file.write_text(text.replace(f"{anchor}\n", f"{anchor}\n{block}"))
+    return tmp_path
+
+
+def _rows(data_dir: Path) -> list[tuple[object, ...]]:
+    superuser = EmbeddedServer(data_dir, account=None).superuser
+    with psycopg.connect(
+        **libpq_arguments(superuser.named("flagstone"), load({}).database)
+    ) as connection:
+        return connection.execute("select free_bytes > 0 from flagstone.disk_space").fetchall()
+
+
+async def test_example_of_the_page_reports_its_check_and_metric(
+    launch: Callable[..., Process], client: ClientSession, extended: Path
+) -> None:
+    process = launch(SEED_ON_START="false")
+    process.code = extended
+    await process.start()
+    await process.ready()
+
+    async def has_measured() -> bool:
+        async with client.get(f"{process.url}/metrics", headers=process.headers) as answer:
+            return _MEASURED.search(await answer.text()) is not None
+
+    await until(has_measured, 20)
+    async with client.get(f"{process.url}/health", headers=process.headers) as answer:
+        checks = (await answer.json(content_type=None))["checks"]
+
+    assert checks["disk:free"][0]["observedUnit"] == "bytes"
+    assert checks["tasks:disk_space"] == [{"status": "pass"}]
+    assert checks["schema:drift"][0]["status"] == "pass"
+    assert _rows(process.data_dir) == [(True,)]
+    assert await process.stop() == 0
+
+
+def test_example_of_the_page_passes_the_linter(extended: Path) -> None:
+    for command in (["check"], ["format", "--check"]):
+        found = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "app"],
+            cwd=extended,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert found.returncode == 0, found.stdout
