@@ -16,7 +16,7 @@ import typer
 from app.crypto.identity import Identity, IdentityError, new_identity
 from app.crypto.sealed import (
     TEXT_BYTES_MAX,
-    Opened,
+    OpenedSetting,
     SealedError,
     is_sealed,
     open_sealed,
@@ -195,12 +195,12 @@ def _identity(field: str, environ: Mapping[str, str]) -> Identity:
         return find_identity(environ)
 
 
-def _opened(name: str, text: str, identity: Identity) -> Opened:
+def _opened(name: str, text: str, identity: Identity) -> OpenedSetting:
     with _told(name):
         return open_sealed(name, text, identity)
 
 
-def _usable(name: str, text: str, environ: Mapping[str, str]) -> Opened:
+def _usable(name: str, text: str, environ: Mapping[str, str]) -> OpenedSetting:
     opened = _opened(name, text, _identity(name, environ))
     with _told(name):
         _SECRETS[name].parse(opened.value.reveal().strip())

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pyrage
 from pyrage import x25519
 
-from app.crypto.recipients import Sink, Source
+from app.crypto.recipients import ByteReader, ByteWriter
 
 IDENTITIES_MAX = 32
 
@@ -42,14 +42,14 @@ class Identity:
         except pyrage.DecryptError:
             raise ForeignError from None
 
-    def decrypt_stream(self, source: Source, sink: Sink) -> None:
+    def decrypt_stream(self, reader: ByteReader, writer: ByteWriter) -> None:
         """Read an age file and write what it holds, piece by piece as each is authenticated.
 
         That none is missing at the end is known once this returns, and no sooner. Raises
         ForeignError.
         """
         try:
-            pyrage.decrypt_io(source, sink, self._keys)  # type: ignore[arg-type]  # see recipients.py
+            pyrage.decrypt_io(reader, writer, self._keys)  # type: ignore[arg-type]  # see recipients.py
         except (pyrage.DecryptError, OSError):
             raise ForeignError from None
 

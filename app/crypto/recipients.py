@@ -7,17 +7,17 @@ import pyrage
 from pyrage import x25519
 
 
-class Source(Protocol):
+class ByteReader(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-class Sink(Protocol):
+class ByteWriter(Protocol):
     def write(self, content: bytes, /) -> int: ...
 
     def flush(self) -> None: ...
 
 
-def encrypt_stream(source: Source, sink: Sink, recipients: Sequence[str]) -> None:
+def encrypt_stream(reader: ByteReader, writer: ByteWriter, recipients: Sequence[str]) -> None:
     """Write an age file that any of the recipients can open. Raises pyrage.EncryptError."""
     keys = [x25519.Recipient.from_str(recipient) for recipient in recipients]
-    pyrage.encrypt_io(source, sink, keys)  # type: ignore[arg-type]  # it asks for less than its type
+    pyrage.encrypt_io(reader, writer, keys)  # type: ignore[arg-type]  # it asks for less than its type

@@ -40,7 +40,7 @@ class SealedError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
+class OpenedSetting:
     value: Secret
     recipients: tuple[str, ...]
 
@@ -72,7 +72,7 @@ def seal(name: str, value: Secret, recipients: Sequence[str]) -> str:
     return text
 
 
-def open_sealed(name: str, text: str, identity: Identity) -> Opened:
+def open_sealed(name: str, text: str, identity: Identity) -> OpenedSetting:
     """Return what was sealed under this name. Raises SealedError."""
     try:
         content = identity.decrypt(_age_file(text.strip())).decode()
@@ -94,7 +94,7 @@ def open_sealed(name: str, text: str, identity: Identity) -> Opened:
         raise SealedError("does not list the identity that opens it among its recipients")
     if not value.strip() or is_sealed(value):
         raise SealedError("holds no value, or one that is sealed again")
-    return Opened(value=Secret(value), recipients=recipients)
+    return OpenedSetting(value=Secret(value), recipients=recipients)
 
 
 def parse_recipient(text: str) -> str:

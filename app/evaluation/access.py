@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from app.evaluation.compiler import Build, Compiler
-from app.evaluation.nodes import MISSING, Closure, Node, Place, literal, nothing, runs_of
+from app.evaluation.nodes import MISSING, Closure, Location, Node, literal, nothing, runs_of
 from app.evaluation.run import Run
 from app.evaluation.turns import SECONDS
 from app.evaluation.values import number_text, to_number, to_text
@@ -41,29 +41,29 @@ def _member(data: Any, part: str) -> Any:
     return MISSING
 
 
-def _var(compiler: Compiler, raw: Any, place: Place) -> Node:
+def _var(compiler: Compiler, raw: Any, location: Location) -> Node:
     compiler.looks += 1
-    nodes = compiler.arguments(raw, place)
+    nodes = compiler.arguments(raw, location)
     path = nodes[0] if nodes else literal(None)
     default = nodes[1].run if len(nodes) > 1 else nothing
     if path.is_literal and not isinstance(path.literal, dict | list | bool):
-        return _var_of_fixed(compiler, path.literal, default, place)
+        return _var_of_fixed(compiler, path.literal, default, location)
     # The path may turn out to be any.
     compiler.clocks += 1
-    find, path_of = _finder(compiler.flag_key, place), path.run
+    find, path_of = _finder(compiler.flag_key, location), path.run
     return Node(_or_default(lambda data, run: find(data, run, path_of(data, run)), default))
 
 
-def _var_of_fixed(compiler: Compiler, path: Any, default: Closure, place: Place) -> Node:
+def _var_of_fixed(compiler: Compiler, path: Any, default: Closure, location: Location) -> Node:
     """Return the access to a path that is always the same, which most are."""
     if path is None or path == "":
-        if place.is_scoped:
+        if location.is_scoped:
             return Node(lambda data, _run: data)
         compiler.clocks += 1
         return Node(_whole_of(compiler.flag_key))
     parts = (path if isinstance(path, str) else number_text(path)).split(".")
     compiler.count(len(parts) - 1)
-    if not place.is_scoped:
+    if not location.is_scoped:
         if parts == [_FLAGD, "flagKey"]:
             compiler.looks -= 1
             return literal(compiler.flag_key)
@@ -99,18 +99,18 @@ def _or_default(get: Closure, default: Closure) -> Closure:
     return or_default
 
 
-def _finder(flag_key: str, place: Place) -> Find:
+def _finder(flag_key: str, location: Location) -> Find:
     """Return what finds any path in the data, or everything when that is null or empty."""
     whole = _whole_of(flag_key)
 
     def find(data: Any, run: Run, path: Any) -> Any:
         if path is None or path == "":
-            return data if place.is_scoped else whole(data, run)
+            return data if location.is_scoped else whole(data, run)
         text = to_text(path, run)
         run.spend(len(text) // _TAKEN_APART)
         parts = text.split(".")
         run.spend(len(parts))
-        if parts[0] == _FLAGD and not place.is_scoped:
+        if parts[0] == _FLAGD and not location.is_scoped:
             return _flagd_of(flag_key, parts[1:])(data, run)
         return lookup(data, parts)
 
@@ -133,11 +133,11 @@ def _injected(flag_key: str, run: Run) -> dict[str, Any]:
     return {"flagKey": flag_key, "timestamp": run.now}
 
 
-def _missing(compiler: Compiler, raw: Any, place: Place) -> Node:
+def _missing(compiler: Compiler, raw: Any, location: Location) -> Node:
     compiler.looks += 1
-    nodes = compiler.arguments(raw, place)
+    nodes = compiler.arguments(raw, location)
     runs = runs_of(nodes)
-    find = _finder(compiler.flag_key, place)
+    find = _finder(compiler.flag_key, location)
 
     def missing(data: Any, run: Run) -> list[Any]:
         values = [each(data, run) for each in runs]
@@ -147,11 +147,11 @@ def _missing(compiler: Compiler, raw: Any, place: Place) -> Node:
     return _tried(missing, nodes)
 
 
-def _missing_some(compiler: Compiler, raw: Any, place: Place) -> Node:
+def _missing_some(compiler: Compiler, raw: Any, location: Location) -> Node:
     compiler.looks += 1
-    nodes = compiler.arguments(raw, place)
+    nodes = compiler.arguments(raw, location)
     runs = runs_of(nodes)
-    find = _finder(compiler.flag_key, place)
+    find = _finder(compiler.flag_key, location)
 
     def missing_some(data: Any, run: Run) -> list[Any]:
         values = [each(data, run) for each in runs]

@@ -24,9 +24,9 @@ def flag_advice(flag: Any) -> Iterator[Violation]:
     yield from rule_advice(flag.get("targeting"), "targeting")
 
 
-def rule_advice(rule: Any, place: str) -> Iterator[Violation]:
+def rule_advice(rule: Any, path: str) -> Iterator[Violation]:
     """Yield each part of a rule whose branches all give the same."""
-    waiting = [(rule, place)]
+    waiting = [(rule, path)]
     while waiting:
         node, where = waiting.pop()
         if isinstance(node, list):

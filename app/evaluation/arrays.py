@@ -6,7 +6,7 @@ from typing import Any
 
 from app.evaluation.compiler import Build, Compiler
 from app.evaluation.members import Members, members_of
-from app.evaluation.nodes import Among, Closure, Node, Place, called, runs_of
+from app.evaluation.nodes import Among, Closure, Location, Node, called, runs_of
 from app.evaluation.run import STEPS_MAX, TEXT_FREE, RuleError, Run
 from app.evaluation.values import is_truthy, strictly_equal, to_text
 
@@ -40,9 +40,9 @@ def _none(elements: list[Any], body: Closure, run: Run) -> bool:
     return not _some(elements, body, run)
 
 
-def _loop(loop: Loop, compiler: Compiler, raw: Any, place: Place) -> Node:
+def _loop(loop: Loop, compiler: Compiler, raw: Any, location: Location) -> Node:
     """Compile an operator that takes an array and a rule, which sees one element at a time."""
-    source, body, cost, _ = _parts(compiler, raw, place)
+    source, body, cost, _ = _parts(compiler, raw, location)
 
     def over_all(data: Any, run: Run) -> Any:
         elements = source(data, run)
@@ -54,8 +54,8 @@ def _loop(loop: Loop, compiler: Compiler, raw: Any, place: Place) -> Node:
     return Node(over_all)
 
 
-def _reduce(compiler: Compiler, raw: Any, place: Place) -> Node:
-    source, body, cost, initial = _parts(compiler, raw, place)
+def _reduce(compiler: Compiler, raw: Any, location: Location) -> Node:
+    source, body, cost, initial = _parts(compiler, raw, location)
 
     def fold(data: Any, run: Run) -> Any:
         elements, accumulator = source(data, run), initial(data, run)
@@ -69,21 +69,23 @@ def _reduce(compiler: Compiler, raw: Any, place: Place) -> Node:
     return Node(fold)
 
 
-def _parts(compiler: Compiler, raw: Any, place: Place) -> tuple[Closure, Closure, int, Closure]:
+def _parts(
+    compiler: Compiler, raw: Any, location: Location
+) -> tuple[Closure, Closure, int, Closure]:
     """Return the array, the body and what it costs for an element, and a third argument."""
     parts = raw if isinstance(raw, list) else [raw]
     array, body, third = (*parts, None, None, None)[:3]
-    source = compiler.compile(array, place.at(0))
+    source = compiler.compile(array, location.at(0))
     before = compiler.nodes
-    compiled = compiler.compile(body, place.at(1, is_scoped=True)).run
+    compiled = compiler.compile(body, location.at(1, is_scoped=True)).run
     cost = compiler.nodes - before
     if isinstance(source.literal, list) and len(source.literal) * cost > STEPS_MAX:
-        raise RuleError(f"{place.path}: the loop over a fixed list takes too many steps")
-    return source.run, compiled, cost, compiler.compile(third, place.at(2)).run
+        raise RuleError(f"{location.path}: the loop over a fixed list takes too many steps")
+    return source.run, compiled, cost, compiler.compile(third, location.at(2)).run
 
 
-def _merge(compiler: Compiler, raw: Any, place: Place) -> Node:
-    runs = runs_of(compiler.arguments(raw, place))
+def _merge(compiler: Compiler, raw: Any, location: Location) -> Node:
+    runs = runs_of(compiler.arguments(raw, location))
 
     def merge(data: Any, run: Run) -> list[Any]:
         merged: list[Any] = []
@@ -99,8 +101,8 @@ def _merge(compiler: Compiler, raw: Any, place: Place) -> Node:
     return Node(merge)
 
 
-def _in(compiler: Compiler, raw: Any, place: Place) -> Node:
-    nodes = compiler.arguments(raw, place)
+def _in(compiler: Compiler, raw: Any, location: Location) -> Node:
+    nodes = compiler.arguments(raw, location)
     if len(nodes) == 2:
         wanted, container = nodes
         members = members_of(container.literal)
@@ -154,7 +156,7 @@ def _contains(run: Run, wanted: Any = None, container: Any = None, *_: Any) -> b
 
 
 def _pay_for_search(wanted: str, text: str, run: Run) -> None:
-    """Pay for the worst case: a comparison of all that is wanted at every place.
+    """Pay for the worst case: a comparison of all that is wanted at every position.
 
     Python's search takes time in proportion to both lengths where one of them is short, and else to
     their sum.

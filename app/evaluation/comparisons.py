@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from app.evaluation.compiler import Build, Compiler
-from app.evaluation.nodes import MISSING, Among, Node, Place, called
+from app.evaluation.nodes import MISSING, Among, Location, Node, called
 from app.evaluation.run import TEXT_FREE, Run
 from app.evaluation.values import (
     EXACT_MAX,
@@ -55,9 +55,9 @@ def _at_least(run: Run, left: Any = NAN, right: Any = NAN, *_: Any) -> bool:
     return is_less(right, left, run, or_equal=True)
 
 
-def _equality(compare: Comparison, compiler: Compiler, raw: Any, place: Place) -> Node:
+def _equality(compare: Comparison, compiler: Compiler, raw: Any, location: Location) -> Node:
     """Compile == or ===, in most rules of an attribute and a text, which needs no conversion."""
-    nodes = compiler.arguments(raw, place)
+    nodes = compiler.arguments(raw, location)
     names = [node.attribute for node in nodes if node.attribute is not None]
     texts = [node.literal for node in nodes if isinstance(node.literal, str)]
     if len(nodes) != 2 or not names or not texts or len(texts[0]) > TEXT_FREE:
@@ -76,10 +76,10 @@ def _order(
     of_numbers: Callable[[Any, Any], bool],
     compiler: Compiler,
     raw: Any,
-    place: Place,
+    location: Location,
 ) -> Node:
     """Compile <, <=, > or >=, in most rules of an attribute and a number."""
-    nodes = compiler.arguments(raw, place)
+    nodes = compiler.arguments(raw, location)
     if len(nodes) != 2 or nodes[0].attribute is None or not _is_exact(nodes[1].literal):
         return _compared(compare, compiler, nodes)
     name, number = nodes[0].attribute, nodes[1].literal
@@ -93,8 +93,8 @@ def _order(
     return Node(ordered)
 
 
-def _inequality(compare: Comparison, compiler: Compiler, raw: Any, place: Place) -> Node:
-    return _compared(compare, compiler, compiler.arguments(raw, place))
+def _inequality(compare: Comparison, compiler: Compiler, raw: Any, location: Location) -> Node:
+    return _compared(compare, compiler, compiler.arguments(raw, location))
 
 
 def _compared(compare: Comparison, compiler: Compiler, nodes: list[Node]) -> Node:

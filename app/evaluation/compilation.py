@@ -10,11 +10,11 @@ from typing import Any
 from app.errors import Violation
 from app.evaluation.bucketing import GENERATIONS
 from app.evaluation.compiler import Compiler
-from app.evaluation.nodes import Place
+from app.evaluation.nodes import Location
 from app.evaluation.operators import OPERATORS
 from app.evaluation.run import RuleError
 
-# A place in a deeply nested rule is long.
+# A location in a deeply nested rule is long.
 _SHOWN_MAX = 300
 # Every generation of bucketing compiles the same rules.
 _ANY_GENERATION = next(iter(GENERATIONS))
@@ -30,7 +30,7 @@ def compile_violation(key: str, rule: Any, segments: Mapping[str, Any]) -> Viola
         finish=lambda outcome: outcome,
     )
     try:
-        compiler.compile(rule, Place("targeting"))
+        compiler.compile(rule, Location("targeting"))
     except RuleError as error:
         return Violation(key, f"cannot be evaluated: {str(error)[:_SHOWN_MAX]}")
     return None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.evaluation.nodes import Among, Closure, Node, Place, called, filled, literal, value_at
+from app.evaluation.nodes import Among, Closure, Location, Node, called, filled, literal, value_at
 from app.evaluation.run import RuleError
 from app.evaluation.turns import instants
 
@@ -22,7 +22,7 @@ _COPIED_LIST_MAX = 64
 # Evaluating flags in groups pays off only for short lists of texts.
 _ASKED_TEXTS_MAX = 100
 
-# Called with a place in the rule, an operator, its raw arguments, and what its closure is; returns
+# Called with a path in the rule, an operator, its raw arguments, and what its closure is; returns
 # what runs instead.
 Observe = Callable[[str, str, Any, Closure], Closure]
 
@@ -55,23 +55,23 @@ class Compiler:
     _within: list[str] = field(default_factory=list)
     _depth: int = 0
 
-    def compile(self, rule: Any, place: Place) -> Node:
+    def compile(self, rule: Any, location: Location) -> Node:
         """Return a rule as a closure. Raises RuleError for what cannot be run."""
         self.count(1)
         if self._depth > DEPTH_MAX:
             raise RuleError(f"the rule nests deeper than {DEPTH_MAX}")
         self._depth += 1
         try:
-            node = self._node(rule, place)
+            node = self._node(rule, location)
         finally:
             self._depth -= 1
-        return self.finished(node) if place.is_last and not node.is_final else node
+        return self.finished(node) if location.is_last and not node.is_final else node
 
-    def _node(self, rule: Any, place: Place) -> Node:
+    def _node(self, rule: Any, location: Location) -> Node:
         if isinstance(rule, list):
-            return self._list(rule, place)
+            return self._list(rule, location)
         if isinstance(rule, dict) and len(rule) == 1:
-            return self._operation(rule, place)
+            return self._operation(rule, location)
         return literal(rule)
 
     def finished(self, node: Node) -> Node:
@@ -113,16 +113,16 @@ class Compiler:
         if self.nodes > NODES_MAX:
             raise RuleError(f"the rule has more than {NODES_MAX} nodes")
 
-    def arguments(self, raw: Any, place: Place) -> list[Node]:
+    def arguments(self, raw: Any, location: Location) -> list[Node]:
         """Return the compiled arguments of an operator; one that is no list is the only one."""
         if not isinstance(raw, list):
-            return [self.compile(raw, place._replace(is_last=False))]
-        return [self.compile(each, place.at(position)) for position, each in enumerate(raw)]
+            return [self.compile(raw, location._replace(is_last=False))]
+        return [self.compile(each, location.at(position)) for position, each in enumerate(raw)]
 
-    def _list(self, rule: list[Any], place: Place) -> Node:
-        self._count_values(len(rule), place)
+    def _list(self, rule: list[Any], location: Location) -> Node:
+        self._count_values(len(rule), location)
         nodes = [
-            (position, self.compile(each, place.at(position)))
+            (position, self.compile(each, location.at(position)))
             for position, each in enumerate(rule)
             if isinstance(each, dict | list)
         ]
@@ -138,49 +138,49 @@ class Compiler:
             return literal(values)
         return Node(filled(rule, [(position, node.run) for position, node in nodes]))
 
-    def _count_values(self, values: int, place: Place) -> None:
+    def _count_values(self, values: int, location: Location) -> None:
         if values > LIST_VALUES_MAX:
-            raise RuleError(f"{place.path}: the list has more than {LIST_VALUES_MAX} values")
+            raise RuleError(f"{location.path}: the list has more than {LIST_VALUES_MAX} values")
         self.values += values
         if self.values > VALUES_MAX:
             raise RuleError(f"the lists of the rule have more than {VALUES_MAX} values together")
 
-    def _operation(self, rule: dict[str, Any], place: Place) -> Node:
+    def _operation(self, rule: dict[str, Any], location: Location) -> Node:
         ((name, raw),) = rule.items()
-        place = place.under(name)
+        location = location.under(name)
         if name == "$ref":
-            return self._reference(raw, place)
+            return self._reference(raw, location)
         build = self.operators.get(name)
         if build is None:
-            raise RuleError(f"{place.path}: there is no such operator")
-        node = build(self, raw, place)
+            raise RuleError(f"{location.path}: there is no such operator")
+        node = build(self, raw, location)
         if node.among is not None:
             self.asked.append(node.among)
         if self.observe is None:
             return node
-        return Node(self.observe(place.path, name, raw, node.run))
+        return Node(self.observe(location.path, name, raw, node.run))
 
-    def _reference(self, name: Any, place: Place) -> Node:
-        """Compile a segment in its place: it sees what the rule sees that refers to it."""
+    def _reference(self, name: Any, location: Location) -> Node:
+        """Compile a segment in its location: it sees what the rule sees that refers to it."""
         if not isinstance(name, str):
-            raise RuleError(f"{place.path}: must be the name of a segment")
+            raise RuleError(f"{location.path}: must be the name of a segment")
         # Those that are missing too: once they come, the rule can be compiled.
         self.references.add(name)
         if name not in self.segments:
-            raise RuleError(f"{place.path}: there is no such segment")
+            raise RuleError(f"{location.path}: there is no such segment")
         if name in self._within:
-            raise RuleError(f"{place.path}: the segments refer to each other in a circle")
+            raise RuleError(f"{location.path}: the segments refer to each other in a circle")
         self._within.append(name)
         try:
-            return self.compile(self.segments[name], place.under(name))
+            return self.compile(self.segments[name], location.under(name))
         finally:
             self._within.pop()
 
 
-# What makes a node of an operator: the compiler, the raw arguments, and their place.
-Build = Callable[[Compiler, Any, Place], Node]
+# What makes a node of an operator: the compiler, the raw arguments, and their location.
+Build = Callable[[Compiler, Any, Location], Node]
 
 
 def eager(function: Callable[..., Any]) -> Build:
     """Return the operator that is a function of the run and its arguments' values."""
-    return lambda compiler, raw, place: called(function, compiler.arguments(raw, place))
+    return lambda compiler, raw, location: called(function, compiler.arguments(raw, location))

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from app.evaluation.compiler import Compiler, Observe
-from app.evaluation.nodes import Among, Closure, Place
+from app.evaluation.nodes import Among, Closure, Location
 from app.evaluation.operators import OPERATORS
 from app.evaluation.run import RuleError, Run
 from app.evaluation.values import number_text
@@ -51,7 +51,7 @@ class Outcome(
     metadata: dict[str, Any] = {}
 
 
-class Encoded(msgspec.Struct, frozen=True, gc=False):
+class EncodedOutcome(msgspec.Struct, frozen=True, gc=False):
     """An outcome and the JSON of it."""
 
     outcome: Outcome
@@ -73,7 +73,7 @@ class _Outcomes:
         self._key = key
         self._metadata = {**metadata, **_mapping(definition.get("metadata"))}
         # By their bodies: what a rule can give, which is never more than it has parts.
-        self.encoded: dict[bytes, Encoded] = {}
+        self.encoded: dict[bytes, EncodedOutcome] = {}
         self._by_variant: dict[str, bytes] = {}
 
         # Where the rule gives null, or where there is none.
@@ -127,7 +127,7 @@ class _Outcomes:
         """Return the body of an outcome, the same object for the same outcome."""
         outcome = Outcome(key=self._key, metadata=self._metadata, **fields)
         body = msgspec.json.encode(outcome)
-        return self.encoded.setdefault(body, Encoded(outcome, body)).body
+        return self.encoded.setdefault(body, EncodedOutcome(outcome, body)).body
 
 
 class Flag:
@@ -181,11 +181,11 @@ class Flag:
             )
             self._compile(targeting, compiler)
 
-    def evaluate(self, context: Mapping[str, Any], now: int) -> Encoded:
+    def evaluate(self, context: Mapping[str, Any], now: int) -> EncodedOutcome:
         """Return the outcome for a context at a time (Unix seconds). Never raises."""
         return self.evaluated(Run(context, now))
 
-    def evaluated(self, run: Run) -> Encoded:
+    def evaluated(self, run: Run) -> EncodedOutcome:
         """Return the outcome within the steps that a run has left. Never raises."""
         return self._outcomes.encoded[self.body(run.context, run)]
 
@@ -210,10 +210,12 @@ class Flag:
     def _compile(self, targeting: Any, compiler: Compiler) -> None:
         try:
             if compiler.observe is None:
-                self.rule = compiler.compile(targeting, Place("targeting", is_last=True)).run
+                self.rule = compiler.compile(targeting, Location("targeting", is_last=True)).run
             else:
                 # Who looks on is to see what the rule gives, and not what is made of it.
-                self.rule = compiler.finished(compiler.compile(targeting, Place("targeting"))).run
+                self.rule = compiler.finished(
+                    compiler.compile(targeting, Location("targeting"))
+                ).run
         except RuleError as error:
             self._outcomes.otherwise = self._outcomes.failed(f"{error}.")
         self.references = frozenset(compiler.references)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from app.evaluation.bucketing import GENERATIONS, Generation, bucket, cumulative, digest, hashed_key
 from app.evaluation.compiler import Build, Compiler
-from app.evaluation.nodes import Node, Place, called, nothing
+from app.evaluation.nodes import Location, Node, called, nothing
 from app.evaluation.run import Run
 from app.evaluation.versions import compare, comparison_of, version
 
@@ -36,8 +36,8 @@ def drawn(
     return buckets, None if seed is None else bucket(seed, buckets.sums[-1])
 
 
-def _fractional(compiler: Compiler, raw: Any, place: Place) -> Node:
-    nodes = compiler.arguments(raw, place)
+def _fractional(compiler: Compiler, raw: Any, location: Location) -> Node:
+    nodes = compiler.arguments(raw, location)
     if not nodes:
         return Node(nothing)
     # At the targeting key, whatever else.
@@ -49,7 +49,7 @@ def _fractional(compiler: Compiler, raw: Any, place: Place) -> Node:
     literals = [node.literal for node in nodes]
     if isinstance(literals[0], list):
         buckets = _buckets(literals)
-        return Node(nothing) if buckets is None else _by_targeting_key(compiler, buckets, place)
+        return Node(nothing) if buckets is None else _by_targeting_key(compiler, buckets, location)
     buckets = _buckets(literals[1:])
     by = nodes[0].run
 
@@ -63,13 +63,13 @@ def _fractional(compiler: Compiler, raw: Any, place: Place) -> Node:
     return Node(split_fixed)
 
 
-def _by_targeting_key(compiler: Compiler, buckets: Buckets, place: Place) -> Node:
+def _by_targeting_key(compiler: Compiler, buckets: Buckets, location: Location) -> Node:
     """Return the split that most rules have: fixed buckets, and no bucketing value of its own."""
     generation = GENERATIONS[compiler.fractional]
     head = generation.head(compiler.flag_key)
     variants, sums = buckets
     without_key = None
-    if place.is_last:
+    if location.is_last:
         variants = [compiler.finish(variant) for variant in variants]
         without_key = compiler.finish(None)
     total = sums[-1]
@@ -83,7 +83,7 @@ def _by_targeting_key(compiler: Compiler, buckets: Buckets, place: Place) -> Nod
         # What `bucket` does, without a call for each flag of a bulk.
         return variants[bisect_right(sums, (digest(head + key) * total) >> 32)]
 
-    return Node(split, is_final=place.is_last)
+    return Node(split, is_final=location.is_last)
 
 
 def _splitter(generation: Generation, head: bytes) -> Callable[..., Any]:
@@ -99,7 +99,7 @@ def _splitter(generation: Generation, head: bytes) -> Callable[..., Any]:
 
 
 def _seed(generation: Generation, head: bytes, value: Any, run: Run) -> bytes | None:
-    """Return what is hashed for a bucketing value, or for a bucket in its place."""
+    """Return what is hashed for a bucketing value, or for a bucket in its location."""
     if not isinstance(value, list):
         return generation.seed(value, run)
     key = hashed_key(generation, run)
@@ -114,8 +114,8 @@ def _buckets(values: Sequence[Any]) -> Buckets | None:
     return None if sums is None else Buckets([each[0] for each in values], sums)
 
 
-def _sem_ver(compiler: Compiler, raw: Any, place: Place) -> Node:
-    nodes = compiler.arguments(raw, place)
+def _sem_ver(compiler: Compiler, raw: Any, location: Location) -> Node:
+    nodes = compiler.arguments(raw, location)
     if len(nodes) != 3:
         return Node(nothing)
     value, comparison, target = nodes

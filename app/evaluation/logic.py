@@ -4,30 +4,32 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.evaluation.compiler import Build, Compiler
-from app.evaluation.nodes import Among, Closure, Node, Place, literal, nothing, runs_of
+from app.evaluation.nodes import Among, Closure, Location, Node, literal, nothing, runs_of
 from app.evaluation.run import Run
 from app.evaluation.values import is_truthy
 
 
-def _if(compiler: Compiler, raw: Any, place: Place) -> Node:
-    nodes = _parts_of_if(compiler, raw, place)
+def _if(compiler: Compiler, raw: Any, location: Location) -> Node:
+    nodes = _parts_of_if(compiler, raw, location)
     # Condition, consequence, condition, consequence, …, perhaps what else.
     otherwise = nodes.pop() if len(nodes) % 2 else literal(None)
-    if place.is_last and not otherwise.is_final:
+    if location.is_last and not otherwise.is_final:
         otherwise = compiler.finished(otherwise)
     pairs = list(zip(nodes[::2], nodes[1::2], strict=True))
     made = _either(*pairs[0], otherwise) if len(pairs) == 1 else _first_met(pairs, otherwise)
-    return made._replace(is_final=place.is_last)
+    return made._replace(is_final=location.is_last)
 
 
-def _parts_of_if(compiler: Compiler, raw: Any, place: Place) -> list[Node]:
+def _parts_of_if(compiler: Compiler, raw: Any, location: Location) -> list[Node]:
     if not isinstance(raw, list):
-        return [compiler.compile(raw, place)]
+        return [compiler.compile(raw, location)]
     last = len(raw) - 1
     return [
         compiler.compile(
             part,
-            place.at(position, is_last=place.is_last and (position % 2 == 1 or position == last)),
+            location.at(
+                position, is_last=location.is_last and (position % 2 == 1 or position == last)
+            ),
         )
         for position, part in enumerate(raw)
     ]
@@ -100,8 +102,8 @@ def _of_texts(among: Among, of_others: Closure, consequence: Any, otherwise: Any
     return either
 
 
-def _and(compiler: Compiler, raw: Any, place: Place) -> Node:
-    runs = runs_of(compiler.arguments(raw, place))
+def _and(compiler: Compiler, raw: Any, location: Location) -> Node:
+    runs = runs_of(compiler.arguments(raw, location))
 
     def conjunction(data: Any, run: Run) -> Any:
         value = None
@@ -114,8 +116,8 @@ def _and(compiler: Compiler, raw: Any, place: Place) -> Node:
     return Node(conjunction)
 
 
-def _or(compiler: Compiler, raw: Any, place: Place) -> Node:
-    runs = runs_of(compiler.arguments(raw, place))
+def _or(compiler: Compiler, raw: Any, location: Location) -> Node:
+    runs = runs_of(compiler.arguments(raw, location))
 
     def disjunction(data: Any, run: Run) -> Any:
         value = None
@@ -128,18 +130,18 @@ def _or(compiler: Compiler, raw: Any, place: Place) -> Node:
     return Node(disjunction)
 
 
-def _not(compiler: Compiler, raw: Any, place: Place) -> Node:
-    first = _first(compiler, raw, place)
+def _not(compiler: Compiler, raw: Any, location: Location) -> Node:
+    first = _first(compiler, raw, location)
     return Node(lambda data, run: not is_truthy(first(data, run)))
 
 
-def _truth(compiler: Compiler, raw: Any, place: Place) -> Node:
-    first = _first(compiler, raw, place)
+def _truth(compiler: Compiler, raw: Any, location: Location) -> Node:
+    first = _first(compiler, raw, location)
     return Node(lambda data, run: is_truthy(first(data, run)))
 
 
-def _first(compiler: Compiler, raw: Any, place: Place) -> Closure:
-    nodes = compiler.arguments(raw, place)
+def _first(compiler: Compiler, raw: Any, location: Location) -> Closure:
+    nodes = compiler.arguments(raw, location)
     return nodes[0].run if nodes else nothing
 
 

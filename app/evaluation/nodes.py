@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from app.evaluation.run import Run
 from app.evaluation.turns import Clock
 
-# A place names this much of an operator or segment, so that an error stays readable.
+# A location names this much of an operator or segment, so that an error stays readable.
 _NAME_SHOWN = 100
 # Values of a list that are copied in the time of a step.
 _COPIED = 16
@@ -49,7 +49,7 @@ def literal(value: Any) -> Node:
     return Node(lambda _data, _run: value, literal=value)
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where in a rule; `is_scoped` when `var` sees an element there and not the context, `is_last`
     when what comes out there is what the whole rule gives.
     """
@@ -58,11 +58,11 @@ class Place(NamedTuple):
     is_scoped: bool = False
     is_last: bool = False
 
-    def at(self, position: int, *, is_scoped: bool = False, is_last: bool = False) -> "Place":
-        return Place(f"{self.path}[{position}]", self.is_scoped or is_scoped, is_last)
+    def at(self, position: int, *, is_scoped: bool = False, is_last: bool = False) -> "Location":
+        return Location(f"{self.path}[{position}]", self.is_scoped or is_scoped, is_last)
 
-    def under(self, name: str) -> "Place":
-        return Place(f"{self.path}.{name[:_NAME_SHOWN]}", self.is_scoped, self.is_last)
+    def under(self, name: str) -> "Location":
+        return Location(f"{self.path}.{name[:_NAME_SHOWN]}", self.is_scoped, self.is_last)
 
 
 def runs_of(nodes: Sequence[Node]) -> list[Closure]:

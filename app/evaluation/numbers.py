@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from app.evaluation.compiler import Build, Compiler, eager
-from app.evaluation.nodes import Node, Place, called, value_at
+from app.evaluation.nodes import Location, Node, called, value_at
 from app.evaluation.run import RuleError, Run
 from app.evaluation.turns import linear_clock
 from app.evaluation.values import NAN, parse_float, to_number
@@ -66,10 +66,15 @@ def _smallest(run: Run, *values: Any) -> float:
 
 
 def _linear(
-    function: Callable[..., Any], compiler: Compiler, raw: Any, place: Place, *, by: bool = False
+    function: Callable[..., Any],
+    compiler: Compiler,
+    raw: Any,
+    location: Location,
+    *,
+    by: bool = False,
 ) -> Node:
     """Compile an operator that is linear in each argument, or with `by` in the first alone."""
-    nodes = compiler.arguments(raw, place)
+    nodes = compiler.arguments(raw, location)
     made = called(function, nodes)
     clocks = [node for node in nodes if node.clock is not None]
     if len(clocks) != 1 or not all(node.clock or node.is_literal for node in nodes):

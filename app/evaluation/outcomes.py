@@ -15,12 +15,12 @@ _TRUTHS = _COMPARISONS | _TESTS
 Outcomes = Iterator[tuple[Any, str]]
 
 
-def check_outcomes(rule: dict[str, Any], variants: set[str], place: str) -> Iterator[Violation]:
+def check_outcomes(rule: dict[str, Any], variants: set[str], path: str) -> Iterator[Violation]:
     """Yield where a well-formed rule gives what is no variant; null is, as it means the default.
 
     A number names the variant of its JavaScript text.
     """
-    for outcome, where in _outcomes(rule, place):
+    for outcome, where in _outcomes(rule, path):
         if outcome is None:
             continue
         if isinstance(outcome, bool):
@@ -33,16 +33,16 @@ def check_outcomes(rule: dict[str, Any], variants: set[str], place: str) -> Iter
             yield Violation(where, "must be the name of a variant")
 
 
-def _outcomes(rule: Any, place: str) -> Outcomes:
-    """Yield each value that is known to be possible, with the place that it comes from."""
+def _outcomes(rule: Any, path: str) -> Outcomes:
+    """Yield each value that is known to be possible, with the path that it comes from."""
     if not isinstance(rule, dict):
-        yield rule, place
+        yield rule, path
         return
     [(operator, operand)] = rule.items()
-    inner = f"{place}.{operator}"
+    inner = f"{path}.{operator}"
     if operator in _TRUTHS:
-        yield True, place
-        yield False, place
+        yield True, path
+        yield False, path
     elif operator == "if":
         yield from _of_branches(operand, inner)
     elif operator in ("and", "or"):
@@ -55,17 +55,17 @@ def _outcomes(rule: Any, place: str) -> Outcomes:
         yield from _outcomes(operand[1], f"{inner}[1]")
 
 
-def _of_branches(operands: list[Any], place: str) -> Outcomes:
+def _of_branches(operands: list[Any], path: str) -> Outcomes:
     """Conditions and branches in turn, and what is left over at the end is the last branch."""
     for position, operand in enumerate(operands):
         if position % 2 == 1 or position == len(operands) - 1:
-            yield from _outcomes(operand, f"{place}[{position}]")
+            yield from _outcomes(operand, f"{path}[{position}]")
 
 
-def _of_operands(operands: list[Any], place: str, *, ends_with: bool) -> Outcomes:
+def _of_operands(operands: list[Any], path: str, *, ends_with: bool) -> Outcomes:
     """Of `or`, the first operand that holds, else the last; of `and`, the first that does not."""
     for position, operand in enumerate(operands):
         is_last = position == len(operands) - 1
-        for outcome, where in _outcomes(operand, f"{place}[{position}]"):
+        for outcome, where in _outcomes(operand, f"{path}[{position}]"):
             if is_last or bool(outcome) is ends_with:
                 yield outcome, where

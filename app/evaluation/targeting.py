@@ -35,18 +35,18 @@ Violations = Iterator[Violation]
 Check = Callable[[Any, str], Violations]
 
 
-def check_rule(rule: Any, place: str) -> Violations:
+def check_rule(rule: Any, path: str) -> Violations:
     """Yield what is wrong with a rule that stands by itself, as a flag's targeting or a segment."""
     if not isinstance(rule, dict):
-        yield Violation(place, "must be an object")
+        yield Violation(path, "must be an object")
     elif excess := _excess(rule):
-        yield Violation(place, excess)
+        yield Violation(path, excess)
     else:
-        yield from _check_rule(rule, place)
+        yield from _check_rule(rule, path)
 
 
-def member(place: str, name: str) -> str:
-    return f"{place}.{name}" if place else name
+def member(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
 def _excess(rule: Any) -> str | None:
@@ -65,12 +65,12 @@ def _excess(rule: Any) -> str | None:
     return None
 
 
-def _check_rule(rule: dict[str, Any], place: str) -> Violations:
+def _check_rule(rule: dict[str, Any], path: str) -> Violations:
     if len(rule) != 1:
-        yield Violation(place, "must have one operator")
+        yield Violation(path, "must have one operator")
         return
     [(operator, operand)] = rule.items()
-    inner = member(place, operator)
+    inner = member(path, operator)
     if operator == REFERENCE:
         yield Violation(inner, 'must not stand here, where {"if": [{"$ref": KEY}]} may')
     elif operator in _OPERATORS:
@@ -79,115 +79,115 @@ def _check_rule(rule: dict[str, Any], place: str) -> Violations:
         yield Violation(inner, "is not a known operator")
 
 
-def _check_argument(argument: Any, place: str) -> Violations:
+def _check_argument(argument: Any, path: str) -> Violations:
     """Check what an operator takes: a rule, a reference, a list of such, or a plain value."""
     if isinstance(argument, list):
         for position, each in enumerate(argument):
             if isinstance(each, dict | list):
-                yield from _check_argument(each, f"{place}[{position}]")
+                yield from _check_argument(each, f"{path}[{position}]")
     elif isinstance(argument, dict) and argument.keys() == {REFERENCE}:
         if not (isinstance(argument[REFERENCE], str) and is_stored_key(argument[REFERENCE])):
-            yield Violation(member(place, REFERENCE), "must be the key of a segment")
+            yield Violation(member(path, REFERENCE), "must be the key of a segment")
     elif isinstance(argument, dict):
-        yield from _check_rule(argument, place)
+        yield from _check_rule(argument, path)
 
 
 def _check_each(
-    arguments: list[Any], place: str, check: Check = _check_argument, *, start: int = 0
+    arguments: list[Any], path: str, check: Check = _check_argument, *, start: int = 0
 ) -> Violations:
     for position, argument in enumerate(arguments[start:], start=start):
-        yield from check(argument, f"{place}[{position}]")
+        yield from check(argument, f"{path}[{position}]")
 
 
 def _arguments(least: int, most: int | None = None, check: Check = _check_argument) -> Check:
     """Make the check of an operator that takes so many arguments."""
     count = f"{least}" if most == least else f"{least} or {most}" if most else f"{least} or more"
 
-    def check_arguments(operand: Any, place: str) -> Violations:
+    def check_arguments(operand: Any, path: str) -> Violations:
         if not isinstance(operand, list) or not least <= len(operand) <= (most or len(operand)):
-            yield Violation(place, f"must be a list of {count} arguments")
+            yield Violation(path, f"must be a list of {count} arguments")
         else:
-            yield from _check_each(operand, place, check)
+            yield from _check_each(operand, path, check)
 
     return check_arguments
 
 
-def _check_single(operand: Any, place: str) -> Violations:
+def _check_single(operand: Any, path: str) -> Violations:
     """Check the one argument of a negation, which may do without its list."""
     if isinstance(operand, list) and len(operand) != 1:
-        yield Violation(place, "must be one argument")
+        yield Violation(path, "must be one argument")
     else:
-        yield from _check_argument(operand, place)
+        yield from _check_argument(operand, path)
 
 
-def _check_variable(operand: Any, place: str) -> Violations:
+def _check_variable(operand: Any, path: str) -> Violations:
     """Check a name, or a list of a name and a default; either may be computed, or a position."""
     name = operand[0] if isinstance(operand, list) and operand else operand
     if isinstance(name, str) and name.startswith("$flagd.") and name not in BUILT_IN:
-        yield Violation(place, f"must be one of {', '.join(BUILT_IN)} if it begins with $flagd.")
-    yield from _check_argument(operand, place)
+        yield Violation(path, f"must be one of {', '.join(BUILT_IN)} if it begins with $flagd.")
+    yield from _check_argument(operand, path)
 
 
-def _check_names(operand: Any, place: str) -> Violations:
+def _check_names(operand: Any, path: str) -> Violations:
     if not isinstance(operand, list) or not all(isinstance(name, str) for name in operand):
-        yield Violation(place, "must be a list of names")
+        yield Violation(path, "must be a list of names")
 
 
-def _check_missing_some(operand: Any, place: str) -> Violations:
+def _check_missing_some(operand: Any, path: str) -> Violations:
     if not isinstance(operand, list) or len(operand) != 2:
-        yield Violation(place, "must be a list of a number and a list of names")
+        yield Violation(path, "must be a list of a number and a list of names")
         return
     if isinstance(operand[0], bool) or not isinstance(operand[0], int | float):
-        yield Violation(f"{place}[0]", "must be a number")
-    yield from _check_names(operand[1], f"{place}[1]")
+        yield Violation(f"{path}[0]", "must be a number")
+    yield from _check_names(operand[1], f"{path}[1]")
 
 
-def _check_text(argument: Any, place: str) -> Violations:
+def _check_text(argument: Any, path: str) -> Violations:
     if isinstance(argument, dict):
-        yield from _check_rule(argument, place)
+        yield from _check_rule(argument, path)
     elif not isinstance(argument, str):
-        yield Violation(place, "must be a text or a rule")
+        yield Violation(path, "must be a text or a rule")
 
 
-def _check_versions(operand: Any, place: str) -> Violations:
+def _check_versions(operand: Any, path: str) -> Violations:
     if not isinstance(operand, list) or len(operand) != 3:
-        yield Violation(place, "must be a list of a version, a comparison and a version")
+        yield Violation(path, "must be a list of a version, a comparison and a version")
         return
-    yield from _check_version(operand[0], f"{place}[0]")
+    yield from _check_version(operand[0], f"{path}[0]")
     if operand[1] not in VERSION_COMPARISONS:
-        yield Violation(f"{place}[1]", f"must be one of {' '.join(VERSION_COMPARISONS)}")
-    yield from _check_version(operand[2], f"{place}[2]")
+        yield Violation(f"{path}[1]", f"must be one of {' '.join(VERSION_COMPARISONS)}")
+    yield from _check_version(operand[2], f"{path}[2]")
 
 
-def _check_version(argument: Any, place: str) -> Violations:
+def _check_version(argument: Any, path: str) -> Violations:
     if isinstance(argument, dict) and argument.keys() == {"var"}:
-        yield from _check_rule(argument, place)
+        yield from _check_rule(argument, path)
     elif not isinstance(argument, str) or not _VERSION.fullmatch(argument):
-        yield Violation(place, "must be a full version, such as 1.2.3, or a var")
+        yield Violation(path, "must be a full version, such as 1.2.3, or a var")
 
 
-def _check_fractional(operand: Any, place: str) -> Violations:
+def _check_fractional(operand: Any, path: str) -> Violations:
     if not isinstance(operand, list) or not operand:
-        yield Violation(place, "must be a list of buckets, with a rule before them or without")
+        yield Violation(path, "must be a list of buckets, with a rule before them or without")
         return
     first_bucket = 1 if isinstance(operand[0], dict) else 0
     if first_bucket:
-        yield from _check_rule(operand[0], f"{place}[0]")
-    yield from _check_each(operand, place, _check_bucket, start=first_bucket)
+        yield from _check_rule(operand[0], f"{path}[0]")
+    yield from _check_each(operand, path, _check_bucket, start=first_bucket)
     if sum(map(_weight, operand[first_bucket:])) > WEIGHTS_SUM_MAX:
-        yield Violation(place, f"must have weights that sum up to at most {WEIGHTS_SUM_MAX}")
+        yield Violation(path, f"must have weights that sum up to at most {WEIGHTS_SUM_MAX}")
 
 
-def _check_bucket(bucket: Any, place: str) -> Violations:
+def _check_bucket(bucket: Any, path: str) -> Violations:
     if not isinstance(bucket, list) or len(bucket) not in (1, 2):
-        yield Violation(place, "must be a list of a variant and, if it is to have one, a weight")
+        yield Violation(path, "must be a list of a variant and, if it is to have one, a weight")
         return
-    yield from _check_argument(bucket[0], f"{place}[0]")
+    yield from _check_argument(bucket[0], f"{path}[0]")
     weight = bucket[1] if len(bucket) == 2 else 1
     if isinstance(weight, dict):
-        yield from _check_rule(weight, f"{place}[1]")
+        yield from _check_rule(weight, f"{path}[1]")
     elif not _is_whole(weight) or weight < 0:
-        yield Violation(f"{place}[1]", "must be a whole number from 0, or a rule")
+        yield Violation(f"{path}[1]", "must be a whole number from 0, or a rule")
 
 
 def _is_whole(number: Any) -> bool:

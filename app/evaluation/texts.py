@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from app.evaluation.compiler import Build, Compiler, eager
-from app.evaluation.nodes import Node, Place, nothing, runs_of
+from app.evaluation.nodes import Location, Node, nothing, runs_of
 from app.evaluation.run import TEXT_FREE, Run
 from app.evaluation.values import EXACT_MAX, joined_text, to_number, to_text
 
@@ -30,9 +30,11 @@ def _whole(number: float) -> int:
     return 0 if math.isnan(number) else int(max(-EXACT_MAX, min(EXACT_MAX, number)))
 
 
-def _affix(has: Callable[[str, str], bool], compiler: Compiler, raw: Any, place: Place) -> Node:
+def _affix(
+    has: Callable[[str, str], bool], compiler: Compiler, raw: Any, location: Location
+) -> Node:
     """Compile starts_with or ends_with: of anything but two texts the outcome is null."""
-    nodes = compiler.arguments(raw, place)
+    nodes = compiler.arguments(raw, location)
     if len(nodes) != 2:
         return Node(nothing)
     name, fixed = nodes[0].attribute, nodes[1].literal

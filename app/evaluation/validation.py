@@ -77,11 +77,11 @@ def _is_of(value: Any, types: tuple[type, ...]) -> bool:
     return isinstance(value, types) and (isinstance(value, bool) is (bool in types))
 
 
-def _check_variant_name(name: Any, names: set[str], place: str) -> Violations:
+def _check_variant_name(name: Any, names: set[str], path: str) -> Violations:
     """A variant or null; any text while the variants are not known."""
     if name is None or (isinstance(name, str) and (name in names or not names)):
         return
-    yield Violation(place, "must be the name of a variant, or null")
+    yield Violation(path, "must be the name of a variant, or null")
 
 
 def _check_targeting(targeting: Any, names: set[str]) -> Violations:
@@ -114,17 +114,17 @@ def _check_guards(guards: Any, names: set[str]) -> Violations:
         yield from _check_guard(guard, names, f"guards[{position}]")
 
 
-def _check_guard(guard: Any, names: set[str], place: str) -> Violations:
+def _check_guard(guard: Any, names: set[str], path: str) -> Violations:
     if not isinstance(guard, dict):
-        yield Violation(place, "must be an object")
+        yield Violation(path, "must be an object")
         return
     for name in sorted(guard.keys() - _GUARD_MEMBERS):
-        yield Violation(member(place, name), f"is not one of {', '.join(sorted(_GUARD_MEMBERS))}")
+        yield Violation(member(path, name), f"is not one of {', '.join(sorted(_GUARD_MEMBERS))}")
     if not isinstance(guard.get("context"), dict):
-        yield Violation(member(place, "context"), "must be an object")
+        yield Violation(member(path, "context"), "must be an object")
     if "variant" in guard:
-        yield from _check_variant_name(guard["variant"], names, member(place, "variant"))
+        yield from _check_variant_name(guard["variant"], names, member(path, "variant"))
     else:
-        yield Violation(member(place, "variant"), "must be the name of a variant, or null")
+        yield Violation(member(path, "variant"), "must be the name of a variant, or null")
     if not isinstance(guard.get("name", ""), str):
-        yield Violation(member(place, "name"), "must be a text")
+        yield Violation(member(path, "name"), "must be a text")

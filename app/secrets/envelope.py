@@ -45,11 +45,11 @@ _COMMITTED = b"flagstone/commitment/1"
 
 
 class EnvelopeError(Exception):
-    """It was made with another key, for another place, or has been changed since."""
+    """It was made with another key, for another entry_version, or has been changed since."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class EntryVersion:
     """Where a sealed value belongs, and nowhere else."""
 
     environment: str
@@ -58,7 +58,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Opened:
+class PlainSecret:
     """What was sealed: the salt of its first writing, and the value's bytes."""
 
     salt: bytes = field(repr=False)
@@ -69,9 +69,9 @@ class Opened:
         return hashlib.sha256(_COMMITTED + self.salt + self.value).digest()
 
 
-def fresh(value: bytes) -> Opened:
+def fresh(value: bytes) -> PlainSecret:
     """Return a value that is written for the first time, with a salt of its own."""
-    return Opened(os.urandom(SALT_BYTES), value)
+    return PlainSecret(os.urandom(SALT_BYTES), value)
 
 
 class DataKey:
@@ -81,24 +81,24 @@ class DataKey:
         self.id = data_key_id
         self._cipher = AESGCM(material)
 
-    def seal(self, opened: Opened, place: Place) -> bytes:
+    def seal(self, opened: PlainSecret, entry_version: EntryVersion) -> bytes:
         """Return the sealed value. One key is good for 2^32 of them."""
         head = _HEAD + self.id + opened.commitment
         nonce = os.urandom(_NONCE_BYTES)
         content = opened.salt + opened.value
-        return head + nonce + self._cipher.encrypt(nonce, content, _context(head, place))
+        return head + nonce + self._cipher.encrypt(nonce, content, _context(head, entry_version))
 
-    def open(self, sealed: bytes, place: Place) -> Opened:
-        """Return what was sealed for this place. Raises EnvelopeError."""
+    def open(self, sealed: bytes, entry_version: EntryVersion) -> PlainSecret:
+        """Return what was sealed for this entry_version. Raises EnvelopeError."""
         if data_key_id(sealed) != self.id:
             raise EnvelopeError("belongs to another data key")
         head, rest = sealed[:_HEAD_BYTES], sealed[_HEAD_BYTES:]
         nonce, ciphertext = rest[:_NONCE_BYTES], rest[_NONCE_BYTES:]
         try:
-            content = self._cipher.decrypt(nonce, ciphertext, _context(head, place))
+            content = self._cipher.decrypt(nonce, ciphertext, _context(head, entry_version))
         except InvalidTag:
             raise EnvelopeError("cannot be opened") from None
-        opened = Opened(content[:SALT_BYTES], content[SALT_BYTES:])
+        opened = PlainSecret(content[:SALT_BYTES], content[SALT_BYTES:])
         # AES-GCM alone lets who knows two keys make one ciphertext that opens under both.
         if not hmac.compare_digest(opened.commitment, commitment(sealed)):
             raise EnvelopeError("is not what was committed to")
@@ -145,5 +145,7 @@ def data_key_context(environment: str, data_key_id: bytes, kek_id: str) -> bytes
     return joined(_DATA_KEY, environment, data_key_id, kek_id)
 
 
-def _context(head: bytes, place: Place) -> bytes:
-    return joined(_SECRET, head, place.environment, place.key, place.version)
+def _context(head: bytes, entry_version: EntryVersion) -> bytes:
+    return joined(
+        _SECRET, head, entry_version.environment, entry_version.key, entry_version.version
+    )

@@ -1,18 +1,18 @@
-"""A sealed value with the place that it belongs to, and a data key as it is stored."""
+"""A sealed value with the entry_version that it belongs to, and a data key as it is stored."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.secrets import envelope
-from app.secrets.envelope import Place
+from app.secrets.envelope import EntryVersion
 from app.secrets.wrapping import Wrapped
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sealed:
-    """A secret's value as it is stored. Carried anywhere, it opens for its own place alone."""
+    """A secret's value as it is stored. It opens for its own entry and version only."""
 
-    place: Place
+    entry_version: EntryVersion
     content: bytes = field(repr=False)
 
     @property
@@ -44,7 +44,10 @@ class StoredDataKey:
 
 
 def sealed_of(environment: str, key: str, version: int, content: bytes | None) -> Sealed | None:
-    """Return a stored value with its place, None where there is none."""
+    """Return a stored value with its entry_version, None where there is none."""
     if content is None:
         return None
-    return Sealed(place=Place(environment=environment, key=key, version=version), content=content)
+    return Sealed(
+        entry_version=EntryVersion(environment=environment, key=key, version=version),
+        content=content,
+    )

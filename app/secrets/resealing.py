@@ -12,7 +12,7 @@ from typing import Any
 
 from app.database import Connection, Database, sql
 from app.environments import service as environments
-from app.secrets.envelope import Place
+from app.secrets.envelope import EntryVersion
 from app.secrets.models import Sealed
 from app.secrets.vault import Vault
 
@@ -142,14 +142,16 @@ async def _of_history(
 async def _anew(
     connection: Connection, vault: Vault, environment: str, rows: Rows
 ) -> Sequence[Sealed]:
-    """Return the same values in the same places, sealed by the active data key."""
+    """Return the same values in the same entry_versions, sealed by the active data key."""
     if not rows:
         return ()
-    places = [
-        Place(environment=environment, key=row["key"], version=row["version"]) for row in rows
+    entry_versions = [
+        EntryVersion(environment=environment, key=row["key"], version=row["version"])
+        for row in rows
     ]
     sealed = [
-        Sealed(place=place, content=row["sealed"]) for place, row in zip(places, rows, strict=True)
+        Sealed(entry_version=entry_version, content=row["sealed"])
+        for entry_version, row in zip(entry_versions, rows, strict=True)
     ]
     opened = await vault.open(connection, sealed)
-    return await vault.seal(connection, list(zip(opened, places, strict=True)))
+    return await vault.seal(connection, list(zip(opened, entry_versions, strict=True)))

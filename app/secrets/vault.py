@@ -13,7 +13,7 @@ from typing import Any
 from app.database import Connection, sql
 from app.errors import NotFound, Unavailable
 from app.log import logger
-from app.secrets.envelope import DataKey, EnvelopeError, Opened, Place, data_key_id
+from app.secrets.envelope import DataKey, EntryVersion, EnvelopeError, PlainSecret, data_key_id
 from app.secrets.keyring import KeyRing
 from app.secrets.models import Sealed, StoredDataKey
 from app.secrets.unwrapped import KeysMissingError, UnwrappedKeys
@@ -40,7 +40,7 @@ class Vault:
         self.failure: str | None = None
 
     async def seal(
-        self, connection: Connection, values: Sequence[tuple[Opened, Place]]
+        self, connection: Connection, values: Sequence[tuple[PlainSecret, EntryVersion]]
     ) -> list[Sealed]:
         """Seal values of one environment, whose row the caller has locked.
 
@@ -54,13 +54,16 @@ class Vault:
             key = await self.keys.get(_wrapped(row))
         else:
             key = await self.add_data_key(connection, environment)
-        return [Sealed(place=place, content=key.seal(value, place)) for value, place in values]
+        return [
+            Sealed(entry_version=target, content=key.seal(value, target))
+            for value, target in values
+        ]
 
-    async def open(self, connection: Connection, sealed: Sequence[Sealed]) -> list[Opened]:
+    async def open(self, connection: Connection, sealed: Sequence[Sealed]) -> list[PlainSecret]:
         """Return what is in each of them. Raises NotFound for the first whose secret was shredded,
         and as `open_living` does.
         """
-        found: list[Opened] = []
+        found: list[PlainSecret] = []
         for each, opened in zip(sealed, await self.open_living(connection, sealed), strict=True):
             if opened is None:
                 raise shredded(each)
@@ -69,15 +72,15 @@ class Vault:
 
     async def open_living(
         self, connection: Connection, sealed: Sequence[Sealed]
-    ) -> list[Opened | None]:
+    ) -> list[PlainSecret | None]:
         """Return what is in each of them, None for a secret that was shredded.
 
         Raises Unavailable when a data key cannot be unwrapped, or a value was changed behind our
         back.
         """
-        places = [(each.place.environment, _data_key_id(each)) for each in sealed]
+        key_ids = [(each.entry_version.environment, _data_key_id(each)) for each in sealed]
         wanted: defaultdict[str, set[bytes]] = defaultdict(set)
-        for environment, key_id in places:
+        for environment, key_id in key_ids:
             wanted[environment].add(key_id)
         found: dict[tuple[str, bytes], DataKey | None] = {}
         for environment, ids in wanted.items():
@@ -88,7 +91,7 @@ class Vault:
                     found[environment, row["id"]] = None
                 else:
                     found[environment, row["id"]] = await self.keys.get(_wrapped(row))
-        return [_open(found, place, each) for place, each in zip(places, sealed, strict=True)]
+        return [_open(found, key_id, each) for key_id, each in zip(key_ids, sealed, strict=True)]
 
     async def add_data_key(self, connection: Connection, environment: str) -> DataKey:
         """Make the environment's data key, where there is no active one. Raises Unavailable."""
@@ -181,30 +184,30 @@ def shredded(sealed: Sealed) -> NotFound:
     """Return the error for a secret whose data key was destroyed."""
     return NotFound(
         "secret_shredded",
-        f"The secret {sealed.place.key} is gone: the key that sealed it was destroyed.",
+        f"The secret {sealed.entry_version.key} is gone: the key that sealed it was destroyed.",
     )
 
 
-def _open(found: _Found, place: tuple[str, bytes], sealed: Sealed) -> Opened | None:
-    if place not in found:
+def _open(found: _Found, key_id: tuple[str, bytes], sealed: Sealed) -> PlainSecret | None:
+    if key_id not in found:
         raise unreadable(sealed, "has no data key")
-    key = found[place]
+    key = found[key_id]
     if key is None:
         return None
     try:
-        return key.open(sealed.content, sealed.place)
+        return key.open(sealed.content, sealed.entry_version)
     except EnvelopeError as error:
         raise unreadable(sealed, str(error)) from None
 
 
 def unreadable(sealed: Sealed, reason: str) -> Unavailable:
     """Return the error for a secret that was changed behind our back; the log tells of which."""
-    place = sealed.place
+    entry_version = sealed.entry_version
     log.error(
         "secret_unreadable",
-        environment=place.environment,
-        key=place.key,
-        version=place.version,
+        environment=entry_version.environment,
+        key=entry_version.key,
+        version=entry_version.version,
         reason=reason,
     )
     return Unavailable(

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 from rich.progress import Progress
 
-from app.secrets.envelope import KEY_BYTES, DataKey, Place, fresh
+from app.secrets.envelope import KEY_BYTES, DataKey, EntryVersion, fresh
 from tests.benchmarks.figures import Figure
 
 ROUNDS = 15
 _ROUND_CALLS = 5_000
-_PLACE = Place(environment="production", key="database/password", version=7)
+_ENTRY_VERSION = EntryVersion(environment="production", key="database/password", version=7)
 
 
 async def measure(progress: Progress) -> list[Figure]:
@@ -23,11 +23,11 @@ async def measure(progress: Progress) -> list[Figure]:
     task = progress.add_task("sealing", total=2)
     key = DataKey(os.urandom(8), os.urandom(KEY_BYTES))
     value = os.urandom(256)
-    sealed = key.seal(fresh(value), _PLACE)
+    sealed = key.seal(fresh(value), _ENTRY_VERSION)
     figures = []
     for case, work in (
-        ("seal 256 bytes", lambda: key.seal(fresh(value), _PLACE)),
-        ("open 256 bytes", lambda: key.open(sealed, _PLACE)),
+        ("seal 256 bytes", lambda: key.seal(fresh(value), _ENTRY_VERSION)),
+        ("open 256 bytes", lambda: key.open(sealed, _ENTRY_VERSION)),
     ):
         rounds = [_microseconds(work) for _ in range(ROUNDS)]
         figures.append(

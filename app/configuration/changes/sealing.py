@@ -1,4 +1,4 @@
-"""Values of secrets, sealed for the place that a change gives them, before anything is written."""
+"""Seal the values of secrets for their new versions before a change set is written."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ import msgspec
 
 from app.configuration.changes.models import Change, Content, Kind
 from app.database import Connection
-from app.secrets.envelope import Opened, Place, fresh
+from app.secrets.envelope import EntryVersion, PlainSecret, fresh
 from app.secrets.vault import Vault
 
 
@@ -23,10 +23,11 @@ async def without_values(
     if not secrets:
         return list(changes)
     values = await _opened(connection, vault, [each.after for each in secrets if each.after])
-    places = [
-        Place(environment=environment, key=each.key, version=each.version or 0) for each in secrets
+    entry_versions = [
+        EntryVersion(environment=environment, key=each.key, version=each.version or 0)
+        for each in secrets
     ]
-    sealed = await vault.seal(connection, list(zip(values, places, strict=True)))
+    sealed = await vault.seal(connection, list(zip(values, entry_versions, strict=True)))
     anew = dict(zip((each.key for each in secrets), sealed, strict=True))
     return [
         replace(change, after=replace(change.after, value=None, sealed=anew[change.key]))
@@ -48,7 +49,7 @@ async def revealed(
     return [_with_value(each, next(opened)) if each.sealed else each for each in contents]
 
 
-def _with_value(content: Content, opened: Opened | None) -> Content:
+def _with_value(content: Content, opened: PlainSecret | None) -> Content:
     if opened is None:
         return content
     return replace(content, value=msgspec.json.decode(opened.value), sealed=None)
@@ -56,7 +57,7 @@ def _with_value(content: Content, opened: Opened | None) -> Content:
 
 async def _opened(
     connection: Connection, vault: Vault, contents: Sequence[Content]
-) -> list[Opened]:
+) -> list[PlainSecret]:
     """Return what is to be sealed: values as they came, and those that were sealed elsewhere."""
     sealed = [each.sealed for each in contents if each.sealed is not None]
     opened = iter(await vault.open(connection, sealed))

@@ -5,7 +5,7 @@ from typing import Any
 
 from app.evaluation.compiler import Compiler
 from app.evaluation.engine import Flag
-from app.evaluation.nodes import Place
+from app.evaluation.nodes import Location
 from app.evaluation.operators import OPERATORS
 from app.evaluation.run import Run
 
@@ -37,7 +37,7 @@ def result(
         operators=OPERATORS,
         finish=lambda given: given,
     )
-    compiled = compiler.compile(rule, Place("rule", is_scoped=not is_context))
+    compiled = compiler.compile(rule, Location("rule", is_scoped=not is_context))
     return compiled.run(data, run or Run(data if is_context else {}, NOW))
 
 

@@ -1,4 +1,4 @@
-"""What is sealed opens for its own place and key alone, and what was touched opens for nobody."""
+"""What is sealed opens for its own entry_version and key alone, and what was touched opens for nobody."""
 
 import os
 from dataclasses import replace
@@ -11,9 +11,9 @@ from app.crypto.fields import joined
 from app.secrets.envelope import (
     SEALED_BYTES_MIN,
     DataKey,
+    EntryVersion,
     EnvelopeError,
-    Opened,
-    Place,
+    PlainSecret,
     commitment,
     data_key_id,
     fresh,
@@ -23,33 +23,33 @@ from app.secrets.envelope import (
 
 ID, MATERIAL = b"\x01" * 8, bytes(range(32))
 KEY = DataKey(ID, MATERIAL)
-PLACE = Place(environment="production", key="database/password", version=7)
+ENTRY_VERSION = EntryVersion(environment="production", key="database/password", version=7)
 
-_PLACES = st.builds(
-    Place,
+_ENTRY_VERSIONS = st.builds(
+    EntryVersion,
     environment=st.text(max_size=63),
     key=st.text(max_size=255),
     version=st.integers(1, 2**63 - 1),
 )
 
 
-@given(st.binary(max_size=2_000), _PLACES)
-def test_what_is_sealed_comes_back(value: bytes, place: Place) -> None:
+@given(st.binary(max_size=2_000), _ENTRY_VERSIONS)
+def test_what_is_sealed_comes_back(value: bytes, entry_version: EntryVersion) -> None:
     opened = fresh(value)
 
-    sealed = KEY.seal(opened, place)
+    sealed = KEY.seal(opened, entry_version)
 
-    assert KEY.open(sealed, place) == opened
+    assert KEY.open(sealed, entry_version) == opened
     assert data_key_id(sealed) == ID
     assert commitment(sealed) == opened.commitment
     assert len(sealed) == SEALED_BYTES_MIN + len(value)
 
 
-@given(_PLACES, _PLACES)
-def test_it_opens_nowhere_else(place: Place, elsewhere: Place) -> None:
-    sealed = KEY.seal(fresh(b"value"), place)
+@given(_ENTRY_VERSIONS, _ENTRY_VERSIONS)
+def test_it_opens_nowhere_else(entry_version: EntryVersion, elsewhere: EntryVersion) -> None:
+    sealed = KEY.seal(fresh(b"value"), entry_version)
 
-    if elsewhere == place:
+    if elsewhere == entry_version:
         KEY.open(sealed, elsewhere)
         return
     with pytest.raises(EnvelopeError):
@@ -59,16 +59,16 @@ def test_it_opens_nowhere_else(place: Place, elsewhere: Place) -> None:
 @pytest.mark.parametrize(
     "elsewhere",
     [
-        replace(PLACE, environment="staging"),
-        replace(PLACE, key="database/passwore"),
-        replace(PLACE, version=8),
+        replace(ENTRY_VERSION, environment="staging"),
+        replace(ENTRY_VERSION, key="database/passwore"),
+        replace(ENTRY_VERSION, version=8),
         # The same letters, with the border between two fields elsewhere.
-        replace(PLACE, environment="productiond", key="atabase/password"),
-        replace(PLACE, environment="", key="productiondatabase/password"),
+        replace(ENTRY_VERSION, environment="productiond", key="atabase/password"),
+        replace(ENTRY_VERSION, environment="", key="productiondatabase/password"),
     ],
 )
-def test_every_part_of_the_place_counts(elsewhere: Place) -> None:
-    sealed = KEY.seal(fresh(b"value"), PLACE)
+def test_every_part_of_the_place_counts(elsewhere: EntryVersion) -> None:
+    sealed = KEY.seal(fresh(b"value"), ENTRY_VERSION)
 
     with pytest.raises(EnvelopeError):
         KEY.open(sealed, elsewhere)
@@ -76,40 +76,40 @@ def test_every_part_of_the_place_counts(elsewhere: Place) -> None:
 
 @given(st.binary(max_size=100), st.integers(1, 255))
 def test_every_byte_that_is_changed_is_found(value: bytes, flip: int) -> None:
-    sealed = KEY.seal(fresh(value), PLACE)
+    sealed = KEY.seal(fresh(value), ENTRY_VERSION)
 
     for position in range(len(sealed)):
         changed = bytearray(sealed)
         changed[position] ^= flip
         with pytest.raises(EnvelopeError):
-            KEY.open(bytes(changed), PLACE)
+            KEY.open(bytes(changed), ENTRY_VERSION)
 
 
 @given(st.binary(max_size=100))
 def test_bytes_that_were_never_sealed_are_refused(anything: bytes) -> None:
     with pytest.raises(EnvelopeError):
-        KEY.open(anything, PLACE)
+        KEY.open(anything, ENTRY_VERSION)
 
 
 @given(st.integers(0, SEALED_BYTES_MIN + 4))
 def test_what_was_cut_is_refused(length: int) -> None:
-    sealed = KEY.seal(fresh(b"value"), PLACE)
+    sealed = KEY.seal(fresh(b"value"), ENTRY_VERSION)
 
     with pytest.raises(EnvelopeError):
-        KEY.open(sealed[:length], PLACE)
+        KEY.open(sealed[:length], ENTRY_VERSION)
 
 
 def test_another_key_of_the_same_id_opens_nothing() -> None:
-    sealed = KEY.seal(fresh(b"value"), PLACE)
+    sealed = KEY.seal(fresh(b"value"), ENTRY_VERSION)
 
     with pytest.raises(EnvelopeError):
-        DataKey(ID, bytes(32)).open(sealed, PLACE)
+        DataKey(ID, bytes(32)).open(sealed, ENTRY_VERSION)
 
 
 def test_what_is_sealed_twice_never_looks_the_same_and_commits_to_the_same() -> None:
     value = fresh(b"value")
 
-    many = {KEY.seal(value, PLACE) for _ in range(100)}
+    many = {KEY.seal(value, ENTRY_VERSION) for _ in range(100)}
 
     assert len(many) == 100
     assert {commitment(sealed) for sealed in many} == {value.commitment}
@@ -121,7 +121,7 @@ def test_equal_values_that_were_written_twice_share_no_commitment() -> None:
 
 
 def test_who_holds_a_value_in_memory_does_not_print_it() -> None:
-    assert "value" not in repr(Opened(b"salt" * 8, b"my value")).replace("Opened", "")
+    assert "value" not in repr(PlainSecret(b"salt" * 8, b"my value")).replace("PlainSecret", "")
 
 
 _WHERE = {"environment": "production", "data_key_id": ID, "kek_id": "20261124-0a0b0c0d"}
