@@ -1,4 +1,4 @@
-"""What is sealed opens for its own entry_version and key alone, and what was touched opens for nobody."""
+"""A sealed value opens with its own data key, for its own entry and version, and unchanged only."""
 
 import os
 from dataclasses import replace
