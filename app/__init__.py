@@ -17,7 +17,7 @@ access/         tokens, the guard before each handler, the rate limit, the acces
 schema/         who changed the database schema, and whether it is as migrated
 environments/   name, tier and properties of an environment
 http/           decoding, problems, idempotency, OpenAPI; knows no feature
-database/       the pool (`client/`), `migrations/`, `roles/`, `catalog/`, `embedded/`
+database/       the pool (`client/`), `polling.py`, `migrations/`, `roles/`, `catalog/`, `embedded/`
 evaluation/     pure: from a definition and a context to an outcome
 settings/       the environment variables, read once
 crypto/         primitives

@@ -11,7 +11,6 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Metric
@@ -20,20 +19,15 @@ from app.access import tokens
 from app.access.format import token_id
 from app.access.mac import holds
 from app.access.models import Caller, Grant, Scope, Token
-from app.components import Component, HealthCheck, ReportScope, Status, gauge
+from app.components import HealthCheck, ReportScope, Status, gauge
 from app.database import Connection, Database, sql
-from app.database.client.faults import SCHEMA_UNFIT
+from app.database.polling import PolledCopy
 from app.errors import Unauthenticated, Unavailable
-from app.log import logger
 from app.settings import Secret
-from app.tasks import jittered
-
-log = logger(__name__)
 
 REFRESH_SECONDS = 0.5
 # The payload of the notifications that sql/tokens.sql sends; an environment's has a colon.
 CHANGE_OF_TOKENS = "tokens"
-_PAUSE_SECONDS = 0.1
 # Ten times the interval. A revocation that other instances know may be unknown here after that.
 CONFIRMED_SECONDS_MAX = 5.0
 # Stands in for the token of an unknown id, so that both refusals take the same steps. Nobody has a
@@ -46,14 +40,17 @@ _NOBODY = Token(
 )
 
 
-class TokenDirectory(Component):
+class TokenDirectory(PolledCopy):
     """Who may call, as of at most half a second ago; `on_change` is called after each change."""
 
     name = "tokens"
+    poll_seconds = REFRESH_SECONDS
+    failure_event = "tokens_not_refreshed"
 
     def __init__(
         self, database: Database, key: Secret, *, on_change: Callable[[], None] = lambda: None
     ) -> None:
+        super().__init__()
         self._database = database
         # The MACs of new tokens are made with it.
         self.key = key
@@ -63,17 +60,11 @@ class TokenDirectory(Component):
         self._confirmed_at: float | None = None
         # How far the database's clock is ahead of ours, as of the last refresh.
         self._clock_offset = timedelta(0)
-        # Why the database, though it answers, does not give the tokens; None after a success.
-        self.failure: str | None = None
-        self._hinted = asyncio.Event()
         self._refreshing = asyncio.Lock()
         # Callers whose MAC held since the last change, by a digest: most requests show one of few.
         self._checked: dict[bytes, Caller] = {}
         # The ids of tokens that were shown since somebody last took them from here.
         self.used: set[str] = set()
-
-    async def start(self) -> None:
-        await self.refresh()
 
     async def refresh(self) -> None:
         """Read all tokens, if any has changed. Raises Unavailable when the database is away."""
@@ -127,37 +118,6 @@ class TokenDirectory(Component):
         self._checked = {}
         self._fingerprint = None
         self._on_change()
-
-    def hint(self) -> None:
-        """Have a look soon: something has probably changed."""
-        self._hinted.set()
-
-    async def run(self) -> None:
-        """Refresh for ever; go on with what is known while the database is away."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(jittered(REFRESH_SECONDS)):
-                    await self._hinted.wait()
-            self._hinted.clear()
-            if not await self.refresh_if_possible():
-                # A hint that comes while the database is away must not turn this into a busy loop.
-                await asyncio.sleep(jittered(_PAUSE_SECONDS))
-
-    async def refresh_if_possible(self) -> bool:
-        """Refresh, and tell whether that was possible. Never raises for the database."""
-        try:
-            await self.refresh()
-        except Unavailable as error:
-            if error.code == SCHEMA_UNFIT:
-                self.failure = error.message
-            # The pool has said it already, and heartbeats go on saying it.
-            log.debug("tokens_not_refreshed", code=error.code)
-        except Exception as error:  # noqa: BLE001 - one failure must not end the refreshing
-            self.failure = "unexpected error, see tokens_not_refreshed in the log"
-            log.warning("tokens_not_refreshed", error=type(error).__name__)
-        else:
-            return True
-        return False
 
     def authenticate(self, text: str) -> Caller:
         """Return who shows this token.

@@ -17,7 +17,6 @@ from functools import partial
 from prometheus_client import Metric
 
 from app.components import (
-    Component,
     HealthCheck,
     HiddenCheck,
     ReportScope,
@@ -30,15 +29,14 @@ from app.configuration.snapshots import loading
 from app.configuration.snapshots.event import Event
 from app.configuration.snapshots.snapshot import Snapshot
 from app.database import Connection, Database, sql
-from app.database.client.faults import SCHEMA_UNFIT
 from app.database.client.pool import session_of
 from app.database.client.primary import ServerState, Session
+from app.database.polling import PolledCopy
 from app.environments import service as environments
 from app.environments.models import Environment
 from app.environments.service import unknown_environment
 from app.errors import NotFound, Unavailable
 from app.log import logger
-from app.tasks import jittered
 from app.threads import free, in_thread
 
 log = logger(__name__)
@@ -47,15 +45,17 @@ POLL_SECONDS = 2.0
 # Two polls and a bit: below this a silence is no news.
 STALE_AFTER_SECONDS = 5.0
 REACH_SECONDS = 2.0
-_PAUSE_SECONDS = 0.2
 
 
-class Follower(Component):
+class Follower(PolledCopy):
     """The snapshots of every environment, as of a moment ago."""
 
     name = "follower"
+    poll_seconds = POLL_SECONDS
+    failure_event = "follower_failed"
 
     def __init__(self, database: Database) -> None:
+        super().__init__()
         self._database = database
         # By environment, the epoch and revision that the database had last, and its state then.
         self._read: Mapping[str, tuple[str, int]] = {}
@@ -68,9 +68,6 @@ class Follower(Component):
         # When a refresh last found the database away, and the error.
         self._away_at = 0.0
         self._away: Unavailable | None = None
-        # Why the database, though it answers, cannot be followed; None after a success.
-        self.failure: str | None = None
-        self._hinted = asyncio.Event()
         self._advanced = asyncio.Event()
         self._refreshing = asyncio.Lock()
         # For metrics: change sets that came in, by environment and kind, and how long the last of
@@ -163,41 +160,11 @@ class Follower(Component):
             found = await loading.complete_events(connection, up_to, revision)
         return found or None
 
-    def hint(self) -> None:
-        """Have a look soon: something has probably changed."""
-        self._hinted.set()
-
     def adopt(self, snapshots: Mapping[str, Snapshot], *, confirmed_at: float) -> None:
         """Serve these until the database says better; `confirmed_at` is on the monotonic clock."""
         self._snapshots = snapshots
         self._refreshed_at = confirmed_at
         self.wake()
-
-    async def start(self) -> None:
-        await self.refresh()
-
-    async def run(self) -> None:
-        """Follow for ever."""
-        while True:
-            with suppress(TimeoutError):
-                # Not wait_for: until Python 3.12 it loses a cancellation that comes with the hint.
-                async with asyncio.timeout(jittered(POLL_SECONDS)):
-                    await self._hinted.wait()
-            self._hinted.clear()
-            try:
-                await self.refresh()
-            except Unavailable as error:
-                if error.code == SCHEMA_UNFIT:
-                    self.failure = error.message
-                log.debug("follower_waits", code=error.code)
-                # A hint that comes while the database is away must not turn this into a busy loop.
-                await asyncio.sleep(jittered(_PAUSE_SECONDS))
-            except Exception as error:  # noqa: BLE001 - one failure must not end the following
-                # A statement cached before a migration, an environment deleted just now: the next
-                # refresh succeeds. A failure that lasts ends readiness, since reads are then wrong.
-                self.failure = "unexpected error, see follower_failed in the log"
-                log.warning("follower_failed", error=type(error).__name__)
-                await asyncio.sleep(jittered(_PAUSE_SECONDS))
 
     async def refresh(self) -> None:
         """Bring every snapshot up to date. Raises Unavailable when the database is away."""

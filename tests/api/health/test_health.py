@@ -230,7 +230,7 @@ async def test_follower_that_cannot_follow_fails_readiness(
     mend: str,
     output: str,
 ) -> None:
-    monkeypatch.setattr("app.configuration.snapshots.follower.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("app.configuration.snapshots.follower.Follower.poll_seconds", 0.05)
     monkeypatch.setattr("app.configuration.snapshots.follower.STALE_AFTER_SECONDS", 0.0)
     health = service.app[HEALTH]
     follower = Follower(service.app[DATABASE])
