@@ -1,4 +1,5 @@
--- The access log: appended to, and read.
+-- The access log.
+-- Owner: access/.
 
 -- name: insert_accesses(ats, last_ats, counts, events, decisions, actors, token_ids, clients, request_ids, methods, routes, environments, resources, versions, details)!
 -- Any number in one statement. What is recorded with its transaction has the transaction's time.
@@ -115,3 +116,8 @@ where id < :before
   and (:environments::text[] is null or environment = any(:environments::text[]))
 order by id desc
 limit :page_size;
+
+-- name: insert_restoration(actor, resource, detail)!
+-- Here and not by the access log's own statement: it has to be in the transaction of the restore.
+insert into access_log (event, decision, actor, resource, detail)
+values ('backup_restored', 'allowed', :actor, :resource, :detail);

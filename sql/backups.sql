@@ -1,4 +1,5 @@
--- Backups: what a dump holds, of one moment, and what is in the way of a restore.
+-- What a dump contains, and what has to be dropped before a restore. Reads catalogs alone.
+-- Owner: operations/backups/.
 
 -- name: get_backup_moment()^
 -- The snapshot that pg_dump is to see too, and what this very moment is called. Its transaction has
@@ -31,23 +32,6 @@ where pg_namespace.nspname in ('flagstone', 'flagstone_audit')
 order by
     pg_namespace.nspname,
     pg_class.relname;
-
--- name: list_heads()
--- Where each environment stands: the hash stands for all of its history.
-select
-    name,
-    epoch::text as epoch,
-    revision,
-    encode(hash, 'hex') as hash
-from environments
-order by name;
-
--- name: find_last_migration()$
-select name
-from migrations
-where state = 'applied'
-order by "timestamp" desc
-limit 1;
 
 -- name: list_schema_objects()
 -- Everything in our schema that is an object of its own, in the order in which it can be dropped.
@@ -128,67 +112,3 @@ cross join lateral pg_identify_object(found.class, found.id, 0) as identity
 order by
     found.place,
     found.name;
-
--- name: count_changed_environments()$
--- Those that are not as a migration made them.
-select count(*)
-from environments
-where revision > 0
-   or name not in ('local', 'development', 'staging', 'production');
-
--- name: renew_epochs()
--- Whoever knows the revisions of before starts anew instead of believing that they went back.
-update environments
-set epoch = gen_random_uuid()
-returning
-    name,
-    epoch::text as epoch,
-    revision;
-
--- name: list_revoked_tokens()
-select id
-from tokens
-where revoked_at is not null;
-
--- name: revoke_restored_tokens(ids)!
--- As they were revoked before the restore, which would bring them back to life.
-update tokens
-set
-    revoked_at = current_timestamp,
-    mac = decode(repeat('00', 32), 'hex'),
-    grant_mac = null
-where id = any(:ids)
-  and revoked_at is null;
-
--- name: insert_restoration(actor, resource, detail)!
--- Here and not by the access log's own statement: it has to be in the transaction of the restore.
-insert into access_log (event, decision, actor, resource, detail)
-values ('backup_restored', 'allowed', :actor, :resource, :detail);
-
--- name: list_some_sealed(sample_size)
--- Of each environment and data key some: a key that is missing shows in any of its values.
-select
-    ranked.environment,
-    ranked.key,
-    ranked.version,
-    ranked.sealed
-from (
-    select
-        configurations.environment,
-        configurations.key,
-        configurations.version,
-        configurations.sealed,
-        row_number() over (
-            partition by
-                configurations.environment,
-                substr(configurations.sealed, 3, 8)
-            order by configurations.updated_at desc
-        ) as place
-    from configurations
-    where configurations.sealed is not null
-) as ranked
-order by
-    ranked.place,
-    ranked.environment,
-    ranked.key
-limit :sample_size;

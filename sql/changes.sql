@@ -1,18 +1,5 @@
--- Change sets: the only way by which configurations come, change and go.
-
--- name: list_entries(environment, keys)
--- What a change set is about to touch. Read after advance_revision, whose lock keeps it true.
-select
-    key,
-    kind,
-    value,
-    sealed,
-    schema,
-    description,
-    version
-from configurations
-where environment = :environment
-  and key = any(:keys::text[]);
+-- Change sets and their changes: written, read as history, verified as a chain.
+-- Owner: configuration/changes/.
 
 -- name: list_last_versions(environment, keys)
 -- Of keys that have no entry. A key that is made again must not repeat an old version, or a client
@@ -29,96 +16,6 @@ join lateral (
     order by changes.revision desc
     limit 1
 ) as last_change on true;
-
--- name: list_reached_segments(environment, names, changed)
--- The segments of these names and all that they lead to, at any distance, in one statement. Those
--- that the change set touches are not followed, as what they will be is not here yet. A row comes once,
--- so a circle ends.
-with recursive reached (key, value) as (
-    select
-        segments.key,
-        segments.value
-    from configurations as segments
-    where segments.environment = :environment
-      and segments.kind = 'segment'
-      and segments.key = any(:names::text[])
-    union
-    select
-        segments.key,
-        segments.value
-    from reached
-    cross join lateral jsonb_path_query(reached.value, '$.**."$ref"') as reference (name)
-    join configurations as segments
-        on segments.environment = :environment
-        and segments.kind = 'segment'
-        and segments.key = reference.name #>> '{}'
-        and segments.key <> all(:changed::text[])
-)
-select
-    reached.key,
-    reached.value
-from reached;
-
--- name: list_references(environment, segments, changed, page_size)
--- Who refers to these segments, apart from what the change set touches anyway. In a flag only its
--- targeting can refer; the path finds a reference at any depth, some of them twice.
-select distinct
-    configurations.key,
-    reference.name #>> '{}' as segment
-from configurations
-cross join lateral jsonb_path_query(
-    case configurations.kind
-        when 'flag' then configurations.value -> 'targeting'
-        else configurations.value
-    end,
-    '$.**."$ref"'
-) as reference (name)
-where configurations.environment = :environment
-  and configurations.kind in ('flag', 'segment')
-  and configurations.key <> all(:changed::text[])
-  and reference.name #>> '{}' = any(:segments::text[])
-order by
-    configurations.key,
-    segment
-limit :page_size;
-
--- name: list_segment_users(environment, segments, changed)
--- The flags that use these segments, directly or through others, apart from those that the change set
--- touches. `union` makes a key come once, so a circle ends. Rules are text, since the service decodes
--- one at a time, in a thread.
-with recursive referring as materialized (
-    select
-        configurations.key,
-        reference.name #>> '{}' as segment
-    from configurations
-    cross join lateral jsonb_path_query(
-        case configurations.kind
-            when 'flag' then configurations.value -> 'targeting'
-            else configurations.value
-        end,
-        '$.**."$ref"'
-    ) as reference (name)
-    where configurations.environment = :environment
-      and configurations.kind in ('flag', 'segment')
-),
-affected (key) as (
-    select moved.key collate "C"
-    from unnest(:segments::text[]) as moved (key)
-    union
-    select referring.key
-    from affected
-    join referring on referring.segment = affected.key
-)
-select
-    configurations.key,
-    (configurations.value -> 'targeting')::text as targeting
-from affected
-join configurations
-    on configurations.environment = :environment
-    and configurations.key = affected.key
-where configurations.kind = 'flag'
-  and configurations.key <> all(:changed::text[])
-order by configurations.key;
 
 -- name: insert_change_set(environment, revision, kind, actor, message, hash)$
 -- Leaves its hash for the next one to follow on, in the row that is locked since advance_revision, and
@@ -296,23 +193,627 @@ values (
     :after_protected
 );
 
--- name: list_keys(environment, kinds)
--- For who replaces an environment by a document: what the document does not have is to go.
-select key
-from configurations
+-- name: find_change_set(environment, revision)^
+select
+    environment,
+    revision,
+    kind,
+    actor,
+    message,
+    created_at,
+    encode(hash, 'hex') as hash,
+    (
+        select count(*)
+        from changes
+        where changes.environment = change_sets.environment
+          and changes.revision = change_sets.revision
+    ) as changes_count
+from change_sets
 where environment = :environment
-  and kind = any(:kinds::text[])
+  and revision = :revision;
+
+-- name: find_revision_at(environment, first, at)$
+-- The latest revision whose time is not after the given one. The time of a revision is when its
+-- transaction began, which may have waited for the revision before: so neighbours may be out of order,
+-- though never by an hour. The bound lets the index on the times find the revision.
+select max(revision)
+from change_sets
+where environment = :environment
+  and revision >= :first
+  and created_at <= :at
+  and created_at >= (
+    select max(created_at) - interval '1 hour'
+    from change_sets
+    where environment = :environment
+      and created_at <= :at
+  );
+
+-- name: has_change_set(environment, revision, hash)$
+-- Whether the history still holds the change set that we stand at, under the hash that it had.
+select exists (
+    select 1
+    from change_sets
+    where environment = :environment
+      and revision = :revision
+      and hash is not distinct from decode(:hash, 'hex')
+);
+
+-- name: list_change_sets(environment, first, before, page_size)
+-- The latest first; `before` is the revision that the last page ended with. `bytes` is what its
+-- changes take as they are stored, so that a page of large change sets can end early.
+select
+    change_sets.environment,
+    change_sets.revision,
+    change_sets.kind,
+    change_sets.actor,
+    change_sets.message,
+    change_sets.created_at,
+    encode(change_sets.hash, 'hex') as hash,
+    sizes.changes_count,
+    sizes.bytes
+from change_sets
+cross join lateral (
+    select
+        count(*) as changes_count,
+        sum(
+            200
+            + coalesce(pg_column_size(changes.before_value), 0)
+            + coalesce(pg_column_size(changes.after_value), 0)
+        ) as bytes
+    from changes
+    where changes.environment = change_sets.environment
+      and changes.revision = change_sets.revision
+) as sizes
+where change_sets.environment = :environment
+  and change_sets.revision >= :first
+  and change_sets.revision < :before
+order by change_sets.revision desc
+limit :page_size;
+
+-- name: list_changes(environment, revisions, after_key, page_size, page_bytes)
+-- The first changes of each revision, of all together no more bytes than a page may have, but never
+-- none. The rows that are left out are the last ones.
+select
+    page.revision,
+    page.key,
+    page.before_kind,
+    page.before_value,
+    page.before_schema,
+    page.before_description,
+    page.before_version,
+    page.after_kind,
+    page.after_value,
+    page.after_schema,
+    page.after_description,
+    page.after_version,
+    page.has_more,
+    page.bytes_before
+from (
+    select
+        first.revision,
+        first.key,
+        first.before_kind,
+        first.before_value,
+        first.before_schema,
+        first.before_description,
+        first.before_version,
+        first.after_kind,
+        first.after_value,
+        first.after_schema,
+        first.after_description,
+        first.after_version,
+        first.has_more,
+        coalesce(
+            sum(
+                200
+                + coalesce(octet_length(first.before_value::text), 0)
+                + coalesce(octet_length(first.after_value::text), 0)
+            ) over (
+                order by
+                    first.revision desc,
+                    first.key
+                rows between unbounded preceding and 1 preceding
+            ),
+            0
+        ) as bytes_before
+    from unnest(:revisions::bigint[]) as wanted (revision)
+    cross join lateral (
+        select
+            changes.revision,
+            changes.key,
+            changes.before_kind,
+            changes.before_value,
+            changes.before_schema,
+            changes.before_description,
+            changes.before_version,
+            changes.after_kind,
+            changes.after_value,
+            changes.after_schema,
+            changes.after_description,
+            changes.after_version,
+            lead(changes.key) over (order by changes.key) is not null as has_more
+        from changes
+        where changes.environment = :environment
+          and changes.revision = wanted.revision
+          and changes.key > :after_key
+        order by changes.key
+        limit :page_size
+    ) as first
+) as page
+where page.bytes_before < :page_bytes
+order by
+    page.revision desc,
+    page.key;
+
+-- name: list_changed_keys(environment, after_revision, up_to_revision)
+-- What can differ between two moments of an environment: all else has not been touched.
+select distinct key
+from changes
+where environment = :environment
+  and revision > :after_revision
+  and revision <= :up_to_revision
 order by key;
 
--- name: list_guarded_flags(environment, keys, all_of_them)
--- Flags with guard cases: those of the keys, or all when a segment has changed that any may use. As
--- text, since the service decodes one at a time, in a thread.
+-- name: list_before(environment, revision, after_key, page_size)
+-- What each key of a change set was before it, sealed values included, a page by key.
 select
     key,
-    value::text as value
-from configurations
+    before_kind as kind,
+    before_value as value,
+    before_sealed as sealed,
+    before_schema as schema,
+    before_description as description,
+    before_version as version,
+    after_version
+from changes
 where environment = :environment
-  and kind = 'flag'
-  and value ? 'guards'
-  and (:all_of_them::boolean or key = any(:keys::text[]))
-order by key;
+  and revision = :revision
+  and key > :after_key
+order by key
+limit :page_size;
+
+-- name: list_key_history(environment, key, first, before, page_size, page_bytes)
+-- What became of one key, the latest first. A page of large values ends early, but never before its
+-- first change.
+select
+    page.revision,
+    page.before_kind,
+    page.before_value,
+    page.before_schema,
+    page.before_description,
+    page.before_version,
+    page.after_kind,
+    page.after_value,
+    page.after_schema,
+    page.after_description,
+    page.after_version,
+    page.has_more,
+    change_sets.kind as change_kind,
+    change_sets.actor,
+    change_sets.message,
+    change_sets.created_at
+from (
+    select
+        changes.environment,
+        changes.revision,
+        changes.before_kind,
+        changes.before_value,
+        changes.before_schema,
+        changes.before_description,
+        changes.before_version,
+        changes.after_kind,
+        changes.after_value,
+        changes.after_schema,
+        changes.after_description,
+        changes.after_version,
+        lead(changes.revision) over in_order is not null as has_more,
+        -- Of the changes before this one on the page.
+        coalesce(
+            sum(
+                coalesce(octet_length(changes.before_value::text), 0)
+                + coalesce(octet_length(changes.after_value::text), 0)
+            ) over (in_order rows between unbounded preceding and 1 preceding),
+            0
+        ) as bytes_before
+    from changes
+    where changes.environment = :environment
+      and changes.key = :key
+      and changes.revision >= :first
+      and changes.revision < :before
+    window in_order as (order by changes.revision desc)
+    order by changes.revision desc
+    limit :page_size
+) as page
+join change_sets
+    on change_sets.environment = page.environment
+    and change_sets.revision = page.revision
+where page.bytes_before < :page_bytes
+order by page.revision desc;
+
+-- name: list_contents_at(environment, revision, keys, after_key, page_size)
+-- What entries held as of a revision, a page by key: the last change of each key up to then, unless that
+-- deleted it. All keys when `keys` is null.
+select
+    latest.key,
+    latest.after_kind as kind,
+    latest.after_value as value,
+    latest.after_sealed as sealed,
+    latest.after_schema as schema,
+    latest.after_description as description,
+    latest.after_version as version
+from (
+    select distinct on (changes.key)
+        changes.key,
+        changes.after_kind,
+        changes.after_value,
+        changes.after_sealed,
+        changes.after_schema,
+        changes.after_description,
+        changes.after_version
+    from changes
+    where changes.environment = :environment
+      and changes.revision <= :revision
+      and changes.key > :after_key
+      and (:keys::text[] is null or changes.key = any(:keys::text[]))
+    order by
+        changes.key,
+        changes.revision desc
+) as latest
+where latest.after_version is not null
+order by latest.key
+limit :page_size;
+
+-- name: list_entries_at(environment, revision, keys, prefix, kind, after, page_size, page_bytes)
+-- Entries as of a revision: the last change of each key up to then, unless that deleted it. All keys
+-- when `keys` is null, and all in one page when its limits are; else a page of large values ends
+-- early, but never before its first entry.
+with latest as (
+    select distinct on (changes.key)
+        changes.key,
+        changes.revision,
+        changes.after_kind,
+        changes.after_value,
+        changes.after_sealed,
+        changes.after_schema,
+        changes.after_description,
+        changes.after_version
+    from changes
+    where changes.environment = :environment
+      and changes.revision <= :revision
+      and changes.key > :after
+      and starts_with(changes.key, :prefix)
+      and (:keys::text[] is null or changes.key = any(:keys::text[]))
+    order by
+        changes.key,
+        changes.revision desc
+),
+page as (
+    select
+        latest.key,
+        latest.revision,
+        latest.after_kind,
+        latest.after_value,
+        latest.after_sealed,
+        latest.after_schema,
+        latest.after_description,
+        latest.after_version,
+        lead(latest.key) over in_order is not null as has_more,
+        coalesce(
+            sum(
+                case
+                    when :page_bytes::bigint is null then 0
+                    else coalesce(
+                        octet_length(latest.after_value::text),
+                        octet_length(latest.after_sealed)
+                    )
+                end
+            ) over (in_order rows between unbounded preceding and 1 preceding),
+            0
+        ) as bytes_before
+    from latest
+    where latest.after_version is not null
+      and (:kind::text is null or latest.after_kind = :kind)
+    window in_order as (order by latest.key)
+    order by latest.key
+    limit :page_size
+)
+select
+    entry.id::text as id,
+    page.key,
+    page.after_kind as kind,
+    page.after_value as value,
+    page.after_sealed as sealed,
+    page.after_schema as schema,
+    page.after_description as description,
+    page.after_version as version,
+    page.revision as updated_revision,
+    page.has_more,
+    updated.created_at as updated_at,
+    created.created_at
+from page
+join change_sets as updated
+    on updated.environment = :environment
+    and updated.revision = page.revision
+cross join lateral (
+    select change_sets.created_at
+    from changes
+    join change_sets
+        on change_sets.environment = changes.environment
+        and change_sets.revision = changes.revision
+    where changes.environment = :environment
+      and changes.key = page.key
+      and changes.revision <= page.revision
+      and changes.before_version is null
+    order by changes.revision desc
+    limit 1
+) as created
+-- The entry of that time, where it is still the same one.
+left join configurations as entry
+    on entry.environment = :environment
+    and entry.key = page.key
+    and entry.created_at = created.created_at
+where :page_bytes::bigint is null
+   or page.bytes_before < :page_bytes
+order by page.key;
+
+-- name: list_property_changes(environment, revisions)
+select
+    revision,
+    version,
+    before_metadata,
+    before_fractional,
+    before_protected,
+    after_metadata,
+    after_fractional,
+    after_protected
+from property_changes
+where environment = :environment
+  and revision = any(:revisions::bigint[]);
+
+-- name: find_properties_at(environment, revision)^
+-- What the last change up to a revision has left, or what the first one after it has found; no row when
+-- nothing was ever changed, since then all is still as it was.
+select
+    after_metadata as metadata,
+    after_fractional as fractional,
+    after_protected as protected,
+    version
+from (
+    select
+        revision,
+        after_metadata,
+        after_fractional,
+        after_protected,
+        version
+    from property_changes
+    where environment = :environment
+      and revision <= :revision
+    order by revision desc
+    limit 1
+) as last_before
+union all
+select
+    before_metadata,
+    before_fractional,
+    before_protected,
+    version - 1
+from (
+    select
+        revision,
+        before_metadata,
+        before_fractional,
+        before_protected,
+        version
+    from property_changes
+    where environment = :environment
+      and revision > :revision
+    order by revision
+    limit 1
+) as first_after
+where not exists (
+    select 1
+    from property_changes
+    where environment = :environment
+      and revision <= :revision
+);
+
+-- name: list_events(environment, after_revision, up_to_revision, page_size)
+-- What happened after a revision, in order: each change set with its keys. Not a join: one that was
+-- planned while the history was short goes through all of it once it is long.
+select
+    change_sets.revision,
+    change_sets.kind,
+    change_sets.actor,
+    change_sets.message,
+    change_sets.created_at,
+    array(
+        select changes.key
+        from changes
+        where changes.environment = change_sets.environment
+          and changes.revision = change_sets.revision
+        order by changes.key
+    ) as keys,
+    exists (
+        select 1
+        from property_changes
+        where property_changes.environment = change_sets.environment
+          and property_changes.revision = change_sets.revision
+    ) as properties
+from change_sets
+where change_sets.environment = :environment
+  and change_sets.revision > :after_revision
+  and change_sets.revision <= :up_to_revision
+order by change_sets.revision
+limit :page_size;
+
+-- name: list_links(environment, after, page_size, page_bytes)
+-- The next change sets in the order of the chain, one after the other, so that nothing is looked at
+-- beyond the page. A page of large ones ends early, but never before its first.
+with recursive walked as (
+    select
+        0::bigint as place,
+        :after::bigint as revision,
+        0::bigint as changes,
+        0::bigint as bytes
+    union all
+    select
+        walked.place + 1,
+        following.revision,
+        walked.changes + sizes.changes,
+        walked.bytes + sizes.bytes
+    from walked
+    cross join lateral (
+        select change_sets.revision
+        from change_sets
+        where change_sets.environment = :environment
+          and change_sets.revision > walked.revision
+        order by change_sets.revision
+        limit 1
+    ) as following
+    cross join lateral (
+        select
+            count(*) as changes,
+            coalesce(
+                sum(
+                    coalesce(octet_length(changes.before_value::text), 0)
+                    + coalesce(octet_length(changes.before_sealed), 0)
+                    + coalesce(octet_length(changes.before_schema::text), 0)
+                    + coalesce(octet_length(changes.after_value::text), 0)
+                    + coalesce(octet_length(changes.after_sealed), 0)
+                    + coalesce(octet_length(changes.after_schema::text), 0)
+                ),
+                0
+            )::bigint as bytes
+        from changes
+        where changes.environment = :environment
+          and changes.revision = following.revision
+    ) as sizes
+    where walked.place < :page_size
+      and walked.bytes < :page_bytes
+)
+select
+    change_sets.revision,
+    change_sets.kind,
+    change_sets.actor,
+    change_sets.message,
+    change_sets.created_at,
+    change_sets.hash,
+    walked.changes,
+    walked.bytes
+from walked
+join change_sets
+    on change_sets.environment = :environment
+    and change_sets.revision = walked.revision
+where walked.place > 0
+order by change_sets.revision;
+
+-- name: list_linked_changes(environment, after, after_key, until, page_size)
+-- After a key of the change set `after`, and in those that follow: what one change set touched may be
+-- more than one statement carries in its time.
+select
+    revision,
+    key,
+    before_kind,
+    before_value,
+    before_sealed,
+    before_schema,
+    before_description,
+    before_version,
+    after_kind,
+    after_value,
+    after_sealed,
+    after_schema,
+    after_description,
+    after_version
+from changes
+where environment = :environment
+  and (revision, key) > (:after, :after_key)
+  and revision <= :until
+order by
+    revision,
+    key
+limit :page_size;
+
+-- name: list_linked_properties(environment, after, until)
+select
+    revision,
+    version,
+    before_metadata,
+    before_fractional,
+    before_protected,
+    after_metadata,
+    after_fractional,
+    after_protected
+from property_changes
+where environment = :environment
+  and revision > :after
+  and revision <= :until;
+
+-- name: find_link_hash(environment, revision)$
+select hash
+from change_sets
+where environment = :environment
+  and revision = :revision;
+
+-- name: find_stray_revision(environment, revision)$
+-- The first that is numbered otherwise than from 1 to that of the environment; change sets beyond it
+-- are found at the end of the chain.
+select min(stray.revision)
+from (
+    select change_sets.revision
+    from change_sets
+    where change_sets.environment = :environment
+      and change_sets.revision < 1
+    union all
+    select changes.revision
+    from changes
+    where changes.environment = :environment
+      and (changes.revision < 1 or changes.revision > :revision)
+    union all
+    select property_changes.revision
+    from property_changes
+    where property_changes.environment = :environment
+      and (property_changes.revision < 1 or property_changes.revision > :revision)
+) as stray;
+
+-- name: lock_sealed_befores(environment, ids, batch_size)
+select
+    revision,
+    key,
+    before_version as version,
+    before_sealed as sealed
+from changes
+where environment = :environment
+  and before_sealed is not null
+  and substr(before_sealed, 3, 8) = any(:ids::bytea[])
+limit :batch_size
+for no key update skip locked;
+
+-- name: lock_sealed_afters(environment, ids, batch_size)
+select
+    revision,
+    key,
+    after_version as version,
+    after_sealed as sealed
+from changes
+where environment = :environment
+  and after_sealed is not null
+  and substr(after_sealed, 3, 8) = any(:ids::bytea[])
+limit :batch_size
+for no key update skip locked;
+
+-- name: reseal_befores(environment, revisions, keys, sealed)!
+update changes
+set before_sealed = anew.sealed
+from unnest(:revisions::bigint[], :keys::text[], :sealed::bytea[]) as anew (revision, key, sealed)
+where changes.environment = :environment
+  and changes.revision = anew.revision
+  and changes.key = anew.key;
+
+-- name: reseal_afters(environment, revisions, keys, sealed)!
+update changes
+set after_sealed = anew.sealed
+from unnest(:revisions::bigint[], :keys::text[], :sealed::bytea[]) as anew (revision, key, sealed)
+where changes.environment = :environment
+  and changes.revision = anew.revision
+  and changes.key = anew.key;

@@ -1,4 +1,5 @@
--- Configurations, as they are now. They are written by changes.sql alone.
+-- Configurations as they are now; `write_changes` in changes.sql writes them.
+-- Owner: configuration/entries/.
 
 -- name: find_configuration(environment, key)^
 -- One row whenever the environment exists, so that one statement tells its absence from the key's,
@@ -111,3 +112,280 @@ group by
     last_change.environment,
     last_change.revision
 order by environments.name;
+
+-- name: list_keys(environment, kinds)
+-- For who replaces an environment by a document: what the document does not have is to go.
+select key
+from configurations
+where environment = :environment
+  and kind = any(:kinds::text[])
+order by key;
+
+-- name: list_ambiguous_keys()
+-- Keys with a segment that is empty, "." or "..": no new entry may have one.
+select
+    environment,
+    key
+from configurations
+where key ~ '(^|/)\.{0,2}(/|$)'
+order by
+    environment,
+    key;
+
+-- name: list_entries(environment, keys)
+-- What a change set is about to touch. Read after advance_revision, whose lock keeps it true.
+select
+    key,
+    kind,
+    value,
+    sealed,
+    schema,
+    description,
+    version
+from configurations
+where environment = :environment
+  and key = any(:keys::text[]);
+
+-- name: list_guarded_flags(environment, keys, all_of_them)
+-- Flags with guard cases: those of the keys, or all when a segment has changed that any may use. As
+-- text, since the service decodes one at a time, in a thread.
+select
+    key,
+    value::text as value
+from configurations
+where environment = :environment
+  and kind = 'flag'
+  and value ? 'guards'
+  and (:all_of_them::boolean or key = any(:keys::text[]))
+order by key;
+
+-- name: list_reached_segments(environment, names, changed)
+-- The segments of these names and all that they lead to, at any distance, in one statement. Those
+-- that the change set touches are not followed, as what they will be is not here yet. A row comes once,
+-- so a circle ends.
+with recursive reached (key, value) as (
+    select
+        segments.key,
+        segments.value
+    from configurations as segments
+    where segments.environment = :environment
+      and segments.kind = 'segment'
+      and segments.key = any(:names::text[])
+    union
+    select
+        segments.key,
+        segments.value
+    from reached
+    cross join lateral jsonb_path_query(reached.value, '$.**."$ref"') as reference (name)
+    join configurations as segments
+        on segments.environment = :environment
+        and segments.kind = 'segment'
+        and segments.key = reference.name #>> '{}'
+        and segments.key <> all(:changed::text[])
+)
+select
+    reached.key,
+    reached.value
+from reached;
+
+-- name: list_references(environment, segments, changed, page_size)
+-- Who refers to these segments, apart from what the change set touches anyway. In a flag only its
+-- targeting can refer; the path finds a reference at any depth, some of them twice.
+select distinct
+    configurations.key,
+    reference.name #>> '{}' as segment
+from configurations
+cross join lateral jsonb_path_query(
+    case configurations.kind
+        when 'flag' then configurations.value -> 'targeting'
+        else configurations.value
+    end,
+    '$.**."$ref"'
+) as reference (name)
+where configurations.environment = :environment
+  and configurations.kind in ('flag', 'segment')
+  and configurations.key <> all(:changed::text[])
+  and reference.name #>> '{}' = any(:segments::text[])
+order by
+    configurations.key,
+    segment
+limit :page_size;
+
+-- name: list_segment_users(environment, segments, changed)
+-- The flags that use these segments, directly or through others, apart from those that the change set
+-- touches. `union` makes a key come once, so a circle ends. Rules are text, since the service decodes
+-- one at a time, in a thread.
+with recursive referring as materialized (
+    select
+        configurations.key,
+        reference.name #>> '{}' as segment
+    from configurations
+    cross join lateral jsonb_path_query(
+        case configurations.kind
+            when 'flag' then configurations.value -> 'targeting'
+            else configurations.value
+        end,
+        '$.**."$ref"'
+    ) as reference (name)
+    where configurations.environment = :environment
+      and configurations.kind in ('flag', 'segment')
+),
+affected (key) as (
+    select moved.key collate "C"
+    from unnest(:segments::text[]) as moved (key)
+    union
+    select referring.key
+    from affected
+    join referring on referring.segment = affected.key
+)
+select
+    configurations.key,
+    (configurations.value -> 'targeting')::text as targeting
+from affected
+join configurations
+    on configurations.environment = :environment
+    and configurations.key = affected.key
+where configurations.kind = 'flag'
+  and configurations.key <> all(:changed::text[])
+order by configurations.key;
+
+-- name: list_all_entries(environment, after_key, page_size)
+select
+    id::text as id,
+    key,
+    kind,
+    value,
+    sealed is not null as sealed,
+    schema,
+    description,
+    version,
+    updated_revision,
+    created_at,
+    updated_at
+from configurations
+where environment = :environment
+  and key > :after_key
+order by key
+limit :page_size;
+
+-- name: list_changed_entries(environment, after_revision)
+-- Every key that was touched after a revision, as it is now; without an entry when it is gone. The
+-- limit has each key looked up: a plan made for few entries reads all of them once they are many.
+select
+    touched.key,
+    entry.id,
+    entry.kind,
+    entry.value,
+    entry.sealed,
+    entry.schema,
+    entry.description,
+    entry.version,
+    entry.updated_revision,
+    entry.created_at,
+    entry.updated_at
+from (
+    select distinct changes.key
+    from changes
+    where changes.environment = :environment
+      and changes.revision > :after_revision
+) as touched
+left join lateral (
+    select
+        configurations.id::text as id,
+        configurations.kind,
+        configurations.value,
+        configurations.sealed is not null as sealed,
+        configurations.schema,
+        configurations.description,
+        configurations.version,
+        configurations.updated_revision,
+        configurations.created_at,
+        configurations.updated_at
+    from configurations
+    where configurations.environment = :environment
+      and configurations.key = touched.key
+    limit 1
+) as entry on true;
+
+-- name: list_entry_origins(environment, after, page_size)
+-- Each entry beside the change that it says it comes from. Of what is sealed the commitments are
+-- compared, since the two may have been sealed anew at different times. Times are texts, as there are
+-- some that only PostgreSQL can tell.
+select
+    configurations.key,
+    configurations.updated_revision,
+    to_char(configurations.created_at, 'YYYY-MM-DD"T"HH24:MI:SS.US') as created_at,
+    to_char(configurations.updated_at, 'YYYY-MM-DD"T"HH24:MI:SS.US') as updated_at,
+    (
+        configurations.kind,
+        configurations.value,
+        substr(configurations.sealed, 11, 32),
+        configurations.schema,
+        configurations.description,
+        configurations.version
+    ) is not distinct from (
+        changes.after_kind,
+        changes.after_value,
+        substr(changes.after_sealed, 11, 32),
+        changes.after_schema,
+        changes.after_description,
+        changes.after_version
+    ) as is_same
+from configurations
+left join changes
+    on changes.environment = configurations.environment
+    and changes.revision = configurations.updated_revision
+    and changes.key = configurations.key
+where configurations.environment = :environment
+  and configurations.key > :after
+order by configurations.key
+limit :page_size;
+
+-- name: list_some_sealed(sample_size)
+-- Of each environment and data key some: a key that is missing shows in any of its values.
+select
+    ranked.environment,
+    ranked.key,
+    ranked.version,
+    ranked.sealed
+from (
+    select
+        configurations.environment,
+        configurations.key,
+        configurations.version,
+        configurations.sealed,
+        row_number() over (
+            partition by
+                configurations.environment,
+                substr(configurations.sealed, 3, 8)
+            order by configurations.updated_at desc
+        ) as place
+    from configurations
+    where configurations.sealed is not null
+) as ranked
+order by
+    ranked.place,
+    ranked.environment,
+    ranked.key
+limit :sample_size;
+
+-- name: lock_sealed_entries(environment, ids, batch_size)
+-- What somebody else is just writing is passed over; it is met again at the end.
+select
+    key,
+    version,
+    sealed
+from configurations
+where environment = :environment
+  and sealed is not null
+  and substr(sealed, 3, 8) = any(:ids::bytea[])
+limit :batch_size
+for no key update skip locked;
+
+-- name: reseal_entries(environment, keys, sealed)!
+-- No version moves and nobody is told: what is sealed stays the same.
+update configurations
+set sealed = anew.sealed
+from unnest(:keys::text[], :sealed::bytea[]) as anew (key, sealed)
+where configurations.environment = :environment
+  and configurations.key = anew.key;

@@ -1,4 +1,5 @@
--- Data keys, wrapped, and the sealed values that each of them opens.
+-- Data keys, wrapped by a key-encryption key.
+-- Owner: secrets/.
 
 -- name: find_data_keys(environment, ids)
 select
@@ -106,66 +107,3 @@ select
           and changes.after_sealed is not null
           and substr(changes.after_sealed, 3, 8) = any(:ids::bytea[])
     ) as afters;
-
--- name: lock_sealed_entries(environment, ids, batch_size)
--- What somebody else is just writing is passed over; it is met again at the end.
-select
-    key,
-    version,
-    sealed
-from configurations
-where environment = :environment
-  and sealed is not null
-  and substr(sealed, 3, 8) = any(:ids::bytea[])
-limit :batch_size
-for no key update skip locked;
-
--- name: lock_sealed_befores(environment, ids, batch_size)
-select
-    revision,
-    key,
-    before_version as version,
-    before_sealed as sealed
-from changes
-where environment = :environment
-  and before_sealed is not null
-  and substr(before_sealed, 3, 8) = any(:ids::bytea[])
-limit :batch_size
-for no key update skip locked;
-
--- name: lock_sealed_afters(environment, ids, batch_size)
-select
-    revision,
-    key,
-    after_version as version,
-    after_sealed as sealed
-from changes
-where environment = :environment
-  and after_sealed is not null
-  and substr(after_sealed, 3, 8) = any(:ids::bytea[])
-limit :batch_size
-for no key update skip locked;
-
--- name: reseal_entries(environment, keys, sealed)!
--- No version moves and nobody is told: what is sealed stays the same.
-update configurations
-set sealed = anew.sealed
-from unnest(:keys::text[], :sealed::bytea[]) as anew (key, sealed)
-where configurations.environment = :environment
-  and configurations.key = anew.key;
-
--- name: reseal_befores(environment, revisions, keys, sealed)!
-update changes
-set before_sealed = anew.sealed
-from unnest(:revisions::bigint[], :keys::text[], :sealed::bytea[]) as anew (revision, key, sealed)
-where changes.environment = :environment
-  and changes.revision = anew.revision
-  and changes.key = anew.key;
-
--- name: reseal_afters(environment, revisions, keys, sealed)!
-update changes
-set after_sealed = anew.sealed
-from unnest(:revisions::bigint[], :keys::text[], :sealed::bytea[]) as anew (revision, key, sealed)
-where changes.environment = :environment
-  and changes.revision = anew.revision
-  and changes.key = anew.key;

@@ -1,4 +1,5 @@
--- What the doctor asks of a server; each of these changes nothing, and every role may ask it.
+-- What the doctor asks about the server. Each statement reads catalogs alone, and every role may run it.
+-- Owner: operations/doctor/.
 
 -- name: get_server_state()^
 select
@@ -118,14 +119,3 @@ from pg_authid
 where rolname = any(:names::text[])
   and rolpassword not like 'SCRAM-SHA-256$%'
 order by rolname;
-
--- name: list_ambiguous_keys()
--- Keys with a segment that is empty, "." or "..": no new entry may have one.
-select
-    environment,
-    key
-from configurations
-where key ~ '(^|/)\.{0,2}(/|$)'
-order by
-    environment,
-    key;

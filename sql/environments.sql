@@ -1,4 +1,5 @@
--- Environments: names, tiers, and the counter that numbers each one's change sets.
+-- Environments: name, tier, properties, and the counter of their change sets.
+-- Owner: environments/.
 
 -- name: list_environments(with_deleted)
 select
@@ -119,3 +120,61 @@ returning true;
 update environments
 set deleted_at = current_timestamp
 where name = :name;
+
+-- name: list_heads()
+-- Where each environment stands: the hash stands for all of its history.
+select
+    name,
+    epoch::text as epoch,
+    revision,
+    encode(hash, 'hex') as hash
+from environments
+order by name;
+
+-- name: list_counters()
+-- Each environment without what it says of itself, which may be what nobody can read.
+select
+    name,
+    revision
+from environments
+order by name;
+
+-- name: is_behind(environments, epochs, revisions)$
+-- Whether an environment has fewer revisions than were read before. A new epoch may begin lower.
+select exists (
+    select 1
+    from environments
+    join unnest(
+        :environments::text[],
+        :epochs::uuid[],
+        :revisions::bigint[]
+    ) as known (name, epoch, revision)
+        on known.name = environments.name
+        and known.epoch = environments.epoch
+    where environments.revision < known.revision
+);
+
+-- name: count_changed_environments()$
+-- Those that are not as a migration made them.
+select count(*)
+from environments
+where revision > 0
+   or name not in ('local', 'development', 'staging', 'production');
+
+-- name: renew_epoch(environment, epoch)$
+-- When what we stand at is gone, the database was restored without a word: whoever believed in the
+-- revisions that are gone must start anew. Only the first instance that notices does this.
+update environments
+set epoch = gen_random_uuid()
+where name = :environment
+  and epoch = :epoch::uuid
+returning epoch::text;
+
+-- name: renew_epochs()
+-- Whoever knows the revisions of before starts anew instead of believing that they went back.
+update environments
+set epoch = gen_random_uuid()
+returning
+    name,
+    epoch::text as epoch,
+    revision;

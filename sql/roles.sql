@@ -1,4 +1,5 @@
--- What a role may do, by the catalogues that every role can read.
+-- What a role may do beyond its job, from catalogs that every role can read.
+-- Owner: database/roles/.
 
 -- name: list_role_powers(append_only)
 -- All that whoever speaks as we do could do, beyond what a service needs. By the role that logged in

@@ -1,4 +1,5 @@
 -- Tokens: who may call.
+-- Owner: access/.
 
 -- name: list_usable_tokens()
 -- All that may be let in, read whole by every instance whenever one of them has changed. Expiry is
@@ -212,3 +213,18 @@ where tokens.id = narrowed.id;
 
 -- name: announce_tokens()$
 select pg_notify('flagstone', 'tokens')::text;
+
+-- name: list_revoked_tokens()
+select id
+from tokens
+where revoked_at is not null;
+
+-- name: revoke_restored_tokens(ids)!
+-- As they were revoked before the restore, which would bring them back to life.
+update tokens
+set
+    revoked_at = current_timestamp,
+    mac = decode(repeat('00', 32), 'hex'),
+    grant_mac = null
+where id = any(:ids)
+  and revoked_at is null;

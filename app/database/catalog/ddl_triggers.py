@@ -23,7 +23,8 @@ from app.database.catalog.recording import (
     RecordingStatus,
     examine,
 )
-from app.database.client import statements
+from app.database.client.statements import run
+from app.database.client.statements import sql as statements
 from app.database.role_names import AUDITOR
 from app.log import logger
 
@@ -99,12 +100,11 @@ def make_schema_audit(connection: psycopg.Connection[Any]) -> None:
 
 
 def _look(connection: psycopg.Connection[Any]) -> Mapping[str, Any]:
-    cursor = connection.cursor(row_factory=dict_row)
     with connection.transaction():
-        cursor.execute(UNQUOTED)
-        found = cursor.execute(statements.sql.get_schema_recording.sql).fetchone()
-    assert found is not None  # noqa: S101 - it always has one row
-    return found
+        connection.execute(UNQUOTED)
+        cursor = run(connection, statements.get_schema_recording, row_factory=dict_row)
+        row: Mapping[str, Any] = cursor.fetchall()[0]
+    return row
 
 
 def _make(

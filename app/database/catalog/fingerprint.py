@@ -15,7 +15,7 @@ PINNED = (
     "set local bytea_output = 'hex'; set local lc_monetary = 'C'; "
     "set local standard_conforming_strings = on"
 )
-# Goes with every list of facts. To be raised with what sql/fingerprint.sql says of a schema: a
+# Goes with every list of facts. To be raised with what `list_schema_facts` says of a schema: a
 # release that says it otherwise must not take the words of the one before for changes.
 WORDING = "wording 1"
 _SHOWN_MAX = 160

@@ -23,7 +23,7 @@ from app.database.catalog.fingerprint import (
 )
 from app.database.catalog.recording import RecordingStatus
 from app.database.client.drivers import SCHEMA
-from app.database.client.statements import sql
+from app.database.client.statements import run, sql
 from app.database.roles.privileges import grant_privileges
 from app.log import logger
 
@@ -178,4 +178,4 @@ def read_facts(connection: psycopg.Connection[Any]) -> list[str]:
     """Return the facts of the schema, put into words as everybody puts them."""
     with connection.transaction():
         connection.execute(PINNED)
-        return [WORDING, *(row[0] for row in connection.execute(sql.list_schema_facts.sql))]
+        return [WORDING, *(row[0] for row in run(connection, sql.list_schema_facts))]

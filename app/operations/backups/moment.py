@@ -8,9 +8,10 @@ from datetime import datetime
 import psycopg
 from psycopg import sql as psql
 
+from app.database.client.statements import run, sql
 from app.operations.backups.errors import BackupError
 from app.operations.backups.manifest import Head
-from app.operations.backups.statements import LOCK_WAIT_SECONDS, Connection, sql
+from app.operations.backups.statements import LOCK_WAIT_SECONDS, Connection
 
 _NO_TABLES = "the database has no tables of ours: migrate first, or look at DATABASE_BACKUP_URL"
 
@@ -33,7 +34,7 @@ class Moment:
 def stored_tables(connection: Connection) -> Sequence[psql.Identifier]:
     """Return the names of all tables, for `hold`. Raises BackupError where there are none."""
     with _told():
-        stored = [psql.Identifier(*each[:2]) for each in sql.list_stored_tables(connection)]
+        stored = [psql.Identifier(*row[:2]) for row in run(connection, sql.list_stored_tables)]
     if not stored:
         raise BackupError(_NO_TABLES)
     return stored
@@ -53,22 +54,22 @@ def hold(connection: Connection, tables: Sequence[psql.Identifier]) -> None:
 def look(connection: Connection) -> Moment:
     """Return what is there in this transaction's snapshot. Raises BackupError for no schema."""
     with _told():
-        snapshot, at, database, version = sql.get_backup_moment(connection)
-        stored = list(sql.list_stored_tables(connection))
+        snapshot, at, database, version = run(connection, sql.get_backup_moment).fetchall()[0]
+        stored = run(connection, sql.list_stored_tables).fetchall()
         return Moment(
             snapshot=snapshot,
             at=at,
             database=database,
             server_version=version,
-            schemas=[name for (name,) in sql.list_backup_schemas(connection)],
+            schemas=[name for (name,) in run(connection, sql.list_backup_schemas)],
             tables={
                 f"{schema}.{name}": count(connection, schema, name) for schema, name, _ in stored
             },
             heads=[
                 Head(name=name, epoch=epoch, revision=revision, hash=hash_)
-                for name, epoch, revision, hash_ in sql.list_heads(connection)
+                for name, epoch, revision, hash_ in run(connection, sql.list_heads)
             ],
-            migration=sql.find_last_migration(connection) or "",
+            migration="".join(name for (name,) in run(connection, sql.find_last_migration)),
             bytes=sum(size for _, _, size in stored),
         )
 

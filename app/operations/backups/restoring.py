@@ -15,6 +15,7 @@ from psycopg import sql as psql
 
 from app.database.client.drivers import SCHEMA, SEARCH_PATH
 from app.database.client.reasons import reason_of
+from app.database.client.statements import run, sql
 from app.database.migrations import MigrationError, Migrator, read_files
 from app.database.migrations.backend import LOCK_KEY
 from app.database.roles.privileges import TABLES, grant_privileges
@@ -25,7 +26,7 @@ from app.operations.backups.manifest import Head, Manifest
 from app.operations.backups.moment import count
 from app.operations.backups.reading import Progress, Source
 from app.operations.backups.script import apply
-from app.operations.backups.statements import Connection, connected, said, sql
+from app.operations.backups.statements import Connection, connected, said
 from app.settings import DatabaseSettings, Target
 
 # Rows that a fresh database has too, or that tell nothing but that a service ran.
@@ -70,12 +71,13 @@ def restore(source: Source, place: Place, report: Progress) -> Sequence[Head]:
                 compare(connection, source.manifest, schema=SCHEMA)
                 heads = [
                     Head(name=name, epoch=epoch, revision=revision, hash=None)
-                    for name, epoch, revision in sql.renew_epochs(connection)
+                    for name, epoch, revision in run(connection, sql.renew_epochs)
                 ]
                 # What was revoked since is no better for being restored.
-                sql.revoke_restored_tokens(connection, ids=revoked)
-                sql.insert_restoration(
+                run(connection, sql.revoke_restored_tokens, ids=revoked)
+                run(
                     connection,
+                    sql.insert_restoration,
                     actor=place.actor,
                     resource=source.manifest.name,
                     detail=_detail(source.manifest),
@@ -138,7 +140,7 @@ def _make_room(connection: Connection, place: Place) -> list[str]:
     if row is None or row[0] is None:
         connection.execute(psql.SQL("create schema {}").format(psql.Identifier(SCHEMA)))
         return []
-    objects = list(sql.list_schema_objects(connection))
+    objects = run(connection, sql.list_schema_objects).fetchall()
     tables = ", ".join(identity for kind, identity, _ in objects if kind == "table")
     strange = [] if place.replaces else _strange(objects)
     if strange:
@@ -149,7 +151,7 @@ def _make_room(connection: Connection, place: Place) -> list[str]:
     if not place.replaces:
         _refuse_rows(connection, objects)
     has_tokens = any((kind, name) == ("table", "tokens") for kind, _, name in objects)
-    revoked = [id_ for (id_,) in sql.list_revoked_tokens(connection)] if has_tokens else []
+    revoked = [id_ for (id_,) in run(connection, sql.list_revoked_tokens)] if has_tokens else []
     for kind, together in groupby(objects, key=lambda each: each[0]):
         # In one, as they refer to each other.
         _run(connection, f"drop {kind} {', '.join(identity for _, identity, _ in together)}")
@@ -201,7 +203,7 @@ def _refuse_rows(connection: Connection, objects: Sequence[tuple[str, str, str]]
             rows = count(connection, SCHEMA, name)
             found += [f"{name} ({counted(rows, 'row')})"] if rows else []
     if any(name == "environments" for _, _, name in objects):
-        changed = sql.count_changed_environments(connection)
+        ((changed,),) = run(connection, sql.count_changed_environments)
         found += [f"environments ({changed} that were changed or made)"] if changed else []
     if found:
         raise NotEmptyError(f"the database is not empty: it has {', '.join(found)}")
@@ -220,7 +222,7 @@ def compare(connection: Connection, manifest: Manifest, *, schema: str | None = 
             )
     heads = [
         Head(name=name, epoch=epoch, revision=revision, hash=hash_)
-        for name, epoch, revision, hash_ in sql.list_heads(connection)
+        for name, epoch, revision, hash_ in run(connection, sql.list_heads)
     ]
     for head in manifest.heads:
         if head not in heads:

@@ -1,4 +1,4 @@
-"""The statements of `sql/` for psycopg, and a connection that may take its time.
+"""A connection of psycopg without the time limits of requests.
 
 Not asyncpg, as elsewhere: a restore feeds COPY by itself and grants what a migration grants, and is
 one transaction with both.
@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-import aiosql
 import psycopg
 
 from app.database.client.drivers import SEARCH_PATH, libpq_arguments
-from app.database.client.statements import FOLDER
 from app.database.role_names import OWNER
 from app.operations.backups.errors import BackupError
 from app.settings import DatabaseSettings, Target
@@ -31,8 +29,6 @@ _SESSION = (
     f"set search_path = {SEARCH_PATH}",
 )
 _TRANSACTION_TIMEOUT_SINCE = 170_000
-
-sql = aiosql.from_path(FOLDER / "backups.sql", "psycopg")
 
 
 @contextmanager

@@ -1,4 +1,5 @@
--- Flags: how often each is evaluated, and with which outcome.
+-- Counts of flag evaluations by outcome.
+-- Owner: flags/.
 
 -- name: add_flag_usage(environments, keys, reasons, variants, counts)!
 -- In the order of the key, so that two instances that add at once never wait for each other in a circle.

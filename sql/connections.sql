@@ -1,4 +1,16 @@
--- What a server says about itself, so that a former primary is recognized.
+-- What a connection asks about its server: pooler or not, primary or not.
+-- Owner: database/client/.
+
+-- name: get_backend_id()$
+select pg_backend_pid();
+
+-- name: is_statement_known(statement)$
+-- A pooler that keeps prepared statements gives them names of its own.
+select exists (
+    select 1
+    from pg_prepared_statements
+    where name = :statement
+);
 
 -- name: get_primary_state()^
 -- The checkpoint names a timeline too, but a promoted server has the first one only minutes later. A
@@ -23,18 +35,3 @@ select
         and current_setting('transaction_read_only') = 'off' as takes_writes,
     null as system,
     null as timeline;
-
--- name: is_behind(environments, epochs, revisions)$
--- Whether an environment has fewer revisions than were read before. A new epoch may begin lower.
-select exists (
-    select 1
-    from environments
-    join unnest(
-        :environments::text[],
-        :epochs::uuid[],
-        :revisions::bigint[]
-    ) as known (name, epoch, revision)
-        on known.name = environments.name
-        and known.epoch = environments.epoch
-    where environments.revision < known.revision
-);

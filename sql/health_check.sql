@@ -1,4 +1,5 @@
--- The heartbeats of every instance, and what readiness must know of the schema.
+-- Heartbeats of every instance.
+-- Owner: health/.
 
 -- name: insert_heartbeat(instance, retention_seconds)^
 -- Writing and trimming are one statement, so the table bounds itself while anybody writes, and
@@ -50,24 +51,3 @@ where checked_at >= :since
   and id > :after_id
 order by id
 limit :page_size;
-
--- name: list_applied_migrations()
-select name
-from migrations
-where state = 'applied'
-order by "timestamp";
-
--- name: list_migrations()
--- All of them: there are as many as files.
-select
-    name,
-    kind,
-    phase,
-    state,
-    checksum,
-    instance,
-    applied_at,
-    applied_by,
-    duration_ms
-from migrations
-order by "timestamp" desc;

@@ -1,4 +1,5 @@
--- Writes that carried an Idempotency-Key, and what they answered.
+-- Writes that had an Idempotency-Key, and their answers.
+-- Owner: http/.
 
 -- name: claim_idempotency_key(actor, key, request)$
 -- Null when the key is taken. A claim that another transaction has not yet committed is waited for,
