@@ -20,7 +20,7 @@ from app.operations.backups.reading import Source
 from app.operations.backups.restoring import Place
 from app.operations.backups.store import LATEST, Backup
 from app.operations.backups.verifying import verify_backup
-from app.secrets.rings import present_wrapper_of
+from app.secrets.key_sources import present_wrapper_of
 from app.secrets.vault import Vault
 from app.settings import Settings
 

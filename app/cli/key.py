@@ -20,9 +20,9 @@ from app.errors import invalid
 from app.names import counted
 from app.scripts import Resources, foreseen_errors, run_script
 from app.secrets import data_keys, resealing
+from app.secrets.key_sources import change_ring, ring_file
 from app.secrets.keyring import KeyRing, KeyRingError, KeyState, new_key
 from app.secrets.models import StoredDataKey
-from app.secrets.rings import change_ring, ring_file
 from app.settings import load
 
 cli = typer.Typer(help="The keys that secrets are kept with.", no_args_is_help=True)

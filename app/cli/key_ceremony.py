@@ -30,9 +30,9 @@ from app.errors import Conflict, ForeseenError, invalid, reason
 from app.names import counted
 from app.private_files import read_regular, write_new
 from app.scripts import foreseen_errors
-from app.secrets.exported import EXPORT_BYTES_MAX, open_key_ring, seal_key_ring
+from app.secrets.key_export import EXPORT_BYTES_MAX, open_key_ring, seal_key_ring
+from app.secrets.key_sources import change_ring, ring_file, ring_of
 from app.secrets.keyring import KeyRing, KeyRingError
-from app.secrets.rings import change_ring, ring_file, ring_of
 from app.settings import Settings, SettingsError, load
 from app.settings.env_file import environment
 from app.settings.identity import find_identity

@@ -32,7 +32,7 @@ from app.database.client.reasons import reason_of
 from app.database.opening import open_database
 from app.environments import service as environments
 from app.errors import ForeseenError, NotFound
-from app.secrets.rings import wrapper_of
+from app.secrets.key_sources import wrapper_of
 from app.secrets.vault import Vault
 from app.settings import Settings, load
 

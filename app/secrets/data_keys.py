@@ -10,9 +10,9 @@ from app.access.events import Event, Origin
 from app.access.log import AccessLog
 from app.database import Connection, Database, sql
 from app.environments import service as environments
+from app.secrets.key_wrapping import Wrapped
 from app.secrets.models import StoredDataKey
 from app.secrets.vault import Vault
-from app.secrets.wrapping import Wrapped
 
 # Of how many how many are done.
 Report = Callable[[int, int], None]

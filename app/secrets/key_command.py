@@ -30,7 +30,7 @@ import msgspec
 from app.crypto.fields import joined
 from app.errors import reason
 from app.secrets.envelope import KEY_BYTES
-from app.secrets.wrapping import KeyMissingError, Wrapped
+from app.secrets.key_wrapping import KeyMissingError, Wrapped
 
 LIMIT_SECONDS = 5.0
 _ANSWER_BYTES_MAX = 64 * 1024

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from app.secrets import envelope
 from app.secrets.envelope import EntryVersion
-from app.secrets.wrapping import Wrapped
+from app.secrets.key_wrapping import Wrapped
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,11 @@ from typing import Any
 from app.database import Connection, sql
 from app.errors import NotFound, Unavailable
 from app.log import logger
+from app.secrets.data_key_cache import KeysMissingError, UnwrappedKeys
 from app.secrets.envelope import DataKey, EntryVersion, EnvelopeError, PlainSecret, data_key_id
+from app.secrets.key_wrapping import Wrapped, Wrapper
 from app.secrets.keyring import KeyRing
 from app.secrets.models import Sealed, StoredDataKey
-from app.secrets.unwrapped import KeysMissingError, UnwrappedKeys
-from app.secrets.wrapping import Wrapped, Wrapper
 
 log = logger(__name__)
 

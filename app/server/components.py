@@ -49,8 +49,8 @@ from app.operations.metrics.handlers import PEERS
 from app.operations.metrics.peers import Peers
 from app.schema.drift import DriftCheck
 from app.schema.version_check import SchemaCheck
-from app.secrets.reading import VAULT
-from app.secrets.rings import wrapper_of
+from app.secrets.key_sources import wrapper_of
+from app.secrets.reveal import VAULT
 from app.secrets.vault import Vault
 from app.secrets.vault_refresh import VaultRefresh
 from app.server.last_known import serve_last_known

@@ -9,7 +9,7 @@ import pytest
 
 from app.access.local_credentials import token_key
 from app.private_files import write_new, write_private
-from app.secrets.rings import wrapper_of
+from app.secrets.key_sources import wrapper_of
 from app.settings import load
 
 # What a process sees on a full disk: an empty file can be made, and nothing can be written to it.
@@ -18,7 +18,7 @@ import resource, sys
 from pathlib import Path
 from app.access.local_credentials import DataFolderError, token_key
 from app.settings import load
-from app.secrets.rings import wrapper_of
+from app.secrets.key_sources import wrapper_of
 settings = load({"DATA_DIR": sys.argv[1]})
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 try:

@@ -19,7 +19,7 @@ from app.errors import Forbidden, invalid, malformed
 from app.http import wire
 from app.http.idempotency_key import checked
 from app.http.keys import DATABASE
-from app.secrets.reading import VAULT
+from app.secrets.reveal import VAULT
 
 # To compare or write ten thousand entries takes a second or two, and longer on a slow disk.
 HEAVY_SECONDS = 20.0

@@ -22,7 +22,7 @@ from app.http.encoded import EncodedResponse
 from app.http.headers import entity_tag, revision_header
 from app.http.idempotency_key import checked
 from app.http.keys import DATABASE
-from app.secrets.reading import VAULT, note_revealed, wants_secrets
+from app.secrets.reveal import VAULT, note_revealed, wants_secrets
 
 
 async def list_configurations(request: web.Request) -> web.Response:

@@ -29,7 +29,7 @@ from app.http.headers import revision_header
 from app.http.idempotency_key import checked
 from app.http.keys import DATABASE
 from app.names import counted
-from app.secrets.reading import VAULT, note_revealed, wants_secrets
+from app.secrets.reveal import VAULT, note_revealed, wants_secrets
 from app.threads import Lane, in_thread
 
 IMPORT_BYTES_MAX = 16 * 1024 * 1024

@@ -27,8 +27,8 @@ from app.operations.backups.scratch import scratch_server
 from app.operations.backups.script import apply
 from app.operations.backups.statements import connected, said
 from app.operations.backups.store import Verification
+from app.secrets.data_key_cache import KeysMissingError
 from app.secrets.models import Sealed, sealed_of
-from app.secrets.unwrapped import KeysMissingError
 from app.secrets.vault import Vault
 from app.settings import DatabaseSettings, Secret, Settings, Target
 

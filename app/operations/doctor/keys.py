@@ -6,8 +6,8 @@ from app.access.local_credentials import has_token_key
 from app.names import counted
 from app.operations.doctor.findings import Finding, absent, failed, first_few, passed, warned
 from app.operations.doctor.patient import Patient
+from app.secrets.key_sources import present_wrapper_of, ring_file, ring_of
 from app.secrets.keyring import KeyState
-from app.secrets.rings import present_wrapper_of, ring_file, ring_of
 from app.secrets.vault import Vault
 from app.settings import Tier
 

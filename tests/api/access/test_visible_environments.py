@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from app.access.models import Scope
 from app.audit.head_export import HeadExport
 from app.http.keys import DATABASE
-from app.secrets.reading import VAULT
+from app.secrets.reveal import VAULT
 from app.secrets.vault import ROTATION_DUE
 from tests.conftest import Server, Service
 from tests.factories import flag

@@ -13,7 +13,7 @@ from app.configuration.snapshots.reading import FOLLOWER
 from app.database.role_names import APP
 from app.flags.handlers import USAGE
 from app.http.keys import DATABASE
-from app.secrets.reading import VAULT
+from app.secrets.reveal import VAULT
 from tests.conftest import Server, Service
 from tests.factories import flag
 

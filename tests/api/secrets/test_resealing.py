@@ -17,11 +17,11 @@ from app.database.role_names import MIGRATOR
 from app.errors import Unavailable
 from app.http.keys import DATABASE
 from app.secrets import data_keys, resealing
+from app.secrets.key_wrapping import RingWrapper, Wrapped
 from app.secrets.keyring import KeyRing
 from app.secrets.models import sealed_of
-from app.secrets.reading import VAULT
+from app.secrets.reveal import VAULT
 from app.secrets.vault import ROTATION_DUE, Vault
-from app.secrets.wrapping import RingWrapper, Wrapped
 from app.settings import Settings
 from tests.conftest import Server, Service
 

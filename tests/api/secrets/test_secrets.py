@@ -11,10 +11,10 @@ import pytest
 from app.access.models import Scope
 from app.configuration.entries import service as configurations
 from app.http.keys import DATABASE, SETTINGS
+from app.secrets.data_key_cache import KeysMissingError, UnwrappedKeys
+from app.secrets.key_sources import change_ring, ring_file, wrapper_of
 from app.secrets.keyring import KeyState, new_key, parse_key_ring
-from app.secrets.reading import VAULT
-from app.secrets.rings import change_ring, ring_file, wrapper_of
-from app.secrets.unwrapped import KeysMissingError, UnwrappedKeys
+from app.secrets.reveal import VAULT
 from app.secrets.vault import Vault
 from tests.conftest import Server, Service
 from tests.process.conftest import until

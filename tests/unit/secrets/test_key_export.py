@@ -15,9 +15,9 @@ from app.cli.key_ceremony import cli
 from app.crypto.identity import new_identity, parse_identity
 from app.crypto.sealed import SealedError
 from app.private_files import write_new
-from app.secrets.exported import open_key_ring, seal_key_ring
+from app.secrets.key_export import open_key_ring, seal_key_ring
+from app.secrets.key_sources import change_ring
 from app.secrets.keyring import KEYS_MAX, KeyRing, KeyRingError, KeyState, new_key
-from app.secrets.rings import change_ring
 
 TODAY = date(2026, 11, 24)
 NOW = datetime(2026, 11, 24, tzinfo=UTC)

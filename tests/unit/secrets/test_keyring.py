@@ -15,6 +15,8 @@ from rich.console import Console
 from structlog.testing import capture_logs
 
 from app.cli.key_tables import ring_table
+from app.secrets.key_sources import change_ring, wrapper_of
+from app.secrets.key_wrapping import KeyMissingError, RingWrapper, Wrapped, read_key_ring
 from app.secrets.keyring import (
     RING_BYTES_MAX,
     Key,
@@ -24,8 +26,6 @@ from app.secrets.keyring import (
     new_key,
     parse_key_ring,
 )
-from app.secrets.rings import change_ring, wrapper_of
-from app.secrets.wrapping import KeyMissingError, RingWrapper, Wrapped, read_key_ring
 from app.settings import load
 
 DAY = date(2026, 11, 24)

@@ -14,8 +14,8 @@ import pytest
 
 from app.crypto.identity import new_identity
 from app.crypto.sealed import PREFIX, seal
+from app.secrets.key_sources import wrapper_of
 from app.secrets.keyring import KeyRing, KeyState, new_key
-from app.secrets.rings import wrapper_of
 from app.settings import Secret, SettingsError, load
 from app.settings import identity as identities
 from app.settings.variables import VARIABLES

@@ -10,8 +10,8 @@ from app.errors import reason
 from app.log import logger
 from app.private_files import alone_in, replace_private, write_new
 from app.secrets.key_command import CommandWrapper
+from app.secrets.key_wrapping import RingWrapper, Wrapper, read_key_ring
 from app.secrets.keyring import KeyRing, KeyRingError, KeyState, new_key, parse_key_ring
-from app.secrets.wrapping import RingWrapper, Wrapper, read_key_ring
 from app.settings import Settings, Tier
 
 log = logger(__name__)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from app.errors import ForeseenError, Unavailable
 from app.log import logger
 from app.secrets.envelope import DATA_KEY_ID_BYTES, KEY_BYTES, DataKey
+from app.secrets.key_wrapping import KeyMissingError, RingWrapper, Wrapped, Wrapper
 from app.secrets.keyring import KeyRing
-from app.secrets.wrapping import KeyMissingError, RingWrapper, Wrapped, Wrapper
 
 log = logger(__name__)
 
