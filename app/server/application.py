@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from app.configuration.snapshots.streams import wake_streams
+from app.configuration.snapshots.event_stream import wake_streams
 from app.flags.ofrep.cors import share_refusals
 from app.http.decoder import BODY_BYTES_MAX
 from app.http.frame import common_headers, dress

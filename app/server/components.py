@@ -21,10 +21,10 @@ from app.components import Component, FunctionComponent
 from app.configuration.changes.checks import ContentChecks
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.snapshots.disk import Disk
+from app.configuration.snapshots.event_stream import STREAMS, OpenStreams
 from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.keeper import Keeper
 from app.configuration.snapshots.reading import FOLLOWER
-from app.configuration.snapshots.streams import STREAMS, OpenStreams
 from app.configuration.transfer.handlers import LANE, LANE_WAIT_SECONDS
 from app.database import Database
 from app.database.client.listener import listen

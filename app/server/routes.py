@@ -34,7 +34,7 @@ from app.configuration.changes.views import (
 )
 from app.configuration.entries import handlers as configurations
 from app.configuration.entries.models import ConfigurationPage, NewConfiguration, Written
-from app.configuration.snapshots import streams
+from app.configuration.snapshots.change_stream import stream_events
 from app.configuration.snapshots.event import EventData
 from app.configuration.snapshots.snapshot import Configuration
 from app.configuration.transfer import handlers as transfer
@@ -160,7 +160,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _CHANGES, changes.list_change_sets, Scope.READ, ChangeSetPage, query=_PAGE),
     Route("POST", _CHANGES, changes.create_change_set, Scope.WRITE, MadeChangeSets,
           body=NewChangeSet, query=_DRY_RUN, conditions=_REPEATABLE, headers=_REVISION),
-    Route("GET", _ENVIRONMENT + "/events", streams.stream_events, Scope.READ, EventData,
+    Route("GET", _ENVIRONMENT + "/events", stream_events, Scope.READ, EventData,
           query=("prefix", "min_revision"), conditions=("Last-Event-ID",),
           gives=("text/event-stream",), headers=_MOMENT),
     Route("GET", _CHANGE_SET, changes.get_change_set, Scope.READ, ChangeSetView,

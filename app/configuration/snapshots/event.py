@@ -58,7 +58,7 @@ def resync_message(environment: str, epoch: str, revision: int) -> bytes:
     return _encoded("resync", epoch, revision, Resync(environment, revision))
 
 
-def place_message(epoch: str, revision: int) -> bytes:
+def id_message(epoch: str, revision: int) -> bytes:
     """Return an id without data: no event to a client, and yet the place that it resumes from."""
     return f"id: {epoch}:{revision}\n\n".encode()
 

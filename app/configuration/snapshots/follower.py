@@ -151,14 +151,14 @@ class Follower(PolledCopy):
         waiting, self._advanced = self._advanced, asyncio.Event()
         waiting.set()
 
-    async def events_since(self, revision: int, up_to: Environment) -> Sequence[Event] | None:
+    async def events_since(self, revision: int, up_to: Environment) -> Sequence[Event]:
         """Return an environment's events after a revision, in order, from the history.
 
-        None when they are more than are sent. Raises Unavailable when the database is away.
+        Return none when there are more than `EVENTS_MAX`. Raises Unavailable when the database is
+        away.
         """
         async with self._database.connection() as connection:
-            found = await loading.complete_events(connection, up_to, revision)
-        return found or None
+            return await loading.complete_events(connection, up_to, revision)
 
     def adopt(self, snapshots: Mapping[str, Snapshot], *, confirmed_at: float) -> None:
         """Serve these until the database says better; `confirmed_at` is on the monotonic clock."""

@@ -1,36 +1,26 @@
 """OFREP's event stream: it says "fetch again", and never what."""
 
-import asyncio
 import time
-from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp_sse import sse_response
 
 from app.access.guard import turn_away
+from app.configuration.snapshots.event_stream import RETRY_MESSAGE, serve_stream
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Snapshot
-from app.configuration.snapshots.streams import (
-    CHECK_SECONDS,
-    PING_SECONDS,
-    RETRY_MILLISECONDS,
-    counted,
-)
-from app.errors import AppError, Unauthenticated, Unavailable
+from app.errors import Unauthenticated, Unavailable
 from app.evaluation.ruleset import Ruleset
 from app.flags.ofrep.cors import CORS
 from app.flags.ofrep.tickets import TICKETS
-from app.http.keys import LIFECYCLE
 
 # How long after a flag has turned its streams say so: the instance that answers the client may have
 # a clock that is a little behind.
 TURN_DELAY_SECONDS = 1
 # How often streams ask for a new fetch when a flag may turn at any time.
 TICK_SECONDS = 60
-
-_RETRY = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
 
 
 class Refetch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -53,45 +43,34 @@ async def stream_refetches(request: web.Request) -> web.StreamResponse:
     except Unavailable:
         # A browser comes back after a stream that ends, and never after any other status.
         async with sse_response(request, headers=headers) as ended:
-            await ended.write(_RETRY)
+            await ended.write(RETRY_MESSAGE)
         return ended
-    if request.transport is None:
-        raise ConnectionResetError("the client left while it waited")
-    if request.method == hdrs.METH_HEAD:
-        return web.StreamResponse(headers=headers | {hdrs.CONTENT_TYPE: "text/event-stream"})
-    # A client that comes back to the same place needs no event; any other may have missed one.
-    place = _place(snapshot)
-    is_current = request.headers.get("Last-Event-ID") == place.id and snapshot.rules.turns.is_known
-    told = place if is_current else None
-    told_at = time.monotonic()
+    # A client that reconnects at the same position needs no event. Any other may have missed one.
+    position = _position(snapshot)
+    is_current = (
+        request.headers.get("Last-Event-ID") == position.id and snapshot.rules.turns.is_known
+    )
+    sent = position if is_current else None
+    sent_at = time.monotonic()
+    # An open stream must not retain the snapshot that it began with.
+    del snapshot, position
 
-    async with (
-        sse_response(request, headers=headers, ping_interval=PING_SECONDS) as stream,
-        counted(request, environment),
-    ):
-        await stream.write(_RETRY)
-        with suppress(ConnectionResetError, AppError):
-            while _goes_on(request):
-                tickets.holder(token.id, environment)
-                news = follower.news
-                place = _place(follower.get(environment))
-                seconds = time.monotonic() - told_at
-                is_due = not place.rules.turns.is_known and seconds >= TICK_SECONDS
-                if told is None or _differ(told, place) or is_due:
-                    await stream.write(_event(place))
-                    told_at = time.monotonic()
-                told = place
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(CHECK_SECONDS):
-                        await news.wait()
-    return stream
+    async def next_messages() -> bytes:
+        nonlocal sent, sent_at
+        tickets.holder(token.id, environment)
+        position = _position(follower.get(environment))
+        is_due = not position.rules.turns.is_known and time.monotonic() - sent_at >= TICK_SECONDS
+        is_changed = sent is None or _differ(sent, position) or is_due
+        sent = position
+        if not is_changed:
+            return b""
+        sent_at = time.monotonic()
+        return _refetch_message(position)
+
+    return await serve_stream(request, environment, next_messages, headers=headers)
 
 
-def _goes_on(request: web.Request) -> bool:
-    return request.transport is not None and not request.app[LIFECYCLE].draining.is_set()
-
-
-class _Place(NamedTuple):
+class _Position(NamedTuple):
     """What the outcomes of flags depend on, apart from contexts and from unknown instants.
 
     `turn` is the latest instant at which an outcome may have changed by itself, 0 without one.
@@ -111,18 +90,18 @@ class _Place(NamedTuple):
         return f"{self.etag}:{self.turn}" if self.turn else self.etag
 
 
-def _place(snapshot: Snapshot) -> _Place:
+def _position(snapshot: Snapshot) -> _Position:
     turn = snapshot.rules.turns.latest(time.time() - TURN_DELAY_SECONDS)
-    return _Place(snapshot.epoch, snapshot.revision, snapshot.rules, turn)
+    return _Position(snapshot.epoch, snapshot.revision, snapshot.rules, turn)
 
 
-def _differ(before: _Place, after: _Place) -> bool:
+def _differ(before: _Position, after: _Position) -> bool:
     """Tell whether outcomes may differ. Settings change the revision, and never an outcome."""
     return (
         before.epoch != after.epoch or before.rules is not after.rules or before.turn != after.turn
     )
 
 
-def _event(place: _Place) -> bytes:
-    data = msgspec.json.encode(Refetch(etag=place.etag, last_modified=int(time.time())))
-    return b"id: %b\ndata: %b\n\n" % (place.id.encode(), data)
+def _refetch_message(position: _Position) -> bytes:
+    data = msgspec.json.encode(Refetch(etag=position.etag, last_modified=int(time.time())))
+    return b"id: %b\ndata: %b\n\n" % (position.id.encode(), data)

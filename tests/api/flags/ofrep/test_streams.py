@@ -6,8 +6,8 @@ import time
 import pytest
 from yarl import URL
 
+from app.configuration.snapshots.event_stream import wake_streams
 from app.configuration.snapshots.reading import FOLLOWER
-from app.configuration.snapshots.streams import wake_streams
 from app.http.keys import LIFECYCLE
 from tests.api.flags.ofrep.conftest import BY_PLAN, FLAGS, SHOP, SWITCH, Client
 from tests.api.flags.ofrep.listening import listening
@@ -189,7 +189,7 @@ async def test_c36_what_is_announced_on_one_instance_is_answered_by_the_other(
 async def test_c39_a_quiet_stream_is_kept_alive_by_remarks(
     ofrep: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.flags.ofrep.streams.PING_SECONDS", 0.05)
+    monkeypatch.setattr("app.configuration.snapshots.event_stream.PING_SECONDS", 0.05)
 
     async with listening(ofrep) as stream:
         await stream.next()
