@@ -303,7 +303,9 @@ def documented_answers() -> dict[tuple[str, str, int], set[str]]:
             (problems[status] if "$ref" in answer else answer)["headers"]
         )
         for path, operations in described["paths"].items()
-        for method, operation in operations.items()
+        for name, operation in operations.items()
+        # HEAD answers as GET, and is not documented by itself.
+        for method in (["get", "head"] if name == "get" else [name])
         for status, answer in operation["responses"].items()
     }
 

@@ -51,9 +51,9 @@ class AccessPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def list_accesses(request: web.Request) -> web.Response:
-    """List who was let in or refused where it matters, the latest first.
+    """List the access log.
 
-    A token that is not for every environment sees the rows of its own.
+    The latest comes first. A token that is not for every environment sees only rows of its own.
     """
     query = wire.read_query(request, {"before", "limit", "event", "environment"})
     before, limit = wire.whole_number(query, "before"), wire.page_size(query)

@@ -22,7 +22,10 @@ Work = Callable[[Connection], Awaitable[NewToken]]
 
 
 async def list_tokens(request: web.Request) -> web.Response:
-    """List the tokens of the caller's environments, a page by id: those that are over too."""
+    """List the tokens of the caller's environments.
+
+    Expired and revoked tokens are included. Pages are in the order of ids.
+    """
     query = wire.read_query(request, {"after", "limit"})
 
     async with request.app[DATABASE].connection() as connection:
@@ -37,7 +40,10 @@ async def list_tokens(request: web.Request) -> web.Response:
 
 
 async def get_token(request: web.Request) -> web.Response:
-    """Read one token, without its text: that is stored nowhere."""
+    """Read a token.
+
+    The answer has no text: the service does not store it.
+    """
     wire.read_query(request, set())
 
     async with request.app[DATABASE].connection() as connection:
@@ -48,7 +54,10 @@ async def get_token(request: web.Request) -> web.Response:
 
 
 async def create_token(request: web.Request) -> web.Response:
-    """Make a token and answer with its text, this once."""
+    """Create a token.
+
+    This answer is the only one that contains the text of the token.
+    """
     wire.read_query(request, set())
     wanted = await wire.read_body(request, views.NewToken)
     scopes = frozenset(wanted.scopes)
@@ -69,7 +78,10 @@ async def create_token(request: web.Request) -> web.Response:
 
 
 async def rotate_token(request: web.Request) -> web.Response:
-    """Make a token that takes the place of another, which goes on for the grace."""
+    """Replace a token by a new one.
+
+    The old token remains valid for `grace_seconds`.
+    """
     wire.read_query(request, set())
     wanted = await wire.read_body(request, views.NewRotation)
     token_id, own = _id(request), _grant(request)
@@ -86,7 +98,10 @@ async def rotate_token(request: web.Request) -> web.Response:
 
 
 async def revoke_token(request: web.Request) -> web.Response:
-    """Revoke a token for ever: every instance refuses it within a second."""
+    """Revoke a token.
+
+    Every instance refuses it within one second. A revocation cannot be undone.
+    """
     wire.read_query(request, set())
     token_id, own = _id(request), _grant(request)
     log, caller = request.app[ACCESS_LOG], origin(request)

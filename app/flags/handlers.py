@@ -17,7 +17,10 @@ USAGE: web.AppKey[Usage] = web.AppKey("usage", Usage)
 
 
 async def list_usage(request: web.Request) -> web.Response:
-    """List every flag with how often it gave what, and what looks as if it were not needed."""
+    """List how often each flag was evaluated.
+
+    Remarks name flags that may no longer be needed.
+    """
     wire.read_query(request, set())
 
     async with request.app[DATABASE].connection() as connection:
@@ -27,7 +30,10 @@ async def list_usage(request: web.Request) -> web.Response:
 
 
 async def explain_evaluation(request: web.Request) -> web.Response:
-    """Evaluate one flag for a context, now or at a moment of the past, and tell how it came out."""
+    """Evaluate a flag and explain the result.
+
+    Give `revision` or `at` in the body to evaluate a past state.
+    """
     query = wire.read_query(request, {"min_revision"})
     wanted = await wire.read_body(request, EvaluationQuery, bytes_max=CONTEXT_BYTES_MAX)
     if wanted.revision is not None and wanted.at is not None:

@@ -40,6 +40,8 @@ HEADERS = {
     hdrs.SERVER: "flagstone",
     hdrs.CACHE_CONTROL: "no-store",
 }
+# Those that a handler may set itself.
+_MAY_DIFFER = ("Content-Security-Policy", hdrs.CACHE_CONTROL)
 
 
 def framed(handle: Handler, lifecycle: Lifecycle) -> Handler:
@@ -124,10 +126,9 @@ def dress(settings: HttpSettings, lifecycle: Lifecycle) -> Prepare:
 
     async def prepare(request: web.Request, response: web.StreamResponse) -> None:
         headers = response.headers
-        policy = headers.get("Content-Security-Policy")
+        own = [(name, headers[name]) for name in _MAY_DIFFER if name in headers]
         headers.update(common)
-        if policy is not None:
-            headers["Content-Security-Policy"] = policy
+        headers.update(own)
         headers[X_REQUEST_ID] = request.get(REQUEST_ID, "") or request_id(request)
         if lifecycle.draining.is_set():
             # The load balancer is sent elsewhere by readiness, a kept-alive client by this.

@@ -1,15 +1,14 @@
-"""The OpenAPI 3.1 document and a page to read it, made from the routes and their types."""
+"""The OpenAPI 3.1 document, made from the routes and their types."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
+from inspect import cleandoc, getdoc
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import msgspec
-from aiohttp import web
 
 from app import VERSION
-from app.http.pages import page
 from app.http.parameters import PATH, QUERY, REQUEST_HEADERS, RESPONSE_HEADERS, Described
 from app.http.problems import CONTENT_TYPE, STATUS, Problem, title
 
@@ -25,6 +24,13 @@ _OF_PREFLIGHTS = (
     "Access-Control-Allow-Headers",
     "Access-Control-Max-Age",
 )
+_DESCRIPTION = """\
+Configuration and feature flags, versioned by environment.
+
+Send a token as `Authorization: Bearer TOKEN` or as `X-API-Key: TOKEN`. `x-scope` names the scopes
+that an operation needs. HEAD answers every GET without its body. A method that a path does not
+have gets 405, with the path's methods in `Allow`.
+"""
 # Of a problem, by its status, and whether it is always there: an entry that is gone has no version.
 _OF_PROBLEMS = {
     401: {"WWW-Authenticate": True},
@@ -34,64 +40,38 @@ _OF_PROBLEMS = {
 }
 
 
-class Documents:
-    """Both, as bytes, made once."""
-
-    def __init__(self, routes: Sequence["Route"]) -> None:
-        self.json = msgspec.json.encode(document(routes))
-        self.html = page(document(routes)).encode()
-
-
-DOCUMENTS: web.AppKey[Documents] = web.AppKey("documents", Documents)
-
-
-async def get_document(request: web.Request) -> web.Response:
-    """Give this description of the API, as OpenAPI 3.1."""
-    return web.Response(body=request.app[DOCUMENTS].json, content_type="application/json")
-
-
-async def get_page(request: web.Request) -> web.Response:
-    """Give the same description as a page to read."""
-    return web.Response(
-        body=request.app[DOCUMENTS].html,
-        content_type="text/html",
-        charset="utf-8",
-        headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
-    )
-
-
 def document(routes: Sequence["Route"]) -> dict[str, Any]:
     """Return the OpenAPI document of the routes."""
     shapes = (each for r in routes for each in (r.answers, r.body, r.failure))
-    spoken = {Problem, *shapes}
     _, components = msgspec.json.schema_components(
-        sorted(filter(_is_named, spoken), key=lambda type_: type_.__name__),
+        sorted(filter(_is_named, {Problem, *shapes}), key=lambda type_: type_.__name__),
         ref_template="#/components/schemas/{name}",
     )
+    for component in components.values():
+        if "description" in component:
+            component["description"] = cleandoc(component["description"])
     paths: dict[str, dict[str, Any]] = {}
+    ids: set[str] = set()
     for route in routes:
         path = _PARAMETER.sub(r"{\1}", route.path)
-        operation = _operation(route)
-        if any(operation["operationId"] in ids for ids in _ids(paths)):
-            operation["operationId"] += "_in_environment"
+        operation_id = route.handler.__name__
+        if operation_id in ids:
+            operation_id += "_in_environment"
+        ids.add(operation_id)
+        operation = _operation(route, operation_id)
         paths.setdefault(path, {})[route.method.lower()] = operation
-        if route.method == "GET":
-            paths[path]["head"] = operation | {
-                "operationId": operation["operationId"] + "_head",
-                "summary": "As GET, without the body.",
-            }
         if route.around is not None:
-            paths[path]["options"] = _preflight(route, operation["operationId"])
+            paths[path]["options"] = _preflight(route, operation_id)
     problems = {status for route in routes for status in error_statuses(route)}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Flagstone",
             "version": VERSION,
-            "description": "Configuration and feature flags, per environment and versioned. "
-            "A method that a path does not have gets 405, with those that it has in Allow.",
+            "description": _DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
+        "tags": [{"name": tag} for tag in dict.fromkeys([*(r.tag for r in routes), "CORS"])],
         "paths": paths,
         "components": {
             "schemas": components,
@@ -102,6 +82,23 @@ def document(routes: Sequence["Route"]) -> dict[str, Any]:
             },
         },
     }
+
+
+def add_examples(described: Mapping[str, Any], examples: Mapping[str, Any]) -> None:
+    """Put the examples into a document.
+
+    They go by the name of their schema; for bodies without one, by operation id and media type.
+    """
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            bodies = (operation.get("requestBody", {}), *operation["responses"].values())
+            for body in bodies:
+                for media_type, content in body.get("content", {}).items():
+                    name = content["schema"].get("$ref", "").rpartition("/")[2]
+                    of_operation = examples.get(operation["operationId"], {})
+                    example = examples.get(name) if name else of_operation.get(media_type)
+                    if example is not None:
+                        content["example"] = example
 
 
 def error_statuses(route: "Route") -> list[int]:
@@ -123,10 +120,13 @@ def error_statuses(route: "Route") -> list[int]:
     return sorted(statuses)
 
 
-def _operation(route: "Route") -> dict[str, Any]:
+def _operation(route: "Route", operation_id: str) -> dict[str, Any]:
+    summary, _, description = (getdoc(route.handler) or "").partition("\n\n")
     operation: dict[str, Any] = {
-        "operationId": route.handler.__name__,
-        "summary": route.summary,
+        "operationId": operation_id,
+        "tags": [route.tag],
+        "summary": summary.rstrip("."),
+        "description": description,
         "parameters": list(_parameters(route)),
         "responses": _responses(route),
     }
@@ -148,15 +148,11 @@ def _preflight(route: "Route", operation_id: str) -> dict[str, Any]:
     made = {"description": "No Content", "headers": _headers(dict.fromkeys(_OF_PREFLIGHTS, True))}
     return {
         "operationId": f"{operation_id}_preflight",
-        "summary": "What a page of another origin may send.",
+        "tags": ["CORS"],
+        "summary": "Answer a CORS preflight",
         "parameters": list(_described("path", _PARAMETER.findall(route.path), PATH)),
         "responses": _shared({"204": made} | statuses),
     }
-
-
-def _ids(paths: Mapping[str, Mapping[str, Any]]) -> Iterable[set[str]]:
-    for operations in paths.values():
-        yield {operation["operationId"] for operation in operations.values()}
 
 
 def _parameters(route: "Route") -> Iterable[dict[str, Any]]:
@@ -204,10 +200,7 @@ def _good(route: "Route", status: int) -> dict[str, Any]:
         "headers": _headers({name: is_sure and name != "Flagstone-Stale" for name in names}),
     }
     if status != HTTPStatus.NOT_MODIFIED:
-        content: dict[str, Any] = {"schema": _schema(route.answers)}
-        if route.example is not None and status == route.statuses[0]:
-            content["example"] = msgspec.to_builtins(route.example)
-        answer["content"] = {type_: dict(content) for type_ in route.gives}
+        answer["content"] = {type_: {"schema": _schema(route.answers)} for type_ in route.gives}
     return answer
 
 

@@ -100,7 +100,10 @@ RESPONSE_HEADERS: dict[str, Described] = {
         {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
         "Names the request in the log: the client's own id, if it sent a valid one.",
     ),
-    "Cache-Control": ({"const": "no-store"}, "Every answer is for its caller, at its moment."),
+    "Cache-Control": (
+        {"enum": ["no-store", "no-cache"]},
+        "no-store; no-cache only for the script of the page `/docs`.",
+    ),
     "ETag": (
         {"type": "string", "pattern": '^"[!#-~]+"$'},
         "An entry's version and epoch, for If-Match too; or all that an evaluation depends on.",

@@ -24,7 +24,7 @@ class Route:
     is said of a POST that changes nothing; `takes` and `gives` are the media types of bodies and of
     good answers; `headers` name what the good answers carry besides the headers of every answer;
     `is_large` is of requests that may hold thousands of entries in memory;
-    `example` is a value of the type `answers`, shown with the first status.
+    `tag` is the group of the route in the API's documentation.
     """
 
     method: str
@@ -45,15 +45,11 @@ class Route:
     body_bytes_max: int = BODY_BYTES_MAX
     headers: tuple[str, ...] = ()
     is_large: bool = False
-    example: object | None = None
+    tag: str = ""
 
     @property
     def writes(self) -> bool:
         return self.method != "GET" and not self.only_reads
-
-    @property
-    def summary(self) -> str:
-        return (self.handler.__doc__ or "").strip().split("\n")[0]
 
 
 async def expect(request: web.Request, *, bytes_max: int) -> web.StreamResponse | None:

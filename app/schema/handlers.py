@@ -12,7 +12,10 @@ _LATEST = 2**63 - 1
 
 
 async def list_schema_changes(request: web.Request) -> web.Response:
-    """List who changed the schema, the latest first, where the server records it."""
+    """List the recorded changes of the database schema.
+
+    The latest comes first.
+    """
     query = wire.read_query(request, {"before", "limit"})
     before, limit = wire.whole_number(query, "before"), wire.page_size(query)
 
@@ -39,7 +42,10 @@ async def list_schema_changes(request: web.Request) -> web.Response:
 
 
 async def list_migrations(request: web.Request) -> web.Response:
-    """List the migrations that this database has had, the latest first."""
+    """List the migrations of the database.
+
+    The latest comes first.
+    """
     wire.read_query(request, set())
 
     async with request.app[DATABASE].connection() as connection:

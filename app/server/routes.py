@@ -3,6 +3,7 @@
 The guard, the router and the OpenAPI document are made from this list, so none can differ from it.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -52,13 +53,14 @@ from app.flags.usage import FlagUsage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.health import handlers as health
 from app.health.report import Readiness, Report
-from app.http import openapi, wire
+from app.http import documentation, wire
 from app.http.decoder import CONTEXT_BYTES_MAX
 from app.http.frame import timed, with_large_data
 from app.http.routing import Route, expect
 from app.operations.metrics import handlers as metrics
 from app.schema import handlers as audit
 from app.schema.models import MigrationList, SchemaAuditPage
+from app.server.examples import EXAMPLES
 
 _ENVIRONMENT = "/v1/environments/{environment}"
 _CONFIGURATIONS = _ENVIRONMENT + "/configurations"
@@ -92,20 +94,40 @@ _FLAG = _FLAGS + r"/{key:[\s\S]*}"
 # Their answers tell what was there before.
 _READS = (Scope.READ,)
 
+# The groups of the API's documentation, by the module of the handlers.
+_TAGS = {
+    health.__name__: "Health",
+    metrics.__name__: "Metrics",
+    documentation.__name__: "This documentation",
+    configurations.__name__: "Configurations",
+    ofrep.__name__: "Evaluation (OFREP)",
+    stream_refetches.__module__: "Evaluation (OFREP)",
+    environments.__name__: "Environments",
+    flags.__name__: "Flag analysis",
+    changes.__name__: "Changes and history",
+    stream_events.__module__: "Events",
+    transfer.__name__: "Import and export",
+    access_log.__name__: "Audit",
+    audit.__name__: "Audit",
+    tokens.__name__: "Tokens",
+}
+
 # fmt: off
-ROUTES: tuple[Route, ...] = (
+_ROUTES: tuple[Route, ...] = (
     Route("GET", "/health/live", health.live, None, health.Answer, gives=_HEALTH),
     Route("GET", "/health/started", health.started, None, health.Answer, statuses=_PROBE,
           gives=_HEALTH),
-    Route("GET", "/health/ready", health.ready, None, Readiness, statuses=_PROBE, gives=_HEALTH,
-          example=health.READINESS_EXAMPLE),
+    Route("GET", "/health/ready", health.ready, None, Readiness, statuses=_PROBE, gives=_HEALTH),
     Route("GET", "/health", health.report, Scope.READ, Report, statuses=_PROBE, gives=_HEALTH),
 
     Route("GET", "/metrics", metrics.get_metrics, Scope.READ, str,
           gives=("text/plain", "application/openmetrics-text")),
 
-    Route("GET", "/openapi.json", openapi.get_document, None, dict),
-    Route("GET", "/docs", openapi.get_page, None, str, gives=("text/html",)),
+    Route("GET", "/openapi.json", documentation.get_document, None, dict),
+    Route("GET", "/docs", documentation.get_page, None, str, gives=("text/html",)),
+    Route("GET", documentation.VIEWER_PATH, documentation.get_viewer, None, str,
+          gives=("text/javascript",), conditions=("If-None-Match",), statuses=(200, 304),
+          headers=("ETag",)),
 
     # First among their neighbours, which the router tries in order: nothing is asked more often.
     Route("GET", _CONFIGURATION, configurations.get_configuration, Scope.READ, Configuration,
@@ -149,8 +171,7 @@ ROUTES: tuple[Route, ...] = (
           conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
 
     Route("DELETE", _ENVIRONMENT, environments.delete_environment, Scope.ADMIN, Environment,
-          query=_DRY_RUN, conditions=("If-Match", "Idempotency-Key"), headers=_REVISION,
-          example=environments.DELETION_EXAMPLE),
+          query=_DRY_RUN, conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
 
     Route("GET", _ENVIRONMENT + "/flags/usage", flags.list_usage, Scope.READ, FlagUsage),
     Route("POST", _ENVIRONMENT + r"/flags/{key:[\s\S]+}/evaluate", flags.explain_evaluation,
@@ -203,6 +224,7 @@ ROUTES: tuple[Route, ...] = (
           body=NewRotation, statuses=(201,), conditions=_REPEATABLE, headers=("Location",)),
 )
 # fmt: on
+ROUTES = tuple(replace(route, tag=_TAGS[route.handler.__module__]) for route in _ROUTES)
 
 
 def add_routes(app: web.Application) -> None:
@@ -222,4 +244,4 @@ def add_routes(app: web.Application) -> None:
         app.router.add_route(route.method, route.path, handler, expect_handler=invite)
         if route.method == "GET":
             app.router.add_route("HEAD", route.path, handler, expect_handler=invite)
-    app[openapi.DOCUMENTS] = openapi.Documents(ROUTES)
+    app[documentation.DOCUMENTATION] = documentation.Documentation(ROUTES, EXAMPLES)

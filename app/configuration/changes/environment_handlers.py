@@ -28,21 +28,10 @@ from app.http.keys import DATABASE
 
 # As an import of as many entries has.
 DELETION_SECONDS = 20.0
-DELETION_EXAMPLE = Environment(
-    name="shop-preview",
-    tier="staging",
-    revision=43,
-    epoch="0c7a5b0e-4a45-4d0e-9d43-6d1f5a3f2b11",
-    hash="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-    protected=False,
-    fractional="v3",
-    metadata={},
-    version=3,
-)
 
 
 async def list_environments(request: web.Request) -> web.Response:
-    """List the environments that the token is for."""
+    """List the environments of the token."""
     wire.read_query(request, set())
     grant, follower = request[CALLER].grant, request.app[FOLLOWER]
 
@@ -53,7 +42,10 @@ async def list_environments(request: web.Request) -> web.Response:
 
 
 async def get_environment(request: web.Request) -> web.Response:
-    """Read one environment, now or as of a moment of the past."""
+    """Read an environment.
+
+    Give `revision` or `at` to read a past state.
+    """
     query = wire.read_query(request, {"revision", "at", "min_revision"})
     moment = wire.moment(query)
     if moment is None:
@@ -67,7 +59,10 @@ async def get_environment(request: web.Request) -> web.Response:
 
 
 async def patch_environment(request: web.Request) -> web.Response:
-    """Change what an environment says of itself, by a merge patch, as a change set of its own."""
+    """Change the properties of an environment.
+
+    The body is a merge patch (RFC 7396). It makes one change set.
+    """
     dry_run = read_dry_run(request)
     # There is no ETag to send back: it would have to change with every revision, which the answer
     # to a GET tells too, and an edit of any key would then stand in the way of this.
@@ -84,9 +79,10 @@ async def patch_environment(request: web.Request) -> web.Response:
 
 
 async def delete_environment(request: web.Request) -> web.Response:
-    """Delete an environment and answer with it as it was closed.
+    """Delete an environment.
 
-    Its tokens and streams end, its secrets are destroyed, and its history stays for proofs alone.
+    Its tokens and streams end and its secrets are destroyed. Its history remains for verification
+    only. The answer is its last state.
     """
     dry_run = read_dry_run(request)
     expected = read_expected_version(request, may_create=False)
@@ -112,7 +108,7 @@ async def delete_environment(request: web.Request) -> web.Response:
 
 
 async def create_environment(request: web.Request) -> web.Response:
-    """Make an environment; the answer is its first revision."""
+    """Create an environment."""
     dry_run = read_dry_run(request)
     wanted = await wire.read_body(request, NewEnvironment)
     if not request[CALLER].grant.covers(wanted.name):

@@ -26,7 +26,10 @@ HEAVY_SECONDS = 20.0
 
 
 async def list_change_sets(request: web.Request) -> web.Response:
-    """List an environment's change sets with what they did, the latest first."""
+    """List the change sets of an environment.
+
+    The latest comes first.
+    """
     query = wire.read_query(request, {"before", "limit"})
     before = wire.whole_number(query, "before")
 
@@ -42,7 +45,10 @@ async def list_change_sets(request: web.Request) -> web.Response:
 
 
 async def get_change_set(request: web.Request) -> web.Response:
-    """Read one change set with what it did, a page of keys at a time."""
+    """Read a change set.
+
+    Its changes come in pages, in the order of keys.
+    """
     query = wire.read_query(request, {"after", "limit"})
     limit = wire.page_size(query)
 
@@ -59,7 +65,10 @@ async def get_change_set(request: web.Request) -> web.Response:
 
 
 async def list_key_history(request: web.Request) -> web.Response:
-    """List what became of one key, the latest first."""
+    """List the changes of a key.
+
+    The latest comes first.
+    """
     query = wire.read_query(request, {"before", "limit"})
     before = wire.whole_number(query, "before")
 
@@ -76,7 +85,10 @@ async def list_key_history(request: web.Request) -> web.Response:
 
 
 async def create_change_set(request: web.Request) -> web.Response:
-    """Write several keys at once, in one environment or more: all of it happens, or nothing."""
+    """Write several keys in one transaction.
+
+    The keys may be of several environments. All operations succeed or none does.
+    """
     dry_run = read_dry_run(request)
     wanted = await wire.read_body(request, NewChangeSet)
     environment = _environment(request)
@@ -98,7 +110,10 @@ async def create_change_set(request: web.Request) -> web.Response:
 
 
 async def revert_change_set(request: web.Request) -> web.Response:
-    """Undo one change set by its inverse, which is a new revision."""
+    """Revert a change set.
+
+    The inverse changes make a new revision.
+    """
     dry_run = read_dry_run(request)
     body = await wire.read_body(request, NewRevert, answer_seconds=HEAVY_SECONDS)
     environment, revision = _environment(request), int(request.match_info["revision"])
@@ -109,7 +124,10 @@ async def revert_change_set(request: web.Request) -> web.Response:
 
 
 async def restore_environment(request: web.Request) -> web.Response:
-    """Make the whole environment as it was at a moment, which is a new revision."""
+    """Restore an environment to a past state.
+
+    The changes make a new revision.
+    """
     dry_run = read_dry_run(request)
     body = await wire.read_body(request, NewRestore, answer_seconds=HEAVY_SECONDS)
     moment = body.revision if body.at is None else body.at
@@ -123,7 +141,10 @@ async def restore_environment(request: web.Request) -> web.Response:
 
 
 async def promote_keys(request: web.Request) -> web.Response:
-    """Make keys equal to another environment, with the segments that they use."""
+    """Copy keys from another environment.
+
+    Segments that the keys use are copied too. The changes make one change set.
+    """
     dry_run = read_dry_run(request)
     body = await wire.read_body(request, NewPromotion, answer_seconds=HEAVY_SECONDS)
     _require(request, body.source, Scope.READ)
@@ -155,7 +176,7 @@ async def _write_plan(
 
 
 async def get_difference(request: web.Request) -> web.Response:
-    """Compare two revisions, or the environment with another one."""
+    """Compare two revisions or two environments."""
     query = wire.read_query(request, {"from", "to", "against", "after", "limit"})
     page: dict[str, Any] = {"after_key": query.get("after", ""), "limit": wire.page_size(query)}
     before, after = (wire.whole_number(query, name) for name in ("from", "to"))

@@ -26,7 +26,10 @@ from app.secrets.reveal import VAULT, note_revealed, wants_secrets
 
 
 async def list_configurations(request: web.Request) -> web.Response:
-    """List an environment's configurations, now or as of a moment of the past, a page by key."""
+    """List the configurations of an environment.
+
+    Give `revision` or `at` to list a past state. Pages are in the order of keys.
+    """
     query = wire.read_query(
         request, {"prefix", "kind", "after", "limit", "revision", "at", "min_revision"}
     )
@@ -53,9 +56,10 @@ async def list_configurations(request: web.Request) -> web.Response:
 
 
 async def get_configuration(request: web.Request) -> web.Response:
-    """Read one configuration, now or as of a moment of the past; its version is in the ETag.
+    """Read a configuration.
 
-    A secret is masked, unless a token with the scope reveal asks to have it revealed.
+    Give `revision` or `at` to read a past state. The ETag contains the version. A secret is masked
+    unless `reveal` is true, which needs the scope reveal.
     """
     query = wire.read_query(request, {"revision", "at", "min_revision", "reveal"})
     moment = wire.moment(query) if query else None
@@ -117,7 +121,10 @@ async def _reveal(request: web.Request, moment: Moment | None) -> web.Response:
 
 
 async def put_configuration(request: web.Request) -> web.Response:
-    """Create or replace one configuration, under the version that the caller expects."""
+    """Create or replace a configuration.
+
+    `If-Match` names the expected version; `If-None-Match: *` creates.
+    """
     dry_run = read_dry_run(request)
     expected = conditions.read_expected_version(request, may_create=True)
     body = await wire.read_body(request, NewConfiguration)
@@ -135,7 +142,10 @@ async def put_configuration(request: web.Request) -> web.Response:
 
 
 async def delete_configuration(request: web.Request) -> web.Response:
-    """Delete one configuration, under the version that the caller expects; its history stays."""
+    """Delete a configuration.
+
+    `If-Match` names the expected version. The history remains.
+    """
     dry_run = read_dry_run(request)
     expected = conditions.read_expected_version(request, may_create=False)
     (environment, key), actor = _place(request), request[CALLER].actor

@@ -12,7 +12,10 @@ from app.http import wire
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:
-    """Send each change set as it happens, from the revision of Last-Event-ID on."""
+    """Stream the change sets of an environment.
+
+    `Last-Event-ID` resumes after that event. Without it the stream begins now.
+    """
     query = wire.read_query(request, {"prefix", "min_revision"})
     prefix = query.get("prefix", "")
     snapshot = await read_snapshot(request, query)

@@ -53,9 +53,10 @@ FORMATS = {
 
 
 async def export_environment(request: web.Request) -> web.Response:
-    """Give all of an environment as one file, now or as of a moment of the past.
+    """Export an environment as a file.
 
-    Secrets are masked, unless a token with the scope reveal asks to have them revealed.
+    Give `revision` or `at` to export a past state. Secrets are masked unless `reveal` is true,
+    which needs the scope reveal.
     """
     query = wire.read_query(request, {"format", "revision", "at", "min_revision", "reveal"})
     reveal = wants_secrets(request, query)
@@ -107,7 +108,10 @@ async def _revealed(
 
 
 async def get_flagd_document(request: web.Request) -> web.Response:
-    """Give flagd's document of an environment, which flagd itself can be pointed at."""
+    """Get the flags of an environment as a flagd document.
+
+    flagd can use this URL as an HTTP sync source.
+    """
     query = wire.read_query(request, {"min_revision"})
     snapshot = await read_snapshot(request, query)
 
@@ -148,7 +152,10 @@ def _forget_failed(snapshot: Snapshot, making: asyncio.Future[bytes]) -> None:
 
 
 async def import_document(request: web.Request) -> web.Response:
-    """Make an environment hold what a file says, as one change set: all of it, or nothing."""
+    """Import a file into an environment.
+
+    The import is one change set: all of it succeeds or none of it.
+    """
     query = wire.read_query(request, {"format", "mode", "message", "lenient", "secret", "dry_run"})
     dry_run, message = wire.flag(query, "dry_run"), _message(query)
     lenient = wire.flag(query, "lenient")

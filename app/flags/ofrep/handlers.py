@@ -42,7 +42,10 @@ async def evaluate_flag(request: web.Request) -> web.Response:
 
 
 async def evaluate_flags(request: web.Request) -> web.Response:
-    """Evaluate every flag for a context; the ETag covers all that the answer depends on."""
+    """Evaluate every flag for a context.
+
+    The ETag covers everything that the answer depends on.
+    """
     snapshot = await read_snapshot(request)
     raw = await read_raw(request)
     app = request.app

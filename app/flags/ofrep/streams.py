@@ -32,7 +32,10 @@ class Refetch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 async def stream_refetches(request: web.Request) -> web.StreamResponse:
-    """Tell a client whenever an evaluation may have another outcome than before."""
+    """Stream a notice when evaluations may have changed.
+
+    The client then evaluates again. The URL comes from `eventStreams` of a bulk evaluation.
+    """
     tickets, follower = request.app[TICKETS], request.app[FOLLOWER]
     headers = request.app[CORS].headers(request)
     try:

@@ -13,9 +13,10 @@ PEERS: web.AppKey[Peers] = web.AppKey("peers", Peers)
 
 
 async def get_metrics(request: web.Request) -> web.Response:
-    """Give the measurements of every worker, as Prometheus or OpenMetrics text.
+    """Get the metrics of every worker.
 
-    Those of single environments are given to tokens of these environments.
+    The format is Prometheus or OpenMetrics text, by `Accept`. Metrics of an environment are given
+    to tokens of that environment only.
     """
     wire.read_query(request, set())
     grant, follower = request[CALLER].grant, request.app[FOLLOWER]

@@ -87,6 +87,7 @@ async def test_every_route_says_what_it_needs() -> None:
 
     assert open_to_all == {
         "/docs",
+        "/docs/openapi-explorer.js",
         "/health/live",
         "/health/ready",
         "/health/started",

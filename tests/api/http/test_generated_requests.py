@@ -27,7 +27,6 @@ from tests.paths import ROOT
 _STREAMS = {
     ("GET", "/v1/environments/{environment}/events"),
     ("GET", "/ofrep/v1/streams/{ticket}"),
-    ("HEAD", "/ofrep/v1/streams/{ticket}"),
 }
 
 

@@ -5,6 +5,7 @@ asserted where the session's service ends, in `tests/conftest.py`. `test_generat
 the other way round.
 """
 
+import json
 import re
 from typing import Any
 
@@ -12,6 +13,7 @@ import jsonschema_rs
 import pytest
 
 from app.access.events import Event
+from app.http.documentation import VIEWER_PATH
 from app.http.problems import STATUS
 from app.http.routing import Route
 from app.names import KEY_PATTERN
@@ -46,15 +48,11 @@ async def test_every_route_is_in_it_with_its_scope(described: dict[str, Any]) ->
         assert operation.get("x-scope", "").split() == scopes
         assert ("security" in operation) is (route.scope is not None)
         assert ("requestBody" in operation) is (route.body is not None)
-        if route.method == "GET":
-            head = described["paths"][path]["head"]
-            assert head["responses"] == operation["responses"]
         if route.around is not None:
             assert "security" not in described["paths"][path]["options"]
     count = sum(len(operations) for operations in described["paths"].values())
-    heads = sum(route.method == "GET" for route in ROUTES)
     preflights = sum(route.around is not None for route in ROUTES)
-    assert count == len(ROUTES) + heads + preflights
+    assert count == len(ROUTES) + preflights
 
 
 async def test_every_reference_leads_somewhere(described: dict[str, Any]) -> None:
@@ -182,33 +180,89 @@ async def test_a_route_takes_the_parameters_that_it_documents_and_no_others(
             assert body.get("code") != "parameter_unknown"
 
 
-async def test_the_page_shows_every_path_and_loads_nothing(service: Service) -> None:
+@pytest.mark.parametrize("path", ["/docs", "/v1/environments", "/health", "/openapi.json"])
+async def test_head_answers_as_get_without_body(service: Service, path: str) -> None:
+    get, head = await service.client.get(path), await service.client.head(path)
+
+    assert head.status == get.status
+    assert head.headers["Content-Type"] == get.headers["Content-Type"]
+    assert head.headers["Content-Length"] == get.headers["Content-Length"]
+    assert await head.read() == b""
+
+
+async def test_docs_page_has_a_strict_policy(service: Service) -> None:
     answer = await service.stranger.get("/docs")
 
-    text = await answer.text()
+    text, policy = await answer.text(), answer.headers["Content-Security-Policy"]
     assert answer.content_type == "text/html"
-    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
-    for route in ROUTES:
-        assert re.split(r"[{:]", route.path)[0] in text
-    assert text.count('class="method"') == len(ROUTES)
-    assert "with <code>ETag</code>, <code>Flagstone-Revision</code>" in text
-    assert "<script" not in text
-    assert "src=" not in text
-    assert "http://" not in text
+    assert "default-src 'none'; script-src 'self';" in policy
+    assert "unsafe-eval" not in policy
+    assert "http" not in policy
+    # Without scripts there is still a link.
+    assert '<a href="openapi.json">' in text
+    assert re.findall("<script([^>]*)>([^<]*)</script>", text) == [
+        (' type="module" src="docs/openapi-explorer.js"', "")
+    ]
+    assert "http" not in text
+
+
+async def test_docs_script_is_compressed_and_revalidated(service: Service) -> None:
+    plain = await service.stranger.get(VIEWER_PATH, headers={"Accept-Encoding": "identity"})
+    zipped = await service.stranger.get(VIEWER_PATH, headers={"Accept-Encoding": "gzip"})
+    again = await service.stranger.get(
+        VIEWER_PATH, headers={"If-None-Match": plain.headers["ETag"]}
+    )
+
+    assert await plain.read() == await zipped.read()
+    assert zipped.headers["Content-Encoding"] == "gzip"
+    assert int(zipped.headers["Content-Length"]) < 300_000
+    assert plain.headers["Cache-Control"] == "no-cache"
+    assert (again.status, await again.read()) == (304, b"")
+
+
+async def test_operations_have_tag_summary_and_examples(described: dict[str, Any]) -> None:
+    tags = {tag["name"] for tag in described["tags"]}
+    for operations in described["paths"].values():
+        for method, operation in operations.items():
+            assert set(operation["tags"]) <= tags
+            assert 0 < len(operation["summary"]) <= 70
+            good = [r for s, r in operation["responses"].items() if s in {"200", "201"}]
+            bodies = [operation.get("requestBody", {"content": {}}), *good]
+            if method != "options":
+                assert good
+            for body in bodies:
+                for media_type, content in body["content"].items():
+                    if media_type != "application/problem+json":
+                        assert "example" in content, operation["operationId"]
 
 
 async def test_examples_match_their_schema(described: dict[str, Any]) -> None:
-    ready = described["paths"]["/health/ready"]["get"]["responses"]["200"]
     contents = [
         content
         for operations in described["paths"].values()
         for operation in operations.values()
-        for response in operation["responses"].values()
-        for content in response.get("content", {}).values()
+        for body in (operation.get("requestBody", {}), *operation["responses"].values())
+        for content in body.get("content", {}).values()
         if "example" in content
     ]
 
-    assert ready["content"]["application/health+json"] in contents
     for content in contents:
-        name = content["schema"]["$ref"].rpartition("/")[2]
-        _validator(described, name).validate(content["example"])
+        if content["schema"]:
+            name = content["schema"]["$ref"].rpartition("/")[2]
+            _validator(described, name).validate(content["example"])
+            assert set(content["example"]) <= set(
+                described["components"]["schemas"][name]["properties"]
+            )
+
+
+async def test_file_examples_can_be_imported(service: Service, described: dict[str, Any]) -> None:
+    path = "/v1/environments/{environment}/import"
+    content = described["paths"][path]["post"]["requestBody"]["content"]
+
+    for media_type, body in content.items():
+        example = body["example"]
+        data = example if isinstance(example, str) else json.dumps(example)
+        answer = await service.client.post(
+            LOCAL + "/import?dry_run=true", data=data, headers={"Content-Type": media_type}
+        )
+        assert (answer.status, len((await answer.json())["created"])) == (200, 1)

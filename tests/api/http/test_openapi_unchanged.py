@@ -1,7 +1,7 @@
 """The API that clients rely on: each operation's method, path, scopes and statuses.
 
 `openapi_operations.txt` stores one operation a line. A change of that file is a change of the API.
-To change it on purpose: `python -m tests.api.test_openapi_unchanged`, then commit the difference.
+To change it on purpose, run `python -m tests.api.http.test_openapi_unchanged` and commit it.
 """
 
 from collections.abc import Iterator
@@ -18,11 +18,9 @@ def test_openapi_operations_are_unchanged() -> None:
 
 
 def operations() -> Iterator[str]:
-    """Yield a line for each operation: method, path, scopes, statuses. HEAD is always as GET."""
+    """Yield a line for each operation: method, path, scopes, statuses."""
     for path, methods in sorted(document(ROUTES)["paths"].items()):
         for method, operation in sorted(methods.items()):
-            if method == "head":
-                continue
             scopes = operation.get("x-scope", "open").replace(" ", "+")
             yield " ".join((method.upper(), path, scopes, *sorted(operation["responses"])))
 

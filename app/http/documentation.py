@@ -1,0 +1,80 @@
+"""The API as an OpenAPI document, and the page `/docs` that shows it.
+
+`viewer/` has OpenAPI Explorer 2.4.820 as its authors built it, with its licences. The page loads
+nothing from other hosts and runs no inline script; the viewer needs inline styles.
+"""
+
+import gzip
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import hdrs, web
+
+from app.http.conditions import is_not_modified
+from app.http.openapi import add_examples, document
+from app.http.routing import Route
+
+VIEWER_PATH = "/docs/openapi-explorer.js"
+_VIEWER = Path(__file__).parent / "viewer" / "openapi-explorer.min.js.gz"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# The links are relative, so that they also lead here behind a proxy that adds a path prefix.
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Flagstone API</title>
+<meta name="viewport" content="width=device-width">
+<link rel="icon" href="data:,">
+<script type="module" src="docs/openapi-explorer.js"></script>
+<openapi-explorer spec-url="openapi.json" hide-server-selection>
+<p slot="overview-footer">This API as OpenAPI 3.1: <a href="openapi.json">openapi.json</a></p>
+</openapi-explorer>
+<noscript>This page needs JavaScript. The document above has the same content.</noscript>
+</html>
+"""
+
+
+class Documentation:
+    """The OpenAPI document and the viewer, as bytes."""
+
+    def __init__(self, routes: Sequence[Route], examples: Mapping[str, Any]) -> None:
+        described = document(routes)
+        add_examples(described, examples)
+        self.openapi = msgspec.json.encode(described)
+        self.viewer_gzip = _VIEWER.read_bytes()
+        self.viewer_etag = f'"{hashlib.sha256(self.viewer_gzip).hexdigest()[:32]}"'
+
+
+DOCUMENTATION: web.AppKey[Documentation] = web.AppKey("documentation", Documentation)
+
+
+async def get_document(request: web.Request) -> web.Response:
+    """Get this API as an OpenAPI 3.1 document."""
+    return web.Response(body=request.app[DOCUMENTATION].openapi, content_type="application/json")
+
+
+async def get_page(_: web.Request) -> web.Response:
+    """Get the page that shows this API."""
+    return web.Response(
+        text=_PAGE, content_type="text/html", headers={"Content-Security-Policy": _POLICY}
+    )
+
+
+async def get_viewer(request: web.Request) -> web.Response:
+    """Get the script of the page `/docs`."""
+    files = request.app[DOCUMENTATION]
+    headers = {hdrs.ETAG: files.viewer_etag, hdrs.CACHE_CONTROL: "no-cache"}
+    if is_not_modified(request, files.viewer_etag):
+        return web.Response(status=304, headers=headers)
+    body = files.viewer_gzip
+    if "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+        headers[hdrs.CONTENT_ENCODING] = "gzip"
+    else:
+        body = gzip.decompress(body)
+    return web.Response(body=body, content_type="text/javascript", headers=headers)
