@@ -90,8 +90,8 @@ select count(*)
 from trimmed;
 
 -- name: list_accesses(before, event, environment, environments, page_size)
--- The latest first; `before` is the id that the last page ended with. `environments` null is all of
--- them, and the rows that belong to none.
+-- The latest first. `before` is the id that ended the last page. Null `environments` means all, and rows
+-- without an environment. A list leaves out rows of a deleted environment that had the same name.
 select
     id,
     at,
@@ -113,7 +113,16 @@ from access_log
 where id < :before
   and (:event::text is null or event = :event)
   and (:environment::text is null or environment = :environment)
-  and (:environments::text[] is null or environment = any(:environments::text[]))
+  and (
+      :environments::text[] is null
+      or exists (
+          select 1
+          from environments
+          where environments.name = any(:environments::text[])
+            and environments.name = access_log.environment
+            and environments.created_at <= access_log.last_at
+      )
+  )
 order by id desc
 limit :page_size;
 

@@ -307,6 +307,25 @@ async def test_an_administrator_of_one_environment_sees_what_is_of_that(
     assert foreign.status == 403
 
 
+async def test_access_log_of_remade_environment_omits_the_deleted_one(
+    service: Service, log: AccessLog
+) -> None:
+    qa = {"name": "qa", "tier": "staging"}
+    for _ in range(2):
+        created = await service.client.post("/v1/environments", json=qa)
+        assert created.status == 201
+        access = Origin(actor="test").did(Event.SECRET_READ, environment="qa")
+        await service.app[DATABASE].transact(partial(_record, log, access))
+        token = await service.token(Scope.ADMIN, environments=("qa",))
+        seen = await service.stranger.get(
+            "/v1/access-log", headers={"Authorization": f"Bearer {token}"}
+        )
+        events = [access["event"] for access in (await seen.json())["items"]]
+        assert events == ["sensitive_read", "authz_admin"]
+        deleted = await service.client.delete("/v1/environments/qa", headers={"If-Match": "*"})
+        assert deleted.status == 200
+
+
 @pytest.mark.parametrize(
     "query", ["event=nonsense", "before=x", "limit=0", "after=1", "environment=", "environment=A"]
 )
