@@ -50,7 +50,7 @@ from app.operations.backups.statements import connected
 from app.schema.drift import look
 from app.secrets.vault import Vault
 from app.server.sample_data import add_test_data
-from app.settings import Secret, Settings, Target, load
+from app.settings import Secret, Settings, Target, TlsMode, load
 from tests.conftest import Server
 from tests.database.full_postgres import FullServer, version_of
 
@@ -630,9 +630,29 @@ def test_a_database_without_tables_is_no_backup(server: Server, tmp_path: Path) 
         create(_request(server.superuser, tmp_path), _silent)
 
 
-def test_a_server_that_is_newer_than_the_programs_is_refused() -> None:
-    with pytest.raises(BackupError, match="pg_dump: PostgreSQL 99 needs one of 99 or newer"):
+def test_program_older_than_the_server_is_refused() -> None:
+    with pytest.raises(BackupError, match="PostgreSQL 99 needs pg_dump 99 or newer on PATH"):
         programs.find("pg_dump", 99)
+
+
+def test_program_for_tls_missing_from_path_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    with pytest.raises(BackupError) as refusal:
+        programs.find("pg_dump", 15, TlsMode.VERIFY_FULL)
+
+    assert str(refusal.value) == (
+        "pg_dump: a backup of PostgreSQL 15 with TLS needs pg_dump 15 or newer on PATH. Versions "
+        "found: none. Install the client programs of PostgreSQL 15, on Debian the package "
+        "postgresql-client-15"
+    )
+
+
+def test_program_for_a_server_that_prefers_tls_is_the_one_on_path() -> None:
+    if (path := shutil.which("pg_dump")) is None:
+        pytest.skip("needs pg_dump on PATH")
+
+    assert programs.find("pg_dump", 9, TlsMode.PREFER).path == Path(path)
 
 
 def test_a_backup_is_proven_by_restoring_it(origin: Origin) -> None:
@@ -708,9 +728,7 @@ async def test_a_backup_goes_between_fifteen_and_eighteen(
             assert _rows(connection) == origin.rows
 
 
-def test_a_backup_over_tls_is_made_by_programs_that_have_none(
-    tls_server: FullServer, tmp_path: Path
-) -> None:
+def test_backup_over_tls_uses_the_program_on_path(tls_server: FullServer, tmp_path: Path) -> None:
     tls_server.provisioner.provision()
     target = tls_server.target(MIGRATOR)
     Migrator(target=target, settings=load({}).database, instance="test").migrate()

@@ -12,24 +12,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from psycopg.conninfo import make_conninfo
 
 from app import VERSION
 from app.crypto.signing import Signer
+from app.database.client.drivers import libpq_arguments
 from app.database.role_names import OWNER
 from app.operations.backups import manifest as manifests
 from app.operations.backups import programs, store, unfinished
 from app.operations.backups.aside import Aside
-from app.operations.backups.bridge import bridged
 from app.operations.backups.errors import BackupError
 from app.operations.backups.manifest import FORMAT, Manifest
 from app.operations.backups.moment import Moment, hold, look, stored_tables
 from app.operations.backups.programs import Program
 from app.operations.backups.sealing import BUFFER_BYTES, Sealing
 from app.operations.backups.statements import LOCK_WAIT_SECONDS, connected, is_owner
-from app.settings import DatabaseSettings, Target
+from app.settings import DatabaseSettings, Target, TlsMode
 
 # What has been read from pg_dump, and what it may come to.
 Progress = Callable[[int, int], None]
@@ -77,10 +77,11 @@ def create(request: Request, report: Progress, limits: Limits = _LIMITS) -> Mani
         unfinished.new(request.folder) as partial,
         connected(request.target, request.settings) as connection,
     ):
-        # The very server that this connection has found: another knows nothing of the snapshot.
+        # pg_dump must reach the same server: another one does not know the snapshot.
         info = connection.info
         target = replace(request.target, hosts=((info.host, info.port),))
-        program = programs.find("pg_dump", info.server_version // 10_000)
+        tls = (not target.is_socket and target.tls.mode) or TlsMode.DISABLE
+        program = programs.find("pg_dump", info.server_version // 10_000, tls)
         tables = stored_tables(connection)
         with connection.transaction():
             connection.execute("set transaction isolation level repeatable read, read only")
@@ -88,7 +89,7 @@ def create(request: Request, report: Progress, limits: Limits = _LIMITS) -> Mani
             moment = look(connection)
             owner = is_owner(connection)
             sealing = Sealing(partial / store.DATA, request.recipients)
-            with _dump(program, target, moment, as_owner=owner) as dump:
+            with _dump(program, replace(request, target=target), moment, as_owner=owner) as dump:
                 _watch(dump, sealing, limits, lambda done: report(done, moment.bytes))
         report(sealing.plain_bytes, sealing.plain_bytes)
         manifest = manifests.signed(
@@ -119,12 +120,11 @@ def create(request: Request, report: Progress, limits: Limits = _LIMITS) -> Mani
 
 @contextmanager
 def _dump(
-    program: Program, target: Target, moment: Moment, *, as_owner: bool
+    program: Program, request: Request, moment: Moment, *, as_owner: bool
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run pg_dump until the block ends, at which it is there no more. Raises BackupError."""
+    """Run pg_dump, and end it with the block. Raises BackupError when it fails."""
     with (
-        bridged(target) as near,
-        programs.password_file(near.password) as descriptors,
+        programs.password_file(request.target.password) as descriptors,
         tempfile.TemporaryFile() as errors,
     ):
         process = subprocess.Popen(  # noqa: S603 - a program of PostgreSQL, by its full path
@@ -134,7 +134,7 @@ def _dump(
                 f"--lock-wait-timeout={LOCK_WAIT_SECONDS}s",
                 *(f"--schema={schema}" for schema in moment.schemas),
                 *([f"--role={OWNER}"] if as_owner else []),
-                f"--dbname={_conninfo(near, descriptors)}",
+                f"--dbname={_conninfo(request, descriptors)}",
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -168,18 +168,12 @@ def _compression(program: Program) -> str:
     return _COMPRESSION if program.major >= 16 else _COMPRESSION.rpartition(":")[2]
 
 
-def _conninfo(target: Target, descriptors: Sequence[int]) -> str:
-    return make_conninfo(
-        host=target.hosts[0][0],
-        port=target.hosts[0][1],
-        dbname=target.database,
-        user=target.user,
-        application_name="flagstone-backup",
-        connect_timeout=10,
-        # TLS is the bridge's work.
-        sslmode="disable",
-        **({"passfile": f"/dev/fd/{descriptors[0]}"} if descriptors else {}),
-    )
+def _conninfo(request: Request, descriptors: Sequence[int]) -> str:
+    # The password goes by file: every account of the machine can read a command line.
+    changed: dict[str, Any] = {"password": None, "application_name": "flagstone-backup"}
+    if descriptors:
+        changed["passfile"] = f"/dev/fd/{descriptors[0]}"
+    return make_conninfo(**libpq_arguments(request.target, request.settings) | changed)
 
 
 def _ended(code: int, errors: BinaryIO) -> str:

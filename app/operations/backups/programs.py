@@ -1,8 +1,7 @@
-"""pg_dump and pg_restore: those of the embedded PostgreSQL, or what the machine has.
+"""Find pg_dump and pg_restore: the embedded PostgreSQL's, or those on PATH.
 
-A pg_dump reads servers of its own release and older ones, and a pg_restore files of its own and
-older ones. The wheel's are of 18 and so fit all that Flagstone runs on; where there is no wheel, or
-a server is newer, those on PATH are looked at.
+pg_dump reads servers of its own major version and older ones, and pg_restore files of its own and
+older ones. The embedded programs are built without TLS, so a server over TLS needs those on PATH.
 """
 
 import os
@@ -18,7 +17,7 @@ from pathlib import Path
 from app.database.embedded import EmbeddedError
 from app.database.embedded.cluster import programs as embedded_programs
 from app.operations.backups.errors import BackupError
-from app.settings import Secret
+from app.settings import Secret, TlsMode
 
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 _SECONDS = 10
@@ -30,34 +29,44 @@ class Program:
     major: int
 
 
-def find(name: str, least: int) -> Program:
-    """Return a program of at least this major release. Raises BackupError when there is none."""
-    found = [program for path in _places(name) if (program := _look(path)) is not None]
-    fit = next((program for program in found if program.major >= least), None)
-    if fit is None:
-        have = ", ".join(str(program.major) for program in found) or "none"
+def find(name: str, major: int, tls: TlsMode = TlsMode.DISABLE) -> Program:
+    """Return a program of at least this major version that can use this TLS mode.
+
+    Raises BackupError when there is none.
+    """
+    programs = [program for path in _paths(name, tls) if (program := _program(path)) is not None]
+    program = next((program for program in programs if program.major >= major), None)
+    if program is None:
+        versions = ", ".join(str(program.major) for program in programs) or "none"
+        over_tls = " with TLS" if _requires_tls(tls) else ""
         raise BackupError(
-            f"{name}: PostgreSQL {least} needs one of {least} or newer, and there is {have}. "
-            f"Install the client programs of PostgreSQL {least} and have them on PATH"
+            f"{name}: a backup of PostgreSQL {major}{over_tls} needs {name} {major} or newer on "
+            f"PATH. Versions found: {versions}. Install the client programs of PostgreSQL {major}, "
+            f"on Debian the package postgresql-client-{major}"
         )
-    return fit
+    return program
 
 
-def _places(name: str) -> Iterator[Path]:
+def _paths(name: str, tls: TlsMode) -> list[Path]:
+    path = shutil.which(name)
+    system = [Path(path)] if path is not None else []
+    if _requires_tls(tls):
+        return system
     try:
-        embedded = embedded_programs() / name
+        embedded = [embedded_programs() / name]
     except EmbeddedError:
-        pass
-    else:
-        yield embedded
-    on_path = shutil.which(name)
-    if on_path is not None:
-        yield Path(on_path)
+        embedded = []
+    # With `prefer` the embedded program connects without TLS, which the server may refuse.
+    return system + embedded if tls is TlsMode.PREFER else embedded + system
 
 
-def _look(path: Path) -> Program | None:
+def _requires_tls(tls: TlsMode) -> bool:
+    return tls not in {TlsMode.DISABLE, TlsMode.PREFER}
+
+
+def _program(path: Path) -> Program | None:
     try:
-        said = subprocess.run(  # noqa: S603 - a program of PostgreSQL, by its full path
+        text = subprocess.run(  # noqa: S603 - a program of PostgreSQL, by its full path
             [path, "--version"],
             capture_output=True,
             check=True,
@@ -67,7 +76,7 @@ def _look(path: Path) -> Program | None:
         ).stdout
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
-    version = _VERSION.search(said)
+    version = _VERSION.search(text)
     return Program(path=path, major=int(version[1])) if version else None
 
 
