@@ -14,20 +14,20 @@ from rich.text import Text
 from app import log
 from app.cli.terminal import console, progress_display
 from app.operations.doctor.examination import examine
-from app.operations.doctor.findings import Finding, Verdict, failed, worst
+from app.operations.doctor.findings import Finding, FindingVerdict, failed, worst
 from app.scripts import foreseen_errors
 from app.settings import Settings, SettingsError, load
 
 _STYLES = {
-    Verdict.PASS: "green",
-    Verdict.WARN: "yellow",
-    Verdict.FAIL: "red",
-    Verdict.ABSENT: "dim",
+    FindingVerdict.PASS: "green",
+    FindingVerdict.WARN: "yellow",
+    FindingVerdict.FAIL: "red",
+    FindingVerdict.ABSENT: "dim",
 }
 
 
 class _Report(msgspec.Struct, frozen=True, kw_only=True):
-    verdict: Verdict
+    verdict: FindingVerdict
     findings: Sequence[Finding]
 
 
@@ -54,7 +54,7 @@ def doctor(
     else:
         console.print(_table(findings))
         console.print(_summary(findings), style=_STYLES[verdict])
-    raise typer.Exit(1 if verdict is Verdict.FAIL else 0)
+    raise typer.Exit(1 if verdict is FindingVerdict.FAIL else 0)
 
 
 def _examined(settings: Settings) -> list[Finding]:
@@ -85,6 +85,6 @@ def _table(findings: Sequence[Finding]) -> Table:
 def _summary(findings: Sequence[Finding]) -> str:
     counts = [
         f"{sum(finding.verdict is verdict for finding in findings)} {verdict}"
-        for verdict in Verdict
+        for verdict in FindingVerdict
     ]
     return ", ".join(counts)

@@ -22,13 +22,11 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
-import asyncpg
-
 from app import log
 from app.access.log import AccessLog
 from app.configuration.json_schema.pool import Checkers
 from app.database import Database
-from app.database.client.reasons import reason_of
+from app.database.client.reasons import is_foreseen, reason_of
 from app.database.opening import open_database
 from app.environments import service as environments
 from app.errors import ForeseenError, NotFound
@@ -112,7 +110,7 @@ def foreseen_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _is_foreseen(error):
+        if not is_foreseen(error):
             raise
         print(f"error: {_line(error)}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
@@ -125,10 +123,3 @@ def _line(error: Exception) -> str:
         return str(error)
     file = error.filename if isinstance(error, OSError) else None
     return f"{file}: {reason_of(error)}" if file else reason_of(error)
-
-
-def _is_foreseen(error: Exception) -> bool:
-    # Not imported for this: many a command needs neither.
-    psycopg = sys.modules.get("psycopg")
-    kinds = (ForeseenError, OSError, asyncpg.PostgresError, *((psycopg.Error,) if psycopg else ()))
-    return isinstance(error, kinds)

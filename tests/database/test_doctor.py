@@ -15,16 +15,16 @@ from app.audit.heads import signed
 from app.crypto.signing import Signer
 from app.database.role_names import APP, AUDITOR, LOGIN_ROLES, MIGRATOR, OWNER, READONLY
 from app.environments.models import Environment
-from app.operations.doctor.examination import CHECKS, Check, Need, examine
-from app.operations.doctor.findings import Finding, Verdict, passed, worst
-from app.operations.doctor.patient import Patient
+from app.operations.doctor.examination import CHECKS, DoctorCheck, Need, examine
+from app.operations.doctor.findings import Finding, FindingVerdict, passed, worst
+from app.operations.doctor.installation import Installation
 from app.secrets.keyring import KeyRing, KeyState, new_key
 from app.settings import Secret, Target, load
 from app.settings.review import review
 from tests.conftest import Server
 from tests.database.full_postgres import FullServer
 
-PASS, WARN, FAIL, ABSENT = Verdict
+PASS, WARN, FAIL, ABSENT = FindingVerdict
 Examine = Callable[..., Awaitable[dict[str, Finding]]]
 
 
@@ -68,7 +68,7 @@ def _url(target: Target, **options: str) -> str:
     return f"postgresql://{target.user}:{password}@{authority}/{target.database}?{query}"
 
 
-def _is(finding: Finding, verdict: Verdict, part: str = "") -> bool:
+def _is(finding: Finding, verdict: FindingVerdict, part: str = "") -> bool:
     assert (finding.verdict, part in finding.text) == (verdict, True), finding
     return True
 
@@ -257,24 +257,26 @@ async def test_a_server_that_accepts_and_says_nothing_takes_no_longer_than_its_l
 
 
 async def test_a_check_that_hangs_or_breaks_ends_no_other(tmp_path: Path) -> None:
-    async def hang(_: Patient) -> list[Finding]:
+    async def hang(_: Installation) -> list[Finding]:
         await asyncio.sleep(60)
         return []
 
-    async def break_down(_: Patient) -> list[Finding]:
+    async def break_down(_: Installation) -> list[Finding]:
         raise ZeroDivisionError("a secret")
 
-    async def go_on(_: Patient) -> list[Finding]:
+    async def go_on(_: Installation) -> list[Finding]:
         return [passed("other", "fine")]
 
     looks = (hang, break_down, go_on)
-    checks = [Check("group", look.__name__, Need.NOTHING, look, seconds=0.05) for look in looks]
+    checks = [
+        DoctorCheck("group", look.__name__, Need.NOTHING, look, seconds=0.05) for look in looks
+    ]
 
     found = await examine(load({"DATA_DIR": str(tmp_path / "none")}), checks=checks)
 
     assert [(each.name, each.verdict, each.text) for each in found] == [
         ("hang", FAIL, "took longer than 0.05 s"),
-        ("break_down", FAIL, "cannot be looked at: an unexpected error, see the log"),
+        ("break_down", FAIL, "cannot be checked: an unexpected error, see the log"),
         ("other", PASS, "fine"),
     ]
     assert not (tmp_path / "none").exists()
@@ -348,7 +350,7 @@ async def test_heads_that_cannot_be_read_or_whose_environment_is_gone_hide_no_hi
         forged.write("{}\n")
     unreadable = await examined(**environ)
 
-    assert _is(removed["proof: signed heads"], FAIL, "0 of 1 are in histories that hold")
+    assert _is(removed["proof: signed heads"], FAIL, "0 of 1 match the history")
     assert _is(removed["proof: history"], FAIL, "gone: revision 7 ")
     assert _is(unreadable["proof: signed heads"], FAIL, "line 2 is no head")
     assert _is(unreadable["proof: history"], PASS, "0 revisions of 4 environments verified")

@@ -21,7 +21,7 @@ from app.database.role_names import APP, MIGRATOR
 from app.database.roles.check import check_role
 from app.database.roles.privileges import TABLES
 from app.operations.doctor.examination import CHECKS, examine
-from app.operations.doctor.findings import Verdict
+from app.operations.doctor.findings import FindingVerdict
 from app.settings import Settings, Target, Tier, Tls, TlsMode, load
 from tests.conftest import serving
 from tests.database.full_postgres import (
@@ -344,9 +344,9 @@ async def test_the_doctor_sees_the_tls_that_is_used(
 
     tls = next(each for each in found if each.name == "TLS")
     is_verified = mode is TlsMode.VERIFY_FULL
-    assert tls.verdict is (Verdict.PASS if is_verified else Verdict.FAIL)
+    assert tls.verdict is (FindingVerdict.PASS if is_verified else FindingVerdict.FAIL)
     assert tls.text.startswith("TLSv1.3, TLS_")
-    assert ("does not make sure" in tls.text) is not is_verified
+    assert ("does not verify the server" in tls.text) is not is_verified
 
 
 async def test_refusal_of_an_unknown_authority_names_the_setting(

@@ -37,6 +37,13 @@ def connecting(target: Target, settings: DatabaseSettings) -> Iterator[None]:
         raise DatabaseRefusedError(message, may_pass=may_pass) from error
 
 
+def is_foreseen(error: BaseException) -> bool:
+    """Return whether an error has a text for operators, from `reason_of`; others are bugs."""
+    # psycopg, which is not imported for this, gives each of its errors a diagnosis.
+    is_psycopg = getattr(error, "diag", None) is not None
+    return is_psycopg or isinstance(error, (ForeseenError, OSError, asyncpg.PostgresError))
+
+
 def reason_of(error: BaseException) -> str:
     """Return what any error says in one line, without the details that quote values."""
     diagnosis = getattr(error, "diag", None)  # of psycopg, which is not imported for this

@@ -1,1 +1,1 @@
-"""The doctor: every promise of the installation, looked at now."""
+"""The doctor: check every promise of the installation now, and change nothing."""

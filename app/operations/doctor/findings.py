@@ -1,14 +1,14 @@
-"""What the doctor finds: one promise, a verdict, and what was seen. No secret is ever in it."""
+"""A finding of the doctor: a promise, a verdict and the observation. It never holds a secret."""
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
 
-_NAMED_MAX = 5
+_SHOWN_MAX = 5
 
 
-class Verdict(StrEnum):
+class FindingVerdict(StrEnum):
     PASS = "pass"  # noqa: S105 - a verdict
     WARN = "warn"
     FAIL = "fail"
@@ -16,37 +16,39 @@ class Verdict(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One promise; `text` is what was seen, or begins with "because" where nothing could be."""
+    """One promise. `text` is the observation, or begins with "because" for a check not made."""
 
     name: str
-    verdict: Verdict
+    verdict: FindingVerdict
     text: str
     group: str = ""
 
 
 def passed(name: str, text: str) -> Finding:
-    return Finding(name=name, verdict=Verdict.PASS, text=text)
+    return Finding(name=name, verdict=FindingVerdict.PASS, text=text)
 
 
 def warned(name: str, text: str) -> Finding:
-    return Finding(name=name, verdict=Verdict.WARN, text=text)
+    return Finding(name=name, verdict=FindingVerdict.WARN, text=text)
 
 
 def failed(name: str, text: str) -> Finding:
-    return Finding(name=name, verdict=Verdict.FAIL, text=text)
+    return Finding(name=name, verdict=FindingVerdict.FAIL, text=text)
 
 
 def absent(name: str, because: str) -> Finding:
-    return Finding(name=name, verdict=Verdict.ABSENT, text=f"because {because}")
+    return Finding(name=name, verdict=FindingVerdict.ABSENT, text=f"because {because}")
 
 
-def worst(findings: Iterable[Finding]) -> Verdict:
-    """Return fail, else warn, else pass: what could not be looked at is neither."""
-    found = {finding.verdict for finding in findings}
-    return next((v for v in (Verdict.FAIL, Verdict.WARN) if v in found), Verdict.PASS)
+def worst(findings: Iterable[Finding]) -> FindingVerdict:
+    """Return fail, else warn, else pass. Checks that were not made do not count."""
+    verdicts = {finding.verdict for finding in findings}
+    ranked = (FindingVerdict.FAIL, FindingVerdict.WARN)
+    return next((verdict for verdict in ranked if verdict in verdicts), FindingVerdict.PASS)
 
 
-def first_few(named: Sequence[str], between: str = ", ") -> str:
-    """Return the first of many, and how many more there are."""
-    rest = f"{between}and {len(named) - _NAMED_MAX} more" if len(named) > _NAMED_MAX else ""
-    return between.join(named[:_NAMED_MAX]) + rest
+def first_few(texts: Sequence[str], separator: str = ", ") -> str:
+    """Join the first texts, and say how many more there are."""
+    hidden = len(texts) - _SHOWN_MAX
+    rest = f"{separator}and {hidden} more" if hidden > 0 else ""
+    return separator.join(texts[:_SHOWN_MAX]) + rest

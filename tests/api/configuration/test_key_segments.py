@@ -14,9 +14,9 @@ from app.configuration.changes.models import ABSENT, ChangeKind, Content, Kind, 
 from app.configuration.snapshots.reading import FOLLOWER
 from app.errors import Invalid
 from app.http.keys import DATABASE, SETTINGS
-from app.operations.doctor.entries import look_at_keys
-from app.operations.doctor.findings import Verdict
-from app.operations.doctor.patient import Patient, Way
+from app.operations.doctor.database_checks import check_entry_keys
+from app.operations.doctor.findings import FindingVerdict
+from app.operations.doctor.installation import Connected, Installation
 from tests.conftest import Service
 
 LOCAL = "/v1/environments/local"
@@ -128,14 +128,14 @@ async def test_key_whose_segments_only_hold_dots_among_others_is_stored(
 async def test_doctor_lists_such_keys(service: Service) -> None:
     database, target = service.app[DATABASE], service.app[SETTINGS].database.target
     assert target is not None
-    way = Way(target=target, database=database, seconds=0)
-    patient = Patient(settings=service.app[SETTINGS], app=way)
+    way = Connected(target=target, database=database, seconds=0)
+    patient = Installation(settings=service.app[SETTINGS], app=way)
     await _store(service, *GOOD)
-    (before,) = await look_at_keys(patient)
+    (before,) = await check_entry_keys(patient)
     await _store(service, *BAD[:2], environment="staging")
 
-    (after,) = await look_at_keys(patient)
+    (after,) = await check_entry_keys(patient)
 
-    assert before.verdict is Verdict.PASS
-    assert after.verdict is Verdict.WARN
+    assert before.verdict is FindingVerdict.PASS
+    assert after.verdict is FindingVerdict.WARN
     assert after.text.startswith("staging: a/, staging: a//b: ")

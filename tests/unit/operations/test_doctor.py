@@ -10,11 +10,18 @@ from app.operations.backups import manifest as manifests
 from app.operations.backups import store
 from app.operations.backups.manifest import Manifest
 from app.operations.backups.store import Verification
-from app.operations.doctor.backups import look_at_backups
-from app.operations.doctor.findings import Verdict, absent, failed, first_few, passed, warned, worst
-from app.operations.doctor.machine import room_finding
-from app.operations.doctor.patient import Patient
-from app.operations.doctor.server import clock_finding
+from app.operations.doctor.findings import (
+    FindingVerdict,
+    absent,
+    failed,
+    first_few,
+    passed,
+    warned,
+    worst,
+)
+from app.operations.doctor.host_checks import check_backups, disk_finding
+from app.operations.doctor.installation import Installation
+from app.operations.doctor.server_checks import clock_finding
 from app.settings import Secret, load
 
 MIB = 1024 * 1024
@@ -23,16 +30,16 @@ MIB = 1024 * 1024
 @pytest.mark.parametrize(
     ("difference", "verdict"),
     [
-        (0.0, Verdict.PASS),
-        (-0.9, Verdict.PASS),
-        (1.1, Verdict.WARN),
-        (-29.0, Verdict.WARN),
-        (31.0, Verdict.FAIL),
-        (-3_600.0, Verdict.FAIL),
+        (0.0, FindingVerdict.PASS),
+        (-0.9, FindingVerdict.PASS),
+        (1.1, FindingVerdict.WARN),
+        (-29.0, FindingVerdict.WARN),
+        (31.0, FindingVerdict.FAIL),
+        (-3_600.0, FindingVerdict.FAIL),
     ],
 )
 def test_a_clock_is_judged_by_its_distance_in_either_direction(
-    difference: float, verdict: Verdict
+    difference: float, verdict: FindingVerdict
 ) -> None:
     found = clock_finding(difference, 0.002)
 
@@ -42,10 +49,15 @@ def test_a_clock_is_judged_by_its_distance_in_either_direction(
 
 @pytest.mark.parametrize(
     ("free", "verdict"),
-    [(255, Verdict.FAIL), (256, Verdict.WARN), (2047, Verdict.WARN), (2048, Verdict.PASS)],
+    [
+        (255, FindingVerdict.FAIL),
+        (256, FindingVerdict.WARN),
+        (2047, FindingVerdict.WARN),
+        (2048, FindingVerdict.PASS),
+    ],
 )
-def test_a_disk_is_judged_by_what_is_left(free: int, verdict: Verdict) -> None:
-    found = room_finding(free * MIB, 10_000 * MIB, Path("/data"))
+def test_a_disk_is_judged_by_what_is_left(free: int, verdict: FindingVerdict) -> None:
+    found = disk_finding(free * MIB, 10_000 * MIB, Path("/data"))
 
     assert (found.verdict, found.text) == (verdict, f"{free} MiB free of 10000 in /data")
 
@@ -53,9 +65,9 @@ def test_a_disk_is_judged_by_what_is_left(free: int, verdict: Verdict) -> None:
 def test_the_worst_counts_and_what_cannot_be_looked_at_does_not() -> None:
     fine, unseen = passed("a", "fine"), absent("b", "there is none")
 
-    assert worst([]) is worst([fine, unseen]) is Verdict.PASS
-    assert worst([fine, warned("c", "odd"), unseen]) is Verdict.WARN
-    assert worst([warned("c", "odd"), failed("d", "broken"), fine]) is Verdict.FAIL
+    assert worst([]) is worst([fine, unseen]) is FindingVerdict.PASS
+    assert worst([fine, warned("c", "odd"), unseen]) is FindingVerdict.WARN
+    assert worst([warned("c", "odd"), failed("d", "broken"), fine]) is FindingVerdict.FAIL
     assert unseen.text == "because there is none"
 
 
@@ -94,9 +106,9 @@ def _prove(folder: Path, age: timedelta) -> None:
     )
 
 
-async def _backups(folder: Path, **environ: str) -> dict[str, tuple[Verdict, str]]:
+async def _backups(folder: Path, **environ: str) -> dict[str, tuple[FindingVerdict, str]]:
     settings = load({"DATA_DIR": str(folder.parent), "TOKEN_KEY": "k" * 32, **environ})
-    found = await look_at_backups(Patient(settings=settings))
+    found = await check_backups(Installation(settings=settings))
     return {each.name: (each.verdict, each.text) for each in found}
 
 
@@ -107,9 +119,9 @@ async def test_no_backup_is_a_failure_where_some_are_promised(tmp_path: Path) ->
     by_nobody = await _backups(folder)
     by_schedule = await _backups(folder, BACKUP_INTERVAL="3600")
 
-    text = f"none in {folder} that is ours and whole, out of 1"
-    assert by_nobody == {"backups": (Verdict.ABSENT, f"because there are {text}")}
-    assert by_schedule == {"backups": (Verdict.FAIL, text)}
+    text = f"no usable backup of this installation in {folder}, out of 1"
+    assert by_nobody == {"backups": (FindingVerdict.ABSENT, f"because there is {text}")}
+    assert by_schedule == {"backups": (FindingVerdict.FAIL, text)}
 
 
 async def test_a_backup_is_judged_by_its_age_and_by_its_proof(tmp_path: Path) -> None:
@@ -126,22 +138,22 @@ async def test_a_backup_is_judged_by_its_age_and_by_its_proof(tmp_path: Path) ->
     damaged = await _backups(folder)
 
     assert unproven["backups"] == (
-        Verdict.WARN,
+        FindingVerdict.WARN,
         f"{old.name}, 5 days old, 4 bytes: above 2 days",
     )
-    assert unproven["proven backups"][0] is Verdict.WARN
+    assert unproven["proven backups"][0] is FindingVerdict.WARN
     assert "1 backup, none was ever restored" in unproven["proven backups"][1]
     assert proven_long_ago["proven backups"] == (
-        Verdict.WARN,
-        "one was restored 40 days ago, in 2.5 s: `backup verify` proves one anew",
+        FindingVerdict.WARN,
+        "one was restored 40 days ago, in 2.5 s: `backup verify` restores one",
     )
     assert fine == {
-        "backups": (Verdict.PASS, f"{newest.name}, 3.0 h old, 4 bytes"),
-        "proven backups": (Verdict.PASS, "one was restored 2.0 h ago, in 2.5 s"),
+        "backups": (FindingVerdict.PASS, f"{newest.name}, 3.0 h old, 4 bytes"),
+        "proven backups": (FindingVerdict.PASS, "one was restored 2.0 h ago, in 2.5 s"),
     }
-    assert late["backups"][0] is Verdict.WARN
-    assert damaged["backups"][0] is Verdict.PASS
-    assert damaged["damaged backups"][0] is Verdict.WARN
+    assert late["backups"][0] is FindingVerdict.WARN
+    assert damaged["backups"][0] is FindingVerdict.PASS
+    assert damaged["damaged backups"][0] is FindingVerdict.WARN
     assert "has 4 bytes instead of 5" in damaged["damaged backups"][1]
 
 

@@ -1,0 +1,145 @@
+"""Checks of the database server: connections, TLS, limits, clock and durability."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.database import sql
+from app.operations.doctor.findings import Finding, absent, failed, passed, warned
+from app.operations.doctor.installation import Connected, Installation
+from app.settings import Pooler, TlsMode
+
+# The share of the server's connections for this instance; others and migrations need the rest.
+CONNECTIONS_SHARE_MAX = 0.8
+# The migrator, and a command beside it.
+_MIGRATION_CONNECTIONS = 2
+# A token expires by the clock of each instance. More than 1 s apart they disagree by more than
+# the 1 s within which a revocation takes effect.
+CLOCK_WARN_SECONDS = 1.0
+# Two heartbeats: an instance would look as if it had missed them.
+CLOCK_FAIL_SECONDS = 30.0
+_CLOCK_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class _Durability:
+    """A server setting, the values that are safe, and what an unsafe value risks."""
+
+    name: str
+    risk: str
+    safe: frozenset[str] = frozenset({"on"})
+    is_required: bool = True
+
+
+_DURABILITY = (
+    _Durability("fsync", "a crash of the machine may lose or corrupt all data"),
+    _Durability("full_page_writes", "a crash of the machine may corrupt tables"),
+    _Durability(
+        "synchronous_commit",
+        "an acknowledged write may be lost",
+        frozenset({"on", "local", "remote_write", "remote_apply"}),
+    ),
+    _Durability("data_checksums", "corruption by the disk is not detected", is_required=False),
+)
+
+
+async def check_connections(installation: Installation) -> Sequence[Finding]:
+    """Check that the app's and the migrator's connection take writes."""
+    if installation.app is None:
+        return [failed("connection", installation.problem)]
+    app = await _connection_finding("app connection", installation.app)
+    if installation.migrator is None:
+        because = "DATABASE_MIGRATOR_URL is not set, so migrations use DATABASE_URL"
+        return [app, absent("migrator connection", because)]
+    return [app, await _connection_finding("migrator connection", installation.migrator)]
+
+
+async def _connection_finding(name: str, connected: Connected) -> Finding:
+    if connected.database is None:
+        return failed(name, f"{connected.target.summary} cannot be reached: {connected.problem}")
+    async with connected.database.connection() as connection:
+        state = await sql.get_server_state(connection)
+    milliseconds = connected.seconds * 1000
+    text = f"{connected.target.summary} in {milliseconds:.0f} ms, PostgreSQL {state['version']}"
+    if state["is_standby"] or state["is_read_only"]:
+        mode = "a standby" if state["is_standby"] else "read-only"
+        return failed(name, f"{text}, which is {mode}: it takes no writes")
+    return passed(name, f"{text}, takes writes")
+
+
+async def check_tls(installation: Installation) -> Sequence[Finding]:
+    """Check the TLS that the app's connection uses, whatever the settings ask for."""
+    settings, app = installation.settings, installation.app
+    if app is not None and app.target.is_socket:
+        return [absent("TLS", "a Unix socket needs none")]
+    if settings.database.pooler is not Pooler.NONE:
+        return [absent("TLS", "the server sees the pooler's connection, not ours")]
+    async with installation.database.connection() as connection:
+        tls = await sql.find_own_tls(connection)
+    if tls is None or not tls["is_used"]:
+        text = "is not in use: the network between can read and change everything"
+        return [installation.unsafe("TLS", text)]
+    text = f"{tls['version']}, {tls['cipher']}"
+    mode = app.target.tls.mode if app is not None else None
+    if mode is not TlsMode.VERIFY_FULL:
+        text = f"{text}, but sslmode {mode} does not verify the server; use verify-full"
+        return [installation.unsafe("TLS", text)]
+    return [passed("TLS", f"{text}, verify-full")]
+
+
+async def check_connection_limit(installation: Installation) -> Sequence[Finding]:
+    """Compare the connections of one instance with the limit of server, role and database."""
+    settings = installation.settings
+    if settings.database.pooler is not Pooler.NONE:
+        return [absent("connections", "the pooler limits them")]
+    needed = (settings.database.pool_max + 1) * settings.http.workers
+    async with installation.database.connection() as connection:
+        row = await sql.get_connection_limits(connection)
+    limits = row["server_limit"] - row["reserved"], row["role_limit"], row["database_limit"]
+    limit = min(limit for limit in limits if limit >= 0)
+    text = f"an instance takes up to {needed} of {limit}: WORKERS * (DATABASE_POOL_MAX + 1)"
+    if needed + _MIGRATION_CONNECTIONS > limit:
+        return [failed("connections", f"{text}, and migrations need {_MIGRATION_CONNECTIONS}")]
+    if needed > CONNECTIONS_SHARE_MAX * limit:
+        return [warned("connections", f"{text}, above {CONNECTIONS_SHARE_MAX:.0%}")]
+    return [passed("connections", text)]
+
+
+async def check_clock(installation: Installation) -> Sequence[Finding]:
+    """Compare the server's clock with ours, by the shortest of several round trips."""
+    rounds: list[tuple[float, float]] = []
+    async with installation.database.connection() as connection:
+        for _ in range(_CLOCK_ROUNDS):
+            before = time.time()
+            server_time = await sql.get_server_time(connection)
+            after = time.time()
+            rounds.append((after - before, server_time.timestamp() - (before + after) / 2))
+    round_trip, difference = min(rounds, key=lambda pair: pair[0])
+    return [clock_finding(difference, round_trip)]
+
+
+def clock_finding(difference: float, round_trip: float) -> Finding:
+    """Judge a difference in seconds. Its error is half of the round trip."""
+    milliseconds = difference * 1000
+    text = f"{milliseconds:+.1f} ms from ours, by a round trip of {round_trip * 1000:.1f} ms"
+    if abs(difference) > CLOCK_FAIL_SECONDS:
+        return failed("clock", text)
+    if abs(difference) > CLOCK_WARN_SECONDS:
+        return warned("clock", text)
+    return passed("clock", text)
+
+
+async def check_durability(installation: Installation) -> Sequence[Finding]:
+    """Check the server settings that an acknowledged write relies on."""
+    async with installation.database.connection() as connection:
+        rows = sql.list_server_settings(connection, names=[row.name for row in _DURABILITY])
+        values = {row["name"]: row["setting"] async for row in rows}
+    findings = []
+    for setting in _DURABILITY:
+        value = values.get(setting.name, "unknown")
+        if value in setting.safe:
+            findings.append(passed(setting.name, value))
+        else:
+            verdict = failed if setting.is_required else warned
+            findings.append(verdict(setting.name, f"{value}: {setting.risk}"))
+    return findings
