@@ -65,7 +65,7 @@ restore: $(READY) ## put one back: make restore args="NAME --identity FILE"; lat
 setup: $(READY) ## make the virtual environment
 
 test: $(READY) ## run the whole suite (args="-k name" for a part)
-	@$(BIN)/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder -rs $(args)
+	@$(BIN)/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder -rfEs $(args)
 
 check: $(READY) ## format, lint, types, layers, migrations
 	@$(BIN)/ruff format --check .
@@ -97,7 +97,7 @@ history: $(READY) ## kill and freeze what can be, for long: make history args="-
 	@$(BIN)/python -m tests.process.history $(args)
 
 clean: ## remove the virtual environment and the caches; the data stays
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .history .import_linter_cache .coverage*
 	find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp comes last, so that an interrupted installation is done again.

@@ -47,6 +47,8 @@ from app.settings import Settings, Target, load
 from tests.database.full_postgres import CHOSEN_PROGRAMS, full_server
 from tests.database.full_postgres import open_folder as unprivileged_folder
 
+pytest_plugins = ["tests.session"]
+
 ComponentType = TypeVar("ComponentType", bound=Component)
 
 # Whatever the developer has set must not reach the tests; what a machine needs may stay.

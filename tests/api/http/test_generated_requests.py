@@ -54,7 +54,6 @@ async def _generate(service: Service) -> tuple[int | None, str]:
     return process.returncode, output.decode()
 
 
-@pytest.mark.timeout(180)
 async def test_every_operation_keeps_to_the_document(
     service: Service, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

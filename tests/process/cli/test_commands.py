@@ -170,7 +170,6 @@ async def test_flags_from_the_command_line(
     assert (stale[0], stale[1].strip()) == (0, "none")
 
 
-@pytest.mark.timeout(180)
 async def test_environments_from_the_command_line(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 
 from aiohttp import ClientSession, TCPConnector
 
+from tests.paths import ROOT
 from tests.process.history.checker import describe, violations
 from tests.process.history.cluster import running
 from tests.process.history.final import agree, read_finals
@@ -90,11 +90,12 @@ class Run:
 
     @property
     def kept_in(self) -> Path:
-        return Path(tempfile.gettempdir()) / f"flagstone-history-{self.seed}"
+        # Not a temporary folder: the suite removes those.
+        return ROOT / ".history" / self.seed
 
     def keep(self, folder: Path) -> None:
         """Save the history, and the logs of the service beside it."""
-        self.kept_in.mkdir(exist_ok=True)
+        self.kept_in.mkdir(parents=True, exist_ok=True)
         save(self.kept_in / "history.jsonl", [*self.records, *self.finals])
         for log in folder.glob("*.log"):
             shutil.copy(log, self.kept_in)

@@ -4,14 +4,11 @@ import os
 import secrets
 from pathlib import Path
 
-import pytest
-
 from tests.process.history.run import Run
 
 SECONDS = 12.0
 
 
-@pytest.mark.timeout(180)
 async def test_every_promise_holds_whatever_dies_or_freezes(data_dir: Path) -> None:
     """FLAGSTONE_SEED repeats the choices of an earlier run, though not its timing."""
     run = Run(os.environ.get("FLAGSTONE_SEED") or secrets.token_hex(4))

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from aiohttp import ClientSession
 
 from tests.process.conftest import Process, run, until
@@ -27,7 +26,6 @@ def _files(folder: Path) -> set[Path]:
     return {path for path in folder.iterdir() if not path.name.startswith(_OF_THE_SERVICE)}
 
 
-@pytest.mark.timeout(90)
 async def test_an_installation_that_is_well_and_what_becomes_of_it(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

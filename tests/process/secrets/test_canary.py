@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 import psycopg
-import pytest
 from aiohttp import ClientSession
 
 from app.access.local_credentials import token_key
@@ -31,7 +30,6 @@ def _canary(number: int) -> str:
     return f"canary-{number:04}-kestrelplume"
 
 
-@pytest.mark.timeout(180)
 async def test_no_secret_is_written_down_anywhere(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

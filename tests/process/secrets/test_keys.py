@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
 from aiohttp import ClientSession
 
 from tests.paths import ROOT
@@ -82,7 +81,6 @@ def _ids(text: str) -> dict[str, str]:
     return dict(re.findall(r"│ (\d{8}-[0-9a-f]{8})\s+│ (\S+) +│ \d+ ", text))
 
 
-@pytest.mark.timeout(180)
 async def test_keys_rotate_under_load_and_go_on_after_being_killed(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

@@ -71,7 +71,6 @@ async def _restart(process: Process) -> None:
     await process.ready()
 
 
-@pytest.mark.timeout(180)
 async def test_older_release_beside_a_newer_one_takes_nothing(
     launch: Callable[..., Process], client: ClientSession, newer: Path
 ) -> None:

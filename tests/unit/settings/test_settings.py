@@ -310,7 +310,7 @@ def test_a_file_that_gives_nothing_is_refused(
     assert CANARY not in str(error)
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     """Nobody writes to the pipe, and the device never ends."""
     pipe = tmp_path / "pipe"

@@ -221,7 +221,6 @@ async def test_c21_what_nobody_foresaw_is_500_in_the_same_shape_and_in_the_log(
     assert "plan" not in {str(value) for value in failures[0].values()}
 
 
-@pytest.mark.timeout(120)
 async def test_ten_thousand_flags_hold_nobody_up(ofrep: Client) -> None:
     def put(number: int) -> Operation:
         content = Content(kind=Kind.FLAG, value=BY_PLAN)

@@ -1,0 +1,51 @@
+"""Tests for the sessions of `test_session.py`. The suite itself does not collect them."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Server
+
+
+def test_hold(server: Server) -> None:
+    """Write down the processes and the folder of this session, then wait to be killed."""
+    pid = int((server.folder / "pg18/postmaster.pid").read_text().split()[0])
+    names = {"folder": str(server.folder), "postmaster": pid, "worker": os.getpid()}
+    unfinished = Path(os.environ["INNER_SESSION_FOLDER"]) / "names.new"
+    unfinished.write_text(json.dumps(names))
+    unfinished.rename(unfinished.with_suffix(""))
+    time.sleep(300)
+
+
+def test_crash() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_after_crash() -> None:
+    """A worker's death must not keep the session from its other tests."""
+
+
+@pytest.mark.timeout(0.2)
+def test_hang() -> None:
+    time.sleep(300)
+
+
+@pytest.fixture
+def hanging() -> Iterator[None]:
+    yield
+    # The limit of this phase, come early.
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    time.sleep(300)
+
+
+def test_hang_in_fixture(hanging: None) -> None:
+    """The teardown hangs."""
+
+
+def test_after_hang() -> None:
+    """A limit that strikes must not keep the session from its other tests."""
