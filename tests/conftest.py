@@ -24,7 +24,7 @@ from app.access.events import Origin
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.local_credentials import ADMIN_TOKEN_FILE, token_key
 from app.access.models import Grant, Scope
-from app.access.rate_limit import FAILURES
+from app.access.rate_limit import RATE_LIMIT
 from app.audit.head_export import HeadExport
 from app.components import Component
 from app.configuration.changes.write_requests import CHECKS
@@ -328,7 +328,7 @@ async def service(running: Service, server: Server) -> Service:
     export.replaced.clear()
     export.failure = None
     await running.app[FOLLOWER].refresh()
-    running.app[FAILURES].forget()
+    running.app[RATE_LIMIT].forget()
     return running
 
 

@@ -15,7 +15,7 @@ _ENVIRONMENT_MAX = 63
 _NOBODY = "anonymous"
 
 
-class Event(StrEnum):
+class AccessEvent(StrEnum):
     """The words of the OWASP logging vocabulary, and two in its style: `authn_token_rotated`, and
     `schema_change`, which the migrator alone writes.
     """
@@ -49,7 +49,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, tag_field="log", tag="ac
     at: datetime | None = None
     last_at: datetime | None = None
     count: int = 1
-    event: Event
+    event: AccessEvent
     decision: Decision
     actor: str
     token_id: str | None = None
@@ -79,7 +79,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
     def did(
         self,
-        event: Event,
+        event: AccessEvent,
         *,
         environment: str | None = None,
         resource: str | None = None,
@@ -91,7 +91,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
     def was_refused(
         self,
-        event: Event,
+        event: AccessEvent,
         *,
         environment: str | None = None,
         resource: str | None = None,
@@ -102,7 +102,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
     def _access(
         self,
-        event: Event,
+        event: AccessEvent,
         decision: Decision,
         environment: str | None,
         resource: str | None,

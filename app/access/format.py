@@ -24,16 +24,16 @@ _SECRET_LENGTH = 43
 _CHECKSUM_LENGTH = 6
 
 
-class NewToken(NamedTuple):
+class GeneratedToken(NamedTuple):
     id: str
     text: str
 
 
-def make_token(*, is_admin: bool) -> NewToken:
+def generate_token(*, is_admin: bool) -> GeneratedToken:
     """Return a new token's id and its whole text, which is to be shown once."""
     token_id = _random(_ID_LENGTH)
     body = f"{PREFIX}_{'adm' if is_admin else 'srv'}_{token_id}_{_random(_SECRET_LENGTH)}"
-    return NewToken(token_id, body + _checksum(body))
+    return GeneratedToken(token_id, body + _checksum(body))
 
 
 def token_id(text: str) -> str | None:

@@ -7,11 +7,11 @@ from aiohttp import hdrs, web
 from multidict import istr
 
 from app.access.directory import TokenDirectory
-from app.access.events import Event, Origin
+from app.access.events import AccessEvent, Origin
 from app.access.format import token_id
 from app.access.log import AccessLog
 from app.access.models import Caller, Scope
-from app.access.rate_limit import FAILURES
+from app.access.rate_limit import RATE_LIMIT
 from app.errors import AppError, Forbidden, LimitExceeded, Malformed, Unauthenticated
 from app.http.client import client_address
 from app.http.frame import route_of
@@ -35,7 +35,7 @@ def guarded(handler: Handler, scopes: Sequence[Scope]) -> Handler:
             _let_in(request, scopes)
             return await handler(request)
         except Unauthenticated as error:
-            raise turn_away(request, error, shown_token(request)) from None
+            raise refuse_credential(request, error, presented_token(request)) from None
         except Forbidden as error:
             _note_refusal(request, error)
             raise
@@ -45,7 +45,7 @@ def guarded(handler: Handler, scopes: Sequence[Scope]) -> Handler:
 
 def _let_in(request: web.Request, scopes: Sequence[Scope]) -> None:
     """Raises Unauthenticated or Forbidden."""
-    caller = request.app[TOKENS].authenticate(shown_token(request))
+    caller = request.app[TOKENS].authenticate(presented_token(request))
     request[CALLER] = caller
     grant = caller.grant
     for scope in scopes:
@@ -57,7 +57,7 @@ def _let_in(request: web.Request, scopes: Sequence[Scope]) -> None:
         raise Forbidden("environment_foreign", "The token is not for this environment.")
 
 
-def shown_token(request: web.Request) -> str:
+def presented_token(request: web.Request) -> str:
     """Return the token of `Authorization: Bearer` or `X-API-Key`; empty when there is none."""
     authorization = request.headers.get(hdrs.AUTHORIZATION)
     api_key = request.headers.get(_X_API_KEY)
@@ -84,7 +84,7 @@ def origin(request: web.Request) -> Origin:
     )
 
 
-def turn_away(request: web.Request, error: Unauthenticated, shown: str) -> AppError:
+def refuse_credential(request: web.Request, error: Unauthenticated, shown: str) -> AppError:
     """Return what somebody is answered who has shown no good token or ticket: the same for every
     reason, until there were too many. The access log tells of it.
 
@@ -92,22 +92,22 @@ def turn_away(request: web.Request, error: Unauthenticated, shown: str) -> AppEr
     left out: it is the stranger's word, and there would be a row for each.
     """
     answer: AppError = error
-    event = Event.LOGIN_FAIL
+    event = AccessEvent.LOGIN_FAIL
     try:
         if shown:
-            request.app[FAILURES].count(client_address(request))
+            request.app[RATE_LIMIT].count(client_address(request))
     except LimitExceeded as limited:
-        answer, event = limited, Event.RATE_LIMITED
+        answer, event = limited, AccessEvent.RATE_LIMITED
     told = msgspec.structs.replace(origin(request), token_id=token_id(shown))
-    request.app[ACCESS_LOG].note(told.was_refused(event, detail=error.reason))
+    request.app[ACCESS_LOG].enqueue(told.was_refused(event, detail=error.reason))
     return answer
 
 
 def _note_refusal(request: web.Request, error: Forbidden) -> None:
     place = request.match_info
-    request.app[ACCESS_LOG].note(
+    request.app[ACCESS_LOG].enqueue(
         origin(request).was_refused(
-            Event.ACCESS_FAIL,
+            AccessEvent.ACCESS_FAIL,
             environment=place.get("environment"),
             resource=place.get("key") or place.get("id"),
             detail=error.code,

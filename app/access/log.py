@@ -14,8 +14,8 @@ import msgspec
 from prometheus_client import Metric
 
 from app.access.events import Access
-from app.access.refusal_batch import Gathered
-from app.access.stdout_log import Lines
+from app.access.refusal_batch import RefusalBatch
+from app.access.stdout_log import StdoutLog
 from app.components import Component, HealthCheck, ReportScope, Status, counter, counters
 from app.database import Connection, Database, after_commit, sql
 from app.database.client.faults import DatabaseBugError
@@ -43,14 +43,14 @@ class AccessLog(Component):
 
     name = "access_log"
 
-    def __init__(self, database: Database, lines: Lines | None = None) -> None:
+    def __init__(self, database: Database, lines: StdoutLog | None = None) -> None:
         self._database = database
         self._lines = lines
-        self._noted = Gathered(GROUPS_MAX)
+        self._noted = RefusalBatch(GROUPS_MAX)
         # What the table would not take yet; the lines of it are out.
-        self._unwritten = Gathered(UNWRITTEN_GROUPS_MAX)
+        self._unwritten = RefusalBatch(UNWRITTEN_GROUPS_MAX)
         self.recorded = 0
-        self.noted = 0
+        self.enqueued = 0
         self.failures = 0
         # Whether the last write failed.
         self._is_failing = False
@@ -77,9 +77,9 @@ class AccessLog(Component):
             ) from None
         after_commit(lambda: self._committed(access))
 
-    def note(self, access: Access) -> None:
+    def enqueue(self, access: Access) -> None:
         """Keep an access for the next batch. Never waits, and never raises."""
-        self.noted += 1
+        self.enqueued += 1
         now = datetime.now(UTC)
         self._noted.add(msgspec.structs.replace(access, at=now, last_at=now))
 
@@ -98,7 +98,7 @@ class AccessLog(Component):
         return None
 
     @property
-    def lines_dropped(self) -> int:
+    def dropped_lines(self) -> int:
         return self._lines.dropped if self._lines is not None else 0
 
     async def run(self) -> None:
@@ -151,7 +151,7 @@ class AccessLog(Component):
             "flagstone_access_log_accesses",
             "Accesses for the access log: recorded with what they tell, or noted for later.",
             "way",
-            {"recorded": self.recorded, "noted": self.noted},
+            {"recorded": self.recorded, "noted": self.enqueued},
         )
         yield counter(
             "flagstone_access_log_blurred",
@@ -166,13 +166,13 @@ class AccessLog(Component):
         yield counter(
             "flagstone_access_log_lines_dropped",
             "Lines for standard output that nobody read in time.",
-            self.lines_dropped,
+            self.dropped_lines,
         )
 
     def _look_for_losses(self) -> None:
-        lost = self.blurred + self.lines_dropped
+        lost = self.blurred + self.dropped_lines
         if lost > self._lost:
-            log.warning("access_log_lossy", blurred=self.blurred, lines=self.lines_dropped)
+            log.warning("access_log_lossy", blurred=self.blurred, lines=self.dropped_lines)
             self._lost, self._lost_at = lost, time.monotonic()
 
     def _committed(self, access: Access) -> None:

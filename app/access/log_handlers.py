@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 from aiohttp import web
 
-from app.access.events import Decision, Event
+from app.access.events import AccessEvent, Decision
 from app.access.guard import CALLER
 from app.access.models import EVERY_ENVIRONMENT
 from app.database import sql
@@ -57,7 +57,7 @@ async def list_accesses(request: web.Request) -> web.Response:
     """
     query = wire.read_query(request, {"before", "limit", "event", "environment"})
     before, limit = wire.whole_number(query, "before"), wire.page_size(query)
-    event = wire.choice(query, "event", Event)
+    event = wire.choice(query, "event", AccessEvent)
     environment = query.get("environment")
     if environment is not None and not is_environment(environment):
         raise malformed("environment", ENVIRONMENT_RULE)

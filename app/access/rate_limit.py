@@ -36,7 +36,7 @@ class _Record:
     penalty_seconds: float = 0.0
 
 
-class Failures:
+class RateLimit:
     """Failed attempts of this process by client prefix: never by anything that was shown."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Failures:
         self._records.clear()
 
 
-FAILURES: web.AppKey[Failures] = web.AppKey("failures", Failures)
+RATE_LIMIT: web.AppKey[RateLimit] = web.AppKey("failures", RateLimit)
 
 
 def _bar(record: _Record, now: float) -> None:

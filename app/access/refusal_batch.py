@@ -22,7 +22,7 @@ _SENDERS_MIN = 5
 _Key = tuple[str | bytes | None, ...]
 
 
-class Gathered:
+class RefusalBatch:
     """The accesses since the last `take`, by what makes them equal.
 
     `blurred` counts, for ever, those that were one too many to be told apart.

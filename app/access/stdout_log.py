@@ -16,7 +16,7 @@ QUEUE_MAX = 10_000
 _END_SECONDS = 1.0
 
 
-class Lines:
+class StdoutLog:
     """Writes to a file descriptor, one line in one piece as long as it is below PIPE_BUF."""
 
     def __init__(self, descriptor: int) -> None:
@@ -27,7 +27,7 @@ class Lines:
         self.dropped = 0
 
     @classmethod
-    def of_stdout(cls) -> "Lines | None":
+    def of_stdout(cls) -> "StdoutLog | None":
         """Return the lines of standard output; None for a process that was started without one.
 
         Its number then belongs to whatever was opened first, such as a connection.

@@ -7,7 +7,7 @@ from aiohttp import web
 from app.access import expiry as lives
 from app.access import token_views as views
 from app.access import tokens
-from app.access.format import NewToken, is_id
+from app.access.format import GeneratedToken, is_id
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
 from app.access.models import Grant
 from app.access.tokens import TokenView
@@ -18,7 +18,7 @@ from app.http.idempotency import run_once_per_key
 from app.http.idempotency_key import read_repeatable
 from app.http.keys import DATABASE
 
-Work = Callable[[Connection], Awaitable[NewToken]]
+Work = Callable[[Connection], Awaitable[GeneratedToken]]
 
 
 async def list_tokens(request: web.Request) -> web.Response:
@@ -87,8 +87,8 @@ async def rotate_token(request: web.Request) -> web.Response:
     token_id, own = _id(request), _grant(request)
     log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
 
-    async def rotate(connection: Connection) -> NewToken:
-        old = await tokens.hold(connection, token_id)
+    async def rotate(connection: Connection) -> GeneratedToken:
+        old = await tokens.lock(connection, token_id)
         _require(own, old.reach)
         return await tokens.rotate(
             *(connection, log, key, old), grace_seconds=wanted.grace_seconds, origin=caller

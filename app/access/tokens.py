@@ -10,8 +10,8 @@ import asyncpg
 import msgspec
 
 from app.access import expiry as lives
-from app.access.events import Event, Origin
-from app.access.format import NewToken, make_token
+from app.access.events import AccessEvent, Origin
+from app.access.format import GeneratedToken, generate_token
 from app.access.log import AccessLog
 from app.access.mac import grant_mac, lapsed, mac, retired
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
@@ -48,7 +48,7 @@ class TokenPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
+class LockedToken:
     """A token whose row nobody else can change until the transaction ends."""
 
     id: str
@@ -70,7 +70,7 @@ class Held:
 
 async def create(
     connection: Connection, log: AccessLog, key: Secret, *, name: str, grant: Grant, origin: Origin
-) -> NewToken:
+) -> GeneratedToken:
     """Store a new token and return it with its text, which exists nowhere else.
 
     Raises Invalid for a name, a scope list or an environment that does not fit.
@@ -81,7 +81,7 @@ async def create(
         raise invalid("scopes", "must not be empty")
     await _check_environments(connection, grant.environments)
     new = await _insert(connection, key, name=name, grant=grant, actor=origin.actor)
-    await log.record(connection, origin.did(Event.TOKEN_CREATED, resource=new.id))
+    await log.record(connection, origin.did(AccessEvent.TOKEN_CREATED, resource=new.id))
     return new
 
 
@@ -89,11 +89,11 @@ async def rotate(
     connection: Connection,
     log: AccessLog,
     key: Secret,
-    old: Held,
+    old: LockedToken,
     *,
     grace_seconds: int,
     origin: Origin,
-) -> NewToken:
+) -> GeneratedToken:
     """Replace a token by a new one of the same name and grant, and let it go on for the grace.
 
     Raises Conflict when it was replaced, is over, or was changed by hand, Invalid for the grace.
@@ -126,7 +126,7 @@ async def rotate(
         retires_at=retires_at,
         replaced_by=new.id,
     )
-    told = origin.did(Event.TOKEN_ROTATED, resource=old.id, detail=f"by {new.id}")
+    told = origin.did(AccessEvent.TOKEN_ROTATED, resource=old.id, detail=f"by {new.id}")
     await log.record(connection, told)
     return new
 
@@ -135,7 +135,7 @@ async def revoke(connection: Connection, log: AccessLog, token_id: str, *, origi
     """Revoke a token for ever, once more if need be. Raises NotFound."""
     if await sql.revoke_token(connection, id=token_id) is None:
         raise _unknown()
-    await log.record(connection, origin.did(Event.TOKEN_REVOKED, resource=token_id))
+    await log.record(connection, origin.did(AccessEvent.TOKEN_REVOKED, resource=token_id))
 
 
 async def lapse(
@@ -161,7 +161,7 @@ async def lapse(
     await sql.announce_tokens(connection)
 
 
-async def hold(connection: Connection, token_id: str) -> Held:
+async def lock(connection: Connection, token_id: str) -> LockedToken:
     """Return a token and keep others from changing it. Raises NotFound.
 
     Its environments cannot be deleted meanwhile: the deletion would miss a successor of the token.
@@ -172,7 +172,7 @@ async def hold(connection: Connection, token_id: str) -> Held:
     if row is None:
         raise _unknown()
     fields: dict[str, Any] = dict(row)
-    return Held(id=token_id, grant=_grant(fields), **fields)
+    return LockedToken(id=token_id, grant=_grant(fields), **fields)
 
 
 async def get(connection: Connection, token_id: str) -> TokenView:
@@ -202,8 +202,8 @@ async def list_usable(connection: Connection) -> list[Token]:
 
 async def _insert(
     connection: Connection, key: Secret, *, name: str, grant: Grant, actor: str
-) -> NewToken:
-    new = make_token(is_admin=Scope.ADMIN in grant.scopes)
+) -> GeneratedToken:
+    new = generate_token(is_admin=Scope.ADMIN in grant.scopes)
     # Of the clock that the expiry was reckoned from, and known before the row is there.
     created_at = datetime.now(UTC)
     await sql.insert_token(

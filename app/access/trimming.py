@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from app.access.events import Event, Origin
+from app.access.events import AccessEvent, Origin
 from app.access.log import AccessLog
 from app.database import Connection, Database, sql
 from app.database.role_names import OWNER
@@ -26,7 +26,7 @@ async def trim(database: Database, log: AccessLog, *, before: datetime, origin: 
         # Before the first row goes: one that is stopped half-way has been told of.
         detail = f"trimmed of all before {before.isoformat()}"
         await log.record(
-            connection, origin.did(Event.ADMINISTRATION, resource="access_log", detail=detail)
+            connection, origin.did(AccessEvent.ADMINISTRATION, resource="access_log", detail=detail)
         )
         return await delete(connection)
 

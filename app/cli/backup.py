@@ -10,7 +10,7 @@ import msgspec
 import typer
 from rich.filesize import decimal
 
-from app.access.events import Event
+from app.access.events import AccessEvent
 from app.access.local_credentials import token_key
 from app.access.log import AccessLog
 from app.cli import backup_proof
@@ -108,7 +108,9 @@ def new_epoch() -> None:
 
     async def work(resources: Resources) -> list[tuple[str, str]]:
         async def renewed(connection: Connection) -> list[tuple[str, str]]:
-            access = origin().did(Event.ADMINISTRATION, detail="every environment has a new epoch")
+            access = origin().did(
+                AccessEvent.ADMINISTRATION, detail="every environment has a new epoch"
+            )
             await resources.access_log.record(connection, access)
             return [(row["name"], row["epoch"]) async for row in sql.renew_epochs(connection)]
 
@@ -126,7 +128,7 @@ def _tell_of(settings: Settings, target: Target, manifest: Manifest) -> None:
         await database.open(target)
         try:
             access = origin().did(
-                Event.BACKUP_CREATED, resource=manifest.name, detail=f"{manifest.bytes} bytes"
+                AccessEvent.BACKUP_CREATED, resource=manifest.name, detail=f"{manifest.bytes} bytes"
             )
             access_log = AccessLog(database)
             await database.transact(lambda connection: access_log.record(connection, access))

@@ -7,7 +7,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from app.access.events import Event, Origin
+from app.access.events import AccessEvent, Origin
 from app.cli import history, transfer
 from app.cli.actor import operator
 from app.cli.history import MASK
@@ -59,7 +59,7 @@ def get(
             found, _, _ = await service.get(connection, environment, key, vault=vault)
             if reveal and found.kind == Kind.SECRET:
                 access = Origin(actor=operator()).did(
-                    Event.SECRET_READ,
+                    AccessEvent.SECRET_READ,
                     environment=environment,
                     resource=key,
                     version=found.version,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import MofNCompleteColumn, Progress
 
-from app.access.events import Event, Origin
+from app.access.events import AccessEvent, Origin
 from app.cli import key_ceremony
 from app.cli.actor import operator
 from app.cli.key_tables import data_key_table, ring_table
@@ -133,7 +133,7 @@ def retire(kek_id: Annotated[str, typer.Argument(help="Its id, as `list` shows i
     """Stop using a key; refused for as long as it has wrapped a data key."""
 
     async def work(resources: Resources) -> None:
-        access = _origin().did(Event.ADMINISTRATION, resource=kek_id, detail="key retired")
+        access = _origin().did(AccessEvent.ADMINISTRATION, resource=kek_id, detail="key retired")
 
         async def retired(connection: Connection) -> None:
             # No data key is stored between the count and the change; see UnwrappedKeys.confirm.

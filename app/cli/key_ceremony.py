@@ -16,7 +16,7 @@ import psycopg
 import typer
 
 from app import log
-from app.access.events import Access, Event
+from app.access.events import Access, AccessEvent
 from app.access.log import AccessLog
 from app.cli.actor import origin
 from app.cli.terminal import aside, console
@@ -144,7 +144,7 @@ def _tell(settings: Settings | None, ring: KeyRing, detail: str) -> None:
     """Write a row of the access log, or say why there is none."""
     active = ring.active
     access = origin().did(
-        Event.ADMINISTRATION, resource=active.id if active else None, detail=detail
+        AccessEvent.ADMINISTRATION, resource=active.id if active else None, detail=detail
     )
     try:
         asyncio.run(_record(settings or load(), access))

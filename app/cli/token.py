@@ -8,7 +8,7 @@ from rich.table import Table
 
 from app.access import expiry as lives
 from app.access import tokens
-from app.access.format import NewToken
+from app.access.format import GeneratedToken
 from app.access.local_credentials import token_key
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.access.tokens import TokenView
@@ -45,7 +45,7 @@ def create(
     if not environments:
         raise typer.BadParameter("name at least one with --environment, or * for all")
 
-    async def work(resources: Resources) -> NewToken:
+    async def work(resources: Resources) -> GeneratedToken:
         key = token_key(resources.settings)
         expires_at = lives.expiry(scopes, expires_days=expires_days)
         grant = Grant(scopes=scopes, environments=environments, expires_at=expires_at)
@@ -125,11 +125,11 @@ def rotate(
 ) -> None:
     """Make a token that takes the place of another, and print it, once."""
 
-    async def work(resources: Resources) -> tuple[NewToken, TokenView]:
+    async def work(resources: Resources) -> tuple[GeneratedToken, TokenView]:
         key = token_key(resources.settings)
 
-        async def replace(connection: Connection) -> tuple[NewToken, TokenView]:
-            old = await tokens.hold(connection, token_id)
+        async def replace(connection: Connection) -> tuple[GeneratedToken, TokenView]:
+            old = await tokens.lock(connection, token_id)
             new = await tokens.rotate(
                 *(connection, resources.access_log, key, old),
                 grace_seconds=grace_seconds,

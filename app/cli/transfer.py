@@ -9,16 +9,16 @@ from typing import Annotated
 import typer
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from app.access.events import Event, Origin
+from app.access.events import AccessEvent, Origin
 from app.cli.actor import operator
 from app.cli.history import At, moment, show_changes, show_properties
 from app.cli.terminal import console, progress_display
 from app.configuration.transfer import service
-from app.configuration.transfer.checking import read_checked_file
+from app.configuration.transfer.document_checks import read_checked_file
+from app.configuration.transfer.document_reader import format_of
+from app.configuration.transfer.document_writer import left_out, write_document
 from app.configuration.transfer.documents import Format, Mode
-from app.configuration.transfer.reading import format_of
 from app.configuration.transfer.views import Imported
-from app.configuration.transfer.writing import left_out, write_document
 from app.http.dry_run import transact
 from app.names import counted
 from app.scripts import Resources, run_script
@@ -56,7 +56,7 @@ def export_environment(
             )
         if secrets := service.count_revealed(entries):
             access = Origin(actor=operator()).did(
-                Event.SECRET_READ,
+                AccessEvent.SECRET_READ,
                 environment=environment,
                 detail=f"export of {counted(secrets, 'secret')} as of revision {found.revision}",
             )

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from app.configuration.snapshots.reading import moment_headers, read_snapshot
+from app.configuration.snapshots.reading import read_snapshot, snapshot_headers
 from app.errors import invalid
 from app.flags import explanation as service
 from app.flags.usage import FlagUsage, Usage, read_usage
@@ -44,7 +44,7 @@ async def explain_evaluation(request: web.Request) -> web.Response:
     if moment is None:
         snapshot = await read_snapshot(request, query)
         found = service.explained(key, service.source_now(snapshot, key), wanted)
-        return wire.answer(found, headers=moment_headers(request, snapshot))
+        return wire.answer(found, headers=snapshot_headers(request, snapshot))
 
     async with request.app[DATABASE].connection() as connection:
         source = await service.source_at(connection, name, key, moment)

@@ -6,7 +6,7 @@ Each step is one short transaction, and doing it again goes on where the last ti
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from app.access.events import Event, Origin
+from app.access.events import AccessEvent, Origin
 from app.access.log import AccessLog
 from app.database import Connection, Database, sql
 from app.environments import service as environments
@@ -61,7 +61,7 @@ async def _rewrap(
         return  # somebody else was quicker, or has destroyed it
     await vault.keys.confirm(wrapped)
     detail = f"data key {key.id.hex()} wrapped by {wrapped.kek_id}"
-    access = origin.did(Event.ADMINISTRATION, environment=key.environment, detail=detail)
+    access = origin.did(AccessEvent.ADMINISTRATION, environment=key.environment, detail=detail)
     await log.record(connection, access)
 
 
@@ -78,7 +78,9 @@ async def renew(
         return False
     await sql.retire_data_key(connection, environment=environment)
     await vault.add_data_key(connection, environment)
-    access = origin.did(Event.ADMINISTRATION, environment=environment, detail="data key renewed")
+    access = origin.did(
+        AccessEvent.ADMINISTRATION, environment=environment, detail="data key renewed"
+    )
     await log.record(connection, access)
     return True
 
@@ -96,6 +98,6 @@ async def shred(
     ]
     if destroyed:
         detail = f"{len(destroyed)} data keys destroyed"
-        access = origin.did(Event.ADMINISTRATION, environment=environment, detail=detail)
+        access = origin.did(AccessEvent.ADMINISTRATION, environment=environment, detail=detail)
         await log.record(connection, access)
     return destroyed

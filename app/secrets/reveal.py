@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from app.access.events import Event
+from app.access.events import AccessEvent
 from app.access.guard import ACCESS_LOG, CALLER, origin
 from app.access.models import Scope
 from app.database import Connection
@@ -37,7 +37,7 @@ async def note_revealed(
     Raises Unavailable when that cannot be written; then nothing may be revealed.
     """
     access = origin(request).did(
-        Event.SECRET_READ,
+        AccessEvent.SECRET_READ,
         environment=request.match_info["environment"],
         resource=key,
         version=version,

@@ -14,16 +14,16 @@ from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.last_used import TOKEN_USE, TokenUse
 from app.access.local_credentials import ensure_admin_token, token_key
 from app.access.log import AccessLog
-from app.access.rate_limit import FAILURES, Failures
-from app.access.stdout_log import Lines
+from app.access.rate_limit import RATE_LIMIT, RateLimit
+from app.access.stdout_log import StdoutLog
 from app.audit.head_export import HeadExport
 from app.components import Component, FunctionComponent
 from app.configuration.changes.checks import ContentChecks
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.snapshots.disk import Disk
+from app.configuration.snapshots.disk_copy import DiskCopy
 from app.configuration.snapshots.event_stream import STREAMS, OpenStreams
 from app.configuration.snapshots.follower import Follower
-from app.configuration.snapshots.keeper import Keeper
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.transfer.handlers import LANE, LANE_WAIT_SECONDS
 from app.database import Database
@@ -77,9 +77,11 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
     follower = Follower(database)
     # A stream whose token is gone ends when it is woken.
     directory = TokenDirectory(database, key, on_change=follower.wake)
-    access_log = AccessLog(database, Lines.of_stdout() if settings.access.log_on_stdout else None)
+    access_log = AccessLog(
+        database, StdoutLog.of_stdout() if settings.access.log_on_stdout else None
+    )
     disk = Disk(settings.data_dir, key, settings.tier) if settings.snapshot_on_disk else None
-    keeper = Keeper(follower, directory, disk)
+    keeper = DiskCopy(follower, directory, disk)
     checks = ContentChecks()
     vault = Vault(wrapper_of(settings))
 
@@ -107,7 +109,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
     app[BUDGET] = BodyBudget(settings.http.bodies_bytes_max)
     app[DURATIONS] = Durations()
     app[STREAMS] = OpenStreams()
-    app[FAILURES] = Failures()
+    app[RATE_LIMIT] = RateLimit()
     app[TICKETS] = Tickets(directory, key, settings.http.public_url)
     app[DIGESTS] = RequestDigest(key)
     app[CORS] = Cors(settings.http.cors_origins)

@@ -35,8 +35,8 @@ from app.configuration.changes.views import (
 )
 from app.configuration.entries import handlers as configurations
 from app.configuration.entries.models import ConfigurationPage, NewConfiguration, Written
+from app.configuration.snapshots.change_event import EventData
 from app.configuration.snapshots.change_stream import stream_events
-from app.configuration.snapshots.event import EventData
 from app.configuration.snapshots.snapshot import Configuration
 from app.configuration.transfer import handlers as transfer
 from app.configuration.transfer.views import Imported

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from rich.progress import Progress
 
 from app.access.directory import TokenDirectory
-from app.access.format import NewToken, make_token
+from app.access.format import GeneratedToken, generate_token
 from app.access.mac import mac
 from app.access.models import Grant, Scope, Token
-from app.access.rate_limit import Failures
+from app.access.rate_limit import RateLimit
 from app.database import Database
 from app.errors import LimitExceeded, Unauthenticated
 from app.settings import Secret, load
@@ -33,10 +33,10 @@ _GRANT = Grant(
 async def measure(progress: Progress) -> list[Figure]:
     """Measure the check of tokens that are known, new to the process, and bad."""
     task = progress.add_task("access", total=ROUNDS)
-    new = [make_token(is_admin=False) for _ in range(_TOKENS)]
+    new = [generate_token(is_admin=False) for _ in range(_TOKENS)]
     stored = [_stored(each) for each in new]
     shown = [each.text for each in new]
-    forged = [make_token(is_admin=False).text for _ in range(_TOKENS)]
+    forged = [generate_token(is_admin=False).text for _ in range(_TOKENS)]
     directory = TokenDirectory(Database(load({}).database), _KEY)
     known: list[list[float]] = []
     first: list[list[float]] = []
@@ -55,7 +55,7 @@ async def measure(progress: Progress) -> list[Figure]:
     ]
 
 
-def _stored(new: NewToken) -> Token:
+def _stored(new: GeneratedToken) -> Token:
     token = Token(id=new.id, name="bench", mac=b"", grant=_GRANT)
     return replace(token, mac=mac(_KEY, new.text, _GRANT))
 
@@ -71,7 +71,7 @@ def _times(directory: TokenDirectory, shown: Sequence[str]) -> list[float]:
 
 
 def _failures() -> list[float]:
-    counted, found = Failures(), []
+    counted, found = RateLimit(), []
     for number in range(_CHECKS):
         started = time.perf_counter()
         with suppress(LimitExceeded):

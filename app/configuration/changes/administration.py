@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from app.access import tokens
-from app.access.events import Event, Origin
+from app.access.events import AccessEvent, Origin
 from app.access.log import AccessLog
 from app.access.models import Grant, Scope
 from app.configuration.changes import writes
@@ -36,7 +36,7 @@ async def record_administration(
     """Have the access log tell of it, in the same transaction. Raises Unavailable."""
     for change_set, what in _administered(made):
         access = origin.did(
-            Event.ADMINISTRATION,
+            AccessEvent.ADMINISTRATION,
             environment=change_set.environment,
             resource=_RESOURCE,
             detail=f"{what}, revision {change_set.revision}",
@@ -49,7 +49,7 @@ async def record_creation(
 ) -> None:
     """Have the access log tell of a new environment. Raises Unavailable."""
     access = origin.did(
-        Event.ADMINISTRATION, environment=made.name, resource=_RESOURCE, detail="created"
+        AccessEvent.ADMINISTRATION, environment=made.name, resource=_RESOURCE, detail="created"
     )
     await log.record(connection, access)
 
@@ -73,7 +73,7 @@ async def delete_environment(
     )
     await tokens.lapse(connection, log, key, name, origin=origin)
     access = origin.did(
-        Event.ADMINISTRATION,
+        AccessEvent.ADMINISTRATION,
         environment=closed.name,
         resource=_RESOURCE,
         detail=f"deleted, revision {closed.revision}",

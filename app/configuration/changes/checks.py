@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from app.configuration.changes.models import Content
-from app.configuration.json_schema.checking import count_parts
 from app.configuration.json_schema.linear import linear_steps
 from app.configuration.json_schema.pool import PROCESSES_MAX, Checkers, RequestCheck
+from app.configuration.json_schema.validation import count_parts
 from app.threads import Lane, in_thread
 
 Result = TypeVar("Result")

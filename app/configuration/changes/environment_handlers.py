@@ -13,10 +13,10 @@ from app.configuration.changes.requests import NewEnvironment, NewPatch
 from app.configuration.changes.write_requests import read_dry_run, run_write, write_change_sets
 from app.configuration.snapshots.reading import (
     FOLLOWER,
-    moment_headers,
     read_snapshot,
-    settle,
+    snapshot_headers,
     stale_header,
+    wait_until_served,
 )
 from app.database import Connection
 from app.environments.models import Environment, EnvironmentList
@@ -50,7 +50,7 @@ async def get_environment(request: web.Request) -> web.Response:
     moment = wire.moment(query)
     if moment is None:
         snapshot = await read_snapshot(request, query)
-        return wire.answer(snapshot.environment, headers=moment_headers(request, snapshot))
+        return wire.answer(snapshot.environment, headers=snapshot_headers(request, snapshot))
 
     async with request.app[DATABASE].connection() as connection:
         found = await history.environment_at(connection, request.match_info["environment"], moment)
@@ -124,7 +124,7 @@ async def create_environment(request: web.Request) -> web.Response:
 
     if dry_run:
         return wire.answer(made)
-    await settle(request, made.name, made.revision)
+    await wait_until_served(request, made.name, made.revision)
     headers = revision_header(made.epoch, made.revision)
     headers["Location"] = f"/v1/environments/{made.name}"
     return wire.answer(made, status=201, headers=headers)

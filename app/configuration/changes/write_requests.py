@@ -13,7 +13,7 @@ from app.configuration.changes.administration import check_administration, recor
 from app.configuration.changes.checks import ContentChecks
 from app.configuration.changes.views import MadeChangeSets, without_before
 from app.configuration.changes.writes import Work
-from app.configuration.snapshots.reading import settle
+from app.configuration.snapshots.reading import wait_until_served
 from app.database import Connection
 from app.http import wire
 from app.http.dry_run import transact
@@ -74,7 +74,7 @@ async def write_change_sets(request: web.Request, work: Work, *, dry_run: bool) 
         return wire.answer(made)
     headers: dict[str, str] = {}
     for change_set in made.change_sets:
-        await settle(request, change_set.environment, change_set.revision)
+        await wait_until_served(request, change_set.environment, change_set.revision)
         if change_set.environment == request.match_info["environment"]:
             headers = revision_header(change_set.epoch, change_set.revision)
     return wire.answer(made, headers=headers)

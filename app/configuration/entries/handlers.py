@@ -13,7 +13,12 @@ from app.configuration.changes.values import check_but_definition
 from app.configuration.changes.write_requests import CHECKS, read_dry_run, run_write
 from app.configuration.entries import service
 from app.configuration.entries.models import NewConfiguration, Written
-from app.configuration.snapshots.reading import moment_head, moment_headers, read_snapshot, settle
+from app.configuration.snapshots.reading import (
+    read_snapshot,
+    snapshot_head_lines,
+    snapshot_headers,
+    wait_until_served,
+)
 from app.configuration.snapshots.snapshot import Configuration
 from app.database import Connection
 from app.errors import NotFound
@@ -52,7 +57,7 @@ async def list_configurations(request: web.Request) -> web.Response:
         msgspec.json.encode(page.next),
         snapshot.revision,
     )
-    return wire.answer_bytes(body, headers=moment_headers(request, snapshot))
+    return wire.answer_bytes(body, headers=snapshot_headers(request, snapshot))
 
 
 async def get_configuration(request: web.Request) -> web.Response:
@@ -74,7 +79,7 @@ async def get_configuration(request: web.Request) -> web.Response:
         service.check_stored_key(request.match_info["key"])
         raise NotFound("configuration_unknown", "There is no such configuration.")
 
-    head = moment_head(request, snapshot)
+    head = snapshot_head_lines(request, snapshot)
     if conditions.is_not_modified(request, found.etag):
         return EncodedResponse(b"", head + found.head_not_modified, status=304)
     return EncodedResponse(found.body, head + found.head)
@@ -174,7 +179,7 @@ async def _write(
     written = await run_write(request, work, answer_type=Written, dry_run=dry_run)
     if dry_run:
         return wire.answer(msgspec.structs.replace(written, dry_run=True))
-    await settle(request, written.environment, written.revision)
+    await wait_until_served(request, written.environment, written.revision)
 
     headers = revision_header(written.epoch, written.revision)
     if written.version is not None:

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import msgspec
 
-from app.configuration.json_schema.checking import check
+from app.configuration.json_schema.validation import check
 
 # For the whole process, of which about 35 MiB are programs and libraries.
 ADDRESS_SPACE_MAX = 192 * 1024 * 1024

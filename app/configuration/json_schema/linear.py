@@ -6,7 +6,7 @@ parts of the schema times parts of the value is an upper bound of the steps.
 
 from typing import Any
 
-from app.configuration.json_schema.checking import count_parts
+from app.configuration.json_schema.validation import count_parts
 
 _SCHEMA_PARTS_MAX = 1_000
 _ANNOTATIONS = {"$comment", "$schema", "default", "deprecated", "description", "examples", "title"}

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from app.configuration.json_schema.checking import Verdict, check
 from app.configuration.json_schema.linear import linear_steps
 from app.configuration.json_schema.process import Process, busy
+from app.configuration.json_schema.validation import CheckResult, check
 from app.log import logger
 
 log = logger(__name__)
@@ -113,7 +113,7 @@ class RequestCheck:
         self._process: Process | None = None
         self._linear_steps = LINEAR_STEPS_MAX
 
-    def verdict(self, schema: Any, value: Any) -> Verdict:
+    def verdict(self, schema: Any, value: Any) -> CheckResult:
         """Return what is wrong with the schema or the value.
 
         Raises TooCostlyError when the budget is spent, and Unavailable.

@@ -12,7 +12,7 @@ import msgspec
 import psutil
 
 from app.configuration.json_schema.checker import CHECK_FAILED, frame_of
-from app.configuration.json_schema.checking import Verdict
+from app.configuration.json_schema.validation import CheckResult
 from app.errors import Unavailable
 from app.log import logger
 
@@ -67,10 +67,10 @@ class Process:
         self._deadline = time.monotonic() + wall_seconds
         self._exchange(frame_of(b""), answers=False)
 
-    def ask(self, schema: Any, value: Any) -> Verdict:
+    def ask(self, schema: Any, value: Any) -> CheckResult:
         """Return its verdict. Raises TooCostlyError and Unavailable, and is of no use then."""
         answer = self._exchange(frame_of(msgspec.json.encode((schema, value))), answers=True)
-        return msgspec.json.decode(answer, type=Verdict)
+        return msgspec.json.decode(answer, type=CheckResult)
 
     def is_reusable(self) -> bool:
         """Tell whether it runs, waits for a request and is small."""

@@ -2,11 +2,11 @@
 
 from aiohttp import web
 
-from app.access.guard import TOKENS, shown_token
-from app.configuration.snapshots.event import id_message, resync_message
+from app.access.guard import TOKENS, presented_token
+from app.configuration.snapshots.change_event import id_message, resync_message
 from app.configuration.snapshots.event_stream import serve_stream
 from app.configuration.snapshots.follower import Follower
-from app.configuration.snapshots.reading import FOLLOWER, moment_headers, read_snapshot
+from app.configuration.snapshots.reading import FOLLOWER, read_snapshot, snapshot_headers
 from app.errors import AppError, malformed
 from app.http import wire
 
@@ -23,7 +23,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     if last_revision is not None and last_revision > snapshot.revision:
         # The client has read a later revision from another instance. It must not go back.
         snapshot = await request.app[FOLLOWER].at_least(snapshot.environment.name, last_revision)
-    headers = moment_headers(request, snapshot)
+    headers = snapshot_headers(request, snapshot)
     environment, follower = snapshot.environment.name, request.app[FOLLOWER]
     position = (snapshot.epoch, snapshot.revision if last_revision is None else last_revision)
     # An id at once: a client that disconnects before the first event can resume here.
@@ -33,7 +33,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
 
     async def next_messages() -> bytes:
         nonlocal position
-        request.app[TOKENS].authenticate(shown_token(request))
+        request.app[TOKENS].authenticate(presented_token(request))
         position, messages = await _messages_after(follower, environment, position, prefix)
         return messages
 

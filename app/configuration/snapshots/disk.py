@@ -45,7 +45,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class SavedState:
     """A state, and how many seconds ago the database last confirmed it."""
 
     state: State
@@ -97,7 +97,7 @@ class Disk:
         for old in self._generations()[GENERATIONS:]:
             old.unlink(missing_ok=True)
 
-    def keep_latest(self) -> None:
+    def remove_older(self) -> None:
         """Remove every generation but the latest. Raises OSError."""
         for old in self._generations()[1:]:
             old.unlink(missing_ok=True)
@@ -112,7 +112,7 @@ class Disk:
             return True
         return False
 
-    def read(self) -> Found | None:
+    def read(self) -> SavedState | None:
         """Return the latest generation that can be read, None when there is none."""
         for path in self._generations():
             try:
@@ -121,7 +121,7 @@ class Disk:
             except (OSError, BoxError, msgspec.MsgspecError) as error:
                 log.warning("snapshot_unreadable", file=path.name, error=type(error).__name__)
                 continue
-            return Found(state=state, age_seconds=max(0.0, age_seconds), file=path.name)
+            return SavedState(state=state, age_seconds=max(0.0, age_seconds), file=path.name)
         return None
 
     def release(self) -> None:

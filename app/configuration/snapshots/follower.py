@@ -26,7 +26,7 @@ from app.components import (
     gauges,
 )
 from app.configuration.snapshots import loading
-from app.configuration.snapshots.event import Event
+from app.configuration.snapshots.change_event import ChangeEvent
 from app.configuration.snapshots.snapshot import Snapshot
 from app.database import Connection, Database, sql
 from app.database.client.pool import session_of
@@ -151,7 +151,7 @@ class Follower(PolledCopy):
         waiting, self._advanced = self._advanced, asyncio.Event()
         waiting.set()
 
-    async def events_since(self, revision: int, up_to: Environment) -> Sequence[Event]:
+    async def events_since(self, revision: int, up_to: Environment) -> Sequence[ChangeEvent]:
         """Return an environment's events after a revision, in order, from the history.
 
         Return none when there are more than `EVENTS_MAX`. Raises Unavailable when the database is
@@ -232,7 +232,7 @@ class Follower(PolledCopy):
         )
         return is_behind
 
-    def _count(self, environment: str, events: Sequence[Event]) -> None:
+    def _count(self, environment: str, events: Sequence[ChangeEvent]) -> None:
         for event in events:
             self.change_sets[environment, event.data.kind] += 1
         if events:

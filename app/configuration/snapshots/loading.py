@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from app import memory as collector
-from app.configuration.snapshots.event import Event, EventData
+from app.configuration.snapshots.change_event import ChangeEvent, EventData
 from app.configuration.snapshots.snapshot import RECENT_MAX, Configuration, Snapshot, build
 from app.database import Connection, sql
 from app.environments import service as environments
@@ -27,7 +27,7 @@ Touched = tuple[str, Configuration | None]
 
 async def read(
     connection: Connection, environment: str, known: Snapshot | None
-) -> tuple[Snapshot, Sequence[Event]]:
+) -> tuple[Snapshot, Sequence[ChangeEvent]]:
     """Return the snapshot of this moment, and the events since the known one where it goes on.
 
     Raises NotFound for an environment that has gone.
@@ -70,7 +70,9 @@ async def was_swapped(connection: Connection, known: Snapshot, head: Environment
     )
 
 
-async def complete_events(connection: Connection, head: Environment, after: int) -> Sequence[Event]:
+async def complete_events(
+    connection: Connection, head: Environment, after: int
+) -> Sequence[ChangeEvent]:
     """Return the events after a revision up to the head, or none when they are too many."""
     rows = sql.list_events(
         connection,
@@ -79,7 +81,9 @@ async def complete_events(connection: Connection, head: Environment, after: int)
         up_to_revision=head.revision,
         page_size=EVENTS_MAX,
     )
-    events = [Event(head.epoch, EventData(environment=head.name, **row)) async for row in rows]
+    events = [
+        ChangeEvent(head.epoch, EventData(environment=head.name, **row)) async for row in rows
+    ]
     return events if len(events) == head.revision - after else ()
 
 

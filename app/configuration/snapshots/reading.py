@@ -32,12 +32,12 @@ async def read_snapshot(request: web.Request, query: Mapping[str, str]) -> Snaps
     return await follower.at_least(environment, revision)
 
 
-def moment_headers(request: web.Request, snapshot: Snapshot) -> dict[str, str]:
+def snapshot_headers(request: web.Request, snapshot: Snapshot) -> dict[str, str]:
     """Return the headers that say which revision an answer is from, and how long unconfirmed."""
     return revision_header(snapshot.epoch, snapshot.revision) | stale_header(request)
 
 
-def moment_head(request: web.Request, snapshot: Snapshot) -> bytes:
+def snapshot_head_lines(request: web.Request, snapshot: Snapshot) -> bytes:
     """Return the same as header lines."""
     stale = stale_header(request)
     return snapshot.head + header_lines(stale) if stale else snapshot.head
@@ -50,7 +50,7 @@ def stale_header(request: web.Request) -> dict[str, str]:
     return {FLAGSTONE_STALE: str(max(1, round(stale)))} if stale else {}
 
 
-async def settle(request: web.Request, environment: str, revision: int) -> None:
+async def wait_until_served(request: web.Request, environment: str, revision: int) -> None:
     """Wait a moment until this instance serves what it has just written.
 
     A client that reads after its write need not ask for the revision then. It is written either

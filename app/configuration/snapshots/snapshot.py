@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from app import VERSION
-from app.configuration.snapshots.event import Event
+from app.configuration.snapshots.change_event import ChangeEvent
 from app.environments.models import Environment
 from app.evaluation.ruleset import Rule, Ruleset
 from app.http.headers import entity_tag, header_lines, revision_header
@@ -49,7 +49,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedEntry:
     """An entry as its answer: the body, the entity tag, and the head of each kind of answer."""
 
     kind: str
@@ -78,10 +78,10 @@ class Snapshot:
     """
 
     environment: Environment
-    entries: Mapping[str, Encoded]
+    entries: Mapping[str, EncodedEntry]
     keys: Sequence[str]
     rules: Ruleset
-    recent: tuple[Event, ...] = ()
+    recent: tuple[ChangeEvent, ...] = ()
 
     @cached_property
     def head(self) -> bytes:
@@ -129,7 +129,7 @@ class Snapshot:
         self,
         environment: Environment,
         changed: Iterable[tuple[str, Configuration | None]],
-        events: Sequence[Event] = (),
+        events: Sequence[ChangeEvent] = (),
     ) -> "Snapshot":
         """Return the snapshot of a later revision, given each key touched since and what is there.
 
@@ -177,11 +177,11 @@ def _rule(configuration: Configuration) -> Rule:
     )
 
 
-def encode(configuration: Configuration, epoch: str) -> Encoded:
+def encode(configuration: Configuration, epoch: str) -> EncodedEntry:
     body = msgspec.json.encode(configuration)
     etag = entity_tag(configuration.version, epoch)
     tag_line = f"ETag: {etag}\r\n".encode()
-    return Encoded(
+    return EncodedEntry(
         kind=sys.intern(configuration.kind),
         body=body,
         etag=etag,

@@ -13,14 +13,19 @@ from app.access.models import Scope
 from app.configuration.changes.history import Moment
 from app.configuration.changes.models import MESSAGE_MAX, Content, Kind
 from app.configuration.changes.write_requests import CHECKS, run_write
-from app.configuration.snapshots.reading import moment_head, moment_headers, read_snapshot, settle
+from app.configuration.snapshots.reading import (
+    read_snapshot,
+    snapshot_head_lines,
+    snapshot_headers,
+    wait_until_served,
+)
 from app.configuration.snapshots.snapshot import Snapshot
 from app.configuration.transfer import service
-from app.configuration.transfer.checking import read_checked
+from app.configuration.transfer.document_checks import read_checked
+from app.configuration.transfer.document_writer import pretty, write_document
 from app.configuration.transfer.documents import MEDIA_TYPES, Format, Mode
-from app.configuration.transfer.evaluators import FORM, evaluator_document
+from app.configuration.transfer.evaluator_document import FORM, evaluator_document
 from app.configuration.transfer.views import Imported
-from app.configuration.transfer.writing import pretty, write_document
 from app.environments.models import Environment
 from app.errors import Unsupported, malformed
 from app.http import conditions, wire
@@ -66,7 +71,7 @@ async def export_environment(request: web.Request) -> web.Response:
 
     if moment is None and not reveal:
         snapshot = await read_snapshot(request, query)
-        environment, headers = snapshot.environment, moment_headers(request, snapshot)
+        environment, headers = snapshot.environment, snapshot_headers(request, snapshot)
 
         def read() -> Mapping[str, Content]:
             found = snapshot.entries.items()
@@ -116,7 +121,7 @@ async def get_flagd_document(request: web.Request) -> web.Response:
     snapshot = await read_snapshot(request, query)
 
     etag = f'"{FORM}-{snapshot.rules.digest:032x}-{snapshot.epoch[:8]}"'
-    head = moment_head(request, snapshot) + f"ETag: {etag}\r\n".encode()
+    head = snapshot_head_lines(request, snapshot) + f"ETag: {etag}\r\n".encode()
     if conditions.is_not_modified(request, etag):
         return EncodedResponse(b"", head, status=304)
     body = await _flagd_document(snapshot)
@@ -199,7 +204,7 @@ async def import_document(request: web.Request) -> web.Response:
 
     if dry_run:
         return wire.answer(msgspec.structs.replace(imported, dry_run=True))
-    await settle(request, name, imported.revision)
+    await wait_until_served(request, name, imported.revision)
     headers = revision_header(imported.epoch, imported.revision)
     return wire.answer(imported, headers=headers)
 

@@ -22,9 +22,9 @@ from app.configuration.changes.references import (
     rule_of,
 )
 from app.configuration.json_schema.pool import Checkers
-from app.configuration.transfer.checking import VIOLATIONS_MAX, examine
+from app.configuration.transfer.document_checks import VIOLATIONS_MAX, examine
+from app.configuration.transfer.document_reader import read_file
 from app.configuration.transfer.documents import Document, Format, shown
-from app.configuration.transfer.reading import read_file
 from app.errors import AppError, Violation
 from app.evaluation.compilation import uncompilable
 

@@ -10,7 +10,7 @@ from app.configuration.changes.views import made_view
 from app.configuration.json_schema.pool import Checkers
 from app.configuration.snapshots.snapshot import Configuration
 from app.configuration.transfer.documents import Document, Mode
-from app.configuration.transfer.plans import apply_plan, plan
+from app.configuration.transfer.import_plan import apply_plan, plan
 from app.configuration.transfer.views import Imported
 from app.database import Connection
 from app.environments import service as environments

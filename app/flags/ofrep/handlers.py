@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
-from app.configuration.snapshots.reading import moment_head
+from app.configuration.snapshots.reading import snapshot_head_lines
 from app.configuration.snapshots.snapshot import Snapshot
 from app.evaluation.groups import Part
 from app.flags.handlers import USAGE
@@ -38,7 +38,7 @@ async def evaluate_flag(request: web.Request) -> web.Response:
 
     request.app[USAGE].count(snapshot.environment.name, found.body)
     status = 200 if found.outcome.error_code is None else 400
-    return respond(request, found.body, moment_head(request, snapshot), status=status)
+    return respond(request, found.body, snapshot_head_lines(request, snapshot), status=status)
 
 
 async def evaluate_flags(request: web.Request) -> web.Response:
@@ -62,7 +62,7 @@ async def evaluate_flags(request: web.Request) -> web.Response:
         etag = _etag(b"%b%d:%b%b" % (snapshot.rules_state, len(raw), raw, tail))
         # A client that names the tag got it for the same body, which was decoded then.
         context = {} if conditions.names_tag(request, etag) else decode_context(raw)
-    head = moment_head(request, snapshot) + b"ETag: %b\r\n" % etag.encode()
+    head = snapshot_head_lines(request, snapshot) + b"ETag: %b\r\n" % etag.encode()
     if conditions.is_not_modified(request, etag):
         return EncodedResponse(b"", app[CORS].head(request) + head, status=304)
     body = body or await _evaluated(request, snapshot, context, tail)

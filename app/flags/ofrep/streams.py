@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 from aiohttp_sse import sse_response
 
-from app.access.guard import turn_away
+from app.access.guard import refuse_credential
 from app.configuration.snapshots.event_stream import RETRY_MESSAGE, serve_stream
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Snapshot
@@ -42,7 +42,7 @@ async def stream_refetches(request: web.Request) -> web.StreamResponse:
         environment, token = tickets.open(request.match_info["ticket"])
         snapshot = follower.get(environment)
     except Unauthenticated as error:
-        raise turn_away(request, error, request.match_info["ticket"]) from None
+        raise refuse_credential(request, error, request.match_info["ticket"]) from None
     except Unavailable:
         # A browser comes back after a stream that ends, and never after any other status.
         async with sse_response(request, headers=headers) as ended:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.access.format import make_token
+from app.access.format import generate_token
 from app.access.guard import TOKENS
 from app.access.models import Scope
 from app.server.routes import ROUTES
@@ -31,7 +31,7 @@ async def test_every_reason_for_refusal_looks_the_same(service: Service) -> None
     revoked = await service.token(Scope.READ)
     await service.revoke(revoked)
     await service.app[TOKENS].refresh()
-    wrong_secret = make_token(is_admin=False).text
+    wrong_secret = generate_token(is_admin=False).text
     other_end = good[:-1] + ("a" if good[-1] != "a" else "b")
     answers = []
 

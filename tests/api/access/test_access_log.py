@@ -11,13 +11,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.access.events import Access, Event, Origin
-from app.access.format import make_token
+from app.access.events import Access, AccessEvent, Origin
+from app.access.format import generate_token
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.log import AccessLog
 from app.access.models import Scope
 from app.access.rate_limit import ATTEMPTS_MAX
-from app.access.stdout_log import Lines
+from app.access.stdout_log import StdoutLog
 from app.access.trimming import trim
 from app.database import Connection, Database
 from app.database.role_names import APP, MIGRATOR
@@ -83,7 +83,7 @@ async def test_each_reason_is_told_that_the_stranger_is_not(service: Service) ->
     revoked = await service.token(Scope.READ)
     await service.revoke(revoked)
     await service.app[TOKENS].refresh()
-    unknown = make_token(is_admin=False)
+    unknown = generate_token(is_admin=False)
     shown = {"absent": None, "malformed": good[:-1] + "~", "expired": expired}
 
     for token in (*shown.values(), unknown.text, revoked):
@@ -148,7 +148,11 @@ async def test_equal_refusals_are_one_row_with_the_particulars_of_the_first(
     service: Service,
 ) -> None:
     ids = [
-        (await _get(service, make_token(is_admin=False).text, **{"X-Request-ID": f"r{number}"}))[1]
+        (
+            await _get(
+                service, generate_token(is_admin=False).text, **{"X-Request-ID": f"r{number}"}
+            )
+        )[1]
         for number in range(ATTEMPTS_MAX)
     ]
 
@@ -232,7 +236,7 @@ async def test_without_a_log_nothing_is_administered_and_all_else_goes_on(
 
 async def test_what_is_given_up_is_not_told(service: Service, log: AccessLog) -> None:
     async def work(connection: Connection) -> None:
-        await log.record(connection, Origin(actor="test").did(Event.SECRET_READ))
+        await log.record(connection, Origin(actor="test").did(AccessEvent.SECRET_READ))
         raise Unavailable("given_up", "…")
 
     recorded = log.recorded
@@ -245,7 +249,7 @@ async def test_what_is_given_up_is_not_told(service: Service, log: AccessLog) ->
 async def test_a_record_without_a_transaction_is_a_bug(service: Service, log: AccessLog) -> None:
     async with service.app[DATABASE].connection() as connection:
         with pytest.raises(RuntimeError, match="one transaction"):
-            await log.record(connection, Origin(actor="test").did(Event.SECRET_READ))
+            await log.record(connection, Origin(actor="test").did(AccessEvent.SECRET_READ))
 
 
 async def test_every_field_comes_back_as_it_was_given(service: Service, log: AccessLog) -> None:
@@ -258,7 +262,11 @@ async def test_every_field_comes_back_as_it_was_given(service: Service, log: Acc
         route="/v1/{x}",
     )
     given = origin.did(
-        Event.SECRET_READ, environment="local", resource="db/password", version=7, detail="why"
+        AccessEvent.SECRET_READ,
+        environment="local",
+        resource="db/password",
+        version=7,
+        detail="why",
     )
     await service.app[DATABASE].transact(lambda c: log.record(c, given))
 
@@ -271,7 +279,7 @@ async def test_every_field_comes_back_as_it_was_given(service: Service, log: Acc
 async def test_pages_go_from_the_latest_to_the_first(service: Service, log: AccessLog) -> None:
     origin = Origin(actor="test")
     for number in range(5):
-        event = (Event.SECRET_READ, Event.ADMINISTRATION)[number % 2]
+        event = (AccessEvent.SECRET_READ, AccessEvent.ADMINISTRATION)[number % 2]
         access = origin.did(event, environment="local", version=number)
         await service.app[DATABASE].transact(partial(_record, log, access))
 
@@ -296,7 +304,7 @@ async def test_an_administrator_of_one_environment_sees_what_is_of_that(
 ) -> None:
     own = await service.token(Scope.ADMIN, environments=("staging",))
     for environment in ("local", "staging", None):
-        access = Origin(actor="test").did(Event.SECRET_READ, environment=environment)
+        access = Origin(actor="test").did(AccessEvent.SECRET_READ, environment=environment)
         await service.app[DATABASE].transact(partial(_record, log, access))
     bearer = {"Authorization": f"Bearer {own}"}
 
@@ -314,7 +322,7 @@ async def test_access_log_of_remade_environment_omits_the_deleted_one(
     for _ in range(2):
         created = await service.client.post("/v1/environments", json=qa)
         assert created.status == 201
-        access = Origin(actor="test").did(Event.SECRET_READ, environment="qa")
+        access = Origin(actor="test").did(AccessEvent.SECRET_READ, environment="qa")
         await service.app[DATABASE].transact(partial(_record, log, access))
         token = await service.token(Scope.ADMIN, environments=("qa",))
         seen = await service.stranger.get(
@@ -365,17 +373,21 @@ async def test_trimming_takes_what_is_old_and_is_told(
 
 async def test_a_line_follows_the_commit(service: Service) -> None:
     reading, writing = os.pipe()
-    log = AccessLog(service.app[DATABASE], Lines(writing))
+    log = AccessLog(service.app[DATABASE], StdoutLog(writing))
     attempts = []
 
     async def twice(connection: Connection) -> None:
-        await log.record(connection, Origin(actor="test").did(Event.SECRET_READ, detail="kept"))
+        await log.record(
+            connection, Origin(actor="test").did(AccessEvent.SECRET_READ, detail="kept")
+        )
         attempts.append(1)
         if len(attempts) == 1:
             raise asyncpg.SerializationError
 
     async def in_vain(connection: Connection) -> None:
-        await log.record(connection, Origin(actor="test").did(Event.SECRET_READ, detail="not"))
+        await log.record(
+            connection, Origin(actor="test").did(AccessEvent.SECRET_READ, detail="not")
+        )
         raise Unavailable("given_up", "…")
 
     with pytest.raises(Unavailable):
@@ -393,7 +405,7 @@ async def test_health_remembers_that_particulars_were_lost(
     service: Service, log: AccessLog
 ) -> None:
     for number in range(100):
-        log.note(Origin(client=f"192.0.2.{number}").was_refused(Event.LOGIN_FAIL))
+        log.enqueue(Origin(client=f"192.0.2.{number}").was_refused(AccessEvent.LOGIN_FAIL))
     told = await _told(service)
 
     report = await (await service.client.get("/health")).json()

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.access.format import _checksum, make_token
+from app.access.format import _checksum, generate_token
 from app.access.guard import TOKENS
 from app.access.models import Scope
-from app.access.rate_limit import FAILURES
+from app.access.rate_limit import RATE_LIMIT
 from app.http.routing import Route
 from app.server.routes import ROUTES
 from tests.conftest import Service
@@ -31,7 +31,7 @@ GRANTS = [
 
 async def _status(service: Service, method: str, route: Route, token: str | None) -> int:
     # What is limited here is beside the point: see test_failures.py.
-    service.app[FAILURES].forget()
+    service.app[RATE_LIMIT].forget()
     headers = {"If-None-Match": "*"} | ({} if token is None else {"X-API-Key": token})
     path = filled(route.path)
     # Streams have no end: leaving the block closes them.
@@ -44,7 +44,7 @@ async def _bad_tokens(service: Service) -> dict[str, str | None]:
     expired = await service.token(*Scope, expires_at=datetime.now(UTC) - timedelta(seconds=1))
     revoked = await service.token(*Scope)
     good = await service.token(*Scope)
-    forged = make_token(is_admin=True)
+    forged = generate_token(is_admin=True)
     body = forged.text[:-6].replace(forged.id, good.split("_")[2])
     await service.revoke(revoked)
     await service.app[TOKENS].refresh()

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.access.format import make_token
+from app.access.format import generate_token
 from app.access.guard import ACCESS_LOG
 from app.access.models import Scope
-from app.access.rate_limit import ATTEMPTS_MAX, FAILURES
+from app.access.rate_limit import ATTEMPTS_MAX, RATE_LIMIT
 from app.http.keys import DATABASE, SETTINGS
 from tests.conftest import Service
 
@@ -20,7 +20,7 @@ OFREP = "/ofrep/v1/evaluate/flags"
 
 
 async def _fail(service: Service, **headers: str) -> tuple[int, str | None]:
-    bad = {"X-API-Key": make_token(is_admin=False).text}
+    bad = {"X-API-Key": generate_token(is_admin=False).text}
     answer = await service.stranger.get(PATH, headers=bad | headers)
     return answer.status, answer.headers.get("Retry-After")
 
@@ -128,7 +128,7 @@ async def behind_proxy(service: Service) -> AsyncIterator[Service]:
 
 async def _client_of(service: Service, *forwarded: str) -> str:
     """Return the address that a failure with these headers is counted for."""
-    service.app[FAILURES].forget()
+    service.app[RATE_LIMIT].forget()
     await service.app[ACCESS_LOG].run_once()
     headers = [("X-Forwarded-For", each) for each in forwarded]
     await service.stranger.get(PATH, headers=[("X-API-Key", "x"), *headers])

@@ -14,8 +14,8 @@ from dotenv import dotenv_values
 from app.access.models import Scope
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.snapshots.reading import FOLLOWER
-from app.configuration.transfer.plans import Plan, apply_plan, plan
-from app.configuration.transfer.reading import read_file
+from app.configuration.transfer.document_reader import read_file
+from app.configuration.transfer.import_plan import Plan, apply_plan, plan
 from app.errors import Invalid, Unavailable
 from app.http.keys import DATABASE
 from app.threads import Lane

@@ -12,7 +12,7 @@ from aiohttp import ClientSession
 
 from app.access import tokens
 from app.access.events import Origin
-from app.access.format import NewToken
+from app.access.format import GeneratedToken
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
 from app.audit.chain_walk import one_moment
@@ -20,7 +20,7 @@ from app.audit.head_export import HeadExport
 from app.audit.heads import read_heads
 from app.audit.verification import Broken, Verified, verify
 from app.configuration.snapshots.disk import Disk
-from app.configuration.snapshots.keeper import Keeper
+from app.configuration.snapshots.disk_copy import DiskCopy
 from app.configuration.snapshots.reading import FOLLOWER
 from app.crypto.secret import Secret
 from app.crypto.signing import Signer
@@ -303,8 +303,8 @@ async def test_rotation_during_deletion_gives_up_the_name(shop: Service, server:
     log, key = shop.app[ACCESS_LOG], shop.app[TOKENS].key
     deletion: list[asyncio.Task[tuple[int, Any]]] = []
 
-    async def rotate(connection: Connection) -> NewToken:
-        old = await tokens.hold(connection, several.split("_")[2])
+    async def rotate(connection: Connection) -> GeneratedToken:
+        old = await tokens.lock(connection, several.split("_")[2])
         new = await tokens.rotate(
             *(connection, log, key, old), grace_seconds=60, origin=Origin(actor="test")
         )
@@ -460,7 +460,7 @@ async def test_last_known_good_forgets_a_deleted_environment(
     shop: Service, settings: Settings, tmp_path: Path
 ) -> None:
     disk = Disk(tmp_path, Secret("k" * 32), settings.tier)
-    keeper = Keeper(shop.app[FOLLOWER], shop.app[TOKENS], disk)
+    keeper = DiskCopy(shop.app[FOLLOWER], shop.app[TOKENS], disk)
     await keeper.run_once()
     await _put(shop, "b", 1)
     await keeper.run_once()

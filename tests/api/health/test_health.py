@@ -11,8 +11,8 @@ from app.access.directory import TokenDirectory
 from app.access.guard import TOKENS
 from app.components import HealthCheck
 from app.configuration.snapshots.disk import Disk
+from app.configuration.snapshots.disk_copy import DiskCopy
 from app.configuration.snapshots.follower import Follower
-from app.configuration.snapshots.keeper import Keeper
 from app.configuration.snapshots.reading import FOLLOWER
 from app.database import Database
 from app.health.handlers import HEALTH
@@ -108,7 +108,7 @@ async def test_a_state_that_cannot_be_kept_on_disk_is_a_warning(
     service: Service, settings: Settings, tmp_path: Path
 ) -> None:
     disk = Disk(tmp_path, Secret("k" * 32), settings.tier)
-    keeper = Keeper(service.app[FOLLOWER], service.app[TOKENS], disk)
+    keeper = DiskCopy(service.app[FOLLOWER], service.app[TOKENS], disk)
     (tmp_path / "snapshots").touch()
     await keeper.run_once()
     health = service.app[HEALTH]

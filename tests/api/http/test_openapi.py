@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from app.access.events import Event
+from app.access.events import AccessEvent
 from app.http.documentation import VIEWER_PATH
 from app.http.problems import STATUS
 from app.http.routing import Route
@@ -97,7 +97,7 @@ async def test_every_event_of_the_access_log_can_be_asked_for(described: dict[st
     parameters = described["paths"]["/v1/access-log"]["get"]["parameters"]
     (events,) = [p["schema"]["enum"] for p in parameters if p["name"] == "event"]
 
-    assert events == list(Event)
+    assert events == list(AccessEvent)
 
 
 async def test_every_error_has_a_status_in_some_route(described: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import ClientSession
 
-from app.access.format import make_token
+from app.access.format import generate_token
 from tests.process.conftest import Process, until
 
 # A line of its own, and what would wipe the true one from a terminal.
@@ -92,7 +92,7 @@ async def test_without_the_setting_the_terminal_stays_readable(
     service = launch()
     await service.start()
     await service.ready()
-    bad = {"X-API-Key": make_token(is_admin=False).text}
+    bad = {"X-API-Key": generate_token(is_admin=False).text}
     async with client.get(f"{service.url}/v1/environments", headers=bad) as answer:
         assert answer.status == 401
 
@@ -136,7 +136,7 @@ async def test_a_flood_is_a_line_and_a_row(
     await service.ready()
 
     async def knock() -> int:
-        headers = {"X-API-Key": make_token(is_admin=False).text}
+        headers = {"X-API-Key": generate_token(is_admin=False).text}
         async with client.get(f"{service.url}/v1/environments", headers=headers) as answer:
             return answer.status
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access.events import Access, Decision, Event, Origin
+from app.access.events import Access, AccessEvent, Decision, Origin
 from app.access.log import AccessLog
-from app.access.refusal_batch import SEVERAL, Gathered
-from app.access.stdout_log import QUEUE_MAX, Lines
+from app.access.refusal_batch import SEVERAL, RefusalBatch
+from app.access.stdout_log import QUEUE_MAX, StdoutLog
 from app.database import Database
 from app.settings import load
 
@@ -27,7 +27,7 @@ def test_no_text_can_look_like_two_lines_or_fill_the_disk(text: str, is_refused:
         actor=text, token_id=text, client=text, request_id=text, method=text, route=text
     )
     told = origin.was_refused if is_refused else origin.did
-    access = told(Event.ACCESS_FAIL, environment=text, resource=text, detail=text)
+    access = told(AccessEvent.ACCESS_FAIL, environment=text, resource=text, detail=text)
 
     line = msgspec.json.encode(access)
 
@@ -41,13 +41,15 @@ def test_no_text_can_look_like_two_lines_or_fill_the_disk(text: str, is_refused:
 
 
 def test_a_text_that_prints_stays_as_it_is() -> None:
-    access = Origin(actor="operator:zoë").did(Event.ADMINISTRATION, resource="a b/ç", detail="")
+    access = Origin(actor="operator:zoë").did(
+        AccessEvent.ADMINISTRATION, resource="a b/ç", detail=""
+    )
 
     assert (access.actor, access.resource, access.detail) == ("operator:zoë", "a b/ç", "")
 
 
 def test_what_does_not_print_is_spelt_out() -> None:
-    access = Origin(actor=FORGED).did(Event.ADMINISTRATION)
+    access = Origin(actor=FORGED).did(AccessEvent.ADMINISTRATION)
 
     assert access.actor == (
         r'\r\n{"log": "access", "event": "sensitive_read"}\x1b[2K\x1b[1A\u2028\u202e\x00\x9b\ud800'
@@ -55,13 +57,13 @@ def test_what_does_not_print_is_spelt_out() -> None:
 
 
 def _refusal(client: str = "192.0.2.1", **given: str | int) -> Access:
-    access = Origin(client=client).was_refused(Event.LOGIN_FAIL)
+    access = Origin(client=client).was_refused(AccessEvent.LOGIN_FAIL)
     now = datetime.now(UTC)
     return msgspec.structs.replace(access, at=now, last_at=now, **given)
 
 
 def test_senders_are_told_apart_by_what_they_have_for_themselves() -> None:
-    gathered = Gathered(100)
+    gathered = RefusalBatch(100)
     for client in (
         *("192.0.2.1", "192.0.2.2", "192.0.2.1"),
         *("2001:db8::1", "2001:db8::ffff", "2001:db8:0:1::1", "", "no address", "fe80::1%eth0"),
@@ -82,7 +84,7 @@ def test_senders_are_told_apart_by_what_they_have_for_themselves() -> None:
 
 
 def test_what_a_stranger_chooses_makes_no_row_of_its_own() -> None:
-    gathered = Gathered(100)
+    gathered = RefusalBatch(100)
     for number in range(1_000):
         gathered.add(_refusal(token_id=f"{number:013}", request_id=str(number)))
 
@@ -91,7 +93,7 @@ def test_what_a_stranger_chooses_makes_no_row_of_its_own() -> None:
 
 
 def test_a_flood_from_everywhere_ends_in_a_few_rows_and_all_are_counted() -> None:
-    gathered = Gathered(50)
+    gathered = RefusalBatch(50)
     for number in range(10_000):
         gathered.add(_refusal(f"10.0.{number // 256}.{number % 256}"))
 
@@ -104,7 +106,7 @@ def test_a_flood_from_everywhere_ends_in_a_few_rows_and_all_are_counted() -> Non
 
 def test_nobody_hides_the_others_by_trying_everything() -> None:
     """The names of environments that he asks for are his own to choose."""
-    gathered = Gathered(50)
+    gathered = RefusalBatch(50)
     for number in range(1_000):
         gathered.add(_refusal("192.0.2.1", environment=f"e{number}"))
     gathered.add(_refusal("192.0.2.2", environment="production"))
@@ -120,7 +122,7 @@ def test_nobody_hides_the_others_by_trying_everything() -> None:
 def test_nothing_is_left_uncounted_and_the_rows_have_a_limit(
     accesses: list[tuple[int, int, int]],
 ) -> None:
-    gathered, given_back = Gathered(10), Gathered(20)
+    gathered, given_back = RefusalBatch(10), RefusalBatch(20)
     for client, environment, count in accesses:
         gathered.add(_refusal(f"10.0.0.{client}", environment=f"e{environment}", count=count))
         if client == 0:
@@ -136,7 +138,7 @@ def test_nothing_is_left_uncounted_and_the_rows_have_a_limit(
 
 
 def test_what_is_given_back_is_not_blurred_twice() -> None:
-    gathered = Gathered(5)
+    gathered = RefusalBatch(5)
     for number in range(10):
         gathered.add(_refusal(f"10.0.0.{number}"))
         gathered.add(_refusal(f"10.0.0.{number}", environment="other"))
@@ -157,12 +159,12 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 async def test_a_line_is_json_with_every_field(pipe: tuple[int, int]) -> None:
-    log = AccessLog(Database(load({}).database), Lines(pipe[1]))
+    log = AccessLog(Database(load({}).database), StdoutLog(pipe[1]))
     access = Origin(actor=FORGED, client="192.0.2.1").did(
-        Event.SECRET_READ, environment="local", resource=FORGED, version=7
+        AccessEvent.SECRET_READ, environment="local", resource=FORGED, version=7
     )
 
-    log.note(access)
+    log.enqueue(access)
     await log.run_once()
     await log.close()
 
@@ -177,7 +179,7 @@ async def test_a_line_is_json_with_every_field(pipe: tuple[int, int]) -> None:
 
 
 async def test_a_reader_that_has_stopped_costs_lines_and_no_time(pipe: tuple[int, int]) -> None:
-    lines = Lines(pipe[1])
+    lines = StdoutLog(pipe[1])
     async with asyncio.timeout(5):
         for _ in range(QUEUE_MAX + 1_000):
             lines.put(b"x" * 999 + b"\n")
@@ -193,7 +195,7 @@ async def test_a_reader_that_has_gone_costs_lines_and_nothing_else(
     del tmp_path_factory
     reading, writing = os.pipe()
     os.close(reading)
-    lines = Lines(writing)
+    lines = StdoutLog(writing)
 
     lines.put(b"line\n")
     await lines.close()

@@ -6,7 +6,7 @@ from ipaddress import IPv6Address
 import pytest
 
 from app.access import rate_limit as failures
-from app.access.rate_limit import ATTEMPTS_MAX, PREFIXES_MAX, Failures
+from app.access.rate_limit import ATTEMPTS_MAX, PREFIXES_MAX, RateLimit
 from app.errors import LimitExceeded
 from app.http.addresses import client_prefix
 
@@ -28,7 +28,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def barred(counted: Failures, address: str = "192.0.2.1") -> int | None:
+def barred(counted: RateLimit, address: str = "192.0.2.1") -> int | None:
     """Fail once; return the seconds to wait if that was too often."""
     try:
         counted.count(address)
@@ -37,7 +37,7 @@ def barred(counted: Failures, address: str = "192.0.2.1") -> int | None:
     return None
 
 
-def fail_until_barred(counted: Failures, address: str = "192.0.2.1") -> tuple[int, int]:
+def fail_until_barred(counted: RateLimit, address: str = "192.0.2.1") -> tuple[int, int]:
     """Return how many failures were let pass, and the seconds to wait then."""
     for passed in range(1_000):
         seconds = barred(counted, address)
@@ -47,7 +47,7 @@ def fail_until_barred(counted: Failures, address: str = "192.0.2.1") -> tuple[in
 
 
 def test_ten_failures_a_minute_pass_and_no_more(clock: Clock) -> None:
-    counted = Failures()
+    counted = RateLimit()
 
     assert fail_until_barred(counted) == (ATTEMPTS_MAX, 60)
     clock.now += 59.5
@@ -57,7 +57,7 @@ def test_ten_failures_a_minute_pass_and_no_more(clock: Clock) -> None:
 
 
 def test_a_few_failures_each_minute_pass_for_ever(clock: Clock) -> None:
-    counted = Failures()
+    counted = RateLimit()
 
     for _ in range(100):
         assert [barred(counted) for _ in range(ATTEMPTS_MAX)] == [None] * ATTEMPTS_MAX
@@ -65,7 +65,7 @@ def test_a_few_failures_each_minute_pass_for_ever(clock: Clock) -> None:
 
 
 def test_each_time_is_twice_as_long_up_to_a_quarter_of_an_hour(clock: Clock) -> None:
-    counted = Failures()
+    counted = RateLimit()
     times = []
 
     for _ in range(7):
@@ -79,7 +79,7 @@ def test_each_time_is_twice_as_long_up_to_a_quarter_of_an_hour(clock: Clock) -> 
 
 def test_what_is_tried_while_barred_makes_it_no_longer(clock: Clock) -> None:
     """`Retry-After` is kept to, by both."""
-    counted = Failures()
+    counted = RateLimit()
     fail_until_barred(counted)
 
     for _ in range(60):
@@ -90,7 +90,7 @@ def test_what_is_tried_while_barred_makes_it_no_longer(clock: Clock) -> None:
 
 
 def test_who_keeps_quiet_begins_anew(clock: Clock) -> None:
-    counted = Failures()
+    counted = RateLimit()
     for _ in range(3):
         clock.now += fail_until_barred(counted)[1]
 
@@ -120,7 +120,7 @@ def test_clients_are_counted_by_what_they_can_hardly_leave(
 
 def test_one_prefix_does_not_bar_another(clock: Clock) -> None:
     assert clock.now
-    counted = Failures()
+    counted = RateLimit()
     fail_until_barred(counted, "192.0.2.1")
 
     assert barred(counted, "192.0.2.2") is None
@@ -133,7 +133,7 @@ def test_memory_is_bounded_and_whoever_failed_longest_ago_is_forgotten(
     assert clock.now
     most = 1_000
     monkeypatch.setattr(failures, "PREFIXES_MAX", most)
-    counted = Failures()
+    counted = RateLimit()
     fail_until_barred(counted, "192.0.2.1")
     fail_until_barred(counted, "192.0.2.2")
     tracemalloc.start()

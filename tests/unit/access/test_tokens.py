@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.access import expiry as lives
 from app.access.directory import TokenDirectory
-from app.access.format import PATTERN, NewToken, make_token, token_id
+from app.access.format import PATTERN, GeneratedToken, generate_token, token_id
 from app.access.mac import holds, lapsed, mac, retired
 from app.access.models import EVERY_ENVIRONMENT, Caller, Grant, Scope, Token
 from app.database import Database
@@ -32,7 +32,7 @@ KNOWN_ID = "0123456789abc"
 KNOWN_BODY = f"fs_srv_{KNOWN_ID}_{'Z' * 43}"
 
 
-def stored(new: NewToken, grant: Grant = GRANT, key: Secret = KEY) -> Token:
+def stored(new: GeneratedToken, grant: Grant = GRANT, key: Secret = KEY) -> Token:
     return Token(id=new.id, name="test", mac=mac(key, new.text, grant), grant=grant)
 
 
@@ -48,7 +48,7 @@ def directory(*tokens: Token, key: Secret = KEY) -> TokenDirectory:
 
 @pytest.mark.parametrize(("is_admin", "kind"), [(True, "adm"), (False, "srv")])
 def test_a_new_token_is_well_formed(is_admin: object, kind: str) -> None:
-    new = make_token(is_admin=bool(is_admin))
+    new = generate_token(is_admin=bool(is_admin))
 
     assert len(new.text) == 70
     assert new.text.startswith(f"fs_{kind}_{new.id}_")
@@ -57,20 +57,22 @@ def test_a_new_token_is_well_formed(is_admin: object, kind: str) -> None:
 
 
 def test_no_two_tokens_are_alike() -> None:
-    made = [make_token(is_admin=False) for _ in range(200)]
+    made = [generate_token(is_admin=False) for _ in range(200)]
 
     assert len({new.id for new in made}) == len({new.text[-49:-6] for new in made}) == 200
 
 
 def test_every_character_is_used() -> None:
     """A slip in the alphabet or in the choice would make the secret smaller than it says."""
-    used = {character for _ in range(200) for character in make_token(is_admin=True).text[-49:-6]}
+    used = {
+        character for _ in range(200) for character in generate_token(is_admin=True).text[-49:-6]
+    }
 
     assert used == set(string.ascii_letters + string.digits)
 
 
 def test_every_change_of_one_character_is_refused() -> None:
-    new = make_token(is_admin=False)
+    new = generate_token(is_admin=False)
     alphabet = string.ascii_letters + string.digits + "_-"
 
     for place, character in enumerate(new.text):
@@ -80,7 +82,7 @@ def test_every_change_of_one_character_is_refused() -> None:
 
 
 def test_every_swap_of_neighbours_and_every_missing_character_is_refused() -> None:
-    text = make_token(is_admin=False).text
+    text = generate_token(is_admin=False).text
 
     for place in range(len(text)):
         shorter = text[:place] + text[place + 1 :]
@@ -107,7 +109,7 @@ def test_every_swap_of_neighbours_and_every_missing_character_is_refused() -> No
     ],
 )
 def test_what_is_not_a_token_has_no_id(pattern: str, replacement: str) -> None:
-    text = make_token(is_admin=False).text
+    text = generate_token(is_admin=False).text
 
     spoilt = re.sub(pattern, replacement, text, count=1)
 
@@ -128,7 +130,7 @@ def test_the_checksum_is_the_crc_32_in_base_62() -> None:
 
 def test_the_published_pattern_finds_tokens_wherever_they_are_and_nothing_else() -> None:
     """What scanners are given; the checksum tells them the rest."""
-    made = [make_token(is_admin=bool(number % 2)).text for number in range(100)]
+    made = [generate_token(is_admin=bool(number % 2)).text for number in range(100)]
     text = "\n".join(f'TOKEN="{token}"; curl -H "X-API-Key:{token}"' for token in made)
     others = (
         "fs_srv_0123456789abc",
@@ -174,7 +176,7 @@ def test_the_mac_is_the_same_for_the_same_grant_however_it_is_written() -> None:
 )
 def test_whoever_changes_a_row_makes_its_token_worthless(grant: Grant) -> None:
     """The key is not in the database, so a MAC cannot be made to fit."""
-    new = make_token(is_admin=False)
+    new = generate_token(is_admin=False)
     promoted = replace(stored(new), grant=grant)
 
     assert mac(KEY, new.text, grant) != mac(KEY, new.text, GRANT)
@@ -194,7 +196,7 @@ def test_the_mac_depends_on_the_key_and_on_the_whole_text() -> None:
 
 
 def test_an_end_that_came_later_is_part_of_the_mac() -> None:
-    new = make_token(is_admin=False)
+    new = generate_token(is_admin=False)
     before = stored(new)
     soon = datetime.now(UTC) + timedelta(minutes=1)
     sealed = retired(KEY, before.mac, soon)
@@ -217,7 +219,7 @@ def test_an_end_that_came_later_is_part_of_the_mac() -> None:
 def test_lapses_around_the_retirement_hold_in_their_order(place: int) -> None:
     names, retires_at = ("a", "b", "c"), datetime.now(UTC)
     grant = replace(GRANT, environments=frozenset({*names, "d"}))
-    new = make_token(is_admin=False)
+    new = generate_token(is_admin=False)
     made = mac(KEY, new.text, grant)
     for position in range(4):
         if position == place:
@@ -227,14 +229,14 @@ def test_lapses_around_the_retirement_hold_in_their_order(place: int) -> None:
     token = replace(stored(new, grant), mac=made, retires_at=retires_at, lapsed=names)
 
     assert holds(KEY, new.text, token)
-    assert not holds(KEY, make_token(is_admin=False).text, token)
+    assert not holds(KEY, generate_token(is_admin=False).text, token)
     for other in ((), names[:2], ("b", "a", "c"), (*names, "d")):
         assert not holds(KEY, new.text, replace(token, lapsed=other))
     assert not holds(KEY, new.text, replace(token, retires_at=None))
 
 
 def test_a_replaced_token_ends() -> None:
-    new = make_token(is_admin=False)
+    new = generate_token(is_admin=False)
     before = stored(new)
     now = datetime.now(UTC)
 
@@ -248,7 +250,7 @@ def test_a_replaced_token_ends() -> None:
 
 
 def test_a_token_that_is_known_is_its_caller() -> None:
-    new = make_token(is_admin=False)
+    new = generate_token(is_admin=False)
     token = stored(new)
 
     caller = directory(token).authenticate(new.text)
@@ -259,7 +261,7 @@ def test_a_token_that_is_known_is_its_caller() -> None:
 
 
 def test_a_token_without_an_end_holds() -> None:
-    new = make_token(is_admin=True)
+    new = generate_token(is_admin=True)
     token = stored(new, replace(GRANT, expires_at=None))
 
     assert directory(token).authenticate(new.text).token is token
@@ -267,13 +269,13 @@ def test_a_token_without_an_end_holds() -> None:
 
 def test_every_refusal_is_the_same() -> None:
     """Whoever tries tokens must not learn which part of one was right."""
-    known, unknown, expired, other_key, same_id = (make_token(is_admin=False) for _ in range(5))
+    known, unknown, expired, other_key, same_id = (generate_token(is_admin=False) for _ in range(5))
     past = replace(GRANT, expires_at=datetime.now(UTC) - timedelta(microseconds=1))
     guarded = directory(
         stored(known),
         stored(expired, past),
         stored(other_key, key=Secret("K" * 32)),
-        replace(stored(make_token(is_admin=False)), id=same_id.id),
+        replace(stored(generate_token(is_admin=False)), id=same_id.id),
     )
 
     refusals = set()
@@ -296,7 +298,7 @@ def test_every_refusal_is_the_same() -> None:
 
 
 def test_every_change_of_one_character_is_refused_by_the_directory() -> None:
-    new = make_token(is_admin=False)
+    new = generate_token(is_admin=False)
     guarded = directory(stored(new))
 
     for place, character in enumerate(new.text):
@@ -306,7 +308,7 @@ def test_every_change_of_one_character_is_refused_by_the_directory() -> None:
 
 
 def test_flipped_bits_are_refused() -> None:
-    new = make_token(is_admin=True)
+    new = generate_token(is_admin=True)
     guarded = directory(stored(new))
     raw = bytearray(new.text.encode())
 
@@ -323,13 +325,13 @@ def test_nobody_is_let_in_before_the_tokens_were_read() -> None:
     early = TokenDirectory(Database(load({}).database), KEY)
 
     with pytest.raises(Unavailable) as caught:
-        early.authenticate(make_token(is_admin=True).text)
+        early.authenticate(generate_token(is_admin=True).text)
 
     assert caught.value.code == "starting"
 
 
 async def test_what_is_known_goes_on_while_the_database_is_away() -> None:
-    new = make_token(is_admin=False)
+    new = generate_token(is_admin=False)
     guarded = directory(stored(new))
 
     with pytest.raises(Unavailable):

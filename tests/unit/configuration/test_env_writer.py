@@ -14,9 +14,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.configuration.changes.models import Content, Kind
+from app.configuration.transfer.document_reader import read_document
 from app.configuration.transfer.documents import Format
 from app.configuration.transfer.env_writer import env_lines, env_values
-from app.configuration.transfer.reading import read_document
 from app.http.decoder import VALUE_BYTES_MAX
 
 Read = Callable[[Path, list[str]], dict[str, str | None]]

@@ -8,7 +8,7 @@ from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
 
 from app.configuration.changes.models import Content, Kind
-from app.configuration.transfer.evaluators import COPIED_BYTES_MAX, evaluator_document
+from app.configuration.transfer.evaluator_document import COPIED_BYTES_MAX, evaluator_document
 from app.environments.models import Environment
 from tests.factories import flag
 

@@ -19,10 +19,10 @@ from app.configuration.changes.models import Content, Kind
 from app.configuration.json_schema import pool
 from app.configuration.json_schema import process as one_process
 from app.configuration.json_schema.checker import frame_of, serve
-from app.configuration.json_schema.checking import VIOLATIONS_MAX, Verdict, check
 from app.configuration.json_schema.linear import linear_steps
 from app.configuration.json_schema.pool import Checkers, RequestCheck
 from app.configuration.json_schema.process import TooCostlyError
+from app.configuration.json_schema.validation import VIOLATIONS_MAX, CheckResult, check
 from app.errors import Unavailable
 from tests.factories import COSTLY_SCHEMA
 
@@ -45,7 +45,7 @@ def checkers() -> Iterator[Checkers]:
         yield made
 
 
-def _verdict(checkers: Checkers, schema: Any, value: Any) -> Verdict:
+def _verdict(checkers: Checkers, schema: Any, value: Any) -> CheckResult:
     with checkers.request() as request:
         return request.verdict(schema, value)
 
@@ -104,7 +104,7 @@ def test_schema_unsupported_part_is_named(schema: Any, field: str) -> None:
 def test_schema_supported_parts_are_accepted(schema: Any) -> None:
     value = {"$id": "a"} if "const" in schema else {"n": 1}
 
-    assert check(schema, value) == Verdict()
+    assert check(schema, value) == CheckResult()
 
 
 def test_tree_schema_finds_deep_violation() -> None:
@@ -252,7 +252,7 @@ def test_processes_all_busy_is_unavailable(
 
     for process in held:
         checkers.release(process)
-    assert _verdict(checkers, DATE, "2026-01-31") == Verdict()
+    assert _verdict(checkers, DATE, "2026-01-31") == CheckResult()
 
 
 def test_process_that_cannot_start_up_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +340,7 @@ def test_checker_answers_frames_until_the_end() -> None:
 
         answer = ours.recv(4_096)
     assert begun == [None]
-    assert msgspec.json.decode(answer[4:], type=Verdict) == check(DATE, 1)
+    assert msgspec.json.decode(answer[4:], type=CheckResult) == check(DATE, 1)
 
 
 def test_request_small_schemas_need_no_process() -> None:

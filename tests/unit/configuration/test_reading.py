@@ -11,8 +11,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.configuration.changes.models import ENTRIES_MAX, Kind
+from app.configuration.transfer.document_reader import read_document, read_file
 from app.configuration.transfer.documents import Document, Format
-from app.configuration.transfer.reading import read_document, read_file
 from app.errors import AppError, Invalid, Malformed, TooLarge
 from tests.paths import SHARED_DATA
 

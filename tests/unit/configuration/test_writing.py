@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.patch import are_equal, are_same
+from app.configuration.transfer.document_reader import read_document
+from app.configuration.transfer.document_writer import write_document
 from app.configuration.transfer.documents import Format
-from app.configuration.transfer.reading import read_document
-from app.configuration.transfer.writing import write_document
 from app.environments.models import Environment
 
 ENVIRONMENT = Environment(

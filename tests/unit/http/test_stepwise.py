@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from app.configuration.transfer.document_reader import read_document
 from app.configuration.transfer.documents import Format
-from app.configuration.transfer.reading import read_document
 from app.errors import Malformed
 from app.http import stepwise
 from app.http.decoder import parse

@@ -11,7 +11,7 @@ from yarl import URL
 
 from app.access.directory import TokenDirectory
 from app.access.models import Scope
-from app.access.rate_limit import FAILURES
+from app.access.rate_limit import RATE_LIMIT
 from tests.api.flags.ofrep.conftest import SHOP, Client
 from tests.api.flags.ofrep.listening import listening
 from tests.conftest import Server
@@ -41,7 +41,7 @@ async def test_c38_forged_foreign_and_spoilt_tickets_are_refused_alike(ofrep: Cl
     for ticket in (*tickets, *spoilt, "x", "%FF", "%C3%BC", "-", "..%2F..%2Fhealth", ofrep.token):
         address = URL(f"{ofrep.service.url}/ofrep/v1/streams/{ticket or '-'}", encoded=True)
         # A row of such attempts is limited, which test_failures.py looks at.
-        ofrep.service.app[FAILURES].forget()
+        ofrep.service.app[RATE_LIMIT].forget()
         async with ofrep.session.get(address, headers={"Origin": SHOP}) as answer:
             answers.append((answer.status, (await answer.json())["errorCode"]))
             assert answer.headers["Access-Control-Allow-Origin"] == "*"

@@ -8,7 +8,7 @@ import msgspec
 from app.configuration.changes.models import Content, Kind
 from app.configuration.transfer.documents import VERSION, Format, Whole, WholeEntry
 from app.configuration.transfer.env_writer import env_lines, env_values
-from app.configuration.transfer.evaluators import SCHEMA
+from app.configuration.transfer.evaluator_document import SCHEMA
 from app.configuration.transfer.yaml_writer import dump_yaml
 from app.environments.models import Environment
 

@@ -43,7 +43,7 @@ Path = tuple[str | int, ...]
 Finding = tuple[str, str]
 
 
-class Verdict(msgspec.Struct, frozen=True, array_like=True):
+class CheckResult(msgspec.Struct, frozen=True, array_like=True):
     """`refused` is what is wrong with the schema, `broken` what the value breaks of it.
 
     Each is a field and a rule. No rule repeats the value, which may be confidential.
@@ -53,11 +53,11 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True):
     broken: list[Finding] = []
 
 
-def check(schema: Any, value: Any) -> Verdict:
+def check(schema: Any, value: Any) -> CheckResult:
     """Return whether the schema can be used, and the first rules that the value breaks."""
     refused = _refused_part(schema)
     if refused is not None:
-        return Verdict(refused=_finding("schema", *refused))
+        return CheckResult(refused=_finding("schema", *refused))
     try:
         validator = jsonschema_rs.validator_for(
             schema, mask="the value", retriever=_refuse, pattern_options=_PATTERNS
@@ -65,13 +65,13 @@ def check(schema: Any, value: Any) -> Verdict:
     except jsonschema_rs.ValidationError as error:
         is_pattern = getattr(error.kind, "format", None) == "regex"
         rule = _PATTERN_RULE if is_pattern else "must be a valid JSON Schema"
-        return Verdict(refused=_finding("schema", tuple(error.instance_path), rule))
+        return CheckResult(refused=_finding("schema", tuple(error.instance_path), rule))
     except ValueError:
-        return Verdict(refused=("schema", "must be a valid JSON Schema"))
+        return CheckResult(refused=("schema", "must be a valid JSON Schema"))
     if validator.is_valid(value):
-        return Verdict()
+        return CheckResult()
     errors = islice(_errors(validator, schema, value), VIOLATIONS_MAX)
-    return Verdict(
+    return CheckResult(
         broken=[_finding("value", tuple(error.instance_path), error.message) for error in errors]
     )
 

@@ -31,7 +31,7 @@ class Resync(msgspec.Struct, frozen=True):
     revision: int
 
 
-class Event:
+class ChangeEvent:
     """One change set as a server-sent event."""
 
     def __init__(self, epoch: str, data: EventData) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from app.access.directory import TokenDirectory
 from app.access.models import Token
 from app.components import Component, HealthCheck, ReportScope, Status
-from app.configuration.snapshots.disk import Disk, Found, SavedEnvironment, State
+from app.configuration.snapshots.disk import Disk, SavedEnvironment, SavedState, State
 from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.snapshot import Snapshot, build
 from app.errors import reason
@@ -26,7 +26,7 @@ _SETTLE_SECONDS = 1.0
 _LOOK_SECONDS = 3.0
 
 
-class Keeper(Component):
+class DiskCopy(Component):
     """Between the disk and what is served from memory."""
 
     name = "keeper"
@@ -91,7 +91,7 @@ class Keeper(Component):
             self._disk.write(_state(*served))
             if self._written is not None and self._written[0].keys() - served[0].keys():
                 # A start in need must not serve an environment that was deleted.
-                self._disk.keep_latest()
+                self._disk.remove_older()
             self._written = served
 
     async def serve_last_known(self) -> bool:
@@ -104,7 +104,7 @@ class Keeper(Component):
         snapshots = await in_thread("compile", lambda: _built(found.state))
         return self._adopt(snapshots, found)
 
-    def _adopt(self, snapshots: Mapping[str, Snapshot], found: Found) -> bool:
+    def _adopt(self, snapshots: Mapping[str, Snapshot], found: SavedState) -> bool:
         """Serve these unless the database has said better in the meantime."""
         if self._follower.is_loaded:
             return False

@@ -19,7 +19,7 @@ from app.configuration.changes.properties import Patch
 from app.configuration.changes.rows import read_entries
 from app.configuration.changes.sealing import revealed
 from app.configuration.json_schema.pool import Checkers
-from app.configuration.transfer.checking import check_contents
+from app.configuration.transfer.document_checks import check_contents
 from app.configuration.transfer.documents import Document, Mode
 from app.configuration.transfer.secret_names import warn_of_likely_secrets, with_stored_secrets
 from app.database import Connection, sql

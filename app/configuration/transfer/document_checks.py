@@ -12,8 +12,8 @@ from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.properties import check_size, wrong_members
 from app.configuration.changes.values import SCHEMA_TOO_COSTLY, check_content
 from app.configuration.json_schema.pool import Checkers, RequestCheck
+from app.configuration.transfer.document_reader import read_document, read_file
 from app.configuration.transfer.documents import NODES_MAX, Document, Format
-from app.configuration.transfer.reading import read_document, read_file
 from app.configuration.transfer.secret_names import with_secrets
 from app.errors import Invalid, Violation
 from app.evaluation.advice import flag_advice, rule_advice
