@@ -1,10 +1,11 @@
 """Background tasks: restarted after a failure, shown in health, and stopped within a limit."""
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from app.log import logger
@@ -56,8 +57,14 @@ class Tasks:
     async def _keep_running(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run until it returns. After a failure pause for 1 s, doubled each time up to 60 s."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        backoff = Backoff(PAUSE_SECONDS, PAUSE_SECONDS_MAX)
+
+        def recover() -> None:
+            self.failures.pop(name, None)
+            backoff.reset()
+
         while True:
-            recovery = loop.call_later(RECOVERY_SECONDS, self.failures.pop, name, None)
+            recovery = loop.call_later(RECOVERY_SECONDS, recover)
             try:
                 await run()
             except (Exception, asyncio.CancelledError) as error:
@@ -67,14 +74,13 @@ class Tasks:
                         return
                     raise
                 self.failures[name] += 1
-                pause = min(PAUSE_SECONDS * 2 ** min(self.failures[name] - 1, 6), PAUSE_SECONDS_MAX)
-                log.exception("task_failed", task=name, restart_seconds=pause)
+                log.exception("task_failed", task=name, restart_seconds=backoff.seconds)
             else:
                 self.failures.pop(name, None)
                 return
             finally:
                 recovery.cancel()
-            await asyncio.sleep(jittered(pause))
+            await backoff.pause()
 
 
 @contextmanager
@@ -94,9 +100,41 @@ def cancellation_kept() -> Iterator[None]:
         raise
 
 
-def jittered(seconds: float) -> float:
-    """Return the time, a fifth more or less: instances that start together drift apart."""
-    return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+class Backoff:
+    """Pauses between attempts: each is twice as long as the one before it, up to a limit."""
+
+    def __init__(self, first_seconds: float, seconds_max: float = math.inf) -> None:
+        self._first_seconds = first_seconds
+        self._seconds_max = seconds_max
+        self.seconds = first_seconds
+
+    def reset(self) -> None:
+        """Begin again with the first pause, after a success."""
+        self.seconds = self._first_seconds
+
+    def next(self) -> float:
+        """Return the seconds of this pause, up to a half more or less."""
+        seconds, self.seconds = self.seconds, min(2 * self.seconds, self._seconds_max)
+        return jittered(seconds, 0.5)
+
+    async def pause(self) -> None:
+        await asyncio.sleep(self.next())
+
+
+def jittered(seconds: float, share: float = 0.2) -> float:
+    """Return the time, up to this share more or less: instances that start together drift apart."""
+    return seconds * random.uniform(1 - share, 1 + share)  # noqa: S311 - spreads load
+
+
+async def wait_at_most(seconds: float, event: asyncio.Event) -> bool:
+    """Wait for the event, and return whether it came in time.
+
+    `asyncio.wait_for` would lose a cancellation that comes with the event, until Python 3.12.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 async def repeat(every: Callable[[], float], run_once: Callable[[], Awaitable[object]]) -> None:

@@ -16,6 +16,7 @@ from app.database.role_names import APP, BACKUP, MIGRATOR
 from app.database.roles.provision import Provisioner
 from app.log import logger
 from app.settings import Settings, Target, Tls, TlsMode
+from app.tasks import Backoff
 from app.threads import in_thread
 
 log = logger(__name__)
@@ -152,15 +153,14 @@ async def open_database(settings: Settings, *, as_owner: bool = False) -> AsyncI
 async def watch_embedded(settings: Settings) -> None:
     """Start the embedded server again whenever it dies, for as long as this runs."""
     server = embedded_server(settings)
-    pause = WATCH_SECONDS
+    backoff = Backoff(WATCH_SECONDS, _WATCH_PAUSE_MAX_SECONDS)
     while True:
-        await asyncio.sleep(pause)
+        await backoff.pause()
         try:
             await in_thread("embedded-watch", server.ensure_running)
         except (EmbeddedError, OSError) as error:
             # After kill -9 its children may hold the shared memory for a moment longer; and a full
             # disk, or no file left to open, must not end this watch.
             log.warning("embedded_server_not_back", reason=reason_of(error))
-            pause = min(pause * 2, _WATCH_PAUSE_MAX_SECONDS)
         else:
-            pause = WATCH_SECONDS
+            backoff.reset()

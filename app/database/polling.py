@@ -4,13 +4,12 @@ A notification can be lost, so it is only a hint. The poll decides how old a cop
 """
 
 import asyncio
-from contextlib import suppress
 
 from app.components import Component
 from app.database.client.faults import SCHEMA_UNFIT
 from app.errors import Unavailable
 from app.log import logger
-from app.tasks import jittered
+from app.tasks import jittered, wait_at_most
 
 log = logger(__name__)
 
@@ -46,10 +45,7 @@ class PolledCopy(Component):
     async def run(self) -> None:
         """Refresh at the interval and after each hint."""
         while True:
-            with suppress(TimeoutError):
-                # Not wait_for: until Python 3.12 it loses a cancellation that comes with the hint.
-                async with asyncio.timeout(jittered(self.poll_seconds)):
-                    await self._hinted.wait()
+            await wait_at_most(jittered(self.poll_seconds), self._hinted)
             self._hinted.clear()
             if not await self.refresh_if_possible():
                 # Hints while the database is away must not turn this into a busy loop.

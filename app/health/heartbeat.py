@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -20,7 +19,7 @@ from app.database.client.faults import DatabaseBugError
 from app.errors import Unavailable
 from app.log import logger
 from app.settings import HealthSettings
-from app.tasks import jittered
+from app.tasks import jittered, wait_at_most
 
 log = logger(__name__)
 
@@ -63,9 +62,7 @@ class Heartbeat(Component):
                 continue
             # A request that finds the database in trouble calls the next heartbeat at once.
             self._database.troubled.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(jittered(interval)):
-                    await self._database.troubled.wait()
+            await wait_at_most(jittered(interval), self._database.troubled)
 
     async def run_once(self) -> None:
         """Write one heartbeat, or count it as missed. Never raises for the database."""

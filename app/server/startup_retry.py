@@ -10,7 +10,7 @@ from app.database.client.connector import is_transient
 from app.database.client.reasons import DatabaseRefusedError, reason_of
 from app.errors import Unavailable
 from app.log import logger
-from app.tasks import jittered
+from app.tasks import Backoff
 
 log = logger(__name__)
 
@@ -30,7 +30,7 @@ class StartupRetry:
 
         Raises any other error, such as a wrong password or an edited migration.
         """
-        pause = _PAUSE_SECONDS
+        backoff = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
         while True:
             try:
                 return await work()
@@ -41,11 +41,10 @@ class StartupRetry:
                     "waiting_for_database",
                     to=step,
                     reason=reason_of(error),
-                    next_attempt_seconds=pause,
+                    next_attempt_seconds=backoff.seconds,
                 )
             self.held_up.set()
-            await asyncio.sleep(jittered(pause))
-            pause = min(pause * 2, _PAUSE_SECONDS_MAX)
+            await backoff.pause()
 
 
 def _may_pass(error: Exception) -> bool:

@@ -22,7 +22,7 @@ from pathlib import Path
 from app.log import logger
 from app.server.listening_socket import ListenError, bound, claimed
 from app.settings import HttpSettings, Settings
-from app.tasks import jittered
+from app.tasks import Backoff, wait_at_most
 
 log = logger(__name__)
 
@@ -147,7 +147,7 @@ class Supervisor:
 
     async def _keep(self, worker: Worker) -> None:
         """Have this worker run, in one process after the other, until all is to stop."""
-        pause = _PAUSE_SECONDS
+        backoff = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             began = loop.time()
@@ -167,11 +167,8 @@ class Supervisor:
                 return
             log.error("worker_died", worker=worker.number, code=code)
             if loop.time() - began > _LONG_SECONDS:
-                pause = _PAUSE_SECONDS
-            with suppress(TimeoutError):
-                async with asyncio.timeout(jittered(pause)):
-                    await self._stopping.wait()
-            pause = min(2 * pause, _PAUSE_SECONDS_MAX)
+                backoff.reset()
+            await wait_at_most(backoff.next(), self._stopping)
 
     async def _one_life(self, worker: Worker) -> int:
         """Run one process and return its exit code, negative for a signal. Raises OSError."""

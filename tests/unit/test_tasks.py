@@ -63,7 +63,7 @@ async def test_task_after_each_failure_is_restarted() -> None:
 async def test_pause_after_failures_doubles_up_to_60_s(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks, work = Tasks(), Work(*[RuntimeError() for _ in range(1_100)])
 
-    monkeypatch.setattr("app.tasks.jittered", lambda _: 0.0)
+    monkeypatch.setattr("app.tasks.jittered", lambda *_: 0.0)
     with capture_logs() as logged:
         tasks.start("bad", work.run)
         await asyncio.wait_for(work.going.wait(), 10)

@@ -14,6 +14,7 @@ from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.snapshot import Snapshot, build
 from app.errors import reason
 from app.log import logger
+from app.tasks import wait_at_most
 from app.threads import in_thread
 
 log = logger(__name__)
@@ -48,9 +49,7 @@ class DiskCopy(Component):
             while True:
                 news = self._follower.news
                 await self.run_once()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_SECONDS):
-                        await news.wait()
+                await wait_at_most(_LOOK_SECONDS, news)
                 await asyncio.sleep(_SETTLE_SECONDS)
         finally:
             with suppress(OSError):

@@ -4,7 +4,6 @@ No client has a queue. Each stream compares its position with the current snapsh
 difference. The send timeout of the connection ends the stream of a client that stops reading.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -17,6 +16,7 @@ from app.components import Component, gauges
 from app.configuration.snapshots.reading import FOLLOWER
 from app.errors import AppError
 from app.http.keys import LIFECYCLE
+from app.tasks import wait_at_most
 
 PING_SECONDS = 15
 # An idle stream checks at this interval whether its token is still valid.
@@ -75,9 +75,7 @@ async def serve_stream(
                     if messages := await next_messages():
                         await stream.write(messages)
                         continue
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(CHECK_SECONDS):
-                            await news.wait()
+                    await wait_at_most(CHECK_SECONDS, news)
         finally:
             streams[environment] -= 1
     return stream

@@ -5,7 +5,6 @@ nothing would use up all of it; and it never tries twice.
 """
 
 import asyncio
-import random
 import ssl
 import time
 from functools import partial
@@ -19,6 +18,7 @@ from app.database.client.primary import Primary, Session
 from app.errors import Unavailable
 from app.log import logger
 from app.settings import DatabaseSettings, Pooler, Target
+from app.tasks import Backoff
 
 log = logger(__name__)
 
@@ -72,6 +72,7 @@ class Connector:
     async def __call__(self, *_: Any, **pool_arguments: Any) -> Session:
         """Connect, or raise the last error once attempts or time have run out."""
         attempts = self._settings.connect_attempts
+        backoff = Backoff(_BACKOFF_SECONDS)
         async with asyncio.timeout(self._settings.connect_timeout_seconds):
             for attempt in range(1, attempts + 1):
                 try:
@@ -80,8 +81,7 @@ class Connector:
                     if attempt == attempts or not is_transient(error):
                         raise
                     log.info("connect_retry", attempt=attempt, error=type(error).__name__)
-                pause = _BACKOFF_SECONDS * 2 ** (attempt - 1)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load
+                await backoff.pause()
         raise AssertionError("unreachable")
 
     async def _any_host(self, pool_arguments: dict[str, Any]) -> Session:

@@ -6,13 +6,12 @@ dead peer says nothing, so the connection is asked every few seconds whether it 
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 from app.database.client.connector import Connector
 from app.database.client.primary import Primary, Session
 from app.log import logger
 from app.settings import DatabaseSettings, Target
-from app.tasks import jittered
+from app.tasks import jittered, wait_at_most
 
 log = logger(__name__)
 
@@ -50,10 +49,7 @@ async def _listen(connection: Session, on_hint: Callable[[str], None], primary: 
         await connection.add_listener(CHANNEL, lambda *told: on_hint(str(told[-1])))
         on_hint(_EVERYTHING)
         while not lost.is_set() and primary.is_current(connection):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_PING_SECONDS):
-                    await lost.wait()
-            if not lost.is_set():
+            if not await wait_at_most(_PING_SECONDS, lost):
                 await connection.execute("select 1")
     except Exception as error:  # noqa: BLE001 - the connection is given up either way
         log.debug("listener_failed", error=type(error).__name__)

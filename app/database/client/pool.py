@@ -1,7 +1,6 @@
 """The pool, with a limit on every wait, and the two ways to use it: `connection` and `transact`."""
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -21,7 +20,7 @@ from app.database.client.shares import Shares
 from app.errors import Unavailable
 from app.log import logger
 from app.settings import DatabaseSettings, Target
-from app.tasks import cancellation_kept
+from app.tasks import Backoff, cancellation_kept
 
 log = logger(__name__)
 
@@ -33,6 +32,7 @@ _READ_AWAY = "Try again."
 # A commit whose answer was lost may have happened.
 _WRITE_AWAY = "A write may have been made: look first, or repeat it with its Idempotency-Key."
 _TRANSACTION_ATTEMPTS = 3
+_BACKOFF_SECONDS = 0.05
 # One environment's writers hold at most a quarter of the pool, rounded up.
 _SHARES = 4
 # What `transact` tries again; work that catches errors has to let these through. The first is a
@@ -145,6 +145,7 @@ class Database:
         So the work must touch nothing but the connection. Raises as `connection` does.
         """
         with self._watched(_WRITE_AWAY):
+            backoff = Backoff(_BACKOFF_SECONDS)
             for attempt in range(1, _TRANSACTION_ATTEMPTS + 1):
                 following: list[Callable[[], None]] = []
                 outer = _following.set(following)
@@ -156,7 +157,7 @@ class Database:
                 except RETRIED:
                     if attempt == _TRANSACTION_ATTEMPTS:
                         raise
-                    await asyncio.sleep(0.05 * attempt * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load
+                    await backoff.pause()
                 else:
                     await self.watch.confirm(session)
                     if self.primary.is_superseded(session):

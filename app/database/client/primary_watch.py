@@ -14,7 +14,7 @@ from app.database.client.connector import Connector
 from app.database.client.primary import Primary, Session
 from app.log import logger
 from app.settings import DatabaseSettings, Target
-from app.tasks import jittered
+from app.tasks import jittered, wait_at_most
 
 log = logger(__name__)
 
@@ -74,9 +74,7 @@ class PrimaryWatch:
                         hurry.clear()
                         await self._ask(session)
                         self._primary.review(address, session)
-                        with suppress(TimeoutError):
-                            async with asyncio.timeout(_PERIOD_SECONDS):
-                                await hurry.wait()
+                        await wait_at_most(_PERIOD_SECONDS, hurry)
                 finally:
                     self._forget(address)
                     session.terminate()

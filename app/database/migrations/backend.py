@@ -19,6 +19,7 @@ from yoyo.migrations import Migration
 
 from app.database.client.drivers import SCHEMA, SEARCH_PATH
 from app.database.migrations.files import MigrationError, MigrationFile
+from app.tasks import Backoff
 
 LOCK_KEY = 0x666C6167  # "flag": one lock for whoever changes this database's schema
 LOCK_WAIT_SECONDS = 600
@@ -160,6 +161,7 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
     def _in_transaction_of_its_own(self, work: Callable[[], None]) -> None:
         """Run the work; when a lock is not free in time, let others go first and try again."""
+        backoff = Backoff(1.0, 4.0)
         for attempt in range(1, _LOCK_ATTEMPTS + 1):
             try:
                 with self.transaction():
@@ -167,7 +169,7 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
             except psycopg.errors.LockNotAvailable:
                 if attempt == _LOCK_ATTEMPTS:
                     raise
-                time.sleep(attempt * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the attempts
+                time.sleep(backoff.next())
             else:
                 return
 
