@@ -36,53 +36,26 @@ made as (
 select pg_notify('flagstone', made.environment || ':' || made.revision)::text
 from made;
 
--- name: write_changes(environment, revision, keys, before_kinds, before_values, before_sealed, before_schemas, before_descriptions, before_versions, after_kinds, after_values, after_sealed, after_schemas, after_descriptions, after_versions)!
--- What is true from now on and what was, in one statement: it is sent once, and neither can be
--- written without the other. A key without a version after the change is deleted by it.
+-- name: write_changes(environment, revision, changes)!
+-- Write the current entries and their history in one statement, so neither exists without the other.
+-- `changes` is an array of objects. A member that is missing is null; a key without an after_version
+-- is deleted. Not jsonb_to_recordset: that turns a value that is JSON's null into SQL's.
 with changed as (
     select
-        unnested.key,
-        unnested.before_kind,
-        unnested.before_value,
-        unnested.before_sealed,
-        unnested.before_schema,
-        unnested.before_description,
-        unnested.before_version,
-        unnested.after_kind,
-        unnested.after_value,
-        unnested.after_sealed,
-        unnested.after_schema,
-        unnested.after_description,
-        unnested.after_version
-    from unnest(
-        :keys::text[],
-        :before_kinds::text[],
-        :before_values::jsonb[],
-        :before_sealed::bytea[],
-        :before_schemas::jsonb[],
-        :before_descriptions::text[],
-        :before_versions::bigint[],
-        :after_kinds::text[],
-        :after_values::jsonb[],
-        :after_sealed::bytea[],
-        :after_schemas::jsonb[],
-        :after_descriptions::text[],
-        :after_versions::bigint[]
-    ) as unnested (
-        key,
-        before_kind,
-        before_value,
-        before_sealed,
-        before_schema,
-        before_description,
-        before_version,
-        after_kind,
-        after_value,
-        after_sealed,
-        after_schema,
-        after_description,
-        after_version
-    )
+        change ->> 'key' as key,
+        change ->> 'before_kind' as before_kind,
+        change -> 'before_value' as before_value,
+        (change ->> 'before_sealed')::bytea as before_sealed,
+        change -> 'before_schema' as before_schema,
+        change ->> 'before_description' as before_description,
+        (change ->> 'before_version')::bigint as before_version,
+        change ->> 'after_kind' as after_kind,
+        change -> 'after_value' as after_value,
+        (change ->> 'after_sealed')::bytea as after_sealed,
+        change -> 'after_schema' as after_schema,
+        change ->> 'after_description' as after_description,
+        (change ->> 'after_version')::bigint as after_version
+    from jsonb_array_elements(:changes::jsonb) as element (change)
 ),
 deleted as (
     delete from configurations
@@ -271,79 +244,62 @@ order by change_sets.revision desc
 limit :page_size;
 
 -- name: list_changes(environment, revisions, after_key, page_size, page_bytes)
--- The first changes of each revision, of all together no more bytes than a page may have, but never
--- none. The rows that are left out are the last ones.
-select
-    page.revision,
-    page.key,
-    page.before_kind,
-    page.before_value,
-    page.before_schema,
-    page.before_description,
-    page.before_version,
-    page.after_kind,
-    page.after_value,
-    page.after_schema,
-    page.after_description,
-    page.after_version,
-    page.has_more,
-    page.bytes_before
-from (
+-- The first changes of each revision. The page ends with the change that reaches `page_bytes`, so it
+-- has at least one; what is left out are the last changes.
+with sized as (
     select
-        first.revision,
+        requested.revision,
         first.key,
-        first.before_kind,
-        first.before_value,
-        first.before_schema,
-        first.before_description,
-        first.before_version,
-        first.after_kind,
-        first.after_value,
-        first.after_schema,
-        first.after_description,
-        first.after_version,
         first.has_more,
         coalesce(
-            sum(
-                200
-                + coalesce(octet_length(first.before_value::text), 0)
-                + coalesce(octet_length(first.after_value::text), 0)
-            ) over (
+            sum(first.bytes) over (
                 order by
-                    first.revision desc,
+                    requested.revision desc,
                     first.key
                 rows between unbounded preceding and 1 preceding
             ),
             0
         ) as bytes_before
-    from unnest(:revisions::bigint[]) as wanted (revision)
+    from unnest(:revisions::bigint[]) as requested (revision)
     cross join lateral (
         select
-            changes.revision,
             changes.key,
-            changes.before_kind,
-            changes.before_value,
-            changes.before_schema,
-            changes.before_description,
-            changes.before_version,
-            changes.after_kind,
-            changes.after_value,
-            changes.after_schema,
-            changes.after_description,
-            changes.after_version,
+            200
+            + coalesce(octet_length(changes.before_value::text), 0)
+            + coalesce(octet_length(changes.after_value::text), 0) as bytes,
             lead(changes.key) over (order by changes.key) is not null as has_more
         from changes
         where changes.environment = :environment
-          and changes.revision = wanted.revision
+          and changes.revision = requested.revision
           and changes.key > :after_key
         order by changes.key
         limit :page_size
     ) as first
-) as page
-where page.bytes_before < :page_bytes
+)
+select
+    changes.revision,
+    changes.key,
+    changes.before_kind,
+    changes.before_value,
+    changes.before_schema,
+    changes.before_description,
+    changes.before_version,
+    changes.after_kind,
+    changes.after_value,
+    changes.after_schema,
+    changes.after_description,
+    changes.after_version,
+    sized.has_more,
+    sized.bytes_before
+from sized
+join changes
+    on changes.environment = :environment
+    and changes.revision = sized.revision
+    and changes.key = sized.key
+where sized.bytes_before < :page_bytes
 order by
-    page.revision desc,
-    page.key;
+    changes.revision desc,
+    changes.key;
 
 -- name: list_changed_keys(environment, after_revision, up_to_revision)
 -- What can differ between two moments of an environment: all else has not been touched.
@@ -373,46 +329,17 @@ order by key
 limit :page_size;
 
 -- name: list_key_history(environment, key, first, before, page_size, page_bytes)
--- What became of one key, the latest first. A page of large values ends early, but never before its
--- first change.
-select
-    page.revision,
-    page.before_kind,
-    page.before_value,
-    page.before_schema,
-    page.before_description,
-    page.before_version,
-    page.after_kind,
-    page.after_value,
-    page.after_schema,
-    page.after_description,
-    page.after_version,
-    page.has_more,
-    change_sets.kind as change_kind,
-    change_sets.actor,
-    change_sets.message,
-    change_sets.created_at
-from (
+-- The changes of one key, the latest first. The page ends with the change that reaches `page_bytes`,
+-- so it has at least one.
+with sized as (
     select
-        changes.environment,
         changes.revision,
-        changes.before_kind,
-        changes.before_value,
-        changes.before_schema,
-        changes.before_description,
-        changes.before_version,
-        changes.after_kind,
-        changes.after_value,
-        changes.after_schema,
-        changes.after_description,
-        changes.after_version,
-        lead(changes.revision) over in_order is not null as has_more,
-        -- Of the changes before this one on the page.
+        lead(changes.revision) over latest_first is not null as has_more,
         coalesce(
             sum(
                 coalesce(octet_length(changes.before_value::text), 0)
                 + coalesce(octet_length(changes.after_value::text), 0)
-            ) over (in_order rows between unbounded preceding and 1 preceding),
+            ) over (latest_first rows between unbounded preceding and 1 preceding),
             0
         ) as bytes_before
     from changes
@@ -420,15 +347,37 @@ from (
       and changes.key = :key
       and changes.revision >= :first
       and changes.revision < :before
-    window in_order as (order by changes.revision desc)
+    window latest_first as (order by changes.revision desc)
     order by changes.revision desc
     limit :page_size
-) as page
+)
+select
+    changes.revision,
+    changes.before_kind,
+    changes.before_value,
+    changes.before_schema,
+    changes.before_description,
+    changes.before_version,
+    changes.after_kind,
+    changes.after_value,
+    changes.after_schema,
+    changes.after_description,
+    changes.after_version,
+    sized.has_more,
+    change_sets.kind as change_kind,
+    change_sets.actor,
+    change_sets.message,
+    change_sets.created_at
+from sized
+join changes
+    on changes.environment = :environment
+    and changes.revision = sized.revision
+    and changes.key = :key
 join change_sets
-    on change_sets.environment = page.environment
-    and change_sets.revision = page.revision
-where page.bytes_before < :page_bytes
-order by page.revision desc;
+    on change_sets.environment = :environment
+    and change_sets.revision = sized.revision
+where sized.bytes_before < :page_bytes
+order by changes.revision desc;
 
 -- name: list_contents_at(environment, revision, keys, after_key, page_size)
 -- What entries held as of a revision, a page by key: the last change of each key up to then, unless that
@@ -464,9 +413,8 @@ order by latest.key
 limit :page_size;
 
 -- name: list_entries_at(environment, revision, keys, prefix, kind, after, page_size, page_bytes)
--- Entries as of a revision: the last change of each key up to then, unless that deleted it. All keys
--- when `keys` is null, and all in one page when its limits are; else a page of large values ends
--- early, but never before its first entry.
+-- Entries as of a revision: the last change of each key up to it, unless that deleted the key. All keys
+-- when `keys` is null. The page ends with the entry that reaches `page_bytes`, so it has at least one.
 with latest as (
     select distinct on (changes.key)
         changes.key,
@@ -500,13 +448,10 @@ page as (
         lead(latest.key) over in_order is not null as has_more,
         coalesce(
             sum(
-                case
-                    when :page_bytes::bigint is null then 0
-                    else coalesce(
-                        octet_length(latest.after_value::text),
-                        octet_length(latest.after_sealed)
-                    )
-                end
+                coalesce(
+                    octet_length(latest.after_value::text),
+                    octet_length(latest.after_sealed)
+                )
             ) over (in_order rows between unbounded preceding and 1 preceding),
             0
         ) as bytes_before
@@ -552,8 +497,7 @@ left join configurations as entry
     on entry.environment = :environment
     and entry.key = page.key
     and entry.created_at = created.created_at
-where :page_bytes::bigint is null
-   or page.bytes_before < :page_bytes
+where page.bytes_before < :page_bytes
 order by page.key;
 
 -- name: list_property_changes(environment, revisions)

@@ -9,17 +9,9 @@ from typing import Any
 
 import msgspec
 
-from app.configuration.changes.models import (
-    Change,
-    ChangeKind,
-    Content,
-    Entry,
-    Kind,
-    PropertiesChange,
-)
-from app.configuration.changes.rows import properties_change_of
+from app.configuration.changes.models import Change, ChangeKind, Entry, PropertiesChange
+from app.configuration.changes.rows import content_of, properties_change_of
 from app.database import Connection, sql
-from app.secrets.models import sealed_of
 from app.threads import in_thread
 
 PAGE_SIZE = 1_000
@@ -153,28 +145,11 @@ async def _changed(
 
 
 def _change(environment: str, row: Any) -> Change:
-    version = row["before_version"]
+    key, before, after = row["key"], row["before_version"], row["after_version"]
+    found = content_of(environment, row, "before_") if before is not None else None
     return Change(
-        key=row["key"],
-        before=Entry(
-            key=row["key"],
-            content=_content(environment, row, "before"),
-            version=version,
-            last_version=version or 0,
-        ),
-        after=_content(environment, row, "after"),
-        version=row["after_version"],
-    )
-
-
-def _content(environment: str, row: Any, side: str) -> Content | None:
-    version = row[f"{side}_version"]
-    if version is None:
-        return None
-    return Content(
-        kind=Kind(row[f"{side}_kind"]),
-        value=row[f"{side}_value"],
-        sealed=sealed_of(environment, row["key"], version, row[f"{side}_sealed"]),
-        schema=row[f"{side}_schema"],
-        description=row[f"{side}_description"],
+        key=key,
+        before=Entry(key=key, content=found, version=before, last_version=before or 0),
+        after=content_of(environment, row, "after_") if after is not None else None,
+        version=after,
     )

@@ -1,14 +1,13 @@
 """Reading what was: change sets, the history of a key, an environment at any revision."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from app.configuration.changes.models import Content, Entry, Kind
-from app.configuration.changes.rows import all_pages, properties_change_of, slices_of
+from app.configuration.changes.models import Entry, Kind
+from app.configuration.changes.rows import all_pages, entry_of, properties_change_of, slices_of
 from app.configuration.changes.views import (
     CHANGES_MAX,
     ChangeSetPage,
@@ -26,8 +25,11 @@ from app.environments import service as environments
 from app.environments.models import Environment, Properties
 from app.errors import NotFound
 from app.names import is_stored_key
-from app.secrets.models import sealed_of
 from app.threads import in_turn
+
+# The changes of a change set on one page, and the key after which the next page begins.
+_Page = tuple[list[ChangeView], str | None]
+_NO_CHANGES: _Page = ([], None)
 
 LATEST = 2**63 - 1
 # A revision, or a time.
@@ -51,10 +53,8 @@ async def get_change_set(
         raise unknown_revision()
     pages = await _changes(connection, environment, [revision], after=after, limit=limit)
     properties = await property_changes(connection, environment, [revision])
-    page = pages.get(revision, _NO_CHANGES)
-    return ChangeSetView(
-        **row, changes=page.items, next=page.next, properties=properties.get(revision)
-    )
+    changes, next_key = pages.get(revision, _NO_CHANGES)
+    return ChangeSetView(**row, changes=changes, next=next_key, properties=properties.get(revision))
 
 
 async def list_change_sets(
@@ -80,11 +80,11 @@ async def list_change_sets(
     properties = await property_changes(connection, environment, revisions)
     items = []
     for row in rows:
-        page = pages.get(row["revision"], _NO_CHANGES)
-        if row["changes_count"] and not page.items:
-            break  # there was no room for any of its changes
-        found = properties.get(row["revision"])
-        items.append(ChangeSetView(**row, changes=page.items, next=page.next, properties=found))
+        changes, next_key = pages.get(row["revision"], _NO_CHANGES)
+        if row["changes_count"] and not changes:
+            break  # the page is full
+        change = properties.get(row["revision"])
+        items.append(ChangeSetView(**row, changes=changes, next=next_key, properties=change))
     # Revisions have no gaps, so the last one tells whether there are older ones.
     more = bool(items) and items[-1].revision > first
     return ChangeSetPage(items=items, next=items[-1].revision if more else None)
@@ -167,21 +167,8 @@ async def entries_at(
             keys=some,
         )
         async for row in pages:
-            key, version = row["key"], row["version"]
-            content = content_of(environment, row)
-            entries[key] = Entry(key=key, content=content, version=version, last_version=version)
+            entries[row["key"]] = entry_of(environment, row)
     return entries
-
-
-def content_of(environment: str, row: Any) -> Content:
-    """Return what a row with a kind, a value or what is sealed, and a version holds."""
-    return Content(
-        kind=Kind(row["kind"]),
-        value=row["value"],
-        sealed=sealed_of(environment, row["key"], row["version"], row["sealed"]),
-        schema=row["schema"],
-        description=row["description"],
-    )
 
 
 async def properties_at(
@@ -202,15 +189,6 @@ async def environment_at(connection: Connection, name: str, moment: Moment) -> E
 def unknown_revision() -> NotFound:
     """Return the error for a revision that the environment has not reached."""
     return NotFound("revision_unknown", "The environment has no such revision.")
-
-
-@dataclass(frozen=True)
-class _Page:
-    items: list[ChangeView]
-    next: str | None
-
-
-_NO_CHANGES = _Page([], None)
 
 
 async def _changes(
@@ -239,11 +217,11 @@ async def _changes(
 
 
 def _pages(rows: Sequence[Any]) -> dict[int, _Page]:
-    pages = {}
+    pages: dict[int, _Page] = {}
     for revision, group in groupby(rows, itemgetter("revision")):
         page = list(group)
         views = [change_view(row["key"], _view(row, "before"), _view(row, "after")) for row in page]
-        pages[revision] = _Page(views, page[-1]["key"] if page[-1]["has_more"] else None)
+        pages[revision] = views, page[-1]["key"] if page[-1]["has_more"] else None
     return pages
 
 

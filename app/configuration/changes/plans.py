@@ -11,7 +11,7 @@ from app.configuration.changes.models import ChangeKind, Entry, Kind, Operation
 from app.configuration.changes.patch import are_same
 from app.configuration.changes.properties import Intent, patch_towards
 from app.configuration.changes.references import references
-from app.configuration.changes.rows import all_pages
+from app.configuration.changes.rows import all_pages, content_of
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Forbidden, NotFound, Violation, invalid
@@ -47,7 +47,7 @@ async def revert(connection: Connection, environment: str, revision: int) -> Cha
     operations = [
         Operation(
             key=row["key"],
-            content=history.content_of(environment, row) if row["version"] else None,
+            content=content_of(environment, row) if row["version"] else None,
             expected=ExpectedVersion(version=row["after_version"]),
         )
         async for row in rows

@@ -3,8 +3,6 @@
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
-import msgspec
-
 from app.configuration.changes.models import (
     Change,
     ChangeSet,
@@ -30,7 +28,7 @@ async def read_entries(
     entries: dict[str, Entry] = {}
     for some in slices_of(keys):
         rows = sql.list_entries(connection, environment=environment, keys=some)
-        entries |= {row["key"]: _entry(environment, row) async for row in rows}
+        entries |= {row["key"]: entry_of(environment, row) async for row in rows}
     for some in slices_of([key for key in keys if key not in entries]):
         rows = sql.list_last_versions(connection, environment=environment, keys=some)
         last_versions = {row["key"]: row["last_version"] async for row in rows}
@@ -61,16 +59,20 @@ async def all_pages(
             return
 
 
-def _entry(environment: str, row: Any) -> Entry:
-    content = Content(
-        kind=Kind(row["kind"]),
-        value=row["value"],
-        sealed=sealed_of(environment, row["key"], row["version"], row["sealed"]),
-        schema=row["schema"],
-        description=row["description"],
-    )
-    return Entry(
-        key=row["key"], content=content, version=row["version"], last_version=row["version"]
+def entry_of(environment: str, row: Any) -> Entry:
+    version = row["version"]
+    content = content_of(environment, row)
+    return Entry(key=row["key"], content=content, version=version, last_version=version)
+
+
+def content_of(environment: str, row: Any, side: str = "") -> Content:
+    """Return the content in the columns that begin with `side`: "before_", "after_" or none."""
+    return Content(
+        kind=Kind(row[f"{side}kind"]),
+        value=row[f"{side}value"],
+        sealed=sealed_of(environment, row["key"], row[f"{side}version"], row[f"{side}sealed"]),
+        schema=row[f"{side}schema"],
+        description=row[f"{side}description"],
     )
 
 
@@ -90,22 +92,39 @@ def properties_change_of(row: Any) -> PropertiesChange:
 
 
 async def write(connection: Connection, change_set: ChangeSet) -> None:
-    """Write the rows: arrays, so that a thousand small entries are as many statements as one."""
+    """Write the entries, their changes and the properties of a change set."""
     for changes in _batches(change_set.changes):
-        before = _columns([change.before.content for change in changes])
-        after = _columns([change.after for change in changes])
         await sql.write_changes(
             connection,
             environment=change_set.environment,
             revision=change_set.revision,
-            keys=[change.key for change in changes],
-            before_versions=[change.before.version for change in changes],
-            after_versions=[change.version for change in changes],
-            **{f"before_{name}": column for name, column in before.items()},
-            **{f"after_{name}": column for name, column in after.items()},
+            changes=[
+                {
+                    "key": change.key,
+                    **_members("before", change.before.content, change.before.version),
+                    **_members("after", change.after, change.version),
+                }
+                for change in changes
+            ],
         )
     if change_set.properties is not None:
         await _write_properties(connection, change_set, change_set.properties)
+
+
+def _members(side: str, content: Content | None, version: int | None) -> dict[str, Any]:
+    """Return the columns of one side of a change, without those that are null."""
+    if content is None:
+        return {}
+    members: dict[str, Any] = {f"{side}_kind": content.kind, f"{side}_version": version}
+    if content.sealed is not None:
+        members[f"{side}_sealed"] = f"\\x{content.sealed.content.hex()}"
+    else:
+        members[f"{side}_value"] = content.value
+    if content.schema is not None:
+        members[f"{side}_schema"] = content.schema
+    if content.description is not None:
+        members[f"{side}_description"] = content.description
+    return members
 
 
 async def _write_properties(
@@ -137,21 +156,3 @@ def _batches(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
         batch.append(change)
     if batch:
         yield batch
-
-
-def _columns(contents: Sequence[Content | None]) -> dict[str, list[Any]]:
-    return {
-        "kinds": [content and content.kind for content in contents],
-        "values": [
-            None if content is None or content.sealed else _json(content.value)
-            for content in contents
-        ],
-        "sealed": [content and content.sealed and content.sealed.content for content in contents],
-        "schemas": [content and content.schema for content in contents],
-        "descriptions": [content and content.description for content in contents],
-    }
-
-
-def _json(value: Any) -> msgspec.Raw:
-    # Raw, since a bare None would become SQL's null where JSON's is meant.
-    return msgspec.Raw(msgspec.json.encode(value))

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from app.configuration.changes import service as changes
-from app.configuration.changes.history import Moment, content_of, revision_of
+from app.configuration.changes.history import Moment, revision_of
 from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.changes.rows import content_of
 from app.configuration.changes.sealing import revealed
 from app.configuration.entries.models import ConfigurationPage, NewConfiguration, Written
 from app.configuration.snapshots.snapshot import PAGE_BYTES_MAX, Configuration
