@@ -136,7 +136,7 @@ def retire(kek_id: Annotated[str, typer.Argument(help="Its id, as `list` shows i
         access = _origin().did(AccessEvent.ADMINISTRATION, resource=kek_id, detail="key retired")
 
         async def retired(connection: Connection) -> None:
-            # No data key is stored between the count and the change; see UnwrappedKeys.confirm.
+            # No data key is stored between the count and the change; see DataKeyCache.confirm.
             await connection.execute("lock table data_keys in share mode")
             count = await sql.count_data_keys_wrapped_by(connection, kek_id=kek_id)
             if count:

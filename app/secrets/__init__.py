@@ -1,1 +1,1 @@
-"""Secrets at rest: the data keys of environments, and what seals and opens values with them."""
+"""Encrypt secrets at rest with one data key per environment, wrapped by key-encryption keys."""

@@ -1,4 +1,4 @@
-"""The data keys of this process: unwrapped once, by the key ring or a command, and kept."""
+"""The data keys of this process, unwrapped once by the key ring or a command, and cached."""
 
 import asyncio
 import secrets
@@ -14,16 +14,16 @@ log = logger(__name__)
 
 
 class KeysMissingError(ForeseenError):
-    """Data keys cannot be unwrapped: the key ring is another one than theirs."""
+    """Data keys cannot be unwrapped, because the key ring does not have their keys."""
 
     def __init__(self, missing: Mapping[str, str]) -> None:
-        named = "; ".join(f"{kek_id} {reason}" for kek_id, reason in sorted(missing.items()))
-        super().__init__(f"data keys cannot be unwrapped, so secrets could not be read: {named}")
+        reasons = "; ".join(f"{kek_id} {reason}" for kek_id, reason in sorted(missing.items()))
+        super().__init__(f"data keys cannot be unwrapped, so secrets could not be read: {reasons}")
         self.kek_ids = tuple(sorted(missing))
 
 
-class UnwrappedKeys:
-    """Data keys by environment and id. Without a wrapper there are none, and none can be made."""
+class DataKeyCache:
+    """Data keys by environment and id. Without a wrapper it is empty and makes no keys."""
 
     def __init__(self, wrapper: Wrapper | None) -> None:
         self.wrapper = wrapper
@@ -31,33 +31,33 @@ class UnwrappedKeys:
 
     @property
     def ring(self) -> KeyRing | None:
-        """The key ring, None when a command has the keys; empty when nobody has."""
+        """The key ring; empty without a wrapper, None when a command has the keys."""
         if isinstance(self.wrapper, RingWrapper):
             return self.wrapper.ring
         return KeyRing() if self.wrapper is None else None
 
     @property
     def problem(self) -> str | None:
-        """Why the key ring's file could not be read anew, None when it could."""
+        """Why the file of the key ring could not be reloaded, None when it could."""
         return self.wrapper.problem if isinstance(self.wrapper, RingWrapper) else None
 
     async def get(self, wrapped: Wrapped) -> DataKey:
         """Return the data key. Raises Unavailable."""
-        kept = self._keys.get((wrapped.environment, wrapped.data_key_id))
+        cached = self._keys.get((wrapped.environment, wrapped.data_key_id))
         try:
-            return kept or await self._unwrap(wrapped)
+            return cached or await self._unwrap(wrapped)
         except KeyMissingError as error:
             raise _key_missing(error) from None
 
-    async def make(self, environment: str, living: Sequence[Wrapped]) -> tuple[DataKey, Wrapped]:
-        """Return a new data key, to be stored beside the living ones. Raises Unavailable.
+    async def make(self, environment: str, stored: Sequence[Wrapped]) -> tuple[DataKey, Wrapped]:
+        """Return a new data key to be stored beside the stored ones. Raises Unavailable.
 
-        Refused while one of those cannot be unwrapped: it may be the wrong key ring that is there,
-        and what it wraps would be lost once the right one is back.
+        Refused while a stored one cannot be unwrapped: this may be the wrong key ring, and what it
+        wraps would be lost once the operator restores the right ring.
         """
         wrapper = self._wrapper()
         key_id, material = secrets.token_bytes(DATA_KEY_ID_BYTES), secrets.token_bytes(KEY_BYTES)
-        for missing in (await self.keep(living)).items():
+        for missing in (await self.sync(stored)).items():
             raise _key_missing(KeyMissingError(*missing))
         try:
             wrapped = await wrapper.wrap(material, environment, key_id)
@@ -74,10 +74,10 @@ class UnwrappedKeys:
             raise KeysMissingError({error.kek_id: error.reason}) from None
 
     async def confirm(self, wrapped: Wrapped) -> None:
-        """Check, once it is stored, that the key that wrapped it was not retired meanwhile.
+        """Check, after storing it, that the key that wrapped it was not retired meanwhile.
 
-        `key retire` locks the table while it counts and changes the ring: so either it counts this
-        data key, or the ring that is read here is the changed one. Raises Unavailable.
+        `key retire` locks the table while it counts and changes the ring. So it either counts this
+        data key, or has changed the ring that is read here. Raises Unavailable.
         """
         if isinstance(self.wrapper, RingWrapper):
             try:
@@ -85,27 +85,29 @@ class UnwrappedKeys:
             except KeyMissingError as error:
                 raise _key_missing(error) from None
 
-    async def keep(self, living: Sequence[Wrapped]) -> Mapping[str, str]:
-        """Have these data keys and no others; return which key is missing for any of them, and why.
+    async def sync(self, stored: Sequence[Wrapped]) -> Mapping[str, str]:
+        """Cache exactly these data keys; return the id of each missing key, with the reason.
 
-        A ring is asked for every one, as it may have lost a key that the next process needs; a
-        command only for those that are new.
+        A ring unwraps every data key each time, because it may have lost a key that the next
+        process needs. A command unwraps new ones only.
         """
         if isinstance(self.wrapper, RingWrapper):
             self.wrapper.refresh()
-        places = {(key.environment, key.data_key_id) for key in living}
-        for place in self._keys.keys() - places:
-            del self._keys[place]
-        asked = [key for key in living if isinstance(self.wrapper, RingWrapper) or self._lacks(key)]
-        found = await asyncio.gather(*map(self._missing, asked))
-        return dict(each for each in found if each is not None)
+        stored_ids = {(key.environment, key.data_key_id) for key in stored}
+        for key_id in self._keys.keys() - stored_ids:
+            del self._keys[key_id]
+        unchecked = [
+            key
+            for key in stored
+            if isinstance(self.wrapper, RingWrapper)
+            or (key.environment, key.data_key_id) not in self._keys
+        ]
+        results = await asyncio.gather(*map(self._missing, unchecked))
+        return dict(missing for missing in results if missing is not None)
 
     def forget(self, environment: str, data_key_id: bytes) -> None:
-        """Have one no longer, since it was destroyed."""
+        """Drop a data key that was destroyed."""
         self._keys.pop((environment, data_key_id), None)
-
-    def _lacks(self, key: Wrapped) -> bool:
-        return (key.environment, key.data_key_id) not in self._keys
 
     async def _missing(self, wrapped: Wrapped) -> tuple[str, str] | None:
         try:
@@ -133,4 +135,6 @@ class UnwrappedKeys:
 
 def _key_missing(error: KeyMissingError) -> Unavailable:
     log.error("key_missing", kek_id=error.kek_id, reason=error.reason)
-    return Unavailable("key_missing", "A key that secrets need cannot be had just now.")
+    return Unavailable(
+        "key_missing", "A key that secrets need is missing: see key_missing in the log."
+    )

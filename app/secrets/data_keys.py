@@ -1,6 +1,6 @@
-"""What an operator does to data keys, as the owner of the tables: the app role may only add them.
+"""Rewrap, renew and shred data keys, as the owner of the tables: the app role may only add them.
 
-Each step is one short transaction, and doing it again goes on where the last time ended.
+Each step is one short transaction. A command that is run again continues with the remaining keys.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,12 +14,12 @@ from app.secrets.key_wrapping import Wrapped
 from app.secrets.models import StoredDataKey
 from app.secrets.vault import Vault
 
-# Of how many how many are done.
+# Called with the number of keys done and the total.
 Report = Callable[[int, int], None]
 
 
 async def list_all(connection: Connection) -> list[StoredDataKey]:
-    """Return every data key that ever was, by environment, the oldest first."""
+    """List all data keys, destroyed ones too, by environment, the oldest first."""
     return [StoredDataKey(**row) async for row in sql.list_data_keys(connection)]
 
 
@@ -28,17 +28,17 @@ async def rewrap(
 ) -> int:
     """Wrap every data key by the active key-encryption key; return how many had another one.
 
-    What they have sealed stays as it is. Raises KeysMissingError.
+    The sealed values stay as they are. Raises KeysMissingError.
     """
     async with database.connection() as connection:
         stored = [key for key in await list_all(connection) if key.wrapped is not None]
-    waiting = [key for key in stored if key.kek_id != vault.active_kek_id]
-    for done, key in enumerate(waiting, start=1):
+    remaining = [key for key in stored if key.kek_id != vault.active_kek_id]
+    for done, key in enumerate(remaining, start=1):
         wrapped = await vault.keys.rewrap(key.as_wrapped())
         store = partial(_rewrap, vault=vault, log=log, origin=origin, key=key, wrapped=wrapped)
         await database.transact(store)
-        report(done, len(waiting))
-    return len(waiting)
+        report(done, len(remaining))
+    return len(remaining)
 
 
 async def _rewrap(
@@ -58,7 +58,7 @@ async def _rewrap(
         kek_id=wrapped.kek_id,
         wrapped=wrapped.content,
     ):
-        return  # somebody else was quicker, or has destroyed it
+        return  # another process rewrapped or destroyed it first
     await vault.keys.confirm(wrapped)
     detail = f"data key {key.id.hex()} wrapped by {wrapped.kek_id}"
     access = origin.did(AccessEvent.ADMINISTRATION, environment=key.environment, detail=detail)
@@ -68,10 +68,9 @@ async def _rewrap(
 async def renew(
     connection: Connection, vault: Vault, log: AccessLog, environment: str, *, origin: Origin
 ) -> bool:
-    """Give an environment a new data key for what is sealed from now on.
+    """Make a new active data key; return False if the environment has none to replace.
 
-    False when it has none yet: its first secret makes one. The one before goes on opening what it
-    has sealed. Raises NotFound; Unavailable.
+    The retired data key still opens the values that it sealed. Raises NotFound, Unavailable.
     """
     await environments.lock(connection, environment)
     if await sql.find_active_data_key(connection, environment=environment) is None:
@@ -88,9 +87,9 @@ async def renew(
 async def shred(
     connection: Connection, log: AccessLog, environment: str, *, origin: Origin
 ) -> Sequence[bytes]:
-    """Destroy an environment's data keys, and so every secret that it has or had; return their ids.
+    """Destroy an environment's data keys and so all its past and present secrets; return the ids.
 
-    What is written from now on gets a new data key. Raises NotFound.
+    The next secret gets a new data key. Raises NotFound.
     """
     await environments.lock(connection, environment)
     destroyed = [

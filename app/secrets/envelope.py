@@ -1,7 +1,7 @@
-"""The envelope: data keys wrapped by key-encryption keys, and values sealed by data keys.
+"""Envelope encryption: key-encryption keys wrap data keys, and data keys seal values.
 
-AES-256-GCM (NIST SP 800-38D) throughout, with random nonces of 96 bits. Everything that a sealed
-value belongs to is bound into it: moved to another environment, key or version it cannot be opened.
+All encryption is AES-256-GCM (NIST SP 800-38D) with random nonces of 96 bits. A sealed value is
+bound to its environment, key and version: moved to another one, it cannot be plain.
 
 A sealed value is, in bytes:
 
@@ -10,10 +10,10 @@ A sealed value is, in bytes:
     12  nonce                       n   ciphertext, of a salt of 32 bytes and the value
     16  tag
 
-The commitment is SHA-256 of the salt and the value. It stays when the value is sealed anew under
-another data key, and so it is what the hash chain covers. Without the salt, which is sealed, it
-tells nothing of the value, not even to somebody who guesses it; it does tell copies: two entries
-with one commitment hold what was written once. The length of a value shows, as in any such cipher.
+The commitment is SHA-256 of the salt and the value. The hash chain covers it, because it stays the
+same when the value is resealed under another data key. The salt is sealed too, so the commitment
+does not reveal the value, not even to a reader who guesses it. It does reveal copies: two entries
+with one commitment hold one written value. As in any such cipher, the length of a value is visible.
 """
 
 import hashlib
@@ -40,17 +40,17 @@ _AES_256_GCM = 1
 _HEAD = bytes((_LAYOUT, _AES_256_GCM))
 _WRAPPED = bytes((_LAYOUT, _AES_256_GCM))
 _DATA_KEY = "flagstone/data-key/1"
-_SECRET = "flagstone/secret/1"  # noqa: S105 - what the key is for
+_SECRET = "flagstone/secret/1"  # noqa: S105 - a purpose, not a password
 _COMMITTED = b"flagstone/commitment/1"
 
 
 class EnvelopeError(Exception):
-    """It was made with another key, for another entry_version, or has been changed since."""
+    """The bytes have another key or entry version, or were changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EntryVersion:
-    """Where a sealed value belongs, and nowhere else."""
+    """The entry and version that a sealed value is bound to."""
 
     environment: str
     key: str
@@ -59,7 +59,7 @@ class EntryVersion:
 
 @dataclass(frozen=True)
 class PlainSecret:
-    """What was sealed: the salt of its first writing, and the value's bytes."""
+    """A value in clear, with the salt of its first writing."""
 
     salt: bytes = field(repr=False)
     value: bytes = field(repr=False)
@@ -70,26 +70,26 @@ class PlainSecret:
 
 
 def fresh(value: bytes) -> PlainSecret:
-    """Return a value that is written for the first time, with a salt of its own."""
+    """Return a value that is written for the first time, with a new salt."""
     return PlainSecret(os.urandom(SALT_BYTES), value)
 
 
 class DataKey:
-    """A data key of an environment, unwrapped."""
+    """An unwrapped data key of an environment."""
 
     def __init__(self, data_key_id: bytes, material: bytes) -> None:
         self.id = data_key_id
         self._cipher = AESGCM(material)
 
-    def seal(self, opened: PlainSecret, entry_version: EntryVersion) -> bytes:
-        """Return the sealed value. One key is good for 2^32 of them."""
-        head = _HEAD + self.id + opened.commitment
+    def seal(self, plain: PlainSecret, entry_version: EntryVersion) -> bytes:
+        """Seal a value. One key is safe for 2^32 values."""
+        head = _HEAD + self.id + plain.commitment
         nonce = os.urandom(_NONCE_BYTES)
-        content = opened.salt + opened.value
+        content = plain.salt + plain.value
         return head + nonce + self._cipher.encrypt(nonce, content, _context(head, entry_version))
 
     def open(self, sealed: bytes, entry_version: EntryVersion) -> PlainSecret:
-        """Return what was sealed for this entry_version. Raises EnvelopeError."""
+        """Open a value that was sealed for this entry version. Raises EnvelopeError."""
         if data_key_id(sealed) != self.id:
             raise EnvelopeError("belongs to another data key")
         head, rest = sealed[:_HEAD_BYTES], sealed[_HEAD_BYTES:]
@@ -97,30 +97,30 @@ class DataKey:
         try:
             content = self._cipher.decrypt(nonce, ciphertext, _context(head, entry_version))
         except InvalidTag:
-            raise EnvelopeError("cannot be opened") from None
-        opened = PlainSecret(content[:SALT_BYTES], content[SALT_BYTES:])
-        # AES-GCM alone lets who knows two keys make one ciphertext that opens under both.
-        if not hmac.compare_digest(opened.commitment, commitment(sealed)):
+            raise EnvelopeError("cannot be plain") from None
+        plain = PlainSecret(content[:SALT_BYTES], content[SALT_BYTES:])
+        # AES-GCM is not key-committing: with two known keys, one ciphertext can open under both.
+        if not hmac.compare_digest(plain.commitment, commitment(sealed)):
             raise EnvelopeError("is not what was committed to")
-        return opened
+        return plain
 
 
 def data_key_id(sealed: bytes) -> bytes:
-    """Return which data key opens it. Raises EnvelopeError for what was never sealed."""
+    """Return the id of the data key. Raises EnvelopeError for bytes that are no sealed value."""
     if len(sealed) < SEALED_BYTES_MIN or sealed[:2] != _HEAD:
         raise EnvelopeError("is not a sealed value of this release")
     return sealed[2 : 2 + DATA_KEY_ID_BYTES]
 
 
 def commitment(sealed: bytes) -> bytes:
-    """Return what the value is committed to, which needs no key to be read."""
+    """Read the commitment, which needs no key."""
     return sealed[_COMMITMENT]
 
 
 def wrap(
     material: bytes, kek: bytes, *, environment: str, data_key_id: bytes, kek_id: str
 ) -> bytes:
-    """Return a data key wrapped by a key-encryption key."""
+    """Wrap a data key by a key-encryption key."""
     nonce = os.urandom(_NONCE_BYTES)
     context = data_key_context(environment, data_key_id, kek_id)
     return _WRAPPED + nonce + AESGCM(kek).encrypt(nonce, material, context)
@@ -129,7 +129,7 @@ def wrap(
 def unwrap(
     wrapped: bytes, kek: bytes, *, environment: str, data_key_id: bytes, kek_id: str
 ) -> bytes:
-    """Return the data key. Raises EnvelopeError."""
+    """Unwrap a data key. Raises EnvelopeError."""
     if not wrapped.startswith(_WRAPPED):
         raise EnvelopeError("is not a wrapped key of this release")
     nonce = wrapped[len(_WRAPPED) : len(_WRAPPED) + _NONCE_BYTES]
@@ -141,7 +141,7 @@ def unwrap(
 
 
 def data_key_context(environment: str, data_key_id: bytes, kek_id: str) -> bytes:
-    """Return what a wrapped data key is bound to."""
+    """Return the authenticated context of a wrapped data key."""
     return joined(_DATA_KEY, environment, data_key_id, kek_id)
 
 

@@ -1,18 +1,18 @@
-"""KEY_COMMAND: an executable that wraps and unwraps data keys, so that a KMS can keep the keys.
+"""KEY_COMMAND: an executable that wraps and unwraps data keys, for keys in a KMS.
 
-It is run as `COMMAND wrap` or `COMMAND unwrap`, with one JSON object on its standard input and one
-expected on its standard output; bytes are in base64:
+The service runs `COMMAND wrap` or `COMMAND unwrap`. It writes one JSON object to standard input and
+expects one on standard output; bytes are in base64:
 
     wrap    {"key", "context"}                →  {"kek_id", "wrapped"}
     unwrap  {"kek_id", "wrapped", "context"}  →  {"key"}
 
-`context` is what the key is to be bound to, as a KMS calls it: the environment and the data key's
-id. An exit code other than 0, or silence for five seconds, is a refusal; then its whole process
-group is killed. What it writes to standard error is thrown away, as it might quote a key.
+`context` is the encryption context in the sense of a KMS: the environment and the data key's id. An
+exit code other than 0 is a refusal. So is no answer within 5 s; then the whole process group is
+killed. Standard error is discarded, because it might contain a key.
 
-Its answers are not believed. What it wraps is unwrapped before it is used, and is stored behind a
-check value of the key, HMAC-SHA-256 of the context: a secret that was sealed by another key than
-the one that comes back would be lost.
+The service checks the answers. It unwraps each wrapped key before use, and stores it with a check
+value, HMAC-SHA-256 of the context under the key. If unwrapping returned another key, all secrets
+sealed by it would be lost.
 """
 
 import asyncio
@@ -35,9 +35,9 @@ from app.secrets.key_wrapping import KeyMissingError, Wrapped
 LIMIT_SECONDS = 5.0
 _ANSWER_BYTES_MAX = 64 * 1024
 _KEK_ID = re.compile(r"[!-~]{1,200}")
-_AT_ONCE = 4
+_PROCESSES_MAX = 4
 _CHECK_BYTES = 32
-# To be told that a killed process has ended takes no time; unless its pipe went to one that lives.
+# A killed process ends at once, unless a surviving child still holds its pipe.
 _END_SECONDS = 1.0
 Answer = TypeVar("Answer", bound=msgspec.Struct)
 
@@ -52,60 +52,66 @@ class _UnwrapAnswer(msgspec.Struct):
 
 
 class CommandError(Exception):
-    """The command did not do what it was asked for; says how, and quotes nothing."""
+    """The command failed. The text says how, and quotes no output."""
 
 
 class CommandWrapper:
-    """Wraps by the command. Slow and fallible, so what it unwraps is kept by who asks."""
+    """Wraps by the command. It is slow and may fail, so DataKeyCache stores what it unwraps."""
 
     active_id: str | None = None
 
     def __init__(self, command: Path) -> None:
         self._command = command
-        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._slots = asyncio.Semaphore(_PROCESSES_MAX)
 
     async def wrap(self, material: bytes, environment: str, data_key_id: bytes) -> Wrapped:
-        question = {"key": material, "context": _context(environment, data_key_id)}
+        request = {"key": material, "context": _context(environment, data_key_id)}
         try:
-            answer = await self._ask("wrap", question, _WrapAnswer)
+            answer = await self._call("wrap", request, _WrapAnswer)
         except CommandError as error:
             raise KeyMissingError("KEY_COMMAND", str(error)) from None
         if not _KEK_ID.fullmatch(answer.kek_id) or not answer.wrapped:
-            raise KeyMissingError("KEY_COMMAND", "gave an id or a wrapped key that cannot be")
+            raise KeyMissingError(
+                "KEY_COMMAND", "returned an invalid kek_id or an empty wrapped key"
+            )
         wrapped = Wrapped(
             environment=environment,
             data_key_id=data_key_id,
             kek_id=answer.kek_id,
-            content=_check_value(material, question["context"]) + answer.wrapped,
+            content=_check_value(material, request["context"]) + answer.wrapped,
         )
         await self.unwrap(wrapped)
         return wrapped
 
     async def unwrap(self, wrapped: Wrapped) -> bytes:
         context = _context(wrapped.environment, wrapped.data_key_id)
-        question = {
+        request = {
             "kek_id": wrapped.kek_id,
             "wrapped": wrapped.content[_CHECK_BYTES:],
             "context": context,
         }
         try:
-            answer = await self._ask("unwrap", question, _UnwrapAnswer)
+            answer = await self._call("unwrap", request, _UnwrapAnswer)
         except CommandError as error:
             raise KeyMissingError(wrapped.kek_id, f"KEY_COMMAND {error}") from None
         if len(answer.key) != KEY_BYTES:
-            raise KeyMissingError(wrapped.kek_id, f"KEY_COMMAND gave no key of {KEY_BYTES} bytes")
+            raise KeyMissingError(
+                wrapped.kek_id, f"KEY_COMMAND returned no key of {KEY_BYTES} bytes"
+            )
         expected = wrapped.content[:_CHECK_BYTES]
         if not hmac.compare_digest(_check_value(answer.key, context), expected):
-            raise KeyMissingError(wrapped.kek_id, "KEY_COMMAND gave another key than was wrapped")
+            raise KeyMissingError(
+                wrapped.kek_id, "KEY_COMMAND returned another key than was wrapped"
+            )
         return answer.key
 
-    async def _ask(self, verb: str, question: Mapping[str, object], shape: type[Answer]) -> Answer:
-        async with self._places:
-            output = await _run(self._command, verb, msgspec.json.encode(question))
+    async def _call(self, verb: str, request: Mapping[str, object], shape: type[Answer]) -> Answer:
+        async with self._slots:
+            output = await _run(self._command, verb, msgspec.json.encode(request))
         try:
             return msgspec.json.decode(output, type=shape)
         except msgspec.MsgspecError:
-            raise CommandError("gave no answer of the right shape") from None
+            raise CommandError("returned no JSON object of the expected shape") from None
 
 
 def _context(environment: str, data_key_id: bytes) -> bytes:
@@ -116,8 +122,8 @@ def _check_value(material: bytes, context: bytes) -> bytes:
     return hmac.digest(material, joined("flagstone/data-key-check/1", context), "sha256")
 
 
-async def _run(command: Path, verb: str, question: bytes) -> bytes:
-    """Return what the command prints. Raises CommandError."""
+async def _run(command: Path, verb: str, request: bytes) -> bytes:
+    """Run the command and return its standard output. Raises CommandError."""
     try:
         child = await asyncio.create_subprocess_exec(
             command,
@@ -126,14 +132,14 @@ async def _run(command: Path, verb: str, question: bytes) -> bytes:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             limit=_ANSWER_BYTES_MAX,
-            # A group of its own, so that whatever it has started can be killed with it.
+            # Its own process group, so that its children can be killed with it.
             start_new_session=True,
         )
     except OSError as error:
         raise CommandError(f"cannot be run: {reason(error)}") from None
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
-            output, code = await _exchange(child, question)
+            output, code = await _exchange(child, request)
     except BaseException as error:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
@@ -148,17 +154,17 @@ async def _run(command: Path, verb: str, question: bytes) -> bytes:
     return output
 
 
-async def _exchange(child: asyncio.subprocess.Process, question: bytes) -> tuple[bytes, int]:
+async def _exchange(child: asyncio.subprocess.Process, request: bytes) -> tuple[bytes, int]:
     if child.stdin is None or child.stdout is None:
         raise CommandError("has no standard input or output")
-    # One that reads nothing, and answers all the same, has closed its end.
+    # A command may close its standard input without reading, and still answer.
     with suppress(ConnectionError):
-        child.stdin.write(question)
+        child.stdin.write(request)
         await child.stdin.drain()
     child.stdin.close()
     output = b""
     while chunk := await child.stdout.read(_ANSWER_BYTES_MAX):
         output += chunk
         if len(output) > _ANSWER_BYTES_MAX:
-            raise CommandError("gave too long an answer")
+            raise CommandError(f"returned more than {_ANSWER_BYTES_MAX} bytes")
     return output, await child.wait()

@@ -1,8 +1,8 @@
-"""A key ring on its way from one host to another, or into a safe: an armored age file.
+"""Export a key ring as an armored age file, for another host or an offline copy.
 
-What it holds is the text of a key ring, without remarks, so `age --decrypt` opens it too when
-nothing of ours is left. age authenticates every byte, and does not say who sealed it: whoever
-imports a ring decides whose it is.
+The content is the text of a key ring without comments, so `age --decrypt` can open it without this
+service. age authenticates every byte but not the sender: the operator who imports a ring must know
+where it comes from.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from app.crypto.identity import ForeignError, Identity
 from app.crypto.sealed import RECIPIENTS_MAX, SealedError, parse_recipient
 from app.secrets.keyring import RING_BYTES_MAX, KeyRing, KeyRingError, parse_key_ring
 
-# Armor is a third longer, and each recipient takes its lines.
+# Armor adds a third, and each recipient adds its lines.
 EXPORT_BYTES_MAX = 2 * RING_BYTES_MAX
 
 _ARMOR = b"-----BEGIN AGE ENCRYPTED FILE-----"
@@ -22,7 +22,7 @@ _BINARY = b"age-encryption.org/v1"
 
 
 def seal_key_ring(ring: KeyRing, recipients: Sequence[str]) -> str:
-    """Return the age file of a key ring. Raises SealedError."""
+    """Encrypt a key ring for the recipients. Raises SealedError."""
     listed = sorted({parse_recipient(recipient) for recipient in recipients})
     if not 1 <= len(listed) <= RECIPIENTS_MAX:
         raise SealedError(f"must be 1 to {RECIPIENTS_MAX} recipients")
@@ -35,7 +35,7 @@ def seal_key_ring(ring: KeyRing, recipients: Sequence[str]) -> str:
 
 
 def open_key_ring(file: bytes, identity: Identity) -> KeyRing:
-    """Return the key ring of an age file, armored or not. Raises SealedError, KeyRingError."""
+    """Decrypt the key ring of an age file. Raises SealedError, KeyRingError."""
     if not file.lstrip().startswith((_ARMOR, _BINARY)):
         raise SealedError("must be an age file, as `key export` writes it")
     try:

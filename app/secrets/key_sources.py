@@ -1,4 +1,4 @@
-"""Where key-encryption keys come from: a variable, its file, a command, or DATA_DIR in local."""
+"""Load key-encryption keys from a variable, its file, a command, or DATA_DIR in the local tier."""
 
 import os
 from collections.abc import Callable
@@ -21,9 +21,9 @@ _OTHERS = 0o027
 
 
 def wrapper_of(settings: Settings) -> Wrapper | None:
-    """Return who wraps data keys, None when the settings say nothing: then there are no secrets.
+    """Return the wrapper of the settings, None without one: then secrets cannot be used.
 
-    In the local tier a key ring is made in DATA_DIR. Raises KeyRingError and DataFolderError.
+    Creates a key ring in DATA_DIR in the local tier. Raises KeyRingError and DataFolderError.
     """
     try:
         return _wrapper_of(settings)
@@ -41,7 +41,7 @@ def _wrapper_of(settings: Settings) -> Wrapper | None:
             first = KeyRing((new_key(KeyState.ACTIVE, datetime.now(UTC).date()),))
             write_once(file, first.text.strip())
         wrapper = RingWrapper(read_key_ring(file), file)
-        # Not refused: what a container is given its secrets by often has such a mode.
+        # A warning only: files that an orchestrator mounts into a container often have this mode.
         if file.stat().st_mode & _OTHERS:
             rule = "should be closed to others, and to its group for writing"
             log.warning("key_ring_open", file=str(file), rule=rule)
@@ -50,7 +50,7 @@ def _wrapper_of(settings: Settings) -> Wrapper | None:
 
 
 def ring_of(settings: Settings) -> KeyRing | None:
-    """Return the key ring as it is, making none; None when there is none or a command has the keys.
+    """Return the existing key ring, None without one or when a command has the keys.
 
     Raises KeyRingError.
     """
@@ -65,7 +65,7 @@ def ring_of(settings: Settings) -> KeyRing | None:
 
 
 def present_wrapper_of(settings: Settings) -> Wrapper | None:
-    """Return who wraps data keys as `wrapper_of` does, making no ring. Raises KeyRingError."""
+    """Return the wrapper like `wrapper_of`, but create no key ring. Raises KeyRingError."""
     if settings.keys.command is not None:
         return CommandWrapper(settings.keys.command)
     ring = ring_of(settings)
@@ -73,7 +73,7 @@ def present_wrapper_of(settings: Settings) -> Wrapper | None:
 
 
 def ring_file(settings: Settings) -> Path | None:
-    """Return the file of the key ring, None when it is a variable, or there is none."""
+    """Return the file of the key ring, None when a variable holds it or there is none."""
     keys = settings.keys
     if keys.ring_file is not None or keys.ring is not None or keys.command is not None:
         return keys.ring_file
@@ -81,10 +81,10 @@ def ring_file(settings: Settings) -> Path | None:
 
 
 def change_ring(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
-    """Write a changed key ring into its file, which is made if there is none; return the ring.
+    """Change the key ring in its file, which is created if missing, and return the ring.
 
-    Two that change it at once take turns, or one would write over the other's new key. Every
-    process reads it anew. A link stays one, and what it leads to is changed or made. Raises
+    A lock serialises concurrent changes; otherwise one could overwrite the new key of another.
+    Running processes reload the file. A symbolic link stays, and its target is changed. Raises
     KeyRingError, DataFolderError and OSError.
     """
     path = Path(os.path.realpath(path))
@@ -100,10 +100,10 @@ def change_ring(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
 
 
 def _write_first(path: Path, ring: KeyRing) -> None:
-    # Not write_once, which lets be what a first start has made meanwhile: this ring would be lost.
+    # Not write_once: it ignores a file that another start has just created, and this ring is lost.
     try:
         write_new(path, ring.text)
     except FileExistsError:
-        raise KeyRingError(f"{path} has been made meanwhile; try again") from None
+        raise KeyRingError(f"{path} was created by another process; try again") from None
     except OSError as error:
         raise DataFolderError(f"{path} cannot be written: {reason(error)}") from None

@@ -1,6 +1,6 @@
-"""Who wraps data keys: the key ring of this process, or an executable that asks a KMS.
+"""Wrap data keys, by the key ring of this process or by an executable that calls a KMS.
 
-Both say under which id they wrapped, and unwrap by that id.
+Both return the id of the key that wrapped, and unwrap by that id.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from app.secrets.keyring import RING_BYTES_MAX, KeyRing, KeyRingError, parse_key
 
 
 class KeyMissingError(Exception):
-    """No key of this id is to be had, or it is another one under that id."""
+    """The key of this id is missing, or another key has this id."""
 
     def __init__(self, kek_id: str, reason: str) -> None:
         super().__init__(f"{kek_id}: {reason}")
@@ -24,7 +24,7 @@ class KeyMissingError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Wrapped:
-    """A data key as it is stored: by which key it was wrapped, for which environment."""
+    """A wrapped data key, with its environment and the id of the key that wrapped it."""
 
     environment: str
     data_key_id: bytes
@@ -37,7 +37,7 @@ class Wrapper(Protocol):
 
     @property
     def active_id(self) -> str | None:
-        """The id of the key that wraps what is new, None when only the other side knows."""
+        """The id of the key that wraps new data keys, None when only a command knows it."""
 
     async def wrap(self, material: bytes, environment: str, data_key_id: bytes) -> Wrapped: ...
 
@@ -45,17 +45,17 @@ class Wrapper(Protocol):
 
 
 class RingWrapper:
-    """Wraps by the key ring, which is read anew when its file has changed.
+    """Wraps by the key ring, and reloads it when its file changes.
 
-    So a new key can be given to a running service. A file that cannot be used leaves what was read
-    before in its place; `problem` then says why.
+    So a running service accepts a new key. If the file cannot be used, the ring loaded before stays
+    in use, and `problem` says why.
     """
 
     def __init__(self, ring: KeyRing, file: Path | None = None) -> None:
         self.ring = ring
         self.problem: str | None = None
         self._file = file
-        self._seen = _stamp(file)
+        self._loaded_stamp = _stamp(file)
 
     @property
     def active_id(self) -> str | None:
@@ -90,11 +90,11 @@ class RingWrapper:
             raise KeyMissingError(wrapped.kek_id, "is another key in the key ring") from None
 
     def refresh(self) -> None:
-        """Read the file anew, if it is another one by now."""
+        """Reload the file if it has changed."""
         stamp = _stamp(self._file)
-        if self._file is None or stamp == self._seen:
+        if self._file is None or stamp == self._loaded_stamp:
             return
-        self._seen = stamp
+        self._loaded_stamp = stamp
         try:
             self.ring = read_key_ring(self._file)
         except KeyRingError as error:
@@ -117,7 +117,7 @@ def _stamp(file: Path | None) -> tuple[int, ...]:
     if file is None:
         return ()
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return ()
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return status.st_mtime_ns, status.st_ino, status.st_size

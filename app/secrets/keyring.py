@@ -1,13 +1,13 @@
-"""The key ring: the key-encryption keys, as a file or a variable holds them.
+"""The key ring: the key-encryption keys in a file or a variable.
 
-One key a line, `STATE ID KEY`, the key in base64; lines that begin with # are remarks, and a
-semicolon may stand for the end of a line:
+Each line is one key, `STATE ID KEY`, with the key in base64. Lines that begin with # are comments.
+A semicolon may replace the end of a line:
 
     active  20261124-9f86d081  4pPzyQ1…=
     decrypt 20260601-c4ca4238  Zm9vYmF…=
 
-One key is active and wraps what is new; those to decrypt unwrap what they have wrapped; a retired
-one does neither, and stays in the file until somebody takes it out.
+The active key wraps new data keys. A decrypt key only unwraps the data keys that it wrapped. A
+retired key does neither, and stays in the file until an operator removes it.
 """
 
 import base64
@@ -15,7 +15,6 @@ import binascii
 import hmac
 import re
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
@@ -26,12 +25,12 @@ from app.secrets.envelope import KEY_BYTES
 ID_RULE = "must be 1 to 64 of a-z, 0-9, - and _"
 _ID = re.compile(r"[a-z0-9_-]{1,64}")
 KEYS_MAX = 1_000
-# More than so many keys take, with a remark to each.
+# Room for KEYS_MAX keys with a comment each.
 RING_BYTES_MAX = 1024 * 1024
 
 
 class KeyRingError(ForeseenError):
-    """The key ring cannot be used. Names lines and ids, never a key."""
+    """The key ring cannot be used. The text has lines and ids, never a key."""
 
 
 class KeyState(StrEnum):
@@ -56,7 +55,7 @@ class Key:
 
 @dataclass(frozen=True)
 class KeyRing:
-    """Key-encryption keys by id; at most one is active, and none only while there is no key."""
+    """Key-encryption keys; exactly one is active, unless the ring is empty."""
 
     keys: tuple[Key, ...] = ()
 
@@ -65,20 +64,17 @@ class KeyRing:
         return next((key for key in self.keys if key.state is KeyState.ACTIVE), None)
 
     def get(self, key_id: str) -> Key | None:
-        """Return the key that unwraps what it has wrapped, None when there is none to use."""
-        return next((k for k in self._usable if k.id == key_id), None)
-
-    @property
-    def _usable(self) -> Iterator[Key]:
-        return (key for key in self.keys if key.state is not KeyState.RETIRED)
+        """Return the key of an id, None when it is missing or retired."""
+        usable = (key for key in self.keys if key.state is not KeyState.RETIRED)
+        return next((key for key in usable if key.id == key_id), None)
 
     def with_key(self, key: Key) -> "KeyRing":
         return KeyRing((*self.keys, key))
 
     def activated(self, key_id: str) -> "KeyRing":
-        """Return the ring with this key active, and the one that was, there to decrypt.
+        """Return the ring with this key active, and the key that was active set to decrypt.
 
-        Raises KeyRingError when there is no such key to use.
+        Raises KeyRingError for a missing or retired key.
         """
         if self.get(key_id) is None:
             raise KeyRingError(f"the key ring has no key {key_id} to use")
@@ -91,21 +87,20 @@ class KeyRing:
         return KeyRing(tuple(replace(key, state=state(key)) for key in self.keys))
 
     def retired(self, key_id: str) -> "KeyRing":
-        """Return the ring with this key retired. Raises KeyRingError for the active or no key."""
-        found = next((key for key in self.keys if key.id == key_id), None)
-        if found is None:
+        """Return the ring with a key retired. Raises KeyRingError for an active or missing key."""
+        old = next((key for key in self.keys if key.id == key_id), None)
+        if old is None:
             raise KeyRingError(f"the key ring has no key {key_id}")
-        if found.state is KeyState.ACTIVE:
+        if old.state is KeyState.ACTIVE:
             raise KeyRingError(f"{key_id} is the active key; make another one active first")
-        return KeyRing(
-            tuple(replace(k, state=KeyState.RETIRED) if k is found else k for k in self.keys)
-        )
+        retired = replace(old, state=KeyState.RETIRED)
+        return KeyRing(tuple(retired if key is old else key for key in self.keys))
 
     def with_missing(self, other: "KeyRing") -> "KeyRing":
-        """Return the ring with the other's keys that it has not got; what is active here stays so.
+        """Return the ring with the other ring's missing keys added.
 
-        A key that was active there only decrypts here. Raises KeyRingError when a key of the same
-        id is another one.
+        The active key stays active; the other ring's active key is added to decrypt only. Raises
+        KeyRingError when the same id has different key material.
         """
         if not self.keys:
             return other
@@ -113,18 +108,14 @@ class KeyRing:
         missing = [key for key in other.keys if key.id not in ours]
         for key in other.keys:
             if key.id in ours and not hmac.compare_digest(key.material, ours[key.id].material):
-                raise KeyRingError(f"{key.id} is another key in the key ring that is here")
+                raise KeyRingError(f"{key.id} has different key material in the two key rings")
         if len(ours) + len(missing) > KEYS_MAX:
             raise KeyRingError(f"must not have more than {KEYS_MAX} keys")
-        return KeyRing(
-            (
-                *self.keys,
-                *(
-                    replace(key, state=KeyState.DECRYPT) if key.state is KeyState.ACTIVE else key
-                    for key in missing
-                ),
-            )
+        added = (
+            replace(key, state=KeyState.DECRYPT) if key.state is KeyState.ACTIVE else key
+            for key in missing
         )
+        return KeyRing((*self.keys, *added))
 
     @property
     def text(self) -> str:
@@ -132,13 +123,13 @@ class KeyRing:
 
 
 def new_key(state: KeyState, today: date) -> Key:
-    """Return a new random key, whose id begins with the day."""
+    """Return a new random key. Its id begins with the date."""
     key_id = f"{today:%Y%m%d}-{secrets.token_hex(4)}"
     return Key(id=key_id, state=state, material=secrets.token_bytes(KEY_BYTES))
 
 
 def parse_key_ring(text: str) -> KeyRing:
-    """Return the key ring. Raises KeyRingError that names the line and its rule."""
+    """Parse a key ring. Raises KeyRingError that names the line and its rule."""
     keys: list[Key] = []
     for number, line in enumerate(re.split("[\n;]", text), start=1):
         bare = line.strip()

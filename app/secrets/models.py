@@ -1,4 +1,4 @@
-"""A sealed value with the entry_version that it belongs to, and a data key as it is stored."""
+"""A sealed value and a data key, as they are stored."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +17,7 @@ class Sealed:
 
     @property
     def commitment(self) -> bytes:
-        """The same for two that hold what was written once; see `crypto/envelope.py`."""
+        """The same for two copies of one written value; see `envelope.py`."""
         return envelope.commitment(self.content)
 
 
@@ -34,7 +34,6 @@ class StoredDataKey:
     destroyed_at: datetime | None
 
     def as_wrapped(self) -> Wrapped:
-        """Return what is to be unwrapped, which is nothing once it is destroyed."""
         return Wrapped(
             environment=self.environment,
             data_key_id=self.id,
@@ -44,7 +43,7 @@ class StoredDataKey:
 
 
 def sealed_of(environment: str, key: str, version: int, content: bytes | None) -> Sealed | None:
-    """Return a stored value with its entry_version, None where there is none."""
+    """Return the sealed value of a row, None when the row has none."""
     if content is None:
         return None
     return Sealed(

@@ -1,4 +1,4 @@
-"""The vault of a running service, and what a handler does before it reveals a secret."""
+"""The vault of a running service, and the checks before a handler reveals a secret."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ VAULT: web.AppKey[Vault] = web.AppKey("vault", Vault)
 
 
 def wants_secrets(request: web.Request, query: Mapping[str, str]) -> bool:
-    """Tell whether secrets are to be in clear. Raises Forbidden without the scope reveal."""
+    """Read the query parameter `reveal`. Raises Forbidden without the scope reveal."""
     if not wire.flag(query, "reveal"):
         return False
     if not request[CALLER].grant.allows(Scope.REVEAL):
@@ -24,7 +24,7 @@ def wants_secrets(request: web.Request, query: Mapping[str, str]) -> bool:
     return True
 
 
-async def note_revealed(
+async def log_reveal(
     connection: Connection,
     request: web.Request,
     *,
@@ -32,9 +32,9 @@ async def note_revealed(
     version: int | None = None,
     detail: str | None = None,
 ) -> None:
-    """Write into the access log what is about to be revealed, in the transaction that opens it.
+    """Write the access log's row in the transaction that opens the secret.
 
-    Raises Unavailable when that cannot be written; then nothing may be revealed.
+    Raises Unavailable when the row cannot be written; then the handler must not reveal anything.
     """
     access = origin(request).did(
         AccessEvent.SECRET_READ,

@@ -1,8 +1,7 @@
-"""The vault seals and opens values, for whoever has a connection.
+"""The vault seals and opens secret values within the caller's transaction.
 
-Data keys are unwrapped once and kept, values never. Each opening looks up its data key's row all
-the same, so that a destroyed key is gone at once; whatever else changes comes with the next look,
-every two seconds.
+It caches unwrapped data keys, never values. Each opening still reads the row of its data key, so a
+destroyed key stops working at once. Other changes of data keys are noticed within two seconds.
 """
 
 from collections import Counter, defaultdict
@@ -13,7 +12,7 @@ from typing import Any
 from app.database import Connection, sql
 from app.errors import NotFound, Unavailable
 from app.log import logger
-from app.secrets.data_key_cache import KeysMissingError, UnwrappedKeys
+from app.secrets.data_key_cache import DataKeyCache, KeysMissingError
 from app.secrets.envelope import DataKey, EntryVersion, EnvelopeError, PlainSecret, data_key_id
 from app.secrets.key_wrapping import Wrapped, Wrapper
 from app.secrets.keyring import KeyRing
@@ -21,22 +20,20 @@ from app.secrets.models import Sealed, StoredDataKey
 
 log = logger(__name__)
 
-# NIST SP 800-38D lets one key seal 2^32 times under random nonces. Each is a row of the history:
-# even 2^30 of them within this time would be 138 a second, in one environment, day and night.
+# NIST SP 800-38D allows 2^32 encryptions per key with random nonces. Each one is a row of the
+# history: 2^30 rows in this time would be 138 per second in one environment, day and night.
 ROTATION_DUE = timedelta(days=90)
-
-# Data keys by environment and id; None for one that was destroyed.
-_Found = Mapping[tuple[str, bytes], DataKey | None]
 
 
 class Vault:
-    """The data keys of this process. Made without a wrapper it refuses all that is secret."""
+    """Seals and opens secrets. Without a wrapper it refuses both."""
 
     def __init__(self, wrapper: Wrapper | None = None) -> None:
-        self.keys = UnwrappedKeys(wrapper)
+        self.keys = DataKeyCache(wrapper)
         self._stored: Sequence[StoredDataKey] = ()
         self.missing: Mapping[str, str] = {}
-        # Why the database, though it answers, does not give the data keys; None after a success.
+        # Why the last reading of the data keys failed though the database answers, None if it did
+        # not fail.
         self.failure: str | None = None
 
     async def seal(
@@ -44,7 +41,7 @@ class Vault:
     ) -> list[Sealed]:
         """Seal values of one environment, whose row the caller has locked.
 
-        Its first data key is made here. Raises Unavailable when there is no key to wrap it.
+        Makes the environment's first data key. Raises Unavailable when no key can wrap it.
         """
         if not values:
             return []
@@ -60,43 +57,44 @@ class Vault:
         ]
 
     async def open(self, connection: Connection, sealed: Sequence[Sealed]) -> list[PlainSecret]:
-        """Return what is in each of them. Raises NotFound for the first whose secret was shredded,
-        and as `open_living` does.
+        """Open values. Raises NotFound for the first one that was shredded, and what
+        `open_unshredded` raises.
         """
-        found: list[PlainSecret] = []
-        for each, opened in zip(sealed, await self.open_living(connection, sealed), strict=True):
-            if opened is None:
-                raise shredded(each)
-            found.append(opened)
-        return found
+        plain: list[PlainSecret] = []
+        opened = await self.open_unshredded(connection, sealed)
+        for value, secret in zip(sealed, opened, strict=True):
+            if secret is None:
+                raise shredded(value)
+            plain.append(secret)
+        return plain
 
-    async def open_living(
+    async def open_unshredded(
         self, connection: Connection, sealed: Sequence[Sealed]
     ) -> list[PlainSecret | None]:
-        """Return what is in each of them, None for a secret that was shredded.
+        """Open values, with None for each one that was shredded.
 
-        Raises Unavailable when a data key cannot be unwrapped, or a value was changed behind our
-        back.
+        Raises Unavailable when a data key cannot be unwrapped, or a stored value was tampered with.
         """
-        key_ids = [(each.entry_version.environment, _data_key_id(each)) for each in sealed]
-        wanted: defaultdict[str, set[bytes]] = defaultdict(set)
+        key_ids = [(value.entry_version.environment, _data_key_id(value)) for value in sealed]
+        ids_by_environment: defaultdict[str, set[bytes]] = defaultdict(set)
         for environment, key_id in key_ids:
-            wanted[environment].add(key_id)
-        found: dict[tuple[str, bytes], DataKey | None] = {}
-        for environment, ids in wanted.items():
+            ids_by_environment[environment].add(key_id)
+        # None stands for a destroyed data key.
+        keys: dict[tuple[str, bytes], DataKey | None] = {}
+        for environment, ids in ids_by_environment.items():
             rows = sql.find_data_keys(connection, environment=environment, ids=sorted(ids))
             async for row in rows:
                 if row["wrapped"] is None:
                     self.keys.forget(environment, row["id"])
-                    found[environment, row["id"]] = None
+                    keys[environment, row["id"]] = None
                 else:
-                    found[environment, row["id"]] = await self.keys.get(_wrapped(row))
-        return [_open(found, key_id, each) for key_id, each in zip(key_ids, sealed, strict=True)]
+                    keys[environment, row["id"]] = await self.keys.get(_wrapped(row))
+        return [_open(keys, key_id, value) for key_id, value in zip(key_ids, sealed, strict=True)]
 
     async def add_data_key(self, connection: Connection, environment: str) -> DataKey:
-        """Make the environment's data key, where there is no active one. Raises Unavailable."""
+        """Make a data key for an environment without an active one. Raises Unavailable."""
         stored = [StoredDataKey(**row) async for row in sql.list_data_keys(connection)]
-        key, wrapped = await self.keys.make(environment, _living(stored))
+        key, wrapped = await self.keys.make(environment, _undestroyed(stored))
         await sql.insert_data_key(
             connection,
             environment=environment,
@@ -108,59 +106,59 @@ class Vault:
         return key
 
     async def check(self, connection: Connection) -> None:
-        """Unwrap every data key. Raises KeysMissingError that names each key that is missing."""
-        await self.look(connection)
+        """Unwrap every data key. Raises KeysMissingError that names each missing key."""
+        await self.refresh(connection)
         if self.missing:
             raise KeysMissingError(self.missing)
 
-    async def look(self, connection: Connection) -> None:
-        """See which data keys there are: unwrap new ones, and forget what was destroyed."""
+    async def refresh(self, connection: Connection) -> None:
+        """Read the data keys: unwrap new ones, drop destroyed ones."""
         self._stored = [StoredDataKey(**row) async for row in sql.list_data_keys(connection)]
-        self.missing = await self.keys.keep(_living(self._stored))
+        self.missing = await self.keys.sync(_undestroyed(self._stored))
         self.failure = None
 
     @property
     def ring(self) -> KeyRing | None:
-        """The key ring, None when a command has the keys; empty when nobody has."""
+        """The key ring; empty without a wrapper, None when a command has the keys."""
         return self.keys.ring
 
     @property
     def active_kek_id(self) -> str | None:
-        """The id of the key that wraps what is new, None when only a command knows."""
+        """The id of the key that wraps new data keys, None when only a command knows it."""
         return self.keys.wrapper.active_id if self.keys.wrapper is not None else None
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many data keys there are that open anything, by the key that wrapped them."""
+        """The number of data keys by key-encryption key, without destroyed ones."""
         return Counter(key.kek_id for key in self._stored if key.wrapped is not None)
 
     @property
     def active_since(self) -> Mapping[str, datetime]:
-        """When the active data key of each environment was made."""
+        """When the active data key of each environment was created."""
         return {key.environment: key.created_at for key in self._stored if not key.retired_at}
 
     @property
     def problem(self) -> str | None:
-        """What an operator should do something about, None when all is well."""
+        """What an operator should fix, None when there is nothing to do."""
         return self.problem_among(self.active_since)
 
     def problem_among(self, environments: Collection[str]) -> str | None:
-        """Return the problem and name only these environments; others are counted."""
+        """Return the problem; name only these environments and count the others."""
         if self.failure is not None:
             return f"data keys not read: {self.failure}"
         if self.missing:
             return f"key missing: {', '.join(sorted(self.missing))}"
         if self.keys.problem is not None:
-            return f"key ring not read anew: {self.keys.problem}"
+            return f"key ring not reloaded: {self.keys.problem}"
         oldest = datetime.now(UTC) - ROTATION_DUE
-        due = sorted(name for name, made_at in self.active_since.items() if made_at < oldest)
+        due = sorted(name for name, since in self.active_since.items() if since < oldest)
         named = [name for name in due if name in environments]
         if len(named) < len(due):
             named.append(f"{len(due) - len(named)} that this token is not for")
         return f"data keys older than {ROTATION_DUE.days} days: {', '.join(named)}" if due else None
 
 
-def _living(stored: Sequence[StoredDataKey]) -> list[Wrapped]:
+def _undestroyed(stored: Sequence[StoredDataKey]) -> list[Wrapped]:
     return [key.as_wrapped() for key in stored if key.wrapped is not None]
 
 
@@ -188,10 +186,12 @@ def shredded(sealed: Sealed) -> NotFound:
     )
 
 
-def _open(found: _Found, key_id: tuple[str, bytes], sealed: Sealed) -> PlainSecret | None:
-    if key_id not in found:
+def _open(
+    keys: Mapping[tuple[str, bytes], DataKey | None], key_id: tuple[str, bytes], sealed: Sealed
+) -> PlainSecret | None:
+    if key_id not in keys:
         raise unreadable(sealed, "has no data key")
-    key = found[key_id]
+    key = keys[key_id]
     if key is None:
         return None
     try:
@@ -201,16 +201,17 @@ def _open(found: _Found, key_id: tuple[str, bytes], sealed: Sealed) -> PlainSecr
 
 
 def unreadable(sealed: Sealed, reason: str) -> Unavailable:
-    """Return the error for a secret that was changed behind our back; the log tells of which."""
-    entry_version = sealed.entry_version
+    """Log which stored secret was tampered with, and return the error for it."""
+    entry = sealed.entry_version
     log.error(
         "secret_unreadable",
-        environment=entry_version.environment,
-        key=entry_version.key,
-        version=entry_version.version,
+        environment=entry.environment,
+        key=entry.key,
+        version=entry.version,
         reason=reason,
     )
     return Unavailable(
         "secret_unreadable",
-        "A secret cannot be opened: it is not what was once written in its place.",
+        "A secret cannot be opened: its stored value was changed outside the service. "
+        "See secret_unreadable in the log.",
     )

@@ -38,7 +38,7 @@ class VaultRefresh(Component):
         """Refresh once. Never raises: the known data keys stay in use."""
         try:
             async with self._database.connection() as connection:
-                await self._vault.look(connection)
+                await self._vault.refresh(connection)
         except Unavailable as error:
             if error.code == SCHEMA_UNFIT:
                 self._vault.failure = error.message
@@ -61,18 +61,18 @@ class VaultRefresh(Component):
         active_since = self._vault.active_since.items()
         yield gauges(
             "flagstone_data_keys",
-            "Data keys that open something, by the key-encryption key that wrapped them.",
+            "Data keys that are not destroyed, by the key-encryption key that wrapped them.",
             "kek_id",
             self._vault.counts,
         )
         yield gauges(
             "flagstone_data_key_created_timestamp_seconds",
-            "When the data key was made that seals an environment's secrets now.",
+            "When the active data key of the environment was created.",
             "environment",
             {environment: created_at.timestamp() for environment, created_at in active_since},
         )
         yield gauge(
             "flagstone_keys_missing",
-            "Key-encryption keys that data keys need and that cannot be had.",
+            "Key-encryption keys that data keys need and that are missing.",
             len(self._vault.missing),
         )

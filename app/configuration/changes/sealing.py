@@ -45,7 +45,7 @@ async def revealed(
     Raises as the vault does.
     """
     sealed = [each.sealed for each in contents if each.sealed is not None]
-    opened = iter(await vault.open_living(connection, sealed))
+    opened = iter(await vault.open_unshredded(connection, sealed))
     return [_with_value(each, next(opened)) if each.sealed else each for each in contents]
 
 

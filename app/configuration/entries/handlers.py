@@ -27,7 +27,7 @@ from app.http.encoded import EncodedResponse
 from app.http.headers import entity_tag, revision_header
 from app.http.idempotency_key import checked
 from app.http.keys import DATABASE
-from app.secrets.reveal import VAULT, note_revealed, wants_secrets
+from app.secrets.reveal import VAULT, log_reveal, wants_secrets
 
 
 async def list_configurations(request: web.Request) -> web.Response:
@@ -114,7 +114,7 @@ async def _reveal(request: web.Request, moment: Moment | None) -> web.Response:
         else:
             found = await service.get_at(connection, *_place(request), moment, vault=vault)
         if found[0].kind == Kind.SECRET:
-            await note_revealed(connection, request, key=found[0].key, version=found[0].version)
+            await log_reveal(connection, request, key=found[0].key, version=found[0].version)
         return found
 
     # The note is committed before anybody has seen the value; without it there is no answer.

@@ -34,7 +34,7 @@ from app.http.headers import revision_header
 from app.http.idempotency_key import checked
 from app.http.keys import DATABASE
 from app.names import counted
-from app.secrets.reveal import VAULT, note_revealed, wants_secrets
+from app.secrets.reveal import VAULT, log_reveal, wants_secrets
 from app.threads import Lane, in_thread
 
 IMPORT_BYTES_MAX = 16 * 1024 * 1024
@@ -108,7 +108,7 @@ async def _revealed(
         environment, entries = await service.environment_at(connection, name, moment, vault=vault)
     if secrets := service.count_revealed(entries):
         detail = f"export of {counted(secrets, 'secret')} as of revision {environment.revision}"
-        await request.app[DATABASE].transact(lambda c: note_revealed(c, request, detail=detail))
+        await request.app[DATABASE].transact(lambda c: log_reveal(c, request, detail=detail))
     return environment, entries
 
 

@@ -155,7 +155,7 @@ async def _open_some(connection: Connection, vault: Vault) -> Secrets:
         return Secrets(told="not checked, because there is no key ring here", is_proof=False)
     try:
         await vault.check(connection)
-        opened = await vault.open_living(connection, sample)
+        opened = await vault.open_unshredded(connection, sample)
     except (KeysMissingError, AppError) as error:
         return Secrets(told=f"not opened: {error}", is_proof=False)
     living = sum(each is not None for each in opened)

@@ -143,7 +143,7 @@ async def check_data_keys(installation: Installation) -> Sequence[Finding]:
     """Unwrap every data key, as each start does."""
     vault = Vault(present_wrapper_of(installation.settings))
     async with installation.database.connection() as connection:
-        await vault.look(connection)
+        await vault.refresh(connection)
     if vault.missing:
         keys = first_few([f"{kek} {reason}" for kek, reason in sorted(vault.missing.items())], "; ")
         return [failed("data keys", f"cannot be unwrapped, so secrets are lost: {keys}")]

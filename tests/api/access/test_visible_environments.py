@@ -30,7 +30,7 @@ async def _fill(service: Service, server: Server) -> None:
     with server.admin("suite") as connection:
         connection.execute("update flagstone.data_keys set created_at = %s", [made_at])
     async with service.app[DATABASE].connection() as own:
-        await service.app[VAULT].look(own)
+        await service.app[VAULT].refresh(own)
     service.component(HeadExport).broken.update(dict.fromkeys(NAMES, "revision 7 is gone"))
 
 

@@ -183,7 +183,7 @@ async def test_keys_are_counted_by_what_they_wrap_and_data_keys_tell_their_age(
     await service.client.put(f"{LOCAL}/configurations/s", json=body, headers=NEW)
     vault = service.app[VAULT]
     async with service.app[DATABASE].connection() as connection:
-        await vault.look(connection)
+        await vault.refresh(connection)
 
     samples = await scrape(service)
 

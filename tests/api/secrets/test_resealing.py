@@ -202,11 +202,11 @@ async def test_a_destroyed_key_is_forgotten_and_a_missing_one_is_told(
     await _fill(service)
     vault = service.app[VAULT]
     async with owner.connection() as connection:
-        await vault.look(connection)
+        await vault.refresh(connection)
         kept = dict(vault.keys._keys)
         log = AccessLog(owner)
         await owner.transact(lambda c: data_keys.shred(c, log, "local", origin=ORIGIN))
-        await vault.look(connection)
+        await vault.refresh(connection)
 
     assert len(kept) == 1
     assert vault.keys._keys == {}
@@ -221,10 +221,10 @@ async def test_a_data_key_that_is_due_is_a_warning(
         made = datetime.now(UTC) - ROTATION_DUE - timedelta(seconds=1)
         connection.execute("update flagstone.data_keys set created_at = %s", [made])
     async with owner.connection() as connection:
-        await service.app[VAULT].look(connection)
+        await service.app[VAULT].refresh(connection)
         warned = service.app[VAULT].problem
         await _rotate(service, owner)
-        await service.app[VAULT].look(connection)
+        await service.app[VAULT].refresh(connection)
 
     assert warned == "data keys older than 90 days: local"
     assert service.app[VAULT].problem is None

@@ -11,7 +11,7 @@ import pytest
 from app.access.models import Scope
 from app.configuration.entries import service as configurations
 from app.http.keys import DATABASE, SETTINGS
-from app.secrets.data_key_cache import KeysMissingError, UnwrappedKeys
+from app.secrets.data_key_cache import DataKeyCache, KeysMissingError
 from app.secrets.key_sources import change_ring, ring_file, wrapper_of
 from app.secrets.keyring import KeyState, new_key, parse_key_ring
 from app.secrets.reveal import VAULT
@@ -524,7 +524,7 @@ async def test_without_a_key_ring_secrets_are_refused_and_all_else_goes_on(
 ) -> None:
     await _put(service, CANARY)
     vault = service.app[VAULT]
-    keys, vault.keys = vault.keys, UnwrappedKeys(None)
+    keys, vault.keys = vault.keys, DataKeyCache(None)
     try:
         fresh = PATH.replace("local", "development")
         written = await service.client.put(
@@ -543,7 +543,7 @@ async def test_without_a_key_ring_secrets_are_refused_and_all_else_goes_on(
     finally:
         vault.keys = keys
         async with service.app[DATABASE].connection() as connection:
-            await vault.look(connection)
+            await vault.refresh(connection)
 
     assert await _code(written) == (503, "key_ring_missing")
     assert await _code(read) == (503, "key_missing")

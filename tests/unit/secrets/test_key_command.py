@@ -59,10 +59,10 @@ async def test_a_key_comes_back_for_the_same_environment_and_id(tmp_path: Path) 
     ("script", "reason"),
     [
         ("#!/bin/sh\nexit 3\n", "exit code 3"),
-        ("#!/bin/sh\necho nonsense\n", "no answer of the right shape"),
-        ("#!/bin/sh\necho '{}'\n", "no answer of the right shape"),
+        ("#!/bin/sh\necho nonsense\n", "no JSON object of the expected shape"),
+        ("#!/bin/sh\necho '{}'\n", "no JSON object of the expected shape"),
         ('#!/bin/sh\necho \'{"key": "c2hvcnQ="}\'\n', "no key of 32 bytes"),
-        ("#!/bin/sh\nhead -c 100000 /dev/zero\n", "too long an answer"),
+        ("#!/bin/sh\nhead -c 100000 /dev/zero\n", "returned more than 65536 bytes"),
         ("#!/nowhere/interpreter\n", "cannot be run"),
         ("#!/bin/sh\nkill -9 $$\n", "exit code -9"),
     ],

@@ -162,7 +162,7 @@ def test_a_ring_that_a_first_start_has_made_meanwhile_is_not_taken_for_the_impor
         file.write_text("of the service\n")
         return RING
 
-    with pytest.raises(KeyRingError, match="has been made meanwhile; try again"):
+    with pytest.raises(KeyRingError, match="was created by another process; try again"):
         change_ring(file, meanwhile)
 
     assert file.read_text() == "of the service\n"
@@ -209,7 +209,7 @@ def test_another_key_of_the_same_id_changes_nothing(folder: Path) -> None:
     code, said = ran("import", "ring.age", "--identity", "identity")
 
     assert code == 1
-    assert said == f"error: FILE: {DECRYPT.id} is another key in the key ring that is here\n"
+    assert said == f"error: FILE: {DECRYPT.id} has different key material in the two key rings\n"
     assert (folder / "data/key-ring").read_text() == mixed
 
 
