@@ -13,7 +13,7 @@ from app.access.log import AccessLog
 from app.access.models import Caller, Scope
 from app.access.rate_limit import RATE_LIMIT
 from app.errors import AppError, Forbidden, LimitExceeded, Malformed, Unauthenticated
-from app.http.client import client_address
+from app.http.client_address import client_address
 from app.http.frame import route_of
 from app.http.keys import REQUEST_ID, Handler
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from app.errors import LimitExceeded
-from app.http.addresses import client_prefix
+from app.http.client_address import client_prefix
 from app.log import logger
 
 log = logger(__name__)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from app.access.events import Access
-from app.http.addresses import client_prefix
+from app.http.client_address import client_prefix
 
 SEVERAL = "several"
 _TOO_MANY = "more than are told apart"

@@ -14,8 +14,7 @@ from app.access.tokens import TokenView
 from app.database import Connection
 from app.errors import Conflict, Forbidden, NotFound, Violation
 from app.http import wire
-from app.http.idempotency import run_once_per_key
-from app.http.idempotency_key import read_repeatable
+from app.http.idempotency import read_repeatable, run_once_per_key
 from app.http.keys import DATABASE
 
 Work = Callable[[Connection], Awaitable[GeneratedToken]]

@@ -135,10 +135,10 @@ def _query(context: str, revision: int | None, at: datetime | None) -> Evaluatio
     return EvaluationQuery(context=parsed, revision=revision, at=at and local_time(at))
 
 
-def _source(environment: str, key: str, query: EvaluationQuery) -> service.Source:
+def _source(environment: str, key: str, query: EvaluationQuery) -> service.FlagSource:
     moment = query.revision if query.at is None else query.at
 
-    async def work(resources: Resources) -> service.Source:
+    async def work(resources: Resources) -> service.FlagSource:
         async with resources.database.connection() as connection:
             return await service.source_at(connection, environment, key, moment)
 

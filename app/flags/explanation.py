@@ -23,7 +23,7 @@ SAMPLE_KEYS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class FlagSource:
     """What a flag was compiled from at a revision, apart from its key."""
 
     environment: Environment
@@ -32,7 +32,7 @@ class Source:
     segments: Mapping[str, Any]
 
 
-def source_now(snapshot: Snapshot, key: str) -> Source:
+def source_now(snapshot: Snapshot, key: str) -> FlagSource:
     """Return a flag by the rules that are served. Raises NotFound."""
     rules = snapshot.rules
     if key not in rules.definitions:
@@ -41,7 +41,9 @@ def source_now(snapshot: Snapshot, key: str) -> Source:
     return _source(snapshot.environment, snapshot.revision, definition, rules.segments)
 
 
-async def source_at(connection: Connection, name: str, key: str, moment: Moment | None) -> Source:
+async def source_at(
+    connection: Connection, name: str, key: str, moment: Moment | None
+) -> FlagSource:
     """Return a flag by the rules of a moment, by default now. Raises NotFound.
 
     The flag set's metadata and the generation of bucketing are those of that moment too.
@@ -74,7 +76,7 @@ async def _reached(
     return contents
 
 
-def explained(key: str, source: Source, query: EvaluationQuery) -> ExplainedEvaluation:
+def explained(key: str, source: FlagSource, query: EvaluationQuery) -> ExplainedEvaluation:
     """Return the evaluation of a flag for a context, and how it came about."""
     found = explain(
         key,
@@ -93,7 +95,7 @@ def explained(key: str, source: Source, query: EvaluationQuery) -> ExplainedEval
     )
 
 
-def split(key: str, source: Source, query: EvaluationQuery) -> Counter[str]:
+def split(key: str, source: FlagSource, query: EvaluationQuery) -> Counter[str]:
     """Return how many of 10,000 targeting keys get which variant, the rest of the context equal.
 
     What has no variant is counted under its reason or error code.
@@ -121,8 +123,8 @@ def unknown_flag() -> NotFound:
 
 def _source(
     environment: Environment, revision: int, definition: Any, segments: Mapping[str, Any]
-) -> Source:
-    return Source(
+) -> FlagSource:
+    return FlagSource(
         environment=environment,
         revision=revision,
         definition=definition if isinstance(definition, dict) else {},

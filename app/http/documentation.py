@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from app.http.conditions import is_not_modified
+from app.http.keys import OWN_HEADERS
 from app.http.openapi import add_examples, document
 from app.http.routing import Route
 
@@ -59,17 +60,17 @@ async def get_document(request: web.Request) -> web.Response:
     return web.Response(body=request.app[DOCUMENTATION].openapi, content_type="application/json")
 
 
-async def get_page(_: web.Request) -> web.Response:
+async def get_page(request: web.Request) -> web.Response:
     """Get the page that shows this API."""
-    return web.Response(
-        text=_PAGE, content_type="text/html", headers={"Content-Security-Policy": _POLICY}
-    )
+    request[OWN_HEADERS] = {"Content-Security-Policy": _POLICY}
+    return web.Response(text=_PAGE, content_type="text/html")
 
 
 async def get_viewer(request: web.Request) -> web.Response:
     """Get the script of the page `/docs`."""
     files = request.app[DOCUMENTATION]
-    headers = {hdrs.ETAG: files.viewer_etag, hdrs.CACHE_CONTROL: "no-cache"}
+    request[OWN_HEADERS] = {"Cache-Control": "no-cache"}
+    headers = {hdrs.ETAG: files.viewer_etag}
     if is_not_modified(request, files.viewer_etag):
         return web.Response(status=304, headers=headers)
     body = files.viewer_gzip

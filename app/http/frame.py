@@ -16,7 +16,7 @@ from app import memory as collector
 from app.errors import AppError, Unavailable
 from app.http import problems
 from app.http.bodies import forget_body
-from app.http.keys import DEADLINE, REQUEST_ID, SETTINGS, Handler
+from app.http.keys import DEADLINE, OWN_HEADERS, REQUEST_ID, SETTINGS, Handler
 from app.http.lifecycle import Lifecycle
 from app.log import logger
 from app.settings import HttpSettings
@@ -40,8 +40,6 @@ HEADERS = {
     hdrs.SERVER: "flagstone",
     hdrs.CACHE_CONTROL: "no-store",
 }
-# Those that a handler may set itself.
-_MAY_DIFFER = ("Content-Security-Policy", hdrs.CACHE_CONTROL)
 
 
 def framed(handle: Handler, lifecycle: Lifecycle) -> Handler:
@@ -126,9 +124,8 @@ def dress(settings: HttpSettings, lifecycle: Lifecycle) -> Prepare:
 
     async def prepare(request: web.Request, response: web.StreamResponse) -> None:
         headers = response.headers
-        own = [(name, headers[name]) for name in _MAY_DIFFER if name in headers]
         headers.update(common)
-        headers.update(own)
+        headers.update(request.get(OWN_HEADERS, {}))
         headers[X_REQUEST_ID] = request.get(REQUEST_ID, "") or request_id(request)
         if lifecycle.draining.is_set():
             # The load balancer is sent elsewhere by readiness, a kept-alive client by this.

@@ -1,37 +1,72 @@
-"""Writes that may be repeated: an Idempotency-Key and what it answered the first time.
+"""Writes that may be repeated: an Idempotency-Key and the first answer to it.
 
 After draft-ietf-httpapi-idempotency-key-header: the same key with the same request returns the
-first answer, with another request 409. Only successes are kept, since a refused write changed
-nothing; and key, write and answer are one transaction, so a crash cannot part them.
+first answer, with another request 409. Only successes are stored, because a refused write changes
+nothing. Key, write and answer are one transaction, so a crash cannot separate them.
 """
 
+import hmac
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
+from aiohttp import web
 
+from app.crypto.derivation import Purpose, derive
 from app.database import Connection, sql
-from app.errors import Conflict, malformed
+from app.errors import AppError, Conflict, malformed
+from app.http.bodies import read_whole
+from app.settings import Secret
 
 _KEY = re.compile(r"[!-~]{1,200}")
 Answer = TypeVar("Answer", bound=msgspec.Struct)
+Result = TypeVar("Result")
+
+
+class RequestDigest:
+    """HMAC-SHA-256 of requests, under a key that every instance has and the database has not.
+
+    A request may contain a secret. A reader of the table could guess it from a plain hash.
+    """
+
+    def __init__(self, key: Secret) -> None:
+        self._key = derive(key, Purpose.REQUEST_DIGESTS)
+
+    def of(self, sent: bytes) -> bytes:
+        return hmac.digest(self._key, sent, "sha256")
+
+
+DIGESTS: web.AppKey[RequestDigest] = web.AppKey("digests", RequestDigest)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Repeatable:
-    """A request's key, and a digest of all that makes it the same request, 32 bytes."""
+    """The Idempotency-Key of a request, and the digest that must match when it is repeated."""
 
     key: str
     request: bytes
 
 
-def check_key(text: str) -> str:
-    """Return the key. Raises Malformed when it is not 1 to 200 visible ASCII characters."""
-    if not _KEY.fullmatch(text):
+async def read_repeatable(request: web.Request, *, dry_run: bool) -> Repeatable | None:
+    """Return the key and digest of a request, None without an Idempotency-Key.
+
+    A dry run is not stored, but refuses a malformed key as the write would. Raises Malformed.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
         raise malformed("Idempotency-Key", "must be 1 to 200 visible ASCII characters")
-    return text
+    if dry_run:
+        return None
+    body = await read_whole(request) if request.body_exists else b""
+    conditions = (request.headers.get(name, "") for name in ("If-Match", "If-None-Match"))
+    head = "\n".join((request.method, request.raw_path, *conditions))
+    # Headers may contain bytes that are not UTF-8.
+    sent = head.encode(errors="surrogateescape") + b"\n\n" + body
+    return Repeatable(key=key, request=request.app[DIGESTS].of(sent))
 
 
 async def run_once_per_key(
@@ -42,7 +77,7 @@ async def run_once_per_key(
     answer_type: type[Answer],
     work: Callable[[Connection], Awaitable[Answer]],
 ) -> Answer:
-    """Do the work, or return what it answered before under the same key of the same actor.
+    """Do the work, or return its stored answer if the actor has used the key before.
 
     Raises Conflict when the key was used for another request.
     """
@@ -51,16 +86,38 @@ async def run_once_per_key(
     while not await sql.claim_idempotency_key(
         connection, actor=actor, key=repeatable.key, request=repeatable.request
     ):
-        found = await sql.find_idempotency_key(connection, actor=actor, key=repeatable.key)
-        if found is None:
-            continue  # trimmed between the two statements, since a day has passed: claim it anew
-        if found["request"] != repeatable.request:
+        row = await sql.find_idempotency_key(connection, actor=actor, key=repeatable.key)
+        if row is None:
+            continue  # It expired and was deleted between the two statements: claim it again.
+        if row["request"] != repeatable.request:
             raise Conflict(
                 "idempotency_key_reused", "This Idempotency-Key was used for another request."
             )
-        return msgspec.json.decode(found["answer"], type=answer_type)
+        return msgspec.json.decode(row["answer"], type=answer_type)
     answer = await work(connection)
     await sql.keep_answer(
         connection, actor=actor, key=repeatable.key, answer=msgspec.json.encode(answer)
     )
     return answer
+
+
+async def checked(request: web.Request, check: Awaitable[Result]) -> Callable[[], Result]:
+    """Run a check before a write; return a function that gives its result within the write.
+
+    A repeated request must get its first answer even if the check now fails, because it timed out
+    or a newer release has other rules. So with an Idempotency-Key the returned function raises the
+    check's error. Without one it is raised at once.
+    """
+    try:
+        result = await check
+    except AppError as error:
+        if "Idempotency-Key" not in request.headers:
+            raise
+        # No traceback, and popped when raised: a reference cycle would keep the body in memory.
+        errors = [error.with_traceback(None)]
+
+        def refuse() -> Result:
+            raise errors.pop()
+
+        return refuse
+    return lambda: result

@@ -29,4 +29,6 @@ BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
 DEADLINE: web.RequestKey[asyncio.Timeout] = web.RequestKey("deadline", asyncio.Timeout)
 # A refusal that is as ordinary as a good answer, and no more worth a line of the log.
 ORDINARY: web.RequestKey[bool] = web.RequestKey("ordinary", bool)
+# Headers that replace those of every answer.
+OWN_HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("own_headers", dict[str, str])
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)

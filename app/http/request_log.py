@@ -12,7 +12,7 @@ import logging
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractAccessLogger
 
-from app.http.client import client_address
+from app.http.client_address import client_address
 from app.http.durations import Durations
 from app.http.frame import route_of
 from app.http.keys import DEADLINE, ORDINARY, REQUEST_ID

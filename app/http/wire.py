@@ -38,31 +38,17 @@ async def read_body(
 ) -> Shape:
     """Return the body, of one of the media types, in the shape that is asked for.
 
-    Raises as `receive` does, and Malformed or Invalid.
+    `answer_seconds` limits the time from the end of the body to the answer; the default is
+    REQUEST_TIMEOUT. Raises as `read_whole` does, Malformed or Invalid.
     """
     if request.content_type not in types:
         rule = f"must be {' or '.join(types)}"
         raise Unsupported("content_type_unsupported", f"The body {rule}.")
-    raw = await receive(request, bytes_max=bytes_max, answer_seconds=answer_seconds)
+    raw = await read_whole(request, bytes_max)
+    allow(request, answer_seconds or request.app[SETTINGS].http.request_timeout_seconds)
     if len(raw) <= _QUICK_BYTES:
         return decode(raw, shape)
     return await request.app[DECODING].run("decode", lambda: decode(raw, shape))
-
-
-async def receive(
-    request: web.Request,
-    *,
-    bytes_max: int = BODY_BYTES_MAX,
-    answer_seconds: float | None = None,
-) -> bytes:
-    """Return the body of a write, whole. Raises as `read_whole` does.
-
-    `answer_seconds` is what the answer may take from now on, by default as long as any other.
-    """
-    body = await read_whole(request, bytes_max)
-    # The time for the answer begins now; until here the body's own limit counted.
-    allow(request, answer_seconds or request.app[SETTINGS].http.request_timeout_seconds)
-    return body
 
 
 def allow(request: web.Request, seconds: float) -> None:

@@ -40,7 +40,7 @@ from app.health.heartbeat import Heartbeat
 from app.health.report import Health
 from app.http.budget import BodyBudget
 from app.http.durations import Durations
-from app.http.idempotency_key import DIGESTS, RequestDigest
+from app.http.idempotency import DIGESTS, RequestDigest
 from app.http.keys import BUDGET, DATABASE, DECODING, DURATIONS, LIFECYCLE, SETTINGS
 from app.http.lifecycle import Lifecycle
 from app.operations.backups.schedule import Schedule

@@ -17,7 +17,7 @@ from app.configuration.snapshots.reading import FOLLOWER
 from app.database import Connection
 from app.errors import Forbidden, invalid, malformed
 from app.http import wire
-from app.http.idempotency_key import checked
+from app.http.idempotency import checked
 from app.http.keys import DATABASE
 from app.secrets.reveal import VAULT
 

@@ -18,8 +18,7 @@ from app.database import Connection
 from app.http import wire
 from app.http.dry_run import transact
 from app.http.headers import revision_header
-from app.http.idempotency import run_once_per_key
-from app.http.idempotency_key import read_repeatable
+from app.http.idempotency import read_repeatable, run_once_per_key
 from app.http.keys import DATABASE
 
 CHECKS: web.AppKey[ContentChecks] = web.AppKey("checks", ContentChecks)

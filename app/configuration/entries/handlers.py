@@ -25,7 +25,7 @@ from app.errors import NotFound
 from app.http import conditions, wire
 from app.http.encoded import EncodedResponse
 from app.http.headers import entity_tag, revision_header
-from app.http.idempotency_key import checked
+from app.http.idempotency import checked
 from app.http.keys import DATABASE
 from app.secrets.reveal import VAULT, log_reveal, wants_secrets
 

@@ -29,9 +29,10 @@ from app.configuration.transfer.views import Imported
 from app.environments.models import Environment
 from app.errors import Unsupported, malformed
 from app.http import conditions, wire
+from app.http.bodies import read_whole
 from app.http.encoded import EncodedResponse
 from app.http.headers import revision_header
-from app.http.idempotency_key import checked
+from app.http.idempotency import checked
 from app.http.keys import DATABASE
 from app.names import counted
 from app.secrets.reveal import VAULT, log_reveal, wants_secrets
@@ -167,7 +168,8 @@ async def import_document(request: web.Request) -> web.Response:
     secrets = query["secret"].split(",") if "secret" in query else []
     mode = wire.choice(query, "mode", Mode) or Mode.MERGE
     format_ = wire.choice(query, "format", Format) or _format(request)
-    raw = await wire.receive(request, bytes_max=IMPORT_BYTES_MAX, answer_seconds=IMPORT_SECONDS)
+    raw = await read_whole(request, IMPORT_BYTES_MAX)
+    wire.allow(request, IMPORT_SECONDS)
     checkers = request.app[CHECKS].checkers
     reading = request.app[LANE].run(
         "read document",

@@ -5,6 +5,7 @@ Every answer says so, failures too, or a page's script learns nothing of them.
 
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
@@ -76,11 +77,12 @@ def allowed_headers(asked: str) -> list[str]:
 
 
 async def share_refusals(request: web.Request, response: web.StreamResponse) -> None:
-    """Let pages read what no handler of ours has answered: a path or a method that there is not.
+    """Add CORS headers to errors below /ofrep that no handler answers: an unknown path or method.
 
-    A head that cannot be read has neither path nor origin; its answer stays as it is.
+    Handlers of OFREP add them to their own answers. A request whose head cannot be read has no
+    path, so its answer gets none.
     """
-    if _BELOW_OFREP.match(request.path):
+    if response.status >= HTTPStatus.BAD_REQUEST and _BELOW_OFREP.match(request.path):
         response.headers.update(request.app[CORS].headers(request))
 
 

@@ -8,7 +8,7 @@ import pytest
 from app.access import rate_limit as failures
 from app.access.rate_limit import ATTEMPTS_MAX, PREFIXES_MAX, RateLimit
 from app.errors import LimitExceeded
-from app.http.addresses import client_prefix
+from app.http.client_address import client_prefix
 
 
 class Clock:

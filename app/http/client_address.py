@@ -1,0 +1,70 @@
+"""The address of a client: the peer, or the one that a trusted proxy names."""
+
+import re
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from aiohttp import web
+from multidict import istr
+
+from app.http.keys import SETTINGS
+from app.settings import Network
+
+Address = IPv4Address | IPv6Address
+
+_X_FORWARDED_FOR = istr("X-Forwarded-For")
+_WITH_PORT = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
+_IPV4_BYTES, _IPV6_PREFIX_BYTES = 4, 8
+
+
+def client_address(request: web.Request) -> str:
+    """Return the client's address; empty when it has none, as over a Unix socket.
+
+    Proxies of TRUSTED_PROXIES append to `X-Forwarded-For`. The client is the last address that is
+    not one of them. The client itself may have written anything before it.
+    """
+    peer = request.remote or ""
+    trusted = request.app[SETTINGS].http.trusted_proxies
+    if not trusted or not is_within(peer, trusted):
+        return peer
+    client = peer
+    hops = ",".join(request.headers.getall(_X_FORWARDED_FOR, ())).split(",")
+    for hop in reversed(hops):
+        address = parse_address(_without_port(hop.strip()))
+        if address is None:
+            break
+        client = str(address)
+        if not is_within(client, trusted):
+            break
+    return client
+
+
+def client_prefix(text: str) -> bytes:
+    """Return the part of an address that identifies a client: all of IPv4, 64 bits of IPv6.
+
+    A client can use any address of its IPv6 network.
+    """
+    address = parse_address(text)
+    if address is None:
+        return b""
+    return address.packed[: _IPV4_BYTES if address.version == 4 else _IPV6_PREFIX_BYTES]
+
+
+def parse_address(text: str) -> Address | None:
+    """Return the address; an IPv4 address that is mapped into IPv6 becomes IPv4."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_within(text: str, networks: Sequence[Network]) -> bool:
+    address = parse_address(text)
+    return address is not None and any(address in network for network in networks)
+
+
+def _without_port(hop: str) -> str:
+    """Return the address of a hop. Some proxies add a port, and brackets around IPv6."""
+    match = _WITH_PORT.fullmatch(hop)
+    return (match[1] or match[2]) if match else hop
