@@ -1,4 +1,4 @@
-"""Background tasks: restarted after a failure, shown in health, and stopped within a limit."""
+"""Background tasks: restarted after a failure, reported by health, and stopped within a limit."""
 
 import asyncio
 import math
@@ -14,15 +14,15 @@ log = logger(__name__)
 
 PAUSE_SECONDS = 1.0
 PAUSE_SECONDS_MAX = 60.0
-# A task that has run for so long since its last failure has recovered.
+# A task that runs for longer than this after a failure has recovered.
 RECOVERY_SECONDS = 60.0
-# A last write to a database that does not answer may take 3 s.
+# The last write of a task may wait this long for a database that does not answer.
 _CANCEL_SECONDS = 3.0
 _STOP_SECONDS = 12.0
 
 
 class Tasks:
-    """The named background tasks of one process; `failures` counts since the last recovery."""
+    """The named background tasks of one process. `failures` counts since the last recovery."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -30,17 +30,17 @@ class Tasks:
         self.failures = Counter[str]()
 
     def start(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run under this name until it returns, again after each failure; not after `stop`."""
+        """Run until it returns, and restart it after each failure. Do nothing after `stop`."""
         if not self._stopped:
             self._tasks[name] = asyncio.create_task(self._keep_running(name, run), name=name)
 
     @property
     def alive(self) -> dict[str, bool]:
-        """Whether each task is well: no failure since its last recovery."""
+        """Return for each task whether it has not failed since its last recovery."""
         return {name: name not in self.failures for name in self._tasks}
 
     async def stop(self) -> list[str]:
-        """Cancel every task, again while it does not end, and return those that outlast 12 s."""
+        """Cancel every task, and again every 3 s. Return the names of those that run after 12 s."""
         self._stopped = True
         loop = asyncio.get_running_loop()
         limit = loop.time() + _STOP_SECONDS
@@ -55,7 +55,7 @@ class Tasks:
         return names
 
     async def _keep_running(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run until it returns. After a failure pause for 1 s, doubled each time up to 60 s."""
+        """Run until it returns. Pause after a failure for 1 s, doubled each time up to 60 s."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         backoff = Backoff(PAUSE_SECONDS, PAUSE_SECONDS_MAX)
 
@@ -84,11 +84,11 @@ class Tasks:
 
 
 @contextmanager
-def cancellation_kept() -> Iterator[None]:
-    """Raise CancelledError where an error of the cleanup would replace it.
+def preserve_cancellation() -> Iterator[None]:
+    """Raise CancelledError if an error of the cleanup would replace it.
 
-    A rollback that fails after the cancellation, for example, would look like a failed statement,
-    and the loop around it would go on.
+    If a rollback fails after the cancellation, its error looks like that of a statement. The loop
+    around it would then continue.
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
@@ -138,7 +138,7 @@ async def wait_at_most(seconds: float, event: asyncio.Event) -> bool:
 
 
 async def repeat(every: Callable[[], float], run_once: Callable[[], Awaitable[object]]) -> None:
-    """Do the work, sleep for the seconds that `every` returns, and repeat without end."""
+    """Run the work and sleep for the seconds that `every` returns, without end."""
     while True:
         await run_once()
         await asyncio.sleep(jittered(every()))

@@ -1,4 +1,4 @@
-"""Blocking work beside the event loop: migrations, the embedded server, large documents."""
+"""Blocking work in threads beside the event loop, and large data that threads free."""
 
 import asyncio
 import threading
@@ -16,20 +16,20 @@ from app.errors import Unavailable
 Result = TypeVar("Result")
 
 _TURN_SECONDS = 5.0
-_turns: "WeakKeyDictionary[asyncio.AbstractEventLoop, Lane]" = WeakKeyDictionary()
+_limiters: "WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadLimiter]" = WeakKeyDictionary()
 
-# The large data of a request.
-_held: ContextVar[list[Collection[object]] | None] = ContextVar("held", default=None)
+# The large data of the current request.
+_large_data: ContextVar[list[Collection[object]] | None] = ContextVar("large_data", default=None)
 
-# Long enough for the queue to be gone when the client retries.
+# By the time the client retries, the queue has most likely been processed.
 _RETRY_SECONDS = 5
 
 
 async def in_thread(name: str, work: Callable[[], Result]) -> Result:
     """Run the work in a daemon thread and return its result.
 
-    The thread is a daemon, unlike those of asyncio.to_thread: a process that stops does not wait
-    for a migration or for a thread that hangs. The server rolls such a migration back.
+    The threads of `asyncio.to_thread` are not daemons: a process that stops would wait for a
+    migration, or for a thread that hangs. PostgreSQL rolls back a migration that is cut off.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Result] = loop.create_future()
@@ -37,7 +37,7 @@ async def in_thread(name: str, work: Callable[[], Result]) -> Result:
     try:
         return await outcome
     finally:
-        # The future has the error, whose traceback has this frame: a cycle would keep all of it.
+        # The future refers to the error, and its traceback to this frame: break the cycle.
         del outcome
 
 
@@ -49,19 +49,18 @@ def _run(
 ) -> None:
     threading.current_thread().name = name
     result, error = _attempt(work)
-    # The loop may be closed by the time the thread comes back. If the waiter has gone, the result
-    # is freed here.
+    # The loop may be closed by now. If the waiter was cancelled, free the result here.
     with suppress(RuntimeError):
         if not outcome.done():
             loop.call_soon_threadsafe(_settle, outcome, result, error)
-    # The frames of the error lead back to this one: the same cycle.
+    # The traceback of the error refers to this frame: break the cycle.
     del outcome, result, error
 
 
 def _attempt(work: Callable[[], Result]) -> tuple[Result | None, Exception | None]:
     try:
         return work(), None
-    except Exception as error:  # noqa: BLE001 - carried over to the waiter, whatever it is
+    except Exception as error:  # noqa: BLE001 - raised again for the waiter
         forget_frames(error)
         return None, error
 
@@ -76,54 +75,54 @@ def _settle(outcome: "asyncio.Future[Any]", result: object, error: Exception | N
 
 
 def forget_frames(error: BaseException) -> None:
-    """Free what the frames of an error hold: the whole document, say, that was refused.
+    """Clear the local variables in the traceback of an error, and of its causes.
 
-    The frames stay, without their variables, so that a log still shows where the error was raised.
+    They may refer to a whole document that was refused. The log still shows the lines.
     """
     seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        each = waiting.pop()
-        if each is not None and id(each) not in seen:
-            seen.add(id(each))
-            traceback.clear_frames(each.__traceback__)
-            waiting += [each.__cause__, each.__context__]
+    errors: list[BaseException | None] = [error]
+    while errors:
+        current = errors.pop()
+        if current is not None and id(current) not in seen:
+            seen.add(id(current))
+            traceback.clear_frames(current.__traceback__)
+            errors += [current.__cause__, current.__context__]
 
 
 @contextmanager
 def freed_in_thread() -> Iterator[None]:
-    """Free in a thread, after the block, all data that was given to `free_later` in it.
+    """After the block, free in a thread all data that was given to `free_later` inside it.
 
-    To free ten thousand objects takes 20 to 40 ms.
+    Freeing ten thousand objects takes 20 to 40 ms.
     """
-    held: list[Collection[object]] = []
-    token = _held.set(held)
+    large_data: list[Collection[object]] = []
+    token = _large_data.set(large_data)
     try:
         yield
     except Exception as error:
-        # Its frames would be the last to hold the data, on the event loop.
+        # Otherwise the event loop would free the data together with the traceback.
         forget_frames(error)
         raise
     finally:
-        _held.reset(token)
-        if held:
-            _threads.submit(partial(free, held))
+        _large_data.reset(token)
+        if large_data:
+            _threads.submit(partial(free, large_data))
 
 
 def free_later(*data: Collection[object]) -> None:
-    """Hold large lists and dicts until the request ends, so that a thread frees their items."""
-    held = _held.get()
-    if held is not None:
-        held += data
+    """Retain large lists and dicts until the request ends, so that a thread frees their items."""
+    large_data = _large_data.get()
+    if large_data is not None:
+        large_data += data
 
 
-def free(held: list[Collection[object]]) -> None:
+def free(large_data: list[Collection[object]]) -> None:
     """Empty the list, and free the items of its lists and dicts one by one.
 
-    To free all in one go would hold the interpreter, and so the event loop, for as long.
+    Freeing them all at once would block the interpreter, and so the event loop.
     """
-    while held:
-        data = held.pop()
+    while large_data:
+        data = large_data.pop()
         items = list(data.values() if isinstance(data, dict) else data)
         del data
         while items:
@@ -131,11 +130,10 @@ def free(held: list[Collection[object]]) -> None:
 
 
 class _Threads:
-    """Daemon threads that do one piece of work after another.
+    """A pool of daemon threads without a limit, in which one thread is always idle.
 
-    One thread is always idle, or is about to be: the last idle one that takes a piece starts
-    another before it works. So a piece never waits for those before it. The event loop never waits
-    for a thread to start, which takes up to 100 ms while other threads are busy.
+    The last idle thread starts another one before it works. So no work waits for other work, and
+    the event loop never waits for a thread to start. That takes up to 100 ms when others are busy.
     """
 
     def __init__(self) -> None:
@@ -156,7 +154,7 @@ class _Threads:
         try:
             threading.Thread(target=self._serve, daemon=True).start()
         except RuntimeError:
-            # The system has no more threads. What is queued waits for one that is working.
+            # The system has no more threads. The work waits until a running thread is idle.
             with self._lock:
                 self._idle -= 1
 
@@ -167,7 +165,7 @@ class _Threads:
                 self._idle -= 1
             self._start()
             work()
-            # Free it now, and not when the next piece comes.
+            # Free it now, not when the next work arrives.
             del work
             with self._lock:
                 self._idle += 1
@@ -177,45 +175,45 @@ _threads = _Threads()
 
 
 async def in_turn(name: str, work: Callable[[], Result]) -> Result:
-    """Do as `in_thread` does, for one piece of work of the event loop at a time.
+    """Run the work in a thread, one at a time for each event loop.
 
-    Raises Unavailable when others take too long.
+    Raises Unavailable if other work does not end within 5 s.
     """
     loop = asyncio.get_running_loop()
-    lane = _turns.get(loop)
-    if lane is None:
-        lane = _turns[loop] = Lane(_TURN_SECONDS)
-    return await lane.run(name, work)
+    limiter = _limiters.get(loop)
+    if limiter is None:
+        limiter = _limiters[loop] = ThreadLimiter(_TURN_SECONDS)
+    return await limiter.run(name, work)
 
 
-class Lane:
-    """Heavy work, few pieces at a time: all threads share the interpreter with the event loop.
+class ThreadLimiter:
+    """Runs heavy work in threads, a few at a time: they share the interpreter with the event loop.
 
-    A piece keeps its place until its thread has ended, also when its caller was cancelled.
+    Work occupies its slot until its thread ends, even if the caller was cancelled.
     """
 
-    def __init__(self, wait_seconds: float, *, places: int = 1) -> None:
+    def __init__(self, wait_seconds: float, *, slots: int = 1) -> None:
         self._wait_seconds = wait_seconds
-        self._place = asyncio.Semaphore(places)
+        self._slots = asyncio.Semaphore(slots)
 
     async def run(self, name: str, work: Callable[[], Result]) -> Result:
-        """Do as `in_thread` does. Raises Unavailable when others keep the place for too long."""
+        """Run the work in a thread. Raises Unavailable if no slot is free in time."""
         try:
             async with asyncio.timeout(self._wait_seconds):
-                await self._place.acquire()
+                await self._slots.acquire()
         except TimeoutError:
             raise Unavailable(
                 "busy",
-                "Other large documents are being worked on.",
+                "The service is processing other large documents.",
                 retry_after_seconds=_RETRY_SECONDS,
             ) from None
         loop = asyncio.get_running_loop()
 
-        def whole() -> Result:
+        def work_and_release() -> Result:
             try:
                 return work()
             finally:
                 with suppress(RuntimeError):
-                    loop.call_soon_threadsafe(self._place.release)
+                    loop.call_soon_threadsafe(self._slots.release)
 
-        return await in_thread(name, whole)
+        return await in_thread(name, work_and_release)

@@ -10,7 +10,7 @@ from app.http.budget import BodyBudget
 from app.http.durations import Durations
 from app.http.lifecycle import Lifecycle
 from app.settings import Settings
-from app.threads import Lane
+from app.threads import ThreadLimiter
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -20,7 +20,7 @@ LIFECYCLE: web.AppKey[Lifecycle] = web.AppKey("lifecycle", Lifecycle)
 DURATIONS: web.AppKey[Durations] = web.AppKey("durations", Durations)
 BUDGET: web.AppKey[BodyBudget] = web.AppKey("budget", BodyBudget)
 # Where large bodies are decoded, one at a time.
-DECODING: web.AppKey[Lane] = web.AppKey("decoding", Lane)
+DECODE_LIMITER: web.AppKey[ThreadLimiter] = web.AppKey("decode_limiter", ThreadLimiter)
 # The header lines of every answer, for those that are written as bytes.
 COMMON_HEAD: web.AppKey[bytes] = web.AppKey("common_head", bytes)
 

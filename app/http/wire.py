@@ -12,7 +12,7 @@ from aiohttp import web
 from app.errors import Malformed, Unsupported, Violation, malformed
 from app.http.bodies import read_whole
 from app.http.decoder import BODY_BYTES_MAX, TIME_RULE, decode, is_in_range
-from app.http.keys import DEADLINE, DECODING, SETTINGS
+from app.http.keys import DEADLINE, DECODE_LIMITER, SETTINGS
 
 JSON = ("application/json",)
 # A patch may say what it is (RFC 7396); as plain JSON it means the same.
@@ -48,7 +48,7 @@ async def read_body(
     allow(request, answer_seconds or request.app[SETTINGS].http.request_timeout_seconds)
     if len(raw) <= _QUICK_BYTES:
         return decode(raw, shape)
-    return await request.app[DECODING].run("decode", lambda: decode(raw, shape))
+    return await request.app[DECODE_LIMITER].run("decode", lambda: decode(raw, shape))
 
 
 def allow(request: web.Request, seconds: float) -> None:

@@ -25,7 +25,7 @@ from app.configuration.snapshots.disk_copy import DiskCopy
 from app.configuration.snapshots.event_stream import STREAMS, OpenStreams
 from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.reading import FOLLOWER
-from app.configuration.transfer.handlers import LANE, LANE_WAIT_SECONDS
+from app.configuration.transfer.handlers import TRANSFER_LIMITER, TRANSFER_WAIT_SECONDS
 from app.database import Database
 from app.database.client.listener import listen
 from app.database.client.primary import Primary
@@ -41,7 +41,7 @@ from app.health.report import Health
 from app.http.budget import BodyBudget
 from app.http.durations import Durations
 from app.http.idempotency import DIGESTS, RequestDigest
-from app.http.keys import BUDGET, DATABASE, DECODING, DURATIONS, LIFECYCLE, SETTINGS
+from app.http.keys import BUDGET, DATABASE, DECODE_LIMITER, DURATIONS, LIFECYCLE, SETTINGS
 from app.http.lifecycle import Lifecycle
 from app.operations.backups.schedule import Schedule
 from app.operations.metrics.collector import Collector
@@ -59,7 +59,7 @@ from app.server.startup_retry import StartupRetry
 from app.server.workers import Worker
 from app.settings import Pooler, Settings
 from app.tasks import Tasks
-from app.threads import Lane
+from app.threads import ThreadLimiter
 
 COMPONENTS: web.AppKey[list[Component]] = web.AppKey("components", list)
 TASKS: web.AppKey[Tasks] = web.AppKey("tasks", Tasks)
@@ -113,8 +113,8 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
     app[TICKETS] = Tickets(directory, key, settings.http.public_url)
     app[DIGESTS] = RequestDigest(key)
     app[CORS] = Cors(settings.http.cors_origins)
-    app[LANE] = Lane(LANE_WAIT_SECONDS)
-    app[DECODING] = Lane(LANE_WAIT_SECONDS)
+    app[TRANSFER_LIMITER] = ThreadLimiter(TRANSFER_WAIT_SECONDS)
+    app[DECODE_LIMITER] = ThreadLimiter(TRANSFER_WAIT_SECONDS)
 
     components += [
         app[DURATIONS],

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from app.configuration.snapshots.follower import Follower
 from app.database import Database
 from app.settings import load
-from app.tasks import Tasks, cancellation_kept, jittered, repeat
+from app.tasks import Tasks, jittered, preserve_cancellation, repeat
 
 
 async def forever() -> None:
@@ -207,7 +207,7 @@ async def test_cancellation_outlasts_an_error_of_the_cleanup() -> None:
     running = asyncio.Event()
 
     async def work() -> None:
-        with cancellation_kept():
+        with preserve_cancellation():
             try:
                 running.set()
                 await forever()
@@ -231,7 +231,7 @@ async def test_error_in_a_cancelled_task_is_not_hidden() -> None:
             running.set()
             await forever()
         finally:
-            with pytest.raises(OSError, match="dead"), cancellation_kept():
+            with pytest.raises(OSError, match="dead"), preserve_cancellation():
                 raise OSError("the connection is dead")
             caught.append("OSError")
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from app.errors import Malformed, malformed
-from app.threads import Lane, free, free_later, freed_in_thread, in_thread
+from app.threads import ThreadLimiter, free, free_later, freed_in_thread, in_thread
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def test_document_is_freed_before_its_error_is_raised() -> None:
             raise malformed("body", "must be a number") from None
 
     with pytest.raises(Malformed):
-        await Lane(1.0).run("read", read)
+        await ThreadLimiter(1.0).run("read", read)
 
     assert documents[0]() is None
 
@@ -55,7 +55,7 @@ async def test_error_of_a_thread_is_in_no_cycle() -> None:
     async def handle() -> None:
         body = Document()
         weakref.finalize(body, loop.call_soon_threadsafe, freed.set)
-        await Lane(1.0).run("read", read)
+        await ThreadLimiter(1.0).run("read", read)
 
     with suppress(Malformed):
         await handle()

@@ -7,7 +7,7 @@ from app.configuration.changes.models import Content
 from app.configuration.json_schema.linear import linear_steps
 from app.configuration.json_schema.pool import PROCESSES_MAX, Checkers, RequestCheck
 from app.configuration.json_schema.validation import count_parts
-from app.threads import Lane, in_thread
+from app.threads import ThreadLimiter, in_thread
 
 Result = TypeVar("Result")
 
@@ -23,7 +23,7 @@ class ContentChecks:
     def __init__(self) -> None:
         self.checkers = Checkers()
         # As many as there are processes, so that one that waits for a process holds up no other.
-        self._lane = Lane(_WAIT_SECONDS, places=PROCESSES_MAX)
+        self._limiter = ThreadLimiter(_WAIT_SECONDS, slots=PROCESSES_MAX)
 
     async def run(
         self, contents: Iterable[Content], work: Callable[[RequestCheck], Result]
@@ -34,7 +34,7 @@ class ContentChecks:
             with self.checkers.request() as check:
                 return work(check)
 
-        return checked() if _are_quick(contents) else await self._lane.run("check", checked)
+        return checked() if _are_quick(contents) else await self._limiter.run("check", checked)
 
     async def close(self) -> None:
         """End the processes. A check that is under way fails."""

@@ -36,7 +36,7 @@ from app.http.idempotency import checked
 from app.http.keys import DATABASE
 from app.names import counted
 from app.secrets.reveal import VAULT, log_reveal, wants_secrets
-from app.threads import Lane, in_thread
+from app.threads import ThreadLimiter, in_thread
 
 IMPORT_BYTES_MAX = 16 * 1024 * 1024
 # Ten thousand entries take a second or two; a slow disk may take longer.
@@ -44,8 +44,8 @@ IMPORT_SECONDS = 20.0
 IMPORT_NODES_MAX = 500_000
 
 # One for each process; what is large enough to need it is rare.
-LANE: web.AppKey[Lane] = web.AppKey("lane", Lane)
-LANE_WAIT_SECONDS = 3.0
+TRANSFER_LIMITER: web.AppKey[ThreadLimiter] = web.AppKey("transfer_limiter", ThreadLimiter)
+TRANSFER_WAIT_SECONDS = 3.0
 
 _ENDINGS = {Format.FLAGD: "flagd.json"}
 _DOCUMENTS: WeakKeyDictionary[Snapshot, asyncio.Future[bytes]] = WeakKeyDictionary()
@@ -89,7 +89,7 @@ async def export_environment(request: web.Request) -> web.Response:
         def read() -> Mapping[str, Content]:
             return entries
 
-    text = await request.app[LANE].run(
+    text = await request.app[TRANSFER_LIMITER].run(
         "write document", lambda: write_document(environment, read(), format_)
     )
 
@@ -171,7 +171,7 @@ async def import_document(request: web.Request) -> web.Response:
     raw = await read_whole(request, IMPORT_BYTES_MAX)
     wire.allow(request, IMPORT_SECONDS)
     checkers = request.app[CHECKS].checkers
-    reading = request.app[LANE].run(
+    reading = request.app[TRANSFER_LIMITER].run(
         "read document",
         lambda: read_checked(
             raw,

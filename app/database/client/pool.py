@@ -20,7 +20,7 @@ from app.database.client.shares import Shares
 from app.errors import Unavailable
 from app.log import logger
 from app.settings import DatabaseSettings, Target
-from app.tasks import Backoff, cancellation_kept
+from app.tasks import Backoff, preserve_cancellation
 
 log = logger(__name__)
 
@@ -177,7 +177,7 @@ class Database:
     def _watched(self, away: str) -> Iterator[None]:
         unrelated: OSError | None = None
         try:
-            with cancellation_kept(), translated(away=away):
+            with preserve_cancellation(), translated(away=away):
                 try:
                     yield
                 except OSError as error:  # TimeoutError is one

@@ -18,7 +18,7 @@ from app.configuration.transfer.document_reader import read_file
 from app.configuration.transfer.import_plan import Plan, apply_plan, plan
 from app.errors import Invalid, Unavailable
 from app.http.keys import DATABASE
-from app.threads import Lane
+from app.threads import ThreadLimiter
 from tests.conftest import Server, Service
 from tests.factories import COSTLY_SCHEMA, flag
 from tests.paths import SHARED_DATA
@@ -390,16 +390,16 @@ async def test_flagd_can_be_pointed_at_an_environment(service: Service) -> None:
 async def test_large_documents_wait_for_each_other_and_not_for_ever() -> None:
     """A piece of work keeps its place until its thread has ended."""
     ended = threading.Event()
-    lane = Lane(0.2)
-    first = asyncio.create_task(lane.run("first", ended.wait))
+    limiter = ThreadLimiter(0.2)
+    first = asyncio.create_task(limiter.run("first", ended.wait))
     await asyncio.sleep(0)
     first.cancel()
 
-    with pytest.raises(Unavailable, match="Other large documents"):
-        await lane.run("second", lambda: None)
+    with pytest.raises(Unavailable, match="other large documents"):
+        await limiter.run("second", lambda: None)
     ended.set()
 
-    assert await lane.run("third", lambda: 3) == 3
+    assert await limiter.run("third", lambda: 3) == 3
 
 
 async def test_an_answer_that_is_kept_holds_no_values(service: Service, server: Server) -> None:
