@@ -24,7 +24,7 @@ from app.configuration.snapshots.disk_copy import DiskCopy
 from app.configuration.snapshots.reading import FOLLOWER
 from app.crypto.secret import Secret
 from app.crypto.signing import Signer
-from app.database import Connection
+from app.database import Connection, sql
 from app.flags.handlers import USAGE
 from app.http.keys import DATABASE, SETTINGS
 from app.server.sample_data import add_test_data
@@ -399,6 +399,33 @@ async def test_write_that_waited_for_the_deletion_is_not_found(shop: Service) ->
     assert answers[0][0] == 200
     assert {status for status, _ in answers[1:]} <= {201, 404}
     assert isinstance(await _verified(shop), Verified)
+
+
+async def test_export_reads_a_deleted_chain_once_after_its_head(
+    shop: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    find = sql.find_link_hash
+
+    async def find_and_count(connection: Connection, *, environment: str, revision: int) -> object:
+        read.append(environment)
+        return await find(connection, environment=environment, revision=revision)
+
+    monkeypatch.setattr(sql, "find_link_hash", find_and_count)
+    export = HeadExport(shop.app[DATABASE], tmp_path / "heads", Secret("k" * 32))
+    await _delete(shop)
+    counts = []
+    for _ in range(3):
+        await export.run_once()
+        counts.append(read.count("shop"))
+    await _make(shop)
+    await export.run_once()
+    counts.append(read.count("shop"))
+
+    # The head of the deletion, one more verification, nothing, and the head of the new epoch.
+    assert counts[:3] == [1, 2, 2]
+    assert counts[3] > 2
+    assert (export.failure, export.broken) == (None, {})
 
 
 @pytest.mark.parametrize(
