@@ -17,7 +17,7 @@ PINNED = (
 )
 # Goes with every list of facts. To be raised with what `list_schema_facts` says of a schema: a
 # release that says it otherwise must not take the words of the one before for changes.
-WORDING = "wording 1"
+WORDING = "wording 2"
 _SHOWN_MAX = 160
 
 
@@ -45,6 +45,6 @@ def shown(fact: str) -> str:
 
     Who adds a column by hand may have written a secret as its default.
     """
-    bare, quote, _ = fact.partition("'")
+    bare, quote, _ = fact.replace("$", "'").partition("'")
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in bare)
     return text[:_SHOWN_MAX] + ("…" if quote or len(text) > _SHOWN_MAX else "")
