@@ -466,7 +466,7 @@ _BY_HAND = (
     ),
     (
         f"create policy p on flagstone.tokens for select to {APP} using (true)",
-        '+ policy {"cmd": "SELECT", "qual": "true", "roles": ["flagstone_app"], "tablename": "tokens"',
+        '+ policy {"cmd": "SELECT", "qual": "true", "roles": ["flagstone_app"], ',
         "drop policy p on flagstone.tokens",
     ),
     (
