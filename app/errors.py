@@ -1,21 +1,21 @@
-"""What can go wrong, by meaning. No status codes here: `http/problems.py` maps each class to one.
+"""Errors by meaning. `http/problems.py` maps each class to a status code.
 
 AppError
-├── Malformed           the request cannot be understood
-├── Invalid             it is understood, and a field breaks a rule
-├── Unauthenticated     no token, or not one of ours
-├── Forbidden           a token without the scope or the environment
+├── Malformed           the request cannot be parsed
+├── Invalid             a field of the request breaks a rule
+├── Unauthenticated     no token, or no valid one
+├── Forbidden           the token lacks the scope or the environment
 ├── NotFound
-├── Conflict            the state of the entry forbids it
-├── Stale               the version has moved on
-├── ConditionMissing    the write does not say which version it expects
+├── Conflict            the state of the entry forbids the change
+├── Stale               the expected version is not the current one
+├── ConditionMissing    the write names no expected version
 ├── TooLarge
-├── Unsupported         a content type or an encoding that is not spoken here
+├── Unsupported         the content type or the encoding is not supported
 ├── TooSlow             the client took too long to send its body
-├── Unimplemented       a transfer encoding that is not spoken here
+├── Unimplemented       the transfer encoding is not supported
 └── RetryLater
-    ├── LimitExceeded   too many failed attempts from there
-    └── Unavailable     pool exhausted, database away, not started yet
+    ├── LimitExceeded   too many failed attempts by this client
+    └── Unavailable     the pool is exhausted, the database is away, or the start is not finished
 """
 
 from collections.abc import Sequence
@@ -24,18 +24,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Violation:
-    """One broken rule. Neither part ever repeats the value that broke it."""
+    """A broken rule. Neither field may repeat the value."""
 
     field: str
     rule: str
 
 
 class ForeseenError(Exception):
-    """What is nobody's bug; the text is for whoever runs the service, and holds no secret."""
+    """An error that is not a bug. Its text is for the operator and holds no secret."""
 
 
 class AppError(ForeseenError):
-    """An error whose code and message may leave the process."""
+    """An error whose code and message may be sent to clients."""
 
     def __init__(self, code: str, message: str, violations: Sequence[Violation] = ()) -> None:
         super().__init__(message)
@@ -51,7 +51,7 @@ class Invalid(AppError): ...
 
 
 class Unauthenticated(AppError):
-    """`reason` is for the access log alone: whoever is refused learns the same each time."""
+    """`reason` is for the access log alone: clients get the same message for every reason."""
 
     def __init__(self, code: str, message: str, *, reason: str) -> None:
         super().__init__(code, message)
@@ -68,7 +68,7 @@ class Conflict(AppError): ...
 
 
 class Stale(AppError):
-    """`version` is the current one in this epoch, None when there is no such entry."""
+    """`version` is the current version in this epoch, or None if the entry does not exist."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Unimplemented(AppError): ...
 
 
 class RetryLater(AppError):
-    """`retry_after_seconds` is what the `Retry-After` header will say."""
+    """`retry_after_seconds` becomes the `Retry-After` header."""
 
     def __init__(self, code: str, message: str, *, retry_after_seconds: int = 1) -> None:
         super().__init__(code, message)
@@ -113,16 +113,16 @@ class Unavailable(RetryLater): ...
 
 
 def reason(error: OSError) -> str:
-    """Return why the operating system refused, in words: "permission denied"."""
+    """Return the reason of the operating system in words, such as "permission denied"."""
     words = error.strerror or ("no answer in time" if isinstance(error, TimeoutError) else None)
     return (words or str(error) or "unknown reason").lower()
 
 
 def invalid(field: str, rule: str) -> Invalid:
-    """Return the error for one field that breaks one rule."""
+    """Return the error for a field that breaks a rule."""
     return Invalid("field_invalid", f"{field}: {rule}", [Violation(field, rule)])
 
 
 def malformed(field: str, rule: str) -> Malformed:
-    """Return the error for one part of a request that cannot be read."""
+    """Return the error for a part of a request that cannot be parsed."""
     return Malformed("request_malformed", f"{field}: {rule}", [Violation(field, rule)])

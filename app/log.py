@@ -1,6 +1,6 @@
-"""Logging: structlog in front, the standard library behind, one line an event.
+"""Logging with structlog on top of the standard library, one line per event.
 
-Nothing here renders local variables: a traceback that shows them would show secrets.
+Local variables are never rendered: they may hold secrets.
 """
 
 import logging
@@ -9,16 +9,12 @@ from contextvars import ContextVar
 
 import structlog
 
-# Of the request that is being answered. structlog has context variables too, which take ten times
-# as long to set, and this is set for every request.
+# Set for every request. Setting a context variable of structlog takes ten times as long.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id")
 
 
 def configure(level: int, format_: str) -> None:
-    """Send every logger of the process, ours and the libraries', to standard error.
-
-    `format_` is `json`, or anything else for lines that people read.
-    """
+    """Send the events of every logger to standard error, as JSON if `format_` is `json`."""
     shared: list[structlog.types.Processor] = [
         _add_request_id,
         structlog.stdlib.add_log_level,
@@ -48,7 +44,7 @@ def configure(level: int, format_: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # yoyo says at this level what our own runner says better.
+    # Our own runner logs the migrations.
     logging.getLogger("yoyo").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(max(level, logging.INFO))
 
@@ -68,12 +64,11 @@ def _renderers(format_: str) -> list[structlog.types.Processor]:
 def _add_request_id(
     _: object, __: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    own_id = REQUEST_ID.get(None)
-    if own_id is not None:
-        event.setdefault("request_id", own_id)
+    request_id = REQUEST_ID.get(None)
+    if request_id is not None:
+        event.setdefault("request_id", request_id)
     return event
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
-    """Return the logger of a module."""
     return structlog.stdlib.get_logger(name)

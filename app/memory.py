@@ -1,12 +1,12 @@
-"""Memory that large requests leave behind: the collector of cyclic garbage, and the allocator.
+"""Memory after large requests: the garbage collector of Python, and the allocator of glibc.
 
-A full collection walks through every object that is not frozen, and nothing else runs meanwhile:
-half a second for ten thousand flags. It finds nothing in them, since data refers in no circle. So
-the automatic collections are of young objects alone. A full one runs each minute, as soon as no
-request holds large data, and freezes what it finds alive when that is much.
+A full collection visits every object that is not frozen, and blocks all else: 0.5 s for 10,000
+flags. It finds nothing there, since this data has no cycles. So only young objects are collected
+automatically. A full collection runs once a minute, as soon as no request has large data. It
+freezes the live objects if there are many.
 
-glibc keeps what was freed for the next request, which may never need as much. So large pieces are
-mapped by themselves, and the rest is given back after a large request and each minute.
+glibc retains freed memory for the next request, which may never need as much. So large blocks are
+mapped one by one, and the rest is returned after each large request and once a minute.
 """
 
 import asyncio
@@ -20,22 +20,22 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 _PAUSE_SECONDS = 60
-# A full collection of as many takes about 5 ms.
+# A full collection of this many takes about 5 ms.
 FEW_OBJECTS = 100_000
-# Then a full collection runs although a request holds large data, since garbage may be much too.
+# After this time a full collection runs even if a request has large data.
 _POSTPONED_SECONDS_MAX = 600
 _NEVER = 2**31 - 1
-# Of glibc's malloc.h. The threshold would grow with each large piece that is freed.
+# From the malloc.h of glibc. Without it the threshold grows with each large block that is freed.
 _M_MMAP_THRESHOLD = -3
 _MMAP_BYTES = 128 * 1024
 
 _has_leftovers = False
-# Requests that hold large data now.
+# The number of requests that have large data now.
 _large_requests = 0
 
 
 def start() -> None:
-    """Freeze what has been loaded, and end the automatic full collections."""
+    """Freeze all live objects, and switch off automatic full collections."""
     gc.collect()
     gc.freeze()
     young, middle, _ = gc.get_threshold()
@@ -45,25 +45,25 @@ def start() -> None:
 
 
 async def run() -> None:
-    """Collect each minute, and give memory back then and after each large request."""
+    """Collect once a minute. Return free memory then and after each large request."""
     global _has_leftovers  # noqa: PLW0603 - the allocator is the process's
     start()
     seconds = 0
     while True:
         await asyncio.sleep(1)
         seconds += 1
-        if seconds >= _PAUSE_SECONDS and collect(in_any_case=seconds >= _POSTPONED_SECONDS_MAX):
+        if seconds >= _PAUSE_SECONDS and collect(force=seconds >= _POSTPONED_SECONDS_MAX):
             seconds = 0
             _has_leftovers = True
         if _has_leftovers and _malloc is not None:
             _has_leftovers = False
-            # A foreign call, which leaves the interpreter to others.
+            # A foreign call, during which other threads can run Python.
             await asyncio.to_thread(_malloc.malloc_trim, 0)
 
 
 @contextmanager
 def large_data() -> Iterator[None]:
-    """Say that a request holds large data until the end of the block."""
+    """Count a request that has large data until the end of the block."""
     global _has_leftovers, _large_requests  # noqa: PLW0603 - the allocator is the process's
     _large_requests += 1
     try:
@@ -73,35 +73,31 @@ def large_data() -> Iterator[None]:
         _has_leftovers = True
 
 
-def collect(*, in_any_case: bool = False) -> bool:
-    """Collect all garbage, or that of young objects alone while a request holds large data.
-
-    Return whether it was all.
-    """
-    if _large_requests and not in_any_case:
+def collect(*, force: bool = False) -> bool:
+    """Collect all garbage, and return True; only young objects while a request has large data."""
+    if _large_requests and not force:
         gc.collect(1)
         return False
     gc.collect()
     if len(gc.get_objects(generation=2)) > FEW_OBJECTS:
-        # What is alive now is used for long. The next collection need not walk through it.
+        # Objects that are alive now live long. The next collection need not visit them.
         gc.freeze()
     return True
 
 
 def frozen(make: Callable[[], Result]) -> Result:
-    """Return what is made, frozen: no collection walks through it. For a thread.
+    """Call `make` and freeze its result, so that no collection visits it. Use it in a thread.
 
-    Everything else that is alive is frozen too, and so is old garbage while a request holds large
-    data.
+    All other live objects are frozen too. While a request has large data, so is old garbage.
     """
     collect()
     gc.disable()
     try:
-        made = make()
+        result = make()
         gc.freeze()
     finally:
         gc.enable()
-    return made
+    return result
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -1,9 +1,9 @@
-"""How keys, the names of environments, and numbers of things are written."""
+"""Patterns for keys and for names of environments, and the plural of nouns."""
 
 import re
 
-# A segment is what stands between slashes. URL libraries drop an empty one and resolve "." and
-# "..", so a client that asks for such a key gets another key's answer.
+# A segment is the text between slashes. URL libraries drop an empty segment and resolve "." and
+# "..". A client that asks for such a key would get the answer for another key.
 _SEGMENT = r"(?:\.?[A-Za-z0-9_-][A-Za-z0-9._-]*|\.\.[A-Za-z0-9._-]+)"
 KEY_LENGTH_MAX = 255
 KEY_PATTERN = rf"^[A-Za-z0-9_][A-Za-z0-9._-]*(?:/{_SEGMENT})*$"
@@ -12,7 +12,7 @@ KEY_RULE = (
     f"have at most {KEY_LENGTH_MAX} characters, and have no segment between slashes that is empty, "
     ". or .."
 )
-# The database's own rule. Keys with the segments above were stored by earlier releases.
+# The rule of the database. Earlier releases stored keys with empty segments, "." and "..".
 STORED_KEY_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._/-]{0,254}$"
 ENVIRONMENT_PATTERN = r"^[a-z][a-z0-9-]{0,62}$"
 ENVIRONMENT_RULE = (
@@ -25,13 +25,13 @@ _ENVIRONMENT = re.compile(ENVIRONMENT_PATTERN.removesuffix("$"))
 
 
 def is_key(text: str) -> bool:
-    """Tell whether a new entry may have this key."""
-    # fullmatch, since $ would let a final line break through.
+    """Return whether a new entry may have this key."""
+    # fullmatch, since $ also matches before a final line break.
     return len(text) <= KEY_LENGTH_MAX and _KEY.fullmatch(text) is not None
 
 
 def is_stored_key(text: str) -> bool:
-    """Tell whether an entry may exist under this key: for reading, deleting and bringing back."""
+    """Return whether an entry may exist under this key: to read, delete or restore it."""
     return _STORED_KEY.fullmatch(text) is not None
 
 
@@ -40,5 +40,5 @@ def is_environment(text: str) -> bool:
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
-    """Return a number of things: "1 entry", "2 entries"."""
+    """Return the count with the noun, such as "1 entry" or "2 entries"."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"

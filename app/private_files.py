@@ -1,4 +1,4 @@
-"""Files that hold something secret: mode 0600 from the first byte, and safely on the disk."""
+"""Files with secrets: mode 0600 from the first byte, and flushed to the disk."""
 
 import errno
 import fcntl
@@ -12,18 +12,18 @@ from typing import BinaryIO
 
 
 def replace_private(path: Path, text: str) -> None:
-    """Put a new file in an old one's place, whole or not at all, with its owner and mode.
+    """Replace a file atomically, with the same owner and mode. Raises OSError.
 
-    A link stays one, and what it leads to is replaced. Raises OSError.
+    The target of a symbolic link is replaced, not the link.
     """
     path = path.resolve()
-    found = path.stat()
+    status = path.stat()
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
         write_private(draft, text)
-        draft.chmod(found.st_mode & 0o777)
-        if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
-            os.chown(draft, found.st_uid, found.st_gid)
+        draft.chmod(status.st_mode & 0o777)
+        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(draft, status.st_uid, status.st_gid)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -32,7 +32,7 @@ def replace_private(path: Path, text: str) -> None:
 def write_private(path: Path, text: str) -> None:
     """Write a new file that only its owner can read. Raises FileExistsError and OSError.
 
-    A file that cannot be written, such as on a full disk, is removed.
+    After an error, for example on a full disk, the file is removed.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -46,24 +46,24 @@ def write_private(path: Path, text: str) -> None:
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a new file as `write_private` does, whole or not at all. Raises FileExistsError."""
+    """Write a new file atomically, as `write_private` does. Raises FileExistsError and OSError."""
     if path.is_symlink() or path.exists():
-        # Before a draft is written, for which a full disk has no space.
+        # Checked before the draft is written: on a full disk there is no space for a draft.
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     write_private(draft, text)
     try:
-        os.link(draft, path)  # unlike rename, it fails when the name is taken
+        os.link(draft, path)  # unlike rename, it fails if the path exists
     finally:
         draft.unlink()
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading. Raises OSError, for a folder, a pipe or a device too.
+    """Open a regular file for reading. Raises OSError, also for a folder, a pipe or a device.
 
-    A pipe that nobody writes to would hold its reader up for ever, and a device may have no end.
+    Reading a pipe without a writer never returns, and a device may have no end.
     """
-    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
+    file = open(path, "rb", opener=_open_nonblocking)  # noqa: SIM115 - the caller closes it
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise OSError(errno.EINVAL, "is no regular file")
@@ -71,7 +71,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, bytes_max: int) -> bytes:
-    """Return what a regular file holds. Raises OSError, also for one that is longer."""
+    """Return the content of a regular file. Raises OSError, also if it is longer."""
     with open_regular(path) as file:
         content = file.read(bytes_max + 1)
     if len(content) > bytes_max:
@@ -80,8 +80,8 @@ def read_regular(path: Path, bytes_max: int) -> bytes:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other process is in this block for the same folder. Raises OSError."""
+def exclusive_in(folder: Path) -> Iterator[None]:
+    """Exclude other processes from this block for the same folder. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -90,5 +90,5 @@ def alone_in(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _without_waiting(file: str, flags: int) -> int:
+def _open_nonblocking(file: str, flags: int) -> int:
     return os.open(file, flags | os.O_NONBLOCK)

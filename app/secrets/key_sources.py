@@ -8,7 +8,7 @@ from pathlib import Path
 from app.access.local_credentials import DataFolderError, write_once
 from app.errors import reason
 from app.log import logger
-from app.private_files import alone_in, replace_private, write_new
+from app.private_files import exclusive_in, replace_private, write_new
 from app.secrets.key_command import CommandWrapper
 from app.secrets.key_wrapping import RingWrapper, Wrapper, read_key_ring
 from app.secrets.keyring import KeyRing, KeyRingError, KeyState, new_key, parse_key_ring
@@ -89,7 +89,7 @@ def change_ring(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with alone_in(path.parent):
+    with exclusive_in(path.parent):
         exists = path.exists()
         ring = change(read_key_ring(path) if exists else KeyRing())
         if exists:

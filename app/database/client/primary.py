@@ -19,7 +19,7 @@ import msgspec
 
 from app.database.client.statements import sql
 from app.log import logger
-from app.private_files import alone_in
+from app.private_files import exclusive_in
 from app.threads import in_thread
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def _write(file: Path, system: str, timeline: int) -> None:
     """Add a timeline to what other processes have written. Raises OSError."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
-    with alone_in(file.parent):
+    with exclusive_in(file.parent):
         known: dict[str, Any] = _read(file)
         highest = max(timeline, known.pop(system, 0))
         latest = [*known.items(), (system, highest)][-_SYSTEMS_MAX:]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from app.errors import reason
 from app.operations.backups.errors import BackupError
-from app.private_files import alone_in
+from app.private_files import exclusive_in
 
 NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 _PARTIAL = ".partial"
@@ -36,7 +36,7 @@ def new(folder: Path) -> Iterator[Path]:
     clean(folder)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     partial = folder / f"{name}{_PARTIAL}"
-    with alone_in(folder):
+    with exclusive_in(folder):
         # Under its lock before anybody can take it for left behind.
         partial.mkdir(mode=0o700)
         descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY)
@@ -65,7 +65,7 @@ def finish(partial: Path) -> Path:
 def clean(folder: Path) -> list[str]:
     """Remove what processes have left that are gone, and return the names."""
     removed = []
-    with alone_in(folder):
+    with exclusive_in(folder):
         for partial in _partial(folder):
             if _is_locked(partial) is False:
                 shutil.rmtree(partial, ignore_errors=True)
