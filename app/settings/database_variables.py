@@ -1,148 +1,158 @@
-"""The environment variables of the database; see `variables.py` for the others."""
+"""The settings of the database, each declared with its environment variable."""
+
+from dataclasses import dataclass
 
 from app.settings import parsers
-from app.settings.target import TlsMode, parse_target
-from app.settings.variable import Pooler, Variable, group, tiers
+from app.settings.target import Target, TlsMode, parse_target
+from app.settings.variable import Pooler, Variable, tiers, variable
 
-DATABASE_VARIABLES: tuple[Variable, ...] = group(
-    "Database",
-    Variable(
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseSettings:
+    """`target` is None for the embedded PostgreSQL."""
+
+    target: Target | None = variable(
         "DATABASE_URL",
         parse_target,
         None,
-        "postgresql://user:password@host:port/database of the app role; unset: the embedded "
+        "URL of the app role: postgresql://user:password@host:port/database. Unset: the embedded "
         "PostgreSQL.",
         secret=True,
-    ),
-    Variable(
+    )
+    migrator: Target | None = variable(
         "DATABASE_MIGRATOR_URL",
         parse_target,
         None,
-        "The migrator role, past any pooler; DATABASE_URL if unset.",
+        "URL of the migrator role; it must not go through a pooler. Unset: DATABASE_URL.",
         secret=True,
-    ),
-    Variable(
+    )
+    admin: Target | None = variable(
         "DATABASE_ADMIN_URL",
         parse_target,
         None,
-        "A role that may create roles; read by `database provision` alone.",
+        "URL of a role that may create roles. Only `database provision` uses it.",
         secret=True,
-    ),
-    Variable(
+    )
+    backup: Target | None = variable(
         "DATABASE_BACKUP_URL",
         parse_target,
         None,
-        "The backup role, which reads everything, past any pooler; the migrator's way if unset.",
+        "URL of the backup role, which reads all tables; it must not go through a pooler. Unset: "
+        "the migrator's URL.",
         secret=True,
-    ),
+    )
+    pool_min: int = variable(
+        "DATABASE_POOL_MIN",
+        parsers.whole_number(0, 100),
+        tiers("0", "0", "2", "2"),
+        "Minimum of open connections per process.",
+    )
+    pool_max: int = variable(
+        "DATABASE_POOL_MAX",
+        parsers.whole_number(1, 500),
+        tiers("5", "10", "10", "10"),
+        "Maximum of connections per process. Keep the sum of all processes below 80 % of the "
+        "server's max_connections.",
+    )
+    acquire_timeout_seconds: float = variable(
+        "DATABASE_ACQUIRE_TIMEOUT",
+        parsers.seconds(0.05, 60),
+        "1",
+        "Seconds to wait for a pooled connection before the answer is 503. Includes opening one.",
+    )
+    connect_timeout_seconds: float = variable(
+        "DATABASE_CONNECT_TIMEOUT",
+        parsers.seconds(1, 120),
+        tiers("10", "30", "30", "30"),
+        "Seconds for all connection attempts on all hosts.",
+    )
+    host_timeout_seconds: float = variable(
+        "DATABASE_HOST_TIMEOUT",
+        parsers.seconds(0.1, 60),
+        "5",
+        "Seconds for one connection attempt on one host.",
+    )
+    connect_attempts: int = variable(
+        "DATABASE_CONNECT_ATTEMPTS",
+        parsers.whole_number(1, 10),
+        "3",
+        "Connection attempts, with backoff. A wrong password or failed TLS is not retried.",
+    )
+    command_timeout_seconds: float = variable(
+        "DATABASE_COMMAND_TIMEOUT",
+        parsers.seconds(0.1, 300),
+        "1.4",
+        "Seconds for one statement. Cancelling takes as long again, so a write to a frozen server "
+        "fails after 2.8 s.",
+    )
+    lock_timeout_seconds: float = variable(
+        "DATABASE_LOCK_TIMEOUT",
+        parsers.seconds(0.05, 60),
+        "1",
+        "Seconds to wait for a lock; at most DATABASE_COMMAND_TIMEOUT.",
+    )
+    idle_timeout_seconds: float = variable(
+        "DATABASE_IDLE_TIMEOUT",
+        parsers.seconds(1, 86400),
+        "600",
+        "Seconds until an idle connection above the minimum is closed.",
+    )
+    statement_cache_size: int = variable(
+        "DATABASE_STATEMENT_CACHE",
+        parsers.whole_number(0, 10_000),
+        tiers("100", "100", "256", "256"),
+        "Prepared statements per connection; see DATABASE_POOLER for PgBouncer.",
+    )
+    pooler: Pooler = variable(
+        "DATABASE_POOLER",
+        parsers.choice(Pooler),
+        "none",
+        "transaction if DATABASE_URL goes through PgBouncer in transaction mode. If its "
+        "max_prepared_statements is 0, the default until 1.24, also set "
+        "DATABASE_STATEMENT_CACHE=0.",
+    )
+    migrate_on_start: bool = variable(
+        "MIGRATE_ON_START",
+        parsers.boolean,
+        "true",
+        "Apply migrations before serving. Instances wait for each other.",
+    )
+    seed_on_start: bool = variable(
+        "SEED_ON_START",
+        parsers.boolean,
+        tiers("true", "true", "false", "false"),
+        "Add test data to an empty installation. Must be false in staging and production.",
+    )
+    embedded_account: str | None = variable(
+        "EMBEDDED_ACCOUNT",
+        str,
+        None,
+        "Account that runs the embedded PostgreSQL if the service starts as root. Unset: the "
+        "owner of DATA_DIR, postgres or nobody.",
+    )
+
+
+# Those without a field of their own: they change how the URLs are read.
+URL_VARIABLES = (
     Variable(
         "ALLOW_PLAINTEXT_DSN",
         parsers.boolean,
         "false",
-        "Take these URLs with a password in clear in staging and production too, with a warning at "
-        "each start; where secrets can come as variables alone.",
+        "Accept these URLs with a password in clear in staging and production, with a warning at "
+        "each start.",
     ),
     Variable(
         "DATABASE_TLS_MODE",
         parsers.choice(TlsMode),
         None,
-        "libpq's sslmode for TCP; unset: the URL's, else prefer in local, verify-full elsewhere.",
+        "sslmode for TCP. Unset: that of the URL, else prefer in local and verify-full elsewhere.",
     ),
     Variable(
         "DATABASE_TLS_CA",
         parsers.path,
         None,
-        "PEM file of the authorities to trust; the system's if unset.",
+        "PEM file of the certificate authorities to trust. Unset: those of the system.",
     ),
-    Variable(
-        "DATABASE_TLS_CERTIFICATE", parsers.path, None, "PEM file of the client's certificate."
-    ),
-    Variable("DATABASE_TLS_KEY", parsers.path, None, "PEM file of the client's key."),
-    Variable(
-        "DATABASE_POOL_MIN",
-        parsers.whole_number(0, 100),
-        tiers("0", "0", "2", "2"),
-        "Connections that are kept open.",
-    ),
-    Variable(
-        "DATABASE_POOL_MAX",
-        parsers.whole_number(1, 500),
-        tiers("5", "10", "10", "10"),
-        "Most connections; over all processes below 80 % of max_connections.",
-    ),
-    Variable(
-        "DATABASE_ACQUIRE_TIMEOUT",
-        parsers.seconds(0.05, 60),
-        "1",
-        "Seconds to wait for a connection of the pool, making one included; then 503.",
-    ),
-    Variable(
-        "DATABASE_CONNECT_TIMEOUT",
-        parsers.seconds(1, 120),
-        tiers("10", "30", "30", "30"),
-        "Seconds for all attempts on all hosts together.",
-    ),
-    Variable(
-        "DATABASE_HOST_TIMEOUT",
-        parsers.seconds(0.1, 60),
-        "5",
-        "Seconds for one attempt on one host.",
-    ),
-    Variable(
-        "DATABASE_CONNECT_ATTEMPTS",
-        parsers.whole_number(1, 10),
-        "3",
-        "Attempts, with backoff; never repeated for a wrong password or failed TLS.",
-    ),
-    Variable(
-        "DATABASE_COMMAND_TIMEOUT",
-        parsers.seconds(0.1, 300),
-        "1.4",
-        "Seconds for one statement. Giving up costs as much again, so a write against a "
-        "frozen server answers in 2.8 s.",
-    ),
-    Variable(
-        "DATABASE_LOCK_TIMEOUT",
-        parsers.seconds(0.05, 60),
-        "1",
-        "Seconds to wait for a lock; below the command timeout.",
-    ),
-    Variable(
-        "DATABASE_IDLE_TIMEOUT",
-        parsers.seconds(1, 86400),
-        "600",
-        "Seconds after which an idle connection above the minimum is closed.",
-    ),
-    Variable(
-        "DATABASE_STATEMENT_CACHE",
-        parsers.whole_number(0, 10_000),
-        tiers("100", "100", "256", "256"),
-        "Prepared statements per connection; 0 if PgBouncer keeps none: see DATABASE_POOLER.",
-    ),
-    Variable(
-        "DATABASE_POOLER",
-        parsers.choice(Pooler),
-        "none",
-        "transaction when DATABASE_URL leads through PgBouncer in transaction mode; with its "
-        "max_prepared_statements at 0, the default until 1.24, also DATABASE_STATEMENT_CACHE=0.",
-    ),
-    Variable(
-        "MIGRATE_ON_START",
-        parsers.boolean,
-        "true",
-        "Migrate before serving; instances wait for each other.",
-    ),
-    Variable(
-        "SEED_ON_START",
-        parsers.boolean,
-        tiers("true", "true", "false", "false"),
-        "Add test data to an empty installation; refused in staging and production.",
-    ),
-    Variable(
-        "EMBEDDED_ACCOUNT",
-        parsers.text,
-        None,
-        "Account that runs the embedded PostgreSQL when started as root; unset: DATA_DIR's "
-        "owner, postgres or nobody.",
-    ),
+    Variable("DATABASE_TLS_CERTIFICATE", parsers.path, None, "PEM file of the client certificate."),
+    Variable("DATABASE_TLS_KEY", parsers.path, None, "PEM file of the client key."),
 )

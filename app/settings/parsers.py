@@ -26,10 +26,6 @@ _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
 
-def text(raw: str) -> str:
-    return raw
-
-
 def path(raw: str) -> Path:
     try:
         return Path(raw).expanduser()
@@ -131,6 +127,12 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def mebibytes(least: int, most: int) -> Callable[[str], int]:
+    """Return the parser of a number of MiB, which gives bytes."""
+    parse = whole_number(least, most)
+    return lambda raw: parse(raw) * 1024 * 1024
+
+
 def seconds(least: float, most: float) -> Callable[[str], float]:
     def parse(raw: str) -> float:
         try:
@@ -175,10 +177,6 @@ def log_level(raw: str) -> int:
     if raw.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise ValueError("must be debug, info, warning or error")
     return levels[raw.upper()]
-
-
-def secret_text(raw: str) -> Secret:
-    return Secret(raw)
 
 
 def key_material(raw: str) -> Secret:

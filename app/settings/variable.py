@@ -1,9 +1,13 @@
-"""What a variable is, and the words that some of them choose from."""
+"""The declaration of an environment variable, as a field of the settings that it fills."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
+
+Group = TypeVar("Group")
+
+_VARIABLE = "variable"
 
 
 class Tier(StrEnum):
@@ -25,7 +29,7 @@ class Pooler(StrEnum):
 
 @dataclass(frozen=True)
 class Variable:
-    """One variable. `default` is text as an operator would write it, or one text per tier."""
+    """A variable. `default` is text as an operator would write it, or one text per tier."""
 
     name: str
     parse: Callable[[str], Any]
@@ -40,9 +44,34 @@ class Variable:
         return self.default
 
 
+def variable(
+    name: str,
+    parse: Callable[[str], Any],
+    default: str | Mapping[Tier, str] | None,
+    help_: str,
+    *,
+    secret: bool = False,
+) -> Any:
+    """Return a dataclass field whose value comes from a variable."""
+    return field(metadata={_VARIABLE: Variable(name, parse, default, help_, secret)})
+
+
 def tiers(local: str, development: str, staging: str, production: str) -> Mapping[Tier, str]:
     return dict(zip(Tier, (local, development, staging, production), strict=True))
 
 
-def group(name: str, *variables: Variable) -> tuple[Variable, ...]:
-    return tuple(replace(variable, group=name) for variable in variables)
+def section(title: str, *parts: type[Any] | Variable) -> Iterator[Variable]:
+    """Yield the variables of settings classes, and single ones, as a section of `.env.example`."""
+    for part in parts:
+        for each in [part] if isinstance(part, Variable) else _declared(part).values():
+            yield replace(each, group=title)
+
+
+def filled(group: type[Group], values: Mapping[str, Any], **others: Any) -> Group:
+    """Return a settings class with the values of its variables; `others` are computed fields."""
+    of_variables = {name: values[each.name] for name, each in _declared(group).items()}
+    return group(**of_variables | others)
+
+
+def _declared(group: type[Any]) -> Mapping[str, Variable]:
+    return {f.name: f.metadata[_VARIABLE] for f in fields(group) if _VARIABLE in f.metadata}
