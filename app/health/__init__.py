@@ -1,1 +1,1 @@
-"""Health: a heartbeat that proves writes, a report of what is known, probes that read memory."""
+"""The heartbeat, which proves that writes succeed; the probes and the report."""

@@ -1,4 +1,4 @@
-"""The probes. They read memory and never query the database: it may be in trouble just then."""
+"""The probes and the report. They read memory and never query the database: it may be down."""
 
 import msgspec
 from aiohttp import web
@@ -12,7 +12,7 @@ CONTENT_TYPE = "application/health+json"
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The status alone."""
+    """The answer of a probe without details."""
 
     status: Status
 
@@ -30,8 +30,8 @@ async def started(request: web.Request) -> web.Response:
 
     It passes once the process can serve, even if only from the snapshot on disk.
     """
-    done = request.app[HEALTH].lifecycle.serving.is_set()
-    return _respond(Answer(Status.PASS if done else Status.FAIL), 200 if done else 503)
+    is_serving = request.app[HEALTH].lifecycle.serving.is_set()
+    return _respond(Answer(Status.PASS if is_serving else Status.FAIL), 200 if is_serving else 503)
 
 
 async def ready(request: web.Request) -> web.Response:
@@ -48,8 +48,8 @@ async def report(request: web.Request) -> web.Response:
 
     It names only the environments of the token.
     """
-    found = request.app[HEALTH].report(request[CALLER].grant.covers)
-    return _respond(found, _code(found.status))
+    report_ = request.app[HEALTH].report(request[CALLER].grant.covers)
+    return _respond(report_, _code(report_.status))
 
 
 def _code(status: Status) -> int:

@@ -1,7 +1,7 @@
 """The heartbeat: a row in `health_check` every few seconds, and the last row in memory.
 
-A missed heartbeat is kept with its time and written once the database is back, so that the table
-also records the past correctly.
+The times of missed heartbeats are stored in memory and written when the database is back. So the
+table also records the outage.
 """
 
 import asyncio
@@ -25,13 +25,14 @@ log = logger(__name__)
 
 WRITE_CHECK = "database:write"
 MISSES_UNTIL_FAIL = 3
-_RETRY_SECONDS = 1.0  # after a miss: readiness should know soon, in both directions
+# After a miss. A short interval makes readiness fail soon, and recover soon.
+_RETRY_SECONDS = 1.0
 _MISSED_MAX = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beat:
-    """One heartbeat: the row that it wrote, or the code of the error that prevented it."""
+class HeartbeatResult:
+    """The row that a heartbeat wrote, or the code of the error that prevented it."""
 
     monotonic: float
     row: HealthCheckRow | None = None
@@ -39,7 +40,7 @@ class Beat:
 
 
 class Heartbeat(Component):
-    """Writes heartbeats, and knows how the last one went."""
+    """Writes heartbeats, and stores the result of the last one."""
 
     name = "heartbeat"
 
@@ -48,8 +49,8 @@ class Heartbeat(Component):
         self._settings = settings
         self._instance = instance
         self._missed: deque[datetime] = deque(maxlen=_MISSED_MAX)
-        self.last: Beat | None = None
-        self.last_good: Beat | None = None
+        self.last: HeartbeatResult | None = None
+        self.last_good: HeartbeatResult | None = None
         self.misses_in_a_row = 0
 
     async def run(self) -> None:
@@ -60,12 +61,12 @@ class Heartbeat(Component):
             if self.misses_in_a_row:
                 await asyncio.sleep(min(interval, _RETRY_SECONDS))
                 continue
-            # A request that finds the database in trouble calls the next heartbeat at once.
+            # A request that fails because of the database triggers the next heartbeat at once.
             self._database.troubled.clear()
             await wait_at_most(jittered(interval), self._database.troubled)
 
     async def run_once(self) -> None:
-        """Write one heartbeat, or count it as missed. Never raises for the database."""
+        """Write a heartbeat, or count a miss. It never raises for the database."""
         at = datetime.now(UTC)
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
@@ -75,10 +76,10 @@ class Heartbeat(Component):
         except TimeoutError:
             self._miss(at, "database_away")
         except DatabaseBugError as error:
-            # Such as a right that was revoked, or a page that is corrupt.
+            # For example a right that was revoked, or a corrupt page.
             self._miss(at, "database_error", reason=str(error))
         else:
-            self.last = self.last_good = Beat(monotonic=time.monotonic(), row=row)
+            self.last = self.last_good = HeartbeatResult(monotonic=time.monotonic(), row=row)
             if self.misses_in_a_row:
                 log.info("heartbeat_back", missed=self.misses_in_a_row)
             self.misses_in_a_row = 0
@@ -103,8 +104,8 @@ class Heartbeat(Component):
 
     def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:
         last, good = self.last, self.last_good
-        # An exhausted pool says that this instance is busy, not that the database is away. Without
-        # it the other instances would have to take its load.
+        # An exhausted pool means that this instance is busy, not that the database is away. To take
+        # it out of service would move its load to the other instances.
         if last is not None and last.code == "pool_exhausted":
             status = Status.WARN
         elif self.misses_in_a_row >= MISSES_UNTIL_FAIL or good is None:
@@ -128,7 +129,7 @@ class Heartbeat(Component):
     def metrics(self) -> Iterable[Metric]:
         yield gauge(
             "flagstone_heartbeat_misses",
-            "Heartbeats missed since the last good one.",
+            "Heartbeats that failed since the last successful one.",
             self.misses_in_a_row,
         )
         row = self.last_good.row if self.last_good else None
@@ -136,17 +137,17 @@ class Heartbeat(Component):
             return
         yield gauge(
             "flagstone_heartbeat_last_success_timestamp_seconds",
-            "When the last good heartbeat was.",
+            "Unix time of the last successful heartbeat.",
             row.checked_at.timestamp(),
         )
         yield gauge(
             "flagstone_heartbeat_latency_seconds",
-            "What the last good heartbeat's write took.",
+            "Seconds that the last successful heartbeat took to write.",
             row.latency_ms / 1000,
         )
 
     def _miss(self, at: datetime, code: str, **details: str) -> None:
         self.misses_in_a_row += 1
         self._missed.append(at)
-        self.last = Beat(monotonic=time.monotonic(), code=code)
+        self.last = HeartbeatResult(monotonic=time.monotonic(), code=code)
         log.warning("heartbeat_missed", code=code, in_a_row=self.misses_in_a_row, **details)

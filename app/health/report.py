@@ -1,4 +1,4 @@
-"""The report: what is known in memory, in the shape of draft-inadarei-api-health-check-06."""
+"""The report of all checks, in the format of draft-inadarei-api-health-check-06."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -12,7 +12,7 @@ from app.tasks import Tasks
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """The open part of the report: the status, and the last row of `health_check`."""
+    """The part of the report that needs no token."""
 
     status: Status
     checks: dict[str, list[HealthCheck]]
@@ -40,7 +40,7 @@ class Health:
 
     def readiness(self) -> Readiness:
         report = self.report()
-        # The reason of a failure is for tokens alone.
+        # Only a token may see the reason of a failure.
         write = [
             msgspec.structs.replace(check, output=None) for check in report.checks[WRITE_CHECK]
         ]
@@ -74,7 +74,7 @@ class Health:
         return HealthCheck(status=Status.PASS, output="started")
 
     def _task_checks(self) -> Mapping[str, HealthCheck]:
-        """Only warn: what a failing task makes useless has a check of its own."""
+        """Only warn: a task that the service cannot do without has a check of its own."""
         well = HealthCheck(status=Status.PASS)
         return {
             f"tasks:{name}": well

@@ -1,4 +1,4 @@
-"""The application, whole, on one screen."""
+"""`create_app` builds the application from its components and routes."""
 
 from aiohttp import web
 

@@ -20,11 +20,11 @@ log = logger(__name__)
 
 
 class StopError(ForeseenError):
-    """A stop that took too long; the process must still end, with an exit code of its own."""
+    """A stop that took too long. The process ends with an exit code other than 0."""
 
 
 async def lifespan(app: web.Application) -> AsyncIterator[None]:
-    """Start in the background. At the end stop the tasks first, then close what they used."""
+    """Start the components in the background. At the end stop the tasks, then close components."""
     async with AsyncExitStack() as stack:
         app[TASKS].start("start", partial(_start, app, stack))
         try:
@@ -43,7 +43,7 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
             await retry.run(component.name, component.start)
             if component.run is not None:
                 tasks.start(component.name, component.run)
-    except Exception as error:  # noqa: BLE001 - it ends the process, and is raised there
+    except Exception as error:  # noqa: BLE001 - `serve` raises it
         app[LIFECYCLE].fail(error)
         return
     app[LIFECYCLE].start()

@@ -1,4 +1,4 @@
-"""The port of a service: its addresses bound, and kept for one service alone."""
+"""The listening sockets of a service, and the claim that excludes other services from its port."""
 
 import errno
 import socket
@@ -14,21 +14,21 @@ BACKLOG = 1024
 
 
 class ListenError(ForeseenError):
-    """HOST or PORT cannot be listened on; the text names the setting and its rule."""
+    """HOST or PORT cannot be used. The text names the setting and its rule."""
 
 
 @contextmanager
 def claimed(http: HttpSettings) -> Iterator[None]:
-    """Keep every other service off the port for as long as the block lasts. Raises ListenError.
+    """Exclude other services from the port until the block ends. Raises ListenError.
 
-    Workers share the port by design, which must not let two services share it by accident: no
-    process may listen there now, and another supervisor finds the name taken.
+    The workers of one service share the port. Two services must not share it by accident: no other
+    process may listen on it now, and a second supervisor cannot take the claim.
     """
-    for made in bind(http, shared=False):
-        made.close()
+    for listener in bind(http, shared=False):
+        listener.close()
     with socket.socket(socket.AF_UNIX) as claim:
         if sys.platform == "linux":
-            # An abstract name, which the kernel frees however the process ends.
+            # The kernel frees an abstract name however the process ends.
             try:
                 claim.bind(f"\0flagstone/{','.join(http.hosts)}/{http.port}")
             except OSError as error:
@@ -38,15 +38,15 @@ def claimed(http: HttpSettings) -> Iterator[None]:
 
 @contextmanager
 def bound(http: HttpSettings) -> Iterator[Sequence[socket.socket]]:
-    """Yield sockets that share the port with those of other workers, closed at the end."""
+    """Yield sockets that share the port with other workers, and close them after the block."""
     with ExitStack() as stack:
-        yield [stack.enter_context(made) for made in bind(http, shared=True)]
+        yield [stack.enter_context(listener) for listener in bind(http, shared=True)]
 
 
 def bind(http: HttpSettings, *, shared: bool) -> Sequence[socket.socket]:
-    """Return a socket bound to each address of each host; none listens yet.
+    """Return a bound socket for each address of each host. None of them listens yet.
 
-    Blocks while names are resolved. Raises ListenError.
+    It blocks while names are resolved. Raises ListenError.
     """
     with ExitStack() as stack:
         sockets: dict[tuple[int, object], socket.socket] = {}
@@ -54,8 +54,8 @@ def bind(http: HttpSettings, *, shared: bool) -> Sequence[socket.socket]:
             try:
                 for family, address in _addresses(host, http.port):
                     if (family, address) not in sockets:
-                        made = _bind(family, address, shared=shared)
-                        sockets[family, address] = stack.enter_context(made)
+                        listener = _bind(family, address, shared=shared)
+                        sockets[family, address] = stack.enter_context(listener)
             except OSError as error:
                 raise _listen_error(error, http, host) from None
         stack.pop_all()
@@ -66,34 +66,34 @@ def _addresses(host: str, port: int) -> Sequence[tuple[int, tuple[object, ...]]]
     if host == EVERY_ADDRESS:
         ipv4: tuple[int, tuple[object, ...]] = (socket.AF_INET, ("0.0.0.0", port))  # noqa: S104
         return [ipv4, (socket.AF_INET6, ("::", port))] if _has_ipv6() else [ipv4]
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [(family, address) for family, _, _, _, address in found]
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in addresses]
 
 
 def _has_ipv6() -> bool:
-    """Whether this machine has IPv6; many containers do not."""
+    """Return whether this machine has IPv6. Many containers do not."""
     try:
-        with socket.socket(socket.AF_INET6) as made:
-            made.bind(("::", 0))
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", 0))
     except OSError:
         return False
     return True
 
 
 def _bind(family: int, address: tuple[object, ...], *, shared: bool) -> socket.socket:
-    made = socket.socket(family)
+    listener = socket.socket(family)
     try:
         # SO_REUSEADDR alone does not let two services share a port.
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind(address)
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
     except OSError:
-        made.close()
+        listener.close()
         raise
-    return made
+    return listener
 
 
 def _listen_error(error: OSError, http: HttpSettings, host: str) -> ListenError:

@@ -1,6 +1,6 @@
-"""Every URL on one page: method, path, handler, the scope it needs, and the types it speaks.
+"""All URLs on one page: method, path, handler, required scope, and the types of the bodies.
 
-The guard, the router and the OpenAPI document are made from this list, so none can differ from it.
+The guard, the router and the OpenAPI document are built from this list, so they cannot differ.
 """
 
 from dataclasses import replace
@@ -64,9 +64,9 @@ from app.server.examples import EXAMPLES
 
 _ENVIRONMENT = "/v1/environments/{environment}"
 _CONFIGURATIONS = _ENVIRONMENT + "/configurations"
-# Not .+, which stops at a line break: such a key is to be refused by its own rule. A key may hold
-# slashes; one that ends in /history is reached with that slash written as %2F, by every method, so
-# that no URL means one thing to GET and another to PUT.
+# Not .+, which stops at a line break: the rule for keys refuses such a key. A key may contain
+# slashes. In a key that ends in /history, that slash is written as %2F for every method. So no URL
+# has one meaning for GET and another for PUT.
 _CONFIGURATION = _CONFIGURATIONS + r"/{key:[\s\S]+(?<!/history)}"
 _HISTORY = _CONFIGURATIONS + r"/{key:[\s\S]+}/history"
 _CHANGES = _ENVIRONMENT + "/changes"
@@ -88,10 +88,10 @@ _OFREP: dict[str, Any] = {
     "only_reads": True,
     "body_bytes_max": CONTEXT_BYTES_MAX,
 }
-# Any key is asked for, the empty one too: what no flag can be called is not found in OFREP's words.
+# OFREP answers every key, even an empty one, with its own error for a flag that is not found.
 _FLAGS = "/ofrep/v1/evaluate/flags"
 _FLAG = _FLAGS + r"/{key:[\s\S]*}"
-# Their answers tell what was there before.
+# Their answers contain the state before the change.
 _READS = (Scope.READ,)
 
 # The groups of the API's documentation, by the module of the handlers.
@@ -129,7 +129,7 @@ _ROUTES: tuple[Route, ...] = (
           gives=("text/javascript",), conditions=("If-None-Match",), statuses=(200, 304),
           headers=("ETag",)),
 
-    # First among their neighbours, which the router tries in order: nothing is asked more often.
+    # The most frequent requests. The router tries paths with the same prefix in this order.
     Route("GET", _CONFIGURATION, configurations.get_configuration, Scope.READ, Configuration,
           query=("revision", "at", "min_revision", "reveal"), conditions=("If-None-Match",),
           statuses=(200, 304), headers=("ETag", *_MOMENT)),
@@ -140,7 +140,7 @@ _ROUTES: tuple[Route, ...] = (
     Route("DELETE", _CONFIGURATION, configurations.delete_configuration, Scope.WRITE, Written,
           query=_DRY_RUN, conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
 
-    # OFREP's own paths are for tokens of one environment, those below an environment for all.
+    # The paths of OFREP need a token for one environment. Those below an environment do not.
     Route("POST", _FLAG, ofrep.evaluate_flag, Scope.EVALUATE, Outcome, body=EvaluationRequest,
           query=_SEEN, headers=_MOMENT, **_OFREP),
     Route("POST", _FLAGS, ofrep.evaluate_flags, Scope.EVALUATE, Evaluations, body=EvaluationRequest,
@@ -228,7 +228,7 @@ ROUTES = tuple(replace(route, tag=_TAGS[route.handler.__module__]) for route in 
 
 
 def add_routes(app: web.Application) -> None:
-    """Put every route into the application, behind the guard where it needs a scope."""
+    """Add every route to the application, behind the guard if it needs a scope."""
     for route in ROUTES:
         handler = route.handler
         invite = partial(expect, bytes_max=route.body_bytes_max)

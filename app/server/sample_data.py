@@ -1,4 +1,4 @@
-"""Test data for a first look: one change set in each of two environments, made once."""
+"""Sample data for a first try: one change set in each of two environments, added once."""
 
 from functools import partial
 
@@ -48,18 +48,18 @@ _CONTENTS = {
 
 
 class SeedRefusedError(ForeseenError):
-    """Test data does not belong in this tier."""
+    """Sample data is not allowed in this tier."""
 
 
 async def seed(settings: Settings, database: Database) -> list[str]:
-    """Add the test data where nothing was ever changed, if the settings want it on start."""
+    """Add the sample data to environments without changes, if SEED_ON_START is set."""
     if not settings.database.seed_on_start:
         return []
     return await add_test_data(settings, database)
 
 
 async def add_test_data(settings: Settings, database: Database) -> list[str]:
-    """Add the test data to the environments that never had a change; return their names.
+    """Add the sample data to the environments without changes, and return their names.
 
     Raises SeedRefusedError in staging and production.
     """
@@ -72,12 +72,12 @@ async def add_test_data(settings: Settings, database: Database) -> list[str]:
 
 
 async def _seed_one(environment: str, connection: Connection) -> bool:
-    # Locked, since instances that start together would all find it empty.
+    # Locked: several instances may start at once.
     try:
         if await environments.lock(connection, environment) > 0:
             return False
     except NotFound:
-        return False  # it was deleted
+        return False  # deleted
     operations = [
         Operation(key=key, content=content, expected=ABSENT) for key, content in _CONTENTS.items()
     ]

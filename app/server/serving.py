@@ -1,4 +1,4 @@
-"""Serving and stopping: aiohttp's `run_app` closes the listener before readiness can say so."""
+"""Serving and stopping in order: `run_app` of aiohttp closes the listener too early."""
 
 import asyncio
 import signal
@@ -24,11 +24,11 @@ async def serve(
     on_stopping: Callable[[], None],
     worker: Worker = ONLY,
 ) -> None:
-    """Serve until a signal, or until the start fails for good; then stop in order.
+    """Serve until a signal, or until the start fails for good. Then stop in order.
 
-    The order: readiness fails, the drain time passes, the listener closes, requests finish, and the
-    application closes what it opened. `on_started` is called once it serves, `on_stopping` once it
-    begins to stop. Raises what ended the start, or what did not stop.
+    The order of a stop: readiness fails, the drain time passes, the listener closes, requests
+    finish, and the components close. `on_started` is called when the service serves, `on_stopping`
+    when the stop begins. Raises the error that ended the start, and StopError.
     """
     lifecycle, settings = app[LIFECYCLE], app[SETTINGS].http
     loop = asyncio.get_running_loop()
@@ -39,7 +39,7 @@ async def serve(
         lifecycle.draining.set()
         lifecycle.stopping.set()
 
-    # Before anything slow, so that a signal during the start is not lost.
+    # First, so that no signal is lost during the start.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, on_signal, number)
     runner = Runner(app)
@@ -47,19 +47,19 @@ async def serve(
         await runner.setup()
         watch_lifeline(worker, lifecycle.stopping.set)
         listening = asyncio.create_task(_listen(runner, worker), name="listen")
-        listening.add_done_callback(partial(_end_if_deaf, lifecycle))
+        listening.add_done_callback(partial(_stop_after_error, lifecycle))
         if worker.is_first:
             await listening
-        beating = asyncio.create_task(beat_lifeline(worker), name="beat")
+        reporting = asyncio.create_task(beat_lifeline(worker), name="beat")
         announcing = asyncio.create_task(_announce(app, on_started), name="announce")
         await lifecycle.stopping.wait()
         on_stopping()
         announcing.cancel()
         listening.cancel()
-        beating.cancel()
+        reporting.cancel()
         lifecycle.draining.set()
         log.info("draining", signal=received[0].name if received else "none")
-        # Ctrl-C is a person who waits; SIGTERM is a load balancer that needs time to look.
+        # After SIGTERM a load balancer needs time to see that readiness fails. Ctrl-C is a person.
         if received and received[0] is signal.SIGTERM:
             await asyncio.sleep(settings.drain_seconds)
     finally:
@@ -69,16 +69,16 @@ async def serve(
         raise lifecycle.failure
 
 
-def _end_if_deaf(lifecycle: Lifecycle, listening: asyncio.Task[None]) -> None:
-    """End a process that cannot take connections: another one may be able to."""
+def _stop_after_error(lifecycle: Lifecycle, listening: asyncio.Task[None]) -> None:
+    """Stop a process that cannot listen, so that the supervisor starts another one."""
     if not listening.cancelled() and (error := listening.exception()) is not None:
         lifecycle.fail(error)
 
 
 async def _listen(runner: Runner, worker: Worker) -> None:
-    """Take connections: the first process at once, so that liveness is answered during a start.
+    """Listen: the first worker at once, so that liveness is answered during the start.
 
-    The others once they have something to say, as the first would have said it by then.
+    The others listen once they can serve.
     """
     if not worker.is_first:
         await runner.app[LIFECYCLE].serving.wait()
@@ -87,8 +87,8 @@ async def _listen(runner: Runner, worker: Worker) -> None:
     else:
         http = runner.app[SETTINGS].http
         sockets = list(await asyncio.to_thread(bind, http, shared=False))
-    for made in sockets:
-        await web.SockSite(runner, made, backlog=BACKLOG).start()
+    for listener in sockets:
+        await web.SockSite(runner, listener, backlog=BACKLOG).start()
 
 
 async def _announce(app: web.Application, on_started: Callable[[], Awaitable[None]]) -> None:

@@ -20,13 +20,13 @@ _PAUSE_SECONDS_MAX = 5.0
 
 
 class StartupRetry:
-    """Runs the steps of a start. `held_up` is set when the first step has to wait."""
+    """Runs the steps of a start. `held_up` is set once a step has to wait."""
 
     def __init__(self) -> None:
         self.held_up = asyncio.Event()
 
     async def run(self, step: str, work: Callable[[], Awaitable[Result]]) -> Result:
-        """Do the work, again after a pause while the database is away.
+        """Run the work, and retry it while the database is away. Return its result.
 
         Raises any other error, such as a wrong password or an edited migration.
         """
@@ -35,7 +35,7 @@ class StartupRetry:
             try:
                 return await work()
             except Exception as error:
-                if not _may_pass(error):
+                if not _is_passing(error):
                     raise
                 log.warning(
                     "waiting_for_database",
@@ -47,10 +47,10 @@ class StartupRetry:
             await backoff.pause()
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_passing(error: Exception) -> bool:
     if isinstance(error, psycopg.OperationalError):
-        # Classes 08, 53, 55, 57: connection, resources, locks, shutdown. No state: the connection
-        # broke, and that it could be made was probed just before.
+        # Classes 08, 53, 55, 57: connection, resources, locks, shutdown. Without a state the
+        # connection broke: `probe` has just connected.
         return error.sqlstate is None or error.sqlstate.startswith(("08", "53", "55", "57"))
     if isinstance(error, DatabaseRefusedError):
         return error.may_pass

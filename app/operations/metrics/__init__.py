@@ -1,1 +1,1 @@
-"""Metrics, as Prometheus reads them: gathered when they are asked for, whole across workers."""
+"""Metrics for Prometheus: read from memory at each scrape, from all workers."""

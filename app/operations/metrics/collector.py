@@ -22,7 +22,7 @@ class Collector:
     def collect(self) -> Iterator[Metric]:
         yield gauges(
             "flagstone_info",
-            "Which release runs here, and its name.",
+            "The release and the name of this instance. The value is always 1.",
             "version instance",
             {(VERSION, self._instance): 1},
         )
@@ -30,7 +30,7 @@ class Collector:
             yield from component.metrics()
         yield gauges(
             "flagstone_task_up",
-            "1 while a background task is well, 0 once it has failed.",
+            "1 while a background task runs without failures, 0 after a failure until it recovers.",
             "task",
             self._tasks.alive,
         )

@@ -6,7 +6,7 @@ import msgspec
 from prometheus_client import Metric
 from prometheus_client.exposition import choose_encoder
 
-# The label of every sample that is about one environment.
+# The label of all samples of a single environment.
 ENVIRONMENT = "environment"
 
 
@@ -60,11 +60,11 @@ class Merged:
                 metric.add_sample(name, {**labels, "worker": worker}, value)
 
 
-def printed(merged: Merged, accept: str) -> tuple[bytes, str]:
+def render(merged: Merged, accept: str) -> tuple[bytes, str]:
     """Return the text in the format that the client prefers, and its content type."""
     try:
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):
-        # A version or an escaping that is none.
+        # The version or the escaping cannot be parsed.
         encode, content_type = choose_encoder("")
     return encode(merged), content_type

@@ -1,6 +1,6 @@
-"""The workers of one service ask each other: a scrape reaches one of them, and wants all.
+"""The exchange of metrics between workers: a scrape reaches one worker and needs all of them.
 
-Each listens on a socket of its own in the supervisor's folder, and answers whoever connects.
+Each worker listens on a Unix socket in the folder of the supervisor.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from app.operations.metrics.families import Family, families
 log = logger(__name__)
 
 _ANSWER_SECONDS = 1.0
-_ENDING = ".sock"
+_SUFFIX = ".sock"
 
 
 class Peers(Component):
-    """The other workers; without a folder there are none. It answers once `serving` is set."""
+    """Asks the other workers for their metrics, and answers them once `serving` is set."""
 
     name = "metrics"
 
@@ -38,24 +38,24 @@ class Peers(Component):
         await self._serving.wait()
         if self._folder is None:
             return
-        path = self._folder / f"{self._number}{_ENDING}"
-        path.unlink(missing_ok=True)  # of the process that this one replaces
+        path = self._folder / f"{self._number}{_SUFFIX}"
+        path.unlink(missing_ok=True)  # left by the process that this one replaces
         try:
             server = await asyncio.start_unix_server(self._answer, path)
         except OSError as error:
-            # Such as a temporary folder of too long a name. Metrics decide about nothing else.
+            # For example, the path of the temporary folder is too long. Serve without metrics.
             log.warning("peers_cannot_ask", error=error.strerror or str(error))
             return
         async with server:
             await server.serve_forever()
 
     async def gather(self) -> Mapping[int, list[Family]]:
-        """Return every worker's families; one that does not answer within a second is left out."""
-        found = {self._number: families(self._collector.collect())}
-        others = self._folder.glob(f"*{_ENDING}") if self._folder is not None else ()
+        """Return the families by worker. A worker that does not answer within 1 s is left out."""
+        by_worker = {self._number: families(self._collector.collect())}
+        others = self._folder.glob(f"*{_SUFFIX}") if self._folder is not None else ()
         numbers = {int(path.stem): path for path in others if path.stem != str(self._number)}
         answers = await asyncio.gather(*(self._ask(path) for path in numbers.values()))
-        return found | {
+        return by_worker | {
             number: answer
             for number, answer in zip(numbers, answers, strict=True)
             if answer is not None
@@ -74,6 +74,6 @@ class Peers(Component):
                 finally:
                     writer.close()
         except (OSError, TimeoutError, msgspec.MsgspecError) as error:
-            # One that has just died and is being replaced; its series go on with the next.
+            # The worker has just died. The one that replaces it continues its series.
             log.info("worker_not_heard", worker=path.stem, error=type(error).__name__)
             return None
