@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.audit.stored_chain import UNREADABLE, StoredLink, UnreadableError, pages
-from app.configuration.changes.chain import GENESIS, link
+from app.configuration.changes.chain import GENESIS, link_hash
 from app.database import Connection, Database
 from app.environments.models import Environment
 from app.threads import in_thread
@@ -34,7 +34,7 @@ class BrokenChainError(Exception):
 
 
 @asynccontextmanager
-async def one_moment(database: Database) -> AsyncIterator[Connection]:
+async def consistent_read(database: Database) -> AsyncIterator[Connection]:
     """Lend a connection that reads the database as it is now, whatever is written meanwhile."""
     async with (
         database.connection() as connection,
@@ -88,7 +88,7 @@ def _follow_page(
 
 def _hash(environment: str, position: Position, stored: StoredLink) -> bytes:
     try:
-        return link(
+        return link_hash(
             position.hash or GENESIS,
             environment=environment,
             revision=stored.revision,

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 from prometheus_client import Metric
 
-from app.audit.chain_walk import BrokenChainError, Position, check_end, follow, one_moment
+from app.audit.chain_walk import BrokenChainError, Position, check_end, consistent_read, follow
 from app.audit.heads import Head, SignedHead, check_expectations, last_heads, signed
 from app.audit.stored_chain import PAGE_SIZE
 from app.components import Component, HealthCheck, ReportScope, Status, gauge
@@ -99,7 +99,7 @@ class HeadExport(Component):
     async def _heads(self) -> list[SignedHead]:
         """Return the heads that are not exported yet, each verified from the last one on."""
         heads: list[SignedHead] = []
-        async with one_moment(self._database) as connection:
+        async with consistent_read(self._database) as connection:
             at = await connection.fetchval("select current_timestamp")
             found = await environments.list_all(connection, with_deleted=True)
             expectations = await find_expectations(connection)

@@ -111,7 +111,7 @@ def last_heads(path: Path, public_key: str) -> dict[str, Head]:
     return {head.environment: head for head in found if head is not None}
 
 
-def of_environment(heads: Iterable[Head], name: str, epoch: str | None = None) -> list[Head]:
+def heads_of(heads: Iterable[Head], name: str, epoch: str | None = None) -> list[Head]:
     """Return the heads of one environment, of one of its epochs if that is given."""
     return [
         head

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.audit.chain_walk import BrokenChainError, Position, Report, check_end, follow
-from app.audit.heads import Head, check_expectations, of_environment
+from app.audit.heads import Head, check_expectations, heads_of
 from app.audit.stored_chain import UNREADABLE, StoredLink
 from app.configuration.changes.chain import entry_hash
 from app.configuration.changes.models import ChangeKind
-from app.configuration.changes.properties import are_same
+from app.configuration.changes.properties import have_same_properties
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.environments.models import Environment, Properties
@@ -63,17 +63,17 @@ async def verify(
     current_epoch: bool = False,
     report: Report = lambda _: None,
 ) -> Verified | Broken:
-    """Verify one environment, in a transaction that sees one moment, such as of `one_moment`.
+    """Verify one environment, in a transaction that sees one moment, such as of `consistent_read`.
 
     Each of the heads that were signed for it must be in its history, or those of its current epoch.
     `report` is told how many revisions are done, now and then. Raises NotFound for an environment
     that is not there and for which no head was signed.
     """
-    signed = of_environment(heads, name)
+    signed = heads_of(heads, name)
     try:
         environment = await environments.get(connection, name, with_deleted=True)
         if current_epoch:
-            signed = of_environment(heads, name, environment.epoch)
+            signed = heads_of(heads, name, environment.epoch)
         walk = _Walk(name, signed)
         end = await follow(connection, name, Position(), walk.saw, report)
         check_end(environment, end)
@@ -242,7 +242,7 @@ def _check_properties(environment: Environment, last: Properties) -> None:
 
 def _are_one(left: Properties, right: Properties) -> bool:
     """Tell whether they are the same as JSON, where true is not 1 as in Python."""
-    return left.version == right.version and are_same(left, right)
+    return left.version == right.version and have_same_properties(left, right)
 
 
 async def latest_revisions(connection: Connection) -> dict[str, int]:

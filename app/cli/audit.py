@@ -11,7 +11,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from app.access.local_credentials import token_key
-from app.audit.chain_walk import one_moment
+from app.audit.chain_walk import consistent_read
 from app.audit.heads import Head, read_heads, signed
 from app.audit.verification import Broken, Verified, latest_revisions, verify
 from app.cli.terminal import console, progress_display
@@ -93,7 +93,7 @@ async def _verify_one(
     total = revisions.get(name, 0)
     task = progress.add_task(f"verifying {name}", total=total)
     # A moment for each: one that lasts for all of them would keep the server from tidying up.
-    async with one_moment(resources.database) as connection:
+    async with consistent_read(resources.database) as connection:
         outcome = await verify(
             connection,
             name,
@@ -143,7 +143,7 @@ def print_heads() -> None:
 
     async def work(resources: Resources) -> list[bytes]:
         signer = Signer(token_key(resources.settings))
-        async with one_moment(resources.database) as connection:
+        async with consistent_read(resources.database) as connection:
             expectations = await find_expectations(connection)
             heads = [
                 signed(environment, expectations, datetime.now(UTC), signer)

@@ -13,9 +13,9 @@ from app.cli.actor import operator
 from app.cli.history import MASK
 from app.cli.terminal import console
 from app.configuration.changes import service as changes
+from app.configuration.changes.content_rules import find_format_error
 from app.configuration.changes.models import Kind, Operation
 from app.configuration.changes.rows import read_entries
-from app.configuration.changes.values import check_but_definition
 from app.configuration.entries import service
 from app.configuration.entries.models import NewConfiguration
 from app.configuration.snapshots.snapshot import Configuration
@@ -148,7 +148,7 @@ async def _set(
         )
     )
     with resources.checkers.request() as check:
-        refusal = check_but_definition(content, check)
+        refusal = find_format_error(content, check)
     expected = None if version is None else ExpectedVersion(version=version or None)
     operation = Operation(key=key, content=content, expected=expected, refusal=refusal)
     change_set = await changes.apply(

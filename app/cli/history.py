@@ -15,7 +15,7 @@ from app.configuration.changes import history, plans, writes
 from app.configuration.changes.administration import record_administration
 from app.configuration.changes.differences import between_environments, between_revisions
 from app.configuration.changes.history import Moment
-from app.configuration.changes.patch import are_equal
+from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.views import (
     ChangeSetPage,
     ChangeView,

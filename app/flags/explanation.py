@@ -8,7 +8,7 @@ from typing import Any
 
 from app.configuration.changes.history import Moment, entries_at, environment_at
 from app.configuration.changes.models import Content, Kind
-from app.configuration.changes.references import references
+from app.configuration.changes.references import referenced_names
 from app.configuration.snapshots.snapshot import Snapshot
 from app.database import Connection
 from app.environments import service as environments
@@ -72,7 +72,7 @@ async def _reached(
         found = await entries_at(connection, environment, revision, sorted(wanted))
         new = {each.key: each.content for each in found.values() if each.content is not None}
         contents |= new
-        wanted = {name for content in new.values() for name in references(content)} - asked
+        wanted = {name for content in new.values() for name in referenced_names(content)} - asked
     return contents
 
 

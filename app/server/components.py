@@ -18,7 +18,7 @@ from app.access.rate_limit import RATE_LIMIT, RateLimit
 from app.access.stdout_log import StdoutLog
 from app.audit.head_export import HeadExport
 from app.components import Component, FunctionComponent
-from app.configuration.changes.checks import ContentChecks
+from app.configuration.changes.content_checks import ContentChecks
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.snapshots.disk import Disk
 from app.configuration.snapshots.disk_copy import DiskCopy

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from rich.progress import Progress
 
-from app.audit.chain_walk import one_moment
+from app.audit.chain_walk import consistent_read
 from app.audit.verification import Verified, verify
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.service import apply
@@ -29,7 +29,7 @@ async def measure(progress: Progress) -> list[Figure]:
                 progress.advance(task, _AT_ONCE)
             task = progress.add_task("audit: verifying", total=REVISIONS)
             started = time.perf_counter()
-            async with one_moment(database) as connection:
+            async with consistent_read(database) as connection:
                 outcome = await verify(
                     connection, "local", report=lambda done: progress.update(task, completed=done)
                 )

@@ -150,7 +150,7 @@ async def _write_unchained(connection: Connection, environment: str, key: str) -
 def _without_chain() -> Iterator[None]:
     """Let the service make change sets as it would if there were no chain to follow on."""
     with (
-        patch.object(service, "link", lambda *_, **__: b""),
+        patch.object(service, "link_hash", lambda *_, **__: b""),
         patch.object(sql, "insert_change_set", _insert_unchained),
     ):
         yield

@@ -26,7 +26,7 @@ import pytest
 from psycopg import sql as psql
 from pyrage import x25519
 
-from app.audit.chain_walk import one_moment
+from app.audit.chain_walk import consistent_read
 from app.audit.verification import Verified, verify
 from app.configuration.changes import writes
 from app.crypto.identity import ForeignError, new_identity, parse_identity
@@ -290,7 +290,7 @@ async def test_what_was_put_back_is_what_was_there(
     database = Database(load({}).database)
     # As the app role: what it may do is as it was.
     await database.open(server.target(APP, empty))
-    async with one_moment(database) as moment:
+    async with consistent_read(database) as moment:
         assert "development" not in {each.name for each in await environments.list_all(moment)}
         for environment in await environments.list_all(moment, with_deleted=True):
             assert isinstance(await verify(moment, environment.name), Verified)

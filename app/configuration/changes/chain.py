@@ -27,7 +27,7 @@ _NOT_PLAIN = re.compile(rb"[0-9][.eE]|[0-9]{16}|-0|\\|\x7f")
 _decoder = msgspec.json.Decoder(float_hook=float)
 
 
-def link(  # noqa: PLR0913 - each is a part of the record
+def link_hash(  # noqa: PLR0913 - each is a part of the record
     previous: bytes,
     *,
     environment: str,

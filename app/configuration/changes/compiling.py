@@ -11,9 +11,8 @@ from itertools import chain, islice
 from typing import Any
 
 from app.configuration.changes.models import Change, Content, Kind
-from app.configuration.changes.references import references, rule_of
-from app.configuration.changes.stored import StoredValues
-from app.configuration.changes.turns import work_on
+from app.configuration.changes.offload import StoredValues, run_by_size
+from app.configuration.changes.references import referenced_names, rule_of
 from app.database import Connection, sql
 from app.errors import Invalid, Violation
 from app.evaluation.compilation import compile_violation
@@ -38,7 +37,7 @@ async def check_compiling(
         after = {key: rule for key, rule in after.items() if key not in exempt}
         return before, after, [change.key for change in changes if _is_segment_change(change)]
 
-    before, after, moved = await work_on(changes, "compile", find)
+    before, after, moved = await run_by_size(changes, "compile", find)
     users = await _users(connection, environment, changes, moved)
     if not after and not users:
         return
@@ -46,11 +45,11 @@ async def check_compiling(
     def names() -> list[str]:
         rules = chain(before.values(), checked.values())
         contents = (Content(kind=Kind.SEGMENT, value=rule) for rule in rules)
-        return sorted({name for content in contents for name in references(content)})
+        return sorted({name for content in contents for name in referenced_names(content)})
 
     with closing(StoredValues(users, after)) as checked:
         # Names of segments are few in a small change, unless it changes segments of many flags.
-        work = checked.work if users else partial(work_on, changes)
+        work = checked.work if users else partial(run_by_size, changes)
         segments = await _segments(connection, environment, await work("compile", names))
         earlier = _segments_before(segments, changes)
         found = _newly_uncompilable(checked.items(), segments, before, earlier, users)

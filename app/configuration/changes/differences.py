@@ -6,9 +6,9 @@ from itertools import islice
 import msgspec
 
 from app.configuration.changes import history
-from app.configuration.changes import properties as own
+from app.configuration.changes.json_patch import have_same_content
 from app.configuration.changes.models import Entry, PropertiesChange
-from app.configuration.changes.patch import are_same
+from app.configuration.changes.properties import have_same_properties
 from app.configuration.changes.views import (
     CHANGES_BYTES_MAX,
     ChangeView,
@@ -81,12 +81,12 @@ async def _state(
 async def _difference(left: State, right: State, after_key: str, limit: int | None) -> Difference:
     (before, before_properties), (after, after_properties) = left, right
     properties = PropertiesChange(before=before_properties, after=after_properties)
-    are_same_properties = own.are_same(before_properties, after_properties)
+    has_same_properties = have_same_properties(before_properties, after_properties)
     changes, next_key = await in_turn("compare", lambda: _page(before, after, after_key, limit))
     return Difference(
         changes=changes,
         next=next_key,
-        properties=None if are_same_properties else properties_view(properties),
+        properties=None if has_same_properties else properties_view(properties),
     )
 
 
@@ -111,7 +111,7 @@ def _page(
 
 def _view(key: str, before: Entry | None, after: Entry | None) -> ChangeView | None:
     left, right = (each.content if each else None for each in (before, after))
-    if left is not None and right is not None and are_same(left, right):
+    if left is not None and right is not None and have_same_content(left, right):
         return None
     return change_view(
         key,

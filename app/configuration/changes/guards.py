@@ -11,9 +11,8 @@ from itertools import islice
 from typing import Any
 
 from app.configuration.changes.models import Change, Content, Kind
-from app.configuration.changes.references import references
-from app.configuration.changes.stored import StoredValues
-from app.configuration.changes.turns import work_on
+from app.configuration.changes.offload import StoredValues, run_by_size
+from app.configuration.changes.references import referenced_names
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Invalid, Violation
@@ -46,7 +45,7 @@ async def check_guards(
         keys = [key for key, content in put if _has_guards(content)]
         return keys, any(content.kind is Kind.SEGMENT for _, content in put)
 
-    keys, has_segments = await work_on(changes, "guards", find)
+    keys, has_segments = await run_by_size(changes, "guards", find)
     moved = rebucketed or has_segments
     if not keys and not moved:
         return
@@ -74,7 +73,7 @@ async def _violations(
 
     def names() -> list[str]:
         contents = (Content(kind=Kind.FLAG, value=value) for value in flags.values())
-        return sorted({name for content in contents for name in references(content)})
+        return sorted({name for content in contents for name in referenced_names(content)})
 
     segments = await _segments(connection, environment, await flags.work("guards", names))
     here = await environments.get(connection, environment)

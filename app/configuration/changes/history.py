@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 from app.configuration.changes.models import Entry, Kind
-from app.configuration.changes.rows import all_pages, entry_of, properties_change_of, slices_of
+from app.configuration.changes.rows import all_pages, batches_of, entry_of, properties_change_of
 from app.configuration.changes.views import (
     CHANGES_MAX,
     ChangeSetPage,
@@ -157,7 +157,7 @@ async def entries_at(
     if not current.first_revision - 1 <= revision <= current.revision:
         raise unknown_revision()
     entries: dict[str, Entry] = {}
-    slices = [None] if keys is None else slices_of(keys)
+    slices = [None] if keys is None else batches_of(keys)
     for some in slices:
         pages = all_pages(
             sql.list_contents_at,

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from app.configuration.changes.content_rules import SCHEMA_TOO_COSTLY, find_format_error
 from app.configuration.changes.models import Content, Kind, Operation
-from app.configuration.changes.properties import Intent, Patch, check_members
+from app.configuration.changes.properties import Intent, PropertiesPatch, check_members
 from app.configuration.changes.requests import (
     DeleteOperation,
     NewChangeSet,
@@ -17,7 +18,6 @@ from app.configuration.changes.requests import (
     PatchOperation,
     PutOperation,
 )
-from app.configuration.changes.values import SCHEMA_TOO_COSTLY, check_but_definition
 from app.configuration.json_schema.pool import RequestCheck
 from app.errors import Invalid, Violation, invalid
 from app.http.conditions import ExpectedVersion
@@ -32,7 +32,7 @@ def intents_of(wanted: NewChangeSet, environment: str, check: RequestCheck) -> M
     Raises TooLarge and Unavailable, too.
     """
     found: dict[str, list[Operation]] = defaultdict(list)
-    patches: dict[str, Patch] = {}
+    patches: dict[str, PropertiesPatch] = {}
     violations: list[Violation] = []
     seen: set[tuple[str, str]] = set()
     for position, operation in enumerate(wanted.operations):
@@ -74,15 +74,17 @@ def intents_of(wanted: NewChangeSet, environment: str, check: RequestCheck) -> M
     }
 
 
-def patch_of(wanted: NewPatch | PatchOperation, expected: ExpectedVersion | None) -> Patch:
+def patch_of(
+    wanted: NewPatch | PatchOperation, expected: ExpectedVersion | None
+) -> PropertiesPatch:
     """Return the patch. Raises Invalid that names what is wrong with it."""
-    patch = Patch(
+    patch = PropertiesPatch(
         metadata=wanted.metadata,
         fractional=wanted.fractional or None,
         protected=None if wanted.protected is msgspec.UNSET else wanted.protected,
         expected=expected,
     )
-    if patch == Patch(expected=expected):
+    if patch == PropertiesPatch(expected=expected):
         raise invalid("metadata", "must be given, or fractional, or protected")
     check_members(patch.metadata)
     return patch
@@ -102,7 +104,7 @@ def _operation(
     if isinstance(operation, DeleteOperation):
         return Operation(key=operation.key, content=None, expected=expected)
     content = _content(operation)
-    error = check_but_definition(content, check)
+    error = find_format_error(content, check)
     refusal = _at(position, error) if error is not None else None
     return Operation(key=operation.key, content=content, expected=expected, refusal=refusal)
 

@@ -7,10 +7,10 @@ import msgspec
 
 from app.configuration.changes import history
 from app.configuration.changes.history import Moment
+from app.configuration.changes.json_patch import have_same_content
 from app.configuration.changes.models import ChangeKind, Entry, Kind, Operation
-from app.configuration.changes.patch import are_same
 from app.configuration.changes.properties import Intent, patch_towards
-from app.configuration.changes.references import references
+from app.configuration.changes.references import referenced_names
 from app.configuration.changes.rows import all_pages, content_of
 from app.database import Connection, sql
 from app.environments import service as environments
@@ -144,7 +144,7 @@ def with_segments(keys: set[str], entries: Mapping[str, Entry]) -> set[str]:
         entry = entries.get(key)
         if entry is None or entry.content is None:
             continue
-        waiting += [name for name in references(entry.content) if _is_segment(entries, name)]
+        waiting += [name for name in referenced_names(entry.content) if _is_segment(entries, name)]
     return complete
 
 
@@ -184,4 +184,4 @@ def _towards(
 def _same(target: Entry, current: Entry | None) -> bool:
     if current is None or current.content is None or target.content is None:
         return False
-    return are_same(target.content, current.content)
+    return have_same_content(target.content, current.content)

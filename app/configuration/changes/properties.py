@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.models import Operation
-from app.configuration.changes.patch import are_equal
 from app.environments.models import Properties
 from app.errors import Invalid, TooLarge, Violation
 from app.evaluation.validation import check_metadata
@@ -26,7 +26,7 @@ Fractional = Literal["v2", "v3"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patch:
+class PropertiesPatch:
     """`metadata` is merged, member by member, and one that is null goes; None takes all away.
 
     `expected` None means whatever is there: for a caller that holds the environment's lock, or
@@ -44,10 +44,10 @@ class Intent:
     """What a change set is to do to one environment: to its entries and to its own properties."""
 
     operations: Sequence[Operation] = ()
-    patch: Patch | None = None
+    patch: PropertiesPatch | None = None
 
 
-def patched(before: Properties, patch: Patch) -> Properties:
+def patched(before: Properties, patch: PropertiesPatch) -> Properties:
     """Return the properties that a patch makes. Raises TooLarge for their metadata."""
     metadata: dict[str, Any] = {}
     if patch.metadata is not None:
@@ -65,14 +65,14 @@ def patched(before: Properties, patch: Patch) -> Properties:
 
 def patch_towards(
     wanted: Properties, found: Properties, *, expected: ExpectedVersion | None = None
-) -> Patch | None:
+) -> PropertiesPatch | None:
     """Return what makes the second into the first, None when they are the same.
 
     What is found is to be there still when the patch is applied: under its version, or by a lock.
     """
-    if are_same(wanted, found):
+    if have_same_properties(wanted, found):
         return None
-    return Patch(
+    return PropertiesPatch(
         metadata=dict.fromkeys(found.metadata) | wanted.metadata,
         fractional=wanted.fractional,
         protected=wanted.protected,
@@ -80,7 +80,7 @@ def patch_towards(
     )
 
 
-def are_same(left: Properties, right: Properties) -> bool:
+def have_same_properties(left: Properties, right: Properties) -> bool:
     """Tell whether two environments say the same of themselves, the versions aside."""
     return are_equal(without_version(left), without_version(right))
 

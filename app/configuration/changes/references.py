@@ -6,7 +6,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 from app.configuration.changes.models import Change, Content, Kind
-from app.configuration.changes.turns import work_on
+from app.configuration.changes.offload import run_by_size
 from app.database import Connection, sql
 from app.errors import Conflict, Invalid, Violation
 
@@ -15,7 +15,7 @@ _VIOLATIONS_MAX = 20
 References = Mapping[str, set[str]]
 
 
-def references(content: Content) -> Iterator[str]:
+def referenced_names(content: Content) -> Iterator[str]:
     """Yield the names in every {"$ref": NAME} of a flag's targeting or of a segment."""
     waiting = [rule_of(content)]
     while waiting:
@@ -53,22 +53,24 @@ async def check_references(
     put = {change.key: change.after for change in changes if change.after is not None}
 
     def find() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
-        found = {key: set(references(content)) for key, content in put.items()}
+        found = {key: set(referenced_names(content)) for key, content in put.items()}
         before = {
-            change.key: set(references(change.before.content)) - removed
+            change.key: set(referenced_names(change.before.content)) - removed
             for change in changes
             if change.before.content is not None
         }
         return found, {key: names - before.get(key, set()) for key, names in found.items()}
 
-    referring, added = await work_on(changes, "references", find)
+    referring, added = await run_by_size(changes, "references", find)
     if not any(added.values()):
         return []
     segments = {key: referring[key] for key, content in put.items() if _is_segment(content)}
     changed = {change.key for change in changes}
     if outside := set[str]().union(*referring.values()) - changed:
         segments |= await _reached(connection, environment, outside, changed)
-    return await work_on(changes, "references", lambda: _check(added, segments, lenient=lenient))
+    return await run_by_size(
+        changes, "references", lambda: _check(added, segments, lenient=lenient)
+    )
 
 
 def _check(added: References, segments: References, *, lenient: bool) -> list[Violation]:
@@ -80,13 +82,18 @@ def _check(added: References, segments: References, *, lenient: bool) -> list[Vi
     if unresolved and not lenient:
         what = "; ".join(f"{each.field} {each.rule}" for each in unresolved)
         raise Invalid("reference_unknown", f"{what}.", unresolved)
-    circles = list(islice(find_circles(within), _VIOLATIONS_MAX))
+    circles = list(islice(find_cycles(within), _VIOLATIONS_MAX))
     if circles and not lenient:
         path = " → ".join(circles[0])
         raise Invalid(
-            "reference_circular", f"Segments refer in a circle: {path}.", of_circle(circles[0])
+            "reference_circular",
+            f"Segments refer in a circle: {path}.",
+            cycle_violations(circles[0]),
         )
-    return [*unresolved, *(violation for circle in circles for violation in of_circle(circle))]
+    return [
+        *unresolved,
+        *(violation for circle in circles for violation in cycle_violations(circle)),
+    ]
 
 
 def reachable(names: set[str], segments: References) -> set[str]:
@@ -138,7 +145,7 @@ async def _reached(
         connection, environment=environment, names=sorted(names), changed=sorted(changed)
     )
     return {
-        row["key"]: set(references(Content(kind=Kind.SEGMENT, value=row["value"])))
+        row["key"]: set(referenced_names(Content(kind=Kind.SEGMENT, value=row["value"])))
         async for row in rows
     }
 
@@ -151,7 +158,7 @@ def find_unresolved(referring: References, segments: Container[str]) -> Iterator
                 yield Violation(key, f"refers to {name}, which is no segment")
 
 
-def find_circles(segments: References) -> Iterator[list[str]]:
+def find_cycles(segments: References) -> Iterator[list[str]]:
     """Yield circles, each from a segment along its references back to it, until all are cut."""
     graph = dict(segments)
     while True:
@@ -168,6 +175,6 @@ def find_circles(segments: References) -> Iterator[list[str]]:
             return
 
 
-def of_circle(circle: Sequence[str]) -> list[Violation]:
+def cycle_violations(circle: Sequence[str]) -> list[Violation]:
     """Return a violation for each reference of a circle."""
     return [Violation(key, f"refers to {name}, and so to itself") for key, name in pairwise(circle)]

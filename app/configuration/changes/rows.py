@@ -11,7 +11,7 @@ from app.configuration.changes.models import (
     Kind,
     PropertiesChange,
 )
-from app.configuration.changes.turns import size_of
+from app.configuration.changes.offload import size_of
 from app.database import Connection, sql
 from app.environments.models import Properties
 from app.secrets.models import sealed_of
@@ -26,10 +26,10 @@ async def read_entries(
 ) -> dict[str, Entry]:
     """Return what is under each of the keys, for whoever compares before writing."""
     entries: dict[str, Entry] = {}
-    for some in slices_of(keys):
+    for some in batches_of(keys):
         rows = sql.list_entries(connection, environment=environment, keys=some)
         entries |= {row["key"]: entry_of(environment, row) async for row in rows}
-    for some in slices_of([key for key in keys if key not in entries]):
+    for some in batches_of([key for key in keys if key not in entries]):
         rows = sql.list_last_versions(connection, environment=environment, keys=some)
         last_versions = {row["key"]: row["last_version"] async for row in rows}
         for key in some:
@@ -38,7 +38,7 @@ async def read_entries(
     return entries
 
 
-def slices_of(keys: Sequence[str]) -> Iterator[list[str]]:
+def batches_of(keys: Sequence[str]) -> Iterator[list[str]]:
     """Yield the keys, as many at a time as one statement may ask for."""
     for start in range(0, len(keys), _ROWS_AT_ONCE):
         yield list(keys[start : start + _ROWS_AT_ONCE])

@@ -11,7 +11,7 @@ from app.secrets.envelope import EntryVersion, PlainSecret, fresh
 from app.secrets.vault import Vault
 
 
-async def without_values(
+async def seal_secrets(
     connection: Connection, vault: Vault, environment: str, changes: Sequence[Change]
 ) -> list[Change]:
     """Return the changes with no secret's value in them: each is sealed for its new version.
@@ -37,7 +37,7 @@ async def without_values(
     ]
 
 
-async def revealed(
+async def reveal_secrets(
     connection: Connection, vault: Vault, contents: Sequence[Content]
 ) -> list[Content]:
     """Return the contents with the values of secrets in clear; one that was shredded stays sealed.

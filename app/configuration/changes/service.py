@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from app.configuration.changes.chain import GENESIS, link
+from app.configuration.changes.chain import GENESIS, link_hash
 from app.configuration.changes.compiling import check_compiling
 from app.configuration.changes.guards import check_guards
+from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.models import (
     Change,
     ChangeKind,
@@ -15,12 +16,11 @@ from app.configuration.changes.models import (
     Operation,
     PropertiesChange,
 )
-from app.configuration.changes.patch import are_equal
-from app.configuration.changes.properties import Patch, patched
+from app.configuration.changes.offload import run_by_size
+from app.configuration.changes.properties import PropertiesPatch, patched
 from app.configuration.changes.references import check_references
 from app.configuration.changes.rows import read_entries, write
-from app.configuration.changes.sealing import without_values
-from app.configuration.changes.turns import work_on
+from app.configuration.changes.sealing import seal_secrets
 from app.database import Connection, sql
 from app.environments.models import Properties
 from app.environments.service import unknown_environment
@@ -49,7 +49,7 @@ async def apply(
     actor: str,
     kind: ChangeKind = ChangeKind.EDIT,
     message: str = "",
-    patch: Patch | None = None,
+    patch: PropertiesPatch | None = None,
     vault: Vault | None = None,
 ) -> ChangeSet:
     """Make one change set of the operations, whose keys differ, and return it with its revision.
@@ -77,7 +77,7 @@ async def apply(
 
     changes = await in_turn("check", check) if len(operations) > _QUICK_OPERATIONS else check()
     free_later(entries, changes)
-    changes = await without_values(connection, vault or Vault(), environment, changes)
+    changes = await seal_secrets(connection, vault or Vault(), environment, changes)
     lenient = {operation.key for operation in operations if operation.is_lenient}
     warnings = await check_references(
         connection,
@@ -101,11 +101,11 @@ async def apply(
         "message": message,
     }
     previous, created_at = advanced["previous_hash"] or GENESIS, advanced["created_at"]
-    made_hash = await work_on(
+    made_hash = await run_by_size(
         changes,
         "link",
         partial(
-            link,
+            link_hash,
             previous,
             **said,
             created_at=created_at,
@@ -135,7 +135,7 @@ def _check_keys(operations: Sequence[Operation]) -> None:
         raise Invalid("key_invalid", f"{wrong[0]}: {KEY_RULE}", violations)
 
 
-def _properties(advanced: Any, patch: Patch) -> PropertiesChange:
+def _properties(advanced: Any, patch: PropertiesPatch) -> PropertiesChange:
     """Return what the patch does to the properties that are there."""
     names = Properties.__struct_fields__
     before = Properties(**{name: advanced[name] for name in names})

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
+from app.configuration.changes.json_patch import patch_between
 from app.configuration.changes.models import Change, ChangeSet, Content, PropertiesChange
-from app.configuration.changes.patch import patch_between
+from app.configuration.changes.offload import run_by_size, size_of
 from app.configuration.changes.properties import without_version
-from app.configuration.changes.turns import size_of, work_on
 from app.environments.models import Properties
 
 # What one answer has of the changes of a change set.
@@ -150,7 +150,7 @@ def properties_view(change: PropertiesChange) -> PropertiesView:
 
 async def made_view(change_set: ChangeSet) -> MadeChangeSet:
     """Return the view, made in a thread when it is large. Raises Unavailable."""
-    return await work_on(change_set.changes, "view", lambda: _made_view(change_set))
+    return await run_by_size(change_set.changes, "view", lambda: _made_view(change_set))
 
 
 def _made_view(change_set: ChangeSet) -> MadeChangeSet:

@@ -10,7 +10,7 @@ from aiohttp import web
 from app.access.guard import ACCESS_LOG, CALLER, origin
 from app.access.models import Scope
 from app.configuration.changes.administration import check_administration, record_administration
-from app.configuration.changes.checks import ContentChecks
+from app.configuration.changes.content_checks import ContentChecks
 from app.configuration.changes.views import MadeChangeSets, without_before
 from app.configuration.changes.writes import Work
 from app.configuration.snapshots.reading import wait_until_served

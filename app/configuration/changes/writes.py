@@ -9,7 +9,12 @@ from operator import itemgetter
 from app.configuration.changes import service
 from app.configuration.changes.models import ChangeKind, Kind, Operation
 from app.configuration.changes.plans import ChangePlan
-from app.configuration.changes.properties import Intent, Patch, check_members, patch_towards
+from app.configuration.changes.properties import (
+    Intent,
+    PropertiesPatch,
+    check_members,
+    patch_towards,
+)
 from app.configuration.changes.requests import NewEnvironment
 from app.configuration.changes.views import MadeChangeSet, MadeChangeSets, made_view
 from app.database import Connection, sql
@@ -79,7 +84,7 @@ async def create_environment(
         (),
         actor=actor,
         message=wanted.message or "Create the environment",
-        patch=Patch(
+        patch=PropertiesPatch(
             metadata=wanted.metadata, fractional=wanted.fractional, protected=wanted.protected
         ),
     )

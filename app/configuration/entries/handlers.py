@@ -7,9 +7,9 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
+from app.configuration.changes.content_rules import find_format_error
 from app.configuration.changes.history import Moment
 from app.configuration.changes.models import Content, Kind, Operation
-from app.configuration.changes.values import check_but_definition
 from app.configuration.changes.write_requests import CHECKS, read_dry_run, run_write
 from app.configuration.entries import service
 from app.configuration.entries.models import NewConfiguration, Written
@@ -167,7 +167,7 @@ async def _check(
 ) -> Operation:
     key = service.check_key(request.match_info["key"])
     refusal = await request.app[CHECKS].run(
-        [content], lambda check: check_but_definition(content, check)
+        [content], lambda check: find_format_error(content, check)
     )
     return Operation(key=key, content=content, expected=expected, refusal=refusal)
 

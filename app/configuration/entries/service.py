@@ -9,7 +9,7 @@ from app.configuration.changes import service as changes
 from app.configuration.changes.history import Moment, revision_of
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.rows import content_of
-from app.configuration.changes.sealing import revealed
+from app.configuration.changes.sealing import reveal_secrets
 from app.configuration.entries.models import ConfigurationPage, NewConfiguration, Written
 from app.configuration.snapshots.snapshot import PAGE_BYTES_MAX, Configuration
 from app.database import Connection, sql
@@ -210,7 +210,7 @@ async def _revealed(connection: Connection, row: Any, vault: Vault | None) -> Co
     found = _configuration(row)
     if vault is None or not found.sealed:
         return found
-    content = (await revealed(connection, vault, [content_of(found.environment, row)]))[0]
+    content = (await reveal_secrets(connection, vault, [content_of(found.environment, row)]))[0]
     if content.sealed is not None:
         raise shredded(content.sealed)
     return msgspec.structs.replace(found, value=content.value, sealed=False)

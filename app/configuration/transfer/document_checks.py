@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from app.configuration.changes.content_rules import SCHEMA_TOO_COSTLY, check_content
 from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.properties import check_size, wrong_members
-from app.configuration.changes.values import SCHEMA_TOO_COSTLY, check_content
 from app.configuration.json_schema.pool import Checkers, RequestCheck
 from app.configuration.transfer.document_reader import read_document, read_file
 from app.configuration.transfer.documents import NODES_MAX, Document, Format

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.configuration.changes import service as changes
+from app.configuration.changes.json_patch import are_equal, have_same_content
 from app.configuration.changes.models import (
     ABSENT,
     ChangeKind,
@@ -14,10 +15,9 @@ from app.configuration.changes.models import (
     Kind,
     Operation,
 )
-from app.configuration.changes.patch import are_equal, are_same
-from app.configuration.changes.properties import Patch
+from app.configuration.changes.properties import PropertiesPatch
 from app.configuration.changes.rows import read_entries
-from app.configuration.changes.sealing import revealed
+from app.configuration.changes.sealing import reveal_secrets
 from app.configuration.json_schema.pool import Checkers
 from app.configuration.transfer.document_checks import check_contents
 from app.configuration.transfer.documents import Document, Mode
@@ -40,7 +40,7 @@ class Plan:
     unchanged: list[str] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    patch: Patch | None = None
+    patch: PropertiesPatch | None = None
 
 
 async def plan(
@@ -138,14 +138,16 @@ def _check_kinds(document: Document, found: dict[str, Entry]) -> None:
         raise Invalid("kind_fixed", f"{violations[0].field} {violations[0].rule}", violations)
 
 
-def _patch(found: Mapping[str, Any], wanted: Mapping[str, Any] | None, mode: Mode) -> Patch | None:
+def _patch(
+    found: Mapping[str, Any], wanted: Mapping[str, Any] | None, mode: Mode
+) -> PropertiesPatch | None:
     """Return what the document does to the flag set's metadata: what it lacks stays or goes."""
     if wanted is None:
         return None
     becomes = wanted if mode is Mode.REPLACE else {**found, **wanted}
     if are_equal(found, becomes):
         return None
-    return Patch(metadata=dict.fromkeys(found) | dict(becomes))
+    return PropertiesPatch(metadata=dict.fromkeys(found) | dict(becomes))
 
 
 def _plan_one(made: Plan, found: Entry, document: Document) -> None:
@@ -197,7 +199,7 @@ async def _with_values(
     }
     contents = [content for content in secrets.values() if content is not None]
     # One that was shredded stays sealed, and so differs.
-    values = dict(zip(secrets, await revealed(connection, vault, contents), strict=True))
+    values = dict(zip(secrets, await reveal_secrets(connection, vault, contents), strict=True))
     return {
         key: replace(entry, content=values.get(key, entry.content)) for key, entry in found.items()
     }
@@ -220,4 +222,4 @@ def _operation(
 
 
 def _is_as_wanted(there: Content, wanted: Content, *, is_whole: bool) -> bool:
-    return are_same(there, wanted) if is_whole else are_equal(there.value, wanted.value)
+    return have_same_content(there, wanted) if is_whole else are_equal(there.value, wanted.value)

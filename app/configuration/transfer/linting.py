@@ -14,11 +14,11 @@ from app.configuration.changes.guards import broken_guards
 from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.properties import check_size
 from app.configuration.changes.references import (
-    find_circles,
+    cycle_violations,
+    find_cycles,
     find_unresolved,
-    of_circle,
     reachable,
-    references,
+    referenced_names,
     rule_of,
 )
 from app.configuration.json_schema.pool import Checkers
@@ -87,11 +87,11 @@ def _keys_of(problems: Sequence[Violation], entries: Mapping[str, Content]) -> s
 
 def _of_rules(entries: Mapping[str, Content], wrong: set[str]) -> list[Violation]:
     """Return references that lead nowhere or in a circle, and what else does not compile."""
-    referring = {key: set(references(content)) for key, content in entries.items()}
+    referring = {key: set(referenced_names(content)) for key, content in entries.items()}
     segments = {key: referring[key] for key, each in entries.items() if each.kind is Kind.SEGMENT}
     found = list(islice(find_unresolved(referring, segments), VIOLATIONS_MAX))
-    for circle in islice(find_circles(segments), VIOLATIONS_MAX):
-        found += of_circle(circle)
+    for circle in islice(find_cycles(segments), VIOLATIONS_MAX):
+        found += cycle_violations(circle)
     # All that uses these does not compile either: the reason is named once.
     users: dict[str, set[str]] = defaultdict(set)
     for key, names in referring.items():

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from app.configuration.changes import history
 from app.configuration.changes.history import Moment
 from app.configuration.changes.models import Content, Kind
-from app.configuration.changes.sealing import revealed
+from app.configuration.changes.sealing import reveal_secrets
 from app.configuration.changes.views import made_view
 from app.configuration.json_schema.pool import Checkers
 from app.configuration.snapshots.snapshot import Configuration
@@ -85,7 +85,7 @@ async def environment_at(
         found = await history.entries_at(connection, name, environment.revision)
     contents = {key: each.content for key, each in found.items() if each.content is not None}
     if vault is not None:
-        clear = await revealed(connection, vault, list(contents.values()))
+        clear = await reveal_secrets(connection, vault, list(contents.values()))
         contents = dict(zip(contents, clear, strict=True))
     return environment, contents
 

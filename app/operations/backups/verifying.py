@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import psycopg
 from psycopg import sql as psql
 
-from app.audit.chain_walk import one_moment
+from app.audit.chain_walk import consistent_read
 from app.audit.verification import Broken, verify
 from app.database import Connection, Database, sql
 from app.database.role_names import scram_verifier
@@ -133,7 +133,7 @@ async def _look(
     database = Database(slow)
     await database.open(target)
     try:
-        async with one_moment(database) as connection:
+        async with consistent_read(database) as connection:
             for head in source.manifest.heads:
                 outcome = await verify(connection, head.name)
                 if isinstance(outcome, Broken):

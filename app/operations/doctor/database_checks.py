@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.access.local_credentials import has_token_key, token_key
-from app.audit.chain_walk import one_moment
+from app.audit.chain_walk import consistent_read
 from app.audit.heads import Head, read_heads
 from app.audit.verification import Broken, Verified, latest_revisions, verify
 from app.crypto.signing import Signer
@@ -82,11 +82,11 @@ async def check_history(installation: Installation) -> Sequence[Finding]:
         heads = await in_thread("heads", lambda: _signed_heads(installation.settings))
     except (ForeseenError, OSError) as error:
         problem = reason_of(error)
-    async with one_moment(installation.database) as connection:
+    async with consistent_read(installation.database) as connection:
         names = {*await latest_revisions(connection), *(head.environment for head in heads or ())}
     outcomes: list[Verified | Broken] = []
     for name in sorted(names):
-        async with one_moment(installation.database) as connection:
+        async with consistent_read(installation.database) as connection:
             outcomes.append(await verify(connection, name, heads=heads or ()))
     file = installation.settings.audit.heads_file
     if problem:

@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.audit.chain_walk import one_moment
+from app.audit.chain_walk import consistent_read
 from app.audit.head_export import HeadExport
 from app.audit.heads import Head, SignedHead, last_heads, read_heads, signed
 from app.audit.stored_chain import pages
 from app.audit.verification import Broken, Verified, verify
-from app.configuration.changes.chain import GENESIS, link
+from app.configuration.changes.chain import GENESIS, link_hash
 from app.configuration.changes.models import ChangeKind
 from app.crypto.secret import Secret
 from app.crypto.signing import Signer
@@ -59,7 +59,7 @@ async def written(service: Service) -> Service:
 
 
 async def _verify(service: Service, heads: Sequence[Head] = ()) -> Verified | Broken:
-    async with one_moment(service.app[DATABASE]) as connection:
+    async with consistent_read(service.app[DATABASE]) as connection:
         return await verify(connection, "local", heads=heads)
 
 
@@ -90,7 +90,7 @@ async def test_an_untouched_history_holds(written: Service) -> None:
 
 
 async def test_what_is_written_meanwhile_is_of_another_moment(written: Service) -> None:
-    async with one_moment(written.app[DATABASE]) as connection:
+    async with consistent_read(written.app[DATABASE]) as connection:
         before = await environments.get(connection, "local")
         await written.client.post(f"{LOCAL}/changes", json={"operations": [_put("a", 4, 0)]})
         outcome = await verify(connection, "local")
@@ -313,7 +313,7 @@ async def test_large_change_sets_are_read_a_few_at_a_time(service: Service, serv
     await service.client.post(f"{LOCAL}/changes", json={"operations": deletes})
 
     asked: list[str] = []
-    async with one_moment(service.app[DATABASE]) as connection:
+    async with consistent_read(service.app[DATABASE]) as connection:
         with connection.query_logger(lambda asking: asked.append(asking.query)):
             read = [page async for page in pages(connection, "local", 0)]
 
@@ -349,10 +349,10 @@ async def _rewrite(written: Service, server: Server) -> None:
     """Write the whole past anew, as its owner could: with another message, and right hashes."""
     _tamper(server, "update change_sets set message = 'never' where revision = 2")
     previous = GENESIS
-    async with one_moment(written.app[DATABASE]) as reading:
+    async with consistent_read(written.app[DATABASE]) as reading:
         stored = [link_ async for page in pages(reading, "local", 0) for link_ in page]
     for each in stored:
-        previous = link(
+        previous = link_hash(
             previous,
             environment="local",
             revision=each.revision,
@@ -476,7 +476,7 @@ async def test_a_new_epoch_does_not_hide_that_a_signed_past_is_gone(
     old, new = heads = read_heads(file, {KEY})
     assert old.epoch != new.epoch
     assert isinstance(await _verify(written, heads), Broken)
-    async with one_moment(written.app[DATABASE]) as connection:
+    async with consistent_read(written.app[DATABASE]) as connection:
         since = await verify(connection, "local", heads=heads, current_epoch=True)
     assert isinstance(since, Verified)
     assert since.heads == 1

@@ -10,7 +10,7 @@ from yarl import URL
 
 from app.access.models import Scope
 from app.configuration.changes import service as changes
-from app.configuration.changes.chain import GENESIS, link
+from app.configuration.changes.chain import GENESIS, link_hash
 from app.configuration.changes.models import (
     ABSENT,
     Change,
@@ -70,7 +70,7 @@ async def test_each_change_set_is_chained_to_the_one_before(service: Service) ->
 
     previous = GENESIS
     for change_set in found:
-        previous = link(
+        previous = link_hash(
             previous,
             **{name: change_set[name] for name in ("environment", "revision", "actor", "message")},
             kind=ChangeKind(change_set["kind"]),

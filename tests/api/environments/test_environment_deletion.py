@@ -15,7 +15,7 @@ from app.access.events import Origin
 from app.access.format import GeneratedToken
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
-from app.audit.chain_walk import one_moment
+from app.audit.chain_walk import consistent_read
 from app.audit.head_export import HeadExport
 from app.audit.heads import read_heads
 from app.audit.verification import Broken, Verified, verify
@@ -84,7 +84,7 @@ async def shop(service: Service) -> Service:
 
 
 async def _verified(service: Service) -> Verified | Broken:
-    async with one_moment(service.app[DATABASE]) as connection:
+    async with consistent_read(service.app[DATABASE]) as connection:
         return await verify(connection, "shop")
 
 
@@ -474,7 +474,7 @@ async def test_heads_are_signed_over_a_deletion_and_a_new_life(
     await export.run_once()
 
     heads = read_heads(file, {Signer(signer).public_key})
-    async with one_moment(shop.app[DATABASE]) as connection:
+    async with consistent_read(shop.app[DATABASE]) as connection:
         found = await verify(connection, "shop", heads=heads)
 
     assert [head.revision for head in heads if head.environment == "shop"] == [4, 5, 6]

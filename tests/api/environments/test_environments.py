@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.access.models import Scope
-from app.configuration.changes.chain import GENESIS, link
+from app.configuration.changes.chain import GENESIS, link_hash
 from app.configuration.changes.models import ChangeKind, PropertiesChange
 from app.configuration.changes.properties import METADATA_BYTES_MAX
 from app.configuration.snapshots.reading import FOLLOWER
@@ -453,7 +453,7 @@ async def test_the_chain_covers_the_properties(service: Service) -> None:
     items = (await _get(service, f"{LOCAL}/changes"))["items"]
     latest, first = items
 
-    hashed = link(
+    hashed = link_hash(
         bytes.fromhex(first["hash"]),
         environment="local",
         revision=2,

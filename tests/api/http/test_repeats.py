@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.configuration.changes.checks import ContentChecks
+from app.configuration.changes.content_checks import ContentChecks
 from app.configuration.changes.write_requests import CHECKS
 from tests.conftest import Service
 

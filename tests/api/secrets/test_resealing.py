@@ -9,7 +9,7 @@ import pytest
 
 from app.access.events import Origin
 from app.access.log import AccessLog
-from app.configuration.changes.chain import GENESIS, link
+from app.configuration.changes.chain import GENESIS, link_hash
 from app.configuration.changes.models import Change, ChangeKind, Content, Entry, Kind
 from app.database import Database
 from app.database.client.session_setup import prepare_as_owner
@@ -264,7 +264,7 @@ def _chain(server: Server) -> list[bytes]:
                 [revision],
             ).fetchall()
             made.append(
-                link(
+                link_hash(
                     made[-1] if made else GENESIS,
                     environment="local",
                     revision=revision,

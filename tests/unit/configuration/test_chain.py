@@ -9,7 +9,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.configuration.changes.chain import GENESIS, canonical, link
+from app.configuration.changes.chain import GENESIS, canonical, link_hash
 from app.configuration.changes.models import (
     Change,
     ChangeKind,
@@ -91,8 +91,8 @@ def test_nothing_can_be_changed_without_changing_the_hash() -> None:
         {"properties": PropertiesChange(before=_described().after, after=_described().before)},
     ]
 
-    hashes = [link(GENESIS, **_SAID | other) for other in ({}, *others)]
-    hashes.append(link(bytes(31) + b"\x01", **_SAID))
+    hashes = [link_hash(GENESIS, **_SAID | other) for other in ({}, *others)]
+    hashes.append(link_hash(bytes(31) + b"\x01", **_SAID))
 
     assert len(set(hashes)) == len(others) + 2
 
@@ -101,12 +101,16 @@ def test_what_says_nothing_of_properties_hashes_to_what_it_always_did() -> None:
     """Hashed by the release before there were any; a chain that is stored must go on to hold."""
     always = "6eb4b6342d46deb9c5cba8c697a668cf112a6c10e597e765a73e22734bb580a6"
 
-    assert link(GENESIS, **_SAID).hex() == link(GENESIS, **_SAID, properties=None).hex() == always
+    assert (
+        link_hash(GENESIS, **_SAID).hex()
+        == link_hash(GENESIS, **_SAID, properties=None).hex()
+        == always
+    )
 
 
 def test_the_order_of_the_changes_does_not_matter() -> None:
     both = [_change(), _change(key="l")]
 
-    assert link(GENESIS, **_SAID | {"changes": both}) == link(
+    assert link_hash(GENESIS, **_SAID | {"changes": both}) == link_hash(
         GENESIS, **_SAID | {"changes": both[::-1]}
     )

@@ -14,7 +14,7 @@ import msgspec
 import psutil
 import pytest
 
-from app.configuration.changes.checks import _are_quick
+from app.configuration.changes.content_checks import _are_quick
 from app.configuration.changes.models import Content, Kind
 from app.configuration.json_schema import pool
 from app.configuration.json_schema import process as one_process

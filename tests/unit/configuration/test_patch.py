@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.configuration.changes.patch import are_equal, patch_between
+from app.configuration.changes.json_patch import are_equal, patch_between
 
 JSON = st.recursive(
     st.none()

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.configuration.changes.properties import (
-    Patch,
-    are_same,
+    PropertiesPatch,
+    have_same_properties,
     patch_towards,
     patched,
     without_version,
@@ -48,7 +48,7 @@ def _said(metadata: Mapping[str, Any]) -> Properties:
     ],
 )
 def test_a_patch_is_merged(before: Any, patch: Any, after: Any) -> None:
-    assert patched(_said(before), Patch(metadata=patch)).metadata == after
+    assert patched(_said(before), PropertiesPatch(metadata=patch)).metadata == after
 
 
 @given(_PROPERTIES, _PROPERTIES)
@@ -56,7 +56,7 @@ def test_a_patch_leads_from_any_to_any_other(before: Properties, wanted: Propert
     patch = patch_towards(wanted, before)
 
     if patch is None:
-        assert are_same(wanted, before)
+        assert have_same_properties(wanted, before)
     else:
         after = patched(before, patch)
         # As JSON: True and 1 are two values.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.configuration.changes.stored import AbandonedError, StoredValues
+from app.configuration.changes.offload import AbandonedError, StoredValues
 
 
 def test_stored_values_are_decoded_when_read() -> None:

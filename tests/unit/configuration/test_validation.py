@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from app.configuration.changes.content_rules import check_content
 from app.configuration.changes.models import Content, Kind
-from app.configuration.changes.values import check_content
 from app.configuration.json_schema.pool import Checkers, RequestCheck
 from app.errors import Invalid, Violation
 from app.evaluation.compiler import LIST_VALUES_MAX

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from app.configuration.changes.json_patch import are_equal, have_same_content
 from app.configuration.changes.models import Content, Kind
-from app.configuration.changes.patch import are_equal, are_same
 from app.configuration.transfer.document_reader import read_document
 from app.configuration.transfer.document_writer import write_document
 from app.configuration.transfer.documents import Format
@@ -94,7 +94,7 @@ def test_a_whole_document_loses_nothing(format_: Format, entries: dict[str, Cont
     assert found.is_whole
     assert found.kinds == frozenset(Kind)
     assert found.entries.keys() == entries.keys()
-    assert all(are_same(content, found.entries[key]) for key, content in entries.items())
+    assert all(have_same_content(content, found.entries[key]) for key, content in entries.items())
 
 
 @given(st.dictionaries(KEYS, CONTENTS, max_size=4))

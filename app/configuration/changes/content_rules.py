@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.models import Content, Kind
-from app.configuration.changes.patch import are_equal
 from app.configuration.json_schema.pool import RequestCheck
 from app.configuration.json_schema.process import TooCostlyError
 from app.errors import Invalid, Violation, invalid
@@ -38,7 +38,7 @@ def check_content(
     return _check_definition(content, lenient=lenient)
 
 
-def check_but_definition(content: Content, check: RequestCheck) -> Invalid | None:
+def find_format_error(content: Content, check: RequestCheck) -> Invalid | None:
     """Return the error for a flag or segment that breaks rules of its format, if it does.
 
     Raises what `check_content` raises for a lenient caller.

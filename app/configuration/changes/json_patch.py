@@ -41,7 +41,7 @@ def are_equal(before: Any, after: Any) -> bool:
     return type(before) is type(after) and bool(before == after)
 
 
-def are_same(before: Content, after: Content) -> bool:
+def have_same_content(before: Content, after: Content) -> bool:
     """Tell whether two entries hold the same, their versions aside.
 
     Secrets are the same when one is a copy of the other. Two that were written are not, even with
