@@ -1,4 +1,4 @@
-"""What is probably a mistake in a definition, although it is valid."""
+"""Advise on valid definitions that are probably mistakes."""
 
 from collections.abc import Iterator
 from itertools import takewhile
@@ -25,18 +25,18 @@ def flag_advice(flag: Any) -> Iterator[Violation]:
 
 
 def rule_advice(rule: Any, path: str) -> Iterator[Violation]:
-    """Yield each part of a rule whose branches all give the same."""
-    waiting = [(rule, path)]
-    while waiting:
-        node, where = waiting.pop()
+    """Yield each part of a rule whose branches are all equal."""
+    stack = [(rule, path)]
+    while stack:
+        node, where = stack.pop()
         if isinstance(node, list):
-            waiting += [
+            stack += [
                 (child, f"{where}[{position}]")
                 for position, child in enumerate(node)
                 if isinstance(child, dict | list)
             ]
         elif isinstance(node, dict):
-            waiting += [(child, member(where, name)) for name, child in node.items()]
+            stack += [(child, member(where, name)) for name, child in node.items()]
             if len(node) == 1:
                 ((operator, operand),) = node.items()
                 if _are_equal(_branches(operator, operand)):
@@ -44,17 +44,16 @@ def rule_advice(rule: Any, path: str) -> Iterator[Violation]:
 
 
 def _is_near(name: str, known: str) -> bool:
-    """Tell whether case, underscores or one letter make the difference."""
+    """Return whether the names differ only by case, underscores or one letter."""
     left, right = name.replace("_", "").lower(), known.lower()
-    same = sum(
-        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False))
-    )
-    left, right = left[same:], right[same:]
+    pairs = zip(left, right, strict=False)
+    prefix = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+    left, right = left[prefix:], right[prefix:]
     return left[1:] == right[1:] or left == right[1:] or left[1:] == right
 
 
 def _branches(operator: str, operand: Any) -> list[Any]:
-    """Return what a choice chooses from; nothing for other operators."""
+    """Return the branches of `if` and `fractional`; nothing for other operators."""
     if not isinstance(operand, list):
         return []
     if operator == "if" and len(operand) % 2 == 1:
@@ -65,5 +64,5 @@ def _branches(operator: str, operand: Any) -> list[Any]:
 
 
 def _are_equal(branches: list[Any]) -> bool:
-    # As JSON, since 1 equals True in Python.
-    return len(branches) > 1 and len({msgspec.json.encode(each) for each in branches}) == 1
+    # Compare JSON, because 1 equals True in Python.
+    return len(branches) > 1 and len(set(map(msgspec.json.encode, branches))) == 1

@@ -1,21 +1,21 @@
-"""Operators on arrays. What they do for each element is paid for before they do it."""
+"""The operators on arrays. The steps for all elements are spent before a loop starts."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from app.evaluation.compiler import Build, Compiler
-from app.evaluation.members import Members, members_of
-from app.evaluation.nodes import Among, Closure, Location, Node, called, runs_of
+from app.evaluation.nodes import Closure, Location, Node, TextTest, called, runs_of
 from app.evaluation.run import STEPS_MAX, TEXT_FREE, RuleError, Run
+from app.evaluation.value_sets import ValueSet, value_set_of
 from app.evaluation.values import is_truthy, strictly_equal, to_text
 
-# Elements that are copied in the time of a step.
+# Elements that are copied in the time of one step.
 _COPIED = 16
-# CPython searches shorter texts without preparation, whatever is wanted.
+# CPython searches shorter strings without building a table first.
 _SEARCHED_PLAINLY = 2_500
 
-# Given the elements, the body and the run.
+# Called with the elements, the body and the run.
 Loop = Callable[[list[Any], Closure, Run], Any]
 
 
@@ -28,7 +28,7 @@ def _filter(elements: list[Any], body: Closure, run: Run) -> list[Any]:
 
 
 def _all(elements: list[Any], body: Closure, run: Run) -> bool:
-    # Of nothing, not all are.
+    # False for an empty array.
     return bool(elements) and all(is_truthy(body(element, run)) for element in elements)
 
 
@@ -41,7 +41,7 @@ def _none(elements: list[Any], body: Closure, run: Run) -> bool:
 
 
 def _loop(loop: Loop, compiler: Compiler, raw: Any, location: Location) -> Node:
-    """Compile an operator that takes an array and a rule, which sees one element at a time."""
+    """Compile an operator that applies a rule to each element of an array."""
     source, body, cost, _ = _parts(compiler, raw, location)
 
     def over_all(data: Any, run: Run) -> Any:
@@ -72,7 +72,7 @@ def _reduce(compiler: Compiler, raw: Any, location: Location) -> Node:
 def _parts(
     compiler: Compiler, raw: Any, location: Location
 ) -> tuple[Closure, Closure, int, Closure]:
-    """Return the array, the body and what it costs for an element, and a third argument."""
+    """Return the array, the body, the steps per element, and the third argument."""
     parts = raw if isinstance(raw, list) else [raw]
     array, body, third = (*parts, None, None, None)[:3]
     source = compiler.compile(array, location.at(0))
@@ -89,8 +89,8 @@ def _merge(compiler: Compiler, raw: Any, location: Location) -> Node:
 
     def merge(data: Any, run: Run) -> list[Any]:
         merged: list[Any] = []
-        for each in runs:
-            value = each(data, run)
+        for closure in runs:
+            value = closure(data, run)
             if isinstance(value, list):
                 run.spend(len(value) // _COPIED)
                 merged += value
@@ -104,23 +104,23 @@ def _merge(compiler: Compiler, raw: Any, location: Location) -> Node:
 def _in(compiler: Compiler, raw: Any, location: Location) -> Node:
     nodes = compiler.arguments(raw, location)
     if len(nodes) == 2:
-        wanted, container = nodes
-        members = members_of(container.literal)
+        needle, container = nodes
+        members = value_set_of(container.literal)
         if members is not None:
-            return _among(wanted, members)
-        if container.attribute is not None and _is_short(wanted.literal):
-            return _within(container.attribute, wanted.literal)
+            return _among(needle, members)
+        if container.attribute is not None and _is_short(needle.literal):
+            return _within(container.attribute, needle.literal)
     return called(_contains, nodes)
 
 
 def _is_short(value: Any) -> bool:
-    """Tell whether a value is a text that is read for nothing."""
+    """Return whether a value is a string short enough to be read without spending steps."""
     return isinstance(value, str) and len(value) <= TEXT_FREE
 
 
-def _among(wanted: Node, members: Members) -> Node:
-    """Return whether a value is one of the members."""
-    read, name = wanted.run, wanted.attribute
+def _among(needle: Node, members: ValueSet) -> Node:
+    """Compile the test whether a value is in a set."""
+    read, name = needle.run, needle.attribute
     if not members.are_texts or name is None:
         return Node(lambda data, run: members.has(read(data, run)))
 
@@ -128,41 +128,41 @@ def _among(wanted: Node, members: Members) -> Node:
         value = data.get(name)
         return type(value) is str and value in members.texts
 
-    return Node(attribute_among, among=Among(name, members.texts))
+    return Node(attribute_among, text_test=TextTest(name, members.texts))
 
 
 def _within(name: str, text: str) -> Node:
-    """Return whether a text is within an attribute."""
+    """Compile the test whether an attribute contains a string."""
 
     def within(data: Any, run: Run) -> bool:
         value = data.get(name)
         if type(value) is str and len(value) <= TEXT_FREE:
-            # Nothing is not within nothing, in a rule.
+            # In JsonLogic the empty string does not contain the empty string.
             return text in value and value != ""
         return _contains(run, text, value)
 
     return Node(within)
 
 
-def _contains(run: Run, wanted: Any = None, container: Any = None, *_: Any) -> bool:
+def _contains(run: Run, needle: Any = None, container: Any = None, *_: Any) -> bool:
     if isinstance(container, str):
-        text = to_text(wanted, run)
+        text = to_text(needle, run)
         _pay_for_search(text, container, run)
         return container != "" and text in container
     if isinstance(container, list):
         run.spend(len(container))
-        return any(strictly_equal(each, wanted, run) for each in container)
+        return any(strictly_equal(each, needle, run) for each in container)
     return False
 
 
-def _pay_for_search(wanted: str, text: str, run: Run) -> None:
-    """Pay for the worst case: a comparison of all that is wanted at every position.
+def _pay_for_search(needle: str, text: str, run: Run) -> None:
+    """Spend the steps of the worst case: comparing the whole needle at every position.
 
-    Python's search takes time in proportion to both lengths where one of them is short, and else to
-    their sum.
+    Python's search time is proportional to the product of both lengths if one of them is short, and
+    to their sum otherwise.
     """
     if len(text) > TEXT_FREE:
-        compared = len(wanted) if len(text) < _SEARCHED_PLAINLY else min(len(wanted), 100)
+        compared = len(needle) if len(text) < _SEARCHED_PLAINLY else min(len(needle), 100)
         run.spend(len(text) * (12 + compared) // 2048)
 
 

@@ -1,8 +1,8 @@
-"""Which bucket a value falls into: flagd's `fractional`, in the generations that are kept.
+"""Compute the bucket of a value for flagd's `fractional`, in two generations.
 
-Both hash with MurmurHash3 (x86, 32 bit, seed 0) and scale the hash to the sum of the weights. They
-differ in what is hashed: v2 takes UTF-8 of a text, v3 the deterministic CBOR of any value (RFC
-8949, section 4.2.1), so that languages agree on texts beyond ASCII and on what is no text.
+Both generations hash with MurmurHash3 (x86, 32 bit, seed 0) and scale the hash to the sum of the
+weights. v2 hashes the UTF-8 of a string. v3 hashes the deterministic CBOR of any value (RFC 8949,
+section 4.2.1), so that all languages agree on strings beyond ASCII and on other types.
 """
 
 import math
@@ -17,9 +17,7 @@ from app.evaluation.values import double
 
 WEIGHTS_MAX = 2**31 - 1
 
-
-# The 32 bits of a seed. Of bytes alone: given a text with a lone surrogate, the library ends the
-# process.
+# Hashes bytes only: a str with a lone surrogate would crash the process inside the library.
 digest: Callable[[bytes], int] = mmh3.mmh3_32_uintdigest
 
 
@@ -29,8 +27,8 @@ def bucket(seed: bytes, total_weight: int) -> int:
 
 
 class Generation(NamedTuple):
-    """What is hashed: `seed` of a bucketing value, and without one, which most rules have not,
-    `head` of the flag's key followed by `tail` of the targeting key.
+    """How to build the bytes to hash: `seed` from a bucketing value. Without one, the usual case,
+    `head` from the flag's key, followed by `tail` from the targeting key.
     """
 
     seed: Callable[[Any, Run], bytes | None]
@@ -66,14 +64,14 @@ GENERATIONS: dict[str, Generation] = {
 
 
 def hashed_key(generation: Generation, run: Run) -> bytes:
-    """Return what is hashed of the targeting key; nothing when there is none.
+    """Return the bytes to hash of the targeting key, empty when there is none.
 
-    Kept for the run, unless it is long: then it has its price each time.
+    Cached in the run, unless the key is long: then each use spends steps.
     """
     key = run.context.get("targetingKey")
     if not isinstance(key, str):
         key = ""
-    run.read(key)
+    run.spend_on_text(key)
     hashed = generation.tail(key) if key else b""
     if len(key) <= TEXT_FREE:
         run.hashed_key = hashed
@@ -81,9 +79,9 @@ def hashed_key(generation: Generation, run: Run) -> bytes:
 
 
 def cumulative(weights: Sequence[Any]) -> list[int] | None:
-    """Return the running sums of weights, None when they are not such or too large together.
+    """Return the running sums of weights, None when a weight is invalid or the sum is too large.
 
-    Computed weights may be negative, which counts as 0, or whole numbers that are doubles.
+    A computed weight may be negative, which counts as 0, or a double that is a whole number.
     """
     sums: list[int] = []
     total = 0
@@ -100,7 +98,7 @@ def cumulative(weights: Sequence[Any]) -> list[int] | None:
 def cbor(value: Any, run: Run) -> bytes:
     """Return the deterministic CBOR of a JSON value; whole doubles are integers."""
     if isinstance(value, str):
-        run.read(value)
+        run.spend_on_text(value)
         return _cbor_text(value)
     if isinstance(value, list):
         run.spend(2 * len(value))
@@ -117,7 +115,7 @@ def _scalar(value: float | None) -> bytes:
         return b"\xf6"
     if isinstance(value, bool):
         return b"\xf5" if value else b"\xf4"
-    # Beyond 64 bits a whole number is a double, as it is wherever JSON's numbers are doubles.
+    # A whole number beyond 64 bits is a double, as in languages whose numbers are all doubles.
     is_whole = isinstance(value, int) or value.is_integer()
     if not is_whole or not -(2**63) <= value < 2**64:
         return _double(double(value))
@@ -126,12 +124,12 @@ def _scalar(value: float | None) -> bytes:
 
 
 def _utf8(text: str, run: Run) -> bytes:
-    run.read(text)
+    run.spend_on_text(text)
     return _plain(text)
 
 
 def _head(major: int, number: int) -> bytes:
-    """Return an item's first bytes: its major type, and its number in as few bytes as hold it."""
+    """Return the first bytes of an item: its major type, and its number in the shortest form."""
     major <<= 5
     if number < 24:
         return bytes((major | number,))
@@ -142,7 +140,7 @@ def _head(major: int, number: int) -> bytes:
 
 
 def _double(number: float) -> bytes:
-    """Return a double in the shortest form that loses nothing."""
+    """Return a double in the shortest form without loss."""
     if math.isnan(number):
         return b"\xf9\x7e\x00"
     for code, form in ((b"\xf9", ">e"), (b"\xfa", ">f")):

@@ -1,4 +1,4 @@
-"""All flags for one context: the same outcomes as one by one, at a fraction of the cost."""
+"""Evaluate all flags for one context, with the outcomes of single evaluations at lower cost."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from app.evaluation.engine import Flag
-from app.evaluation.groups import Group, Part
+from app.evaluation.groups import BodyBlock, Group
 from app.evaluation.nodes import Closure
 from app.evaluation.run import STEPS_MAX, Run
 
-# As many are evaluated without a look at the clock.
+# Flags that are evaluated before the caller gets a chance to yield to the event loop.
 _BATCH_FLAGS = 64
-# What all flags together may take, or one request could ask for ten thousand costly ones.
+# The steps of one bulk evaluation, so that one request cannot run 10,000 costly rules.
 BULK_STEPS_MAX = 50 * STEPS_MAX
-# Fewer are evaluated as soon as it is found what they gave before.
+# In a smaller group, evaluating costs no more than the lookup of cached bodies.
 _GROUP_FLAGS = 4
-# About as many are sorted anew when one of them has changed.
+# About the number of flags that are planned again when one of them changes.
 _SECTION_FLAGS = 256
 
 
@@ -27,18 +27,18 @@ class _Batch(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """Flags by what it takes to evaluate them: nothing, a look at one attribute, or their rules.
+    """Flags by how they are evaluated: always the same, by one attribute, or by their rules.
 
-    A group has its batches beside it, for a context whose attribute is of another type.
+    A group comes with its batches, for a context whose attribute is not a string.
     """
 
-    always: Sequence[Part]
+    always: Sequence[BodyBlock]
     groups: Sequence[tuple[Group, Sequence[_Batch]]]
     ruled: Sequence[_Batch]
 
 
 class _Section:
-    """Some of the flags; the plan for them is made when somebody asks for it."""
+    """A part of the flags; their plan is made at the first evaluation."""
 
     def __init__(self, flags: Mapping[str, Flag]) -> None:
         self.flags = flags
@@ -47,32 +47,32 @@ class _Section:
     def plan(self) -> _Plan:
         fixed: list[Flag] = []
         ruled: list[Flag] = []
-        asking: defaultdict[str, list[Flag]] = defaultdict(list)
+        by_attribute: defaultdict[str, list[Flag]] = defaultdict(list)
         for _, flag in sorted(self.flags.items()):
             if flag.rule is None:
                 fixed.append(flag)
-            elif flag.asks is None:
+            elif flag.text_test is None:
                 ruled.append(flag)
             else:
-                asking[flag.asks.attribute].append(flag)
+                by_attribute[flag.text_test.attribute].append(flag)
         groups = []
-        for attribute, flags in asking.items():
+        for attribute, flags in by_attribute.items():
             if len(flags) < _GROUP_FLAGS:
                 ruled += flags
             else:
                 groups.append((Group(attribute, flags), _batches(flags)))
-        always = [Part([flag.fixed for flag in fixed])] if fixed else []
+        always = [BodyBlock([flag.fixed_body for flag in fixed])] if fixed else []
         return _Plan(always, groups, _batches(ruled))
 
 
 class Bulk:
-    """The flags of a ruleset, in sections, of which a change touches one and leaves the others."""
+    """The flags of a ruleset in sections; changing a flag replaces only its section."""
 
     def __init__(self, sections: Sequence[_Section] = ()) -> None:
         self._sections = sections
 
-    def advanced(self, flags: Mapping[str, Flag], changed: Iterable[str]) -> "Bulk":
-        """Return the flags as they are now, given the keys of those that changed, came or went."""
+    def with_changes(self, flags: Mapping[str, Flag], changed: Iterable[str]) -> "Bulk":
+        """Return a bulk of the new flags; `changed` are the keys added, changed or removed."""
         count, sections = _sections(len(flags)), list(self._sections)
         if len(sections) != count:
             sections, changed = [_Section({})] * count, flags
@@ -88,37 +88,39 @@ class Bulk:
             sections[number] = _Section(members)
         return Bulk(sections)
 
-    def evaluate(self, context: Mapping[str, Any], now: int) -> Iterator[Part | list[bytes]]:
-        """Yield every flag's outcome, some at a time, so that the caller can give others a turn:
-        parts, which are the same object each time, and bodies. Never raises.
+    def evaluate(self, context: Mapping[str, Any], now: int) -> Iterator[BodyBlock | list[bytes]]:
+        """Yield the outcomes of all flags in portions, so that the caller can yield to others.
+
+        A portion is a cached block or a list of bodies. Never raises.
         """
         batches: list[_Batch] = []
         for section in self._sections:
             always, groups, ruled = section.plan
             yield from always
             batches += ruled
-            for group, of_group in groups:
-                part = group.part(context)
-                if part is None:
-                    batches += of_group
+            for group, fallback in groups:
+                block = group.block(context)
+                if block is None:
+                    batches += fallback
                 else:
-                    yield part
+                    yield block
         yield from _evaluated(batches, context, now)
 
 
 def _sections(flags: int) -> int:
-    """Return how many sections these flags take: a power of two, so that it seldom changes."""
+    """Return the number of sections, a power of two, so that it seldom changes."""
     return 1 << (flags // _SECTION_FLAGS).bit_length()
 
 
 def _section(key: str, count: int) -> int:
-    """Return a key's section: the same in every process, as is the order of an answer."""
+    """Return a key's section. It is the same in every process, so answers have one order."""
     return crc32(key.encode(errors="surrogatepass")) % count
 
 
 def _batches(flags: Sequence[Flag]) -> list[_Batch]:
-    some = [flags[start : start + _BATCH_FLAGS] for start in range(0, len(flags), _BATCH_FLAGS)]
-    return [_Batch(each, [flag.rule for flag in each if flag.rule is not None]) for each in some]
+    starts = range(0, len(flags), _BATCH_FLAGS)
+    parts = [flags[start : start + _BATCH_FLAGS] for start in starts]
+    return [_Batch(part, [flag.rule for flag in part if flag.rule is not None]) for part in parts]
 
 
 def _evaluated(
@@ -128,7 +130,7 @@ def _evaluated(
     left = BULK_STEPS_MAX
     for flags, rules in batches:
         granted = run.steps = max(0, min(STEPS_MAX, left))
-        # As if they were one evaluation: together they hardly ever take more than one may.
+        # First as one evaluation: all rules of a batch together rarely need the steps of one.
         bodies = _together(rules, context, run)
         left -= granted - run.steps
         if bodies is not None:
@@ -142,8 +144,8 @@ def _evaluated(
 
 
 def _together(rules: Sequence[Closure], context: Mapping[str, Any], run: Run) -> list[bytes] | None:
-    """Return what the rules give; None if one fails, as whose fault it is shows one by one."""
+    """Return the results of the rules, None if one fails: then the caller runs them one by one."""
     try:
         return [rule(context, run) for rule in rules]
-    except Exception:  # noqa: BLE001 - it comes again, and is answered then
+    except Exception:  # noqa: BLE001 - it is raised again and handled for its flag
         return None

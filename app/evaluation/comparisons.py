@@ -1,4 +1,4 @@
-"""Operators that compare: loosely, strictly and by order. What is not there is never a number."""
+"""The operators that compare: loosely, strictly and by order. A missing operand is NaN."""
 
 import operator
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from app.evaluation.compiler import Build, Compiler
-from app.evaluation.nodes import MISSING, Among, Location, Node, called
+from app.evaluation.nodes import MISSING, Location, Node, TextTest, called
 from app.evaluation.run import TEXT_FREE, Run
 from app.evaluation.values import (
     EXACT_MAX,
@@ -18,7 +18,7 @@ from app.evaluation.values import (
     to_number,
 )
 
-# Given the run and the arguments' values.
+# Called with the run and the values of the arguments.
 Comparison = Callable[..., bool]
 
 
@@ -43,8 +43,8 @@ def _less(run: Run, left: Any = NAN, right: Any = NAN, *third: Any) -> bool:
 
 
 def _at_most(run: Run, left: Any = NAN, right: Any = NAN, *third: Any) -> bool:
-    met = is_less(left, right, run, or_equal=True)
-    return met and (not third or is_less(right, third[0], run, or_equal=True))
+    is_met = is_less(left, right, run, or_equal=True)
+    return is_met and (not third or is_less(right, third[0], run, or_equal=True))
 
 
 def _greater(run: Run, left: Any = NAN, right: Any = NAN, *_: Any) -> bool:
@@ -56,7 +56,7 @@ def _at_least(run: Run, left: Any = NAN, right: Any = NAN, *_: Any) -> bool:
 
 
 def _equality(compare: Comparison, compiler: Compiler, raw: Any, location: Location) -> Node:
-    """Compile == or ===, in most rules of an attribute and a text, which needs no conversion."""
+    """Compile == or ===, with a fast path for an attribute and a literal string."""
     nodes = compiler.arguments(raw, location)
     names = [node.attribute for node in nodes if node.attribute is not None]
     texts = [node.literal for node in nodes if isinstance(node.literal, str)]
@@ -68,7 +68,7 @@ def _equality(compare: Comparison, compiler: Compiler, raw: Any, location: Locat
         value = data.get(name)
         return value == text if type(value) is str else compare(run, value, text)
 
-    return Node(equal, among=Among(name, frozenset([text])))
+    return Node(equal, text_test=TextTest(name, frozenset([text])))
 
 
 def _order(
@@ -78,7 +78,7 @@ def _order(
     raw: Any,
     location: Location,
 ) -> Node:
-    """Compile <, <=, > or >=, in most rules of an attribute and a number."""
+    """Compile <, <=, > or >=, with a fast path for an attribute and a literal number."""
     nodes = compiler.arguments(raw, location)
     if len(nodes) != 2 or nodes[0].attribute is None or not _is_exact(nodes[1].literal):
         return _compared(compare, compiler, nodes)
@@ -98,16 +98,16 @@ def _inequality(compare: Comparison, compiler: Compiler, raw: Any, location: Loc
 
 
 def _compared(compare: Comparison, compiler: Compiler, nodes: list[Node]) -> Node:
-    """Return the comparison of any values, and note when one with a clock has another outcome."""
+    """Compile any comparison, and record when a comparison with the clock changes."""
     compared = called(compare, nodes)
     if any(node.clock is not None for node in nodes):
         fixed = [to_number(node.literal, Run({}, 0)) for node in nodes if node.is_literal]
-        compiler.note_turns(nodes, fixed, compared)
+        compiler.add_transitions(nodes, fixed, compared)
     return compared
 
 
 def _is_exact(value: Any) -> bool:
-    """Tell whether Python compares every integer with this number as JavaScript does."""
+    """Return whether Python compares every integer with this number as JavaScript does."""
     return is_number(value) and abs(value) < EXACT_MAX
 
 

@@ -1,7 +1,7 @@
-"""Whether a rule compiles with all segments in their places.
+"""Check that a rule compiles together with its segments.
 
-Writes, imports and the linter ask here, and evaluation compiles with the same compiler: what is
-accepted can be evaluated.
+Writes, imports and the linter use this check. Evaluation uses the same compiler, so every accepted
+rule can be evaluated.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,9 +14,9 @@ from app.evaluation.nodes import Location
 from app.evaluation.operators import OPERATORS
 from app.evaluation.run import RuleError
 
-# A location in a deeply nested rule is long.
+# The path of a deeply nested part is long.
 _SHOWN_MAX = 300
-# Every generation of bucketing compiles the same rules.
+# The choice does not matter: every generation of bucketing compiles the same rules.
 _ANY_GENERATION = next(iter(GENERATIONS))
 
 
@@ -27,7 +27,7 @@ def compile_violation(key: str, rule: Any, segments: Mapping[str, Any]) -> Viola
         segments=segments,
         fractional=_ANY_GENERATION,
         operators=OPERATORS,
-        finish=lambda outcome: outcome,
+        resolve=lambda result: result,
     )
     try:
         compiler.compile(rule, Location("targeting"))

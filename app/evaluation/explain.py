@@ -1,4 +1,4 @@
-"""The same evaluation, with a trace: which part of a rule was reached, and what came out of it."""
+"""Evaluate a flag with a trace: the operators that ran, with their operands and results."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -6,19 +6,23 @@ from typing import Any, NamedTuple
 import msgspec
 
 from app.evaluation.engine import Flag, Outcome
-from app.evaluation.flagd import drawn
-from app.evaluation.nodes import Closure
-from app.evaluation.operands import LAZY, values_of
+from app.evaluation.flagd_operators import draw
+from app.evaluation.nodes import MISSING, Closure
 from app.evaluation.run import RuleError, Run
 
-# Loops over a client's arrays could fill the memory with their steps.
+# Bounds the memory of a trace: loops over a client's arrays may run millions of steps.
 STEPS_MAX = 1_000
 _SHOWN_BYTES_MAX = 1_000
 _OPERANDS_MAX = 20
 
+# They decide which of their operands are text_tests for.
+_LAZY = frozenset({"if", "?:", "and", "or"})
+# Their second operand is a rule, which has one result per element.
+_LOOPS = frozenset({"map", "filter", "all", "none", "some", "reduce"})
+
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """A bucket of a split: what it gives, and the numbers that fall into it, `end` not included."""
+    """A bucket of a split: its variant, and its range of numbers, `end` excluded."""
 
     variant: Any
     weight: int
@@ -27,8 +31,8 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
-    """How a `fractional` drew: `bucket` is a number from 0 to below the total weight, or null when
-    there was nothing to bucket by.
+    """The result of a `fractional`: `bucket` is a number from 0 to below the total weight, or null
+    without a value to bucket by.
     """
 
     bucket: int | None
@@ -37,11 +41,11 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One operator that was run, and within it those of its operands, in the order of running.
+    """An operator that ran; `steps` are the operators of its operands, in the order they ran.
 
-    `operands` are the values that it was given, up to the first that it did not ask for; what
-    decides between its operands has none, as `steps` show which it ran. `outcome` is what came out
-    of it. Either is a word on it when it is long. `error` is what kept it from having an outcome.
+    `operands` are their values, up to the first that was not evaluated. `if`, `and` and `or` have
+    none, because `steps` show which operands ran. `outcome` is the result. A long value is replaced
+    by a remark. `error` says why there is no outcome.
     """
 
     place: str
@@ -54,7 +58,7 @@ class Step(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """An outcome and how it came about. `is_complete` is false when steps were left out."""
+    """An outcome with its trace. `is_complete` is false when steps were left out."""
 
     outcome: Outcome
     steps: list[Step]
@@ -71,7 +75,7 @@ def explain(
     context: Mapping[str, Any],
     now: int,
 ) -> Explanation:
-    """Evaluate a flag and tell how: compiled once more, with somebody who watches each operator."""
+    """Compile a flag again with an observer of each operator, and evaluate it."""
     trace = _Trace(key, fractional)
     flag = Flag(
         key,
@@ -86,7 +90,7 @@ def explain(
 
 
 class _Frame(NamedTuple):
-    """A step that runs, and what came out of those within it, by their places."""
+    """The steps inside a running step, and their results by path."""
 
     steps: list[Step]
     outcomes: dict[str, Any]
@@ -101,13 +105,13 @@ class _Trace:
         self._fractional = fractional
         self._open = [_Frame(self.steps, {})]
 
-    def observe(self, place: str, operator: str, raw: Any, closure: Closure) -> Closure:
+    def observe(self, path: str, operator: str, raw: Any, closure: Closure) -> Closure:
         def observed(data: Any, run: Run) -> Any:
             if self._size >= STEPS_MAX:
                 self.is_complete = False
                 return closure(data, run)
             self._size += 1
-            step = Step(place=place, operator=operator, steps=[])
+            step = Step(place=path, operator=operator, steps=[])
             outer, inner = self._open[-1], _Frame(step.steps, {})
             outer.steps.append(step)
             self._open.append(inner)
@@ -118,23 +122,27 @@ class _Trace:
                 raise
             finally:
                 self._open.pop()
-                values = [] if operator in LAZY else values_of(operator, raw, place, inner.outcomes)
+                values = (
+                    []
+                    if operator in _LAZY
+                    else _operand_values(operator, raw, path, inner.outcomes)
+                )
                 step.operands = _operands(values)
-            outer.outcomes[place] = outcome
+            outer.outcomes[path] = outcome
             step.outcome = _shown(outcome)
             if operator == "fractional" and values:
-                # A run of its own, as the evaluation has paid for its own drawing.
+                # A separate run: the explanation must not spend steps of the evaluation.
                 step.split = self._split(values, Run(run.context, run.now))
             return outcome
 
         return observed
 
     def _split(self, values: list[Any], run: Run) -> Split | None:
-        found = drawn(values, self._fractional, self._flag_key, run)
-        if found is None:
+        result = draw(values, self._fractional, self._flag_key, run)
+        if result is None:
             return None
-        (variants, sums), number = found
-        # Each takes as much room as a step.
+        (variants, sums), number = result
+        # A share takes as much memory as a step.
         self._size += len(sums)
         starts = [0, *sums]
         shares = [
@@ -144,15 +152,46 @@ class _Trace:
         return Split(bucket=number, total_weight=sums[-1], shares=shares)
 
 
+def _operand_values(operator: str, raw: Any, path: str, outcomes: Mapping[str, Any]) -> list[Any]:
+    """Return the values of an operator's operands, up to the first that has none.
+
+    `outcomes` are those of the operators directly within it, by their places.
+    """
+    if isinstance(raw, list):
+        arguments = [(value, f"{path}[{position}]") for position, value in enumerate(raw)]
+    else:
+        arguments = [(raw, path)]
+    if operator in _LOOPS:
+        arguments = [(arguments[0][0], f"{path}[0]")] if arguments else []
+    values = []
+    for argument, where in arguments:
+        value = _value(argument, where, outcomes)
+        if value is MISSING:
+            break
+        values.append(value)
+    return values
+
+
+def _value(raw: Any, path: str, outcomes: Mapping[str, Any]) -> Any:
+    if isinstance(raw, list):
+        values = [_value(item, f"{path}[{at}]", outcomes) for at, item in enumerate(raw)]
+        return MISSING if MISSING in values else values
+    if not isinstance(raw, dict) or len(raw) != 1:
+        return raw
+    # The path of a segment continues the path of its reference.
+    inner = f"{path}."
+    return next((value for at, value in outcomes.items() if at.startswith(inner)), MISSING)
+
+
 def _operands(values: list[Any]) -> list[Any]:
     few = values[:_OPERANDS_MAX]
-    return [_shown(each, _SHOWN_BYTES_MAX // len(few)) for each in few]
+    return [_shown(value, _SHOWN_BYTES_MAX // len(few)) for value in few]
 
 
 def _shown(value: Any, bytes_max: int = _SHOWN_BYTES_MAX) -> Any:
-    """Return a value, or that it is long: a context may be a mebibyte, and each step might show it.
+    """Return a value, or a remark if it is long: each step may show a context of 1 MiB.
 
-    What is long is not encoded to learn that, or a thousand steps would take seconds.
+    Long values are recognised without encoding them, which would take seconds for 1,000 steps.
     """
     if not isinstance(value, str | list | dict):
         return value
@@ -162,19 +201,19 @@ def _shown(value: Any, bytes_max: int = _SHOWN_BYTES_MAX) -> Any:
 
 
 def _is_longer(value: Any, bytes_max: int) -> bool:
-    """Tell whether a value surely is longer than that as JSON, by looking at no more of it."""
-    left, waiting = bytes_max, [value]
-    while waiting and left >= 0:
-        part = waiting.pop()
-        # Quotes, brackets, commas and colons, and of any other value a byte.
+    """Return whether the JSON of a value is surely longer, reading at most that much of it."""
+    left, stack = bytes_max, [value]
+    while stack and left >= 0:
+        part = stack.pop()
+        # Count quotes, brackets, commas and colons, and one byte for any other value.
         if isinstance(part, str):
             left -= len(part) + 2
         elif isinstance(part, list):
             left -= len(part) + 1
-            waiting += part if left >= 0 else []
+            stack += part if left >= 0 else []
         elif isinstance(part, dict):
             left -= 2 * len(part) + 1
-            waiting += [*part, *part.values()] if left >= 0 else []
+            stack += [*part, *part.values()] if left >= 0 else []
         else:
             left -= 1
     return left < 0

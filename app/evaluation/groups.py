@@ -1,7 +1,6 @@
-"""Outcomes that many contexts have in common, worked out once.
+"""Cache the outcomes of flags whose rules only test one attribute against some strings.
 
-Such are those of rules that ask no more than whether one attribute is one of some texts: to that
-there are as many different answers as there are such texts, one for all others, and one for none.
+Such rules have one result per string, one for all other strings, and one for a missing attribute.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,16 +9,15 @@ from typing import Any
 from app.evaluation.engine import Flag
 from app.evaluation.run import Run
 
-# What the parts of a group may take: where the rules name more texts, or their outcomes are large,
-# parts are made anew now and then. Kept without a limit, a few large variants for each of many
-# texts would fill the memory.
-PARTS_KEPT = 64
-PARTS_BYTES_MAX = 1024 * 1024
+# The limits of the cache of a group; beyond them it is cleared. Without them, large variants for
+# each of many strings would fill the memory.
+BLOCKS_MAX = 64
+BLOCKS_BYTES_MAX = 1024 * 1024
 _ANY_OTHER = object()
 
 
-class Part:
-    """Outcomes that come together: their bodies, and all of them with commas between."""
+class BodyBlock:
+    """The bodies of several outcomes, and all of them joined by commas."""
 
     __slots__ = ("bodies", "joined")
 
@@ -29,36 +27,38 @@ class Part:
 
 
 class Group:
-    """Flags whose rules look at one attribute, and ask only whether it is one of some texts."""
+    """Flags whose rules only test whether one attribute is one of some strings."""
 
     def __init__(self, attribute: str, flags: Sequence[Flag]) -> None:
         self.flags = flags
         self._attribute = attribute
-        self._texts = frozenset[str]().union(*(flag.asks.texts for flag in flags if flag.asks))
-        self._parts: dict[Any, Part] = {}
+        self._texts = frozenset[str]().union(
+            *(flag.text_test.texts for flag in flags if flag.text_test)
+        )
+        self._blocks: dict[Any, BodyBlock] = {}
         self._bytes = 0
 
-    def part(self, context: Mapping[str, Any]) -> Part | None:
-        """Return the outcomes for a context; None if the attribute is neither a text nor absent."""
+    def block(self, context: Mapping[str, Any]) -> BodyBlock | None:
+        """Return the outcomes for a context; None if the attribute is set and not a string."""
         value = context.get(self._attribute)
         if value is not None and type(value) is not str:
             return None
-        named = value if value is None or value in self._texts else _ANY_OTHER
-        part = self._parts.get(named)
-        if part is None:
-            part = self._made({self._attribute: value})
-            self._keep(named, part)
-        return part
+        cache_key = value if value is None or value in self._texts else _ANY_OTHER
+        block = self._blocks.get(cache_key)
+        if block is None:
+            block = self._evaluate({self._attribute: value})
+            self._store(cache_key, block)
+        return block
 
-    def _keep(self, named: Any, part: Part) -> None:
-        size = len(part.joined)
-        if size > PARTS_BYTES_MAX:
+    def _store(self, cache_key: Any, block: BodyBlock) -> None:
+        size = len(block.joined)
+        if size > BLOCKS_BYTES_MAX:
             return
-        if len(self._parts) >= PARTS_KEPT or self._bytes + size > PARTS_BYTES_MAX:
-            self._parts.clear()
+        if len(self._blocks) >= BLOCKS_MAX or self._bytes + size > BLOCKS_BYTES_MAX:
+            self._blocks.clear()
             self._bytes = 0
-        self._parts[named] = part
+        self._blocks[cache_key] = block
         self._bytes += size
 
-    def _made(self, context: Mapping[str, Any]) -> Part:
-        return Part([flag.body(context, Run(context, 0)) for flag in self.flags])
+    def _evaluate(self, context: Mapping[str, Any]) -> BodyBlock:
+        return BodyBlock([flag.body(context, Run(context, 0)) for flag in self.flags])

@@ -1,23 +1,23 @@
-"""Operators that decide: they return operands, not booleans, and evaluate what they must."""
+"""The logical operators. They return operands, not booleans, and evaluate only what they need."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from app.evaluation.compiler import Build, Compiler
-from app.evaluation.nodes import Among, Closure, Location, Node, literal, nothing, runs_of
+from app.evaluation.nodes import Closure, Location, Node, TextTest, literal, nothing, runs_of
 from app.evaluation.run import Run
 from app.evaluation.values import is_truthy
 
 
 def _if(compiler: Compiler, raw: Any, location: Location) -> Node:
     nodes = _parts_of_if(compiler, raw, location)
-    # Condition, consequence, condition, consequence, …, perhaps what else.
+    # Condition, consequence, condition, consequence, …, and perhaps the alternative.
     otherwise = nodes.pop() if len(nodes) % 2 else literal(None)
-    if location.is_last and not otherwise.is_final:
-        otherwise = compiler.finished(otherwise)
+    if location.is_result and not otherwise.is_resolved:
+        otherwise = compiler.resolved(otherwise)
     pairs = list(zip(nodes[::2], nodes[1::2], strict=True))
-    made = _either(*pairs[0], otherwise) if len(pairs) == 1 else _first_met(pairs, otherwise)
-    return made._replace(is_final=location.is_last)
+    node = _either(*pairs[0], otherwise) if len(pairs) == 1 else _first_met(pairs, otherwise)
+    return node._replace(is_resolved=location.is_result)
 
 
 def _parts_of_if(compiler: Compiler, raw: Any, location: Location) -> list[Node]:
@@ -28,7 +28,7 @@ def _parts_of_if(compiler: Compiler, raw: Any, location: Location) -> list[Node]
         compiler.compile(
             part,
             location.at(
-                position, is_last=location.is_last and (position % 2 == 1 or position == last)
+                position, is_result=location.is_result and (position % 2 == 1 or position == last)
             ),
         )
         for position, part in enumerate(raw)
@@ -36,7 +36,7 @@ def _parts_of_if(compiler: Compiler, raw: Any, location: Location) -> list[Node]
 
 
 def _first_met(pairs: Sequence[tuple[Node, Node]], otherwise: Node) -> Node:
-    """Return one branch of many, in a loop: nested, they would be as many calls deep."""
+    """Compile a choice of many branches as a loop; nested closures would be as many calls deep."""
     runs = [(condition.run, consequence.run) for condition, consequence in pairs]
     last = otherwise.run
 
@@ -51,15 +51,15 @@ def _first_met(pairs: Sequence[tuple[Node, Node]], otherwise: Node) -> Node:
 
 
 def _either(condition: Node, consequence: Node, otherwise: Node) -> Node:
-    """Return one branch of two. What most rules ask and give takes no call of its own."""
+    """Compile a choice of two branches. Literals and tests on strings need no further call."""
     if not consequence.is_literal:
         return Node(_of_calls(condition.run, consequence.run, otherwise.run))
     if not otherwise.is_literal:
         return Node(_of_value_or_call(condition.run, consequence.literal, otherwise.run))
     chosen = _of_values(condition.run, consequence.literal, otherwise.literal)
-    if condition.among is None:
+    if condition.text_test is None:
         return Node(chosen)
-    return Node(_of_texts(condition.among, chosen, consequence.literal, otherwise.literal))
+    return Node(_of_texts(condition.text_test, chosen, consequence.literal, otherwise.literal))
 
 
 def _of_calls(condition: Closure, consequence: Closure, otherwise: Closure) -> Closure:
@@ -90,8 +90,8 @@ def _of_values(condition: Closure, consequence: Any, otherwise: Any) -> Closure:
     return either
 
 
-def _of_texts(among: Among, of_others: Closure, consequence: Any, otherwise: Any) -> Closure:
-    name, texts = among
+def _of_texts(text_test: TextTest, of_others: Closure, consequence: Any, otherwise: Any) -> Closure:
+    name, texts = text_test
 
     def either(data: Any, run: Run) -> Any:
         value = data.get(name)
@@ -107,8 +107,8 @@ def _and(compiler: Compiler, raw: Any, location: Location) -> Node:
 
     def conjunction(data: Any, run: Run) -> Any:
         value = None
-        for each in runs:
-            value = each(data, run)
+        for closure in runs:
+            value = closure(data, run)
             if value is False or (value is not True and not is_truthy(value)):
                 return value
         return value
@@ -121,8 +121,8 @@ def _or(compiler: Compiler, raw: Any, location: Location) -> Node:
 
     def disjunction(data: Any, run: Run) -> Any:
         value = None
-        for each in runs:
-            value = each(data, run)
+        for closure in runs:
+            value = closure(data, run)
             if value is True or (value is not False and is_truthy(value)):
                 return value
         return value

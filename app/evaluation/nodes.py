@@ -1,44 +1,44 @@
-"""The compiled parts of a rule: closures, and what is known of them beforehand."""
+"""The compiled parts of a rule: closures, with what the compiler knows about their values."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from app.evaluation.run import Run
-from app.evaluation.turns import Clock
+from app.evaluation.transitions import Clock
 
-# A location names this much of an operator or segment, so that an error stays readable.
+# The most that a path shows of an operator or segment, so that errors stay readable.
 _NAME_SHOWN = 100
-# Values of a list that are copied in the time of a step.
+# Values of a list that are copied in the time of one step.
 _COPIED = 16
 
 MISSING: Any = object()
 
-# Called with the data that `var` sees, which is the context or an element of it, and the run.
+# Called with the data that `var` reads, and the run.
 Closure = Callable[[Any, Run], Any]
 
 
-class Among(NamedTuple):
-    """The question whether an attribute of the context is one of some texts."""
+class TextTest(NamedTuple):
+    """The test whether an attribute of the context is one of some strings."""
 
     attribute: str
     texts: frozenset[str]
 
 
 class Node(NamedTuple):
-    """A compiled part of a rule. `literal` is its value when that is always the same, `attribute`
-    the name when it is one attribute of the context, and `among` what it asks when that is all, as
-    long as the attribute is a text. They let others take a shorter way. `clock` is there when the
-    value depends on the time alone.
+    """A compiled part of a rule.
 
-    `is_final` tells that it gives the flag's answer itself, and not the variant's name.
+    The other members allow faster code. `literal` is the value if it is constant. `attribute` is
+    set if the value is one attribute of the context. `text_test` is the test if the value depends
+    on nothing else, as long as the attribute is a string. `clock` is set if the value depends only
+    on the time. `is_resolved` says that the value is the flag's answer, not the name of a variant.
     """
 
     run: Closure
     literal: Any = MISSING
     attribute: str | None = None
-    among: Among | None = None
+    text_test: TextTest | None = None
     clock: Clock | None = None
-    is_final: bool = False
+    is_resolved: bool = False
 
     @property
     def is_literal(self) -> bool:
@@ -50,19 +50,19 @@ def literal(value: Any) -> Node:
 
 
 class Location(NamedTuple):
-    """Where in a rule; `is_scoped` when `var` sees an element there and not the context, `is_last`
-    when what comes out there is what the whole rule gives.
+    """A position in a rule. `is_scoped` says that `var` reads an element of a loop there, and
+    `is_result` that the value there is the result of the whole rule.
     """
 
     path: str
     is_scoped: bool = False
-    is_last: bool = False
+    is_result: bool = False
 
-    def at(self, position: int, *, is_scoped: bool = False, is_last: bool = False) -> "Location":
-        return Location(f"{self.path}[{position}]", self.is_scoped or is_scoped, is_last)
+    def at(self, position: int, *, is_scoped: bool = False, is_result: bool = False) -> "Location":
+        return Location(f"{self.path}[{position}]", self.is_scoped or is_scoped, is_result)
 
     def under(self, name: str) -> "Location":
-        return Location(f"{self.path}.{name[:_NAME_SHOWN]}", self.is_scoped, self.is_last)
+        return Location(f"{self.path}.{name[:_NAME_SHOWN]}", self.is_scoped, self.is_result)
 
 
 def runs_of(nodes: Sequence[Node]) -> list[Closure]:
@@ -70,11 +70,11 @@ def runs_of(nodes: Sequence[Node]) -> list[Closure]:
 
 
 def nothing(_data: Any, _run: Run) -> None:
-    """Return null, as an argument does that is not there."""
+    """Return null, the value of a missing argument."""
 
 
 def called(function: Callable[..., Any], nodes: Sequence[Node]) -> Node:
-    """Return the call of a function with the run and the values of its arguments."""
+    """Compile the call of a function with the run and the values of its arguments."""
     runs = runs_of(nodes)
     if len(runs) == 1:
         only = runs[0]
@@ -82,22 +82,22 @@ def called(function: Callable[..., Any], nodes: Sequence[Node]) -> Node:
     if len(runs) == 2:
         first, second = runs
         return Node(lambda data, run: function(run, first(data, run), second(data, run)))
-    return Node(lambda data, run: function(run, *[each(data, run) for each in runs]))
+    return Node(lambda data, run: function(run, *[closure(data, run) for closure in runs]))
 
 
 def value_at(node: Node) -> Callable[[int], Any]:
-    """Return the value of a node, which depends on the time alone, as a function of the time."""
+    """Return the value of a node that depends only on the time, as a function of the time."""
     return lambda now: node.run({}, Run({}, now))
 
 
 def filled(values: list[Any], runs: Sequence[tuple[int, Closure]]) -> Closure:
-    """Return the copy of a list with some of its values computed."""
+    """Return a closure that copies a list and computes some of its values."""
 
     def filled(data: Any, run: Run) -> list[Any]:
         run.spend(len(values) // _COPIED)
         copy = values.copy()
-        for position, each in runs:
-            copy[position] = each(data, run)
+        for position, closure in runs:
+            copy[position] = closure(data, run)
         return copy
 
     return filled

@@ -1,6 +1,7 @@
-"""Operators that calculate, in doubles. + and * read what a text begins with, the others all of it.
+"""The arithmetic operators, on doubles.
 
-Nothing here fails: dividing by zero is infinite, and what is no number makes no number.
++ and * parse the number at the start of a string; the others convert the whole string. None of them
+fails: division by zero gives an infinity, and an operand that is no number gives NaN.
 """
 
 import math
@@ -11,7 +12,7 @@ from typing import Any
 from app.evaluation.compiler import Build, Compiler, eager
 from app.evaluation.nodes import Location, Node, called, value_at
 from app.evaluation.run import RuleError, Run
-from app.evaluation.turns import linear_clock
+from app.evaluation.transitions import linear_clock
 from app.evaluation.values import NAN, parse_float, to_number
 
 
@@ -25,7 +26,7 @@ def _sum(run: Run, *values: Any) -> float:
 def _product(run: Run, *values: Any) -> Any:
     if not values:
         raise RuleError("* needs an argument")
-    # Of one value nothing is made, not even a number.
+    # A single operand is returned unchanged, not even converted to a number.
     product = values[0]
     for value in values[1:]:
         product = parse_float(product, run) * parse_float(value, run)
@@ -48,7 +49,7 @@ def _quotient(run: Run, left: Any = NAN, right: Any = NAN, *_: Any) -> float:
 
 
 def _remainder(run: Run, left: Any = NAN, right: Any = NAN, *_: Any) -> float:
-    """Return the remainder, which has the dividend's sign."""
+    """Return the remainder, with the sign of the dividend."""
     dividend, divisor = to_number(left, run), to_number(right, run)
     if divisor == 0 or math.isinf(dividend):
         return NAN
@@ -73,15 +74,15 @@ def _linear(
     *,
     by: bool = False,
 ) -> Node:
-    """Compile an operator that is linear in each argument, or with `by` in the first alone."""
+    """Compile an operator that is linear in each argument, or only in the first (`by`)."""
     nodes = compiler.arguments(raw, location)
-    made = called(function, nodes)
-    clocks = [node for node in nodes if node.clock is not None]
-    if len(clocks) != 1 or not all(node.clock or node.is_literal for node in nodes):
-        return made
+    node = called(function, nodes)
+    clocks = [argument for argument in nodes if argument.clock is not None]
+    if len(clocks) != 1 or not all(item.clock or item.is_literal for item in nodes):
+        return node
     if by and nodes[0].clock is None:
-        return made
-    return made._replace(clock=linear_clock(value_at(made)))
+        return node
+    return node._replace(clock=linear_clock(value_at(node)))
 
 
 NUMBERS: dict[str, Build] = {

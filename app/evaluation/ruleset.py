@@ -1,4 +1,4 @@
-"""All flags of an environment, compiled. A flag that stays the same stays compiled."""
+"""The compiled flags of an environment. An unchanged flag is not compiled again."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -10,16 +10,16 @@ import msgspec
 
 from app.evaluation.bulk import Bulk
 from app.evaluation.engine import Flag
-from app.evaluation.turns import Turns
+from app.evaluation.transitions import Transitions
 
 _DIGEST_BITS = 128
-# The hook keeps numbers near the ends of a double's range from taking 7 microseconds each.
+# Without the hook, a number near the limits of a double takes 7 µs.
 decode_definition = msgspec.json.Decoder(float_hook=float).decode
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A flag's or a segment's definition, and what names this state of it."""
+    """The definition of a flag or segment; `state` identifies its version."""
 
     key: str
     is_segment: bool
@@ -29,9 +29,10 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Ruleset:
-    """Immutable. `flags` are in the order of their keys, and `bulk` is for evaluating them all;
-    `definitions` are what they were compiled from, as JSON, which is a tenth of the size; `states`
-    name the state of each rule.
+    """Immutable. `flags` are in the order of their keys, and `bulk` evaluates all of them.
+
+    `definitions` are the sources of the flags as JSON, at a tenth of the size of objects. `states`
+    are the hashes of the rules.
     """
 
     fractional: str
@@ -45,38 +46,36 @@ class Ruleset:
 
     @cached_property
     def digest(self) -> int:
-        """Name all that an outcome depends on but its context and the time, in whatever order it
-        came in.
-        """
-        return self.states_digest ^ _number(self.fractional.encode(), _encoded(self.metadata))
+        """Hash everything that outcomes depend on except context and time, in any order."""
+        return self.states_digest ^ _hash(self.fractional.encode(), _encoded(self.metadata))
 
     @cached_property
     def uses_time(self) -> bool:
         return any(flag.uses_time for flag in self.flags.values())
 
     @cached_property
-    def turns(self) -> Turns:
-        """The instants at which an outcome may change by itself."""
-        return Turns(
-            [flag.turns for flag in self.flags.values() if flag.turns],
-            is_known=all(flag.turns_are_known for flag in self.flags.values()),
+    def transitions(self) -> Transitions:
+        """The seconds at which an outcome may change with the time."""
+        return Transitions(
+            [flag.transitions for flag in self.flags.values() if flag.transitions],
+            is_known=all(flag.transitions_are_known for flag in self.flags.values()),
         )
 
-    def is_under(self, fractional: str, metadata: Mapping[str, Any]) -> bool:
-        """Tell whether the rules are under this generation and this flag-set metadata."""
-        # As JSON, since True equals 1 in Python and is another value to everybody else.
+    def has_settings(self, fractional: str, metadata: Mapping[str, Any]) -> bool:
+        """Return whether the rules have this generation of bucketing and this metadata."""
+        # Compare JSON, because True equals 1 in Python.
         return fractional == self.fractional and _encoded(metadata) == _encoded(self.metadata)
 
-    def under(self, fractional: str, metadata: Mapping[str, Any]) -> "Ruleset":
-        """Return the rules under another generation or flag-set metadata, all compiled anew."""
-        if self.is_under(fractional, metadata):
+    def with_settings(self, fractional: str, metadata: Mapping[str, Any]) -> "Ruleset":
+        """Return the rules compiled for another generation of bucketing or other metadata."""
+        if self.has_settings(fractional, metadata):
             return self
         changed = replace(self, fractional=fractional, metadata=metadata)
         return changed._with(self.definitions, self.segments, self.definitions)  # noqa: SLF001
 
-    def advanced(self, put: Iterable[Rule], gone: Iterable[str]) -> "Ruleset":
-        """Return the rules after some were put and some keys have gone, or ceased to be rules."""
-        touched: dict[str, Rule | None] = {key: None for key in gone if key in self.states}
+    def with_changes(self, put: Iterable[Rule], removed: Iterable[str]) -> "Ruleset":
+        """Return the rules after some were added or replaced, and some keys removed."""
+        touched: dict[str, Rule | None] = {key: None for key in removed if key in self.states}
         touched |= {rule.key: rule for rule in put}
         if not touched:
             return self
@@ -97,12 +96,12 @@ class Ruleset:
         moved = {key for key in touched if key in self.segments or key in segments}
         stale = touched.keys() | _referring(self.flags, moved)
         changed = replace(self, states=states, states_digest=digest)
-        return changed._with(definitions, segments, stale)  # noqa: SLF001 - one of us
+        return changed._with(definitions, segments, stale)  # noqa: SLF001 - same class
 
     def _with(
         self, definitions: Mapping[str, bytes], segments: Mapping[str, Any], stale: Iterable[str]
     ) -> "Ruleset":
-        """Return the rules with these definitions, of which the stale ones are compiled."""
+        """Return the rules with these definitions; compile the stale ones."""
         flags, stale = dict(self.flags), list(stale)
         for key in stale:
             if key in definitions:
@@ -111,7 +110,7 @@ class Ruleset:
                 flags.pop(key, None)
         if flags.keys() != self.flags.keys():
             flags = dict(sorted(flags.items()))
-        bulk = self.bulk.advanced(flags, stale)
+        bulk = self.bulk.with_changes(flags, stale)
         return replace(self, flags=flags, bulk=bulk, segments=segments, definitions=definitions)
 
     def _compiled(self, key: str, raw: bytes, segments: Mapping[str, Any]) -> Flag:
@@ -126,7 +125,7 @@ class Ruleset:
 
 
 def _referring(flags: Mapping[str, Flag], segments: set[str]) -> set[str]:
-    """Return the flags that use any of some segments."""
+    """Return the keys of flags that use one of the segments."""
     if not segments:
         return set()
     return {key for key, flag in flags.items() if not segments.isdisjoint(flag.references)}
@@ -134,14 +133,14 @@ def _referring(flags: Mapping[str, Flag], segments: set[str]) -> set[str]:
 
 def _state(rule: Rule) -> int:
     kind = b"segment" if rule.is_segment else b"flag"
-    return _number(kind, rule.key.encode(), rule.state.encode())
+    return _hash(kind, rule.key.encode(), rule.state.encode())
 
 
 def _encoded(metadata: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode(metadata, order="sorted")
 
 
-def _number(*parts: bytes) -> int:
-    """Return a number that names the parts; several are combined by exclusive or."""
+def _hash(*parts: bytes) -> int:
+    """Return a 128-bit hash of the parts. Hashes are combined by exclusive or."""
     whole = b"\n".join(parts)
     return int.from_bytes(hashlib.blake2b(whole, digest_size=_DIGEST_BITS // 8).digest())

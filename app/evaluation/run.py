@@ -1,27 +1,26 @@
-"""One evaluation, and what it may cost: steps, paid for where the work is done.
+"""One evaluation and its budget of steps.
 
-Neither a rule nor a context can hold its caller for long, as whatever grows with either is paid for
-before it is done: elements that are looped over, texts that are read, lists that become texts.
+Work that grows with the rule or the context spends steps before it is done: looping over elements,
+reading strings, converting lists to strings. So neither can block the event loop.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-# A step takes some 0.2 us, so that no run takes more than a few milliseconds.
+# A step takes about 0.2 µs, so a run takes at most a few milliseconds.
 STEPS_MAX = 20_000
-# A text that is no longer than this is read for nothing, and a longer one takes a step for as many.
+# Reading a string costs nothing up to this length, and one step per as many characters beyond.
 TEXT_FREE = 64
 
 
 class RuleError(Exception):
-    """A rule cannot be compiled, or cannot be run with this context; the text may be shown."""
+    """A rule cannot be compiled or evaluated. Clients may see the text."""
 
 
 class Run:
-    """One evaluation: of which context, when (Unix seconds), and how many steps are left.
+    """One evaluation: its context, its time (Unix seconds) and its remaining steps.
 
-    `hashed_key` is the targeting key as the environment's bucketing hashes it, once a rule has
-    asked for it; empty when there is none.
+    `hashed_key` caches the bytes to hash of the targeting key; empty when there is no key.
     """
 
     __slots__ = ("context", "hashed_key", "now", "steps")
@@ -33,12 +32,12 @@ class Run:
         self.hashed_key: bytes | None = None
 
     def spend(self, steps: int) -> None:
-        """Take steps away. Raises RuleError when there are none left."""
+        """Spend steps. Raises RuleError when none are left."""
         self.steps -= steps
         if self.steps < 0:
             raise RuleError("the rule takes too many steps with this context")
 
-    def read(self, text: str) -> None:
-        """Take away what it costs to read, copy or compare a text."""
+    def spend_on_text(self, text: str) -> None:
+        """Spend the steps to read, copy or compare a string."""
         if len(text) > TEXT_FREE:
             self.spend(len(text) // TEXT_FREE)

@@ -1,7 +1,7 @@
-"""The shape of a rule: flagd's JsonLogic, as its published schema has it.
+"""Check the form of rules: flagd's JsonLogic, as its published JSON Schema defines it.
 
-An operator is checked with its arguments, by a function that yields what is wrong and where. They
-call each other as deep as the rule is, so its size is measured first, and by other means.
+One function per kind of operator yields the violations of its arguments. The functions recurse, so
+the depth of the rule is checked first, without recursion.
 """
 
 import re
@@ -12,10 +12,10 @@ from app.errors import Violation
 from app.evaluation.compiler import LIST_VALUES_MAX
 from app.names import is_stored_key
 
-# Of JSON, so that the checks below cannot recurse too deep. How much a rule may cost is known only
-# with its segments: see `compilation.py`.
+# The depth of JSON, so that the checks below cannot recurse too deep. `compilation.py` checks the
+# cost of a rule together with its segments.
 RULE_DEPTH_MAX = 64
-# Buckets are drawn with 32 bits, of which one is a sign elsewhere.
+# Buckets use 32 bits, and other languages reserve one of them for the sign.
 WEIGHTS_SUM_MAX = 2**31 - 1
 
 REFERENCE = "$ref"
@@ -36,7 +36,7 @@ Check = Callable[[Any, str], Violations]
 
 
 def check_rule(rule: Any, path: str) -> Violations:
-    """Yield what is wrong with a rule that stands by itself, as a flag's targeting or a segment."""
+    """Yield the violations of a complete rule: a flag's targeting or a segment."""
     if not isinstance(rule, dict):
         yield Violation(path, "must be an object")
     elif excess := _excess(rule):
@@ -50,18 +50,18 @@ def member(path: str, name: str) -> str:
 
 
 def _excess(rule: Any) -> str | None:
-    """Return which limit a rule exceeds, if any; without recursion, as it may be of any depth."""
-    waiting = [(rule, 1)]
-    while waiting:
-        node, depth = waiting.pop()
+    """Return the limit that a rule exceeds, if any; without recursion, for any depth."""
+    stack = [(rule, 1)]
+    while stack:
+        node, depth = stack.pop()
         if depth > RULE_DEPTH_MAX:
             return f"must not nest deeper than {RULE_DEPTH_MAX}"
         if isinstance(node, dict):
-            waiting += [(child, depth + 1) for child in node.values()]
+            stack += [(child, depth + 1) for child in node.values()]
         elif isinstance(node, list):
             if len(node) > LIST_VALUES_MAX:
                 return f"must not have a list of more than {LIST_VALUES_MAX} values"
-            waiting += [(child, depth + 1) for child in node]
+            stack += [(child, depth + 1) for child in node]
     return None
 
 
@@ -80,11 +80,11 @@ def _check_rule(rule: dict[str, Any], path: str) -> Violations:
 
 
 def _check_argument(argument: Any, path: str) -> Violations:
-    """Check what an operator takes: a rule, a reference, a list of such, or a plain value."""
+    """Check an argument: a rule, a reference, a list of them, or a plain value."""
     if isinstance(argument, list):
-        for position, each in enumerate(argument):
-            if isinstance(each, dict | list):
-                yield from _check_argument(each, f"{path}[{position}]")
+        for position, item in enumerate(argument):
+            if isinstance(item, dict | list):
+                yield from _check_argument(item, f"{path}[{position}]")
     elif isinstance(argument, dict) and argument.keys() == {REFERENCE}:
         if not (isinstance(argument[REFERENCE], str) and is_stored_key(argument[REFERENCE])):
             yield Violation(member(path, REFERENCE), "must be the key of a segment")
@@ -100,7 +100,7 @@ def _check_each(
 
 
 def _arguments(least: int, most: int | None = None, check: Check = _check_argument) -> Check:
-    """Make the check of an operator that takes so many arguments."""
+    """Return the check of an operator with this number of arguments."""
     count = f"{least}" if most == least else f"{least} or {most}" if most else f"{least} or more"
 
     def check_arguments(operand: Any, path: str) -> Violations:
@@ -113,7 +113,7 @@ def _arguments(least: int, most: int | None = None, check: Check = _check_argume
 
 
 def _check_single(operand: Any, path: str) -> Violations:
-    """Check the one argument of a negation, which may do without its list."""
+    """Check the one argument of a negation, which may stand without a list."""
     if isinstance(operand, list) and len(operand) != 1:
         yield Violation(path, "must be one argument")
     else:
@@ -121,7 +121,7 @@ def _check_single(operand: Any, path: str) -> Violations:
 
 
 def _check_variable(operand: Any, path: str) -> Violations:
-    """Check a name, or a list of a name and a default; either may be computed, or a position."""
+    """Check a name, or a list of a name and a default. Both may be computed."""
     name = operand[0] if isinstance(operand, list) and operand else operand
     if isinstance(name, str) and name.startswith("$flagd.") and name not in BUILT_IN:
         yield Violation(path, f"must be one of {', '.join(BUILT_IN)} if it begins with $flagd.")
@@ -146,7 +146,7 @@ def _check_text(argument: Any, path: str) -> Violations:
     if isinstance(argument, dict):
         yield from _check_rule(argument, path)
     elif not isinstance(argument, str):
-        yield Violation(path, "must be a text or a rule")
+        yield Violation(path, "must be a string or a rule")
 
 
 def _check_versions(operand: Any, path: str) -> Violations:
@@ -168,7 +168,7 @@ def _check_version(argument: Any, path: str) -> Violations:
 
 def _check_fractional(operand: Any, path: str) -> Violations:
     if not isinstance(operand, list) or not operand:
-        yield Violation(path, "must be a list of buckets, with a rule before them or without")
+        yield Violation(path, "must be a list of buckets, optionally after a rule")
         return
     first_bucket = 1 if isinstance(operand[0], dict) else 0
     if first_bucket:
@@ -180,7 +180,7 @@ def _check_fractional(operand: Any, path: str) -> Violations:
 
 def _check_bucket(bucket: Any, path: str) -> Violations:
     if not isinstance(bucket, list) or len(bucket) not in (1, 2):
-        yield Violation(path, "must be a list of a variant and, if it is to have one, a weight")
+        yield Violation(path, "must be a list of a variant and, optionally, a weight")
         return
     yield from _check_argument(bucket[0], f"{path}[0]")
     weight = bucket[1] if len(bucket) == 2 else 1
@@ -197,7 +197,7 @@ def _is_whole(number: Any) -> bool:
 
 
 def _weight(bucket: Any) -> int:
-    """Return the weight that a bucket is known to have; a computed one is not known."""
+    """Return the literal weight of a bucket; a computed one counts as 0."""
     match bucket:
         case [_]:
             return 1

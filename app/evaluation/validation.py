@@ -1,8 +1,8 @@
-"""What is wrong with the definition of a flag or a segment: flagd's format, taken strictly.
+"""Validate definitions of flags and segments in flagd's format.
 
-Wherever flagd's published JSON Schema refuses, this does; it refuses more only where a definition
-that the schema lets pass cannot be evaluated, or means something else than it says. Members of a
-flag that flagd does not define are kept, and evaluation ignores them.
+Everything that flagd's published JSON Schema refuses is refused. So is a definition that passes the
+schema but cannot be evaluated, or is misleading. Members of a flag that flagd does not define are
+stored, and evaluation ignores them.
 """
 
 import re
@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from app.errors import Violation
-from app.evaluation.outcomes import check_outcomes
+from app.evaluation.possible_outcomes import check_outcomes
 from app.evaluation.targeting import check_rule, member
 
 VIOLATIONS_MAX = 20
@@ -19,7 +19,7 @@ VARIANT_NAME_MAX = 255
 
 STATES = ("ENABLED", "DISABLED")
 _GUARD_MEMBERS = {"context", "variant", "name"}
-# flagd looks a variant up by the JSON text of its name, quotes removed and made safe for HTML.
+# flagd finds a variant by the JSON of its name, without quotes and with HTML escaped.
 _UNSAFE = re.compile("[\"'\\\\<>&\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TYPES = ((bool,), (str,), (int, float), (dict,))
 
@@ -27,12 +27,12 @@ Violations = Iterator[Violation]
 
 
 def check_flag(value: Any) -> list[Violation]:
-    """Return what is wrong with a flag, the first twenty; fields are paths within it."""
+    """Return the first 20 violations of a flag; fields are paths within it."""
     return list(islice(_check_flag(value), VIOLATIONS_MAX))
 
 
 def check_segment(value: Any) -> list[Violation]:
-    """Return what is wrong with a segment, the first twenty; fields are paths within it."""
+    """Return the first 20 violations of a segment; fields are paths within it."""
     return list(islice(check_rule(value, ""), VIOLATIONS_MAX))
 
 
@@ -64,21 +64,21 @@ def _check_variants(variants: Any) -> Violations:
     misfits = [name for name, value in variants.items() if value is None or type(value) is list]
     for name in misfits:
         yield Violation(
-            member("variants", name), "must be a boolean, a text, a number or an object"
+            member("variants", name), "must be a boolean, a string, a number or an object"
         )
     if misfits:
         return
     if not any(all(_is_of(value, types) for value in variants.values()) for types in _TYPES):
-        yield Violation("variants", "must be all booleans, all texts, all numbers or all objects")
+        yield Violation("variants", "must be all booleans, all strings, all numbers or all objects")
 
 
 def _is_of(value: Any, types: tuple[type, ...]) -> bool:
-    # A bool is an int to Python, and to nobody else.
+    # In Python a bool is an int.
     return isinstance(value, types) and (isinstance(value, bool) is (bool in types))
 
 
 def _check_variant_name(name: Any, names: set[str], path: str) -> Violations:
-    """A variant or null; any text while the variants are not known."""
+    """Check the name of a variant or null; any string passes while the variants are invalid."""
     if name is None or (isinstance(name, str) and (name in names or not names)):
         return
     yield Violation(path, "must be the name of a variant, or null")
@@ -96,17 +96,17 @@ def _check_targeting(targeting: Any, names: set[str]) -> Violations:
 
 
 def check_metadata(metadata: Any) -> Violations:
-    """Yield what is wrong with the metadata of a flag or of a flag set (OFREP's openapi.yaml)."""
+    """Yield the violations of the metadata of a flag or flag set (OFREP's openapi.yaml)."""
     if not isinstance(metadata, dict):
         yield Violation("metadata", "must be an object")
         return
     for name, value in metadata.items():
         if not isinstance(value, str | bool | int | float):
-            yield Violation(member("metadata", name), "must be a text, a number or a boolean")
+            yield Violation(member("metadata", name), "must be a string, a number or a boolean")
 
 
 def _check_guards(guards: Any, names: set[str]) -> Violations:
-    """Guards are ours: contexts for which the flag must give a certain variant."""
+    """Check the guards, an extension of flagd: contexts for which the flag must give a variant."""
     if not isinstance(guards, list):
         yield Violation("guards", "must be a list")
         return
@@ -127,4 +127,4 @@ def _check_guard(guard: Any, names: set[str], path: str) -> Violations:
     else:
         yield Violation(member(path, "variant"), "must be the name of a variant, or null")
     if not isinstance(guard.get("name", ""), str):
-        yield Violation(member(path, "name"), "must be a text")
+        yield Violation(member(path, "name"), "must be a string")

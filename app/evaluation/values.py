@@ -1,10 +1,10 @@
-"""Values as JavaScript sees them, since JsonLogic is defined by an implementation in that language.
+"""Convert and compare values as JavaScript does, because JsonLogic is defined in JavaScript.
 
-Conversions and comparisons follow ECMA-262: sections 7.1 (ToNumber, ToString), 7.2 (IsLooselyEqual,
-IsLessThan), 6.1.6.1.20 (how a number is printed) and 19.2.4 (parseFloat). Texts are sequences of
-code points here and of UTF-16 units there; only where order depends on it is that looked at.
+The functions follow ECMA-262: sections 7.1 (ToNumber, ToString), 7.2 (IsLooselyEqual, IsLessThan),
+6.1.6.1.20 (printing a number) and 19.2.4 (parseFloat). Strings are sequences of code points here,
+and of UTF-16 units in JavaScript; only comparing the order of strings respects the difference.
 
-What may read a long text or list is given the run, which pays for it.
+Functions that may read a long string or list take the run, and spend its steps.
 """
 
 import math
@@ -15,17 +15,17 @@ from typing import Any
 from app.evaluation.run import Run
 
 NAN = float("nan")
-# Beyond this every other integer is no double.
+# Beyond this, a double cannot represent every integer.
 EXACT_MAX = 2**53
-# A longer text is not looked at as a number; none is meant then.
+# A longer string is not parsed as a number.
 NUMBER_TEXT_MAX = 400
-# What a number costs to read or to print, in steps.
+# The steps to parse or print a number.
 _NUMBER_STEPS = 5
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?)")
 _RADIX = {"0x": 16, "0o": 8, "0b": 2}
 _INFINITE = {"Infinity": math.inf, "+Infinity": math.inf, "-Infinity": -math.inf}
-# Not what Python strips: it knows some controls more, and no byte order mark.
+# Python strips other characters: more controls, and no byte order mark.
 _WHITE_SPACE = (
     "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
@@ -37,7 +37,7 @@ def is_number(value: Any) -> bool:
 
 
 def is_truthy(value: Any) -> bool:
-    """Tell whether a value counts as true: as in JavaScript, but for empty arrays, which do not."""
+    """Return whether a value is truthy: as in JavaScript, but an empty array is not."""
     if value is True or value is False:
         return value
     if isinstance(value, float):
@@ -46,7 +46,7 @@ def is_truthy(value: Any) -> bool:
 
 
 def double(number: float) -> float:
-    """Return a number as a double, as JavaScript has no other."""
+    """Convert a number to a double, the only number type of JavaScript."""
     try:
         return float(number)
     except OverflowError:
@@ -54,7 +54,7 @@ def double(number: float) -> float:
 
 
 def to_number(value: Any, run: Run) -> float:
-    """Return what `Number(value)` is."""
+    """Return `Number(value)`."""
     if isinstance(value, int | float):
         return double(value)
     if value is None:
@@ -65,11 +65,11 @@ def to_number(value: Any, run: Run) -> float:
 
 
 def parse_float(value: Any, run: Run) -> float:
-    """Return what `parseFloat(value)` is: the number that a text begins with."""
+    """Return `parseFloat(value)`: the number at the start of a string."""
     if value is None or isinstance(value, bool | dict):
         return NAN
     if isinstance(value, int | float):
-        # It is a text in between, in which minus zero is 0.
+        # JavaScript converts to a string first, which turns minus zero into 0.
         return double(value) or 0.0
     text = value if isinstance(value, str) else to_text(value, run)
     text = text[:NUMBER_TEXT_MAX].lstrip(_WHITE_SPACE)
@@ -81,14 +81,14 @@ def parse_float(value: Any, run: Run) -> float:
 
 
 def to_text(value: Any, run: Run) -> str:
-    """Return what `String(value)` is."""
+    """Return `String(value)`."""
     return "null" if value is None else joined_text(value, run)
 
 
 def joined_text(value: Any, run: Run) -> str:
-    """Return a value as `Array.prototype.join` puts it in: like `String`, but null is nothing."""
+    """Convert a value as `Array.prototype.join` does: like `String`, but null becomes empty."""
     if isinstance(value, str):
-        run.read(value)
+        run.spend_on_text(value)
         return value
     if value is None:
         return ""
@@ -96,7 +96,7 @@ def joined_text(value: Any, run: Run) -> str:
         return "true" if value else "false"
     if isinstance(value, list):
         run.spend(len(value))
-        return ",".join([joined_text(each, run) for each in value])
+        return ",".join([joined_text(item, run) for item in value])
     if isinstance(value, dict):
         return "[object Object]"
     run.spend(_NUMBER_STEPS)
@@ -104,7 +104,7 @@ def joined_text(value: Any, run: Run) -> str:
 
 
 def number_text(number: float) -> str:
-    """Return a number as JavaScript prints it: buckets depend on it."""
+    """Return a number as JavaScript prints it; bucketing depends on the exact form."""
     if isinstance(number, int) and abs(number) <= EXACT_MAX:
         return str(number)
     number = double(number)
@@ -112,7 +112,7 @@ def number_text(number: float) -> str:
         return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
     if number == 0:
         return "0"
-    # The shortest digits that name this double, in both languages.
+    # repr gives the shortest digits that identify the double, as JavaScript does.
     text = repr(number)
     mantissa, _, exponent = text.partition("e")
     if not exponent:
@@ -123,7 +123,7 @@ def number_text(number: float) -> str:
 
 
 def loosely_equal(left: Any, right: Any, run: Run) -> bool:
-    """Return what `left == right` is."""
+    """Return `left == right`."""
     if left is None or right is None:
         return left is right
     if isinstance(left, dict | list):
@@ -138,7 +138,7 @@ def loosely_equal(left: Any, right: Any, run: Run) -> bool:
 
 
 def strictly_equal(left: Any, right: Any, run: Run) -> bool:
-    """Return what `left === right` is."""
+    """Return `left === right`."""
     if isinstance(left, str) and isinstance(right, str):
         return _same_text(left, right, run)
     if is_number(left) and is_number(right):
@@ -147,11 +147,11 @@ def strictly_equal(left: Any, right: Any, run: Run) -> bool:
 
 
 def is_less(left: Any, right: Any, run: Run, *, or_equal: bool = False) -> bool:
-    """Return what `left < right` is, or `left <= right`."""
+    """Return `left < right`, or `left <= right`."""
     left, right = _primitive(left, run), _primitive(right, run)
     if isinstance(left, str) and isinstance(right, str):
-        run.read(left)
-        run.read(right)
+        run.spend_on_text(left)
+        run.spend_on_text(right)
         if not (left.isascii() and right.isascii()):
             left, right = (t.encode("utf-16-be", "surrogatepass") for t in (left, right))
         return bool(left <= right if or_equal else left < right)
@@ -164,9 +164,9 @@ def _primitive(value: Any, run: Run) -> Any:
 
 
 def _same_text(left: str, right: str, run: Run) -> bool:
-    # Texts of different lengths differ at once.
+    # Comparing strings of different lengths costs nothing.
     if len(left) == len(right):
-        run.read(left)
+        run.spend_on_text(left)
     return left == right
 
 
@@ -184,7 +184,7 @@ def _number_of_text(text: str, run: Run) -> float:
 
 
 def _number_of_digits(digits: str, radix: int) -> float:
-    # Python also takes underscores, signs and digits of other scripts.
+    # Python also accepts underscores, signs and digits of other scripts.
     if not (digits.isascii() and digits.isalnum()):
         return NAN
     try:

@@ -17,7 +17,7 @@ from app.components import Component, counters
 from app.database import Connection, Database, sql
 from app.environments import service as environments
 from app.errors import Unavailable
-from app.evaluation.groups import Part
+from app.evaluation.groups import BodyBlock
 from app.evaluation.validation import VARIANT_NAME_MAX
 from app.log import logger
 from app.names import counted
@@ -89,7 +89,7 @@ class Usage(Component):
         self._database = database
         # By the body of the outcome, which says it all, and is read once a minute.
         self._counts: defaultdict[str, Counter[bytes]] = defaultdict(Counter)
-        self._parts: defaultdict[str, Counter[Part]] = defaultdict(Counter)
+        self._parts: defaultdict[str, Counter[BodyBlock]] = defaultdict(Counter)
         self._parts_bytes = 0
         self._waiting: Counter[Place] = Counter()
         self._totals: Counter[tuple[str, str]] = Counter()
@@ -102,7 +102,7 @@ class Usage(Component):
         """Count an evaluation for each of the bodies."""
         self._counts[environment].update(bodies)
 
-    def count_part(self, environment: str, part: Part) -> None:
+    def count_part(self, environment: str, part: BodyBlock) -> None:
         """Count an evaluation for each body of the part."""
         counts = self._parts[environment]
         if part not in counts:

@@ -115,7 +115,7 @@ def broken_guards(
         )
         for position, guard in enumerate(_well_formed(value["guards"])):
             run = Run(guard["context"], now)
-            outcome = flag.evaluated(run).outcome
+            outcome = flag.evaluate_run(run).outcome
             left -= _CASE_STEPS + STEPS_MAX - max(0, run.steps)
             if left < 0:
                 rule = "take too long together with those before them"

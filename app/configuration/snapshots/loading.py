@@ -117,7 +117,7 @@ def _is_quick(known: Snapshot, head: Environment, rows: Sequence[Any]) -> bool:
     """Tell whether few flags are compiled: one segment may be in all of them, and so is what the
     environment says of itself.
     """
-    if not known.rules.is_under(head.fractional, head.metadata):
+    if not known.rules.has_settings(head.fractional, head.metadata):
         return False
     segments = known.rules.segments
     return len(rows) <= _QUICK_ENTRIES and not any(

@@ -150,9 +150,9 @@ class Snapshot:
                 insort(keys, key)
             entries[key] = encode(configuration, environment.epoch)
         whole = [*self.recent, *events] if events else []
-        rules = self.rules.under(environment.fractional, environment.metadata).advanced(
+        rules = self.rules.with_settings(environment.fractional, environment.metadata).with_changes(
             put=[_rule(each) for _, each in changed if each is not None and _is_rule(each)],
-            gone=[key for key, each in changed if each is None or not _is_rule(each)],
+            removed=[key for key, each in changed if each is None or not _is_rule(each)],
         )
         return Snapshot(environment, entries, keys, rules, tuple(whole[-RECENT_MAX:]))
 

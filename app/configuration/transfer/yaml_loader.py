@@ -134,7 +134,7 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[str, Any]:
     for position, (key_node, value_node) in enumerate(node.value, start=own - len(node.value)):
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
-            raise _wrong(key_node, "a name must be a text; quote it")
+            raise _wrong(key_node, "a name must be a string; quote it")
         if position >= 0 and key in seen:
             raise _wrong(key_node, "a name is repeated")
         if position >= 0:

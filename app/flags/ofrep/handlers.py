@@ -13,7 +13,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.configuration.snapshots.reading import snapshot_head_lines
 from app.configuration.snapshots.snapshot import Snapshot
-from app.evaluation.groups import Part
+from app.evaluation.groups import BodyBlock
 from app.flags.handlers import USAGE
 from app.flags.ofrep.answers import EvaluationError, respond
 from app.flags.ofrep.cors import CORS
@@ -77,7 +77,7 @@ async def _evaluated(
     bodies: list[bytes] = []
     held_since = time.perf_counter()
     for some in snapshot.rules.bulk.evaluate(context, int(time.time())):
-        if isinstance(some, Part):
+        if isinstance(some, BodyBlock):
             usage.count_part(environment, some)
             bodies.append(some.joined)
         else:

@@ -61,7 +61,7 @@ def decode_context(raw: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise EvaluationError("PARSE_ERROR", "The body must be JSON.") from None
     if not isinstance(context.get("targetingKey", ""), str):
-        raise EvaluationError("INVALID_CONTEXT", "context.targetingKey: must be a text.")
+        raise EvaluationError("INVALID_CONTEXT", "context.targetingKey: must be a string.")
     return context
 
 

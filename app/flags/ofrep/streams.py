@@ -51,7 +51,7 @@ async def stream_refetches(request: web.Request) -> web.StreamResponse:
     # A client that reconnects at the same position needs no event. Any other may have missed one.
     position = _position(snapshot)
     is_current = (
-        request.headers.get("Last-Event-ID") == position.id and snapshot.rules.turns.is_known
+        request.headers.get("Last-Event-ID") == position.id and snapshot.rules.transitions.is_known
     )
     sent = position if is_current else None
     sent_at = time.monotonic()
@@ -62,7 +62,9 @@ async def stream_refetches(request: web.Request) -> web.StreamResponse:
         nonlocal sent, sent_at
         tickets.holder(token.id, environment)
         position = _position(follower.get(environment))
-        is_due = not position.rules.turns.is_known and time.monotonic() - sent_at >= TICK_SECONDS
+        is_due = (
+            not position.rules.transitions.is_known and time.monotonic() - sent_at >= TICK_SECONDS
+        )
         is_changed = sent is None or _differ(sent, position) or is_due
         sent = position
         if not is_changed:
@@ -94,7 +96,7 @@ class _Position(NamedTuple):
 
 
 def _position(snapshot: Snapshot) -> _Position:
-    turn = snapshot.rules.turns.latest(time.time() - TURN_DELAY_SECONDS)
+    turn = snapshot.rules.transitions.latest(time.time() - TURN_DELAY_SECONDS)
     return _Position(snapshot.epoch, snapshot.revision, snapshot.rules, turn)
 
 

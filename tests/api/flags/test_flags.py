@@ -128,7 +128,7 @@ async def test_what_cannot_be_explained_is_refused(
         (flag(defaultVariant="often"), "PARSE_ERROR", "default variant is no variant"),
         (flag(variants=None, defaultVariant="on"), "PARSE_ERROR", "default variant is no variant"),
         (flag(variants={"on": None}, defaultVariant="on"), "GENERAL", "variant has no value"),
-        (flag(targeting={"nonsense": [1]}), "PARSE_ERROR", "targeting.nonsense: there is no such"),
+        (flag(targeting={"nonsense": [1]}), "PARSE_ERROR", "targeting.nonsense: is not a known"),
         (flag(targeting={"$ref": 1}), "PARSE_ERROR", "must be the name of a segment"),
         (flag(targeting=["on"]), "GENERAL", "outcome is no variant"),
         (flag(targeting={"if": [True, "often"]}), "GENERAL", "outcome is no variant"),

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from app.database import Database, sql
 from app.evaluation.engine import Flag
-from app.evaluation.groups import Part
+from app.evaluation.groups import BodyBlock
 from app.flags import usage as counting
 from app.flags.usage import PARTS_BYTES_MAX, Usage
 from app.settings import Settings, Target
@@ -105,7 +105,7 @@ async def test_parts_are_all_counted_and_not_all_kept_for_it(database: Database)
     size = PARTS_BYTES_MAX // 10
 
     for _ in range(100):
-        part = Part([body] * (size // len(body)))
+        part = BodyBlock([body] * (size // len(body)))
         usage.count_part("local", part)
         usage.count_part("local", part)
 

@@ -24,14 +24,14 @@ EXAMPLES = SHARED_DATA / "example_flags.flagd.json"
 COUNT = "must be a list of {} arguments"
 VARIANT = "must be the name of a variant"
 VARIANT_OR_NULL = "must be the name of a variant, or null"
-TYPES = "must be all booleans, all texts, all numbers or all objects"
-VALUE = "must be a boolean, a text, a number or an object"
+TYPES = "must be all booleans, all strings, all numbers or all objects"
+VALUE = "must be a boolean, a string, a number or an object"
 NAMES = "must have names without quotes, backslashes, <, >, & and control characters"
 ELSEWHERE = 'must not stand here, where {"if": [{"$ref": KEY}]} may'
 VERSION = "must be a full version, such as 1.2.3, or a var"
-TEXT = "must be a text or a rule"
+TEXT = "must be a string or a rule"
 COMPARISON = "must be one of = != > < >= <= ~ ^"
-BUCKET = "must be a list of a variant and, if it is to have one, a weight"
+BUCKET = "must be a list of a variant and, optionally, a weight"
 WEIGHT = "must be a whole number from 0, or a rule"
 
 
@@ -68,7 +68,7 @@ def test_a_flag_is_an_object(value: Any) -> None:
         ({"defaultVariant": ""}, "defaultVariant", VARIANT_OR_NULL),
         ({"defaultVariant": True}, "defaultVariant", VARIANT_OR_NULL),
         ({"metadata": []}, "metadata", "must be an object"),
-        ({"metadata": {"a": None}}, "metadata.a", "must be a text, a number or a boolean"),
+        ({"metadata": {"a": None}}, "metadata.a", "must be a string, a number or a boolean"),
         ({"targeting": None}, "targeting", "must be an object"),
         ({"targeting": "on"}, "targeting", "must be an object"),
         ({"guards": {}}, "guards", "must be a list"),
@@ -79,7 +79,7 @@ def test_a_flag_is_an_object(value: Any) -> None:
         (
             {"guards": [{"context": {}, "variant": None, "name": 1}]},
             "guards[0].name",
-            "must be a text",
+            "must be a string",
         ),
         (
             {"guards": [{"context": {}, "variant": None, "why": 1}]},
@@ -151,7 +151,7 @@ def test_flag_with_unknown_member_is_accepted(name: str) -> None:
         (
             {"fractional": "on"},
             ".fractional",
-            "must be a list of buckets, with a rule before them or without",
+            "must be a list of buckets, optionally after a rule",
         ),
         ({"fractional": ["on"]}, ".fractional[0]", BUCKET),
         ({"fractional": [["on", 1], {"var": "x"}]}, ".fractional[1]", BUCKET),

@@ -35,7 +35,7 @@ def result(
         segments=segments or {},
         fractional=fractional,
         operators=OPERATORS,
-        finish=lambda given: given,
+        resolve=lambda given: given,
     )
     compiled = compiler.compile(rule, Location("rule", is_scoped=not is_context))
     return compiled.run(data, run or Run(data if is_context else {}, NOW))

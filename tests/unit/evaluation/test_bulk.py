@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.evaluation.bulk import BULK_STEPS_MAX, Bulk
 from app.evaluation.engine import ErrorCode, Flag
 from app.evaluation.explain import explain
-from app.evaluation.groups import PARTS_BYTES_MAX, PARTS_KEPT, Part
+from app.evaluation.groups import BLOCKS_BYTES_MAX, BLOCKS_MAX, BodyBlock
 from app.evaluation.run import STEPS_MAX
 from tests.unit.evaluation.rule_grammar import ANY_RULE, ANY_VALUE, CONTEXTS, SEGMENTS, targetings
 from tests.unit.evaluation.rules import NOW, compiled, var
@@ -55,15 +55,15 @@ def together(flags: list[Flag], context: Mapping[str, Any]) -> list[bytes]:
 
 def bulk_of(flags: list[Flag]) -> Bulk:
     named = {str(number): flag for number, flag in enumerate(flags)}
-    return Bulk().advanced(named, named)
+    return Bulk().with_changes(named, named)
 
 
 def bodies_of(bulk: Bulk, context: Mapping[str, Any]) -> list[bytes]:
     found: list[bytes] = []
     for some in bulk.evaluate(context, NOW):
-        if isinstance(some, Part):
+        if isinstance(some, BodyBlock):
             assert some.joined == b",".join(some.bodies)
-        found += some.bodies if isinstance(some, Part) else some
+        found += some.bodies if isinstance(some, BodyBlock) else some
     return found
 
 
@@ -131,8 +131,8 @@ def test_rules_that_ask_for_many_texts_do_not_fill_the_memory() -> None:
     for number in range(200):
         bodies_of(bulk, {"plan": f"plan-{number}"})
 
-    kept = [part for part in gc.get_objects() if isinstance(part, Part)]
-    assert 0 < len(kept) <= 2 * PARTS_KEPT
+    kept = [part for part in gc.get_objects() if isinstance(part, BodyBlock)]
+    assert 0 < len(kept) <= 2 * BLOCKS_MAX
 
 
 def test_large_outcomes_of_many_texts_do_not_fill_the_memory() -> None:
@@ -148,8 +148,8 @@ def test_large_outcomes_of_many_texts_do_not_fill_the_memory() -> None:
         alone = [flag.evaluate({"user": str(number)}, NOW).body for flag in flags]
         assert sorted(bodies) == sorted(alone)
 
-    kept = [part for part in gc.get_objects() if isinstance(part, Part)]
-    assert 0 < sum(len(part.joined) for part in kept) <= 2 * PARTS_BYTES_MAX
+    kept = [part for part in gc.get_objects() if isinstance(part, BodyBlock)]
+    assert 0 < sum(len(part.joined) for part in kept) <= 2 * BLOCKS_BYTES_MAX
 
 
 @given(rule=RULES, context=CONTEXTS, fractional=st.sampled_from(["v2", "v3"]))
@@ -204,8 +204,8 @@ def test_costly_flags_have_one_budget_together_and_cheap_ones_are_not_hurt() -> 
 
 def test_no_turn_takes_longer_than_one_costly_flag() -> None:
     bulk = bulk_of([compiled(definition(COSTLY)) for _ in range(20)])
-    turns = bulk.evaluate({"list": ["y"] * (STEPS_MAX // 4)}, NOW)
+    portions = bulk.evaluate({"list": ["y"] * (STEPS_MAX // 4)}, NOW)
 
-    sizes = [len(bodies) for bodies in turns if not isinstance(bodies, Part)]
+    sizes = [len(bodies) for bodies in portions if not isinstance(bodies, BodyBlock)]
 
     assert sizes == [1] * 20

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.evaluation import members
+from app.evaluation import value_sets
 from app.evaluation.compiler import DEPTH_MAX, LIST_VALUES_MAX, NODES_MAX, VALUES_MAX
 from app.evaluation.engine import ErrorCode
 from app.evaluation.run import STEPS_MAX, RuleError, Run
@@ -204,11 +204,11 @@ def test_lists_of_a_flag_have_a_limit_alone_and_together() -> None:
 def test_flags_share_the_sets_of_a_list_in_a_segment() -> None:
     segments = {"wide": {"in": [var("x"), [str(n) for n in range(LIST_VALUES_MAX)]]}}
     asked = {"if": [{"$ref": "wide"}, "a"]}
-    before = len(members._shared)
+    before = len(value_sets._shared)
 
     flags = [flag(asked, segments=segments) for _ in range(20)]
 
-    assert len(members._shared) == before + 1
+    assert len(value_sets._shared) == before + 1
     assert {each.evaluate({"x": "9999"}, NOW).outcome.variant for each in flags} == {"a"}
 
 

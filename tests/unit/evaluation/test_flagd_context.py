@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.evaluation.run import Run
-from app.evaluation.turns import Turns
+from app.evaluation.transitions import Transitions
 from tests.unit.evaluation.rules import NOW, flag, result, var
 
 
@@ -63,7 +63,7 @@ CLOCK = var("$flagd.timestamp")
 
 
 @pytest.mark.parametrize(
-    ("condition", "turns"),
+    ("condition", "transitions"),
     [
         ({">": [CLOCK, NOW]}, {NOW + 1}),
         ({">=": [CLOCK, NOW]}, {NOW}),
@@ -89,14 +89,14 @@ CLOCK = var("$flagd.timestamp")
     ],
 )
 def test_clock_compared_with_numbers_turns_at_known_instants(
-    condition: Any, turns: set[int]
+    condition: Any, transitions: set[int]
 ) -> None:
     segments = {"later": {">": [CLOCK, NOW]}}
     made = flag({"if": [condition, "a"]}, segments=segments)
 
-    assert (set(made.turns), made.turns_are_known) == (turns, True)
-    for turn in turns:
-        bodies = [made.evaluate({"plan": "pro"}, now).body for now in (turn - 1, turn)]
+    assert (set(made.transitions), made.transitions_are_known) == (transitions, True)
+    for transition in transitions:
+        bodies = [made.evaluate({"plan": "pro"}, now).body for now in (transition - 1, transition)]
         assert bodies[0] != bodies[1]
 
 
@@ -121,7 +121,7 @@ def test_clock_compared_with_numbers_turns_at_known_instants(
 def test_other_uses_of_the_clock_turn_at_unknown_instants(condition: Any) -> None:
     made = flag({"if": [{"!": [condition]}, "a"]})
 
-    assert (made.turns, made.turns_are_known) == ((), False)
+    assert (made.transitions, made.transitions_are_known) == ((), False)
 
 
 @given(
@@ -141,14 +141,16 @@ def test_turns_of_any_linear_rule_are_all_its_changes(
     bodies = {now: made.evaluate({}, now).body for now in range(NOW - 100, NOW + 100)}
 
     changes = {now for now in bodies if bodies[now] != bodies.get(now - 1, bodies[now])}
-    assert made.turns_are_known
-    assert changes == {turn for turn in made.turns if NOW - 100 < turn < NOW + 100}
+    assert made.transitions_are_known
+    assert changes == {
+        transition for transition in made.transitions if NOW - 100 < transition < NOW + 100
+    }
 
 
 def test_latest_turn_follows_the_clock_in_any_order() -> None:
-    turns = Turns([(10, 20), (15,)], is_known=True)
+    transitions = Transitions([(10, 20), (15,)], is_known=True)
 
-    found = [turns.latest(now) for now in (5, 10, 12, 15, 19.5, 20, 99, 14, 5, 99)]
+    found = [transitions.latest(now) for now in (5, 10, 12, 15, 19.5, 20, 99, 14, 5, 99)]
 
     assert found == [0, 10, 10, 15, 15, 20, 20, 10, 0, 20]
 

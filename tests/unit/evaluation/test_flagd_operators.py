@@ -7,7 +7,7 @@ import semver
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.evaluation.versions import COMPARISONS
+from app.evaluation.semver import COMPARISONS
 from tests.unit.evaluation.rules import result, var
 
 VERSIONS = st.builds(

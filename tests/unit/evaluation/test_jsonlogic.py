@@ -247,5 +247,5 @@ def test_an_object_of_one_name_is_a_rule_and_others_are_data() -> None:
 
 @pytest.mark.parametrize("rule", [{"log": "x"}, {"power": [1, 2]}, {"if": [0, {"x": 1}, 2]}])
 def test_an_unknown_operator_is_refused_even_where_it_is_not_reached(rule: Any) -> None:
-    with pytest.raises(RuleError, match="no such operator"):
+    with pytest.raises(RuleError, match="is not a known operator"):
         result(rule)

@@ -38,7 +38,7 @@ def put_segment(key: str, value: Any, state: str = "1") -> Rule:
 
 
 def rules(*put: Rule, fractional: str = "v3", metadata: Mapping[str, Any] | None = None) -> Ruleset:
-    return Ruleset(fractional=fractional, metadata=metadata or {}).advanced(put, [])
+    return Ruleset(fractional=fractional, metadata=metadata or {}).with_changes(put, [])
 
 
 RULES = (
@@ -62,7 +62,7 @@ def variant(of: Ruleset, key: str, context: Mapping[str, Any]) -> str | None:
 def test_flags_that_stay_the_same_stay_compiled() -> None:
     before = rules(*RULES)
 
-    after = before.advanced([put_flag("others", "other", "2"), put_flag("new", "other")], [])
+    after = before.with_changes([put_flag("others", "other", "2"), put_flag("new", "other")], [])
 
     assert recompiled(before, after) == {"others", "new"}
     assert list(after.flags) == ["adults", "germans", "new", "others"]
@@ -72,7 +72,7 @@ def test_flags_that_stay_the_same_stay_compiled() -> None:
 def test_a_changed_segment_recompiles_those_that_use_it_also_through_another() -> None:
     before = rules(*RULES)
 
-    after = before.advanced([put_segment("adult", {">=": [var("age"), 21]}, "2")], [])
+    after = before.with_changes([put_segment("adult", {">=": [var("age"), 21]}, "2")], [])
 
     assert recompiled(before, after) == {"adults", "germans"}
     person = {"age": 20, "country": "DE"}
@@ -85,10 +85,10 @@ def test_a_segment_may_come_after_its_flags_and_go_before_them() -> None:
     for order in itertools.permutations(RULES[:2] + RULES[3:5]):
         arriving = rules()
         for rule in order:
-            arriving = arriving.advanced([rule], [])
+            arriving = arriving.with_changes([rule], [])
         assert [variant(arriving, key, person) for key in arriving.flags] == ["on", "on"]
 
-        without = arriving.advanced([], ["adult"])
+        without = arriving.with_changes([], ["adult"])
         failed = [flag.evaluate(person, NOW).outcome for flag in without.flags.values()]
         assert [each.error_code for each in failed] == [ErrorCode.PARSE_ERROR] * 2
 
@@ -96,7 +96,7 @@ def test_a_segment_may_come_after_its_flags_and_go_before_them() -> None:
 def test_a_key_can_become_another_kind() -> None:
     before = rules(*RULES)
 
-    after = before.advanced([put_segment("others", False), put_flag("adult", "others")], [])
+    after = before.with_changes([put_segment("others", False), put_flag("adult", "others")], [])
 
     assert list(after.flags) == ["adult", "adults", "germans"]
     assert variant(after, "adult", {}) == "off"
@@ -107,7 +107,7 @@ def test_a_key_can_become_another_kind() -> None:
 def test_a_metadata_that_python_takes_for_the_same_is_another(other: object) -> None:
     before = rules(*RULES, metadata={"beta": True})
 
-    after = before.under("v3", {"beta": other})
+    after = before.with_settings("v3", {"beta": other})
 
     metadata = after.flags["others"].evaluate({}, NOW).outcome.metadata or {}
     assert metadata["beta"] is not True
@@ -117,30 +117,30 @@ def test_a_metadata_that_python_takes_for_the_same_is_another(other: object) -> 
 def test_another_generation_or_metadata_recompiles_all() -> None:
     before = rules(*RULES)
 
-    for after in (before.under("v2", {}), before.under("v3", {"team": "x"})):
+    for after in (before.with_settings("v2", {}), before.with_settings("v3", {"team": "x"})):
         assert recompiled(before, after) == set(before.flags)
         assert after.digest != before.digest
     assert after.flags["others"].evaluate({}, NOW).outcome.metadata == {"team": "x"}
-    assert before.under("v3", {}) is before
-    assert before.under("v2", {}).under("v3", {}).digest == before.digest
+    assert before.with_settings("v3", {}) is before
+    assert before.with_settings("v2", {}).with_settings("v3", {}).digest == before.digest
 
 
 def test_what_touches_no_rule_changes_nothing() -> None:
     before = rules(*RULES)
 
-    assert before.advanced([], ["a/setting"]) is before
+    assert before.with_changes([], ["a/setting"]) is before
 
 
 def test_the_rules_know_whether_any_looks_at_the_clock() -> None:
     before = rules(*RULES)
     later = put_segment("other", {">": [var("$flagd.timestamp"), NOW]}, "2")
 
-    after = before.advanced([later], [])
+    after = before.with_changes([later], [])
 
     assert not before.uses_time
     assert after.uses_time
-    assert after.under("v2", {}).uses_time
-    assert not after.advanced([], ["others"]).uses_time
+    assert after.with_settings("v2", {}).uses_time
+    assert not after.with_changes([], ["others"]).uses_time
 
 
 # The digest
@@ -152,7 +152,7 @@ def test_the_digest_is_the_same_in_whatever_order_rules_came(
 ) -> None:
     found = rules()
     for start in range(0, len(order), at_once):
-        found = found.advanced(order[start : start + at_once], [])
+        found = found.with_changes(order[start : start + at_once], [])
 
     assert found.digest == rules(*RULES).digest
     assert list(found.flags) == list(rules(*RULES).flags)
@@ -161,8 +161,8 @@ def test_the_digest_is_the_same_in_whatever_order_rules_came(
 def test_the_digest_comes_back_when_a_rule_does() -> None:
     before = rules(*RULES)
 
-    gone = before.advanced([], ["others", "adult"])
-    back = gone.advanced([RULES[2]], []).advanced([RULES[3]], [])
+    gone = before.with_changes([], ["others", "adult"])
+    back = gone.with_changes([RULES[2]], []).with_changes([RULES[3]], [])
 
     assert gone.digest != before.digest
     assert back.digest == before.digest
@@ -190,7 +190,7 @@ def test_rules_that_advanced_are_those_that_would_be_compiled_from_the_end(
             for key, (is_segment, n) in ((k, c) for k, c in change.items() if c is not None)
         ]
         gone = [key for key, content in change.items() if content is None]
-        found = found.advanced(put, gone)
+        found = found.with_changes(put, gone)
         state = {key: rule for key, rule in state.items() if key not in gone}
         state |= {rule.key: rule for rule in put}
 
@@ -215,7 +215,7 @@ def test_a_change_leaves_the_other_flags_as_they_were_prepared() -> None:
     before = rules(put_segment("german", {"==": [var("country"), "DE"]}), *many)
     parts = list(before.bulk.evaluate({"country": "DE"}, NOW))
 
-    after = before.advanced([put_flag("flag-7", "absent", state="2")], ["flag-8"])
+    after = before.with_changes([put_flag("flag-7", "absent", state="2")], ["flag-8"])
 
     # The two are in one section or in two, of eight.
     assert len(parts) == 8

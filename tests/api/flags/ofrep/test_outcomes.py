@@ -170,7 +170,7 @@ async def test_c11_a_variant_whose_value_is_null_is_refused_or_else_fails_alone(
         [
             {
                 "field": "value.variants.on",
-                "rule": "must be a boolean, a text, a number or an object",
+                "rule": "must be a boolean, a string, a number or an object",
             }
         ],
     )

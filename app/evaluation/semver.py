@@ -1,7 +1,7 @@
-"""flagd's `sem_ver`: versions compared by Semantic Versioning 2, a little more leniently written.
+"""Compare versions for flagd's `sem_ver`, by Semantic Versioning 2 with a lenient syntax.
 
-A `v` before and missing minor and patch numbers are allowed, build metadata is ignored. `^` means
-the same major, `~` the same major and minor number; neither looks at the rest.
+A leading `v` and missing minor and patch numbers are allowed; build metadata is ignored. `^` tests
+for the same major number, `~` for the same major and minor number, and both ignore the rest.
 """
 
 import operator
@@ -21,7 +21,7 @@ _VERSION = re.compile(
     rf"[vV]?{_NUMBER}(?:\.{_NUMBER}(?:\.{_NUMBER}(?:-({_IDENTIFIER}(?:\.{_IDENTIFIER})*))?)?)?"
     r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
 )
-# A release comes after all of its prereleases.
+# A release sorts after all its prereleases.
 _RELEASE = ((2, 0, ""),)
 
 Version = tuple[int, int, int, tuple[tuple[int, int, str], ...]]
@@ -39,7 +39,7 @@ COMPARISONS: dict[str, Callable[[Version, Version], bool]] = {
 
 
 def compare(run: Run, value: Any, comparison: Any, target: Any) -> bool | None:
-    """Return the outcome, None when a version or the comparison is not understood."""
+    """Return the result, None when a version or the comparison is invalid."""
     left, right = version(value, run), version(target, run)
     compared = comparison_of(comparison)
     if left is None or right is None or compared is None:
@@ -52,14 +52,14 @@ def comparison_of(name: Any) -> Callable[[Version, Version], bool] | None:
 
 
 def version(value: Any, run: Run) -> Version | None:
-    """Return a version in a form that compares, None for what is none."""
+    """Parse a version into a comparable tuple, None when it is invalid."""
     if type(value) is not str:
         if not is_number(value):
             return None
         value = number_text(value)
     if len(value) > VERSION_LENGTH_MAX:
         return None
-    # As if it were parsed each time: a run must not depend on what others have asked before.
+    # The same steps with and without a cache hit: a run must not depend on earlier runs.
     run.spend(len(value) // 2)
     return _parse(value)
 
@@ -75,5 +75,5 @@ def _parse(text: str) -> Version | None:
 
 
 def _part(text: str) -> tuple[int, int, str]:
-    """Numbers come before texts, and are compared as numbers."""
+    """Sort numbers before strings, and compare them as numbers."""
     return (0, int(text), "") if text.isdecimal() else (1, 0, text)

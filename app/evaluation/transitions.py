@@ -1,8 +1,7 @@
-"""When the outcomes of flags change by themselves: the instants at which a rule's clock passes a
-fixed number.
+"""The seconds at which outcomes change with the time.
 
-They are known where `$flagd.timestamp`, or a sum, difference, product or quotient of it and fixed
-numbers, is compared with fixed numbers. Any other use of the clock may change an outcome at any
+They are known where `$flagd.timestamp`, or a sum, difference, product or quotient of it and literal
+numbers, is compared with literal numbers. Any other use of the clock may change an outcome at any
 second. Instants are Unix seconds.
 """
 
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 # The end of the year 9999: a comparison with a later time never changes.
 _INSTANT_MAX = 253_402_300_800
-# Far enough apart that a difference of two values is exact enough, and no value is infinite.
+# Far enough from 0 for an exact difference, and small enough for finite values.
 _PROBE = 2**31
 # A double that is offset by more seconds has an error of more than 4 ms.
 _OFFSET_SECONDS_MAX = 2**44
@@ -30,7 +29,7 @@ SECONDS = Clock(1.0, 0.0)
 
 
 def linear_clock(value_at: Callable[[int], Any]) -> Clock | None:
-    """Return the clock of a value that is linear in the seconds, None when it is too imprecise."""
+    """Return the clock of a value that is linear in the time, None if it is too imprecise."""
     start, end = value_at(0), value_at(_PROBE)
     scale = (end - start) / _PROBE
     is_exact = math.isfinite(start) and abs(start) < abs(scale) * _OFFSET_SECONDS_MAX
@@ -40,9 +39,7 @@ def linear_clock(value_at: Callable[[int], Any]) -> Clock | None:
 def instants(
     clock: Clock, numbers: Iterable[float], outcome_at: Callable[[int], Any]
 ) -> Iterator[int]:
-    """Yield the seconds at which a comparison of a clock with numbers has another outcome than a
-    second before.
-    """
+    """Yield the seconds at which the comparison of a clock with numbers changes its result."""
     for number in numbers:
         instant = (number - clock.offset) / clock.scale
         if not 0 <= instant <= _INSTANT_MAX:
@@ -54,8 +51,8 @@ def instants(
                 yield second
 
 
-class Turns:
-    """The instants of many flags.
+class Transitions:
+    """The seconds at which outcomes of many flags change.
 
     `is_known` is false when an outcome may also change at other times.
     """
@@ -64,13 +61,13 @@ class Turns:
         self.is_known = is_known
         self._instants_of = instants_of
         self._latest = 0
-        # The latest instant stays the same from this time on, up to the other.
+        # The latest instant stays the same between these two times.
         self._from, self._until = 0.0, 0.0
 
     def latest(self, now: float) -> int:
-        """Return the latest instant that is not after a time, 0 when there is none.
+        """Return the latest instant up to a time, 0 when there is none.
 
-        Thousands of streams ask each second, so the answer is kept until the next instant.
+        Thousands of streams call this each second, so the result is cached until the next instant.
         """
         if not self._from <= now < self._until:
             self._latest, self._until = 0, math.inf

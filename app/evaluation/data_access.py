@@ -1,6 +1,6 @@
-"""Operators that look into the data: `var`, `missing`, `missing_some`.
+"""The operators that read the data: `var`, `missing` and `missing_some`.
 
-The context always holds `$flagd`, whatever the client sent under that name.
+The context always has `$flagd`, which replaces any attribute of that name from the client.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,20 +9,20 @@ from typing import Any
 from app.evaluation.compiler import Build, Compiler
 from app.evaluation.nodes import MISSING, Closure, Location, Node, literal, nothing, runs_of
 from app.evaluation.run import Run
-from app.evaluation.turns import SECONDS
+from app.evaluation.transitions import SECONDS
 from app.evaluation.values import number_text, to_number, to_text
 
 _FLAGD = "$flagd"
-# Characters of a path that are taken apart, and members that are copied, in the time of a step.
-_TAKEN_APART = 4
-_COPIED = 4
+# Characters of a path that are split, and members that are copied, in the time of one step.
+_SPLIT_PER_STEP = 4
+_COPIED_PER_STEP = 4
 
-# Given the data, the run and a path; returns MISSING where there is nothing.
+# Called with the data, the run and a path; returns the value or MISSING.
 Find = Callable[[Any, Run, Any], Any]
 
 
 def lookup(data: Any, parts: Iterable[str]) -> Any:
-    """Return what is at a path of names and positions, MISSING where nothing is."""
+    """Return the value at a path of names and positions, or MISSING."""
     for part in parts:
         data = _member(data, part)
         if data is MISSING:
@@ -42,20 +42,20 @@ def _member(data: Any, part: str) -> Any:
 
 
 def _var(compiler: Compiler, raw: Any, location: Location) -> Node:
-    compiler.looks += 1
+    compiler.lookups += 1
     nodes = compiler.arguments(raw, location)
     path = nodes[0] if nodes else literal(None)
     default = nodes[1].run if len(nodes) > 1 else nothing
     if path.is_literal and not isinstance(path.literal, dict | list | bool):
         return _var_of_fixed(compiler, path.literal, default, location)
-    # The path may turn out to be any.
+    # A computed path may lead to the clock.
     compiler.clocks += 1
     find, path_of = _finder(compiler.flag_key, location), path.run
     return Node(_or_default(lambda data, run: find(data, run, path_of(data, run)), default))
 
 
 def _var_of_fixed(compiler: Compiler, path: Any, default: Closure, location: Location) -> Node:
-    """Return the access to a path that is always the same, which most are."""
+    """Compile the access to a literal path, the usual case."""
     if path is None or path == "":
         if location.is_scoped:
             return Node(lambda data, _run: data)
@@ -65,7 +65,7 @@ def _var_of_fixed(compiler: Compiler, path: Any, default: Closure, location: Loc
     compiler.count(len(parts) - 1)
     if not location.is_scoped:
         if parts == [_FLAGD, "flagKey"]:
-            compiler.looks -= 1
+            compiler.lookups -= 1
             return literal(compiler.flag_key)
         if parts[0] == _FLAGD:
             return _var_of_flagd(compiler, parts[1:], default)
@@ -75,7 +75,7 @@ def _var_of_fixed(compiler: Compiler, path: Any, default: Closure, location: Loc
 
 
 def _var_of_flagd(compiler: Compiler, parts: list[str], default: Closure) -> Node:
-    """Return the access to what flagd adds; no other member changes with the time."""
+    """Compile the access to `$flagd`; only its timestamp changes with the time."""
     if parts == ["timestamp"]:
         compiler.clocks += 1
         return Node(lambda _data, run: run.now, clock=SECONDS)
@@ -85,7 +85,7 @@ def _var_of_flagd(compiler: Compiler, parts: list[str], default: Closure) -> Nod
 
 
 def _attribute(name: str, default: Closure) -> Node:
-    """Return the access to one attribute of the context, which always is an object."""
+    """Compile the access to one attribute of the context, which is always an object."""
     if default is nothing:
         return Node(lambda data, _run: data.get(name), attribute=name)
     return Node(_or_default(lambda data, _run: data.get(name, MISSING), default))
@@ -100,14 +100,14 @@ def _or_default(get: Closure, default: Closure) -> Closure:
 
 
 def _finder(flag_key: str, location: Location) -> Find:
-    """Return what finds any path in the data, or everything when that is null or empty."""
+    """Return a function that reads any path, or all data when the path is null or empty."""
     whole = _whole_of(flag_key)
 
     def find(data: Any, run: Run, path: Any) -> Any:
         if path is None or path == "":
             return data if location.is_scoped else whole(data, run)
         text = to_text(path, run)
-        run.spend(len(text) // _TAKEN_APART)
+        run.spend(len(text) // _SPLIT_PER_STEP)
         parts = text.split(".")
         run.spend(len(parts))
         if parts[0] == _FLAGD and not location.is_scoped:
@@ -119,7 +119,7 @@ def _finder(flag_key: str, location: Location) -> Find:
 
 def _whole_of(flag_key: str) -> Closure:
     def whole(data: Any, run: Run) -> dict[str, Any]:
-        run.spend(len(data) // _COPIED)
+        run.spend(len(data) // _COPIED_PER_STEP)
         return {**data, _FLAGD: _injected(flag_key, run)}
 
     return whole
@@ -134,37 +134,37 @@ def _injected(flag_key: str, run: Run) -> dict[str, Any]:
 
 
 def _missing(compiler: Compiler, raw: Any, location: Location) -> Node:
-    compiler.looks += 1
+    compiler.lookups += 1
     nodes = compiler.arguments(raw, location)
     runs = runs_of(nodes)
     find = _finder(compiler.flag_key, location)
 
     def missing(data: Any, run: Run) -> list[Any]:
-        values = [each(data, run) for each in runs]
+        values = [closure(data, run) for closure in runs]
         names = values[0] if values and isinstance(values[0], list) else values
         return _absent(find, names, data, run)
 
-    return _tried(missing, nodes)
+    return _checked(missing, nodes)
 
 
 def _missing_some(compiler: Compiler, raw: Any, location: Location) -> Node:
-    compiler.looks += 1
+    compiler.lookups += 1
     nodes = compiler.arguments(raw, location)
     runs = runs_of(nodes)
     find = _finder(compiler.flag_key, location)
 
     def missing_some(data: Any, run: Run) -> list[Any]:
-        values = [each(data, run) for each in runs]
+        values = [closure(data, run) for closure in runs]
         needed, names = (*values, None, None)[:2]
         names = names if isinstance(names, list) else []
         absent = _absent(find, names, data, run)
         return [] if len(names) - len(absent) >= to_number(needed, run) else absent
 
-    return _tried(missing_some, nodes)
+    return _checked(missing_some, nodes)
 
 
-def _tried(run_missing: Closure, nodes: list[Node]) -> Node:
-    """Return the node. Raises RuleError when fixed paths take too many steps for any context."""
+def _checked(run_missing: Closure, nodes: list[Node]) -> Node:
+    """Return the node. Raises RuleError when literal paths need too many steps for any context."""
     if all(node.is_literal for node in nodes):
         run_missing({}, Run({}, 0))
     return Node(run_missing)
@@ -172,8 +172,8 @@ def _tried(run_missing: Closure, nodes: list[Node]) -> Node:
 
 def _absent(find: Find, names: list[Any], data: Any, run: Run) -> list[Any]:
     run.spend(2 * len(names))
-    found = ((name, find(data, run, name)) for name in names)
-    return [name for name, value in found if value is MISSING or value is None or value == ""]
+    values = ((name, find(data, run, name)) for name in names)
+    return [name for name, value in values if value is MISSING or value is None or value == ""]
 
 
 ACCESS: dict[str, Build] = {"var": _var, "missing": _missing, "missing_some": _missing_some}

@@ -1,7 +1,7 @@
-"""The plain values of a list, as sets: whether a value is in them is answered at once.
+"""The plain values of a list as sets, for constant-time membership tests.
 
 Flags that use the same segment share the sets of its lists. Otherwise thousands of flags would each
-keep their own copy of a list of thousands of values.
+have their own copy of a list of thousands of values.
 """
 
 from typing import Any
@@ -13,17 +13,17 @@ from app.evaluation.values import double, is_number
 _SHARED_MIN = 64
 
 
-class Members:
+class ValueSet:
     """The values of a list by type, as `===` compares them: numbers are doubles."""
 
     __slots__ = ("__weakref__", "_values", "constants", "numbers", "texts")
 
     def __init__(self, values: list[Any]) -> None:
-        # Keep the list, so that no other list gets its id while these sets are in the cache.
+        # This reference keeps the id of the list unique while these sets are in the cache.
         self._values = values
-        self.texts = frozenset(each for each in values if type(each) is str)
-        self.numbers = frozenset(double(each) for each in values if is_number(each))
-        self.constants = frozenset(each for each in values if each is None or type(each) is bool)
+        self.texts = frozenset(value for value in values if type(value) is str)
+        self.numbers = frozenset(double(value) for value in values if is_number(value))
+        self.constants = frozenset(v for v in values if v is None or type(v) is bool)
 
     @property
     def are_texts(self) -> bool:
@@ -37,21 +37,21 @@ class Members:
         return is_number(value) and double(value) in self.numbers
 
 
-_shared: WeakValueDictionary[int, Members] = WeakValueDictionary()
+_shared: WeakValueDictionary[int, ValueSet] = WeakValueDictionary()
 
 
-def members_of(values: Any) -> Members | None:
-    """Return the members of a list that never changes; None for a list with rules or lists in it,
-    and for anything else.
+def value_set_of(values: Any) -> ValueSet | None:
+    """Return the sets of a literal list; None for a list that contains rules or lists, and for
+    any other value.
     """
     if not isinstance(values, list):
         return None
     members = _shared.get(id(values))
     if members is not None:
         return members
-    if any(isinstance(each, dict | list) for each in values):
+    if any(isinstance(value, dict | list) for value in values):
         return None
-    members = Members(values)
+    members = ValueSet(values)
     if len(values) >= _SHARED_MIN:
         _shared[id(values)] = members
     return members

@@ -1,6 +1,4 @@
-"""What a rule can give, as far as its text tells: so that a variant that is not there is noticed
-when the rule is written, and not when the first user meets the branch.
-"""
+"""Find the possible results of a rule, to report a missing variant when the rule is written."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,9 +14,9 @@ Outcomes = Iterator[tuple[Any, str]]
 
 
 def check_outcomes(rule: dict[str, Any], variants: set[str], path: str) -> Iterator[Violation]:
-    """Yield where a well-formed rule gives what is no variant; null is, as it means the default.
+    """Yield each result of a well-formed rule that names no variant; null means the default.
 
-    A number names the variant of its JavaScript text.
+    A number names the variant that JavaScript would print for it.
     """
     for outcome, where in _outcomes(rule, path):
         if outcome is None:
@@ -34,7 +32,7 @@ def check_outcomes(rule: dict[str, Any], variants: set[str], path: str) -> Itera
 
 
 def _outcomes(rule: Any, path: str) -> Outcomes:
-    """Yield each value that is known to be possible, with the path that it comes from."""
+    """Yield each result that is known to be possible, with its path."""
     if not isinstance(rule, dict):
         yield rule, path
         return
@@ -56,14 +54,14 @@ def _outcomes(rule: Any, path: str) -> Outcomes:
 
 
 def _of_branches(operands: list[Any], path: str) -> Outcomes:
-    """Conditions and branches in turn, and what is left over at the end is the last branch."""
+    """Yield the results of the branches: every second operand, and the last one."""
     for position, operand in enumerate(operands):
         if position % 2 == 1 or position == len(operands) - 1:
             yield from _outcomes(operand, f"{path}[{position}]")
 
 
 def _of_operands(operands: list[Any], path: str, *, ends_with: bool) -> Outcomes:
-    """Of `or`, the first operand that holds, else the last; of `and`, the first that does not."""
+    """Yield the results of `or` (its first true operand) or of `and` (its first false one)."""
     for position, operand in enumerate(operands):
         is_last = position == len(operands) - 1
         for outcome, where in _outcomes(operand, f"{path}[{position}]"):

@@ -1,4 +1,4 @@
-"""flagd's `fractional` and `sem_ver`: on anything that they do not understand they give null."""
+"""flagd's operators `fractional` and `sem_ver`. Both return null for invalid operands."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -8,11 +8,11 @@ from app.evaluation.bucketing import GENERATIONS, Generation, bucket, cumulative
 from app.evaluation.compiler import Build, Compiler
 from app.evaluation.nodes import Location, Node, called, nothing
 from app.evaluation.run import Run
-from app.evaluation.versions import compare, comparison_of, version
+from app.evaluation.semver import compare, comparison_of, version
 
 
 class Buckets(NamedTuple):
-    """What is split: the variants, and the running sums of their weights."""
+    """The variants of a split, and the running sums of their weights."""
 
     variants: Sequence[Any]
     sums: Sequence[int]
@@ -21,12 +21,12 @@ class Buckets(NamedTuple):
         return self.variants[bisect_right(self.sums, bucket(seed, self.sums[-1]))]
 
 
-def drawn(
+def draw(
     values: Sequence[Any], fractional: str, flag_key: str, run: Run
 ) -> tuple[Buckets, int | None] | None:
-    """Return what `fractional` makes of its operands' values, None when a bucket is malformed.
+    """Return the buckets and the number that the bucketing value falls on, for an explanation.
 
-    With the number that the bucketing value falls on, None when there is no such value.
+    Returns None when a bucket is malformed. The number is None without a bucketing value.
     """
     buckets = _buckets(values if isinstance(values[0], list) else values[1:])
     if buckets is None:
@@ -40,8 +40,8 @@ def _fractional(compiler: Compiler, raw: Any, location: Location) -> Node:
     nodes = compiler.arguments(raw, location)
     if not nodes:
         return Node(nothing)
-    # At the targeting key, whatever else.
-    compiler.looks += 1
+    # It reads the targeting key at least.
+    compiler.lookups += 1
     generation = GENERATIONS[compiler.fractional]
     split = _splitter(generation, generation.head(compiler.flag_key))
     if not all(node.is_literal for node in nodes[1:]):
@@ -64,14 +64,14 @@ def _fractional(compiler: Compiler, raw: Any, location: Location) -> Node:
 
 
 def _by_targeting_key(compiler: Compiler, buckets: Buckets, location: Location) -> Node:
-    """Return the split that most rules have: fixed buckets, and no bucketing value of its own."""
+    """Compile the usual split: literal buckets, and the targeting key as bucketing value."""
     generation = GENERATIONS[compiler.fractional]
     head = generation.head(compiler.flag_key)
     variants, sums = buckets
     without_key = None
-    if location.is_last:
-        variants = [compiler.finish(variant) for variant in variants]
-        without_key = compiler.finish(None)
+    if location.is_result:
+        variants = [compiler.resolve(variant) for variant in variants]
+        without_key = compiler.resolve(None)
     total = sums[-1]
 
     def split(_data: Any, run: Run) -> Any:
@@ -80,17 +80,17 @@ def _by_targeting_key(compiler: Compiler, buckets: Buckets, location: Location) 
             key = hashed_key(generation, run)
         if not key:
             return without_key
-        # What `bucket` does, without a call for each flag of a bulk.
+        # The formula of `bucket`, inlined to save a call for each flag of a bulk.
         return variants[bisect_right(sums, (digest(head + key) * total) >> 32)]
 
-    return Node(split, is_final=location.is_last)
+    return Node(split, is_resolved=location.is_result)
 
 
 def _splitter(generation: Generation, head: bytes) -> Callable[..., Any]:
-    """Return what splits by buckets that may be others each time; given the run and the values."""
+    """Return a function that splits by computed buckets."""
 
     def split(run: Run, *values: Any) -> Any:
-        # Without a bucketing value of its own, the first argument is a bucket already.
+        # Without a bucketing value, the first argument is a bucket.
         buckets = _buckets(values if isinstance(values[0], list) else values[1:])
         seed = _seed(generation, head, values[0], run)
         return None if buckets is None or seed is None else buckets.of(seed)
@@ -99,7 +99,7 @@ def _splitter(generation: Generation, head: bytes) -> Callable[..., Any]:
 
 
 def _seed(generation: Generation, head: bytes, value: Any, run: Run) -> bytes | None:
-    """Return what is hashed for a bucketing value, or for a bucket in its location."""
+    """Return the bytes to hash: of the bucketing value, or of the targeting key without one."""
     if not isinstance(value, list):
         return generation.seed(value, run)
     key = hashed_key(generation, run)
@@ -108,10 +108,10 @@ def _seed(generation: Generation, head: bytes, value: Any, run: Run) -> bytes | 
 
 def _buckets(values: Sequence[Any]) -> Buckets | None:
     """Return the variants and the running sums of their weights; None if one is malformed."""
-    if not all(isinstance(each, list) and 1 <= len(each) <= 2 for each in values):
+    if not all(isinstance(value, list) and 1 <= len(value) <= 2 for value in values):
         return None
-    sums = cumulative([each[1] if len(each) == 2 else 1 for each in values])
-    return None if sums is None else Buckets([each[0] for each in values], sums)
+    sums = cumulative([value[1] if len(value) == 2 else 1 for value in values])
+    return None if sums is None else Buckets([value[0] for value in values], sums)
 
 
 def _sem_ver(compiler: Compiler, raw: Any, location: Location) -> Node:
@@ -127,8 +127,8 @@ def _sem_ver(compiler: Compiler, raw: Any, location: Location) -> Node:
     read = value.run
 
     def against_fixed(data: Any, run: Run) -> bool | None:
-        found = version(read(data, run), run)
-        return None if found is None else is_met(found, fixed)
+        actual = version(read(data, run), run)
+        return None if actual is None else is_met(actual, fixed)
 
     return Node(against_fixed)
 

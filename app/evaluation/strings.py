@@ -1,4 +1,4 @@
-"""Operators that make a text, or look into one: `cat`, `substr`, and flagd's two."""
+"""The operators on strings: `cat`, `substr`, and flagd's `starts_with` and `ends_with`."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def _substr(run: Run, source: Any = None, start: Any = 0, length: Any = math.inf
     text = to_text(source, run)
     begin, size = _whole(to_number(start, run)), to_number(length, run)
     rest = text[begin:] if begin >= 0 else text[max(0, len(text) + begin) :]
-    # A negative length leaves out that many at the end.
+    # A negative length removes that many characters from the end.
     return rest[: max(0, _whole(len(rest) + size if size < 0 else size))]
 
 
@@ -33,7 +33,7 @@ def _whole(number: float) -> int:
 def _affix(
     has: Callable[[str, str], bool], compiler: Compiler, raw: Any, location: Location
 ) -> Node:
-    """Compile starts_with or ends_with: of anything but two texts the outcome is null."""
+    """Compile starts_with or ends_with. The result is null unless both operands are strings."""
     nodes = compiler.arguments(raw, location)
     if len(nodes) != 2:
         return Node(nothing)
@@ -51,7 +51,7 @@ def _affix(
         text, part = first(data, run), second(data, run)
         if type(text) is not str or type(part) is not str:
             return None
-        run.read(part)
+        run.spend_on_text(part)
         return has(text, part)
 
     return Node(affix)
