@@ -34,81 +34,21 @@ order by
     pg_class.relname;
 
 -- name: list_schema_objects()
--- Everything in our schema that is an object of its own, in the order in which it can be dropped.
--- What belongs to something else, as an index does and a sequence of a column, goes with that.
-select
-    found.kind,
-    identity.identity,
-    found.name::text as name
-from (
-    select
-        1 as place,
-        'view' as kind,
-        'pg_class'::regclass as class,
-        pg_class.oid as id,
-        pg_class.relname as name
+-- Every object of our schema, in an order in which they can be dropped. An index or the sequence of a
+-- column is not listed: it is dropped with its table.
+with objects (place, kind, class, oid, name) as (
+    select case relkind when 'v' then 1 when 'm' then 2 when 'S' then 4 else 3 end,
+        null, 'pg_class'::regclass, oid, relname
     from pg_class
-    where pg_class.relnamespace = 'flagstone'::regnamespace
-      and pg_class.relkind = 'v'
-    union all
-    select
-        2,
-        'materialized view',
-        'pg_class'::regclass,
-        pg_class.oid,
-        pg_class.relname
-    from pg_class
-    where pg_class.relnamespace = 'flagstone'::regnamespace
-      and pg_class.relkind = 'm'
-    union all
-    select
-        3,
-        'table',
-        'pg_class'::regclass,
-        pg_class.oid,
-        pg_class.relname
-    from pg_class
-    where pg_class.relnamespace = 'flagstone'::regnamespace
-      and pg_class.relkind in ('r', 'p')
-    union all
-    select
-        4,
-        'sequence',
-        'pg_class'::regclass,
-        pg_class.oid,
-        pg_class.relname
-    from pg_class
-    where pg_class.relnamespace = 'flagstone'::regnamespace
-      and pg_class.relkind = 'S'
-      and not exists (
-          select 1
-          from pg_depend
-          where pg_depend.classid = 'pg_class'::regclass
-            and pg_depend.objid = pg_class.oid
-            and pg_depend.deptype in ('a', 'i')
-      )
-    union all
-    select
-        5,
-        'routine',
-        'pg_proc'::regclass,
-        pg_proc.oid,
-        pg_proc.proname
-    from pg_proc
-    where pg_proc.pronamespace = 'flagstone'::regnamespace
-    union all
-    select
-        6,
-        'type',
-        'pg_type'::regclass,
-        pg_type.oid,
-        pg_type.typname
-    from pg_type
-    left join pg_class on pg_class.oid = pg_type.typrelid
-    where pg_type.typnamespace = 'flagstone'::regnamespace
-      and (pg_type.typtype in ('e', 'd', 'r') or pg_class.relkind = 'c')
-) as found
-cross join lateral pg_identify_object(found.class, found.id, 0) as identity
-order by
-    found.place,
-    found.name;
+    where relnamespace = 'flagstone'::regnamespace and relkind in ('v', 'm', 'r', 'p', 'S') and not exists (
+        select from pg_depend
+        where relkind = 'S' and classid = 'pg_class'::regclass and objid = pg_class.oid and deptype in ('a', 'i'))
+    union all select 5, 'routine', 'pg_proc'::regclass, oid, proname
+    from pg_proc where pronamespace = 'flagstone'::regnamespace
+    union all select 6, 'type', 'pg_type'::regclass, pg_type.oid, typname
+    from pg_type left join pg_class on pg_class.oid = typrelid
+    where typnamespace = 'flagstone'::regnamespace and (typtype in ('e', 'd', 'r') or relkind = 'c')
+)
+select coalesce(kind, identified.type) as kind, identity, objects.name::text as name
+from objects, pg_identify_object(class, oid, 0) as identified
+order by place, objects.name;
