@@ -1,4 +1,4 @@
-"""One line an event, and no local variable in any traceback: it might be a secret."""
+"""Logging: one line per event, and no local variables in tracebacks, which may be secrets."""
 
 import json
 import logging
@@ -11,18 +11,18 @@ import structlog
 from app import log
 from app.settings import LogFormat
 
-# Gives all that was written to standard error so far.
+# Returns all text written to standard error so far.
 Stderr: TypeAlias = Callable[[], str]
 
 NAMES = ("", "yoyo", "asyncio")
-# In two halves, since a traceback shows the lines of the source.
+# In two halves, since a traceback shows source lines.
 HALVES = ("canary", "7f3a")
 CANARY = "".join(HALVES)
 
 
 @pytest.fixture
 def stderr(capsys: pytest.CaptureFixture[str]) -> Iterator[Stderr]:
-    """What is written to standard error; afterwards logging is as it was."""
+    """Return the text written to standard error. Restore logging afterwards."""
     loggers = [logging.getLogger(name) for name in NAMES]
     levels = [logger.level for logger in loggers]
     handlers = list(loggers[0].handlers)
@@ -59,7 +59,7 @@ def fail_with_a_cause() -> None:
         raise ValueError(f"of {len(token)}") from error
 
 
-def test_json_is_one_object_a_line(stderr: Stderr) -> None:
+def test_json_has_one_object_per_line(stderr: Stderr) -> None:
     configure(LogFormat.JSON)
 
     log.logger("one").info("served", path="/a\nb", status=200, found=object, word="é")
@@ -76,7 +76,7 @@ def test_json_is_one_object_a_line(stderr: Stderr) -> None:
     )
 
 
-def test_a_traceback_in_json_is_within_its_line(stderr: Stderr) -> None:
+def test_traceback_in_json_stays_in_its_line(stderr: Stderr) -> None:
     configure(LogFormat.JSON)
 
     try:
@@ -96,7 +96,7 @@ def test_a_traceback_in_json_is_within_its_line(stderr: Stderr) -> None:
 def test_no_traceback_shows_local_variables(
     stderr: Stderr, log_format: LogFormat, origin: str
 ) -> None:
-    """The default renderer shows them as soon as rich is installed, and rich is."""
+    """The default renderer shows them if rich is installed, and it is."""
     configure(log_format)
 
     try:
@@ -115,9 +115,7 @@ def test_no_traceback_shows_local_variables(
 
 
 @pytest.mark.parametrize("log_format", list(LogFormat))
-def test_a_group_of_exceptions_shows_no_local_variables(
-    stderr: Stderr, log_format: LogFormat
-) -> None:
+def test_exception_group_shows_no_local_variables(stderr: Stderr, log_format: LogFormat) -> None:
     configure(log_format)
 
     try:
@@ -129,7 +127,7 @@ def test_a_group_of_exceptions_shows_no_local_variables(
     assert CANARY not in stderr()
 
 
-def test_the_console_has_one_plain_line_an_event(stderr: Stderr) -> None:
+def test_console_has_one_plain_line_per_event(stderr: Stderr) -> None:
     configure(LogFormat.CONSOLE)
 
     log.logger("one").info("served", status=200)
@@ -141,7 +139,7 @@ def test_the_console_has_one_plain_line_an_event(stderr: Stderr) -> None:
 
 
 @pytest.mark.parametrize("log_format", list(LogFormat))
-def test_what_is_below_the_level_is_not_written(stderr: Stderr, log_format: LogFormat) -> None:
+def test_event_below_the_level_is_not_written(stderr: Stderr, log_format: LogFormat) -> None:
     configure(log_format, logging.WARNING)
 
     log.logger("one").info("quiet")
@@ -152,7 +150,7 @@ def test_what_is_below_the_level_is_not_written(stderr: Stderr, log_format: LogF
     assert "loud" in stderr()
 
 
-def test_libraries_that_talk_much_are_held_back(stderr: Stderr) -> None:
+def test_verbose_libraries_are_limited(stderr: Stderr) -> None:
     configure(LogFormat.JSON, logging.DEBUG)
 
     logging.getLogger("yoyo.migrations").info("quiet")
@@ -163,13 +161,13 @@ def test_libraries_that_talk_much_are_held_back(stderr: Stderr) -> None:
     assert "loud" in stderr()
 
 
-def test_what_is_bound_to_the_request_is_on_every_line(stderr: Stderr) -> None:
+def test_request_id_is_in_every_event(stderr: Stderr) -> None:
     configure(LogFormat.JSON)
 
-    given = log.REQUEST_ID.set("r1")
+    token = log.REQUEST_ID.set("r1")
     log.logger("one").info("ours")
     logging.getLogger("two").info("theirs")
-    log.REQUEST_ID.reset(given)
+    log.REQUEST_ID.reset(token)
 
     assert [json.loads(line)["request_id"] for line in stderr().splitlines()] == [
         "r1",
@@ -177,7 +175,7 @@ def test_what_is_bound_to_the_request_is_on_every_line(stderr: Stderr) -> None:
     ]
 
 
-def test_configuring_twice_does_not_write_twice(stderr: Stderr) -> None:
+def test_configure_twice_writes_each_event_once(stderr: Stderr) -> None:
     configure(LogFormat.JSON)
     configure(LogFormat.JSON)
 

@@ -12,7 +12,7 @@ from app.settings import load
 from app.tasks import Tasks, jittered, preserve_cancellation, repeat
 
 
-async def forever() -> None:
+async def wait_forever() -> None:
     await asyncio.Event().wait()
 
 
@@ -21,7 +21,7 @@ async def nothing() -> None:
 
 
 class Work:
-    """Work that fails the first times that it runs, and then goes on."""
+    """Work that raises these errors, one per run, and then runs without end."""
 
     def __init__(self, *errors: BaseException) -> None:
         self.errors = list(errors)
@@ -33,21 +33,21 @@ class Work:
         if self.errors:
             raise self.errors.pop(0)
         self.going.set()
-        await forever()
+        await wait_forever()
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.tasks.PAUSE_SECONDS", 0.0)
 
 
-@pytest.mark.usefixtures("quick")
-async def test_task_after_each_failure_is_restarted() -> None:
-    """A CancelledError of something that the task waits for is a failure like any other."""
+@pytest.mark.usefixtures("no_pauses")
+async def test_task_is_restarted_after_each_failure() -> None:
+    """A CancelledError that the task did not ask for is a failure."""
     tasks, work = Tasks(), Work(RuntimeError("broken"), OSError("disk"), asyncio.CancelledError())
 
     with capture_logs() as logged:
-        tasks.start("well", forever)
+        tasks.start("well", wait_forever)
         tasks.start("bad", work.run)
         await asyncio.wait_for(work.going.wait(), 10)
 
@@ -69,14 +69,14 @@ async def test_pause_after_failures_doubles_up_to_60_s(monkeypatch: pytest.Monke
         await asyncio.wait_for(work.going.wait(), 10)
     await tasks.stop()
 
-    # Tasks of a service that other tests share may log, too.
+    # Tasks of the service that tests share may log too.
     pauses = [event["restart_seconds"] for event in logged if event.get("task") == "bad"]
     assert pauses[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert pauses[-1] == 60
 
 
-@pytest.mark.usefixtures("quick")
-async def test_task_that_goes_on_for_long_enough_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("no_pauses")
+async def test_task_that_runs_long_enough_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.tasks.RECOVERY_SECONDS", 0.05)
     tasks, work = Tasks(), Work(RuntimeError())
 
@@ -91,7 +91,7 @@ async def test_task_that_goes_on_for_long_enough_recovers(monkeypatch: pytest.Mo
     await tasks.stop()
 
 
-async def test_task_that_returns_is_well() -> None:
+async def test_task_that_returns_is_alive() -> None:
     tasks = Tasks()
 
     tasks.start("done", nothing)
@@ -101,7 +101,7 @@ async def test_task_that_returns_is_well() -> None:
     assert await tasks.stop() == []
 
 
-async def test_task_that_is_cancelled_is_well() -> None:
+async def test_task_that_is_cancelled_is_alive() -> None:
     tasks, work = Tasks(), Work()
     tasks.start("cancelled", work.run)
     await work.going.wait()
@@ -113,9 +113,9 @@ async def test_task_that_is_cancelled_is_well() -> None:
     assert work.runs == 1
 
 
-async def test_stop_waits_for_a_task_that_has_not_begun() -> None:
+async def test_stop_cancels_a_task_that_has_not_begun() -> None:
     tasks = Tasks()
-    tasks.start("fresh", forever)
+    tasks.start("fresh", wait_forever)
 
     assert await tasks.stop() == []
 
@@ -124,18 +124,18 @@ async def test_stop_waits_for_a_task_that_has_not_begun() -> None:
 
 
 async def test_stop_ends_a_task_whose_cleanup_fails() -> None:
-    """It is not restarted, and holds up no other."""
+    """It is not restarted, and does not delay other tasks."""
     tasks, running, runs = Tasks(), asyncio.Event(), list[int]()
 
     async def closes_badly() -> None:
         runs.append(1)
         try:
             running.set()
-            await forever()
+            await wait_forever()
         except asyncio.CancelledError:
             raise OSError("while closing") from None
 
-    tasks.start("well", forever)
+    tasks.start("well", wait_forever)
     tasks.start("bad", closes_badly)
     await running.wait()
     with capture_logs() as logged:
@@ -146,7 +146,7 @@ async def test_stop_ends_a_task_whose_cleanup_fails() -> None:
     assert tasks._tasks["well"].cancelled()
 
 
-async def test_stop_cancels_again_what_swallows_a_cancellation(
+async def test_stop_cancels_again_a_task_that_ignores_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("app.tasks._CANCEL_SECONDS", 0.01)
@@ -156,10 +156,10 @@ async def test_stop_cancels_again_what_swallows_a_cancellation(
         while len(swallowed) < 3:
             running.set()
             try:
-                await forever()
+                await wait_forever()
             except asyncio.CancelledError:
                 swallowed.append(1)
-        await forever()
+        await wait_forever()
 
     tasks.start("stubborn", swallow)
     await running.wait()
@@ -168,7 +168,7 @@ async def test_stop_cancels_again_what_swallows_a_cancellation(
     assert len(swallowed) == 3
 
 
-async def test_stop_after_its_limit_names_what_still_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stop_after_its_limit_names_running_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.tasks._CANCEL_SECONDS", 0.01)
     monkeypatch.setattr("app.tasks._STOP_SECONDS", 0.05)
     tasks, running, released = Tasks(), asyncio.Event(), asyncio.Event()
@@ -180,7 +180,7 @@ async def test_stop_after_its_limit_names_what_still_runs(monkeypatch: pytest.Mo
                 await released.wait()
 
     tasks.start("endless", never)
-    tasks.start("well", forever)
+    tasks.start("well", wait_forever)
     await running.wait()
     with capture_logs() as logged:
         names = await tasks.stop()
@@ -191,26 +191,26 @@ async def test_stop_after_its_limit_names_what_still_runs(monkeypatch: pytest.Mo
     assert logged == [{"event": "tasks_not_stopped", "log_level": "error", "tasks": ["endless"]}]
 
 
-async def test_stop_twice_is_fine_and_nothing_starts_afterwards() -> None:
-    """A start that is still under way must not add tasks that would never be stopped."""
+async def test_start_after_stop_does_nothing() -> None:
+    """A start that is still running must not add tasks that would never be stopped."""
     tasks = Tasks()
-    tasks.start("one", forever)
+    tasks.start("one", wait_forever)
 
     await tasks.stop()
-    tasks.start("two", forever)
+    tasks.start("two", wait_forever)
     await tasks.stop()
 
     assert tasks.alive == {"one": True}
 
 
-async def test_cancellation_outlasts_an_error_of_the_cleanup() -> None:
+async def test_cancellation_replaces_an_error_of_the_cleanup() -> None:
     running = asyncio.Event()
 
     async def work() -> None:
         with preserve_cancellation():
             try:
                 running.set()
-                await forever()
+                await wait_forever()
             finally:
                 raise OSError("the connection is dead")
 
@@ -222,14 +222,14 @@ async def test_cancellation_outlasts_an_error_of_the_cleanup() -> None:
     assert task.cancelled()
 
 
-async def test_error_in_a_cancelled_task_is_not_hidden() -> None:
-    """Cleanup that runs after a cancellation handles its own errors."""
+async def test_error_handled_in_the_cleanup_is_not_replaced() -> None:
+    """Cleanup may handle its own errors."""
     running, caught = asyncio.Event(), list[str]()
 
     async def work() -> None:
         try:
             running.set()
-            await forever()
+            await wait_forever()
         finally:
             with pytest.raises(OSError, match="dead"), preserve_cancellation():
                 raise OSError("the connection is dead")
@@ -244,40 +244,38 @@ async def test_error_in_a_cancelled_task_is_not_hidden() -> None:
     assert task.cancelled()
 
 
-async def test_repeat_works_until_it_is_cancelled_and_asks_each_time_how_long_to_rest() -> None:
-    tasks, rounds, rests = Tasks(), list[int](), list[int]()
+async def test_repeat_asks_for_the_pause_after_each_run() -> None:
+    tasks, runs, pauses = Tasks(), list[int](), list[int]()
     enough = asyncio.Event()
 
     async def once() -> None:
-        rounds.append(len(rests))
-        if len(rounds) == 5:
+        runs.append(len(pauses))
+        if len(runs) == 5:
             enough.set()
 
     def every() -> float:
-        rests.append(len(rounds))
+        pauses.append(len(runs))
         return 0.0
 
     tasks.start("loop", lambda: repeat(every, once))
     await asyncio.wait_for(enough.wait(), 10)
     await tasks.stop()
 
-    assert rounds[:5] == [0, 1, 2, 3, 4]
-    assert rests[:4] == [1, 2, 3, 4]
+    assert runs[:5] == [0, 1, 2, 3, 4]
+    assert pauses[:4] == [1, 2, 3, 4]
 
 
-def test_a_rest_is_a_fifth_more_or_less() -> None:
-    rests = [jittered(10.0) for _ in range(500)]
+def test_jitter_is_at_most_a_fifth() -> None:
+    pauses = [jittered(10.0) for _ in range(500)]
 
-    assert all(8 <= rest <= 12 for rest in rests)
-    assert max(rests) - min(rests) > 2
+    assert all(8 <= pause <= 12 for pause in pauses)
+    assert max(pauses) - min(pauses) > 2
     assert jittered(0.0) == 0
 
 
 @pytest.mark.parametrize("turns", range(5))
-async def test_a_loop_that_is_called_and_cancelled_in_one_moment_ends(turns: int) -> None:
-    """Python 3.11's `wait_for` forgets a cancellation that comes together with what it waits for:
-    a stop would wait for ever for a loop that goes on.
-    """
+async def test_polling_cancelled_together_with_a_hint_ends(turns: int) -> None:
+    """`wait_for` of Python 3.11 loses a cancellation that comes together with the event."""
     follower, tasks = Follower(Database(load({}).database)), Tasks()
     tasks.start("follower", follower.run)
     await asyncio.sleep(0)

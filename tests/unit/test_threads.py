@@ -45,7 +45,7 @@ async def test_document_is_freed_before_its_error_is_raised() -> None:
 
 
 @pytest.mark.usefixtures("no_collector")
-async def test_error_of_a_thread_is_in_no_cycle() -> None:
+async def test_error_of_a_thread_is_freed_without_the_collector() -> None:
     freed = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -65,37 +65,37 @@ async def test_error_of_a_thread_is_in_no_cycle() -> None:
 
 
 @pytest.mark.usefixtures("no_collector")
-async def test_result_that_nothing_waits_for_is_freed() -> None:
-    go_on, freed = threading.Event(), asyncio.Event()
+async def test_result_of_a_cancelled_waiter_is_freed() -> None:
+    resume, freed = threading.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def read() -> Document:
         document = Document()
         weakref.finalize(document, loop.call_soon_threadsafe, freed.set)
-        go_on.wait(10)
+        resume.wait(10)
         return document
 
     waiter = asyncio.ensure_future(in_thread("read", read))
     await asyncio.sleep(0)
     waiter.cancel()
-    go_on.set()
+    resume.set()
 
     async with asyncio.timeout(10):
         await freed.wait()
 
 
 async def test_thread_that_hangs_delays_no_other_work() -> None:
-    go_on = threading.Event()
-    hanging = [asyncio.ensure_future(in_thread("hang", lambda: go_on.wait(30))) for _ in range(20)]
+    resume = threading.Event()
+    hanging = [asyncio.ensure_future(in_thread("hang", lambda: resume.wait(30))) for _ in range(20)]
 
     async with asyncio.timeout(10):
         assert await in_thread("work", lambda: "done") == "done"
 
-    go_on.set()
+    resume.set()
     await asyncio.gather(*hanging)
 
 
-async def test_threads_are_daemons_and_used_again() -> None:
+async def test_threads_are_daemons_and_are_reused() -> None:
     threads = {await in_thread("work", threading.current_thread) for _ in range(20)}
 
     assert all(thread.daemon and thread.name == "work" for thread in threads)
@@ -106,12 +106,12 @@ async def test_large_data_of_a_request_is_freed_in_a_thread() -> None:
     freed: asyncio.Future[threading.Thread] = asyncio.get_running_loop().create_future()
     loop = asyncio.get_running_loop()
 
-    def note() -> None:
+    def report() -> None:
         loop.call_soon_threadsafe(freed.set_result, threading.current_thread())
 
     def handle() -> None:
         document = Document()
-        weakref.finalize(document, note)
+        weakref.finalize(document, report)
         free_later([document])
         raise malformed("body", "must be a number")
 
@@ -122,7 +122,7 @@ async def test_large_data_of_a_request_is_freed_in_a_thread() -> None:
         assert await freed is not threading.current_thread()
 
 
-def test_data_outside_of_a_request_is_not_held() -> None:
+def test_data_outside_of_a_request_is_not_retained() -> None:
     document = Document()
     reference = weakref.ref(document)
     free_later([document])
@@ -134,10 +134,10 @@ def test_data_outside_of_a_request_is_not_held() -> None:
 def test_items_of_large_data_are_freed_with_their_container() -> None:
     documents = [Document(), Document(), Document()]
     references = [weakref.ref(document) for document in documents]
-    held: list[Collection[object]] = [documents[:1], {"a": documents[1]}, {"b": documents[2]}]
+    large_data: list[Collection[object]] = [documents[:1], {"a": documents[1]}, {"b": documents[2]}]
     del documents
 
-    free(held)
+    free(large_data)
 
-    assert held == []
+    assert large_data == []
     assert [reference() for reference in references] == [None, None, None]

@@ -1,4 +1,4 @@
-"""Health tells the truth, from memory."""
+"""The probes and the report."""
 
 import asyncio
 from dataclasses import replace
@@ -29,7 +29,7 @@ from tests.process.conftest import until
 KEY = Secret("k" * 32)
 
 
-async def test_probes_are_open_and_say_no_more_than_the_status(service: Service) -> None:
+async def test_probes_need_no_token_and_give_only_the_status(service: Service) -> None:
     for probe in ("live", "started"):
         answer = await service.stranger.get(f"/health/{probe}")
         assert (answer.status, await answer.json(content_type=None)) == (200, {"status": "pass"})
@@ -37,9 +37,7 @@ async def test_probes_are_open_and_say_no_more_than_the_status(service: Service)
         assert answer.headers["Cache-Control"] == "no-store"
 
 
-async def test_readiness_reports_the_last_row_of_health_check(
-    service: Service, server: Server
-) -> None:
+async def test_readiness_has_the_last_row_of_health_check(service: Service, server: Server) -> None:
     await service.component(Heartbeat).run_once()
     with server.admin("suite") as connection:
         last = connection.execute(
@@ -67,10 +65,10 @@ async def test_readiness_reports_the_last_row_of_health_check(
     }
 
 
-async def test_readiness_keeps_the_row_and_counts_the_misses_after_it(
+async def test_readiness_after_a_miss_has_the_last_row_and_the_count(
     service: Service, settings: Settings
 ) -> None:
-    """The reason of a failure is in the report, which needs a token."""
+    """Only the report, which needs a token, has the reason of a failure."""
     gone = Heartbeat(Database(settings.database), settings.health, "gone")
     await gone.run_once()
     good = service.component(Heartbeat)
@@ -91,7 +89,7 @@ async def test_readiness_keeps_the_row_and_counts_the_misses_after_it(
     assert report["checks"]["database:write"][0]["output"] == "database_away"
 
 
-async def test_the_report_needs_a_token_and_has_every_check(service: Service) -> None:
+async def test_report_needs_a_token_and_has_every_check(service: Service) -> None:
     refused = await service.stranger.get("/health")
     report = await (await service.client.get("/health")).json(content_type=None)
 
@@ -104,7 +102,7 @@ async def test_the_report_needs_a_token_and_has_every_check(service: Service) ->
     assert report["checks"]["migrations:pending"][0]["observedValue"] == 0
 
 
-async def test_a_state_that_cannot_be_kept_on_disk_is_a_warning(
+async def test_state_that_cannot_be_written_to_disk_warns(
     service: Service, settings: Settings, tmp_path: Path
 ) -> None:
     disk = Disk(tmp_path, Secret("k" * 32), settings.tier)
@@ -123,7 +121,7 @@ async def test_a_state_that_cannot_be_kept_on_disk_is_a_warning(
 
 
 async def test_tokens_that_cannot_be_read_fail_readiness(service: Service, server: Server) -> None:
-    """The database answers, so others know of a revoked token that is still accepted here."""
+    """Other instances know of a revocation, and this one still accepts the token."""
     health = service.app[HEALTH]
     directory = TokenDirectory(service.app[DATABASE], KEY)
     with service.replaced(directory):
@@ -143,7 +141,7 @@ async def test_tokens_that_cannot_be_read_fail_readiness(service: Service, serve
     assert well.checks["tokens"][0].observed_value == len(directory.usable)
 
 
-async def test_data_keys_that_cannot_be_read_are_a_warning(
+async def test_data_keys_that_cannot_be_read_warn(
     service: Service, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.secrets.vault_refresh.REFRESH_SECONDS", 0.05)
@@ -174,7 +172,7 @@ async def test_data_keys_that_cannot_be_read_are_a_warning(
     assert "rights" in str(warned.output)
 
 
-async def test_environment_named_disk_has_a_check_of_its_own(service: Service) -> None:
+async def test_environment_named_disk_has_its_own_check(service: Service) -> None:
     body = {"name": "disk", "tier": "staging"}
     assert (await service.client.post("/v1/environments", json=body)).status == 201
     await service.app[FOLLOWER].refresh()
@@ -185,9 +183,7 @@ async def test_environment_named_disk_has_a_check_of_its_own(service: Service) -
     assert checks["disk:snapshots"][0].observed_unit is None
 
 
-async def test_tokens_of_an_absent_database_are_a_warning(
-    service: Service, settings: Settings
-) -> None:
+async def test_tokens_without_a_database_warn(service: Service, settings: Settings) -> None:
     directory = TokenDirectory(Database(settings.database), KEY)
     await directory.refresh_if_possible()
     with service.replaced(directory):
@@ -253,7 +249,7 @@ async def test_follower_that_cannot_follow_fails_readiness(
                 connection.execute(break_.encode())
                 try:
                     await until(has_failed, 20)
-                    found = failed()
+                    failures = failed()
                     ready = await service.stranger.get("/health/ready")
                 finally:
                     connection.execute(mend.encode())
@@ -262,10 +258,10 @@ async def test_follower_that_cannot_follow_fails_readiness(
             following.cancel()
 
     assert ready.status == 503
-    assert all(output in str(check.output) for check in found)
+    assert all(output in str(check.output) for check in failures)
 
 
-async def test_follower_of_an_absent_database_only_warns(
+async def test_follower_without_a_database_warns(
     service: Service, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.configuration.snapshots.follower.STALE_AFTER_SECONDS", 0.0)
@@ -281,7 +277,7 @@ async def test_follower_of_an_absent_database_only_warns(
     assert status == "warn"
 
 
-async def test_draining_fails_readiness_and_nothing_else(service: Service) -> None:
+async def test_draining_fails_readiness_alone(service: Service) -> None:
     lifecycle = service.app[LIFECYCLE]
     lifecycle.draining.set()
     try:
@@ -295,7 +291,7 @@ async def test_draining_fails_readiness_and_nothing_else(service: Service) -> No
     assert served.headers["Connection"] == "close"
 
 
-async def test_a_schema_older_than_the_code_is_not_ready_and_a_newer_one_warns(
+async def test_older_schema_fails_readiness_and_newer_one_warns(
     service: Service, server: Server
 ) -> None:
     schema = service.component(SchemaCheck)
@@ -313,9 +309,9 @@ async def test_a_schema_older_than_the_code_is_not_ready_and_a_newer_one_warns(
                 "where name = 'Future'"
             )
     await schema.run_once()
-    found = schema.state
-    assert found is not None
-    schema.state = replace(found, unknown=1)
+    state = schema.state
+    assert state is not None
+    schema.state = replace(state, unknown=1)
     newer = await service.stranger.get("/health/ready")
     await schema.run_once()
 
@@ -323,23 +319,23 @@ async def test_a_schema_older_than_the_code_is_not_ready_and_a_newer_one_warns(
     assert (newer.status, (await newer.json(content_type=None))["status"]) == (200, "warn")
 
 
-# Reading it raises an error of PostgreSQL that no handler foresees.
+# Reading the view divides by zero: an error of PostgreSQL without a handler.
 _BREAK_MIGRATIONS = """
-alter table flagstone.migrations rename to kept;
+alter table flagstone.migrations rename to renamed;
 create view flagstone.migrations as
-    select name, 'applied'::text as state, "timestamp" / 0 as "timestamp" from flagstone.kept;
+    select name, 'applied'::text as state, "timestamp" / 0 as "timestamp" from flagstone.renamed;
 grant select on flagstone.migrations to flagstone_app;
 """
 _MEND_MIGRATIONS = """
 drop view flagstone.migrations;
-alter table flagstone.kept rename to migrations;
+alter table flagstone.renamed rename to migrations;
 """
 
 
 async def test_failing_background_task_warns_until_it_recovers(
     service: Service, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An instance that answers requests stays ready, whatever its background tasks do."""
+    """An instance that answers requests stays ready when a background task fails."""
     monkeypatch.setattr("app.tasks.RECOVERY_SECONDS", 0.2)
     monkeypatch.setattr("app.tasks.PAUSE_SECONDS", 0.01)
     tasks, health = Tasks(), service.app[HEALTH]
@@ -413,7 +409,7 @@ async def test_heartbeat_that_postgresql_refuses_is_missed(
     assert (well.status, well.consecutive_failures) == ("pass", 0)
 
 
-async def test_three_misses_fail_where_there_is_nothing_to_serve_from_and_one_beat_recovers(
+async def test_three_misses_fail_an_instance_without_snapshots(
     service: Service, settings: Settings
 ) -> None:
     database = service.app[DATABASE]
@@ -434,7 +430,7 @@ async def test_three_misses_fail_where_there_is_nothing_to_serve_from_and_one_be
     assert statuses == ["warn", "warn", "warn", "fail", "pass"]
 
 
-async def test_missed_heartbeats_are_written_down_later(
+async def test_missed_heartbeats_are_written_later(
     service: Service, settings: Settings, server: Server
 ) -> None:
     heartbeat = Heartbeat(Database(settings.database), settings.health, "late")
@@ -452,7 +448,7 @@ async def test_missed_heartbeats_are_written_down_later(
     assert rows == [("fail", True), ("fail", True), ("ok", False)]
 
 
-async def test_old_heartbeats_are_trimmed_by_new_ones(
+async def test_old_heartbeats_are_deleted_by_new_ones(
     service: Service, settings: Settings, server: Server
 ) -> None:
     with server.admin("suite") as connection:
@@ -472,15 +468,15 @@ async def test_old_heartbeats_are_trimmed_by_new_ones(
     assert row == (0,)
 
 
-async def test_an_exhausted_pool_only_warns(service: Service) -> None:
+async def test_exhausted_pool_warns(service: Service) -> None:
     heartbeat = service.component(Heartbeat)
-    kept = (heartbeat.last, heartbeat.misses_in_a_row)
+    before = (heartbeat.last, heartbeat.misses_in_a_row)
     heartbeat._miss(datetime.now(UTC) - timedelta(seconds=1), "pool_exhausted")
     heartbeat.misses_in_a_row = 10
     try:
         status = service.app[HEALTH].report().status
     finally:
-        heartbeat.last, heartbeat.misses_in_a_row = kept
+        heartbeat.last, heartbeat.misses_in_a_row = before
         heartbeat._missed.clear()
 
     assert status == "warn"

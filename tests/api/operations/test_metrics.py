@@ -1,4 +1,4 @@
-"""Metrics tell what happened, under one name each, and to a token that may read."""
+"""The metrics of the service."""
 
 import time
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
     return samples.get((name, frozenset({"worker": "1", **labels}.items())), 0.0)
 
 
-async def test_a_token_is_needed(service: Service) -> None:
+async def test_metrics_need_a_token(service: Service) -> None:
     refused = await service.stranger.get("/metrics")
 
     assert refused.status == 401
@@ -66,9 +66,7 @@ async def test_requests_are_counted_by_route_and_status(service: Service) -> Non
     assert 0 < more("GET", route, "200", "_sum") < 3
 
 
-async def test_what_the_access_log_gets_and_loses_is_counted(
-    service: Service, server: Server
-) -> None:
+async def test_access_log_counts_accesses_and_losses(service: Service, server: Server) -> None:
     name = "flagstone_access_log_accesses_total"
     before = await scrape(service)
     await service.token(Scope.READ)
@@ -90,7 +88,7 @@ async def test_what_the_access_log_gets_and_loses_is_counted(
     assert more("flagstone_access_log_lines_dropped_total") == 0
 
 
-async def test_revisions_change_sets_and_lag_are_those_of_the_environment(
+async def test_revision_change_sets_and_lag_have_the_environment(
     service: Service,
 ) -> None:
     before = await scrape(service)
@@ -109,7 +107,7 @@ async def test_revisions_change_sets_and_lag_are_those_of_the_environment(
     assert value(after, "flagstone_snapshot_stale_seconds") == 0
 
 
-async def test_evaluations_are_counted_by_reason_whenever_they_reach_the_table(
+async def test_evaluations_are_counted_once_by_reason(
     service: Service,
 ) -> None:
     flags = {"flags": {"on": flag(defaultVariant="on"), "broken": flag(targeting={"!": 1})}}
@@ -125,7 +123,7 @@ async def test_evaluations_are_counted_by_reason_whenever_they_reach_the_table(
     second, third = await scrape(service), await scrape(service)
 
     def more(after: Samples) -> dict[str, float]:
-        """Return the evaluations since the beginning of the test, by their reasons."""
+        """Return the evaluations since the start of the test, by reason."""
         return {
             dict(labels)["reason"]: count - before.get((name, labels), 0)
             for (name, labels), count in after.items()
@@ -138,7 +136,7 @@ async def test_evaluations_are_counted_by_reason_whenever_they_reach_the_table(
     assert more(second) == more(third) == {"STATIC": 2, "GENERAL": 1}
 
 
-async def test_streams_pool_tasks_and_process_are_there(service: Service) -> None:
+async def test_metrics_have_streams_pool_tasks_and_process(service: Service) -> None:
     async with _stream(service):
         during = await scrape(service)
 
@@ -149,7 +147,7 @@ async def test_streams_pool_tasks_and_process_are_there(service: Service) -> Non
     assert value(during, "process_resident_memory_bytes") > 1e7
 
 
-async def test_openmetrics_is_spoken_to_those_who_ask_for_it(service: Service) -> None:
+async def test_accept_of_openmetrics_gets_openmetrics(service: Service) -> None:
     answer = await service.client.get(
         "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
     )
@@ -168,7 +166,7 @@ async def _stream(service: Service) -> AsyncIterator[None]:
         answer.close()
 
 
-async def test_an_accept_that_makes_no_sense_gets_the_usual_format(service: Service) -> None:
+async def test_invalid_accept_gets_the_default_format(service: Service) -> None:
     accept = "application/openmetrics-text;version=x.y.z;escaping=zz"
 
     answer = await service.client.get("/metrics", headers={"Accept": accept})
@@ -176,7 +174,7 @@ async def test_an_accept_that_makes_no_sense_gets_the_usual_format(service: Serv
     assert (answer.status, answer.content_type) == (200, "text/plain")
 
 
-async def test_keys_are_counted_by_what_they_wrap_and_data_keys_tell_their_age(
+async def test_data_keys_have_their_count_and_creation_time(
     service: Service,
 ) -> None:
     body = {"kind": "secret", "value": "canary"}
@@ -194,15 +192,15 @@ async def test_keys_are_counted_by_what_they_wrap_and_data_keys_tell_their_age(
     assert value(samples, "flagstone_keys_missing") == 0
 
 
-async def test_the_soonest_expiry_is_a_gauge(service: Service) -> None:
-    """For an alert: whoever depends on a token wants to know before it ends."""
+async def test_soonest_expiry_of_tokens_is_a_gauge(service: Service) -> None:
+    """Operators need an alert before a token expires."""
     name = "flagstone_token_soonest_expiry_timestamp_seconds"
     soon = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
     await service.token(Scope.READ)
     none = await scrape(service)
 
-    for each in (soon + timedelta(days=1), soon, soon - timedelta(days=5)):
-        await service.token(Scope.READ, expires_at=each)
+    for expires_at in (soon + timedelta(days=1), soon, soon - timedelta(days=5)):
+        await service.token(Scope.READ, expires_at=expires_at)
 
-    assert not [each for each, _ in none if each == name]
+    assert not [sample for sample, _ in none if sample == name]
     assert value(await scrape(service), name) == soon.timestamp()

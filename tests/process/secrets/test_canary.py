@@ -1,7 +1,7 @@
-"""A thousand secrets are written, and then looked for wherever something was written down.
+"""A test writes a thousand secrets, and then searches for them in everything that is stored.
 
-In the data directory with its write-ahead log, in PostgreSQL's own log of every statement, in a
-dump of every table, in the snapshots, in the service's log and in what it answered.
+It searches the data directory with the write-ahead log, the log of PostgreSQL with every statement,
+a dump of every table, the snapshots, the log of the service, and its responses.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from app.settings import Tier, load
 from tests.process.conftest import PATIENT, Process
 
 SECRETS = 1_000
-# Nothing else looks like it, not even in base64 or spelt out.
+# No other text matches, not even in base64.
 _CANARY = re.compile(rb"canary-[0-9]{4}-[a-z]{12}")
 _SETTING = "canary-9999-inthesetting"
 
@@ -30,7 +30,7 @@ def _canary(number: int) -> str:
     return f"canary-{number:04}-kestrelplume"
 
 
-async def test_no_secret_is_written_down_anywhere(
+async def test_secrets_are_stored_nowhere_in_clear(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     service = launch(SEED_ON_START="false", LOG_LEVEL="debug", ACCESS_LOG_STDOUT="true", **PATIENT)
@@ -39,7 +39,7 @@ async def test_no_secret_is_written_down_anywhere(
     with _superuser(service.data_dir) as connection:
         connection.execute("alter role all set log_statement = 'all'")
         connection.execute("alter role all set log_error_verbosity = 'default'")
-    # What a role has set counts from its next connection on.
+    # Settings of a role take effect at its next connection.
     await service.stop()
     await service.start()
     await service.ready()
@@ -55,25 +55,27 @@ async def test_no_secret_is_written_down_anywhere(
             assert answer.status < 500
 
     await _write(ask)
-    told = list(answers)
-    # Looking can find something: what is no secret is there in clear.
+    responses = list(answers)
+    # Proves that the search works: a setting is stored in clear.
     await ask("PUT", "local/configurations/open", {"value": _SETTING}, **{"If-None-Match": "*"})
     async with client.get(
         f"{service.url}/v1/environments/local/export?reveal=true", headers=service.headers
     ) as answer:
         revealed = set(_CANARY.findall(await answer.read()))
-    await asyncio.sleep(3)  # the snapshot of it all is written after a second or two
+    await asyncio.sleep(3)  # the snapshot is written after a second or two
     dump = b"".join(_dump(admin))
     admin.close()
     assert await service.stop() == 0
 
-    assert len(revealed) == SECRETS - 300 + 1  # what the restored revision has, and the setting
-    assert not [text for text in told if _CANARY.search(text)]
-    found = {name: canaries for name, canaries in _searched(service.data_dir) if canaries}
+    assert (
+        len(revealed) == SECRETS - 300 + 1
+    )  # the entries of the restored revision, and the setting
+    assert not [text for text in responses if _CANARY.search(text)]
+    found = {name: canaries for name, canaries in _canaries_by_file(service.data_dir) if canaries}
     only = {_SETTING.encode()}
     assert set(_CANARY.findall(dump)) == only
     assert {canary for canaries in found.values() for canary in canaries} == only, found
-    # In the table's file, in the log of statements and in the write-ahead log.
+    # In the file of the table, in the log of statements and in the write-ahead log.
     assert {Path(name).parts[0] for name in found} >= {"pg18", "pg18.log"}
     assert any("pg_wal" in name for name in found)
     key = token_key(load({"DATA_DIR": str(service.data_dir)}))
@@ -83,7 +85,7 @@ async def test_no_secret_is_written_down_anywhere(
 
 
 async def _write(ask: Callable[..., Awaitable[None]]) -> None:
-    """Write secrets in every way that there is, some of them in vain."""
+    """Write secrets through every endpoint. Some of the requests are refused."""
     secret = {"op": "put", "version": 0, "kind": "secret"}
     operations = [secret | {"key": f"s{n}", "value": _canary(n)} for n in range(SECRETS - 300)]
     await ask("POST", "local/changes", {"operations": operations}, **{"Idempotency-Key": "all"})
@@ -123,7 +125,7 @@ def _superuser(folder: Path) -> psycopg.Connection[Any]:
 
 
 def _dump(admin: psycopg.Connection[Any]) -> Iterator[bytes]:
-    """Every row of every table, as a dump has it."""
+    """Yield every row of every table, as in a dump."""
     tables = admin.execute(
         "select relname from pg_class where relnamespace = 'flagstone'::regnamespace "
         "and relkind = 'r'"
@@ -133,7 +135,7 @@ def _dump(admin: psycopg.Connection[Any]) -> Iterator[bytes]:
             yield from (bytes(part) for part in copy)
 
 
-def _searched(folder: Path) -> Iterator[tuple[str, set[bytes]]]:
+def _canaries_by_file(folder: Path) -> Iterator[tuple[str, set[bytes]]]:
     for path in folder.rglob("*"):
         if path.is_file():
             yield str(path.relative_to(folder)), set(_CANARY.findall(path.read_bytes()))

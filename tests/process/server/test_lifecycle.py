@@ -1,4 +1,4 @@
-"""Starting and stopping: what comes up, what is left, and what may not be lost."""
+"""The start and the stop of the service: what runs, what remains, and what must not be lost."""
 
 import asyncio
 import signal
@@ -13,7 +13,7 @@ from tests.process.conftest import PATIENT, Process, put, until
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-async def test_a_signal_stops_everything_the_database_too(
+async def test_signal_stops_the_service_and_its_database(
     launch: Callable[..., Process], number: int
 ) -> None:
     process = launch()
@@ -28,7 +28,7 @@ async def test_a_signal_stops_everything_the_database_too(
     assert "Traceback" not in process.log
 
 
-async def test_the_banner_shows_the_file_and_never_the_token(
+async def test_log_names_the_token_file_and_has_no_secret(
     launch: Callable[..., Process],
 ) -> None:
     process = launch()
@@ -46,7 +46,7 @@ async def test_the_banner_shows_the_file_and_never_the_token(
 
 
 @pytest.mark.first_start
-async def test_four_at_once_on_nothing_all_come_up(
+async def test_four_first_starts_at_once_all_succeed(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     processes = [launch(INSTANCE_ID=f"i{n}") for n in range(4)]
@@ -54,7 +54,7 @@ async def test_four_at_once_on_nothing_all_come_up(
     await asyncio.gather(*(process.start() for process in processes))
     await asyncio.gather(*(process.ready() for process in processes))
 
-    # One token file for all of them, and it holds on each.
+    # They share one token file, and each accepts the token.
     for process in processes:
         assert await _statuses_until_written(client, process) <= {201, 503}
     first, *others = processes
@@ -65,7 +65,7 @@ async def test_four_at_once_on_nothing_all_come_up(
 
 
 async def _statuses_until_written(client: ClientSession, process: Process) -> set[int]:
-    """Write new entries until one is accepted; where time is short, some may be refused before."""
+    """Write new entries until one is accepted. A busy service may refuse some before."""
     statuses: set[int] = set()
 
     async def is_written() -> bool:
@@ -77,7 +77,7 @@ async def _statuses_until_written(client: ClientSession, process: Process) -> se
     return statuses
 
 
-async def test_a_request_that_runs_when_the_signal_comes_is_finished(
+async def test_running_requests_finish_after_the_signal(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     process = launch(DRAIN_SECONDS="3", **PATIENT)
@@ -107,24 +107,23 @@ async def test_a_request_that_runs_when_the_signal_comes_is_finished(
     assert set(statuses) <= {201, 0}
 
 
-async def test_an_open_stream_does_not_hold_up_the_end(
+async def test_open_stream_does_not_delay_the_stop(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
-    process = launch()
+    # If the stream delayed the stop, it would take longer than `Process.stop` allows.
+    process = launch(SHUTDOWN_TIMEOUT="60")
     await process.start()
     await process.ready()
     async with client.get(
         f"{process.url}/v1/environments/local/events", headers=process.headers
     ) as stream:
         await stream.content.readuntil(b"\n")
-        started = time.monotonic()
 
         code = await process.stop()
         rest = await stream.content.read()
 
     assert code == 0
-    assert time.monotonic() - started < 3
-    # A proper end, not a connection that broke: the client knows that it has all of it.
+    # The response ends properly: `read` would raise if the connection broke.
     assert b"data:" not in rest
     assert "Traceback" not in process.log
 
@@ -133,7 +132,7 @@ async def _true(value: bool) -> bool:  # noqa: FBT001
     return value
 
 
-async def test_kill_9_in_a_write_loses_nothing_acknowledged(
+async def test_sigkill_during_writes_loses_nothing_acknowledged(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     process = launch()
@@ -161,7 +160,7 @@ async def test_kill_9_in_a_write_loses_nothing_acknowledged(
     again = launch()
     await again.start()
     await again.ready()
-    found: list[str] = []
+    keys: list[str] = []
     after: str | None = ""
     while after is not None:
         async with client.get(
@@ -170,18 +169,18 @@ async def test_kill_9_in_a_write_loses_nothing_acknowledged(
             headers=again.headers,
         ) as answer:
             page = await answer.json()
-        found += [item["key"] for item in page["items"]]
+        keys += [item["key"] for item in page["items"]]
         after = page["next"]
     async with client.get(f"{again.url}/v1/environments/local", headers=again.headers) as answer:
         revision = (await answer.json())["revision"]
 
-    assert set(acknowledged) <= set(found)
-    # One for the test data; each write made exactly one, whether it was acknowledged or not.
-    assert revision == len(found) + 1
+    assert set(acknowledged) <= set(keys)
+    # The first revision is the test data. Each write made exactly one more.
+    assert revision == len(keys) + 1
     assert await again.stop() == 0
 
 
-async def test_mistakes_in_the_settings_end_the_start_with_one_message(
+async def test_invalid_settings_end_the_start_with_one_message(
     launch: Callable[..., Process],
 ) -> None:
     process = launch(TIER="production", DATABASE_POOL_MAX="many", LOG_LEVEL="hunter2")
@@ -197,7 +196,7 @@ async def test_mistakes_in_the_settings_end_the_start_with_one_message(
     assert "Traceback" not in process.log
 
 
-async def test_a_port_in_use_is_said_plainly(launch: Callable[..., Process]) -> None:
+async def test_port_in_use_ends_the_start_and_is_named(launch: Callable[..., Process]) -> None:
     first = launch()
     await first.start()
     await first.ready()

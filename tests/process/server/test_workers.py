@@ -1,4 +1,4 @@
-"""Several processes on one port: one service to its clients, whatever happens to one of them."""
+"""Several worker processes on one port act as one service, even if one of them dies or hangs."""
 
 import asyncio
 import re
@@ -17,10 +17,10 @@ READS = "/v1/environments/local/configurations/checkout/retries"
 
 
 def is_worker(child: psutil.Process) -> bool:
-    """Say whether this child works; one that has just been killed has no command any more."""
+    """Return whether this child is a worker. A child that was just killed has no command."""
     try:
         return "serve-worker" in child.cmdline()
-    except psutil.NoSuchProcess:  # a zombie that awaits its parent is one of these
+    except psutil.NoSuchProcess:  # also for a zombie
         return False
 
 
@@ -30,35 +30,36 @@ def workers(process: Process) -> list[psutil.Process]:
 
 
 async def requests_by_worker(client: ClientSession, process: Process) -> dict[str, float]:
-    """Return how many reads each worker has answered, from one scrape; none from the first worker
-    while it starts, which answers before it has anything to tell.
+    """Return the number of reads by worker, from one scrape.
+
+    The result is empty while the first worker starts.
     """
     async with client.get(f"{process.url}/metrics", headers=process.headers) as answer:
         text = await answer.text() if answer.status == 200 else ""
-    found: dict[str, float] = defaultdict(float)
+    counts: dict[str, float] = defaultdict(float)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name == "flagstone_info":
-                found[sample.labels["worker"]] += 0
+                counts[sample.labels["worker"]] += 0
             is_count = sample.name == "flagstone_http_request_duration_seconds_count"
             if is_count and sample.labels["route"].endswith("/configurations/{key}"):
-                found[sample.labels["worker"]] += sample.value
-    return dict(found)
+                counts[sample.labels["worker"]] += sample.value
+    return dict(counts)
 
 
-async def are_heard(client: ClientSession, process: Process, count: int) -> bool:
+async def are_scraped(client: ClientSession, process: Process, count: int) -> bool:
     return len(await requests_by_worker(client, process)) == count
 
 
 async def start_all(client: ClientSession, process: Process, count: int) -> None:
-    """Start a service and wait until each of its workers answers the others."""
+    """Start a service, and wait until a scrape has all of its workers."""
     await process.start()
     await process.ready()
-    await until(lambda: are_heard(client, process, count), 20)
+    await until(lambda: are_scraped(client, process, count), 20)
 
 
 async def read(process: Process) -> int:
-    """Read once over a connection of its own."""
+    """Read once over a new connection."""
     async with (
         ClientSession() as session,
         session.get(process.url + READS, headers=process.headers) as answer,
@@ -66,7 +67,7 @@ async def read(process: Process) -> int:
         return answer.status
 
 
-async def test_every_worker_answers_and_one_scrape_tells_of_all(
+async def test_one_scrape_has_the_requests_of_every_worker(
     launch_beside: Callable[..., Process], client: ClientSession
 ) -> None:
     process = launch_beside(WORKERS="3")
@@ -74,11 +75,11 @@ async def test_every_worker_answers_and_one_scrape_tells_of_all(
     statuses = set(await asyncio.gather(*(read(process) for _ in range(120))))
     counted: dict[str, float] = {}
 
-    async def all_tell() -> bool:
+    async def all_are_scraped() -> bool:
         counted.update(await requests_by_worker(client, process))
         return len(counted) == 3
 
-    await until(all_tell, 20)
+    await until(all_are_scraped, 20)
     written = await put(client, process, "shared", 1)
 
     assert statuses == {200}
@@ -89,7 +90,7 @@ async def test_every_worker_answers_and_one_scrape_tells_of_all(
     assert "worker_died" not in process.log
 
 
-async def test_a_worker_that_dies_is_replaced_and_no_connection_is_refused(
+async def test_death_of_a_worker_refuses_no_connection(
     launch_beside: Callable[..., Process], client: ClientSession
 ) -> None:
     process = launch_beside(WORKERS="2")
@@ -102,14 +103,14 @@ async def test_a_worker_that_dies_is_replaced_and_no_connection_is_refused(
 
     async def replaced() -> bool:
         now = {worker.pid for worker in workers(process)}
-        return len(now) == 2 and now != before and await are_heard(client, process, 2)
+        return len(now) == 2 and now != before and await are_scraped(client, process, 2)
 
     await until(replaced, 20)
     assert set(statuses) == {200}
     assert await process.stop() == 0
 
 
-async def test_when_the_supervisor_is_killed_its_workers_end(
+async def test_workers_end_when_the_supervisor_is_killed(
     launch_beside: Callable[..., Process],
 ) -> None:
     process = launch_beside(WORKERS="2")
@@ -126,7 +127,7 @@ async def test_when_the_supervisor_is_killed_its_workers_end(
 
 
 @pytest.mark.first_start
-async def test_what_keeps_every_worker_from_starting_ends_the_service(
+async def test_start_that_fails_in_every_worker_ends_the_service(
     launch: Callable[..., Process],
 ) -> None:
     owner = launch()
@@ -146,7 +147,7 @@ async def test_what_keeps_every_worker_from_starting_ends_the_service(
     assert await owner.stop() == 0
 
 
-async def test_ctrl_c_in_a_terminal_stops_them_together(
+async def test_sigint_stops_all_workers(
     launch_beside: Callable[..., Process],
 ) -> None:
     process = launch_beside(WORKERS="2")
@@ -160,7 +161,7 @@ async def test_ctrl_c_in_a_terminal_stops_them_together(
     assert not any(worker.is_running() for worker in running)
 
 
-async def test_a_worker_that_hangs_is_killed_and_replaced(
+async def test_worker_that_hangs_is_killed_and_replaced(
     launch_beside: Callable[..., Process], client: ClientSession
 ) -> None:
     process = launch_beside(WORKERS="2")
@@ -170,17 +171,17 @@ async def test_a_worker_that_hangs_is_killed_and_replaced(
 
     async def replaced() -> bool:
         is_gone = victim.pid not in {worker.pid for worker in workers(process)}
-        return is_gone and await are_heard(client, process, 2)
+        return is_gone and await are_scraped(client, process, 2)
 
     await until(replaced, 40)
     assert "worker_silent" in process.log
     assert await process.stop() == 0
 
 
-async def test_a_second_service_does_not_share_the_port(
+async def test_second_service_does_not_share_the_port(
     launch_beside: Callable[..., Process],
 ) -> None:
-    """Started in the same moment, before either listens."""
+    """Both start at the same moment, before one of them listens."""
     first, second = launch_beside(WORKERS="2"), launch_beside(WORKERS="2")
     second.port = first.port
     await asyncio.gather(first.start(), second.start())
@@ -198,7 +199,7 @@ async def test_a_second_service_does_not_share_the_port(
     assert await survivor.stop() == 0
 
 
-async def test_liveness_is_answered_when_the_first_worker_dies_during_the_start(
+async def test_liveness_survives_death_of_the_first_worker_at_start(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     nowhere = "postgresql://flagstone_app:x@127.0.0.1:1/flagstone"
@@ -210,7 +211,7 @@ async def test_liveness_is_answered_when_the_first_worker_dies_during_the_start(
             return answer.status == 200
 
     await until(alive, 20)
-    first = next(each for each in workers(process) if "--first" in each.cmdline())
+    first = next(worker for worker in workers(process) if "--first" in worker.cmdline())
     first.kill()
     await until(alive, 20)
 

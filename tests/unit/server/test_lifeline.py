@@ -8,7 +8,7 @@ import sys
 
 from app.server.workers import Worker, beat_lifeline
 
-# In a process of its own: a write that blocks holds up the event loop and all its timeouts.
+# In another process: a blocking write would block the event loop and its timeouts.
 _BEATING = """
 import asyncio, sys
 from app.server.workers import Worker, beat_lifeline
@@ -24,7 +24,7 @@ asyncio.run(main())
 """
 
 
-def test_beat_to_a_supervisor_that_reads_nothing_does_not_block() -> None:
+def test_beat_to_a_suspended_supervisor_does_not_block() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.setblocking(False)
@@ -34,7 +34,7 @@ def test_beat_to_a_supervisor_that_reads_nothing_does_not_block() -> None:
         except BlockingIOError:
             theirs.setblocking(True)
 
-        done = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-c", _BEATING, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             capture_output=True,
@@ -43,14 +43,14 @@ def test_beat_to_a_supervisor_that_reads_nothing_does_not_block() -> None:
             check=True,
         )
 
-    assert done.stdout == "turns False\n"
+    assert completed.stdout == "turns False\n"
 
 
 async def test_beat_reaches_the_supervisor() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         beating = asyncio.create_task(beat_lifeline(Worker(lifeline=theirs.fileno())))
-        heard = await asyncio.to_thread(ours.recv, 1)
+        received = await asyncio.to_thread(ours.recv, 1)
         beating.cancel()
 
-    assert heard == b"."
+    assert received == b"."
