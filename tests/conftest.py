@@ -278,7 +278,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     with pytest.MonkeyPatch.context() as patch:
         # What was noted is written by the tests themselves: between two of their steps it would
         # make two rows of one.
-        for interval in ("access.log.WINDOW", "access.last_used.FLUSH", "flags.usage.FLUSH"):
+        for interval in ("access.log.FLUSH", "access.last_used.FLUSH", "flags.usage.FLUSH"):
             patch.setattr(f"app.{interval}_SECONDS", 3_600.0)
         async with serving(settings) as service:
             yield service

@@ -1,9 +1,9 @@
-"""The tokens in memory: a request is let in or not without asking PostgreSQL.
+"""The tokens in memory: requests are authenticated without a query.
 
-A notification is a hint that they have changed; the truth is a fingerprint, asked for every half
-second, so that a revocation holds on every instance within a second however it came about, and a
-flood of unknown tokens costs the database nothing. While the database is away the last known tokens
-go on working. They expire by the database's clock, from which this machine's may differ.
+A fingerprint of all tokens is polled every half second, so every instance refuses a revoked token
+within a second. A flood of unknown tokens costs the database nothing. While the database is away,
+the last known tokens stay valid. They expire by the database's clock, not by the clock of this
+machine.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from app.errors import Unauthenticated, Unavailable
 from app.settings import Secret
 
 REFRESH_SECONDS = 0.5
-# The payload of the notifications that sql/tokens.sql sends; an environment's has a colon.
+# The payload of the notifications in sql/tokens.sql. That of an environment has a colon.
 CHANGE_OF_TOKENS = "tokens"
-# Ten times the interval. A revocation that other instances know may be unknown here after that.
+# Ten times the interval. After that, this instance may accept a token that is revoked elsewhere.
 CONFIRMED_SECONDS_MAX = 5.0
-# Stands in for the token of an unknown id, so that both refusals take the same steps. Nobody has a
-# text with this MAC.
-_NOBODY = Token(
+# Replaces the token of an unknown ID, so that both refusals take the same time. No text has its
+# MAC.
+_UNKNOWN = Token(
     id="",
     name="",
     mac=os.urandom(32),
@@ -41,7 +41,7 @@ _NOBODY = Token(
 
 
 class TokenDirectory(PolledCopy):
-    """Who may call, as of at most half a second ago; `on_change` is called after each change."""
+    """The usable tokens, at most half a second old. `on_change` is called after each change."""
 
     name = "tokens"
     poll_seconds = REFRESH_SECONDS
@@ -52,7 +52,6 @@ class TokenDirectory(PolledCopy):
     ) -> None:
         super().__init__()
         self._database = database
-        # The MACs of new tokens are made with it.
         self.key = key
         self._on_change = on_change
         self._tokens: dict[str, Token] | None = None
@@ -61,19 +60,19 @@ class TokenDirectory(PolledCopy):
         # How far the database's clock is ahead of ours, as of the last refresh.
         self._clock_offset = timedelta(0)
         self._refreshing = asyncio.Lock()
-        # Callers whose MAC held since the last change, by a digest: most requests show one of few.
+        # Callers with a valid token since the last change, by a digest of its text.
         self._checked: dict[bytes, Caller] = {}
-        # The ids of tokens that were shown since somebody last took them from here.
+        # IDs of tokens used since the last flush.
         self.used: set[str] = set()
 
     async def refresh(self) -> None:
-        """Read all tokens, if any has changed. Raises Unavailable when the database is away."""
-        # One after the other, or an older state could overwrite a newer one.
+        """Read all tokens if any has changed. Raises Unavailable when the database is away."""
+        # One at a time: otherwise an older state could overwrite a newer one.
         async with self._refreshing, self._database.connection() as connection:
             await self._refresh(connection)
 
     async def _refresh(self, connection: Connection) -> None:
-        # Asked for first: what changes between the two statements is found by the next look.
+        # The fingerprint first: the next refresh finds what changes between the two statements.
         asked_at = datetime.now(UTC)
         row = await sql.get_token_fingerprint(connection)
         self._clock_offset = row["database_time"] - asked_at
@@ -89,7 +88,7 @@ class TokenDirectory(PolledCopy):
 
     @property
     def age_seconds(self) -> float | None:
-        """How long ago the database said that these are the tokens; None if it never did."""
+        """Seconds since the database last confirmed the tokens. None if it never did."""
         return None if self._confirmed_at is None else time.monotonic() - self._confirmed_at
 
     @property
@@ -99,12 +98,12 @@ class TokenDirectory(PolledCopy):
 
     @property
     def usable(self) -> Mapping[str, Token]:
-        """The tokens that are neither revoked nor long expired, by id."""
+        """The tokens that are neither revoked nor long expired, by ID."""
         return self._tokens or {}
 
     @property
     def soonest_expiry(self) -> datetime | None:
-        """When the next token expires of those that nobody has seen to by replacing them."""
+        """The next expiry of a valid token that was not replaced."""
         now = self.now
         ends = (
             token.grant.expires_at
@@ -120,10 +119,10 @@ class TokenDirectory(PolledCopy):
         self._on_change()
 
     def authenticate(self, text: str) -> Caller:
-        """Return who shows this token.
+        """Return the caller that this token belongs to.
 
-        Raises Unauthenticated, the same for every reason: absent, malformed, unknown, expired or
-        revoked; Unavailable before the tokens were read for the first time.
+        Raises Unauthenticated for a token that is absent, malformed, unknown, expired or revoked.
+        The client cannot see which. Raises Unavailable before the first refresh.
         """
         if self._tokens is None:
             raise Unavailable("starting", "The service has not finished starting.")
@@ -139,19 +138,19 @@ class TokenDirectory(PolledCopy):
         return caller
 
     def _check(self, text: str, known: Mapping[str, Token]) -> Token:
-        """Return the token whose text this is. Raises Unauthenticated."""
-        found = token_id(text)
-        if found is None:
+        """Return the token with this text. Raises Unauthenticated."""
+        id_ = token_id(text)
+        if id_ is None:
             raise _refused("malformed" if text else "absent")
-        token = known.get(found, _NOBODY)
+        token = known.get(id_, _UNKNOWN)
         if not holds(self.key, text, token):
-            raise _refused("unknown or revoked" if token is _NOBODY else "wrong")
+            raise _refused("unknown or revoked" if token is _UNKNOWN else "wrong")
         return token
 
     def checks(self, _: ReportScope) -> Mapping[str, HealthCheck]:
-        """Report tokens that were not confirmed in time: a revoked one may be accepted here.
+        """Warn when the tokens are not confirmed in time: a revoked token may be accepted here.
 
-        A failure of this instance is worse than a database that is away.
+        Fail when the database answers, but this instance cannot read the tokens.
         """
         age = self.age_seconds
         is_fresh = age is not None and age < CONFIRMED_SECONDS_MAX
@@ -164,7 +163,8 @@ class TokenDirectory(PolledCopy):
                 observed_value=len(self.usable),
                 observed_unit="tokens",
                 age_seconds=None if age is None else round(age, 1),
-                output=failure or (None if is_fresh else "not confirmed by the database of late"),
+                output=failure
+                or (None if is_fresh else "not confirmed by the database within 5 seconds"),
             )
         }
 
@@ -173,10 +173,12 @@ class TokenDirectory(PolledCopy):
         if soonest is not None:
             yield gauge(
                 "flagstone_token_soonest_expiry_timestamp_seconds",
-                "When the next token expires that holds and that no other has replaced.",
+                "Expiry of the next valid token that expires and was not replaced.",
                 soonest.timestamp(),
             )
 
 
 def _refused(reason: str) -> Unauthenticated:
-    return Unauthenticated("token_refused", "A valid token is needed for this.", reason=reason)
+    return Unauthenticated(
+        "token_refused", "Send a valid token in Authorization or X-API-Key.", reason=reason
+    )

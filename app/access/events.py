@@ -1,7 +1,6 @@
-"""What the access log tells: events, where they come from, and one access whole.
+"""The rows of the access log: events, origins and accesses.
 
-Everything in it is bounded and printable before it goes anywhere: nobody can fill the disk with one
-row, or make one line look like two.
+All texts are bounded and printable, so no row can fill the disk and no line can look like two.
 """
 
 from datetime import datetime
@@ -9,15 +8,16 @@ from enum import StrEnum
 
 import msgspec
 
-# Of a field without a length of its own here. The database holds the same by a named rule.
+# The constraint access_log_texts_bounded has the same limit.
 LENGTH_MAX = 255
 _ENVIRONMENT_MAX = 63
-_NOBODY = "anonymous"
+_ANONYMOUS = "anonymous"
 
 
 class AccessEvent(StrEnum):
-    """The words of the OWASP logging vocabulary, and two in its style: `authn_token_rotated`, and
-    `schema_change`, which the migrator alone writes.
+    """The OWASP logging vocabulary, with `authn_token_rotated` and the last three in its style.
+
+    Only the migrator writes `schema_change`.
     """
 
     LOGIN_FAIL = "authn_login_fail"
@@ -39,11 +39,11 @@ class Decision(StrEnum):
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True, tag_field="log", tag="access"):
-    """One row and one line of the access log; the names are those of the columns.
+    """One row and one line of the access log. The fields have the names of the columns.
 
-    `token_id` is the id of the token that was shown, good or not; `resource` is what it was about:
-    a key, or the id of another token. `at` None is the time of the transaction. `count` is above 1
-    where equal ones were gathered, the first at `at` and the last at `last_at`.
+    `token_id` is the ID of the presented token, valid or not. `resource` is a key, or the ID of
+    another token. Without `at`, the time of the transaction counts. `count` is above 1 for a group
+    of equal accesses: the first happened at `at`, the last at `last_at`.
     """
 
     at: datetime | None = None
@@ -66,11 +66,11 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, tag_field="log", tag="ac
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """Who does something, and from where.
 
-    `actor` is `token:ID`, `operator:NAME` at the command line, or `system:WHAT`. The rest is there
-    for a request; `route` is the template, since a path may tell more than a log should keep.
+    `actor` is `token:ID`, `operator:NAME` at the command line, or `system:NAME`. The other fields
+    belong to a request. `route` is the template, since a path may contain what a log must not.
     """
 
-    actor: str = _NOBODY
+    actor: str = _ANONYMOUS
     token_id: str | None = None
     client: str | None = None
     request_id: str | None = None
@@ -81,13 +81,27 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
         self,
         event: AccessEvent,
         *,
+        decision: Decision = Decision.ALLOWED,
         environment: str | None = None,
         resource: str | None = None,
         version: int | None = None,
         detail: str | None = None,
     ) -> Access:
-        """Return the access for what is done now. Never give it a value, or a token's text."""
-        return self._access(event, Decision.ALLOWED, environment, resource, version, detail)
+        """Return an access of this origin. Never pass a value, or the text of a token."""
+        return Access(
+            event=event,
+            decision=decision,
+            actor=_printable(self.actor) or _ANONYMOUS,
+            token_id=_printable(self.token_id),
+            client=_printable(self.client),
+            request_id=_printable(self.request_id),
+            method=_printable(self.method),
+            route=_printable(self.route),
+            environment=_printable(environment, _ENVIRONMENT_MAX),
+            resource=_printable(resource),
+            version=version,
+            detail=_printable(detail),
+        )
 
     def was_refused(
         self,
@@ -97,39 +111,21 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
         resource: str | None = None,
         detail: str | None = None,
     ) -> Access:
-        """Return the access for what is not done."""
-        return self._access(event, Decision.REFUSED, environment, resource, None, detail)
-
-    def _access(
-        self,
-        event: AccessEvent,
-        decision: Decision,
-        environment: str | None,
-        resource: str | None,
-        version: int | None,
-        detail: str | None,
-    ) -> Access:
-        return Access(
-            event=event,
-            decision=decision,
-            actor=_harmless(self.actor) or _NOBODY,
-            token_id=_harmless(self.token_id),
-            client=_harmless(self.client),
-            request_id=_harmless(self.request_id),
-            method=_harmless(self.method),
-            route=_harmless(self.route),
-            environment=_harmless(environment, _ENVIRONMENT_MAX),
-            resource=_harmless(resource),
-            version=version,
-            detail=_harmless(detail),
+        """Return a refused access."""
+        return self.did(
+            event,
+            decision=Decision.REFUSED,
+            environment=environment,
+            resource=resource,
+            detail=detail,
         )
 
 
-def _harmless(text: str | None, length_max: int = LENGTH_MAX) -> str | None:
-    """Return the text, its beginning if it is long; what does not print is spelt out.
+def _printable(text: str | None, length_max: int = LENGTH_MAX) -> str | None:
+    """Return the beginning of the text, with an escape for each character that does not print.
 
-    ESC and line breaks are, and so are the marks that turn the direction of writing, NUL, and the
-    lone surrogates that stand for bytes which are no text.
+    Escaped are control characters, marks that change the direction of writing, NUL, and lone
+    surrogates.
     """
     if text is None or (len(text) <= length_max and text.isprintable()):
         return text

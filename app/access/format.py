@@ -1,8 +1,8 @@
 """The text of a token: `fs_<type>_<id>_<secret><checksum>`, 70 characters.
 
-The prefix and the checksum let secret scanners find a leaked token without false alarms, and let
-us refuse a mistyped one before any look-up. The id is 13 characters of base 62; the secret is 43,
-which is 256 bits; the checksum is the CRC-32 of all before it, in 6.
+With the prefix and the checksum, secret scanners find leaked tokens without false alarms, and a
+mistyped token is refused before any lookup. In base 62, the ID has 13 characters, the secret 43
+(256 bits), and the checksum 6: the CRC-32 of all characters before it.
 """
 
 import re
@@ -30,14 +30,14 @@ class GeneratedToken(NamedTuple):
 
 
 def generate_token(*, is_admin: bool) -> GeneratedToken:
-    """Return a new token's id and its whole text, which is to be shown once."""
+    """Return the ID and the text of a new random token."""
     token_id = _random(_ID_LENGTH)
     body = f"{PREFIX}_{'adm' if is_admin else 'srv'}_{token_id}_{_random(_SECRET_LENGTH)}"
     return GeneratedToken(token_id, body + _checksum(body))
 
 
 def token_id(text: str) -> str | None:
-    """Return the id of a well-formed token, None for anything else."""
+    """Return the ID of a well-formed token, or None."""
     match = _TOKEN.fullmatch(text)
     if match is None or _checksum(text[:-_CHECKSUM_LENGTH]) != match[4]:
         return None

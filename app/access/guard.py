@@ -1,4 +1,4 @@
-"""The guard: no handler runs before it has been decided whether this caller may."""
+"""The guard: it checks token, scopes and environment before each handler runs."""
 
 from collections.abc import Sequence
 
@@ -19,32 +19,32 @@ from app.http.keys import REQUEST_ID, Handler
 
 ACCESS_LOG: web.AppKey[AccessLog] = web.AppKey("access_log", AccessLog)
 TOKENS: web.AppKey[TokenDirectory] = web.AppKey("tokens", TokenDirectory)
-# Lower-cased once, and not for each request.
+# An istr, so that the name is lower-cased once and not for each request.
 _X_API_KEY = istr("X-API-Key")
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 
 
 def guarded(handler: Handler, scopes: Sequence[Scope]) -> Handler:
-    """Return the handler behind the guard: a good token, its scopes, and the path's environment.
+    """Return the handler with a check of the token, its scopes and the environment in the path.
 
-    The access log tells of every refusal, the handler's own too.
+    Every refusal goes to the access log, also those of the handler.
     """
 
     async def guard(request: web.Request) -> web.StreamResponse:
         try:
-            _let_in(request, scopes)
+            _authorize(request, scopes)
             return await handler(request)
         except Unauthenticated as error:
             raise refuse_credential(request, error, presented_token(request)) from None
         except Forbidden as error:
-            _note_refusal(request, error)
+            _log_refusal(request, error)
             raise
 
     return guard
 
 
-def _let_in(request: web.Request, scopes: Sequence[Scope]) -> None:
-    """Raises Unauthenticated or Forbidden."""
+def _authorize(request: web.Request, scopes: Sequence[Scope]) -> None:
+    """Set the caller. Raises Unauthenticated or Forbidden."""
     caller = request.app[TOKENS].authenticate(presented_token(request))
     request[CALLER] = caller
     grant = caller.grant
@@ -52,13 +52,13 @@ def _let_in(request: web.Request, scopes: Sequence[Scope]) -> None:
         if not grant.allows(scope):
             raise Forbidden("scope_missing", f"This needs a token with the scope {scope}.")
     environment = request.match_info.get("environment")
-    # An unknown environment is refused like a foreign one: names are not for guessing.
+    # An unknown environment gets the same refusal, so that no caller can guess names.
     if environment is not None and not grant.covers(environment):
         raise Forbidden("environment_foreign", "The token is not for this environment.")
 
 
 def presented_token(request: web.Request) -> str:
-    """Return the token of `Authorization: Bearer` or `X-API-Key`; empty when there is none."""
+    """Return the token in `Authorization: Bearer` or `X-API-Key`, or an empty string."""
     authorization = request.headers.get(hdrs.AUTHORIZATION)
     api_key = request.headers.get(_X_API_KEY)
     if authorization is not None and api_key is not None:
@@ -72,11 +72,11 @@ def presented_token(request: web.Request) -> str:
 
 
 def origin(request: web.Request) -> Origin:
-    """Return who asks, and from where, for the access log."""
+    """Return the origin of the request for the access log."""
     caller = request.get(CALLER)
-    whose = {"actor": caller.actor, "token_id": caller.token.id} if caller is not None else {}
+    identity = {"actor": caller.actor, "token_id": caller.token.id} if caller is not None else {}
     return Origin(
-        **whose,
+        **identity,
         client=client_address(request),
         request_id=request.get(REQUEST_ID),
         method=request.method,
@@ -84,32 +84,31 @@ def origin(request: web.Request) -> Origin:
     )
 
 
-def refuse_credential(request: web.Request, error: Unauthenticated, shown: str) -> AppError:
-    """Return what somebody is answered who has shown no good token or ticket: the same for every
-    reason, until there were too many. The access log tells of it.
+def refuse_credential(request: web.Request, error: Unauthenticated, presented: str) -> AppError:
+    """Count and log a refused token or ticket. Return the error, or LimitExceeded after too many.
 
-    Of the token that was shown it gets the id, where that has the form of one. The environment is
-    left out: it is the stranger's word, and there would be a row for each.
+    The access log gets the ID of a well-formed token. It does not get the environment: a stranger
+    chooses it freely, and each one would add a row.
     """
-    answer: AppError = error
+    refusal: AppError = error
     event = AccessEvent.LOGIN_FAIL
     try:
-        if shown:
+        if presented:
             request.app[RATE_LIMIT].count(client_address(request))
     except LimitExceeded as limited:
-        answer, event = limited, AccessEvent.RATE_LIMITED
-    told = msgspec.structs.replace(origin(request), token_id=token_id(shown))
-    request.app[ACCESS_LOG].enqueue(told.was_refused(event, detail=error.reason))
-    return answer
+        refusal, event = limited, AccessEvent.RATE_LIMITED
+    caller = msgspec.structs.replace(origin(request), token_id=token_id(presented))
+    request.app[ACCESS_LOG].enqueue(caller.was_refused(event, detail=error.reason))
+    return refusal
 
 
-def _note_refusal(request: web.Request, error: Forbidden) -> None:
-    place = request.match_info
+def _log_refusal(request: web.Request, error: Forbidden) -> None:
+    path = request.match_info
     request.app[ACCESS_LOG].enqueue(
         origin(request).was_refused(
             AccessEvent.ACCESS_FAIL,
-            environment=place.get("environment"),
-            resource=place.get("key") or place.get("id"),
+            environment=path.get("environment"),
+            resource=path.get("key") or path.get("id"),
             detail=error.code,
         )
     )

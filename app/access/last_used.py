@@ -1,4 +1,4 @@
-"""When tokens were last used, written about once a minute for all of them in one statement."""
+"""The last use of each token, written once a minute in one statement."""
 
 from aiohttp import web
 
@@ -15,7 +15,7 @@ FLUSH_SECONDS = 60.0
 
 
 class TokenUse(Component):
-    """From the directory's memory to `last_used_at`. Nobody is refused because it fails."""
+    """Writes `last_used_at` of the tokens that were used. A failure refuses no request."""
 
     name = "token_use"
 
@@ -24,14 +24,14 @@ class TokenUse(Component):
         self._directory = directory
 
     async def run(self) -> None:
-        """Write for ever, and once more at the end."""
+        """Write once a minute, and once more at the end."""
         try:
             await repeat(lambda: FLUSH_SECONDS, self.run_once)
         finally:
             await self.run_once()
 
     async def run_once(self) -> None:
-        """Write down which tokens were used. Never raises: they are kept for the next time."""
+        """Write the last use. Never raises: after a failure, the next run writes it."""
         used, self._directory.used = self._directory.used, set()
         if not used:
             return
@@ -40,7 +40,7 @@ class TokenUse(Component):
         except Unavailable as error:
             log.debug("token_use_not_written", code=error.code)
             self._directory.used |= used
-        except Exception as error:  # noqa: BLE001 - a dead task would take readiness with it
+        except Exception as error:  # noqa: BLE001 - a failed task ends readiness
             log.warning("token_use_not_written", error=type(error).__name__)
             self._directory.used |= used
 

@@ -1,7 +1,7 @@
-"""What a developer's machine gets by itself: a token key and an admin token, in DATA_DIR.
+"""The token key and the admin token of the local tier, stored in DATA_DIR.
 
-Never in staging and production: there the key is a setting, and an operator with access to the
-database makes the first token from the command line.
+In staging and production the key is a setting, and an operator creates the first token at the
+command line.
 """
 
 import secrets
@@ -31,26 +31,26 @@ class DataFolderError(ForeseenError):
 
 
 def token_key(settings: Settings) -> Secret:
-    """Return the key of the settings, or the one in DATA_DIR, made if it is not there yet.
+    """Return the key of the settings, or the key in DATA_DIR, which is created if it is missing.
 
-    Raises DataFolderError, also for a key that the settings would refuse: with an empty one
-    everybody could make tokens who can write to the database.
+    Raises DataFolderError, also for a key that the settings would refuse: with an empty key, write
+    access to the database would be enough to create tokens.
     """
     if settings.access.token_key is not None:
         return settings.access.token_key
     path = settings.data_dir / _KEY_FILE
-    found = _read(path)
-    if found is None:
+    key = _read(path)
+    if key is None:
         write_once(path, secrets.token_urlsafe(48))
-        found = _read(path)
+        key = _read(path)
     try:
-        return key_material(found or "")
+        return key_material(key or "")
     except ValueError as error:
         raise DataFolderError(f"DATA_DIR: {path} {error}") from None
 
 
 def has_token_key(settings: Settings) -> bool:
-    """Tell whether `token_key` would find a key, and make none. Raises DataFolderError."""
+    """Return whether there is a token key, without creating one. Raises DataFolderError."""
     if settings.access.token_key is not None:
         return True
     path = settings.data_dir / _KEY_FILE
@@ -60,9 +60,9 @@ def has_token_key(settings: Settings) -> bool:
 async def ensure_admin_token(
     settings: Settings, database: Database, directory: TokenDirectory, access_log: AccessLog
 ) -> Path | None:
-    """Have a file with a token that may do everything, in the local tier; return its path.
+    """Ensure a file with an admin token in the local tier, and return its path.
 
-    A file whose token is no longer good is replaced. Raises DataFolderError.
+    Replace a file whose token is no longer valid. Raises DataFolderError.
     """
     if settings.tier is not Tier.LOCAL:
         return None
@@ -73,18 +73,18 @@ async def ensure_admin_token(
     )
 
     async def work(connection: Connection) -> None:
-        # Instances that start together come one after the other: each must see the last one's.
+        # Instances that start together take turns: each must see the token of the one before.
         await sql.lock_local_admin(connection)
         directory.use(await tokens.list_usable(connection))
-        if _is_good(path, directory):
+        if _is_valid(path, directory):
             return
-        made = await tokens.create(
+        new = await tokens.create(
             connection, access_log, key, name="local admin", grant=grant, origin=_ORIGIN
         )
-        # Before the commit: a file without its token is replaced at the next start, whereas a
-        # token without its file would be good for ever and known to nobody.
+        # Before the commit: the next start replaces a file without a token, but a token without a
+        # file would stay valid and unused.
         _remove(path)
-        write_once(path, made.text)
+        write_once(path, new.text)
 
     await database.transact(work)
     await directory.refresh()
@@ -92,7 +92,7 @@ async def ensure_admin_token(
     return path
 
 
-def _is_good(path: Path, directory: TokenDirectory) -> bool:
+def _is_valid(path: Path, directory: TokenDirectory) -> bool:
     try:
         directory.authenticate(_read(path) or "")
     except Unauthenticated:
@@ -119,7 +119,7 @@ def _remove(path: Path) -> None:
 
 
 def write_once(path: Path, text: str) -> None:
-    """Write the file with mode 0600, whole or not at all; one that is there by now stays."""
+    """Write the file with mode 0600, completely or not at all. Leave an existing file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_new(path, text + "\n")

@@ -1,8 +1,8 @@
 """The access log: authentication, refusals, secret reads, administration. Append-only.
 
-Two ways in. `record` is for what must not happen untold: it writes within the transaction of what
-it tells, and fails with it. `note` is for what must never wait for a log: it gathers in memory, and
-a task writes.
+`record` writes in the transaction of the access and fails with it: no secret is read, and nothing
+is administered, without a row. `enqueue` never waits: refusals are batched in memory, and a task
+writes.
 """
 
 import time
@@ -26,28 +26,27 @@ from app.tasks import repeat
 
 log = logger(__name__)
 
-# How long equal ones are gathered for, and so what a killed process may leave untold.
-WINDOW_SECONDS = 10.0
-# The rows that one process adds in a day are bounded by this: at most 5 a second, and one for each
-# kind of event on top.
+# Equal refusals within this time become one row. A killed process loses as much.
+FLUSH_SECONDS = 10.0
+# A process adds at most 50 rows per 10 s, and one for each kind of event.
 GROUPS_MAX = 50
 UNWRITTEN_GROUPS_MAX = 1_000
-# How long health warns after particulars were lost: long enough for whoever looks each minute.
-_REMEMBERED_SECONDS = 300.0
+# Health warns for this long after a loss, so that a check each minute finds it.
+_WARN_SECONDS = 300.0
 
 _encoder = msgspec.json.Encoder()
 
 
 class AccessLog(Component):
-    """The access log as one process writes it; `lines` are a copy of it for standard output."""
+    """The access log of one process. `stdout_log` gets a copy of each row."""
 
     name = "access_log"
 
-    def __init__(self, database: Database, lines: StdoutLog | None = None) -> None:
+    def __init__(self, database: Database, stdout_log: StdoutLog | None = None) -> None:
         self._database = database
-        self._lines = lines
-        self._noted = RefusalBatch(GROUPS_MAX)
-        # What the table would not take yet; the lines of it are out.
+        self._stdout_log = stdout_log
+        self._queued = RefusalBatch(GROUPS_MAX)
+        # Not yet in the table, but already on standard output.
         self._unwritten = RefusalBatch(UNWRITTEN_GROUPS_MAX)
         self.recorded = 0
         self.enqueued = 0
@@ -58,13 +57,15 @@ class AccessLog(Component):
         self._lost_at: float | None = None
 
     async def record(self, connection: Connection, access: Access) -> None:
-        """Write an access in the caller's transaction; its line follows the commit.
+        """Write an access in the caller's transaction.
 
-        Whatever it tells may only have effect, and a secret only be sent, once that is committed.
-        Raises Unavailable when it cannot be written: the transaction is to be given up.
+        Its line on standard output follows the commit.
+
+        Send a secret only after the commit. Raises Unavailable when the row cannot be written: the
+        caller must roll back.
         """
         if not connection.is_in_transaction():
-            raise RuntimeError("what is recorded must be one transaction with its record")
+            raise RuntimeError("an access must be recorded in the transaction of its change")
         try:
             await _insert(connection, [access])
         except RETRIED:
@@ -73,50 +74,51 @@ class AccessLog(Component):
             self._failed(type(error).__name__)
             raise Unavailable(
                 "access_log_unwritable",
-                "This is only done once the access log tells of it, and that cannot be written.",
+                "The access log cannot be written, so this was not done. Try again later.",
             ) from None
         after_commit(lambda: self._committed(access))
 
     def enqueue(self, access: Access) -> None:
-        """Keep an access for the next batch. Never waits, and never raises."""
+        """Add an access to the next batch. Never waits, and never raises."""
         self.enqueued += 1
         now = datetime.now(UTC)
-        self._noted.add(msgspec.structs.replace(access, at=now, last_at=now))
+        self._queued.add(msgspec.structs.replace(access, at=now, last_at=now))
 
     @property
     def blurred(self) -> int:
-        """How many were counted without their particulars, since too many differed."""
-        return self._noted.blurred + self._unwritten.blurred
+        """How many accesses were counted without details, because too many differed."""
+        return self._queued.blurred + self._unwritten.blurred
 
     @property
-    def trouble(self) -> str | None:
-        """Return what is wrong, for health; None while nothing is, and nothing was of late."""
+    def problem(self) -> str | None:
+        """Why health warns: the last write failed, or details were lost in the last 5 minutes."""
         if self._is_failing:
             return "cannot be written"
-        if self._lost_at is not None and time.monotonic() - self._lost_at < _REMEMBERED_SECONDS:
-            return "particulars were lost"
+        if self._lost_at is not None and time.monotonic() - self._lost_at < _WARN_SECONDS:
+            return "details of accesses were lost"
         return None
 
     @property
     def dropped_lines(self) -> int:
-        return self._lines.dropped if self._lines is not None else 0
+        return self._stdout_log.dropped if self._stdout_log is not None else 0
 
     async def run(self) -> None:
-        """Write what was noted for ever, and once more at the end."""
+        """Write a batch every 10 s, and the last one at the end."""
         try:
-            await repeat(lambda: WINDOW_SECONDS, self.run_once)
+            await repeat(lambda: FLUSH_SECONDS, self.run_once)
         finally:
             await self.run_once()
 
     async def run_once(self) -> None:
-        """Write what was noted. Never raises for the database: the rows are kept for later.
+        """Write the batch. Never raises for the database: the rows stay queued for the next run.
 
-        When the answer to a commit was lost they may be told twice, which is better than never.
+        Rows can be written twice when the answer to a commit is lost. That is better than losing
+        them.
         """
-        noted = self._noted.take()
-        self._put_lines(noted)
-        self._unwritten.add_all(noted)
-        self._look_for_losses()
+        batch = self._queued.take()
+        self._write_lines(batch)
+        self._unwritten.add_all(batch)
+        self._report_losses()
         unwritten = self._unwritten.take()
         if not unwritten:
             return
@@ -127,49 +129,49 @@ class AccessLog(Component):
         except (Unavailable, DatabaseBugError) as error:
             self._failed(error.code if isinstance(error, Unavailable) else str(error))
         finally:
-            # Also when it is interrupted by the end of the process, which tries once more.
+            # Also on cancellation: the last run, at the end of the process, tries once more.
             self._unwritten.add_all(unwritten)
 
     async def close(self) -> None:
-        """Write the lines that wait."""
-        if self._lines is not None:
-            await self._lines.close()
+        """Write the queued lines to standard output."""
+        if self._stdout_log is not None:
+            await self._stdout_log.close()
 
     def checks(self, _: ReportScope) -> Mapping[str, HealthCheck]:
-        """Only warn: evaluation goes on without a log."""
-        trouble = self.trouble
+        """Only warn, since evaluation works without a log."""
+        problem = self.problem
         return {
             "access_log:write": HealthCheck(
-                status=Status.WARN if trouble else Status.PASS,
+                status=Status.WARN if problem else Status.PASS,
                 component_type="datastore",
-                output=trouble,
+                output=problem,
             )
         }
 
     def metrics(self) -> Iterable[Metric]:
         yield counters(
             "flagstone_access_log_accesses",
-            "Accesses for the access log: recorded with what they tell, or noted for later.",
+            "Accesses: written in their transaction (recorded), or queued for a batch (noted).",
             "way",
             {"recorded": self.recorded, "noted": self.enqueued},
         )
         yield counter(
             "flagstone_access_log_blurred",
-            "Accesses that were counted without their particulars, since too many differed.",
+            "Accesses counted without details, because too many differed.",
             self.blurred,
         )
         yield counter(
             "flagstone_access_log_write_failures",
-            "Writes that the access log's table did not take.",
+            "Failed writes to the access log's table.",
             self.failures,
         )
         yield counter(
             "flagstone_access_log_lines_dropped",
-            "Lines for standard output that nobody read in time.",
+            "Lines for standard output that were dropped, because the reader was too slow.",
             self.dropped_lines,
         )
 
-    def _look_for_losses(self) -> None:
+    def _report_losses(self) -> None:
         lost = self.blurred + self.dropped_lines
         if lost > self._lost:
             log.warning("access_log_lossy", blurred=self.blurred, lines=self.dropped_lines)
@@ -179,20 +181,20 @@ class AccessLog(Component):
         self.recorded += 1
         self._is_failing = False
         now = datetime.now(UTC)
-        self._put_lines([msgspec.structs.replace(access, at=now, last_at=now)])
+        self._write_lines([msgspec.structs.replace(access, at=now, last_at=now)])
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, reason: str) -> None:
         self.failures += 1
         self._is_failing = True
-        log.error("access_log_unwritable", error=why)
+        log.error("access_log_unwritable", error=reason)
 
-    def _put_lines(self, accesses: Sequence[Access]) -> None:
-        if self._lines is not None:
+    def _write_lines(self, accesses: Sequence[Access]) -> None:
+        if self._stdout_log is not None:
             for access in accesses:
-                self._lines.put(_encoder.encode(access) + b"\n")
+                self._stdout_log.put(_encoder.encode(access) + b"\n")
 
 
 async def _insert(connection: Connection, accesses: Sequence[Access]) -> None:
     columns = zip(*map(msgspec.structs.astuple, accesses), strict=True)
-    named = zip(Access.__struct_fields__, columns, strict=True)
-    await sql.insert_accesses(connection, **{f"{name}s": list(column) for name, column in named})
+    by_field = zip(Access.__struct_fields__, columns, strict=True)
+    await sql.insert_accesses(connection, **{f"{name}s": list(column) for name, column in by_field})

@@ -1,4 +1,4 @@
-"""The HTTP side of the access log, which is read and nothing else."""
+"""The endpoint that lists the access log."""
 
 from datetime import datetime
 
@@ -18,11 +18,10 @@ _LATEST = 2**63 - 1
 
 
 class AccessView(msgspec.Struct, frozen=True, kw_only=True):
-    """One access. `count` is above 1 where equal refusals were gathered, from `at` to `last_at`;
-    the rest is then of the first of them.
+    """One access, or a group of `count` equal refusals from `at` to `last_at`.
 
-    `token_id` is that of the token that was shown, good or not; `resource` is a key, or the id of
-    another token.
+    The other fields of a group belong to its first refusal. `token_id` is the ID of the presented
+    token, valid or not. `resource` is a key, or the ID of another token.
     """
 
     id: int
@@ -44,7 +43,7 @@ class AccessView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccessPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of accesses. `next` is the `before` of the page after this one, null on the last."""
+    """A page of accesses. `next` is the `before` of the next page, null on the last page."""
 
     items: list[AccessView]
     next: int | None
@@ -53,7 +52,7 @@ class AccessPage(msgspec.Struct, frozen=True, kw_only=True):
 async def list_accesses(request: web.Request) -> web.Response:
     """List the access log.
 
-    The latest comes first. A token that is not for every environment sees only rows of its own.
+    The latest comes first. A token with a list of environments sees only their rows.
     """
     query = wire.read_query(request, {"before", "limit", "event", "environment"})
     before, limit = wire.whole_number(query, "before"), wire.page_size(query)
@@ -73,10 +72,10 @@ async def list_accesses(request: web.Request) -> web.Response:
             event=event,
             environment=environment,
             environments=None if has_all else list(grant.environments),
-            # One more than is shown tells whether there is another page.
+            # One more row than the page has shows whether there is another page.
             page_size=limit + 1,
         )
-        found = [AccessView(**row) async for row in rows]
+        accesses = [AccessView(**row) async for row in rows]
 
-    items = found[:limit]
-    return wire.answer(AccessPage(items=items, next=items[-1].id if len(found) > limit else None))
+    items, is_last = accesses[:limit], len(accesses) <= limit
+    return wire.answer(AccessPage(items=items, next=None if is_last else items[-1].id))

@@ -1,4 +1,4 @@
-"""What a token says about its bearer."""
+"""Tokens, their grants, and the caller of a request."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 EVERY_ENVIRONMENT = "*"
 
-# Whether an environment may be named to a caller; `Grant.covers` is one.
+# Tells whether a caller may see an environment, like `Grant.covers`.
 Covers = Callable[[str], bool]
 
 
@@ -21,30 +21,30 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """What a token may do, until when: the part of it that the MAC covers besides the secret."""
+    """What a token may do, and until when. The MAC covers the grant and the secret."""
 
     scopes: frozenset[Scope]
     environments: frozenset[str]
     expires_at: datetime | None
 
     def without(self, environments: Sequence[str]) -> "Grant":
-        """Return the grant without environments that were deleted."""
+        """Return the grant without these environments, which were deleted."""
         return replace(self, environments=self.environments.difference(environments))
 
     def covers(self, environment: str) -> bool:
         return EVERY_ENVIRONMENT in self.environments or environment in self.environments
 
     def allows(self, scope: Scope) -> bool:
-        """Tell whether the scope is among ours. None implies another, so a list says it all."""
+        """Return whether the grant has the scope. No scope implies another."""
         return scope in self.scopes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """A token as it is stored. `id` may be shown; there is no way back to the secret.
+    """A token as it is stored, without its secret.
 
-    `retires_at` is set when another token has replaced it, and can only shorten the grant. `lapsed`
-    are environments of the grant that were deleted since, in that order.
+    `retires_at` is set when another token replaces it. It can only shorten the grant. `lapsed`
+    lists the environments of the grant that were deleted since, in the order of their deletion.
     """
 
     id: str
@@ -56,7 +56,7 @@ class Token:
 
     @property
     def reach(self) -> Grant:
-        """What the token may do now. `grant` is what its MAC covers."""
+        """The grant without deleted environments. The MAC covers the whole `grant`."""
         return self.grant.without(self.lapsed) if self.lapsed else self.grant
 
     def is_over(self, now: datetime) -> bool:
@@ -68,7 +68,7 @@ class Token:
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Who stands behind a request, and what they may do."""
+    """The token of a request, and what it may do now."""
 
     token: Token
     grant: Grant

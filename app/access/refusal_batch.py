@@ -1,9 +1,8 @@
-"""Gathering: equal accesses become one with a count, and never more than so many.
+"""A batch of refusals: equal accesses become one with a count, and the number of groups is bounded.
 
-A flood of forged tokens is told in as many rows as it has senders and routes. Beyond the limit
-only the kinds are told apart, so that a flood from everywhere ends in a few rows as well; nothing
-is left uncounted. Each sender has a limit of his own before: else one who tries every route, or
-names of environments that there are not, would hide what the others do.
+A flood of forged tokens takes one row per sender and route. Each sender has at most a fifth of the
+groups, so one that tries every route cannot hide the others. Beyond a limit only the kind of event
+is recorded. Every access is counted.
 """
 
 from collections import Counter
@@ -16,54 +15,52 @@ from app.http.client_address import client_prefix
 
 SEVERAL = "several"
 _TOO_MANY = "more than are told apart"
-# None takes more than his share of the groups, where there would be one for each of so many.
 _SENDERS_MIN = 5
 
 _Key = tuple[str | bytes | None, ...]
 
 
 class RefusalBatch:
-    """The accesses since the last `take`, by what makes them equal.
+    """The accesses since the last `take`, in at most `groups_max` groups of equal ones.
 
-    `blurred` counts, for ever, those that were one too many to be told apart.
+    `blurred` counts the accesses that lost their details, since the start of the process.
     """
 
     def __init__(self, groups_max: int) -> None:
         self._groups_max = groups_max
-        self._of_one_max = groups_max // _SENDERS_MIN
+        self._groups_per_sender_max = groups_max // _SENDERS_MIN
         self._groups: dict[_Key, Access] = {}
-        # How many groups each sender has.
-        self._senders: Counter[_Key] = Counter()
+        self._groups_by_sender: Counter[_Key] = Counter()
         self.blurred = 0
 
     def add(self, access: Access) -> None:
-        told = self._room_for(access)
-        if told is not access and access.detail != _TOO_MANY:
+        stored = self._within_limits(access)
+        if stored is not access and access.detail != _TOO_MANY:
             self.blurred += access.count
-        key = _key(told)
-        found = self._groups.get(key)
-        if found is None:
-            self._senders[_sender(told)] += 1
+        key = _key(stored)
+        group = self._groups.get(key)
+        if group is None:
+            self._groups_by_sender[_sender(stored)] += 1
         else:
-            count = found.count + told.count
-            told = msgspec.structs.replace(found, count=count, last_at=told.last_at)
-        self._groups[key] = told
+            count = group.count + stored.count
+            stored = msgspec.structs.replace(group, count=count, last_at=stored.last_at)
+        self._groups[key] = stored
 
-    def _room_for(self, access: Access) -> Access:
-        """Return the access, or as much of it as there is room to tell."""
+    def _within_limits(self, access: Access) -> Access:
+        """Return the access, without details when its sender or the batch has too many groups."""
         if access.actor == SEVERAL or _key(access) in self._groups:
             return access
         if len(self._groups) >= self._groups_max:
             return _blurred(access, actor=SEVERAL, client=None)
-        has_his_share = self._senders[_sender(access)] >= self._of_one_max
-        if has_his_share and access.detail != _TOO_MANY:
+        is_at_limit = self._groups_by_sender[_sender(access)] >= self._groups_per_sender_max
+        if is_at_limit and access.detail != _TOO_MANY:
             return _blurred(access, actor=access.actor, client=access.client)
         return access
 
     def take(self) -> list[Access]:
-        """Return what was gathered, and begin anew."""
+        """Return the groups and clear the batch."""
         groups, self._groups = self._groups, {}
-        self._senders.clear()
+        self._groups_by_sender.clear()
         return list(groups.values())
 
     def add_all(self, accesses: Iterable[Access]) -> None:
@@ -72,7 +69,10 @@ class RefusalBatch:
 
 
 def _key(access: Access) -> _Key:
-    """Return what equal ones share. Not what a stranger can choose freely, such as a token's id."""
+    """Return what equal accesses share.
+
+    A sender can choose token IDs freely, so they are not part.
+    """
     return (
         *(access.event, access.decision, access.detail, access.actor),
         *(_prefix(access), access.method, access.route, access.environment),
@@ -85,7 +85,7 @@ def _sender(access: Access) -> _Key:
 
 def _prefix(access: Access) -> bytes | str:
     client = access.client or ""
-    # What is no address stands for itself.
+    # A client without an IP address is its own prefix.
     return client_prefix(client) or client
 
 

@@ -1,8 +1,7 @@
-"""Lines of JSON on standard output, for whoever collects the access log.
+"""The access log as lines of JSON on standard output, for log collectors.
 
-Not on standard error, where the other lines are: so it can be sent elsewhere, and kept for longer,
-without being told apart first. They are written by a thread: a reader that is slow, or has stopped,
-holds nobody up, and costs lines that are counted.
+The other logs go to standard error, so both can be collected separately. A thread writes the lines:
+a reader that is slow or stopped blocks no request. It loses lines, which are counted.
 """
 
 import os
@@ -17,7 +16,7 @@ _END_SECONDS = 1.0
 
 
 class StdoutLog:
-    """Writes to a file descriptor, one line in one piece as long as it is below PIPE_BUF."""
+    """Writes lines to a file descriptor. A line shorter than PIPE_BUF is never split."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -28,21 +27,21 @@ class StdoutLog:
 
     @classmethod
     def of_stdout(cls) -> "StdoutLog | None":
-        """Return the lines of standard output; None for a process that was started without one.
+        """Return a log on standard output, or None when the process has none.
 
-        Its number then belongs to whatever was opened first, such as a connection.
+        Its file descriptor then belongs to something else, such as a connection.
         """
         return cls(sys.stdout.fileno()) if sys.stdout is not None else None
 
     def put(self, line: bytes) -> None:
-        """Write the line some time soon; drop it when too many wait already."""
+        """Queue the line. Drop it when the queue is full."""
         try:
             self._queue.put_nowait(line)
         except queue.Full:
             self.dropped += 1
 
     async def close(self) -> None:
-        """Write what waits, within a second."""
+        """Write the queued lines within 2 s."""
         await in_thread("access-lines-end", self._end)
 
     def _end(self) -> None:

@@ -1,16 +1,16 @@
-"""The HTTP side of tokens. Each administrator looks after those that reach no further than his."""
+"""The endpoints of tokens. An administrator manages the tokens within the own grant."""
 
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from app.access import expiry as lives
 from app.access import token_views as views
 from app.access import tokens
+from app.access.expiry import expiry
 from app.access.format import GeneratedToken, is_id
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
 from app.access.models import Grant
-from app.access.tokens import TokenView
+from app.access.token_views import TokenView
 from app.database import Connection
 from app.errors import Conflict, Forbidden, NotFound, Violation
 from app.http import wire
@@ -46,10 +46,10 @@ async def get_token(request: web.Request) -> web.Response:
     wire.read_query(request, set())
 
     async with request.app[DATABASE].connection() as connection:
-        found = await tokens.get(connection, _id(request))
-    _require_environments(_grant(request), frozenset(found.environments))
+        token = await tokens.get(connection, _id(request))
+    _require_environments(_grant(request), frozenset(token.environments))
 
-    return wire.answer(found)
+    return wire.answer(token)
 
 
 async def create_token(request: web.Request) -> web.Response:
@@ -58,21 +58,19 @@ async def create_token(request: web.Request) -> web.Response:
     This answer is the only one that contains the text of the token.
     """
     wire.read_query(request, set())
-    wanted = await wire.read_body(request, views.NewToken)
-    scopes = frozenset(wanted.scopes)
+    body = await wire.read_body(request, views.NewToken)
+    scopes = frozenset(body.scopes)
     grant = Grant(
         scopes=scopes,
-        environments=frozenset(wanted.environments),
-        expires_at=lives.expiry(
-            scopes, expires_at=wanted.expires_at, expires_days=wanted.expires_days
-        ),
+        environments=frozenset(body.environments),
+        expires_at=expiry(scopes, expires_at=body.expires_at, expires_days=body.expires_days),
     )
     _require(_grant(request), grant)
     log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
 
     return await _issue(
         request,
-        lambda c: tokens.create(c, log, key, name=wanted.name, grant=grant, origin=caller),
+        lambda c: tokens.create(c, log, key, name=body.name, grant=grant, origin=caller),
     )
 
 
@@ -82,7 +80,7 @@ async def rotate_token(request: web.Request) -> web.Response:
     The old token remains valid for `grace_seconds`.
     """
     wire.read_query(request, set())
-    wanted = await wire.read_body(request, views.NewRotation)
+    body = await wire.read_body(request, views.NewRotation)
     token_id, own = _id(request), _grant(request)
     log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
 
@@ -90,7 +88,7 @@ async def rotate_token(request: web.Request) -> web.Response:
         old = await tokens.lock(connection, token_id)
         _require(own, old.reach)
         return await tokens.rotate(
-            *(connection, log, key, old), grace_seconds=wanted.grace_seconds, origin=caller
+            *(connection, log, key, old), grace_seconds=body.grace_seconds, origin=caller
         )
 
     return await _issue(request, rotate)
@@ -106,8 +104,8 @@ async def revoke_token(request: web.Request) -> web.Response:
     log, caller = request.app[ACCESS_LOG], origin(request)
 
     async def revoke(connection: Connection) -> TokenView:
-        found = await tokens.get(connection, token_id)
-        _require_environments(own, frozenset(found.environments))
+        token = await tokens.get(connection, token_id)
+        _require_environments(own, frozenset(token.environments))
         await tokens.revoke(connection, log, token_id, origin=caller)
         return await tokens.get(connection, token_id)
 
@@ -118,10 +116,9 @@ async def revoke_token(request: web.Request) -> web.Response:
 
 
 async def _issue(request: web.Request, work: Work) -> web.Response:
-    """Do the work once for each Idempotency-Key, and answer with the new token's text.
+    """Do the work once per Idempotency-Key, and answer with the text of the new token.
 
-    What is kept for a repeat is the token without it. So a repeat makes no second token, and cannot
-    be told the text either: raises Conflict that names the token which was made.
+    The stored answer has no text. So a repeat raises Conflict, which names the token.
     """
     repeatable = await read_repeatable(request, dry_run=False)
     actor = request[CALLER].actor
@@ -129,14 +126,14 @@ async def _issue(request: web.Request, work: Work) -> web.Response:
     async def attempt(connection: Connection) -> tuple[str | None, TokenView]:
         text: str | None = None
 
-        async def make(connection: Connection) -> TokenView:
+        async def create(connection: Connection) -> TokenView:
             nonlocal text
-            made = await work(connection)
-            text = made.text
-            return await tokens.get(connection, made.id)
+            new = await work(connection)
+            text = new.text
+            return await tokens.get(connection, new.id)
 
         view = await run_once_per_key(
-            connection, repeatable, actor=actor, answer_type=TokenView, work=make
+            connection, repeatable, actor=actor, answer_type=TokenView, work=create
         )
         return text, view
 
@@ -144,10 +141,10 @@ async def _issue(request: web.Request, work: Work) -> web.Response:
     if text is None:
         raise Conflict(
             "token_issued_before",
-            f"This Idempotency-Key has made the token {view.id}, whose text was told once. If it "
-            "was lost, revoke that token and make another one under another key.",
+            f"This Idempotency-Key has created the token {view.id}. Its text is shown only once. "
+            "If it is lost, revoke that token and create another one under another key.",
         )
-    # It holds here at once, and elsewhere in a moment.
+    # The token is valid here at once, and within a second elsewhere.
     await request.app[TOKENS].refresh_if_possible()
     issued = views.IssuedToken(text=text, token=view)
     return wire.answer(issued, status=201, headers={"Location": f"/v1/tokens/{view.id}"})
@@ -164,12 +161,12 @@ def _id(request: web.Request) -> str:
     return token_id
 
 
-def _require(own: Grant, wanted: Grant) -> None:
-    """Let nobody give what he does not have. Raises Forbidden, naming the field."""
-    if wanted.scopes - own.scopes:
+def _require(own: Grant, requested: Grant) -> None:
+    """Check that the grant is within the caller's own. Raises Forbidden, naming the field."""
+    if requested.scopes - own.scopes:
         rule = "must be among the caller's own"
         raise Forbidden("scope_missing", f"scopes: {rule}", [Violation("scopes", rule)])
-    _require_environments(own, wanted.environments)
+    _require_environments(own, requested.environments)
 
 
 def _require_environments(own: Grant, names: frozenset[str]) -> None:

@@ -1,4 +1,4 @@
-"""Tokens on the wire: what is sent, and the one answer that has a token's text."""
+"""The bodies of token requests, and the only response with the text of a token."""
 
 from datetime import datetime
 from typing import Annotated
@@ -7,14 +7,44 @@ import msgspec
 
 from app.access.expiry import DAYS_MAX, GRACE_SECONDS, GRACE_SECONDS_MAX
 from app.access.models import Scope
-from app.access.tokens import NAME_MAX, TokenView
+
+NAME_MAX = 200
 
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
+class TokenView(msgspec.Struct, frozen=True, kw_only=True):
+    """A token without its text.
+
+    `expires_at` is the time after which it is refused, by its expiry or by a rotation.
+    `last_used_at` is accurate to two minutes. `remarks` say what needs attention.
+    """
+
+    id: str
+    name: str
+    scopes: list[str]
+    environments: list[str]
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    replaced_by: str | None
+    last_used_at: datetime | None
+    remarks: list[str]
+
+
+class TokenPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page in the order of IDs. `next` is the `after` of the next page, null on the last page."""
+
+    items: list[TokenView]
+    next: str | None
+
+
 class NewToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of a POST. Scopes and environments are at most the caller's own. Without an expiry a
-    token holds until it is revoked; with the scope admin 90 days, and at most 365.
+    """The body of a POST. Scopes and environments must be among those of the caller.
+
+    Without an expiry a token is valid until it is revoked. An admin token is valid for 90 days by
+    default, and for at most 365.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_MAX)]
@@ -25,13 +55,13 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class NewRotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long the old token goes on beside the new one."""
+    """The body of a rotation: how long the old token stays valid."""
 
     grace_seconds: Annotated[int, msgspec.Meta(ge=0, le=GRACE_SECONDS_MAX)] = GRACE_SECONDS
 
 
 class IssuedToken(msgspec.Struct, frozen=True, kw_only=True):
-    """`text` is what to show from now on. It is told this once, and stored nowhere."""
+    """A new token. `text` is the token itself: it is shown only once, and not stored."""
 
     text: str
     token: TokenView

@@ -1,4 +1,4 @@
-"""Making, listing, replacing and revoking tokens, in the caller's transaction."""
+"""Create, list, rotate and revoke tokens, in the caller's transaction."""
 
 import hmac
 from collections.abc import Sequence
@@ -7,49 +7,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
-import msgspec
 
-from app.access import expiry as lives
+from app.access import expiry
 from app.access.events import AccessEvent, Origin
 from app.access.format import GeneratedToken, generate_token
 from app.access.log import AccessLog
 from app.access.mac import grant_mac, lapsed, mac, retired
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
+from app.access.token_views import NAME_MAX, TokenPage, TokenView
 from app.database import Connection, sql
 from app.errors import Conflict, NotFound, invalid
 from app.settings import Secret
 
-NAME_MAX = 200
-
-
-class TokenView(msgspec.Struct, frozen=True, kw_only=True):
-    """A token as it may be shown. `expires_at` is when it ends, for whichever reason;
-    `last_used_at` is right to two minutes; `remarks` say what wants looking after.
-    """
-
-    id: str
-    name: str
-    scopes: list[str]
-    environments: list[str]
-    created_by: str
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    replaced_by: str | None
-    last_used_at: datetime | None
-    remarks: list[str]
-
-
-class TokenPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A page by id. `next` is what to give as `after` for the following one, null at the end."""
-
-    items: list[TokenView]
-    next: str | None
-
 
 @dataclass(frozen=True, kw_only=True)
 class LockedToken:
-    """A token whose row nobody else can change until the transaction ends."""
+    """A token whose row is locked until the transaction ends."""
 
     id: str
     name: str
@@ -64,16 +37,16 @@ class LockedToken:
 
     @property
     def reach(self) -> Grant:
-        """What the token may do now: the grant without environments that were deleted."""
+        """The grant without deleted environments."""
         return self.grant.without(self.lapsed)
 
 
 async def create(
     connection: Connection, log: AccessLog, key: Secret, *, name: str, grant: Grant, origin: Origin
 ) -> GeneratedToken:
-    """Store a new token and return it with its text, which exists nowhere else.
+    """Store a new token and return it with its text, which is not stored.
 
-    Raises Invalid for a name, a scope list or an environment that does not fit.
+    Raises Invalid, naming the field.
     """
     if not name or len(name) > NAME_MAX or not name.isprintable():
         raise invalid("name", f"must be 1 to {NAME_MAX} printable characters")
@@ -94,28 +67,30 @@ async def rotate(
     grace_seconds: int,
     origin: Origin,
 ) -> GeneratedToken:
-    """Replace a token by a new one of the same name and grant, and let it go on for the grace.
+    """Replace a token by one with the same name and grant. The old one stays valid for the grace.
 
-    Raises Conflict when it was replaced, is over, or was changed by hand, Invalid for the grace.
+    Raises Conflict when the old token was replaced before, has expired, was revoked, or was changed
+    by hand. Raises Invalid for the grace.
     """
-    if not 0 <= grace_seconds <= lives.GRACE_SECONDS_MAX:
-        raise invalid("grace_seconds", f"must be from 0 to {lives.GRACE_SECONDS_MAX}")
+    if not 0 <= grace_seconds <= expiry.GRACE_SECONDS_MAX:
+        raise invalid("grace_seconds", f"must be from 0 to {expiry.GRACE_SECONDS_MAX}")
     if old.replaced_by is not None:
-        raise Conflict("token_replaced", f"The token was replaced by {old.replaced_by}.")
+        raise Conflict("token_replaced", f"The token was already replaced by {old.replaced_by}.")
     expires_at = old.grant.expires_at
     if old.revoked_at is not None or (expires_at is not None and expires_at <= old.now):
-        raise Conflict("token_over", "The token is revoked or has expired: make a new one.")
-    sealed = grant_mac(key, old.id, old.grant, old.created_at)
+        raise Conflict("token_over", "The token is revoked or has expired. Create a new token.")
+    expected = grant_mac(key, old.id, old.grant, old.created_at)
     for name in old.lapsed:
-        sealed = lapsed(key, sealed, name)
-    if old.grant_mac is None or not hmac.compare_digest(sealed, old.grant_mac):
+        expected = lapsed(key, expected, name)
+    if old.grant_mac is None or not hmac.compare_digest(expected, old.grant_mac):
         raise Conflict(
-            "token_not_ours", "What this token may do was not written by us: make a new one."
+            "token_not_ours",
+            "The grant of this token was changed outside the service. Create a new token.",
         )
     grant = Grant(
         scopes=old.grant.scopes,
         environments=old.reach.environments,
-        expires_at=lives.expiry_of_successor(old.grant, old.created_at, old.now),
+        expires_at=expiry.expiry_of_successor(old.grant, old.created_at, old.now),
     )
     new = await _insert(connection, key, name=old.name, grant=grant, actor=origin.actor)
     retires_at = old.now + timedelta(seconds=grace_seconds)
@@ -126,13 +101,14 @@ async def rotate(
         retires_at=retires_at,
         replaced_by=new.id,
     )
-    told = origin.did(AccessEvent.TOKEN_ROTATED, resource=old.id, detail=f"by {new.id}")
-    await log.record(connection, told)
+    await log.record(
+        connection, origin.did(AccessEvent.TOKEN_ROTATED, resource=old.id, detail=f"by {new.id}")
+    )
     return new
 
 
 async def revoke(connection: Connection, log: AccessLog, token_id: str, *, origin: Origin) -> None:
-    """Revoke a token for ever, once more if need be. Raises NotFound."""
+    """Revoke a token permanently. Revoking it again is no error. Raises NotFound."""
     if await sql.revoke_token(connection, id=token_id) is None:
         raise _unknown()
     await log.record(connection, origin.did(AccessEvent.TOKEN_REVOKED, resource=token_id))
@@ -141,33 +117,32 @@ async def revoke(connection: Connection, log: AccessLog, token_id: str, *, origi
 async def lapse(
     connection: Connection, log: AccessLog, key: Secret, environment: str, *, origin: Origin
 ) -> None:
-    """Take a deleted environment from every token, and revoke those that name no other one.
+    """Remove a deleted environment from every token. Revoke the tokens that have no other one.
 
-    A later environment of the same name is another one, so no old token may reach it.
+    A later environment of the same name is a different one, so no old token may reach it.
     """
     rows = [row async for row in sql.lock_tokens_of(connection, environment=environment)]
     for row in rows:
         if row["is_last"]:
             await revoke(connection, log, row["id"], origin=origin)
-    kept = [row for row in rows if not row["is_last"]]
-    grant_macs = [row["grant_mac"] for row in kept]
+    remaining = [row for row in rows if not row["is_last"]]
+    grant_macs = [row["grant_mac"] for row in remaining]
     await sql.lapse_tokens(
         connection,
         environment=environment,
-        ids=[row["id"] for row in kept],
-        macs=[lapsed(key, row["mac"], environment) for row in kept],
-        grant_macs=[each and lapsed(key, each, environment) for each in grant_macs],
+        ids=[row["id"] for row in remaining],
+        macs=[lapsed(key, row["mac"], environment) for row in remaining],
+        grant_macs=[value and lapsed(key, value, environment) for value in grant_macs],
     )
     await sql.announce_tokens(connection)
 
 
 async def lock(connection: Connection, token_id: str) -> LockedToken:
-    """Return a token and keep others from changing it. Raises NotFound.
+    """Lock a token and return it. Raises NotFound.
 
-    Its environments cannot be deleted meanwhile: the deletion would miss a successor of the token.
+    Its environments are locked too: their deletion would miss a successor of the token.
     """
-    held = sql.hold_environments_of_token(connection, token_id=token_id)
-    _ = [row["name"] async for row in held]
+    _ = [row async for row in sql.hold_environments_of_token(connection, token_id=token_id)]
     row = await sql.lock_token(connection, id=token_id)
     if row is None:
         raise _unknown()
@@ -186,17 +161,17 @@ async def get(connection: Connection, token_id: str) -> TokenView:
 async def list_page(
     connection: Connection, *, environments: frozenset[str], after: str, limit: int
 ) -> TokenPage:
-    """Return tokens that reach no further than the environments, whether or not they still hold."""
+    """Return the tokens, valid or not, whose environments are all among these."""
     within = None if EVERY_ENVIRONMENT in environments else sorted(environments)
     rows = sql.list_tokens(connection, after_id=after, environments=within, page_size=limit + 1)
-    found = [_view(row) async for row in rows]
-    return TokenPage(items=found[:limit], next=found[limit - 1].id if len(found) > limit else None)
+    views = [_view(row) async for row in rows]
+    return TokenPage(items=views[:limit], next=views[limit - 1].id if len(views) > limit else None)
 
 
 async def list_usable(connection: Connection) -> list[Token]:
     """Return the tokens that are neither revoked nor long expired."""
     rows = [row async for row in sql.list_usable_tokens(connection)]
-    # A scope that only a newer release knows makes its token unusable here, and nothing worse.
+    # A token with a scope of a newer release cannot be used here.
     return [_token(row) for row in rows if set(row["scopes"]) <= set(Scope)]
 
 
@@ -204,7 +179,7 @@ async def _insert(
     connection: Connection, key: Secret, *, name: str, grant: Grant, actor: str
 ) -> GeneratedToken:
     new = generate_token(is_admin=Scope.ADMIN in grant.scopes)
-    # Of the clock that the expiry was reckoned from, and known before the row is there.
+    # By the clock that the expiry was computed from. The MAC needs it before the insert.
     created_at = datetime.now(UTC)
     await sql.insert_token(
         connection,
@@ -226,9 +201,9 @@ async def _check_environments(connection: Connection, names: frozenset[str]) -> 
         raise invalid("environments", "must not be empty")
     if EVERY_ENVIRONMENT in names and len(names) > 1:
         raise invalid("environments", "must be * alone, or names")
-    # Held, so that a deletion at the same time finds the new token or is found here.
-    held = sql.hold_environments(connection, names=sorted(names))
-    missing = names - {EVERY_ENVIRONMENT} - {row["name"] async for row in held}
+    # Locked: a concurrent deletion either finds the new token, or is found here.
+    locked = sql.hold_environments(connection, names=sorted(names))
+    missing = names - {EVERY_ENVIRONMENT} - {row["name"] async for row in locked}
     if missing:
         known = [row["name"] async for row in sql.list_environments(connection, with_deleted=False)]
         raise invalid("environments", f"must be * or among {', '.join(known)}")
@@ -241,7 +216,7 @@ def _token(row: asyncpg.Record) -> Token:
 
 
 def _grant(fields: dict[str, Any]) -> Grant:
-    """Take the grant's columns out of a row."""
+    """Remove the columns of the grant from a row, and return the grant."""
     return Grant(
         scopes=frozenset(map(Scope, fields.pop("scopes"))),
         environments=frozenset(fields.pop("environments")),
@@ -250,9 +225,8 @@ def _grant(fields: dict[str, Any]) -> Grant:
 
 
 def _view(row: asyncpg.Record) -> TokenView:
-    holds = row["revoked_at"] is None
-    notes = lives.remarks(row["expires_at"], is_replaced=row["replaced_by"] is not None)
-    return TokenView(**row, remarks=notes if holds else [])
+    remarks = expiry.remarks(row["expires_at"], is_replaced=row["replaced_by"] is not None)
+    return TokenView(**row, remarks=[] if row["revoked_at"] else remarks)
 
 
 def _unknown() -> NotFound:

@@ -1,4 +1,4 @@
-"""Trimming the access log: by an operator, as the role that owns it, and never by the service."""
+"""Trim the access log: an operator does it as the owner role. The service cannot."""
 
 from datetime import datetime
 
@@ -12,18 +12,18 @@ _ROWS_AT_ONCE = 5_000
 
 
 async def trim(database: Database, log: AccessLog, *, before: datetime, origin: Origin) -> int:
-    """Delete what is older, and have the log itself tell of that; return how many rows went.
+    """Delete the rows before a time and record that. Return the number of deleted rows.
 
-    `database` is opened as the migrator, which may become the owner. Raises Forbidden for any
-    other role, Invalid for a time that is still to come, and Unavailable.
+    `database` must be opened as the migrator, which may become the owner. Raises Forbidden for any
+    other role, Invalid for a time in the future, and Unavailable.
     """
 
     async def begin(connection: Connection) -> int:
         await _become_owner(connection)
         if before > await connection.fetchval("select current_timestamp"):
-            # What tells of the trimming would go with it.
+            # The record of the trimming would be deleted too.
             raise invalid("before", "must not be in the future")
-        # Before the first row goes: one that is stopped half-way has been told of.
+        # Before the first deletion: a trimming that stops half-way is recorded too.
         detail = f"trimmed of all before {before.isoformat()}"
         await log.record(
             connection, origin.did(AccessEvent.ADMINISTRATION, resource="access_log", detail=detail)
@@ -43,7 +43,7 @@ async def trim(database: Database, log: AccessLog, *, before: datetime, origin: 
 
 
 async def _become_owner(connection: Connection) -> None:
-    """Be the owner until the transaction ends; where no roles were provisioned, one does it all.
+    """Become the owner until the transaction ends, if the roles were provisioned.
 
     Raises Forbidden.
     """
@@ -52,7 +52,8 @@ async def _become_owner(connection: Connection) -> None:
     )
     if is_member is False:
         raise Forbidden(
-            "trimming_refused", "Only the migrator may trim: DATABASE_MIGRATOR_URL has to be set."
+            "trimming_refused",
+            "Only the migrator may trim the access log. Set DATABASE_MIGRATOR_URL.",
         )
     if is_member:
         await connection.execute(f"set local role {OWNER}")

@@ -11,7 +11,7 @@ from app.access import tokens
 from app.access.format import GeneratedToken
 from app.access.local_credentials import token_key
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
-from app.access.tokens import TokenView
+from app.access.token_views import TokenView
 from app.cli.actor import origin
 from app.cli.terminal import aside, console
 from app.database import Connection

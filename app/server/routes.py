@@ -14,8 +14,7 @@ from app.access import token_handlers as tokens
 from app.access.guard import guarded
 from app.access.log_handlers import AccessPage
 from app.access.models import Scope
-from app.access.token_views import IssuedToken, NewRotation, NewToken
-from app.access.tokens import TokenPage, TokenView
+from app.access.token_views import IssuedToken, NewRotation, NewToken, TokenPage, TokenView
 from app.configuration.changes import environment_handlers as environments
 from app.configuration.changes import handlers as changes
 from app.configuration.changes.requests import (

@@ -413,7 +413,7 @@ async def test_health_remembers_that_particulars_were_lost(
     assert sum(each["count"] for each in told) == 100
     assert len(told) < 100
     (check,) = report["checks"]["access_log:write"]
-    assert (check["status"], check["output"]) == ("warn", "particulars were lost")
+    assert (check["status"], check["output"]) == ("warn", "details of accesses were lost")
 
 
 PATCH = {"If-Match": "*", "Content-Type": "application/merge-patch+json"}

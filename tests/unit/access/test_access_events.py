@@ -175,7 +175,7 @@ async def test_a_line_is_json_with_every_field(pipe: tuple[int, int]) -> None:
     assert told["decision"] == Decision.ALLOWED
     assert told["at"].endswith("Z")
     # The database is away: the line is out, and the row waits.
-    assert (log.failures, log.trouble) == (1, "cannot be written")
+    assert (log.failures, log.problem) == (1, "cannot be written")
 
 
 async def test_a_reader_that_has_stopped_costs_lines_and_no_time(pipe: tuple[int, int]) -> None:
