@@ -1,4 +1,4 @@
-"""What a change set tells those who listen: encoded once, however many they are."""
+"""Change sets as server-sent events. Each is encoded once for all streams."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,9 +9,9 @@ import msgspec
 
 
 class EventData(msgspec.Struct, frozen=True, kw_only=True):
-    """The data of a `change` event: what to read anew, never the values.
+    """The data of a `change` event: the changed keys, without values.
 
-    `properties` tells whether the environment says something else of itself.
+    `properties` is true when properties of the environment changed.
     """
 
     environment: str
@@ -25,7 +25,7 @@ class EventData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resync(msgspec.Struct, frozen=True):
-    """The data of a `resync` event: forget what you know and read the revision whole."""
+    """The data of a `resync` event: the client must read everything at this revision again."""
 
     environment: str
     revision: int
@@ -44,7 +44,7 @@ class ChangeEvent:
         return _encoded("change", self._epoch, self.revision, self.data)
 
     def message_for(self, prefix: str) -> bytes | None:
-        """Return the event for keys with the prefix; None when it touched none of them."""
+        """Return the event for keys with the prefix, or None when no such key changed."""
         if not prefix:
             return self.message
         keys = [key for key in self.data.keys if key.startswith(prefix)]
@@ -59,11 +59,11 @@ def resync_message(environment: str, epoch: str, revision: int) -> bytes:
 
 
 def id_message(epoch: str, revision: int) -> bytes:
-    """Return an id without data: no event to a client, and yet the place that it resumes from."""
+    """Return an ID without data: no event for the client, but the position it resumes from."""
     return f"id: {epoch}:{revision}\n\n".encode()
 
 
 def _encoded(name: str, epoch: str, revision: int, data: Any) -> bytes:
-    """Return a message by the HTML standard, section 9.2; JSON has no line breaks of its own."""
+    """Return a message as in the HTML standard, section 9.2. The JSON has no line breaks."""
     head = f"id: {epoch}:{revision}\nevent: {name}\ndata: ".encode()
     return head + msgspec.json.encode(data) + b"\n\n"

@@ -1,8 +1,8 @@
-"""The last known good state on disk: what to start from while the database is away.
+"""Encrypted snapshot files: the state to start from while the database is away.
 
-A generation is one file, written beside its place, flushed and renamed into it; the last three are
-kept. Whatever cannot be opened (torn, changed, of another key or another tier) is passed over for
-the one before. Several processes may share the folder: one of them writes, for as long as it lives.
+Each file is a generation. It is written under another name, flushed and renamed. The last three
+generations are retained. A file that cannot be opened (incomplete, changed, of another key or tier)
+is skipped for the one before. Processes may share the folder: the one with the lock writes.
 """
 
 import fcntl
@@ -28,7 +28,7 @@ log = logger(__name__)
 GENERATIONS = 3
 FOLDER = "snapshots"
 _ENDING = ".snapshot"
-# The number goes up when an older release could not read what a newer one writes.
+# Raise the number when an older release cannot read the format.
 _MAGIC = b"flagstone-snapshot-1\n"
 
 
@@ -38,7 +38,7 @@ class SavedEnvironment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is needed to answer: what there is, and who may ask for it."""
+    """All environments, entries and tokens: enough to answer requests."""
 
     environments: Sequence[SavedEnvironment]
     tokens: Sequence[Token]
@@ -46,7 +46,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class SavedState:
-    """A state, and how many seconds ago the database last confirmed it."""
+    """The state in a file, and the seconds since the database last confirmed it."""
 
     state: State
     age_seconds: float
@@ -54,22 +54,22 @@ class SavedState:
 
 
 class Disk:
-    """The generations in one folder. Every method blocks; use it from a thread."""
+    """The generations in one folder. Every method blocks: call it from a thread."""
 
     def __init__(self, data_dir: Path, key: Secret, tier: Tier) -> None:
         self._folder = data_dir / FOLDER
         self._box = Box(derive(key, Purpose.DISK_SNAPSHOTS))
-        # What staging wrote must not be served in production, though the key may be the same.
+        # A file of staging must not be served in production, even under the same key.
         self._context = _MAGIC + tier.encode()
         self._lock: int | None = None
 
-    def claim(self) -> bool:
-        """Look after the folder, if no other process does; the kernel knows when one has ended.
+    def acquire(self) -> bool:
+        """Acquire the lock of the folder, if it is free. Return whether this process has it.
 
-        Raises OSError.
+        Raises OSError. The kernel releases the lock when its process ends.
         """
         if self._lock is not None and os.fstat(self._lock).st_nlink == 0:
-            self.release()  # somebody has removed the folder
+            self.release()  # the folder was removed
         if self._lock is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -103,9 +103,9 @@ class Disk:
             old.unlink(missing_ok=True)
 
     def confirm(self) -> bool:
-        """Note that the database has just confirmed the latest generation, if there is still one.
+        """Set the time of the latest file to now.
 
-        Raises OSError.
+        Return whether there is a file. Raises OSError.
         """
         for latest in self._generations()[:1]:
             os.utime(latest)
@@ -113,7 +113,7 @@ class Disk:
         return False
 
     def read(self) -> SavedState | None:
-        """Return the latest generation that can be read, None when there is none."""
+        """Return the latest generation that can be read, or None."""
         for path in self._generations():
             try:
                 age_seconds = time.time() - path.stat().st_mtime
@@ -125,7 +125,7 @@ class Disk:
         return None
 
     def release(self) -> None:
-        """Let another process look after the folder."""
+        """Release the lock of the folder."""
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
@@ -138,11 +138,11 @@ class Disk:
 
     def _generations(self) -> list[Path]:
         """Return the files, the latest first."""
-        found = self._folder.glob(f"*{_ENDING}")
-        return sorted((path for path in found if path.stem.isdecimal()), key=_number, reverse=True)
+        paths = self._folder.glob(f"*{_ENDING}")
+        return sorted((path for path in paths if path.stem.isdecimal()), key=_number, reverse=True)
 
     def _flush_folder(self) -> None:
-        """Make the new name survive a loss of power."""
+        """Flush the folder, so that the new name survives a loss of power."""
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
@@ -156,7 +156,7 @@ def _number(path: Path) -> int:
 
 @contextmanager
 def _draft_of(path: Path) -> Iterator[Path]:
-    """Yield a place to write to, which becomes the path at the end or is taken away."""
+    """Yield a draft file. It is renamed to the path at the end, or deleted after an error."""
     draft = path.with_suffix(".draft")
     try:
         yield draft

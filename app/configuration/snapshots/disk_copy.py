@@ -1,4 +1,4 @@
-"""The keeper writes what is served to disk after each change, and serves it to a start in need."""
+"""The last known state on disk: written after each change, and served when the database is away."""
 
 import asyncio
 import threading
@@ -21,14 +21,14 @@ log = logger(__name__)
 
 Served = tuple[Mapping[str, Snapshot], Mapping[str, Token]]
 
-# Changes often come in rows: the first one waits for those that follow.
-_SETTLE_SECONDS = 1.0
-# Tokens change without a sign, and the age of the file must not grow while all is well.
-_LOOK_SECONDS = 3.0
+# Changes often follow one another, so several are written at once.
+_BATCH_SECONDS = 1.0
+# Also without a change of a snapshot: tokens may have changed, and the file must not look old.
+_CONFIRM_SECONDS = 3.0
 
 
 class DiskCopy(Component):
-    """Between the disk and what is served from memory."""
+    """Writes the state in memory to disk, and serves the state on disk after a start."""
 
     name = "keeper"
 
@@ -37,30 +37,30 @@ class DiskCopy(Component):
         self._follower = follower
         self._tokens = tokens
         self._written: Served | None = None
-        # At the end the event loop writes for itself, and a thread may still be at it.
-        self._keeping = threading.Lock()
+        # At the end of the process the event loop writes, while a thread may still be writing.
+        self._writing = threading.Lock()
         self.failure: str | None = None
 
     async def run(self) -> None:
-        """Keep the disk up to date for ever."""
+        """Write after each change, and every 3 s confirm that the file is current."""
         if self._disk is None:
             return
         try:
             while True:
-                news = self._follower.news
+                next_change = self._follower.next_change
                 await self.run_once()
-                await wait_at_most(_LOOK_SECONDS, news)
-                await asyncio.sleep(_SETTLE_SECONDS)
+                await wait_at_most(_CONFIRM_SECONDS, next_change)
+                await asyncio.sleep(_BATCH_SECONDS)
         finally:
             with suppress(OSError):
-                self._keep(self._served())
+                self._write(self._served())
             self._disk.release()
 
     async def run_once(self) -> None:
-        """Write what is served, unless it is there already. Never raises for the disk."""
+        """Write the state in memory, unless the file has it. Never raises for the disk."""
         served = self._served()
         try:
-            await in_thread("keep", lambda: self._keep(served))
+            await in_thread("write snapshot", lambda: self._write(served))
         except OSError as error:
             failure = reason(error)
             if failure != self.failure:
@@ -75,48 +75,50 @@ class DiskCopy(Component):
         return {"disk:snapshots": HealthCheck(status=status, output=self.failure)}
 
     def _served(self) -> Served | None:
-        """Return what the database has confirmed just now, None while it is away."""
+        """Return the state that the database has confirmed, or None while it is away."""
         if not self._follower.is_loaded or self._follower.stale_seconds:
             return None
         return self._follower.loaded(), self._tokens.usable
 
-    def _keep(self, served: Served | None) -> None:
-        if served is None or self._disk is None or not self._disk.claim():
+    def _write(self, served: Served | None) -> None:
+        if served is None or self._disk is None or not self._disk.acquire():
             return
-        # Snapshots are compared by identity, which a change never keeps.
-        with self._keeping:
+        # Snapshots are compared by identity: each change makes a new one.
+        with self._writing:
             if served == self._written and self._disk.confirm():
                 return
             self._disk.write(_state(*served))
             if self._written is not None and self._written[0].keys() - served[0].keys():
-                # A start in need must not serve an environment that was deleted.
+                # A later start must not serve a deleted environment.
                 self._disk.remove_older()
             self._written = served
 
     async def serve_last_known(self) -> bool:
-        """Serve what is on disk, unless the database was quicker; tell whether it is served."""
+        """Serve the state on disk if no refresh has succeeded yet. Return whether it is served."""
         if self._disk is None or self._follower.is_loaded:
             return False
-        found = await in_thread("read snapshot", self._disk.read)
-        if found is None:
+        saved = await in_thread("read snapshot", self._disk.read)
+        if saved is None:
             return False
-        snapshots = await in_thread("compile", lambda: _built(found.state))
-        return self._adopt(snapshots, found)
+        snapshots = await in_thread("compile", lambda: _built(saved.state))
+        return self._adopt(snapshots, saved)
 
-    def _adopt(self, snapshots: Mapping[str, Snapshot], found: SavedState) -> bool:
-        """Serve these unless the database has said better in the meantime."""
+    def _adopt(self, snapshots: Mapping[str, Snapshot], saved: SavedState) -> bool:
+        """Serve the saved state unless a refresh has succeeded in the meantime."""
         if self._follower.is_loaded:
             return False
         if not self._tokens.is_loaded:
-            self._tokens.use(found.state.tokens)
-        self._follower.adopt(snapshots, confirmed_at=time.monotonic() - found.age_seconds)
-        log.warning("serving_last_known", file=found.file, age_seconds=round(found.age_seconds))
+            self._tokens.use(saved.state.tokens)
+        self._follower.adopt(snapshots, confirmed_at=time.monotonic() - saved.age_seconds)
+        log.warning("serving_last_known", file=saved.file, age_seconds=round(saved.age_seconds))
         return True
 
 
 def _built(state: State) -> dict[str, Snapshot]:
-    saved = state.environments
-    return {each.environment.name: build(each.environment, each.entries) for each in saved}
+    return {
+        saved.environment.name: build(saved.environment, saved.entries)
+        for saved in state.environments
+    }
 
 
 def _state(snapshots: Mapping[str, Snapshot], tokens: Mapping[str, Token]) -> State:

@@ -71,11 +71,11 @@ async def serve_stream(
             with suppress(ConnectionResetError, AppError):
                 while _is_connected(request) and not lifecycle.draining.is_set():
                     # Taken first: a change during `next_messages` must not be missed.
-                    news = follower.news
+                    next_change = follower.next_change
                     if messages := await next_messages():
                         await stream.write(messages)
                         continue
-                    await wait_at_most(CHECK_SECONDS, news)
+                    await wait_at_most(CHECK_SECONDS, next_change)
         finally:
             streams[environment] -= 1
     return stream

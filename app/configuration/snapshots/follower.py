@@ -1,9 +1,8 @@
-"""The follower keeps the snapshots current: a notification is a hint, the poll is the truth.
+"""The follower keeps a snapshot of each environment up to date.
 
-Every two seconds, or at once when somebody hints, it compares the environments' revisions with its
-own and reads what changed in between, in one transaction of one moment. A notification that is lost
-costs at most the two seconds. While the database is away the snapshots stay, and say how old they
-are.
+Every two seconds, and after each notification, it compares revisions with the database and reads
+the changes. A lost notification delays a change by at most two seconds. While the database is away,
+the last snapshots stay in use.
 """
 
 import asyncio
@@ -42,13 +41,13 @@ from app.threads import free, in_thread
 log = logger(__name__)
 
 POLL_SECONDS = 2.0
-# Two polls and a bit: below this a silence is no news.
+# More than two polls, so that one failed poll is not reported.
 STALE_AFTER_SECONDS = 5.0
 REACH_SECONDS = 2.0
 
 
 class Follower(PolledCopy):
-    """The snapshots of every environment, as of a moment ago."""
+    """The current snapshot of every environment."""
 
     name = "follower"
     poll_seconds = POLL_SECONDS
@@ -57,21 +56,20 @@ class Follower(PolledCopy):
     def __init__(self, database: Database) -> None:
         super().__init__()
         self._database = database
-        # By environment, the epoch and revision that the database had last, and its state then.
+        # Epoch and revision of each environment at the last refresh, and the state of the server.
         self._read: Mapping[str, tuple[str, int]] = {}
         self._read_from: ServerState | None = None
         database.primary.is_behind = self._is_behind
         self._snapshots: Mapping[str, Snapshot] = {}
-        # Those of before, until the next look.
+        # Old snapshots. The next refresh frees them.
         self._replaced: list[Mapping[str, Snapshot]] = []
         self._refreshed_at: float | None = None
-        # When a refresh last found the database away, and the error.
+        # When the last refresh failed because the database was away, and the error.
         self._away_at = 0.0
         self._away: Unavailable | None = None
-        self._advanced = asyncio.Event()
+        self._next_change = asyncio.Event()
         self._refreshing = asyncio.Lock()
-        # For metrics: change sets that came in, by environment and kind, and how long the last of
-        # each environment took to come.
+        # For metrics: received change sets by environment and kind, and the delay of the last one.
         self.change_sets: Counter[tuple[str, str]] = Counter()
         self.lag_seconds: dict[str, float] = {}
 
@@ -80,14 +78,14 @@ class Follower(PolledCopy):
         return self._refreshed_at is not None
 
     def loaded(self) -> Mapping[str, Snapshot]:
-        """Return every snapshot, by environment. Raises Unavailable before the first ones."""
+        """Return every snapshot by environment. Raises Unavailable before the first refresh."""
         if not self.is_loaded:
             raise Unavailable("starting", "The service has not finished starting.")
         return self._snapshots
 
     @property
     def stale_seconds(self) -> float:
-        """Seconds since the database last confirmed what is here; 0 while it does so regularly."""
+        """Seconds since the database last confirmed the snapshots; 0 up to 5 seconds."""
         return self.age_seconds if self.age_seconds > STALE_AFTER_SECONDS else 0.0
 
     @property
@@ -96,7 +94,7 @@ class Follower(PolledCopy):
         return 0.0 if self._refreshed_at is None else time.monotonic() - self._refreshed_at
 
     def get(self, environment: str) -> Snapshot:
-        """Return an environment's snapshot. Raises NotFound; Unavailable before the first one."""
+        """Return an environment's snapshot. Raises NotFound, and Unavailable as `loaded` does."""
         snapshot = self.loaded().get(environment)
         if snapshot is None:
             raise unknown_environment()
@@ -105,22 +103,22 @@ class Follower(PolledCopy):
     async def at_least(
         self, environment: str, revision: int, *, seconds: float = REACH_SECONDS
     ) -> Snapshot:
-        """Return the snapshot once it has reached the revision.
+        """Wait until the snapshot has reached the revision, and return it.
 
-        Raises Unavailable when it does not within the time, NotFound for the environment.
+        Raises Unavailable after the given time, NotFound for the environment.
         """
         if environment not in self.loaded():
-            await self.refresh()  # another instance may have made it just now
+            await self.refresh()  # another instance may have just created it
         snapshot = self.get(environment)
         if snapshot.revision >= revision:
             return snapshot
-        # Whoever waits must not be the last to let go of it, here on the event loop.
+        # Drop our reference first: freeing a large snapshot here would block the event loop.
         del snapshot
         self.hint()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self.get(environment).revision < revision:
-                    await self.news.wait()
+                    await self.next_change.wait()
         snapshot = self.get(environment)
         if snapshot.revision < revision:
             raise Unavailable(
@@ -139,17 +137,17 @@ class Follower(PolledCopy):
         return refresh.done() and not refresh.cancelled() and refresh.exception() is None
 
     @property
-    def news(self) -> asyncio.Event:
-        """What is set at the next change, or when somebody wakes all who wait.
+    def next_change(self) -> asyncio.Event:
+        """The event that is set at the next change or by `wake`.
 
-        Whoever looks first and then waits must take it before looking.
+        Get it before reading a snapshot, so that no change between reading and waiting is missed.
         """
-        return self._advanced
+        return self._next_change
 
     def wake(self) -> None:
-        """Let everybody who waits look again. One event for all: a thousand wake in one go."""
-        waiting, self._advanced = self._advanced, asyncio.Event()
-        waiting.set()
+        """Wake all waiting tasks. They share one event, so that a thousand wake at once."""
+        change, self._next_change = self._next_change, asyncio.Event()
+        change.set()
 
     async def events_since(self, revision: int, up_to: Environment) -> Sequence[ChangeEvent]:
         """Return an environment's events after a revision, in order, from the history.
@@ -161,7 +159,10 @@ class Follower(PolledCopy):
             return await loading.complete_events(connection, up_to, revision)
 
     def adopt(self, snapshots: Mapping[str, Snapshot], *, confirmed_at: float) -> None:
-        """Serve these until the database says better; `confirmed_at` is on the monotonic clock."""
+        """Serve these snapshots until the next refresh.
+
+        `confirmed_at` is of the monotonic clock.
+        """
         self._snapshots = snapshots
         self._refreshed_at = confirmed_at
         self.wake()
@@ -171,25 +172,25 @@ class Follower(PolledCopy):
         asked = time.monotonic()
         async with self._refreshing:
             if self._refreshed_at is not None and self._refreshed_at > asked:
-                return  # another task's refresh began meanwhile
+                return  # another task's refresh began after this call
             if self._away is not None and self._away_at > asked:
-                # Share the failure of the refresh that this one waited for.
+                # The refresh that this call waited for has just failed.
                 raise Unavailable(self._away.code, self._away.message)
             if self._replaced:
-                # To free ten thousand flags takes about 40 ms. No request reads them any more.
-                await in_thread("release", partial(_release, self._replaced))
+                # Freeing ten thousand flags takes about 40 ms. No request reads them any more.
+                await in_thread("release", partial(_free_snapshots, self._replaced))
             started = time.monotonic()
             try:
                 async with self._database.connection() as connection:
                     read_from = session_of(connection).state
                     heads = await environments.list_all(connection)
-                    followed = [(each.name, await self._follow(connection, each)) for each in heads]
+                    followed = [(head.name, await self._follow(connection, head)) for head in heads]
             except Unavailable as error:
                 self._away_at, self._away = time.monotonic(), error
                 raise
-            snapshots = {name: each for name, each in followed if each is not None}
+            snapshots = {name: snapshot for name, snapshot in followed if snapshot is not None}
             changed = snapshots.keys() != self._snapshots.keys() or any(
-                self._snapshots.get(name) is not each for name, each in snapshots.items()
+                self._snapshots.get(name) is not snapshot for name, snapshot in snapshots.items()
             )
             if changed:
                 self._replaced.append(self._snapshots)
@@ -202,7 +203,7 @@ class Follower(PolledCopy):
             self.wake()
 
     async def _follow(self, connection: Connection, head: Environment) -> Snapshot | None:
-        """Return the snapshot of an environment, None if it was deleted since it was listed."""
+        """Return the snapshot of an environment, or None if it was deleted after the listing."""
         known = self._snapshots.get(head.name)
         if known is not None and known.environment == head:
             return known
@@ -210,7 +211,7 @@ class Follower(PolledCopy):
             log.warning("history_swapped", environment=head.name, revision=head.revision)
             await sql.renew_epoch(connection, environment=head.name, epoch=head.epoch)
             known = None
-        # It may be past the head by now.
+        # The snapshot can be later than the head.
         try:
             snapshot, events = await loading.read(connection, head.name, known)
         except NotFound:
@@ -219,9 +220,9 @@ class Follower(PolledCopy):
         return snapshot
 
     async def _is_behind(self, session: Session) -> bool:
-        """Tell whether a server has fewer revisions than were read from its timeline.
+        """Return whether a server has fewer revisions than were read before on its timeline.
 
-        A promoted standby may lack some revisions of the timeline before.
+        A promoted standby may lack some revisions of the previous timeline.
         """
         if not self._read or session.state != self._read_from:
             return False
@@ -243,8 +244,8 @@ class Follower(PolledCopy):
         if not self.is_loaded:
             return {"snapshots": HealthCheck(status=Status.FAIL, output="not loaded yet")}
         stale = round(self.stale_seconds, 1)
-        # Without a failure the database is away, and stale answers are better than none. With one
-        # it answers others: what is read here is wrong, and will stay so.
+        # Without a failure the database is away, and stale answers are better than none. With a
+        # failure it answers other instances, and this one must leave service.
         failure = self.failure if stale else None
         status = Status.WARN if stale else Status.PASS
         return {
@@ -263,30 +264,30 @@ class Follower(PolledCopy):
             return
         yield gauges(
             "flagstone_environment_revision",
-            "The revision that is served.",
+            "Revision of the snapshot in use.",
             "environment",
             {name: snapshot.revision for name, snapshot in self._snapshots.items()},
         )
         yield gauge(
             "flagstone_snapshot_stale_seconds",
-            "Seconds since the database last confirmed what is served; 0 while it does.",
+            "Seconds since the database last confirmed the snapshots; 0 up to 5 seconds.",
             self.stale_seconds,
         )
         yield gauges(
             "flagstone_follower_lag_seconds",
-            "Seconds from the last change set's making to its being served, by two clocks.",
+            "Seconds from the commit of the last change set to its use here, by two clocks.",
             "environment",
             self.lag_seconds,
         )
         yield counters(
             "flagstone_change_sets",
-            "Change sets that came in, whoever made them.",
+            "Change sets that this instance has read.",
             "environment kind",
             self.change_sets,
         )
 
 
-def _release(replaced: list[Mapping[str, Snapshot]]) -> None:
+def _free_snapshots(replaced: list[Mapping[str, Snapshot]]) -> None:
     parts: list[Collection[object]] = [
         part
         for snapshots in replaced

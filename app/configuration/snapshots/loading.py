@@ -1,14 +1,13 @@
-"""Reading snapshots from the database: whole, or what has changed since one.
+"""Read snapshots from the database: completely, or the changes since a known one.
 
-What takes long to compile is compiled in a thread, so that whoever is served from the snapshots of
-before does not wait for the next.
+Large changes are compiled in a thread, so that requests do not wait for them.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from app import memory as collector
+from app import memory
 from app.configuration.snapshots.change_event import ChangeEvent, EventData
 from app.configuration.snapshots.snapshot import RECENT_MAX, Configuration, Snapshot, build
 from app.database import Connection, sql
@@ -16,27 +15,27 @@ from app.environments import service as environments
 from app.environments.models import Environment
 from app.threads import in_thread
 
-# A listener that is further behind reads the whole state quicker.
+# A client that misses more events reads the whole state faster.
 EVENTS_MAX = 1_000
 _PAGE_ENTRIES = 500
 _QUICK_ENTRIES = 10
 
-# A key that was touched, and what is there now.
+# A changed key, and its entry now. None means deleted.
 Touched = tuple[str, Configuration | None]
 
 
 async def read(
     connection: Connection, environment: str, known: Snapshot | None
 ) -> tuple[Snapshot, Sequence[ChangeEvent]]:
-    """Return the snapshot of this moment, and the events since the known one where it goes on.
+    """Return the current snapshot, and the events since the known one if it has the same epoch.
 
-    Raises NotFound for an environment that has gone.
+    Raises NotFound for a deleted environment.
     """
-    # One moment for the environment's row and its entries.
+    # The row of the environment and its entries must be of one moment.
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         head = await environments.get(connection, environment)
         if known is None or known.epoch != head.epoch:
-            return await _whole(connection, head), ()
+            return await _read_all(connection, head), ()
         rows: list[Any] = [
             row
             async for row in sql.list_changed_entries(
@@ -53,12 +52,13 @@ async def read(
         rows.clear()  # to free them in the thread
         return known.advanced(head, touched, events)
 
-    return advance() if _is_quick(known, head, rows) else await _aside(advance), events
+    return advance() if _is_quick(known, head, rows) else await _in_thread(advance), events
 
 
 async def was_swapped(connection: Connection, known: Snapshot, head: Environment) -> bool:
-    """Tell whether the epoch now has another history: a backup was restored without a word, and
-    perhaps as many revisions have been made since as were lost.
+    """Return whether the epoch has another history than the known snapshot.
+
+    It has when a backup was restored without a new epoch. The revision can be as high as before.
     """
     if known.epoch != head.epoch or known.revision == 0:
         return False
@@ -73,7 +73,7 @@ async def was_swapped(connection: Connection, known: Snapshot, head: Environment
 async def complete_events(
     connection: Connection, head: Environment, after: int
 ) -> Sequence[ChangeEvent]:
-    """Return the events after a revision up to the head, or none when they are too many."""
+    """Return the events after a revision up to the head, or none above `EVENTS_MAX`."""
     rows = sql.list_events(
         connection,
         environment=head.name,
@@ -87,10 +87,10 @@ async def complete_events(
     return events if len(events) == head.revision - after else ()
 
 
-async def _whole(connection: Connection, head: Environment) -> Snapshot:
-    """Read every entry, a page at a time.
+async def _read_all(connection: Connection, head: Environment) -> Snapshot:
+    """Read every entry, one page at a time.
 
-    Decoded all at once they would leave the process three times as large as what it keeps.
+    Decoding all pages at once would triple the memory of the process.
     """
     snapshot = build(head, [])
     after = ""
@@ -99,23 +99,24 @@ async def _whole(connection: Connection, head: Environment) -> Snapshot:
             connection, environment=head.name, after_key=after, page_size=_PAGE_ENTRIES
         )
         page = [(row["key"], Configuration(environment=head.name, **row)) async for row in rows]
-        snapshot = await _aside(partial(snapshot.advanced, head, page))
+        snapshot = await _in_thread(partial(snapshot.advanced, head, page))
         if len(page) < _PAGE_ENTRIES:
             break
         after = page[-1][0]
-    # Those who come back after a start are a little behind, all of them at once.
+    # After a start all clients reconnect at once, and most miss only a few events.
     since = max(head.first_revision - 1, head.revision - RECENT_MAX)
     return snapshot.advanced(head, (), await complete_events(connection, head, since))
 
 
-async def _aside(advance: Callable[[], Snapshot]) -> Snapshot:
-    """Make a snapshot in a thread, and freeze it: it is some 400,000 objects for 10,000 flags."""
-    return await in_thread("compile", lambda: collector.frozen(advance))
+async def _in_thread(advance: Callable[[], Snapshot]) -> Snapshot:
+    """Make a snapshot in a thread and freeze it: 10,000 flags are about 400,000 objects."""
+    return await in_thread("compile", lambda: memory.frozen(advance))
 
 
 def _is_quick(known: Snapshot, head: Environment, rows: Sequence[Any]) -> bool:
-    """Tell whether few flags are compiled: one segment may be in all of them, and so is what the
-    environment says of itself.
+    """Return whether few flags must be compiled.
+
+    A changed segment, or changed properties of the environment, can affect all flags.
     """
     if not known.rules.has_settings(head.fractional, head.metadata):
         return False

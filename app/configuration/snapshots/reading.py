@@ -1,4 +1,4 @@
-"""Answering from a snapshot: which one, and what the answer says about its moment."""
+"""Find the snapshot for a request, and the headers that name its revision and age."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,17 +13,17 @@ from app.http.headers import header_lines, revision_header
 
 FOLLOWER: web.AppKey[Follower] = web.AppKey("follower", Follower)
 
-# Set where a request asked for a refresh that failed.
+# Set when the request asked for a refresh that failed.
 UNCONFIRMED: web.RequestKey[bool] = web.RequestKey("unconfirmed", bool)
 
 FLAGSTONE_STALE = "Flagstone-Stale"
-_SETTLE_SECONDS = 0.5
+_SERVED_SECONDS = 0.5
 
 
 async def read_snapshot(request: web.Request, query: Mapping[str, str]) -> Snapshot:
-    """Return the snapshot of the path's environment, at `min_revision` or later if that is asked.
+    """Return the snapshot of the environment in the path, at `min_revision` or later.
 
-    Raises NotFound, or Unavailable when this instance does not get that far within two seconds.
+    Raises NotFound, or Unavailable when this instance does not reach it within two seconds.
     """
     follower, environment = request.app[FOLLOWER], request.match_info["environment"]
     revision = wire.whole_number(query, "min_revision") if query else None
@@ -33,28 +33,28 @@ async def read_snapshot(request: web.Request, query: Mapping[str, str]) -> Snaps
 
 
 def snapshot_headers(request: web.Request, snapshot: Snapshot) -> dict[str, str]:
-    """Return the headers that say which revision an answer is from, and how long unconfirmed."""
+    """Return the headers with the revision of the snapshot, and its age if it is stale."""
     return revision_header(snapshot.epoch, snapshot.revision) | stale_header(request)
 
 
 def snapshot_head_lines(request: web.Request, snapshot: Snapshot) -> bytes:
-    """Return the same as header lines."""
+    """Return `snapshot_headers` as header lines."""
     stale = stale_header(request)
     return snapshot.head + header_lines(stale) if stale else snapshot.head
 
 
 def stale_header(request: web.Request) -> dict[str, str]:
-    """Return the header of an answer that nothing has confirmed for a while, if it is one."""
+    """Return the header with the age of a stale answer, or no header."""
     follower = request.app[FOLLOWER]
     stale = follower.age_seconds if UNCONFIRMED in request else follower.stale_seconds
     return {FLAGSTONE_STALE: str(max(1, round(stale)))} if stale else {}
 
 
 async def wait_until_served(request: web.Request, environment: str, revision: int) -> None:
-    """Wait a moment until this instance serves what it has just written.
+    """Wait up to 0.5 s until this instance serves its own write.
 
-    A client that reads after its write need not ask for the revision then. It is written either
-    way, so time running out is no error.
+    Then a client that reads after its write needs no `min_revision`. The write is committed, so a
+    timeout is no error.
     """
     with suppress(Unavailable, NotFound):
-        await request.app[FOLLOWER].at_least(environment, revision, seconds=_SETTLE_SECONDS)
+        await request.app[FOLLOWER].at_least(environment, revision, seconds=_SERVED_SECONDS)

@@ -1,10 +1,8 @@
-"""One environment at one revision. Entries are encoded once, when they come in, and kept as bytes.
+"""One environment at one revision. Entries are encoded once and stored as bytes.
 
-Decoded values would be three times the size, and a dozen objects for each entry that the garbage
-collector walks.
-
-A snapshot is never changed: the next one shares all entries that stayed the same. Whoever holds one
-answers from a single moment, however long that takes.
+Decoded values would take three times the memory, and a dozen objects per entry for the garbage
+collector. A snapshot is immutable: the next one shares all unchanged entries. So a request answers
+from one revision, however long it takes.
 """
 
 import sys
@@ -23,15 +21,16 @@ from app.environments.models import Environment
 from app.evaluation.ruleset import Rule, Ruleset
 from app.http.headers import entity_tag, header_lines, revision_header
 
-# Events kept for streams that are a little behind; older ones are read from the history.
+# Recent events in memory for streams. Older events are read from the history.
 RECENT_MAX = 256
 PAGE_BYTES_MAX = 4 * 1024 * 1024
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An entry as it is answered. `sealed` is there for a masked secret, whose value is null.
+    """An entry in an answer. `sealed` marks a masked secret, whose value is null.
 
-    `id` is of the entry from its creation to its deletion; absent where a past one is gone.
+    `id` identifies the entry from its creation to its deletion. It is absent when a past entry has
+    no ID any more.
     """
 
     id: str | None = None
@@ -50,7 +49,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 @dataclass(frozen=True, slots=True)
 class EncodedEntry:
-    """An entry as its answer: the body, the entity tag, and the head of each kind of answer."""
+    """An entry as an HTTP answer: body, entity tag, and header lines for 200 and 304."""
 
     kind: str
     body: bytes
@@ -65,7 +64,10 @@ class EncodedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Encoded entries in the order of their keys; `next` is the key to go on after."""
+    """Encoded entries in the order of keys.
+
+    `next` is the last key of a page that is not the last.
+    """
 
     items: Sequence[bytes]
     next: str | None
@@ -73,8 +75,9 @@ class Page:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """`keys` are those of `entries`, in order; `rules` the flags and segments, compiled; `recent`
-    the last events, without gaps.
+    """The entries of an environment with their sorted keys, and the compiled flags and segments.
+
+    `recent` are the last events, without gaps.
     """
 
     environment: Environment
@@ -85,14 +88,14 @@ class Snapshot:
 
     @cached_property
     def head(self) -> bytes:
-        """The header line that says which moment an answer is from."""
+        """The header line with the revision."""
         return header_lines(revision_header(self.epoch, self.revision))
 
     @cached_property
     def rules_state(self) -> bytes:
-        """What names the state of all rules and of what their outcomes say of the flag set.
+        """Bytes that differ when outcomes may differ: rules, epoch, bucketing and release.
 
-        And the release: what one has mended is no answer that another has given.
+        The release is a part, since another release may evaluate differently.
         """
         rules = self.rules
         return f"{VERSION}/{self.epoch}{rules.fractional}".encode() + rules.digest.to_bytes(16)
@@ -106,7 +109,7 @@ class Snapshot:
         return self.environment.epoch
 
     def page(self, *, prefix: str, kind: str | None, after: str, limit: int) -> Page:
-        """Return the next page; one of large entries ends before its limit."""
+        """Return the next page. It ends before its limit above `PAGE_BYTES_MAX`."""
         start = max(bisect_right(self.keys, after) if after else 0, bisect_left(self.keys, prefix))
         items: list[bytes] = []
         size = 0
@@ -131,12 +134,10 @@ class Snapshot:
         changed: Iterable[tuple[str, Configuration | None]],
         events: Sequence[ChangeEvent] = (),
     ) -> "Snapshot":
-        """Return the snapshot of a later revision, given each key touched since and what is there.
+        """Return the snapshot of a later revision. `changed` has each changed key and its entry.
 
-        `events` are those in between, or none when there are too many to keep.
-
-        Copying ten thousand entries takes a fraction of a millisecond, and leaves whoever reads the
-        old one undisturbed.
+        `events` are the events in between, or none when there are too many. Copying ten thousand
+        entries takes a fraction of a millisecond.
         """
         entries = dict(self.entries)
         keys = list(self.keys)
@@ -149,19 +150,19 @@ class Snapshot:
             if key not in entries:
                 insort(keys, key)
             entries[key] = encode(configuration, environment.epoch)
-        whole = [*self.recent, *events] if events else []
+        recent = [*self.recent, *events] if events else []
         rules = self.rules.with_settings(environment.fractional, environment.metadata).with_changes(
-            put=[_rule(each) for _, each in changed if each is not None and _is_rule(each)],
-            removed=[key for key, each in changed if each is None or not _is_rule(each)],
+            put=[_rule(entry) for _, entry in changed if entry is not None and _is_rule(entry)],
+            removed=[key for key, entry in changed if entry is None or not _is_rule(entry)],
         )
-        return Snapshot(environment, entries, keys, rules, tuple(whole[-RECENT_MAX:]))
+        return Snapshot(environment, entries, keys, rules, tuple(recent[-RECENT_MAX:]))
 
 
 def build(environment: Environment, configurations: Iterable[Configuration]) -> Snapshot:
     """Return the snapshot of an environment with these entries."""
     rules = Ruleset(fractional=environment.fractional, metadata=environment.metadata)
     empty = Snapshot(environment, {}, [], rules)
-    return empty.advanced(environment, [(each.key, each) for each in configurations])
+    return empty.advanced(environment, [(entry.key, entry) for entry in configurations])
 
 
 def _is_rule(configuration: Configuration) -> bool:

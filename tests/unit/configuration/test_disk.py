@@ -53,7 +53,7 @@ def state(revision: int) -> State:
 @pytest.fixture
 def disk(tmp_path: Path) -> Disk:
     made = Disk(tmp_path, KEY, Tier.LOCAL)
-    assert made.claim()
+    assert made.acquire()
     return made
 
 
@@ -148,10 +148,10 @@ def test_another_key_or_tier_opens_nothing(disk: Disk, tmp_path: Path) -> None:
 def test_one_process_at_a_time_looks_after_the_folder(disk: Disk, tmp_path: Path) -> None:
     other = Disk(tmp_path, KEY, Tier.LOCAL)
 
-    refused = other.claim()
+    refused = other.acquire()
     disk.release()
 
-    assert (refused, other.claim()) == (False, True)
+    assert (refused, other.acquire()) == (False, True)
 
 
 def test_a_full_disk_leaves_what_was_there(disk: Disk, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_folder_that_was_removed_is_made_again(disk: Disk, tmp_path: Path) -> 
     shutil.rmtree(tmp_path / FOLDER)
 
     confirmed = disk.confirm()
-    claimed = disk.claim()
+    claimed = disk.acquire()
     disk.write(state(2))
 
     assert (confirmed, claimed, revision(disk)) == (False, True, 2)
