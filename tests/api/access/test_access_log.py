@@ -248,7 +248,7 @@ async def test_what_is_given_up_is_not_told(service: Service, log: AccessLog) ->
 
 async def test_a_record_without_a_transaction_is_a_bug(service: Service, log: AccessLog) -> None:
     async with service.app[DATABASE].connection() as connection:
-        with pytest.raises(RuntimeError, match="one transaction"):
+        with pytest.raises(RuntimeError, match="in the transaction"):
             await log.record(connection, Origin(actor="test").did(AccessEvent.SECRET_READ))
 
 

@@ -180,7 +180,7 @@ async def test_tokens_from_the_command_line(
 
     assert (made[0], rotated[0], revoked[0], listed[0]) == (0, 0, 0, 0)
     assert in_grace == 200
-    assert (again[0], f"was replaced by {new.split('_')[2]}" in again[1]) == (1, True)
+    assert (again[0], f"was already replaced by {new.split('_')[2]}" in again[1]) == (1, True)
     assert new.split("_")[2] in shown[1]
     assert max(refused) < 5
     assert "revoked" in listed[1]
