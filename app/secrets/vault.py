@@ -32,9 +32,6 @@ class Vault:
         self.keys = DataKeyCache(wrapper)
         self._stored: Sequence[StoredDataKey] = ()
         self.missing: Mapping[str, str] = {}
-        # Why the last reading of the data keys failed though the database answers, None if it did
-        # not fail.
-        self.failure: str | None = None
 
     async def seal(
         self, connection: Connection, values: Sequence[tuple[PlainSecret, EntryVersion]]
@@ -115,7 +112,6 @@ class Vault:
         """Read the data keys: unwrap new ones, drop destroyed ones."""
         self._stored = [StoredDataKey(**row) async for row in sql.list_data_keys(connection)]
         self.missing = await self.keys.sync(_undestroyed(self._stored))
-        self.failure = None
 
     @property
     def ring(self) -> KeyRing | None:
@@ -144,8 +140,6 @@ class Vault:
 
     def problem_among(self, environments: Collection[str]) -> str | None:
         """Return the problem; name only these environments and count the others."""
-        if self.failure is not None:
-            return f"data keys not read: {self.failure}"
         if self.missing:
             return f"key missing: {', '.join(sorted(self.missing))}"
         if self.keys.problem is not None:

@@ -4,25 +4,21 @@ from collections.abc import Iterable, Mapping
 
 from prometheus_client import Metric
 
-from app.components import Component, HealthCheck, ReportScope, Status, gauge, gauges
+from app.components import HealthCheck, ReportScope, Status, gauge, gauges
 from app.database import Database
-from app.database.client.faults import SCHEMA_UNFIT
-from app.errors import Unavailable
-from app.log import logger
+from app.database.polling import PolledCopy
 from app.secrets.vault import Vault
-from app.tasks import repeat
-
-log = logger(__name__)
-
-REFRESH_SECONDS = 2.0
 
 
-class VaultRefresh(Component):
+class VaultRefresh(PolledCopy):
     """Keeps the data keys of a vault up to date."""
 
     name = "keys"
+    poll_seconds = 2.0
+    failure_event = "data_keys_not_read"
 
     def __init__(self, vault: Vault, database: Database) -> None:
+        super().__init__()
         self._vault = vault
         self._database = database
 
@@ -31,24 +27,18 @@ class VaultRefresh(Component):
         async with self._database.connection() as connection:
             await self._vault.check(connection)
 
-    async def run(self) -> None:
-        await repeat(lambda: REFRESH_SECONDS, self.run_once)
-
-    async def run_once(self) -> None:
-        """Refresh once. Never raises: the known data keys stay in use."""
-        try:
-            async with self._database.connection() as connection:
-                await self._vault.refresh(connection)
-        except Unavailable as error:
-            if error.code == SCHEMA_UNFIT:
-                self._vault.failure = error.message
-            log.debug("data_keys_not_read", code=error.code)
-        except Exception as error:  # noqa: BLE001 - one failure must not end the task
-            self._vault.failure = "unexpected error, see data_keys_not_read in the log"
-            log.warning("data_keys_not_read", error=type(error).__name__)
+    async def refresh(self) -> None:
+        async with self._database.connection() as connection:
+            await self._vault.refresh(connection)
+        self.failure = None
 
     def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:
-        problem = self._vault.problem_among(set(filter(scope.covers, self._vault.active_since)))
+        environments = set(filter(scope.covers, self._vault.active_since))
+        problem = (
+            f"data keys not read: {self.failure}"
+            if self.failure is not None
+            else self._vault.problem_among(environments)
+        )
         check = HealthCheck(
             status=Status.WARN if problem else Status.PASS,
             observed_value=sum(self._vault.counts.values()),

@@ -144,7 +144,7 @@ async def test_tokens_that_cannot_be_read_fail_readiness(service: Service, serve
 async def test_data_keys_that_cannot_be_read_warn(
     service: Service, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.secrets.vault_refresh.REFRESH_SECONDS", 0.05)
+    monkeypatch.setattr(VaultRefresh, "poll_seconds", 0.05)
     health = service.app[HEALTH]
     refresh = VaultRefresh(Vault(), service.app[DATABASE])
     refreshing = asyncio.create_task(refresh.run())
