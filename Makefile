@@ -7,7 +7,7 @@ READY  := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench history clean lock reference \
+.PHONY: help setup run test check format bench history generated clean lock reference \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
         token script doctor backup restore
 
@@ -95,6 +95,9 @@ clients: ## install Node's OpenFeature clients with npm, which the suite then te
 
 history: $(READY) ## kill and freeze what can be, for long: make history args="--seconds 60 --runs 20"
 	@$(BIN)/python -m tests.process.history $(args)
+
+generated: $(READY) ## send many requests generated from the API: make generated examples=500
+	@FLAGSTONE_EXAMPLES=$(or $(examples),200) $(BIN)/python -m pytest --timeout=0 tests/api/http/test_generated_requests.py
 
 clean: ## remove the virtual environment and the caches; the data stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .history .import_linter_cache .coverage*

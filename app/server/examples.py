@@ -229,7 +229,7 @@ EXAMPLES: dict[str, Any] = {
     },
     "NewConfiguration": {"value": _FLAG, "kind": "flag", "message": "Turn on the new checkout"},
     "NewEnvironment": {"name": "shop-preview", "tier": "staging", "metadata": {"team": "shop"}},
-    "NewPatch": {"metadata": {"team": "shop"}, "protected": True},
+    "NewPatch": {"metadata": {"team": "shop"}, "protected": False},
     "NewPromotion": {"from": "staging", "keys": ["new-checkout"], "message": "Release 4.2"},
     "NewRestore": {"revision": 41, "message": "Undo release 4.2"},
     "NewRevert": {"message": "The new timeout was too long"},
