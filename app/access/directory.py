@@ -173,7 +173,7 @@ class TokenDirectory(PolledCopy):
         if soonest is not None:
             yield gauge(
                 "flagstone_token_soonest_expiry_timestamp_seconds",
-                "Expiry of the next valid token that expires and was not replaced.",
+                "Unix time at which the next token expires that has no replacement.",
                 soonest.timestamp(),
             )
 

@@ -178,13 +178,13 @@ class HeadExport(Component):
     def metrics(self) -> Iterable[Metric]:
         yield gauge(
             "flagstone_audit_broken_chains",
-            "Environments whose history is not the one that was signed.",
+            "Environments whose history differs from the signed one.",
             len(self.broken.keys() | self.replaced.keys()),
         )
         if self.exported_at is not None:
             yield gauge(
                 "flagstone_audit_heads_exported_timestamp_seconds",
-                "When it was last made sure that all signed heads are in the file.",
+                "Unix time at which all signed heads were last confirmed in the file.",
                 self.exported_at.timestamp(),
             )
 

@@ -132,17 +132,19 @@ class Pool(Component):
         use = self._database.use
         yield gauges(
             "flagstone_database_pool_connections",
-            "Connections of the pool.",
+            "Open connections of the pool, by state.",
             "state",
             {"idle": use.idle, "used": use.size - use.idle},
         )
         yield gauge(
             "flagstone_database_pool_connections_max",
-            "Most connections that the pool may have.",
+            "The limit of open connections.",
             use.limit,
         )
         yield gauge(
-            "flagstone_database_pool_waiting", "Callers that wait for a connection.", use.waiting
+            "flagstone_database_pool_waiting",
+            "Requests and tasks that wait for a connection.",
+            use.waiting,
         )
 
 

@@ -128,7 +128,7 @@ class Usage(Component):
     def metrics(self) -> Iterable[Metric]:
         yield counters(
             "flagstone_evaluations",
-            "Evaluations of flags that there are, by OFREP's reason or error code.",
+            "Evaluations of existing flags, by OFREP reason or error code.",
             "environment reason",
             self.totals(),
         )

@@ -37,16 +37,16 @@ class BodyBudget(Component):
     def metrics(self) -> Iterable[Metric]:
         yield gauge(
             "flagstone_http_body_bytes",
-            "Bytes of the request bodies that are received or worked on.",
+            "Bytes of all request bodies in memory.",
             self.bytes,
         )
         yield gauge(
             "flagstone_http_body_bytes_max",
-            "Most bytes that these bodies may take.",
+            "The limit of bytes of all request bodies in memory.",
             self.bytes_max,
         )
         yield counter(
             "flagstone_http_bodies_refused",
-            "Requests refused because bodies took all of these bytes.",
+            "Requests refused because request bodies had reached the limit.",
             self.refused,
         )

@@ -60,7 +60,7 @@ class Durations(Component):
     def metrics(self) -> Iterable[Metric]:
         family = HistogramMetricFamily(
             "flagstone_http_request_duration_seconds",
-            "Seconds from a request's head to its answer, by route.",
+            "Seconds from the head of a request to its response, by route and status.",
             labels=("method", "route", "status"),
         )
         for labels, series in self:

@@ -234,12 +234,12 @@ class DriftCheck(Component):
         if self.trail.drift is not None:
             yield gauge(
                 "flagstone_schema_drift_facts",
-                "Facts of the schema that are not what the last migration left behind.",
+                "Differences between the schema and the one that the last migration recorded.",
                 len(self.trail.drift),
             )
         yield gauge(
             "flagstone_schema_audit_recording",
-            "1 while the server records changes of the schema, 0 where it cannot or does not.",
+            "1 if the server records changes of the schema, 0 if it does not.",
             self.trail.recording is RecordingStatus.RECORDING,
         )
 

@@ -57,7 +57,7 @@ class VaultRefresh(PolledCopy):
         )
         yield gauges(
             "flagstone_data_key_created_timestamp_seconds",
-            "When the active data key of the environment was created.",
+            "Unix time at which the active data key of an environment was created.",
             "environment",
             {environment: created_at.timestamp() for environment, created_at in active_since},
         )

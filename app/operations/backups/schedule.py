@@ -141,21 +141,21 @@ class Schedule(Component):
         return {"backups": check}
 
     def metrics(self) -> Iterable[Metric]:
-        yield counter(
-            "flagstone_backup_failures", "Backups of the schedule that failed.", self.failures
-        )
+        yield counter("flagstone_backup_failures", "Scheduled backups that failed.", self.failures)
         if self.last is not None:
             yield gauge(
                 "flagstone_backup_last_success_timestamp_seconds",
-                "The moment that the last good backup is of.",
+                "Unix time of the state in the last successful backup.",
                 self.last.created_at.timestamp(),
             )
             yield gauge(
-                "flagstone_backup_last_bytes", "Size of the last good backup.", self.last.bytes
+                "flagstone_backup_last_bytes",
+                "Bytes of the last successful backup.",
+                self.last.bytes,
             )
             yield gauge(
                 "flagstone_backup_last_duration_seconds",
-                "What making the last good backup took.",
+                "Seconds that the last successful backup took.",
                 self.last.seconds,
             )
 
