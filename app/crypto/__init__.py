@@ -1,5 +1,4 @@
-"""Encryption, by the libraries `cryptography` and `pyrage` alone, and the type of what is secret.
+"""Cryptographic primitives on `cryptography` and `pyrage`, and the type `Secret`.
 
-Boxes for files, the envelope and the key ring for secrets, sealed settings. Below the settings,
-which are opened with it. Knows no feature and no aiohttp.
+`settings/` imports this package to open sealed settings. It knows no feature and no aiohttp.
 """

@@ -1,8 +1,8 @@
-"""Several fields as one context: each with its length before it, so no two lists look alike."""
+"""Join fields unambiguously: each is preceded by its length."""
 
 
 def joined(*fields: str | bytes | int) -> bytes:
-    """Return the fields as bytes that no other list of fields has."""
+    """Return the fields as bytes; two different lists never give the same bytes."""
     parts = [_bytes(field) for field in fields]
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 

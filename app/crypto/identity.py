@@ -1,7 +1,7 @@
-"""An identity: the private half of a host's age keys, which opens what was sealed for it.
+"""Age identities: the private keys of a host, which open sealed settings and backups.
 
-Only age's native X25519 keys (age-encryption.org/v1): `age1…` is a recipient, `AGE-SECRET-KEY-1…`
-its identity. The library prints an identity as its key, so it never leaves this module.
+Only age's native X25519 keys (age-encryption.org/v1) are supported: `age1…` is a recipient, and
+`AGE-SECRET-KEY-1…` its identity. The library's type prints its key, so it never leaves this module.
 """
 
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ IDENTITIES_MAX = 32
 
 
 class IdentityError(Exception):
-    """There is no identity, or it cannot be used. The text is a rule, and holds no part of it."""
+    """The identity is missing or invalid. The text names the rule and no part of the key."""
 
 
 class ForeignError(Exception):
-    """Sealed for other recipients, or changed since."""
+    """The file was encrypted for other recipients, or was changed."""
 
 
 class Identity:
-    """One key, or several while one replaces another; each may open."""
+    """One key, or several during a key rotation; each of them can open."""
 
     __slots__ = ("_keys",)
 
@@ -36,17 +36,16 @@ class Identity:
         return tuple(str(key.to_public()) for key in self._keys)
 
     def decrypt(self, file: bytes) -> bytes:
-        """Return what an age file holds. Raises ForeignError."""
+        """Decrypt an age file. Raises ForeignError."""
         try:
             return pyrage.decrypt(file, self._keys)
         except pyrage.DecryptError:
             raise ForeignError from None
 
     def decrypt_stream(self, reader: ByteReader, writer: ByteWriter) -> None:
-        """Read an age file and write what it holds, piece by piece as each is authenticated.
+        """Decrypt an age file in authenticated chunks. Raises ForeignError.
 
-        That none is missing at the end is known once this returns, and no sooner. Raises
-        ForeignError.
+        A truncated file is detected at the end: do not use the output before this returns.
         """
         try:
             pyrage.decrypt_io(reader, writer, self._keys)  # type: ignore[arg-type]  # see recipients.py
@@ -55,19 +54,19 @@ class Identity:
 
 
 def parse_identity(text: str) -> Identity:
-    """Read what `age-keygen` writes: a key a line, and comments. Raises IdentityError."""
+    """Parse the format of `age-keygen`: one key per line, and comments. Raises IdentityError."""
     lines = [line.strip() for line in text.splitlines()]
     keys = [line for line in lines if line and not line.startswith("#")]
     if not 1 <= len(keys) <= IDENTITIES_MAX:
-        raise IdentityError("must hold an age identity, AGE-SECRET-KEY-1…")
+        raise IdentityError("must contain an age identity, AGE-SECRET-KEY-1…")
     try:
         return Identity([x25519.Identity.from_str(key) for key in keys])
     except pyrage.IdentityError:
-        raise IdentityError("must hold age identities alone, AGE-SECRET-KEY-1…") from None
+        raise IdentityError("must contain only age identities, AGE-SECRET-KEY-1…") from None
 
 
 def new_identity(now: datetime) -> tuple[str, str]:
-    """Return the text of a file with a new identity, and its recipient."""
+    """Return the text of a new identity file, and its recipient."""
     key = x25519.Identity.generate()
     recipient = str(key.to_public())
     created = now.astimezone(UTC).isoformat(timespec="seconds")

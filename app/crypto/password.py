@@ -1,8 +1,8 @@
-"""What a database's password must be: long, hard to guess, and on no list.
+"""Check that a database password is long, hard to guess, and on no list of known passwords.
 
-PostgreSQL cannot check it: what reaches a server is a verifier, which tells nothing. The rules are
-ours to hold, then, before a password is used or made a verifier of. There are none about kinds of
-characters, which make passwords worse: length and an estimate say more.
+PostgreSQL cannot check it, because the server only receives a verifier. So we check it before use.
+There are no rules about kinds of characters: they make passwords worse than a minimum length and an
+estimate of strength.
 """
 
 import re
@@ -10,15 +10,15 @@ from collections.abc import Iterable, Iterator
 
 LENGTH_MIN = 16
 _SCORE_MIN = 3
-# zxcvbn refuses to look at more, as its time grows by the square; one that is good so far is good.
+# zxcvbn refuses longer input, because its time grows with the square. A good prefix is enough.
 _SCORED_LENGTH = 72
-# Of a password that holds the name of its user, this much must be something else.
+# A password that contains the name of its user must have this many other characters.
 _OWN_LENGTH_MIN = 10
-# Shorter ones, such as "a" or "app", are in good passwords by chance.
+# Shorter names, for example "a" or "app", occur in good passwords by chance.
 _NAME_LENGTH_MIN = 4
 
-# Long enough, and so well known that an estimate from English words thinks too well of them; as
-# they are once case, spaces, punctuation and the digits at the end are taken away.
+# Well-known passwords that are long enough, and that the estimate rates too high. They are listed
+# without case, spaces, punctuation and final digits.
 _LISTED = """
 abcdefghijklmnop abcdefghijklmnopqrstuvwxyz administratorpassword averysecretpassword
 changethispassword changethistosomethingsecure changemechangeme changemeinproduction
@@ -41,35 +41,34 @@ yourpasswordhere yoursecretpassword yourstrongpassword yourstrongpasswordhere
 yoursupersecretpassword
 """
 _KNOWN_BAD = frozenset(_LISTED.split())
-# What stands for a letter in the passwords of people who were told to use digits.
+# Digits and signs that commonly replace letters.
 _LETTERS = str.maketrans("013457@$!", "oleastasi")
 _NO_LETTER = re.compile(r"[\W_]+")
 
 
 def broken_rules(password: str, names: Iterable[str] = ()) -> Iterator[str]:
-    """Yield each rule that the password breaks, and nothing of it; `names` are its user, say.
+    """Yield each rule that the password breaks; `names` are those of its user and database.
 
-    Takes milliseconds, however long it is; seconds at the most, for 72 of those characters that can
-    stand for letters.
+    Takes milliseconds for any length, and seconds at most, for 72 characters that replace letters.
     """
     if len(password) < LENGTH_MIN:
         yield f"must have at least {LENGTH_MIN} characters"
     bare = _bare(password)
     if bare in _KNOWN_BAD or _bare(bare.translate(_LETTERS)) in _KNOWN_BAD:
-        yield "must not be one that everybody knows"
+        yield "must not be a well-known password"
     words = {word for name in names for word in (name.lower(), *_NO_LETTER.split(name.lower()))}
-    if _is_made_of(password.lower(), words):
-        yield "must not be made of the name of the user or the database"
+    if _consists_of(password.lower(), words):
+        yield "must not consist of the name of the user or the database"
     if _score(password, words) < _SCORE_MIN:
         yield "must be harder to guess"
 
 
 def _bare(text: str) -> str:
-    """Return it in lower case, without punctuation, and without the digits that people append."""
+    """Return the text in lower case, without punctuation and final digits."""
     return _NO_LETTER.sub("", text.casefold()).rstrip("0123456789")
 
 
-def _is_made_of(password: str, words: Iterable[str]) -> bool:
+def _consists_of(password: str, words: Iterable[str]) -> bool:
     left = password
     for word in sorted(words, key=len, reverse=True):
         if len(word) >= _NAME_LENGTH_MIN:
@@ -78,7 +77,7 @@ def _is_made_of(password: str, words: Iterable[str]) -> bool:
 
 
 def _score(password: str, words: Iterable[str]) -> int:
-    # Not at the top: 20 ms and some memory, which whoever has nothing to check is spared.
+    # Imported here, because it costs 20 ms and memory, and most commands check no password.
     from zxcvbn import zxcvbn  # noqa: PLC0415
 
     if not password:

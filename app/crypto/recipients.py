@@ -1,4 +1,4 @@
-"""Sealing a stream of any length for age recipients, piece by piece."""
+"""Encrypt a stream of any length for age recipients."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -18,6 +18,6 @@ class ByteWriter(Protocol):
 
 
 def encrypt_stream(reader: ByteReader, writer: ByteWriter, recipients: Sequence[str]) -> None:
-    """Write an age file that any of the recipients can open. Raises pyrage.EncryptError."""
+    """Write an age file that each of the recipients can open. Raises pyrage.EncryptError."""
     keys = [x25519.Recipient.from_str(recipient) for recipient in recipients]
-    pyrage.encrypt_io(reader, writer, keys)  # type: ignore[arg-type]  # it asks for less than its type
+    pyrage.encrypt_io(reader, writer, keys)  # type: ignore[arg-type]  # it needs less than its type

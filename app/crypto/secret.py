@@ -1,13 +1,14 @@
-"""A value that shows itself only when asked by name."""
+"""The type `Secret`, whose value never appears in logs or error messages."""
 
 import hmac
 from typing import Any, NoReturn
 
 
 class Secret:
-    """Text, repr, format and everything that prints, logs or encodes show `Secret(…)` or fail.
+    """A string that only `reveal` returns.
 
-    It is copied as itself and never pickled. Two are equal when their values are.
+    str, repr and format give `Secret(…)`; encoders and pickle fail. Secrets with equal values are
+    equal.
     """
 
     __slots__ = ("_value",)
@@ -43,5 +44,5 @@ class Secret:
 
 
 def _bytes(secret: Secret) -> bytes:
-    # A file name or an argument of the command line may have lone surrogates.
+    # File names and command-line arguments may contain lone surrogates.
     return secret.reveal().encode("utf-8", "surrogatepass")

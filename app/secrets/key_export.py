@@ -42,7 +42,7 @@ def open_key_ring(file: bytes, identity: Identity) -> KeyRing:
         text = identity.decrypt(file).decode("ascii")
     except ForeignError:
         raise SealedError(
-            "is sealed for other recipients than this identity, or has been changed since"
+            "is sealed for other recipients than this identity, or was changed"
         ) from None
     except UnicodeDecodeError:
         text = "?"

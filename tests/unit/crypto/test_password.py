@@ -11,8 +11,8 @@ from app.crypto.password import _KNOWN_BAD, _LISTED, broken_rules
 
 NAMES = ("flagstone_app", "flagstone", "kestrelbay")
 SHORT = "must have at least 16 characters"
-KNOWN = "must not be one that everybody knows"
-NAMED = "must not be made of the name of the user or the database"
+KNOWN = "must not be a well-known password"
+NAMED = "must not consist of the name of the user or the database"
 GUESSED = "must be harder to guess"
 
 

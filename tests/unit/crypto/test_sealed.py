@@ -194,7 +194,7 @@ def test_age_s_other_form_is_refused() -> None:
         ("flagstone/setting/1\nDATABASE_URL\nOWN,\nv", "age recipients"),
         ("flagstone/setting/1\nDATABASE_URL\nOWN\n", "no value"),
         ("flagstone/setting/1\nDATABASE_URL\nOWN\n \n", "no value"),
-        ("flagstone/setting/1\nDATABASE_URL\nOWN\nAGAIN", "sealed again"),
+        ("flagstone/setting/1\nDATABASE_URL\nOWN\nAGAIN", "another sealed value"),
         ("flagstone/setting/1\nDATABASE_URL", "age recipients"),
         ("canary7f3a", "not a sealed setting"),
         (b"", "not a sealed setting"),

@@ -150,7 +150,7 @@ def test_another_host_s_identity_opens_nothing(tmp_path: Path) -> None:
 
     error = refusal({**SEALED, "IDENTITY_FILE": str(other)})
 
-    rule = "is sealed for other recipients than this identity, or has been changed since"
+    rule = "is sealed for other recipients than this identity, or was changed"
     assert error.problems == [(name, rule) for name in SECRETS]
 
 

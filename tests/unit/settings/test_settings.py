@@ -488,8 +488,8 @@ def test_strict_tiers_take_a_password_from_a_file_or_over_a_socket(
 WEAK_PASSWORDS = [
     ("p", ["must have at least 16 characters", "must be harder to guess"]),
     ("canary7f3a12345", ["must have at least 16 characters"]),
-    ("Correct-Horse%20Battery-Staple9", ["must not be one that everybody knows"]),
-    ("Flagstone_APP-2026-09", ["must not be made of the name of the user or the database"]),
+    ("Correct-Horse%20Battery-Staple9", ["must not be a well-known password"]),
+    ("Flagstone_APP-2026-09", ["must not consist of the name of the user or the database"]),
     ("4" * 5_000, ["must be harder to guess"]),
 ]
 
