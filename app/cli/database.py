@@ -18,7 +18,7 @@ from app.cli.actor import operator, origin
 from app.cli.terminal import console, progress_display
 from app.cli.times import local_time
 from app.database import Database
-from app.database.catalog.fingerprint import shown
+from app.database.catalog.fingerprint import redact
 from app.database.client.primary import Primary
 from app.database.client.reasons import connecting
 from app.database.migrations import MigrationError, Migrator, new_files
@@ -118,7 +118,7 @@ def accept_schema(
     with _migrator() as migrator:
         differed = migrator.accept(message, operator())
     for line in differed:
-        console.print(shown(line), markup=False, highlight=False)
+        console.print(redact(line), markup=False, highlight=False)
     console.print(f"accepted, differences: {len(differed)}" if differed else "nothing differs")
 
 

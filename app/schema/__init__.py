@@ -1,1 +1,1 @@
-"""The database schema: who changed it, and whether it is as migrated."""
+"""Schema watching: recorded changes, drift, and applied migrations."""

@@ -1,7 +1,7 @@
-"""Whether the schema is what the last migration left behind, and whether the server records it.
+"""Schema drift: compare the schema with the one that the last migration left.
 
-Looked at when the service starts and every five minutes after that. Neither takes an instance out
-of service: an index that was added by hand is worth a warning, and no reason to answer nobody.
+Also report whether the server records schema changes. Neither makes an instance unready: an index
+that was added by hand is worth a warning, not an outage.
 """
 
 import asyncio
@@ -14,8 +14,14 @@ from prometheus_client import Metric
 
 from app.components import Component, HealthCheck, ReportScope, Status, gauge
 from app.database import Connection, Database, sql
-from app.database.catalog.fingerprint import PINNED, WORDING, differences, fingerprint, shown
-from app.database.catalog.recording import UNQUOTED, Recording, RecordingStatus, examine
+from app.database.catalog.fingerprint import (
+    PRINT_SETTINGS,
+    WORDING,
+    differences,
+    fingerprint,
+    redact,
+)
+from app.database.catalog.recording import QUOTE_SETTING, Recording, RecordingStatus, evaluate
 from app.database.client.drivers import SEARCH_PATH
 from app.database.client.faults import SCHEMA_UNFIT, DatabaseBugError
 from app.database.migrations.backend import LOCK_KEY
@@ -26,24 +32,24 @@ from app.tasks import jittered
 log = logger(__name__)
 
 CHECK_SECONDS = 300
-# While nothing is known yet. Instances that start at once hold each other off for a moment.
+# Until the first result. Instances that start together lock each other out for a moment.
 _RETRY_SECONDS = 5.0
 _FIRST_ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.25
 _SHOWN_MAX = 3
-# Whoever holds the migrator's lock could keep us from looking; it is told of after this long.
+# A session that holds the migrator's lock prevents the check. It is reported after this time.
 _STALE_SECONDS = 3 * CHECK_SECONDS
-_NOTHING_EXPECTED = "no migrator has said yet what to expect: `database migrate` does"
-_OTHER_WORDS = "another release keeps the expected schema in other words than this one"
+_NOTHING_EXPECTED = "no expected schema is stored; run `database migrate`"
+_OTHER_WORDING = "another release stored the expected schema in another wording"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SchemaTrail:
-    """What is known of changes of the schema; `reason` says why they are not recorded.
+class SchemaReport:
+    """The result of one check. `reason` says why schema changes are not recorded.
 
-    `drift` is what differs from the expected schema, one fact each, in words that may be shown;
-    None where that cannot be told, and `unknown` says why. `upgraded` tells of another PostgreSQL
-    than then, which may put the same schema into other words.
+    `drift` has one redacted line per difference from the expected schema. It is None if the schemas
+    cannot be compared, and `unknown` says why. `upgraded` is set if the expected schema was stored
+    under another major version of PostgreSQL, which may print the same object differently.
     """
 
     recording: RecordingStatus
@@ -54,7 +60,7 @@ class SchemaTrail:
 
     @property
     def drift_summary(self) -> str | None:
-        """The first few differences in one line; None without any."""
+        """The first three differences in one line, or None without drift."""
         if not self.drift:
             return None
         more = len(self.drift) - _SHOWN_MAX
@@ -62,194 +68,182 @@ class SchemaTrail:
         return "; ".join([*parts, *([self.upgraded] if self.upgraded else [])])
 
 
-async def look(connection: Connection) -> SchemaTrail:
-    """Look now, whoever the connection speaks as.
+async def inspect_schema(connection: Connection) -> SchemaReport:
+    """Compare the schema with the expected one. Every role may do it.
 
-    Raises Unavailable while a migration runs, whose schema is not yet what it will be.
+    Raises Unavailable while a migration runs.
     """
     async with connection.transaction():
         if not await sql.find_no_migrator(connection, lock_key=LOCK_KEY):
             raise Unavailable("migrating", "A migration is running.")
-        expected = await _expected(connection)
-        recording, _ = await _recording(connection, expected)
+        expected = await _find_expected(connection)
+        recording, _ = await _inspect_recording(connection, expected)
+
+        def report(**fields: Any) -> SchemaReport:
+            return SchemaReport(recording=recording.status, reason=recording.reason, **fields)
+
         if expected is None:
-            return SchemaTrail(
-                recording=recording.status,
-                reason=recording.reason,
-                drift=None,
-                unknown=_NOTHING_EXPECTED,
-            )
-        await connection.execute(PINNED)
+            return report(drift=None, unknown=_NOTHING_EXPECTED)
+        await connection.execute(PRINT_SETTINGS)
         facts = [WORDING, *[row["fact"] async for row in sql.list_schema_facts(connection)]]
         drift: list[str] = []
         if fingerprint(facts) != expected["fingerprint"]:
-            # Without the pinned path, on which our tables are not.
+            # Our tables are not on the search path of PRINT_SETTINGS.
             await connection.execute(f"set local search_path = {SEARCH_PATH}")
-            kept = await sql.get_expected_facts(connection, id=expected["id"])
-            if WORDING not in kept:
-                return SchemaTrail(
-                    recording=recording.status,
-                    reason=recording.reason,
-                    drift=None,
-                    unknown=_OTHER_WORDS,
-                )
-            drift = differences(kept, facts)
-    then, now = expected["server_version"], connection.get_server_version().major
-    return SchemaTrail(
-        recording=recording.status,
-        reason=recording.reason,
-        drift=tuple(map(shown, drift)),
-        upgraded=f"PostgreSQL was {then} then and is {now} now" if then != now else None,
+            expected_facts = await sql.get_expected_facts(connection, id=expected["id"])
+            if WORDING not in expected_facts:
+                return report(drift=None, unknown=_OTHER_WORDING)
+            drift = differences(expected_facts, facts)
+    before, now = expected["server_version"], connection.get_server_version().major
+    return report(
+        drift=tuple(map(redact, drift)),
+        upgraded=f"PostgreSQL was upgraded from {before} to {now}" if before != now else None,
     )
 
 
-async def look_at_recording(connection: Connection) -> tuple[Recording, bool]:
-    """Return whether changes are recorded, and whether we may read what has been."""
+async def inspect_recording(connection: Connection) -> tuple[Recording, bool]:
+    """Return whether schema changes are recorded, and whether we may read the records."""
     async with connection.transaction():
-        return await _recording(connection, await _expected(connection))
+        return await _inspect_recording(connection, await _find_expected(connection))
 
 
-async def _recording(
+async def _inspect_recording(
     connection: Connection, expected: Mapping[str, Any] | None
 ) -> tuple[Recording, bool]:
-    await connection.execute(UNQUOTED)
-    found = await sql.get_schema_recording(connection)
-    return _judged(examine(found), expected), found["is_readable"]
+    await connection.execute(QUOTE_SETTING)
+    row = await sql.get_schema_recording(connection)
+    recording = evaluate(row)
+    if recording.status is RecordingStatus.UNAVAILABLE and expected and expected["recording"]:
+        recording = Recording(
+            status=RecordingStatus.BROKEN,
+            reason="the server recorded schema changes before, and its records have been removed",
+        )
+    return recording, row["is_readable"]
 
 
-async def _expected(connection: Connection) -> Mapping[str, Any] | None:
+async def _find_expected(connection: Connection) -> Mapping[str, Any] | None:
     if not await sql.has_expected_schema(connection):
         return None
     row: Mapping[str, Any] | None = await sql.find_expected_schema(connection)
     return row
 
 
-def _judged(recording: Recording, expected: Mapping[str, Any] | None) -> Recording:
-    """Tell a record that is gone from one that never was."""
-    if recording.status is not RecordingStatus.UNAVAILABLE or not (
-        expected and expected["recording"]
-    ):
-        return recording
-    return Recording(
-        status=RecordingStatus.BROKEN,
-        reason="the server has recorded changes of the schema before, and all of that is gone",
-    )
-
-
 class DriftCheck(Component):
-    """What was seen last, for health and metrics; news are logged once."""
+    """The latest report, for health and metrics. Each change of it is logged once."""
 
     name = "drift"
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.trail: SchemaTrail | None = None
-        self.looked_at: datetime | None = None
+        self.report: SchemaReport | None = None
+        self.checked_at: datetime | None = None
         self._failure: str | None = None
 
     @property
     def failure(self) -> str | None:
-        """Why what was seen last may not be so any more; None while it is looked at in time."""
-        if self._failure is not None or self.looked_at is None:
+        """Why the latest report may be out of date, or None."""
+        if self._failure is not None or self.checked_at is None:
             return self._failure
-        age = (datetime.now(UTC) - self.looked_at).total_seconds()
-        return None if age < _STALE_SECONDS else f"not looked at for {age:.0f} seconds"
+        age = (datetime.now(UTC) - self.checked_at).total_seconds()
+        return None if age < _STALE_SECONDS else f"not checked for {age:.0f} seconds"
 
     async def start(self) -> None:
-        """Look a few times at most: the start does not wait for a migration elsewhere."""
+        """Try up to four times. The start does not wait for a migration of another instance."""
         for _ in range(_FIRST_ATTEMPTS):
             await self.run_once()
-            if self.trail is not None or self.failure is not None:
+            if self.report is not None or self.failure is not None:
                 return
             await asyncio.sleep(jittered(_FIRST_PAUSE_SECONDS))
 
     async def run(self) -> None:
-        """Look every five minutes, for ever; the start has looked already."""
+        """Check every five minutes. The start has run the first check."""
         while True:
-            is_known = self.trail is not None and self.failure is None
+            is_known = self.report is not None and self.failure is None
             await asyncio.sleep(jittered(CHECK_SECONDS if is_known else _RETRY_SECONDS))
             await self.run_once()
 
     async def run_once(self) -> None:
-        """Look once; while the database is away or is migrated, what was seen last stays."""
+        """Check once. Keep the latest report while the database is away or is migrated."""
         try:
             async with self._database.connection() as connection:
-                trail = await look(connection)
+                report = await inspect_schema(connection)
         except (Unavailable, DatabaseBugError) as error:
             if isinstance(error, Unavailable) and error.code != SCHEMA_UNFIT:
                 return
-            # For example a right that was revoked: no reason for the task to end.
+            # For example a right was revoked. The task must go on.
             if self._failure is None:
-                log.warning("schema_not_looked_at", error=str(error))
-            self._failure = "could not be looked at"
+                log.warning("schema_check_failed", error=str(error))
+            self._failure = "the check failed, see the log"
             return
         self._failure = None
-        self.looked_at = datetime.now(UTC)
-        before, self.trail = self.trail, trail
-        self._tell(before, trail)
+        self.checked_at = datetime.now(UTC)
+        before, self.report = self.report, report
+        self._log_changes(before, report)
 
     def checks(self, _: ReportScope) -> Mapping[str, HealthCheck]:
-        """Only warn: an index that was added by hand must not take all instances out of service."""
-        if self.failure or self.trail is None:
+        """Only warn: an index that was added by hand must not make every instance unready."""
+        if self.failure or self.report is None:
             unknown = HealthCheck(
                 status=Status.WARN,
                 component_type="datastore",
-                output=self.failure or "not known yet",
+                output=self.failure or "not checked yet",
             )
             return {"schema:drift": unknown, "schema:audit": unknown}
         return {
-            "schema:drift": self._drift_check(self.trail),
-            "schema:audit": self._recording_check(self.trail),
+            "schema:drift": self._drift_check(self.report),
+            "schema:audit": self._recording_check(self.report),
         }
 
-    def _drift_check(self, trail: SchemaTrail) -> HealthCheck:
-        if trail.drift is None:
-            return HealthCheck(status=Status.WARN, component_type="datastore", output=trail.unknown)
+    def _drift_check(self, report: SchemaReport) -> HealthCheck:
+        if report.drift is None:
+            return HealthCheck(
+                status=Status.WARN, component_type="datastore", output=report.unknown
+            )
         return HealthCheck(
-            status=Status.WARN if trail.drift else Status.PASS,
+            status=Status.WARN if report.drift else Status.PASS,
             component_type="datastore",
-            observed_value=len(trail.drift),
+            observed_value=len(report.drift),
             observed_unit="facts",
-            time=self.looked_at,
-            output=trail.drift_summary,
+            time=self.checked_at,
+            output=report.drift_summary,
         )
 
-    def _recording_check(self, trail: SchemaTrail) -> HealthCheck:
-        """Pass for a server that cannot record: a warning that never ends helps nobody."""
-        if trail.recording is RecordingStatus.UNAVAILABLE:
-            output = f"not available here, because {trail.reason}"
+    def _recording_check(self, report: SchemaReport) -> HealthCheck:
+        """Pass if the server cannot record changes: a permanent warning would be ignored."""
+        if report.recording is RecordingStatus.UNAVAILABLE:
+            output = f"not available: {report.reason}"
             return HealthCheck(status=Status.PASS, component_type="datastore", output=output)
-        is_broken = trail.recording is RecordingStatus.BROKEN
+        is_broken = report.recording is RecordingStatus.BROKEN
         return HealthCheck(
             status=Status.WARN if is_broken else Status.PASS,
             component_type="datastore",
-            time=self.looked_at,
-            output=trail.reason,
+            time=self.checked_at,
+            output=report.reason,
         )
 
     def metrics(self) -> Iterable[Metric]:
-        # No number is better than one that is out of date.
-        if self.trail is None or self.failure:
+        # No value is better than an outdated one.
+        if self.report is None or self.failure:
             return
-        if self.trail.drift is not None:
+        if self.report.drift is not None:
             yield gauge(
                 "flagstone_schema_drift_facts",
                 "Differences between the schema and the one that the last migration recorded.",
-                len(self.trail.drift),
+                len(self.report.drift),
             )
         yield gauge(
             "flagstone_schema_audit_recording",
             "1 if the server records changes of the schema, 0 if it does not.",
-            self.trail.recording is RecordingStatus.RECORDING,
+            self.report.recording is RecordingStatus.RECORDING,
         )
 
-    def _tell(self, before: SchemaTrail | None, now: SchemaTrail) -> None:
+    def _log_changes(self, before: SchemaReport | None, now: SchemaReport) -> None:
         drift, drift_before = now.drift or (), (before and before.drift) or ()
         if drift != drift_before:
-            tell = log.warning if drift else log.info
-            tell("schema_drift", facts=len(drift), first=now.drift_summary)
+            write = log.warning if drift else log.info
+            write("schema_drift", facts=len(drift), first=now.drift_summary)
         if before is None or (before.recording, before.reason) != (now.recording, now.reason):
-            tell = log.warning if now.recording is RecordingStatus.BROKEN else log.info
-            tell("schema_recording", status=now.recording.value, reason=now.reason)
+            write = log.warning if now.recording is RecordingStatus.BROKEN else log.info
+            write("schema_recording", status=now.recording.value, reason=now.reason)
         if now.unknown is not None and now.unknown != (before and before.unknown):
             log.warning("schema_drift_unknown", reason=now.unknown)

@@ -1,6 +1,6 @@
-"""All that the schema was ever expected to be, as one hash: heads are signed with it.
+"""One hash over all expected schemas that were ever stored. Signed heads contain it.
 
-Whoever owns the tables could otherwise write down, afterwards, that a change by hand was meant.
+Without it the owner of the tables could change the expected schemas later, to hide a manual change.
 """
 
 import sys
@@ -8,26 +8,26 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from app.database import Connection, sql
-from app.database.catalog.fingerprint import PINNED
+from app.database.catalog.fingerprint import PRINT_SETTINGS
 from app.database.client.drivers import SEARCH_PATH
 
 _LATEST = sys.maxsize
 
 
 class Expectations(NamedTuple):
-    """All rows of `schema_fingerprints` up to the one with this id."""
+    """The hash over all rows of `schema_fingerprints` up to `id`."""
 
     id: int
     hash: str
 
 
 async def find_expectations(connection: Connection, last: int = _LATEST) -> Expectations | None:
-    """Return those up to the one with an id, or all; None where there are none, or no table yet."""
+    """Return the hash up to the id `last`. None without rows, or before the table exists."""
     if not await sql.has_expected_schema(connection):
         return None
     async with connection.transaction():
-        # A function of the owner's could answer in place of PostgreSQL's own otherwise.
-        await connection.execute(PINNED)
+        # Otherwise a function of the owner could replace one of PostgreSQL.
+        await connection.execute(PRINT_SETTINGS)
         row = await sql.hash_expected_schemas(connection, last=last)
         await connection.execute(f"set local search_path = {SEARCH_PATH}")
     return None if row["id"] is None else Expectations(row["id"], row["hash"])
@@ -36,13 +36,13 @@ async def find_expectations(connection: Connection, last: int = _LATEST) -> Expe
 async def find_mismatch(
     connection: Connection, signed: Iterable[tuple[int, Expectations | None]]
 ) -> int | None:
-    """Return the first revision that was signed with expectations that differ from the stored."""
-    kept: dict[int, Expectations | None] = {}
+    """Return the first revision whose signed expectations differ from the stored ones."""
+    stored: dict[int, Expectations | None] = {}
     for revision, expected in signed:
         if expected is None:
             continue
-        if expected.id not in kept:
-            kept[expected.id] = await find_expectations(connection, expected.id)
-        if kept[expected.id] != expected:
+        if expected.id not in stored:
+            stored[expected.id] = await find_expectations(connection, expected.id)
+        if stored[expected.id] != expected:
             return revision
     return None

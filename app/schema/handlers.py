@@ -1,11 +1,11 @@
-"""The HTTP side of the schema's history: who changed it, and which migrations have run."""
+"""Handlers for schema changes and migrations."""
 
 from aiohttp import web
 
 from app.database import sql
 from app.http import wire
 from app.http.keys import DATABASE
-from app.schema.drift import look_at_recording
+from app.schema.drift import inspect_recording
 from app.schema.models import MigrationList, MigrationView, SchemaAuditPage, SchemaChangeView
 
 _LATEST = 2**63 - 1
@@ -20,23 +20,23 @@ async def list_schema_changes(request: web.Request) -> web.Response:
     before, limit = wire.whole_number(query, "before"), wire.page_size(query)
 
     async with request.app[DATABASE].connection() as connection:
-        recording, is_readable = await look_at_recording(connection)
-        found: list[SchemaChangeView] = []
+        recording, is_readable = await inspect_recording(connection)
+        changes: list[SchemaChangeView] = []
         if is_readable:
             rows = sql.list_schema_changes(
                 connection,
                 before=_LATEST if before is None else before,
-                # One more than is shown tells whether there is another page.
+                # One more row than the page shows whether another page follows.
                 page_size=limit + 1,
             )
-            found = [SchemaChangeView(**row) async for row in rows]
+            changes = [SchemaChangeView(**row) async for row in rows]
 
-    items = found[:limit]
+    items = changes[:limit]
     page = SchemaAuditPage(
         status=recording.status,
         reason=recording.reason,
         items=items,
-        next=items[-1].id if len(found) > limit else None,
+        next=items[-1].id if len(changes) > limit else None,
     )
     return wire.answer(page)
 

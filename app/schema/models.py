@@ -1,4 +1,4 @@
-"""What the HTTP side of the audit tells of the schema."""
+"""Answers about schema changes and migrations."""
 
 from datetime import datetime
 
@@ -8,11 +8,11 @@ from app.database.catalog.recording import RecordingStatus
 
 
 class SchemaChangeView(msgspec.Struct, frozen=True, kw_only=True):
-    """One change of a definition, as the server recorded it.
+    """One schema change that the server recorded.
 
-    `acting_role` is the role that `session_role` had become; `object` is null for a grant, where
-    the statement tells of what. `is_direct` is false for what went along with something else.
-    `statement` is whole up to the first literal or remark, and ends in `...` where it is cut.
+    `acting_role` is the role that `session_role` had set. `object` is null for a grant; the
+    statement names it. `is_direct` is false for an object that was dropped or changed with another
+    one. `statement` is cut before its first literal or comment, and then ends in `...`.
     """
 
     id: int
@@ -29,9 +29,9 @@ class SchemaChangeView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SchemaAuditPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of changes. `next` is the `before` of the page after this one, null on the last.
+    """A page of schema changes. `next` is the `before` of the next page, or null on the last one.
 
-    `status` tells whether changes are recorded, and `reason` why not.
+    `status` says whether changes are recorded, and `reason` why they are not.
     """
 
     status: RecordingStatus
@@ -41,7 +41,7 @@ class SchemaAuditPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MigrationView(msgspec.Struct, frozen=True, kw_only=True):
-    """One migration of the ledger; `running` is one that was cut off, or runs."""
+    """One migration of the ledger. The state `running` is in progress, or was interrupted."""
 
     name: str
     kind: str
@@ -55,6 +55,6 @@ class MigrationView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MigrationList(msgspec.Struct, frozen=True, kw_only=True):
-    """The ledger, the latest first: it has as many rows as there are files."""
+    """All migrations of the ledger, latest first."""
 
     items: list[MigrationView]

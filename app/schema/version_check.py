@@ -1,4 +1,4 @@
-"""Whether the database's schema is the one that this code was written for."""
+"""Compare the applied migrations with those of this release."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,7 +17,7 @@ CHECK_SECONDS = 60
 
 @dataclass(frozen=True, kw_only=True)
 class SchemaState:
-    """`pending`: the code expects more than there is. `unknown`: the database is newer."""
+    """Counts of migrations: `pending` are not applied yet, `unknown` are of a newer release."""
 
     expected: str
     applied: str | None
@@ -26,7 +26,7 @@ class SchemaState:
 
 
 class SchemaCheck(Component):
-    """Compares the ledger with the files, once a minute. The files are read once."""
+    """Compares the ledger with the migration files once a minute. The files are read once."""
 
     name = "schema"
 
@@ -36,7 +36,7 @@ class SchemaCheck(Component):
         self.state: SchemaState | None = None
 
     async def start(self) -> None:
-        """Raise Unavailable until somebody else has migrated the schema."""
+        """Raise Unavailable while migrations are pending."""
         await self.look()
         if self.state is not None and self.state.pending:
             raise Unavailable(
@@ -48,15 +48,15 @@ class SchemaCheck(Component):
         await repeat(lambda: CHECK_SECONDS, self.run_once)
 
     async def run_once(self) -> None:
-        """Look once; while the database is away, what was seen last stays."""
+        """Check once. Keep the latest state while the database is away."""
         with suppress(Unavailable):
             await self.look()
 
     async def look(self) -> None:
-        """Look once. Raises Unavailable when the database is away."""
+        """Check once. Raises Unavailable if the database is away."""
         applied: list[str] = []
         async with self._database.connection() as connection:
-            # No ledger yet means that nothing is applied yet.
+            # Without a ledger no migration has been applied.
             with suppress(asyncpg.UndefinedTableError):
                 applied = [row["name"] async for row in sql.list_applied_migrations(connection)]
         self.state = SchemaState(
@@ -70,7 +70,7 @@ class SchemaCheck(Component):
         state = self.state
         if state is None:
             check = HealthCheck(
-                status=scope.outage, component_type="datastore", output="not known yet"
+                status=scope.outage, component_type="datastore", output="not checked yet"
             )
             return {"migrations:pending": check}
         newer = Status.WARN if state.unknown else Status.PASS

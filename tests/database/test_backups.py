@@ -48,7 +48,7 @@ from app.operations.backups.reading import Source
 from app.operations.backups.restoring import NotEmptyError, Place, restore, settle
 from app.operations.backups.script import Copy
 from app.operations.backups.statements import connected
-from app.schema.drift import look
+from app.schema.drift import inspect_schema
 from app.secrets.vault import Vault
 from app.server.sample_data import add_test_data
 from app.settings import Secret, Settings, Target, TlsMode, load
@@ -295,7 +295,7 @@ async def test_what_was_put_back_is_what_was_there(
         for environment in await environments.list_all(moment, with_deleted=True):
             assert isinstance(await verify(moment, environment.name), Verified)
     async with database.connection() as connection:
-        assert (await look(connection)).drift == ()
+        assert (await inspect_schema(connection)).drift == ()
     await database.close()
 
 

@@ -417,7 +417,7 @@ def connection(database: Connection) -> Iterator[Connection]:
     ("table", "statement"),
     [(table, statement) for table, good in GOOD.items() for statement in good],
 )
-def test_a_proper_row_is_let_in(connection: Connection, table: str, statement: str) -> None:
+def test_valid_row_is_accepted(connection: Connection, table: str, statement: str) -> None:
     if table in {"changes", "property_changes"}:
         connection.execute(_CHANGE_SET)
 
@@ -431,7 +431,7 @@ def test_a_proper_row_is_let_in(connection: Connection, table: str, statement: s
     ("name", "statement"),
     [(name, statement) for name, bad in BAD.items() for statement in bad],
 )
-def test_a_rule_refuses(connection: Connection, name: str, statement: str) -> None:
+def test_constraint_refuses_a_bad_row(connection: Connection, name: str, statement: str) -> None:
     with (
         pytest.raises(psycopg.errors.IntegrityError) as refusal,
         connection.transaction(),
@@ -441,7 +441,7 @@ def test_a_rule_refuses(connection: Connection, name: str, statement: str) -> No
     assert refusal.value.diag.constraint_name == name
 
 
-def test_every_named_rule_has_a_case(connection: Connection) -> None:
+def test_every_named_constraint_has_a_case(connection: Connection) -> None:
     """Not-null rules have names from version 18 on, and none that anybody chose."""
     rows = connection.execute(
         "select conname from pg_constraint where connamespace = 'flagstone'::regnamespace "
@@ -451,7 +451,7 @@ def test_every_named_rule_has_a_case(connection: Connection) -> None:
     assert {row[0] for row in rows} == set(BAD)
 
 
-def test_every_unique_index_stands_behind_a_named_rule(connection: Connection) -> None:
+def test_every_unique_index_belongs_to_a_named_constraint(connection: Connection) -> None:
     """A violation is told by the rule's name, which an index alone does not have."""
     rows = connection.execute(
         "select indexrelid::regclass::text from pg_index "
@@ -463,7 +463,7 @@ def test_every_unique_index_stands_behind_a_named_rule(connection: Connection) -
     assert rows.fetchall() == []
 
 
-def test_no_rule_was_named_by_postgresql(connection: Connection) -> None:
+def test_no_constraint_has_a_generated_name(connection: Connection) -> None:
     """A generated name may differ between two servers, and faults.py goes by names."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("*.sql"))
     written = set(re.findall(r"\bconstraint\s+(\w+)", text))
@@ -475,7 +475,7 @@ def test_no_rule_was_named_by_postgresql(connection: Connection) -> None:
     assert {row[0] for row in rows} - written == set()
 
 
-def test_every_rule_holds_for_the_rows_that_are_there(connection: Connection) -> None:
+def test_every_constraint_is_validated(connection: Connection) -> None:
     rows = connection.execute(
         "select conname from pg_constraint where connamespace = 'flagstone'::regnamespace "
         "and (not convalidated or condeferrable)"
@@ -484,7 +484,7 @@ def test_every_rule_holds_for_the_rows_that_are_there(connection: Connection) ->
     assert rows.fetchall() == []
 
 
-def test_a_tier_is_one_of_four(connection: Connection) -> None:
+def test_tier_is_one_of_four(connection: Connection) -> None:
     with (
         pytest.raises(psycopg.errors.InvalidTextRepresentation),
         connection.transaction(),

@@ -137,7 +137,7 @@ def _reap(server: EmbeddedServer) -> None:
     child.wait(10)
 
 
-def test_it_opens_no_tcp_port(home: Path) -> None:
+def test_embedded_server_opens_no_tcp_port(home: Path) -> None:
     with _started(home) as server, _connect(server) as connection:
         sockets = _postmaster(home).net_connections(kind="inet")
         addresses = connection.execute("show listen_addresses").fetchone()
@@ -146,7 +146,7 @@ def test_it_opens_no_tcp_port(home: Path) -> None:
     assert addresses == ("",)
 
 
-def test_it_trusts_nobody(home: Path) -> None:
+def test_embedded_server_asks_for_a_password(home: Path) -> None:
     rules = [
         line.split()
         for line in (home / f"pg{MAJOR}" / "pg_hba.conf").read_text().splitlines()
@@ -162,7 +162,7 @@ def test_it_trusts_nobody(home: Path) -> None:
     assert {rule[-1] for rule in rules} == {"scram-sha-256"}
 
 
-def test_nobody_else_gets_at_its_files(home: Path) -> None:
+def test_data_folder_is_private(home: Path) -> None:
     with _started(home) as server:
         socket_folder = Path(server.superuser.hosts[0][0])
         (socket,) = socket_folder.glob(".s.PGSQL.5432")
@@ -189,7 +189,7 @@ def test_nobody_else_gets_at_its_files(home: Path) -> None:
     assert not (home / f"pg{MAJOR}.password").exists()
 
 
-def test_it_sorts_alike_on_every_machine(home: Path) -> None:
+def test_sort_order_ignores_the_locale(home: Path) -> None:
     with _started(home) as server, _connect(server) as connection:
         row = connection.execute(
             "select datlocprovider, datlocale, datcollate from pg_database "
@@ -199,7 +199,7 @@ def test_it_sorts_alike_on_every_machine(home: Path) -> None:
     assert row == ("b", "C.UTF-8", "C")
 
 
-def test_data_outlives_the_server(home: Path) -> None:
+def test_data_survives_a_restart(home: Path) -> None:
     with _started(home) as server, _connect(server) as connection:
         connection.execute("create table kept as select 7 as a")
 
@@ -208,7 +208,7 @@ def test_data_outlives_the_server(home: Path) -> None:
         connection.execute("drop table kept")
 
 
-def test_a_reused_process_id_is_left_alone(home: Path) -> None:
+def test_start_ignores_a_reused_process_id(home: Path) -> None:
     """After a restart of the machine, the number in postmaster.pid may be anybody's."""
     with _started(home) as server:
         _kill_postmaster(server, home)
@@ -229,7 +229,7 @@ def test_a_reused_process_id_is_left_alone(home: Path) -> None:
             bystander.kill()
 
 
-def test_a_reused_process_id_is_not_stopped(home: Path) -> None:
+def test_stop_ignores_a_reused_process_id(home: Path) -> None:
     with _started(home) as server:
         _kill_postmaster(server, home)
     stale = home / f"pg{MAJOR}" / "postmaster.pid"
@@ -241,7 +241,7 @@ def test_a_reused_process_id_is_not_stopped(home: Path) -> None:
     stale.write_text(left)
 
 
-def test_users_share_it_and_the_last_to_leave_stops_it(home: Path) -> None:
+def test_last_user_stops_the_server(home: Path) -> None:
     server = EmbeddedServer(home, options=OPTIONS)
     server.start()
     postmaster = _postmaster(home)
@@ -256,7 +256,7 @@ def test_users_share_it_and_the_last_to_leave_stops_it(home: Path) -> None:
     _reap(server)
 
 
-def test_a_killed_user_does_not_count(home: Path) -> None:
+def test_killed_user_does_not_count(home: Path) -> None:
     """It had even started the server."""
     with _user(home) as killed:
         server = EmbeddedServer(home, options=OPTIONS)
@@ -271,7 +271,7 @@ def test_a_killed_user_does_not_count(home: Path) -> None:
     assert _is_gone(postmaster)
 
 
-def test_users_that_start_at_once_make_it_once(fresh: Path) -> None:
+def test_concurrent_starts_create_one_cluster(fresh: Path) -> None:
     with _starting_user(fresh) as a, _starting_user(fresh) as b, _starting_user(fresh) as c:
         users = (a, b, c)
         said = [process.stdout.readline() for process in users if process.stdout]
@@ -282,7 +282,7 @@ def test_users_that_start_at_once_make_it_once(fresh: Path) -> None:
     assert _is_gone(postmaster)
 
 
-def test_leaving_twice_and_stopping_what_is_stopped_are_nothing(home: Path, tmp_path: Path) -> None:
+def test_second_leave_or_stop_does_nothing(home: Path, tmp_path: Path) -> None:
     server = EmbeddedServer(home, options=OPTIONS)
     server.start()
 
@@ -293,7 +293,7 @@ def test_leaving_twice_and_stopping_what_is_stopped_are_nothing(home: Path, tmp_
     assert not EmbeddedServer(tmp_path).stop()
 
 
-def test_what_was_stopped_is_not_brought_back_by_its_users(home: Path) -> None:
+def test_stopped_server_is_not_restarted_by_users(home: Path) -> None:
     with _started(home) as server:
         EmbeddedServer(home).stop()
         _reap(server)
@@ -304,7 +304,7 @@ def test_what_was_stopped_is_not_brought_back_by_its_users(home: Path) -> None:
         assert connection.execute("select 1").fetchone() == (1,)
 
 
-def test_after_kill_9_it_comes_back_with_its_data(home: Path) -> None:
+def test_killed_server_restarts_with_its_data(home: Path) -> None:
     with _started(home) as server:
         with _connect(server) as connection:
             connection.execute("create table kept as select 7 as a")
@@ -320,7 +320,7 @@ def test_after_kill_9_it_comes_back_with_its_data(home: Path) -> None:
     assert had_to == [True, False]
 
 
-def test_a_half_made_folder_is_made_anew(fresh: Path) -> None:
+def test_incomplete_data_folder_is_replaced(fresh: Path) -> None:
     half = fresh / f"pg{MAJOR}.new-killed"
     (half / "base" / "1").mkdir(parents=True)
     (half / "base" / "1" / "file").write_text("x")
@@ -334,7 +334,7 @@ def test_a_half_made_folder_is_made_anew(fresh: Path) -> None:
     assert (fresh / f"pg{MAJOR}" / "PG_VERSION").exists()
 
 
-def test_a_path_too_long_for_a_socket_gets_another_folder(fresh: Path) -> None:
+def test_long_path_moves_the_socket_folder(fresh: Path) -> None:
     deep = fresh / ("d" * 60) / ("e" * 60)
 
     with _started(deep) as server, _connect(server) as connection:
@@ -347,7 +347,7 @@ def test_a_path_too_long_for_a_socket_gets_another_folder(fresh: Path) -> None:
     assert mode == 0o700
 
 
-def test_a_socket_folder_that_is_open_is_refused(home: Path) -> None:
+def test_shared_socket_folder_is_refused(home: Path) -> None:
     """Whoever may write there could put a server of his own in its place."""
     socket_folder = home / "socket"
     socket_folder.chmod(0o755)
@@ -361,13 +361,13 @@ def test_a_socket_folder_that_is_open_is_refused(home: Path) -> None:
 
 
 @AS_ROOT
-def test_it_does_not_run_as_root(home: Path) -> None:
+def test_embedded_server_does_not_run_as_root(home: Path) -> None:
     with _started(home):
         assert _postmaster(home).uids().real != 0
 
 
 @AS_ROOT
-def test_folders_above_keep_their_permissions(fresh: Path) -> None:
+def test_start_keeps_permissions_of_parent_folders(fresh: Path) -> None:
     """The wheel's own launcher would have opened this one to everybody."""
     closed = fresh / "closed"
     closed.mkdir(mode=0o700)
@@ -385,7 +385,7 @@ def test_folders_above_keep_their_permissions(fresh: Path) -> None:
 
 
 @AS_ROOT
-def test_once_the_folder_is_opened_it_starts(fresh: Path) -> None:
+def test_server_starts_once_the_folder_is_readable(fresh: Path) -> None:
     """The refusal leaves nothing that a second attempt would trip over."""
     closed = fresh / "closed"
     closed.mkdir(mode=0o700)
@@ -404,6 +404,8 @@ def test_once_the_folder_is_opened_it_starts(fresh: Path) -> None:
 @pytest.mark.parametrize(
     ("account", "told"), [("nobody-of-that-name", "no such account"), ("root", "not run as root")]
 )
-def test_an_account_that_cannot_run_it_is_refused(tmp_path: Path, account: str, told: str) -> None:
+def test_account_that_cannot_run_postgres_is_refused(
+    tmp_path: Path, account: str, told: str
+) -> None:
     with pytest.raises(EmbeddedError, match=told):
         EmbeddedServer(tmp_path, account=account).start()

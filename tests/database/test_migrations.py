@@ -145,7 +145,7 @@ def _child(target: Target, folder: Path) -> Iterator[subprocess.Popen[str]]:
                 process.kill()
 
 
-def test_what_is_pending_is_applied_in_order_and_told(migrator: Migrator, folder: Path) -> None:
+def test_pending_migrations_are_applied_in_order(migrator: Migrator, folder: Path) -> None:
     _add(folder, SECOND, "create table second as table first;", "drop table second;")
     _add(folder, FIRST, "create table first (a text);", "drop table first;")
     told: list[tuple[str, int, int]] = []
@@ -159,7 +159,7 @@ def test_what_is_pending_is_applied_in_order_and_told(migrator: Migrator, folder
     assert [file.name for file in migrator.status().pending] == [FIRST, SECOND]
 
 
-def test_a_file_that_fails_leaves_nothing_and_is_named(
+def test_failed_migration_is_named_and_rolled_back(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
     _add(folder, FIRST, "create table first (a integer);")
@@ -174,7 +174,7 @@ def test_a_file_that_fails_leaves_nothing_and_is_named(
     assert _is_unlocked(admin)
 
 
-def test_a_failure_does_not_show_rows(migrator: Migrator, folder: Path) -> None:
+def test_failure_message_has_no_row_values(migrator: Migrator, folder: Path) -> None:
     _add(
         folder,
         FIRST,
@@ -189,7 +189,7 @@ def test_a_failure_does_not_show_rows(migrator: Migrator, folder: Path) -> None:
     assert "hunter2" not in str(failure.value)
 
 
-def test_a_rollback_that_fails_leaves_everything(
+def test_failed_rollback_changes_nothing(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
     _add(folder, FIRST, "create table first (a integer);", "drop table first; drop table no;")
@@ -203,7 +203,7 @@ def test_a_rollback_that_fails_leaves_everything(
     assert _is_unlocked(admin)
 
 
-def test_after_a_failure_is_mended_the_next_run_carries_on(
+def test_next_run_applies_the_corrected_migration(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
     _add(folder, FIRST, "create table first (a integre);")
@@ -217,7 +217,7 @@ def test_after_a_failure_is_mended_the_next_run_carries_on(
     assert _exists(admin, "first")
 
 
-def test_signs_of_drivers_mean_nothing_in_a_file(
+def test_placeholder_signs_in_a_file_are_plain_text(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
     _add(folder, FIRST, "create table t as select '100%' as a, ':b %s %(c)s' as b; -- the end")
@@ -284,7 +284,7 @@ def _commit_in_passing(folder: Path) -> None:
         (_commit_in_passing, f"{SECOND}.sql controls transactions"),
     ],
 )
-def test_files_that_disagree_are_refused_by_name(
+def test_files_that_differ_from_the_ledger_are_refused(
     migrator: Migrator,
     folder: Path,
     admin: Connection,
@@ -307,7 +307,7 @@ def test_files_that_disagree_are_refused_by_name(
     assert _is_unlocked(admin)
 
 
-def test_what_a_younger_release_applied_does_no_harm_and_can_be_taken_back(
+def test_migration_of_a_newer_release_can_be_rolled_back(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
     """Instances are replaced one by one, and an old one may start once more."""
@@ -411,7 +411,7 @@ def test_text_that_was_not_stored_is_taken_from_the_file(
         migrator.roll_back(1, force=True)
 
 
-def test_other_line_ends_are_no_edit(migrator: Migrator, folder: Path) -> None:
+def test_other_line_endings_are_no_edit(migrator: Migrator, folder: Path) -> None:
     """Git may write either, by the settings of each machine."""
     migrator.migrate()
     for path in folder.iterdir():
@@ -420,7 +420,7 @@ def test_other_line_ends_are_no_edit(migrator: Migrator, folder: Path) -> None:
     assert migrator.migrate() == []
 
 
-def test_the_status_tells_of_disagreement_and_changes_nothing(
+def test_status_reports_problems_and_changes_nothing(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
     before = migrator.status()
@@ -438,7 +438,7 @@ def test_the_status_tells_of_disagreement_and_changes_nothing(
 _INDEX = "create index concurrently if not exists things_a_index on things (a);"
 
 
-def test_a_file_without_a_transaction_is_applied_and_taken_back(
+def test_file_without_transaction_is_applied_and_rolled_back(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
     _add(folder, FIRST, "create table things (a integer);", "drop table things;")
@@ -459,7 +459,7 @@ def test_a_file_without_a_transaction_is_applied_and_taken_back(
     assert SECOND not in _ledger(admin)
 
 
-def test_a_file_without_a_transaction_that_fails_is_named_and_still_running(
+def test_failed_file_without_transaction_stays_running(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
     _add(folder, FIRST, "create table things (a integer);")
@@ -473,9 +473,7 @@ def test_a_file_without_a_transaction_that_fails_is_named_and_still_running(
     assert _is_unlocked(admin)
 
 
-def test_a_file_without_a_transaction_may_be_mended_after_it_failed(
-    migrator: Migrator, folder: Path
-) -> None:
+def test_failed_file_without_transaction_may_be_edited(migrator: Migrator, folder: Path) -> None:
     """The ledger must then hold the text that was applied, or the next start is refused."""
     _add(folder, FIRST, "create table things (a integer);")
     _add(folder, SECOND, _INDEX.replace("(a)", "(b)"), transactional=False)
@@ -489,7 +487,7 @@ def test_a_file_without_a_transaction_may_be_mended_after_it_failed(
     assert migrator.migrate() == []
 
 
-def test_a_file_without_a_transaction_that_failed_can_be_taken_back(
+def test_failed_file_without_transaction_can_be_rolled_back(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
     _add(folder, FIRST, "create table things (a integer);")
@@ -502,7 +500,7 @@ def test_a_file_without_a_transaction_that_failed_can_be_taken_back(
     assert SECOND not in _ledger(admin)
 
 
-def test_an_index_that_was_left_invalid_is_not_called_applied(
+def test_migration_with_an_invalid_index_is_not_applied(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
     """`if not exists` is content with it, and a unique one would let doubles in for ever."""
@@ -534,7 +532,7 @@ def test_running_migration_without_its_file_is_rolled_back_as_begun(
     assert SECOND not in _ledger(admin)
 
 
-def test_a_setting_of_one_file_does_not_reach_the_next(
+def test_session_setting_ends_with_its_file(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
     _add(folder, FIRST, "set statement_timeout = '7s';")
@@ -544,7 +542,7 @@ def test_a_setting_of_one_file_does_not_reach_the_next(
     assert admin.execute("select v from seen").fetchone() == ("0",)
 
 
-def test_processes_that_start_at_once_migrate_an_empty_database_once(
+def test_concurrent_migrators_apply_each_file_once(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
     """With a file that no transaction holds: who waits must not be waited for in turn."""
@@ -566,7 +564,7 @@ def test_processes_that_start_at_once_migrate_an_empty_database_once(
     assert set(_ledger(admin).values()) == {"applied"}
 
 
-def test_after_kill_in_the_middle_the_next_run_carries_on_by_itself(
+def test_next_run_continues_after_a_kill(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
     migrator.migrate()
@@ -598,7 +596,7 @@ def test_after_kill_in_the_middle_the_next_run_carries_on_by_itself(
     assert migrator.status().problems == []
 
 
-def test_after_kill_in_a_file_without_a_transaction_the_next_run_carries_on(
+def test_next_run_continues_a_killed_file_without_transaction(
     migrator: Migrator, folder: Path, admin: Connection, server: Server
 ) -> None:
     """What was left half made, an invalid index, is taken away by the file's first statement."""
@@ -633,7 +631,9 @@ def test_after_kill_in_a_file_without_a_transaction_the_next_run_carries_on(
     assert _ledger(admin)[SECOND] == "applied"
 
 
-def test_who_waits_for_the_lock_hinders_nobody(migrator: Migrator, admin: Connection) -> None:
+def test_waiting_migrator_does_not_block_an_index_build(
+    migrator: Migrator, admin: Connection
+) -> None:
     """In pg_advisory_lock it would hold a snapshot, and every concurrent index wait for that."""
     migrator.migrate()
     admin.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
@@ -673,7 +673,7 @@ def _waiting_inside(admin: Connection) -> object:
     ).fetchone()
 
 
-async def test_a_table_that_is_in_use_is_waited_for_without_queueing_for_ever(
+async def test_migration_retries_for_a_table_in_use(
     migrator: Migrator, folder: Path, admin: Connection, server: Server
 ) -> None:
     """A lock that is waited for stops everybody who comes after; so it is given up, and retried."""
@@ -698,7 +698,7 @@ def _has_given_up(admin: Connection) -> bool:
     return row == (1,)
 
 
-def test_who_cannot_get_in_is_told_so_and_no_file_is_blamed(migrator: Migrator) -> None:
+def test_connection_failure_blames_no_file(migrator: Migrator) -> None:
     stranger = Migrator(
         target=migrator.target.as_role(MIGRATOR, Secret("wrong")),
         settings=migrator.settings,

@@ -134,7 +134,7 @@ async def _until(reached: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_before_open_and_after_close_it_is_unavailable(target: Target) -> None:
+async def test_closed_pool_is_unavailable(target: Target) -> None:
     database = Database(LIMITS)
     for _ in range(2):
         with pytest.raises(Unavailable) as refusal:
@@ -146,7 +146,7 @@ async def test_before_open_and_after_close_it_is_unavailable(target: Target) -> 
     await database.close()
 
 
-async def test_an_exhausted_pool_says_so_in_time_and_counts_who_waits(target: Target) -> None:
+async def test_exhausted_pool_fails_in_time_and_counts_waiters(target: Target) -> None:
     async with opened(target, pool_max=1, acquire_timeout_seconds=0.4) as database:
 
         async def use() -> None:
@@ -170,7 +170,7 @@ async def test_an_exhausted_pool_says_so_in_time_and_counts_who_waits(target: Ta
     assert (rested.waiting, rested.idle) == (0, 1)
 
 
-async def test_a_waiter_that_is_cancelled_is_no_longer_counted(target: Target) -> None:
+async def test_cancelled_waiter_is_not_counted(target: Target) -> None:
     async with opened(target, pool_max=1, acquire_timeout_seconds=5) as database:
 
         async def use() -> None:
@@ -186,7 +186,7 @@ async def test_a_waiter_that_is_cancelled_is_no_longer_counted(target: Target) -
         await use()
 
 
-async def test_a_statement_that_takes_too_long_is_unavailable(target: Target) -> None:
+async def test_slow_statement_is_unavailable(target: Target) -> None:
     async with opened(target, pool_max=1, command_timeout_seconds=0.3) as database:
         started = time.monotonic()
         with pytest.raises(Unavailable):
@@ -199,7 +199,7 @@ async def test_a_statement_that_takes_too_long_is_unavailable(target: Target) ->
     assert took < 1.5
 
 
-async def test_the_servers_own_limit_makes_it_busy(target: Target) -> None:
+async def test_statement_timeout_of_the_server_is_busy(target: Target) -> None:
     async def work(connection: Connection) -> None:
         await connection.execute("set local statement_timeout = '50ms'")
         await connection.execute("select pg_sleep(20)")
@@ -211,7 +211,7 @@ async def test_the_servers_own_limit_makes_it_busy(target: Target) -> None:
     assert refusal.value.code == "database_busy"
 
 
-async def test_a_lock_that_is_not_free_in_time_makes_it_busy(
+async def test_lock_timeout_is_busy(
     target: Target, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     async with opened(target, lock_timeout_seconds=0.1) as database:
@@ -241,7 +241,7 @@ async def test_terminated_backends_are_replaced(
                 assert await connection.fetchval("select 1") == 1
 
 
-async def test_a_backend_that_is_terminated_at_work_makes_it_away(
+async def test_backend_terminated_in_a_statement_is_away(
     target: Target, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     async def work(connection: Connection) -> None:
@@ -268,7 +268,7 @@ def _terminate(admin: psycopg.Connection[tuple[object, ...]], which: str = "") -
     return int(str(row[0]))
 
 
-async def test_closing_does_not_wait_for_ever_for_a_connection_in_use(target: Target) -> None:
+async def test_close_aborts_a_connection_in_use(target: Target) -> None:
     database = Database(LIMITS)
     await database.open(target)
     lent, over = asyncio.Event(), asyncio.Event()
@@ -289,7 +289,7 @@ async def test_closing_does_not_wait_for_ever_for_a_connection_in_use(target: Ta
     assert 1.5 < took < 4.5
 
 
-async def test_a_serialization_failure_is_tried_again(
+async def test_serialization_failure_is_retried(
     target: Target, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     attempts = 0
@@ -311,7 +311,7 @@ async def test_a_serialization_failure_is_tried_again(
     assert admin.execute("select n from flagstone.things where id = 1").fetchone() == (102,)
 
 
-async def test_after_three_failures_it_is_busy(
+async def test_three_serialization_failures_are_busy(
     target: Target, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     attempts = 0
@@ -331,7 +331,7 @@ async def test_after_three_failures_it_is_busy(
     assert (attempts, refusal.value.code) == (3, "database_busy")
 
 
-async def test_of_two_in_a_deadlock_both_get_through(
+async def test_both_transactions_of_a_deadlock_succeed(
     target: Target, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     both = asyncio.Barrier(2)
@@ -356,7 +356,7 @@ async def test_of_two_in_a_deadlock_both_get_through(
     assert rows == [(2,), (2,)]
 
 
-async def test_a_schema_change_under_a_cached_statement_is_not_seen(
+async def test_schema_change_under_a_cached_statement_is_retried(
     target: Target, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     attempts = 0
@@ -379,7 +379,7 @@ async def test_a_schema_change_under_a_cached_statement_is_not_seen(
     assert (before, after, attempts) == (["id", "n"], ["id", "n", "more"], 3)
 
 
-async def test_an_error_of_ours_is_not_tried_again_and_takes_the_work_back(
+async def test_application_error_rolls_back_without_retry(
     target: Target, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     attempts = 0
@@ -399,7 +399,7 @@ async def test_an_error_of_ours_is_not_tried_again_and_takes_the_work_back(
 
 
 @pytest.mark.usefixtures("admin")
-async def test_a_named_rule_has_a_meaning_and_another_is_a_bug(target: Target) -> None:
+async def test_only_the_named_constraint_is_translated(target: Target) -> None:
     taken = Conflict("thing_taken", "There is such a thing.")
 
     async def work(name: str) -> None:
@@ -413,7 +413,7 @@ async def test_a_named_rule_has_a_meaning_and_another_is_a_bug(target: Target) -
         await work("other")
 
 
-async def test_a_text_that_postgresql_cannot_hold_is_invalid(target: Target) -> None:
+async def test_unstorable_text_is_invalid(target: Target) -> None:
     async with opened(target) as database:
         for statement, value in (
             ("select $1::text", "a\0b"),
@@ -440,7 +440,7 @@ async def test_a_text_that_postgresql_cannot_hold_is_invalid(target: Target) -> 
         (asyncpg.InsufficientPrivilegeError("secret"), "schema_unfit"),
     ],
 )
-def test_a_fault_is_told_without_its_text(error: Exception, code: str) -> None:
+def test_fault_message_has_no_server_text(error: Exception, code: str) -> None:
     with pytest.raises(Unavailable) as refusal, translated(away="Try again."):
         raise error
 
@@ -451,9 +451,7 @@ def test_a_fault_is_told_without_its_text(error: Exception, code: str) -> None:
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError("file"), TimeoutError("own")])
-async def test_fault_of_the_work_is_not_taken_for_the_database(
-    target: Target, error: Exception
-) -> None:
+async def test_fault_of_the_work_is_not_a_database_fault(target: Target, error: Exception) -> None:
     async def work(connection: Connection) -> None:
         await connection.fetchval("select 1")
         raise error
@@ -482,7 +480,7 @@ async def test_fault_of_the_work_is_not_taken_for_the_database(
         (ConnectionRefusedError("secret"), "The database cannot be reached."),
     ],
 )
-def test_server_that_lacks_something_is_named(error: Exception, text: str) -> None:
+def test_server_without_resources_is_named(error: Exception, text: str) -> None:
     with pytest.raises(Unavailable) as refusal, translated(away="Try again."):
         raise error
 
@@ -498,7 +496,7 @@ def test_server_that_lacks_something_is_named(error: Exception, text: str) -> No
         ({"database": "nowhere"}, asyncpg.InvalidCatalogNameError),
     ],
 )
-async def test_what_trying_again_cannot_mend_is_tried_once(
+async def test_permanent_connect_error_is_not_retried(
     plain_server: FullServer, change: dict[str, str], error: type[Exception]
 ) -> None:
     async with proxied(plain_server.target(APP)) as (proxy, target):
@@ -510,7 +508,7 @@ async def test_what_trying_again_cannot_mend_is_tried_once(
     assert not is_transient(refusal.value)
 
 
-async def test_a_refused_connection_is_tried_three_times() -> None:
+async def test_refused_connection_is_tried_three_times() -> None:
     target = Target(
         hosts=(("127.0.0.1", free_port()),), database="d", user="u", password=Secret("p")
     )
@@ -525,7 +523,7 @@ async def test_a_refused_connection_is_tried_three_times() -> None:
     assert is_transient(refusal.value)
 
 
-async def test_a_server_that_hangs_up_is_tried_three_times() -> None:
+async def test_closed_handshake_is_tried_three_times() -> None:
     callers = 0
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -544,7 +542,7 @@ async def test_a_server_that_hangs_up_is_tried_three_times() -> None:
     assert is_transient(end.value)
 
 
-async def test_all_attempts_together_end_in_time() -> None:
+async def test_all_connect_attempts_end_in_time() -> None:
     """A host that accepts and says nothing, with more attempts than there is time for."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host, port = silent.getsockname()
@@ -562,7 +560,7 @@ async def test_all_attempts_together_end_in_time() -> None:
     assert 0.9 < time.monotonic() - started < 2
 
 
-async def test_a_silent_first_host_does_not_keep_us_from_the_second(
+async def test_silent_first_host_does_not_delay_the_second(
     plain_server: FullServer,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -577,7 +575,7 @@ async def test_a_silent_first_host_does_not_keep_us_from_the_second(
     assert took < 2
 
 
-async def test_of_two_hosts_that_both_answer_one_connection_is_kept(
+async def test_two_answering_hosts_leave_one_connection(
     plain_server: FullServer,
 ) -> None:
     """Whoever comes second must be let go, and nobody else."""
@@ -625,7 +623,7 @@ async def test_read_only_window_passes_writes_succeed_again(
     assert refusal.value.code == "database_away"
 
 
-async def test_a_tcp_connection_is_kept_alive(plain_server: FullServer) -> None:
+async def test_tcp_keepalive_is_on(plain_server: FullServer) -> None:
     async with opened(plain_server.target(APP)) as database, database.connection() as connection:
         peer = connection._con._transport.get_extra_info("socket")  # type: ignore[attr-defined]
         found = [
@@ -644,7 +642,7 @@ async def test_a_tcp_connection_is_kept_alive(plain_server: FullServer) -> None:
     assert found == [1, 30, 10, 3, 30_000]
 
 
-async def test_a_network_that_falls_silent_costs_two_command_timeouts(
+async def test_silent_network_costs_two_command_timeouts(
     plain_server: FullServer,
 ) -> None:
     async with (
@@ -714,7 +712,7 @@ def _count_sleeping(server: FullServer) -> int:
     return int(str(row[0]))
 
 
-async def test_a_new_connection_that_is_not_answered_is_not_called_exhaustion(
+async def test_unanswered_connect_is_not_pool_exhaustion(
     plain_server: FullServer,
 ) -> None:
     """An operator who reads `pool_exhausted` would make the pool larger, in vain."""
@@ -736,9 +734,7 @@ async def test_a_new_connection_that_is_not_answered_is_not_called_exhaustion(
 
 
 @pytest.mark.parametrize("steps", range(5))
-async def test_a_connection_that_comes_when_nobody_waits_any_more_is_closed(
-    server: Server, steps: int
-) -> None:
+async def test_connection_without_a_waiter_is_closed(server: Server, steps: int) -> None:
     """At each step of the loop between the moment that it is there and that in which it is ours."""
     loop = asyncio.get_running_loop()
     others = asyncio.all_tasks()
@@ -789,7 +785,7 @@ async def test_a_connection_that_comes_when_nobody_waits_any_more_is_closed(
         [1e300, {"a": [None, 1e22, "1e22"]}],
     ],
 )
-async def test_json_comes_back_as_it_went(target: Target, value: object) -> None:
+async def test_json_value_round_trips(target: Target, value: object) -> None:
     async with opened(target) as database, database.connection() as connection:
         back = await connection.fetchval("select $1::jsonb", value)
 
@@ -798,7 +794,7 @@ async def test_json_comes_back_as_it_went(target: Target, value: object) -> None
     assert repr(back) == repr(value)
 
 
-async def test_a_json_null_is_not_the_null_of_sql(target: Target) -> None:
+async def test_json_null_differs_from_sql_null(target: Target) -> None:
     statement = "select $1::jsonb is null, $1::jsonb::text, $1::jsonb"
     async with opened(target) as database, database.connection() as connection:
         of_sql = await connection.fetchrow(statement, None)
@@ -810,7 +806,7 @@ async def test_a_json_null_is_not_the_null_of_sql(target: Target) -> None:
     assert tuple(of_json) == (False, "null", None)
 
 
-async def test_arrays_of_json_keep_both_nulls(target: Target) -> None:
+async def test_json_array_keeps_both_nulls(target: Target) -> None:
     values = [1, "a", None, msgspec.Raw(b"null"), {"b": [1e300]}]
     async with opened(target) as database, database.connection() as connection:
         back = await connection.fetchval("select $1::jsonb[]", values)
@@ -824,7 +820,7 @@ async def test_arrays_of_json_keep_both_nulls(target: Target) -> None:
     assert nulls == [False, False, True, False, False]
 
 
-async def test_a_listener_does_not_outlive_its_borrower(
+async def test_release_removes_listeners(
     target: Target, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     heard: list[object] = []
@@ -850,7 +846,7 @@ async def test_a_listener_does_not_outlive_its_borrower(
     assert len(heard) == 1
 
 
-async def test_an_open_transaction_does_not_outlive_its_borrower(
+async def test_release_rolls_back_an_open_transaction(
     target: Target, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     async with opened(target, pool_max=1) as database:
@@ -866,7 +862,7 @@ async def test_an_open_transaction_does_not_outlive_its_borrower(
             assert await connection.fetchval("select count(*) from things where id = 7") == 0
 
 
-async def test_the_limits_of_a_session_are_there_at_every_borrowing(target: Target) -> None:
+async def test_every_acquired_session_has_its_limits(target: Target) -> None:
     names = (
         "statement_timeout",
         "lock_timeout",
@@ -883,7 +879,7 @@ async def test_the_limits_of_a_session_are_there_at_every_borrowing(target: Targ
             assert found == ["5s", "2s", "10s", "off", "UTC", "flagstone, pg_temp", "flagstone"]
 
 
-async def test_cancelled_callers_leave_the_pool_as_it_was(
+async def test_cancelled_callers_leave_the_pool_intact(
     target: Target, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     async def work(connection: Connection) -> None:

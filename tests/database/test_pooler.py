@@ -146,7 +146,7 @@ async def _opened(target: Target, settings: DatabaseSettings) -> AsyncIterator[D
         await database.close()
 
 
-async def test_mixed_work_of_many_goes_through_few_connections(
+async def test_many_clients_share_few_pooler_connections(
     pooler: Target, plain_server: FullServer
 ) -> None:
     environments = ("local", "development")
@@ -197,7 +197,7 @@ async def test_mixed_work_of_many_goes_through_few_connections(
     assert 1 <= int(str(row[0])) <= SERVER_CONNECTIONS
 
 
-async def test_the_role_brings_the_limits_that_the_pooler_keeps_us_from_asking_for(
+async def test_role_settings_apply_behind_a_pooler(
     pooler: Target,
 ) -> None:
     async with _opened(pooler, LIMITS) as database, database.connection() as connection:

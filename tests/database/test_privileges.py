@@ -131,13 +131,13 @@ def _tables(connection: Connection, kind: str = "r") -> set[str]:
     return {str(row[0]) for row in rows}
 
 
-def test_every_table_of_the_schema_is_thought_about(server: Server, database: str) -> None:
+def test_every_table_has_listed_rights(server: Server, database: str) -> None:
     with server.admin(database) as connection:
         assert _tables(connection) == set(TABLES)
         assert _tables(connection, "v") | _tables(connection, "m") == set()
 
 
-def test_every_sequence_that_the_app_draws_from_is_listed(server: Server, database: str) -> None:
+def test_every_used_sequence_is_listed(server: Server, database: str) -> None:
     """A serial column's insert needs usage of its sequence; an identity column's does not."""
     with server.admin(database) as connection:
         rows = connection.execute(
@@ -156,7 +156,7 @@ def test_every_sequence_that_the_app_draws_from_is_listed(server: Server, databa
 
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("role", [APP, READONLY, BACKUP])
-def test_a_role_has_its_rights_and_no_others(
+def test_role_has_exactly_its_rights(
     server: Server, database: str, connections: dict[str, Connection], role: str, table: str
 ) -> None:
     with server.admin(database) as connection:
@@ -194,7 +194,7 @@ def test_history_is_append_only(connections: dict[str, Connection], table: str) 
 
 @pytest.mark.parametrize("statement", _DEFINITIONS)
 @pytest.mark.parametrize("role", [APP, READONLY, BACKUP])
-def test_a_role_for_rows_defines_nothing(
+def test_row_role_cannot_change_the_schema(
     connections: dict[str, Connection], role: str, statement: str
 ) -> None:
     assert not _may(connections[role], statement)
@@ -202,7 +202,7 @@ def test_a_role_for_rows_defines_nothing(
 
 @pytest.mark.parametrize("statement", _SUPERUSER)
 @pytest.mark.parametrize("role", [APP, MIGRATOR, "owner"])
-def test_no_role_does_what_a_superuser_does(
+def test_no_role_has_superuser_powers(
     connections: dict[str, Connection], role: str, statement: str
 ) -> None:
     connection = connections[MIGRATOR if role == "owner" else role]
@@ -217,7 +217,7 @@ def test_no_role_does_what_a_superuser_does(
         connection.execute("reset role")
 
 
-def test_the_migrator_defines_as_the_owner_alone(connections: dict[str, Connection]) -> None:
+def test_migrator_changes_the_schema_as_the_owner_only(connections: dict[str, Connection]) -> None:
     migrator = connections[MIGRATOR]
     statement = b"create table flagstone.t (a integer)"
 
@@ -233,9 +233,7 @@ def test_the_migrator_defines_as_the_owner_alone(connections: dict[str, Connecti
     assert owner == (OWNER,)
 
 
-def test_what_nobody_thought_about_is_closed_to_all_but_a_dump(
-    server: Server, database: str
-) -> None:
+def test_unlisted_table_is_readable_by_backup_only(server: Server, database: str) -> None:
     """pg_dump fails as a whole for one table that it may not read."""
     with server.admin(database) as connection, connection.transaction(force_rollback=True):
         connection.execute(
@@ -271,7 +269,7 @@ def test_what_nobody_thought_about_is_closed_to_all_but_a_dump(
 
 
 @pytest.mark.parametrize("role", LOGIN_ROLES)
-def test_a_login_role_has_no_attribute_of_power(server: Server, role: str) -> None:
+def test_login_role_has_no_powerful_attribute(server: Server, role: str) -> None:
     with server.admin() as connection:
         row = connection.execute(
             "select rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, "
@@ -282,7 +280,7 @@ def test_a_login_role_has_no_attribute_of_power(server: Server, role: str) -> No
     assert row == (False, False, False, False, False, True)
 
 
-def test_the_owner_logs_in_nowhere(server: Server) -> None:
+def test_owner_cannot_log_in(server: Server) -> None:
     with server.admin() as connection:
         row = connection.execute(
             "select rolcanlogin, rolsuper from pg_roles where rolname = %s", [OWNER]
@@ -293,7 +291,7 @@ def test_the_owner_logs_in_nowhere(server: Server) -> None:
 
 @pytest.mark.parametrize("right", ["create", "temporary"])
 @pytest.mark.parametrize("role", LOGIN_ROLES)
-def test_no_role_may_make_schemas_or_temporary_tables(
+def test_no_role_may_create_schemas_or_temporary_tables(
     server: Server, role: str, right: str
 ) -> None:
     """A temporary table could stand in front of ours for a function that forgets its schema."""
@@ -322,7 +320,7 @@ def test_no_role_may_make_schemas_or_temporary_tables(
         (BACKUP, {"search_path=flagstone, pg_temp", "default_transaction_read_only=on"}),
     ],
 )
-def test_a_role_brings_its_limits_along(server: Server, role: str, expected: set[str]) -> None:
+def test_role_has_its_session_limits(server: Server, role: str, expected: set[str]) -> None:
     """Behind a pooler, nothing but the role can carry them."""
     with server.admin() as connection:
         row = connection.execute(
@@ -350,7 +348,7 @@ async def _check(target: Target, settings: Settings, tier: Tier) -> None:
 
 
 @pytest.mark.parametrize("tier", [Tier.STAGING, Tier.PRODUCTION])
-async def test_a_superuser_is_refused_where_it_matters(
+async def test_superuser_is_refused_in_strict_tiers(
     server: Server, settings: Settings, database: str, tier: Tier
 ) -> None:
     with pytest.raises(OverprivilegedError, match=f"is a superuser, which {tier} refuses"):
@@ -358,21 +356,21 @@ async def test_a_superuser_is_refused_where_it_matters(
 
 
 @pytest.mark.parametrize("tier", [Tier.LOCAL, Tier.DEVELOPMENT])
-async def test_a_superuser_is_borne_elsewhere(
+async def test_superuser_is_accepted_in_other_tiers(
     server: Server, settings: Settings, database: str, tier: Tier
 ) -> None:
     await _check(server.superuser.named(database), settings, tier)
 
 
 @pytest.mark.parametrize("tier", Tier)
-async def test_the_app_role_is_welcome_everywhere(
+async def test_app_role_is_accepted_in_every_tier(
     server: Server, settings: Settings, database: str, tier: Tier
 ) -> None:
     await _check(server.target(APP, database), settings, tier)
 
 
 @pytest.mark.parametrize("tier", [Tier.STAGING, Tier.PRODUCTION])
-async def test_the_migrator_is_refused_as_the_role_of_the_service(
+async def test_migrator_is_refused_as_the_app_role(
     server: Server, settings: Settings, database: str, tier: Tier
 ) -> None:
     """It inherits nothing, yet one `set role` makes it the owner of every table."""
@@ -413,7 +411,7 @@ def _gets_in(provisioner: Provisioner, target: Target) -> bool:
     return True
 
 
-def test_the_first_provisioning_gives_each_role_a_way_in(provisioner: Provisioner) -> None:
+def test_first_provisioning_writes_a_url_for_each_role(provisioner: Provisioner) -> None:
     files = provisioner.provision()
 
     assert set(files) == set(LOGIN_ROLES)
@@ -450,7 +448,7 @@ def test_passwords_differ_and_are_stored_as_scram(provisioner: Provisioner) -> N
         ("kX9mQ2vLp7Rt4z", "must start with postgresql://"),
     ],
 )
-def test_a_password_of_ones_own_is_looked_at_before_the_server_is_asked(
+def test_weak_chosen_password_is_refused_before_connecting(
     provisioner: Provisioner, text: str, rule: str
 ) -> None:
     provisioner.folder.mkdir(mode=0o700)
@@ -466,7 +464,7 @@ def test_a_password_of_ones_own_is_looked_at_before_the_server_is_asked(
     assert not any(part in str(refusal.value) for part in ("short@", "thisisnota", "kX9"))
 
 
-def test_a_good_password_of_ones_own_is_taken(provisioner: Provisioner) -> None:
+def test_strong_chosen_password_is_accepted(provisioner: Provisioner) -> None:
     provisioner.folder.mkdir(mode=0o700)
     ((folder, port),) = provisioner.admin.hosts
     host = quote(folder, safe="")
@@ -480,7 +478,7 @@ def test_a_good_password_of_ones_own_is_taken(provisioner: Provisioner) -> None:
     assert _gets_in(provisioner, target)
 
 
-def test_a_repeated_provisioning_keeps_the_passwords(provisioner: Provisioner) -> None:
+def test_repeated_provisioning_keeps_the_passwords(provisioner: Provisioner) -> None:
     provisioner.provision()
     before = provisioner.targets()
     provisioner.provision()
@@ -490,7 +488,7 @@ def test_a_repeated_provisioning_keeps_the_passwords(provisioner: Provisioner) -
     assert all(_gets_in(provisioner, target) for target in before.values())
 
 
-def test_provisioners_that_run_at_once_wait_for_each_other(provisioner: Provisioner) -> None:
+def test_concurrent_provisioners_wait_for_each_other(provisioner: Provisioner) -> None:
     with ThreadPoolExecutor(3) as threads:
         outcomes = list(threads.map(lambda _: provisioner.provision(), range(3)))
 
@@ -498,7 +496,7 @@ def test_provisioners_that_run_at_once_wait_for_each_other(provisioner: Provisio
     assert all(_gets_in(provisioner, target) for target in provisioner.targets().values())
 
 
-def test_a_role_whose_password_is_unknown_is_not_touched(
+def test_role_with_unknown_password_is_not_changed(
     provisioner: Provisioner, tmp_path: Path
 ) -> None:
     provisioner.provision()
@@ -511,7 +509,7 @@ def test_a_role_whose_password_is_unknown_is_not_touched(
     assert all(_gets_in(provisioner, target) for target in provisioner.targets().values())
 
 
-def test_the_one_role_whose_file_is_gone_is_named(provisioner: Provisioner) -> None:
+def test_role_without_its_file_is_named(provisioner: Provisioner) -> None:
     files = provisioner.provision()
     files[READONLY].unlink()
 
@@ -522,9 +520,7 @@ def test_the_one_role_whose_file_is_gone_is_named(provisioner: Provisioner) -> N
     assert named == {READONLY}
 
 
-def test_lost_passwords_are_replaced_when_asked_for(
-    provisioner: Provisioner, tmp_path: Path
-) -> None:
+def test_reset_passwords_replaces_lost_ones(provisioner: Provisioner, tmp_path: Path) -> None:
     provisioner.provision()
     old = provisioner.targets()
     elsewhere = replace(provisioner, folder=tmp_path / "elsewhere")
@@ -535,7 +531,7 @@ def test_lost_passwords_are_replaced_when_asked_for(
     assert not any(_gets_in(provisioner, target) for target in old.values())
 
 
-def test_a_half_made_provisioning_is_finished(provisioner: Provisioner) -> None:
+def test_interrupted_provisioning_is_completed(provisioner: Provisioner) -> None:
     """Killed after the files and before the roles, or after the roles and before the database."""
     provisioner.provision()
     before = provisioner.targets()
@@ -546,7 +542,7 @@ def test_a_half_made_provisioning_is_finished(provisioner: Provisioner) -> None:
     assert all(_gets_in(provisioner, target) for target in before.values())
 
 
-def test_settings_may_name_the_files_that_provisioning_makes(tmp_path: Path) -> None:
+def test_settings_may_name_files_before_provisioning(tmp_path: Path) -> None:
     admin = "postgresql://admin:rowan7-kestrel-Plume42@db.example.org/postgres"
     (tmp_path / "admin.url").write_text(admin)
     named = {
@@ -633,7 +629,7 @@ async def test_public_schema_of_another_owner_is_reported_with_the_statement(
     assert "use the app role" not in str(refused.value)
 
 
-def test_an_administrator_who_is_no_superuser_can_provision(
+def test_administrator_without_superuser_can_provision(
     provisioner: Provisioner, managed: Provisioner
 ) -> None:
     if _version(provisioner) < 15:
@@ -650,10 +646,10 @@ def test_an_administrator_who_is_no_superuser_can_provision(
     with psycopg.connect(**libpq_arguments(target, managed.settings)) as connection:
         recording = read_recording(connection)
     assert recording.status is RecordingStatus.UNAVAILABLE
-    assert "did not let `database provision` make event triggers" in (recording.reason or "")
+    assert "refused event triggers to `database provision`" in (recording.reason or "")
 
 
-async def test_a_role_that_owns_the_tables_is_refused_where_it_matters(
+async def test_owner_of_the_tables_is_refused_in_strict_tiers(
     provisioner: Provisioner, settings: Settings
 ) -> None:
     """One role for everything, as whoever skips `database provision` has."""

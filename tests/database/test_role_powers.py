@@ -218,7 +218,7 @@ async def _found(
     return found, expected
 
 
-async def test_every_power_is_seen(server: Server, settings: Settings) -> None:
+async def test_every_power_is_listed(server: Server, settings: Settings) -> None:
     superuser = server.superuser.named(server.create_database(DATABASE, "flagstone"))
 
     found, expected = await _found(server, superuser, settings)
@@ -234,7 +234,7 @@ async def test_every_power_is_seen(server: Server, settings: Settings) -> None:
     assert as_app == []
 
 
-async def test_every_power_is_seen_by_an_older_server(
+async def test_every_power_is_listed_on_an_older_server(
     plain_server: FullServer, settings: Settings
 ) -> None:
     plain_server.create_database(DATABASE)
@@ -253,9 +253,7 @@ async def test_every_power_is_seen_by_an_older_server(
     assert await _powers(plain_server.target(APP, DATABASE), settings) == []
 
 
-async def test_a_refusal_names_every_power_and_a_warning_lets_it_be(
-    server: Server, settings: Settings
-) -> None:
+async def test_refusal_names_every_power(server: Server, settings: Settings) -> None:
     target = server.target(MIGRATOR)
     database = Database(settings.database)
     await database.open(target)

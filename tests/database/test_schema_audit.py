@@ -16,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.database.catalog.ddl_triggers import read_recording
-from app.database.catalog.fingerprint import WORDING, differences, fingerprint, shown
+from app.database.catalog.fingerprint import WORDING, differences, fingerprint, redact
 from app.database.catalog.recording import RecordingStatus
 from app.database.client.drivers import asyncpg_arguments, libpq_arguments
 from app.database.migrations import MigrationError, Migrator
@@ -24,7 +24,7 @@ from app.database.migrations.expectation import read_facts
 from app.database.migrations.files import FOLDER
 from app.database.role_names import APP, BACKUP, MIGRATOR, OWNER
 from app.database.roles.provision import Provisioner
-from app.schema.drift import SchemaTrail, look
+from app.schema.drift import SchemaReport, inspect_schema
 from tests.conftest import Server
 from tests.database.full_postgres import FullServer, version_of
 
@@ -89,29 +89,29 @@ _BREAKING = {
     f"alter event trigger {_TRIGGERS[1]} enable": f"{_TRIGGERS[1]} is disabled or altered",
     f"create or replace function {_FUNCTION} returns event_trigger language plpgsql "
     "security definer set search_path = pg_catalog, pg_temp as 'begin end'": (
-        "the function record_ddl is not the one"
+        "the function record_ddl differs"
     ),
-    f"alter function {_FUNCTION} security invoker": "the function record_ddl is not the one",
+    f"alter function {_FUNCTION} security invoker": "the function record_ddl differs",
     # In the other order it would fail for itself: it could not record this.
     f"alter event trigger {_TRIGGERS[0]} disable; alter function {_FUNCTION} owner to {OWNER}": (
-        "the function record_ddl is not the one"
+        "the function record_ddl differs"
     ),
     f"drop function {_FUNCTION} cascade": "the function record_ddl is missing",
-    f"create rule r as on insert to {_AUDIT} do instead nothing": "has the rule r",
-    f"alter table {_AUDIT} enable row level security": "has the row security",
-    f"grant delete on {_AUDIT} to {APP}": "others may do more, or less",
-    f"revoke all on {_AUDIT} from {APP}": "others may do more, or less",
+    f"create rule r as on insert to {_AUDIT} do instead nothing": "has: rule r",
+    f"alter table {_AUDIT} enable row level security": "has: row security",
+    f"grant delete on {_AUDIT} to {APP}": "the rights to the table",
+    f"revoke all on {_AUDIT} from {APP}": "the rights to the table",
     f"alter table {_AUDIT} owner to {OWNER}": "does not own the schema and the table",
-    f"grant update (statement) on {_AUDIT} to {APP}": "others may do more, or less",
-    f"grant create on schema flagstone_audit to {APP}": "others may do more, or less",
-    f"grant usage on sequence {_AUDIT}_id_seq to {APP}": "others may do more, or less",
-    f"alter table {_AUDIT} set unlogged": "has the storage that a crash empties",
-    f"create table public.child () inherits ({_AUDIT})": "has the child public.child",
-    f"alter table {_AUDIT} alter at set default '2000-01-01'": "not the columns and constraints",
-    f"alter table {_AUDIT} add check (tag <> '')": "not the columns and constraints",
+    f"grant update (statement) on {_AUDIT} to {APP}": "the rights to the table",
+    f"grant create on schema flagstone_audit to {APP}": "the rights to the table",
+    f"grant usage on sequence {_AUDIT}_id_seq to {APP}": "the rights to the table",
+    f"alter table {_AUDIT} set unlogged": "has: storage that a crash empties",
+    f"create table public.child () inherits ({_AUDIT})": "has: child public.child",
+    f"alter table {_AUDIT} alter at set default '2000-01-01'": "the columns or constraints",
+    f"alter table {_AUDIT} add check (tag <> '')": "the columns or constraints",
     # It would fail for itself, and whatever is done with it.
     f"alter event trigger {_TRIGGERS[0]} disable; alter function {_FUNCTION} stable": (
-        "the function record_ddl is not the one"
+        "the function record_ddl differs"
     ),
     "alter role flagstone_auditor login": "flagstone_auditor may log in",
     "create role other; grant flagstone_auditor to other": "other may become flagstone_auditor",
@@ -154,13 +154,13 @@ class Trail:
             folder=folder,
         )
 
-    async def look(self) -> SchemaTrail:
+    async def inspect(self) -> SchemaReport:
         target = self.server.target(APP, _NAME)
         host, port = target.hosts[0]
         arguments = asyncpg_arguments(target, self.provisioner.settings)
         connection = await asyncpg.connect(host=host, port=port, **arguments)
         try:
-            return await look(connection)
+            return await inspect_schema(connection)
         finally:
             await connection.close()
 
@@ -212,7 +212,7 @@ def _extension(trail: Trail) -> object:
     return row[0]
 
 
-def test_no_role_of_ours_can_tamper_with_the_record(trail: Trail) -> None:
+def test_no_role_can_tamper_with_the_recording(trail: Trail) -> None:
     statements = [*_TAMPERING, f"create extension {_extension(trail)}"]
     if trail.admin.info.server_version >= 170000:
         statements += ["set event_triggers = off", "alter database trail set event_triggers = off"]
@@ -224,7 +224,7 @@ def test_no_role_of_ours_can_tamper_with_the_record(trail: Trail) -> None:
     assert read_recording(trail.admin).status is RecordingStatus.RECORDING
 
 
-def test_what_is_changed_by_hand_is_recorded_with_role_and_object(trail: Trail) -> None:
+def test_manual_change_is_recorded_with_role_and_object(trail: Trail) -> None:
     before = trail.last()
     with trail.owner() as owner:
         owner.execute("set application_name = 'by hand'")
@@ -267,7 +267,7 @@ def test_what_is_changed_by_hand_is_recorded_with_role_and_object(trail: Trail) 
     assert texts["COMMENT"] == "do ..."
 
 
-def test_no_secret_of_a_statement_is_recorded(trail: Trail) -> None:
+def test_recorded_statement_has_no_secret(trail: Trail) -> None:
     before = trail.last()
     for statement in (
         f"create role canary password '{_CANARY}'; create table public.c1 (a integer)",
@@ -298,14 +298,14 @@ def test_no_secret_of_a_statement_is_recorded(trail: Trail) -> None:
     assert max(int(str(row[1])) for row in rows) == 1027
 
 
-def test_what_is_temporary_is_not_recorded(trail: Trail) -> None:
+def test_temporary_table_is_not_recorded(trail: Trail) -> None:
     before = trail.last()
     trail.admin.execute("create temporary table passing (a integer); drop table passing")
 
     assert trail.last() == before
 
 
-def test_a_change_that_cannot_be_recorded_is_not_made(trail: Trail) -> None:
+def test_change_that_cannot_be_recorded_is_refused(trail: Trail) -> None:
     before = trail.last()
     trail.admin.execute("alter event trigger flagstone_ddl_command_end disable")
     trail.admin.execute(f"alter table {_AUDIT} rename to away".encode())
@@ -326,7 +326,7 @@ def test_a_change_that_cannot_be_recorded_is_not_made(trail: Trail) -> None:
 
 
 @pytest.mark.parametrize("statement", _BREAKING)
-def test_what_breaks_the_record_is_noticed_and_named(trail: Trail, statement: str) -> None:
+def test_broken_recording_names_the_problem(trail: Trail, statement: str) -> None:
     with trail.admin.transaction(force_rollback=True):
         trail.admin.execute(statement.encode())
         broken = read_recording(trail.admin)
@@ -337,22 +337,22 @@ def test_what_breaks_the_record_is_noticed_and_named(trail: Trail, statement: st
     assert (whole.status, whole.reason) == (RecordingStatus.RECORDING, None)
 
 
-async def test_provisioning_repairs_the_record_and_the_record_tells_of_it(trail: Trail) -> None:
+async def test_provisioning_repairs_the_recording_and_records_it(trail: Trail) -> None:
     before = trail.last()
     for statement, reason in _BREAKING.items():
-        # Each by itself was shown; here those that go together, and that can be mended.
+        # Each was tested alone. Here are those that can be combined and repaired.
         if not statement.startswith("drop") and not any(
             part in f"{statement} {reason}"
-            for part in ("event trigger", "record_ddl", "not the columns")
+            for part in ("event trigger", "record_ddl", "the columns")
         ):
             trail.admin.execute(statement.encode())
     trail.admin.execute(f"drop function {_FUNCTION} cascade".encode())
-    broken = await trail.look()
+    broken = await trail.inspect()
 
-    # Which must not get into what is made, or keep what is made from being known again.
+    # The setting must affect neither what is created nor the check of it.
     trail.admin.execute("alter database trail set quote_all_identifiers = on")
     trail.provisioner.provision()
-    repaired = await trail.look()
+    repaired = await trail.inspect()
     with trail.owner() as owner:
         refused = [_refused(owner, statement) for statement in _TAMPERING]
     told = [row for row in trail.rows("tag, object", before) if row[0] == "REPAIR"]
@@ -366,33 +366,31 @@ async def test_provisioning_repairs_the_record_and_the_record_tells_of_it(trail:
     assert (repaired.recording, repaired.reason) == (RecordingStatus.RECORDING, None)
     assert all(refused)
     assert [row[1] for row in told] == [broken.reason]
-    # Once it is as it should be, nothing is touched.
+    # A complete recording is not changed.
     assert unrepaired_at == repaired_at
 
 
-async def test_a_record_that_was_taken_away_whole_is_not_taken_for_one_that_never_was(
-    trail: Trail, folder: Path
-) -> None:
+async def test_removed_recording_counts_as_broken(trail: Trail, folder: Path) -> None:
     trail.admin.execute("drop schema flagstone_audit cascade")
-    gone = await trail.look()
+    gone = await trail.inspect()
     trail.provisioner.provision()
-    again = await trail.look()
+    again = await trail.inspect()
     trail.admin.execute("drop schema flagstone_audit cascade")
     runner = trail.runner(folder)
     runner.migrate()
     runner.roll_back(1)
-    remembered = await trail.look()
+    remembered = await trail.inspect()
     runner = trail.runner()
     runner.accept("It shall not record any more", "operator:test")
-    accepted = await trail.look()
+    accepted = await trail.inspect()
     trail.provisioner.provision()
     runner.migrate()
     trail.admin.execute("drop schema flagstone_audit cascade")
-    once_more = await trail.look()
+    once_more = await trail.inspect()
     trail.provisioner.provision()
 
     assert (gone.recording, gone.drift) == (RecordingStatus.BROKEN, ())
-    assert "all of that is gone" in (gone.reason or "")
+    assert "its records have been removed" in (gone.reason or "")
     # A migration does not make it forgotten; an operator may, and a new record is remembered.
     assert [each.recording for each in (remembered, accepted, once_more)] == [
         RecordingStatus.BROKEN,
@@ -524,16 +522,16 @@ _BY_HAND = (
 )
 
 
-async def test_what_nobody_recorded_shows_as_drift(trail: Trail) -> None:
+async def test_unrecorded_change_shows_as_drift(trail: Trail) -> None:
     with _unrecorded(trail) as superuser:
         before = trail.last()
         for statement, _, _ in _BY_HAND:
             superuser.execute(statement.encode())
-        drifted = await trail.look()
+        drifted = await trail.inspect()
         for _, _, back in _BY_HAND:
             superuser.execute(back.encode())
         assert trail.last() == before
-    well = await trail.look()
+    well = await trail.inspect()
 
     assert drifted.recording is RecordingStatus.BROKEN
     for _, expected, _ in _BY_HAND:
@@ -544,7 +542,7 @@ async def test_what_nobody_recorded_shows_as_drift(trail: Trail) -> None:
 
 
 @pytest.mark.parametrize("body", ["begin atomic; select {}; end", "as 'select {}'"])
-def test_another_body_of_a_function_is_another_fact(trail: Trail, body: str) -> None:
+def test_changed_function_body_changes_the_fact(trail: Trail, body: str) -> None:
     if "atomic" in body and trail.admin.info.server_version < 140_000:
         pytest.skip("a body that is parsed came with 14")
     found = []
@@ -560,7 +558,7 @@ def test_another_body_of_a_function_is_another_fact(trail: Trail, body: str) -> 
     ]
 
 
-def test_a_column_that_may_hold_nulls_from_before_is_another_fact(trail: Trail) -> None:
+def test_not_null_that_is_not_valid_is_a_fact(trail: Trail) -> None:
     if trail.admin.info.server_version < 180000:
         return
     before = read_facts(trail.admin)
@@ -574,7 +572,7 @@ def test_a_column_that_may_hold_nulls_from_before_is_another_fact(trail: Trail) 
     ]
 
 
-def test_a_restored_dump_is_in_the_same_words(trail: Trail) -> None:
+def test_restored_dump_has_equal_facts(trail: Trail) -> None:
     rules = trail.admin.execute(
         "select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint "
         "where connamespace = 'flagstone'::regnamespace and contype = 'c' and conrelid <> 0"
@@ -598,7 +596,7 @@ def test_a_restored_dump_is_in_the_same_words(trail: Trail) -> None:
     assert differences(before, after) == []
 
 
-def test_every_role_and_session_sees_the_same_facts(trail: Trail) -> None:
+def test_every_role_and_session_reads_equal_facts(trail: Trail) -> None:
     trail.app.execute("set timezone = 'Asia/Kathmandu'; set datestyle = 'German'")
     trail.migrator.execute("set quote_all_identifiers = on; set search_path = flagstone")
     trail.migrator.execute("set standard_conforming_strings = off")
@@ -629,7 +627,7 @@ def _kept(trail: Trail) -> list[tuple[object, ...]]:
     ).fetchall()
 
 
-async def test_a_migration_keeps_the_trace_of_what_it_covers(trail: Trail, folder: Path) -> None:
+async def test_migration_stores_the_drift_before_it(trail: Trail, folder: Path) -> None:
     runner = trail.runner(folder)
     first = _kept(trail)[-1][2]
     runner.migrate()
@@ -640,10 +638,10 @@ async def test_a_migration_keeps_the_trace_of_what_it_covers(trail: Trail, folde
     nothing = trail.runner()
     nothing.migrate()
     count = len(_kept(trail))
-    drifted = await trail.look()
+    drifted = await trail.inspect()
     runner.migrate()
     over = _kept(trail)[-1]
-    after = await trail.look()
+    after = await trail.inspect()
     trail.admin.execute("drop index flagstone.by_hand")
     runner.roll_back(1)
     again = _kept(trail)[-1][2]
@@ -661,27 +659,25 @@ async def test_a_migration_keeps_the_trace_of_what_it_covers(trail: Trail, folde
     assert log[-2:] == [("system:migrator", "1999999900000-AddThing", "rolled back by tests")] * 2
 
 
-async def test_a_run_that_was_killed_before_it_kept_anything_is_made_up_for(
-    trail: Trail, folder: Path
-) -> None:
+async def test_run_after_a_killed_run_stores_the_schema(trail: Trail, folder: Path) -> None:
     trail.runner(folder).migrate()
     trail.admin.execute("delete from flagstone.schema_fingerprints where migration like '1999%'")
-    half = await trail.look()
+    half = await trail.inspect()
     trail.runner(folder).migrate()
-    after = await trail.look()
+    after = await trail.inspect()
     trail.runner(folder).roll_back(1)
 
     assert half.drift
     assert after.drift == ()
-    assert [shown(str(fact)) for fact in cast("list[str]", _kept(trail)[-2][1])] == [*half.drift]
+    assert [redact(str(fact)) for fact in cast("list[str]", _kept(trail)[-2][1])] == [*half.drift]
 
 
-async def test_a_right_that_is_repaired_is_told_of(trail: Trail) -> None:
+async def test_repaired_right_is_logged(trail: Trail) -> None:
     trail.admin.execute(f"grant delete on flagstone.access_log to {APP}")
-    drifted = await trail.look()
+    drifted = await trail.inspect()
     with capture_logs() as logged:
         trail.runner().migrate()
-    well = await trail.look()
+    well = await trail.inspect()
 
     assert len(drifted.drift or ()) == 2
     assert well.drift == ()
@@ -695,50 +691,48 @@ async def test_a_right_that_is_repaired_is_told_of(trail: Trail) -> None:
 
 
 @pytest.mark.parametrize(("wording", "is_kept_anew"), [("wording 0", True), ("wording 9", False)])
-async def test_other_words_of_another_release_are_no_drift(
-    trail: Trail, wording: str, *, is_kept_anew: bool
-) -> None:
+async def test_other_wording_is_no_drift(trail: Trail, wording: str, *, is_kept_anew: bool) -> None:
     trail.admin.execute(
         "update flagstone.schema_fingerprints set fingerprint = sha256(''), "
         "facts = array_replace(facts, %s, %s)",
         [WORDING, wording],
     )
-    other = await trail.look()
+    other = await trail.inspect()
     count = len(_kept(trail))
     trail.runner().migrate()
-    migrated = await trail.look()
+    migrated = await trail.inspect()
     kept = _kept(trail)
     trail.runner().accept("As this release says it", "operator:test")
-    accepted = await trail.look()
+    accepted = await trail.inspect()
 
-    unknown = "another release keeps the expected schema in other words than this one"
+    unknown = "another release stored the expected schema in another wording"
     assert (other.drift, other.unknown) == (None, unknown)
     # Instances of two releases run side by side for a while: the older makes nothing expected.
     assert (migrated.drift, len(kept) - count) == (((), 1) if is_kept_anew else (None, 0))
     assert accepted.drift == ()
 
 
-async def test_an_expectation_that_was_taken_away_is_not_taken_for_one_that_is_met(
+async def test_removed_expected_schema_is_not_a_match(
     trail: Trail,
 ) -> None:
     trail.admin.execute("truncate flagstone.schema_fingerprints")
-    gone = await trail.look()
+    gone = await trail.inspect()
     with capture_logs() as logged:
         trail.runner().migrate()
-    again = await trail.look()
+    again = await trail.inspect()
 
     assert gone.drift is None
-    assert (gone.unknown or "").startswith("no migrator has said yet")
+    assert (gone.unknown or "").startswith("no expected schema is stored")
     assert "schema_not_compared" in {line["event"] for line in logged}
     assert again.drift == ()
 
 
-async def test_rights_of_another_release_are_no_drift_and_hide_none(trail: Trail) -> None:
+async def test_rights_of_another_release_hide_no_drift(trail: Trail) -> None:
     trail.admin.execute(f"revoke insert on flagstone.access_log from {APP}")
     trail.runner().accept("As an older release made it", "operator:test")
     trail.admin.execute("create index by_hand on flagstone.tokens (name)")
     trail.runner().migrate()
-    granted = await trail.look()
+    granted = await trail.inspect()
     kept = _kept(trail)[-1]
     trail.admin.execute("drop index flagstone.by_hand")
 
@@ -747,7 +741,7 @@ async def test_rights_of_another_release_are_no_drift_and_hide_none(trail: Trail
     assert kept[:2] == ("migrated", [index])
 
 
-async def test_what_provisioning_gives_by_default_may_come_later(trail: Trail) -> None:
+async def test_default_rights_granted_later_are_no_drift(trail: Trail) -> None:
     by_owner = f"alter default privileges for role {OWNER}"
     for what in (
         f"in schema flagstone revoke all on tables from {BACKUP}",
@@ -757,13 +751,13 @@ async def test_what_provisioning_gives_by_default_may_come_later(trail: Trail) -
         trail.admin.execute(f"{by_owner} {what}".encode())
     trail.runner().accept("As an older release made it", "operator:test")
     trail.provisioner.provision()
-    seen = await trail.look()
+    seen = await trail.inspect()
     trail.runner().accept("As this one does", "operator:test")
 
     assert seen.drift == ()
 
 
-async def test_a_change_by_hand_can_be_accepted_with_a_reason(trail: Trail) -> None:
+async def test_manual_change_can_be_accepted_with_a_reason(trail: Trail) -> None:
     runner = trail.runner()
     trail.admin.execute("create index by_hand on flagstone.tokens (name)")
     with pytest.raises(MigrationError, match="--message: must be 1 to 240 characters"):
@@ -771,7 +765,7 @@ async def test_a_change_by_hand_can_be_accepted_with_a_reason(trail: Trail) -> N
 
     differed = runner.accept("Found missing", "operator:test")
     again = runner.accept("Found missing", "operator:test")
-    seen = await trail.look()
+    seen = await trail.inspect()
     kept = _kept(trail)
     trail.admin.execute("drop index flagstone.by_hand")
     runner.accept("Not needed", "operator:test")
@@ -786,12 +780,10 @@ async def test_a_change_by_hand_can_be_accepted_with_a_reason(trail: Trail) -> N
     with trail.server.admin(_NAME) as other:
         other.execute("select pg_advisory_lock(%s)", [0x666C6167])
         with pytest.raises(Exception, match="A migration is running"):
-            await trail.look()
+            await trail.inspect()
 
 
-def test_two_major_versions_put_the_schema_into_the_same_words(
-    embedded: Server, plain_server: FullServer
-) -> None:
+def test_two_major_versions_print_equal_facts(embedded: Server, plain_server: FullServer) -> None:
     if version_of(plain_server) == version_of(embedded):
         pytest.skip("both servers are of the same version")
     facts = []
@@ -807,4 +799,4 @@ def test_two_major_versions_put_the_schema_into_the_same_words(
         with each.admin() as connection:
             connection.execute("drop database words")
 
-    assert [shown(each) for each in differences(*facts)] == []
+    assert [redact(each) for each in differences(*facts)] == []

@@ -123,7 +123,7 @@ def migrator(server: Server) -> Iterator[Migrator]:
     server.drop_database(name)
 
 
-def test_each_migration_goes_up_down_and_up_to_the_same_schema(
+def test_each_migration_up_down_up_gives_the_same_schema(
     server: Server, migrator: Migrator, tmp_path: Path
 ) -> None:
     climbing = replace(migrator, folder=tmp_path)
@@ -149,9 +149,7 @@ def _without_schema(described: dict[str, Description]) -> dict[str, Description]
     return {what: rows for what, rows in described.items() if what != "schemas"}
 
 
-def test_the_whole_goes_up_down_and_up_to_the_same_schema(
-    server: Server, migrator: Migrator
-) -> None:
+def test_all_migrations_up_down_up_give_the_same_schema(server: Server, migrator: Migrator) -> None:
     names = [file.name for file in read_files()]
     applied = migrator.migrate()
     with server.admin("stairway") as connection:
@@ -166,9 +164,7 @@ def test_the_whole_goes_up_down_and_up_to_the_same_schema(
     assert [what for what in ("relations", "types", "comments") if empty[what]] == []
 
 
-def test_a_fresh_database_has_the_schema_of_the_provisioned_one(
-    server: Server, migrator: Migrator
-) -> None:
+def test_fresh_database_equals_the_provisioned_one(server: Server, migrator: Migrator) -> None:
     """With or without `database provision`, the tables are the same."""
     migrator.migrate()
 
@@ -176,7 +172,7 @@ def test_a_fresh_database_has_the_schema_of_the_provisioned_one(
         assert _describe(fresh) == _describe(provisioned)
 
 
-def test_what_was_applied_is_recorded_and_agrees(migrator: Migrator) -> None:
+def test_applied_migrations_match_the_ledger(migrator: Migrator) -> None:
     migrator.migrate()
 
     ledger = migrator.status()

@@ -73,7 +73,7 @@ async def connection(
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_statement_fits_the_schema(
+async def test_statement_fits_the_schema(
     connection: "asyncpg.Connection[asyncpg.Record]", name: str
 ) -> None:
     """PostgreSQL checks names, types and the app role's right to the columns' tables."""
@@ -111,19 +111,19 @@ def test_every_name_line_is_read() -> None:
 
 
 @pytest.mark.parametrize("statement", STATEMENTS, ids=lambda statement: statement.name)
-def test_a_statement_declares_the_parameters_that_it_uses(statement: Statement) -> None:
+def test_statement_declares_its_parameters(statement: Statement) -> None:
     used = set(_PARAMETER.findall(_COMMENT.sub("", statement.body)))
 
     assert used == set(statement.parameters)
 
 
 @pytest.mark.parametrize("statement", STATEMENTS, ids=lambda statement: statement.name)
-def test_a_statement_names_its_columns_and_leaves_no_session_state(statement: Statement) -> None:
+def test_statement_names_columns_and_leaves_no_session_state(statement: Statement) -> None:
     assert _problems(statement.body) == set()
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.sql")), ids=lambda path: path.name)
-def test_a_file_says_what_it_holds_in_its_first_line(path: Path) -> None:
+def test_file_begins_with_a_sentence_and_its_owner(path: Path) -> None:
     assert re.match(r"-- [A-Z].*\.\n", path.read_text(encoding="utf-8"))
 
 
@@ -149,7 +149,7 @@ def test_a_file_says_what_it_holds_in_its_first_line(path: Path) -> None:
         "truncate tokens",
     ],
 )
-def test_the_rules_refuse_what_they_should(body: str) -> None:
+def test_rules_refuse_bad_statements(body: str) -> None:
     assert _problems(body)
 
 
@@ -162,5 +162,5 @@ def test_the_rules_refuse_what_they_should(body: str) -> None:
         "select pg_advisory_xact_lock(1) -- listen",
     ],
 )
-def test_the_rules_let_the_harmless_through(body: str) -> None:
+def test_rules_accept_harmless_statements(body: str) -> None:
     assert _problems(body) == set()

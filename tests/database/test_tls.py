@@ -106,7 +106,7 @@ def _wrong_host_name(target: Target, _: Authority) -> Target:
 
 @DRIVERS
 @pytest.mark.parametrize("made_wrong", [_wrong_authority, _wrong_host_name])
-async def test_a_server_that_cannot_prove_itself_is_refused_at_once(
+async def test_untrusted_server_certificate_is_refused(
     full: FullServer,
     stranger: Authority,
     reached: Reached,
@@ -123,7 +123,7 @@ async def test_a_server_that_cannot_prove_itself_is_refused_at_once(
 
 
 @DRIVERS
-async def test_a_plain_server_is_refused_at_once(
+async def test_server_without_tls_is_refused(
     full: FullServer, plain_server: FullServer, reached: Reached
 ) -> None:
     async with proxied(plain_server.target(MIGRATOR)) as (proxy, target):
@@ -137,7 +137,7 @@ async def test_a_plain_server_is_refused_at_once(
 
 @DRIVERS
 @pytest.mark.parametrize("mode", [TlsMode.DISABLE])
-async def test_a_plain_client_is_refused_by_a_server_that_wants_tls(
+async def test_client_without_tls_is_refused(
     full: FullServer, reached: Reached, mode: TlsMode
 ) -> None:
     error = await reached(replace(full.target(MIGRATOR), tls=Tls(mode=mode)))
@@ -159,7 +159,7 @@ async def test_a_plain_client_is_refused_by_a_server_that_wants_tls(
         (TlsMode.PREFER, None, "127.0.0.1", True),
     ],
 )
-async def test_both_drivers_read_a_mode_alike(
+async def test_both_drivers_agree_on_each_tls_mode(
     full: FullServer,
     authority: Authority,
     stranger: Authority,
@@ -175,7 +175,7 @@ async def test_both_drivers_read_a_mode_alike(
 
 
 @DRIVERS
-async def test_verify_full_without_an_authority_trusts_the_machine_s_own(
+async def test_verify_full_without_ca_uses_the_system_store(
     full: FullServer, reached: Reached
 ) -> None:
     """Which do not include ours, so the server is refused; a missing file would say otherwise."""
@@ -187,7 +187,7 @@ async def test_verify_full_without_an_authority_trusts_the_machine_s_own(
     assert "certificate verify failed" in str(error)
 
 
-async def test_the_pool_is_encrypted_and_kept_alive(full: FullServer) -> None:
+async def test_pool_uses_tls_and_keepalive(full: FullServer) -> None:
     async with _opened(full.target(APP)) as database, database.connection() as connection:
         row = await connection.fetchrow(
             "select ssl, version from pg_stat_ssl where pid = pg_backend_pid()"
@@ -199,7 +199,7 @@ async def test_the_pool_is_encrypted_and_kept_alive(full: FullServer) -> None:
     assert peer is not None
 
 
-def test_migrations_are_encrypted(full: FullServer) -> None:
+def test_migrations_use_tls(full: FullServer) -> None:
     with psycopg.connect(**libpq_arguments(full.target(MIGRATOR), LIMITS)) as connection:
         row = connection.execute(
             "select ssl, version from pg_stat_ssl where pid = pg_backend_pid()"
@@ -221,14 +221,12 @@ def certified(full: FullServer, authority: Authority) -> Target:
 
 
 @DRIVERS
-async def test_a_client_s_certificate_lets_it_in(certified: Target, reached: Reached) -> None:
+async def test_client_certificate_is_accepted(certified: Target, reached: Reached) -> None:
     assert await reached(certified) is None
 
 
 @DRIVERS
-async def test_a_client_without_the_certificate_stays_out(
-    certified: Target, reached: Reached
-) -> None:
+async def test_client_without_certificate_is_refused(certified: Target, reached: Reached) -> None:
     without = replace(certified, tls=replace(certified.tls, certificate=None, key=None))
 
     error = await reached(without)
@@ -239,7 +237,7 @@ async def test_a_client_without_the_certificate_stays_out(
 
 
 @DRIVERS
-async def test_a_certificate_is_for_the_role_that_it_names(
+async def test_certificate_of_another_role_is_refused(
     certified: Target, authority: Authority, reached: Reached, tmp_path: Path
 ) -> None:
     chain, key = authority.certificate(tmp_path, "other")
@@ -253,7 +251,7 @@ async def test_a_certificate_is_for_the_role_that_it_names(
 
 
 @DRIVERS
-async def test_a_stranger_s_certificate_is_refused(
+async def test_certificate_of_an_unknown_authority_is_refused(
     certified: Target, stranger: Authority, reached: Reached, tmp_path: Path
 ) -> None:
     chain, key = stranger.certificate(tmp_path, CERTIFIED)
@@ -265,7 +263,7 @@ async def test_a_stranger_s_certificate_is_refused(
     assert error is not None
 
 
-def test_the_roles_urls_carry_the_tls_of_the_administrator(
+def test_role_urls_have_the_tls_of_the_administrator(
     full: FullServer, authority: Authority
 ) -> None:
     for target in full.provisioner.targets().values():
@@ -273,7 +271,7 @@ def test_the_roles_urls_carry_the_tls_of_the_administrator(
         assert target.hosts == (("localhost", full.port),)
 
 
-def test_the_schema_fits_the_older_version(full: FullServer) -> None:
+def test_schema_fits_the_older_version(full: FullServer) -> None:
     ledger = _migrator(full.target(MIGRATOR)).status()
 
     assert (ledger.pending, ledger.problems) == ([], [])
@@ -286,7 +284,7 @@ def test_the_schema_fits_the_older_version(full: FullServer) -> None:
     assert version_of(full) < 18 or CHOSEN_PROGRAMS in os.environ
 
 
-def test_the_older_version_s_schema_can_be_taken_back_and_made_again(full: FullServer) -> None:
+def test_older_version_can_roll_back_and_migrate_again(full: FullServer) -> None:
     migrator = _migrator(full.target(MIGRATOR, full.create_database("older")))
     applied = migrator.migrate()
 
@@ -294,7 +292,7 @@ def test_the_older_version_s_schema_can_be_taken_back_and_made_again(full: FullS
     assert migrator.migrate() == applied
 
 
-async def test_the_service_runs_on_the_older_version_over_tls(
+async def test_service_runs_on_the_older_version_over_tls(
     full: FullServer, settings: Settings, tmp_path: Path
 ) -> None:
     ours = replace(
@@ -318,7 +316,7 @@ async def test_the_service_runs_on_the_older_version_over_tls(
         assert (await read.json())["value"] == {"n": 1e300}
 
 
-async def test_the_app_role_of_the_older_version_is_no_more_than_it_should_be(
+async def test_app_role_has_no_powers_on_the_older_version(
     full: FullServer,
 ) -> None:
     async with _opened(full.target(APP)) as database:
@@ -326,7 +324,7 @@ async def test_the_app_role_of_the_older_version_is_no_more_than_it_should_be(
 
 
 @pytest.mark.parametrize("mode", [TlsMode.VERIFY_FULL, TlsMode.REQUIRE])
-async def test_the_doctor_sees_the_tls_that_is_used(
+async def test_doctor_reports_the_tls_in_use(
     full: FullServer, settings: Settings, mode: TlsMode
 ) -> None:
     target = full.target(APP)

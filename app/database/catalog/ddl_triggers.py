@@ -1,8 +1,8 @@
-"""The server's own record of who changed the schema: made by the administrator, owned by nobody.
+"""Create or repair the recording of schema changes by event triggers.
 
-Not by a migration: whatever one makes belongs to the migrator, who could then rewrite it. A role
-that nobody is a member of owns the table and the function that alone adds to it, and the event
-triggers, which fire for everybody, are the superuser's.
+The administrator creates it, not a migration: the migrator owns what a migration creates and could
+rewrite it. A role without members owns the table and the function that inserts into it. The event
+triggers belong to the superuser and fire for every role.
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from app.database.catalog.recording import (
     AUDIT_SCHEMA,
     DUMPERS,
     FUNCTION_SOURCE,
+    QUOTE_SETTING,
     READERS,
     TRIGGERS,
-    UNQUOTED,
     Recording,
     RecordingStatus,
-    examine,
+    evaluate,
 )
 from app.database.client.statements import run
 from app.database.client.statements import sql as statements
@@ -34,10 +34,10 @@ _LOCK_KEY = 0x61756469  # "audi"
 _TABLE = sql.Identifier(AUDIT_SCHEMA, "schema_audit")
 _SEQUENCE = sql.Identifier(AUDIT_SCHEMA, "schema_audit_id_seq")
 _FUNCTION = sql.Identifier(AUDIT_SCHEMA, "record_ddl")
-_MAKE_TABLE = """
+_CREATE_TABLE = """
 create table if not exists {} (
     id           bigint      not null generated always as identity,
-    -- Of the change, and not of its transaction, which may have begun long before.
+    -- The time of the change: its transaction may have begun much earlier.
     at           timestamptz not null default clock_timestamp(),
     session_role text        not null,
     acting_role  text        not null,
@@ -52,80 +52,79 @@ create table if not exists {} (
     constraint schema_audit_pkey primary key (id)
 )
 """
-_REMARK = (
-    "Every change of a definition in this database, by whom; the statement up to its first literal."
+_COMMENT = (
+    "Every schema change of this database, with its role. Statements are cut before a literal."
 )
 
 
 def read_recording(connection: psycopg.Connection[Any]) -> Recording:
-    """Look whether schema changes are recorded here."""
-    return examine(_look(connection))
+    """Return whether schema changes are recorded in this database."""
+    return evaluate(_get_row(connection))
 
 
-def make_schema_audit(connection: psycopg.Connection[Any]) -> None:
-    """Make the record, or whatever of it is not as it should be; nothing is touched when all is.
+def provision_schema_audit(connection: psycopg.Connection[Any]) -> None:
+    """Create or repair the recording. Change nothing if it is complete.
 
-    A server that gives no event triggers to its administrator gets none of it, and a log line says
-    so. What is repaired is told by a log line and a row: it may be what somebody has tampered with.
-    Raises psycopg.Error.
+    If the server refuses event triggers to its administrator, log it and create nothing. A
+    repair is logged and recorded as a row: it may be a sign of tampering. Raises psycopg.Error.
     """
-    found = _look(connection)
-    recording = examine(found)
+    row = _get_row(connection)
+    recording = evaluate(row)
     if recording.status is RecordingStatus.RECORDING:
         return
     try:
         with connection.transaction():
             connection.execute("set local lock_timeout = '60s'")
             connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK_KEY])
-            # Somebody else may have been at it while this one waited.
-            found = _look(connection)
-            recording = examine(found)
+            # Another process may have repaired it while this one waited for the lock.
+            row = _get_row(connection)
+            recording = evaluate(row)
             if recording.status is not RecordingStatus.RECORDING:
-                _make(connection, found, recording)
+                _create(connection, row, recording)
     except psycopg.errors.InsufficientPrivilege:
         log.warning(
             "schema_audit_unavailable",
-            reason="the server lets this administrator make no event triggers; the fingerprint "
-            "still tells of changes",
+            reason="the server refuses event triggers to this administrator; schema changes still "
+            "show as drift",
         )
         return
-    left = read_recording(connection)
-    if left.status is not RecordingStatus.RECORDING:
-        # Other columns are not taken away: what somebody has recorded in them would be lost.
-        log.warning("schema_audit_not_repaired", reason=left.reason)
+    after = read_recording(connection)
+    if after.status is not RecordingStatus.RECORDING:
+        # Additional columns are not dropped: they may contain records.
+        log.warning("schema_audit_not_repaired", reason=after.reason)
     elif recording.status is RecordingStatus.BROKEN:
         log.warning("schema_audit_repaired", reason=recording.reason)
     elif recording.status is RecordingStatus.UNAVAILABLE:
-        log.info("schema_audit_made")
+        log.info("schema_audit_created")
 
 
-def _look(connection: psycopg.Connection[Any]) -> Mapping[str, Any]:
+def _get_row(connection: psycopg.Connection[Any]) -> Mapping[str, Any]:
     with connection.transaction():
-        connection.execute(UNQUOTED)
+        connection.execute(QUOTE_SETTING)
         cursor = run(connection, statements.get_schema_recording, row_factory=dict_row)
         row: Mapping[str, Any] = cursor.fetchall()[0]
     return row
 
 
-def _make(
-    connection: psycopg.Connection[Any], found: Mapping[str, Any], recording: Recording
+def _create(
+    connection: psycopg.Connection[Any], row: Mapping[str, Any], recording: Recording
 ) -> None:
-    # First of all: those that are there would fail for what is missing.
+    # Drop the triggers first: they would fail if the table or the function is missing.
     for name in TRIGGERS:
         _run(connection, "drop event trigger if exists {}", sql.Identifier(name))
     auditor = sql.Identifier(AUDITOR)
-    for member in found["members"]:
+    for member in row["members"]:
         _run(connection, "revoke {} from {}", auditor, sql.Identifier(member))
-    if found["role_logs_in"]:
+    if row["role_logs_in"]:
         _run(connection, "alter role {} nologin", auditor)
     is_superuser = connection.info.parameter_status("is_superuser") == "on"
     if not is_superuser:
-        # Only a member can give it things; not for longer than it takes.
+        # Only a member may give ownership to the role. The membership ends below.
         _run(connection, "grant {} to current_user", auditor)
-    _make_table(connection, found)
-    _make_function(connection)
+    _create_table(connection, row)
+    _create_function(connection)
     if recording.status is RecordingStatus.BROKEN:
-        _tell(connection, recording.reason or "")
+        _record_repair(connection, recording.reason or "")
     if not is_superuser:
         _run(connection, "revoke {} from current_user", auditor)
     for name in TRIGGERS:
@@ -136,49 +135,49 @@ def _make(
             "create event trigger {} on {} execute function {}()",
             *(trigger, event, _FUNCTION),
         )
-        # Also in a session that plays a replica.
+        # Always: also in a session with session_replication_role = replica.
         _run(connection, "alter event trigger {} enable always", trigger)
 
 
-def _make_table(connection: psycopg.Connection[Any], found: Mapping[str, Any]) -> None:
+def _create_table(connection: psycopg.Connection[Any], row: Mapping[str, Any]) -> None:
     schema, auditor = sql.Identifier(AUDIT_SCHEMA), sql.Identifier(AUDITOR)
-    if found["schema_owner"] is None:
+    if row["schema_owner"] is None:
         _run(connection, "create schema {} authorization {}", schema, auditor)
-    elif found["schema_owner"] != AUDITOR:
+    elif row["schema_owner"] != AUDITOR:
         _run(connection, "alter schema {} owner to {}", schema, auditor)
-    _run(connection, _MAKE_TABLE, _TABLE)
+    _run(connection, _CREATE_TABLE, _TABLE)
     _run(connection, "alter table {} owner to {}", _TABLE, auditor)
-    _run(connection, "comment on table {} is {}", _TABLE, sql.Literal(_REMARK))
+    _run(connection, "comment on table {} is {}", _TABLE, sql.Literal(_COMMENT))
     _run(connection, "alter table {} disable row level security", _TABLE)
     _run(connection, "alter table {} set logged", _TABLE)
-    for extra in found["table_extras"]:
-        # The name comes quoted from the catalog.
+    for extra in row["table_extras"]:
+        # The catalog has quoted the name.
         kind, _, name = extra.partition(" ")
         if kind == "child":
             _run(connection, "alter table {} no inherit {}", sql.SQL(name), _TABLE)
         elif kind in {"trigger", "rule"}:
             _run(connection, "drop {} {} on {}", sql.SQL(kind), sql.SQL(name), _TABLE)
-    _give_rights(connection, found)
+    _grant_rights(connection, row)
 
 
-def _give_rights(connection: psycopg.Connection[Any], found: Mapping[str, Any]) -> None:
-    things = {"schema": sql.Identifier(AUDIT_SCHEMA), "table": _TABLE, "sequence": _SEQUENCE}
-    for right in found["rights"]:
+def _grant_rights(connection: psycopg.Connection[Any], row: Mapping[str, Any]) -> None:
+    objects = {"schema": sql.Identifier(AUDIT_SCHEMA), "table": _TABLE, "sequence": _SEQUENCE}
+    for right in row["rights"]:
         kind, _, rest = right.partition(" ")
         role = rest.rpartition(" ")[0]
         grantee = sql.SQL("public") if role == "public" else sql.Identifier(role)
-        # Of the table, and so of its columns.
-        _run(connection, "revoke all on {} {} from {}", sql.SQL(kind), things[kind], grantee)
+        # A revoke on the table includes its columns.
+        _run(connection, "revoke all on {} {} from {}", sql.SQL(kind), objects[kind], grantee)
     readers, dumpers = (
         sql.SQL(", ").join(map(sql.Identifier, roles)) for roles in (READERS, DUMPERS)
     )
-    _run(connection, "grant usage on schema {} to {}", things["schema"], readers)
+    _run(connection, "grant usage on schema {} to {}", objects["schema"], readers)
     _run(connection, "grant select on {} to {}", _TABLE, readers)
     _run(connection, "grant select on sequence {} to {}", _SEQUENCE, dumpers)
 
 
-def _make_function(connection: psycopg.Connection[Any]) -> None:
-    # Not replaced, which would keep an owner who is another.
+def _create_function(connection: psycopg.Connection[Any]) -> None:
+    # Drop and create: `create or replace` would keep a wrong owner.
     _run(connection, "drop function if exists {}()", _FUNCTION)
     _run(
         connection,
@@ -190,7 +189,7 @@ def _make_function(connection: psycopg.Connection[Any]) -> None:
     _run(connection, "revoke all on function {}() from public", _FUNCTION)
 
 
-def _tell(connection: psycopg.Connection[Any], reason: str) -> None:
+def _record_repair(connection: psycopg.Connection[Any], reason: str) -> None:
     connection.execute(
         sql.SQL(
             "insert into {} (session_role, acting_role, application, client, tag, object_type, "

@@ -1,7 +1,6 @@
-"""Whether the server records who changes the schema: what must be so for that, and what is not.
+"""Check whether the server records schema changes.
 
-The function's own text is compared, not only that there is one: who may replace it could otherwise
-have it record nothing.
+The source of the recording function is compared: a replaced function could record nothing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,18 +8,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from app.database.catalog.fingerprint import shown
+from app.database.catalog.fingerprint import redact
 from app.database.role_names import APP, AUDITOR, BACKUP, READONLY
 
 AUDIT_SCHEMA = "flagstone_audit"
 TRIGGERS = ("flagstone_ddl_command_end", "flagstone_sql_drop")
-# What decides how the catalog is put into words here, for the transaction that reads or makes it.
-UNQUOTED = "set local quote_all_identifiers = off"
+# The setting that changes how PostgreSQL prints the names below.
+QUOTE_SETTING = "set local quote_all_identifiers = off"
 READERS = (APP, READONLY, BACKUP)
-# A dump reads the sequences too.
+# pg_dump also reads sequences.
 DUMPERS = (READONLY, BACKUP)
 
-# How the catalog tells of event triggers that fire always, and for every kind of statement.
+# Name, event and state: `A` is enabled always. They have no filter on the kind of statement.
 _EXPECTED_TRIGGERS = {name: f"{name} {name.removeprefix('flagstone_')} A" for name in TRIGGERS}
 _EXPECTED_TRAITS = "plpgsql definer volatile search_path=pg_catalog, pg_temp"
 _EXPECTED_RIGHTS = {
@@ -43,8 +42,9 @@ _EXPECTED_COLUMNS = {
     "PRIMARY KEY (id)",
 }
 
-# Never what stands in a statement from its first literal on: a password may be there, in whatever
-# statement was sent along with this one. Whatever fails here fails what was to be recorded.
+# The recorded statement is cut before its first literal or comment: one that was sent with it may
+# contain a password. If this function fails, the schema change fails. Any edit, even of a comment,
+# makes existing records count as broken until `database provision` runs again.
 FUNCTION_SOURCE = """
 declare
     head text := left(coalesce(current_query(), ''), 1024);
@@ -118,58 +118,58 @@ class RecordingStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """Whether changes of the schema are recorded; `reason` says why not."""
+    """Whether schema changes are recorded. `reason` says why they are not."""
 
     status: RecordingStatus
     reason: str | None = None
 
 
-def examine(found: Mapping[str, Any]) -> Recording:
-    """Judge a row of `get_schema_recording`."""
-    if found["schema_owner"] is None:
+def evaluate(row: Mapping[str, Any]) -> Recording:
+    """Evaluate the row of `get_schema_recording`."""
+    if row["schema_owner"] is None:
         return Recording(
             status=RecordingStatus.UNAVAILABLE,
-            reason="the server did not let `database provision` make event triggers, or it has not "
-            "been run for this database"
-            if found["has_role"]
-            else "`database provision` has not been run, or not since there is a schema audit",
+            reason="the server refused event triggers to `database provision`, or the command was "
+            "not run for this database"
+            if row["has_role"]
+            else "`database provision` was not run by a release that has the schema audit",
         )
-    problems = list(_problems(found))
+    problems = list(_problems(row))
     if problems:
         return Recording(status=RecordingStatus.BROKEN, reason="; ".join(problems))
     return Recording(status=RecordingStatus.RECORDING)
 
 
-def _problems(found: Mapping[str, Any]) -> Iterator[str]:
-    yield from _problems_of_triggers(found["triggers"])
-    if found["source"] is None:
+def _problems(row: Mapping[str, Any]) -> Iterator[str]:
+    yield from _problems_of_triggers(row["triggers"])
+    if row["source"] is None:
         yield "the function record_ddl is missing"
-    elif _function(found) != (FUNCTION_SOURCE, AUDITOR, _EXPECTED_TRAITS):
-        yield "the function record_ddl is not the one that this release makes"
-    if found["table_owner"] is None:
+    elif _function(row) != (FUNCTION_SOURCE, AUDITOR, _EXPECTED_TRAITS):
+        yield "the function record_ddl differs from the one of this release"
+    if row["table_owner"] is None:
         yield "the table schema_audit is missing"
-    elif {found["table_owner"], found["schema_owner"]} != {AUDITOR}:
+    elif {row["table_owner"], row["schema_owner"]} != {AUDITOR}:
         yield f"{AUDITOR} does not own the schema and the table"
-    if found["table_extras"]:
-        yield f"the table schema_audit has the {', the '.join(map(shown, found['table_extras']))}"
-    if found["table_owner"] and set(found["table_columns"]) != _EXPECTED_COLUMNS:
-        yield "the table schema_audit has not the columns and constraints that this release makes"
-    if found["table_owner"] and set(found["rights"]) != _EXPECTED_RIGHTS:
-        yield "others may do more, or less, with the table schema_audit than they should"
-    if found["members"]:
-        yield f"{', '.join(found['members'])} may become {AUDITOR}"
-    if found["role_logs_in"]:
+    if row["table_extras"]:
+        yield f"the table schema_audit has: {', '.join(map(redact, row['table_extras']))}"
+    if row["table_owner"] and set(row["table_columns"]) != _EXPECTED_COLUMNS:
+        yield "the columns or constraints of the table schema_audit differ from this release"
+    if row["table_owner"] and set(row["rights"]) != _EXPECTED_RIGHTS:
+        yield "the rights to the table schema_audit differ from this release"
+    if row["members"]:
+        yield f"{', '.join(row['members'])} may become {AUDITOR}"
+    if row["role_logs_in"]:
         yield f"{AUDITOR} may log in"
 
 
 def _problems_of_triggers(triggers: Iterable[str]) -> Iterator[str]:
-    there = {told.partition(" ")[0]: told for told in triggers}
+    by_name = {trigger.partition(" ")[0]: trigger for trigger in triggers}
     for name, expected in _EXPECTED_TRIGGERS.items():
-        if name not in there:
+        if name not in by_name:
             yield f"the event trigger {name} is missing"
-        elif there[name] != expected:
+        elif by_name[name] != expected:
             yield f"the event trigger {name} is disabled or altered"
 
 
-def _function(found: Mapping[str, Any]) -> tuple[str, str, str]:
-    return found["source"], found["function_owner"], found["function_traits"]
+def _function(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["source"], row["function_owner"], row["function_traits"]

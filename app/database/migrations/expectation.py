@@ -1,8 +1,8 @@
-"""What the schema is expected to be: kept by the migrator, whose runs alone may change it.
+"""The expected schema. Only a run of the migrator, or `database accept`, stores a new one.
 
-A run keeps what it leaves behind, and beside it what differed when it began. So a change that was
-made by hand stays on record when a migration follows it; and a run that has nothing to do keeps
-nothing but rights that it gave itself, or each start would make such a change the expected one.
+A run stores the schema that it leaves, and the drift that existed when it began. So a manual
+change stays on record after the next migration. A run without pending migrations stores only the
+rights that it granted: otherwise every start would accept manual changes.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from psycopg.rows import class_row
 
 from app.database.catalog.ddl_triggers import read_recording
 from app.database.catalog.fingerprint import (
-    PINNED,
+    PRINT_SETTINGS,
     WORDING,
     differences,
     fingerprint,
-    shown,
-    wording,
+    redact,
+    wording_number,
 )
 from app.database.catalog.recording import RecordingStatus
 from app.database.client.drivers import SCHEMA
@@ -31,13 +31,13 @@ log = logger(__name__)
 
 _SHOWN_MAX = 5
 _TABLE = f"{SCHEMA}.schema_fingerprints"
-# Named by their schema throughout: a migration may have left the session with another path.
+# Names have their schema: a migration may have changed the search path of the session.
 _LATEST = f"select id, migration, facts, recording from {_TABLE} order by id desc limit 1"  # noqa: S608
 _INSERT = (
     f"insert into {_TABLE} (action, migration, instance, server_version, "  # noqa: S608
     "fingerprint, facts, drifted, recording, message) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
 )
-# What was expected stays so, whatever there is now.
+# Keeps the expected facts, whatever the schema is now.
 _INSERT_RECORDING = (
     f"insert into {_TABLE} (action, migration, instance, server_version, fingerprint, "  # noqa: S608
     "facts, recording) select 'recording', migration, %s, server_version, fingerprint, facts, true "
@@ -49,66 +49,66 @@ _LAST_APPLIED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Kept:
+class _StoredSchema:
     id: int
     migration: str
     facts: list[str]
     recording: bool
 
 
-class Expectation:
-    """What one run of the migrator finds to be expected, and what it leaves to be."""
+class ExpectedSchema:
+    """The expected schema during one run of the migrator."""
 
     def __init__(self, connection: psycopg.Connection[Any], instance: str) -> None:
         self._connection = connection
         self._instance = instance
-        self._kept = self._find()
-        self._drifted: list[str] = []
+        self._stored = self._find()
+        self._drift: list[str] = []
 
     def begin(self, *, work: bool) -> None:
-        """Look what differs before the work; `work` tells whether there is any."""
+        """Find the drift before the run. `work` is whether migrations are pending."""
         if work or self._is_behind:
-            self._drifted = self._differences(read_facts(self._connection))
-            if self._drifted:
-                # What comes now makes it the expected schema, and must not hide it.
-                log.warning("schema_drifted_before", facts=len(self._drifted), **self._named())
+            self._drift = self._differences(read_facts(self._connection))
+            if self._drift:
+                # This run stores a new expected schema. Afterwards this is no drift.
+                log.warning("schema_drifted_before", facts=len(self._drift), **self._first_facts())
 
     def grant(self, *, work: bool) -> None:
-        """Give the roles their rights, which another release may have changed by itself.
+        """Grant the roles their rights, which another release may have changed.
 
-        Where nothing else is done, these alone become expected: what was made by hand stays drift.
+        Without other work only these become expected: manual changes stay drift.
         """
-        stays = not work and not self._is_behind and self._can_compare
-        before = {*read_facts(self._connection)} if stays else set()
+        only_rights = not work and not self._is_behind and self._can_compare
+        before = {*read_facts(self._connection)} if only_rights else set()
         repaired = grant_privileges(self._connection)
         if repaired and not work:
             log.warning("privileges_repaired", grants=repaired)
-        if not repaired or not stays or self._kept is None:
+        if not repaired or not only_rights or self._stored is None:
             return
-        after, kept = {*read_facts(self._connection)}, {*self._kept.facts}
-        expected = kept - (before - after) | (after - before)
-        if expected != kept:
-            self._drifted = differences(kept, before)
+        after, stored = {*read_facts(self._connection)}, {*self._stored.facts}
+        expected = stored - (before - after) | (after - before)
+        if expected != stored:
+            self._drift = differences(stored, before)
             self._insert("migrated", [*expected])
-            self._kept = self._find()
+            self._stored = self._find()
 
     def end(self, *, work: bool) -> None:
-        """Keep what there is now, where the run did anything or an earlier one kept nothing."""
+        """Store the current schema, if the run did work or an earlier run stored nothing."""
         if not self._has_table:
             return
         if work or self._is_behind:
             self._insert("migrated", read_facts(self._connection))
-        elif self._kept is not None and not self._kept.recording and self._is_recording:
-            self._connection.execute(_INSERT_RECORDING, [self._instance, self._kept.id])
+        elif self._stored is not None and not self._stored.recording and self._is_recording:
+            self._connection.execute(_INSERT_RECORDING, [self._instance, self._stored.id])
 
     def accept(self, message: str) -> list[str]:
-        """Keep what there is now as the expected schema, and return what differed."""
+        """Store the current schema as the expected one, and return the drift."""
         facts = read_facts(self._connection)
-        self._drifted = self._differences(facts)
-        has_ended = self._kept is not None and self._kept.recording and not self._is_recording
-        if self._drifted or has_ended or not self._can_compare:
+        self._drift = self._differences(facts)
+        has_ended = self._stored is not None and self._stored.recording and not self._is_recording
+        if self._drift or has_ended or not self._can_compare:
             self._insert("accepted", facts, message)
-        return self._drifted
+        return self._drift
 
     @property
     def _has_table(self) -> bool:
@@ -116,20 +116,22 @@ class Expectation:
 
     @property
     def _is_behind(self) -> bool:
-        """Whether a run was killed before it had kept anything, or an older release kept it."""
+        """Whether a run was killed before it stored a schema, or an older release stored it."""
         if not self._has_table:
             return False
-        kept = self._kept
-        return kept is None or kept.migration != self._last_applied or self._is_reworded
+        stored = self._stored
+        return stored is None or stored.migration != self._last_applied or self._is_reworded
 
     @property
     def _can_compare(self) -> bool:
-        return self._kept is not None and WORDING in self._kept.facts
+        return self._stored is not None and WORDING in self._stored.facts
 
     @property
     def _is_reworded(self) -> bool:
-        """Whether an older release has kept it; what a newer one has is left to that."""
-        return self._kept is not None and wording(self._kept.facts) < wording([WORDING])
+        """Whether an older release stored it. What a newer release stored stays."""
+        return self._stored is not None and wording_number(self._stored.facts) < wording_number(
+            [WORDING]
+        )
 
     @property
     def _is_recording(self) -> bool:
@@ -139,33 +141,33 @@ class Expectation:
     def _last_applied(self) -> str:
         return str(self._value(_LAST_APPLIED, "applied") or "")
 
-    def _find(self) -> _Kept | None:
+    def _find(self) -> _StoredSchema | None:
         if not self._has_table:
             return None
-        cursor = self._connection.cursor(row_factory=class_row(_Kept))
+        cursor = self._connection.cursor(row_factory=class_row(_StoredSchema))
         return cursor.execute(_LATEST.encode()).fetchone()
 
     def _differences(self, facts: Sequence[str]) -> list[str]:
-        if self._kept is not None and self._can_compare:
-            return differences(self._kept.facts, facts)
+        if self._stored is not None and self._can_compare:
+            return differences(self._stored.facts, facts)
         if self._has_table:
-            reason = "nothing is kept" if self._kept is None else "kept in another release's words"
+            reason = "none is stored" if self._stored is None else "stored in another wording"
             log.warning("schema_not_compared", reason=reason)
         return []
 
-    def _named(self) -> dict[str, list[str]]:
-        return {"first": [shown(each) for each in self._drifted[:_SHOWN_MAX]]}
+    def _first_facts(self) -> dict[str, list[str]]:
+        return {"first": [redact(fact) for fact in self._drift[:_SHOWN_MAX]]}
 
     def _insert(self, action: str, facts: Sequence[str], message: str | None = None) -> None:
-        # A migration must not end the remembrance that there was a record; an operator may.
-        had = action == "migrated" and self._kept is not None and self._kept.recording
+        # A migration does not clear the mark that changes were recorded. An operator may.
+        was_recording = action == "migrated" and self._stored is not None and self._stored.recording
         self._connection.execute(
             _INSERT.encode(),
             [
                 *(action, self._last_applied, self._instance),
                 self._connection.info.server_version // 10_000,
-                *(fingerprint(facts), sorted(facts), self._drifted),
-                *(had or self._is_recording, message),
+                *(fingerprint(facts), sorted(facts), self._drift),
+                *(was_recording or self._is_recording, message),
             ],
         )
 
@@ -175,7 +177,7 @@ class Expectation:
 
 
 def read_facts(connection: psycopg.Connection[Any]) -> list[str]:
-    """Return the facts of the schema, put into words as everybody puts them."""
+    """Return the facts of the schema, printed with the same settings for every role."""
     with connection.transaction():
-        connection.execute(PINNED)
+        connection.execute(PRINT_SETTINGS)
         return [WORDING, *(row[0] for row in run(connection, sql.list_schema_facts))]

@@ -12,7 +12,7 @@ from yoyo.migrations import MigrationList
 
 from app.database.client.drivers import libpq_arguments
 from app.database.migrations.backend import LedgerBackend, Record
-from app.database.migrations.expectation import Expectation
+from app.database.migrations.expectation import ExpectedSchema
 from app.database.migrations.files import FOLDER, MigrationError, MigrationFile, read_files
 from app.database.role_names import OWNER
 from app.log import logger
@@ -75,8 +75,8 @@ class Migrator:
                 log.info("migrated_by_newer_release", newest=ledger.newer[-1])
                 return []
             migrations = self._yoyo(files)
-            expectation = Expectation(backend.connection, self.instance)
-            expectation.begin(work=bool(ledger.pending))
+            expected = ExpectedSchema(backend.connection, self.instance)
+            expected.begin(work=bool(ledger.pending))
             for position, file in enumerate(ledger.pending):
                 progress(file.name, position, len(ledger.pending))
                 with _named(file.name):
@@ -86,8 +86,8 @@ class Migrator:
             for record in backend.records() if ledger.pending else ledger.records:
                 if record.state == "applied" and record.applied_text is None:
                     backend.store_texts(backend.files[record.name])
-            expectation.grant(work=bool(ledger.pending))
-            expectation.end(work=bool(ledger.pending))
+            expected.grant(work=bool(ledger.pending))
+            expected.end(work=bool(ledger.pending))
             return [file.name for file in ledger.pending]
 
     def roll_back(
@@ -109,15 +109,15 @@ class Migrator:
             with TemporaryDirectory() as folder:
                 _write_texts(Path(folder), records, backend.files)
                 migrations = {m.id: m for m in read_migrations(folder)}
-                expectation = Expectation(backend.connection, self.instance)
-                expectation.begin(work=bool(names))
+                expected = ExpectedSchema(backend.connection, self.instance)
+                expected.begin(work=bool(names))
                 for position, name in enumerate(names):
                     progress(name, position, len(names))
                     remark = ", forced" if force else ""
                     with _named(name):
                         backend.rollback_one(migrations[name], remark=remark)
                 progress("", len(names), len(names))
-                expectation.end(work=bool(names))
+                expected.end(work=bool(names))
             return names
 
     def accept(self, message: str, actor: str) -> list[str]:
@@ -143,7 +143,7 @@ class Migrator:
                 ]
             )
             with backend.connection.transaction():
-                differed = Expectation(backend.connection, self.instance).accept(message)
+                differed = ExpectedSchema(backend.connection, self.instance).accept(message)
                 backend.tell(actor, "schema", f"accepted: {message}")
             return differed
 

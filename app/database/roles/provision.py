@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 import psycopg
 from psycopg import sql
 
-from app.database.catalog.ddl_triggers import make_schema_audit
+from app.database.catalog.ddl_triggers import provision_schema_audit
 from app.database.client.drivers import SCHEMA, SEARCH_PATH, libpq_arguments
 from app.database.role_names import (
     APP,
@@ -91,7 +91,7 @@ class Provisioner:
             self._make_database(connection)
         with self._connect(self.admin.named(self.database)) as connection:
             _make_schema(connection)
-            make_schema_audit(connection)
+            provision_schema_audit(connection)
             self._check_public(connection)
         return files
 

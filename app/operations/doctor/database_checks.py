@@ -16,7 +16,7 @@ from app.errors import ForeseenError
 from app.names import counted
 from app.operations.doctor.findings import Finding, absent, failed, first_few, passed, warned
 from app.operations.doctor.installation import Installation
-from app.schema.drift import SchemaTrail, look
+from app.schema.drift import SchemaReport, inspect_schema
 from app.secrets.key_sources import present_wrapper_of
 from app.secrets.vault import Vault
 from app.settings import Settings
@@ -47,28 +47,28 @@ async def check_migrations(installation: Installation) -> Sequence[Finding]:
 async def check_schema(installation: Installation) -> Sequence[Finding]:
     """Check for manual changes of the schema, and whether the server records changes."""
     async with installation.database.connection() as connection:
-        trail = await look(connection)
-    return [_drift(trail), _recording(trail)]
+        report = await inspect_schema(connection)
+    return [_drift(report), _recording(report)]
 
 
-def _drift(trail: SchemaTrail) -> Finding:
-    if trail.drift is None:
-        return warned("schema as migrated", trail.unknown or "cannot be compared")
-    if trail.drift:
-        text = f"{counted(len(trail.drift), 'difference')}: {trail.drift_summary}"
+def _drift(report: SchemaReport) -> Finding:
+    if report.drift is None:
+        return warned("schema as migrated", report.unknown or "cannot be compared")
+    if report.drift:
+        text = f"{counted(len(report.drift), 'difference')}: {report.drift_summary}"
         advice = "Find the cause, then accept it with `database accept-schema`"
         return failed("schema as migrated", f"{text}. {advice}")
     return passed("schema as migrated", "equals the schema after the last migration")
 
 
-def _recording(trail: SchemaTrail) -> Finding:
-    match trail.recording:
+def _recording(report: SchemaReport) -> Finding:
+    match report.recording:
         case RecordingStatus.RECORDING:
             return passed("schema changes", "are recorded by the server")
         case RecordingStatus.UNAVAILABLE:
-            return absent("schema changes", trail.reason or "the server does not record them")
+            return absent("schema changes", report.reason or "the server does not record them")
         case RecordingStatus.BROKEN:
-            return failed("schema changes", trail.reason or "are no longer recorded")
+            return failed("schema changes", report.reason or "are no longer recorded")
 
 
 async def check_history(installation: Installation) -> Sequence[Finding]:

@@ -32,7 +32,7 @@ def admin(server: Server, service: Service) -> Iterator[psycopg.Connection[tuple
         connection.execute(f"grant select on flagstone.schema_fingerprints to {APP}")
 
 
-async def test_changes_are_listed_the_latest_first_a_page_at_a_time(
+async def test_changes_are_listed_latest_first_in_pages(
     service: Service, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     admin.execute("create index by_hand on flagstone.tokens (name)")
@@ -59,7 +59,7 @@ async def test_changes_are_listed_the_latest_first_a_page_at_a_time(
     assert (last["items"], last["next"]) == ([], None)
 
 
-async def test_what_migrations_made_is_there_with_both_roles(
+async def test_migration_is_recorded_with_both_roles(
     service: Service,
 ) -> None:
     page = await (await service.client.get("/v1/schema-audit?limit=500")).json()
@@ -69,7 +69,7 @@ async def test_what_migrations_made_is_there_with_both_roles(
     assert made[-1]["tag"] == "CREATE TABLE"
 
 
-async def test_the_ledger_is_for_whoever_may_read(service: Service) -> None:
+async def test_ledger_needs_the_read_scope(service: Service) -> None:
     token = {"X-API-Key": await service.token(Scope.READ)}
     listed = await (await service.stranger.get("/v1/migrations", headers=token)).json()
     refused = await service.stranger.get("/v1/schema-audit", headers=token)
@@ -81,7 +81,7 @@ async def test_the_ledger_is_for_whoever_may_read(service: Service) -> None:
 
 
 @pytest.mark.parametrize("query", ["limit=0", "before=x", "event=schema_change"])
-async def test_a_wrong_query_is_refused(service: Service, query: str) -> None:
+async def test_unknown_query_parameter_is_refused(service: Service, query: str) -> None:
     answer = await service.client.get(f"/v1/schema-audit?{query}")
 
     assert (answer.status, (await answer.json())["errors"][0]["field"]) == (
@@ -90,7 +90,7 @@ async def test_a_wrong_query_is_refused(service: Service, query: str) -> None:
     )
 
 
-async def test_drift_and_a_disabled_trigger_warn_and_take_nobody_out(
+async def test_drift_and_disabled_trigger_only_warn(
     service: Service,
     admin: psycopg.Connection[tuple[object, ...]],
 ) -> None:
@@ -130,7 +130,7 @@ async def test_drift_and_a_disabled_trigger_warn_and_take_nobody_out(
     ]
 
 
-async def test_what_may_not_be_read_is_said_and_ends_no_task(
+async def test_revoked_right_is_reported_and_the_task_goes_on(
     service: Service, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     drift = service.component(DriftCheck)
@@ -145,11 +145,14 @@ async def test_what_may_not_be_read_is_said_and_ends_no_task(
     well = service.app[HEALTH].report().checks["schema:drift"][0]
 
     assert (page["status"], page["items"]) == ("broken", [])
-    assert (blind.status, blind.output) == ("warn", "could not be looked at")
+    assert (blind.status, blind.output) == (
+        "warn",
+        "the check failed, see the log",
+    )
     assert well.status == "pass"
 
 
-async def test_what_cannot_be_compared_or_looked_at_is_no_pass(
+async def test_failed_comparison_is_a_warning(
     service: Service, server: Server, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     drift = service.component(DriftCheck)
@@ -167,17 +170,17 @@ async def test_what_cannot_be_compared_or_looked_at_is_no_pass(
     # Any role could hold it, and so keep everybody from looking.
     with server.admin("suite") as other:
         other.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
-        drift.looked_at = datetime.now(UTC) - timedelta(hours=1)
+        drift.checked_at = datetime.now(UTC) - timedelta(hours=1)
         await drift.run_once()
         stale = service.app[HEALTH].report()
         gone = await scrape(service)
     await drift.run_once()
 
     assert lost.status == "warn"
-    assert (lost.output or "").startswith("no migrator has said yet")
+    assert (lost.output or "").startswith("no expected schema is stored")
     assert "flagstone_schema_drift_facts" not in {name for name, _ in samples}
     assert (well.status, well.output) == ("pass", None)
     for name in ("schema:drift", "schema:audit"):
         (check,) = stale.checks[name]
-        assert (check.status, check.output) == ("warn", "not looked at for 3600 seconds")
+        assert (check.status, check.output) == ("warn", "not checked for 3600 seconds")
     assert "flagstone_schema_audit_recording" not in {name for name, _ in gone}

@@ -58,7 +58,7 @@ def _processor_seconds(process: Process) -> float:
     return float(times.user + times.system)
 
 
-async def test_a_frozen_database_costs_bounded_time_and_shows_in_readiness(
+async def test_frozen_database_costs_bounded_time(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     # With the default interval: it is the failing requests that call the heartbeat early.
@@ -115,7 +115,7 @@ async def test_a_frozen_database_costs_bounded_time_and_shows_in_readiness(
     assert await process.stop() == 0
 
 
-async def test_a_killed_database_comes_back_and_nothing_acknowledged_is_lost(
+async def test_killed_database_loses_no_acknowledged_write(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     process = launch(**HEALTH)
@@ -162,7 +162,7 @@ async def test_a_killed_database_comes_back_and_nothing_acknowledged_is_lost(
 
 
 @pytest.mark.first_start
-async def test_a_start_without_a_database_waits_for_it(
+async def test_start_waits_for_the_database(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     owner = launch()
@@ -193,7 +193,7 @@ async def test_a_start_without_a_database_waits_for_it(
 
 
 @pytest.mark.first_start
-async def test_a_start_without_a_database_serves_what_was_known_last(
+async def test_start_without_database_serves_the_stored_snapshot(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     owner = launch()
@@ -241,7 +241,7 @@ async def test_a_start_without_a_database_serves_what_was_known_last(
 
 
 @pytest.mark.first_start
-async def test_a_start_that_must_not_migrate_waits_until_somebody_does(
+async def test_start_without_migration_waits_for_the_schema(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     waiting = launch(MIGRATE_ON_START="false")
@@ -264,7 +264,7 @@ async def test_a_start_that_must_not_migrate_waits_until_somebody_does(
 
 
 @pytest.mark.first_start
-async def test_a_killed_migration_is_carried_on_by_the_next_start(
+async def test_next_start_continues_a_killed_migration(
     launch: Callable[..., Process],
 ) -> None:
     for delay in (0.6, 0.75, 0.9):

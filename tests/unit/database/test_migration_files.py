@@ -45,14 +45,14 @@ def refusal(folder: Path) -> str:
     return str(caught.value)
 
 
-def test_our_own_migrations_are_in_order() -> None:
+def test_our_migrations_are_valid() -> None:
     files = read_files()
 
     assert [file.timestamp for file in files] == sorted({file.timestamp for file in files})
     assert len(files) == len(list(FOLDER.iterdir())) // 2
 
 
-def test_a_migration_has_name_time_kind_and_phase(folder: Path) -> None:
+def test_migration_has_name_time_kind_and_phase(folder: Path) -> None:
     write(folder)
 
     (file,) = read_files(folder)
@@ -77,7 +77,7 @@ def test_migrations_are_ordered_by_time(folder: Path) -> None:
     assert [file.name for file in read_files(folder)] == [names[2], names[0], names[1]]
 
 
-def test_no_migrations_at_all_are_refused(folder: Path) -> None:
+def test_empty_folder_is_refused(folder: Path) -> None:
     assert refusal(folder) == f"there are no migrations in {folder.name}/"
 
 
@@ -103,7 +103,7 @@ def test_no_migrations_at_all_are_refused(folder: Path) -> None:
         ".hidden",
     ],
 )
-def test_a_misnamed_file_is_refused_by_name(folder: Path, name: str) -> None:
+def test_misnamed_file_is_refused_by_name(folder: Path, name: str) -> None:
     """The runner beneath, yoyo, would take it, or pass over it without a word."""
     write(folder)
     (folder / name).write_text(UP)
@@ -112,7 +112,7 @@ def test_a_misnamed_file_is_refused_by_name(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("ending", [".sql", ".rollback.sql"])
-def test_half_a_pair_is_refused(folder: Path, ending: str) -> None:
+def test_unpaired_file_is_refused(folder: Path, ending: str) -> None:
     write(folder)
     (folder / f"{NAME}{ending}").unlink()
 
@@ -120,7 +120,7 @@ def test_half_a_pair_is_refused(folder: Path, ending: str) -> None:
     assert refusal(folder) == f"{NAME}{other} is unpaired: there is no {NAME}{ending}"
 
 
-def test_two_migrations_of_one_time_are_refused(folder: Path) -> None:
+def test_equal_timestamps_are_refused(folder: Path) -> None:
     write(folder, "1795384800000-CreateOthers")
     write(folder, "1795384800000-CreateThings")
 
@@ -142,13 +142,13 @@ def test_two_migrations_of_one_time_are_refused(folder: Path) -> None:
         ("-- type: schema phase: core\n", "type"),
     ],
 )
-def test_a_missing_header_is_asked_for(folder: Path, up: str, header: str) -> None:
+def test_missing_header_is_refused(folder: Path, up: str, header: str) -> None:
     write(folder, up=up)
 
     assert refusal(folder).startswith(f"{NAME} needs a line '-- {header}: ")
 
 
-def test_only_the_upward_file_has_headers(folder: Path) -> None:
+def test_rollback_file_needs_no_headers(folder: Path) -> None:
     write(folder, down="")
 
     assert len(read_files(folder)) == 1
@@ -157,14 +157,14 @@ def test_only_the_upward_file_has_headers(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoilt", "name"), [("up", f"{NAME}.sql"), ("down", f"{NAME}.rollback.sql")]
 )
-def test_a_byte_order_mark_is_refused_by_name(folder: Path, spoilt: str, name: str) -> None:
+def test_byte_order_mark_is_refused_by_name(folder: Path, spoilt: str, name: str) -> None:
     text = UP if spoilt == "up" else DOWN
     write(folder, **{spoilt: b"\xef\xbb\xbf" + text.encode()})  # type: ignore[arg-type]
 
     assert refusal(folder).startswith(f"{name} begins with a byte order mark")
 
 
-def test_another_encoding_is_refused_by_name(folder: Path) -> None:
+def test_other_encoding_is_refused_by_name(folder: Path) -> None:
     write(folder, down=b"-- \xe9\n")
 
     assert refusal(folder) == f"{NAME}.rollback.sql is not UTF-8"
@@ -220,13 +220,13 @@ def test_transaction_control_is_refused(folder: Path, statement: str, where: str
         "alter table things\n  alter id drop default;",
     ],
 )
-def test_what_only_looks_like_transaction_control_is_taken(folder: Path, statement: str) -> None:
+def test_text_like_transaction_control_is_accepted(folder: Path, statement: str) -> None:
     write(folder, up=f"{UP}{statement}\n")
 
     assert len(read_files(folder)) == 1
 
 
-def test_the_checksum_changes_with_either_file(folder: Path) -> None:
+def test_checksum_changes_with_either_file(folder: Path) -> None:
     checksums = {
         checksum(folder),
         checksum(folder, up=UP + "-- more\n"),
@@ -239,7 +239,7 @@ def test_the_checksum_changes_with_either_file(folder: Path) -> None:
     assert len(checksums) == 6
 
 
-def test_the_checksum_does_not_change_with_line_endings_or_the_name(folder: Path) -> None:
+def test_checksum_ignores_line_endings_and_name(folder: Path) -> None:
     """Git turns line breaks into those of Windows, and back."""
     before = checksum(folder)
 
@@ -248,7 +248,7 @@ def test_the_checksum_does_not_change_with_line_endings_or_the_name(folder: Path
     assert before == after
 
 
-def test_headers_are_read_in_files_of_windows(folder: Path) -> None:
+def test_headers_with_windows_line_endings_are_read(folder: Path) -> None:
     write(folder, up=UP.replace("\n", "\r\n"))
 
     (file,) = read_files(folder)
@@ -256,7 +256,7 @@ def test_headers_are_read_in_files_of_windows(folder: Path) -> None:
     assert (file.kind, file.phase) == ("schema", "core")
 
 
-def test_a_new_pair_is_read_back(folder: Path) -> None:
+def test_new_pair_is_read_back(folder: Path) -> None:
     pair = new_files("AddOwner", 1795384800000, folder)
 
     (file,) = read_files(folder)
@@ -293,7 +293,7 @@ def test_template_without_statements_is_incomplete(
     ("title", "timestamp"),
     [("addOwner", 1795384800000), ("Add Owner", 1795384800000), ("", 1), ("AddOwner", 12)],
 )
-def test_a_new_pair_needs_a_proper_name(folder: Path, title: str, timestamp: int) -> None:
+def test_new_pair_needs_a_pascal_case_name(folder: Path, title: str, timestamp: int) -> None:
     with pytest.raises(MigrationError, match="must be PascalCase"):
         new_files(title, timestamp, folder)
 

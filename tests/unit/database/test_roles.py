@@ -19,14 +19,14 @@ def parts(verifier: str) -> tuple[int, bytes, bytes, bytes]:
     return int(match[1]), salt, stored, server
 
 
-def test_a_verifier_has_the_form_that_postgresql_stores() -> None:
+def test_verifier_has_the_form_that_postgresql_stores() -> None:
     iterations, salt, stored, server = parts(scram_verifier("secret"))
 
     assert iterations == 4096
     assert (len(salt), len(stored), len(server)) == (16, 32, 32)
 
 
-def test_a_verifier_holds_the_exchange_of_rfc_7677(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verifier_passes_the_exchange_of_rfc_7677(monkeypatch: pytest.MonkeyPatch) -> None:
     """The RFC gives the messages alone; our keys must accept its proof and sign as its server."""
     monkeypatch.setattr(os, "urandom", lambda _: b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="))
     nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
@@ -48,17 +48,17 @@ def test_a_verifier_holds_the_exchange_of_rfc_7677(monkeypatch: pytest.MonkeyPat
     )
 
 
-def test_every_verifier_has_a_salt_of_its_own() -> None:
+def test_every_verifier_has_its_own_salt() -> None:
     verifiers = {scram_verifier("secret") for _ in range(5)}
 
     assert len({parts(verifier)[1:] for verifier in verifiers}) == 5
 
 
-def test_a_verifier_does_not_hold_the_password() -> None:
+def test_verifier_does_not_contain_the_password() -> None:
     assert "secret" not in scram_verifier("secret")
 
 
-def test_a_password_beyond_ascii_is_refused() -> None:
+def test_password_beyond_ascii_is_refused() -> None:
     """It would have to be normalised by SASLprep first; ours are made of ASCII."""
     with pytest.raises(UnicodeEncodeError):
         scram_verifier("pässword")
