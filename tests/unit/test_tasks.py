@@ -20,6 +20,10 @@ async def nothing() -> None:
     pass
 
 
+def running_task(name: str) -> "asyncio.Task[object]":
+    return next(task for task in asyncio.all_tasks() if task.get_name() == name)
+
+
 class Work:
     """Work that raises these errors, one per run, and then runs without end."""
 
@@ -95,7 +99,7 @@ async def test_task_that_returns_is_alive() -> None:
     tasks = Tasks()
 
     tasks.start("done", nothing)
-    await asyncio.wait([tasks._tasks["done"]], timeout=10)
+    await asyncio.wait([running_task("done")], timeout=10)
 
     assert tasks.alive == {"done": True}
     assert await tasks.stop() == []
@@ -106,8 +110,9 @@ async def test_task_that_is_cancelled_is_alive() -> None:
     tasks.start("cancelled", work.run)
     await work.going.wait()
 
-    tasks._tasks["cancelled"].cancel()
-    await asyncio.wait([tasks._tasks["cancelled"]], timeout=10)
+    task = running_task("cancelled")
+    task.cancel()
+    await asyncio.wait([task], timeout=10)
 
     assert tasks.alive == {"cancelled": True}
     assert work.runs == 1
@@ -116,10 +121,11 @@ async def test_task_that_is_cancelled_is_alive() -> None:
 async def test_stop_cancels_a_task_that_has_not_begun() -> None:
     tasks = Tasks()
     tasks.start("fresh", wait_forever)
+    task = running_task("fresh")
 
     assert await tasks.stop() == []
 
-    assert tasks._tasks["fresh"].cancelled()
+    assert task.cancelled()
     assert tasks.alive == {"fresh": True}
 
 
@@ -138,12 +144,13 @@ async def test_stop_ends_a_task_whose_cleanup_fails() -> None:
     tasks.start("well", wait_forever)
     tasks.start("bad", closes_badly)
     await running.wait()
+    well = running_task("well")
     with capture_logs() as logged:
         assert await tasks.stop() == []
 
     assert [event["event"] for event in logged] == ["task_failed_while_stopping"]
     assert len(runs) == 1
-    assert tasks._tasks["well"].cancelled()
+    assert well.cancelled()
 
 
 async def test_stop_cancels_again_a_task_that_ignores_it(
@@ -185,7 +192,7 @@ async def test_stop_after_its_limit_names_running_tasks(monkeypatch: pytest.Monk
     with capture_logs() as logged:
         names = await tasks.stop()
     released.set()
-    await asyncio.wait([tasks._tasks["endless"]], timeout=10)
+    await asyncio.wait([running_task("endless")], timeout=10)
 
     assert names == ["endless"]
     assert logged == [{"event": "tasks_not_stopped", "log_level": "error", "tasks": ["endless"]}]

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from app.http.keys import DATABASE, LIFECYCLE
 from app.schema.version_check import SchemaCheck
 from app.secrets.vault import Vault
 from app.secrets.vault_refresh import VaultRefresh
-from app.settings import Secret, Settings
+from app.settings import Secret, Settings, Target
 from app.tasks import Tasks
 from tests.conftest import Server, Service
 from tests.process.conftest import until
@@ -410,35 +410,37 @@ async def test_heartbeat_that_postgresql_refuses_is_missed(
 
 
 async def test_three_misses_fail_an_instance_without_snapshots(
-    service: Service, settings: Settings
+    service: Service, settings: Settings, database_target: Target
 ) -> None:
-    database = service.app[DATABASE]
-    gone = Heartbeat(Database(settings.database), settings.health, "gone")
-    health = service.app[HEALTH]
-    gone.last = gone.last_good = service.component(Heartbeat).last_good
-    statuses = []
-    with service.replaced(gone):
+    database = Database(settings.database)
+    heartbeat = Heartbeat(database, settings.health, "returns")
+    heartbeat.last = heartbeat.last_good = service.component(Heartbeat).last_good
+    health, statuses = service.app[HEALTH], []
+    with service.replaced(heartbeat):
         for _ in range(MISSES_UNTIL_FAIL):
-            await gone.run_once()
+            await heartbeat.run_once()
             statuses.append(health.report().status)
-        with service.replaced(Follower(database)):
+        with service.replaced(Follower(service.app[DATABASE])):
             statuses.append(health.report().status)
-        gone._database = database
-        await gone.run_once()
+        await database.open(database_target)
+        await heartbeat.run_once()
         statuses.append(health.report().status)
+    await database.close()
 
     assert statuses == ["warn", "warn", "warn", "fail", "pass"]
 
 
 async def test_missed_heartbeats_are_written_later(
-    service: Service, settings: Settings, server: Server
+    settings: Settings, server: Server, database_target: Target
 ) -> None:
-    heartbeat = Heartbeat(Database(settings.database), settings.health, "late")
+    database = Database(settings.database)
+    heartbeat = Heartbeat(database, settings.health, "late")
     await heartbeat.run_once()
     await heartbeat.run_once()
-    heartbeat._database = service.app[DATABASE]
 
+    await database.open(database_target)
     await heartbeat.run_once()
+    await database.close()
 
     with server.admin("suite") as connection:
         rows = connection.execute(
@@ -468,15 +470,20 @@ async def test_old_heartbeats_are_deleted_by_new_ones(
     assert row == (0,)
 
 
-async def test_exhausted_pool_warns(service: Service) -> None:
-    heartbeat = service.component(Heartbeat)
-    before = (heartbeat.last, heartbeat.misses_in_a_row)
-    heartbeat._miss(datetime.now(UTC) - timedelta(seconds=1), "pool_exhausted")
-    heartbeat.misses_in_a_row = 10
-    try:
-        status = service.app[HEALTH].report().status
-    finally:
-        heartbeat.last, heartbeat.misses_in_a_row = before
-        heartbeat._missed.clear()
+async def test_exhausted_pool_warns(
+    service: Service, settings: Settings, database_target: Target
+) -> None:
+    limits = replace(settings.database, pool_min=1, pool_max=1, acquire_timeout_seconds=0.05)
+    database = Database(limits)
+    await database.open(database_target)
+    heartbeat = Heartbeat(database, settings.health, "busy")
+    await heartbeat.run_once()
+    async with database.connection():
+        for _ in range(MISSES_UNTIL_FAIL):
+            await heartbeat.run_once()
+    await database.close()
+    with service.replaced(heartbeat):
+        report = service.app[HEALTH].report()
 
-    assert status == "warn"
+    check = report.checks["database:write"][0]
+    assert (report.status, check.status, check.output) == ("warn", "warn", "pool_exhausted")
