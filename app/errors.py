@@ -29,6 +29,9 @@ class Violation:
     field: str
     rule: str
 
+    def __str__(self) -> str:
+        return f"{self.field}: {self.rule}"
+
 
 class ForeseenError(Exception):
     """An error that is not a bug. Its text is for the operator and holds no secret."""

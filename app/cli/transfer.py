@@ -18,7 +18,7 @@ from app.configuration.transfer.document_checks import read_checked_file
 from app.configuration.transfer.document_reader import format_of
 from app.configuration.transfer.document_writer import left_out, write_document
 from app.configuration.transfer.documents import Format, Mode
-from app.configuration.transfer.views import Imported
+from app.configuration.transfer.service import Imported
 from app.http.dry_run import transact
 from app.names import counted
 from app.scripts import Resources, run_script

@@ -38,7 +38,7 @@ from app.configuration.snapshots.change_event import EventData
 from app.configuration.snapshots.change_stream import stream_events
 from app.configuration.snapshots.snapshot import Configuration
 from app.configuration.transfer import handlers as transfer
-from app.configuration.transfer.views import Imported
+from app.configuration.transfer.service import Imported
 from app.environments.models import Environment, EnvironmentList
 from app.evaluation.engine import Outcome
 from app.flags import handlers as flags

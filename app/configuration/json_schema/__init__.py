@@ -1,1 +1,1 @@
-"""JSON Schemas of values: a value that its schema makes costly is checked in a separate process."""
+"""JSON Schemas of values. Costly checks run in separate processes with limits."""

@@ -1,7 +1,7 @@
-"""Schemas that are checked in linear time: no references, patterns, combinators or formats.
+"""Schemas whose check takes linear time: no references, patterns, combinators or formats.
 
-Each part of a value meets at most one part of such a schema, and each keyword is a comparison. So
-parts of the schema times parts of the value is an upper bound of the steps.
+Each part of a value is compared with at most one part of such a schema. So the parts of the schema
+times the parts of the value are an upper bound of the steps.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ _COMPARISONS |= {"required", "type"}
 
 
 def linear_steps(schema: Any, value: Any) -> int | None:
-    """Return an upper bound of the steps of a check, about 20 ns each; None if it is not linear."""
+    """Return an upper bound of the steps of a check (20 ns each), or None if it is not linear."""
     parts = count_parts(schema)
     if parts > _SCHEMA_PARTS_MAX or not _is_linear(schema):
         return None

@@ -1,7 +1,7 @@
-"""Checker processes: few, started when one is needed, and replaced when a check overruns.
+"""A pool of checker processes. They are started on demand, and replaced after an expensive check.
 
-All of it blocks, so the service calls it from threads. A process is used for one request at a time,
-and what one request checks has one budget of time, however many schemas it brings.
+All functions block: call them from threads. A process serves one request at a time. All checks of a
+request share one time budget.
 """
 
 import threading
@@ -17,21 +17,21 @@ from app.log import logger
 log = logger(__name__)
 
 PROCESSES_MAX = 2
-# What all checks of one request may take. A usual schema takes less than a millisecond.
+# For all checks of one request. A usual schema takes less than a millisecond.
 CPU_SECONDS = 1.0
-# Time on the clock, the start of a process included: on a busy machine a process gets a share.
+# Wall time, with the start of a process. On a busy machine a process gets only a share of a core.
 WALL_SECONDS = 4.0
 _WAIT_SECONDS = 1.0
-# About 2 ms, within this process.
+# About 2 ms in this process.
 LINEAR_STEPS_MAX = 100_000
 
 
 class Checkers:
-    """The checker processes of this process. Safe to use from several threads."""
+    """The pool of checker processes. It is thread-safe."""
 
     def __init__(self, *, cpu_seconds: float = CPU_SECONDS) -> None:
         self._cpu_seconds = cpu_seconds
-        self._places = threading.BoundedSemaphore(PROCESSES_MAX)
+        self._permits = threading.BoundedSemaphore(PROCESSES_MAX)
         self._idle: list[Process] = []
         self._all: set[Process] = set()
         self._lock = threading.Lock()
@@ -39,7 +39,7 @@ class Checkers:
 
     @contextmanager
     def request(self) -> Iterator["RequestCheck"]:
-        """Yield what checks all values of one request."""
+        """Yield a `RequestCheck` for the values of one request."""
         request = RequestCheck(self)
         try:
             yield request
@@ -47,9 +47,9 @@ class Checkers:
             request.end()
 
     def acquire(self) -> Process:
-        """Return a process with a new budget. Raises Unavailable when all are busy for too long."""
-        if not self._places.acquire(timeout=_WAIT_SECONDS):
-            raise busy("Other schemas are being checked.")
+        """Return a process with a new budget. Raises Unavailable when all are busy for 1 s."""
+        if not self._permits.acquire(timeout=_WAIT_SECONDS):
+            raise busy("All schema checkers are busy.")
         process = None
         try:
             process = self._idle_process() or self._start()
@@ -57,20 +57,20 @@ class Checkers:
         except BaseException:
             if process is not None:
                 self._remove(process)
-            self._places.release()
+            self._permits.release()
             raise
         return process
 
     def release(self, process: Process) -> None:
-        """Keep the process for the next request, unless it has failed or grown."""
+        """Return the process to the pool, or end it if it has failed or grown."""
         if process.is_reusable() and not self._closed:
             self._idle.append(process)
         else:
             self._remove(process)
-        self._places.release()
+        self._permits.release()
 
     def close(self) -> None:
-        """End every process. A check that is under way raises Unavailable."""
+        """End every process. A running check raises Unavailable."""
         with self._lock:
             self._closed = True
             processes = list(self._all)
@@ -95,7 +95,7 @@ class Checkers:
                 process = Process(self._cpu_seconds)
             except OSError as error:
                 log.error("schema_checker_not_started", reason=error.strerror)  # noqa: TRY400
-                raise busy("No process can be started to check the schema.") from None
+                raise busy("The schema checker cannot be started.") from None
             self._all.add(process)
         return process
 
@@ -114,7 +114,7 @@ class RequestCheck:
         self._linear_steps = LINEAR_STEPS_MAX
 
     def verdict(self, schema: Any, value: Any) -> CheckResult:
-        """Return what is wrong with the schema or the value.
+        """Check a value against a schema.
 
         Raises TooCostlyError when the budget is spent, and Unavailable.
         """

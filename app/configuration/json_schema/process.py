@@ -1,4 +1,4 @@
-"""One checker process, and our end of its socket. All of it blocks."""
+"""One checker process and its socket. All functions block."""
 
 import os
 import socket
@@ -19,25 +19,25 @@ from app.log import logger
 log = logger(__name__)
 
 _END_SECONDS = 1.0
-# A process that has grown above this is replaced, so that one request leaves no memory in use.
-_KEPT_BYTES_MAX = 32 * 1024 * 1024
+# A larger process is replaced after its request, to free the memory.
+_IDLE_BYTES_MAX = 32 * 1024 * 1024
 _RETRY_SECONDS = 5
 
 
 class TooCostlyError(Exception):
-    """The request has spent its time, or a check has taken too much memory."""
+    """The checks of a request took too much time or memory."""
 
 
 class Process:
-    """A process that is used for one request at a time."""
+    """A checker process, used by one request at a time."""
 
     def __init__(self, cpu_seconds: float) -> None:
-        """Start it. Raises OSError."""
+        """Start the process. Raises OSError."""
         self._socket, theirs = socket.socketpair()
         with theirs:
             try:
                 self._child = subprocess.Popen(  # noqa: S603 - our own module, no user input
-                    # Without site: nothing that an environment adds to each start is needed.
+                    # Without site, to start faster.
                     [
                         sys.executable,
                         "-S",
@@ -49,10 +49,10 @@ class Process:
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    # Nothing else: the service's environment holds secrets.
+                    # No other variable: the environment of the service has secrets.
                     env={"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
                     cwd="/",
-                    # Ctrl-C in a terminal is for the service, which then ends this.
+                    # Ctrl-C in a terminal must only reach the service, which ends this process.
                     start_new_session=True,
                 )
             except BaseException:
@@ -63,31 +63,34 @@ class Process:
         self._killed = False
 
     def begin(self, wall_seconds: float) -> None:
-        """Begin a new budget."""
+        """Begin a new request with a new budget."""
         self._deadline = time.monotonic() + wall_seconds
         self._exchange(frame_of(b""), answers=False)
 
     def ask(self, schema: Any, value: Any) -> CheckResult:
-        """Return its verdict. Raises TooCostlyError and Unavailable, and is of no use then."""
+        """Return the result of a check. Raises TooCostlyError and Unavailable.
+
+        After an error the process cannot be used again.
+        """
         answer = self._exchange(frame_of(msgspec.json.encode((schema, value))), answers=True)
         return msgspec.json.decode(answer, type=CheckResult)
 
     def is_reusable(self) -> bool:
-        """Tell whether it runs, waits for a request and is small."""
+        """Return whether the process is running, idle and small."""
         if self._failed or self._child.poll() is not None:
             return False
         try:
-            return int(psutil.Process(self._child.pid).memory_info().rss) <= _KEPT_BYTES_MAX
+            return int(psutil.Process(self._child.pid).memory_info().rss) <= _IDLE_BYTES_MAX
         except psutil.Error:
             return False
 
     def kill(self) -> None:
-        """End it; a thread that waits for its answer then gets Unavailable."""
+        """End the process. A thread that waits for its answer gets Unavailable."""
         self._failed = self._killed = True
         self._child.kill()
         with suppress(subprocess.TimeoutExpired):
             self._child.wait(_END_SECONDS)
-        # Shut down first: closing alone would not wake a thread that reads from it.
+        # Shut down first: close alone does not wake a thread that is reading.
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -121,7 +124,7 @@ class Process:
         self._socket.settimeout(left)
 
     def _ended(self) -> Exception:
-        """Return what the end of the process means."""
+        """Return the error for the way in which the process ended."""
         if self._killed:
             return busy("The service is stopping.")
         try:
@@ -132,9 +135,9 @@ class Process:
             log.info("schema_too_costly", code=code)
             return TooCostlyError()
         log.error("schema_checker_ended", code=code)
-        return busy("The process that checks schemas has ended.")
+        return busy("The schema checker ended unexpectedly.")
 
 
 def busy(message: str) -> Unavailable:
-    """Return the error of a check that is to be tried again."""
+    """Return the error of a check that the client should retry."""
     return Unavailable("busy", message, retry_after_seconds=_RETRY_SECONDS)

@@ -1,7 +1,7 @@
-"""Check a value against its JSON Schema, in this process and without limits of time or memory.
+"""Check a value against its JSON Schema, without limits of time or memory.
 
-Both the service and its checker processes run this. So it imports nothing of ours: a checker
-process must be small and start quickly.
+The service and its checker processes run this module. It imports no other module of the service, so
+that a checker process is small and starts quickly.
 """
 
 from collections.abc import Iterator
@@ -14,39 +14,39 @@ import jsonschema_rs
 import msgspec
 
 VIOLATIONS_MAX = 20
-# The library collects all errors before it returns the first. Above this number of schema parts
-# times value parts, only the first error is computed.
+# The library computes all errors before it returns the first. Above this number of schema parts
+# times value parts, only the first error is requested.
 _STEPS_FOR_ALL_ERRORS = 2_000
-# The text of an error may repeat a part of the schema, for each part of the value.
+# The text of an error can repeat a part of the schema, for each part of the value.
 _BYTES_OF_ALL_ERRORS = 256 * 1024
-# The first part of a text is enough: a rule may list a whole enum.
+# A rule can list a whole enum.
 _TEXT_MAX = 300
 _PATTERN_BYTES_MAX = 1024 * 1024
-# This engine runs in linear time: one that backtracks can take minutes for one pattern.
+# This engine runs in linear time. A backtracking engine can take minutes for one pattern.
 _PATTERNS = jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES_MAX)
 _PATTERN_RULE = (
     "must be a regular expression without look-around and back-references, "
     f"and at most {_PATTERN_BYTES_MAX // 1024} KiB when compiled"
 )
 _REFERENCE_RULE = "must refer to a part of this schema: # or #/…"
-# They change which part of the schema a reference means.
-_MOVING = ("$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$recursiveRef")
+# They change the part of the schema that a reference points to.
+_BASE_KEYWORDS = ("$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$recursiveRef")
 # Their members are values, not schemas.
-_DATA = {"const", "default", "enum", "examples", "required", "dependentRequired"}
-# Their members are named by the author and hold schemas.
-_NAMED = {"$defs", "definitions", "dependencies", "dependentSchemas"}
-_NAMED |= {"patternProperties", "properties"}
-# Their schemas hold for the same value, so that a circle of references never ends.
-_IN_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
+_VALUE_KEYWORDS = {"const", "default", "enum", "examples", "required", "dependentRequired"}
+# Their members have names of the author's choice, and are schemas.
+_SCHEMA_MAPS = {"$defs", "definitions", "dependencies", "dependentSchemas"}
+_SCHEMA_MAPS |= {"patternProperties", "properties"}
+# Their schemas apply to the same value, so a circle of references would never end.
+_SAME_VALUE_KEYWORDS = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
 
 Path = tuple[str | int, ...]
 Finding = tuple[str, str]
 
 
 class CheckResult(msgspec.Struct, frozen=True, array_like=True):
-    """`refused` is what is wrong with the schema, `broken` what the value breaks of it.
+    """The first unsupported part of the schema (`refused`), and the rules that the value breaks.
 
-    Each is a field and a rule. No rule repeats the value, which may be confidential.
+    Each is a field and a rule. No rule repeats the value, which can be confidential.
     """
 
     refused: Finding | None = None
@@ -54,7 +54,7 @@ class CheckResult(msgspec.Struct, frozen=True, array_like=True):
 
 
 def check(schema: Any, value: Any) -> CheckResult:
-    """Return whether the schema can be used, and the first rules that the value breaks."""
+    """Check the schema, then the value. Return at most `VIOLATIONS_MAX` broken rules."""
     refused = _refused_part(schema)
     if refused is not None:
         return CheckResult(refused=_finding("schema", *refused))
@@ -91,7 +91,7 @@ def _errors(validator: Any, schema: Any, value: Any) -> Iterator[jsonschema_rs.V
 
 
 def count_parts(value: Any) -> int:
-    """Return how many values a JSON value consists of, names of members not counted."""
+    """Return the number of values in a JSON value. Names of members do not count."""
     count, waiting = 0, [value]
     while waiting:
         node = waiting.pop()
@@ -109,10 +109,10 @@ def _refused_part(schema: Any) -> tuple[Path, str] | None:
         reference = node.get("$ref")
         if isinstance(reference, str) and not _is_pointer(reference):
             return (*path, "$ref"), _REFERENCE_RULE
-        for name in (*_MOVING, _id_keyword(schema)):
-            if name in node and (path or name in _MOVING):
-                where = "" if name in _MOVING else " below the top of the schema"
-                return (*path, name), f"is not supported{where}; refer by # and a path"
+        for name in (*_BASE_KEYWORDS, _id_keyword(schema)):
+            if name in node and (path or name in _BASE_KEYWORDS):
+                where = "" if name in _BASE_KEYWORDS else " below the top of the schema"
+                return (*path, name), f"is not supported{where}; use a reference such as #/…"
     circular = _circular_reference(schema)
     if circular is not None:
         return circular, "must not lead back to itself for the same value"
@@ -120,7 +120,7 @@ def _refused_part(schema: Any) -> tuple[Path, str] | None:
 
 
 def _id_keyword(schema: dict[str, Any]) -> str:
-    """Return the keyword that gives a part of the schema a base of its own for references."""
+    """Return the keyword that changes the base of references in a part of the schema."""
     return "id" if "draft-04" in str(schema.get("$schema")) else "$id"
 
 
@@ -129,26 +129,26 @@ def _is_pointer(reference: str) -> bool:
 
 
 def _schemas(node: Any, path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield each schema within a schema and its path, also below keywords that are unknown."""
+    """Yield each schema in a schema, and its path. Unknown keywords are searched too."""
     if isinstance(node, list):
         for position, child in enumerate(node):
             yield from _schemas(child, (*path, position))
     elif isinstance(node, dict):
         yield path, node
         for name, child in node.items():
-            if name in _DATA:
+            if name in _VALUE_KEYWORDS:
                 continue
-            if name in _NAMED and isinstance(child, dict):
-                for own, each in child.items():
-                    yield from _schemas(each, (*path, name, own))
+            if name in _SCHEMA_MAPS and isinstance(child, dict):
+                for member, schema in child.items():
+                    yield from _schemas(schema, (*path, name, member))
             else:
                 yield from _schemas(child, (*path, name))
 
 
 def _circular_reference(schema: Any) -> Path | None:
-    """Return the path of a reference that leads back to itself without descending into the value.
+    """Return the path of a reference that leads back to itself for the same value.
 
-    A reference below `items` or `properties` may: that is how the schema of a tree is written.
+    A reference below `items` or `properties` may lead back, as in the schema of a tree.
     """
     paths: dict[str, Path] = {}
     for path, node in _schemas(schema, ()):
@@ -163,8 +163,8 @@ def _circular_reference(schema: Any) -> Path | None:
 
 
 def _references_in_place(node: Any) -> set[str]:
-    """Return the references that a schema makes for the value itself, not for a part of it."""
-    found: set[str] = set()
+    """Return the references of a schema that apply to the value itself, not to a part of it."""
+    references: set[str] = set()
     waiting = [node]
     while waiting:
         node = waiting.pop()
@@ -172,15 +172,15 @@ def _references_in_place(node: Any) -> set[str]:
             waiting += node
         elif isinstance(node, dict):
             if isinstance(node.get("$ref"), str):
-                found.add(node["$ref"])
-            waiting += [node.get(name) for name in _IN_PLACE]
+                references.add(node["$ref"])
+            waiting += [node.get(name) for name in _SAME_VALUE_KEYWORDS]
             dependent = node.get("dependentSchemas")
             waiting += dependent.values() if isinstance(dependent, dict) else ()
-    return found
+    return references
 
 
 def _target(schema: Any, reference: str) -> Any:
-    """Follow a JSON Pointer (RFC 6901) within the schema; None when there is no such part."""
+    """Return the part of the schema at a JSON Pointer (RFC 6901), or None."""
     node = schema
     for token in unquote(reference).split("/")[1:]:
         name = token.replace("~1", "/").replace("~0", "~")
@@ -192,9 +192,9 @@ def _target(schema: Any, reference: str) -> Any:
 
 
 def _finding(root: str, path: Path, rule: str) -> Finding:
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return f"{root}{place}"[:_TEXT_MAX], rule[:_TEXT_MAX]
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return f"{root}{field}"[:_TEXT_MAX], rule[:_TEXT_MAX]
 
 
 def _refuse(_: str) -> NoReturn:
-    raise ValueError("references to other documents are not followed")
+    raise ValueError("references to other documents are not supported")

@@ -1,1 +1,1 @@
-"""Transfer: an environment as a file, out and in again; what differs becomes one change set."""
+"""Export and import of environments as files. An import is one change set."""

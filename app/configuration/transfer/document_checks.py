@@ -1,6 +1,6 @@
-"""Documents whose contents were checked as far as they can be without looking at what is there.
+"""Check documents as far as possible without the database.
 
-That is done before anything is locked, as ten thousand values under large schemas take their time.
+This happens before anything is locked, since ten thousand values with large schemas take seconds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,11 +30,10 @@ def read_checked(
     lenient: bool = False,
     secrets: Sequence[str] = (),
 ) -> Document:
-    """Return the document. Raises Malformed, Invalid or TooLarge that name each key and rule.
+    """Return the checked document. Raises Malformed, Invalid or TooLarge, naming keys and rules.
 
-    `secrets` are patterns for the names of secrets in a file that names no kinds. What flags and
-    segments break of their format is a warning to a lenient caller, as it is to flagd; they fail
-    alone, when they are evaluated.
+    `secrets` are patterns for the names of secrets in a file without kinds. With `lenient`, an
+    invalid flag or segment is a warning, as in flagd. It then fails when it is evaluated.
     """
     document = read_document(raw, format_, nodes_max=nodes_max, lenient=lenient)
     return _checked(with_secrets(document, secrets), checkers, lenient=lenient)
@@ -48,7 +47,7 @@ def read_checked_file(
     lenient: bool = False,
     secrets: Sequence[str] = (),
 ) -> Document:
-    """Return the document of a file, in the format that its name says if none is given."""
+    """Return the checked document of a file. The default format is that of its name."""
     document = read_file(path, format_, lenient=lenient)
     return _checked(with_secrets(document, secrets), checkers, lenient=lenient)
 
@@ -56,60 +55,61 @@ def read_checked_file(
 def check_contents(
     contents: Iterable[tuple[str, Content]], check: RequestCheck, *, lenient: bool = False
 ) -> list[Violation]:
-    """Return what a lenient caller lets pass. Raises Invalid that names at least the first 100
-    rules that are broken; TooLarge for the first entry that is.
+    """Return the violations that `lenient` tolerates.
+
+    Raises Invalid, naming the first 100 violations, and TooLarge for the first large entry.
     """
-    passed, refused = find_broken(contents, check, lenient=lenient)
+    tolerated, refused = find_broken(contents, check, lenient=lenient)
     if refused:
         raise _entries_invalid(refused)
-    return passed
+    return tolerated
 
 
 def find_broken(
     contents: Iterable[tuple[str, Content]], check: RequestCheck, *, lenient: bool
 ) -> tuple[list[Violation], list[Violation]]:
-    """Return what a lenient caller lets pass, and what is refused. Raises as `check_contents`."""
-    passed: list[Violation] = []
+    """Return the tolerated and the refused violations. Raises TooLarge and Invalid."""
+    tolerated: list[Violation] = []
     refused: list[Violation] = []
     for key, content in contents:
         try:
-            passed += _of_key(key, check_content(content, check, lenient=lenient))
+            tolerated += _with_key(key, check_content(content, check, lenient=lenient))
         except Invalid as error:
             if error.code == SCHEMA_TOO_COSTLY:
-                # The budget of the document is spent: the rest cannot be checked.
+                # The time budget of the document is spent, so the rest cannot be checked.
                 rule = f"{error.violations[0].rule} and those before it"
                 violation = Violation(f"{key}.schema", rule)
                 raise Invalid(error.code, f"{violation.field}: {rule}", [violation]) from None
-            refused += _of_key(key, error.violations)
+            refused += _with_key(key, error.violations)
             if len(refused) >= VIOLATIONS_MAX:
                 break
-    return passed, refused
+    return tolerated, refused
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What is wrong with the parts of a document, and what is only probably a mistake.
+    """The violations in a document. `advice` are only probable mistakes.
 
-    `passed` are the broken rules that a lenient caller lets pass. `metadata` has the members that
-    cannot be stored, by name.
+    `tolerated` are the violations that `lenient` tolerates. `metadata` has the violations of each
+    member of the metadata.
     """
 
-    passed: list[Violation]
+    tolerated: list[Violation]
     refused: list[Violation]
     metadata: Mapping[str, list[Violation]]
     advice: list[Violation]
 
     @property
     def members(self) -> list[Violation]:
-        return [violation for found in self.metadata.values() for violation in found]
+        return [violation for violations in self.metadata.values() for violation in violations]
 
 
 def examine(document: Document, checkers: Checkers, *, lenient: bool) -> Findings:
-    """Return what is wrong with each part of a document. Raises as `check_contents`."""
+    """Return the violations in a document. Raises as `find_broken`."""
     with checkers.request() as check:
-        passed, refused = find_broken(document.entries.items(), check, lenient=lenient)
+        tolerated, refused = find_broken(document.entries.items(), check, lenient=lenient)
     return Findings(
-        passed=passed,
+        tolerated=tolerated,
         refused=refused,
         metadata=_wrong_metadata(document.metadata or {}),
         advice=_advice(document),
@@ -117,22 +117,24 @@ def examine(document: Document, checkers: Checkers, *, lenient: bool) -> Finding
 
 
 def _checked(document: Document, checkers: Checkers, *, lenient: bool) -> Document:
-    found = examine(document, checkers, lenient=lenient)
-    members = found.members[:VIOLATIONS_MAX]
-    if found.refused:
-        raise _entries_invalid([*found.refused, *([] if lenient else members)])
+    findings = examine(document, checkers, lenient=lenient)
+    members = findings.members[:VIOLATIONS_MAX]
+    if findings.refused:
+        raise _entries_invalid([*findings.refused, *([] if lenient else members)])
     if members and not lenient:
         first = members[0]
         raise Invalid("metadata_invalid", f"{first.field}: {first.rule}", members)
-    kept = {
-        name: each for name, each in (document.metadata or {}).items() if name not in found.metadata
+    metadata = {
+        name: value
+        for name, value in (document.metadata or {}).items()
+        if name not in findings.metadata
     }
-    check_size(kept)
-    warnings = [f"{each.field}: {each.rule}" for each in (*found.passed, *found.advice)]
-    warnings += [f"{each.field}: {each.rule}; it was left out" for each in members]
+    check_size(metadata)
+    warnings = [str(violation) for violation in (*findings.tolerated, *findings.advice)]
+    warnings += [f"{violation}; it was left out" for violation in members]
     return replace(
         document,
-        metadata=None if document.metadata is None else kept,
+        metadata=None if document.metadata is None else metadata,
         is_lenient=lenient,
         warnings=(*document.warnings, *warnings),
     )
@@ -145,23 +147,23 @@ def _entries_invalid(violations: Sequence[Violation]) -> Invalid:
 
 
 def _wrong_metadata(metadata: Mapping[str, Any]) -> dict[str, list[Violation]]:
-    # Null is not a value of a document: in a patch it removes a member.
-    found = {
+    # In a patch, null removes a member. In a document it is invalid, like a list.
+    by_name = {
         name: wrong_members({name: [] if value is None else value})
         for name, value in metadata.items()
     }
-    return {name: violations for name, violations in found.items() if violations}
+    return {name: violations for name, violations in by_name.items() if violations}
 
 
 def _advice(document: Document) -> list[Violation]:
-    found: list[Violation] = []
+    advice: list[Violation] = []
     for key, content in document.entries.items():
         if content.kind is Kind.FLAG:
-            found += _of_key(f"{key}.value", flag_advice(content.value))
+            advice += _with_key(f"{key}.value", flag_advice(content.value))
         elif content.kind is Kind.SEGMENT:
-            found += _of_key(key, rule_advice(content.value, "value"))
-    return found
+            advice += _with_key(key, rule_advice(content.value, "value"))
+    return advice
 
 
-def _of_key(key: str, violations: Iterable[Violation]) -> list[Violation]:
-    return [Violation(f"{key}.{each.field}", each.rule) for each in violations]
+def _with_key(key: str, violations: Iterable[Violation]) -> list[Violation]:
+    return [Violation(f"{key}.{violation.field}", violation.rule) for violation in violations]

@@ -1,4 +1,4 @@
-"""From a file's bytes to a document: strict, and every mistake by name."""
+"""Read a file into a document. Errors name the key and the rule."""
 
 from codecs import BOM_UTF8
 from dataclasses import replace
@@ -36,22 +36,21 @@ _ENDINGS = {
 
 
 def format_of(path: Path) -> Format:
-    """Return the format that a file's name stands for. Raises Invalid."""
+    """Return the format of a file by its name. Raises Invalid."""
     name = path.name.lower()
     if name.endswith(".flagd.json"):
         return Format.FLAGD
-    found = _ENDINGS.get(path.suffix.lower())
-    if found is None and name.startswith(".env"):
-        found = Format.ENV
-    if found is None:
-        raise invalid("file", "must end in .json, .yaml, .yml or .env, or begin with .env")
-    return found
+    if format_ := _ENDINGS.get(path.suffix.lower()):
+        return format_
+    if name.startswith(".env"):
+        return Format.ENV
+    raise invalid("file", "must end in .json, .yaml, .yml or .env, or begin with .env")
 
 
 def read_file(path: Path, format_: Format | None = None, *, lenient: bool = False) -> Document:
-    """Read a file, by default in the format that its name says. Raises as `read_document` does."""
+    """Read a file. The default format is that of its name. Raises as `read_document` does."""
     chosen = format_ or format_of(path)
-    # One more than is allowed, so that a longer one is refused and not cut.
+    # One byte more than the limit, so that a longer file is refused and not cut.
     with path.open("rb") as file:
         return read_document(file.read(FILE_BYTES_MAX + 1), chosen, lenient=lenient)
 
@@ -59,10 +58,10 @@ def read_file(path: Path, format_: Format | None = None, *, lenient: bool = Fals
 def read_document(
     raw: bytes, format_: Format, *, nodes_max: int = NODES_MAX, lenient: bool = False
 ) -> Document:
-    """Return the document. Raises Malformed, Invalid or TooLarge that name the key and the rule.
+    """Return the document. Raises Malformed, Invalid or TooLarge.
 
-    For a lenient caller, a key that cannot be stored is left out, and the last of several values
-    with one name holds; both are warnings.
+    With `lenient`, a key that cannot be stored is left out, and the last of several values with one
+    name is used. Both add a warning.
     """
     if len(raw) > FILE_BYTES_MAX:
         raise invalid("file", f"must not be larger than {FILE_BYTES_MAX} bytes")
@@ -82,37 +81,40 @@ def read_document(
 
 
 def _without(document: Document, violations: list[Violation]) -> Document:
-    """Return the document without the keys that break a rule, each with a warning."""
-    keys = {each.field for each in violations}
+    """Return the document without the invalid keys, with a warning for each."""
+    keys = {violation.field for violation in violations}
     return replace(
         document,
-        entries={key: each for key, each in document.entries.items() if key not in keys},
-        masked={key: each for key, each in document.masked.items() if key not in keys},
+        entries={key: entry for key, entry in document.entries.items() if key not in keys},
+        masked={key: entry for key, entry in document.masked.items() if key not in keys},
         warnings=document.warnings
-        + tuple(f"{shown(each.field)}: {each.rule}; it was left out" for each in violations),
+        + tuple(
+            f"{shown(violation.field)}: {violation.rule}; it was left out"
+            for violation in violations
+        ),
     )
 
 
 def _document(raw: bytes, format_: Format, nodes_max: int, *, lenient: bool) -> Document:
     if format_ is Format.ENV:
         return _from_env(raw, lenient=lenient)
-    tree, warnings = _tree(raw, format_, nodes_max)
-    document = _from_tree(tree, format_, lenient=lenient)
+    tree, warnings = _parsed(raw, format_, nodes_max)
+    document = _from_parsed(tree, format_, lenient=lenient)
     return replace(document, warnings=(*document.warnings, *warnings))
 
 
-def _from_tree(tree: Any, format_: Format, *, lenient: bool) -> Document:
+def _from_parsed(tree: Any, format_: Format, *, lenient: bool) -> Document:
     if not isinstance(tree, dict):
         raise malformed("file", "must be an object of keys and values")
     if format_ is Format.FLAGD or is_flagd(tree):
         return read_flagd(tree, lenient=lenient)
     if "flagstone" in tree:
-        return _from_whole(tree)
+        return _from_export(tree)
     entries = {key: Content(kind=Kind.SETTING, value=value) for key, value in tree.items()}
     return Document(entries=entries, kinds=_SETTINGS)
 
 
-def _tree(raw: bytes, format_: Format, nodes_max: int) -> tuple[Any, list[str]]:
+def _parsed(raw: bytes, format_: Format, nodes_max: int) -> tuple[Any, list[str]]:
     if format_ is not Format.YAML:
         bare = raw.removeprefix(BOM_UTF8)
         return parse(bare, nodes_max=nodes_max, depth_max=DOCUMENT_DEPTH_MAX), []
@@ -129,7 +131,7 @@ def _from_env(raw: bytes, *, lenient: bool) -> Document:
             if not lenient:
                 raise malformed("file", f"must not repeat a name; line {binding.line}")
             warnings.append(
-                f"{shown(binding.name)}: is repeated at line {binding.line}, which holds"
+                f"{shown(binding.name)}: is repeated at line {binding.line}; that value is used"
             )
         values[binding.name] = binding.value
     check_nodes(values, nodes_max=NODES_MAX, root="file")
@@ -146,12 +148,14 @@ def _from_env(raw: bytes, *, lenient: bool) -> Document:
     return Document(entries=entries, kinds=_SETTINGS, warnings=tuple(warnings))
 
 
-def _from_whole(tree: dict[str, Any]) -> Document:
-    """Read a document of our own."""
+def _from_export(tree: dict[str, Any]) -> Document:
+    """Read an exported document."""
     if not isinstance(tree.get("entries"), dict):
         raise malformed("entries", "must be an object")
     if tree["flagstone"] != VERSION or isinstance(tree["flagstone"], bool):
-        raise invalid("flagstone", f"must be {VERSION}, the version of documents that is known")
+        raise invalid(
+            "flagstone", f"must be {VERSION}, the supported version of exported documents"
+        )
     entries: dict[str, Content] = {}
     masked: dict[str, Content] = {}
     violations: list[Violation] = []
@@ -163,11 +167,11 @@ def _from_whole(tree: dict[str, Any]) -> Document:
             elif whole.kind is Kind.SECRET and whole.value is None:
                 masked[key] = _content(whole)
             else:
-                rule = "must be of a secret whose value is null"
+                rule = "must be true only for a secret whose value is null"
                 violations.append(Violation(f"entries.{key}.sealed", rule))
         except msgspec.ValidationError as error:
-            found = violation_of(error)
-            violations.append(Violation(f"entries.{key}.{found.field}", found.rule))
+            violation = violation_of(error)
+            violations.append(Violation(f"entries.{key}.{violation.field}", violation.rule))
     if violations:
         first = violations[0]
         raise Invalid("entries_invalid", f"{first.field}: {first.rule}", violations[:20])

@@ -1,4 +1,4 @@
-"""From entries to a file's text: all of it, or what the format can hold and a word on the rest."""
+"""Write entries to a file. A format that cannot hold all of them leaves some out."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ from app.environments.models import Environment
 def write_document(
     environment: Environment, entries: Mapping[str, Content], format_: Format
 ) -> bytes:
-    """Return the file's content, in the order of the keys."""
+    """Return the content of the file, in the order of keys."""
     ordered = dict(sorted(entries.items()))
     match format_:
         case Format.ENV:
@@ -30,7 +30,7 @@ def write_document(
 
 
 def left_out(entries: Mapping[str, Content], format_: Format) -> list[str]:
-    """Return the keys that a file of the format does not hold."""
+    """Return the keys that the format cannot hold."""
     match format_:
         case Format.ENV:
             values = env_values(entries)
@@ -63,7 +63,7 @@ def _whole(environment: Environment, entries: Mapping[str, Content]) -> Whole:
 
 
 def _flagd(environment: Environment, entries: Mapping[str, Content]) -> dict[str, Any]:
-    """Return flagd's document: its flags, and the segments as `$evaluators`."""
+    """Return a flagd document: flags, and segments as `$evaluators`."""
 
     def of(kind: Kind) -> dict[str, Any]:
         return {key: content.value for key, content in entries.items() if content.kind is kind}
@@ -77,5 +77,5 @@ def _flagd(environment: Environment, entries: Mapping[str, Content]) -> dict[str
 
 
 def pretty(document: object) -> bytes:
-    """Return a document as JSON that people can read."""
+    """Return a document as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"

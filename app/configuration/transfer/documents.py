@@ -1,4 +1,4 @@
-"""A file's worth of configurations, and the formats that it comes in."""
+"""The content of an imported or exported file, and the file formats."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,15 +13,15 @@ from app.names import is_key
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 NODES_MAX = 2_000_000
-# Of a value, which our own documents hold three levels below their top.
+# Values are three levels below the top of an exported document.
 DOCUMENT_DEPTH_MAX = DEPTH_MAX + 3
-# Of our own documents; it goes up when an older release could not read what a newer one writes.
+# Of exported documents. Raise it when an older release cannot read the format.
 VERSION = 1
 _NAME_SHOWN = 255
 
 
 class Format(StrEnum):
-    """JSON and YAML hold everything; `.env` holds settings that are texts, flagd's holds flags."""
+    """The file format. JSON and YAML hold all kinds, `.env` settings, flagd flags and segments."""
 
     JSON = "json"
     YAML = "yaml"
@@ -30,7 +30,7 @@ class Format(StrEnum):
 
 
 class Mode(StrEnum):
-    """What becomes of entries that a document does not have: they stay, or they go."""
+    """Whether entries that the document does not have stay (merge) or are deleted (replace)."""
 
     MERGE = "merge"
     REPLACE = "replace"
@@ -46,15 +46,13 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """The entries of a file, by key, and what in it was left aside.
+    """The entries of a file by key, and warnings of what was left out.
 
-    `masked` are secrets without their value, as an export has them that does not reveal: what is
-    there stays.
-
-    `kinds` are those that such a file can hold: no others go when it replaces what is there.
-    `is_whole` tells that each entry comes with its schema and description, and not with a value
-    alone; `is_lenient` that flags and segments may break rules of their format. `metadata` is that
-    of the flag set, None in a file that says nothing of it.
+    `masked` are secrets without a value, as in an export that does not reveal. Stored values stay.
+    `kinds` are the kinds that the format can hold: a replacing import deletes no others. `is_whole`
+    means that entries have a schema and a description, not only a value. `is_lenient` means that
+    flags and segments may break rules of their format. `metadata` is that of the flag set, or None
+    when the file has none.
     """
 
     entries: Mapping[str, Content]
@@ -67,7 +65,7 @@ class Document:
 
 
 def shown(name: str) -> str:
-    """Return a name from a file for a warning: quoted if it is no key, and of bounded length."""
+    """Return a name from a file for a warning: quoted if it is not a key, and shortened."""
     text = name if is_key(name) else repr(name)
     return text if len(text) <= _NAME_SHOWN else f"{text[:_NAME_SHOWN]}…"
 
@@ -75,7 +73,7 @@ def shown(name: str) -> str:
 class WholeEntry(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """An entry of our own documents; `sealed` is a secret without its value."""
+    """An entry of an exported document. `sealed` marks a secret without its value."""
 
     kind: Kind
     value: Any
@@ -85,9 +83,9 @@ class WholeEntry(
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):
-    """Our own document: what an environment holds, and which moment of it.
+    """An exported document: the entries of an environment at one revision.
 
-    How it buckets and whether it is protected are the environment's own, and never carried over.
+    It has no `fractional` and no `protected`, since these stay with the environment.
     """
 
     flagstone: int

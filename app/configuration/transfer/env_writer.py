@@ -1,8 +1,8 @@
-"""Settings as `.env` text that shells can source and that readers of `.env` take for the same.
+"""Write settings as `.env` text that shells and readers of `.env` understand in the same way.
 
-The text is equal in sh, bash, dash and zsh, in python-dotenv, in npm's dotenv and in node's
-`--env-file`. They share no escape, so a value has single quotes, or double quotes when it contains
-a single one. A value that neither form can hold is left out.
+The text has one meaning in sh, bash, dash, zsh, python-dotenv, npm's dotenv and node's
+`--env-file`. They have no common escape. So a value is in single quotes, or in double quotes when
+it contains a single quote. A value that fits neither form is left out.
 """
 
 import re
@@ -14,7 +14,7 @@ import msgspec
 from app.configuration.changes.models import Content, Kind
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Shells refuse these names, give them a meaning of their own, or run what they hold.
+# Shells refuse these names, use them for themselves, or execute their values.
 _NAMES_OF_SHELLS = frozenset(
     """
     _ ARGC argv BASH_ARGC BASH_ARGV BASH_COMMAND BASH_COMPAT BASH_LINENO BASH_SOURCE BASH_SUBSHELL
@@ -33,13 +33,14 @@ _NAMES_OF_SHELLS = frozenset(
     """.split()  # noqa: SIM905 - a list would have one name per line
 )
 _BARE = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
-# python-dotenv takes two backslashes for one, and all readers one before a quote for an escape.
+# python-dotenv reads two backslashes as one. All readers treat a backslash before a quote as an
+# escape.
 _NOT_IN_SINGLE_QUOTES = re.compile(r"'|\\\\|\\\Z")
 _NOT_IN_DOUBLE_QUOTES = re.compile(r"[\"$`\\]")
 
 
 def env_values(entries: Mapping[str, Content]) -> dict[str, str]:
-    """Return what is written after each name: of settings that the format can hold."""
+    """Return the quoted value of each setting that the format can hold."""
     texts = {
         key: content.value if isinstance(content.value, str) else _json(content.value)
         for key, content in entries.items()
@@ -49,13 +50,14 @@ def env_values(entries: Mapping[str, Content]) -> dict[str, str]:
 
 
 def env_lines(entries: Mapping[str, Content]) -> Iterator[str]:
-    """Yield comments on what is left out, and then a line for each value."""
+    """Yield comments on the settings that are left out, then a line for each value."""
     values = env_values(entries)
     yield from _comment(
-        "Left out, as this format cannot hold them", [key for key in entries if key not in values]
+        "Left out, because this format cannot hold them",
+        [key for key in entries if key not in values],
     )
     yield from _comment(
-        "Not texts, and texts when they are read from here",
+        "Not strings, but read as strings from this file",
         [key for key in values if not isinstance(entries[key].value, str)],
     )
     for key, value in values.items():
@@ -71,10 +73,10 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _quoted(text: str) -> str | None:
-    """Return the value as every reader takes it, None if there is no such form."""
+    """Return the value in a form that all readers understand, or None."""
     if _BARE.fullmatch(text):
         return text
-    # Readers take a carriage return for a line break. python-dotenv replaces ${NAME} in any quotes.
+    # Readers change carriage returns to line feeds. python-dotenv replaces ${NAME} in any quotes.
     if "\r" in text or "\0" in text or "}" in text.partition("${")[2]:
         return None
     if not _NOT_IN_SINGLE_QUOTES.search(text):
@@ -84,9 +86,9 @@ def _quoted(text: str) -> str | None:
     return None
 
 
-def _comment(what: str, keys: Sequence[str]) -> Iterator[str]:
+def _comment(text: str, keys: Sequence[str]) -> Iterator[str]:
     if keys:
-        yield f"# {what}: {', '.join(keys)}\n"
+        yield f"# {text}: {', '.join(keys)}\n"
 
 
 def _json(value: object) -> str:

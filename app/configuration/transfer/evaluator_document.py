@@ -1,8 +1,8 @@
-"""flagd's document for evaluators: the members that flagd defines, and nothing of ours.
+"""The flagd document for evaluators: only the members that flagd defines.
 
-One part that an evaluator does not expect can cost it every flag: Python's refuses the document for
-an unknown member of a flag, and Go's for a default variant that does not exist. So a flag that no
-evaluator can load is left out, and fails alone.
+One unexpected part can make an evaluator refuse the whole document. Python's does for an unknown
+member of a flag, Go's for a default variant that does not exist. So a flag that no evaluator can
+load is left out.
 """
 
 import json
@@ -14,21 +14,21 @@ from app.environments.models import Environment
 from app.evaluation.targeting import REFERENCE
 from app.evaluation.validation import STATES, check_metadata
 
-# A part of the entity tag: raise it when the same flags become another document.
+# A part of the entity tag. Raise it when the same flags become another document.
 FORM = 2
 SCHEMA = "https://flagd.dev/schema/v0/flags.json"
-# Of all segments that are copied into the places that refer to them.
+# Of all copies of segments that replace references.
 COPIED_BYTES_MAX = 8 * 1024 * 1024
-# Of JSON, and more than a rule can have that compiles.
+# Deeper than any rule that compiles.
 _DEPTH_MAX = 150
 
 _MEMBERS = ("state", "variants", "defaultVariant", "targeting", "metadata")
 
 
 def evaluator_document(environment: Environment, entries: Mapping[str, Content]) -> dict[str, Any]:
-    """Return the document. Segments become `$evaluators` that refer to no others."""
+    """Return the document. Segments become `$evaluators` without references to others."""
     segments = _Segments(
-        {key: each.value for key, each in entries.items() if each.kind is Kind.SEGMENT}
+        {key: entry.value for key, entry in entries.items() if entry.kind is Kind.SEGMENT}
     )
     document: dict[str, Any] = {
         "$schema": SCHEMA,
@@ -50,13 +50,13 @@ def _members(flag: dict[str, Any], segments: "_Segments") -> dict[str, Any]:
     if "targeting" in known:
         known["targeting"] = segments.copied_into(known["targeting"])
     if "metadata" in known:
-        # Python's evaluator refuses the document for an empty name.
-        known["metadata"] = {name: each for name, each in known["metadata"].items() if name}
+        # Python's evaluator refuses a document with an empty name.
+        known["metadata"] = {name: value for name, value in known["metadata"].items() if name}
     return known
 
 
 def _is_loadable(flag: Any) -> bool:
-    """Tell whether evaluators can load the flag, whatever its rule is."""
+    """Return whether evaluators can load the flag, apart from its rule."""
     if not isinstance(flag, dict) or flag.get("state") not in STATES:
         return False
     variants, default = flag.get("variants"), flag.get("defaultVariant")
@@ -70,59 +70,59 @@ def _is_loadable(flag: Any) -> bool:
 
 
 class _Segments:
-    """Segments with the segments that they refer to in their places.
+    """Segments with copies of other segments in place of references.
 
-    flagd's evaluators replace references once: those within a segment would stay. Python's cannot
-    replace a reference by a text that JSON escapes, so such segments are copied into the flags.
-    References that cannot be replaced stay, and only the flags that use them fail.
+    flagd's evaluators replace references only once, so references in a segment would remain.
+    Python's cannot insert a segment whose JSON has escapes, so these are copied into the flags.
+    References that cannot be replaced remain, and only the flags that use them fail.
     """
 
     def __init__(self, segments: Mapping[str, Any]) -> None:
         self._segments = segments
-        self._whole: dict[str, Any] = {}
+        self._expanded: dict[str, Any] = {}
         self._sizes: dict[str, int] = {}
         self._escaped: set[str] = set()
-        self._kept: set[str] = set()
-        self._left = COPIED_BYTES_MAX
+        self._uncopied: set[str] = set()
+        self._bytes_left = COPIED_BYTES_MAX
         for name in segments:
             self._expand(name, 0, ())
 
     def evaluators(self) -> dict[str, Any]:
-        """Return those that a reference may name, and those that there was no room to copy."""
-        copied = self._escaped - self._kept
-        return {name: each for name, each in self._whole.items() if name not in copied}
+        """Return the segments that references still name."""
+        copied = self._escaped - self._uncopied
+        return {name: rule for name, rule in self._expanded.items() if name not in copied}
 
     def copied_into(self, targeting: Any) -> Any:
-        """Return a flag's rule with copies of the segments that no reference may name."""
+        """Return a flag's rule with copies of the segments that evaluators cannot insert."""
         if not self._escaped:
             return targeting
         return self._resolved(targeting, self._escaped, 0, ())
 
-    def _expand(self, name: str, depth: int, within: tuple[str, ...]) -> None:
-        """Make a segment whole, and first those that it refers to."""
-        if name in self._whole or name in within or name not in self._segments:
+    def _expand(self, name: str, depth: int, path: tuple[str, ...]) -> None:
+        """Expand the references of a segment, first those of the segments that it refers to."""
+        if name in self._expanded or name in path or name not in self._segments:
             return
-        whole = self._resolved(self._segments[name], self._segments, depth, (*within, name))
-        text = json.dumps(whole)
-        self._whole[name], self._sizes[name] = whole, len(text)
+        expanded = self._resolved(self._segments[name], self._segments, depth, (*path, name))
+        text = json.dumps(expanded)
+        self._expanded[name], self._sizes[name] = expanded, len(text)
         if "\\" in text:
             self._escaped.add(name)
 
     def _resolved(
-        self, rule: Any, names: Mapping[str, Any] | set[str], depth: int, within: tuple[str, ...]
+        self, rule: Any, names: Mapping[str, Any] | set[str], depth: int, path: tuple[str, ...]
     ) -> Any:
         if depth > _DEPTH_MAX or not isinstance(rule, dict | list):
             return rule
         if isinstance(rule, list):
-            return [self._resolved(each, names, depth + 1, within) for each in rule]
+            return [self._resolved(part, names, depth + 1, path) for part in rule]
         name = rule.get(REFERENCE)
         if isinstance(name, str) and name in names and len(rule) == 1:
-            self._expand(name, depth, within)
-            if name not in self._whole:
+            self._expand(name, depth, path)
+            if name not in self._expanded:
                 return rule
-            if self._sizes[name] > self._left:
-                self._kept.add(name)
+            if self._sizes[name] > self._bytes_left:
+                self._uncopied.add(name)
                 return rule
-            self._left -= self._sizes[name]
-            return self._whole[name]
-        return {key: self._resolved(each, names, depth + 1, within) for key, each in rule.items()}
+            self._bytes_left -= self._sizes[name]
+            return self._expanded[name]
+        return {key: self._resolved(part, names, depth + 1, path) for key, part in rule.items()}

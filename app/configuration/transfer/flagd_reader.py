@@ -1,4 +1,4 @@
-"""flagd's document: `flags` become flags, `$evaluators` segments."""
+"""Read a flagd document: `flags` become flags, `$evaluators` become segments."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _MEMBERS = {"flags", "$evaluators", "$schema", "metadata"}
 
 
 def is_flagd(tree: dict[str, Any]) -> bool:
-    """Tell whether a tree is flagd's document, and not a file with a setting called flags."""
+    """Return whether a document is flagd's, and not a file with a setting called flags."""
     flags = tree.get("flags")
     if isinstance(flags, list):
         return bool(flags) and all(
@@ -21,7 +21,7 @@ def is_flagd(tree: dict[str, Any]) -> bool:
 
 
 def read_flagd(tree: dict[str, Any], *, lenient: bool) -> Document:
-    """Return the document. A lenient caller gets warnings for flags that had to be left out."""
+    """Return the document. With `lenient`, invalid flags are left out with a warning."""
     warnings: list[str] = []
     flags, evaluators = tree.get("flags"), tree.get("$evaluators", {})
     if isinstance(flags, list):
@@ -43,34 +43,34 @@ def read_flagd(tree: dict[str, Any], *, lenient: bool) -> Document:
     return Document(
         entries=entries,
         kinds=_KINDS,
-        # flagd's way to say that there is none is to leave it out.
+        # A flagd document without metadata means that the flag set has none.
         metadata=read_metadata(tree.get("metadata", {})),
         warnings=tuple(warnings),
     )
 
 
-def read_metadata(found: Any) -> dict[str, Any]:
+def read_metadata(metadata: Any) -> dict[str, Any]:
     """Return the metadata of a flag set. Raises Malformed."""
-    if not isinstance(found, dict):
+    if not isinstance(metadata, dict):
         raise malformed("metadata", "must be an object")
-    return found
+    return metadata
 
 
 def _from_list(flags: list[Any], warnings: list[str], *, lenient: bool) -> dict[str, Any]:
-    """Return the flags of flagd's other form, in which each says its key."""
-    found: dict[str, Any] = {}
+    """Return the flags of a list, in which each flag has a member `key`."""
+    by_key: dict[str, Any] = {}
     for position, flag in enumerate(flags):
-        place = f"flags[{position}]"
+        field = f"flags[{position}]"
         key = flag.get("key") if isinstance(flag, dict) else None
         if not isinstance(key, str):
             rule = "must be an object with a key"
             if not lenient:
-                raise malformed(place, rule)
-            warnings.append(f"{place}: {rule}; it was left out")
+                raise malformed(field, rule)
+            warnings.append(f"{field}: {rule}; it was left out")
             continue
-        if key in found:
+        if key in by_key:
             if not lenient:
-                raise malformed(f"{place}.key", "must not be repeated")
-            warnings.append(f"{shown(key)}: is repeated at {place}, which holds")
-        found[key] = {name: value for name, value in flag.items() if name != "key"}
-    return found
+                raise malformed(f"{field}.key", "must not be repeated")
+            warnings.append(f"{shown(key)}: is repeated at {field}; that one is used")
+        by_key[key] = {name: value for name, value in flag.items() if name != "key"}
+    return by_key

@@ -1,4 +1,4 @@
-"""The HTTP side of transfer: an environment as a file, out and in."""
+"""The endpoints of transfer: export and import of an environment, and its flagd document."""
 
 import asyncio
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from app.configuration.transfer.document_checks import read_checked
 from app.configuration.transfer.document_writer import pretty, write_document
 from app.configuration.transfer.documents import MEDIA_TYPES, Format, Mode
 from app.configuration.transfer.evaluator_document import FORM, evaluator_document
-from app.configuration.transfer.views import Imported
+from app.configuration.transfer.service import Imported
 from app.environments.models import Environment
 from app.errors import Unsupported, malformed
 from app.http import conditions, wire
@@ -39,11 +39,11 @@ from app.secrets.reveal import VAULT, log_reveal, wants_secrets
 from app.threads import ThreadLimiter, in_thread
 
 IMPORT_BYTES_MAX = 16 * 1024 * 1024
-# Ten thousand entries take a second or two; a slow disk may take longer.
+# Ten thousand entries take one or two seconds, and longer with a slow disk.
 IMPORT_SECONDS = 20.0
 IMPORT_NODES_MAX = 500_000
 
-# One for each process; what is large enough to need it is rare.
+# One per process, since large documents are rare.
 TRANSFER_LIMITER: web.AppKey[ThreadLimiter] = web.AppKey("transfer_limiter", ThreadLimiter)
 TRANSFER_WAIT_SECONDS = 3.0
 
@@ -75,8 +75,8 @@ async def export_environment(request: web.Request) -> web.Response:
         environment, headers = snapshot.environment, snapshot_headers(request, snapshot)
 
         def read() -> Mapping[str, Content]:
-            found = snapshot.entries.items()
-            return {key: service.content_of(each.configuration) for key, each in found}
+            entries = snapshot.entries.items()
+            return {key: service.content_of(entry.configuration) for key, entry in entries}
 
     else:
         if reveal:
@@ -102,9 +102,9 @@ async def export_environment(request: web.Request) -> web.Response:
 async def _revealed(
     request: web.Request, moment: Moment | None
 ) -> tuple[Environment, Mapping[str, Content]]:
-    """Return the environment with its secrets in clear, once the access log tells of that."""
+    """Return the environment with its secrets in clear, after the access log has recorded that."""
     name, vault = request.match_info["environment"], request.app[VAULT]
-    # Before the transaction that tells of it, as that one is of no single moment.
+    # Not in the transaction of the record, since that one does not read at a single moment.
     async with request.app[DATABASE].connection() as connection:
         environment, entries = await service.environment_at(connection, name, moment, vault=vault)
     if secrets := service.count_revealed(entries):
@@ -132,27 +132,27 @@ async def get_flagd_document(request: web.Request) -> web.Response:
 
 
 async def _flagd_document(snapshot: Snapshot) -> bytes:
-    """Return the document, made once for a snapshot: all that follow an environment ask at once."""
+    """Return the document. All clients of an environment ask at once, so it is made only once."""
     making = _DOCUMENTS.get(snapshot)
     if making is None:
 
         def make() -> bytes:
             entries = {
-                key: service.content_of(each.configuration)
-                for key, each in snapshot.entries.items()
-                if each.kind in {Kind.FLAG, Kind.SEGMENT}
+                key: service.content_of(entry.configuration)
+                for key, entry in snapshot.entries.items()
+                if entry.kind in {Kind.FLAG, Kind.SEGMENT}
             }
             return pretty(evaluator_document(snapshot.environment, entries))
 
         making = asyncio.ensure_future(in_thread("write document", make))
         making.add_done_callback(partial(_forget_failed, snapshot))
         _DOCUMENTS[snapshot] = making
-    # One client that leaves must not take the document away from the others.
+    # A client that leaves must not cancel the document of the others.
     return await asyncio.shield(making)
 
 
 def _forget_failed(snapshot: Snapshot, making: asyncio.Future[bytes]) -> None:
-    """Let the next request try again."""
+    """Forget a document that failed, so that the next request tries again."""
     if making.cancelled() or making.exception() is not None:
         _DOCUMENTS.pop(snapshot, None)
 
@@ -219,10 +219,10 @@ def _message(query: dict[str, str]) -> str:
 
 
 def _format(request: web.Request) -> Format:
-    found = FORMATS.get(request.content_type)
-    if found is None:
+    format_ = FORMATS.get(request.content_type)
+    if format_ is None:
         raise Unsupported(
             "content_type_unsupported",
             f"The body must be one of {', '.join(FORMATS)}, or the query must name its format.",
         )
-    return found
+    return format_

@@ -1,4 +1,4 @@
-"""From a document to a change set: what differs is written, and nothing else."""
+"""Compare a document with the stored entries: only the differences become a change set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -31,8 +31,8 @@ from app.threads import free_later, in_thread, in_turn
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What an import would do, by key."""
+class ImportPlan:
+    """The keys that an import changes, and its operations."""
 
     created: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
@@ -43,183 +43,167 @@ class Plan:
     patch: PropertiesPatch | None = None
 
 
-async def plan(
+async def plan_import(
     connection: Connection,
     environment: str,
     document: Document,
     mode: Mode = Mode.MERGE,
     *,
     checkers: Checkers,
-    known: Vault | None = None,
-) -> Plan:
-    """Compare a document with what is there, which nobody else can change until this is over.
+    vault: Vault | None = None,
+) -> ImportPlan:
+    """Lock the environment and compare the document with its entries.
 
-    An entry whose document tells values alone keeps its description and schema; a secret that is
-    masked in the document keeps its value and schema. A secret's value is compared only with
-    `known`, the vault of somebody who may reveal it: others could guess at it that way, and have it
-    written anew. Raises NotFound for the environment; Invalid that names each key of another kind,
-    or the first value that breaks its schema; and as the vault does.
+    An entry with only a value keeps its description and schema. A masked secret keeps its value and
+    schema. Pass the vault only for a caller who may reveal secrets: with it, equal secrets are
+    found and not written again, so others could guess a value.
+
+    Raises NotFound for the environment, Invalid for keys of another kind or the first value that
+    breaks its schema, and as the vault does.
     """
     await environments.lock(connection, environment)
     keys = {*document.entries, *document.masked}
     if mode is Mode.REPLACE:
         kinds = sorted(document.kinds)
-        keys |= {
-            r["key"] async for r in sql.list_keys(connection, environment=environment, kinds=kinds)
-        }
-    found = await read_entries(connection, environment, sorted(keys))
-    document = await in_turn("kinds", lambda: _with_stored_kinds(document, found))
-    if known is not None:
-        found = await _with_values(connection, known, found, document)
+        rows = sql.list_keys(connection, environment=environment, kinds=kinds)
+        keys |= {row["key"] async for row in rows}
+    stored = await read_entries(connection, environment, sorted(keys))
+    document = await in_turn("kinds", lambda: _with_stored_kinds(document, stored))
+    if vault is not None:
+        stored = await _with_values(connection, vault, stored, document)
     current = await environments.get(connection, environment)
-    made = Plan(patch=_patch(current.metadata, document.metadata, mode))
+    plan = ImportPlan(patch=_patch(current.metadata, document.metadata, mode))
 
     def compare() -> None:
         for key in sorted(keys):
-            _plan_one(made, found[key], document)
-        made.warnings.extend(warn_of_likely_secrets(made.operations))
+            _plan_entry(plan, stored[key], document)
+        plan.warnings.extend(warn_of_likely_secrets(plan.operations))
 
     await in_turn("compare", compare)
-    free_later(document.entries, found, made.operations)
+    free_later(document.entries, stored, plan.operations)
     if not document.is_whole:
-        # The document has values alone, which must keep to the schemas that are there.
-        kept = [
+        # The document has only values. They must match the stored schemas.
+        contents = [
             (operation.key, operation.content)
-            for operation in made.operations
+            for operation in plan.operations
             if operation.content and (operation.content.schema or operation.content.description)
         ]
 
         def check() -> None:
             with checkers.request() as request:
-                check_contents(kept, request, lenient=document.is_lenient)
+                check_contents(contents, request, lenient=document.is_lenient)
 
         await in_thread("check values", check)
-    return made
+    return plan
 
 
-async def apply_plan(
+async def write_import(
     connection: Connection,
     environment: str,
-    wanted: Plan,
+    plan: ImportPlan,
     *,
     actor: str,
     message: str,
     vault: Vault | None = None,
 ) -> ChangeSet | None:
-    """Make the one change set of a plan, unless there is nothing to change."""
-    if not wanted.operations and wanted.patch is None:
+    """Write the change set of a plan. Return None when nothing differs."""
+    if not plan.operations and plan.patch is None:
         return None
     return await changes.apply(
         connection,
         environment,
-        wanted.operations,
+        plan.operations,
         actor=actor,
         kind=ChangeKind.IMPORT,
         message=message,
         vault=vault,
-        patch=wanted.patch,
+        patch=plan.patch,
     )
 
 
-def _with_stored_kinds(document: Document, found: dict[str, Entry]) -> Document:
-    """Return the document with the secrets that are stored. Raises Invalid for other kinds."""
-    document = with_stored_secrets(document, found)
-    _check_kinds(document, found)
-    return document
-
-
-def _check_kinds(document: Document, found: dict[str, Entry]) -> None:
+def _with_stored_kinds(document: Document, stored: dict[str, Entry]) -> Document:
+    """Return the document with stored secrets as secrets. Raises Invalid for other kinds."""
+    document = with_stored_secrets(document, stored)
     violations = [
-        Violation(key, f"is a {there.kind} already, and kinds never change")
+        Violation(key, f"is a {current.kind} already, and kinds never change")
         for key, content in (*document.entries.items(), *document.masked.items())
-        if (there := found[key].content) is not None and there.kind is not content.kind
+        if (current := stored[key].content) is not None and current.kind is not content.kind
     ]
     if violations:
         raise Invalid("kind_fixed", f"{violations[0].field} {violations[0].rule}", violations)
+    return document
 
 
 def _patch(
-    found: Mapping[str, Any], wanted: Mapping[str, Any] | None, mode: Mode
+    stored: Mapping[str, Any], imported: Mapping[str, Any] | None, mode: Mode
 ) -> PropertiesPatch | None:
-    """Return what the document does to the flag set's metadata: what it lacks stays or goes."""
-    if wanted is None:
+    """Return the change of the flag set's metadata, or None without a difference."""
+    if imported is None:
         return None
-    becomes = wanted if mode is Mode.REPLACE else {**found, **wanted}
-    if are_equal(found, becomes):
+    metadata = imported if mode is Mode.REPLACE else {**stored, **imported}
+    if are_equal(stored, metadata):
         return None
-    return PropertiesPatch(metadata=dict.fromkeys(found) | dict(becomes))
+    # Null removes a member.
+    return PropertiesPatch(metadata=dict.fromkeys(stored) | dict(metadata))
 
 
-def _plan_one(made: Plan, found: Entry, document: Document) -> None:
-    """Add what is to be done about one key."""
-    wanted = document.entries.get(found.key)
-    there = found.content
-    if found.key in document.masked:
-        _plan_masked(made, found, document)
-    elif wanted is None:
-        made.deleted.append(found.key)
-        made.operations.append(_operation(document, found, None))
-    elif there is None:
-        made.created.append(found.key)
-        made.operations.append(_operation(document, found, wanted))
-    elif _is_as_wanted(there, wanted, is_whole=document.is_whole):
-        made.unchanged.append(found.key)
+def _plan_entry(plan: ImportPlan, stored: Entry, document: Document) -> None:
+    """Add one key to the plan."""
+    key, current, imported = stored.key, stored.content, document.entries.get(stored.key)
+    if key in document.masked:
+        _plan_masked(plan, stored, document)
+    elif imported is None:
+        plan.deleted.append(key)
+        plan.operations.append(_operation(document, stored, None))
+    elif current is None:
+        plan.created.append(key)
+        plan.operations.append(_operation(document, stored, imported))
+    elif document.is_whole and not have_same_content(current, imported):
+        plan.updated.append(key)
+        plan.operations.append(_operation(document, stored, imported))
+    elif not document.is_whole and not are_equal(current.value, imported.value):
+        plan.updated.append(key)
+        content = replace(current, value=imported.value)
+        plan.operations.append(_operation(document, stored, content))
     else:
-        made.updated.append(found.key)
-        made.operations.append(
-            _operation(document, found, wanted if document.is_whole else there, wanted)
-        )
+        plan.unchanged.append(key)
 
 
-def _plan_masked(made: Plan, found: Entry, document: Document) -> None:
-    wanted, there = document.masked[found.key], found.content
-    if there is None:
-        made.warnings.append(f"{found.key}: a secret without its value was left out")
+def _plan_masked(plan: ImportPlan, stored: Entry, document: Document) -> None:
+    key, current, imported = stored.key, stored.content, document.masked[stored.key]
+    if current is None:
+        plan.warnings.append(f"{key}: a secret without its value was left out")
         return
-    if not are_equal(there.schema, wanted.schema):
-        # Whether a value keeps to another schema would tell what it is, a pattern at a time.
-        made.warnings.append(f"{found.key}: the schema of a secret without its value was left out")
-    if there.description == wanted.description:
-        made.unchanged.append(found.key)
+    if not are_equal(current.schema, imported.schema):
+        # Checking the stored value against another schema would reveal it, one pattern at a time.
+        plan.warnings.append(f"{key}: the schema of a secret without its value was left out")
+    if current.description == imported.description:
+        plan.unchanged.append(key)
         return
-    made.updated.append(found.key)
-    made.operations.append(
-        _operation(document, found, replace(there, description=wanted.description))
-    )
+    plan.updated.append(key)
+    content = replace(current, description=imported.description)
+    plan.operations.append(_operation(document, stored, content))
 
 
 async def _with_values(
-    connection: Connection, vault: Vault, found: dict[str, Entry], document: Document
+    connection: Connection, vault: Vault, stored: dict[str, Entry], document: Document
 ) -> dict[str, Entry]:
-    """Return the entries with the values of those secrets in clear that the document has too."""
+    """Return the entries with the clear values of the secrets that the document has too."""
     secrets = {
-        key: found[key].content
+        key: current
         for key, content in document.entries.items()
-        if content.kind is Kind.SECRET and found[key].content is not None
+        if content.kind is Kind.SECRET and (current := stored[key].content) is not None
     }
-    contents = [content for content in secrets.values() if content is not None]
-    # One that was shredded stays sealed, and so differs.
-    values = dict(zip(secrets, await reveal_secrets(connection, vault, contents), strict=True))
+    # A shredded secret stays sealed, so it differs from the document.
+    clear = await reveal_secrets(connection, vault, list(secrets.values()))
+    values = dict(zip(secrets, clear, strict=True))
     return {
-        key: replace(entry, content=values.get(key, entry.content)) for key, entry in found.items()
+        key: replace(entry, content=values.get(key, entry.content)) for key, entry in stored.items()
     }
 
 
-def _operation(
-    document: Document, found: Entry, content: Content | None, value_of: Content | None = None
-) -> Operation:
-    if content is not None and value_of is not None:
-        content = Content(
-            kind=content.kind,
-            value=value_of.value,
-            schema=content.schema,
-            description=content.description,
-        )
-    expected = ABSENT if found.version is None else ExpectedVersion(version=found.version)
+def _operation(document: Document, stored: Entry, content: Content | None) -> Operation:
+    expected = ABSENT if stored.version is None else ExpectedVersion(version=stored.version)
     return Operation(
-        key=found.key, content=content, expected=expected, is_lenient=document.is_lenient
+        key=stored.key, content=content, expected=expected, is_lenient=document.is_lenient
     )
-
-
-def _is_as_wanted(there: Content, wanted: Content, *, is_whole: bool) -> bool:
-    return have_same_content(there, wanted) if is_whole else are_equal(there.value, wanted.value)

@@ -1,7 +1,7 @@
-"""What an import into an empty environment would refuse of a file.
+"""Find all violations that an import of a file into an empty environment would refuse.
 
-The parts are checked by the functions that an import and a change set use. An import stops at the
-first kind of mistake, and this goes on to the others.
+The checks are those of an import and of a change set. An import stops at the first kind of mistake,
+but the linter goes on.
 """
 
 from collections import defaultdict
@@ -31,7 +31,7 @@ from app.evaluation.compilation import uncompilable
 
 @dataclass(frozen=True, kw_only=True)
 class Lint:
-    """The number of entries in a file, what is refused, and what is probably a mistake."""
+    """The number of entries in a file, what an import refuses, and probable mistakes."""
 
     entries: int
     problems: Sequence[Violation]
@@ -41,16 +41,16 @@ class Lint:
 def lint_file(
     path: Path, format_: Format | None, checkers: Checkers, *, fractional: str, now: int
 ) -> Lint:
-    """Check a file as an import at this time (Unix seconds) does."""
+    """Check a file as an import does. `now` is in Unix seconds."""
     problems: list[Violation] = []
     document = _read(path, format_, problems)
     if document is None:
         return Lint(entries=0, problems=problems, warnings=())
     warnings: list[str] = []
     try:
-        found = examine(document, checkers, lenient=False)
-        problems += [*found.refused, *found.members]
-        warnings = [*document.warnings, *(f"{each.field}: {each.rule}" for each in found.advice)]
+        findings = examine(document, checkers, lenient=False)
+        problems += [*findings.refused, *findings.members]
+        warnings = [*document.warnings, *map(str, findings.advice)]
         check_size(document.metadata or {})
     except AppError as error:
         problems += error.violations
@@ -60,14 +60,14 @@ def lint_file(
 
 
 def _read(path: Path, format_: Format | None, problems: list[Violation]) -> Document | None:
-    """Return the document, without the parts that cannot be stored; None if nothing can be read."""
+    """Return the document without the parts that cannot be stored, or None if it is unreadable."""
     try:
         return read_file(path, format_)
     except AppError as error:
         is_key = error.code == "key_invalid"
         problems += [
-            Violation(shown(each.field) if is_key else each.field, each.rule)
-            for each in error.violations
+            Violation(shown(violation.field) if is_key else violation.field, violation.rule)
+            for violation in error.violations
         ]
     try:
         return read_file(path, format_, lenient=True)
@@ -76,7 +76,7 @@ def _read(path: Path, format_: Format | None, problems: list[Violation]) -> Docu
 
 
 def _keys_of(problems: Sequence[Violation], entries: Mapping[str, Content]) -> set[str]:
-    """Return the entries that have a problem: they are not checked for others that follow."""
+    """Return the entries with a problem. Later checks skip them."""
     fields = [problem.field for problem in problems]
     return {
         key
@@ -86,41 +86,41 @@ def _keys_of(problems: Sequence[Violation], entries: Mapping[str, Content]) -> s
 
 
 def _of_rules(entries: Mapping[str, Content], wrong: set[str]) -> list[Violation]:
-    """Return references that lead nowhere or in a circle, and what else does not compile."""
+    """Return unresolved and circular references, and rules that do not compile."""
     referring = {key: set(referenced_names(content)) for key, content in entries.items()}
-    segments = {key: referring[key] for key, each in entries.items() if each.kind is Kind.SEGMENT}
-    found = list(islice(find_unresolved(referring, segments), VIOLATIONS_MAX))
+    segments = {key: referring[key] for key, entry in entries.items() if entry.kind is Kind.SEGMENT}
+    problems = list(islice(find_unresolved(referring, segments), VIOLATIONS_MAX))
     for circle in islice(find_cycles(segments), VIOLATIONS_MAX):
-        found += cycle_violations(circle)
-    # All that uses these does not compile either: the reason is named once.
+        problems += cycle_violations(circle)
+    # Rules that refer to these do not compile either. The reason is reported once.
     users: dict[str, set[str]] = defaultdict(set)
     for key, names in referring.items():
         for name in names:
             users[name].add(key)
-    affected = wrong | reachable({problem.field for problem in found}, users)
+    affected = wrong | reachable({problem.field for problem in problems}, users)
     rules = {
         key: rule
         for key, content in entries.items()
         if key not in affected and (rule := rule_of(content))
     }
     values = {key: entries[key].value for key in segments}
-    return [*found, *islice(uncompilable(rules, values), VIOLATIONS_MAX)]
+    return [*problems, *islice(uncompilable(rules, values), VIOLATIONS_MAX)]
 
 
 def _of_guards(document: Document, wrong: set[str], fractional: str, now: int) -> list[Violation]:
     entries = document.entries
     flags = [
-        (key, each.value)
-        for key, each in entries.items()
+        (key, entry.value)
+        for key, entry in entries.items()
         if key not in wrong
-        and each.kind is Kind.FLAG
-        and isinstance(each.value, dict)
-        and each.value.get("guards")
+        and entry.kind is Kind.FLAG
+        and isinstance(entry.value, dict)
+        and entry.value.get("guards")
     ]
-    segments = {key: each.value for key, each in entries.items() if each.kind is Kind.SEGMENT}
+    segments = {key: entry.value for key, entry in entries.items() if entry.kind is Kind.SEGMENT}
     metadata = document.metadata or {}
-    found = broken_guards(flags, segments, fractional=fractional, metadata=metadata, now=now)
+    violations = broken_guards(flags, segments, fractional=fractional, metadata=metadata, now=now)
     try:
-        return list(islice(found, VIOLATIONS_MAX))
+        return list(islice(violations, VIOLATIONS_MAX))
     except AppError as error:
         return list(error.violations)

@@ -1,4 +1,4 @@
-"""Which values of a file are secrets: the file does not say, so the caller or the names do."""
+"""Find the secrets in a file without kinds: by the caller's patterns, or by likely names."""
 
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -26,19 +26,19 @@ def _check_patterns(patterns: Sequence[str]) -> None:
 def with_secrets(document: Document, patterns: Sequence[str]) -> Document:
     """Return the document with the entries that match a pattern as secrets.
 
-    Raises Invalid when the document names the kinds of its entries itself.
+    Raises Invalid when the document has kinds of its own.
     """
     _check_patterns(patterns)
     if patterns and not _is_of_settings(document):
-        raise invalid("secret", "must go with a file of settings, which names no kinds")
-    # fnmatchcase would keep 32,768 patterns of all requests in memory.
+        raise invalid("secret", "must be given only for a file without kinds")
+    # fnmatchcase would cache 32,768 patterns of all requests.
     globs = [re.compile(translate(pattern)) for pattern in patterns]
     secrets = {key for key in document.entries if any(glob.match(key) for glob in globs)}
     return _with_secrets(document, secrets)
 
 
 def with_stored_secrets(document: Document, stored: Mapping[str, Entry]) -> Document:
-    """Return the document with the entries as secrets that are stored as secrets."""
+    """Return the document with each entry as a secret that is stored as a secret."""
     keys = {
         key
         for key, entry in stored.items()
@@ -48,8 +48,12 @@ def with_stored_secrets(document: Document, stored: Mapping[str, Entry]) -> Docu
 
 
 def warn_of_likely_secrets(operations: Iterable[Operation]) -> list[str]:
-    """Return the warning of settings that look like secrets, if there are any."""
-    names = [each.key for each in operations if each.content and _is_likely(each.key, each.content)]
+    """Return a warning that lists the settings with names like secrets, if there are any."""
+    names = [
+        operation.key
+        for operation in operations
+        if operation.content and _is_likely(operation.key, operation.content)
+    ]
     if not names:
         return []
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
@@ -71,6 +75,6 @@ def _is_of_settings(document: Document) -> bool:
 
 
 def _is_likely(key: str, content: Content) -> bool:
-    """Tell whether a setting has the name of a secret, and a text."""
+    """Return whether a setting is a string with a name like a secret's."""
     is_text = isinstance(content.value, str) and content.value != ""
     return content.kind is Kind.SETTING and is_text and _LIKELY.search(key) is not None

@@ -1,4 +1,4 @@
-"""YAML that readers of version 1.1 and of version 1.2 take for the same."""
+"""Write YAML that has the same meaning in versions 1.1 and 1.2."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import yaml
 
 from app.configuration.transfer.yaml_schema import DIFFERENT, TYPES, anchored
 
-# YAML 1.1 takes these for line breaks, and YAML 1.2 for letters.
+# Line breaks in YAML 1.1, ordinary characters in YAML 1.2.
 _BREAKS = frozenset("\x85\u2028\u2029")
 
 
@@ -19,10 +19,7 @@ def dump_yaml(document: Any) -> bytes:
 
 
 class _Dumper(yaml.CSafeDumper):
-    """libyaml's emitter, which puts quotes where a text is something else to one of the versions.
-
-    It does so where a plain scalar resolves to another type than the value has.
-    """
+    """libyaml's emitter. It quotes a string that either version would read as another type."""
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
@@ -31,7 +28,7 @@ def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _text)
-# Behind PyYAML's own, which follow YAML 1.1: they go on to know what is a number.
+# Added to PyYAML's resolvers for YAML 1.1, which still apply.
 for _tag, _pattern in TYPES:
     _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", anchored(_pattern), None)
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", anchored(DIFFERENT), None)

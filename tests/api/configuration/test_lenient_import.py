@@ -174,7 +174,7 @@ async def test_lenient_import_lists_keys_and_names_that_it_left_out(service: Ser
     assert flags["warnings"][0] == "extra of the document was left out"
     assert flags["warnings"][1].startswith("'my flag': must ")
     assert flags["warnings"][1].endswith("; it was left out")
-    assert env["warnings"] == ["A: is repeated at line 2, which holds"]
+    assert env["warnings"] == ["A: is repeated at line 2; that value is used"]
     assert (await _entries(service))["A"]["value"] == "2"
 
 

@@ -15,7 +15,7 @@ from app.access.models import Scope
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.transfer.document_reader import read_file
-from app.configuration.transfer.import_plan import Plan, apply_plan, plan
+from app.configuration.transfer.import_plan import ImportPlan, plan_import, write_import
 from app.errors import Invalid, Unavailable
 from app.http.keys import DATABASE
 from app.threads import ThreadLimiter
@@ -28,13 +28,13 @@ needs_data = pytest.mark.skipif(
 )
 
 
-async def _load(service: Service, path: Path) -> tuple[Plan, int | None]:
+async def _load(service: Service, path: Path) -> tuple[ImportPlan, int | None]:
     document = read_file(path)
 
-    async def work(connection: Any) -> tuple[Plan, int | None]:
+    async def work(connection: Any) -> tuple[ImportPlan, int | None]:
         checkers = service.app[CHECKS].checkers
-        wanted = await plan(connection, "local", document, checkers=checkers)
-        made = await apply_plan(connection, "local", wanted, actor="test", message="load")
+        wanted = await plan_import(connection, "local", document, checkers=checkers)
+        made = await write_import(connection, "local", wanted, actor="test", message="load")
         return wanted, made.revision if made else None
 
     outcome = await service.app[DATABASE].transact(work)

@@ -101,7 +101,7 @@ def test_env_export_is_equal_to_every_reader(
 def test_env_export_names_value_without_common_form(value: str) -> None:
     lines = list(env_lines(settings({"A": value, "B": "1"})))
 
-    assert lines == ["# Left out, as this format cannot hold them: A\n", "B=1\n"]
+    assert lines == ["# Left out, because this format cannot hold them: A\n", "B=1\n"]
 
 
 def test_env_export_value_of_open_braces_is_linear() -> None:
@@ -127,7 +127,7 @@ def test_env_export_quotes_what_shells_would_run(value: str, line: str | None) -
     lines = list(env_lines(settings({"A": value})))
 
     assert lines == (
-        ["# Left out, as this format cannot hold them: A\n"] if line is None else [line]
+        ["# Left out, because this format cannot hold them: A\n"] if line is None else [line]
     )
 
 

@@ -209,7 +209,7 @@ def test_process_that_has_grown_is_replaced(
     checkers: Checkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = _pid(checkers)
-    monkeypatch.setattr(one_process, "_KEPT_BYTES_MAX", 0)
+    monkeypatch.setattr(one_process, "_IDLE_BYTES_MAX", 0)
     _verdict(checkers, DATE, "x")
     monkeypatch.undo()
 

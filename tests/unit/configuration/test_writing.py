@@ -119,8 +119,8 @@ def test_an_env_file_says_what_it_cannot_hold() -> None:
     text = write_document(ENVIRONMENT, entries, Format.ENV).decode()
 
     assert text.splitlines() == [
-        "# Left out, as this format cannot hold them: FLAG, NULL, OBJECT, a/b",
-        "# Not texts, and texts when they are read from here: PORT",
+        "# Left out, because this format cannot hold them: FLAG, NULL, OBJECT, a/b",
+        "# Not strings, but read as strings from this file: PORT",
         "PORT=8080",
     ]
 
