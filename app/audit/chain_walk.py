@@ -1,4 +1,4 @@
-"""Following a chain, link by link, from any of its change sets to its end."""
+"""Verify a chain link by link, from a position to its end."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,19 +13,19 @@ from app.threads import in_thread
 
 Report = Callable[[int], None]
 
-_UNREADABLE = "holds what no service has written, and cannot be read"
+_UNREADABLE = "cannot be read, because it has data that no release writes"
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where in a chain somebody stands; the hash is None as long as no change set is chained."""
+    """A position in a chain. The hash is None before the first chained change set."""
 
     revision: int = 0
     hash: bytes | None = None
 
 
 class BrokenChainError(Exception):
-    """A link does not hold."""
+    """A change set differs from the chain. `reason` follows on the words `revision N`."""
 
     def __init__(self, revision: int, reason: str) -> None:
         self.revision = revision
@@ -35,12 +35,12 @@ class BrokenChainError(Exception):
 
 @asynccontextmanager
 async def consistent_read(database: Database) -> AsyncIterator[Connection]:
-    """Lend a connection that reads the database as it is now, whatever is written meanwhile."""
+    """Lend a connection whose statements all read the same state of the database."""
     async with (
         database.connection() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        # To hash what one large change set says takes longer than the pause that is allowed else.
+        # Hashing a large change set takes longer than the usual limit between two statements.
         await connection.execute("set local idle_in_transaction_session_timeout = '60s'")
         yield connection
 
@@ -49,14 +49,14 @@ async def follow(
     connection: Connection,
     environment: str,
     position: Position,
-    saw: Callable[[StoredLink], None] = lambda _: None,
+    visit: Callable[[StoredLink], None] = lambda _: None,
     report: Report = lambda _: None,
 ) -> Position:
-    """Follow the chain from a position to its end and return that. Raises BrokenChainError."""
+    """Verify the chain from a position on, and return its end. Raises BrokenChainError."""
     try:
         async for page in pages(connection, environment, position.revision):
-            # Hashing and freeing a page take longer than the event loop may be held.
-            work = partial(_follow_page, environment, position, page, saw)
+            # In a thread, because hashing and freeing a page would block the event loop.
+            work = partial(_follow_page, environment, position, page, visit)
             position = await in_thread("verify", work)
             report(position.revision)
     except UnreadableError as error:
@@ -68,21 +68,21 @@ def _follow_page(
     environment: str,
     position: Position,
     page: list[StoredLink],
-    saw: Callable[[StoredLink], None],
+    visit: Callable[[StoredLink], None],
 ) -> Position:
-    """Check the links of a page, which is empty afterwards."""
+    """Verify the links of a page, and empty it."""
     while page:
-        each = page.pop(0)
-        if each.revision != position.revision + 1:
+        stored = page.pop(0)
+        if stored.revision != position.revision + 1:
             raise BrokenChainError(position.revision + 1, "is missing")
-        if each.hash is None and position.hash is not None:
-            raise BrokenChainError(each.revision, "has lost its hash")
-        if each.hash is not None and each.hash != _hash(environment, position, each):
+        if stored.hash is None and position.hash is not None:
+            raise BrokenChainError(stored.revision, "has lost its hash")
+        if stored.hash is not None and stored.hash != _hash(environment, position, stored):
             raise BrokenChainError(
-                each.revision, "is not what was hashed: it, or what it follows on, was changed"
+                stored.revision, "does not match its hash: it, or one before it, was changed"
             )
-        saw(each)
-        position = Position(each.revision, each.hash)
+        visit(stored)
+        position = Position(stored.revision, stored.hash)
     return position
 
 
@@ -104,10 +104,12 @@ def _hash(environment: str, position: Position, stored: StoredLink) -> bytes:
 
 
 def check_end(environment: Environment, end: Position) -> None:
-    """Make sure that a chain ends where its environment says. Raises BrokenChainError."""
+    """Check that the chain ends at the environment's revision and hash. Raises BrokenChainError."""
     if end.revision < environment.revision:
-        raise BrokenChainError(end.revision + 1, "is missing, up to that of the environment")
+        reason = f"is missing, but the environment is at revision {environment.revision}"
+        raise BrokenChainError(end.revision + 1, reason)
     if end.revision > environment.revision:
-        raise BrokenChainError(environment.revision + 1, "is beyond that of the environment")
+        reason = f"exists, but the environment is at revision {environment.revision}"
+        raise BrokenChainError(environment.revision + 1, reason)
     if (end.hash.hex() if end.hash else None) != environment.hash:
-        raise BrokenChainError(end.revision, "has another hash than the environment follows on")
+        raise BrokenChainError(end.revision, "has another hash than the environment")

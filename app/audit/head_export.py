@@ -1,11 +1,10 @@
-"""The export of signed heads: once a minute to a file, and to the log, whatever has changed.
+"""Export signed heads of changed environments once a minute, to a file and to the log.
 
-Before a head is signed, the history between the last one and it is verified, so that nobody signs
-what was changed meanwhile; after a restart it goes on from the last head in the file. Whoever
-rewrites the history has to do so within a minute, or on every machine that keeps these lines.
+The export verifies the history since the last head before it signs the next one. After a restart it
+continues from the last head in the file. So a change of older history is noticed within a minute.
 
-A new epoch does not make up for it: where it does not go on from what was signed, that is told
-until the next start, as only people know whether it was a backup that they restored.
+A new epoch that does not continue the signed history is reported until the next start, because only
+an operator knows whether a backup was restored.
 """
 
 import errno
@@ -36,16 +35,17 @@ from app.threads import in_thread
 log = logger(__name__)
 
 EXPORT_SECONDS = 60
-# After a failure. With a minute, a series of short outages could prevent every signature.
+# After a failure. A whole minute would let a series of short outages prevent every export.
 RETRY_SECONDS = 5
-# The disk does not answer, for example.
+# For example when the disk does not respond.
 _EXPORT_AGE_MAX = timedelta(seconds=5 * EXPORT_SECONDS)
 
 
 class HeadExport(Component):
-    """Signs and writes heads. `broken` has what does not hold, by environment, and `replaced` what
-    was signed and is not there any more: a history of an epoch before, or expectations of the
-    schema.
+    """Sign and export heads.
+
+    `broken` has the reason for each environment whose chain is broken. `replaced` has the reason
+    for each whose signed history or expected schema was replaced.
     """
 
     name = "audit_heads"
@@ -65,11 +65,11 @@ class HeadExport(Component):
         self.exported_at: datetime | None = None
 
     async def run(self) -> None:
-        """Export without end: every minute, and a few seconds after a failure."""
+        """Export every minute, and 5 s after a failure."""
         await repeat(lambda: RETRY_SECONDS if self.failure else EXPORT_SECONDS, self.run_once)
 
     async def run_once(self) -> None:
-        """Export what has changed. Never raises: what does not pass is told until it does."""
+        """Export the heads of changed environments. Never raises; `failure` has the reason."""
         try:
             await self._export()
         except Unavailable as error:
@@ -77,7 +77,7 @@ class HeadExport(Component):
         except OSError as error:
             self._fail(reason(error))
         except Exception as error:  # noqa: BLE001 - one failure must not end the export
-            # Whoever owns the tables can put something there that no release can read.
+            # The owner of the tables can store data that no release can read.
             self._fail("an unexpected error", error=type(error).__name__)
         else:
             self.failure = None
@@ -89,7 +89,7 @@ class HeadExport(Component):
             self._is_read = True
         heads = await self._heads()
         for head in heads:
-            # First, since it leaves the machine also when the disk is full.
+            # Before the file, because the log works also when the disk is full.
             log.info("audit_head", **{**msgspec.structs.asdict(head), "at": head.at.isoformat()})
         if heads:
             await in_thread("heads", lambda: _append(self._file, heads))
@@ -97,69 +97,74 @@ class HeadExport(Component):
         self.exported_at = datetime.now(UTC)
 
     async def _heads(self) -> list[SignedHead]:
-        """Return the heads that are not exported yet, each verified from the last one on."""
+        """Return the heads to export, each verified from the last exported one."""
         heads: list[SignedHead] = []
         async with consistent_read(self._database) as connection:
             at = await connection.fetchval("select current_timestamp")
-            found = await environments.list_all(connection, with_deleted=True)
+            all_environments = await environments.list_all(connection, with_deleted=True)
             expectations = await find_expectations(connection)
             existing = {row.name for row in await environments.list_all(connection)}
-            for environment in found:
+            for environment in all_environments:
                 name, closing = environment.name, (environment.name, environment.hash)
                 if name not in existing and closing in self._closed:
                     continue
-                if await self._is_news(connection, environment, expectations):
+                if await self._needs_export(connection, environment, expectations):
                     heads += filter(None, [signed(environment, expectations, at, self._signer)])
                 elif name not in existing and name not in self.broken:
                     self._closed.add(closing)
-        for name in self._last.keys() - {environment.name for environment in found}:
+        for name in self._last.keys() - {environment.name for environment in all_environments}:
             revision = self._last[name].revision
-            self._tell(name, f"revision {revision} was signed, and the whole environment is gone")
+            self._report(name, f"revision {revision} was signed, but the environment is missing")
         return heads
 
-    async def _is_news(
+    async def _needs_export(
         self, connection: Connection, environment: Environment, expectations: Expectations | None
     ) -> bool:
-        """Tell whether there is a head to sign, of a history that goes on from the last one."""
+        """Verify the history since the last head, and tell whether a new head is due."""
         name = environment.name
         known = self._last.get(name)
         if known is not None:
-            await self._look_at_expectations(connection, known)
+            await self._check_expectations(connection, known)
         broken = await _broken(connection, known, environment)
         if known is not None and known.epoch != environment.epoch:
             log.warning("audit_epoch_changed", environment=name, revision=known.revision)
             if broken is not None:
                 log.error("audit_history_replaced", environment=name, reason=broken)
-                self.replaced[name] = f"{broken}; a new epoch has begun since"
+                self.replaced[name] = f"{broken}; a new epoch has begun"
                 broken = await _broken(connection, None, environment)
             del self._last[name]
             known = None
         if broken is not None:
-            self._tell(name, broken)
+            self._report(name, broken)
             return False
         self.broken.pop(name, None)
-        now = environment.hash, expectations
-        return known is None or (known.hash, known.expectations) != now
+        current = environment.hash, expectations
+        return known is None or (known.hash, known.expectations) != current
 
-    async def _look_at_expectations(self, connection: Connection, known: Head) -> None:
-        """Tell of those that were signed and are gone. A history that holds is signed on all the
-        same: the next head, with what is expected now, would else never come.
+    async def _check_expectations(self, connection: Connection, known: Head) -> None:
+        """Report a signed schema that is no longer stored.
+
+        The export goes on, so that the next head has the current expected schema.
         """
-        name, lost = known.environment, await _lost(connection, known)
-        if lost is not None and self.replaced.get(name) != lost:
-            log.error("audit_expectations_replaced", environment=name, reason=lost)
-            self.replaced[name] = lost
+        name, mismatch = known.environment, None
+        try:
+            await check_expectations(connection, [known])
+        except BrokenChainError as error:
+            mismatch = str(error)
+        if mismatch is not None and self.replaced.get(name) != mismatch:
+            log.error("audit_expectations_replaced", environment=name, reason=mismatch)
+            self.replaced[name] = mismatch
 
     def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:
-        """Only warn: every other instance serves the same."""
+        """Only warn, because every other instance has the same history."""
         return {"audit:chain": self._chain_check(scope), "audit:heads": self._heads_check()}
 
     def _chain_check(self, scope: ReportScope) -> HealthCheck:
-        """Count the environments that the token does not cover, and name the others."""
+        """Name the broken environments that the token covers, and count the others."""
         reasons = [*self.replaced.items(), *self.broken.items()]
         outputs = [f"{name}: {reason}" for name, reason in reasons if scope.covers(name)]
         if hidden := len(reasons) - len(outputs):
-            outputs.append(f"{hidden} in environments that this token is not for")
+            outputs.append(f"{hidden} in environments that this token does not cover")
         return HealthCheck(
             status=Status.WARN if outputs else Status.PASS,
             component_type="datastore",
@@ -172,7 +177,7 @@ class HeadExport(Component):
         return HealthCheck(
             status=Status.WARN if self.failure or is_late else Status.PASS,
             time=at,
-            output=self.failure or ("the export hangs" if is_late else None),
+            output=self.failure or ("the export does not finish" if is_late else None),
         )
 
     def metrics(self) -> Iterable[Metric]:
@@ -188,7 +193,7 @@ class HeadExport(Component):
                 self.exported_at.timestamp(),
             )
 
-    def _tell(self, name: str, broken: str) -> None:
+    def _report(self, name: str, broken: str) -> None:
         if self.broken.get(name) != broken:
             log.error("audit_chain_broken", environment=name, reason=broken)
         self.broken[name] = broken
@@ -199,31 +204,22 @@ class HeadExport(Component):
         self.failure = reason
 
 
-async def _lost(connection: Connection, known: Head) -> str | None:
-    """Return which expectations of the schema are not kept any more, None when all are."""
-    try:
-        await check_expectations(connection, [known])
-    except BrokenChainError as error:
-        return str(error)
-    return None
-
-
 async def _broken(
     connection: Connection, known: Head | None, environment: Environment
 ) -> str | None:
-    """Return what does not hold from the last head on, None when all does.
+    """Return why the chain is broken since the last head, None when it is not.
 
-    Without one it is from a page before the end: to go through all of it is an operator's to ask.
+    Without a head, it verifies the last 1,000 revisions; `audit verify` verifies all.
     """
     name = environment.name
     revision = known.revision if known else max(0, environment.revision - PAGE_SIZE)
-    found = await sql.find_link_hash(connection, environment=name, revision=revision)
-    if known is not None and found is None:
-        return f"revision {revision} was signed, and is gone"
-    if known is not None and found.hex() != known.hash:
-        return f"revision {revision} is another one than was signed"
+    stored_hash = await sql.find_link_hash(connection, environment=name, revision=revision)
+    if known is not None and stored_hash is None:
+        return f"revision {revision} was signed, but is missing"
+    if known is not None and stored_hash.hex() != known.hash:
+        return f"revision {revision} differs from the signed head"
     try:
-        end = await follow(connection, name, Position(revision, found))
+        end = await follow(connection, name, Position(revision, stored_hash))
         check_end(environment, end)
     except BrokenChainError as error:
         return str(error)
@@ -231,18 +227,18 @@ async def _broken(
 
 
 def _append(file: Path, heads: Sequence[SignedHead]) -> None:
-    """Add the lines and see them onto the disk; the file is opened anew, so it may be rotated."""
+    """Append the heads and sync. The file is opened each time, so that it can be rotated."""
     file.parent.mkdir(parents=True, exist_ok=True)
     lines = b"".join(msgspec.json.encode(head) + b"\n" for head in heads)
-    # A pipe that nobody reads from would hold this up for ever otherwise.
+    # Non-blocking: opening a pipe without a reader would block without limit.
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
     descriptor = os.open(file, flags, 0o600)
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "is no regular file")
-        if found.st_size and os.pread(descriptor, 1, found.st_size - 1) != b"\n":
-            # Torn when a disk was full, say: what is added to it could not be read either.
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file")
+        if status.st_size and os.pread(descriptor, 1, status.st_size - 1) != b"\n":
+            # A full disk can cut the last line; appending to it would spoil the next line too.
             lines = b"\n" + lines
         while lines:
             lines = lines[os.write(descriptor, lines) :]

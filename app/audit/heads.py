@@ -1,8 +1,7 @@
-"""Heads of the chain, signed: whoever keeps them elsewhere can prove what the history was.
+"""Signed heads of the chain: stored elsewhere, they prove the history up to their revision.
 
-A head is one line of JSON with the environment, its epoch, revision and hash, what the schema was
-expected to be, the time, the public key and the signature over the canonical JSON (RFC 8785) of all
-but the signature. It names the whole past up to its revision, and tells nothing of what is in it.
+A head is one line of JSON: environment, epoch, revision, hash, expected schema, time, public key,
+and a signature over the canonical JSON (RFC 8785) of the rest. It reveals no configuration.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -22,15 +21,15 @@ from app.schema.expectations import Expectations, find_mismatch
 
 _PURPOSE = "head/1"
 _LINE_BYTES_MAX = 4_096
-_NOT_AS_SIGNED = "was signed with other expectations of the schema than are kept for that time"
+_OTHER_SCHEMA = "was signed with another expected schema than is stored for that time"
 _BEGINNING = b'{"at":"'
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`hash`, in hex, is that of the change set `revision`; `key` is the signer's public half.
+    """A head. `hash`, in hex, is of the change set `revision`; `key` is the signer's public key.
 
-    `schema_hash` is over what the schema was expected to be, up to the row `schema_id` of
-    `schema_fingerprints`; neither is there where nothing was expected yet.
+    `schema_hash` covers the rows of `schema_fingerprints` up to `schema_id`. Both are absent before
+    the first row.
     """
 
     at: datetime
@@ -75,10 +74,10 @@ def signed(
 
 
 def read_heads(path: Path, public_keys: Collection[str]) -> list[Head]:
-    """Return the heads of a file, each of which is signed with one of these keys.
+    """Return the heads of a file, each signed with one of these keys.
 
-    Raises Invalid that names the line of one that is not, and OSError. A line that was torn when
-    somebody pulled the plug is passed over; to take lines away needs no tearing.
+    Raises Invalid with the line of any other head, and OSError. Skips a line that was cut off by a
+    power failure: an attacker who can cut a line can also delete it.
     """
     heads: list[Head] = []
     for number, line in _lines(path):
@@ -93,9 +92,8 @@ def read_heads(path: Path, public_keys: Collection[str]) -> list[Head]:
 def last_heads(path: Path, public_key: str) -> dict[str, Head]:
     """Return the last head of each environment in a file, none when there is no file.
 
-    The whole of it is read: one that seldom changes has its last far above those of the others.
-    What cannot be read is passed over. Signatures are looked at of the last ones alone, unless one
-    of those is forged.
+    Reads the whole file, because the last head of an environment may be far from the end. Skips
+    unreadable lines. Verifies the last heads only, or all heads if one of the last is forged.
     """
     last: dict[str, bytes] = {}
     try:
@@ -105,14 +103,14 @@ def last_heads(path: Path, public_key: str) -> dict[str, Head]:
                 last[head.environment] = line
     except FileNotFoundError:
         return {}
-    found = [_parse(line, {public_key}) for line in last.values()]
-    if None in found:
-        found = [_parse(line, {public_key}) for _, line in _lines(path)]
-    return {head.environment: head for head in found if head is not None}
+    heads = [_parse(line, {public_key}) for line in last.values()]
+    if None in heads:
+        heads = [_parse(line, {public_key}) for _, line in _lines(path)]
+    return {head.environment: head for head in heads if head is not None}
 
 
 def heads_of(heads: Iterable[Head], name: str, epoch: str | None = None) -> list[Head]:
-    """Return the heads of one environment, of one of its epochs if that is given."""
+    """Return the heads of one environment, and of one epoch if given."""
     return [
         head
         for head in heads
@@ -130,7 +128,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _is_torn(line: bytes) -> bool:
-    """Tell whether it is the beginning of a head, or what a file system leaves of one."""
+    """Tell whether the line is the beginning of a head, perhaps with NUL bytes after it."""
     text = line.rstrip(b"\r\n\0")
     if not text.startswith(_BEGINNING) and not _BEGINNING.startswith(text):
         return False
@@ -160,14 +158,14 @@ def _decode(line: bytes) -> SignedHead | None:
 
 
 def _unusable(number: int) -> AppError:
-    return invalid("heads", f"line {number} is no head that this key has signed")
+    return invalid("heads", f"line {number} is not a head that this key has signed")
 
 
 async def check_expectations(connection: Connection, heads: Iterable[Head]) -> None:
-    """Make sure that the schemas that were expected at each head are stored unchanged.
+    """Check that the expected schema of each head is stored unchanged.
 
     Raises BrokenChainError with the revision of the first head that differs.
     """
-    signed = [(head.revision, head.expectations) for head in heads]
-    if (revision := await find_mismatch(connection, signed)) is not None:
-        raise BrokenChainError(revision, _NOT_AS_SIGNED)
+    expected = [(head.revision, head.expectations) for head in heads]
+    if (revision := await find_mismatch(connection, expected)) is not None:
+        raise BrokenChainError(revision, _OTHER_SCHEMA)

@@ -1,4 +1,4 @@
-"""The chain as it is stored: change sets from the first to the last, in pages of bounded size."""
+"""Read stored change sets in the order of the chain, in pages of bounded size."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,15 +15,15 @@ from app.database import Connection, sql
 from app.threads import in_thread
 
 PAGE_SIZE = 1_000
-# Of what one statement carries, so that it keeps to its time.
+# The limit of one statement, so that it ends in time.
 _PAGE_BYTES_MAX = 4 * 1024 * 1024
 _BEYOND_KEYS = "\x7f"
-# What comes of rows that no service has written: JSON of a depth that none takes, the year 200000.
+# Errors of rows that no release writes: JSON that is too deep, a time in the year 200000.
 UNREADABLE = (ValueError, ArithmeticError, RecursionError, msgspec.MsgspecError)
 
 
 class UnreadableError(Exception):
-    """A change set, by its revision, holds what no service has written."""
+    """The change set of a revision has data that no release writes."""
 
     def __init__(self, revision: int) -> None:
         self.revision = revision
@@ -32,7 +32,7 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredLink:
-    """A change set as it is stored. `hash` is None for one that is older than the chain."""
+    """A stored change set. `hash` is None for one that is older than the chain."""
 
     revision: int
     kind: ChangeKind
@@ -47,10 +47,9 @@ class StoredLink:
 async def pages(
     connection: Connection, environment: str, after: int
 ) -> AsyncIterator[list[StoredLink]]:
-    """Yield the change sets that follow on a revision, in order.
+    """Yield pages of the change sets after a revision, in order. Raises UnreadableError.
 
-    In one transaction that sees one moment, or a writer's change set may come in between. Raises
-    UnreadableError.
+    The caller reads in one repeatable-read transaction; otherwise a writer could interfere.
     """
     page_size = PAGE_SIZE
     while True:
@@ -59,7 +58,7 @@ async def pages(
         except UNREADABLE:
             if page_size == 1:
                 raise UnreadableError(after + 1) from None
-            page_size = 1  # to find out which of them it is
+            page_size = 1  # to find the revision of the error
             continue
         if not page:
             return
@@ -82,13 +81,13 @@ async def _page(
     ]
     if not rows:
         return []
-    until, count, size = (rows[-1][name] for name in ("revision", "changes", "bytes"))
-    at_once = 1 + count * _PAGE_BYTES_MAX // max(size, _PAGE_BYTES_MAX)
-    changed = await _changed(connection, environment, after, until, at_once)
+    last, count, size = (rows[-1][name] for name in ("revision", "changes", "bytes"))
+    batch_size = 1 + count * _PAGE_BYTES_MAX // max(size, _PAGE_BYTES_MAX)
+    changed = await _changed(connection, environment, after, last, batch_size)
     properties = {
         row["revision"]: properties_change_of(row)
         async for row in sql.list_linked_properties(
-            connection, environment=environment, after=after, until=until
+            connection, environment=environment, after=after, until=last
         )
     }
     # A page may have thousands of changes.
@@ -121,9 +120,9 @@ def _links(
 
 
 async def _changed(
-    connection: Connection, environment: str, after: int, until: int, at_once: int
+    connection: Connection, environment: str, after: int, until: int, batch_size: int
 ) -> list[Any]:
-    """Return the rows of all changes of a page; one change set may need several statements."""
+    """Return the changes of a page. One change set may need several statements."""
     changed: list[Any] = []
     after_key = _BEYOND_KEYS
     while True:
@@ -135,11 +134,11 @@ async def _changed(
                 after=after,
                 after_key=after_key,
                 until=until,
-                page_size=at_once,
+                page_size=batch_size,
             )
         ]
         changed += rows
-        if len(rows) < at_once:
+        if len(rows) < batch_size:
             return changed
         after, after_key = rows[-1]["revision"], rows[-1]["key"]
 

@@ -1,7 +1,7 @@
-"""Verifying an environment: its chain, link by link, and that what is true now is what it says.
+"""Verify an environment: its chain, and that the stored entries and properties match it.
 
-A chain alone cannot show that its end was cut off, or that all of it was written anew by whoever
-owns the tables. Heads that were signed and kept elsewhere can: see `audit/heads.py`.
+A chain alone cannot show that its end was cut off, or that the owner of the tables rewrote all of
+it. Signed heads that are stored elsewhere can: see `audit/heads.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,13 @@ from app.environments import service as environments
 from app.environments.models import Environment, Properties
 from app.errors import NotFound
 
-# To compare the largest values takes a while, where they are.
+# Comparing the largest values takes long.
 _ENTRIES_AT_ONCE = 25
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verified:
-    """All of it holds. `unchained` are revisions from before there was a chain."""
+    """A verified environment. `unchained` counts the revisions that are older than the chain."""
 
     environment: str
     epoch: str
@@ -38,7 +38,7 @@ class Verified:
 
 @dataclass(frozen=True, kw_only=True)
 class Broken:
-    """The first thing that does not hold, in a sentence that follows on `revision N`."""
+    """The first mismatch. `reason` follows on the words `revision N`."""
 
     environment: str
     revision: int
@@ -46,8 +46,8 @@ class Broken:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Left:
-    """What the last change to a key left: an entry, by its hash, and since when it is there."""
+class _LastState:
+    """The entry that the last change of a key wrote."""
 
     revision: int
     hash: bytes
@@ -63,11 +63,11 @@ async def verify(
     current_epoch: bool = False,
     report: Report = lambda _: None,
 ) -> Verified | Broken:
-    """Verify one environment, in a transaction that sees one moment, such as of `consistent_read`.
+    """Verify one environment, on a connection of `consistent_read`.
 
-    Each of the heads that were signed for it must be in its history, or those of its current epoch.
-    `report` is told how many revisions are done, now and then. Raises NotFound for an environment
-    that is not there and for which no head was signed.
+    Its history must include each signed head, or with `current_epoch` each head of that epoch.
+    Calls `report` with the last verified revision. Raises NotFound for an unknown environment
+    without a signed head.
     """
     signed = heads_of(heads, name)
     try:
@@ -75,26 +75,26 @@ async def verify(
         if current_epoch:
             signed = heads_of(heads, name, environment.epoch)
         walk = _Walk(name, signed)
-        end = await follow(connection, name, Position(), walk.saw, report)
+        end = await follow(connection, name, Position(), walk.visit, report)
         check_end(environment, end)
         is_deleted = await sql.is_environment_deleted(connection, name=name)
         walk.check_closings(environment, is_deleted=is_deleted)
         await _check_strays(connection, environment)
         walk.check_heads(environment)
-        await _check_entries(connection, environment, walk.left)
+        await _check_entries(connection, environment, walk.entries)
         _check_properties(environment, walk.properties)
-        # Last, so that it hides nothing that matters more.
+        # Last, because a mismatch of the history matters more.
         await check_expectations(connection, walk.heads)
     except BrokenChainError as error:
         return Broken(environment=name, revision=error.revision, reason=error.reason)
     except UNREADABLE:
         revision = (await latest_revisions(connection))[name]
-        return Broken(environment=name, revision=revision, reason=_ITSELF)
+        return Broken(environment=name, revision=revision, reason=_UNREADABLE_ROW)
     except NotFound:
         if not signed:
             raise
         last = max(signed, key=lambda head: head.revision)
-        reason = f"{_when(last)}, with the whole environment"
+        reason = f"{_missing(last)}, as is the whole environment"
         return Broken(environment=name, revision=last.revision, reason=reason)
     return Verified(
         environment=name,
@@ -107,21 +107,21 @@ async def verify(
 
 
 class _Walk:
-    """What is gathered on the way, to be compared with what is true at its end."""
+    """The state that the chain describes, collected link by link."""
 
     def __init__(self, name: str, heads: Sequence[Head]) -> None:
         self.heads = sorted(heads, key=lambda head: head.revision)
         self._expected: dict[int, set[str]] = {}
         for head in heads:
             self._expected.setdefault(head.revision, set()).add(head.hash)
-        # Of each key what is there; one that was deleted is not among them.
-        self.left: dict[str, _Left] = {}
+        # The entries by key, without deleted ones.
+        self.entries: dict[str, _LastState] = {}
         self.properties = _first_properties(name)
         self.unchained = 0
-        # Revisions that closed the history of an environment of this name.
+        # The revisions that deleted an environment of this name.
         self.closings: list[int] = []
 
-    def saw(self, stored: StoredLink) -> None:
+    def visit(self, stored: StoredLink) -> None:
         self.unchained += stored.hash is None
         if stored.kind is ChangeKind.DELETE:
             self.closings.append(stored.revision)
@@ -129,31 +129,31 @@ class _Walk:
         if expected is not None and expected != {(stored.hash or b"").hex()}:
             raise BrokenChainError(stored.revision, _NOT_AS_SIGNED)
         for change in stored.changes:
-            before = self.left.pop(change.key, None)
-            found = entry_hash(change.before.content, change.before.version)
-            if found != (before and before.hash):
-                raise BrokenChainError(stored.revision, f"found {change.key} {_BESIDE}")
-            made = entry_hash(change.after, change.version)
-            if made is not None:
-                self.left[change.key] = _Left(
+            before = self.entries.pop(change.key, None)
+            before_hash = entry_hash(change.before.content, change.before.version)
+            if before_hash != (before and before.hash):
+                reason = f"has another state of {change.key} before it than the history"
+                raise BrokenChainError(stored.revision, reason)
+            after_hash = entry_hash(change.after, change.version)
+            if after_hash is not None:
+                self.entries[change.key] = _LastState(
                     revision=stored.revision,
-                    hash=made,
+                    hash=after_hash,
                     created_at=before.created_at if before else stored.created_at,
                     updated_at=stored.created_at,
                 )
         if stored.properties is not None:
-            if not _are_one(stored.properties.before, self.properties):
-                raise BrokenChainError(
-                    stored.revision, f"found the environment's own properties {_BESIDE}"
-                )
+            if not _are_equal(stored.properties.before, self.properties):
+                reason = "has other properties of the environment before it than the history"
+                raise BrokenChainError(stored.revision, reason)
             self.properties = stored.properties.after
 
     def check_closings(self, environment: Environment, *, is_deleted: bool) -> None:
-        """Make sure that a deleted environment was closed by its last change set, and no other."""
-        closed = self.closings[-1:] == [environment.revision]
-        if is_deleted and not closed:
+        """Check that the environment is deleted if and only if its last change set deleted it."""
+        is_closed = self.closings[-1:] == [environment.revision]
+        if is_deleted and not is_closed:
             raise BrokenChainError(environment.revision, _NOT_CLOSED)
-        if closed and not is_deleted:
+        if is_closed and not is_deleted:
             raise BrokenChainError(environment.revision, _REOPENED)
         before = self.closings[:-1] if is_deleted else self.closings
         if environment.first_revision != (before[-1] if before else 0) + 1:
@@ -162,42 +162,39 @@ class _Walk:
     def check_heads(self, environment: Environment) -> None:
         for head in self.heads:
             if head.revision > environment.revision:
-                raise BrokenChainError(head.revision, _when(head))
+                raise BrokenChainError(head.revision, _missing(head))
 
 
-_NOT_AS_SIGNED = "is another one than was signed: the history was written anew"
-_NOT_CLOSED = "is the last, and did not delete the environment, which is marked as deleted"
-_REOPENED = "deleted the environment, which is there without a change set that made it"
-_NOT_FIRST = "is not where the environment's history begins"
-_BESIDE = "otherwise than what is before it has left"
-_ITSELF = "is the last, and what the environment says of itself cannot be read"
+_NOT_AS_SIGNED = "differs from the signed head: the history was rewritten"
+_NOT_CLOSED = "is the last and did not delete the environment, which is marked as deleted"
+_REOPENED = "deleted the environment, which exists without a change set that created it"
+_NOT_FIRST = "is not the first revision of the environment"
+_UNREADABLE_ROW = "is the last, and the row of the environment cannot be read"
 
 
-def _when(head: Head) -> str:
-    return f"was signed at {head.at:%Y-%m-%d %H:%M:%S} UTC, and is gone"
+def _missing(head: Head) -> str:
+    return f"was signed at {head.at:%Y-%m-%d %H:%M:%S} UTC, but is missing"
 
 
 def _first_properties(name: str) -> Properties:
-    """Return what an environment is made with; one that is there from the first is protected."""
+    """Return the properties of a new environment. The initial `production` is protected."""
     return Properties(metadata={}, fractional="v3", protected=name == "production", version=1)
 
 
 async def _check_strays(connection: Connection, environment: Environment) -> None:
-    """Make sure that nothing lies beside the chain, where it would still be read."""
+    """Check that no changes exist outside the chain."""
     stray = await sql.find_stray_revision(
         connection, environment=environment.name, revision=environment.revision
     )
     if stray is not None:
-        raise BrokenChainError(
-            stray, "is none of the chain, and there are changes of it all the same"
-        )
+        raise BrokenChainError(stray, "is not in the chain, but has changes")
 
 
 async def _check_entries(
-    connection: Connection, environment: Environment, left: Mapping[str, _Left]
+    connection: Connection, environment: Environment, entries: Mapping[str, _LastState]
 ) -> None:
-    """Make sure that each entry is what the last change to its key has left, and none is gone."""
-    after, gone = "", dict(left)
+    """Check that each stored entry matches the last change of its key, and that none is missing."""
+    after, missing = "", dict(entries)
     while True:
         rows: list[Any] = [
             row
@@ -206,27 +203,25 @@ async def _check_entries(
             )
         ]
         for row in rows:
-            expected = gone.pop(row["key"], None)
+            expected = missing.pop(row["key"], None)
             if expected is None:
-                raise BrokenChainError(
-                    row["updated_revision"], f"did not make {row['key']}, which is there"
-                )
+                reason = f"did not write {row['key']}, which is stored"
+                raise BrokenChainError(row["updated_revision"], reason)
             if not _is_same(row, expected):
-                raise BrokenChainError(
-                    expected.revision, f"left {row['key']} otherwise than it is now"
-                )
+                reason = f"wrote another state of {row['key']} than is stored"
+                raise BrokenChainError(expected.revision, reason)
         if len(rows) < _ENTRIES_AT_ONCE:
             break
         after = rows[-1]["key"]
-    if gone:
-        revision, key = min((each.revision, key) for key, each in gone.items())
-        raise BrokenChainError(revision, f"left {key}, which is gone")
+    if missing:
+        revision, key = min((state.revision, key) for key, state in missing.items())
+        raise BrokenChainError(revision, f"wrote {key}, which is missing")
 
 
-def _is_same(row: Any, expected: _Left) -> bool:
-    found = row["updated_revision"], row["created_at"], row["updated_at"]
+def _is_same(row: Any, expected: _LastState) -> bool:
+    stored = row["updated_revision"], row["created_at"], row["updated_at"]
     times = (_text(expected.created_at), _text(expected.updated_at))
-    return bool(row["is_same"]) and found == (expected.revision, *times)
+    return bool(row["is_same"]) and stored == (expected.revision, *times)
 
 
 def _text(moment: datetime) -> str:
@@ -234,17 +229,15 @@ def _text(moment: datetime) -> str:
 
 
 def _check_properties(environment: Environment, last: Properties) -> None:
-    if not _are_one(last, environment.properties):
-        raise BrokenChainError(
-            environment.revision, "is not where the environment's own properties come from"
-        )
+    if not _are_equal(last, environment.properties):
+        reason = "is the last, and the history has other properties than are stored"
+        raise BrokenChainError(environment.revision, reason)
 
 
-def _are_one(left: Properties, right: Properties) -> bool:
-    """Tell whether they are the same as JSON, where true is not 1 as in Python."""
+def _are_equal(left: Properties, right: Properties) -> bool:
     return left.version == right.version and have_same_properties(left, right)
 
 
 async def latest_revisions(connection: Connection) -> dict[str, int]:
-    """Return the latest revision of each environment, whatever these say of themselves."""
+    """Return the latest revision of each environment, even if its row is unreadable."""
     return {row["name"]: row["revision"] async for row in sql.list_counters(connection)}

@@ -1,1 +1,1 @@
-"""Environments: the named places that configuration is kept for, and what each says of itself."""
+"""Environments: name, tier and properties."""

@@ -1,4 +1,4 @@
-"""An environment, as it is stored and as it is answered."""
+"""The JSON shapes of environments and their properties."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ import msgspec
 
 
 class Properties(msgspec.Struct, frozen=True, kw_only=True):
-    """What an environment says of itself: its flag set's metadata, which generation of bucketing it
-    has, whether it must not be deleted. `version` counts the changes of any of them.
+    """The metadata of the flag set, the generation of bucketing, and the protection from deletion.
+
+    `version` counts the changes of the properties.
     """
 
     metadata: dict[str, Any]
@@ -17,11 +18,10 @@ class Properties(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
-    """`hash`, in hex, is that of the latest change set, and so names the whole history.
+    """An environment. `hash`, in hex, is the hash of the latest change set, null before the first.
 
-    Null while no change set is chained; see `changes/chain.py`. `version` is that of the
-    properties: metadata, fractional and protected. `first_revision` is above 1 where revisions
-    before it are of a deleted environment of the same name.
+    `version` counts the changes of metadata, fractional and protected. `first_revision` is above 1
+    when the revisions before it belong to a deleted environment of the same name.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     protected: bool
     fractional: str
     metadata: dict[str, Any]
-    # What an earlier release has left on disk has none.
+    # Files on disk of earlier releases lack the following members.
     version: int = 1
     first_revision: int = 1
 
@@ -46,11 +46,11 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def at(self, revision: int, properties: Properties) -> "Environment":
-        """Return the same, as of an earlier revision; its hash then is not told."""
+        """Return the environment as of an earlier revision, without a hash."""
         if revision == self.revision:
             return self
-        then = msgspec.structs.asdict(properties)
-        return msgspec.structs.replace(self, revision=revision, hash=None, **then)
+        members = msgspec.structs.asdict(properties)
+        return msgspec.structs.replace(self, revision=revision, hash=None, **members)
 
 
 class EnvironmentList(msgspec.Struct, frozen=True, kw_only=True):

@@ -704,7 +704,7 @@ async def test_a_history_that_was_changed_is_no_proof(
     assert (await verifying._look(origin.source, target, settings, Vault())).told == "none"
     with server.admin(empty) as connection:
         connection.execute("update flagstone.change_sets set message = 'something else'")
-    with pytest.raises(BackupError, match="revision 1 is not what was hashed"):
+    with pytest.raises(BackupError, match="revision 1 does not match its hash"):
         await verifying._look(origin.source, target, settings, Vault())
 
 

@@ -314,7 +314,7 @@ async def test_a_changed_past_and_a_changed_schema_are_told_at_once(
     well = await examined(DATABASE_URL=url)
 
     assert _is(older["proof: history"], WARN, "; 1 are older than the chain, so not proven")
-    assert _is(found["proof: history"], FAIL, "local: revision 1 is not what was hashed")
+    assert _is(found["proof: history"], FAIL, "local: revision 1 does not match its hash")
     assert _is(found["proof: schema as migrated"], FAIL, "by_hand")
     assert _is(found["proof: schema changes"], FAIL, "flagstone_sql_drop")
     assert _is(well["proof: history"], PASS, "0 revisions of 4 environments verified")

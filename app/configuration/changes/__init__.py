@@ -1,4 +1,4 @@
-"""Change sets: one transaction, one revision, and what each key was before and is after.
+"""Change sets: one transaction and one revision, with each key before and after.
 
-Nothing else writes configurations, so whatever is true now can be told from the history.
+Nothing else writes configurations, so the history explains the current state.
 """

@@ -1,4 +1,4 @@
-"""What is administration among the changes: it moves every bucket, or unprotects an environment."""
+"""Administrative changes: creating, deleting and unprotecting environments, and `fractional`."""
 
 from collections.abc import Iterator
 
@@ -18,10 +18,10 @@ _RESOURCE = "environment"
 
 
 def check_administration(made: MadeChangeSets, grant: Grant) -> None:
-    """Refuse administration to whoever is no administrator.
+    """Require the scope admin for change sets of `fractional` or `protected`. Raises Forbidden.
 
-    Asked once it is known what happens, as a revert or a restore does not say it beforehand; the
-    transaction is given up then. Raises Forbidden.
+    Runs after the write, because a revert or a restore shows only then what it changes. The error
+    rolls the transaction back.
     """
     if not grant.allows(Scope.ADMIN) and any(_administered(made)):
         raise Forbidden(
@@ -33,23 +33,29 @@ def check_administration(made: MadeChangeSets, grant: Grant) -> None:
 async def record_administration(
     connection: Connection, log: AccessLog, made: MadeChangeSets, origin: Origin
 ) -> None:
-    """Have the access log tell of it, in the same transaction. Raises Unavailable."""
-    for change_set, what in _administered(made):
+    """Write the administrative changes to the access log, in the same transaction.
+
+    Raises Unavailable.
+    """
+    for change_set, description in _administered(made):
         access = origin.did(
             AccessEvent.ADMINISTRATION,
             environment=change_set.environment,
             resource=_RESOURCE,
-            detail=f"{what}, revision {change_set.revision}",
+            detail=f"{description}, revision {change_set.revision}",
         )
         await log.record(connection, access)
 
 
 async def record_creation(
-    connection: Connection, log: AccessLog, made: Environment, origin: Origin
+    connection: Connection, log: AccessLog, environment: Environment, origin: Origin
 ) -> None:
-    """Have the access log tell of a new environment. Raises Unavailable."""
+    """Write the creation of an environment to the access log. Raises Unavailable."""
     access = origin.did(
-        AccessEvent.ADMINISTRATION, environment=made.name, resource=_RESOURCE, detail="created"
+        AccessEvent.ADMINISTRATION,
+        environment=environment.name,
+        resource=_RESOURCE,
+        detail="created",
     )
     await log.record(connection, access)
 
@@ -64,9 +70,9 @@ async def delete_environment(
     message: str,
     origin: Origin,
 ) -> Environment:
-    """Delete an environment with all that holds on to it; return it as it was closed.
+    """Delete an environment and remove it from its tokens. Return its last state.
 
-    Raises as `writes.delete_environment` does, and Unavailable.
+    Raises as `writes.delete_environment`, and Unavailable.
     """
     closed = await writes.delete_environment(
         connection, name, expected=expected, actor=origin.actor, message=message
@@ -83,7 +89,7 @@ async def delete_environment(
 
 
 def _administered(made: MadeChangeSets) -> Iterator[tuple[MadeChangeSet, str]]:
-    """Yield the change sets that are administration, and what each changes."""
+    """Yield the administrative change sets, each with a description."""
     for change_set in made.change_sets:
         if (change := change_set.properties) is None:
             continue

@@ -1,10 +1,9 @@
-"""The chain: each change set's hash covers what it says and the hash before it.
+"""The hash chain: each change set's hash covers its content and the hash before it.
 
-So the hash of the latest names the whole past: whoever has it can tell a history that goes on from
-one that was swapped under it. What is hashed is the canonical JSON of RFC 8785, which depends
-neither on how PostgreSQL prints jsonb nor on how Python prints numbers. Of a secret it covers the
-commitment that is stored with it, see `crypto/envelope.py`: so it holds when the value is sealed
-anew or can never be opened again, and tells nobody what the value is.
+So the latest hash identifies the whole history. The input is canonical JSON (RFC 8785), which does
+not depend on how PostgreSQL prints jsonb or how Python prints numbers. For a secret, the hash
+covers the stored commitment (see `secrets/envelope.py`) instead of the value. So it stays the same
+when the value is sealed again or shredded, and it does not reveal the value.
 """
 
 import hashlib
@@ -18,12 +17,12 @@ import rfc8785
 
 from app.configuration.changes.models import Change, ChangeKind, Content, PropertiesChange
 
-# What the first change set of an environment follows on.
+# The hash before the first change set of an environment.
 GENESIS = bytes(32)
-# Without any of these, msgspec's sorted JSON is what RFC 8785 asks for, made in a hundredth of the
-# time: fractions and exponents, integers that a double may not hold, a negative zero, escapes.
+# Fractions and exponents, integers that a double may not hold, a negative zero, escapes. Without
+# these, msgspec's sorted JSON is canonical, and takes a hundredth of the time.
 _NOT_PLAIN = re.compile(rb"[0-9][.eE]|[0-9]{16}|-0|\\|\x7f")
-# The hook keeps numbers near the ends of a double's range from taking 7 microseconds each.
+# Without the hook, a number near the ends of a double's range takes 7 microseconds.
 _decoder = msgspec.json.Decoder(float_hook=float)
 
 
@@ -39,7 +38,7 @@ def link_hash(  # noqa: PLR0913 - each is a part of the record
     changes: Sequence[Change],
     properties: PropertiesChange | None = None,
 ) -> bytes:
-    """Return the hash of a change set that follows on the one with the hash `previous`."""
+    """Return the hash of a change set, given the hash of the change set before it."""
     record: dict[str, Any] = {
         "environment": environment,
         "revision": revision,
@@ -50,16 +49,15 @@ def link_hash(  # noqa: PLR0913 - each is a part of the record
         "changes": sorted(_digest(change) for change in changes),
     }
     if properties is not None:
-        # Not as null elsewhere: what was hashed before there were any must hash to the same.
+        # Left out otherwise: change sets older than properties must keep their hash.
         record["properties"] = {"before": properties.before, "after": properties.after}
     return hashlib.sha256(previous + canonical(record)).digest()
 
 
 def entry_hash(content: Content | None, version: int | None) -> bytes | None:
-    """Return what tells an entry as it was read from any other, None where there is none.
+    """Return a hash of a stored entry, None when there is none.
 
-    For comparing what is stored, which is printed in one way: it costs a fraction of what is
-    canonical.
+    For comparing stored entries with each other. It is not canonical, and so much faster.
     """
     record = _entry(content, version)
     return (
@@ -97,13 +95,13 @@ def _entry(content: Content | None, version: int | None) -> dict[str, Any] | Non
         "version": version,
     }
     if content.sealed is not None:
-        # And not what is sealed, which changes whenever it is sealed anew.
+        # The sealed value itself changes with each sealing.
         record["commitment"] = content.sealed.commitment.hex()
     return record
 
 
 def _as_doubles(value: Any) -> Any:
-    """Return the value with each integer that JavaScript cannot hold as the double it means."""
+    """Return the value with each integer beyond 2^53 as a double, as JavaScript reads it."""
     if isinstance(value, dict):
         return {name: _as_doubles(member) for name, member in value.items()}
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""Whether every flag still compiles after a change set, with all segments in their places.
+"""Check that every flag still compiles after a change set.
 
-A segment is a part of every flag that uses it, so an edit of one segment can exceed the limits of
-flags that the change set does not name.
+A segment is compiled into every flag that uses it. So an edit of one segment can exceed the limits
+of flags that the change set does not name.
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 
 from app.configuration.changes.models import Change, Content, Kind
 from app.configuration.changes.offload import StoredValues, run_by_size
-from app.configuration.changes.references import referenced_names, rule_of
+from app.configuration.changes.references import read_segments, referenced_names, rule_of
 from app.database import Connection, sql
 from app.errors import Invalid, Violation
 from app.evaluation.compilation import compile_violation
@@ -26,9 +26,9 @@ Rules = Mapping[str, Any]
 async def check_compiling(
     connection: Connection, environment: str, changes: Sequence[Change], *, exempt: Container[str]
 ) -> None:
-    """Raise Invalid that names flags and segments that no longer compile after written changes.
+    """Raise Invalid for flags and segments that no longer compile after written changes.
 
-    What did not compile before either is left alone, and so are the exempt keys.
+    Ignores the exempt keys, and those that did not compile before.
     """
 
     def find() -> tuple[Rules, Rules, list[str]]:
@@ -37,8 +37,8 @@ async def check_compiling(
         after = {key: rule for key, rule in after.items() if key not in exempt}
         return before, after, [change.key for change in changes if _is_segment_change(change)]
 
-    before, after, moved = await run_by_size(changes, "compile", find)
-    users = await _users(connection, environment, changes, moved)
+    before, after, changed_segments = await run_by_size(changes, "compile", find)
+    users = await _users(connection, environment, changes, changed_segments)
     if not after and not users:
         return
 
@@ -48,15 +48,17 @@ async def check_compiling(
         return sorted({name for content in contents for name in referenced_names(content)})
 
     with closing(StoredValues(users, after)) as checked:
-        # Names of segments are few in a small change, unless it changes segments of many flags.
-        work = checked.work if users else partial(run_by_size, changes)
-        segments = await _segments(connection, environment, await work("compile", names))
+        # A small change names few segments, unless other flags use the segments that it changes.
+        run = checked.run if users else partial(run_by_size, changes)
+        segments = await read_segments(connection, environment, await run("compile", names))
         earlier = _segments_before(segments, changes)
-        found = _newly_uncompilable(checked.items(), segments, before, earlier, users)
-        violations = await checked.work("compile", lambda: list(islice(found, _VIOLATIONS_MAX)))
+        uncompilable = _newly_uncompilable(checked.items(), segments, before, earlier, users)
+        violations = await checked.run(
+            "compile", lambda: list(islice(uncompilable, _VIOLATIONS_MAX))
+        )
     if violations:
-        what = "; ".join(f"{each.field} {each.rule}" for each in violations)
-        raise Invalid("flag_not_compiling", f"{what}.", violations)
+        message = "; ".join(f"{violation.field} {violation.rule}" for violation in violations)
+        raise Invalid("flag_not_compiling", f"{message}.", violations)
 
 
 def _newly_uncompilable(
@@ -76,15 +78,15 @@ def _newly_uncompilable(
 
 
 async def _users(
-    connection: Connection, environment: str, changes: Sequence[Change], moved: list[str]
+    connection: Connection, environment: str, changes: Sequence[Change], changed_segments: list[str]
 ) -> dict[str, str]:
-    """Return the rules of the other flags that use a moved segment, as JSON."""
-    if not moved:
+    """Return the rules of unchanged flags that use a changed segment, as JSON."""
+    if not changed_segments:
         return {}
     rows = sql.list_segment_users(
         connection,
         environment=environment,
-        segments=moved,
+        segments=changed_segments,
         changed=[change.key for change in changes],
     )
     return {row["key"]: row["targeting"] async for row in rows}
@@ -105,14 +107,6 @@ def _is_segment_change(change: Change) -> bool:
         content is not None and content.kind is Kind.SEGMENT
         for content in (change.before.content, change.after)
     )
-
-
-async def _segments(connection: Connection, environment: str, names: list[str]) -> dict[str, Any]:
-    """Return the segments of these names, and every segment that they use."""
-    if not names:
-        return {}
-    rows = sql.list_reached_segments(connection, environment=environment, names=names, changed=[])
-    return {row["key"]: row["value"] async for row in rows}
 
 
 def _segments_before(segments: Rules, changes: Sequence[Change]) -> Rules:

@@ -1,4 +1,4 @@
-"""Where the contents of a write are checked: small ones on the event loop, others in a thread."""
+"""Check the contents of a write: small ones on the event loop, others in a thread."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -11,24 +11,24 @@ from app.threads import ThreadLimiter, in_thread
 
 Result = TypeVar("Result")
 
-# On the event loop, about 3 ms together.
+# At most about 3 ms on the event loop.
 _QUICK_PARTS_MAX = 1_000
 _QUICK_STEPS_MAX = 50_000
 _WAIT_SECONDS = 1.0
 
 
 class ContentChecks:
-    """Runs the checks of one request at a time in few threads, each with at most one process."""
+    """Run the checks of requests in a few threads, each with at most one checker process."""
 
     def __init__(self) -> None:
         self.checkers = Checkers()
-        # As many as there are processes, so that one that waits for a process holds up no other.
+        # One thread per process, so that a check that waits for its process delays no other.
         self._limiter = ThreadLimiter(_WAIT_SECONDS, slots=PROCESSES_MAX)
 
     async def run(
         self, contents: Iterable[Content], work: Callable[[RequestCheck], Result]
     ) -> Result:
-        """Return the result of the work, which checks these contents. Raises Unavailable too."""
+        """Return the result of the work, which checks these contents. Also raises Unavailable."""
 
         def checked() -> Result:
             with self.checkers.request() as check:
@@ -37,7 +37,7 @@ class ContentChecks:
         return checked() if _are_quick(contents) else await self._limiter.run("check", checked)
 
     async def close(self) -> None:
-        """End the processes. A check that is under way fails."""
+        """Stop the checker processes. A running check fails."""
         await in_thread("checkers-end", self.checkers.close)
 
 
@@ -48,8 +48,8 @@ def _are_quick(contents: Iterable[Content]) -> bool:
         if parts > _QUICK_PARTS_MAX:
             return False
         if content.schema is not None:
-            own_steps = linear_steps(content.schema, content.value)
-            if own_steps is None:
+            schema_steps = linear_steps(content.schema, content.value)
+            if schema_steps is None:
                 return False
-            steps += own_steps
+            steps += schema_steps
     return steps <= _QUICK_STEPS_MAX

@@ -1,4 +1,4 @@
-"""What an entry may hold: sizes, the JSON Schema that its author may give it, flagd's format."""
+"""Validate contents: size, the entry's JSON Schema, and flagd's format."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +13,7 @@ from app.http.decoder import check_value_size
 
 SCHEMA_TOO_COSTLY = "schema_too_costly"
 _EXAMPLES = ("const", "default", "enum", "examples")
-# A shorter text may well be in a description by chance.
+# A shorter text may be in a description by chance.
 _TELLING_CHARACTERS = 8
 _DEFINITIONS: dict[Kind, Callable[[Any], list[Violation]]] = {
     Kind.FLAG: check_flag,
@@ -26,8 +26,8 @@ def check_content(
 ) -> list[Violation]:
     """Raise Invalid, TooLarge or Unavailable for content that cannot be stored.
 
-    For a lenient caller, return the rules of its format that a flag or segment breaks, as flagd
-    itself accepts it. A flag or segment that is not an object is always refused.
+    For a lenient caller, return format errors of a flag or segment instead, because flagd accepts
+    them. A flag or segment that is not an object is always refused.
     """
     check_value_size(content.value, "value")
     check_value_size(content.schema, "schema")
@@ -39,9 +39,9 @@ def check_content(
 
 
 def find_format_error(content: Content, check: RequestCheck) -> Invalid | None:
-    """Return the error for a flag or segment that breaks rules of its format, if it does.
+    """Return the error for a flag or segment in a wrong format. Raise all other errors.
 
-    Raises what `check_content` raises for a lenient caller.
+    The caller refuses the format only if the same value is not stored already.
     """
     violations = check_content(content, check, lenient=True)
     return _invalid_definition(content.kind, violations) if violations else None
@@ -49,26 +49,26 @@ def find_format_error(content: Content, check: RequestCheck) -> Invalid | None:
 
 def _check_secret(content: Content, check: RequestCheck) -> None:
     if content.value is None:
-        # A client that writes a masked entry back with a new description means no null.
-        raise invalid("value", "must not be null in a secret: that is how a masked one reads")
+        # A client may write a masked entry back with a new description.
+        raise invalid("value", "must not be null for a secret, because a masked secret is null")
     try:
         check_value(content.value, content.schema, check)
     except Invalid as error:
         if error.code != "value_against_schema":
             raise
-        # The place of a violation and its text may name members of the value.
-        rule = "must keep to its schema"
+        # The field and the text of the violation may contain members of the value.
+        rule = "must match its schema"
         raise Invalid(error.code, f"value: {rule}", [Violation("value", rule)]) from None
-    # Both are kept, listed and exported in clear.
-    if any(are_equal(each, content.value) for each in _examples(content.schema)):
-        raise invalid("schema", f"must not have the secret's value in {', '.join(_EXAMPLES)}")
+    # The schema and the description are stored, listed and exported in clear.
+    if any(are_equal(example, content.value) for example in _examples(content.schema)):
+        raise invalid("schema", f"must not contain the secret's value in {', '.join(_EXAMPLES)}")
     text = content.value if isinstance(content.value, str) else ""
     if len(text) >= _TELLING_CHARACTERS and text in (content.description or ""):
-        raise invalid("description", "must not have the secret's value in it")
+        raise invalid("description", "must not contain the secret's value")
 
 
 def _examples(schema: Any) -> Iterator[Any]:
-    """Yield each value that a schema holds, not what it says of them."""
+    """Yield the example values in a schema."""
     if isinstance(schema, dict):
         for name, node in schema.items():
             if name in _EXAMPLES:
@@ -84,8 +84,8 @@ def _check_definition(content: Content, *, lenient: bool) -> list[Violation]:
     if content.kind not in _DEFINITIONS:
         return []
     violations = [
-        Violation(f"value.{found.field}" if found.field else "value", found.rule)
-        for found in _DEFINITIONS[content.kind](content.value)
+        Violation(f"value.{error.field}" if error.field else "value", error.rule)
+        for error in _DEFINITIONS[content.kind](content.value)
     ]
     if violations and not (lenient and isinstance(content.value, dict)):
         raise _invalid_definition(content.kind, violations)
@@ -98,14 +98,15 @@ def _invalid_definition(kind: Kind, violations: list[Violation]) -> Invalid:
 
 
 def check_value(value: Any, schema: dict[str, Any] | None, check: RequestCheck) -> None:
-    """Raise Invalid when the schema cannot be used, or the value breaks it."""
+    """Raise Invalid when the schema is unusable or the value does not match it."""
     if schema is None:
         return
     try:
         verdict = check.verdict(schema, value)
     except TooCostlyError:
-        found = Violation("schema", "takes too much time or memory to check with this value")
-        raise Invalid(SCHEMA_TOO_COSTLY, f"{found.field}: {found.rule}", [found]) from None
+        violation = Violation("schema", "takes too much time or memory to check with this value")
+        message = f"{violation.field}: {violation.rule}"
+        raise Invalid(SCHEMA_TOO_COSTLY, message, [violation]) from None
     if verdict.refused is not None:
         raise invalid(*verdict.refused)
     if verdict.broken:

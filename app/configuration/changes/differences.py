@@ -1,4 +1,4 @@
-"""What differs between two moments of an environment, or between two environments."""
+"""Compare two revisions of an environment, or two environments."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -34,21 +34,21 @@ async def between_revisions(
     after_key: str = "",
     limit: int | None = None,
 ) -> Difference:
-    """Return a page of what happened from one revision to another, by default to now.
+    """Return a page of the changes from one revision to another, by default the latest.
 
-    A page of large values ends before its limit. Raises NotFound, and Unavailable.
+    A page of large values ends before its limit. Raises NotFound, Unavailable.
     """
     current = await environments.get(connection, environment)
-    until = current.revision if after is None else after
+    last = current.revision if after is None else after
     rows = sql.list_changed_keys(
         connection,
         environment=environment,
-        after_revision=min(before, until),
-        up_to_revision=max(before, until),
+        after_revision=min(before, last),
+        up_to_revision=max(before, last),
     )
     keys = [row["key"] async for row in rows if row["key"] > after_key]
     left = await _state(connection, current, before, keys)
-    right = await _state(connection, current, until, keys)
+    right = await _state(connection, current, last, keys)
     return await _difference(left, right, after_key, limit)
 
 
@@ -60,9 +60,9 @@ async def between_environments(
     after_key: str = "",
     limit: int | None = None,
 ) -> Difference:
-    """Return a page of what would make the environment equal to the other one, versions aside.
+    """Return a page of the changes that would make the environment equal to the other one.
 
-    A page of large values ends before its limit. Raises NotFound, and Unavailable.
+    Ignores versions. A page of large values ends before its limit. Raises NotFound, Unavailable.
     """
     states = []
     for name in (environment, against):
@@ -93,7 +93,7 @@ async def _difference(left: State, right: State, after_key: str, limit: int | No
 def _page(
     before: Mapping[str, Entry], after: Mapping[str, Entry], after_key: str, limit: int | None
 ) -> tuple[list[ChangeView], str | None]:
-    """Return the first changes, and the last of their keys if there are more."""
+    """Return the first changes, and the last key when there are more."""
     keys = (key for key in sorted(before.keys() | after.keys()) if key > after_key)
     views = (_view(key, before.get(key), after.get(key)) for key in keys)
     changes = (view for view in views if view is not None)
@@ -110,7 +110,7 @@ def _page(
 
 
 def _view(key: str, before: Entry | None, after: Entry | None) -> ChangeView | None:
-    left, right = (each.content if each else None for each in (before, after))
+    left, right = (entry.content if entry else None for entry in (before, after))
     if left is not None and right is not None and have_same_content(left, right):
         return None
     return change_view(

@@ -1,4 +1,4 @@
-"""The HTTP side of environments: what there is, now and as it was; describing one, making one."""
+"""HTTP handlers of environments."""
 
 from contextlib import suppress
 
@@ -26,7 +26,7 @@ from app.http.conditions import read_expected_version
 from app.http.headers import revision_header
 from app.http.keys import DATABASE
 
-# As an import of as many entries has.
+# The same as for an import.
 DELETION_SECONDS = 20.0
 
 
@@ -35,10 +35,11 @@ async def list_environments(request: web.Request) -> web.Response:
     wire.read_query(request, set())
     grant, follower = request[CALLER].grant, request.app[FOLLOWER]
 
-    snapshots = [each for name, each in follower.loaded().items() if grant.covers(name)]
+    items = [
+        snapshot.environment for name, snapshot in follower.loaded().items() if grant.covers(name)
+    ]
 
-    found = EnvironmentList(items=[each.environment for each in snapshots])
-    return wire.answer(found, headers=stale_header(request))
+    return wire.answer(EnvironmentList(items=items), headers=stale_header(request))
 
 
 async def get_environment(request: web.Request) -> web.Response:
@@ -53,9 +54,11 @@ async def get_environment(request: web.Request) -> web.Response:
         return wire.answer(snapshot.environment, headers=snapshot_headers(request, snapshot))
 
     async with request.app[DATABASE].connection() as connection:
-        found = await history.environment_at(connection, request.match_info["environment"], moment)
+        name = request.match_info["environment"]
+        environment = await history.environment_at(connection, name, moment)
 
-    return wire.answer(found, headers=revision_header(found.epoch, found.revision))
+    headers = revision_header(environment.epoch, environment.revision)
+    return wire.answer(environment, headers=headers)
 
 
 async def patch_environment(request: web.Request) -> web.Response:
@@ -64,16 +67,16 @@ async def patch_environment(request: web.Request) -> web.Response:
     The body is a merge patch (RFC 7396). It makes one change set.
     """
     dry_run = read_dry_run(request)
-    # There is no ETag to send back: it would have to change with every revision, which the answer
-    # to a GET tells too, and an edit of any key would then stand in the way of this.
+    # GET sends no ETag: it would change with each revision, because the response has the revision.
+    # Then an edit of any key would make a patch stale. The client sends `version` instead.
     expected = read_expected_version(request, may_create=False)
-    wanted = await wire.read_body(request, NewPatch, types=wire.MERGE_PATCH)
-    intent = Intent(patch=patch_of(wanted, expected))
+    body = await wire.read_body(request, NewPatch, types=wire.MERGE_PATCH)
+    intent = Intent(patch=patch_of(body, expected))
     name, actor = request.match_info["environment"], request[CALLER].actor
 
     return await write_change_sets(
         request,
-        lambda c: writes.apply(c, {name: intent}, actor=actor, message=wanted.message),
+        lambda c: writes.apply(c, {name: intent}, actor=actor, message=body.message),
         dry_run=dry_run,
     )
 
@@ -110,21 +113,21 @@ async def delete_environment(request: web.Request) -> web.Response:
 async def create_environment(request: web.Request) -> web.Response:
     """Create an environment."""
     dry_run = read_dry_run(request)
-    wanted = await wire.read_body(request, NewEnvironment)
-    if not request[CALLER].grant.covers(wanted.name):
+    body = await wire.read_body(request, NewEnvironment)
+    if not request[CALLER].grant.covers(body.name):
         raise Forbidden("environment_foreign", "The token is not for this environment.")
     actor, log, caller = request[CALLER].actor, request.app[ACCESS_LOG], origin(request)
 
     async def create(connection: Connection) -> Environment:
-        made = await writes.create_environment(connection, wanted, actor=actor)
-        await record_creation(connection, log, made, caller)
-        return made
+        environment = await writes.create_environment(connection, body, actor=actor)
+        await record_creation(connection, log, environment, caller)
+        return environment
 
-    made = await run_write(request, create, answer_type=Environment, dry_run=dry_run)
+    environment = await run_write(request, create, answer_type=Environment, dry_run=dry_run)
 
     if dry_run:
-        return wire.answer(made)
-    await wait_until_served(request, made.name, made.revision)
-    headers = revision_header(made.epoch, made.revision)
-    headers["Location"] = f"/v1/environments/{made.name}"
-    return wire.answer(made, status=201, headers=headers)
+        return wire.answer(environment)
+    await wait_until_served(request, environment.name, environment.revision)
+    headers = revision_header(environment.epoch, environment.revision)
+    headers["Location"] = f"/v1/environments/{environment.name}"
+    return wire.answer(environment, status=201, headers=headers)

@@ -1,7 +1,7 @@
-"""Guard cases: example contexts that a flag carries, with the variants that they must get.
+"""Guard cases: example contexts in a flag's definition, each with the variant that it must get.
 
-They are evaluated inside the transaction that would publish a change, with what is there after it,
-so that whatever leads to a broken one (an edit, a segment, a revert, a promotion) is refused.
+The transaction of each change set evaluates them after the write. So an edit, a segment, a revert
+or a promotion that breaks a guard is refused.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 
 from app.configuration.changes.models import Change, Content, Kind
 from app.configuration.changes.offload import StoredValues, run_by_size
-from app.configuration.changes.references import referenced_names
+from app.configuration.changes.references import read_segments, referenced_names
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Invalid, Violation
@@ -20,9 +20,9 @@ from app.evaluation.engine import Flag
 from app.evaluation.run import STEPS_MAX, Run
 
 _VIOLATIONS_MAX = 20
-# What the guard cases of a change set may take together, about a second: other writers wait.
+# The limit for all guard cases of a change set, about a second. Other writers wait meanwhile.
 GUARD_STEPS_MAX = 250 * STEPS_MAX
-# What each takes whatever its rule does.
+# The cost of a guard case besides its rule.
 _CASE_STEPS = 20
 
 
@@ -34,10 +34,9 @@ async def check_guards(
     *,
     rebucketed: bool,
 ) -> None:
-    """Raise Invalid that names each guard case which the written changes break.
+    """Raise Invalid for guard cases that the written changes break, or that take too long.
 
-    `rebucketed` tells that the generation of bucketing is another one now. Raises Invalid for cases
-    that take too long together, too.
+    `rebucketed` means that the change set changed `fractional`.
     """
 
     def find() -> tuple[list[str], bool]:
@@ -46,19 +45,20 @@ async def check_guards(
         return keys, any(content.kind is Kind.SEGMENT for _, content in put)
 
     keys, has_segments = await run_by_size(changes, "guards", find)
-    moved = rebucketed or has_segments
-    if not keys and not moved:
+    may_affect_all = rebucketed or has_segments
+    if not keys and not may_affect_all:
         return
-    # When a segment changes, any flag with guards may use it; so it is with bucketing.
-    rows = sql.list_guarded_flags(connection, environment=environment, keys=keys, all_of_them=moved)
+    rows = sql.list_guarded_flags(
+        connection, environment=environment, keys=keys, all_of_them=may_affect_all
+    )
     texts = {row["key"]: row["value"] async for row in rows}
     if not texts:
         return
     with closing(StoredValues(texts)) as flags:
         violations = await _violations(connection, environment, flags, int(at.timestamp()))
     if violations:
-        what = "; ".join(f"{each.field} {each.rule}" for each in violations)
-        raise Invalid("guard_broken", f"{what}.", violations)
+        message = "; ".join(f"{violation.field} {violation.rule}" for violation in violations)
+        raise Invalid("guard_broken", f"{message}.", violations)
 
 
 def _has_guards(content: Content) -> bool:
@@ -69,30 +69,22 @@ def _has_guards(content: Content) -> bool:
 async def _violations(
     connection: Connection, environment: str, flags: StoredValues, now: int
 ) -> list[Violation]:
-    """Return the first broken cases of the flags."""
+    """Return the first broken guard cases."""
 
     def names() -> list[str]:
         contents = (Content(kind=Kind.FLAG, value=value) for value in flags.values())
         return sorted({name for content in contents for name in referenced_names(content)})
 
-    segments = await _segments(connection, environment, await flags.work("guards", names))
-    here = await environments.get(connection, environment)
-    found = broken_guards(
+    segments = await read_segments(connection, environment, await flags.run("guards", names))
+    properties = (await environments.get(connection, environment)).properties
+    broken = broken_guards(
         flags.items(),
         segments,
-        fractional=here.fractional,
-        metadata=here.metadata,
+        fractional=properties.fractional,
+        metadata=properties.metadata,
         now=now,
     )
-    return await flags.work("guards", lambda: list(islice(found, _VIOLATIONS_MAX)))
-
-
-async def _segments(connection: Connection, environment: str, names: list[str]) -> dict[str, Any]:
-    """Return the segments of these names, and every segment that they use."""
-    if not names:
-        return {}
-    rows = sql.list_reached_segments(connection, environment=environment, names=names, changed=[])
-    return {row["key"]: row["value"] async for row in rows}
+    return await flags.run("guards", lambda: list(islice(broken, _VIOLATIONS_MAX)))
 
 
 def broken_guards(
@@ -103,34 +95,28 @@ def broken_guards(
     metadata: Mapping[str, Any],
     now: int,
 ) -> Iterator[Violation]:
-    """Yield the broken cases. Raises Invalid once all have taken too many steps."""
-    left = GUARD_STEPS_MAX
+    """Yield the broken guard cases. Raises Invalid when they take too many steps together."""
+    steps_left = GUARD_STEPS_MAX
     for key, value in flags:
-        flag = Flag(
-            key,
-            value,
-            segments=segments,
-            fractional=fractional,
-            metadata=metadata,
-        )
+        flag = Flag(key, value, segments=segments, fractional=fractional, metadata=metadata)
         for position, guard in enumerate(_well_formed(value["guards"])):
             run = Run(guard["context"], now)
             outcome = flag.evaluate_run(run).outcome
-            left -= _CASE_STEPS + STEPS_MAX - max(0, run.steps)
-            if left < 0:
+            steps_left -= _CASE_STEPS + STEPS_MAX - max(0, run.steps)
+            if steps_left < 0:
                 rule = "take too long together with those before them"
                 violation = Violation(f"{key}.guards", rule)
                 raise Invalid("guards_costly", f"{violation.field} {rule}.", [violation])
-            found = outcome.error_code or outcome.variant or None
-            if found != guard["variant"]:
+            variant = outcome.error_code or outcome.variant or None
+            if variant != guard["variant"]:
                 name = f" ({guard['name']})" if guard.get("name") else ""
-                given, wanted = (each or "no variant" for each in (found, guard["variant"]))
-                rule = f"gets {given} and must get {wanted}{name}"
+                actual, expected = variant or "no variant", guard["variant"] or "no variant"
+                rule = f"gets {actual} and must get {expected}{name}"
                 yield Violation(f"{key}.guards[{position}]", rule)
 
 
 def _well_formed(guards: Any) -> list[dict[str, Any]]:
-    """Return the guards, or none when a lenient import has let something else pass for them."""
+    """Return the guards, or none when they are malformed, as a lenient import allows."""
     is_list = isinstance(guards, list) and all(
         isinstance(guard, dict) and isinstance(guard.get("context"), dict) and "variant" in guard
         for guard in guards

@@ -1,4 +1,4 @@
-"""The HTTP side of change sets: writing several keys at once, and everything about the past."""
+"""HTTP handlers of change sets and of the history."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -21,7 +21,7 @@ from app.http.idempotency import checked
 from app.http.keys import DATABASE
 from app.secrets.reveal import VAULT
 
-# To compare or write ten thousand entries takes a second or two, and longer on a slow disk.
+# Comparing or writing 10,000 entries takes 1 to 2 s, and longer on a slow disk.
 HEAVY_SECONDS = 20.0
 
 
@@ -53,7 +53,7 @@ async def get_change_set(request: web.Request) -> web.Response:
     limit = wire.page_size(query)
 
     async with request.app[DATABASE].connection() as connection:
-        found = await history.get_change_set(
+        change_set = await history.get_change_set(
             connection,
             _environment(request),
             int(request.match_info["revision"]),
@@ -61,7 +61,7 @@ async def get_change_set(request: web.Request) -> web.Response:
             limit=limit,
         )
 
-    return wire.answer(found)
+    return wire.answer(change_set)
 
 
 async def list_key_history(request: web.Request) -> web.Response:
@@ -73,7 +73,7 @@ async def list_key_history(request: web.Request) -> web.Response:
     before = wire.whole_number(query, "before")
 
     async with request.app[DATABASE].connection() as connection:
-        found = await history.key_history(
+        page = await history.key_history(
             connection,
             _environment(request),
             request.match_info["key"],
@@ -81,7 +81,7 @@ async def list_key_history(request: web.Request) -> web.Response:
             limit=wire.page_size(query),
         )
 
-    return wire.answer(found)
+    return wire.answer(page)
 
 
 async def create_change_set(request: web.Request) -> web.Response:
@@ -90,21 +90,21 @@ async def create_change_set(request: web.Request) -> web.Response:
     The keys may be of several environments. All operations succeed or none does.
     """
     dry_run = read_dry_run(request)
-    wanted = await wire.read_body(request, NewChangeSet)
+    body = await wire.read_body(request, NewChangeSet)
     environment = _environment(request)
-    for name in {operation.environment or environment for operation in wanted.operations}:
+    for name in {operation.environment or environment for operation in body.operations}:
         _require(request, name)
-    # Every operation may be for another environment, and still the path must name one that exists.
+    # The path must name an existing environment even if each operation names another.
     request.app[FOLLOWER].get(environment)
     check = request.app[CHECKS].run(
-        contents_of(wanted), lambda check: intents_of(wanted, environment, check)
+        contents_of(body), lambda check: intents_of(body, environment, check)
     )
     intents = await checked(request, check)
     actor, vault = request[CALLER].actor, request.app[VAULT]
 
     return await write_change_sets(
         request,
-        lambda c: writes.apply(c, intents(), actor=actor, message=wanted.message, vault=vault),
+        lambda c: writes.apply(c, intents(), actor=actor, message=body.message, vault=vault),
         dry_run=dry_run,
     )
 
@@ -189,11 +189,13 @@ async def get_difference(request: web.Request) -> web.Response:
 
     async with request.app[DATABASE].connection() as connection:
         if against is not None:
-            found = await between_environments(connection, environment, against, **page)
+            difference = await between_environments(connection, environment, against, **page)
         else:
-            found = await between_revisions(connection, environment, before or 0, after, **page)
+            difference = await between_revisions(
+                connection, environment, before or 0, after, **page
+            )
 
-    return wire.answer(found)
+    return wire.answer(difference)
 
 
 def _environment(request: web.Request) -> str:
@@ -201,7 +203,7 @@ def _environment(request: web.Request) -> str:
 
 
 def _require(request: web.Request, environment: str, scope: Scope = Scope.WRITE) -> None:
-    """Ask of the token what the path could not tell the guard: another environment."""
+    """Check the token for an environment that the body or the query names. Raises Forbidden."""
     grant = request[CALLER].grant
     if not grant.covers(environment):
         raise Forbidden("environment_foreign", "The token is not for every environment named.")

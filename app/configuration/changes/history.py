@@ -1,4 +1,4 @@
-"""Reading what was: change sets, the history of a key, an environment at any revision."""
+"""Read the history: change sets, the history of a key, an environment at any revision."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -34,9 +34,9 @@ _NO_CHANGES: _Page = ([], None)
 LATEST = 2**63 - 1
 # A revision, or a time.
 Moment = int | datetime
-# Of the values on a page, before and after.
+# All values of a page together, before and after.
 PAGE_BYTES_MAX = 2 * 1024 * 1024
-# What the event loop may compare itself.
+# At most this much is compared on the event loop.
 _QUICK_BYTES = 32 * 1024
 
 
@@ -62,7 +62,7 @@ async def list_change_sets(
 ) -> ChangeSetPage:
     """Return a page of change sets, the latest first, each with its first changes.
 
-    A page of large ones ends before its limit.
+    A page of large change sets ends before its limit.
     """
     first = (await environments.get(connection, environment)).first_revision
     rows: list[dict[str, Any]] = []
@@ -85,7 +85,7 @@ async def list_change_sets(
             break  # the page is full
         change = properties.get(row["revision"])
         items.append(ChangeSetView(**row, changes=changes, next=next_key, properties=change))
-    # Revisions have no gaps, so the last one tells whether there are older ones.
+    # Revisions have no gaps, so the last one shows whether older ones exist.
     more = bool(items) and items[-1].revision > first
     return ChangeSetPage(items=items, next=items[-1].revision if more else None)
 
@@ -93,7 +93,7 @@ async def list_change_sets(
 async def key_history(
     connection: Connection, environment: str, key: str, *, before: int = LATEST, limit: int
 ) -> KeyHistory:
-    """Return what became of a key, the latest first. Raises NotFound if it never was."""
+    """Return the changes of a key, the latest first. Raises NotFound if it never existed."""
     first = (await environments.get(connection, environment)).first_revision
     rows = [
         row
@@ -109,7 +109,7 @@ async def key_history(
     ]
     if not rows:
         if before == LATEST or not is_stored_key(key):
-            raise NotFound("configuration_unknown", "There has never been such a configuration.")
+            raise NotFound("configuration_unknown", "The configuration has never existed.")
         return KeyHistory(items=[], next=None)
     items = [
         KeyChange(
@@ -127,17 +127,17 @@ async def key_history(
 
 
 async def revision_of(connection: Connection, environment: str, moment: Moment) -> int:
-    """Return the revision of a moment. Raises NotFound for one that is not reached yet.
+    """Return the revision at a moment. Raises NotFound for a revision that does not exist.
 
-    Times are those at which transactions began, on PostgreSQL's clock.
+    The time of a revision is the start of its transaction, by PostgreSQL's clock.
     """
     current = await environments.get(connection, environment)
     first = current.first_revision
     if isinstance(moment, datetime):
-        found = await sql.find_revision_at(
+        revision: int | None = await sql.find_revision_at(
             connection, environment=environment, first=first, at=moment
         )
-        return found or first - 1
+        return revision or first - 1
     if not first - 1 <= moment <= current.revision:
         raise unknown_revision()
     return moment
@@ -149,22 +149,19 @@ async def entries_at(
     revision: int,
     keys: Sequence[str] | None = None,
 ) -> dict[str, Entry]:
-    """Return every entry (or those of the keys) as of a revision, by key.
-
-    Raises NotFound for an environment, or a revision that it has not reached.
-    """
+    """Return every entry, or those of the keys, as of a revision, by key. Raises NotFound."""
     current = await environments.get(connection, environment)
     if not current.first_revision - 1 <= revision <= current.revision:
         raise unknown_revision()
     entries: dict[str, Entry] = {}
-    slices = [None] if keys is None else batches_of(keys)
-    for some in slices:
+    batches = [None] if keys is None else batches_of(keys)
+    for batch in batches:
         pages = all_pages(
             sql.list_contents_at,
             connection,
             environment=environment,
             revision=revision,
-            keys=some,
+            keys=batch,
         )
         async for row in pages:
             entries[row["key"]] = entry_of(environment, row)
@@ -174,20 +171,20 @@ async def entries_at(
 async def properties_at(
     connection: Connection, environment: Environment, revision: int
 ) -> Properties:
-    """Return what an environment, given as it is now, said of itself as of a revision."""
+    """Return the properties of an environment as of a revision."""
     row = await sql.find_properties_at(connection, environment=environment.name, revision=revision)
     return environment.properties if row is None else Properties(**row)
 
 
 async def environment_at(connection: Connection, name: str, moment: Moment) -> Environment:
-    """Return the environment as it was at a moment. Raises NotFound."""
+    """Return an environment as of a moment. Raises NotFound."""
     environment = await environments.get(connection, name)
     revision = await revision_of(connection, name, moment)
     return environment.at(revision, await properties_at(connection, environment, revision))
 
 
 def unknown_revision() -> NotFound:
-    """Return the error for a revision that the environment has not reached."""
+
     return NotFound("revision_unknown", "The environment has no such revision.")
 
 
@@ -199,7 +196,7 @@ async def _changes(
     after: str = "",
     limit: int,
 ) -> dict[int, _Page]:
-    """Return the first changes of each revision, by revision; none where there was no room."""
+    """Return the first changes of each revision; a full page leaves revisions out."""
     rows = [
         row
         async for row in sql.list_changes(

@@ -1,10 +1,11 @@
-"""From the body of a request to what it intends for each environment.
+"""Convert the body of a change set to operations for each environment.
 
-Every violation is collected with the position of its operation, up to a limit.
+Collects up to 100 violations, each with the position of its operation.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import chain
 
 import msgspec
 
@@ -26,34 +27,34 @@ from app.names import KEY_RULE, is_key, is_stored_key
 _VIOLATIONS_MAX = 100
 
 
-def intents_of(wanted: NewChangeSet, environment: str, check: RequestCheck) -> Mapping[str, Intent]:
-    """Return what is wanted of each environment. Raises Invalid that names all that is wrong.
+def intents_of(body: NewChangeSet, environment: str, check: RequestCheck) -> Mapping[str, Intent]:
+    """Return the operations and the patch of each environment.
 
-    Raises TooLarge and Unavailable, too.
+    Raises Invalid with all violations, TooLarge, and Unavailable.
     """
-    found: dict[str, list[Operation]] = defaultdict(list)
+    operations: dict[str, list[Operation]] = defaultdict(list)
     patches: dict[str, PropertiesPatch] = {}
     violations: list[Violation] = []
     seen: set[tuple[str, str]] = set()
-    for position, operation in enumerate(wanted.operations):
+    for position, operation in enumerate(body.operations):
         field, key = "op", ""
         if not isinstance(operation, PatchOperation):
             field, key = "key", operation.key
-        place = (operation.environment or environment, key)
+        target = operation.environment or environment
         is_known = is_stored_key if isinstance(operation, DeleteOperation) else is_key
         if field == "key" and not is_known(key):
             violations.append(Violation(f"operations[{position}].key", KEY_RULE))
-        elif place in seen:
+        elif (target, key) in seen:
             violations.append(Violation(f"operations[{position}].{field}", "must be named once"))
-        seen.add(place)
+        seen.add((target, key))
         try:
             if isinstance(operation, PatchOperation):
-                patches[place[0]] = patch_of(operation, ExpectedVersion(version=operation.version))
+                patches[target] = patch_of(operation, ExpectedVersion(version=operation.version))
             else:
-                found[place[0]].append(_operation(operation, check, position))
+                operations[target].append(_operation(operation, check, position))
         except Invalid as error:
             if error.code == SCHEMA_TOO_COSTLY:
-                # The budget of the request is spent: the rest cannot be checked.
+                # The request has used up its budget, so the other operations cannot be checked.
                 rule = f"{error.violations[0].rule} and those before it ({key})"
                 field = f"operations[{position}].schema"
                 raise Invalid(error.code, f"{field}: {rule}", [Violation(field, rule)]) from None
@@ -61,27 +62,25 @@ def intents_of(wanted: NewChangeSet, environment: str, check: RequestCheck) -> M
         if len(violations) >= _VIOLATIONS_MAX:
             break
     if violations:
-        # With the definitions that would be refused unless the same ones are stored.
-        made = [operation for operations in found.values() for operation in operations]
-        violations += [found for each in made if each.refusal for found in each.refusal.violations]
+        # Also report format errors, which a stored definition of the same value would excuse.
+        refusals = (item.refusal for item in chain.from_iterable(operations.values()))
+        violations += [violation for error in refusals if error for violation in error.violations]
         violations.sort(key=_position)
         first = violations[0]
         message = f"{first.field}: {first.rule}"
         raise Invalid("operations_invalid", message, violations[:_VIOLATIONS_MAX])
     return {
-        name: Intent(operations=found.get(name, ()), patch=patches.get(name))
-        for name in found.keys() | patches.keys()
+        name: Intent(operations=operations.get(name, ()), patch=patches.get(name))
+        for name in operations.keys() | patches.keys()
     }
 
 
-def patch_of(
-    wanted: NewPatch | PatchOperation, expected: ExpectedVersion | None
-) -> PropertiesPatch:
-    """Return the patch. Raises Invalid that names what is wrong with it."""
+def patch_of(body: NewPatch | PatchOperation, expected: ExpectedVersion | None) -> PropertiesPatch:
+    """Return the patch of an environment's properties. Raises Invalid."""
     patch = PropertiesPatch(
-        metadata=wanted.metadata,
-        fractional=wanted.fractional or None,
-        protected=None if wanted.protected is msgspec.UNSET else wanted.protected,
+        metadata=body.metadata,
+        fractional=body.fractional or None,
+        protected=None if body.protected is msgspec.UNSET else body.protected,
         expected=expected,
     )
     if patch == PropertiesPatch(expected=expected):
@@ -90,9 +89,9 @@ def patch_of(
     return patch
 
 
-def contents_of(wanted: NewChangeSet) -> Iterator[Content]:
-    """Yield what the change set writes, unchecked."""
-    for operation in wanted.operations:
+def contents_of(body: NewChangeSet) -> Iterator[Content]:
+    """Yield the contents that the change set writes, unchecked."""
+    for operation in body.operations:
         if isinstance(operation, PutOperation):
             yield _content(operation)
 
@@ -119,9 +118,10 @@ def _content(operation: PutOperation) -> Content:
 
 
 def _at(position: int, error: Invalid) -> Invalid:
-    """Return the error with fields that name the operation."""
+    """Return the error with the operation's position in each field."""
     violations = [
-        Violation(f"operations[{position}].{each.field}", each.rule) for each in error.violations
+        Violation(f"operations[{position}].{violation.field}", violation.rule)
+        for violation in error.violations
     ]
     first = violations[0]
     return Invalid("operations_invalid", f"{first.field}: {first.rule}", violations)

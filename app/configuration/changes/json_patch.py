@@ -1,8 +1,7 @@
-"""The difference between two JSON values, as a patch by RFC 6902.
+"""The difference between two JSON values, as a patch (RFC 6902).
 
-Members of objects are compared by name, elements of arrays by place: an element that is put in at
-the front shows as a change of every later one. That is larger than the shortest patch, and quicker
-to find and to read.
+Elements of arrays are compared by index. So an element inserted at the front changes every later
+one. Such a patch is longer than the shortest, but faster to find and easier to read.
 """
 
 from collections.abc import Iterator
@@ -10,15 +9,15 @@ from typing import Any
 
 from app.configuration.changes.models import Content
 
-# Each operation repeats the path to its place, and a path may be as long as a value.
+# Each operation repeats its path, which may be as long as a value.
 _PATHS_CHARACTERS_MAX = 64 * 1024
 _OPERATION_CHARACTERS = 32
 
 
 def patch_between(before: Any, after: Any) -> list[dict[str, Any]]:
-    """Return the operations that make the first value into the second; none when they are equal.
+    """Return the operations that turn the first value into the second.
 
-    Many operations, or ones with long paths, become one that replaces the whole value.
+    When their paths exceed 64 Ki characters, one operation replaces the whole value instead.
     """
     operations: list[dict[str, Any]] = []
     size = 0
@@ -31,7 +30,7 @@ def patch_between(before: Any, after: Any) -> list[dict[str, Any]]:
 
 
 def are_equal(before: Any, after: Any) -> bool:
-    """Tell whether two values are the same JSON; unlike Python, where True equals 1."""
+    """Tell whether two values are equal as JSON, where true does not equal 1."""
     if isinstance(before, dict) and isinstance(after, dict):
         return before.keys() == after.keys() and all(
             are_equal(value, after[name]) for name, value in before.items()
@@ -42,10 +41,10 @@ def are_equal(before: Any, after: Any) -> bool:
 
 
 def have_same_content(before: Content, after: Content) -> bool:
-    """Tell whether two entries hold the same, their versions aside.
+    """Tell whether two entries have the same content.
 
-    Secrets are the same when one is a copy of the other. Two that were written are not, even with
-    one value: whoever may write but not reveal could find a secret by guessing, otherwise.
+    Secrets are the same only when one is a copy of the other. Two secrets that were written with
+    the same value differ: otherwise a token without the scope reveal could guess a secret.
     """
     return (
         before.kind is after.kind
@@ -71,21 +70,21 @@ def _operations(path: str, before: Any, after: Any) -> Iterator[dict[str, Any]]:
 
 def _members(path: str, before: dict[str, Any], after: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name, old in before.items():
-        place = f"{path}/{_escaped(name)}"
+        member = f"{path}/{_escaped(name)}"
         if name in after:
-            yield from _operations(place, old, after[name])
+            yield from _operations(member, old, after[name])
         else:
-            yield {"op": "remove", "path": place}
+            yield {"op": "remove", "path": member}
     for name, new in after.items():
         if name not in before:
             yield {"op": "add", "path": f"{path}/{_escaped(name)}", "value": new}
 
 
 def _elements(path: str, before: list[Any], after: list[Any]) -> Iterator[dict[str, Any]]:
-    for place, (old, new) in enumerate(zip(before, after, strict=False)):
-        yield from _operations(f"{path}/{place}", old, new)
-    for place in range(len(before) - 1, len(after) - 1, -1):
-        yield {"op": "remove", "path": f"{path}/{place}"}
+    for index, (old, new) in enumerate(zip(before, after, strict=False)):
+        yield from _operations(f"{path}/{index}", old, new)
+    for index in range(len(before) - 1, len(after) - 1, -1):
+        yield {"op": "remove", "path": f"{path}/{index}"}
     for new in after[len(before) :]:
         yield {"op": "add", "path": f"{path}/-", "value": new}
 

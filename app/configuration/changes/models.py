@@ -1,4 +1,4 @@
-"""What a change set is made of."""
+"""The parts of a change set: operations, contents, entries, changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -36,10 +36,10 @@ ABSENT = ExpectedVersion()
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What an entry holds, apart from its key. `value` is any JSON value, null included.
+    """The content of an entry. `value` is any JSON value, including null.
 
-    A secret has a value on its way in, and when it is revealed; all else is `sealed`, with no
-    value. Neither shows in a representation.
+    A stored secret has `sealed` and no value. A secret that was just received or revealed has a
+    value. `repr` shows neither.
     """
 
     kind: Kind
@@ -51,11 +51,11 @@ class Content:
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """Put a content under a key, or delete the key when there is none.
+    """Store a content under a key, or delete the key when the content is None.
 
-    `expected` None means whatever is there: for commands that show the outcome, never for HTTP.
-    `is_lenient` allows a flag or segment that cannot be evaluated, as flagd does. `refusal` is the
-    error for one that breaks rules of its format, unless the same one is stored already.
+    `expected` None matches every version; only the command line uses it. `is_lenient` allows a flag
+    or segment that cannot be evaluated, as flagd does. `refusal` is the error for a content that
+    breaks its format; it is raised unless the same value is already stored.
     """
 
     key: str
@@ -67,7 +67,7 @@ class Operation:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A key as the change set found it; `content` None when there was nothing."""
+    """A key before the change set. `content` is None when the key has no entry."""
 
     key: str
     content: Content | None
@@ -77,7 +77,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One key, before and after; `version` is the new one, None after a deletion."""
+    """One key before and after. `version` is the new version, None after a deletion."""
 
     key: str
     before: Entry
@@ -87,7 +87,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class PropertiesChange:
-    """The environment's own properties, before and after."""
+    """The environment's properties before and after."""
 
     before: Properties
     after: Properties
@@ -95,10 +95,7 @@ class PropertiesChange:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeSet:
-    """A change set that is made but not committed yet; committed when the transaction is.
-
-    `warnings` are the rules that its lenient operations break.
-    """
+    """A written change set; the caller commits it. `warnings` come from lenient operations."""
 
     environment: str
     revision: int

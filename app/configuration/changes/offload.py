@@ -1,4 +1,4 @@
-"""Where work on a change set runs: on the event loop when it is small, else in a thread."""
+"""Run work on a change set by its size: small work on the event loop, other work in a thread."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -17,17 +17,17 @@ _QUICK_CHARACTERS = 64 * 1024
 
 
 async def run_by_size(changes: Sequence[Change], name: str, work: Callable[[], Result]) -> Result:
-    """Return the result of the work. Raises Unavailable when others take too long."""
+    """Run work on changes, in a thread when they are large. Raises Unavailable."""
     return work() if _are_small(changes) else await in_turn(name, work)
 
 
 def size_of(change: Change) -> int:
-    """Return how many bytes of JSON a change carries, roughly."""
-    sides = (change.before.content, change.after)
+    """Return the approximate size of a change in bytes."""
     return sum(
-        len(msgspec.json.encode(each.value)) + len(each.sealed.content if each.sealed else b"")
-        for each in sides
-        if each is not None
+        len(msgspec.json.encode(content.value))
+        + len(content.sealed.content if content.sealed else b"")
+        for content in (change.before.content, change.after)
+        if content is not None
     )
 
 
@@ -41,24 +41,24 @@ def _are_small(changes: Sequence[Change]) -> bool:
 
 
 class AbandonedError(Exception):
-    """The request has ended, so nothing needs the rest of the work."""
+    """The request has ended, so the rest of the work is not needed."""
 
 
 class StoredValues(Mapping[str, Any]):
-    """Values by key, as PostgreSQL writes them, each decoded whenever it is read.
+    """Stored JSON values by key. Each is decoded when it is read.
 
-    A segment may be in ten thousand flags. Decoded at once, they would block the event loop and
-    take much memory, and the garbage collector would block every thread to visit them.
+    A segment may be used by 10,000 flags. Decoding all of them at once would block the event loop,
+    take much memory, and give the garbage collector much to visit.
     """
 
     def __init__(self, texts: Mapping[str, str], others: Mapping[str, Any] | None = None) -> None:
-        """Hold values as texts, and others that are decoded already."""
+        """Take values as JSON text, and others that are already decoded."""
         self._texts = texts
         self._others = others or {}
         self._is_closed = False
 
     def close(self) -> None:
-        """End the work of a thread, which cannot be cancelled, at the next value that it reads."""
+        """Stop the thread at the next value that it reads, because a thread cannot be cancelled."""
         self._is_closed = True
 
     def __getitem__(self, key: str) -> Any:
@@ -74,7 +74,7 @@ class StoredValues(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._texts) + len(self._others)
 
-    async def work(self, name: str, work: Callable[[], Result]) -> Result:
-        """Return the result of work on the values, which waits for its turn if they are large."""
+    async def run(self, name: str, work: Callable[[], Result]) -> Result:
+        """Run work on the values in a thread; large work waits for its turn."""
         size = sum(map(len, self._texts.values()))
         return await (in_turn if size > _QUICK_CHARACTERS else in_thread)(name, work)

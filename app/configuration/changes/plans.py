@@ -18,7 +18,7 @@ from app.errors import Forbidden, NotFound, Violation, invalid
 from app.http.conditions import ExpectedVersion
 from app.threads import free_later, in_turn
 
-# In the text of an error; its fields name more.
+# The text of an error names at most 10 keys; its violations name all.
 _NAMED_MAX = 10
 
 
@@ -35,12 +35,12 @@ class ChangePlan:
 async def revert(connection: Connection, environment: str, revision: int) -> ChangePlan:
     """Plan the inverse of a change set. Raises NotFound.
 
-    Each operation expects what the change set left behind: a key that has changed since is refused
-    when the operations are applied, by name and with its current version; and so are properties.
+    Each operation expects the version that the change set wrote. So applying the plan raises Stale
+    with each key that has changed since; the same holds for the properties.
     """
     first = (await environments.get(connection, environment)).first_revision
-    found = await sql.find_change_set(connection, environment=environment, revision=revision)
-    if found is None or revision < first:
+    change_set = await sql.find_change_set(connection, environment=environment, revision=revision)
+    if change_set is None or revision < first:
         raise history.unknown_revision()
     properties = (await history.property_changes(connection, environment, [revision])).get(revision)
     rows = all_pages(sql.list_before, connection, environment=environment, revision=revision)
@@ -55,8 +55,8 @@ async def revert(connection: Connection, environment: str, revision: int) -> Cha
     free_later(operations)
     patch = None
     if properties is not None:
-        left = ExpectedVersion(version=properties.after.version)
-        patch = patch_towards(properties.before, properties.after, expected=left)
+        expected = ExpectedVersion(version=properties.after.version)
+        patch = patch_towards(properties.before, properties.after, expected=expected)
     return ChangePlan(
         environment=environment,
         intent=Intent(operations=operations, patch=patch),
@@ -68,8 +68,7 @@ async def revert(connection: Connection, environment: str, revision: int) -> Cha
 async def restore(connection: Connection, environment: str, moment: Moment) -> ChangePlan:
     """Plan to make the whole environment as it was at a moment. Locks the environment.
 
-    Its protection stays: that is about the environment, and not about what it answers. What was
-    imported leniently comes back as well.
+    `protected` stays as it is now. Entries that were imported leniently are restored too.
     """
     await environments.lock(connection, environment)
     revision = await history.revision_of(connection, environment, moment)
@@ -81,13 +80,15 @@ async def restore(connection: Connection, environment: str, moment: Moment) -> C
         up_to_revision=current.revision,
     )
     keys = [row["key"] async for row in rows]
-    wanted = await history.entries_at(connection, environment, revision, keys)
-    found = await history.entries_at(connection, environment, current.revision, keys)
+    target_entries = await history.entries_at(connection, environment, revision, keys)
+    entries = await history.entries_at(connection, environment, current.revision, keys)
     properties = msgspec.structs.replace(
         await history.properties_at(connection, current, revision), protected=current.protected
     )
-    operations = await in_turn("compare", lambda: _towards(wanted, found, keys, is_lenient=True))
-    free_later(wanted, found, operations)
+    operations = await in_turn(
+        "compare", lambda: _operations(target_entries, entries, keys, is_lenient=True)
+    )
+    free_later(target_entries, entries, operations)
     return ChangePlan(
         environment=environment,
         intent=Intent(operations=operations, patch=patch_towards(properties, current.properties)),
@@ -101,17 +102,17 @@ async def promote(
 ) -> ChangePlan:
     """Plan to make keys of the target equal to the source. Locks the target.
 
-    The segments that promoted flags use come with them, and those that these use in turn. A secret
-    moves only for who might read it in the source, since others may reveal it in the target. Raises
-    NotFound that names every key which neither environment has; Forbidden.
+    Includes the segments that the keys use, directly or through others. Properties are not changed.
+    A secret needs the scope reveal, because another token may reveal it in the target. Raises
+    Forbidden, and NotFound for keys that neither environment has.
     """
     if source == target:
         raise invalid("from", "must be another environment")
     await environments.lock(connection, target)
-    wanted = await _all(connection, source)
-    found = await _all(connection, target)
+    source_entries = await _all(connection, source)
+    entries = await _all(connection, target)
     chosen = set(keys)
-    if unknown := sorted(chosen - wanted.keys() - found.keys()):
+    if unknown := sorted(chosen - source_entries.keys() - entries.keys()):
         rest = f" and {len(unknown) - _NAMED_MAX} more" if len(unknown) > _NAMED_MAX else ""
         raise NotFound(
             "configuration_unknown",
@@ -119,10 +120,11 @@ async def promote(
             [Violation(key, "is in neither environment") for key in unknown],
         )
     operations = await in_turn(
-        "compare", lambda: _towards(wanted, found, sorted(with_segments(chosen, wanted)))
+        "compare",
+        lambda: _operations(source_entries, entries, sorted(with_segments(chosen, source_entries))),
     )
-    free_later(wanted, found, operations)
-    if not may_reveal and any(each.content and each.content.sealed for each in operations):
+    free_later(source_entries, entries, operations)
+    if not may_reveal and any(item.content and item.content.sealed for item in operations):
         raise Forbidden("scope_missing", "Promoting a secret needs a token with the scope reveal.")
     return ChangePlan(
         environment=target,
@@ -133,7 +135,7 @@ async def promote(
 
 
 def with_segments(keys: set[str], entries: Mapping[str, Entry]) -> set[str]:
-    """Return the keys and the segments that they refer to, directly or through others."""
+    """Return the keys and the segments that they use, directly or through others."""
     complete: set[str] = set()
     waiting = list(keys)
     while waiting:
@@ -158,16 +160,16 @@ async def _all(connection: Connection, environment: str) -> dict[str, Entry]:
     return await history.entries_at(connection, environment, revision)
 
 
-def _towards(
-    wanted: Mapping[str, Entry],
-    found: Mapping[str, Entry],
+def _operations(
+    targets: Mapping[str, Entry],
+    entries: Mapping[str, Entry],
     keys: Iterable[str],
     *,
     is_lenient: bool = False,
 ) -> list[Operation]:
     operations = []
     for key in keys:
-        target, current = wanted.get(key), found.get(key)
+        target, current = targets.get(key), entries.get(key)
         expected = ExpectedVersion(version=current.version if current else None)
         if target is None and current is not None:
             content = None

@@ -1,7 +1,7 @@
-"""Changing what an environment says of itself: by merge patches (RFC 7396) alone.
+"""Change the properties of an environment by merge patches (RFC 7396).
 
-A patch names what it changes, so two people who describe different things do not undo each other.
-Nothing of metadata may be null, so null is free to mean that a member goes.
+A patch names only what it changes, so two people who change different members do not undo each
+other. Metadata never contains null, so null in a patch removes a member.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from app.errors import Invalid, TooLarge, Violation
 from app.evaluation.validation import check_metadata
 from app.http.conditions import ExpectedVersion
 
-# It is repeated in the answer for every flag.
+# Metadata is repeated in the response for every flag.
 METADATA_BYTES_MAX = 4 * 1024
 NAME_MAX = 255
 _VIOLATIONS_MAX = 20
@@ -27,10 +27,9 @@ Fractional = Literal["v2", "v3"]
 
 @dataclass(frozen=True, kw_only=True)
 class PropertiesPatch:
-    """`metadata` is merged, member by member, and one that is null goes; None takes all away.
+    """A patch of properties. `metadata` is merged by member; None removes all members.
 
-    `expected` None means whatever is there: for a caller that holds the environment's lock, or
-    shows the outcome.
+    `expected` None matches every version, for a caller that holds the environment's lock.
     """
 
     metadata: Mapping[str, Any] | None = field(default_factory=dict)
@@ -41,14 +40,14 @@ class PropertiesPatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """What a change set is to do to one environment: to its entries and to its own properties."""
+    """The changes to make in one environment: to its entries and to its properties."""
 
     operations: Sequence[Operation] = ()
     patch: PropertiesPatch | None = None
 
 
 def patched(before: Properties, patch: PropertiesPatch) -> Properties:
-    """Return the properties that a patch makes. Raises TooLarge for their metadata."""
+    """Return the patched properties. Raises TooLarge for their metadata."""
     metadata: dict[str, Any] = {}
     if patch.metadata is not None:
         merged = {**before.metadata, **patch.metadata}
@@ -64,24 +63,24 @@ def patched(before: Properties, patch: PropertiesPatch) -> Properties:
 
 
 def patch_towards(
-    wanted: Properties, found: Properties, *, expected: ExpectedVersion | None = None
+    target: Properties, current: Properties, *, expected: ExpectedVersion | None = None
 ) -> PropertiesPatch | None:
-    """Return what makes the second into the first, None when they are the same.
+    """Return the patch from the current to the target properties, None when they are the same.
 
-    What is found is to be there still when the patch is applied: under its version, or by a lock.
+    The caller ensures by `expected` or by a lock that the current properties stay the same.
     """
-    if have_same_properties(wanted, found):
+    if have_same_properties(target, current):
         return None
     return PropertiesPatch(
-        metadata=dict.fromkeys(found.metadata) | wanted.metadata,
-        fractional=wanted.fractional,
-        protected=wanted.protected,
+        metadata=dict.fromkeys(current.metadata) | target.metadata,
+        fractional=target.fractional,
+        protected=target.protected,
         expected=expected,
     )
 
 
 def have_same_properties(left: Properties, right: Properties) -> bool:
-    """Tell whether two environments say the same of themselves, the versions aside."""
+    """Tell whether two environments have the same properties. Ignores versions."""
     return are_equal(without_version(left), without_version(right))
 
 
@@ -92,23 +91,23 @@ def without_version(properties: Properties) -> dict[str, Any]:
 
 
 def check_members(metadata: Mapping[str, Any] | None) -> None:
-    """Check the members of a patch of metadata. Raises Invalid that names each wrong one."""
+    """Check the members of a patch of metadata. Raises Invalid that names each wrong member."""
     if violations := wrong_members(metadata or {}):
         first = violations[0]
         raise Invalid("metadata_invalid", f"{first.field}: {first.rule}", violations)
 
 
 def wrong_members(metadata: Mapping[str, Any]) -> list[Violation]:
-    """Return what is wrong with members that stay, the first twenty; none that is null does."""
-    given = {name: value for name, value in metadata.items() if value is not None}
-    violations = list(check_metadata(given))
-    if any(len(name) not in range(1, NAME_MAX + 1) for name in given):
+    """Return the first 20 violations of the members that are not null."""
+    members = {name: value for name, value in metadata.items() if value is not None}
+    violations = list(check_metadata(members))
+    if any(len(name) not in range(1, NAME_MAX + 1) for name in members):
         violations.append(Violation("metadata", f"must have names of 1 to {NAME_MAX} characters"))
     return violations[:_VIOLATIONS_MAX]
 
 
 def check_size(metadata: Mapping[str, Any]) -> None:
-    """Check the size of a whole. Raises TooLarge."""
+    """Check the size of all metadata of an environment. Raises TooLarge."""
     if len(msgspec.json.encode(metadata)) > METADATA_BYTES_MAX:
         rule = f"must not be larger than {METADATA_BYTES_MAX} bytes as JSON"
         raise TooLarge("value_too_large", f"metadata: {rule}", [Violation("metadata", rule)])

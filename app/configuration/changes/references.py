@@ -1,6 +1,6 @@
-"""What flags and segments refer to, and that all of it is there once a change set is made."""
+"""References of flags and segments, and the check that each leads to a segment."""
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice, pairwise
 from typing import Any
@@ -43,23 +43,23 @@ def rule_of(content: Content) -> Any:
 async def check_references(
     connection: Connection, environment: str, changes: Sequence[Change], *, lenient: bool
 ) -> list[Violation]:
-    """Refuse changes, not yet written, that add a reference to no segment or in a circle.
+    """Check the references that changes add, before they are written.
 
-    Return such references for a lenient caller. References that were there before are left alone.
-    Raises Invalid that names each key which refers to what is no segment, or the keys of a circle;
-    Conflict that names each key which stays and refers to a segment that goes.
+    Raises Invalid for references to an unknown segment or in a cycle, and Conflict when a removed
+    segment is still used; both name the keys. A lenient caller gets the violations returned.
+    References that existed before are not checked.
     """
     removed = await _check_removed(connection, environment, changes)
     put = {change.key: change.after for change in changes if change.after is not None}
 
     def find() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
-        found = {key: set(referenced_names(content)) for key, content in put.items()}
+        after = {key: set(referenced_names(content)) for key, content in put.items()}
         before = {
             change.key: set(referenced_names(change.before.content)) - removed
             for change in changes
             if change.before.content is not None
         }
-        return found, {key: names - before.get(key, set()) for key, names in found.items()}
+        return after, {key: names - before.get(key, set()) for key, names in after.items()}
 
     referring, added = await run_by_size(changes, "references", find)
     if not any(added.values()):
@@ -67,45 +67,48 @@ async def check_references(
     segments = {key: referring[key] for key, content in put.items() if _is_segment(content)}
     changed = {change.key for change in changes}
     if outside := set[str]().union(*referring.values()) - changed:
-        segments |= await _reached(connection, environment, outside, changed)
+        stored = await read_segments(connection, environment, outside, changed)
+        segments |= {
+            key: set(referenced_names(Content(kind=Kind.SEGMENT, value=value)))
+            for key, value in stored.items()
+        }
     return await run_by_size(
         changes, "references", lambda: _check(added, segments, lenient=lenient)
     )
 
 
 def _check(added: References, segments: References, *, lenient: bool) -> list[Violation]:
-    """Check the references that are added, and the segments that they lead to."""
+    """Check added references and the segments that they reach."""
     affected = reachable(set[str]().union(*added.values()), segments)
     affected |= {key for key, names in added.items() if names and key in segments}
     within = {key: segments[key] for key in affected if key in segments}
     unresolved = list(islice(find_unresolved({**within, **added}, segments), _VIOLATIONS_MAX))
     if unresolved and not lenient:
-        what = "; ".join(f"{each.field} {each.rule}" for each in unresolved)
-        raise Invalid("reference_unknown", f"{what}.", unresolved)
-    circles = list(islice(find_cycles(within), _VIOLATIONS_MAX))
-    if circles and not lenient:
-        path = " → ".join(circles[0])
+        raise Invalid("reference_unknown", _sentence(unresolved), unresolved)
+    cycles = list(islice(find_cycles(within), _VIOLATIONS_MAX))
+    if cycles and not lenient:
+        path = " → ".join(cycles[0])
         raise Invalid(
             "reference_circular",
-            f"Segments refer in a circle: {path}.",
-            cycle_violations(circles[0]),
+            f"Segments refer to each other in a cycle: {path}.",
+            cycle_violations(cycles[0]),
         )
     return [
         *unresolved,
-        *(violation for circle in circles for violation in cycle_violations(circle)),
+        *(violation for cycle in cycles for violation in cycle_violations(cycle)),
     ]
 
 
 def reachable(names: set[str], segments: References) -> set[str]:
-    """Return the names and those that they lead to, at any distance."""
-    found: set[str] = set()
+    """Return the names and all names that they refer to, directly or through others."""
+    reached: set[str] = set()
     waiting = list(names)
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found.add(name)
+        if name not in reached:
+            reached.add(name)
             waiting += segments.get(name, ())
-    return found
+    return reached
 
 
 def _is_segment(content: Content | None) -> bool:
@@ -115,7 +118,7 @@ def _is_segment(content: Content | None) -> bool:
 async def _check_removed(
     connection: Connection, environment: str, changes: Sequence[Change]
 ) -> set[str]:
-    """Return the segments that go. Raises Conflict when what stays refers to one."""
+    """Return the removed segments. Raises Conflict when an entry that stays refers to one."""
     removed = {
         change.key
         for change in changes
@@ -132,26 +135,28 @@ async def _check_removed(
     )
     violations = [Violation(row["key"], f"refers to {row['segment']}") async for row in rows]
     if violations:
-        users = ", ".join(f"{each.field} {each.rule}" for each in violations)
-        raise Conflict("segment_in_use", f"A segment that is used must stay: {users}.", violations)
+        message = f"The segment is still used: {_sentence(violations)}"
+        raise Conflict("segment_in_use", message, violations)
     return removed
 
 
-async def _reached(
-    connection: Connection, environment: str, names: set[str], changed: set[str]
-) -> dict[str, set[str]]:
-    """Return the segments of these names that stay as they are, and those that they lead to."""
+async def read_segments(
+    connection: Connection, environment: str, names: Iterable[str], changed: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return the segments of these names and all that they refer to, by key.
+
+    Segments in `changed` are reached but not followed.
+    """
+    if not (names := sorted(names)):
+        return {}
     rows = sql.list_reached_segments(
-        connection, environment=environment, names=sorted(names), changed=sorted(changed)
+        connection, environment=environment, names=names, changed=sorted(changed)
     )
-    return {
-        row["key"]: set(referenced_names(Content(kind=Kind.SEGMENT, value=row["value"])))
-        async for row in rows
-    }
+    return {row["key"]: row["value"] async for row in rows}
 
 
 def find_unresolved(referring: References, segments: Container[str]) -> Iterator[Violation]:
-    """Yield each reference that leads to no segment."""
+    """Yield each reference to a name that is not a segment."""
     for key in sorted(referring):
         for name in sorted(referring[key]):
             if name not in segments:
@@ -159,22 +164,26 @@ def find_unresolved(referring: References, segments: Container[str]) -> Iterator
 
 
 def find_cycles(segments: References) -> Iterator[list[str]]:
-    """Yield circles, each from a segment along its references back to it, until all are cut."""
+    """Yield each cycle as a path from a segment back to itself, and cut it before the next."""
     graph = dict(segments)
     while True:
         try:
             TopologicalSorter(graph).prepare()
         except CycleError as error:
-            # The sorter names what is referred to before what refers, from anywhere in the circle.
-            circle: list[str] = error.args[1][:0:-1]
-            start = circle.index(min(circle))
-            circle = [*circle[start:], *circle[:start], circle[start]]
-            yield circle[: _VIOLATIONS_MAX + 1]
-            graph[circle[0]] = graph[circle[0]] - {circle[1]}
+            # The sorter lists the cycle against the direction of the references.
+            cycle: list[str] = error.args[1][:0:-1]
+            start = cycle.index(min(cycle))
+            cycle = [*cycle[start:], *cycle[:start], cycle[start]]
+            yield cycle[: _VIOLATIONS_MAX + 1]
+            graph[cycle[0]] = graph[cycle[0]] - {cycle[1]}
         else:
             return
 
 
-def cycle_violations(circle: Sequence[str]) -> list[Violation]:
-    """Return a violation for each reference of a circle."""
-    return [Violation(key, f"refers to {name}, and so to itself") for key, name in pairwise(circle)]
+def _sentence(violations: Sequence[Violation]) -> str:
+    return "; ".join(f"{violation.field} {violation.rule}" for violation in violations) + "."
+
+
+def cycle_violations(cycle: Sequence[str]) -> list[Violation]:
+    """Return a violation for each reference of a cycle."""
+    return [Violation(key, f"refers to {name}, and so to itself") for key, name in pairwise(cycle)]

@@ -1,4 +1,4 @@
-"""Change sets as they are asked for."""
+"""The JSON shapes of change sets and environments in requests."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -10,7 +10,7 @@ from app.configuration.changes.properties import Fractional
 from app.names import ENVIRONMENT_PATTERN, KEY_LENGTH_MAX, KEY_PATTERN
 
 OPERATIONS_MAX = 1_000
-# Told and not checked: the check names every wrong key at once.
+# For the documentation only: the validation of operations names every wrong key at once.
 Key = Annotated[
     str, msgspec.Meta(extra_json_schema={"pattern": KEY_PATTERN, "maxLength": KEY_LENGTH_MAX})
 ]
@@ -18,10 +18,12 @@ Message = Annotated[str, msgspec.Meta(max_length=MESSAGE_MAX)]
 Version = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class PutOperation(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="put", tag_field="op"
-):
-    """Write one key. `version` is the one that is expected; 0 says that there must be none."""
+class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a request's body. Subclasses inherit these options."""
+
+
+class PutOperation(_Body, frozen=True, kw_only=True, tag="put", tag_field="op"):
+    """Write one key. `version` is the expected version; 0 means that the key has no entry."""
 
     key: Key
     version: Version
@@ -32,20 +34,13 @@ class PutOperation(
     environment: str | None = None
 
 
-class DeleteOperation(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag="delete",
-    tag_field="op",
-):
+class DeleteOperation(_Body, frozen=True, kw_only=True, tag="delete", tag_field="op"):
     key: Key
     version: Annotated[int, msgspec.Meta(ge=1)]
     environment: str | None = None
 
 
-# Told and not checked: the check names every wrong member.
+# For the documentation only: `check_members` names every wrong member.
 MetadataPatch = Annotated[
     dict[str, Any],
     msgspec.Meta(
@@ -56,17 +51,10 @@ MetadataPatch = Annotated[
 ]
 
 
-class PatchOperation(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag="patch",
-    tag_field="op",
-):
-    """Change what the environment says of itself, by a merge patch (RFC 7396) of its properties.
+class PatchOperation(_Body, frozen=True, kw_only=True, tag="patch", tag_field="op"):
+    """Change the properties of the environment by a merge patch (RFC 7396).
 
-    `version` is that of the environment. It may come once for each.
+    `version` is the version of the environment. Each environment may have one such operation.
     """
 
     version: Annotated[int, msgspec.Meta(ge=1)]
@@ -76,10 +64,10 @@ class PatchOperation(
     environment: str | None = None
 
 
-class NewPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A merge patch (RFC 7396) of an environment's properties, and why.
+class NewPatch(_Body, frozen=True, kw_only=True):
+    """A merge patch (RFC 7396) of an environment's properties, and a message for the history.
 
-    Members of `metadata` are merged, those that are null go.
+    Members of `metadata` are merged. A member that is null is removed.
     """
 
     metadata: MetadataPatch | None = {}
@@ -88,8 +76,8 @@ class NewPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     message: Message = ""
 
 
-class NewEnvironment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Its name and tier never change, the rest can be patched."""
+class NewEnvironment(_Body, frozen=True, kw_only=True):
+    """The name and the tier never change. All else can be patched."""
 
     name: Annotated[str, msgspec.Meta(extra_json_schema={"pattern": ENVIRONMENT_PATTERN})]
     tier: Literal["local", "development", "staging", "production"]
@@ -99,8 +87,8 @@ class NewEnvironment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     message: Message = ""
 
 
-class NewChangeSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of a POST. An operation may name another environment; then all succeed or none."""
+class NewChangeSet(_Body, frozen=True, kw_only=True):
+    """Operations of one transaction. An operation may name another environment."""
 
     operations: Annotated[
         list[PutOperation | DeleteOperation | PatchOperation],
@@ -109,22 +97,20 @@ class NewChangeSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     message: Message = ""
 
 
-class NewRevert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class NewRevert(_Body, frozen=True, kw_only=True):
     message: Message = ""
 
 
-class NewRestore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """To which moment: a revision or a time, one of the two."""
+class NewRestore(_Body, frozen=True, kw_only=True):
+    """The moment to restore: either a revision or a time."""
 
     revision: Version | None = None
     at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     message: Message = ""
 
 
-class NewPromotion(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"source": "from"}
-):
-    """`keys` are made equal to the environment `from`; what it does not have is deleted."""
+class NewPromotion(_Body, frozen=True, kw_only=True, rename={"source": "from"}):
+    """Make `keys` equal to the environment `from`. Keys that it does not have are deleted."""
 
     source: str
     keys: Annotated[list[Key], msgspec.Meta(min_length=1, max_length=OPERATIONS_MAX)]

@@ -1,4 +1,4 @@
-"""Entries and changes as rows: what is there, and what a change set writes."""
+"""Read entries from rows, and write the rows of a change set."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from app.database import Connection, sql
 from app.environments.models import Properties
 from app.secrets.models import sealed_of
 
-# What one statement may carry, so that it keeps to its time.
+# The limits of one statement, so that it ends in time.
 _ROWS_AT_ONCE = 1_000
 _BYTES_AT_ONCE = 1024 * 1024
 
@@ -24,22 +24,22 @@ _BYTES_AT_ONCE = 1024 * 1024
 async def read_entries(
     connection: Connection, environment: str, keys: Sequence[str]
 ) -> dict[str, Entry]:
-    """Return what is under each of the keys, for whoever compares before writing."""
+    """Return the entry of each key, also for keys that have none."""
     entries: dict[str, Entry] = {}
-    for some in batches_of(keys):
-        rows = sql.list_entries(connection, environment=environment, keys=some)
+    for batch in batches_of(keys):
+        rows = sql.list_entries(connection, environment=environment, keys=batch)
         entries |= {row["key"]: entry_of(environment, row) async for row in rows}
-    for some in batches_of([key for key in keys if key not in entries]):
-        rows = sql.list_last_versions(connection, environment=environment, keys=some)
+    for batch in batches_of([key for key in keys if key not in entries]):
+        rows = sql.list_last_versions(connection, environment=environment, keys=batch)
         last_versions = {row["key"]: row["last_version"] async for row in rows}
-        for key in some:
+        for key in batch:
             last_version = last_versions.get(key, 0)
             entries[key] = Entry(key=key, content=None, version=None, last_version=last_version)
     return entries
 
 
 def batches_of(keys: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the keys, as many at a time as one statement may ask for."""
+    """Yield the keys in batches for one statement each."""
     for start in range(0, len(keys), _ROWS_AT_ONCE):
         yield list(keys[start : start + _ROWS_AT_ONCE])
 
@@ -47,7 +47,7 @@ def batches_of(keys: Sequence[str]) -> Iterator[list[str]]:
 async def all_pages(
     statement: Callable[..., AsyncIterator[Any]], connection: Connection, **arguments: Any
 ) -> AsyncIterator[Any]:
-    """Yield the rows of every page of a statement that gives them in the order of their keys."""
+    """Yield the rows of all pages of a statement that orders its rows by key."""
     after_key = ""
     while True:
         rows = statement(connection, **arguments, after_key=after_key, page_size=_ROWS_AT_ONCE)
@@ -77,7 +77,7 @@ def content_of(environment: str, row: Any, side: str = "") -> Content:
 
 
 def properties_change_of(row: Any) -> PropertiesChange:
-    """Return what a row of `property_changes` tells of."""
+
     sides = ("before", row["version"] - 1), ("after", row["version"])
     before, after = (
         Properties(
@@ -132,8 +132,8 @@ async def _write_properties(
 ) -> None:
     sides = {"before": properties.before, "after": properties.after}
     columns = {
-        f"{side}_{name}": getattr(each, name)
-        for side, each in sides.items()
+        f"{side}_{name}": getattr(values, name)
+        for side, values in sides.items()
         for name in ("metadata", "fractional", "protected")
     }
     await sql.write_properties(

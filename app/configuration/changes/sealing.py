@@ -14,24 +14,23 @@ from app.secrets.vault import Vault
 async def seal_secrets(
     connection: Connection, vault: Vault, environment: str, changes: Sequence[Change]
 ) -> list[Change]:
-    """Return the changes with no secret's value in them: each is sealed for its new version.
+    """Return the changes with each secret sealed for its environment, key and new version.
 
-    One that comes from another version, key or environment is opened for that. Raises as the vault
-    does.
+    A copy from another version, key or environment is opened first. Raises as the vault.
     """
     secrets = [change for change in changes if _is_secret(change.after)]
     if not secrets:
         return list(changes)
-    values = await _opened(connection, vault, [each.after for each in secrets if each.after])
+    values = await _open(connection, vault, [change.after for change in secrets if change.after])
     entry_versions = [
         EntryVersion(environment=environment, key=each.key, version=each.version or 0)
         for each in secrets
     ]
     sealed = await vault.seal(connection, list(zip(values, entry_versions, strict=True)))
-    anew = dict(zip((each.key for each in secrets), sealed, strict=True))
+    sealed_by_key = dict(zip((change.key for change in secrets), sealed, strict=True))
     return [
-        replace(change, after=replace(change.after, value=None, sealed=anew[change.key]))
-        if change.after is not None and change.key in anew
+        replace(change, after=replace(change.after, value=None, sealed=sealed_by_key[change.key]))
+        if change.after is not None and change.key in sealed_by_key
         else change
         for change in changes
     ]
@@ -40,9 +39,9 @@ async def seal_secrets(
 async def reveal_secrets(
     connection: Connection, vault: Vault, contents: Sequence[Content]
 ) -> list[Content]:
-    """Return the contents with the values of secrets in clear; one that was shredded stays sealed.
+    """Return the contents with secrets in clear. A shredded one stays sealed.
 
-    Raises as the vault does.
+    Raises as the vault.
     """
     sealed = [each.sealed for each in contents if each.sealed is not None]
     opened = iter(await vault.open_unshredded(connection, sealed))
@@ -55,10 +54,10 @@ def _with_value(content: Content, opened: PlainSecret | None) -> Content:
     return replace(content, value=msgspec.json.decode(opened.value), sealed=None)
 
 
-async def _opened(
+async def _open(
     connection: Connection, vault: Vault, contents: Sequence[Content]
 ) -> list[PlainSecret]:
-    """Return what is to be sealed: values as they came, and those that were sealed elsewhere."""
+    """Return the values to seal: new ones, and opened copies."""
     sealed = [each.sealed for each in contents if each.sealed is not None]
     opened = iter(await vault.open(connection, sealed))
     return [

@@ -1,7 +1,6 @@
-"""Making a change set, in the caller's transaction."""
+"""Write a change set in the caller's transaction."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.configuration.changes.chain import GENESIS, link_hash
@@ -29,15 +28,15 @@ from app.names import KEY_RULE, is_key
 from app.secrets.vault import Vault
 from app.threads import free_later, in_turn
 
-# These bring back entries of the past, whose keys were once good.
+# These restore old entries, whose keys may break the rules of today.
 _UNDOING = {ChangeKind.REVERT, ChangeKind.RESTORE}
-# These lead back to, or over to, what has been: a key may have been of another kind there.
-_RETURNING = {ChangeKind.REVERT, ChangeKind.RESTORE, ChangeKind.PROMOTE}
+# A key may have another kind in the past or in the source environment.
+_KIND_CHANGING = {ChangeKind.REVERT, ChangeKind.RESTORE, ChangeKind.PROMOTE}
 
 _VIOLATIONS_MAX = 20
-# The event loop checks as many itself.
+# More operations are checked in a thread.
 _QUICK_OPERATIONS = 500
-# In the text of an error; its fields name more.
+# The text of an error names at most 10 keys; its violations name all.
 _STALE_NAMED_MAX = 10
 
 
@@ -52,14 +51,12 @@ async def apply(
     patch: PropertiesPatch | None = None,
     vault: Vault | None = None,
 ) -> ChangeSet:
-    """Make one change set of the operations, whose keys differ, and return it with its revision.
+    """Write one change set. Each key may have one operation; `patch` changes the properties.
 
-    `patch` is of the environment's own properties. Without a vault secrets are refused, as without
-    a key ring. Raises NotFound for the environment or for a key to delete, Stale that names every
-    key whose version is not the expected one (or the environment, for the patch), Conflict when a
-    key would change its kind, Invalid for a key out of shape, TooLarge for metadata, and for
-    references as `check_references` does. The caller's transaction is to be given up
-    then, and the revision with it.
+    Without a vault, secrets are refused as without a key ring. Raises NotFound for the environment
+    or a key to delete, Stale with each key whose version is not the expected one, Conflict when a
+    key would change its kind, Invalid for keys, references, flags and guards, and TooLarge for
+    metadata. After an error the caller must roll back, which also frees the revision.
     """
     if kind not in _UNDOING:
         _check_keys(operations)
@@ -72,7 +69,9 @@ async def apply(
     )
 
     def check() -> list[Change]:
-        _check(operations, entries, epoch=advanced["epoch"], kinds_fixed=kind not in _RETURNING)
+        _check_format(operations, entries)
+        _check_versions(operations, entries, advanced["epoch"])
+        _check_kinds(operations, entries, may_change=kind in _KIND_CHANGING)
         return [_change(operation, entries[operation.key]) for operation in operations]
 
     changes = await in_turn("check", check) if len(operations) > _QUICK_OPERATIONS else check()
@@ -93,7 +92,7 @@ async def apply(
         properties=properties,
         warnings=warnings,
     )
-    said: dict[str, Any] = {
+    record: dict[str, Any] = {
         "environment": environment,
         "revision": change_set.revision,
         "kind": kind,
@@ -101,19 +100,14 @@ async def apply(
         "message": message,
     }
     previous, created_at = advanced["previous_hash"] or GENESIS, advanced["created_at"]
-    made_hash = await run_by_size(
+    hash_ = await run_by_size(
         changes,
         "link",
-        partial(
-            link_hash,
-            previous,
-            **said,
-            created_at=created_at,
-            changes=changes,
-            properties=properties,
+        lambda: link_hash(
+            previous, **record, created_at=created_at, changes=changes, properties=properties
         ),
     )
-    await sql.insert_change_set(connection, **said, hash=made_hash)
+    await sql.insert_change_set(connection, **record, hash=hash_)
     await write(connection, change_set)
     await check_compiling(connection, environment, changes, exempt=lenient)
     await check_guards(
@@ -128,15 +122,15 @@ async def apply(
 
 
 def _check_keys(operations: Sequence[Operation]) -> None:
-    """Refuse to write keys out of shape; an entry that has one can still be deleted."""
-    wrong = [each.key for each in operations if each.content is not None and not is_key(each.key)]
+    """Refuse to store malformed keys. An entry with such a key can still be deleted."""
+    wrong = [item.key for item in operations if item.content is not None and not is_key(item.key)]
     if wrong:
         violations = [Violation(key, KEY_RULE) for key in wrong[:_VIOLATIONS_MAX]]
         raise Invalid("key_invalid", f"{wrong[0]}: {KEY_RULE}", violations)
 
 
 def _properties(advanced: Any, patch: PropertiesPatch) -> PropertiesChange:
-    """Return what the patch does to the properties that are there."""
+    """Apply the patch to the stored properties. Raises Stale, TooLarge."""
     names = Properties.__struct_fields__
     before = Properties(**{name: advanced[name] for name in names})
     if patch.expected is not None and not patch.expected.is_met(before.version, advanced["epoch"]):
@@ -145,30 +139,28 @@ def _properties(advanced: Any, patch: PropertiesPatch) -> PropertiesChange:
 
 
 def stale_environment(version: int, epoch: str) -> Stale:
-    """Return the error for properties that have another version than the expected one."""
-    there = f"is at version {version}"
+    rule = f"is at version {version}"
     return Stale(
-        f"The environment {there}.",
+        f"The environment {rule}.",
         version=version,
         epoch=epoch,
-        violations=[Violation("environment", there)],
+        violations=[Violation("environment", rule)],
     )
 
 
 def _is_stored(operation: Operation, entry: Entry) -> bool:
-    """Tell whether the entry has the operation's definition already."""
-    wanted, found = operation.content, entry.content
+    """Tell whether the operation's value is already stored."""
+    new, stored = operation.content, entry.content
     return (
-        wanted is not None
-        and found is not None
-        and wanted.kind is found.kind
-        and are_equal(wanted.value, found.value)
+        new is not None
+        and stored is not None
+        and new.kind is stored.kind
+        and are_equal(new.value, stored.value)
     )
 
 
-def _check(
-    operations: Sequence[Operation], entries: dict[str, Entry], *, epoch: str, kinds_fixed: bool
-) -> None:
+def _check_format(operations: Sequence[Operation], entries: Mapping[str, Entry]) -> None:
+    """Raise the format errors of contents that are not already stored."""
     refused = [
         operation.refusal
         for operation in operations
@@ -177,6 +169,11 @@ def _check(
     if refused:
         violations = [violation for error in refused for violation in error.violations]
         raise Invalid(refused[0].code, refused[0].message, violations)
+
+
+def _check_versions(
+    operations: Sequence[Operation], entries: Mapping[str, Entry], epoch: str
+) -> None:
     stale = [
         (operation, entries[operation.key])
         for operation in operations
@@ -187,35 +184,35 @@ def _check(
         named = [entry for _, entry in stale[:_STALE_NAMED_MAX]]
         rest = f"; and {len(stale) - len(named)} more" if len(stale) > len(named) else ""
         raise Stale(
-            "; ".join(map(_what_is_there, named)) + rest,
+            "; ".join(map(_current_state, named)) + rest,
             version=stale[0][1].version,
             epoch=epoch,
-            violations=[Violation(entry.key, _what_is_there(entry)) for _, entry in stale],
+            violations=[Violation(entry.key, _current_state(entry)) for _, entry in stale],
         )
+
+
+def _check_kinds(
+    operations: Sequence[Operation], entries: Mapping[str, Entry], *, may_change: bool
+) -> None:
+    """Raise NotFound for a deletion without an entry, and Conflict for another kind."""
     for operation in operations:
-        found = entries[operation.key].content
-        if operation.content is None and found is None:
+        new, stored = operation.content, entries[operation.key].content
+        if new is None and stored is None:
             raise NotFound("configuration_unknown", "There is no such configuration.")
-        kind_changes = operation.content and found and operation.content.kind is not found.kind
-        if kinds_fixed and kind_changes and found:
+        if new and stored and new.kind is not stored.kind and not may_change:
             raise Conflict(
                 "kind_fixed",
-                f"The entry is a {found.kind}; a kind never changes. Delete it and make it anew.",
-                [Violation("kind", f"must be {found.kind}")],
+                f"The entry is a {stored.kind}. To change the kind, delete it and create it again.",
+                [Violation("kind", f"must be {stored.kind}")],
             )
 
 
-def _what_is_there(entry: Entry) -> str:
+def _current_state(entry: Entry) -> str:
     if entry.version is None:
         return f"{entry.key} does not exist"
     return f"{entry.key} is at version {entry.version}"
 
 
 def _change(operation: Operation, entry: Entry) -> Change:
-    deleted = operation.content is None
-    return Change(
-        key=operation.key,
-        before=entry,
-        after=operation.content,
-        version=None if deleted else entry.last_version + 1,
-    )
+    version = None if operation.content is None else entry.last_version + 1
+    return Change(key=operation.key, before=entry, after=operation.content, version=version)

@@ -1,4 +1,4 @@
-"""Change sets as they are answered."""
+"""The JSON shapes of change sets in responses."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,13 +13,13 @@ from app.configuration.changes.offload import run_by_size, size_of
 from app.configuration.changes.properties import without_version
 from app.environments.models import Properties
 
-# What one answer has of the changes of a change set.
+# The limits of the changes in one response.
 CHANGES_MAX = 100
 CHANGES_BYTES_MAX = 1024 * 1024
 
 
 class EntryView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An entry at one moment. `sealed` is there for a secret, whose value is never told here."""
+    """An entry at one moment. A secret has `sealed` true and the value null."""
 
     kind: str
     value: Any
@@ -30,7 +30,7 @@ class EntryView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ChangeView(msgspec.Struct, frozen=True, kw_only=True):
-    """A key before and after; null where it was not there. `patch` is RFC 6902, on the value."""
+    """A key before and after; null when it did not exist. `patch` (RFC 6902) is of the value."""
 
     key: str
     before: EntryView | None
@@ -39,7 +39,7 @@ class ChangeView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PropertiesView(msgspec.Struct, frozen=True, kw_only=True):
-    """The environment's own properties; `patch` (RFC 6902) leads from one to the other."""
+    """The environment's properties before and after, and the `patch` (RFC 6902) between them."""
 
     before: Properties
     after: Properties
@@ -47,10 +47,10 @@ class PropertiesView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangeSetView(msgspec.Struct, frozen=True, kw_only=True):
-    """A change set. `hash`, in hex, covers all of it and the one before.
+    """A change set. `hash`, in hex, covers it and all change sets before it.
 
-    `changes` are the first of `changes_count`. `next` is what to give as `after` for more of them,
-    where one change set is read; null at the end.
+    `changes` has the first of `changes_count` changes. Read the change set with `after` = `next`
+    for more; `next` is null at the end.
     """
 
     environment: str
@@ -67,14 +67,14 @@ class ChangeSetView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangeSetPage(msgspec.Struct, frozen=True, kw_only=True):
-    """The latest first. `next` is what to give as `before` for older ones, null at the end."""
+    """Change sets, the latest first. Send `next` as `before` for older ones; null at the end."""
 
     items: list[ChangeSetView]
     next: int | None
 
 
 class KeyChange(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a key's history."""
+    """One change in the history of a key."""
 
     revision: int
     kind: str
@@ -91,9 +91,9 @@ class KeyHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """What leads from one state to another, by key; `properties` null when they are the same.
+    """The changes from one state to another, by key. `properties` is null when they are equal.
 
-    `next` is what to give as `after` for more changes, null at the end.
+    Send `next` as `after` for more changes; it is null at the end.
     """
 
     changes: list[ChangeView]
@@ -102,23 +102,23 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MadeChangeSet(msgspec.Struct, frozen=True, kw_only=True):
-    """What a write did to one environment: the first changes, and how many there are in all.
+    """The change set of a write in one environment: its first changes and their total number.
 
-    `next` is what to give as `after`, where the change set is read, for more of them.
+    Read the change set with `after` = `next` for more; `next` is null at the end.
     """
 
     environment: str
     revision: int
     epoch: str
     changes: list[ChangeView]
-    # Kept answers of earlier releases have none of these.
+    # Stored responses of earlier releases lack the following members.
     changes_count: int | None = None
     next: str | None = None
     properties: PropertiesView | None = None
 
 
 class MadeChangeSets(msgspec.Struct, frozen=True, kw_only=True):
-    """What a write of several keys answers. After a dry run nothing of it has happened."""
+    """The change sets of a write. After a dry run, none of them is stored."""
 
     change_sets: list[MadeChangeSet]
     dry_run: bool = False
@@ -138,8 +138,8 @@ def entry_view(content: Content | None, version: int | None) -> EntryView | None
 
 
 def change_view(key: str, before: EntryView | None, after: EntryView | None) -> ChangeView:
-    told = before and after and not before.sealed and not after.sealed
-    patch = patch_between(before.value, after.value) if told and before and after else []
+    is_clear = before and after and not before.sealed and not after.sealed
+    patch = patch_between(before.value, after.value) if is_clear and before and after else []
     return ChangeView(key=key, before=before, after=after, patch=patch)
 
 
@@ -149,7 +149,7 @@ def properties_view(change: PropertiesChange) -> PropertiesView:
 
 
 async def made_view(change_set: ChangeSet) -> MadeChangeSet:
-    """Return the view, made in a thread when it is large. Raises Unavailable."""
+    """Return the view of a change set. Raises Unavailable."""
     return await run_by_size(change_set.changes, "view", lambda: _made_view(change_set))
 
 
@@ -175,7 +175,7 @@ def _made_view(change_set: ChangeSet) -> MadeChangeSet:
 
 
 def _first(changes: Sequence[Change]) -> Sequence[Change]:
-    """Return all changes, or the first by key where all are too many or too large for an answer."""
+    """Return the changes, or the first by key when they exceed the limits of a response."""
     if len(changes) > CHANGES_MAX or sum(map(size_of, changes)) > CHANGES_BYTES_MAX:
         changes = sorted(changes, key=lambda change: change.key)[:CHANGES_MAX]
         sizes = accumulate(map(size_of, changes))
@@ -184,17 +184,17 @@ def _first(changes: Sequence[Change]) -> Sequence[Change]:
 
 
 def without_before(made: MadeChangeSets) -> MadeChangeSets:
-    """Return the same for a token that may write and not read: what it did not send is left out."""
+    """Return the change sets for a token without the scope read: without the state before."""
     replace = msgspec.structs.replace
     return replace(
         made,
         change_sets=[
             replace(
-                each,
-                changes=[replace(c, before=None, patch=[]) for c in each.changes],
-                # What came of a patch holds what was there before it.
+                change_set,
+                changes=[replace(c, before=None, patch=[]) for c in change_set.changes],
+                # The patched properties include members from before.
                 properties=None,
             )
-            for each in made.change_sets
+            for change_set in made.change_sets
         ],
     )

@@ -1,7 +1,4 @@
-"""Writes of several keys and of whole environments.
-
-Each function runs in the caller's transaction and returns what it changed.
-"""
+"""Write several keys, and create or delete environments, in the caller's transaction."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from operator import itemgetter
@@ -36,9 +33,9 @@ async def apply(
     kind: ChangeKind = ChangeKind.EDIT,
     vault: Vault | None = None,
 ) -> MadeChangeSets:
-    """Make one change set in each environment. Raises as `service.apply` does."""
+    """Write one change set in each environment. Raises as `service.apply`."""
     made: list[MadeChangeSet] = []
-    # In the order of their names, so that two such writes never wait for each other in a circle.
+    # Ordered by name, so that two writes cannot deadlock.
     for environment, intent in sorted(intents.items(), key=itemgetter(0)):
         if intent.operations or intent.patch:
             change_set = await service.apply(
@@ -58,7 +55,7 @@ async def apply(
 async def apply_plan(
     connection: Connection, plan: ChangePlan, *, actor: str, message: str, vault: Vault
 ) -> MadeChangeSets:
-    """Make the change set of a plan; none when nothing differs. Raises as `service.apply` does."""
+    """Write the change set of a plan, unless it is empty. Raises as `service.apply`."""
     return await apply(
         connection,
         {plan.environment: plan.intent},
@@ -70,34 +67,34 @@ async def apply_plan(
 
 
 async def create_environment(
-    connection: Connection, wanted: NewEnvironment, *, actor: str
+    connection: Connection, body: NewEnvironment, *, actor: str
 ) -> Environment:
-    """Make an environment; its first change set says who did, and what it says of itself.
+    """Create an environment with a first change set, which records the actor and the properties.
 
-    Raises as `environments.insert` does, and Invalid or TooLarge for its metadata.
+    Raises as `environments.insert`, and Invalid or TooLarge for its metadata.
     """
-    check_members(wanted.metadata)
-    await environments.insert(connection, wanted.name, wanted.tier)
+    check_members(body.metadata)
+    await environments.insert(connection, body.name, body.tier)
     await service.apply(
         connection,
-        wanted.name,
+        body.name,
         (),
         actor=actor,
-        message=wanted.message or "Create the environment",
+        message=body.message or "Create the environment",
         patch=PropertiesPatch(
-            metadata=wanted.metadata, fractional=wanted.fractional, protected=wanted.protected
+            metadata=body.metadata, fractional=body.fractional, protected=body.protected
         ),
     )
-    return await environments.get(connection, wanted.name)
+    return await environments.get(connection, body.name)
 
 
 async def delete_environment(
     connection: Connection, name: str, *, expected: ExpectedVersion, actor: str, message: str
 ) -> Environment:
-    """Delete an environment: its last change set empties it and closes its history, which stays.
+    """Delete an environment by a last change set that deletes every entry. Its history stays.
 
-    Its data keys are destroyed. Returns it as it was closed. `expected` is of the properties'
-    version. Raises NotFound; Stale; Conflict for a protected one.
+    A trigger destroys its data keys. `expected` is the version of the properties. Returns the last
+    state. Raises NotFound, Stale, and Conflict for a protected environment.
     """
     await environments.lock(connection, name)
     current = await environments.get(connection, name)

@@ -1,4 +1,4 @@
-"""The HTTP side of configurations: who may is decided before, see `access/guard.py`."""
+"""HTTP handlers of configurations. The guard has checked the token, see `access/guard.py`."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -39,19 +39,19 @@ async def list_configurations(request: web.Request) -> web.Response:
         request, {"prefix", "kind", "after", "limit", "revision", "at", "min_revision"}
     )
     moment = wire.moment(query)
-    wanted: dict[str, Any] = {
+    filters: dict[str, Any] = {
         "prefix": query.get("prefix", ""),
         "kind": wire.choice(query, "kind", Kind),
         "after": query.get("after", ""),
         "limit": wire.page_size(query),
     }
     if moment is not None:
-        return await _list_at(request, moment, wanted)
+        return await _list_at(request, moment, filters)
 
     snapshot = await read_snapshot(request, query)
-    page = snapshot.page(**wanted)
+    page = snapshot.page(**filters)
 
-    # Joined from what was encoded when the snapshot was built: the shape is ConfigurationPage's.
+    # A ConfigurationPage, joined from items that were encoded when the snapshot was built.
     body = b'{"items":[%b],"next":%b,"revision":%d}' % (
         b",".join(page.items),
         msgspec.json.encode(page.next),
@@ -74,21 +74,21 @@ async def get_configuration(request: web.Request) -> web.Response:
         return await _get_at(request, moment)
 
     snapshot = await read_snapshot(request, query)
-    found = snapshot.entries.get(request.match_info["key"])
-    if found is None:
+    configuration = snapshot.entries.get(request.match_info["key"])
+    if configuration is None:
         service.check_stored_key(request.match_info["key"])
         raise NotFound("configuration_unknown", "There is no such configuration.")
 
     head = snapshot_head_lines(request, snapshot)
-    if conditions.is_not_modified(request, found.etag):
-        return EncodedResponse(b"", head + found.head_not_modified, status=304)
-    return EncodedResponse(found.body, head + found.head)
+    if conditions.is_not_modified(request, configuration.etag):
+        return EncodedResponse(b"", head + configuration.head_not_modified, status=304)
+    return EncodedResponse(configuration.body, head + configuration.head)
 
 
-async def _list_at(request: web.Request, moment: Moment, wanted: dict[str, Any]) -> web.Response:
+async def _list_at(request: web.Request, moment: Moment, filters: dict[str, Any]) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
         page, epoch = await service.list_page_at(
-            connection, request.match_info["environment"], moment, **wanted
+            connection, request.match_info["environment"], moment, **filters
         )
 
     return wire.answer(page, headers=revision_header(epoch, page.revision))
@@ -96,33 +96,30 @@ async def _list_at(request: web.Request, moment: Moment, wanted: dict[str, Any])
 
 async def _get_at(request: web.Request, moment: Moment) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
-        found, revision, epoch = await service.get_at(connection, *_place(request), moment)
+        configuration, revision, epoch = await service.get(connection, *_path(request), moment)
 
     headers = revision_header(epoch, revision)
-    headers["ETag"] = entity_tag(found.version, epoch)
+    headers["ETag"] = entity_tag(configuration.version, epoch)
     if conditions.is_not_modified(request, headers["ETag"]):
         return web.Response(status=304, headers=headers)
-    return wire.answer(found, headers=headers)
+    return wire.answer(configuration, headers=headers)
 
 
 async def _reveal(request: web.Request, moment: Moment | None) -> web.Response:
     vault = request.app[VAULT]
 
     async def work(connection: Connection) -> tuple[Configuration, int, str]:
-        if moment is None:
-            found = await service.get(connection, *_place(request), vault=vault)
-        else:
-            found = await service.get_at(connection, *_place(request), moment, vault=vault)
-        if found[0].kind == Kind.SECRET:
-            await log_reveal(connection, request, key=found[0].key, version=found[0].version)
-        return found
+        read = await service.get(connection, *_path(request), moment, vault=vault)
+        if read[0].kind == Kind.SECRET:
+            await log_reveal(connection, request, key=read[0].key, version=read[0].version)
+        return read
 
-    # The note is committed before anybody has seen the value; without it there is no answer.
-    found, revision, epoch = await request.app[DATABASE].transact(work)
+    # The access log has the read before the response is sent; without it there is no response.
+    configuration, revision, epoch = await request.app[DATABASE].transact(work)
 
     headers = revision_header(epoch, revision)
-    headers["ETag"] = entity_tag(found.version, epoch)
-    return wire.answer(found, headers=headers)
+    headers["ETag"] = entity_tag(configuration.version, epoch)
+    return wire.answer(configuration, headers=headers)
 
 
 async def put_configuration(request: web.Request) -> web.Response:
@@ -133,9 +130,9 @@ async def put_configuration(request: web.Request) -> web.Response:
     dry_run = read_dry_run(request)
     expected = conditions.read_expected_version(request, may_create=True)
     body = await wire.read_body(request, NewConfiguration)
-    # Before the transaction: a check may take a second, and would hold a connection.
+    # Before the transaction, because a check may take a second.
     operation = await checked(request, _check(request, service.content_from(body), expected))
-    environment, actor, vault = _place(request)[0], request[CALLER].actor, request.app[VAULT]
+    environment, actor, vault = _path(request)[0], request[CALLER].actor, request.app[VAULT]
 
     return await _write(
         request,
@@ -153,7 +150,7 @@ async def delete_configuration(request: web.Request) -> web.Response:
     """
     dry_run = read_dry_run(request)
     expected = conditions.read_expected_version(request, may_create=False)
-    (environment, key), actor = _place(request), request[CALLER].actor
+    (environment, key), actor = _path(request), request[CALLER].actor
 
     async def delete(connection: Connection) -> Written:
         operation = Operation(key=service.check_stored_key(key), content=None, expected=expected)
@@ -189,5 +186,5 @@ async def _write(
     return wire.answer(written, status=201 if written.created else 200, headers=headers)
 
 
-def _place(request: web.Request) -> tuple[str, str]:
+def _path(request: web.Request) -> tuple[str, str]:
     return request.match_info["environment"], request.match_info["key"]

@@ -9,7 +9,7 @@ from app.configuration.snapshots.snapshot import Configuration
 
 
 class NewConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of a PUT. It replaces the whole entry: what is left out is gone."""
+    """The body of a PUT. It replaces the whole entry; a member that is left out is removed."""
 
     value: Any
     kind: Literal["setting", "flag", "segment", "secret"] = "setting"
@@ -19,7 +19,7 @@ class NewConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class ConfigurationPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A page by key. `next` is what to give as `after` for the following one, null at the end."""
+    """A page in the order of keys. Send `next` as `after` for the next page; null at the end."""
 
     items: list[Configuration]
     next: str | None
@@ -27,7 +27,7 @@ class ConfigurationPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
-    """What a write answers. `version` is null after a deletion."""
+    """The result of a write. `version` is null after a deletion."""
 
     environment: str
     key: str

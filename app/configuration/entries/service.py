@@ -1,4 +1,4 @@
-"""Reading and writing configurations. Each function takes the connection first and opens none."""
+"""Read and write configurations on the caller's connection."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,13 +23,24 @@ _FIELDS = [name for name in Configuration.__struct_fields__ if name != "sealed"]
 
 
 async def get(
-    connection: Connection, environment: str, key: str, *, vault: Vault | None = None
+    connection: Connection,
+    environment: str,
+    key: str,
+    moment: Moment | None = None,
+    *,
+    vault: Vault | None = None,
 ) -> tuple[Configuration, int, str]:
-    """Return the entry, and the revision and epoch that it was read at.
+    """Return an entry now or as of a moment, and the revision and epoch of that state.
 
-    With a vault, a secret is in clear. Raises NotFound, and as the vault does.
+    With a vault, a secret is in clear. Raises NotFound, and as the vault.
     """
     check_stored_key(key)
+    if moment is not None:
+        revision, epoch = await _revision_and_epoch(connection, environment, moment)
+        rows = await _entries_at(connection, environment, revision, keys=[key], limit=1)
+        if not rows:
+            raise NotFound("configuration_unknown", "There was no such configuration.")
+        return await _configuration_in_clear(connection, rows[0], vault), revision, epoch
     row = await sql.find_configuration(connection, environment=environment, key=key)
     if row is None:
         raise environments.unknown_environment()
@@ -37,25 +48,9 @@ async def get(
         raise NotFound("configuration_unknown", "There is no such configuration.")
     sealed = sealed_of(environment, key, row["version"], row["sealed"])
     if vault is not None and sealed is not None and not row["is_last_change"]:
-        raise unreadable(sealed, "is not what the last change of its key has left there")
-    return await _revealed(connection, row, vault), row["revision"], row["epoch"]
-
-
-async def get_at(
-    connection: Connection,
-    environment: str,
-    key: str,
-    moment: Moment,
-    *,
-    vault: Vault | None = None,
-) -> tuple[Configuration, int, str]:
-    """Return the entry as of a moment, and that moment's revision and epoch. Raises as `get`."""
-    check_stored_key(key)
-    revision, epoch = await _revision_and_epoch(connection, environment, moment)
-    found = await _entries_at(connection, environment, revision, keys=[key], limit=1)
-    if not found:
-        raise NotFound("configuration_unknown", "There was no such configuration.")
-    return await _revealed(connection, found[0], vault), revision, epoch
+        raise unreadable(sealed, "differs from the last change of its key in the history")
+    configuration = await _configuration_in_clear(connection, row, vault)
+    return configuration, row["revision"], row["epoch"]
 
 
 async def list_page_at(
@@ -73,12 +68,12 @@ async def list_page_at(
     A page of large values ends before its limit.
     """
     revision, epoch = await _revision_and_epoch(connection, environment, moment)
-    found = await _entries_at(
+    rows = await _entries_at(
         connection, environment, revision, prefix=prefix, kind=kind, after=after, limit=limit
     )
     page = ConfigurationPage(
-        items=[_configuration(row) for row in found],
-        next=found[-1]["key"] if found and found[-1]["has_more"] else None,
+        items=[_configuration(row) for row in rows],
+        next=rows[-1]["key"] if rows and rows[-1]["has_more"] else None,
         revision=revision,
     )
     return page, epoch
@@ -129,7 +124,7 @@ async def write(
     message: str = "",
     vault: Vault | None = None,
 ) -> Written:
-    """Put or delete one entry, as a change set of one operation. Raises as `changes.apply` does.
+    """Store or delete one entry, as a change set of one operation. Raises as `changes.apply`.
 
     The caller has checked the operation's key and content.
     """
@@ -147,25 +142,24 @@ async def write(
     )
 
 
-def content_from(wanted: NewConfiguration) -> Content:
-    """Return what is to be stored, unchecked."""
+def content_from(body: NewConfiguration) -> Content:
     return Content(
-        kind=Kind(wanted.kind),
-        value=wanted.value,
-        schema=wanted.schema,
-        description=wanted.description,
+        kind=Kind(body.kind),
+        value=body.value,
+        schema=body.schema,
+        description=body.description,
     )
 
 
 def check_key(key: str) -> str:
-    """Return the key. Raises Invalid when no new entry may have it."""
+    """Return the key of a new entry. Raises Invalid."""
     if not is_key(key):
         raise invalid("key", KEY_RULE)
     return key
 
 
 def check_stored_key(key: str) -> str:
-    """Return the key. Raises Invalid when no entry can have it."""
+    """Return the key of an entry that may be stored already. Raises Invalid."""
     if not is_stored_key(key):
         raise invalid("key", KEY_RULE)
     return key
@@ -189,7 +183,7 @@ async def _entries_at(
     after: str = "",
     limit: int,
 ) -> list[Mapping[str, Any]]:
-    """Return a page of entries; each row says whether there are more after the page."""
+    """Return a page of rows; each has `has_more`."""
     return [
         {**row, "environment": environment}
         async for row in sql.list_entries_at(
@@ -206,14 +200,18 @@ async def _entries_at(
     ]
 
 
-async def _revealed(connection: Connection, row: Any, vault: Vault | None) -> Configuration:
-    found = _configuration(row)
-    if vault is None or not found.sealed:
-        return found
-    content = (await reveal_secrets(connection, vault, [content_of(found.environment, row)]))[0]
+async def _configuration_in_clear(
+    connection: Connection, row: Any, vault: Vault | None
+) -> Configuration:
+    """Return the configuration, with a secret in clear if there is a vault."""
+    configuration = _configuration(row)
+    if vault is None or not configuration.sealed:
+        return configuration
+    contents = [content_of(configuration.environment, row)]
+    (content,) = await reveal_secrets(connection, vault, contents)
     if content.sealed is not None:
         raise shredded(content.sealed)
-    return msgspec.structs.replace(found, value=content.value, sealed=False)
+    return msgspec.structs.replace(configuration, value=content.value, sealed=False)
 
 
 def _configuration(row: Any) -> Configuration:

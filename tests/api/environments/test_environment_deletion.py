@@ -431,9 +431,9 @@ async def test_export_reads_a_deleted_chain_once_after_its_head(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ("deleted_at = null", "deleted the environment, which is there without"),
+        ("deleted_at = null", "deleted the environment, which exists without"),
         ("deleted_at = null, first_revision = 6", "deleted the environment, which is there"),
-        ("first_revision = 3", "is not where the environment's history begins"),
+        ("first_revision = 3", "is not the first revision of the environment"),
     ],
 )
 async def test_closed_history_that_is_reopened_by_hand_is_broken(
@@ -459,7 +459,7 @@ async def test_environment_that_is_hidden_by_hand_is_broken(shop: Service, serve
     found = await _verified(shop)
 
     assert isinstance(found, Broken)
-    assert found.reason.startswith("is the last, and did not delete the environment")
+    assert found.reason.startswith("is the last and did not delete the environment")
 
 
 async def test_heads_are_signed_over_a_deletion_and_a_new_life(

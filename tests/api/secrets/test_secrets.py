@@ -287,7 +287,7 @@ async def test_a_schema_holds_and_its_violation_tells_nothing_of_the_value(
         )
         problem = await answer.json(content_type=None)
         assert (answer.status, problem["code"]) == (422, "value_against_schema")
-        assert problem["errors"] == [{"field": "value", "rule": "must keep to its schema"}]
+        assert problem["errors"] == [{"field": "value", "rule": "must match its schema"}]
         assert CANARY not in await answer.text()
 
     await _put(service, {"port": 1}, schema=schema)

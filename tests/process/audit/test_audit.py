@@ -43,7 +43,7 @@ async def test_a_history_is_signed_while_it_grows_and_verified_afterwards(
     assert holds[0] == 0
     assert holds[1].count("holds") == 2
     assert broken[0] == 1
-    assert "revision 2 is not what was hashed" in broken[1]
+    assert "revision 2 does not match its hash" in broken[1]
     said = json.loads(as_json[1].splitlines()[-1])
     assert (said["holds"], said["environment"], said["revision"]) == (False, "local", 2)
     assert (unknown[0], "no such environment" in unknown[1]) == (1, True)

@@ -28,4 +28,4 @@ def test_stored_values_closed_end_the_work() -> None:
 async def test_stored_values_work_returns_its_result(text: str) -> None:
     values = StoredValues({"a": text})
 
-    assert await values.work("test", lambda: len(str(values["a"]))) > 0
+    assert await values.run("test", lambda: len(str(values["a"]))) > 0
