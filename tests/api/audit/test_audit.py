@@ -664,7 +664,7 @@ async def test_a_pipe_in_the_files_place_holds_nobody_up(written: Service, tmp_p
     async with asyncio.timeout(5):
         await export.run_once()
 
-    assert export.failure == "is no regular file"
+    assert export.failure == "is not a regular file"
 
 
 async def test_the_export_verifies_what_came_since_the_last_head(

@@ -432,7 +432,7 @@ async def test_export_reads_a_deleted_chain_once_after_its_head(
     ("change", "reason"),
     [
         ("deleted_at = null", "deleted the environment, which exists without"),
-        ("deleted_at = null, first_revision = 6", "deleted the environment, which is there"),
+        ("deleted_at = null, first_revision = 6", "deleted the environment, which exists"),
         ("first_revision = 3", "is not the first revision of the environment"),
     ],
 )

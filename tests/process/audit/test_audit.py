@@ -47,7 +47,7 @@ async def test_a_history_is_signed_while_it_grows_and_verified_afterwards(
     said = json.loads(as_json[1].splitlines()[-1])
     assert (said["holds"], said["environment"], said["revision"]) == (False, "local", 2)
     assert (unknown[0], "no such environment" in unknown[1]) == (1, True)
-    assert (foreign[0], "line 1 is no head that this key has signed" in foreign[1]) == (1, True)
+    assert (foreign[0], "line 1 is not a head that this key has signed" in foreign[1]) == (1, True)
 
 
 async def _is_signed(heads: Path, revision: int) -> bool:
