@@ -136,7 +136,7 @@ def gauge(name: str, help_: str, value: float) -> Metric:
 
 
 def gauges(name: str, help_: str, labels: str, values: Mapping[Any, float]) -> Metric:
-    """Return a gauge with a sample for each key of the mapping: the values of these labels."""
+    """Return a gauge with one sample per key. A key holds the values of the labels."""
     return _with_samples(GaugeMetricFamily(name, help_, labels=labels.split()), values)
 
 
@@ -146,7 +146,7 @@ def counter(name: str, help_: str, value: float) -> Metric:
 
 
 def counters(name: str, help_: str, labels: str, values: Mapping[Any, float]) -> Metric:
-    """Return a counter with a sample for each key of the mapping: the values of these labels."""
+    """Return a counter with one sample per key. A key holds the values of the labels."""
     return _with_samples(CounterMetricFamily(name, help_, labels=labels.split()), values)
 
 

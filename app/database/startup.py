@@ -1,4 +1,4 @@
-"""The components that lead to an open pool: the server, its migrations, the connections."""
+"""The components of the database: the server, the migrations and the connection pool."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,12 +21,12 @@ from app.threads import in_thread
 log = logger(__name__)
 
 POOL_BUSY_RATIO = 0.9
-# Followers and heartbeats use statements all the time: a fault that lasts shows again by then.
+# Within this time the follower and the heartbeat repeat their statements and find the fault again.
 POOLER_SECONDS = 60.0
 
 
 class DatabaseServer(Component):
-    """The server of DATABASE_URL, or the embedded one, which it starts again when it dies."""
+    """The server of DATABASE_URL, or the embedded server, which is restarted when it dies."""
 
     name = "embedded"
 
@@ -52,7 +52,7 @@ class DatabaseServer(Component):
 
 
 class Migrations(Component):
-    """The migrations of a start, unless MIGRATE_ON_START is off."""
+    """Applies the pending migrations at the start, unless MIGRATE_ON_START is false."""
 
     name = "migrate"
 
@@ -77,7 +77,7 @@ class Migrations(Component):
 
 
 class Pool(Component):
-    """The connections of the service."""
+    """Opens the connection pool of the service."""
 
     name = "connect"
 

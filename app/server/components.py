@@ -75,7 +75,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
     database = Database(settings.database, Primary(settings.data_dir))
     server = DatabaseServer(settings)
     follower = Follower(database)
-    # A stream whose token is gone ends when it is woken.
+    # Wakes the streams, so that a stream whose token was revoked ends.
     directory = TokenDirectory(database, key, on_change=follower.wake)
     access_log = AccessLog(
         database, StdoutLog.of_stdout() if settings.access.log_on_stdout else None
@@ -122,10 +122,10 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
         app[STREAMS],
         FunctionComponent("content_checks", close=checks.close),
         app[PEERS],
-        # While the last known state is served, requests are refused and logged already.
+        # Requests are refused and logged even while the last known state is served.
         access_log,
         FunctionComponent(
-            "last_known", run=partial(serve_last_known, keeper, lifecycle, retry.held_up)
+            "last_known", run=partial(serve_last_known, keeper, lifecycle, retry.delayed)
         ),
         server,
         Migrations(server, settings, database.primary),
@@ -171,7 +171,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
 
 
 def _hint(follower: Follower, directory: TokenDirectory, payload: str) -> None:
-    """Pass on a notification. An empty payload says that any notification may have been missed."""
+    """Pass on a notification. An empty payload means that notifications may have been missed."""
     if payload != CHANGE_OF_TOKENS:
         follower.hint()
     if payload in {"", CHANGE_OF_TOKENS}:

@@ -6,12 +6,12 @@ from app.configuration.snapshots.disk_copy import DiskCopy
 from app.http.lifecycle import Lifecycle
 from app.tasks import wait_at_most
 
-# A start that takes longer waits for something, though nothing has failed yet.
+# A start that takes longer than this is waiting, even if no step has failed yet.
 _PROMPT_SECONDS = 1.0
 
 
-async def serve_last_known(keeper: DiskCopy, lifecycle: Lifecycle, held_up: asyncio.Event) -> None:
-    """Serve from disk once the start is held up. Before that the database may still be quicker."""
-    await wait_at_most(_PROMPT_SECONDS, held_up)
+async def serve_last_known(keeper: DiskCopy, lifecycle: Lifecycle, delayed: asyncio.Event) -> None:
+    """Serve the state on disk once the start is delayed. A fast start needs only the database."""
+    await wait_at_most(_PROMPT_SECONDS, delayed)
     if await keeper.serve_last_known():
         lifecycle.serving.set()

@@ -1,4 +1,4 @@
-"""Retry of a step of the start, without end, while the database is away."""
+"""Retries the steps of the start while the database is away, without limit."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,10 +20,10 @@ _PAUSE_SECONDS_MAX = 5.0
 
 
 class StartupRetry:
-    """Runs the steps of a start. `held_up` is set once a step has to wait."""
+    """Runs the steps of a start. `delayed` is set after the first failure."""
 
     def __init__(self) -> None:
-        self.held_up = asyncio.Event()
+        self.delayed = asyncio.Event()
 
     async def run(self, step: str, work: Callable[[], Awaitable[Result]]) -> Result:
         """Run the work, and retry it while the database is away. Return its result.
@@ -43,14 +43,14 @@ class StartupRetry:
                     reason=reason_of(error),
                     next_attempt_seconds=backoff.seconds,
                 )
-            self.held_up.set()
+            self.delayed.set()
             await backoff.pause()
 
 
 def _is_passing(error: Exception) -> bool:
     if isinstance(error, psycopg.OperationalError):
-        # Classes 08, 53, 55, 57: connection, resources, locks, shutdown. Without a state the
-        # connection broke: `probe` has just connected.
+        # Classes 08, 53, 55, 57: connection, resources, locks, shutdown. An error without a state
+        # means that the connection broke.
         return error.sqlstate is None or error.sqlstate.startswith(("08", "53", "55", "57"))
     if isinstance(error, DatabaseRefusedError):
         return error.may_pass
