@@ -1,7 +1,7 @@
 """Read request bodies within limits of size, time and memory.
 
-All bodies of the process share one budget of bytes. A body counts as it arrives, not as it is
-announced: a client that announces much and sends nothing takes no place from the others.
+All bodies of the process share one budget. Bytes count when they arrive, not when Content-Length
+announces them: a client that announces a large body and sends nothing uses none of the budget.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from app.http.decoder import BODY_BYTES_MAX
 from app.http.keys import BODY, BUDGET, SETTINGS
 from app.threads import in_thread
 
-# A client that pauses for this share of the time for a whole body is given up.
+# A client may pause for this share of BODY_TIMEOUT.
 _PAUSE_SHARE = 1 / 3
 _QUICK_BYTES = 1024 * 1024
 
 
-async def read_whole(request: web.Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:
-    """Return the body of a write, which counts until `forget_body`.
+async def receive_body(request: web.Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:
+    """Return the body of a write. It counts against the budget until `release_body`.
 
     Raises TooLarge, TooSlow, Unsupported, Unimplemented or Malformed.
     """
@@ -29,14 +29,14 @@ async def read_whole(request: web.Request, bytes_max: int = BODY_BYTES_MAX) -> b
     return request[BODY]
 
 
-def forget_body(request: web.Request) -> None:
-    """Stop counting the body of a write that has been answered."""
+def release_body(request: web.Request) -> None:
+    """Return the body of an answered write to the budget."""
     if BODY in request:
         request.app[BUDGET].give_back(len(request[BODY]))
 
 
-async def take_whole(request: web.Request, bytes_max: int) -> bytes:
-    """Return the body of a read, which is decoded at once and so counts while it arrives alone."""
+async def receive_read_body(request: web.Request, bytes_max: int) -> bytes:
+    """Return the body of a read. It counts only while it arrives, as it is decoded at once."""
     _check_encoding(request)
     content = request.content
     if content.is_eof() and content.total_bytes <= bytes_max and not _is_chunked(request):
@@ -47,26 +47,26 @@ async def take_whole(request: web.Request, bytes_max: int) -> bytes:
 
 
 async def _receive(request: web.Request, bytes_max: int) -> bytes:
-    # Before a single byte is read: a declared ten gigabytes is refused at once.
+    # Refuse a large Content-Length before reading a byte.
     if (request.content_length or 0) > bytes_max:
         raise too_large(bytes_max)
     if _is_chunked(request) and request.headers[hdrs.TRANSFER_ENCODING].lower() != "chunked":
         raise Unimplemented(
-            "transfer_encoding_unsupported", "The only transfer encoding that is known is chunked."
+            "transfer_encoding_unsupported", "The only supported transfer encoding is chunked."
         )
     parts: list[bytes] = []
     try:
         await _collect(request, parts, bytes_max)
         if sum(map(len, parts)) <= _QUICK_BYTES:
             return parts[0] if len(parts) == 1 else b"".join(parts)
-        # To join 16 MiB takes 15 ms, and lets the event loop run meanwhile.
+        # Joining 16 MiB takes 15 ms. It releases the interpreter, so the event loop can run.
         return await in_thread("join body", lambda: b"".join(parts))
     except BaseException as error:
         request.app[BUDGET].give_back(sum(map(len, parts)))
         if isinstance(error, TimeoutError):
-            raise TooSlow("body_too_slow", "The body did not arrive in time.") from None
+            raise TooSlow("body_too_slow", "The body did not arrive within BODY_TIMEOUT.") from None
         if isinstance(error, web.RequestPayloadError):
-            raise malformed("body", "is not framed as HTTP requires") from None
+            raise malformed("body", "must be framed as HTTP requires") from None
         raise
 
 
@@ -91,7 +91,7 @@ def _check_encoding(request: web.Request) -> None:
 
 
 def _is_chunked(request: web.Request) -> bool:
-    return bool(request._message.chunked)  # noqa: SLF001 - the parser's answer, without a look-up
+    return bool(request._message.chunked)  # noqa: SLF001 - saves a header look-up
 
 
 def too_large(bytes_max: int) -> TooLarge:

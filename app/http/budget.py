@@ -1,4 +1,4 @@
-"""The budget of memory that all request bodies of a process share."""
+"""The memory budget that all request bodies of a process share."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ _RETRY_SECONDS = 5
 
 
 class BodyBudget(Component):
-    """The bytes that bodies may take in memory, all together."""
+    """The bytes that all request bodies may use in memory together."""
 
     name = "body_budget"
 
@@ -21,12 +21,12 @@ class BodyBudget(Component):
         self.refused = 0
 
     def take(self, size: int) -> None:
-        """Count more bytes. Raises Unavailable when they do not fit."""
+        """Count more bytes. Raises Unavailable when the budget is used up."""
         if self.bytes + size > self.bytes_max:
             self.refused += 1
             raise Unavailable(
                 "bodies_too_large",
-                "The service is receiving too many large bodies.",
+                "The service is receiving too many large bodies. Try again.",
                 retry_after_seconds=_RETRY_SECONDS,
             )
         self.bytes += size

@@ -1,4 +1,4 @@
-"""Conditional requests (RFC 9110, section 13): entity tags, and what a request says about them."""
+"""Conditional requests (RFC 9110, section 13): If-Match, If-None-Match and entity tags."""
 
 import re
 
@@ -7,12 +7,12 @@ from aiohttp import hdrs, web
 
 from app.errors import ConditionMissing, Violation, malformed
 
-# W/ and the suffix come from proxies that compress: nginx weakens a tag, Apache and Caddy write
-# "3-gzip", Jetty "3--gzip", others "3;br". None of our own tags ends like that.
+# Proxies that compress change tags: nginx adds W/, Apache and Caddy write "3-gzip", Jetty
+# "3--gzip", others "3;br". No tag of this service ends like that.
 _ENTITY_TAG = re.compile(
     r'(?:W/)?"([!#-~]*?)(?:(?:--?|;)(?:x-)?(?:gzip|br|zstd|deflate|compress)){0,2}"'
 )
-# What entity_tag makes, with or without its second half.
+# A tag of `entity_tag`; clients may leave out the epoch.
 _VERSION = re.compile(r"([0-9]{1,18})(?:-([0-9a-f]{8}))?")
 
 
@@ -53,13 +53,13 @@ def read_expected_version(request: web.Request, *, may_create: bool) -> Expected
         if if_none_match.strip() != "*":
             raise malformed("If-None-Match", "must be * for a write")
         return ExpectedVersion()
-    wanted = 'If-Match: "VERSION" to change it'
+    options = 'If-Match: "VERSION" to change it'
     if may_create:
-        wanted += ", or If-None-Match: * to create it"
+        options += ", or If-None-Match: * to create it"
     raise ConditionMissing(
         "condition_missing",
-        f"Say which version you expect: {wanted}.",
-        [Violation("If-Match", "must say which version is expected")],
+        f"Send the expected version: {options}.",
+        [Violation("If-Match", "must name the expected version")],
     )
 
 
@@ -81,7 +81,7 @@ def is_not_modified(request: web.Request, etag: str) -> bool:
 
 
 def names_tag(request: web.Request, etag: str) -> bool:
-    """Tell whether If-None-Match names this very tag, whatever a proxy has added to it."""
+    """Tell whether If-None-Match names this tag, apart from what a proxy added."""
     header = request.headers.get(hdrs.IF_NONE_MATCH)
     if header is None or header == etag:
         return header is not None

@@ -1,8 +1,8 @@
-"""The one decoder of JSON from outside: strict where PostgreSQL, Python and RFC 8259 differ.
+"""The decoder of all JSON from clients, strict where PostgreSQL, Python and RFC 8259 differ.
 
-Python takes NaN and duplicate keys, PostgreSQL takes neither NUL nor lone surrogates, jsonb keeps
-1e400 which comes back as infinity, and JavaScript rounds beyond 2^53. What one of them would change
-or refuse is refused here, by name.
+Python accepts NaN and duplicate names. PostgreSQL refuses NUL and lone surrogates. jsonb stores
+1e400, which Python reads as infinity. JavaScript rounds integers beyond 2^53. This decoder refuses
+every value that one of them would change or refuse.
 """
 
 import json
@@ -18,14 +18,14 @@ from app.errors import Invalid, TooLarge, Violation, invalid, malformed
 from app.http.stepwise import load_json, text_of
 
 BODY_BYTES_MAX = 1024 * 1024
-# An evaluation's body: a context is small, and anybody with a page's token may send one.
+# The limit of evaluation bodies: contexts are small, and every user of a web page may send one.
 CONTEXT_BYTES_MAX = 256 * 1024
 VALUE_BYTES_MAX = 256 * 1024
 DEPTH_MAX = 32
-# A list in the rule of a segment may have 10,000 values, and needs room for what is around it.
+# The list of a segment rule may have 10,000 values; the rest of the entry needs room too.
 NODES_MAX = 12_000
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# Of a name that is not ASCII: it takes 20 ms to find the normal form of a million characters.
+# The limit of non-ASCII names: normalizing a million characters takes 20 ms.
 NAME_CHARACTERS_MAX = 10_000
 _SLICE_BYTES = 64 * 1024
 INTEGER_MAX = 2**53
@@ -35,16 +35,17 @@ Shape = TypeVar("Shape")
 
 
 def decode(raw: bytes, shape: type[Shape]) -> Shape:
-    """Return the document in the shape that is asked for.
+    """Return the document as the given type.
 
-    Raises Malformed when it is not JSON as told above, Invalid when it does not have the shape.
+    Raises Malformed when it is not JSON as described above, Invalid when it does not have the type.
     """
     document = parse(raw)
     try:
         decoded = msgspec.convert(document, shape)
     except msgspec.ValidationError as error:
-        found = violation_of(error)
-        raise Invalid("field_invalid", f"{found.field}: {found.rule}", [found]) from None
+        violation = violation_of(error)
+        message = f"{violation.field}: {violation.rule}"
+        raise Invalid("field_invalid", message, [violation]) from None
     for name in getattr(decoded, "__struct_fields__", ()):
         if isinstance(value := getattr(decoded, name), datetime) and not is_in_range(value):
             raise invalid(name, TIME_RULE)
@@ -52,7 +53,7 @@ def decode(raw: bytes, shape: type[Shape]) -> Shape:
 
 
 def is_in_range(time: datetime) -> bool:
-    """Tell whether a time is within the years 1 to 9999 in UTC too, which the database needs."""
+    """Tell whether a time is within the years 1 to 9999 in UTC, as PostgreSQL needs."""
     try:
         time.astimezone(UTC)
     except OverflowError:
@@ -63,7 +64,7 @@ def is_in_range(time: datetime) -> bool:
 def parse(
     raw: bytes, *, nodes_max: int = NODES_MAX, depth_max: int = DEPTH_MAX, root: str = "body"
 ) -> Any:
-    """Return any JSON document as Python values. Raises Malformed that names place and rule."""
+    """Return a JSON document as Python values. Raises Malformed, which names position and rule."""
     try:
         text = text_of(raw)
     except UnicodeDecodeError:
@@ -87,12 +88,12 @@ def parse(
 
 
 def check_count(raw: bytes, nodes_max: int, root: str = "body") -> None:
-    """Refuse JSON of more values before any of them is built. Raises Malformed.
+    """Refuse JSON with too many values before building them. Raises Malformed.
 
-    Building a million values takes a tenth of a second, in which nothing else runs. This reads
-    the text with `bytes` methods alone, in slices that take about a millisecond each.
+    Building a million values takes 100 ms and blocks the event loop. This function counts with
+    `bytes` methods, in slices that take about 1 ms each.
     """
-    # Each value takes two bytes: its own and the one that parts it from the next.
+    # A value takes at least two bytes: its own and a separator.
     if len(raw) <= 2 * nodes_max:
         return
     count, inside, is_escaped, last = 1, False, False, b""
@@ -100,7 +101,7 @@ def check_count(raw: bytes, nodes_max: int, root: str = "body") -> None:
         text = raw[start + is_escaped : start + _SLICE_BYTES].replace(b"\\\\", b"")
         is_escaped = text.endswith(b"\\")
         parts = text.replace(b'\\"', b"").split(b'"')
-        # A quote stands for each string, so that an array of one is not taken for an empty one.
+        # Replace each string by a quote, so that [""] does not look like [].
         outside = last + b'"'.join(parts[inside::2]).translate(None, b" \t\r\n")
         inside ^= len(parts) % 2 == 0
         count += sum(map(outside.count, (b",", b"[", b"{")))
@@ -114,13 +115,13 @@ def check_count(raw: bytes, nodes_max: int, root: str = "body") -> None:
 def check_nodes(
     document: Any, *, nodes_max: int = NODES_MAX, depth_max: int = DEPTH_MAX, root: str = "body"
 ) -> None:
-    """Refuse what is too deep or too large, and texts that cannot be stored. Raises Malformed."""
+    """Refuse deep or large documents, and strings that cannot be stored. Raises Malformed."""
     count = 1
-    waiting = [(root, document, 0)]
-    while waiting:
-        place, node, depth = waiting.pop()
+    pending = [(root, document, 0)]
+    while pending:
+        path, node, depth = pending.pop()
         if isinstance(node, str):
-            _check_text(place, node)
+            _check_text(path, node)
         if not isinstance(node, dict | list):
             continue
         count += len(node)
@@ -130,16 +131,16 @@ def check_nodes(
             raise malformed(root, f"must not nest deeper than {depth_max}")
         if isinstance(node, dict):
             for key in node:
-                _check_text(place, key, is_name=True)
-            waiting += [
-                (f"{place}.{key}"[:200], child, depth + 1)
+                _check_text(path, key, is_name=True)
+            pending += [
+                (f"{path}.{key}"[:200], child, depth + 1)
                 for key, child in node.items()
                 if not _is_plain(child)
             ]
         else:
-            # Most values of long lists need no place: it is named in errors alone.
-            waiting += [
-                (f"{place}[{position}]", child, depth + 1)
+            # Only values that need a check get a path, because paths of long lists are costly.
+            pending += [
+                (f"{path}[{position}]", child, depth + 1)
                 for position, child in enumerate(node)
                 if not _is_plain(child)
             ]
@@ -153,24 +154,24 @@ def check_value_size(value: Any, field: str) -> None:
 
 
 def _is_plain(value: Any) -> bool:
-    """Tell whether a value needs no check of its own."""
+    """Tell whether a value needs no further check."""
     if isinstance(value, str):
         return value.isascii() and "\0" not in value
     return not isinstance(value, dict | list)
 
 
-def _check_text(place: str, text: str, *, is_name: bool = False) -> None:
+def _check_text(path: str, text: str, *, is_name: bool = False) -> None:
     if text.isascii() and "\0" not in text:
         return
-    what = "a name" if is_name else "the text"
+    subject = "a name" if is_name else "the text"
     if is_name and len(text) > NAME_CHARACTERS_MAX:
-        raise malformed(place, f"a name must not be longer than {NAME_CHARACTERS_MAX} characters")
+        raise malformed(path, f"a name must not be longer than {NAME_CHARACTERS_MAX} characters")
     if "\0" in text:
-        raise malformed(place, f"{what} must not contain NUL")
+        raise malformed(path, f"{subject} must not contain NUL")
     if _SURROGATE.search(text):
-        raise malformed(place, f"{what} must not contain a lone surrogate")
+        raise malformed(path, f"{subject} must not contain a lone surrogate")
     if is_name and not unicodedata.is_normalized("NFC", text):
-        raise malformed(place, "a name must be in Unicode's normal form C")
+        raise malformed(path, "a name must be in Unicode's normal form C")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -187,32 +188,32 @@ def _no_constant(_: str) -> NoReturn:
 def _finite(text: str) -> float:
     _check_digits(text)
     number = float(text)
-    # A tiny number would come back as zero, as a huge one would as infinity.
-    vanished = number == 0 and any(digit in "123456789" for digit in text.lower().split("e")[0])
-    if vanished or not math.isfinite(number):
+    # A tiny number becomes zero, a huge one infinity.
+    underflows = number == 0 and any(digit in "123456789" for digit in text.lower().split("e")[0])
+    if underflows or not math.isfinite(number):
         raise malformed("body", "must not contain a number beyond the range of a double")
     return number
 
 
 def _integer(text: str) -> int:
     _check_digits(text)
-    # The length first: Python takes quadratic time for long ones, and refuses very long ones.
+    # Check the length first: int() takes quadratic time.
     if len(text) > 17 or abs(int(text)) > INTEGER_MAX:
-        raise malformed("body", "must not contain an integer beyond 2^53; send it as a text")
+        raise malformed("body", "must not contain an integer beyond 2^53; send it as a string")
     return int(text)
 
 
 def _check_digits(text: str) -> None:
-    # Python's own scanner takes the digits of every script.
+    # Python's JSON scanner accepts the digits of every script.
     if not text.isascii():
         raise malformed("body", "must be JSON; a number must have ASCII digits")
 
 
 def violation_of(error: msgspec.ValidationError) -> Violation:
-    """Return the rule that is broken and where, without what was sent."""
-    rule, _, place = str(error).partition(" - at `")
-    field = place.rstrip("`").removeprefix("$").lstrip(".") or "body"
-    # "Invalid enum value 'x'" repeats what was sent; every other of msgspec's texts names types.
+    """Return the broken rule and its field, without the value that the client sent."""
+    rule, _, path = str(error).partition(" - at `")
+    field = path.rstrip("`").removeprefix("$").lstrip(".") or "body"
+    # "Invalid enum value 'x'" repeats the sent value. All other texts of msgspec name types only.
     if rule.startswith(("Invalid enum value", "Invalid value")):
-        rule = "is not one of the known values"
+        rule = "must be one of the allowed values"
     return Violation(field, rule[:1].lower() + rule[1:])

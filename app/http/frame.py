@@ -1,6 +1,4 @@
-"""What surrounds every request: an id, one shape for every error, and the headers; and what
-surrounds every write: a deadline.
-"""
+"""The wrappers around handlers: request ID, error handling, common headers, write deadlines."""
 
 import asyncio
 import itertools
@@ -15,7 +13,7 @@ from app import log as logs
 from app import memory as collector
 from app.errors import AppError, Unavailable
 from app.http import problems
-from app.http.bodies import forget_body
+from app.http.bodies import release_body
 from app.http.keys import DEADLINE, OWN_HEADERS, REQUEST_ID, SETTINGS, Handler
 from app.http.lifecycle import Lifecycle
 from app.log import logger
@@ -31,7 +29,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PROCESS = secrets.token_hex(8)
 _numbers = itertools.count(1)
 
-# Of every answer.
+# The headers of every answer.
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -42,52 +40,50 @@ HEADERS = {
 }
 
 
-def framed(handle: Handler, lifecycle: Lifecycle) -> Handler:
-    """Return the whole application in its frame: every request gets an id, and whatever is raised
-    becomes a problem.
+def with_error_handling(handle: Handler, lifecycle: Lifecycle) -> Handler:
+    """Wrap the application: set the request ID, and turn every exception into a problem.
 
-    Around the application and not among its middlewares, so that what aiohttp itself refuses comes
-    by here too; and aiohttp does more for the first middleware than this does.
+    This is no middleware, so that it also sees the errors of aiohttp's router. It is cheaper too.
     """
 
-    async def frame(request: web.Request) -> web.StreamResponse:
-        own_id = request_id(request)
-        request[REQUEST_ID] = own_id
-        logs.REQUEST_ID.set(own_id)
+    async def handle_with_errors(request: web.Request) -> web.StreamResponse:
+        id_ = request_id(request)
+        request[REQUEST_ID] = id_
+        logs.REQUEST_ID.set(id_)
         try:
             response = await handle(request)
-        except Exception as error:  # noqa: BLE001 - the last place for it
+        except Exception as error:  # noqa: BLE001 - the outermost handler
             response = _problem(request, error)
         if lifecycle.draining.is_set():
             response.force_close()
         return response
 
-    return frame
+    return handle_with_errors
 
 
-def timed(handler: Handler) -> Handler:
-    """Return a handler that writes so that it answers in time.
+def with_deadline(handler: Handler) -> Handler:
+    """Wrap a handler that writes with a deadline.
 
-    Reads wait for nothing but their body, statements and revisions, each of which has a limit of
-    its own; a timer for every one of them would cost a tenth of the answer.
+    Reads need none: their body, statements and waits for a revision have their own limits, and a
+    timer would take a tenth of the time of an answer.
     """
 
     async def handle_in_time(request: web.Request) -> web.StreamResponse:
         http = request.app[SETTINGS].http
-        # Once the body is read, its part is taken back.
+        # `wire.allow` sets the deadline again when the body is read.
         body_seconds = http.body_timeout_seconds if request.body_exists else 0
         async with asyncio.timeout(http.request_timeout_seconds + body_seconds) as deadline:
             request[DEADLINE] = deadline
             try:
                 return await handler(request)
             finally:
-                forget_body(request)
+                release_body(request)
 
     return handle_in_time
 
 
 def with_large_data(handler: Handler) -> Handler:
-    """Return a handler that postpones full collections, and whose data a thread frees."""
+    """Wrap a handler: no full garbage collection runs meanwhile, and a thread frees its data."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         with collector.large_data(), freed_in_thread():
@@ -97,18 +93,18 @@ def with_large_data(handler: Handler) -> Handler:
 
 
 def _problem(request: web.Request, error: Exception) -> web.Response:
-    """Return what the client learns of an error. Raises ConnectionError: it learns nothing."""
-    own_id = request[REQUEST_ID]
+    """Return the answer to an error. Raises ConnectionError when the client has disconnected."""
+    id_ = request[REQUEST_ID]
     if isinstance(error, ConnectionError):
-        raise error  # the client has gone
+        raise error  # the client has disconnected
     if isinstance(error, TimeoutError) and DEADLINE in request and request[DEADLINE].expired():
-        error = Unavailable("request_timeout", "The answer took too long.")
+        error = Unavailable("request_timeout", "The request did not finish in time. Try again.")
     if isinstance(error, AppError):
-        return problems.of_error(error, own_id)
+        return problems.of_error(error, id_)
     if isinstance(error, web.HTTPException):
-        return problems.of_aiohttp(error, own_id)
+        return problems.of_aiohttp(error, id_)
     log.error("request_failed", method=request.method, route=route_of(request), exc_info=error)
-    return problems.of_bug(own_id)
+    return problems.of_bug(id_)
 
 
 def common_headers(settings: HttpSettings) -> dict[str, str]:
@@ -118,8 +114,8 @@ def common_headers(settings: HttpSettings) -> dict[str, str]:
     return HEADERS
 
 
-def dress(settings: HttpSettings, lifecycle: Lifecycle) -> Prepare:
-    """Return what sets the headers that every answer has, aiohttp's own errors included."""
+def set_common_headers(settings: HttpSettings, lifecycle: Lifecycle) -> Prepare:
+    """Return a hook that sets the common headers, also of aiohttp's own errors."""
     common = CIMultiDict(common_headers(settings))
 
     async def prepare(request: web.Request, response: web.StreamResponse) -> None:
@@ -128,8 +124,8 @@ def dress(settings: HttpSettings, lifecycle: Lifecycle) -> Prepare:
         headers.update(request.get(OWN_HEADERS, {}))
         headers[X_REQUEST_ID] = request.get(REQUEST_ID, "") or request_id(request)
         if lifecycle.draining.is_set():
-            # The load balancer is sent elsewhere by readiness, a kept-alive client by this.
-            # By hand, since aiohttp has written its own Connection header by now.
+            # Readiness tells the load balancer to go elsewhere; this tells a keep-alive client.
+            # aiohttp has set its Connection header before this hook.
             response.force_close()
             headers[hdrs.CONNECTION] = "close"
 
@@ -137,18 +133,18 @@ def dress(settings: HttpSettings, lifecycle: Lifecycle) -> Prepare:
 
 
 def route_of(request: web.Request) -> str:
-    """Return the route, for logs: a path holds keys, which may tell more than a log should keep."""
-    match_info = request._match_info  # noqa: SLF001 - match_info would raise before the routing
+    """Return the route pattern for logs. A path contains keys, which do not belong into logs."""
+    match_info = request._match_info  # noqa: SLF001 - match_info raises before routing
     resource = match_info.route.resource if match_info is not None else None
     return resource.canonical if resource is not None else "(none)"
 
 
 def request_id(request: web.BaseRequest) -> str:
-    """Return the client's id if it is a valid one, else one of ours."""
-    given = request.headers.get(X_REQUEST_ID)
-    return given if given and _REQUEST_ID.fullmatch(given) else new_request_id()
+    """Return the client's X-Request-ID if it is valid, else a new ID."""
+    id_ = request.headers.get(X_REQUEST_ID)
+    return id_ if id_ and _REQUEST_ID.fullmatch(id_) else new_request_id()
 
 
 def new_request_id() -> str:
-    """Return an id that is unique over processes; asking the kernel each time costs a tenth."""
+    """Return an ID that is unique across processes, without a system call."""
     return f"{_PROCESS}{next(_numbers):012x}"

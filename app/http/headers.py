@@ -1,18 +1,19 @@
-"""Headers of answers, as text: what a snapshot keeps beside each of its entries."""
+"""Headers of answers as text, which snapshots store with each entry."""
 
 
 def entity_tag(version: int, epoch: str) -> str:
-    """Return the tag of an entry: after a backup was restored, an old version may come again with
-    another content, and must not be taken for the old one.
+    """Return the ETag of an entry.
+
+    It contains the epoch, because after a restored backup the same version may have other content.
     """
     return f'"{version}-{epoch[:8]}"'
 
 
 def revision_header(epoch: str, revision: int) -> dict[str, str]:
-    """Return the header that says which moment an answer is from."""
+    """Return the header with the epoch and revision of an answer."""
     return {"Flagstone-Revision": f"{epoch}:{revision}"}
 
 
 def header_lines(headers: dict[str, str]) -> bytes:
-    """Return headers as they stand in a head. None of them may come from a client."""
+    """Return headers as bytes. The values must not come from a client."""
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")

@@ -17,7 +17,7 @@ from aiohttp import web
 from app.crypto.derivation import Purpose, derive
 from app.database import Connection, sql
 from app.errors import AppError, Conflict, malformed
-from app.http.bodies import read_whole
+from app.http.bodies import receive_body
 from app.settings import Secret
 
 _KEY = re.compile(r"[!-~]{1,200}")
@@ -61,7 +61,7 @@ async def read_repeatable(request: web.Request, *, dry_run: bool) -> Repeatable 
         raise malformed("Idempotency-Key", "must be 1 to 200 visible ASCII characters")
     if dry_run:
         return None
-    body = await read_whole(request) if request.body_exists else b""
+    body = await receive_body(request) if request.body_exists else b""
     conditions = (request.headers.get(name, "") for name in ("If-Match", "If-None-Match"))
     head = "\n".join((request.method, request.raw_path, *conditions))
     # Headers may contain bytes that are not UTF-8.

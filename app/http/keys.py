@@ -1,4 +1,4 @@
-"""What hangs on the application and on the request, by typed key."""
+"""Typed keys of objects that are stored on the application and on requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,16 +19,16 @@ DATABASE: web.AppKey[Database] = web.AppKey("database", Database)
 LIFECYCLE: web.AppKey[Lifecycle] = web.AppKey("lifecycle", Lifecycle)
 DURATIONS: web.AppKey[Durations] = web.AppKey("durations", Durations)
 BUDGET: web.AppKey[BodyBudget] = web.AppKey("budget", BodyBudget)
-# Where large bodies are decoded, one at a time.
+# Decodes large bodies, one at a time.
 DECODE_LIMITER: web.AppKey[ThreadLimiter] = web.AppKey("decode_limiter", ThreadLimiter)
-# The header lines of every answer, for those that are written as bytes.
+# The header lines of every answer, for EncodedResponse.
 COMMON_HEAD: web.AppKey[bytes] = web.AppKey("common_head", bytes)
 
-# The body of a write, as it was received.
+# The raw body of a write.
 BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
 DEADLINE: web.RequestKey[asyncio.Timeout] = web.RequestKey("deadline", asyncio.Timeout)
-# A refusal that is as ordinary as a good answer, and no more worth a line of the log.
+# Marks an error that is logged no more often than a success.
 ORDINARY: web.RequestKey[bool] = web.RequestKey("ordinary", bool)
-# Headers that replace those of every answer.
+# Headers that replace common headers of the same name.
 OWN_HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("own_headers", dict[str, str])
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)

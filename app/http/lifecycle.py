@@ -1,11 +1,13 @@
-"""Where a process stands between start and stop."""
+"""The states of a process between start and stop."""
 
 import asyncio
 
 
 class Lifecycle:
-    """`serving`: there is something to answer from; `started`: all is open; `draining`: from the
-    signal on; `failure`: what ends the process.
+    """Events of a process.
+
+    `serving`: it can answer from a snapshot. `started`: every component is open. `draining`: it got
+    the signal to stop. `stopping`: it must end; `failure` is the reason, if it is an error.
     """
 
     def __init__(self) -> None:
@@ -20,6 +22,6 @@ class Lifecycle:
         self.started.set()
 
     def fail(self, error: BaseException) -> None:
-        """End the process, since nothing that it can do will mend this."""
+        """End the process because of an error that it cannot repair."""
         self.failure = error
         self.stopping.set()

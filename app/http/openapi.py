@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from app.http.routing import Route
 
 _PARAMETER = re.compile(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}")
-_OF_EVERY_ANSWER = ("X-Request-ID", "Cache-Control")
-# Where pages of other origins may ask: of every answer there, and of the one to a preflight.
-_OF_SHARED = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Vary")
-_OF_PREFLIGHTS = (
+_COMMON_HEADERS = ("X-Request-ID", "Cache-Control")
+# CORS headers of answers and of preflight answers.
+_CORS_HEADERS = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Vary")
+_PREFLIGHT_HEADERS = (
     "Access-Control-Allow-Methods",
     "Access-Control-Allow-Headers",
     "Access-Control-Max-Age",
@@ -31,8 +31,8 @@ Send a token as `Authorization: Bearer TOKEN` or as `X-API-Key: TOKEN`. `x-scope
 that an operation needs. HEAD answers every GET without its body. A method that a path does not
 have gets 405, with the path's methods in `Allow`.
 """
-# Of a problem, by its status, and whether it is always there: an entry that is gone has no version.
-_OF_PROBLEMS = {
+# Headers of problems by status, and whether they are always present. A deleted entry has no ETag.
+_PROBLEM_HEADERS = {
     401: {"WWW-Authenticate": True},
     412: {"ETag": False},
     429: {"Retry-After": True},
@@ -42,9 +42,9 @@ _OF_PROBLEMS = {
 
 def document(routes: Sequence["Route"]) -> dict[str, Any]:
     """Return the OpenAPI document of the routes."""
-    shapes = (each for r in routes for each in (r.answers, r.body, r.failure))
+    types = (type_ for r in routes for type_ in (r.answers, r.body, r.failure))
     _, components = msgspec.json.schema_components(
-        sorted(filter(_is_named, {Problem, *shapes}), key=lambda type_: type_.__name__),
+        sorted(filter(_is_named, {Problem, *types}), key=lambda type_: type_.__name__),
         ref_template="#/components/schemas/{name}",
     )
     for component in components.values():
@@ -109,7 +109,7 @@ def error_statuses(route: "Route") -> list[int]:
     if "{" in route.path:
         statuses |= {404, 422}
     if route.failure is not None:
-        # What is not understood is 400 there, and nothing is written.
+        # There every malformed request is 400, and nothing is written.
         return sorted(statuses - {422} | {401, 404, 408, 413, 415, 429, 501, 503})
     if route.method != "GET":
         statuses |= {408, 409, 412, 413}
@@ -142,16 +142,19 @@ def _operation(route: "Route", operation_id: str) -> dict[str, Any]:
 
 
 def _preflight(route: "Route", operation_id: str) -> dict[str, Any]:
-    """Return the operation by which a browser asks what a page may send."""
+    """Return the operation of a CORS preflight."""
     statuses = {str(status): _problem(status) for status in (400, 417, 500)}
     statuses["431"] = {"$ref": "#/components/responses/431"}
-    made = {"description": "No Content", "headers": _headers(dict.fromkeys(_OF_PREFLIGHTS, True))}
+    success = {
+        "description": "No Content",
+        "headers": _headers(dict.fromkeys(_PREFLIGHT_HEADERS, True)),
+    }
     return {
         "operationId": f"{operation_id}_preflight",
         "tags": ["CORS"],
         "summary": "Answer a CORS preflight",
         "parameters": list(_described("path", _PARAMETER.findall(route.path), PATH)),
-        "responses": _shared({"204": made} | statuses),
+        "responses": _with_cors({"204": success} | statuses),
     }
 
 
@@ -162,37 +165,37 @@ def _parameters(route: "Route") -> Iterable[dict[str, Any]]:
 
 
 def _described(
-    place: str, names: Iterable[str], known: Mapping[str, Described]
+    location: str, names: Iterable[str], known: Mapping[str, Described]
 ) -> Iterable[dict[str, Any]]:
     for name in names:
         schema, meaning = known[name]
-        parameter = {"name": name, "in": place, "schema": schema, "description": meaning}
-        yield parameter | ({"required": True} if place == "path" else {})
+        parameter = {"name": name, "in": location, "schema": schema, "description": meaning}
+        yield parameter | ({"required": True} if location == "path" else {})
 
 
 def _responses(route: "Route") -> dict[str, Any]:
-    responses = {str(status): _good(route, status) for status in route.statuses}
+    responses = {str(status): _success(route, status) for status in route.statuses}
     for status in error_statuses(route):
-        good = responses.get(str(status))
-        if good is None:
+        success = responses.get(str(status))
+        if success is None:
             responses[str(status)] = _error(route, status)
         else:
-            # The same status for a report that is bad and for none at all.
-            good["content"] |= _problem(status)["content"]
-            good["headers"] |= _headers(dict.fromkeys(_OF_PROBLEMS.get(status, {}), False))
-    return responses if route.around is None else _shared(responses)
+            # The answer is either a report or a problem.
+            success["content"] |= _problem(status)["content"]
+            success["headers"] |= _headers(dict.fromkeys(_PROBLEM_HEADERS.get(status, {}), False))
+    return responses if route.around is None else _with_cors(responses)
 
 
-def _shared(responses: dict[str, Any]) -> dict[str, Any]:
-    """Return answers that pages of other origins may read, all but the one to an unread head."""
+def _with_cors(responses: dict[str, Any]) -> dict[str, Any]:
+    """Add CORS headers to all answers but those to malformed heads."""
     for response in responses.values():
         if "$ref" not in response:
-            response["headers"] |= _headers(dict.fromkeys(_OF_SHARED, False))
+            response["headers"] |= _headers(dict.fromkeys(_CORS_HEADERS, False))
     return responses
 
 
-def _good(route: "Route", status: int) -> dict[str, Any]:
-    # What is not made has no place, and what a dry run has not written has no moment.
+def _success(route: "Route", status: int) -> dict[str, Any]:
+    # Only 201 has a Location. A dry run has no revision.
     names = [name for name in route.headers if name != "Location" or status == HTTPStatus.CREATED]
     is_sure = route.method == "GET" or status == HTTPStatus.CREATED
     answer: dict[str, Any] = {
@@ -205,7 +208,7 @@ def _good(route: "Route", status: int) -> dict[str, Any]:
 
 
 def _error(route: "Route", status: int) -> dict[str, Any]:
-    # What is refused before any handler has the one shape everywhere, and so has what is too late.
+    # Errors before any handler, and timeouts, are problems on every path.
     if route.failure is None or status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
         return {"$ref": f"#/components/responses/{status}"}
     problem = _problem(status)
@@ -220,18 +223,18 @@ def _problem(status: int) -> dict[str, Any]:
     meanings = sorted(kind.__name__ for kind, code in STATUS.items() if code == status)
     return {
         "description": f"{title(status)} {' '.join(meanings)}".strip(),
-        "headers": _headers(_OF_PROBLEMS.get(status, {})),
+        "headers": _headers(_PROBLEM_HEADERS.get(status, {})),
         "content": {CONTENT_TYPE: {"schema": _schema(Problem)}},
     }
 
 
 def _headers(required: Mapping[str, bool]) -> dict[str, Any]:
-    """Return the headers by name, given whether each is always there, and those of every answer."""
-    found: dict[str, Any] = {}
-    for name, is_required in {**required, **dict.fromkeys(_OF_EVERY_ANSWER, True)}.items():
+    """Return these headers, given whether each is always present, and those of every answer."""
+    headers: dict[str, Any] = {}
+    for name, is_required in {**required, **dict.fromkeys(_COMMON_HEADERS, True)}.items():
         schema, meaning = RESPONSE_HEADERS[name]
-        found[name] = {"description": meaning, "required": is_required, "schema": schema}
-    return found
+        headers[name] = {"description": meaning, "required": is_required, "schema": schema}
+    return headers
 
 
 def _schema(type_: type[Any]) -> dict[str, str]:

@@ -1,15 +1,15 @@
-"""What each parameter and header means: the same wherever it stands, so it is said once."""
+"""The schema and meaning of each parameter and header, the same in every operation."""
 
 from typing import Any
 
 from app.names import ENVIRONMENT_PATTERN, KEY_LENGTH_MAX, KEY_PATTERN
 
-# Texts reach PostgreSQL, which stores no NUL.
+# PostgreSQL cannot store NUL.
 _TEXT = {"type": "string", "pattern": "^[^\\u0000]*$"}
 _WHOLE = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 _ENVIRONMENT = {"type": "string", "pattern": ENVIRONMENT_PATTERN}
 _KEY = {"type": "string", "pattern": KEY_PATTERN, "maxLength": KEY_LENGTH_MAX}
-# As `app/access/events.py` has them, which this package may not know; a test compares the two.
+# The values of `app/access/events.py`, which this package cannot import. A test compares both.
 _EVENTS = (
     *("authn_login_fail", "authn_token_created", "authn_token_rotated", "authn_token_revoked"),
     *("authz_fail", "authz_admin", "sensitive_read", "excess_rate_limit_exceeded"),
@@ -21,84 +21,99 @@ Described = tuple[dict[str, Any], str]
 
 PATH: dict[str, Described] = {
     "environment": (_ENVIRONMENT, "The name of an environment."),
-    "key": (_KEY, "The key of an entry; its slashes may stand as they are."),
+    "key": (_KEY, "The key of a configuration. Slashes need no encoding."),
     "revision": (_WHOLE, "The number of a change set."),
-    "id": ({"type": "string", "pattern": "^[0-9A-Za-z]{13}$"}, "The id of a token."),
-    "ticket": ({"type": "string"}, "From `eventStreams` of a bulk answer."),
+    "id": ({"type": "string", "pattern": "^[0-9A-Za-z]{13}$"}, "The ID of a token."),
+    "ticket": (
+        {"type": "string"},
+        "The ticket in a URL of `eventStreams`, from a bulk evaluation.",
+    ),
 }
 
 QUERY: dict[str, Described] = {
-    "prefix": (_TEXT, "Only keys that begin with this."),
-    "kind": ({"enum": ["setting", "flag", "segment", "secret"]}, "Only entries of this kind."),
-    "after": (_TEXT, "Go on after this key or id: `next` of the page before."),
-    "before": (_WHOLE, "Only what is older than this: `next` of the page before."),
-    "limit": ({"type": "integer", "minimum": 1, "maximum": 500, "default": 100}, "Size of a page."),
-    "revision": (_WHOLE, "The state as of this revision, instead of now."),
+    "prefix": (_TEXT, "Return only keys with this prefix."),
+    "kind": (
+        {"enum": ["setting", "flag", "segment", "secret"]},
+        "Return only configurations of this kind.",
+    ),
+    "after": (_TEXT, "Start after this key or ID: `next` of the previous page."),
+    "before": (_WHOLE, "Start before this number: `next` of the previous page."),
+    "limit": (
+        {"type": "integer", "minimum": 1, "maximum": 500, "default": 100},
+        "Maximum items of a page.",
+    ),
+    "revision": (_WHOLE, "Return the state at this revision."),
     "at": (
         {"type": "string", "format": "date-time"},
-        "The state as of this time, with its offset, instead of now.",
+        "Return the state at this time (RFC 3339, with offset).",
     ),
-    "min_revision": (_WHOLE, "Wait up to two seconds until this revision is served."),
-    "dry_run": ({"type": "boolean", "default": False}, "Do all of it, and write nothing."),
+    "min_revision": (_WHOLE, "Wait up to 2 seconds for this revision."),
+    "dry_run": (
+        {"type": "boolean", "default": False},
+        "Check and run the request, then roll it back.",
+    ),
     "from": (_WHOLE, "The earlier revision."),
-    "to": (_WHOLE, "The later revision; now, if left out."),
+    "to": (_WHOLE, "The later revision. Default: the current one."),
     "format": (
         {"enum": ["json", "yaml", "env", "flagd"]},
-        "Of the file; for an import, by default what Content-Type says.",
+        "Format of the file. Default of an import: by Content-Type.",
     ),
     "mode": (
         {"enum": ["merge", "replace"], "default": "merge"},
-        "Whether entries that the file does not have stay or go; kinds that it cannot hold stay.",
+        "replace deletes entries that the file does not have, of kinds that its format supports.",
     ),
     "lenient": (
         {"type": "boolean", "default": False},
-        "Warn of flags and segments that break rules, of bad keys, and of repeated names in .env.",
+        "Warn, instead of refusing, about invalid flags, segments, keys and repeated .env names.",
     ),
     "secret": (
         {"type": "string"},
-        "Names of secrets in a file of settings, such as `*PASSWORD*,*_KEY`; others are settings.",
+        "Patterns of names to import as secrets, such as `*PASSWORD*,*_KEY`.",
     ),
-    "message": ({"type": "string", "maxLength": 1000}, "Why, for the history."),
+    "message": (
+        {"type": "string", "maxLength": 1000},
+        "Reason for the change, stored in the history.",
+    ),
     "flagConfigEtag": (
         {"type": "string"},
-        "The `etag` of an event: answer from that moment or a later one.",
+        "The `etag` of a stream event. The answer is from that revision or a later one.",
     ),
-    "flagConfigLastModified": ({"type": "string"}, "Of the same event, and not looked at."),
-    "environment": (_ENVIRONMENT, "Only what belongs to this environment."),
+    "flagConfigLastModified": ({"type": "string"}, "From the same event. Accepted, not used."),
+    "environment": (_ENVIRONMENT, "Return only entries of this environment."),
     "event": (
         {"enum": list(_EVENTS)},
-        "Only accesses of this kind, in the words of the OWASP logging vocabulary.",
+        "Return only this event, named after the OWASP logging vocabulary.",
     ),
     "reveal": (
         {"type": "boolean", "default": False},
-        "Give secrets in clear, to a token with the scope reveal; the access log tells of it.",
+        "Return secrets in clear. Needs the scope reveal. The access log records it.",
     ),
-    "against": (_ENVIRONMENT, "The environment to compare with, instead of revisions."),
+    "against": (_ENVIRONMENT, "Compare with this environment instead of a revision."),
 }
 
 REQUEST_HEADERS: dict[str, Described] = {
     "If-Match": (
         {"type": "string", "pattern": rf"^(\*|{_TAG})$"},
-        'The version that is expected, as an entity tag such as "3" or an ETag; * for any.',
+        'The expected version: an ETag, a number such as "3", or * for any.',
     ),
     "If-None-Match": (
         {"type": "string"},
-        "For a write * and nothing else: there must be none yet. For a read, tags.",
+        "For a write: * to create. For a read: the ETags that the client has.",
     ),
     "Last-Event-ID": (
         {"type": "string", "pattern": "^.*:[0-9]{1,18}$"},
-        "Go on after this event; without it, from now on.",
+        "Resume after this event. Default: start now.",
     ),
     "Idempotency-Key": (
         {"type": "string", "pattern": "^[!-~]{1,200}$"},
-        "Repeats get the first answer for a day, or 409 if that told a secret.",
+        "A repeated request gets the first answer for one day, or 409 if that contained a secret.",
     ),
 }
 
 RESPONSE_HEADERS: dict[str, Described] = {
     "X-Request-ID": (
         {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
-        "Names the request in the log: the client's own id, if it sent a valid one.",
+        "ID of the request in the log. The client's own ID if it is valid.",
     ),
     "Cache-Control": (
         {"enum": ["no-store", "no-cache"]},
@@ -106,30 +121,33 @@ RESPONSE_HEADERS: dict[str, Described] = {
     ),
     "ETag": (
         {"type": "string", "pattern": '^"[!#-~]+"$'},
-        "An entry's version and epoch, for If-Match too; or all that an evaluation depends on.",
+        "Version of a configuration, for If-Match; or hash of an evaluation's inputs.",
     ),
-    "Content-Disposition": ({"type": "string"}, "A name for the file."),
-    "Location": ({"type": "string", "format": "uri-reference"}, "Where what was made is."),
+    "Content-Disposition": ({"type": "string"}, "Suggested file name."),
+    "Location": ({"type": "string", "format": "uri-reference"}, "URL of the new resource."),
     "Flagstone-Revision": (
         {"type": "string", "pattern": "^[0-9a-f-]{36}:[0-9]+$"},
-        "EPOCH:N, the moment of the environment that the answer is from.",
+        "EPOCH:REVISION of the environment that the answer is from.",
     ),
     "Flagstone-Stale": (
         {"type": "integer", "minimum": 0},
-        "For how many seconds nothing has confirmed that moment; absent while all is well.",
+        "Seconds since the database last confirmed that revision. Absent while it is current.",
     ),
-    "Retry-After": ({"type": "integer", "minimum": 1}, "Seconds after which to try again."),
-    "WWW-Authenticate": ({"const": 'Bearer realm="flagstone"'}, "How to show a token."),
+    "Retry-After": ({"type": "integer", "minimum": 1}, "Seconds to wait before the next attempt."),
+    "WWW-Authenticate": ({"const": 'Bearer realm="flagstone"'}, "How to authenticate."),
     "Access-Control-Allow-Origin": (
         {"type": "string"},
-        "Whose pages may read the answer; absent for an origin that is not listed.",
+        "Origin that may read the answer. Absent for an origin that is not allowed.",
     ),
-    "Access-Control-Expose-Headers": ({"type": "string"}, "What of it such a page may see."),
-    "Access-Control-Allow-Methods": ({"type": "string"}, "What such a page may ask."),
+    "Access-Control-Expose-Headers": ({"type": "string"}, "Headers that the page may read."),
+    "Access-Control-Allow-Methods": ({"type": "string"}, "Methods that the page may use."),
     "Access-Control-Allow-Headers": (
         {"type": "string"},
-        "What it may send: what OFREP uses, and what the page asked for.",
+        "Headers that the page may send: those of OFREP and those it asked for.",
     ),
-    "Access-Control-Max-Age": ({"type": "integer"}, "For how many seconds it need not ask again."),
-    "Vary": ({"const": "Origin"}, "Where not all origins get the same answer."),
+    "Access-Control-Max-Age": (
+        {"type": "integer"},
+        "Seconds for which the browser may cache this answer.",
+    ),
+    "Vary": ({"const": "Origin"}, "Present unless all origins get the same answer."),
 }

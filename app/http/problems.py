@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457), and the one table from meaning to status."""
+"""Errors as `application/problem+json` (RFC 9457), and the table from error class to status."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -43,20 +43,20 @@ STATUS: dict[type[AppError], HTTPStatus] = {
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-# aiohttp's own errors, by status: code and sentence.
+# Code and detail of aiohttp's own errors, by status.
 _OF_AIOHTTP = {
-    400: ("request_malformed", "The request cannot be read."),
-    404: ("path_unknown", "There is nothing at this path."),
-    405: ("method_not_allowed", "This path does not take that method."),
+    400: ("request_malformed", "The request is not valid HTTP."),
+    404: ("path_unknown", "This path does not exist."),
+    405: ("method_not_allowed", "This path does not support this method; see Allow."),
     413: ("body_too_large", "The body is larger than 1 MiB."),
-    417: ("expectation_failed", "Only Expect: 100-continue is understood."),
+    417: ("expectation_failed", "Only Expect: 100-continue is supported."),
 }
 CONTENT_TYPE = "application/problem+json"
-# A write of ten thousand keys may break a rule in each.
+# A write of 10,000 keys may break a rule in each.
 ERRORS_MAX = 100
-# Of a text, which may name a key that is far too long.
+# The limit of a text, which may quote a very long key.
 TEXT_CHARACTERS_MAX = 2_000
-# As RFC 9110 names them; Python changed its own words in 3.13.
+# The titles of RFC 9110. Python adopted them in 3.13.
 _TITLES = {
     413: "Content Too Large",
     414: "URI Too Long",
@@ -84,13 +84,13 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: str
     request_id: str = ""
     errors: list[FieldProblem] = []
-    # Given when there are more errors than are listed.
+    # Present when `errors` is incomplete.
     errors_count: int | None = None
     version: int | None = None
 
 
 def of_error(error: AppError, request_id: str) -> web.Response:
-    """Return the answer to an error of ours."""
+    """Return the answer to an AppError."""
     status = STATUS[type(error)]
     headers: dict[str, str] = {}
     if isinstance(error, Unauthenticated):
@@ -122,7 +122,7 @@ def _shortened(text: str) -> str:
 
 
 def of_aiohttp(error: web.HTTPException, request_id: str) -> web.Response:
-    """Return aiohttp's own error (404, 405, 413, …) in our shape, with the headers that matter."""
+    """Return an error of aiohttp (404, 405, 413, …) as a problem, with its Allow header."""
     status = HTTPStatus(error.status)
     code, detail = _OF_AIOHTTP.get(error.status, ("request_refused", f"{title(status)}."))
     allow = error.headers.get(hdrs.ALLOW)
@@ -134,12 +134,12 @@ def of_aiohttp(error: web.HTTPException, request_id: str) -> web.Response:
 
 
 def of_bug(request_id: str) -> web.Response:
-    """Return what a client learns of an unforeseen error: nothing but the id to ask about."""
+    """Return the answer to an unexpected error. It shows only the request ID."""
     problem = Problem(
         status=500,
         title=title(500),
         code="internal_error",
-        detail="Something went wrong here; the log has it under the request id.",
+        detail="An unexpected error occurred. The log has details under this request ID.",
         request_id=request_id,
     )
     return respond(problem, {})

@@ -1,8 +1,8 @@
-"""The connection's own guards: limits on slow heads, and problems instead of tracebacks.
+"""Connections with limits on slow clients, and with problems as answers to malformed heads.
 
-aiohttp gives a connection one idle timeout and nothing for a head that trickles in; and a head that
-it cannot parse is answered in plain text, with a traceback in the log that holds the attacker's
-bytes. Both are mended by overriding a few methods of its internals, which a test of each holds.
+aiohttp has no limit for a head that arrives slowly. It answers a malformed head in plain text, and
+logs a traceback that contains the received bytes. The classes here override internal methods of
+aiohttp to change both. Each override has a test.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from app.http import problems
 from app.http.bodies import too_large
 from app.http.decoder import BODY_BYTES_MAX
-from app.http.frame import X_REQUEST_ID, framed, new_request_id
+from app.http.frame import X_REQUEST_ID, new_request_id, with_error_handling
 from app.http.keys import DURATIONS, LIFECYCLE, SETTINGS, Handler
 from app.http.request_log import RequestLogger
 from app.log import logger
@@ -26,10 +26,10 @@ log = logger(__name__)
 
 
 class GuardedConnection(RequestHandler):
-    """A connection that must finish each request's head in time.
+    """A connection that limits the time for each head and for each write.
 
-    Half a head that came in one piece with a whole request is not seen, as the parser keeps it to
-    itself; for that the idle timeout counts until one more byte arrives.
+    The parser hides a partial head that arrives together with a complete request. For that head
+    the idle timeout applies until another byte arrives.
     """
 
     __slots__ = (
@@ -51,7 +51,7 @@ class GuardedConnection(RequestHandler):
         **arguments: Any,
     ) -> None:
         super().__init__(manager, **arguments)
-        # aiohttp makes one for each connection, from a class that it can tell nothing.
+        # aiohttp would create a logger per connection, from a class without arguments.
         self.access_logger = access_logger
         self._logging_enabled = True
         self._head_seconds = head_seconds
@@ -63,7 +63,7 @@ class GuardedConnection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        # A connection that says nothing at all has as long as one that says half.
+        # A connection that sends nothing has the same time as one that sends half a head.
         self._start_timer()
 
     def data_received(self, data: bytes) -> None:
@@ -81,7 +81,7 @@ class GuardedConnection(RequestHandler):
             self._start_timer()
 
     def _receive_chunks(self, content: StreamReader, data: bytes) -> None:
-        """Feed the parser, and end a body whose chunk sizes and extensions take too many bytes."""
+        """Feed the parser. Refuse a body whose chunk headers take more bytes than a body may."""
         if content is not self._framed_content:
             self._framed_content, self._framing_bytes = content, 0
         received_before = content.total_bytes
@@ -96,7 +96,7 @@ class GuardedConnection(RequestHandler):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The client does not read. What waits for it must not wait for ever."""
+        """Start a timer: a client that does not read must not block the writer without limit."""
         super().pause_writing()
         self._write_timer = self._loop.call_later(self._write_seconds, self._write_too_slow)
 
@@ -116,10 +116,10 @@ class GuardedConnection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer a head that cannot be parsed, and anything that the frame let through."""
-        del message  # it quotes what was received
-        if isinstance(exc, ConnectionError) and self._has_gone():
-            raise exc  # there is nobody to answer, and nothing has failed here
+        """Answer a malformed head, and any exception that was not handled."""
+        del message  # it quotes received bytes
+        if isinstance(exc, ConnectionError) and self._is_closed():
+            raise exc  # the client has disconnected
         request_id = new_request_id()
         if isinstance(exc, HttpProcessingError):
             log.info("head_refused", request_id=request_id, error=type(exc).__name__)
@@ -128,26 +128,26 @@ class GuardedConnection(RequestHandler):
             log.error("request_failed", request_id=request_id, status=status, exc_info=exc)
             problem = problems.of_bug(request_id)
         if request.writer.output_size > 0:
-            raise ConnectionError("the answer had begun")
-        # This answer does not go through the application, and so not through its headers either.
+            raise ConnectionError("the answer has already started")
+        # The application's hook for common headers does not run for this answer.
         problem.headers[X_REQUEST_ID] = request_id
         problem.headers["Server"] = "flagstone"
         problem.headers["Cache-Control"] = "no-store"
         problem.force_close()
         return problem
 
-    def _has_gone(self) -> bool:
+    def _is_closed(self) -> bool:
         return self.transport is None or self.transport.is_closing()
 
     def _fail_open_body(self) -> None:
-        """Tell the running request that its body will not come: aiohttp only queues the error."""
+        """Fail the body of the running request: aiohttp only queues the framing error."""
         current = self._current_request
         if current is not None and not current.content.is_eof():
             self._give_up(current.content, web.RequestPayloadError("framing"))
 
     def _give_up(self, content: StreamReader, error: Exception) -> None:
         content.set_exception(error)
-        # After the answer aiohttp would read the rest, get the error and log its traceback.
+        # Otherwise aiohttp reads the rest after the answer, and logs a traceback.
         self._lingering_time = 0.0
 
     def _start_timer(self) -> None:
@@ -160,7 +160,7 @@ class GuardedConnection(RequestHandler):
 
     def _write_too_slow(self) -> None:
         if self.transport is not None:
-            # Not close, which would wait until the buffer is written.
+            # close() would wait until the buffer is written.
             self.transport.abort()
 
     def _head_too_slow(self) -> None:
@@ -170,7 +170,7 @@ class GuardedConnection(RequestHandler):
 
 
 class GuardedServer(web.Server):
-    """aiohttp's server, making guarded connections."""
+    """aiohttp's server with guarded connections."""
 
     def __init__(
         self,
@@ -180,16 +180,16 @@ class GuardedServer(web.Server):
         settings: HttpSettings,
     ) -> None:
         super().__init__(
-            handler,  # type: ignore[arg-type]  # an application makes no other requests
+            handler,  # type: ignore[arg-type]  # an application creates web.Request
             request_factory=server.request_factory,
             handler_cancellation=server.handler_cancellation,
-            loop=server._loop,  # noqa: SLF001 - what aiohttp passes on itself
+            loop=server._loop,  # noqa: SLF001 - aiohttp passes it on too
             **server._kwargs,  # noqa: SLF001 - the same
         )
         self._arguments: dict[str, Any] = {
             "access_logger": access_logger,
             "head_seconds": settings.header_timeout_seconds,
-            # A client gets as long to take an answer's next part as to send its body.
+            # A client has the same time to read a part of an answer as to send a body.
             "write_seconds": settings.body_timeout_seconds,
         }
 
@@ -198,7 +198,7 @@ class GuardedServer(web.Server):
 
 
 class Runner(web.AppRunner):
-    """aiohttp's runner for our application: our limits, our server, the frame around it all."""
+    """aiohttp's runner with this service's limits, server and error handling."""
 
     def __init__(self, app: web.Application, **arguments: Any) -> None:
         http = app[SETTINGS].http
@@ -206,7 +206,7 @@ class Runner(web.AppRunner):
             "handle_signals": False,
             "keepalive_timeout": http.idle_timeout_seconds,
             "shutdown_timeout": http.shutdown_timeout_seconds,
-            # Bodies must come as they are: a bad gzip body would be a 500.
+            # aiohttp would answer 500 to a malformed gzip body.
             "auto_decompress": False,
             "max_line_size": 8190,
             "max_field_size": 8190,
@@ -217,9 +217,9 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         server, http = await super()._make_server(), self.app[SETTINGS].http
-        frame = framed(server.request_handler, self.app[LIFECYCLE])
+        handler = with_error_handling(server.request_handler, self.app[LIFECYCLE])
         access_logger = RequestLogger(self.app[DURATIONS], http.request_log_sample)
-        return GuardedServer(server, frame, access_logger, http)
+        return GuardedServer(server, handler, access_logger, http)
 
 
 def _head_problem(error: HttpProcessingError, request_id: str) -> web.Response:
@@ -230,9 +230,9 @@ def _head_problem(error: HttpProcessingError, request_id: str) -> web.Response:
             status=status,
             title=problems.title(status),
             code="head_too_large" if too_long else "request_malformed",
-            detail="The request's head is too large."
+            detail="The head of the request is too large."
             if too_long
-            else "This cannot be read as HTTP.",
+            else "The request is not valid HTTP.",
             request_id=request_id,
         ),
         {},

@@ -1,9 +1,9 @@
-"""What is kept of each request: how long it took, and a line of the log if it matters.
+"""The request log and the durations of requests.
 
-aiohttp's own line for every request halves the throughput. Writes, failures and slow answers are
-always logged; of good reads one in N, and of good probes none. Refusals are told by the access log,
-and here no more often than good reads: else a flood of them would be a flood of lines. That a flag
-is unknown is as ordinary: a client may ask for it as often as for any other.
+A line for every request would halve the throughput. Writes, failures and slow answers are always
+logged, one in N successful reads, and no successful probes. Refusals are in the access log; here
+they are sampled like reads, so that a flood of refusals does not flood the log. Evaluations of
+unknown flags are sampled too, because clients may repeat them as often as others.
 """
 
 import itertools
@@ -25,7 +25,7 @@ _REFUSALS = frozenset({401, 403, 429})
 
 
 class RequestLogger(AbstractAccessLogger):
-    """One line a request, by route and not by path; one for every connection."""
+    """Logs requests by route pattern. All connections share one logger."""
 
     def __init__(self, durations: Durations, sample: int) -> None:
         super().__init__(logging.getLogger(__name__), "")
@@ -34,20 +34,20 @@ class RequestLogger(AbstractAccessLogger):
         self._reads = itertools.count()
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        # An error that aiohttp makes before routing has no route.
+        # An error before routing has no route.
         if not isinstance(request, web.Request) or request._match_info is None:  # noqa: SLF001
             return
         route, status = request.match_info.route, response.status
         self._durations.observe(route, status, time)
-        # Only what writes has a deadline: an evaluation is a POST, and yet a read.
+        # Only writes have a deadline. An evaluation is a POST that reads.
         only_reads = request.method == hdrs.METH_GET or DEADLINE not in request
         is_ordinary = status < 400 or ORDINARY in request
-        dull = time < SLOW_SECONDS and (status in _REFUSALS or (is_ordinary and only_reads))
-        # Counted before anything is looked up: of the many there is nothing to say.
-        if dull and not self._is_sampled():
+        is_routine = time < SLOW_SECONDS and (status in _REFUSALS or (is_ordinary and only_reads))
+        # Sample first: most requests need no further work.
+        if is_routine and not self._is_sampled():
             return
         name = route_of(request)
-        if dull and name.startswith("/health"):
+        if is_routine and name.startswith("/health"):
             return
         log.info(
             "request",

@@ -1,4 +1,4 @@
-"""What the service knows of each route: enough to register, to guard and to document it."""
+"""The declaration of a route, from which it is registered, guarded and documented."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +17,16 @@ from app.http.keys import Handler
 class Route:
     """One method of one path.
 
-    `scope` None is open to everybody, and has to be said. `answers` and `body` are the types that
-    are encoded and decoded; `query` and `conditions` name the parameters and request headers that
-    mean something; `statuses` are the good ones; `also` are scopes that are needed besides;
-    `around` is what surrounds the guard too, where errors have the shape of `failure`; `only_reads`
-    is said of a POST that changes nothing; `takes` and `gives` are the media types of bodies and of
-    good answers; `headers` name what the good answers carry besides the headers of every answer;
-    `is_large` is of requests that may hold thousands of entries in memory;
-    `tag` is the group of the route in the API's documentation.
+    `scope`: the scope that the guard requires; None allows every caller.
+    `also`: further scopes that it requires.
+    `answers`, `body`: the types of answers and request bodies.
+    `gives`, `takes`: the media types of successful answers and request bodies.
+    `query`, `conditions`: the query parameters and request headers that the handler reads.
+    `statuses`, `headers`: the statuses of success, and the headers that such answers add.
+    `around`: a wrapper outside the guard. Errors then have the type `failure`.
+    `only_reads`: the route changes nothing, although its method is POST.
+    `is_large`: a request may need thousands of entries in memory.
+    `tag`: the group of the route in the API documentation.
     """
 
     method: str
@@ -53,12 +55,12 @@ class Route:
 
 
 async def expect(request: web.Request, *, bytes_max: int) -> web.StreamResponse | None:
-    """Answer `Expect: 100-continue`; aiohttp would refuse anything else in plain text."""
+    """Answer `Expect: 100-continue`, and refuse any other expectation with a problem."""
     if request.headers.get("Expect", "").lower() != "100-continue":
         return problems.of_aiohttp(web.HTTPExpectationFailed(), request_id(request))
-    # Nobody is invited to send what will be refused, and HTTP/1.0 does not know the word.
+    # A body that is too large is refused later. HTTP/1.0 has no status 100.
     if request.version >= HttpVersion11 and (request.content_length or 0) <= bytes_max:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # What was written so far is no part of the answer.
+        # These bytes are not part of the answer.
         request.writer.output_size = 0
     return None

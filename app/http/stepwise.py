@@ -1,7 +1,7 @@
-"""Reading long texts in steps, so that the event loop gets its turn beside a thread.
+"""Decoding of long texts in steps, so that a thread does not block the event loop.
 
-A thread gives up the interpreter between two steps of Python, and never within a call of C: to
-decode or scan 16 MiB in one call holds the event loop for up to a quarter of a second.
+A thread releases the interpreter between Python instructions, but not within a C call. One call
+that decodes or scans 16 MiB blocks the event loop for up to 250 ms.
 """
 
 import codecs
@@ -9,7 +9,7 @@ import json
 import json.scanner
 from typing import Any
 
-# Up to here one call takes a few milliseconds.
+# One call takes a few milliseconds up to this size.
 QUICK_BYTES = 1024 * 1024
 _STEP_BYTES = 256 * 1024
 
@@ -25,7 +25,7 @@ def text_of(raw: bytes, encoding: str = "utf-8") -> str:
 
 
 def load_json(text: str, **hooks: Any) -> Any:
-    """Do as `json.loads` does; a long text is read by Python, in ten times the time."""
+    """Decode JSON as `json.loads` does, long texts with a scanner in Python, 10 times slower."""
     if len(text) <= QUICK_BYTES:
         return json.loads(text, **hooks)
     return _Decoder(**hooks).decode(text)
@@ -38,13 +38,13 @@ class _Decoder(json.JSONDecoder):
 
 
 class Stream:
-    """A text as a file that libyaml reads in parts, and which is Python."""
+    """A text as a file object, which libyaml reads in parts."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._place = 0
+        self._position = 0
 
     def read(self, size: int = _STEP_BYTES, /) -> str:
-        part = self._text[self._place : self._place + size]
-        self._place += len(part)
+        part = self._text[self._position : self._position + size]
+        self._position += len(part)
         return part

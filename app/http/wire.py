@@ -1,4 +1,4 @@
-"""Between bytes and values: reading a request's parts, writing an answer."""
+"""Reading of bodies and query parameters, and writing of JSON answers."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ import msgspec
 from aiohttp import web
 
 from app.errors import Malformed, Unsupported, Violation, malformed
-from app.http.bodies import read_whole
+from app.http.bodies import receive_body
 from app.http.decoder import BODY_BYTES_MAX, TIME_RULE, decode, is_in_range
 from app.http.keys import DEADLINE, DECODE_LIMITER, SETTINGS
 
 JSON = ("application/json",)
-# A patch may say what it is (RFC 7396); as plain JSON it means the same.
+# RFC 7396. Plain JSON has the same meaning.
 MERGE_PATCH = ("application/merge-patch+json", *JSON)
-# Decoding a larger body may take more than a few milliseconds.
+# Larger bodies are decoded in a thread, because that may take several milliseconds.
 _QUICK_BYTES = 16 * 1024
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 500
@@ -36,15 +36,15 @@ async def read_body(
     bytes_max: int = BODY_BYTES_MAX,
     answer_seconds: float | None = None,
 ) -> Shape:
-    """Return the body, of one of the media types, in the shape that is asked for.
+    """Return the body, which must have one of the media types, as the given type.
 
     `answer_seconds` limits the time from the end of the body to the answer; the default is
-    REQUEST_TIMEOUT. Raises as `read_whole` does, Malformed or Invalid.
+    REQUEST_TIMEOUT. Raises as `receive_body` does, Malformed or Invalid.
     """
     if request.content_type not in types:
         rule = f"must be {' or '.join(types)}"
         raise Unsupported("content_type_unsupported", f"The body {rule}.")
-    raw = await read_whole(request, bytes_max)
+    raw = await receive_body(request, bytes_max)
     allow(request, answer_seconds or request.app[SETTINGS].http.request_timeout_seconds)
     if len(raw) <= _QUICK_BYTES:
         return decode(raw, shape)
@@ -52,12 +52,12 @@ async def read_body(
 
 
 def allow(request: web.Request, seconds: float) -> None:
-    """Let the answer to a write take this long from now on."""
+    """Set the deadline of a write to this many seconds from now."""
     request[DEADLINE].reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 def read_query(request: web.Request, allowed: set[str]) -> dict[str, str]:
-    """Return the query's parameters. Raises Malformed for an unknown or repeated one."""
+    """Return the query parameters. Raises Malformed for an unknown or repeated one."""
     if "?" not in request.raw_path:
         return {}
     query = request.query
@@ -65,7 +65,7 @@ def read_query(request: web.Request, allowed: set[str]) -> dict[str, str]:
         if name not in allowed:
             raise Malformed(
                 "parameter_unknown",
-                "The query has a parameter that is not known here.",
+                "The query has an unknown parameter.",
                 [Violation("query", f"must only have {', '.join(sorted(allowed)) or 'nothing'}")],
             )
         if len(query.getall(name)) > 1:
@@ -76,7 +76,7 @@ def read_query(request: web.Request, allowed: set[str]) -> dict[str, str]:
 
 
 def page_size(query: Mapping[str, str]) -> int:
-    """Return the query's `limit`, 100 when there is none. Raises Malformed."""
+    """Return the parameter `limit`, 100 by default. Raises Malformed."""
     limit = whole_number(query, "limit")
     if limit is None:
         return PAGE_SIZE
@@ -86,7 +86,7 @@ def page_size(query: Mapping[str, str]) -> int:
 
 
 def whole_number(query: Mapping[str, str], name: str) -> int | None:
-    """Return a parameter that counts something, None when it is not given. Raises Malformed."""
+    """Return a parameter that is a whole number, None when it is absent. Raises Malformed."""
     text = query.get(name)
     if text is None:
         return None
@@ -96,7 +96,7 @@ def whole_number(query: Mapping[str, str], name: str) -> int | None:
 
 
 def moment(query: Mapping[str, str]) -> int | datetime | None:
-    """Return the `revision` or the time (`at`, RFC 3339) that is asked for, None for now.
+    """Return the parameter `revision` or `at` (a time, RFC 3339), None when both are absent.
 
     Raises Malformed.
     """
@@ -115,7 +115,7 @@ def moment(query: Mapping[str, str]) -> int | datetime | None:
 
 
 def choice(query: Mapping[str, str], name: str, options: type[Option]) -> Option | None:
-    """Return a parameter that is one of a few words, None without one. Raises Malformed."""
+    """Return a parameter that is one of the options, None when it is absent. Raises Malformed."""
     text = query.get(name)
     if text is None:
         return None
@@ -125,7 +125,7 @@ def choice(query: Mapping[str, str], name: str, options: type[Option]) -> Option
 
 
 def flag(query: Mapping[str, str], name: str) -> bool:
-    """Return a parameter that is true or false, false when it is not given. Raises Malformed."""
+    """Return a parameter that is true or false, false by default. Raises Malformed."""
     text = query.get(name, "false")
     if text not in {"true", "false"}:
         raise malformed(name, "must be true or false")
@@ -145,5 +145,5 @@ def answer(
 
 
 def answer_bytes(body: bytes, *, headers: Mapping[str, str]) -> web.Response:
-    """Return a JSON answer that is encoded already."""
+    """Return a JSON answer from an encoded body."""
     return web.Response(body=body, content_type="application/json", headers=headers)

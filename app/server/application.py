@@ -5,7 +5,7 @@ from aiohttp import web
 from app.configuration.snapshots.event_stream import wake_streams
 from app.flags.ofrep.cors import share_refusals
 from app.http.decoder import BODY_BYTES_MAX
-from app.http.frame import common_headers, dress
+from app.http.frame import common_headers, set_common_headers
 from app.http.headers import header_lines
 from app.http.keys import COMMON_HEAD, LIFECYCLE
 from app.server.components import add_components
@@ -24,7 +24,7 @@ def create_app(settings: Settings, worker: Worker = ONLY) -> web.Application:
     add_components(app, settings, worker)
     add_routes(app)
     app[COMMON_HEAD] = header_lines(common_headers(settings.http))
-    app.on_response_prepare.append(dress(settings.http, app[LIFECYCLE]))
+    app.on_response_prepare.append(set_common_headers(settings.http, app[LIFECYCLE]))
     app.on_response_prepare.append(share_refusals)
     app.cleanup_ctx.append(lifespan)
     app.on_shutdown.append(wake_streams)

@@ -54,7 +54,7 @@ from app.health import handlers as health
 from app.health.report import Readiness, Report
 from app.http import documentation, wire
 from app.http.decoder import CONTEXT_BYTES_MAX
-from app.http.frame import timed, with_large_data
+from app.http.frame import with_deadline, with_large_data
 from app.http.routing import Route, expect
 from app.operations.metrics import handlers as metrics
 from app.schema import handlers as audit
@@ -236,7 +236,7 @@ def add_routes(app: web.Application) -> None:
         if route.is_large:
             handler = with_large_data(handler)
         if route.writes:
-            handler = timed(handler)
+            handler = with_deadline(handler)
         if route.around is not None:
             handler = route.around(handler)
             app.router.add_route("OPTIONS", route.path, preflight)

@@ -29,7 +29,7 @@ from app.configuration.transfer.service import Imported
 from app.environments.models import Environment
 from app.errors import Unsupported, malformed
 from app.http import conditions, wire
-from app.http.bodies import read_whole
+from app.http.bodies import receive_body
 from app.http.encoded import EncodedResponse
 from app.http.headers import revision_header
 from app.http.idempotency import checked
@@ -168,7 +168,7 @@ async def import_document(request: web.Request) -> web.Response:
     secrets = query["secret"].split(",") if "secret" in query else []
     mode = wire.choice(query, "mode", Mode) or Mode.MERGE
     format_ = wire.choice(query, "format", Format) or _format(request)
-    raw = await read_whole(request, IMPORT_BYTES_MAX)
+    raw = await receive_body(request, IMPORT_BYTES_MAX)
     wire.allow(request, IMPORT_SECONDS)
     checkers = request.app[CHECKS].checkers
     reading = request.app[TRANSFER_LIMITER].run(

@@ -13,7 +13,7 @@ from app.configuration.snapshots.reading import FOLLOWER, UNCONFIRMED
 from app.configuration.snapshots.snapshot import Snapshot
 from app.errors import Malformed
 from app.flags.ofrep.answers import EvaluationError
-from app.http.bodies import take_whole
+from app.http.bodies import receive_read_body
 from app.http.decoder import CONTEXT_BYTES_MAX
 
 
@@ -43,8 +43,8 @@ _decoder = msgspec.json.Decoder(_Body, float_hook=_double)
 
 
 async def read_raw(request: web.Request) -> bytes:
-    """Return the body, which may be none. Raises as `take_whole` does."""
-    return await take_whole(request, CONTEXT_BYTES_MAX) if request.body_exists else b""
+    """Return the body, which may be none. Raises as `receive_read_body` does."""
+    return await receive_read_body(request, CONTEXT_BYTES_MAX) if request.body_exists else b""
 
 
 def decode_context(raw: bytes) -> dict[str, Any]:

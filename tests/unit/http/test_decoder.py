@@ -295,12 +295,12 @@ class Shape(msgspec.Struct, forbid_unknown_fields=True):
         (b'{"name": "a", "count": 70707.5}', "count", "expected `int`, got `float`"),
         (b'{"name": "a", "count": -70707}', "count", "expected `int` >= 0"),
         (b'{"name": "a", "other": "70707"}', "body", "unknown field `other`"),
-        (b'{"name": "a", "inner": {"mode": "70707"}}', "inner.mode", "one of the known values"),
+        (b'{"name": "a", "inner": {"mode": "70707"}}', "inner.mode", "one of the allowed values"),
         (b'{"name": "a", "inner": {"mode": 70707}}', "inner.mode", "expected `str`"),
-        (b'{"name": "a", "inner": {"level": 70707}}', "inner.level", "one of the known values"),
+        (b'{"name": "a", "inner": {"level": 70707}}', "inner.level", "one of the allowed values"),
         (b'{"name": "a", "many": [{}, {"x": 70707}]}', "many[1]", "unknown field `x`"),
         (b'{"name": "a", "by_name": {"x": "70707"}}', "by_name[...]", "expected `int`"),
-        (b'{"name": "a", "either": {"type": "70707"}}', "either.type", "one of the known values"),
+        (b'{"name": "a", "either": {"type": "70707"}}', "either.type", "one of the allowed values"),
     ],
 )
 def test_another_shape_is_refused_by_field_and_rule_without_the_value(
@@ -331,7 +331,7 @@ def test_a_wrong_kind_of_configuration_is_not_repeated() -> None:
     with pytest.raises(Invalid) as caught:
         decode(f'{{"value": 1, "kind": "{CANARY}"}}'.encode(), NewConfiguration)
 
-    assert caught.value.message == "kind: is not one of the known values"
+    assert caught.value.message == "kind: must be one of the allowed values"
 
 
 # Properties
