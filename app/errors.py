@@ -18,7 +18,8 @@ AppError
     └── Unavailable     the pool is exhausted, the database is away, or the start is not finished
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -124,6 +125,15 @@ def reason(error: OSError) -> str:
 def invalid(field: str, rule: str) -> Invalid:
     """Return the error for a field that breaks a rule."""
     return Invalid("field_invalid", f"{field}: {rule}", [Violation(field, rule)])
+
+
+@contextmanager
+def reported_as(field: str, *errors: type[Exception]) -> Iterator[None]:
+    """Raise Invalid with this field and the text of the error, which must hold no secret."""
+    try:
+        yield
+    except errors as error:
+        raise invalid(field, str(error)) from None
 
 
 def malformed(field: str, rule: str) -> Malformed:

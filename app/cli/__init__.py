@@ -1,7 +1,7 @@
-"""The verbs of the command line.
+"""The commands of the command line.
 
-What belongs to a verb is imported when that verb is called: all of it together takes half a second
-of processor time, and more memory than a backup may have.
+The module of a command is imported when the command is called: importing all of them takes half a
+second of processor time, and more memory than a backup may have.
 """
 
 from collections import UserDict
@@ -12,8 +12,10 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from app.scripts import foreseen_errors
+
 _HIDDEN = "serve-worker"
-_VERBS = {
+_COMMANDS = {
     "serve": "serve:serve",
     _HIDDEN: "serve:serve_worker",
     "doctor": "doctor:doctor",
@@ -30,29 +32,34 @@ _VERBS = {
 
 
 class _Commands(UserDict[str, Any]):
-    """Typer's command of each verb, made at each look."""
+    """Maps a name to its command, which is imported at each access."""
 
-    def __getitem__(self, verb: str) -> Any:
-        found = resolve_name(f"{__name__}.{self.data[verb]}")
-        holder = typer.Typer()
-        if isinstance(found, typer.Typer):
-            holder.add_typer(found, name=verb)
+    def __getitem__(self, name: str) -> Any:
+        command = resolve_name(f"{__name__}.{self.data[name]}")
+        parent = typer.Typer()
+        if isinstance(command, typer.Typer):
+            parent.add_typer(command, name=name)
         else:
-            holder.command(verb, hidden=verb == _HIDDEN)(found)
-        return get_group(holder).commands[verb]
+            parent.command(name, hidden=name == _HIDDEN)(command)
+        return get_group(parent).commands[name]
 
 
-class _Verbs(TyperGroup):
+class _Group(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = _Commands(_VERBS)
+        self.commands = _Commands(_COMMANDS)
+
+    def invoke(self, context: typer.Context) -> Any:  # type: ignore[override]
+        """Run the command. A foreseen error is one line and exit code 1."""
+        with foreseen_errors():
+            return super().invoke(context)
 
 
 cli = typer.Typer(
     name="flagstone",
-    cls=_Verbs,
+    cls=_Group,
     no_args_is_help=True,
-    # Local variables in a traceback would show passwords.
+    # A traceback with local variables would print passwords.
     pretty_exceptions_enable=False,
 )
 

@@ -1,4 +1,4 @@
-"""`audit`: proof of what the history was."""
+"""`audit`: verify the history, and print the signed heads that prove it later."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -7,74 +7,78 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 
 from app.access.local_credentials import token_key
 from app.audit.chain_walk import consistent_read
 from app.audit.heads import Head, read_heads, signed
 from app.audit.verification import Broken, Verified, latest_revisions, verify
-from app.cli.terminal import console, progress_display
+from app.cli.terminal import console, counting_columns, print_json_line, progress_display
 from app.crypto.signing import Signer
 from app.environments import service as environments
 from app.schema.expectations import find_expectations
-from app.scripts import Resources, foreseen_errors, run_script
+from app.scripts import Resources, run_script
 from app.settings import load
 from app.threads import in_thread
 
-cli = typer.Typer(help="Proof of what the history was.", no_args_is_help=True)
+cli = typer.Typer(help="Verify the history, and print its signed heads.", no_args_is_help=True)
 
 
 @cli.command("verify")
 def verify_history(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[ENVIRONMENT]...", help="All, unless named.")
+        list[str] | None,
+        typer.Argument(metavar="[ENVIRONMENT]...", help="Environments; all by default."),
     ] = None,
     heads: Annotated[
-        Path | None, typer.Option(help="Signed heads; those of AUDIT_HEADS_FILE if it is there.")
+        Path | None,
+        typer.Option(help="File of signed heads; AUDIT_HEADS_FILE by default, if it exists."),
     ] = None,
     public_keys: Annotated[
         list[str] | None,
         typer.Option(
-            "--public-key", help="Whose heads they are; this installation's unless named."
+            "--public-key",
+            help="Public key that signed the heads, repeatable; this installation's by default.",
         ),
     ] = None,
     *,
     current_epoch: Annotated[
         bool,
-        typer.Option("--current-epoch", help="Leave out heads from before a backup was restored."),
+        typer.Option("--current-epoch", help="Ignore heads from before a backup was restored."),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="For machines, an object a line.")
+        bool, typer.Option("--json", help="Print JSON, one object per line.")
     ] = False,
 ) -> None:
-    """Verify the chain of each environment, that what is true now comes from it, and that every
-    head that was signed is in it. Names the first revision that does not hold.
+    """Verify that the history is unchanged, agrees with the entries, and contains signed heads.
+
+    Names the first revision of each environment that is broken, and exits with 1.
     """
 
     async def work(resources: Resources) -> list[Verified | Broken]:
-        columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
-        with progress_display(*columns) as progress:
+        with progress_display(*counting_columns()) as progress:
             task = progress.add_task("reading heads", total=None)
-            known = await _known_heads(resources, heads, public_keys)
+            signed_heads = await _signed_heads(resources, heads, public_keys)
             progress.remove_task(task)
             async with resources.database.connection() as connection:
                 revisions = await latest_revisions(connection)
-            # One that is gone is of no epoch; its heads tell of it all the same.
-            lost = set() if current_epoch else {head.environment for head in known}
-            wanted = set(names) if names else revisions.keys() | lost
+            # A deleted environment has no current epoch; only its heads name it.
+            lost = set() if current_epoch else {head.environment for head in signed_heads}
+            selected = set(names) if names else revisions.keys() | lost
             return [
                 await _verify_one(
-                    resources, name, known, progress, revisions, current_epoch=current_epoch
+                    resources, name, signed_heads, progress, revisions, current_epoch=current_epoch
                 )
-                # An unknown name is told before anything takes its time.
-                for name in sorted(wanted, key=lambda name: (name in revisions, name))
+                # Unknown names first: their error needs no time.
+                for name in sorted(selected, key=lambda name: (name in revisions, name))
             ]
 
     outcomes = run_script(work)
     if as_json:
         for outcome in outcomes:
-            typer.echo(msgspec.json.encode(_told(outcome)).decode())
+            holds = isinstance(outcome, Verified)
+            print_json_line({"holds": holds, **msgspec.to_builtins(outcome)})
     else:
         console.print(_table(outcomes))
     if any(isinstance(outcome, Broken) for outcome in outcomes):
@@ -92,7 +96,7 @@ async def _verify_one(
 ) -> Verified | Broken:
     total = revisions.get(name, 0)
     task = progress.add_task(f"verifying {name}", total=total)
-    # A moment for each: one that lasts for all of them would keep the server from tidying up.
+    # A transaction for each: one for all would keep the server from vacuuming.
     async with consistent_read(resources.database) as connection:
         outcome = await verify(
             connection,
@@ -105,7 +109,7 @@ async def _verify_one(
     return outcome
 
 
-async def _known_heads(
+async def _signed_heads(
     resources: Resources, file: Path | None, public_keys: Sequence[str] | None
 ) -> list[Head]:
     path = file or resources.settings.audit.heads_file
@@ -133,15 +137,11 @@ def _table(outcomes: Sequence[Verified | Broken]) -> Table:
     return table
 
 
-def _told(outcome: Verified | Broken) -> dict[str, object]:
-    return {"holds": isinstance(outcome, Verified), **msgspec.to_builtins(outcome)}
-
-
 @cli.command("heads")
 def print_heads() -> None:
-    """Print the signed head of each environment, to be kept where nobody can change it."""
+    """Print the signed head of each environment. Store them where no one can change them."""
 
-    async def work(resources: Resources) -> list[bytes]:
+    async def work(resources: Resources) -> list[Head]:
         signer = Signer(token_key(resources.settings))
         async with consistent_read(resources.database) as connection:
             expectations = await find_expectations(connection)
@@ -149,14 +149,13 @@ def print_heads() -> None:
                 signed(environment, expectations, datetime.now(UTC), signer)
                 for environment in await environments.list_all(connection, with_deleted=True)
             ]
-        return [msgspec.json.encode(head) for head in heads if head is not None]
+        return [head for head in heads if head is not None]
 
-    for line in run_script(work):
-        typer.echo(line.decode())
+    for head in run_script(work):
+        print_json_line(head)
 
 
 @cli.command("public-key")
 def print_public_key() -> None:
-    """Print the key by which anybody can check what this installation has signed."""
-    with foreseen_errors():
-        typer.echo(Signer(token_key(load())).public_key)
+    """Print the public key that checks the signatures of this installation."""
+    typer.echo(Signer(token_key(load())).public_key)

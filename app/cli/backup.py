@@ -1,54 +1,82 @@
-"""`backup`: make, list and clear away backups; what they are for is in `backup_proof.py`."""
+"""`backup`: create, list, verify, restore and prune backups.
+
+One module for the whole command: its verbs share the settings, the time limit and the options.
+"""
 
 import asyncio
+import signal
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, NoReturn
 
-import asyncpg
-import msgspec
 import typer
 from rich.filesize import decimal
+from rich.table import Column, Table
 
 from app.access.events import AccessEvent
 from app.access.local_credentials import token_key
-from app.access.log import AccessLog
-from app.cli import backup_proof
-from app.cli.actor import origin
-from app.cli.backup_frame import AsJson, PublicKey, own_key, prepared, progress
-from app.cli.backup_tables import backup_table
-from app.cli.terminal import aside, console
+from app.cli.actor import operator, origin, record_or_warn
+from app.cli.options import AsJson
+from app.cli.terminal import (
+    byte_progress,
+    console,
+    error_console,
+    print_json_line,
+)
 from app.crypto.signing import Signer
-from app.database import Connection, Database, sql
-from app.database.client.primary import Primary
-from app.database.client.reasons import reason_of
+from app.database import Connection, sql
+from app.database.migrations import Migrator
 from app.database.opening import probe, targets
-from app.errors import ForeseenError
 from app.names import counted
-from app.operations.backups import dumping, keys, store
-from app.operations.backups.dumping import Request
-from app.operations.backups.manifest import Manifest
-from app.scripts import Resources, run_script
-from app.settings import Settings, Target
+from app.operations.backups import dumping, keys, reading, restoring, store
+from app.operations.backups.dumping import BackupRequest
+from app.operations.backups.errors import BackupError
+from app.operations.backups.manifest import BackupHead
+from app.operations.backups.reading import BackupSource
+from app.operations.backups.restoring import RestoreTarget
+from app.operations.backups.store import LATEST, Backup
+from app.operations.backups.verifying import verify_backup
+from app.scripts import Resources, configured_settings, run_script
+from app.secrets.key_sources import present_wrapper_of
+from app.secrets.vault import Vault
+from app.settings import Settings
 
-cli = typer.Typer(help="Make, prove and put back encrypted backups.", no_args_is_help=True)
-# Without a name of its own: its verbs stand beside these.
-cli.add_typer(backup_proof.cli)
+cli = typer.Typer(help="Create, list, verify and restore encrypted backups.", no_args_is_help=True)
+
+# Above the limit of pg_dump itself.
+_COMMAND_SECONDS = 4 * 3600
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
+
+Name = Annotated[str, typer.Argument(help="Name as in `backup list`, or latest.")]
+IdentityFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--identity",
+        help="File of an identity that can open the backup; in the local tier the one of DATA_DIR.",
+    ),
+]
+PublicKey = Annotated[
+    str | None,
+    typer.Option(help="Public key of the installation that signed it; this one's by default."),
+]
 
 
 @cli.command("create")
 def create(*, as_json: AsJson = False) -> None:
-    """Dump the database, encrypted for BACKUP_RECIPIENTS, into BACKUP_DIR."""
-    with prepared() as settings:
+    """Dump the database into BACKUP_DIR, encrypted for BACKUP_RECIPIENTS."""
+    with _settings() as settings:
         started = time.monotonic()
         signer = Signer(token_key(settings))
         recipients = keys.recipients(settings)
-        with targets(settings) as found, progress("dumping") as report:
-            target = found.backup
+        with targets(settings) as database, byte_progress("dumping") as report:
+            target = database.backup
             if len(target.hosts) > 1:
-                # pg_dump knows no timelines: it would dump a former primary, too.
+                # pg_dump knows no timelines: it would dump a former primary as well.
                 target = asyncio.run(probe(target, settings))
-            request = Request(
+            request = BackupRequest(
                 target=target,
                 settings=settings.database,
                 folder=settings.backups.folder,
@@ -56,9 +84,12 @@ def create(*, as_json: AsJson = False) -> None:
                 signer=signer,
             )
             manifest = dumping.create(request, report)
-            _tell_of(settings, found.app, manifest)
+            access = origin().did(
+                AccessEvent.BACKUP_CREATED, resource=manifest.name, detail=f"{manifest.bytes} bytes"
+            )
+            record_or_warn(settings, access)
     if as_json:
-        typer.echo(msgspec.json.encode(manifest).decode())
+        print_json_line(manifest)
         return
     console.print(
         f"{manifest.name}: {decimal(manifest.bytes)} in {time.monotonic() - started:.1f} s, "
@@ -69,32 +100,174 @@ def create(*, as_json: AsJson = False) -> None:
 
 @cli.command("list")
 def list_backups(*, public_key: PublicKey = None, as_json: AsJson = False) -> None:
-    """Show the backups, the newest first: how old, how large, whose, and when proven."""
-    with prepared() as settings:
-        found = store.list_all(settings.backups.folder, public_key or own_key(settings))
+    """List the backups, newest first, with age, size, signature and last verification."""
+    with _settings() as settings:
+        backups = store.list_all(settings.backups.folder, public_key or _own_key(settings))
     if as_json:
-        typer.echo(msgspec.json.encode([backup.as_json() for backup in found]).decode())
-    elif not found:
+        print_json_line([backup.as_json() for backup in backups])
+    elif not backups:
         console.print(f"no backups in {settings.backups.folder}", soft_wrap=True)
     else:
-        console.print(backup_table(found, datetime.now(UTC)))
-        for problem in (backup.problem for backup in found if backup.problem is not None):
+        console.print(_table(backups, datetime.now(UTC)))
+        for problem in (backup.problem for backup in backups if backup.problem is not None):
             console.print(problem, style="red", soft_wrap=True)
+
+
+def _table(backups: Sequence[Backup], now: datetime) -> Table:
+    table = Table(
+        Column("name", no_wrap=True),
+        Column("age", justify="right"),
+        Column("size", justify="right"),
+        Column("revisions", justify="right"),
+        "signature",
+        "verified",
+    )
+    for backup in backups:
+        manifest, proof = backup.manifest, backup.verification
+        table.add_row(
+            backup.name,
+            _age(now, manifest.created_at) if manifest else "",
+            decimal(manifest.bytes) if manifest else "",
+            str(manifest.revisions) if manifest else "",
+            "ours" if backup.problem is None else "no good",
+            f"{proof.at:%Y-%m-%d %H:%M} in {proof.restore_seconds:.0f} s" if proof else "",
+        )
+    return table
+
+
+def _age(now: datetime, then: datetime) -> str:
+    seconds = max(0.0, (now - then).total_seconds())
+    for unit, length in _UNITS:
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+@cli.command("verify")
+def verify(
+    name: Name = LATEST,
+    identity: IdentityFile = None,
+    public_key: PublicKey = None,
+    *,
+    without_secrets: Annotated[
+        bool,
+        typer.Option("--without-secrets", help="Succeed without the key ring: skip the secrets."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Restore a backup into a temporary server; compare counts, verify chains, open some secrets.
+
+    Exits with 1 when the secrets could not be opened.
+    """
+    with _settings() as settings:
+        backup, source = _source(settings, name, identity, public_key)
+        vault = Vault(present_wrapper_of(settings))
+        with byte_progress("restoring") as report:
+            verification, secrets = verify_backup(
+                source, settings, vault, report, without_secrets=without_secrets
+            )
+    if as_json:
+        print_json_line(verification)
+    else:
+        manifest = source.manifest
+        console.print(f"{backup.name}: signed, whole, restored in {verification.restore_seconds} s")
+        rows = sum(manifest.tables.values())
+        console.print(
+            f"tables: {len(manifest.tables)}, with {counted(rows, 'row')}, as the manifest says"
+        )
+        console.print(
+            f"chains: {len(manifest.heads)}, with {counted(manifest.revisions, 'revision')}"
+        )
+        style = None if secrets.is_proof else "red"
+        console.print(f"secrets: {secrets.text}", style=style, soft_wrap=True)
+    if not secrets.is_proof and not without_secrets:
+        error_console.print("not proven: secrets were not opened; see --without-secrets")
+        raise typer.Exit(1)
+
+
+@cli.command("restore")
+def restore(
+    name: Name = LATEST,
+    identity: IdentityFile = None,
+    public_key: PublicKey = None,
+    *,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace what is in the database.")
+    ] = False,
+    confirm: Annotated[
+        str | None, typer.Option(help="The database's name, instead of the prompt for it.")
+    ] = None,
+) -> None:
+    """Restore a backup in one transaction. Every client then reloads, under a new epoch.
+
+    Later writes are lost. A token that was revoked since the backup stays revoked. Running
+    replicas wait until the end.
+    """
+    with _settings() as settings:
+        backup, source = _source(settings, name, identity, public_key)
+        with targets(settings) as database:
+            if replace:
+                _confirm(database.migrator.database, confirm)
+            with byte_progress("checking") as report:
+                reading.check_digest(source, report)
+            target = RestoreTarget(
+                target=database.migrator,
+                settings=settings.database,
+                replaces=replace,
+                actor=operator(),
+            )
+            with byte_progress("restoring") as report:
+                heads = _restore(source, target, report)
+            migrator = Migrator(
+                target=database.migrator, settings=settings.database, instance=settings.instance
+            )
+            # The restore is committed: print it before the migrations, which may fail.
+            for head in heads:
+                console.print(f"{head.name}: revision {head.revision}, epoch {head.epoch}")
+            for migration in restoring.migrate_restored(source.manifest, migrator):
+                console.print(f"applied {migration}")
+    console.print(f"{backup.name} is back in {database.migrator.database}")
+
+
+def _source(
+    settings: Settings, name: str, file: Path | None, public_key: str | None
+) -> tuple[Backup, BackupSource]:
+    """Return a backup without a known problem, and its source. Raises BackupError."""
+    backup = store.find(settings.backups.folder, name, public_key or _own_key(settings))
+    if backup.problem is not None or backup.manifest is None:
+        raise BackupError(backup.problem or f"{backup.name}: has no manifest")
+    identity = keys.identity(settings, file)
+    return backup, BackupSource(folder=backup.folder, manifest=backup.manifest, identity=identity)
+
+
+def _confirm(database: str, confirm: str | None) -> None:
+    typed = confirm or typer.prompt(f"Type {database} to replace everything in it")
+    if typed != database:
+        raise typer.BadParameter("that is not the database's name; nothing was done")
+
+
+def _restore(
+    source: BackupSource, target: RestoreTarget, report: Callable[[int, int], None]
+) -> Sequence[BackupHead]:
+    try:
+        return restoring.restore(source, target, report)
+    except restoring.NotEmptyError as error:
+        raise BackupError(f"{error}. Give --replace to replace all of it") from None
 
 
 @cli.command("prune")
 def prune(
     keep: Annotated[
-        int | None, typer.Option(min=1, help="How many; BACKUP_KEEP by default.")
+        int | None, typer.Option(min=1, help="Number of backups to keep; BACKUP_KEEP by default.")
     ] = None,
 ) -> None:
-    """Remove all but the newest backups; never the last that was verified."""
-    with prepared() as settings:
+    """Remove all backups but the newest; never the one that was verified last."""
+    with _settings() as settings:
         folder = settings.backups.folder
-        pruned = store.prune(folder, own_key(settings), keep or settings.backups.keep)
+        pruned = store.prune(folder, _own_key(settings), keep or settings.backups.keep)
     for name in pruned.removed:
         console.print(f"removed {name}")
-    for problem in pruned.left.values():
+    for problem in pruned.problems:
         console.print(f"left {problem}", soft_wrap=True)
     if not pruned.removed:
         console.print("nothing to remove")
@@ -102,11 +275,12 @@ def prune(
 
 @cli.command("new-epoch")
 def new_epoch() -> None:
-    """Have every client and replica start anew: after a restore that Flagstone did not do itself,
-    such as one to a point in time.
+    """Make every client and replica reload.
+
+    Needed after a restore by other means than `backup restore`, for example to a point in time.
     """
 
-    async def work(resources: Resources) -> list[tuple[str, str]]:
+    async def renew(resources: Resources) -> list[tuple[str, str]]:
         async def renewed(connection: Connection) -> list[tuple[str, str]]:
             access = origin().did(
                 AccessEvent.ADMINISTRATION, detail="every environment has a new epoch"
@@ -116,27 +290,26 @@ def new_epoch() -> None:
 
         return await resources.database.transact(renewed)
 
-    for name, epoch in sorted(run_script(work)):
+    for name, epoch in sorted(run_script(renew)):
         console.print(f"{name}: epoch {epoch}")
 
 
-def _tell_of(settings: Settings, target: Target, manifest: Manifest) -> None:
-    """Have the access log tell of a backup. One that it cannot tell of is one all the same."""
-
-    async def tell() -> None:
-        database = Database(settings.database, Primary(settings.data_dir))
-        await database.open(target)
-        try:
-            access = origin().did(
-                AccessEvent.BACKUP_CREATED, resource=manifest.name, detail=f"{manifest.bytes} bytes"
-            )
-            access_log = AccessLog(database)
-            await database.transact(lambda connection: access_log.record(connection, access))
-        finally:
-            await database.close()
-
+@contextmanager
+def _settings() -> Iterator[Settings]:
+    """Yield the settings, and limit the time of the block."""
+    settings = configured_settings()
+    # For steps without a limit of their own, such as a statement on a frozen server.
+    signal.signal(signal.SIGALRM, _fail_by_time)
+    signal.alarm(_COMMAND_SECONDS)
     try:
-        asyncio.run(tell())
-    except (ForeseenError, OSError, asyncpg.PostgresError) as error:
-        reason = reason_of(error)
-        aside.print(f"warning: the access log does not tell of {manifest.name}: {reason}")
+        yield settings
+    finally:
+        signal.alarm(0)
+
+
+def _fail_by_time(*_: object) -> NoReturn:
+    raise BackupError(f"not done within {_COMMAND_SECONDS / 3600:g} hours")
+
+
+def _own_key(settings: Settings) -> str:
+    return Signer(token_key(settings)).public_key

@@ -1,17 +1,17 @@
-"""`configuration`: read and write entries over the same services as HTTP, with the pool."""
+"""`configuration`: read and write entries, by the services that HTTP uses."""
 
 import sys
 from typing import Annotated, Any, NamedTuple
 
-import msgspec
 import typer
 from rich.table import Table
 
-from app.access.events import AccessEvent, Origin
+from app.access.events import AccessEvent
 from app.cli import history, transfer
-from app.cli.actor import operator
+from app.cli.actor import operator, origin
 from app.cli.history import MASK
-from app.cli.terminal import console
+from app.cli.options import EnvironmentName, Message
+from app.cli.terminal import console, print_json, shortened
 from app.configuration.changes import service as changes
 from app.configuration.changes.content_rules import find_format_error
 from app.configuration.changes.models import Kind, Operation
@@ -25,19 +25,17 @@ from app.http.conditions import ExpectedVersion
 from app.http.decoder import check_nodes, parse
 from app.scripts import Resources, run_script
 
-cli = typer.Typer(help="Read and write configurations.", no_args_is_help=True)
+cli = typer.Typer(help="Read and write entries, their history, and files.", no_args_is_help=True)
 
 cli.add_typer(history.cli)
 cli.add_typer(transfer.cli)
 
 _PAGE = 500
-Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 Key = Annotated[str, typer.Argument(help="Key of the entry.")]
-Message = Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")]
 
 
-class Given(NamedTuple):
-    """A value from the command line; `is_argument` when every account could see it there."""
+class GivenValue(NamedTuple):
+    """A value from the command line. `is_argument`: every account could read it there."""
 
     value: Any
     is_argument: bool
@@ -45,51 +43,52 @@ class Given(NamedTuple):
 
 @cli.command("get")
 def get(
-    environment: Environment,
+    environment: EnvironmentName,
     key: Key,
     *,
-    reveal: Annotated[bool, typer.Option("--reveal", help="A secret in clear.")] = False,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Print the value of a secret.")] = False,
 ) -> None:
-    """Print one entry as JSON; a secret is masked, and revealing it goes into the access log."""
+    """Print an entry as JSON. A secret is masked; --reveal is recorded in the access log."""
 
     async def work(resources: Resources) -> Configuration:
         vault = resources.vault if reveal else None
 
         async def read(connection: Connection) -> Configuration:
-            found, _, _ = await service.get(connection, environment, key, vault=vault)
-            if reveal and found.kind == Kind.SECRET:
-                access = Origin(actor=operator()).did(
+            entry, _, _ = await service.get(connection, environment, key, vault=vault)
+            if reveal and entry.kind == Kind.SECRET:
+                access = origin().did(
                     AccessEvent.SECRET_READ,
                     environment=environment,
                     resource=key,
-                    version=found.version,
+                    version=entry.version,
                 )
                 await resources.access_log.record(connection, access)
-            return found
+            return entry
 
         return await resources.database.transact(read)
 
-    typer.echo(msgspec.json.format(msgspec.json.encode(run_script(work))).decode())
+    print_json(run_script(work))
 
 
 @cli.command("set")
 def set_value(
-    environment: Environment,
+    environment: EnvironmentName,
     key: Key,
-    value: Annotated[
-        str, typer.Argument(help="The value, as JSON; - reads it from standard input.")
-    ],
-    kind: Annotated[Kind, typer.Option(help="Of a new entry.")] = Kind.SETTING,
+    value: Annotated[str, typer.Argument(help="Value as JSON; - reads it from standard input.")],
+    kind: Annotated[Kind, typer.Option(help="Kind of a new entry.")] = Kind.SETTING,
     version: Annotated[
-        int | None, typer.Option(help="Write only at this version; 0 for a new entry.")
+        int | None,
+        typer.Option(help="Write only if the entry has this version; 0 for a new entry."),
     ] = None,
     message: Message = "",
     *,
-    text: Annotated[bool, typer.Option("--text", help="Take the value as a text.")] = False,
+    text: Annotated[
+        bool, typer.Option("--text", help="Store the value as text, without parsing JSON.")
+    ] = False,
 ) -> None:
-    """Create or change one entry; its description and schema stay.
+    """Create an entry, or change its value. Description and schema stay.
 
-    A secret must come from standard input, as an argument shows in the list of processes.
+    A secret must come from standard input: every account can read the arguments of a process.
     """
     given = sys.stdin.read().removesuffix("\n") if value == "-" else value
     parsed: Any = given
@@ -104,7 +103,7 @@ def set_value(
                 c,
                 environment,
                 key,
-                Given(parsed, is_argument=value != "-"),
+                GivenValue(parsed, is_argument=value != "-"),
                 kind=kind,
                 version=version,
                 message=message,
@@ -127,7 +126,7 @@ async def _set(
     connection: Connection,
     environment: str,
     key: str,
-    given: Given,
+    given: GivenValue,
     *,
     kind: Kind,
     version: int | None,
@@ -135,16 +134,16 @@ async def _set(
     resources: Resources,
 ) -> tuple[int, int | None]:
     entries = await read_entries(connection, environment, [service.check_key(key)])
-    found = entries[key].content
-    if given.is_argument and Kind.SECRET in {kind, found.kind if found else kind}:
+    current = entries[key].content
+    if given.is_argument and Kind.SECRET in {kind, current.kind if current else kind}:
         rule = "must be -, so that a secret comes from standard input"
-        raise invalid("value", f"{rule}; replace this one, which the list of processes has shown")
+        raise invalid("value", f"{rule}; replace this secret, because other accounts could read it")
     content = service.content_from(
         NewConfiguration(
             value=given.value,
-            kind=found.kind.value if found else kind.value,
-            schema=found.schema if found else None,
-            description=found.description if found else None,
+            kind=current.kind.value if current else kind.value,
+            schema=current.schema if current else None,
+            description=current.description if current else None,
         )
     )
     with resources.checkers.request() as check:
@@ -164,14 +163,14 @@ async def _set(
 
 @cli.command("list")
 def list_entries(
-    environment: Environment,
-    prefix: Annotated[str, typer.Option(help="Only keys that begin with this.")] = "",
-    kind: Annotated[Kind | None, typer.Option(help="Only entries of this kind.")] = None,
+    environment: EnvironmentName,
+    prefix: Annotated[str, typer.Option(help="List only keys that begin with this.")] = "",
+    kind: Annotated[Kind | None, typer.Option(help="List only entries of this kind.")] = None,
 ) -> None:
     """List an environment's entries."""
 
     async def work(resources: Resources) -> list[Configuration]:
-        found: list[Configuration] = []
+        entries: list[Configuration] = []
         after: str | None = ""
         while after is not None:
             async with resources.database.connection() as connection:
@@ -183,13 +182,12 @@ def list_entries(
                     after=after,
                     limit=_PAGE,
                 )
-            found += page.items
+            entries += page.items
             after = page.next
-        return found
+        return entries
 
     table = Table("key", "kind", "version", "value")
     for entry in run_script(work):
-        text = MASK if entry.sealed else msgspec.json.encode(entry.value).decode()
-        shown = text if len(text) <= 60 else text[:59] + "…"
-        table.add_row(entry.key, entry.kind, str(entry.version), shown)
+        value = MASK if entry.sealed else shortened(entry.value)
+        table.add_row(entry.key, entry.kind, str(entry.version), value)
     console.print(table)

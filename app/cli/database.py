@@ -1,8 +1,8 @@
-"""`database`: the schema, the roles, the test data, the embedded server."""
+"""`database`: migrations, roles, test data and the embedded server."""
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -11,39 +11,31 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from app import log
-from app.access.log import AccessLog
 from app.access.trimming import trim
 from app.cli.actor import operator, origin
+from app.cli.options import local_time
 from app.cli.terminal import console, progress_display
-from app.cli.times import local_time
-from app.database import Database
 from app.database.catalog.fingerprint import redact
-from app.database.client.primary import Primary
-from app.database.client.reasons import connecting
 from app.database.migrations import MigrationError, Migrator, new_files
 from app.database.opening import embedded_server, probe, targets
 from app.database.roles.credentials import before_provision
 from app.database.roles.provision import Provisioner, ProvisionError
 from app.names import counted
-from app.scripts import Resources, run_script
+from app.scripts import configured_settings, run_script
 from app.server.sample_data import add_test_data
-from app.settings import Settings, Target, Tier, load
+from app.settings import Tier, load
 from app.settings.env_file import environment
 
-cli = typer.Typer(help="Schema, roles, test data and the embedded server.", no_args_is_help=True)
+cli = typer.Typer(
+    help="Manage schema, roles, test data and the embedded server.", no_args_is_help=True
+)
 
 
 @cli.command()
 def migrate() -> None:
-    """Apply the pending migrations; any number of processes may do so at once."""
-    with _migrator() as migrator, progress_display() as progress:
-        task = progress.add_task("migrating")
-        applied = migrator.migrate(
-            lambda name, done, total: progress.update(
-                task, description=name, completed=done, total=total
-            )
-        )
+    """Apply the pending migrations. Several processes may do so at once."""
+    with _migrator() as migrator, _progress("migrating") as report:
+        applied = migrator.migrate(report)
     for name in applied:
         console.print(f"applied {name}")
     console.print("up to date")
@@ -51,7 +43,7 @@ def migrate() -> None:
 
 @cli.command()
 def status() -> None:
-    """Show each migration, and whether files and ledger agree; exit 1 when they do not."""
+    """List the migrations; exit with 1 when the files and the ledger of the database differ."""
     with _migrator() as migrator:
         ledger = migrator.status()
     records = {record.name: record for record in ledger.records}
@@ -75,7 +67,7 @@ def status() -> None:
 
 @cli.command()
 def verify() -> None:
-    """Check files against the ledger; exit 1 for anything pending, edited, late or gone."""
+    """Compare the migration files with the ledger; exit with 1 for any difference."""
     with _migrator() as migrator:
         ledger = migrator.status()
     pending = (f"{file.name} is pending" for file in ledger.pending)
@@ -86,24 +78,17 @@ def verify() -> None:
 
 @cli.command()
 def rollback(
-    steps: Annotated[int, typer.Option(min=1, help="How many, the latest first.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Number of migrations, the latest first.")] = 1,
     *,
     force: Annotated[
-        bool, typer.Option(help="Also one whose file was edited since; in the local tier alone.")
+        bool, typer.Option(help="Roll back even if the file was edited; local tier only.")
     ] = False,
 ) -> None:
-    """Take back the latest migrations, as they were written when they were applied."""
+    """Roll back the latest migrations, by the files as they were when applied."""
     if force and (tier := load().tier) is not Tier.LOCAL:
         raise MigrationError(f"--force: not in {tier}, where an applied migration is never edited")
-    with _migrator() as migrator, progress_display() as progress:
-        task = progress.add_task("rolling back")
-        names = migrator.roll_back(
-            steps,
-            lambda name, done, total: progress.update(
-                task, description=name, completed=done, total=total
-            ),
-            force=force,
-        )
+    with _migrator() as migrator, _progress("rolling back") as report:
+        names = migrator.roll_back(steps, report, force=force)
     for name in names:
         console.print(f"rolled back {name}")
 
@@ -111,10 +96,10 @@ def rollback(
 @cli.command()
 def accept_schema(
     message: Annotated[
-        str, typer.Option(help="Why the schema may differ from what migrations made of it.")
+        str, typer.Option(help="Reason why the schema may differ from the migrations.")
     ],
 ) -> None:
-    """Make the schema as it is the expected one, after a change by hand; the access log tells."""
+    """Accept a manual change of the schema as expected. The access log records it."""
     with _migrator() as migrator:
         differed = migrator.accept(message, operator())
     for line in differed:
@@ -123,8 +108,10 @@ def accept_schema(
 
 
 @cli.command()
-def new(name: Annotated[str, typer.Argument(help="PascalCase, such as AddOwnerToFlags.")]) -> None:
-    """Write the pair of files for a new migration."""
+def new(
+    name: Annotated[str, typer.Argument(help="Name in PascalCase, e.g. AddOwnerToFlags.")],
+) -> None:
+    """Write the two files of a new migration."""
     for path in new_files(name, time.time_ns() // 1_000_000):
         console.print(path.name)
 
@@ -132,17 +119,16 @@ def new(name: Annotated[str, typer.Argument(help="PascalCase, such as AddOwnerTo
 @cli.command()
 def provision(
     credentials: Annotated[
-        Path, typer.Option(help="Folder for the roles' URLs, made with mode 0700.")
+        Path, typer.Option(help="Folder for the roles' URLs, created with mode 0700.")
     ] = Path("credentials"),
     database: Annotated[str, typer.Option(help="Name of the database.")] = "flagstone",
     *,
     reset_passwords: Annotated[
-        bool, typer.Option(help="Give roles whose URL is not in the folder a new password.")
+        bool, typer.Option(help="Set a new password for roles without a URL in the folder.")
     ] = False,
 ) -> None:
-    """Make roles, database and schema, as DATABASE_ADMIN_URL; may be repeated."""
-    settings = load(before_provision(environment(), credentials))
-    log.configure(settings.log.level, settings.log.format)
+    """Create roles, database and schema, by DATABASE_ADMIN_URL. May be repeated."""
+    settings = configured_settings(before_provision(environment(), credentials))
     if settings.database.admin is None:
         raise ProvisionError("DATABASE_ADMIN_URL: must be set, to a role that may create roles")
     files = Provisioner(
@@ -161,55 +147,51 @@ def provision(
 
 @cli.command()
 def seed() -> None:
-    """Add test data to environments that never had a change; refused in staging and production."""
+    """Add test data to environments without changes. Refused in staging and production."""
     settings = load()
-    names = run_script(lambda r: _seed(settings, r))
-    console.print(f"seeded: {', '.join(names) or 'nothing, each has had changes'}")
-
-
-async def _seed(settings: Settings, resources: Resources) -> list[str]:
-    return await add_test_data(settings, resources.database)
+    names = run_script(lambda resources: add_test_data(settings, resources.database))
+    console.print(f"seeded: {', '.join(names) or 'nothing, each environment has changes'}")
 
 
 @cli.command()
 def trim_access_log(
     before: Annotated[
-        datetime, typer.Option(help="The time of the oldest row to keep, by this machine's zone.")
+        datetime, typer.Option(help="Delete rows before this time, in this machine's time zone.")
     ],
 ) -> None:
-    """Delete what is older from the access log, as its owner; the log tells of it."""
-    settings = load()
-    log.configure(settings.log.level, settings.log.format)
-    with targets(settings) as found:
-        trimmed = asyncio.run(_trim(settings, found.migrator, local_time(before)))
+    """Delete older rows of the access log, by DATABASE_MIGRATOR_URL. The log records it."""
+    at = local_time(before)
+    trimmed = run_script(
+        lambda resources: trim(
+            resources.database, resources.access_log, before=at, origin=origin()
+        ),
+        as_owner=True,
+    )
     console.print(f"deleted {counted(trimmed, 'row')}")
-
-
-async def _trim(settings: Settings, migrator: Target, before: datetime) -> int:
-    database = Database(settings.database, Primary(settings.data_dir))
-    with connecting(migrator, settings.database):
-        await database.open(migrator)
-    try:
-        return await trim(database, AccessLog(database), before=before, origin=origin())
-    finally:
-        await database.close()
 
 
 @cli.command()
 def stop() -> None:
-    """Stop the embedded server of DATA_DIR, whoever uses it."""
-    settings = load()
-    log.configure(settings.log.level, settings.log.format)
+    """Stop the embedded server of DATA_DIR, even while other processes use it."""
+    settings = configured_settings()
     console.print("stopped" if embedded_server(settings).stop() else "was not running")
 
 
 @contextmanager
 def _migrator() -> Iterator[Migrator]:
-    settings = load()
-    log.configure(settings.log.level, settings.log.format)
-    with targets(settings) as found:
-        migrator = asyncio.run(probe(found.migrator, settings))
+    settings = configured_settings()
+    with targets(settings) as database:
+        migrator = asyncio.run(probe(database.migrator, settings))
         yield Migrator(target=migrator, settings=settings.database, instance=settings.instance)
+
+
+@contextmanager
+def _progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
+    with progress_display() as progress:
+        task = progress.add_task(description)
+        yield lambda name, done, total: progress.update(
+            task, description=name, completed=done, total=total
+        )
 
 
 def _report(problems: Sequence[str]) -> None:

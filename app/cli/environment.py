@@ -1,4 +1,4 @@
-"""`environment`: what there is, what each says of itself, and how to make or delete one."""
+"""`environment`: list, show, create, update and delete environments."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,8 +8,9 @@ from rich.table import Table
 
 from app.access.local_credentials import token_key
 from app.cli.actor import operator, origin
-from app.cli.history import At, DryRun, Environment, Message, moment, show_properties
-from app.cli.terminal import console
+from app.cli.history import DRY_RUN, show_properties
+from app.cli.options import At, DryRun, EnvironmentName, Message, Revision, moment
+from app.cli.terminal import console, print_json, shortened
 from app.configuration.changes import administration, writes
 from app.configuration.changes.administration import record_administration, record_creation
 from app.configuration.changes.history import environment_at
@@ -23,82 +24,78 @@ from app.errors import invalid
 from app.http.conditions import ExpectedVersion
 from app.http.decoder import parse
 from app.http.dry_run import transact
-from app.scripts import Resources, run_script
+from app.scripts import Resources, run_query, run_script
 from app.settings import Tier
 
-cli = typer.Typer(help="List, describe, make and delete environments.", no_args_is_help=True)
+cli = typer.Typer(help="List, show, create, update and delete environments.", no_args_is_help=True)
 
 Fractional = Annotated[
-    Literal["v2", "v3"] | None, typer.Option(help="The generation of bucketing; moves every user.")
+    Literal["v2", "v3"] | None,
+    typer.Option(
+        help="Algorithm of the fractional operator. A change moves users to other variants."
+    ),
 ]
 Metadata = Annotated[
-    str, typer.Option(help="Members for the flag set, as a JSON object; one that is null goes.")
+    str, typer.Option(help="Metadata of the flag set, as a JSON object; null removes a member.")
 ]
 Protected = Annotated[
-    bool | None, typer.Option("--protected/--unprotected", help="Whether it must stay.")
+    bool | None,
+    typer.Option("--protected/--unprotected", help="Refuse to delete the environment, or not."),
 ]
 
 
 @cli.command("list")
 def list_environments() -> None:
     """List every environment."""
-
-    async def work(resources: Resources) -> list[models.Environment]:
-        async with resources.database.connection() as connection:
-            return await service.list_all(connection)
-
     table = Table("name", "tier", "revision", "bucketing", "protected", "metadata")
-    for each in run_script(work):
-        protected = "yes" if each.protected else "no"
-        metadata = msgspec.json.encode(each.metadata).decode()
-        shown = metadata if len(metadata) <= 60 else metadata[:59] + "…"
-        table.add_row(each.name, each.tier, str(each.revision), each.fractional, protected, shown)
+    for environment in run_query(service.list_all):
+        table.add_row(
+            environment.name,
+            environment.tier,
+            str(environment.revision),
+            environment.fractional,
+            "yes" if environment.protected else "no",
+            shortened(environment.metadata),
+        )
     console.print(table)
 
 
 @cli.command("show")
-def show(
-    environment: Environment,
-    revision: Annotated[
-        int | None, typer.Option(min=0, help="As of this revision, instead of now.")
-    ] = None,
-    at: At = None,
-) -> None:
-    """Print one environment as JSON, now or as it was."""
-    wanted = moment(revision, at)
+def show(environment: EnvironmentName, revision: Revision = None, at: At = None) -> None:
+    """Print an environment as JSON, in its latest state or an earlier one."""
+    state = moment(revision, at)
 
-    async def work(resources: Resources) -> models.Environment:
-        async with resources.database.connection() as connection:
-            if wanted is None:
-                return await service.get(connection, environment)
-            return await environment_at(connection, environment, wanted)
+    async def read(connection: Connection) -> models.Environment:
+        if state is None:
+            return await service.get(connection, environment)
+        return await environment_at(connection, environment, state)
 
-    _print(run_script(work))
+    print_json(run_query(read))
 
 
 @cli.command("update")
 def update(
-    environment: Environment,
+    environment: EnvironmentName,
     metadata: Metadata = "{}",
     fractional: Fractional = None,
     protected: Protected = None,
     version: Annotated[
-        int | None, typer.Option(min=1, help="Write only at this version of the environment.")
+        int | None, typer.Option(min=1, help="Write only if the environment has this version.")
     ] = None,
     message: Message = "",
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Change what an environment says of itself, as one change set."""
+    """Change the properties of an environment, as one change set."""
 
     async def work(resources: Resources) -> MadeChangeSets:
-        wanted = NewPatch(
+        new = NewPatch(
             metadata=_members(metadata),
             fractional=fractional or msgspec.UNSET,
             protected=msgspec.UNSET if protected is None else protected,
         )
         expected = None if version is None else ExpectedVersion(version=version)
-        patch = patch_of(wanted, expected)
+        patch = patch_of(new, expected)
 
         async def change(connection: Connection) -> MadeChangeSets:
             intents = {environment: Intent(patch=patch)}
@@ -111,25 +108,25 @@ def update(
     (made,) = run_script(work).change_sets
     show_properties(made.properties)
     if dry_run:
-        console.print("dry run: nothing was written")
+        console.print(DRY_RUN)
     else:
         console.print(f"{environment} is at revision {made.revision}")
 
 
 @cli.command("create")
 def create(
-    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and -.")],
-    tier: Annotated[Tier, typer.Option(help="What it is for.")],
+    name: Annotated[str, typer.Argument(help="Name of lower-case letters, digits and -.")],
+    tier: Annotated[Tier, typer.Option(help="Tier, which sets how strict the checks are.")],
     metadata: Metadata = "{}",
     fractional: Fractional = None,
     message: Message = "",
     *,
-    protected: Annotated[bool, typer.Option("--protected", help="It must stay.")] = False,
+    protected: Annotated[bool, typer.Option("--protected", help="Refuse to delete it.")] = False,
 ) -> None:
-    """Make an environment, with one change set that says who did."""
+    """Create an environment, by one change set."""
 
     async def work(resources: Resources) -> models.Environment:
-        wanted = NewEnvironment(
+        new = NewEnvironment(
             name=name,
             tier=tier.value,
             metadata=_members(metadata),
@@ -138,27 +135,27 @@ def create(
             message=message,
         )
 
-        async def make(connection: Connection) -> models.Environment:
-            made = await writes.create_environment(connection, wanted, actor=operator())
-            await record_creation(connection, resources.access_log, made, origin())
-            return made
+        async def create(connection: Connection) -> models.Environment:
+            created = await writes.create_environment(connection, new, actor=operator())
+            await record_creation(connection, resources.access_log, created, origin())
+            return created
 
-        return await resources.database.transact(make)
+        return await resources.database.transact(create)
 
-    _print(run_script(work))
+    print_json(run_script(work))
 
 
 @cli.command("delete")
 def delete(
-    environment: Environment,
+    environment: EnvironmentName,
     version: Annotated[
-        int, typer.Option(min=1, help="Delete only at this version, which `show` prints.")
+        int, typer.Option(min=1, help="Version of the environment, as in `environment show`.")
     ],
     message: Message = "",
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Delete an environment: its entries, its secrets and its tokens. Its history can be proven."""
+    """Delete an environment with its entries, secrets and tokens. Its history stays verifiable."""
 
     async def work(resources: Resources) -> models.Environment:
         key = token_key(resources.settings)
@@ -178,7 +175,7 @@ def delete(
 
     closed = run_script(work)
     if dry_run:
-        console.print("dry run: nothing was written")
+        console.print(DRY_RUN)
     else:
         console.print(f"{environment} is deleted; its history ends at revision {closed.revision}")
 
@@ -188,7 +185,3 @@ def _members(text: str) -> dict[str, Any]:
     if not isinstance(members, dict):
         raise invalid("metadata", "must be an object")
     return members
-
-
-def _print(environment: models.Environment) -> None:
-    typer.echo(msgspec.json.format(msgspec.json.encode(environment)).decode())

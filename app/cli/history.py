@@ -1,20 +1,17 @@
-"""The verbs of `configuration` that look back, compare, and bring back."""
+"""The commands of `configuration` that show, compare and restore earlier states."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from typing import Annotated
 
-import msgspec
 import typer
 from rich.table import Table
 
 from app.cli.actor import operator, origin
-from app.cli.terminal import console
-from app.cli.times import local_time
+from app.cli.options import At, DryRun, EnvironmentName, Message, moment
+from app.cli.terminal import console, shortened
 from app.configuration.changes import history, plans, writes
 from app.configuration.changes.administration import record_administration
 from app.configuration.changes.differences import between_environments, between_revisions
-from app.configuration.changes.history import Moment
 from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.views import (
     ChangeSetPage,
@@ -28,126 +25,114 @@ from app.configuration.changes.views import (
 )
 from app.database import Connection
 from app.http.dry_run import transact
-from app.scripts import Resources, run_script
+from app.scripts import Resources, run_query, run_script
 
 cli = typer.Typer()
-# What stands where a secret's value would.
+# Printed instead of a secret's value.
 MASK = "(sealed)"
-
-Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
-Message = Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change.")]
-At = Annotated[
-    datetime | None, typer.Option(help="A time instead, by this machine's clock and zone.")
-]
-Limit = Annotated[int, typer.Option(min=1, max=500, help="How many, the latest first.")]
+DRY_RUN = "dry run: nothing was written"
 
 
 @cli.command("history")
 def show_history(
-    environment: Environment,
-    key: Annotated[str | None, typer.Argument(help="Of one key; of all, if left out.")] = None,
-    limit: Limit = 20,
+    environment: EnvironmentName,
+    key: Annotated[str | None, typer.Argument(help="Key of an entry; all by default.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="Number of changes to show.")] = 20,
 ) -> None:
-    """Show what was changed by whom and why, the latest first."""
+    """Show the changes of an environment or of one key, the latest first."""
 
-    async def work(resources: Resources) -> KeyHistory | ChangeSetPage:
-        async with resources.database.connection() as connection:
-            if key is not None:
-                return await history.key_history(connection, environment, key, limit=limit)
-            return await history.list_change_sets(connection, environment, limit=limit)
+    async def read(connection: Connection) -> KeyHistory | ChangeSetPage:
+        if key is not None:
+            return await history.key_history(connection, environment, key, limit=limit)
+        return await history.list_change_sets(connection, environment, limit=limit)
 
     table = Table("revision", "when", "who", "what", "why")
-    for item in run_script(work).items:
+    for item in run_query(read).items:
         if isinstance(item, KeyChange):
-            what = f"{_text(item.before)} → {_text(item.after)}"
+            change = f"{_text(item.before)} → {_text(item.after)}"
         else:
-            own = ["the environment itself"] if item.properties else []
-            what = ", ".join([*own, *(change.key for change in item.changes)])
-            what += _rest(item.changes_count, item.changes)
+            properties = ["the environment itself"] if item.properties else []
+            change = ", ".join([*properties, *(change.key for change in item.changes)])
+            change += _rest(item.changes_count, item.changes)
         when = f"{item.created_at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(str(item.revision), when, item.actor, what, item.message)
+        table.add_row(str(item.revision), when, item.actor, change, item.message)
     console.print(table)
 
 
 @cli.command("diff")
 def show_difference(
-    environment: Environment,
-    before: Annotated[int | None, typer.Option("--from", min=0, help="The earlier one.")] = None,
-    after: Annotated[int | None, typer.Option("--to", min=0, help="The later one; now.")] = None,
-    against: Annotated[str | None, typer.Option(help="Another environment instead.")] = None,
+    environment: EnvironmentName,
+    before: Annotated[
+        int | None, typer.Option("--from", min=0, help="Revision to compare from.")
+    ] = None,
+    after: Annotated[
+        int | None, typer.Option("--to", min=0, help="Revision to compare with; the latest.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Environment to compare with, instead of a revision.")
+    ] = None,
 ) -> None:
-    """Compare two revisions, or the environment with another one."""
+    """Compare two revisions of an environment, or two environments."""
     if (before is None) == (against is None):
-        raise typer.BadParameter("give --from, perhaps with --to, or --against alone")
+        raise typer.BadParameter("give --from, optionally with --to, or --against alone")
 
-    async def work(resources: Resources) -> Difference:
-        async with resources.database.connection() as connection:
-            if against is not None:
-                return await between_environments(connection, environment, against)
-            return await between_revisions(connection, environment, before or 0, after)
+    async def read(connection: Connection) -> Difference:
+        if against is not None:
+            return await between_environments(connection, environment, against)
+        return await between_revisions(connection, environment, before or 0, after)
 
-    found = run_script(work)
-    if found.changes or not found.properties:
-        show_changes(found.changes)
-    show_properties(found.properties)
+    difference = run_query(read)
+    if difference.changes or not difference.properties:
+        show_changes(difference.changes)
+    show_properties(difference.properties)
 
 
 @cli.command("revert")
 def revert(
-    environment: Environment,
-    revision: Annotated[int, typer.Argument(min=1, help="Of the change set.")],
+    environment: EnvironmentName,
+    revision: Annotated[int, typer.Argument(min=1, help="Revision of the change set.")],
     message: Message = "",
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Undo one change set by its inverse; refused for keys that have changed since."""
+    """Undo one change set by a new one. Refused when one of its keys has changed since."""
     _write(lambda c: plans.revert(c, environment, revision), message, dry_run=dry_run)
 
 
 @cli.command("restore")
 def restore(
-    environment: Environment,
+    environment: EnvironmentName,
     revision: Annotated[
-        int | None, typer.Argument(min=0, help="To be as it was then; or give --at.")
+        int | None, typer.Argument(min=0, help="Revision to restore, instead of --at.")
     ] = None,
     at: At = None,
     message: Message = "",
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Make the whole environment as it was at a revision, or at a time."""
-    wanted = moment(revision, at)
-    if wanted is None:
-        raise typer.BadParameter("give a revision, or --at")
-    _write(lambda c: plans.restore(c, environment, wanted), message, dry_run=dry_run)
+    """Restore a whole environment to its state at a revision or a time, by one change set."""
+    restored = moment(revision, at)
+    if restored is None:
+        raise typer.BadParameter("give a revision or --at")
+    _write(lambda c: plans.restore(c, environment, restored), message, dry_run=dry_run)
 
 
 @cli.command("promote")
 def promote(
-    environment: Annotated[str, typer.Argument(help="The environment that changes.")],
-    source: Annotated[str, typer.Argument(help="The one to take the keys from.")],
-    keys: Annotated[list[str], typer.Argument(help="Keys; their segments come along.")],
+    environment: Annotated[str, typer.Argument(help="Environment to change.")],
+    source: Annotated[str, typer.Argument(help="Environment to copy from.")],
+    keys: Annotated[list[str], typer.Argument(help="Keys to copy, with their segments.")],
     message: Message = "",
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Make keys equal to another environment, with the segments that flags use."""
+    """Copy keys from another environment, with the segments that the flags use."""
     _write(
         # An operator with the database and the key ring can read every secret.
         lambda c: plans.promote(c, source, environment, keys, may_reveal=True),
         message,
         dry_run=dry_run,
     )
-
-
-def moment(revision: int | None, at: datetime | None) -> Moment | None:
-    """Return the moment that two options name, None when neither does."""
-    if at is None:
-        return revision
-    if revision is not None:
-        raise typer.BadParameter("give a revision or --at, not both")
-    return local_time(at)
 
 
 def _write(
@@ -179,12 +164,7 @@ def _write(
     if not made.change_sets:
         console.print("nothing to change")
     if dry_run:
-        console.print("dry run: nothing was written")
-
-
-def _rest(count: int | None, shown: Sequence[ChangeView]) -> str:
-    """Return a text about the changes that are not shown, empty when all are."""
-    return f" and {count - len(shown)} more" if count and count > len(shown) else ""
+        console.print(DRY_RUN)
 
 
 def show_changes(changes: list[ChangeView]) -> None:
@@ -196,23 +176,23 @@ def show_changes(changes: list[ChangeView]) -> None:
 
 
 def show_properties(properties: PropertiesView | None) -> None:
-    """Print what an environment says of itself, before and after, where it differs."""
+    """Print the properties of an environment that differ, before and after."""
     if properties is None:
         return
     table = Table("property", "before", "after")
     for name in ("metadata", "fractional", "protected"):
-        before, after = (getattr(each, name) for each in (properties.before, properties.after))
+        before, after = getattr(properties.before, name), getattr(properties.after, name)
         if not are_equal(before, after):
-            table.add_row(name, _short(before), _short(after))
+            table.add_row(name, shortened(before), shortened(after))
     console.print(table if table.row_count else "no difference")
+
+
+def _rest(count: int | None, shown: Sequence[ChangeView]) -> str:
+    """Return how many changes are not shown, empty when all are."""
+    return f" and {count - len(shown)} more" if count and count > len(shown) else ""
 
 
 def _text(entry: EntryView | None) -> str:
     if entry is None:
         return "-"
-    return MASK if entry.sealed else _short(entry.value)
-
-
-def _short(value: object) -> str:
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= 60 else text[:59] + "…"
+    return MASK if entry.sealed else shortened(entry.value)

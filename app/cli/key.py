@@ -1,79 +1,80 @@
-"""`key`: the key ring, and what its keys have wrapped; key material is never shown."""
+"""`key`: the key ring and the data keys. Key material is never shown, except by `generate`.
 
-from collections import Counter
+One module for the whole command, with its two tables.
+"""
+
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import MofNCompleteColumn, Progress
+from rich.progress import Progress
+from rich.table import Column, Table
+from rich.text import Text
 
-from app.access.events import AccessEvent, Origin
-from app.cli import key_ceremony
-from app.cli.actor import operator
-from app.cli.key_tables import data_key_table, ring_table
-from app.cli.terminal import aside, console, progress_display
+from app.access.events import AccessEvent
+from app.cli import key_transfer
+from app.cli.actor import origin
+from app.cli.options import EnvironmentName
+from app.cli.terminal import console, counting_columns, error_console, progress_display
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import invalid
 from app.names import counted
-from app.scripts import Resources, foreseen_errors, run_script
+from app.scripts import Resources, run_script
 from app.secrets import data_keys, resealing
 from app.secrets.key_sources import change_ring, ring_file
 from app.secrets.keyring import KeyRing, KeyRingError, KeyState, new_key
 from app.secrets.models import StoredDataKey
 from app.settings import load
 
-cli = typer.Typer(help="The keys that secrets are kept with.", no_args_is_help=True)
+cli = typer.Typer(help="Manage the keys that encrypt secrets.", no_args_is_help=True)
+cli.add_typer(key_transfer.cli)
 
-cli.add_typer(key_ceremony.cli)
-
-# Longer than a statement of the service may take: it may wait for another vacuum of the table.
+# Above the service's limit for statements: it may wait for another vacuum of the table.
 _VACUUM_SECONDS = 600
-
-Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
 
 
 @cli.command("generate")
 def generate(
     file: Annotated[
-        Path | None, typer.Option(help="The key ring; by default that of KEY_RING_FILE.")
+        Path | None, typer.Option(help="File of the key ring; KEY_RING_FILE by default.")
     ] = None,
 ) -> None:
-    """Add a new key to the key ring, which is made if there is none; or print a key for it.
+    """Add a new key to the key ring, and create the ring if needed; without a file, print the key.
 
-    The first key is active. A later one only decrypts, so that every instance can be given it
-    before `rotate` makes it the active one.
+    The first key is active. A later one only decrypts until `key rotate` makes it active, so that
+    you can give it to every instance before.
     """
-    with foreseen_errors():
-        path = file or ring_file(load())
-        today = datetime.now(UTC).date()
-        if path is None:
-            typer.echo(new_key(KeyState.ACTIVE, today).line)
-            aside.print("the line above is the key: put it into KEY_RING, on every instance")
-            return
+    path = file or ring_file(load())
+    today = datetime.now(UTC).date()
+    if path is None:
+        typer.echo(new_key(KeyState.ACTIVE, today).line)
+        error_console.print("the line above is the key: put it into KEY_RING, on every instance")
+        return
 
-        def with_new(ring: KeyRing) -> KeyRing:
-            state = KeyState.DECRYPT if ring.keys else KeyState.ACTIVE
-            return ring.with_key(new_key(state, today))
+    def with_new(ring: KeyRing) -> KeyRing:
+        state = KeyState.DECRYPT if ring.keys else KeyState.ACTIVE
+        return ring.with_key(new_key(state, today))
 
-        key = change_ring(path, with_new).keys[-1]
+    key = change_ring(path, with_new).keys[-1]
     console.print(f"{key.id} is in {path}, {_MEANING[key.state]}", soft_wrap=True)
     if key.state is KeyState.DECRYPT:
         console.print(f"give the file to every instance, then: key rotate {key.id}")
 
 
 _MEANING = {
-    KeyState.ACTIVE: "and wraps what is new",
+    KeyState.ACTIVE: "and wraps new data keys",
     KeyState.DECRYPT: "only to decrypt as yet",
-    KeyState.RETIRED: "and is not used any more",
+    KeyState.RETIRED: "and is no longer used",
 }
 
 
 @cli.command("list")
 def list_keys() -> None:
-    """Show the keys of the ring, the data keys that they have wrapped, and what these sealed."""
+    """List the keys of the ring, the data keys that they wrap, and the values these sealed."""
 
     async def work(
         resources: Resources,
@@ -83,27 +84,65 @@ def list_keys() -> None:
             stored = await data_keys.list_all(connection)
             return ring, [(key, *await _sealed(connection, key)) for key in stored]
 
-    ring, found = run_script(work)
-    wrapped = Counter(key.kek_id for key, _, _ in found if key.wrapped is not None)
+    ring, stored = run_script(work)
+    wrapped = Counter(key.kek_id for key, _, _ in stored if key.wrapped is not None)
     console.print(ring_table(ring, wrapped))
-    console.print(data_key_table(found) if found else "no data keys: nothing is sealed yet")
+    console.print(_data_key_table(stored) if stored else "no data keys: nothing is sealed yet")
+
+
+def ring_table(ring: KeyRing | None, wrapped: Counter[str]) -> Table:
+    """Return the keys of the ring and those missing from it, never their material."""
+    table = Table("key", "state", "data keys", title="Key-encryption keys")
+    other = Text("of KEY_COMMAND") if ring is None else Text("missing", style="red")
+    states = defaultdict(lambda: other)
+    for key in ring.keys if ring is not None else ():
+        states[key.id] = Text(key.state)
+    for key_id in [*states, *sorted(wrapped.keys() - states.keys())]:
+        table.add_row(Text(key_id), states[key_id], str(wrapped[key_id]))
+    return table
+
+
+def _data_key_table(keys: list[tuple[StoredDataKey, int, int]]) -> Table:
+    """Return the data keys, with the entries and the values of the history that each sealed."""
+    table = Table(
+        "environment",
+        Column("data key", overflow="fold"),
+        Column("wrapped by", overflow="fold"),
+        "created",
+        "state",
+        Column("entries", justify="right"),
+        Column("history", justify="right"),
+        title="Data keys",
+    )
+    for key, entries, history in keys:
+        state = "active" if key.retired_at is None else f"retired {key.retired_at:%Y-%m-%d}"
+        if key.destroyed_at is not None:
+            state = f"destroyed {key.destroyed_at:%Y-%m-%d}"
+        created = f"{key.created_at:%Y-%m-%d}"
+        kek_id = key.kek_id if key.wrapped is not None else "-"
+        table.add_row(
+            *(key.environment, key.id.hex(), Text(kek_id), created, state),
+            str(entries),
+            str(history),
+        )
+    return table
 
 
 @cli.command("rotate")
 def rotate(
     kek_id: Annotated[
-        str | None, typer.Argument(help="Make this key of the ring the active one first.")
+        str | None, typer.Argument(help="Key of the ring to make active first.")
     ] = None,
     environment: Annotated[
         list[str] | None,
         typer.Option(
-            "--data-keys", help="Give this environment a new data key instead; repeatable, or *."
+            "--data-keys", help="Environment to give a new data key instead; repeatable, * for all."
         ),
     ] = None,
 ) -> None:
-    """Wrap every data key by the active key; or seal an environment's secrets by a new data key.
+    """Wrap every data key with the active key, or encrypt secrets with a new data key.
 
-    Both go on under load, and where they were interrupted.
+    The service may run meanwhile. An interrupted rotation continues with the next call.
     """
     if environment:
         if kek_id is not None:
@@ -111,8 +150,7 @@ def rotate(
         run_script(lambda r: _renew(r, environment), as_owner=True)
         return
     if kek_id is not None:
-        with foreseen_errors():
-            _change_ring(lambda ring: ring.activated(kek_id))
+        _change_ring(lambda ring: ring.activated(kek_id))
 
     async def work(resources: Resources) -> int:
         with progress_display() as progress:
@@ -121,19 +159,19 @@ def rotate(
                 resources.database,
                 resources.vault,
                 resources.access_log,
-                origin=_origin(),
+                origin=origin(),
                 report=lambda done, total: progress.update(task, completed=done, total=total),
             )
 
-    console.print(f"{run_script(work, as_owner=True)} data keys wrapped anew")
+    console.print(f"{run_script(work, as_owner=True)} data keys wrapped again")
 
 
 @cli.command("retire")
-def retire(kek_id: Annotated[str, typer.Argument(help="Its id, as `list` shows it.")]) -> None:
-    """Stop using a key; refused for as long as it has wrapped a data key."""
+def retire(kek_id: Annotated[str, typer.Argument(help="Id of the key, as in `key list`.")]) -> None:
+    """Stop using a key. Refused while it wraps a data key."""
 
     async def work(resources: Resources) -> None:
-        access = _origin().did(AccessEvent.ADMINISTRATION, resource=kek_id, detail="key retired")
+        access = origin().did(AccessEvent.ADMINISTRATION, resource=kek_id, detail="key retired")
 
         async def retired(connection: Connection) -> None:
             # No data key is stored between the count and the change; see DataKeyCache.confirm.
@@ -141,7 +179,7 @@ def retire(kek_id: Annotated[str, typer.Argument(help="Its id, as `list` shows i
             count = await sql.count_data_keys_wrapped_by(connection, kek_id=kek_id)
             if count:
                 raise KeyRingError(f"{count} data keys are wrapped by {kek_id}; rotate first")
-            # First, so that nothing is retired that the log does not have.
+            # Before the change: without a row in the access log no key is retired.
             await resources.access_log.record(connection, access)
             if resources.settings.keys.command is None:
                 _change_ring(lambda ring: ring.retired(kek_id))
@@ -149,32 +187,32 @@ def retire(kek_id: Annotated[str, typer.Argument(help="Its id, as `list` shows i
         await resources.database.transact(retired)
 
     run_script(work, as_owner=True)
-    console.print(f"nothing needs {kek_id} any more, apart from backups that are older than now")
+    console.print(f"only backups from before now still need {kek_id}")
 
 
 @cli.command("shred")
 def shred(
-    environment: Environment,
+    environment: EnvironmentName,
     confirm: Annotated[
-        str | None, typer.Option(help="The name again, instead of typing it when asked.")
+        str | None, typer.Option(help="The environment's name again, instead of the prompt for it.")
     ] = None,
 ) -> None:
-    """Destroy the data keys of an environment: no secret that it has or had can be read again.
+    """Destroy the data keys of an environment: its secrets, old and current, become unreadable.
 
-    All else stays, and new secrets can be written. Backups and the write-ahead log of before still
-    hold the wrapped keys: the shredding is complete when those are gone, or when the key that
-    wrapped them is (rotate to a new one, retire and erase the old).
+    Everything else stays, and new secrets can be written. Earlier backups and write-ahead logs
+    still hold the wrapped keys. To complete the shredding, delete those; or rotate to a new key,
+    then retire and erase the old one.
     """
-    typed = confirm or typer.prompt(f"Type {environment} to destroy its secrets for ever")
+    typed = confirm or typer.prompt(f"Type {environment} to destroy its secrets without return")
     if typed != environment:
         raise typer.BadParameter("that is not the name; nothing was done")
 
     async def work(resources: Resources) -> Sequence[bytes]:
         destroyed = await resources.database.transact(
-            lambda c: data_keys.shred(c, resources.access_log, environment, origin=_origin())
+            lambda c: data_keys.shred(c, resources.access_log, environment, origin=origin())
         )
         async with resources.database.connection() as connection:
-            # The old row is only marked as gone: this takes it out of the table's file.
+            # A deleted row stays in the table's file until a vacuum.
             await connection.execute(
                 f"set statement_timeout = '{_VACUUM_SECONDS}s'; "
                 f"set lock_timeout = '{_VACUUM_SECONDS}s'"
@@ -189,9 +227,8 @@ def shred(
 async def _renew(resources: Resources, names: list[str]) -> None:
     async with resources.database.connection() as connection:
         if names == ["*"]:
-            names = [each.name for each in await environments.list_all(connection)]
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with progress_display(*columns) as progress:
+            names = [row.name for row in await environments.list_all(connection)]
+    with progress_display(*counting_columns()) as progress:
         for name in names:
             await _renew_one(resources, name, progress)
 
@@ -202,9 +239,9 @@ async def _renew_one(resources: Resources, name: str, progress: Progress) -> Non
         await environments.get(connection, name)
         left = await resealing.pending(connection, name)
     if left:
-        console.print(f"{name}: going on with {counted(left, 'value')} of an earlier rotation")
+        console.print(f"{name}: continuing with {counted(left, 'value')} of an earlier rotation")
     elif not await database.transact(
-        lambda c: data_keys.renew(c, vault, resources.access_log, name, origin=_origin())
+        lambda c: data_keys.renew(c, vault, resources.access_log, name, origin=origin())
     ):
         console.print(f"{name}: has no secrets")
         return
@@ -219,21 +256,17 @@ async def _renew_one(resources: Resources, name: str, progress: Progress) -> Non
         progress.update(task, completed=done, total=max(left, done))
 
     await resealing.reseal(database, vault, name, report)
-    console.print(f"{name}: {counted(done, 'value')} sealed by the new data key")
+    console.print(f"{name}: {counted(done, 'value')} encrypted with the new data key")
 
 
 def _change_ring(change: Callable[[KeyRing], KeyRing]) -> None:
-    """Change the key ring of this process, where it is a file."""
+    """Change the key ring of KEY_RING_FILE. Raises Invalid where there is no file."""
     path = ring_file(load())
     if path is None:
-        raise invalid("KEY_RING_FILE", "must name the key ring, if it is to be changed from here")
+        raise invalid("KEY_RING_FILE", "must name the file of the key ring to change")
     change_ring(path, change)
 
 
 async def _sealed(connection: Connection, key: StoredDataKey) -> tuple[int, int]:
     row = await sql.count_sealed_by(connection, environment=key.environment, ids=[key.id])
     return row["entries"], row["befores"] + row["afters"]
-
-
-def _origin() -> Origin:
-    return Origin(actor=operator())

@@ -1,12 +1,12 @@
-"""`seal`: keep secret settings as text that only the identities of chosen hosts open.
+"""`seal`: encrypt secret settings as text that only the identities of chosen hosts open.
 
-No verb takes a value as an argument, which every account of the machine could read.
+No command takes a value as an argument, because every account of the machine could read it.
 """
 
 import getpass
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +23,7 @@ from app.crypto.sealed import (
     parse_recipient,
     seal,
 )
-from app.errors import Conflict, Forbidden, Invalid, invalid
+from app.errors import Conflict, Forbidden, Invalid, invalid, reported_as
 from app.private_files import write_private
 from app.settings import Secret
 from app.settings.env_file import environment, read_env_file, write_env_file
@@ -32,21 +32,25 @@ from app.settings.reading import Refused, resolve_file
 from app.settings.variable import Variable
 from app.settings.variables import VARIABLES
 
-cli = typer.Typer(help="Seal secret settings, and keep what is sealed.", no_args_is_help=True)
+cli = typer.Typer(help="Encrypt secret settings for chosen hosts.", no_args_is_help=True)
 
 _SECRETS = {variable.name: variable for variable in VARIABLES if variable.secret}
 
-Name = Annotated[str, typer.Argument(help=f"One of {', '.join(_SECRETS)}.")]
+Name = Annotated[str, typer.Argument(help=f"Secret setting: one of {', '.join(_SECRETS)}.")]
 EnvFile = Annotated[
-    Path | None, typer.Option("--env-file", help="A file such as .env, instead of the environment.")
+    Path | None,
+    typer.Option("--env-file", help="File to use instead of the environment, e.g. .env."),
 ]
 
 
 @cli.command()
 def keygen(
-    out: Annotated[Path | None, typer.Option(help="File for the identity, mode 0600.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New file for the identity, with mode 0600; standard output by default."),
+    ] = None,
 ) -> None:
-    """Make an identity and tell its recipient, as `age-keygen` does."""
+    """Create an identity and print its recipient, as `age-keygen` does."""
     text, recipient = new_identity(datetime.now(UTC))
     if out is None:
         typer.echo(f"recipient: {recipient}", err=True)
@@ -55,13 +59,13 @@ def keygen(
     try:
         write_private(out, text)
     except FileExistsError:
-        raise Conflict("file_exists", f"{out} is there already, and stays as it is") from None
+        raise Conflict("file_exists", f"{out} exists already and was not changed") from None
     typer.echo(recipient)
 
 
 @cli.command()
 def recipients() -> None:
-    """Print the recipients of this host's identity, one a line."""
+    """Print the recipients of this host's identity, one per line."""
     for recipient in _identity("identity", environment()).recipients:
         typer.echo(recipient)
 
@@ -71,30 +75,32 @@ def encrypt(
     name: Name,
     recipient: Annotated[
         list[str] | None,
-        typer.Option(help="age1…, repeatable; else those of the value in --env-file, else ours."),
+        typer.Option(
+            help="age recipient, age1…, repeatable; by default as before, else this host's."
+        ),
     ] = None,
     env_file: Annotated[
-        Path | None, typer.Option(help="A file such as .env, whose line is replaced or added.")
+        Path | None, typer.Option(help="File in which to replace or add the line, e.g. .env.")
     ] = None,
 ) -> None:
-    """Seal a value from standard input or a hidden prompt, and print it or put it into a file."""
+    """Encrypt a value from standard input or a hidden prompt; print it, or write it to a file."""
     variable = _variable(name)
     values = read_env_file(env_file) if env_file else {}
     before = values.get(name, "")
-    value = Secret(_asked(name))
+    value = Secret(_entered(name))
     if not recipient:
         identity = _identity("--recipient", values | environment())
         known = _opened(name, before, identity).recipients if is_sealed(before) else ()
         recipient = list(known or identity.recipients)
-    with _told(name):
+    with _reported_as(name):
         variable.parse(value.reveal())
         sealed = seal(name, value, recipient)
-    _put({name: sealed}, env_file)
+    _write({name: sealed}, env_file)
 
 
 @cli.command()
 def check(env_file: EnvFile = None) -> None:
-    """Open each sealed setting without showing it; exit 1 when one cannot be used."""
+    """Open each sealed setting without printing it; exit with 1 when one cannot be used."""
     values = _values(env_file)
     is_good = True
     for name in _SECRETS:
@@ -111,7 +117,7 @@ def check(env_file: EnvFile = None) -> None:
             except Invalid as error:
                 state, is_good = error.violations[0].rule, False
         if text:
-            # No table: half a recipient, in a narrow column, would be of no use.
+            # Not a table, which would cut recipients.
             typer.echo("\n    ".join((f"{name}: {state}", *listed)))
     raise typer.Exit(0 if is_good else 1)
 
@@ -119,43 +125,45 @@ def check(env_file: EnvFile = None) -> None:
 @cli.command()
 def rekey(
     name: Annotated[
-        str | None, typer.Argument(help="One setting; all of --env-file if none is named.")
+        str | None, typer.Argument(help="Secret setting; all of --env-file by default.")
     ] = None,
-    add: Annotated[list[str] | None, typer.Option(help="A recipient, repeatable.")] = None,
-    remove: Annotated[list[str] | None, typer.Option(help="A recipient, repeatable.")] = None,
+    add: Annotated[list[str] | None, typer.Option(help="Recipient to add; repeatable.")] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option(help="Recipient to remove; repeatable.")
+    ] = None,
     env_file: EnvFile = None,
 ) -> None:
-    """Seal for other recipients: what a file holds, or standard input to standard output.
+    """Encrypt for other recipients: the settings of a file, or standard input.
 
-    Whoever is removed may have opened it before, so the password is to be changed too.
+    A removed recipient may have read the value before, so change the password as well.
     """
     if env_file is None and name is None:
         raise typer.BadParameter("name a setting, or a file with --env-file")
     names = [_variable(name).name] if name else list(_SECRETS)
-    values = _values(env_file) if env_file else {names[0]: _asked(names[0])}
+    values = _values(env_file) if env_file else {names[0]: _entered(names[0])}
     sealed = {n: values[n] for n in names if is_sealed(values.get(n, ""))}
     if not sealed:
         raise invalid(name or str(env_file), "must be sealed")
     identity = _identity(next(iter(sealed)), values | environment())
     changed = {}
-    # All of them are opened before the first is written.
+    # Open all of them before the first is written.
     for sealed_name, text in sealed.items():
         opened = _opened(sealed_name, text, identity)
-        with _told(sealed_name):
+        with _reported_as(sealed_name):
             added, removed = (set(map(parse_recipient, given or ())) for given in (add, remove))
-            wanted = {*opened.recipients, *added} - removed
-            changed[sealed_name] = seal(sealed_name, opened.value, list(wanted))
-        if not wanted & set(identity.recipients):
+            allowed = {*opened.recipients, *added} - removed
+            changed[sealed_name] = seal(sealed_name, opened.value, list(allowed))
+        if not allowed & set(identity.recipients):
             typer.echo(f"{sealed_name}: this host can no longer open it", err=True)
-    _put(changed, env_file)
+    _write(changed, env_file)
 
 
 @cli.command()
 def decrypt(name: Name, env_file: EnvFile = None) -> None:
-    """Show what is sealed, on a terminal alone."""
+    """Print the value of a sealed setting, on a terminal only."""
     _variable(name)
     if not sys.stdout.isatty():
-        raise Forbidden("terminal_missing", "what is sealed is shown on a terminal alone")
+        raise Forbidden("terminal_missing", "a sealed setting is printed on a terminal only")
     values = _values(env_file)
     resolve_file(name, values)
     text = values.get(name, "")
@@ -176,8 +184,8 @@ def _values(env_file: Path | None) -> dict[str, str]:
     return read_env_file(env_file) if env_file else environment()
 
 
-def _asked(name: str) -> str:
-    """Return what is typed unseen, or all of standard input without the line break at its end."""
+def _entered(name: str) -> str:
+    """Return the answer of a hidden prompt, or standard input without its last line break."""
     if sys.stdin.isatty():
         return getpass.getpass(f"{name}: ").strip()
     content = sys.stdin.buffer.read(TEXT_BYTES_MAX + 1)
@@ -191,32 +199,28 @@ def _asked(name: str) -> str:
 
 
 def _identity(field: str, environ: Mapping[str, str]) -> Identity:
-    with _told(field):
+    with _reported_as(field):
         return find_identity(environ)
 
 
 def _opened(name: str, text: str, identity: Identity) -> OpenedSetting:
-    with _told(name):
+    with _reported_as(name):
         return open_sealed(name, text, identity)
 
 
 def _usable(name: str, text: str, environ: Mapping[str, str]) -> OpenedSetting:
     opened = _opened(name, text, _identity(name, environ))
-    with _told(name):
+    with _reported_as(name):
         _SECRETS[name].parse(opened.value.reveal().strip())
     return opened
 
 
-@contextmanager
-def _told(field: str) -> Iterator[None]:
-    """Tell what went wrong in one line; none of these holds a value."""
-    try:
-        yield
-    except (IdentityError, SealedError, ValueError) as error:
-        raise invalid(field, str(error)) from None
+def _reported_as(field: str) -> AbstractContextManager[None]:
+    # The text of these never holds a value.
+    return reported_as(field, IdentityError, SealedError, ValueError)
 
 
-def _put(values: Mapping[str, str], env_file: Path | None) -> None:
+def _write(values: Mapping[str, str], env_file: Path | None) -> None:
     if env_file is None:
         for value in values.values():
             typer.echo(value)

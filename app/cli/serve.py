@@ -1,4 +1,4 @@
-"""`serve`: run the service until a signal."""
+"""`serve`: run the service until it gets a signal."""
 
 import asyncio
 import os
@@ -14,23 +14,24 @@ import typer
 from app import log
 from app.access.local_credentials import ADMIN_TOKEN_FILE
 from app.database.opening import held_targets
+from app.scripts import configured_settings
 from app.server.application import create_app
 from app.server.serving import serve as run
 from app.server.workers import ONLY, Supervisor, Worker, report_started, stop_seconds_max
-from app.settings import Settings, Tier, load
+from app.settings import Settings, Tier
 
 Result = TypeVar("Result")
 STOP_ABORTED = 70
-# A thread that computes keeps the interpreter for as long before the event loop gets its turn.
-# With Python's 5 ms, three such threads delay each turn by 20 ms; with this, by 2 ms.
+# A computing thread holds the interpreter for this long before the event loop can continue. Three
+# such threads delay the loop by 20 ms with Python's default of 5 ms, and by 2 ms with this.
 _SWITCH_SECONDS = 0.0005
-# Where the banner's URLs lead when the service listens on every address.
+# The host of the banner's URLs when the service listens on every address.
 _LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared
 
 
 def serve() -> None:
-    """Run the service; Ctrl-C or SIGTERM stops it in order."""
-    settings = _prepared()
+    """Run the service until Ctrl-C or SIGTERM."""
+    settings = configured_settings()
     for warning in settings.warnings:
         log.logger(__name__).warning("settings", problem=warning)
     if settings.http.workers == 1:
@@ -47,7 +48,7 @@ def serve_worker(
     *,
     first: Annotated[bool, typer.Option("--first")] = False,
 ) -> None:
-    """Be one of several workers; started by `serve` alone."""
+    """Run one of several workers; only `serve` starts it."""
     worker = Worker(
         number=number,
         is_first=first,
@@ -55,13 +56,7 @@ def serve_worker(
         lifeline=lifeline,
         folder=folder,
     )
-    _run(_serve(_prepared(), worker))
-
-
-def _prepared() -> Settings:
-    settings = load()
-    log.configure(settings.log.level, settings.log.format)
-    return settings
+    _run(_serve(configured_settings(), worker))
 
 
 def _run(main: Coroutine[Any, Any, Result]) -> Result:
@@ -86,7 +81,7 @@ async def _serve(settings: Settings, worker: Worker) -> None:
 
 
 def _abort_stop() -> None:
-    """End the process from a thread: whatever holds up the stop may hold the event loop too."""
+    """End the process, from a thread: the event loop may be blocked."""
     log.logger(__name__).error("stop_aborted")
     sys.stdout.flush()
     os._exit(STOP_ABORTED)
@@ -95,7 +90,7 @@ def _abort_stop() -> None:
 async def _supervise(settings: Settings) -> int:
     async with AsyncExitStack() as stack:
         if settings.database.target is None:
-            # A user of the embedded server as its workers are: one that is killed stops nothing.
+            # Hold the embedded server, so that it survives a worker that is killed.
             await stack.enter_async_context(held_targets(settings))
         return await Supervisor(settings).run(lambda: _announce(settings))
 

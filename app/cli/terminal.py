@@ -1,16 +1,61 @@
-"""Where commands print. What they print is data: no bracket in it is markup, no :word: an emoji."""
+"""The output of commands. It is data: a bracket is not markup, and :word: is not an emoji."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import typer
 from rich.console import Console
-from rich.progress import Progress, ProgressColumn
+from rich.progress import (
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TimeElapsedColumn,
+)
+
+_VALUE_MAX = 60
 
 console = Console(markup=False, emoji=False)
-# Where standard output must be a file, or a token, and nothing else.
-aside = Console(stderr=True, markup=False, emoji=False)
+# For messages beside an output that must be a file, or a token, and nothing else.
+error_console = Console(stderr=True, markup=False, emoji=False)
 
 
 def progress_display(*columns: ProgressColumn) -> Progress:
-    """Return a progress display on standard error, for a terminal alone.
+    """Return a progress display on standard error, for a terminal only.
 
-    Elsewhere it would write an empty line.
+    Without a terminal it would write an empty line.
     """
-    return Progress(*columns, console=aside, transient=True, disable=not aside.is_interactive)
+    is_silent = not error_console.is_interactive
+    return Progress(*columns, console=error_console, transient=True, disable=is_silent)
+
+
+def counting_columns() -> tuple[ProgressColumn, ...]:
+    """Return the columns that show how many are done, of how many, and the time."""
+    return (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+
+
+@contextmanager
+def byte_progress(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Show the progress of bytes; yield the function that takes how many of how many are done."""
+    columns = (*Progress.get_default_columns(), DownloadColumn(), TimeElapsedColumn())
+    with progress_display(*columns) as progress:
+        task = progress.add_task(description, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=max(done, total))
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def print_json_line(value: Any) -> None:
+    """Print a value as one line of JSON."""
+    typer.echo(msgspec.json.encode(value).decode())
+
+
+def shortened(value: Any) -> str:
+    """Return a value as JSON, cut to fit into a table."""
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _VALUE_MAX else text[: _VALUE_MAX - 1] + "…"

@@ -1,4 +1,4 @@
-"""`token`: make, list, replace, revoke tokens, with access to the database instead of a token."""
+"""`token`: create, list, rotate and revoke tokens, by access to the database."""
 
 from datetime import datetime
 from typing import Annotated
@@ -13,33 +13,38 @@ from app.access.local_credentials import token_key
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.access.token_views import TokenView
 from app.cli.actor import origin
-from app.cli.terminal import aside, console
+from app.cli.terminal import console, error_console
 from app.database import Connection
-from app.scripts import Resources, run_script
+from app.scripts import Resources, run_query, run_script
 
-cli = typer.Typer(help="Make, list, replace and revoke tokens.", no_args_is_help=True)
+cli = typer.Typer(help="Create, list, rotate and revoke tokens.", no_args_is_help=True)
 
 _PAGE = 500
-_Id = Annotated[str, typer.Argument(help="The id, as `list` shows it.")]
+_Id = Annotated[str, typer.Argument(help="Id of the token, as in `token list`.")]
 
 
 @cli.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What the token is for.")],
+    name: Annotated[str, typer.Argument(help="Name of the token: its purpose.")],
     scope: Annotated[
-        list[Scope] | None, typer.Option(help="Repeatable; read if none is given.")
+        list[Scope] | None, typer.Option(help="Scope, repeatable; read by default.")
     ] = None,
     environment: Annotated[
-        list[str] | None, typer.Option(help="Repeatable, or * for all; required without --admin.")
+        list[str] | None,
+        typer.Option(help="Environment, repeatable, * for all; required without --admin."),
     ] = None,
     expires_days: Annotated[
         int | None,
-        typer.Option(min=1, help="Days until it expires; admin tokens: 90, at most 365."),
+        typer.Option(
+            min=1, help="Days until it expires; for admin tokens 90 by default, at most 365."
+        ),
     ] = None,
     *,
-    admin: Annotated[bool, typer.Option("--admin", help="Every scope and environment.")] = False,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="Grant every scope and environment.")
+    ] = False,
 ) -> None:
-    """Make a token and print it, once: it is stored as a MAC and cannot be shown again."""
+    """Create a token and print it. It is stored as a MAC and cannot be printed again."""
     scopes = frozenset(Scope) if admin else frozenset(scope or [Scope.READ])
     environments = frozenset(environment or ([EVERY_ENVIRONMENT] if admin else []))
     if not environments:
@@ -55,16 +60,16 @@ def create(
             )
         )
 
-    # Alone on standard output, so that it can go straight into a file or a secret store.
+    # Nothing else on standard output: it may be a pipe into a file or a secret store.
     typer.echo(run_script(work).text)
 
 
 @cli.command("list")
 def list_tokens() -> None:
-    """List every token that ever was, the oldest first; their secrets are nowhere."""
+    """List all tokens, also revoked and expired ones, the oldest first."""
 
     async def work(resources: Resources) -> list[TokenView]:
-        found: list[TokenView] = []
+        views: list[TokenView] = []
         after: str | None = ""
         async with resources.database.connection() as connection:
             while after is not None:
@@ -74,11 +79,11 @@ def list_tokens() -> None:
                     after=after,
                     limit=_PAGE,
                 )
-                found += page.items
+                views += page.items
                 after = page.next
-        return sorted(found, key=lambda token: token.created_at)
+        return sorted(views, key=lambda token: token.created_at)
 
-    table = Table("id", "name", "scopes", "environments", "made", "ends", "last used", "")
+    table = Table("id", "name", "scopes", "environments", "created", "ends", "last used", "")
     for token in run_script(work):
         table.add_row(
             *(token.id, token.name, ", ".join(token.scopes), ", ".join(token.environments)),
@@ -90,20 +95,15 @@ def list_tokens() -> None:
 
 @cli.command()
 def show(token_id: _Id) -> None:
-    """Show all that is known of a token."""
-
-    async def work(resources: Resources) -> TokenView:
-        async with resources.database.connection() as connection:
-            return await tokens.get(connection, token_id)
-
-    token = run_script(work)
+    """Show the details of a token."""
+    token = run_query(lambda connection: tokens.get(connection, token_id))
     table = Table(show_header=False)
     for title, value in (
         ("id", token.id),
         ("name", token.name),
         ("scopes", ", ".join(token.scopes)),
         ("environments", ", ".join(token.environments)),
-        ("made", f"{_day(token.created_at)} by {token.created_by}"),
+        ("created", f"{_day(token.created_at)} by {token.created_by}"),
         ("ends", _end(token)),
         ("replaced by", token.replaced_by or "-"),
         ("last used", _day(token.last_used_at)),
@@ -119,11 +119,11 @@ def rotate(
     grace_seconds: Annotated[
         int,
         typer.Option(
-            min=0, max=lives.GRACE_SECONDS_MAX, help="Seconds that the old one still holds."
+            min=0, max=lives.GRACE_SECONDS_MAX, help="Seconds for which the old token stays valid."
         ),
     ] = lives.GRACE_SECONDS,
 ) -> None:
-    """Make a token that takes the place of another, and print it, once."""
+    """Replace a token by a new one, and print the new one."""
 
     async def work(resources: Resources) -> tuple[GeneratedToken, TokenView]:
         key = token_key(resources.settings)
@@ -141,19 +141,17 @@ def rotate(
 
     new, old = run_script(work)
     typer.echo(new.text)
-    aside.print(f"{old.id} holds until {old.expires_at:%Y-%m-%d %H:%M:%S %Z}")
+    error_console.print(f"{old.id} is valid until {old.expires_at:%Y-%m-%d %H:%M:%S %Z}")
 
 
 @cli.command()
 def revoke(token_id: _Id) -> None:
-    """Revoke a token for ever; every instance refuses it within a second."""
-
-    async def work(resources: Resources) -> None:
-        await resources.database.transact(
+    """Revoke a token. Every instance refuses it within a second."""
+    run_script(
+        lambda resources: resources.database.transact(
             lambda c: tokens.revoke(c, resources.access_log, token_id, origin=origin())
         )
-
-    run_script(work)
+    )
     console.print(f"revoked {token_id}")
 
 

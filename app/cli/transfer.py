@@ -1,4 +1,4 @@
-"""The verbs of `configuration` that write an environment to a file, and read it back."""
+"""The commands of `configuration` that export an environment to a file, and import files."""
 
 import sys
 from collections.abc import Iterator
@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from app.access.events import AccessEvent, Origin
-from app.cli.actor import operator
-from app.cli.history import At, moment, show_changes, show_properties
+from app.access.events import AccessEvent
+from app.cli.actor import operator, origin
+from app.cli.history import DRY_RUN, show_changes, show_properties
+from app.cli.options import At, DryRun, EnvironmentName, Message, Revision, moment
 from app.cli.terminal import console, progress_display
 from app.configuration.transfer import service
 from app.configuration.transfer.document_checks import read_checked_file
@@ -25,46 +26,42 @@ from app.scripts import Resources, run_script
 
 cli = typer.Typer()
 
-Environment = Annotated[str, typer.Argument(help="Name of the environment.")]
-
 
 @cli.command("export")
 def export_environment(
-    environment: Environment,
+    environment: EnvironmentName,
     file: Annotated[
-        Path | None, typer.Argument(help="Where to; standard output, if left out.")
+        Path | None, typer.Argument(help="File to write; standard output by default.")
     ] = None,
     format_: Annotated[
         Format | None, typer.Option("--format", help="By default what the file's name says.")
     ] = None,
-    revision: Annotated[
-        int | None, typer.Option(min=0, help="As of this revision, instead of now.")
-    ] = None,
+    revision: Revision = None,
     at: At = None,
     *,
-    reveal: Annotated[bool, typer.Option("--reveal", help="Secrets in clear.")] = False,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Write the values of secrets.")] = False,
 ) -> None:
-    """Write all of an environment to a file that `import` can read; secrets are masked."""
+    """Export an environment to a file that `import` can read. Secrets are masked."""
     chosen = format_ or (format_of(file) if file is not None else Format.JSON)
-    wanted = moment(revision, at)
+    state = moment(revision, at)
 
     async def work(resources: Resources) -> tuple[int, list[str], bytes]:
         vault = resources.vault if reveal else None
         async with resources.database.connection() as connection:
-            found, entries = await service.environment_at(
-                connection, environment, wanted, vault=vault
+            exported, entries = await service.environment_at(
+                connection, environment, state, vault=vault
             )
         if secrets := service.count_revealed(entries):
-            access = Origin(actor=operator()).did(
+            access = origin().did(
                 AccessEvent.SECRET_READ,
                 environment=environment,
-                detail=f"export of {counted(secrets, 'secret')} as of revision {found.revision}",
+                detail=f"export of {counted(secrets, 'secret')} as of revision {exported.revision}",
             )
             await resources.database.transact(lambda c: resources.access_log.record(c, access))
         omitted = sorted(left_out(entries, chosen))
-        return len(entries) - len(omitted), omitted, write_document(found, entries, chosen)
+        return len(entries) - len(omitted), omitted, write_document(exported, entries, chosen)
 
-    with _told(f"exporting {environment}"):
+    with _spinner(f"exporting {environment}"):
         count, omitted, text = run_script(work)
     if file is None:
         sys.stdout.buffer.write(text)
@@ -72,31 +69,36 @@ def export_environment(
     file.write_bytes(text)
     console.print(f"{counted(count, 'entry', 'entries')} in {file}")
     if omitted:
-        console.print(f"left out, as {chosen} cannot hold them: {', '.join(omitted)}")
+        console.print(f"not exported, as {chosen} cannot hold them: {', '.join(omitted)}")
 
 
 @cli.command("import")
 def import_document(
-    environment: Environment,
-    file: Annotated[Path, typer.Argument(help=".json, .yaml, .yml, .env or .env.*", exists=True)],
+    environment: EnvironmentName,
+    file: Annotated[
+        Path, typer.Argument(help="File to read: .json, .yaml, .yml, .env or .env.*", exists=True)
+    ],
     mode: Annotated[
-        Mode, typer.Option(help="Whether entries that the file does not have stay or go.")
+        Mode, typer.Option(help="Keep entries that are not in the file, or delete them.")
     ] = Mode.MERGE,
     format_: Annotated[
         Format | None, typer.Option("--format", help="By default what the file's name says.")
     ] = None,
-    message: Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")] = "",
+    message: Message = "",
     secret: Annotated[
         list[str] | None,
-        typer.Option(help="Names of secrets in .env, such as *PASSWORD*; repeatable."),
+        typer.Option(
+            help="Pattern of names in .env that are secrets, e.g. *PASSWORD*; repeatable."
+        ),
     ] = None,
     *,
     lenient: Annotated[
-        bool, typer.Option("--lenient", help="Warn of flags that break rules of their format.")
+        bool,
+        typer.Option("--lenient", help="Only warn of flags that break the rules of their format."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change.")] = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """Make an environment hold what a file says, as one change set."""
+    """Import a file into an environment, as one change set."""
 
     async def work(resources: Resources) -> Imported:
         document = read_checked_file(
@@ -114,13 +116,13 @@ def import_document(
                 dry_run=dry_run,
                 vault=resources.vault,
                 checkers=resources.checkers,
-                # Who has the database and the key ring has the secrets.
+                # An operator with the database and the key ring can read all secrets anyway.
                 may_reveal=True,
             ),
             dry_run=dry_run,
         )
 
-    with _told(f"importing {file.name}"):
+    with _spinner(f"importing {file.name}"):
         imported = run_script(work)
     _report(imported, dry_run=dry_run)
 
@@ -136,15 +138,15 @@ def _report(imported: Imported, *, dry_run: bool) -> None:
         f"{len(imported.deleted)} deleted, {imported.unchanged} unchanged"
     )
     if dry_run:
-        console.print("dry run: nothing was written")
+        console.print(DRY_RUN)
     elif imported.created or imported.updated or imported.deleted or imported.properties:
         console.print(f"{imported.environment} is at revision {imported.revision}")
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Show that something goes on, and for how long."""
+def _spinner(description: str) -> Iterator[None]:
+    """Show how long the block has run."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with progress_display(*columns) as progress:
-        progress.add_task(what, total=None)
+        progress.add_task(description, total=None)
         yield

@@ -17,7 +17,7 @@ an error that was foreseen is one line and exit code 1, not a traceback. `make s
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
@@ -25,7 +25,7 @@ from typing import NoReturn, TypeVar
 from app import log
 from app.access.log import AccessLog
 from app.configuration.json_schema.pool import Checkers
-from app.database import Database
+from app.database import Connection, Database
 from app.database.client.reasons import is_foreseen, reason_of
 from app.database.opening import open_database
 from app.environments import service as environments
@@ -48,11 +48,17 @@ class Resources:
     checkers: Checkers
 
 
+def configured_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings and set up logging as they say. Raises SettingsError."""
+    settings = load(environ)
+    log.configure(settings.log.level, settings.log.format)
+    return settings
+
+
 @asynccontextmanager
 async def resources(*, as_owner: bool = False) -> AsyncIterator[Resources]:
-    """Read the settings, set up logging and open the pool, for as long as the block lasts."""
-    settings = load()
-    log.configure(settings.log.level, settings.log.format)
+    """Read the settings, set up logging, and open the pool for the duration of the block."""
+    settings = configured_settings()
     vault = Vault(wrapper_of(settings))
     async with open_database(settings, as_owner=as_owner) as database:
         with closing(Checkers()) as checkers:
@@ -85,6 +91,16 @@ def run_script(main: Callable[[Resources], Awaitable[Result]], *, as_owner: bool
 
     with foreseen_errors():
         return asyncio.run(whole())
+
+
+def run_query(query: Callable[[Connection], Awaitable[Result]]) -> Result:
+    """Run a function with a connection, as a script of its own."""
+
+    async def main(given: Resources) -> Result:
+        async with given.database.connection() as connection:
+            return await query(connection)
+
+    return run_script(main)
 
 
 async def _unknown_environment(given: Resources) -> NotFound:

@@ -40,12 +40,12 @@ from app.environments import service as environments
 from app.http.conditions import ExpectedVersion
 from app.operations.backups import manifest as manifests
 from app.operations.backups import programs, reading, store, verifying
-from app.operations.backups.dumping import Limits, Request, create
+from app.operations.backups.dumping import BackupRequest, Limits, create
 from app.operations.backups.errors import BackupError
 from app.operations.backups.manifest import Manifest
 from app.operations.backups.moment import count
-from app.operations.backups.reading import Source
-from app.operations.backups.restoring import NotEmptyError, Place, restore, settle
+from app.operations.backups.reading import BackupSource
+from app.operations.backups.restoring import NotEmptyError, RestoreTarget, migrate_restored, restore
 from app.operations.backups.script import Copy
 from app.operations.backups.statements import connected
 from app.schema.drift import inspect_schema
@@ -70,7 +70,7 @@ class Origin:
 
     server: Server
     name: str
-    source: Source
+    source: BackupSource
     rows: dict[str, list[tuple[Any, ...]]]
 
 
@@ -89,8 +89,8 @@ def _rows(connection: psycopg.Connection[Any], *, epoch: bool = False) -> dict[s
     return found
 
 
-def _request(target: Target, folder: Path, settings: Settings | None = None) -> Request:
-    return Request(
+def _request(target: Target, folder: Path, settings: Settings | None = None) -> BackupRequest:
+    return BackupRequest(
         target=target,
         settings=(settings or load({})).database,
         folder=folder,
@@ -99,8 +99,8 @@ def _request(target: Target, folder: Path, settings: Settings | None = None) -> 
     )
 
 
-def _source(folder: Path, manifest: Manifest) -> Source:
-    return Source(folder=folder / manifest.name, manifest=manifest, identity=IDENTITY)
+def _source(folder: Path, manifest: Manifest) -> BackupSource:
+    return BackupSource(folder=folder / manifest.name, manifest=manifest, identity=IDENTITY)
 
 
 async def _seed(target: Target) -> None:
@@ -142,8 +142,8 @@ def empty(server: Server) -> Iterator[str]:
     server.drop_database("put_back")
 
 
-def _place(server: Server | FullServer, name: str, *, replaces: bool = False) -> Place:
-    return Place(
+def _place(server: Server | FullServer, name: str, *, replaces: bool = False) -> RestoreTarget:
+    return RestoreTarget(
         target=server.target(MIGRATOR, name),
         settings=load({}).database,
         replaces=replaces,
@@ -151,7 +151,7 @@ def _place(server: Server | FullServer, name: str, *, replaces: bool = False) ->
     )
 
 
-def _all(source: Source) -> bytes:
+def _all(source: BackupSource) -> bytes:
     """Read a backup to its end, and return the script."""
     return b"".join(
         piece.statement + b"".join(piece.rows) if isinstance(piece, Copy) else piece
@@ -159,7 +159,7 @@ def _all(source: Source) -> bytes:
     )
 
 
-def _copy(source: Source, folder: Path, data: bytes, *, anew: bool) -> Source:
+def _copy(source: BackupSource, folder: Path, data: bytes, *, anew: bool) -> BackupSource:
     """Return a copy of a backup with other data; with `anew` the manifest is of that data."""
     made = folder / source.manifest.name
     shutil.rmtree(made, ignore_errors=True)
@@ -172,7 +172,7 @@ def _copy(source: Source, folder: Path, data: bytes, *, anew: bool) -> Source:
     return replace(source, folder=made, manifest=manifests.signed(manifest, SIGNER))
 
 
-def _data(source: Source) -> bytes:
+def _data(source: BackupSource) -> bytes:
     return (source.folder / store.DATA).read_bytes()
 
 
@@ -268,7 +268,7 @@ async def test_what_was_put_back_is_what_was_there(
     migrator = Migrator(
         target=server.target(MIGRATOR, empty), settings=load({}).database, instance="test"
     )
-    assert settle(origin.source.manifest, migrator) == []
+    assert migrate_restored(origin.source.manifest, migrator) == []
     with server.admin(empty) as connection:
         assert _rows(connection) == origin.rows
         told = connection.execute(
@@ -317,7 +317,7 @@ def test_what_is_back_and_cannot_be_migrated_says_so(server: Server, origin: Ori
     )
 
     with pytest.raises(BackupError, match=r"is back, but not yet .*not exist.* `database migrate`"):
-        settle(origin.source.manifest, migrator)
+        migrate_restored(origin.source.manifest, migrator)
 
 
 def test_a_token_that_was_revoked_since_stays_so(
@@ -661,7 +661,7 @@ def test_a_backup_is_proven_by_restoring_it(origin: Origin) -> None:
 
     verification, secrets = verifying.verify_backup(origin.source, settings, Vault(), _silent)
 
-    assert (secrets.told, secrets.is_proof) == ("none", True)
+    assert (secrets.text, secrets.is_proof) == ("none", True)
     assert verification.revisions == 3
     assert (
         store.find(origin.source.folder.parent, store.LATEST, SIGNER.public_key).verification
@@ -701,7 +701,7 @@ async def test_a_history_that_was_changed_is_no_proof(
     restore(origin.source, _place(server, empty), _silent)
     target, settings = server.target(APP, empty), load({}).database
 
-    assert (await verifying._look(origin.source, target, settings, Vault())).told == "none"
+    assert (await verifying._look(origin.source, target, settings, Vault())).text == "none"
     with server.admin(empty) as connection:
         connection.execute("update flagstone.change_sets set message = 'something else'")
     with pytest.raises(BackupError, match="revision 1 does not match its hash"):

@@ -46,7 +46,7 @@ _COMPRESSION = "gzip:1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class BackupRequest:
     """What a backup is made of, and for whom."""
 
     target: Target
@@ -67,7 +67,7 @@ class Limits:
 _LIMITS = Limits()
 
 
-def create(request: Request, report: Progress, limits: Limits = _LIMITS) -> Manifest:
+def create(request: BackupRequest, report: Progress, limits: Limits = _LIMITS) -> Manifest:
     """Make a backup and return its manifest.
 
     Blocks; an interruption leaves nothing behind. Raises BackupError, OSError, psycopg.Error.
@@ -120,7 +120,7 @@ def create(request: Request, report: Progress, limits: Limits = _LIMITS) -> Mani
 
 @contextmanager
 def _dump(
-    program: Program, request: Request, moment: Moment, *, as_owner: bool
+    program: Program, request: BackupRequest, moment: Moment, *, as_owner: bool
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run pg_dump, and end it with the block. Raises BackupError when it fails."""
     with (
@@ -168,7 +168,7 @@ def _compression(program: Program) -> str:
     return _COMPRESSION if program.major >= 16 else _COMPRESSION.rpartition(":")[2]
 
 
-def _conninfo(request: Request, descriptors: Sequence[int]) -> str:
+def _conninfo(request: BackupRequest, descriptors: Sequence[int]) -> str:
     # The password goes by file: every account of the machine can read a command line.
     changed: dict[str, Any] = {"password": None, "application_name": "flagstone-backup"}
     if descriptors:

@@ -27,7 +27,7 @@ Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
+class BackupHead(msgspec.Struct, frozen=True, kw_only=True):
     """Where one environment stood."""
 
     name: str
@@ -45,7 +45,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seconds: float
     database: str
     migration: str
-    heads: Sequence[Head]
+    heads: Sequence[BackupHead]
     tables: Mapping[str, Count]
     postgres_version: str
     dump_version: int

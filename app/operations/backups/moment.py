@@ -10,7 +10,7 @@ from psycopg import sql as psql
 
 from app.database.client.statements import run, sql
 from app.operations.backups.errors import BackupError
-from app.operations.backups.manifest import Head
+from app.operations.backups.manifest import BackupHead
 from app.operations.backups.statements import LOCK_WAIT_SECONDS, Connection
 
 _NO_TABLES = "the database has no tables of ours: migrate first, or look at DATABASE_BACKUP_URL"
@@ -26,7 +26,7 @@ class Moment:
     server_version: str
     schemas: Sequence[str]
     tables: Mapping[str, int]
-    heads: Sequence[Head]
+    heads: Sequence[BackupHead]
     migration: str
     bytes: int
 
@@ -66,7 +66,7 @@ def look(connection: Connection) -> Moment:
                 f"{schema}.{name}": count(connection, schema, name) for schema, name, _ in stored
             },
             heads=[
-                Head(name=name, epoch=epoch, revision=revision, hash=hash_)
+                BackupHead(name=name, epoch=epoch, revision=revision, hash=hash_)
                 for name, epoch, revision, hash_ in run(connection, sql.list_heads)
             ],
             migration="".join(name for (name,) in run(connection, sql.find_last_migration)),

@@ -32,7 +32,7 @@ _CHUNK = 256 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class BackupSource:
     """A backup whose manifest is to be believed, and who can open it."""
 
     folder: Path
@@ -40,7 +40,7 @@ class Source:
     identity: Identity
 
 
-def check_digest(source: Source, report: Progress) -> None:
+def check_digest(source: BackupSource, report: Progress) -> None:
     """Read all of the data and compare it with the manifest. Raises BackupError."""
     with _opened(source) as file:
         read = _Reading(file, source.manifest, report)
@@ -50,7 +50,7 @@ def check_digest(source: Source, report: Progress) -> None:
 
 
 def script(
-    source: Source, report: Progress, *, schema: str | None = None
+    source: BackupSource, report: Progress, *, schema: str | None = None
 ) -> Iterator[bytes | Copy]:
     """Yield the script of a backup; of one schema's objects if it is named, without itself.
 
@@ -88,7 +88,7 @@ def script(
             opening.stop()
 
 
-def _opened(source: Source) -> BinaryIO:
+def _opened(source: BackupSource) -> BinaryIO:
     try:
         return open_regular(source.folder / DATA)
     except OSError as error:

@@ -22,9 +22,9 @@ from app.database.roles.privileges import TABLES, grant_privileges
 from app.names import counted
 from app.operations.backups import reading
 from app.operations.backups.errors import BackupError
-from app.operations.backups.manifest import Head, Manifest
+from app.operations.backups.manifest import BackupHead, Manifest
 from app.operations.backups.moment import count
-from app.operations.backups.reading import Progress, Source
+from app.operations.backups.reading import BackupSource, Progress
 from app.operations.backups.script import apply
 from app.operations.backups.statements import Connection, connected, said
 from app.settings import DatabaseSettings, Target
@@ -39,7 +39,7 @@ _PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class RestoreTarget:
     """Where a backup is put back. `replaces` allows that something is there."""
 
     target: Target
@@ -52,7 +52,7 @@ class NotEmptyError(BackupError):
     """There is something in the way, which nobody has said may be replaced."""
 
 
-def restore(source: Source, place: Place, report: Progress) -> Sequence[Head]:
+def restore(source: BackupSource, place: RestoreTarget, report: Progress) -> Sequence[BackupHead]:
     """Put a backup back and return the heads that there are now, under their new epochs.
 
     Blocks. Pending migrations of this release are still to be applied. Raises BackupError; then
@@ -70,7 +70,7 @@ def restore(source: Source, place: Place, report: Progress) -> Sequence[Head]:
                 connection.execute(f"set local search_path = {SEARCH_PATH}")
                 compare(connection, source.manifest, schema=SCHEMA)
                 heads = [
-                    Head(name=name, epoch=epoch, revision=revision, hash=None)
+                    BackupHead(name=name, epoch=epoch, revision=revision, hash=None)
                     for name, epoch, revision in run(connection, sql.renew_epochs)
                 ]
                 # What was revoked since is no better for being restored.
@@ -100,7 +100,7 @@ def restore(source: Source, place: Place, report: Progress) -> Sequence[Head]:
     return sorted(heads, key=lambda head: head.name)
 
 
-def settle(manifest: Manifest, migrator: Migrator) -> list[str]:
+def migrate_restored(manifest: Manifest, migrator: Migrator) -> list[str]:
     """Migrate what was put back to this release, and return the names of what was applied.
 
     Raises BackupError, which says what is left to do.
@@ -130,7 +130,7 @@ def _keep_others_out(connection: Connection) -> None:
         raise BackupError("somebody is migrating this database just now")
 
 
-def _make_room(connection: Connection, place: Place) -> list[str]:
+def _make_room(connection: Connection, place: RestoreTarget) -> list[str]:
     """Drop what is in the schema, unless that is more than a migration makes and nobody said so.
 
     Requests that run end first; those that come wait, and then find what was restored. Returns the
@@ -221,7 +221,7 @@ def compare(connection: Connection, manifest: Manifest, *, schema: str | None = 
                 f"{manifest.name}: {table} has {counted(found, 'row')} instead of {rows}"
             )
     heads = [
-        Head(name=name, epoch=epoch, revision=revision, hash=hash_)
+        BackupHead(name=name, epoch=epoch, revision=revision, hash=hash_)
         for name, epoch, revision, hash_ in run(connection, sql.list_heads)
     ]
     for head in manifest.heads:

@@ -66,10 +66,10 @@ class Backup:
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """The names of what went, and what was left although it is no good, with the reason."""
+    """The names of the removed backups, and the problems of those left for the operator."""
 
     removed: Sequence[str]
-    left: Mapping[str, str]
+    problems: Sequence[str]
 
 
 def find(folder: Path, name: str, public_key: str) -> Backup:
@@ -143,7 +143,7 @@ def _verification(folder: Path) -> Verification | None:
         return None
 
 
-def note_verified(folder: Path, verification: Verification) -> None:
+def store_verification(folder: Path, verification: Verification) -> None:
     """Keep beside a backup that it was verified. Raises OSError."""
     text = msgspec.json.encode(verification).decode() + "\n"
     path = folder / _VERIFIED
@@ -165,8 +165,8 @@ def prune(folder: Path, public_key: str, keep: int) -> Pruned:
     for backup in good[keep:]:
         if backup is not verified and unfinished.remove(backup.folder):
             removed.append(backup.name)
-    left = {each.name: reason for each in backups if (reason := each.problem or _ahead(each))}
-    return Pruned(removed=removed, left=left)
+    problems = [text for backup in backups if (text := backup.problem or _ahead(backup))]
+    return Pruned(removed=removed, problems=problems)
 
 
 def _ahead(backup: Backup) -> str | None:

@@ -21,7 +21,7 @@ from app.errors import AppError
 from app.log import logger
 from app.operations.backups import reading, store
 from app.operations.backups.errors import BackupError
-from app.operations.backups.reading import Progress, Source
+from app.operations.backups.reading import BackupSource, Progress
 from app.operations.backups.restoring import compare
 from app.operations.backups.scratch import scratch_server
 from app.operations.backups.script import apply
@@ -42,21 +42,21 @@ _STATEMENT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Secrets:
+class SecretsSample:
     """What became of the sample of sealed values, and whether that proves that they open."""
 
-    told: str
+    text: str
     is_proof: bool = True
 
 
 def verify_backup(
-    source: Source,
+    source: BackupSource,
     settings: Settings,
     vault: Vault,
     report: Progress,
     *,
     without_secrets: bool = False,
-) -> tuple[Verification, Secrets]:
+) -> tuple[Verification, SecretsSample]:
     """Restore a backup aside and look at what comes out; keep beside it that this went well.
 
     Blocks, and runs an event loop of its own. The manifest's signature is checked by the caller.
@@ -73,16 +73,16 @@ def verify_backup(
         at=datetime.now(UTC),
         restore_seconds=round(seconds, 3),
         revisions=source.manifest.revisions,
-        secrets=sample.told,
+        secrets=sample.text,
     )
     if sample.is_proof or without_secrets:
         _keep(source, verification)
     return verification, sample
 
 
-def _keep(source: Source, verification: Verification) -> None:
+def _keep(source: BackupSource, verification: Verification) -> None:
     try:
-        store.note_verified(source.folder, verification)
+        store.store_verification(source.folder, verification)
     except OSError as error:
         # Such as a disk that is for reading alone: what was proven is so all the same.
         log.warning("verification_not_kept", name=source.manifest.name, reason=error.strerror)
@@ -104,7 +104,9 @@ def _prepare(superuser: Target, settings: DatabaseSettings) -> Target:
     return superuser.named(DATABASE).as_role(_ROLE, Secret(password))
 
 
-def _restore(source: Source, target: Target, settings: DatabaseSettings, report: Progress) -> None:
+def _restore(
+    source: BackupSource, target: Target, settings: DatabaseSettings, report: Progress
+) -> None:
     try:
         with connected(target, settings) as connection:
             with connection.transaction():
@@ -118,11 +120,11 @@ def _restore(source: Source, target: Target, settings: DatabaseSettings, report:
 
 
 async def _look(
-    source: Source,
+    source: BackupSource,
     target: Target,
     settings: DatabaseSettings,
     vault: Vault,
-) -> Secrets:
+) -> SecretsSample:
     """Verify every chain and open some secrets. Raises BackupError."""
     slow = replace(
         settings,
@@ -146,21 +148,22 @@ async def _look(
         await database.close()
 
 
-async def _open_some(connection: Connection, vault: Vault) -> Secrets:
+async def _open_some(connection: Connection, vault: Vault) -> SecretsSample:
     """Open a sample of the sealed values with the key ring that is here."""
     sample = await _sample(connection)
     if not sample:
-        return Secrets(told="none")
+        return SecretsSample(text="none")
     if vault.keys.wrapper is None:
-        return Secrets(told="not checked, because there is no key ring here", is_proof=False)
+        return SecretsSample(text="not checked, because there is no key ring here", is_proof=False)
     try:
         await vault.check(connection)
         opened = await vault.open_unshredded(connection, sample)
     except (KeysMissingError, AppError) as error:
-        return Secrets(told=f"not opened: {error}", is_proof=False)
+        return SecretsSample(text=f"not opened: {error}", is_proof=False)
     living = sum(each is not None for each in opened)
     shredded = len(opened) - living
-    return Secrets(told=f"{living} opened" + (f", {shredded} shredded" if shredded else ""))
+    rest = f", {shredded} shredded" if shredded else ""
+    return SecretsSample(text=f"{living} opened{rest}")
 
 
 async def _sample(connection: Connection) -> Sequence[Sealed]:

@@ -99,7 +99,7 @@ def test_a_value_is_sealed_into_a_file_and_shown_on_a_terminal_alone(
     assert checked[0] == 0
     assert "DATABASE_URL: sealed, and opens\n    age1" in checked[1]
     assert (piped[0], piped[1]) == (1, "")
-    assert "terminal alone" in piped[2]
+    assert "terminal only" in piped[2]
     assert (code, shown.strip()) == (0, URL)
     assert CANARY not in f"{text} {done} {checked} {piped}"
 

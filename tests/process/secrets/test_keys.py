@@ -113,7 +113,7 @@ async def test_keys_rotate_under_load_and_go_on_after_being_killed(
 
     assert generated[0] == 0
     assert (early[0], "1 data keys are wrapped by" in early[1]) == (1, True)
-    assert (rotated[0], "1 data keys wrapped anew" in rotated[1]) == (0, True)
+    assert (rotated[0], "1 data keys wrapped again" in rotated[1]) == (0, True)
     assert killed
     assert finished[0] == 0, finished[1]
     assert (retired[0], again[0]) == (0, 1)
@@ -302,7 +302,7 @@ async def test_a_command_of_ones_own_keeps_the_keys(
     retired = await run(launch, "key", "retire", "kms-1", KEY_COMMAND=str(command))
     (tmp_path / "kms-1").unlink()
 
-    assert (rotated[0], "1 data keys wrapped anew" in rotated[1]) == (0, True)
+    assert (rotated[0], "1 data keys wrapped again" in rotated[1]) == (0, True)
     assert "kms-2" in listed[1]
     assert "kms-1" not in listed[1]
     assert retired[0] == 0

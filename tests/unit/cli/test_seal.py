@@ -5,10 +5,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from app.cli.seal import cli
-from app.errors import AppError
+from tests.commands import CommandResult, run_command
 
 CANARY = "canary7f3a"
 URL = f"postgresql://app:{CANARY}@db.example.org/flagstone"
@@ -20,18 +18,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def ran(*words: str, given: str = "", **environ: str) -> tuple[int, str, str]:
-    """Run a verb; return exit code, output and errors, as `python -m app` would."""
-    done = CliRunner().invoke(
-        cli,
-        words,
-        input=given.encode("utf-8", "surrogateescape"),
-        env={"IDENTITY_FILE": None, "COLUMNS": "200", **environ},
-    )
-    if isinstance(done.exception, AppError):
-        return 1, done.stdout, f"error: {done.exception}"
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, done.stdout, done.stderr
+def ran(*words: str, given: str = "", **environ: str) -> CommandResult:
+    """Run a command of `seal`."""
+    return run_command("seal", *words, stdin=given, **{"IDENTITY_FILE": None, **environ})
 
 
 @pytest.fixture
@@ -50,7 +39,7 @@ def test_a_new_identity_is_its_owner_s_alone_and_never_overwritten(folder: Path)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert made == (0, re.findall("age1[0-9a-z]{58}", file.read_text())[0] + "\n", "")
     assert again[0] == 1
-    assert "identity is there already" in again[2]
+    assert "identity exists already" in again[2]
     assert ran("recipients", IDENTITY_FILE="identity")[1] == made[1]
     assert "AGE-SECRET-KEY-1" in piped[1]
     assert re.fullmatch("recipient: age1[0-9a-z]{58}\n", piped[2])

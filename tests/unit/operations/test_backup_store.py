@@ -9,13 +9,13 @@ import msgspec
 import pytest
 import typer
 
-from app.cli import backup_proof
+from app.cli import backup as command
 from app.components import HealthCheck, ReportScope, Status
 from app.crypto.signing import Signer
 from app.operations.backups import manifest as manifests
 from app.operations.backups import store, unfinished
 from app.operations.backups.errors import BackupError
-from app.operations.backups.manifest import Head, Manifest
+from app.operations.backups.manifest import BackupHead, Manifest
 from app.operations.backups.schedule import Schedule
 from app.operations.backups.store import Verification
 from app.settings import BackupSettings, Secret
@@ -37,7 +37,7 @@ def _manifest(name: str, signer: Signer = SIGNER, created_at: datetime | None = 
         seconds=1.5,
         database="flagstone",
         migration="1795516338331-BoundRowsOfTokens",
-        heads=[Head(name="local", epoch="e", revision=3, hash="ab")],
+        heads=[BackupHead(name="local", epoch="e", revision=3, hash="ab")],
         tables={"flagstone.tokens": 2},
         postgres_version="18.4",
         dump_version=18,
@@ -62,7 +62,7 @@ def _make(
 
 
 def _verified(folder: Path) -> None:
-    store.note_verified(
+    store.store_verification(
         folder,
         Verification(at=datetime.now(UTC), restore_seconds=1.0, revisions=3, secrets="none"),
     )
@@ -84,7 +84,7 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
         {"sha256": "1" * 64},
         {"bytes": 5},
         {"tables": {"flagstone.tokens": 1}},
-        {"heads": [Head(name="local", epoch="e", revision=2, hash="ab")]},
+        {"heads": [BackupHead(name="local", epoch="e", revision=2, hash="ab")]},
         {"migration": ""},
         {"created_at": datetime(2026, 11, 25, tzinfo=UTC)},
     ],
@@ -144,7 +144,7 @@ def test_pruning_keeps_the_newest_the_verified_and_what_is_not_ours(tmp_path: Pa
     pruned = store.prune(tmp_path, KEY, keep=2)
 
     assert pruned.removed == [_name(4), _name(1)]
-    assert sorted(pruned.left) == [_name(3), _name(7)]
+    assert [problem.split(":")[0] for problem in pruned.problems] == [_name(7), _name(3)]
     kept = sorted(path.name for path in tmp_path.iterdir())
     assert kept == sorted([*(_name(n) for n in (2, 3, 5, 6, 7)), "notes.txt", "other"])
     assert store.prune(tmp_path, KEY, keep=2).removed == []
@@ -160,8 +160,9 @@ def test_the_latest_is_so_by_its_moment_and_never_of_one_to_come(tmp_path: Path)
     assert store.find(tmp_path, store.LATEST, KEY).folder == newest
     assert store.find(tmp_path, ahead.name, KEY).problem is None
     pruned = store.prune(tmp_path, KEY, keep=1)
-    assert (pruned.removed, list(pruned.left)) == ([old.name], [ahead.name])
-    assert "yet to come" in pruned.left[ahead.name]
+    assert pruned.removed == [old.name]
+    assert [problem.partition(":")[0] for problem in pruned.problems] == [ahead.name]
+    assert "yet to come" in pruned.problems[0]
 
 
 def _schedule(folder: Path, interval_seconds: float = 60) -> Schedule:
@@ -247,8 +248,8 @@ def test_the_lock_of_a_backup_under_way_is_its_processes_alone(tmp_path: Path) -
 
 
 def test_what_is_replaced_is_named_by_hand() -> None:
-    backup_proof._confirm("flagstone", "flagstone")
+    command._confirm("flagstone", "flagstone")
 
     for wrong in ("flagston", "Flagstone", "flagstone "):
         with pytest.raises(typer.BadParameter, match="nothing was done"):
-            backup_proof._confirm("flagstone", wrong)
+            command._confirm("flagstone", wrong)

@@ -101,7 +101,7 @@ def _back_up(folder: Path, age: timedelta, *, key: str = "k" * 32, size: int = 4
 
 def _prove(folder: Path, age: timedelta) -> None:
     at = datetime.now(UTC) - age
-    store.note_verified(
+    store.store_verification(
         folder, Verification(at=at, restore_seconds=2.5, revisions=3, secrets="none")
     )
 

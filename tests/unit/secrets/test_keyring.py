@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from app.cli.key_tables import ring_table
+from app.cli.key import ring_table
 from app.secrets.key_sources import change_ring, wrapper_of
 from app.secrets.key_wrapping import KeyMissingError, RingWrapper, Wrapped, read_key_ring
 from app.secrets.keyring import (

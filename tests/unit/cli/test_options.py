@@ -1,11 +1,11 @@
-"""Times of the command line."""
+"""Options that several commands share."""
 
 from datetime import datetime
 
 import pytest
 import typer
 
-from app.cli.times import local_time
+from app.cli.options import local_time
 
 
 def test_a_time_without_a_zone_is_of_this_machine() -> None:

@@ -1,0 +1,37 @@
+"""Run a command that needs no database in this process.
+
+A command with a database sets up logging, which would stay for the tests after it.
+"""
+
+import signal
+from typing import NamedTuple
+
+from typer.testing import CliRunner
+
+from app.cli import cli
+from app.cli.terminal import console, error_console
+
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+
+# Wide enough for every table; COLUMNS would be read only once, at the import.
+console.width = error_console.width = 200
+
+
+class CommandResult(NamedTuple):
+    code: int
+    output: str
+    errors: str
+
+
+def run_command(*words: str, stdin: str = "", **environ: str | None) -> CommandResult:
+    """Run a command and return its exit code, standard output and standard error."""
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        result = CliRunner().invoke(
+            cli, words, input=stdin.encode("utf-8", "surrogateescape"), env=environ
+        )
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert isinstance(result.exception, SystemExit | None), result.exception
+    return CommandResult(result.exit_code, result.stdout, result.stderr)
