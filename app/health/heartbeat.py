@@ -62,8 +62,8 @@ class Heartbeat(Component):
                 await asyncio.sleep(min(interval, _RETRY_SECONDS))
                 continue
             # A request that fails because of the database triggers the next heartbeat at once.
-            self._database.troubled.clear()
-            await wait_at_most(jittered(interval), self._database.troubled)
+            self._database.failed.clear()
+            await wait_at_most(jittered(interval), self._database.failed)
 
     async def run_once(self) -> None:
         """Write a heartbeat, or count a miss. It never raises for the database."""

@@ -41,7 +41,7 @@ class SchemaCheck(Component):
         if self.state is not None and self.state.pending:
             raise Unavailable(
                 "migrations_pending",
-                "The schema is older than this release; run `make migrate`.",
+                "The schema is older than this release. Run `make migrate`.",
             )
 
     async def run(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from app.configuration.snapshots.follower import Follower
 from app.database import Database
@@ -20,6 +21,7 @@ from app.database.opening import probe
 from app.database.role_names import APP, MIGRATOR
 from app.errors import Unavailable
 from app.http.keys import DATABASE
+from app.private_files import exclusive_in
 from app.settings import Settings, Target, load
 from tests.conftest import Service, serving
 from tests.database.full_postgres import FullServer, full_server, standby_of
@@ -154,6 +156,21 @@ async def test_host_that_breaks_the_handshake_does_not_end_watch(pair: Pair) -> 
     assert ended == {second}
 
 
+async def test_connect_does_not_wait_for_the_lock_of_data_dir(pair: Pair, tmp_path: Path) -> None:
+    """Another process may hold the lock, for example while it is stopped by a debugger."""
+    primary = Primary(tmp_path)
+    target = pair.primary.target(APP)
+
+    with capture_logs() as logged, exclusive_in(tmp_path):
+        connection = await Connector(target, LIMITS, primary)()
+        connection.terminate()
+
+    assert primary.timeline == 1
+    assert [line["reason"] for line in logged if line["event"] == "timeline_not_written"] == [
+        "no answer within 1 s"
+    ]
+
+
 async def test_server_behind_what_was_read_is_refused(pair: Pair) -> None:
     hosts = pair.primary.superuser.hosts * 2
     database = Database(LIMITS)
@@ -268,7 +285,7 @@ async def test_former_primary_gets_no_acknowledged_write(
     assert for_migrations.hosts == new.superuser.hosts
     assert set(writer.acknowledged) <= _keys(new)
     assert thawed[0] == "warn"
-    assert "timeline 1, and timeline 2 was seen" in thawed[1]
+    assert "timeline 1, but timeline 2 exists" in thawed[1]
     assert "is refused" in alone[1]
     restarted = Primary(tmp_path)
     with pytest.raises(Unavailable) as refusal:

@@ -462,7 +462,7 @@ async def test_fault_of_the_work_is_not_a_database_fault(target: Target, error: 
         with pytest.raises(type(error)) as of_connection:
             async with database.connection() as connection:
                 await work(connection)
-        assert not database.troubled.is_set()
+        assert not database.failed.is_set()
 
     assert of_transaction.value is error
     assert of_connection.value is error

@@ -1,1 +1,1 @@
-"""Connections: the pool and its limits, the statements, errors of the drivers."""
+"""Connections: the pool and its limits, the statements, and errors of the drivers."""

@@ -1,7 +1,6 @@
-"""Opening one connection: several attempts, several hosts, each wait with a limit of its own.
+"""Open one connection: with retries, to several hosts, and with a limit per host.
 
-asyncpg tries the hosts of a list inside one timeout, so a first host that accepts and then says
-nothing would use up all of it; and it never tries twice.
+asyncpg tries all hosts within one timeout, which a silent first host uses up. It never retries.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ from app.tasks import Backoff
 
 log = logger(__name__)
 
-# Trying again cannot mend these. SSLError comes first: it is an OSError, which is transient.
+# A retry cannot help. SSLError must be checked first: it is an OSError, which is transient.
 _PERMANENT = (
     ssl.SSLError,
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -36,29 +35,29 @@ _TRANSIENT = (
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.PostgresConnectionError,
-    # A server that is no longer the primary; another one may answer later.
+    # The server is no longer the primary. Another one may answer later.
     Unavailable,
-    # asyncpg says this when a server closes the connection in the middle of the handshake.
+    # asyncpg raises it if the server closes the connection during the handshake.
     asyncpg.InternalClientError,
 )
 _BACKOFF_SECONDS = 0.5
-# How long the other hosts may take once one says that it takes writes: one of them may be on a
-# higher timeline. Only a silent host costs this, and less than a caller waits for a connection.
+# The wait for the other hosts after one accepts writes: another may be on a higher timeline. Only a
+# silent host costs this time, which is less than a caller waits for a connection.
 _OTHERS_SECONDS = 0.5
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether a failed attempt to connect may succeed later, with nothing changed by us."""
+    """Return whether a failed connect may succeed later without a change of ours."""
     if isinstance(error, _PERMANENT):
         return False
-    # A plain server under verify-full: asyncpg raises a bare ConnectionError, never a subclass.
+    # For a server without TLS asyncpg raises a plain ConnectionError, never a subclass.
     if type(error) is ConnectionError:
         return False
     return isinstance(error, _TRANSIENT)
 
 
 class Connector:
-    """Opens connections to one target; what asyncpg's pool calls as its `connect`."""
+    """Opens connections to one target. It is the `connect` of asyncpg's pool."""
 
     def __init__(
         self, target: Target, settings: DatabaseSettings, primary: Primary | None = None
@@ -70,7 +69,7 @@ class Connector:
         self._arguments = asyncpg_arguments(target, settings)
 
     async def __call__(self, *_: Any, **pool_arguments: Any) -> Session:
-        """Connect, or raise the last error once attempts or time have run out."""
+        """Connect, or raise the last error after all attempts or at the timeout."""
         attempts = self._settings.connect_attempts
         backoff = Backoff(_BACKOFF_SECONDS)
         async with asyncio.timeout(self._settings.connect_timeout_seconds):
@@ -87,10 +86,9 @@ class Connector:
     async def _any_host(self, pool_arguments: dict[str, Any]) -> Session:
         """Return a connection to the primary.
 
-        All hosts are asked at once: a silent host must not use up the time of the others. Of those
-        that take writes the highest timeline wins. One host that refuses decides nothing. Only when
-        none is left, raise an error: one that may pass goes first, since that host may be the
-        primary.
+        Try all hosts at once: a silent host must not use up the time of the others. Of those that
+        accept writes choose the highest timeline. If no host is left, raise an error. A transient
+        error is preferred, since its host may be the primary.
         """
         attempts = {
             asyncio.create_task(self._one_host(host, port, pool_arguments)): f"{host}:{port}"
@@ -108,13 +106,13 @@ class Connector:
         if winner is not None:
             return winner
         errors = [error for attempt in answers.values() if (error := attempt.exception())]
-        passing = [error for error in errors if is_transient(error)]
-        raise next(iter(passing or errors), None) or Unavailable(
-            "database_away", "No database server takes writes just now."
+        transient = [error for error in errors if is_transient(error)]
+        raise next(iter(transient or errors), None) or Unavailable(
+            "database_away", "No database server accepts writes at the moment."
         )
 
     async def _wait_for_answers(self, waiting: set[asyncio.Task[Session]]) -> None:
-        """Wait for every host, and only shortly once one of them may be the primary."""
+        """Wait for every host, but at most 0.5 s more after one that may be the primary."""
         deadline: float | None = None
         while waiting:
             rest = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -127,21 +125,21 @@ class Connector:
                 deadline = time.monotonic() + _OTHERS_SECONDS
 
     def _may_be_primary(self, attempt: asyncio.Task[Session]) -> bool:
-        return _takes_writes(attempt) and not self._primary.is_superseded(attempt.result())
+        return _accepts_writes(attempt) and not self._primary.is_superseded(attempt.result())
 
     async def _choose(self, answers: dict[str, asyncio.Task[Session]]) -> Session | None:
-        """Return the session on the primary, if there is one. Raises Unavailable for a former one.
+        """Return the session on the primary, or None. Raises Unavailable for a former primary.
 
-        A single host is used although it takes no writes: it can still be read.
+        A single host is used even if it accepts no writes: it can still serve reads.
         """
         is_single = len(self._target.hosts) == 1
         candidates = {
             host: attempt.result()
             for host, attempt in answers.items()
-            if attempt.exception() is None and (is_single or _takes_writes(attempt))
+            if attempt.exception() is None and (is_single or _accepts_writes(attempt))
         }
         chosen, refused = await self._primary.choose(candidates, compare_revisions=not is_single)
-        self._primary.note(answers, refused)
+        self._primary.record_refusals(answers, refused)
         if candidates and chosen is None:
             raise Unavailable(
                 "database_superseded", "The database server that answers is no longer the primary."
@@ -159,13 +157,13 @@ class Connector:
             raise
 
     async def connect_to(self, host: str, port: int, **pool_arguments: Any) -> Session:
-        """Connect to one host, whatever it is, and ask for its state."""
+        """Connect to one host, primary or not, and query its state."""
         arguments = {
             **pool_arguments,
             **self._arguments,
             "host": host,
             "port": port,
-            # asyncpg would take it from the environment.
+            # Otherwise asyncpg reads it from the environment.
             "target_session_attrs": "any",
             "connection_class": Session,
         }
@@ -174,7 +172,7 @@ class Connector:
                 session = cast("Session", await asyncpg.connect(**arguments))
                 try:
                     session.address = (host, port)
-                    await self._primary.ask(session)
+                    await self._primary.query_state(session)
                     await self._check_pooler(session)
                 except BaseException:
                     session.terminate()
@@ -182,7 +180,7 @@ class Connector:
         return session
 
     async def _check_pooler(self, session: Session) -> None:
-        """Check once that the pooler keeps prepared statements. Raises PoolerError."""
+        """Check once that the pooler supports prepared statements. Raises PoolerError."""
         settings = self._settings
         if self._is_checked or settings.pooler is Pooler.NONE or not settings.statement_cache_size:
             return
@@ -190,14 +188,14 @@ class Connector:
         self._is_checked = True
 
 
-def _takes_writes(attempt: asyncio.Task[Session]) -> bool:
+def _accepts_writes(attempt: asyncio.Task[Session]) -> bool:
     return attempt.exception() is None and attempt.result().state.takes_writes
 
 
 def _close_unless(winner: "Session | None", attempt: asyncio.Task[Session]) -> None:
-    """Close a connection that was not chosen, or that came after the caller had been cancelled.
+    """Close a connection that was not chosen, or that opened after the caller was cancelled.
 
-    Do not wait for it: a caller who is cancelled during that wait would lose the winner too.
+    Do not wait for it: a caller that is cancelled during the wait would also lose the winner.
     """
     if attempt.cancelled() or attempt.exception() is not None:
         return

@@ -1,4 +1,4 @@
-"""One description of a database, given to each of the two drivers in its own words."""
+"""Connect arguments for both drivers, asyncpg and psycopg, from one target."""
 
 import ssl
 from collections.abc import Iterator
@@ -11,26 +11,26 @@ from app.settings import DatabaseSettings, Pooler, Target, TlsMode
 
 APPLICATION_NAME = "flagstone"
 SCHEMA = "flagstone"
-# pg_temp is named, and last: unnamed it would be searched first, and anybody may create there.
+# pg_temp comes last: without a name it is searched first, and every role may create objects there.
 SEARCH_PATH = f"{SCHEMA}, pg_temp"
 
 
 class TlsFileError(ForeseenError):
-    """A file that TLS needs cannot be used; trying again mends nothing."""
+    """A TLS file of the settings cannot be used. A retry does not help."""
 
 
 def asyncpg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, Any]:
-    """Return what `asyncpg.connect` needs besides host, port and timeout."""
+    """Return the arguments of `asyncpg.connect`, except host, port and timeout."""
     return {
         "database": target.database,
         "user": target.user,
         "password": target.password.reveal() if target.password else None,
         "ssl": asyncpg_tls(target),
-        # Without it a dead network defeats every outer timeout: cancelling a query opens a second
-        # connection, and only this bounds that one too.
+        # Without it a dead network breaks every outer timeout: to cancel a query asyncpg opens a
+        # second connection, which only this limits.
         "command_timeout": settings.command_timeout_seconds,
         "statement_cache_size": settings.statement_cache_size,
-        # The default, 300 s, would prepare every statement again every five minutes.
+        # By default asyncpg prepares every statement again after 300 s.
         "max_cached_statement_lifetime": 0,
         "server_settings": _server_settings(settings),
     }
@@ -39,9 +39,9 @@ def asyncpg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, A
 def _server_settings(settings: DatabaseSettings) -> dict[str, str]:
     basic = {"application_name": APPLICATION_NAME, "timezone": "UTC"}
     if settings.pooler is Pooler.TRANSACTION:
-        # PgBouncer refuses the others at start-up; `database provision` sets them on the role.
+        # PgBouncer refuses the others at the start. `database provision` sets them on the role.
         return basic
-    # As start-up parameters they survive RESET ALL, which a SET in `init` would not.
+    # Start-up parameters survive RESET ALL. A SET after connecting would not.
     return basic | {
         "search_path": SEARCH_PATH,
         "statement_timeout": f"{settings.command_timeout_seconds * 1000:.0f}",
@@ -52,9 +52,9 @@ def _server_settings(settings: DatabaseSettings) -> dict[str, str]:
 
 
 def asyncpg_tls(target: Target) -> ssl.SSLContext | str | bool:
-    """Return asyncpg's `ssl` argument; always given, or PGSSLMODE would decide.
+    """Return the `ssl` argument of asyncpg. Without it PGSSLMODE would decide.
 
-    Raises TlsFileError when a file of the settings cannot be used.
+    Raises TlsFileError.
     """
     tls = target.tls
     match tls.mode:
@@ -69,27 +69,27 @@ def asyncpg_tls(target: Target) -> ssl.SSLContext | str | bool:
             if tls.mode is TlsMode.REQUIRE and tls.ca is None:
                 context.verify_mode = ssl.CERT_NONE
             if tls.certificate is not None:
-                with _told_plainly("the client's certificate or key"):
+                with _tls_file_errors("the client certificate or its key"):
                     context.load_cert_chain(tls.certificate, tls.key)
             return context
 
 
 def _context(ca: Path | None) -> ssl.SSLContext:
-    with _told_plainly("the file of authorities"):
+    with _tls_file_errors("the file of certificate authorities"):
         return ssl.create_default_context(cafile=ca)
 
 
 @contextmanager
-def _told_plainly(what: str) -> Iterator[None]:
-    """An OSError here would look as if the server were away, and be tried again for ever."""
+def _tls_file_errors(file: str) -> Iterator[None]:
+    """Raise TlsFileError: an OSError would look like a server that is away, and be retried."""
     try:
         yield
     except (OSError, ssl.SSLError) as error:
-        raise TlsFileError(f"DATABASE_TLS: {what} cannot be used: {error.strerror}") from None
+        raise TlsFileError(f"DATABASE_TLS: {file} cannot be used: {error.strerror}") from None
 
 
 def libpq_arguments(target: Target, settings: DatabaseSettings) -> dict[str, Any]:
-    """Return what `psycopg.connect` needs. libpq takes one timeout for each host by itself."""
+    """Return the arguments of `psycopg.connect`. libpq applies the timeout per host."""
     tls = target.tls
     mode = tls.mode or TlsMode.DISABLE
     arguments: dict[str, Any] = {
@@ -99,7 +99,7 @@ def libpq_arguments(target: Target, settings: DatabaseSettings) -> dict[str, Any
         "user": target.user,
         "password": target.password.reveal() if target.password else None,
         "application_name": f"{APPLICATION_NAME}-migrations",
-        # libpq counts whole seconds, and takes 1 for 2.
+        # libpq accepts whole seconds, and treats 1 as 2.
         "connect_timeout": max(2, round(settings.host_timeout_seconds)),
         "keepalives_idle": 30,
         "keepalives_interval": 10,
@@ -117,6 +117,6 @@ def libpq_arguments(target: Target, settings: DatabaseSettings) -> dict[str, Any
 
 
 def _system_authorities() -> Path | str:
-    # psycopg's wheel carries an OpenSSL that looks for authorities where it was built.
+    # The OpenSSL in the wheel of psycopg has the certificate path of its build machine.
     file = ssl.get_default_verify_paths().cafile
     return Path(file) if file else "system"

@@ -1,7 +1,7 @@
-"""What PostgreSQL and the network throw, in the words of our own errors.
+"""Turn errors of PostgreSQL and the network into our own errors.
 
-PostgreSQL's DETAIL and the texts of its errors quote values of rows, so none of them goes further
-than here: the class and, for a constraint, the name are all that is passed on.
+DETAIL and messages of PostgreSQL quote values of rows. So only the class of an error leaves this
+module, and the name of a violated constraint.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ AWAY = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.OperatorInterventionError,
-    # 53 and 58: what the server lacks, see _LACKING.
+    # Classes 53 and 58: the server lacks resources, see _LACKING.
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
@@ -37,7 +37,7 @@ BUSY = (
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
 )
-# Texts and numbers that the request decoder lets through in no known case: this is the second wall.
+# Values that PostgreSQL cannot store. The request decoder refuses all known cases before.
 UNSTORABLE = (
     asyncpg.CharacterNotInRepertoireError,
     asyncpg.UntranslatableCharacterError,
@@ -45,8 +45,8 @@ UNSTORABLE = (
     asyncpg.NumericValueOutOfRangeError,
     asyncpg.StatementTooComplexError,
 )
-# Every statement is tested against the schema and the rights of this release. One of these errors
-# means that the database has another schema or other rights.
+# Every statement is tested with the schema and rights of this release. One of these errors means
+# that the database has another schema or other rights.
 UNFIT = (
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedColumnError,
@@ -54,7 +54,7 @@ UNFIT = (
     asyncpg.InsufficientPrivilegeError,
 )
 SCHEMA_UNFIT = "schema_unfit"
-# What the server lacks, by SQLSTATE; anything else of AWAY is a server that cannot be reached.
+# Messages by SQLSTATE. Every other error in AWAY means that the server cannot be reached.
 _LACKING = {
     "53000": "The database server is out of resources.",
     "53100": "The disk of the database server is full.",
@@ -67,15 +67,15 @@ _LACKING = {
 
 
 class DatabaseBugError(Exception):
-    """An error of PostgreSQL that nobody foresaw. Class, state and names; no value of any row."""
+    """An unexpected error of PostgreSQL: its class, SQLSTATE and names, without values of rows."""
 
 
 @contextmanager
 def translated(*, away: str) -> Iterator[None]:
-    """Turn a fault of the database into an error that a client may see.
+    """Turn a database fault into an error that a client may see.
 
-    `away` is the sentence for a database that cannot be reached. Raises Unavailable, Invalid, or
-    DatabaseBugError for whatever else PostgreSQL said.
+    `away` is the advice if the database cannot be reached. Raises Unavailable, Invalid, or
+    DatabaseBugError for an unexpected error.
     """
     try:
         yield
@@ -89,23 +89,23 @@ def translated(*, away: str) -> Iterator[None]:
     except (PoolerError, *LOST_STATEMENTS) as error:
         log.warning(MISCONFIGURED, advice=str(explain(error)))
         raise Unavailable(
-            MISCONFIGURED, "The database's pooler does not fit the settings; see the log."
+            MISCONFIGURED, "The connection pooler does not fit DATABASE_POOLER; see the log."
         ) from None
     except BUSY as error:
         log.warning("database_busy", error=type(error).__name__)
         raise Unavailable(
-            "database_busy", "The database is busy with other changes; try again."
+            "database_busy", "The database is busy with other changes. Try again."
         ) from None
     except UNSTORABLE as error:
         log.warning("value_unstorable", error=type(error).__name__)
         raise Invalid("value_unstorable", "A value cannot be stored by PostgreSQL.") from None
     except UNFIT as error:
-        # These texts name objects of our own statements, and no values.
+        # These messages name objects of our statements, and no values.
         log.warning("schema_unfit", error=error.message or type(error).__name__)
-        message = "The database's schema or the service's rights to it do not fit this release."
+        message = "The database schema, or the rights of the app role, do not fit this release."
         if isinstance(error, asyncpg.UndefinedTableError):
-            # So answers a database that was never migrated.
-            message = "The database lacks a table of this release; run `make migrate`."
+            # Most often the database was never migrated.
+            message = "The database lacks a table of this release. Run `make migrate`."
         raise Unavailable(SCHEMA_UNFIT, message) from None
     except AWAY as error:
         log.warning("database_away", error=type(error).__name__)
@@ -118,9 +118,9 @@ def translated(*, away: str) -> Iterator[None]:
 
 
 def is_of_driver(error: BaseException) -> bool:
-    """Tell whether the error passed through asyncpg, and so is the database's.
+    """Return whether the error was raised in asyncpg, and is a database fault.
 
-    The work with a connection may also fail for a file or a timeout of its own.
+    Work with a connection may also fail because of a file or its own timeout.
     """
     frames = walk_tb(error.__traceback__)
     return any(str(f.f_globals.get("__name__")).startswith("asyncpg.") for f, _ in frames)
@@ -128,7 +128,7 @@ def is_of_driver(error: BaseException) -> bool:
 
 @contextmanager
 def constraint(name: str, meaning: AppError) -> Iterator[None]:
-    """Raise the meaning when exactly this named constraint is violated; any other is a bug."""
+    """Raise `meaning` if this constraint is violated. Another violation is a bug."""
     try:
         yield
     except asyncpg.IntegrityConstraintViolationError as error:

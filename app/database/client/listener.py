@@ -1,7 +1,7 @@
-"""LISTEN on a connection of its own: a pooled one loses its listeners whenever it is given back.
+"""LISTEN on a separate connection: a pooled connection loses its listeners when it is released.
 
-A notification that comes while the connection is down is lost, so each connect counts as one; and a
-dead peer says nothing, so the connection is asked every few seconds whether it is there.
+Notifications are lost while the connection is down, so every connect counts as a notification. A
+dead peer sends nothing, so a query checks the connection every 2 s.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ async def listen(
     on_hint: Callable[[str], None],
     primary: Primary | None = None,
 ) -> None:
-    """Call `on_hint` with each notification's payload, empty after each connect, for ever."""
+    """Call `on_hint` with the payload of each notification, and with "" after each connect."""
     primary = primary or Primary()
     connector = Connector(target, settings, primary)
     while True:
         try:
             connection = await connector()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may do
+        except Exception as error:  # noqa: BLE001 - the next attempt may succeed
             log.debug("listener_waits", error=type(error).__name__)
         else:
             await _listen(connection, on_hint, primary)
@@ -42,16 +42,16 @@ async def listen(
 
 
 async def _listen(connection: Session, on_hint: Callable[[str], None], primary: Primary) -> None:
-    """Listen until the connection is lost, or its server is no longer the primary."""
+    """Listen until the connection is lost or its server is no longer the primary."""
     lost = asyncio.Event()
     connection.add_termination_listener(lambda _: lost.set())
     try:
-        await connection.add_listener(CHANNEL, lambda *told: on_hint(str(told[-1])))
+        await connection.add_listener(CHANNEL, lambda *arguments: on_hint(str(arguments[-1])))
         on_hint(_EVERYTHING)
         while not lost.is_set() and primary.is_current(connection):
             if not await wait_at_most(_PING_SECONDS, lost):
                 await connection.execute("select 1")
-    except Exception as error:  # noqa: BLE001 - the connection is given up either way
+    except Exception as error:  # noqa: BLE001 - the connection is closed in every case
         log.debug("listener_failed", error=type(error).__name__)
     finally:
         connection.terminate()

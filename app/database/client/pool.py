@@ -1,4 +1,4 @@
-"""The pool, with a limit on every wait, and the two ways to use it: `connection` and `transact`."""
+"""The connection pool, with a limit on every wait. Use it by `connection` or `transact`."""
 
 import asyncio
 import time
@@ -29,28 +29,32 @@ Result = TypeVar("Result")
 
 _CLOSE_SECONDS = 2
 _READ_AWAY = "Try again."
-# A commit whose answer was lost may have happened.
-_WRITE_AWAY = "A write may have been made: look first, or repeat it with its Idempotency-Key."
+# A commit whose answer was lost may have succeeded.
+_WRITE_AWAY = (
+    "The write may have succeeded. Read the entry, or retry with the same Idempotency-Key."
+)
 _TRANSACTION_ATTEMPTS = 3
 _BACKOFF_SECONDS = 0.05
 # One environment's writers hold at most a quarter of the pool, rounded up.
 _SHARES = 4
-# What `transact` tries again; work that catches errors has to let these through. The first is a
-# schema change under a cached statement; after one failure the cache is renewed. The second is a
-# session that takes no writes; it has been discarded.
+# Errors after which `transact` retries. Work that catches errors must not catch these. The first is
+# a schema change under a cached statement, which is prepared again after one failure. The second is
+# a session that accepts no writes, which has been closed.
 RETRIED = (
     asyncpg.InvalidCachedStatementError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
 )
-# Of the transaction that runs, what is to follow its commit.
-_following: ContextVar[list[Callable[[], None]] | None] = ContextVar("following", default=None)
+# Actions to run after the commit of the current transaction.
+_after_commit: ContextVar[list[Callable[[], None]] | None] = ContextVar(
+    "after_commit", default=None
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolUse:
-    """How busy the pool is: counts of connections, and of callers that wait for one."""
+    """Counts of connections, and of callers that wait for one."""
 
     size: int
     idle: int
@@ -59,39 +63,39 @@ class PoolUse:
 
 
 class Database:
-    """The one way to PostgreSQL. Made closed; until `open` has returned, use is Unavailable."""
+    """The pool of one process. Every use raises Unavailable before `open` has returned."""
 
     def __init__(self, settings: DatabaseSettings, primary: Primary | None = None) -> None:
         self._settings = settings
         self.primary = primary or Primary()
         self.watch = PrimaryWatch(self.primary)
-        # Writers of one environment queue for its row, where more connections would only wait.
+        # Writers of one environment wait for its row. More connections would not be faster.
         self.shares = Shares(
             limit=-(-settings.pool_max // _SHARES), wait_seconds=settings.acquire_timeout_seconds
         )
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._has_several_hosts = False
         self._waiting = 0
-        # When the pooler last lost a prepared statement, on the monotonic clock.
+        # The time.monotonic() at which the pooler last lost a prepared statement.
         self.pooler_failed_at: float | None = None
-        # Set by every failed use, for whoever wants to look closer before its time.
-        self.troubled = asyncio.Event()
+        # Set by every failed use, so that the heartbeat runs early.
+        self.failed = asyncio.Event()
 
     async def open(
         self,
         target: Target,
         prepare: Callable[[AsyncpgConnection], Coroutine[Any, Any, None]] = prepare_connection,
     ) -> None:
-        """Connect the least number of connections, one at the least, and prepare each.
+        """Open the minimum of connections, at least one, and run `prepare` on each.
 
-        Raises what the connector raises; `reasons.connecting` says it in words.
+        Raises the errors of the connector. `reasons.connecting` turns them into a message.
         """
         settings = self._settings
         pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
             connect=Connector(target, settings, self.primary),
             init=prepare,
-            # asyncpg's own reset costs a round trip on every release. It still rolls back and
-            # drops listeners; our statements keep no other session state, which a test holds.
+            # The reset query of asyncpg costs a round trip per release. asyncpg also rolls back and
+            # removes listeners. A test makes sure that our statements leave no other session state.
             reset=_nothing_to_reset,
             init_size=max(1, settings.pool_min),
             min_size=settings.pool_min,
@@ -102,14 +106,14 @@ class Database:
             with explained():
                 await pool  # type: ignore[unused-awaitable]  # awaiting it opens it
         except BaseException:
-            # A pool that failed to open stays closed; the next attempt makes a new one.
+            # The next attempt creates a new pool.
             pool.terminate()
             raise
         self._pool = pool
         self._has_several_hosts = len(target.hosts) > 1
 
     async def close(self) -> None:
-        """Close the connections, and abort those that are not closed after 2 s."""
+        """Close the connections, and abort those that are open after 2 s."""
         pool, self._pool = self._pool, None
         if pool is None:
             return
@@ -131,26 +135,26 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection. Faults of the database leave as errors that a client may see.
+        """Yield a connection, and turn database faults into errors that a client may see.
 
-        Raises Unavailable when none comes free in time, or the database is away.
+        Raises Unavailable if no connection is free in time, or the database is away.
         """
-        with self._watched(_READ_AWAY):
-            async with self._lent() as connection:
+        with self._translate_faults(_READ_AWAY):
+            async with self._acquired() as connection:
                 yield connection
 
     async def transact(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
-        """Run the work in one transaction and return its result; it may run up to three times.
+        """Run the work in one transaction, up to three times, and return its result.
 
-        So the work must touch nothing but the connection. Raises as `connection` does.
+        The work must have no effect but on the connection. Raises as `connection` does.
         """
-        with self._watched(_WRITE_AWAY):
+        with self._translate_faults(_WRITE_AWAY):
             backoff = Backoff(_BACKOFF_SECONDS)
             for attempt in range(1, _TRANSACTION_ATTEMPTS + 1):
-                following: list[Callable[[], None]] = []
-                outer = _following.set(following)
+                actions: list[Callable[[], None]] = []
+                outer = _after_commit.set(actions)
                 try:
-                    async with self._lent() as connection:
+                    async with self._acquired() as connection:
                         session = session_of(connection)
                         async with connection.transaction():
                             result = await work(connection)
@@ -166,26 +170,26 @@ class Database:
                             "The database's primary changed during the write. Read the entry, or "
                             "retry with the same Idempotency-Key.",
                         )
-                    for action in following:
+                    for action in actions:
                         action()
                     return result
                 finally:
-                    _following.reset(outer)
+                    _after_commit.reset(outer)
         raise AssertionError("unreachable")
 
     @contextmanager
-    def _watched(self, away: str) -> Iterator[None]:
+    def _translate_faults(self, away: str) -> Iterator[None]:
         unrelated: OSError | None = None
         try:
             with preserve_cancellation(), translated(away=away):
                 try:
                     yield
-                except OSError as error:  # TimeoutError is one
+                except OSError as error:  # including TimeoutError
                     if is_of_driver(error):
                         raise
                     unrelated = error
         except Unavailable as error:
-            self.troubled.set()
+            self.failed.set()
             if error.code == MISCONFIGURED:
                 self.pooler_failed_at = time.monotonic()
             raise
@@ -193,7 +197,7 @@ class Database:
             raise unrelated
 
     @asynccontextmanager
-    async def _lent(self) -> AsyncIterator[Connection]:
+    async def _acquired(self) -> AsyncIterator[Connection]:
         pool = self._pool
         if pool is None:
             raise Unavailable("database_away", "The database is not connected yet.")
@@ -202,17 +206,17 @@ class Database:
         try:
             yield connection
         except asyncpg.ReadOnlySQLTransactionError:
-            # The server or the role was read-only when the session began. A new one may not be.
+            # The server or role was read-only when the session began. A new session may not be.
             session.terminate()
             raise
         finally:
             if session.is_closed() and self._has_several_hosts:
-                # The server may have been replaced, and come back later with the other sessions.
+                # The server may have been replaced, and its other sessions may still work.
                 self.primary.renew()
             await self._release(pool, connection)
 
     async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> Connection:
-        """Return a connection to the primary. Raises Unavailable."""
+        """Acquire a connection to the current primary. Raises Unavailable."""
         started = time.monotonic()
         deadline = started + self._settings.acquire_timeout_seconds
         self._waiting += 1
@@ -237,34 +241,34 @@ class Database:
             self._waiting -= 1
 
     async def _release(self, pool: "asyncpg.Pool[asyncpg.Record]", connection: Connection) -> None:
-        """Give a connection back. Never raise, and finish although the caller is cancelled."""
-        await asyncio.shield(self._give_back(pool, connection))
+        """Release a connection. Never raise, and finish even if the caller is cancelled."""
+        await asyncio.shield(self._release_now(pool, connection))
 
-    async def _give_back(
+    async def _release_now(
         self, pool: "asyncpg.Pool[asyncpg.Record]", connection: Connection
     ) -> None:
         try:
             await pool.release(connection, timeout=self._settings.command_timeout_seconds)
-        except Exception as error:  # noqa: BLE001 - must not replace how the work ended
-            # asyncpg has closed the connection. A commit that was acknowledged still counts.
+        except Exception as error:  # noqa: BLE001 - must not replace the result of the work
+            # asyncpg has closed the connection. An acknowledged commit is still valid.
             log.info("connection_discarded", error=type(error).__name__)
 
 
 def session_of(connection: Connection) -> Session:
-    """Return the session that a connection of the pool stands for until it is released."""
+    """Return the session behind a connection of the pool."""
     return cast("Session", connection._con)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def after_commit(action: Callable[[], None]) -> None:
-    """Do something once the work that `transact` runs has been committed, and not at all otherwise.
+    """Run the action after `transact` has committed, and never after a rollback.
 
-    At once where no such work runs.
+    Outside of `transact`, run it at once.
     """
-    following = _following.get()
-    if following is None:
+    actions = _after_commit.get()
+    if actions is None:
         action()
     else:
-        following.append(action)
+        actions.append(action)
 
 
 async def _nothing_to_reset(_: AsyncpgConnection) -> None: ...

@@ -1,7 +1,7 @@
-"""Poolers: recognize one that loses prepared statements before it makes requests fail.
+"""Detect a pooler that loses prepared statements, before requests fail.
 
-PgBouncer before 1.21, or with `max_prepared_statements = 0`, passes the names of statements on. In
-transaction mode the next use of a name may reach another server connection, which does not know it.
+PgBouncer before 1.21, or with `max_prepared_statements = 0`, forwards the names of statements. In
+transaction mode the next use may reach another server connection, which does not know the name.
 """
 
 from collections.abc import Iterator
@@ -14,24 +14,24 @@ from app.database.client.statements import sql
 from app.errors import ForeseenError
 
 MISCONFIGURED = "pooler_misconfigured"
-# 26000: the name is unknown to this server connection. 42P05: another client has used it there.
+# 26000: the server connection does not know the name. 42P05: another client uses the name there.
 LOST_STATEMENTS = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 _STARTUP_PARAMETER = "unsupported startup parameter"
 
 
 class PoolerError(ForeseenError):
-    """The settings and the pooler do not fit; trying again changes nothing."""
+    """The settings do not fit the pooler. A retry does not help."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"DATABASE_URL leads through a pooler that {reason}: set DATABASE_POOLER=transaction, "
+            f"The pooler of DATABASE_URL {reason}: set DATABASE_POOLER=transaction, "
             "and either PgBouncer's max_prepared_statements above 0 (1.21 or later) or "
             "DATABASE_STATEMENT_CACHE=0"
         )
 
 
 def explain(error: BaseException) -> PoolerError | None:
-    """Return what an error says about the pooler, or None where it is about something else."""
+    """Return the PoolerError that an error means, or None."""
     if isinstance(error, PoolerError):
         return error
     if isinstance(error, LOST_STATEMENTS):
@@ -43,7 +43,7 @@ def explain(error: BaseException) -> PoolerError | None:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Raise PoolerError for an error that says something about the pooler."""
+    """Raise PoolerError instead of an error that means a problem with the pooler."""
     try:
         yield
     except (asyncpg.PostgresError, PoolerError) as error:
@@ -51,10 +51,10 @@ def explained() -> Iterator[None]:
 
 
 async def check_statements(session: Session) -> None:
-    """Raise PoolerError for a pooler that passes the names of statements on."""
-    async with session.transaction():  # which stays on one server connection
+    """Raise PoolerError if the pooler forwards the names of prepared statements."""
+    async with session.transaction():  # keeps one server connection
         if session.get_server_pid() == await sql.get_backend_id(session):
-            return  # no pooler: it would give a number of its own
+            return  # There is no pooler: it would report another process id.
         statement = await session.prepare("select 1")
         if await sql.is_statement_known(session, statement=statement.get_name()):
             raise PoolerError("loses prepared statements")

@@ -1,11 +1,12 @@
-"""The primary: which of the database's servers may be used.
+"""The primary: decide which database server may be used.
 
-After a failover the former primary may come back. It still takes writes, and they would be lost.
-Each promotion begins a timeline with a higher number, so the highest timeline that was ever seen is
-remembered, in memory and in DATA_DIR, and a server on a lower one is refused. Timelines can be
-compared only within one cluster, which its system identifier names.
+After a failover the former primary may come back. It still accepts writes, which would be lost.
+Each promotion begins a timeline with a higher number. So the highest timeline is stored in memory
+and in DATA_DIR, and a server on a lower one is refused. Timelines are compared only within one
+cluster, which has a system identifier.
 """
 
+import asyncio
 import os
 import secrets
 import time
@@ -25,7 +26,7 @@ from app.threads import in_thread
 if TYPE_CHECKING:
     AsyncpgConnection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 else:
-    # The stubs are generic where the class itself is not.
+    # The class is generic in the stubs only.
     AsyncpgConnection = asyncpg.Connection
 
 log = logger(__name__)
@@ -33,8 +34,10 @@ log = logger(__name__)
 FILE = "database-timeline.json"
 # Each new embedded server or restored cluster adds one.
 _SYSTEMS_MAX = 20
-# A managed server may lack the functions, or may not let us call them.
-_NOT_TOLD = (
+# Another process may hold the lock of DATA_DIR. The thread waits for it, the caller does not.
+_WRITE_SECONDS = 1.0
+# A managed server may lack the functions, or refuse them to our role.
+_UNSUPPORTED = (
     asyncpg.UndefinedFunctionError,
     asyncpg.InsufficientPrivilegeError,
     asyncpg.FeatureNotSupportedError,
@@ -44,7 +47,7 @@ _NOT_TOLD = (
 
 @dataclass(frozen=True, kw_only=True)
 class ServerState:
-    """What a server says about itself; `system` and `timeline` are None where it cannot."""
+    """The state of a server. `system` and `timeline` are None if it does not report them."""
 
     takes_writes: bool
     system: str | None = None
@@ -52,7 +55,7 @@ class ServerState:
 
 
 class Session(AsyncpgConnection):
-    """A connection that knows its server's address and state, and when the server was chosen."""
+    """A connection with the address and state of its server, and when the server was chosen."""
 
     address = ("", 0)
     state = ServerState(takes_writes=True)
@@ -60,37 +63,37 @@ class Session(AsyncpgConnection):
 
 
 class Primary:
-    """What this process knows of the primary.
+    """What this process knows about the primary.
 
-    `folder` is DATA_DIR, or None to use no file; `writes` is False where the file is only read.
+    `folder` is DATA_DIR, or None to use no file. With `writes` False the file is only read.
     """
 
     def __init__(self, folder: Path | None = None, *, writes: bool = True) -> None:
         self.file = folder / FILE if folder else None
         self._writes = writes
-        # The highest timeline seen, by system identifier.
+        # The highest known timeline by system identifier.
         self._timelines = _read(self.file)
         self._system: str | None = None
         self._renewed_at = 0.0
-        self._is_untold = False
-        # Why servers that answered were refused, by address, and whether another one was found.
+        self._is_unsupported_logged = False
+        # Why servers were refused, by address. `is_found`: another server can be used.
         self.refused: dict[str, str] = {}
         self.is_found = True
-        # Set by what reads revisions: whether a server has fewer than this process has read.
+        # Set by the reader of revisions: whether a server has fewer revisions than were read.
         self.is_behind: Callable[[Session], Awaitable[bool]] = _is_never_behind
 
     @property
     def timeline(self) -> int | None:
-        """The highest timeline of the cluster in use, or None where it is unknown."""
+        """The highest known timeline of the cluster in use, or None."""
         return self._timelines.get(self._system or "")
 
-    async def ask(self, session: Session) -> None:
-        """Ask a session for its server's state, and remember a higher timeline."""
+    async def query_state(self, session: Session) -> None:
+        """Query the state of the server, and store a higher timeline."""
         try:
             row = await sql.get_primary_state(session)
-        except _NOT_TOLD as error:
-            if not self._is_untold:
-                self._is_untold = True
+        except _UNSUPPORTED as error:
+            if not self._is_unsupported_logged:
+                self._is_unsupported_logged = True
                 log.warning("timeline_unknown", sqlstate=error.sqlstate)
             row = await sql.get_primary_mode(session)
         session.state = state = ServerState(**row)
@@ -102,7 +105,7 @@ class Primary:
         if timeline <= before:
             return
         self._timelines = {**self._timelines, system: timeline}
-        # Sessions on the former timeline would still take writes.
+        # Sessions on the former timeline would still accept writes.
         self.renew()
         if before:
             log.warning("timeline_advanced", before=before, now=timeline)
@@ -110,20 +113,22 @@ class Primary:
         if file is None or not self._writes:
             return
         try:
-            await in_thread("timeline", lambda: _write(file, system, timeline))
+            async with asyncio.timeout(_WRITE_SECONDS):
+                await in_thread("timeline", lambda: _write(file, system, timeline))
         except OSError as error:
-            log.warning("timeline_not_written", file=str(file), reason=error.strerror)
+            reason = error.strerror or f"no answer within {_WRITE_SECONDS:.0f} s"
+            log.warning("timeline_not_written", file=str(file), reason=reason)
 
     def renew(self) -> None:
-        """Have every session opened until now replaced before its next use."""
+        """Replace every session that is open now before its next use."""
         self._renewed_at = time.monotonic()
 
     def is_current(self, session: Session) -> bool:
-        """Return whether a session was chosen after the last renewal, on the highest timeline."""
+        """Return whether a session was chosen after the last `renew` and is not superseded."""
         return session.chosen_at >= self._renewed_at and not self.is_superseded(session)
 
     def is_superseded(self, session: Session) -> bool:
-        """Return whether a higher timeline than the session's is known."""
+        """Return whether a higher timeline than that of the session is known."""
         state = session.state
         if state.system is None or state.timeline is None:
             return False
@@ -132,9 +137,9 @@ class Primary:
     async def choose(
         self, candidates: Mapping[str, Session], *, compare_revisions: bool
     ) -> tuple[Session | None, Mapping[str, str]]:
-        """Return the session to use, and for each host that must not be used the reason.
+        """Return the session to use, or None, and the reason for each refused host.
 
-        The cluster that is in use comes first, then the highest timeline.
+        Prefer the cluster in use, then the highest timeline.
         """
         refused: dict[str, str] = {}
         chosen: Session | None = None
@@ -163,10 +168,10 @@ class Primary:
         if not self.is_superseded(session):
             return None
         highest = self._timelines[session.state.system or ""]
-        return f"it is on timeline {session.state.timeline}, and timeline {highest} was seen"
+        return f"it is on timeline {session.state.timeline}, but timeline {highest} exists"
 
-    def note(self, answered: Iterable[str], refused: Mapping[str, str]) -> None:
-        """Remember which of the hosts that answered were refused, and log what is new."""
+    def record_refusals(self, answered: Iterable[str], refused: Mapping[str, str]) -> None:
+        """Store which of the hosts were refused, and log new refusals."""
         for host in answered:
             if host not in refused:
                 self.refused.pop(host, None)
@@ -176,19 +181,19 @@ class Primary:
             self.refused[host] = reason
 
     def review(self, address: tuple[str, int], session: Session | None) -> None:
-        """Note what a host says between two connects; None where it cannot be asked."""
+        """Store whether a watched host is refused. The session is None if its query failed."""
         host = f"{address[0]}:{address[1]}"
         if session is None or not session.state.takes_writes:
-            self.note([host], {})
+            self.record_refusals([host], {})
         elif reason := self._refusal(session):
-            self.note([host], {host: reason})
+            self.record_refusals([host], {host: reason})
 
     @property
     def _advice(self) -> str:
         file = f", delete {self.file}," if self.file else ""
         return (
-            "Stop this server or make it a standby. If it was restored on purpose and is the one "
-            f"to use: stop every instance{file} and start them again."
+            "Stop this server or make it a standby. If it was restored and must be used: stop "
+            f"every instance{file} and start them again."
         )
 
 
@@ -209,7 +214,7 @@ def _read(file: Path | None) -> dict[str, int]:
 
 
 def _write(file: Path, system: str, timeline: int) -> None:
-    """Add a timeline to what other processes have written. Raises OSError."""
+    """Add a timeline to those that other processes have written. Raises OSError."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
     with exclusive_in(file.parent):

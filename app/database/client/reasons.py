@@ -1,6 +1,6 @@
-"""Why a database refuses, in one line that names the setting, the server and what to do.
+"""Explain a failed connect in one line: the setting, the server, and what to do.
 
-The texts of the drivers name no server, quote error numbers, and are empty for a timeout.
+Messages of the drivers name no server, contain error numbers, and are empty for a timeout.
 """
 
 import socket
@@ -18,7 +18,7 @@ _OF_ASYNCPG = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalCl
 
 
 class DatabaseRefusedError(ForeseenError):
-    """No connection could be made; `may_pass` without a change of the settings."""
+    """No connection could be opened. `may_pass`: a later attempt may succeed."""
 
     def __init__(self, message: str, *, may_pass: bool) -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ class DatabaseRefusedError(ForeseenError):
 
 @contextmanager
 def connecting(target: Target, settings: DatabaseSettings) -> Iterator[None]:
-    """Raise DatabaseRefusedError for what a driver raises in the block."""
+    """Raise DatabaseRefusedError for a driver error in the block."""
     try:
         yield
     except (OSError, *_OF_ASYNCPG) as error:
@@ -45,7 +45,7 @@ def is_foreseen(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what any error says in one line, without the details that quote values."""
+    """Return the message of an error in one line, without details that quote values."""
     diagnosis = getattr(error, "diag", None)  # of psycopg, which is not imported for this
     if diagnosis is not None and diagnosis.message_primary:
         return str(diagnosis.message_primary)
@@ -62,25 +62,25 @@ def _refusal(error: Exception, target: Target) -> str:
     servers = ", ".join(f"{host}:{port}" for host, port in target.hosts)
     match error:
         case ssl.SSLCertVerificationError():
-            told = f"presents an untrusted certificate ({error.verify_message})"
+            problem = f"presents an untrusted certificate ({error.verify_message})"
             advice = ", see DATABASE_TLS_CA and sslrootcert"
         case ssl.SSLError():
-            told, advice = f"fails in TLS ({error.reason})", ""
+            problem, advice = f"fails in TLS ({error.reason})", ""
         case socket.gaierror():
-            told, advice = "is unknown", ", check the host name"
+            problem, advice = "is unknown", ", check the host name"
         case ConnectionRefusedError():
-            told, advice = "refuses connections", ", is PostgreSQL running there?"
+            problem, advice = "refuses connections", ", is PostgreSQL running there?"
         case TimeoutError():
-            told, advice = "does not answer", ""
+            problem, advice = "does not answer", ""
         case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
-            told, advice = f"refuses the role: {reason_of(error)}", ""
+            problem, advice = f"refuses the role: {reason_of(error)}", ""
         case asyncpg.ProtocolViolationError():
-            told, advice = f"refuses a parameter: {reason_of(error)}", ", see DATABASE_POOLER"
+            problem, advice = f"refuses a parameter: {reason_of(error)}", ", see DATABASE_POOLER"
         case _ if type(error) is ConnectionError:
-            told, advice = "offers no TLS", ", which DATABASE_TLS_MODE demands"
+            problem, advice = "offers no TLS", ", which DATABASE_TLS_MODE demands"
         case _:
-            told, advice = f"cannot be used: {reason_of(error)}", ""
-    return f"{servers} {told}{advice}"
+            problem, advice = f"cannot be used: {reason_of(error)}", ""
+    return f"{servers} {problem}{advice}"
 
 
 def _setting(target: Target, settings: DatabaseSettings) -> str:
@@ -92,7 +92,7 @@ def _setting(target: Target, settings: DatabaseSettings) -> str:
         "DATABASE_BACKUP_URL": settings.backup,
         "DATABASE_ADMIN_URL": settings.admin,
     }
-    return next((name for name, each in named.items() if each == target), "DATABASE_URL")
+    return next((name for name, value in named.items() if value == target), "DATABASE_URL")
 
 
 def _times(count: int) -> str:

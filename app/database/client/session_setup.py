@@ -1,4 +1,4 @@
-"""Setting up a new connection: the codec for jsonb, TCP keepalive, the owner role."""
+"""Set up a new connection: the codec for jsonb, TCP keepalive, and the owner role."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _LONG_INTEGER = re.compile(rb"\d{%d}" % _LONG_DIGITS)
 
 
 async def prepare_connection(connection: AsyncpgConnection) -> None:
-    """Make a new connection ours: JSON as Python values, a dead peer noticed within a minute."""
+    """Decode jsonb as Python values, and detect a dead peer within one minute."""
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", format="binary", encoder=_encode, decoder=_decode
     )
@@ -23,9 +23,9 @@ async def prepare_connection(connection: AsyncpgConnection) -> None:
 
 
 async def prepare_as_owner(connection: AsyncpgConnection) -> None:
-    """Do the same for a role that may become the owner of the tables, and become it.
+    """Do the same, and set the role that owns the tables.
 
-    Where roles were never provisioned, the role that there is owns them already.
+    Without provisioned roles the connected role owns them already.
     """
     await prepare_connection(connection)
     if await connection.fetchval(
@@ -34,12 +34,12 @@ async def prepare_as_owner(connection: AsyncpgConnection) -> None:
         await connection.execute(f'set role "{OWNER}"')
 
 
-# msgspec itself takes 7 microseconds for a number near the ends of a double's range.
+# Without float_hook msgspec takes 7 µs for a number near the limits of a double.
 _decoder = msgspec.json.Decoder(float_hook=float)
 
 
 def _encode(value: Any) -> bytes:
-    # msgspec.Raw goes through as it is; a JSON null can only be said with it, as None is SQL's.
+    # msgspec.Raw is sent as it is. Only it can express a JSON null: None is the null of SQL.
     return b"\x01" + msgspec.json.encode(value)
 
 
@@ -48,10 +48,10 @@ def _decode(value: bytes) -> Any:
 
 
 def decode_json(text: bytes) -> Any:
-    """Return the value of the JSON that PostgreSQL writes for a jsonb."""
+    """Decode the JSON text of a jsonb."""
     if _LONG_INTEGER.search(text):
-        # jsonb writes 1e300 out as an integer of 301 digits. Integers beyond 2^53 are never let in,
-        # so a long one was a double when it came.
+        # jsonb prints 1e300 as an integer of 301 digits. Integers beyond 2^53 are refused on input,
+        # so a long integer was a double.
         return json.loads(text, parse_int=_integer_or_double)
     return _decoder.decode(text)
 
@@ -61,7 +61,7 @@ def _integer_or_double(text: str) -> int | float:
 
 
 def _keep_alive(connection: AsyncpgConnection) -> None:
-    """Turn on TCP keepalive, which asyncpg has no argument for; `_transport` is private to it."""
+    """Turn on TCP keepalive. asyncpg has no option for it, and `_transport` is private."""
     peer = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # noqa: SLF001
     if peer is None or peer.family not in {socket.AF_INET, socket.AF_INET6}:
         return

@@ -1,4 +1,4 @@
-"""Shares of the pool: the writers of one locked environment must not hold every connection."""
+"""Shares of the pool: writers of one environment must not use every connection."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,17 +9,17 @@ from app.errors import Unavailable
 
 
 class Shares:
-    """Limits how many connections are held under one name at the same time."""
+    """Limits the connections in use per name."""
 
     def __init__(self, *, limit: int, wait_seconds: float) -> None:
         self._limit = limit
         self._wait_seconds = wait_seconds
-        # A name is forgotten once no task holds or waits for its semaphore.
+        # A semaphore is removed when no task holds it or waits for it.
         self._semaphores: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
     async def held(self, name: str) -> AsyncIterator[None]:
-        """Hold one place of a name. Raises Unavailable when none is free in time."""
+        """Hold one share of a name. Raises Unavailable if none is free in time."""
         semaphore = self._semaphores.get(name)
         if semaphore is None:
             self._semaphores[name] = semaphore = asyncio.Semaphore(self._limit)
@@ -28,7 +28,7 @@ class Shares:
                 await semaphore.acquire()
         except TimeoutError:
             raise Unavailable(
-                "environment_busy", "The environment is busy with other changes; try again."
+                "environment_busy", "The environment is busy with other changes. Try again."
             ) from None
         try:
             yield

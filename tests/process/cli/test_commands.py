@@ -398,7 +398,7 @@ async def test_command_on_a_database_without_tables_says_what_to_run(
     server.drop_database(name)
 
     assert outcome[0] == 1
-    assert "error: The database lacks a table of this release; run `make migrate`." in outcome[1]
+    assert "error: The database lacks a table of this release. Run `make migrate`." in outcome[1]
 
 
 async def test_script_that_is_unknown_names_those_that_exist(
