@@ -1,1 +1,1 @@
-"""Flags, looked into: what one would give to whom, now or then, and why."""
+"""Evaluation of flags over OFREP, their usage, and explanations of results."""

@@ -1,4 +1,4 @@
-"""Explaining an evaluation: from the snapshot for now, from the history for any other moment."""
+"""Explanations of evaluations, from the current snapshot or from the history."""
 
 import time
 from collections import Counter
@@ -24,7 +24,7 @@ SAMPLE_KEYS = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class FlagSource:
-    """What a flag was compiled from at a revision, apart from its key."""
+    """The inputs from which a flag is compiled at a revision, except its key."""
 
     environment: Environment
     revision: int
@@ -33,7 +33,7 @@ class FlagSource:
 
 
 def source_now(snapshot: Snapshot, key: str) -> FlagSource:
-    """Return a flag by the rules that are served. Raises NotFound."""
+    """Return the inputs of a flag from the current snapshot. Raises NotFound."""
     rules = snapshot.rules
     if key not in rules.definitions:
         raise unknown_flag()
@@ -44,41 +44,42 @@ def source_now(snapshot: Snapshot, key: str) -> FlagSource:
 async def source_at(
     connection: Connection, name: str, key: str, moment: Moment | None
 ) -> FlagSource:
-    """Return a flag by the rules of a moment, by default now. Raises NotFound.
+    """Return the inputs of a flag at a moment, by default the latest. Raises NotFound.
 
-    The flag set's metadata and the generation of bucketing are those of that moment too.
+    Metadata of the flag set and the version of `fractional` are from that moment too.
     """
     if moment is None:
         environment = await environments.get(connection, name)
     else:
         environment = await environment_at(connection, name, moment)
-    contents = await _reached(connection, name, environment.revision, key)
+    contents = await _with_references(connection, name, environment.revision, key)
     flag = contents.get(key)
     if flag is None or flag.kind is not Kind.FLAG:
         raise unknown_flag()
-    segments = {key: each.value for key, each in contents.items() if each.kind is Kind.SEGMENT}
+    segments = {name: c.value for name, c in contents.items() if c.kind is Kind.SEGMENT}
     return _source(environment, environment.revision, flag.value, segments)
 
 
-async def _reached(
+async def _with_references(
     connection: Connection, environment: str, revision: int, key: str
 ) -> dict[str, Content]:
-    """Return the entry of a revision, and all that it refers to, directly or not."""
+    """Return an entry at a revision, and every entry that it refers to, directly or not."""
     contents: dict[str, Content] = {}
-    asked: set[str] = set()
-    wanted = {key}
-    while wanted:
-        asked |= wanted
-        found = await entries_at(connection, environment, revision, sorted(wanted))
-        new = {each.key: each.content for each in found.values() if each.content is not None}
+    requested: set[str] = set()
+    missing = {key}
+    while missing:
+        requested |= missing
+        entries = await entries_at(connection, environment, revision, sorted(missing))
+        new = {entry.key: entry.content for entry in entries.values() if entry.content is not None}
         contents |= new
-        wanted = {name for content in new.values() for name in referenced_names(content)} - asked
+        names = {name for content in new.values() for name in referenced_names(content)}
+        missing = names - requested
     return contents
 
 
 def explained(key: str, source: FlagSource, query: EvaluationQuery) -> ExplainedEvaluation:
-    """Return the evaluation of a flag for a context, and how it came about."""
-    found = explain(
+    """Return the evaluation of a flag for a context, with its steps."""
+    explanation = explain(
         key,
         source.definition,
         segments=source.segments,
@@ -88,17 +89,18 @@ def explained(key: str, source: FlagSource, query: EvaluationQuery) -> Explained
         now=_now(query),
     )
     return ExplainedEvaluation(
-        outcome=found.outcome,
+        outcome=explanation.outcome,
         revision=source.revision,
-        steps=found.steps,
-        is_complete=found.is_complete,
+        steps=explanation.steps,
+        is_complete=explanation.is_complete,
     )
 
 
 def split(key: str, source: FlagSource, query: EvaluationQuery) -> Counter[str]:
-    """Return how many of 10,000 targeting keys get which variant, the rest of the context equal.
+    """Return the number of 10,000 targeting keys that get each variant.
 
-    What has no variant is counted under its reason or error code.
+    The rest of the context stays the same. Outcomes without a variant count under their reason or
+    error code.
     """
     flag = Flag(
         key,
@@ -117,7 +119,7 @@ def split(key: str, source: FlagSource, query: EvaluationQuery) -> Counter[str]:
 
 
 def unknown_flag() -> NotFound:
-    """Return the error for a key that no flag has, or had."""
+    """Return the error for a key without a flag."""
     return NotFound("flag_unknown", "There is no such flag.")
 
 

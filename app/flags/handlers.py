@@ -1,4 +1,4 @@
-"""The HTTP side of flags."""
+"""The handlers of flag usage and explanations."""
 
 from datetime import UTC, datetime
 
@@ -24,9 +24,9 @@ async def list_usage(request: web.Request) -> web.Response:
     wire.read_query(request, set())
 
     async with request.app[DATABASE].connection() as connection:
-        found = await read_usage(connection, request.match_info["environment"], datetime.now(UTC))
+        items = await read_usage(connection, request.match_info["environment"], datetime.now(UTC))
 
-    return wire.answer(FlagUsage(items=found))
+    return wire.answer(FlagUsage(items=items))
 
 
 async def explain_evaluation(request: web.Request) -> web.Response:
@@ -35,17 +35,17 @@ async def explain_evaluation(request: web.Request) -> web.Response:
     Give `revision` or `at` in the body to evaluate a past state.
     """
     query = wire.read_query(request, {"min_revision"})
-    wanted = await wire.read_body(request, EvaluationQuery, bytes_max=CONTEXT_BYTES_MAX)
-    if wanted.revision is not None and wanted.at is not None:
+    evaluation = await wire.read_body(request, EvaluationQuery, bytes_max=CONTEXT_BYTES_MAX)
+    if evaluation.revision is not None and evaluation.at is not None:
         raise invalid("at", "must not come together with revision")
     name, key = request.match_info["environment"], request.match_info["key"]
-    moment = wanted.revision if wanted.at is None else wanted.at
+    moment = evaluation.revision if evaluation.at is None else evaluation.at
 
     if moment is None:
         snapshot = await read_snapshot(request, query)
-        found = service.explained(key, service.source_now(snapshot, key), wanted)
-        return wire.answer(found, headers=snapshot_headers(request, snapshot))
+        explanation = service.explained(key, service.source_now(snapshot, key), evaluation)
+        return wire.answer(explanation, headers=snapshot_headers(request, snapshot))
 
     async with request.app[DATABASE].connection() as connection:
         source = await service.source_at(connection, name, key, moment)
-    return wire.answer(service.explained(key, source, wanted))
+    return wire.answer(service.explained(key, source, evaluation))

@@ -1,8 +1,8 @@
-"""How often flags are evaluated: counted in memory, added to the table about once a minute.
+"""Counts of flag evaluations, in memory and flushed to the table once a minute.
 
-A minute's counts are lost when a process is killed, and none is counted twice: what was given to a
-statement that may have been committed is not given to another. While the database is away they
-wait, by their texts and not by outcomes, which would keep every flag that there ever was.
+A killed process loses up to a minute of counts. No evaluation is counted twice: counts are not
+retried if their statement may have been committed. While the database is down, counts wait by
+environment, key, reason and variant. Waiting by outcome would keep old flags in memory.
 """
 
 import asyncio
@@ -26,18 +26,18 @@ from app.tasks import repeat
 log = logger(__name__)
 
 FLUSH_SECONDS = 60.0
-# Rows that may wait, some 20 MB. Flags that change their names all day long could fill the memory.
+# The limit of waiting rows, about 20 MB. Keys and variants that keep changing could fill memory.
 WAITING_MAX = 50_000
-# What parts may take that are kept only to be counted. Each request may bring one that its group
-# has let go of already.
-PARTS_BYTES_MAX = 16 * 1024 * 1024
-# Younger than this, silence means nothing; and so do fewer evaluations than that.
+# The limit of body blocks that are in memory only to be counted. Each request may add one that its
+# group no longer caches.
+BLOCKS_BYTES_MAX = 16 * 1024 * 1024
+# Remarks need a flag that is older than this, or more evaluations than this.
 STALE_DAYS = 30
 CERTAIN_COUNT = 100
 
 
 class _Counted(msgspec.Struct, frozen=True, rename="camel"):
-    """What counts of an outcome's body."""
+    """The counted fields of an outcome's body."""
 
     key: str
     reason: str = ""
@@ -49,8 +49,9 @@ _decode = msgspec.json.Decoder(_Counted).decode
 
 
 class OutcomeUse(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a flag had this outcome. `reason` is OFREP's, or the error code of a failure;
-    `variant` has at most 255 characters of the name.
+    """The count of an outcome of a flag.
+
+    `reason` is that of OFREP, or the error code of a failure. `variant` is cut at 255 characters.
     """
 
     reason: str
@@ -60,7 +61,7 @@ class OutcomeUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FlagUse(msgspec.Struct, frozen=True, kw_only=True):
-    """`remarks` say what makes a flag look as if it were no longer needed."""
+    """The usage of a flag. `remarks` say why it may no longer be needed."""
 
     key: str
     created_at: datetime
@@ -74,24 +75,22 @@ class FlagUsage(msgspec.Struct, frozen=True, kw_only=True):
     items: list[FlagUse]
 
 
-# What a row of the table counts: environment, key, reason and variant.
-Place = tuple[str, str, str, str]
+# The key of a row: environment, flag key, reason and variant.
+RowKey = tuple[str, str, str, str]
 
 
 class Usage(Component):
-    """The evaluations of one process: all of them by environment and reason, and each outcome that
-    the table does not have yet.
-    """
+    """The evaluations of one process: totals by environment and reason, and unflushed counts."""
 
     name = "usage"
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # By the body of the outcome, which says it all, and is read once a minute.
+        # By the body of the outcome, which is decoded only once a minute.
         self._counts: defaultdict[str, Counter[bytes]] = defaultdict(Counter)
-        self._parts: defaultdict[str, Counter[BodyBlock]] = defaultdict(Counter)
-        self._parts_bytes = 0
-        self._waiting: Counter[Place] = Counter()
+        self._blocks: defaultdict[str, Counter[BodyBlock]] = defaultdict(Counter)
+        self._blocks_bytes = 0
+        self._waiting: Counter[RowKey] = Counter()
         self._totals: Counter[tuple[str, str]] = Counter()
 
     def count(self, environment: str, body: bytes) -> None:
@@ -102,26 +101,26 @@ class Usage(Component):
         """Count an evaluation for each of the bodies."""
         self._counts[environment].update(bodies)
 
-    def count_part(self, environment: str, part: BodyBlock) -> None:
-        """Count an evaluation for each body of the part."""
-        counts = self._parts[environment]
-        if part not in counts:
-            self._parts_bytes += len(part.joined)
-            if self._parts_bytes > PARTS_BYTES_MAX:
-                self._parts_bytes -= len(part.joined)
-                self.count_all(environment, part.bodies)
+    def count_block(self, environment: str, block: BodyBlock) -> None:
+        """Count an evaluation for each body of the block."""
+        counts = self._blocks[environment]
+        if block not in counts:
+            self._blocks_bytes += len(block.joined)
+            if self._blocks_bytes > BLOCKS_BYTES_MAX:
+                self._blocks_bytes -= len(block.joined)
+                self.count_all(environment, block.bodies)
                 return
-        counts[part] += 1
+        counts[block] += 1
 
     async def run(self) -> None:
-        """Add to the table for ever, and once more at the end."""
+        """Flush every minute, and once more at the end."""
         try:
             await repeat(lambda: FLUSH_SECONDS, self.run_once)
         finally:
             await self.run_once()
 
     def totals(self) -> Mapping[tuple[str, str], int]:
-        """Return how many evaluations there were, by environment and reason or error code."""
+        """Return the number of evaluations, by environment and reason or error code."""
         self._take()
         return self._totals
 
@@ -134,65 +133,68 @@ class Usage(Component):
         )
 
     async def run_once(self) -> None:
-        """Add what was counted. Never raises: what was surely not added waits for the next time."""
+        """Flush the counts. Never raises.
+
+        Counts that were certainly not written wait for the next flush.
+        """
         self._take()
         if not self._waiting:
             return
-        adding, self._waiting = self._waiting, Counter()
-        has_begun = False
+        batch, self._waiting = self._waiting, Counter()
+        has_started = False
 
         async def add(connection: Connection) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await _add(connection, adding)
+            nonlocal has_started
+            has_started = True
+            await _add(connection, batch)
 
         try:
             await self._database.transact(add)
         except Unavailable as error:
             log.debug("usage_not_added", code=error.code)
-            if not has_begun or error.code in {"pool_exhausted", "database_busy"}:
-                self._wait(adding)
+            if not has_started or error.code in {"pool_exhausted", "database_busy"}:
+                self._wait(batch)
         except asyncio.CancelledError:
-            # The process ends: what had no connection yet is added with the last.
-            if not has_begun:
-                self._wait(adding)
+            # The process stops. A batch without a connection is written by the last flush.
+            if not has_started:
+                self._wait(batch)
             raise
         except Exception as error:  # noqa: BLE001 - one failure must not end the counting
-            # Not added again, or what cannot be added would keep all else out for ever.
+            # Drop the batch: if it cannot be written, it would block all later ones.
             log.warning("usage_not_added", error=type(error).__name__)
 
     def _take(self) -> None:
-        """Let go of the outcomes that were counted, and keep what the table and metrics want."""
-        counted, self._counts = self._counts, defaultdict(Counter)
-        parts, self._parts = self._parts, defaultdict(Counter)
-        self._parts_bytes = 0
-        for environment, of_parts in parts.items():
-            for part, count in of_parts.items():
-                for body in part.bodies:
-                    counted[environment][body] += count
-        taken: Counter[Place] = Counter()
-        for environment, counts in counted.items():
+        """Move the counts by outcome to the waiting rows and the totals."""
+        by_environment, self._counts = self._counts, defaultdict(Counter)
+        blocks, self._blocks = self._blocks, defaultdict(Counter)
+        self._blocks_bytes = 0
+        for environment, counts_of_blocks in blocks.items():
+            for block, count in counts_of_blocks.items():
+                for body in block.bodies:
+                    by_environment[environment][body] += count
+        rows: Counter[RowKey] = Counter()
+        for environment, counts in by_environment.items():
             for body, count in counts.items():
                 outcome = _decode(body)
                 reason = outcome.error_code or outcome.reason
-                # A lenient import lets longer names pass than the table's key can hold.
+                # A lenient import accepts names that are too long for the table's key.
                 variant = outcome.variant[:VARIANT_NAME_MAX]
-                taken[environment, outcome.key, reason, variant] += count
+                rows[environment, outcome.key, reason, variant] += count
                 self._totals[environment, reason] += count
-        self._wait(taken)
+        self._wait(rows)
 
-    def _wait(self, counts: Counter[Place]) -> None:
+    def _wait(self, counts: Counter[RowKey]) -> None:
         lost = 0
-        for place, count in counts.items():
-            if place in self._waiting or len(self._waiting) < WAITING_MAX:
-                self._waiting[place] += count
+        for row_key, count in counts.items():
+            if row_key in self._waiting or len(self._waiting) < WAITING_MAX:
+                self._waiting[row_key] += count
             else:
                 lost += count
         if lost:
             log.warning("usage_lost", evaluations=lost)
 
 
-async def _add(connection: Connection, counts: Counter[Place]) -> None:
+async def _add(connection: Connection, counts: Counter[RowKey]) -> None:
     names, keys, reasons, variants = zip(*counts, strict=True)
     await sql.add_flag_usage(
         connection,
@@ -205,15 +207,15 @@ async def _add(connection: Connection, counts: Counter[Place]) -> None:
 
 
 async def read_usage(connection: Connection, environment: str, now: datetime) -> list[FlagUse]:
-    """Return every flag of an environment with its use. Raises NotFound."""
+    """Return every flag of an environment with its usage. Raises NotFound."""
     await environments.get(connection, environment)
     outcomes: dict[str, list[OutcomeUse]] = {}
     created: dict[str, datetime] = {}
     async for row in sql.list_flag_usage(connection, environment=environment):
         created[row["key"]] = row["created_at"]
-        found = outcomes.setdefault(row["key"], [])
+        of_flag = outcomes.setdefault(row["key"], [])
         if row["count"] is not None:
-            found.append(
+            of_flag.append(
                 OutcomeUse(
                     reason=row["reason"],
                     variant=row["variant"] or None,
@@ -221,31 +223,31 @@ async def read_usage(connection: Connection, environment: str, now: datetime) ->
                     last_evaluated_at=row["last_evaluated_at"],
                 )
             )
-    return [_use(key, created[key], found, now) for key, found in outcomes.items()]
+    return [_use(key, created[key], of_flag, now) for key, of_flag in outcomes.items()]
 
 
-def _use(key: str, created_at: datetime, found: list[OutcomeUse], now: datetime) -> FlagUse:
-    last = max((each.last_evaluated_at for each in found), default=None)
+def _use(key: str, created_at: datetime, outcomes: list[OutcomeUse], now: datetime) -> FlagUse:
+    last = max((outcome.last_evaluated_at for outcome in outcomes), default=None)
     return FlagUse(
         key=key,
         created_at=created_at,
         last_evaluated_at=last,
-        count=sum(each.count for each in found),
-        outcomes=found,
-        remarks=_remarks(found, last or created_at, now),
+        count=sum(outcome.count for outcome in outcomes),
+        outcomes=outcomes,
+        remarks=_remarks(outcomes, last or created_at, now),
     )
 
 
-def _remarks(found: list[OutcomeUse], last: datetime, now: datetime) -> list[str]:
+def _remarks(outcomes: list[OutcomeUse], last: datetime, now: datetime) -> list[str]:
     days = (now - last).days
-    if not found:
+    if not outcomes:
         return ["is never evaluated"] if days >= STALE_DAYS else []
     remarks = []
     if days >= STALE_DAYS:
         remarks.append(f"was last evaluated {counted(days, 'day')} ago")
-    variants = {each.variant for each in found if each.variant is not None}
-    reasons = {each.reason for each in found}
-    if len(variants) == 1 and sum(each.count for each in found) >= CERTAIN_COUNT:
+    variants = {outcome.variant for outcome in outcomes if outcome.variant is not None}
+    reasons = {outcome.reason for outcome in outcomes}
+    if len(variants) == 1 and sum(outcome.count for outcome in outcomes) >= CERTAIN_COUNT:
         remarks.append(f"always gives {next(iter(variants))}")
         if reasons == {"TARGETING_MATCH"}:
             remarks.append("only its rule is ever reached, never its default")

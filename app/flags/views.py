@@ -1,4 +1,4 @@
-"""An explained evaluation on the wire: what is asked, and what is answered."""
+"""The request and answer of an explained evaluation."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -10,7 +10,7 @@ from app.evaluation.explain import Step
 
 
 class EvaluationQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`revision` or `at` ask for the flag as it was; `at` is also the time that its rules see."""
+    """`revision` or `at` select a past state. `at` is also the current time of time rules."""
 
     context: dict[str, Any] = {}
     revision: Annotated[int, msgspec.Meta(ge=0)] | None = None
@@ -18,7 +18,7 @@ class EvaluationQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class ExplainedEvaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """`steps` are the operators that were run; `is_complete` is false when some were left out."""
+    """`steps` are the operators that ran. `is_complete` is false when steps are missing."""
 
     outcome: Outcome
     revision: int

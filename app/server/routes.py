@@ -43,7 +43,7 @@ from app.environments.models import Environment, EnvironmentList
 from app.evaluation.engine import Outcome
 from app.flags import handlers as flags
 from app.flags.ofrep import handlers as ofrep
-from app.flags.ofrep.answers import Failure, speaking_ofrep
+from app.flags.ofrep.answers import Failure, with_ofrep_errors
 from app.flags.ofrep.cors import preflight
 from app.flags.ofrep.streams import Refetch, stream_refetches
 from app.flags.ofrep.tickets import STREAM_PATH
@@ -82,7 +82,7 @@ _STALE = ("Flagstone-Stale",)
 _MOMENT = _REVISION + _STALE
 _SEEN = ("flagConfigEtag", "flagConfigLastModified")
 _OFREP: dict[str, Any] = {
-    "around": speaking_ofrep,
+    "around": with_ofrep_errors,
     "failure": Failure,
     "only_reads": True,
     "body_bytes_max": CONTEXT_BYTES_MAX,

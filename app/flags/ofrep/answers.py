@@ -1,4 +1,4 @@
-"""What surrounds every OFREP answer: its own shape of errors, and CORS for clients in browsers."""
+"""OFREP answers: errors in its own format, and CORS headers for clients in browsers."""
 
 from http import HTTPStatus
 
@@ -18,7 +18,7 @@ log = logger(__name__)
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """The body of every failure: OFREP's evaluationFailure, bulkEvaluationFailure and the like."""
+    """The body of every failure, such as evaluationFailure and bulkEvaluationFailure of OFREP."""
 
     key: str | None = None
     error_code: str
@@ -26,7 +26,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
 
 
 class EvaluationError(Exception):
-    """A failure that is OFREP's own; `status` is 400 or 404."""
+    """A failure that OFREP defines. `status` is 400 or 404."""
 
     def __init__(self, code: str, details: str, *, status: int = 400) -> None:
         super().__init__(details)
@@ -36,12 +36,12 @@ class EvaluationError(Exception):
 
 _BUG = Failure(
     error_code="GENERAL",
-    error_details="Something went wrong here; the log has it under the X-Request-ID.",
+    error_details="An unexpected error occurred. The log has details under the X-Request-ID.",
 )
 
 
-def speaking_ofrep(handler: Handler) -> Handler:
-    """Return the handler so that whatever it raises is answered in OFREP's shape, with CORS."""
+def with_ofrep_errors(handler: Handler) -> Handler:
+    """Wrap a handler: answer every exception in OFREP's format, with CORS headers."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
@@ -54,7 +54,7 @@ def speaking_ofrep(handler: Handler) -> Handler:
             failure = Failure(error_code="GENERAL", error_details=error.message)
             return _failed(request, failure, STATUS[type(error)], _headers_of(error))
         except ConnectionError:
-            raise  # the client has gone
+            raise  # the client has disconnected
         except Exception:
             log.exception("request_failed", method=request.method, route=route_of(request))
             return _failed(request, _BUG, 500)
@@ -65,7 +65,7 @@ def speaking_ofrep(handler: Handler) -> Handler:
 def respond(
     request: web.Request, body: bytes, head: bytes = b"", *, status: int = 200
 ) -> web.Response:
-    """Return an answer of JSON that is encoded already; `head` is what it has besides."""
+    """Return an answer with an encoded JSON body; `head` has its additional header lines."""
     lines = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n%b" % (
         request.app[CORS].head(request),
         len(body),
@@ -77,10 +77,10 @@ def respond(
 def _failed(
     request: web.Request, failure: Failure, status: int, headers: dict[str, str] | None = None
 ) -> web.Response:
-    """Return a failure, of the flag that was asked for where there is one."""
+    """Return a failure, with the key of the requested flag if there is one."""
     key = request.match_info.get("key")
     if key is not None:
-        # Bytes that are no text stand in a key as lone surrogates.
+        # Bytes that are not UTF-8 are lone surrogates in the key.
         key = key.encode(errors="replace").decode()
     body = msgspec.json.encode(msgspec.structs.replace(failure, key=key))
     return respond(request, body, header_lines(headers or {}), status=status)

@@ -1,6 +1,6 @@
-"""CORS: which pages of other origins may evaluate flags and read the answers.
+"""CORS: the origins whose pages may evaluate flags and read the answers.
 
-Every answer says so, failures too, or a page's script learns nothing of them.
+Failures have CORS headers too; without them a page's script cannot read the error.
 """
 
 import re
@@ -14,7 +14,7 @@ from app.http.headers import header_lines
 PREFLIGHT_SECONDS = 7_200
 _BELOW_OFREP = re.compile(r"(/v1/environments/[^/]+)?/ofrep(/|$)")
 _SHARED: dict[str, str] = {
-    # What a page's script may see. Without ETag the web client never revalidates.
+    # Headers that scripts may read. Without ETag the web client never revalidates.
     hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: "ETag, Retry-After, X-Request-ID, "
     "Flagstone-Revision, Flagstone-Stale",
 }
@@ -22,14 +22,14 @@ _PREFLIGHT: dict[str, str] = {
     hdrs.ACCESS_CONTROL_ALLOW_METHODS: "POST, GET",
     hdrs.ACCESS_CONTROL_MAX_AGE: str(PREFLIGHT_SECONDS),
 }
-# Named one by one: * would not cover Authorization.
+# Listed by name, because * does not include Authorization.
 _REQUEST_HEADERS = ("authorization", "content-type", "if-none-match", "x-api-key")
 ASKED_HEADERS_MAX = 64
 _HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
 
 
 class Cors:
-    """What the answers to each origin say, made once."""
+    """The CORS headers for each origin, computed once."""
 
     def __init__(self, origins: Sequence[str]) -> None:
         varying: dict[str, str] = {hdrs.VARY: "Origin"}
@@ -38,10 +38,10 @@ class Cors:
         if "*" in origins:
             self._otherwise, self._by_origin = _shared_with("*"), {}
         self._head_otherwise = header_lines(self._otherwise)
-        self._heads = {origin: header_lines(each) for origin, each in self._by_origin.items()}
+        self._heads = {origin: header_lines(headers) for origin, headers in self._by_origin.items()}
 
     def headers(self, request: web.Request) -> dict[str, str]:
-        """Return the headers of an answer; for an origin that is not ours only that it varies."""
+        """Return the headers of an answer. An origin that is not allowed gets only Vary."""
         return self._by_origin.get(request.headers.get(hdrs.ORIGIN, ""), self._otherwise)
 
     def head(self, request: web.Request) -> bytes:
@@ -55,7 +55,7 @@ CORS: web.AppKey[Cors] = web.AppKey("cors", Cors)
 
 
 async def preflight(request: web.Request) -> web.Response:
-    """Answer a browser that asks what it may send; no token is needed for that."""
+    """Answer a CORS preflight. It needs no token."""
     asked = ",".join(request.headers.getall(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, ()))
     headers = {
         **request.app[CORS].headers(request),
@@ -66,10 +66,10 @@ async def preflight(request: web.Request) -> web.Response:
 
 
 def allowed_headers(asked: str) -> list[str]:
-    """Return the request headers that a page may send: those that OFREP uses, and what it asks for.
+    """Return the request headers that a page may send: those of OFREP and those it asks for.
 
-    A page adds headers for tracing and the like, which are harmless here: they are not read. Only
-    names of RFC 9110 are repeated, the first 64, so the answer cannot be split or grow.
+    Pages add headers for tracing and similar, which this service does not read. The answer repeats
+    at most 64 names, and only valid ones (RFC 9110), so it cannot be split or grow.
     """
     names = (name.strip().lower() for name in asked.split(",", 4 * ASKED_HEADERS_MAX))
     extra = [name for name in names if _HEADER_NAME.fullmatch(name)][:ASKED_HEADERS_MAX]

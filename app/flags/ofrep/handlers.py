@@ -1,4 +1,4 @@
-"""The endpoints of OFREP: one flag, or all of them."""
+"""The handlers of OFREP: evaluate one flag, or all flags."""
 
 import asyncio
 import hashlib
@@ -34,11 +34,11 @@ async def evaluate_flag(request: web.Request) -> web.Response:
     flag = snapshot.rules.flags.get(request.match_info["key"])
     if flag is None:
         raise EvaluationError("FLAG_NOT_FOUND", "There is no such flag.", status=404)
-    found = flag.evaluate(context, int(time.time()))
+    evaluation = flag.evaluate(context, int(time.time()))
 
-    request.app[USAGE].count(snapshot.environment.name, found.body)
-    status = 200 if found.outcome.error_code is None else 400
-    return respond(request, found.body, snapshot_head_lines(request, snapshot), status=status)
+    request.app[USAGE].count(snapshot.environment.name, evaluation.body)
+    status = 200 if evaluation.outcome.error_code is None else 400
+    return respond(request, evaluation.body, snapshot_head_lines(request, snapshot), status=status)
 
 
 async def evaluate_flags(request: web.Request) -> web.Response:
@@ -53,14 +53,14 @@ async def evaluate_flags(request: web.Request) -> web.Response:
     tail = _tail(msgspec.json.encode(snapshot.environment.metadata), url)
 
     if snapshot.rules.uses_time:
-        # What it says may change by itself, so only what it says can tell whether it has.
+        # The answer may change without a write, so the tag is a hash of the answer.
         context = decode_context(raw)
         body = await _evaluated(request, snapshot, context, tail)
         etag = _etag(body)
     else:
         body = b""
         etag = _etag(b"%b%d:%b%b" % (snapshot.rules_state, len(raw), raw, tail))
-        # A client that names the tag got it for the same body, which was decoded then.
+        # A client that sends this tag got it for the same request body, which was decoded then.
         context = {} if conditions.names_tag(request, etag) else decode_context(raw)
     head = snapshot_head_lines(request, snapshot) + b"ETag: %b\r\n" % etag.encode()
     if conditions.is_not_modified(request, etag):
@@ -72,17 +72,17 @@ async def evaluate_flags(request: web.Request) -> web.Response:
 async def _evaluated(
     request: web.Request, snapshot: Snapshot, context: Mapping[str, Any], tail: bytes
 ) -> bytes:
-    """Return the body of a bulk answer. Whoever else waits gets a turn every millisecond."""
+    """Return the body of a bulk answer. Yield to the event loop every millisecond."""
     usage, environment = request.app[USAGE], snapshot.environment.name
     bodies: list[bytes] = []
     held_since = time.perf_counter()
-    for some in snapshot.rules.bulk.evaluate(context, int(time.time())):
-        if isinstance(some, BodyBlock):
-            usage.count_part(environment, some)
-            bodies.append(some.joined)
+    for chunk in snapshot.rules.bulk.evaluate(context, int(time.time())):
+        if isinstance(chunk, BodyBlock):
+            usage.count_block(environment, chunk)
+            bodies.append(chunk.joined)
         else:
-            usage.count_all(environment, some)
-            bodies += some
+            usage.count_all(environment, chunk)
+            bodies += chunk
         if time.perf_counter() - held_since > _HOLD_SECONDS:
             await asyncio.sleep(0)
             held_since = time.perf_counter()
@@ -91,7 +91,7 @@ async def _evaluated(
 
 @lru_cache(maxsize=1_024)
 def _tail(metadata: bytes, stream_url: str) -> bytes:
-    """Return what comes after the flags: the flag set's metadata, and where changes are told."""
+    """Return the end of a bulk answer: metadata of the flag set, and the event stream."""
     stream = {"type": "sse", "url": stream_url, "inactivityDelaySec": INACTIVITY_SECONDS}
     rest = {"metadata": msgspec.Raw(metadata), "eventStreams": [stream]}
     return b"," + msgspec.json.encode(rest)[1:]

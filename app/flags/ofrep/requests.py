@@ -1,4 +1,4 @@
-"""What an OFREP request asks: of which environment, for which context, from which revision on."""
+"""Reading of OFREP requests: environment, context, and minimum revision."""
 
 import math
 import re
@@ -18,20 +18,20 @@ from app.http.decoder import CONTEXT_BYTES_MAX
 
 
 class _Body(msgspec.Struct, frozen=True):
-    """Members beside the context are not ours to refuse."""
+    """Other members are ignored, as OFREP requires."""
 
     context: dict[str, Any] = {}
 
 
-# What events have as their etag, with or without the quotes of an entity tag.
-_PLACE = re.compile(r'"?(?P<epoch>[0-9a-f-]{36}):(?P<revision>[0-9]{1,18})"?')
+# The etag of an event, with or without the quotes of an entity tag.
+_EVENT_ETAG = re.compile(r'"?(?P<epoch>[0-9a-f-]{36}):(?P<revision>[0-9]{1,18})"?')
 
 
 def _double(text: str) -> float:
     """Return the number. Raises ValueError beyond the range of a double.
 
-    msgspec itself takes 7 microseconds for a number near the ends of that range, and an array of
-    them would hold the event loop for a quarter of a second.
+    msgspec takes 7 µs for a number near the limits of that range. An array of them would block the
+    event loop for 250 ms.
     """
     number = float(text)
     if math.isinf(number):
@@ -43,21 +43,21 @@ _decoder = msgspec.json.Decoder(_Body, float_hook=_double)
 
 
 async def read_raw(request: web.Request) -> bytes:
-    """Return the body, which may be none. Raises as `receive_read_body` does."""
+    """Return the body, empty if there is none. Raises as `receive_read_body` does."""
     return await receive_read_body(request, CONTEXT_BYTES_MAX) if request.body_exists else b""
 
 
 def decode_context(raw: bytes) -> dict[str, Any]:
     """Return the context of a body. Raises EvaluationError.
 
-    No body and no context are an empty context, as official clients send them.
+    Official clients send no body or no context for an empty context.
     """
     if not raw:
         return {}
     try:
         context = _decoder.decode(raw).context
     except msgspec.ValidationError as error:
-        raise _misshapen(str(error)) from None
+        raise _type_error(str(error)) from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise EvaluationError("PARSE_ERROR", "The body must be JSON.") from None
     if not isinstance(context.get("targetingKey", ""), str):
@@ -65,36 +65,36 @@ def decode_context(raw: bytes) -> dict[str, Any]:
     return context
 
 
-def _misshapen(found: str) -> EvaluationError:
-    """Return the failure for what the decoder found, whose place is all that is looked at."""
-    if found.endswith(" at `$.context`"):
+def _type_error(message: str) -> EvaluationError:
+    """Return the failure for a message of the decoder, by the path that it names."""
+    if message.endswith(" at `$.context`"):
         return EvaluationError("INVALID_CONTEXT", "context: must be an object.")
-    if " at `$.context" in found:
+    if " at `$.context" in message:
         return EvaluationError("PARSE_ERROR", "context: has a number beyond the range of a double.")
     return EvaluationError("PARSE_ERROR", "The body must be an object.")
 
 
 async def read_snapshot(request: web.Request) -> Snapshot:
-    """Return the snapshot to evaluate with: not older than what the client was told of.
+    """Return the snapshot to evaluate with, at least as new as the event that the client names.
 
     Raises Malformed, NotFound, or Unavailable when this instance does not reach the revision in
-    time. An epoch that is unknown here is answered from what there is.
+    time. An unknown epoch is answered from the current snapshot.
     """
     follower = request.app[FOLLOWER]
     environment = request.match_info.get("environment") or _only_environment(request)
     snapshot = follower.get(environment)
     if "?" not in request.raw_path:
         return snapshot
-    # `flagConfigLastModified` says the same less exactly, and other parameters are not refused.
-    told = _PLACE.fullmatch(request.query.get("flagConfigEtag", ""))
-    if told is None:
+    # `flagConfigLastModified` is less exact than the etag. Other parameters are ignored.
+    event = _EVENT_ETAG.fullmatch(request.query.get("flagConfigEtag", ""))
+    if event is None:
         return snapshot
-    if told["epoch"] != snapshot.epoch:
-        # It may be a later epoch, which another instance was the first to read.
+    if event["epoch"] != snapshot.epoch:
+        # It may be a new epoch, which another instance has read first.
         if not await follower.try_refresh():
             request[UNCONFIRMED] = True
         return follower.get(environment)
-    return await follower.at_least(environment, int(told["revision"]))
+    return await follower.at_least(environment, int(event["revision"]))
 
 
 def _only_environment(request: web.Request) -> str:
@@ -102,6 +102,6 @@ def _only_environment(request: web.Request) -> str:
     if len(environments) != 1 or EVERY_ENVIRONMENT in environments:
         raise Malformed(
             "environment_ambiguous",
-            "The token is for several environments; ask under /v1/environments/ENVIRONMENT.",
+            "The token is for several environments: use /v1/environments/ENVIRONMENT/ofrep.",
         )
     return next(iter(environments))

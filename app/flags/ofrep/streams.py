@@ -1,4 +1,4 @@
-"""OFREP's event stream: it says "fetch again", and never what."""
+"""OFREP's event stream, which asks clients to evaluate again. It contains no values."""
 
 import time
 from typing import NamedTuple
@@ -16,15 +16,15 @@ from app.evaluation.ruleset import Ruleset
 from app.flags.ofrep.cors import CORS
 from app.flags.ofrep.tickets import TICKETS
 
-# How long after a flag has turned its streams say so: the instance that answers the client may have
-# a clock that is a little behind.
+# The delay of the event after a time rule changes an outcome: the clock of the instance that
+# evaluates for the client may be behind.
 TURN_DELAY_SECONDS = 1
-# How often streams ask for a new fetch when a flag may turn at any time.
+# The interval of events when an outcome may change at any time.
 TICK_SECONDS = 60
 
 
 class Refetch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The data of an event; a client gives the `etag` back as `flagConfigEtag`."""
+    """The data of an event. The client sends its `etag` as `flagConfigEtag`."""
 
     type: str = "refetchEvaluation"
     etag: str
@@ -44,7 +44,7 @@ async def stream_refetches(request: web.Request) -> web.StreamResponse:
     except Unauthenticated as error:
         raise refuse_credential(request, error, request.match_info["ticket"]) from None
     except Unavailable:
-        # A browser comes back after a stream that ends, and never after any other status.
+        # Browsers reconnect after a stream that ends, but not after an error status.
         async with sse_response(request, headers=headers) as ended:
             await ended.write(RETRY_MESSAGE)
         return ended
@@ -76,9 +76,9 @@ async def stream_refetches(request: web.Request) -> web.StreamResponse:
 
 
 class _Position(NamedTuple):
-    """What the outcomes of flags depend on, apart from contexts and from unknown instants.
+    """The state on which outcomes depend, apart from contexts and unpredictable times.
 
-    `turn` is the latest instant at which an outcome may have changed by itself, 0 without one.
+    `turn` is the latest time at which a time rule may have changed an outcome, or 0.
     """
 
     epoch: str
@@ -101,7 +101,7 @@ def _position(snapshot: Snapshot) -> _Position:
 
 
 def _differ(before: _Position, after: _Position) -> bool:
-    """Tell whether outcomes may differ. Settings change the revision, and never an outcome."""
+    """Tell whether outcomes may differ. Settings change the revision but no outcome."""
     return (
         before.epoch != after.epoch or before.rules is not after.rules or before.turn != after.turn
     )

@@ -1,8 +1,8 @@
-"""Tickets: what a browser shows for an event stream, since its EventSource can send no header.
+"""Tickets: credentials in the URL of an event stream, because EventSource cannot send headers.
 
-A ticket is in the URL of the stream, so it opens that stream and nothing else, names the token that
-it was made for, and dies with it. It is always the same for a token and an environment, or no bulk
-answer would ever be unchanged. URLs are not logged, only their routes are.
+A ticket opens one stream. It names its token, and expires with it. The ticket of a token and an
+environment is always the same; otherwise no bulk answer could be 304. Only route patterns are
+logged, not URLs.
 """
 
 import hmac
@@ -27,12 +27,12 @@ class Tickets:
         self._directory = directory
         self._public_url = public_url
         self._key = derive(key, Purpose.STREAM_TICKETS)
-        self._made: dict[tuple[str, str], str] = {}
+        self._tickets: dict[tuple[str, str], str] = {}
 
     def url(self, request: web.Request, caller: Caller, environment: str) -> str:
         """Return the absolute URL of the environment's stream, for this caller.
 
-        Raises Malformed when only the client could say where we are, and says no address.
+        Raises Malformed when PUBLIC_URL is not set and the Host header is not ASCII.
         """
         base = self._public_url or _address(request)
         return f"{base}{STREAM_PATH}{self._ticket(caller.token.id, environment)}"
@@ -40,7 +40,7 @@ class Tickets:
     def open(self, ticket: str) -> tuple[str, Token]:
         """Return the environment and the token of a ticket. Raises Unauthenticated."""
         try:
-            # Strictly, or a ticket would go by many names.
+            # Strict, so that a ticket has one spelling.
             raw = b64decode(ticket.encode("ascii"), altchars=b"-_", validate=True)
         except ValueError:
             raise _refused("malformed") from None
@@ -51,9 +51,9 @@ class Tickets:
         return environment, self.holder(token_id, environment)
 
     def holder(self, token_id: str, environment: str) -> Token:
-        """Return a ticket's token while it may evaluate there.
+        """Return the token of a ticket if it may evaluate in the environment.
 
-        Raises Unauthenticated; Unavailable before the tokens were read for the first time.
+        Raises Unauthenticated, or Unavailable before tokens are loaded.
         """
         if not self._directory.is_loaded:
             raise Unavailable("starting", "The service has not finished starting.")
@@ -66,12 +66,12 @@ class Tickets:
         return token
 
     def _ticket(self, token_id: str, environment: str) -> str:
-        made = self._made.get((token_id, environment))
-        if made is None:
+        ticket = self._tickets.get((token_id, environment))
+        if ticket is None:
             name = f"{token_id}/{environment}".encode()
-            made = urlsafe_b64encode(self._mac(name) + name).decode()
-            self._made[token_id, environment] = made
-        return made
+            ticket = urlsafe_b64encode(self._mac(name) + name).decode()
+            self._tickets[token_id, environment] = ticket
+        return ticket
 
     def _mac(self, name: bytes) -> bytes:
         return hmac.digest(self._key, name, "sha256")[:_MAC_BYTES]
@@ -87,5 +87,5 @@ def _address(request: web.Request) -> str:
 
 
 def _refused(reason: str) -> Unauthenticated:
-    message = "This stream is not open, or no longer."
+    message = "The ticket is not valid. Evaluate again to get a new stream URL."
     return Unauthenticated("ticket_refused", message, reason=f"ticket {reason}")

@@ -1,4 +1,4 @@
-"""The shapes of OFREP 0.3.0, for its documentation: answers are joined from bytes."""
+"""The types of OFREP 0.3.0 for the API documentation. Answers are joined from bytes."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from app.evaluation.engine import Outcome
 
 
 class EvaluationRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """`context` holds `targetingKey`, if there is one, and whatever else rules look at."""
+    """`context` may have `targetingKey`, and the attributes that rules read."""
 
     context: dict[str, Any] = {}
 
 
 class EventStream(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Where changes are told. The URL is a secret."""
+    """The stream of change events. Its URL is a secret."""
 
     type: str
     url: str
@@ -22,7 +22,7 @@ class EventStream(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Evaluations(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Every flag once, each a success or a failure."""
+    """The outcome of every flag, a success or a failure."""
 
     flags: list[Outcome]
     metadata: dict[str, Any]

@@ -12,7 +12,7 @@ from app.database import Database, sql
 from app.evaluation.engine import Flag
 from app.evaluation.groups import BodyBlock
 from app.flags import usage as counting
-from app.flags.usage import PARTS_BYTES_MAX, Usage
+from app.flags.usage import BLOCKS_BYTES_MAX, Usage
 from app.settings import Settings, Target
 from tests.conftest import Server, Service
 from tests.factories import flag
@@ -102,15 +102,15 @@ async def test_what_waits_for_a_connection_at_the_end_is_added_with_the_last(
 async def test_parts_are_all_counted_and_not_all_kept_for_it(database: Database) -> None:
     usage = Usage(database)
     body = outcome()
-    size = PARTS_BYTES_MAX // 10
+    size = BLOCKS_BYTES_MAX // 10
 
     for _ in range(100):
         part = BodyBlock([body] * (size // len(body)))
-        usage.count_part("local", part)
-        usage.count_part("local", part)
+        usage.count_block("local", part)
+        usage.count_block("local", part)
 
-    held = sum(len(part.joined) for parts in usage._parts.values() for part in parts)
-    assert held <= PARTS_BYTES_MAX
+    held = sum(len(part.joined) for parts in usage._blocks.values() for part in parts)
+    assert held <= BLOCKS_BYTES_MAX
     assert usage.totals() == {("local", "STATIC"): 200 * (size // len(body))}
 
 
