@@ -137,8 +137,17 @@ async def wait_at_most(seconds: float, event: asyncio.Event) -> bool:
     return event.is_set()
 
 
-async def repeat(every: Callable[[], float], run_once: Callable[[], Awaitable[object]]) -> None:
-    """Run the work and sleep for the seconds that `every` returns, without end."""
-    while True:
-        await run_once()
-        await asyncio.sleep(jittered(every()))
+async def repeat(
+    every: Callable[[], float], run_once: Callable[[], Awaitable[object]], *, at_end: bool = False
+) -> None:
+    """Run the work and sleep for the seconds that `every` returns, without end.
+
+    With `at_end` the work runs once more when the task is cancelled.
+    """
+    try:
+        while True:
+            await run_once()
+            await asyncio.sleep(jittered(every()))
+    finally:
+        if at_end:
+            await run_once()

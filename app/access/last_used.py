@@ -25,10 +25,7 @@ class TokenUse(Component):
 
     async def run(self) -> None:
         """Write once a minute, and once more at the end."""
-        try:
-            await repeat(lambda: FLUSH_SECONDS, self.run_once)
-        finally:
-            await self.run_once()
+        await repeat(lambda: FLUSH_SECONDS, self.run_once, at_end=True)
 
     async def run_once(self) -> None:
         """Write the last use. Never raises: after a failure, the next run writes it."""

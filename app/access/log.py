@@ -104,10 +104,7 @@ class AccessLog(Component):
 
     async def run(self) -> None:
         """Write a batch every 10 s, and the last one at the end."""
-        try:
-            await repeat(lambda: FLUSH_SECONDS, self.run_once)
-        finally:
-            await self.run_once()
+        await repeat(lambda: FLUSH_SECONDS, self.run_once, at_end=True)
 
     async def run_once(self) -> None:
         """Write the batch. Never raises for the database: the rows stay queued for the next run.

@@ -114,10 +114,7 @@ class Usage(Component):
 
     async def run(self) -> None:
         """Flush every minute, and once more at the end."""
-        try:
-            await repeat(lambda: FLUSH_SECONDS, self.run_once)
-        finally:
-            await self.run_once()
+        await repeat(lambda: FLUSH_SECONDS, self.run_once, at_end=True)
 
     def totals(self) -> Mapping[tuple[str, str], int]:
         """Return the number of evaluations, by environment and reason or error code."""

@@ -81,7 +81,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
         database, StdoutLog.of_stdout() if settings.access.log_on_stdout else None
     )
     disk = Disk(settings.data_dir, key, settings.tier) if settings.snapshot_on_disk else None
-    keeper = DiskCopy(follower, directory, disk)
+    disk_copy = DiskCopy(follower, directory, disk)
     checks = ContentChecks()
     vault = Vault(wrapper_of(settings))
 
@@ -125,7 +125,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
         # Requests are refused and logged even while the last known state is served.
         access_log,
         FunctionComponent(
-            "last_known", run=partial(serve_last_known, keeper, lifecycle, retry.delayed)
+            "last_known", run=partial(serve_last_known, disk_copy, lifecycle, retry.delayed)
         ),
         server,
         Migrations(server, settings, database.primary),
@@ -144,7 +144,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
         follower,
         FunctionComponent("collector", run=memory.run),
         app[TOKEN_USE],
-        keeper,
+        disk_copy,
         app[USAGE],
     ]
     if is_first:

@@ -10,8 +10,10 @@ from app.tasks import wait_at_most
 _PROMPT_SECONDS = 1.0
 
 
-async def serve_last_known(keeper: DiskCopy, lifecycle: Lifecycle, delayed: asyncio.Event) -> None:
+async def serve_last_known(
+    disk_copy: DiskCopy, lifecycle: Lifecycle, delayed: asyncio.Event
+) -> None:
     """Serve the state on disk once the start is delayed. A fast start needs only the database."""
     await wait_at_most(_PROMPT_SECONDS, delayed)
-    if await keeper.serve_last_known():
+    if await disk_copy.serve_last_known():
         lifecycle.serving.set()

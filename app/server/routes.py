@@ -232,7 +232,7 @@ def add_routes(app: web.Application) -> None:
         handler = route.handler
         invite = partial(expect, bytes_max=route.body_bytes_max)
         if route.scope is not None:
-            handler = guarded(handler, [Scope(each) for each in (route.scope, *route.also)])
+            handler = guarded(handler, [Scope(scope) for scope in (route.scope, *route.also)])
         if route.is_large:
             handler = with_large_data(handler)
         if route.writes:
