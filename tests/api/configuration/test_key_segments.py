@@ -1,6 +1,6 @@
-"""Keys with empty, "." or ".." segments: clients read another key, so no road of writing takes one.
+"""Keys with empty, "." or ".." segments: clients would read another key, so writes refuse them.
 
-Earlier releases stored them. What they stored can be read, deleted and brought back.
+Earlier releases stored such keys. They can still be read, deleted and restored.
 """
 
 import json
@@ -36,7 +36,7 @@ def _content(value: object) -> Content:
 
 
 async def _store(service: Service, *keys: str, environment: str = "local") -> None:
-    """Store entries as an earlier release did; only bringing back takes such keys today."""
+    """Store entries as an earlier release did; today only a restore accepts such keys."""
     operations = [Operation(key=key, content=_content(1), expected=ABSENT) for key in keys]
     await service.app[DATABASE].transact(
         lambda c: changes.apply(c, environment, operations, actor="test", kind=ChangeKind.RESTORE)
@@ -53,7 +53,7 @@ async def _refused(answer: Any, key: str) -> bool:
 
 
 @pytest.mark.parametrize("key", BAD)
-async def test_key_with_such_a_segment_is_refused_on_every_road(service: Service, key: str) -> None:
+async def test_key_with_dot_segment_is_refused_everywhere(service: Service, key: str) -> None:
     client = service.client
     whole = {
         "flagstone": 1,
@@ -115,9 +115,7 @@ async def test_stored_key_can_be_read_and_deleted(service: Service, key: str) ->
 
 
 @pytest.mark.parametrize("key", GOOD)
-async def test_key_whose_segments_only_hold_dots_among_others_is_stored(
-    service: Service, key: str
-) -> None:
+async def test_key_with_dots_inside_segments_is_stored(service: Service, key: str) -> None:
     made = await service.client.put(f"{LOCAL}/configurations/{key}", json={"value": 1}, headers=NEW)
     # A plain path, as any client sends it.
     read = await service.client.get(f"{LOCAL}/configurations/{key}")
@@ -125,7 +123,7 @@ async def test_key_whose_segments_only_hold_dots_among_others_is_stored(
     assert (made.status, read.status, (await read.json())["key"]) == (201, 200, key)
 
 
-async def test_doctor_lists_such_keys(service: Service) -> None:
+async def test_doctor_lists_keys_with_dot_segments(service: Service) -> None:
     database, target = service.app[DATABASE], service.app[SETTINGS].database.target
     assert target is not None
     way = Connected(target=target, database=database, seconds=0)

@@ -1,4 +1,4 @@
-"""Flags and segments over HTTP: no wrong one is stored, and none refers to what is not there."""
+"""Flags and segments over HTTP: invalid ones and broken references are refused."""
 
 from typing import Any
 
@@ -61,7 +61,7 @@ async def _revision(service: Service, place: str = LOCAL) -> int:
 # Definitions
 
 
-async def test_a_wrong_flag_is_refused_with_every_place(service: Service) -> None:
+async def test_invalid_flag_is_refused_with_each_path(service: Service) -> None:
     wrong = flag(state="ON", targeting={"if": [{"sem_ver": [{"var": "v"}, "=", "1"]}, "blue"]})
 
     answer = await service.client.put(
@@ -80,7 +80,7 @@ async def test_a_wrong_flag_is_refused_with_every_place(service: Service) -> Non
     assert await _revision(service) == 0
 
 
-async def test_a_wrong_segment_is_refused_within_a_change_set(service: Service) -> None:
+async def test_invalid_segment_in_change_set_is_refused(service: Service) -> None:
     status, problem = await _change(
         service, _segment("staff", STAFF), _segment("other", {}), _flag("f", [])
     )
@@ -92,7 +92,7 @@ async def test_a_wrong_segment_is_refused_within_a_change_set(service: Service) 
     ]
 
 
-async def test_a_wrong_flag_is_refused_in_a_document(service: Service) -> None:
+async def test_invalid_flag_in_document_is_refused(service: Service) -> None:
     answer = await service.client.post(
         f"{LOCAL}/import", json={"flags": {"good": flag(), "bad": {"state": "ENABLED"}}}
     )
@@ -107,23 +107,23 @@ async def test_a_wrong_flag_is_refused_in_a_document(service: Service) -> None:
 # References
 
 
-async def test_a_reference_leads_to_a_segment(service: Service) -> None:
+async def test_reference_to_missing_segment_is_refused(service: Service) -> None:
     await _change(service, _flag("a-flag", flag()))
 
     status, problem = await _change(
-        service, _flag("one", targeting("a-flag", "nobody")), _segment("two", using("nobody"))
+        service, _flag("one", targeting("a-flag", "missing")), _segment("two", using("missing"))
     )
 
     assert (status, problem["code"]) == (422, "reference_unknown")
     assert _errors(problem) == [
         ("one", "refers to a-flag, which is no segment"),
-        ("one", "refers to nobody, which is no segment"),
-        ("two", "refers to nobody, which is no segment"),
+        ("one", "refers to missing, which is no segment"),
+        ("two", "refers to missing, which is no segment"),
     ]
     assert await _revision(service) == 1
 
 
-async def test_what_a_change_set_makes_can_be_referred_to_in_it(service: Service) -> None:
+async def test_reference_within_change_set_is_accepted(service: Service) -> None:
     status, _ = await _change(
         service,
         _flag("a", targeting("ours")),
@@ -136,20 +136,22 @@ async def test_what_a_change_set_makes_can_be_referred_to_in_it(service: Service
     assert (status, alone) == (200, 200)
 
 
-@pytest.mark.parametrize("variants", [{"on": True}, {"on": {"$ref": "nobody"}}])
-async def test_only_rules_refer(service: Service, variants: dict[str, Any]) -> None:
-    """What looks like a reference in a value, or in a guard's context, is a value."""
-    guards = [{"context": {"$ref": "nobody"}, "variant": "on"}]
+@pytest.mark.parametrize("variants", [{"on": True}, {"on": {"$ref": "missing"}}])
+async def test_reference_outside_rules_is_ignored(
+    service: Service, variants: dict[str, Any]
+) -> None:
+    """In a value or a guard's context, an object like a reference is plain data."""
+    guards = [{"context": {"$ref": "missing"}, "variant": "on"}]
     guarded = flag(variants=variants, defaultVariant="on", guards=guards)
-    await _change(service, _segment("nobody", STAFF))
+    await _change(service, _segment("missing", STAFF))
 
     status, _ = await _change(service, _flag("f", guarded))
-    deleted, _ = await _change(service, _delete("nobody"))
+    deleted, _ = await _change(service, _delete("missing"))
 
     assert (status, deleted) == (200, 200)
 
 
-async def test_segments_never_refer_in_a_circle(service: Service) -> None:
+async def test_circular_reference_is_refused(service: Service) -> None:
     await _change(
         service, _segment("a", using("b")), _segment("b", using("c")), _segment("c", STAFF)
     )
@@ -167,8 +169,8 @@ async def test_segments_never_refer_in_a_circle(service: Service) -> None:
     assert (itself, _errors(of_one)) == (422, [("d", "refers to d, and so to itself")])
 
 
-async def test_a_circle_can_be_opened_and_closed_elsewhere_at_once(service: Service) -> None:
-    """What counts is what is there after the change set, not before."""
+async def test_circle_avoided_within_change_set_is_accepted(service: Service) -> None:
+    """References are checked after the whole change set, not before."""
     await _change(service, _segment("a", using("b")), _segment("b", STAFF))
 
     status, _ = await _change(service, _segment("b", using("a"), 1), _segment("a", STAFF, 1))
@@ -176,7 +178,7 @@ async def test_a_circle_can_be_opened_and_closed_elsewhere_at_once(service: Serv
     assert status == 200
 
 
-async def test_a_segment_that_is_used_stays(service: Service) -> None:
+async def test_used_segment_cannot_be_deleted(service: Service) -> None:
     await _change(
         service,
         _segment("staff", STAFF),
@@ -194,7 +196,7 @@ async def test_a_segment_that_is_used_stays(service: Service) -> None:
     assert _errors(problem) == [("ours", "refers to staff"), ("shop", "refers to staff")]
 
 
-async def test_a_segment_goes_with_or_after_what_uses_it(service: Service) -> None:
+async def test_segment_is_deleted_with_or_after_its_users(service: Service) -> None:
     await _change(
         service,
         _segment("staff", STAFF),
@@ -216,8 +218,8 @@ async def test_a_segment_goes_with_or_after_what_uses_it(service: Service) -> No
 # Ways back
 
 
-async def test_no_way_back_breaks_a_reference(service: Service) -> None:
-    """1: the segment comes. 2: the flag that uses it comes."""
+async def test_revert_never_breaks_a_reference(service: Service) -> None:
+    """Revision 1 adds the segment, revision 2 the flag that uses it."""
     await _change(service, _segment("staff", STAFF))
     await _change(service, _flag("shop", targeting("staff")))
 
@@ -236,8 +238,8 @@ async def test_no_way_back_breaks_a_reference(service: Service) -> None:
     assert (back, problem_back["code"]) == (422, "reference_unknown")
 
 
-async def test_a_segment_that_becomes_a_setting_is_gone(service: Service) -> None:
-    """By an edit it cannot, but what a key is elsewhere it can become by a promotion."""
+async def test_segment_changed_to_setting_counts_as_deleted(service: Service) -> None:
+    """An edit cannot change the kind of a key, but a promotion can."""
     setting = {"op": "put", "key": "staff", "value": 1, "version": 0}
     await _change(service, setting, place=STAGING)
     await _change(service, _segment("staff", STAFF), _flag("shop", targeting("staff")))
@@ -250,8 +252,8 @@ async def test_a_segment_that_becomes_a_setting_is_gone(service: Service) -> Non
     assert _errors(problem) == [("shop", "refers to staff")]
 
 
-async def test_a_promotion_leaves_no_reference_open(service: Service) -> None:
-    """A flag brings its segments, and a segment that is gone at the source is not taken away."""
+async def test_promotion_never_breaks_a_reference(service: Service) -> None:
+    """A flag is promoted with its segments; a segment deleted at the source stays in use."""
     both = (_segment("staff", STAFF), _segment("ours", using("staff")))
     await _change(service, *both)
     await _change(service, *both, _flag("shop", targeting("ours")), place=STAGING)
@@ -268,7 +270,7 @@ async def test_a_promotion_leaves_no_reference_open(service: Service) -> None:
     assert [c["key"] for c in made["change_sets"][0]["changes"]] == ["ours", "shop", "staff"]
 
 
-async def test_a_document_refers_to_what_it_brings_or_finds(service: Service) -> None:
+async def test_document_references_are_checked(service: Service) -> None:
     document = {"flags": {"shop": targeting("staff")}, "$evaluators": {"staff": STAFF}}
 
     alone, problem = await _post(service, f"{LOCAL}/import", {"flags": document["flags"]})
@@ -279,11 +281,11 @@ async def test_a_document_refers_to_what_it_brings_or_finds(service: Service) ->
     assert (whole, emptied) == (200, 200)
 
 
-async def test_a_dry_run_is_refused_as_the_change_is(service: Service) -> None:
+async def test_dry_run_is_refused_like_the_change(service: Service) -> None:
     status, problem = await _post(
         service,
         f"{LOCAL}/changes?dry_run=true",
-        {"operations": [_flag("shop", targeting("nobody"))]},
+        {"operations": [_flag("shop", targeting("missing"))]},
     )
 
     assert (status, problem["code"]) == (422, "reference_unknown")
@@ -292,7 +294,7 @@ async def test_a_dry_run_is_refused_as_the_change_is(service: Service) -> None:
 # What it costs
 
 
-async def test_references_are_read_once_and_only_where_there_are_some(service: Service) -> None:
+async def test_references_are_read_once_if_any(service: Service) -> None:
     """A chain of segments is one statement, whatever its length. Where a segment changes, one looks
     for flags that use it and one for guards; one reads the segments of the flags that must compile.
     """
@@ -320,7 +322,7 @@ async def test_references_are_read_once_and_only_where_there_are_some(service: S
 
 
 async def _statements(service: Service, contents: dict[str, Content | None]) -> int:
-    """Make the change, and return how many statements that took."""
+    """Make the change, and return the number of statements."""
     seen: list[object] = []
     operations = [Operation(key=k, content=c, expected=None) for k, c in contents.items()]
     async with service.app[DATABASE].connection() as connection:

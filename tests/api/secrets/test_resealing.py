@@ -1,4 +1,4 @@
-"""Sealing anew moves bytes and nothing else: versions, revisions and the hash chain stay."""
+"""Resealing changes sealed bytes only: versions, revisions and the hash chain stay."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -71,7 +71,9 @@ async def _state(service: Service) -> list[Any]:
     return state
 
 
-async def test_only_the_bytes_change(service: Service, server: Server, owner: Database) -> None:
+async def test_resealing_changes_sealed_bytes_only(
+    service: Service, server: Server, owner: Database
+) -> None:
     await _fill(service)
     before, sealed = await _state(service), _sealed(server)
 
@@ -86,7 +88,7 @@ async def test_only_the_bytes_change(service: Service, server: Server, owner: Da
     assert sorted(each[10:42] for each in sealed) == sorted(each[10:42] for each in anew)
 
 
-async def test_the_chain_holds_when_it_is_made_again_from_the_rows(
+async def test_chain_recomputed_after_resealing_holds(
     service: Service, server: Server, owner: Database
 ) -> None:
     await _fill(service)
@@ -101,7 +103,7 @@ async def test_the_chain_holds_when_it_is_made_again_from_the_rows(
     assert _chain(server) != _hashes(server)
 
 
-async def test_the_chain_holds_when_the_keys_are_destroyed(
+async def test_chain_after_shredding_holds(
     service: Service, server: Server, owner: Database
 ) -> None:
     await _fill(service)
@@ -113,7 +115,7 @@ async def test_the_chain_holds_when_the_keys_are_destroyed(
     assert (answer.status, (await answer.json())["code"]) == (404, "secret_shredded")
 
 
-async def test_what_a_writer_holds_is_met_again(
+async def test_resealing_locked_row_is_retried(
     service: Service, server: Server, owner: Database
 ) -> None:
     await _fill(service)
@@ -144,7 +146,7 @@ async def test_what_a_writer_holds_is_met_again(
 
 
 class _Held(RingWrapper):
-    """Does not answer before it may, as a KMS at its slowest."""
+    """Delays its answer, like a slow KMS."""
 
     def __init__(self, ring: KeyRing) -> None:
         super().__init__(ring)
@@ -156,10 +158,8 @@ class _Held(RingWrapper):
         return await super().unwrap(wrapped)
 
 
-async def test_what_is_destroyed_meanwhile_does_not_come_back_to_life(
-    service: Service, owner: Database
-) -> None:
-    """It would, opened before the destruction and sealed by a data key that is made after it."""
+async def test_resealing_never_revives_shredded_values(service: Service, owner: Database) -> None:
+    """The danger: a value opened before the destruction, and resealed by a later data key."""
     await _fill(service)
     vault, log = service.app[VAULT], AccessLog(owner)
     await owner.transact(lambda c: data_keys.renew(c, vault, log, "local", origin=ORIGIN))
@@ -184,7 +184,7 @@ async def test_what_is_destroyed_meanwhile_does_not_come_back_to_life(
     assert living == []
 
 
-async def test_the_role_of_the_service_cannot_touch_what_is_sealed(service: Service) -> None:
+async def test_app_role_cannot_change_sealed_values(service: Service) -> None:
     await _fill(service)
     vault, log = service.app[VAULT], AccessLog(service.app[DATABASE])
     for work in (
@@ -196,7 +196,7 @@ async def test_the_role_of_the_service_cannot_touch_what_is_sealed(service: Serv
         assert refusal.value.code == "schema_unfit"
 
 
-async def test_a_destroyed_key_is_forgotten_and_a_missing_one_is_told(
+async def test_destroyed_key_is_dropped_and_missing_key_reported(
     service: Service, owner: Database
 ) -> None:
     await _fill(service)
@@ -213,7 +213,7 @@ async def test_a_destroyed_key_is_forgotten_and_a_missing_one_is_told(
     assert (vault.counts, vault.problem) == ({}, None)
 
 
-async def test_a_data_key_that_is_due_is_a_warning(
+async def test_data_key_due_for_rotation_is_a_warning(
     service: Service, server: Server, owner: Database
 ) -> None:
     await _fill(service)

@@ -1,4 +1,4 @@
-"""Secrets: written by whoever may write, read by whoever may reveal, and masked everywhere else."""
+"""Secrets are written with scope write, read with scope reveal, and masked everywhere else."""
 
 import asyncio
 import hashlib
@@ -47,15 +47,13 @@ async def _code(answer: Any) -> tuple[int, str]:
 @pytest.mark.parametrize(
     "value", [CANARY, "", 0, False, [], {"user": "u", "password": CANARY}, "é\u2028\x7f", 1e300]
 )
-async def test_any_value_but_null_comes_back_to_who_may_reveal(
-    service: Service, value: Any
-) -> None:
+async def test_any_value_but_null_is_revealed_with_scope(service: Service, value: Any) -> None:
     await _put(service, value)
 
     assert await _revealed(service) == value
 
 
-async def test_null_is_refused_since_it_is_how_a_masked_one_reads(service: Service) -> None:
+async def test_secret_null_is_refused(service: Service) -> None:
     await _put(service, CANARY)
     masked = await (await service.client.get(PATH)).json()
 
@@ -69,7 +67,7 @@ async def test_null_is_refused_since_it_is_how_a_masked_one_reads(service: Servi
     assert await _revealed(service) == CANARY
 
 
-async def test_no_answer_but_a_revealing_one_has_it(service: Service) -> None:
+async def test_secret_appears_only_in_revealing_answers(service: Service) -> None:
     await _put(service, {"password": CANARY})
     await _put(service, CANARY + "2", headers={"If-Match": '"1"'})
     staging = PATH.replace("local", "staging")
@@ -106,7 +104,7 @@ async def test_no_answer_but_a_revealing_one_has_it(service: Service) -> None:
         assert CANARY not in await answer.text(), path
 
 
-async def test_a_masked_entry_says_that_it_is(service: Service) -> None:
+async def test_masked_entry_is_marked(service: Service) -> None:
     await _put(service, CANARY, description="of the database")
 
     one = await (await service.client.get(PATH)).json()
@@ -123,7 +121,7 @@ async def test_a_masked_entry_says_that_it_is(service: Service) -> None:
     assert revealed["description"] == "of the database"
 
 
-async def test_revealing_needs_its_scope_besides_read(service: Service) -> None:
+async def test_reveal_needs_scopes_read_and_reveal(service: Service) -> None:
     await _put(service, CANARY)
     for scopes, status in (
         ((Scope.READ,), 403),
@@ -140,7 +138,7 @@ async def test_revealing_needs_its_scope_besides_read(service: Service) -> None:
             assert answer.status == status, (scopes, path)
 
 
-async def test_the_access_log_tells_who_read_which_version(service: Service) -> None:
+async def test_access_log_records_reveal_with_version(service: Service) -> None:
     await _put(service, CANARY)
     await _put(service, CANARY + "2", headers={"If-Match": '"1"'})
 
@@ -160,9 +158,7 @@ async def test_the_access_log_tells_who_read_which_version(service: Service) -> 
     assert {each["decision"] for each in reads} == {"allowed"}
 
 
-async def test_nothing_is_revealed_that_the_access_log_cannot_tell(
-    service: Service, server: Server
-) -> None:
+async def test_reveal_fails_when_access_log_fails(service: Service, server: Server) -> None:
     await _put(service, CANARY)
     with server.admin("suite") as connection:
         connection.execute("revoke insert on flagstone.access_log from flagstone_app")
@@ -177,7 +173,7 @@ async def test_nothing_is_revealed_that_the_access_log_cannot_tell(
         assert CANARY not in await answer.text()
 
 
-async def test_revealing_what_is_no_secret_is_a_plain_read(service: Service) -> None:
+async def test_reveal_of_other_kind_is_a_plain_read(service: Service) -> None:
     await service.client.put(f"{LOCAL}/configurations/k", json={"value": 1}, headers=NEW)
 
     assert await _revealed(service, f"{LOCAL}/configurations/k") == 1
@@ -187,7 +183,7 @@ async def test_revealing_what_is_no_secret_is_a_plain_read(service: Service) -> 
     assert await _code(missing) == (404, "configuration_unknown")
 
 
-async def test_each_version_can_be_revealed_and_brought_back(service: Service) -> None:
+async def test_each_version_can_be_revealed_and_restored(service: Service) -> None:
     await _put(service, "one")
     await _put(service, "two", headers={"If-Match": '"1"'})
     await service.client.delete(PATH, headers={"If-Match": '"2"'})
@@ -199,8 +195,8 @@ async def test_each_version_can_be_revealed_and_brought_back(service: Service) -
     assert await _revealed(service, query="&revision=2") == "two"
 
 
-async def test_a_restored_secret_is_the_same_and_a_rewritten_one_is_not(service: Service) -> None:
-    """Which can be told without opening either, and tells a guess apart from a copy."""
+async def test_restored_secret_has_the_same_commitment(service: Service) -> None:
+    """The commitments are compared without opening a value, and a guess is not a copy."""
     await _put(service, "one")
     await _put(service, "two", headers={"If-Match": '"1"'})
     await service.client.post(f"{LOCAL}/restore", json={"revision": 1})
@@ -214,8 +210,8 @@ async def test_a_restored_secret_is_the_same_and_a_rewritten_one_is_not(service:
     assert (await again.json())["change_sets"] == []
 
 
-async def test_only_who_may_reveal_moves_a_secret_to_another_environment(service: Service) -> None:
-    """Others may reveal it there, or may write it and read what came of a guess."""
+async def test_promoting_secret_needs_scope_reveal(service: Service) -> None:
+    """Other tokens may reveal it there, or could test guesses by writing it."""
     await _put(service, CANARY)
     wanted = {"from": "local", "keys": ["db/password"]}
     token = await service.token(Scope.READ, Scope.WRITE)
@@ -234,7 +230,7 @@ async def test_only_who_may_reveal_moves_a_secret_to_another_environment(service
     assert (await again.json())["change_sets"] == []
 
 
-async def test_a_change_set_writes_secrets_of_several_environments(service: Service) -> None:
+async def test_change_set_writes_secrets_of_two_environments(service: Service) -> None:
     operations = [
         {"op": "put", "key": "a", "version": 0, "kind": "secret", "value": "A"},
         {"op": "put", "key": "b", "version": 0, "value": 1},
@@ -255,7 +251,7 @@ async def test_a_change_set_writes_secrets_of_several_environments(service: Serv
     assert await _revealed(service, f"{STAGING}/configurations/a") == "B"
 
 
-async def test_a_kind_stays_and_what_comes_after_a_secret_tells_nothing_of_it(
+async def test_secret_kind_is_fixed_and_history_masks_it(
     service: Service,
 ) -> None:
     await _put(service, CANARY)
@@ -273,7 +269,7 @@ async def test_a_kind_stays_and_what_comes_after_a_secret_tells_nothing_of_it(
     assert "public" in texts[0]
 
 
-async def test_a_schema_holds_and_its_violation_tells_nothing_of_the_value(
+async def test_schema_violation_of_secret_hides_value(
     service: Service,
 ) -> None:
     schema = {
@@ -304,7 +300,7 @@ async def test_a_schema_holds_and_its_violation_tells_nothing_of_the_value(
         {"description": f"It is {CANARY}."},
     ],
 )
-async def test_what_is_kept_in_clear_beside_it_must_not_have_the_value(
+async def test_secret_value_in_clear_field_is_refused(
     service: Service, beside: dict[str, Any]
 ) -> None:
     body = {"kind": "secret", "value": CANARY} | beside
@@ -319,9 +315,7 @@ async def test_what_is_kept_in_clear_beside_it_must_not_have_the_value(
     await _put(service, "other", schema={"default": {}}, description="other things")
 
 
-async def test_a_repeated_write_gets_the_first_answer_and_its_table_holds_no_guessable_digest(
-    service: Service, server: Server
-) -> None:
+async def test_repeated_secret_write_stores_keyed_digest(service: Service, server: Server) -> None:
     headers = NEW | {"Idempotency-Key": "once"}
     body = msgspec.json.encode({"kind": "secret", "value": "1234"})
     sent = headers | {"Content-Type": "application/json"}
@@ -339,9 +333,7 @@ async def test_a_repeated_write_gets_the_first_answer_and_its_table_holds_no_gue
     assert b"1234" not in bytes(row[1])  # type: ignore[call-overload]
 
 
-async def test_a_dry_run_leaves_nothing_not_even_a_data_key(
-    service: Service, server: Server
-) -> None:
+async def test_dry_run_stores_no_data_key(service: Service, server: Server) -> None:
     answer = await service.client.put(
         f"{PATH}?dry_run=true", json={"kind": "secret", "value": CANARY}, headers=NEW
     )
@@ -354,9 +346,7 @@ async def test_a_dry_run_leaves_nothing_not_even_a_data_key(
     assert await _revealed(service) == CANARY
 
 
-async def test_a_row_that_was_moved_or_touched_is_not_opened(
-    service: Service, server: Server
-) -> None:
+async def test_moved_or_changed_row_is_not_opened(service: Service, server: Server) -> None:
     await _put(service, CANARY)
     await _put(service, "other", f"{LOCAL}/configurations/other")
     await _put(service, "foreign", f"{STAGING}/configurations/db/password")
@@ -383,10 +373,8 @@ async def test_a_row_that_was_moved_or_touched_is_not_opened(
     assert await _revealed(service) == CANARY
 
 
-async def test_an_old_row_that_was_brought_back_whole_is_not_opened(
-    service: Service, server: Server
-) -> None:
-    """All that is bound into it is right, so only the history tells; that a file has it from."""
+async def test_old_row_put_back_is_not_opened(service: Service, server: Server) -> None:
+    """Its binding is right, so only the history shows the change."""
     await _put(service, "one")
     of = "from flagstone.configurations where environment = 'local' and key = 'db/password'"
     with server.admin("suite") as connection:
@@ -407,8 +395,8 @@ async def test_an_old_row_that_was_brought_back_whole_is_not_opened(
     assert '"two"' in document
 
 
-async def test_two_instances_share_what_either_has_sealed(service: Service) -> None:
-    """The second one meets the data key when it needs it, not before."""
+async def test_instances_open_each_others_secrets(service: Service) -> None:
+    """The second instance unwraps the data key at first use."""
     other = Vault(wrapper_of(service.app[SETTINGS]))
     await _put(service, CANARY)
     async with service.app[DATABASE].connection() as connection:
@@ -418,7 +406,7 @@ async def test_two_instances_share_what_either_has_sealed(service: Service) -> N
     assert service.app[VAULT].problem is None
 
 
-async def test_an_import_of_a_masked_file_keeps_every_secret(service: Service) -> None:
+async def test_import_of_masked_file_changes_no_secret(service: Service) -> None:
     await _put(service, CANARY, description="old", schema={"type": "string"})
     await _put(service, "gone", f"{LOCAL}/configurations/gone")
     document = await (await service.client.get(f"{LOCAL}/export")).json(content_type=None)
@@ -442,7 +430,7 @@ async def test_an_import_of_a_masked_file_keeps_every_secret(service: Service) -
 
 
 @pytest.mark.parametrize("format_", ["json", "yaml"])
-async def test_a_revealed_file_comes_back_the_same_and_moves_to_another_environment(
+async def test_revealed_file_imports_unchanged_and_elsewhere(
     service: Service, format_: str
 ) -> None:
     await _put(service, {"a": CANARY})
@@ -458,7 +446,7 @@ async def test_a_revealed_file_comes_back_the_same_and_moves_to_another_environm
     assert await _revealed(service, PATH.replace("local", "staging")) == {"a": CANARY}
 
 
-async def test_an_import_is_no_way_to_try_out_guesses(service: Service) -> None:
+async def test_import_does_not_confirm_guesses(service: Service) -> None:
     await _put(service, "1234")
     token = await service.token(Scope.READ, Scope.WRITE)
     answers = []
@@ -483,9 +471,7 @@ async def test_an_import_is_no_way_to_try_out_guesses(service: Service) -> None:
         {"kind": "secret", "value": None},
     ],
 )
-async def test_a_file_that_contradicts_itself_is_refused(
-    service: Service, entry: dict[str, Any]
-) -> None:
+async def test_contradictory_file_is_refused(service: Service, entry: dict[str, Any]) -> None:
     await _put(service, CANARY)
 
     answer = await service.client.post(
@@ -496,7 +482,7 @@ async def test_a_file_that_contradicts_itself_is_refused(
     assert await _revealed(service) == CANARY
 
 
-async def test_a_masked_entry_where_a_setting_is_changes_nothing(service: Service) -> None:
+async def test_masked_entry_on_setting_changes_nothing(service: Service) -> None:
     await service.client.put(PATH, json={"value": 1}, headers=NEW)
     entry = {"kind": "secret", "value": None, "sealed": True}
 
@@ -507,8 +493,8 @@ async def test_a_masked_entry_where_a_setting_is_changes_nothing(service: Servic
     assert await _code(answer) == (422, "kind_fixed")
 
 
-async def test_a_page_of_secrets_alone_is_whole(service: Service) -> None:
-    """A sum over no values is null, which would end the page before it began."""
+async def test_page_of_secrets_only_is_complete(service: Service) -> None:
+    """A sum over no rows is null, which once ended the page early."""
     for name in ("a", "b", "c"):
         await _put(service, CANARY, f"{LOCAL}/configurations/{name}")
 
@@ -519,7 +505,7 @@ async def test_a_page_of_secrets_alone_is_whole(service: Service) -> None:
     assert page.next == "b"
 
 
-async def test_without_a_key_ring_secrets_are_refused_and_all_else_goes_on(
+async def test_missing_key_ring_refuses_secrets_only(
     service: Service,
 ) -> None:
     await _put(service, CANARY)
@@ -552,9 +538,7 @@ async def test_without_a_key_ring_secrets_are_refused_and_all_else_goes_on(
     assert vault.problem is None
 
 
-async def test_key_that_is_retired_while_it_wraps_stores_nothing(
-    service: Service, server: Server
-) -> None:
+async def test_key_retired_during_wrap_stores_nothing(service: Service, server: Server) -> None:
     """A new data key waits for `key retire`, which has counted what the key wrapped before."""
     file = ring_file(service.app[SETTINGS])
     assert file is not None
@@ -596,8 +580,8 @@ async def test_key_that_is_retired_while_it_wraps_stores_nothing(
     assert wrapped_by == [(new.id,)]
 
 
-async def test_a_wrong_key_ring_wraps_no_data_key(service: Service) -> None:
-    """It would be acknowledged, and lost as soon as the right ring is back."""
+async def test_wrong_key_ring_wraps_no_data_key(service: Service) -> None:
+    """The write would succeed, and the secret would be lost with the right ring."""
     await _put(service, CANARY)
     assert await _revealed(service) == CANARY
     file = ring_file(service.app[SETTINGS])
@@ -621,9 +605,7 @@ async def test_a_wrong_key_ring_wraps_no_data_key(service: Service) -> None:
         await service.app[VAULT].check(connection)
 
 
-async def test_what_was_shredded_stays_masked_in_a_revealed_file_and_the_rest_is_in_clear(
-    service: Service, server: Server
-) -> None:
+async def test_revealed_file_masks_shredded_secrets(service: Service, server: Server) -> None:
     other = f"{LOCAL}/configurations/other"
     await _put(service, CANARY)
     raw = await (await service.client.get(f"{LOCAL}/export?reveal=true")).read()

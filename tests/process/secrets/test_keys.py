@@ -1,4 +1,4 @@
-"""Keys on the command line, beside a service that goes on answering, and killed half-way."""
+"""Key commands beside a running service, and killed half-way."""
 
 import asyncio
 import os
@@ -46,7 +46,7 @@ async def _whole(client: ClientSession, service: Process) -> dict[str, object]:
 
 @asynccontextmanager
 async def _load(client: ClientSession, service: Process) -> AsyncIterator[list[int]]:
-    """Read and write secrets until the block ends, and note each status."""
+    """Read and write secrets until the block ends, and record each status."""
     statuses: list[int] = []
 
     async def read() -> None:
@@ -81,7 +81,7 @@ def _ids(text: str) -> dict[str, str]:
     return dict(re.findall(r"│ (\d{8}-[0-9a-f]{8})\s+│ (\S+) +│ \d+ ", text))
 
 
-async def test_keys_rotate_under_load_and_go_on_after_being_killed(
+async def test_key_rotation_continues_after_kill(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     service = launch(**PATIENT)
@@ -133,7 +133,7 @@ async def test_keys_rotate_under_load_and_go_on_after_being_killed(
     assert await _read(client, service, 5) == (200, "value 5")
 
 
-async def test_a_wrong_key_ring_keeps_the_service_from_starting_and_names_what_is_missing(
+async def test_wrong_key_ring_stops_start_and_names_keys(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     service = launch()
@@ -167,7 +167,7 @@ async def test_a_wrong_key_ring_keeps_the_service_from_starting_and_names_what_i
     await service.stop()
 
 
-async def test_a_shredded_environment_is_gone_at_once_and_for_ever(
+async def test_shredded_environment_is_unreadable_at_once(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     service = launch()
@@ -193,20 +193,20 @@ async def test_a_shredded_environment_is_gone_at_once_and_for_ever(
         assert (masked.status, (await masked.json())["sealed"]) == (200, True)
     async with client.put(
         f"{service.url}/v1/environments/local/configurations/s1",
-        json={"kind": "secret", "value": "anew"},
+        json={"kind": "secret", "value": "renewed"},
         headers=service.headers | {"If-Match": '"1"'},
     ) as written:
         assert written.status == 200
-    assert await _read(client, service, 1) == (200, "anew")
+    assert await _read(client, service, 1) == (200, "renewed")
     await service.stop()
     await service.start()
     await service.ready()
-    assert await _read(client, service, 1) == (200, "anew")
+    assert await _read(client, service, 1) == (200, "renewed")
     assert (await _read(client, service, 2))[0] == 404
     await service.stop()
 
 
-async def test_a_key_is_given_to_a_running_service_by_its_file(
+async def test_running_service_loads_new_key_from_file(
     launch: Callable[..., Process], client: ClientSession, tmp_path: Path
 ) -> None:
     file = tmp_path / "ring"
@@ -270,7 +270,7 @@ async def test_a_key_is_given_to_a_running_service_by_its_file(
     await service.stop()
 
 
-async def test_a_command_of_ones_own_keeps_the_keys(
+async def test_key_command_wraps_data_keys(
     launch: Callable[..., Process], client: ClientSession, tmp_path: Path
 ) -> None:
     command = tmp_path / "kms"
@@ -318,7 +318,7 @@ async def test_a_command_of_ones_own_keeps_the_keys(
     assert "kms-2 KEY_COMMAND failed with exit code 1" in service.log
 
 
-async def test_a_secret_goes_in_and_out_of_the_command_line(
+async def test_secret_is_set_and_read_on_command_line(
     launch: Callable[..., Process],
 ) -> None:
     service = launch()

@@ -8,13 +8,13 @@ import typer
 from app.cli.options import local_time
 
 
-def test_a_time_without_a_zone_is_of_this_machine() -> None:
+def test_time_without_zone_is_local() -> None:
     at = datetime(2026, 11, 24, 12)  # noqa: DTZ001 - as typer reads it
 
     assert local_time(at).timestamp() == at.timestamp()
     assert local_time(at).tzinfo is not None
 
 
-def test_the_beginning_of_the_calendar_is_refused_in_words() -> None:
+def test_time_before_calendar_is_refused() -> None:
     with pytest.raises(typer.BadParameter, match="no such time"):
         local_time(datetime.min)  # noqa: DTZ901

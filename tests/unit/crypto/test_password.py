@@ -1,4 +1,4 @@
-"""What a password has to be, and that looking at one is quick and tells nothing of it."""
+"""Password rules; checking is quick and reveals nothing of the password."""
 
 import secrets
 import subprocess
@@ -33,20 +33,20 @@ GUESSED = "must be harder to guess"
         ("Flagstone-App-2026-11-24", [NAMED]),
         ("passwordpasswordpassword", [KNOWN, GUESSED]),
         ("q1w2e3r4t5y6u7i8", [GUESSED]),
-        # Two of four is not enough; and a name counts as a word that everybody tries first.
+        # A score of 2 is not enough, and the name counts as a word that attackers try first.
         ("zxcvbnmasdfghjkl1", [GUESSED]),
         ("kestrelbayqwertyuiop", [GUESSED]),
         ("a" * 10_000, [GUESSED]),
-        # What follows is not looked at, or a good password would take minutes.
+        # The rest is not scored, or a good password would take minutes.
         ("a" * 72 + "kX9#mQ2vLp7&Rt4z", [GUESSED]),
     ],
 )
-def test_each_rule_is_told(password: str, rules: list[str]) -> None:
+def test_password_each_broken_rule_is_reported(password: str, rules: list[str]) -> None:
     assert list(broken_rules(password, NAMES)) == rules
 
 
 @pytest.mark.parametrize("length", [72, 73, 10_000])
-def test_a_long_password_is_looked_at_quickly(length: int) -> None:
+def test_long_password_is_checked_quickly(length: int) -> None:
     password = secrets.token_urlsafe(length)[:length]
     list(broken_rules("", NAMES))
 
@@ -57,24 +57,24 @@ def test_a_long_password_is_looked_at_quickly(length: int) -> None:
     assert time.monotonic() - started < 1
 
 
-def test_what_is_generated_passes() -> None:
+def test_generated_password_passes() -> None:
     generated = [secrets.token_urlsafe(32) for _ in range(50)]
 
     assert [list(broken_rules(password, NAMES)) for password in generated] == [[]] * 50
 
 
-def test_a_short_name_within_a_good_password_is_chance() -> None:
+def test_password_with_short_name_passes() -> None:
     assert list(broken_rules("kX9#mQ2vLp7&Rt4z", ("k", "mQ2", "Lp7"))) == []
 
 
-def test_the_list_is_as_it_is_compared() -> None:
-    """An entry with a capital or a digit at its end would never be found."""
+def test_password_list_is_normalized() -> None:
+    """An entry with a capital or a final digit would never match."""
     for word in _LISTED.split():
         assert KNOWN in list(broken_rules(f"{word.title()}-1")), word
     assert len(_KNOWN_BAD) == len(_LISTED.split())
 
 
-def test_whoever_has_no_password_to_check_does_not_load_the_estimate() -> None:
+def test_estimate_is_loaded_on_first_use() -> None:
     code = "import sys; from app.settings import load; load({}); print('zxcvbn' in sys.modules)"
 
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Sealed settings: whatever is sealed opens again, and nothing else does."""
+"""Sealed settings: a sealed value opens, and nothing else does."""
 
 import base64
 import string
@@ -45,7 +45,7 @@ NAMES = st.text(string.ascii_uppercase + string.digits + "_", min_size=1)
 
 
 def hand_made(content: str | bytes) -> str:
-    """Seal any content for IDENTITY, as somebody with age and the recipient could."""
+    """Seal any content for IDENTITY, as anyone with age and the recipient can."""
     plain = content.encode() if isinstance(content, str) else content
     file = pyrage.encrypt(plain, [x25519.Recipient.from_str(RECIPIENT)])
     return PREFIX + base64.urlsafe_b64encode(file).decode().rstrip("=")
@@ -61,7 +61,7 @@ def refusal(text: str, name: str = NAME, identity: Identity = IDENTITY) -> str:
 
 @given(name=NAMES, value=VALUES)
 @hypothesis_settings(max_examples=10_000, deadline=None)
-def test_what_is_sealed_opens_again(name: str, value: str) -> None:
+def test_sealed_setting_opens(name: str, value: str) -> None:
     sealed = seal(name, Secret(value), [RECIPIENT])
 
     opened = open_sealed(name, sealed, IDENTITY)
@@ -73,16 +73,14 @@ def test_what_is_sealed_opens_again(name: str, value: str) -> None:
 
 @given(name=NAMES, other=NAMES, value=VALUES)
 @hypothesis_settings(max_examples=1_000, deadline=None)
-def test_what_is_sealed_for_one_setting_does_not_open_for_another(
-    name: str, other: str, value: str
-) -> None:
+def test_sealed_setting_other_name_is_refused(name: str, other: str, value: str) -> None:
     sealed = seal(name, Secret(value), [RECIPIENT])
 
     if name != other:
         assert refusal(sealed, name=other) == "is sealed for another setting"
 
 
-def test_every_recipient_opens_it_and_nobody_else() -> None:
+def test_sealed_setting_opens_for_recipients_only() -> None:
     sealed = seal(NAME, VALUE, [OTHER_RECIPIENT, RECIPIENT, RECIPIENT])
     stranger, _ = made()
 
@@ -93,7 +91,7 @@ def test_every_recipient_opens_it_and_nobody_else() -> None:
     assert "for other recipients" in refusal(sealed, identity=stranger)
 
 
-def test_it_is_never_the_same_twice_and_shows_nothing() -> None:
+def test_sealing_twice_differs_and_hides_value() -> None:
     again = seal(NAME, VALUE, [RECIPIENT])
 
     assert again != SEALED
@@ -105,8 +103,8 @@ def test_it_is_never_the_same_twice_and_shows_nothing() -> None:
 
 
 @pytest.mark.parametrize("spelling", [SPELLED, string.printable + "\x00ä\udc80"])
-def test_no_character_can_be_changed(spelling: str) -> None:
-    """Each for some others, of base64url and of everything; the setting never sees any of it."""
+def test_sealed_setting_changed_character_is_refused(spelling: str) -> None:
+    """Replace each character by others, of base64url and of any kind."""
     for place, character in enumerate(SEALED):
         for step in (1, 2, 13, 37):
             other = spelling[(spelling.find(character) + step) % len(spelling)]
@@ -118,7 +116,7 @@ def test_no_character_can_be_changed(spelling: str) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 128, 255])
-def test_no_byte_of_the_age_file_can_be_changed(number: int) -> None:
+def test_sealed_setting_changed_age_byte_is_refused(number: int) -> None:
     file = base64.urlsafe_b64decode(SEALED.removeprefix(PREFIX) + "==")
     for place in range(len(file)):
         changed = bytearray(file)
@@ -126,7 +124,7 @@ def test_no_byte_of_the_age_file_can_be_changed(number: int) -> None:
         refusal(PREFIX + base64.urlsafe_b64encode(changed).decode().rstrip("="))
 
 
-def test_no_end_can_be_cut_off_nor_anything_put_in() -> None:
+def test_sealed_setting_cut_or_extended_is_refused() -> None:
     for place in range(len(PREFIX), len(SEALED)):
         refusal(SEALED[:place])
         refusal(SEALED[:place] + SEALED[place + 1 :])
@@ -135,8 +133,8 @@ def test_no_end_can_be_cut_off_nor_anything_put_in() -> None:
         refusal(SEALED + end)
 
 
-def test_only_one_spelling_is_taken() -> None:
-    """The last character has bits that no byte has, and decoders pass over them."""
+def test_sealed_setting_other_base64_form_is_refused() -> None:
+    """The last character has unused bits, which decoders ignore."""
     lengths: set[int] = set()
     while len(lengths) < 3:
         sealed = seal(NAME, VALUE, [RECIPIENT])
@@ -160,15 +158,15 @@ def test_only_one_spelling_is_taken() -> None:
     ],
     ids=range(8),
 )
-def test_what_is_not_well_formed_is_refused(pattern: str) -> None:
+def test_malformed_sealed_setting_is_refused(pattern: str) -> None:
     text = pattern.format(file=SEALED.removeprefix(PREFIX))
 
     assert is_sealed(text)
     assert "sealed" in refusal(text)
 
 
-def test_age_s_other_form_is_refused() -> None:
-    """In ASCII armour some characters could be changed, such as the line breaks."""
+def test_armored_age_file_is_refused() -> None:
+    """In ASCII armor some characters, for example line breaks, could change unnoticed."""
     plain = f"flagstone/setting/1\n{NAME}\n{RECIPIENT}\nv".encode()
     armoured = pyrage.encrypt(plain, [x25519.Recipient.from_str(RECIPIENT)], armored=True)
 
@@ -201,7 +199,7 @@ def test_age_s_other_form_is_refused() -> None:
         (b"\xff canary7f3a", "not a sealed setting"),
     ],
 )
-def test_each_field_inside_is_bound(content: str | bytes, rule: str | None) -> None:
+def test_sealed_content_each_field_is_checked(content: str | bytes, rule: str | None) -> None:
     if isinstance(content, str):
         # Random, whereas the names of tests must be the same in every process that runs some.
         own, other, again = RECIPIENT, OTHER_RECIPIENT, SEALED
@@ -220,7 +218,7 @@ def test_each_field_inside_is_bound(content: str | bytes, rule: str | None) -> N
 @pytest.mark.parametrize(
     "value", ["", " \n", SEALED, "sealed:x", "\udc80" + CANARY, CANARY * 9999], ids=range(6)
 )
-def test_a_value_that_could_not_be_opened_is_not_sealed(value: str) -> None:
+def test_unopenable_value_is_not_sealed(value: str) -> None:
     with pytest.raises(SealedError) as caught:
         seal(NAME, Secret(value), [RECIPIENT])
 
@@ -232,14 +230,14 @@ def test_a_value_that_could_not_be_opened_is_not_sealed(value: str) -> None:
     [[], ["age1"], [RECIPIENT, CANARY], ["ssh-ed25519 AAAA"], [RECIPIENT.upper() + "Q"]],
     ids=range(5),
 )
-def test_recipients_must_be_age_s(recipients: list[str]) -> None:
+def test_recipient_must_be_an_age_key(recipients: list[str]) -> None:
     with pytest.raises(SealedError) as caught:
         seal(NAME, VALUE, recipients)
 
     assert CANARY not in str(caught.value)
 
 
-def test_recipients_have_a_limit() -> None:
+def test_recipients_above_limit_are_refused() -> None:
     many = [made()[1] for _ in range(RECIPIENTS_MAX + 1)]
 
     assert open_sealed(NAME, seal(NAME, VALUE, [RECIPIENT, *many[2:]]), IDENTITY).value == VALUE
@@ -250,7 +248,7 @@ def test_recipients_have_a_limit() -> None:
 # Identities
 
 
-def test_an_identity_file_may_hold_several_and_comments() -> None:
+def test_identity_file_may_have_keys_and_comments() -> None:
     first, second = (new_identity(datetime.now(UTC))[0] for _ in range(2))
 
     both = parse_identity(f"# two\n\n{first}\r\n  {second}")
@@ -265,7 +263,7 @@ def test_an_identity_file_may_hold_several_and_comments() -> None:
     ["", "# only a comment\n", CANARY, "AGE-SECRET-KEY-1" + CANARY, RECIPIENT, "\x00"],
     ids=range(6),
 )
-def test_what_is_no_identity_is_refused_unseen(text: str) -> None:
+def test_invalid_identity_is_refused_without_quoting(text: str) -> None:
     with pytest.raises(IdentityError) as caught:
         parse_identity(text)
 
@@ -273,7 +271,7 @@ def test_what_is_no_identity_is_refused_unseen(text: str) -> None:
     assert caught.value.__cause__ is None
 
 
-def test_an_identity_does_not_show_its_key() -> None:
+def test_identity_repr_hides_key() -> None:
     text, recipient = new_identity(datetime.now(UTC))
     identity = parse_identity(text)
 

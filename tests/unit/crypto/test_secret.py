@@ -1,4 +1,4 @@
-"""A secret is not shown by anything that shows, logs, copies or encodes."""
+"""A secret is not shown by printing, logging, copying or encoding."""
 
 import copy
 import io
@@ -58,7 +58,7 @@ def structured(value: object) -> str:
 
 def raised(value: object) -> str:
     try:
-        raise ValueError("it", value)  # noqa: TRY301 - the traceback is what is looked at
+        raise ValueError("it", value)  # noqa: TRY301 - the traceback is checked
     except ValueError as error:
         shown = traceback.TracebackException.from_exception(error, capture_locals=True)
         return f"{error} {error!r} {error.args} {''.join(shown.format())}"
@@ -91,7 +91,7 @@ WAYS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("value", [SECRET, HOLDER, SETTINGS], ids=["secret", "holder", "settings"])
-def test_it_is_not_shown(way: str, value: object) -> None:
+def test_secret_is_not_shown(way: str, value: object) -> None:
     shown = WAYS[way](value)
 
     assert CANARY not in str(shown)
@@ -100,7 +100,7 @@ def test_it_is_not_shown(way: str, value: object) -> None:
 
 @pytest.mark.parametrize("value", [SECRET, HOLDER, SETTINGS], ids=["secret", "holder", "settings"])
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_it_is_not_pickled(value: object, protocol: int) -> None:
+def test_secret_is_not_pickled(value: object, protocol: int) -> None:
     with pytest.raises(TypeError) as caught:
         pickle.dumps(value, protocol)
 
@@ -109,14 +109,14 @@ def test_it_is_not_pickled(value: object, protocol: int) -> None:
 
 @pytest.mark.parametrize("value", [SECRET, HOLDER, SETTINGS], ids=["secret", "holder", "settings"])
 @pytest.mark.parametrize("encode", [json.dumps, msgspec.json.encode, msgspec.to_builtins])
-def test_it_is_not_encoded_without_asking(value: object, encode: Callable[[Any], object]) -> None:
+def test_secret_is_not_encoded(value: object, encode: Callable[[Any], object]) -> None:
     with pytest.raises(TypeError) as caught:
         encode(value)
 
     assert CANARY not in str(caught.value)
 
 
-def test_its_state_is_not_given_out() -> None:
+def test_secret_state_is_not_returned() -> None:
     with pytest.raises(TypeError):
         SECRET.__getstate__()
     with pytest.raises(TypeError):
@@ -124,7 +124,7 @@ def test_its_state_is_not_given_out() -> None:
 
 
 @pytest.mark.parametrize("group", ["access", "database"])
-def test_the_groups_of_the_settings_show_none(group: str) -> None:
+def test_settings_groups_hide_secrets(group: str) -> None:
     settings = getattr(SETTINGS, group)
 
     shown = f"{vars(settings)} {asdict(settings)} {settings}"
@@ -132,7 +132,7 @@ def test_the_groups_of_the_settings_show_none(group: str) -> None:
     assert CANARY not in shown
 
 
-def test_a_target_of_the_settings_shows_none() -> None:
+def test_database_target_hides_secrets() -> None:
     target = SETTINGS.database.target
 
     assert target is not None
@@ -140,18 +140,18 @@ def test_a_target_of_the_settings_shows_none() -> None:
     assert target.password == Secret(CANARY)
 
 
-def test_a_width_is_that_of_what_is_shown() -> None:
+def test_secret_format_width_applies_to_mask() -> None:
     assert f"{SECRET:>12}" == "   Secret(…)"
 
 
-def test_copies_are_the_same_and_still_reveal() -> None:
+def test_copied_secret_still_reveals() -> None:
     copied = copy.deepcopy(HOLDER)
 
     assert copied.secret is SECRET
     assert replace(HOLDER, name="other").secret.reveal() == CANARY * 4
 
 
-def test_two_are_equal_when_their_values_are() -> None:
+def test_secrets_with_equal_values_are_equal() -> None:
     assert Secret("a") == Secret("a")
     assert hash(Secret("a")) == hash(Secret("a"))
     assert Secret("a") != Secret("b")

@@ -9,14 +9,14 @@ _KEY = Secret("k" * 32)
 _OTHER = Signer(Secret("l" * 32))
 
 
-def test_what_was_signed_can_be_checked_by_the_public_half() -> None:
+def test_signature_verifies_with_public_key() -> None:
     signer = Signer(_KEY)
 
     assert is_signed(signer.public_key, "head", b"content", signer.sign("head", b"content"))
     assert signer.public_key == Signer(_KEY).public_key != _OTHER.public_key
 
 
-def test_another_content_purpose_or_key_is_refused() -> None:
+def test_signature_other_content_purpose_or_key_is_refused() -> None:
     signer = Signer(_KEY)
     signature = signer.sign("head", b"content")
 
@@ -26,7 +26,7 @@ def test_another_content_purpose_or_key_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "A", "é", "A" * 43, "*" * 86, "A" * 86])
-def test_nonsense_is_no_signature(text: str) -> None:
+def test_malformed_signature_is_refused(text: str) -> None:
     signer = Signer(_KEY)
     signature = signer.sign("head", b"content")
 

@@ -1,14 +1,13 @@
-"""Rules and contexts on which all implementations agree, and such of any shape.
+"""Generate rules and contexts on which all implementations agree, and arbitrary ones.
 
-Left out of the first is what flagd-core, or the library that it builds on, is known to do otherwise
-than the reference:
+The first kind leaves out known differences of flagd-core, or of its library, to the reference:
 
 * it fails with an exception where a number is divided by zero;
 * null and absent values count as 0 when they are compared or added loosely, are the text "null" in
   `cat`, and take the default of `var`;
-* numbers and booleans are the same to `===` and within lists;
-* + and * read all of a text, texts are numbers by Python's rules, and % has the divisor's sign;
-* the empty text is within the empty text;
+* numbers and booleans are equal to `===` and within lists;
+* + and * parse the whole string, by Python's rules, and % has the sign of the divisor;
+* the empty string contains the empty string;
 * weights must be Python integers, a version may have a prerelease without a patch number, an
   integer beyond 64 bits has a hash of its own, and an operator is unknown only when it is reached.
 """

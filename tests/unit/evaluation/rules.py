@@ -1,4 +1,4 @@
-"""Rules and flags as the tests of evaluation write them."""
+"""Build rules and flags for the tests of evaluation."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,9 +24,9 @@ def result(
     fractional: str = "v3",
     run: Run | None = None,
 ) -> Any:
-    """Return what a rule gives for a context. Raises RuleError.
+    """Evaluate a rule for a context. Raises RuleError.
 
-    Data that is no object cannot be a context, and is what a loop's body sees.
+    Data that is no object stands for the element of a loop.
     """
     data = {} if data is None else data
     is_context = isinstance(data, dict)
@@ -49,7 +49,7 @@ def flag(
     flag_set: Mapping[str, Any] | None = None,
     **members: Any,
 ) -> Flag:
-    """Return a flag with the variants a and b, of which b is the default."""
+    """Return a flag with the variants a and b; b is the default."""
     definition = {
         "state": "ENABLED",
         "variants": {"a": "A", "b": "B"},
@@ -68,7 +68,7 @@ def compiled(
     fractional: str = "v3",
     flag_set: Mapping[str, Any] | None = None,
 ) -> Flag:
-    """Return a flag of any definition; `flag_set` is the metadata of them all."""
+    """Compile a definition; `flag_set` is the metadata of the flag set."""
     return Flag(
         "flag",
         definition,
@@ -79,7 +79,7 @@ def compiled(
 
 
 def same(left: Any, right: Any) -> bool:
-    """Compare as JSON does, where true is no 1 and NaN is like itself."""
+    """Compare as JSON: true differs from 1, and NaN equals itself."""
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(same, left, right))
     if isinstance(left, bool) or isinstance(right, bool):

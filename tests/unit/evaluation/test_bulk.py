@@ -1,4 +1,4 @@
-"""All flags at once must give what each gives alone, and not cost more than all may."""
+"""A bulk evaluation gives the outcomes of single ones, within its budget."""
 
 import gc
 import time
@@ -34,7 +34,7 @@ def definition(targeting: Any, **members: Any) -> dict[str, Any]:
 
 
 def asking() -> st.SearchStrategy[Any]:
-    """Return rules that mostly ask only whether an attribute is one of some texts."""
+    """Return rules that mostly test one attribute against some strings."""
     look = ATTRIBUTES.map(lambda name: {"var": name})
     equal = st.tuples(st.sampled_from(["==", "===", "!="]), look, TEXTS).map(
         lambda parts: {parts[0]: list(parts[1:])}
@@ -73,7 +73,7 @@ def bodies_of(bulk: Bulk, context: Mapping[str, Any]) -> list[bytes]:
     fractional=st.sampled_from(["v2", "v3"]),
 )
 @hypothesis_settings(max_examples=150, deadline=None)
-def test_all_together_give_what_each_gives_alone(
+def test_bulk_outcomes_equal_single_outcomes(
     rules: list[Any], context: dict[str, Any], fractional: str
 ) -> None:
     flags = [compiled(definition(rule), segments=SEGMENTS, fractional=fractional) for rule in rules]
@@ -88,7 +88,7 @@ def test_all_together_give_what_each_gives_alone(
     contexts=st.lists(st.dictionaries(ATTRIBUTES, TEXTS | ANY_VALUE), min_size=1, max_size=8),
 )
 @hypothesis_settings(max_examples=100, deadline=None)
-def test_what_was_worked_out_for_one_context_holds_for_all_like_it(
+def test_bulk_cached_block_serves_similar_contexts(
     rules: list[Any], contexts: list[dict[str, Any]]
 ) -> None:
     flags = [
@@ -104,10 +104,10 @@ def test_what_was_worked_out_for_one_context_holds_for_all_like_it(
 
 @given(rule=RULES | asking(), context=CONTEXTS, fractional=st.sampled_from(["v2", "v3"]))
 @hypothesis_settings(max_examples=100, deadline=None)
-def test_flags_that_are_replaced_are_gone_without_the_collector(
+def test_replaced_flag_is_freed_without_collector(
     rule: Any, context: dict[str, Any], fractional: str
 ) -> None:
-    # What is loaded is kept from the collector: a circle in it would stay for ever.
+    # Loaded objects are frozen for the collector: a cycle would never be freed.
     gc.disable()
     gc.freeze()
     try:
@@ -121,7 +121,7 @@ def test_flags_that_are_replaced_are_gone_without_the_collector(
         gc.enable()
 
 
-def test_rules_that_ask_for_many_texts_do_not_fill_the_memory() -> None:
+def test_block_cache_many_strings_stays_bounded() -> None:
     flags = [
         compiled(definition({"if": [{"==": [var("plan"), f"plan-{number}"]}, "a"]}))
         for number in range(200)
@@ -135,7 +135,7 @@ def test_rules_that_ask_for_many_texts_do_not_fill_the_memory() -> None:
     assert 0 < len(kept) <= 2 * BLOCKS_MAX
 
 
-def test_large_outcomes_of_many_texts_do_not_fill_the_memory() -> None:
+def test_block_cache_large_bodies_stays_bounded() -> None:
     variants = {"a": "a" * 20_000, "b": "b" * 20_000}
     flags = [
         compiled(definition({"if": [{"==": [var("user"), str(n)]}, "a", "b"]}, variants=variants))
@@ -154,7 +154,7 @@ def test_large_outcomes_of_many_texts_do_not_fill_the_memory() -> None:
 
 @given(rule=RULES, context=CONTEXTS, fractional=st.sampled_from(["v2", "v3"]))
 @hypothesis_settings(max_examples=150, deadline=None)
-def test_an_explained_evaluation_gives_what_is_served(
+def test_explained_outcome_equals_served_outcome(
     rule: Any, context: dict[str, Any], fractional: str
 ) -> None:
     flag = compiled(definition(rule), segments=SEGMENTS, fractional=fractional)
@@ -172,7 +172,7 @@ def test_an_explained_evaluation_gives_what_is_served(
     assert explained.outcome == flag.evaluate(context, NOW).outcome
 
 
-def test_a_costly_flag_fails_alone_among_those_of_its_batch() -> None:
+def test_bulk_costly_flag_fails_alone_in_batch() -> None:
     cheap = [compiled(definition({"if": [var("on"), "a"]})) for _ in range(100)]
     costly = compiled(definition(COSTLY))
     context = {"on": True, "list": ["y"] * STEPS_MAX}
@@ -184,7 +184,7 @@ def test_a_costly_flag_fails_alone_among_those_of_its_batch() -> None:
     assert costly.evaluate(context, NOW).outcome.error_code is ErrorCode.GENERAL
 
 
-def test_costly_flags_have_one_budget_together_and_cheap_ones_are_not_hurt() -> None:
+def test_bulk_costly_flags_share_one_budget() -> None:
     # Each is just within its own limit.
     costly = [compiled(definition(COSTLY)) for _ in range(300)]
     cheap = compiled(definition({"if": [var("on"), "a"]}))
@@ -202,7 +202,7 @@ def test_costly_flags_have_one_budget_together_and_cheap_ones_are_not_hurt() -> 
     assert cheap.evaluate(context, NOW).body in found
 
 
-def test_no_turn_takes_longer_than_one_costly_flag() -> None:
+def test_bulk_portion_costs_at_most_one_flag() -> None:
     bulk = bulk_of([compiled(definition(COSTLY)) for _ in range(20)])
     portions = bulk.evaluate({"list": ["y"] * (STEPS_MAX // 4)}, NOW)
 

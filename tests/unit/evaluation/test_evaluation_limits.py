@@ -1,4 +1,4 @@
-"""What a rule may cost: each of these would hold its caller for long, if nothing stopped it."""
+"""Limits on the cost of rules: without them, each of these would block the caller."""
 
 import time
 from typing import Any
@@ -21,7 +21,7 @@ SECONDS_MAX = 0.25
 
 
 def often(rule: Any) -> list[Any]:
-    """Return a rule that does the same over and over."""
+    """Return a rule that repeats one operation."""
     return [rule] * 300
 
 
@@ -104,7 +104,7 @@ CHEAP: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", COSTLY.values(), ids=list(COSTLY))
-def test_what_is_too_costly_fails_alone_and_soon(case: tuple[Any, dict[str, Any]]) -> None:
+def test_costly_rule_fails_alone_and_early(case: tuple[Any, dict[str, Any]]) -> None:
     rule, context = case
     made = flag({"if": [True, rule]})
     before = time.perf_counter()
@@ -118,7 +118,7 @@ def test_what_is_too_costly_fails_alone_and_soon(case: tuple[Any, dict[str, Any]
 
 
 @pytest.mark.parametrize("case", CHEAP.values(), ids=list(CHEAP))
-def test_what_only_looks_costly_is_allowed(case: tuple[Any, dict[str, Any]]) -> None:
+def test_cheap_rule_with_costly_form_passes(case: tuple[Any, dict[str, Any]]) -> None:
     rule, context = case
     run = Run(context, NOW)
     before = time.perf_counter()
@@ -141,7 +141,7 @@ def test_what_only_looks_costly_is_allowed(case: tuple[Any, dict[str, Any]]) -> 
         {"cat": {"reduce": [var("list"), [var("accumulator")], 1]}},
     ],
 )
-def test_contexts_of_a_thousand_levels_do_no_harm(rule: Any) -> None:
+def test_deep_context_is_evaluated(rule: Any) -> None:
     context = {"x": nested("a", 1000), "y": {"a": nested("a", 1000), "b": 1}, "list": ONES[:3000]}
 
     made = flag({"if": [True, {"if": [rule, "a", "b"]}]})
@@ -149,7 +149,7 @@ def test_contexts_of_a_thousand_levels_do_no_harm(rule: Any) -> None:
     assert made.evaluate(context, NOW).outcome.key == "flag"
 
 
-def test_usual_rules_take_no_steps() -> None:
+def test_usual_rule_spends_no_steps() -> None:
     context = {"email": "ada@example.org", "age": 36, "version": "2.1.0", "country": "DE"}
     run = Run(context, NOW)
 
@@ -162,7 +162,7 @@ def test_usual_rules_take_no_steps() -> None:
     assert run.steps == STEPS_MAX
 
 
-def test_what_others_asked_before_costs_nobody_more_or_less() -> None:
+def test_steps_do_not_depend_on_earlier_runs() -> None:
     runs = []
     for _ in range(2):
         runs.append(Run({}, NOW))
@@ -174,7 +174,7 @@ def test_what_others_asked_before_costs_nobody_more_or_less() -> None:
 # What is refused when a rule is compiled
 
 
-def test_a_rule_has_so_many_nodes_and_no_more() -> None:
+def test_rule_above_node_limit_is_refused() -> None:
     result({"or": [0] * (NODES_MAX - 1)})
 
     for rule in ({"or": [0] * NODES_MAX}, [[0]] * NODES_MAX, var(".".join("a" * NODES_MAX))):
@@ -182,7 +182,7 @@ def test_a_rule_has_so_many_nodes_and_no_more() -> None:
             result(rule)
 
 
-def test_plain_values_of_a_list_count_as_one_node() -> None:
+def test_plain_list_values_count_as_one_node() -> None:
     wide = {"in": [var("x"), ["y"] * LIST_VALUES_MAX]}
     mixed = {"in": [var("x"), [var("z"), *["y"] * (LIST_VALUES_MAX - 1)]]}
 
@@ -191,7 +191,7 @@ def test_plain_values_of_a_list_count_as_one_node() -> None:
     assert result(mixed, {"x": "z", "z": "z"}) is True
 
 
-def test_lists_of_a_flag_have_a_limit_alone_and_together() -> None:
+def test_lists_above_limits_are_refused() -> None:
     segments = {"wide": {"in": [var("x"), ["y"] * LIST_VALUES_MAX]}}
     too_long = {"in": [var("x"), ["y"] * (LIST_VALUES_MAX + 1)]}
 
@@ -201,7 +201,7 @@ def test_lists_of_a_flag_have_a_limit_alone_and_together() -> None:
         result({"or": [{"$ref": "wide"}] * (VALUES_MAX // LIST_VALUES_MAX + 1)}, segments=segments)
 
 
-def test_flags_share_the_sets_of_a_list_in_a_segment() -> None:
+def test_flags_share_value_sets_of_a_segment() -> None:
     segments = {"wide": {"in": [var("x"), [str(n) for n in range(LIST_VALUES_MAX)]]}}
     asked = {"if": [{"$ref": "wide"}, "a"]}
     before = len(value_sets._shared)
@@ -215,7 +215,7 @@ def test_flags_share_the_sets_of_a_list_in_a_segment() -> None:
 @pytest.mark.parametrize(
     "values", [["a", 1, None], [1.5, 2], [True, "true"], [None], [False, 0.0, "0"], [2**53 + 1]]
 )
-def test_in_a_fixed_list_equals_in_a_computed_one(values: list[Any]) -> None:
+def test_in_literal_list_equals_computed_list(values: list[Any]) -> None:
     for value in ["a", "true", "0", "", 1, 1.0, 0, -0.0, True, False, None, 2**53, [], {}, [1]]:
         fixed = result({"in": [var("x"), values]}, {"x": value})
 
@@ -232,12 +232,12 @@ def test_in_a_fixed_list_equals_in_a_computed_one(values: list[Any]) -> None:
         {"map": [[var("x"), ["a.b.c"]], {"missing": ["a" * 100_000]}]},
     ],
 )
-def test_rule_that_always_takes_too_many_steps_does_not_compile(rule: Any) -> None:
+def test_rule_always_too_costly_does_not_compile(rule: Any) -> None:
     with pytest.raises(RuleError, match="too many steps"):
         result(rule)
 
 
-def test_a_rule_nests_so_deep_and_no_deeper() -> None:
+def test_rule_above_depth_limit_is_refused() -> None:
     result(nested(var("x"), DEPTH_MAX - 1))
 
     for rule in (nested(var("x"), DEPTH_MAX), nested("x", 10_000)):
@@ -245,7 +245,7 @@ def test_a_rule_nests_so_deep_and_no_deeper() -> None:
             result(rule)
 
 
-def test_segments_count_wherever_they_are_referred_to() -> None:
+def test_segment_nodes_count_at_each_reference() -> None:
     last = 30
     segments: dict[str, Any] = {f"s{n}": {"or": [{"$ref": f"s{n + 1}"}] * 2} for n in range(last)}
     segments[f"s{last}"] = False
@@ -257,7 +257,7 @@ def test_segments_count_wherever_they_are_referred_to() -> None:
         result({"$ref": "s0"}, segments=chain)
 
 
-def test_a_long_text_in_a_segment_is_read_at_a_price() -> None:
+def test_long_string_in_segment_spends_steps() -> None:
     segments = {"same": {"==": [var("x"), ALIKE]}}
 
     with pytest.raises(RuleError, match="steps"):

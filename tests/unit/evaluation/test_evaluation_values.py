@@ -1,4 +1,4 @@
-"""Values as JavaScript sees them: truth, numbers, texts, equality and order."""
+"""Values follow JavaScript: truthiness, numbers, strings, equality and order."""
 
 import math
 from typing import Any
@@ -24,12 +24,12 @@ def run() -> Run:
 
 
 @pytest.mark.parametrize("value", [False, None, 0, 0.0, -0.0, NAN, "", []])
-def test_nothing_counts_as_false(value: Any) -> None:
+def test_empty_values_are_falsy(value: Any) -> None:
     assert not is_truthy(value)
 
 
 @pytest.mark.parametrize("value", [True, 1, -0.5, INFINITY, "0", "false", " ", {}, [0], [[]]])
-def test_everything_else_counts_as_true(value: Any) -> None:
+def test_other_values_are_truthy(value: Any) -> None:
     assert is_truthy(value)
 
 
@@ -60,7 +60,7 @@ def test_everything_else_counts_as_true(value: Any) -> None:
         (NAN, "NaN"),
     ],
 )
-def test_a_number_is_printed_as_in_javascript(number: float, text: str) -> None:
+def test_number_text_equals_javascript(number: float, text: str) -> None:
     assert number_text(number) == text
 
 
@@ -100,9 +100,7 @@ def test_a_number_is_printed_as_in_javascript(number: float, text: str) -> None:
         (10**400, INFINITY, INFINITY),
     ],
 )
-def test_numbers_are_read_as_a_whole_or_from_the_beginning(
-    value: Any, whole: float, beginning: float
-) -> None:
+def test_number_parsing_equals_javascript(value: Any, whole: float, beginning: float) -> None:
     assert same(to_number(value, run()), float(whole))
     assert same(parse_float(value, run()), float(beginning))
 
@@ -135,7 +133,9 @@ def test_numbers_are_read_as_a_whole_or_from_the_beginning(
         (2**53, 2**53 + 1, True, True),
     ],
 )
-def test_equality_is_javascripts(left: Any, right: Any, *, loosely: bool, strictly: bool) -> None:
+def test_equality_equals_javascript(
+    left: Any, right: Any, *, loosely: bool, strictly: bool
+) -> None:
     for first, second in ((left, right), (right, left)):
         assert loosely_equal(first, second, run()) is loosely
         assert strictly_equal(first, second, run()) is strictly
@@ -149,7 +149,7 @@ def test_equality_is_javascripts(left: Any, right: Any, *, loosely: bool, strict
                 assert result({name: [second, var("x")]}, values) is expected
 
 
-def test_a_list_and_an_object_are_the_same_as_themselves() -> None:
+def test_list_and_object_equal_themselves() -> None:
     data = {"list": [1], "object": {"a": 1, "b": 2}}
 
     assert result({"==": [var("list"), var("list")]}, data) is True
@@ -174,7 +174,7 @@ def test_a_list_and_an_object_are_the_same_as_themselves() -> None:
         (10**400, 1, False),
     ],
 )
-def test_order_is_javascripts(left: Any, right: Any, *, is_less: bool) -> None:
+def test_order_equals_javascript(left: Any, right: Any, *, is_less: bool) -> None:
     values = {"x": left, "y": right}
 
     assert result({"<": [var("x"), var("y")]}, values) is is_less

@@ -1,4 +1,4 @@
-"""The trace of an evaluation: each operator that ran, what it was given, and what came out."""
+"""The trace of an evaluation has each operator that ran, its operands and its result."""
 
 import time
 from collections.abc import Mapping
@@ -63,9 +63,7 @@ def only(targeting: Any, context: Mapping[str, Any] | None = None, **more: Any) 
         ({"reduce": [var("list"), {"+": [var("current"), var("accumulator")]}, 0]}, [[1, 2]], 3),
     ],
 )
-def test_an_operator_is_shown_with_what_it_was_given(
-    rule: Any, operands: list[Any], outcome: Any
-) -> None:
+def test_step_shows_operands(rule: Any, operands: list[Any], outcome: Any) -> None:
     context = {"age": 17, "plan": "pro", "version": "1.9.0", "list": [1, 2]}
 
     step = only(rule, context, segments={"adult": {">=": [var("age"), 18]}})
@@ -73,7 +71,7 @@ def test_an_operator_is_shown_with_what_it_was_given(
     assert (step.operands, step.outcome) == (operands, outcome)
 
 
-def test_what_decides_between_operands_shows_those_that_it_ran() -> None:
+def test_lazy_operator_shows_steps_that_ran() -> None:
     step = only({"if": [{"or": [var("x"), var("y"), var("z")]}, "a", var("never")]}, {"y": 1})
     (disjunction,) = step.steps
 
@@ -85,7 +83,7 @@ def test_what_decides_between_operands_shows_those_that_it_ran() -> None:
     ]
 
 
-def test_an_operand_that_failed_ends_those_that_are_shown() -> None:
+def test_step_operands_end_at_failed_one() -> None:
     long = {"reduce": [var("list"), {"cat": [var("accumulator")] * 9}, "x" * 900]}
 
     step = only({"==": [1, long, 2]}, {"list": list(range(50))})
@@ -94,7 +92,7 @@ def test_an_operand_that_failed_ends_those_that_are_shown() -> None:
     assert step.error is not None
 
 
-def test_a_split_is_shown_with_its_bucket_and_all_buckets() -> None:
+def test_split_shows_bucket_and_shares() -> None:
     rule = {"fractional": [var("user"), ["a", 25], ["b", 75], ["a", 0]]}
 
     step = only(rule, {"user": "u1"})
@@ -117,9 +115,7 @@ def test_a_split_is_shown_with_its_bucket_and_all_buckets() -> None:
 
 @pytest.mark.parametrize("fractional", ["v2", "v3"])
 @given(key=st.text(min_size=1), weights=st.lists(st.integers(0, 9), min_size=2, max_size=5))
-def test_the_bucket_that_is_shown_is_the_one_that_was_drawn(
-    fractional: str, key: str, weights: list[int]
-) -> None:
+def test_split_shows_evaluated_bucket(fractional: str, key: str, weights: list[int]) -> None:
     key = key.encode(errors="replace").decode()
     rule = {"fractional": [[f"v{at}", weight] for at, weight in enumerate(weights)]}
 
@@ -134,7 +130,7 @@ def test_the_bucket_that_is_shown_is_the_one_that_was_drawn(
     assert held == [step.outcome]
 
 
-def test_a_split_by_nothing_shows_its_buckets_and_no_number() -> None:
+def test_split_without_key_shows_shares_only() -> None:
     step = only({"fractional": [["a", 1], ["b", 1]]}, {})
 
     assert step.split is not None
@@ -144,13 +140,13 @@ def test_a_split_by_nothing_shows_its_buckets_and_no_number() -> None:
 @pytest.mark.parametrize(
     "buckets", [[["a", "x"]], [["a", 1, 2]], ["a"], [[], ["a", 1]], [["a", 0]]]
 )
-def test_buckets_that_are_none_are_no_split(buckets: list[Any]) -> None:
+def test_malformed_buckets_show_no_split(buckets: list[Any]) -> None:
     step = only({"fractional": [var("user"), *buckets]}, {"user": "u"})
 
     assert (step.split, step.outcome) == (None, None)
 
 
-def test_computed_buckets_are_shown_with_their_values() -> None:
+def test_computed_buckets_show_values() -> None:
     rule = {"fractional": [var("user"), [{"if": [True, "a"]}, {"*": [2, 3]}], ["b", 4]]}
 
     step = only(rule, {"user": "u"})
@@ -164,7 +160,7 @@ def test_computed_buckets_are_shown_with_their_values() -> None:
     "value",
     ["y" * 499, "\0" * 90, [1] * 250, [[""]] * 100, {"a" * 400: "b" * 100}, {"a": [2.5] * 124}],
 )
-def test_what_is_long_is_not_shown(value: Any) -> None:
+def test_long_value_is_not_shown(value: Any) -> None:
     step = only({"==": [var("text"), "x" * 498]}, {"text": value})
 
     assert step.operands == ["(more than 500 bytes of JSON)", "x" * 498]
@@ -174,13 +170,13 @@ def test_what_is_long_is_not_shown(value: Any) -> None:
     "value",
     ["y" * 498, "\0" * 83, [1] * 249, [[""]] * 83, {"a" * 400: "b" * 93}, {"a": [2.5] * 123}],
 )
-def test_what_just_fits_is_shown(value: Any) -> None:
+def test_value_at_size_limit_is_shown(value: Any) -> None:
     step = only({"==": [var("value"), "x"]}, {"value": value})
 
     assert step.operands == [value, "x"]
 
 
-def test_a_long_text_costs_the_same_whether_it_is_explained_or_not() -> None:
+def test_explanation_spends_the_same_steps() -> None:
     texts = [f"{number:08000}" for number in range(20)]
     rule = {"if": [{"or": [{"in": [var("a"), {"$ref": "some"}]}] * 40}, "a", "b"]}
     within = {"if": [{"or": [{"in": [{"$ref": "one"}, var("b")]}] * 40}, "a", "b"]}
@@ -194,7 +190,7 @@ def test_a_long_text_costs_the_same_whether_it_is_explained_or_not() -> None:
         assert found.outcome == flag.evaluate(context, NOW).outcome
 
 
-def test_a_large_context_is_not_encoded_for_each_step() -> None:
+def test_large_context_is_not_encoded_per_step() -> None:
     rule = {"if": [{"reduce": [var("list"), var("accumulator"), var("large")]}, "a"]}
     context = {"list": [0] * 2_000, "large": [1] * 400_000}
 
@@ -204,7 +200,7 @@ def test_a_large_context_is_not_encoded_for_each_step() -> None:
     assert time.perf_counter() - began < 0.3
 
 
-def test_a_trace_has_an_end() -> None:
+def test_trace_above_step_limit_is_incomplete() -> None:
     buckets = [[f"v{at}", 1] for at in range(100)]
     loop = {"map": [var("list"), {"fractional": [var(""), *buckets]}]}
 
@@ -218,9 +214,7 @@ def test_a_trace_has_an_end() -> None:
     rule=ANY_RULE,
     context=st.dictionaries(st.sampled_from(["a", "b", "$flagd", "targetingKey"]), ANY_VALUE),
 )
-def test_whatever_is_explained_comes_out_as_it_is_evaluated(
-    rule: Any, context: dict[str, Any]
-) -> None:
+def test_explanation_outcome_equals_evaluation(rule: Any, context: dict[str, Any]) -> None:
     definition = {"state": "ENABLED", "variants": VARIANTS, "targeting": rule}
 
     found = explained(rule, context)

@@ -17,7 +17,7 @@ FIRST = {"reason": Reason.TARGETING_MATCH, "variant": "a", "value": "A"}
 
 
 def outcome(of: Flag, context: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return what an evaluation says, but for the key and the metadata; it is what is encoded."""
+    """Return an outcome without key and metadata, and check that its JSON agrees."""
     found = of.evaluate(context or {}, NOW)
     assert msgspec.json.decode(found.body, type=Outcome) == found.outcome
     said = msgspec.json.decode(found.body)
@@ -27,7 +27,7 @@ def outcome(of: Flag, context: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def error(of: Flag) -> str:
-    """Return the code of a failure, which says nothing else but its details."""
+    """Return the code of a failure, which has no other members than its details."""
     said = outcome(of)
     assert said.keys() == {"errorCode", "errorDetails"}
     assert said["errorDetails"].endswith(".")
@@ -38,47 +38,47 @@ def error(of: Flag) -> str:
 
 
 @pytest.mark.parametrize("targeting", [None, {}, {"if": [True, "a"]}, {"nonsense": 1}])
-def test_a_disabled_flag_has_no_value_and_runs_no_rule(targeting: Any) -> None:
+def test_disabled_flag_has_no_value_and_runs_no_rule(targeting: Any) -> None:
     assert outcome(flag(targeting, state="DISABLED")) == {"reason": Reason.DISABLED, "variant": ""}
 
 
 @pytest.mark.parametrize("state", [None, "", "enabled", True, ["ENABLED"]])
-def test_a_flag_is_enabled_or_disabled(state: Any) -> None:
+def test_unknown_state_is_an_error(state: Any) -> None:
     assert error(flag(state=state)) == ErrorCode.PARSE_ERROR
 
 
 @pytest.mark.parametrize("targeting", [None, {}])
-def test_without_a_rule_the_default_is_static(targeting: Any) -> None:
+def test_flag_without_rule_has_reason_static(targeting: Any) -> None:
     assert outcome(flag(targeting)) == {**BY_DEFAULT, "reason": Reason.STATIC}
 
 
 @pytest.mark.parametrize("targeting", [None, {}, {"if": [False, "a"]}, {"var": "absent"}])
 @pytest.mark.parametrize("default", [{"defaultVariant": None}, {"defaultVariant": ""}, {}])
-def test_without_a_default_the_callers_holds(targeting: Any, default: Any) -> None:
+def test_flag_without_default_has_no_value(targeting: Any, default: Any) -> None:
     definition = {"state": "ENABLED", "variants": {"a": 1}, "targeting": targeting, **default}
 
     assert outcome(compiled(definition)) == {"reason": Reason.DEFAULT, "variant": ""}
 
 
 @pytest.mark.parametrize("default", ["c", "A", 1, True, ["a"]])
-def test_a_default_that_is_no_variant_is_an_error(default: Any) -> None:
+def test_default_that_is_no_variant_is_an_error(default: Any) -> None:
     for targeting in (None, {"if": [False, "a"]}):
         assert error(flag(targeting, defaultVariant=default)) == ErrorCode.PARSE_ERROR
     # Where the rule decides, it is not asked for.
     assert outcome(flag({"if": [True, "a"]}, defaultVariant=default)) == FIRST
 
 
-def test_a_rule_that_gives_null_leaves_it_to_the_default() -> None:
+def test_rule_result_null_gives_default() -> None:
     assert outcome(flag({"if": [var("x"), "a"]})) == BY_DEFAULT
     assert outcome(flag({"starts_with": [var("x"), "a"]})) == BY_DEFAULT
 
 
-def test_a_rule_that_gives_a_variants_name_matches() -> None:
+def test_rule_result_variant_name_matches() -> None:
     for rule in ({"if": [True, "a"]}, {"cat": ["", "a"]}, {"fractional": ["x", ["a"]]}):
         assert outcome(flag(rule)) == FIRST
 
 
-def test_true_and_false_are_the_variants_of_that_name() -> None:
+def test_rule_result_boolean_names_variant() -> None:
     variants = {"true": 1, "false": 0}
     switched = flag({"==": [var("x"), 1]}, variants=variants, defaultVariant="false")
 
@@ -108,7 +108,7 @@ def test_true_and_false_are_the_variants_of_that_name() -> None:
         (5e-324, "5e-324"),
     ],
 )
-def test_number_from_a_rule_names_the_variant_of_its_text(number: float, name: str) -> None:
+def test_rule_result_number_names_variant(number: float, name: str) -> None:
     variants = {name: "found", "other": "not"}
     rules: list[Any] = [
         {"if": [True, number]},
@@ -125,7 +125,7 @@ def test_number_from_a_rule_names_the_variant_of_its_text(number: float, name: s
 @pytest.mark.parametrize(
     "given", ["c", "", "True", 2, 1.5, [], ["a"], {"a": 1, "b": 2}, {"/": [0, 0]}, {"/": [1, 0]}]
 )
-def test_a_rule_that_gives_anything_else_fails_and_never_falls_back(given: Any) -> None:
+def test_rule_result_other_is_an_error(given: Any) -> None:
     variants = {"a": "A", "b": "B", "1": "one", "a,": 1, "NaN": 1, "Infinity": 1}
 
     assert error(flag({"if": [True, given]}, variants=variants)) == ErrorCode.GENERAL
@@ -141,16 +141,16 @@ def test_a_rule_that_gives_anything_else_fails_and_never_falls_back(given: Any) 
         {"$ref": ["segment"]},
     ],
 )
-def test_a_rule_that_cannot_be_compiled_is_a_parse_error(rule: Any) -> None:
+def test_uncompilable_rule_is_a_parse_error(rule: Any) -> None:
     assert error(flag(rule)) == ErrorCode.PARSE_ERROR
 
 
-def test_a_rule_that_fails_with_a_context_is_a_general_error() -> None:
+def test_failing_rule_is_a_general_error() -> None:
     assert error(flag({"*": []})) == ErrorCode.GENERAL
 
 
 @pytest.mark.parametrize("value", [False, 0, 1.0, "", "é", {}, {"a": [1, None]}, []])
-def test_values_come_out_exactly(value: Any) -> None:
+def test_outcome_has_exact_value(value: Any) -> None:
     found = flag(variants={"b": value}).evaluate({}, NOW)
 
     assert found.outcome.value == value
@@ -158,17 +158,17 @@ def test_values_come_out_exactly(value: Any) -> None:
 
 
 @pytest.mark.parametrize("targeting", [None, {"if": [False, "a"]}, {"if": [True, "b"]}])
-def test_a_variant_whose_value_is_null_is_an_error_wherever_it_comes_from(targeting: Any) -> None:
-    """Flagd fails too, with a mismatch of types; null is no value of OFREP's."""
+def test_null_variant_is_an_error(targeting: Any) -> None:
+    """Flagd fails too, with a type mismatch; OFREP has no value null."""
     assert error(flag(targeting, variants={"a": "A", "b": None})) == ErrorCode.GENERAL
 
 
-def test_a_variant_whose_value_is_null_keeps_no_other_from_its_value() -> None:
+def test_null_variant_does_not_affect_other_variants() -> None:
     assert outcome(flag({"if": [True, "a"]}, variants={"a": "A", "b": None})) == FIRST
 
 
 @pytest.mark.parametrize("odd", [None, 1, [], "x"])
-def test_a_flag_of_any_shape_has_an_outcome(odd: Any) -> None:
+def test_any_definition_has_an_outcome(odd: Any) -> None:
     assert outcome(flag(variants=odd, metadata=odd))
     assert outcome(flag(odd, state=odd, defaultVariant=odd))
 
@@ -181,13 +181,13 @@ def test_a_flag_of_any_shape_has_an_outcome(odd: Any) -> None:
     [{}, {"state": "DISABLED"}, {"state": ""}, {"defaultVariant": None}, {"defaultVariant": "c"}],
 )
 @pytest.mark.parametrize("targeting", [None, True, {"if": [1, "a"]}, {"x": 1}, {"*": []}, {"!": 1}])
-def test_metadata_is_the_flag_sets_under_the_flags_own(targeting: Any, members: Any) -> None:
+def test_flag_metadata_overrides_flag_set_metadata(targeting: Any, members: Any) -> None:
     made = flag(targeting, flag_set={"team": "x", "tier": 1}, metadata={"team": "y"}, **members)
 
     assert made.evaluate({}, NOW).outcome.metadata == {"team": "y", "tier": 1}
 
 
-def test_outcomes_are_shared_and_nothing_is_changed() -> None:
+def test_outcomes_are_shared_and_never_changed() -> None:
     definition = {
         "state": "ENABLED",
         "variants": {"a": {"list": [1]}, "b": {}},
@@ -209,7 +209,7 @@ def test_outcomes_are_shared_and_nothing_is_changed() -> None:
 
 
 @pytest.mark.skipif(not EXAMPLE.exists(), reason="flagd's example flags are not here")
-def test_flagds_example_flags_mean_what_they_mean_there() -> None:
+def test_flagd_example_flags_have_same_outcomes() -> None:
     document = json.loads(EXAMPLE.read_text())
     segments, metadata = document["$evaluators"], document["metadata"]
     flags = {

@@ -1,4 +1,4 @@
-"""What flagd adds to every context: the key of the flag, and the time."""
+"""The properties that flagd adds to every context: the key of the flag, and the time."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.unit.evaluation.rules import NOW, flag, result, var
 
 
 @pytest.mark.parametrize("own", [{}, {"$flagd": {"flagKey": "mine", "timestamp": 1, "x": 2}}])
-def test_the_flags_key_and_the_time_are_added_and_nobody_elses_count(own: dict[str, Any]) -> None:
+def test_flagd_properties_override_client_context(own: dict[str, Any]) -> None:
     added = {"flagKey": "flag", "timestamp": NOW}
     expected = {
         "$flagd.flagKey": "flag",
@@ -39,7 +39,7 @@ def test_the_flags_key_and_the_time_are_added_and_nobody_elses_count(own: dict[s
         {"$ref": "later"},
     ],
 )
-def test_a_rule_that_may_look_at_the_clock_says_so(rule: Any) -> None:
+def test_rule_that_reads_clock_uses_time(rule: Any) -> None:
     segments = {"later": {">": [var("$flagd.timestamp"), NOW]}}
 
     assert flag(rule, segments=segments).uses_time
@@ -55,7 +55,7 @@ def test_a_rule_that_may_look_at_the_clock_says_so(rule: Any) -> None:
         {"cat": ["$flagd.timestamp", var("flagd.timestamp")]},
     ],
 )
-def test_other_rules_do_not(rule: Any) -> None:
+def test_rule_without_clock_does_not_use_time(rule: Any) -> None:
     assert not flag(rule).uses_time
 
 
@@ -88,7 +88,7 @@ CLOCK = var("$flagd.timestamp")
         ({"and": [{"==": [var("plan"), "pro"]}, {">": [CLOCK, NOW]}]}, {NOW + 1}),
     ],
 )
-def test_clock_compared_with_numbers_turns_at_known_instants(
+def test_clock_compared_with_numbers_has_known_transitions(
     condition: Any, transitions: set[int]
 ) -> None:
     segments = {"later": {">": [CLOCK, NOW]}}
@@ -118,7 +118,7 @@ def test_clock_compared_with_numbers_turns_at_known_instants(
         {"fractional": [["a", {"-": [CLOCK, NOW]}], ["b", 100]]},
     ],
 )
-def test_other_uses_of_the_clock_turn_at_unknown_instants(condition: Any) -> None:
+def test_other_clock_uses_have_unknown_transitions(condition: Any) -> None:
     made = flag({"if": [{"!": [condition]}, "a"]})
 
     assert (made.transitions, made.transitions_are_known) == ((), False)
@@ -129,7 +129,7 @@ def test_other_uses_of_the_clock_turn_at_unknown_instants(condition: Any) -> Non
     numbers=st.lists(st.integers(1, 10_000) | st.floats(0.5, 1e6), min_size=4, max_size=4),
     comparison=st.sampled_from(["<", "<=", ">", ">=", "==", "!=="]),
 )
-def test_turns_of_any_linear_rule_are_all_its_changes(
+def test_linear_rule_transitions_are_all_its_changes(
     operators: list[str], numbers: list[float], comparison: str
 ) -> None:
     value: Any = CLOCK
@@ -147,7 +147,7 @@ def test_turns_of_any_linear_rule_are_all_its_changes(
     }
 
 
-def test_latest_turn_follows_the_clock_in_any_order() -> None:
+def test_latest_transition_any_order_of_times_is_right() -> None:
     transitions = Transitions([(10, 20), (15,)], is_known=True)
 
     found = [transitions.latest(now) for now in (5, 10, 12, 15, 19.5, 20, 99, 14, 5, 99)]
@@ -155,7 +155,7 @@ def test_latest_turn_follows_the_clock_in_any_order() -> None:
     assert found == [0, 10, 10, 15, 15, 20, 20, 10, 0, 20]
 
 
-def test_what_looks_at_the_clock_changes_by_itself() -> None:
+def test_outcome_with_clock_changes_with_time() -> None:
     later = flag({"if": [{">": [var("$flagd.timestamp"), NOW]}, "a"]})
 
     assert later.evaluate({}, NOW).outcome.variant == "b"

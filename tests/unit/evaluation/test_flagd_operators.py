@@ -1,4 +1,4 @@
-"""flagd's operators on texts: versions, and what a text starts or ends with."""
+"""flagd's operators on strings: `sem_ver`, `starts_with` and `ends_with`."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ VERSIONS = st.builds(
 
 
 def compared(left: Any, comparison: Any, right: Any) -> Any:
-    """Return sem_ver's outcome, which must not depend on what is written down."""
+    """Return the result of sem_ver, which must be the same for literals and attributes."""
     fixed = result({"sem_ver": [var("left"), comparison, right]}, {"left": left})
     values = {"left": left, "comparison": comparison, "right": right}
     assert result({"sem_ver": [var(name) for name in values]}, values) is fixed
@@ -27,7 +27,7 @@ def compared(left: Any, comparison: Any, right: Any) -> Any:
 
 
 @given(left=VERSIONS, right=VERSIONS)
-def test_versions_are_ordered_as_the_semver_library_orders_them(left: str, right: str) -> None:
+def test_version_order_equals_semver_library(left: str, right: str) -> None:
     first, second = semver.Version.parse(left), semver.Version.parse(right)
 
     expected = {
@@ -83,14 +83,14 @@ def test_versions_are_ordered_as_the_semver_library_orders_them(left: str, right
         (1e21, "=", "1.0.0", None),
     ],
 )
-def test_a_version_that_is_none_has_no_order(
+def test_invalid_version_has_no_order(
     left: Any, comparison: Any, right: Any, expected: Any
 ) -> None:
     assert compared(left, comparison, right) is expected
 
 
 @pytest.mark.parametrize("arguments", [[], ["1.0.0"], ["1.0.0", "="], ["1", "=", "1", "1"], "1"])
-def test_sem_ver_takes_exactly_three(arguments: Any) -> None:
+def test_sem_ver_other_operand_count_gives_null(arguments: Any) -> None:
     assert result({"sem_ver": arguments}) is None
 
 
@@ -108,13 +108,13 @@ def test_sem_ver_takes_exactly_three(arguments: Any) -> None:
         (["abc"], "ab", {"starts_with": None, "ends_with": None}),
     ],
 )
-def test_what_is_no_text_neither_starts_nor_ends(left: Any, right: Any, expected: Any) -> None:
+def test_affix_of_other_types_gives_null(left: Any, right: Any, expected: Any) -> None:
     for name in expected:
         assert result({name: [var("left"), right]}, {"left": left}) is expected[name]
         assert result({name: [left, var("right")]}, {"right": right}) is expected[name]
 
 
 @pytest.mark.parametrize("arguments", [[], ["a"], ["a", "a", "a"], "a"])
-def test_starts_with_takes_exactly_two(arguments: Any) -> None:
+def test_starts_with_other_operand_count_gives_null(arguments: Any) -> None:
     assert result({"starts_with": arguments}) is None
     assert result({"ends_with": arguments}) is None

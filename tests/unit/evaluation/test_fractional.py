@@ -1,4 +1,4 @@
-"""flagd's `fractional`: what is hashed, how weights divide it, and what is no bucket."""
+"""flagd's `fractional`: hashed bytes, weights and malformed buckets."""
 
 from collections import Counter
 from typing import Any
@@ -26,7 +26,7 @@ JSON = st.recursive(
 
 
 def split(value: Any, *buckets: Any, context: Any = None, fractional: str = "v3") -> Any:
-    """Return the bucket of a value, which must be the same however the buckets are given."""
+    """Return the bucket of a value, which must be the same for literal and computed buckets."""
     rule = {"fractional": [value, *(buckets or SPLIT)]}
     computed = {"fractional": [value, *({"if": [True, each]} for each in buckets or SPLIT)]}
     found = result(rule, context, fractional=fractional)
@@ -44,7 +44,7 @@ def split(value: Any, *buckets: Any, context: Any = None, fractional: str = "v3"
         ("ceQdGm", 2**32 - 1),
     ],
 )
-def test_a_bucket_is_the_hash_scaled_to_the_weights(text: str, hashed: int) -> None:
+def test_bucket_is_hash_scaled_to_weights(text: str, hashed: int) -> None:
     for total in (1, 2, 3, 100, WEIGHTS_MAX):
         assert bucket(text.encode(), total) == hashed * total // 2**32
     expected = "a" if hashed < 2**31 else "b"
@@ -52,7 +52,7 @@ def test_a_bucket_is_the_hash_scaled_to_the_weights(text: str, hashed: int) -> N
 
 
 @given(value=JSON)
-def test_what_v3_hashes_is_deterministic_cbor(value: Any) -> None:
+def test_v3_hashes_deterministic_cbor(value: Any) -> None:
     assert cbor(value, Run({}, 0)) == cbor2.dumps(_with_integers(value), canonical=True)
 
 
@@ -67,26 +67,26 @@ def _with_integers(value: Any) -> Any:
     return value
 
 
-def test_integers_beyond_64_bits_are_doubles_as_json_has_no_others() -> None:
+def test_integer_beyond_64_bits_is_hashed_as_double() -> None:
     assert cbor(2**64, Run({}, 0)) == cbor2.dumps(2.0**64, canonical=True)
     assert cbor(-(10**400), Run({}, 0)) == cbor2.dumps(float("-inf"), canonical=True)
 
 
-def test_weights_are_kept_over_many_users() -> None:
+def test_many_users_are_split_by_weights() -> None:
     for fractional in ("v2", "v3"):
         found = Counter(split(f"user-{n}", fractional=fractional) for n in range(4000))
 
         assert [round(found[name] / 1000) for name in "abc"] == [1, 1, 2]
 
 
-def test_generations_put_the_same_user_into_different_buckets() -> None:
-    """Which is why an environment keeps its generation."""
+def test_generations_differ_in_buckets() -> None:
+    """This is why an environment has a fixed generation."""
     users = [f"user-{n}" for n in range(100)]
 
     assert [split(u) for u in users] != [split(u, fractional="v2") for u in users]
 
 
-def test_v2_hashes_texts_alone() -> None:
+def test_v2_hashes_strings_only() -> None:
     context = {"targetingKey": "user"}
 
     for value in (1, 1.5, True, None, {"a": 1, "b": 2}):
@@ -103,7 +103,7 @@ def test_v3_hashes_any_value_but_null() -> None:
     assert numbers[0] == numbers[1]
 
 
-def test_texts_beyond_ascii_are_hashed_as_utf_8() -> None:
+def test_string_beyond_ascii_is_hashed_as_utf_8() -> None:
     quarters = [[name, 25] for name in "abcd"]
 
     for user in ("é", "日本", "😀", "\u0000", "x" * 300):
@@ -113,14 +113,14 @@ def test_texts_beyond_ascii_are_hashed_as_utf_8() -> None:
             assert split(user, *quarters, fractional=fractional) == quarters[quarter][0]
 
 
-def test_a_lone_surrogate_ends_nothing() -> None:
-    """The library that hashes ends the process when it is given one as a text."""
+def test_lone_surrogate_does_not_crash() -> None:
+    """The hashing library crashes the process when it gets one in a str."""
     for fractional in ("v2", "v3"):
         assert split("\ud800", fractional=fractional) in {"a", "b", "c"}
 
 
 @pytest.mark.parametrize("fractional", ["v2", "v3"])
-def test_without_a_bucketing_value_it_is_the_flag_and_the_targeting_key(fractional: str) -> None:
+def test_fractional_without_value_uses_targeting_key(fractional: str) -> None:
     short = {"fractional": SPLIT}
     users = [{"targetingKey": f"user-{n}"} for n in range(20)]
 
@@ -171,7 +171,7 @@ def test_weights_and_buckets(buckets: list[Any], expected: Any) -> None:
         assert split("user", *buckets, fractional=fractional) == expected
 
 
-def test_of_nothing_nothing_is_split() -> None:
+def test_fractional_without_buckets_gives_null() -> None:
     assert result({"fractional": []}) is None
     assert result({"fractional": ["user"]}) is None
     assert result({"fractional": var("first")}, {"first": ["a", 1], "targetingKey": "u"}) == "a"

@@ -1,4 +1,4 @@
-"""JsonLogic: the classic cases, and what each operator does with what it gets."""
+"""JsonLogic: the reference cases, and the results of each operator."""
 
 import json
 import math
@@ -15,7 +15,7 @@ CASES = SHARED_DATA / "jsonlogic_tests.json"
 
 
 @pytest.mark.skipif(not CASES.exists(), reason="json-logic's classic cases are not here")
-def test_the_classic_cases_hold() -> None:
+def test_json_logic_reference_cases_pass() -> None:
     cases = [case for case in json.loads(CASES.read_text()) if isinstance(case, list)]
 
     failures = [case for case in cases if not same(result(case[0], case[1]), case[2])]
@@ -66,11 +66,11 @@ def test_the_classic_cases_hold() -> None:
         ({"*": [1e200, 1e200]}, INFINITY),
     ],
 )
-def test_numbers_never_fail(rule: Any, expected: Any) -> None:
+def test_arithmetic_never_fails(rule: Any, expected: Any) -> None:
     assert same(result(rule), expected)
 
 
-def test_of_no_factors_there_is_no_product() -> None:
+def test_product_without_operands_is_an_error() -> None:
     with pytest.raises(RuleError):
         result({"*": []})
 
@@ -107,7 +107,7 @@ def test_of_no_factors_there_is_no_product() -> None:
         ({"in": ["a"]}, False),
     ],
 )
-def test_texts_are_made_and_searched_as_in_javascript(rule: Any, expected: Any) -> None:
+def test_string_operators_equal_javascript(rule: Any, expected: Any) -> None:
     assert same(result(rule), expected)
 
 
@@ -120,8 +120,8 @@ def test_texts_are_made_and_searched_as_in_javascript(rule: Any, expected: Any) 
         ({"ends_with": [var("x"), "a"]}, [True, True, False, None]),
     ],
 )
-def test_the_short_ways_agree_with_the_long_ones(rule: Any, expected: Any) -> None:
-    """An attribute takes a short way; what is the same but computed does not."""
+def test_fast_paths_equal_general_paths(rule: Any, expected: Any) -> None:
+    """An attribute uses the fast path; the same value computed does not."""
     contexts = [{"x": "a"}, {"x": "c" * 100 + "a"}, {"x": ""}, {"x": ["a"]}]
     ((name, arguments),) = rule.items()
     slow = {name: [{"if": [True, each]} for each in arguments]}
@@ -171,7 +171,7 @@ def test_var_follows_names_and_positions(path: Any, expected: Any) -> None:
     assert result(var(path, "none"), data) == ("none" if expected is None else expected)
 
 
-def test_the_default_of_var_is_for_what_is_absent() -> None:
+def test_var_default_applies_to_absent_value() -> None:
     data = {"null": None, "empty": "", "deep": {"null": None}}
 
     assert result(var("null", 1), data) is None
@@ -181,7 +181,7 @@ def test_the_default_of_var_is_for_what_is_absent() -> None:
     assert result(var("absent", var("empty")), data) == ""
 
 
-def test_missing_counts_null_and_nothing_as_missing() -> None:
+def test_missing_includes_null_and_empty() -> None:
     data = {"null": None, "empty": "", "zero": 0, "list": ["zero", "x"]}
 
     assert result({"missing": ["null", "empty", "zero", "a.b"]}, data) == ["null", "empty", "a.b"]
@@ -192,7 +192,7 @@ def test_missing_counts_null_and_nothing_as_missing() -> None:
 
 
 @pytest.mark.parametrize("empty", [[], None, "text", 1, {}])
-def test_of_nothing_all_are_not_and_none_are(empty: Any) -> None:
+def test_all_and_none_of_empty_list(empty: Any) -> None:
     data = {"x": empty, "y": 1}
 
     assert result({"all": [var("x"), True]}, data) is False
@@ -203,7 +203,7 @@ def test_of_nothing_all_are_not_and_none_are(empty: Any) -> None:
     assert result({"reduce": [var("x"), 1, var("y")]}, data) == 1
 
 
-def test_the_body_of_a_loop_sees_the_element_alone() -> None:
+def test_loop_body_reads_element_only() -> None:
     data = {"list": [{"a": 1}, {"b": 2}], "b": 3, "current": 4}
 
     assert result({"map": [var("list"), var("b")]}, data) == [None, 2]
@@ -216,12 +216,12 @@ def test_the_body_of_a_loop_sees_the_element_alone() -> None:
     ]
 
 
-def test_merge_takes_lists_apart_once() -> None:
+def test_merge_flattens_one_level() -> None:
     assert result({"merge": [1, [2, [3]], None, []]}) == [1, 2, [3], None]
     assert result({"merge": []}) == []
 
 
-def test_logic_gives_operands_and_evaluates_what_it_must() -> None:
+def test_logic_returns_operands_and_is_lazy() -> None:
     fails: dict[str, Any] = {"*": []}
 
     assert result({"and": [1, "", fails]}) == ""
@@ -239,13 +239,13 @@ def test_logic_gives_operands_and_evaluates_what_it_must() -> None:
     assert result({"!!": "0"}) is True
 
 
-def test_an_object_of_one_name_is_a_rule_and_others_are_data() -> None:
+def test_object_with_one_member_is_a_rule() -> None:
     assert result({"a": 1, "b": {"var": "x"}}) == {"a": 1, "b": {"var": "x"}}
     assert result({}) == {}
     assert result([{"+": [1, 1]}, "x", [{"var": "y"}]], {"y": 3}) == [2.0, "x", [3]]
 
 
 @pytest.mark.parametrize("rule", [{"log": "x"}, {"power": [1, 2]}, {"if": [0, {"x": 1}, 2]}])
-def test_an_unknown_operator_is_refused_even_where_it_is_not_reached(rule: Any) -> None:
+def test_unknown_operator_unreached_is_refused(rule: Any) -> None:
     with pytest.raises(RuleError, match="is not a known operator"):
         result(rule)

@@ -1,4 +1,4 @@
-"""The rules of an environment: what is compiled again, and what the digest names."""
+"""The rules of an environment: recompilation and digest."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ def variant(of: Ruleset, key: str, context: Mapping[str, Any]) -> str | None:
     return of.flags[key].evaluate(context, NOW).outcome.variant
 
 
-def test_flags_that_stay_the_same_stay_compiled() -> None:
+def test_unchanged_flag_stays_compiled() -> None:
     before = rules(*RULES)
 
     after = before.with_changes([put_flag("others", "other", "2"), put_flag("new", "other")], [])
@@ -69,7 +69,7 @@ def test_flags_that_stay_the_same_stay_compiled() -> None:
     assert list(before.flags) == ["adults", "germans", "others"]
 
 
-def test_a_changed_segment_recompiles_those_that_use_it_also_through_another() -> None:
+def test_changed_segment_recompiles_its_users() -> None:
     before = rules(*RULES)
 
     after = before.with_changes([put_segment("adult", {">=": [var("age"), 21]}, "2")], [])
@@ -80,7 +80,7 @@ def test_a_changed_segment_recompiles_those_that_use_it_also_through_another() -
     assert [variant(after, key, person) for key in after.flags] == ["off", "off", "on"]
 
 
-def test_a_segment_may_come_after_its_flags_and_go_before_them() -> None:
+def test_segment_added_after_flags_recompiles_them() -> None:
     person = {"age": 20, "country": "DE"}
     for order in itertools.permutations(RULES[:2] + RULES[3:5]):
         arriving = rules()
@@ -93,7 +93,7 @@ def test_a_segment_may_come_after_its_flags_and_go_before_them() -> None:
         assert [each.error_code for each in failed] == [ErrorCode.PARSE_ERROR] * 2
 
 
-def test_a_key_can_become_another_kind() -> None:
+def test_key_of_another_kind_is_replaced() -> None:
     before = rules(*RULES)
 
     after = before.with_changes([put_segment("others", False), put_flag("adult", "others")], [])
@@ -104,7 +104,7 @@ def test_a_key_can_become_another_kind() -> None:
 
 
 @pytest.mark.parametrize("other", [1, 1.0, "1"])
-def test_a_metadata_that_python_takes_for_the_same_is_another(other: object) -> None:
+def test_metadata_true_and_one_differ(other: object) -> None:
     before = rules(*RULES, metadata={"beta": True})
 
     after = before.with_settings("v3", {"beta": other})
@@ -114,7 +114,7 @@ def test_a_metadata_that_python_takes_for_the_same_is_another(other: object) -> 
     assert after.digest != before.digest
 
 
-def test_another_generation_or_metadata_recompiles_all() -> None:
+def test_other_generation_or_metadata_recompiles_all() -> None:
     before = rules(*RULES)
 
     for after in (before.with_settings("v2", {}), before.with_settings("v3", {"team": "x"})):
@@ -125,13 +125,13 @@ def test_another_generation_or_metadata_recompiles_all() -> None:
     assert before.with_settings("v2", {}).with_settings("v3", {}).digest == before.digest
 
 
-def test_what_touches_no_rule_changes_nothing() -> None:
+def test_change_without_rules_returns_same_ruleset() -> None:
     before = rules(*RULES)
 
     assert before.with_changes([], ["a/setting"]) is before
 
 
-def test_the_rules_know_whether_any_looks_at_the_clock() -> None:
+def test_ruleset_with_clock_uses_time() -> None:
     before = rules(*RULES)
     later = put_segment("other", {">": [var("$flagd.timestamp"), NOW]}, "2")
 
@@ -147,9 +147,7 @@ def test_the_rules_know_whether_any_looks_at_the_clock() -> None:
 
 
 @given(order=st.permutations(RULES), at_once=st.integers(1, 6))
-def test_the_digest_is_the_same_in_whatever_order_rules_came(
-    order: Sequence[Rule], at_once: int
-) -> None:
+def test_digest_does_not_depend_on_order(order: Sequence[Rule], at_once: int) -> None:
     found = rules()
     for start in range(0, len(order), at_once):
         found = found.with_changes(order[start : start + at_once], [])
@@ -158,7 +156,7 @@ def test_the_digest_is_the_same_in_whatever_order_rules_came(
     assert list(found.flags) == list(rules(*RULES).flags)
 
 
-def test_the_digest_comes_back_when_a_rule_does() -> None:
+def test_digest_of_restored_rule_is_the_same() -> None:
     before = rules(*RULES)
 
     gone = before.with_changes([], ["others", "adult"])
@@ -172,12 +170,12 @@ def test_the_digest_comes_back_when_a_rule_does() -> None:
     "other",
     [put_flag("adults", "adult", "2"), put_segment("adults", 1), put_flag("adults2", "adult")],
 )
-def test_the_digest_names_state_kind_and_key(other: Rule) -> None:
+def test_digest_covers_state_kind_and_key(other: Rule) -> None:
     assert rules(put_flag("adults", "adult")).digest != rules(other).digest
 
 
 @given(changes=CHANGES)
-def test_rules_that_advanced_are_those_that_would_be_compiled_from_the_end(
+def test_changed_ruleset_equals_ruleset_built_at_once(
     changes: list[dict[str, tuple[bool, int] | None]],
 ) -> None:
     found = rules()
@@ -210,7 +208,7 @@ def bodies(of: Ruleset) -> list[bytes]:
     )
 
 
-def test_a_change_leaves_the_other_flags_as_they_were_prepared() -> None:
+def test_change_does_not_replan_other_flags() -> None:
     many = [put_flag(f"flag-{number}", "german") for number in range(2_000)]
     before = rules(put_segment("german", {"==": [var("country"), "DE"]}), *many)
     parts = list(before.bulk.evaluate({"country": "DE"}, NOW))

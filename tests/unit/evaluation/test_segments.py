@@ -1,10 +1,10 @@
-"""Segments: rules that other rules refer to, and that see what those see."""
+"""Segments are rules that other rules refer to, and read the same data."""
 
 from app.evaluation.engine import ErrorCode, Reason
 from tests.unit.evaluation.rules import NOW, flag, result, var
 
 
-def test_a_segment_sees_what_the_rule_sees_that_refers_to_it() -> None:
+def test_segment_reads_data_of_its_reference() -> None:
     segments = {
         "adult": {">=": [var("age"), 18]},
         "german": {"and": [{"$ref": "adult"}, {"==": [var("country"), "DE"]}]},
@@ -24,7 +24,7 @@ def test_a_segment_sees_what_the_rule_sees_that_refers_to_it() -> None:
     }
 
 
-def test_what_always_is_the_same_is_so_within_a_list_too() -> None:
+def test_constant_in_list_is_folded() -> None:
     segments = {"name": "a", "names": ["a", {"$ref": "name"}]}
 
     assert result([{"$ref": "name"}, 1], segments=segments) == ["a", 1]
@@ -35,14 +35,14 @@ def test_what_always_is_the_same_is_so_within_a_list_too() -> None:
     assert result({"fractional": ["x", [{"$ref": "name"}, 1]]}, segments=segments) == "a"
 
 
-def test_references_that_are_missing_are_remembered() -> None:
+def test_missing_references_are_recorded() -> None:
     made = flag({"if": [{"$ref": "one"}, "a"]}, segments={"one": {"$ref": "two"}})
 
     assert made.evaluate({}, NOW).outcome.error_code is ErrorCode.PARSE_ERROR
     assert made.references == {"one", "two"}
 
 
-def test_segments_in_a_circle_are_refused() -> None:
+def test_circular_segments_are_refused() -> None:
     for segments in ({"x": {"$ref": "x"}}, {"x": {"!": [{"$ref": "y"}]}, "y": {"$ref": "x"}}):
         made = flag({"if": [{"$ref": "x"}, "a"]}, segments=segments)
 
@@ -52,7 +52,7 @@ def test_segments_in_a_circle_are_refused() -> None:
     assert twice.evaluate({}, NOW).outcome.reason is Reason.TARGETING_MATCH
 
 
-def test_a_reference_is_one_only_within_a_rule() -> None:
+def test_reference_outside_rule_is_data() -> None:
     variants = {"a": {"$ref": "x"}, "b": 1}
     made = flag({"if": [True, "a"]}, variants=variants, segments={"x": True})
 
@@ -60,7 +60,7 @@ def test_a_reference_is_one_only_within_a_rule() -> None:
     assert made.references == frozenset()
 
 
-def test_an_error_names_the_place_but_not_at_any_length() -> None:
+def test_error_names_path_with_limited_length() -> None:
     short = flag({"if": [{"!": [{"$ref": "absent"}]}, "a"]}).evaluate({}, NOW).outcome
     long = flag({"x" * 10_000: 1}).evaluate({}, NOW).outcome
 

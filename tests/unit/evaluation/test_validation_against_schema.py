@@ -1,8 +1,8 @@
-"""flagd's published schema is the judge, and where this is stricter, the schema is corrected.
+"""Compare the checks with flagd's published schema, plus corrections where ours are stricter.
 
-Definitions are made valid and then changed in one place. What the schema refuses must be refused.
-What it accepts must be accepted, but for the corrections below, each with its reason, and but for
-what no schema can say.
+Valid definitions are changed in one place. The checks must refuse what the schema refuses, and
+accept what it accepts. Exceptions are the corrections below, with their reasons, and rules that no
+schema can express.
 """
 
 import copy
@@ -56,7 +56,7 @@ GUARD = {
 
 
 def correct(name: str, schema: dict[str, Any]) -> None:
-    """Change the published schema into what is demanded here."""
+    """Add our stricter rules to the published schema."""
     parts = schema["definitions"]
     if name == "flags.json":
         # Guards are ours, so they have a shape.
@@ -105,7 +105,7 @@ def validator(pointer: str, *, corrected: bool) -> jsonschema_rs.Validator:
 
 
 def compare_flag(flag: Any) -> None:
-    """Assert that the verdict is the schema's, as far as a schema goes."""
+    """Assert that check and schema agree, as far as a schema can express it."""
     _compare(flag, {v.rule for v in check_flag(flag)}, "flags.json#/definitions/anyFlag")
 
 
@@ -267,32 +267,32 @@ def _places(node: Any) -> Iterator[tuple[Any, Any]]:
 
 @hypothesis_settings(max_examples=150, deadline=None)
 @given(FLAGS)
-def test_a_valid_flag_is_accepted_by_both(flag: Any) -> None:
+def test_valid_flag_passes_check_and_schema(flag: Any) -> None:
     assert check_flag(flag) == []
     compare_flag(flag)
 
 
 @hypothesis_settings(max_examples=150, deadline=None)
 @given(RULES)
-def test_a_valid_segment_is_accepted_by_both(rule: Any) -> None:
+def test_valid_segment_passes_check_and_schema(rule: Any) -> None:
     assert check_segment(rule) == []
     compare_segment(rule)
 
 
 @hypothesis_settings(max_examples=500, deadline=None)
 @given(changed(FLAGS))
-def test_a_flag_changed_in_one_place_is_judged_as_by_the_schema(flag: Any) -> None:
+def test_mutated_flag_check_equals_schema(flag: Any) -> None:
     compare_flag(flag)
 
 
 @hypothesis_settings(max_examples=500, deadline=None)
 @given(changed(RULES))
-def test_a_segment_changed_in_one_place_is_judged_as_by_the_schema(rule: Any) -> None:
+def test_mutated_segment_check_equals_schema(rule: Any) -> None:
     compare_segment(rule)
 
 
 @pytest.mark.skipif(not CLASSIC.exists(), reason="JsonLogic's own tests are not here")
-def test_the_classic_rules_are_judged_as_by_the_schema() -> None:
+def test_reference_rules_check_equals_schema() -> None:
     rules = [case[0] for case in json.loads(CLASSIC.read_text()) if isinstance(case, list)]
 
     for rule in rules:
@@ -317,9 +317,7 @@ def test_the_classic_rules_are_judged_as_by_the_schema() -> None:
         ({"targeting": {"if": [{"$ref": "no key"}, "on"]}}, "a reference to what cannot be"),
     ],
 )
-def test_a_correction_refuses_what_the_published_schema_lets_pass(
-    flag: dict[str, Any], reason: str
-) -> None:
+def test_stricter_checks_refuse_what_schema_accepts(flag: dict[str, Any], reason: str) -> None:
     pointer = "flags.json#/definitions/anyFlag"
     whole = {"state": "ENABLED", "variants": dict.fromkeys(NAMES, True), **flag}
 

@@ -34,7 +34,7 @@ _ENTRY_VERSIONS = st.builds(
 
 
 @given(st.binary(max_size=2_000), _ENTRY_VERSIONS)
-def test_what_is_sealed_comes_back(value: bytes, entry_version: EntryVersion) -> None:
+def test_sealed_value_opens(value: bytes, entry_version: EntryVersion) -> None:
     opened = fresh(value)
 
     sealed = KEY.seal(opened, entry_version)
@@ -46,7 +46,9 @@ def test_what_is_sealed_comes_back(value: bytes, entry_version: EntryVersion) ->
 
 
 @given(_ENTRY_VERSIONS, _ENTRY_VERSIONS)
-def test_it_opens_nowhere_else(entry_version: EntryVersion, elsewhere: EntryVersion) -> None:
+def test_sealed_value_other_entry_version_is_refused(
+    entry_version: EntryVersion, elsewhere: EntryVersion
+) -> None:
     sealed = KEY.seal(fresh(b"value"), entry_version)
 
     if elsewhere == entry_version:
@@ -67,7 +69,7 @@ def test_it_opens_nowhere_else(entry_version: EntryVersion, elsewhere: EntryVers
         replace(ENTRY_VERSION, environment="", key="productiondatabase/password"),
     ],
 )
-def test_every_part_of_the_place_counts(elsewhere: EntryVersion) -> None:
+def test_sealed_value_is_bound_to_each_field(elsewhere: EntryVersion) -> None:
     sealed = KEY.seal(fresh(b"value"), ENTRY_VERSION)
 
     with pytest.raises(EnvelopeError):
@@ -75,7 +77,7 @@ def test_every_part_of_the_place_counts(elsewhere: EntryVersion) -> None:
 
 
 @given(st.binary(max_size=100), st.integers(1, 255))
-def test_every_byte_that_is_changed_is_found(value: bytes, flip: int) -> None:
+def test_sealed_value_changed_byte_is_refused(value: bytes, flip: int) -> None:
     sealed = KEY.seal(fresh(value), ENTRY_VERSION)
 
     for position in range(len(sealed)):
@@ -86,27 +88,27 @@ def test_every_byte_that_is_changed_is_found(value: bytes, flip: int) -> None:
 
 
 @given(st.binary(max_size=100))
-def test_bytes_that_were_never_sealed_are_refused(anything: bytes) -> None:
+def test_other_bytes_are_refused(anything: bytes) -> None:
     with pytest.raises(EnvelopeError):
         KEY.open(anything, ENTRY_VERSION)
 
 
 @given(st.integers(0, SEALED_BYTES_MIN + 4))
-def test_what_was_cut_is_refused(length: int) -> None:
+def test_truncated_value_is_refused(length: int) -> None:
     sealed = KEY.seal(fresh(b"value"), ENTRY_VERSION)
 
     with pytest.raises(EnvelopeError):
         KEY.open(sealed[:length], ENTRY_VERSION)
 
 
-def test_another_key_of_the_same_id_opens_nothing() -> None:
+def test_other_key_with_same_id_is_refused() -> None:
     sealed = KEY.seal(fresh(b"value"), ENTRY_VERSION)
 
     with pytest.raises(EnvelopeError):
         DataKey(ID, bytes(32)).open(sealed, ENTRY_VERSION)
 
 
-def test_what_is_sealed_twice_never_looks_the_same_and_commits_to_the_same() -> None:
+def test_sealing_twice_differs_but_commitment_is_equal() -> None:
     value = fresh(b"value")
 
     many = {KEY.seal(value, ENTRY_VERSION) for _ in range(100)}
@@ -115,12 +117,12 @@ def test_what_is_sealed_twice_never_looks_the_same_and_commits_to_the_same() -> 
     assert {commitment(sealed) for sealed in many} == {value.commitment}
 
 
-def test_equal_values_that_were_written_twice_share_no_commitment() -> None:
-    """Or else a list of likely values would tell what a secret is."""
+def test_equal_values_have_different_commitments() -> None:
+    """Otherwise a list of likely values would reveal the secret."""
     assert len({fresh(b"value").commitment for _ in range(100)}) == 100
 
 
-def test_who_holds_a_value_in_memory_does_not_print_it() -> None:
+def test_plain_secret_repr_hides_value() -> None:
     assert "value" not in repr(PlainSecret(b"salt" * 8, b"my value")).replace("PlainSecret", "")
 
 
@@ -128,7 +130,7 @@ _WHERE = {"environment": "production", "data_key_id": ID, "kek_id": "20261124-0a
 
 
 @given(st.binary(min_size=32, max_size=32))
-def test_a_wrapped_key_comes_back(material: bytes) -> None:
+def test_wrapped_key_unwraps(material: bytes) -> None:
     kek = os.urandom(32)
 
     assert unwrap(wrap(material, kek, **_WHERE), kek, **_WHERE) == material  # type: ignore[arg-type]
@@ -137,7 +139,7 @@ def test_a_wrapped_key_comes_back(material: bytes) -> None:
 @pytest.mark.parametrize(
     "other", [{"environment": "staging"}, {"data_key_id": b"\x02" * 8}, {"kek_id": "x"}]
 )
-def test_a_wrapped_key_opens_for_what_it_was_wrapped_for(other: dict[str, object]) -> None:
+def test_wrapped_key_is_bound_to_context(other: dict[str, object]) -> None:
     kek = os.urandom(32)
     wrapped = wrap(MATERIAL, kek, **_WHERE)  # type: ignore[arg-type]
 
@@ -148,7 +150,7 @@ def test_a_wrapped_key_opens_for_what_it_was_wrapped_for(other: dict[str, object
 
 
 @given(st.integers(1, 255))
-def test_every_byte_of_a_wrapped_key_counts(flip: int) -> None:
+def test_wrapped_key_changed_byte_is_refused(flip: int) -> None:
     kek = os.urandom(32)
     wrapped = wrap(MATERIAL, kek, **_WHERE)  # type: ignore[arg-type]
 
@@ -165,9 +167,7 @@ _FIELDS = st.lists(st.text(max_size=5) | st.binary(max_size=5), max_size=4)
 
 
 @given(_FIELDS, _FIELDS)
-def test_no_two_lists_of_fields_look_alike(
-    one: list[str | bytes], other: list[str | bytes]
-) -> None:
+def test_joined_fields_are_unambiguous(one: list[str | bytes], other: list[str | bytes]) -> None:
     as_bytes = [
         [f.encode() if isinstance(f, str) else f for f in fields] for fields in (one, other)
     ]

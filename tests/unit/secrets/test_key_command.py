@@ -1,4 +1,4 @@
-"""KEY_COMMAND: an executable wraps and unwraps, and whatever it does wrong ends in a refusal."""
+"""KEY_COMMAND: an executable wraps and unwraps, and each of its errors is refused."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ def _wrapper(folder: Path, text: str) -> CommandWrapper:
     return CommandWrapper(file)
 
 
-async def test_a_key_comes_back_for_the_same_environment_and_id(tmp_path: Path) -> None:
+async def test_command_unwraps_what_it_wrapped(tmp_path: Path) -> None:
     wrapper, material = _wrapper(tmp_path, _GOOD), os.urandom(32)
 
     wrapped = await wrapper.wrap(material, "local", bytes(8))
@@ -67,7 +67,7 @@ async def test_a_key_comes_back_for_the_same_environment_and_id(tmp_path: Path) 
         ("#!/bin/sh\nkill -9 $$\n", "exit code -9"),
     ],
 )
-async def test_what_goes_wrong_is_named_and_nothing_is_quoted(
+async def test_command_failure_is_named_without_output(
     tmp_path: Path, script: str, reason: str
 ) -> None:
     with pytest.raises(KeyMissingError, match=reason) as refusal:
@@ -76,14 +76,14 @@ async def test_what_goes_wrong_is_named_and_nothing_is_quoted(
     assert refusal.value.kek_id == "arn:kms/1"
 
 
-async def test_an_id_that_cannot_be_stored_is_refused(tmp_path: Path) -> None:
+async def test_command_invalid_kek_id_is_refused(tmp_path: Path) -> None:
     script = '#!/bin/sh\necho \'{"kek_id": "a b", "wrapped": "YQ=="}\'\n'
 
     with pytest.raises(KeyMissingError):
         await _wrapper(tmp_path, script).wrap(bytes(32), "local", bytes(8))
 
 
-async def test_one_that_hangs_is_killed_with_all_that_it_started(
+async def test_hanging_command_is_killed_with_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "LIMIT_SECONDS", 0.5)
@@ -98,10 +98,10 @@ async def test_one_that_hangs_is_killed_with_all_that_it_started(
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie"
 
 
-async def test_one_that_leaves_somebody_behind_with_its_output_is_not_waited_for(
+async def test_command_with_surviving_child_times_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who has left the group is not killed with it, and holds the pipe open as long as he lives."""
+    """A process that left the group is not killed, and keeps the pipe open."""
     monkeypatch.setattr(command, "LIMIT_SECONDS", 0.5)
     escaped = "import os, time; os.setsid(); open('pid', 'w').write(str(os.getpid()))"
     script = f'#!/bin/sh\ncd {tmp_path}\n{sys.executable} -c "{escaped}; time.sleep(60)" & wait\n'
@@ -115,10 +115,8 @@ async def test_one_that_leaves_somebody_behind_with_its_output_is_not_waited_for
 
 
 @pytest.mark.parametrize("answered", ["b'nonsense'", "bytes(32) + context"])
-async def test_what_cannot_be_unwrapped_again_is_not_taken_for_wrapped(
-    tmp_path: Path, answered: str
-) -> None:
-    """What it would seal could never be opened."""
+async def test_command_wrap_is_verified_by_unwrap(tmp_path: Path, answered: str) -> None:
+    """A value sealed by such a key could never be opened."""
     line = next(each for each in _GOOD.splitlines() if "[::-1] + context" in each)
     wrapper = _wrapper(tmp_path, _GOOD.replace(line, f"    wrapped = {answered}"))
 
@@ -126,7 +124,7 @@ async def test_what_cannot_be_unwrapped_again_is_not_taken_for_wrapped(
         await wrapper.wrap(os.urandom(32), "local", bytes(8))
 
 
-async def test_another_key_of_the_right_length_is_not_taken_for_the_one_that_was_wrapped(
+async def test_command_returning_other_key_is_refused(
     tmp_path: Path,
 ) -> None:
     wrapper = _wrapper(tmp_path, _GOOD)
@@ -137,7 +135,7 @@ async def test_another_key_of_the_right_length_is_not_taken_for_the_one_that_was
         await _wrapper(tmp_path, f"#!/bin/sh\necho '{answer}'\n").unwrap(wrapped)
 
 
-async def test_one_that_reads_nothing_and_answers_is_heard(tmp_path: Path) -> None:
+async def test_command_that_reads_no_input_works(tmp_path: Path) -> None:
     wrapped = await _wrapper(tmp_path, _GOOD).wrap(bytes(32), "local", bytes(8))
     answer = '{"key": "' + "A" * 43 + '="}'
     script = f"#!/bin/sh\nexec 0<&-\nsleep 0.2\necho '{answer}'\n"

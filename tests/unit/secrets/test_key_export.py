@@ -1,4 +1,4 @@
-"""A key ring goes into a sealed file and comes out of it whole or not at all; it is never shown."""
+"""A key ring is exported and imported completely or not at all, and never shown."""
 
 import stat
 from datetime import UTC, date, datetime
@@ -47,7 +47,7 @@ def ran(*words: str, **environ: str) -> tuple[int, str]:
     return result.code, text
 
 
-def test_an_export_is_opened_by_each_recipient_and_by_age_itself(folder: Path) -> None:
+def test_export_opens_for_each_recipient_and_with_age(folder: Path) -> None:
     recipients = ("--recipient", RECIPIENT, "--recipient", OTHER)
 
     code, said = ran("export", *recipients, "out.age")
@@ -62,7 +62,7 @@ def test_an_export_is_opened_by_each_recipient_and_by_age_itself(folder: Path) -
         assert pyrage.decrypt(file.read_bytes(), [key]).decode() == RING.text
 
 
-def test_an_export_never_overwrites_and_wants_a_recipient(folder: Path) -> None:
+def test_export_needs_recipient_and_new_file(folder: Path) -> None:
     before = (folder / "ring.age").read_text()
 
     taken = ran("export", "--recipient", RECIPIENT, "ring.age")
@@ -70,7 +70,7 @@ def test_an_export_never_overwrites_and_wants_a_recipient(folder: Path) -> None:
     nowhere = ran("export", "--recipient", RECIPIENT, "nowhere/out.age")
     nobody = ran("export", "out.age")
 
-    # Nor is anything told of it to the access log.
+    # The access log has no row for it.
     assert taken == (1, "error: ring.age exists already and was not changed\n")
     assert (folder / "ring.age").read_text() == before
     assert wrong == (1, "error: --recipient: must be sealed for age recipients, age1…\n")
@@ -79,8 +79,8 @@ def test_an_export_never_overwrites_and_wants_a_recipient(folder: Path) -> None:
     assert not (folder / "out.age").exists()
 
 
-def test_of_two_that_write_at_once_the_second_is_refused(folder: Path) -> None:
-    """Whoever has looked before finds nothing; the name is taken as it is given."""
+def test_concurrent_export_second_is_refused(folder: Path) -> None:
+    """The check before the write finds no file; the given name is used."""
     with pytest.raises(FileExistsError):
         write_new(folder / "identity", "another")
 
@@ -88,7 +88,7 @@ def test_of_two_that_write_at_once_the_second_is_refused(folder: Path) -> None:
     assert not list(folder.glob("identity.*"))
 
 
-def test_a_ring_of_a_variable_is_exported_and_nowhere_imported(folder: Path) -> None:
+def test_ring_in_variable_exports_but_does_not_import(folder: Path) -> None:
     exported = ran("export", "--recipient", RECIPIENT, "out.age", KEY_RING=RING.text)
     imported = ran("import", "out.age", "--identity", "identity", KEY_RING=RING.text)
 
@@ -99,7 +99,7 @@ def test_a_ring_of_a_variable_is_exported_and_nowhere_imported(folder: Path) -> 
     assert "KEY_RING_FILE: must name the key ring's file" in imported[1]
 
 
-def test_a_command_keeps_its_keys() -> None:
+def test_export_with_key_command_is_refused() -> None:
     exported = ran("export", "--recipient", RECIPIENT, "out.age", KEY_COMMAND="/bin/true")
     imported = ran("import", "ring.age", "--identity", "identity", KEY_COMMAND="/bin/true")
 
@@ -108,7 +108,7 @@ def test_a_command_keeps_its_keys() -> None:
     assert imported[1].startswith("error: KEY_COMMAND: has the keys: there is no file")
 
 
-def test_where_there_is_no_ring_nothing_is_exported_or_made() -> None:
+def test_export_without_ring_is_refused() -> None:
     code, said = ran("export", "--recipient", RECIPIENT, "out.age", DATA_DIR="elsewhere")
 
     assert (code, said) == (1, "error: KEY_RING: must be set: there is no key ring to export\n")
@@ -116,8 +116,8 @@ def test_where_there_is_no_ring_nothing_is_exported_or_made() -> None:
 
 
 @pytest.mark.parametrize("place", ["data_dir", "variable"])
-def test_an_import_makes_the_ring_where_there_is_none(folder: Path, place: str) -> None:
-    """A file that KEY_RING_FILE names and that is not there is a mistake everywhere else."""
+def test_import_without_ring_creates_it(folder: Path, place: str) -> None:
+    """Every other command refuses a KEY_RING_FILE that does not exist."""
     file = folder / "new" / "key-ring"
     environ = {"DATA_DIR": "new"} if place == "data_dir" else {"KEY_RING_FILE": str(file)}
 
@@ -129,9 +129,7 @@ def test_an_import_makes_the_ring_where_there_is_none(folder: Path, place: str) 
 
 
 @pytest.mark.parametrize("target", ["elsewhere/ring", "loop"])
-def test_an_import_through_a_link_to_nothing_makes_what_it_leads_to_or_says_no(
-    folder: Path, target: str
-) -> None:
+def test_import_through_dangling_link_creates_target(folder: Path, target: str) -> None:
     (folder / "new").mkdir()
     (folder / "new/key-ring").symlink_to(folder / target)
     (folder / "loop").symlink_to(folder / "loop")
@@ -145,7 +143,7 @@ def test_an_import_through_a_link_to_nothing_makes_what_it_leads_to_or_says_no(
         assert (folder / "new/key-ring").is_symlink()
 
 
-def test_a_ring_that_a_first_start_has_made_meanwhile_is_not_taken_for_the_imported_one(
+def test_import_ring_created_meanwhile_is_refused(
     folder: Path,
 ) -> None:
     file = folder / "new" / "key-ring"
@@ -160,7 +158,7 @@ def test_a_ring_that_a_first_start_has_made_meanwhile_is_not_taken_for_the_impor
     assert file.read_text() == "of the service\n"
 
 
-def test_a_faulty_ring_is_not_blamed_on_the_export(folder: Path) -> None:
+def test_import_into_invalid_ring_names_the_ring(folder: Path) -> None:
     (folder / "data/key-ring").write_text(f"retired {RETIRED.id} {'A' * 43}=\n")
 
     code, said = ran("import", "ring.age", "--identity", "identity")
@@ -168,7 +166,7 @@ def test_a_faulty_ring_is_not_blamed_on_the_export(folder: Path) -> None:
     assert (code, said) == (1, "error: KEY_RING: must have one active key, and has 0\n")
 
 
-def test_an_import_adds_what_is_missing_and_leaves_what_is_active(folder: Path) -> None:
+def test_import_adds_missing_keys(folder: Path) -> None:
     ours = new_key(KeyState.ACTIVE, TODAY)
     file = folder / "data/key-ring"
     file.write_text(KeyRing((ours,)).with_missing(KeyRing((RETIRED,))).text)
@@ -184,7 +182,7 @@ def test_an_import_adds_what_is_missing_and_leaves_what_is_active(folder: Path) 
     ]
 
 
-def test_two_rings_that_are_too_many_keys_together_stay_apart() -> None:
+def test_import_above_key_limit_is_refused() -> None:
     ours = [new_key(KeyState.ACTIVE, TODAY)]
     ours += [new_key(KeyState.DECRYPT, TODAY) for _ in range(KEYS_MAX - len(RING.keys))]
 
@@ -193,7 +191,7 @@ def test_two_rings_that_are_too_many_keys_together_stay_apart() -> None:
     assert len(KeyRing(tuple(ours[1:])).with_missing(KeyRing(RING.keys[1:])).keys) == KEYS_MAX - 1
 
 
-def test_another_key_of_the_same_id_changes_nothing(folder: Path) -> None:
+def test_import_other_key_with_same_id_is_refused(folder: Path) -> None:
     ours = KeyRing((new_key(KeyState.ACTIVE, TODAY),)).text
     mixed = ours + f"decrypt {DECRYPT.id} {'A' * 43}=\n"
     (folder / "data/key-ring").write_text(mixed)
@@ -205,7 +203,7 @@ def test_another_key_of_the_same_id_changes_nothing(folder: Path) -> None:
     assert (folder / "data/key-ring").read_text() == mixed
 
 
-def test_what_cannot_be_opened_is_refused_and_makes_nothing(folder: Path) -> None:
+def test_import_unopenable_file_creates_nothing(folder: Path) -> None:
     (folder / "plain").write_text(RING.text)
     (folder / "empty").write_text("")
     recipient = x25519.Recipient.from_str(RECIPIENT)
@@ -228,7 +226,7 @@ def test_what_cannot_be_opened_is_refused_and_makes_nothing(folder: Path) -> Non
     assert not (folder / "new").exists()
 
 
-def test_no_byte_of_an_export_can_be_missing_or_changed() -> None:
+def test_export_changed_byte_is_refused() -> None:
     identity = parse_identity(IDENTITY)
     armored = seal_key_ring(RING, [RECIPIENT]).encode()
     binary = pyrage.encrypt(RING.text.encode(), [x25519.Recipient.from_str(RECIPIENT)])

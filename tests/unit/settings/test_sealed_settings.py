@@ -1,4 +1,4 @@
-"""Sealed values among the settings: where they may come from, and what opens them."""
+"""Sealed settings: their sources, and the identities that open them."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def refusal(environ: Mapping[str, str]) -> SettingsError:
 
 
 @pytest.mark.parametrize("tier", ["local", "development", *STRICT])
-def test_sealed_settings_are_what_was_sealed_in_every_tier(tier: str, identity: Path) -> None:
+def test_sealed_settings_open_in_every_tier(tier: str, identity: Path) -> None:
     settings = load({"TIER": tier, "IDENTITY_FILE": str(identity), **SEALED})
 
     clear = load(SECRETS)
@@ -75,9 +75,7 @@ def test_sealed_settings_are_what_was_sealed_in_every_tier(tier: str, identity: 
 
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize("end", ["", "\n", " \r\n"])
-def test_a_file_may_hold_a_sealed_value(
-    name: str, end: str, identity: Path, tmp_path: Path
-) -> None:
+def test_settings_file_may_be_sealed(name: str, end: str, identity: Path, tmp_path: Path) -> None:
     file = written(tmp_path / "sealed", SEALED[name] + end, 0o644)
     beside = {n: v for n, v in SEALED.items() if n != name}
 
@@ -86,7 +84,7 @@ def test_a_file_may_hold_a_sealed_value(
     assert from_file == load({"IDENTITY_FILE": str(identity), **SEALED})
 
 
-def test_the_file_env_may_hold_sealed_values(
+def test_env_file_may_have_sealed_values(
     identity: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -98,7 +96,7 @@ def test_the_file_env_may_hold_sealed_values(
     assert settings.access.token_key == Secret(KEY)
 
 
-def test_a_key_ring_may_be_sealed_in_its_file(identity: Path, tmp_path: Path) -> None:
+def test_key_ring_file_may_be_sealed(identity: Path, tmp_path: Path) -> None:
     text = KeyRing((new_key(KeyState.ACTIVE, date(2026, 11, 24)),)).text
     file = written(tmp_path / "ring", seal("KEY_RING", Secret(text), [RECIPIENT]))
 
@@ -108,8 +106,8 @@ def test_a_key_ring_may_be_sealed_in_its_file(identity: Path, tmp_path: Path) ->
     assert wrapper.active_id == text.split()[1]
 
 
-def test_the_credentials_of_systemd_come_by_name_file(identity: Path, tmp_path: Path) -> None:
-    """`DATABASE_URL_FILE=%d/database-url` in a unit; no variable is looked for by itself."""
+def test_systemd_credentials_work_by_name_file(identity: Path, tmp_path: Path) -> None:
+    """`DATABASE_URL_FILE=%d/database-url` in a unit; credentials are not found by name alone."""
     written(tmp_path / "token_key", "another key" * 9, 0o440)
     file = written(tmp_path / "database-url", SECRETS["DATABASE_URL"], 0o440)
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "DATABASE_URL_FILE": str(file)}
@@ -126,15 +124,15 @@ def test_the_credentials_of_systemd_come_by_name_file(identity: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_a_value_of_another_setting_is_refused(name: str, identity: Path) -> None:
+def test_value_of_another_setting_is_refused(name: str, identity: Path) -> None:
     for other in SECRETS:
         if other != name:
             error = refusal({**SEALED, name: SEALED[other], "IDENTITY_FILE": str(identity)})
             assert (name, "is sealed for another setting") in error.problems
 
 
-def test_no_changed_character_ever_makes_another_value(identity: Path) -> None:
-    """TOKEN_KEY takes any long text, so a damaged value must not be taken for one."""
+def test_changed_character_never_gives_another_value(identity: Path) -> None:
+    """TOKEN_KEY accepts any long text, so a damaged value must not be used as one."""
     sealed = SEALED["TOKEN_KEY"]
     for place in range(len(sealed)):
         other = "B" if sealed[place] == "A" else "A"
@@ -145,7 +143,7 @@ def test_no_changed_character_ever_makes_another_value(identity: Path) -> None:
         assert [name for name, _ in error.problems] == ["TOKEN_KEY"]
 
 
-def test_another_host_s_identity_opens_nothing(tmp_path: Path) -> None:
+def test_identity_of_another_host_is_refused(tmp_path: Path) -> None:
     other = written(tmp_path / "other", new_identity(datetime.now(UTC))[0])
 
     error = refusal({**SEALED, "IDENTITY_FILE": str(other)})
@@ -154,7 +152,7 @@ def test_another_host_s_identity_opens_nothing(tmp_path: Path) -> None:
     assert error.problems == [(name, rule) for name in SECRETS]
 
 
-def test_what_was_sealed_must_keep_the_rules_of_its_setting(identity: Path) -> None:
+def test_sealed_value_is_validated_like_plain_value(identity: Path) -> None:
     sealed = seal("DATABASE_URL", Secret(f"mysql://u:{CANARY}@h/d"), [RECIPIENT])
 
     error = refusal({"DATABASE_URL": sealed, "IDENTITY_FILE": str(identity)})
@@ -173,7 +171,7 @@ def test_only_secrets_may_be_sealed(identity: Path) -> None:
     assert ("INSTANCE_ID", "must not be sealed: it is not a secret") in error.problems
 
 
-def test_all_mistakes_come_together(identity: Path, tmp_path: Path) -> None:
+def test_all_sealing_errors_are_reported_together(identity: Path, tmp_path: Path) -> None:
     error = refusal(
         {
             "TIER": "production",
@@ -198,7 +196,7 @@ def test_all_mistakes_come_together(identity: Path, tmp_path: Path) -> None:
 
 
 def needing(**environ: str) -> str:
-    """Return the rule that is told for a sealed setting when there is no usable identity."""
+    """Return the rule that is reported for a sealed setting without a usable identity."""
     error = refusal({"TOKEN_KEY": SEALED["TOKEN_KEY"], **environ})
     ((name, rule),) = error.problems
     assert name == "TOKEN_KEY"
@@ -210,33 +208,33 @@ def opens(**environ: str) -> bool:
     return load({"TOKEN_KEY": SEALED["TOKEN_KEY"], **environ}).access.token_key == Secret(KEY)
 
 
-def test_without_an_identity_nothing_opens(tmp_path: Path) -> None:
+def test_sealed_setting_without_identity_is_refused(tmp_path: Path) -> None:
     assert needing() == UNSET
     assert needing(CREDENTIALS_DIRECTORY=str(tmp_path)) == UNSET
     assert needing(IDENTITY_FILE=" ", IDENTITY_COMMAND="") == UNSET
 
 
-def test_without_sealed_settings_no_identity_is_looked_at(tmp_path: Path) -> None:
+def test_identity_is_not_read_without_sealed_settings(tmp_path: Path) -> None:
     settings = load({"IDENTITY_FILE": str(tmp_path / "no"), "IDENTITY_COMMAND": "/no", **SECRETS})
 
     assert settings.access.token_key == Secret(KEY)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601, 0o620, 0o644, 0o777])
-def test_an_identity_that_others_may_touch_is_refused(identity: Path, mode: int) -> None:
+def test_identity_file_open_to_others_is_refused(identity: Path, mode: int) -> None:
     identity.chmod(mode)
 
     assert needing(IDENTITY_FILE=str(identity)) == CLOSED
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o600, 0o700])
-def test_an_identity_of_its_owner_alone_opens(identity: Path, mode: int) -> None:
+def test_identity_file_of_owner_only_is_accepted(identity: Path, mode: int) -> None:
     identity.chmod(mode)
 
     assert opens(IDENTITY_FILE=f" {identity}\n")
 
 
-def test_a_file_that_gives_no_identity_is_refused(tmp_path: Path) -> None:
+def test_invalid_identity_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     for name in ("missing", "", "pipe", "\x00"):
         assert needing(IDENTITY_FILE=f"{tmp_path}/{name}") == UNREADABLE
@@ -249,9 +247,7 @@ def test_a_file_that_gives_no_identity_is_refused(tmp_path: Path) -> None:
     assert {name for name, _ in homeless.problems} == {"IDENTITY_FILE", "TOKEN_KEY"}
 
 
-def test_a_credential_goes_before_a_file_and_a_file_before_a_command(
-    identity: Path, tmp_path: Path
-) -> None:
+def test_identity_source_order_is_fixed(identity: Path, tmp_path: Path) -> None:
     folder = tmp_path / "credentials"
     folder.mkdir()
     # As systemd leaves it: the mask of its access list looks like the group's permission.
@@ -263,11 +259,11 @@ def test_a_credential_goes_before_a_file_and_a_file_before_a_command(
     assert opens(IDENTITY_FILE=str(identity), IDENTITY_COMMAND="/bin/false")
     (folder / "flagstone-identity").unlink()
     (folder / "flagstone-identity").mkdir()
-    told = needing(CREDENTIALS_DIRECTORY=str(folder), IDENTITY_FILE=str(identity))
-    assert told == "the credential flagstone-identity must be readable"
+    rule = needing(CREDENTIALS_DIRECTORY=str(folder), IDENTITY_FILE=str(identity))
+    assert rule == "the credential flagstone-identity must be readable"
 
 
-def test_a_command_gives_the_identity(identity: Path, tmp_path: Path) -> None:
+def test_identity_command_is_used(identity: Path, tmp_path: Path) -> None:
     identity.chmod(0o644)
     spaced = identity.rename(tmp_path / "two words")
 
@@ -277,11 +273,11 @@ def test_a_command_gives_the_identity(identity: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["/missing/program", "'", " '' ", "/", "\x00"])
-def test_a_command_that_is_none_is_refused(command: str) -> None:
+def test_invalid_identity_command_is_refused(command: str) -> None:
     assert needing(IDENTITY_COMMAND=command).endswith("must be a program and its arguments")
 
 
-def test_a_command_that_fails_or_says_too_much_is_refused(tmp_path: Path) -> None:
+def test_failing_identity_command_is_refused(tmp_path: Path) -> None:
     noise = written(tmp_path / "noise", "print('#' * 70_000)")
 
     assert needing(IDENTITY_COMMAND="false") == "IDENTITY_COMMAND must end with exit code 0"
@@ -289,28 +285,28 @@ def test_a_command_that_fails_or_says_too_much_is_refused(tmp_path: Path) -> Non
     assert "AGE-SECRET-KEY-1…" in needing(IDENTITY_COMMAND=f"echo {CANARY}")
 
 
-def test_a_command_that_says_too_much_is_not_heard_out() -> None:
+def test_identity_command_with_long_output_is_killed() -> None:
     """It could fill the memory within its time."""
     begun = time.monotonic()
 
-    told = needing(IDENTITY_COMMAND="yes")
+    rule = needing(IDENTITY_COMMAND="yes")
 
-    assert told == "IDENTITY_COMMAND must not be above 65536 bytes"
+    assert rule == "IDENTITY_COMMAND must not be above 65536 bytes"
     assert time.monotonic() - begun < 5
 
 
-def test_a_command_may_close_its_output_and_go_on_no_longer_than_its_time(
+def test_identity_command_after_output_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identities, "COMMAND_SECONDS", 0.5)
     script = written(tmp_path / "quiet", "import os, time\nos.close(1)\ntime.sleep(60)\n")
 
-    told = needing(IDENTITY_COMMAND=f"'{sys.executable}' '{script}'")
+    rule = needing(IDENTITY_COMMAND=f"'{sys.executable}' '{script}'")
 
-    assert told == "IDENTITY_COMMAND must end in 0.5 s"
+    assert rule == "IDENTITY_COMMAND must end in 0.5 s"
 
 
-def test_a_command_has_a_limit_and_so_has_what_it_started(
+def test_identity_command_timeout_kills_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A child that keeps the pipe open must not keep the start waiting."""
@@ -324,9 +320,9 @@ def test_a_command_has_a_limit_and_so_has_what_it_started(
     )
 
     begun = time.monotonic()
-    told = needing(IDENTITY_COMMAND=f"'{sys.executable}' '{script}'")
+    rule = needing(IDENTITY_COMMAND=f"'{sys.executable}' '{script}'")
 
-    assert told == "IDENTITY_COMMAND must end in 0.5 s"
+    assert rule == "IDENTITY_COMMAND must end in 0.5 s"
     assert time.monotonic() - begun < 5
     for pid in json.loads((tmp_path / "pids").read_text()):
         deadline = time.monotonic() + 5
@@ -338,13 +334,13 @@ def test_a_command_has_a_limit_and_so_has_what_it_started(
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-        # Killed, and nobody has asked for its exit code yet.
+        # Killed, and its exit code is not collected yet.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
 
 
-def test_ctrl_c_ends_a_command_too(tmp_path: Path) -> None:
+def test_ctrl_c_ends_identity_command(tmp_path: Path) -> None:
     script = written(
         tmp_path / "interrupts",
         "import os, signal, time\nos.kill(os.getppid(), signal.SIGUSR1)\ntime.sleep(60)\n",
@@ -367,7 +363,7 @@ def test_ctrl_c_ends_a_command_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tier", STRICT)
-def test_a_password_in_clear_can_be_allowed_and_is_told_at_each_start(tier: str) -> None:
+def test_allowed_clear_password_is_logged_at_start(tier: str) -> None:
     settings = load({"TIER": tier, **SECRETS, "ALLOW_PLAINTEXT_DSN": "true"})
 
     assert settings.warnings == tuple(
@@ -378,7 +374,7 @@ def test_a_password_in_clear_can_be_allowed_and_is_told_at_each_start(tier: str)
 
 
 @pytest.mark.parametrize("tier", STRICT)
-def test_without_a_password_there_is_nothing_to_seal(tier: str) -> None:
+def test_url_without_password_needs_no_sealing(tier: str) -> None:
     url = "postgresql://app@db/flagstone"
 
     settings = load({"TIER": tier, "TOKEN_KEY": KEY, "DATABASE_URL": url})
