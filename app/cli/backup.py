@@ -31,14 +31,19 @@ from app.database import Connection, sql
 from app.database.migrations import Migrator
 from app.database.opening import probe, targets
 from app.names import counted
-from app.operations.backups import dumping, keys, reading, restoring, store
-from app.operations.backups.dumping import BackupRequest
+from app.operations.backups import data_reader, recipients, store
+from app.operations.backups.data_reader import BackupSource
+from app.operations.backups.dump import BackupRequest, create_backup
 from app.operations.backups.errors import BackupError
 from app.operations.backups.manifest import BackupHead
-from app.operations.backups.reading import BackupSource
-from app.operations.backups.restoring import RestoreTarget
+from app.operations.backups.restore import (
+    NotEmptyError,
+    RestoreTarget,
+    migrate_restored,
+    restore_backup,
+)
 from app.operations.backups.store import LATEST, Backup
-from app.operations.backups.verifying import verify_backup
+from app.operations.backups.verification import verify_backup
 from app.scripts import Resources, configured_settings, run_script
 from app.secrets.key_sources import present_wrapper_of
 from app.secrets.vault import Vault
@@ -70,7 +75,7 @@ def create(*, as_json: AsJson = False) -> None:
     with _settings() as settings:
         started = time.monotonic()
         signer = Signer(token_key(settings))
-        recipients = keys.recipients(settings)
+        allowed = recipients.recipients(settings)
         with targets(settings) as database, byte_progress("dumping") as report:
             target = database.backup
             if len(target.hosts) > 1:
@@ -80,10 +85,10 @@ def create(*, as_json: AsJson = False) -> None:
                 target=target,
                 settings=settings.database,
                 folder=settings.backups.folder,
-                recipients=recipients,
+                recipients=allowed,
                 signer=signer,
             )
-            manifest = dumping.create(request, report)
+            manifest = create_backup(request, report)
             access = origin().did(
                 AccessEvent.BACKUP_CREATED, resource=manifest.name, detail=f"{manifest.bytes} bytes"
             )
@@ -209,7 +214,7 @@ def restore(
             if replace:
                 _confirm(database.migrator.database, confirm)
             with byte_progress("checking") as report:
-                reading.check_digest(source, report)
+                data_reader.check_digest(source, report)
             target = RestoreTarget(
                 target=database.migrator,
                 settings=settings.database,
@@ -224,7 +229,7 @@ def restore(
             # The restore is committed: print it before the migrations, which may fail.
             for head in heads:
                 console.print(f"{head.name}: revision {head.revision}, epoch {head.epoch}")
-            for migration in restoring.migrate_restored(source.manifest, migrator):
+            for migration in migrate_restored(source.manifest, migrator):
                 console.print(f"applied {migration}")
     console.print(f"{backup.name} is back in {database.migrator.database}")
 
@@ -236,7 +241,7 @@ def _source(
     backup = store.find(settings.backups.folder, name, public_key or _own_key(settings))
     if backup.problem is not None or backup.manifest is None:
         raise BackupError(backup.problem or f"{backup.name}: has no manifest")
-    identity = keys.identity(settings, file)
+    identity = recipients.identity(settings, file)
     return backup, BackupSource(folder=backup.folder, manifest=backup.manifest, identity=identity)
 
 
@@ -250,8 +255,8 @@ def _restore(
     source: BackupSource, target: RestoreTarget, report: Callable[[int, int], None]
 ) -> Sequence[BackupHead]:
     try:
-        return restoring.restore(source, target, report)
-    except restoring.NotEmptyError as error:
+        return restore_backup(source, target, report)
+    except NotEmptyError as error:
         raise BackupError(f"{error}. Give --replace to replace all of it") from None
 
 

@@ -1,4 +1,4 @@
-"""Scripts that reuse the pool. All that one needs:
+"""Scripts that reuse the service's pool. A whole script:
 
     from app.scripts import Resources, run_script
 
@@ -9,8 +9,8 @@
     if __name__ == "__main__":
         run_script(main)
 
-It gets settings, logging and a pool with the service's own limits; all is closed on every path, and
-an error that was foreseen is one line and exit code 1, not a traceback. `make script name=…` runs
+`run_script` provides settings, logging and a pool with the service's limits, and closes everything.
+A foreseen error is one line and exit code 1, not a traceback. `make script name=…` runs
 `app/scripts/….py`.
 """
 
@@ -39,7 +39,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a script may use. Its access log writes rows alone: standard output is the script's."""
+    """The resources of a script. Its access log writes rows only, nothing to standard output."""
 
     settings: Settings
     database: Database
@@ -72,9 +72,9 @@ async def resources(*, as_owner: bool = False) -> AsyncIterator[Resources]:
 
 
 def run_script(main: Callable[[Resources], Awaitable[Result]], *, as_owner: bool = False) -> Result:
-    """Run a script's main function with resources of its own. SIGTERM ends it as Ctrl-C does.
+    """Run a script's main function with its own resources. SIGTERM ends it like Ctrl-C.
 
-    `as_owner` opens the pool for the role that owns the tables, as migrations do.
+    `as_owner` opens the pool as the owner of the tables, like migrations.
     """
 
     async def whole() -> Result:
@@ -104,9 +104,9 @@ def run_query(query: Callable[[Connection], Awaitable[Result]]) -> Result:
 
 
 async def _unknown_environment(given: Resources) -> NotFound:
-    """Return the error with the names that exist; who has the database may see them all."""
+    """Return the error with the names of all environments, which an operator may see."""
     async with given.database.connection() as connection:
-        names = [each.name for each in await environments.list_all(connection)]
+        names = [environment.name for environment in await environments.list_all(connection)]
     message = f"There is no such environment; there are {', '.join(names) or 'none'}."
     return NotFound(environments.UNKNOWN, message)
 
@@ -117,9 +117,9 @@ def _interrupt(*_: object) -> NoReturn:
 
 @contextmanager
 def foreseen_errors() -> Iterator[None]:
-    """End the process with one line for an error that was foreseen; none of them holds a secret.
+    """Print a foreseen error as one line, which has no secret, and exit with 1.
 
-    SIGTERM and SIGHUP end it as Ctrl-C does, so that an embedded server is left in order.
+    SIGTERM and SIGHUP end the process like Ctrl-C, so that it stops an embedded server.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)

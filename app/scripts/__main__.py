@@ -1,4 +1,4 @@
-"""`python -m app.scripts NAME`: run one of the scripts of this folder; without a name list them."""
+"""`python -m app.scripts NAME`: run a script of this folder, or list the scripts without NAME."""
 
 import runpy
 import sys

@@ -1,4 +1,4 @@
-"""What is stored where: entries, sizes and the last change, with a bar for each environment."""
+"""Show the entries, sizes and last change of each environment."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
 
 
 def bar(value: float, most: float) -> str:
-    """Return a bar in proportion, to an eighth of a character; anything above zero is visible."""
+    """Return a bar in steps of 1/8 character. Any value above 0 is visible."""
     eighths = round(value / most * _BAR_WIDTH * 8) if most else 0
     if value and not eighths:
         eighths = 1

@@ -1,7 +1,7 @@
-"""How the service has been: availability and write latency of each instance.
+"""Show the availability and the write latency of each instance, from its heartbeats.
 
-Availability counts what was written against what was due: a missed heartbeat that was written down
-later, and a hole in which nobody wrote anything, both count against it.
+Availability is the share of successful heartbeats among those due. A failed heartbeat and a gap
+without rows both count as missed.
 """
 
 import math
@@ -24,7 +24,7 @@ _LEVELS = "▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beat:
+class HeartbeatSample:
     at: datetime
     ok: bool
     latency_ms: float | None
@@ -54,38 +54,38 @@ async def main(resources: Resources) -> None:
     console.print(table)
 
 
-async def _read(resources: Resources, since: datetime) -> dict[str, list[Beat]]:
-    beats: dict[str, list[Beat]] = defaultdict(list)
+async def _read(resources: Resources, since: datetime) -> dict[str, list[HeartbeatSample]]:
+    beats: dict[str, list[HeartbeatSample]] = defaultdict(list)
     last_id = 0
     while True:
         async with resources.database.connection() as connection:
             page = sql.list_heartbeats(connection, since=since, after_id=last_id, page_size=_PAGE)
             rows = [row async for row in page]
         for row in rows:
-            beat = Beat(
+            beat = HeartbeatSample(
                 at=row["checked_at"], ok=row["status"] == "ok", latency_ms=row["latency_ms"]
             )
             beats[row["instance"]].append(beat)
         if len(rows) < _PAGE:
-            return {name: sorted(found, key=lambda b: b.at) for name, found in beats.items()}
+            return {name: sorted(rows, key=lambda b: b.at) for name, rows in beats.items()}
         last_id = rows[-1]["id"]
 
 
-def summary(beats: Sequence[Beat], interval_seconds: float) -> tuple[str, ...]:
-    """Return a table's row for one instance's heartbeats, which are in order of time."""
+def summary(beats: Sequence[HeartbeatSample], interval_seconds: float) -> tuple[str, ...]:
+    """Return the table row of one instance, from its heartbeats in order of time."""
     good = [beat for beat in beats if beat.ok]
     missed = len(beats) - len(good)
-    holes = sum(
-        # Jitter makes a fifth more of an interval; more than two and a half is a hole.
+    gaps = sum(
+        # Jitter adds up to 20 % to an interval. Above 2.5 intervals a heartbeat is missing.
         round((later.at - earlier.at).total_seconds() / interval_seconds) - 1
         for earlier, later in pairwise(beats)
         if (later.at - earlier.at).total_seconds() > 2.5 * interval_seconds
     )
-    due = len(beats) + holes
+    due = len(beats) + gaps
     latencies = sorted(beat.latency_ms for beat in good if beat.latency_ms is not None)
     return (
         str(len(good)),
-        str(missed + holes),
+        str(missed + gaps),
         f"{len(good) / due:.2%}",
         *(f"{percentile(latencies, share):.1f}" for share in (0.5, 0.95, 0.99)),
         sparkline(beats),
@@ -93,25 +93,25 @@ def summary(beats: Sequence[Beat], interval_seconds: float) -> tuple[str, ...]:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Return the nearest-rank percentile of numbers in order; 0 when there are none."""
+    """Return the nearest-rank percentile of sorted numbers; 0 without any."""
     if not ordered:
         return 0.0
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def sparkline(beats: Sequence[Beat]) -> str:
-    """Return the highest latency of each stretch of time, or a cross where a beat was missed."""
+def sparkline(beats: Sequence[HeartbeatSample]) -> str:
+    """Return the highest latency of each period, or a cross for a period with a failure."""
     start, end = beats[0].at, beats[-1].at
     span = max((end - start).total_seconds(), 1.0)
-    cells: list[list[Beat]] = [[] for _ in range(_CELLS)]
+    cells: list[list[HeartbeatSample]] = [[] for _ in range(_CELLS)]
     for beat in beats:
-        place = (beat.at - start).total_seconds() / span * _CELLS
-        cells[min(_CELLS - 1, int(place))].append(beat)
+        position = (beat.at - start).total_seconds() / span * _CELLS
+        cells[min(_CELLS - 1, int(position))].append(beat)
     most = max((beat.latency_ms or 0 for beat in beats), default=0) or 1.0
     return "".join(_cell(cell, most) for cell in cells)
 
 
-def _cell(beats: Sequence[Beat], most: float) -> str:
+def _cell(beats: Sequence[HeartbeatSample], most: float) -> str:
     if not beats:
         return " "
     if not all(beat.ok for beat in beats):

@@ -1,6 +1,6 @@
-"""Backups: dumped and sealed for somebody else's key, proven by restoring, and put back.
+"""Backups: dumped, encrypted for a key of another host, verified by restoring, and restored.
 
-A backup is a folder that gets its name once everything in it is on the disk: `data.age`, what
-pg_dump wrote, encrypted while it was written; and `manifest.json`, signed, which says what must
-be in it. Neither the host nor whoever steals the folder can read it; the identity is elsewhere.
+A backup is a folder that gets its name when all of it is on the disk. `data.age` is the output of
+pg_dump, encrypted while it was written. `manifest.json` is signed and describes the content. The
+identity that opens the data is not on this host, so the host cannot read its own backups.
 """

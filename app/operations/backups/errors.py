@@ -1,7 +1,7 @@
-"""What goes wrong with backups, in a sentence for an operator."""
+"""The error of backups."""
 
 from app.errors import ForeseenError
 
 
 class BackupError(ForeseenError):
-    """A backup cannot be made, is not what it should be, or must not be put back here."""
+    """A backup cannot be created, is damaged, or must not be restored here."""

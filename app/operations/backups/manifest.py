@@ -1,7 +1,7 @@
-"""What is beside a backup's data: what must be in it, and a signature over that.
+"""The manifest of a backup: a signed description of its data.
 
-age tells whether the data was changed, and not who wrote it: anybody who knows a recipient can.
-The signature does. It covers the digest of the data, and so binds the two to each other.
+age detects changed data but not its author: anyone who knows a recipient can encrypt for it. The
+signature proves the author, and covers the digest of the data.
 """
 
 import json
@@ -28,7 +28,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class BackupHead(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one environment stood."""
+    """The last revision of one environment."""
 
     name: str
     epoch: str
@@ -37,7 +37,7 @@ class BackupHead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Counts, heads and versions are of the very snapshot that the data is of."""
+    """Counts, heads and versions belong to the same snapshot as the data."""
 
     format: int
     name: str
@@ -59,43 +59,42 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def revisions(self) -> int:
-        """How many change sets are in it."""
+        """The number of change sets in the backup."""
         return sum(head.revision for head in self.heads)
 
 
 def signed(manifest: Manifest, signer: Signer) -> Manifest:
-    """Return the manifest under a signature of this installation."""
+    """Return the manifest, signed by this installation."""
     bare = msgspec.structs.replace(manifest, public_key=signer.public_key, signature="")
     return msgspec.structs.replace(bare, signature=signer.sign(_PURPOSE, _content(bare)))
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest into its backup's folder. Raises OSError."""
+    """Write the manifest into the backup's folder. Raises OSError."""
     write_private(folder / FILE, json.dumps(msgspec.to_builtins(manifest), indent=2) + "\n")
 
 
 def read(folder: Path) -> Manifest:
     """Return the manifest of a backup's folder. Raises BackupError."""
     try:
-        found = msgspec.json.decode(read_regular(folder / FILE, _BYTES_MAX), type=Manifest)
+        manifest = msgspec.json.decode(read_regular(folder / FILE, _BYTES_MAX), type=Manifest)
     except FileNotFoundError:
         raise BackupError(f"{folder.name}: has no {FILE}") from None
     except OSError as error:
         raise BackupError(f"{folder.name}: {FILE} cannot be read: {error.strerror}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise BackupError(f"{folder.name}: {FILE} is damaged, or of a later release") from None
-    if found.format != FORMAT or found.name != folder.name:
+    if manifest.format != FORMAT or manifest.name != folder.name:
         raise BackupError(f"{folder.name}: {FILE} is of a later release, or of another backup")
-    return found
+    return manifest
 
 
 def check_signature(manifest: Manifest, public_key: str) -> None:
-    """Make sure that the holder of the key has signed this manifest. Raises BackupError."""
+    """Check that the owner of the key signed this manifest. Raises BackupError."""
     if manifest.public_key != public_key:
         raise BackupError(
-            f"{manifest.name}: was signed by another installation, or under another TOKEN_KEY, "
-            f"which calls itself {manifest.public_key}. If that is one of yours, give its "
-            "--public-key"
+            f"{manifest.name}: was signed by another installation or with another TOKEN_KEY. "
+            f"If the public key {manifest.public_key} is yours, give it as --public-key"
         )
     bare = msgspec.structs.replace(manifest, signature="")
     if not is_signed(public_key, _PURPOSE, _content(bare), manifest.signature):

@@ -81,22 +81,22 @@ def _program(path: Path) -> Program | None:
 
 
 def environment() -> dict[str, str]:
-    """Return what the programs get: none of the PG… variables, which would change what they do."""
+    """Return the environment of the programs, without PG… variables, which would configure them."""
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
 
 
 @contextmanager
 def password_file(password: Secret | None) -> Iterator[tuple[int, ...]]:
-    """Yield the descriptors to hand on, of which the first is libpq's password file, if any.
+    """Yield the descriptors to inherit: libpq's password file, or none without a password.
 
-    The file has no name, so nobody else can open it, and however this process ends none is left.
+    The file has no name, so no other process can open it, and it disappears with this process.
     """
     if password is None:
         yield ()
         return
     escaped = password.reveal().replace("\\", "\\\\").replace(":", "\\:")
     with tempfile.TemporaryFile() as file:
-        # libpq refuses one that others may read.
+        # libpq refuses a file that others may read.
         os.fchmod(file.fileno(), 0o600)
         file.write(f"*:*:*:*:{escaped}\n".encode())
         file.flush()

@@ -1,8 +1,8 @@
-"""Backups that the service makes by itself: every so often, by the command that operators use.
+"""The schedule of backups: run `backup create` and `backup prune` every BACKUP_INTERVAL.
 
-In a process of its own, so that nothing that it does is done on the event loop, nor in this
-process's memory, and whatever becomes of it leaves the service as it was. When the next one is due
-is read from the folder: a restart neither repeats nor forgets one, nor does an operator's own.
+Each command is a process of its own, so it cannot block the event loop, use the memory of the
+service, or end it. The age of the newest backup in the folder decides when the next one is due. So
+a restart repeats none, and a backup by an operator counts.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from app.components import Component, HealthCheck, ReportScope, Status, counter,
 from app.crypto.signing import Signer
 from app.errors import reason
 from app.log import logger
-from app.operations.backups import store, unfinished
+from app.operations.backups import partial_backup, store
 from app.operations.backups.manifest import Manifest
 from app.operations.backups.store import Backup
 from app.settings import BackupSettings, Secret
@@ -28,17 +28,17 @@ from app.threads import in_thread
 log = logger(__name__)
 
 LOOK_SECONDS = 60.0
-# A disk that is full, or a server that is away, is not asked again at once.
+# The pause after a failure, for example of a full disk.
 _RETRY_SECONDS = 300.0
-# Above the command's own limit, which a process that was stopped knows nothing of.
+# Above the command's own limit, which does not count while the process is stopped.
 _WHOLE_SECONDS = 5 * 3600
 _END_SECONDS = 10
-_WORDS_BYTES_MAX = 4_096
+_OUTPUT_BYTES_MAX = 4_096
 _ERROR = "error: "
 
 
 class Schedule(Component):
-    """What is known of the backups of this machine's folder, and whoever makes the next one."""
+    """Runs the backups of this host, and reports them in health and metrics."""
 
     name = "backups"
 
@@ -54,30 +54,30 @@ class Schedule(Component):
 
     @property
     def age_seconds(self) -> float | None:
-        """How old the last good backup is, None while there is none."""
+        """The age of the last usable backup, None without one."""
         if self.last is None:
             return None
         return (datetime.now(UTC) - self.last.created_at).total_seconds()
 
     @property
     def is_late(self) -> bool:
-        """Whether one was missed: the last is older than two intervals."""
+        """Whether the last backup is older than two intervals."""
         age = self.age_seconds
         return age is not None and age > 2 * self._settings.interval_seconds
 
     async def run(self) -> None:
-        """Make backups for ever."""
+        """Check every minute at most whether a backup is due, without end."""
         pause = min(LOOK_SECONDS, self._settings.interval_seconds / 5)
         await repeat(lambda: pause, self.run_once)
 
     async def run_once(self) -> None:
-        """Make a backup if one is due, and clear away what is above BACKUP_KEEP."""
+        """Create a backup if one is due, and prune to BACKUP_KEEP."""
         started = time.monotonic()
         try:
-            is_busy = await self._look()
+            is_busy = await self._read_folder()
             if is_busy or not self._is_due:
                 return
-            problem = await self._make()
+            problem = await self._create()
         except OSError as error:
             problem = reason(error)
             if started < self._not_before:
@@ -89,7 +89,7 @@ class Schedule(Component):
             self._failed_at = datetime.now(UTC)
             self.failures += 1
             log.error("backup_failed", reason=problem)
-        # Whatever the clocks say that made the last one seem old, or of a time that is yet to come.
+        # By the monotonic clock: the age of the last backup may come from a wrong clock.
         self._not_before = started + pause
 
     @property
@@ -98,38 +98,37 @@ class Schedule(Component):
         is_old = age is None or age >= self._settings.interval_seconds
         return is_old and time.monotonic() >= self._not_before
 
-    async def _make(self) -> str | None:
+    async def _create(self) -> str | None:
         problem = await _run("create")
         if problem is not None:
             return problem
-        await self._look()
+        await self._read_folder()
         log.info("backup_made", name=self.last.name if self.last else None)
         return await _run("prune")
 
-    async def _look(self) -> bool:
-        """Find the newest backup that is whole by its manifest, and signed by this installation;
-        tell whether somebody makes another just now, such as the child of a service that is gone.
+    async def _read_folder(self) -> bool:
+        """Read the newest usable backup; return whether a process creates another one now.
 
-        Raises OSError.
+        That process may be the child of an earlier run of this service. Raises OSError.
         """
         key, folder = self._key, self._settings.folder
 
-        def look() -> tuple[Sequence[Backup], bool]:
-            return store.list_all(folder, key), unfinished.is_under_way(folder)
+        def read() -> tuple[Sequence[Backup], bool]:
+            return store.list_all(folder, key), partial_backup.is_running(folder)
 
-        backups, is_busy = await in_thread("backups", look)
+        backups, is_busy = await in_thread("backups", read)
         self.last = _newest(backups)
-        self.is_ahead = any(each.is_ahead for each in backups)
+        self.is_ahead = any(backup.is_ahead for backup in backups)
         if self._failed_at is not None and self.last and self.last.created_at > self._failed_at:
             self.failure = self._failed_at = None
         return is_busy
 
     def checks(self, _: ReportScope) -> Mapping[str, HealthCheck]:
-        """Only warn: every other instance serves the same."""
+        """Only warn: the instance can serve without backups."""
         last, age = self.last, self.age_seconds
         failed = "the last attempt failed, see the log" if self.failure else None
         late = "older than two intervals" if self.is_late else None
-        ahead = "one is of a moment that is yet to come, see the clocks" if self.is_ahead else None
+        ahead = "the time of one is in the future, check the clocks" if self.is_ahead else None
         check = HealthCheck(
             status=Status.WARN if failed or late or ahead else Status.PASS,
             observed_value=last.bytes if last else None,
@@ -161,46 +160,46 @@ class Schedule(Component):
 
 
 def _newest(backups: Sequence[Backup]) -> Manifest | None:
-    return next((each.manifest for each in store.usable(backups)), None)
+    return next((backup.manifest for backup in store.usable(backups)), None)
 
 
-async def _run(verb: str) -> str | None:
-    """Run a verb of `backup`; return what went wrong, in its own words, None when nothing did.
+async def _run(command: str) -> str | None:
+    """Run a command of `backup`; return its error message, None for success.
 
-    It has limits in time of its own. When this is cancelled it is told to end, and cleans up.
+    On cancellation the command gets SIGTERM, and removes its files.
     """
     try:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app", "backup", verb),
+            *(sys.executable, "-m", "app", "backup", command),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            # Ctrl-C in our terminal is for us, who then end it.
+            # In a session of its own it gets no Ctrl-C of the terminal; we end it.
             start_new_session=True,
         )
     except OSError as error:
-        return f"backup {verb} cannot be run: {reason(error)}"
+        return f"backup {command} cannot be run: {reason(error)}"
     try:
         async with asyncio.timeout(_WHOLE_SECONDS):
-            words = await _last_words(child)
+            output = await _last_output(child)
             code = await child.wait()
     except TimeoutError:
         await _end(child)
-        return f"backup {verb} did not end within {_WHOLE_SECONDS / 3600:g} hours"
+        return f"backup {command} did not end within {_WHOLE_SECONDS / 3600:g} hours"
     except asyncio.CancelledError:
         await _end(child)
         raise
     if code == 0:
         return None
-    errors = [line.removeprefix(_ERROR) for line in words.splitlines() if line.startswith(_ERROR)]
-    return errors[-1] if errors else f"backup {verb} ended with exit code {code}"
+    errors = [line.removeprefix(_ERROR) for line in output.splitlines() if line.startswith(_ERROR)]
+    return errors[-1] if errors else f"backup {command} ended with exit code {code}"
 
 
-async def _last_words(child: asyncio.subprocess.Process) -> str:
-    words = b""
-    while child.stderr is not None and (chunk := await child.stderr.read(_WORDS_BYTES_MAX)):
-        words = (words + chunk)[-_WORDS_BYTES_MAX:]
-    return words.decode(errors="replace")
+async def _last_output(child: asyncio.subprocess.Process) -> str:
+    output = b""
+    while child.stderr is not None and (chunk := await child.stderr.read(_OUTPUT_BYTES_MAX)):
+        output = (output + chunk)[-_OUTPUT_BYTES_MAX:]
+    return output.decode(errors="replace")
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:

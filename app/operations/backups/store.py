@@ -1,7 +1,4 @@
-"""The folder of the backups: which there are, which is the latest, which may go.
-
-What else lies there is left alone.
-"""
+"""The backups in BACKUP_DIR: list, find and prune them. Other files there are never touched."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,22 +10,22 @@ import msgspec
 
 from app.names import counted
 from app.operations.backups import manifest as manifests
-from app.operations.backups import unfinished
+from app.operations.backups import partial_backup
 from app.operations.backups.errors import BackupError
 from app.operations.backups.manifest import Manifest
-from app.operations.backups.unfinished import NAME
+from app.operations.backups.partial_backup import NAME
 from app.private_files import read_regular, replace_private, write_private
 
 DATA = "data.age"
 LATEST = "latest"
 _VERIFIED = "verified.json"
 _BYTES_MAX = 65_536
-# By more than this no two clocks differ that are right.
+# Two correct clocks never differ by more.
 _AHEAD_MAX = timedelta(hours=1)
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """That a backup was restored in full, and what that took."""
+    """The last successful verification of a backup, by a full restore."""
 
     at: datetime
     restore_seconds: float
@@ -38,10 +35,10 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Backup:
-    """A backup that is there. `problem` says why it is not to be relied on, None when it is.
+    """A stored backup. `problem` says why it is not usable, None if it is.
 
-    One whose moment is yet to come, by a clock that was wrong, is good; but it is nobody's latest,
-    and does not push others out.
+    `is_ahead`: its time is in the future, by a wrong clock. Such a backup can be restored, but it
+    is never the latest, and does not count when others are pruned.
     """
 
     folder: Path
@@ -55,7 +52,7 @@ class Backup:
         return self.folder.name
 
     def as_json(self) -> Mapping[str, Any]:
-        """Return what a machine is told of it."""
+        """Return the members for `backup list --json`."""
         return {
             "name": self.name,
             "problem": self.problem,
@@ -77,37 +74,37 @@ def find(folder: Path, name: str, public_key: str) -> Backup:
     if name == LATEST:
         backup = next(usable(list_all(folder, public_key)), None)
         if backup is None:
-            raise BackupError(f"{folder}: there is no backup in it that is one of ours and whole")
+            raise BackupError(f"{folder}: has no usable backup of this installation")
         return backup
     if not NAME.fullmatch(name):
-        raise BackupError(f"NAME: must be {LATEST}, or a name that `backup list` shows")
+        raise BackupError(f"NAME: must be {LATEST}, or a name from `backup list`")
     if not (folder / name).is_dir():
         raise BackupError(f"NAME: there is no backup {name} in {folder}")
-    return _look(folder / name, public_key)
+    return _load(folder / name, public_key)
 
 
 def list_all(folder: Path, public_key: str) -> list[Backup]:
-    """Return every backup, the newest first: by its moment, since names are by another clock."""
+    """Return every backup, the newest first, by the time of its snapshot."""
     try:
         names = [path.name for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
     except FileNotFoundError:
         return []
-    found = [_look(folder / name, public_key) for name in names if NAME.fullmatch(name)]
-    return sorted(found, key=_moment, reverse=True)
+    backups = [_load(folder / name, public_key) for name in names if NAME.fullmatch(name)]
+    return sorted(backups, key=_sort_key, reverse=True)
 
 
 def usable(backups: Sequence[Backup]) -> Iterator[Backup]:
-    """Yield those that are good, and not of a moment that is yet to come."""
-    return (each for each in backups if each.problem is None and not each.is_ahead)
+    """Yield the backups without a problem whose time is not in the future."""
+    return (backup for backup in backups if backup.problem is None and not backup.is_ahead)
 
 
-def _moment(backup: Backup) -> tuple[str, str]:
-    # What is no good has only its name to go by.
+def _sort_key(backup: Backup) -> tuple[str, str]:
+    # The manifest of a damaged backup cannot be trusted: sort it by its name.
     at = backup.manifest.created_at if backup.manifest and backup.problem is None else None
     return (f"{at.astimezone(UTC):%Y%m%dT%H%M%S.%f}" if at else backup.name), backup.name
 
 
-def _look(folder: Path, public_key: str) -> Backup:
+def _load(folder: Path, public_key: str) -> Backup:
     manifest = problem = None
     is_ahead = False
     try:
@@ -144,7 +141,7 @@ def _verification(folder: Path) -> Verification | None:
 
 
 def store_verification(folder: Path, verification: Verification) -> None:
-    """Keep beside a backup that it was verified. Raises OSError."""
+    """Store the verification in the backup's folder. Raises OSError."""
     text = msgspec.json.encode(verification).decode() + "\n"
     path = folder / _VERIFIED
     if path.exists():
@@ -154,21 +151,21 @@ def store_verification(folder: Path, verification: Verification) -> None:
 
 
 def prune(folder: Path, public_key: str, keep: int) -> Pruned:
-    """Remove all but the newest good ones, and never the last that was verified.
+    """Remove all usable backups but the newest, and never the one that was verified last.
 
-    What is damaged or of others is left: it may be all that somebody has. Raises OSError.
+    Damaged backups and those of other installations stay, for the operator. Raises OSError.
     """
-    removed = unfinished.clean(folder) if folder.is_dir() else []
+    removed = partial_backup.clean(folder) if folder.is_dir() else []
     backups = list_all(folder, public_key)
-    good = list(usable(backups))
-    verified = next((backup for backup in good if backup.verification is not None), None)
-    for backup in good[keep:]:
-        if backup is not verified and unfinished.remove(backup.folder):
+    candidates = list(usable(backups))
+    verified = next((backup for backup in candidates if backup.verification is not None), None)
+    for backup in candidates[keep:]:
+        if backup is not verified and partial_backup.remove(backup.folder):
             removed.append(backup.name)
     problems = [text for backup in backups if (text := backup.problem or _ahead(backup))]
     return Pruned(removed=removed, problems=problems)
 
 
 def _ahead(backup: Backup) -> str | None:
-    told = f"{backup.name}: is of a moment that is yet to come; a clock is wrong, or was"
-    return told if backup.is_ahead else None
+    text = f"{backup.name}: its time is in the future; a clock is or was wrong"
+    return text if backup.is_ahead else None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.operations.backups.errors import BackupError
-from app.operations.backups.script import Copy, Script
+from app.operations.backups.restore_script import CopyData, ScriptReader
 
 _ROWS = b"1\ta\n2\t\\\\.\n3\tb\\nc\n\\\\.x\n"
 # As in a function that takes a dump, say.
@@ -48,9 +48,9 @@ def _taken(script: bytes, sizes: Iterator[int]) -> list[object]:
 
     return [
         (piece.statement.strip(), b"".join(piece.rows))
-        if isinstance(piece, Copy)
+        if isinstance(piece, CopyData)
         else piece.strip()
-        for piece in Script(read).pieces()
+        for piece in ScriptReader(read).pieces()
     ]
 
 

@@ -13,7 +13,7 @@ from app.cli import backup as command
 from app.components import HealthCheck, ReportScope, Status
 from app.crypto.signing import Signer
 from app.operations.backups import manifest as manifests
-from app.operations.backups import store, unfinished
+from app.operations.backups import partial_backup, store
 from app.operations.backups.errors import BackupError
 from app.operations.backups.manifest import BackupHead, Manifest
 from app.operations.backups.schedule import Schedule
@@ -115,7 +115,7 @@ def test_another_installations_backup_says_whose_it_is(tmp_path: Path) -> None:
     assert "signed by another installation" in problem
     assert stranger.public_key in problem
     assert store.find(tmp_path, folder.name, stranger.public_key).problem is None
-    with pytest.raises(BackupError, match="no backup in it that is one of ours"):
+    with pytest.raises(BackupError, match="has no usable backup of this installation"):
         store.find(tmp_path, store.LATEST, KEY)
 
 
@@ -162,7 +162,7 @@ def test_the_latest_is_so_by_its_moment_and_never_of_one_to_come(tmp_path: Path)
     pruned = store.prune(tmp_path, KEY, keep=1)
     assert pruned.removed == [old.name]
     assert [problem.partition(":")[0] for problem in pruned.problems] == [ahead.name]
-    assert "yet to come" in pruned.problems[0]
+    assert "in the future" in pruned.problems[0]
 
 
 def _schedule(folder: Path, interval_seconds: float = 60) -> Schedule:
@@ -207,7 +207,7 @@ async def test_a_schedule_waits_for_whoever_makes_one_and_knows_what_there_is(
     last = _make(tmp_path, 1)
     _make(tmp_path, 2, created_at=datetime.now(UTC) + timedelta(days=1))
 
-    with unfinished.new(tmp_path):
+    with partial_backup.create(tmp_path):
         await schedule.run_once()
 
     assert schedule.last == _manifest(last.name)
@@ -219,7 +219,7 @@ async def test_a_schedule_waits_for_whoever_makes_one_and_knows_what_there_is(
     await patient.run_once()
     check = _check(patient)
     assert (patient.failures, check.status) == (0, Status.WARN)
-    assert "yet to come" in (check.output or "")
+    assert "in the future" in (check.output or "")
 
 
 def test_the_only_backup_stays(tmp_path: Path) -> None:
@@ -231,16 +231,16 @@ def test_the_only_backup_stays(tmp_path: Path) -> None:
 def test_what_is_left_behind_goes_and_what_is_under_way_stays(tmp_path: Path) -> None:
     left = tmp_path / f"{_name(1)}.partial"
     left.mkdir()
-    with unfinished.new(tmp_path) as busy:
+    with partial_backup.create(tmp_path) as busy:
         assert not left.exists()
-        assert unfinished.clean(tmp_path) == []
+        assert partial_backup.clean(tmp_path) == []
         assert busy.exists()
         assert store.list_all(tmp_path, KEY) == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_lock_of_a_backup_under_way_is_its_processes_alone(tmp_path: Path) -> None:
-    with unfinished.new(tmp_path) as busy:
+    with partial_backup.create(tmp_path) as busy:
         descriptor = os.open(busy, os.O_RDONLY)
         with pytest.raises(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,14 +8,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.scripts.configuration_report import bar
-from app.scripts.heartbeat_history import Beat, percentile, sparkline, summary
+from app.scripts.heartbeat_history import HeartbeatSample, percentile, sparkline, summary
 
 START = datetime(2024, 2, 29, tzinfo=UTC)
 INTERVAL = 15.0
 
 
-def beat(seconds: float, latency_ms: float | None = 1.0) -> Beat:
-    return Beat(
+def beat(seconds: float, latency_ms: float | None = 1.0) -> HeartbeatSample:
+    return HeartbeatSample(
         at=START + timedelta(seconds=seconds), ok=latency_ms is not None, latency_ms=latency_ms
     )
 

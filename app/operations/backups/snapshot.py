@@ -1,4 +1,4 @@
-"""What a backup is of: one snapshot, and all that is told of it beside the data."""
+"""The database snapshot of a backup, and what the manifest says about it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,16 +9,16 @@ import psycopg
 from psycopg import sql as psql
 
 from app.database.client.statements import run, sql
+from app.operations.backups.connection import LOCK_WAIT_SECONDS, Connection
 from app.operations.backups.errors import BackupError
 from app.operations.backups.manifest import BackupHead
-from app.operations.backups.statements import LOCK_WAIT_SECONDS, Connection
 
-_NO_TABLES = "the database has no tables of ours: migrate first, or look at DATABASE_BACKUP_URL"
+_NO_TABLES = "the database has no tables of Flagstone: migrate first, or check DATABASE_BACKUP_URL"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
-    """`snapshot` is PostgreSQL's name for it; `bytes` is what its tables take on the disk."""
+class DumpSnapshot:
+    """`snapshot` is its name in PostgreSQL. `bytes` is the size of its tables on the disk."""
 
     snapshot: str
     at: datetime
@@ -32,31 +32,31 @@ class Moment:
 
 
 def stored_tables(connection: Connection) -> Sequence[psql.Identifier]:
-    """Return the names of all tables, for `hold`. Raises BackupError where there are none."""
-    with _told():
+    """Return the names of all tables, for `lock_tables`. Raises BackupError for none."""
+    with _translated_errors():
         stored = [psql.Identifier(*row[:2]) for row in run(connection, sql.list_stored_tables)]
     if not stored:
         raise BackupError(_NO_TABLES)
     return stored
 
 
-def hold(connection: Connection, tables: Sequence[psql.Identifier]) -> None:
-    """Have the tables stay what they are; call it before anything else in the transaction.
+def lock_tables(connection: Connection, tables: Sequence[psql.Identifier]) -> None:
+    """Lock the tables against restores and migrations; must be first in the transaction.
 
-    To a snapshot from before it, a table that somebody then makes anew, as a restore does and many
-    a migration, is empty. A lock, unlike a look, takes none. Raises BackupError.
+    A lock takes no snapshot. With an earlier snapshot, a table that another transaction replaces
+    meanwhile would look empty. Raises BackupError.
     """
     statement = psql.SQL("lock table {} in access share mode").format(psql.SQL(", ").join(tables))
-    with _told():
+    with _translated_errors():
         connection.execute(statement)
 
 
-def look(connection: Connection) -> Moment:
-    """Return what is there in this transaction's snapshot. Raises BackupError for no schema."""
-    with _told():
+def read_snapshot(connection: Connection) -> DumpSnapshot:
+    """Return the state in this transaction's snapshot. Raises BackupError without a schema."""
+    with _translated_errors():
         snapshot, at, database, version = run(connection, sql.get_backup_moment).fetchall()[0]
         stored = run(connection, sql.list_stored_tables).fetchall()
-        return Moment(
+        return DumpSnapshot(
             snapshot=snapshot,
             at=at,
             database=database,
@@ -75,25 +75,25 @@ def look(connection: Connection) -> Moment:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
     try:
         yield
     except psycopg.errors.InsufficientPrivilege:
         raise BackupError(
-            "DATABASE_BACKUP_URL: this role may not read everything; name the backup role that "
-            "`database provision` makes"
+            "DATABASE_BACKUP_URL: this role may not read every table; use the backup role that "
+            "`database provision` creates"
         ) from None
     except psycopg.errors.UndefinedTable:
         raise BackupError(_NO_TABLES) from None
     except psycopg.errors.LockNotAvailable:
         raise BackupError(
-            f"somebody holds a table for longer than {LOCK_WAIT_SECONDS} s, as a restore or a "
-            "migration does"
+            f"a table was locked for more than {LOCK_WAIT_SECONDS} s, for example by a restore or "
+            "a migration; try again"
         ) from None
 
 
 def count(connection: Connection, schema: str, table: str) -> int:
-    """Return how many rows a table has."""
+    """Return the number of rows of a table."""
     statement = psql.SQL("select count(*) from {}").format(psql.Identifier(schema, table))
     row = connection.execute(statement).fetchone()
     return int(row[0]) if row else 0

@@ -1,6 +1,6 @@
-"""Proof that a backup can be put back: it is, in full, into a server made for nothing else.
+"""Verify a backup by a full restore into a temporary server.
 
-That a list of its contents can be read proves nothing: it stands at the beginning of the file.
+Reading its table of contents would prove nothing, because that is at the beginning of the file.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from app.database import Connection, Database, sql
 from app.database.role_names import scram_verifier
 from app.errors import AppError
 from app.log import logger
-from app.operations.backups import reading, store
+from app.operations.backups import data_reader, store
+from app.operations.backups.connection import connected, refusal
+from app.operations.backups.data_reader import BackupSource, Progress
 from app.operations.backups.errors import BackupError
-from app.operations.backups.reading import BackupSource, Progress
-from app.operations.backups.restoring import compare
-from app.operations.backups.scratch import scratch_server
-from app.operations.backups.script import apply
-from app.operations.backups.statements import connected, said
+from app.operations.backups.restore import compare
+from app.operations.backups.restore_script import apply_script
 from app.operations.backups.store import Verification
+from app.operations.backups.temporary_server import temporary_server
 from app.secrets.data_key_cache import KeysMissingError
 from app.secrets.models import Sealed, sealed_of
 from app.secrets.vault import Vault
@@ -37,13 +37,13 @@ log = logger(__name__)
 DATABASE = "flagstone"
 _ROLE = "verifier"
 _SAMPLE = 100
-# The service's limits are for requests; here a page of the history may take its time.
+# The service's limits are for requests. Here, reading a page of the history may take longer.
 _STATEMENT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SecretsSample:
-    """What became of the sample of sealed values, and whether that proves that they open."""
+    """The result of decrypting a sample of secrets: `is_proof` if all of them opened."""
 
     text: str
     is_proof: bool = True
@@ -57,18 +57,18 @@ def verify_backup(
     *,
     without_secrets: bool = False,
 ) -> tuple[Verification, SecretsSample]:
-    """Restore a backup aside and look at what comes out; keep beside it that this went well.
+    """Restore a backup into a temporary server, check the result, and store a success.
 
-    Blocks, and runs an event loop of its own. The manifest's signature is checked by the caller.
+    Blocks, and runs an event loop of its own. The caller has checked the manifest's signature.
     Raises BackupError, EmbeddedError, OSError.
     """
-    reading.check_digest(source, lambda *_: None)
-    with scratch_server(settings.database.embedded_account) as superuser:
+    data_reader.check_digest(source, lambda *_: None)
+    with temporary_server(settings.database.embedded_account) as superuser:
         target = _prepare(superuser, settings.database)
         started = time.monotonic()
         _restore(source, target, settings.database, report)
         seconds = time.monotonic() - started
-        sample = asyncio.run(_look(source, target, settings.database, vault))
+        sample = asyncio.run(_check(source, target, settings.database, vault))
     verification = Verification(
         at=datetime.now(UTC),
         restore_seconds=round(seconds, 3),
@@ -76,23 +76,23 @@ def verify_backup(
         secrets=sample.text,
     )
     if sample.is_proof or without_secrets:
-        _keep(source, verification)
+        _store(source, verification)
     return verification, sample
 
 
-def _keep(source: BackupSource, verification: Verification) -> None:
+def _store(source: BackupSource, verification: Verification) -> None:
     try:
         store.store_verification(source.folder, verification)
     except OSError as error:
-        # Such as a disk that is for reading alone: what was proven is so all the same.
+        # For example a read-only disk. The backup is verified nevertheless.
         log.warning("verification_not_kept", name=source.manifest.name, reason=error.strerror)
 
 
 def _prepare(superuser: Target, settings: DatabaseSettings) -> Target:
-    """Make a database and an ordinary role that owns it, and return its way in.
+    """Create a database and the role that owns it, and return that target.
 
-    What was dumped may hold functions that run while it is restored; a superuser's could do
-    anything that its account may do on this machine.
+    Functions of the backup may run during the restore. For a superuser they could do everything
+    that the server's account may do on this machine.
     """
     password = secrets.token_urlsafe(32)
     with connected(superuser, settings) as connection:
@@ -110,22 +110,22 @@ def _restore(
     try:
         with connected(target, settings) as connection:
             with connection.transaction():
-                apply(connection, reading.script(source, report))
+                apply_script(connection, data_reader.script(source, report))
             connection.execute("set search_path = flagstone")
             compare(connection, source.manifest)
     except psycopg.OperationalError:
         raise
     except psycopg.Error as error:
-        raise said(error) from None
+        raise refusal(error) from None
 
 
-async def _look(
+async def _check(
     source: BackupSource,
     target: Target,
     settings: DatabaseSettings,
     vault: Vault,
 ) -> SecretsSample:
-    """Verify every chain and open some secrets. Raises BackupError."""
+    """Verify the chain of every environment, and open some secrets. Raises BackupError."""
     slow = replace(
         settings,
         pool_min=0,
@@ -149,27 +149,27 @@ async def _look(
 
 
 async def _open_some(connection: Connection, vault: Vault) -> SecretsSample:
-    """Open a sample of the sealed values with the key ring that is here."""
+    """Open a sample of the sealed values with this host's key ring."""
     sample = await _sample(connection)
     if not sample:
         return SecretsSample(text="none")
     if vault.keys.wrapper is None:
-        return SecretsSample(text="not checked, because there is no key ring here", is_proof=False)
+        return SecretsSample(text="not checked, because this host has no key ring", is_proof=False)
     try:
         await vault.check(connection)
         opened = await vault.open_unshredded(connection, sample)
     except (KeysMissingError, AppError) as error:
         return SecretsSample(text=f"not opened: {error}", is_proof=False)
-    living = sum(each is not None for each in opened)
-    shredded = len(opened) - living
+    readable = sum(value is not None for value in opened)
+    shredded = len(opened) - readable
     rest = f", {shredded} shredded" if shredded else ""
-    return SecretsSample(text=f"{living} opened{rest}")
+    return SecretsSample(text=f"{readable} opened{rest}")
 
 
 async def _sample(connection: Connection) -> Sequence[Sealed]:
     rows = sql.list_some_sealed(connection, sample_size=_SAMPLE)
-    found = [
+    sample = [
         sealed_of(row["environment"], row["key"], row["version"], row["sealed"])
         async for row in rows
     ]
-    return [each for each in found if each is not None]
+    return [sealed for sealed in sample if sealed is not None]

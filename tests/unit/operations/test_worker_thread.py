@@ -7,7 +7,7 @@ from types import FrameType
 
 import pytest
 
-from app.operations.backups.aside import Aside
+from app.operations.backups.worker_thread import WorkerThread
 
 
 def test_an_interrupted_wait_does_not_take_the_work_for_ended() -> None:
@@ -22,26 +22,26 @@ def test_an_interrupted_wait_does_not_take_the_work_for_ended() -> None:
     def work() -> None:
         go_on.wait(10)
 
-    aside = Aside("work", work)
+    thread = WorkerThread("work", work)
     timer = threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGUSR1))
     try:
-        aside.begin()
+        thread.start()
         timer.start()
         with pytest.raises(KeyboardInterrupt):
-            aside.wait(10)
+            thread.wait(10)
 
-        assert aside.is_under_way
+        assert thread.is_running
     finally:
         timer.join()
         signal.signal(signal.SIGUSR1, before)
         go_on.set()
-    assert aside.wait(10)
-    assert not aside.is_under_way
+    assert thread.wait(10)
+    assert not thread.is_running
 
 
 def test_what_was_never_begun_is_not_under_way() -> None:
-    aside = Aside("work", lambda: None)
+    thread = WorkerThread("work", lambda: None)
 
-    assert not aside.is_under_way
-    aside.begin()
-    assert aside.wait(10)
+    assert not thread.is_running
+    thread.start()
+    assert thread.wait(10)

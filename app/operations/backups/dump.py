@@ -1,8 +1,7 @@
-"""Making a backup: one snapshot for the counts and for pg_dump, piped into age, named at the end.
+"""Create a backup: one snapshot for the counts and pg_dump, whose output goes through age.
 
-Nothing is held in memory but a few buffers, whatever the size. age closes its file cleanly when
-pg_dump is killed, so a good file proves nothing by itself: it gets its name only when both have
-ended well.
+Memory is a few buffers, whatever the size of the database. When pg_dump is killed, age still ends
+its file cleanly. So a backup gets its name only after both have succeeded.
 """
 
 import subprocess
@@ -21,33 +20,38 @@ from app.crypto.signing import Signer
 from app.database.client.drivers import libpq_arguments
 from app.database.role_names import OWNER
 from app.operations.backups import manifest as manifests
-from app.operations.backups import programs, store, unfinished
-from app.operations.backups.aside import Aside
+from app.operations.backups import partial_backup, programs, store
+from app.operations.backups.connection import LOCK_WAIT_SECONDS, connected, is_owner
+from app.operations.backups.encryption import BUFFER_BYTES, EncryptedFile
 from app.operations.backups.errors import BackupError
 from app.operations.backups.manifest import FORMAT, Manifest
-from app.operations.backups.moment import Moment, hold, look, stored_tables
 from app.operations.backups.programs import Program
-from app.operations.backups.sealing import BUFFER_BYTES, Sealing
-from app.operations.backups.statements import LOCK_WAIT_SECONDS, connected, is_owner
+from app.operations.backups.snapshot import (
+    DumpSnapshot,
+    lock_tables,
+    read_snapshot,
+    stored_tables,
+)
+from app.operations.backups.worker_thread import WorkerThread
 from app.settings import DatabaseSettings, Target, TlsMode
 
-# What has been read from pg_dump, and what it may come to.
+# Bytes read from pg_dump, and an estimate of the total.
 Progress = Callable[[int, int], None]
 
-# pg_dump writes all the time once it has its locks; a dead or frozen server does not say so.
+# pg_dump writes without pause once it has its locks. A frozen server would block it forever.
 STALL_SECONDS = 120.0
-# 20 GB, beyond which physical backups are the better way, at 2 MB/s.
+# 20 GB at 2 MB/s. Larger databases are better served by physical backups.
 WHOLE_SECONDS = 3 * 3600.0
 _END_SECONDS = 10
 _WATCH_SECONDS = 0.1
-# Of 48 MB of flags and their history, none left 37 MB, gzip:1 5.2 MB in a tenth more time, and
-# gzip:6 4.5 MB in half as much more. The wheel's pg_dump has neither zstd nor lz4.
+# For 48 MB of flags with history: 37 MB without compression, 5.2 MB with gzip:1 in 10 % more time,
+# 4.5 MB with gzip:6 in 50 % more. The embedded pg_dump has neither zstd nor lz4.
 _COMPRESSION = "gzip:1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackupRequest:
-    """What a backup is made of, and for whom."""
+    """The database to back up, the folder, and the recipients who can open the backup."""
 
     target: Target
     settings: DatabaseSettings
@@ -58,7 +62,7 @@ class BackupRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How long pg_dump may say nothing, and how long all may take."""
+    """How long pg_dump may write nothing, and how long the whole dump may take."""
 
     stall_seconds: float = STALL_SECONDS
     whole_seconds: float = WHOLE_SECONDS
@@ -67,14 +71,14 @@ class Limits:
 _LIMITS = Limits()
 
 
-def create(request: BackupRequest, report: Progress, limits: Limits = _LIMITS) -> Manifest:
-    """Make a backup and return its manifest.
+def create_backup(request: BackupRequest, report: Progress, limits: Limits = _LIMITS) -> Manifest:
+    """Create a backup and return its manifest.
 
-    Blocks; an interruption leaves nothing behind. Raises BackupError, OSError, psycopg.Error.
+    Blocks. An interruption leaves no files. Raises BackupError, OSError, psycopg.Error.
     """
     started = time.monotonic()
     with (
-        unfinished.new(request.folder) as partial,
+        partial_backup.create(request.folder) as folder,
         connected(request.target, request.settings) as connection,
     ):
         # pg_dump must reach the same server: another one does not know the snapshot.
@@ -85,42 +89,42 @@ def create(request: BackupRequest, report: Progress, limits: Limits = _LIMITS) -
         tables = stored_tables(connection)
         with connection.transaction():
             connection.execute("set transaction isolation level repeatable read, read only")
-            hold(connection, tables)
-            moment = look(connection)
+            lock_tables(connection, tables)
+            snapshot = read_snapshot(connection)
             owner = is_owner(connection)
-            sealing = Sealing(partial / store.DATA, request.recipients)
-            with _dump(program, replace(request, target=target), moment, as_owner=owner) as dump:
-                _watch(dump, sealing, limits, lambda done: report(done, moment.bytes))
-        report(sealing.plain_bytes, sealing.plain_bytes)
+            file = EncryptedFile(folder / store.DATA, request.recipients)
+            with _dump(program, replace(request, target=target), snapshot, as_owner=owner) as dump:
+                _watch(dump, file, limits, lambda done: report(done, snapshot.bytes))
+        report(file.plain_bytes, file.plain_bytes)
         manifest = manifests.signed(
             Manifest(
                 format=FORMAT,
-                name=unfinished.name_of(partial),
-                created_at=moment.at,
+                name=partial_backup.name_of(folder),
+                created_at=snapshot.at,
                 seconds=round(time.monotonic() - started, 3),
-                database=moment.database,
-                migration=moment.migration,
-                heads=moment.heads,
-                tables=moment.tables,
-                postgres_version=moment.server_version,
+                database=snapshot.database,
+                migration=snapshot.migration,
+                heads=snapshot.heads,
+                tables=snapshot.tables,
+                postgres_version=snapshot.server_version,
                 dump_version=program.major,
                 app_version=VERSION,
                 recipients=request.recipients,
-                plain_bytes=sealing.plain_bytes,
-                bytes=sealing.bytes,
-                sha256=sealing.sha256,
+                plain_bytes=file.plain_bytes,
+                bytes=file.bytes,
+                sha256=file.sha256,
                 public_key=request.signer.public_key,
             ),
             request.signer,
         )
-        manifests.write(partial, manifest)
-        unfinished.finish(partial)
+        manifests.write(folder, manifest)
+        partial_backup.finish(folder)
     return manifest
 
 
 @contextmanager
 def _dump(
-    program: Program, request: BackupRequest, moment: Moment, *, as_owner: bool
+    program: Program, request: BackupRequest, snapshot: DumpSnapshot, *, as_owner: bool
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run pg_dump, and end it with the block. Raises BackupError when it fails."""
     with (
@@ -130,9 +134,9 @@ def _dump(
         process = subprocess.Popen(  # noqa: S603 - a program of PostgreSQL, by its full path
             [
                 *(program.path, "--format=custom", f"--compress={_compression(program)}"),
-                *("--no-password", f"--snapshot={moment.snapshot}"),
+                *("--no-password", f"--snapshot={snapshot.snapshot}"),
                 f"--lock-wait-timeout={LOCK_WAIT_SECONDS}s",
-                *(f"--schema={schema}" for schema in moment.schemas),
+                *(f"--schema={schema}" for schema in snapshot.schemas),
                 *([f"--role={OWNER}"] if as_owner else []),
                 f"--dbname={_conninfo(request, descriptors)}",
             ],
@@ -142,7 +146,7 @@ def _dump(
             bufsize=BUFFER_BYTES,
             env=programs.environment(),
             pass_fds=descriptors,
-            # A session of its own, so that Ctrl-C in a terminal reaches us first.
+            # In a session of its own it gets no Ctrl-C of the terminal, so that we end it in order.
             start_new_session=True,
         )
         try:
@@ -160,11 +164,11 @@ def _code(process: subprocess.Popen[bytes]) -> int:
     try:
         return process.wait(_END_SECONDS)
     except subprocess.TimeoutExpired:
-        raise BackupError("pg_dump has said all and does not end") from None
+        raise BackupError("pg_dump closed its output and does not end") from None
 
 
 def _compression(program: Program) -> str:
-    # Before 16 it was a number alone.
+    # Before version 16 the option was a number.
     return _COMPRESSION if program.major >= 16 else _COMPRESSION.rpartition(":")[2]
 
 
@@ -177,44 +181,44 @@ def _conninfo(request: BackupRequest, descriptors: Sequence[int]) -> str:
 
 
 def _ended(code: int, errors: BinaryIO) -> str:
-    """Say why pg_dump ended: its last line names objects and roles, and quotes no rows."""
+    """Return why pg_dump failed. Its error line names objects and roles, never rows."""
     if code < 0:
         return f"pg_dump was killed by signal {-code}; there is no backup"
     errors.seek(0)
     lines = errors.read(BUFFER_BYTES).decode(errors="replace").strip().splitlines()
-    told = next((line for line in lines if "error:" in line), lines[-1] if lines else "")
-    return f"pg_dump failed: {told.partition('error: ')[2] or told or f'exit code {code}'}"
+    line = next((line for line in lines if "error:" in line), lines[-1] if lines else "")
+    return f"pg_dump failed: {line.partition('error: ')[2] or line or f'exit code {code}'}"
 
 
 def _watch(
     process: subprocess.Popen[bytes],
-    sealing: Sealing,
+    file: EncryptedFile,
     limits: Limits,
     report: Callable[[int], None],
 ) -> None:
-    """Seal what pg_dump writes, for as long as it goes on. Raises BackupError."""
+    """Encrypt the output of pg_dump until it ends. Raises BackupError."""
     source = process.stdout
-    assert source is not None  # noqa: S101 - it was asked for
-    aside = Aside("age", lambda: sealing.run(source))
+    assert source is not None  # noqa: S101 - Popen got PIPE
+    thread = WorkerThread("age", lambda: file.run(source))
     started = moved = time.monotonic()
     seen = 0
     try:
-        aside.begin()
-        while not aside.wait(_WATCH_SECONDS):
+        thread.start()
+        while not thread.wait(_WATCH_SECONDS):
             now = time.monotonic()
-            if sealing.plain_bytes > seen:
-                seen, moved = sealing.plain_bytes, now
+            if file.plain_bytes > seen:
+                seen, moved = file.plain_bytes, now
             elif now - moved > limits.stall_seconds:
-                raise BackupError(f"pg_dump said nothing for {limits.stall_seconds:g} s")
+                raise BackupError(f"pg_dump wrote nothing for {limits.stall_seconds:g} s")
             if now - started > limits.whole_seconds:
                 raise BackupError(f"pg_dump did not end within {limits.whole_seconds:g} s")
             report(seen)
     finally:
-        if aside.is_under_way:
-            # Which ends its output, and so the work.
+        if thread.is_running:
+            # The end of its output ends the thread.
             process.kill()
-            aside.wait(_END_SECONDS)
-    if isinstance(sealing.failure, OSError):
-        raise BackupError(f"the backup cannot be written: {sealing.failure.strerror}")
-    if sealing.failure is not None:
-        raise BackupError(f"the backup cannot be sealed: {type(sealing.failure).__name__}")
+            thread.wait(_END_SECONDS)
+    if isinstance(file.failure, OSError):
+        raise BackupError(f"the backup cannot be written: {file.failure.strerror}")
+    if file.failure is not None:
+        raise BackupError(f"the backup cannot be encrypted: {type(file.failure).__name__}")

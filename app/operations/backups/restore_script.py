@@ -1,7 +1,7 @@
-"""What pg_restore writes, taken apart: statements, and the rows that go into COPY.
+"""The SQL script of pg_restore, split into statements and the rows of COPY.
 
-It is applied over a connection of ours, so that its COMMIT is ours too: pg_restore's own would come
-as soon as it had read the last row, before anybody knows whether the file was whole.
+It runs on our own connection, so that we decide about the COMMIT. pg_restore would commit after the
+last row, before age has checked the end of the file.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,35 +12,35 @@ import psycopg
 from app.operations.backups.errors import BackupError
 
 _END = b"\n\\.\n"
-# What pg_restore says above each thing, and below that for some partitions. A function may well
-# hold a line that looks like COPY, and hardly all of this above it.
-_THING, _TABLE = b"-- Name: ", b"-- Data for Name: "
+# The comments of pg_restore above each object, and below that for some partitions. A function body
+# may have a line that looks like COPY, but not below these comments.
+_OBJECT, _TABLE = b"-- Name: ", b"-- Data for Name: "
 _FRAME = {b"--\n", b"\n"}
 _ROOT = b"-- load via partition root "
 _COMPLETE = b"-- PostgreSQL database dump complete\n"
-# Above the first thing. A setting of 17 that pg_restore 17 and newer asks for, whatever the server
-# is: ours has no limit anyway. The other, and its end, are for psql alone.
+# Lines above the first object. pg_restore 17 and newer sets transaction_timeout, which older ones
+# do not know; our connection has no limit anyway. The others are commands of psql.
 _SKIPPED = (b"SET transaction_timeout = 0;\n", b"\\restrict ")
 _SKIPPED_AT_END = b"\\unrestrict "
 
 
 @dataclass(frozen=True)
-class Copy:
-    """A COPY and its rows, which are gone once the next piece is taken."""
+class CopyData:
+    """A COPY statement and its rows, valid until the next piece is read."""
 
     statement: bytes
     rows: Iterator[bytes]
 
 
-class Script:
-    """The pieces of a script, read as they come; `read` returns nothing at its end."""
+class ScriptReader:
+    """Splits a script while it is read. `read` returns nothing at the end."""
 
     def __init__(self, read: Callable[[], bytes]) -> None:
         self._read = read
         self._rest = b""
 
-    def pieces(self) -> Iterator[bytes | Copy]:
-        """Yield statements, any number in one piece, and COPYs. Raises BackupError."""
+    def pieces(self) -> Iterator[bytes | CopyData]:
+        """Yield pieces of any number of statements, and COPYs. Raises BackupError."""
         lines: list[bytes] = []
         has_table = False
         skipped: tuple[bytes, ...] = _SKIPPED
@@ -49,14 +49,14 @@ class Script:
                 yield b"".join(lines)
                 lines = []
                 rows = self._rows()
-                yield Copy(line, rows)
-                for _ in rows:  # what nobody wanted
+                yield CopyData(line, rows)
+                for _ in rows:  # skip unread rows
                     pass
             elif not line.startswith(skipped):
                 lines.append(line)
             is_frame = line in _FRAME or line.startswith(_ROOT)
             has_table = line.startswith(_TABLE) or (has_table and is_frame)
-            if line.startswith((_THING, _TABLE)):
+            if line.startswith((_OBJECT, _TABLE)):
                 skipped = ()
             elif line == _COMPLETE:
                 skipped = (_SKIPPED_AT_END,)
@@ -73,7 +73,7 @@ class Script:
         return line
 
     def _rows(self) -> Iterator[bytes]:
-        # The line break before the first row is not of the rows; an end without rows has one too.
+        # Search with a line break before the first row, so that the end of an empty table matches.
         kept, skip = b"\n" + self._rest, 1
         while (at := kept.find(_END)) < 0:
             content = self._read()
@@ -86,12 +86,12 @@ class Script:
         self._rest = kept[at + len(_END) :]
 
 
-def apply(
-    connection: psycopg.Connection[tuple[object, ...]], script: Iterator[bytes | Copy]
+def apply_script(
+    connection: psycopg.Connection[tuple[object, ...]], script: Iterator[bytes | CopyData]
 ) -> None:
-    """Run a script in the caller's transaction. Raises psycopg.Error, and what the script does."""
+    """Run a script in the caller's transaction. Raises psycopg.Error and errors of the script."""
     for piece in script:
-        if isinstance(piece, Copy):
+        if isinstance(piece, CopyData):
             with connection.cursor() as cursor, cursor.copy(piece.statement) as copy:
                 for rows in piece.rows:
                     copy.write(rows)

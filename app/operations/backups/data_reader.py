@@ -1,7 +1,7 @@
-"""Reading a backup: age, through pg_restore, to a script of SQL; nothing in clear touches the disk.
+"""Read a backup: from age through pg_restore to an SQL script, never in clear on the disk.
 
-age authenticates each piece as it comes, and that none is missing at the end only at the end. So
-whoever applies the script must not commit before it has run out: until then nothing is sure.
+age authenticates each chunk at once, but detects missing chunks only at the end. The caller must
+not commit before the script has ended.
 """
 
 import hashlib
@@ -16,14 +16,14 @@ from typing import BinaryIO
 from app.crypto.identity import ForeignError, Identity
 from app.names import counted
 from app.operations.backups import programs
-from app.operations.backups.aside import Aside
 from app.operations.backups.errors import BackupError
 from app.operations.backups.manifest import Manifest
-from app.operations.backups.script import Copy, Script
+from app.operations.backups.restore_script import CopyData, ScriptReader
 from app.operations.backups.store import DATA
+from app.operations.backups.worker_thread import WorkerThread
 from app.private_files import open_regular
 
-# Of the data's bytes, how many have been read, and how many there are.
+# Bytes of data read, and the total.
 Progress = Callable[[int, int], None]
 
 _STALL_SECONDS = 120.0
@@ -33,7 +33,7 @@ _CHUNK = 256 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class BackupSource:
-    """A backup whose manifest is to be believed, and who can open it."""
+    """A backup with a verified manifest, and an identity that can open it."""
 
     folder: Path
     manifest: Manifest
@@ -41,51 +41,53 @@ class BackupSource:
 
 
 def check_digest(source: BackupSource, report: Progress) -> None:
-    """Read all of the data and compare it with the manifest. Raises BackupError."""
+    """Compare the size and digest of the data with the manifest. Raises BackupError."""
     with _opened(source) as file:
-        read = _Reading(file, source.manifest, report)
-        while read.read(_CHUNK):
+        checked = _CheckedFile(file, source.manifest, report)
+        while checked.read(_CHUNK):
             pass
-        read.check()
+        checked.check()
 
 
 def script(
     source: BackupSource, report: Progress, *, schema: str | None = None
-) -> Iterator[bytes | Copy]:
-    """Yield the script of a backup; of one schema's objects if it is named, without itself.
+) -> Iterator[bytes | CopyData]:
+    """Yield the script of a backup, or only of the objects in one schema.
 
-    Once it has run out all of the data was there, unchanged. Raises BackupError before that.
+    The data are complete and unchanged when it ends. Otherwise it raises BackupError.
     """
     program = programs.find("pg_restore", source.manifest.dump_version)
-    chosen: Sequence[str] = [f"--schema={schema}"] if schema else []
+    options: Sequence[str] = [f"--schema={schema}"] if schema else []
     with _opened(source) as file:
         process = subprocess.Popen(  # noqa: S603 - a program of PostgreSQL, by its full path
-            [program.path, "--file=-", "--no-owner", "--no-privileges", *chosen],
+            [program.path, "--file=-", "--no-owner", "--no-privileges", *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # What it says may quote the data.
+            # Its messages may quote the data.
             stderr=subprocess.DEVNULL,
             bufsize=0,
             env=programs.environment(),
             start_new_session=True,
         )
-        opening = _Opening(_Reading(file, source.manifest, report), process, source.identity)
+        decryption = _Decryption(
+            _CheckedFile(file, source.manifest, report), process, source.identity
+        )
 
         def read() -> bytes:
             content = _read(process)
             if not content:
-                # Before anything is made of the last piece: an end may be a cut.
-                opening.finish()
+                # Check first: an early end may be a truncated file.
+                decryption.finish()
                 _check_code(process)
             return content
 
         try:
-            opening.start()
-            yield from Script(read).pieces()
+            decryption.start()
+            yield from ScriptReader(read).pieces()
         finally:
             process.kill()
             process.wait()
-            opening.stop()
+            decryption.stop()
 
 
 def _opened(source: BackupSource) -> BinaryIO:
@@ -98,9 +100,9 @@ def _opened(source: BackupSource) -> BinaryIO:
 
 
 def _read(process: subprocess.Popen[bytes]) -> bytes:
-    assert process.stdout is not None  # noqa: S101 - it was asked for
+    assert process.stdout is not None  # noqa: S101 - Popen got PIPE
     if not select.select([process.stdout], [], [], _STALL_SECONDS)[0]:
-        raise BackupError(f"pg_restore said nothing for {_STALL_SECONDS:g} s")
+        raise BackupError(f"pg_restore wrote nothing for {_STALL_SECONDS:g} s")
     return process.stdout.read(_CHUNK)
 
 
@@ -108,15 +110,15 @@ def _check_code(process: subprocess.Popen[bytes]) -> None:
     try:
         code = process.wait(_END_SECONDS)
     except subprocess.TimeoutExpired:
-        raise BackupError("pg_restore has said all and does not end") from None
+        raise BackupError("pg_restore closed its output and does not end") from None
     if code < 0:
         raise BackupError(f"pg_restore was killed by signal {-code}")
     if code != 0:
-        raise BackupError("pg_restore cannot read what is in the data")
+        raise BackupError("pg_restore cannot read the data")
 
 
-class _Reading:
-    """The data as it is read: its digest, and how far it is."""
+class _CheckedFile:
+    """A data file that computes its digest and reports progress while it is read."""
 
     def __init__(self, file: BinaryIO, manifest: Manifest, report: Progress) -> None:
         self._file = file
@@ -124,70 +126,70 @@ class _Reading:
         self._report = report
         self._digest = hashlib.sha256()
         self._bytes = 0
-        self.is_wanted = True
+        self.is_stopped = False
 
     def read(self, size: int) -> bytes:
-        content = self._file.read(size) if self.is_wanted else b""
+        content = self._file.read(size) if not self.is_stopped else b""
         self._digest.update(content)
         self._bytes += len(content)
         self._report(self._bytes, self._manifest.bytes)
         return content
 
     def check(self) -> None:
-        """Compare what was read, which must be all of it. Raises BackupError."""
+        """Compare size and digest with the manifest, at the end. Raises BackupError."""
         name, expected = self._manifest.name, self._manifest.bytes
         if self._bytes != expected:
             raise BackupError(
                 f"{name}: {DATA} has {counted(self._bytes, 'byte')} instead of {expected}"
             )
         if self._digest.hexdigest() != self._manifest.sha256:
-            raise BackupError(f"{name}: {DATA} was changed since: its SHA-256 is another")
+            raise BackupError(f"{name}: {DATA} was changed: its SHA-256 differs from the manifest")
 
 
-class _Opening:
-    """Opens the data in a thread and hands it to pg_restore."""
+class _Decryption:
+    """Decrypts the data in a thread, and writes them to pg_restore."""
 
     def __init__(
-        self, reading: _Reading, process: subprocess.Popen[bytes], identity: Identity
+        self, file: _CheckedFile, process: subprocess.Popen[bytes], identity: Identity
     ) -> None:
-        self._reading = reading
+        self._file = file
         self._process = process
         self._identity = identity
         self._failure: BackupError | None = None
-        self._is_read = True
-        self._aside = Aside("age", self._run)
+        self._is_accepted = True
+        self._thread = WorkerThread("age", self._run)
 
     def start(self) -> None:
-        self._aside.begin()
+        self._thread.start()
 
     def stop(self) -> None:
-        """End at the next piece, wherever it is."""
-        self._reading.is_wanted = False
-        if self._aside.is_under_way:
-            self._aside.wait(_END_SECONDS)
+        """Stop the thread at the next chunk, and close the pipes."""
+        self._file.is_stopped = True
+        if self._thread.is_running:
+            self._thread.wait(_END_SECONDS)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
 
     def finish(self) -> None:
-        """Wait until all is read. Raises BackupError when it was not what it should be."""
-        if not self._aside.wait(_STALL_SECONDS):
-            raise BackupError("the data does not come to its end")
+        """Wait until all data are read. Raises BackupError when they are damaged."""
+        if not self._thread.wait(_STALL_SECONDS):
+            raise BackupError(f"the data were not read within {_STALL_SECONDS:g} s")
         if self._failure is not None:
             raise self._failure
 
     def _run(self) -> None:
         sink = self._process.stdin
-        assert sink is not None  # noqa: S101 - it was asked for
+        assert sink is not None  # noqa: S101 - Popen got PIPE
         try:
-            self._identity.decrypt_stream(self._reading, self)
-            while self._reading.read(_CHUNK):
+            self._identity.decrypt_stream(self._file, self)
+            while self._file.read(_CHUNK):
                 pass
-            self._reading.check()
+            self._file.check()
         except ForeignError:
             self._failure = BackupError(
-                "the data does not open: it is for another identity, or was changed"
+                "the data cannot be decrypted: they are for another identity, or were changed"
             )
         except BackupError as error:
             self._failure = error
@@ -198,20 +200,20 @@ class _Opening:
                 sink.close()
 
     def write(self, content: bytes) -> int:
-        """Be the sink of age. What pg_restore does not want is checked all the same."""
-        if self._is_read:
+        """Write for age, which calls this. Data that pg_restore does not read are still checked."""
+        if self._is_accepted:
             try:
                 _write_all(self._process, content)
             except OSError:
-                self._is_read = False
+                self._is_accepted = False
         return len(content)
 
     def flush(self) -> None:
-        """Do nothing: what is written is with pg_restore."""
+        """Do nothing: writes to the pipe are not buffered."""
 
 
 def _write_all(process: subprocess.Popen[bytes], content: bytes) -> None:
-    assert process.stdin is not None  # noqa: S101 - it was asked for
+    assert process.stdin is not None  # noqa: S101 - Popen got PIPE
     rest = memoryview(content)
     while rest:
         written = process.stdin.write(rest)

@@ -1,8 +1,8 @@
-"""Putting a backup back: one transaction, which nobody sees anything of until all of it is right.
+"""Restore a backup in one transaction, which commits after all checks.
 
-The signature and the digest are checked before anything is touched, and the data once more while it
-is read: whoever changes it in between changes nothing here. Each environment gets a new epoch in
-the same transaction, so that no client ever takes restored revisions for those that it knew.
+Signature and digest are checked first, and the data again while they are read, so a change in
+between has no effect. The transaction gives each environment a new epoch: clients must not take
+restored revisions for the revisions that they know.
 """
 
 import time
@@ -20,27 +20,27 @@ from app.database.migrations import MigrationError, Migrator, read_files
 from app.database.migrations.backend import LOCK_KEY
 from app.database.roles.privileges import TABLES, grant_privileges
 from app.names import counted
-from app.operations.backups import reading
+from app.operations.backups import data_reader
+from app.operations.backups.connection import Connection, connected, refusal
+from app.operations.backups.data_reader import BackupSource, Progress
 from app.operations.backups.errors import BackupError
 from app.operations.backups.manifest import BackupHead, Manifest
-from app.operations.backups.moment import count
-from app.operations.backups.reading import BackupSource, Progress
-from app.operations.backups.script import apply
-from app.operations.backups.statements import Connection, connected, said
+from app.operations.backups.restore_script import apply_script
+from app.operations.backups.snapshot import count
 from app.settings import DatabaseSettings, Target
 
-# Rows that a fresh database has too, or that tell nothing but that a service ran.
+# Tables with rows in a fresh database, or with rows of any running service.
 _NOT_COUNTED = {"migrations", "schema_fingerprints", "environments", "health_check"}
-# A request that has one table and wants another waits for who wants all, and the other way round.
-# Below PostgreSQL's second, after which it ends one of the two, all are let go, and taken anew. The
-# longer waits are for whoever only ends by that second, as a vacuum does, or takes its time.
+# A request that locks a second table deadlocks with this lock of all tables. PostgreSQL ends one of
+# the two after 1 s, so release all locks before that, and try again. The longer waits are for long
+# transactions, and for a vacuum, which gives way only after 1 s.
 _LOCK_WAITS_SECONDS = (0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.6, 1.2, 2.4, 4.8)
 _PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreTarget:
-    """Where a backup is put back. `replaces` allows that something is there."""
+    """The database to restore into. `replaces` allows to replace its content."""
 
     target: Target
     settings: DatabaseSettings
@@ -49,36 +49,38 @@ class RestoreTarget:
 
 
 class NotEmptyError(BackupError):
-    """There is something in the way, which nobody has said may be replaced."""
+    """The database is not empty, and `replaces` is not set."""
 
 
-def restore(source: BackupSource, place: RestoreTarget, report: Progress) -> Sequence[BackupHead]:
-    """Put a backup back and return the heads that there are now, under their new epochs.
+def restore_backup(
+    source: BackupSource, target: RestoreTarget, report: Progress
+) -> Sequence[BackupHead]:
+    """Restore a backup and return the restored heads, with their new epochs.
 
-    Blocks. Pending migrations of this release are still to be applied. Raises BackupError; then
-    nothing has changed, but for one that says that this is not known. Raises psycopg.Error for a
-    server that cannot be reached.
+    Blocks. Call `migrate_restored` afterwards. Raises BackupError: nothing has changed, unless the
+    text says that the result of the commit is unknown. Raises psycopg.Error for a server that
+    cannot be reached.
     """
     _check_release(source.manifest)
     is_done = False
-    with connected(place.target, place.settings) as connection:
+    with connected(target.target, target.settings) as connection:
         try:
             with connection.transaction():
-                _keep_others_out(connection)
-                revoked = _make_room(connection, place)
-                apply(connection, reading.script(source, report, schema=SCHEMA))
+                _lock_out_migrators(connection)
+                revoked = _make_room(connection, target)
+                apply_script(connection, data_reader.script(source, report, schema=SCHEMA))
                 connection.execute(f"set local search_path = {SEARCH_PATH}")
                 compare(connection, source.manifest, schema=SCHEMA)
                 heads = [
                     BackupHead(name=name, epoch=epoch, revision=revision, hash=None)
                     for name, epoch, revision in run(connection, sql.renew_epochs)
                 ]
-                # What was revoked since is no better for being restored.
+                # A token that was revoked since the backup stays revoked.
                 run(connection, sql.revoke_restored_tokens, ids=revoked)
                 run(
                     connection,
                     sql.insert_restoration,
-                    actor=place.actor,
+                    actor=target.actor,
                     resource=source.manifest.name,
                     detail=_detail(source.manifest),
                 )
@@ -86,32 +88,32 @@ def restore(source: BackupSource, place: RestoreTarget, report: Progress) -> Seq
                 is_done = True
         except psycopg.errors.InsufficientPrivilege:
             raise BackupError(
-                f"{place.target.user} may not do that: something in the schema belongs to another "
+                f"{target.target.user} may not restore: an object in the schema belongs to another "
                 "role, or DATABASE_MIGRATOR_URL does not name the migrator"
             ) from None
         except psycopg.Error as error:
             if is_done and connection.broken:
                 raise BackupError(
-                    "the connection was lost just when all was to be committed, so it is not known "
-                    f"whether {source.manifest.name} is back. If it is, the access log has its "
+                    "the connection was lost during the commit, so it is unknown whether "
+                    f"{source.manifest.name} was restored. If it was, the access log has a row "
                     "backup_restored"
                 ) from None
-            raise BackupError(f"{said(error)}; nothing was changed") from None
+            raise BackupError(f"{refusal(error)}; nothing was changed") from None
     return sorted(heads, key=lambda head: head.name)
 
 
 def migrate_restored(manifest: Manifest, migrator: Migrator) -> list[str]:
-    """Migrate what was put back to this release, and return the names of what was applied.
+    """Apply the pending migrations to a restored database, and return their names.
 
-    Raises BackupError, which says what is left to do.
+    Raises BackupError, which says how to continue.
     """
     try:
         return migrator.migrate()
     except (MigrationError, psycopg.Error) as error:
         reason = reason_of(error)
         raise BackupError(
-            f"{manifest.name} is back, but not yet as this release wants it: {reason}. What is "
-            "left to do is `database migrate`"
+            f"{manifest.name} was restored, but not migrated to this release: {reason}. Run "
+            "`database migrate`"
         ) from None
 
 
@@ -119,22 +121,22 @@ def _check_release(manifest: Manifest) -> None:
     newest = read_files()[-1].name
     if manifest.migration > newest:
         raise BackupError(
-            f"{manifest.name}: is of a newer release, whose last migration is "
+            f"{manifest.name}: is from a newer release, whose last migration is "
             f"{manifest.migration}; this one's is {newest}"
         )
 
 
-def _keep_others_out(connection: Connection) -> None:
+def _lock_out_migrators(connection: Connection) -> None:
     row = connection.execute("select pg_try_advisory_xact_lock(%s)", [LOCK_KEY]).fetchone()
     if row is None or not row[0]:
-        raise BackupError("somebody is migrating this database just now")
+        raise BackupError("a migration of this database is running; try again when it has ended")
 
 
-def _make_room(connection: Connection, place: RestoreTarget) -> list[str]:
-    """Drop what is in the schema, unless that is more than a migration makes and nobody said so.
+def _make_room(connection: Connection, target: RestoreTarget) -> list[str]:
+    """Drop all objects in the schema, and return the ids of revoked tokens.
 
-    Requests that run end first; those that come wait, and then find what was restored. Returns the
-    ids of tokens that were revoked.
+    Raises NotEmptyError for content, unless `replaces` is set. Running requests end first. New
+    requests wait, and then find the restored tables.
     """
     row = connection.execute("select to_regnamespace(%s)", [SCHEMA]).fetchone()
     if row is None or row[0] is None:
@@ -142,26 +144,26 @@ def _make_room(connection: Connection, place: RestoreTarget) -> list[str]:
         return []
     objects = run(connection, sql.list_schema_objects).fetchall()
     tables = ", ".join(identity for kind, identity, _ in objects if kind == "table")
-    strange = [] if place.replaces else _strange(objects)
-    if strange:
-        # Before the lock, which for another's table may be refused.
-        raise NotEmptyError(f"the database is not empty: it has {', '.join(strange)}")
+    foreign = [] if target.replaces else _foreign(objects)
+    if foreign:
+        # Before the lock, which another role's table may refuse.
+        raise NotEmptyError(f"the database is not empty: it has {', '.join(foreign)}")
     if tables:
         _lock(connection, tables)
-    if not place.replaces:
+    if not target.replaces:
         _refuse_rows(connection, objects)
     has_tokens = any((kind, name) == ("table", "tokens") for kind, _, name in objects)
     revoked = [id_ for (id_,) in run(connection, sql.list_revoked_tokens)] if has_tokens else []
-    for kind, together in groupby(objects, key=lambda each: each[0]):
-        # In one, as they refer to each other.
-        _run(connection, f"drop {kind} {', '.join(identity for _, identity, _ in together)}")
+    for kind, group in groupby(objects, key=lambda row: row[0]):
+        # In one statement, because they refer to each other.
+        _run(connection, f"drop {kind} {', '.join(identity for _, identity, _ in group)}")
     return revoked
 
 
 def _lock(connection: Connection, tables: str) -> None:
-    """Have every table for ourselves, or none of them while others have one.
+    """Lock all tables at once; release them all while another transaction holds one.
 
-    Raises BackupError when there is always somebody.
+    Raises BackupError when the tables are still in use after all attempts.
     """
     for seconds in _LOCK_WAITS_SECONDS:
         try:
@@ -172,22 +174,24 @@ def _lock(connection: Connection, tables: str) -> None:
             time.sleep(_PAUSE_SECONDS)
         else:
             return
-    raise BackupError("somebody always holds a table; nothing was changed")
+    raise BackupError(
+        "a table is always in use; nothing was changed. Stop the service and try again"
+    )
 
 
 def _run(connection: Connection, statement: str) -> None:
-    """Run a statement whose names PostgreSQL itself has quoted."""
+    """Run a statement with names that PostgreSQL has quoted."""
     try:
         connection.execute(statement.encode())
     except psycopg.errors.DependentObjectsStillExist:
         raise BackupError(
-            f"something outside of the schema {SCHEMA} hangs on what is to be replaced, such as a "
-            "view; drop that first"
+            f"an object outside of the schema {SCHEMA}, for example a view, depends on a table; "
+            "drop that object first"
         ) from None
 
 
-def _strange(objects: Sequence[tuple[str, str, str]]) -> list[str]:
-    """Return what no migration of this release makes."""
+def _foreign(objects: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Return the objects that no migration of this release creates."""
     return [
         f"the {kind} {name}"
         for kind, _, name in objects
@@ -196,29 +200,29 @@ def _strange(objects: Sequence[tuple[str, str, str]]) -> list[str]:
 
 
 def _refuse_rows(connection: Connection, objects: Sequence[tuple[str, str, str]]) -> None:
-    """Make sure that the tables are as migrations leave them. Raises NotEmptyError."""
-    found = []
+    """Check that the tables are as migrations leave them. Raises NotEmptyError."""
+    content = []
     for kind, _, name in objects:
         if kind == "table" and name not in _NOT_COUNTED:
             rows = count(connection, SCHEMA, name)
-            found += [f"{name} ({counted(rows, 'row')})"] if rows else []
+            content += [f"{name} ({counted(rows, 'row')})"] if rows else []
     if any(name == "environments" for _, _, name in objects):
         ((changed,),) = run(connection, sql.count_changed_environments)
-        found += [f"environments ({changed} that were changed or made)"] if changed else []
-    if found:
-        raise NotEmptyError(f"the database is not empty: it has {', '.join(found)}")
+        content += [f"environments ({changed} changed or created)"] if changed else []
+    if content:
+        raise NotEmptyError(f"the database is not empty: it has {', '.join(content)}")
 
 
 def compare(connection: Connection, manifest: Manifest, *, schema: str | None = None) -> None:
-    """Hold what was restored against the manifest. Raises BackupError that names what differs."""
+    """Compare the restored tables with the manifest. Raises BackupError for a difference."""
     expected: Mapping[str, int] = manifest.tables
     if schema is not None:
         expected = {name: n for name, n in expected.items() if name.startswith(f"{schema}.")}
     for table, rows in expected.items():
-        found = count(connection, *table.split(".", 1))
-        if found != rows:
+        restored = count(connection, *table.split(".", 1))
+        if restored != rows:
             raise BackupError(
-                f"{manifest.name}: {table} has {counted(found, 'row')} instead of {rows}"
+                f"{manifest.name}: {table} has {counted(restored, 'row')} instead of {rows}"
             )
     heads = [
         BackupHead(name=name, epoch=epoch, revision=revision, hash=hash_)
@@ -226,7 +230,7 @@ def compare(connection: Connection, manifest: Manifest, *, schema: str | None = 
     ]
     for head in manifest.heads:
         if head not in heads:
-            raise BackupError(f"{manifest.name}: {head.name} is not at the head of the manifest")
+            raise BackupError(f"{manifest.name}: the head of {head.name} differs from the manifest")
 
 
 def _detail(manifest: Manifest) -> str:

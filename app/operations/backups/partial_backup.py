@@ -1,8 +1,7 @@
-"""A backup while it is made, and while it goes: what is no backup yet, or no longer.
+"""The folder of a backup that is being created or removed.
 
-It is `NAME.partial`, under a lock of its process, and gets its name by one rename at the end. The
-kernel lets go of the lock however the process ends, so who finds one without a lock knows that
-nobody works on it any more.
+Its name is `NAME.partial`, its process holds a lock on it, and one rename at the end gives it its
+name. The kernel releases the lock with the process, so a folder without a lock is abandoned.
 """
 
 import fcntl
@@ -24,8 +23,8 @@ _PARTIAL = ".partial"
 
 
 @contextmanager
-def new(folder: Path) -> Iterator[Path]:
-    """Yield the folder of a new backup, which is removed unless `finish` has given it its name.
+def create(folder: Path) -> Iterator[Path]:
+    """Yield the folder of a new backup, and remove it unless `finish` has renamed it.
 
     Raises BackupError when BACKUP_DIR cannot be created, and OSError.
     """
@@ -37,7 +36,7 @@ def new(folder: Path) -> Iterator[Path]:
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     partial = folder / f"{name}{_PARTIAL}"
     with exclusive_in(folder):
-        # Under its lock before anybody can take it for left behind.
+        # Lock it before another process can take it for abandoned.
         partial.mkdir(mode=0o700)
         descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -49,12 +48,12 @@ def new(folder: Path) -> Iterator[Path]:
 
 
 def name_of(partial: Path) -> str:
-    """Return the name that a backup under way will have."""
+    """Return the name of the finished backup."""
     return partial.name.removesuffix(_PARTIAL)
 
 
 def finish(partial: Path) -> Path:
-    """Give a backup its name, once all of it is on the disk; return its folder."""
+    """Write the folder to the disk, give it its name, and return it."""
     done = partial.with_name(name_of(partial))
     _sync(partial)
     partial.rename(done)
@@ -63,7 +62,7 @@ def finish(partial: Path) -> Path:
 
 
 def clean(folder: Path) -> list[str]:
-    """Remove what processes have left that are gone, and return the names."""
+    """Remove abandoned folders, and return their names."""
     removed = []
     with exclusive_in(folder):
         for partial in _partial(folder):
@@ -73,18 +72,18 @@ def clean(folder: Path) -> list[str]:
     return removed
 
 
-def is_under_way(folder: Path) -> bool:
-    """Tell whether somebody makes a backup just now. Raises OSError."""
+def is_running(folder: Path) -> bool:
+    """Return whether a process creates a backup now. Raises OSError."""
     return any(_is_locked(partial) for partial in _partial(folder))
 
 
 def _partial(folder: Path) -> list[Path]:
-    found = folder.glob(f"*{_PARTIAL}")
-    return [path for path in found if NAME.fullmatch(name_of(path))]
+    paths = folder.glob(f"*{_PARTIAL}")
+    return [path for path in paths if NAME.fullmatch(name_of(path))]
 
 
 def _is_locked(partial: Path) -> bool | None:
-    """Tell whether a process has it; None for what cannot be asked."""
+    """Return whether a process holds the lock; None if that cannot be checked."""
     try:
         descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
@@ -101,11 +100,11 @@ def _is_locked(partial: Path) -> bool | None:
 
 
 def remove(folder: Path) -> bool:
-    """Remove a backup; tell whether it was there. Raises OSError."""
-    # By this name it is not a backup any more, should this be interrupted: the next one goes on.
+    """Remove a backup; return whether it existed. Raises OSError."""
+    # Renamed first: after an interruption it is no backup, and `clean` removes the rest.
     doomed = folder.with_name(f"{folder.name}{_PARTIAL}")
     with suppress(FileNotFoundError):
-        # Or it was somebody else who did it meanwhile.
+        # Another process may have removed it meanwhile.
         folder.rename(doomed)
         shutil.rmtree(doomed)
         return True

@@ -1,7 +1,6 @@
-"""A connection of psycopg without the time limits of requests.
+"""The psycopg connection of backups, without the service's time limits.
 
-Not asyncpg, as elsewhere: a restore feeds COPY by itself and grants what a migration grants, and is
-one transaction with both.
+Not asyncpg, because a restore shares one transaction with COPY and with the grants of migrations.
 """
 
 from collections.abc import Iterator
@@ -17,10 +16,10 @@ from app.settings import DatabaseSettings, Target
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
-# Whoever holds a table for longer than this is not a request of ours.
+# Above this limit the holder of a lock is not a request of the service.
 LOCK_WAIT_SECONDS = 10
 _APPLICATION = "flagstone-backups"
-# The service's own limits are for requests; a count of a large table takes longer than those.
+# The service's limits are for requests. Counting a large table takes longer.
 _SESSION = (
     "set statement_timeout = 0",
     "set idle_in_transaction_session_timeout = 0",
@@ -33,7 +32,7 @@ _TRANSACTION_TIMEOUT_SINCE = 170_000
 
 @contextmanager
 def connected(target: Target, settings: DatabaseSettings) -> Iterator[Connection]:
-    """Yield a connection that is the owner of the tables where it may be. It is in autocommit.
+    """Yield a connection in autocommit mode, as the owner of the tables if the role may.
 
     Raises psycopg.Error.
     """
@@ -49,13 +48,15 @@ def connected(target: Target, settings: DatabaseSettings) -> Iterator[Connection
 
 
 def is_owner(connection: Connection) -> bool:
-    """Tell whether the role may become the owner; False where no roles were provisioned."""
+    """Return whether the role may become the owner; False without provisioned roles."""
     row = connection.execute(
         "select pg_has_role(oid, 'member') from pg_roles where rolname = %s", [OWNER]
     ).fetchone()
     return row is not None and bool(row[0])
 
 
-def said(error: psycopg.Error) -> BackupError:
-    """Return what PostgreSQL refused, by its state: the text may quote rows that are secret."""
-    return BackupError(f"PostgreSQL refused it with SQLSTATE {error.sqlstate or 'unknown'}")
+def refusal(error: psycopg.Error) -> BackupError:
+    """Return the error by its SQLSTATE alone: its text may quote secret rows."""
+    return BackupError(
+        f"PostgreSQL refused a statement with SQLSTATE {error.sqlstate or 'unknown'}"
+    )

@@ -1,4 +1,4 @@
-"""What comes out of pg_dump, on its way through age into a file."""
+"""The encrypted file of a backup, written while pg_dump runs."""
 
 import hashlib
 import os
@@ -11,8 +11,8 @@ from app.crypto.recipients import encrypt_stream
 BUFFER_BYTES = 256 * 1024
 
 
-class Sealing:
-    """One file as it is made; `run` is for a thread, and what it has counted for anybody."""
+class EncryptedFile:
+    """An age file. `run` writes it in a thread; any thread may read the counters."""
 
     def __init__(self, path: Path, recipients: Sequence[str]) -> None:
         self._path = path
@@ -29,7 +29,7 @@ class Sealing:
         return self._digest.hexdigest()
 
     def run(self, source: IO[bytes]) -> None:
-        """Seal all that comes. Never raises: `failure` says what went wrong."""
+        """Encrypt the source until it ends. Never raises: `failure` has the error."""
         self._source = source
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -37,18 +37,18 @@ class Sealing:
                 encrypt_stream(self, self, self._recipients)
                 self._sink.flush()
                 os.fsync(self._sink.fileno())
-        except Exception as error:  # noqa: BLE001 - carried over to who waits, whatever it is
+        except Exception as error:  # noqa: BLE001 - the waiting thread raises it
             self.failure = self.failure or error
 
     def read(self, size: int) -> bytes:
-        """Be the source of age."""
+        """Read for age, which calls this."""
         assert self._source is not None  # noqa: S101 - set before age runs
         content = self._source.read(size)
         self.plain_bytes += len(content)
         return content
 
     def write(self, content: bytes) -> int:
-        """Be the sink of age, which says of an error only that there was one."""
+        """Write for age, which calls this and hides which error occurred."""
         assert self._sink is not None  # noqa: S101 - set before age runs
         try:
             self._sink.write(content)
@@ -60,4 +60,4 @@ class Sealing:
         return len(content)
 
     def flush(self) -> None:
-        """Do nothing: the file is flushed at its end."""
+        """Do nothing: `run` flushes the file at its end."""

@@ -1,7 +1,7 @@
-"""Whom backups are sealed for, and who opens them.
+"""The recipients that backups are encrypted for, and the identity that opens them.
 
-In the local tier an identity is made in DATA_DIR, so that the commands work at once. Elsewhere the
-recipients are named: an identity that lies on the host that it protects protects nothing.
+In the local tier the first backup creates an identity in DATA_DIR. The other tiers require
+BACKUP_RECIPIENTS: an identity on the same host protects nothing.
 """
 
 from datetime import UTC, datetime
@@ -18,13 +18,13 @@ _BYTES_MAX = 65_536
 
 
 def recipients(settings: Settings) -> tuple[str, ...]:
-    """Return whom backups are for. Raises BackupError, DataFolderError."""
+    """Return the recipients of new backups. Raises BackupError, DataFolderError."""
     if settings.backups.recipients:
         return settings.backups.recipients
     if settings.tier is not Tier.LOCAL:
         raise BackupError(
-            f"BACKUP_RECIPIENTS: is required in {settings.tier}. Make an identity elsewhere with "
-            "`seal keygen --out FILE`, keep it there, and name its recipient here"
+            f"BACKUP_RECIPIENTS: is required in {settings.tier}. Create an identity elsewhere with "
+            "`seal keygen --out FILE`, store it there, and set its recipient here"
         )
     path = settings.data_dir / LOCAL_FILE
     write_once(path, new_identity(datetime.now(UTC))[0].strip())
@@ -32,10 +32,10 @@ def recipients(settings: Settings) -> tuple[str, ...]:
 
 
 def identity(settings: Settings, file: Path | None) -> Identity:
-    """Return who opens backups: of the file, or that of the local tier. Raises BackupError."""
+    """Return the identity of the file, by default of the local tier. Raises BackupError."""
     local = settings.data_dir / LOCAL_FILE
     if file is None and not (settings.tier is Tier.LOCAL and local.exists()):
-        raise BackupError("--identity must name the file of an identity that the backup is for")
+        raise BackupError("--identity must name the identity file of a recipient of the backup")
     return _parsed(file or local)
 
 

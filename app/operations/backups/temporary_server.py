@@ -1,7 +1,7 @@
-"""A server for one verification: in a folder of its own, and gone with it on every path.
+"""A PostgreSQL server for one verification, removed with its folder at the end.
 
-It is the one place where what was backed up lies in clear, in a folder that its server's account
-alone can enter. Whoever is killed leaves it behind, server and all; the next one puts that away.
+Only here are backed up data on the disk in clear, in a folder that only the server's account can
+enter. A killed process leaves the folder and its server; the next verification removes both.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from app.database.embedded import EmbeddedError, EmbeddedServer
 from app.settings import Target
 
 _PREFIX = "flagstone-verify-"
-# Nothing in it has to outlive a crash, and nobody else is there whom it could get in the way of.
+# Its data need not survive a crash.
 _OPTIONS = (
     "fsync=off",
     "synchronous_commit=off",
@@ -27,15 +27,15 @@ _OPTIONS = (
 
 
 @contextmanager
-def scratch_server(account: str | None) -> Iterator[Target]:
-    """Yield the superuser's way into an empty server. Blocks. Raises EmbeddedError, OSError."""
+def temporary_server(account: str | None) -> Iterator[Target]:
+    """Yield the superuser of an empty server. Blocks. Raises EmbeddedError, OSError."""
     _clean(account)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     server = EmbeddedServer(folder, account=account, options=_OPTIONS)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Started as root the server runs as another account, which has to pass, and no more.
+        # Started by root, the server runs as another account, which must be able to enter.
         folder.chmod(0o711)
         server.start()
         yield server.superuser
@@ -48,7 +48,7 @@ def scratch_server(account: str | None) -> Iterator[Target]:
 
 
 def _clean(account: str | None) -> None:
-    """Put away what a process has left that is gone."""
+    """Remove the folders and servers of killed processes."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError, EmbeddedError):
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
