@@ -352,7 +352,7 @@ async def test_heads_that_cannot_be_read_or_whose_environment_is_gone_hide_no_hi
 
     assert _is(removed["proof: signed heads"], FAIL, "0 of 1 match the history")
     assert _is(removed["proof: history"], FAIL, "gone: revision 7 ")
-    assert _is(unreadable["proof: signed heads"], FAIL, "line 2 is no head")
+    assert _is(unreadable["proof: signed heads"], FAIL, "line 2 is not a head")
     assert _is(unreadable["proof: history"], PASS, "0 revisions of 4 environments verified")
 
 

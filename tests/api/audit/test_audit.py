@@ -1,4 +1,4 @@
-"""Whatever is changed behind the service's back is found, and the first revision of it named."""
+"""Tampering with the database is found, with the first revision that it changed."""
 
 import asyncio
 import os
@@ -47,7 +47,7 @@ _STORY: list[dict[str, object]] = [
 
 @pytest.fixture
 async def written(service: Service) -> Service:
-    """Six revisions of keys, and a seventh of the environment's own properties."""
+    """Six revisions of keys, and a seventh of the properties."""
     for change_set in _STORY:
         answer = await service.client.post(f"{LOCAL}/changes", json=change_set)
         assert answer.status == 200, await answer.text()
@@ -76,20 +76,20 @@ async def _head(service: Service, signer: Signer = SIGNER) -> SignedHead:
 
 
 def _tamper(server: Server, statements: str) -> None:
-    """Do as a superuser who is bound by no rule."""
+    """Run statements as a superuser without triggers and constraints."""
     with server.admin("suite") as connection:
         connection.execute("set search_path = flagstone; set session_replication_role = replica")
         connection.execute(statements.encode())
 
 
-async def test_an_untouched_history_holds(written: Service) -> None:
+async def test_untouched_history_is_verified(written: Service) -> None:
     outcome = await _verify(written, [await _head(written)])
 
     assert isinstance(outcome, Verified)
     assert (outcome.revision, outcome.unchained, outcome.heads) == (7, 0, 1)
 
 
-async def test_what_is_written_meanwhile_is_of_another_moment(written: Service) -> None:
+async def test_verification_ignores_concurrent_writes(written: Service) -> None:
     async with consistent_read(written.app[DATABASE]) as connection:
         before = await environments.get(connection, "local")
         await written.client.post(f"{LOCAL}/changes", json={"operations": [_put("a", 4, 0)]})
@@ -98,16 +98,14 @@ async def test_what_is_written_meanwhile_is_of_another_moment(written: Service) 
 
     assert isinstance(outcome, Verified)
     assert (outcome.revision, before.revision) == (7, 7)
-    assert pause == "1min"  # as hashing takes its time
+    assert pause == "1min"  # because hashing takes its time
 
 
-async def test_an_environment_without_a_history_holds(service: Service) -> None:
+async def test_environment_without_history_is_verified(service: Service) -> None:
     assert isinstance(await _verify(service), Verified)
 
 
-async def test_a_history_from_before_the_chain_is_told_and_holds(
-    written: Service, server: Server
-) -> None:
+async def test_unchained_revisions_are_counted(written: Service, server: Server) -> None:
     _tamper(
         server,
         "update change_sets set hash = null where environment = 'local';"
@@ -223,16 +221,16 @@ _TAMPERINGS = {
         "update environments set metadata = metadata || '{\"on\": 1}' where name = 'local'",
         7,
     ),
-    "metadata that nobody can read": (_DEEP_METADATA, 7),
-    "a year that nobody can read": (
+    "unreadable metadata": (_DEEP_METADATA, 7),
+    "an unreadable year": (
         "update change_sets set created_at = '200000-01-01' where revision = 2",
         2,
     ),
-    "a number that nobody can hash": (
+    "a number that has no canonical form": (
         "update changes set after_value = '1e400' where revision = 6",
         6,
     ),
-    "what nobody can read": (
+    "an unreadable value": (
         (
             "update changes set after_value = (repeat('[', 4000) || repeat(']', 4000))::jsonb "
             "where revision = 6"
@@ -243,7 +241,7 @@ _TAMPERINGS = {
 
 
 @pytest.mark.parametrize(("statements", "revision"), _TAMPERINGS.values(), ids=_TAMPERINGS)
-async def test_what_was_changed_is_found_and_its_first_revision_named(
+async def test_tampering_is_found_with_its_first_revision(
     written: Service, server: Server, statements: str, revision: int
 ) -> None:
     _tamper(server, statements)
@@ -263,7 +261,7 @@ async def test_what_was_changed_is_found_and_its_first_revision_named(
         "update environments set protected = true where name = 'local'",
     ],
 )
-async def test_properties_that_nobody_has_changed_are_those_that_all_begin_with(
+async def test_unchanged_properties_must_be_the_defaults(
     service: Service, server: Server, statement: str
 ) -> None:
     _tamper(server, statement)
@@ -279,10 +277,10 @@ async def test_properties_that_nobody_has_changed_are_those_that_all_begin_with(
         ("update environments set protected = true where name = 'local'", None),
     ],
 )
-async def test_what_a_change_set_found_beside_the_history_is_told_of_it(
+async def test_state_before_that_differs_from_history_is_broken(
     written: Service, server: Server, statement: str, key: str | None
 ) -> None:
-    """Or who owns the tables could have anybody's next write cover the traces."""
+    """Otherwise the owner of the tables could let a later write cover the traces."""
     _tamper(server, statement)
     if key is None:
         headers = {"If-Match": '"2"'}
@@ -300,8 +298,8 @@ async def test_what_a_change_set_found_beside_the_history_is_told_of_it(
     assert "before it than the history" in outcome.reason
 
 
-async def test_large_change_sets_are_read_a_few_at_a_time(service: Service, server: Server) -> None:
-    """However well they are packed where they lie; and one alone in several statements."""
+async def test_large_change_sets_are_read_in_small_pages(service: Service, server: Server) -> None:
+    """However well PostgreSQL compresses them; a single one needs several statements."""
     keys = [f"k{number}" for number in range(28)]
     for first in range(0, 28, 4):
         puts = [_put(key, 0, "x" * 200_000) for key in keys[first : first + 4]]
@@ -325,9 +323,7 @@ async def test_large_change_sets_are_read_a_few_at_a_time(service: Service, serv
     assert isinstance(await _verify(service), Verified)
 
 
-async def test_a_history_that_lost_its_end_is_found_by_its_signed_heads(
-    written: Service, server: Server
-) -> None:
+async def test_history_without_its_end_is_found_by_heads(written: Service, server: Server) -> None:
     head = await _head(written)
     _tamper(
         server,
@@ -346,7 +342,7 @@ async def test_a_history_that_lost_its_end_is_found_by_its_signed_heads(
 
 
 async def _rewrite(written: Service, server: Server) -> None:
-    """Write the whole past anew, as its owner could: with another message, and right hashes."""
+    """Rewrite the whole history, with another message and matching hashes."""
     _tamper(server, "update change_sets set message = 'never' where revision = 2")
     previous = GENESIS
     async with consistent_read(written.app[DATABASE]) as reading:
@@ -374,9 +370,7 @@ async def _rewrite(written: Service, server: Server) -> None:
         )
 
 
-async def test_a_history_that_was_written_anew_is_found_by_its_signed_heads(
-    written: Service, server: Server
-) -> None:
+async def test_rewritten_history_is_found_by_heads(written: Service, server: Server) -> None:
     head = await _head(written)
     await _rewrite(written, server)
 
@@ -388,7 +382,7 @@ async def test_a_history_that_was_written_anew_is_found_by_its_signed_heads(
     assert "was rewritten" in outcome.reason
 
 
-async def test_heads_are_exported_once_and_go_on_where_the_file_ends(
+async def test_export_continues_from_the_last_head_in_the_file(
     written: Service, tmp_path: Path
 ) -> None:
     file = tmp_path / "folder" / "heads.jsonl"
@@ -406,7 +400,7 @@ async def test_heads_are_exported_once_and_go_on_where_the_file_ends(
     assert file.stat().st_mode & 0o777 == 0o600
     assert isinstance(await _verify(written, [head]), Verified)
     assert (export.failure, export.broken) == (None, {})
-    file.unlink()  # put aside by whoever keeps them: what it had is known
+    file.unlink()  # moved away by an operator; the export remembers its last head
     await export.run_once()
     assert not file.exists()
 
@@ -415,7 +409,7 @@ def _export(written: Service, file: Path) -> HeadExport:
     return HeadExport(written.app[DATABASE], file, Secret("k" * 32))
 
 
-async def test_export_after_a_failure_is_repeated_within_seconds(
+async def test_export_is_retried_within_seconds_of_a_failure(
     written: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.audit.head_export.EXPORT_SECONDS", 3_600)
@@ -442,7 +436,7 @@ async def test_export_after_a_failure_is_repeated_within_seconds(
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_the_export_notices_a_past_that_was_rewritten_and_signs_nothing_of_it(
+async def test_export_does_not_sign_a_rewritten_history(
     written: Service, server: Server, tmp_path: Path, *, restarted: bool
 ) -> None:
     file = tmp_path / "heads.jsonl"
@@ -453,13 +447,13 @@ async def test_the_export_notices_a_past_that_was_rewritten_and_signs_nothing_of
     export = _export(written, file) if restarted else export
     await export.run_once()
 
-    # A follower that was quicker has begun a new epoch by now.
+    # A faster follower has begun a new epoch by now.
     (found,) = (export.broken or export.replaced).values()
     assert found.startswith("revision 7 differs from the signed head")
     assert len(read_heads(file, {KEY})) == (1 if export.broken else 2)
 
 
-async def test_a_new_epoch_does_not_hide_that_a_signed_past_is_gone(
+async def test_new_epoch_does_not_hide_a_lost_signed_history(
     written: Service, server: Server, tmp_path: Path
 ) -> None:
     file = tmp_path / "heads.jsonl"
@@ -482,8 +476,8 @@ async def test_a_new_epoch_does_not_hide_that_a_signed_past_is_gone(
     assert since.heads == 1
 
 
-# What answers in PostgreSQL's place where nobody says that it must not: with the very types, and
-# from the owner's schema, which comes before the server's own.
+# Objects that PostgreSQL would use without a qualified name: with the same types, in the
+# schema of the owner, which comes before pg_catalog.
 _ANSWERS_IN_ITS_PLACE = """
 create table flagstone.genuine as select * from flagstone.schema_fingerprints;
 grant select on flagstone.genuine to public;
@@ -509,7 +503,7 @@ _FORGERIES = [
 
 
 @pytest.mark.parametrize("forgery", _FORGERIES)
-async def test_an_expected_schema_that_was_written_anew_is_noticed(
+async def test_rewritten_expected_schema_is_reported(
     written: Service, server: Server, tmp_path: Path, forgery: str
 ) -> None:
     file = tmp_path / "heads.jsonl"
@@ -518,7 +512,7 @@ async def test_an_expected_schema_that_was_written_anew_is_noticed(
     with server.admin("suite") as connection:
         connection.execute("set search_path = pg_temp, flagstone")
         connection.execute("set session_replication_role = replica")
-        connection.execute("create temporary table kept as select * from schema_fingerprints")
+        connection.execute("create temporary table stored as select * from schema_fingerprints")
         connection.execute(forgery.encode())
         try:
             await export.run_once()
@@ -527,7 +521,7 @@ async def test_an_expected_schema_that_was_written_anew_is_noticed(
         finally:
             connection.execute(
                 "truncate schema_fingerprints;"
-                "insert into schema_fingerprints overriding system value select * from kept;"
+                "insert into schema_fingerprints overriding system value select * from stored;"
                 "drop table if exists flagstone.genuine;"
                 "drop function if exists flagstone.jsonb_build_array"
             )
@@ -536,7 +530,7 @@ async def test_an_expected_schema_that_was_written_anew_is_noticed(
     assert export.replaced == {"local": f"revision 7 {_EXPECTED_OTHERWISE}"}
     assert isinstance(outcome, Broken)
     assert (outcome.revision, outcome.reason) == (7, _EXPECTED_OTHERWISE)
-    # With what is expected now, as the history holds.
+    # With the current expected schema, because the history is intact.
     first, second = read_heads(file, {KEY})
     assert first.hash == second.hash
     assert first.schema_hash != second.schema_hash
@@ -545,7 +539,7 @@ async def test_an_expected_schema_that_was_written_anew_is_noticed(
 _EXPECTED_OTHERWISE = "was signed with another expected schema than is stored for that time"
 
 
-async def test_a_schema_that_is_expected_anew_is_signed_with_the_same_revision(
+async def test_new_expected_schema_is_signed_at_same_revision(
     written: Service, server: Server, tmp_path: Path
 ) -> None:
     file = tmp_path / "heads.jsonl"
@@ -575,7 +569,7 @@ async def test_a_schema_that_is_expected_anew_is_signed_with_the_same_revision(
     assert outcome.heads == 2
 
 
-async def test_nor_is_a_broken_chain_signed_because_its_epoch_is_new(
+async def test_broken_chain_in_a_new_epoch_is_not_signed(
     written: Service, server: Server, tmp_path: Path
 ) -> None:
     file = tmp_path / "heads.jsonl"
@@ -594,7 +588,7 @@ async def test_nor_is_a_broken_chain_signed_because_its_epoch_is_new(
     assert len(read_heads(file, {KEY})) == 1
 
 
-async def test_an_environment_that_is_gone_is_missed(
+async def test_missing_environment_is_reported(
     written: Service, server: Server, tmp_path: Path
 ) -> None:
     file = tmp_path / "heads.jsonl"
@@ -617,7 +611,7 @@ async def test_an_environment_that_is_gone_is_missed(
     assert "environment is missing" in export.broken["local"]
 
 
-async def test_the_first_head_is_of_a_chain_that_holds_there(
+async def test_first_head_needs_a_verified_page(
     written: Service, server: Server, tmp_path: Path
 ) -> None:
     export = _export(written, tmp_path / "heads.jsonl")
@@ -629,7 +623,7 @@ async def test_the_first_head_is_of_a_chain_that_holds_there(
     assert not (tmp_path / "heads.jsonl").exists()
 
 
-async def test_what_nobody_can_read_does_not_end_the_export(
+async def test_unreadable_row_does_not_stop_the_export(
     written: Service, server: Server, tmp_path: Path
 ) -> None:
     export = _export(written, tmp_path / "heads.jsonl")
@@ -641,7 +635,7 @@ async def test_what_nobody_can_read_does_not_end_the_export(
 
 
 @pytest.mark.parametrize("torn", [b'{"at":"2026-11-', b"{", b"\0" * 5_000])
-async def test_a_line_that_was_torn_takes_no_other_with_it(
+async def test_torn_line_does_not_spoil_the_next(
     written: Service, tmp_path: Path, torn: bytes
 ) -> None:
     file = tmp_path / "heads.jsonl"
@@ -653,7 +647,9 @@ async def test_a_line_that_was_torn_takes_no_other_with_it(
     assert head.revision == 7
 
 
-async def test_a_pipe_in_the_files_place_holds_nobody_up(written: Service, tmp_path: Path) -> None:
+async def test_pipe_instead_of_the_file_does_not_block_the_export(
+    written: Service, tmp_path: Path
+) -> None:
     file = tmp_path / "heads.jsonl"
     export = _export(written, file)
     await export.run_once()
@@ -667,7 +663,7 @@ async def test_a_pipe_in_the_files_place_holds_nobody_up(written: Service, tmp_p
     assert export.failure == "is not a regular file"
 
 
-async def test_the_export_verifies_what_came_since_the_last_head(
+async def test_export_verifies_changes_since_the_last_head(
     written: Service, server: Server, tmp_path: Path
 ) -> None:
     file = tmp_path / "heads.jsonl"
@@ -683,7 +679,9 @@ async def test_the_export_verifies_what_came_since_the_last_head(
     assert export.broken["local"].startswith("revision 8 does not match its hash")
 
 
-async def test_a_new_epoch_begins_anew(written: Service, server: Server, tmp_path: Path) -> None:
+async def test_export_continues_in_a_new_epoch(
+    written: Service, server: Server, tmp_path: Path
+) -> None:
     file = tmp_path / "heads.jsonl"
     export = _export(written, file)
     await export.run_once()
@@ -697,7 +695,7 @@ async def test_a_new_epoch_begins_anew(written: Service, server: Server, tmp_pat
     assert export.broken == {}
 
 
-async def test_an_export_that_hangs_is_told_by_health(written: Service) -> None:
+async def test_health_warns_of_an_export_that_does_not_finish(written: Service) -> None:
     export = written.component(HeadExport)
     before, export.exported_at = export.exported_at, datetime.now(UTC) - timedelta(minutes=6)
     try:
@@ -709,7 +707,7 @@ async def test_an_export_that_hangs_is_told_by_health(written: Service) -> None:
     assert report["checks"]["audit:heads"][0]["output"] == "the export does not finish"
 
 
-async def test_a_broken_chain_is_told_by_health_and_takes_nobody_out(written: Service) -> None:
+async def test_health_warns_of_a_broken_chain_and_stays_ready(written: Service) -> None:
     export = written.component(HeadExport)
     export.broken["local"] = "revision 3 is missing"
     export.replaced["staging"] = "revision 7 is gone"
@@ -726,9 +724,7 @@ async def test_a_broken_chain_is_told_by_health_and_takes_nobody_out(written: Se
     assert re.search(r"^flagstone_audit_broken_chains(\{.*\})? 2\.0$", measured, re.MULTILINE)
 
 
-async def test_a_file_that_cannot_be_written_is_told_and_tried_again(
-    written: Service, tmp_path: Path
-) -> None:
+async def test_unwritable_file_is_reported_and_retried(written: Service, tmp_path: Path) -> None:
     file = tmp_path / "heads.jsonl"
     file.mkdir()
     export = _export(written, file)
@@ -743,7 +739,7 @@ async def test_a_file_that_cannot_be_written_is_told_and_tried_again(
     assert len(read_heads(file, {KEY})) == 1
 
 
-async def test_a_forged_or_foreign_head_is_refused_by_its_line(
+async def test_forged_or_foreign_head_is_refused_with_its_line(
     written: Service, tmp_path: Path
 ) -> None:
     head = await _head(written)
@@ -761,11 +757,11 @@ async def test_a_forged_or_foreign_head_is_refused_by_its_line(
             read_heads(file, {KEY})
         assert last_heads(file, KEY)["local"].revision == 7
 
-    # TOKEN_KEY was another one once.
+    # A head under an earlier TOKEN_KEY.
     file = tmp_path / "heads.jsonl"
     file.write_bytes(msgspec.json.encode(head) + b"\n" + msgspec.json.encode(foreign) + b"\n")
     assert len(read_heads(file, {KEY, other.public_key})) == 2
 
 
-def test_a_file_that_is_not_there_yet_has_no_heads(tmp_path: Path) -> None:
+def test_missing_file_has_no_heads(tmp_path: Path) -> None:
     assert last_heads(tmp_path / "heads.jsonl", KEY) == {}

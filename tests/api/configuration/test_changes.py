@@ -1,4 +1,4 @@
-"""Change sets: several keys at once, and any moment of the past read, compared and brought back."""
+"""Change sets: writes of several keys, and reads, comparisons and restores of the past."""
 
 import asyncio
 import os
@@ -48,7 +48,7 @@ async def _state(service: Service, place: str = LOCAL, **query: str) -> dict[str
 
 
 async def _three_revisions(service: Service) -> None:
-    """1: a and b are made. 2: a is changed, c is made. 3: b is deleted."""
+    """Revision 1 creates a and b, revision 2 changes a and creates c, revision 3 deletes b."""
     await _post(service, LOCAL + "/changes", {"operations": [_put("a", 1), _put("b", 1)]})
     await _post(service, LOCAL + "/changes", {"operations": [_put("a", 2, 1), _put("c", {"x": 1})]})
     await _post(
@@ -56,8 +56,8 @@ async def _three_revisions(service: Service) -> None:
     )
 
 
-async def test_each_change_set_is_chained_to_the_one_before(service: Service) -> None:
-    """What is stored, read back and hashed anew, gives what was written."""
+async def test_change_set_hash_covers_the_hash_before(service: Service) -> None:
+    """The hash of the stored change set, computed again, equals the hash that was written."""
     odd = {
         "n": [1.0, -0.0, 1e300, 5e-324, 2**53, 0.1],
         "t": "\x7f\n\\ é 𝄞",
@@ -103,7 +103,7 @@ def _content(view: dict[str, Any] | None) -> Content | None:
     )
 
 
-async def test_several_keys_are_one_revision_with_one_message(service: Service) -> None:
+async def test_change_set_of_several_keys_makes_one_revision(service: Service) -> None:
     status, made = await _post(
         service,
         LOCAL + "/changes",
@@ -120,7 +120,7 @@ async def test_several_keys_are_one_revision_with_one_message(service: Service) 
     assert found["changes"][1]["after"]["kind"] == "flag"
 
 
-async def test_one_stale_key_refuses_all_and_every_stale_one_is_named(service: Service) -> None:
+async def test_stale_key_refuses_all_and_names_each_stale_key(service: Service) -> None:
     await _three_revisions(service)
 
     status, problem = await _post(
@@ -150,7 +150,7 @@ async def test_one_stale_key_refuses_all_and_every_stale_one_is_named(service: S
         ([], "operations"),
     ],
 )
-async def test_a_wrong_operation_is_named(
+async def test_wrong_operation_is_named_by_position(
     service: Service, operations: list[dict[str, object]], field: str
 ) -> None:
     status, problem = await _post(service, LOCAL + "/changes", {"operations": operations})
@@ -190,8 +190,8 @@ async def test_change_set_many_schemas_share_one_budget(service: Service) -> Non
     assert (status, refused_status, problem["code"]) == (200, 422, "schema_too_costly")
 
 
-async def test_restore_entry_with_unsupported_schema(service: Service) -> None:
-    """Earlier releases took an inner $id. What they stored can be read and restored."""
+async def test_restore_of_unsupported_schema_succeeds(service: Service) -> None:
+    """Earlier releases accepted an inner $id. Such an entry can be read and restored."""
     schema = {"items": {"$id": "http://a.example/b", "type": "integer"}}
     content = Content(kind=Kind.SETTING, value=[1], schema=schema)
     operation = Operation(key="old", content=content, expected=ABSENT)
@@ -216,7 +216,7 @@ async def test_change_set_many_violations_names_the_first(service: Service) -> N
     assert fields == [f"operations[{n}].value" for n in range(100)]
 
 
-async def test_several_environments_succeed_together_or_not_at_all(service: Service) -> None:
+async def test_change_set_of_environments_is_all_or_nothing(service: Service) -> None:
     both = [_put("k", 1), _put("k", 1, environment="staging")]
     first_status, first = await _post(service, LOCAL + "/changes", {"operations": both})
     half = [_put("new", 1), _put("k", 1, environment="staging")]
@@ -231,7 +231,7 @@ async def test_several_environments_succeed_together_or_not_at_all(service: Serv
     assert await _state(service) == {"k": 1}
 
 
-async def test_a_token_must_be_for_every_environment_named(service: Service) -> None:
+async def test_change_set_needs_a_token_for_each_environment(service: Service) -> None:
     token = await service.token(Scope.WRITE, Scope.READ, environments=("local",))
     headers = {"Authorization": f"Bearer {token}"}
 
@@ -248,7 +248,7 @@ async def test_a_token_must_be_for_every_environment_named(service: Service) -> 
     assert (written.status, promoted.status, compared.status) == (403, 403, 403)
 
 
-async def test_who_may_write_and_not_read_learns_nothing(service: Service) -> None:
+async def test_write_without_read_scope_hides_the_state_before(service: Service) -> None:
     await _post(service, LOCAL + "/changes", {"operations": [_put("a", "what was there")]})
     token = await service.token(Scope.WRITE)
     headers = {"Authorization": f"Bearer {token}"}
@@ -268,10 +268,10 @@ async def test_who_may_write_and_not_read_learns_nothing(service: Service) -> No
         assert "what was there" not in await answer.text()
 
 
-async def test_more_than_ten_thousand_entries_are_restored_whole(
+async def test_restore_of_more_than_10000_entries_is_complete(
     service: Service, server: Server
 ) -> None:
-    """A limit that cuts off would look as if the rest had never been, and delete it."""
+    """A read that was cut off by a limit would let the restore delete the other entries."""
     many = 10_050
     with server.admin("suite") as connection:
         connection.execute("set search_path = flagstone")
@@ -300,7 +300,7 @@ async def test_more_than_ten_thousand_entries_are_restored_whole(
     assert {c["key"] for c in made["change_sets"][0]["changes"]} == {"k1", "k9999", f"k{many}"}
 
 
-async def test_the_environment_of_the_path_must_exist_though_no_operation_is_for_it(
+async def test_change_set_needs_an_existing_environment_in_its_path(
     service: Service,
 ) -> None:
     operation = _put("a", 1, environment="local")
@@ -313,7 +313,7 @@ async def test_the_environment_of_the_path_must_exist_though_no_operation_is_for
     assert (await _get(service, LOCAL))["revision"] == 0
 
 
-async def test_a_dry_run_says_what_would_be_and_writes_nothing(service: Service) -> None:
+async def test_dry_run_shows_the_changes_and_writes_nothing(service: Service) -> None:
     await _three_revisions(service)
 
     status, made = await _post(
@@ -334,7 +334,7 @@ async def test_a_dry_run_says_what_would_be_and_writes_nothing(service: Service)
     assert (await _get(service, LOCAL))["revision"] == 3
 
 
-async def test_a_dry_run_refuses_an_idempotency_key_that_the_write_would_refuse(
+async def test_dry_run_refuses_a_bad_idempotency_key(
     service: Service,
 ) -> None:
     odd = {"Idempotency-Key": "x" * 201}
@@ -351,7 +351,7 @@ async def test_a_dry_run_refuses_an_idempotency_key_that_the_write_would_refuse(
     assert (put.status, restore.status) == (400, 400)
 
 
-async def test_any_revision_can_be_read(service: Service) -> None:
+async def test_past_revision_is_read_as_it_was(service: Service) -> None:
     await _three_revisions(service)
 
     states = [await _state(service, revision=str(n)) for n in range(4)]
@@ -372,7 +372,7 @@ async def test_any_revision_can_be_read(service: Service) -> None:
     assert ([item["key"] for item in page["items"]], page["next"]) == (["a", "b"], "b")
 
 
-async def test_a_keys_history_is_told_from_the_latest_on(service: Service) -> None:
+async def test_key_history_lists_the_latest_first(service: Service) -> None:
     await _three_revisions(service)
 
     history = await _get(service, LOCAL + "/configurations/b/history")
@@ -387,7 +387,7 @@ async def test_a_keys_history_is_told_from_the_latest_on(service: Service) -> No
     assert never.status == 404
 
 
-async def test_a_key_that_ends_in_history_is_reached_with_its_slash_escaped(
+async def test_key_ending_in_history_needs_an_escaped_slash(
     service: Service,
 ) -> None:
     place = URL(f"{service.url}{LOCAL}/configurations/a%2Fhistory", encoded=True)
@@ -403,7 +403,7 @@ async def test_a_key_that_ends_in_history_is_reached_with_its_slash_escaped(
     assert made.headers["Location"] == place.raw_path
     assert (await entry.json())["key"] == "a/history"
     assert (await history.json())["items"][0]["revision"] == 1
-    # One URL must not be a history to GET and an entry to PUT.
+    # One URL must not be a history for GET and an entry for PUT.
     assert (unescaped.status, unescaped.headers["Allow"]) == (405, "GET,HEAD")
 
 
@@ -418,7 +418,7 @@ async def test_change_sets_are_listed_in_pages(service: Service) -> None:
     assert [change["key"] for change in first["items"][1]["changes"]] == ["a", "c"]
 
 
-async def test_a_page_of_large_change_sets_ends_early(service: Service) -> None:
+async def test_page_of_large_change_sets_ends_early(service: Service) -> None:
     for n in range(4):
         operations = [_put(f"{n}/{k}", os.urandom(60_000).hex()) for k in range(7)]
         status, _ = await _post(service, LOCAL + "/changes", {"operations": operations})
@@ -437,7 +437,7 @@ async def test_a_page_of_large_change_sets_ends_early(service: Service) -> None:
     assert found == [4, 3, 2, 1]
 
 
-async def test_revisions_and_environments_are_compared(service: Service) -> None:
+async def test_difference_of_revisions_and_of_environments(service: Service) -> None:
     await _three_revisions(service)
     await _post(service, STAGING + "/changes", {"operations": [_put("a", 2)]})
 
@@ -454,12 +454,12 @@ async def test_revisions_and_environments_are_compared(service: Service) -> None
         ("c", []),
     ]
     assert [c["key"] for c in until_now["changes"]] == ["a", "b", "c"]
-    # Versions differ between environments and do not count.
+    # Versions differ between environments and are ignored.
     assert [(c["key"], c["after"]) for c in against["changes"]] == [("c", None)]
     assert wrong == [400, 400, 400, 404, 400]
 
 
-async def test_a_change_set_is_reverted_by_a_new_one(service: Service) -> None:
+async def test_revert_makes_a_new_change_set(service: Service) -> None:
     await _three_revisions(service)
 
     status, made = await _post(service, LOCAL + "/changes/2/revert", {})
@@ -470,7 +470,7 @@ async def test_a_change_set_is_reverted_by_a_new_one(service: Service) -> None:
     assert (found["kind"], found["message"]) == ("revert", "Revert revision 2")
 
 
-async def test_a_revert_names_each_key_that_has_changed_since(service: Service) -> None:
+async def test_revert_names_each_key_changed_since(service: Service) -> None:
     await _three_revisions(service)
 
     status, problem = await _post(service, LOCAL + "/changes/1/revert", {})
@@ -483,7 +483,7 @@ async def test_a_revert_names_each_key_that_has_changed_since(service: Service) 
     }
 
 
-async def test_a_whole_environment_is_restored(service: Service) -> None:
+async def test_restore_brings_a_whole_environment_back(service: Service) -> None:
     await _three_revisions(service)
 
     tried, _ = await _post(service, LOCAL + "/restore?dry_run=true", {"revision": 1})
@@ -506,8 +506,8 @@ async def test_a_whole_environment_is_restored(service: Service) -> None:
     assert await _state(service, revision="4") == {"a": 1, "b": 1}
 
 
-async def test_a_key_may_come_back_as_what_it_once_was(service: Service) -> None:
-    """A kind never changes by an edit, but deleting and making anew may have changed it."""
+async def test_restore_may_bring_back_an_older_kind(service: Service) -> None:
+    """An edit cannot change the kind of a key, but a deletion and a new entry can."""
     await _post(service, LOCAL + "/changes", {"operations": [_put("k", flag(), kind="flag")]})
     await _post(
         service, LOCAL + "/changes", {"operations": [{"op": "delete", "key": "k", "version": 1}]}
@@ -520,7 +520,7 @@ async def test_a_key_may_come_back_as_what_it_once_was(service: Service) -> None
     assert (status, found["kind"], found["value"], found["version"]) == (200, "flag", flag(), 3)
 
 
-async def test_a_promoted_flag_brings_its_segments(service: Service) -> None:
+async def test_promotion_of_a_flag_includes_its_segments(service: Service) -> None:
     inner = {"in": ["@example.org", {"var": "email"}]}
     outer = {"or": [{"$ref": "inner"}]}
     shop = flag(targeting={"if": [{"$ref": "ours"}, "on", "off"]})
@@ -565,7 +565,7 @@ async def test_a_promoted_flag_brings_its_segments(service: Service) -> None:
     assert (unknown_status, unknown["errors"][0]["field"], itself) == (404, "nowhere", 422)
 
 
-async def test_a_repeated_change_set_is_made_once(service: Service) -> None:
+async def test_repeated_change_set_is_made_once(service: Service) -> None:
     body = {"operations": [_put("a", 1)]}
 
     answers = await asyncio.gather(
@@ -577,7 +577,7 @@ async def test_a_repeated_change_set_is_made_once(service: Service) -> None:
     assert (await _get(service, LOCAL))["revision"] == 1
 
 
-async def test_folding_the_changes_gives_the_state(service: Service) -> None:
+async def test_changes_applied_in_order_give_the_state(service: Service) -> None:
     await _three_revisions(service)
     await _post(service, LOCAL + "/restore", {"revision": 1})
     state: dict[str, object] = {}
@@ -594,7 +594,7 @@ async def test_folding_the_changes_gives_the_state(service: Service) -> None:
     assert state == await _state(service)
 
 
-async def test_writers_of_two_environments_never_wait_in_a_circle(service: Service) -> None:
+async def test_writers_of_two_environments_do_not_deadlock(service: Service) -> None:
     async def write(n: int) -> int:
         operations = [_put(f"k{n}", 1), _put(f"k{n}", 1, environment="staging")]
         place = LOCAL
@@ -611,10 +611,8 @@ async def test_writers_of_two_environments_never_wait_in_a_circle(service: Servi
     assert set(statuses) == {200}
 
 
-async def test_a_time_stands_for_the_revision_that_was_the_latest_then(
-    service: Service, server: Server
-) -> None:
-    """Times that are years apart, as what is tested is not the clock."""
+async def test_time_selects_the_latest_revision_before_it(service: Service, server: Server) -> None:
+    """The times are years apart, because the test is not about the clock."""
     await _three_revisions(service)
     with server.admin("suite") as connection:
         connection.execute(
@@ -640,7 +638,7 @@ async def test_a_time_stands_for_the_revision_that_was_the_latest_then(
 async def test_time_between_revisions_out_of_order_gives_the_later(
     service: Service, server: Server
 ) -> None:
-    """The second transaction began before the first, and waited for it."""
+    """The second transaction began before the first and waited for it."""
     await _three_revisions(service)
     with server.admin("suite") as connection:
         connection.execute(
@@ -663,7 +661,7 @@ async def test_time_between_revisions_out_of_order_gives_the_later(
 
 
 @pytest.mark.parametrize("at", ["yesterday", "2021-06-01", "2021-06-01T00:00:00", ""])
-async def test_a_time_must_have_its_offset(service: Service, at: str) -> None:
+async def test_time_without_offset_is_refused(service: Service, at: str) -> None:
     read = await service.client.get(LOCAL + "/configurations", params={"at": at})
     both = await service.client.get(LOCAL + f"/configurations?revision=0&at={at}")
     restored, _ = await _post(service, LOCAL + "/restore", {"at": at})
@@ -672,8 +670,8 @@ async def test_a_time_must_have_its_offset(service: Service, at: str) -> None:
     assert (read.status, both.status, restored, neither) == (400, 400, 422, 422)
 
 
-async def test_pages_of_large_values_of_the_past_end_early(service: Service) -> None:
-    """Twenty versions of a quarter of a mebibyte are more than a page of the past may hold."""
+async def test_past_page_of_large_values_ends_early(service: Service) -> None:
+    """Twenty versions of 0.25 MiB exceed the limit of a page of the past."""
     large = "x" * 250_000
     for n in range(20):
         await _post(

@@ -1,4 +1,4 @@
-"""Configurations over HTTP: what is written is read back, under the version that was expected."""
+"""Configurations over HTTP: writes under an expected version, and reads."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ ORDINARY_PATTERN = {"type": "string", "pattern": "^.{1,255}$"}
         {"a": {"b": [1, None]}},
     ],
 )
-async def test_what_is_written_is_read_back_equal_as_json(service: Service, value: object) -> None:
+async def test_written_value_is_read_back_as_equal_json(service: Service, value: object) -> None:
     written = await service.client.put(PATH + "any", json={"value": value}, headers=NEW)
     read = await service.client.get(PATH + "any")
 
@@ -45,7 +45,7 @@ async def test_what_is_written_is_read_back_equal_as_json(service: Service, valu
     assert type(body["value"]) is type(value)
 
 
-async def test_a_write_answers_with_version_and_revision(service: Service) -> None:
+async def test_write_returns_version_and_revision(service: Service) -> None:
     first = await service.client.put(PATH + "a/b.c", json={"value": 1}, headers=NEW)
     second = await service.client.put(
         PATH + "a/b.c", json={"value": 2}, headers={"If-Match": '"1"'}
@@ -61,7 +61,7 @@ async def test_a_write_answers_with_version_and_revision(service: Service) -> No
     assert second.headers["Flagstone-Revision"] == f"{answer['epoch']}:2"
 
 
-async def test_a_tag_is_good_for_the_next_write_and_for_not_modified(service: Service) -> None:
+async def test_etag_serves_the_next_write_and_not_modified(service: Service) -> None:
     written = await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
     tag = written.headers["ETag"]
 
@@ -72,7 +72,7 @@ async def test_a_tag_is_good_for_the_next_write_and_for_not_modified(service: Se
     assert (unchanged.status, again.status, changed.status) == (304, 200, 200)
 
 
-async def test_the_location_of_a_new_entry_can_be_read(service: Service) -> None:
+async def test_location_of_a_new_entry_can_be_read(service: Service) -> None:
     made = await service.client.put(PATH + "a?dry_run=false", json={"value": 1}, headers=NEW)
 
     read = await service.client.get(made.headers["Location"])
@@ -80,7 +80,7 @@ async def test_the_location_of_a_new_entry_can_be_read(service: Service) -> None
     assert (made.status, read.status) == (201, 200)
 
 
-async def test_a_percent_encoded_slash_is_the_same_key(service: Service) -> None:
+async def test_percent_encoded_slash_is_the_same_key(service: Service) -> None:
     await service.client.put(PATH + "a/b", json={"value": 1}, headers=NEW)
 
     read = await service.client.get(service.url + PATH + "a%2Fb")
@@ -105,7 +105,7 @@ async def test_a_percent_encoded_slash_is_the_same_key(service: Service) -> None
         ({"If-None-Match": "*", "If-Match": '"1"'}, 400, "request_malformed"),
     ],
 )
-async def test_a_write_under_the_wrong_condition_changes_nothing(
+async def test_write_with_a_wrong_condition_changes_nothing(
     service: Service, headers: dict[str, str], status: int, code: str
 ) -> None:
     await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
@@ -119,7 +119,7 @@ async def test_a_write_under_the_wrong_condition_changes_nothing(
     assert (await environment.json())["revision"] == 1
 
 
-async def test_a_stale_write_is_told_the_current_version(service: Service) -> None:
+async def test_stale_write_gets_the_current_version(service: Service) -> None:
     await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
 
     refused = await service.client.put(PATH + "k", json={"value": 2}, headers={"If-Match": '"9"'})
@@ -136,8 +136,8 @@ async def test_if_match_any_needs_an_entry(service: Service) -> None:
     assert (absent.status, present.status) == (412, 200)
 
 
-async def test_a_deleted_key_is_gone_and_its_versions_go_on(service: Service) -> None:
-    """An old If-Match must never hit an entry that was made anew."""
+async def test_deleted_key_continues_its_versions_when_created_again(service: Service) -> None:
+    """An old If-Match must not match an entry that was deleted and created again."""
     await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
     deleted = await service.client.delete(PATH + "k", headers={"If-Match": '"1"'})
     gone = await service.client.get(PATH + "k")
@@ -148,14 +148,14 @@ async def test_a_deleted_key_is_gone_and_its_versions_go_on(service: Service) ->
     assert made_anew.headers["ETag"].startswith('"2-')
 
 
-async def test_deleting_needs_the_version(service: Service) -> None:
+async def test_deletion_needs_the_version(service: Service) -> None:
     missing = await service.client.delete(PATH + "k")
     unknown = await service.client.delete(PATH + "k", headers={"If-Match": '"1"'})
 
     assert (missing.status, unknown.status) == (428, 412)
 
 
-async def test_an_unchanged_entry_is_not_sent_again(service: Service) -> None:
+async def test_unchanged_entry_is_not_modified(service: Service) -> None:
     await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
 
     own = (await service.client.get(PATH + "k")).headers["ETag"]
@@ -166,7 +166,7 @@ async def test_an_unchanged_entry_is_not_sent_again(service: Service) -> None:
     assert changed.status == 200
 
 
-# What proxies that compress make of an ETag: nginx, Apache and Caddy, Jetty, others.
+# ETags as rewritten by proxies that compress: nginx, Apache and Caddy, Jetty, others.
 PROXIED = ("W/{}", "{0}-gzip", "{0}-br", "{0}-zstd", "{0}--gzip", "{0};br", "W/{0}-gzip;br")
 
 
@@ -193,7 +193,7 @@ async def test_etag_from_a_proxy_is_the_same_tag(service: Service, form: str) ->
 
 
 def proxied(form: str, tag: str) -> str:
-    """Return a tag as a proxy rewrites it; the suffix stands inside the quotes."""
+    """Return a tag as a proxy rewrites it, with the suffix inside the quotes."""
     weak, _, suffix = form.partition("{}" if "{}" in form else "{0}")
     return f'{weak}{tag[:-1]}{suffix}"'
 
@@ -217,7 +217,7 @@ async def test_id_names_an_entry_from_creation_to_deletion(service: Service) -> 
     assert "id" not in past
 
 
-async def test_a_kind_never_changes(service: Service) -> None:
+async def test_write_of_another_kind_is_refused(service: Service) -> None:
     await service.client.put(PATH + "k", json={"value": flag(), "kind": "flag"}, headers=NEW)
 
     refused = await service.client.put(PATH + "k", json={"value": 1}, headers={"If-Match": '"1"'})
@@ -225,7 +225,7 @@ async def test_a_kind_never_changes(service: Service) -> None:
     assert (refused.status, (await refused.json())["code"]) == (409, "kind_fixed")
 
 
-async def test_a_value_must_keep_to_its_schema(service: Service) -> None:
+async def test_value_against_its_schema_is_refused(service: Service) -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
     good = await service.client.put(
         PATH + "k", json={"value": {"n": 1}, "schema": schema}, headers=NEW
@@ -307,7 +307,7 @@ async def test_put_value_breaks_any_of_names_first_item(service: Service) -> Non
     assert [error["field"] for error in problem["errors"]] == ["value[0]"]
 
 
-async def test_a_schema_with_references_is_fine(service: Service) -> None:
+async def test_schema_with_references_is_accepted(service: Service) -> None:
     schema = {"$defs": {"n": {"type": "integer"}}, "items": {"$ref": "#/$defs/n"}}
 
     good = await service.client.put(
@@ -320,7 +320,7 @@ async def test_a_schema_with_references_is_fine(service: Service) -> None:
     assert (good.status, bad.status) == (201, 422)
 
 
-async def test_pages_go_by_key_and_end(service: Service) -> None:
+async def test_pages_are_ordered_by_key_and_end(service: Service) -> None:
     for key in ("b", "a/2", "a/1", "C"):
         await service.client.put(PATH + key, json={"value": key}, headers=NEW)
 
@@ -337,7 +337,7 @@ async def test_pages_go_by_key_and_end(service: Service) -> None:
     assert keys == ["C", "a/1", "a/2", "b"]
 
 
-async def test_a_page_of_large_values_ends_early(service: Service) -> None:
+async def test_page_of_large_values_ends_early(service: Service) -> None:
     keys = [f"large/{n:02}" for n in range(30)]
     for key in keys:
         # Random, so that PostgreSQL cannot compress it.
@@ -354,7 +354,7 @@ async def test_a_page_of_large_values_ends_early(service: Service) -> None:
     assert (found, rest["next"]) == (keys, None)
 
 
-async def test_a_list_is_narrowed_by_prefix_and_kind(service: Service) -> None:
+async def test_list_is_filtered_by_prefix_and_kind(service: Service) -> None:
     await service.client.put(PATH + "a_b", json={"value": 1}, headers=NEW)
     await service.client.put(PATH + "aXb", json={"value": 1}, headers=NEW)
     await service.client.put(PATH + "a_c", json={"value": flag(), "kind": "flag"}, headers=NEW)
@@ -382,7 +382,7 @@ async def test_a_list_is_narrowed_by_prefix_and_kind(service: Service) -> None:
         "limit=1&limit=2",
     ],
 )
-async def test_a_wrong_query_is_refused(service: Service, query: str) -> None:
+async def test_wrong_query_is_refused(service: Service, query: str) -> None:
     answer = await service.client.get(f"{PATH.rstrip('/')}?{query}")
 
     assert answer.status == 400
@@ -399,7 +399,7 @@ async def test_revisions_have_no_gaps_under_concurrent_writers(service: Service)
     assert sorted(revisions) == list(range(1, 41))
 
 
-async def test_of_two_hundred_writers_of_one_version_one_wins(service: Service) -> None:
+async def test_one_of_200_writers_of_a_version_wins(service: Service) -> None:
     bearer = {"Authorization": f"Bearer {service.admin_token}"}
     await service.client.put(PATH + "k", json={"value": 0}, headers=NEW)
 
@@ -414,7 +414,7 @@ async def test_of_two_hundred_writers_of_one_version_one_wins(service: Service) 
         for version in range(1, 6):
             answers = await asyncio.gather(*(write(n, version) for n in range(200)))
 
-            # Each version has one winner, and those who lost have used up no revision.
+            # Each version has one winner, and the losers used no revision.
             assert sorted(status for status, _ in answers) == [200] + [412] * 199
             assert (200, version + 1) in answers
             winner = answers.index((200, version + 1))
@@ -422,7 +422,7 @@ async def test_of_two_hundred_writers_of_one_version_one_wins(service: Service) 
             assert (read["value"], read["version"]) == (winner, version + 1)
 
 
-async def test_a_repeated_write_is_made_once(service: Service) -> None:
+async def test_repeated_write_is_made_once(service: Service) -> None:
     headers = NEW | {"Idempotency-Key": "one"}
     first = await service.client.put(PATH + "k", json={"value": 1}, headers=headers)
     again = await service.client.put(PATH + "k", json={"value": 1}, headers=headers)
@@ -433,7 +433,7 @@ async def test_a_repeated_write_is_made_once(service: Service) -> None:
     assert (other.status, (await other.json())["code"]) == (409, "idempotency_key_reused")
 
 
-async def test_equal_writes_at_once_are_one_write(service: Service) -> None:
+async def test_concurrent_repeats_are_one_write(service: Service) -> None:
     headers = NEW | {"Idempotency-Key": "many"}
 
     answers = await asyncio.gather(
@@ -444,7 +444,7 @@ async def test_equal_writes_at_once_are_one_write(service: Service) -> None:
     assert {(await answer.json())["revision"] for answer in answers} == {1}
 
 
-async def test_a_refused_write_does_not_use_up_its_key(service: Service) -> None:
+async def test_refused_write_leaves_its_idempotency_key_free(service: Service) -> None:
     headers = {"If-Match": '"1"', "Idempotency-Key": "later"}
     refused = await service.client.put(PATH + "k", json={"value": 1}, headers=headers)
     await service.client.put(PATH + "k", json={"value": 0}, headers=NEW)
@@ -453,7 +453,7 @@ async def test_a_refused_write_does_not_use_up_its_key(service: Service) -> None
     assert (refused.status, accepted.status) == (412, 200)
 
 
-async def test_deleting_twice_with_one_key_answers_twice(service: Service) -> None:
+async def test_repeated_deletion_with_a_key_returns_the_same(service: Service) -> None:
     await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
     headers = {"If-Match": '"1"', "Idempotency-Key": "gone"}
     first = await service.client.delete(PATH + "k", headers=headers)
@@ -464,7 +464,7 @@ async def test_deleting_twice_with_one_key_answers_twice(service: Service) -> No
 
 
 @pytest.mark.parametrize("pattern", ["(?:[ab]{1,100}){1,90}Z", "(a{1000}){1000}"])
-async def test_a_pattern_that_takes_long_is_refused(service: Service, pattern: str) -> None:
+async def test_slow_pattern_is_refused(service: Service, pattern: str) -> None:
     body = {"value": "a" * 60_000, "schema": {"type": "string", "pattern": pattern}}
 
     refused = await service.client.put(PATH + "k", json=body, headers=NEW)
@@ -500,5 +500,5 @@ async def test_locked_environment_leaves_connections_to_others(
     statuses = set(await asyncio.gather(*writers))
 
     assert other == 201
-    assert waiting <= 2  # of the five connections of the pool
+    assert waiting <= 2  # of the pool's five connections
     assert statuses <= {201, 503}

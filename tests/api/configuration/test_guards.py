@@ -1,4 +1,4 @@
-"""Guard cases: whatever would make a flag give another variant than it promises is refused."""
+"""Guard cases: a change that gives a guarded context another variant is refused."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ def _guarded(**members: Any) -> dict[str, Any]:
 
 
 async def _change(service: Service, place: str = LOCAL, **keys: Any) -> tuple[int, Any]:
-    """Put entries at their present versions, flags and segments by their shapes."""
+    """Put entries at their current versions; the value decides between flag and segment."""
     page = await (await service.client.get(f"{place}/configurations")).json()
     versions = {item["key"]: item["version"] for item in page["items"]}
     operations = [
@@ -43,13 +43,13 @@ async def _change(service: Service, place: str = LOCAL, **keys: Any) -> tuple[in
     return answer.status, await answer.json(content_type=None)
 
 
-async def test_a_flag_that_keeps_its_promises_is_published(service: Service) -> None:
+async def test_flag_that_passes_its_guards_is_written(service: Service) -> None:
     status, _ = await _change(service, staff=STAFF, new=_guarded())
 
     assert status == 200
 
 
-async def test_a_flag_that_breaks_one_is_refused_by_name(service: Service) -> None:
+async def test_flag_that_breaks_a_guard_is_refused(service: Service) -> None:
     rule = {"if": [{"$ref": "staff"}, "off", "on"]}
 
     status, refused = await _change(service, staff=STAFF, new=_guarded(targeting=rule))
@@ -64,7 +64,7 @@ async def test_a_flag_that_breaks_one_is_refused_by_name(service: Service) -> No
     assert (await (await service.client.get(LOCAL)).json())["revision"] == 0
 
 
-async def test_a_segment_is_refused_for_the_flags_that_use_it(service: Service) -> None:
+async def test_segment_that_breaks_a_guard_is_refused(service: Service) -> None:
     await _change(service, staff=STAFF, new=_guarded())
 
     status, refused = await _change(
@@ -75,7 +75,7 @@ async def test_a_segment_is_refused_for_the_flags_that_use_it(service: Service) 
     assert (status, refused["code"], harmless) == (422, "guard_broken", 200)
 
 
-async def test_a_disabled_flag_gives_no_variant(service: Service) -> None:
+async def test_disabled_flag_gets_no_variant(service: Service) -> None:
     await _change(service, staff=STAFF, new=_guarded())
 
     refused, problem = await _change(service, new=_guarded(state="DISABLED"))
@@ -86,7 +86,7 @@ async def test_a_disabled_flag_gives_no_variant(service: Service) -> None:
     assert problem["errors"][0]["rule"] == "gets no variant and must get on (staff)"
 
 
-async def test_a_promotion_and_a_revert_are_held_to_them_too(service: Service) -> None:
+async def test_promotion_and_revert_that_break_guards_are_refused(service: Service) -> None:
     await _change(service, STAGING, staff={"==": [1, 1]}, new=flag(defaultVariant="off"))
     await _change(service, staff=STAFF, new=_guarded())
     await _change(service, STAGING, new=flag(defaultVariant="on"))
@@ -97,22 +97,22 @@ async def test_a_promotion_and_a_revert_are_held_to_them_too(service: Service) -
     )
 
     assert taken.status == 200
-    # By now both have the same segment, which came along with the flag.
+    # Both have the same segment now, because the flag brought it along.
     assert (segment.status, (await segment.json())["change_sets"]) == (200, [])
 
 
-async def test_without_guards_nothing_is_asked(service: Service) -> None:
+async def test_change_without_guards_reads_no_flags(service: Service) -> None:
     status, _ = await _change(service, new=flag())
 
     assert status == 200
 
 
-async def test_costly_guards_are_refused_and_hold_nobody_up(
+async def test_costly_guards_are_refused_without_blocking(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A fifth of what it is: where lines are counted a step takes many times as long.
+    # A fifth of the limit, because a step takes many times as long under coverage.
     monkeypatch.setattr(checking, "GUARD_STEPS_MAX", checking.GUARD_STEPS_MAX // 5)
-    # Some 10,000 steps, which is less than an evaluation may take.
+    # About 10,000 steps, fewer than the limit of an evaluation.
     sums = {"reduce": [[0] * 45, {"+": [{"var": "current"}, 1]}, 0]}
     rule = {"if": [{"map": [[0] * 45, sums]}, "on", "off"]}
     guards = [{"context": {}, "variant": "on"}]
@@ -120,7 +120,7 @@ async def test_costly_guards_are_refused_and_hold_nobody_up(
 
     async def look_around() -> None:
         while True:
-            # Of this thread alone, which another program on the machine does not add to.
+            # The time of this thread alone, which other processes do not change.
             began = time.thread_time()
             await asyncio.sleep(0.005)
             gaps.append(time.thread_time() - began)

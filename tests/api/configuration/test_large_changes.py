@@ -1,4 +1,4 @@
-"""Change sets of many keys or large values: every answer is bounded, and the rest can be read."""
+"""Change sets of many keys or large values: responses are bounded and have a next page."""
 
 from dataclasses import replace
 from typing import Any
@@ -32,7 +32,7 @@ async def put_all(service: Service, value: object, version: int = 0) -> tuple[in
 
 
 async def pages(service: Service, path: str, **query: str) -> list[Any]:
-    """Return the changes of every page."""
+    """Return the changes of all pages."""
     changes: list[Any] = []
     after = ""
     while True:
@@ -53,7 +53,7 @@ async def pages(service: Service, path: str, **query: str) -> list[Any]:
         ("/restore?dry_run=true", {"revision": 1}),
     ],
 )
-async def test_write_of_many_keys_answers_with_the_first(
+async def test_write_of_many_keys_returns_the_first_changes(
     service: Service, path: str, body: object
 ) -> None:
     made = (await put_all(service, 1))[1]["change_sets"][0]
@@ -96,7 +96,7 @@ async def test_difference_is_read_in_pages(service: Service) -> None:
     assert {change["after"] for change in across} == {None}
 
 
-async def test_answers_with_large_values_end_early(service: Service) -> None:
+async def test_responses_with_large_values_end_early(service: Service) -> None:
     # PostgreSQL compresses such a value to a hundredth.
     value = "x" * 250_000
     for key in KEYS[:12]:

@@ -1,4 +1,4 @@
-"""An environment is deleted whole; its history stays as a closed chain that nothing can reopen."""
+"""Deletion of environments. The history of a deleted environment is a closed chain."""
 
 import asyncio
 import json
@@ -74,7 +74,7 @@ async def _delete(service: Service, version: str = "*", **sent: Any) -> tuple[in
 
 @pytest.fixture
 async def shop(service: Service) -> Service:
-    """An environment of four revisions: made, and a setting, a flag and a secret in it."""
+    """An environment of four revisions: created, then a setting, a flag and a secret."""
     await _make(service, metadata={"team": "shop"}, fractional="v2")
     await _put(service, "a", 1)
     await _put(service, "f", flag(), "flag")
@@ -88,7 +88,7 @@ async def _verified(service: Service) -> Verified | Broken:
         return await verify(connection, "shop")
 
 
-async def test_deleted_environment_is_gone_and_its_chain_is_closed(
+async def test_deleted_environment_is_unknown_and_its_chain_closed(
     shop: Service, server: Server
 ) -> None:
     await _send(shop, "POST", f"{SHOP}/ofrep/v1/evaluate/flags", {})
@@ -177,7 +177,9 @@ async def replica(service: Service, settings: Settings) -> AsyncIterator[Service
         yield instance
 
 
-async def test_tokens_and_streams_end_on_every_replica(shop: Service, replica: Service) -> None:
+async def test_deletion_ends_tokens_and_streams_on_every_replica(
+    shop: Service, replica: Service
+) -> None:
     own = await shop.token(Scope.READ, Scope.EVALUATE, environments=("shop",))
     several = await shop.token(Scope.READ, Scope.EVALUATE, environments=("local", "shop"))
     for each in (shop, replica):
@@ -209,7 +211,7 @@ async def test_tokens_and_streams_end_on_every_replica(shop: Service, replica: S
         assert [item["name"] for item in listed["items"]] == ["local"]
 
 
-async def test_environment_of_the_same_name_begins_anew(shop: Service) -> None:
+async def test_recreated_environment_starts_in_a_new_epoch(shop: Service) -> None:
     before = (await _send(shop, "GET", SHOP))[1]
     several = await shop.token(*Scope, environments=("local", "shop"))
     old = datetime.now(UTC).isoformat().replace("+00:00", "Z")
@@ -233,7 +235,7 @@ async def test_environment_of_the_same_name_begins_anew(shop: Service) -> None:
         assert (await _send(shop, "POST", SHOP + path, body))[0] == 404, path
     _, past = await _send(shop, "GET", f"{SHOP}/configurations", params={"at": old})
     assert (past["items"], past["revision"]) == ([], 5)
-    # Its versions go on, so that no write under an old one succeeds.
+    # Its versions continue, so that a write with an old version fails.
     assert await _put(shop, "a", 2) == 2
     assert (await _send(shop, "GET", SHOP, token=several))[0] == 403
     named = await shop.token(Scope.READ, environments=("shop",))
@@ -243,7 +245,7 @@ async def test_environment_of_the_same_name_begins_anew(shop: Service) -> None:
     assert found.revision == 7
 
 
-async def test_secret_of_a_new_environment_has_a_new_data_key(shop: Service) -> None:
+async def test_secret_of_recreated_environment_has_a_new_data_key(shop: Service) -> None:
     await _delete(shop)
     await _make(shop)
 
@@ -253,7 +255,7 @@ async def test_secret_of_a_new_environment_has_a_new_data_key(shop: Service) -> 
     assert read["value"] == "other"
 
 
-async def test_stream_of_the_old_life_starts_over_in_the_new_one(shop: Service) -> None:
+async def test_stream_of_deleted_environment_restarts_after_recreation(shop: Service) -> None:
     epoch = (await _send(shop, "GET", SHOP))[1]["epoch"]
     await _delete(shop)
     made = await _make(shop)
@@ -291,14 +293,16 @@ async def test_rotated_token_does_not_regain_the_name(shop: Service, server: Ser
 
 
 async def _blocked(server: Server) -> None:
-    """Wait until a session of the service waits for another one's lock."""
+    """Wait until a session of the service waits for a lock of another session."""
     with server.admin("suite") as connection:
         async with asyncio.timeout(20):
             while not connection.execute("select 1 from pg_locks where not granted").fetchone():  # noqa: ASYNC110 - a lock gives no sign
                 await asyncio.sleep(0.01)
 
 
-async def test_rotation_during_deletion_gives_up_the_name(shop: Service, server: Server) -> None:
+async def test_rotation_during_deletion_loses_the_environment(
+    shop: Service, server: Server
+) -> None:
     several = await shop.token(Scope.READ, environments=("local", "shop"))
     log, key = shop.app[ACCESS_LOG], shop.app[TOKENS].key
     deletion: list[asyncio.Task[tuple[int, Any]]] = []
@@ -323,8 +327,10 @@ async def test_rotation_during_deletion_gives_up_the_name(shop: Service, server:
     assert (await _send(shop, "GET", ENVIRONMENTS + "/local", token=rotated.text))[0] == 200
 
 
-async def test_older_release_cannot_write_to_a_deleted_one(shop: Service, server: Server) -> None:
-    """Its statement does not look at `deleted_at`, and it answers 404 when no row comes back."""
+async def test_older_release_cannot_write_to_deleted_environment(
+    shop: Service, server: Server
+) -> None:
+    """Its statement ignores `deleted_at`, and it returns 404 when no row comes back."""
     await _delete(shop)
     advance = (
         "update flagstone.environments set revision = revision + 1 where name = 'shop' "
@@ -351,7 +357,7 @@ async def test_row_whose_lapse_was_cleared_cannot_be_rotated(shop: Service, serv
     assert (status, problem["code"]) == (409, "token_not_ours")
 
 
-async def test_token_that_was_replaced_before_keeps_its_grace(shop: Service) -> None:
+async def test_rotated_token_retains_its_grace_after_a_deletion(shop: Service) -> None:
     several = await shop.token(*Scope, environments=("local", "shop", "staging"))
     token_id = several.split("_")[2]
     await _send(shop, "POST", f"/v1/tokens/{token_id}/rotate", {})
@@ -371,24 +377,24 @@ async def test_repeated_deletion_gets_the_first_answer(shop: Service) -> None:
     assert (first, reused[0]) == (again, 409)
 
 
-async def test_repeat_of_an_old_write_is_not_answered_from_the_old_life(shop: Service) -> None:
+async def test_repeat_after_recreation_is_a_new_write(shop: Service) -> None:
     body = {"operations": [{"op": "put", "key": "k", "version": 0, "value": 1}]}
-    kept = {"Idempotency-Key": "kept"}
+    local = {"Idempotency-Key": "local"}
     old = {"Idempotency-Key": "old"}
     await _send(shop, "POST", f"{SHOP}/changes", body, headers=old)
-    await _send(shop, "POST", f"{ENVIRONMENTS}/local/changes", body, headers=kept)
+    await _send(shop, "POST", f"{ENVIRONMENTS}/local/changes", body, headers=local)
     await _delete(shop)
     await _make(shop)
 
     _, again = await _send(shop, "POST", f"{SHOP}/changes", body, headers=old)
-    other, _ = await _send(shop, "POST", f"{ENVIRONMENTS}/local/changes", body, headers=kept)
+    other, _ = await _send(shop, "POST", f"{ENVIRONMENTS}/local/changes", body, headers=local)
 
     assert again["change_sets"][0]["revision"] == 8
     assert other == 200
     assert (await _send(shop, "GET", f"{SHOP}/configurations/k"))[0] == 200
 
 
-async def test_write_that_waited_for_the_deletion_is_not_found(shop: Service) -> None:
+async def test_write_that_waited_for_a_deletion_gets_404(shop: Service) -> None:
     writes = [
         _send(shop, "PUT", f"{SHOP}/configurations/w{n}", {"value": n}, headers=NEW)
         for n in range(5)
@@ -401,7 +407,7 @@ async def test_write_that_waited_for_the_deletion_is_not_found(shop: Service) ->
     assert isinstance(await _verified(shop), Verified)
 
 
-async def test_export_reads_a_deleted_chain_once_after_its_head(
+async def test_export_reads_deleted_chain_once_after_its_head(
     shop: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
@@ -436,7 +442,7 @@ async def test_export_reads_a_deleted_chain_once_after_its_head(
         ("first_revision = 3", "is not the first revision of the environment"),
     ],
 )
-async def test_closed_history_that_is_reopened_by_hand_is_broken(
+async def test_deleted_environment_reopened_by_hand_is_broken(
     shop: Service, server: Server, change: str, reason: str
 ) -> None:
     await _delete(shop)
@@ -450,7 +456,7 @@ async def test_closed_history_that_is_reopened_by_hand_is_broken(
     assert reason in found.reason
 
 
-async def test_environment_that_is_hidden_by_hand_is_broken(shop: Service, server: Server) -> None:
+async def test_environment_marked_deleted_by_hand_is_broken(shop: Service, server: Server) -> None:
     with server.admin("suite") as connection:
         connection.execute(
             "update flagstone.environments set deleted_at = now() where name = 'shop'"
@@ -462,9 +468,7 @@ async def test_environment_that_is_hidden_by_hand_is_broken(shop: Service, serve
     assert found.reason.startswith("is the last and did not delete the environment")
 
 
-async def test_heads_are_signed_over_a_deletion_and_a_new_life(
-    shop: Service, tmp_path: Path
-) -> None:
+async def test_heads_cover_a_deletion_and_the_next_epoch(shop: Service, tmp_path: Path) -> None:
     file, signer = tmp_path / "heads", Secret("k" * 32)
     export = HeadExport(shop.app[DATABASE], file, signer)
     await export.run_once()
@@ -483,7 +487,7 @@ async def test_heads_are_signed_over_a_deletion_and_a_new_life(
     assert found.heads == 3
 
 
-async def test_last_known_good_forgets_a_deleted_environment(
+async def test_disk_copy_drops_a_deleted_environment(
     shop: Service, settings: Settings, tmp_path: Path
 ) -> None:
     disk = Disk(tmp_path, Secret("k" * 32), settings.tier)
@@ -503,7 +507,7 @@ async def test_last_known_good_forgets_a_deleted_environment(
     assert "shop" not in {each.environment.name for each in found.state.environments}
 
 
-async def test_metrics_forget_a_deleted_environment(shop: Service) -> None:
+async def test_metrics_drop_a_deleted_environment(shop: Service) -> None:
     await _delete(shop)
 
     answer = await shop.client.get("/metrics")
@@ -511,7 +515,7 @@ async def test_metrics_forget_a_deleted_environment(shop: Service) -> None:
     assert 'environment="shop"' not in await answer.text()
 
 
-async def test_start_seeds_no_environment_that_was_deleted(service: Service) -> None:
+async def test_start_does_not_seed_a_deleted_environment(service: Service) -> None:
     answers = [
         await _send(service, "DELETE", f"{ENVIRONMENTS}/{name}", headers={"If-Match": "*"})
         for name in ("local", "development")
@@ -523,7 +527,7 @@ async def test_start_seeds_no_environment_that_was_deleted(service: Service) -> 
     assert not {"local", "development"} & set(seeded)
 
 
-async def test_more_entries_than_one_statement_carries_are_deleted(service: Service) -> None:
+async def test_deletion_of_more_entries_than_a_statement_has(service: Service) -> None:
     await _make(service)
     document = json.dumps({f"key/{number:05}": {"n": number} for number in range(2_500)})
     status, _ = await _send(service, "POST", f"{SHOP}/import?format=json", json.loads(document))

@@ -1,4 +1,4 @@
-"""What an environment says of itself, as a part of its history; and environments that are made."""
+"""Properties of environments and their history, and the creation of environments."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ ENVIRONMENTS = "/v1/environments"
 LOCAL = ENVIRONMENTS + "/local"
 STAGING = ENVIRONMENTS + "/staging"
 FIRST = {"metadata": {}, "fractional": "v3", "protected": False, "version": 1}
-# One targeting key that the two generations put into different halves.
+# The two generations of bucketing put this targeting key into different halves.
 HALVES = {"fractional": [["on", 50], ["off", 50]]}
 
 
@@ -66,7 +66,7 @@ def _bearer(token: str, **headers: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}", **headers}
 
 
-async def test_an_environment_is_described_by_a_revision_of_its_own(service: Service) -> None:
+async def test_patch_of_properties_makes_one_revision(service: Service) -> None:
     await _put(service, "a", 1)
 
     status, made = await _patch(service, 1, metadata={"owner": "shop", "paid": True}, message="why")
@@ -77,7 +77,7 @@ async def test_an_environment_is_described_by_a_revision_of_its_own(service: Ser
     assert (status, change_set["revision"], change_set["changes"]) == (200, 2, [])
     assert (told["kind"], told["message"], told["changes"]) == ("edit", "why", [])
     for properties in (change_set["properties"], told["properties"]):
-        # In the order of the members, of which jsonb has one of its own.
+        # In the order of the members; jsonb has an order of its own.
         assert sorted(properties.pop("patch"), key=itemgetter("path")) == [
             {"op": "add", "path": "/metadata/owner", "value": "shop"},
             {"op": "add", "path": "/metadata/paid", "value": True},
@@ -86,7 +86,7 @@ async def test_an_environment_is_described_by_a_revision_of_its_own(service: Ser
     assert await _properties(service) == after
 
 
-async def test_a_patch_is_merged_and_null_takes_a_member_away(service: Service) -> None:
+async def test_patch_merges_members_and_null_removes_them(service: Service) -> None:
     await _patch(service, 1, metadata={"a": 1, "b": "2", "c": True})
     await _patch(service, 2, metadata={"a": 1.5, "b": None, "nothing": None})
     merged = await _properties(service)
@@ -96,7 +96,7 @@ async def test_a_patch_is_merged_and_null_takes_a_member_away(service: Service) 
     assert await _properties(service) == FIRST | {"version": 4}
 
 
-async def test_both_media_types_mean_the_same(service: Service) -> None:
+async def test_patch_accepts_both_media_types(service: Service) -> None:
     headers = {"Content-Type": "application/merge-patch+json", "If-Match": "*"}
     answer = await service.client.patch(LOCAL, data=b'{"metadata": {"a": 1}}', headers=headers)
     refused = await service.client.patch(
@@ -107,7 +107,7 @@ async def test_both_media_types_mean_the_same(service: Service) -> None:
     assert (refused.status, (await _properties(service))["metadata"]) == (415, {"a": 1})
 
 
-async def test_a_stale_version_and_none_at_all_are_refused(service: Service) -> None:
+async def test_patch_with_stale_or_missing_version_is_refused(service: Service) -> None:
     await _patch(service, 1, metadata={"a": 1})
 
     stale = await _patch(service, 1, metadata={"a": 2})
@@ -119,7 +119,7 @@ async def test_a_stale_version_and_none_at_all_are_refused(service: Service) -> 
     assert (await _get(service, LOCAL))["revision"] == 1
 
 
-async def test_an_edit_of_a_key_does_not_stand_in_the_way(service: Service) -> None:
+async def test_patch_after_an_edit_of_a_key_succeeds(service: Service) -> None:
     await _put(service, "a", 1)
     await _put(service, "b", 1)
 
@@ -146,7 +146,7 @@ async def test_an_edit_of_a_key_does_not_stand_in_the_way(service: Service) -> N
         ({"metadata": {"a": 1}, "message": "m" * 1_001}, "message"),
     ],
 )
-async def test_what_cannot_be_is_refused_by_name(
+async def test_invalid_patch_names_the_member(
     service: Service, body: dict[str, Any], field: str
 ) -> None:
     status, said = await _patch(service, **body)
@@ -155,7 +155,7 @@ async def test_what_cannot_be_is_refused_by_name(
     assert (await _get(service, LOCAL))["revision"] == 0
 
 
-async def test_metadata_is_bounded_as_a_whole(service: Service) -> None:
+async def test_metadata_over_4_kib_is_refused(service: Service) -> None:
     half = "x" * (METADATA_BYTES_MAX // 2)
     first, _ = await _patch(service, metadata={"a": half})
 
@@ -165,7 +165,7 @@ async def test_metadata_is_bounded_as_a_whole(service: Service) -> None:
     assert (await _properties(service))["version"] == 2
 
 
-async def test_names_and_texts_come_back_as_they_were_sent(service: Service) -> None:
+async def test_metadata_is_returned_as_sent(service: Service) -> None:
     odd = {"é 𝄞": "\x7f\n\\", "a.b/c~d": -0.0, "n": 1e300, "m": 2**53, "": 1} | {"x" * 255: ""}
     del odd[""]
 
@@ -175,7 +175,7 @@ async def test_names_and_texts_come_back_as_they_were_sent(service: Service) -> 
     assert (await _properties(service))["metadata"] == odd
 
 
-async def test_a_dry_run_tells_and_writes_nothing(service: Service) -> None:
+async def test_dry_run_of_a_patch_writes_nothing(service: Service) -> None:
     status, made = await _patch(service, 1, "?dry_run=true", metadata={"a": 1}, fractional="v2")
 
     assert (status, made["dry_run"]) == (200, True)
@@ -189,7 +189,7 @@ async def test_a_dry_run_tells_and_writes_nothing(service: Service) -> None:
     assert (await _get(service, LOCAL))["revision"] == 0
 
 
-async def test_a_repeated_patch_is_done_once(service: Service) -> None:
+async def test_repeated_patch_is_made_once(service: Service) -> None:
     headers = {"If-Match": '"1"', "Idempotency-Key": "once"}
 
     first = await _send(service, "PATCH", LOCAL, {"metadata": {"a": 1}}, **headers)
@@ -199,15 +199,15 @@ async def test_a_repeated_patch_is_done_once(service: Service) -> None:
     assert (await _get(service, LOCAL))["revision"] == 1
 
 
-async def test_of_two_at_once_under_one_version_one_wins(service: Service) -> None:
+async def test_one_of_two_concurrent_patches_wins(service: Service) -> None:
     answers = await asyncio.gather(*(_patch(service, 1, metadata={"n": n}) for n in range(5)))
 
     assert sorted(status for status, _ in answers) == [200, 412, 412, 412, 412]
     assert (await _get(service, LOCAL))["revision"] == 1
 
 
-async def test_only_an_administrator_moves_buckets_and_protects(service: Service) -> None:
-    """Whichever way it would come: a patch, an operation, a revert, a restore."""
+async def test_fractional_and_protected_need_the_scope_admin(service: Service) -> None:
+    """By a patch, an operation, a revert and a restore."""
     token = await service.token(Scope.READ, Scope.WRITE)
     asked = _bearer(token, **{"If-Match": "*"})
     operation = {"op": "patch", "version": 3, "fractional": "v3"}
@@ -241,7 +241,7 @@ async def test_only_an_administrator_moves_buckets_and_protects(service: Service
     }
 
 
-async def test_who_may_write_and_not_read_is_told_nothing_of_before(service: Service) -> None:
+async def test_patch_without_read_scope_hides_the_state_before(service: Service) -> None:
     await _patch(service, metadata={"hidden": "canary"})
     token = await service.token(Scope.WRITE)
 
@@ -251,7 +251,7 @@ async def test_who_may_write_and_not_read_is_told_nothing_of_before(service: Ser
     assert (status, "canary" in json.dumps(made)) == (200, False)
 
 
-async def test_keys_and_properties_of_several_environments_in_one_go(service: Service) -> None:
+async def test_change_set_of_keys_and_properties_is_atomic(service: Service) -> None:
     operations: list[dict[str, Any]] = [
         {"op": "put", "key": "a", "version": 0, "value": 1},
         {"op": "patch", "version": 1, "metadata": {"n": 1}},
@@ -267,7 +267,7 @@ async def test_keys_and_properties_of_several_environments_in_one_go(service: Se
     assert [each["key"] for each in local["changes"]] == ["a"]
     assert local["properties"]["after"]["metadata"] == {"n": 1}
     assert (await _properties(service, STAGING))["metadata"] == {"n": 2}
-    # All or nothing.
+    # All operations or none.
     assert (again[0], await _get(service, f"{LOCAL}/configurations/a")) == (
         412,
         {**await _get(service, f"{LOCAL}/configurations/a"), "value": 1},
@@ -283,7 +283,7 @@ async def test_keys_and_properties_of_several_environments_in_one_go(service: Se
         ({"version": 1, "metadata": {"a": 1}, "key": "a"}, "operations[1]"),
     ],
 )
-async def test_a_bad_operation_is_named(
+async def test_invalid_patch_operation_is_named(
     service: Service, operation: dict[str, Any], field: str
 ) -> None:
     operations = [{"op": "put", "key": "a", "version": 0, "value": 1}, {"op": "patch"} | operation]
@@ -293,7 +293,7 @@ async def test_a_bad_operation_is_named(
     assert (status, said["errors"][0]["field"]) == (422, field)
 
 
-async def test_an_environment_is_patched_once_in_a_change_set(service: Service) -> None:
+async def test_second_patch_of_an_environment_is_refused(service: Service) -> None:
     operations = [{"op": "patch", "version": 1, "metadata": {"a": 1}}] * 2
 
     status, said = await _send(service, "POST", f"{LOCAL}/changes", {"operations": operations})
@@ -306,7 +306,7 @@ async def test_an_environment_is_patched_once_in_a_change_set(service: Service) 
 
 
 async def _some_history(service: Service) -> None:
-    """1: a key. 2: metadata. 3: a key. 4: metadata and bucketing. 5: a key."""
+    """Revision 1: a key. 2: metadata. 3: a key. 4: metadata and fractional. 5: a key."""
     await _put(service, "a", 1)
     await _patch(service, metadata={"n": 2})
     await _put(service, "b", 1)
@@ -314,7 +314,7 @@ async def _some_history(service: Service) -> None:
     await _put(service, "c", 1)
 
 
-async def test_an_environment_is_read_as_it_was(service: Service) -> None:
+async def test_past_environment_has_its_past_properties(service: Service) -> None:
     await _some_history(service)
 
     found = [await _get(service, f"{LOCAL}?revision={n}") for n in range(6)]
@@ -336,8 +336,10 @@ async def test_an_environment_is_read_as_it_was(service: Service) -> None:
     assert unknown == 404
 
 
-async def test_what_was_never_changed_is_as_it_is_now(service: Service, server: Server) -> None:
-    """A metadata of before there was a history of it."""
+async def test_past_without_patches_has_the_current_properties(
+    service: Service, server: Server
+) -> None:
+    """The metadata is older than the history of properties."""
     with server.admin("suite") as connection:
         connection.execute(
             """update flagstone.environments set metadata = '{"old": 1}' where name = 'local'"""
@@ -352,7 +354,7 @@ async def test_what_was_never_changed_is_as_it_is_now(service: Service, server: 
     assert (await _get(service, f"{LOCAL}?revision=2"))["metadata"] == {"old": 2}
 
 
-async def test_differences_show_the_properties(service: Service) -> None:
+async def test_difference_shows_the_properties(service: Service) -> None:
     await _some_history(service)
 
     spanning = await _get(service, f"{LOCAL}/diff?from=1&to=4")
@@ -368,7 +370,7 @@ async def test_differences_show_the_properties(service: Service) -> None:
     assert between["properties"]["after"] == FIRST
 
 
-async def test_a_change_of_properties_is_reverted_by_its_inverse(service: Service) -> None:
+async def test_revert_of_a_patch_restores_the_properties(service: Service) -> None:
     await _some_history(service)
 
     status, made = await _send(service, "POST", f"{LOCAL}/changes/4/revert", {})
@@ -378,7 +380,7 @@ async def test_a_change_of_properties_is_reverted_by_its_inverse(service: Servic
     assert await _properties(service) == FIRST | {"metadata": {"n": 2}, "version": 4}
 
 
-async def test_what_has_changed_since_is_not_reverted(service: Service) -> None:
+async def test_revert_of_properties_changed_since_is_refused(service: Service) -> None:
     await _some_history(service)
 
     status, said = await _send(service, "POST", f"{LOCAL}/changes/2/revert", {})
@@ -387,7 +389,7 @@ async def test_what_has_changed_since_is_not_reverted(service: Service) -> None:
     assert said["errors"] == [{"field": "environment", "rule": "is at version 3"}]
 
 
-async def test_a_restore_brings_the_properties_back_and_leaves_the_protection(
+async def test_restore_brings_properties_back_except_protected(
     service: Service,
 ) -> None:
     await _some_history(service)
@@ -409,7 +411,7 @@ async def test_a_restore_brings_the_properties_back_and_leaves_the_protection(
     assert again[1]["change_sets"] == []
 
 
-async def test_a_promotion_takes_keys_alone(service: Service) -> None:
+async def test_promotion_leaves_properties_unchanged(service: Service) -> None:
     await _patch(service, metadata={"a": 1})
     await _put(service, "a", 1)
 
@@ -421,8 +423,8 @@ async def test_a_promotion_takes_keys_alone(service: Service) -> None:
     assert await _properties(service, STAGING) == FIRST
 
 
-async def test_a_past_flag_is_evaluated_as_it_was(service: Service) -> None:
-    """With the metadata and the generation of bucketing of that revision."""
+async def test_past_flag_is_evaluated_with_past_properties(service: Service) -> None:
+    """With the metadata and the fractional of that revision."""
     await _put(service, "new", flag(targeting=HALVES), kind="flag")
     await _patch(service, metadata={"n": 1}, fractional="v2")
     await _patch(service, metadata={"n": 2}, fractional="v3")
@@ -446,8 +448,8 @@ async def test_a_past_flag_is_evaluated_as_it_was(service: Service) -> None:
     assert now[0] == first[0] == third[0] != second[0]
 
 
-async def test_the_chain_covers_the_properties(service: Service) -> None:
-    """What is stored, read back and hashed anew, gives what was written."""
+async def test_chain_covers_the_properties(service: Service) -> None:
+    """The hash of the stored change set, computed again, equals the hash that was written."""
     await _put(service, "a", 1)
     await _patch(service, metadata={"n": 1e300, "é": 1.0}, message="why")
     items = (await _get(service, f"{LOCAL}/changes"))["items"]
@@ -471,10 +473,10 @@ async def test_the_chain_covers_the_properties(service: Service) -> None:
     assert hashed != GENESIS
 
 
-# Whoever follows
+# Followers
 
 
-async def test_a_stream_is_told_of_a_change_without_keys(service: Service) -> None:
+async def test_stream_gets_an_event_of_a_patch(service: Service) -> None:
     await _put(service, "a", 1)
     await _patch(service, metadata={"n": 1}, message="why")
 
@@ -494,7 +496,7 @@ async def test_a_stream_is_told_of_a_change_without_keys(service: Service) -> No
     assert found[1]["message"] == "why"
 
 
-async def test_ofrep_and_flagds_document_know_at_once(service: Service) -> None:
+async def test_patch_shows_in_ofrep_and_in_flagd_document(service: Service) -> None:
     await _put(service, "new", flag(), kind="flag")
 
     async def seen() -> tuple[Any, ...]:
@@ -509,7 +511,7 @@ async def test_ofrep_and_flagds_document_know_at_once(service: Service) -> None:
         )
 
     before = await seen()
-    # A number that Python takes for the same as what it replaces.
+    # Python takes this number as equal to the value that it replaces.
     await _patch(service, metadata={"beta": True})
     described = await seen()
     await _patch(service, metadata={"beta": 1})
@@ -522,7 +524,7 @@ async def test_ofrep_and_flagds_document_know_at_once(service: Service) -> None:
     assert len({etag for both in tags for etag in both}) == 6
 
 
-async def test_a_guard_that_another_bucketing_breaks_is_kept(service: Service) -> None:
+async def test_patch_of_fractional_that_breaks_a_guard_is_refused(service: Service) -> None:
     await _put(service, "plain", flag(targeting=HALVES), kind="flag")
     counts: dict[str, set[str]] = {}
     for generation in ("v3", "v2"):
@@ -535,7 +537,7 @@ async def test_a_guard_that_another_bucketing_breaks_is_kept(service: Service) -
     body = {"context": {"targetingKey": moved}}
     _, said = await _send(service, "POST", f"{LOCAL}/flags/plain/evaluate", body)
     guard = {**body, "variant": said["outcome"]["variant"]}
-    # Under the same key, which is a part of the seed.
+    # The same key, because the key is a part of the seed.
     guarded = {"kind": "flag", "value": flag(targeting=HALVES, guards=[guard])}
     path = f"{LOCAL}/configurations/plain"
     assert (await _send(service, "PUT", path, guarded, **{"If-Match": "*"}))[0] == 200
@@ -558,7 +560,7 @@ def _document(**members: Any) -> dict[str, Any]:
     return {"flags": {"new": flag()}, **members}
 
 
-async def test_flagds_document_goes_from_one_environment_to_another(service: Service) -> None:
+async def test_flagd_document_moves_between_environments(service: Service) -> None:
     sent = _document(metadata={"flagSetId": "shop", "version": 3, "beta": True})
 
     status, imported = await _import(service, sent)
@@ -571,7 +573,7 @@ async def test_flagds_document_goes_from_one_environment_to_another(service: Ser
     assert {name: document[name] for name in sent} == sent
 
 
-async def test_a_merge_keeps_members_and_a_replacement_does_not(service: Service) -> None:
+async def test_import_by_merge_retains_members(service: Service) -> None:
     await _import(service, _document(metadata={"a": 1, "b": 1}))
     await _import(service, _document(metadata={"b": 2, "c": 2}))
     merged = await _properties(service)
@@ -587,7 +589,7 @@ async def test_a_merge_keeps_members_and_a_replacement_does_not(service: Service
     assert (await _properties(service))["metadata"] == {}
 
 
-async def test_the_same_again_is_no_change(service: Service) -> None:
+async def test_repeated_import_changes_nothing(service: Service) -> None:
     sent = _document(metadata={"a": 1})
     await _import(service, sent)
 
@@ -596,7 +598,7 @@ async def test_the_same_again_is_no_change(service: Service) -> None:
     assert (status, again["revision"], again["properties"]) == (200, 1, None)
 
 
-async def test_what_metadata_cannot_hold_is_refused_or_left_aside(service: Service) -> None:
+async def test_import_of_invalid_metadata_is_refused_or_skipped(service: Service) -> None:
     sent = _document(metadata={"good": 1, "bad": {"x": "canary"}, "none": None, "": 1})
 
     status, refused = await _import(service, sent)
@@ -619,7 +621,7 @@ async def test_what_metadata_cannot_hold_is_refused_or_left_aside(service: Servi
     assert (await _properties(service))["metadata"] == {"good": 1}
 
 
-async def test_our_own_document_carries_metadata_and_no_more(service: Service) -> None:
+async def test_export_has_metadata_and_no_other_property(service: Service) -> None:
     await _patch(service, metadata={"a": 1}, fractional="v2", protected=True)
     await _put(service, "a", 1)
     exported = await _get(service, f"{LOCAL}/export")
@@ -632,7 +634,7 @@ async def test_our_own_document_carries_metadata_and_no_more(service: Service) -
     assert await _properties(service, STAGING) == FIRST | {"metadata": {"a": 1}, "version": 2}
 
 
-async def test_a_past_export_has_the_metadata_of_its_moment(service: Service) -> None:
+async def test_past_export_has_past_metadata(service: Service) -> None:
     await _some_history(service)
 
     then = await _get(service, f"{LOCAL}/export?format=flagd&revision=3")
@@ -640,10 +642,10 @@ async def test_a_past_export_has_the_metadata_of_its_moment(service: Service) ->
     assert then["metadata"] == {"n": 2}
 
 
-# Environments that are made
+# Creation
 
 
-async def test_an_environment_is_made_and_served(service: Service) -> None:
+async def test_created_environment_is_served(service: Service) -> None:
     wanted = {"name": "team-a", "tier": "development", "metadata": {"owner": "a"}}
     answer = await service.client.post(ENVIRONMENTS, json=wanted)
 
@@ -663,7 +665,7 @@ async def test_an_environment_is_made_and_served(service: Service) -> None:
     assert "team-a" in [each["name"] for each in (await _get(service, ENVIRONMENTS))["items"]]
 
 
-async def test_an_environment_begins_with_the_defaults(service: Service) -> None:
+async def test_created_environment_has_the_defaults(service: Service) -> None:
     status, made = await _send(service, "POST", ENVIRONMENTS, {"name": "b", "tier": "production"})
 
     assert (status, made["fractional"], made["protected"], made["metadata"]) == (
@@ -687,7 +689,7 @@ async def test_an_environment_begins_with_the_defaults(service: Service) -> None
         ({"name": "good", "revision": 5}, 422, "body"),
     ],
 )
-async def test_a_bad_environment_is_refused_by_name(
+async def test_invalid_environment_names_the_field(
     service: Service, body: dict[str, Any], status: int, field: str
 ) -> None:
     answer, said = await _send(service, "POST", ENVIRONMENTS, {"tier": "local"} | body)
@@ -696,7 +698,7 @@ async def test_a_bad_environment_is_refused_by_name(
     assert len((await _get(service, ENVIRONMENTS))["items"]) == 4
 
 
-async def test_only_an_administrator_of_every_environment_makes_one(service: Service) -> None:
+async def test_creation_needs_an_admin_of_every_environment(service: Service) -> None:
     wanted = {"name": "team-b", "tier": "local"}
     writer = await service.token(Scope.READ, Scope.WRITE)
     foreign = await service.token(Scope.ADMIN, environments=("local",))
@@ -710,7 +712,7 @@ async def test_only_an_administrator_of_every_environment_makes_one(service: Ser
     assert [status for status, _ in answers] == [403, 403, 201]
 
 
-async def test_a_dry_run_makes_no_environment(service: Service) -> None:
+async def test_dry_run_creates_no_environment(service: Service) -> None:
     wanted = {"name": "dry", "tier": "local", "metadata": {"a": 1}}
 
     status, made = await _send(service, "POST", f"{ENVIRONMENTS}?dry_run=true", wanted)
@@ -719,7 +721,7 @@ async def test_a_dry_run_makes_no_environment(service: Service) -> None:
     assert (await _send(service, "GET", f"{ENVIRONMENTS}/dry"))[0] == 404
 
 
-async def test_a_repeated_request_makes_one(service: Service) -> None:
+async def test_repeated_creation_makes_one_environment(service: Service) -> None:
     wanted = {"name": "once", "tier": "local"}
 
     answers = [
@@ -731,7 +733,7 @@ async def test_a_repeated_request_makes_one(service: Service) -> None:
     assert answers[0][0] == 201
 
 
-async def test_of_many_at_once_one_makes_it(service: Service) -> None:
+async def test_one_of_many_concurrent_creations_wins(service: Service) -> None:
     wanted = {"name": "raced", "tier": "local"}
 
     answers = await asyncio.gather(
@@ -742,7 +744,7 @@ async def test_of_many_at_once_one_makes_it(service: Service) -> None:
     assert {said.get("code") for status, said in answers if status == 409} == {"environment_taken"}
 
 
-async def test_there_is_an_end_to_environments(service: Service) -> None:
+async def test_creation_beyond_the_limit_is_refused(service: Service) -> None:
     async with service.app[DATABASE].connection() as connection:
         await connection.execute(
             "insert into environments (name, tier) "
@@ -751,7 +753,7 @@ async def test_there_is_an_end_to_environments(service: Service) -> None:
         )
     await service.app[FOLLOWER].refresh()
 
-    # Each would find one place left if they did not wait for each other.
+    # Without the lock, each request would find one free slot.
     answers = await asyncio.gather(
         *(
             _send(service, "POST", ENVIRONMENTS, {"name": f"last-{n}", "tier": "local"})

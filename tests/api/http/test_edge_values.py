@@ -32,7 +32,7 @@ NUMBERS = (
     *(10**18 - 1, 10**18, 2**63 - 1, 2**63, 10**40),
 )
 FRACTIONS = (5e-324, 0.5, -0.0, 1.5, 1e15 + 0.5, 1e16, 1e300, -1e308)
-# A replica that has not got so far says so, and when to ask again.
+# A replica that has not reached the revision returns 503 with Retry-After.
 WAITING = {"min_revision", "flagConfigEtag"}
 MINIMAL = {"key": "k", "source": "staging", "scopes": "read", "name": "made"}
 
@@ -40,7 +40,7 @@ Request = tuple[str, dict[str, str], dict[str, str], Any]
 
 
 def _edges_of(type_: inspect.Type) -> Iterator[Any]:
-    """Yield values of a body's type: good ones, but for one place that is at an edge."""
+    """Yield values of a body's type, each with at most one edge value."""
     if isinstance(type_, inspect.StructType):
         required = {f.encode_name: _minimal(f.type, f.name) for f in type_.fields if f.required}
         if type_.tag_field:
@@ -71,7 +71,7 @@ def _minimal(type_: inspect.Type, name: str) -> Any:
 
 
 def _requests(route: Route, path: str) -> Iterator[Request]:
-    """Yield path, query, headers and body; one of them has one value at an edge."""
+    """Yield path, query, headers and body. One of them has one edge value."""
     query = {"format": "json"} if "format" in route.query else {}
     headers = {"If-Match": "*"} if "If-Match" in route.conditions else {}
     for name in route.query:
@@ -94,7 +94,7 @@ def _requests(route: Route, path: str) -> Iterator[Request]:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-async def test_value_at_an_edge_is_never_a_500(
+async def test_edge_value_never_gets_500(
     service: Service, route: Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Follower.at_least, "__kwdefaults__", {"seconds": 0.001})
@@ -122,7 +122,7 @@ async def test_value_at_an_edge_is_never_a_500(
                 broken.append((answer.status, place, query, headers, body))
 
     assert not broken
-    # The values were looked at, and not the token or the path.
+    # The request was refused for its values, not for its token or path.
     assert route.scope is None or not statuses & {401, 403, 405, 415}
 
 
@@ -133,8 +133,8 @@ async def _put(service: Service, key: str, body: Mapping[str, Any]) -> None:
     assert answer.status == 201
 
 
-async def test_percentage_at_an_edge_is_never_a_500(service: Service) -> None:
-    """A number of a rule is checked by its format, not by the body's type."""
+async def test_edge_percentage_never_gets_500(service: Service) -> None:
+    """The format of the flag checks a number in a rule, not the type of the body."""
     base = "/v1/environments/local"
     statuses = []
     for number, edge in enumerate((*NUMBERS, *FRACTIONS)):

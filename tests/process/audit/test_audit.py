@@ -1,4 +1,4 @@
-"""`audit` from the command line, beside a service that signs what it serves."""
+"""The command `audit`, beside a service that signs its heads."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from tests.conftest import Server
 from tests.process.conftest import Process, put, run, until
 
 
-async def test_a_history_is_signed_while_it_grows_and_verified_afterwards(
+async def test_history_is_signed_as_it_grows_and_verified_later(
     launch_beside: Callable[..., Process], server: Server, client: ClientSession
 ) -> None:
     service = launch_beside()
@@ -24,10 +24,10 @@ async def test_a_history_is_signed_while_it_grows_and_verified_afterwards(
 
     printed = await run(launch_beside, "audit", "heads")
     holds = await run(launch_beside, "audit", "verify", "local", "staging")
-    # A service that starts signs what it finds.
+    # A service signs the current heads when it starts.
     assert await service.stop() == 0
     await service.start()
-    # The first one is that of the test data.
+    # The first revision is that of the test data.
     await until(lambda: _is_signed(heads, 4), 20)
     assert await service.stop() == 0
     url = urllib.parse.urlsplit(service.environment["DATABASE_URL"])

@@ -1,4 +1,4 @@
-"""Environments as replicas hear of them."""
+"""Replicas follow changes of environments."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from tests.process.conftest import Process
 LOCAL = "/v1/environments/local"
 
 
-async def test_a_replica_hears_of_a_description_and_of_a_new_environment(
+async def test_replica_serves_a_patch_and_a_new_environment(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     one, other = launch(), launch()
@@ -36,7 +36,7 @@ async def test_a_replica_hears_of_a_description_and_of_a_new_environment(
     after = await ask(flagConfigEtag=moment)
     await make("POST", "/v1/environments", {"name": "team-a", "tier": "staging"})
 
-    # At once: who names a revision is waited for, in an environment that is new here too.
+    # Without a pause: a request with min_revision waits, also in an environment that is new here.
     place = f"{other.url}/v1/environments/team-a"
     async with client.get(place, headers=other.headers, params={"min_revision": 1}) as answer:
         assert answer.status == 200

@@ -1,4 +1,4 @@
-"""The chain's hash covers all that a change set says, however its JSON was printed."""
+"""The hash of the chain covers all of a change set, in every printed form of its JSON."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,11 +33,11 @@ _JSON = st.recursive(
 
 
 @given(_JSON)
-def test_the_quick_way_gives_what_the_standard_asks_for(value: Any) -> None:
+def test_fast_canonical_json_equals_rfc_8785(value: Any) -> None:
     assert canonical(value) == rfc8785.dumps(value)
 
 
-def test_a_number_is_the_same_however_it_was_written() -> None:
+def test_number_is_canonical_however_it_was_written() -> None:
     assert canonical([1.0, -0.0, 2**53, 1e300]) == canonical([1, 0, float(2**53), 10**300])
 
 
@@ -64,7 +64,7 @@ _SAID: dict[str, Any] = {
 }
 
 
-def test_nothing_can_be_changed_without_changing_the_hash() -> None:
+def test_any_change_of_a_record_changes_the_hash() -> None:
     before = Entry(key="k", content=Content(kind=Kind.FLAG, value=2), version=3, last_version=3)
     described = Content(kind=Kind.SETTING, value=1, schema={}, description="d")
     others: list[dict[str, Any]] = [
@@ -97,8 +97,8 @@ def test_nothing_can_be_changed_without_changing_the_hash() -> None:
     assert len(set(hashes)) == len(others) + 2
 
 
-def test_what_says_nothing_of_properties_hashes_to_what_it_always_did() -> None:
-    """Hashed by the release before there were any; a chain that is stored must go on to hold."""
+def test_record_without_properties_retains_its_hash() -> None:
+    """A record from before properties existed must retain its hash."""
     always = "6eb4b6342d46deb9c5cba8c697a668cf112a6c10e597e765a73e22734bb580a6"
 
     assert (
@@ -108,7 +108,7 @@ def test_what_says_nothing_of_properties_hashes_to_what_it_always_did() -> None:
     )
 
 
-def test_the_order_of_the_changes_does_not_matter() -> None:
+def test_order_of_changes_does_not_change_the_hash() -> None:
     both = [_change(), _change(key="l")]
 
     assert link_hash(GENESIS, **_SAID | {"changes": both}) == link_hash(

@@ -1,4 +1,4 @@
-"""A patch leads from one value to the other, and says nothing when they are the same JSON."""
+"""A patch leads from one value to another, and is empty for equal JSON."""
 
 import copy
 from typing import Any
@@ -24,7 +24,7 @@ JSON = st.recursive(
 
 
 def applied(document: Any, patch: list[dict[str, Any]]) -> Any:
-    """Apply a patch as RFC 6902 says, as far as ours go: add, remove and replace."""
+    """Apply the operations add, remove and replace of RFC 6902."""
     root = {"": copy.deepcopy(document)}
     for operation in patch:
         tokens = ["", *operation["path"].split("/")[1:]]
@@ -47,7 +47,7 @@ def applied(document: Any, patch: list[dict[str, Any]]) -> Any:
 
 
 @given(before=JSON, after=JSON)
-def test_a_patch_makes_the_one_into_the_other(before: Any, after: Any) -> None:
+def test_patch_turns_one_value_into_the_other(before: Any, after: Any) -> None:
     patch = patch_between(before, after)
 
     assert are_equal(applied(before, patch), after)
@@ -55,18 +55,18 @@ def test_a_patch_makes_the_one_into_the_other(before: Any, after: Any) -> None:
 
 
 @given(value=JSON)
-def test_a_value_does_not_differ_from_itself(value: Any) -> None:
+def test_value_does_not_differ_from_itself(value: Any) -> None:
     assert patch_between(value, copy.deepcopy(value)) == []
 
 
 @pytest.mark.parametrize(
     ("before", "after"), [(True, 1), (0, False), (1, 1.0), (None, 0), ([], {}), ("", None)]
 )
-def test_what_python_calls_equal_may_be_other_json(before: Any, after: Any) -> None:
+def test_values_equal_in_python_may_differ_in_json(before: Any, after: Any) -> None:
     assert patch_between(before, after) == [{"op": "replace", "path": "", "value": after}]
 
 
-def test_a_small_change_in_a_large_value_is_a_small_patch() -> None:
+def test_small_change_in_large_value_is_a_small_patch() -> None:
     before = {"targeting": {"if": [{"==": [1, 2]}, "on", "off"]}, "a/b~c": 1}
     after = {"targeting": {"if": [{"==": [1, 3]}, "on", "off", "x"]}}
 
@@ -87,5 +87,5 @@ def test_a_small_change_in_a_large_value_is_a_small_patch() -> None:
     ids=["many operations", "long paths", "many removals"],
 )
 def test_large_patch_replaces_the_value(before: Any, after: Any) -> None:
-    """Each operation repeats the path: ten thousand under one long name would be gigabytes."""
+    """Each operation repeats its path: 10,000 under one long name would take gigabytes."""
     assert patch_between(before, after) == [{"op": "replace", "path": "", "value": after}]

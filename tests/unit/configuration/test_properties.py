@@ -1,4 +1,4 @@
-"""Merge patches of what an environment says of itself, by RFC 7396: no member is ever null."""
+"""Merge patches (RFC 7396) of the properties of an environment, whose members are never null."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -37,7 +37,7 @@ def _said(metadata: Mapping[str, Any]) -> Properties:
 @pytest.mark.parametrize(
     ("before", "patch", "after"),
     [
-        # Appendix A of RFC 7396, those of its cases that metadata can hold.
+        # The cases of appendix A of RFC 7396 that metadata can represent.
         ({"a": "b"}, {"a": "c"}, {"a": "c"}),
         ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
         ({"a": "b"}, {"a": None}, {}),
@@ -47,25 +47,27 @@ def _said(metadata: Mapping[str, Any]) -> Properties:
         ({"a": 1}, {}, {"a": 1}),
     ],
 )
-def test_a_patch_is_merged(before: Any, patch: Any, after: Any) -> None:
+def test_patch_is_merged(before: Any, patch: Any, after: Any) -> None:
     assert patched(_said(before), PropertiesPatch(metadata=patch)).metadata == after
 
 
 @given(_PROPERTIES, _PROPERTIES)
-def test_a_patch_leads_from_any_to_any_other(before: Properties, wanted: Properties) -> None:
+def test_patch_leads_from_any_properties_to_any_other(
+    before: Properties, wanted: Properties
+) -> None:
     patch = patch_towards(wanted, before)
 
     if patch is None:
         assert have_same_properties(wanted, before)
     else:
         after = patched(before, patch)
-        # As JSON: True and 1 are two values.
+        # As JSON, true and 1 are two values.
         assert _json(after) == _json(wanted)
         assert after.version == before.version + 1
 
 
 @given(_PROPERTIES)
-def test_what_is_the_same_needs_no_patch(properties: Properties) -> None:
+def test_same_properties_need_no_patch(properties: Properties) -> None:
     later = msgspec.structs.replace(properties, version=properties.version + 1)
 
     assert patch_towards(later, properties) is None
@@ -76,7 +78,7 @@ def _json(properties: Properties) -> bytes:
 
 
 @given(st.dictionaries(st.text(max_size=2), st.none() | _VALUES | st.lists(_VALUES)))
-def test_every_wrong_member_is_named_and_no_good_one(metadata: dict[str, Any]) -> None:
+def test_each_wrong_member_and_no_other_is_named(metadata: dict[str, Any]) -> None:
     wrong = wrong_members(metadata)
 
     bad = [name for name, value in metadata.items() if isinstance(value, list)]
@@ -84,8 +86,8 @@ def test_every_wrong_member_is_named_and_no_good_one(metadata: dict[str, Any]) -
     assert len(wrong) == min(20, len(bad) + nameless)
 
 
-def test_an_environment_that_an_earlier_release_left_on_disk_is_read() -> None:
-    """It had no version of its properties; what it served is served."""
+def test_environment_on_disk_of_earlier_release_is_read() -> None:
+    """An earlier release stored no version of the properties."""
     left = {
         "name": "local",
         "tier": "local",

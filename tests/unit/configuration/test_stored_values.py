@@ -1,4 +1,4 @@
-"""Stored values, decoded one at a time."""
+"""Stored values are decoded one at a time."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def test_stored_values_are_decoded_when_read() -> None:
     assert values["a"] is not values["a"]
 
 
-def test_stored_values_closed_end_the_work() -> None:
+def test_closed_stored_values_end_the_work() -> None:
     values = StoredValues({"a": "1", "b": "2"})
     reading = iter(values.values())
     next(reading)
@@ -25,7 +25,7 @@ def test_stored_values_closed_end_the_work() -> None:
 
 
 @pytest.mark.parametrize("text", ["1", f'"{"x" * 100_000}"'], ids=["small", "large"])
-async def test_stored_values_work_returns_its_result(text: str) -> None:
+async def test_stored_values_run_returns_the_result(text: str) -> None:
     values = StoredValues({"a": text})
 
     assert await values.run("test", lambda: len(str(values["a"]))) > 0

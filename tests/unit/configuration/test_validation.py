@@ -1,4 +1,4 @@
-"""What is wrong with a definition is told by place and rule, and never by what was written."""
+"""Violations of a definition name the field and the rule, and never quote the value."""
 
 import json
 from typing import Any
@@ -40,7 +40,7 @@ def broken(value: Any) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("value", [None, [], "x", 1, True])
-def test_a_flag_is_an_object(value: Any) -> None:
+def test_flag_that_is_not_an_object_is_refused(value: Any) -> None:
     assert broken(value) == [("", "must be an object")]
 
 
@@ -88,13 +88,15 @@ def test_a_flag_is_an_object(value: Any) -> None:
         ),
     ],
 )
-def test_a_member_keeps_to_its_rule(members: dict[str, Any], field: str, rule: str) -> None:
+def test_member_that_breaks_its_rule_is_refused(
+    members: dict[str, Any], field: str, rule: str
+) -> None:
     assert broken(flag(**members)) == [(field, rule)]
 
 
 @pytest.mark.parametrize("name", ["description", "$comment", "source", "owner", "x-y"])
 def test_flag_with_unknown_member_is_accepted(name: str) -> None:
-    """Flagd's schema allows other members, and evaluators of flagd ignore them."""
+    """The schema of flagd allows other members, and its evaluators ignore them."""
     assert broken(flag(**{name: ["any", {"value": None}]})) == []
 
 
@@ -171,8 +173,8 @@ def test_flag_with_unknown_member_is_accepted(name: str) -> None:
         ({"!": {"$ref": ["staff"]}}, ".!.$ref", "must be the key of a segment"),
     ],
 )
-def test_a_rule_keeps_to_its_shape(rule: dict[str, Any], field: str, what: str) -> None:
-    """The same for a segment, and for the targeting of a flag."""
+def test_rule_of_wrong_shape_is_refused(rule: dict[str, Any], field: str, what: str) -> None:
+    """The same for a segment and for the targeting of a flag."""
     [of_segment] = check_segment(rule)
     [of_targeting] = check_flag(flag(targeting=rule))
 
@@ -181,7 +183,7 @@ def test_a_rule_keeps_to_its_shape(rule: dict[str, Any], field: str, what: str) 
     assert of_segment.rule == what
 
 
-def test_every_mistake_is_told_at_once() -> None:
+def test_all_violations_are_listed_at_once() -> None:
     rule = {"if": [{"sem_ver": [{"var": "v"}, "is", "1"]}, {"log": 1}, "purple"]}
 
     assert broken({"state": "ON", "variants": {"on": 1}, "targeting": rule}) == [
@@ -193,7 +195,7 @@ def test_every_mistake_is_told_at_once() -> None:
     assert len(check_segment({"and": [{"log": 1}] * 100})) == VIOLATIONS_MAX
 
 
-def test_what_was_written_is_never_told() -> None:
+def test_violations_never_quote_the_value() -> None:
     rule = {"if": [{"sem_ver": [CANARY, CANARY, CANARY]}, {"fractional": [[{}, CANARY]]}]}
     wrong = {
         "state": CANARY,
@@ -210,7 +212,7 @@ def test_what_was_written_is_never_told() -> None:
     assert CANARY not in str(found)
 
 
-# What a rule can give
+# Results of a rule
 
 
 @pytest.mark.parametrize(
@@ -241,7 +243,7 @@ def test_what_was_written_is_never_told() -> None:
         ),
     ],
 )
-def test_what_a_rule_gives_is_a_variant(targeting: Any, field: str, rule: str) -> None:
+def test_result_of_a_rule_must_be_a_variant(targeting: Any, field: str, rule: str) -> None:
     assert broken(flag(targeting=targeting)) == [(f"targeting{field}", rule)]
 
 
@@ -258,7 +260,7 @@ def test_what_a_rule_gives_is_a_variant(targeting: Any, field: str, rule: str) -
         {"fractional": [{"cat": ["salt", {"var": "targetingKey"}]}, ["on", {"var": "n"}], ["off"]]},
     ],
 )
-def test_what_a_rule_cannot_give_need_not_be_a_variant(targeting: dict[str, Any]) -> None:
+def test_unreachable_result_need_not_be_a_variant(targeting: dict[str, Any]) -> None:
     assert broken(flag(targeting=targeting)) == []
 
 
@@ -270,7 +272,7 @@ def test_number_that_names_a_variant_is_valid(number: float, name: str) -> None:
         assert broken(flag(variants=variants, targeting=targeting)) == []
 
 
-def test_a_test_alone_is_a_rule_where_true_and_false_are_variants() -> None:
+def test_bare_test_is_a_rule_for_true_and_false_variants() -> None:
     rule = {"ends_with": [{"var": "email"}, "@example.org"]}
     both = {"true": "#fff", "false": "#000"}
 
@@ -283,7 +285,7 @@ def test_a_test_alone_is_a_rule_where_true_and_false_are_variants() -> None:
 # Limits
 
 
-def test_a_rule_has_a_greatest_depth() -> None:
+def test_too_deep_rule_is_refused() -> None:
     def nested(depth: int) -> Any:
         rule: Any = {"var": "x"}
         for _ in range((depth - 2) // 2):
@@ -308,7 +310,7 @@ def test_list_in_rule_of_more_than_10000_values_is_refused() -> None:
         ]
 
 
-def test_values_of_variants_may_be_of_any_depth() -> None:
+def test_variant_values_may_have_any_depth() -> None:
     value: dict[str, Any] = {}
     for _ in range(100_000):
         value = {"a": value}
@@ -320,7 +322,7 @@ def test_values_of_variants_may_be_of_any_depth() -> None:
 
 
 @pytest.mark.skipif(not EXAMPLES.exists(), reason="flagd's example flags are not here")
-def test_flagds_examples_are_valid() -> None:
+def test_flagd_examples_are_valid() -> None:
     document = json.loads(EXAMPLES.read_text())
 
     found = [each for value in document["flags"].values() for each in check_flag(value)]
@@ -330,13 +332,13 @@ def test_flagds_examples_are_valid() -> None:
     assert found == []
 
 
-def test_the_test_data_is_valid() -> None:
+def test_test_data_is_valid() -> None:
     for content in seeds._CONTENTS.values():
         assert check_content(content, CHECK) == []
 
 
 @pytest.mark.parametrize("kind", [Kind.FLAG, Kind.SEGMENT])
-def test_a_lenient_caller_is_warned(kind: Kind) -> None:
+def test_lenient_caller_gets_warnings(kind: Kind) -> None:
     content = Content(kind=kind, value={"log": 1})
 
     warnings = check_content(content, CHECK, lenient=True)
@@ -351,5 +353,5 @@ def test_a_lenient_caller_is_warned(kind: Kind) -> None:
         check_content(Content(kind=kind, value=[]), CHECK, lenient=True)
 
 
-def test_a_setting_may_look_like_anything() -> None:
+def test_setting_may_have_any_value() -> None:
     assert check_content(Content(kind=Kind.SETTING, value={"state": 1}), CHECK) == []

@@ -1,4 +1,4 @@
-"""What is written is read back the same, in every format that can hold it."""
+"""An export can be read back without a loss, in every format that can represent it."""
 
 import json
 from typing import Any
@@ -86,7 +86,7 @@ KEYS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,8}", fullmatch=True)
 @pytest.mark.parametrize("format_", [Format.JSON, Format.YAML])
 @given(entries=st.dictionaries(KEYS, CONTENTS, max_size=4))
 @hypothesis_settings(deadline=None)
-def test_a_whole_document_loses_nothing(format_: Format, entries: dict[str, Content]) -> None:
+def test_whole_document_loses_nothing(format_: Format, entries: dict[str, Content]) -> None:
     text = write_document(ENVIRONMENT, entries, format_)
 
     found = read_document(text, format_)
@@ -99,7 +99,7 @@ def test_a_whole_document_loses_nothing(format_: Format, entries: dict[str, Cont
 
 @given(st.dictionaries(KEYS, CONTENTS, max_size=4))
 @hypothesis_settings(deadline=None)
-def test_yaml_export_is_the_same_to_yaml_1_1(entries: dict[str, Content]) -> None:
+def test_yaml_export_means_the_same_in_yaml_1_1(entries: dict[str, Content]) -> None:
     text = write_document(ENVIRONMENT, entries, Format.YAML)
 
     as_json = json.loads(write_document(ENVIRONMENT, entries, Format.JSON))
@@ -107,7 +107,7 @@ def test_yaml_export_is_the_same_to_yaml_1_1(entries: dict[str, Content]) -> Non
     assert read_document(text, Format.YAML).warnings == ()
 
 
-def test_an_env_file_says_what_it_cannot_hold() -> None:
+def test_env_file_lists_entries_it_cannot_have() -> None:
     entries = {
         "PORT": Content(kind=Kind.SETTING, value=8080),
         "OBJECT": Content(kind=Kind.SETTING, value={"a": 1}),
@@ -125,7 +125,7 @@ def test_an_env_file_says_what_it_cannot_hold() -> None:
     ]
 
 
-def test_flagds_document_has_flags_segments_and_metadata() -> None:
+def test_flagd_document_has_flags_segments_and_metadata() -> None:
     entries = {
         "on": Content(kind=Kind.FLAG, value={"state": "ENABLED"}),
         "staff": Content(kind=Kind.SEGMENT, value={"==": [1, 1]}),
@@ -153,6 +153,6 @@ def test_flagds_document_has_flags_segments_and_metadata() -> None:
         ),
     ],
 )
-def test_a_whole_document_is_read_strictly(text: str, message: str) -> None:
+def test_whole_document_is_read_strictly(text: str, message: str) -> None:
     with pytest.raises(Exception, match=message):
         read_document(text.encode(), Format.JSON)

@@ -1,4 +1,4 @@
-"""The checker of histories must be able to fail: each rule is broken by hand, and it says so."""
+"""The checker of histories finds a violation of each rule."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -74,8 +74,11 @@ BROKEN_BY_WRITES: dict[str, tuple[set[str], Story]] = {
         {"refused_yet_made", "from_nowhere"},
         write_instead(4, outcome=Outcome.REFUSED),
     ),
-    "of nobody": ({"from_nowhere"}, replace(GOOD, writes=WRITES[:4])),
-    "a deletion of nobody": ({"from_nowhere"}, replace(GOOD, writes=[*WRITES[:2], *WRITES[3:]])),
+    "without a writer": ({"from_nowhere"}, replace(GOOD, writes=WRITES[:4])),
+    "a deletion without a writer": (
+        {"from_nowhere"},
+        replace(GOOD, writes=[*WRITES[:2], *WRITES[3:]]),
+    ),
     "made twice": (
         {"write_made_twice"},
         with_past(*PAST[:3], ChangeSet(4, "w1.1", PAST[3].changes)),
@@ -137,7 +140,7 @@ BROKEN_BY_THE_PAST: dict[str, tuple[set[str], Story]] = {
             PAST[3],
         ),
     ),
-    "a history that is told otherwise": ({"history_told_wrong"}, ending(told=PAST[:3])),
+    "a history in another order": ({"history_told_wrong"}, ending(told=PAST[:3])),
 }
 
 BROKEN_BY_REPLICAS: dict[str, tuple[set[str], Story]] = {
@@ -184,16 +187,16 @@ BROKEN = BROKEN_BY_WRITES | BROKEN_BY_THE_PAST | BROKEN_BY_REPLICAS | BROKEN_BY_
 
 
 @pytest.mark.parametrize("story", ALLOWED.values(), ids=ALLOWED)
-def test_what_is_allowed_breaks_nothing(story: Story) -> None:
+def test_allowed_history_has_no_violation(story: Story) -> None:
     assert violations(story.records, [story.final]) == []
 
 
 @pytest.mark.parametrize(("broken", "story"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_promise_is_named(broken: set[str], story: Story) -> None:
+def test_broken_promise_is_named(broken: set[str], story: Story) -> None:
     assert story.names() == broken
 
 
-def test_a_write_to_two_environments_is_made_in_both_or_in_neither() -> None:
+def test_half_write_to_two_environments_is_a_violation() -> None:
     other = msgspec.structs.replace(
         FINAL,
         environment="staging",
@@ -211,7 +214,7 @@ def test_a_write_to_two_environments_is_made_in_both_or_in_neither() -> None:
     assert [violation.name for violation in found] == ["write_made_in_part"]
 
 
-def test_a_saved_history_is_judged_the_same(tmp_path: Path) -> None:
+def test_saved_history_gets_the_same_verdict(tmp_path: Path) -> None:
     story = and_read(3, {"shop/b": B1})
     save(tmp_path / "history.jsonl", [*story.records, story.final])
 
@@ -221,7 +224,7 @@ def test_a_saved_history_is_judged_the_same(tmp_path: Path) -> None:
     assert violations(records, finals) == violations(story.records, [story.final])
 
 
-def test_of_many_violations_the_first_are_shown() -> None:
+def test_first_of_many_violations_are_shown() -> None:
     found = violations(and_write("w0.4", revision=5).records, [FINAL]) * 20
 
     assert describe(found, most=2).splitlines()[2] == f"and {len(found) - 2} more"
