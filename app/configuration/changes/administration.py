@@ -17,13 +17,13 @@ from app.settings import Secret
 _RESOURCE = "environment"
 
 
-def check_administration(made: MadeChangeSets, grant: Grant) -> None:
+def check_administration(written: MadeChangeSets, grant: Grant) -> None:
     """Require the scope admin for change sets of `fractional` or `protected`. Raises Forbidden.
 
     Runs after the write, because a revert or a restore shows only then what it changes. The error
     rolls the transaction back.
     """
-    if not grant.allows(Scope.ADMIN) and any(_administered(made)):
+    if not grant.allows(Scope.ADMIN) and any(_administered(written)):
         raise Forbidden(
             "scope_missing",
             "To change fractional or protected needs a token with the scope admin.",
@@ -31,13 +31,13 @@ def check_administration(made: MadeChangeSets, grant: Grant) -> None:
 
 
 async def record_administration(
-    connection: Connection, log: AccessLog, made: MadeChangeSets, origin: Origin
+    connection: Connection, log: AccessLog, written: MadeChangeSets, origin: Origin
 ) -> None:
     """Write the administrative changes to the access log, in the same transaction.
 
     Raises Unavailable.
     """
-    for change_set, description in _administered(made):
+    for change_set, description in _administered(written):
         access = origin.did(
             AccessEvent.ADMINISTRATION,
             environment=change_set.environment,
@@ -88,9 +88,9 @@ async def delete_environment(
     return closed
 
 
-def _administered(made: MadeChangeSets) -> Iterator[tuple[MadeChangeSet, str]]:
+def _administered(written: MadeChangeSets) -> Iterator[tuple[MadeChangeSet, str]]:
     """Yield the administrative change sets, each with a description."""
-    for change_set in made.change_sets:
+    for change_set in written.change_sets:
         if (change := change_set.properties) is None:
             continue
         pairs = (

@@ -23,8 +23,8 @@ async def seal_secrets(
         return list(changes)
     values = await _open(connection, vault, [change.after for change in secrets if change.after])
     entry_versions = [
-        EntryVersion(environment=environment, key=each.key, version=each.version or 0)
-        for each in secrets
+        EntryVersion(environment=environment, key=change.key, version=change.version or 0)
+        for change in secrets
     ]
     sealed = await vault.seal(connection, list(zip(values, entry_versions, strict=True)))
     sealed_by_key = dict(zip((change.key for change in secrets), sealed, strict=True))
@@ -43,9 +43,11 @@ async def reveal_secrets(
 
     Raises as the vault.
     """
-    sealed = [each.sealed for each in contents if each.sealed is not None]
+    sealed = [content.sealed for content in contents if content.sealed is not None]
     opened = iter(await vault.open_unshredded(connection, sealed))
-    return [_with_value(each, next(opened)) if each.sealed else each for each in contents]
+    return [
+        _with_value(content, next(opened)) if content.sealed else content for content in contents
+    ]
 
 
 def _with_value(content: Content, opened: PlainSecret | None) -> Content:
@@ -58,11 +60,11 @@ async def _open(
     connection: Connection, vault: Vault, contents: Sequence[Content]
 ) -> list[PlainSecret]:
     """Return the values to seal: new ones, and opened copies."""
-    sealed = [each.sealed for each in contents if each.sealed is not None]
+    sealed = [content.sealed for content in contents if content.sealed is not None]
     opened = iter(await vault.open(connection, sealed))
     return [
-        next(opened) if each.sealed is not None else fresh(msgspec.json.encode(each.value))
-        for each in contents
+        next(opened) if content.sealed is not None else fresh(msgspec.json.encode(content.value))
+        for content in contents
     ]
 
 

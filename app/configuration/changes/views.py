@@ -183,11 +183,11 @@ def _first(changes: Sequence[Change]) -> Sequence[Change]:
     return changes
 
 
-def without_before(made: MadeChangeSets) -> MadeChangeSets:
+def without_before(written: MadeChangeSets) -> MadeChangeSets:
     """Return the change sets for a token without the scope read: without the state before."""
     replace = msgspec.structs.replace
     return replace(
-        made,
+        written,
         change_sets=[
             replace(
                 change_set,
@@ -195,6 +195,6 @@ def without_before(made: MadeChangeSets) -> MadeChangeSets:
                 # The patched properties include members from before.
                 properties=None,
             )
-            for change_set in made.change_sets
+            for change_set in written.change_sets
         ],
     )

@@ -59,21 +59,21 @@ async def write_change_sets(request: web.Request, work: Work, *, dry_run: bool) 
     grant, log, caller = request[CALLER].grant, request.app[ACCESS_LOG], origin(request)
 
     async def permitted(connection: Connection) -> MadeChangeSets:
-        made = await work(connection)
-        check_administration(made, grant)
-        await record_administration(connection, log, made, caller)
-        return made
+        written = await work(connection)
+        check_administration(written, grant)
+        await record_administration(connection, log, written, caller)
+        return written
 
-    made = await run_write(request, permitted, answer_type=MadeChangeSets, dry_run=dry_run)
+    written = await run_write(request, permitted, answer_type=MadeChangeSets, dry_run=dry_run)
 
-    made = msgspec.structs.replace(made, dry_run=dry_run)
+    written = msgspec.structs.replace(written, dry_run=dry_run)
     if not grant.allows(Scope.READ):
-        made = without_before(made)
+        written = without_before(written)
     if dry_run:
-        return wire.answer(made)
+        return wire.answer(written)
     headers: dict[str, str] = {}
-    for change_set in made.change_sets:
+    for change_set in written.change_sets:
         await wait_until_served(request, change_set.environment, change_set.revision)
         if change_set.environment == request.match_info["environment"]:
             headers = revision_header(change_set.epoch, change_set.revision)
-    return wire.answer(made, headers=headers)
+    return wire.answer(written, headers=headers)

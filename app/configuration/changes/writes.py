@@ -34,7 +34,7 @@ async def apply(
     vault: Vault | None = None,
 ) -> MadeChangeSets:
     """Write one change set in each environment. Raises as `service.apply`."""
-    made: list[MadeChangeSet] = []
+    written: list[MadeChangeSet] = []
     # Ordered by name, so that two writes cannot deadlock.
     for environment, intent in sorted(intents.items(), key=itemgetter(0)):
         if intent.operations or intent.patch:
@@ -48,8 +48,8 @@ async def apply(
                 vault=vault,
                 patch=intent.patch,
             )
-            made.append(await made_view(change_set))
-    return MadeChangeSets(change_sets=made)
+            written.append(await made_view(change_set))
+    return MadeChangeSets(change_sets=written)
 
 
 async def apply_plan(
