@@ -101,7 +101,7 @@ def import_(
     try:
         settings = load()
     except SettingsError:
-        error_console.print("warning: not in the access log: the settings are not usable")
+        error_console.print("warning: not in the access log: the settings are invalid")
         return
     _record(settings, after, detail)
 

@@ -62,7 +62,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """
     of_file = read_env_file(ENV_FILE) if environ is None else {}
     of_environment = os.environ if environ is None else environ
-    tier, values, kept_secret, files = read_values({**of_file, **of_environment})
+    tier, values, not_in_clear, files = read_values({**of_file, **of_environment})
     data_dir = values["DATA_DIR"].absolute()
     heads_file = values["AUDIT_HEADS_FILE"] or data_dir / _HEADS_FILE
     backup_dir = values["BACKUP_DIR"] or data_dir / "backups"
@@ -85,7 +85,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         ),
         health=filled(HealthSettings, values),
         warnings=(
-            *warnings(tier, values, kept_secret),
+            *warnings(tier, values, not_in_clear),
             *unknown_names(of_file, of_environment),
         ),
     )

@@ -1,7 +1,7 @@
-"""Where the identity is that opens sealed settings: the first place that has one.
+"""The identity that opens sealed settings, from a systemd credential, a file or a command.
 
-A credential of systemd, a file, a command. There is no variable for the identity itself: beside the
-values that it opens it would protect nothing.
+No variable can contain the identity itself: next to the values that it opens, it would protect
+nothing.
 """
 
 import os
@@ -30,13 +30,13 @@ def find_identity(environ: Mapping[str, str]) -> Identity:
     file = environ.get("IDENTITY_FILE", "").strip()
     command = environ.get("IDENTITY_COMMAND", "").strip()
     if folder and os.access(credential := Path(folder) / CREDENTIAL, os.F_OK):
-        # systemd gives the service its right by an access list, whose mask looks like the group's
-        # permission; and it has put the file where nobody else can come.
+        # systemd grants access by an ACL, whose mask looks like a group permission. The folder is
+        # closed to other users.
         return _parsed(f"the credential {CREDENTIAL}", _read(credential, private=False))
     if file:
         return _parsed("IDENTITY_FILE", _read_own(file))
     if command:
-        return _parsed("IDENTITY_COMMAND", _output(command))
+        return _parsed("IDENTITY_COMMAND", _run(command))
     raise IdentityError("IDENTITY_FILE must be set: this host has no identity")
 
 
@@ -62,21 +62,21 @@ def _read(file: Path, *, private: bool) -> bytes | None:
     try:
         with open_regular(file) as opened:
             if private and os.fstat(opened.fileno()).st_mode & 0o077:
-                raise IdentityError("IDENTITY_FILE must be closed to group and others: chmod 600")
+                raise IdentityError("IDENTITY_FILE must be private: chmod 600")
             return opened.read(_BYTES_MAX + 1)
     except (OSError, ValueError):
         return None
 
 
-def _output(command: str) -> bytes:
-    """Run a command without a shell, for at most COMMAND_SECONDS; its errors stay visible."""
+def _run(command: str) -> bytes:
+    """Run a command without a shell for at most COMMAND_SECONDS. Its standard error is visible."""
     try:
         words = shlex.split(command)
         process = subprocess.Popen(  # noqa: S603 - the operator's own command
             words,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            # A group of its own, so that what it has started ends with it.
+            # Its own process group, so that its children can be killed with it.
             start_new_session=True,
         )
     except (OSError, ValueError, IndexError):
@@ -85,7 +85,7 @@ def _output(command: str) -> bytes:
         with process:
             try:
                 ends_at = time.monotonic() + COMMAND_SECONDS
-                output = _said(process, ends_at)
+                output = _output_of(process, ends_at)
                 process.wait(max(0, ends_at - time.monotonic()))
             except BaseException:
                 with suppress(ProcessLookupError):
@@ -99,20 +99,20 @@ def _output(command: str) -> bytes:
     return output
 
 
-def _said(process: subprocess.Popen[bytes], ends_at: float) -> bytes:
-    """Return all that a process prints, which is kept in memory and so bounded.
+def _output_of(process: subprocess.Popen[bytes], ends_at: float) -> bytes:
+    """Return the output of a process.
 
-    Raises TimeoutError, IdentityError when it is too much.
+    Raises TimeoutError, and IdentityError above 65,536 bytes.
     """
-    assert process.stdout is not None  # noqa: S101 - it was asked for
-    said = b""
+    assert process.stdout is not None  # noqa: S101 - stdout=PIPE
+    output = b""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        while len(said) <= _BYTES_MAX:
+        while len(output) <= _BYTES_MAX:
             if not selector.select(max(0, ends_at - time.monotonic())):
                 raise TimeoutError
             part = os.read(process.stdout.fileno(), _BYTES_MAX)
             if not part:
-                return said
-            said += part
+                return output
+            output += part
     raise IdentityError(f"IDENTITY_COMMAND must not be above {_BYTES_MAX} bytes")

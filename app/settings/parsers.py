@@ -1,7 +1,7 @@
-"""From the text of an environment variable to a value.
+"""Parsers of environment variables.
 
-Every parser raises ValueError with the rule alone: an operator's log must not show what was typed,
-since it may be a password that landed in the wrong variable.
+A parser raises ValueError with the rule only. Logs must not show the value, which may be a password
+in the wrong variable.
 """
 
 import logging
@@ -43,27 +43,27 @@ def web_url(raw: str) -> str:
 
 def origins(raw: str) -> tuple[str, ...]:
     """Return origins as browsers send them, such as https://app.example.org."""
-    found = tuple(part.strip() for part in raw.split(","))
-    if found == ("*",):
-        return found
-    for part in found:
+    parts = tuple(part.strip() for part in raw.split(","))
+    if parts == ("*",):
+        return parts
+    for part in parts:
         split = _split(part)
         if f"{split.scheme}://{split.netloc}" != part:
             raise ValueError("must be * alone, or origins such as https://app.example.org")
-    return found
+    return parts
 
 
 def hosts(raw: str) -> tuple[str, ...]:
-    """Return what to listen on: names and addresses of this machine, each once."""
-    found = tuple(dict.fromkeys(part.strip() for part in raw.split(",")))
-    if found == (EVERY_ADDRESS,):
-        return found
-    if any(part.startswith("unix:") for part in found):
+    """Return the host names and addresses to listen on, without duplicates."""
+    parts = tuple(dict.fromkeys(part.strip() for part in raw.split(",")))
+    if parts == (EVERY_ADDRESS,):
+        return parts
+    if any(part.startswith("unix:") for part in parts):
         raise ValueError("must not be a Unix socket, which is not supported: use 127.0.0.1")
-    bare = tuple(part[1:-1] if part.startswith("[") else part for part in found)
+    bare = tuple(part[1:-1] if part.startswith("[") else part for part in parts)
     if not all(map(_is_host, bare)):
         raise ValueError(
-            "must be host names or addresses with commas between, without a port; or * alone"
+            "must be host names or addresses without ports, separated by commas; or * alone"
         )
     return bare
 
@@ -72,17 +72,17 @@ def _is_host(part: str) -> bool:
     try:
         ip_address(part)
     except ValueError:
-        # A name that ends in digits alone is a mistyped address.
+        # A name whose last label has only digits is a mistyped address.
         return _HOST_NAME.fullmatch(part) is not None
     return True
 
 
 def networks(raw: str) -> tuple[Network, ...]:
-    """Return networks such as 10.0.0.0/8; an address alone is one too."""
+    """Return networks such as 10.0.0.0/8. A single address is a network too."""
     try:
         return tuple(ip_network(part.strip()) for part in raw.split(","))
     except ValueError:
-        rule = "must be addresses or networks such as 10.0.0.0/8, without bits below the prefix"
+        rule = "must be addresses or networks such as 10.0.0.0/8, with host bits 0"
         raise ValueError(rule) from None
 
 
@@ -95,7 +95,7 @@ def _split(raw: str) -> SplitResult:
     if not has_port or parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be an http or https URL")
     if parts.username is not None or not raw.isascii() or not raw.isprintable():
-        raise ValueError("must not hold a user, nor anything but printable ASCII")
+        raise ValueError("must have no user, and only printable ASCII")
     return parts
 
 
@@ -118,7 +118,7 @@ def choice(options: type[Choice]) -> Callable[[str], Choice]:
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:
     def parse(raw: str) -> int:
-        # isdecimal keeps out signs, underscores and spaces, all of which int() would take.
+        # int() would accept signs, underscores and spaces.
         is_number = raw.isascii() and raw.isdecimal() and len(raw) < 20
         if not is_number or not least <= int(raw) <= most:
             raise ValueError(f"must be a whole number from {least} to {most}")
@@ -147,7 +147,7 @@ def seconds(least: float, most: float) -> Callable[[str], float]:
 
 
 def pause(least: float, most: float) -> Callable[[str], float]:
-    """Return the parser of an interval, which may also be 0 for never."""
+    """Return the parser of an interval. 0 means never."""
 
     def parse(raw: str) -> float:
         try:
@@ -160,16 +160,16 @@ def pause(least: float, most: float) -> Callable[[str], float]:
 
 
 def recipients(raw: str) -> tuple[str, ...]:
-    """Return age recipients, each in its one spelling and once."""
+    """Return age recipients in canonical form, without duplicates."""
     try:
-        found = tuple(sorted({parse_recipient(part) for part in raw.split(",")}))
+        parsed = tuple(sorted({parse_recipient(part) for part in raw.split(",")}))
     except SealedError:
-        found = ()
-    if not 1 <= len(found) <= RECIPIENTS_MAX:
+        parsed = ()
+    if not 1 <= len(parsed) <= RECIPIENTS_MAX:
         raise ValueError(
-            f"must be 1 to {RECIPIENTS_MAX} age recipients, age1…, with commas between"
+            f"must be 1 to {RECIPIENTS_MAX} age recipients, age1…, separated by commas"
         )
-    return found
+    return parsed
 
 
 def log_level(raw: str) -> int:
@@ -181,7 +181,5 @@ def log_level(raw: str) -> int:
 
 def key_material(raw: str) -> Secret:
     if len(raw) < 32:
-        raise ValueError(
-            "must have at least 32 characters, such as `openssl rand -base64 32` gives"
-        )
+        raise ValueError("must have at least 32 characters: use `openssl rand -base64 32`")
     return Secret(raw)

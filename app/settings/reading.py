@@ -1,4 +1,4 @@
-"""From a mapping of texts to parsed values, through environs, with every mistake collected."""
+"""Parsing of all variables with environs, which collects every mistake."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,31 +11,31 @@ from app.crypto.sealed import SealedError, is_sealed, open_sealed
 from app.errors import ForeseenError
 from app.private_files import read_regular
 from app.settings.identity import find_identity
-from app.settings.rules import broken_by_surroundings, broken_rules
+from app.settings.rules import broken_by_libpq_variables, broken_rules
 from app.settings.variable import Tier, Variable
 from app.settings.variables import VARIABLES
 
-# Twice what a sealed value may have.
+# Twice the limit of a sealed value.
 _FILE_BYTES_MAX = 131_072
 
 
 class SettingsError(ForeseenError):
-    """Every broken rule, one a line: `NAME: rule`. No value is ever in it."""
+    """All broken rules, as lines of `NAME: rule`. It contains no values."""
 
     def __init__(self, problems: list[tuple[str, str]]) -> None:
         self.problems = problems
         lines = "\n".join(f"  {name}: {rule}" for name, rule in problems)
-        super().__init__(f"The settings are not usable:\n{lines}")
+        super().__init__(f"The settings are invalid:\n{lines}")
 
 
 class Refused(str):
-    """A text that stands for a variable which could not be had; it is the rule that was broken."""
+    """A broken rule, in place of the value of a variable."""
 
     __slots__ = ()
 
 
 class _MappingEnv(Env):
-    """environs over a given mapping; an empty variable counts as unset."""
+    """environs over a mapping. An empty variable counts as unset."""
 
     def __init__(self, mapping: Mapping[str, str]) -> None:
         super().__init__(eager=False)
@@ -50,18 +50,19 @@ class _MappingEnv(Env):
 def read_values(
     environ: Mapping[str, str],
 ) -> tuple[Tier, dict[str, Any], set[str], Mapping[str, Path]]:
-    """Return the tier, every variable's value, the names of those that were not in clear, and which
-    of them came from which `NAME_FILE` as they are.
+    """Return the tier, all values, the names not in clear, and the plain `NAME_FILE` files.
+
+    Names not in clear came sealed or from a file. Raises SettingsError.
     """
     mapping = dict(environ)
-    found = {v.name: resolve_file(v.name, mapping) for v in VARIABLES if v.secret}
-    files = {name: file for name, file in found.items() if file is not None}
+    named = {v.name: resolve_file(v.name, mapping) for v in VARIABLES if v.secret}
+    files = {name: file for name, file in named.items() if file is not None}
     sealed = _open_sealed(mapping)
-    kept_secret = {*files, *sealed}
-    # Whoever reads such a file anew would find what is sealed.
+    not_in_clear = {*files, *sealed}
+    # Files are read again when they change, and a sealed file would not be opened then.
     files = {name: file for name, file in files.items() if name not in sealed}
     env = _MappingEnv(mapping)
-    # A wrong TIER is reported with the rest, which are then read with the defaults of local.
+    # With an invalid TIER, the others are read with the defaults of local.
     tier = Tier.LOCAL
     values: dict[str, Any] = {}
     for variable in VARIABLES:
@@ -76,16 +77,16 @@ def read_values(
     except EnvValidationError as error:
         messages: Mapping[str, list[str]] = error.error_messages  # type: ignore[assignment]
         problems = [(name, rule) for name, rules in messages.items() for rule in rules]
-    # What broke alone is None by now; a second complaint about it would only confuse.
+    # An invalid variable is None here. Do not report it twice.
     reported = {name for name, _ in problems}
     rules = (
-        *broken_rules(tier, values, kept_secret),
-        *broken_by_surroundings(tier, values, environ),
+        *broken_rules(tier, values, not_in_clear),
+        *broken_by_libpq_variables(tier, values, environ),
     )
     problems += [rule for rule in rules if rule[0] not in reported]
     if problems:
         raise SettingsError(problems)
-    return tier, values, kept_secret, files
+    return tier, values, not_in_clear, files
 
 
 def _parse(raw: str | None, *, variable: Variable) -> Any:
@@ -100,7 +101,7 @@ def _parse(raw: str | None, *, variable: Variable) -> Any:
 
 
 def resolve_file(name: str, mapping: dict[str, str]) -> Path | None:
-    """Put the content of the file that NAME_FILE names in NAME's place; return the file."""
+    """Set NAME to the content of the file of NAME_FILE. Return the file."""
     file = mapping.get(f"{name}_FILE", "").strip()
     if not file:
         return None
@@ -114,7 +115,7 @@ def resolve_file(name: str, mapping: dict[str, str]) -> Path | None:
 
 
 def _content(file: Path) -> str:
-    """Return the text of a file; empty when it cannot be had."""
+    """Return the text of a file, empty if it cannot be read."""
     try:
         return read_regular(file, _FILE_BYTES_MAX).decode().strip()
     except (OSError, ValueError):
@@ -122,7 +123,7 @@ def _content(file: Path) -> str:
 
 
 def _open_sealed(mapping: dict[str, str]) -> set[str]:
-    """Put what was sealed in its place; return the names."""
+    """Replace sealed values by opened ones. Return their names."""
     sealed = [v for v in VARIABLES if is_sealed(mapping.get(v.name, ""))]
     for variable in sealed:
         if not variable.secret:

@@ -1,4 +1,4 @@
-"""`.env.example` and the README's table, written from the list of variables."""
+"""Generates `.env.example` and the README's table from the declared variables."""
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
@@ -9,13 +9,13 @@ from app.settings.variables import VARIABLES
 
 
 def env_example() -> str:
-    """Return the whole of `.env.example`."""
+    """Return the content of `.env.example`."""
     return "\n".join(_example_lines()) + "\n"
 
 
 def table() -> str:
     """Return the README's table, in Markdown."""
-    rows = ["| variable | default | what it is for |", "|---|---|---|"]
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
     for variable in VARIABLES:
         name = f"`{variable.name}`" + (" 🔒" if variable.secret else "")
         rows.append(f"| {name} | {_defaults(variable)} | {variable.help} |")
@@ -23,9 +23,9 @@ def table() -> str:
 
 
 def _example_lines() -> Iterator[str]:
-    yield "# Copy to .env and uncomment what you change; a variable of the process wins over it."
-    yield "# A variable marked [secret] may be sealed, by `python -m app seal encrypt NAME`,"
-    yield "# or come from a file instead: NAME_FILE=/run/secrets/name."
+    yield "# Copy to .env, and uncomment variables to set. Variables of the process have priority."
+    yield "# Seal a variable marked [secret] with `python -m app seal encrypt NAME`, or read it"
+    yield "# from a file: NAME_FILE=/run/secrets/name."
     for group, variables in groupby(VARIABLES, key=lambda variable: variable.group):
         yield f"\n# ---- {group} ----"
         for variable in variables:
@@ -43,7 +43,7 @@ def _defaults(variable: Variable) -> str:
 
 
 def _write() -> None:
-    """Write both into the working directory, which is the project's."""
+    """Write both files of the project, which must be the working directory."""
     Path(".env.example").write_text(env_example(), encoding="utf-8")
     readme = Path("README.md")
     before, begin, rest = readme.read_text(encoding="utf-8").partition("<!-- settings -->\n")

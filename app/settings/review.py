@@ -1,4 +1,4 @@
-"""What the settings are worth: their passwords, and what the next tier would refuse of them."""
+"""A review of the settings: weak passwords, and what the next tier would refuse."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +17,11 @@ _NEXT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """`passwords`: of each URL that is set, the rules that its password breaks; None without one.
+    """The result of a review.
 
-    `refused`: each variable and rule that `next_tier` would not start with; `warned`: what it would
-    say if there is none.
+    `passwords`: by URL variable, the rules that its password breaks; None without a password.
+    `refused`: the variables and rules for which `next_tier` would not start.
+    `warned`: its warnings otherwise.
     """
 
     passwords: Mapping[str, Sequence[str] | None]
@@ -30,16 +31,16 @@ class Review:
 
 
 def review(environ: Mapping[str, str] | None = None) -> Review:
-    """Read what `load` reads, once for the tier that is set and once for the next.
+    """Check the settings for their tier and for the next one.
 
-    Blocks, as the identity may have to be asked for. Raises SettingsError.
+    Blocks while IDENTITY_COMMAND runs. Raises SettingsError.
     """
     given = environment() if environ is None else environ
     tier, values, _, _ = read_values(given)
     weak = list(weak_passwords(values))
     set_urls = [name for name in DATABASE_URLS if values[name] is not None]
     next_tier = _NEXT.get(tier)
-    refused, warned = _answer(given, next_tier) if next_tier else ([], [])
+    refused, warned = _check_tier(given, next_tier) if next_tier else ([], [])
     return Review(
         passwords={
             url: [rule for name, rule in weak if name == url] if values[url].password else None
@@ -51,11 +52,11 @@ def review(environ: Mapping[str, str] | None = None) -> Review:
     )
 
 
-def _answer(
+def _check_tier(
     environ: Mapping[str, str], tier: Tier
 ) -> tuple[Sequence[tuple[str, str]], Sequence[str]]:
     try:
-        found, values, kept_secret, _ = read_values({**environ, "TIER": tier})
+        tier, values, not_in_clear, _ = read_values({**environ, "TIER": tier})
     except SettingsError as error:
         return error.problems, []
-    return [], list(warnings(found, values, kept_secret))
+    return [], list(warnings(tier, values, not_in_clear))

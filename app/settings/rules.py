@@ -1,4 +1,4 @@
-"""Rules that need more than one variable, most of them about what a tier refuses."""
+"""Rules that concern several variables, most of them by tier."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ NOT_ABOVE = (
     ("DATABASE_LOCK_TIMEOUT", "DATABASE_COMMAND_TIMEOUT"),
     ("DATABASE_HOST_TIMEOUT", "DATABASE_CONNECT_TIMEOUT"),
 )
-# Giving up on a statement takes as long again as waiting for it did.
+# Cancelling a statement may take as long as its timeout.
 _WAITS = ("REQUEST_TIMEOUT", "DATABASE_ACQUIRE_TIMEOUT", "DATABASE_COMMAND_TIMEOUT")
 DATABASE_URLS = (
     "DATABASE_URL",
@@ -25,9 +25,9 @@ DATABASE_URLS = (
 
 
 def broken_rules(
-    tier: Tier, values: Mapping[str, Any], kept_secret: set[str]
+    tier: Tier, values: Mapping[str, Any], not_in_clear: set[str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield (variable, rule) for each combination that is refused."""
+    """Yield (variable, rule) for each combination that is not allowed."""
     for lower, upper in NOT_ABOVE:
         if None not in (values[lower], values[upper]) and values[lower] > values[upper]:
             yield lower, f"must not be above {upper}"
@@ -38,8 +38,8 @@ def broken_rules(
             yield name, "must not be set without DATABASE_URL"
     pooled = values["DATABASE_POOLER"] is Pooler.TRANSACTION and values["MIGRATE_ON_START"]
     if pooled and values["DATABASE_MIGRATOR_URL"] is None:
-        # The lock of migrations belongs to a session, which such a pooler does not give.
-        yield "DATABASE_MIGRATOR_URL", "must lead past the pooler when DATABASE_POOLER is set"
+        # The migration lock needs a session, which such a pooler does not provide.
+        yield "DATABASE_MIGRATOR_URL", "must bypass the pooler when DATABASE_POOLER is set"
     waits = [values[name] for name in _WAITS]
     if None not in waits and waits[0] <= waits[1] + 2 * waits[2]:
         yield _WAITS[0], f"must be above {_WAITS[1]} plus twice {_WAITS[2]}"
@@ -48,15 +48,15 @@ def broken_rules(
     yield from _key_rules(values)
     yield from _tls_rules(tier, values)
     if tier in STRICT_TIERS:
-        yield from _strict_rules(tier, values, kept_secret)
+        yield from _strict_rules(tier, values, not_in_clear)
 
 
-def broken_by_surroundings(
+def broken_by_libpq_variables(
     tier: Tier, values: Mapping[str, Any], environ: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield (variable, rule) for each password in clear that the drivers would find by themselves.
+    """Yield (variable, rule) for each URL whose password the drivers would take from PGPASSWORD.
 
-    One that nothing else here has seen: neither where it comes from, nor how good it is.
+    No other rule checks the source or strength of that password.
     """
     if tier not in STRICT_TIERS or not environ.get("PGPASSWORD"):
         return
@@ -66,33 +66,30 @@ def broken_by_surroundings(
             yield name, f"must have its own password in {tier}: PGPASSWORD would be used instead"
 
 
-def warnings(tier: Tier, values: Mapping[str, Any], kept_secret: set[str]) -> Iterator[str]:
-    """Yield a sentence for each thing that development allows and staging will refuse.
-
-    What ALLOW_PLAINTEXT_DSN allows is said at every start.
-    """
+def warnings(tier: Tier, values: Mapping[str, Any], not_in_clear: set[str]) -> Iterator[str]:
+    """Yield a warning for each setting that staging refuses, and for ALLOW_PLAINTEXT_DSN."""
     if tier is Tier.LOCAL:
         return
     for name in DATABASE_URLS:
         target = values[name]
         if target is None or target.is_socket:
             continue
-        if target.password and name not in kept_secret:
+        if target.password and name not in not_in_clear:
             if values["ALLOW_PLAINTEXT_DSN"]:
-                yield f"{name} holds a password in clear, which ALLOW_PLAINTEXT_DSN allows"
+                yield f"{name} holds a password in clear, as ALLOW_PLAINTEXT_DSN allows"
             else:
-                yield f"{name} holds a password in clear; staging wants it sealed or in {name}_FILE"
+                yield f"{name} holds a password in clear; for staging, seal it or use {name}_FILE"
         if _weak(_mode(values, target)):
-            yield f"{name} connects without verify-full; staging will refuse that"
+            yield f"{name} connects without verify-full; staging refuses that"
     if tier not in STRICT_TIERS:
         for name, rule in weak_passwords(values):
-            yield f"{name}: {rule}; staging will refuse that"
+            yield f"{name}: {rule}; staging refuses that"
 
 
 def weak_passwords(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (variable, rule) for each rule that the password of a URL breaks.
 
-    Who comes by a certificate, or by the account of a socket, has none that could be guessed.
+    URLs with a client certificate, or of a Unix socket, may have no password.
     """
     for name in DATABASE_URLS:
         target = values[name]
@@ -131,7 +128,7 @@ def _tls_rules(tier: Tier, values: Mapping[str, Any]) -> Iterator[tuple[str, str
 
 
 def _strict_rules(
-    tier: Tier, values: Mapping[str, Any], kept_secret: set[str]
+    tier: Tier, values: Mapping[str, Any], not_in_clear: set[str]
 ) -> Iterator[tuple[str, str]]:
     if values["DATABASE_URL"] is None:
         yield "DATABASE_URL", f"is required in {tier}: the embedded PostgreSQL is refused there"
@@ -143,7 +140,7 @@ def _strict_rules(
         target = values[name]
         if values["ALLOW_PLAINTEXT_DSN"] or target is None or target.is_socket:
             continue
-        if target.password and name not in kept_secret:
+        if target.password and name not in not_in_clear:
             yield name, f"must not hold a password in clear in {tier}: seal it, or use {name}_FILE"
     for name, rule in weak_passwords(values):
         yield name, f"{rule} in {tier}"

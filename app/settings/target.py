@@ -1,7 +1,7 @@
-"""Where a database is and how to get in: one description that feeds both drivers.
+"""The address and credentials of a database, for both drivers.
 
-asyncpg and libpq read the same URL differently (an unknown key is a server setting to one and an
-error to the other), so a URL is parsed here once, and each driver gets arguments instead.
+asyncpg and libpq read a URL differently: an unknown key is a server setting for one, and an error
+for the other. So this module parses the URL, and each driver gets arguments.
 """
 
 import re
@@ -18,7 +18,7 @@ _BROKEN = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 class TlsMode(StrEnum):
-    """libpq's sslmode, less `allow`, which nobody should want."""
+    """libpq's sslmode without `allow`, which gives no protection."""
 
     DISABLE = "disable"
     PREFER = "prefer"
@@ -51,7 +51,7 @@ class Target:
 
     @property
     def summary(self) -> str:
-        """All of it that may be shown."""
+        """The parts that may be shown."""
         hosts = ",".join(f"{host}:{port}" for host, port in self.hosts)
         return f"{self.user}@{hosts}/{self.database}"
 
@@ -64,7 +64,7 @@ class Target:
         return replace(self, user=user, password=password)
 
 
-# Parameters of libpq that change nothing here: their work is done by our own settings.
+# Parameters of libpq that are ignored, because settings of this service replace them.
 _IGNORED = {"application_name", "connect_timeout", "keepalives", "target_session_attrs"}
 _TLS = {"sslmode", "sslrootcert", "sslcert", "sslkey"}
 
@@ -86,9 +86,13 @@ def parse_target(url: str) -> Target:
     credentials, _, netloc = authority.rpartition("@")
     user, _, password = credentials.partition(":")
     options = _options(query)
-    given = options.pop("host", "").split(",")
-    places = [(host, "") for host in given] if any(given) else [_host(p) for p in netloc.split(",")]
-    hosts = _hosts(places, options.pop("port", ""))
+    hosts_option = options.pop("host", "").split(",")
+    addresses = (
+        [(host, "") for host in hosts_option]
+        if any(hosts_option)
+        else [_host(p) for p in netloc.split(",")]
+    )
+    hosts = _hosts(addresses, options.pop("port", ""))
     name = _decoded(database) if slash else ""
     name = options.pop("dbname", "") or name
     user = options.pop("user", "") or _decoded(user)
@@ -99,8 +103,8 @@ def parse_target(url: str) -> Target:
         raise ValueError("must name a database")
     tls = _tls(options)
     if set(options) - _IGNORED:
-        # Their names are not shown: they may be half of a password that was not encoded.
-        raise ValueError("has parameters that are not understood")
+        # Do not show the names: they may be part of a password that was not percent-encoded.
+        raise ValueError("must have no unknown parameters")
     return Target(
         hosts=hosts, database=name, user=user, password=Secret(secret) if secret else None, tls=tls
     )
@@ -110,7 +114,7 @@ def _options(query: str) -> dict[str, str]:
     # Not parse_qsl: it reads + as a space, which libpq does not.
     pairs = [pair.partition("=") for pair in query.split("&")] if query else []
     if not all(equals for _, equals, _ in pairs):
-        raise ValueError("has parameters that are not of the form name=value")
+        raise ValueError("must have parameters of the form name=value")
     return {_decoded(name): _decoded(value) for name, _, value in pairs}
 
 
@@ -126,22 +130,22 @@ def _decoded(text: str) -> str:
     return decoded
 
 
-def _hosts(places: list[tuple[str, str]], ports: str) -> tuple[tuple[str, int], ...]:
-    if not all(host for host, _ in places):
+def _hosts(addresses: list[tuple[str, str]], ports: str) -> tuple[tuple[str, int], ...]:
+    if not all(host for host, _ in addresses):
         raise ValueError("must name a host")
-    if not all(host.startswith("/") or _is_name(host) for host, _ in places):
+    if not all(host.startswith("/") or _is_name(host) for host, _ in addresses):
         raise ValueError("must have host names of labels of 1 to 63 characters")
     if ports:
         split = ports.split(",")
-        if len(split) not in {1, len(places)}:
+        if len(split) not in {1, len(addresses)}:
             raise ValueError("must have one port, or one port for each host")
-        split = split * len(places) if len(split) == 1 else split
-        places = [(host, port) for (host, _), port in zip(places, split, strict=True)]
-    return tuple((host, _port(port)) for host, port in places)
+        split = split * len(addresses) if len(split) == 1 else split
+        addresses = [(host, port) for (host, _), port in zip(addresses, split, strict=True)]
+    return tuple((host, _port(port)) for host, port in addresses)
 
 
 def _is_name(host: str) -> bool:
-    """Tell whether the resolver takes it; for any other it raises what nobody foresees."""
+    """Tell whether the resolver accepts the name; for others it raises UnicodeError."""
     try:
         host.encode("idna")
     except UnicodeError:
@@ -157,7 +161,7 @@ def _host(part: str) -> tuple[str, str]:
         return _decoded(host), tail[1:]
     if part.startswith("/"):
         return part, ""
-    # The folder of a socket is percent-encoded here, so it may hold a colon of its own.
+    # The folder of a socket is percent-encoded, so it may contain a colon.
     host, _, port = part.partition(":")
     return _decoded(host), port
 

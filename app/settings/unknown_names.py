@@ -1,4 +1,4 @@
-"""Names of variables that are no settings: mistakes in typing, which have no effect."""
+"""Warnings about unknown variables, which are probably misspelled."""
 
 from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
@@ -9,7 +9,7 @@ from app.settings.variables import VARIABLES
 _KNOWN = (
     *(variable.name for variable in VARIABLES),
     *(f"{variable.name}_FILE" for variable in VARIABLES if variable.secret),
-    # Of systemd, which sets it for a unit with credentials.
+    # systemd sets it for a unit with credentials.
     "CREDENTIALS_DIRECTORY",
 )
 _PREFIX = "FLAGSTONE_"
@@ -20,9 +20,9 @@ _LENGTHS = 2
 
 
 def unknown_names(of_file: Iterable[str], of_environment: Iterable[str]) -> Iterator[str]:
-    """Yield a warning for each unknown name of `.env`, and each near miss of the environment.
+    """Yield a warning for each unknown name of `.env`, and each similar name of the environment.
 
-    The environment has many names of other programs, and `.env` is ours alone.
+    The environment also has variables of other programs; `.env` has not.
     """
     for name in of_file:
         if name not in _KNOWN:

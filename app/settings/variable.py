@@ -63,14 +63,14 @@ def tiers(local: str, development: str, staging: str, production: str) -> Mappin
 def section(title: str, *parts: type[Any] | Variable) -> Iterator[Variable]:
     """Yield the variables of settings classes, and single ones, as a section of `.env.example`."""
     for part in parts:
-        for each in [part] if isinstance(part, Variable) else _declared(part).values():
-            yield replace(each, group=title)
+        declared = [part] if isinstance(part, Variable) else _declared(part).values()
+        yield from (replace(variable, group=title) for variable in declared)
 
 
 def filled(group: type[Group], values: Mapping[str, Any], **others: Any) -> Group:
     """Return a settings class with the values of its variables; `others` are computed fields."""
-    of_variables = {name: values[each.name] for name, each in _declared(group).items()}
-    return group(**of_variables | others)
+    from_variables = {field: values[v.name] for field, v in _declared(group).items()}
+    return group(**from_variables | others)
 
 
 def _declared(group: type[Any]) -> Mapping[str, Variable]:

@@ -82,6 +82,6 @@ async def test_settings_that_cannot_be_used_are_told_in_both_ways(
     told = await _verdicts(launch, TIER="production", PORT="0", DATABASE_URL=url)
 
     assert code == 1
-    assert text.startswith("error: The settings are not usable:\n  PORT: must be a whole number")
+    assert text.startswith("error: The settings are invalid:\n  PORT: must be a whole number")
     assert told["PORT"] == ("fail", "must be a whole number from 1 to 65535")
     assert "hunter2" not in f"{text}{told}"

@@ -32,7 +32,7 @@ SECRETS = {
 STRICT = ("staging", "production")
 FILE_TEXT, RECIPIENT = new_identity(datetime(2026, 11, 17, tzinfo=UTC))
 SEALED = {name: seal(name, Secret(value), [RECIPIENT]) for name, value in SECRETS.items()}
-CLOSED = "IDENTITY_FILE must be closed to group and others: chmod 600"
+CLOSED = "IDENTITY_FILE must be private: chmod 600"
 UNREADABLE = "IDENTITY_FILE must be readable"
 UNSET = "IDENTITY_FILE must be set: this host has no identity"
 
@@ -367,7 +367,7 @@ def test_allowed_clear_password_is_logged_at_start(tier: str) -> None:
     settings = load({"TIER": tier, **SECRETS, "ALLOW_PLAINTEXT_DSN": "true"})
 
     assert settings.warnings == tuple(
-        f"{name} holds a password in clear, which ALLOW_PLAINTEXT_DSN allows"
+        f"{name} holds a password in clear, as ALLOW_PLAINTEXT_DSN allows"
         for name in SECRETS
         if name != "TOKEN_KEY"
     )

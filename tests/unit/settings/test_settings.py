@@ -210,7 +210,7 @@ def test_no_value_is_in_the_traceback() -> None:
     error = refusal({variable.name: CANARY for variable in VARIABLES})
 
     shown = "".join(traceback.format_exception(error))
-    assert "The settings are not usable" in shown
+    assert "The settings are invalid" in shown
     assert CANARY not in shown
 
 
@@ -411,7 +411,7 @@ def test_recipients_of_backups_are_each_taken_once() -> None:
 def test_what_is_no_recipient_is_refused(text: str) -> None:
     error = refusal({"BACKUP_RECIPIENTS": text})
 
-    rule = "must be 1 to 32 age recipients, age1…, with commas between"
+    rule = "must be 1 to 32 age recipients, age1…, separated by commas"
     assert error.problems == [("BACKUP_RECIPIENTS", rule)]
 
 
@@ -585,7 +585,7 @@ def test_development_warns_of_a_weak_password() -> None:
     settings = load({"TIER": "development", "DATABASE_URL": f"postgresql://u:{CANARY}@%2Frun/d"})
 
     assert settings.warnings == (
-        "DATABASE_URL: the password must have at least 16 characters; staging will refuse that",
+        "DATABASE_URL: the password must have at least 16 characters; staging refuses that",
     )
 
 
@@ -774,7 +774,7 @@ def test_host_takes_several_addresses(raw: str, hosts: tuple[str, ...]) -> None:
     ("raw", "rule"),
     [
         ("unix:/run/flagstone.sock", "must not be a Unix socket"),
-        ("127.0.0.1:8080", "without a port"),
+        ("127.0.0.1:8080", "without ports"),
         ("http://localhost", "must be host names or addresses"),
         ("127.0.0.1,", "must be host names or addresses"),
         ("*,::1", r"or \* alone"),

@@ -108,8 +108,8 @@ def test_a_socket_beside_a_host_is_not_all_socket() -> None:
         ("u:p@h/d?sslmode=allow", "must have one of these as sslmode"),
         (f"u:p@h/d?{CANARY}", "name=value"),
         (f"u:p@h/d?a=1&&{CANARY}=1", "name=value"),
-        (f"u:p@h/d?search_path={CANARY}", "not understood"),
-        (f"u:p@h/d?options=-c%20{CANARY}", "not understood"),
+        (f"u:p@h/d?search_path={CANARY}", "no unknown parameters"),
+        (f"u:p@h/d?options=-c%20{CANARY}", "no unknown parameters"),
     ],
 )
 def test_a_broken_url_is_refused_with_the_rule_alone(url: str, rule: str) -> None:
@@ -135,7 +135,7 @@ def test_another_scheme_is_refused(url: str) -> None:
 )
 def test_a_password_that_was_not_encoded_is_not_shown_as_a_parameter(url: str) -> None:
     """What follows & or ? in it looks like the name of a parameter, and is half a password."""
-    with pytest.raises(ValueError, match="not understood") as caught:
+    with pytest.raises(ValueError, match="no unknown parameters") as caught:
         target(url)
 
     assert CANARY not in str(caught.value)
