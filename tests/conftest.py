@@ -46,6 +46,7 @@ from app.server.routes import ROUTES
 from app.settings import Settings, Target, load
 from tests.database.full_postgres import CHOSEN_PROGRAMS, full_server
 from tests.database.full_postgres import open_folder as unprivileged_folder
+from tests.waiting import HANG_SECONDS
 
 pytest_plugins = ["tests.session"]
 
@@ -259,7 +260,7 @@ async def serving(settings: Settings) -> AsyncIterator[Service]:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         port = runner.addresses[0][1]
-        await asyncio.wait_for(app[LIFECYCLE].started.wait(), 30)
+        await asyncio.wait_for(app[LIFECYCLE].started.wait(), HANG_SECONDS)
         token = (settings.data_dir / ADMIN_TOKEN_FILE).read_text().strip()
         url = f"http://127.0.0.1:{port}"
         bearer = {"Authorization": f"Bearer {token}"}

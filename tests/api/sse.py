@@ -10,6 +10,8 @@ from typing import Any
 from aiohttp import ClientResponse, ClientSession, ClientTimeout
 from yarl import URL
 
+from tests.waiting import HANG_SECONDS
+
 # No event comes within this; those that come take a few milliseconds.
 SILENCE_SECONDS = 0.3
 # What a browser calls an event that says no name; it passes others on to who asked for them by it.
@@ -30,7 +32,7 @@ class Stream:
         self.answer = answer
         self._names = names
 
-    async def next(self, seconds: float = 5) -> Message:
+    async def next(self, seconds: float = HANG_SECONDS) -> Message:
         """Return the next message; remarks and the retry time are none."""
         fields: dict[str, str] = {}
         async with asyncio.timeout(seconds):
@@ -52,9 +54,9 @@ class Stream:
             return True
         return False
 
-    async def end(self, seconds: float) -> bytes:
+    async def end(self) -> bytes:
         """Return what is still sent until the server ends the stream."""
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(HANG_SECONDS):
             return await self.answer.content.read()
 
 

@@ -22,6 +22,7 @@ from app.database.embedded.cluster import MAJOR
 from app.settings import Secret, load
 from tests.database.full_postgres import open_folder
 from tests.paths import ROOT
+from tests.waiting import HANG_SECONDS
 
 OPTIONS = ("fsync=off", "shared_buffers=16MB")
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the server to an account")
@@ -113,8 +114,8 @@ def _is_gone(process: psutil.Process) -> bool:
         return True
 
 
-def _wait(reached: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
+def _wait(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + HANG_SECONDS
     while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -249,7 +250,7 @@ def test_last_user_stops_the_server(home: Path) -> None:
         same = _postmaster(home).pid == postmaster.pid
         server.leave()
         outlived = not _is_gone(postmaster)
-        output, _ = other.communicate("\n", timeout=30)
+        output, _ = other.communicate("\n", timeout=HANG_SECONDS)
 
     assert (same, outlived, output) == (True, True, "left\n")
     assert _is_gone(postmaster)
@@ -276,7 +277,7 @@ def test_concurrent_starts_create_one_cluster(fresh: Path) -> None:
         users = (a, b, c)
         said = [process.stdout.readline() for process in users if process.stdout]
         postmaster = _postmaster(fresh)
-        ends = [process.communicate("\n", timeout=30)[0] for process in users]
+        ends = [process.communicate("\n", timeout=HANG_SECONDS)[0] for process in users]
 
     assert (said, ends) == (["ready\n"] * 3, ["left\n"] * 3)
     assert _is_gone(postmaster)

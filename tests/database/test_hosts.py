@@ -25,6 +25,7 @@ from app.private_files import exclusive_in
 from app.settings import Settings, Target, load
 from tests.conftest import Service, serving
 from tests.database.full_postgres import FullServer, full_server, standby_of
+from tests.waiting import HANG_SECONDS
 
 LIMITS = replace(
     load({}).database,
@@ -71,7 +72,7 @@ async def _set_rules(server: FullServer, rules: str, *, refuses: bool) -> None:
     with server.admin() as admin:
         admin.execute("select pg_reload_conf()")
     connector = Connector(server.target(APP), LIMITS)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while True:  # a reload gives no sign
             try:
                 (await connector()).terminate()
@@ -223,7 +224,7 @@ class Writer:
             return answer.status == 201
 
     async def write_until_acknowledged(self) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             while not await self.write():
                 pass
 
@@ -262,7 +263,7 @@ async def test_former_primary_gets_no_acknowledged_write(
         writer, database = Writer(service), service.app[DATABASE]
         for _ in range(3):
             await writer.write_until_acknowledged()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             while _keys(new) != set(writer.acknowledged):  # noqa: ASYNC110 - it gives no sign
                 await asyncio.sleep(0)
         with old.frozen():
@@ -276,7 +277,7 @@ async def test_former_primary_gets_no_acknowledged_write(
             database.primary.renew()
         thawed = await _primary_check(service)
         with new.frozen():
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(HANG_SECONDS):
                 while (alone := await _primary_check(service))[0] != "fail":
                     assert not await writer.write()
         await writer.write_until_acknowledged()

@@ -23,6 +23,7 @@ from app.database.migrations.files import FOLDER
 from app.database.role_names import MIGRATOR
 from app.settings import Secret, Target
 from tests.conftest import Server
+from tests.waiting import HANG_SECONDS
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -109,8 +110,8 @@ def _is_unlocked(admin: Connection) -> bool:
     return row == (0,)
 
 
-def _wait(reached: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
+def _wait(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + HANG_SECONDS
     while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -555,7 +556,9 @@ def test_concurrent_migrators_apply_each_file_once(
         _child(migrator.target, folder) as c,
         _child(migrator.target, folder) as d,
     ):
-        outcomes = [(*process.communicate(timeout=50), process) for process in (a, b, c, d)]
+        outcomes = [
+            (*process.communicate(timeout=HANG_SECONDS), process) for process in (a, b, c, d)
+        ]
 
     assert [(process.returncode, errors) for _, errors, process in outcomes] == [(0, "")] * 4
     lists = sorted((json.loads(output) for output, _, _ in outcomes), key=len)
@@ -573,25 +576,23 @@ def test_next_run_continues_after_a_kill(
         folder,
         FIRST,
         "create table first (a integer);"
-        "select pg_sleep(60) where exists (select from public.pause);",
+        "select pg_sleep(3600) where exists (select from public.pause);",
     )
     with _child(migrator.target, folder) as process:
-        _wait(lambda: _is_running(admin, "pg_sleep(60)"))
+        _wait(lambda: _is_running(admin, "pg_sleep(3600)"))
         process.send_signal(signal.SIGKILL)
         process.communicate()
     admin.execute("delete from public.pause")
-    started = time.monotonic()
     if admin.info.server_version < 140_000:
         # Such a server does not notice in the middle of a statement that the client has gone.
         admin.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity "
-            "where datname = current_database() and query like '%pg_sleep(60)%' "
+            "where datname = current_database() and query like '%pg_sleep(3600)%' "
             "and pid <> pg_backend_pid()"
         )
 
     assert migrator.migrate() == [FIRST]
 
-    assert time.monotonic() - started < 15
     assert _exists(admin, "first")
     assert migrator.status().problems == []
 
@@ -621,11 +622,9 @@ def test_next_run_continues_a_killed_file_without_transaction(
         _wait(lambda: not _is_running(admin, "create index concurrently"))
     half_made = _exists(admin, "things_a_index") and not _index_is_valid(admin, "things_a_index")
     state = _ledger(admin)[SECOND]
-    started = time.monotonic()
 
     assert migrator.migrate() == [SECOND]
 
-    assert time.monotonic() - started < 15
     assert (half_made, state) == (True, "running")
     assert _index_is_valid(admin, "things_a_index")
     assert _ledger(admin)[SECOND] == "applied"
@@ -686,7 +685,7 @@ async def test_migration_retries_for_a_table_in_use(
         await asyncio.to_thread(_wait, lambda: _has_given_up(admin))
         assert not waiter.done()
 
-    assert await asyncio.wait_for(waiter, 30) == [FIRST]
+    assert await asyncio.wait_for(waiter, HANG_SECONDS) == [FIRST]
 
 
 def _has_given_up(admin: Connection) -> bool:

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import socket
-import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -26,6 +25,7 @@ from app.settings import Secret, Target, load
 from tests.conftest import Server
 from tests.database.full_postgres import FullServer
 from tests.ports import free_port
+from tests.waiting import HANG_SECONDS
 
 # Short where a limit is what is tested; each test says which.
 LIMITS = replace(
@@ -129,7 +129,7 @@ def admin(server: Server, target: Target) -> Iterator[psycopg.Connection[tuple[o
 
 
 async def _until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while not reached():  # noqa: ASYNC110 - asyncpg has no event for it
             await asyncio.sleep(0.01)
 
@@ -154,18 +154,15 @@ async def test_exhausted_pool_fails_in_time_and_counts_waiters(target: Target) -
                 pass
 
         async with database.connection():
-            started = time.monotonic()
             waiters = [asyncio.create_task(use()) for _ in range(3)]
             await _until(lambda: database.use.waiting == 3)
             busy = database.use
             outcomes = await asyncio.gather(*waiters, return_exceptions=True)
-            waited = time.monotonic() - started
         await use()
         rested = database.use
 
     assert [getattr(outcome, "code", None) for outcome in outcomes] == ["pool_exhausted"] * 3
     assert all(isinstance(outcome, Unavailable) for outcome in outcomes)
-    assert 0.39 < waited < 1.5
     assert (busy.size, busy.idle, busy.limit) == (1, 0, 1)
     assert (rested.waiting, rested.idle) == (0, 1)
 
@@ -188,21 +185,18 @@ async def test_cancelled_waiter_is_not_counted(target: Target) -> None:
 
 async def test_slow_statement_is_unavailable(target: Target) -> None:
     async with opened(target, pool_max=1, command_timeout_seconds=0.3) as database:
-        started = time.monotonic()
         with pytest.raises(Unavailable):
             async with database.connection() as connection:
-                await connection.execute("select pg_sleep(20)")
-        took = time.monotonic() - started
+                await connection.execute("select pg_sleep(3600)")
 
         async with database.connection() as connection:
             assert await connection.fetchval("select 1") == 1
-    assert took < 1.5
 
 
 async def test_statement_timeout_of_the_server_is_busy(target: Target) -> None:
     async def work(connection: Connection) -> None:
         await connection.execute("set local statement_timeout = '50ms'")
-        await connection.execute("select pg_sleep(20)")
+        await connection.execute("select pg_sleep(3600)")
 
     async with opened(target) as database:
         with pytest.raises(Unavailable) as refusal:
@@ -245,11 +239,11 @@ async def test_backend_terminated_in_a_statement_is_away(
     target: Target, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     async def work(connection: Connection) -> None:
-        await connection.execute("select pg_sleep(20)")
+        await connection.execute("select pg_sleep(3600)")
 
     async with opened(target) as database:
         running = asyncio.create_task(database.transact(work))
-        at_work = "and query like '%pg_sleep(20)%' and state = 'active'"
+        at_work = "and query like '%pg_sleep(3600)%' and state = 'active'"
         await _until(lambda: _terminate(admin, at_work) > 0)
         (outcome,) = await asyncio.gather(running, return_exceptions=True)
 
@@ -280,13 +274,10 @@ async def test_close_aborts_a_connection_in_use(target: Target) -> None:
 
     user = asyncio.create_task(use())
     await lent.wait()
-    started = time.monotonic()
+
     await database.close()
-    took = time.monotonic() - started
     over.set()
     await asyncio.gather(user, return_exceptions=True)
-
-    assert 1.5 < took < 4.5
 
 
 async def test_serialization_failure_is_retried(
@@ -512,14 +503,11 @@ async def test_refused_connection_is_tried_three_times() -> None:
     target = Target(
         hosts=(("127.0.0.1", free_port()),), database="d", user="u", password=Secret("p")
     )
-    started = time.monotonic()
 
     with pytest.raises(OSError, match="Connect call failed") as refusal:
         async with opened(target):
             pass
 
-    # Pauses of a half and of one second, each give or take a half of itself.
-    assert 0.74 < time.monotonic() - started < 3
     assert is_transient(refusal.value)
 
 
@@ -547,17 +535,14 @@ async def test_all_connect_attempts_end_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host, port = silent.getsockname()
         target = Target(hosts=((host, port),), database="d", user="u", password=Secret("p"))
-        started = time.monotonic()
         with pytest.raises(TimeoutError):
             async with opened(
                 target,
                 connect_timeout_seconds=1.0,
                 host_timeout_seconds=0.4,
-                connect_attempts=10,
+                connect_attempts=10_000,
             ):
                 pass
-
-    assert 0.9 < time.monotonic() - started < 2
 
 
 async def test_silent_first_host_does_not_delay_the_second(
@@ -566,13 +551,11 @@ async def test_silent_first_host_does_not_delay_the_second(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         target = plain_server.target(APP)
         several = replace(target, hosts=(silent.getsockname(), *target.hosts))
-        started = time.monotonic()
-        async with opened(several, host_timeout_seconds=0.5) as database:
-            took = time.monotonic() - started
-            async with database.connection() as connection:
-                assert await connection.fetchval("select 1") == 1
-
-    assert took < 2
+        async with (
+            opened(several, host_timeout_seconds=0.5) as database,
+            database.connection() as connection,
+        ):
+            assert await connection.fetchval("select 1") == 1
 
 
 async def test_two_answering_hosts_leave_one_connection(
@@ -652,21 +635,18 @@ async def test_silent_network_costs_two_command_timeouts(
         async with database.connection() as connection:
             await connection.fetchval("select 1")
         proxy.flowing.clear()
-        started = time.monotonic()
         with pytest.raises(Unavailable) as refusal:
             async with database.connection() as connection:
                 await connection.fetchval("select 1")
-        took = time.monotonic() - started
 
         proxy.flowing.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while True:
                 with suppress(Unavailable):
                     async with database.connection() as connection:
                         assert await connection.fetchval("select 2") == 2
                         break
     assert refusal.value.code == "database_timeout"
-    assert 0.35 < took < 1.8
 
 
 async def test_release_cancelled_on_dead_network_reports_nothing(
@@ -683,7 +663,7 @@ async def test_release_cancelled_on_dead_network_reports_nothing(
 
         async def use() -> None:
             async with database.connection() as connection:
-                await connection.execute("select pg_sleep(20)")
+                await connection.execute("select pg_sleep(3600)")
 
         user = asyncio.create_task(use())
         await _until(lambda: _count_sleeping(plain_server) == 1)
@@ -722,15 +702,12 @@ async def test_unanswered_connect_is_not_pool_exhaustion(
         database.connection(),
     ):
         proxy.flowing.clear()
-        started = time.monotonic()
         with pytest.raises(Unavailable) as refusal:
             async with database.connection():
                 pass
-        took = time.monotonic() - started
         proxy.flowing.set()
 
     assert refusal.value.code == "database_away"
-    assert 0.25 < took < 1.5
 
 
 @pytest.mark.parametrize("steps", range(5))
@@ -927,7 +904,7 @@ async def test_cancelled_caller_ends_when_the_network_is_dead(target: Target, mo
         await reached.wait()
         await asyncio.sleep(0)
         caller.cancel()
-        await asyncio.wait([caller], timeout=10)
+        await asyncio.wait([caller], timeout=HANG_SECONDS)
 
     assert caller.done()
     assert caller.cancelled()

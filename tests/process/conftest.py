@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -25,8 +25,7 @@ from app.database.role_names import APP
 from tests.conftest import Server
 from tests.paths import ROOT
 from tests.ports import free_port
-
-READY_SECONDS = 45
+from tests.waiting import HANG_SECONDS, until
 
 
 @dataclass
@@ -85,7 +84,7 @@ class Process:
 
         assert self.child is not None
         async with ClientSession() as client:
-            await until(lambda: is_ready(client), READY_SECONDS, self._still_there)
+            await until(lambda: is_ready(client), self._still_there)
 
     def _still_there(self) -> None:
         assert self.child is not None
@@ -96,7 +95,7 @@ class Process:
         assert self.child is not None
         if self.child.returncode is None:
             self.child.send_signal(number)
-        return await asyncio.wait_for(self.child.wait(), 30)
+        return await asyncio.wait_for(self.child.wait(), HANG_SECONDS)
 
     def postmaster(self) -> psutil.Process:
         return psutil.Process(int((self.data_dir / "pg18/postmaster.pid").read_text().split()[0]))
@@ -108,21 +107,6 @@ async def run(launch: Callable[..., Process], *command: str, **environment: str)
     await process.start(*command)
     assert process.child is not None
     return await process.child.wait(), process.log
-
-
-async def until(
-    condition: Callable[[], Awaitable[bool]],
-    seconds: float,
-    check: Callable[[], None] = lambda: None,
-) -> None:
-    """Wait for something that only another process can tell, asking every 20 ms."""
-    async with asyncio.timeout(seconds):
-        while True:
-            with suppress(ClientError, OSError):
-                if await condition():
-                    return
-            check()
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture
@@ -203,7 +187,7 @@ def launch_beside(
 
 @pytest.fixture
 async def client() -> AsyncIterator[ClientSession]:
-    async with ClientSession(timeout=ClientTimeout(total=20)) as session:
+    async with ClientSession(timeout=ClientTimeout(total=HANG_SECONDS)) as session:
         yield session
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.paths import ROOT
 from tests.process.conftest import Process
+from tests.waiting import HANG_SECONDS
 
 NODE_CLIENTS = ROOT / "tests/process/clients"
 
@@ -45,7 +46,7 @@ async def test_the_sessions_work_as_printed(launch: Callable[..., Process]) -> N
     shell = await asyncio.create_subprocess_exec(
         *("bash", "-c", script), stdout=asyncio.subprocess.PIPE, cwd=process.data_dir
     )
-    output, _ = await asyncio.wait_for(shell.communicate(), 30)
+    output, _ = await asyncio.wait_for(shell.communicate(), HANG_SECONDS)
 
     outputs = output.decode().split("\n=====\n")
     assert len(steps) == 21
@@ -70,7 +71,7 @@ async def _printed(launch: Callable[..., Process], language: str, *command: str)
         cwd=NODE_CLIENTS,
         stdout=asyncio.subprocess.PIPE,
     )
-    output, _ = await asyncio.wait_for(run.communicate(), 30)
+    output, _ = await asyncio.wait_for(run.communicate(), HANG_SECONDS)
 
     assert output.decode().strip() == expected
     assert await process.stop() == 0

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.paths import ROOT
-from tests.process.conftest import until
+from tests.waiting import until
 
 # Bounds the wait on a slow machine.
 END_SECONDS = 100
@@ -39,7 +39,7 @@ async def inner_session(folder: Path, keyword: str) -> AsyncIterator[asyncio.sub
 async def test_killed_session_leaves_nothing(tmp_path: Path, killed: str) -> None:
     names_file = tmp_path / "names"
     async with inner_session(tmp_path, "hold") as child:
-        await until(lambda: _true(names_file.exists()), END_SECONDS)
+        await until(lambda: _true(names_file.exists()))
         names = json.loads(names_file.read_text())
         pids = [names["worker"], names["postmaster"]]
         folder = Path(names["folder"]).parent
@@ -50,8 +50,8 @@ async def test_killed_session_leaves_nothing(tmp_path: Path, killed: str) -> Non
         if killed == "all":
             os.kill(names["worker"], signal.SIGKILL)
 
-        await until(lambda: _true(not any(map(_is_running, pids))), END_SECONDS)
-        await until(lambda: _true(not folder.exists()), END_SECONDS)
+        await until(lambda: _true(not any(map(_is_running, pids))))
+        await until(lambda: _true(not folder.exists()))
 
 
 async def test_session_names_failures_and_goes_on_after_a_crash(tmp_path: Path) -> None:

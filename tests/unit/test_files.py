@@ -11,6 +11,7 @@ from app.access.local_credentials import token_key
 from app.private_files import write_new, write_private
 from app.secrets.key_sources import wrapper_of
 from app.settings import load
+from tests.waiting import HANG_SECONDS
 
 # What a process sees on a full disk: an empty file can be made, and nothing can be written to it.
 _ON_A_FULL_DISK = """
@@ -35,7 +36,7 @@ def _start_on_a_full_disk(folder: Path) -> subprocess.CompletedProcess[str]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_SECONDS,
         # Coverage would want to write its own file, which the limit forbids.
         env={name: value for name, value in os.environ.items() if "COV" not in name},
     )

@@ -10,6 +10,7 @@ from app.configuration.snapshots.follower import Follower
 from app.database import Database
 from app.settings import load
 from app.tasks import Tasks, jittered, preserve_cancellation, repeat
+from tests.waiting import HANG_SECONDS
 
 
 async def wait_forever() -> None:
@@ -53,7 +54,7 @@ async def test_task_is_restarted_after_each_failure() -> None:
     with capture_logs() as logged:
         tasks.start("well", wait_forever)
         tasks.start("bad", work.run)
-        await asyncio.wait_for(work.going.wait(), 10)
+        await asyncio.wait_for(work.going.wait(), HANG_SECONDS)
 
     assert work.runs == 4
     assert tasks.failures == {"bad": 3}
@@ -70,7 +71,7 @@ async def test_pause_after_failures_doubles_up_to_60_s(monkeypatch: pytest.Monke
     monkeypatch.setattr("app.tasks.jittered", lambda *_: 0.0)
     with capture_logs() as logged:
         tasks.start("bad", work.run)
-        await asyncio.wait_for(work.going.wait(), 10)
+        await asyncio.wait_for(work.going.wait(), HANG_SECONDS)
     await tasks.stop()
 
     # Tasks of the service that tests share may log too.
@@ -86,8 +87,8 @@ async def test_task_that_runs_long_enough_recovers(monkeypatch: pytest.MonkeyPat
 
     with capture_logs():
         tasks.start("bad", work.run)
-        await asyncio.wait_for(work.going.wait(), 10)
-        async with asyncio.timeout(10):
+        await asyncio.wait_for(work.going.wait(), HANG_SECONDS)
+        async with asyncio.timeout(HANG_SECONDS):
             while not tasks.alive["bad"]:  # noqa: ASYNC110 - a timer has no event
                 await asyncio.sleep(0.01)
 
@@ -99,7 +100,7 @@ async def test_task_that_returns_is_alive() -> None:
     tasks = Tasks()
 
     tasks.start("done", nothing)
-    await asyncio.wait([running_task("done")], timeout=10)
+    await asyncio.wait([running_task("done")], timeout=HANG_SECONDS)
 
     assert tasks.alive == {"done": True}
     assert await tasks.stop() == []
@@ -112,7 +113,7 @@ async def test_task_that_is_cancelled_is_alive() -> None:
 
     task = running_task("cancelled")
     task.cancel()
-    await asyncio.wait([task], timeout=10)
+    await asyncio.wait([task], timeout=HANG_SECONDS)
 
     assert tasks.alive == {"cancelled": True}
     assert work.runs == 1
@@ -171,7 +172,7 @@ async def test_stop_cancels_again_a_task_that_ignores_it(
     tasks.start("stubborn", swallow)
     await running.wait()
 
-    assert await asyncio.wait_for(tasks.stop(), 10) == []
+    assert await asyncio.wait_for(tasks.stop(), HANG_SECONDS) == []
     assert len(swallowed) == 3
 
 
@@ -192,7 +193,7 @@ async def test_stop_after_its_limit_names_running_tasks(monkeypatch: pytest.Monk
     with capture_logs() as logged:
         names = await tasks.stop()
     released.set()
-    await asyncio.wait([running_task("endless")], timeout=10)
+    await asyncio.wait([running_task("endless")], timeout=HANG_SECONDS)
 
     assert names == ["endless"]
     assert logged == [{"event": "tasks_not_stopped", "log_level": "error", "tasks": ["endless"]}]
@@ -224,7 +225,7 @@ async def test_cancellation_replaces_an_error_of_the_cleanup() -> None:
     task = asyncio.create_task(work())
     await running.wait()
     task.cancel()
-    await asyncio.wait([task], timeout=10)
+    await asyncio.wait([task], timeout=HANG_SECONDS)
 
     assert task.cancelled()
 
@@ -245,7 +246,7 @@ async def test_error_handled_in_the_cleanup_is_not_replaced() -> None:
     task = asyncio.create_task(work())
     await running.wait()
     task.cancel()
-    await asyncio.wait([task], timeout=10)
+    await asyncio.wait([task], timeout=HANG_SECONDS)
 
     assert caught == ["OSError"]
     assert task.cancelled()
@@ -265,7 +266,7 @@ async def test_repeat_asks_for_the_pause_after_each_run() -> None:
         return 0.0
 
     tasks.start("loop", lambda: repeat(every, once))
-    await asyncio.wait_for(enough.wait(), 10)
+    await asyncio.wait_for(enough.wait(), HANG_SECONDS)
     await tasks.stop()
 
     assert runs[:5] == [0, 1, 2, 3, 4]
@@ -292,4 +293,4 @@ async def test_polling_cancelled_together_with_a_hint_ends(turns: int) -> None:
     for _ in range(turns):
         await asyncio.sleep(0)
 
-    await asyncio.wait_for(tasks.stop(), 1)
+    await asyncio.wait_for(tasks.stop(), HANG_SECONDS)

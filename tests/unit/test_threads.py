@@ -11,6 +11,7 @@ import pytest
 
 from app.errors import Malformed, malformed
 from app.threads import ThreadLimiter, free, free_later, freed_in_thread, in_thread
+from tests.waiting import HANG_SECONDS
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ async def test_error_of_a_thread_is_freed_without_the_collector() -> None:
     with suppress(Malformed):
         await handle()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         await freed.wait()
 
 
@@ -80,7 +81,7 @@ async def test_result_of_a_cancelled_waiter_is_freed() -> None:
     waiter.cancel()
     resume.set()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         await freed.wait()
 
 
@@ -88,7 +89,7 @@ async def test_thread_that_hangs_delays_no_other_work() -> None:
     resume = threading.Event()
     hanging = [asyncio.ensure_future(in_thread("hang", lambda: resume.wait(30))) for _ in range(20)]
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         assert await in_thread("work", lambda: "done") == "done"
 
     resume.set()
@@ -118,7 +119,7 @@ async def test_large_data_of_a_request_is_freed_in_a_thread() -> None:
     with suppress(Malformed), freed_in_thread():
         handle()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         assert await freed is not threading.current_thread()
 
 

@@ -1,6 +1,6 @@
 """Who may: tokens, scopes, environments; the same 401 for every reason."""
 
-import time
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +11,7 @@ from app.access.models import Scope
 from app.server.routes import ROUTES
 from tests.conftest import Server, Service
 from tests.factories import filled
+from tests.waiting import HANG_SECONDS
 
 PATH = "/v1/environments/local/configurations/k"
 OFREP = ("/ofrep/", "/v1/environments/{environment}/ofrep/")
@@ -124,14 +125,14 @@ async def test_a_row_that_was_changed_by_hand_is_refused(service: Service, serve
     assert await _status(service, token, "GET", "/v1/environments") == 401
 
 
-async def test_a_revoked_token_is_refused_within_a_second(service: Service) -> None:
+async def test_revoked_token_is_soon_refused(service: Service) -> None:
     token = await service.token(Scope.READ)
     before = await _status(service, token, "GET", "/v1/environments")
     await service.revoke(token)
-    revoked_at = time.monotonic()
 
-    while await _status(service, token, "GET", "/v1/environments") == 200:
-        assert time.monotonic() - revoked_at < 1.5
+    async with asyncio.timeout(HANG_SECONDS):
+        while await _status(service, token, "GET", "/v1/environments") == 200:
+            pass
 
     assert before == 200
 

@@ -24,7 +24,7 @@ from app.errors import AppError
 from app.http.keys import DATABASE
 from app.schema.expectations import find_expectations
 from tests.conftest import Server, Service
-from tests.process.conftest import until
+from tests.waiting import HANG_SECONDS, until
 
 LOCAL = "/v1/environments/local"
 SIGNER = Signer(Secret("k" * 32))
@@ -426,9 +426,9 @@ async def test_export_is_retried_within_seconds_of_a_failure(
         return export.exported_at is not None and export.failure is None
 
     try:
-        await until(has_failed, 20)
+        await until(has_failed)
         file.parent.unlink()
-        await until(is_exported, 20)
+        await until(is_exported)
     finally:
         exporting.cancel()
 
@@ -657,7 +657,7 @@ async def test_pipe_instead_of_the_file_does_not_block_the_export(
     os.mkfifo(file)
     await written.client.post(f"{LOCAL}/changes", json={"operations": [_put("a", 4, 0)]})
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         await export.run_once()
 
     assert export.failure == "is not a regular file"

@@ -10,6 +10,7 @@ from aiohttp import ClientSession, TCPConnector
 
 from tests.conftest import Server, Service
 from tests.factories import COSTLY_SCHEMA, flag
+from tests.waiting import HANG_SECONDS
 
 PATH = "/v1/environments/local/configurations/"
 NEW = {"If-None-Match": "*"}
@@ -492,7 +493,7 @@ async def test_locked_environment_leaves_connections_to_others(
     with server.admin("suite") as admin, admin.transaction():
         admin.execute("select 1 from flagstone.environments where name = 'local' for update")
         writers = [asyncio.create_task(write("local", n)) for n in range(20)]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             while count_waiting() == 0:  # noqa: ASYNC110 - a lock gives no sign
                 await asyncio.sleep(0)
         other = await write("staging", 1)

@@ -18,6 +18,7 @@ from app.database import Connection
 from app.http.keys import DATABASE
 from tests.api.sse import Stream, streaming
 from tests.conftest import Server, Service
+from tests.waiting import HANG_SECONDS
 
 LOCAL = "/v1/environments/local"
 MANY = 10_000
@@ -174,7 +175,7 @@ async def test_who_breaks_off_before_the_first_event_has_a_place_to_come_back_to
         first = await stream.answer.content.readuntil(b"\n")
         await _write(service, "b")
         line = b""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             while not line.startswith(b"id: "):
                 line = await stream.answer.content.readuntil(b"\n")
 
@@ -198,7 +199,7 @@ async def test_streams_of_clients_that_have_gone_end(service: Service) -> None:
             await stream.answer.content.readuntil(b"\n")
             stream.answer.close()
 
-    async with asyncio.timeout(6):
+    async with asyncio.timeout(HANG_SECONDS):
         while _handlers() > before + 1:  # noqa: ASYNC110 - aiohttp tells nobody of it
             await asyncio.sleep(0.05)
 
@@ -209,13 +210,13 @@ async def test_who_leaves_before_the_stream_begins_is_no_error(service: Service)
 
     with capture_logs() as logged:
         leaving = asyncio.ensure_future(listening(service, last=ahead).__aenter__())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             while _handlers() <= before:  # noqa: ASYNC110 - aiohttp tells nobody of it
                 await asyncio.sleep(0.02)
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
         await _write(service, "a")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             while _handlers() > before:  # noqa: ASYNC110 - aiohttp tells nobody of it
                 await asyncio.sleep(0.02)
 
@@ -240,7 +241,7 @@ async def test_the_stream_of_a_revoked_token_ends(service: Service) -> None:
 
     async with listening(service, token=token) as stream:
         await service.revoke(token)
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(HANG_SECONDS):
             rest = await stream.answer.content.read()
 
     assert b"data:" not in rest
@@ -265,7 +266,7 @@ async def test_a_client_that_reconnects_at_random_sees_each_change_once_in_order
                     seen.append(message.data["revision"])
                     last = message.id
 
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(HANG_SECONDS):
         listener = asyncio.create_task(listen())
         for n in range(total):
             await _write(service, f"k{n}")
@@ -293,7 +294,7 @@ async def test_ten_thousand_changes_are_each_seen_once_in_order_across_reconnect
             reconnections += 1
             async with listening(service, last=last) as stream:
                 for _ in range(chance.randrange(1, 400)):
-                    message = await stream.next(30)
+                    message = await stream.next()
                     assert message.name == "change"
                     seen.append(message.data["revision"])
                     last = message.id
@@ -331,7 +332,7 @@ async def test_many_listeners_all_hear_it(service: Service) -> None:
     async def hear(ready: asyncio.Event) -> int:
         async with listening(service) as stream:
             ready.set()
-            return int((await stream.next(20)).data["revision"])
+            return int((await stream.next()).data["revision"])
 
     readies = [asyncio.Event() for _ in range(80)]
     hearing = [asyncio.create_task(hear(ready)) for ready in readies]

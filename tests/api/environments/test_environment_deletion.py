@@ -32,6 +32,7 @@ from app.settings import Settings
 from tests.api.sse import streaming
 from tests.conftest import Server, Service, serving
 from tests.factories import flag
+from tests.waiting import HANG_SECONDS
 
 ENVIRONMENTS = "/v1/environments"
 SHOP = ENVIRONMENTS + "/shop"
@@ -198,7 +199,7 @@ async def test_deletion_ends_tokens_and_streams_on_every_replica(
     await _delete(shop)
 
     for session, answer in streams:
-        async with asyncio.timeout(10), session:
+        async with asyncio.timeout(HANG_SECONDS), session:
             await answer.content.read()
     for each in (shop, replica):
         await each.app[TOKENS].refresh()
@@ -295,7 +296,7 @@ async def test_rotated_token_does_not_regain_the_name(shop: Service, server: Ser
 async def _blocked(server: Server) -> None:
     """Wait until a session of the service waits for a lock of another session."""
     with server.admin("suite") as connection:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             while not connection.execute("select 1 from pg_locks where not granted").fetchone():  # noqa: ASYNC110 - a lock gives no sign
                 await asyncio.sleep(0.01)
 

@@ -24,7 +24,7 @@ from app.secrets.vault_refresh import VaultRefresh
 from app.settings import Secret, Settings, Target
 from app.tasks import Tasks
 from tests.conftest import Server, Service
-from tests.process.conftest import until
+from tests.waiting import HANG_SECONDS, until
 
 KEY = Secret("k" * 32)
 
@@ -160,11 +160,11 @@ async def test_data_keys_that_cannot_be_read_warn(
             with server.admin("suite") as connection:
                 connection.execute("revoke select on flagstone.data_keys from flagstone_app")
                 try:
-                    await until(warns, 20)
+                    await until(warns)
                     warned = health.report().checks["keys"][0]
                 finally:
                     connection.execute("grant select on flagstone.data_keys to flagstone_app")
-            await until(is_well, 20)
+            await until(is_well)
         finally:
             refreshing.cancel()
 
@@ -248,12 +248,12 @@ async def test_follower_that_cannot_follow_fails_readiness(
             with server.admin("suite") as connection:
                 connection.execute(break_.encode())
                 try:
-                    await until(has_failed, 20)
+                    await until(has_failed)
                     failures = failed()
                     ready = await service.stranger.get("/health/ready")
                 finally:
                     connection.execute(mend.encode())
-            await until(is_well, 20)
+            await until(is_well)
         finally:
             following.cancel()
 
@@ -342,7 +342,7 @@ async def test_failing_background_task_warns_until_it_recovers(
     real, health.tasks = health.tasks, tasks
 
     async def reported(status: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while health.report().checks["tasks:schema"][0].status != status:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -354,7 +354,9 @@ async def test_failing_background_task_warns_until_it_recovers(
                 await reported("warn")
                 ready = await service.stranger.get("/health/ready")
                 check = health.report().checks["tasks:schema"][0]
-                await asyncio.wait_for(_failed_again(tasks, check.consecutive_failures), 10)
+                await asyncio.wait_for(
+                    _failed_again(tasks, check.consecutive_failures), HANG_SECONDS
+                )
             finally:
                 connection.execute(_MEND_MIGRATIONS)
         await reported("pass")

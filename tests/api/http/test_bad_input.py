@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.http.decoder import BODY_BYTES_MAX, VALUE_BYTES_MAX
 from tests.conftest import Service
+from tests.waiting import HANG_SECONDS
 
 PATH = "/v1/environments/local/configurations/"
 KEY = PATH + "k"
@@ -224,10 +225,10 @@ async def test_a_body_that_breaks_its_framing_is_refused_at_once(
         "Transfer-Encoding: chunked\r\n\r\n"
     )
     writer.write(head.encode())
-    invited = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    invited = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HANG_SECONDS)
 
     writer.write(b"nonsense\r\n")
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = await asyncio.wait_for(reader.read(), HANG_SECONDS)
     writer.close()
 
     assert invited == b"HTTP/1.1 100 Continue\r\n\r\n"

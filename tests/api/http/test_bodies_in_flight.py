@@ -9,6 +9,7 @@ import pytest
 from app.access.models import Scope
 from app.http.keys import BUDGET, SETTINGS
 from tests.conftest import Service
+from tests.waiting import HANG_SECONDS
 
 FLAGS = "/v1/environments/local/ofrep/v1/evaluate/flags"
 IMPORT = "/v1/environments/local/import"
@@ -23,7 +24,7 @@ class Sender:
         self.reader, self.writer = reader, writer
 
     async def answer(self) -> bytes:
-        return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 20)
+        return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), HANG_SECONDS)
 
 
 class Senders:
@@ -57,7 +58,7 @@ async def senders(service: Service, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 
 
 async def until_bytes_are(service: Service, size: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while service.app[BUDGET].bytes != size:  # noqa: ASYNC110 - the budget has no event
             await asyncio.sleep(0.01)
 

@@ -24,6 +24,7 @@ from app.secrets.reveal import VAULT
 from app.secrets.vault import ROTATION_DUE, Vault
 from app.settings import Settings
 from tests.conftest import Server, Service
+from tests.waiting import HANG_SECONDS
 
 LOCAL = "/v1/environments/local"
 ORIGIN = Origin(actor="operator:test")
@@ -133,7 +134,7 @@ async def test_resealing_locked_row_is_retried(
         with connection.transaction():
             connection.execute("select 1 from flagstone.configurations where key = 'a' for update")
             work = asyncio.create_task(resealing.reseal(owner, vault, "local", report))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(HANG_SECONDS):
                 await all_but_one.wait()
             async with owner.connection() as other:
                 left = await resealing.pending(other, "local")
@@ -166,7 +167,7 @@ async def test_resealing_never_revives_shredded_values(service: Service, owner: 
     assert vault.ring is not None
     held = _Held(vault.ring)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         work = asyncio.create_task(resealing.reseal(owner, Vault(held), "local", lambda _: None))
         await held.asked.wait()
         destroying = asyncio.create_task(

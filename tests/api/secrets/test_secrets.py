@@ -17,7 +17,7 @@ from app.secrets.keyring import KeyState, new_key, parse_key_ring
 from app.secrets.reveal import VAULT
 from app.secrets.vault import Vault
 from tests.conftest import Server, Service
-from tests.process.conftest import until
+from tests.waiting import until
 
 LOCAL, STAGING = "/v1/environments/local", "/v1/environments/staging"
 PATH = f"{LOCAL}/configurations/db/password"
@@ -562,7 +562,7 @@ async def test_key_retired_during_wrap_stores_nothing(service: Service, server: 
                 writing = asyncio.create_task(
                     service.client.put(PATH, json={"kind": "secret", "value": CANARY}, headers=NEW)
                 )
-                await until(is_waiting, 20)
+                await until(is_waiting)
                 change_ring(file, lambda r: r.with_key(new).activated(new.id).retired(old.id))
             refused = await writing
             stored = retiring.execute("select count(*) from flagstone.data_keys").fetchone()

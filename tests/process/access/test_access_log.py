@@ -9,7 +9,8 @@ from typing import Any
 from aiohttp import ClientSession
 
 from app.access.format import generate_token
-from tests.process.conftest import Process, until
+from tests.process.conftest import Process
+from tests.waiting import until
 
 # A line of its own, and what would wipe the true one from a terminal.
 FORGERY = "%0d%0a%7b%22log%22:%22access%22,%22event%22:%22sensitive_read%22%7d%1b%5b2K%1b%5b1A"
@@ -60,7 +61,7 @@ async def test_no_request_can_forge_a_line_and_the_end_loses_none(
     # First, since a token that is asked for before it is known counts as a failed attempt too.
     async with client.get(service.url + PLACE + "k", headers={"X-API-Key": "~\u2028~"}) as stranger:
         pass
-    await until(is_known, 15)
+    await until(is_known)
     by_key = await _status(service, token, FORGERY, "one{}")
     by_id = await _status(service, token, "k", "{}\x1b[2K")
     found = await client.get(

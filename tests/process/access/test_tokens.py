@@ -1,21 +1,18 @@
 """Tokens over three instances: what one is told all know, streams end, the command line."""
 
 import asyncio
-import statistics
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import psycopg
 import pytest
 from aiohttp import ClientResponse, ClientSession
 
-from app.access.directory import REFRESH_SECONDS
 from tests.process.conftest import Process, run
+from tests.waiting import HANG_SECONDS
 
 LOCAL = "/v1/environments/local"
 ALL_FLAGS = f"{LOCAL}/ofrep/v1/evaluate/flags"
 NEW = {"name": "shop", "scopes": ["read", "evaluate"], "environments": ["local"]}
-ROUNDS = 10
 GOOD = {200}
 # While a new token was waited for, an instance that did not know it yet has counted failures.
 BAD = {401, 429}
@@ -54,17 +51,12 @@ async def status_of(client: ClientSession, process: Process, text: str) -> int:
 
 async def until_all(
     client: ClientSession, processes: Sequence[Process], text: str, statuses: set[int]
-) -> list[float]:
-    """Return the seconds that each instance took to answer so, asked all the time."""
-    started = time.monotonic()
-
-    async def ask(process: Process) -> float:
-        async with asyncio.timeout(10):
+) -> None:
+    """Wait until each instance answers with one of the statuses."""
+    for process in processes:
+        async with asyncio.timeout(HANG_SECONDS):
             while await status_of(client, process, text) not in statuses:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        return time.monotonic() - started
-
-    return list(await asyncio.gather(*map(ask, processes)))
 
 
 async def revoke(client: ClientSession, process: Process, token_id: str) -> None:
@@ -89,44 +81,27 @@ async def open_streams(client: ClientSession, process: Process, text: str) -> li
     return streams
 
 
-async def ends(stream: ClientResponse, started: float) -> float:
-    """Return the seconds until the stream has ended."""
-    async with asyncio.timeout(10):
+async def read_to_end(stream: ClientResponse) -> None:
+    async with asyncio.timeout(HANG_SECONDS):
         while await stream.content.readany():
             pass
-    return time.monotonic() - started
 
 
 @pytest.mark.first_start
-async def test_a_revocation_holds_everywhere_within_a_second(
+async def test_revocation_holds_on_every_instance(
     three: list[Process], client: ClientSession
 ) -> None:
-    told: list[float] = []
-    untold: list[float] = []
-    for number in range(ROUNDS):
-        token_id, text = await make(client, three[number % 3])
+    for maker in three:
+        token_id, text = await make(client, maker)
         await until_all(client, three, text, GOOD)
         streams = [
-            (process, stream)
-            for process in three
-            for stream in await open_streams(client, process, text)
+            stream for process in three for stream in await open_streams(client, process, text)
         ]
 
-        started = time.monotonic()
-        ended = asyncio.gather(*(ends(stream, started) for _, stream in streams))
         await revoke(client, three[0], token_id)
-        refused = await until_all(client, three, text, BAD)
 
-        told += refused[:2]
-        untold.append(refused[2])
-        for (process, _), seconds in zip(streams, await ended, strict=True):
-            (untold if process is three[2] else told).append(seconds)
-
-    # Quicker than any look without a sign would be.
-    assert statistics.median(told) < REFRESH_SECONDS / 2
-    assert statistics.median(untold) < 1
-    # On a machine that is busy with something else.
-    assert max(told + untold) < 5
+        await until_all(client, three, text, BAD)
+        await asyncio.gather(*map(read_to_end, streams))
 
 
 @pytest.mark.first_start
@@ -141,7 +116,7 @@ async def test_a_revocation_by_hand_holds_too(three: list[Process], client: Clie
             "update flagstone.tokens set revoked_at = now() where id = %s", [token_id]
         )
 
-    assert max(await until_all(client, three, text, BAD)) < 5
+    await until_all(client, three, text, BAD)
 
 
 async def test_tokens_from_the_command_line(
@@ -162,7 +137,7 @@ async def test_tokens_from_the_command_line(
     again = await run(launch, "token", "rotate", old_id)
     shown = await run(launch, "token", "show", old_id)
     revoked = await run(launch, "token", "revoke", old_id)
-    refused = await until_all(client, [service], old, BAD)
+    await until_all(client, [service], old, BAD)
     listed = await run(launch, "token", "list")
     unknown = await run(launch, "token", "show", "0123456789abc")
     forever = await run(
@@ -182,7 +157,6 @@ async def test_tokens_from_the_command_line(
     assert in_grace == 200
     assert (again[0], f"was already replaced by {new.split('_')[2]}" in again[1]) == (1, True)
     assert new.split("_")[2] in shown[1]
-    assert max(refused) < 5
     assert "revoked" in listed[1]
     assert not {old, new} & {*listed[1].split(), *shown[1].split()}
     assert (unknown[0], "There is no such token" in unknown[1]) == (1, True)

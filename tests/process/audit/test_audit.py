@@ -9,7 +9,8 @@ from pathlib import Path
 from aiohttp import ClientSession
 
 from tests.conftest import Server
-from tests.process.conftest import Process, put, run, until
+from tests.process.conftest import Process, put, run
+from tests.waiting import until
 
 
 async def test_history_is_signed_as_it_grows_and_verified_later(
@@ -28,7 +29,7 @@ async def test_history_is_signed_as_it_grows_and_verified_later(
     assert await service.stop() == 0
     await service.start()
     # The first revision is that of the test data.
-    await until(lambda: _is_signed(heads, 4), 20)
+    await until(lambda: _is_signed(heads, 4))
     assert await service.stop() == 0
     url = urllib.parse.urlsplit(service.environment["DATABASE_URL"])
     with server.admin(url.path.lstrip("/")) as connection:

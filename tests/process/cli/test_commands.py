@@ -13,7 +13,8 @@ from aiohttp import ClientSession
 from app.database.migrations import read_files
 from app.database.role_names import APP, MIGRATOR
 from tests.conftest import Server
-from tests.process.conftest import Process, run, until
+from tests.process.conftest import Process, run
+from tests.waiting import until
 
 
 async def test_configurations_and_tokens_from_the_command_line(
@@ -54,9 +55,9 @@ async def test_configurations_and_tokens_from_the_command_line(
         async with client.get(place, headers=headers) as answer:
             return answer.status in statuses
 
-    await until(lambda: holds(200), 15)
+    await until(lambda: holds(200))
     revoked = await run(launch_beside, "token", "revoke", token.split("_")[2])
-    await until(lambda: holds(401, 429), 15)
+    await until(lambda: holds(401, 429))
     tokens = await run(launch_beside, "token", "list")
     assert (revoked[0], tokens[0]) == (0, 0)
     assert "local admin" in tokens[1]
@@ -209,7 +210,7 @@ async def test_environments_from_the_command_line(
             async with client.get(place, headers=service.headers) as answer:
                 return answer.status == status
 
-        await until(is_answered, 20)
+        await until(is_answered)
 
     await answers(200)
     delete = ("environment", "delete", "team-a", "--version")
@@ -265,7 +266,7 @@ async def test_stopping_the_database_holds_until_somebody_starts_it(
         async with client.get(f"{service.url}/health/ready") as answer:
             return bool((await answer.json(content_type=None))["status"] == "warn")
 
-    await until(warned, 15)
+    await until(warned)
     again = await run(launch, "database", "stop")
     migrated = await run(launch, "database", "migrate")
     await service.ready()

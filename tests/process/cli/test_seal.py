@@ -18,6 +18,7 @@ from app.settings import Target
 from tests.database.full_postgres import FullServer, full_server
 from tests.paths import ROOT
 from tests.process.conftest import Process
+from tests.waiting import HANG_SECONDS
 
 CANARY = "canary7f3a"
 URL = f"postgresql://app:{CANARY}@db.example.org/flagstone"
@@ -33,7 +34,7 @@ def ran(folder: Path, *words: str, given: str = "", **environ: str) -> tuple[int
         check=False,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environ},
-        timeout=30,
+        timeout=HANG_SECONDS,
     )
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -125,7 +126,7 @@ async def test_the_readme_s_lines_work_as_printed(tmp_path: Path) -> None:
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    output, _ = await asyncio.wait_for(shell.communicate(), 50)
+    output, _ = await asyncio.wait_for(shell.communicate(), HANG_SECONDS)
 
     assert (shell.returncode, len(expected)) == (0, 4)
     for line in expected:
@@ -174,7 +175,7 @@ async def test_a_service_in_production_opens_what_it_is_given(
         process = launch(**{**environ, **changed})
         await process.start()
         assert process.child is not None
-        assert await asyncio.wait_for(process.child.wait(), 30) == 1
+        assert await asyncio.wait_for(process.child.wait(), HANG_SECONDS) == 1
         assert "Traceback" not in process.log
         return process.log
 

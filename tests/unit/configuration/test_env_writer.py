@@ -18,6 +18,7 @@ from app.configuration.transfer.document_reader import read_document
 from app.configuration.transfer.documents import Format
 from app.configuration.transfer.env_writer import env_lines, env_values
 from app.http.decoder import VALUE_BYTES_MAX
+from tests.waiting import HANG_SECONDS
 
 Read = Callable[[Path, list[str]], dict[str, str | None]]
 
@@ -37,7 +38,9 @@ def of_shell(*command: str) -> Read:
         shown = " ".join(f'"${name}"' for name in names)
         script = path.with_suffix(".sh")
         script.write_text(f'. {shlex.quote(str(path))}\nprintf "%s\\0" {shown}\n')
-        found = subprocess.run([*command, str(script)], capture_output=True, check=True, timeout=60)
+        found = subprocess.run(
+            [*command, str(script)], capture_output=True, check=True, timeout=HANG_SECONDS
+        )
         assert found.stderr == b""
         return dict(zip(names, found.stdout.decode().split("\0"), strict=False))
 
@@ -50,7 +53,7 @@ def of_dotenv(path: Path, _names: list[str]) -> dict[str, str | None]:
 
 def of_node(path: Path, _names: list[str]) -> dict[str, str | None]:
     command = ["node", f"--env-file={path}", "-p", "JSON.stringify(process.env)"]
-    found = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    found = subprocess.run(command, capture_output=True, check=True, timeout=HANG_SECONDS)
     values: dict[str, str | None] = json.loads(found.stdout)
     return values
 

@@ -50,11 +50,12 @@ def test_long_password_is_checked_quickly(length: int) -> None:
     password = secrets.token_urlsafe(length)[:length]
     list(broken_rules("", NAMES))
 
-    started = time.monotonic()
+    started = time.process_time()
     found = list(broken_rules(password, NAMES))
 
     assert found == []
-    assert time.monotonic() - started < 1
+    # Without a limit on the length it takes minutes.
+    assert time.process_time() - started < 5
 
 
 def test_generated_password_passes() -> None:

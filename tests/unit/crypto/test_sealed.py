@@ -60,7 +60,7 @@ def refusal(text: str, name: str = NAME, identity: Identity = IDENTITY) -> str:
 
 
 @given(name=NAMES, value=VALUES)
-@hypothesis_settings(max_examples=10_000, deadline=None)
+@hypothesis_settings(max_examples=500, deadline=None)
 def test_sealed_setting_opens(name: str, value: str) -> None:
     sealed = seal(name, Secret(value), [RECIPIENT])
 
@@ -72,7 +72,7 @@ def test_sealed_setting_opens(name: str, value: str) -> None:
 
 
 @given(name=NAMES, other=NAMES, value=VALUES)
-@hypothesis_settings(max_examples=1_000, deadline=None)
+@hypothesis_settings(max_examples=200, deadline=None)
 def test_sealed_setting_other_name_is_refused(name: str, other: str, value: str) -> None:
     sealed = seal(name, Secret(value), [RECIPIENT])
 

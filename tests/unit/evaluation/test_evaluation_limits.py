@@ -16,8 +16,8 @@ LONG = "a" * (MEBIBYTE // 2)
 ALIKE = LONG[:-1] + "b"
 TOO_COSTLY = "The rule takes too many steps with this context."
 ONES = [1] * 10_000
-# Generous: what takes its steps takes some 5 ms, and what does not, seconds.
-SECONDS_MAX = 0.25
+# Processor time: a rule that counts its steps takes some 5 ms, another takes seconds.
+SECONDS_MAX = 0.5
 
 
 def often(rule: Any) -> list[Any]:
@@ -107,11 +107,11 @@ CHEAP: dict[str, tuple[Any, dict[str, Any]]] = {
 def test_costly_rule_fails_alone_and_early(case: tuple[Any, dict[str, Any]]) -> None:
     rule, context = case
     made = flag({"if": [True, rule]})
-    before = time.perf_counter()
+    before = time.process_time()
 
     found = made.evaluate(context, NOW).outcome
 
-    assert time.perf_counter() - before < SECONDS_MAX
+    assert time.process_time() - before < SECONDS_MAX
     assert found.error_code is ErrorCode.GENERAL
     assert found.error_details is not None
     assert found.error_details.lower() == TOO_COSTLY.lower()
@@ -121,11 +121,11 @@ def test_costly_rule_fails_alone_and_early(case: tuple[Any, dict[str, Any]]) -> 
 def test_cheap_rule_with_costly_form_passes(case: tuple[Any, dict[str, Any]]) -> None:
     rule, context = case
     run = Run(context, NOW)
-    before = time.perf_counter()
+    before = time.process_time()
 
     result(rule, context, run=run)
 
-    assert time.perf_counter() - before < SECONDS_MAX
+    assert time.process_time() - before < SECONDS_MAX
     assert run.steps > STEPS_MAX // 2
 
 

@@ -194,10 +194,11 @@ def test_large_context_is_not_encoded_per_step() -> None:
     rule = {"if": [{"reduce": [var("list"), var("accumulator"), var("large")]}, "a"]}
     context = {"list": [0] * 2_000, "large": [1] * 400_000}
 
-    began = time.perf_counter()
+    began = time.process_time()
     explained(rule, context)
 
-    assert time.perf_counter() - began < 0.3
+    # Encoding it for each step takes seconds.
+    assert time.process_time() - began < 1
 
 
 def test_trace_above_step_limit_is_incomplete() -> None:

@@ -1,10 +1,8 @@
 """KEY_COMMAND: an executable wraps and unwraps, and each of its errors is refused."""
 
-import asyncio
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -87,13 +85,11 @@ async def test_hanging_command_is_killed_with_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "LIMIT_SECONDS", 0.5)
-    script = f"#!/bin/sh\nsleep 300 & echo $! > {tmp_path}/pid\nwait\n"
-    started = time.monotonic()
+    script = f"#!/bin/sh\nsleep 3600 & echo $! > {tmp_path}/pid\nwait\n"
 
     with pytest.raises(KeyMissingError, match="took longer"):
         await _wrapper(tmp_path, script).unwrap(WRAPPED)
 
-    assert time.monotonic() - started < 3
     child = int((tmp_path / "pid").read_text())
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie"
 
@@ -104,12 +100,11 @@ async def test_command_with_surviving_child_times_out(
     """A process that left the group is not killed, and keeps the pipe open."""
     monkeypatch.setattr(command, "LIMIT_SECONDS", 0.5)
     escaped = "import os, time; os.setsid(); open('pid', 'w').write(str(os.getpid()))"
-    script = f'#!/bin/sh\ncd {tmp_path}\n{sys.executable} -c "{escaped}; time.sleep(60)" & wait\n'
+    script = f'#!/bin/sh\ncd {tmp_path}\n{sys.executable} -c "{escaped}; time.sleep(3600)" & wait\n'
 
     try:
         with pytest.raises(KeyMissingError, match="took longer"):
-            async with asyncio.timeout(5):
-                await _wrapper(tmp_path, script).unwrap(WRAPPED)
+            await _wrapper(tmp_path, script).unwrap(WRAPPED)
     finally:
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 

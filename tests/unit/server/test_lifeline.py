@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from app.server.workers import Worker, beat_lifeline
+from tests.waiting import HANG_SECONDS
 
 # In another process: a blocking write would block the event loop and its timeouts.
 _BEATING = """
@@ -39,7 +40,7 @@ def test_beat_to_a_suspended_supervisor_does_not_block() -> None:
             pass_fds=[theirs.fileno()],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_SECONDS,
             check=True,
         )
 

@@ -19,6 +19,7 @@ from app.secrets.keyring import KeyRing, KeyState, new_key
 from app.settings import Secret, SettingsError, load
 from app.settings import identity as identities
 from app.settings.variables import VARIABLES
+from tests.waiting import HANG_SECONDS
 
 CANARY = "canary7f3a"
 PASSWORD = f"{CANARY}-Hx7qWvZ2"
@@ -287,19 +288,16 @@ def test_failing_identity_command_is_refused(tmp_path: Path) -> None:
 
 def test_identity_command_with_long_output_is_killed() -> None:
     """It could fill the memory within its time."""
-    begun = time.monotonic()
-
     rule = needing(IDENTITY_COMMAND="yes")
 
     assert rule == "IDENTITY_COMMAND must not be above 65536 bytes"
-    assert time.monotonic() - begun < 5
 
 
 def test_identity_command_after_output_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identities, "COMMAND_SECONDS", 0.5)
-    script = written(tmp_path / "quiet", "import os, time\nos.close(1)\ntime.sleep(60)\n")
+    script = written(tmp_path / "quiet", "import os, time\nos.close(1)\ntime.sleep(3600)\n")
 
     rule = needing(IDENTITY_COMMAND=f"'{sys.executable}' '{script}'")
 
@@ -314,18 +312,16 @@ def test_identity_command_timeout_kills_children(
     script = written(
         tmp_path / "slow",
         "import json, os, subprocess, sys, time\n"
-        "child = subprocess.Popen(['sleep', '60'])\n"
+        "child = subprocess.Popen(['sleep', '3600'])\n"
         f"json.dump([os.getpid(), child.pid], open({str(tmp_path / 'pids')!r}, 'w'))\n"
-        "time.sleep(60)\n",
+        "time.sleep(3600)\n",
     )
 
-    begun = time.monotonic()
     rule = needing(IDENTITY_COMMAND=f"'{sys.executable}' '{script}'")
 
     assert rule == "IDENTITY_COMMAND must end in 0.5 s"
-    assert time.monotonic() - begun < 5
     for pid in json.loads((tmp_path / "pids").read_text()):
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + HANG_SECONDS
         while _runs(pid) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert not _runs(pid)
@@ -343,7 +339,7 @@ def _runs(pid: int) -> bool:
 def test_ctrl_c_ends_identity_command(tmp_path: Path) -> None:
     script = written(
         tmp_path / "interrupts",
-        "import os, signal, time\nos.kill(os.getppid(), signal.SIGUSR1)\ntime.sleep(60)\n",
+        "import os, signal, time\nos.kill(os.getppid(), signal.SIGUSR1)\ntime.sleep(3600)\n",
     )
 
     def interrupt(*_: object) -> None:
@@ -351,10 +347,8 @@ def test_ctrl_c_ends_identity_command(tmp_path: Path) -> None:
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
-        begun = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             needing(IDENTITY_COMMAND=f"'{sys.executable}' '{script}'")
-        assert time.monotonic() - begun < 5
     finally:
         signal.signal(signal.SIGUSR1, before)
 

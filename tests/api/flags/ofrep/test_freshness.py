@@ -1,14 +1,12 @@
 """Answers are never older than what a client was told of. Cn is a line of OFREP's checklist."""
 
 import asyncio
-import time
 from uuid import uuid4
 
 import pytest
 
 from app.configuration.changes import service as changes
 from app.configuration.changes.models import Content, Kind, Operation
-from app.configuration.snapshots.follower import POLL_SECONDS, REACH_SECONDS
 from app.configuration.snapshots.reading import FOLLOWER
 from app.http.keys import DATABASE
 from tests.api.flags.ofrep.conftest import BY_PLAN, SWITCH, Client
@@ -85,14 +83,11 @@ async def test_c20_c36_an_instance_that_cannot_catch_up_is_503_with_whole_second
     ofrep: Client,
 ) -> None:
     snapshot = ofrep.service.app[FOLLOWER].get("local")
-    began = time.monotonic()
 
     answer = await ofrep.all(query=f"?flagConfigEtag={snapshot.epoch}:{snapshot.revision + 1}")
 
-    waited = time.monotonic() - began
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
     assert answer.body["errorCode"] == "GENERAL"
-    assert REACH_SECONDS - 0.1 < waited < REACH_SECONDS + POLL_SECONDS
 
 
 async def test_c36_of_a_life_that_this_instance_does_not_know_the_database_is_asked(

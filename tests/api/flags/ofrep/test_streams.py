@@ -12,6 +12,7 @@ from app.http.keys import LIFECYCLE
 from tests.api.flags.ofrep.conftest import BY_PLAN, FLAGS, SHOP, SWITCH, Client
 from tests.api.flags.ofrep.listening import listening
 from tests.conftest import Server, Service
+from tests.waiting import HANG_SECONDS
 
 
 def _place(service: Service) -> str:
@@ -193,7 +194,7 @@ async def test_c39_a_quiet_stream_is_kept_alive_by_remarks(
 
     async with listening(ofrep) as stream:
         await stream.next()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(HANG_SECONDS):
             lines = [await stream.answer.content.readuntil(b"\n") for _ in range(6)]
 
     assert any(line.startswith(b": ping") for line in lines)
@@ -206,12 +207,9 @@ async def test_c39_streams_end_as_soon_as_the_service_drains(shop: Client) -> No
 
     async with listening(shop, url) as stream:
         await stream.next()
-        began = time.monotonic()
         shop.service.app[LIFECYCLE].draining.set()
         await wake_streams(shop.service.app)
-        await stream.end(2)
-
-    assert time.monotonic() - began < 0.5
+        await stream.end()
 
 
 TURN = 2_000_000_000

@@ -15,6 +15,7 @@ from app.access.rate_limit import RATE_LIMIT
 from tests.api.flags.ofrep.conftest import SHOP, Client
 from tests.api.flags.ofrep.listening import listening
 from tests.conftest import Server
+from tests.waiting import HANG_SECONDS
 
 
 async def test_c38_forged_foreign_and_spoilt_tickets_are_refused_alike(ofrep: Client) -> None:
@@ -70,7 +71,7 @@ async def test_c38_no_log_line_has_the_ticket(
             await refused.read()
         async with ofrep.session.post(url) as wrong_method:
             await wrong_method.read()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             while not any(entry.get("status") == 405 for entry in logged):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -83,7 +84,7 @@ async def test_c38_the_stream_of_a_revoked_token_ends_within_two_seconds(ofrep: 
     async with listening(ofrep) as stream:
         await stream.next()
         await ofrep.service.revoke(ofrep.token)
-        rest = await stream.end(2)
+        rest = await stream.end()
         async with ofrep.session.get(stream.answer.url) as again:
             pass
 
@@ -100,7 +101,7 @@ async def test_c38_the_stream_of_a_token_ends_with_it(ofrep: Client) -> None:
 
     async with listening(replace(ofrep, token=token)) as stream:
         await stream.next()
-        rest = await stream.end(10)
+        rest = await stream.end()
 
     assert b"data:" not in rest
 
@@ -112,7 +113,7 @@ async def test_c38_the_stream_of_a_token_that_may_no_longer_evaluate_ends(
         await stream.next()
         with server.admin("suite") as connection:
             connection.execute("update flagstone.tokens set scopes = '{read}' where name = 'test'")
-        rest = await stream.end(10)
+        rest = await stream.end()
 
     assert b"data:" not in rest
 

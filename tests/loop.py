@@ -1,0 +1,42 @@
+"""Show that work gives way to others on the event loop, on a machine of any speed."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+
+@dataclass
+class LoopTurns:
+    """Processor time of the loop's turns, which the load of the machine does not add to."""
+
+    longest_seconds: float = 0.0
+    process_seconds: float = 0.0
+
+    @property
+    def longest_share(self) -> float:
+        """Return the share of the process's work that the longest turn did."""
+        return self.longest_seconds / self.process_seconds
+
+
+@asynccontextmanager
+async def watched_loop() -> AsyncIterator[LoopTurns]:
+    """Measure the turns of the loop while the block runs."""
+    turns = LoopTurns()
+
+    async def watch() -> None:
+        while True:
+            before = time.thread_time()
+            await asyncio.sleep(0.001)  # not 0: spinning would count as work
+            turns.longest_seconds = max(turns.longest_seconds, time.thread_time() - before)
+
+    started = time.process_time()
+    watching = asyncio.create_task(watch())
+    try:
+        yield turns
+    finally:
+        turns.process_seconds = time.process_time() - started
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
