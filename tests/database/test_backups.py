@@ -196,9 +196,7 @@ def test_counts_heads_and_data_are_of_one_moment(origin: Origin) -> None:
     assert (origin.source.folder / store.DATA).stat().st_mode & 0o777 == 0o600
 
 
-def test_what_is_written_while_it_is_made_is_not_in_it(
-    server: Server, empty: str, tmp_path: Path
-) -> None:
+def test_backup_excludes_writes_made_during_it(server: Server, empty: str, tmp_path: Path) -> None:
     """Counts of another moment than the data's would differ from it."""
     begun, ended = threading.Event(), threading.Event()
 
@@ -243,7 +241,7 @@ def test_damage_is_noticed_at_a_hundred_places(origin: Origin, tmp_path: Path, d
             IDENTITY.decrypt_stream(io.BytesIO(damaged), io.BytesIO())
 
 
-def test_what_is_opened_is_checked_to_the_end(origin: Origin, tmp_path: Path) -> None:
+def test_opened_backup_is_verified_to_its_end(origin: Origin, tmp_path: Path) -> None:
     data = _data(origin.source)
     for place in (100, len(data) // 2, len(data) - 1):
         damaged = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
@@ -261,7 +259,7 @@ def test_another_identity_opens_nothing(origin: Origin) -> None:
         _all(replace(origin.source, identity=other))
 
 
-async def test_what_was_put_back_is_what_was_there(
+async def test_restored_data_equals_the_original(
     server: Server, origin: Origin, empty: str
 ) -> None:
     heads = restore_backup(origin.source, _place(server, empty), _silent)
@@ -305,7 +303,7 @@ async def test_what_was_put_back_is_what_was_there(
     await database.close()
 
 
-def test_what_is_there_stays_unless_somebody_says_so(server: Server, origin: Origin) -> None:
+def test_restore_over_data_needs_confirmation(server: Server, origin: Origin) -> None:
     with server.admin(origin.name) as connection:
         before = _rows(connection, epoch=True)
 
@@ -317,7 +315,7 @@ def test_what_is_there_stays_unless_somebody_says_so(server: Server, origin: Ori
         assert _rows(connection, epoch=True) == before
 
 
-def test_what_is_back_and_cannot_be_migrated_says_so(server: Server, origin: Origin) -> None:
+def test_failed_migration_after_restore_is_reported(server: Server, origin: Origin) -> None:
     migrator = Migrator(
         target=server.target(MIGRATOR, "gone"), settings=load({}).database, instance="test"
     )
@@ -397,7 +395,7 @@ def test_a_backup_whose_end_is_missing_changes_nothing(
     assert restore_backup(source, _place(server, empty), _silent)
 
 
-def test_a_backup_that_is_not_as_its_manifest_says_changes_nothing(
+def test_backup_that_contradicts_its_manifest_changes_nothing(
     server: Server, origin: Origin, empty: str
 ) -> None:
     manifest = origin.source.manifest
@@ -416,7 +414,7 @@ def test_a_backup_that_is_not_as_its_manifest_says_changes_nothing(
         assert _rows(connection)["configurations"] == []
 
 
-def test_whoever_holds_a_table_holds_a_restore_off(
+def test_restore_waits_for_a_locked_table(
     server: Server, origin: Origin, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.operations.backups.restore._LOCK_WAITS_SECONDS", (0.05, 0.05))
@@ -427,7 +425,7 @@ def test_whoever_holds_a_table_holds_a_restore_off(
             restore_backup(origin.source, _place(server, empty), _silent)
 
 
-def test_whoever_migrates_holds_a_restore_off(server: Server, origin: Origin, empty: str) -> None:
+def test_restore_waits_for_a_migration(server: Server, origin: Origin, empty: str) -> None:
     with server.admin(empty) as connection:
         connection.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
 
@@ -435,7 +433,7 @@ def test_whoever_migrates_holds_a_restore_off(server: Server, origin: Origin, em
             restore_backup(origin.source, _place(server, empty), _silent)
 
 
-def test_requests_that_want_another_table_end_and_a_restore_goes_on(
+def test_deadlock_with_a_request_does_not_end_a_restore(
     server: Server, origin: Origin, empty: str
 ) -> None:
     """Who has one table and wants one that is taken would wait for ever for who wants both."""
@@ -457,7 +455,7 @@ def test_requests_that_want_another_table_end_and_a_restore_goes_on(
         other.join()
 
 
-def test_a_backup_that_begins_during_a_restore_is_of_what_was_restored(
+def test_backup_started_during_restore_has_the_restored_data(
     server: Server, origin: Origin, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To a snapshot from before, tables that were made anew are empty, and a dump of them whole."""
@@ -482,7 +480,7 @@ def test_a_backup_that_begins_during_a_restore_is_of_what_was_restored(
     assert b"checkout/retries" in _all(_source(tmp_path, manifest))
 
 
-def test_what_ends_a_restore_says_whether_anything_was_changed(
+def test_failed_restore_says_whether_data_changed(
     server: Server, origin: Origin, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Up to the last statement nothing was; of a COMMIT that nobody answers it is not known."""
@@ -579,7 +577,7 @@ def test_an_interruption_leaves_no_backup(server: Server, large: str, tmp_path: 
     assert [thread for thread in threading.enumerate() if thread.name == "age"] == []
 
 
-def test_a_password_may_have_what_its_file_separates_by(server: Server) -> None:
+def test_password_may_contain_the_pgpass_separator(server: Server) -> None:
     password = Secret("a:b\\c")
     with server.admin() as connection:
         connection.execute("create role separated login password 'a:b\\c'")
@@ -598,7 +596,7 @@ def test_a_password_may_have_what_its_file_separates_by(server: Server) -> None:
             connection.execute("drop role separated")
 
 
-def test_a_wrong_password_is_told_of_without_it(server: Server, tmp_path: Path) -> None:
+def test_wrong_password_error_hides_the_password(server: Server, tmp_path: Path) -> None:
     target = server.target(BACKUP, "flagstone")
     wrong = target.as_role(target.user, Secret("hunter2hunter2"))
 
@@ -609,7 +607,7 @@ def test_a_wrong_password_is_told_of_without_it(server: Server, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_whoever_holds_a_table_holds_a_backup_off(
+def test_backup_waits_for_a_locked_table(
     server: Server, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -661,7 +659,7 @@ def test_program_for_tls_missing_from_path_is_named(monkeypatch: pytest.MonkeyPa
     )
 
 
-def test_program_for_a_server_that_prefers_tls_is_the_one_on_path() -> None:
+def test_pg_dump_for_a_server_that_prefers_tls_is_from_path() -> None:
     if (path := shutil.which("pg_dump")) is None:
         pytest.skip("needs pg_dump on PATH")
 
@@ -682,9 +680,7 @@ def test_a_backup_is_proven_by_restoring_it(origin: Origin) -> None:
     assert list(Path(tempfile.gettempdir()).glob("flagstone-verify-*")) == []
 
 
-def test_what_a_dump_runs_while_it_is_restored_has_no_power(
-    server: Server, empty: str, tmp_path: Path
-) -> None:
+def test_restored_dump_runs_without_privileges(server: Server, empty: str, tmp_path: Path) -> None:
     """Whoever owns the tables decides what that is, and a superuser runs programs."""
     target = server.target(MIGRATOR, empty)
     with psycopg.connect(**libpq_arguments(target, load({}).database)) as connection:

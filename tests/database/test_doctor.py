@@ -168,7 +168,7 @@ async def test_open_doors_and_roles_of_power_are_named(
     assert _is(lame["roles: roles"], FAIL, f"{MIGRATOR} cannot become {OWNER}")
 
 
-async def test_a_role_or_database_that_is_full_is_told_before_it_is(
+async def test_doctor_warns_before_connections_run_out(
     examined: Examine, server: Server, database: str
 ) -> None:
     url = _url(server.target(APP, database))
@@ -242,7 +242,7 @@ async def test_a_password_that_is_weak_and_wrong(examined: Examine, server: Serv
     assert "hunter2" not in str(found)
 
 
-async def test_a_server_that_accepts_and_says_nothing_takes_no_longer_than_its_limit(
+async def test_doctor_gives_up_on_a_silent_server(
     examined: Examine,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -281,7 +281,7 @@ async def test_a_check_that_hangs_or_breaks_ends_no_other(tmp_path: Path) -> Non
     assert worst(found[2:]) is PASS
 
 
-async def test_a_changed_past_and_a_changed_schema_are_told_at_once(
+async def test_doctor_reports_changed_history_and_schema(
     examined: Examine, server: Server, database: str
 ) -> None:
     url = _url(server.target(APP, database))
@@ -320,7 +320,7 @@ async def test_a_changed_past_and_a_changed_schema_are_told_at_once(
     assert _is(well["proof: signed heads"], ABSENT, "there is no ")
 
 
-async def test_heads_that_cannot_be_read_or_whose_environment_is_gone_hide_no_history(
+async def test_unreadable_or_orphaned_heads_hide_no_history(
     examined: Examine, server: Server, database: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "heads"
@@ -353,7 +353,7 @@ async def test_heads_that_cannot_be_read_or_whose_environment_is_gone_hide_no_hi
     assert _is(unreadable["proof: history"], PASS, "0 revisions of 4 environments verified")
 
 
-async def test_tcp_without_tls_is_told(examined: Examine, plain_server: FullServer) -> None:
+async def test_doctor_reports_tcp_without_tls(examined: Examine, plain_server: FullServer) -> None:
     url = _url(plain_server.target(APP), sslmode="disable")
 
     local = await examined(DATABASE_URL=url)

@@ -172,7 +172,7 @@ async def test_connect_does_not_wait_for_the_lock_of_data_dir(pair: Pair, tmp_pa
     ]
 
 
-async def test_server_behind_what_was_read_is_refused(pair: Pair) -> None:
+async def test_server_behind_the_last_read_revision_is_refused(pair: Pair) -> None:
     hosts = pair.primary.superuser.hosts * 2
     database = Database(LIMITS)
     follower = Follower(database)

@@ -518,7 +518,7 @@ def test_migration_with_an_invalid_index_is_not_applied(
     assert _index_is_valid(admin, "things_a_index") or _ledger(admin)[SECOND] == "running"
 
 
-def test_running_migration_without_its_file_is_rolled_back_as_begun(
+def test_running_migration_without_file_rolls_back_recorded_text(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
     _add(folder, FIRST, "create table things (a integer);")

@@ -609,7 +609,7 @@ def _as_superuser(provisioner: Provisioner, statement: str) -> None:
 
 
 @pytest.mark.usefixtures("open_public")
-async def test_public_schema_of_another_owner_is_reported_with_the_statement(
+async def test_public_schema_of_another_owner_is_reported(
     provisioner: Provisioner, managed: Provisioner, settings: Settings
 ) -> None:
     """PostgreSQL answers the revoke of a role that is not the owner with a warning alone."""

@@ -83,7 +83,7 @@ async def test_a_token_stays_in_its_environments(service: Service) -> None:
     assert [item["name"] for item in (await listed.json())["items"]] == ["staging"]
 
 
-async def test_every_route_says_what_it_needs() -> None:
+async def test_every_route_declares_its_scope() -> None:
     open_to_all = {route.path for route in ROUTES if route.scope is None}
 
     assert open_to_all == {
@@ -137,6 +137,6 @@ async def test_revoked_token_is_soon_refused(service: Service) -> None:
     assert before == 200
 
 
-async def test_an_environment_that_does_not_exist_is_refused_for_a_token(service: Service) -> None:
+async def test_token_for_unknown_environment_is_refused(service: Service) -> None:
     with pytest.raises(Exception, match="environments: must be"):
         await service.token(Scope.READ, environments=("nowhere",))

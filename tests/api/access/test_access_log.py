@@ -77,7 +77,7 @@ async def _record(log: AccessLog, access: Access, connection: Connection) -> Non
 
 
 @pytest.mark.usefixtures("log")
-async def test_each_reason_is_told_that_the_stranger_is_not(service: Service) -> None:
+async def test_access_log_has_the_reason_hidden_from_the_client(service: Service) -> None:
     good = await service.token(Scope.READ)
     expired = await service.token(Scope.READ, expires_at=datetime.now(UTC) - timedelta(seconds=5))
     revoked = await service.token(Scope.READ)
@@ -104,7 +104,7 @@ async def test_each_reason_is_told_that_the_stranger_is_not(service: Service) ->
 
 
 @pytest.mark.usefixtures("log")
-async def test_what_a_token_may_not_do_is_told_with_its_name(service: Service) -> None:
+async def test_access_log_names_the_token_of_a_forbidden_request(service: Service) -> None:
     reader = await service.token(Scope.READ, environments=("staging",))
     writer = await service.token(Scope.WRITE, environments=("local",))
     elsewhere = {
@@ -133,7 +133,7 @@ async def test_what_a_token_may_not_do_is_told_with_its_name(service: Service) -
 
 
 @pytest.mark.usefixtures("log")
-async def test_a_bad_ticket_is_told(service: Service) -> None:
+async def test_bad_ticket_is_logged(service: Service) -> None:
     for ticket in ("~", "A" * 60):
         async with service.stranger.get(f"/ofrep/v1/streams/{ticket}") as answer:
             assert answer.status == 401
@@ -144,7 +144,7 @@ async def test_a_bad_ticket_is_told(service: Service) -> None:
 
 
 @pytest.mark.usefixtures("log")
-async def test_equal_refusals_are_one_row_with_the_particulars_of_the_first(
+async def test_equal_refusals_are_one_row_with_details_of_the_first(
     service: Service,
 ) -> None:
     ids = [
@@ -162,7 +162,7 @@ async def test_equal_refusals_are_one_row_with_the_particulars_of_the_first(
 
 
 @pytest.mark.usefixtures("log")
-async def test_good_requests_are_not_told(service: Service) -> None:
+async def test_good_requests_are_not_in_the_access_log(service: Service) -> None:
     await service.client.put(LOCAL + "/configurations/k", json={"value": 1}, headers=NEW)
     await service.client.get(LOCAL + "/configurations/k")
     await service.client.get(LOCAL + "/configurations/missing")
@@ -188,7 +188,7 @@ async def test_making_and_revoking_a_token_is_recorded_at_once(service: Service)
 
 
 @pytest.mark.parametrize("obstacle", [_unwritable, _locked])
-async def test_without_a_log_nothing_is_administered_and_all_else_goes_on(
+async def test_access_log_unavailable_only_refuses_administration(
     service: Service, server: Server, log: AccessLog, obstacle: Any
 ) -> None:
     await service.client.put(
@@ -234,7 +234,7 @@ async def test_without_a_log_nothing_is_administered_and_all_else_goes_on(
         assert rows.fetchone() == (1, 0)
 
 
-async def test_what_is_given_up_is_not_told(service: Service, log: AccessLog) -> None:
+async def test_abandoned_transaction_records_no_access(service: Service, log: AccessLog) -> None:
     async def work(connection: Connection) -> None:
         await log.record(connection, Origin(actor="test").did(AccessEvent.SECRET_READ))
         raise Unavailable("given_up", "…")
@@ -299,7 +299,7 @@ async def test_pages_go_from_the_latest_to_the_first(service: Service, log: Acce
     assert (of_event, of_environment) == (([3, 1], None), ([], None))
 
 
-async def test_an_administrator_of_one_environment_sees_what_is_of_that(
+async def test_administrator_sees_accesses_of_its_environment_only(
     service: Service, log: AccessLog
 ) -> None:
     own = await service.token(Scope.ADMIN, environments=("staging",))
@@ -343,7 +343,7 @@ async def test_a_query_that_is_not_understood_is_refused(service: Service, query
     assert answer.status == 400
 
 
-async def test_trimming_takes_what_is_old_and_is_told(
+async def test_trimming_deletes_old_rows_and_is_logged(
     service: Service, server: Server, log: AccessLog
 ) -> None:
     with server.admin("suite") as connection:
@@ -419,7 +419,7 @@ async def test_health_remembers_that_particulars_were_lost(
 PATCH = {"If-Match": "*", "Content-Type": "application/merge-patch+json"}
 
 
-async def test_administering_an_environment_is_recorded_and_describing_it_is_not(
+async def test_access_log_has_administration_but_no_descriptions(
     service: Service,
 ) -> None:
     made = await service.client.post("/v1/environments", json={"name": "qa", "tier": "staging"})

@@ -74,7 +74,7 @@ async def test_no_bad_token_opens_anything(service: Service) -> None:
 
 
 @pytest.mark.parametrize(("scope", "environments"), GRANTS)
-async def test_a_token_does_what_its_scope_and_its_environments_say_and_nothing_else(
+async def test_token_can_do_only_what_scope_and_environments_allow(
     service: Service, scope: Scope, environments: tuple[str, ...]
 ) -> None:
     token = await service.token(scope, environments=environments)

@@ -59,7 +59,7 @@ async def test_a_good_token_is_let_in_from_a_limited_address(service: Service) -
     assert (read.status, evaluated.status) == (200, 200)
 
 
-async def test_who_shows_nothing_has_not_failed(service: Service) -> None:
+async def test_request_without_token_is_no_failed_attempt(service: Service) -> None:
     for _ in range(3 * ATTEMPTS_MAX):
         assert (await service.stranger.get(PATH)).status == 401
 
@@ -91,7 +91,7 @@ async def test_bad_tickets_count_too(service: Service) -> None:
     assert statuses == [401] * ATTEMPTS_MAX + [429]
 
 
-async def test_the_access_log_tells_of_it(service: Service) -> None:
+async def test_rate_limit_is_in_the_access_log(service: Service) -> None:
     await service.app[ACCESS_LOG].run_once()
     async with service.app[DATABASE].connection() as connection:
         before = await connection.fetchval("select coalesce(max(id), 0) from access_log")
@@ -138,7 +138,7 @@ async def _client_of(service: Service, *forwarded: str) -> str:
     return str(found)
 
 
-async def test_nobody_is_believed_who_is_not_a_trusted_proxy(service: Service) -> None:
+async def test_forwarded_address_from_untrusted_proxy_is_ignored(service: Service) -> None:
     assert await _client_of(service, "198.51.100.7") == "127.0.0.1"
 
 
@@ -162,7 +162,7 @@ async def test_nobody_is_believed_who_is_not_a_trusted_proxy(service: Service) -
         (("198.51.100.7:https",), "127.0.0.1"),
     ],
 )
-async def test_the_client_is_the_last_address_that_no_trusted_proxy_has(
+async def test_client_is_the_last_address_before_trusted_proxies(
     behind_proxy: Service, forwarded: tuple[str, ...], client: str
 ) -> None:
     assert await _client_of(behind_proxy, *forwarded) == client

@@ -36,7 +36,7 @@ async def problem(answer: ClientResponse, status: int) -> dict[str, Any]:
     return found
 
 
-async def test_a_new_token_holds_at_once_and_its_text_is_told_once(service: Service) -> None:
+async def test_new_token_works_at_once_and_its_text_is_shown_once(service: Service) -> None:
     answer = await service.client.post(PATH, json=READER)
     issued = await answer.json()
     token = issued["token"]
@@ -109,7 +109,7 @@ async def test_a_wrong_field_is_named_and_nothing_is_made(
     assert len((await (await service.client.get(PATH)).json())["items"]) == 1
 
 
-async def test_lives_are_as_they_are_asked_for_and_bounded_for_administrators(
+async def test_token_expiry_is_bounded_for_administrators(
     service: Service,
 ) -> None:
     now = datetime.now(UTC)
@@ -127,7 +127,7 @@ async def test_lives_are_as_they_are_asked_for_and_bounded_for_administrators(
     assert [round(end / timedelta(days=1)) for end in ends] == [30, 90, 365]
 
 
-async def test_nobody_gives_what_he_does_not_have(service: Service) -> None:
+async def test_token_cannot_grant_more_than_its_creator_has(service: Service) -> None:
     own = await service.token(Scope.ADMIN, Scope.READ, environments=("staging",))
     headers = {"X-API-Key": own}
     wanted = READER | {"environments": ["staging"]}
@@ -149,7 +149,7 @@ async def test_nobody_gives_what_he_does_not_have(service: Service) -> None:
         )
 
 
-async def test_an_administrator_of_one_environment_sees_and_touches_what_is_within_it(
+async def test_administrator_manages_tokens_of_its_environment_only(
     service: Service,
 ) -> None:
     own = {"X-API-Key": await service.token(Scope.ADMIN, environments=("staging",))}
@@ -227,7 +227,7 @@ async def test_a_wrong_grace_is_refused(service: Service, grace_seconds: Any) ->
     assert "grace_seconds" in (await problem(answer, 422))["errors"][0]["field"]
 
 
-async def test_what_was_replaced_or_is_over_is_not_replaced(service: Service) -> None:
+async def test_replaced_or_expired_token_cannot_be_rotated(service: Service) -> None:
     replaced, revoked = [(await make(service))["token"]["id"] for _ in range(2)]
     expired = await service.token(Scope.READ, expires_at=datetime.now(UTC) - timedelta(seconds=1))
     first = await service.client.post(f"{PATH}/{replaced}/rotate", json={})
@@ -267,7 +267,7 @@ async def test_a_row_that_was_changed_by_hand_is_not_replaced(
     ("ended", "cleared"),
     [("DELETE", "revoked_at = null"), ("rotate", "retires_at = null, replaced_by = null")],
 )
-async def test_what_was_revoked_or_replaced_gets_no_successor_by_hand(
+async def test_database_refuses_successor_of_revoked_or_replaced_token(
     service: Service, server: Server, ended: str, cleared: str
 ) -> None:
     old = await make(service)
@@ -308,7 +308,7 @@ async def test_the_end_of_a_replaced_token_cannot_be_moved_by_hand(
         assert await status_of(service, old["text"]) == 401
 
 
-async def test_a_revocation_holds_at_once_is_for_ever_and_may_be_repeated(
+async def test_revocation_is_immediate_permanent_and_repeatable(
     service: Service, server: Server
 ) -> None:
     issued = await make(service)
@@ -342,7 +342,7 @@ async def test_an_unknown_token_is_not_found(service: Service, token_id: str) ->
     assert [answer.status for answer in answers] == [404, 404, 404]
 
 
-async def test_a_repeat_makes_no_second_token_and_is_not_told_the_text(
+async def test_repeated_creation_makes_no_token_and_hides_the_text(
     service: Service, server: Server
 ) -> None:
     key = {"Idempotency-Key": "once"}
@@ -363,9 +363,7 @@ async def test_a_repeat_makes_no_second_token_and_is_not_told_the_text(
     assert issued["text"].split("_")[3].encode() not in bytes(kept[0][0])  # type: ignore[call-overload]
 
 
-async def test_every_change_that_matters_is_seen_by_whatever_hand(
-    service: Service, server: Server
-) -> None:
+async def test_relevant_token_changes_by_sql_are_noticed(service: Service, server: Server) -> None:
     """The rows are only read when their fingerprint differs."""
     old = await make(service, expires_days=1)
     token_id = old["token"]["id"]
@@ -396,7 +394,7 @@ async def test_every_change_that_matters_is_seen_by_whatever_hand(
     assert directory.usable is seen[-1]
 
 
-async def test_the_access_log_tells_of_each(service: Service) -> None:
+async def test_access_log_has_each_token_operation(service: Service) -> None:
     issued = await make(service)
     token_id = issued["token"]["id"]
     await service.client.post(f"{PATH}/{token_id}/rotate", json={})
@@ -467,7 +465,7 @@ async def test_the_last_use_is_written_once_a_minute(service: Service, server: S
     assert other["last_used_at"] is None
 
 
-async def test_a_last_use_that_cannot_be_written_is_kept(service: Service) -> None:
+async def test_last_use_that_cannot_be_written_is_retried(service: Service) -> None:
     issued = await make(service)
     at = f"{PATH}/{issued['token']['id']}"
     await status_of(service, issued["text"])
@@ -481,9 +479,7 @@ async def test_a_last_use_that_cannot_be_written_is_kept(service: Service) -> No
     assert (await (await service.client.get(at)).json())["last_used_at"] is not None
 
 
-async def test_uses_that_cannot_be_written_end_nothing_and_are_kept(
-    service: Service, server: Server
-) -> None:
+async def test_failed_flush_of_last_uses_retains_them(service: Service, server: Server) -> None:
     use, token = service.app[TOKEN_USE], await service.token(Scope.READ)
     await use.run_once()
     await service.stranger.get("/v1/environments", headers={"Authorization": f"Bearer {token}"})

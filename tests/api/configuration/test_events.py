@@ -46,7 +46,7 @@ async def _write(service: Service, key: str, message: str = "") -> int:
     return int((await answer.json())["revision"])
 
 
-async def test_a_change_is_told_as_it_happens(service: Service) -> None:
+async def test_stream_sends_each_change(service: Service) -> None:
     async with listening(service) as stream:
         await _write(service, "a", "why")
         message = await stream.next()
@@ -85,7 +85,7 @@ async def test_a_prefix_narrows_the_keys(service: Service) -> None:
     assert (message.data["revision"], message.data["keys"]) == (2, ["a/1"])
 
 
-async def test_a_client_that_comes_back_gets_what_it_missed(service: Service) -> None:
+async def test_reconnecting_client_gets_missed_changes(service: Service) -> None:
     async with listening(service) as stream:
         await _write(service, "a")
         first = await stream.next()
@@ -98,7 +98,7 @@ async def test_a_client_that_comes_back_gets_what_it_missed(service: Service) ->
     assert [message.data["keys"] for message in missed] == [["b"], ["c"]]
 
 
-async def test_what_is_no_longer_in_memory_is_told_from_the_history(service: Service) -> None:
+async def test_stream_reads_older_changes_from_the_history(service: Service) -> None:
     epoch = service.app[FOLLOWER].get("local").epoch
     for n in range(5):
         await _write(service, f"k{n}")
@@ -112,7 +112,7 @@ async def test_what_is_no_longer_in_memory_is_told_from_the_history(service: Ser
 
 
 @pytest.mark.parametrize("last", ["another-epoch:1"])
-async def test_who_knows_another_past_is_told_to_begin_anew(service: Service, last: str) -> None:
+async def test_stream_of_another_epoch_sends_reset(service: Service, last: str) -> None:
     await _write(service, "a")
     epoch = service.app[FOLLOWER].get("local").epoch
 
@@ -125,9 +125,7 @@ async def test_who_knows_another_past_is_told_to_begin_anew(service: Service, la
     assert (change.name, change.data["keys"]) == ("change", ["b"])
 
 
-async def test_who_is_too_far_behind_is_told_to_begin_anew(
-    service: Service, server: Server
-) -> None:
+async def test_stream_too_far_behind_sends_reset(service: Service, server: Server) -> None:
     epoch = service.app[FOLLOWER].get("local").epoch
     with server.admin("suite") as connection:
         connection.execute("set search_path = flagstone")
@@ -157,7 +155,7 @@ async def test_a_wrong_last_event_id_is_refused(service: Service) -> None:
     assert answer.status == 400
 
 
-async def test_a_place_ahead_of_this_instance_is_waited_for_and_never_sent_back(
+async def test_stream_resumed_ahead_of_instance_waits_for_it(
     service: Service,
 ) -> None:
     epoch = service.app[FOLLOWER].get("local").epoch
@@ -167,7 +165,7 @@ async def test_a_place_ahead_of_this_instance_is_waited_for_and_never_sent_back(
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
 
 
-async def test_who_breaks_off_before_the_first_event_has_a_place_to_come_back_to(
+async def test_stream_sends_resume_id_first(
     service: Service,
 ) -> None:
     await _write(service, "a")
@@ -204,7 +202,7 @@ async def test_streams_of_clients_that_have_gone_end(service: Service) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_who_leaves_before_the_stream_begins_is_no_error(service: Service) -> None:
+async def test_client_gone_before_stream_starts_is_no_error(service: Service) -> None:
     before = _handlers()
     ahead = f"{service.app[FOLLOWER].get('local').epoch}:1"
 
@@ -223,7 +221,7 @@ async def test_who_leaves_before_the_stream_begins_is_no_error(service: Service)
     assert [entry for entry in logged if entry["log_level"] == "error"] == []
 
 
-async def test_a_new_epoch_is_told_to_open_streams(service: Service, server: Server) -> None:
+async def test_new_epoch_is_sent_to_open_streams(service: Service, server: Server) -> None:
     async with listening(service) as stream:
         await _write(service, "a")
         before = await stream.next()
@@ -247,7 +245,7 @@ async def test_the_stream_of_a_revoked_token_ends(service: Service) -> None:
     assert b"data:" not in rest
 
 
-async def test_a_client_that_reconnects_at_random_sees_each_change_once_in_order(
+async def test_random_reconnects_see_each_change_once_in_order(
     service: Service,
 ) -> None:
     chance = random.Random(7)  # noqa: S311 - a seed, so that a failure can be repeated
@@ -275,7 +273,7 @@ async def test_a_client_that_reconnects_at_random_sees_each_change_once_in_order
     assert seen == list(range(1, total + 1))
 
 
-async def test_ten_thousand_changes_are_each_seen_once_in_order_across_reconnections(
+async def test_reconnects_see_ten_thousand_changes_once_in_order(
     service: Service,
 ) -> None:
     """Many revisions a commit, since one commit each takes longer than it proves; the client comes

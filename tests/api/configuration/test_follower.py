@@ -134,7 +134,7 @@ async def test_a_restored_database_is_a_new_epoch(
     assert read.status == (200 if written_since else 404)
 
 
-async def test_an_answer_says_for_how_long_nobody_confirmed_it(service: Service) -> None:
+async def test_answer_says_how_long_it_is_unconfirmed(service: Service) -> None:
     follower = service.app[FOLLOWER]
     fresh = await service.client.get(PLACE)
     assert follower._refreshed_at is not None
@@ -212,7 +212,7 @@ async def test_nothing_is_served_before_there_is_something(settings: Settings) -
         await follower.refresh()
 
 
-async def test_a_schema_change_under_its_statements_does_not_end_the_following(
+async def test_schema_change_does_not_end_the_follower(
     service: Service, replica: Service, server: Server
 ) -> None:
     """Inside a transaction the driver cannot prepare anew: one look fails, the next does not."""
@@ -233,9 +233,7 @@ async def test_a_schema_change_under_its_statements_does_not_end_the_following(
     assert ready.status == 200
 
 
-async def test_a_new_instance_knows_what_happened_before_it(
-    service: Service, settings: Settings
-) -> None:
+async def test_new_instance_knows_earlier_changes(service: Service, settings: Settings) -> None:
     """All clients of an instance that was replaced come back at once, a little behind."""
     for n in range(3):
         await _write(service, f"k{n}")

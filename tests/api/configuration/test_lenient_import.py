@@ -45,7 +45,7 @@ async def _outcomes(service: Service, place: str = LOCAL) -> dict[str, Any]:
     return {each["key"]: each for each in (await answer.json())["flags"]}
 
 
-async def test_lenient_import_warns_of_references_and_only_those_flags_fail(
+async def test_lenient_import_warns_and_only_affected_flags_fail(
     service: Service,
 ) -> None:
     status, imported = await _import(service, DOCUMENT, lenient="true")
@@ -148,7 +148,7 @@ async def test_new_reference_to_a_stored_circle_is_refused(service: Service) -> 
     assert _errors(dangling[1]) == [("dangling", "refers to gone, which is no segment")]
 
 
-async def test_restore_brings_back_what_was_imported_leniently(service: Service) -> None:
+async def test_restore_accepts_leniently_imported_values(service: Service) -> None:
     await _import(service, DOCUMENT, lenient="true")
     await _import(service, {"flags": {"other": flag()}}, mode="replace")
 

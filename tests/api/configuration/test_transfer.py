@@ -86,9 +86,7 @@ async def test_757_variables_come_back_as_they_went_in(service: Service) -> None
     assert (again.operations, no_revision) == ([], None)
 
 
-async def test_only_what_differs_is_written_and_the_rest_of_an_entry_stays(
-    service: Service, tmp_path: Path
-) -> None:
+async def test_import_writes_only_differing_members(service: Service, tmp_path: Path) -> None:
     path = tmp_path / "some.yaml"
     path.write_text("a: 1\nb: true\n")
     for key, value in (("a", 1), ("b", 1), ("c", 1)):
@@ -166,7 +164,7 @@ def _without_moments(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("format_", ["json", "yaml"])
-async def test_what_is_exported_can_be_imported_elsewhere_and_is_the_same(
+async def test_export_imports_equal_into_another_environment(
     service: Service, format_: str
 ) -> None:
     await _fill(service)
@@ -228,7 +226,7 @@ async def test_the_past_can_be_exported(service: Service) -> None:
     assert ahead.status == 404
 
 
-async def test_replacing_takes_away_what_the_file_could_have_held(service: Service) -> None:
+async def test_replace_deletes_entries_that_the_file_could_contain(service: Service) -> None:
     await _fill(service)
 
     plain = await _import(service, '{"limit": 4}', mode="replace")
@@ -324,7 +322,7 @@ async def test_a_bad_import_is_refused_by_name_and_writes_nothing(
     assert environment["revision"] == 4
 
 
-async def test_ten_thousand_entries_go_in_and_out_while_others_are_served(service: Service) -> None:
+async def test_ten_thousand_entries_do_not_hold_the_loop(service: Service) -> None:
     document = {f"many/{n}": {"n": n, "text": "x" * 1000} for n in range(10_000)}
 
     async with watched_loop() as turns:
@@ -337,7 +335,7 @@ async def test_ten_thousand_entries_go_in_and_out_while_others_are_served(servic
     assert turns.longest_share < 0.1
 
 
-async def test_more_than_sixteen_mebibytes_are_refused_before_they_are_read(
+async def test_body_over_16_mebibytes_is_refused_unread(
     service: Service,
 ) -> None:
     status, problem = await _import(service, b"x" * (16 * 1024 * 1024 + 1))
@@ -376,7 +374,7 @@ async def test_flagd_can_be_pointed_at_an_environment(service: Service) -> None:
     assert "$evaluators" not in await changed.json()
 
 
-async def test_large_documents_wait_for_each_other_and_not_for_ever() -> None:
+async def test_large_documents_wait_for_each_other_within_a_limit() -> None:
     """A piece of work keeps its place until its thread has ended."""
     ended = threading.Event()
     limiter = ThreadLimiter(0.2)
@@ -391,7 +389,7 @@ async def test_large_documents_wait_for_each_other_and_not_for_ever() -> None:
     assert await limiter.run("third", lambda: 3) == 3
 
 
-async def test_an_answer_that_is_kept_holds_no_values(service: Service, server: Server) -> None:
+async def test_stored_answer_contains_no_values(service: Service, server: Server) -> None:
     body = json.dumps({f"k{n}": "x" * 10_000 for n in range(20)})
     headers = JSON | {"Idempotency-Key": "kept"}
 

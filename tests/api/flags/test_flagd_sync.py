@@ -87,7 +87,7 @@ async def _import(service: Service, document: Any) -> None:
 
 
 @needs_example
-async def test_each_of_flagds_example_flags_is_the_same_to_flagd_and_to_us(
+async def test_flagd_evaluates_its_example_flags_as_we_do(
     service: Service,
 ) -> None:
     document = json.loads(EXAMPLE.read_text())

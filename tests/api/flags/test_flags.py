@@ -40,7 +40,7 @@ async def _explain(service: Service, key: str = "new", **body: Any) -> tuple[int
     return answer.status, await answer.json(content_type=None)
 
 
-async def test_each_operator_that_ran_is_told_with_its_outcome(service: Service) -> None:
+async def test_explanation_has_each_operator_that_ran(service: Service) -> None:
     await _fill(service)
     context = {"email": "a@example.org", "age": 17, "targetingKey": "u"}
 
@@ -79,7 +79,7 @@ async def test_past_evaluation_finds_segments_of_segments(service: Service) -> N
     assert [found["outcome"]["variant"] for found in outcomes] == ["on", "off"]
 
 
-async def test_what_is_served_now_has_no_rule_any_more(service: Service) -> None:
+async def test_explanation_of_a_flag_without_rule_has_no_steps(service: Service) -> None:
     await _fill(service)
 
     _, found = await _explain(service, context={})
@@ -112,7 +112,7 @@ async def test_a_rule_that_fails_says_where(service: Service) -> None:
         ("new", {"more": 1}, 422),
     ],
 )
-async def test_what_cannot_be_explained_is_refused(
+async def test_unexplainable_request_is_refused(
     service: Service, key: str, body: dict[str, Any], status: int
 ) -> None:
     await _fill(service)
@@ -136,7 +136,7 @@ async def test_what_cannot_be_explained_is_refused(
         (flag(metadata=[1], targeting={"fractional": []}, defaultVariant="on"), None, None),
     ],
 )
-async def test_a_flag_with_a_broken_definition_is_explained_as_it_is_evaluated(
+async def test_broken_flag_is_explained_as_it_is_evaluated(
     service: Service, definition: dict[str, Any], code: str | None, details: str | None
 ) -> None:
     imported = await service.client.post(
@@ -200,7 +200,7 @@ async def test_flags_that_seem_not_to_be_needed_are_remarked(
     assert found["constant"]["remarks"] == ["always gives on"]
 
 
-async def test_a_variant_whose_name_is_longer_than_an_index_can_hold_is_counted(
+async def test_variant_name_longer_than_an_index_row_is_counted(
     service: Service,
 ) -> None:
     """Such a name is refused, but for a lenient import."""

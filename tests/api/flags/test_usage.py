@@ -51,7 +51,7 @@ def rows(server: Server) -> dict[str, Any]:
     return {str(key): count for key, count in found}
 
 
-async def test_what_was_counted_without_a_database_is_added_when_there_is_one(
+async def test_counts_without_a_database_are_flushed_later(
     database: Database, database_target: Target, server: Server
 ) -> None:
     usage, once = Usage(database), outcome()
@@ -79,7 +79,7 @@ async def test_outcomes_of_flags_that_have_changed_are_let_go(database: Database
     assert usage._waiting == {("local", "new", "STATIC", "on"): 100}
 
 
-async def test_what_waits_for_a_connection_at_the_end_is_added_with_the_last(
+async def test_counts_waiting_for_a_connection_are_flushed_at_stop(
     database: Database, database_target: Target, server: Server
 ) -> None:
     await database.open(database_target)
@@ -99,7 +99,7 @@ async def test_what_waits_for_a_connection_at_the_end_is_added_with_the_last(
     assert rows(server) == {"new": 1}
 
 
-async def test_parts_are_all_counted_and_not_all_kept_for_it(database: Database) -> None:
+async def test_parts_are_counted_without_retaining_all(database: Database) -> None:
     usage = Usage(database)
     body = outcome()
     size = BLOCKS_BYTES_MAX // 10
@@ -150,7 +150,7 @@ async def test_usage_is_added_while_a_writer_holds_the_environment(
     assert rows(server) == {"a": 1}
 
 
-async def test_a_failure_that_nobody_foresaw_is_told_and_ends_nothing(
+async def test_unexpected_usage_error_is_logged_and_ends_nothing(
     database: Database, database_target: Target, server: Server, refusing: None
 ) -> None:
     del refusing

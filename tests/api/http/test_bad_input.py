@@ -178,7 +178,7 @@ async def _raw(service: Service, request: bytes, *, seconds: float = 5) -> bytes
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", b"400"),
     ],
 )
-async def test_what_is_not_http_is_refused_without_an_echo(
+async def test_invalid_http_is_refused_without_an_echo(
     service: Service, request_bytes: bytes, status: bytes
 ) -> None:
     answer = await _raw(service, request_bytes)

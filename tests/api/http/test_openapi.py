@@ -152,7 +152,7 @@ async def test_answers_have_the_shape_that_is_promised(
     # OFREP's clients may send more than it foresees today.
     [route for route in ROUTES if route.path.startswith("/v1") and route.failure is None],
 )
-async def test_a_route_takes_the_parameters_that_it_documents_and_no_others(
+async def test_route_accepts_exactly_its_documented_parameters(
     service: Service, route: Route
 ) -> None:
     path = filled(route.path)

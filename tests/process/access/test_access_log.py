@@ -101,7 +101,7 @@ async def test_without_the_setting_the_terminal_stays_readable(
     assert _lines(service) == []
 
 
-async def test_an_operator_trims_what_is_old(
+async def test_operator_trims_old_rows(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     service = launch()

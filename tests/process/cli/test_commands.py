@@ -253,7 +253,7 @@ async def test_the_database_verbs(launch: Callable[..., Process]) -> None:
     assert "was not running" in stopped[1]
 
 
-async def test_stopping_the_database_holds_until_somebody_starts_it(
+async def test_stopped_database_stays_stopped_until_started(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     service = launch(HEARTBEAT_INTERVAL="0.2")
@@ -276,7 +276,7 @@ async def test_stopping_the_database_holds_until_somebody_starts_it(
     assert await service.stop() == 0
 
 
-async def test_the_scripts_show_what_is_there(launch_beside: Callable[..., Process]) -> None:
+async def test_scripts_show_stored_data(launch_beside: Callable[..., Process]) -> None:
     service = launch_beside()
     await service.start()
     await service.ready()
@@ -311,7 +311,7 @@ async def test_a_script_without_its_database_says_so_in_one_line(
     assert "hunter2" not in output
 
 
-async def test_what_is_stored_is_shown_as_it_is(launch_beside: Callable[..., Process]) -> None:
+async def test_stored_values_are_shown_unchanged(launch_beside: Callable[..., Process]) -> None:
     """A bracket in it is no markup: that would hide a value, or end the command."""
     service = launch_beside()
     await service.start()
@@ -336,7 +336,7 @@ async def test_what_is_stored_is_shown_as_it_is(launch_beside: Callable[..., Pro
     assert await service.stop() == 0
 
 
-async def test_a_change_by_hand_is_served_with_a_warning_until_it_is_accepted(
+async def test_change_by_sql_warns_until_it_is_accepted(
     launch_beside: Callable[..., Process], server: Server, client: ClientSession
 ) -> None:
     app_url = launch_beside().environment["DATABASE_URL"]
@@ -370,7 +370,7 @@ async def test_a_change_by_hand_is_served_with_a_warning_until_it_is_accepted(
     assert await service.stop() == 0
 
 
-async def test_command_names_what_is_wrong(launch_beside: Callable[..., Process]) -> None:
+async def test_command_error_names_the_mistake(launch_beside: Callable[..., Process]) -> None:
     """Each in one line: what there is instead, the rule of a value, or what to run first."""
     outcomes = await asyncio.gather(
         run(launch_beside, "configuration", "list", "prod"),
@@ -386,7 +386,7 @@ async def test_command_names_what_is_wrong(launch_beside: Callable[..., Process]
     ]
 
 
-async def test_command_on_a_database_without_tables_says_what_to_run(
+async def test_command_without_tables_suggests_the_migration(
     launch: Callable[..., Process], server: Server
 ) -> None:
     name = server.create_database("never_migrated")

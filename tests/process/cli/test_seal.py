@@ -80,9 +80,7 @@ def files_with(folder: Path, text: str) -> list[Path]:
     return [path for path in files if text.encode() in path.read_bytes()]
 
 
-def test_a_value_is_sealed_into_a_file_and_shown_on_a_terminal_alone(
-    tmp_path: Path, identity: dict[str, str]
-) -> None:
+def test_sealed_value_is_shown_only_on_a_terminal(tmp_path: Path, identity: dict[str, str]) -> None:
     (tmp_path / ".env").write_text(f"# mine\nDATABASE_URL={URL}\nPORT=1\n")
     (tmp_path / ".env").chmod(0o640)
 
@@ -154,7 +152,7 @@ def url_of(target: Target) -> str:
     )
 
 
-async def test_a_service_in_production_opens_what_it_is_given(
+async def test_production_service_opens_sealed_settings(
     launch: Callable[..., Process],
     server: FullServer,
     tmp_path: Path,

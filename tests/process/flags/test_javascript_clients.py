@@ -151,7 +151,7 @@ async def test_javascript_on_a_server_gets_values_defaults_and_errors(
     assert (refused["value"], refused["reason"]) == ("", "ERROR")
 
 
-async def test_javascript_in_a_page_follows_its_context_and_revalidates(served: Process) -> None:
+async def test_page_follows_its_context_and_revalidates(served: Process) -> None:
     async with _page(served) as page:
         first = await page.next("Ready")
         page.use(targetingKey="user-1", plan="pro")
@@ -168,7 +168,7 @@ async def test_javascript_in_a_page_follows_its_context_and_revalidates(served: 
     assert refused["value"] == "default"
 
 
-async def test_javascript_in_a_page_is_told_of_changes_and_comes_back_after_a_restart(
+async def test_page_gets_changes_and_reconnects_after_a_restart(
     served: Process, client: ClientSession
 ) -> None:
     async with _page(served) as page:
@@ -202,7 +202,7 @@ async def test_page_sees_a_flag_that_turns_by_itself(
     assert turned["at"] >= soon
 
 
-async def test_javascript_in_a_page_of_one_instance_sees_what_changes_on_another(
+async def test_page_of_one_instance_sees_changes_of_another(
     served: Process, launch: Callable[..., Process], client: ClientSession
 ) -> None:
     url = (served.data_dir / "credentials/app.url").read_text().strip()

@@ -27,7 +27,7 @@ async def evaluate(
         return answer.status, body, answer.headers
 
 
-async def test_evaluation_goes_on_without_postgresql_and_over_a_restart(
+async def test_evaluation_continues_without_postgresql(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     owner = launch()

@@ -72,7 +72,7 @@ async def _run(process: Process, *command: str, **environment: str) -> tuple[int
     return child.returncode, out.decode(), error.decode()
 
 
-async def test_a_backup_is_made_proven_and_put_back_under_a_running_service(
+async def test_backup_is_made_verified_and_restored_under_load(
     launch_here: Callable[..., Process], client: ClientSession, database: str
 ) -> None:
     service = launch_here()
@@ -153,7 +153,7 @@ async def test_a_backup_is_made_proven_and_put_back_under_a_running_service(
 
 
 @pytest.mark.first_start
-async def test_a_backup_that_is_stopped_leaves_nothing_and_a_killed_one_is_cleared_away(
+async def test_interrupted_backup_leaves_no_file(
     launch_here: Callable[..., Process], server: Server, database: str
 ) -> None:
     process = launch_here()
@@ -190,7 +190,7 @@ def _fill(server: Server, database: str) -> None:
                 copy.write(b"\\\\x" + os.urandom(1_000_000).hex().encode() + b"\n")
 
 
-async def test_what_is_missing_or_wrong_is_named(
+async def test_missing_or_wrong_argument_is_named(
     launch_here: Callable[..., Process], tmp_path: Path
 ) -> None:
     process = launch_here()

@@ -27,7 +27,7 @@ def _files(folder: Path) -> set[Path]:
     return {path for path in folder.iterdir() if not path.name.startswith(_OF_THE_SERVICE)}
 
 
-async def test_an_installation_that_is_well_and_what_becomes_of_it(
+async def test_doctor_follows_an_installation_from_good_to_broken(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     service = launch()
@@ -74,7 +74,7 @@ async def test_an_installation_that_is_well_and_what_becomes_of_it(
     assert await service.stop() == 0
 
 
-async def test_settings_that_cannot_be_used_are_told_in_both_ways(
+async def test_unusable_settings_are_reported_as_text_and_json(
     launch: Callable[..., Process],
 ) -> None:
     url = "postgresql://app:hunter2@127.0.0.1:9/flagstone"

@@ -49,7 +49,7 @@ def test_a_text_that_prints_stays_as_it_is() -> None:
     assert (access.actor, access.resource, access.detail) == ("operator:zoë", "a b/ç", "")
 
 
-def test_what_does_not_print_is_spelt_out() -> None:
+def test_unprintable_characters_are_escaped() -> None:
     access = Origin(actor=FORGED).did(AccessEvent.ADMINISTRATION)
 
     assert access.actor == (
@@ -63,7 +63,7 @@ def _refusal(client: str = "192.0.2.1", **given: str | int) -> Access:
     return msgspec.structs.replace(access, at=now, last_at=now, **given)
 
 
-def test_senders_are_told_apart_by_what_they_have_for_themselves() -> None:
+def test_senders_are_distinguished_by_token_or_address() -> None:
     gathered = RefusalBatch(100)
     for client in (
         *("192.0.2.1", "192.0.2.2", "192.0.2.1"),
@@ -84,7 +84,7 @@ def test_senders_are_told_apart_by_what_they_have_for_themselves() -> None:
     assert gathered.take() == []
 
 
-def test_what_a_stranger_chooses_makes_no_row_of_its_own() -> None:
+def test_values_chosen_by_strangers_make_no_rows() -> None:
     gathered = RefusalBatch(100)
     for number in range(1_000):
         gathered.add(_refusal(token_id=f"{number:013}", request_id=str(number)))
@@ -93,7 +93,7 @@ def test_what_a_stranger_chooses_makes_no_row_of_its_own() -> None:
     assert (told.count, told.token_id, told.request_id) == (1_000, f"{0:013}", "0")
 
 
-def test_a_flood_from_everywhere_ends_in_a_few_rows_and_all_are_counted() -> None:
+def test_flood_of_refusals_is_counted_in_few_rows() -> None:
     gathered = RefusalBatch(50)
     for number in range(10_000):
         gathered.add(_refusal(f"10.0.{number // 256}.{number % 256}"))
@@ -105,7 +105,7 @@ def test_a_flood_from_everywhere_ends_in_a_few_rows_and_all_are_counted() -> Non
     assert gathered.blurred == 9_950
 
 
-def test_nobody_hides_the_others_by_trying_everything() -> None:
+def test_sender_with_many_refusals_hides_no_other() -> None:
     """The names of environments that he asks for are his own to choose."""
     gathered = RefusalBatch(50)
     for number in range(1_000):
@@ -138,7 +138,7 @@ def test_nothing_is_left_uncounted_and_the_rows_have_a_limit(
     )
 
 
-def test_what_is_given_back_is_not_blurred_twice() -> None:
+def test_returned_refusals_are_blurred_once() -> None:
     gathered = RefusalBatch(5)
     for number in range(10):
         gathered.add(_refusal(f"10.0.0.{number}"))

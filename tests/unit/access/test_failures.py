@@ -56,7 +56,7 @@ def test_ten_failures_a_minute_pass_and_no_more(clock: Clock) -> None:
     assert barred(counted) is None
 
 
-def test_a_few_failures_each_minute_pass_for_ever(clock: Clock) -> None:
+def test_few_failures_per_minute_are_never_limited(clock: Clock) -> None:
     counted = RateLimit()
 
     for _ in range(100):
@@ -77,7 +77,7 @@ def test_each_time_is_twice_as_long_up_to_a_quarter_of_an_hour(clock: Clock) -> 
     assert times == [60, 120, 240, 480, 900, 900, 900]
 
 
-def test_what_is_tried_while_barred_makes_it_no_longer(clock: Clock) -> None:
+def test_attempts_while_limited_do_not_extend_the_limit(clock: Clock) -> None:
     """`Retry-After` is kept to, by both."""
     counted = RateLimit()
     fail_until_barred(counted)
@@ -89,7 +89,7 @@ def test_what_is_tried_while_barred_makes_it_no_longer(clock: Clock) -> None:
     assert barred(counted) is None
 
 
-def test_who_keeps_quiet_begins_anew(clock: Clock) -> None:
+def test_pause_resets_the_failure_count(clock: Clock) -> None:
     counted = RateLimit()
     for _ in range(3):
         clock.now += fail_until_barred(counted)[1]
@@ -112,9 +112,7 @@ def test_who_keeps_quiet_begins_anew(clock: Clock) -> None:
         ("", "192.0.2.1", False),
     ],
 )
-def test_clients_are_counted_by_what_they_can_hardly_leave(
-    one: str, other: str, *, together: bool
-) -> None:
+def test_clients_are_counted_by_address_prefix(one: str, other: str, *, together: bool) -> None:
     assert (client_prefix(one) == client_prefix(other)) is together
 
 
@@ -127,7 +125,7 @@ def test_one_prefix_does_not_bar_another(clock: Clock) -> None:
     assert barred(counted, "2001:db8::1") is None
 
 
-def test_memory_is_bounded_and_whoever_failed_longest_ago_is_forgotten(
+def test_failure_memory_evicts_the_oldest_client(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert clock.now

@@ -81,7 +81,7 @@ def test_every_change_of_one_character_is_refused() -> None:
             assert token_id(changed) is None, changed
 
 
-def test_every_swap_of_neighbours_and_every_missing_character_is_refused() -> None:
+def test_swapped_or_missing_characters_are_refused() -> None:
     text = generate_token(is_admin=False).text
 
     for place in range(len(text)):
@@ -108,7 +108,7 @@ def test_every_swap_of_neighbours_and_every_missing_character_is_refused() -> No
         (r".$", "\udc80"),
     ],
 )
-def test_what_is_not_a_token_has_no_id(pattern: str, replacement: str) -> None:
+def test_malformed_token_has_no_id(pattern: str, replacement: str) -> None:
     text = generate_token(is_admin=False).text
 
     spoilt = re.sub(pattern, replacement, text, count=1)
@@ -128,7 +128,7 @@ def test_the_checksum_is_the_crc_32_in_base_62() -> None:
     assert token_id(KNOWN_BODY + "1ZyrYU") == KNOWN_ID
 
 
-def test_the_published_pattern_finds_tokens_wherever_they_are_and_nothing_else() -> None:
+def test_published_pattern_matches_tokens_only() -> None:
     """What scanners are given; the checksum tells them the rest."""
     made = [generate_token(is_admin=bool(number % 2)).text for number in range(100)]
     text = "\n".join(f'TOKEN="{token}"; curl -H "X-API-Key:{token}"' for token in made)
@@ -150,7 +150,7 @@ def test_the_published_pattern_finds_tokens_wherever_they_are_and_nothing_else()
 # The MAC
 
 
-def test_the_mac_is_the_same_for_the_same_grant_however_it_is_written() -> None:
+def test_mac_is_equal_for_equal_grants() -> None:
     east = timezone(timedelta(hours=2))
     same = Grant(
         scopes=frozenset({Scope.WRITE, Scope.READ}),
@@ -174,7 +174,7 @@ def test_the_mac_is_the_same_for_the_same_grant_however_it_is_written() -> None:
         replace(GRANT, expires_at=datetime(2999, 1, 1, 0, 0, 0, 1, tzinfo=UTC)),
     ],
 )
-def test_whoever_changes_a_row_makes_its_token_worthless(grant: Grant) -> None:
+def test_changed_row_invalidates_its_token(grant: Grant) -> None:
     """The key is not in the database, so a MAC cannot be made to fit."""
     new = generate_token(is_admin=False)
     promoted = replace(stored(new), grant=grant)
@@ -297,7 +297,7 @@ def test_every_refusal_is_the_same() -> None:
     assert guarded.authenticate(known.text).token.id == known.id
 
 
-def test_every_change_of_one_character_is_refused_by_the_directory() -> None:
+def test_directory_refuses_any_changed_character() -> None:
     new = generate_token(is_admin=False)
     guarded = directory(stored(new))
 
@@ -321,7 +321,7 @@ def test_flipped_bits_are_refused() -> None:
     assert guarded.authenticate(raw.decode()).token.id == new.id
 
 
-def test_nobody_is_let_in_before_the_tokens_were_read() -> None:
+def test_requests_before_the_tokens_are_read_are_refused() -> None:
     early = TokenDirectory(Database(load({}).database), KEY)
 
     with pytest.raises(Unavailable) as caught:
@@ -330,7 +330,7 @@ def test_nobody_is_let_in_before_the_tokens_were_read() -> None:
     assert caught.value.code == "starting"
 
 
-async def test_what_is_known_goes_on_while_the_database_is_away() -> None:
+async def test_known_tokens_work_while_the_database_is_away() -> None:
     new = generate_token(is_admin=False)
     guarded = directory(stored(new))
 
@@ -356,7 +356,7 @@ def test_a_grant_covers_its_environments_or_every_one() -> None:
     assert every.covers("production")
 
 
-def test_no_successor_of_an_administrator_lives_for_more_than_a_year() -> None:
+def test_administrator_successor_expires_within_a_year() -> None:
     """As that of a token from before there was a limit."""
     now = datetime.now(UTC)
     grant = replace(GRANT, scopes=frozenset({Scope.ADMIN}))

@@ -8,7 +8,7 @@ import pytest
 from app.cli.actor import operator
 
 
-def test_nobody_chooses_his_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actor_name_cannot_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The access log would tell of somebody else."""
     for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.setenv(variable, "somebody-else")

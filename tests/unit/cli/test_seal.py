@@ -30,7 +30,7 @@ def identity(folder: Path) -> dict[str, str]:
     return {"IDENTITY_FILE": str(folder / "identity")}
 
 
-def test_a_new_identity_is_its_owner_s_alone_and_never_overwritten(folder: Path) -> None:
+def test_new_identity_is_private_and_never_overwritten(folder: Path) -> None:
     made = ran("keygen", "--out", "identity")
     again = ran("keygen", "--out", "identity")
     piped = ran("keygen")
@@ -102,7 +102,7 @@ def test_a_file_of_its_own_goes_through_a_pipe(folder: Path, identity: dict[str,
         (("decrypt", "PORT"), "", "the secret settings are"),
     ],
 )
-def test_what_is_wrong_is_told_without_the_value(
+def test_error_hides_the_value(
     folder: Path, identity: dict[str, str], words: tuple[str, ...], given: str, told: str
 ) -> None:
     code, output, errors = ran(*words, given=given, **identity)

@@ -66,7 +66,7 @@ def revision(disk: Disk) -> int | None:
     return found.state.environments[0].environment.revision if found else None
 
 
-def test_what_is_written_is_read_back(disk: Disk, tmp_path: Path) -> None:
+def test_snapshot_is_read_back_equal(disk: Disk, tmp_path: Path) -> None:
     disk.write(state(1))
 
     found = disk.read()
@@ -83,7 +83,7 @@ def test_nothing_can_be_read_where_nothing_was_written(disk: Disk, tmp_path: Pat
     assert Disk(tmp_path / "missing", KEY, Tier.LOCAL).read() is None
 
 
-def test_the_last_three_are_kept(disk: Disk, tmp_path: Path) -> None:
+def test_disk_retains_the_last_three_snapshots(disk: Disk, tmp_path: Path) -> None:
     for n in range(1, 6):
         disk.write(state(n))
 
@@ -114,7 +114,7 @@ def test_nothing_readable_is_in_the_file(disk: Disk, tmp_path: Path) -> None:
         lambda raw: os.urandom(len(raw)),
     ],
 )
-def test_a_torn_or_foreign_file_is_passed_over_for_the_one_before(
+def test_torn_or_foreign_file_falls_back_to_the_previous(
     disk: Disk, tmp_path: Path, spoil: Callable[[bytes], bytes]
 ) -> None:
     disk.write(state(1))
@@ -154,7 +154,7 @@ def test_one_process_at_a_time_looks_after_the_folder(disk: Disk, tmp_path: Path
     assert (refused, other.acquire()) == (False, True)
 
 
-def test_a_full_disk_leaves_what_was_there(disk: Disk, tmp_path: Path) -> None:
+def test_full_disk_leaves_existing_snapshots(disk: Disk, tmp_path: Path) -> None:
     disk.write(state(1))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))

@@ -28,7 +28,7 @@ def bindings(text: str) -> dict[str, str | None] | None:
 
 @given(st.lists(st.sampled_from([*PIECES.split(" "), " "]), max_size=30).map("".join))
 @hypothesis_settings(max_examples=400, deadline=None)
-def test_env_text_means_what_dotenv_reads(text: str) -> None:
+def test_env_text_is_read_as_dotenv_does(text: str) -> None:
     theirs = list(parse_stream(StringIO(text)))
     wanted = {found.key: found.value for found in theirs if found.key is not None}
 

@@ -126,7 +126,7 @@ def test_env_export_value_of_open_braces_is_linear() -> None:
         ("", "A=''\n"),
     ],
 )
-def test_env_export_quotes_what_shells_would_run(value: str, line: str | None) -> None:
+def test_env_export_quotes_shell_syntax(value: str, line: str | None) -> None:
     lines = list(env_lines(settings({"A": value})))
 
     assert lines == (

@@ -80,7 +80,7 @@ def test_lint_finds_every_kind_of_mistake(checkers: Checkers, tmp_path: Path) ->
         ({"flags": [{"key": "a", **flag()}, {"key": "a", **flag()}]}, "flags[1].key"),
     ],
 )
-def test_lint_finds_what_an_import_cannot_store(
+def test_lint_reports_values_that_an_import_refuses(
     checkers: Checkers, tmp_path: Path, document: Any, field: str
 ) -> None:
     assert lint_document(checkers, tmp_path, document)[0][0] == field

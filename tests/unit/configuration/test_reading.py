@@ -184,7 +184,7 @@ def test_json_is_as_strict_as_over_http(folder: Path, content: str, rule: str) -
     assert rule in caught.value.message
 
 
-def test_a_name_without_a_value_is_left_out_and_told(folder: Path) -> None:
+def test_name_without_value_is_omitted_with_a_warning(folder: Path) -> None:
     document = read(folder, "a.env", "A\nB=1\n")
 
     assert values(document) == {"B": "1"}
@@ -268,7 +268,7 @@ _MERGED_TWICE_AT_EACH_OF_40_LEVELS = "l0: &l0 {a: 1, b: 2}\n" + "".join(
         ("a: !local b", "must be YAML"),
     ],
 )
-def test_what_json_cannot_say_is_refused(folder: Path, content: str, rule: str) -> None:
+def test_values_that_json_lacks_are_refused(folder: Path, content: str, rule: str) -> None:
     with pytest.raises(Malformed) as caught:
         read(folder, "a.yaml", content)
 
@@ -333,7 +333,7 @@ def test_anchors_and_merges_are_resolved(folder: Path) -> None:
     assert values(document) == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": 2}}
 
 
-def test_what_is_merged_may_be_overridden(folder: Path) -> None:
+def test_merged_yaml_values_can_be_overridden(folder: Path) -> None:
     """That is what a merge is for; nothing is repeated in the text."""
     document = read(folder, "a.yaml", "a: &a {x: 1, y: 1}\nb: {<<: *a, x: 2}")
 
@@ -461,7 +461,7 @@ def test_case_array_of_flags_is_read() -> None:
     assert document.metadata == {"flagSetId": "shop"}
 
 
-def test_lenient_reading_leaves_out_what_cannot_be_stored() -> None:
+def test_lenient_reading_omits_values_that_cannot_be_stored() -> None:
     flags = [1, {"key": "my flag"}, {"key": "a", "x": 1}, {"key": "a", "x": 2}, {"key": "b"}]
     document = {"flags": flags, "$evaluators": {"b": {}, "c": {}}}
 
@@ -575,7 +575,7 @@ def test_the_example_of_flagd_has_the_same_flags_in_yaml() -> None:
         ("tRUE", "tRUE", None),
     ],
 )
-def test_yaml_scalar_means_what_its_core_schema_says(
+def test_yaml_scalars_follow_the_core_schema(
     folder: Path, scalar: str, value: Any, to_others: str | None
 ) -> None:
     document = read(folder, "a.yaml", f"# c\na: [{scalar}]\n")
@@ -620,7 +620,7 @@ def test_json_in_yaml_is_read_whole(folder: Path, text: str) -> None:
         (Format.JSON, b'{"flagstone": 1, "entries": []}', "entries: must be an object"),
     ],
 )
-def test_what_is_too_much_or_nothing_is_refused_before_it_is_built(
+def test_too_large_or_empty_yaml_is_refused_before_building(
     format_: Format, raw: bytes, rule: str
 ) -> None:
     with pytest.raises(Malformed, match=rule):

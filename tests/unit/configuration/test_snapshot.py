@@ -21,7 +21,7 @@ CHANGES = st.lists(
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_another_release_names_the_state_of_the_same_rules_otherwise(
+def test_another_release_changes_the_etag_of_the_same_rules(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = build(environment(1), []).rules_state
@@ -73,7 +73,7 @@ def followed(changes: list[dict[str, tuple[int, str] | None]]) -> tuple[Snapshot
 
 
 @given(changes=CHANGES)
-def test_advancing_gives_what_building_would(
+def test_advanced_snapshot_equals_a_built_one(
     changes: list[dict[str, tuple[int, str] | None]],
 ) -> None:
     advanced, built = followed(changes)

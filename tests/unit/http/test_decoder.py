@@ -96,9 +96,7 @@ def nested(depth: int, inside: str = "1") -> bytes:
         (b'{"\\u212b": 1}', "body", "a name must be in Unicode's normal form C"),
     ],
 )
-def test_what_is_not_strict_json_is_refused_by_place_and_rule(
-    raw: bytes, field: str, rule: str
-) -> None:
+def test_invalid_json_is_refused_by_position_and_rule(raw: bytes, field: str, rule: str) -> None:
     with pytest.raises(Malformed) as caught:
         parse(raw)
 
@@ -119,7 +117,7 @@ def test_what_is_not_strict_json_is_refused_by_place_and_rule(
         f'["{CANARY}\\ud800"]',
     ],
 )
-def test_a_refusal_does_not_repeat_what_was_sent(raw: str) -> None:
+def test_refusal_does_not_echo_the_body(raw: str) -> None:
     with pytest.raises(Malformed) as caught:
         parse(raw.encode())
 
@@ -143,7 +141,7 @@ def test_a_refusal_does_not_repeat_what_was_sent(raw: str) -> None:
         (b'[{"a": 1}, {"a": 1}]', [{"a": 1}, {"a": 1}]),
     ],
 )
-def test_what_every_side_reads_alike_is_taken(raw: bytes, value: object) -> None:
+def test_unambiguous_json_is_accepted(raw: bytes, value: object) -> None:
     parsed = parse(raw)
 
     assert parsed == value
@@ -165,7 +163,7 @@ def test_the_greatest_depth_is_taken() -> None:
 
 @pytest.mark.parametrize("depth", [33, 900, 1_100, 9_000])
 @pytest.mark.parametrize("shape", ["[", '{"a":'])
-def test_what_nests_deeper_is_refused(depth: int, shape: str) -> None:
+def test_too_deep_json_is_refused(depth: int, shape: str) -> None:
     """Far below Python's own limit, at it and beyond: never a RecursionError."""
     closing = "]" if shape == "[" else "}"
     raw = (shape * depth + "1" + closing * depth).encode()
@@ -303,9 +301,7 @@ class Shape(msgspec.Struct, forbid_unknown_fields=True):
         (b'{"name": "a", "either": {"type": "70707"}}', "either.type", "one of the allowed values"),
     ],
 )
-def test_another_shape_is_refused_by_field_and_rule_without_the_value(
-    raw: bytes, field: str, rule: str
-) -> None:
+def test_wrong_shape_is_refused_by_field_and_rule(raw: bytes, field: str, rule: str) -> None:
     with pytest.raises(Invalid) as caught:
         decode(raw, Shape)
 
@@ -322,7 +318,7 @@ def test_the_shape_is_filled() -> None:
     assert shape == Shape(name="a", many=[Inner(mode="off")], either=Two())
 
 
-def test_what_is_not_json_is_malformed_before_it_is_misshapen() -> None:
+def test_invalid_json_is_reported_before_wrong_shape() -> None:
     with pytest.raises(Malformed):
         decode(b'{"name": 1, "name": 2}', Shape)
 
@@ -362,7 +358,7 @@ def test_any_bytes_are_read_and_come_back_or_are_malformed(raw: bytes) -> None:
 
 @given(document=DOCUMENTS)
 @hypothesis_settings(max_examples=100, deadline=None)
-def test_any_document_fits_a_shape_or_is_refused_by_an_error_of_ours(document: Any) -> None:
+def test_any_document_decodes_or_raises_our_error(document: Any) -> None:
     raw = json.dumps(document).encode()
 
     try:

@@ -40,7 +40,7 @@ def outcome(raw: bytes) -> Any:
     | st.lists(st.sampled_from([*PIECES, "٢".encode()]), max_size=8).map(b"".join)
 )
 @hypothesis_settings(deadline=None)
-def test_long_json_means_what_short_json_does(raw: bytes) -> None:
+def test_stepwise_decoding_equals_decoding_at_once(raw: bytes) -> None:
     expected = outcome(raw)
 
     with pytest.MonkeyPatch.context() as patch:

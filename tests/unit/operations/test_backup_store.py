@@ -120,7 +120,7 @@ def test_another_installations_backup_says_whose_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "\xff", "[" * 100_000])
-def test_what_is_no_manifest_is_named(tmp_path: Path, text: str) -> None:
+def test_file_that_is_no_manifest_is_named(tmp_path: Path, text: str) -> None:
     folder = _make(tmp_path, 1)
     (folder / manifests.FILE).write_text(text, encoding="latin-1")
 
@@ -133,7 +133,7 @@ def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
         store.find(tmp_path, name, KEY)
 
 
-def test_pruning_keeps_the_newest_the_verified_and_what_is_not_ours(tmp_path: Path) -> None:
+def test_pruning_retains_newest_verified_and_foreign_files(tmp_path: Path) -> None:
     folders = [_make(tmp_path, number) for number in range(1, 7)]
     _verified(folders[1])
     (folders[2] / store.DATA).write_bytes(b"cut")
@@ -176,7 +176,7 @@ def _check(schedule: Schedule) -> HealthCheck:
     return schedule.checks(ReportScope())["backups"]
 
 
-async def test_a_failure_is_told_until_there_is_a_younger_backup(tmp_path: Path) -> None:
+async def test_failure_is_reported_until_a_newer_backup(tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     folder.write_text("no folder")
     schedule = _schedule(folder)
@@ -198,7 +198,7 @@ async def test_a_failure_is_told_until_there_is_a_younger_backup(tmp_path: Path)
     assert schedule.last.name == made.name
 
 
-async def test_a_schedule_waits_for_whoever_makes_one_and_knows_what_there_is(
+async def test_schedule_waits_for_a_running_backup(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whatever is made here in spite of that fails.
@@ -228,7 +228,7 @@ def test_the_only_backup_stays(tmp_path: Path) -> None:
     assert store.prune(tmp_path, KEY, keep=1).removed == []
 
 
-def test_what_is_left_behind_goes_and_what_is_under_way_stays(tmp_path: Path) -> None:
+def test_leftover_files_are_deleted_and_running_ones_stay(tmp_path: Path) -> None:
     left = tmp_path / f"{_name(1)}.partial"
     left.mkdir()
     with partial_backup.create(tmp_path) as busy:
@@ -247,7 +247,7 @@ def test_the_lock_of_a_backup_under_way_is_its_processes_alone(tmp_path: Path) -
         os.close(descriptor)
 
 
-def test_what_is_replaced_is_named_by_hand() -> None:
+def test_replacing_needs_the_database_name() -> None:
     command._confirm("flagstone", "flagstone")
 
     for wrong in ("flagston", "Flagstone", "flagstone "):

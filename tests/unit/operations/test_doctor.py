@@ -56,13 +56,13 @@ def test_a_clock_is_judged_by_its_distance_in_either_direction(
         (2048, FindingVerdict.PASS),
     ],
 )
-def test_a_disk_is_judged_by_what_is_left(free: int, verdict: FindingVerdict) -> None:
+def test_disk_check_judges_the_free_space(free: int, verdict: FindingVerdict) -> None:
     found = disk_finding(free * MIB, 10_000 * MIB, Path("/data"))
 
     assert (found.verdict, found.text) == (verdict, f"{free} MiB free of 10000 in /data")
 
 
-def test_the_worst_counts_and_what_cannot_be_looked_at_does_not() -> None:
+def test_worst_finding_counts_and_absent_ones_do_not() -> None:
     fine, unseen = passed("a", "fine"), absent("b", "there is none")
 
     assert worst([]) is worst([fine, unseen]) is FindingVerdict.PASS

@@ -39,7 +39,7 @@ def test_an_interrupted_wait_does_not_take_the_work_for_ended() -> None:
     assert not thread.is_running
 
 
-def test_what_was_never_begun_is_not_under_way() -> None:
+def test_unstarted_work_is_not_running() -> None:
     thread = WorkerThread("work", lambda: None)
 
     assert not thread.is_running

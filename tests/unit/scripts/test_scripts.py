@@ -55,9 +55,7 @@ def test_the_percentile_of_nothing_is_zero() -> None:
     numbers=st.lists(st.floats(0, 1e6), min_size=1, max_size=50), share=st.sampled_from([0.5, 0.95])
 )
 @hypothesis_settings(max_examples=100, deadline=None, derandomize=True)
-def test_a_percentile_is_one_of_the_numbers_and_has_its_share_below(
-    numbers: list[float], share: float
-) -> None:
+def test_percentile_is_a_member_with_its_share_below(numbers: list[float], share: float) -> None:
     ordered = sorted(numbers)
 
     found = percentile(ordered, share)

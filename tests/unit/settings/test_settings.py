@@ -154,7 +154,7 @@ def test_every_mistake_comes_in_one_message_without_any_value() -> None:
     assert CANARY not in str(error)
 
 
-def test_mistakes_of_parsing_of_files_and_of_rules_are_told_together(tmp_path: Path) -> None:
+def test_all_kinds_of_mistakes_are_reported_together(tmp_path: Path) -> None:
     error = refusal(
         {
             "TIER": "production",
@@ -175,7 +175,7 @@ def test_mistakes_of_parsing_of_files_and_of_rules_are_told_together(tmp_path: P
     ]
 
 
-def test_data_keys_are_wrapped_by_a_ring_or_by_a_command_that_can_be_run(tmp_path: Path) -> None:
+def test_key_command_is_executable_and_excludes_key_ring(tmp_path: Path) -> None:
     command = tmp_path / "kms"
     command.touch(mode=0o600)
 
@@ -199,7 +199,7 @@ def test_the_file_of_the_key_ring_is_known_as_it_is_read_again(tmp_path: Path) -
     assert (settings.keys.ring.reveal(), settings.keys.ring_file) == ("a ring", file)
 
 
-def test_a_variable_that_cannot_be_read_is_not_also_called_missing() -> None:
+def test_unreadable_variable_is_not_also_reported_missing() -> None:
     error = refusal({"TIER": "staging", "DATABASE_URL": CANARY, "TOKEN_KEY": CANARY})
 
     assert [name for name, _ in error.problems] == ["DATABASE_URL", "TOKEN_KEY"]
@@ -247,7 +247,7 @@ def test_space_around_a_value_is_not_part_of_it() -> None:
     assert (settings.tier, settings.log.level) == (Tier.DEVELOPMENT, logging.DEBUG)
 
 
-def test_a_variable_of_somebody_else_is_left_alone() -> None:
+def test_foreign_variable_is_ignored() -> None:
     settings = load({"PATH": CANARY, "PORTS": CANARY, "LOG_LEVEL_FILE": CANARY})
 
     assert settings == load({})
@@ -311,7 +311,7 @@ def test_a_file_that_gives_nothing_is_refused(
 
 
 @pytest.mark.timeout(60)
-def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+def test_path_that_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     """Nobody writes to the pipe, and the device never ends."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -322,7 +322,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
         assert error.problems == [("TOKEN_KEY", f"TOKEN_KEY_FILE {FILE_RULE}")]
 
 
-def test_the_content_of_a_file_must_keep_the_rules_and_is_not_shown(tmp_path: Path) -> None:
+def test_file_content_must_be_valid_and_is_not_quoted(tmp_path: Path) -> None:
     file = tmp_path / "url"
     file.write_text(f"mysql://u:{CANARY}@h/d")
 
@@ -371,7 +371,7 @@ def test_each_tier_has_its_defaults(tier: Tier) -> None:
     assert settings.http.request_log_sample == (100 if strict else 1)
 
 
-def test_local_is_the_tier_of_whoever_says_nothing() -> None:
+def test_default_tier_is_local() -> None:
     settings = load({})
 
     assert settings.tier is Tier.LOCAL
@@ -408,7 +408,7 @@ def test_recipients_of_backups_are_each_taken_once() -> None:
 
 
 @pytest.mark.parametrize("text", [CANARY, f"{RECIPIENT},", f"{RECIPIENT} {OTHER_RECIPIENT}"])
-def test_what_is_no_recipient_is_refused(text: str) -> None:
+def test_invalid_recipient_is_refused(text: str) -> None:
     error = refusal({"BACKUP_RECIPIENTS": text})
 
     rule = "must be 1 to 32 age recipients, age1…, separated by commas"
@@ -437,7 +437,7 @@ def test_backups_that_are_made_by_themselves_need_a_recipient(tier: str) -> None
     assert load(environ | {"TIER": "local"}).backups.recipients == ()
 
 
-def test_backups_are_in_the_data_folder_unless_told() -> None:
+def test_default_backup_folder_is_in_the_data_folder() -> None:
     assert load({"DATA_DIR": "/srv/data"}).backups.folder == Path("/srv/data/backups")
     assert load({"BACKUP_DIR": "/mnt/far"}).backups.folder == Path("/mnt/far")
 
@@ -469,9 +469,7 @@ def test_strict_tiers_refuse_a_password_in_clear_over_tcp(tier: str, name: str, 
 
 
 @pytest.mark.parametrize("tier", STRICT)
-def test_strict_tiers_take_a_password_from_a_file_or_over_a_socket(
-    tmp_path: Path, tier: str
-) -> None:
+def test_strict_tier_accepts_password_by_file_or_socket(tmp_path: Path, tier: str) -> None:
     file = tmp_path / "url"
     file.write_text(GOOD_SECRETS["DATABASE_URL"])
 
@@ -522,7 +520,7 @@ def test_strict_tiers_refuse_a_weak_password_wherever_it_is(
 
 
 @pytest.mark.parametrize("tier", STRICT)
-def test_strict_tiers_refuse_a_password_of_the_drivers_own_variable(tier: str) -> None:
+def test_strict_tier_refuses_password_in_driver_variable(tier: str) -> None:
     """Found by the drivers alone, it is in clear, and nobody has looked at how good it is."""
     environ = {"TIER": tier, **REQUIRED, "PGPASSWORD": CANARY}
 
@@ -566,7 +564,7 @@ def test_each_tier_has_its_tls(tier: str, mode: TlsMode) -> None:
     assert settings.database.target.tls.mode is mode
 
 
-def test_development_warns_of_what_staging_refuses_and_shows_no_value() -> None:
+def test_development_warns_where_staging_refuses() -> None:
     settings = load(
         {
             "TIER": "development",
@@ -670,7 +668,7 @@ def test_pool_bounds_that_contradict_are_refused(
     assert error.problems == [(name, rule)]
 
 
-def test_a_bound_that_contradicts_the_default_of_its_tier_is_refused() -> None:
+def test_bound_that_contradicts_its_tier_default_is_refused() -> None:
     error = refusal({"TIER": "production", **REQUIRED, "DATABASE_POOL_MAX": "1"})
 
     assert error.problems == [("DATABASE_POOL_MIN", "must not be above DATABASE_POOL_MAX")]

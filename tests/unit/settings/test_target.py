@@ -29,7 +29,7 @@ def test_a_url_has_all_its_parts(scheme: str) -> None:
     )
 
 
-def test_what_is_left_out_has_its_default() -> None:
+def test_omitted_url_parts_have_defaults() -> None:
     found = target("user@host/database")
 
     assert (found.hosts, found.password, found.tls) == ((("host", 5432),), None, Tls())
@@ -133,7 +133,7 @@ def test_another_scheme_is_refused(url: str) -> None:
         f"u:a@h/x?{CANARY}=b@h/d",
     ],
 )
-def test_a_password_that_was_not_encoded_is_not_shown_as_a_parameter(url: str) -> None:
+def test_unencoded_password_is_not_shown_as_a_parameter(url: str) -> None:
     """What follows & or ? in it looks like the name of a parameter, and is half a password."""
     with pytest.raises(ValueError, match="no unknown parameters") as caught:
         target(url)
@@ -142,7 +142,7 @@ def test_a_password_that_was_not_encoded_is_not_shown_as_a_parameter(url: str) -
 
 
 @pytest.mark.parametrize("encoded", ["p%00", "p%FF", "p%zz", "p%"])
-def test_what_cannot_be_decoded_is_refused(encoded: str) -> None:
+def test_undecodable_url_is_refused(encoded: str) -> None:
     """So does libpq; taken, they would become another password without a word."""
     with pytest.raises(ValueError, match="must"):
         target(f"u:{encoded}@h/d")

@@ -27,7 +27,7 @@ PRO = {"context": {"targetingKey": "u", "plan": "pro"}}
         "",
     ],
 )
-async def test_c3_json_is_read_whatever_it_is_called(ofrep: Client, content_type: str) -> None:
+async def test_c3_json_is_read_with_any_content_type(ofrep: Client, content_type: str) -> None:
     """A page that has its JSON sent as text is spared the preflight, and nothing else is meant."""
     await ofrep.put("plan", BY_PLAN)
 
@@ -37,7 +37,7 @@ async def test_c3_json_is_read_whatever_it_is_called(ofrep: Client, content_type
     assert answer.headers["Content-Type"] == "application/json"
 
 
-async def test_c7_members_beside_the_context_and_attributes_of_any_kind_are_taken(
+async def test_c7_extra_members_and_any_attributes_are_accepted(
     ofrep: Client,
 ) -> None:
     await ofrep.put("plan", BY_PLAN)
@@ -76,7 +76,7 @@ async def test_c7_members_beside_the_context_and_attributes_of_any_kind_are_take
         (b'{"context": {"x": "' + b"\0" + b'"}}', "PARSE_ERROR"),
     ],
 )
-async def test_c8_what_is_malformed_is_400_in_the_shape_of_a_failure(
+async def test_c8_malformed_body_is_400_as_evaluation_failure(
     ofrep: Client, body: bytes, code: str
 ) -> None:
     await ofrep.put("plan", BY_PLAN)
@@ -173,7 +173,7 @@ async def test_a_body_of_no_declared_length_has_the_same_limit(ofrep: Client) ->
     assert failure["errorCode"] == "GENERAL"
 
 
-async def test_a_body_that_is_framed_wrongly_or_does_not_come_is_told_in_the_same_shape(
+async def test_badly_framed_body_is_an_evaluation_failure(
     ofrep: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = ofrep.service.app
@@ -190,7 +190,7 @@ async def test_a_body_that_is_framed_wrongly_or_does_not_come_is_told_in_the_sam
     assert (late_failure["errorCode"], wrong_failure["errorCode"]) == ("GENERAL", "GENERAL")
 
 
-async def test_who_leaves_before_the_body_is_sent_is_no_error(ofrep: Client) -> None:
+async def test_client_gone_before_body_is_sent_is_no_error(ofrep: Client) -> None:
     with capture_logs() as logged:
         _, writer = await asyncio.open_connection(*ofrep.address)
         writer.write(ofrep.head(FLAGS, 100) + b"{")

@@ -18,9 +18,7 @@ PATHS = (FLAGS, f"{FLAGS}/plan", LOCAL + FLAGS, f"{LOCAL}{FLAGS}/a/b", "/ofrep/v
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_c40_a_preflight_needs_no_token_and_allows_what_clients_send(
-    ofrep: Client, path: str
-) -> None:
+async def test_c40_preflight_without_token_allows_client_headers(ofrep: Client, path: str) -> None:
     asked = {
         "Origin": PAGE,
         "Access-Control-Request-Method": "POST",
@@ -76,7 +74,7 @@ async def test_preflight_for_tracing_headers_allows_them(ofrep: Client, path: st
         "a\r\nSet-Cookie: b=c",
     ],
 )
-async def test_preflight_for_what_is_no_name_repeats_nothing(ofrep: Client, asked: str) -> None:
+async def test_preflight_with_invalid_header_name_echoes_nothing(ofrep: Client, asked: str) -> None:
     allowed = await _allowed(ofrep, f"Access-Control-Request-Headers: {asked}\r\n")
 
     assert set(allowed) - {"a"} == {"authorization", "content-type", "if-none-match", "x-api-key"}
@@ -129,7 +127,7 @@ async def test_c41_every_answer_may_be_read_by_every_page(ofrep: Client) -> None
         assert "Vary" not in answer.headers
 
 
-async def test_c41_every_answer_may_be_read_by_the_pages_of_an_origin_that_is_listed(
+async def test_c41_listed_origin_may_read_every_answer(
     shop: Client,
 ) -> None:
     # Its own snapshot may be a moment behind what is written over another's HTTP.
@@ -154,7 +152,7 @@ NOWHERE = ("/ofrep/v2/evaluate/flags", LOCAL + "/ofrep/v1/configuration", "/ofre
         ("POST", FLAGS, {"Expect": "the-impossible"}, 417),
     ],
 )
-async def test_c41_what_reaches_no_handler_may_be_read_too(
+async def test_c41_listed_origin_may_read_unrouted_answers(
     ofrep: Client, shop: Client, method: str, path: str, sent: dict[str, str], status: int
 ) -> None:
     for client, origin, allowed in ((ofrep, PAGE, "*"), (shop, SHOP, SHOP), (shop, PAGE, None)):
@@ -165,7 +163,7 @@ async def test_c41_what_reaches_no_handler_may_be_read_too(
             assert answer.headers.get("Vary") == (None if client is ofrep else "Origin")
 
 
-async def test_c41_what_reaches_no_handler_elsewhere_is_not_for_pages(ofrep: Client) -> None:
+async def test_c41_unrouted_answers_outside_ofrep_have_no_cors(ofrep: Client) -> None:
     for path in ("/ofrepresentative", LOCAL + "/configurations/ofrep/v1", "/v1/nothing"):
         answer = await ofrep.service.client.get(path, headers={"Origin": PAGE})
 
@@ -176,9 +174,7 @@ async def test_c41_what_reaches_no_handler_elsewhere_is_not_for_pages(ofrep: Cli
     "origin",
     [PAGE, "null", SHOP + "/", SHOP + ".evil.example", "http://shop.example", SHOP.upper()],
 )
-async def test_an_origin_that_is_not_listed_is_told_nothing_but_that_it_matters(
-    shop: Client, origin: str
-) -> None:
+async def test_unlisted_origin_gets_only_vary(shop: Client, origin: str) -> None:
     answer = await shop.all(headers={"Origin": origin})
     async with shop.session.options(
         shop.service.url + FLAGS, headers={"Origin": origin}

@@ -79,7 +79,7 @@ async def test_c36_an_instance_that_is_behind_catches_up_first(
         assert {answer.headers["Flagstone-Revision"] for answer in answers} == {told}
 
 
-async def test_c20_c36_an_instance_that_cannot_catch_up_is_503_with_whole_seconds(
+async def test_c20_c36_instance_that_cannot_catch_up_is_503(
     ofrep: Client,
 ) -> None:
     snapshot = ofrep.service.app[FOLLOWER].get("local")
@@ -90,7 +90,7 @@ async def test_c20_c36_an_instance_that_cannot_catch_up_is_503_with_whole_second
     assert answer.body["errorCode"] == "GENERAL"
 
 
-async def test_c36_of_a_life_that_this_instance_does_not_know_the_database_is_asked(
+async def test_c36_unknown_epoch_is_looked_up_in_the_database(
     ofrep: Client,
 ) -> None:
     """A backup was restored, and another instance was the first to notice."""

@@ -47,9 +47,7 @@ def _only(value: Any) -> dict[str, Any]:
         '{"a":[1,1.0,null,{"b":"c"}],"d":true}',
     ],
 )
-async def test_c4_c11_a_value_comes_back_exactly_and_its_json_type_is_its_type(
-    ofrep: Client, value: str
-) -> None:
+async def test_c4_c11_value_and_json_type_are_exact(ofrep: Client, value: str) -> None:
     await ofrep.put("typed", _only(json.loads(value)))
 
     one, every = await ofrep.one("typed", {}), await ofrep.all({})
@@ -77,7 +75,7 @@ async def test_c4_c11_a_value_comes_back_exactly_and_its_json_type_is_its_type(
     ],
     ids=["static", "match", "default", "disabled", "code default", "split"],
 )
-async def test_c10_c12_c13_c14_an_outcome_has_its_key_and_a_standard_reason_and_no_null(
+async def test_c10_c12_c13_c14_outcome_has_key_and_reason_and_no_null(
     ofrep: Client, definition: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     await ofrep.put("flag", definition)
@@ -138,7 +136,7 @@ async def test_c16_an_unknown_flag_is_404_with_its_key(ofrep: Client) -> None:
         ({"if": [{"fractional": [{"nonsense": [1]}]}]}, "PARSE_ERROR"),
     ],
 )
-async def test_c17_c18_a_failed_evaluation_is_400_with_one_of_the_codes_and_its_reason(
+async def test_c17_c18_failed_evaluation_is_400_with_code_and_reason(
     ofrep: Client, targeting: Any, code: str
 ) -> None:
     await ofrep.put_unchecked("failing", SWITCH | {"targeting": targeting})
@@ -151,7 +149,7 @@ async def test_c17_c18_a_failed_evaluation_is_400_with_one_of_the_codes_and_its_
     assert not {"reason", "value", "variant"} & set(one.body)
 
 
-async def test_c11_a_variant_whose_value_is_null_is_refused_or_else_fails_alone(
+async def test_c11_null_variant_is_refused_or_fails_alone(
     ofrep: Client,
 ) -> None:
     void = SWITCH | {"variants": {"on": None, "off": False}}
@@ -178,7 +176,7 @@ async def test_c11_a_variant_whose_value_is_null_is_refused_or_else_fails_alone(
     assert "value" not in one.body
 
 
-async def test_c22_c23_a_flag_that_fails_is_an_item_and_every_flag_is_there_once(
+async def test_c22_c23_failing_flag_is_one_item_among_all(
     ofrep: Client,
 ) -> None:
     await ofrep.put("a", SWITCH)
@@ -198,7 +196,7 @@ async def test_c22_no_flags_are_an_empty_list(ofrep: Client) -> None:
     assert (await ofrep.all()).body["flags"] == []
 
 
-async def test_c21_what_nobody_foresaw_is_500_in_the_same_shape_and_in_the_log(
+async def test_c21_unexpected_error_is_500_and_logged(
     ofrep: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def break_down(*_: object) -> None:
@@ -220,7 +218,7 @@ async def test_c21_what_nobody_foresaw_is_500_in_the_same_shape_and_in_the_log(
     assert "plan" not in {str(value) for value in failures[0].values()}
 
 
-async def test_ten_thousand_flags_hold_nobody_up(ofrep: Client) -> None:
+async def test_ten_thousand_flags_do_not_hold_the_loop(ofrep: Client) -> None:
     def put(number: int) -> Operation:
         content = Content(kind=Kind.FLAG, value=BY_PLAN)
         return Operation(key=f"many/{number}", content=content, expected=None)

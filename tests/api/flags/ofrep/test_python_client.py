@@ -95,7 +95,7 @@ async def test_the_context_decides_and_may_be_missing(
     assert {each.error_code for each in found} == {None}
 
 
-async def test_what_is_not_there_fails_or_has_another_type_leaves_the_default(
+async def test_missing_failing_or_mistyped_flag_gives_the_default(
     ofrep: Client, sdk: Callable[..., Sdk]
 ) -> None:
     await ofrep.put_unchecked("failing", FAILING)

@@ -42,7 +42,7 @@ async def test_c1_a_key_is_percent_decoded(ofrep: Client, key: str) -> None:
         ("k" * 4_000, "k" * 4_000),
     ],
 )
-async def test_c1_c16_a_key_that_no_flag_can_have_is_not_found_and_told_as_asked(
+async def test_c1_c16_impossible_key_is_not_found_and_echoed(
     ofrep: Client, sent: str, key: str
 ) -> None:
     answer = await ofrep.one(sent, {})
@@ -75,7 +75,7 @@ async def test_c2_c6_all_flags_are_asked_for_without_a_list(ofrep: Client) -> No
     assert (answer.status, list(answer.flags)) == (200, ["a", "b", "c"])
 
 
-async def test_c5_every_path_may_have_a_prefix_and_every_environment_is_one(ofrep: Client) -> None:
+async def test_c5_every_path_takes_an_environment_prefix(ofrep: Client) -> None:
     await ofrep.put("plan", BY_PLAN)
     below = replace(ofrep, base=LOCAL)
 
@@ -86,9 +86,7 @@ async def test_c5_every_path_may_have_a_prefix_and_every_environment_is_one(ofre
 
 
 @pytest.mark.parametrize("key", ["plan", "unknown"])
-async def test_c19_without_a_token_nothing_is_told_not_even_what_there_is(
-    ofrep: Client, key: str
-) -> None:
+async def test_c19_request_without_token_learns_nothing(ofrep: Client, key: str) -> None:
     await ofrep.put("plan", BY_PLAN)
     stranger = replace(ofrep, token="")
 
@@ -122,9 +120,7 @@ async def test_a_token_of_several_environments_has_to_name_one(ofrep: Client) ->
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-async def test_c37_a_bearer_is_taken_in_any_case_and_an_api_key_as_well(
-    ofrep: Client, scheme: str
-) -> None:
+async def test_c37_bearer_in_any_case_and_api_key_are_accepted(ofrep: Client, scheme: str) -> None:
     stranger = replace(ofrep, token="")
 
     bearer = await stranger.all(headers={"Authorization": f"{scheme} {ofrep.token}"})
@@ -133,7 +129,7 @@ async def test_c37_a_bearer_is_taken_in_any_case_and_an_api_key_as_well(
     assert (bearer.status, key.status) == (200, 200)
 
 
-async def test_a_failing_flag_is_400_whatever_it_is_asked_with(ofrep: Client) -> None:
+async def test_failing_flag_is_400_with_any_context(ofrep: Client) -> None:
     await ofrep.put_unchecked("failing", FAILING)
 
     answer = await ofrep.one("failing", PRO)

@@ -30,7 +30,7 @@ async def test_c30_c31_all_flags_name_one_stream_by_an_absolute_url(ofrep: Clien
     assert "eventStreams" not in (await ofrep.one("nothing")).body
 
 
-async def test_c31_behind_a_proxy_the_url_is_the_public_one_with_its_prefix(shop: Client) -> None:
+async def test_c31_stream_url_behind_a_proxy_is_the_public_one(shop: Client) -> None:
     answer = await shop.all(headers={"Host": "inside:8080", "X-Forwarded-Host": "evil.example"})
 
     assert str(answer.stream).startswith("https://flags.example/base/ofrep/v1/streams/")
@@ -39,9 +39,7 @@ async def test_c31_behind_a_proxy_the_url_is_the_public_one_with_its_prefix(shop
 @pytest.mark.parametrize(
     "host", [b"\xff", b"gr\xc3\xbc\xc3\x9fe", b"a b", b'"', b"x:nonsense", b""]
 )
-async def test_c31_whatever_the_client_calls_the_service_is_no_reason_to_fail(
-    ofrep: Client, host: bytes
-) -> None:
+async def test_c31_any_host_header_is_accepted(ofrep: Client, host: bytes) -> None:
     reader, writer = await asyncio.open_connection(*ofrep.address)
     writer.write(ofrep.head(FLAGS).replace(b"Host: x", b"Host: " + host))
 
@@ -62,7 +60,7 @@ async def test_c32_c42_a_stream_opens_by_its_url_alone_for_any_page(ofrep: Clien
     assert "Content-Encoding" not in headers
 
 
-async def test_c42_a_stream_is_for_the_pages_of_origins_that_are_listed(shop: Client) -> None:
+async def test_c42_stream_allows_listed_origins_only(shop: Client) -> None:
     ticket = (await shop.all()).stream.name
     url = URL(f"{shop.service.url}/ofrep/v1/streams/{ticket}")
 
@@ -89,7 +87,7 @@ async def test_the_head_of_a_stream_comes_without_the_stream(ofrep: Client) -> N
     assert next_on_the_connection.status == 200
 
 
-async def test_c33_c34_each_change_of_rules_is_told_once_and_that_of_a_setting_is_not(
+async def test_c33_c34_rule_changes_are_sent_once_settings_never(
     ofrep: Client,
 ) -> None:
     before = int(time.time())
@@ -117,9 +115,7 @@ async def test_c33_c34_each_change_of_rules_is_told_once_and_that_of_a_setting_i
         assert before <= message.data["lastModified"] <= time.time()
 
 
-async def test_c33_what_belongs_to_the_environment_is_told_too(
-    ofrep: Client, server: Server
-) -> None:
+async def test_c33_change_of_environment_properties_is_sent(ofrep: Client, server: Server) -> None:
     async with listening(ofrep) as stream:
         first = await stream.next()
         with server.admin("suite") as connection:
@@ -132,7 +128,7 @@ async def test_c33_what_belongs_to_the_environment_is_told_too(
     assert first.id.partition(":")[0] != second.id.partition(":")[0]
 
 
-async def test_c33_a_change_of_another_environment_is_not_told(ofrep: Client) -> None:
+async def test_c33_change_of_another_environment_is_not_sent(ofrep: Client) -> None:
     async with listening(ofrep) as stream:
         await stream.next()
         await ofrep.service.client.put(
@@ -145,7 +141,7 @@ async def test_c33_a_change_of_another_environment_is_not_told(ofrep: Client) ->
 
 
 @pytest.mark.parametrize("last", [None, "", "{epoch}:0", "another:1", "nonsense", "{epoch}:99"])
-async def test_c35_who_may_have_missed_something_is_told_at_once(
+async def test_c35_client_that_may_have_missed_a_change_is_notified(
     ofrep: Client, last: str | None
 ) -> None:
     await ofrep.put("plan", SWITCH)
@@ -159,7 +155,7 @@ async def test_c35_who_may_have_missed_something_is_told_at_once(
     assert (message.id, silent) == (f"{epoch}:1", True)
 
 
-async def test_c35_who_has_missed_nothing_is_told_nothing_until_something_changes(
+async def test_c35_current_client_gets_no_event_before_a_change(
     ofrep: Client,
 ) -> None:
     await ofrep.put("plan", SWITCH)
@@ -172,7 +168,7 @@ async def test_c35_who_has_missed_nothing_is_told_nothing_until_something_change
     assert (silent, message.id) == (True, _place(ofrep.service))
 
 
-async def test_c36_what_is_announced_on_one_instance_is_answered_by_the_other(
+async def test_c36_revision_announced_by_one_instance_works_on_others(
     ofrep: Client, replica: Client
 ) -> None:
     async with listening(ofrep) as stream:
@@ -187,7 +183,7 @@ async def test_c36_what_is_announced_on_one_instance_is_answered_by_the_other(
             assert answer.flags["plan"]["value"] is bool(version % 2)
 
 
-async def test_c39_a_quiet_stream_is_kept_alive_by_remarks(
+async def test_c39_quiet_stream_sends_keep_alive_comments(
     ofrep: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.configuration.snapshots.event_stream.PING_SECONDS", 0.05)
@@ -238,7 +234,7 @@ async def test_stream_wakes_once_when_a_flag_turns(
 
 
 @pytest.mark.parametrize("is_missed", [False, True])
-async def test_client_that_returns_after_a_turn_is_told(
+async def test_client_that_returns_after_a_clock_turn_is_notified(
     ofrep: Client, monkeypatch: pytest.MonkeyPatch, *, is_missed: bool
 ) -> None:
     await ofrep.put("later", LATER)

@@ -18,7 +18,7 @@ async def _again(ofrep: Client, tag: str, body: Any = PRO) -> Answer:
     return await ofrep.all(body, headers={"If-None-Match": tag})
 
 
-async def test_c25_the_tag_of_all_flags_is_quoted_and_strong_and_one_flag_has_none(
+async def test_c25_bulk_etag_is_strong_and_one_flag_has_none(
     ofrep: Client,
 ) -> None:
     await ofrep.put("plan", BY_PLAN)
@@ -106,7 +106,7 @@ async def test_c28_another_context_has_another_tag(ofrep: Client, context: dict[
     assert (other.status, other.etag != first.etag) == (200, True)
 
 
-async def test_c28_a_change_of_rules_changes_the_tag_and_one_of_settings_does_not(
+async def test_c28_etag_changes_with_rules_not_with_settings(
     ofrep: Client,
 ) -> None:
     await ofrep.put("plan", BY_PLAN)
@@ -129,7 +129,7 @@ async def test_c28_a_change_of_rules_changes_the_tag_and_one_of_settings_does_no
     assert len({first.etag, after_flag.etag, after_segment.etag}) == 3
 
 
-async def test_c28_what_comes_back_as_it_was_may_have_another_tag_and_never_another_answer(
+async def test_c28_equal_etags_never_have_different_answers(
     ofrep: Client,
 ) -> None:
     await ofrep.put("plan", BY_PLAN)
@@ -151,7 +151,7 @@ async def test_c28_what_comes_back_as_it_was_may_have_another_tag_and_never_anot
     ],
     ids=["metadata", "bucketing", "epoch"],
 )
-async def test_c28_what_belongs_to_the_environment_changes_the_tag(
+async def test_c28_environment_properties_change_the_etag(
     ofrep: Client, server: Server, change: str, undo: str
 ) -> None:
     await ofrep.put("plan", BY_PLAN)
@@ -169,7 +169,7 @@ async def test_c28_what_belongs_to_the_environment_changes_the_tag(
     assert (changed.status, changed.etag != first.etag) == (200, True)
 
 
-async def test_c28_the_stream_of_another_token_or_another_address_has_another_tag(
+async def test_c28_etag_depends_on_token_and_address(
     ofrep: Client,
 ) -> None:
     """A 304 carries no URL, and the client goes on with the one that it has."""
@@ -185,7 +185,7 @@ async def test_c28_the_stream_of_another_token_or_another_address_has_another_ta
     assert other_host.stream.host == "flags"
 
 
-async def test_c28_where_a_rule_looks_at_the_clock_the_tag_is_of_the_outcome(
+async def test_c28_etag_of_a_clock_rule_depends_on_the_outcome(
     ofrep: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later = SWITCH | {
