@@ -14,7 +14,7 @@ from app.access.events import Access
 from app.http.client_address import client_prefix
 
 SEVERAL = "several"
-_TOO_MANY = "more than are told apart"
+_TOO_MANY = "more than are distinguished"
 _SENDERS_MIN = 5
 
 _Key = tuple[str | bytes | None, ...]

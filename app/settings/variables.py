@@ -216,7 +216,7 @@ class HealthSettings:
         "HEARTBEAT_RETENTION",
         parsers.seconds(60, 31_536_000),
         "21600",
-        "Seconds that heartbeat rows are kept.",
+        "Seconds that heartbeat rows are stored.",
     )
 
 

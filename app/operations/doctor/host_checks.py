@@ -20,7 +20,7 @@ from app.threads import in_thread
 
 _GROUP_AND_OTHERS = 0o077
 _FIRST_START = "there is none yet; the first start creates it"
-# Without BACKUP_INTERVAL something else makes backups: one a day, of which one may be missing.
+# Without BACKUP_INTERVAL something else makes backups: one a day, and one may be missing.
 _BACKUP_AGE_MAX = timedelta(days=2)
 _VERIFICATION_AGE_MAX = timedelta(days=31)
 _VERIFY = "`backup verify` restores one"
