@@ -326,7 +326,7 @@ def test_failed_migration_after_restore_is_reported(server: Server, origin: Orig
         migrate_restored(origin.source.manifest, migrator)
 
 
-def test_a_token_that_was_revoked_since_stays_so(
+def test_token_revoked_after_the_backup_stays_revoked(
     server: Server, origin: Origin, empty: str
 ) -> None:
     with server.admin(empty) as connection:
@@ -347,7 +347,7 @@ def test_a_token_that_was_revoked_since_stays_so(
     assert revoked == [("a" * 13, True, True), ("b" * 13, False, False)]
 
 
-def test_a_table_that_is_not_ours_is_in_the_way(server: Server, origin: Origin, empty: str) -> None:
+def test_foreign_table_refuses_the_restore(server: Server, origin: Origin, empty: str) -> None:
     with server.admin(empty) as connection:
         connection.execute("create table flagstone.theirs ()")
         connection.execute("create view public.report as select name from flagstone.environments")
@@ -371,7 +371,7 @@ def test_a_table_that_is_not_ours_is_in_the_way(server: Server, origin: Origin, 
     assert restore_backup(origin.source, _place(server, empty, replaces=True), _silent)
 
 
-def test_a_backup_whose_end_is_missing_changes_nothing(
+def test_truncated_backup_changes_nothing(
     server: Server, origin: Origin, empty: str, tmp_path: Path
 ) -> None:
     """Of this one pg_restore has all that it wants: only age knows that something is missing."""
@@ -531,16 +531,14 @@ def _midway(signal_number: int) -> Callable[[int, int], None]:
     return send
 
 
-def test_a_killed_pg_dump_leaves_no_backup(server: Server, large: str, tmp_path: Path) -> None:
+def test_killed_pg_dump_leaves_no_backup(server: Server, large: str, tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="pg_dump was killed by signal 9"):
         create_backup(_request(server.target(BACKUP, large), tmp_path), _midway(signal.SIGKILL))
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_pg_dump_that_says_nothing_is_given_up(
-    server: Server, large: str, tmp_path: Path
-) -> None:
+def test_silent_pg_dump_is_ended_at_its_limit(server: Server, large: str, tmp_path: Path) -> None:
     limits = Limits(stall_seconds=0.3, whole_seconds=30)
 
     with pytest.raises(BackupError, match=r"pg_dump wrote nothing for 0\.3 s"):
@@ -552,7 +550,7 @@ def test_a_pg_dump_that_says_nothing_is_given_up(
     assert [p for p in psutil.Process().children() if p.name() == "pg_dump"] == []
 
 
-def test_a_full_disk_leaves_no_backup(server: Server, large: str, tmp_path: Path) -> None:
+def test_full_disk_leaves_no_backup(server: Server, large: str, tmp_path: Path) -> None:
     """Full for this process alone: no file may be longer than a megabyte."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
@@ -565,7 +563,7 @@ def test_a_full_disk_leaves_no_backup(server: Server, large: str, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interruption_leaves_no_backup(server: Server, large: str, tmp_path: Path) -> None:
+def test_interruption_leaves_no_backup(server: Server, large: str, tmp_path: Path) -> None:
     def interrupt(done: int, _: int) -> None:
         if done > 1_000_000:
             raise KeyboardInterrupt
@@ -622,7 +620,7 @@ def test_backup_waits_for_a_locked_table(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_limit_of_the_server_ends_a_long_transaction(server: Server, empty: str) -> None:
+def test_server_timeouts_do_not_end_a_long_backup(server: Server, empty: str) -> None:
     limits = ["statement", "idle_in_transaction_session"]
     with server.admin(empty) as connection:
         if connection.info.server_version >= 170_000:
@@ -636,7 +634,7 @@ def test_no_limit_of_the_server_ends_a_long_transaction(server: Server, empty: s
     assert found == [("0",)] * len(limits)
 
 
-def test_a_database_without_tables_is_no_backup(server: Server, tmp_path: Path) -> None:
+def test_database_without_tables_makes_no_backup(server: Server, tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="no tables of Flagstone"):
         create_backup(_request(server.superuser, tmp_path), _silent)
 
@@ -666,7 +664,7 @@ def test_pg_dump_for_a_server_that_prefers_tls_is_from_path() -> None:
     assert programs.find("pg_dump", 9, TlsMode.PREFER).path == Path(path)
 
 
-def test_a_backup_is_proven_by_restoring_it(origin: Origin) -> None:
+def test_backup_is_verified_by_restoring_it(origin: Origin) -> None:
     settings = load({})
 
     verification, secrets = verifying.verify_backup(origin.source, settings, Vault(), _silent)
@@ -702,7 +700,7 @@ def test_restored_dump_runs_without_privileges(server: Server, empty: str, tmp_p
     assert verification.revisions == 0
 
 
-async def test_a_history_that_was_changed_is_no_proof(
+async def test_changed_history_fails_the_verification(
     server: Server, origin: Origin, empty: str
 ) -> None:
     """The manifest is of what was there, and so is its signature: only the chain tells."""
@@ -716,7 +714,7 @@ async def test_a_history_that_was_changed_is_no_proof(
         await verifying._check(origin.source, target, settings, Vault())
 
 
-async def test_a_backup_goes_between_fifteen_and_eighteen(
+async def test_backup_moves_between_postgresql_15_and_18(
     server: Server, plain_server: FullServer, origin: Origin, empty: str, tmp_path: Path
 ) -> None:
     """Both ways: an older server knows less of what the newest pg_restore asks for. And made by the

@@ -72,7 +72,7 @@ def _is(finding: Finding, verdict: FindingVerdict, part: str = "") -> bool:
     return True
 
 
-async def test_a_server_that_is_well_but_for_its_disk(
+async def test_server_that_is_well_but_for_its_disk(
     examined: Examine, server: Server, database: str
 ) -> None:
     found = await examined(
@@ -97,7 +97,7 @@ async def test_a_server_that_is_well_but_for_its_disk(
     assert len(found) >= len(CHECKS)
 
 
-async def test_a_superuser_is_seen_in_local_and_fails_above(
+async def test_superuser_passes_in_local_and_fails_in_other_tiers(
     examined: Examine, server: Server, database: str
 ) -> None:
     url = _url(server.superuser.named(database))
@@ -180,7 +180,7 @@ async def test_doctor_warns_before_connections_run_out(
     assert _is(full["database: connections"], FAIL, "up to 96 of 97")
 
 
-async def test_a_schema_that_is_older_newer_or_edited(
+async def test_schema_that_is_older_newer_or_edited(
     examined: Examine, server: Server, database: str
 ) -> None:
     empty = server.create_database("doctor_empty")
@@ -213,7 +213,7 @@ async def test_a_schema_that_is_older_newer_or_edited(
     assert _is(edited["schema: migrations"], FAIL, "CreateTokensTable was applied, and its file")
 
 
-async def test_a_data_key_without_its_key_is_named_with_it(
+async def test_data_key_without_its_key_is_named_with_it(
     examined: Examine, server: Server, database: str
 ) -> None:
     ring = KeyRing((new_key(KeyState.ACTIVE, date(2026, 11, 24)),))
@@ -229,7 +229,7 @@ async def test_a_data_key_without_its_key_is_named_with_it(
     assert _is(found["keys: data keys"], FAIL, "20260101-lost is not in the key ring")
 
 
-async def test_a_password_that_is_weak_and_wrong(examined: Examine, server: Server) -> None:
+async def test_password_that_is_weak_and_wrong(examined: Examine, server: Server) -> None:
     target = server.target(APP)
     weak = _url(target).replace(target.password.reveal() if target.password else "?", "hunter2")
 
@@ -253,7 +253,7 @@ async def test_doctor_gives_up_on_a_silent_server(
     assert _is(found["schema: migrations"], ABSENT, "because the database cannot be reached")
 
 
-async def test_a_check_that_hangs_or_breaks_ends_no_other(tmp_path: Path) -> None:
+async def test_check_that_hangs_or_breaks_ends_no_other(tmp_path: Path) -> None:
     async def hang(_: Installation) -> list[Finding]:
         await asyncio.sleep(60)
         return []

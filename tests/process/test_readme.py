@@ -32,7 +32,7 @@ def _steps() -> list[tuple[str, str]]:
 
 
 @pytest.mark.first_start
-async def test_the_sessions_work_as_printed(launch: Callable[..., Process]) -> None:
+async def test_sessions_work_as_printed(launch: Callable[..., Process]) -> None:
     process = launch()
     await process.start()
     await process.ready()
@@ -77,7 +77,7 @@ async def _printed(launch: Callable[..., Process], language: str, *command: str)
     assert await process.stop() == 0
 
 
-async def test_the_python_lines_work_as_printed(launch: Callable[..., Process]) -> None:
+async def test_python_lines_work_as_printed(launch: Callable[..., Process]) -> None:
     await _printed(launch, "python", sys.executable, "-c")
 
 
@@ -85,5 +85,5 @@ async def test_the_python_lines_work_as_printed(launch: Callable[..., Process]) 
     not (NODE_CLIENTS / "node_modules").is_dir(),
     reason="Node's clients are installed by make clients",
 )
-async def test_the_javascript_lines_work_as_printed(launch: Callable[..., Process]) -> None:
+async def test_javascript_lines_work_as_printed(launch: Callable[..., Process]) -> None:
     await _printed(launch, "js", "node", "--input-type=module", "--eval")

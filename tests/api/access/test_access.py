@@ -62,13 +62,13 @@ async def test_both_headers_are_understood_and_never_together(service: Service) 
     assert (bearer.status, api_key.status, both.status) == (200, 200, 400)
 
 
-async def test_a_preflight_needs_no_token_and_no_other_path_has_one(service: Service) -> None:
+async def test_preflight_needs_no_token_and_exists_for_ofrep_only(service: Service) -> None:
     for route in ROUTES:
         status = await _status(service, None, "OPTIONS", filled(route.path))
         assert status == (204 if route.path.startswith(OFREP) else 405), route.path
 
 
-async def test_a_token_stays_in_its_environments(service: Service) -> None:
+async def test_token_stays_in_its_environments(service: Service) -> None:
     token = await service.token(Scope.READ, Scope.WRITE, environments=("staging",))
     headers = {"Authorization": f"Bearer {token}"}
 
@@ -113,7 +113,7 @@ async def test_every_route_of_the_router_is_in_the_table(service: Service) -> No
     assert routed == table | heads | preflights
 
 
-async def test_a_row_that_was_changed_by_hand_is_refused(service: Service, server: Server) -> None:
+async def test_token_row_changed_by_sql_is_refused(service: Service, server: Server) -> None:
     """Write access to the database must not be enough to promote a token."""
     token = await service.token(Scope.READ)
     with server.admin("suite") as connection:

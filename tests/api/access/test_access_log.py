@@ -246,7 +246,7 @@ async def test_abandoned_transaction_records_no_access(service: Service, log: Ac
     assert (await _told(service), log.recorded - recorded) == ([], 0)
 
 
-async def test_a_record_without_a_transaction_is_a_bug(service: Service, log: AccessLog) -> None:
+async def test_record_without_a_transaction_is_a_bug(service: Service, log: AccessLog) -> None:
     async with service.app[DATABASE].connection() as connection:
         with pytest.raises(RuntimeError, match="in the transaction"):
             await log.record(connection, Origin(actor="test").did(AccessEvent.SECRET_READ))
@@ -337,7 +337,7 @@ async def test_access_log_of_remade_environment_omits_the_deleted_one(
 @pytest.mark.parametrize(
     "query", ["event=nonsense", "before=x", "limit=0", "after=1", "environment=", "environment=A"]
 )
-async def test_a_query_that_is_not_understood_is_refused(service: Service, query: str) -> None:
+async def test_invalid_query_is_refused(service: Service, query: str) -> None:
     answer = await service.client.get(f"/v1/access-log?{query}")
 
     assert answer.status == 400
@@ -371,7 +371,7 @@ async def test_trimming_deletes_old_rows_and_is_logged(
     assert "service" not in {each["actor"] for each in told}
 
 
-async def test_a_line_follows_the_commit(service: Service) -> None:
+async def test_line_is_written_after_the_commit(service: Service) -> None:
     reading, writing = os.pipe()
     log = AccessLog(service.app[DATABASE], StdoutLog(writing))
     attempts = []

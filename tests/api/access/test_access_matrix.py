@@ -59,7 +59,7 @@ async def _bad_tokens(service: Service) -> dict[str, str | None]:
     }
 
 
-async def test_no_bad_token_opens_anything(service: Service) -> None:
+async def test_bad_token_is_refused_on_every_route(service: Service) -> None:
     answered: Counter[int] = Counter()
 
     for kind, token in (await _bad_tokens(service)).items():

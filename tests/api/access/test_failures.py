@@ -45,7 +45,7 @@ async def test_after_ten_failures_the_answer_says_when_to_come_back(service: Ser
     assert [(entry["client"], entry["seconds"]) for entry in warned] == [("127.0.0.1", 60.0)]
 
 
-async def test_a_good_token_is_let_in_from_a_limited_address(service: Service) -> None:
+async def test_valid_token_is_accepted_from_a_limited_address(service: Service) -> None:
     """Or a stranger behind the same address could lock a service out."""
     good = await service.token(Scope.READ, Scope.EVALUATE, environments=("local",))
     await _fail_often(service)

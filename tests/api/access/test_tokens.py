@@ -60,7 +60,7 @@ async def test_new_token_works_at_once_and_its_text_is_shown_once(service: Servi
     assert "mac" not in token
 
 
-async def test_the_list_is_in_pages(service: Service) -> None:
+async def test_token_list_has_pages(service: Service) -> None:
     made = {(await make(service, name=f"n{number}"))["token"]["id"] for number in range(5)}
     admin = service.admin_token.split("_")[2]
     found: list[str] = []
@@ -99,7 +99,7 @@ async def test_the_list_is_in_pages(service: Service) -> None:
         ({"mac": "x"}, ""),
     ],
 )
-async def test_a_wrong_field_is_named_and_nothing_is_made(
+async def test_invalid_field_is_named_and_makes_no_token(
     service: Service, members: dict[str, Any], field: str
 ) -> None:
     answer = await service.client.post(PATH, json=READER | members)
@@ -175,7 +175,7 @@ async def test_administrator_manages_tokens_of_its_environment_only(
     assert (await service.stranger.delete(f"{PATH}/{inside}", headers=own)).status == 200
 
 
-async def test_a_replaced_token_goes_on_for_the_grace(service: Service) -> None:
+async def test_replaced_token_works_during_the_grace_period(service: Service) -> None:
     old = await make(service, expires_days=30)
     at = f"{PATH}/{old['token']['id']}"
 
@@ -206,7 +206,7 @@ async def test_a_replaced_token_goes_on_for_the_grace(service: Service) -> None:
     assert await status_of(service, new["text"]) == 200
 
 
-async def test_a_grace_never_lengthens_a_life(service: Service) -> None:
+async def test_grace_period_does_not_extend_the_expiry(service: Service) -> None:
     end = (datetime.now(UTC) + timedelta(seconds=60)).isoformat()
     old = (await make(service, expires_at=end))["token"]
 
@@ -217,7 +217,7 @@ async def test_a_grace_never_lengthens_a_life(service: Service) -> None:
 
 
 @pytest.mark.parametrize("grace_seconds", [-1, 90 * 86_400 + 1, "x", 1.5])
-async def test_a_wrong_grace_is_refused(service: Service, grace_seconds: Any) -> None:
+async def test_invalid_grace_period_is_refused(service: Service, grace_seconds: Any) -> None:
     old = (await make(service))["token"]["id"]
 
     answer = await service.client.post(
@@ -242,9 +242,7 @@ async def test_replaced_or_expired_token_cannot_be_rotated(service: Service) -> 
     assert codes == ["token_replaced", "token_over", "token_over"]
 
 
-async def test_a_row_that_was_changed_by_hand_is_not_replaced(
-    service: Service, server: Server
-) -> None:
+async def test_token_row_changed_by_sql_is_not_rotated(service: Service, server: Server) -> None:
     """Or the new token would be a good one, of whatever somebody has written there."""
     for change in (
         "scopes = '{read,admin}'",
@@ -287,7 +285,7 @@ async def test_database_refuses_successor_of_revoked_or_replaced_token(
     assert (await problem(answer, 409))["code"] == "token_not_ours"
 
 
-async def test_the_end_of_a_replaced_token_cannot_be_moved_by_hand(
+async def test_expiry_of_a_replaced_token_cannot_be_moved_by_sql(
     service: Service, server: Server
 ) -> None:
     """Write access to the database must not be enough to let a token live longer."""
@@ -330,7 +328,7 @@ async def test_revocation_is_immediate_permanent_and_repeatable(
 
 
 @pytest.mark.parametrize("token_id", ["0123456789abc", "x", "%00", "a%2Fb", "0123456789abc%0A"])
-async def test_an_unknown_token_is_not_found(service: Service, token_id: str) -> None:
+async def test_unknown_token_is_not_found(service: Service, token_id: str) -> None:
     at = f"{service.url}{PATH}/{token_id}"
 
     answers = (
@@ -437,7 +435,7 @@ async def test_nothing_is_done_that_the_access_log_cannot_tell(
     await service.app[ACCESS_LOG].run_once()
 
 
-async def test_the_last_use_is_written_once_a_minute(service: Service, server: Server) -> None:
+async def test_last_use_is_written_once_a_minute(service: Service, server: Server) -> None:
     issued, unused = await make(service), await make(service)
     at = f"{PATH}/{issued['token']['id']}"
     use = service.app[TOKEN_USE]

@@ -60,7 +60,7 @@ async def test_stream_sends_each_change(service: Service) -> None:
     assert "value" not in message.data
 
 
-async def test_the_head_of_a_stream_comes_without_the_stream(service: Service) -> None:
+async def test_head_request_gets_headers_without_a_stream(service: Service) -> None:
     head = await service.client.head(LOCAL + "/events")
     next_on_the_connection = await service.client.head(LOCAL)
 
@@ -69,7 +69,7 @@ async def test_the_head_of_a_stream_comes_without_the_stream(service: Service) -
     assert next_on_the_connection.status == 200
 
 
-async def test_a_prefix_narrows_the_keys(service: Service) -> None:
+async def test_prefix_narrows_the_keys(service: Service) -> None:
     async with listening(service, "?prefix=a/") as stream:
         await _write(service, "b")
         await service.client.post(
@@ -149,7 +149,7 @@ async def test_stream_too_far_behind_sends_reset(service: Service, server: Serve
     assert (message.name, message.data["revision"]) == ("resync", many)
 
 
-async def test_a_wrong_last_event_id_is_refused(service: Service) -> None:
+async def test_invalid_last_event_id_is_refused(service: Service) -> None:
     answer = await service.client.get(LOCAL + "/events", headers={"Last-Event-ID": "nonsense"})
 
     assert answer.status == 400
@@ -234,7 +234,7 @@ async def test_new_epoch_is_sent_to_open_streams(service: Service, server: Serve
     assert before.id.split(":")[0] != after.id.split(":")[0]
 
 
-async def test_the_stream_of_a_revoked_token_ends(service: Service) -> None:
+async def test_stream_of_a_revoked_token_ends(service: Service) -> None:
     token = await service.token(Scope.READ)
 
     async with listening(service, token=token) as stream:

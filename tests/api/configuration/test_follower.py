@@ -43,7 +43,7 @@ async def _set(service: Service, key: str, value: object) -> None:
     )
 
 
-async def test_a_write_is_read_on_another_instance_at_its_revision(
+async def test_write_is_read_on_another_instance_at_its_revision(
     service: Service, replica: Service
 ) -> None:
     for n in range(10):
@@ -58,7 +58,7 @@ async def test_a_write_is_read_on_another_instance_at_its_revision(
         assert (len(epoch), int(served) >= revision) == (36, True)
 
 
-async def test_a_revision_that_does_not_come_is_503(service: Service) -> None:
+async def test_revision_that_does_not_arrive_is_503(service: Service) -> None:
     answer = await service.client.get(f"{PLACE}/configurations", params={"min_revision": "99"})
     wrong = await service.client.get(f"{PLACE}/configurations", params={"min_revision": "-1"})
 
@@ -67,9 +67,7 @@ async def test_a_revision_that_does_not_come_is_503(service: Service) -> None:
     assert wrong.status == 400
 
 
-async def test_a_change_without_a_notification_is_found_by_the_poll(
-    service: Service, server: Server
-) -> None:
+async def test_change_without_a_notification_is_polled(service: Service, server: Server) -> None:
     """A notification may be lost; it is a hint and nothing more."""
     follower = service.app[FOLLOWER]
     with server.admin("suite") as connection:
@@ -94,7 +92,7 @@ async def test_a_change_without_a_notification_is_found_by_the_poll(
     assert snapshot.entries["silent"].configuration.value == 1
 
 
-async def test_a_killed_listener_comes_back_and_misses_nothing(
+async def test_killed_listener_reconnects_and_misses_nothing(
     service: Service, replica: Service, server: Server
 ) -> None:
     for n in range(3):
@@ -111,7 +109,7 @@ async def test_a_killed_listener_comes_back_and_misses_nothing(
 
 
 @pytest.mark.parametrize("written_since", [0, 1, 2])
-async def test_a_restored_database_is_a_new_epoch(
+async def test_restored_database_is_a_new_epoch(
     service: Service, server: Server, written_since: int
 ) -> None:
     """Restored without a word, and perhaps written to until its revisions look like before."""
@@ -151,7 +149,7 @@ async def test_answer_says_how_long_it_is_unconfirmed(service: Service) -> None:
     assert "Flagstone-Stale" not in again.headers
 
 
-async def test_a_large_change_set_arrives_whole(service: Service, replica: Service) -> None:
+async def test_large_change_set_arrives_whole(service: Service, replica: Service) -> None:
     """No reader may see half of a change set."""
     keys = [f"many/{n}" for n in range(500)]
 
@@ -185,7 +183,7 @@ async def test_a_large_change_set_arrives_whole(service: Service, replica: Servi
     assert 4 in await reading
 
 
-async def test_an_environment_larger_than_a_page_is_loaded_whole(service: Service) -> None:
+async def test_environment_larger_than_a_page_is_loaded_whole(service: Service) -> None:
     operations = [
         Operation(key=f"many/{n}", content=Content(kind=Kind.SETTING, value=n), expected=None)
         for n in range(1_201)

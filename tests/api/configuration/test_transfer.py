@@ -108,7 +108,7 @@ async def test_import_writes_only_differing_members(service: Service, tmp_path: 
     assert found["c"]["version"] == 1
 
 
-async def test_a_load_that_breaks_one_rule_writes_nothing(service: Service, tmp_path: Path) -> None:
+async def test_import_with_one_mistake_writes_nothing(service: Service, tmp_path: Path) -> None:
     path = tmp_path / "some.json"
     path.write_text('{"a": 1, "flag": 2}')
     await service.client.put(
@@ -215,7 +215,7 @@ async def test_import_costly_schema_names_its_key(service: Service) -> None:
     assert await _read_all(service) == {}
 
 
-async def test_the_past_can_be_exported(service: Service) -> None:
+async def test_earlier_revision_can_be_exported(service: Service) -> None:
     await _fill(service)
 
     past = await service.client.get(f"{LOCAL}/export", params={"revision": "1"})
@@ -239,7 +239,7 @@ async def test_replace_deletes_entries_that_the_file_could_contain(service: Serv
     assert list(rest) == ["limit"]
 
 
-async def test_a_dry_run_shows_the_difference_and_writes_nothing(service: Service) -> None:
+async def test_dry_run_shows_the_difference_and_writes_nothing(service: Service) -> None:
     await _fill(service)
 
     status, shown = await _import(
@@ -259,7 +259,7 @@ async def test_a_dry_run_shows_the_difference_and_writes_nothing(service: Servic
     assert environment["revision"] == 4
 
 
-async def test_an_import_is_one_change_set_with_its_message(service: Service) -> None:
+async def test_import_is_one_change_set_with_its_message(service: Service) -> None:
     _, imported = await _import(service, '{"a": 1, "b": 2}', message="From the old system")
 
     found = await (await service.client.get(f"{LOCAL}/changes/1")).json()
@@ -267,7 +267,7 @@ async def test_an_import_is_one_change_set_with_its_message(service: Service) ->
     assert [change["key"] for change in found["changes"]] == imported["created"]
 
 
-async def test_an_import_may_be_repeated(service: Service) -> None:
+async def test_import_may_be_repeated(service: Service) -> None:
     headers = JSON | {"Idempotency-Key": "once"}
 
     answers = [
@@ -303,7 +303,7 @@ async def test_an_import_may_be_repeated(service: Service) -> None:
         ),
     ],
 )
-async def test_a_bad_import_is_refused_by_name_and_writes_nothing(
+async def test_invalid_import_is_refused_by_name_and_writes_nothing(
     service: Service,
     body: str,
     query: dict[str, str],
@@ -403,7 +403,7 @@ async def test_stored_answer_contains_no_values(service: Service, server: Server
     assert int(str(kept[0])) < 2_000
 
 
-async def test_a_client_that_asks_before_it_sends_is_invited(service: Service) -> None:
+async def test_expect_100_continue_is_answered(service: Service) -> None:
     """Curl asks for every body beyond a mebibyte."""
     host, port = service.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -420,7 +420,7 @@ async def test_a_client_that_asks_before_it_sends_is_invited(service: Service) -
     assert invited == b"HTTP/1.1 100 Continue\r\n"
 
 
-async def test_a_compressed_body_is_refused(service: Service) -> None:
+async def test_compressed_body_is_refused(service: Service) -> None:
     refused = await service.client.post(
         f"{LOCAL}/import", data="{}", headers=JSON | {"Content-Encoding": "gzip"}
     )
@@ -518,7 +518,7 @@ async def test_every_mistake_of_a_document_of_flags_is_named(service: Service) -
     assert await _read_all(service) == {}
 
 
-async def test_a_lenient_import_warns_instead(service: Service) -> None:
+async def test_lenient_import_warns_instead(service: Service) -> None:
     status, imported = await _import(service, json.dumps(BAD_FLAGS), format="flagd", lenient="true")
 
     evaluated = await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags", json={})

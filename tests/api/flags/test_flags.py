@@ -87,7 +87,7 @@ async def test_explanation_of_a_flag_without_rule_has_no_steps(service: Service)
     assert (found["outcome"]["reason"], found["steps"], found["revision"]) == ("STATIC", [], 3)
 
 
-async def test_a_rule_that_fails_says_where(service: Service) -> None:
+async def test_failing_rule_names_its_operator(service: Service) -> None:
     loop = {"reduce": [{"var": "list"}, {"cat": [{"var": "accumulator"}] * 9}, "x" * 900]}
     await _put(service, "new", flag(targeting={"if": [{"==": [loop, "x"]}, "on", "off"]}), "flag")
 

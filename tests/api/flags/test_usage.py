@@ -114,7 +114,7 @@ async def test_parts_are_counted_without_retaining_all(database: Database) -> No
     assert usage.totals() == {("local", "STATIC"): 200 * (size // len(body))}
 
 
-async def test_no_more_than_so_many_rows_wait(
+async def test_number_of_waiting_rows_is_bounded(
     database: Database,
     database_target: Target,
     server: Server,

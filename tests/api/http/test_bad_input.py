@@ -57,7 +57,7 @@ async def _put(service: Service, body: bytes, **headers: str) -> tuple[int, dict
         (b'{"value": 1, "message": "' + b"m" * 1_001 + b'"}', 422, "length"),
     ],
 )
-async def test_a_wrong_body_is_refused_by_its_rule(
+async def test_invalid_body_is_refused_by_its_rule(
     service: Service, body: bytes, status: int, rule: str
 ) -> None:
     got_status, problem = await _put(service, body)
@@ -78,7 +78,7 @@ async def test_sizes_are_bounded(service: Service) -> None:
     assert (body_status, body_problem["code"]) == (413, "body_too_large")
 
 
-async def test_a_body_without_length_is_bounded_too(service: Service) -> None:
+async def test_chunked_body_is_bounded(service: Service) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(20):
             yield b"x" * 100_000
@@ -108,14 +108,14 @@ async def test_wrong_headers_are_refused(
 
 
 @pytest.mark.parametrize("key", ["-a", ".a", "a b", "a%00b", "ü", "a" * 256, "a%0A", "a//ü"])
-async def test_a_key_out_of_shape_is_refused(service: Service, key: str) -> None:
+async def test_malformed_key_is_refused(service: Service, key: str) -> None:
     answer = await service.client.put(PATH + key, json={"value": 1}, headers=NEW)
 
     assert answer.status == 422
     assert (await answer.json(content_type=None))["errors"][0]["field"] == "key"
 
 
-async def test_an_unknown_environment_is_not_found(service: Service) -> None:
+async def test_unknown_environment_is_not_found(service: Service) -> None:
     for method, path in (("GET", ""), ("GET", "/configurations"), ("PUT", "/configurations/k")):
         answer = await service.client.request(
             method, "/v1/environments/nowhere" + path, json={"value": 1}, headers=NEW
@@ -142,7 +142,7 @@ async def test_aiohttps_own_errors_are_problems(service: Service) -> None:
         assert answer.headers["Server"] == "flagstone"
 
 
-async def test_a_request_id_is_taken_when_it_is_valid(service: Service) -> None:
+async def test_valid_request_id_is_accepted(service: Service) -> None:
     given_id = await service.client.get("/nothing", headers={"X-Request-ID": "abc-1"})
     odd = await service.client.get("/nothing", headers={"X-Request-ID": "a b;c"})
 
@@ -189,7 +189,7 @@ async def test_invalid_http_is_refused_without_an_echo(
     assert b"Traceback" not in answer
 
 
-async def test_a_repeatable_request_may_have_a_header_that_is_no_text(service: Service) -> None:
+async def test_undecodable_header_is_allowed_with_idempotency_key(service: Service) -> None:
     request = (
         f"POST /v1/environments/local/restore HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k\r\n"
         f"Authorization: Bearer {service.admin_token}\r\nContent-Type: application/json\r\n"
@@ -214,7 +214,7 @@ async def test_ten_declared_gigabytes_are_refused_before_they_come(service: Serv
     assert answer.startswith(b"HTTP/1.1 413")
 
 
-async def test_a_body_that_breaks_its_framing_is_refused_at_once(
+async def test_badly_framed_body_is_refused_at_once(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     host, port = service.url.removeprefix("http://").split(":")
@@ -243,7 +243,7 @@ async def test_a_body_that_breaks_its_framing_is_refused_at_once(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-async def test_no_body_whatsoever_is_a_500(service: Service, body: bytes) -> None:
+async def test_any_body_is_answered_without_500(service: Service, body: bytes) -> None:
     answer = await service.client.put(
         PATH + "fuzz", data=body, headers={**NEW, "If-None-Match": "*"}
     )

@@ -74,7 +74,7 @@ async def test_operations_are_named_once(described: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.headers])
-async def test_the_headers_of_a_route_stand_at_its_answers(
+async def test_documented_answers_have_the_headers_of_their_route(
     described: dict[str, Any], route: Route
 ) -> None:
     path = re.sub(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}", r"{\1}", route.path)
@@ -86,7 +86,7 @@ async def test_the_headers_of_a_route_stand_at_its_answers(
     assert told == {*route.headers, *shared, "X-Request-ID", "Cache-Control"}
 
 
-async def test_a_key_has_one_pattern(described: dict[str, Any]) -> None:
+async def test_key_has_one_pattern(described: dict[str, Any]) -> None:
     parameters = described["paths"][LOCAL.replace("local", "{environment}/configurations/{key}")]
     patterns = [p["schema"].get("pattern") for p in parameters["get"]["parameters"]]
 

@@ -45,7 +45,7 @@ async def _status(service: Process, token: str, key: str, request_id: str) -> by
     return answer.split()[1]
 
 
-async def test_no_request_can_forge_a_line_and_the_end_loses_none(
+async def test_requests_forge_no_line_and_stop_loses_none(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     service = launch(ACCESS_LOG_STDOUT="true")
@@ -129,7 +129,7 @@ async def test_operator_trims_old_rows(
     assert items[0]["actor"].startswith("operator:")
 
 
-async def test_a_flood_is_a_line_and_a_row(
+async def test_flood_makes_one_line_and_one_row(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     service = launch(ACCESS_LOG_STDOUT="true", REQUEST_LOG_SAMPLE="0")

@@ -105,7 +105,9 @@ async def test_revocation_holds_on_every_instance(
 
 
 @pytest.mark.first_start
-async def test_a_revocation_by_hand_holds_too(three: list[Process], client: ClientSession) -> None:
+async def test_revocation_by_sql_holds_on_every_instance(
+    three: list[Process], client: ClientSession
+) -> None:
     """Somebody with psql in an emergency announces nothing."""
     token_id, text = await make(client, three[0])
     await until_all(client, three, text, GOOD)

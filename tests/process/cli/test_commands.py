@@ -65,7 +65,7 @@ async def test_configurations_and_tokens_from_the_command_line(
     assert await service.stop() == 0
 
 
-async def test_an_environment_goes_through_a_file_into_another(
+async def test_exported_environment_is_imported_into_another(
     launch_beside: Callable[..., Process], tmp_path: Path
 ) -> None:
     service = launch_beside()
@@ -91,7 +91,9 @@ async def test_an_environment_goes_through_a_file_into_another(
     assert await service.stop() == 0
 
 
-async def test_the_past_from_the_command_line(launch_beside: Callable[..., Process]) -> None:
+async def test_command_line_shows_and_restores_revisions(
+    launch_beside: Callable[..., Process],
+) -> None:
     service = launch_beside()
     await service.start()
     await service.ready()
@@ -230,7 +232,7 @@ async def test_environments_from_the_command_line(
 
 
 @pytest.mark.first_start
-async def test_the_database_verbs(launch: Callable[..., Process]) -> None:
+async def test_database_commands(launch: Callable[..., Process]) -> None:
     """Without a service, each starts the embedded server and, as its last user, stops it."""
     pending = await run(launch, "database", "verify")
     migrated = await run(launch, "database", "migrate")
@@ -296,7 +298,7 @@ async def test_scripts_show_stored_data(launch_beside: Callable[..., Process]) -
     assert await service.stop() == 0
 
 
-async def test_a_script_without_its_database_says_so_in_one_line(
+async def test_script_without_database_fails_with_one_line(
     launch: Callable[..., Process],
 ) -> None:
     code, output = await run(

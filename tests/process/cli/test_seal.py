@@ -103,7 +103,7 @@ def test_sealed_value_is_shown_only_on_a_terminal(tmp_path: Path, identity: dict
     assert CANARY not in f"{text} {done} {checked} {piped}"
 
 
-def test_a_value_is_asked_for_unseen(tmp_path: Path, identity: dict[str, str]) -> None:
+def test_value_is_prompted_without_echo(tmp_path: Path, identity: dict[str, str]) -> None:
     words = ("encrypt", "DATABASE_URL", "--env-file", ".env")
 
     code, shown = on_a_terminal(tmp_path, *words, typed=URL, **identity)
@@ -112,7 +112,7 @@ def test_a_value_is_asked_for_unseen(tmp_path: Path, identity: dict[str, str]) -
     assert on_a_terminal(tmp_path, "decrypt", "DATABASE_URL", **identity)[1].strip() == URL
 
 
-async def test_the_readme_s_lines_work_as_printed(tmp_path: Path) -> None:
+async def test_readme_lines_work_as_printed(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text()
     (lines,) = re.findall(r"<!-- sealing.*?-->\n```sh\n(.*?)```", text, re.DOTALL)
     expected = re.findall(r"(?m)^#> (.*)$", lines)

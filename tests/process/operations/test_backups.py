@@ -213,7 +213,7 @@ async def test_missing_or_wrong_argument_is_named(
     assert (code, "must contain only age identities" in error) == (1, True)
 
 
-async def test_a_new_epoch_is_a_command(
+async def test_command_starts_a_new_epoch(
     launch_here: Callable[..., Process], server: Server, database: str
 ) -> None:
     process = launch_here()

@@ -66,7 +66,7 @@ async def test_slow_sockets_are_closed_in_time(process: Process) -> None:
     assert await process.stop() == 0
 
 
-async def test_a_slow_head_after_a_good_request_is_closed_too(process: Process) -> None:
+async def test_slow_head_after_a_valid_request_is_closed(process: Process) -> None:
     answer = await _read_until_closed(
         process,
         b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -78,7 +78,7 @@ async def test_a_slow_head_after_a_good_request_is_closed_too(process: Process) 
     assert await process.stop() == 0
 
 
-async def test_a_client_that_does_not_read_its_answer_is_let_go(process: Process) -> None:
+async def test_client_that_does_not_read_is_disconnected(process: Process) -> None:
     async with ClientSession(headers=process.headers) as client:
         for n in range(20):
             await client.put(

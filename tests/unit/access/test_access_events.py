@@ -23,7 +23,7 @@ FORGED = '\r\n{"log": "access", "event": "sensitive_read"}\x1b[2K\x1b[1A\u2028\u
 
 
 @given(st.text() | st.text(alphabet=st.characters()) | st.just(FORGED * 9), st.booleans())
-def test_no_text_can_look_like_two_lines_or_fill_the_disk(text: str, is_refused: bool) -> None:  # noqa: FBT001
+def test_text_cannot_forge_lines_and_is_bounded(text: str, is_refused: bool) -> None:  # noqa: FBT001
     origin = Origin(
         actor=text, token_id=text, client=text, request_id=text, method=text, route=text
     )
@@ -41,7 +41,7 @@ def test_no_text_can_look_like_two_lines_or_fill_the_disk(text: str, is_refused:
     assert len(access.environment or "") <= 63
 
 
-def test_a_text_that_prints_stays_as_it_is() -> None:
+def test_printable_text_is_unchanged() -> None:
     access = Origin(actor="operator:zoë").did(
         AccessEvent.ADMINISTRATION, resource="a b/ç", detail=""
     )
@@ -159,7 +159,7 @@ def pipe() -> Iterator[tuple[int, int]]:
         os.close(end)
 
 
-async def test_a_line_is_json_with_every_field(pipe: tuple[int, int]) -> None:
+async def test_line_is_json_with_every_field(pipe: tuple[int, int]) -> None:
     log = AccessLog(Database(load({}).database), StdoutLog(pipe[1]))
     access = Origin(actor=FORGED, client="192.0.2.1").did(
         AccessEvent.SECRET_READ, environment="local", resource=FORGED, version=7
@@ -179,7 +179,7 @@ async def test_a_line_is_json_with_every_field(pipe: tuple[int, int]) -> None:
     assert (log.failures, log.problem) == (1, "cannot be written")
 
 
-async def test_a_reader_that_has_stopped_costs_lines_and_no_time(pipe: tuple[int, int]) -> None:
+async def test_stopped_reader_loses_lines_without_blocking(pipe: tuple[int, int]) -> None:
     lines = StdoutLog(pipe[1])
     async with asyncio.timeout(HANG_SECONDS):
         for _ in range(QUEUE_MAX + 1_000):
@@ -190,7 +190,7 @@ async def test_a_reader_that_has_stopped_costs_lines_and_no_time(pipe: tuple[int
     assert 0 < lines.dropped <= 1_000
 
 
-async def test_a_reader_that_has_gone_costs_lines_and_nothing_else(
+async def test_closed_reader_loses_lines_only(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     del tmp_path_factory

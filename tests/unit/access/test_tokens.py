@@ -47,7 +47,7 @@ def directory(*tokens: Token, key: Secret = KEY) -> TokenDirectory:
 
 
 @pytest.mark.parametrize(("is_admin", "kind"), [(True, "adm"), (False, "srv")])
-def test_a_new_token_is_well_formed(is_admin: object, kind: str) -> None:
+def test_new_token_is_well_formed(is_admin: object, kind: str) -> None:
     new = generate_token(is_admin=bool(is_admin))
 
     assert len(new.text) == 70
@@ -56,7 +56,7 @@ def test_a_new_token_is_well_formed(is_admin: object, kind: str) -> None:
     assert re.fullmatch(PATTERN, new.text)
 
 
-def test_no_two_tokens_are_alike() -> None:
+def test_tokens_are_unique() -> None:
     made = [generate_token(is_admin=False) for _ in range(200)]
 
     assert len({new.id for new in made}) == len({new.text[-49:-6] for new in made}) == 200
@@ -123,7 +123,7 @@ def test_any_text_is_refused_without_an_error(text: str) -> None:
     assert token_id(text) is None
 
 
-def test_the_checksum_is_the_crc_32_in_base_62() -> None:
+def test_checksum_is_the_crc_32_in_base_62() -> None:
     """Secret scanners compute it by themselves, so it must never change."""
     assert token_id(KNOWN_BODY + "1ZyrYU") == KNOWN_ID
 
@@ -184,7 +184,7 @@ def test_changed_row_invalidates_its_token(grant: Grant) -> None:
         directory(promoted).authenticate(new.text)
 
 
-def test_the_mac_depends_on_the_key_and_on_the_whole_text() -> None:
+def test_mac_depends_on_the_key_and_on_the_whole_text() -> None:
     macs = {
         mac(KEY, "text", GRANT),
         mac(Secret("K" * 32), "text", GRANT),
@@ -195,7 +195,7 @@ def test_the_mac_depends_on_the_key_and_on_the_whole_text() -> None:
     assert len(macs) == 4
 
 
-def test_an_end_that_came_later_is_part_of_the_mac() -> None:
+def test_later_expiry_is_part_of_the_mac() -> None:
     new = generate_token(is_admin=False)
     before = stored(new)
     soon = datetime.now(UTC) + timedelta(minutes=1)
@@ -235,7 +235,7 @@ def test_lapses_around_the_retirement_hold_in_their_order(place: int) -> None:
     assert not holds(KEY, new.text, replace(token, retires_at=None))
 
 
-def test_a_replaced_token_ends() -> None:
+def test_replaced_token_expires() -> None:
     new = generate_token(is_admin=False)
     before = stored(new)
     now = datetime.now(UTC)
@@ -249,7 +249,7 @@ def test_a_replaced_token_ends() -> None:
 # Who is let in
 
 
-def test_a_token_that_is_known_is_its_caller() -> None:
+def test_known_token_gives_its_caller() -> None:
     new = generate_token(is_admin=False)
     token = stored(new)
 
@@ -260,7 +260,7 @@ def test_a_token_that_is_known_is_its_caller() -> None:
     assert new.text[-49:] not in repr(caller)
 
 
-def test_a_token_without_an_end_holds() -> None:
+def test_token_without_expiry_is_valid() -> None:
     new = generate_token(is_admin=True)
     token = stored(new, replace(GRANT, expires_at=None))
 
@@ -344,7 +344,7 @@ async def test_known_tokens_work_while_the_database_is_away() -> None:
 # The grant
 
 
-def test_a_grant_covers_its_environments_or_every_one() -> None:
+def test_grant_covers_its_environments_or_every_one() -> None:
     every = replace(GRANT, environments=frozenset({EVERY_ENVIRONMENT}))
 
     assert [GRANT.covers(name) for name in ("local", "staging", "production", "*")] == [

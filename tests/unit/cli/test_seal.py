@@ -70,7 +70,7 @@ def test_recipients_are_added_and_removed(folder: Path, identity: dict[str, str]
     assert ran("rekey", "--remove", recipient, "--env-file", ".env", **other)[0] == 1
 
 
-def test_a_file_of_its_own_goes_through_a_pipe(folder: Path, identity: dict[str, str]) -> None:
+def test_sealed_file_goes_through_a_pipe(folder: Path, identity: dict[str, str]) -> None:
     recipient = ran("keygen", "--out", "other")[1].strip()
 
     sealed = ran("encrypt", "TOKEN_KEY", given=CANARY * 4, **identity)[1]

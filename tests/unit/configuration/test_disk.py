@@ -125,7 +125,7 @@ def test_torn_or_foreign_file_falls_back_to_the_previous(
     assert revision(disk) == 1
 
 
-def test_a_bit_that_was_turned_anywhere_is_noticed(disk: Disk, tmp_path: Path) -> None:
+def test_any_flipped_bit_is_noticed(disk: Disk, tmp_path: Path) -> None:
     disk.write(state(1))
     path = files(tmp_path)[0]
     raw = path.read_bytes()
@@ -182,7 +182,7 @@ def test_confirming_makes_it_young_again(disk: Disk, tmp_path: Path) -> None:
     assert (old.age_seconds > 1e9, young.age_seconds < 5) == (True, True)
 
 
-def test_a_folder_that_was_removed_is_made_again(disk: Disk, tmp_path: Path) -> None:
+def test_removed_folder_is_created_again(disk: Disk, tmp_path: Path) -> None:
     disk.write(state(1))
     shutil.rmtree(tmp_path / FOLDER)
 

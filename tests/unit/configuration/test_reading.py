@@ -93,7 +93,7 @@ def test_other_endings_are_refused(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.yaml", "a.env"])
-def test_a_byte_order_mark_is_not_part_of_the_first_key(folder: Path, name: str) -> None:
+def test_byte_order_mark_is_not_part_of_the_first_key(folder: Path, name: str) -> None:
     """Editors on Windows write one; whoever wrote the file does not know that it is there."""
     content = "A=1" if name == "a.env" else '{"A": "1"}'
 
@@ -112,7 +112,7 @@ def test_another_encoding_is_refused(folder: Path, name: str) -> None:
     ("name", "content"),
     [("a.json", "[1]"), ("a.json", "null"), ("a.yaml", ""), ("a.yaml", "- a"), ("a.yaml", "text")],
 )
-def test_a_document_is_an_object(folder: Path, name: str, content: str) -> None:
+def test_document_must_be_an_object(folder: Path, name: str, content: str) -> None:
     with pytest.raises(Malformed, match="must be an object of keys and values"):
         read(folder, name, content)
 
@@ -138,21 +138,21 @@ def test_every_bad_key_is_named_and_no_value(folder: Path) -> None:
         ("a.env", "good=1\n'bad key'=2"),
     ],
 )
-def test_a_bad_key_is_named_in_every_format(folder: Path, name: str, content: str) -> None:
+def test_invalid_key_is_named_in_every_format(folder: Path, name: str, content: str) -> None:
     with pytest.raises(Invalid, match=r"^'bad key': must begin") as caught:
         read(folder, name, content)
 
     assert [violation.field for violation in caught.value.violations] == ["bad key"]
 
 
-def test_a_value_has_a_greatest_size(folder: Path) -> None:
+def test_value_size_has_a_limit(folder: Path) -> None:
     with pytest.raises(TooLarge) as caught:
         read(folder, "a.json", json.dumps({"a": 1, "big": "x" * 262_144}))
 
     assert caught.value.violations[0].field == "big"
 
 
-def test_a_document_has_a_greatest_number_of_entries(folder: Path) -> None:
+def test_document_entries_have_a_limit(folder: Path) -> None:
     most = {f"k{i}": i for i in range(ENTRIES_MAX)}
 
     document = read(folder, "a.json", json.dumps(most))
@@ -192,13 +192,13 @@ def test_name_without_value_is_omitted_with_a_warning(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["two words=1", "A='open", "=1", "A B"])
-def test_a_line_of_env_that_cannot_be_read_is_refused(folder: Path, line: str) -> None:
+def test_unreadable_env_line_is_refused(folder: Path, line: str) -> None:
     """Left out without a word, an import would look whole and lack an entry."""
     with pytest.raises(Malformed, match="line 2"):
         read(folder, "a.env", f"FIRST=1\n{line}\n")
 
 
-def test_a_name_that_env_repeats_is_refused(folder: Path) -> None:
+def test_repeated_env_name_is_refused(folder: Path) -> None:
     """As in the other formats: one of the two values would be lost without a word."""
     with pytest.raises(Malformed, match="repeat"):
         read(folder, "a.env", "A=1\nB=2\nA=3\n")
@@ -211,7 +211,7 @@ def test_nul_in_env_is_refused(folder: Path, content: bytes) -> None:
 
 
 @needs_laradock
-def test_a_real_env_is_read_whole() -> None:
+def test_real_env_file_is_read_completely() -> None:
     document = read_file(LARADOCK)
 
     found = values(document)
@@ -296,7 +296,7 @@ def test_types_of_yaml_that_json_lacks_are_refused(folder: Path, tag: str) -> No
         f'a: "\\UFFFFFFFF{CANARY}"',
     ],
 )
-def test_a_text_that_is_not_of_its_type_is_malformed(folder: Path, content: str) -> None:
+def test_text_in_another_format_is_malformed(folder: Path, content: str) -> None:
     """PyYAML's constructors raise whatever int(), float() and chr() raise."""
     with pytest.raises(Malformed) as caught:
         read(folder, "a.yaml", content)
@@ -308,12 +308,12 @@ def test_a_text_that_is_not_of_its_type_is_malformed(folder: Path, content: str)
     "number",
     ["9007199254740993", "-9007199254740993", "0x20000000000001", "1" + "0" * 30, "9" * 5_000],
 )
-def test_an_integer_beyond_2_53_is_refused_as_in_json(folder: Path, number: str) -> None:
+def test_integer_beyond_2_53_is_refused_as_in_json(folder: Path, number: str) -> None:
     with pytest.raises(Malformed, match="2\\^53"):
         read(folder, "a.yaml", f"a: [{number}]")
 
 
-def test_the_greatest_integers_are_taken(folder: Path) -> None:
+def test_largest_safe_integers_are_accepted(folder: Path) -> None:
     document = read(folder, "a.yaml", "a: [9007199254740992, -9007199254740992]")
 
     assert values(document) == {"a": [2**53, -(2**53)]}
@@ -340,7 +340,7 @@ def test_merged_yaml_values_can_be_overridden(folder: Path) -> None:
     assert values(document)["b"] == {"x": 2, "y": 1}
 
 
-def test_a_billion_laughs_are_refused(folder: Path) -> None:
+def test_billion_laughs_yaml_is_refused(folder: Path) -> None:
     lines = ["a0: &a0 [ha]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
 
@@ -415,7 +415,7 @@ def test_flags_and_evaluators_have_kinds_of_their_own(folder: Path, name: str) -
     assert document.warnings == ("aside of the document was left out",)
 
 
-def test_a_flag_and_an_evaluator_do_not_share_a_name(folder: Path) -> None:
+def test_flag_and_evaluator_must_not_share_a_name(folder: Path) -> None:
     with pytest.raises(Invalid, match=r"^same: must not be the name of a flag and of an evaluator"):
         read(folder, "a.json", '{"flags": {"same": {}}, "$evaluators": {"same": {}}}')
 
@@ -507,19 +507,19 @@ def test_case_mixed_quotes_are_one_value() -> None:
     assert values(read_file(CASES / "mixed-quotes.env")) == {"NAME": "I'm here", "OTHER": "1"}
 
 
-def test_a_bad_name_of_a_flag_is_named(folder: Path) -> None:
+def test_invalid_flag_name_is_named(folder: Path) -> None:
     with pytest.raises(Invalid, match=r"^'my flag': must begin"):
         read(folder, "a.json", '{"flags": {"my flag": {}}}')
 
 
-def test_a_setting_may_be_called_flags(folder: Path) -> None:
+def test_setting_may_be_called_flags(folder: Path) -> None:
     document = read(folder, "a.json", '{"flags": ["a"]}')
 
     assert document.entries["flags"].kind is Kind.SETTING
 
 
 @needs_flags
-def test_the_example_of_flagd_is_read_from_json() -> None:
+def test_example_of_flagd_is_read_from_json() -> None:
     document = read_file(FLAGS[0])
 
     tree = json.loads(FLAGS[0].read_text())
@@ -531,7 +531,7 @@ def test_the_example_of_flagd_is_read_from_json() -> None:
 
 
 @needs_flags
-def test_the_example_of_flagd_has_the_same_flags_in_yaml() -> None:
+def test_example_of_flagd_has_the_same_flags_in_yaml() -> None:
     as_json, as_yaml = (values(read_file(path)) for path in FLAGS)
 
     assert as_yaml["myBoolFlag"]["variants"] == {"on": True, "off": False}

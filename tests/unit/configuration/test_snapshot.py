@@ -110,7 +110,7 @@ def test_pages_together_are_all_that_fits_once_and_in_order(
     assert found == expected
 
 
-def test_an_older_snapshot_stays_as_it_was() -> None:
+def test_older_snapshot_stays_as_it_was() -> None:
     old = build(environment(1), [configuration("a", 1, "setting", 1)])
 
     new = old.advanced(environment(2), [("a", configuration("a", 2, "setting", 2)), ("b", None)])

@@ -155,7 +155,7 @@ def test_minus_zero_stays_minus_zero() -> None:
 # Depth and size
 
 
-def test_the_greatest_depth_is_taken() -> None:
+def test_depth_at_the_limit_is_accepted() -> None:
     parsed = parse(nested(DEPTH_MAX))
 
     assert json.loads(nested(DEPTH_MAX)) == parsed
@@ -172,12 +172,12 @@ def test_too_deep_json_is_refused(depth: int, shape: str) -> None:
         parse(raw)
 
 
-def test_an_unclosed_depth_is_refused() -> None:
+def test_unclosed_deep_json_is_refused() -> None:
     with pytest.raises(Malformed):
         parse(b"[" * 100_000)
 
 
-def test_the_number_of_values_has_a_limit() -> None:
+def test_number_of_values_has_a_limit() -> None:
     most = parse(json.dumps([0] * (NODES_MAX - 1)).encode())
 
     assert len(most) == NODES_MAX - 1
@@ -229,7 +229,7 @@ def test_name_beyond_its_size_is_refused() -> None:
         parse(json.dumps({"é" * 10_001: 1}).encode())
 
 
-def test_a_place_has_a_bounded_length() -> None:
+def test_path_in_an_error_has_a_limit() -> None:
     raw = json.dumps({"k" * 5_000: {"l" * 5_000: ["\0"]}}).encode()
 
     with pytest.raises(Malformed) as caught:
@@ -238,14 +238,14 @@ def test_a_place_has_a_bounded_length() -> None:
     assert len(caught.value.message) < 300
 
 
-def test_a_tree_from_elsewhere_is_refused_under_its_own_name() -> None:
+def test_error_path_starts_with_the_given_root() -> None:
     with pytest.raises(Malformed) as caught:
         check_nodes({"a": ["\0"]}, root="file")
 
     assert caught.value.violations[0].field == "file.a[0]"
 
 
-def test_a_value_has_a_size_in_bytes() -> None:
+def test_value_has_a_size_in_bytes() -> None:
     check_value_size("x" * (VALUE_BYTES_MAX - 2), "value")
 
     with pytest.raises(TooLarge) as caught:
@@ -312,7 +312,7 @@ def test_wrong_shape_is_refused_by_field_and_rule(raw: bytes, field: str, rule: 
     assert CANARY not in caught.value.message
 
 
-def test_the_shape_is_filled() -> None:
+def test_valid_json_fills_the_struct() -> None:
     shape = decode(b'{"name": "a", "many": [{"mode": "off"}], "either": {"type": "two"}}', Shape)
 
     assert shape == Shape(name="a", many=[Inner(mode="off")], either=Two())
@@ -323,7 +323,7 @@ def test_invalid_json_is_reported_before_wrong_shape() -> None:
         decode(b'{"name": 1, "name": 2}', Shape)
 
 
-def test_a_wrong_kind_of_configuration_is_not_repeated() -> None:
+def test_invalid_kind_is_not_echoed() -> None:
     with pytest.raises(Invalid) as caught:
         decode(f'{{"value": 1, "kind": "{CANARY}"}}'.encode(), NewConfiguration)
 

@@ -60,17 +60,17 @@ def _always(size: int) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 64, 10_000])
-def test_the_pieces_are_the_same_however_they_come(size: int) -> None:
+def test_script_pieces_are_independent_of_chunk_size(size: int) -> None:
     assert _taken(_SCRIPT, _always(size)) == _PIECES
 
 
-def test_the_pieces_are_the_same_when_they_come_at_random() -> None:
+def test_script_pieces_are_independent_of_random_chunks() -> None:
     for seed in range(50):
         numbers = random.Random(seed)  # noqa: S311 - spreads the cuts
         assert _taken(_SCRIPT, iter(lambda: numbers.randint(1, 30), 0)) == _PIECES  # noqa: B023
 
 
-def test_an_end_in_the_middle_of_rows_is_an_error() -> None:
+def test_script_that_ends_within_rows_is_an_error() -> None:
     cut = _SCRIPT[: _SCRIPT.index(b"3\tb")]
 
     with pytest.raises(BackupError, match="in the middle of a table"):

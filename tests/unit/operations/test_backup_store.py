@@ -68,7 +68,7 @@ def _verified(folder: Path) -> None:
     )
 
 
-def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_manifest_is_read_back_equal(tmp_path: Path) -> None:
     folder = _make(tmp_path, 1)
 
     found = store.find(tmp_path, store.LATEST, KEY)
@@ -89,7 +89,7 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
         {"created_at": datetime(2026, 11, 25, tzinfo=UTC)},
     ],
 )
-def test_an_edited_manifest_is_noticed(tmp_path: Path, change: dict[str, object]) -> None:
+def test_edited_manifest_is_noticed(tmp_path: Path, change: dict[str, object]) -> None:
     folder = _make(tmp_path, 1)
     (folder / manifests.FILE).unlink()
     manifests.write(folder, msgspec.structs.replace(_manifest(folder.name), **change))
@@ -98,7 +98,7 @@ def test_an_edited_manifest_is_noticed(tmp_path: Path, change: dict[str, object]
     assert "the manifest was changed after it was signed" in problem
 
 
-def test_the_manifest_of_another_backup_is_noticed(tmp_path: Path) -> None:
+def test_manifest_of_another_backup_is_noticed(tmp_path: Path) -> None:
     one, other = _make(tmp_path, 1), _make(tmp_path, 2)
     (one / manifests.FILE).replace(other / manifests.FILE)
 
@@ -128,7 +128,7 @@ def test_file_that_is_no_manifest_is_named(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../x", "20261124T121314Z", "", "latest/.."])
-def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
+def test_backup_name_must_not_be_a_path(tmp_path: Path, name: str) -> None:
     with pytest.raises(BackupError, match="NAME: must be latest, or a name"):
         store.find(tmp_path, name, KEY)
 
@@ -150,7 +150,7 @@ def test_pruning_retains_newest_verified_and_foreign_files(tmp_path: Path) -> No
     assert store.prune(tmp_path, KEY, keep=2).removed == []
 
 
-def test_the_latest_is_so_by_its_moment_and_never_of_one_to_come(tmp_path: Path) -> None:
+def test_latest_backup_is_by_time_and_not_in_the_future(tmp_path: Path) -> None:
     """Names are by the clock of whoever made it, which was wrong for two of these."""
     ahead = _make(tmp_path, 1, created_at=datetime.now(UTC) + timedelta(hours=2))
     newest = _make(tmp_path, 2, created_at=datetime.now(UTC) - timedelta(hours=1))
@@ -222,7 +222,7 @@ async def test_schedule_waits_for_a_running_backup(
     assert "in the future" in (check.output or "")
 
 
-def test_the_only_backup_stays(tmp_path: Path) -> None:
+def test_only_backup_is_not_pruned(tmp_path: Path) -> None:
     _make(tmp_path, 1)
 
     assert store.prune(tmp_path, KEY, keep=1).removed == []
@@ -239,7 +239,7 @@ def test_leftover_files_are_deleted_and_running_ones_stay(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_lock_of_a_backup_under_way_is_its_processes_alone(tmp_path: Path) -> None:
+def test_lock_of_a_running_backup_excludes_other_processes(tmp_path: Path) -> None:
     with partial_backup.create(tmp_path) as busy:
         descriptor = os.open(busy, os.O_RDONLY)
         with pytest.raises(BlockingIOError):

@@ -38,7 +38,7 @@ MIB = 1024 * 1024
         (-3_600.0, FindingVerdict.FAIL),
     ],
 )
-def test_a_clock_is_judged_by_its_distance_in_either_direction(
+def test_clock_check_judges_the_offset_in_both_directions(
     difference: float, verdict: FindingVerdict
 ) -> None:
     found = clock_finding(difference, 0.002)
@@ -112,7 +112,7 @@ async def _backups(folder: Path, **environ: str) -> dict[str, tuple[FindingVerdi
     return {each.name: (each.verdict, each.text) for each in found}
 
 
-async def test_no_backup_is_a_failure_where_some_are_promised(tmp_path: Path) -> None:
+async def test_missing_backup_fails_if_backups_are_scheduled(tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     _back_up(folder, timedelta(hours=1), key="l" * 32)
 
@@ -124,7 +124,7 @@ async def test_no_backup_is_a_failure_where_some_are_promised(tmp_path: Path) ->
     assert by_schedule == {"backups": (FindingVerdict.FAIL, text)}
 
 
-async def test_a_backup_is_judged_by_its_age_and_by_its_proof(tmp_path: Path) -> None:
+async def test_backup_check_judges_age_and_verification(tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     old = _back_up(folder, timedelta(days=5))
     unproven = await _backups(folder)
@@ -157,6 +157,6 @@ async def test_a_backup_is_judged_by_its_age_and_by_its_proof(tmp_path: Path) ->
     assert "has 4 bytes instead of 5" in damaged["damaged backups"][1]
 
 
-def test_of_many_that_are_named_the_first_are() -> None:
+def test_long_list_of_names_is_shortened() -> None:
     assert first_few(["a", "b"]) == "a, b"
     assert first_few([*"abcdefgh"], "; ") == "a; b; c; d; e; and 3 more"

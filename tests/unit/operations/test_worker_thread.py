@@ -10,7 +10,7 @@ import pytest
 from app.operations.backups.worker_thread import WorkerThread
 
 
-def test_an_interrupted_wait_does_not_take_the_work_for_ended() -> None:
+def test_interrupted_wait_does_not_end_the_work() -> None:
     """As `Thread.join` does, which is why it is not used."""
 
     def interrupt(_: int, __: FrameType | None) -> None:

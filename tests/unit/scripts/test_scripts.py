@@ -40,14 +40,14 @@ def beat(seconds: float, latency_ms: float | None = 1.0) -> HeartbeatSample:
         (10, 0.0, 1),
     ],
 )
-def test_a_percentile_is_the_nearest_rank(count: int, share: float, rank: int) -> None:
+def test_percentile_is_the_nearest_rank(count: int, share: float, rank: int) -> None:
     """The smallest number that at least this share of the numbers does not exceed."""
     numbers = [float(number) for number in range(1, count + 1)]
 
     assert percentile(numbers, share) == rank
 
 
-def test_the_percentile_of_nothing_is_zero() -> None:
+def test_percentile_of_nothing_is_zero() -> None:
     assert percentile([], 0.5) == 0
 
 
@@ -81,7 +81,7 @@ def test_one_beat_alone_is_a_history() -> None:
     assert (good, missed, available) == ("1", "0", "100.00%")
 
 
-def test_a_missed_beat_counts_against_and_has_no_latency() -> None:
+def test_missed_beat_lowers_availability_without_latency() -> None:
     beats = [beat(0, 4.0), beat(15, None), beat(30, 4.0), beat(45, 4.0)]
 
     good, missed, available, p50, *_, line = summary(beats, INTERVAL)
@@ -90,7 +90,7 @@ def test_a_missed_beat_counts_against_and_has_no_latency() -> None:
     assert line.count("×") == 1  # noqa: RUF001 - a cross is meant
 
 
-def test_a_hole_counts_as_the_beats_that_were_due() -> None:
+def test_gap_counts_as_missed_beats() -> None:
     beats = [beat(0), beat(15), beat(75)]
 
     good, missed, available, *_ = summary(beats, INTERVAL)
@@ -114,25 +114,25 @@ def test_nothing_but_misses_is_no_availability() -> None:
     assert line.strip("× ") == ""  # noqa: RUF001 - a cross is meant
 
 
-def test_a_sparkline_runs_from_the_first_beat_to_the_last() -> None:
+def test_sparkline_runs_from_the_first_beat_to_the_last() -> None:
     line = sparkline([beat(0, 1.0), beat(47, 8.0)])
 
     assert line == "▁" + " " * 46 + "█"
 
 
-def test_a_sparkline_shows_the_highest_of_each_stretch() -> None:
+def test_sparkline_shows_the_highest_of_each_stretch() -> None:
     beats = [beat(second / 2, float(second % 2)) for second in range(96)]
 
     assert sparkline(beats) == "█" * 48
 
 
-def test_a_sparkline_shows_a_miss_before_any_latency() -> None:
+def test_sparkline_shows_a_miss_before_any_latency() -> None:
     line = sparkline([beat(0, 8.0), beat(0.1, None), beat(48, 8.0)])
 
     assert (line[0], line[-1]) == ("×", "█")  # noqa: RUF001 - a cross is meant
 
 
-def test_a_sparkline_of_beats_without_latency_is_low() -> None:
+def test_sparkline_of_beats_without_latency_is_low() -> None:
     line = sparkline([beat(0, 0.0), beat(0, 0.0)])
 
     assert line == "▁" + " " * 47
@@ -144,14 +144,14 @@ def test_a_sparkline_of_beats_without_latency_is_low() -> None:
     )
 )
 @hypothesis_settings(max_examples=60, deadline=None)
-def test_a_sparkline_always_has_48_cells(beats: list[tuple[float, float | None]]) -> None:
+def test_sparkline_always_has_48_cells(beats: list[tuple[float, float | None]]) -> None:
     line = sparkline([beat(*pair) for pair in sorted(beats, key=lambda pair: pair[0])])
 
     assert len(line) == 48
     assert set(line) <= set(" ×▁▂▃▄▅▆▇█")  # noqa: RUF001 - a cross is meant
 
 
-def test_a_bar_is_in_proportion_to_an_eighth_of_a_character() -> None:
+def test_bar_is_in_proportion_to_an_eighth_of_a_character() -> None:
     width = len(bar(1, 1))
 
     bars = [bar(eighths, width * 8) for eighths in (1, 4, 7, 8, 9, 16, width * 8)]
@@ -164,5 +164,5 @@ def test_a_bar_is_in_proportion_to_an_eighth_of_a_character() -> None:
     ("value", "most", "expected"),
     [(0, 0, ""), (0, 10, ""), (1, 1_000_000, "▏"), (0.1, 1e9, "▏"), (7, 7, bar(1, 1))],
 )
-def test_a_bar_shows_anything_above_zero(value: float, most: float, expected: str) -> None:
+def test_bar_shows_anything_above_zero(value: float, most: float, expected: str) -> None:
     assert bar(value, most) == expected

@@ -64,13 +64,13 @@ def test_its_mode_and_owner_stay(tmp_path: Path, mode: int) -> None:
     assert read_env_file(file)["DATABASE_URL"] == "sealed:y"
 
 
-def test_a_new_file_is_its_owner_s_alone(tmp_path: Path) -> None:
+def test_new_file_is_private(tmp_path: Path) -> None:
     write_env_file(tmp_path / "new", {"TOKEN_KEY": "sealed:x"})
 
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").write_text(REST)
     (tmp_path / "link").symlink_to("real")
 

@@ -70,9 +70,7 @@ def refusal(environ: Mapping[str, str]) -> SettingsError:
         ("TOKEN_KEY", "k" * 31, "must have at least 32 characters"),
     ],
 )
-def test_a_mistake_is_named_with_its_rule_and_without_the_value(
-    name: str, value: str, rule: str
-) -> None:
+def test_mistake_is_named_with_its_rule_without_the_value(name: str, value: str, rule: str) -> None:
     error = refusal({name: value})
 
     ((named, told),) = error.problems
@@ -82,7 +80,7 @@ def test_a_mistake_is_named_with_its_rule_and_without_the_value(
     assert CANARY not in str(error)
 
 
-def test_a_certificate_without_its_key_is_refused() -> None:
+def test_certificate_without_its_key_is_refused() -> None:
     error = refusal({"DATABASE_TLS_CERTIFICATE": __file__})
 
     assert error.problems == [
@@ -91,14 +89,14 @@ def test_a_certificate_without_its_key_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["DATA_DIR", "DATABASE_TLS_CA"])
-def test_a_home_that_is_not_there_is_a_mistake_like_any_other(name: str) -> None:
+def test_missing_home_folder_is_reported_as_a_mistake(name: str) -> None:
     error = refusal({name: f"~{CANARY}/folder"})
 
     assert [problem[0] for problem in error.problems] == [name]
     assert CANARY not in str(error)
 
 
-def test_a_home_is_found() -> None:
+def test_home_folder_is_expanded() -> None:
     settings = load({"DATA_DIR": "~/data"})
 
     assert settings.data_dir == Path.home() / "data"
@@ -107,14 +105,14 @@ def test_a_home_is_found() -> None:
 @pytest.mark.parametrize(
     "port", ["0", "65536", "-1", "+1", "80 80", "8_0", "80.0", "1e3", "0x50", "٣", "²", "9" * 5_000]
 )
-def test_a_port_outside_its_range_is_refused(port: str) -> None:
+def test_port_outside_its_range_is_refused(port: str) -> None:
     error = refusal({"PORT": port})
 
     assert error.problems == [("PORT", "must be a whole number from 1 to 65535")]
 
 
 @pytest.mark.parametrize(("port", "number"), [("1", 1), ("65535", 65535), (" 8080\n", 8080)])
-def test_a_port_within_its_range_is_taken(port: str, number: int) -> None:
+def test_port_within_its_range_is_accepted(port: str, number: int) -> None:
     settings = load({"PORT": port})
 
     assert settings.http.port == number
@@ -122,7 +120,7 @@ def test_a_port_within_its_range_is_taken(port: str, number: int) -> None:
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "p", "٣", "9" * 5_000])
 @pytest.mark.parametrize("name", URLS)
-def test_a_port_of_a_url_outside_its_range_is_refused(name: str, port: str) -> None:
+def test_port_of_a_url_outside_its_range_is_refused(name: str, port: str) -> None:
     error = refusal({name: f"postgresql://u:{CANARY}@h:{port}/d"})
 
     assert error.problems == [(name, "must have ports from 1 to 65535")]
@@ -189,7 +187,7 @@ def test_key_command_is_executable_and_excludes_key_ring(tmp_path: Path) -> None
     assert alone.keys.command == command
 
 
-def test_the_file_of_the_key_ring_is_known_as_it_is_read_again(tmp_path: Path) -> None:
+def test_key_ring_file_path_is_retained_for_reloading(tmp_path: Path) -> None:
     file = tmp_path / "ring"
     file.write_text("a ring")
 
@@ -235,7 +233,7 @@ def test_empty_counts_as_unset(empty: str) -> None:
     assert settings == load({})
 
 
-def test_an_empty_variable_does_not_meet_a_requirement() -> None:
+def test_empty_variable_does_not_meet_a_requirement() -> None:
     error = refusal({"TIER": "production", **dict.fromkeys(REQUIRED, " ")})
 
     assert [name for name, _ in error.problems] == list(REQUIRED)
@@ -264,7 +262,7 @@ def test_exactly_the_secrets_may_come_from_files() -> None:
 
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n", " \n\n"])
-def test_a_file_stands_for_its_content(tmp_path: Path, name: str, ending: str) -> None:
+def test_file_variable_is_read(tmp_path: Path, name: str, ending: str) -> None:
     """`echo secret > file` ends it with a line break, which nobody means."""
     file = tmp_path / "secret"
     file.write_bytes((GOOD_SECRETS[name] + ending).encode())
@@ -282,7 +280,7 @@ def test_a_file_stands_for_its_content(tmp_path: Path, name: str, ending: str) -
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_a_variable_and_its_file_are_not_set_together(tmp_path: Path, name: str) -> None:
+def test_variable_and_its_file_must_not_both_be_set(tmp_path: Path, name: str) -> None:
     file = tmp_path / CANARY
     file.write_text(GOOD_SECRETS[name])
 
@@ -297,9 +295,7 @@ FILE_RULE = "must name a readable file of 1 to 131072 bytes"
 
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe", b"k" * 131_073])
-def test_a_file_that_gives_nothing_is_refused(
-    tmp_path: Path, name: str, content: bytes | None
-) -> None:
+def test_empty_or_missing_file_is_refused(tmp_path: Path, name: str, content: bytes | None) -> None:
     file = tmp_path / CANARY
     if content is not None:
         file.write_bytes(content)
@@ -331,7 +327,7 @@ def test_file_content_must_be_valid_and_is_not_quoted(tmp_path: Path) -> None:
     assert error.problems == [("DATABASE_URL", "must start with postgresql://")]
 
 
-def test_a_variable_beside_an_empty_name_of_a_file_is_taken() -> None:
+def test_variable_with_empty_file_variable_is_accepted() -> None:
     settings = load({"TOKEN_KEY": KEY, "TOKEN_KEY_FILE": ""})
 
     assert settings.access.token_key is not None
@@ -382,7 +378,7 @@ def test_default_tier_is_local() -> None:
 
 
 @pytest.mark.parametrize("tier", ["local", "development"])
-def test_the_embedded_database_is_allowed_where_people_develop(tier: str) -> None:
+def test_embedded_database_is_allowed_in_development_tiers(tier: str) -> None:
     settings = load({"TIER": tier})
 
     assert settings.database.target is None
@@ -416,7 +412,7 @@ def test_invalid_recipient_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["59", "-1", "nan", CANARY])
-def test_an_interval_is_none_at_all_or_long_enough(text: str) -> None:
+def test_interval_is_zero_or_above_its_minimum(text: str) -> None:
     error = refusal({"BACKUP_INTERVAL": text})
 
     rule = "must be 0, or a number of seconds from 60 to 3.1536e+07"
@@ -596,7 +592,7 @@ def test_local_takes_everything_without_a_word() -> None:
 # TLS, the migrator, bounds
 
 
-def test_a_socket_needs_no_tls() -> None:
+def test_socket_needs_no_tls() -> None:
     settings = load({"DATABASE_URL": "postgresql://u@%2Frun/d", "DATABASE_TLS_MODE": "require"})
 
     assert settings.database.target is not None
@@ -616,7 +612,7 @@ def test_two_tls_modes_must_agree() -> None:
     ]
 
 
-def test_the_files_of_tls_come_from_the_variables_before_the_url(tmp_path: Path) -> None:
+def test_tls_files_of_variables_override_the_url(tmp_path: Path) -> None:
     for name in ("url-ca", "url-c", "url-k", "variable-ca"):
         (tmp_path / name).touch()
     url = (
@@ -638,7 +634,7 @@ def test_the_files_of_tls_come_from_the_variables_before_the_url(tmp_path: Path)
     assert CANARY not in str(error)
 
 
-def test_the_migrator_is_the_app_unless_it_is_named() -> None:
+def test_migrator_defaults_to_the_app_role() -> None:
     alone = load(REQUIRED).database
     both = load({**REQUIRED, "DATABASE_MIGRATOR_URL": "postgresql://migrator@db/d"}).database
 
@@ -675,7 +671,7 @@ def test_bound_that_contradicts_its_tier_default_is_refused() -> None:
 
 
 @pytest.mark.parametrize("size", ["1", "100"])
-def test_a_pool_may_have_a_fixed_size(size: str) -> None:
+def test_pool_may_have_a_fixed_size(size: str) -> None:
     settings = load({"DATABASE_POOL_MIN": size, "DATABASE_POOL_MAX": size})
 
     assert settings.database.pool_min == settings.database.pool_max == int(size)
@@ -688,7 +684,7 @@ def test_a_pool_may_have_a_fixed_size(size: str) -> None:
         ("DATABASE_HOST_TIMEOUT", "DATABASE_CONNECT_TIMEOUT"),
     ],
 )
-def test_a_part_of_a_wait_is_not_longer_than_the_whole(lower: str, upper: str) -> None:
+def test_partial_timeout_must_not_exceed_the_whole(lower: str, upper: str) -> None:
     equal = load({lower: "3", upper: "3", "REQUEST_TIMEOUT": "60"})
     error = refusal({lower: "3.1", upper: "3", "REQUEST_TIMEOUT": "60"})
 
@@ -699,7 +695,7 @@ def test_a_part_of_a_wait_is_not_longer_than_the_whole(lower: str, upper: str) -
 # Where the process finds them
 
 
-def test_the_environment_wins_over_the_file_env(
+def test_environment_overrides_the_env_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -714,7 +710,7 @@ def test_the_environment_wins_over_the_file_env(
     assert settings.instance == "$HOST ${PORT}"
 
 
-def test_a_process_without_the_file_env_has_its_environment(
+def test_process_without_env_file_uses_its_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -733,7 +729,7 @@ def test_env_example_is_the_list_of_variables() -> None:
     assert env_example() == (ROOT / ".env.example").read_text(encoding="utf-8")
 
 
-def test_the_readme_holds_the_table_of_variables() -> None:
+def test_readme_holds_the_table_of_variables() -> None:
     assert table() in (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -21,7 +21,7 @@ def target(url: str) -> Target:
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
-def test_a_url_has_all_its_parts(scheme: str) -> None:
+def test_url_has_all_its_parts(scheme: str) -> None:
     found = parse_target(f"{scheme}://user:secret@host:6543/database")
 
     assert found == Target(
@@ -45,7 +45,7 @@ def test_omitted_url_parts_have_defaults() -> None:
         ("u@/d?host=/run/a:b", (("/run/a:b", 5432),)),
     ],
 )
-def test_a_host_with_a_slash_is_a_socket(url: str, hosts: tuple[tuple[str, int], ...]) -> None:
+def test_host_with_a_slash_is_a_socket(url: str, hosts: tuple[tuple[str, int], ...]) -> None:
     found = target(url)
 
     assert (found.hosts, found.is_socket) == (hosts, True)
@@ -73,7 +73,7 @@ def test_hosts_and_ports_are_read(url: str, hosts: tuple[tuple[str, int], ...]) 
     assert (found.hosts, found.is_socket) == (hosts, False)
 
 
-def test_a_socket_beside_a_host_is_not_all_socket() -> None:
+def test_socket_beside_a_host_is_not_only_sockets() -> None:
     found = target("u@%2Frun,db/d")
 
     assert not found.is_socket
@@ -112,7 +112,7 @@ def test_a_socket_beside_a_host_is_not_all_socket() -> None:
         (f"u:p@h/d?options=-c%20{CANARY}", "no unknown parameters"),
     ],
 )
-def test_a_broken_url_is_refused_with_the_rule_alone(url: str, rule: str) -> None:
+def test_invalid_url_is_refused_without_quoting_it(url: str, rule: str) -> None:
     with pytest.raises(ValueError, match=r"^(must|has) ") as caught:
         target(url)
 
@@ -154,7 +154,7 @@ def test_fewer_ports_than_hosts_are_refused() -> None:
         target("u@/d?host=a,b,c&port=1,2")
 
 
-def test_a_plus_sign_is_a_plus_sign() -> None:
+def test_plus_sign_is_not_decoded_as_a_space() -> None:
     """Only forms write a space so; libpq does not, and random passwords have it."""
     url = "postgresql://u@h/d?password=a+b"
 
@@ -186,7 +186,7 @@ def test_tls_is_read(mode: TlsMode) -> None:
     assert found.tls == Tls(mode=mode, ca=Path("/c a"), certificate=Path("/c"), key=Path("/k"))
 
 
-def test_an_empty_parameter_counts_as_unset() -> None:
+def test_empty_parameter_counts_as_unset() -> None:
     found = target("u:p@h/d?password=&host=&port=&sslmode=&sslrootcert=")
 
     assert found == target("u:p@h/d")
@@ -219,7 +219,7 @@ def test_libpq_reads_the_same_password(password: str) -> None:
     after=st.text("@:/?#&=%[],ah2", max_size=6),
 )
 @hypothesis_settings(max_examples=300, deadline=None, derandomize=True)
-def test_a_password_that_was_not_encoded_is_never_shown(before: str, after: str) -> None:
+def test_unencoded_password_is_never_shown(before: str, after: str) -> None:
     try:
         target(f"u:{before}{CANARY}{after}@h/d")
     except ValueError as error:
@@ -241,14 +241,14 @@ def test_any_text_is_read_or_refused_by_a_value_error(text: str) -> None:
     assert found.hosts
 
 
-def test_a_target_does_not_show_its_password() -> None:
+def test_target_does_not_show_its_password() -> None:
     found = target(f"user:{CANARY}@[::1]:1,b/database")
 
     assert CANARY not in f"{found} {found!r} {found.summary}"
     assert found.summary == "user@::1:1,b:5432/database"
 
 
-def test_a_target_can_be_had_for_another_database_or_role() -> None:
+def test_target_can_be_changed_to_another_database_or_role() -> None:
     found = target("u:p@h/d?sslmode=require")
 
     assert found.named("other") == target("u:p@h/other?sslmode=require")

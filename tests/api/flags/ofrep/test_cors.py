@@ -186,7 +186,7 @@ async def test_unlisted_origin_gets_only_vary(shop: Client, origin: str) -> None
         assert headers["Vary"] == "Origin"
 
 
-async def test_an_answer_to_no_page_varies_by_origin_all_the_same(shop: Client) -> None:
+async def test_answer_without_origin_header_varies_by_origin(shop: Client) -> None:
     """A cache in between must not give it to a page."""
     answer = await shop.all()
 

@@ -24,7 +24,7 @@ def _answers(service: Service) -> Counter[int]:
 
 
 @pytest.mark.parametrize("sample", [0, 1])
-async def test_an_unknown_flag_is_logged_as_a_good_read_is(
+async def test_unknown_flag_is_logged_as_a_successful_read(
     ofrep: Client, settings: Settings, sample: int
 ) -> None:
     await ofrep.put("known", SWITCH)

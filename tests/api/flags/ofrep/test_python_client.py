@@ -78,9 +78,7 @@ async def test_every_type_arrives(
     assert found.flag_metadata == {"owner": "shop", "cost": 1.5}
 
 
-async def test_the_context_decides_and_may_be_missing(
-    ofrep: Client, sdk: Callable[..., Sdk]
-) -> None:
+async def test_context_decides_and_may_be_missing(ofrep: Client, sdk: Callable[..., Sdk]) -> None:
     await ofrep.put("shop/plan", BY_PLAN)
     client = sdk()
 

@@ -52,7 +52,7 @@ async def test_c1_c16_impossible_key_is_not_found_and_echoed(
 
 
 @pytest.mark.parametrize("key", [b"%FF", b"%ED%A0%80", b"\xff", b"a%C3"])
-async def test_a_key_that_is_no_text_is_not_found_either(ofrep: Client, key: bytes) -> None:
+async def test_undecodable_key_is_not_found(ofrep: Client, key: bytes) -> None:
     reader, writer = await asyncio.open_connection(*ofrep.address)
     writer.write(ofrep.head(f"{FLAGS}/{key.decode(errors='surrogateescape')}"))
 
@@ -108,7 +108,7 @@ async def test_c19_a_token_of_another_scope_or_environment_is_403(ofrep: Client)
     assert {answer.body["errorCode"] for answer in answers} == {"GENERAL"}
 
 
-async def test_a_token_of_several_environments_has_to_name_one(ofrep: Client) -> None:
+async def test_token_of_several_environments_must_name_one(ofrep: Client) -> None:
     token = await ofrep.service.token(Scope.EVALUATE, environments=("local", "staging"))
     several = replace(ofrep, token=token)
     named = replace(several, base=LOCAL)

@@ -75,7 +75,7 @@ async def test_c42_stream_allows_listed_origins_only(shop: Client) -> None:
     assert allowed == [SHOP, None]
 
 
-async def test_the_head_of_a_stream_comes_without_the_stream(ofrep: Client) -> None:
+async def test_head_request_gets_headers_without_a_stream(ofrep: Client) -> None:
     url = (await ofrep.all()).stream
 
     async with ofrep.session.head(url) as head:

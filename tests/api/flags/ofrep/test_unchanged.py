@@ -204,7 +204,7 @@ async def test_c28_etag_of_a_clock_rule_depends_on_the_outcome(
     assert first.flags["later"]["value"] is False
 
 
-async def test_the_tag_is_the_same_on_every_instance(ofrep: Client, replica: Client) -> None:
+async def test_tag_is_the_same_on_every_instance(ofrep: Client, replica: Client) -> None:
     revision = await ofrep.put("plan", BY_PLAN)
     await replica.service.app[FOLLOWER].at_least("local", revision)
     # As a load balancer has it.
