@@ -1,7 +1,8 @@
 """Export signed heads of changed environments once a minute, to a file and to the log.
 
 The export verifies the history since the last head before it signs the next one. After a restart it
-continues from the last head in the file. So a change of older history is noticed within a minute.
+continues from the last head in the file. So an attacker must rewrite history within a minute, or
+also replace every stored copy of the signed heads.
 
 A new epoch that does not continue the signed history is reported until the next start, because only
 an operator knows whether a backup was restored.

@@ -53,10 +53,12 @@ async def apply(
 ) -> ChangeSet:
     """Write one change set. Each key may have one operation; `patch` changes the properties.
 
-    Without a vault, secrets are refused as without a key ring. Raises NotFound for the environment
-    or a key to delete, Stale with each key whose version is not the expected one, Conflict when a
-    key would change its kind, Invalid for keys, references, flags and guards, and TooLarge for
-    metadata. After an error the caller must roll back, which also frees the revision.
+    Without a vault, secrets are refused as without a key ring. After an error the caller must roll
+    back, which also frees the revision.
+
+    Raises NotFound for the environment or for a key to delete. Raises Stale with each key whose
+    version is not the expected one, and Conflict when a key would change its kind. Raises Invalid
+    for keys, references, flags and guards, and TooLarge for metadata.
     """
     if kind not in _UNDOING:
         _check_keys(operations)

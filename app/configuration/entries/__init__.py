@@ -1,1 +1,1 @@
-"""Configurations: settings, flags and segments, one key of one environment at a time."""
+"""Configurations: settings, flags, segments and secrets, one key at a time."""

@@ -87,7 +87,7 @@ async def get_configuration(request: web.Request) -> web.Response:
 
 async def _list_at(request: web.Request, moment: Moment, filters: dict[str, Any]) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
-        page, epoch = await service.list_page_at(
+        page, epoch = await service.list_page(
             connection, request.match_info["environment"], moment, **filters
         )
 

@@ -53,17 +53,17 @@ async def get(
     return configuration, row["revision"], row["epoch"]
 
 
-async def list_page_at(
+async def list_page(
     connection: Connection,
     environment: str,
-    moment: Moment,
+    moment: Moment | None = None,
     *,
     prefix: str = "",
     kind: Kind | None = None,
     after: str = "",
     limit: int,
 ) -> tuple[ConfigurationPage, str]:
-    """Return a page of entries as of a moment, and the epoch. Raises NotFound.
+    """Return a page of entries now or as of a moment, and the epoch. Raises NotFound.
 
     A page of large values ends before its limit.
     """
@@ -77,42 +77,6 @@ async def list_page_at(
         revision=revision,
     )
     return page, epoch
-
-
-async def list_page(
-    connection: Connection,
-    environment: str,
-    *,
-    prefix: str = "",
-    kind: Kind | None = None,
-    after: str = "",
-    limit: int,
-) -> tuple[ConfigurationPage, str]:
-    """Return the next page of entries in the order of their keys, and the epoch.
-
-    A page of large values ends before its limit.
-    """
-    rows = [
-        row
-        async for row in sql.list_configurations(
-            connection,
-            environment=environment,
-            prefix=prefix,
-            kind=kind,
-            after=after,
-            page_size=limit,
-            page_bytes=PAGE_BYTES_MAX,
-        )
-    ]
-    if not rows:
-        raise environments.unknown_environment()
-    items = [_configuration(row) for row in rows if row["key"] is not None]
-    page = ConfigurationPage(
-        items=items,
-        next=items[-1].key if rows[-1]["has_more"] else None,
-        revision=rows[0]["revision"],
-    )
-    return page, rows[0]["epoch"]
 
 
 async def write(
@@ -166,10 +130,12 @@ def check_stored_key(key: str) -> str:
 
 
 async def _revision_and_epoch(
-    connection: Connection, environment: str, moment: Moment
+    connection: Connection, environment: str, moment: Moment | None
 ) -> tuple[int, str]:
-    revision = await revision_of(connection, environment, moment)
-    return revision, (await environments.get(connection, environment)).epoch
+    current = await environments.get(connection, environment)
+    if moment is None:
+        return current.revision, current.epoch
+    return await revision_of(connection, environment, moment), current.epoch
 
 
 async def _entries_at(

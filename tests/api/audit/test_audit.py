@@ -318,7 +318,7 @@ async def test_large_change_sets_are_read_in_small_pages(service: Service, serve
     # The last by its key, and so on another page than the first.
     assert isinstance(changed, Broken)
     assert changed.revision == 3
-    assert [[each.revision for each in page] for page in read] == [[1, 2, 3, 4, 5, 6], [7, 8]]
+    assert [[item.revision for item in page] for page in read] == [[1, 2, 3, 4, 5, 6], [7, 8]]
     assert sum("before_description" in query for query in asked) == 4
     assert isinstance(await _verify(service), Verified)
 
@@ -347,22 +347,22 @@ async def _rewrite(written: Service, server: Server) -> None:
     previous = GENESIS
     async with consistent_read(written.app[DATABASE]) as reading:
         stored = [link_ async for page in pages(reading, "local", 0) for link_ in page]
-    for each in stored:
+    for item in stored:
         previous = link_hash(
             previous,
             environment="local",
-            revision=each.revision,
-            kind=ChangeKind(each.kind),
-            actor=each.actor,
-            message=each.message,
-            created_at=each.created_at,
-            changes=each.changes,
-            properties=each.properties,
+            revision=item.revision,
+            kind=ChangeKind(item.kind),
+            actor=item.actor,
+            message=item.message,
+            created_at=item.created_at,
+            changes=item.changes,
+            properties=item.properties,
         )
         with server.admin("suite") as connection:
             connection.execute(
                 "update flagstone.change_sets set hash = %s where revision = %s",
-                [previous, each.revision],
+                [previous, item.revision],
             )
     with server.admin("suite") as connection:
         connection.execute(
@@ -448,8 +448,8 @@ async def test_export_does_not_sign_a_rewritten_history(
     await export.run_once()
 
     # A faster follower has begun a new epoch by now.
-    (found,) = (export.broken or export.replaced).values()
-    assert found.startswith("revision 7 differs from the signed head")
+    (result,) = (export.broken or export.replaced).values()
+    assert result.startswith("revision 7 differs from the signed head")
     assert len(read_heads(file, {KEY})) == (1 if export.broken else 2)
 
 
@@ -719,8 +719,8 @@ async def test_health_warns_of_a_broken_chain_and_stays_ready(written: Service) 
     export.replaced.clear()
 
     assert (answer.status, report["status"]) == (200, "warn")
-    told = report["checks"]["audit:chain"][0]["output"]
-    assert told == "staging: revision 7 is gone; local: revision 3 is missing"
+    reported = report["checks"]["audit:chain"][0]["output"]
+    assert reported == "staging: revision 7 is gone; local: revision 3 is missing"
     assert re.search(r"^flagstone_audit_broken_chains(\{.*\})? 2\.0$", measured, re.MULTILINE)
 
 

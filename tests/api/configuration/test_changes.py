@@ -66,16 +66,16 @@ async def test_change_set_hash_covers_the_hash_before(service: Service) -> None:
     await _three_revisions(service)
     await _post(service, LOCAL + "/changes", {"operations": [_put("odd", odd), _put("a", 3, 2)]})
 
-    found = (await _get(service, LOCAL + "/changes"))["items"][::-1]
+    result = (await _get(service, LOCAL + "/changes"))["items"][::-1]
 
     previous = GENESIS
-    for change_set in found:
+    for change_set in result:
         previous = link_hash(
             previous,
             **{name: change_set[name] for name in ("environment", "revision", "actor", "message")},
             kind=ChangeKind(change_set["kind"]),
             created_at=datetime.fromisoformat(change_set["created_at"]),
-            changes=[_change(each) for each in change_set["changes"]],
+            changes=[_change(item) for item in change_set["changes"]],
         )
         assert previous.hex() == change_set["hash"]
     assert (await _get(service, LOCAL))["hash"] == previous.hex()
@@ -104,20 +104,20 @@ def _content(view: dict[str, Any] | None) -> Content | None:
 
 
 async def test_change_set_of_several_keys_makes_one_revision(service: Service) -> None:
-    status, made = await _post(
+    status, result = await _post(
         service,
         LOCAL + "/changes",
         {"message": "both", "operations": [_put("a", 1), _put("b", flag(), kind="flag")]},
     )
 
-    found = await _get(service, LOCAL + "/changes/1")
+    outcome = await _get(service, LOCAL + "/changes/1")
     assert status == 200
-    assert made["change_sets"][0]["revision"] == 1
-    assert [change["key"] for change in found["changes"]] == ["a", "b"]
-    assert (found["message"], found["kind"]) == ("both", "edit")
-    assert found["actor"].startswith("token:")
-    assert found["changes"][1]["before"] is None
-    assert found["changes"][1]["after"]["kind"] == "flag"
+    assert result["change_sets"][0]["revision"] == 1
+    assert [change["key"] for change in outcome["changes"]] == ["a", "b"]
+    assert (outcome["message"], outcome["kind"]) == ("both", "edit")
+    assert outcome["actor"].startswith("token:")
+    assert outcome["changes"][1]["before"] is None
+    assert outcome["changes"][1]["after"]["kind"] == "flag"
 
 
 async def test_stale_key_refuses_all_and_names_each_stale_key(service: Service) -> None:
@@ -182,7 +182,7 @@ async def test_change_set_many_schemas_share_one_budget(service: Service) -> Non
     operations = [_put(f"k{n}", [19] * 30, schema=schema) for n in range(60)]
 
     status, _ = await _post(service, LOCAL + "/changes?dry_run=true", {"operations": operations})
-    costly = [{**each, "schema": HALF_COSTLY_SCHEMA} for each in operations]
+    costly = [{**item, "schema": HALF_COSTLY_SCHEMA} for item in operations]
     refused_status, problem = await _post(
         service, LOCAL + "/changes?dry_run=true", {"operations": costly}
     )
@@ -294,10 +294,10 @@ async def test_restore_of_more_than_10000_entries_is_complete(
     gone = [{"op": "delete", "key": f"k{n}", "version": 1} for n in (1, 9_999, many)]
     await _post(service, LOCAL + "/changes", {"operations": gone})
 
-    status, made = await _post(service, LOCAL + "/restore", {"revision": 1})
+    status, result = await _post(service, LOCAL + "/restore", {"revision": 1})
 
     assert status == 200
-    assert {c["key"] for c in made["change_sets"][0]["changes"]} == {"k1", "k9999", f"k{many}"}
+    assert {c["key"] for c in result["change_sets"][0]["changes"]} == {"k1", "k9999", f"k{many}"}
 
 
 async def test_change_set_needs_an_existing_environment_in_its_path(
@@ -316,7 +316,7 @@ async def test_change_set_needs_an_existing_environment_in_its_path(
 async def test_dry_run_shows_the_changes_and_writes_nothing(service: Service) -> None:
     await _three_revisions(service)
 
-    status, made = await _post(
+    status, result = await _post(
         service, LOCAL + "/changes?dry_run=true", {"operations": [_put("c", {"x": 2}, 1)]}
     )
     put = await service.client.put(
@@ -326,8 +326,8 @@ async def test_dry_run_shows_the_changes_and_writes_nothing(service: Service) ->
         service, LOCAL + "/changes?dry_run=true", {"operations": [_put("c", 1, 7)]}
     )
 
-    change = made["change_sets"][0]["changes"][0]
-    assert (status, made["dry_run"], made["change_sets"][0]["revision"]) == (200, True, 4)
+    change = result["change_sets"][0]["changes"][0]
+    assert (status, result["dry_run"], result["change_sets"][0]["revision"]) == (200, True, 4)
     assert change["patch"] == [{"op": "replace", "path": "/x", "value": 2}]
     assert (put.status, (await put.json())["dry_run"], "ETag" in put.headers) == (200, True, False)
     assert stale == 412
@@ -393,14 +393,14 @@ async def test_key_ending_in_history_needs_an_escaped_slash(
     place = URL(f"{service.url}{LOCAL}/configurations/a%2Fhistory", encoded=True)
     new = {"If-None-Match": "*"}
 
-    made = await service.client.put(place, json={"value": 1}, headers=new)
+    result = await service.client.put(place, json={"value": 1}, headers=new)
     entry = await service.client.get(place)
     history = await service.client.get(URL(f"{place}/history", encoded=True))
     unescaped = await service.client.put(
         LOCAL + "/configurations/a/history", json={"value": 1}, headers=new
     )
 
-    assert made.headers["Location"] == place.raw_path
+    assert result.headers["Location"] == place.raw_path
     assert (await entry.json())["key"] == "a/history"
     assert (await history.json())["items"][0]["revision"] == 1
     # One URL must not be a history for GET and an entry for PUT.
@@ -424,17 +424,17 @@ async def test_page_of_large_change_sets_ends_early(service: Service) -> None:
         status, _ = await _post(service, LOCAL + "/changes", {"operations": operations})
         assert status == 200
 
-    found: list[int] = []
+    result: list[int] = []
     before = ""
     while True:
         page = await _get(service, LOCAL + "/changes?limit=500" + before)
         assert len(page["items"]) < 20
-        found += [item["revision"] for item in page["items"]]
+        result += [item["revision"] for item in page["items"]]
         if page["next"] is None:
             break
         before = f"&before={page['next']}"
 
-    assert found == [4, 3, 2, 1]
+    assert result == [4, 3, 2, 1]
 
 
 async def test_difference_of_revisions_and_of_environments(service: Service) -> None:
@@ -462,12 +462,12 @@ async def test_difference_of_revisions_and_of_environments(service: Service) -> 
 async def test_revert_makes_a_new_change_set(service: Service) -> None:
     await _three_revisions(service)
 
-    status, made = await _post(service, LOCAL + "/changes/2/revert", {})
+    status, result = await _post(service, LOCAL + "/changes/2/revert", {})
 
-    found = await _get(service, LOCAL + "/changes/4")
-    assert (status, made["change_sets"][0]["revision"]) == (200, 4)
+    outcome = await _get(service, LOCAL + "/changes/4")
+    assert (status, result["change_sets"][0]["revision"]) == (200, 4)
     assert await _state(service) == {"a": 1}
-    assert (found["kind"], found["message"]) == ("revert", "Revert revision 2")
+    assert (outcome["kind"], outcome["message"]) == ("revert", "Revert revision 2")
 
 
 async def test_revert_names_each_key_changed_since(service: Service) -> None:
@@ -487,7 +487,7 @@ async def test_restore_brings_a_whole_environment_back(service: Service) -> None
     await _three_revisions(service)
 
     tried, _ = await _post(service, LOCAL + "/restore?dry_run=true", {"revision": 1})
-    status, made = await _post(service, LOCAL + "/restore", {"revision": 1, "message": "Tuesday"})
+    status, result = await _post(service, LOCAL + "/restore", {"revision": 1, "message": "Tuesday"})
     again_status, again = await _post(service, LOCAL + "/restore", {"revision": 1})
     empty, _ = await _post(service, LOCAL + "/restore", {"revision": 0})
     after_all = await _state(service)
@@ -495,7 +495,7 @@ async def test_restore_brings_a_whole_environment_back(service: Service) -> None
 
     assert (tried, status, again_status, empty, ahead) == (200, 200, 200, 200, 404)
     assert {
-        c["key"]: c["after"] and c["after"]["value"] for c in made["change_sets"][0]["changes"]
+        c["key"]: c["after"] and c["after"]["value"] for c in result["change_sets"][0]["changes"]
     } == {
         "a": 1,
         "b": 1,
@@ -516,8 +516,8 @@ async def test_restore_may_bring_back_an_older_kind(service: Service) -> None:
 
     status, _ = await _post(service, LOCAL + "/restore", {"revision": 1})
 
-    found = await _get(service, LOCAL + "/configurations/k")
-    assert (status, found["kind"], found["value"], found["version"]) == (200, "flag", flag(), 3)
+    result = await _get(service, LOCAL + "/configurations/k")
+    assert (status, result["kind"], result["value"], result["version"]) == (200, "flag", flag(), 3)
 
 
 async def test_promotion_of_a_flag_includes_its_segments(service: Service) -> None:
@@ -538,7 +538,7 @@ async def test_promotion_of_a_flag_includes_its_segments(service: Service) -> No
     )
     await _post(service, STAGING + "/changes", {"operations": [_put("old", 1)]})
 
-    status, made = await _post(
+    status, result = await _post(
         service, STAGING + "/promote", {"from": "local", "keys": ["new-shop", "old"]}
     )
     again_status, again = await _post(
@@ -550,7 +550,7 @@ async def test_promotion_of_a_flag_includes_its_segments(service: Service) -> No
     itself, _ = await _post(service, LOCAL + "/promote", {"from": "local", "keys": ["other"]})
 
     assert status == 200
-    assert [c["key"] for c in made["change_sets"][0]["changes"]] == [
+    assert [c["key"] for c in result["change_sets"][0]["changes"]] == [
         "inner",
         "new-shop",
         "old",
@@ -625,14 +625,14 @@ async def test_time_selects_the_latest_revision_before_it(service: Service, serv
     states = [await _state(service, at=at) for at in (first, second)]
     one = await service.client.get(LOCAL + "/configurations/a", params={"at": first})
     exported = await service.client.get(LOCAL + "/export", params={"at": first})
-    status, made = await _post(service, LOCAL + "/restore", {"at": first})
+    status, result = await _post(service, LOCAL + "/restore", {"at": first})
 
     assert before == {}
     assert states == [{"a": 1, "b": 1}, {"a": 2, "b": 1, "c": {"x": 1}}]
     assert ((await one.json())["value"], one.headers["Flagstone-Revision"][-2:]) == (1, ":1")
     assert list((await exported.json())["entries"]) == ["a", "b"]
     assert (status, await _state(service)) == (200, {"a": 1, "b": 1})
-    assert made["change_sets"][0]["revision"] == 4
+    assert result["change_sets"][0]["revision"] == 4
 
 
 async def test_time_between_revisions_out_of_order_gives_the_later(

@@ -74,11 +74,11 @@ async def test_etag_serves_the_next_write_and_not_modified(service: Service) -> 
 
 
 async def test_location_of_a_new_entry_can_be_read(service: Service) -> None:
-    made = await service.client.put(PATH + "a?dry_run=false", json={"value": 1}, headers=NEW)
+    result = await service.client.put(PATH + "a?dry_run=false", json={"value": 1}, headers=NEW)
 
-    read = await service.client.get(made.headers["Location"])
+    read = await service.client.get(result.headers["Location"])
 
-    assert (made.status, read.status) == (201, 200)
+    assert (result.status, read.status) == (201, 200)
 
 
 async def test_percent_encoded_slash_is_the_same_key(service: Service) -> None:
@@ -206,8 +206,8 @@ async def test_id_names_an_entry_from_creation_to_deletion(service: Service) -> 
     places = ("k", "k?revision=1", "?revision=1", "?limit=1")
     seen = []
     for place in places:
-        found = await (await service.client.get((PATH + place).replace("/?", "?"))).json()
-        seen.append(found["items"][0]["id"] if "items" in found else found["id"])
+        result = await (await service.client.get((PATH + place).replace("/?", "?"))).json()
+        seen.append(result["items"][0]["id"] if "items" in result else result["id"])
     await service.client.delete(PATH + "k", headers={"If-Match": '"2"'})
     await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
     again = (await (await service.client.get(PATH + "k")).json())["id"]
@@ -350,9 +350,9 @@ async def test_page_of_large_values_ends_early(service: Service) -> None:
         await service.client.get(PATH.rstrip("/"), params={"limit": "500", "after": first["next"]})
     ).json()
 
-    found = [item["key"] for item in first["items"] + rest["items"]]
+    results = [item["key"] for item in first["items"] + rest["items"]]
     assert len(first["items"]) < 30
-    assert (found, rest["next"]) == (keys, None)
+    assert (results, rest["next"]) == (keys, None)
 
 
 async def test_list_is_filtered_by_prefix_and_kind(service: Service) -> None:

@@ -56,15 +56,15 @@ async def pages(service: Service, path: str, **query: str) -> list[Any]:
 async def test_write_of_many_keys_returns_the_first_changes(
     service: Service, path: str, body: object
 ) -> None:
-    made = (await put_all(service, 1))[1]["change_sets"][0]
+    result = (await put_all(service, 1))[1]["change_sets"][0]
     await put_all(service, 2, version=1)
 
     status, answer, _ = await post(service, path, body)
 
     undone = answer["change_sets"][0]
-    for each in (made, undone):
-        assert [change["key"] for change in each["changes"]] == KEYS[:100]
-        assert (each["changes_count"], each["next"]) == (150, KEYS[99])
+    for item in (result, undone):
+        assert [change["key"] for change in item["changes"]] == KEYS[:100]
+        assert (item["changes_count"], item["next"]) == (150, KEYS[99])
     assert status == 200
     assert undone["changes"][0]["after"]["value"] == 1
 
@@ -90,8 +90,8 @@ async def test_difference_is_read_in_pages(service: Service) -> None:
     backward = await pages(service, "/diff", **{"from": "2", "to": "1"})
     across = await pages(service, "/diff", against="staging", limit="149")
 
-    for found in (forward, backward, across):
-        assert [change["key"] for change in found] == KEYS
+    for result in (forward, backward, across):
+        assert [change["key"] for change in result] == KEYS
     assert [c["before"]["value"] for c in forward] == [c["after"]["value"] for c in backward]
     assert {change["after"] for change in across} == {None}
 

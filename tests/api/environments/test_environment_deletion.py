@@ -49,22 +49,22 @@ async def _send(
 
 async def _make(service: Service, **members: Any) -> dict[str, Any]:
     body = {"name": "shop", "tier": "staging", **members}
-    status, made = await _send(service, "POST", ENVIRONMENTS, body)
-    assert status == 201, made
-    found: dict[str, Any] = made
-    return found
+    status, result = await _send(service, "POST", ENVIRONMENTS, body)
+    assert status == 201, result
+    environment: dict[str, Any] = result
+    return environment
 
 
 async def _put(service: Service, key: str, value: object, kind: str = "setting") -> int:
-    status, made = await _send(
+    status, result = await _send(
         service,
         "PUT",
         f"{SHOP}/configurations/{key}",
         {"value": value, "kind": kind},
         headers=NEW,
     )
-    assert status == 201, made
-    return int(made["version"])
+    assert status == 201, result
+    return int(result["version"])
 
 
 async def _delete(service: Service, version: str = "*", **sent: Any) -> tuple[int, Any]:
@@ -106,9 +106,9 @@ async def test_deleted_environment_is_unknown_and_its_chain_closed(
     ] == 404
     _, listed = await _send(shop, "GET", ENVIRONMENTS)
     assert "shop" not in [item["name"] for item in listed["items"]]
-    found = await _verified(shop)
-    assert isinstance(found, Verified)
-    assert (found.revision, found.hash) == (5, closed["hash"])
+    outcome = await _verified(shop)
+    assert isinstance(outcome, Verified)
+    assert (outcome.revision, outcome.hash) == (5, closed["hash"])
     with server.admin("suite") as connection:
         left = connection.execute(
             "select (select count(*) from flagstone.data_keys where wrapped is not null), "
@@ -117,7 +117,7 @@ async def test_deleted_environment_is_unknown_and_its_chain_closed(
         ).fetchone()
     assert left == (0, 0, 0)
     _, log = await _send(shop, "GET", "/v1/access-log?event=authz_admin&environment=shop")
-    assert "deleted, revision 5" in [each["detail"] for each in log["items"]]
+    assert "deleted, revision 5" in [element["detail"] for element in log["items"]]
 
 
 @pytest.mark.parametrize(
@@ -181,17 +181,21 @@ async def replica(service: Service, settings: Settings) -> AsyncIterator[Service
 async def test_deletion_ends_tokens_and_streams_on_every_replica(
     shop: Service, replica: Service
 ) -> None:
-    own = await shop.token(Scope.READ, Scope.EVALUATE, environments=("shop",))
+    shop_token = await shop.token(Scope.READ, Scope.EVALUATE, environments=("shop",))
     several = await shop.token(Scope.READ, Scope.EVALUATE, environments=("local", "shop"))
-    for each in (shop, replica):
-        await each.app[TOKENS].refresh()
-        await each.app[FOLLOWER].refresh()
+    for instance in (shop, replica):
+        await instance.app[TOKENS].refresh()
+        await instance.app[FOLLOWER].refresh()
     streams = []
-    for each in (shop, replica):
-        for token in (own, several, each.admin_token):
-            session = ClientSession(base_url=each.url, headers={"Authorization": f"Bearer {token}"})
+    for instance in (shop, replica):
+        for token in (shop_token, several, instance.admin_token):
+            session = ClientSession(
+                base_url=instance.url, headers={"Authorization": f"Bearer {token}"}
+            )
             streams.append((session, await session.get(f"{SHOP}/events")))
-        _, evaluated = await _send(each, "POST", f"{SHOP}/ofrep/v1/evaluate/flags", {}, token=own)
+        _, evaluated = await _send(
+            instance, "POST", f"{SHOP}/ofrep/v1/evaluate/flags", {}, token=shop_token
+        )
         session = ClientSession()
         streams.append((session, await session.get(evaluated["eventStreams"][0]["url"])))
     assert {answer.status for _, answer in streams} == {200}
@@ -201,14 +205,14 @@ async def test_deletion_ends_tokens_and_streams_on_every_replica(
     for session, answer in streams:
         async with asyncio.timeout(HANG_SECONDS), session:
             await answer.content.read()
-    for each in (shop, replica):
-        await each.app[TOKENS].refresh()
+    for instance in (shop, replica):
+        await instance.app[TOKENS].refresh()
         path = ENVIRONMENTS + "/local"
-        answers = [(await _send(each, "GET", path, token=t))[0] for t in (own, several)]
+        answers = [(await _send(instance, "GET", path, token=t))[0] for t in (shop_token, several)]
         assert answers == [401, 200]
-        assert (await _send(each, "GET", SHOP, token=several))[0] == 403
-        assert (await _send(each, "GET", SHOP))[0] == 404
-        _, listed = await _send(each, "GET", ENVIRONMENTS, token=several)
+        assert (await _send(instance, "GET", SHOP, token=several))[0] == 403
+        assert (await _send(instance, "GET", SHOP))[0] == 404
+        _, listed = await _send(instance, "GET", ENVIRONMENTS, token=several)
         assert [item["name"] for item in listed["items"]] == ["local"]
 
 
@@ -218,11 +222,11 @@ async def test_recreated_environment_starts_in_a_new_epoch(shop: Service) -> Non
     old = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     await _delete(shop)
 
-    made = await _make(shop, tier="production")
+    result = await _make(shop, tier="production")
 
-    assert (made["tier"], made["metadata"], made["fractional"]) == ("production", {}, "v3")
-    assert (made["revision"], made["first_revision"]) == (6, 6)
-    assert made["epoch"] != before["epoch"]
+    assert (result["tier"], result["metadata"], result["fractional"]) == ("production", {}, "v3")
+    assert (result["revision"], result["first_revision"]) == (6, 6)
+    assert result["epoch"] != before["epoch"]
     assert (await _send(shop, "GET", f"{SHOP}/configurations"))[1]["items"] == []
     _, listed = await _send(shop, "GET", f"{SHOP}/changes")
     assert ([item["revision"] for item in listed["items"]], listed["next"]) == ([6], None)
@@ -241,9 +245,9 @@ async def test_recreated_environment_starts_in_a_new_epoch(shop: Service) -> Non
     assert (await _send(shop, "GET", SHOP, token=several))[0] == 403
     named = await shop.token(Scope.READ, environments=("shop",))
     assert (await _send(shop, "GET", SHOP, token=named))[0] == 200
-    found = await _verified(shop)
-    assert isinstance(found, Verified)
-    assert found.revision == 7
+    outcome = await _verified(shop)
+    assert isinstance(outcome, Verified)
+    assert outcome.revision == 7
 
 
 async def test_secret_of_recreated_environment_has_a_new_data_key(shop: Service) -> None:
@@ -451,10 +455,10 @@ async def test_deleted_environment_reopened_by_hand_is_broken(
         statement = "update flagstone.environments set {} where name = 'shop'"
         connection.execute(statement.format(change).encode())
 
-    found = await _verified(shop)
+    outcome = await _verified(shop)
 
-    assert isinstance(found, Broken)
-    assert reason in found.reason
+    assert isinstance(outcome, Broken)
+    assert reason in outcome.reason
 
 
 async def test_environment_marked_deleted_by_hand_is_broken(shop: Service, server: Server) -> None:
@@ -463,10 +467,10 @@ async def test_environment_marked_deleted_by_hand_is_broken(shop: Service, serve
             "update flagstone.environments set deleted_at = now() where name = 'shop'"
         )
 
-    found = await _verified(shop)
+    outcome = await _verified(shop)
 
-    assert isinstance(found, Broken)
-    assert found.reason.startswith("is the last and did not delete the environment")
+    assert isinstance(outcome, Broken)
+    assert outcome.reason.startswith("is the last and did not delete the environment")
 
 
 async def test_heads_cover_a_deletion_and_the_next_epoch(shop: Service, tmp_path: Path) -> None:
@@ -480,12 +484,12 @@ async def test_heads_cover_a_deletion_and_the_next_epoch(shop: Service, tmp_path
 
     heads = read_heads(file, {Signer(signer).public_key})
     async with consistent_read(shop.app[DATABASE]) as connection:
-        found = await verify(connection, "shop", heads=heads)
+        outcome = await verify(connection, "shop", heads=heads)
 
     assert [head.revision for head in heads if head.environment == "shop"] == [4, 5, 6]
     assert (export.broken, export.replaced, export.failure) == ({}, {}, None)
-    assert isinstance(found, Verified)
-    assert found.heads == 3
+    assert isinstance(outcome, Verified)
+    assert outcome.heads == 3
 
 
 async def test_disk_copy_drops_a_deleted_environment(
@@ -500,12 +504,12 @@ async def test_disk_copy_drops_a_deleted_environment(
     await keeper.run_once()
 
     generations = list((tmp_path / "snapshots").glob("*.snapshot"))
-    found = disk.read()
+    result = disk.read()
     disk.release()
 
     assert len(generations) == 1
-    assert found is not None
-    assert "shop" not in {each.environment.name for each in found.state.environments}
+    assert result is not None
+    assert "shop" not in {each.environment.name for each in result.state.environments}
 
 
 async def test_metrics_drop_a_deleted_environment(shop: Service) -> None:

@@ -47,19 +47,19 @@ async def _get(service: Service, path: str) -> Any:
 
 
 async def _properties(service: Service, path: str = LOCAL) -> dict[str, Any]:
-    found = await _get(service, path)
-    return {name: found[name] for name in FIRST}
+    result = await _get(service, path)
+    return {name: result[name] for name in FIRST}
 
 
 async def _put(service: Service, key: str, value: object, **members: Any) -> None:
-    status, said = await _send(
+    status, content = await _send(
         service,
         "PUT",
         f"{LOCAL}/configurations/{key}",
         {"value": value, **members},
         **{"If-None-Match": "*"},
     )
-    assert status == 201, said
+    assert status == 201, content
 
 
 def _bearer(token: str, **headers: str) -> dict[str, str]:
@@ -69,14 +69,16 @@ def _bearer(token: str, **headers: str) -> dict[str, str]:
 async def test_patch_of_properties_makes_one_revision(service: Service) -> None:
     await _put(service, "a", 1)
 
-    status, made = await _patch(service, 1, metadata={"owner": "shop", "paid": True}, message="why")
+    status, result = await _patch(
+        service, 1, metadata={"owner": "shop", "paid": True}, message="why"
+    )
 
-    (change_set,) = made["change_sets"]
+    (change_set,) = result["change_sets"]
     after = FIRST | {"metadata": {"owner": "shop", "paid": True}, "version": 2}
-    told = await _get(service, f"{LOCAL}/changes/2")
+    reported = await _get(service, f"{LOCAL}/changes/2")
     assert (status, change_set["revision"], change_set["changes"]) == (200, 2, [])
-    assert (told["kind"], told["message"], told["changes"]) == ("edit", "why", [])
-    for properties in (change_set["properties"], told["properties"]):
+    assert (reported["kind"], reported["message"], reported["changes"]) == ("edit", "why", [])
+    for properties in (change_set["properties"], reported["properties"]):
         # In the order of the members; jsonb has an order of its own.
         assert sorted(properties.pop("patch"), key=itemgetter("path")) == [
             {"op": "add", "path": "/metadata/owner", "value": "shop"},
@@ -149,9 +151,9 @@ async def test_patch_after_an_edit_of_a_key_succeeds(service: Service) -> None:
 async def test_invalid_patch_names_the_member(
     service: Service, body: dict[str, Any], field: str
 ) -> None:
-    status, said = await _patch(service, **body)
+    status, problem = await _patch(service, **body)
 
-    assert (status, said["errors"][0]["field"]) == (422, field)
+    assert (status, problem["errors"][0]["field"]) == (422, field)
     assert (await _get(service, LOCAL))["revision"] == 0
 
 
@@ -159,9 +161,9 @@ async def test_metadata_over_4_kib_is_refused(service: Service) -> None:
     half = "x" * (METADATA_BYTES_MAX // 2)
     first, _ = await _patch(service, metadata={"a": half})
 
-    status, said = await _patch(service, metadata={"b": half})
+    status, problem = await _patch(service, metadata={"b": half})
 
-    assert (first, status, said["code"]) == (200, 413, "value_too_large")
+    assert (first, status, problem["code"]) == (200, 413, "value_too_large")
     assert (await _properties(service))["version"] == 2
 
 
@@ -176,10 +178,10 @@ async def test_metadata_is_returned_as_sent(service: Service) -> None:
 
 
 async def test_dry_run_of_a_patch_writes_nothing(service: Service) -> None:
-    status, made = await _patch(service, 1, "?dry_run=true", metadata={"a": 1}, fractional="v2")
+    status, result = await _patch(service, 1, "?dry_run=true", metadata={"a": 1}, fractional="v2")
 
-    assert (status, made["dry_run"]) == (200, True)
-    assert made["change_sets"][0]["properties"]["after"] == {
+    assert (status, result["dry_run"]) == (200, True)
+    assert result["change_sets"][0]["properties"]["after"] == {
         "metadata": {"a": 1},
         "fractional": "v2",
         "protected": False,
@@ -232,7 +234,7 @@ async def test_fractional_and_protected_need_the_scope_admin(service: Service) -
     ]
 
     assert allowed[0] == 200, allowed
-    assert {(status, said["code"]) for status, said in refused} == {(403, "scope_missing")}
+    assert {(status, problem["code"]) for status, problem in refused} == {(403, "scope_missing")}
     assert await _properties(service) == {
         "metadata": {},
         "fractional": "v2",
@@ -246,9 +248,9 @@ async def test_patch_without_read_scope_hides_the_state_before(service: Service)
     token = await service.token(Scope.WRITE)
 
     headers = _bearer(token, **{"If-Match": "*"})
-    status, made = await _send(service, "PATCH", LOCAL, {"metadata": {"a": 1}}, **headers)
+    status, result = await _send(service, "PATCH", LOCAL, {"metadata": {"a": 1}}, **headers)
 
-    assert (status, "canary" in json.dumps(made)) == (200, False)
+    assert (status, "canary" in json.dumps(result)) == (200, False)
 
 
 async def test_change_set_of_keys_and_properties_is_atomic(service: Service) -> None:
@@ -258,13 +260,13 @@ async def test_change_set_of_keys_and_properties_is_atomic(service: Service) -> 
         {"op": "patch", "version": 1, "metadata": {"n": 2}, "environment": "staging"},
     ]
 
-    status, made = await _send(service, "POST", f"{LOCAL}/changes", {"operations": operations})
+    status, result = await _send(service, "POST", f"{LOCAL}/changes", {"operations": operations})
     operations[0] |= {"version": 1, "value": 2}
     again = await _send(service, "POST", f"{LOCAL}/changes", {"operations": operations})
 
-    local, staging = made["change_sets"]
+    local, staging = result["change_sets"]
     assert (status, local["revision"], staging["revision"]) == (200, 1, 1)
-    assert [each["key"] for each in local["changes"]] == ["a"]
+    assert [item["key"] for item in local["changes"]] == ["a"]
     assert local["properties"]["after"]["metadata"] == {"n": 1}
     assert (await _properties(service, STAGING))["metadata"] == {"n": 2}
     # All operations or none.
@@ -288,18 +290,18 @@ async def test_invalid_patch_operation_is_named(
 ) -> None:
     operations = [{"op": "put", "key": "a", "version": 0, "value": 1}, {"op": "patch"} | operation]
 
-    status, said = await _send(service, "POST", f"{LOCAL}/changes", {"operations": operations})
+    status, problem = await _send(service, "POST", f"{LOCAL}/changes", {"operations": operations})
 
-    assert (status, said["errors"][0]["field"]) == (422, field)
+    assert (status, problem["errors"][0]["field"]) == (422, field)
 
 
 async def test_second_patch_of_an_environment_is_refused(service: Service) -> None:
     operations = [{"op": "patch", "version": 1, "metadata": {"a": 1}}] * 2
 
-    status, said = await _send(service, "POST", f"{LOCAL}/changes", {"operations": operations})
+    status, problem = await _send(service, "POST", f"{LOCAL}/changes", {"operations": operations})
 
     assert status == 422
-    assert said["errors"] == [{"field": "operations[1].op", "rule": "must be named once"}]
+    assert problem["errors"] == [{"field": "operations[1].op", "rule": "must be named once"}]
 
 
 # The past
@@ -317,12 +319,12 @@ async def _some_history(service: Service) -> None:
 async def test_past_environment_has_its_past_properties(service: Service) -> None:
     await _some_history(service)
 
-    found = [await _get(service, f"{LOCAL}?revision={n}") for n in range(6)]
+    results = [await _get(service, f"{LOCAL}?revision={n}") for n in range(6)]
     at = await _get(service, f"{LOCAL}/changes/3")
     then = await service.client.get(LOCAL, params={"at": at["created_at"]})
     unknown, _ = await _send(service, "GET", f"{LOCAL}?revision=6")
 
-    assert [(each["revision"], each["metadata"], each["version"]) for each in found] == [
+    assert [(item["revision"], item["metadata"], item["version"]) for item in results] == [
         (0, {}, 1),
         (1, {}, 1),
         (2, {"n": 2}, 2),
@@ -330,7 +332,7 @@ async def test_past_environment_has_its_past_properties(service: Service) -> Non
         (4, {"n": 4}, 3),
         (5, {"n": 4}, 3),
     ]
-    assert [each["fractional"] for each in found] == ["v3"] * 4 + ["v2"] * 2
+    assert [item["fractional"] for item in results] == ["v3"] * 4 + ["v2"] * 2
     assert (await then.json())["revision"] == 3
     assert then.headers["Flagstone-Revision"].endswith(":3")
     assert unknown == 404
@@ -361,7 +363,7 @@ async def test_difference_shows_the_properties(service: Service) -> None:
     keys_alone = await _get(service, f"{LOCAL}/diff?from=2&to=3")
     between = await _get(service, f"{LOCAL}/diff?against=staging")
 
-    assert [each["key"] for each in spanning["changes"]] == ["b"]
+    assert [item["key"] for item in spanning["changes"]] == ["b"]
     assert spanning["properties"]["patch"] == [
         {"op": "add", "path": "/metadata/n", "value": 4},
         {"op": "replace", "path": "/fractional", "value": "v2"},
@@ -373,9 +375,9 @@ async def test_difference_shows_the_properties(service: Service) -> None:
 async def test_revert_of_a_patch_restores_the_properties(service: Service) -> None:
     await _some_history(service)
 
-    status, made = await _send(service, "POST", f"{LOCAL}/changes/4/revert", {})
+    status, result = await _send(service, "POST", f"{LOCAL}/changes/4/revert", {})
 
-    (change_set,) = made["change_sets"]
+    (change_set,) = result["change_sets"]
     assert (status, change_set["changes"]) == (200, [])
     assert await _properties(service) == FIRST | {"metadata": {"n": 2}, "version": 4}
 
@@ -383,10 +385,10 @@ async def test_revert_of_a_patch_restores_the_properties(service: Service) -> No
 async def test_revert_of_properties_changed_since_is_refused(service: Service) -> None:
     await _some_history(service)
 
-    status, said = await _send(service, "POST", f"{LOCAL}/changes/2/revert", {})
+    status, problem = await _send(service, "POST", f"{LOCAL}/changes/2/revert", {})
 
-    assert (status, said["version"]) == (412, 3)
-    assert said["errors"] == [{"field": "environment", "rule": "is at version 3"}]
+    assert (status, problem["version"]) == (412, 3)
+    assert problem["errors"] == [{"field": "environment", "rule": "is at version 3"}]
 
 
 async def test_restore_brings_properties_back_except_protected(
@@ -397,11 +399,11 @@ async def test_restore_brings_properties_back_except_protected(
 
     dry = await _send(service, "POST", f"{LOCAL}/restore?dry_run=true", {"revision": 2})
     untouched = await _properties(service)
-    status, made = await _send(service, "POST", f"{LOCAL}/restore", {"revision": 2})
+    status, result = await _send(service, "POST", f"{LOCAL}/restore", {"revision": 2})
     again = await _send(service, "POST", f"{LOCAL}/restore", {"revision": 2})
 
     assert (dry[0], untouched["metadata"]) == (200, {"n": 4})
-    assert (status, len(made["change_sets"])) == (200, 1)
+    assert (status, len(result["change_sets"])) == (200, 1)
     assert await _properties(service) == {
         "metadata": {"n": 2},
         "fractional": "v3",
@@ -415,11 +417,11 @@ async def test_promotion_leaves_properties_unchanged(service: Service) -> None:
     await _patch(service, metadata={"a": 1})
     await _put(service, "a", 1)
 
-    status, made = await _send(
+    status, result = await _send(
         service, "POST", f"{STAGING}/promote", {"from": "local", "keys": ["a"]}
     )
 
-    assert (status, made["change_sets"][0]["properties"]) == (200, None)
+    assert (status, result["change_sets"][0]["properties"]) == (200, None)
     assert await _properties(service, STAGING) == FIRST
 
 
@@ -430,12 +432,12 @@ async def test_past_flag_is_evaluated_with_past_properties(service: Service) -> 
     await _patch(service, metadata={"n": 2}, fractional="v3")
 
     async def split(**query: Any) -> tuple[list[str], Any]:
-        found = []
+        results = []
         for number in range(40):
             body = {"context": {"targetingKey": f"u{number}"}, **query}
-            _, said = await _send(service, "POST", f"{LOCAL}/flags/new/evaluate", body)
-            found.append(said["outcome"])
-        return [each["variant"] for each in found], found[0].get("metadata")
+            _, evaluation = await _send(service, "POST", f"{LOCAL}/flags/new/evaluate", body)
+            results.append(evaluation["outcome"])
+        return [item["variant"] for item in results], results[0].get("metadata")
 
     now, first, second, third = (
         await split(),
@@ -444,7 +446,7 @@ async def test_past_flag_is_evaluated_with_past_properties(service: Service) -> 
         await split(revision=3),
     )
 
-    assert [each[1] for each in (now, first, second, third)] == [{"n": 2}, None, {"n": 1}, {"n": 2}]
+    assert [item[1] for item in (now, first, second, third)] == [{"n": 2}, None, {"n": 1}, {"n": 2}]
     assert now[0] == first[0] == third[0] != second[0]
 
 
@@ -484,16 +486,16 @@ async def test_stream_gets_an_event_of_a_patch(service: Service) -> None:
         f"{LOCAL}/events",
         headers={"Last-Event-ID": f"{(await _get(service, LOCAL))['epoch']}:0"},
     )
-    found = []
+    results = []
     async for line in answer.content:
         if line.startswith(b"data: "):
-            found.append(json.loads(line.removeprefix(b"data: ")))
-        if len(found) == 2:
+            results.append(json.loads(line.removeprefix(b"data: ")))
+        if len(results) == 2:
             break
     answer.close()
 
-    assert [(each["keys"], each["properties"]) for each in found] == [(["a"], False), ([], True)]
-    assert found[1]["message"] == "why"
+    assert [(item["keys"], item["properties"]) for item in results] == [(["a"], False), ([], True)]
+    assert results[1]["message"] == "why"
 
 
 async def test_patch_shows_in_ofrep_and_in_flagd_document(service: Service) -> None:
@@ -519,7 +521,7 @@ async def test_patch_shows_in_ofrep_and_in_flagd_document(service: Service) -> N
 
     assert before[1:] == ({}, None, None)
     assert described[1:] == ({"beta": True},) * 3
-    assert all(each["beta"] is not True for each in after[1:])
+    assert all(item["beta"] is not True for item in after[1:])
     tags = [before[0], described[0], after[0]]
     assert len({etag for both in tags for etag in both}) == 6
 
@@ -531,12 +533,12 @@ async def test_patch_of_fractional_that_breaks_a_guard_is_refused(service: Servi
         await _patch(service, fractional=generation)
         for number in range(20):
             body = {"context": {"targetingKey": f"u{number}"}}
-            _, said = await _send(service, "POST", f"{LOCAL}/flags/plain/evaluate", body)
-            counts.setdefault(f"u{number}", set()).add(said["outcome"]["variant"])
+            _, evaluation = await _send(service, "POST", f"{LOCAL}/flags/plain/evaluate", body)
+            counts.setdefault(f"u{number}", set()).add(evaluation["outcome"]["variant"])
     moved = next(key for key, variants in counts.items() if len(variants) == 2)
     body = {"context": {"targetingKey": moved}}
-    _, said = await _send(service, "POST", f"{LOCAL}/flags/plain/evaluate", body)
-    guard = {**body, "variant": said["outcome"]["variant"]}
+    _, evaluation = await _send(service, "POST", f"{LOCAL}/flags/plain/evaluate", body)
+    guard = {**body, "variant": evaluation["outcome"]["variant"]}
     # The same key, because the key is a part of the seed.
     guarded = {"kind": "flag", "value": flag(targeting=HALVES, guards=[guard])}
     path = f"{LOCAL}/configurations/plain"
@@ -578,13 +580,13 @@ async def test_import_by_merge_retains_members(service: Service) -> None:
     await _import(service, _document(metadata={"b": 2, "c": 2}))
     merged = await _properties(service)
     await _import(service, _document(), "&mode=merge")
-    kept = await _properties(service)
+    stored = await _properties(service)
     await _import(service, _document(metadata={"d": 1}), "&mode=replace")
     replaced = await _properties(service)
     await _import(service, _document(), "&mode=replace")
 
     assert merged["metadata"] == {"a": 1, "b": 2, "c": 2}
-    assert kept == merged
+    assert stored == merged
     assert replaced["metadata"] == {"d": 1}
     assert (await _properties(service))["metadata"] == {}
 
@@ -609,7 +611,7 @@ async def test_import_of_invalid_metadata_is_refused_or_skipped(service: Service
     lenient = await _import(service, sent, "&lenient=true")
 
     assert (status, refused["code"]) == (422, "metadata_invalid")
-    assert [each["field"] for each in refused["errors"]] == [
+    assert [item["field"] for item in refused["errors"]] == [
         "metadata.bad",
         "metadata.none",
         "metadata",
@@ -646,10 +648,10 @@ async def test_past_export_has_past_metadata(service: Service) -> None:
 
 
 async def test_created_environment_is_served(service: Service) -> None:
-    wanted = {"name": "team-a", "tier": "development", "metadata": {"owner": "a"}}
-    answer = await service.client.post(ENVIRONMENTS, json=wanted)
+    body = {"name": "team-a", "tier": "development", "metadata": {"owner": "a"}}
+    answer = await service.client.post(ENVIRONMENTS, json=body)
 
-    made = await answer.json()
+    result = await answer.json()
     place = answer.headers["Location"]
     served = await _get(service, place)
     history = await _get(service, f"{place}/changes")
@@ -657,18 +659,22 @@ async def test_created_environment_is_served(service: Service) -> None:
         service, "PUT", f"{place}/configurations/a", {"value": 1}, **{"If-None-Match": "*"}
     )
     assert (answer.status, place) == (201, "/v1/environments/team-a")
-    assert (made["tier"], made["revision"], made["metadata"]) == ("development", 1, {"owner": "a"})
-    assert served == made
-    assert [each["message"] for each in history["items"]] == ["Create the environment"]
+    assert (result["tier"], result["revision"], result["metadata"]) == (
+        "development",
+        1,
+        {"owner": "a"},
+    )
+    assert served == result
+    assert [item["message"] for item in history["items"]] == ["Create the environment"]
     assert history["items"][0]["actor"].startswith("token:")
     assert written[1]["revision"] == 2
-    assert "team-a" in [each["name"] for each in (await _get(service, ENVIRONMENTS))["items"]]
+    assert "team-a" in [item["name"] for item in (await _get(service, ENVIRONMENTS))["items"]]
 
 
 async def test_created_environment_has_the_defaults(service: Service) -> None:
-    status, made = await _send(service, "POST", ENVIRONMENTS, {"name": "b", "tier": "production"})
+    status, result = await _send(service, "POST", ENVIRONMENTS, {"name": "b", "tier": "production"})
 
-    assert (status, made["fractional"], made["protected"], made["metadata"]) == (
+    assert (status, result["fractional"], result["protected"], result["metadata"]) == (
         201,
         "v3",
         False,
@@ -692,20 +698,20 @@ async def test_created_environment_has_the_defaults(service: Service) -> None:
 async def test_invalid_environment_names_the_field(
     service: Service, body: dict[str, Any], status: int, field: str
 ) -> None:
-    answer, said = await _send(service, "POST", ENVIRONMENTS, {"tier": "local"} | body)
+    answer, problem = await _send(service, "POST", ENVIRONMENTS, {"tier": "local"} | body)
 
-    assert (answer, said["errors"][0]["field"]) == (status, field)
+    assert (answer, problem["errors"][0]["field"]) == (status, field)
     assert len((await _get(service, ENVIRONMENTS))["items"]) == 4
 
 
 async def test_creation_needs_an_admin_of_every_environment(service: Service) -> None:
-    wanted = {"name": "team-b", "tier": "local"}
+    body = {"name": "team-b", "tier": "local"}
     writer = await service.token(Scope.READ, Scope.WRITE)
     foreign = await service.token(Scope.ADMIN, environments=("local",))
     every = await service.token(Scope.ADMIN)
 
     answers = [
-        (await _send(service, "POST", ENVIRONMENTS, wanted, **_bearer(token)))
+        (await _send(service, "POST", ENVIRONMENTS, body, **_bearer(token)))
         for token in (writer, foreign, every)
     ]
 
@@ -713,19 +719,19 @@ async def test_creation_needs_an_admin_of_every_environment(service: Service) ->
 
 
 async def test_dry_run_creates_no_environment(service: Service) -> None:
-    wanted = {"name": "dry", "tier": "local", "metadata": {"a": 1}}
+    body = {"name": "dry", "tier": "local", "metadata": {"a": 1}}
 
-    status, made = await _send(service, "POST", f"{ENVIRONMENTS}?dry_run=true", wanted)
+    status, result = await _send(service, "POST", f"{ENVIRONMENTS}?dry_run=true", body)
 
-    assert (status, made["metadata"]) == (200, {"a": 1})
+    assert (status, result["metadata"]) == (200, {"a": 1})
     assert (await _send(service, "GET", f"{ENVIRONMENTS}/dry"))[0] == 404
 
 
 async def test_repeated_creation_makes_one_environment(service: Service) -> None:
-    wanted = {"name": "once", "tier": "local"}
+    body = {"name": "once", "tier": "local"}
 
     answers = [
-        await _send(service, "POST", ENVIRONMENTS, wanted, **{"Idempotency-Key": "k"})
+        await _send(service, "POST", ENVIRONMENTS, body, **{"Idempotency-Key": "k"})
         for _ in range(2)
     ]
 
@@ -734,11 +740,9 @@ async def test_repeated_creation_makes_one_environment(service: Service) -> None
 
 
 async def test_one_of_many_concurrent_creations_wins(service: Service) -> None:
-    wanted = {"name": "raced", "tier": "local"}
+    body = {"name": "raced", "tier": "local"}
 
-    answers = await asyncio.gather(
-        *(_send(service, "POST", ENVIRONMENTS, wanted) for _ in range(4))
-    )
+    answers = await asyncio.gather(*(_send(service, "POST", ENVIRONMENTS, body) for _ in range(4)))
 
     assert sorted(status for status, _ in answers) == [201, 409, 409, 409]
     assert {said.get("code") for status, said in answers if status == 409} == {"environment_taken"}

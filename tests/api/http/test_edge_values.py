@@ -48,8 +48,8 @@ def _edges_of(type_: inspect.Type) -> Iterator[Any]:
         for field in type_.fields:
             yield from ({**required, field.encode_name: v} for v in _edges_of(field.type))
     elif isinstance(type_, inspect.UnionType):
-        for each in type_.types:
-            yield from _edges_of(each)
+        for item in type_.types:
+            yield from _edges_of(item)
     elif isinstance(type_, inspect.ListType):
         yield from ([value] for value in _edges_of(type_.item_type))
     elif isinstance(type_, inspect.DateTimeType):
@@ -141,7 +141,7 @@ async def test_edge_percentage_never_gets_500(service: Service) -> None:
         rule = {"fractional": [{"var": "targetingKey"}, ["on", edge], ["off", 1]]}
         by_time = {"if": [{"<": [{"var": "$flagd.timestamp"}, edge]}, "on", "off"]}
         for key, targeting in ((f"split-{number}", rule), (f"time-{number}", by_time)):
-            made = await service.client.put(
+            result = await service.client.put(
                 f"{base}/configurations/{key}",
                 json={"value": SWITCH | {"targeting": targeting}, "kind": "flag"},
                 headers={"If-None-Match": "*"},
@@ -150,6 +150,6 @@ async def test_edge_percentage_never_gets_500(service: Service) -> None:
                 f"{base}/ofrep/v1/evaluate/flags/{key}",
                 json={"context": {"targetingKey": "u", "edge": edge}},
             )
-            statuses += [made.status, evaluated.status]
+            statuses += [result.status, evaluated.status]
 
     assert max(statuses) < 500

@@ -45,8 +45,8 @@ async def test_history_is_signed_as_it_grows_and_verified_later(
     assert holds[1].count("holds") == 2
     assert broken[0] == 1
     assert "revision 2 does not match its hash" in broken[1]
-    said = json.loads(as_json[1].splitlines()[-1])
-    assert (said["holds"], said["environment"], said["revision"]) == (False, "local", 2)
+    content = json.loads(as_json[1].splitlines()[-1])
+    assert (content["holds"], content["environment"], content["revision"]) == (False, "local", 2)
     assert (unknown[0], "no such environment" in unknown[1]) == (1, True)
     assert (foreign[0], "line 1 is not a head that this key has signed" in foreign[1]) == (1, True)
 

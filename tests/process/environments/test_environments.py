@@ -13,17 +13,17 @@ async def test_replica_serves_a_patch_and_a_new_environment(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     one, other = launch(), launch()
-    for each in (one, other):
-        await each.start()
-        await each.ready()
+    for item in (one, other):
+        await item.start()
+        await item.ready()
     etags = []
 
     async def ask(**query: str) -> dict[str, object]:
         url = f"{other.url}{LOCAL}/ofrep/v1/evaluate/flags"
         async with client.post(url, json={}, headers=other.headers, params=query) as answer:
             etags.append(answer.headers["ETag"])
-            found: dict[str, object] = await answer.json()
-        return found
+            result: dict[str, object] = await answer.json()
+        return result
 
     async def make(method: str, path: str, body: object) -> str:
         headers = {**one.headers, "If-Match": "*"}

@@ -206,10 +206,10 @@ def test_violations_never_quote_the_value() -> None:
         "guards": [{"context": CANARY, "variant": CANARY, "name": [CANARY]}],
     }
 
-    found = check_flag(wrong) + check_flag(flag(targeting={"if": [True, CANARY, CANARY]}))
+    result = check_flag(wrong) + check_flag(flag(targeting={"if": [True, CANARY, CANARY]}))
 
-    assert len(found) > 10
-    assert CANARY not in str(found)
+    assert len(result) > 10
+    assert CANARY not in str(result)
 
 
 # Results of a rule
@@ -325,11 +325,11 @@ def test_variant_values_may_have_any_depth() -> None:
 def test_flagd_examples_are_valid() -> None:
     document = json.loads(EXAMPLES.read_text())
 
-    found = [each for value in document["flags"].values() for each in check_flag(value)]
-    found += [each for value in document["$evaluators"].values() for each in check_segment(value)]
+    results = [item for value in document["flags"].values() for item in check_flag(value)]
+    results += [item for value in document["$evaluators"].values() for item in check_segment(value)]
 
     assert len(document["flags"]) > 5
-    assert found == []
+    assert results == []
 
 
 def test_test_data_is_valid() -> None:

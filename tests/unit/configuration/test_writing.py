@@ -89,12 +89,12 @@ KEYS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,8}", fullmatch=True)
 def test_whole_document_loses_nothing(format_: Format, entries: dict[str, Content]) -> None:
     text = write_document(ENVIRONMENT, entries, format_)
 
-    found = read_document(text, format_)
+    result = read_document(text, format_)
 
-    assert found.is_whole
-    assert found.kinds == frozenset(Kind)
-    assert found.entries.keys() == entries.keys()
-    assert all(have_same_content(content, found.entries[key]) for key, content in entries.items())
+    assert result.is_whole
+    assert result.kinds == frozenset(Kind)
+    assert result.entries.keys() == entries.keys()
+    assert all(have_same_content(content, result.entries[key]) for key, content in entries.items())
 
 
 @given(st.dictionaries(KEYS, CONTENTS, max_size=4))
@@ -133,10 +133,10 @@ def test_flagd_document_has_flags_segments_and_metadata() -> None:
     }
 
     text = write_document(ENVIRONMENT, entries, Format.FLAGD)
-    found = read_document(text, Format.FLAGD)
+    result = read_document(text, Format.FLAGD)
 
-    assert found.entries.keys() == {"on", "staff"}
-    assert (found.metadata, found.warnings) == (ENVIRONMENT.metadata, ())
+    assert result.entries.keys() == {"on", "staff"}
+    assert (result.metadata, result.warnings) == (ENVIRONMENT.metadata, ())
 
 
 @pytest.mark.parametrize(
