@@ -1,10 +1,10 @@
-"""Who may do what in PostgreSQL: six roles, one job each.
+"""The six PostgreSQL roles, each with one job.
 
-flagstone_owner     owns every table and logs in nowhere
-flagstone_auditor   owns the record of schema changes; nobody is or becomes it
-flagstone_migrator  becomes the owner, for migrations alone
-flagstone_app       the service: rows, never tables; append-only where history is kept
-flagstone_readonly  looks
+flagstone_owner     owns every table, and cannot log in
+flagstone_auditor   owns the record of schema changes, cannot log in, and has no members
+flagstone_migrator  becomes the owner, for migrations only
+flagstone_app       the service: it changes rows, and can only insert rows of the history
+flagstone_readonly  reads tables
 flagstone_backup    reads everything, for pg_dump
 """
 
@@ -23,14 +23,14 @@ BACKUP = f"{PREFIX}_backup"
 
 LOGIN_ROLES = (MIGRATOR, APP, READONLY, BACKUP)
 
-# PostgreSQL's own count; RFC 7677 asks for 4096 at the least.
+# The default of PostgreSQL, and the minimum of RFC 7677.
 _ITERATIONS = 4096
 
 
 def scram_verifier(password: str) -> str:
-    """Return what PostgreSQL stores for an ASCII password, by RFC 5802 and RFC 7677.
+    """Return the SCRAM verifier of an ASCII password, by RFC 5802 and RFC 7677.
 
-    Sent instead of the password, it leaves nothing readable in the server's statement log.
+    It is sent instead of the password, so the statement log of the server has no password.
     """
     salt = os.urandom(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, _ITERATIONS)

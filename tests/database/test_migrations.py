@@ -273,10 +273,10 @@ def _commit_in_passing(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (_edit, f"{FIRST} was applied, and its file has been edited since"),
-        (_edit_rollback, f"{FIRST} was applied, and its file has been edited since"),
-        (_delete, f"{FIRST} was applied, and its file is gone"),
-        (_come_late, "1795384800999-Late comes too late"),
+        (_edit, f"{FIRST} was applied, and its file was edited since"),
+        (_edit_rollback, f"{FIRST} was applied, and its file was edited since"),
+        (_delete, f"{FIRST} was applied, and its file is missing"),
+        (_come_late, "1795384800999-Late is older than an applied migration"),
         (_misname, "1999999900009_lower.sql is misnamed"),
         (_leave_unpaired, f"{SECOND}.sql is unpaired"),
         (_leave_rollback_alone, f"{SECOND}.rollback.sql is unpaired"),
@@ -366,7 +366,7 @@ def test_migration_of_another_branch_is_rolled_back_by_force(
     _add(folder, FIRST, "create table first (a integer);", "drop table first;")
     _add(folder, THIRD, "create table third (a integer);", "drop table third;")
 
-    with pytest.raises(MigrationError, match=f"{SECOND} was applied, and its file is gone"):
+    with pytest.raises(MigrationError, match=f"{SECOND} was applied, and its file is missing"):
         migrator.roll_back(1)
     assert migrator.roll_back(1, force=True) == [SECOND]
     assert migrator.migrate() == [FIRST, THIRD]
@@ -381,7 +381,7 @@ def test_edit_before_the_latest_migration_cannot_be_forced(
     before = _ledger(admin)
     _edit(folder)
 
-    with pytest.raises(MigrationError, match=f"{FIRST} was applied, and its file has been edited"):
+    with pytest.raises(MigrationError, match=f"{FIRST} was applied, and its file was edited"):
         migrator.roll_back(1, force=True)
 
     assert _ledger(admin) == before

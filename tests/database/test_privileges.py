@@ -443,7 +443,10 @@ def test_passwords_differ_and_are_stored_as_scram(provisioner: Provisioner) -> N
         ("postgresql://flagstone_app@h/flagstone", "the password must have at least 16"),
         ("postgresql://u:thisisnotapassword@h/d", "a well-known password"),
         ("postgresql://u:flagstone_app-2026@h/flagstone_app", "consist of the name of the user"),
-        ("postgresql://u:kX9%23mQ2vLp7Rt4z%C3%A4@h/d", "must be made of printable ASCII"),
+        (
+            "postgresql://u:kX9%23mQ2vLp7Rt4z%C3%A4@h/d",
+            "must consist of printable ASCII characters",
+        ),
         ("postgresql://u:kX9mQ2vLp7Rt4z\u00e4\u00e4@h/d", "must be ASCII"),
         ("kX9mQ2vLp7Rt4z", "must start with postgresql://"),
     ],

@@ -266,5 +266,5 @@ async def test_refusal_names_every_power(server: Server, settings: Settings) -> 
 
     assert str(refusal.value) == (
         "DATABASE_URL: the role owns the database, owns the schema flagstone, owns the tables, "
-        "which staging refuses; use the app role that `python -m app database provision` makes"
+        "which staging refuses; use the app role that `python -m app database provision` creates"
     )

@@ -760,7 +760,7 @@ async def test_default_rights_granted_later_are_no_drift(trail: Trail) -> None:
 async def test_manual_change_can_be_accepted_with_a_reason(trail: Trail) -> None:
     runner = trail.runner()
     trail.admin.execute("create index by_hand on flagstone.tokens (name)")
-    with pytest.raises(MigrationError, match="--message: must be 1 to 240 characters"):
+    with pytest.raises(MigrationError, match="--message: must be 1 to 240 printable characters"):
         runner.accept("", "operator:test")
 
     differed = runner.accept("Found missing", "operator:test")

@@ -1,4 +1,4 @@
-"""The history of the schema: files in `migrations/`, read by yoyo, recorded in our own table."""
+"""Migrations: files in `migrations/`, read by yoyo and recorded in the table `migrations`."""
 
 from app.database.migrations.files import MigrationError, MigrationFile, new_files, read_files
 from app.database.migrations.runner import Ledger, Migrator

@@ -1,8 +1,8 @@
-"""The yoyo backend: yoyo splits and pairs the files; applying and recording is one transaction.
+"""The yoyo backend, which applies a migration and records it in one transaction.
 
-yoyo's own bookkeeping commits the change and its record separately, locks with a row that a crash
-leaves behind, and hashes only names. Overridden here are exactly the methods that do so; they are
-undocumented, which is why yoyo-migrations is pinned to 9.0.0 and each of them has a test.
+yoyo itself commits the change and its record separately, locks with a row that stays after a crash,
+and hashes only names. This class overrides these methods. They are undocumented, so yoyo-migrations
+is pinned to 9.0.0, and each override has a test.
 """
 
 import random
@@ -21,14 +21,14 @@ from app.database.client.drivers import SCHEMA, SEARCH_PATH
 from app.database.migrations.files import MigrationError, MigrationFile
 from app.tasks import Backoff
 
-LOCK_KEY = 0x666C6167  # "flag": one lock for whoever changes this database's schema
+LOCK_KEY = 0x666C6167  # "flag": the lock of every schema change of this database
 LOCK_WAIT_SECONDS = 600
 _LOCK_ATTEMPTS = 5
 _SESSION = (
     "set lock_timeout = '3s'",
     "set statement_timeout = 0",
     "set idle_in_transaction_session_timeout = '60s'",
-    # A killed migrator's statement ends within a second, instead of running on as an orphan.
+    # The statement of a killed migrator ends within 1 s.
     "set client_connection_check_interval = '1s'",
 )
 _INVALID_INDEX = (
@@ -80,7 +80,7 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         return connection
 
     def _begin_session(self, connection: psycopg.Connection[Any]) -> None:
-        """Give each file the same session, whatever the one before it has set."""
+        """Reset the session, so that a file does not depend on settings of the file before."""
         connection.execute("reset role")
         connection.execute("reset all")
         for statement in _SESSION:
@@ -95,25 +95,27 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
             connection.execute(f'set role "{self._owner}"')
 
     def init_database(self) -> None:
-        """Make the schema if it is not there. yoyo would make its lock table, and a probe table."""
+        """Create the schema if missing. yoyo would create a lock table and a probe table."""
         if not self._value("select to_regnamespace(%s) is not null", SCHEMA):
             self.connection.execute(f"create schema if not exists {SCHEMA}")
 
     def ensure_internal_schema_updated(self) -> None:
-        """Do nothing: the ledger is made by the first migration."""
+        """Do nothing: the first migration creates the ledger."""
 
     @contextmanager
     def lock(self, timeout: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
-        """Hold the advisory lock, which the server frees when the connection dies.
+        """Hold the advisory lock, which the server releases when the connection ends.
 
-        It is polled for: a session that waits inside pg_advisory_lock holds a snapshot, for which
-        another's CREATE INDEX CONCURRENTLY would wait in turn.
+        Poll for it: a session that waits in pg_advisory_lock holds a snapshot, and a CREATE INDEX
+        CONCURRENTLY of another session would wait for that.
         """
         deadline = time.monotonic() + timeout
         while not self._value("select pg_try_advisory_lock(%s)", LOCK_KEY):
             if time.monotonic() > deadline:
-                raise MigrationError("another instance has been migrating for too long")
-            time.sleep(random.uniform(0.1, 0.4))  # noqa: S311 - spreads the waiting
+                raise MigrationError(
+                    f"another instance has held the migration lock for {timeout:.0f} s"
+                )
+            time.sleep(random.uniform(0.1, 0.4))  # noqa: S311 - spreads the polls
         try:
             yield
         finally:
@@ -121,13 +123,13 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
                 self._value("select pg_advisory_unlock(%s)", LOCK_KEY)
 
     def records(self) -> list[Record]:
-        """Return the ledger in the order of its timestamps; empty before the first migration."""
+        """Return the ledger in order of timestamps, or an empty list before the first migration."""
         if not self._value("select to_regclass('migrations') is not null"):
             return []
         cursor = self.connection.cursor(row_factory=class_row(Record))
         records: list[Record] = cursor.execute(
             'select name, "timestamp", checksum, state, instance, applied_at, duration_ms, '
-            # Before the migration that adds these columns they are null.
+            # Null before the migration that adds these columns.
             "to_jsonb(migrations) ->> 'applied_text' as applied_text, "
             "to_jsonb(migrations) ->> 'rollback_text' as rollback_text "
             'from migrations order by "timestamp"'
@@ -135,7 +137,7 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         return records
 
     def get_applied_migration_hashes(self) -> list[str]:
-        """Return yoyo's hashes (of the names) of what is applied."""
+        """Return yoyo's hashes of the names of applied migrations."""
         return [Migration(r.name, "", "").hash for r in self.records() if r.state == "applied"]
 
     def apply_one(self, migration: Migration, *, force: bool = False, mark: bool = True) -> None:
@@ -143,24 +145,24 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         self._begin_session(self.connection)
         migration.load()
         if migration.use_transactions:
-            self._in_transaction_of_its_own(lambda: self._apply(migration))
+            self._run_transaction(lambda: self._apply(migration))
         else:
             self._apply_without_transaction(migration)
 
     def rollback_one(self, migration: Migration, *, force: bool = False, remark: str = "") -> None:
-        """Roll back one migration; the remark goes into the access log."""
+        """Roll back one migration. The remark is added to the access log."""
         del force
         self._begin_session(self.connection)
         migration.load()
         if migration.use_transactions:
-            self._in_transaction_of_its_own(lambda: self._roll_back(migration, remark))
+            self._run_transaction(lambda: self._roll_back(migration, remark))
         else:
-            # The record goes last: whoever is killed in between finds it, and rolls back again.
+            # Delete the record last: after a kill in between, the next run rolls back again.
             migration.process_steps(self, "rollback")
-            self._forget(migration, remark)
+            self._delete_record(migration, remark)
 
-    def _in_transaction_of_its_own(self, work: Callable[[], None]) -> None:
-        """Run the work; when a lock is not free in time, let others go first and try again."""
+    def _run_transaction(self, work: Callable[[], None]) -> None:
+        """Run the work in a transaction. If a lock is not free in time, pause and retry."""
         backoff = Backoff(1.0, 4.0)
         for attempt in range(1, _LOCK_ATTEMPTS + 1):
             try:
@@ -179,16 +181,16 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         self._record(migration, "applied", started)
 
     def _roll_back(self, migration: Migration, remark: str) -> None:
-        # The record goes first: the first migration's rollback drops the ledger itself.
-        self._forget(migration, remark)
+        # Delete the record first: the rollback of the first migration drops the ledger.
+        self._delete_record(migration, remark)
         migration.process_steps(self, "rollback")
 
     def _apply_without_transaction(self, migration: Migration) -> None:
         """Record `running`, run the statements, record `applied`.
 
-        Killed in between, the next start runs them again, so they must be written so that they can
-        be: `drop index concurrently if exists`, then `create index concurrently`. With `if not
-        exists` alone, an index that was left invalid would be passed over; that is refused here.
+        After a kill in between, the next start runs them again, so they must be repeatable: `drop
+        index concurrently if exists`, then `create index concurrently`. `if not exists` alone would
+        accept an invalid index, so this refuses invalid indexes.
         """
         started = time.monotonic()
         self._record(migration, "running", started)
@@ -196,7 +198,7 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         invalid = self._value(_INVALID_INDEX, SCHEMA)
         if invalid is not None:
             raise MigrationError(
-                f"{migration.id} left the index {invalid} invalid; drop it before it is created"
+                f"{migration.id} left the index {invalid} invalid; drop it first, then create it"
             )
         self._record(migration, "applied", started)
 
@@ -206,7 +208,7 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
             'insert into migrations (name, "timestamp", instance, kind, phase, checksum, state, '
             "duration_ms) values (%s, %s, %s, %s, %s, %s, %s, %s) "
             "on conflict on constraint migrations_name_unique do update "
-            # All of it: a file that failed while it was running may have been mended since.
+            # Update all: a file that failed without a transaction may have been edited since.
             "set instance = excluded.instance, kind = excluded.kind, phase = excluded.phase, "
             "checksum = excluded.checksum, state = excluded.state, "
             "duration_ms = excluded.duration_ms, applied_at = clock_timestamp()",
@@ -218,7 +220,7 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         self.store_texts(file)
 
     def store_texts(self, file: MigrationFile) -> None:
-        """Store what was applied, once the ledger has columns for it."""
+        """Store the applied texts, if the ledger has the columns."""
         if self._value(_HAS_TEXTS, f"{SCHEMA}.migrations"):
             self.connection.execute(
                 f"update {SCHEMA}.migrations set applied_text = %s, rollback_text = %s "  # noqa: S608
@@ -226,15 +228,13 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
                 [file.up, file.down, file.name],
             )
 
-    def _forget(self, migration: Migration, remark: str) -> None:
+    def _delete_record(self, migration: Migration, remark: str) -> None:
         self.connection.execute("delete from migrations where name = %s", [migration.id])
-        # The ledger has forgotten it, so the access log has to remember.
-        self.tell("system:migrator", migration.id, f"rolled back by {self._instance}{remark}")
+        # The ledger has no row of it any more, so the access log records it.
+        self.log_access("system:migrator", migration.id, f"rolled back by {self._instance}{remark}")
 
-    def tell(self, actor: str, resource: str, detail: str) -> None:
-        """Add a row to the access log, in the transaction of what it tells; none before there is a
-        log.
-        """
+    def log_access(self, actor: str, resource: str, detail: str) -> None:
+        """Add a row to the access log in the same transaction, if the table exists."""
         if self._value("select to_regclass(%s) is not null", f"{SCHEMA}.access_log"):
             self.connection.execute(
                 f"insert into {SCHEMA}.access_log (event, decision, actor, resource, detail) "  # noqa: S608

@@ -1,7 +1,7 @@
-"""The files of `migrations/`: names, pairs, headers and checksums, before anything is run.
+"""Check the files of `migrations/`: names, pairs, headers and checksums.
 
-yoyo reads whatever it finds: it hashes names alone, takes a missing rollback for an empty one and
-sorts text. So the folder is checked here, strictly, and only then handed to yoyo.
+yoyo is too lenient: it hashes only names, treats a missing rollback as empty, and sorts names as
+text. So this module checks the folder before yoyo reads it.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ TYPES = ("schema", "data")
 
 _NAME = re.compile(r"(?P<timestamp>[1-9][0-9]{12})-(?P<title>[A-Z][A-Za-z0-9]*)")
 _HEADER = re.compile(r"^-- (type|phase): (\S+)\s*$", re.MULTILINE)
-# Where words are not statements: remarks, texts, quoted names, and bodies of functions.
-_ASIDE = re.compile(
+# Text that is no statement: comments, literals, quoted names, and bodies of functions.
+_NO_STATEMENT = re.compile(
     r"--[^\n]*|/\*.*?\*/|'[^']*'|\"[^\"]*\"|\$(\w*)\$.*?\$\1\$|\bbegin\s+atomic\b.*?;\s*end\b",
     re.DOTALL | re.IGNORECASE,
 )
@@ -31,7 +31,7 @@ _TRANSACTION_CONTROL = re.compile(
 
 
 class MigrationError(ForeseenError):
-    """A migration cannot be used, or the ledger disagrees with the files; the text names it."""
+    """A migration is invalid, or the ledger and the files differ. The message names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class MigrationFile:
 
     @property
     def missing(self) -> str | None:
-        """Say what has to be written before it can be applied; None when it is complete."""
+        """What is missing before it can be applied, or None."""
         if not _COMMENT.sub("", self.up).strip("; \t\n"):
             return f"{self.name}.sql has no statement"
         if not self.down.strip():
@@ -55,9 +55,9 @@ class MigrationFile:
 
 
 def read_files(folder: Path = FOLDER) -> list[MigrationFile]:
-    """Return every migration of the folder in the order in which they run.
+    """Return the migrations of the folder in their order.
 
-    Raises MigrationError for a file that is misnamed, unpaired, double or has no proper header.
+    Raises MigrationError for a file that is misnamed, unpaired, a duplicate or lacks a header.
     """
     ups = sorted(path for path in folder.glob("*") if _is_up(path))
     files = [_read(path) for path in ups]
@@ -70,7 +70,7 @@ def read_files(folder: Path = FOLDER) -> list[MigrationFile]:
 
 
 def _is_up(path: Path) -> bool:
-    """Tell an upward migration from a rollback; refuse whatever is neither."""
+    """Return whether a file is a migration, not a rollback. Raises MigrationError if neither."""
     name, dot, ending = path.name.partition(".")
     if dot + ending not in {".sql", ".rollback.sql"} or not _NAME.fullmatch(name):
         raise MigrationError(
@@ -108,16 +108,16 @@ def _text(path: Path) -> str:
         text = raw.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError:
         raise MigrationError(f"{path.name} is not UTF-8") from None
-    if _TRANSACTION_CONTROL.search(_ASIDE.sub(" ", text)):
-        raise MigrationError(f"{path.name} controls transactions, which is the runner's work")
+    if _TRANSACTION_CONTROL.search(_NO_STATEMENT.sub(" ", text)):
+        raise MigrationError(f"{path.name} controls transactions; remove that, the runner does it")
     return text
 
 
 def new_files(title: str, timestamp: int, folder: Path = FOLDER) -> list[Path]:
-    """Write the pair of files for a new migration and return their paths."""
+    """Write the two files of a new migration and return their paths."""
     name = f"{timestamp:013d}-{title}"
     if not _NAME.fullmatch(name):
-        raise MigrationError("the name must be PascalCase, such as AddOwnerToFlags")
+        raise MigrationError("the name must be PascalCase, for example AddOwnerToFlags")
     pair = [folder / f"{name}.sql", folder / f"{name}.rollback.sql"]
     pair[0].write_text(
         "-- Why this change is made, in one sentence; expand or contract?\n"

@@ -1,4 +1,4 @@
-"""Migrate, roll back and compare. Everything blocks; a service calls it from a thread."""
+"""Migrate, roll back and compare. Every call blocks: the service calls from a thread."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,11 +20,11 @@ from app.settings import DatabaseSettings, Target
 
 log = logger(__name__)
 
-# With what the access log puts before it, a row of it holds as much.
+# A row of the access log has 255 characters, with the words before the message.
 _MESSAGE_MAX = 240
 _WAY_OUT = (
-    "Restore it, and put a change into a new migration. In the local tier the latest migration can "
-    "be taken back as it was applied: `database rollback --force`, then `database migrate`"
+    "Restore it, and write a new migration for a change. In the local tier you can roll back the "
+    "latest migration as it was applied: `database rollback --force`, then `database migrate`"
 )
 
 Progress = Callable[[str, int, int], None]
@@ -36,9 +36,10 @@ def _silent(name: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """The files against the ledger. `problems` is empty when they agree.
+    """The files compared with the ledger. `problems` is empty if they match.
 
-    `newer` is what a younger release has applied: no harm while instances are replaced one by one.
+    `newer` lists migrations of a newer release. They are allowed, since instances are replaced one
+    by one.
     """
 
     files: Sequence[MigrationFile]
@@ -50,7 +51,7 @@ class Ledger:
 
 @dataclass(frozen=True, kw_only=True)
 class Migrator:
-    """What is needed to migrate one database; `folder` is another one only in tests."""
+    """Migrates one database. Only tests use another `folder`."""
 
     target: Target
     settings: DatabaseSettings
@@ -58,20 +59,22 @@ class Migrator:
     folder: Path = FOLDER
 
     def migrate(self, progress: Progress = _silent) -> list[str]:
-        """Apply what is pending, grant the roles their rights, and return the names applied.
+        """Apply pending migrations, grant the roles their rights, and return the applied names.
 
-        Any number of processes may call this at once: one works, the others wait for it. Changes
-        nothing where a newer release has migrated: the schema and the rights are then its own.
-        Raises MigrationError, or psycopg.Error when the database is away or a statement fails.
+        Several processes may call this at once: one works, and the others wait. Change nothing if a
+        newer release has migrated. Raises MigrationError, or psycopg.Error if the database is away
+        or a statement fails.
         """
         files = read_files(self.folder)
         with self._backend(files) as backend, backend.lock():
             backend.init_database()
             ledger = _compare(files, backend.records())
-            _refuse([*ledger.problems, *filter(None, (file.missing for file in ledger.pending))])
+            _raise_problems(
+                [*ledger.problems, *filter(None, (file.missing for file in ledger.pending))]
+            )
             if ledger.newer:
-                # Our list of rights is out of date: to apply it would take rights from the newer
-                # release, and to record the result would make that loss the expected schema.
+                # Our list of rights is out of date. Granting by it would revoke rights of the newer
+                # release, and storing the result would make that the expected schema.
                 log.info("migrated_by_newer_release", newest=ledger.newer[-1])
                 return []
             migrations = self._yoyo(files)
@@ -79,10 +82,10 @@ class Migrator:
             expected.begin(work=bool(ledger.pending))
             for position, file in enumerate(ledger.pending):
                 progress(file.name, position, len(ledger.pending))
-                with _named(file.name):
+                with _name_in_errors(file.name):
                     backend.apply_one(migrations[file.name])
             progress("", len(ledger.pending), len(ledger.pending))
-            # Those from before there were columns for their texts.
+            # Migrations that were applied before the ledger had columns for texts.
             for record in backend.records() if ledger.pending else ledger.records:
                 if record.state == "applied" and record.applied_text is None:
                     backend.store_texts(backend.files[record.name])
@@ -93,19 +96,18 @@ class Migrator:
     def roll_back(
         self, steps: int, progress: Progress = _silent, *, force: bool = False
     ) -> list[str]:
-        """Take back the latest migrations as they were applied, and return their names.
+        """Roll back the latest migrations as they were applied, and return their names.
 
-        `force` passes over every disagreement that ends with them, such as a file that was edited
-        since; the access log records it.
-        Raises MigrationError, or psycopg.Error when the database is away.
+        `force` ignores problems of these migrations, for example an edited file. The access log
+        records it. Raises MigrationError, or psycopg.Error if the database is away.
         """
         files = read_files(self.folder)
         with self._backend(files) as backend, backend.lock():
             ledger = _compare(files, backend.records())
             records = [*reversed(ledger.records)][:steps]
             names = [record.name for record in records]
-            left = _compare(files, ledger.records[: -len(records)]) if force else ledger
-            _refuse(left.problems)
+            checked = _compare(files, ledger.records[: -len(records)]) if force else ledger
+            _raise_problems(checked.problems)
             with TemporaryDirectory() as folder:
                 _write_texts(Path(folder), records, backend.files)
                 migrations = {m.id: m for m in read_migrations(folder)}
@@ -114,25 +116,23 @@ class Migrator:
                 for position, name in enumerate(names):
                     progress(name, position, len(names))
                     remark = ", forced" if force else ""
-                    with _named(name):
+                    with _name_in_errors(name):
                         backend.rollback_one(migrations[name], remark=remark)
                 progress("", len(names), len(names))
                 expected.end(work=bool(names))
             return names
 
     def accept(self, message: str, actor: str) -> list[str]:
-        """Make the present schema the expected one, and return what differed.
+        """Store the current schema as the expected one, and return the drift.
 
-        Raises MigrationError while files and ledger disagree: that is not for this to hide.
+        Raises MigrationError if files and ledger differ: this must not hide that.
         """
         if not 1 <= len(message) <= _MESSAGE_MAX or not message.isprintable():
-            raise MigrationError(
-                f"--message: must be 1 to {_MESSAGE_MAX} characters, all of which print"
-            )
+            raise MigrationError(f"--message: must be 1 to {_MESSAGE_MAX} printable characters")
         files = read_files(self.folder)
         with self._backend(files) as backend, backend.lock():
             ledger = _compare(files, backend.records())
-            _refuse(
+            _raise_problems(
                 [
                     *ledger.problems,
                     *(f"{file.name} is pending" for file in ledger.pending),
@@ -143,12 +143,12 @@ class Migrator:
                 ]
             )
             with backend.connection.transaction():
-                differed = ExpectedSchema(backend.connection, self.instance).accept(message)
-                backend.tell(actor, "schema", f"accepted: {message}")
-            return differed
+                drift = ExpectedSchema(backend.connection, self.instance).accept(message)
+                backend.log_access(actor, "schema", f"accepted: {message}")
+            return drift
 
     def status(self) -> Ledger:
-        """Compare files and ledger, changing nothing."""
+        """Compare files and ledger."""
         files = read_files(self.folder)
         with self._backend(files) as backend:
             return _compare(files, backend.records())
@@ -167,7 +167,7 @@ class Migrator:
     def _yoyo(self, files: Sequence[MigrationFile]) -> dict[str, MigrationList]:
         migrations = {m.id: m for m in read_migrations(str(self.folder))}
         if set(migrations) != {file.name for file in files}:
-            raise MigrationError("yoyo reads other files than were checked")
+            raise MigrationError("yoyo reads other files than the ones that were checked")
         return migrations
 
 
@@ -175,21 +175,21 @@ def _compare(files: Sequence[MigrationFile], records: Sequence[Record]) -> Ledge
     applied = {record.name: record for record in records if record.state == "applied"}
     by_name = {file.name: file for file in files}
     unknown = [record for record in records if record.name not in by_name]
-    # Also one that a newer release has begun: its own files before that are all applied.
+    # Includes one that a newer release has begun: all its files before that are applied.
     newest = max((record.timestamp for record in [*applied.values(), *unknown]), default=0)
     pending = [file for file in files if file.name not in applied]
     problems = [
-        f"{name} was applied, and its file has been edited since. {_WAY_OUT}"
+        f"{name} was applied, and its file was edited since. {_WAY_OUT}"
         for name, record in applied.items()
         if name in by_name and by_name[name].checksum != record.checksum
     ]
     problems += [
-        f"{record.name} was {record.state}, and its file is gone. {_WAY_OUT}"
+        f"{record.name} was {record.state}, and its file is missing. {_WAY_OUT}"
         for record in unknown
         if record.timestamp < files[-1].timestamp
     ]
     problems += [
-        f"{file.name} comes too late: a newer migration has been applied already"
+        f"{file.name} is older than an applied migration; give it a new timestamp"
         for file in pending
         if file.timestamp <= newest
     ]
@@ -204,8 +204,8 @@ def _write_texts(
 ) -> None:
     """Write each migration as it was applied.
 
-    For one that an older release applied, only the file has the text. Raises MigrationError that
-    names one for which there is neither.
+    The ledger lacks the text of a migration that an older release applied: use an unedited file.
+    Raises MigrationError if there is neither.
     """
     for record in records:
         up, down = record.applied_text, record.rollback_text
@@ -215,23 +215,23 @@ def _write_texts(
         if up is None or down is None:
             raise MigrationError(
                 f"{record.name} cannot be rolled back: its text was not stored when it was "
-                "applied, and its file is not here as it was then"
+                "applied, and its file is missing or was edited"
             )
         (folder / f"{record.name}.sql").write_text(up, encoding="utf-8")
         (folder / f"{record.name}.rollback.sql").write_text(down, encoding="utf-8")
 
 
-def _refuse(problems: Sequence[str]) -> None:
+def _raise_problems(problems: Sequence[str]) -> None:
     if problems:
         raise MigrationError("; ".join(problems))
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Say which file failed. PostgreSQL's own message names objects, and no values of rows."""
+def _name_in_errors(name: str) -> Iterator[None]:
+    """Raise MigrationError with the name of the file. The message has no values of rows."""
     try:
         yield
     except psycopg.OperationalError:
-        raise  # connection, locks, resources: the file is not to blame
+        raise  # connection, locks or resources: not caused by the file
     except psycopg.Error as error:
         raise MigrationError(f"{name} failed: {error.diag.message_primary or error}") from None

@@ -1,1 +1,1 @@
-"""PostgreSQL roles: what each may do, how they are made and checked."""
+"""PostgreSQL roles: their rights, how they are provisioned, and how they are checked."""

@@ -1,4 +1,4 @@
-"""Whether the service speaks to the database with more power than it needs."""
+"""Check whether the role of the service has more powers than it needs."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,18 @@ log = logger(__name__)
 
 CLOSE_PUBLIC = "revoke create on schema public from public"
 _OPEN_PUBLIC = "may make objects in the schema public"
-# The server's version since which a right to a setting can be given.
-_PARAMETERS_FROM = 15
+# The first version of PostgreSQL with rights to settings.
+_PARAMETERS_SINCE = 15
 
 
 class OverprivilegedError(ForeseenError):
-    """The app role could do more than its job; staging and production refuse it."""
+    """The role has more powers than it needs. Staging and production refuse it."""
 
 
 async def check_role(database: Database, tier: Tier) -> None:
-    """Look at the role of the pool: fine in local, a warning in development, else refused.
+    """Check the role of the pool. Skip it in local; in development only warn.
 
-    Raises OverprivilegedError; Unavailable when the database is away.
+    Raises OverprivilegedError in the other tiers, and Unavailable if the database is away.
     """
     if tier is Tier.LOCAL:
         return
@@ -41,15 +41,15 @@ async def check_role(database: Database, tier: Tier) -> None:
 
 def _advice(powers: Sequence[str]) -> str:
     if [*powers] == [_OPEN_PUBLIC]:
-        # Every role may, so another role would not help.
+        # Every role may do it, so another role would not help.
         return f"the owner of that schema or a superuser must run: {CLOSE_PUBLIC}"
-    return "use the app role that `python -m app database provision` makes"
+    return "use the app role that `python -m app database provision` creates"
 
 
 async def role_powers(connection: Connection) -> list[str]:
-    """Return all that the role may do beyond the service's job, each as the rest of a sentence."""
+    """Return each power that the service does not need, as the predicate of a sentence."""
     rows = sql.list_role_powers(connection, append_only=list(APPEND_ONLY))
     powers = [row["power"] async for row in rows]
-    if connection.get_server_version().major >= _PARAMETERS_FROM:
+    if connection.get_server_version().major >= _PARAMETERS_SINCE:
         powers += [row["power"] async for row in sql.list_parameter_powers(connection)]
     return powers

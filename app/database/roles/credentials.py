@@ -1,4 +1,4 @@
-"""The folder of the roles' URLs: each is read, and its password looked at, here."""
+"""Read and check the files with the database URL of each role."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,14 +8,14 @@ from app.database.role_names import LOGIN_ROLES, PREFIX
 from app.errors import ForeseenError
 from app.settings import Target, parse_target
 
-# The variables that name a file of the folder.
+# Settings whose file may be in the folder.
 _VARIABLES = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_BACKUP_URL")
-# Satisfies every rule of every tier; `provision` uses DATABASE_ADMIN_URL alone.
-_STAND_IN = "postgresql://flagstone@/flagstone?host=/tmp"
+# Valid in every tier. `provision` uses only DATABASE_ADMIN_URL.
+_PLACEHOLDER = "postgresql://flagstone@/flagstone?host=/tmp"
 
 
 class ProvisionError(ForeseenError):
-    """The roles cannot be made as they should be; the text says what to do."""
+    """The roles cannot be provisioned. The message says what to do."""
 
 
 def url_file(folder: Path, role: str) -> Path:
@@ -23,21 +23,21 @@ def url_file(folder: Path, role: str) -> Path:
 
 
 def before_provision(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Return the variables with a stand-in for each file that provisioning is about to make.
+    """Replace each URL file that provisioning will create by a placeholder URL.
 
-    So the settings of the service may be complete before its roles are made.
+    So the settings of the service may name the files before they exist.
     """
-    made = {url_file(folder, role).absolute() for role in LOGIN_ROLES}
-    found = dict(environ)
+    files = {url_file(folder, role).absolute() for role in LOGIN_ROLES}
+    variables = dict(environ)
     for name in _VARIABLES:
-        file = Path(found.get(f"{name}_FILE", "").strip()).absolute()
-        if file in made and not file.exists() and not found.get(name):
-            found |= {name: _STAND_IN, f"{name}_FILE": ""}
-    return found
+        file = Path(variables.get(f"{name}_FILE", "").strip()).absolute()
+        if file in files and not file.exists() and not variables.get(name):
+            variables |= {name: _PLACEHOLDER, f"{name}_FILE": ""}
+    return variables
 
 
 def read_url(path: Path) -> Target:
-    """Return what a file leads to. Raises ProvisionError that names the file and the rule."""
+    """Read the target of a file. Raises ProvisionError with the file and the rule."""
     try:
         return parse_target(path.read_text(encoding="ascii").strip())
     except UnicodeDecodeError:
@@ -47,9 +47,9 @@ def read_url(path: Path) -> Target:
 
 
 def check_passwords(paths: Sequence[Path], database: str) -> None:
-    """Refuse a weak password that an operator has put into one of the files that are there.
+    """Refuse a weak password that an operator wrote into a file. Generated passwords pass.
 
-    What is generated passes. Raises ProvisionError that names the file and each rule.
+    Raises ProvisionError with the file and each broken rule.
     """
     for path in paths:
         if not path.exists():
@@ -58,7 +58,7 @@ def check_passwords(paths: Sequence[Path], database: str) -> None:
         password = target.password.reveal() if target.password else ""
         rules = [*broken_rules(password, (target.user, target.database, database))]
         if not (password.isascii() and password.isprintable()):
-            # Drivers prepare others by SASLprep first, and so ask for another verifier than ours.
-            rules.append("must be made of printable ASCII")
+            # Drivers apply SASLprep to other characters, which our verifier does not.
+            rules.append("must consist of printable ASCII characters")
         if rules:
             raise ProvisionError(f"{path}: the password {', and '.join(rules)}")

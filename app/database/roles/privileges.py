@@ -1,7 +1,7 @@
-"""What the roles may do to each table, granted anew after every migration.
+"""The rights of each role to each table. Every run of the migrator grants them.
 
-By name and not by default privileges: a table that nobody thought about is closed, to all but the
-backup role. A dump is whole or it is none.
+Rights are granted by table name, not by default privileges: only the backup role can read a table
+that is not listed here. Without that right pg_dump would fail.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from psycopg import sql
 from app.database.client.drivers import SCHEMA
 from app.database.role_names import APP, BACKUP, OWNER, READONLY
 
-# Of the app role. History is append-only: nobody who speaks for the service can rewrite it.
+# Rights of the app role. History is append-only: the service cannot rewrite it.
 TABLES = {
     "migrations": "select",
     "health_check": "select, insert, update, delete",
@@ -25,18 +25,18 @@ TABLES = {
     "tokens": "select, insert, update",
     "idempotency_keys": "select, insert, update, delete",
     "flag_usage": "select, insert, update",
-    # What changes or destroys a data key is a command of the operator, as the owner.
+    # Only commands of the operator, as the owner, change or destroy a data key.
     "data_keys": "select, insert",
     "access_log": "select, insert",
     "schema_fingerprints": "select",
 }
 SEQUENCES = {"health_check_id_seq": "usage"}
-# Where nobody who speaks for the service changes or removes a row.
+# Tables whose rows the service can neither update nor delete.
 APPEND_ONLY = tuple(
     table for table, rights in TABLES.items() if not {"update", "delete"} & {*rights.split(", ")}
 )
 
-_BY_DEFAULT = (
+_DEFAULTS = (
     "revoke execute on functions from public",
     "in schema {0} grant select on tables to {2}",
     "in schema {0} grant select on sequences to {2}",
@@ -52,12 +52,10 @@ _CLOSED = (
 
 
 def grant_privileges(connection: psycopg.Connection[Any]) -> list[str]:
-    """Give each role what it needs on each table that exists, and nothing else, in one transaction.
+    """Grant each role exactly its rights to each existing table, in one transaction.
 
-    Returns what was not as it should be.
-
-    Nothing is touched when all is as it should be, so that a start takes no locks. Without
-    provisioned roles there is nothing to grant: one role then owns and does everything.
+    Return the rights that were missing or too many. If there are none, change nothing, so that a
+    start takes no locks. Without provisioned roles there is nothing to grant.
     """
     roles = _names(
         connection,
@@ -70,47 +68,47 @@ def grant_privileges(connection: psycopg.Connection[Any]) -> list[str]:
         "where relnamespace = to_regnamespace(%s) and relkind in ('r', 'S')",
         SCHEMA,
     )
-    wanted = {
+    expected = {
         (role, relation, privilege)
         for role in roles
         for relation in relations
-        for privilege in _wanted(role, relation)
+        for privilege in _expected(role, relation)
     }
     granted = _granted(connection, roles)
-    if granted == wanted:
+    if granted == expected:
         return []
     with connection.transaction():
         for role in sorted(roles):
             _run(connection, "grant usage on schema {0} to {2}", SCHEMA, role)
-        for role, relation, privilege in sorted(granted - wanted):
-            what = "sequence" if relation.endswith("_seq") else "table"
-            _run(connection, f"revoke {privilege} on {what} {{0}}.{{1}} from {{2}}", relation, role)
-        for role, relation, privilege in sorted(wanted - granted):
-            what = "sequence" if relation.endswith("_seq") else "table"
-            _run(connection, f"grant {privilege} on {what} {{0}}.{{1}} to {{2}}", relation, role)
-    return [" ".join(each) for each in sorted(granted ^ wanted)]
+        for role, relation, privilege in sorted(granted - expected):
+            kind = "sequence" if relation.endswith("_seq") else "table"
+            _run(connection, f"revoke {privilege} on {kind} {{0}}.{{1}} from {{2}}", relation, role)
+        for role, relation, privilege in sorted(expected - granted):
+            kind = "sequence" if relation.endswith("_seq") else "table"
+            _run(connection, f"grant {privilege} on {kind} {{0}}.{{1}} to {{2}}", relation, role)
+    return [" ".join(right) for right in sorted(granted ^ expected)]
 
 
-def close_by_default(connection: psycopg.Connection[Any]) -> None:
-    """Say what holds for an object that a migration makes, until it is granted by name.
+def set_default_privileges(connection: psycopg.Connection[Any]) -> None:
+    """Set the default privileges of objects that a migration creates.
 
-    Functions are the one thing that everybody may use from the first moment. The backup role reads
-    tables at once: pg_dump fails as a whole for one that it may not read. Everybody else's rights
-    stay by name. Types are left as they are: only who may make tables has a use for them. Nothing
-    is touched when all is so, or every start of an embedded server would be recorded as a change.
+    By default every role may execute a new function: revoke that. The backup role may read new
+    tables: pg_dump fails if it cannot read one. Types keep their defaults, since only a role that
+    may create tables can use them. If nothing differs, change nothing: otherwise every start of an
+    embedded server would be recorded as a schema change.
     """
-    if _count(connection, _CLOSED, [OWNER, SCHEMA, BACKUP]) == len(_BY_DEFAULT):
+    if _count(connection, _CLOSED, [OWNER, SCHEMA, BACKUP]) == len(_DEFAULTS):
         return
-    for what in _BY_DEFAULT:
-        _run(connection, f"alter default privileges for role {{1}} {what}", OWNER, BACKUP)
+    for statement in _DEFAULTS:
+        _run(connection, f"alter default privileges for role {{1}} {statement}", OWNER, BACKUP)
 
 
-def _wanted(role: str, relation: str) -> set[str]:
+def _expected(role: str, relation: str) -> set[str]:
     listed = {**TABLES, **SEQUENCES}.get(relation)
     if role == BACKUP:
         return {"select"}
     if role == READONLY:
-        # A dump reads the sequences too, whether or not something asked for them by name.
+        # pg_dump also reads sequences.
         return {"select"} if relation in TABLES or relation.endswith("_seq") else set()
     return set(listed.split(", ")) if listed else set()
 

@@ -1,7 +1,7 @@
-"""Making the roles, the database and the schema: once per server, by whoever may create roles.
+"""Provision the roles, the database and the schema, as a role that may create roles.
 
-Passwords are generated here, kept as ready URLs in a folder of mode 0700, and sent to the server
-as SCRAM verifiers. Everything can be repeated; a file that is there keeps its password.
+Passwords are generated, stored as URLs in a folder of mode 0700, and sent to the server as SCRAM
+verifiers. Provisioning can be repeated: an existing file keeps its password.
 """
 
 import secrets
@@ -29,7 +29,7 @@ from app.database.role_names import (
 )
 from app.database.roles.check import CLOSE_PUBLIC
 from app.database.roles.credentials import ProvisionError, check_passwords, read_url, url_file
-from app.database.roles.privileges import close_by_default
+from app.database.roles.privileges import set_default_privileges
 from app.private_files import write_new
 from app.settings import DatabaseSettings, Target, TlsMode
 
@@ -37,7 +37,7 @@ __all__ = ["ProvisionError", "Provisioner"]
 
 _LOCK_KEY = 0x726F6C65  # "role"
 _CONNECTION_LIMITS = {MIGRATOR: 20, APP: 400, READONLY: 20, BACKUP: 5}
-# What a pooler keeps us from asking for at connection start; see drivers.py for the direct case.
+# Behind a pooler these cannot be set at the start of a connection, as drivers.py does.
 _ROLE_SETTINGS = {
     MIGRATOR: {
         "lock_timeout": "3s",
@@ -45,7 +45,7 @@ _ROLE_SETTINGS = {
         "client_connection_check_interval": "1s",
     },
     APP: {
-        # What a client that is gone has asked for ends with it.
+        # A statement ends soon after its client has disconnected.
         "client_connection_check_interval": "1s",
         "statement_timeout": "5s",
         "lock_timeout": "2s",
@@ -55,15 +55,15 @@ _ROLE_SETTINGS = {
     READONLY: {"statement_timeout": "60s", "default_transaction_read_only": "on"},
     BACKUP: {"default_transaction_read_only": "on"},
 }
-# The server's version that knows a setting of the above, where the oldest does not.
-_KNOWN_FROM = {"client_connection_check_interval": 140_000}
+# The first version of PostgreSQL that has the setting.
+_SETTING_SINCE = {"client_connection_check_interval": 140_000}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provisioner:
-    """`admin` may create roles and databases; `folder` is where the URLs go.
+    """`admin` may create roles and databases. The URL files are written to `folder`.
 
-    `takes_any_password` is for a folder that nobody but this writes to.
+    `takes_any_password` skips the check of passwords, for a folder without files of operators.
     """
 
     admin: Target
@@ -73,33 +73,33 @@ class Provisioner:
     takes_any_password: bool = False
 
     def provision(self, *, reset_passwords: bool = False) -> dict[str, Path]:
-        """Make what is missing and return each login role's URL file.
+        """Create what is missing and return the URL file of each login role.
 
-        Raises ProvisionError when a role exists whose password is not in the folder, unless told
-        to give it a new one, for a password in the folder that is too weak, and, after all else is
-        made, when the schema public is still open; psycopg.Error when the server refuses.
+        Raises ProvisionError if the folder lacks the URL of an existing role, unless
+        `reset_passwords` is set; if a password in the folder is too weak; and, after all other
+        steps, if the schema public is still open. Raises psycopg.Error if the server refuses.
         """
         if not self.takes_any_password:
             check_passwords([self._file(role) for role in LOGIN_ROLES], self.database)
         with self._connect(self.admin) as connection:
-            # Waits for another provisioning of the same server, at most for this long.
+            # Wait at most this long for another provisioning of the same server.
             connection.execute("set lock_timeout = '60s'")
             connection.execute("select pg_advisory_lock(%s)", [_LOCK_KEY])
             existing = _roles(connection)
             files = self._credentials(existing, reset_passwords=reset_passwords)
-            self._make_roles(connection, existing)
-            self._make_database(connection)
+            self._create_roles(connection, existing)
+            self._create_database(connection)
         with self._connect(self.admin.named(self.database)) as connection:
-            _make_schema(connection)
+            _create_schema(connection)
             provision_schema_audit(connection)
             self._check_public(connection)
         return files
 
     def _check_public(self, connection: psycopg.Connection[Any]) -> None:
-        """Make sure that the schema public was closed.
+        """Raise ProvisionError if every role may create objects in the schema public.
 
-        PostgreSQL answers a revoke by a role that does not own the schema with a warning alone.
-        Before 15 the owner is the superuser, whom a managed server gives to nobody.
+        If a role that does not own the schema revokes the right, PostgreSQL only warns. Before 15
+        the owner is the superuser, which a managed server does not offer.
         """
         row = connection.execute(
             "select pg_get_userbyid(nspowner) from pg_namespace, "
@@ -108,14 +108,14 @@ class Provisioner:
         ).fetchone()
         if row is not None:
             raise ProvisionError(
-                f"All else is made, but every role may still create objects in the schema public, "
-                f"and {self.admin.user} may not change that. Its owner {row[0]} or a superuser "
+                "Provisioned, but every role may still create objects in the schema public, "
+                f"and {self.admin.user} may not revoke that. Its owner {row[0]} or a superuser "
                 f"must run this in the database {self.database}: {CLOSE_PUBLIC}. Then run "
                 "`database provision` again"
             )
 
     def targets(self) -> dict[str, Target]:
-        """Return each login role's way in, from the files that an earlier call wrote."""
+        """Return the target of each login role, from the files of an earlier call."""
         return {role: read_url(self._file(role)) for role in LOGIN_ROLES}
 
     def _connect(self, target: Target) -> psycopg.Connection[Any]:
@@ -125,17 +125,17 @@ class Provisioner:
         return url_file(self.folder, role)
 
     def _credentials(self, existing: set[str], *, reset_passwords: bool) -> dict[str, Path]:
-        """Write the URLs before any password is set, so that none can be lost in between."""
+        """Write the URLs before the passwords are set, so that no password can be lost."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.folder.stat().st_mode & 0o077:
-            raise ProvisionError(f"{self.folder} must have mode 0700, since passwords go into it")
+            raise ProvisionError(f"{self.folder} must have mode 0700, since it contains passwords")
         files = {role: self._file(role) for role in LOGIN_ROLES}
         missing = [role for role, file in files.items() if not file.exists()]
         unknown = sorted(existing.intersection(missing))
         if unknown and not reset_passwords:
             raise ProvisionError(
                 f"{', '.join(unknown)} exist already and their URLs are not in {self.folder}. "
-                "Use the folder of the first time, or --reset-passwords to give them new ones."
+                "Use the folder of the first run, or --reset-passwords to set new passwords."
             )
         for role in missing:
             write_new(files[role], self._url(role, secrets.token_urlsafe(32)) + "\n")
@@ -155,12 +155,12 @@ class Provisioner:
             options["sslrootcert"] = tls.ca
         return f"{url}?{urlencode(options)}" if options else url
 
-    def _make_roles(self, connection: psycopg.Connection[Any], existing: set[str]) -> None:
+    def _create_roles(self, connection: psycopg.Connection[Any], existing: set[str]) -> None:
         for role in {OWNER, AUDITOR} - existing:
             _run(connection, "create role {} nologin", role)
         for role in LOGIN_ROLES:
             if role not in existing:
-                # Only the backup role is to have at once what it is a member of.
+                # Only the backup role inherits the rights of its memberships.
                 inherit = "inherit" if role == BACKUP else "noinherit"
                 _run(connection, f"create role {{}} login {inherit}", role)
             password = read_url(self._file(role)).password
@@ -172,28 +172,28 @@ class Provisioner:
                 )
             )
         _run(connection, "grant {} to {}", OWNER, MIGRATOR)
-        # A managed server's administrator is no superuser, and must be a member to give it things.
+        # An administrator without superuser must be a member of a role to give it ownership.
         with suppress(psycopg.errors.Error):
             _run(connection, "grant {} to current_user", OWNER)
 
-    def _make_database(self, connection: psycopg.Connection[Any]) -> None:
-        found = connection.execute(
+    def _create_database(self, connection: psycopg.Connection[Any]) -> None:
+        row = connection.execute(
             "select 1 from pg_database where datname = %s", [self.database]
         ).fetchone()
-        if found is None:
+        if row is None:
             _run(connection, "create database {} owner {}", self.database, OWNER)
         _run(connection, "revoke all on database {} from public", self.database)
         for role in LOGIN_ROLES:
             _run(connection, "grant connect on database {} to {}", self.database, role)
             for name, value in {"search_path": SEARCH_PATH, **_ROLE_SETTINGS[role]}.items():
-                if connection.info.server_version < _KNOWN_FROM.get(name, 0):
+                if connection.info.server_version < _SETTING_SINCE.get(name, 0):
                     continue
                 connection.execute(
                     sql.SQL("alter role {} in database {} set {} to {}").format(
                         sql.Identifier(role),
                         sql.Identifier(self.database),
                         sql.Identifier(name),
-                        # A list of schemas is several words to SET, where a literal would be one.
+                        # A list of schemas: SET would treat a literal as one name.
                         sql.SQL(SEARCH_PATH) if name == "search_path" else sql.Literal(value),
                     )
                 )
@@ -206,31 +206,31 @@ def _roles(connection: psycopg.Connection[Any]) -> set[str]:
     return {row[0] for row in rows}
 
 
-def _make_schema(connection: psycopg.Connection[Any]) -> None:
+def _create_schema(connection: psycopg.Connection[Any]) -> None:
     _run(connection, "create schema if not exists {} authorization {}", SCHEMA, OWNER)
     _close_public(connection)
     if connection.info.server_version >= 140000:
-        # On a managed server this may be refused; the grants of each migration are enough then.
+        # A managed server may refuse it. Then the grants of each migration are enough.
         with suppress(psycopg.errors.InsufficientPrivilege):
             _run(connection, "grant pg_read_all_data to {}", BACKUP)
-    close_by_default(connection)
+    set_default_privileges(connection)
 
 
 def _close_public(connection: psycopg.Connection[Any]) -> None:
-    """Let nobody put a table or function in everybody's way; nothing is touched if that is so.
+    """Revoke all rights to the schema public, where a role could shadow tables or functions.
 
-    Since 15 the schema belongs to whoever owns the database, who could open it again.
+    Since 15 the owner of the database owns the schema and could open it again.
     """
-    found = connection.execute(
+    row = connection.execute(
         "select pg_get_userbyid(nspowner), exists (select from aclexplode("
         "coalesce(nspacl, acldefault('n', nspowner))) where grantee = 0) "
         "from pg_namespace where nspname = 'public'"
     ).fetchone()
-    owner, is_open = found or (None, False)
+    owner, is_open = row or (None, False)
     if is_open:
         connection.execute("revoke all on schema public from public")
     if owner == "pg_database_owner":
-        # On a managed server this may be refused; what is made there is recorded all the same.
+        # A managed server may refuse it. Objects there are recorded in any case.
         with suppress(psycopg.errors.InsufficientPrivilege):
             connection.execute("alter schema public owner to current_user")
 

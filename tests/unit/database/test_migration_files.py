@@ -201,7 +201,9 @@ def test_transaction_control_is_refused(folder: Path, statement: str, where: str
     write(folder, **{where: f"{UP}{statement}\n"})
 
     ending = ".sql" if where == "up" else ".rollback.sql"
-    assert refusal(folder) == f"{NAME}{ending} controls transactions, which is the runner's work"
+    assert (
+        refusal(folder) == f"{NAME}{ending} controls transactions; remove that, the runner does it"
+    )
 
 
 @pytest.mark.parametrize(
