@@ -21,7 +21,7 @@ _limiters: "WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadLimiter]" = WeakK
 # The large data of the current request.
 _large_data: ContextVar[list[Collection[object]] | None] = ContextVar("large_data", default=None)
 
-# By the time the client retries, the queue has most likely been processed.
+# Most queues are empty again after this time.
 _RETRY_SECONDS = 5
 
 

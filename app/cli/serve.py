@@ -51,7 +51,7 @@ def serve_worker(
     """Run one of several workers; only `serve` starts it."""
     worker = Worker(
         number=number,
-        is_first=first,
+        listens_at_start=first,
         sockets=tuple(socket),
         lifeline=lifeline,
         folder=folder,

@@ -71,7 +71,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
 
     Raises DataFolderError and KeyRingError.
     """
-    key, is_first = token_key(settings), worker.number == 1
+    key = token_key(settings)
     database = Database(settings.database, Primary(settings.data_dir))
     server = DatabaseServer(settings)
     follower = Follower(database)
@@ -147,8 +147,8 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
         disk_copy,
         app[USAGE],
     ]
-    if is_first:
-        # Once per machine, not once per worker.
+    if worker.number == 1:
+        # Once per service, not once per worker.
         components.append(HeadExport(database, settings.audit.heads_file, key))
         if settings.backups.interval_seconds:
             components.append(Schedule(settings.backups, key))

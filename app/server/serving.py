@@ -48,7 +48,7 @@ async def serve(
         watch_lifeline(worker, lifecycle.stopping.set)
         listening = asyncio.create_task(_listen(runner, worker), name="listen")
         listening.add_done_callback(partial(_stop_after_error, lifecycle))
-        if worker.is_first:
+        if worker.listens_at_start:
             await listening
         reporting = asyncio.create_task(beat_lifeline(worker), name="beat")
         announcing = asyncio.create_task(_announce(app, on_started), name="announce")
@@ -80,7 +80,7 @@ async def _listen(runner: Runner, worker: Worker) -> None:
 
     The others listen once they can serve.
     """
-    if not worker.is_first:
+    if not worker.listens_at_start:
         await runner.app[LIFECYCLE].serving.wait()
     if worker.sockets:
         sockets = [socket.socket(fileno=descriptor) for descriptor in worker.sockets]

@@ -46,13 +46,13 @@ _SILENCE_SECONDS_MAX = 10.0
 class Worker:
     """The identity of a worker process. The default is the only process of a service.
 
-    `is_first` is the worker that listens during the start, so that liveness is answered. `sockets`
-    are bound. `lifeline` is one end of a pair of sockets: the other end is closed when the
-    supervisor is gone. `folder` holds the sockets over which workers exchange metrics.
+    A worker that `listens_at_start` answers liveness while the start runs. `sockets` are bound.
+    `lifeline` is one end of a pair of sockets: the other end is closed when the supervisor is gone.
+    `folder` holds the sockets over which workers exchange metrics.
     """
 
     number: int = 1
-    is_first: bool = True
+    listens_at_start: bool = True
     sockets: tuple[int, ...] = ()
     lifeline: int | None = None
     folder: Path | None = None
@@ -62,7 +62,7 @@ class Worker:
         sockets = (f"--socket={descriptor}" for descriptor in self.sockets)
         return [
             f"--number={self.number}",
-            *(["--first"] if self.is_first else []),
+            *(["--first"] if self.listens_at_start else []),
             *sockets,
             f"--lifeline={self.lifeline}",
             f"--folder={self.folder}",
@@ -155,8 +155,8 @@ class Supervisor:
         while not self._stopping.is_set():
             began = loop.time()
             try:
-                is_first = worker.number == 1 and not self._started.is_set()
-                code = await self._run_process(replace(worker, is_first=is_first))
+                listens_at_start = worker.number == 1 and not self._started.is_set()
+                code = await self._run_process(replace(worker, listens_at_start=listens_at_start))
             except (OSError, ListenError) as error:
                 # No memory or no file descriptor left: retry, while the other workers serve.
                 log.exception("worker_not_made", worker=worker.number, reason=str(error))
@@ -200,7 +200,7 @@ class Supervisor:
                 del self._children[worker.number]
 
     async def _monitor(self, ours: socket.socket, child: asyncio.subprocess.Process) -> None:
-        """Wait for the report that the worker has started, and kill it when it falls silent."""
+        """Record when the worker reports its start, and kill it when it falls silent."""
         loop = asyncio.get_running_loop()
         limit: float | None = None
         while True:

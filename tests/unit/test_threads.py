@@ -16,7 +16,7 @@ from tests.waiting import HANG_SECONDS
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """Free only what no reference holds: full collections are rare in the service."""
+    """Switch the garbage collector off: full collections are rare in the service."""
     gc.collect()
     gc.disable()
     yield
