@@ -1,7 +1,7 @@
-"""One embedded server for each test process; every test gets the database and the service clean.
+"""Run one embedded server and one service for each test process, cleaned before each test.
 
-The schema is migrated once into a template. The service under test is the real one, with its real
-runner and roles; between tests its rows are removed, and what a test needs it makes itself.
+The schema is migrated once into a template. The service under test has its real runner and roles.
+Each test creates the rows that it needs.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ pytest_plugins = ["tests.session"]
 
 ComponentType = TypeVar("ComponentType", bound=Component)
 
-# Whatever the developer has set must not reach the tests; what a machine needs may stay.
+# Variables that a developer has set must not reach the tests.
 _OURS = (
     *("DATABASE_", "PG", "TOKEN_", "HEARTBEAT_", "ACCESS_"),
     *("IDENTITY_", "ALLOW_", "CREDENTIALS_"),
@@ -66,7 +66,7 @@ _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """A running PostgreSQL with our roles, and a folder of its own."""
+    """A running PostgreSQL with our roles and its own folder."""
 
     superuser: Target
     folder: Path
@@ -83,7 +83,7 @@ class Server:
         return self.superuser.named(database).as_role(role, password)
 
     def create_database(self, name: str, template: str = "template0") -> str:
-        """Make a database that the owner role owns, replacing one of that name."""
+        """Create a database of the owner role; replace one of the same name."""
         with self.admin() as connection:
             self.drop_database(name)
             connection.execute(
@@ -102,7 +102,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def open_folder() -> Iterator[Path]:
-    """A folder that an unprivileged server account can enter, unlike pytest's own."""
+    """Yield a folder that an unprivileged server account can enter, unlike tmp_path."""
     with unprivileged_folder("flagstone-test-") as folder:
         yield folder
 
@@ -115,7 +115,7 @@ def server(open_folder: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def embedded(server: Server) -> Iterator[Server]:
-    """The embedded server, also where the suite uses another version."""
+    """Yield the embedded server, even if the suite uses another version."""
     if not os.environ.get(CHOSEN_PROGRAMS):
         yield server
         return
@@ -125,7 +125,7 @@ def embedded(server: Server) -> Iterator[Server]:
 
 @contextmanager
 def started(folder: Path) -> Iterator[Target]:
-    """Run a server: the embedded one, or one of the version that was chosen, over its socket."""
+    """Run a server over its socket: the embedded one, or that of FLAGSTONE_FULL_POSTGRES_BIN."""
     if not os.environ.get(CHOSEN_PROGRAMS):
         with _embedded(folder) as superuser:
             yield superuser
@@ -144,7 +144,7 @@ def _embedded(folder: Path) -> Iterator[Target]:
 
 
 def _migrated(superuser: Target, folder: Path) -> Server:
-    """Make our roles and a template: migrated once, cloned for each test process."""
+    """Create our roles and a migrated template database."""
     provisioner = Provisioner(
         admin=superuser,
         settings=load({}).database,
@@ -161,7 +161,7 @@ def _migrated(superuser: Target, folder: Path) -> Server:
 
 @pytest.fixture(scope="session")
 def database_target(server: Server) -> Target:
-    """The app role's way into a migrated database that the suite shares."""
+    """Return the app role's connection to the migrated database of the suite."""
     server.create_database("suite", template="flagstone")
     return server.target(APP, "suite")
 
@@ -175,7 +175,7 @@ def settings(server: Server, database_target: Target) -> Settings:
             base.database,
             target=database_target,
             migrator=server.target(MIGRATOR, "suite"),
-            # Waits are generous here: what is measured is the answer, not this machine's load.
+            # Long waits: tests check answers, not the load of the machine.
             command_timeout_seconds=10.0,
             acquire_timeout_seconds=5.0,
         ),
@@ -184,7 +184,7 @@ def settings(server: Server, database_target: Target) -> Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """The service under test: an administrator's client, one without a token, and its insides."""
+    """The service under test, an administrator's client, and one without a token."""
 
     app: web.Application
     client: ClientSession
@@ -198,7 +198,7 @@ class Service:
         environments: tuple[str, ...] = ("*",),
         expires_at: datetime | None = None,
     ) -> str:
-        """Make a token that holds at once."""
+        """Create a token that works at once."""
         made = Grant(
             scopes=frozenset(scopes),
             environments=frozenset(environments),
@@ -230,15 +230,14 @@ class Service:
             components[index] = running
 
     async def revoke(self, token: str) -> None:
-        """Revoke a token, as if some other instance did."""
+        """Revoke a token as another instance does, without telling this one."""
         log, id_ = self.app[ACCESS_LOG], token.split("_")[2]
         await self.app[DATABASE].transact(
             lambda c: tokens.revoke(c, log, id_, origin=Origin(actor="test"))
         )
 
 
-# (method, canonical path, status) of every answer that any test was given, and its headers: those
-# that the document has words for.
+# The documented headers of each answer to a test, by (method, canonical path, status).
 ANSWERED: defaultdict[tuple[str, str, int], set[str]] = defaultdict(set)
 
 
@@ -275,15 +274,14 @@ async def serving(settings: Settings) -> AsyncIterator[Service]:
 
 @pytest.fixture(scope="session")
 async def running(settings: Settings) -> AsyncIterator[Service]:
-    """The service with its real runner, on a port of its own, for the whole session."""
+    """Run the service with its real runner on its own port for the session."""
     with pytest.MonkeyPatch.context() as patch:
-        # What was noted is written by the tests themselves: between two of their steps it would
-        # make two rows of one.
+        # Tests flush themselves: a flush between two steps would split one row.
         for interval in ("access.log.FLUSH", "access.last_used.FLUSH", "flags.usage.FLUSH"):
             patch.setattr(f"app.{interval}_SECONDS", 3_600.0)
         async with serving(settings) as service:
             yield service
-        # Answers that were encoded beforehand go past the hook.
+        # Answers encoded in advance bypass the hook.
         for labels, _ in service.app[DURATIONS]:
             if labels.route:
                 ANSWERED[labels.method, labels.route, labels.status].add("X-Request-ID")
@@ -298,7 +296,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
 
 
 def documented_answers() -> dict[tuple[str, str, int], set[str]]:
-    """Every (method, canonical path, status) of the OpenAPI document, and the answer's headers."""
+    """Return the documented headers by (method, canonical path, status)."""
     described = document(ROUTES)
     problems = described["components"]["responses"]
     return {
@@ -307,7 +305,7 @@ def documented_answers() -> dict[tuple[str, str, int], set[str]]:
         )
         for path, operations in described["paths"].items()
         for name, operation in operations.items()
-        # HEAD answers as GET, and is not documented by itself.
+        # HEAD answers as GET and has no documentation of its own.
         for method in (["get", "head"] if name == "get" else [name])
         for status, answer in operation["responses"].items()
     }
@@ -315,13 +313,13 @@ def documented_answers() -> dict[tuple[str, str, int], set[str]]:
 
 @pytest.fixture
 async def service(running: Service, server: Server) -> Service:
-    """The running service with an untouched database, and nothing told or counted from before."""
+    """Return the service with a clean database and no counts of earlier tests."""
     await running.app[USAGE].run_once()
     log = running.app[ACCESS_LOG]
     await log.run_once()
-    # Health remembers for minutes what other tests have flooded the log with.
+    # Health warns for minutes after a test that flooded the log.
     log._lost_at = None
-    # Beside the loop, on which whoever reads just now has to come to an end.
+    # In a thread: running readers must be able to finish on the loop.
     await asyncio.to_thread(clean, server, "suite")
     export = running.component(HeadExport)
     export._last.clear()
@@ -335,14 +333,14 @@ async def service(running: Service, server: Server) -> Service:
 
 @pytest.fixture
 def little_time_for_checks(running: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Give the checks of schemas less time, so that a test of a costly one is quick."""
+    """Limit schema checks to 0.2 s of processor time."""
     with closing(Checkers(cpu_seconds=0.2)) as checkers:
         monkeypatch.setattr(running.app[CHECKS], "checkers", checkers)
         yield
 
 
 def clean(server: Server, database: str, *, epoch: str | None = None) -> None:
-    """Take away what tests wrote; the admin token of the session stays."""
+    """Delete the rows of tests; keep the session's admin token."""
     with server.admin(database) as connection:
         for attempt in range(1, 6):
             try:
@@ -352,12 +350,12 @@ def clean(server: Server, database: str, *, epoch: str | None = None) -> None:
                     "flagstone.idempotency_keys, flagstone.flag_usage, flagstone.access_log"
                 )
             except psycopg.errors.DeadlockDetected:
-                # With whoever reads several of them, in another order.
+                # A reader locks several of these tables in another order.
                 if attempt == 5:
                     raise
             else:
                 break
-        # Not truncated: a reader on this very thread may hold a lock that truncate would wait for.
+        # Not truncate: a reader in this thread may hold a lock that it would wait for.
         connection.execute("delete from flagstone.data_keys")
         connection.execute(
             "delete from flagstone.environments "
@@ -370,5 +368,5 @@ def clean(server: Server, database: str, *, epoch: str | None = None) -> None:
             "metadata = '{}', fractional = 'v3', version = 1, protected = name = 'production'",
             [epoch],
         )
-        # Not by its name, which generated requests give to others.
+        # Not by name: generated requests create tokens of the same name.
         connection.execute("delete from flagstone.tokens where created_by <> 'system:start'")

@@ -1,9 +1,9 @@
-"""Things that many tests need and that are beside their point."""
+"""Schemas, flags and paths that many tests use."""
 
 import re
 from typing import Any
 
-# A check of it doubles its work at each of 40 levels.
+# Checking it doubles the work at each of 40 levels.
 COSTLY_SCHEMA: dict[str, Any] = {
     "$defs": {
         "d0": {"anyOf": [{"type": "integer"}]},
@@ -13,7 +13,7 @@ COSTLY_SCHEMA: dict[str, Any] = {
 }
 
 
-# One check of it is well within the budget that tests give to a request, and sixty are not.
+# The budget of a request in tests allows one check of it, but not sixty.
 HALF_COSTLY_SCHEMA: dict[str, Any] = {
     "$defs": {name: COSTLY_SCHEMA["$defs"][name] for name in [f"d{n}" for n in range(14)]},
     "items": {"$ref": "#/$defs/d13"},
@@ -21,12 +21,12 @@ HALF_COSTLY_SCHEMA: dict[str, Any] = {
 
 
 def flag(**members: Any) -> dict[str, Any]:
-    """Make the definition of a flag that is on or off, with these members besides."""
+    """Return the definition of a boolean flag with additional members."""
     return {"state": "ENABLED", "variants": {"on": True, "off": False}, **members}
 
 
 def filled(path: str, environment: str = "local") -> str:
-    """Put a value in the place of each {name} or {name:pattern} of a route."""
+    """Replace each {name} or {name:pattern} of a route with a value."""
     values = {
         "environment": environment,
         "id": "0123456789abc",

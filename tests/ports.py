@@ -1,4 +1,4 @@
-"""Ports that nobody else takes between a look at them and their use."""
+"""Choose free ports that no other process takes before their use."""
 
 import os
 import random
@@ -6,8 +6,8 @@ import socket
 from contextlib import suppress
 from itertools import count
 
-# Below those that the kernel gives to whoever asks for any, and others for each process of the
-# suite; where to begin is left to chance, since another suite may run beside this one.
+# Below the kernel's ephemeral ports, and another range for each test process. The start is random,
+# since another suite may run at the same time.
 _FIRST = 20_000 + 1_000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 12)
 _STEPS = count(random.randrange(1_000))  # noqa: S311
 

@@ -1,4 +1,4 @@
-"""`python -m tests.process.history`: many runs, each with a seed of its own."""
+"""`python -m tests.process.history`: many runs, each with its own seed."""
 
 import asyncio
 import secrets
@@ -23,9 +23,9 @@ def main(
         str,
         typer.Option(envvar="FLAGSTONE_SEED", help="The seed of the first run; random if unset."),
     ] = "",
-    check: Annotated[Path | None, typer.Option(help="Judge a saved history again.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Check a saved history again.")] = None,
 ) -> None:
-    """Have traffic under faults, and prove that every promise held."""
+    """Send traffic under faults and check that every promise holds."""
     console = Console()
     if check is not None:
         found = violations(*load(check))

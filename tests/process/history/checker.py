@@ -1,4 +1,4 @@
-"""What must be true of every history: a pure function of what clients saw and of what is left.
+"""Check a history: a pure function of what clients saw and of the final state.
 
 Each rule yields named violations, and knows nothing of how the history came about.
 """
@@ -19,12 +19,12 @@ from tests.process.history.records import (
     Write,
 )
 
-# 404, 409 and 412 are how a writer learns that somebody was quicker; 0 is a broken connection.
+# A writer gets 404, 409 or 412 when another was faster; 0 is a broken connection.
 _ANSWERS = {0, 200, 201, 404, 409, 412, 503}
 
 
 def violations(records: Sequence[Record], finals: Iterable[Final]) -> list[Violation]:
-    """Return every promise that the history breaks."""
+    """Return each promise that the history breaks."""
     pasts = {final.environment: Past(final) for final in finals}
     writes = [record for record in records if isinstance(record, Write)]
     reads = [record for record in records if isinstance(record, Read)]
@@ -54,7 +54,7 @@ def _answers(writes: Iterable[Write], reads: Iterable[Read]) -> Iterator[Violati
 
 
 def _acknowledged(writes: Iterable[Write], pasts: Mapping[str, Past]) -> Iterator[Violation]:
-    """What was acknowledged is there, under its revision, with its versions and values."""
+    """Each acknowledged write is stored under its revision, with its versions and values."""
     won: dict[tuple[str, str, int], str] = {}
     for write in writes:
         if write.outcome is not Outcome.OK:
@@ -83,10 +83,10 @@ def _is_present(made: Made, wanted: Wanted | None, past: Past) -> bool:
 
 
 def _once(writes: Iterable[Write], pasts: Mapping[str, Past]) -> Iterator[Violation]:
-    """An acknowledged write is there once, an unknown one once or not at all, whole either way."""
+    """An acknowledged write is stored once, an unknown one at most once; both completely."""
     for write in writes:
         if write.method == "DELETE":
-            continue  # it has no message; that a version is left once only is the fold's
+            continue  # it has no message; check_past checks that each version is unique
         counts = [len(pasts[name].named(write.name)) for name in write.environments]
         made = {made.environment for made in write.made}
         if max(counts) > 1:
@@ -100,7 +100,7 @@ def _once(writes: Iterable[Write], pasts: Mapping[str, Past]) -> Iterator[Violat
 
 
 def _from_nowhere(writes: Iterable[Write], pasts: Mapping[str, Past]) -> Iterator[Violation]:
-    """Every change set is of somebody who was not refused."""
+    """Each change set belongs to a write that was not refused."""
     names: set[str] = set()
     deletions: set[tuple[str, str, int]] = set()
     for write in writes:
@@ -132,7 +132,7 @@ def _order(writes: Iterable[Write]) -> Iterator[Violation]:
 
 
 def _never_back(reads: Iterable[Read]) -> Iterator[Violation]:
-    """No replica serves an older revision than it has served, for as long as its process lives."""
+    """A replica's process never serves an older revision than before."""
     spans = defaultdict(list)
     for read in reads:
         if read.status == 200:
@@ -145,7 +145,7 @@ def _never_back(reads: Iterable[Read]) -> Iterator[Violation]:
 def _backwards(
     name: str, spans: list[tuple[float, float, int, str]], *, may_repeat: bool = False
 ) -> Iterator[Violation]:
-    """Compare each with the highest revision among those that had ended before it began."""
+    """Compare each write with the highest revision of those that ended before it began."""
     ended = sorted(spans, key=lambda span: span[1])
     highest, position = -1, 0
     for started, _, revision, who in sorted(spans):
@@ -157,7 +157,7 @@ def _backwards(
 
 
 def _contents(reads: Iterable[Read], pasts: Mapping[str, Past]) -> Iterator[Violation]:
-    """What was served is the state of its revision, and that is not before the one asked for."""
+    """Each answer is the state of its revision, which is not below the requested one."""
     for read in reads:
         if read.status != 200:
             continue
@@ -172,7 +172,7 @@ def _contents(reads: Iterable[Read], pasts: Mapping[str, Past]) -> Iterator[Viol
 
 
 def _stream(stream: Sequence[Heard], past: Past) -> Iterator[Violation]:
-    """Every change that touched the prefix, once and in order; only a resync leaves some out."""
+    """A stream has each change of its prefix once, in order. Only a resync skips changes."""
     for heard in stream:
         if heard.epoch != past.final.epoch:
             yield Violation("epoch_changed", _place(heard))
@@ -183,7 +183,7 @@ def _stream(stream: Sequence[Heard], past: Past) -> Iterator[Violation]:
         if heard.revision < before.revision + is_change:
             yield Violation("stream_went_back", f"{_place(heard)} after {before.revision}")
         elif heard.name != "resync":
-            # A place, too, says that nothing up to it is still to come.
+            # An event with an ID alone also says that no earlier change will follow.
             for revision in range(before.revision + 1, heard.revision + (not is_change)):
                 if past.keys(revision, heard.prefix):
                     yield Violation("stream_skipped", f"{_place(heard)}: {revision}")
@@ -194,7 +194,7 @@ def _place(heard: Heard) -> str:
 
 
 def describe(found: Sequence[Violation], most: int = 20) -> str:
-    """Return the violations as text, the first of many."""
+    """Return the first violations as text."""
     lines = [f"{violation.name}: {violation.text}" for violation in found[:most]]
     if len(found) > most:
         lines.append(f"and {len(found) - most} more")

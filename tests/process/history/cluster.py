@@ -1,4 +1,4 @@
-"""Three replicas on one embedded server, what they are asked, and what is left at the end."""
+"""Run three replicas on one embedded server."""
 
 import asyncio
 import signal
@@ -24,7 +24,7 @@ Admin: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 @dataclass
 class Replica:
-    """One process of the service; `life` counts its starts."""
+    """A process of the service; `life` counts its starts."""
 
     name: str
     process: Process
@@ -48,7 +48,7 @@ class Cluster:
 
     @asynccontextmanager
     async def admin(self) -> AsyncIterator[Admin]:
-        """The database as its superuser, who may end the sessions of others."""
+        """Connect as the superuser, who may end other sessions."""
         connection: Admin = await asyncpg.connect(
             host=str(self.folder / "socket"),
             user="postgres",
@@ -63,7 +63,7 @@ class Cluster:
             connection.terminate()
 
     async def accepts(self) -> bool:
-        """Tell whether the database takes connections."""
+        """Return whether the database accepts connections."""
         try:
             async with self.admin() as connection:
                 return bool(await connection.fetchval("select true"))
@@ -71,7 +71,7 @@ class Cluster:
             return False
 
     def server(self) -> list[psutil.Process]:
-        """Return the processes of the database, the postmaster first; none while it is away."""
+        """Return the database's processes, the postmaster first; none while it is down."""
         try:
             postmaster = self.replicas[0].process.postmaster()
             return [postmaster, *postmaster.children(recursive=True)]
@@ -81,7 +81,7 @@ class Cluster:
 
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[Cluster]:
-    """Three replicas that are ready; the database ends with the last of them."""
+    """Yield three ready replicas. The database stops with the last of them."""
     replicas = tuple(
         Replica(
             f"r{n}",

@@ -1,4 +1,4 @@
-"""What is left when all is healed: wait until everybody agrees, then read it from every side."""
+"""Wait until all replicas agree after the faults, then read the final state."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from tests.process.history.wishes import ENVIRONMENTS
 
 AGREE_SECONDS = 20.0
 _PAUSE_SECONDS = 0.25
-# What was frozen on its way may still come through, so one look is not enough.
+# A request frozen by a fault may still arrive, so one quiet check is not enough.
 _QUIET_LOOKS = 3
 _NOTHING = Served("", -1, "")
 
@@ -48,7 +48,7 @@ _HEAD = (
 
 
 async def agree(traffic: Traffic, listeners: Sequence[Listener]) -> float:
-    """Wait until replicas and streams stand at the same place, and stay there.
+    """Wait until replicas and streams reach the same revision and stay at it.
 
     Returns the seconds that it took. That they do not is for the checker to say.
     """
@@ -74,7 +74,7 @@ def _stands(listeners: Iterable[Listener], environment: str) -> dict[str, int]:
 
 
 async def read_finals(traffic: Traffic, listeners: Sequence[Listener]) -> list[Final]:
-    """Read every environment out of the database, over HTTP, and from each replica."""
+    """Read each environment from the database, over HTTP, and from each replica."""
     async with (
         traffic.cluster.admin() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
@@ -133,12 +133,12 @@ def _entry(row: Any, side: str) -> Entry | None:
 
 
 async def _told(traffic: Traffic, environment: str) -> tuple[ChangeSet, ...]:
-    """Return the history as it is told over HTTP, page by page from the latest on."""
+    """Return the history as HTTP gives it, page by page, the latest first."""
     found: list[ChangeSet] = []
     before = ""
     while True:
         path = f"/v1/environments/{environment}/changes?limit=500{before}"
-        # Right after faults it may be short of time, and say so.
+        # Shortly after faults a replica may answer 503.
         answer, _ = await traffic.ask(traffic.cluster.replicas[0], "GET", path)
         for _ in range(10):
             if answer.status not in {0, 503}:
@@ -164,7 +164,7 @@ def _told_one(item: ChangeSetView) -> ChangeSet:
 
 
 def described(view: PropertiesView | None) -> Change | None:
-    """Return what became of an environment's own properties, as a change under the empty key."""
+    """Return an environment's properties as a change of the empty key."""
     if view is None:
         return None
     before, after = (Entry(each.version, each.metadata) for each in (view.before, view.after))
@@ -176,7 +176,7 @@ def _seen(view: EntryView | None) -> Entry | None:
 
 
 async def _served(traffic: Traffic, environment: str) -> dict[str, Served]:
-    """Return what each replica serves."""
+    """Return the snapshot that each replica serves."""
     found = {}
     for replica in traffic.cluster.replicas:
         path = f"/v1/environments/{environment}/configurations?limit=500"

@@ -1,4 +1,4 @@
-"""What goes wrong, drawn from a shuffled deck: every kind comes up before any comes again."""
+"""Cause faults from a shuffled deck: each kind occurs once before any repeats."""
 
 import asyncio
 import random
@@ -13,18 +13,18 @@ from tests.process.history.cluster import AWAY, Cluster
 from tests.process.history.records import Fault, Record
 from tests.waiting import until
 
-# So often two faults come together.
+# The probability that two faults overlap.
 _TOGETHER = 0.3
 
 
 class Nemesis:
-    """Breaks things for a time. Each fault is over, and mended, when its method returns."""
+    """Causes faults for a time. Each fault is repaired when its method returns."""
 
     def __init__(self, cluster: Cluster, records: list[Record], seed: str) -> None:
         self._cluster = cluster
         self._records = records
         self._chance = random.Random(f"{seed}/nemesis")  # noqa: S311 - to be repeated
-        # Those that no fault ends just now.
+        # The replicas that no running fault stops.
         self._standing = list(cluster.replicas)
         self._kinds: Mapping[str, Callable[[], Awaitable[str]]] = {
             "sessions ended": self._end_sessions,
@@ -39,7 +39,7 @@ class Nemesis:
         }
 
     async def run(self, seconds: float, tell: Callable[[str], None]) -> None:
-        """Go through the whole deck at least once, and on until the time is up."""
+        """Go through the deck at least once and continue until the time is up."""
         deadline = time.monotonic() + seconds
         deck = self._deck()
         count = 0
@@ -67,7 +67,7 @@ class Nemesis:
         return await self._terminate("random() < 0.5")
 
     async def _end_listeners(self) -> str:
-        # Between its notifications a listener asks whether the server is still there.
+        # A listener sends a query between notifications to check its connection.
         return await self._terminate("query ilike 'listen%' or query = 'select 1'")
 
     async def _terminate(self, which: str) -> str:
@@ -77,7 +77,7 @@ class Nemesis:
         )
 
     async def _kill_backend(self) -> str:
-        """Kill one session's process: PostgreSQL ends all others and recovers from its log."""
+        """Kill a session's process: PostgreSQL ends all others and recovers from its log."""
         found = await self._backend()
         for backend in found:
             with suppress(psutil.NoSuchProcess):
@@ -86,11 +86,11 @@ class Nemesis:
         return _ids(found)
 
     async def _freeze_backend(self) -> str:
-        """Freeze one session's process, perhaps with locks in its hands."""
+        """Freeze a session's process, which may hold locks."""
         return await self._freeze(await self._backend())
 
     async def _backend(self) -> list[psutil.Process]:
-        """Return the process of a session, at work if there is one; none when all are down."""
+        """Return a session's process, preferably an active one; none when all are down."""
         found = await self._ask(
             "select pid::text from pg_stat_activity where usename = 'flagstone_app' "
             "order by state <> 'idle' desc, random() limit 1"
@@ -115,7 +115,7 @@ class Nemesis:
         replica = self._chance.choice(self._cluster.replicas)
         assert replica.process.child is not None
         with suppress(psutil.NoSuchProcess):
-            # Another fault may just have killed it.
+            # Another fault may have killed it.
             await self._freeze([psutil.Process(replica.process.child.pid)])
         return replica.name
 
@@ -138,7 +138,7 @@ class Nemesis:
         return await self._again(signal.SIGTERM)
 
     async def _again(self, number: signal.Signals) -> str:
-        """End a replica, and start it again."""
+        """Stop a replica and start it again."""
         replica = self._chance.choice(self._standing)
         self._standing.remove(replica)
         await replica.end(number)
@@ -148,7 +148,7 @@ class Nemesis:
         return replica.name
 
     async def _ask(self, query: str) -> str:
-        """Return one value, or nothing when another fault has the database down just now."""
+        """Return one value, or None while another fault has stopped the database."""
         with suppress(*AWAY):
             async with self._cluster.admin() as connection:
                 return str(await connection.fetchval(query) or "")

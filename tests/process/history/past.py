@@ -1,4 +1,4 @@
-"""The past of one environment, folded: what must be true of it whatever any client did."""
+"""Check the history of one environment, independently of the clients."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from tests.process.history.records import Change, ChangeSet, Entry, Final, Serve
 
 
 class Violation(NamedTuple):
-    """A promise that was broken: its name, and where."""
+    """A broken promise: its name and the place."""
 
     name: str
     text: str
@@ -27,7 +27,7 @@ class _Page(msgspec.Struct):
 
 
 class Past:
-    """`states` has what was there after each revision, by key; 0 is the beginning."""
+    """`states` has the entries after each revision, by key; revision 0 is the start."""
 
     def __init__(self, final: Final) -> None:
         self.final = final
@@ -54,12 +54,12 @@ class Past:
         return self._named.get(message, [])
 
     def keys(self, revision: int, prefix: str) -> tuple[str, ...]:
-        """Return the keys that a change set touched, those with the prefix."""
+        """Return the keys with the prefix that a change set changed."""
         return tuple(key for key in self._keys.get(revision, ()) if key.startswith(prefix))
 
 
 def check_past(past: Past) -> Iterator[Violation]:
-    """Yield what the history, the state, and the replicas' answers do not agree on."""
+    """Yield each contradiction between history, state and the replicas' answers."""
     final = past.final
     yield from _numbers(final)
     yield from _fold(past)
@@ -72,7 +72,7 @@ def check_past(past: Past) -> Iterator[Violation]:
 
 
 def _numbers(final: Final) -> Iterator[Violation]:
-    """Revisions have no gaps and end where the environment stands; each version is won once."""
+    """Revisions have no gaps and end at the environment's; each version occurs once."""
     found = [change_set.revision for change_set in final.change_sets]
     if found != list(range(1, final.revision + 1)):
         missing = sorted(set(range(1, final.revision + 1)) - set(found))[:10]
@@ -89,7 +89,7 @@ def _numbers(final: Final) -> Iterator[Violation]:
 
 
 def _fold(past: Past) -> Iterator[Violation]:
-    """Each change starts from what was there, and its version follows the key's last one."""
+    """Each change starts from the stored entry, and its version follows the key's last."""
     last: dict[str, int] = {}
     state: Mapping[str, Entry] = {}
     for change_set in past.final.change_sets:
@@ -106,7 +106,7 @@ def _fold(past: Past) -> Iterator[Violation]:
 
 
 def _properties(final: Final) -> Iterator[Violation]:
-    """Each change of them starts from what was there; the last is what is there and is served."""
+    """Each change of properties starts from the stored ones; the last are those served."""
     there: Entry | None = None
     for change_set in final.change_sets:
         change = change_set.properties
@@ -123,7 +123,7 @@ def _properties(final: Final) -> Iterator[Violation]:
 
 
 def _convergence(final: Final) -> Iterator[Violation]:
-    """Streams and replicas are at the last revision; these serve the entries in the same bytes."""
+    """Streams and replicas have the last revision; replicas serve the same bytes."""
     for stream, revision in final.streams.items():
         if revision != final.revision:
             yield Violation("not_converged", f"{stream} stands at {revision}")

@@ -1,4 +1,4 @@
-"""Those who read and listen: one reader for each replica, and streams that wander among them."""
+"""Read and listen: a reader for each replica, and streams that change replicas."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ from tests.process.history.wishes import ENVIRONMENTS
 
 
 async def keep_reading(traffic: Traffic, replica: Replica, seed: str) -> None:
-    """Read one replica over and over, now and then at the revision that it has reached."""
+    """Read one replica repeatedly, sometimes at the revision it has reached."""
     chance = random.Random(f"{seed}/reader/{replica.name}")  # noqa: S311 - to be repeated
     seen: dict[str, int] = {}
     while not traffic.ended.is_set():
@@ -32,7 +32,7 @@ class _Keys(msgspec.Struct):
 
 
 class Listener:
-    """A stream that breaks off at random and goes on at any replica from where it stood."""
+    """A stream that disconnects at random and resumes at any replica."""
 
     def __init__(
         self, name: str, traffic: Traffic, seed: str, environment: str, prefix: str
@@ -52,7 +52,7 @@ class Listener:
             with suppress(ClientError, TimeoutError):
                 async with asyncio.timeout(self._chance.uniform(0.2, 3)):
                     await self._connect(self._chance.choice(self._traffic.cluster.replicas))
-            # Now and then for so long that a replica which has started since knows less than it.
+            # Sometimes so long that a replica started since has an older revision.
             pause = self._chance.uniform(1, 5) if self._chance.random() < 0.2 else 0.1
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):

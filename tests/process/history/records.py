@@ -1,4 +1,4 @@
-"""What a run records, and what it finds at the end: plain data, one JSON document a line."""
+"""The records of a run and its final state: plain data, one JSON document a line."""
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -14,7 +14,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Outcome(StrEnum):
-    """Unknown: an answer was lost, so the write may have been made, then or a little later."""
+    """UNKNOWN: the answer was lost; the write may have succeeded, then or later."""
 
     OK = "ok"
     REFUSED = "refused"
@@ -22,7 +22,7 @@ class Outcome(StrEnum):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One request of a write. Status 0 stands for an answer that never came."""
+    """One request of a write. Status 0 means that no answer arrived."""
 
     replica: str
     started: float
@@ -31,7 +31,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a write asked of one key; version 0 expects none, the value None deletes it."""
+    """The change of one key that a write requests. Version 0 expects no entry; None deletes."""
 
     environment: str
     key: str
@@ -40,7 +40,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
-    """What an answer said of one key; version None is a deletion."""
+    """The result for one key; version None is a deletion."""
 
     environment: str
     revision: int
@@ -49,7 +49,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True, tag="write"):
-    """One write, however often it was sent. `name` is its Idempotency-Key and its message."""
+    """One write with all its attempts. `name` is its Idempotency-Key and its message."""
 
     client: str
     name: str
@@ -87,7 +87,7 @@ class Read(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True, tag="heard"):
-    """One message of a stream: a change, a resync, or the place alone."""
+    """One message of a stream: a change, a resync, or an event ID alone."""
 
     client: str
     connection: int
@@ -115,7 +115,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class ChangeSet(msgspec.Struct, frozen=True):
-    """`properties` is a change under the empty key: what the environment says of itself."""
+    """`properties` is a change of the empty key."""
 
     revision: int
     message: str
@@ -124,7 +124,7 @@ class ChangeSet(msgspec.Struct, frozen=True):
 
 
 class Served(msgspec.Struct, frozen=True):
-    """The last answer of one replica, byte for byte; revision -1 is no answer."""
+    """The last answer of one replica, in bytes; revision -1 means no answer."""
 
     epoch: str
     revision: int
@@ -133,7 +133,7 @@ class Served(msgspec.Struct, frozen=True):
 
 
 class Final(msgspec.Struct, frozen=True, kw_only=True, tag="final"):
-    """One environment when all is healed: out of the database, as the history is told over HTTP,
+    """The final state of one environment: from the database, from the history over HTTP,
     as each replica serves it, and how far each stream has come.
     """
 

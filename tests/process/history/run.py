@@ -1,4 +1,4 @@
-"""One run: traffic under faults from one seed, then peace, and the verdict."""
+"""One run: traffic under faults from one seed, recovery, and the verdict."""
 
 import asyncio
 import shutil
@@ -23,19 +23,19 @@ from tests.process.history.wishes import ENVIRONMENTS
 from tests.process.history.writers import Writer
 
 WRITERS = 8
-# Two whole streams and a narrowed one for each environment.
+# Two complete streams and one with a prefix for each environment.
 _PREFIXES = ("", "", "shop/")
-# For the start, the last of the faults, and healing.
+# Time for the start, the last fault and the recovery.
 _OVERTIME_SECONDS = 120.0
-# The end of a traceback is what tells.
+# A traceback names its error at the end.
 _LOGGED_MAX = 400
-# The driver's remark when a cancellation came late and hit a BEGIN or ROLLBACK: it rolls back then.
+# asyncpg logs this when a late cancellation interrupts BEGIN or ROLLBACK, and rolls back.
 _ROLLED_BACK = "Resetting connection with an active transaction"
 
 
 @dataclass
 class Run:
-    """What a run has recorded so far, and at the end its verdict."""
+    """The records of a run, and at its end the verdict."""
 
     seed: str
     records: list[Record] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Run:
     async def go(
         self, folder: Path, seconds: float, tell: Callable[[str], None] = lambda _: None
     ) -> None:
-        """Start the service in the folder, have traffic and faults for a time, and judge."""
+        """Run the service in the folder with traffic and faults for a time, then check."""
         try:
             tell("starting")
             async with (
@@ -94,7 +94,7 @@ class Run:
         return ROOT / ".history" / self.seed
 
     def keep(self, folder: Path) -> None:
-        """Save the history, and the logs of the service beside it."""
+        """Save the history and the logs of the service."""
         self.kept_in.mkdir(parents=True, exist_ok=True)
         save(self.kept_in / "history.jsonl", [*self.records, *self.finals])
         for log in folder.glob("*.log"):
@@ -109,7 +109,7 @@ class Run:
 
     @property
     def summary(self) -> str:
-        """Return what the run was made of, so that an idle run does not pass for a good one."""
+        """Return counts of the run's events, which expose an idle run."""
         outcomes = Counter(write.outcome for write in self._of(Write))
         heard = Counter(message.name for message in self._of(Heard))
         reads = Counter(read.status for read in self._of(Read))
@@ -124,7 +124,7 @@ class Run:
 
 
 def _logged_errors(folder: Path) -> Iterator[Violation]:
-    """A fault of the database is a warning at most; an error in the log is a bug of ours."""
+    """Yield logged errors: a database fault must log warnings at most."""
     for log in folder.glob("service-*.log"):
         for line in log.read_text().splitlines():
             is_error = '"level": "error"' in line or "Traceback" in line

@@ -1,4 +1,4 @@
-"""Every promise at once: three replicas, eight writers, nine streams, and all that can go wrong."""
+"""All promises at once: three replicas, eight writers, nine streams, and faults."""
 
 import os
 import secrets

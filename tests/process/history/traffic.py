@@ -1,4 +1,4 @@
-"""What every client shares: the replicas, the record, and one way to ask."""
+"""Send a client's requests to a replica and record them."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ ANSWER_SECONDS = 4.0
 
 @dataclass(frozen=True)
 class Answer:
-    """Status 0 stands for an answer that never came."""
+    """Status 0 means that no answer arrived."""
 
     status: int = 0
     revision: str = ""
@@ -61,7 +61,7 @@ class Traffic:
     async def read(
         self, client: str, replica: Replica, environment: str, min_revision: int | None = None
     ) -> Read:
-        """Read every entry of an environment, and record it."""
+        """Read all entries of an environment and record them."""
         path = f"/v1/environments/{environment}/configurations?limit=500"
         if min_revision is not None:
             path += f"&min_revision={min_revision}"

@@ -1,4 +1,4 @@
-"""What a writer asks for, given what it has just read: pure, and the same for the same chance."""
+"""Choose a writer's next request from its last read: pure, and repeatable by seed."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -7,14 +7,14 @@ from typing import Any
 
 from tests.process.history.records import Entry, Read, Wanted
 
-# Few of both, so that writers meet.
+# Few of both, so that writers conflict.
 ENVIRONMENTS = ("development", "local", "staging")
 KEYS = tuple(f"{place}/{n}" for place in ("mail", "shop") for n in range(6))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """A request, and what it is meant to do in which environments."""
+    """A request and its intended changes by environment."""
 
     method: str
     path: str
@@ -25,7 +25,7 @@ class Wish:
 
 
 def make_wish(chance: random.Random, name: str, known: Mapping[str, Read]) -> Wish:
-    """Return something to do in the first environment of those that are known."""
+    """Return a request for the first of the known environments."""
     environment = next(iter(known))
     key = chance.choice(KEYS)
     entry = known[environment].entries.get(key)
@@ -85,7 +85,7 @@ def _change_set(chance: random.Random, name: str, known: Mapping[str, Read]) -> 
 
 
 def _return(chance: random.Random, name: str, read: Read, how: str) -> Wish:
-    """Go back to, or take back, one of the last few revisions."""
+    """Restore or revert one of the last few revisions."""
     revision = max(1, read.revision - chance.randrange(4))
     place = f"/v1/environments/{read.environment}"
     reverts = how == "revert"

@@ -1,4 +1,4 @@
-"""Those who write, each one thing after the other, until the traffic ends."""
+"""Write one request after the other until the traffic ends."""
 
 import asyncio
 import random
@@ -15,13 +15,13 @@ from tests.process.history.traffic import ANSWER_SECONDS, Answer, Traffic
 from tests.process.history.wishes import ENVIRONMENTS, Wish, make_wish
 
 _REPEAT_SECONDS = 15.0
-# So many of those whose answer was lost are never repeated, as if their author had gone too.
+# The share of writes with a lost answer that are never repeated.
 _GIVES_UP = 0.25
 _IMPATIENT = 0.1
 
 
 class Writer:
-    """Reads, writes under the versions that it has read, and repeats what got no answer."""
+    """Reads, writes under the read versions, and repeats writes without an answer."""
 
     def __init__(self, name: str, traffic: Traffic, seed: str) -> None:
         self._name = name
@@ -87,7 +87,7 @@ class Writer:
         )
 
     def _patience(self) -> float:
-        """Return how long to wait for an answer: now and then so short that it gets lost."""
+        """Return the seconds to wait for an answer, sometimes so few that it is lost."""
         if self._chance.random() < _IMPATIENT:
             return self._chance.uniform(0.002, 0.05)
         return ANSWER_SECONDS
@@ -97,7 +97,7 @@ class Writer:
 
 
 def _stays_refused(wish: Wish) -> bool:
-    """Tell whether no earlier attempt that is still on its way can succeed after a refusal.
+    """Return whether no earlier attempt in flight can succeed after a refusal.
 
     Versions only go up, so what was stale stays so; a key that was there may be gone again.
     """
