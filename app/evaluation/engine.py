@@ -38,10 +38,9 @@ class Outcome(
 
     Such an outcome has an empty variant, because openfeature-provider-ofrep 0.3.0 treats a missing
     one as an error. A failure has no variant.
-
-    gc=False saves collector time: a flag has several outcomes, and JSON has no cycles.
     """
 
+    # gc=False saves collector time: a flag has several outcomes, and JSON has no cycles.
     key: str
     reason: Reason | None = None
     variant: str | None = None

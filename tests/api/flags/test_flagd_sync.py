@@ -28,7 +28,7 @@ needs_example = pytest.mark.skipif(
 
 
 class Flagd:
-    """Polls as flagd does: with the tag of what it has, and its flags replaced whole."""
+    """Polls as flagd does: with its last ETag, and by replacing all flags."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -47,7 +47,7 @@ class Flagd:
         return answer.status
 
     def evaluate(self, key: str, default: Any, context: dict[str, Any]) -> dict[str, Any]:
-        """Return what its outcome says over OFREP."""
+        """Return the outcome in OFREP's terms."""
         attributes = {name: value for name, value in context.items() if name != "targetingKey"}
         user = EvaluationContext(context.get("targetingKey"), attributes)
         by_type: dict[type, Any] = {

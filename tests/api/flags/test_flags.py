@@ -1,4 +1,4 @@
-"""Flags are explained: what came out, by the rules of which moment, and how."""
+"""Explanations of evaluations, now and at past revisions."""
 
 import secrets
 from typing import Any

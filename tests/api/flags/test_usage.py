@@ -35,7 +35,7 @@ async def database(service: Service, settings: Settings) -> AsyncIterator[Databa
 
 @pytest.fixture
 def refusing(server: Server) -> Iterator[None]:
-    """A table that takes no row, for a reason that nobody foresaw."""
+    """A table that refuses every row, with an unexpected error."""
     change = "alter table flagstone.flag_usage"
     with server.admin("suite") as connection:
         connection.execute(f"{change} add constraint refuses check (false) not valid".encode())

@@ -1,4 +1,4 @@
-"""JSON from outside: what PostgreSQL, Python or a browser would change is refused."""
+"""The decoder refuses JSON that PostgreSQL, Python or a browser would change."""
 
 import json
 import math

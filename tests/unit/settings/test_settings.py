@@ -263,7 +263,7 @@ def test_exactly_the_secrets_may_come_from_files() -> None:
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n", " \n\n"])
 def test_file_variable_is_read(tmp_path: Path, name: str, ending: str) -> None:
-    """`echo secret > file` ends it with a line break, which nobody means."""
+    """`echo secret > file` adds a line break, which is not part of the secret."""
     file = tmp_path / "secret"
     file.write_bytes((GOOD_SECRETS[name] + ending).encode())
 
@@ -308,7 +308,7 @@ def test_empty_or_missing_file_is_refused(tmp_path: Path, name: str, content: by
 
 @pytest.mark.timeout(60)
 def test_path_that_is_no_regular_file_is_refused(tmp_path: Path) -> None:
-    """Nobody writes to the pipe, and the device never ends."""
+    """Reading the pipe would block, and the device has no end."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
 
@@ -517,7 +517,7 @@ def test_strict_tiers_refuse_a_weak_password_wherever_it_is(
 
 @pytest.mark.parametrize("tier", STRICT)
 def test_strict_tier_refuses_password_in_driver_variable(tier: str) -> None:
-    """Found by the drivers alone, it is in clear, and nobody has looked at how good it is."""
+    """PGPASSWORD is in clear, and no rule checks its strength."""
     environ = {"TIER": tier, **REQUIRED, "PGPASSWORD": CANARY}
 
     error = refusal({**environ, "DATABASE_URL": "postgresql://u@h/d"})
@@ -725,7 +725,7 @@ def test_process_without_env_file_uses_its_environment(
 
 
 def test_env_example_is_the_list_of_variables() -> None:
-    """`app.settings.reference` writes it; whoever adds a variable writes it again."""
+    """Run `make reference` after adding a variable."""
     assert env_example() == (ROOT / ".env.example").read_text(encoding="utf-8")
 
 

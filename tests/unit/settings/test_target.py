@@ -134,7 +134,7 @@ def test_another_scheme_is_refused(url: str) -> None:
     ],
 )
 def test_unencoded_password_is_not_shown_as_a_parameter(url: str) -> None:
-    """What follows & or ? in it looks like the name of a parameter, and is half a password."""
+    """The text after & or ? looks like a parameter, but is part of the password."""
     with pytest.raises(ValueError, match="no unknown parameters") as caught:
         target(url)
 

@@ -57,7 +57,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """`base` is what stands before `/ofrep`."""
+    """`base` is the path before `/ofrep`."""
 
     service: Service
     session: ClientSession
@@ -66,7 +66,7 @@ class Client:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where to connect for what no client library would send."""
+        """The address for requests that no client library would send."""
         url = URL(self.service.url)
         return str(url.host), int(url.port or 0)
 

@@ -1,4 +1,4 @@
-"""What a context may come in, and what it may not. Cn is a line of OFREP's checklist."""
+"""Valid and invalid bodies of evaluations. Cn is a line of OFREP's checklist."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""Answers are never older than what a client was told of. Cn is a line of OFREP's checklist."""
+"""Answers are never older than the event that a client names. Cn is a line of OFREP's checklist."""
 
 import asyncio
 from uuid import uuid4
@@ -110,7 +110,7 @@ async def test_c36_unknown_epoch_is_looked_up_in_the_database(
 async def test_unknown_epoch_database_locked_is_answered_as_stale(
     ofrep: Client, server: Server
 ) -> None:
-    """They share one refresh that fails, and are answered from what is in memory."""
+    """They share one refresh that fails, and are answered from memory."""
     await ofrep.put("plan", SWITCH)
     follower = ofrep.service.app[FOLLOWER]
     revision = follower.get("local").revision

@@ -1,4 +1,4 @@
-"""What is answered: values, reasons, failures. Cn is a line of OFREP's checklist."""
+"""Outcomes: values, reasons, failures. Cn is a line of OFREP's checklist."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""What may be asked, and by whom: paths, keys, tokens. Cn is a line of OFREP's checklist."""
+"""Requests: paths, keys, tokens. Cn is a line of OFREP's checklist."""
 
 import asyncio
 import json
