@@ -83,7 +83,7 @@ format: $(READY) ## format the code and mend what can be mended
 bench: $(READY) ## measure, beside the targets (args="evaluation ofrep streams" for a part)
 	@$(BIN)/python -m tests.benchmarks $(args)
 
-lock: $(READY) ## pin the dependencies of pyproject.toml anew, with hashes
+lock: $(READY) ## pin the dependencies of pyproject.toml with hashes
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-strip-extras --no-header \
 	     --upgrade pyproject.toml --output-file requirements.lock
 
@@ -93,7 +93,7 @@ reference: $(READY) ## write .env.example and the README's table from the list o
 clients: ## install Node's OpenFeature clients with npm, which the suite then tests too
 	@npm ci --prefix tests/process/clients --silent
 
-history: $(READY) ## kill and freeze what can be, for long: make history args="--seconds 60 --runs 20"
+history: $(READY) ## check every promise under faults: make history args="--seconds 60 --runs 20"
 	@$(BIN)/python -m tests.process.history $(args)
 
 generated: $(READY) ## send many requests generated from the API: make generated examples=500

@@ -1,4 +1,4 @@
-"""A client's end of a stream of server-sent events."""
+"""Read a stream of server-sent events."""
 
 import asyncio
 import json
@@ -12,9 +12,9 @@ from yarl import URL
 
 from tests.waiting import HANG_SECONDS
 
-# No event comes within this; those that come take a few milliseconds.
+# A stream without an event for this long is quiet.
 SILENCE_SECONDS = 0.3
-# What a browser calls an event that says no name; it passes others on to who asked for them by it.
+# A browser's name for events without one. It dispatches others to listeners of their name.
 UNNAMED = "message"
 
 
@@ -26,14 +26,14 @@ class Message:
 
 
 class Stream:
-    """Tells the events of these names, and passes over all else, as a browser does."""
+    """Yields the events of these names and skips all others, as a browser does."""
 
     def __init__(self, answer: ClientResponse, names: frozenset[str]) -> None:
         self.answer = answer
         self._names = names
 
     async def next(self, seconds: float = HANG_SECONDS) -> Message:
-        """Return the next message; remarks and the retry time are none."""
+        """Return the next message; comments and the retry time are skipped."""
         fields: dict[str, str] = {}
         async with asyncio.timeout(seconds):
             while True:
@@ -55,7 +55,7 @@ class Stream:
         return False
 
     async def end(self) -> bytes:
-        """Return what is still sent until the server ends the stream."""
+        """Return the rest of the stream until the server ends it."""
         async with asyncio.timeout(HANG_SECONDS):
             return await self.answer.content.read()
 
@@ -64,7 +64,7 @@ class Stream:
 async def streaming(
     session: ClientSession, url: URL | str, headers: dict[str, str], *names: str
 ) -> AsyncIterator[Stream]:
-    """Open a stream and tell the events of these names, by default those without one."""
+    """Open a stream of the events with these names, by default unnamed ones."""
     async with session.get(url, headers=headers, timeout=ClientTimeout(total=60)) as answer:
         assert answer.status == 200, await answer.text()
         yield Stream(answer, frozenset(names or (UNNAMED,)))

@@ -1,4 +1,4 @@
-"""`make bench`: what the service should be able to do, measured in one run on this machine."""
+"""`make bench`: measure the service on this machine and compare it with targets."""
 
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -59,11 +59,11 @@ def main(
     parts: Annotated[list[Part] | None, typer.Argument(help="All of them, unless named.")] = None,
 ) -> None:
     """Measure each part and show its figures beside their targets."""
-    # Wide enough for the table where nobody is looking, as in a log.
+    # Wide enough for the table in a log.
     console = Console(width=None if sys.stdout.isatty() else 150)
     columns = (*Progress.get_default_columns(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        # A loop for each, so that none inherits what another has left in it.
+        # Each part has its own event loop, free of earlier work.
         found: dict[str, Sequence[Figure]] = {
             part: uvloop.run(_MEASURES[part](progress)) for part in parts or Part
         }

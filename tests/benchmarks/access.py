@@ -1,4 +1,4 @@
-"""What it takes to let somebody in, or not: the check alone, without HTTP."""
+"""Measure the check of a token, without HTTP."""
 
 import time
 from collections.abc import Sequence

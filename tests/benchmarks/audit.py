@@ -1,4 +1,4 @@
-"""Verifying a long history: 100,000 revisions, as `audit verify` does it."""
+"""Measure `audit verify` of 100,000 revisions."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ _KEYS = 500
 
 
 async def measure(progress: Progress) -> list[Figure]:
-    """Measure one verification, from the first revision to the entries that are true now."""
+    """Measure one verification, from the first revision to the current entries."""
     with data_folder() as folder:
         async with opened(folder) as database:
             task = progress.add_task(f"audit: writing {REVISIONS:,} revisions", total=REVISIONS)

@@ -1,4 +1,4 @@
-"""A backup of a gigabyte that does not compress, made and proven by the commands.
+"""Measure the commands that make and verify a backup of an incompressible gigabyte.
 
 What counts is the memory that the process has for itself: it holds as much for a small database as
 for a large one. What its libraries take of it before anything is done is in the details.
@@ -37,7 +37,7 @@ _RESIDENT = re.compile(r"^VmHWM:\s+(\d+) kB", re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One command: how long, and the most memory that it had, its own and in all."""
+    """The duration and peak memory of a command, alone and with its children."""
 
     seconds: float
     own_bytes: int
@@ -45,7 +45,7 @@ class Run:
 
 
 async def measure(progress: Progress) -> list[Figure]:
-    """Measure making a backup and proving it, against making one of next to nothing."""
+    """Measure making and verifying a backup, beside making an almost empty one."""
     task = progress.add_task("backups: small", total=4)
     with data_folder() as folder:
         settings = load({"DATA_DIR": str(folder)})

@@ -1,4 +1,4 @@
-"""Cases of requests, measured in short rounds that take turns, each as a share of its floor.
+"""Measure cases of requests in alternating short rounds, as shares of their floors.
 
 Figures of a shared machine move; the ratios of one run move much less, and the median round counts.
 """
@@ -19,7 +19,7 @@ ROUND_SECONDS = 1.5
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """Requests to one server, and the case whose throughput they are held against."""
+    """Requests to one server, and the case that is their floor."""
 
     server: Server
     make: Callable[[], bytes]
@@ -28,7 +28,7 @@ class Case:
 
 
 def fixed(server: Server, request: bytes, floor: str, at_least: float | None = None) -> Case:
-    """Return the case of one request that is sent again and again."""
+    """Return the case of one repeated request."""
     return Case(server=server, make=lambda: request, floor=floor, at_least=at_least)
 
 
@@ -46,7 +46,7 @@ async def shares(part: str, cases: Mapping[str, Case], progress: Progress) -> li
 
 def _share(name: str, case: Case, rounds: Mapping[str, Sequence[Round]]) -> Figure:
     per_second = _median_per_second(rounds[name])
-    # Of the server alone, whereas a request also takes what the load does for it.
+    # The server's processor time alone, without that of the load.
     processor = statistics.median(each.processor_seconds for each in rounds[name])
     latencies = [latency for each in rounds[name] for latency in each.latencies]
     statuses = sorted({status for each in rounds[name] for status in each.statuses})
@@ -61,7 +61,7 @@ def _share(name: str, case: Case, rounds: Mapping[str, Sequence[Round]]) -> Figu
 
 
 def _microseconds(processor: float) -> str:
-    """Describe what the server took for a request; of several processes the first tells nothing."""
+    """Describe the server's processor time per request; unknown for several processes."""
     return f"{processor * 1e6:.0f} us of processor, " if processor > 1e-6 else ""
 
 

@@ -1,4 +1,4 @@
-"""How long a change takes to be everywhere: sent to one of three replicas, read on all three.
+"""Measure the time from a write to one of three replicas to its reads on all three.
 
 Others on the machine delay a few changes at a time; so the slow end of the median round counts.
 """
@@ -20,7 +20,7 @@ from tests.benchmarks.processes import LOCAL, Service, data_folder, service
 REPLICAS = 3
 ROUNDS = 5
 CHANGES = 120
-# Between two reads of one replica: tighter, and the readers take the time of what they wait for.
+# The pause between reads of a replica. A shorter one would slow down the write.
 _LOOK_SECONDS = 0.0005
 _REST_SECONDS = 0.01
 _KEY = "bench/spread"
@@ -53,7 +53,7 @@ async def measure(progress: Progress) -> list[Figure]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Replica:
-    """An instance, and a connection for each of the two who speak to it at once."""
+    """An instance with one connection for writes and one for reads."""
 
     served: Service
     writer: Connection
@@ -80,7 +80,7 @@ async def _spread(replicas: Sequence[_Replica], version: int) -> float:
 
 
 async def _seen(replica: _Replica, version: int) -> float:
-    """Read until the version is there, and return the moment."""
+    """Read until the version is served, and return the time."""
     request = replica.served.request("GET", f"{LOCAL}/configurations/{_KEY}")
     wanted = b'"version":%d,' % version
     async with asyncio.timeout(10):

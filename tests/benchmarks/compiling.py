@@ -1,4 +1,4 @@
-"""A process that compiles ten thousand flags and changes one, and says what that takes.
+"""A process that compiles ten thousand flags, changes one, and prints the costs.
 
 Run as a child of its own, so that memory and garbage are those of the rules.
 """
@@ -19,7 +19,7 @@ CHANGES = 200
 
 
 class Compiled(msgspec.Struct, frozen=True, kw_only=True):
-    """What it took to compile all flags, and then one after each change."""
+    """The costs of compiling all flags, and of one after each change."""
 
     flags: int
     cold_seconds: float

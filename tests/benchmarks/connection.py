@@ -1,4 +1,4 @@
-"""A kept-alive connection that asks one thing at a time; a client library would measure itself."""
+"""A kept-alive connection with one request at a time; a client library would add its own cost."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ class Answer:
 
 
 def require_good(answer: Answer) -> None:
-    """Raise RuntimeError for an answer that would make the figures mean nothing."""
+    """Raise RuntimeError for an answer that would falsify the figures."""
     if answer.status not in {200, 201}:
         raise RuntimeError(answer.body.decode())
 

@@ -1,4 +1,4 @@
-"""The engine alone: evaluations beside flagd's own evaluator, and ten thousand flags compiled.
+"""Measure the engine alone, beside flagd's evaluator, and compiling ten thousand flags.
 
 Both evaluators run in this thread, in short rounds that take turns, and the median ratio counts.
 Ours has read the same version before, as it has of most clients.
@@ -37,7 +37,7 @@ _CONTEXT: dict[str, Any] = {
 
 
 async def measure(progress: Progress) -> list[Figure]:
-    """Measure both rules against flagd's evaluator, and what a large environment takes."""
+    """Measure both rules against flagd's evaluator, and a large environment."""
     task = progress.add_task("evaluation: two rules", total=2)
     figures = [
         _compared("a rule of four conditions", conditions()),

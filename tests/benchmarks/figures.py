@@ -1,4 +1,4 @@
-"""A figure beside its target, and the table of them all."""
+"""Figures with their targets, and a table of them."""
 
 import os
 import statistics
@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """What was measured, and what it should be at least or at most."""
+    """A measured value and its lower or upper target."""
 
     case: str
     value: float
@@ -41,7 +41,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def milliseconds(values: Sequence[float]) -> str:
-    """Describe times, given in seconds, by their median and their slow end."""
+    """Describe times in seconds by their median and a high percentile."""
     middle, slow = percentile(values, 0.5) * 1000, percentile(values, 0.99) * 1000
     return f"p50 {middle:.2f} ms, p99 {slow:.2f} ms"
 
@@ -59,7 +59,7 @@ def spread(rounds: Sequence[Sequence[float]]) -> str:
 
 
 def table(parts: Mapping[str, Sequence[Figure]]) -> Table:
-    """Return every part's figures, a part a section."""
+    """Return the figures of each part in a section of its own."""
     made = Table(
         "part",
         "case",

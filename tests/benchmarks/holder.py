@@ -1,4 +1,4 @@
-"""A process that holds the snapshots of an installation, and says what that takes.
+"""A process that holds an installation's snapshots and prints their costs.
 
 Run as a child of its own, once without entries and once with, so that the difference is theirs.
 """
@@ -24,7 +24,7 @@ _VALUE_BYTES = 1024
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """What it took to load everything, and then to follow each change."""
+    """The costs of loading everything and of following each change."""
 
     entries: int
     cold_seconds: float
@@ -34,7 +34,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def operation(number: int, said: str = "") -> Operation:
-    """Return a write of one entry of 1 KiB, of the shape that flags and settings have."""
+    """Return a write of one entry of 1 KiB, shaped like flags and settings."""
     rules = [{"segment": f"segment-{n}", "weight": n, "enabled": n % 2 == 0} for n in range(12)]
     value = {"title": f"Entry {number}", "said": said, "rules": rules, "note": ""}
     value["note"] = "x" * (_VALUE_BYTES - len(msgspec.json.encode(value)))

@@ -1,4 +1,4 @@
-"""A load of its own over raw sockets: a client library would measure itself."""
+"""A load over raw sockets; a client library would add its own cost."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ CONNECTIONS = 16
 
 @dataclass
 class Round:
-    """What one run gave: seconds a request, and how often each status was answered.
+    """The result of a run: seconds of each request, and the count of each status.
 
     `processor_seconds` are those that the server's first process took for a request.
     """
@@ -32,7 +32,7 @@ class Round:
 
 
 class _Client(asyncio.Protocol):
-    """One connection that sends the next request when the answer to the last one is whole."""
+    """A connection that sends the next request after the complete answer to the last."""
 
     def __init__(self, make: Callable[[], bytes], figures: Round, until: float) -> None:
         self._make = make
@@ -43,7 +43,7 @@ class _Client(asyncio.Protocol):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are asyncio's by behaviour alone.
+        # uvloop's transports behave like asyncio's but are not subclasses.
         self._transport = cast("asyncio.Transport", transport)
         self._send()
 

@@ -19,12 +19,12 @@ SETTLE_SECONDS = 2.0
 
 
 def resident_bytes(pid: int | None = None) -> int:
-    """Return what a process, this one unless named, holds in memory."""
+    """Return the resident bytes of a process, by default this one."""
     return int(psutil.Process(pid).memory_info().rss)
 
 
 async def settled_bytes(pid: int) -> int:
-    """Return what a service that collects on SIGUSR1 holds, once nothing is under way in it."""
+    """Return the resident bytes of an idle service that collects garbage on SIGUSR1."""
     await asyncio.sleep(SETTLE_SECONDS)
     os.kill(pid, signal.SIGUSR1)
     await asyncio.sleep(SETTLE_SECONDS / 2)

@@ -1,4 +1,4 @@
-"""Evaluations a second, as a share of a bare handler that reads and decodes the same body.
+"""Measure evaluations per second, as a share of a bare handler that decodes the same body.
 
 Every flag has a rule that looks at the context, so that none has its outcome beforehand: one
 condition on an attribute, and in the other environments half of them a split behind a condition.
@@ -23,7 +23,7 @@ from tests.benchmarks.figures import Figure
 from tests.benchmarks.floor import EVALUATE
 from tests.benchmarks.processes import Server, Service, data_folder, floor, service
 
-# By environment: how many flags, and whether half of them are splits.
+# By environment: the number of flags, and whether half of them are splits.
 _SETS = {
     "local": (100, False),
     "development": (100, True),
@@ -106,7 +106,7 @@ async def _write(environment: str, operations: list[Operation], connection: Conn
 
 
 def _flag(number: int, *, with_splits: bool) -> Operation:
-    """Return a flag with a rule as people write them."""
+    """Return a flag with a typical rule."""
     condition: Any = {"if": [{"in": [{"var": "country"}, ["CH", "AT", "DE"]]}, "on", "off"]}
     split: Any = {
         "if": [

@@ -1,4 +1,4 @@
-"""What is measured runs as processes of its own, as in production, on folders of its own."""
+"""Run the measured services as separate processes on folders of their own."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ class Server:
 
 @dataclass(frozen=True, kw_only=True)
 class Service(Server):
-    """A running instance, and requests that it lets in."""
+    """A running instance with requests that it accepts."""
 
     token: str
 

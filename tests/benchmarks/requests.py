@@ -1,4 +1,4 @@
-"""Requests a second, each as a share of what a bare handler does with as many bytes."""
+"""Measure requests per second, as shares of a bare handler's with as many bytes."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -43,7 +43,7 @@ def _cases(served: Service, bare_server: Server, etag: str) -> Mapping[str, Case
 
 
 def _puts(served: Service) -> Callable[[], bytes]:
-    """Return what makes the next write: a new key each time, so that none conflicts."""
+    """Return a function that makes the next write, to a new key each time."""
     numbers = itertools.count()
     body = b'{"value": {"retries": 3, "currencies": ["EUR", "USD"]}}'
     return lambda: served.put(f"bench/{next(numbers)}", body)

@@ -1,4 +1,4 @@
-"""The envelope alone: a secret of 256 bytes sealed and opened.
+"""Measure sealing and opening a secret of 256 bytes, without the database.
 
 Measured in the thread's own time, which no other process's load makes longer.
 """
@@ -19,7 +19,7 @@ _ENTRY_VERSION = EntryVersion(environment="production", key="database/password",
 
 
 async def measure(progress: Progress) -> list[Figure]:
-    """Measure both ways, salt and commitment included."""
+    """Measure both directions, including salt and commitment."""
     task = progress.add_task("sealing", total=2)
     key = DataKey(os.urandom(8), os.urandom(KEY_BYTES))
     value = os.urandom(256)

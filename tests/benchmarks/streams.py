@@ -1,4 +1,4 @@
-"""A thousand listeners on one instance: how soon all have an event, and what each one costs.
+"""Measure a thousand streams of one instance: the delay of an event and the memory.
 
 Others on the machine delay a few changes at a time; so the slow end of the median round counts.
 """
@@ -27,7 +27,7 @@ _KEY = "bench/stream"
 
 
 class _Room:
-    """Those who listen, counted; `hear` returns once as many have spoken as there are."""
+    """Counts the streams that received the event; `hear` returns once all have."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -64,16 +64,16 @@ class _Listener(asyncio.Protocol):
         if not self._began and b"retry: " in data:
             self._began = True
             self._room.one_has_it()
-        # Each change comes in one write, and the next is made when all have this one.
+        # Each change arrives in one write; the next is sent after all have this one.
         if _EVENT in data:
             self._room.one_has_it()
 
 
 async def measure(progress: Progress) -> list[Figure]:
-    """Measure memory before and after a thousand have connected, then changes told to them all."""
+    """Measure memory before and after a thousand connect, then changes sent to all."""
     with data_folder() as folder, service(folder, "tests.benchmarks.memory") as served:
         async with connected(served.port) as connection:
-            # What the first streams and events load for good is no client's share.
+            # The first streams load code and caches that are not a client's share.
             async with _listening(served, _AT_ONCE) as room:
                 await _tell_all(served, connection, room, version=0)
             progress.add_task("streams: memory before", total=None)
@@ -101,7 +101,7 @@ async def measure(progress: Progress) -> list[Figure]:
 
 @asynccontextmanager
 async def _listening(served: Service, clients: int) -> AsyncIterator[_Room]:
-    """Connect this many, and yield once the stream of each has begun."""
+    """Connect this many clients and yield once each stream has started."""
     loop = asyncio.get_running_loop()
     room = _Room(clients)
     room.expect()

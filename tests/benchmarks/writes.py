@@ -1,4 +1,4 @@
-"""A write with its history and its notification, against the least that could record as much.
+"""Measure a write with history and notification, beside the least SQL that records as much.
 
 Both run on the service's own pool, in turns. The bare transaction is four plain statements: the
 revision, the entry, the change set, the change. And against the same write without a chain, which
@@ -52,7 +52,7 @@ class Write(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Our write against another one, which may need something around it."""
+    """Our write and the one that it is compared with."""
 
     case: str
     floor: Write
@@ -62,7 +62,7 @@ class Comparison:
 
 
 async def measure(progress: Progress) -> list[Figure]:
-    """Measure transactions a second, for one writer and for eight in environments of their own."""
+    """Measure transactions per second of one writer, and of eight in separate environments."""
     with data_folder() as folder:
         async with opened(folder) as database:
             return [
@@ -90,7 +90,7 @@ async def opened(folder: Path) -> AsyncIterator[Database]:
             )
         database = Database(settings.database)
         await database.open(found.app)
-        # Somebody listens, as in production: to notify nobody is cheaper.
+        # One connection listens, as in production: NOTIFY without listeners is cheaper.
         listening = asyncio.create_task(listen(found.app, settings.database, lambda _: None))
         try:
             yield database
@@ -148,7 +148,7 @@ async def _write_unchained(connection: Connection, environment: str, key: str) -
 
 @contextmanager
 def _without_chain() -> Iterator[None]:
-    """Let the service make change sets as it would if there were no chain to follow on."""
+    """Make change sets without linking them to the chain."""
     with (
         patch.object(service, "link_hash", lambda *_, **__: b""),
         patch.object(sql, "insert_change_set", _insert_unchained),

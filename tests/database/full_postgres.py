@@ -1,4 +1,4 @@
-"""A PostgreSQL with everything compiled in, over TCP: what the embedded one cannot show.
+"""Run a full PostgreSQL over TCP, with the features that the embedded one lacks.
 
 The newest of Debian's packages is used, or the one in the folder FLAGSTONE_FULL_POSTGRES_BIN. Where
 there is none, tests are skipped, unless FLAGSTONE_FULL_POSTGRES=required.
@@ -34,7 +34,7 @@ CERTIFIED = "certified"
 CHOSEN_PROGRAMS = "FLAGSTONE_FULL_POSTGRES_BIN"
 
 _START_SECONDS = 30
-# One that staging takes too.
+# Strong enough for the staging tier.
 _PASSWORD = "rowan7-kestrel-Plume42"
 _INITDB = ("--auth=scram-sha-256", "--username=postgres", "--encoding=UTF8", "--no-sync")
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
@@ -52,7 +52,7 @@ host replication postgres 127.0.0.1/32 scram-sha-256
 
 @dataclass(frozen=True, kw_only=True)
 class Authority:
-    """A private certificate authority, and the file that makes others trust it."""
+    """A private certificate authority and its certificate file."""
 
     ca: trustme.CA
     file: Path
@@ -70,7 +70,7 @@ class Authority:
 
 @dataclass(frozen=True, kw_only=True)
 class FullServer:
-    """A running server, the superuser's way in, and what became of its roles."""
+    """A running server with its superuser and our roles."""
 
     folder: Path
     superuser: Target
@@ -114,7 +114,7 @@ class FullServer:
         return self.superuser.named(database).as_role(role, password)
 
     def create_database(self, name: str) -> str:
-        """Make a database that the owner role owns, replacing one of that name."""
+        """Create a database of the owner role; replace one of the same name."""
         with self.admin() as connection:
             for template in (
                 "drop database if exists {} with (force)",
@@ -319,7 +319,7 @@ def version_of(server: HasAdmin) -> int:
 
 @pytest.fixture(scope="session")
 def plain_server() -> Iterator[FullServer]:
-    """A full server over TCP without TLS, with our roles and an empty database of ours."""
+    """Run a full server over TCP without TLS, with our roles and an empty database."""
     with full_server(tls=False) as server:
         server.provisioner.provision()
         yield server
@@ -327,6 +327,6 @@ def plain_server() -> Iterator[FullServer]:
 
 @pytest.fixture(scope="session")
 def tls_server() -> Iterator[FullServer]:
-    """A full server over TCP that takes nothing but TLS; provisioned and migrated by nobody yet."""
+    """Run a full server that accepts TLS only, neither provisioned nor migrated."""
     with full_server(tls=True) as server:
         yield server
