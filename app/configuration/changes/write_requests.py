@@ -12,7 +12,6 @@ from app.access.models import Scope
 from app.configuration.changes.administration import check_administration, record_administration
 from app.configuration.changes.content_checks import ContentChecks
 from app.configuration.changes.views import MadeChangeSets, without_before
-from app.configuration.changes.writes import Work
 from app.configuration.snapshots.reading import wait_until_served
 from app.database import Connection
 from app.http import wire
@@ -37,7 +36,7 @@ async def run_write(
     answer_type: type[Answer],
     dry_run: bool,
 ) -> Answer:
-    """Return the answer of the work, or the stored answer of the same Idempotency-Key.
+    """Return the result of the work, or the stored response for the same Idempotency-Key.
 
     The work runs in one transaction, which uses the environment's share of the pool.
     """
@@ -54,8 +53,13 @@ async def run_write(
         return await transact(database, run, dry_run=dry_run)
 
 
-async def write_change_sets(request: web.Request, work: Work, *, dry_run: bool) -> web.Response:
-    """Run work that makes change sets and answer with them, as far as the token may read."""
+async def write_change_sets(
+    request: web.Request,
+    work: Callable[[Connection], Awaitable[MadeChangeSets]],
+    *,
+    dry_run: bool,
+) -> web.Response:
+    """Run work that writes change sets, and return them as far as the token may read."""
     grant, log, caller = request[CALLER].grant, request.app[ACCESS_LOG], origin(request)
 
     async def permitted(connection: Connection) -> MadeChangeSets:

@@ -1,6 +1,6 @@
 """Write several keys, and create or delete environments, in the caller's transaction."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from operator import itemgetter
 
 from app.configuration.changes import service
@@ -20,8 +20,6 @@ from app.environments.models import Environment, Properties
 from app.errors import Conflict, Violation
 from app.http.conditions import ExpectedVersion
 from app.secrets.vault import Vault
-
-Work = Callable[[Connection], Awaitable[MadeChangeSets]]
 
 
 async def apply(
