@@ -1,4 +1,4 @@
-"""Backups against a real server: made of one moment, read to the last byte, put back or not at all.
+"""Backups on a real server: one snapshot, read to the last byte, restored completely or not at all.
 
 One database and one backup of it serve most of this; damage is done to copies of it.
 """
@@ -182,7 +182,7 @@ def _data(source: BackupSource) -> bytes:
     return (source.folder / store.DATA).read_bytes()
 
 
-def test_counts_heads_and_data_are_of_one_moment(origin: Origin) -> None:
+def test_backup_counts_heads_and_data_share_a_snapshot(origin: Origin) -> None:
     manifest = origin.source.manifest
 
     assert manifest.tables["flagstone.configurations"] == len(origin.rows["configurations"]) > 0
@@ -197,7 +197,7 @@ def test_counts_heads_and_data_are_of_one_moment(origin: Origin) -> None:
 
 
 def test_backup_excludes_writes_made_during_it(server: Server, empty: str, tmp_path: Path) -> None:
-    """Counts of another moment than the data's would differ from it."""
+    """The counts come from the same snapshot as the data."""
     begun, ended = threading.Event(), threading.Event()
 
     def write() -> None:
@@ -227,8 +227,8 @@ def test_backup_excludes_writes_made_during_it(server: Server, empty: str, tmp_p
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
-def test_damage_is_noticed_at_a_hundred_places(origin: Origin, tmp_path: Path, damage: str) -> None:
-    """By the digest; and by age alone, for who makes the manifest fit."""
+def test_backup_with_changed_byte_is_refused(origin: Origin, tmp_path: Path, damage: str) -> None:
+    """By the digest, and by age alone for a manifest that was changed to match."""
     data = _data(origin.source)
     numbers = random.Random(os.environ.get("FLAGSTONE_SEED", "backups"))  # noqa: S311
     for place in (numbers.randrange(len(data)) for _ in range(100)):
@@ -252,7 +252,7 @@ def test_opened_backup_is_verified_to_its_end(origin: Origin, tmp_path: Path) ->
                 _all(_copy(origin.source, tmp_path, data[:place], anew=anew))
 
 
-def test_another_identity_opens_nothing(origin: Origin) -> None:
+def test_backup_with_other_identity_is_refused(origin: Origin) -> None:
     other = parse_identity(new_identity(datetime.now(UTC))[0])
 
     with pytest.raises(BackupError, match="are for another identity"):
@@ -265,7 +265,7 @@ async def test_restored_data_equals_the_original(
     heads = restore_backup(origin.source, _place(server, empty), _silent)
 
     with server.admin(empty) as connection:
-        # At once, and not only when somebody migrates: services may be running.
+        # At once, before the next migration: services may be running.
         assert connection.execute(
             "select has_table_privilege(%s, 'flagstone.tokens', 'select')", [APP]
         ).fetchone() == (True,)
@@ -374,7 +374,7 @@ def test_foreign_table_refuses_the_restore(server: Server, origin: Origin, empty
 def test_truncated_backup_changes_nothing(
     server: Server, origin: Origin, empty: str, tmp_path: Path
 ) -> None:
-    """Of this one pg_restore has all that it wants: only age knows that something is missing."""
+    """pg_restore reads all that it needs: only age detects the missing end."""
     plain = io.BytesIO()
     IDENTITY.decrypt_stream(io.BytesIO(_data(origin.source)), plain)
     padded = plain.getvalue() + bytes(3 * 65_536)
@@ -436,7 +436,7 @@ def test_restore_waits_for_a_migration(server: Server, origin: Origin, empty: st
 def test_deadlock_with_a_request_does_not_end_a_restore(
     server: Server, origin: Origin, empty: str
 ) -> None:
-    """Who has one table and wants one that is taken would wait for ever for who wants both."""
+    """A request with one table that waits for another would deadlock with the restore."""
     held, wants = threading.Event(), psql.SQL("lock table flagstone.{} in access share mode")
 
     def request() -> None:
@@ -458,7 +458,7 @@ def test_deadlock_with_a_request_does_not_end_a_restore(
 def test_backup_started_during_restore_has_the_restored_data(
     server: Server, origin: Origin, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To a snapshot from before, tables that were made anew are empty, and a dump of them whole."""
+    """An earlier snapshot would show the recreated tables as empty, in a valid dump."""
     made: list[Manifest] = []
     request = _request(server.target(BACKUP, empty), tmp_path)
     other = threading.Thread(target=lambda: made.append(create_backup(request, _silent)))
@@ -483,7 +483,7 @@ def test_backup_started_during_restore_has_the_restored_data(
 def test_failed_restore_says_whether_data_changed(
     server: Server, origin: Origin, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Up to the last statement nothing was; of a COMMIT that nobody answers it is not known."""
+    """Before the COMMIT nothing has changed; without its answer the result is unknown."""
 
     def end(connection: psycopg.Connection[Any]) -> None:
         with server.admin() as admin:
@@ -551,7 +551,7 @@ def test_silent_pg_dump_is_ended_at_its_limit(server: Server, large: str, tmp_pa
 
 
 def test_full_disk_leaves_no_backup(server: Server, large: str, tmp_path: Path) -> None:
-    """Full for this process alone: no file may be longer than a megabyte."""
+    """Simulated by a limit of 1 MB per file for this process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
     try:
@@ -679,7 +679,7 @@ def test_backup_is_verified_by_restoring_it(origin: Origin) -> None:
 
 
 def test_restored_dump_runs_without_privileges(server: Server, empty: str, tmp_path: Path) -> None:
-    """Whoever owns the tables decides what that is, and a superuser runs programs."""
+    """The owner of the tables chooses the functions, and a superuser can run programs."""
     target = server.target(MIGRATOR, empty)
     with psycopg.connect(**libpq_arguments(target, load({}).database)) as connection:
         connection.execute(f"set role {OWNER}")
@@ -703,7 +703,7 @@ def test_restored_dump_runs_without_privileges(server: Server, empty: str, tmp_p
 async def test_changed_history_fails_the_verification(
     server: Server, origin: Origin, empty: str
 ) -> None:
-    """The manifest is of what was there, and so is its signature: only the chain tells."""
+    """Manifest and signature match the changed rows: only the chain detects the change."""
     restore_backup(origin.source, _place(server, empty), _silent)
     target, settings = server.target(APP, empty), load({}).database
 

@@ -1,4 +1,4 @@
-"""The doctor on a server that can be ill in many ways: each is named, and none hides the others."""
+"""The doctor on servers with faults: each fault is named, and none hides another."""
 
 import asyncio
 import socket
@@ -29,10 +29,10 @@ Examine = Callable[..., Awaitable[dict[str, Finding]]]
 
 @pytest.fixture(scope="module")
 def database(server: Server) -> Iterator[str]:
-    """A migrated database that tests may make ill."""
+    """A migrated database that tests may damage."""
     name = server.create_database("doctor", template="flagstone")
     with server.admin(name) as admin:
-        # As provisioning does it; what a database allows is not copied with it.
+        # As provisioning does: a copied database does not get the rights of its template.
         admin.execute(
             f"revoke all on database {name} from public; "
             f"grant connect on database {name} to {', '.join(LOGIN_ROLES)}"
@@ -43,7 +43,7 @@ def database(server: Server) -> Iterator[str]:
 
 @pytest.fixture
 def examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Examine:
-    """Examine what the environment says, as the command does; by name, the last of each."""
+    """Examine as the command does; return the last finding of each name."""
     monkeypatch.chdir(tmp_path)
 
     async def look(**environ: str) -> dict[str, Finding]:
@@ -128,7 +128,7 @@ async def test_superuser_passes_in_local_and_fails_in_other_tiers(
     assert _is(staging["keys: key ring"], ABSENT, "KEY_RING is not set")
 
 
-async def test_open_doors_and_roles_of_power_are_named(
+async def test_public_rights_and_powerful_roles_are_named(
     examined: Examine, server: Server, database: str
 ) -> None:
     with server.admin(database) as admin:
@@ -288,7 +288,7 @@ async def test_doctor_reports_changed_history_and_schema(
     with server.admin(database) as admin:
         admin.execute(
             "insert into flagstone.change_sets (environment, revision, kind, actor, hash) "
-            "values ('local', 1, 'edit', 'nobody', sha256('x'));"
+            "values ('local', 1, 'edit', 'test', sha256('x'));"
             "create index by_hand on flagstone.configurations (kind);"
             "alter event trigger flagstone_sql_drop disable"
         )
@@ -301,7 +301,7 @@ async def test_doctor_reports_changed_history_and_schema(
             )
         admin.execute(
             "insert into flagstone.change_sets (environment, revision, kind, actor) "
-            "values ('local', 1, 'edit', 'nobody');"
+            "values ('local', 1, 'edit', 'test');"
             "update flagstone.environments set revision = 1 where name = 'local'"
         )
         older = await examined(DATABASE_URL=url)
@@ -366,7 +366,7 @@ async def test_doctor_reports_tcp_without_tls(examined: Examine, plain_server: F
     assert _is(development["next tier: TOKEN_KEY"], WARN, "is required in staging")
 
 
-def test_each_tier_is_asked_about_the_next() -> None:
+def test_review_covers_the_next_tier() -> None:
     strict = {"DATABASE_URL": "postgresql://app@db/flagstone", "TOKEN_KEY": "k" * 32}
 
     assert review({}).refused == []

@@ -1,4 +1,4 @@
-"""Tokens over three instances: what one is told all know, streams end, the command line."""
+"""Tokens over three instances: revocations spread, streams end; and the token commands."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -108,7 +108,7 @@ async def test_revocation_holds_on_every_instance(
 async def test_revocation_by_sql_holds_on_every_instance(
     three: list[Process], client: ClientSession
 ) -> None:
-    """Somebody with psql in an emergency announces nothing."""
+    """An update by psql sends no notification."""
     token_id, text = await make(client, three[0])
     await until_all(client, three, text, GOOD)
     url = (three[0].data_dir / "credentials/app.url").read_text().strip()
@@ -121,9 +121,7 @@ async def test_revocation_by_sql_holds_on_every_instance(
     await until_all(client, three, text, BAD)
 
 
-async def test_tokens_from_the_command_line(
-    launch: Callable[..., Process], client: ClientSession
-) -> None:
+async def test_token_commands(launch: Callable[..., Process], client: ClientSession) -> None:
     service = launch()
     await service.start()
     await service.ready()

@@ -1,4 +1,4 @@
-"""The command line, as an operator uses it beside a running service."""
+"""The commands, beside a running service."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from tests.process.conftest import Process, run
 from tests.waiting import until
 
 
-async def test_configurations_and_tokens_from_the_command_line(
+async def test_configuration_and_token_commands(
     launch_beside: Callable[..., Process], client: ClientSession, tmp_path: Path
 ) -> None:
     service = launch_beside()
@@ -68,9 +68,7 @@ async def test_configurations_and_tokens_from_the_command_line(
 async def test_exported_environment_is_imported_into_another(
     launch_beside: Callable[..., Process], tmp_path: Path
 ) -> None:
-    service = launch_beside()
-    await service.start()
-    await service.ready()
+    await run(launch_beside, "database", "seed")
     file = tmp_path / "local.yaml"
 
     written = await run(launch_beside, "configuration", "export", "local", str(file))
@@ -88,7 +86,6 @@ async def test_exported_environment_is_imported_into_another(
     assert "0 created, 0 updated, 0 deleted, 5 unchanged" in again[1]
     assert (wrong[0], "must end in .json" in wrong[1]) == (1, True)
     assert "no difference" in difference[1]
-    assert await service.stop() == 0
 
 
 async def test_command_line_shows_and_restores_revisions(
@@ -129,9 +126,7 @@ async def test_command_line_shows_and_restores_revisions(
     assert await service.stop() == 0
 
 
-async def test_flags_from_the_command_line(
-    launch_beside: Callable[..., Process], tmp_path: Path
-) -> None:
+async def test_flag_commands(launch_beside: Callable[..., Process], tmp_path: Path) -> None:
     service = launch_beside()
     await service.start()
     await service.ready()
@@ -173,9 +168,7 @@ async def test_flags_from_the_command_line(
     assert (stale[0], stale[1].strip()) == (0, "none")
 
 
-async def test_environments_from_the_command_line(
-    launch: Callable[..., Process], client: ClientSession
-) -> None:
+async def test_environment_commands(launch: Callable[..., Process], client: ClientSession) -> None:
     service = launch()
     await service.start()
     await service.ready()
@@ -233,7 +226,7 @@ async def test_environments_from_the_command_line(
 
 @pytest.mark.first_start
 async def test_database_commands(launch: Callable[..., Process]) -> None:
-    """Without a service, each starts the embedded server and, as its last user, stops it."""
+    """Without a service, each command starts the embedded server and stops it at its end."""
     pending = await run(launch, "database", "verify")
     migrated = await run(launch, "database", "migrate")
     status = await run(launch, "database", "status")
@@ -314,10 +307,7 @@ async def test_script_without_database_fails_with_one_line(
 
 
 async def test_stored_values_are_shown_unchanged(launch_beside: Callable[..., Process]) -> None:
-    """A bracket in it is no markup: that would hide a value, or end the command."""
-    service = launch_beside()
-    await service.start()
-    await service.ready()
+    """Brackets interpreted as markup would hide a value, or end the command."""
     name = "[red]ops[/x] :smile:"
 
     for command in (
@@ -335,7 +325,6 @@ async def test_stored_values_are_shown_unchanged(launch_beside: Callable[..., Pr
     assert (values[0], "[true,false]" in values[1]) == (0, True)
     assert (history[0], "[/why]" in history[1]) == (0, True)
     assert (environments[0], '{"a":"[/b]"}' in environments[1]) == (0, True)
-    assert await service.stop() == 0
 
 
 async def test_change_by_sql_warns_until_it_is_accepted(
@@ -373,7 +362,7 @@ async def test_change_by_sql_warns_until_it_is_accepted(
 
 
 async def test_command_error_names_the_mistake(launch_beside: Callable[..., Process]) -> None:
-    """Each in one line: what there is instead, the rule of a value, or what to run first."""
+    """In one line: the existing names, or the broken rule."""
     outcomes = await asyncio.gather(
         run(launch_beside, "configuration", "list", "prod"),
         run(launch_beside, "configuration", "set", "local", "k", "hello"),
@@ -404,7 +393,7 @@ async def test_command_without_tables_suggests_the_migration(
     assert "error: The database lacks a table of this release. Run `make migrate`." in outcome[1]
 
 
-async def test_script_that_is_unknown_names_those_that_exist(
+async def test_unknown_script_lists_existing_scripts(
     launch_beside: Callable[..., Process],
 ) -> None:
     process = launch_beside()
@@ -415,7 +404,7 @@ async def test_script_that_is_unknown_names_those_that_exist(
     assert "error: There is no script 'nope'; there are configuration_report, " in process.log
 
 
-async def test_output_for_a_file_begins_without_an_empty_line(
+async def test_export_output_has_no_empty_line(
     launch_beside: Callable[..., Process], tmp_path: Path
 ) -> None:
     code, text = await run(

@@ -1,4 +1,4 @@
-"""Sealed settings as an operator uses them: in a pipe, on a terminal, by a service."""
+"""Sealed settings in a pipe, on a terminal, and in a service."""
 
 import asyncio
 import os
@@ -47,7 +47,7 @@ def identity(tmp_path: Path) -> dict[str, str]:
 
 
 def on_a_terminal(folder: Path, *words: str, typed: str = "", **environ: str) -> tuple[int, str]:
-    """Run a verb on a terminal of its own; return exit code and what is to be read there."""
+    """Run a command on a terminal of its own; return its exit code and output."""
     controller, terminal = pty.openpty()
     with subprocess.Popen(
         [*SEAL, *words],
@@ -68,7 +68,7 @@ def on_a_terminal(folder: Path, *words: str, typed: str = "", **environ: str) ->
                 if typed and shown.endswith(b": "):
                     os.write(controller, typed.encode() + b"\n")
                     typed = ""
-        except OSError:  # how the end of a terminal is told
+        except OSError:  # the end of a terminal
             pass
         finally:
             os.close(controller)

@@ -1,4 +1,4 @@
-"""The service makes backups by itself, and says how that went."""
+"""Scheduled backups, with their health check and metrics."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from tests.process.conftest import Process
 from tests.waiting import until
 
 
-async def test_backups_are_made_when_they_are_due(
+async def test_schedule_creates_due_backups(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
     service = launch(BACKUP_INTERVAL="3600")

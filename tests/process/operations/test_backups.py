@@ -1,4 +1,4 @@
-"""Backups as an operator makes them, beside a running service, and what becomes of a killed one."""
+"""The commands of `backup`, beside a running service and killed half-way."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""`doctor` beside a service as anybody has it: well, with an open key ring, and without one."""
+"""`doctor` beside a running service: healthy, with a readable key ring, and without one."""
 
 import json
 from collections.abc import Callable
@@ -80,9 +80,9 @@ async def test_unusable_settings_are_reported_as_text_and_json(
     url = "postgresql://app:hunter2@127.0.0.1:9/flagstone"
 
     code, text = await run(launch, "doctor", TIER="production", PORT="0", DATABASE_URL=url)
-    told = await _verdicts(launch, TIER="production", PORT="0", DATABASE_URL=url)
+    findings = await _verdicts(launch, TIER="production", PORT="0", DATABASE_URL=url)
 
     assert code == 1
     assert text.startswith("error: The settings are invalid:\n  PORT: must be a whole number")
-    assert told["PORT"] == ("fail", "must be a whole number from 1 to 65535")
-    assert "hunter2" not in f"{text}{told}"
+    assert findings["PORT"] == ("fail", "must be a whole number from 1 to 65535")
+    assert "hunter2" not in f"{text}{findings}"

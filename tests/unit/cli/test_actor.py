@@ -1,4 +1,4 @@
-"""Who stands behind a command."""
+"""The operator behind a command."""
 
 import os
 import pwd
@@ -9,7 +9,7 @@ from app.cli.actor import operator
 
 
 def test_actor_name_cannot_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The access log would tell of somebody else."""
+    """The access log would name another account."""
     for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.setenv(variable, "somebody-else")
 

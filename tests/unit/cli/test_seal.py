@@ -1,4 +1,4 @@
-"""The verbs of `seal` in a pipe; tests/process/cli/test_seal.py has a terminal and the service."""
+"""The commands of `seal` in a pipe; tests/process/cli/test_seal.py has a terminal and a service."""
 
 import re
 import stat
@@ -45,7 +45,7 @@ def test_new_identity_is_private_and_never_overwritten(folder: Path) -> None:
     assert re.fullmatch("recipient: age1[0-9a-z]{58}\n", piped[2])
 
 
-def test_recipients_are_added_and_removed(folder: Path, identity: dict[str, str]) -> None:
+def test_rekey_adds_and_removes_recipients(folder: Path, identity: dict[str, str]) -> None:
     other = {"IDENTITY_FILE": str(folder / "other")}
     recipient = ran("keygen", "--out", "other")[1].strip()
     own = ran("recipients", **identity)[1].strip()
@@ -114,7 +114,7 @@ def test_error_hides_the_value(
     assert sorted(path.name for path in folder.iterdir()) == ["identity"]
 
 
-def test_without_an_identity_a_recipient_is_enough() -> None:
+def test_encrypt_without_identity_needs_recipient() -> None:
     recipient = ran("keygen", "--out", "identity")[1].strip()
 
     without = ran("encrypt", "DATABASE_URL", given=URL)

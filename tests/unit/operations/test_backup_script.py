@@ -1,4 +1,4 @@
-"""Taking pg_restore's script apart, wherever its pieces happen to be cut."""
+"""The script of pg_restore splits into the same pieces, whatever its chunks."""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The folder of the backups: what is found in it, what goes, and what is left alone."""
+"""The backups in BACKUP_DIR: listed, pruned and left alone."""
 
 import fcntl
 import os
@@ -106,7 +106,7 @@ def test_manifest_of_another_backup_is_noticed(tmp_path: Path) -> None:
     assert "has no manifest.json" in (store.find(tmp_path, one.name, KEY).problem or "")
 
 
-def test_another_installations_backup_says_whose_it_is(tmp_path: Path) -> None:
+def test_backup_of_other_installation_names_its_key(tmp_path: Path) -> None:
     stranger = Signer(Secret("s" * 32))
     folder = _make(tmp_path, 1, stranger)
 
@@ -151,7 +151,7 @@ def test_pruning_retains_newest_verified_and_foreign_files(tmp_path: Path) -> No
 
 
 def test_latest_backup_is_by_time_and_not_in_the_future(tmp_path: Path) -> None:
-    """Names are by the clock of whoever made it, which was wrong for two of these."""
+    """A name comes from the clock of its process, which was wrong for two of these."""
     ahead = _make(tmp_path, 1, created_at=datetime.now(UTC) + timedelta(hours=2))
     newest = _make(tmp_path, 2, created_at=datetime.now(UTC) - timedelta(hours=1))
     old = _make(tmp_path, 7)

@@ -1,4 +1,4 @@
-"""What the doctor makes of a figure, of backups, and of several findings together."""
+"""The doctor's verdicts on clock, disk and backups, and the worst of several findings."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

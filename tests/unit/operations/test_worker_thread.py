@@ -1,4 +1,4 @@
-"""Work in a thread is waited for, also by whoever was interrupted while he waited."""
+"""An interrupted wait still waits for the thread."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from app.operations.backups.worker_thread import WorkerThread
 
 
 def test_interrupted_wait_does_not_end_the_work() -> None:
-    """As `Thread.join` does, which is why it is not used."""
+    """`Thread.join` would report the end too early."""
 
     def interrupt(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""What the scripts compute before they print it."""
+"""The figures that the scripts print."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -41,7 +41,7 @@ def beat(seconds: float, latency_ms: float | None = 1.0) -> HeartbeatSample:
     ],
 )
 def test_percentile_is_the_nearest_rank(count: int, share: float, rank: int) -> None:
-    """The smallest number that at least this share of the numbers does not exceed."""
+    """The smallest number that is not below this share of the numbers."""
     numbers = [float(number) for number in range(1, count + 1)]
 
     assert percentile(numbers, share) == rank
@@ -65,7 +65,7 @@ def test_percentile_is_a_member_with_its_share_below(numbers: list[float], share
     assert sum(number < found for number in ordered) < share * len(ordered)
 
 
-def test_every_beat_in_time_is_all_there_could_be() -> None:
+def test_summary_with_all_beats_is_100_percent() -> None:
     beats = [beat(i * INTERVAL, latency) for i, latency in enumerate((1.0, 2.0, 3.0))]
 
     good, missed, available, p50, p95, p99, line = summary(beats, INTERVAL)
@@ -75,7 +75,7 @@ def test_every_beat_in_time_is_all_there_could_be() -> None:
     assert len(line) == 48
 
 
-def test_one_beat_alone_is_a_history() -> None:
+def test_summary_of_one_beat() -> None:
     good, missed, available, *_ = summary([beat(0)], INTERVAL)
 
     assert (good, missed, available) == ("1", "0", "100.00%")
@@ -98,7 +98,7 @@ def test_gap_counts_as_missed_beats() -> None:
     assert (good, missed, available) == ("3", "3", "50.00%")
 
 
-def test_jitter_and_one_late_beat_are_no_hole() -> None:
+def test_jitter_and_late_beat_are_no_gap() -> None:
     beats = [beat(0), beat(18), beat(30), beat(30 + 2.5 * INTERVAL)]
 
     good, missed, available, *_ = summary(beats, INTERVAL)
@@ -106,7 +106,7 @@ def test_jitter_and_one_late_beat_are_no_hole() -> None:
     assert (good, missed, available) == ("4", "0", "100.00%")
 
 
-def test_nothing_but_misses_is_no_availability() -> None:
+def test_only_missed_beats_is_0_percent() -> None:
     good, missed, available, *percentiles, line = summary([beat(0, None), beat(15, None)], INTERVAL)
 
     assert (good, missed, available) == ("0", "2", "0.00%")
