@@ -17,8 +17,8 @@ PAUSE_SECONDS_MAX = 60.0
 # A task that runs for longer than this after a failure has recovered.
 RECOVERY_SECONDS = 60.0
 # The last write of a task may wait this long for a database that does not answer.
-_CANCEL_SECONDS = 3.0
-_STOP_SECONDS = 12.0
+CANCEL_SECONDS = 3.0
+STOP_SECONDS = 12.0
 
 
 class Tasks:
@@ -43,12 +43,12 @@ class Tasks:
         """Cancel every task, and again every 3 s. Return the names of those that run after 12 s."""
         self._stopped = True
         loop = asyncio.get_running_loop()
-        limit = loop.time() + _STOP_SECONDS
+        limit = loop.time() + STOP_SECONDS
         pending = {task for task in self._tasks.values() if not task.done()}
         while pending and loop.time() < limit:
             for task in pending:
                 task.cancel()
-            _, pending = await asyncio.wait(pending, timeout=_CANCEL_SECONDS)
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
         names = sorted(task.get_name() for task in pending)
         if names:
             log.error("tasks_not_stopped", tasks=names)

@@ -33,13 +33,13 @@ def generate_token(*, is_admin: bool) -> GeneratedToken:
     """Return the ID and the text of a new random token."""
     token_id = _random(_ID_LENGTH)
     body = f"{PREFIX}_{'adm' if is_admin else 'srv'}_{token_id}_{_random(_SECRET_LENGTH)}"
-    return GeneratedToken(token_id, body + _checksum(body))
+    return GeneratedToken(token_id, body + checksum(body))
 
 
 def token_id(text: str) -> str | None:
     """Return the ID of a well-formed token, or None."""
     match = _TOKEN.fullmatch(text)
-    if match is None or _checksum(text[:-_CHECKSUM_LENGTH]) != match[4]:
+    if match is None or checksum(text[:-_CHECKSUM_LENGTH]) != match[4]:
         return None
     return match[2]
 
@@ -52,7 +52,7 @@ def _random(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
-def _checksum(text: str) -> str:
+def checksum(text: str) -> str:
     number = zlib.crc32(text.encode("ascii"))
     digits = ""
     for _ in range(_CHECKSUM_LENGTH):

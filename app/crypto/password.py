@@ -19,7 +19,7 @@ _NAME_LENGTH_MIN = 4
 
 # Well-known passwords that are long enough, and that the estimate rates too high. They are listed
 # without case, spaces, punctuation and final digits.
-_LISTED = """
+LISTED = """
 abcdefghijklmnop abcdefghijklmnopqrstuvwxyz administratorpassword averysecretpassword
 changethispassword changethistosomethingsecure changemechangeme changemeinproduction
 correctbatteryhorsestaple correcthorsebatterystaple databasepassword defaultpassword
@@ -40,7 +40,7 @@ usesomethingbetter verysecretpassword verysecurepassword verystrongpassword your
 yourpasswordhere yoursecretpassword yourstrongpassword yourstrongpasswordhere
 yoursupersecretpassword
 """
-_KNOWN_BAD = frozenset(_LISTED.split())
+KNOWN_BAD = frozenset(LISTED.split())
 # Digits and signs that commonly replace letters.
 _LETTERS = str.maketrans("013457@$!", "oleastasi")
 _NO_LETTER = re.compile(r"[\W_]+")
@@ -54,7 +54,7 @@ def broken_rules(password: str, names: Iterable[str] = ()) -> Iterator[str]:
     if len(password) < LENGTH_MIN:
         yield f"must have at least {LENGTH_MIN} characters"
     bare = _bare(password)
-    if bare in _KNOWN_BAD or _bare(bare.translate(_LETTERS)) in _KNOWN_BAD:
+    if bare in KNOWN_BAD or _bare(bare.translate(_LETTERS)) in KNOWN_BAD:
         yield "must not be a well-known password"
     words = {word for name in names for word in (name.lower(), *_NO_LETTER.split(name.lower()))}
     if _consists_of(password.lower(), words):

@@ -27,7 +27,7 @@ NODES_MAX = 12_000
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # The limit of non-ASCII names: normalizing a million characters takes 20 ms.
 NAME_CHARACTERS_MAX = 10_000
-_SLICE_BYTES = 64 * 1024
+SLICE_BYTES = 64 * 1024
 INTEGER_MAX = 2**53
 TIME_RULE = "must be within the years 1 to 9999, in UTC too"
 
@@ -97,8 +97,8 @@ def check_count(raw: bytes, nodes_max: int, root: str = "body") -> None:
     if len(raw) <= 2 * nodes_max:
         return
     count, inside, is_escaped, last = 1, False, False, b""
-    for start in range(0, len(raw), _SLICE_BYTES):
-        text = raw[start + is_escaped : start + _SLICE_BYTES].replace(b"\\\\", b"")
+    for start in range(0, len(raw), SLICE_BYTES):
+        text = raw[start + is_escaped : start + SLICE_BYTES].replace(b"\\\\", b"")
         is_escaped = text.endswith(b"\\")
         parts = text.replace(b'\\"', b"").split(b'"')
         # Replace each string by a quote, so that [""] does not look like [].

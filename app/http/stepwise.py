@@ -11,7 +11,7 @@ from typing import Any
 
 # One call takes a few milliseconds up to this size.
 QUICK_BYTES = 1024 * 1024
-_STEP_BYTES = 256 * 1024
+STEP_BYTES = 256 * 1024
 
 
 def text_of(raw: bytes, encoding: str = "utf-8") -> str:
@@ -19,8 +19,8 @@ def text_of(raw: bytes, encoding: str = "utf-8") -> str:
     if len(raw) <= QUICK_BYTES:
         return raw.decode(encoding)
     decoder = codecs.getincrementaldecoder(encoding)()
-    starts = range(0, len(raw), _STEP_BYTES)
-    parts = [decoder.decode(raw[start : start + _STEP_BYTES]) for start in starts]
+    starts = range(0, len(raw), STEP_BYTES)
+    parts = [decoder.decode(raw[start : start + STEP_BYTES]) for start in starts]
     return "".join([*parts, decoder.decode(b"", final=True)])
 
 
@@ -44,7 +44,7 @@ class Stream:
         self._text = text
         self._position = 0
 
-    def read(self, size: int = _STEP_BYTES, /) -> str:
+    def read(self, size: int = STEP_BYTES, /) -> str:
         part = self._text[self._position : self._position + size]
         self._position += len(part)
         return part

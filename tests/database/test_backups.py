@@ -417,7 +417,7 @@ def test_backup_that_contradicts_its_manifest_changes_nothing(
 def test_restore_waits_for_a_locked_table(
     server: Server, origin: Origin, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.operations.backups.restore._LOCK_WAITS_SECONDS", (0.05, 0.05))
+    monkeypatch.setattr("app.operations.backups.restore.LOCK_WAITS_SECONDS", (0.05, 0.05))
     with server.admin(empty) as connection, connection.transaction():
         connection.execute("lock table flagstone.tokens in access share mode")
 
@@ -609,7 +609,7 @@ def test_backup_waits_for_a_locked_table(
     server: Server, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "app.operations.backups.connection._SESSION", ("set lock_timeout = '100ms'",)
+        "app.operations.backups.connection.SESSION", ("set lock_timeout = '100ms'",)
     )
     with server.admin(empty) as connection, connection.transaction():
         connection.execute("lock table flagstone.tokens in access exclusive mode")

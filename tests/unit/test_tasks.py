@@ -157,7 +157,7 @@ async def test_stop_ends_a_task_whose_cleanup_fails() -> None:
 async def test_stop_cancels_again_a_task_that_ignores_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.tasks._CANCEL_SECONDS", 0.01)
+    monkeypatch.setattr("app.tasks.CANCEL_SECONDS", 0.01)
     tasks, running, swallowed = Tasks(), asyncio.Event(), list[int]()
 
     async def swallow() -> None:
@@ -177,8 +177,8 @@ async def test_stop_cancels_again_a_task_that_ignores_it(
 
 
 async def test_stop_after_its_limit_names_running_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.tasks._CANCEL_SECONDS", 0.01)
-    monkeypatch.setattr("app.tasks._STOP_SECONDS", 0.05)
+    monkeypatch.setattr("app.tasks.CANCEL_SECONDS", 0.01)
+    monkeypatch.setattr("app.tasks.STOP_SECONDS", 0.05)
     tasks, running, released = Tasks(), asyncio.Event(), asyncio.Event()
 
     async def never() -> None:

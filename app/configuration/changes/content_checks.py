@@ -34,14 +34,14 @@ class ContentChecks:
             with self.checkers.request() as check:
                 return work(check)
 
-        return checked() if _are_quick(contents) else await self._limiter.run("check", checked)
+        return checked() if are_quick(contents) else await self._limiter.run("check", checked)
 
     async def close(self) -> None:
         """Stop the checker processes. A running check fails."""
         await in_thread("checkers-end", self.checkers.close)
 
 
-def _are_quick(contents: Iterable[Content]) -> bool:
+def are_quick(contents: Iterable[Content]) -> bool:
     parts = steps = 0
     for content in contents:
         parts += count_parts(content.value) + count_parts(content.schema)

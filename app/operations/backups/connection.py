@@ -20,7 +20,7 @@ Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 LOCK_WAIT_SECONDS = 10
 _APPLICATION = "flagstone-backups"
 # The service's limits are for requests. Counting a large table takes longer.
-_SESSION = (
+SESSION = (
     "set statement_timeout = 0",
     "set idle_in_transaction_session_timeout = 0",
     f"set lock_timeout = '{LOCK_WAIT_SECONDS}s'",
@@ -38,7 +38,7 @@ def connected(target: Target, settings: DatabaseSettings) -> Iterator[Connection
     """
     arguments = libpq_arguments(target, settings) | {"application_name": _APPLICATION}
     with psycopg.connect(**arguments, autocommit=True) as connection:
-        for statement in _SESSION:
+        for statement in SESSION:
             connection.execute(statement)
         if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
             connection.execute("set transaction_timeout = 0")

@@ -34,7 +34,7 @@ _NOT_COUNTED = {"migrations", "schema_fingerprints", "environments", "health_che
 # A request that locks a second table deadlocks with this lock of all tables. PostgreSQL ends one of
 # the two after 1 s, so release all locks before that, and try again. The longer waits are for long
 # transactions, and for a vacuum, which gives way only after 1 s.
-_LOCK_WAITS_SECONDS = (0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.6, 1.2, 2.4, 4.8)
+LOCK_WAITS_SECONDS = (0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.6, 1.2, 2.4, 4.8)
 _PAUSE_SECONDS = 0.1
 
 
@@ -165,7 +165,7 @@ def _lock(connection: Connection, tables: str) -> None:
 
     Raises BackupError when the tables are still in use after all attempts.
     """
-    for seconds in _LOCK_WAITS_SECONDS:
+    for seconds in LOCK_WAITS_SECONDS:
         try:
             with connection.transaction():
                 connection.execute(f"set local lock_timeout = '{seconds * 1000:.0f}ms'")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.access.format import _checksum, generate_token
+from app.access.format import checksum, generate_token
 from app.access.guard import TOKENS
 from app.access.models import Scope
 from app.access.rate_limit import RATE_LIMIT
@@ -55,7 +55,7 @@ async def _bad_tokens(service: Service) -> dict[str, str | None]:
         "revoked": revoked,
         "forged": forged.text,
         "spoilt": good[:-8] + ("0" if good[-8] != "0" else "1") + good[-7:],
-        "another's id": body + _checksum(body),
+        "another's id": body + checksum(body),
     }
 
 

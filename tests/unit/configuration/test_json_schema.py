@@ -14,7 +14,7 @@ import msgspec
 import psutil
 import pytest
 
-from app.configuration.changes.content_checks import _are_quick
+from app.configuration.changes.content_checks import are_quick
 from app.configuration.changes.models import Content, Kind
 from app.configuration.json_schema import pool
 from app.configuration.json_schema import process as one_process
@@ -177,7 +177,7 @@ def test_linear_steps_grow_with_schema_and_value() -> None:
     ],
 )
 def test_quick_contents_are_small_and_linear(schema: Any, value: Any, *, is_quick: bool) -> None:
-    assert _are_quick([Content(kind=Kind.SETTING, value=value, schema=schema)]) is is_quick
+    assert are_quick([Content(kind=Kind.SETTING, value=value, schema=schema)]) is is_quick
 
 
 # Processes

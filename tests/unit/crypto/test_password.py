@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from app.crypto.password import _KNOWN_BAD, _LISTED, broken_rules
+from app.crypto.password import KNOWN_BAD, LISTED, broken_rules
 
 NAMES = ("flagstone_app", "flagstone", "kestrelbay")
 SHORT = "must have at least 16 characters"
@@ -70,9 +70,9 @@ def test_password_with_short_name_passes() -> None:
 
 def test_password_list_is_normalized() -> None:
     """An entry with a capital or a final digit would never match."""
-    for word in _LISTED.split():
+    for word in LISTED.split():
         assert KNOWN in list(broken_rules(f"{word.title()}-1")), word
-    assert len(_KNOWN_BAD) == len(_LISTED.split())
+    assert len(KNOWN_BAD) == len(LISTED.split())
 
 
 def test_estimate_is_loaded_on_first_use() -> None:

@@ -196,7 +196,7 @@ def test_values_are_counted_before_they_are_built(
 
     with pytest.MonkeyPatch.context() as patch:
         # A string or an empty array may begin in one slice and end in another.
-        patch.setattr(decoder, "_SLICE_BYTES", slice_bytes)
+        patch.setattr(decoder, "SLICE_BYTES", slice_bytes)
         check_count(raw, count)
         # A shorter text is let through, as it cannot hold more values than allowed.
         if len(raw) > 2 * (count - 1):

@@ -24,7 +24,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_short(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(stepwise, "QUICK_BYTES", 0)
-    patch.setattr(stepwise, "_STEP_BYTES", 3)
+    patch.setattr(stepwise, "STEP_BYTES", 3)
 
 
 def outcome(raw: bytes) -> Any:
