@@ -2,7 +2,7 @@
 -- Owner: access/.
 
 -- name: insert_accesses(ats, last_ats, counts, events, decisions, actors, token_ids, clients, request_ids, methods, routes, environments, resources, versions, details)!
--- Any number in one statement. What is recorded with its transaction has the transaction's time.
+-- Insert any number of rows. A row without a time gets the time of the transaction.
 insert into access_log (
     at,
     last_at,
@@ -21,21 +21,21 @@ insert into access_log (
     detail
 )
 select
-    coalesce(told.at, current_timestamp),
-    coalesce(told.last_at, current_timestamp),
-    told.count,
-    told.event,
-    told.decision,
-    told.actor,
-    told.token_id,
-    told.client,
-    told.request_id,
-    told.method,
-    told.route,
-    told.environment,
-    told.resource,
-    told.version,
-    told.detail
+    coalesce(accesses.at, current_timestamp),
+    coalesce(accesses.last_at, current_timestamp),
+    accesses.count,
+    accesses.event,
+    accesses.decision,
+    accesses.actor,
+    accesses.token_id,
+    accesses.client,
+    accesses.request_id,
+    accesses.method,
+    accesses.route,
+    accesses.environment,
+    accesses.resource,
+    accesses.version,
+    accesses.detail
 from unnest(
     :ats::timestamptz[],
     :last_ats::timestamptz[],
@@ -52,7 +52,7 @@ from unnest(
     :resources::text[],
     :versions::bigint[],
     :details::text[]
-) as told (
+) as accesses (
     at,
     last_at,
     count,
@@ -71,7 +71,8 @@ from unnest(
 );
 
 -- name: delete_accesses(before, rows_max)$
--- The owner's alone: the service may not. In pieces, so that each keeps to its time.
+-- Only the owner may delete rows. One statement deletes a limited number, to stay within its time
+-- limit.
 with trimmed as (
     delete from access_log
     where id = any(
@@ -90,8 +91,9 @@ select count(*)
 from trimmed;
 
 -- name: list_accesses(before, event, environment, environments, page_size)
--- The latest first. `before` is the id that ended the last page. Null `environments` means all, and rows
--- without an environment. A list leaves out rows of a deleted environment that had the same name.
+-- Latest first. `before` is the last id of the previous page. Null `environments` means all rows,
+-- also those without an environment. A list excludes rows of a deleted environment that had the
+-- same name.
 select
     id,
     at,
@@ -127,6 +129,6 @@ order by id desc
 limit :page_size;
 
 -- name: insert_restoration(actor, resource, detail)!
--- Here and not by the access log's own statement: it has to be in the transaction of the restore.
+-- Not insert_accesses: this must be in the transaction of the restore, which runs on psycopg.
 insert into access_log (event, decision, actor, resource, detail)
 values ('backup_restored', 'allowed', :actor, :resource, :detail);

@@ -2,8 +2,8 @@
 -- Owner: operations/backups/.
 
 -- name: get_backup_moment()^
--- The snapshot that pg_dump is to see too, and what this very moment is called. Its transaction has
--- to stay open until pg_dump has begun its own.
+-- The snapshot for pg_dump, and the current time. Its transaction must stay open until pg_dump has
+-- begun.
 select
     pg_export_snapshot() as snapshot,
     current_timestamp as at,
@@ -11,7 +11,8 @@ select
     current_setting('server_version') as server_version;
 
 -- name: list_backup_schemas()
--- The record of schema changes as well, for who may read it: the backup role, and not the migrator.
+-- Includes the record of schema changes if the role may read it: the backup role may, the migrator
+-- may not.
 select nspname::text as name
 from pg_namespace
 where nspname = 'flagstone'
@@ -19,7 +20,7 @@ where nspname = 'flagstone'
 order by nspname;
 
 -- name: list_stored_tables()
--- What has rows of its own, and how much of the disk it takes: not all of that comes into a dump.
+-- Tables with rows, and their size on disk. A dump is smaller.
 select
     pg_namespace.nspname::text as schema,
     pg_class.relname::text as name,

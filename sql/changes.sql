@@ -2,39 +2,38 @@
 -- Owner: configuration/changes/.
 
 -- name: list_last_versions(environment, keys)
--- Of keys that have no entry. A key that is made again must not repeat an old version, or a client
--- that still holds the old one would overwrite what it has never seen.
+-- Last versions of keys without an entry. A key that is created again must not repeat an old
+-- version: a client with the old one could overwrite a value that it has never seen.
 select
-    wanted.key,
+    requested.key,
     coalesce(last_change.before_version, 0) as last_version
-from unnest(:keys::text[]) as wanted (key)
+from unnest(:keys::text[]) as requested (key)
 join lateral (
     select changes.before_version
     from changes
     where changes.environment = :environment
-      and changes.key = wanted.key
+      and changes.key = requested.key
     order by changes.revision desc
     limit 1
 ) as last_change on true;
 
 -- name: insert_change_set(environment, revision, kind, actor, message, hash)$
--- Leaves its hash for the next one to follow on, in the row that is locked since advance_revision, and
--- announces itself: the notification is delivered at commit, with the rows that follow; whoever
--- misses it finds the revision by polling.
+-- Stores its hash for the next change set, in the row that advance_revision has locked, and sends a
+-- notification. That is delivered at commit. A client that misses it finds the revision by polling.
 with chained as (
     update environments
     set hash = :hash
     where environments.name = :environment
 ),
-made as (
+inserted as (
     insert into change_sets (environment, revision, kind, actor, message, hash)
     values (:environment, :revision, :kind, :actor, :message, :hash)
     returning
         environment,
         revision
 )
-select pg_notify('flagstone', made.environment || ':' || made.revision)::text
-from made;
+select pg_notify('flagstone', inserted.environment || ':' || inserted.revision)::text
+from inserted;
 
 -- name: write_changes(environment, revision, changes)!
 -- Write the current entries and their history in one statement, so neither exists without the other.
@@ -134,7 +133,7 @@ select
 from changed;
 
 -- name: write_properties(environment, revision, version, before_metadata, before_fractional, before_protected, after_metadata, after_fractional, after_protected)!
--- As write_changes, for what the environment says of itself.
+-- Like write_changes, for properties of the environment.
 with changed as (
     update environments
     set metadata = :after_metadata,
@@ -186,9 +185,9 @@ where environment = :environment
   and revision = :revision;
 
 -- name: find_revision_at(environment, first, at)$
--- The latest revision whose time is not after the given one. The time of a revision is when its
--- transaction began, which may have waited for the revision before: so neighbours may be out of order,
--- though never by an hour. The bound lets the index on the times find the revision.
+-- The latest revision that is not after the given time. The time of a revision is the start of its
+-- transaction, which may have waited for the revision before. So neighbours may be out of order,
+-- but never by an hour. The lower bound makes the index on the times usable.
 select max(revision)
 from change_sets
 where environment = :environment
@@ -202,7 +201,7 @@ where environment = :environment
   );
 
 -- name: has_change_set(environment, revision, hash)$
--- Whether the history still holds the change set that we stand at, under the hash that it had.
+-- Whether the history still has the change set that was read last, with the same hash.
 select exists (
     select 1
     from change_sets
@@ -212,8 +211,8 @@ select exists (
 );
 
 -- name: list_change_sets(environment, first, before, page_size)
--- The latest first; `before` is the revision that the last page ended with. `bytes` is what its
--- changes take as they are stored, so that a page of large change sets can end early.
+-- Latest first; `before` is the last revision of the previous page. `bytes` is the stored size of
+-- the changes, so that a page of large change sets can end early.
 select
     change_sets.environment,
     change_sets.revision,
@@ -244,8 +243,8 @@ order by change_sets.revision desc
 limit :page_size;
 
 -- name: list_changes(environment, revisions, after_key, page_size, page_bytes)
--- The first changes of each revision. The page ends with the change that reaches `page_bytes`, so it
--- has at least one; what is left out are the last changes.
+-- The first changes of each revision. The page ends with the change that reaches `page_bytes`, so
+-- it has at least one.
 with sized as (
     select
         requested.revision,
@@ -302,7 +301,7 @@ order by
     changes.key;
 
 -- name: list_changed_keys(environment, after_revision, up_to_revision)
--- What can differ between two moments of an environment: all else has not been touched.
+-- Keys that changed between two revisions.
 select distinct key
 from changes
 where environment = :environment
@@ -311,7 +310,7 @@ where environment = :environment
 order by key;
 
 -- name: list_before(environment, revision, after_key, page_size)
--- What each key of a change set was before it, sealed values included, a page by key.
+-- The state of each key before a change set, including sealed values, in pages by key.
 select
     key,
     before_kind as kind,
@@ -329,8 +328,8 @@ order by key
 limit :page_size;
 
 -- name: list_key_history(environment, key, first, before, page_size, page_bytes)
--- The changes of one key, the latest first. The page ends with the change that reaches `page_bytes`,
--- so it has at least one.
+-- The changes of one key, latest first. The page ends with the change that reaches `page_bytes`, so
+-- it has at least one.
 with sized as (
     select
         changes.revision,
@@ -380,8 +379,8 @@ where sized.bytes_before < :page_bytes
 order by changes.revision desc;
 
 -- name: list_contents_at(environment, revision, keys, after_key, page_size)
--- What entries held as of a revision, a page by key: the last change of each key up to then, unless that
--- deleted it. All keys when `keys` is null.
+-- Entries as of a revision, in pages by key: the last change of each key up to it, unless that
+-- deleted the key. All keys if `keys` is null.
 select
     latest.key,
     latest.after_kind as kind,
@@ -492,7 +491,7 @@ cross join lateral (
     order by changes.revision desc
     limit 1
 ) as created
--- The entry of that time, where it is still the same one.
+-- The current entry, if it is still the same one.
 left join configurations as entry
     on entry.environment = :environment
     and entry.key = page.key
@@ -515,8 +514,8 @@ where environment = :environment
   and revision = any(:revisions::bigint[]);
 
 -- name: find_properties_at(environment, revision)^
--- What the last change up to a revision has left, or what the first one after it has found; no row when
--- nothing was ever changed, since then all is still as it was.
+-- The properties after the last change up to a revision, or before the first change after it. No
+-- row if the properties never changed.
 select
     after_metadata as metadata,
     after_fractional as fractional,
@@ -562,8 +561,8 @@ where not exists (
 );
 
 -- name: list_events(environment, after_revision, up_to_revision, page_size)
--- What happened after a revision, in order: each change set with its keys. Not a join: one that was
--- planned while the history was short goes through all of it once it is long.
+-- The change sets after a revision, in order, each with its keys. Not a join: a plan that was made
+-- for a short history would read all of a long one.
 select
     change_sets.revision,
     change_sets.kind,
@@ -591,17 +590,17 @@ order by change_sets.revision
 limit :page_size;
 
 -- name: list_links(environment, after, page_size, page_bytes)
--- The next change sets in the order of the chain, one after the other, so that nothing is looked at
--- beyond the page. A page of large ones ends early, but never before its first.
+-- The next change sets of the chain. The recursion reads one after the other, so it reads nothing
+-- after the page. A page of large change sets ends early, but has at least one.
 with recursive walked as (
     select
-        0::bigint as place,
+        0::bigint as position,
         :after::bigint as revision,
         0::bigint as changes,
         0::bigint as bytes
     union all
     select
-        walked.place + 1,
+        walked.position + 1,
         following.revision,
         walked.changes + sizes.changes,
         walked.bytes + sizes.bytes
@@ -632,7 +631,7 @@ with recursive walked as (
         where changes.environment = :environment
           and changes.revision = following.revision
     ) as sizes
-    where walked.place < :page_size
+    where walked.position < :page_size
       and walked.bytes < :page_bytes
 )
 select
@@ -648,12 +647,12 @@ from walked
 join change_sets
     on change_sets.environment = :environment
     and change_sets.revision = walked.revision
-where walked.place > 0
+where walked.position > 0
 order by change_sets.revision;
 
 -- name: list_linked_changes(environment, after, after_key, until, page_size)
--- After a key of the change set `after`, and in those that follow: what one change set touched may be
--- more than one statement carries in its time.
+-- Changes after a key of the change set `after`, and of those that follow: the changes of one
+-- change set may exceed a page.
 select
     revision,
     key,
@@ -700,8 +699,8 @@ where environment = :environment
   and revision = :revision;
 
 -- name: find_stray_revision(environment, revision)$
--- The first that is numbered otherwise than from 1 to that of the environment; change sets beyond it
--- are found at the end of the chain.
+-- The first revision outside of 1 to the revision of the environment. Change sets beyond it are
+-- found at the end of the chain.
 select min(stray.revision)
 from (
     select change_sets.revision

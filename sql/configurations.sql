@@ -2,9 +2,9 @@
 -- Owner: configuration/entries/.
 
 -- name: find_configuration(environment, key)^
--- One row whenever the environment exists, so that one statement tells its absence from the key's,
--- and entry and revision are of the same moment. An entry that is not of its key's last change was
--- put there by hand, as when an old row is brought back whole.
+-- Returns a row if the environment exists, so a missing environment differs from a missing key.
+-- Entry and revision are of the same moment. `is_last_change` is false for an entry that is not of the
+-- last change of its key: it was changed by hand, for example restored from an old row.
 select
     environments.revision,
     environments.epoch::text as epoch,
@@ -36,7 +36,7 @@ where environments.name = :environment
   and environments.deleted_at is null;
 
 -- name: summarise_configurations()
--- One row an environment, for the report: how many entries, how large, and what changed last.
+-- One row per environment: count and size of entries, and the last change.
 select
     environments.name,
     environments.revision,
@@ -62,7 +62,7 @@ group by
 order by environments.name;
 
 -- name: list_keys(environment, kinds)
--- For who replaces an environment by a document: what the document does not have is to go.
+-- For an import that replaces an environment: keys that are not in the document are deleted.
 select key
 from configurations
 where environment = :environment
@@ -81,7 +81,8 @@ order by
     key;
 
 -- name: list_entries(environment, keys)
--- What a change set is about to touch. Read after advance_revision, whose lock keeps it true.
+-- The entries that a change set will change. Read after advance_revision, whose lock prevents other
+-- writes.
 select
     key,
     kind,
@@ -95,8 +96,8 @@ where environment = :environment
   and key = any(:keys::text[]);
 
 -- name: list_guarded_flags(environment, keys, all_of_them)
--- Flags with guard cases: those of the keys, or all when a segment has changed that any may use. As
--- text, since the service decodes one at a time, in a thread.
+-- Flags with guard cases: those with these keys, or all if a segment changed. Values are text,
+-- since the service decodes one at a time in a thread.
 select
     key,
     value::text as value
@@ -108,9 +109,9 @@ where environment = :environment
 order by key;
 
 -- name: list_reached_segments(environment, names, changed)
--- The segments of these names and all that they lead to, at any distance, in one statement. Those
--- that the change set touches are not followed, as what they will be is not here yet. A row comes once,
--- so a circle ends.
+-- These segments and all that they refer to, directly or through others. Segments that the change
+-- set touches are not followed: their new values are not stored yet. `union` returns a row once, so
+-- a cycle ends.
 with recursive reached (key, value) as (
     select
         segments.key,
@@ -137,8 +138,9 @@ select
 from reached;
 
 -- name: list_references(environment, segments, changed, page_size)
--- Who refers to these segments, apart from what the change set touches anyway. In a flag only its
--- targeting can refer; the path finds a reference at any depth, some of them twice.
+-- Entries that refer to these segments, except those that the change set touches. Only the
+-- targeting of a flag can refer to a segment. The path finds references at any depth, some of them
+-- twice.
 select distinct
     configurations.key,
     reference.name #>> '{}' as segment
@@ -160,9 +162,9 @@ order by
 limit :page_size;
 
 -- name: list_segment_users(environment, segments, changed)
--- The flags that use these segments, directly or through others, apart from those that the change set
--- touches. `union` makes a key come once, so a circle ends. Rules are text, since the service decodes
--- one at a time, in a thread.
+-- Flags that use these segments, directly or through others, except those that the change set
+-- touches. `union` returns a key once, so a cycle ends. Values are text, since the service decodes
+-- one at a time in a thread.
 with recursive referring as materialized (
     select
         configurations.key,
@@ -217,8 +219,9 @@ order by key
 limit :page_size;
 
 -- name: list_changed_entries(environment, after_revision)
--- Every key that was touched after a revision, as it is now; without an entry when it is gone. The
--- limit has each key looked up: a plan made for few entries reads all of them once they are many.
+-- Every key that changed after a revision, with its current entry, or without one if it was
+-- deleted. The limit makes PostgreSQL look up each key. Otherwise a plan that was made for few
+-- entries reads all of them.
 select
     touched.key,
     entry.id,
@@ -256,9 +259,8 @@ left join lateral (
 ) as entry on true;
 
 -- name: list_entry_origins(environment, after, page_size)
--- Each entry beside the change that it says it comes from. Of what is sealed the commitments are
--- compared, since the two may have been sealed anew at different times. Times are texts, as there are
--- some that only PostgreSQL can tell.
+-- Each entry with its last change. Sealed values are compared by their commitments, since both may
+-- have been resealed at different times. Times are text, since some have no Python equivalent.
 select
     configurations.key,
     configurations.updated_revision,
@@ -290,7 +292,7 @@ order by configurations.key
 limit :page_size;
 
 -- name: list_some_sealed(sample_size)
--- Of each environment and data key some: a key that is missing shows in any of its values.
+-- Some sealed values of each environment and data key: a missing key affects all of its values.
 select
     ranked.environment,
     ranked.key,
@@ -318,7 +320,7 @@ order by
 limit :sample_size;
 
 -- name: lock_sealed_entries(environment, ids, batch_size)
--- What somebody else is just writing is passed over; it is met again at the end.
+-- Skip rows that another transaction is writing. They are found again at the end.
 select
     key,
     version,
@@ -331,7 +333,7 @@ limit :batch_size
 for no key update skip locked;
 
 -- name: reseal_entries(environment, keys, sealed)!
--- No version moves and nobody is told: what is sealed stays the same.
+-- No version changes and no notification is sent: the value stays the same.
 update configurations
 set sealed = anew.sealed
 from unnest(:keys::text[], :sealed::bytea[]) as anew (key, sealed)

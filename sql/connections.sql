@@ -5,7 +5,7 @@
 select pg_backend_pid();
 
 -- name: is_statement_known(statement)$
--- A pooler that keeps prepared statements gives them names of its own.
+-- A pooler that supports prepared statements gives them its own names.
 select exists (
     select 1
     from pg_prepared_statements
@@ -13,8 +13,8 @@ select exists (
 );
 
 -- name: get_primary_state()^
--- The checkpoint names a timeline too, but a promoted server has the first one only minutes later. A
--- standby knows the timeline up to which it has replayed. Every role may call these functions.
+-- The checkpoint has a timeline too, but for minutes after a promotion it is the old one. A standby
+-- knows the timeline up to which it has replayed. Every role may call these functions.
 select
     not pg_is_in_recovery()
         and current_setting('transaction_read_only') = 'off' as takes_writes,
@@ -29,7 +29,7 @@ select
     end as timeline;
 
 -- name: get_primary_mode()^
--- For a managed server without the functions above.
+-- For a managed server without these functions.
 select
     not pg_is_in_recovery()
         and current_setting('transaction_read_only') = 'off' as takes_writes,

@@ -12,7 +12,8 @@ where environment = :environment
   and id = any(:ids::bytea[]);
 
 -- name: find_active_data_key(environment)^
--- Whoever makes or retires one has the environment's lock; so, under it, this stays true.
+-- Only a holder of the lock of the environment creates or retires a data key. So the result stays
+-- true under that lock.
 select
     environment,
     id,
@@ -42,8 +43,8 @@ order by
     id;
 
 -- name: lock_older_data_keys(environment)
--- Nobody destroys them until the transaction ends: what it has opened with one would come back to
--- life, sealed by a data key that was made after the destruction.
+-- They cannot be destroyed until the transaction ends. Otherwise values that it opened could be
+-- sealed again with a data key that was created after the destruction.
 select id
 from data_keys
 where environment = :environment
@@ -52,7 +53,7 @@ where environment = :environment
 for share;
 
 -- name: rewrap_data_key(environment, id, old_kek_id, kek_id, wrapped)$
--- Null when somebody else was quicker, or the key was destroyed meanwhile.
+-- Returns null if another process was faster, or if the key was destroyed meanwhile.
 update data_keys
 set kek_id = :kek_id,
     wrapped = :wrapped
@@ -69,7 +70,7 @@ where environment = :environment
   and retired_at is null;
 
 -- name: destroy_data_keys(environment)
--- The row stays, to tell what was destroyed from what is missing.
+-- The row stays, so that a destroyed key differs from a missing one.
 update data_keys
 set wrapped = null,
     retired_at = coalesce(retired_at, current_timestamp),

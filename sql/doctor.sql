@@ -8,7 +8,7 @@ select
     current_setting('transaction_read_only')::boolean as is_read_only;
 
 -- name: find_own_tls()^
--- Of our own connection, as everybody sees that.
+-- About our own connection, which every role may see.
 select
     ssl as is_used,
     version,
@@ -17,7 +17,8 @@ from pg_stat_ssl
 where pid = pg_backend_pid();
 
 -- name: get_connection_limits()^
--- A limit of -1 is none. What is reserved is for superusers, and since 16 for chosen roles.
+-- A limit of -1 means none. Reserved connections are for superusers, and since 16 also for chosen
+-- roles.
 select
     current_setting('max_connections')::integer as server_limit,
     current_setting('superuser_reserved_connections')::integer
@@ -30,7 +31,7 @@ where roles.rolname = session_user
   and databases.datname = current_database();
 
 -- name: get_server_time()$
--- Not now(), which is when the transaction began.
+-- Not now(), which is the start of the transaction.
 select clock_timestamp();
 
 -- name: list_server_settings(names)
@@ -51,7 +52,7 @@ where rolname = any(:names::text[])
 order by rolname;
 
 -- name: list_memberships(names)
--- Which roles each of these may become, at first or second hand.
+-- The roles that each of these may become, directly or through others.
 select
     members.rolname as member,
     roles.rolname as name
@@ -66,8 +67,8 @@ order by
     name;
 
 -- name: list_open_doors()
--- What everybody may do who can connect. A null list of rights stands for the built-in ones.
-select 'make objects in the schema ' || namespaces.nspname as door
+-- What every role that can connect may do. If a list of rights is null, the defaults apply.
+select 'make objects in the schema ' || namespaces.nspname as power
 from pg_namespace as namespaces
 cross join aclexplode(
     coalesce(namespaces.nspacl, acldefault('n', namespaces.nspowner))
@@ -97,7 +98,7 @@ cross join aclexplode(classes.relacl) as acl
 where namespaces.nspname in ('flagstone', 'flagstone_audit')
   and acl.grantee = 0
 union all
--- A right to one column is told as one to the table.
+-- A right to one column is listed as a right to the table.
 select distinct lower(acl.privilege_type) || ' on ' || classes.relname
 from pg_attribute as columns
 join pg_class as classes
@@ -107,13 +108,13 @@ join pg_namespace as namespaces
 cross join aclexplode(columns.attacl) as acl
 where namespaces.nspname in ('flagstone', 'flagstone_audit')
   and acl.grantee = 0
-order by door;
+order by power;
 
 -- name: may_read_verifiers()$
 select has_table_privilege('pg_catalog.pg_authid', 'select');
 
 -- name: list_weak_verifiers(names)
--- The roles that log in by something else than SCRAM: md5, as servers before 14 made it by default.
+-- Roles whose password is stored otherwise than by SCRAM: before 14 the default was md5.
 select rolname as name
 from pg_authid
 where rolname = any(:names::text[])

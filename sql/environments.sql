@@ -40,8 +40,8 @@ from environments
 where name = :name;
 
 -- name: lock_environment(name)^
--- For a transaction that reads before it writes: the revision cannot change until it ends. Not
--- for update: that would also block every insert of a row that refers to the environment.
+-- For a transaction that reads before it writes: the revision cannot change until it ends. Not `for
+-- update`, which would also block every insert of a row that refers to the environment.
 select revision
 from environments
 where name = :name
@@ -49,7 +49,7 @@ where name = :name
 for no key update;
 
 -- name: hold_environments(names)
--- They cannot be deleted until the transaction ends.
+-- The environments cannot be deleted until the transaction ends.
 select name
 from environments
 where name = any(:names::text[])
@@ -72,9 +72,9 @@ order by name
 for share of environments;
 
 -- name: advance_revision(environment)^
--- Takes the row's lock, so that writers of one environment queue here and revisions have no gaps:
--- a transaction that fails gives its number back. The hash is the one that the new change set follows on,
--- and the properties are those that it may change.
+-- Locks the row, so that writers of one environment wait here and revisions have no gaps: a
+-- rollback restores the counter. Returns the hash that the new change set follows, and the
+-- properties that it may change.
 update environments
 set revision = revision + 1
 where name = :environment
@@ -90,7 +90,7 @@ returning
     version;
 
 -- name: lock_making_environments()$
--- Whoever makes an environment waits here for who does already, so that what is counted next holds.
+-- Creations of environments wait for each other here, so that the count that follows stays true.
 select pg_advisory_xact_lock(1701736041)::text;
 
 -- name: count_environments()$
@@ -99,10 +99,10 @@ from environments
 where deleted_at is null;
 
 -- name: insert_environment(name, tier)$
--- With the properties that every environment begins with; its first change set says what else it gets.
--- Null when the name is taken. A deleted environment left such a row: its revisions go on, in a new epoch.
--- The parameter is text: of a type of our own a prepared statement would not outlive a restore, which
--- makes the type anew.
+-- Creates it with the default properties; its first change set sets others. Returns null if the
+-- name is taken. If the name belongs to a deleted environment, its revisions continue in a new
+-- epoch. The parameter is text: a restore recreates our own types, which would break a prepared
+-- statement.
 insert into environments (name, tier)
 values (:name, :tier::text::environment_tier)
 on conflict on constraint environments_pkey do update
@@ -115,14 +115,14 @@ where environments.deleted_at is not null
 returning true;
 
 -- name: close_environment(name)!
--- After its last change set, in the same transaction. A trigger destroys its data keys and the counts
--- of how its flags were used.
+-- Runs after its last change set, in the same transaction. A trigger destroys its data keys and the
+-- counts of its flag evaluations.
 update environments
 set deleted_at = current_timestamp
 where name = :name;
 
 -- name: list_heads()
--- Where each environment stands: the hash stands for all of its history.
+-- The revision and hash of each environment. The hash covers its whole history.
 select
     name,
     epoch::text as epoch,
@@ -132,7 +132,7 @@ from environments
 order by name;
 
 -- name: list_counters()
--- Each environment without what it says of itself, which may be what nobody can read.
+-- Without properties, which may be unreadable.
 select
     name,
     revision
@@ -140,7 +140,8 @@ from environments
 order by name;
 
 -- name: is_behind(environments, epochs, revisions)$
--- Whether an environment has fewer revisions than were read before. A new epoch may begin lower.
+-- Whether an environment has fewer revisions than were read before. A new epoch may begin with
+-- fewer.
 select exists (
     select 1
     from environments
@@ -155,15 +156,15 @@ select exists (
 );
 
 -- name: count_changed_environments()$
--- Those that are not as a migration made them.
+-- Environments that differ from the ones that the migrations create.
 select count(*)
 from environments
 where revision > 0
    or name not in ('local', 'development', 'staging', 'production');
 
 -- name: renew_epoch(environment, epoch)$
--- When what we stand at is gone, the database was restored without a word: whoever believed in the
--- revisions that are gone must start anew. Only the first instance that notices does this.
+-- If the change set that we have read is missing, the database was restored by other means. A new
+-- epoch makes every client start again. Only the first instance that notices does this.
 update environments
 set epoch = gen_random_uuid()
 where name = :environment
@@ -171,7 +172,7 @@ where name = :environment
 returning epoch::text;
 
 -- name: renew_epochs()
--- Whoever knows the revisions of before starts anew instead of believing that they went back.
+-- A new epoch makes clients start again, since revisions went back.
 update environments
 set epoch = gen_random_uuid()
 returning

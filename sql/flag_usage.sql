@@ -2,7 +2,7 @@
 -- Owner: flags/.
 
 -- name: add_flag_usage(environments, keys, reasons, variants, counts)!
--- In the order of the key, so that two instances that add at once never wait for each other in a circle.
+-- Ordered by key, so that two instances that add at the same time cannot deadlock.
 insert into flag_usage (environment, key, reason, variant, count, last_evaluated_at)
 select
     added.environment,
@@ -31,7 +31,7 @@ set count = flag_usage.count + excluded.count,
     last_evaluated_at = excluded.last_evaluated_at;
 
 -- name: list_flag_usage(environment)
--- Every flag that there is, with what is known of its use; one row for each outcome, or one without.
+-- Every flag, with one row per outcome, or one row without outcome.
 select
     configurations.key,
     configurations.created_at,

@@ -2,9 +2,9 @@
 -- Owner: health/.
 
 -- name: insert_heartbeat(instance, retention_seconds)^
--- Writing and trimming are one statement, so the table bounds itself while anybody writes, and
--- heartbeats of instances that are gone go too. More is trimmed than is written; rows that another
--- instance trims just now are left to it.
+-- One statement inserts and trims, so the table stays small while any instance writes. It also
+-- deletes heartbeats of removed instances. It trims more rows than it inserts, and skips rows that
+-- another instance is trimming.
 with expired as (
     select health_check.id
     from health_check
@@ -31,7 +31,7 @@ set latency_ms = :latency_ms
 where id = :id;
 
 -- name: insert_missed_heartbeats(instance, times)!
--- What could not be written while the database was away is written down once it is back.
+-- Heartbeats that failed while the database was away, inserted when it is back.
 insert into health_check (status, checked_at, instance)
 select
     'fail',

@@ -2,8 +2,8 @@
 -- Owner: http/.
 
 -- name: claim_idempotency_key(actor, key, request)$
--- Null when the key is taken. A claim that another transaction has not yet committed is waited for,
--- so two equal requests at once give one write. Each claim trims a few that are a day old.
+-- Returns null if the key is taken. It waits for an uncommitted claim of another transaction, so
+-- two equal requests give one write. Each claim also deletes a few claims that are a day old.
 with expired as (
     select idempotency_keys.actor, idempotency_keys.key
     from idempotency_keys
@@ -41,8 +41,8 @@ where actor = :actor
   and key = :key;
 
 -- name: forget_answers_about(environment)!
--- A repeat would be told of what is gone with the environment. An answer names it as its own, or in each
--- change set, and that of its creation begins with its name.
+-- A repeat must not get an answer about a deleted environment. An answer names it as its own
+-- member, or in each change set. The answer of its creation begins with its name.
 delete from idempotency_keys
 where answer is not null
   and (

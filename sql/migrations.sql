@@ -15,7 +15,7 @@ order by "timestamp" desc
 limit 1;
 
 -- name: list_migrations()
--- All of them: there are as many as files.
+-- Without a limit: there are as many rows as files.
 select
     name,
     kind,
@@ -30,6 +30,5 @@ from migrations
 order by "timestamp" desc;
 
 -- name: find_no_migrator(lock_key)$
--- Until this transaction ends no migrator begins; false while one is at work, whose schema is not yet
--- what it will be.
+-- No migrator begins until this transaction ends. Returns false while one is running.
 select pg_try_advisory_xact_lock_shared(:lock_key::bigint);

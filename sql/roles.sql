@@ -16,7 +16,7 @@ with reach as (
     select pg_class.oid, relname, relowner, relacl, nspname
     from pg_class join schemas on schemas.oid = relnamespace where relkind in ('r', 'p', 'v', 'm', 'f')
 ), closed (oid, verb) as (
-    -- To change the past, to run a function as each writer, to empty a table, to lock it.
+    -- They would change the history, run a function as each writer, empty a table, or lock it.
     select oid, unnest(array['trigger', 'truncate']) from tables
     -- Before 17 the right has no name.
     union all select oid, 'maintain' from tables where current_setting('server_version_num')::integer >= 170000
@@ -64,7 +64,7 @@ with reach as (
     from pg_database, reach
     where datname = current_database() and has_database_privilege(reach.oid, pg_database.oid, 'create')
         and not pg_has_role(session_user, datdba, 'member')
-    -- In any schema: a name in the schema public is found before others by many.
+    -- In any schema: objects in the schema public may shadow others.
     union select 8, 'may make objects in the schema ' || quote_ident(nspname)
     from pg_namespace, reach
     where has_schema_privilege(reach.oid, pg_namespace.oid, 'create') and nspname !~ '^pg_(toast_)?temp_'
@@ -93,8 +93,8 @@ with reach as (
         and not exists (
             select from pg_depend
             where classid = 'pg_proc'::regclass and objid = pg_proc.oid and deptype = 'e')
-    -- Rights that PostgreSQL itself gives to no role, such as to read passwords and files of the server.
-    -- The rights of its own roles are told by their names.
+    -- Rights that PostgreSQL grants to no role, for example to read passwords or files of the
+    -- server. PostgreSQL's own roles are listed by name above.
     union select 12, 'may ' || case kind when 'f' then 'run ' else lower(acl.privilege_type) || ' on ' end || name
     from inner_objects, aclexplode(acl) as acl join reach on reach.oid = acl.grantee
     where acl.grantee <> owner and not rolname ^@ 'pg_' and not exists (

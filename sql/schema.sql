@@ -2,11 +2,11 @@
 -- Owner: schema/.
 
 -- name: has_expected_schema()$
--- An older schema has no such table.
+-- Older schemas do not have the table.
 select to_regclass('flagstone.schema_fingerprints') is not null;
 
 -- name: find_expected_schema()^
--- What the last migration, or an operator, has left behind; without the facts, which are long.
+-- The schema that the last migration or an operator stored, without the facts, which are long.
 select
     id,
     migration,
@@ -23,8 +23,8 @@ from schema_fingerprints
 where id = :id;
 
 -- name: hash_expected_schemas(last)^
--- One hash over every expectation up to that one, in words that no setting and no release of
--- PostgreSQL puts otherwise. The caller pins the path.
+-- One hash over all expected schemas up to `last`. No setting and no release of PostgreSQL changes
+-- the text. The caller sets the search path.
 select
     max(id) as id,
     encode(sha256(string_agg(sha256(convert_to(line, 'utf8')), ''::bytea order by id)), 'hex') as hash
@@ -50,7 +50,7 @@ from (
 ) as expectations;
 
 -- name: list_schema_changes(before, page_size)
--- The latest first; `before` is the id that the last page ended with.
+-- Latest first; `before` is the last id of the previous page.
 select
     id,
     at,

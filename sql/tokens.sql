@@ -2,8 +2,8 @@
 -- Owner: access/.
 
 -- name: list_usable_tokens()
--- All that may be let in, read whole by every instance whenever one of them has changed. Expiry is
--- judged again at each request; rows that are long over are left out here to keep the list short.
+-- All usable tokens. Every instance reads the whole list after a change of any token. Expiry is
+-- checked again at each request; tokens that expired long ago are excluded to keep the list short.
 select
     id,
     name,
@@ -18,9 +18,9 @@ where revoked_at is null
   and coalesce(least(expires_at, retires_at), 'infinity') > current_timestamp - interval '1 hour';
 
 -- name: get_token_fingerprint()^
--- Another fingerprint whenever list_usable_tokens would answer otherwise, whatever made the change. It
--- is read twice a second, and costs a hundredth of the rows on the wire and in Python. The database's
--- clock decides when a token expires, so its time comes along.
+-- Changes whenever list_usable_tokens would return other rows. It is read twice a second, and costs
+-- a hundredth of that statement. The clock of the database decides when a token expires, so the
+-- query returns its time.
 select
     coalesce(
         sum(
@@ -36,7 +36,7 @@ where revoked_at is null
   and coalesce(least(expires_at, retires_at), 'infinity') > current_timestamp - interval '1 hour';
 
 -- name: list_tokens(after_id, environments, page_size)
--- Only those that reach no further than these environments; null is every environment.
+-- Only tokens without access to other environments. Null `environments` means all tokens.
 select
     id,
     name,
@@ -85,8 +85,8 @@ from tokens
 where id = :id;
 
 -- name: lock_token(id)^
--- So that of two who replace the same token the second sees what the first did. `now` is what the
--- transaction calls so: its MAC is made before the row is changed.
+-- Of two replacements of one token the second sees the result of the first. `now` is the time of
+-- the transaction, since the MAC is computed before the update.
 select
     name,
     mac,
@@ -104,7 +104,7 @@ where id = :id
 for no key update;
 
 -- name: insert_token(id, name, mac, grant_mac, scopes, environments, created_by, created_at, expires_at)$
-with made as (
+with inserted as (
     insert into tokens (
         id,
         name,
@@ -130,10 +130,11 @@ with made as (
     returning id
 )
 select pg_notify('flagstone', 'tokens')::text
-from made;
+from inserted;
 
 -- name: retire_token(id, mac, retires_at, replaced_by)$
--- Its grant has been passed on: whoever clears the columns by hand gets no second successor.
+-- The replacement has the grant now. If somebody clears these columns by hand, the token still
+-- cannot be replaced twice.
 with retired as (
     update tokens
     set
@@ -148,8 +149,8 @@ select pg_notify('flagstone', 'tokens')::text
 from retired;
 
 -- name: revoke_token(id)^
--- Keeps the first moment of revocation when it is said twice. No token has a MAC of zeros, and none
--- is replaced without that of its grant, so who clears the column by hand brings nothing back.
+-- A second revocation keeps the time of the first. No token has a MAC of zeros, and a token without
+-- a grant MAC cannot be replaced. So clearing revoked_at by hand does not restore the token.
 with revoked as (
     update tokens
     set
@@ -165,8 +166,8 @@ select
 from revoked;
 
 -- name: mark_tokens_used(ids)!
--- Of several instances that used the same token the first one writes. A row that is locked is being
--- written just now, and waiting for each other in another order would be a deadlock.
+-- If several instances used a token, the first one writes. Skip locked rows: another instance is
+-- writing them, and waiting in another order would be a deadlock.
 with used as (
     select id
     from tokens
@@ -180,11 +181,12 @@ from used
 where tokens.id = used.id;
 
 -- name: lock_local_admin()$
--- Held until the transaction ends, by whoever looks after the admin token of a local installation.
+-- Held until the end of the transaction that checks the admin token of a local installation.
 select pg_advisory_xact_lock(1819239265)::text;
 
 -- name: lock_tokens_of(environment)
--- Those that name the environment and are not revoked; `is_last` when they name no other that stays.
+-- Unrevoked tokens with access to the environment. `is_last`: every other environment of the token
+-- is deleted.
 select
     id,
     mac,
@@ -220,7 +222,7 @@ from tokens
 where revoked_at is not null;
 
 -- name: revoke_restored_tokens(ids)!
--- As they were revoked before the restore, which would bring them back to life.
+-- Revoke tokens again that were revoked before the restore.
 update tokens
 set
     revoked_at = current_timestamp,

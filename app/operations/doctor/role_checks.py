@@ -56,7 +56,7 @@ async def check_roles(installation: Installation) -> Sequence[Finding]:
 async def check_public_rights(installation: Installation) -> Sequence[Finding]:
     """Check the rights of PUBLIC, which every role has."""
     async with installation.database.connection() as connection:
-        rights = [row["door"] async for row in sql.list_open_doors(connection)]
+        rights = [row["power"] async for row in sql.list_open_doors(connection)]
     if not rights:
         return [passed("open doors", "a role without grants can create and read nothing")]
     is_ours = any("flagstone" in right or " on " in right for right in rights)
