@@ -148,7 +148,7 @@ class AccessLog(Component):
     def metrics(self) -> Iterable[Metric]:
         yield counters(
             "flagstone_access_log_accesses",
-            "Accesses: written in their transaction (recorded), or queued for a batch (noted).",
+            "Accesses written in their own transaction, or queued for a batch.",
             "way",
             {"recorded": self.recorded, "noted": self.enqueued},
         )

@@ -1,4 +1,4 @@
-"""The endpoints of tokens. An administrator manages the tokens within the own grant."""
+"""The endpoints of tokens. An administrator manages only tokens within their own grant."""
 
 from collections.abc import Awaitable, Callable
 
