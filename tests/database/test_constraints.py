@@ -364,7 +364,7 @@ BAD = {
         for side in ("before", "after")
     ],
     "tokens_pkey": [_all(_token(), _token())],
-    "tokens_replaced_by_fkey": [_token(replaced_by="'nobody'", retires_at="now()")],
+    "tokens_replaced_by_fkey": [_token(replaced_by="'missing'", retires_at="now()")],
     "tokens_grant_mac_length": [_token(grant_mac="''")],
     "tokens_retired_when_replaced": [
         _token(retires_at="now()"),
@@ -452,7 +452,7 @@ def test_every_named_constraint_has_a_case(connection: Connection) -> None:
 
 
 def test_every_unique_index_belongs_to_a_named_constraint(connection: Connection) -> None:
-    """A violation is told by the rule's name, which an index alone does not have."""
+    """A violation has the name of its constraint, which an index alone does not have."""
     rows = connection.execute(
         "select indexrelid::regclass::text from pg_index "
         "join pg_class on pg_class.oid = indexrelid "

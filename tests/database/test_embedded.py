@@ -1,4 +1,4 @@
-"""The embedded server: shut to everybody else, shared by its users, and back after any kill."""
+"""The embedded server: private, shared by its users, and restarted after any kill."""
 
 import os
 import shutil
@@ -132,7 +132,7 @@ def _kill_postmaster(server: EmbeddedServer, folder: Path) -> int:
 
 
 def _reap(server: EmbeddedServer) -> None:
-    """Take note that our child process has ended by somebody else's hand, as a parent must."""
+    """Reap our child process, which another process has ended, as a parent must."""
     child = server._cluster._child
     assert child is not None
     child.wait(10)
@@ -202,11 +202,11 @@ def test_sort_order_ignores_the_locale(home: Path) -> None:
 
 def test_data_survives_a_restart(home: Path) -> None:
     with _started(home) as server, _connect(server) as connection:
-        connection.execute("create table kept as select 7 as a")
+        connection.execute("create table saved as select 7 as a")
 
     with _started(home) as server, _connect(server) as connection:
-        assert connection.execute("select a from kept").fetchone() == (7,)
-        connection.execute("drop table kept")
+        assert connection.execute("select a from saved").fetchone() == (7,)
+        connection.execute("drop table saved")
 
 
 def test_start_ignores_a_reused_process_id(home: Path) -> None:
@@ -308,13 +308,13 @@ def test_stopped_server_is_not_restarted_by_users(home: Path) -> None:
 def test_killed_server_restarts_with_its_data(home: Path) -> None:
     with _started(home) as server:
         with _connect(server) as connection:
-            connection.execute("create table kept as select 7 as a")
+            connection.execute("create table saved as select 7 as a")
         killed = _kill_postmaster(server, home)
 
         had_to = [server.ensure_running(), server.ensure_running()]
         with _connect(server) as connection:
-            row = connection.execute("select a from kept").fetchone()
-            connection.execute("drop table kept")
+            row = connection.execute("select a from saved").fetchone()
+            connection.execute("drop table saved")
         assert _postmaster(home).pid != killed
 
     assert row == (7,)
@@ -349,7 +349,7 @@ def test_long_path_moves_the_socket_folder(fresh: Path) -> None:
 
 
 def test_shared_socket_folder_is_refused(home: Path) -> None:
-    """Whoever may write there could put a server of his own in its place."""
+    """A user who may write there could put another server in its place."""
     socket_folder = home / "socket"
     socket_folder.chmod(0o755)
     server = EmbeddedServer(home, options=OPTIONS)
@@ -369,7 +369,7 @@ def test_embedded_server_does_not_run_as_root(home: Path) -> None:
 
 @AS_ROOT
 def test_start_keeps_permissions_of_parent_folders(fresh: Path) -> None:
-    """The wheel's own launcher would have opened this one to everybody."""
+    """The wheel's own launcher would have opened this one to all users."""
     closed = fresh / "closed"
     closed.mkdir(mode=0o700)
     server = EmbeddedServer(closed / "data", options=OPTIONS)
@@ -403,10 +403,10 @@ def test_server_starts_once_the_folder_is_readable(fresh: Path) -> None:
 
 @AS_ROOT
 @pytest.mark.parametrize(
-    ("account", "told"), [("nobody-of-that-name", "no such account"), ("root", "not run as root")]
+    ("account", "reason"), [("no-such-name", "no such account"), ("root", "not run as root")]
 )
 def test_account_that_cannot_run_postgres_is_refused(
-    tmp_path: Path, account: str, told: str
+    tmp_path: Path, account: str, reason: str
 ) -> None:
-    with pytest.raises(EmbeddedError, match=told):
+    with pytest.raises(EmbeddedError, match=reason):
         EmbeddedServer(tmp_path, account=account).start()

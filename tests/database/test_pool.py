@@ -483,7 +483,7 @@ def test_server_without_resources_is_named(error: Exception, text: str) -> None:
     ("change", "error"),
     [
         ({"password": Secret("wrong")}, asyncpg.InvalidPasswordError),
-        ({"user": "nobody"}, asyncpg.InvalidPasswordError),
+        ({"user": "missing"}, asyncpg.InvalidPasswordError),
         ({"database": "nowhere"}, asyncpg.InvalidCatalogNameError),
     ],
 )
@@ -561,7 +561,7 @@ async def test_silent_first_host_does_not_delay_the_second(
 async def test_two_answering_hosts_leave_one_connection(
     plain_server: FullServer,
 ) -> None:
-    """Whoever comes second must be let go, and nobody else."""
+    """The second session must be closed, and no other."""
     target = plain_server.target(APP)
     several = replace(target, hosts=target.hosts * 2)
     with plain_server.admin() as admin:

@@ -16,7 +16,7 @@ from tests.conftest import Server
 Description = list[tuple[object, ...]]
 
 # Everything that a statement of ours could see, ordered, one row a thing. Positions of columns are
-# left out: a column that is dropped keeps its number for ever.
+# left out: a column that is dropped keeps its number permanently.
 _CATALOG = {
     "relations": """
         select relname, relkind, relpersistence, reloptions, relrowsecurity, relowner::regrole

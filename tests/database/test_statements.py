@@ -83,7 +83,7 @@ async def test_statement_fits_the_schema(
 
     declared = next(statement for statement in STATEMENTS if statement.name == name)
     assert len(prepared.get_parameters()) == len(declared.parameters)
-    # A restore makes our own types anew, and connections keep their prepared statements over it.
+    # A restore creates our types again, and connections still have their prepared statements.
     assert {kind.schema for kind in prepared.get_parameters()} <= {"pg_catalog"}
 
 

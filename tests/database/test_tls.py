@@ -56,7 +56,7 @@ def authority(full: FullServer) -> Authority:
 
 @pytest.fixture
 def stranger(tmp_path: Path) -> Authority:
-    """An authority that nobody has reason to trust."""
+    """An untrusted certificate authority."""
     return make_authority(tmp_path, "stranger")
 
 

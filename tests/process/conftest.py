@@ -30,7 +30,7 @@ from tests.waiting import HANG_SECONDS, until
 
 @dataclass
 class Process:
-    """One `python -m app serve`, with an embedded server in its own data folder unless told so."""
+    """One `python -m app serve`, with an embedded server in its own data folder by default."""
 
     data_dir: Path
     port: int

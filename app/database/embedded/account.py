@@ -81,7 +81,7 @@ def _account(uid: int, fallback: str) -> Account:
 def check_reach(account: Account, folder: Path, program: Path) -> None:
     """Make sure that the account gets into the folder and can run the program.
 
-    Nothing is changed to make it so: opening the folders above would be somebody else's decision.
+    This changes no permission: opening the folders above is the operator's decision.
     Raises EmbeddedError with the two ways out.
     """
     if account.is_me:

@@ -214,7 +214,7 @@ class Cluster:
         try:
             folder.mkdir(mode=0o700)
         except FileExistsError:
-            # In a shared temporary folder somebody else may have been first.
+            # In a shared temporary folder another user may have created it first.
             status = folder.lstat()
             if status.st_uid != account.uid or status.st_mode & 0o077:
                 raise EmbeddedError(

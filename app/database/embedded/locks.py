@@ -1,8 +1,8 @@
 """Two files beside the data folder keep the processes that share a server apart.
 
-`pg18.lock` is held for the moment in which somebody makes, starts or stops the server. `pg18.users`
-is held shared by every process that uses it, for as long as it lives: the kernel lets go of it even
-after kill -9, so whoever gets it alone is the last user.
+A process holds `pg18.lock` while it creates, starts or stops the server. Each process that uses the
+server holds `pg18.users` shared until it ends. The kernel releases it even after kill -9, so a
+process that gets it exclusively is the last user.
 """
 
 import fcntl
@@ -34,7 +34,7 @@ class FolderLocks:
             self._users = users
 
     def leave(self) -> bool:
-        """Stop counting as a user; call it inside `alone`. Returns whether nobody is left."""
+        """Stop counting as a user; call it inside `alone`. Returns whether no user is left."""
         users, self._users = self._users, None
         if users is None:
             return False

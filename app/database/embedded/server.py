@@ -21,7 +21,7 @@ class EmbeddedServer:
         self._wanted_account = account
         self._cluster = Cluster(data_dir, options)
         self._locks = FolderLocks(data_dir, f"pg{MAJOR}", wait_seconds=START_SECONDS + STOP_SECONDS)
-        # There while somebody has said stop: services that still run must not start it again.
+        # Exists after an explicit stop: services that still run must not start it again.
         self._stopped = data_dir / f"pg{MAJOR}.stopped"
 
     @property
@@ -64,13 +64,13 @@ class EmbeddedServer:
             return True
 
     def leave(self) -> None:
-        """Stop counting as a user, and stop the server when nobody else uses it."""
+        """Stop counting as a user, and stop the server when no other process uses it."""
         with self._locks.alone():
             if self._locks.leave():
                 self._cluster.shut_down()
 
     def stop(self) -> bool:
-        """Stop the server, whoever uses it, until the next `start`; tell whether there was one."""
+        """Stop the server, even if it is used, until the next `start`; return whether it ran."""
         if not self._cluster.exists:
             return False
         with self._locks.alone():

@@ -174,7 +174,7 @@ async def test_route_accepts_exactly_its_documented_parameters(
     assert (await refused.json(content_type=None))["code"] == "parameter_unknown"
     for answer in taken:
         if answer.content_type == "text/event-stream":
-            answer.close()  # it would go on for ever
+            answer.close()  # it would never end
         else:
             body = await answer.json(content_type=None)
             assert body.get("code") != "parameter_unknown"

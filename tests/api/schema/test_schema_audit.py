@@ -1,4 +1,4 @@
-"""Who changed the schema, over HTTP; and what nobody recorded, in health and metrics."""
+"""Recorded schema changes over HTTP; unrecorded ones in health and metrics."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -157,17 +157,17 @@ async def test_failed_comparison_is_a_warning(
 ) -> None:
     drift = service.component(DriftCheck)
     with admin.transaction():
-        admin.execute("create temporary table kept as select * from flagstone.schema_fingerprints")
+        admin.execute("create temporary table saved as select * from flagstone.schema_fingerprints")
         admin.execute("truncate flagstone.schema_fingerprints")
     await drift.run_once()
     lost = service.app[HEALTH].report().checks["schema:drift"][0]
     samples = await scrape(service)
     admin.execute(
-        "insert into flagstone.schema_fingerprints overriding system value select * from kept"
+        "insert into flagstone.schema_fingerprints overriding system value select * from saved"
     )
     await drift.run_once()
     well = service.app[HEALTH].report().checks["schema:drift"][0]
-    # Any role could hold it, and so keep everybody from looking.
+    # Any role could hold it, and so block all checks.
     with server.admin("suite") as other:
         other.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
         drift.checked_at = datetime.now(UTC) - timedelta(hours=1)

@@ -186,7 +186,7 @@ async def test_start_without_database_serves_the_stored_snapshot(
     owner = launch()
     await owner.start()
     await owner.ready()
-    assert await put(client, owner, "last/change", "kept") == 201
+    assert await put(client, owner, "last/change", "stored") == 201
     url = (owner.data_dir / "credentials/app.url").read_text().strip()
     migrator = (owner.data_dir / "credentials/migrator.url").read_text().strip()
     assert await owner.stop() == 0

@@ -198,7 +198,7 @@ def ending(**changes: Any) -> Story:
 
 
 def with_past(*change_sets: ChangeSet) -> Story:
-    """Return the story with another history, told over HTTP as it is."""
+    """Return the story with another history, as HTTP returns it."""
     return ending(change_sets=change_sets, told=change_sets)
 
 

@@ -211,5 +211,5 @@ async def test_c9_no_body_no_context_and_no_targeting_key_are_fine(
 
     assert (one.status, one.body["value"]) == (200, False)
     assert every.flags["plan"]["value"] is False
-    # It has nobody to count, so its default holds.
+    # There is nothing to count, so its default holds.
     assert every.flags["by-user"]["reason"] in {"DEFAULT", "TARGETING_MATCH"}

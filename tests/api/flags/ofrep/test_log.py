@@ -39,6 +39,6 @@ async def test_unknown_flag_is_logged_as_a_successful_read(
             await service.client.get(f"{LOCAL}/configurations/unknown")
 
         statuses = [each["status"] for each in logged if each["event"] == "request"]
-        # What is forbidden is told by the access log.
+        # The access log has the refusals.
         assert statuses == ([200, 404, 404, 400, 403, 404] if sample else [400, 404])
         assert _answers(service) == {200: 1, 404: 2, 400: 1}

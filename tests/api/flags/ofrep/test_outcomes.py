@@ -20,7 +20,7 @@ from tests.conftest import Server
 from tests.loop import watched_loop
 
 PRO = {"context": {"targetingKey": "u", "plan": "pro"}}
-# How long nobody else may be served because of one answer, by the processor's time.
+# The processor time for which one answer may block all others.
 PAUSE_SECONDS_MAX = 0.05
 
 
