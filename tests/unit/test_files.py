@@ -1,4 +1,4 @@
-"""Private files: whole or not at all, on a full disk too."""
+"""Private files are written completely or not at all, also on a full disk."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from app.secrets.key_sources import wrapper_of
 from app.settings import load
 from tests.waiting import HANG_SECONDS
 
-# What a process sees on a full disk: an empty file can be made, and nothing can be written to it.
+# As on a full disk: a file can be created, but nothing can be written to it.
 _ON_A_FULL_DISK = """
 import resource, sys
 from pathlib import Path
@@ -37,7 +37,7 @@ def _start_on_a_full_disk(folder: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         timeout=HANG_SECONDS,
-        # Coverage would want to write its own file, which the limit forbids.
+        # Coverage would write its own file, which the limit forbids.
         env={name: value for name, value in os.environ.items() if "COV" not in name},
     )
 

@@ -1,4 +1,4 @@
-"""Who may: tokens, scopes, environments; the same 401 for every reason."""
+"""Authentication and authorization: tokens, scopes, environments, and one 401 for all reasons."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -92,14 +92,14 @@ async def test_every_route_declares_its_scope() -> None:
         "/health/live",
         "/health/ready",
         "/health/started",
-        # Its ticket is in the path, as a browser can send no header with it.
+        # Its ticket is in the path, since a browser cannot send a header.
         "/ofrep/v1/streams/{ticket}",
         "/openapi.json",
     }
 
 
 async def test_every_route_of_the_router_is_in_the_table(service: Service) -> None:
-    """What is not in the table has no guard."""
+    """A route outside the table would have no guard."""
     table = {(route.method, filled(route.path)) for route in ROUTES}
     heads = {("HEAD", path) for method, path in table if method == "GET"}
     preflights = {("OPTIONS", filled(route.path)) for route in ROUTES if route.around is not None}
@@ -114,7 +114,7 @@ async def test_every_route_of_the_router_is_in_the_table(service: Service) -> No
 
 
 async def test_token_row_changed_by_sql_is_refused(service: Service, server: Server) -> None:
-    """Write access to the database must not be enough to promote a token."""
+    """Write access to the database must not be enough to add scopes to a token."""
     token = await service.token(Scope.READ)
     with server.admin("suite") as connection:
         connection.execute(

@@ -1,4 +1,4 @@
-"""The access log tells who tried what, and what must be told does not happen untold."""
+"""The access log: refusals are logged, and administration needs a record."""
 
 import json
 import os
@@ -33,12 +33,12 @@ NEW = {"If-None-Match": "*"}
 
 @pytest.fixture
 async def log(service: Service) -> AccessLog:
-    """The log of the running service, with nothing in it."""
+    """The access log of the running service. It is empty."""
     return service.app[ACCESS_LOG]
 
 
 async def _told(service: Service, **query: str) -> list[dict[str, Any]]:
-    """Return what the log tells once all of it is written, the latest first."""
+    """Flush the log and return its rows, the latest first."""
     await service.app[ACCESS_LOG].run_once()
     answer = await service.client.get("/v1/access-log", params=query)
     assert answer.status == 200
@@ -225,7 +225,7 @@ async def test_access_log_unavailable_only_refuses_administration(
     (check,) = warned["checks"]["access_log:write"]
     assert (check["status"], check["output"]) == ("warn", "cannot be written")
     assert healed["checks"]["access_log:write"][0]["status"] == "pass"
-    # What was noted meanwhile is there; what was refused has left nothing behind.
+    # Queued refusals were written later. The refused administration changed nothing.
     assert [each["detail"] for each in told] == ["malformed"]
     with server.admin("suite") as connection:
         rows = connection.execute(

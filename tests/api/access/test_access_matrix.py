@@ -1,5 +1,6 @@
-"""Every route, by every scope, in its own environment and in a foreign one, with every kind of
-token: made from the table of routes, so that a new one is in it by itself.
+"""Every route with every scope, environment and kind of bad token.
+
+The cases come from the table of routes, so a new route is tested automatically.
 """
 
 from collections import Counter
@@ -21,7 +22,7 @@ METHODS = [
     for route in ROUTES
     for method in ([route.method, "HEAD"] if route.method == "GET" else [route.method])
 ]
-# A scope of a token, and the environment that the token is for.
+# The scope and the environment of a token.
 GRANTS = [
     (scope, environments)
     for scope in Scope
@@ -30,17 +31,17 @@ GRANTS = [
 
 
 async def _status(service: Service, method: str, route: Route, token: str | None) -> int:
-    # What is limited here is beside the point: see test_failures.py.
+    # The rate limit is tested in test_failures.py.
     service.app[RATE_LIMIT].forget()
     headers = {"If-None-Match": "*"} | ({} if token is None else {"X-API-Key": token})
     path = filled(route.path)
-    # Streams have no end: leaving the block closes them.
+    # Streams do not end: leaving the block closes them.
     async with service.stranger.request(method, path, json={"value": 1}, headers=headers) as answer:
         return answer.status
 
 
 async def _bad_tokens(service: Service) -> dict[str, str | None]:
-    """Make a bad token of each kind that would be good for everything everywhere."""
+    """Create a bad token of each kind, with all scopes and environments."""
     expired = await service.token(*Scope, expires_at=datetime.now(UTC) - timedelta(seconds=1))
     revoked = await service.token(*Scope)
     good = await service.token(*Scope)

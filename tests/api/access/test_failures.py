@@ -1,4 +1,4 @@
-"""Failed attempts are limited by client prefix; nobody with a good token is."""
+"""Failed attempts are limited by client prefix. A valid token is always accepted."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -40,13 +40,13 @@ async def test_after_ten_failures_the_answer_says_when_to_come_back(service: Ser
     assert {int(answer.headers["Retry-After"]) for answer in answers} <= {59, 60}
     assert answers[0].content_type == "application/problem+json"
     assert body["code"] == "attempts_exceeded"
-    # Once, and not at each attempt.
+    # Once, not at each attempt.
     warned = [entry for entry in logged if entry["event"] == "attempts_limited"]
     assert [(entry["client"], entry["seconds"]) for entry in warned] == [("127.0.0.1", 60.0)]
 
 
 async def test_valid_token_is_accepted_from_a_limited_address(service: Service) -> None:
-    """Or a stranger behind the same address could lock a service out."""
+    """Otherwise a stranger behind the same address could lock a service out."""
     good = await service.token(Scope.READ, Scope.EVALUATE, environments=("local",))
     await _fail_often(service)
     assert (await _fail(service))[0] == 429
@@ -111,14 +111,14 @@ async def test_rate_limit_is_in_the_access_log(service: Service) -> None:
     ]
 
 
-# Where a request comes from
+# The address of the client
 
 
 @pytest.fixture
 async def behind_proxy(service: Service) -> AsyncIterator[Service]:
     before = service.app[SETTINGS]
     trusted = (ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8"))
-    # An application is not to be changed while it runs; a test may.
+    # aiohttp forbids changes of a running application, but a test needs one.
     service.app._state[SETTINGS] = replace(
         before, http=replace(before.http, trusted_proxies=trusted)
     )
@@ -127,7 +127,7 @@ async def behind_proxy(service: Service) -> AsyncIterator[Service]:
 
 
 async def _client_of(service: Service, *forwarded: str) -> str:
-    """Return the address that a failure with these headers is counted for."""
+    """Return the address that a failure with these headers counts for."""
     service.app[RATE_LIMIT].forget()
     await service.app[ACCESS_LOG].run_once()
     headers = [("X-Forwarded-For", each) for each in forwarded]
@@ -147,7 +147,7 @@ async def test_forwarded_address_from_untrusted_proxy_is_ignored(service: Servic
     [
         ((), "127.0.0.1"),
         (("198.51.100.7",), "198.51.100.7"),
-        # As some proxies write it; a client's port is another one each time.
+        # Some proxies add the port of the client, which changes each time.
         (("1.1.1.1, 198.51.100.7:49152, 10.0.0.1:443",), "198.51.100.7"),
         (("[2001:db8::1]:49152",), "2001:db8::1"),
         (("[2001:db8::1]",), "2001:db8::1"),

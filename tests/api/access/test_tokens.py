@@ -1,4 +1,4 @@
-"""Tokens over HTTP: made, listed, replaced and revoked, by nobody who has less himself."""
+"""Tokens over HTTP: create, list, rotate and revoke, only within the grant of the caller."""
 
 import json
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -18,7 +18,7 @@ READER = {"name": "reader", "scopes": ["read"], "environments": ["local"]}
 
 
 async def make(service: Service, **members: Any) -> dict[str, Any]:
-    """Make a token as the administrator of everything."""
+    """Create a token as the administrator of all environments."""
     answer = await service.client.post(PATH, json=READER | members)
     assert answer.status == 201, await answer.text()
     issued: dict[str, Any] = await answer.json()
@@ -113,7 +113,7 @@ async def test_token_expiry_is_bounded_for_administrators(
     service: Service,
 ) -> None:
     now = datetime.now(UTC)
-    # In the past of that day, or it would be three whole days at one time in eight.
+    # Before the current time of day: otherwise three whole days remain in one of eight runs.
     at = now.replace(microsecond=123456) + timedelta(days=3, seconds=-1)
 
     exact = (await make(service, expires_at=at.isoformat()))["token"]
@@ -169,7 +169,7 @@ async def test_administrator_manages_tokens_of_its_environment_only(
             await service.stranger.post(f"{at}/rotate", json={}, headers=own),
         )
         assert [answer.status for answer in answers] == [403, 403, 403]
-    # To revoke takes power away; to replace would hand out the scope read.
+    # A revocation removes power, but a rotation would give the scope read away.
     rotated = await service.stranger.post(f"{PATH}/{inside}/rotate", json={}, headers=own)
     assert (await problem(rotated, 403))["errors"][0]["field"] == "scopes"
     assert (await service.stranger.delete(f"{PATH}/{inside}", headers=own)).status == 200
@@ -243,12 +243,12 @@ async def test_replaced_or_expired_token_cannot_be_rotated(service: Service) -> 
 
 
 async def test_token_row_changed_by_sql_is_not_rotated(service: Service, server: Server) -> None:
-    """Or the new token would be a good one, of whatever somebody has written there."""
+    """Otherwise the new token would be valid with any grant that was written by SQL."""
     for change in (
         "scopes = '{read,admin}'",
         "environments = '{*}'",
         "expires_at = '2999-01-01'",
-        # It would live for as long as the old one seems to have.
+        # A successor would get the lifetime that the row shows.
         "created_at = '1999-01-01'",
         "grant_mac = null",
     ):
@@ -288,7 +288,7 @@ async def test_database_refuses_successor_of_revoked_or_replaced_token(
 async def test_expiry_of_a_replaced_token_cannot_be_moved_by_sql(
     service: Service, server: Server
 ) -> None:
-    """Write access to the database must not be enough to let a token live longer."""
+    """Write access to the database must not be enough to extend a token."""
     old = await make(service)
     await service.client.post(f"{PATH}/{old['token']['id']}/rotate", json={"grace_seconds": 3600})
     assert await status_of(service, old["text"]) == 200
@@ -362,7 +362,7 @@ async def test_repeated_creation_makes_no_token_and_hides_the_text(
 
 
 async def test_relevant_token_changes_by_sql_are_noticed(service: Service, server: Server) -> None:
-    """The rows are only read when their fingerprint differs."""
+    """The rows are read only when their fingerprint differs."""
     old = await make(service, expires_days=1)
     token_id = old["token"]["id"]
     await service.client.post(f"{PATH}/{token_id}/rotate", json={})
@@ -503,7 +503,7 @@ async def test_failed_flush_of_last_uses_retains_them(service: Service, server: 
 async def test_token_expires_by_the_clock_of_the_database(
     service: Service, monkeypatch: pytest.MonkeyPatch, behind: timedelta
 ) -> None:
-    """The clock of a service that is behind must not keep an expired token alive."""
+    """A service whose clock is behind must refuse an expired token."""
 
     class Clock(datetime):
         @classmethod

@@ -1,4 +1,4 @@
-"""What operations report names only the environments that the token is for."""
+"""Metrics and health name only the environments of the token."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ NEW = {"If-None-Match": "*"}
 
 
 async def _fill(service: Service, server: Server) -> None:
-    """Give every environment something that is counted, sealed, and due for rotation."""
+    """Add a flag usage, a secret and an old data key to every environment."""
     for name in NAMES:
         base = f"/v1/environments/{name}"
         for key, body in (

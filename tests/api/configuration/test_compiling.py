@@ -1,4 +1,4 @@
-"""No write leaves a flag behind that cannot be evaluated, whichever road it takes."""
+"""No kind of write can store a flag that cannot be evaluated."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,7 +20,7 @@ from tests.loop import watched_loop
 
 NODES = "cannot be evaluated: the rule has more than 2000 nodes"
 SMALL = {"==": [{"var": "x"}, 1]}
-# Fits alone, and not twice into one flag.
+# Fits into a flag once, but not twice.
 LARGE = {"or": [{"==": [{"var": "x"}, n]} for n in range(450)]}
 USER = flag(targeting={"if": [{"or": [{"$ref": "wide"}, {"!": {"$ref": "wide"}}]}, "on", "off"]})
 
@@ -74,7 +74,7 @@ async def test_segment_edit_that_breaks_a_flag_is_refused(
 
 
 async def test_ways_back_to_a_broken_flag_are_refused(service: Service) -> None:
-    """1: the large segment. 2: a small one. 3: a flag that uses the small one twice."""
+    """Revision 1 has the large segment, 2 a small one, 3 a flag that uses the small one twice."""
     await _change(service, _segment("wide", LARGE))
     await _change(service, _segment("wide", SMALL, 1))
     await _change(service, _flag("user", USER))
@@ -177,7 +177,7 @@ async def test_list_of_10000_values_is_the_largest(
 
 
 async def test_disabled_flag_must_compile_too(service: Service) -> None:
-    """Otherwise it could not be enabled later."""
+    """Otherwise the flag could not be enabled later."""
     await _change(service, _segment("wide", SMALL), _flag("user", USER | {"state": "DISABLED"}))
 
     status, problem = await _put(service)

@@ -1,4 +1,4 @@
-"""The event stream: each change once, in order, whatever happens to the connection in between."""
+"""The event stream sends each change once, in order, across reconnections."""
 
 import asyncio
 import random
@@ -183,7 +183,7 @@ async def test_stream_sends_resume_id_first(
 
 
 def _handlers() -> int:
-    """Count the requests that are being answered in this process."""
+    """Count the running requests of this process."""
     return sum(
         "stream_events" in repr(task.get_coro()) or "_handle_request" in repr(task.get_coro())
         for task in asyncio.all_tasks()
@@ -276,8 +276,9 @@ async def test_random_reconnects_see_each_change_once_in_order(
 async def test_reconnects_see_ten_thousand_changes_once_in_order(
     service: Service,
 ) -> None:
-    """Many revisions a commit, since one commit each takes longer than it proves; the client comes
-    back to within what is kept in memory, and to far beyond it.
+    """The client reconnects within the events in memory, and far behind them.
+
+    Each commit has many revisions, to save time.
     """
     chance = random.Random(10_000)  # noqa: S311 - a seed, so that a failure can be repeated
     follower = service.app[FOLLOWER]
@@ -314,7 +315,7 @@ async def test_reconnects_see_ten_thousand_changes_once_in_order(
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(listen())
         while made < MANY:
-            # Further behind than EVENTS_MAX there is a resync, which another test is about.
+            # Beyond EVENTS_MAX there is a resync, which another test covers.
             while made - len(seen) > EVENTS_MAX - BATCH_MAX:
                 caught_up.clear()
                 await caught_up.wait()

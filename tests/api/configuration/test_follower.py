@@ -1,4 +1,4 @@
-"""What is served is what is stored, a moment later at most, and it says so when it is not."""
+"""The follower serves the stored state within seconds, or says how old it is."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ async def _write(service: Service, key: str, value: object = 1) -> int:
 
 
 async def _set(service: Service, key: str, value: object) -> None:
-    """Write past HTTP, and so past the waiting until it is served."""
+    """Write without HTTP, so without waiting until the write is served."""
     content = Content(kind=Kind.SETTING, value=value)
     operation = Operation(key=key, content=content, expected=None)
     await service.app[DATABASE].transact(
@@ -68,7 +68,7 @@ async def test_revision_that_does_not_arrive_is_503(service: Service) -> None:
 
 
 async def test_change_without_a_notification_is_polled(service: Service, server: Server) -> None:
-    """A notification may be lost; it is a hint and nothing more."""
+    """A notification can be lost."""
     follower = service.app[FOLLOWER]
     with server.admin("suite") as connection:
         connection.execute("set search_path = flagstone")
@@ -112,7 +112,7 @@ async def test_killed_listener_reconnects_and_misses_nothing(
 async def test_restored_database_is_a_new_epoch(
     service: Service, server: Server, written_since: int
 ) -> None:
-    """Restored without a word, and perhaps written to until its revisions look like before."""
+    """A restore without a new epoch, then writes until the revisions are equal."""
     follower = service.app[FOLLOWER]
     await _write(service, "lost")
     before = follower.get("local")
@@ -213,7 +213,7 @@ async def test_nothing_is_served_before_there_is_something(settings: Settings) -
 async def test_schema_change_does_not_end_the_follower(
     service: Service, replica: Service, server: Server
 ) -> None:
-    """Inside a transaction the driver cannot prepare anew: one look fails, the next does not."""
+    """The driver cannot prepare again in a transaction: one refresh fails, the next succeeds."""
     change = "alter table flagstone.configurations alter column description type "
     await replica.app[FOLLOWER].at_least("local", await _write(service, "before"))
     try:
@@ -232,7 +232,7 @@ async def test_schema_change_does_not_end_the_follower(
 
 
 async def test_new_instance_knows_earlier_changes(service: Service, settings: Settings) -> None:
-    """All clients of an instance that was replaced come back at once, a little behind."""
+    """After a replacement all clients reconnect at once and miss only a few events."""
     for n in range(3):
         await _write(service, f"k{n}")
 

@@ -1,4 +1,4 @@
-"""Lenient imports over HTTP: what flagd accepts is stored, and only the flags concerned fail."""
+"""Lenient imports over HTTP store all that flagd accepts. Only the invalid flags fail."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Real files, loaded and read back over HTTP, equal as JSON; each load is one change set."""
+"""Real files survive import and export over HTTP. Each import is one change set."""
 
 import asyncio
 import json
@@ -131,7 +131,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 async def _fill(service: Service) -> None:
-    """Entries of every kind, with everything that an entry can have."""
+    """Entries of every kind, with all members."""
     for key, body in {
         "limit": {
             "value": 3,
@@ -152,7 +152,7 @@ async def _import(
     service: Service, body: str | bytes, place: str = LOCAL, **query: str
 ) -> tuple[int, Any]:
     raw = body.encode() if isinstance(body, str) else body
-    # A stream, as the client warns of large bodies.
+    # A stream, since the client warns about large bodies.
     answer = await service.client.post(
         f"{place}/import", data=BytesIO(raw), params=query, headers=JSON
     )
@@ -353,7 +353,7 @@ async def test_importing_needs_to_write_and_to_read(service: Service) -> None:
 
 
 async def test_flagd_can_be_pointed_at_an_environment(service: Service) -> None:
-    """Its HTTP sync asks again and again, and is told when nothing has changed."""
+    """Flagd's HTTP sync polls, and gets 304 when nothing has changed."""
     await _fill(service)
     place = f"{LOCAL}/flags.json"
 
@@ -375,7 +375,7 @@ async def test_flagd_can_be_pointed_at_an_environment(service: Service) -> None:
 
 
 async def test_large_documents_wait_for_each_other_within_a_limit() -> None:
-    """A piece of work keeps its place until its thread has ended."""
+    """Work occupies its lane until its thread has ended."""
     ended = threading.Event()
     limiter = ThreadLimiter(0.2)
     first = asyncio.create_task(limiter.run("first", ended.wait))
@@ -404,7 +404,7 @@ async def test_stored_answer_contains_no_values(service: Service, server: Server
 
 
 async def test_expect_100_continue_is_answered(service: Service) -> None:
-    """Curl asks for every body beyond a mebibyte."""
+    """Curl sends this header for every body over a mebibyte."""
     host, port = service.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     head = (

@@ -1,4 +1,4 @@
-"""The access log's lines, as somebody who collects standard output has them."""
+"""The lines of the access log, as a collector reads them from standard output."""
 
 import asyncio
 import json
@@ -12,13 +12,13 @@ from app.access.format import generate_token
 from tests.process.conftest import Process
 from tests.waiting import until
 
-# A line of its own, and what would wipe the true one from a terminal.
+# A forged line, and codes that would erase the real one in a terminal.
 FORGERY = "%0d%0a%7b%22log%22:%22access%22,%22event%22:%22sensitive_read%22%7d%1b%5b2K%1b%5b1A"
 PLACE = "/v1/environments/local/configurations/"
 
 
 def _lines(process: Process) -> list[dict[str, Any]]:
-    """Return the lines of the access log; every other line is JSON too, and none is broken."""
+    """Return the lines of the access log. Check that every line is JSON."""
     lines = [json.loads(line) for line in process.log.splitlines() if line.startswith("{")]
     return [line for line in lines if line.get("log") == "access"]
 
@@ -28,13 +28,13 @@ async def _token(launch: Callable[..., Process], *arguments: str) -> str:
     await process.start("token", "create", *arguments)
     assert process.child is not None
     assert await process.child.wait() == 0
-    # Alone on standard output, as before.
+    # Nothing else is on standard output.
     (token,) = process.log.splitlines()
     return token
 
 
 async def _status(service: Process, token: str, key: str, request_id: str) -> bytes:
-    """Ask as no well-behaved client would."""
+    """Send a request with hostile bytes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     writer.write(
         f"GET {PLACE}{key} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
@@ -58,7 +58,7 @@ async def test_requests_forge_no_line_and_stop_loses_none(
         async with client.get(f"{service.url}/v1/environments", headers=headers) as answer:
             return answer.status == 200
 
-    # First, since a token that is asked for before it is known counts as a failed attempt too.
+    # First, since a request with a token that is not known yet counts as a failed attempt.
     async with client.get(service.url + PLACE + "k", headers={"X-API-Key": "~\u2028~"}) as stranger:
         pass
     await until(is_known)
@@ -68,12 +68,12 @@ async def test_requests_forge_no_line_and_stop_loses_none(
         f"{service.url}/v1/access-log?event=authn_token_created", headers=service.headers
     )
     recorded = (await found.json())["items"]
-    # Well within the ten seconds after which it would have been written anyway.
+    # Before the ten seconds after which the batch would be written anyway.
     code = await service.stop()
 
     assert (by_key, by_id, stranger.status, code) == (b"403", b"400", 401, 0)
-    # The local administrator's token, made while the service started, is a line; what the command
-    # did is a row alone.
+    # The start created the local admin token, which is a line. The command
+    # only wrote a row.
     made, *noted = _lines(service)
     assert (made["event"], made["actor"]) == ("authn_token_created", "system:start")
     by_command, at_start = recorded
@@ -117,13 +117,13 @@ async def test_operator_trims_old_rows(
         return await process.child.wait(), process.log
 
     refused = await trim(datetime.now(UTC).astimezone() + timedelta(days=1))
-    await asyncio.sleep(1)  # the option takes whole seconds
+    await asyncio.sleep(1)  # The option takes whole seconds.
     trimmed = await trim(datetime.now(UTC).astimezone())
     async with client.get(f"{service.url}/v1/access-log", headers=service.headers) as answer:
         items = (await answer.json())["items"]
 
     assert refused == (1, "error: before: must not be in the future\n")
-    # The making of the administrator's token went; what tells of the trimming stayed.
+    # The creation of the admin token was trimmed. The record of the trimming remains.
     assert trimmed == (0, "deleted 1 row\n")
     assert [item["event"] for item in items] == ["authz_admin"]
     assert items[0]["actor"].startswith("operator:")
@@ -143,11 +143,11 @@ async def test_flood_makes_one_line_and_one_row(
 
     statuses = [await knock() for _ in range(500)]
 
-    # From the eleventh on nobody looks at what is shown.
+    # From the eleventh on, tokens are not checked.
     assert set(statuses) == {401, 429}
     assert await service.stop() == 0
     told = [line for line in _lines(service) if line["decision"] == "refused"]
-    # Of each kind more than one only where a window ended in between.
+    # More than one of a kind only when a batch ended in between.
     assert len(told) <= 4
     assert sum(line["count"] for line in told) == 500
     assert not any(f'"status": {status}' in service.log for status in (401, 429))

@@ -14,13 +14,13 @@ LOCAL = "/v1/environments/local"
 ALL_FLAGS = f"{LOCAL}/ofrep/v1/evaluate/flags"
 NEW = {"name": "shop", "scopes": ["read", "evaluate"], "environments": ["local"]}
 GOOD = {200}
-# While a new token was waited for, an instance that did not know it yet has counted failures.
+# An instance that did not know a new token yet has counted failures.
 BAD = {401, 429}
 
 
 @pytest.fixture
 async def three(launch: Callable[..., Process]) -> AsyncIterator[list[Process]]:
-    """Three instances on one PostgreSQL; the last hears no notification."""
+    """Three instances on one PostgreSQL. The last one receives no notifications."""
     owner = launch()
     await owner.start()
     await owner.ready()
@@ -38,7 +38,7 @@ async def three(launch: Callable[..., Process]) -> AsyncIterator[list[Process]]:
 
 
 async def make(client: ClientSession, process: Process) -> tuple[str, str]:
-    """Make a token; return its id and its text."""
+    """Create a token. Return its ID and its text."""
     async with client.post(f"{process.url}/v1/tokens", json=NEW, headers=process.headers) as answer:
         issued = await answer.json()
     return issued["token"]["id"], issued["text"]

@@ -1,4 +1,4 @@
-"""What goes into the access log is bounded and prints; and of many equal ones little is kept."""
+"""Accesses are bounded and printable, and equal refusals become one row."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ def test_text_cannot_forge_lines_and_is_bounded(text: str, is_refused: bool) -> 
     line = msgspec.json.encode(access)
 
     assert line.decode().isprintable()
-    # A write to a pipe is in one piece up to here.
+    # PIPE_BUF: a write up to this size is atomic.
     assert len(line) < 9 * 4 * 256
     assert all(
         len(each) <= 255 for each in msgspec.structs.astuple(access) if isinstance(each, str)
@@ -106,7 +106,7 @@ def test_flood_of_refusals_is_counted_in_few_rows() -> None:
 
 
 def test_sender_with_many_refusals_hides_no_other() -> None:
-    """The names of environments that he asks for are his own to choose."""
+    """A client chooses the names of environments in its requests freely."""
     gathered = RefusalBatch(50)
     for number in range(1_000):
         gathered.add(_refusal("192.0.2.1", environment=f"e{number}"))
@@ -175,7 +175,7 @@ async def test_line_is_json_with_every_field(pipe: tuple[int, int]) -> None:
     assert (told["log"], told["event"], told["version"]) == ("access", "sensitive_read", 7)
     assert told["decision"] == Decision.ALLOWED
     assert told["at"].endswith("Z")
-    # The database is away: the line is out, and the row waits.
+    # The database is away: the line is written, and the row is queued.
     assert (log.failures, log.problem) == (1, "cannot be written")
 
 
@@ -186,7 +186,7 @@ async def test_stopped_reader_loses_lines_without_blocking(pipe: tuple[int, int]
             lines.put(b"x" * 999 + b"\n")
         await lines.close()
 
-    # Some went into the pipe's own room before it was full.
+    # Some lines fit into the buffer of the pipe.
     assert 0 < lines.dropped <= 1_000
 
 

@@ -1,4 +1,4 @@
-"""Limits on failed attempts: who is counted together, for how long, and in how much memory."""
+"""The rate limit: its groups, its penalties and its memory."""
 
 import tracemalloc
 from ipaddress import IPv6Address
@@ -12,7 +12,7 @@ from app.http.client_address import client_prefix
 
 
 class Clock:
-    """The monotonic clock, which a test moves on."""
+    """A monotonic clock that a test advances."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -29,7 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def barred(counted: RateLimit, address: str = "192.0.2.1") -> int | None:
-    """Fail once; return the seconds to wait if that was too often."""
+    """Fail once. Return the seconds to wait, or None within the limit."""
     try:
         counted.count(address)
     except LimitExceeded as error:
@@ -38,7 +38,7 @@ def barred(counted: RateLimit, address: str = "192.0.2.1") -> int | None:
 
 
 def fail_until_barred(counted: RateLimit, address: str = "192.0.2.1") -> tuple[int, int]:
-    """Return how many failures were let pass, and the seconds to wait then."""
+    """Return the number of failures before the penalty, and its seconds."""
     for passed in range(1_000):
         seconds = barred(counted, address)
         if seconds is not None:
@@ -78,7 +78,7 @@ def test_each_time_is_twice_as_long_up_to_a_quarter_of_an_hour(clock: Clock) -> 
 
 
 def test_attempts_while_limited_do_not_extend_the_limit(clock: Clock) -> None:
-    """`Retry-After` is kept to, by both."""
+    """A client that waits for `Retry-After` is not blocked."""
     counted = RateLimit()
     fail_until_barred(counted)
 

@@ -1,4 +1,4 @@
-"""The text of a token, the MAC that binds it to its grant, and who is let in."""
+"""The text of tokens, their MACs, and the directory."""
 
 import hashlib
 import re
@@ -37,7 +37,7 @@ def stored(new: GeneratedToken, grant: Grant = GRANT, key: Secret = KEY) -> Toke
 
 
 def directory(*tokens: Token, key: Secret = KEY) -> TokenDirectory:
-    """A directory as it is once the tokens were read; its database is closed and stays so."""
+    """A directory that has read the tokens. Its database stays closed."""
     made = TokenDirectory(Database(load({}).database), key)
     made._tokens = {token.id: token for token in tokens}
     return made
@@ -63,7 +63,7 @@ def test_tokens_are_unique() -> None:
 
 
 def test_every_character_is_used() -> None:
-    """A slip in the alphabet or in the choice would make the secret smaller than it says."""
+    """A mistake in the alphabet or the choice would make the secret weaker."""
     used = {
         character for _ in range(200) for character in generate_token(is_admin=True).text[-49:-6]
     }
@@ -124,12 +124,12 @@ def test_any_text_is_refused_without_an_error(text: str) -> None:
 
 
 def test_checksum_is_the_crc_32_in_base_62() -> None:
-    """Secret scanners compute it by themselves, so it must never change."""
+    """Secret scanners compute it too, so it must never change."""
     assert token_id(KNOWN_BODY + "1ZyrYU") == KNOWN_ID
 
 
 def test_published_pattern_matches_tokens_only() -> None:
-    """What scanners are given; the checksum tells them the rest."""
+    """Secret scanners use the pattern first, then the checksum."""
     made = [generate_token(is_admin=bool(number % 2)).text for number in range(100)]
     text = "\n".join(f'TOKEN="{token}"; curl -H "X-API-Key:{token}"' for token in made)
     others = (
@@ -175,7 +175,7 @@ def test_mac_is_equal_for_equal_grants() -> None:
     ],
 )
 def test_changed_row_invalidates_its_token(grant: Grant) -> None:
-    """The key is not in the database, so a MAC cannot be made to fit."""
+    """Without the key, which is not in the database, no matching MAC can be computed."""
     new = generate_token(is_admin=False)
     promoted = replace(stored(new), grant=grant)
 
@@ -246,7 +246,7 @@ def test_replaced_token_expires() -> None:
         )
 
 
-# Who is let in
+# The directory
 
 
 def test_known_token_gives_its_caller() -> None:
@@ -268,7 +268,7 @@ def test_token_without_expiry_is_valid() -> None:
 
 
 def test_every_refusal_is_the_same() -> None:
-    """Whoever tries tokens must not learn which part of one was right."""
+    """A client that guesses must not learn which part of a token was right."""
     known, unknown, expired, other_key, same_id = (generate_token(is_admin=False) for _ in range(5))
     past = replace(GRANT, expires_at=datetime.now(UTC) - timedelta(microseconds=1))
     guarded = directory(
@@ -357,7 +357,7 @@ def test_grant_covers_its_environments_or_every_one() -> None:
 
 
 def test_administrator_successor_expires_within_a_year() -> None:
-    """As that of a token from before there was a limit."""
+    """Also the successor of a token from before the limit existed."""
     now = datetime.now(UTC)
     grant = replace(GRANT, scopes=frozenset({Scope.ADMIN}))
 

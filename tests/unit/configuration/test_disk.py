@@ -1,4 +1,4 @@
-"""The last known good state: whatever happens to a file, an older is read, never a wrong one."""
+"""The state on disk: a damaged file is skipped for an older one."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""Reading `.env` text: the meaning is python-dotenv's, and the time is linear."""
+"""The reader of `.env` text: it agrees with python-dotenv, in linear time."""
 
 import shlex
 from io import StringIO
@@ -19,7 +19,7 @@ MEGABYTE = 1024 * 1024
 
 
 def bindings(text: str) -> dict[str, str | None] | None:
-    """Return what our reader finds, None when it refuses the text."""
+    """Return the bindings, or None when the reader refuses the text."""
     try:
         return {found.name: found.value for found in read_bindings(text)}
     except Malformed:
@@ -40,7 +40,7 @@ def test_env_text_is_read_as_dotenv_does(text: str) -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 @hypothesis_settings(max_examples=300, deadline=None)
 def test_env_value_quoted_for_a_shell_is_read(text: str) -> None:
-    """A single quote within makes shlex write several pieces, which python-dotenv cannot read."""
+    """For a single quote shlex writes several pieces, which python-dotenv cannot read."""
     text = f"{text}'{text}"
 
     assert bindings(f"A={shlex.quote(text)} # c\nB=1\n") == {"A": text, "B": "1"}

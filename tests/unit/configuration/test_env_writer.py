@@ -1,4 +1,4 @@
-"""An exported `.env` file is safe to source, and every common reader takes it for the same."""
+"""An exported `.env` file is safe to source, and has one meaning in all common readers."""
 
 import json
 import shlex
@@ -22,14 +22,14 @@ from tests.waiting import HANG_SECONDS
 
 Read = Callable[[Path, list[str]], dict[str, str | None]]
 
-# What means something to a shell, to a reader of `.env`, or to the terminal.
+# Special characters of shells, of readers of `.env`, and of terminals.
 SPECIAL = (
     "' \" \\ $ ` \n \r # ! = ~ * ? [ ] { } ( ) & | ; < > % ^ é \t \x01 \x1b \x7f \u0085 \u2028 "
     "\ufeff \U0001f600 \\n \\\\ ${A} $A $(id) `id` export a  :"
 )
 TEXTS = st.lists(st.sampled_from([*SPECIAL.split(" "), " ", ""]), max_size=6).map("".join)
 ANY_TEXT = TEXTS | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
-# Read in one process each, as a process takes longer than a thousand values.
+# Each reader gets one process, since starting it takes longer than a thousand values.
 BATCH = st.lists(ANY_TEXT, min_size=100, max_size=300)
 
 

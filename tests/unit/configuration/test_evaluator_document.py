@@ -1,4 +1,4 @@
-"""The document of `flags.json`: flagd's own evaluator loads it, whatever a flag of ours holds."""
+"""The document of `flags.json`: flagd's evaluator can always load it."""
 
 from typing import Any
 
@@ -89,7 +89,7 @@ def test_evaluator_document_omits_flag_that_cannot_load(broken: Any) -> None:
     [
         (
             {
-                # Either order of names, as evaluators go through them in turn.
+                # Both orders of names, since evaluators replace references one after the other.
                 "staff": {"or": [{"$ref": "admins"}, {"$ref": "testers"}]},
                 "admins": {"==": [{"var": "email"}, "a"]},
                 "testers": {"==": [{"var": "email"}, "t"]},

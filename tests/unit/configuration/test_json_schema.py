@@ -1,4 +1,4 @@
-"""Values against schemas: what is refused, what is quick, and the checker processes."""
+"""JSON Schemas: unsupported parts, linear checks, and the checker processes."""
 
 import signal
 import socket
@@ -32,7 +32,7 @@ TREE = {
     "properties": {"n": {"type": "integer"}, "children": {"items": {"$ref": "#"}}},
     "required": ["n"],
 }
-# Each is below the limit of one pattern, and all together need half a gigabyte.
+# Each pattern is within its limit. Together they need half a gigabyte.
 LARGE_PATTERNS = {
     "properties": {f"p{n}": {"pattern": rf"(?i)\p{{L}}{{15}}{n}"} for n in range(900)}
 }
@@ -55,7 +55,7 @@ def _pid(checkers: Checkers) -> int:
     return checkers._idle[-1]._child.pid
 
 
-# Checking
+# Validation
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_tree_schema_finds_deep_violation() -> None:
 
 @pytest.mark.parametrize("keyword", ["const", "enum", "required"])
 def test_violations_of_long_texts_are_not_collected(keyword: str) -> None:
-    """Each error repeats the text: 480 of them took 345 MB, on the event loop."""
+    """Each error repeats the text: 480 errors took 345 MB."""
     text = "x" * 100_000
     schema = {"items": {keyword: text if keyword == "const" else [text]}}
 
@@ -185,7 +185,7 @@ def test_quick_contents_are_small_and_linear(schema: Any, value: Any, *, is_quic
 
 @pytest.mark.parametrize("schema", [COSTLY_SCHEMA, LARGE_PATTERNS], ids=["time", "memory"])
 def test_costly_schema_ends_its_process_alone(schema: Any) -> None:
-    # Enough time to run out of memory first.
+    # Enough time to reach the memory limit first.
     with closing(Checkers(cpu_seconds=0.2 if schema is COSTLY_SCHEMA else 20)) as checkers:
         with checkers.request() as request:
             with pytest.raises(TooCostlyError):
@@ -220,7 +220,7 @@ def test_process_that_has_grown_is_replaced(
 def test_process_killed_while_idle_is_replaced(checkers: Checkers) -> None:
     before = psutil.Process(_pid(checkers))
     before.kill()
-    # Ended, and still to be waited for by its parent.
+    # A zombie: it has ended, and its parent has not waited for it yet.
     while before.status() != psutil.STATUS_ZOMBIE:
         pass
 

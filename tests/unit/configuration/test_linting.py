@@ -1,4 +1,4 @@
-"""`flag lint` finds what an import would refuse, and what is probably a mistake."""
+"""`flag lint` finds all that an import would refuse, and probable mistakes."""
 
 import json
 from collections.abc import Iterator

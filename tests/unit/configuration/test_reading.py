@@ -1,4 +1,4 @@
-"""Files of many configurations: what is read is JSON, whatever the file was, or it is refused."""
+"""Imported files: each format becomes JSON values or is refused."""
 
 import json
 from pathlib import Path
@@ -94,7 +94,7 @@ def test_other_endings_are_refused(folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a.json", "a.yaml", "a.env"])
 def test_byte_order_mark_is_not_part_of_the_first_key(folder: Path, name: str) -> None:
-    """Editors on Windows write one; whoever wrote the file does not know that it is there."""
+    """Some editors on Windows add it, and the author does not see it."""
     content = "A=1" if name == "a.env" else '{"A": "1"}'
 
     document = read(folder, name, b"\xef\xbb\xbf" + content.encode())
@@ -193,13 +193,13 @@ def test_name_without_value_is_omitted_with_a_warning(folder: Path) -> None:
 
 @pytest.mark.parametrize("line", ["two words=1", "A='open", "=1", "A B"])
 def test_unreadable_env_line_is_refused(folder: Path, line: str) -> None:
-    """Left out without a word, an import would look whole and lack an entry."""
+    """Without a warning the import would look complete."""
     with pytest.raises(Malformed, match="line 2"):
         read(folder, "a.env", f"FIRST=1\n{line}\n")
 
 
 def test_repeated_env_name_is_refused(folder: Path) -> None:
-    """As in the other formats: one of the two values would be lost without a word."""
+    """As in the other formats: one of the two values would be lost."""
     with pytest.raises(Malformed, match="repeat"):
         read(folder, "a.env", "A=1\nB=2\nA=3\n")
 
@@ -297,7 +297,7 @@ def test_types_of_yaml_that_json_lacks_are_refused(folder: Path, tag: str) -> No
     ],
 )
 def test_text_in_another_format_is_malformed(folder: Path, content: str) -> None:
-    """PyYAML's constructors raise whatever int(), float() and chr() raise."""
+    """PyYAML's constructors raise the errors of int(), float() and chr()."""
     with pytest.raises(Malformed) as caught:
         read(folder, "a.yaml", content)
 
@@ -334,7 +334,7 @@ def test_anchors_and_merges_are_resolved(folder: Path) -> None:
 
 
 def test_merged_yaml_values_can_be_overridden(folder: Path) -> None:
-    """That is what a merge is for; nothing is repeated in the text."""
+    """Overriding is the purpose of a merge, and the text repeats no name."""
     document = read(folder, "a.yaml", "a: &a {x: 1, y: 1}\nb: {<<: *a, x: 2}")
 
     assert values(document)["b"] == {"x": 2, "y": 1}
@@ -369,7 +369,7 @@ def test_billion_laughs_yaml_is_refused(folder: Path) -> None:
 def test_json_is_read_the_same_as_json_and_as_yaml(
     tmp_path_factory: pytest.TempPathFactory, tree: dict[str, Any]
 ) -> None:
-    """YAML is nearly a superset of JSON: whoever renames a file must get the same values."""
+    """A JSON file with the ending .yaml must have the same values."""
     folder = tmp_path_factory.getbasetemp()
 
     as_json = read(folder, "same.json", json.dumps(tree))
@@ -604,7 +604,7 @@ def test_yaml_warnings_have_a_limit(folder: Path) -> None:
 
 @pytest.mark.parametrize("text", ["\U0001f600", "/", "x" * 2_000])
 def test_json_in_yaml_is_read_whole(folder: Path, text: str) -> None:
-    """Libyaml knows no escaped surrogates, and no names of more than 1024 characters in a row."""
+    """Libyaml supports neither escaped surrogates nor names of over 1,024 characters."""
     written = json.dumps({"a": {text: text}}).replace("/", "\\/")
 
     assert values(read(folder, "a.yaml", written)) == {"a": {text: text}}

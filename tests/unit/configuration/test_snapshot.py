@@ -1,4 +1,4 @@
-"""A snapshot that advanced is the one that would have been built, and pages say what is in it."""
+"""Snapshots: advancing equals building, and pages are complete."""
 
 from datetime import UTC, datetime
 
@@ -59,7 +59,7 @@ def configuration(key: str, value: object, kind: str, revision: int) -> Configur
 
 
 def followed(changes: list[dict[str, tuple[int, str] | None]]) -> tuple[Snapshot, Snapshot]:
-    """Return the snapshot that advanced change by change, and the one built from the end state."""
+    """Return a snapshot advanced change by change, and one built from the final state."""
     snapshot = build(environment(0), [])
     state: dict[str, Configuration] = {}
     for revision, change in enumerate(changes, start=1):
