@@ -747,16 +747,16 @@ for no key update skip locked;
 
 -- name: reseal_befores(environment, revisions, keys, sealed)!
 update changes
-set before_sealed = anew.sealed
-from unnest(:revisions::bigint[], :keys::text[], :sealed::bytea[]) as anew (revision, key, sealed)
+set before_sealed = resealed.sealed
+from unnest(:revisions::bigint[], :keys::text[], :sealed::bytea[]) as resealed (revision, key, sealed)
 where changes.environment = :environment
-  and changes.revision = anew.revision
-  and changes.key = anew.key;
+  and changes.revision = resealed.revision
+  and changes.key = resealed.key;
 
 -- name: reseal_afters(environment, revisions, keys, sealed)!
 update changes
-set after_sealed = anew.sealed
-from unnest(:revisions::bigint[], :keys::text[], :sealed::bytea[]) as anew (revision, key, sealed)
+set after_sealed = resealed.sealed
+from unnest(:revisions::bigint[], :keys::text[], :sealed::bytea[]) as resealed (revision, key, sealed)
 where changes.environment = :environment
-  and changes.revision = anew.revision
-  and changes.key = anew.key;
+  and changes.revision = resealed.revision
+  and changes.key = resealed.key;

@@ -335,7 +335,7 @@ for no key update skip locked;
 -- name: reseal_entries(environment, keys, sealed)!
 -- No version changes and no notification is sent: the value stays the same.
 update configurations
-set sealed = anew.sealed
-from unnest(:keys::text[], :sealed::bytea[]) as anew (key, sealed)
+set sealed = resealed.sealed
+from unnest(:keys::text[], :sealed::bytea[]) as resealed (key, sealed)
 where configurations.environment = :environment
-  and configurations.key = anew.key;
+  and configurations.key = resealed.key;

@@ -133,7 +133,7 @@ select pg_notify('flagstone', 'tokens')::text
 from inserted;
 
 -- name: retire_token(id, mac, retires_at, replaced_by)$
--- The replacement has the grant now. If somebody clears these columns by hand, the token still
+-- The replacement has the grant now. If a person clears these columns by hand, the token still
 -- cannot be replaced twice.
 with retired as (
     update tokens
