@@ -11,7 +11,7 @@ from app.access.log import AccessLog
 from app.cli.terminal import error_console
 from app.database.client.reasons import reason_of
 from app.database.embedded import EmbeddedError
-from app.database.opening import embedded_server, open_database
+from app.database.targets import embedded_server, open_database
 from app.settings import Settings
 
 # The operator who restores a service must not wait for its access log.
@@ -44,7 +44,7 @@ def record_or_warn(settings: Settings, access: Access) -> None:
 
 
 async def _record(settings: Settings, access: Access) -> None:
-    if settings.database.target is None and not embedded_server(settings).is_made:
+    if settings.database.target is None and not embedded_server(settings).exists:
         # Opening it would create it.
         raise EmbeddedError("there is no database yet")
     log.configure(settings.log.level, settings.log.format)

@@ -29,7 +29,7 @@ from app.cli.terminal import (
 from app.crypto.signing import Signer
 from app.database import Connection, sql
 from app.database.migrations import Migrator
-from app.database.opening import probe, targets
+from app.database.targets import open_targets, probe
 from app.names import counted
 from app.operations.backups import data_reader, recipients, store
 from app.operations.backups.data_reader import BackupSource
@@ -76,7 +76,7 @@ def create(*, as_json: AsJson = False) -> None:
         started = time.monotonic()
         signer = Signer(token_key(settings))
         allowed = recipients.recipients(settings)
-        with targets(settings) as database, byte_progress("dumping") as report:
+        with open_targets(settings) as database, byte_progress("dumping") as report:
             target = database.backup
             if len(target.hosts) > 1:
                 # pg_dump knows no timelines: it would dump a former primary as well.
@@ -210,7 +210,7 @@ def restore(
     """
     with _settings() as settings:
         backup, source = _source(settings, name, identity, public_key)
-        with targets(settings) as database:
+        with open_targets(settings) as database:
             if replace:
                 _confirm(database.migrator.database, confirm)
             with byte_progress("checking") as report:

@@ -17,9 +17,9 @@ from app.cli.options import local_time
 from app.cli.terminal import console, progress_display
 from app.database.catalog.fingerprint import redact
 from app.database.migrations import MigrationError, Migrator, new_files
-from app.database.opening import embedded_server, probe, targets
 from app.database.roles.credentials import before_provision
 from app.database.roles.provision import Provisioner, ProvisionError
+from app.database.targets import embedded_server, open_targets, probe
 from app.names import counted
 from app.scripts import configured_settings, run_script
 from app.server.sample_data import add_test_data
@@ -180,7 +180,7 @@ def stop() -> None:
 @contextmanager
 def _migrator() -> Iterator[Migrator]:
     settings = configured_settings()
-    with targets(settings) as database:
+    with open_targets(settings) as database:
         migrator = asyncio.run(probe(database.migrator, settings))
         yield Migrator(target=migrator, settings=settings.database, instance=settings.instance)
 

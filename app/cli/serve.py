@@ -13,7 +13,7 @@ import typer
 
 from app import log
 from app.access.local_credentials import ADMIN_TOKEN_FILE
-from app.database.opening import held_targets
+from app.database.targets import open_targets_async
 from app.scripts import configured_settings
 from app.server.application import create_app
 from app.server.serving import serve as run
@@ -91,7 +91,7 @@ async def _supervise(settings: Settings) -> int:
     async with AsyncExitStack() as stack:
         if settings.database.target is None:
             # Hold the embedded server, so that it survives a worker that is killed.
-            await stack.enter_async_context(held_targets(settings))
+            await stack.enter_async_context(open_targets_async(settings))
         return await Supervisor(settings).run(lambda: _announce(settings))
 
 

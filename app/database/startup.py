@@ -13,7 +13,7 @@ from app.database.client.pool import Database
 from app.database.client.primary import Primary
 from app.database.client.reasons import connecting
 from app.database.migrations import Migrator
-from app.database.opening import Targets, held_targets, probe, watch_embedded
+from app.database.targets import Targets, open_targets_async, probe, watch_embedded
 from app.log import logger
 from app.settings import Settings, Target
 from app.threads import in_thread
@@ -44,7 +44,7 @@ class DatabaseServer(Component):
         return self._targets
 
     async def start(self) -> None:
-        self._targets = await self._stack.enter_async_context(held_targets(self._settings))
+        self._targets = await self._stack.enter_async_context(open_targets_async(self._settings))
         log.info("database", target=self._targets.app.summary)
 
     async def close(self) -> None:

@@ -27,7 +27,7 @@ from app.access.log import AccessLog
 from app.configuration.json_schema.pool import Checkers
 from app.database import Connection, Database
 from app.database.client.reasons import is_foreseen, reason_of
-from app.database.opening import open_database
+from app.database.targets import open_database
 from app.environments import service as environments
 from app.errors import ForeseenError, NotFound
 from app.secrets.key_sources import wrapper_of

@@ -18,8 +18,8 @@ from rich.progress import Progress
 
 from app.database.client.drivers import libpq_arguments
 from app.database.migrations import Migrator
-from app.database.opening import held_targets
 from app.database.role_names import BACKUP, OWNER
+from app.database.targets import open_targets_async
 from app.operations.backups.store import DATA
 from app.settings import Target, load
 from app.threads import in_thread
@@ -49,7 +49,7 @@ async def measure(progress: Progress) -> list[Figure]:
     task = progress.add_task("backups: small", total=4)
     with data_folder() as folder:
         settings = load({"DATA_DIR": str(folder)})
-        async with held_targets(settings) as found:
+        async with open_targets_async(settings) as found:
             migrator = Migrator(
                 target=found.migrator, settings=settings.database, instance="benchmark"
             )

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.service import apply
 from app.database import Connection
-from app.database.opening import open_database
+from app.database.targets import open_database
 from app.settings import load
 from tests.benchmarks.cases import Case, fixed, shares
 from tests.benchmarks.connection import connected, require_good

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from rich.progress import Progress
 
-from app.database.opening import open_database
+from app.database.targets import open_database
 from app.settings import load
 from tests.benchmarks.figures import Figure, milliseconds, percentile
 from tests.benchmarks.holder import Held, operation, write

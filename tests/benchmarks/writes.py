@@ -28,8 +28,8 @@ from app.database import Connection, Database, sql
 from app.database.client.drivers import libpq_arguments
 from app.database.client.listener import listen
 from app.database.migrations import Migrator
-from app.database.opening import held_targets
 from app.database.role_names import OWNER
+from app.database.targets import open_targets_async
 from app.settings import load
 from app.threads import in_thread
 from tests.benchmarks.figures import Figure
@@ -76,7 +76,7 @@ async def measure(progress: Progress) -> list[Figure]:
 async def opened(folder: Path) -> AsyncIterator[Database]:
     settings = load({"DATA_DIR": str(folder), "DATABASE_POOL_MAX": "10", "LOG_LEVEL": "error"})
     log.configure(settings.log.level, settings.log.format)
-    async with held_targets(settings) as found:
+    async with open_targets_async(settings) as found:
         migrator = Migrator(
             target=found.migrator, settings=settings.database, instance=settings.instance
         )

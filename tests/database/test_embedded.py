@@ -1,4 +1,4 @@
-"""The embedded server: private, shared by its users, and restarted after any kill."""
+"""Test the embedded server: it is private, processes share it, and it survives kill -9."""
 
 import os
 import shutil
@@ -25,7 +25,9 @@ from tests.paths import ROOT
 from tests.waiting import HANG_SECONDS
 
 OPTIONS = ("fsync=off", "shared_buffers=16MB")
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the server to an account")
+AS_ROOT = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root runs the server as another account"
+)
 
 _SCRIPT = """
 import sys
@@ -47,17 +49,17 @@ print("left", flush=True)
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """A folder whose server has been made, and is stopped between tests."""
+    """Yield a folder with a server, which is stopped between tests."""
     with open_folder("flagstone-embedded-") as folder:
-        made = EmbeddedServer(folder, options=OPTIONS)
-        made.start()
-        made.leave()
+        server = EmbeddedServer(folder, options=OPTIONS)
+        server.start()
+        server.leave()
         yield folder
 
 
 @pytest.fixture
-def fresh() -> Iterator[Path]:
-    """A folder with nothing in it."""
+def empty_folder() -> Iterator[Path]:
+    """Yield an empty folder."""
     with open_folder("flagstone-embedded-") as folder:
         yield folder
 
@@ -75,7 +77,7 @@ def _started(folder: Path) -> Iterator[EmbeddedServer]:
 
 @contextmanager
 def _user(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run a process that uses the folder's server until it reads a line, and await its start."""
+    """Run a process that uses the server until it reads a line. Wait until it is ready."""
     with _starting_user(folder) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -114,15 +116,15 @@ def _is_gone(process: psutil.Process) -> bool:
         return True
 
 
-def _wait(reached: Callable[[], bool]) -> None:
+def _wait(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + HANG_SECONDS
-    while not reached():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
 def _kill_postmaster(server: EmbeddedServer, folder: Path) -> int:
-    """Kill it as the kernel does when memory runs out, and wait until its children have noticed."""
+    """Kill the server as the kernel does without memory, and wait until its children exit."""
     process = _postmaster(folder)
     children = process.children()
     process.kill()
@@ -132,7 +134,7 @@ def _kill_postmaster(server: EmbeddedServer, folder: Path) -> int:
 
 
 def _reap(server: EmbeddedServer) -> None:
-    """Reap our child process, which another process has ended, as a parent must."""
+    """Reap our child process after another process stopped it."""
     child = server._cluster._child
     assert child is not None
     child.wait(10)
@@ -156,9 +158,9 @@ def test_embedded_server_asks_for_a_password(home: Path) -> None:
 
     with _started(home) as server:
         for password in (None, Secret(""), Secret("postgres")):
-            stranger = replace(server.superuser, password=password)
+            other_target = replace(server.superuser, password=password)
             with pytest.raises(psycopg.OperationalError, match="password"):
-                psycopg.connect(**libpq_arguments(stranger, load({}).database))
+                psycopg.connect(**libpq_arguments(other_target, load({}).database))
     assert rules
     assert {rule[-1] for rule in rules} == {"scram-sha-256"}
 
@@ -210,15 +212,15 @@ def test_data_survives_a_restart(home: Path) -> None:
 
 
 def test_start_ignores_a_reused_process_id(home: Path) -> None:
-    """After a restart of the machine, the number in postmaster.pid may be anybody's."""
+    """After a restart of the machine, the id in postmaster.pid may belong to any process."""
     with _started(home) as server:
         _kill_postmaster(server, home)
-    stale = home / f"pg{MAJOR}" / "postmaster.pid"
+    pid_file = home / f"pg{MAJOR}" / "postmaster.pid"
     account = choose_account(home, None)
     with subprocess.Popen(["sleep", "60"], cwd="/", **account.subprocess_arguments()) as bystander:
         try:
-            lines = stale.read_text().split("\n")
-            stale.write_text("\n".join([str(bystander.pid), *lines[1:]]))
+            lines = pid_file.read_text().split("\n")
+            pid_file.write_text("\n".join([str(bystander.pid), *lines[1:]]))
             assert psutil.Process(bystander.pid).uids().real == account.uid
 
             with _started(home) as server, _connect(server) as connection:
@@ -233,13 +235,13 @@ def test_start_ignores_a_reused_process_id(home: Path) -> None:
 def test_stop_ignores_a_reused_process_id(home: Path) -> None:
     with _started(home) as server:
         _kill_postmaster(server, home)
-    stale = home / f"pg{MAJOR}" / "postmaster.pid"
-    left = stale.read_text()
-    stale.write_text(f"{os.getpid()}\n")
+    pid_file = home / f"pg{MAJOR}" / "postmaster.pid"
+    content = pid_file.read_text()
+    pid_file.write_text(f"{os.getpid()}\n")
 
     assert not EmbeddedServer(home).stop()
 
-    stale.write_text(left)
+    pid_file.write_text(content)
 
 
 def test_last_user_stops_the_server(home: Path) -> None:
@@ -247,18 +249,18 @@ def test_last_user_stops_the_server(home: Path) -> None:
     server.start()
     postmaster = _postmaster(home)
     with _user(home) as other:
-        same = _postmaster(home).pid == postmaster.pid
+        is_shared = _postmaster(home).pid == postmaster.pid
         server.leave()
         outlived = not _is_gone(postmaster)
         output, _ = other.communicate("\n", timeout=HANG_SECONDS)
 
-    assert (same, outlived, output) == (True, True, "left\n")
+    assert (is_shared, outlived, output) == (True, True, "left\n")
     assert _is_gone(postmaster)
     _reap(server)
 
 
 def test_killed_user_does_not_count(home: Path) -> None:
-    """It had even started the server."""
+    """The killed process started the server."""
     with _user(home) as killed:
         server = EmbeddedServer(home, options=OPTIONS)
         server.start()
@@ -272,14 +274,18 @@ def test_killed_user_does_not_count(home: Path) -> None:
     assert _is_gone(postmaster)
 
 
-def test_concurrent_starts_create_one_cluster(fresh: Path) -> None:
-    with _starting_user(fresh) as a, _starting_user(fresh) as b, _starting_user(fresh) as c:
+def test_concurrent_starts_create_one_cluster(empty_folder: Path) -> None:
+    with (
+        _starting_user(empty_folder) as a,
+        _starting_user(empty_folder) as b,
+        _starting_user(empty_folder) as c,
+    ):
         users = (a, b, c)
-        said = [process.stdout.readline() for process in users if process.stdout]
-        postmaster = _postmaster(fresh)
-        ends = [process.communicate("\n", timeout=HANG_SECONDS)[0] for process in users]
+        answers = [process.stdout.readline() for process in users if process.stdout]
+        postmaster = _postmaster(empty_folder)
+        outputs = [process.communicate("\n", timeout=HANG_SECONDS)[0] for process in users]
 
-    assert (said, ends) == (["ready\n"] * 3, ["left\n"] * 3)
+    assert (answers, outputs) == (["ready\n"] * 3, ["left\n"] * 3)
     assert _is_gone(postmaster)
 
 
@@ -311,32 +317,32 @@ def test_killed_server_restarts_with_its_data(home: Path) -> None:
             connection.execute("create table saved as select 7 as a")
         killed = _kill_postmaster(server, home)
 
-        had_to = [server.ensure_running(), server.ensure_running()]
+        restarted = [server.ensure_running(), server.ensure_running()]
         with _connect(server) as connection:
             row = connection.execute("select a from saved").fetchone()
             connection.execute("drop table saved")
         assert _postmaster(home).pid != killed
 
     assert row == (7,)
-    assert had_to == [True, False]
+    assert restarted == [True, False]
 
 
-def test_incomplete_data_folder_is_replaced(fresh: Path) -> None:
-    half = fresh / f"pg{MAJOR}.new-killed"
-    (half / "base" / "1").mkdir(parents=True)
-    (half / "base" / "1" / "file").write_text("x")
-    (half / "base" / "link").symlink_to(fresh)
-    (half / "PG_VERSION").write_text(str(MAJOR))
+def test_incomplete_data_folder_is_replaced(empty_folder: Path) -> None:
+    incomplete = empty_folder / f"pg{MAJOR}.new-killed"
+    (incomplete / "base" / "1").mkdir(parents=True)
+    (incomplete / "base" / "1" / "file").write_text("x")
+    (incomplete / "base" / "link").symlink_to(empty_folder)
+    (incomplete / "PG_VERSION").write_text(str(MAJOR))
 
-    with _started(fresh) as server, _connect(server) as connection:
+    with _started(empty_folder) as server, _connect(server) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
 
-    assert list(fresh.glob("*.new*")) == []
-    assert (fresh / f"pg{MAJOR}" / "PG_VERSION").exists()
+    assert list(empty_folder.glob("*.new*")) == []
+    assert (empty_folder / f"pg{MAJOR}" / "PG_VERSION").exists()
 
 
-def test_long_path_moves_the_socket_folder(fresh: Path) -> None:
-    deep = fresh / ("d" * 60) / ("e" * 60)
+def test_long_path_moves_the_socket_folder(empty_folder: Path) -> None:
+    deep = empty_folder / ("d" * 60) / ("e" * 60)
 
     with _started(deep) as server, _connect(server) as connection:
         socket_folder = Path(server.superuser.hosts[0][0])
@@ -344,12 +350,12 @@ def test_long_path_moves_the_socket_folder(fresh: Path) -> None:
         assert connection.execute("select 1").fetchone() == (1,)
     shutil.rmtree(socket_folder)
 
-    assert not socket_folder.is_relative_to(fresh)
+    assert not socket_folder.is_relative_to(empty_folder)
     assert mode == 0o700
 
 
 def test_shared_socket_folder_is_refused(home: Path) -> None:
-    """A user who may write there could put another server in its place."""
+    """Another user with access to the folder could replace the socket with their own."""
     socket_folder = home / "socket"
     socket_folder.chmod(0o755)
     server = EmbeddedServer(home, options=OPTIONS)
@@ -368,9 +374,9 @@ def test_embedded_server_does_not_run_as_root(home: Path) -> None:
 
 
 @AS_ROOT
-def test_start_keeps_permissions_of_parent_folders(fresh: Path) -> None:
-    """The wheel's own launcher would have opened this one to all users."""
-    closed = fresh / "closed"
+def test_start_keeps_permissions_of_parent_folders(empty_folder: Path) -> None:
+    """The launcher of the wheel would let all users enter this folder."""
+    closed = empty_folder / "closed"
     closed.mkdir(mode=0o700)
     server = EmbeddedServer(closed / "data", options=OPTIONS)
     try:
@@ -380,15 +386,15 @@ def test_start_keeps_permissions_of_parent_folders(fresh: Path) -> None:
         server.leave()
 
     assert closed.stat().st_mode & 0o777 == 0o700
-    assert fresh.stat().st_mode & 0o777 == 0o755
+    assert empty_folder.stat().st_mode & 0o777 == 0o755
     assert "run as an ordinary user" in str(refusal.value)
-    assert "set DATABASE_URL to a server of your own" in str(refusal.value)
+    assert "set DATABASE_URL to your own server" in str(refusal.value)
 
 
 @AS_ROOT
-def test_server_starts_once_the_folder_is_readable(fresh: Path) -> None:
-    """The refusal leaves nothing that a second attempt would trip over."""
-    closed = fresh / "closed"
+def test_server_starts_once_the_folder_is_readable(empty_folder: Path) -> None:
+    """The refused start leaves no file that makes the second start fail."""
+    closed = empty_folder / "closed"
     closed.mkdir(mode=0o700)
     server = EmbeddedServer(closed / "data", options=OPTIONS)
     with pytest.raises(EmbeddedError):
@@ -397,7 +403,7 @@ def test_server_starts_once_the_folder_is_readable(fresh: Path) -> None:
 
     closed.chmod(0o755)
 
-    with _started(closed / "data") as again, _connect(again) as connection:
+    with _started(closed / "data") as restarted, _connect(restarted) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
 
 

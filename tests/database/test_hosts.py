@@ -17,8 +17,8 @@ from app.database.client.connector import Connector
 from app.database.client.primary import Primary, Session
 from app.database.client.primary_watch import PrimaryWatch
 from app.database.migrations import Migrator
-from app.database.opening import probe
 from app.database.role_names import APP, MIGRATOR
+from app.database.targets import probe
 from app.errors import Unavailable
 from app.http.keys import DATABASE
 from app.private_files import exclusive_in

@@ -1,9 +1,11 @@
-"""An embedded PostgreSQL 18 for machines that have none: the wheel's binaries, our own launcher.
+"""Run an embedded PostgreSQL 18: the programs of a Python wheel, started by our own launcher.
 
-The wheel's launcher is not used: it trusts every local user, opens the permissions of parent
-folders when started as root, takes a reused process id for a running server and gives up after ten
-seconds. This one keeps everything in `DATA_DIR/pg18`, listens on a Unix socket alone, asks for
-SCRAM passwords, and is shared by all processes that name the same folder.
+We do not use the wheel's launcher. It trusts every local user and gives up after 10 seconds. As
+root it loosens the permissions of parent folders. It also mistakes a reused process id for a
+running server.
+
+Our server stores its data in `DATA_DIR/pg18`, listens only on a Unix socket, and requires SCRAM
+passwords. All processes with the same DATA_DIR share it.
 """
 
 from app.database.embedded.account import EmbeddedError

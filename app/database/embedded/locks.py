@@ -1,8 +1,8 @@
-"""Two files beside the data folder keep the processes that share a server apart.
+"""Coordinate the processes that share a server, with locks on two files beside its data folder.
 
-A process holds `pg18.lock` while it creates, starts or stops the server. Each process that uses the
-server holds `pg18.users` shared until it ends. The kernel releases it even after kill -9, so a
-process that gets it exclusively is the last user.
+A process locks `pg18.lock` while it creates, starts or stops the server. Each process that uses the
+server holds a shared lock on `pg18.users` until it ends. The kernel releases it even after kill -9,
+so a process that gets an exclusive lock is the last user.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ _PAUSE_SECONDS = 0.05
 
 
 class FolderLocks:
-    """The locks of one folder, as one process holds them."""
+    """The two locks of one folder, for one process."""
 
     def __init__(self, home: Path, name: str, *, wait_seconds: float) -> None:
         self._lock_path = home / f"{name}.lock"
@@ -27,14 +27,14 @@ class FolderLocks:
         self._users: int | None = None
 
     def join(self) -> None:
-        """Count as a user from now on. Waits while the last user stops the server."""
+        """Register as a user. Waits while the last user stops the server."""
         if self._users is None:
             users = _open(self._users_path)
-            _take(users, fcntl.LOCK_SH, self._wait_seconds)
+            _acquire(users, fcntl.LOCK_SH, self._wait_seconds)
             self._users = users
 
     def leave(self) -> bool:
-        """Stop counting as a user; call it inside `alone`. Returns whether no user is left."""
+        """Unregister, and return whether this was the last user. Call it inside `exclusive`."""
         users, self._users = self._users, None
         if users is None:
             return False
@@ -48,11 +48,11 @@ class FolderLocks:
             os.close(users)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Be the only one who makes, starts or stops the server."""
+    def exclusive(self) -> Iterator[None]:
+        """Prevent other processes from creating, starting or stopping the server."""
         lock = _open(self._lock_path)
         try:
-            _take(lock, fcntl.LOCK_EX, self._wait_seconds)
+            _acquire(lock, fcntl.LOCK_EX, self._wait_seconds)
             yield
         finally:
             os.close(lock)
@@ -63,21 +63,22 @@ def _open(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except PermissionError:
         raise EmbeddedError(
-            f"{path.parent} belongs to another account. Run as that account, or set DATA_DIR to a "
-            "folder of your own."
+            f"{path.parent} belongs to another account. Run as that account, or set DATA_DIR to "
+            "another folder."
         ) from None
 
 
-def _take(descriptor: int, how: int, wait_seconds: float) -> None:
-    """Take the lock, polling: flock itself has no time limit."""
+def _acquire(descriptor: int, mode: int, wait_seconds: float) -> None:
+    """Acquire the lock by polling, because flock has no timeout."""
     deadline = time.monotonic() + wait_seconds
     while True:
         try:
-            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise EmbeddedError(
-                    "another process does not finish starting or stopping the embedded PostgreSQL"
+                    "another process has been starting or stopping the embedded PostgreSQL for "
+                    f"more than {wait_seconds:.0f} s. End that process, or try again later"
                 ) from None
             time.sleep(_PAUSE_SECONDS)
         else:

@@ -1,4 +1,4 @@
-"""One embedded server, shared by every process that names the same folder."""
+"""Start and stop the embedded server, which all processes with the same folder share."""
 
 from pathlib import Path
 
@@ -12,51 +12,51 @@ log = logger(__name__)
 
 
 class EmbeddedServer:
-    """The server whose data is in `data_dir/pg18`. Every method blocks; use it from a thread."""
+    """The server with its data in `data_dir/pg18`. Every method blocks: call it in a thread."""
 
     def __init__(
         self, data_dir: Path, *, account: str | None = None, options: tuple[str, ...] = ()
     ) -> None:
         self._home = data_dir
-        self._wanted_account = account
+        self._account_name = account
         self._cluster = Cluster(data_dir, options)
         self._locks = FolderLocks(data_dir, f"pg{MAJOR}", wait_seconds=START_SECONDS + STOP_SECONDS)
-        # Exists after an explicit stop: services that still run must not start it again.
+        # Exists after `stop`: services that still run must not restart the server.
         self._stopped = data_dir / f"pg{MAJOR}.stopped"
 
     @property
     def superuser(self) -> Target:
-        """The superuser's way in. Its password never leaves the data folder."""
+        """The target of the superuser. Its password is stored only in the data folder."""
         return self._cluster.superuser
 
     @property
-    def is_made(self) -> bool:
-        """Whether there is data of a server, which `start` would otherwise make."""
+    def exists(self) -> bool:
+        """Whether the data folder exists. If not, `start` creates it."""
         return self._cluster.exists
 
     def start(self) -> None:
-        """Have a running server that answers, and count as one of its users.
+        """Create the server if needed, start it if needed, and register as one of its users.
 
-        Raises EmbeddedError when it cannot be made or does not answer within a minute.
+        Raises EmbeddedError if the server cannot be created or does not answer within 60 s.
         """
         self._home.mkdir(parents=True, exist_ok=True)
         account = self._account()
         self._locks.join()
-        with self._locks.alone():
+        with self._locks.exclusive():
             self._stopped.unlink(missing_ok=True)
             if not self._cluster.exists:
                 log.info("embedded_server_made", folder=str(self._cluster.data))
-                self._cluster.make(account)
+                self._cluster.create(account)
             if self._cluster.postmaster() is None:
                 self._cluster.launch(account)
             else:
                 self._cluster.wait_until_ready()
 
     def ensure_running(self) -> bool:
-        """Start the server again if it died and was not stopped. Returns whether it had to."""
+        """Restart the server if it died without `stop`. Return whether it was restarted."""
         if self._stopped.exists() or self._cluster.postmaster() is not None:
             return False
-        with self._locks.alone():
+        with self._locks.exclusive():
             if self._stopped.exists() or self._cluster.postmaster() is not None:
                 return False
             log.warning("embedded_server_died")
@@ -64,20 +64,20 @@ class EmbeddedServer:
             return True
 
     def leave(self) -> None:
-        """Stop counting as a user, and stop the server when no other process uses it."""
-        with self._locks.alone():
+        """Unregister as a user. Stop the server if no other process uses it."""
+        with self._locks.exclusive():
             if self._locks.leave():
                 self._cluster.shut_down()
 
     def stop(self) -> bool:
-        """Stop the server, even if it is used, until the next `start`; return whether it ran."""
+        """Stop the server, even if it is in use, until the next `start`. Return whether it ran."""
         if not self._cluster.exists:
             return False
-        with self._locks.alone():
+        with self._locks.exclusive():
             self._stopped.touch(mode=0o600)
             return self._cluster.shut_down()
 
     def _account(self) -> Account:
-        # Data that is there keeps its owner, whatever accounts the machine has got since.
+        # The owner of existing data never changes, even if the machine has a new account since.
         folder = self._cluster.data if self._cluster.exists else self._home
-        return choose_account(folder, self._wanted_account)
+        return choose_account(folder, self._account_name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from app.database import Database
 from app.database.client.primary import Primary
 from app.database.client.reasons import reason_of
-from app.database.opening import Targets, embedded_server, held_targets
+from app.database.targets import Targets, embedded_server, open_targets_async
 from app.operations.doctor.findings import Finding, failed, warned
 from app.settings import STRICT_TIERS, Settings, Target
 
@@ -55,11 +55,11 @@ async def opened(settings: Settings) -> AsyncIterator[Installation]:
     """Open the database of each role. Writes nothing and creates no embedded server."""
     installation = Installation(settings=settings)
     async with AsyncExitStack() as stack:
-        if settings.database.target is None and not embedded_server(settings).is_made:
+        if settings.database.target is None and not embedded_server(settings).exists:
             installation.problem = "there is no embedded PostgreSQL yet; `make run` creates it"
         else:
             try:
-                targets = await stack.enter_async_context(held_targets(settings))
+                targets = await stack.enter_async_context(open_targets_async(settings))
             except Exception as error:  # noqa: BLE001 - the other checks must run
                 installation.problem = reason_of(error)
             else:

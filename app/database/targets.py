@@ -1,4 +1,4 @@
-"""From settings to an open database: a server of one's own, or the embedded one with its roles."""
+"""Turn the settings into connection targets and open pools; start the embedded server if needed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -27,8 +27,9 @@ _WATCH_PAUSE_MAX_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """The ways in: as the app role for work, as the migrator for the schema, and for a backup as
-    who reads everything: the backup role, or the migrator where none is named.
+    """The connection targets, one per task: requests, migrations, backups.
+
+    `backup` is the migrator's target if DATABASE_BACKUP_URL is unset.
     """
 
     app: Target
@@ -37,15 +38,15 @@ class Targets:
 
 
 def embedded_server(settings: Settings) -> EmbeddedServer:
-    """Return the embedded server of DATA_DIR, not started."""
+    """Return the embedded server of DATA_DIR, without starting it."""
     return EmbeddedServer(settings.data_dir, account=settings.database.embedded_account)
 
 
 @contextmanager
-def targets(settings: Settings) -> Iterator[Targets]:
-    """Yield the ways in, with the embedded server running and provisioned if that is what is used.
+def open_targets(settings: Settings) -> Iterator[Targets]:
+    """Yield the targets. Without DATABASE_URL, start and provision the embedded server first.
 
-    Blocks. Raises EmbeddedError when the embedded server cannot be had.
+    Blocks. Raises EmbeddedError if the embedded server cannot start.
     """
     database = settings.database
     if database.target is not None:
@@ -66,16 +67,16 @@ def _embedded_targets(server: EmbeddedServer, settings: Settings) -> Targets:
         admin=superuser,
         settings=settings.database,
         folder=settings.data_dir / "credentials",
-        # They are made here, and the only way in is the socket of this very folder.
+        # We generate the passwords, and the server listens only on the socket in this folder.
         takes_any_password=True,
     )
-    # Repeated at each start: cheap, and a first start that was killed half-way is finished.
+    # Repeat this at each start: it is cheap, and completes a first start that was killed.
     provisioner.provision(reset_passwords=True)
-    found = provisioner.targets()
+    provisioned = provisioner.targets()
 
-    def here(role: str) -> Target:
-        # The data folder may have been moved since its URLs were written.
-        target = superuser.named(provisioner.database).as_role(role, found[role].password)
+    def socket_target(role: str) -> Target:
+        # Use the current socket: the data folder may have moved since its URLs were written.
+        target = superuser.named(provisioner.database).as_role(role, provisioned[role].password)
         return Target(
             hosts=target.hosts,
             database=target.database,
@@ -84,34 +85,38 @@ def _embedded_targets(server: EmbeddedServer, settings: Settings) -> Targets:
             tls=Tls(mode=TlsMode.DISABLE),
         )
 
-    return Targets(app=here(APP), migrator=here(MIGRATOR), backup=here(BACKUP))
+    return Targets(
+        app=socket_target(APP),
+        migrator=socket_target(MIGRATOR),
+        backup=socket_target(BACKUP),
+    )
 
 
 @asynccontextmanager
-async def held_targets(settings: Settings) -> AsyncIterator[Targets]:
-    """Do as `targets` does, in a thread."""
-    context = targets(settings)
+async def open_targets_async(settings: Settings) -> AsyncIterator[Targets]:
+    """Run `open_targets` in a thread."""
+    context = open_targets(settings)
     entering = asyncio.ensure_future(in_thread("database", context.__enter__))
 
     def leave() -> Awaitable[object]:
         return in_thread("database", lambda: context.__exit__(None, None, None))
 
     try:
-        found = await asyncio.shield(entering)
+        opened = await asyncio.shield(entering)
     except asyncio.CancelledError:
-        # Wait for the embedded server to start, or it would be left running.
+        # Wait until the embedded server has started, or it would continue to run.
         await _finish(entering)
         if entering.exception() is None:
             await _finish(asyncio.ensure_future(leave()))
         raise
     try:
-        yield found
+        yield opened
     finally:
         await leave()
 
 
 async def _finish(work: "asyncio.Future[Any]") -> None:
-    """Wait until the work is done, however often the waiting task is cancelled meanwhile."""
+    """Wait until the work is done, even if this task is cancelled again meanwhile."""
     while not work.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait([work])
@@ -120,8 +125,8 @@ async def _finish(work: "asyncio.Future[Any]") -> None:
 async def probe(target: Target, settings: Settings, primary: Primary | None = None) -> Target:
     """Connect once, close the connection, and return the target with the primary as its only host.
 
-    Migrations use libpq, which cannot tell a wrong password from a server that is away, does not
-    try again, and knows no timelines. Raises DatabaseRefusedError, which says whether a later
+    Migrations use libpq, which does not retry, does not check timelines, and reports a wrong
+    password like an unreachable server. Raises DatabaseRefusedError, which says whether a later
     attempt may succeed.
     """
     primary = primary or Primary(settings.data_dir)
@@ -133,14 +138,14 @@ async def probe(target: Target, settings: Settings, primary: Primary | None = No
 
 @asynccontextmanager
 async def open_database(settings: Settings, *, as_owner: bool = False) -> AsyncIterator[Database]:
-    """Yield an open pool with the service's own limits; for scripts and commands.
+    """Yield an open pool with the limits of the service, for scripts and commands.
 
-    `as_owner` is for what the app role may not do, such as a change of history's sealed bytes; it
-    goes the migrator's way. Raises DatabaseRefusedError and EmbeddedError.
+    `as_owner` connects as the migrator, for changes that the app role may not make: for example, to
+    reseal values in the history. Raises DatabaseRefusedError and EmbeddedError.
     """
-    async with held_targets(settings) as found:
+    async with open_targets_async(settings) as targets:
         database = Database(settings.database, Primary(settings.data_dir))
-        target = found.migrator if as_owner else found.app
+        target = targets.migrator if as_owner else targets.app
         prepare = prepare_as_owner if as_owner else prepare_connection
         with connecting(target, settings.database):
             await database.open(target, prepare)
@@ -151,7 +156,7 @@ async def open_database(settings: Settings, *, as_owner: bool = False) -> AsyncI
 
 
 async def watch_embedded(settings: Settings) -> None:
-    """Start the embedded server again whenever it dies, for as long as this runs."""
+    """Restart the embedded server each time it dies, until this task is cancelled."""
     server = embedded_server(settings)
     backoff = Backoff(WATCH_SECONDS, _WATCH_PAUSE_MAX_SECONDS)
     while True:
@@ -159,8 +164,8 @@ async def watch_embedded(settings: Settings) -> None:
         try:
             await in_thread("embedded-watch", server.ensure_running)
         except (EmbeddedError, OSError) as error:
-            # After kill -9 its children may hold the shared memory for a moment longer; and a full
-            # disk, or no file left to open, must not end this watch.
+            # Retry: after kill -9 the children of the server use the shared memory a moment longer,
+            # and a full disk or a lack of file descriptors may be temporary.
             log.warning("embedded_server_not_back", reason=reason_of(error))
         else:
             backoff.reset()
