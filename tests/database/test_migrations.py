@@ -1,4 +1,4 @@
-"""The runner: all of a file or nothing, one at a time, and every disagreement by name."""
+"""Test the migration runner: files are atomic, runs are serial, and differences are named."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ print(json.dumps(migrator.migrate()))
 
 @pytest.fixture
 def admin(server: Server) -> Iterator[Connection]:
-    """A superuser in an empty database of the test's own."""
+    """Connect as a superuser to an empty database."""
     server.create_database("migrations")
     with server.admin("migrations") as connection:
         connection.execute("set search_path = flagstone")
@@ -56,7 +56,7 @@ def admin(server: Server) -> Iterator[Connection]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the migrations that a test may add to and spoil."""
+    """Copy the migrations, so that a test may add and damage files."""
     return Path(shutil.copytree(FOLDER, tmp_path / "migrations"))
 
 
@@ -110,9 +110,9 @@ def _is_unlocked(admin: Connection) -> bool:
     return row == (0,)
 
 
-def _wait(reached: Callable[[], bool]) -> None:
+def _wait(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + HANG_SECONDS
-    while not reached():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -128,7 +128,7 @@ def _is_running(admin: Connection, text: str) -> bool:
 
 @contextmanager
 def _child(target: Target, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run a migrator in a process of its own, and see to it that it ends."""
+    """Run a migrator in a child process, and kill it at the end."""
     (host, port) = target.hosts[0]
     password = target.password.reveal() if target.password else ""
     url = f"postgresql://{target.user}:{password}@{quote(host, safe='')}:{port}/{target.database}"
@@ -149,13 +149,13 @@ def _child(target: Target, folder: Path) -> Iterator[subprocess.Popen[str]]:
 def test_pending_migrations_are_applied_in_order(migrator: Migrator, folder: Path) -> None:
     _add(folder, SECOND, "create table second as table first;", "drop table second;")
     _add(folder, FIRST, "create table first (a text);", "drop table first;")
-    told: list[tuple[str, int, int]] = []
+    progress: list[tuple[str, int, int]] = []
 
-    applied = migrator.migrate(lambda *progress: told.append(progress))
+    applied = migrator.migrate(lambda *step: progress.append(step))
 
     total = len(applied)
     assert applied == [*BASELINE, FIRST, SECOND]
-    assert told == [*((name, n, total) for n, name in enumerate(applied)), ("", total, total)]
+    assert progress == [*((name, n, total) for n, name in enumerate(applied)), ("", total, total)]
     assert migrator.roll_back(2) == [SECOND, FIRST]
     assert [file.name for file in migrator.status().pending] == [FIRST, SECOND]
 
@@ -241,7 +241,7 @@ def _delete(folder: Path) -> None:
         path.unlink()
 
 
-def _come_late(folder: Path) -> None:
+def _add_older(folder: Path) -> None:
     _add(folder, "1795384800999-Late", "select 1;")
 
 
@@ -249,16 +249,16 @@ def _misname(folder: Path) -> None:
     (folder / "1999999900009_lower.sql").touch()
 
 
-def _leave_unpaired(folder: Path) -> None:
+def _add_unpaired(folder: Path) -> None:
     _add(folder, SECOND, "select 1;")
     (folder / f"{SECOND}.rollback.sql").unlink()
 
 
-def _leave_rollback_alone(folder: Path) -> None:
+def _add_rollback_only(folder: Path) -> None:
     (folder / f"{SECOND}.rollback.sql").touch()
 
 
-def _double(folder: Path) -> None:
+def _duplicate_timestamp(folder: Path) -> None:
     _add(folder, f"{FIRST.partition('-')[0]}-Twin", "select 1;")
 
 
@@ -266,42 +266,42 @@ def _commit(folder: Path) -> None:
     _add(folder, SECOND, "select 1;\ncommit;")
 
 
-def _commit_in_passing(folder: Path) -> None:
+def _commit_between_statements(folder: Path) -> None:
     _add(folder, SECOND, "select 1; commit; select 2;")
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("damage", "reason"),
     [
         (_edit, f"{FIRST} was applied, and its file was edited since"),
         (_edit_rollback, f"{FIRST} was applied, and its file was edited since"),
         (_delete, f"{FIRST} was applied, and its file is missing"),
-        (_come_late, "1795384800999-Late is older than an applied migration"),
+        (_add_older, "1795384800999-Late is older than an applied migration"),
         (_misname, "1999999900009_lower.sql is misnamed"),
-        (_leave_unpaired, f"{SECOND}.sql is unpaired"),
-        (_leave_rollback_alone, f"{SECOND}.rollback.sql is unpaired"),
-        (_double, "has the same timestamp"),
+        (_add_unpaired, f"{SECOND}.sql is unpaired"),
+        (_add_rollback_only, f"{SECOND}.rollback.sql is unpaired"),
+        (_duplicate_timestamp, "has the same timestamp"),
         (_commit, f"{SECOND}.sql controls transactions"),
-        (_commit_in_passing, f"{SECOND}.sql controls transactions"),
+        (_commit_between_statements, f"{SECOND}.sql controls transactions"),
     ],
 )
 def test_files_that_differ_from_the_ledger_are_refused(
     migrator: Migrator,
     folder: Path,
     admin: Connection,
-    spoil: Callable[[Path], None],
-    told: str,
+    damage: Callable[[Path], None],
+    reason: str,
 ) -> None:
     _add(folder, FIRST, "create table first (a integer);", "drop table first;")
     migrator.migrate()
     before = _ledger(admin)
 
     _add(folder, THIRD, "create table third (a integer);", "drop table third;")
-    spoil(folder)
+    damage(folder)
 
-    with pytest.raises(MigrationError, match=re.escape(told)):
+    with pytest.raises(MigrationError, match=re.escape(reason)):
         migrator.migrate()
-    with pytest.raises(MigrationError, match=re.escape(told)):
+    with pytest.raises(MigrationError, match=re.escape(reason)):
         migrator.roll_back(1)
     assert _ledger(admin) == before
     assert not _exists(admin, "third")
@@ -311,7 +311,7 @@ def test_files_that_differ_from_the_ledger_are_refused(
 def test_migration_of_a_newer_release_can_be_rolled_back(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
-    """Instances are replaced one by one, and an old one may start once more."""
+    """During a rolling update, an old instance may restart after a new one has migrated."""
     _add(folder, FIRST, "create table first (a integer);", "drop table first;")
     migrator.migrate()
     _delete(folder)
@@ -358,7 +358,7 @@ def test_edited_migration_is_rolled_back_by_force_as_applied(
 def test_migration_of_another_branch_is_rolled_back_by_force(
     migrator: Migrator, folder: Path
 ) -> None:
-    """Its file is gone, and one that came before it is pending."""
+    """Its file is missing, and an older migration is pending."""
     _add(folder, SECOND, "create table second (a integer);", "drop table second;")
     migrator.migrate()
     for path in folder.glob(f"{SECOND}.*"):
@@ -390,30 +390,30 @@ def test_edit_before_the_latest_migration_cannot_be_forced(
 def test_text_that_was_not_stored_is_taken_from_the_file(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
-    """A release before this one applied it."""
+    """An older release, which did not store texts, applied the migration."""
     _add(folder, FIRST, "create table first (a integer);", "drop table first;")
     migrator.migrate()
-    forgotten = "update migrations set applied_text = null, rollback_text = null"
+    drop_texts = "update migrations set applied_text = null, rollback_text = null"
     first = admin.execute("select count(*) from migrations where rollback_text is null").fetchone()
-    admin.execute(forgotten)
+    admin.execute(drop_texts)
     migrator.migrate()
     stored = admin.execute(
         "select count(*) from migrations where rollback_text is not null"
     ).fetchone()
-    admin.execute(forgotten)
+    admin.execute(drop_texts)
 
     assert first == (0,)
     assert stored == (len(BASELINE) + 1,)
     assert migrator.roll_back(1) == [FIRST]
     migrator.migrate()
-    admin.execute(forgotten)
+    admin.execute(drop_texts)
     _edit(folder)
     with pytest.raises(MigrationError, match="its text was not stored"):
         migrator.roll_back(1, force=True)
 
 
-def test_other_line_endings_are_no_edit(migrator: Migrator, folder: Path) -> None:
-    """Git may write either, by the settings of each machine."""
+def test_changed_line_endings_are_not_an_edit(migrator: Migrator, folder: Path) -> None:
+    """Git writes LF or CRLF, depending on the settings of the machine."""
     migrator.migrate()
     for path in folder.iterdir():
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
@@ -429,7 +429,7 @@ def test_status_reports_problems_and_changes_nothing(
     _add(folder, FIRST, "select 1;")
     migrator.migrate()
     _edit(folder)
-    _come_late(folder)
+    _add_older(folder)
     after = migrator.status()
 
     assert [file.name for file in before.pending] == BASELINE
@@ -475,7 +475,7 @@ def test_failed_file_without_transaction_stays_running(
 
 
 def test_failed_file_without_transaction_may_be_edited(migrator: Migrator, folder: Path) -> None:
-    """The ledger must then hold the text that was applied, or the next start is refused."""
+    """The ledger must store the text that was applied, or the next start fails."""
     _add(folder, FIRST, "create table things (a integer);")
     _add(folder, SECOND, _INDEX.replace("(a)", "(b)"), transactional=False)
     with pytest.raises(MigrationError):
@@ -504,7 +504,7 @@ def test_failed_file_without_transaction_can_be_rolled_back(
 def test_migration_with_an_invalid_index_is_not_applied(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
-    """`if not exists` is content with it, and a unique one would let doubles in for ever."""
+    """`if not exists` skips an invalid index, and an invalid unique index allows duplicates."""
     _add(folder, FIRST, "create table things as select 1 as a from generate_series(1, 2);")
     _add(folder, SECOND, _INDEX.replace("create", "create unique"), transactional=False)
     with pytest.raises(MigrationError):
@@ -546,7 +546,7 @@ def test_session_setting_ends_with_its_file(
 def test_concurrent_migrators_apply_each_file_once(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
-    """With a file that no transaction holds: who waits must not be waited for in turn."""
+    """One file runs without a transaction. A waiting migrator must not block its index build."""
     _add(folder, FIRST, "create table things (a integer);")
     _add(folder, SECOND, _INDEX, transactional=False)
 
@@ -584,7 +584,7 @@ def test_next_run_continues_after_a_kill(
         process.communicate()
     admin.execute("delete from public.pause")
     if admin.info.server_version < 140_000:
-        # Such a server does not notice in the middle of a statement that the client has gone.
+        # Before version 14, a server does not detect a lost client during a statement.
         admin.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where datname = current_database() and query like '%pg_sleep(3600)%' "
@@ -600,7 +600,7 @@ def test_next_run_continues_after_a_kill(
 def test_next_run_continues_a_killed_file_without_transaction(
     migrator: Migrator, folder: Path, admin: Connection, server: Server
 ) -> None:
-    """What was left half made, an invalid index, is taken away by the file's first statement."""
+    """The kill leaves an invalid index, which the first statement of the file drops."""
     _add(folder, FIRST, "create table things (a integer);")
     migrator.migrate()
     _add(
@@ -620,12 +620,12 @@ def test_next_run_continues_a_killed_file_without_transaction(
         process.send_signal(signal.SIGKILL)
         process.communicate()
         _wait(lambda: not _is_running(admin, "create index concurrently"))
-    half_made = _exists(admin, "things_a_index") and not _index_is_valid(admin, "things_a_index")
+    is_invalid = _exists(admin, "things_a_index") and not _index_is_valid(admin, "things_a_index")
     state = _ledger(admin)[SECOND]
 
     assert migrator.migrate() == [SECOND]
 
-    assert (half_made, state) == (True, "running")
+    assert (is_invalid, state) == (True, "running")
     assert _index_is_valid(admin, "things_a_index")
     assert _ledger(admin)[SECOND] == "applied"
 
@@ -633,7 +633,7 @@ def test_next_run_continues_a_killed_file_without_transaction(
 def test_waiting_migrator_does_not_block_an_index_build(
     migrator: Migrator, admin: Connection
 ) -> None:
-    """In pg_advisory_lock it would hold a snapshot, and every concurrent index wait for that."""
+    """A wait in pg_advisory_lock holds a snapshot, for which each concurrent build waits."""
     migrator.migrate()
     admin.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
     done = threading.Event()
@@ -658,7 +658,7 @@ def test_waiting_migrator_does_not_block_an_index_build(
 
 
 def _waits(admin: Connection) -> bool:
-    """Say whether a migrator asks for the lock; one that has ended may be listed for a while."""
+    """Return whether a migrator polls for the lock. A finished one may be listed for a while."""
     row = admin.execute(
         "select count(*) from pg_stat_activity where datname = current_database() "
         "and application_name = 'flagstone-migrations' and query like '%pg_try_advisory_lock%'"
@@ -672,23 +672,23 @@ def _waiting_inside(admin: Connection) -> object:
     ).fetchone()
 
 
-async def test_migration_retries_for_a_table_in_use(
+async def test_migration_retries_while_a_table_is_in_use(
     migrator: Migrator, folder: Path, admin: Connection, server: Server
 ) -> None:
-    """A lock that is waited for stops everybody who comes after; so it is given up, and retried."""
+    """A queued lock blocks all later queries on the table, so the migrator retries instead."""
     migrator.migrate()
     _add(folder, FIRST, "alter table environments add column more text;")
     with server.admin("migrations") as writer, writer.transaction():
         writer.execute("lock table flagstone.environments in row exclusive mode")
         waiter = asyncio.create_task(asyncio.to_thread(migrator.migrate))
         await asyncio.sleep(0)
-        await asyncio.to_thread(_wait, lambda: _has_given_up(admin))
+        await asyncio.to_thread(_wait, lambda: _has_released_the_lock(admin))
         assert not waiter.done()
 
     assert await asyncio.wait_for(waiter, HANG_SECONDS) == [FIRST]
 
 
-def _has_given_up(admin: Connection) -> bool:
+def _has_released_the_lock(admin: Connection) -> bool:
     row = admin.execute(
         "select count(*) from pg_stat_activity where datname = current_database() "
         "and application_name = 'flagstone-migrations' and state = 'idle' "
@@ -698,7 +698,7 @@ def _has_given_up(admin: Connection) -> bool:
 
 
 def test_connection_failure_blames_no_file(migrator: Migrator) -> None:
-    stranger = Migrator(
+    unauthorized = Migrator(
         target=migrator.target.as_role(MIGRATOR, Secret("wrong")),
         settings=migrator.settings,
         instance="tests",
@@ -706,4 +706,4 @@ def test_connection_failure_blames_no_file(migrator: Migrator) -> None:
     )
 
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        stranger.migrate()
+        unauthorized.migrate()

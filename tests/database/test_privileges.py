@@ -1,4 +1,4 @@
-"""Each role can do its one job and nothing else; whoever could do more is told apart."""
+"""Test that each role has exactly its rights, and that a role with more is refused."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,7 @@ from tests.database.full_postgres import open_folder as unprivileged_folder
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
-# A statement for each right; where the right is there, it does nothing or breaks another rule.
+# One statement per right. With the right, it changes nothing or violates a constraint.
 _VERBS = {
     "select": "select count(*) from flagstone.{table}",
     "insert": "insert into flagstone.{table} default values",
@@ -76,7 +76,7 @@ _SUPERUSER = (
 
 @pytest.fixture(scope="module")
 def database(server: Server) -> Iterator[str]:
-    """A migrated database that tests may do their worst to."""
+    """Yield a migrated database that tests may damage."""
     yield server.create_database("privileges", template="flagstone")
     server.drop_database("privileges")
 
@@ -101,8 +101,8 @@ def connections(server: Server, database: str) -> Iterator[dict[str, Connection]
         yield {APP: app, READONLY: readonly, BACKUP: backup, MIGRATOR: migrator}
 
 
-def _may(connection: Connection, statement: str) -> bool:
-    """Tell whether the role has the right; what the statement then does is taken back."""
+def _is_allowed(connection: Connection, statement: str) -> bool:
+    """Return whether the role may run the statement. Rolls the statement back."""
     try:
         with connection.transaction(force_rollback=True):
             connection.execute(statement.encode())
@@ -138,20 +138,20 @@ def test_every_table_has_listed_rights(server: Server, database: str) -> None:
 
 
 def test_every_used_sequence_is_listed(server: Server, database: str) -> None:
-    """A serial column's insert needs usage of its sequence; an identity column's does not."""
+    """An insert needs usage of the sequence of a serial column, but not of an identity column."""
     with server.admin(database) as connection:
         rows = connection.execute(
             "select objid::regclass::text, refobjid::regclass::text from pg_depend "
             "join pg_class on pg_class.oid = objid and relkind = 'S' and deptype = 'a' "
             "where relnamespace = 'flagstone'::regnamespace and refclassid = 'pg_class'::regclass"
         ).fetchall()
-    drawn = {
+    used = {
         str(sequence).rpartition(".")[2]
         for sequence, table in rows
         if "insert" in TABLES[str(table).rpartition(".")[2]]
     }
 
-    assert drawn == set(SEQUENCES)
+    assert used == set(SEQUENCES)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -162,13 +162,13 @@ def test_role_has_exactly_its_rights(
     with server.admin(database) as connection:
         column = _column(connection, table)
 
-    found = {
+    rights = {
         verb
         for verb, statement in (_VERBS | _NEVER).items()
-        if _may(connections[role], statement.format(table=table, column=column))
+        if _is_allowed(connections[role], statement.format(table=table, column=column))
     }
 
-    assert found == (set(TABLES[table].split(", ")) if role == APP else {"select"})
+    assert rights == (set(TABLES[table].split(", ")) if role == APP else {"select"})
 
 
 @pytest.mark.parametrize("table", ["change_sets", "changes", "access_log"])
@@ -187,9 +187,9 @@ def test_history_is_append_only(connections: dict[str, Connection], table: str) 
     ):
         if statement == merge and connections[APP].info.server_version < 150_000:
             continue
-        assert not _may(connections[APP], statement), statement
-        # The migrator is nobody until it becomes the owner.
-        assert not _may(connections[MIGRATOR], statement), statement
+        assert not _is_allowed(connections[APP], statement), statement
+        # The migrator has no rights until it becomes the owner.
+        assert not _is_allowed(connections[MIGRATOR], statement), statement
 
 
 @pytest.mark.parametrize("statement", _DEFINITIONS)
@@ -197,7 +197,7 @@ def test_history_is_append_only(connections: dict[str, Connection], table: str) 
 def test_row_role_cannot_change_the_schema(
     connections: dict[str, Connection], role: str, statement: str
 ) -> None:
-    assert not _may(connections[role], statement)
+    assert not _is_allowed(connections[role], statement)
 
 
 @pytest.mark.parametrize("statement", _SUPERUSER)
@@ -207,7 +207,7 @@ def test_no_role_has_superuser_powers(
 ) -> None:
     connection = connections[MIGRATOR if role == "owner" else role]
 
-    # Not in a transaction: some of these would be refused for that alone.
+    # Not in a transaction: some of these statements fail in any transaction.
     if role == "owner":
         connection.execute(f"set role {OWNER}")
     try:
@@ -221,7 +221,7 @@ def test_migrator_changes_the_schema_as_the_owner_only(connections: dict[str, Co
     migrator = connections[MIGRATOR]
     statement = b"create table flagstone.t (a integer)"
 
-    by_itself = _may(migrator, statement.decode())
+    by_itself = _is_allowed(migrator, statement.decode())
     with migrator.transaction(force_rollback=True):
         migrator.execute(f"set local role {OWNER}")
         migrator.execute(statement)
@@ -234,7 +234,7 @@ def test_migrator_changes_the_schema_as_the_owner_only(connections: dict[str, Co
 
 
 def test_unlisted_table_is_readable_by_backup_only(server: Server, database: str) -> None:
-    """pg_dump fails as a whole for one table that it may not read."""
+    """pg_dump fails completely if it may not read one of the tables."""
     with server.admin(database) as connection, connection.transaction(force_rollback=True):
         connection.execute(
             f"set local role {OWNER}; "
@@ -251,7 +251,7 @@ def test_unlisted_table_is_readable_by_backup_only(server: Server, database: str
             ).fetchone()
             for role in (APP, READONLY, BACKUP)
         }
-        # What every predefined role of a newer server would read is not what is asked here.
+        # Count grants to the role itself: predefined roles of newer servers may read all tables.
         by_grant = connection.execute(
             "select count(*) from pg_class, aclexplode(relacl) as acl "
             "where relname like 'forgotten%%' and acl.grantee = %s::regrole "
@@ -261,7 +261,7 @@ def test_unlisted_table_is_readable_by_backup_only(server: Server, database: str
 
     assert granted == {
         APP: (False, False, False),
-        # A sequence tells a number, and a dump by this role wants it.
+        # A sequence contains only a number, and a dump by this role needs it.
         READONLY: (False, True, False),
         BACKUP: (True, True, False),
     }
@@ -294,7 +294,7 @@ def test_owner_cannot_log_in(server: Server) -> None:
 def test_no_role_may_create_schemas_or_temporary_tables(
     server: Server, role: str, right: str
 ) -> None:
-    """A temporary table could stand in front of ours for a function that forgets its schema."""
+    """A function that omits the schema would read a temporary table instead of ours."""
     with server.admin() as connection:
         row = connection.execute(
             "select has_database_privilege(%s, 'flagstone', %s), "
@@ -321,7 +321,7 @@ def test_no_role_may_create_schemas_or_temporary_tables(
     ],
 )
 def test_role_has_its_session_limits(server: Server, role: str, expected: set[str]) -> None:
-    """Behind a pooler, nothing but the role can carry them."""
+    """Behind a pooler, only the role can set them."""
     with server.admin() as connection:
         row = connection.execute(
             "select setconfig from pg_db_role_setting "
@@ -373,25 +373,27 @@ async def test_app_role_is_accepted_in_every_tier(
 async def test_migrator_is_refused_as_the_app_role(
     server: Server, settings: Settings, database: str, tier: Tier
 ) -> None:
-    """It inherits nothing, yet one `set role` makes it the owner of every table."""
+    """It inherits no rights, but `set role` makes it the owner of every table."""
     with pytest.raises(OverprivilegedError):
         await _check(server.target(MIGRATOR, database), settings, tier)
 
 
 @pytest.fixture(scope="module")
-def spare() -> Iterator[Target]:
-    """A server of these tests' own, whose roles they may break."""
+def spare_server() -> Iterator[Target]:
+    """Start a server whose roles the tests may change."""
     with unprivileged_folder("flagstone-roles-") as folder, started(folder) as superuser:
         yield superuser
 
 
 @pytest.fixture
-def provisioner(spare: Target, tmp_path: Path) -> Iterator[Provisioner]:
-    """Of a server that has none of our roles."""
-    made = Provisioner(admin=spare, settings=load({}).database, folder=tmp_path / "credentials")
-    _remove_roles(made)
-    yield made
-    _remove_roles(made)
+def provisioner(spare_server: Target, tmp_path: Path) -> Iterator[Provisioner]:
+    """Yield a provisioner of a server without our roles."""
+    provisioner = Provisioner(
+        admin=spare_server, settings=load({}).database, folder=tmp_path / "credentials"
+    )
+    _remove_roles(provisioner)
+    yield provisioner
+    _remove_roles(provisioner)
 
 
 def _remove_roles(provisioner: Provisioner) -> None:
@@ -403,7 +405,7 @@ def _remove_roles(provisioner: Provisioner) -> None:
             connection.execute(f'drop owned by "{role}"; drop role "{role}"'.encode())
 
 
-def _gets_in(provisioner: Provisioner, target: Target) -> bool:
+def _can_connect(provisioner: Provisioner, target: Target) -> bool:
     try:
         psycopg.connect(**libpq_arguments(target, provisioner.settings)).close()
     except psycopg.OperationalError:
@@ -417,7 +419,7 @@ def test_first_provisioning_writes_a_url_for_each_role(provisioner: Provisioner)
     assert set(files) == set(LOGIN_ROLES)
     assert provisioner.folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
-    assert all(_gets_in(provisioner, target) for target in provisioner.targets().values())
+    assert all(_can_connect(provisioner, target) for target in provisioner.targets().values())
 
 
 def test_passwords_differ_and_are_stored_as_scram(provisioner: Provisioner) -> None:
@@ -457,10 +459,12 @@ def test_weak_chosen_password_is_refused_before_connecting(
     provisioner.folder.mkdir(mode=0o700)
     file = provisioner.folder / "app.url"
     file.write_text(text, encoding="utf-8")
-    nowhere = replace(provisioner, admin=replace(provisioner.admin, hosts=(("/nowhere", 1),)))
+    unreachable = replace(
+        provisioner, admin=replace(provisioner.admin, hosts=(("/unreachable", 1),))
+    )
 
     with pytest.raises(ProvisionError) as refusal:
-        nowhere.provision()
+        unreachable.provision()
 
     assert f"{file}" in str(refusal.value)
     assert rule in str(refusal.value)
@@ -478,7 +482,7 @@ def test_strong_chosen_password_is_accepted(provisioner: Provisioner) -> None:
 
     target = provisioner.targets()[APP]
     assert target.password == Secret("kX9#mQ2vLp7&Rt4z")
-    assert _gets_in(provisioner, target)
+    assert _can_connect(provisioner, target)
 
 
 def test_repeated_provisioning_keeps_the_passwords(provisioner: Provisioner) -> None:
@@ -488,7 +492,7 @@ def test_repeated_provisioning_keeps_the_passwords(provisioner: Provisioner) -> 
     provisioner.provision(reset_passwords=True)
 
     assert provisioner.targets() == before
-    assert all(_gets_in(provisioner, target) for target in before.values())
+    assert all(_can_connect(provisioner, target) for target in before.values())
 
 
 def test_concurrent_provisioners_wait_for_each_other(provisioner: Provisioner) -> None:
@@ -496,20 +500,20 @@ def test_concurrent_provisioners_wait_for_each_other(provisioner: Provisioner) -
         outcomes = list(threads.map(lambda _: provisioner.provision(), range(3)))
 
     assert outcomes[0] == outcomes[1] == outcomes[2]
-    assert all(_gets_in(provisioner, target) for target in provisioner.targets().values())
+    assert all(_can_connect(provisioner, target) for target in provisioner.targets().values())
 
 
 def test_role_with_unknown_password_is_not_changed(
     provisioner: Provisioner, tmp_path: Path
 ) -> None:
     provisioner.provision()
-    elsewhere = replace(provisioner, folder=tmp_path / "elsewhere")
+    other_folder = replace(provisioner, folder=tmp_path / "other_folder")
 
     with pytest.raises(ProvisionError, match=f"{APP}.*exist already.*--reset-passwords"):
-        elsewhere.provision()
+        other_folder.provision()
 
-    assert list(elsewhere.folder.glob("*")) == []
-    assert all(_gets_in(provisioner, target) for target in provisioner.targets().values())
+    assert list(other_folder.folder.glob("*")) == []
+    assert all(_can_connect(provisioner, target) for target in provisioner.targets().values())
 
 
 def test_role_without_its_file_is_named(provisioner: Provisioner) -> None:
@@ -526,23 +530,23 @@ def test_role_without_its_file_is_named(provisioner: Provisioner) -> None:
 def test_reset_passwords_replaces_lost_ones(provisioner: Provisioner, tmp_path: Path) -> None:
     provisioner.provision()
     old = provisioner.targets()
-    elsewhere = replace(provisioner, folder=tmp_path / "elsewhere")
-    elsewhere.provision(reset_passwords=True)
+    other_folder = replace(provisioner, folder=tmp_path / "other_folder")
+    other_folder.provision(reset_passwords=True)
 
-    new = elsewhere.targets()
-    assert all(_gets_in(provisioner, target) for target in new.values())
-    assert not any(_gets_in(provisioner, target) for target in old.values())
+    new = other_folder.targets()
+    assert all(_can_connect(provisioner, target) for target in new.values())
+    assert not any(_can_connect(provisioner, target) for target in old.values())
 
 
 def test_interrupted_provisioning_is_completed(provisioner: Provisioner) -> None:
-    """Killed after the files and before the roles, or after the roles and before the database."""
+    """The interruption comes between files and roles, or between roles and database."""
     provisioner.provision()
     before = provisioner.targets()
     _remove_roles(provisioner)
     provisioner.provision()
 
     assert provisioner.targets() == before
-    assert all(_gets_in(provisioner, target) for target in before.values())
+    assert all(_can_connect(provisioner, target) for target in before.values())
 
 
 def test_settings_may_name_files_before_provisioning(tmp_path: Path) -> None:
@@ -555,7 +559,7 @@ def test_settings_may_name_files_before_provisioning(tmp_path: Path) -> None:
         "DATABASE_ADMIN_URL_FILE": str(tmp_path / "admin.url"),
         "DATABASE_URL_FILE": str(tmp_path / "credentials/app.url"),
         "DATABASE_MIGRATOR_URL_FILE": str(tmp_path / "credentials/migrator.url"),
-        "DATABASE_BACKUP_URL_FILE": str(tmp_path / "elsewhere/backup.url"),
+        "DATABASE_BACKUP_URL_FILE": str(tmp_path / "other_folder/backup.url"),
     }
 
     with pytest.raises(SettingsError) as refusal:
@@ -563,7 +567,7 @@ def test_settings_may_name_files_before_provisioning(tmp_path: Path) -> None:
     del named["DATABASE_BACKUP_URL_FILE"]
     admin_target = load(before_provision(named, tmp_path / "credentials")).database.admin
 
-    # A file that is not made here has to be there.
+    # Provisioning does not create this file, so it must exist.
     assert [name for name, _ in refusal.value.problems] == ["DATABASE_BACKUP_URL"]
     assert admin_target is not None
     assert admin_target.user == "admin"
@@ -571,7 +575,7 @@ def test_settings_may_name_files_before_provisioning(tmp_path: Path) -> None:
 
 @pytest.fixture
 def managed(provisioner: Provisioner) -> Provisioner:
-    """As on a managed server, which gives out no superuser."""
+    """Provision without a superuser, as on a managed server."""
     admin = libpq_arguments(provisioner.admin, provisioner.settings)
     with psycopg.connect(**admin, autocommit=True) as connection:
         connection.execute("drop role if exists manager")
@@ -583,7 +587,7 @@ def managed(provisioner: Provisioner) -> Provisioner:
 
 @pytest.fixture
 def open_public(provisioner: Provisioner) -> Iterator[None]:
-    """New databases have the schema public as servers before 15 make it."""
+    """Give new databases the schema public of servers before 15, in which all may create."""
     admin = libpq_arguments(provisioner.admin.named("template1"), provisioner.settings)
     with psycopg.connect(**admin, autocommit=True) as connection:
         row = connection.execute(
@@ -615,7 +619,7 @@ def _as_superuser(provisioner: Provisioner, statement: str) -> None:
 async def test_public_schema_of_another_owner_is_reported(
     provisioner: Provisioner, managed: Provisioner, settings: Settings
 ) -> None:
-    """PostgreSQL answers the revoke of a role that is not the owner with a warning alone."""
+    """PostgreSQL only warns if a role that is not the owner revokes."""
     with pytest.raises(ProvisionError) as refusal:
         managed.provision()
     app = managed.targets()[APP]
@@ -645,7 +649,7 @@ def test_administrator_without_superuser_can_provision(
 
     target = managed.targets()[MIGRATOR]
     assert Migrator(target=target, settings=managed.settings, instance="tests").migrate()
-    # It gets no event triggers either, and so nothing that would need them.
+    # Without a superuser there are no event triggers, so nothing is recorded.
     with psycopg.connect(**libpq_arguments(target, managed.settings)) as connection:
         recording = read_recording(connection)
     assert recording.status is RecordingStatus.UNAVAILABLE
@@ -655,7 +659,7 @@ def test_administrator_without_superuser_can_provision(
 async def test_owner_of_the_tables_is_refused_in_strict_tiers(
     provisioner: Provisioner, settings: Settings
 ) -> None:
-    """One role for everything, as whoever skips `database provision` has."""
+    """Without `database provision`, one role does everything."""
     admin = libpq_arguments(provisioner.admin, provisioner.settings)
     with psycopg.connect(**admin, autocommit=True) as connection:
         connection.execute("create role flagstone_lonely login password 'l'")

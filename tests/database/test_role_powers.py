@@ -1,4 +1,4 @@
-"""Each power that the service's role should not have is seen, by name, whoever has given it."""
+"""Test that the check of the app role names each excess power, however it was granted."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from tests.database.full_postgres import FullServer, version_of
 DATABASE = "powers"
 PASSWORD = "role-power-3Ke8"
 _OTHER = "select rolname from pg_roles where rolname = %s"
-# What an administrator does to the role, and what must be said of it then. `{}` is the role.
+# By power: the statements of an administrator, and the expected report. `{}` is the role.
 POWERS = {
     "nothing": ([], []),
     "what the service needs": (
@@ -37,7 +37,7 @@ POWERS = {
             "passes by row-level security",
         ],
     ),
-    "attributes at second hand": (
+    "inherited attributes": (
         ["create role {}_other createdb", "grant {}_other to {}"],
         ["may make databases"],
     ),
@@ -56,7 +56,7 @@ POWERS = {
         ["grant pg_read_all_data to {}", "grant pg_write_all_data to {}"],
         [
             *("is a member of pg_read_all_data", "is a member of pg_write_all_data"),
-            # By what pg_write_all_data may, not by a grant.
+            # Through pg_write_all_data, not through a grant.
             "may delete, insert, update on migrations",
             *(
                 f"may delete, update on {table}"
@@ -96,11 +96,11 @@ POWERS = {
         ],
         [f"may run flagstone.lent as {OWNER}"],
     ),
-    "a place where others look": (
+    "objects in the schema public": (
         ["grant create on schema public to {}"],
         ["may make objects in the schema public"],
     ),
-    "what is the server's": (
+    "objects of the server": (
         [
             "grant execute on function pg_read_file(text) to {}",
             "grant execute on function pg_sleep(double precision) to {}",
@@ -118,18 +118,18 @@ POWERS = {
         ],
         ["may set for the whole server archive_command", "may set session_replication_role"],
     ),
-    "rights to give away": (
+    "a grant option": (
         ["grant select on flagstone.tokens to {} with grant option"],
         ["may pass on its rights to tokens"],
     ),
-    "a place for objects": (
+    "new schemas and objects": (
         [
             f"grant create on database {DATABASE} to {{}}",
             "grant usage, create on schema flagstone to {}",
         ],
         ["may make schemas in the database", "may make objects in the schema flagstone"],
     ),
-    "the past": (
+    "the history": (
         [
             "grant update, delete, truncate on flagstone.change_sets to {}",
             "grant update (detail) on flagstone.access_log to {}",
@@ -152,18 +152,18 @@ POWERS = {
         ],
         ["may delete, insert on trail"],
     ),
-    "the past, through everybody": (
+    "the history, through public": (
         ["grant delete on flagstone.changes to public"],
         ["may delete on changes"],
     ),
 }
-# The version of the server that brought what is granted.
+# By power: the first server version that has the right.
 SINCE = {"roles for all data": 14, "settings of a superuser": 15}
 
 
 @contextmanager
 def _role(server: Server | FullServer, name: str, statements: list[str]) -> Iterator[None]:
-    """Have a role that may connect, and what the statements make of it; then neither."""
+    """Create a role that may connect, run the statements, and drop all of it afterwards."""
     with server.admin() as admin, server.admin(DATABASE) as inside:
         password = psql.Literal(PASSWORD)
         admin.execute(psql.SQL("create role {} login password {}").format(_name(name), password))
@@ -175,7 +175,7 @@ def _role(server: Server | FullServer, name: str, statements: list[str]) -> Iter
                 inside.execute(statement.replace("{}", name).encode())
             yield
         finally:
-            # One of the audit's own goes as well, after it was there for the first role.
+            # This also drops the real audit schema, which only the first role needs.
             inside.execute("drop schema if exists flagstone_audit cascade")
             inside.execute("revoke all on flagstone.changes from public")
             inside.execute("drop function if exists flagstone.lent(), flagstone.fired()")
@@ -202,34 +202,34 @@ async def _powers(target: Target, settings: Settings) -> list[str]:
         await database.close()
 
 
-async def _found(
+async def _reports(
     server: Server | FullServer, superuser: Target, settings: Settings
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """What is said of a role with each of the powers, and what should be."""
-    found, expected = {}, {}
+    """Return the actual and the expected report of a role with each of the powers."""
+    actual, expected = {}, {}
     version = version_of(server)
-    for number, (what, (statements, powers)) in enumerate(POWERS.items()):
-        if version < SINCE.get(what, 0):
+    for number, (power_name, (statements, powers)) in enumerate(POWERS.items()):
+        if version < SINCE.get(power_name, 0):
             continue
         name = f"power_{number}"
         with _role(server, name, statements):
-            found[what] = await _powers(superuser.as_role(name, Secret(PASSWORD)), settings)
-        expected[what] = [power.replace("{}", name) for power in powers]
-    return found, expected
+            actual[power_name] = await _powers(superuser.as_role(name, Secret(PASSWORD)), settings)
+        expected[power_name] = [power.replace("{}", name) for power in powers]
+    return actual, expected
 
 
 async def test_every_power_is_listed(server: Server, settings: Settings) -> None:
     superuser = server.superuser.named(server.create_database(DATABASE, "flagstone"))
 
-    found, expected = await _found(server, superuser, settings)
-    # Servers before 17 have no name for the right.
+    actual, expected = await _reports(server, superuser, settings)
+    # Before version 17, the right to lock a table has no name of its own.
     lock = "maintain" if version_of(server) >= 17 else "truncate"
     with _role(server, "power_of_locks", [f"grant {lock} on flagstone.tokens to {{}}"]):
         locks = await _powers(superuser.as_role("power_of_locks", Secret(PASSWORD)), settings)
     as_app = await _powers(server.target(APP, DATABASE), settings)
 
     server.drop_database(DATABASE)
-    assert found == expected
+    assert actual == expected
     assert locks == [f"may {lock} on tokens"]
     assert as_app == []
 
@@ -242,14 +242,16 @@ async def test_every_power_is_listed_on_an_older_server(
     base = plain_server.provisioner.settings
     Migrator(target=migrator, settings=base, instance="tests").migrate()
     with plain_server.admin(DATABASE) as admin:
-        # As provisioning leaves it; else the owner of the database, and before 15 every role, may
-        # create objects in it.
+        # Do as provisioning does: otherwise the owner of the database may create objects in it,
+        # and before version 15 every role may.
         admin.execute("alter schema public owner to current_user")
         admin.execute("revoke all on schema public from public")
 
-    found, expected = await _found(plain_server, plain_server.superuser.named(DATABASE), settings)
+    actual, expected = await _reports(
+        plain_server, plain_server.superuser.named(DATABASE), settings
+    )
 
-    assert found == expected
+    assert actual == expected
     assert await _powers(plain_server.target(APP, DATABASE), settings) == []
 
 

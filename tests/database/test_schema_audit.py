@@ -1,6 +1,6 @@
-"""Who changes the schema is recorded by the server, unseen by nobody; and what is not, is noticed.
+"""Test that the server records schema changes, and that unrecorded changes are reported.
 
-The same on the embedded server and on an older, full one.
+Each test runs on the embedded server and on an older, full server.
 """
 
 import shutil
@@ -82,7 +82,7 @@ _TAMPERING = (
     "create table public.t (a integer)",
     "alter sequence flagstone_audit.schema_audit_id_seq restart",
 )
-# What a superuser may do, and that it is noticed and named.
+# Changes that only a superuser may make, and the problem that must be reported.
 _BREAKING = {
     f"drop event trigger {_TRIGGERS[0]}": f"the event trigger {_TRIGGERS[0]} is missing",
     f"alter event trigger {_TRIGGERS[1]} disable": f"{_TRIGGERS[1]} is disabled or altered",
@@ -92,7 +92,7 @@ _BREAKING = {
         "the function record_ddl differs"
     ),
     f"alter function {_FUNCTION} security invoker": "the function record_ddl differs",
-    # In the other order it would fail for itself: it could not record this.
+    # With the trigger enabled, the change fails: it cannot be recorded.
     f"alter event trigger {_TRIGGERS[0]} disable; alter function {_FUNCTION} owner to {OWNER}": (
         "the function record_ddl differs"
     ),
@@ -109,7 +109,7 @@ _BREAKING = {
     f"create table public.child () inherits ({_AUDIT})": "has: child public.child",
     f"alter table {_AUDIT} alter at set default '2000-01-01'": "the columns or constraints",
     f"alter table {_AUDIT} add check (tag <> '')": "the columns or constraints",
-    # It would fail for itself, and whatever is done with it.
+    # With the trigger enabled, this and every later change fails.
     f"alter event trigger {_TRIGGERS[0]} disable; alter function {_FUNCTION} stable": (
         "the function record_ddl differs"
     ),
@@ -121,7 +121,7 @@ _BREAKING = {
 
 @dataclass(frozen=True, kw_only=True)
 class Trail:
-    """A migrated database that may be spoilt, and three ways into it."""
+    """A migrated database that tests may damage, with connections of three roles."""
 
     server: Server | FullServer
     provisioner: Provisioner
@@ -176,34 +176,36 @@ def trail(request: pytest.FixtureRequest) -> Iterator[Trail]:
         return psycopg.connect(**libpq_arguments(target, provisioner.settings), autocommit=True)
 
     with server.admin(_NAME) as admin, connect(MIGRATOR) as migrator, connect(APP) as app:
-        made = Trail(
+        trail = Trail(
             server=server, provisioner=provisioner, admin=admin, migrator=migrator, app=app
         )
-        made.runner().migrate()
-        yield made
+        trail.runner().migrate()
+        yield trail
     with server.admin() as admin:
         admin.execute(f"drop database {_NAME} with (force)".encode())
 
 
 def _refused(connection: Connection, statement: str) -> bool:
-    """Tell whether it may not be done. A grant by one who may read is a warning, and nothing."""
-    told: list[str | None] = []
+    """Return whether the statement is refused. Some refused grants only raise a warning."""
+    notices: list[str | None] = []
 
-    def note(diagnostic: psycopg.errors.Diagnostic) -> None:
-        told.append(diagnostic.message_primary)
+    def add_notice(diagnostic: psycopg.errors.Diagnostic) -> None:
+        notices.append(diagnostic.message_primary)
 
-    connection.add_notice_handler(note)
+    connection.add_notice_handler(add_notice)
     try:
         connection.execute(statement.encode())
     except psycopg.errors.InsufficientPrivilege:
         return True
     finally:
-        connection.remove_notice_handler(note)
-    return bool(told) and all(str(text).startswith("no privileges were granted") for text in told)
+        connection.remove_notice_handler(add_notice)
+    return bool(notices) and all(
+        str(text).startswith("no privileges were granted") for text in notices
+    )
 
 
 def _extension(trail: Trail) -> object:
-    """Return the name of one that is there, and that is not for whoever may make schemas too."""
+    """Return an available extension that the right to create schemas does not allow."""
     row = trail.admin.execute(
         "select name from pg_available_extension_versions "
         "where not (installed or trusted) order by name limit 1"
@@ -238,13 +240,13 @@ def test_manual_change_is_recorded_with_role_and_object(trail: Trail) -> None:
     applications = {row[0] for row in trail.rows("application", before)}
     kinds = {row[0] for row in trail.rows("object_type", before)}
     trail.admin.execute("create schema other; drop schema other")
-    trail.admin.execute("create role nobody; drop owned by nobody; drop role nobody")
+    trail.admin.execute("create role passing; drop owned by passing; drop role passing")
 
     roles = set(trail.rows("session_role, acting_role", before))
-    told = trail.rows("tag, object_type, object, is_direct", before)
+    changes = trail.rows("tag, object_type, object, is_direct", before)
     superuser = trail.admin.info.user
     assert applications == {"by hand"}
-    # Nor a table's row types, nor its store of long values.
+    # Neither the row types of a table nor its TOAST table are recorded.
     assert kinds == {"table", "table column", "table constraint", "TABLE", "view", "rule"}
     assert roles == {(MIGRATOR, OWNER), (superuser, superuser)}
     for expected in (
@@ -261,7 +263,7 @@ def test_manual_change_is_recorded_with_role_and_object(trail: Trail) -> None:
         ("DROP SCHEMA", "schema", "other", True),
         ("DROP OWNED", None, None, True),
     ):
-        assert expected in told
+        assert expected in changes
     texts = {row[0]: row[1] for row in trail.rows("tag, statement", before)}
     assert texts["GRANT"] == f"grant select on flagstone.t to {APP}"
     assert texts["COMMENT"] == "do ..."
@@ -285,7 +287,7 @@ def test_recorded_statement_has_no_secret(trail: Trail) -> None:
         "alter subscription c set (slot_name = none); drop subscription c",
         "drop table public.c1, public.c2, public.c3, public.c4, public.c5, public.c6, public.c7",
         "drop role canary",
-        # In the limits that a row has, whatever is sent.
+        # However long the statement is, the row stays within its limits.
         f"create table public.{'c' * 63} ({', '.join(f'c{n} integer' for n in range(1000))})",
         f"drop table public.{'c' * 63}",
     ):
@@ -316,12 +318,12 @@ def test_change_that_cannot_be_recorded_is_refused(trail: Trail) -> None:
         pytest.raises(psycopg.errors.UndefinedTable, match="cannot record this, so it is not done"),
     ):
         owner.execute("create table flagstone.t (a integer)")
-    found = trail.admin.execute("select to_regclass('flagstone.t')").fetchone()
+    table = trail.admin.execute("select to_regclass('flagstone.t')").fetchone()
     trail.admin.execute("alter event trigger flagstone_ddl_command_end disable")
     trail.admin.execute("alter table flagstone_audit.away rename to schema_audit")
     trail.admin.execute("alter event trigger flagstone_ddl_command_end enable always")
 
-    assert found == (None,)
+    assert table == (None,)
     assert trail.last() == before
 
 
@@ -340,7 +342,7 @@ def test_broken_recording_names_the_problem(trail: Trail, statement: str) -> Non
 async def test_provisioning_repairs_the_recording_and_records_it(trail: Trail) -> None:
     before = trail.last()
     for statement, reason in _BREAKING.items():
-        # Each was tested alone. Here are those that can be combined and repaired.
+        # Another test breaks each alone. These can be combined and repaired.
         if not statement.startswith("drop") and not any(
             part in f"{statement} {reason}"
             for part in ("event trigger", "record_ddl", "the columns")
@@ -355,7 +357,7 @@ async def test_provisioning_repairs_the_recording_and_records_it(trail: Trail) -
     repaired = await trail.inspect()
     with trail.owner() as owner:
         refused = [_refused(owner, statement) for statement in _TAMPERING]
-    told = [row for row in trail.rows("tag, object", before) if row[0] == "REPAIR"]
+    repairs = [row for row in trail.rows("tag, object", before) if row[0] == "REPAIR"]
     repaired_at = trail.last()
     trail.provisioner.provision()
     unrepaired_at = trail.last()
@@ -365,7 +367,7 @@ async def test_provisioning_repairs_the_recording_and_records_it(trail: Trail) -
     assert broken.recording is RecordingStatus.BROKEN
     assert (repaired.recording, repaired.reason) == (RecordingStatus.RECORDING, None)
     assert all(refused)
-    assert [row[1] for row in told] == [broken.reason]
+    assert [row[1] for row in repairs] == [broken.reason]
     # A complete recording is not changed.
     assert unrepaired_at == repaired_at
 
@@ -391,8 +393,8 @@ async def test_removed_recording_counts_as_broken(trail: Trail, folder: Path) ->
 
     assert (gone.recording, gone.drift) == (RecordingStatus.BROKEN, ())
     assert "its records have been removed" in (gone.reason or "")
-    # A migration does not make it forgotten; an operator may, and a new record is remembered.
-    assert [each.recording for each in (remembered, accepted, once_more)] == [
+    # A migration does not hide the removal. An operator may accept it, until the next record.
+    assert [report.recording for report in (remembered, accepted, once_more)] == [
         RecordingStatus.BROKEN,
         RecordingStatus.UNAVAILABLE,
         RecordingStatus.BROKEN,
@@ -402,7 +404,7 @@ async def test_removed_recording_counts_as_broken(trail: Trail, folder: Path) ->
 
 @contextmanager
 def _unrecorded(trail: Trail) -> Iterator[Connection]:
-    """A superuser who has switched the record off, and puts it back."""
+    """Yield a superuser connection while the recording is disabled."""
     for name in _TRIGGERS:
         trail.admin.execute(f"alter event trigger {name} disable".encode())
     yield trail.admin
@@ -410,7 +412,7 @@ def _unrecorded(trail: Trail) -> Iterator[Connection]:
         trail.admin.execute(f"alter event trigger {name} enable always".encode())
 
 
-# What somebody does by hand, how it shows as drift, and how it is taken back.
+# A manual change, the drift that it causes, and the statement that reverts it.
 _BY_HAND = (
     (
         f"alter table flagstone.tokens add column extra text default '{_CANARY}'",
@@ -488,7 +490,7 @@ _BY_HAND = (
         "alter table flagstone.flag_usage replica identity default",
     ),
     (
-        # Silent wherever nothing is replicated.
+        # A trigger of this mode never fires without replication.
         _FIRING.format("R"),
         "+ table constraint configurations_environment_fkey on flagstone.configurations FOREIGN",
         _FIRING.format("O"),
@@ -509,7 +511,7 @@ _BY_HAND = (
         f"alter default privileges for role {OWNER} revoke usage on types from {APP}",
     ),
     (
-        # No statement does it; nothing is put into such an index, so it forbids nothing.
+        # No DDL does this. PostgreSQL adds no rows to such an index, so it enforces nothing.
         _READY.format("false"),
         "+ index CREATE UNIQUE INDEX access_log_pkey ON flagstone.access_log",
         _READY.format("true"),
@@ -528,8 +530,8 @@ async def test_unrecorded_change_shows_as_drift(trail: Trail) -> None:
         for statement, _, _ in _BY_HAND:
             superuser.execute(statement.encode())
         drifted = await trail.inspect()
-        for _, _, back in _BY_HAND:
-            superuser.execute(back.encode())
+        for _, _, revert in _BY_HAND:
+            superuser.execute(revert.encode())
         assert trail.last() == before
     well = await trail.inspect()
 
@@ -544,15 +546,15 @@ async def test_unrecorded_change_shows_as_drift(trail: Trail) -> None:
 @pytest.mark.parametrize("body", ["begin atomic; select {}; end", "as 'select {}'"])
 def test_changed_function_body_changes_the_fact(trail: Trail, body: str) -> None:
     if "atomic" in body and trail.admin.info.server_version < 140_000:
-        pytest.skip("a body that is parsed came with 14")
-    found = []
+        pytest.skip("SQL-standard function bodies need version 14")
+    facts = []
     with trail.admin.transaction(force_rollback=True):
         for number in (1, 2):
-            made = f"returns integer language sql {body.format(number)}"
-            trail.admin.execute(f"create or replace function flagstone.f() {made}".encode())
-            found.append(read_facts(trail.admin))
+            definition = f"returns integer language sql {body.format(number)}"
+            trail.admin.execute(f"create or replace function flagstone.f() {definition}".encode())
+            facts.append(read_facts(trail.admin))
 
-    assert sorted(each[:20] for each in differences(*found)) == [
+    assert sorted(fact[:20] for fact in differences(*facts)) == [
         "+ function flagstone",
         "- function flagstone",
     ]
@@ -602,26 +604,26 @@ def test_every_role_and_session_reads_equal_facts(trail: Trail) -> None:
     trail.migrator.execute("set standard_conforming_strings = off")
     trail.admin.execute("create domain flagstone.dotted as text check (value ~ E'a\\\\.b')")
 
-    found = [fingerprint(read_facts(c)) for c in (trail.app, trail.migrator, trail.admin)]
+    fingerprints = [fingerprint(read_facts(c)) for c in (trail.app, trail.migrator, trail.admin)]
 
     trail.admin.execute("drop domain flagstone.dotted")
     trail.app.execute("reset all")
     trail.migrator.execute("reset all")
-    assert len(set(found)) == 1
+    assert len(set(fingerprints)) == 1
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The migrations, and one more."""
-    made = Path(shutil.copytree(FOLDER, tmp_path / "migrations"))
+    """Copy the migrations, and add one."""
+    copy = Path(shutil.copytree(FOLDER, tmp_path / "migrations"))
     name = "1999999900000-AddThing"
     head = "-- Expand: for a test.\n-- type: schema\n-- phase: core\n"
-    (made / f"{name}.sql").write_text(f"{head}create table thing (a integer);\n")
-    (made / f"{name}.rollback.sql").write_text("drop table thing;\n")
-    return made
+    (copy / f"{name}.sql").write_text(f"{head}create table thing (a integer);\n")
+    (copy / f"{name}.rollback.sql").write_text("drop table thing;\n")
+    return copy
 
 
-def _kept(trail: Trail) -> list[tuple[object, ...]]:
+def _stored(trail: Trail) -> list[tuple[object, ...]]:
     return trail.app.execute(
         "select action, drifted, fingerprint, message from schema_fingerprints order by id"
     ).fetchall()
@@ -629,27 +631,27 @@ def _kept(trail: Trail) -> list[tuple[object, ...]]:
 
 async def test_migration_stores_the_drift_before_it(trail: Trail, folder: Path) -> None:
     runner = trail.runner(folder)
-    first = _kept(trail)[-1][2]
+    first = _stored(trail)[-1][2]
     runner.migrate()
-    up = _kept(trail)[-1][2]
+    up = _stored(trail)[-1][2]
     runner.roll_back(1)
-    down = _kept(trail)[-1][2]
+    down = _stored(trail)[-1][2]
     trail.admin.execute("create index by_hand on flagstone.tokens (name)")
     nothing = trail.runner()
     nothing.migrate()
-    count = len(_kept(trail))
+    count = len(_stored(trail))
     drifted = await trail.inspect()
     runner.migrate()
-    over = _kept(trail)[-1]
+    over = _stored(trail)[-1]
     after = await trail.inspect()
     trail.admin.execute("drop index flagstone.by_hand")
     runner.roll_back(1)
-    again = _kept(trail)[-1][2]
+    again = _stored(trail)[-1][2]
 
     index = "index CREATE INDEX by_hand ON flagstone.tokens USING btree (name)"
     assert first == down == again != up
-    # A run without work makes nothing the expected schema.
-    assert count == len(_kept(trail)) - 2
+    # A run without pending migrations does not store the schema.
+    assert count == len(_stored(trail)) - 2
     assert drifted.drift == (f"+ {index}",)
     assert over[:2] == ("migrated", [f"+ {index}"])
     assert after.drift == ()
@@ -662,14 +664,16 @@ async def test_migration_stores_the_drift_before_it(trail: Trail, folder: Path) 
 async def test_run_after_a_killed_run_stores_the_schema(trail: Trail, folder: Path) -> None:
     trail.runner(folder).migrate()
     trail.admin.execute("delete from flagstone.schema_fingerprints where migration like '1999%'")
-    half = await trail.inspect()
+    incomplete = await trail.inspect()
     trail.runner(folder).migrate()
     after = await trail.inspect()
     trail.runner(folder).roll_back(1)
 
-    assert half.drift
+    assert incomplete.drift
     assert after.drift == ()
-    assert [redact(str(fact)) for fact in cast("list[str]", _kept(trail)[-2][1])] == [*half.drift]
+    assert [redact(str(fact)) for fact in cast("list[str]", _stored(trail)[-2][1])] == [
+        *incomplete.drift
+    ]
 
 
 async def test_repaired_right_is_logged(trail: Trail) -> None:
@@ -690,25 +694,29 @@ async def test_repaired_right_is_logged(trail: Trail) -> None:
     ]
 
 
-@pytest.mark.parametrize(("wording", "is_kept_anew"), [("wording 0", True), ("wording 9", False)])
-async def test_other_wording_is_no_drift(trail: Trail, wording: str, *, is_kept_anew: bool) -> None:
+@pytest.mark.parametrize(
+    ("wording", "is_stored_again"), [("wording 0", True), ("wording 9", False)]
+)
+async def test_other_wording_is_no_drift(
+    trail: Trail, wording: str, *, is_stored_again: bool
+) -> None:
     trail.admin.execute(
         "update flagstone.schema_fingerprints set fingerprint = sha256(''), "
         "facts = array_replace(facts, %s, %s)",
         [WORDING, wording],
     )
     other = await trail.inspect()
-    count = len(_kept(trail))
+    count = len(_stored(trail))
     trail.runner().migrate()
     migrated = await trail.inspect()
-    kept = _kept(trail)
+    stored = _stored(trail)
     trail.runner().accept("As this release says it", "operator:test")
     accepted = await trail.inspect()
 
     unknown = "another release stored the expected schema in another wording"
     assert (other.drift, other.unknown) == (None, unknown)
-    # Instances of two releases run side by side for a while: the older makes nothing expected.
-    assert (migrated.drift, len(kept) - count) == (((), 1) if is_kept_anew else (None, 0))
+    # During a rolling update two releases run. The older one must not store its schema.
+    assert (migrated.drift, len(stored) - count) == (((), 1) if is_stored_again else (None, 0))
     assert accepted.drift == ()
 
 
@@ -733,22 +741,22 @@ async def test_rights_of_another_release_hide_no_drift(trail: Trail) -> None:
     trail.admin.execute("create index by_hand on flagstone.tokens (name)")
     trail.runner().migrate()
     granted = await trail.inspect()
-    kept = _kept(trail)[-1]
+    stored = _stored(trail)[-1]
     trail.admin.execute("drop index flagstone.by_hand")
 
     index = "+ index CREATE INDEX by_hand ON flagstone.tokens USING btree (name)"
     assert granted.drift == (index,)
-    assert kept[:2] == ("migrated", [index])
+    assert stored[:2] == ("migrated", [index])
 
 
 async def test_default_rights_granted_later_are_no_drift(trail: Trail) -> None:
     by_owner = f"alter default privileges for role {OWNER}"
-    for what in (
+    for default in (
         f"in schema flagstone revoke all on tables from {BACKUP}",
         f"in schema flagstone revoke all on sequences from {BACKUP}",
         "grant execute on functions to public",
     ):
-        trail.admin.execute(f"{by_owner} {what}".encode())
+        trail.admin.execute(f"{by_owner} {default}".encode())
     trail.runner().accept("As an older release made it", "operator:test")
     trail.provisioner.provision()
     seen = await trail.inspect()
@@ -766,15 +774,15 @@ async def test_manual_change_can_be_accepted_with_a_reason(trail: Trail) -> None
     differed = runner.accept("Found missing", "operator:test")
     again = runner.accept("Found missing", "operator:test")
     seen = await trail.inspect()
-    kept = _kept(trail)
+    stored = _stored(trail)
     trail.admin.execute("drop index flagstone.by_hand")
     runner.accept("Not needed", "operator:test")
 
     assert len(differed) == 1
     assert again == []
     assert seen.drift == ()
-    assert kept[-1][:2] == ("accepted", differed)
-    assert kept[-1][3] == "Found missing"
+    assert stored[-1][:2] == ("accepted", differed)
+    assert stored[-1][3] == "Found missing"
     log = trail.app.execute("select actor, detail from access_log order by id").fetchall()
     assert ("operator:test", "accepted: Found missing") in log
     with trail.server.admin(_NAME) as other:
@@ -787,16 +795,16 @@ def test_two_major_versions_print_equal_facts(embedded: Server, plain_server: Fu
     if version_of(plain_server) == version_of(embedded):
         pytest.skip("both servers are of the same version")
     facts = []
-    for each in (embedded, plain_server):
-        name = each.create_database("words")
+    for database_server in (embedded, plain_server):
+        name = database_server.create_database("words")
         Migrator(
-            target=each.target(MIGRATOR, name),
-            settings=each.provisioner.settings,
+            target=database_server.target(MIGRATOR, name),
+            settings=database_server.provisioner.settings,
             instance="tests",
         ).migrate()
-        with each.admin(name) as connection:
+        with database_server.admin(name) as connection:
             facts.append(read_facts(connection))
-        with each.admin() as connection:
+        with database_server.admin() as connection:
             connection.execute("drop database words")
 
-    assert [redact(each) for each in differences(*facts)] == []
+    assert [redact(fact) for fact in differences(*facts)] == []
