@@ -36,7 +36,7 @@ class Tasks:
 
     @property
     def alive(self) -> dict[str, bool]:
-        """Return for each task whether it has not failed since its last recovery."""
+        """Return the state of each task: False from a failure until the task has recovered."""
         return {name: name not in self.failures for name in self._tasks}
 
     async def stop(self) -> list[str]:

@@ -39,11 +39,11 @@ class Decision(StrEnum):
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True, tag_field="log", tag="access"):
-    """One row and one line of the access log. The fields have the names of the columns.
+    """An entry of the access log. The fields have the names of the table's columns.
 
     `token_id` is the ID of the presented token, valid or not. `resource` is a key, or the ID of
-    another token. Without `at`, the time of the transaction counts. `count` is above 1 for a group
-    of equal accesses: the first happened at `at`, the last at `last_at`.
+    another token. The default of `at` is the time of the transaction. `count` is above 1 for a
+    group of equal accesses: the first happened at `at`, the last at `last_at`.
     """
 
     at: datetime | None = None
@@ -64,7 +64,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, tag_field="log", tag="ac
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Who does something, and from where.
+    """The actor of an access, and the request that it belongs to.
 
     `actor` is `token:ID`, `operator:NAME` at the command line, or `system:NAME`. The other fields
     belong to a request. `route` is the template, since a path may contain what a log must not.

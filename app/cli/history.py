@@ -188,7 +188,7 @@ def show_properties(properties: PropertiesView | None) -> None:
 
 
 def _rest(count: int | None, shown: Sequence[ChangeView]) -> str:
-    """Return how many changes are not shown, empty when all are."""
+    """Return a text with the number of changes that are not shown, or an empty text."""
     return f" and {count - len(shown)} more" if count and count > len(shown) else ""
 
 

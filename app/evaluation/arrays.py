@@ -1,4 +1,4 @@
-"""The operators on arrays. The steps for all elements are spent before a loop starts."""
+"""The operators on arrays. A loop spends the steps for all elements before it starts."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,7 @@ from app.evaluation.run import STEPS_MAX, TEXT_FREE, RuleError, Run
 from app.evaluation.value_sets import ValueSet, value_set_of
 from app.evaluation.values import is_truthy, strictly_equal, to_text
 
-# Elements that are copied in the time of one step.
+# The number of elements that can be copied in the time of one step.
 _COPIED = 16
 # CPython searches shorter strings without building a table first.
 _SEARCHED_PLAINLY = 2_500

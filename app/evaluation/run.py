@@ -9,7 +9,7 @@ from typing import Any
 
 # A step takes about 0.2 µs, so a run takes at most a few milliseconds.
 STEPS_MAX = 20_000
-# Reading a string costs nothing up to this length, and one step per as many characters beyond.
+# A string up to this length can be read for free. Each further block of this length costs one step.
 TEXT_FREE = 64
 
 
@@ -32,7 +32,7 @@ class Run:
         self.hashed_key: bytes | None = None
 
     def spend(self, steps: int) -> None:
-        """Spend steps. Raises RuleError when none are left."""
+        """Spend steps. Raises RuleError when the budget is used up."""
         self.steps -= steps
         if self.steps < 0:
             raise RuleError("the rule takes too many steps with this context")

@@ -30,13 +30,13 @@ async def receive_body(request: web.Request, bytes_max: int = BODY_BYTES_MAX) ->
 
 
 def release_body(request: web.Request) -> None:
-    """Return the body of an answered write to the budget."""
+    """Release the memory budget that the body of an answered write uses."""
     if BODY in request:
         request.app[BUDGET].give_back(len(request[BODY]))
 
 
 async def receive_read_body(request: web.Request, bytes_max: int) -> bytes:
-    """Return the body of a read. It counts only while it arrives, as it is decoded at once."""
+    """Return the body of a read. It uses the budget only until it has arrived."""
     _check_encoding(request)
     content = request.content
     if content.is_eof() and content.total_bytes <= bytes_max and not _is_chunked(request):

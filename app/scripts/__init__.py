@@ -49,7 +49,7 @@ class Resources:
 
 
 def configured_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings and set up logging as they say. Raises SettingsError."""
+    """Read the settings and set up logging. Raises SettingsError."""
     settings = load(environ)
     log.configure(settings.log.level, settings.log.format)
     return settings
@@ -94,7 +94,7 @@ def run_script(main: Callable[[Resources], Awaitable[Result]], *, as_owner: bool
 
 
 def run_query(query: Callable[[Connection], Awaitable[Result]]) -> Result:
-    """Run a function with a connection, as a script of its own."""
+    """Run a script that consists of one function with a connection."""
 
     async def main(given: Resources) -> Result:
         async with given.database.connection() as connection:
@@ -104,7 +104,7 @@ def run_query(query: Callable[[Connection], Awaitable[Result]]) -> Result:
 
 
 async def _unknown_environment(given: Resources) -> NotFound:
-    """Return the error with the names of all environments, which an operator may see."""
+    """Return an error that names all environments: an operator may see them."""
     async with given.database.connection() as connection:
         names = [environment.name for environment in await environments.list_all(connection)]
     message = f"There is no such environment; there are {', '.join(names) or 'none'}."
@@ -117,7 +117,7 @@ def _interrupt(*_: object) -> NoReturn:
 
 @contextmanager
 def foreseen_errors() -> Iterator[None]:
-    """Print a foreseen error as one line, which has no secret, and exit with 1.
+    """Print a foreseen error as one line without secrets, and exit with 1.
 
     SIGTERM and SIGHUP end the process like Ctrl-C, so that it stops an embedded server.
     """

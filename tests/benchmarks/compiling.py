@@ -1,6 +1,6 @@
 """A process that compiles ten thousand flags, changes one, and prints the costs.
 
-Run as a child of its own, so that memory and garbage are those of the rules.
+It runs in its own process, so that only the rules use memory and create garbage.
 """
 
 import gc

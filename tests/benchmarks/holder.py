@@ -1,6 +1,6 @@
 """A process that holds an installation's snapshots and prints their costs.
 
-Run as a child of its own, once without entries and once with, so that the difference is theirs.
+Run it in two processes, without entries and with them. The difference is what the entries cost.
 """
 
 import gc

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode, of a version without prepared statements: Debian 12 has 1.18."""
+"""PgBouncer in transaction mode, before version 1.21, which added prepared statements."""
 
 import asyncio
 import shutil
@@ -36,12 +36,12 @@ from tests.database.full_postgres import (
 from tests.ports import free_port
 
 SERVER_CONNECTIONS = 3
-# As a machine would set it; so what the variables come to is tested too.
+# Read from environment variables, so that the tests cover these settings too.
 POOLED = load(
     {
         "DATABASE_POOLER": "transaction",
         "DATABASE_STATEMENT_CACHE": "0",
-        # Only so that the rules are content; each test names its own way in.
+        # The settings require these URLs. The tests connect elsewhere.
         "DATABASE_URL": "postgresql://a:p@127.0.0.1:6432/d",
         "DATABASE_MIGRATOR_URL": "postgresql://m:p@127.0.0.1:5432/d",
     }
@@ -52,7 +52,7 @@ _START_SECONDS = 10
 
 @pytest.fixture(scope="module")
 def direct(plain_server: FullServer) -> Target:
-    """The app role's way past the pooler, into a migrated database."""
+    """Return the app role's direct target, without the pooler. The database is migrated."""
     target = plain_server.target(MIGRATOR)
     Migrator(target=target, settings=POOLED, instance="tests").migrate()
     return plain_server.target(APP)
@@ -60,7 +60,7 @@ def direct(plain_server: FullServer) -> Target:
 
 @contextmanager
 def _running(direct: Target, more: str = "") -> Iterator[Target]:
-    """Run a pooler as the servers' account; yield the app role's way through it."""
+    """Run a pooler under the account of the servers. Yield the app role's target through it."""
     program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")
     if program is None:
         missing("pgbouncer")
@@ -219,7 +219,7 @@ async def test_role_settings_apply_behind_a_pooler(
 async def test_pooler_without_its_settings_is_final(
     pooler: Target, change: dict[str, Any], reason: str
 ) -> None:
-    """A fault taken for transient would make the service wait, and never say why."""
+    """If the error were transient, the service would retry and not report the reason."""
     with pytest.raises(PoolerError, match=reason) as refusal:
         async with _opened(pooler, replace(LIMITS, **change)):
             pass
@@ -230,19 +230,19 @@ async def test_pooler_without_its_settings_is_final(
 
 
 async def test_statement_cache_without_pooler_is_accepted(direct: Target) -> None:
-    """The migrator's way leads past the pooler, under the same settings."""
+    """The migrator connects without the pooler, but with the same settings."""
     async with _opened(direct, replace(LIMITS, statement_cache_size=100)) as database:
         assert pooler_check(database).status is Status.PASS
 
 
 async def test_lost_statements_at_run_time_are_unavailable(silent_pooler: Target) -> None:
-    """The settings know of no pooler, so only the lost statements show that there is one."""
+    """The settings name no pooler, so only the lost statements reveal it."""
 
     async def read_twice(database: Database) -> None:
         async with database.connection() as reader, database.connection() as other:
             await sql.find_configuration(reader, environment="local", key="none")
             async with other.transaction():
-                # Takes the server connection that was used last, which knows the statement.
+                # This takes the server connection that was used last. It knows the statement.
                 await other.execute("select 1")
                 await sql.find_configuration(reader, environment="local", key="none")
 

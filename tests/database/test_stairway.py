@@ -1,4 +1,4 @@
-"""Each migration can be taken back, and what it makes is the same the second time."""
+"""Each migration can be rolled back, and applying it again gives the same schema."""
 
 import shutil
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from tests.conftest import Server
 
 Description = list[tuple[object, ...]]
 
-# Everything that a statement of ours could see, ordered, one row a thing. Positions of columns are
-# left out: a column that is dropped keeps its number permanently.
+# Queries for everything in the schema that our statements can use. They leave out the positions of
+# columns: a dropped column keeps its number.
 _CATALOG = {
     "relations": """
         select relname, relkind, relpersistence, reloptions, relrowsecurity, relowner::regrole
@@ -87,7 +87,7 @@ _CATALOG = {
             and pg_constraint.oid = objoid
         where to_regnamespace('flagstone') in (relnamespace, typnamespace, connamespace)
     """,
-    # Without the one that `database provision` makes, and the one that it closes.
+    # `database provision` creates the schema flagstone_audit and locks the schema public.
     "schemas": """
         select nspname, nspowner::regrole
         from pg_namespace where nspname !~ '^pg_' and nspname not in ('flagstone_audit', 'public')
@@ -98,7 +98,7 @@ _CATALOG = {
 
 
 def _describe(connection: psycopg.Connection[tuple[object, ...]]) -> dict[str, Description]:
-    """Return the schema as rows that two databases of equal shape have in common."""
+    """Return a description of the schema. Equal schemas have equal descriptions."""
     described: dict[str, Description] = {}
     for what, query in _CATALOG.items():
         if what == "rows of reference" and not _has_environments(connection):
@@ -115,7 +115,7 @@ def _has_environments(connection: psycopg.Connection[tuple[object, ...]]) -> boo
 
 @pytest.fixture
 def migrator(server: Server) -> Iterator[Migrator]:
-    """A fresh database that nothing has been done to but to make it."""
+    """Yield a migrator for a new, empty database."""
     name = server.create_database("stairway")
     yield Migrator(
         target=server.target(MIGRATOR, name), settings=server.provisioner.settings, instance="tests"
@@ -145,7 +145,7 @@ def test_each_migration_up_down_up_gives_the_same_schema(
 
 
 def _without_schema(described: dict[str, Description]) -> dict[str, Description]:
-    """The schema itself is made before the first migration, and stays."""
+    """Leave out the schemas: a rollback keeps `flagstone`, which precedes the first migration."""
     return {what: rows for what, rows in described.items() if what != "schemas"}
 
 

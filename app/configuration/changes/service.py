@@ -28,7 +28,7 @@ from app.names import KEY_RULE, is_key
 from app.secrets.vault import Vault
 from app.threads import free_later, in_turn
 
-# These restore old entries, whose keys may break the rules of today.
+# These restore old entries, whose keys may break the current rules.
 _UNDOING = {ChangeKind.REVERT, ChangeKind.RESTORE}
 # A key may have another kind in the past or in the source environment.
 _KIND_CHANGING = {ChangeKind.REVERT, ChangeKind.RESTORE, ChangeKind.PROMOTE}
@@ -151,7 +151,7 @@ def stale_environment(version: int, epoch: str) -> Stale:
 
 
 def _is_stored(operation: Operation, entry: Entry) -> bool:
-    """Tell whether the operation's value is already stored."""
+    """Return whether the operation's value is already stored."""
     new, stored = operation.content, entry.content
     return (
         new is not None
@@ -196,7 +196,7 @@ def _check_versions(
 def _check_kinds(
     operations: Sequence[Operation], entries: Mapping[str, Entry], *, may_change: bool
 ) -> None:
-    """Raise NotFound for a deletion without an entry, and Conflict for another kind."""
+    """Raise NotFound if an entry to delete does not exist, and Conflict if the kind changes."""
     for operation in operations:
         new, stored = operation.content, entries[operation.key].content
         if new is None and stored is None:

@@ -38,15 +38,15 @@ def connecting(target: Target, settings: DatabaseSettings) -> Iterator[None]:
 
 
 def is_foreseen(error: BaseException) -> bool:
-    """Return whether an error has a text for operators, from `reason_of`; others are bugs."""
-    # psycopg, which is not imported for this, gives each of its errors a diagnosis.
+    """Return whether `reason_of` has a text for operators. Any other error is a bug."""
+    # An error of psycopg has `diag`. This module does not import psycopg.
     is_psycopg = getattr(error, "diag", None) is not None
     return is_psycopg or isinstance(error, (ForeseenError, OSError, asyncpg.PostgresError))
 
 
 def reason_of(error: BaseException) -> str:
     """Return the message of an error in one line, without details that quote values."""
-    diagnosis = getattr(error, "diag", None)  # of psycopg, which is not imported for this
+    diagnosis = getattr(error, "diag", None)  # psycopg
     if diagnosis is not None and diagnosis.message_primary:
         return str(diagnosis.message_primary)
     if isinstance(error, socket.gaierror):

@@ -1,4 +1,4 @@
-"""Key commands beside a running service, and killed half-way."""
+"""Key commands next to a running service, also when a command is killed halfway."""
 
 import asyncio
 import os
@@ -78,7 +78,7 @@ async def _load(client: ClientSession, service: Process) -> AsyncIterator[list[i
 
 
 def _ids(text: str) -> dict[str, str]:
-    """The keys of the ring by id, with their state, as `key list` shows them."""
+    """Return the state of each key by ID, from the output of `key list`."""
     return dict(re.findall(r"│ (\d{8}-[0-9a-f]{8})\s+│ (\S+) +│ \d+ ", text))
 
 
@@ -95,12 +95,12 @@ async def test_key_rotation_continues_after_kill(
         generated = await run(launch, "key", "generate")
         started = time.monotonic()
         (old, _), (new, _) = _ids((await run(launch, "key", "list"))[1]).items()
-        # Most of it is the start of a process, which a rotation has to begin with too.
+        # Most of this time is the start of the process. A rotation needs the same time for it.
         command_seconds = time.monotonic() - started
         early = await run(launch, "key", "retire", old)
         rotated = await run(launch, "key", "rotate", new)
         killed = 0
-        # The last is early enough on a machine that has become much quicker since.
+        # The last share kills the process early enough even if the machine has become faster.
         for share in (1.0, 0.8, 0.7, 0.6, 0.2):
             process = launch()
             await process.start("key", "rotate", "--data-keys", "local")
@@ -122,7 +122,7 @@ async def test_key_rotation_continues_after_kill(
     assert set(statuses) == {200}
     assert len(whole) == SECRETS
     assert all(whole[f"s{n}"] == f"value {n}" for n in range(1, SECRETS))
-    # What older data keys have sealed is nowhere left.
+    # No stored secret uses an older data key.
     assert re.findall(r"retired \d{4}-\d\d-\d\d +│ +(\d+) +│ +(\d+)", listed)
     assert set(re.findall(r"retired \d{4}-\d\d-\d\d +│ +(\d+) +│ +(\d+)", listed)) == {("0", "0")}
     material = [line.split()[2] for line in ring.splitlines()]
@@ -343,7 +343,7 @@ async def test_secret_is_set_and_read_on_command_line(
     assert written[0] == 0
     rules = ("the text must not contain a lone surrogate", "the text must not contain NUL")
     assert no_text == [(1, f"error: value: {rule}\n") for rule in rules]
-    # Also without --kind, as the entry is a secret already.
+    # --kind can be omitted, as the entry is already a secret.
     argument = ("configuration", "set", "local", "db/password", "of the list", "--text")
     for kind in ((), ("--kind", "secret")):
         refused = await run(launch, *argument, *kind)

@@ -1,4 +1,4 @@
-"""Sealed settings: a sealed value opens, and nothing else does."""
+"""Sealed settings: only a sealed value for this setting and identity can be opened."""
 
 import base64
 import string
@@ -45,7 +45,7 @@ NAMES = st.text(string.ascii_uppercase + string.digits + "_", min_size=1)
 
 
 def hand_made(content: str | bytes) -> str:
-    """Seal any content for IDENTITY, as anyone with age and the recipient can."""
+    """Encrypt any content for IDENTITY. Anyone who has age and the recipient can do this."""
     plain = content.encode() if isinstance(content, str) else content
     file = pyrage.encrypt(plain, [x25519.Recipient.from_str(RECIPIENT)])
     return PREFIX + base64.urlsafe_b64encode(file).decode().rstrip("=")
@@ -173,7 +173,7 @@ def test_armored_age_file_is_refused() -> None:
     assert "damaged" in refusal(PREFIX + base64.urlsafe_b64encode(armoured).decode().rstrip("="))
 
 
-# Every bound field
+# Fields that a sealed value is bound to
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_armored_age_file_is_refused() -> None:
 )
 def test_sealed_content_each_field_is_checked(content: str | bytes, rule: str | None) -> None:
     if isinstance(content, str):
-        # Random, whereas the names of tests must be the same in every process that runs some.
+        # Insert the random values here: test names must be equal in all worker processes.
         own, other, again = RECIPIENT, OTHER_RECIPIENT, SEALED
         content = content.replace("OWN", own).replace("OTHER", other).replace("AGAIN", again)
     sealed = hand_made(content)
@@ -212,7 +212,7 @@ def test_sealed_content_each_field_is_checked(content: str | bytes, rule: str | 
         assert rule in refusal(sealed)
 
 
-# What cannot be sealed
+# Values that cannot be sealed
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 """Compare the checks with flagd's published schema, plus corrections where ours are stricter.
 
-Valid definitions are changed in one place. The checks must refuse what the schema refuses, and
-accept what it accepts. Exceptions are the corrections below, with their reasons, and rules that no
-schema can express.
+Each test changes a valid definition in one place. The checks and the schema must agree whether the
+result is valid. Exceptions are the corrections below, and rules that no schema can express.
 """
 
 import copy
@@ -27,7 +26,7 @@ HOME = "https://flagd.dev/schema/v0/"
 
 pytestmark = pytest.mark.skipif(not SCHEMAS.exists(), reason="flagd's schemas are not here")
 
-# What no schema says, as it compares one part of a definition with another.
+# Rules that compare two parts of a definition, which no schema can express.
 BEYOND_SCHEMAS = (
     "must be the name of a variant",
     "must be the name of a variant, or null",
@@ -59,7 +58,7 @@ def correct(name: str, schema: dict[str, Any]) -> None:
     """Add our stricter rules to the published schema."""
     parts = schema["definitions"]
     if name == "flags.json":
-        # Guards are ours, so they have a shape.
+        # The published schema does not define guards.
         parts["baseFlag"]["properties"]["guards"] = {"type": "array", "items": GUARD}
         # flagd's own evaluator cannot look up names with these characters.
         parts["baseFlag"]["properties"]["variants"]["propertyNames"] = {
@@ -69,15 +68,15 @@ def correct(name: str, schema: dict[str, Any]) -> None:
         return
     rules = [name for name in parts if "rule" in name.lower() and name != "anyRule"]
     for rule in [*rules, "reference"]:
-        # The schema groups operators, and takes no or several ones of a group for one rule.
-        # Evaluation takes such an object for plain data.
+        # The schema groups operators, and accepts an object with none or several of a group.
+        # Evaluation treats such an object as plain data.
         parts[rule] |= {"minProperties": 1, "maxProperties": 1}
-    # The elements of a list are evaluated as arguments are, so what is wrong there fails as well.
+    # Evaluation treats the elements of a list as arguments, so an invalid element fails too.
     parts["primitive"]["oneOf"][4]["items"] = ARGUMENT
-    # A list of two is no single argument: it is the list that may be left out for one.
+    # An operator with one argument accepts it without a list, so a list is a list of arguments.
     parts["unaryOp"]["anyOf"][1] = {"allOf": [ARGUMENT, {"not": {"type": "array"}}]}
-    # What a var is given is evaluated first, but the schema accepts anything there that is no text,
-    # and a name of flagd's that does not exist if it is in a list.
+    # Evaluation computes the argument of a var first. The schema accepts any argument except a
+    # string, and in a list also unknown names of flagd.
     parts["varRule"]["properties"]["var"] = {
         "allOf": [
             ARGUMENT,
@@ -85,7 +84,7 @@ def correct(name: str, schema: dict[str, Any]) -> None:
             {"not": {"type": "array", "minItems": 1, "items": [RESERVED]}},
         ]
     }
-    # A segment has a key, so what can be none refers to nothing.
+    # A reference must be a valid key, since no segment can have another.
     parts["reference"]["patternProperties"][r"^\$ref$"]["pattern"] = STORED_KEY_PATTERN
 
 
@@ -110,8 +109,8 @@ def compare_flag(flag: Any) -> None:
 
 
 def compare_segment(rule: Any) -> None:
-    # Not the whole of targeting.json, which lets {} pass: it would stand where an argument does
-    # once it is referred to, and there the same schema refuses it.
+    # The root of targeting.json accepts {}. A reference puts the segment in place of an argument,
+    # where the same schema refuses {}.
     pointer = "targeting.json#/definitions/anyRule"
     _compare(rule, {v.rule for v in check_segment(rule)}, pointer)
 
@@ -125,7 +124,7 @@ def _compare(document: Any, broken: set[str], pointer: str) -> None:
         assert broken <= set(BEYOND_SCHEMAS)
 
 
-# Definitions that are valid
+# Valid definitions
 
 TEXTS = st.sampled_from(["", "a", "1.2.3", "$flagd.timestamp", "email", "é\n"])
 LITERALS = st.none() | st.booleans() | st.integers(-2, 2) | st.just(0.5) | TEXTS
@@ -191,7 +190,7 @@ RESULTS: st.SearchStrategy[Any] = st.recursive(
     ),
     max_leaves=4,
 )
-# Every name that a rule can give by chance is one of these.
+# The variants that a generated rule can return.
 NAMES = ("on", "off", "true", "false")
 VARIANTS = st.sampled_from([True, "x", 1, 2.5, {"a": [None]}]).map(
     lambda of: dict.fromkeys(NAMES, of)
@@ -214,7 +213,7 @@ FLAGS = st.fixed_dictionaries(
     },
 )
 
-# One change in one place
+# Definitions with one change
 
 ODD: st.SearchStrategy[Any] = st.sampled_from(
     [
@@ -238,7 +237,7 @@ def changed(draw: st.DrawFn, definitions: st.SearchStrategy[Any]) -> Any:
     document = copy.deepcopy(draw(definitions))
     holder = [document]
     place, name = draw(st.sampled_from(list(_places(holder))))
-    # What does not fit the place leaves the definition as it was.
+    # A change that does not fit its place has no effect.
     match draw(st.sampled_from(["replace", "remove", "repeat", "wrap", "rename", "add"])):
         case "replace":
             place[name] = draw(ODD)
@@ -258,7 +257,7 @@ def changed(draw: st.DrawFn, definitions: st.SearchStrategy[Any]) -> Any:
 
 
 def _places(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield each part as the object or list that holds it, and its name there."""
+    """Yield each part as its parent object or list, and its name or index in the parent."""
     for name in list(node) if isinstance(node, dict) else range(len(node)):
         yield node, name
         if isinstance(node[name], dict | list):
