@@ -21,7 +21,7 @@ PROCESSES_MAX = 2
 CPU_SECONDS = 1.0
 # Wall time, with the start of a process. On a busy machine a process gets only a share of a core.
 WALL_SECONDS = 4.0
-_WAIT_SECONDS = 1.0
+WAIT_SECONDS = 1.0
 # About 2 ms in this process.
 LINEAR_STEPS_MAX = 100_000
 
@@ -48,7 +48,7 @@ class Checkers:
 
     def acquire(self) -> Process:
         """Return a process with a new budget. Raises Unavailable when all are busy for 1 s."""
-        if not self._permits.acquire(timeout=_WAIT_SECONDS):
+        if not self._permits.acquire(timeout=WAIT_SECONDS):
             raise busy("All schema checkers are busy.")
         process = None
         try:

@@ -20,7 +20,7 @@ log = logger(__name__)
 
 _END_SECONDS = 1.0
 # A larger process is replaced after its request, to free the memory.
-_IDLE_BYTES_MAX = 32 * 1024 * 1024
+IDLE_BYTES_MAX = 32 * 1024 * 1024
 _RETRY_SECONDS = 5
 
 
@@ -62,6 +62,11 @@ class Process:
         self._failed = False
         self._killed = False
 
+    @property
+    def pid(self) -> int:
+        """The process id in the operating system."""
+        return self._child.pid
+
     def begin(self, wall_seconds: float) -> None:
         """Begin a new request with a new budget."""
         self._deadline = time.monotonic() + wall_seconds
@@ -80,7 +85,7 @@ class Process:
         if self._failed or self._child.poll() is not None:
             return False
         try:
-            return int(psutil.Process(self._child.pid).memory_info().rss) <= _IDLE_BYTES_MAX
+            return int(psutil.Process(self.pid).memory_info().rss) <= IDLE_BYTES_MAX
         except psutil.Error:
             return False
 

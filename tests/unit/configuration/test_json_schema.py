@@ -52,7 +52,13 @@ def _verdict(checkers: Checkers, schema: Any, value: Any) -> CheckResult:
 
 def _pid(checkers: Checkers) -> int:
     _verdict(checkers, DATE, "2026-01-31")
-    return checkers._idle[-1]._child.pid
+    process = checkers.acquire()
+    checkers.release(process)
+    return process.pid
+
+
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children())
 
 
 # Validation
@@ -209,7 +215,7 @@ def test_process_that_has_grown_is_replaced(
     checkers: Checkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = _pid(checkers)
-    monkeypatch.setattr(one_process, "_IDLE_BYTES_MAX", 0)
+    monkeypatch.setattr(one_process, "IDLE_BYTES_MAX", 0)
     _verdict(checkers, DATE, "x")
     monkeypatch.undo()
 
@@ -244,7 +250,7 @@ def test_process_that_hangs_is_unavailable(
 def test_processes_all_busy_is_unavailable(
     checkers: Checkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(pool, "WAIT_SECONDS", 0.05)
     held = [checkers.acquire() for _ in range(pool.PROCESSES_MAX)]
 
     with pytest.raises(Unavailable):
@@ -272,7 +278,7 @@ def test_process_not_started_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_close_ends_a_check_under_way() -> None:
-    checkers = Checkers(cpu_seconds=20)
+    checkers, before = Checkers(cpu_seconds=20), _children()
     outcomes: list[BaseException] = []
 
     def work() -> None:
@@ -285,9 +291,8 @@ def test_close_ends_a_check_under_way() -> None:
         request.verdict(DATE, "x")
         thread = threading.Thread(target=work)
         thread.start()
-        while len(checkers._all) < 2:
+        while len(children := _children() - before) < 2:
             pass
-        children = [psutil.Process(process._child.pid) for process in checkers._all]
         checkers.close()
         thread.join(OURS_TO_END)
 
@@ -314,11 +319,11 @@ def test_process_ends_when_its_parent_is_killed(schema: Any) -> None:
 import threading, time
 from app.configuration.json_schema.pool import Checkers
 checkers = Checkers(cpu_seconds=0.5)
-with checkers.request() as request:
-    request.verdict({DATE!r}, "x")
-    print(request._process._child.pid, flush=True)
-    request.verdict({schema!r}, 1)
-    time.sleep({OURS_TO_END})
+process = checkers.acquire()
+process.ask({DATE!r}, "x")
+print(process.pid, flush=True)
+process.ask({schema!r}, 1)
+time.sleep({OURS_TO_END})
 """
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
@@ -344,9 +349,9 @@ def test_checker_answers_frames_until_the_end() -> None:
 
 
 def test_request_small_schemas_need_no_process() -> None:
-    checkers = Checkers()
+    before = _children()
 
-    request = RequestCheck(checkers)
+    request = RequestCheck(Checkers())
 
     assert request.verdict({"type": "string"}, 1).broken
-    assert checkers._all == set()
+    assert _children() == before
