@@ -123,21 +123,13 @@ def _wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def _kill_postmaster(server: EmbeddedServer, folder: Path) -> int:
+def _kill_postmaster(folder: Path) -> int:
     """Kill the server as the kernel does without memory, and wait until its children exit."""
     process = _postmaster(folder)
     children = process.children()
     process.kill()
-    _reap(server)
-    _wait(lambda: all(map(_is_gone, children)))
+    _wait(lambda: all(map(_is_gone, [process, *children])))
     return process.pid
-
-
-def _reap(server: EmbeddedServer) -> None:
-    """Reap our child process after another process stopped it."""
-    child = server._cluster._child
-    assert child is not None
-    child.wait(10)
 
 
 def test_embedded_server_opens_no_tcp_port(home: Path) -> None:
@@ -214,7 +206,7 @@ def test_data_survives_a_restart(home: Path) -> None:
 def test_start_ignores_a_reused_process_id(home: Path) -> None:
     """After a restart of the machine, the id in postmaster.pid may belong to any process."""
     with _started(home) as server:
-        _kill_postmaster(server, home)
+        _kill_postmaster(home)
     pid_file = home / f"pg{MAJOR}" / "postmaster.pid"
     account = choose_account(home, None)
     with subprocess.Popen(["sleep", "60"], cwd="/", **account.subprocess_arguments()) as bystander:
@@ -233,8 +225,8 @@ def test_start_ignores_a_reused_process_id(home: Path) -> None:
 
 
 def test_stop_ignores_a_reused_process_id(home: Path) -> None:
-    with _started(home) as server:
-        _kill_postmaster(server, home)
+    with _started(home):
+        _kill_postmaster(home)
     pid_file = home / f"pg{MAJOR}" / "postmaster.pid"
     content = pid_file.read_text()
     pid_file.write_text(f"{os.getpid()}\n")
@@ -256,7 +248,7 @@ def test_last_user_stops_the_server(home: Path) -> None:
 
     assert (is_shared, outlived, output) == (True, True, "left\n")
     assert _is_gone(postmaster)
-    _reap(server)
+    assert not server.stop()
 
 
 def test_killed_user_does_not_count(home: Path) -> None:
@@ -303,7 +295,6 @@ def test_second_leave_or_stop_does_nothing(home: Path, tmp_path: Path) -> None:
 def test_stopped_server_is_not_restarted_by_users(home: Path) -> None:
     with _started(home) as server:
         EmbeddedServer(home).stop()
-        _reap(server)
 
         assert not server.ensure_running()
 
@@ -315,7 +306,7 @@ def test_killed_server_restarts_with_its_data(home: Path) -> None:
     with _started(home) as server:
         with _connect(server) as connection:
             connection.execute("create table saved as select 7 as a")
-        killed = _kill_postmaster(server, home)
+        killed = _kill_postmaster(home)
 
         restarted = [server.ensure_running(), server.ensure_running()]
         with _connect(server) as connection:

@@ -192,6 +192,8 @@ class Cluster:
         """Stop the server without waiting for its clients. Return whether it ran."""
         process = self.postmaster()
         if process is None:
+            if self._child is not None:
+                self._child.poll()  # reap it if another process has ended it
             return False
         process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
         deadline = time.monotonic() + STOP_SECONDS
