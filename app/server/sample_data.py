@@ -13,7 +13,7 @@ from app.settings import STRICT_TIERS, Settings
 log = logger(__name__)
 
 ENVIRONMENTS = ("local", "development")
-_CONTENTS = {
+CONTENTS = {
     "checkout/retries": Content(
         kind=Kind.SETTING,
         value=3,
@@ -79,7 +79,7 @@ async def _seed_one(environment: str, connection: Connection) -> bool:
     except NotFound:
         return False  # deleted
     operations = [
-        Operation(key=key, content=content, expected=ABSENT) for key, content in _CONTENTS.items()
+        Operation(key=key, content=content, expected=ABSENT) for key, content in CONTENTS.items()
     ]
     await changes.apply(
         connection,

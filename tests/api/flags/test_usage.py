@@ -1,6 +1,7 @@
 """Counts of evaluations reach the table, or wait for it however long it is away; never twice."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -68,15 +69,21 @@ async def test_counts_without_a_database_are_flushed_later(
     assert usage.totals() == {("local", "STATIC"): 3}
 
 
-async def test_outcomes_of_flags_that_have_changed_are_let_go(database: Database) -> None:
-    usage = Usage(database)
+async def test_outcomes_of_changed_flags_are_released(
+    database: Database, database_target: Target, server: Server
+) -> None:
+    usage, bodies = Usage(database), [outcome() for _ in range(100)]
+    references = sum(map(sys.getrefcount, bodies))
 
-    for _ in range(100):
-        usage.count("local", outcome())
+    for body in bodies:
+        usage.count("local", body)
         await usage.run_once()
+    del body
 
-    assert not usage._counts
-    assert usage._waiting == {("local", "new", "STATIC", "on"): 100}
+    assert sum(map(sys.getrefcount, bodies)) == references
+    await database.open(database_target)
+    await usage.run_once()
+    assert rows(server) == {"new": 100}
 
 
 async def test_counts_waiting_for_a_connection_are_flushed_at_stop(
@@ -100,17 +107,18 @@ async def test_counts_waiting_for_a_connection_are_flushed_at_stop(
 
 
 async def test_parts_are_counted_without_retaining_all(database: Database) -> None:
-    usage = Usage(database)
-    body = outcome()
+    usage, body = Usage(database), outcome()
     size = BLOCKS_BYTES_MAX // 10
+    blocks = [BodyBlock([body] * (size // len(body))) for _ in range(100)]
+    before = [sys.getrefcount(block) for block in blocks]
 
-    for _ in range(100):
-        part = BodyBlock([body] * (size // len(body)))
-        usage.count_block("local", part)
-        usage.count_block("local", part)
+    for block in blocks * 2:
+        usage.count_block("local", block)
+    del block
 
-    held = sum(len(part.joined) for parts in usage._blocks.values() for part in parts)
-    assert held <= BLOCKS_BYTES_MAX
+    after = [sys.getrefcount(block) for block in blocks]
+    retained = [blocks[n] for n in range(100) if after[n] > before[n]]
+    assert 0 < sum(len(block.joined) for block in retained) <= BLOCKS_BYTES_MAX
     assert usage.totals() == {("local", "STATIC"): 200 * (size // len(body))}
 
 

@@ -39,7 +39,7 @@ def stored(new: GeneratedToken, grant: Grant = GRANT, key: Secret = KEY) -> Toke
 def directory(*tokens: Token, key: Secret = KEY) -> TokenDirectory:
     """A directory that has read the tokens. Its database stays closed."""
     made = TokenDirectory(Database(load({}).database), key)
-    made._tokens = {token.id: token for token in tokens}
+    made.use(tokens)
     return made
 
 

@@ -333,7 +333,7 @@ def test_flagd_examples_are_valid() -> None:
 
 
 def test_test_data_is_valid() -> None:
-    for content in seeds._CONTENTS.values():
+    for content in seeds.CONTENTS.values():
         assert check_content(content, CHECK) == []
 
 

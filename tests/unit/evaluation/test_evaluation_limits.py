@@ -1,14 +1,15 @@
 """Limits on the cost of rules: without them, each of these would block the caller."""
 
+import gc
 import time
 from typing import Any
 
 import pytest
 
-from app.evaluation import value_sets
 from app.evaluation.compiler import DEPTH_MAX, LIST_VALUES_MAX, NODES_MAX, VALUES_MAX
 from app.evaluation.engine import ErrorCode
 from app.evaluation.run import STEPS_MAX, RuleError, Run
+from app.evaluation.value_sets import ValueSet
 from tests.unit.evaluation.rules import NOW, flag, result, var
 
 MEBIBYTE = 1024 * 1024
@@ -201,14 +202,19 @@ def test_lists_above_limits_are_refused() -> None:
         result({"or": [{"$ref": "wide"}] * (VALUES_MAX // LIST_VALUES_MAX + 1)}, segments=segments)
 
 
+def _value_sets() -> int:
+    gc.collect()
+    return sum(isinstance(thing, ValueSet) for thing in gc.get_objects())
+
+
 def test_flags_share_value_sets_of_a_segment() -> None:
     segments = {"wide": {"in": [var("x"), [str(n) for n in range(LIST_VALUES_MAX)]]}}
     asked = {"if": [{"$ref": "wide"}, "a"]}
-    before = len(value_sets._shared)
+    before = _value_sets()
 
     flags = [flag(asked, segments=segments) for _ in range(20)]
 
-    assert len(value_sets._shared) == before + 1
+    assert _value_sets() == before + 1
     assert {each.evaluate({"x": "9999"}, NOW).outcome.variant for each in flags} == {"a"}
 
 
