@@ -6,6 +6,7 @@ Each test creates the rows that it needs.
 
 import asyncio
 import os
+import warnings
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -29,7 +30,9 @@ from app.audit.head_export import HeadExport
 from app.components import Component
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.json_schema.pool import Checkers
+from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.reading import FOLLOWER
+from app.database import Database
 from app.database.client.drivers import libpq_arguments
 from app.database.embedded import EmbeddedServer
 from app.database.migrations import Migrator
@@ -51,6 +54,7 @@ from tests.waiting import HANG_SECONDS
 pytest_plugins = ["tests.session"]
 
 ComponentType = TypeVar("ComponentType", bound=Component)
+Value = TypeVar("Value")
 
 # Variables that a developer has set must not reach the tests.
 _OURS = (
@@ -229,6 +233,18 @@ class Service:
         finally:
             components[index] = running
 
+    @contextmanager
+    def using(self, key: web.AppKey[Value], value: Value) -> Iterator[None]:
+        """Replace an object of the running application. aiohttp warns against it."""
+        before = self.app[key]
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            self.app[key] = value
+        try:
+            yield
+        finally:
+            with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+                self.app[key] = before
+
     async def revoke(self, token: str) -> None:
         """Revoke a token as another instance does, without telling this one."""
         log, id_ = self.app[ACCESS_LOG], token.split("_")[2]
@@ -279,6 +295,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         # Tests flush themselves: a flush between two steps would split one row.
         for interval in ("access.log.FLUSH", "access.last_used.FLUSH", "flags.usage.FLUSH"):
             patch.setattr(f"app.{interval}_SECONDS", 3_600.0)
+        # Health would warn for minutes after a test that floods the log.
+        patch.setattr("app.access.log.WARN_SECONDS", 0.0)
         async with serving(settings) as service:
             yield service
         # Answers encoded in advance bypass the hook.
@@ -315,10 +333,7 @@ def documented_answers() -> dict[tuple[str, str, int], set[str]]:
 async def service(running: Service, server: Server) -> Service:
     """Return the service with a clean database and no counts of earlier tests."""
     await running.app[USAGE].run_once()
-    log = running.app[ACCESS_LOG]
-    await log.run_once()
-    # Health warns for minutes after a test that flooded the log.
-    log._lost_at = None
+    await running.app[ACCESS_LOG].run_once()
     # In a thread: running readers must be able to finish on the loop.
     await asyncio.to_thread(clean, server, "suite")
     export = running.component(HeadExport)
@@ -329,6 +344,20 @@ async def service(running: Service, server: Server) -> Service:
     await running.app[FOLLOWER].refresh()
     running.app[RATE_LIMIT].forget()
     return running
+
+
+@pytest.fixture
+async def idle_follower(
+    service: Service, settings: Settings, database_target: Target
+) -> AsyncIterator[Follower]:
+    """Yield a follower of the service's database that refreshes only when it is asked."""
+    del service
+    database = Database(settings.database)
+    await database.open(database_target)
+    follower = Follower(database)
+    await follower.refresh()
+    yield follower
+    await database.close()
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ FLUSH_SECONDS = 10.0
 GROUPS_MAX = 50
 UNWRITTEN_GROUPS_MAX = 1_000
 # Health warns for this long after a loss, so that a check each minute finds it.
-_WARN_SECONDS = 300.0
+WARN_SECONDS = 300.0
 
 _encoder = msgspec.json.Encoder()
 
@@ -94,7 +94,7 @@ class AccessLog(Component):
         """Why health warns: the last write failed, or details were lost in the last 5 minutes."""
         if self._is_failing:
             return "cannot be written"
-        if self._lost_at is not None and time.monotonic() - self._lost_at < _WARN_SECONDS:
+        if self._lost_at is not None and time.monotonic() - self._lost_at < WARN_SECONDS:
             return "details of accesses were lost"
         return None
 

@@ -402,8 +402,9 @@ async def test_line_is_written_after_the_commit(service: Service) -> None:
 
 
 async def test_health_remembers_that_particulars_were_lost(
-    service: Service, log: AccessLog
+    service: Service, log: AccessLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.access.log.WARN_SECONDS", 60.0)
     for number in range(100):
         log.enqueue(Origin(client=f"192.0.2.{number}").was_refused(AccessEvent.LOGIN_FAIL))
     told = await _told(service)

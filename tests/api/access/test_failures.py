@@ -118,12 +118,9 @@ async def test_rate_limit_is_in_the_access_log(service: Service) -> None:
 async def behind_proxy(service: Service) -> AsyncIterator[Service]:
     before = service.app[SETTINGS]
     trusted = (ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8"))
-    # aiohttp forbids changes of a running application, but a test needs one.
-    service.app._state[SETTINGS] = replace(
-        before, http=replace(before.http, trusted_proxies=trusted)
-    )
-    yield service
-    service.app._state[SETTINGS] = before
+    changed = replace(before, http=replace(before.http, trusted_proxies=trusted))
+    with service.using(SETTINGS, changed):
+        yield service
 
 
 async def _client_of(service: Service, *forwarded: str) -> str:

@@ -8,9 +8,11 @@ import pytest
 from aiohttp import ClientResponse
 
 from app.access.guard import ACCESS_LOG, TOKENS
-from app.access.last_used import TOKEN_USE
+from app.access.last_used import TOKEN_USE, TokenUse
 from app.access.models import Scope
+from app.database import Database
 from app.http.keys import DATABASE
+from app.settings import Settings
 from tests.conftest import Server, Service
 
 PATH = "/v1/tokens"
@@ -463,17 +465,19 @@ async def test_last_use_is_written_once_a_minute(service: Service, server: Serve
     assert other["last_used_at"] is None
 
 
-async def test_last_use_that_cannot_be_written_is_retried(service: Service) -> None:
+async def test_last_use_that_cannot_be_written_is_retried(
+    service: Service, settings: Settings
+) -> None:
     issued = await make(service)
     at = f"{PATH}/{issued['token']['id']}"
     await status_of(service, issued["text"])
-    use, pool = service.app[TOKEN_USE], service.app[DATABASE]._pool
+    unopened = Database(settings.database)
 
-    service.app[DATABASE]._pool = None
-    await use.run_once()
-    service.app[DATABASE]._pool = pool
-    await use.run_once()
+    await TokenUse(unopened, service.app[TOKENS]).run_once()
+    before = (await (await service.client.get(at)).json())["last_used_at"]
+    await service.app[TOKEN_USE].run_once()
 
+    assert before is None
     assert (await (await service.client.get(at)).json())["last_used_at"] is not None
 
 

@@ -1,6 +1,7 @@
 """The follower serves the stored state within seconds, or says how old it is."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -110,23 +111,25 @@ async def test_killed_listener_reconnects_and_misses_nothing(
 
 @pytest.mark.parametrize("written_since", [0, 1, 2])
 async def test_restored_database_is_a_new_epoch(
-    service: Service, server: Server, written_since: int
+    service: Service, server: Server, idle_follower: Follower, written_since: int
 ) -> None:
     """A restore without a new epoch, then writes until the revisions are equal."""
-    follower = service.app[FOLLOWER]
+    follower = idle_follower
     await _write(service, "lost")
+    await follower.refresh()
     before = follower.get("local")
     tag = (await service.client.get(f"{PLACE}/configurations/lost")).headers["ETag"]
-    async with follower._refreshing:
-        await asyncio.to_thread(clean, server, "suite", epoch=before.epoch)
-        for n in range(written_since):
-            await _set(service, "lost", f"other {n}")
+    await asyncio.to_thread(clean, server, "suite", epoch=before.epoch)
+    for n in range(written_since):
+        await _set(service, "lost", f"other {n}")
 
-    await follower.refresh()
     await follower.refresh()
 
     after = follower.get("local")
-    read = await service.client.get(f"{PLACE}/configurations/lost", headers={"If-None-Match": tag})
+    with service.using(FOLLOWER, follower):
+        read = await service.client.get(
+            f"{PLACE}/configurations/lost", headers={"If-None-Match": tag}
+        )
     assert (before.revision, after.revision) == (1, written_since)
     assert after.epoch != before.epoch
     assert read.status == (200 if written_since else 404)
@@ -135,8 +138,8 @@ async def test_restored_database_is_a_new_epoch(
 async def test_answer_says_how_long_it_is_unconfirmed(service: Service) -> None:
     follower = service.app[FOLLOWER]
     fresh = await service.client.get(PLACE)
-    assert follower._refreshed_at is not None
-    follower._refreshed_at -= STALE_AFTER_SECONDS + 37
+    confirmed_at = time.monotonic() - STALE_AFTER_SECONDS - 37
+    follower.adopt(follower.loaded(), confirmed_at=confirmed_at)
 
     stale = await service.client.get(PLACE)
     report = await (await service.client.get("/health")).json(content_type=None)

@@ -143,18 +143,16 @@ async def test_restore_changes_only_keys_that_differ(service: Service) -> None:
     assert again == []
 
 
-async def test_large_write_has_more_time_than_a_small_one(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_large_write_has_more_time_than_a_small_one(service: Service) -> None:
     await put_all(service, 1)
     await put_all(service, 2, version=1)
     settings = service.app[SETTINGS]
     http = replace(settings.http, request_timeout_seconds=0.0001)
-    monkeypatch.setitem(service.app._state, SETTINGS, replace(settings, http=http))
 
-    small = (await put_all(service, 3, version=2))[0]
-    reverted = (await post(service, "/changes/2/revert", {}))[0]
-    restored = (await post(service, "/restore", {"revision": 2}))[0]
-    promoted = (await post(service, "/promote", {"from": "staging", "keys": KEYS}))[0]
+    with service.using(SETTINGS, replace(settings, http=http)):
+        small = (await put_all(service, 3, version=2))[0]
+        reverted = (await post(service, "/changes/2/revert", {}))[0]
+        restored = (await post(service, "/restore", {"revision": 2}))[0]
+        promoted = (await post(service, "/promote", {"from": "staging", "keys": KEYS}))[0]
 
     assert (small, reverted, restored, promoted) == (503, 200, 200, 200)

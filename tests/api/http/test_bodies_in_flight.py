@@ -94,15 +94,15 @@ async def test_bodies_beyond_the_budget_are_503(
     await until_bytes_are(service, 0)
 
 
-async def test_body_that_stops_coming_is_408(
-    service: Service, senders: Senders, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    http = replace(service.app[SETTINGS].http, body_timeout_seconds=0.3)
-    monkeypatch.setitem(service.app._state, SETTINGS, replace(service.app[SETTINGS], http=http))
+async def test_body_that_stops_coming_is_408(service: Service, senders: Senders) -> None:
+    settings = service.app[SETTINGS]
+    http = replace(settings.http, body_timeout_seconds=0.3)
 
-    stopped = await senders.send(FLAGS, HALF, f"Content-Length: {len(HALF) + 10}")
+    with service.using(SETTINGS, replace(settings, http=http)):
+        stopped = await senders.send(FLAGS, HALF, f"Content-Length: {len(HALF) + 10}")
+        answer = await stopped.answer()
 
-    assert (await stopped.answer()).startswith(b"HTTP/1.1 408 ")
+    assert answer.startswith(b"HTTP/1.1 408 ")
 
 
 @pytest.mark.parametrize("path", [FLAGS, IMPORT, "/v1/environments/local/changes"])

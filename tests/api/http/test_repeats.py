@@ -28,9 +28,7 @@ WRITES: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("way", WRITES)
-async def test_repeat_is_answered_when_its_check_fails(
-    service: Service, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
+async def test_repeat_is_answered_when_its_check_fails(service: Service, way: str) -> None:
     closed = ContentChecks()
     await closed.close()
     method, path, body = WRITES[way]
@@ -43,9 +41,9 @@ async def test_repeat_is_answered_when_its_check_fails(
         return answer.status, await answer.json(content_type=None)
 
     first = await write("once")
-    monkeypatch.setitem(service.app._state, CHECKS, closed)
-    again = await write("once")
-    other = await write("other")
+    with service.using(CHECKS, closed):
+        again = await write("once")
+        other = await write("other")
 
     assert first[0] < 300, first
     assert again == first

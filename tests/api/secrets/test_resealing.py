@@ -198,19 +198,24 @@ async def test_app_role_cannot_change_sealed_values(service: Service) -> None:
 
 
 async def test_destroyed_key_is_dropped_and_missing_key_reported(
-    service: Service, owner: Database
+    service: Service, owner: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await _fill(service)
     vault = service.app[VAULT]
     async with owner.connection() as connection:
         await vault.refresh(connection)
-        kept = dict(vault.keys._keys)
+        (stored,) = [key.as_wrapped() for key in await data_keys.list_all(connection)]
         log = AccessLog(owner)
         await owner.transact(lambda c: data_keys.shred(c, log, "local", origin=ORIGIN))
+        # Without a wrapper, only a cached key is available.
+        monkeypatch.setattr(vault.keys, "wrapper", None)
+        assert (await vault.keys.get(stored)).id == stored.data_key_id
+        monkeypatch.undo()
         await vault.refresh(connection)
+        monkeypatch.setattr(vault.keys, "wrapper", None)
+        with pytest.raises(Unavailable):
+            await vault.keys.get(stored)
 
-    assert len(kept) == 1
-    assert vault.keys._keys == {}
     assert (vault.counts, vault.problem) == ({}, None)
 
 

@@ -171,17 +171,15 @@ async def test_chunked_body_has_the_same_limit(ofrep: Client) -> None:
     assert failure["errorCode"] == "GENERAL"
 
 
-async def test_badly_framed_body_is_an_evaluation_failure(
-    ofrep: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    app = ofrep.service.app
-    http = replace(app[SETTINGS].http, body_timeout_seconds=0.2)
-    monkeypatch.setitem(app._state, SETTINGS, replace(app[SETTINGS], http=http))
+async def test_badly_framed_body_is_an_evaluation_failure(ofrep: Client) -> None:
+    settings = ofrep.service.app[SETTINGS]
+    http = replace(settings.http, body_timeout_seconds=0.2)
     head = ofrep.head(FLAGS, 100)
     chunked = head.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked")
 
-    late, late_failure = await _send(ofrep, head, b'{"context"')
-    wrong, wrong_failure = await _send(ofrep, chunked, b"nonsense\r\n")
+    with ofrep.service.using(SETTINGS, replace(settings, http=http)):
+        late, late_failure = await _send(ofrep, head, b'{"context"')
+        wrong, wrong_failure = await _send(ofrep, chunked, b"nonsense\r\n")
 
     assert late.startswith(b"HTTP/1.1 408 ")
     assert wrong.startswith(b"HTTP/1.1 400 ")

@@ -7,6 +7,7 @@ import pytest
 
 from app.configuration.changes import service as changes
 from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.reading import FOLLOWER
 from app.http.keys import DATABASE
 from tests.api.flags.ofrep.conftest import BY_PLAN, SWITCH, Client
@@ -91,20 +92,15 @@ async def test_c20_c36_instance_that_cannot_catch_up_is_503(
 
 
 async def test_c36_unknown_epoch_is_looked_up_in_the_database(
-    ofrep: Client,
+    ofrep: Client, idle_follower: Follower
 ) -> None:
     """A backup was restored, and another instance was the first to notice."""
-    follower = ofrep.service.app[FOLLOWER]
-    before = follower.get("local")
-    async with follower._refreshing:
-        # A notification of it may be here already, and has to wait.
-        told = await _write_elsewhere(ofrep.service)
-        assert follower.get("local") is before
-        asking = asyncio.create_task(ofrep.all(query=f"?flagConfigEtag={uuid4()}:1"))
+    written = await _write_elsewhere(ofrep.service)
 
-    answer = await asking
+    with ofrep.service.using(FOLLOWER, idle_follower):
+        answer = await ofrep.all(query=f"?flagConfigEtag={uuid4()}:1")
 
-    assert answer.headers["Flagstone-Revision"] == told
+    assert answer.headers["Flagstone-Revision"] == written
 
 
 async def test_unknown_epoch_database_locked_is_answered_as_stale(
