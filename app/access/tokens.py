@@ -201,7 +201,7 @@ async def _check_environments(connection: Connection, names: frozenset[str]) -> 
         raise invalid("environments", "must not be empty")
     if EVERY_ENVIRONMENT in names and len(names) > 1:
         raise invalid("environments", "must be * alone, or names")
-    # Locked: a concurrent deletion either finds the new token, or is found here.
+    # Lock the environments. A concurrent deletion either sees the new token, or is visible here.
     locked = sql.hold_environments(connection, names=sorted(names))
     missing = names - {EVERY_ENVIRONMENT} - {row["name"] async for row in locked}
     if missing:

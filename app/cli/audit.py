@@ -96,7 +96,7 @@ async def _verify_one(
 ) -> Verified | Broken:
     total = revisions.get(name, 0)
     task = progress.add_task(f"verifying {name}", total=total)
-    # A transaction for each: one for all would keep the server from vacuuming.
+    # One transaction per environment: a long one would keep the server from vacuuming.
     async with consistent_read(resources.database) as connection:
         outcome = await verify(
             connection,

@@ -209,7 +209,7 @@ class DriftCheck(Component):
         )
 
     def _recording_check(self, report: SchemaReport) -> HealthCheck:
-        """Pass if the server cannot record changes: a permanent warning would be ignored."""
+        """Pass if the server cannot record: operators would ignore a permanent warning."""
         if report.recording is RecordingStatus.UNAVAILABLE:
             output = f"not available: {report.reason}"
             return HealthCheck(status=Status.PASS, component_type="datastore", output=output)

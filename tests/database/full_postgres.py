@@ -1,7 +1,7 @@
 """Run a full PostgreSQL over TCP, with the features that the embedded one lacks.
 
-The newest of Debian's packages is used, or the one in the folder FLAGSTONE_FULL_POSTGRES_BIN. Where
-there is none, tests are skipped, unless FLAGSTONE_FULL_POSTGRES=required.
+The programs are those in the folder FLAGSTONE_FULL_POSTGRES_BIN, or Debian's newest. Without them
+tests are skipped, or fail with FLAGSTONE_FULL_POSTGRES=required.
 """
 
 import os
@@ -30,7 +30,7 @@ from app.settings import Secret, Target, Tls, TlsMode, load
 from tests.ports import free_port
 
 CERTIFIED = "certified"
-# Names the folder with the programs of another version than Debian's newest.
+# The folder with the programs of a version other than Debian's newest.
 CHOSEN_PROGRAMS = "FLAGSTONE_FULL_POSTGRES_BIN"
 
 _START_SECONDS = 30
@@ -125,7 +125,7 @@ class FullServer:
 
 
 def missing(what: str) -> None:
-    """Skip the test, or fail it where the machine must have everything."""
+    """Skip the test, or fail it with FLAGSTONE_FULL_POSTGRES=required."""
     reason = f"{what} is not installed"
     if os.environ.get("FLAGSTONE_FULL_POSTGRES") == "required":
         pytest.fail(f"{reason}, and FLAGSTONE_FULL_POSTGRES=required")
@@ -153,7 +153,7 @@ def _basebackup() -> Path:
 
 
 def account() -> dict[str, Any]:
-    """Return what makes `subprocess` run a server, which root must not, as postgres."""
+    """Return the arguments that make `subprocess` run as postgres: a server refuses root."""
     if os.geteuid() != 0:
         return {}
     try:
@@ -184,7 +184,7 @@ def open_folder(prefix: str) -> Iterator[Path]:
 
 @contextmanager
 def full_server(*, tls: bool) -> Iterator[FullServer]:
-    """Run a server: with TLS it speaks nothing else over TCP, for the host name localhost."""
+    """Run a server. With TLS, it accepts only TLS over TCP, for the host name localhost."""
     with open_folder("flagstone-full-") as folder:
         data = _initialised(folder)
         port = free_port()

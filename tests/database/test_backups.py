@@ -1,6 +1,6 @@
-"""Backups on a real server: one snapshot, read to the last byte, restored completely or not at all.
+"""Backups on a real server: one snapshot, verified to the last byte, restored in one transaction.
 
-One database and one backup of it serve most of this; damage is done to copies of it.
+Most tests share one database and one backup, and damage only copies of the backup.
 """
 
 import hashlib
@@ -72,7 +72,7 @@ def _silent(_: int, __: int) -> None: ...
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """A database with something in it, and a backup of that."""
+    """A database with data, and a backup of it."""
 
     server: Server
     name: str
@@ -81,7 +81,7 @@ class Origin:
 
 
 def _rows(connection: psycopg.Connection[Any], *, epoch: bool = False) -> dict[str, list[Any]]:
-    """Return every row of the tables that count, with the environments' epochs if asked."""
+    """Return every row of the backed-up tables, optionally with the epochs of environments."""
     found = {}
     for table in _TABLES:
         columns = psql.SQL("*")
@@ -114,7 +114,7 @@ async def _seed(target: Target) -> None:
     database = Database(settings.database)
     await database.open(target)
     await add_test_data(settings, database)
-    # The history of a deleted environment is a part of every backup.
+    # Every backup contains the history of deleted environments.
     await database.transact(
         lambda c: writes.delete_environment(
             c, "development", expected=ExpectedVersion(version=1), actor="test", message=""
@@ -143,7 +143,7 @@ async def origin(server: Server, open_folder: Path) -> Origin:
 
 @pytest.fixture
 def empty(server: Server) -> Iterator[str]:
-    """A migrated database with nothing in it."""
+    """An empty migrated database."""
     yield server.create_database("put_back", template="flagstone")
     server.drop_database("put_back")
 
@@ -265,7 +265,7 @@ async def test_restored_data_equals_the_original(
     heads = restore_backup(origin.source, _place(server, empty), _silent)
 
     with server.admin(empty) as connection:
-        # At once, before the next migration: services may be running.
+        # Test this before the next migration, as services may be running.
         assert connection.execute(
             "select has_table_privilege(%s, 'flagstone.tokens', 'select')", [APP]
         ).fetchone() == (True,)
@@ -279,7 +279,7 @@ async def test_restored_data_equals_the_original(
             "select event, actor, resource from flagstone.access_log "
             "where event = 'backup_restored'"
         ).fetchone()
-        # The trail goes on where it was, and has what has just been made.
+        # The audit trail continues, and contains the restore.
         trail = count(connection, "flagstone_audit", "schema_audit")
         assert trail > origin.source.manifest.tables["flagstone_audit.schema_audit"]
         owners = connection.execute(
@@ -292,7 +292,7 @@ async def test_restored_data_equals_the_original(
     assert {head.name for head in heads} == before.keys()
     assert all(head.epoch != before[head.name] for head in heads)
     database = Database(load({}).database)
-    # As the app role: what it may do is as it was.
+    # Write as the app role, to prove that its rights are restored.
     await database.open(server.target(APP, empty))
     async with consistent_read(database) as moment:
         assert "development" not in {each.name for each in await environments.list_all(moment)}
@@ -716,8 +716,9 @@ def test_changed_history_fails_the_verification(
 async def test_backup_moves_between_postgresql_15_and_18(
     server: Server, plain_server: FullServer, origin: Origin, empty: str, tmp_path: Path
 ) -> None:
-    """Both ways: an older server knows less of what the newest pg_restore asks for. And made by the
-    migrator, which reads as the owner.
+    """In both directions: an older server may not support what the newest pg_restore uses.
+
+    The migrator makes the backup. It reads as the owner.
     """
     if version_of(plain_server) >= 17:
         pytest.skip("needs an older server than 17")

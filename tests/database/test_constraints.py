@@ -1,4 +1,4 @@
-"""The database as the last judge of shape: every rule is shown refusing, by its own name."""
+"""Constraints of the database: each one refuses bad rows, and the error has its name."""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ _ACCESS_TEXTS = [
     "detail",
 ]
 
-# What the bad statements stand on.
+# The rows that the bad statements refer to.
 _CHANGE_SET = (
     "insert into change_sets (environment, revision, kind, actor) values ('local', 1, 'edit', 'a')"
 )
@@ -166,7 +166,7 @@ def _beat(**given: str) -> str:
     return _insert("health_check", {"id": "1000000", "status": "'ok'"} | given)
 
 
-# Of each table, a row that every rule lets in; what the cases then break in one place.
+# One valid row per table. Each case changes one value of it.
 GOOD = {
     "migrations": [_migration()],
     "health_check": [_beat(), _beat(status="'fail'")],
@@ -221,7 +221,7 @@ GOOD = {
     "idempotency_keys": [_answer(), _answer(key=f"'{'~' * 200}'"), _answer(key="'!'")],
 }
 
-# By constraint, statements that it refuses and nothing else does.
+# By constraint: statements that only this constraint refuses.
 BAD = {
     "migrations_pkey": [_migration(id="(select min(id) from migrations)")],
     "migrations_timestamp_unique": [
@@ -380,7 +380,7 @@ BAD = {
     ],
     "tokens_environments_given": [_token(environments="'{}'")],
     "tokens_lapsed_within_environments": [_token(lapsed="'{other}'")],
-    # What a driver cannot read would keep the service from reading any.
+    # One row that the driver cannot decode would make every read of the tokens fail.
     "tokens_scopes_flat": [_token(scopes="'{{read},{write}}'")],
     "tokens_times_bounded": [
         _token(**{column: at})
@@ -398,7 +398,7 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def database(server: Server) -> Iterator[Connection]:
-    """A migrated database of its own, so that its rows are known."""
+    """A separate migrated database, which contains only known rows."""
     name = server.create_database("constraints", template="flagstone")
     with server.admin(name) as connection:
         connection.execute("set search_path = flagstone, pg_temp")
@@ -408,7 +408,7 @@ def database(server: Server) -> Iterator[Connection]:
 
 @pytest.fixture
 def connection(database: Connection) -> Iterator[Connection]:
-    """Everything a test writes is taken back."""
+    """Yield a connection, and roll back everything that the test writes."""
     with database.transaction(force_rollback=True):
         yield database
 
@@ -423,7 +423,7 @@ def test_valid_row_is_accepted(connection: Connection, table: str, statement: st
 
     connection.execute(statement.encode())
 
-    # A deferred rule would speak up only now.
+    # Deferred constraints are checked only now.
     connection.execute("set constraints all immediate")
 
 
@@ -442,7 +442,7 @@ def test_constraint_refuses_a_bad_row(connection: Connection, name: str, stateme
 
 
 def test_every_named_constraint_has_a_case(connection: Connection) -> None:
-    """Not-null rules have names from version 18 on, and none that anybody chose."""
+    """Not-null constraints are excluded: version 18 and later generate their names."""
     rows = connection.execute(
         "select conname from pg_constraint where connamespace = 'flagstone'::regnamespace "
         "and contype <> 'n'"
@@ -452,7 +452,7 @@ def test_every_named_constraint_has_a_case(connection: Connection) -> None:
 
 
 def test_every_unique_index_belongs_to_a_named_constraint(connection: Connection) -> None:
-    """A violation has the name of its constraint, which an index alone does not have."""
+    """Our code handles violations by the constraint's name. An index alone has none."""
     rows = connection.execute(
         "select indexrelid::regclass::text from pg_index "
         "join pg_class on pg_class.oid = indexrelid "
@@ -464,7 +464,7 @@ def test_every_unique_index_belongs_to_a_named_constraint(connection: Connection
 
 
 def test_no_constraint_has_a_generated_name(connection: Connection) -> None:
-    """A generated name may differ between two servers, and faults.py goes by names."""
+    """Generated names may differ between servers, and faults.py compares names."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("*.sql"))
     written = set(re.findall(r"\bconstraint\s+(\w+)", text))
     rows = connection.execute(

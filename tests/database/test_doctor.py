@@ -1,4 +1,4 @@
-"""The doctor on servers with faults: each fault is named, and none hides another."""
+"""The doctor on servers with faults: it names each fault, and no fault hides another."""
 
 import asyncio
 import socket
@@ -32,7 +32,7 @@ def database(server: Server) -> Iterator[str]:
     """A migrated database that tests may damage."""
     name = server.create_database("doctor", template="flagstone")
     with server.admin(name) as admin:
-        # As provisioning does: a copied database does not get the rights of its template.
+        # Provisioning does the same. A copied database does not get the rights of its template.
         admin.execute(
             f"revoke all on database {name} from public; "
             f"grant connect on database {name} to {', '.join(LOGIN_ROLES)}"
@@ -43,7 +43,7 @@ def database(server: Server) -> Iterator[str]:
 
 @pytest.fixture
 def examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Examine:
-    """Examine as the command does; return the last finding of each name."""
+    """Run the checks of the command, and return the last finding of each check."""
     monkeypatch.chdir(tmp_path)
 
     async def look(**environ: str) -> dict[str, Finding]:
@@ -72,7 +72,7 @@ def _is(finding: Finding, verdict: FindingVerdict, part: str = "") -> bool:
     return True
 
 
-async def test_server_that_is_well_but_for_its_disk(
+async def test_healthy_server_except_disk_warns_of_disk(
     examined: Examine, server: Server, database: str
 ) -> None:
     found = await examined(
@@ -180,7 +180,7 @@ async def test_doctor_warns_before_connections_run_out(
     assert _is(full["database: connections"], FAIL, "up to 96 of 97")
 
 
-async def test_schema_that_is_older_newer_or_edited(
+async def test_schema_older_newer_or_edited_is_reported(
     examined: Examine, server: Server, database: str
 ) -> None:
     empty = server.create_database("doctor_empty")
@@ -229,7 +229,7 @@ async def test_data_key_without_its_key_is_named_with_it(
     assert _is(found["keys: data keys"], FAIL, "20260101-lost is not in the key ring")
 
 
-async def test_password_that_is_weak_and_wrong(examined: Examine, server: Server) -> None:
+async def test_password_weak_or_wrong_is_reported(examined: Examine, server: Server) -> None:
     target = server.target(APP)
     weak = _url(target).replace(target.password.reveal() if target.password else "?", "hunter2")
 
@@ -253,7 +253,7 @@ async def test_doctor_gives_up_on_a_silent_server(
     assert _is(found["schema: migrations"], ABSENT, "because the database cannot be reached")
 
 
-async def test_check_that_hangs_or_breaks_ends_no_other(tmp_path: Path) -> None:
+async def test_check_hangs_or_fails_others_still_run(tmp_path: Path) -> None:
     async def hang(_: Installation) -> list[Finding]:
         await asyncio.sleep(60)
         return []

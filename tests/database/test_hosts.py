@@ -1,4 +1,4 @@
-"""Several hosts: one of them refuses, answers late, or was the primary once."""
+"""Several hosts, of which one refuses, answers late, or is a former primary."""
 
 import asyncio
 import time
@@ -43,7 +43,7 @@ class Pair:
 
     @property
     def target(self) -> Target:
-        """The app role's way to both; the standby comes first."""
+        """Return the app role's target with both hosts, the standby first."""
         hosts = (*self.standby.superuser.hosts, *self.primary.superuser.hosts)
         return replace(self.primary.target(APP), hosts=hosts)
 
@@ -73,7 +73,7 @@ async def _set_rules(server: FullServer, rules: str, *, refuses: bool) -> None:
         admin.execute("select pg_reload_conf()")
     connector = Connector(server.target(APP), LIMITS)
     async with asyncio.timeout(HANG_SECONDS):
-        while True:  # a reload gives no sign
+        while True:  # PostgreSQL does not report when the reload is done.
             try:
                 (await connector()).terminate()
             except asyncpg.InvalidAuthorizationSpecificationError:
@@ -86,7 +86,7 @@ async def _set_rules(server: FullServer, rules: str, *, refuses: bool) -> None:
 
 @pytest.fixture
 async def refusing_standby(pair: Pair) -> AsyncIterator[None]:
-    """The standby's own rules keep the app role out."""
+    """Refuse the app role on the standby, by the standby's pg_hba.conf."""
     rules = (pair.standby.folder / "data" / "pg_hba.conf").read_text()
     await _set_rules(pair.standby, f"host all {APP} all reject\n{rules}", refuses=True)
     yield
@@ -110,7 +110,7 @@ async def test_all_hosts_refuse_raises_the_refusal(pair: Pair) -> None:
 
 
 async def test_busy_loop_two_answers_at_once_returns_primary(pair: Pair) -> None:
-    """The answers of both hosts are often found in one iteration of a loop that is held up."""
+    """After a delay of the event loop, one iteration often receives both answers."""
     is_over = False
 
     async def hold_up() -> None:
@@ -203,7 +203,7 @@ def failover() -> Iterator[Pair]:
 
 @dataclass
 class Writer:
-    """Writes one key after the other, and remembers which ones were acknowledged."""
+    """Writes one key after the other, and records the acknowledged ones."""
 
     service: Service
     count: int = 0
@@ -245,7 +245,7 @@ async def _primary_check(service: Service) -> tuple[str, str]:
 async def test_former_primary_gets_no_acknowledged_write(
     failover: Pair, tmp_path: Path, *, is_noticed: bool
 ) -> None:
-    """It is paused, its standby is promoted, it comes back, and connections are renewed.
+    """The primary is paused, its standby is promoted, and the primary resumes.
 
     A pause that is shorter than every time limit breaks no session.
     """
@@ -296,7 +296,7 @@ async def test_former_primary_gets_no_acknowledged_write(
 
 
 async def _unnoticed(failover: Pair, settings: Settings) -> str:
-    """Open sessions on the former primary alone; return how a use ends once all are asked."""
+    """Open a pool on the former primary only, query all hosts, and return the error of a use."""
     database = Database(LIMITS)
     await database.open(failover.primary.target(APP))
     try:

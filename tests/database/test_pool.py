@@ -1,4 +1,4 @@
-"""The pool: every wait ends, a fault becomes an error a client may see, nothing leaks between."""
+"""The pool: waits have limits, clients get safe errors, and sessions share no state."""
 
 import asyncio
 import gc
@@ -27,7 +27,7 @@ from tests.database.full_postgres import FullServer
 from tests.ports import free_port
 from tests.waiting import HANG_SECONDS
 
-# Short where a limit is what is tested; each test says which.
+# Default limits. Tests of a limit replace it with a short one.
 LIMITS = replace(
     load({}).database,
     pool_max=2,
@@ -40,7 +40,7 @@ LIMITS = replace(
 
 @dataclass
 class Proxy:
-    """Passes bytes on to a server, counts who comes, and can fall silent as a dead network does."""
+    """Forwards bytes to a server, counts connections, and can simulate a dead network."""
 
     to: tuple[str, int]
     port: int = 0
@@ -80,7 +80,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxied(target: Target) -> AsyncIterator[tuple[Proxy, Target]]:
-    """Yield a proxy to the target's only host, and the way in that leads through it."""
+    """Yield a proxy to the target's only host, and the target that uses the proxy."""
     proxy = Proxy(to=target.hosts[0])
     proxy.flowing.set()
     listener = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
@@ -106,7 +106,7 @@ async def opened(target: Target, **limits: Any) -> AsyncIterator[Database]:
 
 @pytest.fixture(scope="module")
 def target(server: Server) -> Iterator[Target]:
-    """A database of these tests' own, with a table that the app role may write."""
+    """A separate database with a table that the app role may write."""
     name = server.create_database("pool")
     with server.admin(name) as connection:
         connection.execute(
@@ -121,7 +121,7 @@ def target(server: Server) -> Iterator[Target]:
 
 @pytest.fixture
 def admin(server: Server, target: Target) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    """A superuser beside the pool; two things are in the table."""
+    """Yield a superuser connection outside the pool. The table has two rows."""
     with server.admin(target.database) as connection:
         connection.execute("truncate flagstone.things")
         connection.execute("insert into flagstone.things (id, n) values (1, 0), (2, 0)")
@@ -531,7 +531,7 @@ async def test_closed_handshake_is_tried_three_times() -> None:
 
 
 async def test_all_connect_attempts_end_in_time() -> None:
-    """A host that accepts and says nothing, with more attempts than there is time for."""
+    """The host accepts and never answers, and the attempts need more time than the limit."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host, port = silent.getsockname()
         target = Target(hosts=((host, port),), database="d", user="u", password=Secret("p"))
@@ -596,7 +596,7 @@ async def test_read_only_window_passes_writes_succeed_again(
             admin.execute("alter database pool reset default_transaction_read_only")
         await asyncio.gather(*(database.transact(work) for _ in range(2)))
         with suppress(Unavailable):
-            # One session is left, and a single statement is not tried again.
+            # One old session remains, and a single statement is not retried.
             async with database.connection() as connection:
                 await work(connection)
         for _ in range(3):
@@ -668,7 +668,7 @@ async def test_release_cancelled_on_dead_network_reports_nothing(
         user = asyncio.create_task(use())
         await _until(lambda: _count_sleeping(plain_server) == 1)
         proxy.flowing.clear()
-        for _ in range(2):  # ends the statement, and then the wait for the release
+        for _ in range(2):  # first during the statement, then during the release
             user.cancel()
             for _ in range(5):
                 await asyncio.sleep(0)
@@ -695,7 +695,7 @@ def _count_sleeping(server: FullServer) -> int:
 async def test_unanswered_connect_is_not_pool_exhaustion(
     plain_server: FullServer,
 ) -> None:
-    """An operator who reads `pool_exhausted` would make the pool larger, in vain."""
+    """After `pool_exhausted`, an operator would enlarge the pool, which does not help here."""
     async with (
         proxied(plain_server.target(APP)) as (proxy, target),
         opened(target, acquire_timeout_seconds=0.3) as database,
@@ -712,7 +712,7 @@ async def test_unanswered_connect_is_not_pool_exhaustion(
 
 @pytest.mark.parametrize("steps", range(5))
 async def test_connection_without_a_waiter_is_closed(server: Server, steps: int) -> None:
-    """At each step of the loop between the moment that it is there and that in which it is ours."""
+    """Cancel at each step of the loop between opening a connection and its assignment."""
     loop = asyncio.get_running_loop()
     others = asyncio.all_tasks()
     opening = asyncio.ensure_future(Connector(server.target(APP), LIMITS)())
@@ -736,7 +736,7 @@ async def test_connection_without_a_waiter_is_closed(server: Server, steps: int)
         del opening, attempt, outcome
         gc.collect()
 
-    # asyncpg warns of a connection that is lost without being closed.
+    # asyncpg warns about a connection that is garbage-collected without being closed.
     assert [str(each.message) for each in warned] == []
 
 
@@ -816,7 +816,7 @@ async def test_release_removes_listeners(
         async with database.connection() as connection:
             assert connection.get_server_pid() == pid
             admin.execute("notify pool, 'after'")
-            # What was sent before the answer of a statement has arrived with it.
+            # Notifications sent before the answer of a statement arrive with it.
             await connection.fetchval("select 1")
             await connection.fetchval("select 1")
 
@@ -882,7 +882,7 @@ async def test_cancelled_callers_leave_the_pool_intact(
 
 @pytest.mark.parametrize("moment", ["statement", "transaction", "release"])
 async def test_cancelled_caller_ends_when_the_network_is_dead(target: Target, moment: str) -> None:
-    """Rollback and release fail there, which must not replace the cancellation."""
+    """Rollback and release then fail. Their errors must not replace the cancellation."""
     reached = asyncio.Event()
 
     async def work(connection: Connection) -> None:
@@ -911,7 +911,7 @@ async def test_cancelled_caller_ends_when_the_network_is_dead(target: Target, mo
 
 
 async def test_result_stands_when_the_release_fails(target: Target) -> None:
-    """The work is done by then: an acknowledged commit must not be answered with an error."""
+    """The commit is already acknowledged, so the answer must not be an error."""
 
     async def work(connection: Connection) -> int:
         return int(await connection.fetchval("select 7"))
@@ -923,7 +923,7 @@ async def test_result_stands_when_the_release_fails(target: Target) -> None:
     ):
         result = await work(connection)
         await connection.execute("begin")
-        # The release rolls back, and gets no answer.
+        # The release rolls back, and receives no answer.
         proxy.flowing.clear()
 
     assert result == 7

@@ -1,4 +1,4 @@
-"""A database that refuses is explained in one line: the setting, the server, what to do."""
+"""The error of a failed connect is one line with the setting, the server, and what to do."""
 
 import socket
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ async def _refusal(
 
 @contextmanager
 def _silent() -> Iterator[int]:
-    """Yield the port of a server that accepts and says nothing."""
+    """Yield the port of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 

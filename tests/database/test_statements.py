@@ -1,4 +1,4 @@
-"""What `sql/` promises: it fits the schema, names are single, no session state is left."""
+"""The statements of `sql/`: they fit the schema, have unique names, and leave no session state."""
 
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -49,7 +49,7 @@ def _statements() -> Iterator[Statement]:
 
 
 def _problems(body: str) -> set[str]:
-    """Return what a statement does that a pooled connection must not see."""
+    """Return which forbidden session state a statement would leave in a pooled connection."""
     bare = _TEXT.sub("''", _COMMENT.sub("", body)).lower()
     single = [part for part in bare.split(";") if part.strip()]
     found = {what for part in single for what, rule in _FORBIDDEN.items() if rule.search(part)}

@@ -1,4 +1,4 @@
-"""TLS, with both drivers: what must be verified is, and a refusal is final."""
+"""TLS with both drivers: certificates are verified, and a refused connect is not retried."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ LIMITS = replace(load({}).database, command_timeout_seconds=5.0, acquire_timeout
 
 @pytest.fixture(scope="module")
 def full(tls_server: FullServer) -> FullServer:
-    """Provisioned and migrated, all of it over TLS."""
+    """A database that was provisioned and migrated over TLS."""
     tls_server.provisioner.provision()
     _migrator(tls_server.target(MIGRATOR)).migrate()
     with tls_server.admin() as connection:
@@ -75,7 +75,7 @@ async def _opened(target: Target) -> AsyncIterator[Database]:
 
 
 async def _by_asyncpg(target: Target) -> BaseException | None:
-    """Return what opening the pool came to."""
+    """Open the pool, and return the error, or None."""
     try:
         async with _opened(target):
             return None
@@ -84,7 +84,7 @@ async def _by_asyncpg(target: Target) -> BaseException | None:
 
 
 async def _by_libpq(target: Target) -> BaseException | None:
-    """Return what a migrator's look at the ledger came to."""
+    """Read the ledger as a migrator, and return the error, or None."""
     try:
         await asyncio.to_thread(_migrator(target).status)
     except psycopg.OperationalError as error:
@@ -178,7 +178,7 @@ async def test_both_drivers_agree_on_each_tls_mode(
 async def test_verify_full_without_ca_uses_the_system_store(
     full: FullServer, reached: Reached
 ) -> None:
-    """Which do not include ours, so the server is refused; a missing file would say otherwise."""
+    """The system store lacks our authority. A missing file would give another error text."""
     error = await reached(
         replace(full.target(MIGRATOR), tls=Tls(mode=TlsMode.VERIFY_FULL, ca=None))
     )
@@ -210,7 +210,7 @@ def test_migrations_use_tls(full: FullServer) -> None:
 
 @pytest.fixture(scope="module")
 def certified(full: FullServer, authority: Authority) -> Target:
-    """A role that has no password and gets in with its certificate alone."""
+    """A role without a password, which logs in with its certificate."""
     chain, key = authority.certificate(full.folder, CERTIFIED)
     return replace(
         full.target(APP),

@@ -1,4 +1,4 @@
-"""Write entries to a file. A format that cannot hold all of them leaves some out."""
+"""Write entries to a file. Entries that the format cannot represent are left out."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -125,7 +125,7 @@ class Migrator:
     def accept(self, message: str, actor: str) -> list[str]:
         """Store the current schema as the expected one, and return the drift.
 
-        Raises MigrationError if files and ledger differ: this must not hide that.
+        Raises MigrationError if files and ledger differ: accepting must not hide the difference.
         """
         if not 1 <= len(message) <= _MESSAGE_MAX or not message.isprintable():
             raise MigrationError(f"--message: must be 1 to {_MESSAGE_MAX} printable characters")

@@ -200,7 +200,7 @@ class _Decryption:
                 sink.close()
 
     def write(self, content: bytes) -> int:
-        """Write for age, which calls this. Data that pg_restore does not read are still checked."""
+        """Receive decrypted data from age. Data after the end of pg_restore are only checked."""
         if self._is_accepted:
             try:
                 _write_all(self._process, content)

@@ -20,7 +20,7 @@ from tests.paths import ROOT
 CANARY = "canary7f3a"
 PASSWORD = f"{CANARY}-Hx7qWvZ2"
 KEY = "k" * 32
-# What staging and production cannot do without.
+# The settings that staging and production require.
 REQUIRED = {"DATABASE_URL": "postgresql://app@db/flagstone", "TOKEN_KEY": KEY}
 STRICT = ("staging", "production")
 URLS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL", "DATABASE_BACKUP_URL")
