@@ -9,7 +9,7 @@ import pytest
 from tests.guardian import guarded_folder
 
 # A guard against fixtures that hang. pytest-timeout guards the test functions (pyproject.toml).
-# Its own limit for fixtures could strike between two phases, which ends the whole session.
+# Its limit for fixtures could fire between two phases, and end the whole session.
 FIXTURE_SECONDS = 300
 _UNTIL_END = pytest.StashKey[ExitStack]()
 

@@ -31,7 +31,7 @@ _GRANT = Grant(
 
 
 async def measure(progress: Progress) -> list[Figure]:
-    """Measure the check of tokens that are known, new to the process, and bad."""
+    """Measure the check of known tokens, of tokens new to the process, and of invalid ones."""
     task = progress.add_task("access", total=ROUNDS)
     new = [generate_token(is_admin=False) for _ in range(_TOKENS)]
     stored = [_stored(each) for each in new]

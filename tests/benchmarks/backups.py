@@ -1,7 +1,7 @@
 """Measure the commands that make and verify a backup of an incompressible gigabyte.
 
-What counts is the memory that the process has for itself: it holds as much for a small database as
-for a large one. What its libraries take of it before anything is done is in the details.
+The measure is the private memory of the process, which must not grow with the database. The details
+have the part that its libraries use before the work starts.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Run:
 
 
 async def measure(progress: Progress) -> list[Figure]:
-    """Measure making and verifying a backup, beside making an almost empty one."""
+    """Measure making and verifying a backup, compared with making an almost empty one."""
     task = progress.add_task("backups: small", total=4)
     with data_folder() as folder:
         settings = load({"DATA_DIR": str(folder)})

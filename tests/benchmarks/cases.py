@@ -1,6 +1,6 @@
 """Measure cases of requests in alternating short rounds, as shares of their floors.
 
-Figures of a shared machine move; the ratios of one run move much less, and the median round counts.
+On a shared machine figures vary, but ratios within a run vary much less. The median round counts.
 """
 
 import statistics

@@ -1,6 +1,6 @@
 """Measure the time from a write to one of three replicas to its reads on all three.
 
-Others on the machine delay a few changes at a time; so the slow end of the median round counts.
+Other processes delay a few changes at a time, so the high percentile of the median round counts.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A kept-alive connection with one request at a time; a client library would add its own cost."""
+"""A keep-alive connection with one request at a time. A client library would add its own cost."""
 
 import asyncio
 from collections.abc import AsyncIterator

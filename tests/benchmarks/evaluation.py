@@ -1,7 +1,7 @@
-"""Measure the engine alone, beside flagd's evaluator, and compiling ten thousand flags.
+"""Measure the engine alone against flagd's evaluator, and compile ten thousand flags.
 
 Both evaluators run in this thread, in short rounds that take turns, and the median ratio counts.
-Ours has read the same version before, as it has of most clients.
+Our evaluator has parsed the same version before, as for most clients.
 """
 
 import asyncio

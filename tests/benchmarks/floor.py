@@ -1,5 +1,5 @@
-"""The floor: bare aiohttp handlers on uvloop, with a body of a given size and without, and one that
-decodes what it was sent.
+"""The floor: bare aiohttp handlers on uvloop, with and without a body, and one that decodes the
+request.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""A load over raw sockets; a client library would add its own cost."""
+"""Generate load over raw sockets. A client library would add its own cost."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ CONNECTIONS = 16
 class Round:
     """The result of a run: seconds of each request, and the count of each status.
 
-    `processor_seconds` are those that the server's first process took for a request.
+    `processor_seconds` is the processor time of the server's first process per request.
     """
 
     seconds: float = 0.0

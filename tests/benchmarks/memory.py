@@ -1,7 +1,7 @@
 """Resident memory of a process, after its garbage has been collected.
 
-`python -m tests.benchmarks.memory` is `serve` that collects its garbage on SIGUSR1, for who looks
-from outside. What the allocator keeps for itself counts, as it does for an operator.
+`python -m tests.benchmarks.memory` is `serve`, but collects its garbage on SIGUSR1 from another
+process. Memory that the allocator retains counts, as it does for an operator.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Measure evaluations per second, as a share of a bare handler that decodes the same body.
 
-Every flag has a rule that looks at the context, so that none has its outcome beforehand: one
-condition on an attribute, and in the other environments half of them a split behind a condition.
+Every flag has a rule that reads the context, so no outcome is known in advance. The rule is one
+condition on an attribute. In some environments half of the flags have a split after the condition.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Run the measured services as separate processes on folders of their own."""
+"""Run the measured services as separate processes in separate folders."""
 
 import os
 import shutil
@@ -59,7 +59,7 @@ def data_folder() -> Iterator[Path]:
 
 @contextmanager
 def service(folder: Path, *command: str, **variables: str) -> Iterator[Service]:
-    """Run an instance as production does: logs in JSON, one good read in a hundred logged."""
+    """Run an instance like production: it logs in JSON, and logs 1 % of successful reads."""
     port = _free_port()
     environment = {
         **os.environ,

@@ -1,4 +1,4 @@
-"""Measure requests per second, as shares of a bare handler's with as many bytes."""
+"""Measure requests per second, as a share of a bare handler with equally large bodies."""
 
 import itertools
 from collections.abc import Callable, Mapping

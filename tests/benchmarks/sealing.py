@@ -1,6 +1,6 @@
 """Measure sealing and opening a secret of 256 bytes, without the database.
 
-Measured in the thread's own time, which no other process's load makes longer.
+The measure is the processor time of the thread, which the load of others does not increase.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Measure a thousand streams of one instance: the delay of an event and the memory.
 
-Others on the machine delay a few changes at a time; so the slow end of the median round counts.
+Other processes delay a few changes at a time, so the high percentile of the median round counts.
 """
 
 import asyncio

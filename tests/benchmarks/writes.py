@@ -1,8 +1,8 @@
-"""Measure a write with history and notification, beside the least SQL that records as much.
+"""Measure a write with history and notification against the least SQL that records as much.
 
 Both run on the service's own pool, in turns. The bare transaction is four plain statements: the
-revision, the entry, the change set, the change. And against the same write without a chain, which
-neither hashes what it says nor leaves a hash for the next one.
+revision, the entry, the change set, the change. The write is also compared with the same write
+without the hash chain.
 """
 
 import asyncio

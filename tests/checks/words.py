@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TEST_NAME_MAX = 60
 
-# What must not be written, and what to write.
+# Forbidden words, and the words to use.
 _WORDS = {
     "whoever|whosoever": "the caller, the operator, a process that …",
     "anew": "again",
@@ -39,7 +39,7 @@ _WORDS = {
     "kept": "stored, retained, cached",
 }
 _ACCOUNT = "the account `nobody` of the operating system"
-# Lines that are right as they are: where, a part of the line, why.
+# Accepted lines: the file, a part of the line, and the reason.
 _EXCEPTIONS = (
     ("tests/checks/words.py", "", "lists the words"),
     ("tests/unit/checks/test_words.py", "", "tests the words"),

@@ -35,7 +35,7 @@ class Process:
     data_dir: Path
     port: int
     environment: dict[str, str] = field(default_factory=dict)
-    # Where its code is: another folder stands for another release.
+    # The folder of the code. Another release has another folder.
     code: Path = ROOT
     child: asyncio.subprocess.Process | None = None
 
@@ -76,7 +76,7 @@ class Process:
             )
 
     async def ready(self) -> None:
-        """Wait until readiness says so."""
+        """Wait until the service is ready."""
 
         async def is_ready(client: ClientSession) -> bool:
             async with client.get(f"{self.url}/health/ready") as answer:
@@ -102,7 +102,7 @@ class Process:
 
 
 async def run(launch: Callable[..., Process], *command: str, **environment: str) -> tuple[int, str]:
-    """Run a command to its end; return its exit code and all that it has said."""
+    """Run a command, and return its exit code and all of its output."""
     process = launch(LOG_LEVEL="error", COLUMNS="200", **environment)
     await process.start(*command)
     assert process.child is not None
@@ -115,14 +115,14 @@ def data_dir() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     with suppress(OSError, ValueError, psutil.Error):
-        # A test that failed half-way may leave the server; its folder names it.
+        # A failed test may leave its server running. The folder has its process ID.
         psutil.Process(int((folder / "pg18/postmaster.pid").read_text().split()[0])).kill()
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @cache
 def _migrated() -> Path:
-    """A data folder with a stopped, migrated server and nothing in it, made once a test process."""
+    """Create, once per test process, a data folder with a stopped, migrated, empty server."""
     folder = Path(tempfile.mkdtemp(prefix="flagstone-migrated-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     folder.chmod(0o755)
@@ -140,17 +140,17 @@ def _migrated() -> Path:
 async def launch(
     data_dir: Path, request: pytest.FixtureRequest
 ) -> AsyncIterator[Callable[..., Process]]:
-    """Make processes that are ended with the test.
+    """Yield a function that creates processes, and kill them after the test.
 
-    Unless a test is marked as `first_start`, their server has been made and migrated already:
-    that takes longer than most of what is tried with it.
+    They start with a migrated server, unless the test is marked `first_start`. Migrating takes
+    longer than most tests.
     """
     made: list[Process] = []
     is_first_start = request.node.get_closest_marker("first_start") is not None
 
     def make(**environment: str) -> Process:
         if not made and not is_first_start and "DATABASE_URL" not in environment:
-            # With its owner, who is not ours when we are root.
+            # Preserve the owner, which is another account if the tests run as root.
             subprocess.run(["cp", "-a", f"{_migrated()}/.", data_dir], check=True)
             # The URLs lead to the socket of the folder that was copied.
             before, after = (quote(str(folder), safe="") for folder in (_migrated(), data_dir))
@@ -171,9 +171,9 @@ async def launch(
 def launch_beside(
     launch: Callable[..., Process], server: Server
 ) -> Iterator[Callable[..., Process]]:
-    """Make processes on one migrated database of the server that the suite shares.
+    """Yield a function that creates processes on one migrated database of the shared server.
 
-    For what is not about a server of one's own, as that takes two seconds to make and to start.
+    Starting a separate server takes two seconds.
     """
     name = server.create_database(f"process_{secrets.token_hex(4)}", template="flagstone")
     target = server.target(APP, name)
@@ -191,7 +191,7 @@ async def client() -> AsyncIterator[ClientSession]:
         yield session
 
 
-# Where to be refused for want of time would be right, and is not what is tested.
+# For tests in which a correct refusal after a short timeout would only disturb.
 PATIENT = {
     "DATABASE_ACQUIRE_TIMEOUT": "5",
     "DATABASE_LOCK_TIMEOUT": "5",
@@ -201,7 +201,7 @@ PATIENT = {
 
 
 async def put(client: ClientSession, process: Process, key: str, value: Any, **headers: str) -> int:
-    """Write one new entry; 0 stands for a broken connection."""
+    """Write one new entry, and return the status, or 0 for a broken connection."""
     try:
         async with client.put(
             f"{process.url}/v1/environments/local/configurations/{key}",

@@ -27,7 +27,7 @@ def test_crash() -> None:
 
 
 def test_after_crash() -> None:
-    """A worker's death must not keep the session from its other tests."""
+    """After the death of a worker, the session must run its other tests."""
 
 
 @pytest.mark.timeout(0.2)
@@ -38,7 +38,7 @@ def test_hang() -> None:
 @pytest.fixture
 def hanging() -> Iterator[None]:
     yield
-    # The limit of this phase, come early.
+    # Simulate the time limit of this phase.
     signal.setitimer(signal.ITIMER_REAL, 0.2)
     time.sleep(300)
 
@@ -48,4 +48,4 @@ def test_hang_in_fixture(hanging: None) -> None:
 
 
 def test_after_hang() -> None:
-    """A limit that strikes must not keep the session from its other tests."""
+    """After a timeout, the session must run its other tests."""

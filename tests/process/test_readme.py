@@ -16,7 +16,7 @@ NODE_CLIENTS = ROOT / "tests/process/clients"
 
 
 def _steps() -> list[tuple[str, str]]:
-    """Return (lines to run, what their output must contain), of all sessions."""
+    """Return the lines to run and the expected parts of their output, for all sessions."""
     text = (ROOT / "README.md").read_text()
     sessions = re.findall(r"<!-- session.*?-->\n```sh\n(.*?)```", text, re.DOTALL)
     assert len(sessions) == 3
@@ -37,7 +37,7 @@ async def test_sessions_work_as_printed(launch: Callable[..., Process]) -> None:
     await process.start()
     await process.ready()
     steps = _steps()
-    # Only the place and the port differ from what a reader has.
+    # Only the folder and the port differ from those in the README.
     script = "shopt -s expand_aliases\n" + "\n".join(
         f"{lines}\nprintf '\\n=====\\n'" for lines, _ in steps
     )
@@ -56,7 +56,7 @@ async def test_sessions_work_as_printed(launch: Callable[..., Process]) -> None:
 
 
 async def _printed(launch: Callable[..., Process], language: str, *command: str) -> None:
-    """Run the README's lines in a language against a service, and look for what they print."""
+    """Run the README's lines in a language against a service, and check their output."""
     process = launch()
     await process.start()
     await process.ready()

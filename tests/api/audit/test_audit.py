@@ -47,7 +47,7 @@ _STORY: list[dict[str, object]] = [
 
 @pytest.fixture
 async def written(service: Service) -> Service:
-    """Six revisions of keys, and a seventh of the properties."""
+    """Write six revisions of keys, and a seventh of the properties."""
     for change_set in _STORY:
         answer = await service.client.post(f"{LOCAL}/changes", json=change_set)
         assert answer.status == 200, await answer.text()
@@ -98,7 +98,7 @@ async def test_verification_ignores_concurrent_writes(written: Service) -> None:
 
     assert isinstance(outcome, Verified)
     assert (outcome.revision, before.revision) == (7, 7)
-    assert pause == "1min"  # because hashing takes its time
+    assert pause == "1min"  # Hashing takes a while.
 
 
 async def test_environment_without_history_is_verified(service: Service) -> None:
@@ -299,7 +299,7 @@ async def test_state_before_that_differs_from_history_is_broken(
 
 
 async def test_large_change_sets_are_read_in_small_pages(service: Service, server: Server) -> None:
-    """However well PostgreSQL compresses them; a single one needs several statements."""
+    """PostgreSQL's compression does not matter. A single large one needs several statements."""
     keys = [f"k{number}" for number in range(28)]
     for first in range(0, 28, 4):
         puts = [_put(key, 0, "x" * 200_000) for key in keys[first : first + 4]]
@@ -315,7 +315,7 @@ async def test_large_change_sets_are_read_in_small_pages(service: Service, serve
         with connection.query_logger(lambda asking: asked.append(asking.query)):
             read = [page async for page in pages(connection, "local", 0)]
 
-    # The last by its key, and so on another page than the first.
+    # The last key, so it is on another page than the first.
     assert isinstance(changed, Broken)
     assert changed.revision == 3
     assert [[item.revision for item in page] for page in read] == [[1, 2, 3, 4, 5, 6], [7, 8]]

@@ -1,4 +1,4 @@
-"""The follower serves the stored state within seconds, or says how old it is."""
+"""The follower serves the stored state within seconds, or reports the age of its state."""
 
 import asyncio
 import time

@@ -291,7 +291,7 @@ async def test_dry_run_is_refused_like_the_change(service: Service) -> None:
     assert (status, problem["code"]) == (422, "reference_unknown")
 
 
-# What it costs
+# Number of statements
 
 
 async def test_references_are_read_once_if_any(service: Service) -> None:

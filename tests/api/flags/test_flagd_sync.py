@@ -1,4 +1,4 @@
-"""flagd's own evaluator, fed from `flags.json` as flagd's HTTP sync is, evaluates as we do."""
+"""flagd's own evaluator, loaded from `flags.json` like flagd's HTTP sync, gives our outcomes."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ needs_example = pytest.mark.skipif(
 
 
 class Flagd:
-    """Polls as flagd does: with its last ETag, and by replacing all flags."""
+    """Polls like flagd: sends its last ETag, and replaces all flags."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -75,7 +75,7 @@ async def _evaluate(service: Service, key: str, context: dict[str, Any]) -> Any:
 
 
 async def _import(service: Service, document: Any) -> None:
-    """Import it, less the metadata of the flag set, which is the environment's."""
+    """Import the document without the metadata of the flag set: the environment defines it."""
     answer = await service.client.post(
         f"{LOCAL}/import",
         params={"format": "flagd"},

@@ -203,7 +203,7 @@ async def test_flags_that_seem_not_to_be_needed_are_remarked(
 async def test_variant_name_longer_than_an_index_row_is_counted(
     service: Service,
 ) -> None:
-    """Such a name is refused, but for a lenient import."""
+    """Only a lenient import accepts such a name."""
     name = secrets.token_hex(5_000)
     wordy = flag(variants={name: True}, defaultVariant=name)
     await service.client.post(

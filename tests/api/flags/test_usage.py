@@ -1,4 +1,4 @@
-"""Counts of evaluations reach the table, or wait for it however long it is away; never twice."""
+"""Counts of evaluations are written once. They wait for as long as the database is unavailable."""
 
 import asyncio
 import sys
@@ -27,7 +27,7 @@ def outcome(key: str = "new") -> bytes:
 
 @pytest.fixture
 async def database(service: Service, settings: Settings) -> AsyncIterator[Database]:
-    """A pool that is closed, as it is while there is no database."""
+    """A closed pool, as while the database is unavailable."""
     del service
     database = Database(settings.database)
     yield database

@@ -68,7 +68,7 @@ async def test_readiness_has_the_last_row_of_health_check(service: Service, serv
 async def test_readiness_after_a_miss_has_the_last_row_and_the_count(
     service: Service, settings: Settings
 ) -> None:
-    """Only the report, which needs a token, has the reason of a failure."""
+    """Only the report has the reason of a failure, and it needs a token."""
     gone = Heartbeat(Database(settings.database), settings.health, "gone")
     await gone.run_once()
     good = service.component(Heartbeat)

@@ -1,4 +1,4 @@
-"""Whatever comes in: the right 4xx, a problem that names field and rule, and nothing written."""
+"""Invalid input gets the right 4xx and a problem with field and rule, and writes nothing."""
 
 import asyncio
 import json
@@ -261,7 +261,7 @@ async def test_any_body_is_answered_without_500(service: Service, body: bytes) -
 async def test_title_is_the_one_of_rfc_9110(
     service: Service, body: bytes, status: int, title: str
 ) -> None:
-    """Python 3.13 changed the words of its own."""
+    """Python 3.13 changed the phrases of http.HTTPStatus."""
     found, problem = await _put(service, body)
 
     assert (found, problem["title"]) == (status, title)

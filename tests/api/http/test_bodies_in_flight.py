@@ -1,4 +1,4 @@
-"""Bodies that are still being received: how much memory they may take, and for how long."""
+"""Bodies that are being received have limits of memory and time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -82,7 +82,7 @@ async def test_bodies_beyond_the_budget_are_503(
 
     assert refused.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 5\r\n" in refused
-    # A small body comes in one piece with its head and needs no room.
+    # A small body arrives together with its head and uses none of the budget.
     assert small.startswith(b"HTTP/1.1 200 ")
     assert f'flagstone_http_body_bytes{{worker="1"}} {2 * len(HALF)}.0' in metrics
     assert "flagstone_http_bodies_refused_total" in metrics

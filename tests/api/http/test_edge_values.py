@@ -1,6 +1,6 @@
-"""Times and numbers at the edge of their range are an answer or a refusal, never a 500.
+"""Times and numbers at the edge of their range never cause a 500.
 
-The parameters come from the route table, so a new one is covered by itself.
+The parameters come from the route table, so a new route is tested automatically.
 """
 
 import re

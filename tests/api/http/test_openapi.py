@@ -1,8 +1,7 @@
 """The document is the API: every route, parameter, status and shape, and nothing else.
 
-That no answer of the whole suite has a status or a header that the document does not know is
-asserted where the session's service ends, in `tests/conftest.py`. `test_generated_requests.py` asks
-the other way round.
+`tests/conftest.py` checks after the session that each answer had a documented status and documented
+headers. `test_generated_requests.py` sends requests that are generated from the document.
 """
 
 import json
@@ -131,7 +130,7 @@ async def test_every_error_has_a_status_in_some_route(described: dict[str, Any])
 async def test_answers_have_the_shape_that_is_promised(
     service: Service, described: dict[str, Any], path: str, shape: str
 ) -> None:
-    """Some bodies are joined from bytes, so that nothing but this holds them to their type."""
+    """Some bodies are joined from bytes, so only this test checks their type."""
     await service.client.put(
         LOCAL + "/configurations/k",
         json={"value": {"a": [1]}, "schema": {"type": "object"}},
@@ -149,7 +148,7 @@ async def test_answers_have_the_shape_that_is_promised(
 
 @pytest.mark.parametrize(
     "route",
-    # OFREP's clients may send more than it foresees today.
+    # OFREP's clients may send members that OFREP does not define yet.
     [route for route in ROUTES if route.path.startswith("/v1") and route.failure is None],
 )
 async def test_route_accepts_exactly_its_documented_parameters(
@@ -157,7 +156,7 @@ async def test_route_accepts_exactly_its_documented_parameters(
 ) -> None:
     path = filled(route.path)
     values = {"kind": "flag", "dry_run": "true", "against": "staging", "prefix": "x", "after": "x"}
-    # A later one would be waited for.
+    # The service would wait for a later revision.
     values |= {"min_revision": "0"}
     headers = {"If-Match": "*"}
 
@@ -174,7 +173,7 @@ async def test_route_accepts_exactly_its_documented_parameters(
     assert (await refused.json(content_type=None))["code"] == "parameter_unknown"
     for answer in taken:
         if answer.content_type == "text/event-stream":
-            answer.close()  # it would never end
+            answer.close()  # A stream would never end.
         else:
             body = await answer.json(content_type=None)
             assert body.get("code") != "parameter_unknown"

@@ -1,6 +1,6 @@
 """The API that clients rely on: each operation's method, path, scopes and statuses.
 
-`openapi_operations.txt` stores one operation a line. A change of that file is a change of the API.
+`openapi_operations.txt` has one operation per line. A change of the file is a change of the API.
 To change it on purpose, run `python -m tests.api.http.test_openapi_unchanged` and commit it.
 """
 

@@ -1,4 +1,4 @@
-"""A repeated write gets its first answer, also when its check would refuse it by now."""
+"""A repeated write gets its first answer, even if its check would refuse it now."""
 
 from typing import Any
 

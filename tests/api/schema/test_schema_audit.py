@@ -21,7 +21,7 @@ INDEX = "index CREATE INDEX by_hand ON flagstone.tokens USING btree (name)"
 
 @pytest.fixture
 def admin(server: Server, service: Service) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    """A superuser in the database of the service, who leaves it as it was."""
+    """A superuser connection to the service's database. Its schema changes are reverted."""
     del service
     with server.admin("suite") as connection:
         yield connection
@@ -123,7 +123,7 @@ async def test_drift_and_disabled_trigger_only_warn(
         assert well.checks[name][0].status == "pass"
     assert value(samples, "flagstone_schema_drift_facts") == 0
     assert value(samples, "flagstone_schema_audit_recording") == 1
-    # Once for what is new, however often it is seen.
+    # New drift is logged once, however often it is detected.
     assert [(line["event"], line["log_level"]) for line in logged] == [
         ("schema_drift", "warning"),
         ("schema_recording", "warning"),
@@ -167,7 +167,7 @@ async def test_failed_comparison_is_a_warning(
     )
     await drift.run_once()
     well = service.app[HEALTH].report().checks["schema:drift"][0]
-    # Any role could hold it, and so block all checks.
+    # Any role could hold this lock, and block all checks.
     with server.admin("suite") as other:
         other.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
         drift.checked_at = datetime.now(UTC) - timedelta(hours=1)

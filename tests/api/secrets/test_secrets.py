@@ -211,7 +211,7 @@ async def test_restored_secret_has_the_same_commitment(service: Service) -> None
 
 
 async def test_promoting_secret_needs_scope_reveal(service: Service) -> None:
-    """Other tokens may reveal it there, or could test guesses by writing it."""
+    """Otherwise tokens of the other environment could reveal the secret, or test guesses."""
     await _put(service, CANARY)
     wanted = {"from": "local", "keys": ["db/password"]}
     token = await service.token(Scope.READ, Scope.WRITE)
@@ -374,7 +374,7 @@ async def test_moved_or_changed_row_is_not_opened(service: Service, server: Serv
 
 
 async def test_old_row_put_back_is_not_opened(service: Service, server: Server) -> None:
-    """Its binding is right, so only the history shows the change."""
+    """The binding of the row is valid, so only the history reveals the change."""
     await _put(service, "one")
     of = "from flagstone.configurations where environment = 'local' and key = 'db/password'"
     with server.admin("suite") as connection:

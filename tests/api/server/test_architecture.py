@@ -1,4 +1,4 @@
-"""docs/architecture.md names what exists, and its walks are what a request runs through."""
+"""docs/architecture.md names existing files and functions, and its walks match real requests."""
 
 import ast
 import re
@@ -81,7 +81,7 @@ def _recorded() -> Iterator[list[Step]]:
             path = code.co_filename.removeprefix(f"{ROOT}/")
             # A decorator and the handler that it returns are one step.
             step = path, code.co_qualname.split(".<locals>")[0]
-            # The first step is what gives the request its id.
+            # The first step sets the ID of the request.
             if step == PUT[0] or log.REQUEST_ID.get("") == "walk":
                 steps[code] = step
 

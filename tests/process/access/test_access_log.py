@@ -147,7 +147,7 @@ async def test_flood_makes_one_line_and_one_row(
     assert set(statuses) == {401, 429}
     assert await service.stop() == 0
     told = [line for line in _lines(service) if line["decision"] == "refused"]
-    # More than one of a kind only when a batch ended in between.
+    # More than one row of a kind exists only if a batch ended between the requests.
     assert len(told) <= 4
     assert sum(line["count"] for line in told) == 500
     assert not any(f'"status": {status}' in service.log for status in (401, 429))

@@ -1,4 +1,4 @@
-"""The command `audit`, beside a service that signs its heads."""
+"""The command `audit` next to a service that signs its heads."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The commands, beside a running service."""
+"""The commands next to a running service."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ async def test_configuration_and_token_commands(
     headers = {"X-API-Key": token}
     place = f"{service.url}/v1/environments/staging/configurations/A"
 
-    # Asked too often before it is known, a token is refused with 429 too.
+    # A token that is used too often before it is known is also refused with 429.
     async def holds(*statuses: int) -> bool:
         async with client.get(place, headers=headers) as answer:
             return answer.status in statuses
@@ -95,7 +95,7 @@ async def test_command_line_shows_and_restores_revisions(
     await service.start()
     await service.ready()
     for value in ("1", "2"):
-        # What looks like markup is a text like any other.
+        # Text that looks like markup is plain text.
         why = f"[/to] {value}"
         await run(launch_beside, "configuration", "set", "staging", "a", value, "-m", why)
 

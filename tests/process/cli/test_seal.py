@@ -47,7 +47,7 @@ def identity(tmp_path: Path) -> dict[str, str]:
 
 
 def on_a_terminal(folder: Path, *words: str, typed: str = "", **environ: str) -> tuple[int, str]:
-    """Run a command on a terminal of its own; return its exit code and output."""
+    """Run a command on a new terminal, and return its exit code and output."""
     controller, terminal = pty.openpty()
     with subprocess.Popen(
         [*SEAL, *words],
@@ -56,7 +56,7 @@ def on_a_terminal(folder: Path, *words: str, typed: str = "", **environ: str) ->
         stderr=terminal,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
-        # getpass asks the controlling terminal, which this makes it.
+        # getpass reads from the controlling terminal, so make this terminal the controlling one.
         start_new_session=True,
         preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # noqa: PLW1509
     ) as process:

@@ -1,4 +1,4 @@
-"""PostgreSQL killed, frozen, restarted or absent: requests stay bounded, health stays honest."""
+"""PostgreSQL is killed, frozen, restarted or absent: requests end in time, health reports it."""
 
 import asyncio
 import itertools
@@ -18,7 +18,6 @@ from tests.process.conftest import Process, put
 from tests.waiting import until
 
 HEALTH = {"HEARTBEAT_INTERVAL": "0.5", "HEARTBEAT_TIMEOUT": "0.5"}
-# Twice the command timeout, and something for this machine.
 # Seconds between the loss of the network and the signal.
 MOMENTS = (0.0, 0.3, 1.2)
 
@@ -57,11 +56,11 @@ def _processor_seconds(process: Process) -> float:
 async def test_frozen_database_costs_bounded_time(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
-    # With the default interval: it is the failing requests that call the heartbeat early.
+    # The default interval, since failing requests make the heartbeat run early.
     process = launch()
     await process.start()
     await process.ready()
-    # The parent first: it starts no more then, but what works for it may end meanwhile.
+    # Freeze the postmaster first, so that it starts no further processes. Others may end.
     postmaster = process.postmaster()
     postmaster.suspend()
     frozen = [postmaster, *postmaster.children(recursive=True)]
@@ -100,7 +99,7 @@ async def test_frozen_database_costs_bounded_time(
 
     assert set(outcomes) == {(503, "1")}
     assert live == 200
-    # Reads go on from memory, and say for how long nothing has confirmed them.
+    # Reads are served from memory, and have the time since the last confirmation.
     assert {status for status, _ in reads} == {200}
     assert int(reads[-1][1] or 0) >= 5
     assert await process.stop() == 0
@@ -214,7 +213,7 @@ async def test_start_without_database_serves_the_stored_snapshot(
 
     await until(written)
 
-    # Processor time: a start takes about 2 s; one that polls without a pause takes all there is.
+    # Processor time. A start uses about 2 s, and polling without a pause would use all of it.
     assert used < 10
     assert stale is not None or report["checks"]["snapshot:local"][0]["ageSeconds"] < 5
     assert probes == [200, 200, 200]
@@ -254,7 +253,7 @@ async def test_next_start_continues_a_killed_migration(
     for delay in (0.6, 0.75, 0.9):
         process = launch()
         await process.start()
-        # Anywhere between initdb and the last migration: wherever it hits, the next one goes on.
+        # At any point between initdb and the last migration. The next start continues.
         await asyncio.sleep(delay)
         await process.stop(signal.SIGKILL)
 
@@ -267,7 +266,7 @@ async def test_next_start_continues_a_killed_migration(
 async def test_stop_ends_when_the_network_to_the_database_is_dead(
     launch: Callable[..., Process], client: ClientSession, server: Server
 ) -> None:
-    """Whatever waits for an answer just then: a heartbeat, a write, a refresh, the listener."""
+    """A heartbeat, a write, a refresh or the listener may be waiting for an answer."""
     name = server.create_database("dead_network", template="flagstone")
     target = server.target(APP, name)
     password = quote(target.password.reveal()) if target.password else ""

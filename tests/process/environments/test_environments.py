@@ -36,7 +36,7 @@ async def test_replica_serves_a_patch_and_a_new_environment(
     after = await ask(flagConfigEtag=moment)
     await make("POST", "/v1/environments", {"name": "team-a", "tier": "staging"})
 
-    # Without a pause: a request with min_revision waits, also in an environment that is new here.
+    # Without a pause, as a request with min_revision waits, even in a new environment.
     place = f"{other.url}/v1/environments/team-a"
     async with client.get(place, headers=other.headers, params={"min_revision": 1}) as answer:
         assert answer.status == 200

@@ -37,7 +37,7 @@ async def _node(script: str, given: dict[str, Any]) -> asyncio.subprocess.Proces
 
 
 async def _details(process: Process, questions: list[Any], **headers: str) -> list[Any]:
-    """Ask with the server SDK."""
+    """Evaluate with the server SDK."""
     headers = headers or process.headers
     given = {"baseUrl": process.url + LOCAL, "headers": headers, "questions": questions}
     node = await _node("server.cjs", given)
@@ -52,7 +52,7 @@ class Page:
         self._node = node
 
     async def next(self, event: str, **expected: Any) -> dict[str, Any]:
-        """Return the next thing of that name that happens to it, and is as expected."""
+        """Return the page's next event of this name that meets the condition."""
         assert self._node.stdout is not None
         async with asyncio.timeout(HANG_SECONDS):
             while True:
@@ -93,7 +93,7 @@ async def _put(client: ClientSession, process: Process, key: str, value: Any, ve
 
 
 async def _put_unchecked(client: ClientSession, process: Process, key: str, value: Any) -> None:
-    """Write a flag that breaks rules of its format, which only a lenient import lets pass."""
+    """Store an invalid flag, which only a lenient import accepts."""
     async with client.post(
         f"{process.url}{LOCAL}/import",
         params={"format": "flagd", "lenient": "true"},
@@ -146,7 +146,7 @@ async def test_javascript_on_a_server_gets_values_defaults_and_errors(
     assert {each["reason"] for each in typed} == {"STATIC"}
     assert [each["value"] for each in greeted] == ["hello", "hello, pro"]
     assert [each["value"] for each in left] == ["", "", ""]
-    # Its version 0.1.3 takes an answer without a value for an error, and leaves the default too.
+    # Version 0.1.3 treats an answer without a value as an error, and also uses the default.
     assert [each["errorCode"] for each in left] == ["FLAG_NOT_FOUND", "GENERAL", "GENERAL"]
     assert (refused["value"], refused["reason"]) == ("", "ERROR")
 

@@ -1,4 +1,4 @@
-"""Flags go on being evaluated while PostgreSQL is away, and say since when."""
+"""Flags are evaluated while PostgreSQL is unavailable, and answers have the age of the state."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -35,7 +35,7 @@ async def test_evaluation_continues_without_postgresql(
     await owner.ready()
     url = (owner.data_dir / "credentials/app.url").read_text().strip()
     migrator = (owner.data_dir / "credentials/migrator.url").read_text().strip()
-    # Its streams keep their address over the restart, and with it every tag.
+    # After the restart the URLs of its streams are the same, and so is every tag.
     instance = launch(
         DATABASE_URL=url, DATABASE_MIGRATOR_URL=migrator, PUBLIC_URL="https://flags.example"
     )
@@ -46,7 +46,7 @@ async def test_evaluation_continues_without_postgresql(
     place, _, revision = headers["Flagstone-Revision"].rpartition(":")
     ahead = f"{FLAGS}?flagConfigEtag={place}:{int(revision) + 1}"
 
-    # PostgreSQL ends with the instance that has embedded it, some time before that has ended.
+    # PostgreSQL stops with the instance that embeds it, some time before the instance ends.
     assert await owner.stop() == 0
     at_once = await evaluate(client, instance)
     one = await evaluate(client, instance, f"{FLAGS}/new-checkout")

@@ -1,4 +1,4 @@
-"""The commands of `backup`, beside a running service and killed half-way."""
+"""The commands of `backup` next to a running service, also when they are killed halfway."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ def database(server: Server) -> Iterator[str]:
 def launch_here(
     launch: Callable[..., Process], server: Server, database: str
 ) -> Callable[..., Process]:
-    """Make processes with each role's own way into one migrated database."""
+    """Return a function that creates processes with the URL of each role of one database."""
 
     def url(role: str) -> str:
         target = server.target(role, database)
@@ -135,7 +135,7 @@ async def test_backup_is_made_verified_and_restored_under_load(
     assert (refused[0], "the database is not empty" in refused[2]) == (1, True), refused
     assert (await read("lost"))[0] == 404
     assert (await read("kept"))[:2] == (200, "CANARY-OF-THE-BACKUP")
-    # By statements that the service prepared before the tables were others.
+    # With statements that the service prepared before the restore replaced the tables.
     assert (await put("after", value=1), await make("after")) == (201, 201)
 
     pruned = await run("backup", "prune", "--keep", "1")
@@ -181,7 +181,7 @@ async def test_interrupted_backup_leaves_no_file(
 
 
 def _fill(server: Server, database: str) -> None:
-    """Have pg_dump be at it for a second."""
+    """Make pg_dump run for a second."""
     with server.admin(database) as connection:
         connection.execute("create table flagstone.ballast (content bytea)")
         connection.execute(f"grant select on flagstone.ballast to {BACKUP}")

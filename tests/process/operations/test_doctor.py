@@ -1,4 +1,4 @@
-"""`doctor` beside a running service: healthy, with a readable key ring, and without one."""
+"""`doctor` next to a running service: healthy, with a readable key ring, and without one."""
 
 import json
 from collections.abc import Callable
@@ -18,12 +18,12 @@ async def _verdicts(launch: Callable[..., Process], **environ: str) -> dict[str,
     return {each["name"]: (each["verdict"], each["text"]) for each in report["findings"]}
 
 
-# What it writes while the doctor looks.
+# Files that the server writes while the doctor runs.
 _OF_THE_SERVICE = ("service-", "pg18", "audit-heads")
 
 
 def _files(folder: Path) -> set[Path]:
-    """All but what a running server writes by itself, and the logs of these processes."""
+    """Return the files that neither a running server nor these processes' logs change."""
     return {path for path in folder.iterdir() if not path.name.startswith(_OF_THE_SERVICE)}
 
 

@@ -1,4 +1,4 @@
-"""The example of docs/extending.md, built out of the page, runs in the real service."""
+"""The example of docs/extending.md, extracted from the page, runs in the real service."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""The start and the stop of the service: what runs, what remains, and what must not be lost."""
+"""The start and the stop of the service: no accepted write is lost, and no process remains."""
 
 import asyncio
 import signal

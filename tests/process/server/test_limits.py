@@ -1,4 +1,4 @@
-"""Clients that are slow, or say nothing, do not hold a socket for long."""
+"""Slow and silent clients are disconnected after a limit."""
 
 import asyncio
 import itertools

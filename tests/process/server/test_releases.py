@@ -1,4 +1,4 @@
-"""Two releases beside each other, as instances are replaced one by one.
+"""Two releases run at the same time, as in a rolling update.
 
 The newer release is a copy of this one with one more migration and other rights, so that the test
 also runs where git has no history.
@@ -42,7 +42,7 @@ def newer(tmp_path: Path) -> Path:
 
 
 def _rights(data_dir: Path) -> tuple[object, ...]:
-    """Return whether the app role has what the newer release gave it."""
+    """Return whether the app role has the rights that the newer release granted."""
     superuser = EmbeddedServer(data_dir, account=None).superuser
     with psycopg.connect(
         **libpq_arguments(superuser.named("flagstone"), load({}).database)
@@ -77,7 +77,7 @@ async def test_older_release_beside_a_newer_one_takes_nothing(
     old, new = (launch(SEED_ON_START="false") for _ in range(2))
     new.code = newer
 
-    # The older one first, then each again beside the other.
+    # The older release starts first. Then each one restarts while the other runs.
     for turn, process in enumerate((old, new, old, new)):
         await _restart(process)
         if turn:

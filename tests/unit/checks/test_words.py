@@ -1,4 +1,4 @@
-"""The word check finds what it must find, and leaves code alone."""
+"""The word check reports each broken rule, and ignores code."""
 
 from pathlib import Path
 

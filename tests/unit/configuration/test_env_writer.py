@@ -1,4 +1,4 @@
-"""An exported `.env` file is safe to source, and has one meaning in all common readers."""
+"""An exported `.env` file is safe to source, and all common readers return the same values."""
 
 import json
 import shlex

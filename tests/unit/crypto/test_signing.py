@@ -1,4 +1,4 @@
-"""A signature holds for one content, one purpose and one key, and for nothing else."""
+"""A signature is valid for one content, one purpose and one key only."""
 
 import pytest
 

@@ -104,7 +104,7 @@ def test_empty_folder_is_refused(folder: Path) -> None:
     ],
 )
 def test_misnamed_file_is_refused_by_name(folder: Path, name: str) -> None:
-    """The runner beneath, yoyo, would take it, or pass over it without a word."""
+    """Without the check, yoyo would accept the file, or ignore it silently."""
     write(folder)
     (folder / name).write_text(UP)
 
@@ -303,7 +303,7 @@ def test_new_pair_needs_a_pascal_case_name(folder: Path, title: str, timestamp: 
 
 
 def test_rights_change_only_with_a_migration() -> None:
-    """An older release beside this one leaves the rights alone only if the ledger is newer.
+    """An older release at the same time leaves the rights unchanged only if the ledger is newer.
 
     So a change of the rights needs a migration, and a new line in RIGHTS.
     """

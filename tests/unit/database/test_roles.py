@@ -1,4 +1,4 @@
-"""The password's verifier: what PostgreSQL would have made of the password itself."""
+"""The password's SCRAM verifier equals the one that PostgreSQL would compute."""
 
 import hashlib
 import hmac
@@ -27,7 +27,7 @@ def test_verifier_has_the_form_that_postgresql_stores() -> None:
 
 
 def test_verifier_passes_the_exchange_of_rfc_7677(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The RFC gives the messages alone; our keys must accept its proof and sign as its server."""
+    """The RFC has only the messages. Our keys must accept its proof and give its signature."""
     monkeypatch.setattr(os, "urandom", lambda _: b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="))
     nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
     messages = (
@@ -59,6 +59,6 @@ def test_verifier_does_not_contain_the_password() -> None:
 
 
 def test_password_beyond_ascii_is_refused() -> None:
-    """It would have to be normalised by SASLprep first; ours are made of ASCII."""
+    """It would need SASLprep. Our generated passwords are ASCII."""
     with pytest.raises(UnicodeEncodeError):
         scram_verifier("pässword")

@@ -66,7 +66,7 @@ def _var(*names: str) -> Rules:
     return st.sampled_from(names).map(lambda name: {"var": name})
 
 
-# A text or nothing; a text, whatever the context holds; and the like of numbers.
+# Rules that give a string or null, always a string, or the same for numbers.
 MAYBE_TEXTS = WORDS | _var("name", "country", "targetingKey", "user.name", "words.0", "user.tags.1")
 SURE_TEXTS = WORDS | st.builds(
     lambda name, default: {"var": [name, default]},
@@ -158,7 +158,7 @@ splits: Rules = st.builds(
     st.just([]) | st.tuples(texts | numbers | MAYBE_TEXTS | _var("beta", "user")),
     buckets,
 )
-# What a flag's rule gives: a variant, nothing, or what is no variant.
+# Results of a flag's rule: a variant, null, or a value that is no variant.
 targetings: Rules = st.deferred(
     lambda: _call("if", conditions, outcomes, outcomes) | _call("if", conditions, outcomes) | splits
 )
@@ -168,7 +168,7 @@ outcomes: Rules = st.deferred(
     )
 )
 
-# Anything at all, with enough names of operators in it.
+# Arbitrary JSON that contains many names of operators.
 OPERATOR_NAMES = st.sampled_from(sorted([*OPERATORS, "$ref", "log"]))
 NAMES = st.sampled_from(["", "a", "b", "a.b", "$flagd", "length", "0", "current", "accumulator"])
 ANY_TEXT = NAMES | st.text(max_size=8) | st.sampled_from(["1", "-0x1", "1e999", "1.2.3", "a" * 500])

@@ -140,7 +140,7 @@ def test_equality_equals_javascript(
         assert loosely_equal(first, second, run()) is loosely
         assert strictly_equal(first, second, run()) is strictly
         for name, expected in (("==", loosely), ("===", strictly)):
-            # Of variables, and where one is written down: the short way must agree.
+            # Test variables and literals, as literals use a fast path.
             values = {"x": first, "y": second}
             assert result({name: [var("x"), var("y")]}, values) is expected
             assert result({f"!{name[1:]}": [var("x"), var("y")]}, values) is not expected

@@ -57,7 +57,7 @@ def only(targeting: Any, context: Mapping[str, Any] | None = None, **more: Any) 
         ({"cat": ["is ", var("plan")]}, ["is ", "pro"], "is pro"),
         ({"var": "plan"}, ["plan"], "pro"),
         ({"var": ["absent", "free"]}, ["absent", "free"], "free"),
-        # Of a loop the array; its body has an operand for each element.
+        # The operand of a loop is the array. Its body has an operand for each element.
         ({"some": [var("list"), {">": [var(""), 1]}]}, [[1, 2]], True),
         ({"map": [[1, 2], {"+": [var(""), 1]}]}, [[1, 2]], [2, 3]),
         ({"reduce": [var("list"), {"+": [var("current"), var("accumulator")]}, 0]}, [[1, 2]], 3),

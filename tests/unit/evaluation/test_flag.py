@@ -64,7 +64,7 @@ def test_flag_without_default_has_no_value(targeting: Any, default: Any) -> None
 def test_default_that_is_no_variant_is_an_error(default: Any) -> None:
     for targeting in (None, {"if": [False, "a"]}):
         assert error(flag(targeting, defaultVariant=default)) == ErrorCode.PARSE_ERROR
-    # Where the rule decides, it is not asked for.
+    # If the rule decides, the default is not used.
     assert outcome(flag({"if": [True, "a"]}, defaultVariant=default)) == FIRST
 
 

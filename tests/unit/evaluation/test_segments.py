@@ -47,7 +47,7 @@ def test_circular_segments_are_refused() -> None:
         made = flag({"if": [{"$ref": "x"}, "a"]}, segments=segments)
 
         assert "circle" in str(made.evaluate({}, NOW).outcome.error_details)
-    # The same one twice is no circle.
+    # Two references to the same segment are no circle.
     twice = flag({"and": [{"$ref": "x"}, {"$ref": "x"}, "a"]}, segments={"x": True})
     assert twice.evaluate({}, NOW).outcome.reason is Reason.TARGETING_MATCH
 

@@ -1,4 +1,4 @@
-"""A hand-made history that keeps every promise, and the ways to spoil it a little."""
+"""A history that keeps every promise, and functions that break one promise each."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +25,7 @@ from tests.process.history.records import (
 EPOCH = "one"
 A1, A2, A4 = Entry(1, "w0.1"), Entry(2, "w1.1"), Entry(3, "w1.2")
 B1 = Entry(1, "w1.1")
-# What the environment says of itself.
+# The properties of the environment.
 OWN = Entry(2, {"owner": "w1.2"})
 ENTRIES = {"a": A4, "shop/b": B1}
 PAGE = msgspec.json.encode(
@@ -169,7 +169,7 @@ class Story:
 
 
 GOOD = Story(WRITES, READS, [*HEARD, *NARROWED], FINAL)
-NEXT = 6.0  # a time after all of the story
+NEXT = 6.0  # A time after the last event.
 
 
 def and_write(name: str, **what: Any) -> Story:

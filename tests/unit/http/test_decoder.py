@@ -42,7 +42,7 @@ DOCUMENTS = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4),
     max_leaves=15,
 )
-# Pieces that make something nearly JSON far more often than random bytes do.
+# Random sequences of these pieces are almost valid JSON more often than random bytes.
 PIECES = [
     b"{", b"}", b"[", b"]", b",", b":", b'"', b'"a"', b"1", b"-", b"1e400", b"NaN", b"-Infinity",
     b"null", b"true", b"\\", b'"\\ud800"', b'"\\u0000"', b"\xef\xbb\xbf", b"\xff", b"\xed\xa0\x80",

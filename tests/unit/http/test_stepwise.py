@@ -1,4 +1,4 @@
-"""Long texts are read in steps, and mean the same."""
+"""Long texts are decoded in steps, with the same result."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ from tests.unit.http.test_decoder import DOCUMENTS, PIECES
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take every text for a long one."""
+    """Decode every text in steps, like a long one."""
     make_short(monkeypatch)
 
 

@@ -1,4 +1,4 @@
-"""The script of pg_restore splits into the same pieces, whatever its chunks."""
+"""The script of pg_restore is split into the same pieces for any size of chunks."""
 
 import random
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from app.operations.backups.errors import BackupError
 from app.operations.backups.restore_script import CopyData, ScriptReader
 
 _ROWS = b"1\ta\n2\t\\\\.\n3\tb\\nc\n\\\\.x\n"
-# As in a function that takes a dump, say.
+# For example in the body of a function.
 _BODY = (
     b"CREATE FUNCTION f() RETURNS text AS $$\n"
     b"COPY flagstone.t (a) FROM stdin;\n"

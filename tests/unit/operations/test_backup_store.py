@@ -183,7 +183,7 @@ async def test_failure_is_reported_until_a_newer_backup(tmp_path: Path) -> None:
 
     for _ in range(2):
         await schedule.run_once()
-        # The second time it is too early for another attempt.
+        # The second run is too early for another attempt.
         assert (schedule.failure, schedule.failures) == ("not a directory", 1)
     check = _check(schedule)
     assert (check.status, check.output) == (Status.WARN, "the last attempt failed, see the log")
@@ -201,7 +201,7 @@ async def test_failure_is_reported_until_a_newer_backup(tmp_path: Path) -> None:
 async def test_schedule_waits_for_a_running_backup(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Whatever is made here in spite of that fails.
+    # A backup that starts in spite of the lock fails.
     monkeypatch.setenv("DATABASE_URL", "none")
     schedule = _schedule(tmp_path)
     last = _make(tmp_path, 1)
@@ -214,7 +214,7 @@ async def test_schedule_waits_for_a_running_backup(
     assert (schedule.failures, schedule.is_ahead, schedule.is_late) == (0, True, True)
     check = _check(schedule)
     assert (check.status, check.output) == (Status.WARN, "older than two intervals")
-    # One that is young enough for its interval is not made again.
+    # No new backup is made before the interval has passed.
     patient = _schedule(tmp_path, interval_seconds=1e9)
     await patient.run_once()
     check = _check(patient)

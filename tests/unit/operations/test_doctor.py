@@ -1,4 +1,4 @@
-"""The doctor's verdicts on clock, disk and backups, and the worst of several findings."""
+"""The doctor's findings for clock, disk and backups, and the worst of several findings."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

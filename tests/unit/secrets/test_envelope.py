@@ -1,4 +1,4 @@
-"""A sealed value opens with its own data key, for its own entry and version, and unchanged only."""
+"""A sealed value can be opened only unchanged, with its data key, for its entry and version."""
 
 import os
 from dataclasses import replace
@@ -64,7 +64,7 @@ def test_sealed_value_other_entry_version_is_refused(
         replace(ENTRY_VERSION, environment="staging"),
         replace(ENTRY_VERSION, key="database/passwore"),
         replace(ENTRY_VERSION, version=8),
-        # The same letters, with the border between two fields elsewhere.
+        # The same letters, but the boundary between two fields is at another place.
         replace(ENTRY_VERSION, environment="productiond", key="atabase/password"),
         replace(ENTRY_VERSION, environment="", key="productiondatabase/password"),
     ],

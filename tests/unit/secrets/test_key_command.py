@@ -12,7 +12,7 @@ from app.secrets import key_command as command
 from app.secrets.key_command import CommandWrapper
 from app.secrets.key_wrapping import KeyMissingError, Wrapped
 
-# It keeps the promise of the protocol with the least there is: a KMS that reverses bytes.
+# A minimal KMS that follows the protocol: it reverses bytes.
 _GOOD = """#!/usr/bin/env python3
 import base64, json, sys
 asked = json.load(sys.stdin)

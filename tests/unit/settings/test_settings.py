@@ -141,7 +141,7 @@ def test_true_and_false_have_their_usual_spellings(text: str, value: object) -> 
 
 def test_every_mistake_comes_in_one_message_without_any_value() -> None:
     free = {"INSTANCE_ID", "DATA_DIR", "HOST", "EMBEDDED_ACCOUNT", "KEY_RING", "AUDIT_HEADS_FILE"}
-    # Read when something is sealed: tests/unit/settings/test_sealed_settings.py.
+    # Only read if a setting is sealed: see tests/unit/settings/test_sealed_settings.py.
     free |= {"IDENTITY_FILE", "IDENTITY_COMMAND", "BACKUP_DIR"}
 
     error = refusal({variable.name: CANARY for variable in VARIABLES})

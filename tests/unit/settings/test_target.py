@@ -1,4 +1,4 @@
-"""A database's URL, read once for both drivers; a refusal never shows a part of the URL."""
+"""The URL of a database, parsed once for both drivers. An error never shows a part of the URL."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.settings import Secret, Target, Tls, TlsMode, parse_target
 
 CANARY = "canary7f3a"
-# PostgreSQL has no NUL in names and passwords; every other character may stand in them.
+# Names and passwords may contain every character except NUL.
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40)
 
 
@@ -67,7 +67,7 @@ def test_host_with_a_slash_is_a_socket(url: str, hosts: tuple[tuple[str, int], .
     ],
 )
 def test_hosts_and_ports_are_read(url: str, hosts: tuple[tuple[str, int], ...]) -> None:
-    """So libpq reads each of these, a bare IPv6 address as a parameter too."""
+    """The result is that of libpq, also for a bare IPv6 address in a parameter."""
     found = target(url)
 
     assert (found.hosts, found.is_socket) == (hosts, False)
@@ -143,19 +143,19 @@ def test_unencoded_password_is_not_shown_as_a_parameter(url: str) -> None:
 
 @pytest.mark.parametrize("encoded", ["p%00", "p%FF", "p%zz", "p%"])
 def test_undecodable_url_is_refused(encoded: str) -> None:
-    """So does libpq; taken, they would become another password without a word."""
+    """Refuse them as libpq does. Accepting them would silently change the password."""
     with pytest.raises(ValueError, match="must"):
         target(f"u:{encoded}@h/d")
 
 
 def test_fewer_ports_than_hosts_are_refused() -> None:
-    """As libpq does: one port is for all, otherwise there is one for each."""
+    """The rule is that of libpq: one port for all hosts, or one port for each."""
     with pytest.raises(ValueError, match="port"):
         target("u@/d?host=a,b,c&port=1,2")
 
 
 def test_plus_sign_is_not_decoded_as_a_space() -> None:
-    """Only forms write a space so; libpq does not, and random passwords have it."""
+    """Only HTML forms encode a space as plus. libpq does not, and random passwords contain plus."""
     url = "postgresql://u@h/d?password=a+b"
 
     found = parse_target(url)

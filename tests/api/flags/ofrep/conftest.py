@@ -1,4 +1,4 @@
-"""An OFREP client over HTTP that shows a token of one environment, and the flags that it asks."""
+"""An OFREP client over HTTP with a token of one environment, and the flags that it evaluates."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -24,7 +24,7 @@ BY_PLAN = SWITCH | {
     "defaultVariant": "off",
     "targeting": {"if": [{"==": [{"var": "plan"}, "pro"]}, "on"]},
 }
-# There is no variant of that name.
+# No variant has this name.
 FAILING = SWITCH | {"targeting": {"if": [True, "none"]}}
 BY_CLOCK = SWITCH | {"targeting": {"if": [{">": [{"var": "$flagd.timestamp"}, 1]}, "on", "off"]}}
 
@@ -78,14 +78,14 @@ class Client:
         ).encode(errors="surrogateescape")
 
     async def one(self, key: str, body: Any = None, **sent: Any) -> Answer:
-        """Evaluate one flag, whose key stands in the URL as it is given."""
+        """Evaluate one flag. The key is put into the URL without encoding."""
         return await self._post(f"{FLAGS}/{key}", body, **sent)
 
     async def all(self, body: Any = None, query: str = "", **sent: Any) -> Answer:
         return await self._post(FLAGS + query, body, **sent)
 
     async def put(self, key: str, value: Any, *, kind: str = "flag", version: int = 0) -> int:
-        """Write an entry over this version, or a new one; return the revision."""
+        """Write an entry, new or over this version, and return the revision."""
         condition = {"If-Match": f'"{version}"'} if version else {"If-None-Match": "*"}
         answer = await self.service.client.put(
             f"{LOCAL}/configurations/{key}", json={"value": value, "kind": kind}, headers=condition
@@ -94,7 +94,7 @@ class Client:
         return int((await answer.json())["revision"])
 
     async def put_unchecked(self, key: str, value: Any) -> None:
-        """Write a flag that breaks rules of its format, which only a lenient import lets pass."""
+        """Store an invalid flag, which only a lenient import accepts."""
         answer = await self.service.client.post(
             f"{LOCAL}/import",
             params={"format": "flagd", "lenient": "true"},
@@ -105,7 +105,7 @@ class Client:
     async def _post(
         self, path: str, body: Any, headers: Mapping[str, str] | None = None, **sent: Any
     ) -> Answer:
-        """Send a body as JSON, bytes as they are, or none."""
+        """Send a body as JSON, bytes unchanged, or no body."""
         shown = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         content = {"Content-Type": "application/json"}
         sent_body = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
@@ -119,7 +119,7 @@ class Client:
 
 async def client_of(service: Service) -> Client:
     token = await service.token(Scope.EVALUATE, environments=("local",))
-    # Not the session that makes its paths absolute itself, and decodes them first.
+    # A separate session: the service's client would decode the paths.
     return Client(service=service, session=service.stranger, token=token)
 
 

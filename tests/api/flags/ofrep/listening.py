@@ -1,4 +1,4 @@
-"""A browser's end of a stream of refetchEvaluation events: it knows the URL and nothing else."""
+"""A browser's side of a stream of refetchEvaluation events, which has only the URL."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager

@@ -28,7 +28,7 @@ PRO = {"context": {"targetingKey": "u", "plan": "pro"}}
     ],
 )
 async def test_c3_json_is_read_with_any_content_type(ofrep: Client, content_type: str) -> None:
-    """A page that has its JSON sent as text is spared the preflight, and nothing else is meant."""
+    """A page that sends its JSON as text avoids the preflight."""
     await ofrep.put("plan", BY_PLAN)
 
     answer = await ofrep.one("plan", PRO, headers={"Content-Type": content_type})
@@ -209,5 +209,5 @@ async def test_c9_no_body_no_context_and_no_targeting_key_are_fine(
 
     assert (one.status, one.body["value"]) == (200, False)
     assert every.flags["plan"]["value"] is False
-    # There is nothing to count, so its default holds.
+    # Without a value to hash, the flag has its default.
     assert every.flags["by-user"]["reason"] in {"DEFAULT", "TARGETING_MATCH"}

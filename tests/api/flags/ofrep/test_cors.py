@@ -1,4 +1,4 @@
-"""CORS: a page of another origin may ask, and read every answer. Cn is a line of the checklist."""
+"""CORS: a page of another origin may read every answer. Cn is a line of OFREP's checklist."""
 
 import asyncio
 from dataclasses import replace
@@ -70,7 +70,7 @@ async def test_preflight_for_tracing_headers_allows_them(ofrep: Client, path: st
     "asked",
     [
         *("a b", "x: y", 'x"', "<x>", "ü", "x;y", "x\ty", "x" * 65, "(x)", ",,,", ""),
-        # Each line of the request is a header of its own, and none of the answer.
+        # Each line of the request is a separate header. The answer repeats none of them.
         "a\r\nSet-Cookie: b=c",
     ],
 )
@@ -130,7 +130,7 @@ async def test_c41_every_answer_may_be_read_by_every_page(ofrep: Client) -> None
 async def test_c41_listed_origin_may_read_every_answer(
     shop: Client,
 ) -> None:
-    # Its own snapshot may be a moment behind what is written over another's HTTP.
+    # This instance may receive a write to the other one a moment later.
     answers = await _one_of_each(shop, SHOP)
 
     assert set(answers) == {200, 304, 400, 401, 403, 404, 413, 500, 503}
@@ -187,7 +187,7 @@ async def test_unlisted_origin_gets_only_vary(shop: Client, origin: str) -> None
 
 
 async def test_answer_without_origin_header_varies_by_origin(shop: Client) -> None:
-    """A cache in between must not give it to a page."""
+    """Otherwise a cache could return this answer to a page."""
     answer = await shop.all()
 
     assert ALLOWED not in answer.headers

@@ -15,7 +15,7 @@ from tests.conftest import Server, Service
 
 
 async def _write_elsewhere(service: Service) -> str:
-    """Change a flag without a word to the service's follower; return the `etag` of the change."""
+    """Change a flag without notifying the follower, and return the `etag` of the change."""
     before = service.app[FOLLOWER].get("local")
     content = Content(kind=Kind.FLAG, value=BY_PLAN)
     operation = Operation(key="plan", content=content, expected=None)
@@ -94,7 +94,7 @@ async def test_c20_c36_instance_that_cannot_catch_up_is_503(
 async def test_c36_unknown_epoch_is_looked_up_in_the_database(
     ofrep: Client, idle_follower: Follower
 ) -> None:
-    """A backup was restored, and another instance was the first to notice."""
+    """A backup was restored, and another instance detected it first."""
     written = await _write_elsewhere(ofrep.service)
 
     with ofrep.service.using(FOLLOWER, idle_follower):
@@ -106,7 +106,7 @@ async def test_c36_unknown_epoch_is_looked_up_in_the_database(
 async def test_unknown_epoch_database_locked_is_answered_as_stale(
     ofrep: Client, server: Server
 ) -> None:
-    """They share one refresh that fails, and are answered from memory."""
+    """All requests share one refresh, which fails, and are answered from memory."""
     await ofrep.put("plan", SWITCH)
     follower = ofrep.service.app[FOLLOWER]
     revision = follower.get("local").revision

@@ -1,4 +1,4 @@
-"""An unknown flag is an ordinary answer: counted like any, and no line of the log by itself."""
+"""An unknown flag is an ordinary answer: it is counted, and does not cause a log line."""
 
 from collections import Counter
 from dataclasses import replace

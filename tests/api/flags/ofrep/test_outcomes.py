@@ -232,7 +232,7 @@ async def test_ten_thousand_flags_do_not_hold_the_loop(ofrep: Client) -> None:
     pauses: list[float] = []
 
     def watch_collector(phase: str, _: object) -> None:
-        # Whichever thread it runs in, it stops them all.
+        # A collection pauses all threads, whichever thread runs it.
         pauses.append(time.thread_time() if phase == "start" else time.thread_time() - pauses.pop())
 
     gc.callbacks.append(watch_collector)

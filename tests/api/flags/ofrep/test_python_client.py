@@ -1,6 +1,6 @@
 """The stock OpenFeature SDK of Python with its OFREP provider, against the running service.
 
-It asks one flag at a time and blocks, so it is asked in a thread.
+It blocks and evaluates one flag at a time, so it runs in a thread.
 """
 
 import asyncio

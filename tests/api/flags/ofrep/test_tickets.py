@@ -1,4 +1,4 @@
-"""The ticket in a stream's URL, which is C38 of OFREP's checklist: a secret that opens little."""
+"""The ticket in a stream's URL (C38 of OFREP's checklist): a secret that opens one stream only."""
 
 import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -41,7 +41,7 @@ async def test_c38_forged_foreign_and_spoilt_tickets_are_refused_alike(ofrep: Cl
     spoilt = [f"{url.name}x", f"{url.name}%0A", f"!{url.name}", url.name.rstrip("=")[:-1]]
     for ticket in (*tickets, *spoilt, "x", "%FF", "%C3%BC", "-", "..%2F..%2Fhealth", ofrep.token):
         address = URL(f"{ofrep.service.url}/ofrep/v1/streams/{ticket or '-'}", encoded=True)
-        # A row of such attempts is limited, which test_failures.py looks at.
+        # test_failures.py tests the limit of such attempts.
         ofrep.service.app[RATE_LIMIT].forget()
         async with ofrep.session.get(address, headers={"Origin": SHOP}) as answer:
             answers.append((answer.status, (await answer.json())["errorCode"]))
@@ -119,7 +119,7 @@ async def test_c38_stream_of_a_token_without_evaluate_ends(ofrep: Client, server
 async def test_stream_before_tokens_are_read_asks_to_retry(
     ofrep: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a stream that ends: after any other status a browser would never ask again."""
+    """The answer is a stream that ends: after another status a browser does not reconnect."""
     url = (await ofrep.all()).stream
     monkeypatch.setattr(TokenDirectory, "is_loaded", False)
 

@@ -1,4 +1,4 @@
-"""ETag and 304: the tag covers all that an answer depends on, and nothing else."""
+"""ETag and 304: the tag depends on everything that the answer depends on, and on nothing else."""
 
 import asyncio
 from dataclasses import replace
@@ -97,7 +97,7 @@ async def test_one_flag_knows_no_condition(ofrep: Client) -> None:
     "context", [{}, {"targetingKey": "u"}, {"targetingKey": "v", "plan": "pro"}]
 )
 async def test_c28_another_context_has_another_tag(ofrep: Client, context: dict[str, str]) -> None:
-    """The web client keeps its tag when its context changes, the user's key excepted."""
+    """The web client sends its old tag after a change of the context without the targeting key."""
     await ofrep.put("plan", BY_PLAN)
     first = await ofrep.all(PRO)
 
@@ -122,7 +122,7 @@ async def test_c28_etag_changes_with_rules_not_with_settings(
     after_segment = await _again(ofrep, after_flag.etag)
 
     assert (after_setting.status, after_settings.status) == (304, 304)
-    # The revision of the environment goes on, as a 304 tells too.
+    # The revision of the environment increases, and a 304 has it too.
     revisions = [each.headers["Flagstone-Revision"] for each in (first, after_settings)]
     assert [revision.rpartition(":")[2] for revision in revisions] == ["1", "3"]
     assert (after_flag.status, after_segment.status) == (200, 200)
@@ -172,7 +172,7 @@ async def test_c28_environment_properties_change_the_etag(
 async def test_c28_etag_depends_on_token_and_address(
     ofrep: Client,
 ) -> None:
-    """A 304 carries no URL, and the client goes on with the one that it has."""
+    """A 304 has no URL, so the client continues to use the old one."""
     await ofrep.put("plan", BY_PLAN)
     first = await ofrep.all(PRO)
     token = await ofrep.service.token(Scope.EVALUATE, environments=("local",))
@@ -207,7 +207,7 @@ async def test_c28_etag_of_a_clock_rule_depends_on_the_outcome(
 async def test_tag_is_the_same_on_every_instance(ofrep: Client, replica: Client) -> None:
     revision = await ofrep.put("plan", BY_PLAN)
     await replica.service.app[FOLLOWER].at_least("local", revision)
-    # As a load balancer has it.
+    # A load balancer may send the next request to another instance.
     address = {"Host": "flags.example"}
 
     here = await ofrep.all(PRO, headers=address)
