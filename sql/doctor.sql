@@ -1,4 +1,4 @@
--- What the doctor asks about the server. Each statement reads catalogs alone, and every role may run it.
+-- Queries of the doctor about the server. They read only catalogs, and every role may run them.
 -- Owner: operations/doctor/.
 
 -- name: get_server_state()^
@@ -8,7 +8,7 @@ select
     current_setting('transaction_read_only')::boolean as is_read_only;
 
 -- name: find_own_tls()^
--- About our own connection, which every role may see.
+-- The row of our own connection. Every role may read it.
 select
     ssl as is_used,
     version,
@@ -31,7 +31,7 @@ where roles.rolname = session_user
   and databases.datname = current_database();
 
 -- name: get_server_time()$
--- Not now(), which is the start of the transaction.
+-- now() would be the start of the transaction.
 select clock_timestamp();
 
 -- name: list_server_settings(names)
@@ -67,7 +67,7 @@ order by
     name;
 
 -- name: list_open_doors()
--- What every role that can connect may do. If a list of rights is null, the defaults apply.
+-- The rights of every role that can connect. If a list of rights is null, the defaults apply.
 select 'make objects in the schema ' || namespaces.nspname as power
 from pg_namespace as namespaces
 cross join aclexplode(

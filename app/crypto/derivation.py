@@ -1,7 +1,7 @@
 """Derive a key for each purpose from TOKEN_KEY.
 
 A new purpose gets its key by HKDF-SHA-256 (RFC 5869). Three purposes are older than this function
-and keep the formula they began with. Their results are stored, or shown to another instance: a
+and keep their first formula. Their results are stored, or used by another instance: a
 token's MAC in its row, a request's digest beside its retained answer, a ticket in a browser. With
 another formula an older instance that runs beside this one, or replaces it after a rollback, would
 refuse them; tokens could never be converted, because their text is not stored. The formulas do not

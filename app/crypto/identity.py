@@ -24,7 +24,7 @@ class ForeignError(Exception):
 
 
 class Identity:
-    """One key, or several during a key rotation; each of them can open."""
+    """One key, or several during a key rotation. Each of them can decrypt."""
 
     __slots__ = ("_keys",)
 

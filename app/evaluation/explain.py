@@ -15,9 +15,9 @@ STEPS_MAX = 1_000
 _SHOWN_BYTES_MAX = 1_000
 _OPERANDS_MAX = 20
 
-# They decide which of their operands are text_tests for.
+# These operators choose which of their operands are evaluated.
 _LAZY = frozenset({"if", "?:", "and", "or"})
-# Their second operand is a rule, which has one result per element.
+# The second operand of these is a rule, which has one result per element.
 _LOOPS = frozenset({"map", "filter", "all", "none", "some", "reduce"})
 
 

@@ -40,7 +40,7 @@ def _fractional(compiler: Compiler, raw: Any, location: Location) -> Node:
     nodes = compiler.arguments(raw, location)
     if not nodes:
         return Node(nothing)
-    # It reads the targeting key at least.
+    # A split reads at least the targeting key.
     compiler.lookups += 1
     generation = GENERATIONS[compiler.fractional]
     split = _splitter(generation, generation.head(compiler.flag_key))

@@ -11,7 +11,7 @@ from app.evaluation.values import is_truthy
 
 def _if(compiler: Compiler, raw: Any, location: Location) -> Node:
     nodes = _parts_of_if(compiler, raw, location)
-    # Condition, consequence, condition, consequence, …, and perhaps the alternative.
+    # Condition, result, condition, result, …, and optionally the default.
     otherwise = nodes.pop() if len(nodes) % 2 else literal(None)
     if location.is_result and not otherwise.is_resolved:
         otherwise = compiler.resolved(otherwise)

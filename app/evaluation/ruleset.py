@@ -74,7 +74,7 @@ class Ruleset:
         return changed._with(self.definitions, self.segments, self.definitions)  # noqa: SLF001
 
     def with_changes(self, put: Iterable[Rule], removed: Iterable[str]) -> "Ruleset":
-        """Return the rules after some were added or replaced, and some keys removed."""
+        """Return a copy with these rules added or replaced, and these keys removed."""
         touched: dict[str, Rule | None] = {key: None for key in removed if key in self.states}
         touched |= {rule.key: rule for rule in put}
         if not touched:

@@ -37,7 +37,7 @@ async def explain_evaluation(request: web.Request) -> web.Response:
     query = wire.read_query(request, {"min_revision"})
     evaluation = await wire.read_body(request, EvaluationQuery, bytes_max=CONTEXT_BYTES_MAX)
     if evaluation.revision is not None and evaluation.at is not None:
-        raise invalid("at", "must not come together with revision")
+        raise invalid("at", "must not be combined with revision")
     name, key = request.match_info["environment"], request.match_info["key"]
     moment = evaluation.revision if evaluation.at is None else evaluation.at
 

@@ -27,7 +27,7 @@ class ExpectedVersion(msgspec.Struct, frozen=True):
     any_version: bool = False
 
     def is_met(self, version: int | None, epoch: str) -> bool:
-        """Tell whether the current version and the environment's epoch are the expected ones."""
+        """Return whether the current version and the environment's epoch are the expected ones."""
         if self.any_version:
             return version is not None
         return self.version == version and epoch.startswith(self.epoch)
@@ -46,7 +46,7 @@ def read_expected_version(request: web.Request, *, may_create: bool) -> Expected
     if_match = request.headers.get(hdrs.IF_MATCH)
     if_none_match = request.headers.get(hdrs.IF_NONE_MATCH)
     if if_match is not None and if_none_match is not None:
-        raise malformed("If-Match", "must not come together with If-None-Match")
+        raise malformed("If-Match", "must not be combined with If-None-Match")
     if if_match is not None:
         return _if_match(if_match)
     if if_none_match is not None and may_create:
@@ -76,12 +76,12 @@ def _if_match(text: str) -> ExpectedVersion:
 
 
 def is_not_modified(request: web.Request, etag: str) -> bool:
-    """Tell whether If-None-Match names this tag, or any (weak comparison, RFC 9110, 13.1.2)."""
+    """Return whether If-None-Match names this tag, or any (weak comparison, RFC 9110, 13.1.2)."""
     return names_tag(request, etag) or "*" in _listed(request)
 
 
 def names_tag(request: web.Request, etag: str) -> bool:
-    """Tell whether If-None-Match names this tag, apart from what a proxy added."""
+    """Return whether If-None-Match names this tag, ignoring suffixes that proxies add."""
     header = request.headers.get(hdrs.IF_NONE_MATCH)
     if header is None or header == etag:
         return header is not None

@@ -53,7 +53,7 @@ def decode(raw: bytes, shape: type[Shape]) -> Shape:
 
 
 def is_in_range(time: datetime) -> bool:
-    """Tell whether a time is within the years 1 to 9999 in UTC, as PostgreSQL needs."""
+    """Return whether a time is within the years 1 to 9999 in UTC, as PostgreSQL needs."""
     try:
         time.astimezone(UTC)
     except OverflowError:
@@ -154,7 +154,7 @@ def check_value_size(value: Any, field: str) -> None:
 
 
 def _is_plain(value: Any) -> bool:
-    """Tell whether a value needs no further check."""
+    """Return whether a value needs no further check."""
     if isinstance(value, str):
         return value.isascii() and "\0" not in value
     return not isinstance(value, dict | list)

@@ -124,7 +124,7 @@ def set_common_headers(settings: HttpSettings, lifecycle: Lifecycle) -> Prepare:
         headers.update(request.get(OWN_HEADERS, {}))
         headers[X_REQUEST_ID] = request.get(REQUEST_ID, "") or request_id(request)
         if lifecycle.draining.is_set():
-            # Readiness tells the load balancer to go elsewhere; this tells a keep-alive client.
+            # Readiness moves new connections elsewhere. Keep-alive connections must be closed.
             # aiohttp has set its Connection header before this hook.
             response.force_close()
             headers[hdrs.CONNECTION] = "close"

@@ -87,7 +87,7 @@ def document(routes: Sequence["Route"]) -> dict[str, Any]:
 def add_examples(described: Mapping[str, Any], examples: Mapping[str, Any]) -> None:
     """Put the examples into a document.
 
-    They go by the name of their schema; for bodies without one, by operation id and media type.
+    The key is the name of the schema, or for bodies without one the operation ID and media type.
     """
     for operations in described["paths"].values():
         for operation in operations.values():
@@ -109,7 +109,7 @@ def error_statuses(route: "Route") -> list[int]:
     if "{" in route.path:
         statuses |= {404, 422}
     if route.failure is not None:
-        # There every malformed request is 400, and nothing is written.
+        # On OFREP routes every malformed request is 400, and nothing is written.
         return sorted(statuses - {422} | {401, 404, 408, 413, 415, 429, 501, 503})
     if route.method != "GET":
         statuses |= {408, 409, 412, 413}

@@ -103,7 +103,7 @@ def moment(query: Mapping[str, str]) -> int | datetime | None:
     if "at" not in query:
         return whole_number(query, "revision")
     if "revision" in query:
-        raise malformed("at", "must not come together with revision")
+        raise malformed("at", "must not be combined with revision")
     try:
         time = msgspec.convert(query["at"], _Time)
     except msgspec.ValidationError:

@@ -32,7 +32,7 @@ from app.tasks import jittered
 log = logger(__name__)
 
 CHECK_SECONDS = 300
-# Until the first result. Instances that start together lock each other out for a moment.
+# Retries until the first result. Instances that start together block each other briefly.
 _RETRY_SECONDS = 5.0
 _FIRST_ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.25
@@ -170,7 +170,7 @@ class DriftCheck(Component):
         except (Unavailable, DatabaseBugError) as error:
             if isinstance(error, Unavailable) and error.code != SCHEMA_UNFIT:
                 return
-            # For example a right was revoked. The task must go on.
+            # For example, a right was revoked. The task must continue.
             if self._failure is None:
                 log.warning("schema_check_failed", error=str(error))
             self._failure = "the check failed, see the log"

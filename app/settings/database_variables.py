@@ -132,7 +132,7 @@ class DatabaseSettings:
     )
 
 
-# Those without a field of their own: they change how the URLs are read.
+# Variables without a field. They change how the URLs are read.
 URL_VARIABLES = (
     Variable(
         "ALLOW_PLAINTEXT_DSN",

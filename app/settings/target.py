@@ -145,7 +145,7 @@ def _hosts(addresses: list[tuple[str, str]], ports: str) -> tuple[tuple[str, int
 
 
 def _is_name(host: str) -> bool:
-    """Tell whether the resolver accepts the name; for others it raises UnicodeError."""
+    """Return whether the resolver accepts the name. It raises UnicodeError for some names."""
     try:
         host.encode("idna")
     except UnicodeError:

@@ -22,7 +22,7 @@ _LENGTHS = 2
 def unknown_names(of_file: Iterable[str], of_environment: Iterable[str]) -> Iterator[str]:
     """Yield a warning for each unknown name of `.env`, and each similar name of the environment.
 
-    The environment also has variables of other programs; `.env` has not.
+    The environment, unlike `.env`, also has variables of other programs.
     """
     for name in of_file:
         if name not in _KNOWN:

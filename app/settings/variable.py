@@ -61,7 +61,7 @@ def tiers(local: str, development: str, staging: str, production: str) -> Mappin
 
 
 def section(title: str, *parts: type[Any] | Variable) -> Iterator[Variable]:
-    """Yield the variables of settings classes, and single ones, as a section of `.env.example`."""
+    """Yield variables as a section of `.env.example`. A settings class stands for its variables."""
     for part in parts:
         declared = [part] if isinstance(part, Variable) else _declared(part).values()
         yield from (replace(variable, group=title) for variable in declared)

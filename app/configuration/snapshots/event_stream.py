@@ -70,7 +70,7 @@ async def serve_stream(
             await stream.write(first_message + RETRY_MESSAGE)
             with suppress(ConnectionResetError, AppError):
                 while _is_connected(request) and not lifecycle.draining.is_set():
-                    # Taken first: a change during `next_messages` must not be missed.
+                    # Get the event first, so that no change during `next_messages` is missed.
                     next_change = follower.next_change
                     if messages := await next_messages():
                         await stream.write(messages)
@@ -82,7 +82,7 @@ async def serve_stream(
 
 
 def _is_connected(request: web.Request) -> bool:
-    """Tell whether the client is connected: aiohttp does not end the handler when it leaves."""
+    """Return whether the client is connected: aiohttp does not cancel the handler otherwise."""
     return request.transport is not None
 
 

@@ -20,7 +20,7 @@ EVENTS_MAX = 1_000
 _PAGE_ENTRIES = 500
 _QUICK_ENTRIES = 10
 
-# A changed key, and its entry now. None means deleted.
+# A changed key and its current entry, or None if it was deleted.
 Touched = tuple[str, Configuration | None]
 
 
@@ -31,7 +31,7 @@ async def read(
 
     Raises NotFound for a deleted environment.
     """
-    # The row of the environment and its entries must be of one moment.
+    # The environment and its entries must be read from one database snapshot.
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         head = await environments.get(connection, environment)
         if known is None or known.epoch != head.epoch:
@@ -49,16 +49,16 @@ async def read(
             (row["key"], Configuration(environment=environment, **row) if row["version"] else None)
             for row in rows
         ]
-        rows.clear()  # to free them in the thread
+        rows.clear()  # Free them in the thread.
         return known.advanced(head, touched, events)
 
     return advance() if _is_quick(known, head, rows) else await _in_thread(advance), events
 
 
 async def was_swapped(connection: Connection, known: Snapshot, head: Environment) -> bool:
-    """Return whether the epoch has another history than the known snapshot.
+    """Return whether the history differs from that of the known snapshot, in the same epoch.
 
-    It has when a backup was restored without a new epoch. The revision can be as high as before.
+    It differs if a backup was restored without a new epoch. The revision can be as high as before.
     """
     if known.epoch != head.epoch or known.revision == 0:
         return False

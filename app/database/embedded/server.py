@@ -78,6 +78,6 @@ class EmbeddedServer:
             return self._cluster.shut_down()
 
     def _account(self) -> Account:
-        # The owner of existing data never changes, even if the machine has a new account since.
+        # Existing data keep their owner, even if an account was added to the machine later.
         folder = self._cluster.data if self._cluster.exists else self._home
         return choose_account(folder, self._account_name)

@@ -276,7 +276,7 @@ async def test_random_reconnects_see_each_change_once_in_order(
 async def test_reconnects_see_ten_thousand_changes_once_in_order(
     service: Service,
 ) -> None:
-    """The client reconnects within the events in memory, and far behind them.
+    """The client reconnects at events that are in memory, and at much older ones.
 
     Each commit has many revisions, to save time.
     """

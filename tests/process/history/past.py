@@ -106,7 +106,7 @@ def _fold(past: Past) -> Iterator[Violation]:
 
 
 def _properties(final: Final) -> Iterator[Violation]:
-    """Each change of properties starts from the stored ones; the last are those served."""
+    """Each change of properties starts from the stored ones, and replicas serve the last ones."""
     there: Entry | None = None
     for change_set in final.change_sets:
         change = change_set.properties

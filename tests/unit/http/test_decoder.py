@@ -348,7 +348,7 @@ def test_every_strict_document_comes_back(
 
 @given(raw=st.binary(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
 @hypothesis_settings(max_examples=500, deadline=None)
-def test_any_bytes_are_read_and_come_back_or_are_malformed(raw: bytes) -> None:
+def test_any_bytes_round_trip_or_are_malformed(raw: bytes) -> None:
     try:
         parsed = parse(raw)
     except Malformed:
