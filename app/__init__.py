@@ -5,7 +5,8 @@ Folders import only from folders below them; `pyproject.toml` has the contract.
 cli/            the commands of `python -m app`
 scripts/        async scripts that reuse the pool, and how to write one
 server/         start here: `application.py` builds the service, `routes.py` lists the URLs,
-                `components.py` lists the running parts, `workers.py` runs several processes
+                `components.py` lists the running parts, `workers.py` runs several processes,
+                `examples.py` has the examples of the API's documentation
 health/         heartbeat, probes, report
 operations/     backups, metrics, the doctor
 flags/          explanation and usage of flags; `ofrep/` evaluates them for clients
@@ -17,7 +18,8 @@ access/         tokens, authorization of requests, rate limit, access log
 schema/         drift of the database schema, and who changed it
 environments/   name, tier and properties of an environment
 http/           decoding, problems, idempotency, OpenAPI; knows no feature
-database/       the pool (`client/`), `polling.py`, `migrations/`, `roles/`, `catalog/`, `embedded/`
+database/       the pool and the choice of the primary (`client/`), `polling.py`, `migrations/`,
+                `roles/`, `catalog/`, `embedded/`
 evaluation/     evaluation of flags, without I/O
 settings/       the environment variables, read once
 crypto/         cryptographic primitives
@@ -56,6 +58,7 @@ ticket         the credential in the URL of one event stream, for browsers
 actor          who made a change: a token, an operator at the command line, or the system
 head           the last hash of an environment's chain of change sets
 fact           one line of a description of the schema; a fingerprint is the hash of all facts
+superseded     said of a database host that was the primary, after another one was promoted
 drift          the facts that differ from the last migration
 component      a running part of the service, with its task, health checks and metrics
 heartbeat      the row that an instance writes to prove that it can

@@ -1,1 +1,6 @@
-"""Who may call: tokens, their scopes and environments, and the guard before every handler."""
+"""Access: who may call, what they may do, and the log of what they did.
+
+`guard.py` runs before every handler. It authenticates with the `Token` of `models.py`, which
+`directory.py` holds in memory. `tokens.py` creates, rotates and revokes tokens; `token_views.py`
+has the bodies of their requests and responses.
+"""

@@ -79,6 +79,7 @@ async def run_once_per_key(
 ) -> Answer:
     """Do the work, or return its stored answer if the actor has used the key before.
 
+    A stored answer may come from an older release: a new field of an answer needs a default.
     Raises Conflict when the key was used for another request.
     """
     if repeatable is None:

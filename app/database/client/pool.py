@@ -146,7 +146,9 @@ class Database:
     async def transact(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
         """Run the work in one transaction, up to three times, and return its result.
 
-        The work must have no effect but on the connection. Raises as `connection` does.
+        The work must have no effect but on the connection. Raises as `connection` does, and
+        Unavailable `database_superseded` when another host became the primary meanwhile: then the
+        transaction is committed on the former primary, and may be lost.
         """
         with self._translate_faults(_WRITE_AWAY):
             backoff = Backoff(_BACKOFF_SECONDS)

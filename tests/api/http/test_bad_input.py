@@ -52,7 +52,7 @@ async def _put(service: Service, body: bytes, **headers: str) -> tuple[int, dict
         (b'{"value": 1, "colour": 2}', 422, "unknown field `colour`"),
         (b'{"value": 1, "kind": "x"}', 422, "one of the allowed values"),
         (b'{"value": 1, "kind": "secret", "key": 2}', 422, "unknown field `key`"),
-        (b'{"value": null, "kind": "secret"}', 422, "must not be null in a secret"),
+        (b'{"value": null, "kind": "secret"}', 422, "must not be null for a secret"),
         (b'{"value": 1, "description": 5}', 422, "expected `str"),
         (b'{"value": 1, "message": "' + b"m" * 1_001 + b'"}', 422, "length"),
     ],
