@@ -1,4 +1,4 @@
-"""Several hosts, of which one refuses, answers late, or is a former primary."""
+"""Several hosts: one refuses, answers late, or is a former primary."""
 
 import asyncio
 import time

@@ -378,7 +378,7 @@ async def test_line_is_written_after_the_commit(service: Service) -> None:
 
     async def twice(connection: Connection) -> None:
         await log.record(
-            connection, Origin(actor="test").did(AccessEvent.SECRET_READ, detail="kept")
+            connection, Origin(actor="test").did(AccessEvent.SECRET_READ, detail="stored")
         )
         attempts.append(1)
         if len(attempts) == 1:
@@ -398,7 +398,7 @@ async def test_line_is_written_after_the_commit(service: Service) -> None:
 
     with os.fdopen(reading) as pipe:
         (line,) = pipe.readlines()
-    assert (json.loads(line)["detail"], len(attempts), log.recorded) == ("kept", 2, 1)
+    assert (json.loads(line)["detail"], len(attempts), log.recorded) == ("stored", 2, 1)
 
 
 async def test_health_remembers_that_particulars_were_lost(

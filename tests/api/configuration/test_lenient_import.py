@@ -105,7 +105,7 @@ async def test_stored_definition_is_written_back_by_put(service: Service) -> Non
     answers = [
         await service.client.put(
             f"{LOCAL}/configurations/{key}",
-            json={"kind": item["kind"], "value": item["value"], "description": "Looked at"},
+            json={"kind": item["kind"], "value": item["value"], "description": "Reviewed"},
             headers={"If-Match": f'"{item["version"]}"'},
         )
         for key, item in (await _entries(service)).items()
@@ -113,7 +113,7 @@ async def test_stored_definition_is_written_back_by_put(service: Service) -> Non
 
     assert [answer.status for answer in answers] == [200] * 6
     after = await _entries(service)
-    assert {each["description"] for each in after.values()} == {"Looked at"}
+    assert {entry["description"] for entry in after.values()} == {"Reviewed"}
 
 
 async def test_stored_definitions_are_written_back_by_a_change_set(service: Service) -> None:

@@ -92,7 +92,7 @@ async def test_import_writes_only_differing_members(service: Service, tmp_path: 
     for key, value in (("a", 1), ("b", 1), ("c", 1)):
         await service.client.put(
             f"/v1/environments/local/configurations/{key}",
-            json={"value": value, "description": "kept"},
+            json={"value": value, "description": "unchanged"},
             headers={"If-None-Match": "*"},
         )
 
@@ -102,7 +102,7 @@ async def test_import_writes_only_differing_members(service: Service, tmp_path: 
     assert (wanted.updated, wanted.unchanged, revision) == (["b"], ["a"], 4)
     assert (found["b"]["value"], found["b"]["description"], found["b"]["version"]) == (
         True,
-        "kept",
+        "unchanged",
         2,
     )
     assert found["c"]["version"] == 1
@@ -391,7 +391,7 @@ async def test_large_documents_wait_for_each_other_within_a_limit() -> None:
 
 async def test_stored_answer_contains_no_values(service: Service, server: Server) -> None:
     body = json.dumps({f"k{n}": "x" * 10_000 for n in range(20)})
-    headers = JSON | {"Idempotency-Key": "kept"}
+    headers = JSON | {"Idempotency-Key": "first"}
 
     answer = await service.client.post(f"{LOCAL}/import", data=body, headers=headers)
 

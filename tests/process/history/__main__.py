@@ -37,7 +37,7 @@ def main(
         title = f"run {number} of {runs}, seed {run.seed}: "
         _go(run, seconds, title)
         console.print(f"{title}{run.summary}")
-        if run.found:
+        if run.violations:
             failed += 1
             console.print(run.verdict, markup=False)
     raise typer.Exit(bool(failed))

@@ -40,7 +40,7 @@ class Run:
     seed: str
     records: list[Record] = field(default_factory=list)
     finals: Sequence[Final] = ()
-    found: Sequence[Violation] = ()
+    violations: Sequence[Violation] = ()
     agreed_after_seconds: float = 0.0
 
     async def go(
@@ -56,12 +56,12 @@ class Run:
             ):
                 traffic = Traffic(cluster=cluster, client=client, records=self.records)
                 await self._have_traffic(traffic, seconds, tell)
-            self.found = [*violations(self.records, self.finals), *_logged_errors(folder)]
+            self.violations = [*violations(self.records, self.finals), *_logged_errors(folder)]
         except BaseException as error:
             self.keep(folder)
-            error.add_note(f"seed {self.seed}, kept in {self.kept_in}")
+            error.add_note(f"seed {self.seed}, saved in {self.saved_in}")
             raise
-        if self.found:
+        if self.violations:
             self.keep(folder)
 
     async def _have_traffic(
@@ -89,22 +89,22 @@ class Run:
         self.finals = await read_finals(traffic, listeners)
 
     @property
-    def kept_in(self) -> Path:
+    def saved_in(self) -> Path:
         # Not a temporary folder: the suite removes those.
         return ROOT / ".history" / self.seed
 
     def keep(self, folder: Path) -> None:
         """Save the history and the logs of the service."""
-        self.kept_in.mkdir(parents=True, exist_ok=True)
-        save(self.kept_in / "history.jsonl", [*self.records, *self.finals])
+        self.saved_in.mkdir(parents=True, exist_ok=True)
+        save(self.saved_in / "history.jsonl", [*self.records, *self.finals])
         for log in folder.glob("*.log"):
-            shutil.copy(log, self.kept_in)
+            shutil.copy(log, self.saved_in)
 
     @property
     def verdict(self) -> str:
         return (
-            f"seed {self.seed}: {len(self.found)} violations, kept in {self.kept_in}\n"
-            f"{describe(self.found)}"
+            f"seed {self.seed}: {len(self.violations)} violations, saved in {self.saved_in}\n"
+            f"{describe(self.violations)}"
         )
 
     @property

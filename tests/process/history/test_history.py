@@ -16,4 +16,4 @@ async def test_every_promise_holds_under_faults(data_dir: Path) -> None:
 
     await run.go(data_dir, SECONDS)
 
-    assert not run.found, run.verdict
+    assert not run.violations, run.verdict

@@ -99,7 +99,7 @@ async def test_backup_is_made_verified_and_restored_under_load(
         ) as answer:
             return answer.status
 
-    assert await put("kept", value="CANARY-OF-THE-BACKUP", kind="secret") == 201
+    assert await put("restored", value="CANARY-OF-THE-BACKUP", kind="secret") == 201
     assert await make("before") == 201
     created = await run("backup", "create", "--json")
     assert created[0] == 0, created
@@ -122,7 +122,7 @@ async def test_backup_is_made_verified_and_restored_under_load(
         assert restored[0] == 0, restored
 
         async def has_new_epoch() -> bool:
-            return (await read("kept"))[2].partition(":")[0] != epoch
+            return (await read("restored"))[2].partition(":")[0] != epoch
 
         await until(has_new_epoch)
         told = b""
@@ -134,7 +134,7 @@ async def test_backup_is_made_verified_and_restored_under_load(
     assert (blind[0], "this host has no key ring" in blind[1]) == (1, True), blind
     assert (refused[0], "the database is not empty" in refused[2]) == (1, True), refused
     assert (await read("lost"))[0] == 404
-    assert (await read("kept"))[:2] == (200, "CANARY-OF-THE-BACKUP")
+    assert (await read("restored"))[:2] == (200, "CANARY-OF-THE-BACKUP")
     # With statements that the service prepared before the restore replaced the tables.
     assert (await put("after", value=1), await make("after")) == (201, 201)
 

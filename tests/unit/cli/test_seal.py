@@ -85,7 +85,7 @@ def test_sealed_file_goes_through_a_pipe(folder: Path, identity: dict[str, str])
 
 
 @pytest.mark.parametrize(
-    ("words", "given", "told"),
+    ("words", "given", "message"),
     [
         (("encrypt", "PORT"), "1", "the secret settings are"),
         (("encrypt", "TOKEN_KEY"), "", "must come on standard input"),
@@ -103,12 +103,12 @@ def test_sealed_file_goes_through_a_pipe(folder: Path, identity: dict[str, str])
     ],
 )
 def test_error_hides_the_value(
-    folder: Path, identity: dict[str, str], words: tuple[str, ...], given: str, told: str
+    folder: Path, identity: dict[str, str], words: tuple[str, ...], given: str, message: str
 ) -> None:
     code, output, errors = ran(*words, given=given, **identity)
 
     assert (code != 0, output) == (True, "")
-    assert told in errors
+    assert message in errors
     assert CANARY not in errors
     assert "Traceback" not in errors
     assert sorted(path.name for path in folder.iterdir()) == ["identity"]

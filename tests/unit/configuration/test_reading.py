@@ -69,7 +69,7 @@ def test_trees_become_settings(folder: Path, name: str, content: str) -> None:
 )
 def test_lines_of_env_become_texts(folder: Path, name: str) -> None:
     content = (
-        "# a remark\n\nexport A=1\r\nB = two words # aside\nC=\n"
+        "# a remark\n\nexport A=1\r\nB = two words # comment\nC=\n"
         "D='$A ${B} `x`'\nE=\"a\\nb\"\nF=a#b\n"
     )
 
@@ -402,7 +402,7 @@ def test_flags_and_evaluators_have_kinds_of_their_own(folder: Path, name: str) -
         "flags": {"on": {"state": "ENABLED"}},
         "$evaluators": {"ours": {"in": ["a", "b"]}},
         "metadata": {"x": 1},
-        "aside": 1,
+        "extra": 1,
     }
 
     document = read(folder, name, json.dumps(content))
@@ -412,7 +412,7 @@ def test_flags_and_evaluators_have_kinds_of_their_own(folder: Path, name: str) -
         "ours": (Kind.SEGMENT, {"in": ["a", "b"]}),
     }
     assert document.metadata == {"x": 1}
-    assert document.warnings == ("aside of the document was left out",)
+    assert document.warnings == ("extra of the document was left out",)
 
 
 def test_flag_and_evaluator_must_not_share_a_name(folder: Path) -> None:

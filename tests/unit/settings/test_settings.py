@@ -73,10 +73,10 @@ def refusal(environ: Mapping[str, str]) -> SettingsError:
 def test_mistake_is_named_with_its_rule_without_the_value(name: str, value: str, rule: str) -> None:
     error = refusal({name: value})
 
-    ((named, told),) = error.problems
+    ((named, message),) = error.problems
     assert named == name
-    assert rule in told
-    assert f"{name}: {told}" in str(error)
+    assert rule in message
+    assert f"{name}: {message}" in str(error)
     assert CANARY not in str(error)
 
 

@@ -69,15 +69,15 @@ async def test_c36_an_instance_that_is_behind_catches_up_first(
     ofrep: Client, replica: Client, quote: str
 ) -> None:
     for _ in range(20):
-        told = await _write_elsewhere(ofrep.service)
-        query = f"?flagConfigEtag={quote}{told}{quote}"
+        etag = await _write_elsewhere(ofrep.service)
+        query = f"?flagConfigEtag={quote}{etag}{quote}"
 
         answers = await asyncio.gather(
             ofrep.all(query=query), replica.all(query=query), replica.one(f"plan{query}")
         )
 
         assert [answer.status for answer in answers] == [200, 200, 200]
-        assert {answer.headers["Flagstone-Revision"] for answer in answers} == {told}
+        assert {answer.headers["Flagstone-Revision"] for answer in answers} == {etag}
 
 
 async def test_c20_c36_instance_that_cannot_catch_up_is_503(
