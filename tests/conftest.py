@@ -295,6 +295,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         # Tests flush themselves: a flush between two steps would split one row.
         for interval in ("access.log.FLUSH", "access.last_used.FLUSH", "flags.usage.FLUSH"):
             patch.setattr(f"app.{interval}_SECONDS", 3_600.0)
+        # The running export would report each cleaned history as replaced.
+        patch.setattr("app.audit.head_export.EXPORT_SECONDS", 3_600.0)
         # Health would warn for minutes after a test that floods the log.
         patch.setattr("app.access.log.WARN_SECONDS", 0.0)
         async with serving(settings) as service:
@@ -330,20 +332,18 @@ def documented_answers() -> dict[tuple[str, str, int], set[str]]:
 
 
 @pytest.fixture
-async def service(running: Service, server: Server) -> Service:
-    """Return the service with a clean database and no counts of earlier tests."""
+async def service(running: Service, server: Server, tmp_path: Path) -> AsyncIterator[Service]:
+    """Yield the service with a clean database and no counts of earlier tests."""
     await running.app[USAGE].run_once()
     await running.app[ACCESS_LOG].run_once()
     # In a thread: running readers must be able to finish on the loop.
     await asyncio.to_thread(clean, server, "suite")
-    export = running.component(HeadExport)
-    export._last.clear()
-    export.broken.clear()
-    export.replaced.clear()
-    export.failure = None
     await running.app[FOLLOWER].refresh()
     running.app[RATE_LIMIT].forget()
-    return running
+    # A new export: it has not signed the histories of earlier tests.
+    heads_file, key = tmp_path / "audit-heads.jsonl", running.app[TOKENS].key
+    with running.replaced(HeadExport(running.app[DATABASE], heads_file, key)):
+        yield running
 
 
 @pytest.fixture
