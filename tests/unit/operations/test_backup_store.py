@@ -7,9 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import typer
 
-from app.cli import backup as command
 from app.components import HealthCheck, ReportScope, Status
 from app.crypto.signing import Signer
 from app.operations.backups import manifest as manifests
@@ -245,11 +243,3 @@ def test_lock_of_a_running_backup_excludes_other_processes(tmp_path: Path) -> No
         with pytest.raises(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.close(descriptor)
-
-
-def test_replacing_needs_the_database_name() -> None:
-    command._confirm("flagstone", "flagstone")
-
-    for wrong in ("flagston", "Flagstone", "flagstone "):
-        with pytest.raises(typer.BadParameter, match="nothing was done"):
-            command._confirm("flagstone", wrong)
