@@ -73,6 +73,7 @@ check: $(READY) ## format, lint, types, layers, migrations
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m tests.checks.words
+	@$(BIN)/python -m tests.checks.private
 	@$(BIN)/squawk --pg-version 13 --assume-in-transaction \
 	     --exclude require-lock-timeout,require-statement-timeout \
 	     --exclude-path '*.rollback.sql' migrations/*.sql
