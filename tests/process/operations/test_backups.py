@@ -143,8 +143,7 @@ async def test_backup_is_made_verified_and_restored_under_load(
     # With statements that the service prepared before the restore replaced the tables.
     assert (await put("after", value=1), await make("after")) == (201, 201)
 
-    pruned = await run("backup", "prune", "--keep", "1")
-    assert pruned[1] == "nothing to remove\n"
+    assert (await run("backup", "prune", "--keep", "1"))[1] == "nothing to remove\n"
     async with client.get(
         f"{service.url}/v1/access-log?event=backup_restored", headers=service.headers
     ) as answer:
