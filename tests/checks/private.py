@@ -64,6 +64,8 @@ def _private_names(node: ast.AST) -> Iterator[str]:
                     yield from filter(_PRIVATE.fullmatch, [argument.value])
         case ast.Constant(value=str(text)):
             yield from _DOTTED.findall(text)
+        case _:
+            return
 
 
 def _is_of_app(module: str) -> bool:
