@@ -1,4 +1,4 @@
-"""The servers of this folder's tests, each started when the first test asks for it."""
+"""Fixtures of full servers. Each server starts when the first test uses it."""
 
 from tests.database.full_postgres import plain_server, tls_server
 

@@ -59,12 +59,12 @@ class Authority:
 
     def certificate(self, folder: Path, name: str) -> tuple[Path, Path]:
         """Return the files of a certificate for a host, or for the role of a client."""
-        made = self.ca.issue_cert(name, common_name=name)
+        certificate = self.ca.issue_cert(name, common_name=name)
         chain, key = folder / f"{name}.pem", folder / f"{name}.key"
-        chain.write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
+        chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
         # libpq and the server refuse a key that others may read.
         key.touch(0o600)
-        made.private_key_pem.write_to_path(key)
+        certificate.private_key_pem.write_to_path(key)
         return chain, key
 
 
@@ -124,9 +124,9 @@ class FullServer:
         return name
 
 
-def missing(what: str) -> None:
-    """Skip the test, or fail it with FLAGSTONE_FULL_POSTGRES=required."""
-    reason = f"{what} is not installed"
+def missing(program: str) -> None:
+    """Skip the test, or fail it where the machine must have everything."""
+    reason = f"{program} is not installed"
     if os.environ.get("FLAGSTONE_FULL_POSTGRES") == "required":
         pytest.fail(f"{reason}, and FLAGSTONE_FULL_POSTGRES=required")
     pytest.skip(reason)
@@ -137,10 +137,10 @@ def programs() -> Path:
     chosen = os.environ.get(CHOSEN_PROGRAMS)
     if chosen:
         return Path(chosen)
-    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
-    if not found:
+    folders = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if not folders:
         missing("a full PostgreSQL under /usr/lib/postgresql")
-    return max(found, key=lambda path: float(path.parent.name))
+    return max(folders, key=lambda path: float(path.parent.name))
 
 
 def _basebackup() -> Path:

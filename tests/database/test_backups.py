@@ -81,18 +81,18 @@ class Origin:
 
 
 def _rows(connection: psycopg.Connection[Any], *, epoch: bool = False) -> dict[str, list[Any]]:
-    """Return every row of the backed-up tables, optionally with the epochs of environments."""
-    found = {}
+    """Return every row of the compared tables, optionally with the epochs of environments."""
+    rows = {}
     for table in _TABLES:
         columns = psql.SQL("*")
         if table == "environments" and not epoch:
             columns = psql.SQL("name, tier, revision, hash, protected, metadata, version")
-        found[table] = connection.execute(
+        rows[table] = connection.execute(
             psql.SQL("select {} from flagstone.{} order by 1, 2").format(
                 columns, psql.Identifier(table)
             )
         ).fetchall()
-    return found
+    return rows
 
 
 def _request(target: Target, folder: Path, settings: Settings | None = None) -> BackupRequest:
@@ -148,7 +148,9 @@ def empty(server: Server) -> Iterator[str]:
     server.drop_database("put_back")
 
 
-def _place(server: Server | FullServer, name: str, *, replaces: bool = False) -> RestoreTarget:
+def _restore_target(
+    server: Server | FullServer, name: str, *, replaces: bool = False
+) -> RestoreTarget:
     return RestoreTarget(
         target=server.target(MIGRATOR, name),
         settings=load({}).database,
@@ -157,25 +159,25 @@ def _place(server: Server | FullServer, name: str, *, replaces: bool = False) ->
     )
 
 
-def _all(source: BackupSource) -> bytes:
-    """Read a backup to its end, and return the script."""
+def _script(source: BackupSource) -> bytes:
+    """Read the whole backup, and return the restore script."""
     return b"".join(
         piece.statement + b"".join(piece.rows) if isinstance(piece, CopyData) else piece
         for piece in data_reader.script(source, _silent)
     )
 
 
-def _copy(source: BackupSource, folder: Path, data: bytes, *, anew: bool) -> BackupSource:
-    """Return a copy of a backup with other data; with `anew` the manifest is of that data."""
-    made = folder / source.manifest.name
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir(parents=True)
-    (made / store.DATA).write_bytes(data)
+def _copy(source: BackupSource, folder: Path, data: bytes, *, is_consistent: bool) -> BackupSource:
+    """Return a copy of a backup with other data. `is_consistent` adapts the manifest to it."""
+    copy = folder / source.manifest.name
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir(parents=True)
+    (copy / store.DATA).write_bytes(data)
     manifest = source.manifest
-    if anew:
+    if is_consistent:
         digest = hashlib.sha256(data).hexdigest()
         manifest = msgspec.structs.replace(manifest, bytes=len(data), sha256=digest)
-    return replace(source, folder=made, manifest=manifests.signed(manifest, SIGNER))
+    return replace(source, folder=copy, manifest=manifests.signed(manifest, SIGNER))
 
 
 def _data(source: BackupSource) -> bytes:
@@ -189,7 +191,7 @@ def test_backup_counts_heads_and_data_share_a_snapshot(origin: Origin) -> None:
     assert {head.name: head.revision for head in manifest.heads}["local"] == 1
     assert manifest.tables["flagstone_audit.schema_audit"] > 0
     assert manifest.migration == origin.rows["migrations"][-1][2]
-    assert b"checkout/retries" in _all(origin.source)
+    assert b"checkout/retries" in _script(origin.source)
     assert b"checkout/retries" not in _data(origin.source)
     assert [path.name for path in origin.source.folder.parent.iterdir()] == [manifest.name]
     assert origin.source.folder.parent.stat().st_mode & 0o777 == 0o700
@@ -228,41 +230,47 @@ def test_backup_excludes_writes_made_during_it(server: Server, empty: str, tmp_p
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
 def test_backup_with_changed_byte_is_refused(origin: Origin, tmp_path: Path, damage: str) -> None:
-    """By the digest, and by age alone for a manifest that was changed to match."""
+    """The digest detects the change. For a consistent manifest, age does."""
     data = _data(origin.source)
     numbers = random.Random(os.environ.get("FLAGSTONE_SEED", "backups"))  # noqa: S311
-    for place in (numbers.randrange(len(data)) for _ in range(100)):
-        flipped = data[place] ^ 1 << numbers.randrange(8)
-        damaged = data[:place] + (bytes([flipped]) + data[place + 1 :] if damage != "cut" else b"")
+    for position in (numbers.randrange(len(data)) for _ in range(100)):
+        flipped = data[position] ^ 1 << numbers.randrange(8)
+        damaged = data[:position] + (
+            bytes([flipped]) + data[position + 1 :] if damage != "cut" else b""
+        )
 
         with pytest.raises(BackupError, match=r"data\.age (has|was changed)"):
-            data_reader.check_digest(_copy(origin.source, tmp_path, damaged, anew=False), _silent)
+            data_reader.check_digest(
+                _copy(origin.source, tmp_path, damaged, is_consistent=False), _silent
+            )
         with pytest.raises(ForeignError):
             IDENTITY.decrypt_stream(io.BytesIO(damaged), io.BytesIO())
 
 
 def test_opened_backup_is_verified_to_its_end(origin: Origin, tmp_path: Path) -> None:
     data = _data(origin.source)
-    for place in (100, len(data) // 2, len(data) - 1):
-        damaged = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
-        for anew, reason in ((True, "be decrypted"), (False, "be decrypted|was changed")):
+    for position in (100, len(data) // 2, len(data) - 1):
+        damaged = data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+        for is_consistent, reason in ((True, "be decrypted"), (False, "be decrypted|was changed")):
             with pytest.raises(BackupError, match=reason):
-                _all(_copy(origin.source, tmp_path, damaged, anew=anew))
+                _script(_copy(origin.source, tmp_path, damaged, is_consistent=is_consistent))
             with pytest.raises(BackupError):
-                _all(_copy(origin.source, tmp_path, data[:place], anew=anew))
+                _script(
+                    _copy(origin.source, tmp_path, data[:position], is_consistent=is_consistent)
+                )
 
 
 def test_backup_with_other_identity_is_refused(origin: Origin) -> None:
     other = parse_identity(new_identity(datetime.now(UTC))[0])
 
     with pytest.raises(BackupError, match="are for another identity"):
-        _all(replace(origin.source, identity=other))
+        _script(replace(origin.source, identity=other))
 
 
 async def test_restored_data_equals_the_original(
     server: Server, origin: Origin, empty: str
 ) -> None:
-    heads = restore_backup(origin.source, _place(server, empty), _silent)
+    heads = restore_backup(origin.source, _restore_target(server, empty), _silent)
 
     with server.admin(empty) as connection:
         # Test this before the next migration, as services may be running.
@@ -275,7 +283,7 @@ async def test_restored_data_equals_the_original(
     assert migrate_restored(origin.source.manifest, migrator) == []
     with server.admin(empty) as connection:
         assert _rows(connection) == origin.rows
-        told = connection.execute(
+        logged = connection.execute(
             "select event, actor, resource from flagstone.access_log "
             "where event = 'backup_restored'"
         ).fetchone()
@@ -286,7 +294,7 @@ async def test_restored_data_equals_the_original(
             "select distinct pg_get_userbyid(relowner) from pg_class "
             "where relnamespace = 'flagstone'::regnamespace"
         ).fetchall()
-    assert told == ("backup_restored", "operator:test", origin.source.manifest.name)
+    assert logged == ("backup_restored", "operator:test", origin.source.manifest.name)
     assert owners == [(OWNER,)]
     before = {head.name: head.epoch for head in origin.source.manifest.heads}
     assert {head.name for head in heads} == before.keys()
@@ -295,7 +303,9 @@ async def test_restored_data_equals_the_original(
     # Write as the app role, to prove that its rights are restored.
     await database.open(server.target(APP, empty))
     async with consistent_read(database) as moment:
-        assert "development" not in {each.name for each in await environments.list_all(moment)}
+        assert "development" not in {
+            environment.name for environment in await environments.list_all(moment)
+        }
         for environment in await environments.list_all(moment, with_deleted=True):
             assert isinstance(await verify(moment, environment.name), Verified)
     async with database.connection() as connection:
@@ -308,7 +318,7 @@ def test_restore_over_data_needs_confirmation(server: Server, origin: Origin) ->
         before = _rows(connection, epoch=True)
 
     with pytest.raises(NotEmptyError, match=r"configurations \(5 rows\)") as refused:
-        restore_backup(origin.source, _place(server, origin.name), _silent)
+        restore_backup(origin.source, _restore_target(server, origin.name), _silent)
 
     assert "environments (2 changed or created)" in str(refused.value)
     with server.admin(origin.name) as connection:
@@ -337,7 +347,7 @@ def test_token_revoked_after_the_backup_stays_revoked(
             ["a" * 13],
         )
 
-    restore_backup(origin.source, _place(server, empty, replaces=True), _silent)
+    restore_backup(origin.source, _restore_target(server, empty, replaces=True), _silent)
 
     with server.admin(empty) as connection:
         revoked = connection.execute(
@@ -353,28 +363,28 @@ def test_foreign_table_refuses_the_restore(server: Server, origin: Origin, empty
         connection.execute("create view public.report as select name from flagstone.environments")
 
     with pytest.raises(NotEmptyError, match=r"the table theirs$"):
-        restore_backup(origin.source, _place(server, empty), _silent)
+        restore_backup(origin.source, _restore_target(server, empty), _silent)
     with server.admin(empty) as connection:
         connection.execute("drop table flagstone.theirs")
     with pytest.raises(BackupError, match="an object outside of the schema flagstone"):
-        restore_backup(origin.source, _place(server, empty), _silent)
+        restore_backup(origin.source, _restore_target(server, empty), _silent)
 
     with server.admin(empty) as connection:
         connection.execute("drop view public.report")
         connection.execute("create view flagstone.later as select name from flagstone.environments")
         connection.execute("create view flagstone.earlier as select name from flagstone.later")
     with pytest.raises(BackupError, match="the view earlier, the view later"):
-        restore_backup(origin.source, _place(server, empty), _silent)
+        restore_backup(origin.source, _restore_target(server, empty), _silent)
     with server.admin(empty) as connection:
         for view in ("later", "earlier"):
             connection.execute(f"alter view flagstone.{view} owner to {OWNER}")
-    assert restore_backup(origin.source, _place(server, empty, replaces=True), _silent)
+    assert restore_backup(origin.source, _restore_target(server, empty, replaces=True), _silent)
 
 
 def test_truncated_backup_changes_nothing(
     server: Server, origin: Origin, empty: str, tmp_path: Path
 ) -> None:
-    """pg_restore reads all that it needs: only age detects the missing end."""
+    """pg_restore does not read the end of the file: only age detects that it is missing."""
     plain = io.BytesIO()
     IDENTITY.decrypt_stream(io.BytesIO(_data(origin.source)), plain)
     padded = plain.getvalue() + bytes(3 * 65_536)
@@ -386,13 +396,15 @@ def test_truncated_backup_changes_nothing(
     for data, reason in ((cut, "be decrypted"), (whole[:-1] + b"\0", "be decrypted")):
         with pytest.raises(BackupError, match=reason):
             restore_backup(
-                _copy(origin.source, tmp_path, data, anew=True), _place(server, empty), _silent
+                _copy(origin.source, tmp_path, data, is_consistent=True),
+                _restore_target(server, empty),
+                _silent,
             )
 
     with server.admin(empty) as connection:
         assert _rows(connection, epoch=True) == before
-    source = _copy(origin.source, tmp_path, whole, anew=True)
-    assert restore_backup(source, _place(server, empty), _silent)
+    source = _copy(origin.source, tmp_path, whole, is_consistent=True)
+    assert restore_backup(source, _restore_target(server, empty), _silent)
 
 
 def test_backup_that_contradicts_its_manifest_changes_nothing(
@@ -409,7 +421,7 @@ def test_backup_that_contradicts_its_manifest_changes_nothing(
     ):
         source = replace(origin.source, manifest=msgspec.structs.replace(manifest, **change))
         with pytest.raises(BackupError, match=reason):
-            restore_backup(source, _place(server, empty), _silent)
+            restore_backup(source, _restore_target(server, empty), _silent)
     with server.admin(empty) as connection:
         assert _rows(connection)["configurations"] == []
 
@@ -422,7 +434,7 @@ def test_restore_waits_for_a_locked_table(
         connection.execute("lock table flagstone.tokens in access share mode")
 
         with pytest.raises(BackupError, match="a table is always in use"):
-            restore_backup(origin.source, _place(server, empty), _silent)
+            restore_backup(origin.source, _restore_target(server, empty), _silent)
 
 
 def test_restore_waits_for_a_migration(server: Server, origin: Origin, empty: str) -> None:
@@ -430,28 +442,28 @@ def test_restore_waits_for_a_migration(server: Server, origin: Origin, empty: st
         connection.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
 
         with pytest.raises(BackupError, match="a migration of this database is running"):
-            restore_backup(origin.source, _place(server, empty), _silent)
+            restore_backup(origin.source, _restore_target(server, empty), _silent)
 
 
 def test_deadlock_with_a_request_does_not_end_a_restore(
     server: Server, origin: Origin, empty: str
 ) -> None:
-    """A request with one table that waits for another would deadlock with the restore."""
-    held, wants = threading.Event(), psql.SQL("lock table flagstone.{} in access share mode")
+    """A request that has locked one table and waits for another deadlocks with the restore."""
+    is_locked, lock = threading.Event(), psql.SQL("lock table flagstone.{} in access share mode")
 
     def request() -> None:
         with server.admin(empty) as connection, connection.transaction():
-            connection.execute(wants.format(psql.Identifier("tokens")))
-            held.set()
+            connection.execute(lock.format(psql.Identifier("tokens")))
+            is_locked.set()
             watcher.execute("select pg_sleep(0.1)")
-            connection.execute(wants.format(psql.Identifier("access_log")))
+            connection.execute(lock.format(psql.Identifier("access_log")))
 
     with server.admin(empty) as watcher:
         other = threading.Thread(target=request)
         other.start()
-        assert held.wait(10)
+        assert is_locked.wait(10)
 
-        assert restore_backup(origin.source, _place(server, empty), _silent)
+        assert restore_backup(origin.source, _restore_target(server, empty), _silent)
         other.join()
 
 
@@ -459,9 +471,9 @@ def test_backup_started_during_restore_has_the_restored_data(
     server: Server, origin: Origin, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An earlier snapshot would show the recreated tables as empty, in a valid dump."""
-    made: list[Manifest] = []
+    created: list[Manifest] = []
     request = _request(server.target(BACKUP, empty), tmp_path)
-    other = threading.Thread(target=lambda: made.append(create_backup(request, _silent)))
+    other = threading.Thread(target=lambda: created.append(create_backup(request, _silent)))
 
     def begin(_: object) -> None:
         other.start()
@@ -470,33 +482,36 @@ def test_backup_started_during_restore_has_the_restored_data(
                 watcher.execute("select pg_sleep(0.01)")
 
     monkeypatch.setattr("app.operations.backups.restore.grant_privileges", begin)
-    restore_backup(origin.source, _place(server, empty), _silent)
+    restore_backup(origin.source, _restore_target(server, empty), _silent)
     other.join(20)
 
-    (manifest,) = made
+    (manifest,) = created
     name = "flagstone.configurations"
     assert manifest.tables[name] == origin.source.manifest.tables[name]
     assert manifest.migration == origin.source.manifest.migration
-    assert b"checkout/retries" in _all(_source(tmp_path, manifest))
+    assert b"checkout/retries" in _script(_source(tmp_path, manifest))
 
 
 def test_failed_restore_says_whether_data_changed(
     server: Server, origin: Origin, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the COMMIT nothing has changed; without its answer the result is unknown."""
+    """Before the COMMIT nothing has changed. Without its answer the result is unknown."""
 
-    def end(connection: psycopg.Connection[Any]) -> None:
+    def end_session(connection: psycopg.Connection[Any]) -> None:
         with server.admin() as admin:
             admin.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
 
-    def end_and_look(connection: psycopg.Connection[Any]) -> None:
-        end(connection)
+    def end_session_and_query(connection: psycopg.Connection[Any]) -> None:
+        end_session(connection)
         connection.execute("select")
 
-    for work, told in ((end_and_look, "nothing was changed"), (end, "it is unknown whether")):
+    for work, reason in (
+        (end_session_and_query, "nothing was changed"),
+        (end_session, "it is unknown whether"),
+    ):
         monkeypatch.setattr("app.operations.backups.restore.grant_privileges", work)
-        with pytest.raises(BackupError, match=told):
-            restore_backup(origin.source, _place(server, empty), _silent)
+        with pytest.raises(BackupError, match=reason):
+            restore_backup(origin.source, _restore_target(server, empty), _silent)
 
     with server.admin(empty) as connection:
         assert _rows(connection)["configurations"] == []
@@ -504,7 +519,7 @@ def test_failed_restore_says_whether_data_changed(
 
 @pytest.fixture(scope="module")
 def large(server: Server) -> Iterator[str]:
-    """A database that takes pg_dump a second."""
+    """Yield a database whose dump takes about 1 s."""
     name = server.create_database("large", template="flagstone")
     with server.admin(name) as connection:
         connection.execute(f"set role {OWNER}")
@@ -519,8 +534,8 @@ def large(server: Server) -> Iterator[str]:
 
 
 def _pg_dump() -> psutil.Process:
-    (found,) = [child for child in psutil.Process().children() if child.name() == "pg_dump"]
-    return found
+    (process,) = [child for child in psutil.Process().children() if child.name() == "pg_dump"]
+    return process
 
 
 def _midway(signal_number: int) -> Callable[[int, int], None]:
@@ -551,7 +566,7 @@ def test_silent_pg_dump_is_ended_at_its_limit(server: Server, large: str, tmp_pa
 
 
 def test_full_disk_leaves_no_backup(server: Server, large: str, tmp_path: Path) -> None:
-    """Simulated by a limit of 1 MB per file for this process."""
+    """A limit of 1 MB per file for this process simulates the full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
     try:
@@ -629,9 +644,9 @@ def test_server_timeouts_do_not_end_a_long_backup(server: Server, empty: str) ->
             connection.execute(f"alter database {empty} set {limit}_timeout = '30s'")
 
     with connected(server.target(BACKUP, empty), load({}).database) as connection:
-        found = [connection.execute(f"show {limit}_timeout").fetchone() for limit in limits]
+        values = [connection.execute(f"show {limit}_timeout").fetchone() for limit in limits]
 
-    assert found == [("0",)] * len(limits)
+    assert values == [("0",)] * len(limits)
 
 
 def test_database_without_tables_makes_no_backup(server: Server, tmp_path: Path) -> None:
@@ -679,7 +694,7 @@ def test_backup_is_verified_by_restoring_it(origin: Origin) -> None:
 
 
 def test_restored_dump_runs_without_privileges(server: Server, empty: str, tmp_path: Path) -> None:
-    """The owner of the tables chooses the functions, and a superuser can run programs."""
+    """A dump contains functions of the table owner. As a superuser they could run programs."""
     target = server.target(MIGRATOR, empty)
     with psycopg.connect(**libpq_arguments(target, load({}).database)) as connection:
         connection.execute(f"set role {OWNER}")
@@ -687,7 +702,7 @@ def test_restored_dump_runs_without_privileges(server: Server, empty: str, tmp_p
             "create function flagstone.same(number integer) returns integer "
             "language plpgsql immutable as $$ begin"
             "  if (select rolsuper from pg_roles where rolname = session_user) then"
-            "    raise exception 'it has';"
+            "    raise exception 'superuser';"
             "  end if;"
             "  return number; end $$;"
             "create index on flagstone.migrations (flagstone.same(id))"
@@ -704,7 +719,7 @@ def test_changed_history_fails_the_verification(
     server: Server, origin: Origin, empty: str, tmp_path: Path
 ) -> None:
     """Manifest and signature match the changed rows: only the chain detects the change."""
-    restore_backup(origin.source, _place(server, empty), _silent)
+    restore_backup(origin.source, _restore_target(server, empty), _silent)
     with server.admin(empty) as connection:
         connection.execute("update flagstone.change_sets set message = 'something else'")
     manifest = create_backup(_request(server.target(BACKUP, empty), tmp_path), _silent)
@@ -725,13 +740,15 @@ async def test_backup_moves_between_postgresql_15_and_18(
     name = plain_server.create_database("between")
     replace(plain_server.provisioner, database=name).provision()
 
-    restore_backup(origin.source, _place(plain_server, name), _silent)
+    restore_backup(origin.source, _restore_target(plain_server, name), _silent)
     back = create_backup(_request(plain_server.target(MIGRATOR, name), tmp_path), _silent)
-    restore_backup(_source(tmp_path, back), _place(server, empty), _silent)
-    restore_backup(_source(tmp_path, back), _place(plain_server, name, replaces=True), _silent)
+    restore_backup(_source(tmp_path, back), _restore_target(server, empty), _silent)
+    restore_backup(
+        _source(tmp_path, back), _restore_target(plain_server, name, replaces=True), _silent
+    )
 
-    for place in (server.admin(empty), plain_server.admin(name)):
-        with place as connection:
+    for session in (server.admin(empty), plain_server.admin(name)):
+        with session as connection:
             assert _rows(connection) == origin.rows
 
 
@@ -742,7 +759,7 @@ def test_backup_over_tls_uses_the_program_on_path(tls_server: FullServer, tmp_pa
 
     manifest = create_backup(_request(tls_server.target(BACKUP), tmp_path), _silent)
 
-    assert b"CREATE TABLE flagstone.tokens" in _all(_source(tmp_path, manifest))
-    stranger = replace(target, tls=replace(target.tls, ca=None))
+    assert b"CREATE TABLE flagstone.tokens" in _script(_source(tmp_path, manifest))
+    untrusting = replace(target, tls=replace(target.tls, ca=None))
     with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
-        create_backup(_request(stranger, tmp_path), _silent)
+        create_backup(_request(untrusting, tmp_path), _silent)

@@ -29,7 +29,7 @@ Examine = Callable[..., Awaitable[dict[str, Finding]]]
 
 @pytest.fixture(scope="module")
 def database(server: Server) -> Iterator[str]:
-    """A migrated database that tests may damage."""
+    """Yield a migrated database that tests may damage."""
     name = server.create_database("doctor", template="flagstone")
     with server.admin(name) as admin:
         # Provisioning does the same. A copied database does not get the rights of its template.
@@ -46,16 +46,16 @@ def examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Examine:
     """Run the checks of the command, and return the last finding of each check."""
     monkeypatch.chdir(tmp_path)
 
-    async def look(**environ: str) -> dict[str, Finding]:
+    async def run_doctor(**environ: str) -> dict[str, Finding]:
         for name in ("TIER", "DATABASE_URL", "DATABASE_MIGRATOR_URL", "KEY_RING"):
             monkeypatch.delenv(name, raising=False)
         for name, value in {"DATA_DIR": str(tmp_path / "data"), **environ}.items():
             monkeypatch.setenv(name, value)
-        found = await examine(load())
+        findings = await examine(load())
         assert not (tmp_path / "data").exists()
-        return {f"{each.group}: {each.name}": each for each in found}
+        return {f"{finding.group}: {finding.name}": finding for finding in findings}
 
-    return look
+    return run_doctor
 
 
 def _url(target: Target, **options: str) -> str:
@@ -75,26 +75,26 @@ def _is(finding: Finding, verdict: FindingVerdict, part: str = "") -> bool:
 async def test_healthy_server_except_disk_warns_of_disk(
     examined: Examine, server: Server, database: str
 ) -> None:
-    found = await examined(
+    findings = await examined(
         DATABASE_URL=_url(server.target(APP, database)),
         DATABASE_MIGRATOR_URL=_url(server.target(MIGRATOR, database)),
     )
 
-    assert _is(found["database: app connection"], PASS, "takes writes")
-    assert _is(found["database: migrator connection"], PASS, MIGRATOR)
-    assert _is(found["database: TLS"], ABSENT, "because a Unix socket needs none")
-    assert _is(found["database: clock"], PASS, "ms from ours")
-    assert _is(found["database: connections"], PASS, "up to 6 of 97")
+    assert _is(findings["database: app connection"], PASS, "takes writes")
+    assert _is(findings["database: migrator connection"], PASS, MIGRATOR)
+    assert _is(findings["database: TLS"], ABSENT, "because a Unix socket needs none")
+    assert _is(findings["database: clock"], PASS, "ms from ours")
+    assert _is(findings["database: connections"], PASS, "up to 6 of 97")
     for name in ("fsync", "full_page_writes", "synchronous_commit"):
-        assert _is(found[f"database: {name}"], FAIL, "off: ")
-    assert _is(found["roles: app role"], PASS)
-    assert _is(found["roles: roles"], PASS)
-    assert _is(found["roles: open doors"], PASS)
-    assert _is(found["roles: verifiers"], ABSENT, "only a superuser may read pg_authid")
-    assert _is(found["schema: migrations"], PASS, "all ")
-    assert _is(found["keys: data keys"], PASS, "none yet")
-    assert _is(found["settings: password of DATABASE_URL"], PASS)
-    assert len(found) >= len(CHECKS)
+        assert _is(findings[f"database: {name}"], FAIL, "off: ")
+    assert _is(findings["roles: app role"], PASS)
+    assert _is(findings["roles: roles"], PASS)
+    assert _is(findings["roles: open doors"], PASS)
+    assert _is(findings["roles: verifiers"], ABSENT, "only a superuser may read pg_authid")
+    assert _is(findings["schema: migrations"], PASS, "all ")
+    assert _is(findings["keys: data keys"], PASS, "none yet")
+    assert _is(findings["settings: password of DATABASE_URL"], PASS)
+    assert len(findings) >= len(CHECKS)
 
 
 async def test_superuser_passes_in_local_and_fails_in_other_tiers(
@@ -222,24 +222,26 @@ async def test_data_key_without_its_key_is_named_with_it(
             "insert into flagstone.data_keys (environment, id, kek_id, wrapped) "
             "values ('local', '\\x0011223344556677', '20260101-lost', repeat('x', 60)::bytea)"
         )
-        found = await examined(DATABASE_URL=_url(server.target(APP, database)), KEY_RING=ring.text)
+        findings = await examined(
+            DATABASE_URL=_url(server.target(APP, database)), KEY_RING=ring.text
+        )
         admin.execute("delete from flagstone.data_keys")
 
-    assert _is(found["keys: key ring"], PASS, "1 key, 0 of them retired")
-    assert _is(found["keys: data keys"], FAIL, "20260101-lost is not in the key ring")
+    assert _is(findings["keys: key ring"], PASS, "1 key, 0 of them retired")
+    assert _is(findings["keys: data keys"], FAIL, "20260101-lost is not in the key ring")
 
 
 async def test_password_weak_or_wrong_is_reported(examined: Examine, server: Server) -> None:
     target = server.target(APP)
     weak = _url(target).replace(target.password.reveal() if target.password else "?", "hunter2")
 
-    found = await examined(DATABASE_URL=weak)
+    findings = await examined(DATABASE_URL=weak)
 
-    assert _is(found["settings: password of DATABASE_URL"], WARN, "at least 16 characters and")
-    assert _is(found["database: app connection"], FAIL, "password authentication failed")
-    assert _is(found["roles: app role"], ABSENT, "because the database cannot be reached")
-    assert _is(found["machine: disk"], PASS)
-    assert "hunter2" not in str(found)
+    assert _is(findings["settings: password of DATABASE_URL"], WARN, "at least 16 characters and")
+    assert _is(findings["database: app connection"], FAIL, "password authentication failed")
+    assert _is(findings["roles: app role"], ABSENT, "because the database cannot be reached")
+    assert _is(findings["machine: disk"], PASS)
+    assert "hunter2" not in str(findings)
 
 
 async def test_doctor_gives_up_on_a_silent_server(
@@ -247,10 +249,10 @@ async def test_doctor_gives_up_on_a_silent_server(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://a@127.0.0.1:{silent.getsockname()[1]}/d"
-        found = await examined(DATABASE_URL=url, DATABASE_HOST_TIMEOUT="0.3")
+        findings = await examined(DATABASE_URL=url, DATABASE_HOST_TIMEOUT="0.3")
 
-    assert _is(found["database: app connection"], FAIL, "no answer in time")
-    assert _is(found["schema: migrations"], ABSENT, "because the database cannot be reached")
+    assert _is(findings["database: app connection"], FAIL, "no answer in time")
+    assert _is(findings["schema: migrations"], ABSENT, "because the database cannot be reached")
 
 
 async def test_check_hangs_or_fails_others_still_run(tmp_path: Path) -> None:
@@ -269,16 +271,16 @@ async def test_check_hangs_or_fails_others_still_run(tmp_path: Path) -> None:
         DoctorCheck("group", look.__name__, Need.NOTHING, look, seconds=0.05) for look in looks
     ]
 
-    found = await examine(load({"DATA_DIR": str(tmp_path / "none")}), checks=checks)
+    findings = await examine(load({"DATA_DIR": str(tmp_path / "none")}), checks=checks)
 
-    assert [(each.name, each.verdict, each.text) for each in found] == [
+    assert [(finding.name, finding.verdict, finding.text) for finding in findings] == [
         ("hang", FAIL, "took longer than 0.05 s"),
         ("break_down", FAIL, "cannot be checked: an unexpected error, see the log"),
         ("other", PASS, "fine"),
     ]
     assert not (tmp_path / "none").exists()
-    assert worst(found) is FAIL
-    assert worst(found[2:]) is PASS
+    assert worst(findings) is FAIL
+    assert worst(findings[2:]) is PASS
 
 
 async def test_doctor_reports_changed_history_and_schema(
@@ -293,7 +295,7 @@ async def test_doctor_reports_changed_history_and_schema(
             "alter event trigger flagstone_sql_drop disable"
         )
         try:
-            found = await examined(DATABASE_URL=url)
+            findings = await examined(DATABASE_URL=url)
         finally:
             admin.execute(
                 "delete from flagstone.change_sets; drop index flagstone.by_hand;"
@@ -311,9 +313,9 @@ async def test_doctor_reports_changed_history_and_schema(
     well = await examined(DATABASE_URL=url)
 
     assert _is(older["proof: history"], WARN, "; 1 are older than the chain, so not proven")
-    assert _is(found["proof: history"], FAIL, "local: revision 1 does not match its hash")
-    assert _is(found["proof: schema as migrated"], FAIL, "by_hand")
-    assert _is(found["proof: schema changes"], FAIL, "flagstone_sql_drop")
+    assert _is(findings["proof: history"], FAIL, "local: revision 1 does not match its hash")
+    assert _is(findings["proof: schema as migrated"], FAIL, "by_hand")
+    assert _is(findings["proof: schema changes"], FAIL, "flagstone_sql_drop")
     assert _is(well["proof: history"], PASS, "0 revisions of 4 environments verified")
     assert _is(well["proof: schema as migrated"], PASS)
     assert _is(well["proof: schema changes"], PASS)

@@ -59,8 +59,8 @@ def two_servers() -> Iterator[Pair]:
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
-    with two_servers() as made:
-        yield made
+    with two_servers() as pair:
+        yield pair
 
 
 async def _port(connection: Session) -> int:
@@ -113,12 +113,12 @@ async def test_busy_loop_two_answers_at_once_returns_primary(pair: Pair) -> None
     """After a delay of the event loop, one iteration often receives both answers."""
     is_over = False
 
-    async def hold_up() -> None:
+    async def block_loop() -> None:
         while not is_over:
             time.sleep(0.02)  # noqa: ASYNC251 - this is the load
             await asyncio.sleep(0)
 
-    load = asyncio.create_task(hold_up())
+    load = asyncio.create_task(block_loop())
     connector = Connector(pair.target, LIMITS)
     try:
         for _ in range(12):
@@ -138,7 +138,7 @@ async def test_host_that_breaks_the_handshake_does_not_end_watch(pair: Pair) -> 
         connects += 1
         if connects > 1:
             again.set()
-        # A request for an MD5 password that lacks the salt.
+        # A request for an MD5 password, without its salt.
         writer.write(b"R\x00\x00\x00\x08\x00\x00\x00\x05")
         writer.close()
 
@@ -158,7 +158,7 @@ async def test_host_that_breaks_the_handshake_does_not_end_watch(pair: Pair) -> 
 
 
 async def test_connect_does_not_wait_for_the_lock_of_data_dir(pair: Pair, tmp_path: Path) -> None:
-    """Another process may hold the lock, for example while it is stopped by a debugger."""
+    """Another process may have the lock for long, for example one that a debugger stopped."""
     primary = Primary(tmp_path)
     target = pair.primary.target(APP)
 
@@ -197,8 +197,8 @@ async def test_server_behind_the_last_read_revision_is_refused(pair: Pair) -> No
 
 @pytest.fixture
 def failover() -> Iterator[Pair]:
-    with two_servers() as made:
-        yield made
+    with two_servers() as pair:
+        yield pair
 
 
 @dataclass
@@ -247,7 +247,7 @@ async def test_former_primary_gets_no_acknowledged_write(
 ) -> None:
     """The primary is paused, its standby is promoted, and the primary resumes.
 
-    A pause that is shorter than every time limit breaks no session.
+    A pause that is shorter than every timeout breaks no session.
     """
     base = load({"DATA_DIR": str(tmp_path), "SEED_ON_START": "false", "PORT": "1"})
     old, new = failover.primary, failover.standby
@@ -264,7 +264,7 @@ async def test_former_primary_gets_no_acknowledged_write(
         for _ in range(3):
             await writer.write_until_acknowledged()
         async with asyncio.timeout(HANG_SECONDS):
-            while _keys(new) != set(writer.acknowledged):  # noqa: ASYNC110 - it gives no sign
+            while _keys(new) != set(writer.acknowledged):  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0)
         with old.frozen():
             writing = [asyncio.create_task(writer.write_until_acknowledged()) for _ in range(4)]
@@ -278,7 +278,7 @@ async def test_former_primary_gets_no_acknowledged_write(
         thawed = await _primary_check(service)
         with new.frozen():
             async with asyncio.timeout(HANG_SECONDS):
-                while (alone := await _primary_check(service))[0] != "fail":
+                while (without_primary := await _primary_check(service))[0] != "fail":
                     assert not await writer.write()
         await writer.write_until_acknowledged()
         for_migrations = await probe(failover.target, settings)
@@ -287,16 +287,16 @@ async def test_former_primary_gets_no_acknowledged_write(
     assert set(writer.acknowledged) <= _keys(new)
     assert thawed[0] == "warn"
     assert "timeline 1, but timeline 2 exists" in thawed[1]
-    assert "is refused" in alone[1]
+    assert "is refused" in without_primary[1]
     restarted = Primary(tmp_path)
     with pytest.raises(Unavailable) as refusal:
         await Connector(old.target(APP), LIMITS, restarted)()
     assert refusal.value.code == "database_superseded"
-    assert await _unnoticed(failover, settings) == "database_superseded"
+    assert await _refusal_after_probe(failover, settings) == "database_superseded"
 
 
-async def _unnoticed(failover: Pair, settings: Settings) -> str:
-    """Open a pool on the former primary only, query all hosts, and return the error of a use."""
+async def _refusal_after_probe(failover: Pair, settings: Settings) -> str:
+    """Connect only to the former primary. Return the code of a use after a probe of all hosts."""
     database = Database(LIMITS)
     await database.open(failover.primary.target(APP))
     try:

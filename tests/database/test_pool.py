@@ -42,7 +42,7 @@ LIMITS = replace(
 class Proxy:
     """Forwards bytes to a server, counts connections, and can simulate a dead network."""
 
-    to: tuple[str, int]
+    upstream: tuple[str, int]
     port: int = 0
     connections: int = 0
     flowing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -53,23 +53,23 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self.tasks.add(task)
-        host, port = self.to
-        there_reader, there_writer = await (
+        host, port = self.upstream
+        server_reader, server_writer = await (
             asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
             if host.startswith("/")
             else asyncio.open_connection(host, port)
         )
         try:
             await asyncio.gather(
-                self._pass_on(reader, there_writer), self._pass_on(there_reader, writer)
+                self._forward(reader, server_writer), self._forward(server_reader, writer)
             )
         finally:
-            for sink in (writer, there_writer):
+            for sink in (writer, server_writer):
                 sink.close()
                 with suppress(OSError):
                     await sink.wait_closed()
 
-    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await source.read(65536):
                 await self.flowing.wait()
@@ -80,8 +80,8 @@ class Proxy:
 
 @asynccontextmanager
 async def proxied(target: Target) -> AsyncIterator[tuple[Proxy, Target]]:
-    """Yield a proxy to the target's only host, and the target that uses the proxy."""
-    proxy = Proxy(to=target.hosts[0])
+    """Yield a proxy to the only host of the target, and the target behind the proxy."""
+    proxy = Proxy(upstream=target.hosts[0])
     proxy.flowing.set()
     listener = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = listener.sockets[0].getsockname()[1]
@@ -128,9 +128,9 @@ def admin(server: Server, target: Target) -> Iterator[psycopg.Connection[tuple[o
         yield connection
 
 
-async def _until(reached: Callable[[], bool]) -> None:
+async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(HANG_SECONDS):
-        while not reached():  # noqa: ASYNC110 - asyncpg has no event for it
+        while not condition():  # noqa: ASYNC110 - asyncpg has no event for it
             await asyncio.sleep(0.01)
 
 
@@ -289,11 +289,11 @@ async def test_serialization_failure_is_retried(
         nonlocal attempts
         attempts += 1
         await connection.execute("set transaction isolation level repeatable read")
-        found: int = await connection.fetchval("select n from things where id = 1")
+        value: int = await connection.fetchval("select n from things where id = 1")
         if attempts < 3:
             admin.execute("update flagstone.things set n = n + 1 where id = 1")
-        await connection.execute("update things set n = $1 where id = 1", found + 100)
-        return found
+        await connection.execute("update things set n = $1 where id = 1", value + 100)
+        return value
 
     async with opened(target) as database:
         assert await database.transact(work) == 2
@@ -561,7 +561,7 @@ async def test_silent_first_host_does_not_delay_the_second(
 async def test_two_answering_hosts_leave_one_connection(
     plain_server: FullServer,
 ) -> None:
-    """The second session must be closed, and no other."""
+    """Only the second session must be closed."""
     target = plain_server.target(APP)
     several = replace(target, hosts=target.hosts * 2)
     with plain_server.admin() as admin:
@@ -569,13 +569,13 @@ async def test_two_answering_hosts_leave_one_connection(
             async with opened(several) as database, database.connection() as connection:
                 assert await connection.fetchval("select 1") == 1
 
-        def all_gone() -> bool:
+        def are_closed() -> bool:
             row = admin.execute(
                 "select count(*) from pg_stat_activity where usename = %s", [APP]
             ).fetchone()
             return row == (0,)
 
-        await _until(all_gone)
+        await _until(are_closed)
 
 
 async def test_read_only_window_passes_writes_succeed_again(
@@ -609,7 +609,7 @@ async def test_read_only_window_passes_writes_succeed_again(
 async def test_tcp_keepalive_is_on(plain_server: FullServer) -> None:
     async with opened(plain_server.target(APP)) as database, database.connection() as connection:
         peer = connection._con._transport.get_extra_info("socket")  # type: ignore[attr-defined]
-        found = [
+        options = [
             peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
             *(
                 peer.getsockopt(socket.IPPROTO_TCP, option)
@@ -622,7 +622,7 @@ async def test_tcp_keepalive_is_on(plain_server: FullServer) -> None:
             ),
         ]
 
-    assert found == [1, 30, 10, 3, 30_000]
+    assert options == [1, 30, 10, 3, 30_000]
 
 
 async def test_silent_network_costs_two_command_timeouts(
@@ -652,7 +652,7 @@ async def test_silent_network_costs_two_command_timeouts(
 async def test_release_cancelled_on_dead_network_reports_nothing(
     plain_server: FullServer,
 ) -> None:
-    """The release fails later on; asyncio must not report an error that was never retrieved."""
+    """The release fails later. asyncio must not report an error that was never retrieved."""
     loop = asyncio.get_running_loop()
     reports: list[str] = []
     loop.set_exception_handler(lambda _, context: reports.append(context["message"]))
@@ -680,7 +680,7 @@ async def test_release_cancelled_on_dead_network_reports_nothing(
     gc.collect()
 
     assert isinstance(outcome, asyncio.CancelledError)
-    assert [each for each in reports if "never retrieved" in each] == []
+    assert [report for report in reports if "never retrieved" in report] == []
 
 
 def _count_sleeping(server: FullServer) -> int:
@@ -736,8 +736,8 @@ async def test_connection_without_a_waiter_is_closed(server: Server, steps: int)
         del opening, attempt, outcome
         gc.collect()
 
-    # asyncpg warns about a connection that is garbage-collected without being closed.
-    assert [str(each.message) for each in warned] == []
+    # asyncpg warns if a connection is garbage-collected before it is closed.
+    assert [str(warning.message) for warning in warned] == []
 
 
 @pytest.mark.parametrize(
@@ -800,14 +800,16 @@ async def test_json_array_keeps_both_nulls(target: Target) -> None:
 async def test_release_removes_listeners(
     target: Target, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    heard: list[object] = []
+    notifications: list[object] = []
     async with opened(target, pool_max=1) as database:
 
         async def borrow() -> int:
             async with database.connection() as connection:
-                await connection.add_listener("pool", lambda *said: heard.append(said))
+                await connection.add_listener(
+                    "pool", lambda *notification: notifications.append(notification)
+                )
                 admin.execute("notify pool, 'within'")
-                await _until(lambda: len(heard) == 1)
+                await _until(lambda: len(notifications) == 1)
                 return int(connection.get_server_pid())
 
         with pytest.warns(asyncpg.InterfaceWarning, match="1 active notification listener"):
@@ -820,7 +822,7 @@ async def test_release_removes_listeners(
             await connection.fetchval("select 1")
             await connection.fetchval("select 1")
 
-    assert len(heard) == 1
+    assert len(notifications) == 1
 
 
 async def test_release_rolls_back_an_open_transaction(
@@ -852,8 +854,8 @@ async def test_every_acquired_session_has_its_limits(target: Target) -> None:
     async with opened(target, pool_max=1, lock_timeout_seconds=2.0) as database:
         for _ in range(2):
             async with database.connection() as connection:
-                found = [await connection.fetchval(f"show {name}") for name in names]
-            assert found == ["5s", "2s", "10s", "off", "UTC", "flagstone, pg_temp", "flagstone"]
+                values = [await connection.fetchval(f"show {name}") for name in names]
+            assert values == ["5s", "2s", "10s", "off", "UTC", "flagstone, pg_temp", "flagstone"]
 
 
 async def test_cancelled_callers_leave_the_pool_intact(

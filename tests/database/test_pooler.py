@@ -94,7 +94,7 @@ def pooler(direct: Target) -> Iterator[Target]:
 
 @pytest.fixture
 def silent_pooler(direct: Target) -> Iterator[Target]:
-    """A pooler that refuses no start-up parameter."""
+    """Run a pooler that ignores unknown start-up parameters."""
     names = "search_path,statement_timeout,lock_timeout,idle_in_transaction_session_timeout,jit"
     with _running(direct, f"ignore_startup_parameters = {names}\n") as target:
         yield target
@@ -157,10 +157,10 @@ async def test_many_clients_share_few_pooler_connections(
                 kind=Kind.SETTING, value={"n": n, "d": 1e300}, schema=None, description=None
             )
             operation = Operation(key=f"pooler/{n}", content=content, expected=None)
-            made = await apply(
+            change_set = await apply(
                 connection, environments[n % 2], [operation], actor="test", message=str(n)
             )
-            return made.revision
+            return change_set.revision
 
         return await database.transact(work)
 
@@ -201,12 +201,12 @@ async def test_role_settings_apply_behind_a_pooler(
     pooler: Target,
 ) -> None:
     async with _opened(pooler, LIMITS) as database, database.connection() as connection:
-        found = [
+        values = [
             await connection.fetchval(f"show {name}")
             for name in ("statement_timeout", "lock_timeout", "jit", "search_path", "timezone")
         ]
 
-    assert found == ["5s", "2s", "off", "flagstone, pg_temp", "UTC"]
+    assert values == ["5s", "2s", "off", "flagstone, pg_temp", "UTC"]
 
 
 @pytest.mark.parametrize(

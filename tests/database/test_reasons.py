@@ -21,7 +21,9 @@ from tests.ports import free_port
 SETTINGS = replace(
     load({}).database, connect_attempts=2, connect_timeout_seconds=10.0, host_timeout_seconds=0.3
 )
-NOWHERE = Target(hosts=(("127.0.0.1", 1),), database="d", user="u", password=Secret("p"), tls=Tls())
+UNREACHABLE = Target(
+    hosts=(("127.0.0.1", 1),), database="d", user="u", password=Secret("p"), tls=Tls()
+)
 
 
 async def _refusal(
@@ -42,7 +44,7 @@ def _silent() -> Iterator[int]:
 
 async def test_refusal_of_a_closed_port_names_setting_and_attempts() -> None:
     port = free_port()
-    refusal = await _refusal(replace(NOWHERE, hosts=(("127.0.0.1", port),)))
+    refusal = await _refusal(replace(UNREACHABLE, hosts=(("127.0.0.1", port),)))
 
     assert refusal.may_pass
     assert str(refusal) == (
@@ -52,21 +54,21 @@ async def test_refusal_of_a_closed_port_names_setting_and_attempts() -> None:
 
 
 async def test_refusal_of_an_unknown_host_names_it() -> None:
-    refusal = await _refusal(replace(NOWHERE, hosts=(("unknown.invalid", 5432),)))
+    refusal = await _refusal(replace(UNREACHABLE, hosts=(("unknown.invalid", 5432),)))
 
     assert str(refusal).startswith("DATABASE_URL: unknown.invalid:5432 is unknown, check the host")
 
 
 async def test_refusal_of_a_silent_host_says_so() -> None:
     with _silent() as port:
-        refusal = await _refusal(replace(NOWHERE, hosts=(("127.0.0.1", port),)))
+        refusal = await _refusal(replace(UNREACHABLE, hosts=(("127.0.0.1", port),)))
 
     assert str(refusal) == f"DATABASE_URL: 127.0.0.1:{port} does not answer (tried 2 times)"
 
 
 async def test_refusal_names_the_setting_of_its_target() -> None:
-    migrator = replace(NOWHERE, user="migrator", hosts=(("127.0.0.1", free_port()),))
-    named = replace(SETTINGS, target=NOWHERE, migrator=migrator, connect_attempts=1)
+    migrator = replace(UNREACHABLE, user="migrator", hosts=(("127.0.0.1", free_port()),))
+    named = replace(SETTINGS, target=UNREACHABLE, migrator=migrator, connect_attempts=1)
     embedded = replace(SETTINGS, target=None)
 
     assert str(await _refusal(migrator, named)).startswith("DATABASE_MIGRATOR_URL: ")

@@ -100,11 +100,11 @@ _CATALOG = {
 def _describe(connection: psycopg.Connection[tuple[object, ...]]) -> dict[str, Description]:
     """Return a description of the schema. Equal schemas have equal descriptions."""
     described: dict[str, Description] = {}
-    for what, query in _CATALOG.items():
-        if what == "rows of reference" and not _has_environments(connection):
+    for kind, query in _CATALOG.items():
+        if kind == "rows of reference" and not _has_environments(connection):
             continue
         rows = connection.execute(query.encode()).fetchall()
-        described[what] = sorted(rows, key=repr)
+        described[kind] = sorted(rows, key=repr)
     return described
 
 
@@ -145,8 +145,8 @@ def test_each_migration_up_down_up_gives_the_same_schema(
 
 
 def _without_schema(described: dict[str, Description]) -> dict[str, Description]:
-    """Leave out the schemas: a rollback keeps `flagstone`, which precedes the first migration."""
-    return {what: rows for what, rows in described.items() if what != "schemas"}
+    """Omit the schemas: the runner creates ours before the first migration, and never drops it."""
+    return {kind: rows for kind, rows in described.items() if kind != "schemas"}
 
 
 def test_all_migrations_up_down_up_give_the_same_schema(server: Server, migrator: Migrator) -> None:
@@ -161,11 +161,11 @@ def test_all_migrations_up_down_up_give_the_same_schema(server: Server, migrator
 
         assert _describe(connection) == first
     assert (applied, rolled_back) == (names, names[::-1])
-    assert [what for what in ("relations", "types", "comments") if empty[what]] == []
+    assert [kind for kind in ("relations", "types", "comments") if empty[kind]] == []
 
 
 def test_fresh_database_equals_the_provisioned_one(server: Server, migrator: Migrator) -> None:
-    """With or without `database provision`, the tables are the same."""
+    """The tables do not depend on `database provision`."""
     migrator.migrate()
 
     with server.admin("stairway") as fresh, server.admin("flagstone") as provisioned:

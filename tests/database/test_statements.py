@@ -26,7 +26,7 @@ _FORBIDDEN = {
     "listening": re.compile(r"\b(?:un)?listen\b"),
     "a lock of the session": re.compile(r"\bpg_(?:try_)?advisory_(?:un)?lock\w*"),
     "a temporary table": re.compile(r"\btemp(?:orary)?\b|\bpg_temp\b"),
-    "a cursor that outlives": re.compile(r"\bwith\s+hold\b"),
+    "a cursor that outlives the transaction": re.compile(r"\bwith\s+hold\b"),
     "a prepared statement": re.compile(r"^\s*(?:prepare|deallocate|discard|load)\b"),
 }
 _VERBS = {"select", "insert", "update", "delete", "with"}
@@ -52,8 +52,8 @@ def _problems(body: str) -> set[str]:
     """Return which forbidden session state a statement would leave in a pooled connection."""
     bare = _TEXT.sub("''", _COMMENT.sub("", body)).lower()
     single = [part for part in bare.split(";") if part.strip()]
-    found = {what for part in single for what, rule in _FORBIDDEN.items() if rule.search(part)}
-    return found | {"another verb" for part in single if part.split()[0] not in _VERBS}
+    broken = {name for part in single for name, rule in _FORBIDDEN.items() if rule.search(part)}
+    return broken | {"another verb" for part in single if part.split()[0] not in _VERBS}
 
 
 STATEMENTS = list(_statements())
@@ -76,14 +76,14 @@ async def connection(
 async def test_statement_fits_the_schema(
     connection: "asyncpg.Connection[asyncpg.Record]", name: str
 ) -> None:
-    """PostgreSQL checks names, types and the app role's right to the columns' tables."""
+    """PostgreSQL checks the names, the types, and the rights of the app role."""
     if name == "list_parameter_powers" and connection.get_server_version().major < 15:
-        pytest.skip("rights to settings came with 15")
+        pytest.skip("rights to settings need version 15")
     prepared = await connection.prepare(getattr(sql, name).sql)
 
     declared = next(statement for statement in STATEMENTS if statement.name == name)
     assert len(prepared.get_parameters()) == len(declared.parameters)
-    # A restore creates our types again, and connections still have their prepared statements.
+    # A restore recreates our types, which would break prepared statements that use them.
     assert {kind.schema for kind in prepared.get_parameters()} <= {"pg_catalog"}
 
 
@@ -98,7 +98,7 @@ def test_name_that_is_used_twice_is_refused(tmp_path: Path, files: tuple[str, st
 
 
 def test_every_name_line_is_read() -> None:
-    """A line that neither aiosql nor this file understands would hide a statement from both."""
+    """A name line that neither aiosql nor this test can parse would hide its statement."""
     lines = [
         line
         for path in FOLDER.glob("*.sql")

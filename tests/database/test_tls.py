@@ -55,9 +55,9 @@ def authority(full: FullServer) -> Authority:
 
 
 @pytest.fixture
-def stranger(tmp_path: Path) -> Authority:
-    """An untrusted certificate authority."""
-    return make_authority(tmp_path, "stranger")
+def untrusted(tmp_path: Path) -> Authority:
+    """Create an untrusted certificate authority."""
+    return make_authority(tmp_path, "untrusted")
 
 
 def _migrator(target: Target) -> Migrator:
@@ -74,8 +74,8 @@ async def _opened(target: Target) -> AsyncIterator[Database]:
         await database.close()
 
 
-async def _by_asyncpg(target: Target) -> BaseException | None:
-    """Open the pool, and return the error, or None."""
+async def _connect_by_asyncpg(target: Target) -> BaseException | None:
+    """Open a pool, and return the error or None."""
     try:
         async with _opened(target):
             return None
@@ -83,8 +83,8 @@ async def _by_asyncpg(target: Target) -> BaseException | None:
         return error
 
 
-async def _by_libpq(target: Target) -> BaseException | None:
-    """Read the ledger as a migrator, and return the error, or None."""
+async def _connect_by_libpq(target: Target) -> BaseException | None:
+    """Read the status of the migrations, and return the error or None."""
     try:
         await asyncio.to_thread(_migrator(target).status)
     except psycopg.OperationalError as error:
@@ -92,12 +92,14 @@ async def _by_libpq(target: Target) -> BaseException | None:
     return None
 
 
-DRIVERS = pytest.mark.parametrize("reached", [_by_asyncpg, _by_libpq], ids=["asyncpg", "libpq"])
-Reached = Callable[[Target], "asyncio.Future[BaseException | None]"]
+DRIVERS = pytest.mark.parametrize(
+    "connect", [_connect_by_asyncpg, _connect_by_libpq], ids=["asyncpg", "libpq"]
+)
+Connect = Callable[[Target], "asyncio.Future[BaseException | None]"]
 
 
-def _wrong_authority(target: Target, stranger: Authority) -> Target:
-    return replace(target, tls=replace(target.tls, ca=stranger.file))
+def _wrong_authority(target: Target, untrusted: Authority) -> Target:
+    return replace(target, tls=replace(target.tls, ca=untrusted.file))
 
 
 def _wrong_host_name(target: Target, _: Authority) -> Target:
@@ -105,16 +107,16 @@ def _wrong_host_name(target: Target, _: Authority) -> Target:
 
 
 @DRIVERS
-@pytest.mark.parametrize("made_wrong", [_wrong_authority, _wrong_host_name])
+@pytest.mark.parametrize("break_target", [_wrong_authority, _wrong_host_name])
 async def test_untrusted_server_certificate_is_refused(
     full: FullServer,
-    stranger: Authority,
-    reached: Reached,
-    made_wrong: Callable[[Target, Authority], Target],
+    untrusted: Authority,
+    connect: Connect,
+    break_target: Callable[[Target, Authority], Target],
 ) -> None:
     async with proxied(full.target(MIGRATOR)) as (proxy, target):
         named = replace(target, hosts=(("localhost", proxy.port),))
-        error = await reached(made_wrong(named, stranger))
+        error = await connect(break_target(named, untrusted))
 
         assert isinstance(error, ssl.SSLCertVerificationError | psycopg.OperationalError)
         assert "certificate" in str(error)
@@ -124,11 +126,13 @@ async def test_untrusted_server_certificate_is_refused(
 
 @DRIVERS
 async def test_server_without_tls_is_refused(
-    full: FullServer, plain_server: FullServer, reached: Reached
+    full: FullServer, plain_server: FullServer, connect: Connect
 ) -> None:
     async with proxied(plain_server.target(MIGRATOR)) as (proxy, target):
-        wanted = replace(target, hosts=(("localhost", proxy.port),), tls=full.target(MIGRATOR).tls)
-        error = await reached(wanted)
+        tls_target = replace(
+            target, hosts=(("localhost", proxy.port),), tls=full.target(MIGRATOR).tls
+        )
+        error = await connect(tls_target)
 
         assert isinstance(error, ConnectionError | psycopg.OperationalError)
         assert proxy.connections == 1
@@ -138,9 +142,9 @@ async def test_server_without_tls_is_refused(
 @DRIVERS
 @pytest.mark.parametrize("mode", [TlsMode.DISABLE])
 async def test_client_without_tls_is_refused(
-    full: FullServer, reached: Reached, mode: TlsMode
+    full: FullServer, connect: Connect, mode: TlsMode
 ) -> None:
-    error = await reached(replace(full.target(MIGRATOR), tls=Tls(mode=mode)))
+    error = await connect(replace(full.target(MIGRATOR), tls=Tls(mode=mode)))
 
     assert error is not None
     assert "pg_hba.conf" in str(error)
@@ -152,34 +156,34 @@ async def test_client_without_tls_is_refused(
     [
         (TlsMode.VERIFY_FULL, "ours", "localhost", True),
         (TlsMode.VERIFY_CA, "ours", "127.0.0.1", True),
-        (TlsMode.VERIFY_CA, "stranger", "localhost", False),
+        (TlsMode.VERIFY_CA, "untrusted", "localhost", False),
         (TlsMode.REQUIRE, None, "127.0.0.1", True),
         (TlsMode.REQUIRE, "ours", "127.0.0.1", True),
-        (TlsMode.REQUIRE, "stranger", "localhost", False),
+        (TlsMode.REQUIRE, "untrusted", "localhost", False),
         (TlsMode.PREFER, None, "127.0.0.1", True),
     ],
 )
 async def test_both_drivers_agree_on_each_tls_mode(
     full: FullServer,
     authority: Authority,
-    stranger: Authority,
-    reached: Reached,
+    untrusted: Authority,
+    connect: Connect,
     case: tuple[TlsMode, str | None, str, bool],
 ) -> None:
     mode, trusts, host, accepted = case
     target = full.target(MIGRATOR)
-    ca = {"ours": authority.file, "stranger": stranger.file}[trusts] if trusts else None
-    error = await reached(replace(target, hosts=((host, full.port),), tls=Tls(mode=mode, ca=ca)))
+    ca = {"ours": authority.file, "untrusted": untrusted.file}[trusts] if trusts else None
+    error = await connect(replace(target, hosts=((host, full.port),), tls=Tls(mode=mode, ca=ca)))
 
     assert (error is None) == accepted
 
 
 @DRIVERS
 async def test_verify_full_without_ca_uses_the_system_store(
-    full: FullServer, reached: Reached
+    full: FullServer, connect: Connect
 ) -> None:
-    """The system store lacks our authority. A missing file would give another error text."""
-    error = await reached(
+    """The system store lacks our authority. A missing file would raise another error."""
+    error = await connect(
         replace(full.target(MIGRATOR), tls=Tls(mode=TlsMode.VERIFY_FULL, ca=None))
     )
 
@@ -221,15 +225,15 @@ def certified(full: FullServer, authority: Authority) -> Target:
 
 
 @DRIVERS
-async def test_client_certificate_is_accepted(certified: Target, reached: Reached) -> None:
-    assert await reached(certified) is None
+async def test_client_certificate_is_accepted(certified: Target, connect: Connect) -> None:
+    assert await connect(certified) is None
 
 
 @DRIVERS
-async def test_client_without_certificate_is_refused(certified: Target, reached: Reached) -> None:
+async def test_client_without_certificate_is_refused(certified: Target, connect: Connect) -> None:
     without = replace(certified, tls=replace(certified.tls, certificate=None, key=None))
 
-    error = await reached(without)
+    error = await connect(without)
 
     assert error is not None
     assert "certificate" in str(error)
@@ -238,11 +242,11 @@ async def test_client_without_certificate_is_refused(certified: Target, reached:
 
 @DRIVERS
 async def test_certificate_of_another_role_is_refused(
-    certified: Target, authority: Authority, reached: Reached, tmp_path: Path
+    certified: Target, authority: Authority, connect: Connect, tmp_path: Path
 ) -> None:
     chain, key = authority.certificate(tmp_path, "other")
 
-    error = await reached(
+    error = await connect(
         replace(certified, tls=replace(certified.tls, certificate=chain, key=key))
     )
 
@@ -252,11 +256,11 @@ async def test_certificate_of_another_role_is_refused(
 
 @DRIVERS
 async def test_certificate_of_an_unknown_authority_is_refused(
-    certified: Target, stranger: Authority, reached: Reached, tmp_path: Path
+    certified: Target, untrusted: Authority, connect: Connect, tmp_path: Path
 ) -> None:
-    chain, key = stranger.certificate(tmp_path, CERTIFIED)
+    chain, key = untrusted.certificate(tmp_path, CERTIFIED)
 
-    error = await reached(
+    error = await connect(
         replace(certified, tls=replace(certified.tls, certificate=chain, key=key))
     )
 
@@ -331,7 +335,7 @@ async def test_doctor_reports_the_tls_in_use(
     target = replace(target, tls=replace(target.tls, mode=mode))
     checks = [check for check in CHECKS if check.name in {"TLS", "connection"}]
 
-    found = await examine(
+    findings = await examine(
         replace(
             settings,
             tier=Tier.PRODUCTION,
@@ -340,7 +344,7 @@ async def test_doctor_reports_the_tls_in_use(
         checks=checks,
     )
 
-    tls = next(each for each in found if each.name == "TLS")
+    tls = next(finding for finding in findings if finding.name == "TLS")
     is_verified = mode is TlsMode.VERIFY_FULL
     assert tls.verdict is (FindingVerdict.PASS if is_verified else FindingVerdict.FAIL)
     assert tls.text.startswith("TLSv1.3, TLS_")
@@ -348,9 +352,9 @@ async def test_doctor_reports_the_tls_in_use(
 
 
 async def test_refusal_of_an_unknown_authority_names_the_setting(
-    full: FullServer, stranger: Authority
+    full: FullServer, untrusted: Authority
 ) -> None:
-    target = _wrong_authority(full.target(APP), stranger)
+    target = _wrong_authority(full.target(APP), untrusted)
     with pytest.raises(DatabaseRefusedError) as refusal, connecting(target, LIMITS):
         await Connector(target, LIMITS)()
 

@@ -1,4 +1,4 @@
-"""The folder of migrations is checked strictly before yoyo sees it."""
+"""Test the strict check of the migration files, which comes before yoyo reads them."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from app.database.roles.privileges import SEQUENCES, TABLES
 NAME = "1795384800000-CreateThings"
 UP = "-- Why.\n-- type: schema\n-- phase: core\ncreate table things (id int);\n"
 DOWN = "drop table things;\n"
-# Digests of the lists in privileges.py, each with the migration that came with it; append only.
+# Digests of the lists in privileges.py, by the migration that changed them. Append only.
 RIGHTS = {"1795526966052-RewordStatusOfHealthCheck": "8888517f54b6c007"}
 
 
@@ -155,11 +155,11 @@ def test_rollback_file_needs_no_headers(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoilt", "name"), [("up", f"{NAME}.sql"), ("down", f"{NAME}.rollback.sql")]
+    ("damaged", "name"), [("up", f"{NAME}.sql"), ("down", f"{NAME}.rollback.sql")]
 )
-def test_byte_order_mark_is_refused_by_name(folder: Path, spoilt: str, name: str) -> None:
-    text = UP if spoilt == "up" else DOWN
-    write(folder, **{spoilt: b"\xef\xbb\xbf" + text.encode()})  # type: ignore[arg-type]
+def test_byte_order_mark_is_refused_by_name(folder: Path, damaged: str, name: str) -> None:
+    text = UP if damaged == "up" else DOWN
+    write(folder, **{damaged: b"\xef\xbb\xbf" + text.encode()})  # type: ignore[arg-type]
 
     assert refusal(folder).startswith(f"{name} begins with a byte order mark")
 
@@ -197,7 +197,7 @@ def test_other_encoding_is_refused_by_name(folder: Path) -> None:
 )
 @pytest.mark.parametrize("where", ["up", "down"])
 def test_transaction_control_is_refused(folder: Path, statement: str, where: str) -> None:
-    """A commit in the middle would leave half a migration without a line in the ledger."""
+    """After a commit within the file, a failure would leave a partial migration unrecorded."""
     write(folder, **{where: f"{UP}{statement}\n"})
 
     ending = ".sql" if where == "up" else ".rollback.sql"
@@ -242,7 +242,7 @@ def test_checksum_changes_with_either_file(folder: Path) -> None:
 
 
 def test_checksum_ignores_line_endings_and_name(folder: Path) -> None:
-    """Git turns line breaks into those of Windows, and back."""
+    """Git converts line endings, depending on the settings of the machine."""
     before = checksum(folder)
 
     after = checksum(folder, up=UP.replace("\n", "\r\n"), down=DOWN.replace("\n", "\r\n"))

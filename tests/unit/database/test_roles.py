@@ -12,7 +12,7 @@ from app.database.role_names import scram_verifier
 
 
 def parts(verifier: str) -> tuple[int, bytes, bytes, bytes]:
-    """Iterations, salt, StoredKey and ServerKey."""
+    """Return the iterations, the salt, StoredKey and ServerKey."""
     match = re.fullmatch(r"SCRAM-SHA-256\$(\d+):([^$:]+)\$([^$:]+):([^$:]+)", verifier)
     assert match is not None
     salt, stored, server = (b64decode(text, validate=True) for text in match.groups()[1:])
