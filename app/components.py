@@ -55,12 +55,12 @@ class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
 
 class HiddenCheck(HealthCheck, frozen=True, kw_only=True):
-    """A check that counts for the status of the report and is not in it."""
+    """A check that affects the status of the report but is not listed in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportScope:
-    """Who reads the report: `covers` says which environments the token may see.
+    """The reader of the report. `covers` returns whether the token may see an environment.
 
     `can_serve` says whether requests can be answered from memory.
     """

@@ -113,7 +113,7 @@ class Backoff:
         self.seconds = self._first_seconds
 
     def next(self) -> float:
-        """Return the seconds of this pause, up to a half more or less."""
+        """Return the seconds of this pause, plus or minus up to 50 %."""
         seconds, self.seconds = self.seconds, min(2 * self.seconds, self._seconds_max)
         return jittered(seconds, 0.5)
 
@@ -122,7 +122,7 @@ class Backoff:
 
 
 def jittered(seconds: float, share: float = 0.2) -> float:
-    """Return the time, up to this share more or less: instances that start together drift apart."""
+    """Return the time, plus or minus up to this share, so that instances do not act together."""
     return seconds * random.uniform(1 - share, 1 + share)  # noqa: S311 - spreads load
 
 

@@ -57,7 +57,7 @@ class TokenDirectory(PolledCopy):
         self._tokens: dict[str, Token] | None = None
         self._fingerprint: str | None = None
         self._confirmed_at: float | None = None
-        # How far the database's clock is ahead of ours, as of the last refresh.
+        # The offset of the database's clock from ours at the last refresh.
         self._clock_offset = timedelta(0)
         self._refreshing = asyncio.Lock()
         # Callers with a valid token since the last change, by a digest of its text.
@@ -72,7 +72,7 @@ class TokenDirectory(PolledCopy):
             await self._refresh(connection)
 
     async def _refresh(self, connection: Connection) -> None:
-        # The fingerprint first: the next refresh finds what changes between the two statements.
+        # Read the fingerprint first. The next refresh detects changes between the two statements.
         asked_at = datetime.now(UTC)
         row = await sql.get_token_fingerprint(connection)
         self._clock_offset = row["database_time"] - asked_at

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 EVERY_ENVIRONMENT = "*"
 
-# Tells whether a caller may see an environment, like `Grant.covers`.
+# Returns whether a caller may see an environment, like `Grant.covers`.
 Covers = Callable[[str], bool]
 
 

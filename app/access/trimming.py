@@ -23,7 +23,7 @@ async def trim(database: Database, log: AccessLog, *, before: datetime, origin: 
         if before > await connection.fetchval("select current_timestamp"):
             # The record of the trimming would be deleted too.
             raise invalid("before", "must not be in the future")
-        # Before the first deletion: a trimming that stops half-way is recorded too.
+        # Before the first deletion: a trimming that stops halfway is recorded too.
         detail = f"trimmed of all before {before.isoformat()}"
         await log.record(
             connection, origin.did(AccessEvent.ADMINISTRATION, resource="access_log", detail=detail)

@@ -25,7 +25,7 @@ class Position:
 
 
 class BrokenChainError(Exception):
-    """A change set differs from the chain. `reason` follows on the words `revision N`."""
+    """A change set differs from the chain. `reason` continues the text `revision N`."""
 
     def __init__(self, revision: int, reason: str) -> None:
         self.revision = revision

@@ -36,7 +36,7 @@ from app.threads import in_thread
 log = logger(__name__)
 
 EXPORT_SECONDS = 60
-# After a failure. A whole minute would let a series of short outages prevent every export.
+# The pause after a failure. With a minute, repeated short outages could prevent every export.
 RETRY_SECONDS = 5
 # For example when the disk does not respond.
 _EXPORT_AGE_MAX = timedelta(seconds=5 * EXPORT_SECONDS)
@@ -121,7 +121,7 @@ class HeadExport(Component):
     async def _needs_export(
         self, connection: Connection, environment: Environment, expectations: Expectations | None
     ) -> bool:
-        """Verify the history since the last head, and tell whether a new head is due."""
+        """Verify the history since the last head, and return whether a new head is due."""
         name = environment.name
         known = self._last.get(name)
         if known is not None:

@@ -128,7 +128,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _is_torn(line: bytes) -> bool:
-    """Tell whether the line is the beginning of a head, perhaps with NUL bytes after it."""
+    """Return whether the line is the beginning of a head. NUL bytes may follow it."""
     text = line.rstrip(b"\r\n\0")
     if not text.startswith(_BEGINNING) and not _BEGINNING.startswith(text):
         return False

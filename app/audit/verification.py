@@ -38,7 +38,7 @@ class Verified:
 
 @dataclass(frozen=True, kw_only=True)
 class Broken:
-    """The first mismatch. `reason` follows on the words `revision N`."""
+    """The first mismatch. `reason` continues the text `revision N`."""
 
     environment: str
     revision: int

@@ -21,7 +21,7 @@ _RECORD_SECONDS = 8.0
 def operator() -> str:
     """Return `operator:ACCOUNT`; an id without an account, as in containers, is unknown.
 
-    By the process's user id: anyone can change the variables USER and LOGNAME.
+    The account is that of the user ID: anyone can change the variables USER and LOGNAME.
     """
     try:
         return f"operator:{pwd.getpwuid(os.getuid()).pw_name}"

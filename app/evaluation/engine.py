@@ -108,7 +108,7 @@ class _Outcomes:
         return self._body(error_code=code, error_details=details)
 
     def _of_default(self, reason: Reason, definition: Mapping[str, Any]) -> bytes:
-        """Return the outcome of the default variant, or of a flag without one."""
+        """Return the outcome of the default variant; without a default it has no value."""
         default, variants = definition.get("defaultVariant"), _mapping(definition.get("variants"))
         if default is None or default == "":
             return self._body(reason=Reason.DEFAULT, variant="")

@@ -25,7 +25,7 @@ log = logger(__name__)
 
 WRITE_CHECK = "database:write"
 MISSES_UNTIL_FAIL = 3
-# After a miss. A short interval makes readiness fail soon, and recover soon.
+# The interval after a miss. It is short, so that readiness fails and recovers soon.
 _RETRY_SECONDS = 1.0
 _MISSED_MAX = 1_000
 
@@ -76,7 +76,7 @@ class Heartbeat(Component):
         except TimeoutError:
             self._miss(at, "database_away")
         except DatabaseBugError as error:
-            # For example a right that was revoked, or a corrupt page.
+            # For example, a right was revoked, or a page is corrupt.
             self._miss(at, "database_error", reason=str(error))
         else:
             self.last = self.last_good = HeartbeatResult(monotonic=time.monotonic(), row=row)

@@ -74,7 +74,7 @@ class Health:
         return HealthCheck(status=Status.PASS, output="started")
 
     def _task_checks(self) -> Mapping[str, HealthCheck]:
-        """Only warn: a task that the service cannot do without has a check of its own."""
+        """Only warn: each essential task has a separate check."""
         well = HealthCheck(status=Status.PASS)
         return {
             f"tasks:{name}": well

@@ -15,7 +15,7 @@ _BOUNDS = (*(f"{bound:g}" for bound in BOUNDS_SECONDS), "+Inf")
 
 
 class Series:
-    """The durations of one route and status. The last count is of longer requests."""
+    """The durations of one route and status. The last count has the requests above every bound."""
 
     __slots__ = ("counts", "total_seconds")
 

@@ -1,1 +1,1 @@
-"""What operators use beside the API: metrics, backups, the doctor."""
+"""Operation of the service: metrics, backups, the doctor."""

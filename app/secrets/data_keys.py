@@ -58,7 +58,7 @@ async def _rewrap(
         kek_id=wrapped.kek_id,
         wrapped=wrapped.content,
     ):
-        return  # another process rewrapped or destroyed it first
+        return  # Another process has rewrapped or destroyed it.
     await vault.keys.confirm(wrapped)
     detail = f"data key {key.id.hex()} wrapped by {wrapped.kek_id}"
     access = origin.did(AccessEvent.ADMINISTRATION, environment=key.environment, detail=detail)

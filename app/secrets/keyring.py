@@ -25,7 +25,7 @@ from app.secrets.envelope import KEY_BYTES
 ID_RULE = "must be 1 to 64 of a-z, 0-9, - and _"
 _ID = re.compile(r"[a-z0-9_-]{1,64}")
 KEYS_MAX = 1_000
-# Room for KEYS_MAX keys with a comment each.
+# Enough for KEYS_MAX keys, each with a comment.
 RING_BYTES_MAX = 1024 * 1024
 
 

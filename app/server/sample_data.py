@@ -72,7 +72,7 @@ async def add_test_data(settings: Settings, database: Database) -> list[str]:
 
 
 async def _seed_one(environment: str, connection: Connection) -> bool:
-    # Locked: several instances may start at once.
+    # Lock the rows: several instances may start at once.
     try:
         if await environments.lock(connection, environment) > 0:
             return False

@@ -34,7 +34,7 @@ _NO_CHANGES: _Page = ([], None)
 LATEST = 2**63 - 1
 # A revision, or a time.
 Moment = int | datetime
-# All values of a page together, before and after.
+# The limit for all values of a page together, before and after.
 PAGE_BYTES_MAX = 2 * 1024 * 1024
 # At most this much is compared on the event loop.
 _QUICK_BYTES = 32 * 1024

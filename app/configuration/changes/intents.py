@@ -62,7 +62,7 @@ def intents_of(body: NewChangeSet, environment: str, check: RequestCheck) -> Map
         if len(violations) >= _VIOLATIONS_MAX:
             break
     if violations:
-        # Also report format errors, which a stored definition of the same value would excuse.
+        # Report format errors too. A write would accept them if the same value is stored.
         refusals = (item.refusal for item in chain.from_iterable(operations.values()))
         violations += [violation for error in refusals if error for violation in error.violations]
         violations.sort(key=_position)

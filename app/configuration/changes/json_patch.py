@@ -30,7 +30,7 @@ def patch_between(before: Any, after: Any) -> list[dict[str, Any]]:
 
 
 def are_equal(before: Any, after: Any) -> bool:
-    """Tell whether two values are equal as JSON, where true does not equal 1."""
+    """Return whether two values are equal as JSON, where true does not equal 1."""
     if isinstance(before, dict) and isinstance(after, dict):
         return before.keys() == after.keys() and all(
             are_equal(value, after[name]) for name, value in before.items()
@@ -41,7 +41,7 @@ def are_equal(before: Any, after: Any) -> bool:
 
 
 def have_same_content(before: Content, after: Content) -> bool:
-    """Tell whether two entries have the same content.
+    """Return whether two entries have the same content.
 
     Secrets are the same only when one is a copy of the other. Two secrets that were written with
     the same value differ: otherwise a token without the scope reveal could guess a secret.

@@ -80,7 +80,7 @@ def patch_towards(
 
 
 def have_same_properties(left: Properties, right: Properties) -> bool:
-    """Tell whether two environments have the same properties. Ignores versions."""
+    """Return whether two environments have the same properties. Ignores versions."""
     return are_equal(without_version(left), without_version(right))
 
 

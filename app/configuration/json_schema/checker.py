@@ -15,7 +15,7 @@ import msgspec
 
 from app.configuration.json_schema.validation import check
 
-# Of the whole process. Programs and libraries take about 35 MiB of it.
+# The limit of the whole process, which uses about 35 MiB of it for code.
 ADDRESS_SPACE_MAX = 192 * 1024 * 1024
 # The exit code after a check that raised: out of memory, or a fault of the library.
 CHECK_FAILED = 3

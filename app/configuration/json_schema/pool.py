@@ -17,12 +17,12 @@ from app.log import logger
 log = logger(__name__)
 
 PROCESSES_MAX = 2
-# For all checks of one request. A usual schema takes less than a millisecond.
+# The budget of all checks of one request. A usual schema takes less than a millisecond.
 CPU_SECONDS = 1.0
 # Wall time, with the start of a process. On a busy machine a process gets only a share of a core.
 WALL_SECONDS = 4.0
 WAIT_SECONDS = 1.0
-# About 2 ms in this process.
+# A check of so many steps takes about 2 ms in this process.
 LINEAR_STEPS_MAX = 100_000
 
 

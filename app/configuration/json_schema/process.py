@@ -129,7 +129,7 @@ class Process:
         self._socket.settimeout(left)
 
     def _ended(self) -> Exception:
-        """Return the error for the way in which the process ended."""
+        """Return the error that the exit status of the process means."""
         if self._killed:
             return busy("The service is stopping.")
         try:
@@ -144,5 +144,5 @@ class Process:
 
 
 def busy(message: str) -> Unavailable:
-    """Return the error of a check that the client should retry."""
+    """Return the error for a check that the client should retry."""
     return Unavailable("busy", message, retry_after_seconds=_RETRY_SECONDS)

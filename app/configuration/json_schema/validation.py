@@ -29,14 +29,14 @@ _PATTERN_RULE = (
     f"and at most {_PATTERN_BYTES_MAX // 1024} KiB when compiled"
 )
 _REFERENCE_RULE = "must refer to a part of this schema: # or #/…"
-# They change the part of the schema that a reference points to.
+# Keywords that change the part of the schema that a reference points to.
 _BASE_KEYWORDS = ("$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$recursiveRef")
-# Their members are values, not schemas.
+# Keywords whose members are values, not schemas.
 _VALUE_KEYWORDS = {"const", "default", "enum", "examples", "required", "dependentRequired"}
-# Their members have names of the author's choice, and are schemas.
+# Keywords whose members are schemas under any name.
 _SCHEMA_MAPS = {"$defs", "definitions", "dependencies", "dependentSchemas"}
 _SCHEMA_MAPS |= {"patternProperties", "properties"}
-# Their schemas apply to the same value, so a circle of references would never end.
+# Keywords whose schemas apply to the same value: a circle of references would never end.
 _SAME_VALUE_KEYWORDS = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
 
 Path = tuple[str | int, ...]

@@ -15,7 +15,7 @@ FILE_BYTES_MAX = 64 * 1024 * 1024
 NODES_MAX = 2_000_000
 # Values are three levels below the top of an exported document.
 DOCUMENT_DEPTH_MAX = DEPTH_MAX + 3
-# Of exported documents. Raise it when an older release cannot read the format.
+# The version of exported documents. Raise it when an older release cannot read the format.
 VERSION = 1
 _NAME_SHOWN = 255
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from app.errors import Malformed, TooLarge, Violation, malformed
 from app.http.decoder import VALUE_BYTES_MAX
 
-# Comments and empty lines included.
+# The limit includes comments and empty lines.
 LINES_MAX = 200_000
 # In a quoted value each character can be escaped.
 _VALUE_CHARACTERS_MAX = 2 * VALUE_BYTES_MAX

@@ -1,6 +1,6 @@
 """The flagd document for evaluators: only the members that flagd defines.
 
-One unexpected part can make an evaluator refuse the whole document. Python's does for an unknown
+One unexpected part can make an evaluator refuse the whole document. Python's evaluator does so for an unknown
 member of a flag, Go's for a default variant that does not exist. So a flag that no evaluator can
 load is left out.
 """
@@ -17,9 +17,9 @@ from app.evaluation.validation import STATES, check_metadata
 # A part of the entity tag. Raise it when the same flags become another document.
 FORM = 2
 SCHEMA = "https://flagd.dev/schema/v0/flags.json"
-# Of all copies of segments that replace references.
+# The limit of all copies of segments that replace references.
 COPIED_BYTES_MAX = 8 * 1024 * 1024
-# Deeper than any rule that compiles.
+# Every rule that compiles is less deep.
 _DEPTH_MAX = 150
 
 _MEMBERS = ("state", "variants", "defaultVariant", "targeting", "metadata")

@@ -104,7 +104,7 @@ async def _revealed(
 ) -> tuple[Environment, Mapping[str, Content]]:
     """Return the environment with its secrets in clear, after the access log has recorded that."""
     name, vault = request.match_info["environment"], request.app[VAULT]
-    # Not in the transaction of the record, since that one does not read at a single moment.
+    # A separate transaction: that of the record does not read one snapshot of the database.
     async with request.app[DATABASE].connection() as connection:
         environment, entries = await service.environment_at(connection, name, moment, vault=vault)
     if secrets := service.count_revealed(entries):
@@ -132,7 +132,7 @@ async def get_flagd_document(request: web.Request) -> web.Response:
 
 
 async def _flagd_document(snapshot: Snapshot) -> bytes:
-    """Return the document. All clients of an environment ask at once, so it is made only once."""
+    """Return the document. It is created once for all clients that wait for it."""
     making = _DOCUMENTS.get(snapshot)
     if making is None:
 

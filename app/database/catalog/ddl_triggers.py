@@ -30,7 +30,7 @@ from app.log import logger
 
 log = logger(__name__)
 
-_LOCK_KEY = 0x61756469  # "audi"
+_LOCK_KEY = 0x61756469  # "audi" in ASCII
 _TABLE = sql.Identifier(AUDIT_SCHEMA, "schema_audit")
 _SEQUENCE = sql.Identifier(AUDIT_SCHEMA, "schema_audit_id_seq")
 _FUNCTION = sql.Identifier(AUDIT_SCHEMA, "record_ddl")

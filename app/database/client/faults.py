@@ -37,7 +37,7 @@ BUSY = (
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
 )
-# Values that PostgreSQL cannot store. The request decoder refuses all known cases before.
+# Values that PostgreSQL cannot store. The request decoder refuses all known cases.
 UNSTORABLE = (
     asyncpg.CharacterNotInRepertoireError,
     asyncpg.UntranslatableCharacterError,

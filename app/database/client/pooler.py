@@ -52,7 +52,7 @@ def explained() -> Iterator[None]:
 
 async def check_statements(session: Session) -> None:
     """Raise PoolerError if the pooler forwards the names of prepared statements."""
-    async with session.transaction():  # keeps one server connection
+    async with session.transaction():  # A transaction stays on one server connection.
         if session.get_server_pid() == await sql.get_backend_id(session):
             return  # There is no pooler: it would report another process id.
         statement = await session.prepare("select 1")

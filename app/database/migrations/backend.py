@@ -21,7 +21,7 @@ from app.database.client.drivers import SCHEMA, SEARCH_PATH
 from app.database.migrations.files import MigrationError, MigrationFile
 from app.tasks import Backoff
 
-LOCK_KEY = 0x666C6167  # "flag": the lock of every schema change of this database
+LOCK_KEY = 0x666C6167  # "flag" in ASCII: the lock of every schema change of this database
 LOCK_WAIT_SECONDS = 600
 _LOCK_ATTEMPTS = 5
 _SESSION = (

@@ -37,7 +37,7 @@ _INSERT = (
     f"insert into {_TABLE} (action, migration, instance, server_version, "  # noqa: S608
     "fingerprint, facts, drifted, recording, message) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
 )
-# Keeps the expected facts, whatever the schema is now.
+# Retain the expected facts, even if the schema differs now.
 _INSERT_RECORDING = (
     f"insert into {_TABLE} (action, migration, instance, server_version, fingerprint, "  # noqa: S608
     "facts, recording) select 'recording', migration, %s, server_version, fingerprint, facts, true "
@@ -128,7 +128,7 @@ class ExpectedSchema:
 
     @property
     def _is_reworded(self) -> bool:
-        """Whether an older release stored it. What a newer release stored stays."""
+        """Whether an older release stored it. A schema that a newer release stored stays."""
         return self._stored is not None and wording_number(self._stored.facts) < wording_number(
             [WORDING]
         )

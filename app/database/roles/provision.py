@@ -35,7 +35,7 @@ from app.settings import DatabaseSettings, Target, TlsMode
 
 __all__ = ["ProvisionError", "Provisioner"]
 
-_LOCK_KEY = 0x726F6C65  # "role"
+_LOCK_KEY = 0x726F6C65  # "role" in ASCII
 _CONNECTION_LIMITS = {MIGRATOR: 20, APP: 400, READONLY: 20, BACKUP: 5}
 # Behind a pooler these cannot be set at the start of a connection, as drivers.py does.
 _ROLE_SETTINGS = {

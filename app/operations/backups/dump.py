@@ -146,7 +146,7 @@ def _dump(
             bufsize=BUFFER_BYTES,
             env=programs.environment(),
             pass_fds=descriptors,
-            # In a session of its own it gets no Ctrl-C of the terminal, so that we end it in order.
+            # A new session: Ctrl-C in the terminal must not reach pg_dump. We end it.
             start_new_session=True,
         )
         try:

@@ -101,7 +101,7 @@ def _is_locked(partial: Path) -> bool | None:
 
 def remove(folder: Path) -> bool:
     """Remove a backup; return whether it existed. Raises OSError."""
-    # Renamed first: after an interruption it is no backup, and `clean` removes the rest.
+    # Rename it first: after an interruption it is no backup, and `clean` removes the rest.
     doomed = folder.with_name(f"{folder.name}{_PARTIAL}")
     with suppress(FileNotFoundError):
         # Another process may have removed it meanwhile.

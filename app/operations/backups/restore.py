@@ -146,7 +146,7 @@ def _make_room(connection: Connection, target: RestoreTarget) -> list[str]:
     tables = ", ".join(identity for kind, identity, _ in objects if kind == "table")
     foreign = [] if target.replaces else _foreign(objects)
     if foreign:
-        # Before the lock, which another role's table may refuse.
+        # Check this before locking: another role's table cannot be locked.
         raise NotEmptyError(f"the database is not empty: it has {', '.join(foreign)}")
     if tables:
         _lock(connection, tables)

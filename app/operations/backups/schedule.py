@@ -1,6 +1,6 @@
 """The schedule of backups: run `backup create` and `backup prune` every BACKUP_INTERVAL.
 
-Each command is a process of its own, so it cannot block the event loop, use the memory of the
+Each command is a separate process, so it cannot block the event loop, use the memory of the
 service, or end it. The age of the newest backup in the folder decides when the next one is due. So
 a restart repeats none, and a backup by an operator counts.
 """
@@ -174,7 +174,7 @@ async def _run(command: str) -> str | None:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            # In a session of its own it gets no Ctrl-C of the terminal; we end it.
+            # A new session, so that Ctrl-C in the terminal does not reach the command. We end it.
             start_new_session=True,
         )
     except OSError as error:

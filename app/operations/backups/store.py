@@ -20,7 +20,7 @@ DATA = "data.age"
 LATEST = "latest"
 _VERIFIED = "verified.json"
 _BYTES_MAX = 65_536
-# Two correct clocks never differ by more.
+# The clocks of two hosts may differ by this much.
 _AHEAD_MAX = timedelta(hours=1)
 
 

@@ -43,7 +43,7 @@ _STATEMENT_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class SecretsSample:
-    """The result of decrypting a sample of secrets: `is_proof` if all of them opened."""
+    """The result of opening a sample of secrets. `is_proof` is true if all were opened."""
 
     text: str
     is_proof: bool = True
@@ -59,7 +59,7 @@ def verify_backup(
 ) -> tuple[Verification, SecretsSample]:
     """Restore a backup into a temporary server, check the result, and store a success.
 
-    Blocks, and runs an event loop of its own. The caller has checked the manifest's signature.
+    Blocks, and runs a separate event loop. The caller has checked the manifest's signature.
     Raises BackupError, EmbeddedError, OSError.
     """
     data_reader.check_digest(source, lambda *_: None)
@@ -84,7 +84,7 @@ def _store(source: BackupSource, verification: Verification) -> None:
     try:
         store.store_verification(source.folder, verification)
     except OSError as error:
-        # For example a read-only disk. The backup is verified nevertheless.
+        # For example, the disk is read-only. The verification was still successful.
         log.warning("verification_not_kept", name=source.manifest.name, reason=error.strerror)
 
 

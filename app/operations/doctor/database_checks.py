@@ -74,7 +74,7 @@ def _recording(report: SchemaReport) -> Finding:
 async def check_history(installation: Installation) -> Sequence[Finding]:
     """Verify the history of every environment, as `audit verify` does.
 
-    Heads that cannot be read are a finding of their own; the history is verified without them.
+    Unreadable heads are a separate finding. The history is then verified without them.
     """
     heads: list[Head] | None = None
     problem = ""

@@ -24,7 +24,7 @@ async def check_app_role(installation: Installation) -> Sequence[Finding]:
 
 
 async def check_roles(installation: Installation) -> Sequence[Finding]:
-    """Check that our roles exist, with the attributes and memberships of their jobs alone."""
+    """Check that our roles exist, with only the attributes and memberships that they need."""
     async with installation.database.connection() as connection:
         rows = [row async for row in sql.list_roles(connection, names=_ROLES)]
         memberships = {

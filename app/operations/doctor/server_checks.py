@@ -11,7 +11,7 @@ from app.settings import Pooler, TlsMode
 
 # The share of the server's connections for this instance; others and migrations need the rest.
 CONNECTIONS_SHARE_MAX = 0.8
-# The migrator, and a command beside it.
+# The migrator and one command.
 _MIGRATION_CONNECTIONS = 2
 # A token expires by the clock of each instance. More than 1 s apart they disagree by more than
 # the 1 s within which a revocation takes effect.
