@@ -1,4 +1,4 @@
--- What a dump contains, and what has to be dropped before a restore. Reads catalogs alone.
+-- Queries for the objects in a dump, and those to drop before a restore. They read only catalogs.
 -- Owner: operations/backups/.
 
 -- name: get_backup_moment()^

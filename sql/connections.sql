@@ -1,4 +1,4 @@
--- What a connection asks about its server: pooler or not, primary or not.
+-- Queries of a connection about its server: whether it is a pooler, and whether it is the primary.
 -- Owner: database/client/.
 
 -- name: get_backend_id()$
@@ -29,7 +29,7 @@ select
     end as timeline;
 
 -- name: get_primary_mode()^
--- For a managed server without these functions.
+-- The same for a managed server without these functions.
 select
     not pg_is_in_recovery()
         and current_setting('transaction_read_only') = 'off' as takes_writes,

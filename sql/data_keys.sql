@@ -43,8 +43,8 @@ order by
     id;
 
 -- name: lock_older_data_keys(environment)
--- They cannot be destroyed until the transaction ends. Otherwise values that it opened could be
--- sealed again with a data key that was created after the destruction.
+-- Prevent the destruction of these keys until the transaction ends. Otherwise values that it opened
+-- could be sealed again with a data key that was created after the destruction.
 select id
 from data_keys
 where environment = :environment

@@ -132,7 +132,7 @@ from environments
 order by name;
 
 -- name: list_counters()
--- Without properties, which may be unreadable.
+-- Omit the properties, which may be unreadable.
 select
     name,
     revision

@@ -15,7 +15,7 @@ order by "timestamp" desc
 limit 1;
 
 -- name: list_migrations()
--- Without a limit: there are as many rows as files.
+-- No limit is needed: there are as many rows as files.
 select
     name,
     kind,

@@ -1,4 +1,4 @@
--- What a role may do beyond its job, from catalogs that every role can read.
+-- Queries for the excess powers of a role, from catalogs that every role can read.
 -- Owner: database/roles/.
 
 -- name: list_role_powers(append_only)
@@ -16,7 +16,7 @@ with reach as (
     select pg_class.oid, relname, relowner, relacl, nspname
     from pg_class join schemas on schemas.oid = relnamespace where relkind in ('r', 'p', 'v', 'm', 'f')
 ), closed (oid, verb) as (
-    -- They would change the history, run a function as each writer, empty a table, or lock it.
+    -- These rights would allow to change the history, run a function as each writer, empty a table, or lock it.
     select oid, unnest(array['trigger', 'truncate']) from tables
     -- Before 17 the right has no name.
     union all select oid, 'maintain' from tables where current_setting('server_version_num')::integer >= 170000

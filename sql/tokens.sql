@@ -85,7 +85,7 @@ from tokens
 where id = :id;
 
 -- name: lock_token(id)^
--- Of two replacements of one token the second sees the result of the first. `now` is the time of
+-- The second of two replacements of one token sees the result of the first. `now` is the time of
 -- the transaction, since the MAC is computed before the update.
 select
     name,

@@ -1,4 +1,4 @@
-"""Show that work gives way to others on the event loop, on a machine of any speed."""
+"""Measure whether work yields to other tasks on the event loop, on a machine of any speed."""
 
 import asyncio
 import time
@@ -9,26 +9,26 @@ from dataclasses import dataclass
 
 @dataclass
 class LoopTurns:
-    """Processor time of the loop's turns, which the load of the machine does not add to."""
+    """Processor time of the loop's iterations, which does not depend on the load of the machine."""
 
     longest_seconds: float = 0.0
     process_seconds: float = 0.0
 
     @property
     def longest_share(self) -> float:
-        """Return the share of the process's work that the longest turn did."""
+        """Return the longest iteration's share of the processor time of the process."""
         return self.longest_seconds / self.process_seconds
 
 
 @asynccontextmanager
 async def watched_loop() -> AsyncIterator[LoopTurns]:
-    """Measure the turns of the loop while the block runs."""
+    """Measure the iterations of the loop while the block runs."""
     turns = LoopTurns()
 
     async def watch() -> None:
         while True:
             before = time.thread_time()
-            await asyncio.sleep(0.001)  # not 0: spinning would count as work
+            await asyncio.sleep(0.001)  # Sleeping for 0 s would count as work.
             turns.longest_seconds = max(turns.longest_seconds, time.thread_time() - before)
 
     started = time.process_time()

@@ -167,7 +167,7 @@ def _outcome(step: Step) -> str:
 
 
 def _add_split(tree: Tree, split: Split) -> None:
-    """Show the buckets of each variant, and point at the one of this context."""
+    """Show the buckets of each variant, and mark the variant that this context gets."""
     bucket = split.bucket
     chosen = "nothing to bucket by" if bucket is None else f"bucket {bucket}"
     branch = tree.add(Text(f"{chosen} in 0 to {split.total_weight - 1}"))

@@ -117,7 +117,7 @@ def check(env_file: EnvFile = None) -> None:
             except Invalid as error:
                 state, is_good = error.violations[0].rule, False
         if text:
-            # Not a table, which would cut recipients.
+            # A table would cut recipients.
             typer.echo("\n    ".join((f"{name}: {state}", *listed)))
     raise typer.Exit(0 if is_good else 1)
 

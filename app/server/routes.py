@@ -90,7 +90,7 @@ _OFREP: dict[str, Any] = {
 # OFREP answers every key, even an empty one, with its own error for a flag that is not found.
 _FLAGS = "/ofrep/v1/evaluate/flags"
 _FLAG = _FLAGS + r"/{key:[\s\S]*}"
-# Their answers contain the state before the change.
+# The answers of these routes contain the state before the change.
 _READS = (Scope.READ,)
 
 # The groups of the API's documentation, by the module of the handlers.

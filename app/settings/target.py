@@ -111,7 +111,7 @@ def parse_target(url: str) -> Target:
 
 
 def _options(query: str) -> dict[str, str]:
-    # Not parse_qsl: it reads + as a space, which libpq does not.
+    # parse_qsl would read + as a space, which libpq does not.
     pairs = [pair.partition("=") for pair in query.split("&")] if query else []
     if not all(equals for _, equals, _ in pairs):
         raise ValueError("must have parameters of the form name=value")

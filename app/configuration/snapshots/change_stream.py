@@ -26,7 +26,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     headers = snapshot_headers(request, snapshot)
     environment, follower = snapshot.environment.name, request.app[FOLLOWER]
     position = (snapshot.epoch, snapshot.revision if last_revision is None else last_revision)
-    # An id at once: a client that disconnects before the first event can resume here.
+    # Send an ID at once, so that a client that disconnects before the first event can resume.
     first_message = id_message(*position) if last_revision is None else b""
     # An open stream must not retain the snapshot that it began with.
     del snapshot

@@ -70,7 +70,7 @@ class DiskCopy(Component):
             self.failure = None
 
     def checks(self, _: ReportScope) -> Mapping[str, HealthCheck]:
-        # Not "snapshot:disk": an environment may have that name.
+        # The name is not "snapshot:disk", since an environment may be called disk.
         status = Status.WARN if self.failure else Status.PASS
         return {"disk:snapshots": HealthCheck(status=status, output=self.failure)}
 

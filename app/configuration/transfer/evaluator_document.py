@@ -1,8 +1,8 @@
 """The flagd document for evaluators: only the members that flagd defines.
 
-One unexpected part can make an evaluator refuse the whole document. Python's evaluator does so for an unknown
-member of a flag, Go's for a default variant that does not exist. So a flag that no evaluator can
-load is left out.
+One unexpected part can make an evaluator refuse the whole document. Python's evaluator does so for
+an unknown member of a flag, Go's for a default variant that does not exist. So a flag that no
+evaluator can load is left out.
 """
 
 import json

@@ -90,7 +90,7 @@ async def read_snapshot(request: web.Request) -> Snapshot:
     if event is None:
         return snapshot
     if event["epoch"] != snapshot.epoch:
-        # It may be a new epoch, which another instance has read first.
+        # Another instance may have read a new epoch first.
         if not await follower.try_refresh():
             request[UNCONFIRMED] = True
         return follower.get(environment)
