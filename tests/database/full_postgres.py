@@ -125,7 +125,7 @@ class FullServer:
 
 
 def missing(program: str) -> None:
-    """Skip the test, or fail it where the machine must have everything."""
+    """Skip the test, or fail it with FLAGSTONE_FULL_POSTGRES=required."""
     reason = f"{program} is not installed"
     if os.environ.get("FLAGSTONE_FULL_POSTGRES") == "required":
         pytest.fail(f"{reason}, and FLAGSTONE_FULL_POSTGRES=required")

@@ -266,9 +266,10 @@ async def test_check_hangs_or_fails_others_still_run(tmp_path: Path) -> None:
     async def go_on(_: Installation) -> list[Finding]:
         return [passed("other", "fine")]
 
-    looks = (hang, break_down, go_on)
+    checkers = (hang, break_down, go_on)
     checks = [
-        DoctorCheck("group", look.__name__, Need.NOTHING, look, seconds=0.05) for look in looks
+        DoctorCheck("group", checker.__name__, Need.NOTHING, checker, seconds=0.05)
+        for checker in checkers
     ]
 
     findings = await examine(load({"DATA_DIR": str(tmp_path / "none")}), checks=checks)
