@@ -40,7 +40,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
 
 @contextmanager
 def _limited(phase: str) -> Iterator[None]:
-    """Fail a phase that hangs. pytest reports what is raised within a phase and goes on."""
+    """Fail a phase that hangs. pytest reports the error of a phase and continues."""
 
     def fail(*_: object) -> None:
         pytest.fail(f"{phase} takes more than {FIXTURE_SECONDS} s")

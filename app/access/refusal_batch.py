@@ -69,7 +69,7 @@ class RefusalBatch:
 
 
 def _key(access: Access) -> _Key:
-    """Return what equal accesses share.
+    """Return the fields that are the same in equal accesses.
 
     A sender can choose token IDs freely, so they are not part.
     """

@@ -19,7 +19,7 @@ _RECORD_SECONDS = 8.0
 
 
 def operator() -> str:
-    """Return `operator:ACCOUNT`; an id without an account, as in containers, is unknown.
+    """Return `operator:ACCOUNT`, or `operator:unknown` for a user ID without an account.
 
     The account is that of the user ID: anyone can change the variables USER and LOGNAME.
     """

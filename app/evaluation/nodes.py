@@ -1,4 +1,4 @@
-"""The compiled parts of a rule: closures, with what the compiler knows about their values."""
+"""The compiled parts of a rule: closures, and the known properties of their values."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

@@ -117,7 +117,7 @@ class GuardedConnection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer a malformed head, and any exception that was not handled."""
-        del message  # it quotes received bytes
+        del message  # The message quotes received bytes.
         if isinstance(exc, ConnectionError) and self._is_closed():
             raise exc  # the client has disconnected
         request_id = new_request_id()

@@ -1,4 +1,4 @@
-"""The refresh of the vault: read the data keys every two seconds, and report what is missing."""
+"""The refresh of the vault: read the data keys every two seconds, and report missing keys."""
 
 from collections.abc import Iterable, Mapping
 

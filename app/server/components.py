@@ -67,7 +67,7 @@ STARTUP_RETRY: web.AppKey[StartupRetry] = web.AppKey("startup_retry", StartupRet
 
 
 def add_components(app: web.Application, settings: Settings, worker: Worker) -> None:
-    """Make all components and what the handlers use. Nothing is started.
+    """Create all components and the objects that handlers use, without starting them.
 
     Raises DataFolderError and KeyRingError.
     """

@@ -77,7 +77,7 @@ async def _seed_one(environment: str, connection: Connection) -> bool:
         if await environments.lock(connection, environment) > 0:
             return False
     except NotFound:
-        return False  # deleted
+        return False  # The environment was deleted.
     operations = [
         Operation(key=key, content=content, expected=ABSENT) for key, content in CONTENTS.items()
     ]

@@ -1,4 +1,4 @@
-"""A review of the settings: weak passwords, and what the next tier would refuse."""
+"""A review of the settings: weak passwords, and settings that the next tier would refuse."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

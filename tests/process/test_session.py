@@ -66,7 +66,7 @@ async def test_session_names_failures_and_goes_on_after_a_crash(tmp_path: Path) 
     assert "INTERNALERROR" not in text
 
 
-async def _true(value: bool) -> bool:  # noqa: FBT001 - what a condition has found
+async def _true(value: bool) -> bool:  # noqa: FBT001 - the result of a condition
     return value
 
 

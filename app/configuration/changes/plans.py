@@ -1,4 +1,4 @@
-"""Plan a revert, a restore or a promotion: read what differs, and write nothing."""
+"""Plan a revert, a restore or a promotion: read the differences, and write nothing."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

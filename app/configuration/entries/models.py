@@ -1,4 +1,4 @@
-"""A configuration on the wire: what is sent, and what is answered."""
+"""Configurations in requests and responses."""
 
 from typing import Annotated, Any, Literal
 

@@ -21,7 +21,7 @@ def linear_steps(schema: Any, value: Any) -> int | None:
     parts = count_parts(schema)
     if parts > _SCHEMA_PARTS_MAX or not _is_linear(schema):
         return None
-    # Compiling takes about 100 steps for each part, whatever the value is.
+    # Compiling takes about 100 steps for each part, for any value.
     return parts * (100 + count_parts(value))
 
 

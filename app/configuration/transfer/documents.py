@@ -46,7 +46,7 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """The entries of a file by key, and warnings of what was left out.
+    """The entries of a file by key, and warnings about omitted entries.
 
     `masked` are secrets without a value, as in an export that does not reveal. Stored values stay.
     `kinds` are the kinds that the format can hold: a replacing import deletes no others. `is_whole`

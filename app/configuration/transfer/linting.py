@@ -31,7 +31,7 @@ from app.evaluation.compilation import uncompilable
 
 @dataclass(frozen=True, kw_only=True)
 class Lint:
-    """The number of entries in a file, what an import refuses, and probable mistakes."""
+    """The number of entries in a file, its invalid entries, and probable mistakes."""
 
     entries: int
     problems: Sequence[Violation]

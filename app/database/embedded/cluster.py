@@ -1,4 +1,4 @@
-"""Create one data folder, and start and stop its server process. Ignores other users of both."""
+"""Create one data folder, and start and stop its server. `locks.py` tracks its users."""
 
 import hashlib
 import os

@@ -232,6 +232,6 @@ def _name_in_errors(name: str) -> Iterator[None]:
     try:
         yield
     except psycopg.OperationalError:
-        raise  # connection, locks or resources: not caused by the file
+        raise  # The cause is the connection, a lock or resources, not the file.
     except psycopg.Error as error:
         raise MigrationError(f"{name} failed: {error.diag.message_primary or error}") from None

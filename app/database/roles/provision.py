@@ -73,7 +73,7 @@ class Provisioner:
     takes_any_password: bool = False
 
     def provision(self, *, reset_passwords: bool = False) -> dict[str, Path]:
-        """Create what is missing and return the URL file of each login role.
+        """Create missing roles and objects, and return the URL file of each login role.
 
         Raises ProvisionError if the folder lacks the URL of an existing role, unless
         `reset_passwords` is set; if a password in the folder is too weak; and, after all other

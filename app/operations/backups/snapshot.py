@@ -1,4 +1,4 @@
-"""The database snapshot of a backup, and what the manifest says about it."""
+"""The database snapshot of a backup, and its description for the manifest."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -13,7 +13,7 @@ from app.database.targets import Targets, embedded_server, open_targets_async
 from app.operations.doctor.findings import Finding, failed, warned
 from app.settings import STRICT_TIERS, Settings, Target
 
-# The limits for one attempt to connect and for one statement, whatever the settings say.
+# The limits for one attempt to connect and for one statement. The settings do not change them.
 CONNECT_SECONDS = 10.0
 STATEMENT_SECONDS = 5.0
 

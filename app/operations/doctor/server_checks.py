@@ -23,7 +23,7 @@ _CLOCK_ROUNDS = 5
 
 @dataclass(frozen=True)
 class _Durability:
-    """A server setting, the values that are safe, and what an unsafe value risks."""
+    """A server setting, its safe values, and the risk of any other value."""
 
     name: str
     risk: str
@@ -68,7 +68,7 @@ async def _connection_finding(name: str, connected: Connected) -> Finding:
 
 
 async def check_tls(installation: Installation) -> Sequence[Finding]:
-    """Check the TLS that the app's connection uses, whatever the settings ask for."""
+    """Check the TLS that the app's connection actually uses."""
     settings, app = installation.settings, installation.app
     if app is not None and app.target.is_socket:
         return [absent("TLS", "a Unix socket needs none")]

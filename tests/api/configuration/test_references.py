@@ -295,8 +295,9 @@ async def test_dry_run_is_refused_like_the_change(service: Service) -> None:
 
 
 async def test_references_are_read_once_if_any(service: Service) -> None:
-    """A chain of segments is one statement, whatever its length. Where a segment changes, one looks
-    for flags that use it and one for guards; one reads the segments of the flags that must compile.
+    """A chain of segments of any length needs one statement.
+
+    A changed segment needs more: for flags that use it, for guards, and for other segments.
     """
     chain = [_segment("s0", STAFF), *(_segment(f"s{n}", using(f"s{n - 1}")) for n in range(1, 25))]
     await _change(service, *chain)

@@ -1,4 +1,4 @@
-"""Check a history: a pure function of what clients saw and of the final state.
+"""Check a history: a pure function of the clients' records and of the final state.
 
 Each rule yields named violations, and knows nothing of how the history came about.
 """

@@ -173,7 +173,7 @@ def test_any_definition_has_an_outcome(odd: Any) -> None:
     assert outcome(flag(odd, state=odd, defaultVariant=odd))
 
 
-# Metadata, and what never changes
+# Metadata, and immutable outcomes
 
 
 @pytest.mark.parametrize(
