@@ -140,7 +140,7 @@ async def wait_at_most(seconds: float, event: asyncio.Event) -> bool:
 async def repeat(
     every: Callable[[], float], run_once: Callable[[], Awaitable[object]], *, at_end: bool = False
 ) -> None:
-    """Run the work and sleep for the seconds that `every` returns, without end.
+    """Repeat the work and a sleep of the seconds that `every` returns. Never returns.
 
     With `at_end` the work runs once more when the task is cancelled.
     """

@@ -187,7 +187,7 @@ def retire(kek_id: Annotated[str, typer.Argument(help="Id of the key, as in `key
         await resources.database.transact(retired)
 
     run_script(work, as_owner=True)
-    console.print(f"only backups from before now still need {kek_id}")
+    console.print(f"{kek_id} is retired; only earlier backups still need it")
 
 
 @cli.command("shred")

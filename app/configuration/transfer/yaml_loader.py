@@ -40,7 +40,7 @@ def load_yaml(text: str, *, nodes_max: int = NODES_MAX) -> tuple[Any, list[str]]
             # JSON is YAML, but libyaml cannot read all of it, for example escaped surrogates.
             return parse(text.encode(), nodes_max=nodes_max, depth_max=DOCUMENT_DEPTH_MAX), []
         except AppError:
-            # It can be a flow mapping. The rules of JSON that it breaks are checked below too.
+            # The text may be a YAML flow mapping. The code below applies the rules of JSON too.
             pass
     try:
         warnings: list[str] = []

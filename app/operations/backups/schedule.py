@@ -66,7 +66,7 @@ class Schedule(Component):
         return age is not None and age > 2 * self._settings.interval_seconds
 
     async def run(self) -> None:
-        """Check every minute at most whether a backup is due, without end."""
+        """Check at least once a minute whether a backup is due. Never returns."""
         pause = min(LOOK_SECONDS, self._settings.interval_seconds / 5)
         await repeat(lambda: pause, self.run_once)
 

@@ -34,7 +34,7 @@ class Peers(Component):
         self._folder = folder
 
     async def run(self) -> None:
-        """Answer the other workers without end."""
+        """Answer the other workers. Never returns."""
         await self._serving.wait()
         if self._folder is None:
             return
