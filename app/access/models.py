@@ -21,7 +21,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """What a token may do, and until when. The MAC covers the grant and the secret."""
+    """The rights of a token, and their expiry. The MAC covers the grant and the secret."""
 
     scopes: frozenset[Scope]
     environments: frozenset[str]

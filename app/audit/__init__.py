@@ -1,1 +1,1 @@
-"""What changed, and proof of it: the chain of change sets, its signed heads, the schema audit."""
+"""Proof of the history: the chain of change sets, its signed heads, the schema audit."""

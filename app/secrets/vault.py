@@ -135,7 +135,7 @@ class Vault:
 
     @property
     def problem(self) -> str | None:
-        """What an operator should fix, None when there is nothing to do."""
+        """The problem that an operator should fix, or None."""
         return self.problem_among(self.active_since)
 
     def problem_among(self, environments: Collection[str]) -> str | None:

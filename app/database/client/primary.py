@@ -63,7 +63,7 @@ class Session(AsyncpgConnection):
 
 
 class Primary:
-    """What this process knows about the primary.
+    """The state of the primary, as this process knows it.
 
     `folder` is DATA_DIR, or None to use no file. With `writes` False the file is only read.
     """

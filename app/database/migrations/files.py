@@ -46,7 +46,7 @@ class MigrationFile:
 
     @property
     def missing(self) -> str | None:
-        """What is missing before it can be applied, or None."""
+        """The missing part without which it cannot be applied, or None."""
         if not _COMMENT.sub("", self.up).strip("; \t\n"):
             return f"{self.name}.sql has no statement"
         if not self.down.strip():

@@ -60,7 +60,7 @@ async def evaluate_flags(request: web.Request) -> web.Response:
     else:
         body = b""
         etag = _etag(b"%b%d:%b%b" % (snapshot.rules_state, len(raw), raw, tail))
-        # A client that sends this tag got it for the same request body, which was decoded then.
+        # The tag covers the body. A client that sends it back has sent this valid body before.
         context = {} if conditions.names_tag(request, etag) else decode_context(raw)
     head = snapshot_head_lines(request, snapshot) + b"ETag: %b\r\n" % etag.encode()
     if conditions.is_not_modified(request, etag):

@@ -172,7 +172,7 @@ def test_steps_do_not_depend_on_earlier_runs() -> None:
     assert runs[0].steps == runs[1].steps < STEPS_MAX
 
 
-# What is refused when a rule is compiled
+# Refusals at compile time
 
 
 def test_rule_above_node_limit_is_refused() -> None:

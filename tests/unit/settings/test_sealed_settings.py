@@ -121,7 +121,7 @@ def test_systemd_credentials_work_by_name_file(identity: Path, tmp_path: Path) -
     assert settings.access.token_key == Secret(KEY)
 
 
-# What is not accepted
+# Refused values
 
 
 @pytest.mark.parametrize("name", SECRETS)

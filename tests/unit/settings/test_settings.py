@@ -692,7 +692,7 @@ def test_partial_timeout_must_not_exceed_the_whole(lower: str, upper: str) -> No
     assert error.problems == [(lower, f"must not be above {upper}")]
 
 
-# Where the process finds them
+# Sources
 
 
 def test_environment_overrides_the_env_file(
