@@ -11,7 +11,7 @@ from app.evaluation.groups import BodyBlock, Group
 from app.evaluation.nodes import Closure
 from app.evaluation.run import STEPS_MAX, Run
 
-# Flags that are evaluated before the caller gets a chance to yield to the event loop.
+# The number of flags that are evaluated before the caller can yield to the event loop.
 _BATCH_FLAGS = 64
 # The steps of one bulk evaluation, so that one request cannot run 10,000 costly rules.
 BULK_STEPS_MAX = 50 * STEPS_MAX

@@ -101,7 +101,7 @@ class DataKey:
         plain = PlainSecret(content[:SALT_BYTES], content[SALT_BYTES:])
         # AES-GCM is not key-committing: with two known keys, one ciphertext can open under both.
         if not hmac.compare_digest(plain.commitment, commitment(sealed)):
-            raise EnvelopeError("is not what was committed to")
+            raise EnvelopeError("does not match its commitment")
         return plain
 
 
