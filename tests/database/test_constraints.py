@@ -448,7 +448,7 @@ def test_every_named_constraint_has_a_case(connection: Connection) -> None:
         "and contype <> 'n'"
     )
 
-    assert {row[0] for row in rows} == set(BAD)
+    assert {row[0] for row in rows} == set(BAD), "add a row that violates it to BAD"
 
 
 def test_every_unique_index_belongs_to_a_named_constraint(connection: Connection) -> None:

@@ -232,7 +232,10 @@ async def test_operations_have_tag_summary_and_examples(described: dict[str, Any
             for body in bodies:
                 for media_type, content in body["content"].items():
                     if media_type != "application/problem+json":
-                        assert "example" in content, operation["operationId"]
+                        assert "example" in content, (
+                            f"add an example for {operation['operationId']} to "
+                            "app/server/examples.py"
+                        )
 
 
 async def test_examples_match_their_schema(described: dict[str, Any]) -> None:

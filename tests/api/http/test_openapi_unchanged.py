@@ -14,7 +14,9 @@ STORED = Path(__file__).with_name("openapi_operations.txt")
 
 
 def test_openapi_operations_are_unchanged() -> None:
-    assert list(operations()) == STORED.read_text().splitlines()
+    assert list(operations()) == STORED.read_text().splitlines(), (
+        "store the change with `python -m tests.api.http.test_openapi_unchanged`"
+    )
 
 
 def operations() -> Iterator[str]:

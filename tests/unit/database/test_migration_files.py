@@ -310,5 +310,6 @@ def test_rights_change_only_with_a_migration() -> None:
     rights = json.dumps([TABLES, SEQUENCES], sort_keys=True)
     names = [file.name for file in read_files()]
 
-    assert list(RIGHTS.values())[-1] == hashlib.sha256(rights.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(rights.encode()).hexdigest()[:16]
+    assert list(RIGHTS.values())[-1] == digest, f'add "{names[-1]}": "{digest}" to RIGHTS'
     assert set(RIGHTS) <= set(names)
