@@ -145,10 +145,10 @@ async def _changed(
 
 def _change(environment: str, row: Any) -> Change:
     key, before, after = row["key"], row["before_version"], row["after_version"]
-    found = content_of(environment, row, "before_") if before is not None else None
+    content = content_of(environment, row, "before_") if before is not None else None
     return Change(
         key=key,
-        before=Entry(key=key, content=found, version=before, last_version=before or 0),
+        before=Entry(key=key, content=content, version=before, last_version=before or 0),
         after=content_of(environment, row, "after_") if after is not None else None,
         version=after,
     )

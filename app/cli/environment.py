@@ -99,18 +99,18 @@ def update(
 
         async def change(connection: Connection) -> MadeChangeSets:
             intents = {environment: Intent(patch=patch)}
-            made = await writes.apply(connection, intents, actor=operator(), message=message)
-            await record_administration(connection, resources.access_log, made, origin())
-            return made
+            result = await writes.apply(connection, intents, actor=operator(), message=message)
+            await record_administration(connection, resources.access_log, result, origin())
+            return result
 
         return await transact(resources.database, change, dry_run=dry_run)
 
-    (made,) = run_script(work).change_sets
-    show_properties(made.properties)
+    (result,) = run_script(work).change_sets
+    show_properties(result.properties)
     if dry_run:
         console.print(DRY_RUN)
     else:
-        console.print(f"{environment} is at revision {made.revision}")
+        console.print(f"{environment} is at revision {result.revision}")
 
 
 @cli.command("create")

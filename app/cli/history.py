@@ -140,20 +140,20 @@ def _write(
 ) -> None:
     async def run(resources: Resources) -> MadeChangeSets:
         async def change(connection: Connection) -> MadeChangeSets:
-            made = await writes.apply_plan(
+            result = await writes.apply_plan(
                 connection,
                 await plan(connection),
                 actor=operator(),
                 message=message,
                 vault=resources.vault,
             )
-            await record_administration(connection, resources.access_log, made, origin())
-            return made
+            await record_administration(connection, resources.access_log, result, origin())
+            return result
 
         return await transact(resources.database, change, dry_run=dry_run)
 
-    made = run_script(run)
-    for change_set in made.change_sets:
+    result = run_script(run)
+    for change_set in result.change_sets:
         if change_set.changes:
             show_changes(change_set.changes)
             if rest := _rest(change_set.changes_count, change_set.changes):
@@ -161,7 +161,7 @@ def _write(
         show_properties(change_set.properties)
         if not dry_run:
             console.print(f"{change_set.environment} is at revision {change_set.revision}")
-    if not made.change_sets:
+    if not result.change_sets:
         console.print("nothing to change")
     if dry_run:
         console.print(DRY_RUN)

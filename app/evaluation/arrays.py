@@ -151,7 +151,7 @@ def _contains(run: Run, needle: Any = None, container: Any = None, *_: Any) -> b
         return container != "" and text in container
     if isinstance(container, list):
         run.spend(len(container))
-        return any(strictly_equal(each, needle, run) for each in container)
+        return any(strictly_equal(item, needle, run) for item in container)
     return False
 
 

@@ -102,7 +102,7 @@ def cbor(value: Any, run: Run) -> bytes:
         return _cbor_text(value)
     if isinstance(value, list):
         run.spend(2 * len(value))
-        return _head(4, len(value)) + b"".join([cbor(each, run) for each in value])
+        return _head(4, len(value)) + b"".join([cbor(item, run) for item in value])
     if isinstance(value, dict):
         run.spend(4 * len(value))
         members = sorted([(cbor(name, run), cbor(member, run)) for name, member in value.items()])

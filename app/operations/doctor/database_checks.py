@@ -104,7 +104,9 @@ def _signed_heads(settings: Settings) -> list[Head] | None:
 def _chain(outcomes: Sequence[Verified | Broken]) -> Finding:
     broken = [outcome for outcome in outcomes if isinstance(outcome, Broken)]
     if broken:
-        texts = [f"{each.environment}: revision {each.revision} {each.reason}" for each in broken]
+        texts = [
+            f"{chain.environment}: revision {chain.revision} {chain.reason}" for chain in broken
+        ]
         return failed("history", first_few(texts, "; "))
     verified = [outcome for outcome in outcomes if isinstance(outcome, Verified)]
     revisions = sum(outcome.revision for outcome in verified)

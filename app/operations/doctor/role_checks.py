@@ -67,7 +67,7 @@ async def check_public_rights(installation: Installation) -> Sequence[Finding]:
 async def check_password_hashes(installation: Installation) -> Sequence[Finding]:
     """Check that our roles' passwords are stored as SCRAM; only a superuser can."""
     connections = (installation.app, installation.migrator)
-    names = [*LOGIN_ROLES, *(each.target.user for each in connections if each)]
+    names = [*LOGIN_ROLES, *(connection.target.user for connection in connections if connection)]
     async with installation.database.connection() as connection:
         if not await sql.may_read_verifiers(connection):
             return [absent("verifiers", "only a superuser may read pg_authid")]
