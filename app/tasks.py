@@ -148,6 +148,7 @@ async def repeat(
         while True:
             await run_once()
             await asyncio.sleep(jittered(every()))
-    finally:
+    except asyncio.CancelledError:
         if at_end:
             await run_once()
+        raise

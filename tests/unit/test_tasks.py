@@ -294,3 +294,24 @@ async def test_polling_cancelled_together_with_a_hint_ends(turns: int) -> None:
         await asyncio.sleep(0)
 
     await asyncio.wait_for(tasks.stop(), HANG_SECONDS)
+
+
+async def test_repeat_at_end_runs_once_more_only_when_cancelled() -> None:
+    runs: list[str] = []
+
+    async def fail() -> None:
+        runs.append("fail")
+        raise ValueError
+
+    async def work() -> None:
+        runs.append("work")
+
+    with pytest.raises(ValueError):  # noqa: PT011 - the error of `fail`
+        await repeat(lambda: 0.0, fail, at_end=True)
+    task = asyncio.create_task(repeat(lambda: 3600.0, work, at_end=True))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert runs == ["fail", "work", "work"]

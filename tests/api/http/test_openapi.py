@@ -209,7 +209,12 @@ async def test_docs_script_is_compressed_and_revalidated(service: Service) -> No
     plain = await service.stranger.get(VIEWER_PATH, headers={"Accept-Encoding": "identity"})
     zipped = await service.stranger.get(VIEWER_PATH, headers={"Accept-Encoding": "gzip"})
     again = await service.stranger.get(
-        VIEWER_PATH, headers={"If-None-Match": plain.headers["ETag"]}
+        VIEWER_PATH,
+        headers={"Accept-Encoding": "gzip", "If-None-Match": zipped.headers["ETag"]},
+    )
+    other = await service.stranger.get(
+        VIEWER_PATH,
+        headers={"Accept-Encoding": "identity", "If-None-Match": zipped.headers["ETag"]},
     )
 
     assert await plain.read() == await zipped.read()
@@ -217,6 +222,7 @@ async def test_docs_script_is_compressed_and_revalidated(service: Service) -> No
     assert int(zipped.headers["Content-Length"]) < 300_000
     assert plain.headers["Cache-Control"] == "no-cache"
     assert (again.status, await again.read()) == (304, b"")
+    assert (other.status, other.headers.get("Content-Encoding")) == (200, None)
 
 
 async def test_operations_have_tag_summary_and_examples(described: dict[str, Any]) -> None:
