@@ -10,7 +10,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-ha
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench history generated clean lock reference \
+.PHONY: help setup run test check docs docs-serve format bench history generated clean lock reference \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
         token script doctor backup restore
 
@@ -81,6 +81,12 @@ check: $(TOOLS) ## format, lint, types, layers, migrations
 	     --exclude require-lock-timeout,require-statement-timeout \
 	     --exclude-path '*.rollback.sql' migrations/*.sql
 
+docs: $(TOOLS) ## build the documentation site into .site, with warnings as errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
+
+docs-serve: $(TOOLS) ## serve the documentation site on 127.0.0.1:8000
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --config-file docs/site/mkdocs.yml
+
 format: $(TOOLS) ## format the code and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
@@ -92,7 +98,7 @@ lock: $(TOOLS) ## pin the dependencies of pyproject.toml with hashes
 	@$(COMPILE) --upgrade --output-file requirements.lock
 	@$(COMPILE) --upgrade --constraint requirements.lock --extra dev --output-file requirements-dev.lock
 
-reference: $(TOOLS) ## write .env.example and the README's table from the list of settings
+reference: $(TOOLS) ## write .env.example and the table of docs/settings.md from the list of settings
 	@$(BIN)/python -m app.settings.reference
 
 clients: ## install Node's OpenFeature clients with npm, which the suite then tests too
@@ -105,7 +111,7 @@ generated: $(TOOLS) ## send many requests generated from the API: make generated
 	@FLAGSTONE_EXAMPLES=$(or $(examples),200) $(BIN)/python -m pytest --timeout=0 tests/api/http/test_generated_requests.py
 
 clean: ## remove the virtual environment and the caches; the data stays
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .history .import_linter_cache .coverage*
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .history .import_linter_cache .site .coverage*
 	find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp comes last, so that an interrupted installation is done again.

@@ -1,4 +1,4 @@
-"""Generates `.env.example` and the README's table from the declared variables."""
+"""Generates `.env.example` and the table of docs/settings.md from the declared variables."""
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
@@ -14,7 +14,7 @@ def env_example() -> str:
 
 
 def table() -> str:
-    """Return the README's table, in Markdown."""
+    """Return the table of docs/settings.md, in Markdown."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for variable in VARIABLES:
         name = f"`{variable.name}`" + (" 🔒" if variable.secret else "")
@@ -45,10 +45,10 @@ def _defaults(variable: Variable) -> str:
 def _write() -> None:
     """Write both files of the project, which must be the working directory."""
     Path(".env.example").write_text(env_example(), encoding="utf-8")
-    readme = Path("README.md")
-    before, begin, rest = readme.read_text(encoding="utf-8").partition("<!-- settings -->\n")
+    page = Path("docs/settings.md")
+    before, begin, rest = page.read_text(encoding="utf-8").partition("<!-- settings -->\n")
     _, end, after = rest.partition("<!-- /settings -->")
-    readme.write_text(f"{before}{begin}\n{table()}\n\n{end}{after}", encoding="utf-8")
+    page.write_text(f"{before}{begin}\n{table()}\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

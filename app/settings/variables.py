@@ -1,6 +1,6 @@
 """Every setting, declared once with its environment variable.
 
-The parsing, `.env.example` and the README's table come from these declarations.
+The parsing, `.env.example` and the table of docs/settings.md come from these declarations.
 """
 
 from dataclasses import dataclass

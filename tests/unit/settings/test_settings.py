@@ -729,8 +729,8 @@ def test_env_example_is_the_list_of_variables() -> None:
     assert env_example() == (ROOT / ".env.example").read_text(encoding="utf-8")
 
 
-def test_readme_holds_the_table_of_variables() -> None:
-    assert table() in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_settings_page_has_the_table_of_variables() -> None:
+    assert table() in (ROOT / "docs/settings.md").read_text(encoding="utf-8")
 
 
 def test_env_example_uncommented_whole_changes_nothing() -> None:
