@@ -5,15 +5,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiohttp import hdrs
-from openfeature.contrib.tools.flagd.core import FlagdCore
-from openfeature.evaluation_context import EvaluationContext
 
 from app.configuration.snapshots.reading import FOLLOWER
+from tests.api.flags.flagd import LOCAL, Flagd
 from tests.conftest import Service
 from tests.paths import SHARED_DATA
 
-LOCAL = "/v1/environments/local"
 EXAMPLE = SHARED_DATA / "example_flags.flagd.json"
 CONTEXTS: list[dict[str, Any]] = [
     {},
@@ -25,46 +22,6 @@ CONTEXTS: list[dict[str, Any]] = [
 needs_example = pytest.mark.skipif(
     not EXAMPLE.exists(), reason="flagd's example flags are not here"
 )
-
-
-class Flagd:
-    """Polls like flagd: sends its last ETag, and replaces all flags."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._etag = ""
-        self._core = FlagdCore()
-
-    async def poll(self) -> int:
-        answer = await self._service.client.get(
-            f"{LOCAL}/flags.json",
-            headers={"Accept": "application/json", "If-None-Match": self._etag},
-        )
-        if answer.status == 200:
-            assert answer.content_type == "application/json"
-            self._etag = answer.headers[hdrs.ETAG]
-            self._core.set_flags(await answer.text())
-        return answer.status
-
-    def evaluate(self, key: str, default: Any, context: dict[str, Any]) -> dict[str, Any]:
-        """Return the outcome in OFREP's terms."""
-        attributes = {name: value for name, value in context.items() if name != "targetingKey"}
-        user = EvaluationContext(context.get("targetingKey"), attributes)
-        by_type: dict[type, Any] = {
-            bool: self._core.resolve_boolean_value,
-            str: self._core.resolve_string_value,
-            int: self._core.resolve_integer_value,
-            float: self._core.resolve_float_value,
-            dict: self._core.resolve_object_value,
-        }
-        found = by_type[type(default)](key, default, user)
-        return {
-            "key": key,
-            "reason": str(found.reason),
-            "variant": found.variant,
-            "value": found.value,
-            "metadata": dict(found.flag_metadata),
-        }
 
 
 async def _evaluate(service: Service, key: str, context: dict[str, Any]) -> Any:
