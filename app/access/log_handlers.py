@@ -49,7 +49,7 @@ class AccessPage(msgspec.Struct, frozen=True, kw_only=True):
     next: int | None
 
 
-async def list_accesses(request: web.Request) -> web.Response:
+async def list_access_log(request: web.Request) -> web.Response:
     """List the access log.
 
     The latest comes first. A token with a list of environments sees only their rows.

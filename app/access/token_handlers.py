@@ -80,7 +80,7 @@ async def rotate_token(request: web.Request) -> web.Response:
     The old token remains valid for `grace_seconds`.
     """
     wire.read_query(request, set())
-    body = await wire.read_body(request, views.NewRotation)
+    body = await wire.read_body(request, views.RotationRequest)
     token_id, own = _id(request), _grant(request)
     log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
 

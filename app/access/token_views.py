@@ -54,7 +54,7 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     expires_days: Annotated[int, msgspec.Meta(ge=1, le=DAYS_MAX)] | None = None
 
 
-class NewRotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RotationRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of a rotation: how long the old token stays valid."""
 
     grace_seconds: Annotated[int, msgspec.Meta(ge=0, le=GRACE_SECONDS_MAX)] = GRACE_SECONDS

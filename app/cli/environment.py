@@ -16,8 +16,8 @@ from app.configuration.changes.administration import record_administration, reco
 from app.configuration.changes.history import environment_at
 from app.configuration.changes.intents import patch_of
 from app.configuration.changes.properties import Intent
-from app.configuration.changes.requests import NewEnvironment, NewPatch
-from app.configuration.changes.views import MadeChangeSets
+from app.configuration.changes.requests import EnvironmentPatch, NewEnvironment
+from app.configuration.changes.views import AppliedChangeSets
 from app.database import Connection
 from app.environments import models, service
 from app.errors import invalid
@@ -88,8 +88,8 @@ def update(
 ) -> None:
     """Change the properties of an environment, as one change set."""
 
-    async def work(resources: Resources) -> MadeChangeSets:
-        new = NewPatch(
+    async def work(resources: Resources) -> AppliedChangeSets:
+        new = EnvironmentPatch(
             metadata=_members(metadata),
             fractional=fractional or msgspec.UNSET,
             protected=msgspec.UNSET if protected is None else protected,
@@ -97,7 +97,7 @@ def update(
         expected = None if version is None else ExpectedVersion(version=version)
         patch = patch_of(new, expected)
 
-        async def change(connection: Connection) -> MadeChangeSets:
+        async def change(connection: Connection) -> AppliedChangeSets:
             intents = {environment: Intent(patch=patch)}
             result = await writes.apply(connection, intents, actor=operator(), message=message)
             await record_administration(connection, resources.access_log, result, origin())

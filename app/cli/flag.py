@@ -21,7 +21,7 @@ from app.configuration.changes.properties import Fractional
 from app.configuration.json_schema.pool import Checkers
 from app.configuration.transfer.documents import Format
 from app.configuration.transfer.linting import lint_file
-from app.evaluation.explain import Split, Step
+from app.evaluation.explain import EvaluationStep, Split
 from app.flags import explanation as service
 from app.flags.usage import read_usage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
@@ -151,7 +151,7 @@ def _fields(explained: ExplainedEvaluation) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if isinstance(value, bool) or value}
 
 
-def _add_steps(tree: Tree, steps: list[Step]) -> None:
+def _add_steps(tree: Tree, steps: list[EvaluationStep]) -> None:
     for step in steps:
         operands = " ".join(map(_text, step.operands))
         branch = tree.add(Text(f"{step.place} {operands}".rstrip() + f" → {_outcome(step)}"))
@@ -160,7 +160,7 @@ def _add_steps(tree: Tree, steps: list[Step]) -> None:
         _add_steps(branch, step.steps)
 
 
-def _outcome(step: Step) -> str:
+def _outcome(step: EvaluationStep) -> str:
     if step.error is not None:
         return step.error
     return "nothing" if step.outcome is msgspec.UNSET else _text(step.outcome)

@@ -14,14 +14,14 @@ from app.configuration.changes.administration import record_administration
 from app.configuration.changes.differences import between_environments, between_revisions
 from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.views import (
+    AppliedChangeSets,
     ChangeSetPage,
     ChangeView,
     Difference,
     EntryView,
     KeyChange,
     KeyHistory,
-    MadeChangeSets,
-    PropertiesView,
+    PropertiesChangeView,
 )
 from app.database import Connection
 from app.http.dry_run import transact
@@ -138,8 +138,8 @@ def promote(
 def _write(
     plan: Callable[[Connection], Awaitable[plans.ChangePlan]], message: str, *, dry_run: bool
 ) -> None:
-    async def run(resources: Resources) -> MadeChangeSets:
-        async def change(connection: Connection) -> MadeChangeSets:
+    async def run(resources: Resources) -> AppliedChangeSets:
+        async def change(connection: Connection) -> AppliedChangeSets:
             result = await writes.apply_plan(
                 connection,
                 await plan(connection),
@@ -175,7 +175,7 @@ def show_changes(changes: list[ChangeView]) -> None:
     console.print(table if changes else "no difference")
 
 
-def show_properties(properties: PropertiesView | None) -> None:
+def show_properties(properties: PropertiesChangeView | None) -> None:
     """Print the properties of an environment that differ, before and after."""
     if properties is None:
         return

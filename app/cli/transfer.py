@@ -19,7 +19,7 @@ from app.configuration.transfer.document_checks import read_checked_file
 from app.configuration.transfer.document_reader import format_of
 from app.configuration.transfer.document_writer import left_out, write_document
 from app.configuration.transfer.documents import Format, Mode
-from app.configuration.transfer.service import Imported
+from app.configuration.transfer.service import ImportResult
 from app.http.dry_run import transact
 from app.names import counted
 from app.scripts import Resources, run_script
@@ -100,7 +100,7 @@ def import_document(
 ) -> None:
     """Import a file into an environment, as one change set."""
 
-    async def work(resources: Resources) -> Imported:
+    async def work(resources: Resources) -> ImportResult:
         document = read_checked_file(
             file, format_, resources.checkers, lenient=lenient, secrets=secret or ()
         )
@@ -127,7 +127,7 @@ def import_document(
     _report(imported, dry_run=dry_run)
 
 
-def _report(imported: Imported, *, dry_run: bool) -> None:
+def _report(imported: ImportResult, *, dry_run: bool) -> None:
     for warning in imported.warnings:
         console.print(warning, style="yellow")
     if dry_run and imported.changes:

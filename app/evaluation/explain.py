@@ -40,7 +40,7 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
     shares: list[Share]
 
 
-class Step(msgspec.Struct, kw_only=True, omit_defaults=True):
+class EvaluationStep(msgspec.Struct, kw_only=True, omit_defaults=True):
     """An operator that ran; `steps` are the operators of its operands, in the order they ran.
 
     `operands` are their values, up to the first that was not evaluated. `if`, `and` and `or` have
@@ -54,14 +54,14 @@ class Step(msgspec.Struct, kw_only=True, omit_defaults=True):
     split: Split | None = None
     outcome: Any = msgspec.UNSET
     error: str | None = None
-    steps: list["Step"] = []
+    steps: list["EvaluationStep"] = []
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """An outcome with its trace. `is_complete` is false when steps were left out."""
 
     outcome: Outcome
-    steps: list[Step]
+    steps: list[EvaluationStep]
     is_complete: bool
 
 
@@ -92,13 +92,13 @@ def explain(
 class _Frame(NamedTuple):
     """The steps inside a running step, and their results by path."""
 
-    steps: list[Step]
+    steps: list[EvaluationStep]
     outcomes: dict[str, Any]
 
 
 class _Trace:
     def __init__(self, flag_key: str, fractional: str) -> None:
-        self.steps: list[Step] = []
+        self.steps: list[EvaluationStep] = []
         self.is_complete = True
         self._size = 0
         self._flag_key = flag_key
@@ -111,7 +111,7 @@ class _Trace:
                 self.is_complete = False
                 return closure(data, run)
             self._size += 1
-            step = Step(place=path, operator=operator, steps=[])
+            step = EvaluationStep(place=path, operator=operator, steps=[])
             outer, inner = self._open[-1], _Frame(step.steps, {})
             outer.steps.append(step)
             self._open.append(inner)

@@ -16,7 +16,7 @@ from app.http.keys import DATABASE
 USAGE: web.AppKey[Usage] = web.AppKey("usage", Usage)
 
 
-async def list_usage(request: web.Request) -> web.Response:
+async def list_flag_usage(request: web.Request) -> web.Response:
     """List how often each flag was evaluated.
 
     Remarks name flags that may no longer be needed.
@@ -29,7 +29,7 @@ async def list_usage(request: web.Request) -> web.Response:
     return wire.answer(FlagUsage(items=items))
 
 
-async def explain_evaluation(request: web.Request) -> web.Response:
+async def explain_flag(request: web.Request) -> web.Response:
     """Evaluate a flag and explain the result.
 
     Give `revision` or `at` in the body to evaluate a past state.

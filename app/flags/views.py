@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 
 from app.evaluation.engine import Outcome
-from app.evaluation.explain import Step
+from app.evaluation.explain import EvaluationStep
 
 
 class EvaluationQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -22,5 +22,5 @@ class ExplainedEvaluation(msgspec.Struct, frozen=True, kw_only=True):
 
     outcome: Outcome
     revision: int
-    steps: list[Step]
+    steps: list[EvaluationStep]
     is_complete: bool

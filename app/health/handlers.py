@@ -11,30 +11,32 @@ HEALTH: web.AppKey[Health] = web.AppKey("health", Health)
 CONTENT_TYPE = "application/health+json"
 
 
-class Answer(msgspec.Struct, frozen=True):
+class ProbeStatus(msgspec.Struct, frozen=True):
     """The answer of a probe without details."""
 
     status: Status
 
 
-async def live(_: web.Request) -> web.Response:
+async def get_liveness(_: web.Request) -> web.Response:
     """Check that the process is alive.
 
     It passes while the event loop runs. A failure means: restart the process.
     """
-    return _respond(Answer(Status.PASS), 200)
+    return _respond(ProbeStatus(Status.PASS), 200)
 
 
-async def started(request: web.Request) -> web.Response:
+async def get_startup(request: web.Request) -> web.Response:
     """Check that the process has started.
 
     It passes once the process can serve, even if only from the snapshot on disk.
     """
     is_serving = request.app[HEALTH].lifecycle.serving.is_set()
-    return _respond(Answer(Status.PASS if is_serving else Status.FAIL), 200 if is_serving else 503)
+    return _respond(
+        ProbeStatus(Status.PASS if is_serving else Status.FAIL), 200 if is_serving else 503
+    )
 
 
-async def ready(request: web.Request) -> web.Response:
+async def get_readiness(request: web.Request) -> web.Response:
     """Check that the process can take requests.
 
     Includes the last row that this instance wrote to `health_check`.
@@ -43,7 +45,7 @@ async def ready(request: web.Request) -> web.Response:
     return _respond(readiness, _code(readiness.status))
 
 
-async def report(request: web.Request) -> web.Response:
+async def get_health(request: web.Request) -> web.Response:
     """Get the full health report.
 
     It names only the environments of the token.

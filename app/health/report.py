@@ -18,7 +18,7 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     checks: dict[str, list[HealthCheck]]
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class HealthReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     status: Status
     version: str
     release_id: str
@@ -46,14 +46,14 @@ class Health:
         ]
         return Readiness(status=report.status, checks={WRITE_CHECK: write})
 
-    def report(self, covers: Callable[[str], bool] = lambda _: True) -> Report:
+    def report(self, covers: Callable[[str], bool] = lambda _: True) -> HealthReport:
         """Return every check. The status includes environments that `covers` hides."""
         scope = ReportScope(covers=covers, can_serve=self.lifecycle.serving.is_set())
         checks = {"lifecycle": self._lifecycle_check(scope)}
         for component in self.components:
             checks |= component.checks(scope)
         checks |= self._task_checks()
-        return Report(
+        return HealthReport(
             status=_worst(check.status for check in checks.values()),
             version=VERSION.partition(".")[0],
             release_id=VERSION,

@@ -56,18 +56,18 @@ class Documentation:
 DOCUMENTATION: web.AppKey[Documentation] = web.AppKey("documentation", Documentation)
 
 
-async def get_document(request: web.Request) -> web.Response:
+async def get_openapi_document(request: web.Request) -> web.Response:
     """Get this API as an OpenAPI 3.1 document."""
     return web.Response(body=request.app[DOCUMENTATION].openapi, content_type="application/json")
 
 
-async def get_page(request: web.Request) -> web.Response:
+async def get_documentation_page(request: web.Request) -> web.Response:
     """Get the page that shows this API."""
     request[OWN_HEADERS] = {"Content-Security-Policy": _POLICY}
     return web.Response(text=_PAGE, content_type="text/html")
 
 
-async def get_viewer(request: web.Request) -> web.Response:
+async def get_documentation_script(request: web.Request) -> web.Response:
     """Get the script of the page `/docs`."""
     files = request.app[DOCUMENTATION]
     request[OWN_HEADERS] = {"Cache-Control": "no-cache"}

@@ -54,9 +54,9 @@ def document(routes: Sequence["Route"]) -> dict[str, Any]:
     ids: set[str] = set()
     for route in routes:
         path = _PARAMETER.sub(r"{\1}", route.path)
-        operation_id = route.handler.__name__
+        operation_id = _camel_case(route.handler.__name__)
         if operation_id in ids:
-            operation_id += "_in_environment"
+            operation_id += "InEnvironment"
         ids.add(operation_id)
         operation = _operation(route, operation_id)
         paths.setdefault(path, {})[route.method.lower()] = operation
@@ -120,6 +120,11 @@ def error_statuses(route: "Route") -> list[int]:
     return sorted(statuses)
 
 
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.title() for word in others)
+
+
 def _operation(route: "Route", operation_id: str) -> dict[str, Any]:
     summary, _, description = (getdoc(route.handler) or "").partition("\n\n")
     operation: dict[str, Any] = {
@@ -150,7 +155,7 @@ def _preflight(route: "Route", operation_id: str) -> dict[str, Any]:
         "headers": _headers(dict.fromkeys(_PREFLIGHT_HEADERS, True)),
     }
     return {
-        "operationId": f"{operation_id}_preflight",
+        "operationId": f"{operation_id}Preflight",
         "tags": ["CORS"],
         "summary": "Answer a CORS preflight",
         "parameters": list(_described("path", _PARAMETER.findall(route.path), PATH)),

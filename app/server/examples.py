@@ -113,7 +113,7 @@ EXAMPLES: dict[str, Any] = {
         ],
         "next": None,
     },
-    "Answer": {"status": "pass"},
+    "ProbeStatus": {"status": "pass"},
     "ChangeSetPage": {"items": [_CHANGE_SET], "next": None},
     "ChangeSetView": _CHANGE_SET,
     "Configuration": _CONFIGURATION,
@@ -134,7 +134,7 @@ EXAMPLES: dict[str, Any] = {
             }
         ],
     },
-    "EventData": {
+    "ChangeEventData": {
         "environment": "production",
         "revision": 42,
         "kind": "change",
@@ -169,7 +169,7 @@ EXAMPLES: dict[str, Any] = {
             }
         ]
     },
-    "Imported": {
+    "ImportResult": {
         "environment": "production",
         "revision": 42,
         "epoch": _EPOCH,
@@ -194,7 +194,7 @@ EXAMPLES: dict[str, Any] = {
         ],
         "next": None,
     },
-    "MadeChangeSets": {
+    "AppliedChangeSets": {
         "change_sets": [
             {
                 "environment": "production",
@@ -229,11 +229,11 @@ EXAMPLES: dict[str, Any] = {
     },
     "NewConfiguration": {"value": _FLAG, "kind": "flag", "message": "Turn on the new checkout"},
     "NewEnvironment": {"name": "shop-preview", "tier": "staging", "metadata": {"team": "shop"}},
-    "NewPatch": {"metadata": {"team": "shop"}, "protected": False},
-    "NewPromotion": {"from": "staging", "keys": ["new-checkout"], "message": "Release 4.2"},
-    "NewRestore": {"revision": 41, "message": "Undo release 4.2"},
-    "NewRevert": {"message": "The new timeout was too long"},
-    "NewRotation": {"grace_seconds": 86_400},
+    "EnvironmentPatch": {"metadata": {"team": "shop"}, "protected": False},
+    "PromotionRequest": {"from": "staging", "keys": ["new-checkout"], "message": "Release 4.2"},
+    "RestoreRequest": {"revision": 41, "message": "Undo release 4.2"},
+    "RevertRequest": {"message": "The new timeout was too long"},
+    "RotationRequest": {"grace_seconds": 86_400},
     "NewToken": {
         "name": "deploy",
         "scopes": ["read", "write"],
@@ -242,8 +242,12 @@ EXAMPLES: dict[str, Any] = {
     },
     "Outcome": _OUTCOME,
     "Readiness": {"status": "pass", "checks": {"database:write": [_WRITE_CHECK]}},
-    "Refetch": {"type": "refetchEvaluation", "etag": f"{_EPOCH}:42", "lastModified": 1_773_480_413},
-    "Report": {
+    "RefetchEvent": {
+        "type": "refetchEvaluation",
+        "etag": f"{_EPOCH}:42",
+        "lastModified": 1_773_480_413,
+    },
+    "HealthReport": {
         "status": "pass",
         "version": "1",
         "releaseId": "0.1.0",
@@ -273,7 +277,7 @@ EXAMPLES: dict[str, Any] = {
     },
     "TokenPage": {"items": [_TOKEN], "next": None},
     "TokenView": _TOKEN,
-    "Written": {
+    "WriteResult": {
         "environment": "production",
         "key": "checkout/timeout",
         "version": 3,
@@ -281,24 +285,24 @@ EXAMPLES: dict[str, Any] = {
         "epoch": _EPOCH,
         "created": False,
     },
-    "get_document": {
+    "getOpenapiDocument": {
         "application/json": {"openapi": "3.1.0", "info": {"title": "Flagstone", "version": "0.1.0"}}
     },
-    "get_page": {"text/html": "<!doctype html><title>Flagstone API</title>"},
-    "get_viewer": {"text/javascript": "/*! OpenAPI Explorer */"},
-    "get_metrics": {
+    "getDocumentationPage": {"text/html": "<!doctype html><title>Flagstone API</title>"},
+    "getDocumentationScript": {"text/javascript": "/*! OpenAPI Explorer */"},
+    "getMetrics": {
         "text/plain": "flagstone_audit_broken_chains 0.0\n",
         "application/openmetrics-text": "flagstone_audit_broken_chains 0.0\n# EOF\n",
     },
-    "get_flagd_document": {
+    "getFlagdDocument": {
         "application/json": {"flags": {"new-checkout": _FLAG}, "metadata": {"team": "shop"}}
     },
-    "export_environment": {
+    "exportEnvironment": {
         "application/json": _JSON_FILE,
         "application/yaml": _YAML_FILE,
         "text/plain": _ENV_FILE,
     },
-    "import_document": {
+    "importEnvironment": {
         "application/json": _JSON_FILE,
         "application/yaml": _YAML_FILE,
         "application/x-yaml": _YAML_FILE,

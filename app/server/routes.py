@@ -14,44 +14,44 @@ from app.access import token_handlers as tokens
 from app.access.guard import guarded
 from app.access.log_handlers import AccessPage
 from app.access.models import Scope
-from app.access.token_views import IssuedToken, NewRotation, NewToken, TokenPage, TokenView
+from app.access.token_views import IssuedToken, NewToken, RotationRequest, TokenPage, TokenView
 from app.configuration.changes import environment_handlers as environments
 from app.configuration.changes import handlers as changes
 from app.configuration.changes.requests import (
+    EnvironmentPatch,
     NewChangeSet,
     NewEnvironment,
-    NewPatch,
-    NewPromotion,
-    NewRestore,
-    NewRevert,
+    PromotionRequest,
+    RestoreRequest,
+    RevertRequest,
 )
 from app.configuration.changes.views import (
+    AppliedChangeSets,
     ChangeSetPage,
     ChangeSetView,
     Difference,
     KeyHistory,
-    MadeChangeSets,
 )
 from app.configuration.entries import handlers as configurations
-from app.configuration.entries.models import ConfigurationPage, NewConfiguration, Written
-from app.configuration.snapshots.change_event import EventData
+from app.configuration.entries.models import ConfigurationPage, NewConfiguration, WriteResult
+from app.configuration.snapshots.change_event import ChangeEventData
 from app.configuration.snapshots.change_stream import stream_events
 from app.configuration.snapshots.snapshot import Configuration
 from app.configuration.transfer import handlers as transfer
-from app.configuration.transfer.service import Imported
+from app.configuration.transfer.service import ImportResult
 from app.environments.models import Environment, EnvironmentList
 from app.evaluation.engine import Outcome
 from app.flags import handlers as flags
 from app.flags.ofrep import handlers as ofrep
-from app.flags.ofrep.answers import Failure, with_ofrep_errors
+from app.flags.ofrep.answers import EvaluationFailure, with_ofrep_errors
 from app.flags.ofrep.cors import preflight
-from app.flags.ofrep.streams import Refetch, stream_refetches
+from app.flags.ofrep.streams import RefetchEvent, stream_flag_changes
 from app.flags.ofrep.tickets import STREAM_PATH
 from app.flags.ofrep.views import EvaluationRequest, Evaluations
 from app.flags.usage import FlagUsage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.health import handlers as health
-from app.health.report import Readiness, Report
+from app.health.report import HealthReport, Readiness
 from app.http import documentation, wire
 from app.http.decoder import CONTEXT_BYTES_MAX
 from app.http.frame import with_deadline, with_large_data
@@ -83,7 +83,7 @@ _MOMENT = _REVISION + _STALE
 _SEEN = ("flagConfigEtag", "flagConfigLastModified")
 _OFREP: dict[str, Any] = {
     "around": with_ofrep_errors,
-    "failure": Failure,
+    "failure": EvaluationFailure,
     "only_reads": True,
     "body_bytes_max": CONTEXT_BYTES_MAX,
 }
@@ -100,7 +100,7 @@ _TAGS = {
     documentation.__name__: "This documentation",
     configurations.__name__: "Configurations",
     ofrep.__name__: "Evaluation (OFREP)",
-    stream_refetches.__module__: "Evaluation (OFREP)",
+    stream_flag_changes.__module__: "Evaluation (OFREP)",
     environments.__name__: "Environments",
     flags.__name__: "Flag analysis",
     changes.__name__: "Changes and history",
@@ -113,18 +113,20 @@ _TAGS = {
 
 # fmt: off
 _ROUTES: tuple[Route, ...] = (
-    Route("GET", "/health/live", health.live, None, health.Answer, gives=_HEALTH),
-    Route("GET", "/health/started", health.started, None, health.Answer, statuses=_PROBE,
+    Route("GET", "/health/live", health.get_liveness, None, health.ProbeStatus, gives=_HEALTH),
+    Route("GET", "/health/started", health.get_startup, None, health.ProbeStatus, statuses=_PROBE,
           gives=_HEALTH),
-    Route("GET", "/health/ready", health.ready, None, Readiness, statuses=_PROBE, gives=_HEALTH),
-    Route("GET", "/health", health.report, Scope.READ, Report, statuses=_PROBE, gives=_HEALTH),
+    Route("GET", "/health/ready", health.get_readiness, None, Readiness, statuses=_PROBE,
+          gives=_HEALTH),
+    Route("GET", "/health", health.get_health, Scope.READ, HealthReport, statuses=_PROBE,
+          gives=_HEALTH),
 
     Route("GET", "/metrics", metrics.get_metrics, Scope.READ, str,
           gives=("text/plain", "application/openmetrics-text")),
 
-    Route("GET", "/openapi.json", documentation.get_document, None, dict),
-    Route("GET", "/docs", documentation.get_page, None, str, gives=("text/html",)),
-    Route("GET", documentation.VIEWER_PATH, documentation.get_viewer, None, str,
+    Route("GET", "/openapi.json", documentation.get_openapi_document, None, dict),
+    Route("GET", "/docs", documentation.get_documentation_page, None, str, gives=("text/html",)),
+    Route("GET", documentation.VIEWER_PATH, documentation.get_documentation_script, None, str,
           gives=("text/javascript",), conditions=("If-None-Match",), statuses=(200, 304),
           headers=("ETag",)),
 
@@ -132,11 +134,11 @@ _ROUTES: tuple[Route, ...] = (
     Route("GET", _CONFIGURATION, configurations.get_configuration, Scope.READ, Configuration,
           query=("revision", "at", "min_revision", "reveal"), conditions=("If-None-Match",),
           statuses=(200, 304), headers=("ETag", *_MOMENT)),
-    Route("PUT", _CONFIGURATION, configurations.put_configuration, Scope.WRITE, Written,
+    Route("PUT", _CONFIGURATION, configurations.put_configuration, Scope.WRITE, WriteResult,
           body=NewConfiguration, query=_DRY_RUN, statuses=(200, 201),
           conditions=("If-Match", "If-None-Match", "Idempotency-Key"),
           headers=("ETag", "Location", *_REVISION)),
-    Route("DELETE", _CONFIGURATION, configurations.delete_configuration, Scope.WRITE, Written,
+    Route("DELETE", _CONFIGURATION, configurations.delete_configuration, Scope.WRITE, WriteResult,
           query=_DRY_RUN, conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
 
     # The paths of OFREP need a token for one environment. Those below an environment do not.
@@ -145,7 +147,7 @@ _ROUTES: tuple[Route, ...] = (
     Route("POST", _FLAGS, ofrep.evaluate_flags, Scope.EVALUATE, Evaluations, body=EvaluationRequest,
           query=_SEEN, conditions=("If-None-Match",), statuses=(200, 304),
           headers=("ETag", *_MOMENT), **_OFREP),
-    Route("GET", STREAM_PATH + "{ticket}", stream_refetches, None, Refetch,
+    Route("GET", STREAM_PATH + "{ticket}", stream_flag_changes, None, RefetchEvent,
           gives=("text/event-stream",), conditions=("Last-Event-ID",), **_OFREP),
     Route("POST", _ENVIRONMENT + _FLAG, ofrep.evaluate_flag, Scope.EVALUATE, Outcome,
           body=EvaluationRequest, query=_SEEN, headers=_MOMENT, **_OFREP),
@@ -153,7 +155,8 @@ _ROUTES: tuple[Route, ...] = (
           body=EvaluationRequest, query=_SEEN, conditions=("If-None-Match",), statuses=(200, 304),
           headers=("ETag", *_MOMENT), **_OFREP),
 
-    Route("GET", _HISTORY, changes.list_key_history, Scope.READ, KeyHistory, query=_PAGE),
+    Route("GET", _HISTORY, changes.list_configuration_history, Scope.READ, KeyHistory,
+          query=_PAGE),
     Route("GET", _CONFIGURATIONS, configurations.list_configurations, Scope.READ, ConfigurationPage,
           query=("prefix", "kind", "after", "limit", "revision", "at", "min_revision"),
           headers=_MOMENT),
@@ -165,34 +168,34 @@ _ROUTES: tuple[Route, ...] = (
           headers=("Location", *_REVISION)),
     Route("GET", _ENVIRONMENT, environments.get_environment, Scope.READ, Environment,
           query=("revision", "at", "min_revision"), headers=_MOMENT),
-    Route("PATCH", _ENVIRONMENT, environments.patch_environment, Scope.WRITE, MadeChangeSets,
-          body=NewPatch, query=_DRY_RUN, takes=wire.MERGE_PATCH,
+    Route("PATCH", _ENVIRONMENT, environments.patch_environment, Scope.WRITE, AppliedChangeSets,
+          body=EnvironmentPatch, query=_DRY_RUN, takes=wire.MERGE_PATCH,
           conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
 
     Route("DELETE", _ENVIRONMENT, environments.delete_environment, Scope.ADMIN, Environment,
           query=_DRY_RUN, conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
 
-    Route("GET", _ENVIRONMENT + "/flags/usage", flags.list_usage, Scope.READ, FlagUsage),
-    Route("POST", _ENVIRONMENT + r"/flags/{key:[\s\S]+}/evaluate", flags.explain_evaluation,
+    Route("GET", _ENVIRONMENT + "/flags/usage", flags.list_flag_usage, Scope.READ, FlagUsage),
+    Route("POST", _ENVIRONMENT + r"/flags/{key:[\s\S]+}/evaluate", flags.explain_flag,
           Scope.READ, ExplainedEvaluation, body=EvaluationQuery, query=("min_revision",),
           body_bytes_max=CONTEXT_BYTES_MAX, headers=_MOMENT, is_large=True),
 
     Route("GET", _CHANGES, changes.list_change_sets, Scope.READ, ChangeSetPage, query=_PAGE),
-    Route("POST", _CHANGES, changes.create_change_set, Scope.WRITE, MadeChangeSets,
+    Route("POST", _CHANGES, changes.create_change_set, Scope.WRITE, AppliedChangeSets,
           body=NewChangeSet, query=_DRY_RUN, conditions=_REPEATABLE, headers=_REVISION),
-    Route("GET", _ENVIRONMENT + "/events", stream_events, Scope.READ, EventData,
+    Route("GET", _ENVIRONMENT + "/events", stream_events, Scope.READ, ChangeEventData,
           query=("prefix", "min_revision"), conditions=("Last-Event-ID",),
           gives=("text/event-stream",), headers=_MOMENT),
     Route("GET", _CHANGE_SET, changes.get_change_set, Scope.READ, ChangeSetView,
           query=("after", "limit")),
-    Route("POST", _CHANGE_SET + "/revert", changes.revert_change_set, Scope.WRITE, MadeChangeSets,
-          body=NewRevert, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
-          headers=_REVISION, is_large=True),
+    Route("POST", _CHANGE_SET + "/revert", changes.revert_change_set, Scope.WRITE,
+          AppliedChangeSets, body=RevertRequest, query=_DRY_RUN, conditions=_REPEATABLE,
+          also=_READS, headers=_REVISION, is_large=True),
     Route("POST", _ENVIRONMENT + "/restore", changes.restore_environment, Scope.WRITE,
-          MadeChangeSets, body=NewRestore, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
-          headers=_REVISION, is_large=True),
-    Route("POST", _ENVIRONMENT + "/promote", changes.promote_keys, Scope.WRITE, MadeChangeSets,
-          body=NewPromotion, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
+          AppliedChangeSets, body=RestoreRequest, query=_DRY_RUN, conditions=_REPEATABLE,
+          also=_READS, headers=_REVISION, is_large=True),
+    Route("POST", _ENVIRONMENT + "/promote", changes.promote_keys, Scope.WRITE, AppliedChangeSets,
+          body=PromotionRequest, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
           headers=_REVISION, is_large=True),
     Route("GET", _ENVIRONMENT + "/export", transfer.export_environment, Scope.READ, bytes,
           query=("format", "revision", "at", "min_revision", "reveal"),
@@ -201,11 +204,11 @@ _ROUTES: tuple[Route, ...] = (
     Route("GET", _ENVIRONMENT + "/flags.json", transfer.get_flagd_document, Scope.READ, dict,
           query=("min_revision",), conditions=("If-None-Match",), statuses=(200, 304),
           headers=("ETag", *_MOMENT)),
-    Route("POST", _ENVIRONMENT + "/import", transfer.import_document, Scope.WRITE, Imported,
+    Route("POST", _ENVIRONMENT + "/import", transfer.import_environment, Scope.WRITE, ImportResult,
           body=bytes, takes=tuple(transfer.FORMATS), body_bytes_max=transfer.IMPORT_BYTES_MAX,
           query=("format", "mode", "message", "lenient", "secret", "dry_run"),
           conditions=_REPEATABLE, also=_READS, headers=_REVISION, is_large=True),
-    Route("GET", "/v1/access-log", access_log.list_accesses, Scope.ADMIN, AccessPage,
+    Route("GET", "/v1/access-log", access_log.list_access_log, Scope.ADMIN, AccessPage,
           query=(*_PAGE, "event", "environment")),
     Route("GET", "/v1/schema-audit", audit.list_schema_changes, Scope.ADMIN, SchemaAuditPage,
           query=_PAGE),
@@ -220,7 +223,7 @@ _ROUTES: tuple[Route, ...] = (
     Route("GET", _ISSUED, tokens.get_token, Scope.ADMIN, TokenView),
     Route("DELETE", _ISSUED, tokens.revoke_token, Scope.ADMIN, TokenView),
     Route("POST", _ISSUED + "/rotate", tokens.rotate_token, Scope.ADMIN, IssuedToken,
-          body=NewRotation, statuses=(201,), conditions=_REPEATABLE, headers=("Location",)),
+          body=RotationRequest, statuses=(201,), conditions=_REPEATABLE, headers=("Location",)),
 )
 # fmt: on
 ROUTES = tuple(replace(route, tag=_TAGS[route.handler.__module__]) for route in _ROUTES)

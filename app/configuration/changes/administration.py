@@ -7,7 +7,7 @@ from app.access.events import AccessEvent, Origin
 from app.access.log import AccessLog
 from app.access.models import Grant, Scope
 from app.configuration.changes import writes
-from app.configuration.changes.views import MadeChangeSet, MadeChangeSets
+from app.configuration.changes.views import AppliedChangeSet, AppliedChangeSets
 from app.database import Connection
 from app.environments.models import Environment
 from app.errors import Forbidden
@@ -17,7 +17,7 @@ from app.settings import Secret
 _RESOURCE = "environment"
 
 
-def check_administration(written: MadeChangeSets, grant: Grant) -> None:
+def check_administration(written: AppliedChangeSets, grant: Grant) -> None:
     """Require the scope admin for change sets of `fractional` or `protected`. Raises Forbidden.
 
     Runs after the write, because a revert or a restore shows only then what it changes. The error
@@ -31,7 +31,7 @@ def check_administration(written: MadeChangeSets, grant: Grant) -> None:
 
 
 async def record_administration(
-    connection: Connection, log: AccessLog, written: MadeChangeSets, origin: Origin
+    connection: Connection, log: AccessLog, written: AppliedChangeSets, origin: Origin
 ) -> None:
     """Write the administrative changes to the access log, in the same transaction.
 
@@ -88,7 +88,7 @@ async def delete_environment(
     return closed
 
 
-def _administered(written: MadeChangeSets) -> Iterator[tuple[MadeChangeSet, str]]:
+def _administered(written: AppliedChangeSets) -> Iterator[tuple[AppliedChangeSet, str]]:
     """Yield the administrative change sets, each with a description."""
     for change_set in written.change_sets:
         if (change := change_set.properties) is None:

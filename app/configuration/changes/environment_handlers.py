@@ -9,7 +9,7 @@ from app.configuration.changes import administration, history, writes
 from app.configuration.changes.administration import record_creation
 from app.configuration.changes.intents import patch_of
 from app.configuration.changes.properties import Intent
-from app.configuration.changes.requests import NewEnvironment, NewPatch
+from app.configuration.changes.requests import EnvironmentPatch, NewEnvironment
 from app.configuration.changes.write_requests import read_dry_run, run_write, write_change_sets
 from app.configuration.snapshots.reading import (
     FOLLOWER,
@@ -70,7 +70,7 @@ async def patch_environment(request: web.Request) -> web.Response:
     # GET sends no ETag: it would change with each revision, because the response has the revision.
     # Then an edit of any key would make a patch stale. The client sends `version` instead.
     expected = read_expected_version(request, may_create=False)
-    body = await wire.read_body(request, NewPatch, types=wire.MERGE_PATCH)
+    body = await wire.read_body(request, EnvironmentPatch, types=wire.MERGE_PATCH)
     intent = Intent(patch=patch_of(body, expected))
     name, actor = request.match_info["environment"], request[CALLER].actor
 

@@ -10,8 +10,13 @@ from app.access.models import Scope
 from app.configuration.changes import history, plans, writes
 from app.configuration.changes.differences import between_environments, between_revisions
 from app.configuration.changes.intents import contents_of, intents_of
-from app.configuration.changes.requests import NewChangeSet, NewPromotion, NewRestore, NewRevert
-from app.configuration.changes.views import MadeChangeSets
+from app.configuration.changes.requests import (
+    NewChangeSet,
+    PromotionRequest,
+    RestoreRequest,
+    RevertRequest,
+)
+from app.configuration.changes.views import AppliedChangeSets
 from app.configuration.changes.write_requests import CHECKS, read_dry_run, write_change_sets
 from app.configuration.snapshots.reading import FOLLOWER
 from app.database import Connection
@@ -64,7 +69,7 @@ async def get_change_set(request: web.Request) -> web.Response:
     return wire.answer(change_set)
 
 
-async def list_key_history(request: web.Request) -> web.Response:
+async def list_configuration_history(request: web.Request) -> web.Response:
     """List the changes of a key.
 
     The latest comes first.
@@ -115,7 +120,7 @@ async def revert_change_set(request: web.Request) -> web.Response:
     The inverse changes make a new revision.
     """
     dry_run = read_dry_run(request)
-    body = await wire.read_body(request, NewRevert, answer_seconds=HEAVY_SECONDS)
+    body = await wire.read_body(request, RevertRequest, answer_seconds=HEAVY_SECONDS)
     environment, revision = _environment(request), int(request.match_info["revision"])
 
     return await _write_plan(
@@ -129,7 +134,7 @@ async def restore_environment(request: web.Request) -> web.Response:
     The changes make a new revision.
     """
     dry_run = read_dry_run(request)
-    body = await wire.read_body(request, NewRestore, answer_seconds=HEAVY_SECONDS)
+    body = await wire.read_body(request, RestoreRequest, answer_seconds=HEAVY_SECONDS)
     moment = body.revision if body.at is None else body.at
     if moment is None or None not in (body.revision, body.at):
         raise invalid("revision", "must be given, or at, and not both")
@@ -146,7 +151,7 @@ async def promote_keys(request: web.Request) -> web.Response:
     Segments that the keys use are copied too. The changes make one change set.
     """
     dry_run = read_dry_run(request)
-    body = await wire.read_body(request, NewPromotion, answer_seconds=HEAVY_SECONDS)
+    body = await wire.read_body(request, PromotionRequest, answer_seconds=HEAVY_SECONDS)
     _require(request, body.source, Scope.READ)
     target, may_reveal = _environment(request), request[CALLER].grant.allows(Scope.REVEAL)
 
@@ -167,7 +172,7 @@ async def _write_plan(
 ) -> web.Response:
     actor, vault = request[CALLER].actor, request.app[VAULT]
 
-    async def work(connection: Connection) -> MadeChangeSets:
+    async def work(connection: Connection) -> AppliedChangeSets:
         return await writes.apply_plan(
             connection, await plan(connection), actor=actor, message=message, vault=vault
         )

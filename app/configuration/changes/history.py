@@ -16,7 +16,7 @@ from app.configuration.changes.views import (
     EntryView,
     KeyChange,
     KeyHistory,
-    PropertiesView,
+    PropertiesChangeView,
     change_view,
     properties_view,
 )
@@ -224,7 +224,7 @@ def _pages(rows: Sequence[Any]) -> dict[int, _Page]:
 
 async def property_changes(
     connection: Connection, environment: str, revisions: Sequence[int]
-) -> dict[int, PropertiesView]:
+) -> dict[int, PropertiesChangeView]:
     rows = sql.list_property_changes(connection, environment=environment, revisions=list(revisions))
     return {row["revision"]: properties_view(properties_change_of(row)) async for row in rows}
 

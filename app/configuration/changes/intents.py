@@ -14,8 +14,8 @@ from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.properties import Intent, PropertiesPatch, check_members
 from app.configuration.changes.requests import (
     DeleteOperation,
+    EnvironmentPatch,
     NewChangeSet,
-    NewPatch,
     PatchOperation,
     PutOperation,
 )
@@ -75,7 +75,9 @@ def intents_of(body: NewChangeSet, environment: str, check: RequestCheck) -> Map
     }
 
 
-def patch_of(body: NewPatch | PatchOperation, expected: ExpectedVersion | None) -> PropertiesPatch:
+def patch_of(
+    body: EnvironmentPatch | PatchOperation, expected: ExpectedVersion | None
+) -> PropertiesPatch:
     """Return the patch of an environment's properties. Raises Invalid."""
     patch = PropertiesPatch(
         metadata=body.metadata,

@@ -64,7 +64,7 @@ class PatchOperation(_Body, frozen=True, kw_only=True, tag="patch", tag_field="o
     environment: str | None = None
 
 
-class NewPatch(_Body, frozen=True, kw_only=True):
+class EnvironmentPatch(_Body, frozen=True, kw_only=True):
     """A merge patch (RFC 7396) of an environment's properties, and a message for the history.
 
     Members of `metadata` are merged. A member that is null is removed.
@@ -97,11 +97,11 @@ class NewChangeSet(_Body, frozen=True, kw_only=True):
     message: Message = ""
 
 
-class NewRevert(_Body, frozen=True, kw_only=True):
+class RevertRequest(_Body, frozen=True, kw_only=True):
     message: Message = ""
 
 
-class NewRestore(_Body, frozen=True, kw_only=True):
+class RestoreRequest(_Body, frozen=True, kw_only=True):
     """The moment to restore: either a revision or a time."""
 
     revision: Version | None = None
@@ -109,7 +109,7 @@ class NewRestore(_Body, frozen=True, kw_only=True):
     message: Message = ""
 
 
-class NewPromotion(_Body, frozen=True, kw_only=True, rename={"source": "from"}):
+class PromotionRequest(_Body, frozen=True, kw_only=True, rename={"source": "from"}):
     """Make `keys` equal to the environment `from`. Keys that it does not have are deleted."""
 
     source: str

@@ -38,7 +38,7 @@ class ChangeView(msgspec.Struct, frozen=True, kw_only=True):
     patch: list[dict[str, Any]]
 
 
-class PropertiesView(msgspec.Struct, frozen=True, kw_only=True):
+class PropertiesChangeView(msgspec.Struct, frozen=True, kw_only=True):
     """The environment's properties before and after, and the `patch` (RFC 6902) between them."""
 
     before: Properties
@@ -63,7 +63,7 @@ class ChangeSetView(msgspec.Struct, frozen=True, kw_only=True):
     changes: list[ChangeView]
     changes_count: int
     next: str | None
-    properties: PropertiesView | None
+    properties: PropertiesChangeView | None
 
 
 class ChangeSetPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,10 +98,10 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
     changes: list[ChangeView]
     next: str | None
-    properties: PropertiesView | None
+    properties: PropertiesChangeView | None
 
 
-class MadeChangeSet(msgspec.Struct, frozen=True, kw_only=True):
+class AppliedChangeSet(msgspec.Struct, frozen=True, kw_only=True):
     """The change set of a write in one environment: its first changes and their total number.
 
     Read the change set with `after` = `next` for more; `next` is null at the end.
@@ -114,13 +114,13 @@ class MadeChangeSet(msgspec.Struct, frozen=True, kw_only=True):
     # Stored responses of earlier releases lack the following members.
     changes_count: int | None = None
     next: str | None = None
-    properties: PropertiesView | None = None
+    properties: PropertiesChangeView | None = None
 
 
-class MadeChangeSets(msgspec.Struct, frozen=True, kw_only=True):
+class AppliedChangeSets(msgspec.Struct, frozen=True, kw_only=True):
     """The change sets of a write. After a dry run, none of them is stored."""
 
-    change_sets: list[MadeChangeSet]
+    change_sets: list[AppliedChangeSet]
     dry_run: bool = False
 
 
@@ -143,20 +143,20 @@ def change_view(key: str, before: EntryView | None, after: EntryView | None) -> 
     return ChangeView(key=key, before=before, after=after, patch=patch)
 
 
-def properties_view(change: PropertiesChange) -> PropertiesView:
+def properties_view(change: PropertiesChange) -> PropertiesChangeView:
     patch = patch_between(without_version(change.before), without_version(change.after))
-    return PropertiesView(before=change.before, after=change.after, patch=patch)
+    return PropertiesChangeView(before=change.before, after=change.after, patch=patch)
 
 
-async def made_view(change_set: ChangeSet) -> MadeChangeSet:
+async def made_view(change_set: ChangeSet) -> AppliedChangeSet:
     """Return the view of a change set. Raises Unavailable."""
     return await run_by_size(change_set.changes, "view", lambda: _made_view(change_set))
 
 
-def _made_view(change_set: ChangeSet) -> MadeChangeSet:
+def _made_view(change_set: ChangeSet) -> AppliedChangeSet:
     changes = _first(change_set.changes)
     is_whole = len(changes) == len(change_set.changes)
-    return MadeChangeSet(
+    return AppliedChangeSet(
         environment=change_set.environment,
         revision=change_set.revision,
         epoch=change_set.epoch,
@@ -183,7 +183,7 @@ def _first(changes: Sequence[Change]) -> Sequence[Change]:
     return changes
 
 
-def without_before(written: MadeChangeSets) -> MadeChangeSets:
+def without_before(written: AppliedChangeSets) -> AppliedChangeSets:
     """Return the change sets for a token without the scope read: without the state before."""
     replace = msgspec.structs.replace
     return replace(

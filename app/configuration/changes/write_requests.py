@@ -11,7 +11,7 @@ from app.access.guard import ACCESS_LOG, CALLER, origin
 from app.access.models import Scope
 from app.configuration.changes.administration import check_administration, record_administration
 from app.configuration.changes.content_checks import ContentChecks
-from app.configuration.changes.views import MadeChangeSets, without_before
+from app.configuration.changes.views import AppliedChangeSets, without_before
 from app.configuration.snapshots.reading import wait_until_served
 from app.database import Connection
 from app.http import wire
@@ -55,20 +55,20 @@ async def run_write(
 
 async def write_change_sets(
     request: web.Request,
-    work: Callable[[Connection], Awaitable[MadeChangeSets]],
+    work: Callable[[Connection], Awaitable[AppliedChangeSets]],
     *,
     dry_run: bool,
 ) -> web.Response:
     """Run work that writes change sets, and return them as far as the token may read."""
     grant, log, caller = request[CALLER].grant, request.app[ACCESS_LOG], origin(request)
 
-    async def permitted(connection: Connection) -> MadeChangeSets:
+    async def permitted(connection: Connection) -> AppliedChangeSets:
         written = await work(connection)
         check_administration(written, grant)
         await record_administration(connection, log, written, caller)
         return written
 
-    written = await run_write(request, permitted, answer_type=MadeChangeSets, dry_run=dry_run)
+    written = await run_write(request, permitted, answer_type=AppliedChangeSets, dry_run=dry_run)
 
     written = msgspec.structs.replace(written, dry_run=dry_run)
     if not grant.allows(Scope.READ):

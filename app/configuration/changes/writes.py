@@ -13,7 +13,7 @@ from app.configuration.changes.properties import (
     patch_towards,
 )
 from app.configuration.changes.requests import NewEnvironment
-from app.configuration.changes.views import MadeChangeSet, MadeChangeSets, made_view
+from app.configuration.changes.views import AppliedChangeSet, AppliedChangeSets, made_view
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.environments.models import Environment, Properties
@@ -30,9 +30,9 @@ async def apply(
     message: str,
     kind: ChangeKind = ChangeKind.EDIT,
     vault: Vault | None = None,
-) -> MadeChangeSets:
+) -> AppliedChangeSets:
     """Write one change set in each environment. Raises as `service.apply`."""
-    written: list[MadeChangeSet] = []
+    written: list[AppliedChangeSet] = []
     # Ordered by name, so that two writes cannot deadlock.
     for environment, intent in sorted(intents.items(), key=itemgetter(0)):
         if intent.operations or intent.patch:
@@ -47,12 +47,12 @@ async def apply(
                 patch=intent.patch,
             )
             written.append(await made_view(change_set))
-    return MadeChangeSets(change_sets=written)
+    return AppliedChangeSets(change_sets=written)
 
 
 async def apply_plan(
     connection: Connection, plan: ChangePlan, *, actor: str, message: str, vault: Vault
-) -> MadeChangeSets:
+) -> AppliedChangeSets:
     """Write the change set of a plan, unless it is empty. Raises as `service.apply`."""
     return await apply(
         connection,

@@ -12,7 +12,7 @@ from app.configuration.changes.history import Moment
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.write_requests import CHECKS, read_dry_run, run_write
 from app.configuration.entries import service
-from app.configuration.entries.models import NewConfiguration, Written
+from app.configuration.entries.models import NewConfiguration, WriteResult
 from app.configuration.snapshots.reading import (
     read_snapshot,
     snapshot_head_lines,
@@ -152,7 +152,7 @@ async def delete_configuration(request: web.Request) -> web.Response:
     expected = conditions.read_expected_version(request, may_create=False)
     (environment, key), actor = _path(request), request[CALLER].actor
 
-    async def delete(connection: Connection) -> Written:
+    async def delete(connection: Connection) -> WriteResult:
         operation = Operation(key=service.check_stored_key(key), content=None, expected=expected)
         return await service.write(connection, environment, operation, actor=actor)
 
@@ -170,10 +170,10 @@ async def _check(
 
 
 async def _write(
-    request: web.Request, work: Callable[[Connection], Awaitable[Written]], *, dry_run: bool
+    request: web.Request, work: Callable[[Connection], Awaitable[WriteResult]], *, dry_run: bool
 ) -> web.Response:
     """Run the work as a write and answer with the entry's new version."""
-    written = await run_write(request, work, answer_type=Written, dry_run=dry_run)
+    written = await run_write(request, work, answer_type=WriteResult, dry_run=dry_run)
     if dry_run:
         return wire.answer(msgspec.structs.replace(written, dry_run=True))
     await wait_until_served(request, written.environment, written.revision)

@@ -26,7 +26,7 @@ class ConfigurationPage(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
 
 
-class Written(msgspec.Struct, frozen=True, kw_only=True):
+class WriteResult(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a write. `version` is null after a deletion."""
 
     environment: str

@@ -10,7 +10,7 @@ from app.configuration.changes.history import Moment, revision_of
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.rows import content_of
 from app.configuration.changes.sealing import reveal_secrets
-from app.configuration.entries.models import ConfigurationPage, NewConfiguration, Written
+from app.configuration.entries.models import ConfigurationPage, NewConfiguration, WriteResult
 from app.configuration.snapshots.snapshot import PAGE_BYTES_MAX, Configuration
 from app.database import Connection, sql
 from app.environments import service as environments
@@ -87,7 +87,7 @@ async def write(
     actor: str,
     message: str = "",
     vault: Vault | None = None,
-) -> Written:
+) -> WriteResult:
     """Store or delete one entry, as a change set of one operation. Raises as `changes.apply`.
 
     The caller has checked the operation's key and content.
@@ -96,7 +96,7 @@ async def write(
         connection, environment, [operation], actor=actor, message=message, vault=vault
     )
     change = change_set.changes[0]
-    return Written(
+    return WriteResult(
         environment=change_set.environment,
         key=change.key,
         version=change.version,

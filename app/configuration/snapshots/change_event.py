@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 
-class EventData(msgspec.Struct, frozen=True, kw_only=True):
+class ChangeEventData(msgspec.Struct, frozen=True, kw_only=True):
     """The data of a `change` event: the changed keys, without values.
 
     `properties` is true when properties of the environment changed.
@@ -34,7 +34,7 @@ class Resync(msgspec.Struct, frozen=True):
 class ChangeEvent:
     """One change set as a server-sent event."""
 
-    def __init__(self, epoch: str, data: EventData) -> None:
+    def __init__(self, epoch: str, data: ChangeEventData) -> None:
         self.revision = data.revision
         self._epoch = epoch
         self.data = data

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from app import memory
-from app.configuration.snapshots.change_event import ChangeEvent, EventData
+from app.configuration.snapshots.change_event import ChangeEvent, ChangeEventData
 from app.configuration.snapshots.snapshot import RECENT_MAX, Configuration, Snapshot, build
 from app.database import Connection, sql
 from app.environments import service as environments
@@ -82,7 +82,7 @@ async def complete_events(
         page_size=EVENTS_MAX,
     )
     events = [
-        ChangeEvent(head.epoch, EventData(environment=head.name, **row)) async for row in rows
+        ChangeEvent(head.epoch, ChangeEventData(environment=head.name, **row)) async for row in rows
     ]
     return events if len(events) == head.revision - after else ()
 

@@ -25,7 +25,7 @@ from app.configuration.transfer.document_checks import read_checked
 from app.configuration.transfer.document_writer import pretty, write_document
 from app.configuration.transfer.documents import MEDIA_TYPES, Format, Mode
 from app.configuration.transfer.evaluator_document import FORM, evaluator_document
-from app.configuration.transfer.service import Imported
+from app.configuration.transfer.service import ImportResult
 from app.environments.models import Environment
 from app.errors import Unsupported, malformed
 from app.http import conditions, wire
@@ -157,7 +157,7 @@ def _forget_failed(snapshot: Snapshot, making: asyncio.Future[bytes]) -> None:
         _DOCUMENTS.pop(snapshot, None)
 
 
-async def import_document(request: web.Request) -> web.Response:
+async def import_environment(request: web.Request) -> web.Response:
     """Import a file into an environment.
 
     The import is one change set: all of it succeeds or none of it.
@@ -200,7 +200,7 @@ async def import_document(request: web.Request) -> web.Response:
             checkers=checkers,
             may_reveal=may_reveal,
         ),
-        answer_type=Imported,
+        answer_type=ImportResult,
         dry_run=dry_run,
     )
 

@@ -8,7 +8,7 @@ from app.configuration.changes import history
 from app.configuration.changes.history import Moment
 from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.sealing import reveal_secrets
-from app.configuration.changes.views import ChangeView, PropertiesView, made_view
+from app.configuration.changes.views import ChangeView, PropertiesChangeView, made_view
 from app.configuration.json_schema.pool import Checkers
 from app.configuration.snapshots.snapshot import Configuration
 from app.configuration.transfer.documents import Document, Mode
@@ -21,7 +21,7 @@ from app.secrets.vault import Vault
 WARNINGS_MAX = 1_000
 
 
-class Imported(msgspec.Struct, frozen=True, kw_only=True):
+class ImportResult(msgspec.Struct, frozen=True, kw_only=True):
     """The result of an import, by key. `properties` is set when it changed the metadata.
 
     `revision` is the new revision, or the current one when nothing differs. `warnings` name parts
@@ -38,7 +38,7 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     unchanged: int
     warnings: list[str]
     changes: list[ChangeView] = []
-    properties: PropertiesView | None = None
+    properties: PropertiesChangeView | None = None
     dry_run: bool = False
 
 
@@ -54,7 +54,7 @@ async def import_document(  # noqa: PLR0913 - all but three by name
     vault: Vault,
     checkers: Checkers,
     may_reveal: bool,
-) -> Imported:
+) -> ImportResult:
     """Write the differences as one change set. Raises as `plan_import` and `changes.apply` do."""
     plan = await plan_import(
         connection, name, document, mode, checkers=checkers, vault=vault if may_reveal else None
@@ -65,7 +65,7 @@ async def import_document(  # noqa: PLR0913 - all but three by name
     view = await made_view(change_set) if change_set is not None else None
     references = change_set.warnings if change_set is not None else ()
     environment = await environments.get(connection, name)
-    return Imported(
+    return ImportResult(
         environment=name,
         revision=environment.revision,
         epoch=environment.epoch,

@@ -17,7 +17,9 @@ from app.log import logger
 log = logger(__name__)
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+class EvaluationFailure(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"
+):
     """The body of every failure, such as evaluationFailure and bulkEvaluationFailure of OFREP."""
 
     key: str | None = None
@@ -30,11 +32,11 @@ class EvaluationError(Exception):
 
     def __init__(self, code: str, details: str, *, status: int = 400) -> None:
         super().__init__(details)
-        self.failure = Failure(error_code=code, error_details=details)
+        self.failure = EvaluationFailure(error_code=code, error_details=details)
         self.status = status
 
 
-_BUG = Failure(
+_BUG = EvaluationFailure(
     error_code="GENERAL",
     error_details="An unexpected error occurred. The log has details under the X-Request-ID.",
 )
@@ -51,7 +53,7 @@ def with_ofrep_errors(handler: Handler) -> Handler:
                 request[ORDINARY] = True
             return _failed(request, error.failure, error.status)
         except AppError as error:
-            failure = Failure(error_code="GENERAL", error_details=error.message)
+            failure = EvaluationFailure(error_code="GENERAL", error_details=error.message)
             return _failed(request, failure, STATUS[type(error)], _headers_of(error))
         except ConnectionError:
             raise  # the client has disconnected
@@ -75,7 +77,10 @@ def respond(
 
 
 def _failed(
-    request: web.Request, failure: Failure, status: int, headers: dict[str, str] | None = None
+    request: web.Request,
+    failure: EvaluationFailure,
+    status: int,
+    headers: dict[str, str] | None = None,
 ) -> web.Response:
     """Return a failure, with the key of the requested flag if there is one."""
     key = request.match_info.get("key")

@@ -23,7 +23,7 @@ TURN_DELAY_SECONDS = 1
 TICK_SECONDS = 60
 
 
-class Refetch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class RefetchEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The data of an event. The client sends its `etag` as `flagConfigEtag`."""
 
     type: str = "refetchEvaluation"
@@ -31,7 +31,7 @@ class Refetch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     last_modified: int
 
 
-async def stream_refetches(request: web.Request) -> web.StreamResponse:
+async def stream_flag_changes(request: web.Request) -> web.StreamResponse:
     """Stream a notice when evaluations may have changed.
 
     The client then evaluates again. The URL comes from `eventStreams` of a bulk evaluation.
@@ -108,5 +108,5 @@ def _differ(before: _Position, after: _Position) -> bool:
 
 
 def _refetch_message(position: _Position) -> bytes:
-    data = msgspec.json.encode(Refetch(etag=position.etag, last_modified=int(time.time())))
+    data = msgspec.json.encode(RefetchEvent(etag=position.etag, last_modified=int(time.time())))
     return b"id: %b\ndata: %b\n\n" % (position.id.encode(), data)

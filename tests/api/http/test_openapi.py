@@ -124,7 +124,7 @@ async def test_every_error_has_a_status_in_some_route(described: dict[str, Any])
         (LOCAL + "/diff?from=0", "Difference"),
         (LOCAL + "/configurations/nothing", "Problem"),
         (LOCAL + "/configurations?limit=x", "Problem"),
-        ("/health", "Report"),
+        ("/health", "HealthReport"),
     ],
 )
 async def test_answers_have_the_shape_that_is_promised(

@@ -1,4 +1,4 @@
-"""The API that clients rely on: each operation's method, path, scopes and statuses.
+"""The API that clients rely on: each operation's method, path, ID, scopes and statuses.
 
 `openapi_operations.txt` has one operation per line. A change of the file is a change of the API.
 To change it on purpose, run `python -m tests.api.http.test_openapi_unchanged` and commit it.
@@ -20,11 +20,19 @@ def test_openapi_operations_are_unchanged() -> None:
 
 
 def operations() -> Iterator[str]:
-    """Yield a line for each operation: method, path, scopes, statuses."""
+    """Yield a line for each operation: method, path, ID, scopes, statuses."""
     for path, methods in sorted(document(ROUTES)["paths"].items()):
         for method, operation in sorted(methods.items()):
             scopes = operation.get("x-scope", "open").replace(" ", "+")
-            yield " ".join((method.upper(), path, scopes, *sorted(operation["responses"])))
+            yield " ".join(
+                (
+                    method.upper(),
+                    path,
+                    operation["operationId"],
+                    scopes,
+                    *sorted(operation["responses"]),
+                )
+            )
 
 
 if __name__ == "__main__":

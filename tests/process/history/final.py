@@ -8,7 +8,12 @@ from typing import Any
 
 import msgspec
 
-from app.configuration.changes.views import ChangeSetPage, ChangeSetView, EntryView, PropertiesView
+from app.configuration.changes.views import (
+    ChangeSetPage,
+    ChangeSetView,
+    EntryView,
+    PropertiesChangeView,
+)
 from app.environments.models import Environment
 from tests.process.history.cluster import Admin
 from tests.process.history.readers import Listener
@@ -163,7 +168,7 @@ def _told_one(item: ChangeSetView) -> ChangeSet:
     )
 
 
-def described(view: PropertiesView | None) -> Change | None:
+def described(view: PropertiesChangeView | None) -> Change | None:
     """Return an environment's properties as a change of the empty key."""
     if view is None:
         return None

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from app.configuration.changes.views import MadeChangeSets
-from app.configuration.entries.models import Written
+from app.configuration.changes.views import AppliedChangeSets
+from app.configuration.entries.models import WriteResult
 from tests.process.history.cluster import Replica
 from tests.process.history.records import Attempt, Made, Outcome, Read, Write
 from tests.process.history.traffic import ANSWER_SECONDS, Answer, Traffic
@@ -106,7 +106,7 @@ def _stays_refused(wish: Wish) -> bool:
 
 def _made(wish: Wish, answer: Answer) -> Iterator[Made]:
     if wish.method in {"PUT", "DELETE"}:
-        written = msgspec.json.decode(answer.body, type=Written)
+        written = msgspec.json.decode(answer.body, type=WriteResult)
         yield Made(
             environment=written.environment,
             revision=written.revision,
@@ -114,7 +114,7 @@ def _made(wish: Wish, answer: Answer) -> Iterator[Made]:
             version=written.version,
         )
         return
-    for change_set in msgspec.json.decode(answer.body, type=MadeChangeSets).change_sets:
+    for change_set in msgspec.json.decode(answer.body, type=AppliedChangeSets).change_sets:
         for change in change_set.changes:
             yield Made(
                 environment=change_set.environment,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.evaluation.explain import STEPS_MAX, Explanation, Share, Split, Step, explain
+from app.evaluation.explain import STEPS_MAX, EvaluationStep, Explanation, Share, Split, explain
 from tests.unit.evaluation.rule_grammar import ANY_RULE, ANY_VALUE
 from tests.unit.evaluation.rules import NOW, compiled, var
 
@@ -34,7 +34,7 @@ def explained(
     )
 
 
-def only(targeting: Any, context: Mapping[str, Any] | None = None, **more: Any) -> Step:
+def only(targeting: Any, context: Mapping[str, Any] | None = None, **more: Any) -> EvaluationStep:
     """Return the step of the rule's outermost operator."""
     (step,) = explained(targeting, context, **more).steps
     return step
