@@ -418,6 +418,7 @@ def test_backup_that_contradicts_its_manifest_changes_nothing(
         ({"tables": more}, "flagstone.changes has 15 rows instead of 1"),
         ({"heads": heads}, "the head of [a-z]+ differs"),
         ({"migration": "1995384800000-FromTheFuture"}, "is from a newer release"),
+        ({"migration": "1795384800000-FromOtherFiles"}, "is not one of this release"),
     ):
         source = replace(origin.source, manifest=msgspec.structs.replace(manifest, **change))
         with pytest.raises(BackupError, match=reason):

@@ -88,7 +88,7 @@ def _add(
 
 
 def _ledger(admin: Connection) -> dict[object, object]:
-    return dict(admin.execute("select name, state from migrations").fetchall())  # type: ignore[arg-type]
+    return dict(admin.execute("select name, state from migrations order by id").fetchall())  # type: ignore[arg-type]
 
 
 def _exists(admin: Connection, relation: str) -> bool:
@@ -242,7 +242,7 @@ def _delete(folder: Path) -> None:
 
 
 def _add_older(folder: Path) -> None:
-    _add(folder, "1795384800999-Late", "select 1;")
+    _add(folder, "1999999800000-Late", "select 1;")
 
 
 def _misname(folder: Path) -> None:
@@ -276,7 +276,7 @@ def _commit_between_statements(folder: Path) -> None:
         (_edit, f"{FIRST} was applied, and its file was edited since"),
         (_edit_rollback, f"{FIRST} was applied, and its file was edited since"),
         (_delete, f"{FIRST} was applied, and its file is missing"),
-        (_add_older, "1795384800999-Late is older than an applied migration"),
+        (_add_older, "1999999800000-Late is older than an applied migration"),
         (_misname, "1999999900009_lower.sql is misnamed"),
         (_add_unpaired, f"{SECOND}.sql is unpaired"),
         (_add_rollback_only, f"{SECOND}.rollback.sql is unpaired"),
@@ -306,6 +306,23 @@ def test_files_that_differ_from_the_ledger_are_refused(
     assert _ledger(admin) == before
     assert not _exists(admin, "third")
     assert _is_unlocked(admin)
+
+
+def test_database_of_other_migrations_is_refused(
+    migrator: Migrator, folder: Path, admin: Connection
+) -> None:
+    """For example, an unreleased version created it, whose migrations were rewritten since."""
+    migrator.migrate()
+    before = _ledger(admin)
+    for path in folder.iterdir():
+        path.rename(path.with_name(f"1999{path.name[4:]}"))
+
+    with pytest.raises(MigrationError, match=f"its first one is {BASELINE[0]}, .* a new, empty"):
+        migrator.migrate()
+    with pytest.raises(MigrationError, match="created from other migrations"):
+        migrator.roll_back(1, force=True)
+    assert len(migrator.status().problems) == 1
+    assert _ledger(admin) == before
 
 
 def test_migration_of_a_newer_release_can_be_rolled_back(

@@ -27,6 +27,13 @@ _WAY_OUT = (
     "latest migration as it was applied: `database rollback --force`, then `database migrate`"
 )
 
+_OTHER_HISTORY = (
+    "this database was created from other migrations: its first one is {}, and that of this "
+    "release is {}. Use a new, empty database. To keep the entries, run `configuration export` "
+    "with the release that created the database, and `configuration import` with this one. In the "
+    "local tier without DATABASE_URL, rename DATA_DIR: the next start creates a new database"
+)
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -172,8 +179,11 @@ class Migrator:
 
 
 def _compare(files: Sequence[MigrationFile], records: Sequence[Record]) -> Ledger:
-    applied = {record.name: record for record in records if record.state == "applied"}
     by_name = {file.name: file for file in files}
+    if records and records[0].name not in by_name:
+        problem = _OTHER_HISTORY.format(records[0].name, files[0].name)
+        return Ledger(files=files, records=records, pending=[], newer=[], problems=[problem])
+    applied = {record.name: record for record in records if record.state == "applied"}
     unknown = [record for record in records if record.name not in by_name]
     # Includes one that a newer release has begun: all its files before that are applied.
     newest = max((record.timestamp for record in [*applied.values(), *unknown]), default=0)

@@ -118,11 +118,16 @@ def migrate_restored(manifest: Manifest, migrator: Migrator) -> list[str]:
 
 
 def _check_release(manifest: Manifest) -> None:
-    newest = read_files()[-1].name
-    if manifest.migration > newest:
+    names = [file.name for file in read_files()]
+    if manifest.migration > names[-1]:
         raise BackupError(
             f"{manifest.name}: is from a newer release, whose last migration is "
-            f"{manifest.migration}; this one's is {newest}"
+            f"{manifest.migration}; this one's is {names[-1]}"
+        )
+    if manifest.migration not in names:
+        raise BackupError(
+            f"{manifest.name}: its last migration, {manifest.migration}, is not one of this "
+            "release. Restore it with the release that created it"
         )
 
 

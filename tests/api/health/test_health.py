@@ -297,7 +297,7 @@ async def test_older_schema_fails_readiness_and_newer_one_warns(
     schema = service.component(SchemaCheck)
     with server.admin("suite") as connection:
         connection.execute(
-            "update flagstone.migrations set name = 'Future' where name like '%AddRules'"
+            "update flagstone.migrations set name = 'Future' where name like '%AddForeignKeys'"
         )
     try:
         await schema.run_once()
@@ -305,7 +305,7 @@ async def test_older_schema_fails_readiness_and_newer_one_warns(
     finally:
         with server.admin("suite") as connection:
             connection.execute(
-                "update flagstone.migrations set name = '1795384800400-AddRules' "
+                "update flagstone.migrations set name = '1795890000400-AddForeignKeys' "
                 "where name = 'Future'"
             )
     await schema.run_once()

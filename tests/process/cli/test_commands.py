@@ -237,9 +237,9 @@ async def test_database_commands(launch: Callable[..., Process]) -> None:
     refused = await run(launch, "database", "provision")
     stopped = await run(launch, "database", "stop")
 
-    assert (pending[0], "AddRules is pending" in pending[1]) == (1, True)
+    assert (pending[0], "AddForeignKeys is pending" in pending[1]) == (1, True)
     assert (migrated[0], migrated[1].count("applied ")) == (0, len(read_files()))
-    assert (status[0], "AddRules" in status[1]) == (0, True)
+    assert (status[0], "AddForeignKeys" in status[1]) == (0, True)
     assert (verified[0], "all applied as written" in verified[1]) == (0, True)
     assert "seeded: local, development" in seeded[1]
     assert "seeded: nothing" in again[1]

@@ -41,6 +41,25 @@ def newer(tmp_path: Path) -> Path:
     return tmp_path
 
 
+async def test_database_of_other_migrations_is_refused(
+    launch: Callable[..., Process], newer: Path
+) -> None:
+    """The service says which database it needs, and how to keep the entries."""
+    for path in (newer / "migrations").iterdir():
+        path.rename(path.with_name(f"1999{path.name[4:]}"))
+    process = launch()
+    process.code = newer
+
+    await process.start()
+    assert process.child is not None
+    code = await process.child.wait()
+
+    assert code == 1
+    assert "created from other migrations" in process.log
+    assert "configuration export" in process.log
+    assert "Traceback" not in process.log
+
+
 def _rights(data_dir: Path) -> tuple[object, ...]:
     """Return whether the app role has the rights that the newer release granted."""
     superuser = EmbeddedServer(data_dir, account=None).superuser

@@ -34,7 +34,7 @@ def _manifest(name: str, signer: Signer = SIGNER, created_at: datetime | None = 
         created_at=created_at or datetime(2020, 11, int(name[7]), tzinfo=UTC),
         seconds=1.5,
         database="flagstone",
-        migration="1795516338331-BoundRowsOfTokens",
+        migration="1795890000401-AddEnvironmentDeletionTriggers",
         heads=[BackupHead(name="local", epoch="e", revision=3, hash="ab")],
         tables={"flagstone.tokens": 2},
         postgres_version="18.4",

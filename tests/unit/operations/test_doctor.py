@@ -83,7 +83,7 @@ def _back_up(folder: Path, age: timedelta, *, key: str = "k" * 32, size: int = 4
         created_at=created_at,
         seconds=1.5,
         database="flagstone",
-        migration="1795516338331-BoundRowsOfTokens",
+        migration="1795890000401-AddEnvironmentDeletionTriggers",
         heads=[],
         tables={},
         postgres_version="18.4",

@@ -1,3 +1,0 @@
-drop table changes;
-
-drop table change_sets;

@@ -1,9 +1,0 @@
--- The four environments that every installation begins with.
--- type: data
--- phase: reference
-insert into environments (name, tier, protected)
-values
-    ('local',       'local',       false),
-    ('development', 'development', false),
-    ('staging',     'staging',     false),
-    ('production',  'production',  true);

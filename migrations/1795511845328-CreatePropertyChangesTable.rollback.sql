@@ -1,5 +1,0 @@
-alter table environments
-    drop constraint environments_version_positive,
-    drop column version;
-
-drop table property_changes;

@@ -1,3 +1,0 @@
-alter table migrations
-    drop column rollback_text,
-    drop column applied_text;

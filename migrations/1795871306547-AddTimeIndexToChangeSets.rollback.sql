@@ -1,1 +1,0 @@
-drop index concurrently if exists change_sets_environment_created_at_index;

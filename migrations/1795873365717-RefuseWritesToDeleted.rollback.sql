@@ -1,3 +1,0 @@
-drop trigger environments_stay_deleted on environments;
-
-drop function skip_deleted_environment();

@@ -1,0 +1,3 @@
+drop index changes_environment_key_index;
+
+drop index change_sets_environment_created_at_index;
