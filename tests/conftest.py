@@ -156,11 +156,11 @@ def _migrated(superuser: Target, folder: Path) -> Server:
         database="flagstone",
     )
     provisioner.provision(reset_passwords=True)
-    made = Server(superuser=superuser, folder=folder, provisioner=provisioner)
+    server = Server(superuser=superuser, folder=folder, provisioner=provisioner)
     Migrator(
-        target=made.target(MIGRATOR), settings=provisioner.settings, instance="tests"
+        target=server.target(MIGRATOR), settings=provisioner.settings, instance="tests"
     ).migrate()
-    return made
+    return server
 
 
 @pytest.fixture(scope="session")
@@ -203,7 +203,7 @@ class Service:
         expires_at: datetime | None = None,
     ) -> str:
         """Create a token that works at once."""
-        made = Grant(
+        grant = Grant(
             scopes=frozenset(scopes),
             environments=frozenset(environments),
             expires_at=expires_at,
@@ -212,7 +212,7 @@ class Service:
         log, key = self.app[ACCESS_LOG], token_key(settings)
         new = await self.app[DATABASE].transact(
             lambda c: tokens.create(
-                c, log, key, name="test", grant=made, origin=Origin(actor="test")
+                c, log, key, name="test", grant=grant, origin=Origin(actor="test")
             )
         )
         await self.app[TOKENS].refresh()

@@ -64,10 +64,10 @@ def main(
     columns = (*Progress.get_default_columns(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         # Each part has its own event loop, free of earlier work.
-        found: dict[str, Sequence[Figure]] = {
+        figures: dict[str, Sequence[Figure]] = {
             part: uvloop.run(_MEASURES[part](progress)) for part in parts or Part
         }
-    console.print(table(found))
+    console.print(table(figures))
 
 
 if __name__ == "__main__":

@@ -34,8 +34,8 @@ async def measure(progress: Progress) -> list[Figure]:
     """Measure the check of known tokens, of tokens new to the process, and of invalid ones."""
     task = progress.add_task("access", total=ROUNDS)
     new = [generate_token(is_admin=False) for _ in range(_TOKENS)]
-    stored = [_stored(each) for each in new]
-    shown = [each.text for each in new]
+    stored = [_stored(token) for token in new]
+    shown = [token.text for token in new]
     forged = [generate_token(is_admin=False).text for _ in range(_TOKENS)]
     directory = TokenDirectory(Database(load({}).database), _KEY)
     known: list[list[float]] = []
@@ -61,23 +61,23 @@ def _stored(new: GeneratedToken) -> Token:
 
 
 def _times(directory: TokenDirectory, shown: Sequence[str]) -> list[float]:
-    found = []
+    times = []
     for text in shown:
         started = time.perf_counter()
         with suppress(Unauthenticated):
             directory.authenticate(text)
-        found.append(time.perf_counter() - started)
-    return found
+        times.append(time.perf_counter() - started)
+    return times
 
 
 def _failures() -> list[float]:
-    counted, found = RateLimit(), []
+    counted, times = RateLimit(), []
     for number in range(_CHECKS):
         started = time.perf_counter()
         with suppress(LimitExceeded):
             counted.count(f"2001:db8:{number % 500:x}::1")
-        found.append(time.perf_counter() - started)
-    return found
+        times.append(time.perf_counter() - started)
+    return times
 
 
 def _figure(case: str, rounds: Sequence[Sequence[float]], at_most: float | None = None) -> Figure:

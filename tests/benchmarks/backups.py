@@ -49,27 +49,27 @@ async def measure(progress: Progress) -> list[Figure]:
     task = progress.add_task("backups: small", total=4)
     with data_folder() as folder:
         settings = load({"DATA_DIR": str(folder)})
-        async with open_targets_async(settings) as found:
+        async with open_targets_async(settings) as targets:
             migrator = Migrator(
-                target=found.migrator, settings=settings.database, instance="benchmark"
+                target=targets.migrator, settings=settings.database, instance="benchmark"
             )
             await in_thread("migrate", migrator.migrate)
             small = await _run(folder, "create")
             progress.update(task, advance=1, description="backups: filling")
-            await in_thread("fill", lambda: _fill(found.migrator))
+            await in_thread("fill", lambda: _fill(targets.migrator))
             progress.update(task, advance=1, description="backups: making")
-            made = await _run(folder, "create")
+            run = await _run(folder, "create")
             size = max(path.stat().st_size for path in folder.glob(f"backups/*/{DATA}"))
             progress.update(task, advance=1, description="backups: proving")
             proven = await _run(folder, "verify")
             progress.advance(task)
-    return [*_figures("made", made, small, size), *_figures("proven", proven, small, size)]
+    return [*_figures("made", run, small, size), *_figures("proven", proven, small, size)]
 
 
-def _figures(what: str, run: Run, small: Run, size: int) -> Sequence[Figure]:
+def _figures(command: str, run: Run, small: Run, size: int) -> Sequence[Figure]:
     return (
         Figure(
-            case=f"memory of our own while {size / MIB:,.0f} MiB are {what}",
+            case=f"memory of our own while {size / MIB:,.0f} MiB are {command}",
             value=run.own_bytes / MIB,
             unit="MiB",
             at_most=64,
@@ -77,7 +77,7 @@ def _figures(what: str, run: Run, small: Run, size: int) -> Sequence[Figure]:
             f"files {small.resident_bytes / MIB:.0f} and {run.resident_bytes / MIB:.0f} MiB",
         ),
         Figure(
-            case=f"a gibibyte {what}",
+            case=f"a gibibyte {command}",
             value=run.seconds / (BYTES / 1024 / MIB),
             unit="s",
             at_most=60,
@@ -108,17 +108,17 @@ async def _run(folder: Path, verb: str) -> Run:
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    own = resident = 0
+    peak = resident = 0
     while child.returncode is None:
         text = _status(child.pid)
-        own = max(own, _kibibytes(_ANONYMOUS, text))
+        peak = max(peak, _kibibytes(_ANONYMOUS, text))
         resident = max(resident, _kibibytes(_RESIDENT, text))
         await asyncio.sleep(_LOOK_SECONDS)
     if child.returncode:
         raise RuntimeError(f"backup {verb} ended with {child.returncode}")
     return Run(
         seconds=time.monotonic() - started,
-        own_bytes=own * KIB,
+        own_bytes=peak * KIB,
         resident_bytes=resident * KIB,
     )
 
@@ -128,5 +128,5 @@ def _status(pid: int) -> str:
 
 
 def _kibibytes(pattern: re.Pattern[str], text: str) -> int:
-    found = pattern.search(text)
-    return int(found[1]) if found else 0
+    match = pattern.search(text)
+    return int(match[1]) if match else 0

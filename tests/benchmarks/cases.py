@@ -47,9 +47,9 @@ async def shares(part: str, cases: Mapping[str, Case], progress: Progress) -> li
 def _share(name: str, case: Case, rounds: Mapping[str, Sequence[Round]]) -> Figure:
     per_second = _median_per_second(rounds[name])
     # The server's processor time alone, without that of the load.
-    processor = statistics.median(each.processor_seconds for each in rounds[name])
-    latencies = [latency for each in rounds[name] for latency in each.latencies]
-    statuses = sorted({status for each in rounds[name] for status in each.statuses})
+    processor = statistics.median(measured.processor_seconds for measured in rounds[name])
+    latencies = [latency for measured in rounds[name] for latency in measured.latencies]
+    statuses = sorted({status for measured in rounds[name] for status in measured.statuses})
     return Figure(
         case=name,
         value=per_second / _median_per_second(rounds[case.floor]),
@@ -66,4 +66,4 @@ def _microseconds(processor: float) -> str:
 
 
 def _median_per_second(rounds: Sequence[Round]) -> float:
-    return statistics.median(each.per_second for each in rounds)
+    return statistics.median(measured.per_second for measured in rounds)

@@ -82,10 +82,10 @@ async def _spread(replicas: Sequence[_Replica], version: int) -> float:
 async def _seen(replica: _Replica, version: int) -> float:
     """Read until the version is served, and return the time."""
     request = replica.served.request("GET", f"{LOCAL}/configurations/{_KEY}")
-    wanted = b'"version":%d,' % version
+    expected = b'"version":%d,' % version
     async with asyncio.timeout(10):
         while True:
             answer = await replica.reader.ask(request)
-            if wanted in answer.body:
+            if expected in answer.body:
                 return time.perf_counter()
             await asyncio.sleep(_LOOK_SECONDS)

@@ -17,10 +17,10 @@ class Answer:
 
     def header(self, name: str) -> str:
         """Return a header's value. Raises StopIteration when there is none."""
-        wanted = name.lower()
+        lowered = name.lower()
         lines = self.head.decode().split("\r\n")[1:]
         pairs = (line.partition(": ") for line in lines)
-        return next(value for field, _, value in pairs if field.lower() == wanted)
+        return next(value for field, _, value in pairs if field.lower() == lowered)
 
 
 def require_good(answer: Answer) -> None:
@@ -43,8 +43,8 @@ class Connection:
 
 def body_bytes(head: bytes) -> int:
     """Return how many bytes follow the head of an answer."""
-    _, found, rest = head.lower().partition(b"content-length:")
-    return int(rest.partition(b"\r\n")[0]) if found else 0
+    _, separator, rest = head.lower().partition(b"content-length:")
+    return int(rest.partition(b"\r\n")[0]) if separator else 0
 
 
 @asynccontextmanager

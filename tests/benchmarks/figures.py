@@ -48,19 +48,19 @@ def milliseconds(values: Sequence[float]) -> str:
 
 def median_of(rounds: Sequence[Sequence[float]], share: float) -> float:
     """Return the percentile of the median round."""
-    return statistics.median(percentile(each, share) for each in rounds)
+    return statistics.median(percentile(latencies, share) for latencies in rounds)
 
 
 def spread(rounds: Sequence[Sequence[float]]) -> str:
     """Describe rounds of times, given in seconds: how many, the median rounds, and all together."""
-    together = [value for each in rounds for value in each]
+    together = [value for latencies in rounds for value in latencies]
     middle = f"p50 {median_of(rounds, 0.5) * 1000:.2f} ms, median of {len(rounds)} rounds"
     return f"{middle}; all {len(together)}: {milliseconds(together)}"
 
 
 def table(parts: Mapping[str, Sequence[Figure]]) -> Table:
     """Return the figures of each part in a section of its own."""
-    made = Table(
+    printed = Table(
         "part",
         "case",
         Column("figure", justify="right"),
@@ -73,7 +73,7 @@ def table(parts: Mapping[str, Sequence[Figure]]) -> Table:
     )
     for part, figures in parts.items():
         for position, figure in enumerate(figures):
-            made.add_row(
+            printed.add_row(
                 "" if position else part,
                 figure.case,
                 f"{figure.value:.3g}",
@@ -82,5 +82,5 @@ def table(parts: Mapping[str, Sequence[Figure]]) -> Table:
                 figure.verdict,
                 figure.detail,
             )
-        made.add_section()
-    return made
+        printed.add_section()
+    return printed

@@ -33,10 +33,10 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     changes_cpu_seconds: list[float]
 
 
-def operation(number: int, said: str = "") -> Operation:
+def operation(number: int, message: str = "") -> Operation:
     """Return a write of one entry of 1 KiB, shaped like flags and settings."""
     rules = [{"segment": f"segment-{n}", "weight": n, "enabled": n % 2 == 0} for n in range(12)]
-    value = {"title": f"Entry {number}", "said": said, "rules": rules, "note": ""}
+    value = {"title": f"Entry {number}", "said": message, "rules": rules, "note": ""}
     value["note"] = "x" * (_VALUE_BYTES - len(msgspec.json.encode(value)))
     content = Content(kind=Kind.SETTING, value=value)
     return Operation(key=f"bench/entry-{number}", content=content, expected=None)

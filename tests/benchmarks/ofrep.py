@@ -51,20 +51,20 @@ async def measure(progress: Progress) -> list[Figure]:
         with service(folder):
             await _fill(folder)
         with service(folder) as served:
-            found = await shares("ofrep", await _cases(served, bare), progress)
-            one = found[1].value
+            figures = await shares("ofrep", await _cases(served, bare), progress)
+            one = figures[1].value
         with service(folder, WORKERS="2") as served:
             cases = await _cases(served, bare)
             both = {_BARE: cases[_BARE], "one flag, two workers": cases["one flag"]}
-            found += (await shares("ofrep", both, progress))[1:]
+            figures += (await shares("ofrep", both, progress))[1:]
     gained = Figure(
         case="what a second worker adds",
-        value=found[-1].value / one - 1,
+        value=figures[-1].value / one - 1,
         unit="of one worker",
         at_least=0.7,
         detail="means something only where a core is free for it",
     )
-    return [*found, gained]
+    return [*figures, gained]
 
 
 async def _cases(served: Service, bare: Server) -> Mapping[str, Case]:

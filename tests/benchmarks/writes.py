@@ -76,12 +76,12 @@ async def measure(progress: Progress) -> list[Figure]:
 async def opened(folder: Path) -> AsyncIterator[Database]:
     settings = load({"DATA_DIR": str(folder), "DATABASE_POOL_MAX": "10", "LOG_LEVEL": "error"})
     log.configure(settings.log.level, settings.log.format)
-    async with open_targets_async(settings) as found:
+    async with open_targets_async(settings) as targets:
         migrator = Migrator(
-            target=found.migrator, settings=settings.database, instance=settings.instance
+            target=targets.migrator, settings=settings.database, instance=settings.instance
         )
         await in_thread("migrate", migrator.migrate)
-        with psycopg.connect(**libpq_arguments(found.migrator, settings.database)) as connection:
+        with psycopg.connect(**libpq_arguments(targets.migrator, settings.database)) as connection:
             connection.execute(f"set role {OWNER}")
             connection.execute(
                 "insert into flagstone.environments (name, tier) "
@@ -89,9 +89,9 @@ async def opened(folder: Path) -> AsyncIterator[Database]:
                 [max(WRITERS)],
             )
         database = Database(settings.database)
-        await database.open(found.app)
+        await database.open(targets.app)
         # One connection listens, as in production: NOTIFY without listeners is cheaper.
-        listening = asyncio.create_task(listen(found.app, settings.database, lambda _: None))
+        listening = asyncio.create_task(listen(targets.app, settings.database, lambda _: None))
         try:
             yield database
         finally:
@@ -156,13 +156,13 @@ def _without_chain() -> Iterator[None]:
         yield
 
 
-async def _insert_unchained(connection: Connection, **said: object) -> None:
+async def _insert_unchained(connection: Connection, **columns: object) -> None:
     await connection.fetchval(
         "with made as ("
         "insert into change_sets (environment, revision, kind, actor, message) "
         "values ($1, $2, $3, $4, $5) returning environment, revision) "
         "select pg_notify('flagstone', made.environment || ':' || made.revision)::text from made",
-        *(said[name] for name in ("environment", "revision", "kind", "actor", "message")),
+        *(columns[name] for name in ("environment", "revision", "kind", "actor", "message")),
     )
 
 

@@ -73,10 +73,10 @@ def _is_of_app(module: str) -> bool:
 
 
 def main() -> int:
-    found = list(findings())
-    for path, line, rule in found:
+    violations = list(findings())
+    for path, line, rule in violations:
         print(f"{path.relative_to(ROOT)}:{line}: {rule}")  # noqa: T201 - a command's output
-    return 1 if found else 0
+    return 1 if violations else 0
 
 
 if __name__ == "__main__":

@@ -141,14 +141,14 @@ def _long_test_names(trees: dict[Path, ast.Module]) -> Iterator[Finding]:
 
 
 def main() -> int:
-    found = sorted(
+    violations = sorted(
         (path, line, rule)
         for path, line, rule in findings()
         if path.relative_to(ROOT).as_posix().startswith(tuple(sys.argv[1:] or [""]))
     )
-    for path, line, rule in found:
+    for path, line, rule in violations:
         print(f"{path.relative_to(ROOT)}:{line}: {rule}")  # noqa: T201 - a command's output
-    return 1 if found else 0
+    return 1 if violations else 0
 
 
 if __name__ == "__main__":

@@ -102,8 +102,10 @@ async def test_superuser_passes_in_local_and_fails_in_other_tiers(
 ) -> None:
     url = _url(server.superuser.named(database))
     with server.admin(database) as admin:
-        kept = admin.execute("select rolpassword from pg_authid where rolname = %s", [READONLY])
-        verifier = kept.fetchall()[0][0]
+        stored_verifier = admin.execute(
+            "select rolpassword from pg_authid where rolname = %s", [READONLY]
+        )
+        verifier = stored_verifier.fetchall()[0][0]
         admin.execute(
             f"set password_encryption = 'md5'; alter role {READONLY} password 'old'; "
             f"alter database {database} set default_transaction_read_only = on"

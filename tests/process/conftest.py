@@ -145,11 +145,11 @@ async def launch(
     They start with a migrated server, unless the test is marked `first_start`. Migrating takes
     longer than most tests.
     """
-    made: list[Process] = []
+    processes: list[Process] = []
     is_first_start = request.node.get_closest_marker("first_start") is not None
 
     def make(**environment: str) -> Process:
-        if not made and not is_first_start and "DATABASE_URL" not in environment:
+        if not processes and not is_first_start and "DATABASE_URL" not in environment:
             # Preserve the owner, which is another account if the tests run as root.
             subprocess.run(["cp", "-a", f"{_migrated()}/.", data_dir], check=True)
             # The URLs lead to the socket of the folder that was copied.
@@ -157,11 +157,11 @@ async def launch(
             for file in (data_dir / "credentials").glob("*.url"):
                 file.write_text(file.read_text().replace(before, after))
         process = Process(data_dir=data_dir, port=free_port(), environment=environment)
-        made.append(process)
+        processes.append(process)
         return process
 
     yield make
-    for process in made:
+    for process in processes:
         if process.child is not None and process.child.returncode is None:
             process.child.kill()
             await process.child.wait()

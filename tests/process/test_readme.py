@@ -61,9 +61,9 @@ async def _printed(launch: Callable[..., Process], language: str, *command: str)
     await process.start()
     await process.ready()
     text = (ROOT / "README.md").read_text()
-    found = re.search(rf"```{language}\n((?:(?!```).)*)\n(?:#|//) (\w+)\n```", text, re.DOTALL)
-    assert found is not None
-    lines, expected = found.groups()
+    match = re.search(rf"```{language}\n((?:(?!```).)*)\n(?:#|//) (\w+)\n```", text, re.DOTALL)
+    assert match is not None
+    lines, expected = match.groups()
 
     run = await asyncio.create_subprocess_exec(
         *(*command, lines.replace(":8080", f":{process.port}")),

@@ -72,14 +72,14 @@ async def test_token_stays_in_its_environments(service: Service) -> None:
     token = await service.token(Scope.READ, Scope.WRITE, environments=("staging",))
     headers = {"Authorization": f"Bearer {token}"}
 
-    own = await service.stranger.put(
+    allowed = await service.stranger.put(
         PATH.replace("local", "staging"), json={"value": 1}, headers=NEW | headers
     )
     foreign = await service.stranger.put(PATH, json={"value": 1}, headers=NEW | headers)
     unknown = await service.stranger.get("/v1/environments/nowhere", headers=headers)
     listed = await service.stranger.get("/v1/environments", headers=headers)
 
-    assert (own.status, foreign.status, unknown.status) == (201, 403, 403)
+    assert (allowed.status, foreign.status, unknown.status) == (201, 403, 403)
     assert [item["name"] for item in (await listed.json())["items"]] == ["staging"]
 
 

@@ -37,7 +37,7 @@ async def log(service: Service) -> AccessLog:
     return service.app[ACCESS_LOG]
 
 
-async def _told(service: Service, **query: str) -> list[dict[str, Any]]:
+async def _access_log(service: Service, **query: str) -> list[dict[str, Any]]:
     """Flush the log and return its rows, the latest first."""
     await service.app[ACCESS_LOG].run_once()
     answer = await service.client.get("/v1/access-log", params=query)
@@ -89,18 +89,18 @@ async def test_access_log_has_the_reason_hidden_from_the_client(service: Service
     for token in (*shown.values(), unknown.text, revoked):
         assert (await _get(service, token))[0] == 401
 
-    told = [each for each in await _told(service) if each["event"] == "authn_login_fail"]
-    assert {each["detail"] for each in told} == {*shown, "unknown or revoked"}
-    by_detail = {each["detail"]: each for each in told}
+    refusals = [row for row in await _access_log(service) if row["event"] == "authn_login_fail"]
+    assert {row["detail"] for row in refusals} == {*shown, "unknown or revoked"}
+    by_detail = {row["detail"]: row for row in refusals}
     assert by_detail["expired"]["token_id"] == expired.split("_")[2]
     assert by_detail["unknown or revoked"]["count"] == 2
     assert by_detail["unknown or revoked"]["token_id"] == unknown.id
     assert by_detail["malformed"]["token_id"] is None
-    for each in told:
-        assert (each["actor"], each["decision"]) == ("anonymous", "refused")
-        assert (each["client"], each["method"]) == ("127.0.0.1", "GET")
-        assert (each["route"], each["environment"]) == (ROUTE, None)
-    assert not any(text in str(told) for text in (good, expired, revoked, unknown.text))
+    for row in refusals:
+        assert (row["actor"], row["decision"]) == ("anonymous", "refused")
+        assert (row["client"], row["method"]) == ("127.0.0.1", "GET")
+        assert (row["route"], row["environment"]) == (ROUTE, None)
+    assert not any(text in str(refusals) for text in (good, expired, revoked, unknown.text))
 
 
 @pytest.mark.usefixtures("log")
@@ -119,17 +119,17 @@ async def test_access_log_names_the_token_of_a_forbidden_request(service: Servic
     by_handler = await service.stranger.post(LOCAL + "/changes", json=elsewhere, headers=bearer)
     ofrep = await service.stranger.post(LOCAL + "/ofrep/v1/evaluate/flags/new", headers=bearer)
 
-    told = await _told(service, event="authz_fail")
+    rows = await _access_log(service, event="authz_fail")
     assert (by_handler.status, ofrep.status) == (403, 403)
-    found = [(each["actor"], each["route"].removeprefix(ROUTE), each["detail"]) for each in told]
-    assert found == [
+    refusals = [(row["actor"], row["route"].removeprefix(ROUTE), row["detail"]) for row in rows]
+    assert refusals == [
         (f"token:{writer.split('_')[2]}", "/ofrep/v1/evaluate/flags/{key}", "scope_missing"),
         (f"token:{writer.split('_')[2]}", "/changes", "environment_foreign"),
         (f"token:{writer.split('_')[2]}", "/configurations/{key}", "scope_missing"),
         (f"token:{reader.split('_')[2]}", "/configurations/{key}", "environment_foreign"),
     ]
-    assert told[-1]["resource"] == "shop/title"
-    assert {each["environment"] for each in told} == {"local"}
+    assert rows[-1]["resource"] == "shop/title"
+    assert {row["environment"] for row in rows} == {"local"}
 
 
 @pytest.mark.usefixtures("log")
@@ -138,9 +138,9 @@ async def test_bad_ticket_is_logged(service: Service) -> None:
         async with service.stranger.get(f"/ofrep/v1/streams/{ticket}") as answer:
             assert answer.status == 401
 
-    told = await _told(service)
-    assert [each["detail"] for each in told] == ["ticket wrong", "ticket malformed"]
-    assert {each["route"] for each in told} == {"/ofrep/v1/streams/{ticket}"}
+    rows = await _access_log(service)
+    assert [row["detail"] for row in rows] == ["ticket wrong", "ticket malformed"]
+    assert {row["route"] for row in rows} == {"/ofrep/v1/streams/{ticket}"}
 
 
 @pytest.mark.usefixtures("log")
@@ -156,9 +156,9 @@ async def test_equal_refusals_are_one_row_with_details_of_the_first(
         for number in range(ATTEMPTS_MAX)
     ]
 
-    (told,) = await _told(service)
-    assert (told["count"], told["request_id"]) == (ATTEMPTS_MAX, ids[0])
-    assert told["at"] < told["last_at"]
+    (row,) = await _access_log(service)
+    assert (row["count"], row["request_id"]) == (ATTEMPTS_MAX, ids[0])
+    assert row["at"] < row["last_at"]
 
 
 @pytest.mark.usefixtures("log")
@@ -167,7 +167,7 @@ async def test_good_requests_are_not_in_the_access_log(service: Service) -> None
     await service.client.get(LOCAL + "/configurations/k")
     await service.client.get(LOCAL + "/configurations/missing")
 
-    assert await _told(service) == []
+    assert await _access_log(service) == []
 
 
 @pytest.mark.usefixtures("log")
@@ -176,12 +176,12 @@ async def test_making_and_revoking_a_token_is_recorded_at_once(service: Service)
     await service.revoke(token)
 
     answer = await service.client.get("/v1/access-log")
-    found = [
-        (each["event"], each["decision"], each["actor"], each["resource"])
-        for each in (await answer.json())["items"]
+    events = [
+        (row["event"], row["decision"], row["actor"], row["resource"])
+        for row in (await answer.json())["items"]
     ]
     id_ = token.split("_")[2]
-    assert found == [
+    assert events == [
         ("authn_token_revoked", "allowed", "test", id_),
         ("authn_token_created", "allowed", "test", id_),
     ]
@@ -215,7 +215,7 @@ async def test_access_log_unavailable_only_refuses_administration(
         ready = await service.stranger.get("/health/ready")
         await service.app[TOKENS].refresh()
         still_good = await _get(service, reader)
-    told = await _told(service, event="authn_login_fail")
+    recorded = await _access_log(service, event="authn_login_fail")
     healed = await (await service.client.get("/health")).json()
 
     assert {of_making.value.code, of_revoking.value.code} == {"access_log_unwritable"}
@@ -226,7 +226,7 @@ async def test_access_log_unavailable_only_refuses_administration(
     assert (check["status"], check["output"]) == ("warn", "cannot be written")
     assert healed["checks"]["access_log:write"][0]["status"] == "pass"
     # Queued refusals were written later. The refused administration changed nothing.
-    assert [each["detail"] for each in told] == ["malformed"]
+    assert [row["detail"] for row in recorded] == ["malformed"]
     with server.admin("suite") as connection:
         rows = connection.execute(
             "select count(*), count(revoked_at) from flagstone.tokens where name = 'test'"
@@ -243,7 +243,7 @@ async def test_abandoned_transaction_records_no_access(service: Service, log: Ac
     with pytest.raises(Unavailable, match="…"):
         await service.app[DATABASE].transact(work)
 
-    assert (await _told(service), log.recorded - recorded) == ([], 0)
+    assert (await _access_log(service), log.recorded - recorded) == ([], 0)
 
 
 async def test_record_without_a_transaction_is_a_bug(service: Service, log: AccessLog) -> None:
@@ -270,10 +270,10 @@ async def test_every_field_comes_back_as_it_was_given(service: Service, log: Acc
     )
     await service.app[DATABASE].transact(lambda c: log.record(c, given))
 
-    (told,) = await _told(service)
-    own = {name: getattr(given, name) for name in Access.__struct_fields__}
-    assert told | own == told | {"at": None, "last_at": None}
-    assert abs(datetime.fromisoformat(told["at"]) - datetime.now(UTC)) < timedelta(seconds=5)
+    (row,) = await _access_log(service)
+    fields = {name: getattr(given, name) for name in Access.__struct_fields__}
+    assert row | fields == row | {"at": None, "last_at": None}
+    assert abs(datetime.fromisoformat(row["at"]) - datetime.now(UTC)) < timedelta(seconds=5)
 
 
 async def test_pages_go_from_the_latest_to_the_first(service: Service, log: AccessLog) -> None:
@@ -285,7 +285,7 @@ async def test_pages_go_from_the_latest_to_the_first(service: Service, log: Acce
 
     async def versions(**query: str) -> tuple[list[int], int | None]:
         page = await (await service.client.get("/v1/access-log", params=query)).json()
-        return [each["version"] for each in page["items"]], page["next"]
+        return [row["version"] for row in page["items"]], page["next"]
 
     first, following = await versions(limit="2")
     second, last = await versions(limit="2", before=str(following))
@@ -302,16 +302,16 @@ async def test_pages_go_from_the_latest_to_the_first(service: Service, log: Acce
 async def test_administrator_sees_accesses_of_its_environment_only(
     service: Service, log: AccessLog
 ) -> None:
-    own = await service.token(Scope.ADMIN, environments=("staging",))
+    local_admin = await service.token(Scope.ADMIN, environments=("staging",))
     for environment in ("local", "staging", None):
         access = Origin(actor="test").did(AccessEvent.SECRET_READ, environment=environment)
         await service.app[DATABASE].transact(partial(_record, log, access))
-    bearer = {"Authorization": f"Bearer {own}"}
+    bearer = {"Authorization": f"Bearer {local_admin}"}
 
     seen = await (await service.stranger.get("/v1/access-log", headers=bearer)).json()
     foreign = await service.stranger.get("/v1/access-log?environment=local", headers=bearer)
 
-    assert [each["environment"] for each in seen["items"]] == ["staging"]
+    assert [row["environment"] for row in seen["items"]] == ["staging"]
     assert foreign.status == 403
 
 
@@ -364,11 +364,11 @@ async def test_trimming_deletes_old_rows_and_is_logged(
     )
     await database.close()
 
-    told = await _told(service, limit="500")
-    assert (trimmed, len(told)) == (11_900, 101)
-    assert (told[0]["actor"], told[0]["event"]) == ("operator:me", "authz_admin")
-    assert told[0]["detail"] == f"trimmed of all before {before.isoformat()}"
-    assert "service" not in {each["actor"] for each in told}
+    rows = await _access_log(service, limit="500")
+    assert (trimmed, len(rows)) == (11_900, 101)
+    assert (rows[0]["actor"], rows[0]["event"]) == ("operator:me", "authz_admin")
+    assert rows[0]["detail"] == f"trimmed of all before {before.isoformat()}"
+    assert "service" not in {row["actor"] for row in rows}
 
 
 async def test_line_is_written_after_the_commit(service: Service) -> None:
@@ -407,12 +407,12 @@ async def test_health_remembers_that_particulars_were_lost(
     monkeypatch.setattr("app.access.log.WARN_SECONDS", 60.0)
     for number in range(100):
         log.enqueue(Origin(client=f"192.0.2.{number}").was_refused(AccessEvent.LOGIN_FAIL))
-    told = await _told(service)
+    rows = await _access_log(service)
 
     report = await (await service.client.get("/health")).json()
 
-    assert sum(each["count"] for each in told) == 100
-    assert len(told) < 100
+    assert sum(row["count"] for row in rows) == 100
+    assert len(rows) < 100
     (check,) = report["checks"]["access_log:write"]
     assert (check["status"], check["output"]) == ("warn", "details of accesses were lost")
 
@@ -423,7 +423,7 @@ PATCH = {"If-Match": "*", "Content-Type": "application/merge-patch+json"}
 async def test_access_log_has_administration_but_no_descriptions(
     service: Service,
 ) -> None:
-    made = await service.client.post("/v1/environments", json={"name": "qa", "tier": "staging"})
+    created = await service.client.post("/v1/environments", json={"name": "qa", "tier": "staging"})
     for patch in ({"fractional": "v2", "protected": True}, {"metadata": {"team": "shop"}}):
         answer = await service.client.patch(LOCAL, data=json.dumps(patch), headers=PATCH)
         assert answer.status == 200
@@ -432,14 +432,14 @@ async def test_access_log_has_administration_but_no_descriptions(
     )
     restored = await service.client.post(f"{LOCAL}/restore", json={"revision": 0})
 
-    assert (made.status, dry.status, restored.status) == (201, 200, 200)
-    told = await _told(service, event="authz_admin")
-    assert [(each["environment"], each["resource"], each["detail"]) for each in told] == [
+    assert (created.status, dry.status, restored.status) == (201, 200, 200)
+    rows = await _access_log(service, event="authz_admin")
+    assert [(row["environment"], row["resource"], row["detail"]) for row in rows] == [
         ("local", "environment", "fractional v2 to v3, revision 3"),
         ("local", "environment", "fractional v3 to v2, protected false to true, revision 1"),
         ("qa", "environment", "created"),
     ]
-    assert {each["actor"] for each in told} == {f"token:{service.admin_token.split('_')[2]}"}
+    assert {row["actor"] for row in rows} == {f"token:{service.admin_token.split('_')[2]}"}
 
 
 async def test_without_a_log_no_environment_is_administered(
@@ -447,15 +447,15 @@ async def test_without_a_log_no_environment_is_administered(
 ) -> None:
     body = {"name": "qa", "tier": "staging"}
     with _unwritable(server):
-        made = await service.client.post("/v1/environments", json=body)
+        created = await service.client.post("/v1/environments", json=body)
         patched = await service.client.patch(
             LOCAL, data=json.dumps({"protected": True}), headers=PATCH
         )
         described = await service.client.patch(
             LOCAL, data=json.dumps({"metadata": {"team": "shop"}}), headers=PATCH
         )
-    found = await (await service.client.get(LOCAL)).json()
+    environment = await (await service.client.get(LOCAL)).json()
     again = await service.client.post("/v1/environments", json=body)
 
-    assert (made.status, patched.status, described.status, again.status) == (503, 503, 200, 201)
-    assert (found["protected"], found["metadata"]) == (False, {"team": "shop"})
+    assert (created.status, patched.status, described.status, again.status) == (503, 503, 200, 201)
+    assert (environment["protected"], environment["metadata"]) == (False, {"team": "shop"})

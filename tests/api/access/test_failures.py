@@ -127,12 +127,12 @@ async def _client_of(service: Service, *forwarded: str) -> str:
     """Return the address that a failure with these headers counts for."""
     service.app[RATE_LIMIT].forget()
     await service.app[ACCESS_LOG].run_once()
-    headers = [("X-Forwarded-For", each) for each in forwarded]
+    headers = [("X-Forwarded-For", address) for address in forwarded]
     await service.stranger.get(PATH, headers=[("X-API-Key", "x"), *headers])
     await service.app[ACCESS_LOG].run_once()
     async with service.app[DATABASE].connection() as connection:
-        found = await connection.fetchval("select client from access_log order by id desc limit 1")
-    return str(found)
+        client = await connection.fetchval("select client from access_log order by id desc limit 1")
+    return str(client)
 
 
 async def test_forwarded_address_from_untrusted_proxy_is_ignored(service: Service) -> None:

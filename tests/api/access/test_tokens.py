@@ -33,9 +33,9 @@ async def status_of(service: Service, text: str) -> int:
 
 
 async def problem(answer: ClientResponse, status: int) -> dict[str, Any]:
-    found: dict[str, Any] = await answer.json(content_type=None)
-    assert answer.status == status, found
-    return found
+    content: dict[str, Any] = await answer.json(content_type=None)
+    assert answer.status == status, content
+    return content
 
 
 async def test_new_token_works_at_once_and_its_text_is_shown_once(service: Service) -> None:
@@ -63,18 +63,18 @@ async def test_new_token_works_at_once_and_its_text_is_shown_once(service: Servi
 
 
 async def test_token_list_has_pages(service: Service) -> None:
-    made = {(await make(service, name=f"n{number}"))["token"]["id"] for number in range(5)}
+    created = {(await make(service, name=f"n{number}"))["token"]["id"] for number in range(5)}
     admin = service.admin_token.split("_")[2]
-    found: list[str] = []
+    listed: list[str] = []
     after: str | None = ""
 
     while after is not None:
         page = await (await service.client.get(PATH, params={"limit": 2, "after": after})).json()
         assert len(page["items"]) <= 2
-        found += [token["id"] for token in page["items"]]
+        listed += [token["id"] for token in page["items"]]
         after = page["next"]
 
-    assert found == sorted(made | {admin})
+    assert listed == sorted(created | {admin})
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ async def test_invalid_field_is_named_and_makes_no_token(
 ) -> None:
     answer = await service.client.post(PATH, json=READER | members)
 
-    found = await problem(answer, 422)
-    assert field in found["errors"][0]["field"]
+    refusal = await problem(answer, 422)
+    assert field in refusal["errors"][0]["field"]
     assert len((await (await service.client.get(PATH)).json())["items"]) == 1
 
 
@@ -125,17 +125,19 @@ async def test_token_expiry_is_bounded_for_administrators(
 
     assert datetime.fromisoformat(exact["expires_at"]) == at
     assert exact["remarks"] == ["expires in 2 days"]
-    ends = [datetime.fromisoformat(each["expires_at"]) - now for each in (counted, admin, longest)]
+    ends = [
+        datetime.fromisoformat(token["expires_at"]) - now for token in (counted, admin, longest)
+    ]
     assert [round(end / timedelta(days=1)) for end in ends] == [30, 90, 365]
 
 
 async def test_token_cannot_grant_more_than_its_creator_has(service: Service) -> None:
-    own = await service.token(Scope.ADMIN, Scope.READ, environments=("staging",))
-    headers = {"X-API-Key": own}
-    wanted = READER | {"environments": ["staging"]}
+    creator = await service.token(Scope.ADMIN, Scope.READ, environments=("staging",))
+    headers = {"X-API-Key": creator}
+    request = READER | {"environments": ["staging"]}
 
     async def post(**members: Any) -> ClientResponse:
-        return await service.stranger.post(PATH, json=wanted | members, headers=headers)
+        return await service.stranger.post(PATH, json=request | members, headers=headers)
 
     allowed = await post()
     scope = await problem(await post(scopes=["read", "write"]), 403)
@@ -144,8 +146,8 @@ async def test_token_cannot_grant_more_than_its_creator_has(service: Service) ->
 
     assert allowed.status == 201
     assert (scope["code"], scope["errors"][0]["field"]) == ("scope_missing", "scopes")
-    for found in (foreign, every):
-        assert (found["code"], found["errors"][0]["field"]) == (
+    for refusal in (foreign, every):
+        assert (refusal["code"], refusal["errors"][0]["field"]) == (
             "environment_foreign",
             "environments",
         )
@@ -154,27 +156,27 @@ async def test_token_cannot_grant_more_than_its_creator_has(service: Service) ->
 async def test_administrator_manages_tokens_of_its_environment_only(
     service: Service,
 ) -> None:
-    own = {"X-API-Key": await service.token(Scope.ADMIN, environments=("staging",))}
+    administrator = {"X-API-Key": await service.token(Scope.ADMIN, environments=("staging",))}
     inside = (await make(service, environments=["staging"]))["token"]["id"]
     both = (await make(service, environments=["local", "staging"]))["token"]["id"]
     every = (await make(service, environments=["*"]))["token"]["id"]
 
-    listed = await (await service.stranger.get(PATH, headers=own)).json()
+    listed = await (await service.stranger.get(PATH, headers=administrator)).json()
     ids = {token["id"] for token in listed["items"]}
     assert inside in ids
     assert not {both, every} & ids
     for other in (both, every):
         at = f"{PATH}/{other}"
         answers = (
-            await service.stranger.get(at, headers=own),
-            await service.stranger.delete(at, headers=own),
-            await service.stranger.post(f"{at}/rotate", json={}, headers=own),
+            await service.stranger.get(at, headers=administrator),
+            await service.stranger.delete(at, headers=administrator),
+            await service.stranger.post(f"{at}/rotate", json={}, headers=administrator),
         )
         assert [answer.status for answer in answers] == [403, 403, 403]
     # A revocation removes power, but a rotation would give the scope read away.
-    rotated = await service.stranger.post(f"{PATH}/{inside}/rotate", json={}, headers=own)
+    rotated = await service.stranger.post(f"{PATH}/{inside}/rotate", json={}, headers=administrator)
     assert (await problem(rotated, 403))["errors"][0]["field"] == "scopes"
-    assert (await service.stranger.delete(f"{PATH}/{inside}", headers=own)).status == 200
+    assert (await service.stranger.delete(f"{PATH}/{inside}", headers=administrator)).status == 200
 
 
 async def test_replaced_token_works_during_the_grace_period(service: Service) -> None:
@@ -186,7 +188,7 @@ async def test_replaced_token_works_during_the_grace_period(service: Service) ->
 
     assert answer.status == 201
     assert answer.headers["Location"] == f"{PATH}/{new['token']['id']}"
-    both = [await status_of(service, each["text"]) for each in (old, new)]
+    both = [await status_of(service, token["text"]) for token in (old, new)]
     shown = await (await service.client.get(at)).json()
     for member in ("name", "scopes", "environments"):
         assert new["token"][member] == old["token"][member]
@@ -196,8 +198,8 @@ async def test_replaced_token_works_during_the_grace_period(service: Service) ->
     left = datetime.fromisoformat(shown["expires_at"]) - datetime.now(UTC)
     assert left <= timedelta(seconds=3)
     lives = [
-        datetime.fromisoformat(each["expires_at"]) - datetime.fromisoformat(each["created_at"])
-        for each in (old["token"], new["token"])
+        datetime.fromisoformat(token["expires_at"]) - datetime.fromisoformat(token["created_at"])
+        for token in (old["token"], new["token"])
     ]
     assert abs(lives[0] - lives[1]) < timedelta(seconds=1)
 
@@ -236,8 +238,8 @@ async def test_replaced_or_expired_token_cannot_be_rotated(service: Service) -> 
     await service.client.delete(f"{PATH}/{revoked}")
 
     codes = []
-    for each in (replaced, revoked, expired.split("_")[2]):
-        answer = await service.client.post(f"{PATH}/{each}/rotate", json={})
+    for token_id in (replaced, revoked, expired.split("_")[2]):
+        answer = await service.client.post(f"{PATH}/{token_id}/rotate", json={})
         codes.append((await problem(answer, 409))["code"])
 
     assert first.status == 201
@@ -352,15 +354,15 @@ async def test_repeated_creation_makes_no_token_and_hides_the_text(
     again = await service.client.post(PATH, json=READER, headers=key)
     other = await service.client.post(PATH, json=READER | {"name": "other"}, headers=key)
 
-    found = await problem(again, 409)
-    assert found["code"] == "token_issued_before"
-    assert issued["token"]["id"] in found["detail"]
+    refusal = await problem(again, 409)
+    assert refusal["code"] == "token_issued_before"
+    assert issued["token"]["id"] in refusal["detail"]
     assert (await problem(other, 409))["code"] == "idempotency_key_reused"
     assert len((await (await service.client.get(PATH)).json())["items"]) == 2
     with server.admin("suite") as connection:
-        kept = connection.execute("select answer from flagstone.idempotency_keys").fetchall()
-    assert len(kept) == 1
-    assert issued["text"].split("_")[3].encode() not in bytes(kept[0][0])  # type: ignore[call-overload]
+        answers = connection.execute("select answer from flagstone.idempotency_keys").fetchall()
+    assert len(answers) == 1
+    assert issued["text"].split("_")[3].encode() not in bytes(answers[0][0])  # type: ignore[call-overload]
 
 
 async def test_relevant_token_changes_by_sql_are_noticed(service: Service, server: Server) -> None:
@@ -407,8 +409,8 @@ async def test_access_log_has_each_token_operation(service: Service) -> None:
 
     actor = f"token:{service.admin_token.split('_')[2]}"
     assert [tuple(row) for row in rows] == [
-        (f"authn_token_{what}", "allowed", token_id, actor)
-        for what in ("created", "rotated", "revoked")
+        (f"authn_token_{operation}", "allowed", token_id, actor)
+        for operation in ("created", "rotated", "revoked")
     ]
     assert issued["text"] not in str(rows)
 

@@ -23,14 +23,16 @@ async def _fill(service: Service, server: Server) -> None:
             ("flag", {"value": flag(), "kind": "flag"}),
             ("secret", {"value": "s", "kind": "secret"}),
         ):
-            made = await service.client.put(f"{base}/configurations/{key}", json=body, headers=NEW)
-            assert made.status == 201
+            answer = await service.client.put(
+                f"{base}/configurations/{key}", json=body, headers=NEW
+            )
+            assert answer.status == 201
         await service.client.post(f"{base}/ofrep/v1/evaluate/flags", json={})
     made_at = datetime.now(UTC) - ROTATION_DUE - timedelta(days=1)
     with server.admin("suite") as connection:
         connection.execute("update flagstone.data_keys set created_at = %s", [made_at])
-    async with service.app[DATABASE].connection() as own:
-        await service.app[VAULT].refresh(own)
+    async with service.app[DATABASE].connection() as acquired:
+        await service.app[VAULT].refresh(acquired)
     service.component(HeadExport).broken.update(dict.fromkeys(NAMES, "revision 7 is gone"))
 
 

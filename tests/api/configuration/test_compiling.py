@@ -169,8 +169,8 @@ async def test_list_of_10000_values_is_the_largest(
     if status == 201:
         await _change(service, _flag("user", USER))
         path = f"{LOCAL}/flags/user/evaluate"
-        _, found = await _post(service, path, {"context": {"x": customers[-1]}})
-        assert found["outcome"]["variant"] == "on"
+        _, evaluated = await _post(service, path, {"context": {"x": customers[-1]}})
+        assert evaluated["outcome"]["variant"] == "on"
     else:
         rule = "must not have a list of more than 10000 values"
         assert _errors(await answer.json()) == [("value", rule)]

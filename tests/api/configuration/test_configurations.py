@@ -159,8 +159,8 @@ async def test_deletion_needs_the_version(service: Service) -> None:
 async def test_unchanged_entry_is_not_modified(service: Service) -> None:
     await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
 
-    own = (await service.client.get(PATH + "k")).headers["ETag"]
-    for tag in (own, f"W/{own}", f'"0", {own}', "*"):
+    etag = (await service.client.get(PATH + "k")).headers["ETag"]
+    for tag in (etag, f"W/{etag}", f'"0", {etag}', "*"):
         answer = await service.client.get(PATH + "k", headers={"If-None-Match": tag})
         assert (answer.status, await answer.read()) == (304, b"")
     changed = await service.client.get(PATH + "k", headers={"If-None-Match": '"2"'})
@@ -174,16 +174,16 @@ PROXIED = ("W/{}", "{0}-gzip", "{0}-br", "{0}-zstd", "{0}--gzip", "{0};br", "W/{
 @pytest.mark.parametrize("form", PROXIED)
 async def test_etag_from_a_proxy_is_the_same_tag(service: Service, form: str) -> None:
     await service.client.put(PATH + "k", json={"value": 1}, headers=NEW)
-    own = (await service.client.get(PATH + "k")).headers["ETag"]
+    etag = (await service.client.get(PATH + "k")).headers["ETag"]
     document = "/v1/environments/local/flags.json"
     of_flags = (await service.client.get(document)).headers["ETag"]
 
     seen = [
         await service.client.get(path, headers={"If-None-Match": f'"x", {proxied(form, tag)}'})
-        for path, tag in ((PATH + "k", own), (PATH + "k?revision=1", own), (document, of_flags))
+        for path, tag in ((PATH + "k", etag), (PATH + "k?revision=1", etag), (document, of_flags))
     ]
     written = await service.client.put(
-        PATH + "k", json={"value": 2}, headers={"If-Match": proxied(form, own)}
+        PATH + "k", json={"value": 2}, headers={"If-Match": proxied(form, etag)}
     )
     deleted = await service.client.delete(
         PATH + "k", headers={"If-Match": proxied(form, written.headers["ETag"])}

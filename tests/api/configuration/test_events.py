@@ -106,9 +106,9 @@ async def test_stream_reads_older_changes_from_the_history(service: Service) -> 
     object.__setattr__(snapshot, "recent", snapshot.recent[-1:])
 
     async with listening(service, last=f"{epoch}:1") as stream:
-        told = [(await stream.next()).data["revision"] for _ in range(4)]
+        revisions = [(await stream.next()).data["revision"] for _ in range(4)]
 
-    assert told == [2, 3, 4, 5]
+    assert revisions == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("last", ["another-epoch:1"])
@@ -311,17 +311,17 @@ async def test_reconnects_see_ten_thousand_changes_once_in_order(
         await service.app[DATABASE].transact(work)
         follower.hint()
 
-    made = 0
+    written = 0
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(listen())
-        while made < MANY:
+        while written < MANY:
             # Beyond EVENTS_MAX there is a resync, which another test covers.
-            while made - len(seen) > EVENTS_MAX - BATCH_MAX:
+            while written - len(seen) > EVENTS_MAX - BATCH_MAX:
                 caught_up.clear()
                 await caught_up.wait()
-            size = min(chance.randrange(1, BATCH_MAX), MANY - made)
-            await commit(made + 1, made + size)
-            made += size
+            size = min(chance.randrange(1, BATCH_MAX), MANY - written)
+            await commit(written + 1, written + size)
+            written += size
 
     assert seen == list(range(1, MANY + 1))
     assert reconnections > 20

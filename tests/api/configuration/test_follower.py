@@ -161,18 +161,20 @@ async def test_large_change_set_arrives_whole(service: Service, replica: Service
             Operation(key=key, content=Content(kind=Kind.SETTING, value=value), expected=None)
             for key in keys
         ]
-        made = await service.app[DATABASE].transact(
+        applied = await service.app[DATABASE].transact(
             lambda c: changes.apply(c, "local", operations, actor="test")
         )
-        return made.revision
+        return applied.revision
 
     async def read() -> set[int]:
         values: set[int] = set()
         while not done.is_set():
             snapshot = replica.app[FOLLOWER].get("local")
-            found = {snapshot.entries[k].configuration.value for k in keys if k in snapshot.entries}
-            assert len(found) <= 1
-            values |= found
+            served_values = {
+                snapshot.entries[k].configuration.value for k in keys if k in snapshot.entries
+            }
+            assert len(served_values) <= 1
+            values |= served_values
             await asyncio.sleep(0)
         return values
 
@@ -191,17 +193,21 @@ async def test_environment_larger_than_a_page_is_loaded_whole(service: Service) 
         Operation(key=f"many/{n}", content=Content(kind=Kind.SETTING, value=n), expected=None)
         for n in range(1_201)
     ]
-    made = await service.app[DATABASE].transact(
+    applied = await service.app[DATABASE].transact(
         lambda c: changes.apply(c, "local", operations, actor="test")
     )
-    followed = await service.app[FOLLOWER].at_least("local", made.revision)
+    followed = await service.app[FOLLOWER].at_least("local", applied.revision)
 
     loading = Follower(service.app[DATABASE])
     await loading.refresh()
 
     loaded = loading.get("local")
     assert loaded.entries == followed.entries
-    assert list(loaded.keys) == list(followed.keys) == sorted(each.key for each in operations)
+    assert (
+        list(loaded.keys)
+        == list(followed.keys)
+        == sorted(operation.key for operation in operations)
+    )
 
 
 async def test_nothing_is_served_before_there_is_something(settings: Settings) -> None:

@@ -110,17 +110,19 @@ async def test_stored_key_can_be_read_and_deleted(service: Service, key: str) ->
 
     assert (read.status, (await read.json())["key"], past.status) == (200, key, 200)
     assert await _refused(changed, key)
-    seen = [each.status for each in (deleted, history, reverted, removed, restored)]
+    seen = [answer.status for answer in (deleted, history, reverted, removed, restored)]
     assert seen == [200] * 5
 
 
 @pytest.mark.parametrize("key", GOOD)
 async def test_key_with_dots_inside_segments_is_stored(service: Service, key: str) -> None:
-    made = await service.client.put(f"{LOCAL}/configurations/{key}", json={"value": 1}, headers=NEW)
+    answer = await service.client.put(
+        f"{LOCAL}/configurations/{key}", json={"value": 1}, headers=NEW
+    )
     # A plain path, as any client sends it.
     read = await service.client.get(f"{LOCAL}/configurations/{key}")
 
-    assert (made.status, read.status, (await read.json())["key"]) == (201, 200, key)
+    assert (answer.status, read.status, (await read.json())["key"]) == (201, 200, key)
 
 
 async def test_doctor_lists_keys_with_dot_segments(service: Service) -> None:

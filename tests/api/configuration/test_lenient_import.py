@@ -42,7 +42,7 @@ async def _entries(service: Service, place: str = LOCAL) -> dict[str, Any]:
 
 async def _outcomes(service: Service, place: str = LOCAL) -> dict[str, Any]:
     answer = await service.client.post(f"{place}/ofrep/v1/evaluate/flags", json={"context": {}})
-    return {each["key"]: each for each in (await answer.json())["flags"]}
+    return {outcome["key"]: outcome for outcome in (await answer.json())["flags"]}
 
 
 async def test_lenient_import_warns_and_only_affected_flags_fail(
@@ -58,7 +58,7 @@ async def test_lenient_import_warns_and_only_affected_flags_fail(
         "a: refers to b, and so to itself",
         "b: refers to a, and so to itself",
     ]
-    assert {key: each.get("errorCode") for key, each in outcomes.items()} == {
+    assert {key: outcome.get("errorCode") for key, outcome in outcomes.items()} == {
         "circular": "PARSE_ERROR",
         "dangling": "PARSE_ERROR",
         "fine": None,
@@ -89,14 +89,14 @@ async def test_lenient_import_is_exported_and_imported_unchanged(
     here = await service.client.post(f"{LOCAL}/import", data=body, params=query)
     there = await service.client.post(f"{STAGING}/import", data=body, params=query)
 
-    found, copies = await _entries(service), await _entries(service, STAGING)
-    assert (await here.json())["unchanged"] == len(found) == 6
+    entries, copies = await _entries(service), await _entries(service, STAGING)
+    assert (await here.json())["unchanged"] == len(entries) == 6
     assert len((await there.json())["created"]) == 6
-    assert {k: each["value"] for k, each in found.items()} == {
-        k: each["value"] for k, each in copies.items()
+    assert {k: entry["value"] for k, entry in entries.items()} == {
+        k: entry["value"] for k, entry in copies.items()
     }
-    assert found["wrong"]["value"] == DOCUMENT["flags"]["wrong"]
-    assert found["fine"]["value"] == DOCUMENT["flags"]["fine"]
+    assert entries["wrong"]["value"] == DOCUMENT["flags"]["wrong"]
+    assert entries["fine"]["value"] == DOCUMENT["flags"]["fine"]
 
 
 async def test_stored_definition_is_written_back_by_put(service: Service) -> None:
@@ -120,7 +120,7 @@ async def test_stored_definitions_are_written_back_by_a_change_set(service: Serv
     await _import(service, DOCUMENT, lenient="true")
     changed = {**DOCUMENT["flags"]["wrong"], "state": "OFF"}
 
-    kept, _ = await _change(
+    written, _ = await _change(
         service,
         _flag("wrong", DOCUMENT["flags"]["wrong"], 1),
         _flag("dangling", DOCUMENT["flags"]["dangling"], 1),
@@ -130,7 +130,7 @@ async def test_stored_definitions_are_written_back_by_a_change_set(service: Serv
         service, _flag("fine", flag(), 1), _flag("wrong", changed, 2), _flag("x", flag(state=1))
     )
 
-    assert kept == 200
+    assert written == 200
     assert (status, problem["code"]) == (422, "operations_invalid")
     assert _errors(problem) == [
         ("operations[1].value.state", "must be ENABLED or DISABLED"),

@@ -54,8 +54,8 @@ def _errors(problem: Any) -> list[tuple[str, str]]:
 
 
 async def _revision(service: Service, place: str = LOCAL) -> int:
-    found: int = (await (await service.client.get(place)).json())["revision"]
-    return found
+    revision: int = (await (await service.client.get(place)).json())["revision"]
+    return revision
 
 
 # Definitions
@@ -263,11 +263,13 @@ async def test_promotion_never_breaks_a_reference(service: Service) -> None:
     status, problem = await _post(
         service, f"{STAGING}/promote", {"from": "local", "keys": ["new-shop", "staff"]}
     )
-    whole, made = await _post(service, f"{LOCAL}/promote", {"from": "staging", "keys": ["shop"]})
+    whole, promoted = await _post(
+        service, f"{LOCAL}/promote", {"from": "staging", "keys": ["shop"]}
+    )
 
     assert (status, _errors(problem)) == (409, [("ours", "refers to staff")])
     assert whole == 200
-    assert [c["key"] for c in made["change_sets"][0]["changes"]] == ["ours", "shop", "staff"]
+    assert [c["key"] for c in promoted["change_sets"][0]["changes"]] == ["ours", "shop", "staff"]
 
 
 async def test_document_references_are_checked(service: Service) -> None:
@@ -318,8 +320,8 @@ async def test_references_are_read_once_if_any(service: Service) -> None:
         for keys in (("setting",), ("plain", "a"), ("within", "free", "s24", "b"))
     ]
 
-    assert [each - cost[0] for each in cost] == [0, 0, 3, 2]
-    assert [each - removal[0] for each in removal] == [0, 0, 2]
+    assert [statements - cost[0] for statements in cost] == [0, 0, 3, 2]
+    assert [statements - removal[0] for statements in removal] == [0, 0, 2]
 
 
 async def _statements(service: Service, contents: dict[str, Content | None]) -> int:

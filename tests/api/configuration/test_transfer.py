@@ -34,9 +34,9 @@ async def _load(service: Service, path: Path) -> tuple[ImportPlan, int | None]:
 
     async def work(connection: Any) -> tuple[ImportPlan, int | None]:
         checkers = service.app[CHECKS].checkers
-        wanted = await plan_import(connection, "local", document, checkers=checkers)
-        made = await write_import(connection, "local", wanted, actor="test", message="load")
-        return wanted, made.revision if made else None
+        planned = await plan_import(connection, "local", document, checkers=checkers)
+        applied = await write_import(connection, "local", planned, actor="test", message="load")
+        return planned, applied.revision if applied else None
 
     outcome = await service.app[DATABASE].transact(work)
     await service.app[FOLLOWER].refresh()
@@ -44,16 +44,16 @@ async def _load(service: Service, path: Path) -> tuple[ImportPlan, int | None]:
 
 
 async def _read_all(service: Service) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    entries: dict[str, dict[str, Any]] = {}
     after: str | None = ""
     while after is not None:
         answer = await service.client.get(
             "/v1/environments/local/configurations", params={"limit": "500", "after": after}
         )
         page = await answer.json()
-        found |= {item["key"]: item for item in page["items"]}
+        entries |= {item["key"]: item for item in page["items"]}
         after = page["next"]
-    return found
+    return entries
 
 
 @needs_data
@@ -63,10 +63,10 @@ async def test_flagds_example_comes_back_as_it_went_in(service: Service) -> None
 
     _, revision = await _load(service, path)
 
-    found = await _read_all(service)
+    entries = await _read_all(service)
     assert revision == 1
-    assert {k: v["value"] for k, v in found.items() if v["kind"] == "flag"} == original["flags"]
-    assert {k: v["value"] for k, v in found.items() if v["kind"] == "segment"} == original.get(
+    assert {k: v["value"] for k, v in entries.items() if v["kind"] == "flag"} == original["flags"]
+    assert {k: v["value"] for k, v in entries.items() if v["kind"] == "segment"} == original.get(
         "$evaluators", {}
     )
 
@@ -76,12 +76,12 @@ async def test_757_variables_come_back_as_they_went_in(service: Service) -> None
     path = SHARED_DATA / "laradock.env"
     original = dotenv_values(stream=StringIO(path.read_text()), interpolate=False)
 
-    wanted, revision = await _load(service, path)
+    planned, revision = await _load(service, path)
     again, no_revision = await _load(service, path)
 
-    found = await _read_all(service)
-    assert len(wanted.created) == len(original) == 757
-    assert {key: item["value"] for key, item in found.items()} == original
+    entries = await _read_all(service)
+    assert len(planned.created) == len(original) == 757
+    assert {key: item["value"] for key, item in entries.items()} == original
     assert revision == 1
     assert (again.operations, no_revision) == ([], None)
 
@@ -96,16 +96,16 @@ async def test_import_writes_only_differing_members(service: Service, tmp_path: 
             headers={"If-None-Match": "*"},
         )
 
-    wanted, revision = await _load(service, path)
+    planned, revision = await _load(service, path)
 
-    found = await _read_all(service)
-    assert (wanted.updated, wanted.unchanged, revision) == (["b"], ["a"], 4)
-    assert (found["b"]["value"], found["b"]["description"], found["b"]["version"]) == (
+    entries = await _read_all(service)
+    assert (planned.updated, planned.unchanged, revision) == (["b"], ["a"], 4)
+    assert (entries["b"]["value"], entries["b"]["description"], entries["b"]["version"]) == (
         True,
         "unchanged",
         2,
     )
-    assert found["c"]["version"] == 1
+    assert entries["c"]["version"] == 1
 
 
 async def test_import_with_one_mistake_writes_nothing(service: Service, tmp_path: Path) -> None:
@@ -262,9 +262,9 @@ async def test_dry_run_shows_the_difference_and_writes_nothing(service: Service)
 async def test_import_is_one_change_set_with_its_message(service: Service) -> None:
     _, imported = await _import(service, '{"a": 1, "b": 2}', message="From the old system")
 
-    found = await (await service.client.get(f"{LOCAL}/changes/1")).json()
-    assert (found["kind"], found["message"]) == ("import", "From the old system")
-    assert [change["key"] for change in found["changes"]] == imported["created"]
+    change_set = await (await service.client.get(f"{LOCAL}/changes/1")).json()
+    assert (change_set["kind"], change_set["message"]) == ("import", "From the old system")
+    assert [change["key"] for change in change_set["changes"]] == imported["created"]
 
 
 async def test_import_may_be_repeated(service: Service) -> None:
@@ -397,10 +397,10 @@ async def test_stored_answer_contains_no_values(service: Service, server: Server
 
     with server.admin("suite") as connection:
         row = connection.execute("select max(length(answer)) from flagstone.idempotency_keys")
-        kept = row.fetchone()
+        stored = row.fetchone()
     assert answer.status == 200
-    assert kept is not None
-    assert int(str(kept[0])) < 2_000
+    assert stored is not None
+    assert int(str(stored[0])) < 2_000
 
 
 async def test_expect_100_continue_is_answered(service: Service) -> None:
@@ -472,11 +472,11 @@ async def test_env_names_that_look_like_secrets_are_warned(service: Service) -> 
 async def test_env_names_of_secrets_are_stored_as_secrets(service: Service) -> None:
     imported = await _import_env(service, ENV_OF_SECRETS, secret="*PASSWORD*,*_KEY,SESSION_*")
 
-    found = await _read_all(service)
-    secrets = {key for key, item in found.items() if item["kind"] == "secret"}
+    entries = await _read_all(service)
+    secrets = {key for key, item in entries.items() if item["kind"] == "secret"}
     assert imported["warnings"] == []
     assert secrets == {"DB_PASSWORD", "API_KEY", "SESSION_SECRET"}
-    assert all(found[key]["value"] is None for key in secrets)
+    assert all(entries[key]["value"] is None for key in secrets)
     revealed = await service.client.get(f"{LOCAL}/configurations/API_KEY?reveal=true")
     assert (await revealed.json())["value"] == "k-1"
 
@@ -486,9 +486,9 @@ async def test_env_import_keeps_stored_secrets_secret(service: Service) -> None:
 
     imported = await _import_env(service, "API_KEY=new\nPORT=1\n")
 
-    found = (await _read_all(service))["API_KEY"]
+    entry = (await _read_all(service))["API_KEY"]
     assert (imported["updated"], imported["warnings"]) == (["API_KEY"], [])
-    assert (found["kind"], found["value"]) == ("secret", None)
+    assert (entry["kind"], entry["value"]) == ("secret", None)
 
 
 @pytest.mark.parametrize(
@@ -506,7 +506,7 @@ async def test_patterns_of_secrets_that_cannot_hold_are_refused(
 ) -> None:
     status, problem = await _import(service, body, **query)
 
-    assert (status, [each["field"] for each in problem["errors"]]) == (422, ["secret"])
+    assert (status, [error["field"] for error in problem["errors"]]) == (422, ["secret"])
 
 
 async def test_every_mistake_of_a_document_of_flags_is_named(service: Service) -> None:
@@ -522,7 +522,7 @@ async def test_lenient_import_warns_instead(service: Service) -> None:
     status, imported = await _import(service, json.dumps(BAD_FLAGS), format="flagd", lenient="true")
 
     evaluated = await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags", json={})
-    flags = {each["key"]: each for each in (await evaluated.json())["flags"]}
+    flags = {outcome["key"]: outcome for outcome in (await evaluated.json())["flags"]}
     assert (status, imported["created"]) == (200, ["one", "three", "two"])
     assert {warning.split(".")[0] for warning in imported["warnings"]} == {"one", "two"}
     assert [flags[key].get("errorCode") for key in ("one", "two", "three")] == [

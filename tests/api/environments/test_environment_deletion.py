@@ -263,10 +263,10 @@ async def test_secret_of_recreated_environment_has_a_new_data_key(shop: Service)
 async def test_stream_of_deleted_environment_restarts_after_recreation(shop: Service) -> None:
     epoch = (await _send(shop, "GET", SHOP))[1]["epoch"]
     await _delete(shop)
-    made = await _make(shop)
+    created = await _make(shop)
     await shop.app[FOLLOWER].refresh()
 
-    for last in (f"{epoch}:3", f"{made['epoch']}:3"):
+    for last in (f"{epoch}:3", f"{created['epoch']}:3"):
         async with streaming(
             shop.client, f"{SHOP}/events", {"Last-Event-ID": last}, "resync"
         ) as stream:
@@ -509,7 +509,7 @@ async def test_disk_copy_drops_a_deleted_environment(
 
     assert len(generations) == 1
     assert result is not None
-    assert "shop" not in {each.environment.name for each in result.state.environments}
+    assert "shop" not in {loaded.environment.name for loaded in result.state.environments}
 
 
 async def test_metrics_drop_a_deleted_environment(shop: Service) -> None:

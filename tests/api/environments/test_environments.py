@@ -745,7 +745,9 @@ async def test_one_of_many_concurrent_creations_wins(service: Service) -> None:
     answers = await asyncio.gather(*(_send(service, "POST", ENVIRONMENTS, body) for _ in range(4)))
 
     assert sorted(status for status, _ in answers) == [201, 409, 409, 409]
-    assert {said.get("code") for status, said in answers if status == 409} == {"environment_taken"}
+    assert {content.get("code") for status, content in answers if status == 409} == {
+        "environment_taken"
+    }
 
 
 async def test_creation_beyond_the_limit_is_refused(service: Service) -> None:
@@ -766,5 +768,5 @@ async def test_creation_beyond_the_limit_is_refused(service: Service) -> None:
     )
 
     assert sorted(status for status, _ in answers) == [201, 409, 409, 409]
-    codes = {said["code"] for status, said in answers if status == 409}
+    codes = {content["code"] for status, content in answers if status == 409}
     assert codes == {"environments_full"}

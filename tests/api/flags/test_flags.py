@@ -44,16 +44,16 @@ async def test_explanation_has_each_operator_that_ran(service: Service) -> None:
     await _fill(service)
     context = {"email": "a@example.org", "age": 17, "targetingKey": "u"}
 
-    status, found = await _explain(service, context=context, revision=2)
+    status, explanation = await _explain(service, context=context, revision=2)
 
-    assert (status, found["revision"], found["is_complete"]) == (200, 2, True)
-    assert found["outcome"] == {
+    assert (status, explanation["revision"], explanation["is_complete"]) == (200, 2, True)
+    assert explanation["outcome"] == {
         "key": "new",
         "reason": "TARGETING_MATCH",
         "variant": "off",
         "value": False,
     }
-    (rule,) = found["steps"]
+    (rule,) = explanation["steps"]
     conjunction, split = rule["steps"]
     segment, comparison = conjunction["steps"]
     assert (rule["place"], rule["operator"], rule["outcome"]) == ("targeting.if", "if", "off")
@@ -76,25 +76,29 @@ async def test_past_evaluation_finds_segments_of_segments(service: Service) -> N
 
     outcomes = [(await _explain(service, context=context, revision=n))[1] for n in (4, 5)]
 
-    assert [found["outcome"]["variant"] for found in outcomes] == ["on", "off"]
+    assert [explanation["outcome"]["variant"] for explanation in outcomes] == ["on", "off"]
 
 
 async def test_explanation_of_a_flag_without_rule_has_no_steps(service: Service) -> None:
     await _fill(service)
 
-    _, found = await _explain(service, context={})
+    _, explanation = await _explain(service, context={})
 
-    assert (found["outcome"]["reason"], found["steps"], found["revision"]) == ("STATIC", [], 3)
+    assert (explanation["outcome"]["reason"], explanation["steps"], explanation["revision"]) == (
+        "STATIC",
+        [],
+        3,
+    )
 
 
 async def test_failing_rule_names_its_operator(service: Service) -> None:
     loop = {"reduce": [{"var": "list"}, {"cat": [{"var": "accumulator"}] * 9}, "x" * 900]}
     await _put(service, "new", flag(targeting={"if": [{"==": [loop, "x"]}, "on", "off"]}), "flag")
 
-    status, found = await _explain(service, context={"list": list(range(50))})
+    status, explanation = await _explain(service, context={"list": list(range(50))})
 
-    assert (status, found["outcome"]["errorCode"]) == (200, "GENERAL")
-    (rule,) = found["steps"]
+    assert (status, explanation["outcome"]["errorCode"]) == (200, "GENERAL")
+    (rule,) = explanation["steps"]
     comparison, *_ = rule["steps"]
     assert comparison["steps"][0]["place"] == "targeting.if[0].==[0].reduce"
     assert "too many steps" in comparison["steps"][0]["error"]
@@ -194,10 +198,10 @@ async def test_flags_that_seem_not_to_be_needed_are_remarked(
             "update flagstone.configurations set created_at = created_at - interval '40 days'"
         )
 
-    found = await _usage(service)
+    usage = await _usage(service)
 
-    assert found["asleep"]["remarks"] == ["is never evaluated"]
-    assert found["constant"]["remarks"] == ["always gives on"]
+    assert usage["asleep"]["remarks"] == ["is never evaluated"]
+    assert usage["constant"]["remarks"] == ["always gives on"]
 
 
 async def test_variant_name_longer_than_an_index_row_is_counted(
@@ -211,6 +215,6 @@ async def test_variant_name_longer_than_an_index_row_is_counted(
     )
     await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags/wordy", json={})
 
-    found = await _usage(service)
+    usage = await _usage(service)
 
-    assert [each["variant"] for each in found["wordy"]["outcomes"]] == [name[:255]]
+    assert [outcome["variant"] for outcome in usage["wordy"]["outcomes"]] == [name[:255]]

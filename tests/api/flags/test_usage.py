@@ -21,8 +21,8 @@ from tests.factories import flag
 
 def outcome(key: str = "new") -> bytes:
     definition = flag(defaultVariant="on")
-    made = Flag(key, definition, segments={}, fractional="v3", metadata={})
-    return made.evaluate({}, 0).body
+    built = Flag(key, definition, segments={}, fractional="v3", metadata={})
+    return built.evaluate({}, 0).body
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def refusing(server: Server) -> Iterator[None]:
 
 def rows(server: Server) -> dict[str, Any]:
     with server.admin("suite") as connection:
-        found = connection.execute("select key, count from flagstone.flag_usage").fetchall()
-    return {str(key): count for key, count in found}
+        counts = connection.execute("select key, count from flagstone.flag_usage").fetchall()
+    return {str(key): count for key, count in counts}
 
 
 async def test_counts_without_a_database_are_flushed_later(
@@ -139,7 +139,7 @@ async def test_number_of_waiting_rows_is_bounded(
     await usage.run_once()
 
     assert rows(server) == {"a": 2, "b": 1}
-    assert [each["evaluations"] for each in logged if each["event"] == "usage_lost"] == [1]
+    assert [event["evaluations"] for event in logged if event["event"] == "usage_lost"] == [1]
     assert usage.totals() == {("local", "STATIC"): 4}
 
 

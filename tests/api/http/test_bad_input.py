@@ -234,7 +234,7 @@ async def test_badly_framed_body_is_refused_at_once(
     assert invited == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"framed as HTTP requires" in answer
-    assert [each for each in caplog.records if each.name == "aiohttp.server"] == []
+    assert [record for record in caplog.records if record.name == "aiohttp.server"] == []
 
 
 @given(body=st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
@@ -262,6 +262,6 @@ async def test_title_is_the_one_of_rfc_9110(
     service: Service, body: bytes, status: int, title: str
 ) -> None:
     """Python 3.13 changed the phrases of http.HTTPStatus."""
-    found, problem = await _put(service, body)
+    answered, problem = await _put(service, body)
 
-    assert (found, problem["title"]) == (status, title)
+    assert (answered, problem["title"]) == (status, title)

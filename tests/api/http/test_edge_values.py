@@ -103,8 +103,8 @@ async def test_edge_value_never_gets_500(
     path = re.sub(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}", r"{\1}", route.path)
     path = path.format(**names, ticket="x")
     await _put(service, "f", {"value": SWITCH, "kind": "flag"})
-    own = route.path.startswith("/ofrep")
-    shown = {"Authorization": f"Bearer {token if own else service.admin_token}"}
+    is_ofrep = route.path.startswith("/ofrep")
+    shown = {"Authorization": f"Bearer {token if is_ofrep else service.admin_token}"}
 
     statuses = set()
     broken = []

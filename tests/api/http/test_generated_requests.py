@@ -37,7 +37,7 @@ async def _generate(service: Service) -> tuple[int | None, str]:
     """Run the generator in its own process. Return its exit code and output."""
     of_all = await service.token(*Scope)
     of_one_environment = await service.token(Scope.EVALUATE, environments=("local",))
-    kept = (of_all, of_one_environment, service.admin_token)
+    hidden = (of_all, of_one_environment, service.admin_token)
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("schemathesis"),
         *("--config-file", "tests/api/http/schemathesis.toml"),
@@ -49,7 +49,7 @@ async def _generate(service: Service) -> tuple[int | None, str]:
             "PATH": os.environ["PATH"],
             "TOKEN": of_all,
             "EVALUATE_TOKEN": of_one_environment,
-            "KEPT_TOKENS": " ".join(text.split("_")[2] for text in kept),
+            "KEPT_TOKENS": " ".join(text.split("_")[2] for text in hidden),
         },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -43,7 +43,7 @@ async def test_every_route_is_in_it_with_its_scope(described: dict[str, Any]) ->
         path = re.sub(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}", r"{\1}", route.path)
         operation = described["paths"][path][route.method.lower()]
         assert operation["summary"]
-        scopes = [str(each) for each in (route.scope, *route.also) if each is not None]
+        scopes = [str(needed) for needed in (route.scope, *route.also) if needed is not None]
         assert operation.get("x-scope", "").split() == scopes
         assert ("security" in operation) is (route.scope is not None)
         assert ("requestBody" in operation) is (route.body is not None)
@@ -67,7 +67,9 @@ async def test_every_reference_leads_somewhere(described: dict[str, Any]) -> Non
 
 
 async def test_operations_are_named_once(described: dict[str, Any]) -> None:
-    names = [o["operationId"] for each in described["paths"].values() for o in each.values()]
+    names = [
+        o["operationId"] for operations in described["paths"].values() for o in operations.values()
+    ]
 
     assert len(names) == len(set(names))
 
@@ -79,10 +81,10 @@ async def test_documented_answers_have_the_headers_of_their_route(
     path = re.sub(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}", r"{\1}", route.path)
     responses = described["paths"][path][route.method.lower()]["responses"]
 
-    told = set().union(*(responses[str(status)]["headers"] for status in route.statuses))
+    documented = set().union(*(responses[str(status)]["headers"] for status in route.statuses))
 
     shared = SHARED if route.around is not None else ()
-    assert told == {*route.headers, *shared, "X-Request-ID", "Cache-Control"}
+    assert documented == {*route.headers, *shared, "X-Request-ID", "Cache-Control"}
 
 
 async def test_key_has_one_pattern(described: dict[str, Any]) -> None:

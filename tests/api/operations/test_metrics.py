@@ -96,11 +96,11 @@ async def test_revision_change_sets_and_lag_have_the_environment(
     await service.app[FOLLOWER].at_least("local", (await written.json())["revision"])
     after = await scrape(service)
 
-    made = {"environment": "local", "kind": "edit"}
+    labels = {"environment": "local", "kind": "edit"}
     assert value(after, "flagstone_environment_revision", environment="local") == 1
     assert (
-        value(after, "flagstone_change_sets_total", **made)
-        - value(before, "flagstone_change_sets_total", **made)
+        value(after, "flagstone_change_sets_total", **labels)
+        - value(before, "flagstone_change_sets_total", **labels)
         == 1
     )
     assert 0 <= value(after, "flagstone_follower_lag_seconds", environment="local") < 2
@@ -187,8 +187,8 @@ async def test_data_keys_have_their_count_and_creation_time(
 
     key_id = vault.active_kek_id or ""
     assert value(samples, "flagstone_data_keys", kek_id=key_id) == 1
-    made = value(samples, "flagstone_data_key_created_timestamp_seconds", environment="local")
-    assert abs(made - time.time()) < 60
+    created_at = value(samples, "flagstone_data_key_created_timestamp_seconds", environment="local")
+    assert abs(created_at - time.time()) < 60
     assert value(samples, "flagstone_keys_missing") == 0
 
 

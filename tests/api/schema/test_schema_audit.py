@@ -115,8 +115,12 @@ async def test_drift_and_disabled_trigger_only_warn(
     well = service.app[HEALTH].report()
     samples = await scrape(service)
 
-    (found,), (audit,) = report.checks["schema:drift"], report.checks["schema:audit"]
-    assert (found.status, found.observed_value, found.output) == ("warn", 1, f"+ {INDEX}")
+    (drift_check,), (audit,) = report.checks["schema:drift"], report.checks["schema:audit"]
+    assert (drift_check.status, drift_check.observed_value, drift_check.output) == (
+        "warn",
+        1,
+        f"+ {INDEX}",
+    )
     reason = "the event trigger flagstone_ddl_command_end is disabled or altered"
     assert (audit.status, audit.output) == ("warn", reason)
     assert (page["status"], page["reason"]) == ("broken", reason)

@@ -85,8 +85,10 @@ async def test_resealing_changes_sealed_bytes_only(
     # Entry a, then each side of each change that has one.
     assert count == len(sealed) == 8
     assert not set(sealed) & set(anew)
-    assert len({each[2:10] for each in anew}) == 1
-    assert sorted(each[10:42] for each in sealed) == sorted(each[10:42] for each in anew)
+    assert len({content[2:10] for content in anew}) == 1
+    assert sorted(content[10:42] for content in sealed) == sorted(
+        content[10:42] for content in anew
+    )
 
 
 async def test_chain_recomputed_after_resealing_holds(
@@ -224,8 +226,8 @@ async def test_data_key_due_for_rotation_is_a_warning(
 ) -> None:
     await _fill(service)
     with server.admin("suite") as connection:
-        made = datetime.now(UTC) - ROTATION_DUE - timedelta(seconds=1)
-        connection.execute("update flagstone.data_keys set created_at = %s", [made])
+        created_at = datetime.now(UTC) - ROTATION_DUE - timedelta(seconds=1)
+        connection.execute("update flagstone.data_keys set created_at = %s", [created_at])
     async with owner.connection() as connection:
         await service.app[VAULT].refresh(connection)
         warned = service.app[VAULT].problem
@@ -256,7 +258,7 @@ def _hashes(server: Server) -> list[bytes]:
 
 def _chain(server: Server) -> list[bytes]:
     """Return the hashes that the rows of the history lead to."""
-    made: list[bytes] = []
+    hashes: list[bytes] = []
     with server.admin("suite") as connection:
         sets: Sequence[Any] = connection.execute(
             "select revision, kind, actor, message, created_at from flagstone.change_sets "
@@ -269,9 +271,9 @@ def _chain(server: Server) -> list[bytes]:
                 "from flagstone.changes where environment = 'local' and revision = %s",
                 [revision],
             ).fetchall()
-            made.append(
+            hashes.append(
                 link_hash(
-                    made[-1] if made else GENESIS,
+                    hashes[-1] if hashes else GENESIS,
                     environment="local",
                     revision=revision,
                     kind=ChangeKind(kind),
@@ -281,7 +283,7 @@ def _chain(server: Server) -> list[bytes]:
                     changes=[_change(*row) for row in rows],
                 )
             )
-    return made
+    return hashes
 
 
 def _change(key: str, *sides: Any) -> Change:

@@ -148,14 +148,14 @@ async def test_access_log_records_reveal_with_version(service: Service) -> None:
     await service.client.get(PATH)
 
     log = (await (await service.client.get("/v1/access-log")).json())["items"]
-    reads = [each for each in log if each["event"] == "sensitive_read"]
-    assert [(each["environment"], each["resource"], each["version"]) for each in reads] == [
+    reads = [row for row in log if row["event"] == "sensitive_read"]
+    assert [(row["environment"], row["resource"], row["version"]) for row in reads] == [
         ("local", None, None),
         ("local", "db/password", 1),
         ("local", "db/password", 2),
     ]
     assert reads[0]["detail"] == "export of 1 secret as of revision 2"
-    assert {each["decision"] for each in reads} == {"allowed"}
+    assert {row["decision"] for row in reads} == {"allowed"}
 
 
 async def test_reveal_fails_when_access_log_fails(service: Service, server: Server) -> None:
@@ -178,7 +178,7 @@ async def test_reveal_of_other_kind_is_a_plain_read(service: Service) -> None:
 
     assert await _revealed(service, f"{LOCAL}/configurations/k") == 1
     log = (await (await service.client.get("/v1/access-log")).json())["items"]
-    assert [each["event"] for each in log if each["event"] == "sensitive_read"] == []
+    assert [row["event"] for row in log if row["event"] == "sensitive_read"] == []
     missing = await service.client.get(f"{LOCAL}/configurations/nothing?reveal=true")
     assert await _code(missing) == (404, "configuration_unknown")
 
@@ -213,16 +213,16 @@ async def test_restored_secret_has_the_same_commitment(service: Service) -> None
 async def test_promoting_secret_needs_scope_reveal(service: Service) -> None:
     """Otherwise tokens of the other environment could reveal the secret, or test guesses."""
     await _put(service, CANARY)
-    wanted = {"from": "local", "keys": ["db/password"]}
+    request = {"from": "local", "keys": ["db/password"]}
     token = await service.token(Scope.READ, Scope.WRITE)
     without = await service.stranger.post(
-        f"{STAGING}/promote", json=wanted, headers={"Authorization": f"Bearer {token}"}
+        f"{STAGING}/promote", json=request, headers={"Authorization": f"Bearer {token}"}
     )
     token = await service.token(Scope.READ, Scope.WRITE, Scope.REVEAL)
     with_it = await service.stranger.post(
-        f"{STAGING}/promote", json=wanted, headers={"Authorization": f"Bearer {token}"}
+        f"{STAGING}/promote", json=request, headers={"Authorization": f"Bearer {token}"}
     )
-    again = await service.client.post(f"{STAGING}/promote", json=wanted)
+    again = await service.client.post(f"{STAGING}/promote", json=request)
 
     assert await _code(without) == (403, "scope_missing")
     assert with_it.status == 200
@@ -364,10 +364,10 @@ async def test_moved_or_changed_row_is_not_opened(service: Service, server: Serv
         "'\\x'",
     ):
         with server.admin("suite") as connection:
-            kept = connection.execute(of.format("local", "db/password").encode()).fetchone()
+            stored = connection.execute(of.format("local", "db/password").encode()).fetchone()
             connection.execute(update.format(swap).encode())
             answer = await service.client.get(f"{PATH}?reveal=true")
-            connection.execute(update.format("%s").encode(), kept)
+            connection.execute(update.format("%s").encode(), stored)
         assert await _code(answer) == (503, "secret_unreadable"), swap
         assert CANARY not in await answer.text()
     assert await _revealed(service) == CANARY
@@ -400,9 +400,9 @@ async def test_instances_open_each_others_secrets(service: Service) -> None:
     other = Vault(wrapper_of(service.app[SETTINGS]))
     await _put(service, CANARY)
     async with service.app[DATABASE].connection() as connection:
-        found, _, _ = await configurations.get(connection, "local", "db/password", vault=other)
+        entry, _, _ = await configurations.get(connection, "local", "db/password", vault=other)
 
-    assert found.value == CANARY
+    assert entry.value == CANARY
     assert service.app[VAULT].problem is None
 
 
@@ -523,7 +523,9 @@ async def test_missing_key_ring_refuses_secrets_only(
         )
         deleted = await service.client.delete(PATH, headers={"If-Match": '"1"'})
         async with service.app[DATABASE].connection() as connection:
-            with pytest.raises(KeysMissingError, match="neither KEY_RING nor KEY_COMMAND") as found:
+            with pytest.raises(
+                KeysMissingError, match="neither KEY_RING nor KEY_COMMAND"
+            ) as raised:
                 await vault.check(connection)
         problem = vault.problem
     finally:
@@ -534,7 +536,7 @@ async def test_missing_key_ring_refuses_secrets_only(
     assert await _code(written) == (503, "key_ring_missing")
     assert await _code(read) == (503, "key_missing")
     assert (masked.status, other.status, deleted.status) == (200, 201, 200)
-    assert problem == f"key missing: {found.value.kek_ids[0]}"
+    assert problem == f"key missing: {raised.value.kek_ids[0]}"
     assert vault.problem is None
 
 
@@ -549,11 +551,11 @@ async def test_key_retired_during_wrap_stores_nothing(service: Service, server: 
 
     async def is_waiting() -> bool:
         with server.admin("suite") as connection:
-            found = connection.execute(
+            row = connection.execute(
                 "select 1 from pg_locks "
                 "where not granted and relation = 'flagstone.data_keys'::regclass"
             ).fetchone()
-        return found is not None
+        return row is not None
 
     try:
         with server.admin("suite") as retiring:

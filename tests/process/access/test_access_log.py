@@ -64,18 +64,18 @@ async def test_requests_forge_no_line_and_stop_loses_none(
     await until(is_known)
     by_key = await _status(service, token, FORGERY, "one{}")
     by_id = await _status(service, token, "k", "{}\x1b[2K")
-    found = await client.get(
+    listed = await client.get(
         f"{service.url}/v1/access-log?event=authn_token_created", headers=service.headers
     )
-    recorded = (await found.json())["items"]
+    recorded = (await listed.json())["items"]
     # Before the ten seconds after which the batch would be written anyway.
     code = await service.stop()
 
     assert (by_key, by_id, stranger.status, code) == (b"403", b"400", 401, 0)
     # The start created the local admin token, which is a line. The command
     # only wrote a row.
-    made, *noted = _lines(service)
-    assert (made["event"], made["actor"]) == ("authn_token_created", "system:start")
+    first, *noted = _lines(service)
+    assert (first["event"], first["actor"]) == ("authn_token_created", "system:start")
     by_command, at_start = recorded
     assert by_command["actor"].startswith("operator:")
     assert (by_command["resource"], at_start["actor"]) == (token.split("_")[2], "system:start")
@@ -146,8 +146,8 @@ async def test_flood_makes_one_line_and_one_row(
     # From the eleventh on, tokens are not checked.
     assert set(statuses) == {401, 429}
     assert await service.stop() == 0
-    told = [line for line in _lines(service) if line["decision"] == "refused"]
+    refusals = [line for line in _lines(service) if line["decision"] == "refused"]
     # More than one row of a kind exists only if a batch ended between the requests.
-    assert len(told) <= 4
-    assert sum(line["count"] for line in told) == 500
+    assert len(refusals) <= 4
+    assert sum(line["count"] for line in refusals) == 500
     assert not any(f'"status": {status}' in service.log for status in (401, 429))

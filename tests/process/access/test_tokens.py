@@ -75,9 +75,9 @@ async def open_streams(client: ClientSession, process: Process, text: str) -> li
     ) as answer:
         (stream,) = (await answer.json())["eventStreams"]
     streams = [events, await client.get(stream["url"])]
-    for each in streams:
-        assert each.status == 200
-        await each.content.readany()
+    for opened in streams:
+        assert opened.status == 200
+        await opened.content.readany()
     return streams
 
 
@@ -125,8 +125,8 @@ async def test_token_commands(launch: Callable[..., Process], client: ClientSess
     service = launch()
     await service.start()
     await service.ready()
-    made = await run(launch, "token", "create", "ci", "--environment", "local")
-    old = made[1].strip()
+    created = await run(launch, "token", "create", "ci", "--environment", "local")
+    old = created[1].strip()
     old_id = old.split("_")[2]
 
     await until_all(client, [service], old, GOOD)
@@ -153,7 +153,7 @@ async def test_token_commands(launch: Callable[..., Process], client: ClientSess
         "366",
     )
 
-    assert (made[0], rotated[0], revoked[0], listed[0]) == (0, 0, 0, 0)
+    assert (created[0], rotated[0], revoked[0], listed[0]) == (0, 0, 0, 0)
     assert in_grace == 200
     assert (again[0], f"was already replaced by {new.split('_')[2]}" in again[1]) == (1, True)
     assert new.split("_")[2] in shown[1]

@@ -176,7 +176,7 @@ async def test_environment_commands(launch: Callable[..., Process], client: Clie
     team = ("environment", "create", "team-a", "--tier", "staging", "--protected")
 
     dry = await run(launch, *local, "--metadata", '{"owner": "shop"}', "--dry-run")
-    made = await run(launch, *local, "--metadata", '{"owner": "shop", "n": 1}', "-m", "why")
+    result = await run(launch, *local, "--metadata", '{"owner": "shop", "n": 1}', "-m", "why")
     moved = await run(launch, *local, "--metadata", '{"n": null}', "--fractional", "v2")
     stale = await run(launch, *local, "--protected", "--version", "1")
     shown = await run(launch, "environment", "show", "local")
@@ -190,7 +190,7 @@ async def test_environment_commands(launch: Callable[..., Process], client: Clie
         True,
         True,
     )
-    assert (made[0], "local is at revision 2" in made[1]) == (0, True)
+    assert (result[0], "local is at revision 2" in result[1]) == (0, True)
     assert (moved[0], '"v3"' in moved[1], '"v2"' in moved[1]) == (0, True, True)
     assert (stale[0], "is at version 3" in stale[1]) == (1, True)
     assert json.loads(shown[1])["metadata"] == {"owner": "shop"}
@@ -344,10 +344,10 @@ async def test_change_by_sql_warns_until_it_is_accepted(
     async with client.get(f"{service.url}/health", headers=service.headers) as answer:
         checks = (await answer.json(content_type=None))["checks"]
 
-    wanted = ("database", "accept-schema", "--message", "Found [b]missing[/b]")
-    as_app = await run(launch_beside, *wanted)
-    accepted = await run(launch_beside, *wanted, DATABASE_MIGRATOR_URL=migrator_url)
-    again = await run(launch_beside, *wanted, DATABASE_MIGRATOR_URL=migrator_url)
+    accept = ("database", "accept-schema", "--message", "Found [b]missing[/b]")
+    as_app = await run(launch_beside, *accept)
+    accepted = await run(launch_beside, *accept, DATABASE_MIGRATOR_URL=migrator_url)
+    again = await run(launch_beside, *accept, DATABASE_MIGRATOR_URL=migrator_url)
 
     shown = r'+ index CREATE INDEX "by\x1b[2Jhand" ON flagstone.tokens USING btree (name)'
     assert (checks["schema:drift"][0]["status"], checks["schema:drift"][0]["output"]) == (

@@ -192,14 +192,14 @@ async def test_production_service_opens_sealed_settings(
     (tmp_path / "identity").chmod(0o640)
     logs.append(await refusal())
 
-    told = (
+    logged = (
         "",
         "for other recipients",
         "for another setting",
         "in clear in production",
         "chmod 600",
     )
-    for log, rule in zip(logs, told, strict=True):
+    for log, rule in zip(logs, logged, strict=True):
         assert rule in log
         for value in (*values.values(), "AGE-SECRET-KEY"):
             assert value not in log

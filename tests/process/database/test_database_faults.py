@@ -64,9 +64,9 @@ async def test_frozen_database_costs_bounded_time(
     postmaster = process.postmaster()
     postmaster.suspend()
     frozen = [postmaster, *postmaster.children(recursive=True)]
-    for each in frozen:
+    for pid in frozen:
         with suppress(psutil.NoSuchProcess):
-            each.suspend()
+            pid.suspend()
     try:
         outcomes = await asyncio.gather(
             *(_put_new(client, process, f"frozen/{n}") for n in range(20))
@@ -86,9 +86,9 @@ async def test_frozen_database_costs_bounded_time(
 
         await until(stale)
     finally:
-        for each in reversed(frozen):
+        for pid in reversed(frozen):
             with suppress(psutil.NoSuchProcess):
-                each.resume()
+                pid.resume()
     attempts = itertools.count()
 
     async def written() -> bool:

@@ -56,9 +56,9 @@ class Page:
         assert self._node.stdout is not None
         async with asyncio.timeout(HANG_SECONDS):
             while True:
-                found: dict[str, Any] = json.loads(await self._node.stdout.readline())
-                if found["event"] == event and expected.items() <= found.items():
-                    return found
+                message: dict[str, Any] = json.loads(await self._node.stdout.readline())
+                if message["event"] == event and expected.items() <= message.items():
+                    return message
 
     def use(self, **context: Any) -> None:
         assert self._node.stdin is not None
@@ -142,12 +142,12 @@ async def test_javascript_on_a_server_gets_values_defaults_and_errors(
     left = await _details(served, [question(key) for key in ("nothing", "failing", "off")])
     (refused,) = await _details(served, [question("greeting")], Authorization="Bearer nonsense")
 
-    assert [each["value"] for each in typed] == list(values.values())
-    assert {each["reason"] for each in typed} == {"STATIC"}
-    assert [each["value"] for each in greeted] == ["hello", "hello, pro"]
-    assert [each["value"] for each in left] == ["", "", ""]
+    assert [details["value"] for details in typed] == list(values.values())
+    assert {details["reason"] for details in typed} == {"STATIC"}
+    assert [details["value"] for details in greeted] == ["hello", "hello, pro"]
+    assert [details["value"] for details in left] == ["", "", ""]
     # Version 0.1.3 treats an answer without a value as an error, and also uses the default.
-    assert [each["errorCode"] for each in left] == ["FLAG_NOT_FOUND", "GENERAL", "GENERAL"]
+    assert [details["errorCode"] for details in left] == ["FLAG_NOT_FOUND", "GENERAL", "GENERAL"]
     assert (refused["value"], refused["reason"]) == ("", "ERROR")
 
 
@@ -175,7 +175,7 @@ async def test_page_gets_changes_and_reconnects_after_a_restart(
         await page.next("Ready", value="hello")
         await page.next("fetched", status=304)
         await _put(client, served, "greeting", _greeting("salve"), 1)
-        told = await page.next("ConfigurationChanged")
+        event = await page.next("ConfigurationChanged")
         assert await served.stop() == 0
         await page.next("Stale")
         await served.start()
@@ -183,7 +183,7 @@ async def test_page_gets_changes_and_reconnects_after_a_restart(
         await _put(client, served, "greeting", _greeting("moin"), 2)
         await page.next("ConfigurationChanged", value="moin")
 
-    assert told["value"] == "salve"
+    assert event["value"] == "salve"
 
 
 async def test_page_sees_a_flag_that_turns_by_itself(

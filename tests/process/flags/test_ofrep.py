@@ -73,7 +73,7 @@ async def test_evaluation_continues_without_postgresql(
     assert {status for status, _, _ in answers} == {200}
     assert (at_once[1], restarted[1]) == (before, before)
     assert one[1]["value"] is True
-    assert {each[0] for each in (unchanged, still_unchanged, unchanged_after_restart)} == {304}
+    assert {answer[0] for answer in (unchanged, still_unchanged, unchanged_after_restart)} == {304}
     assert (told_of_more[0], told_of_more[2]["Retry-After"]) == (503, "1")
     assert int(answers[-1][2]["Flagstone-Stale"]) >= STALE_AFTER_SECONDS
     assert "Flagstone-Stale" in still_unchanged[2]

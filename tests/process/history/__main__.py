@@ -28,9 +28,9 @@ def main(
     """Send traffic under faults and check that every promise holds."""
     console = Console()
     if check is not None:
-        found = violations(*load(check))
-        console.print(describe(found) or "no violations", markup=False)
-        raise typer.Exit(bool(found))
+        violated = violations(*load(check))
+        console.print(describe(violated) or "no violations", markup=False)
+        raise typer.Exit(bool(violated))
     failed = 0
     for number in range(1, runs + 1):
         run = Run(seed if seed and number == 1 else secrets.token_hex(4))
@@ -51,8 +51,8 @@ def _go(run: Run, seconds: float, title: str) -> None:
         with Progress(*columns, transient=True) as progress:
             task = progress.add_task(title)
 
-            def tell(what: str) -> None:
-                progress.update(task, description=title + what)
+            def tell(event: str) -> None:
+                progress.update(task, description=title + event)
 
             asyncio.run(run.go(folder, seconds, tell))
     finally:

@@ -9,13 +9,13 @@ from itertools import pairwise
 
 from tests.process.history.past import Past, Violation, check_past
 from tests.process.history.records import (
+    AppliedChange,
     Final,
     Heard,
-    Made,
     Outcome,
     Read,
     Record,
-    Wanted,
+    RequestedChange,
     Write,
 )
 
@@ -32,17 +32,17 @@ def violations(records: Sequence[Record], finals: Iterable[Final]) -> list[Viola
     for record in records:
         if isinstance(record, Heard):
             streams[record.client].append(record)
-    found = [violation for past in pasts.values() for violation in check_past(past)]
-    found += _answers(writes, reads)
-    found += _acknowledged(writes, pasts)
-    found += _once(writes, pasts)
-    found += _from_nowhere(writes, pasts)
-    found += _order(writes)
-    found += _never_back(reads)
-    found += _contents(reads, pasts)
+    violated = [violation for past in pasts.values() for violation in check_past(past)]
+    violated += _answers(writes, reads)
+    violated += _acknowledged(writes, pasts)
+    violated += _once(writes, pasts)
+    violated += _from_nowhere(writes, pasts)
+    violated += _order(writes)
+    violated += _never_back(reads)
+    violated += _contents(reads, pasts)
     for stream in streams.values():
-        found += _stream(stream, pasts[stream[0].environment])
-    return found
+        violated += _stream(stream, pasts[stream[0].environment])
+    return violated
 
 
 def _answers(writes: Iterable[Write], reads: Iterable[Read]) -> Iterator[Violation]:
@@ -59,27 +59,27 @@ def _acknowledged(writes: Iterable[Write], pasts: Mapping[str, Past]) -> Iterato
     for write in writes:
         if write.outcome is not Outcome.OK:
             continue
-        values = {(wanted.environment, wanted.key): wanted for wanted in write.wanted}
-        for made in write.made:
-            wanted = values.get((made.environment, made.key))
-            if not _is_present(made, wanted, pasts[made.environment]):
-                yield Violation("acknowledged_missing", f"{write.name} said {made}")
-            if made.version is None:
+        values = {(wish.environment, wish.key): wish for wish in write.requested}
+        for applied in write.applied:
+            wish = values.get((applied.environment, applied.key))
+            if not _is_present(applied, wish, pasts[applied.environment]):
+                yield Violation("acknowledged_missing", f"{write.name} said {applied}")
+            if applied.version is None:
                 continue
-            place = (made.environment, made.key, made.version)
+            place = (applied.environment, applied.key, applied.version)
             if won.setdefault(place, write.name) != write.name:
                 yield Violation("version_won_twice", f"{place}: {won[place]} and {write.name}")
 
 
-def _is_present(made: Made, wanted: Wanted | None, past: Past) -> bool:
-    change = past.change(made.revision, made.key)
+def _is_present(applied: AppliedChange, wish: RequestedChange | None, past: Past) -> bool:
+    change = past.change(applied.revision, applied.key)
     if change is None:
         return False
-    if made.version is None or change.after is None:
-        return made.version is None and change.after is None
-    if wanted is not None and wanted.value != change.after.value:
+    if applied.version is None or change.after is None:
+        return applied.version is None and change.after is None
+    if wish is not None and wish.value != change.after.value:
         return False
-    return change.after.version == made.version
+    return change.after.version == applied.version
 
 
 def _once(writes: Iterable[Write], pasts: Mapping[str, Past]) -> Iterator[Violation]:
@@ -88,15 +88,15 @@ def _once(writes: Iterable[Write], pasts: Mapping[str, Past]) -> Iterator[Violat
         if write.method == "DELETE":
             continue  # it has no message; check_past checks that each version is unique
         counts = [len(pasts[name].named(write.name)) for name in write.environments]
-        made = {made.environment for made in write.made}
+        applied = {applied.environment for applied in write.applied}
         if max(counts) > 1:
             yield Violation("write_made_twice", write.name)
         elif write.outcome is Outcome.REFUSED and any(counts):
             yield Violation("refused_yet_made", write.name)
         elif write.outcome is Outcome.UNKNOWN and len(set(counts)) > 1:
             yield Violation("write_made_in_part", f"{write.name}: {counts}")
-        elif write.outcome is Outcome.OK and sum(counts) != len(made):
-            yield Violation("write_made_in_part", f"{write.name}: {counts}, said {sorted(made)}")
+        elif write.outcome is Outcome.OK and sum(counts) != len(applied):
+            yield Violation("write_made_in_part", f"{write.name}: {counts}, said {sorted(applied)}")
 
 
 def _from_nowhere(writes: Iterable[Write], pasts: Mapping[str, Past]) -> Iterator[Violation]:
@@ -108,7 +108,7 @@ def _from_nowhere(writes: Iterable[Write], pasts: Mapping[str, Past]) -> Iterato
             continue
         names.add(write.name)
         if write.method == "DELETE":
-            deletions |= {(each.environment, each.key, each.version) for each in write.wanted}
+            deletions |= {(wish.environment, wish.key, wish.version) for wish in write.requested}
     for environment, past in pasts.items():
         for change_set in past.final.change_sets:
             left = {
@@ -125,7 +125,9 @@ def _order(writes: Iterable[Write]) -> Iterator[Violation]:
     """A write that began after another was acknowledged has the later revision."""
     spans = defaultdict(list)
     for write in writes:
-        for environment, revision in {(made.environment, made.revision) for made in write.made}:
+        for environment, revision in {
+            (applied.environment, applied.revision) for applied in write.applied
+        }:
             spans[environment].append((write.started, write.ended, revision, write.name))
     for several in spans.values():
         yield from _backwards("order_of_time", several)
@@ -193,9 +195,9 @@ def _place(heard: Heard) -> str:
     return f"{heard.client} on {heard.replica}, {heard.name} {heard.revision}"
 
 
-def describe(found: Sequence[Violation], most: int = 20) -> str:
+def describe(violated: Sequence[Violation], most: int = 20) -> str:
     """Return the first violations as text."""
-    lines = [f"{violation.name}: {violation.text}" for violation in found[:most]]
-    if len(found) > most:
-        lines.append(f"and {len(found) - most} more")
+    lines = [f"{violation.name}: {violation.text}" for violation in violated[:most]]
+    if len(violated) > most:
+        lines.append(f"and {len(violated) - most} more")
     return "\n".join(lines)

@@ -71,11 +71,15 @@ async def agree(traffic: Traffic, listeners: Sequence[Listener]) -> float:
 def _is_one(served: Mapping[str, Served], stands: Mapping[str, int]) -> bool:
     first, *others = served.values()
     revisions = {first.revision, *stands.values()}
-    return first != _NOTHING and all(each == first for each in others) and len(revisions) == 1
+    return first != _NOTHING and all(other == first for other in others) and len(revisions) == 1
 
 
 def _stands(listeners: Iterable[Listener], environment: str) -> dict[str, int]:
-    return {each.name: each.revision for each in listeners if each.environment == environment}
+    return {
+        listener.name: listener.revision
+        for listener in listeners
+        if listener.environment == environment
+    }
 
 
 async def read_finals(traffic: Traffic, listeners: Sequence[Listener]) -> list[Final]:
@@ -108,7 +112,7 @@ async def _final(
         change_sets=tuple(_change_sets(rows, described)),
         entries={row["key"]: Entry(row["version"], row["value"]) for row in entries},
         properties=Entry(head["version"], head["metadata"]),
-        told=await _told(traffic, environment),
+        reported=await _reported(traffic, environment),
         served=await _served(traffic, environment),
         streams=streams,
     )
@@ -137,9 +141,9 @@ def _entry(row: Any, side: str) -> Entry | None:
     return None if version is None else Entry(version, row[f"{side}_value"])
 
 
-async def _told(traffic: Traffic, environment: str) -> tuple[ChangeSet, ...]:
+async def _reported(traffic: Traffic, environment: str) -> tuple[ChangeSet, ...]:
     """Return the history as HTTP gives it, page by page, the latest first."""
-    found: list[ChangeSet] = []
+    change_sets: list[ChangeSet] = []
     before = ""
     while True:
         path = f"/v1/environments/{environment}/changes?limit=500{before}"
@@ -152,18 +156,18 @@ async def _told(traffic: Traffic, environment: str) -> tuple[ChangeSet, ...]:
             answer, _ = await traffic.ask(traffic.cluster.replicas[0], "GET", path)
         assert answer.status == 200, answer
         page = msgspec.json.decode(answer.body, type=ChangeSetPage)
-        found += map(_told_one, page.items)
+        change_sets += map(_reported_change_set, page.items)
         if page.next is None:
-            return tuple(reversed(found))
+            return tuple(reversed(change_sets))
         before = f"&before={page.next}"
 
 
-def _told_one(item: ChangeSetView) -> ChangeSet:
+def _reported_change_set(item: ChangeSetView) -> ChangeSet:
     changes = sorted(item.changes, key=lambda change: change.key)
     return ChangeSet(
         item.revision,
         item.message,
-        tuple(Change(each.key, _seen(each.before), _seen(each.after)) for each in changes),
+        tuple(Change(change.key, _seen(change.before), _seen(change.after)) for change in changes),
         described(item.properties),
     )
 
@@ -172,7 +176,10 @@ def described(view: PropertiesChangeView | None) -> Change | None:
     """Return an environment's properties as a change of the empty key."""
     if view is None:
         return None
-    before, after = (Entry(each.version, each.metadata) for each in (view.before, view.after))
+    before, after = (
+        Entry(view_properties.version, view_properties.metadata)
+        for view_properties in (view.before, view.after)
+    )
     return Change("", before, after)
 
 
@@ -182,17 +189,17 @@ def _seen(view: EntryView | None) -> Entry | None:
 
 async def _served(traffic: Traffic, environment: str) -> dict[str, Served]:
     """Return the snapshot that each replica serves."""
-    found = {}
+    revisions = {}
     for replica in traffic.cluster.replicas:
         path = f"/v1/environments/{environment}/configurations?limit=500"
         answer, _ = await traffic.ask(replica, "GET", path)
-        own, _ = await traffic.ask(replica, "GET", f"/v1/environments/{environment}")
-        if answer.status == own.status == 200:
-            head = msgspec.json.decode(own.body, type=Environment)
+        environment_view, _ = await traffic.ask(replica, "GET", f"/v1/environments/{environment}")
+        if answer.status == environment_view.status == 200:
+            head = msgspec.json.decode(environment_view.body, type=Environment)
             served = served_by(answer)
-            found[replica.name] = msgspec.structs.replace(
+            revisions[replica.name] = msgspec.structs.replace(
                 served, properties=Entry(head.version, head.metadata)
             )
         else:
-            found[replica.name] = _NOTHING
-    return found
+            revisions[replica.name] = _NOTHING
+    return revisions

@@ -78,12 +78,12 @@ class Nemesis:
 
     async def _kill_backend(self) -> str:
         """Kill a session's process: PostgreSQL ends all others and recovers from its log."""
-        found = await self._backend()
-        for backend in found:
+        backends = await self._backend()
+        for backend in backends:
             with suppress(psutil.NoSuchProcess):
                 backend.kill()
         await until(self._cluster.accepts)
-        return _ids(found)
+        return _ids(backends)
 
     async def _freeze_backend(self) -> str:
         """Freeze a session's process, which may hold locks."""
@@ -91,22 +91,22 @@ class Nemesis:
 
     async def _backend(self) -> list[psutil.Process]:
         """Return a session's process, preferably an active one; none when all are down."""
-        found = await self._ask(
+        rows = await self._ask(
             "select pid::text from pg_stat_activity where usename = 'flagstone_app' "
             "order by state <> 'idle' desc, random() limit 1"
         )
         with suppress(psutil.NoSuchProcess):
-            return [psutil.Process(int(found))] if found else []
+            return [psutil.Process(int(rows))] if rows else []
         return []
 
     async def _kill_database(self) -> str:
         """Kill the postmaster; one of the replicas starts another."""
-        found = self._cluster.server()[:1]
-        for postmaster in found:
+        pids = self._cluster.server()[:1]
+        for postmaster in pids:
             with suppress(psutil.NoSuchProcess):
                 postmaster.kill()
         await until(self._cluster.accepts)
-        return _ids(found)
+        return _ids(pids)
 
     async def _freeze_database(self) -> str:
         return await self._freeze(self._cluster.server())

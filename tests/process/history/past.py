@@ -40,7 +40,7 @@ class Past:
             state = _advanced(state, change_set)
             self.states[change_set.revision] = state
             self._named[change_set.message].append(change_set)
-            self._keys[change_set.revision] = tuple(each.key for each in change_set.changes)
+            self._keys[change_set.revision] = tuple(change.key for change in change_set.changes)
             self._changes |= {
                 (change_set.revision, change.key): change for change in change_set.changes
             }
@@ -66,17 +66,19 @@ def check_past(past: Past) -> Iterator[Violation]:
     if past.states.get(final.revision) != final.entries:
         yield Violation("fold_differs", f"{final.environment}: the changes do not give the entries")
     yield from _properties(final)
-    if final.told != final.change_sets:
+    if final.reported != final.change_sets:
         yield Violation("history_told_wrong", final.environment)
     yield from _convergence(final)
 
 
 def _numbers(final: Final) -> Iterator[Violation]:
     """Revisions have no gaps and end at the environment's; each version occurs once."""
-    found = [change_set.revision for change_set in final.change_sets]
-    if found != list(range(1, final.revision + 1)):
-        missing = sorted(set(range(1, final.revision + 1)) - set(found))[:10]
-        yield Violation("revision_gap", f"{final.environment}: {missing} missing of {len(found)}")
+    revisions = [change_set.revision for change_set in final.change_sets]
+    if revisions != list(range(1, final.revision + 1)):
+        missing = sorted(set(range(1, final.revision + 1)) - set(revisions))[:10]
+        yield Violation(
+            "revision_gap", f"{final.environment}: {missing} missing of {len(revisions)}"
+        )
     won = Counter(
         (change.key, change.after.version)
         for change_set in final.change_sets

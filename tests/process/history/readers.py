@@ -20,8 +20,8 @@ async def keep_reading(traffic: Traffic, replica: Replica, seed: str) -> None:
     seen: dict[str, int] = {}
     while not traffic.ended.is_set():
         environment = chance.choice(ENVIRONMENTS)
-        wanted = seen.get(environment) if chance.random() < 0.3 else None
-        read = await traffic.read(f"reader/{replica.name}", replica, environment, wanted)
+        min_revision = seen.get(environment) if chance.random() < 0.3 else None
+        read = await traffic.read(f"reader/{replica.name}", replica, environment, min_revision)
         if read.status == 200:
             seen[environment] = read.revision
         await asyncio.sleep(chance.uniform(0.01, 0.06))

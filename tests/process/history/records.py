@@ -30,7 +30,7 @@ class Attempt(msgspec.Struct, frozen=True):
     status: int
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class RequestedChange(msgspec.Struct, frozen=True, kw_only=True):
     """The change of one key that a write requests. Version 0 expects no entry; None deletes."""
 
     environment: str
@@ -39,7 +39,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     value: Any
 
 
-class Made(msgspec.Struct, frozen=True, kw_only=True):
+class AppliedChange(msgspec.Struct, frozen=True, kw_only=True):
     """The result for one key; version None is a deletion."""
 
     environment: str
@@ -56,10 +56,10 @@ class Write(msgspec.Struct, frozen=True, kw_only=True, tag="write"):
     method: str
     path: str
     environments: tuple[str, ...]
-    wanted: tuple[Wanted, ...]
+    requested: tuple[RequestedChange, ...]
     attempts: tuple[Attempt, ...]
     outcome: Outcome
-    made: tuple[Made, ...] = ()
+    applied: tuple[AppliedChange, ...] = ()
 
     @property
     def started(self) -> float:
@@ -143,7 +143,7 @@ class Final(msgspec.Struct, frozen=True, kw_only=True, tag="final"):
     change_sets: tuple[ChangeSet, ...]
     entries: Mapping[str, Entry]
     properties: Entry
-    told: tuple[ChangeSet, ...]
+    reported: tuple[ChangeSet, ...]
     served: Mapping[str, Served]
     streams: Mapping[str, int]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.process.history.records import Entry, Read, Wanted
+from tests.process.history.records import Entry, Read, RequestedChange
 
 # Few of both, so that writers conflict.
 ENVIRONMENTS = ("development", "local", "staging")
@@ -19,7 +19,7 @@ class Wish:
     method: str
     path: str
     environments: tuple[str, ...]
-    wanted: tuple[Wanted, ...] = ()
+    requested: tuple[RequestedChange, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
 
@@ -48,7 +48,7 @@ def _write(name: str, environment: str, key: str, entry: Entry | None) -> Wish:
         method="PUT",
         path=f"/v1/environments/{environment}/configurations/{key}",
         environments=(environment,),
-        wanted=(_wanted(environment, key, entry, name),),
+        requested=(_requested(environment, key, entry, name),),
         headers=condition,
         body={"value": name, "message": name},
     )
@@ -61,14 +61,14 @@ def _delete(name: str, environment: str, key: str, entry: Entry | None) -> Wish:
         method="DELETE",
         path=f"/v1/environments/{environment}/configurations/{key}",
         environments=(environment,),
-        wanted=(_wanted(environment, key, entry, None),),
+        requested=(_requested(environment, key, entry, None),),
         headers={"If-Match": f'"{entry.version}"'},
     )
 
 
 def _change_set(chance: random.Random, name: str, known: Mapping[str, Read]) -> Wish:
-    wanted = [
-        _wanted(
+    wishes = [
+        _requested(
             environment, key, entry, None if entry and chance.random() < 0.3 else [name, position]
         )
         for environment, read in known.items()
@@ -77,10 +77,10 @@ def _change_set(chance: random.Random, name: str, known: Mapping[str, Read]) -> 
     ]
     return Wish(
         method="POST",
-        path=f"/v1/environments/{wanted[0].environment}/changes",
+        path=f"/v1/environments/{wishes[0].environment}/changes",
         environments=tuple(known),
-        wanted=tuple(wanted),
-        body={"message": name, "operations": [_operation(each) for each in wanted]},
+        requested=tuple(wishes),
+        body={"message": name, "operations": [_operation(wish) for wish in wishes]},
     )
 
 
@@ -99,7 +99,9 @@ def _return(chance: random.Random, name: str, read: Read, how: str) -> Wish:
 
 def _promote(chance: random.Random, name: str, known: Mapping[str, Read]) -> Wish:
     target, *others = known
-    source = chance.choice(others or [each for each in ENVIRONMENTS if each != target])
+    source = chance.choice(
+        others or [environment for environment in ENVIRONMENTS if environment != target]
+    )
     return Wish(
         method="POST",
         path=f"/v1/environments/{target}/promote",
@@ -119,13 +121,13 @@ def _describe(chance: random.Random, name: str, environment: str) -> Wish:
     )
 
 
-def _wanted(environment: str, key: str, entry: Entry | None, value: object) -> Wanted:
+def _requested(environment: str, key: str, entry: Entry | None, value: object) -> RequestedChange:
     version = entry.version if entry else 0
-    return Wanted(environment=environment, key=key, version=version, value=value)
+    return RequestedChange(environment=environment, key=key, version=version, value=value)
 
 
-def _operation(wanted: Wanted) -> dict[str, Any]:
-    operation = {"environment": wanted.environment, "key": wanted.key, "version": wanted.version}
-    if wanted.value is None:
+def _operation(wish: RequestedChange) -> dict[str, Any]:
+    operation = {"environment": wish.environment, "key": wish.key, "version": wish.version}
+    if wish.value is None:
         return {"op": "delete", **operation}
-    return {"op": "put", "value": wanted.value, **operation}
+    return {"op": "put", "value": wish.value, **operation}

@@ -10,7 +10,7 @@ import msgspec
 from app.configuration.changes.views import AppliedChangeSets
 from app.configuration.entries.models import WriteResult
 from tests.process.history.cluster import Replica
-from tests.process.history.records import Attempt, Made, Outcome, Read, Write
+from tests.process.history.records import AppliedChange, Attempt, Outcome, Read, Write
 from tests.process.history.traffic import ANSWER_SECONDS, Answer, Traffic
 from tests.process.history.wishes import ENVIRONMENTS, Wish, make_wish
 
@@ -46,13 +46,13 @@ class Writer:
             name = f"{self._name}.{self._count}"
             write = await self._carry_out(name, make_wish(self._chance, name, known))
             self._traffic.records.append(write)
-            for made in write.made:
-                self._reached[made.environment] = made.revision
+            for applied in write.applied:
+                self._reached[applied.environment] = applied.revision
 
     async def _carry_out(self, name: str, wish: Wish) -> Write:
         attempts: list[Attempt] = []
         outcome = Outcome.UNKNOWN
-        made: tuple[Made, ...] = ()
+        applied: tuple[AppliedChange, ...] = ()
         deadline = time.monotonic() + _REPEAT_SECONDS
         while time.monotonic() < deadline:
             answer, attempt = await self._traffic.ask(
@@ -65,7 +65,7 @@ class Writer:
             )
             attempts.append(attempt)
             if answer.status in {200, 201}:
-                outcome, made = Outcome.OK, tuple(_made(wish, answer))
+                outcome, applied = Outcome.OK, tuple(_applied(wish, answer))
                 break
             if 400 <= answer.status < 500:
                 is_last_word = len(attempts) == 1 or _stays_refused(wish)
@@ -80,10 +80,10 @@ class Writer:
             method=wish.method,
             path=wish.path,
             environments=wish.environments,
-            wanted=wish.wanted,
+            requested=wish.requested,
             attempts=tuple(attempts),
             outcome=outcome,
-            made=made,
+            applied=applied,
         )
 
     def _patience(self) -> float:
@@ -101,13 +101,13 @@ def _stays_refused(wish: Wish) -> bool:
 
     Versions only go up, so what was stale stays so; a key that was there may be gone again.
     """
-    return bool(wish.wanted) and all(wanted.version > 0 for wanted in wish.wanted)
+    return bool(wish.requested) and all(entry.version > 0 for entry in wish.requested)
 
 
-def _made(wish: Wish, answer: Answer) -> Iterator[Made]:
+def _applied(wish: Wish, answer: Answer) -> Iterator[AppliedChange]:
     if wish.method in {"PUT", "DELETE"}:
         written = msgspec.json.decode(answer.body, type=WriteResult)
-        yield Made(
+        yield AppliedChange(
             environment=written.environment,
             revision=written.revision,
             key=written.key,
@@ -116,14 +116,14 @@ def _made(wish: Wish, answer: Answer) -> Iterator[Made]:
         return
     for change_set in msgspec.json.decode(answer.body, type=AppliedChangeSets).change_sets:
         for change in change_set.changes:
-            yield Made(
+            yield AppliedChange(
                 environment=change_set.environment,
                 revision=change_set.revision,
                 key=change.key,
                 version=change.after.version if change.after else None,
             )
         if change_set.properties is not None:
-            yield Made(
+            yield AppliedChange(
                 environment=change_set.environment,
                 revision=change_set.revision,
                 key="",

@@ -20,10 +20,10 @@ async def test_schedule_creates_due_backups(
 
     await until(lambda: _says(client, service, "pass", "bytes"))
 
-    made = await asyncio.to_thread(lambda: sorted(path.name for path in folder.iterdir()))
+    names = await asyncio.to_thread(lambda: sorted(path.name for path in folder.iterdir()))
     metrics = await _get(client, service, "/metrics")
     assert await service.stop() == 0
-    assert len(made) == service.log.count("backup_made") == 1
+    assert len(names) == service.log.count("backup_made") == 1
     assert "flagstone_backup_last_success_timestamp_seconds" in metrics
     assert "Traceback" not in service.log
 

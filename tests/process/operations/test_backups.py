@@ -129,10 +129,10 @@ async def test_backup_is_made_verified_and_restored_under_load(
             return (await read("restored"))[2].partition(":")[0] != epoch
 
         await until(has_new_epoch)
-        told = b""
+        received = b""
         async with asyncio.timeout(HANG_SECONDS):
-            while b"event: resync" not in told:
-                told += await events.content.readany()
+            while b"event: resync" not in received:
+                received += await events.content.readany()
 
     assert (verified[0], "secrets: 1 opened" in verified[1]) == (0, True), verified
     assert (blind[0], "this host has no key ring" in blind[1]) == (1, True), blind
@@ -150,8 +150,8 @@ async def test_backup_is_made_verified_and_restored_under_load(
         (row,) = (await answer.json())["items"]
     assert row["resource"] == manifest["name"]
     assert "staging 1" in row["detail"]
-    said = "".join(map(str, (*created, *verified, *restored)))
-    assert "CANARY" not in said
+    output = "".join(map(str, (*created, *verified, *restored)))
+    assert "CANARY" not in output
     assert service.log.count("CANARY") == 0
     assert await service.stop() == 0
 
@@ -178,10 +178,10 @@ async def test_interrupted_backup_leaves_no_file(
         assert await process.stop(number) == code
         assert [path.suffix for path in folder.iterdir()] == [".partial"] * left
 
-    made = await _run(process, "backup", "create")
+    created = await _run(process, "backup", "create")
 
-    assert made[0] == 0
-    assert [path.name for path in folder.iterdir()] == [made[1].partition(":")[0]]
+    assert created[0] == 0
+    assert [path.name for path in folder.iterdir()] == [created[1].partition(":")[0]]
 
 
 def _fill(server: Server, database: str) -> None:

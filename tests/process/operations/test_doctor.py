@@ -15,7 +15,9 @@ async def _verdicts(launch: Callable[..., Process], **environ: str) -> dict[str,
     code, text = await run(launch, "doctor", "--json", **environ)
     report = json.loads(text)
     assert code == (report["verdict"] == "fail")
-    return {each["name"]: (each["verdict"], each["text"]) for each in report["findings"]}
+    return {
+        finding["name"]: (finding["verdict"], finding["text"]) for finding in report["findings"]
+    }
 
 
 # Files that the server writes while the doctor runs.

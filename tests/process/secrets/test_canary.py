@@ -71,13 +71,13 @@ async def test_secrets_are_stored_nowhere_in_clear(
         len(revealed) == SECRETS - 300 + 1
     )  # the entries of the restored revision, and the setting
     assert not [text for text in responses if _CANARY.search(text)]
-    found = {name: canaries for name, canaries in _canaries_by_file(service.data_dir) if canaries}
+    leaks = {name: canaries for name, canaries in _canaries_by_file(service.data_dir) if canaries}
     only = {_SETTING.encode()}
     assert set(_CANARY.findall(dump)) == only
-    assert {canary for canaries in found.values() for canary in canaries} == only, found
+    assert {canary for canaries in leaks.values() for canary in canaries} == only, leaks
     # In the file of the table, in the log of statements and in the write-ahead log.
-    assert {Path(name).parts[0] for name in found} >= {"pg18", "pg18.log"}
-    assert any("pg_wal" in name for name in found)
+    assert {Path(name).parts[0] for name in leaks} >= {"pg18", "pg18.log"}
+    assert any("pg_wal" in name for name in leaks)
     key = token_key(load({"DATA_DIR": str(service.data_dir)}))
     state = Disk(service.data_dir, key, Tier.LOCAL).read()
     assert state is not None

@@ -42,7 +42,7 @@ async def _whole(client: ClientSession, service: Process) -> dict[str, object]:
     async with client.get(url, headers=service.headers) as answer:
         assert answer.status == 200, await answer.text()
         entries = (await answer.json(content_type=None))["entries"]
-    return {key: each["value"] for key, each in entries.items() if each["kind"] == "secret"}
+    return {key: entry["value"] for key, entry in entries.items() if entry["kind"] == "secret"}
 
 
 @asynccontextmanager
@@ -74,7 +74,7 @@ async def _load(client: ClientSession, service: Process) -> AsyncIterator[list[i
         for task in tasks:
             task.cancel()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(isinstance(each, asyncio.CancelledError) for each in outcomes), outcomes
+        assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes), outcomes
 
 
 def _ids(text: str) -> dict[str, str]:
@@ -179,11 +179,11 @@ async def test_shredded_environment_is_unreadable_at_once(
     before = await _read(client, service, 1)
 
     refused = await run(launch, "key", "shred", "local", "--confirm", "staging")
-    kept = await _read(client, service, 1)
+    past_value = await _read(client, service, 1)
     unknown = await run(launch, "key", "shred", "nowhere", "--confirm", "nowhere")
     shredded = await run(launch, "key", "shred", "local", "--confirm", "local")
 
-    assert (before, kept) == ((200, "value 1"), (200, "value 1"))
+    assert (before, past_value) == ((200, "value 1"), (200, "value 1"))
     assert (refused[0], unknown[0], shredded[0]) == (2, 1, 0)
     for number in range(0, SECRETS, 50):
         assert (await _read(client, service, number))[0] == 404
@@ -211,8 +211,8 @@ async def test_running_service_loads_new_key_from_file(
     launch: Callable[..., Process], client: ClientSession, tmp_path: Path
 ) -> None:
     file = tmp_path / "ring"
-    made = await run(launch, "key", "generate", "--file", str(file))
-    assert made[0] == 0
+    created = await run(launch, "key", "generate", "--file", str(file))
+    assert created[0] == 0
     assert file.stat().st_mode & 0o777 == 0o600
     service = launch(KEY_RING_FILE=str(file))
     await service.start()
@@ -243,10 +243,16 @@ async def test_running_service_loads_new_key_from_file(
         return not await is_well()
 
     right = file.read_text()
-    made = await run(launch, "seal", "keygen", "--out", str(tmp_path / "identity"))
+    created = await run(launch, "seal", "keygen", "--out", str(tmp_path / "identity"))
     export = str(tmp_path / "ring.age")
     sealed = await run(
-        launch, "key", "export", "--recipient", made[1].split()[-1], export, KEY_RING_FILE=str(file)
+        launch,
+        "key",
+        "export",
+        "--recipient",
+        created[1].split()[-1],
+        export,
+        KEY_RING_FILE=str(file),
     )
     file.unlink()
     opened = await run(
@@ -257,8 +263,10 @@ async def test_running_service_loads_new_key_from_file(
     assert file.read_text() == right
     async with client.get(f"{service.url}/v1/access-log", headers=service.headers) as answer:
         rows = (await answer.json(content_type=None))["items"]
-    told = [(row["resource"], row["detail"]) for row in rows if "key ring" in (row["detail"] or "")]
-    assert told == [
+    events = [
+        (row["resource"], row["detail"]) for row in rows if "key ring" in (row["detail"] or "")
+    ]
+    assert events == [
         (ids[1], "key ring imported: added 2 keys of 2"),
         (ids[1], "key ring exported for 1 recipient"),
     ]
@@ -335,8 +343,8 @@ async def test_secret_is_set_and_read_on_command_line(
             stdin=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        _, said = await child.communicate(text)
-        return child.returncode, said.decode()
+        _, errors = await child.communicate(text)
+        return child.returncode, errors.decode()
 
     written = await piped(b"of the pipe\n")
     no_text = [await piped(b"of the pipe" + wrong) for wrong in (b"\xff", b"\0")]

@@ -99,7 +99,9 @@ async def test_client_that_does_not_read_is_disconnected(process: Process) -> No
             connections = (
                 psutil.Process(process.child.pid).net_connections() if process.child else []
             )
-            return not any(getattr(each.raddr, "port", None) == port for each in connections)
+            return not any(
+                getattr(connection.raddr, "port", None) == port for connection in connections
+            )
 
         async def served() -> bool:
             return not await let_go()

@@ -110,8 +110,8 @@ async def test_older_release_beside_a_newer_one_takes_nothing(
     checks = [await _checks(client, process) for process in (old, new)]
 
     assert status == 200
-    assert [each["schema:drift"]["status"] for each in checks] == ["pass", "pass"]
-    assert [each["migrations:pending"]["status"] for each in checks] == ["warn", "pass"]
+    assert [report["schema:drift"]["status"] for report in checks] == ["pass", "pass"]
+    assert [report["migrations:pending"]["status"] for report in checks] == ["warn", "pass"]
     assert "migrated_by_newer_release" in old.log
     for process in (old, new):
         assert await process.stop() == 0

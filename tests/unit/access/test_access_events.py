@@ -27,8 +27,8 @@ def test_text_cannot_forge_lines_and_is_bounded(text: str, is_refused: bool) -> 
     origin = Origin(
         actor=text, token_id=text, client=text, request_id=text, method=text, route=text
     )
-    told = origin.was_refused if is_refused else origin.did
-    access = told(AccessEvent.ACCESS_FAIL, environment=text, resource=text, detail=text)
+    record = origin.was_refused if is_refused else origin.did
+    access = record(AccessEvent.ACCESS_FAIL, environment=text, resource=text, detail=text)
 
     line = msgspec.json.encode(access)
 
@@ -36,7 +36,7 @@ def test_text_cannot_forge_lines_and_is_bounded(text: str, is_refused: bool) -> 
     # PIPE_BUF: a write up to this size is atomic.
     assert len(line) < 9 * 4 * 256
     assert all(
-        len(each) <= 255 for each in msgspec.structs.astuple(access) if isinstance(each, str)
+        len(value) <= 255 for value in msgspec.structs.astuple(access) if isinstance(value, str)
     )
     assert len(access.environment or "") <= 63
 
@@ -89,8 +89,8 @@ def test_values_chosen_by_strangers_make_no_rows() -> None:
     for number in range(1_000):
         gathered.add(_refusal(token_id=f"{number:013}", request_id=str(number)))
 
-    (told,) = gathered.take()
-    assert (told.count, told.token_id, told.request_id) == (1_000, f"{0:013}", "0")
+    (row,) = gathered.take()
+    assert (row.count, row.token_id, row.request_id) == (1_000, f"{0:013}", "0")
 
 
 def test_flood_of_refusals_is_counted_in_few_rows() -> None:
@@ -98,10 +98,10 @@ def test_flood_of_refusals_is_counted_in_few_rows() -> None:
     for number in range(10_000):
         gathered.add(_refusal(f"10.0.{number // 256}.{number % 256}"))
 
-    told = gathered.take()
-    assert len(told) == 51
-    assert sum(access.count for access in told) == 10_000
-    assert (told[-1].actor, told[-1].client, told[-1].count) == (SEVERAL, None, 9_950)
+    rows = gathered.take()
+    assert len(rows) == 51
+    assert sum(access.count for access in rows) == 10_000
+    assert (rows[-1].actor, rows[-1].client, rows[-1].count) == (SEVERAL, None, 9_950)
     assert gathered.blurred == 9_950
 
 
@@ -130,10 +130,10 @@ def test_nothing_is_left_uncounted_and_the_rows_have_a_limit(
             given_back.add_all(gathered.take())
     given_back.add_all(gathered.take())
 
-    told = given_back.take()
-    assert sum(access.count for access in told) == sum(count for _, _, count in accesses)
-    assert len(told) <= 21
-    assert sum(access.count for access in told if access.detail is not None) == (
+    rows = given_back.take()
+    assert sum(access.count for access in rows) == sum(count for _, _, count in accesses)
+    assert len(rows) <= 21
+    assert sum(access.count for access in rows if access.detail is not None) == (
         gathered.blurred + given_back.blurred
     )
 
@@ -170,11 +170,11 @@ async def test_line_is_json_with_every_field(pipe: tuple[int, int]) -> None:
     await log.close()
 
     (line,) = os.read(pipe[0], 65_536).decode().splitlines()
-    told = json.loads(line)
-    assert set(told) == {"log", *Access.__struct_fields__}
-    assert (told["log"], told["event"], told["version"]) == ("access", "sensitive_read", 7)
-    assert told["decision"] == Decision.ALLOWED
-    assert told["at"].endswith("Z")
+    decoded = json.loads(line)
+    assert set(decoded) == {"log", *Access.__struct_fields__}
+    assert (decoded["log"], decoded["event"], decoded["version"]) == ("access", "sensitive_read", 7)
+    assert decoded["decision"] == Decision.ALLOWED
+    assert decoded["at"].endswith("Z")
     # The database is away: the line is written, and the row is queued.
     assert (log.failures, log.problem) == (1, "cannot be written")
 

@@ -23,9 +23,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(failures, "time", made)
-    return made
+    clock = Clock()
+    monkeypatch.setattr(failures, "time", clock)
+    return clock
 
 
 def barred(counted: RateLimit, address: str = "192.0.2.1") -> int | None:

@@ -38,9 +38,9 @@ def stored(new: GeneratedToken, grant: Grant = GRANT, key: Secret = KEY) -> Toke
 
 def directory(*tokens: Token, key: Secret = KEY) -> TokenDirectory:
     """A directory that has read the tokens. Its database stays closed."""
-    made = TokenDirectory(Database(load({}).database), key)
-    made.use(tokens)
-    return made
+    opened = TokenDirectory(Database(load({}).database), key)
+    opened.use(tokens)
+    return opened
 
 
 # The text
@@ -57,9 +57,9 @@ def test_new_token_is_well_formed(is_admin: object, kind: str) -> None:
 
 
 def test_tokens_are_unique() -> None:
-    made = [generate_token(is_admin=False) for _ in range(200)]
+    tokens = [generate_token(is_admin=False) for _ in range(200)]
 
-    assert len({new.id for new in made}) == len({new.text[-49:-6] for new in made}) == 200
+    assert len({new.id for new in tokens}) == len({new.text[-49:-6] for new in tokens}) == 200
 
 
 def test_every_character_is_used() -> None:
@@ -130,8 +130,8 @@ def test_checksum_is_the_crc_32_in_base_62() -> None:
 
 def test_published_pattern_matches_tokens_only() -> None:
     """Secret scanners use the pattern first, then the checksum."""
-    made = [generate_token(is_admin=bool(number % 2)).text for number in range(100)]
-    text = "\n".join(f'TOKEN="{token}"; curl -H "X-API-Key:{token}"' for token in made)
+    tokens = [generate_token(is_admin=bool(number % 2)).text for number in range(100)]
+    text = "\n".join(f'TOKEN="{token}"; curl -H "X-API-Key:{token}"' for token in tokens)
     others = (
         "fs_srv_0123456789abc",
         f"fs_usr_{KNOWN_ID}_{'Z' * 49}",
@@ -141,7 +141,7 @@ def test_published_pattern_matches_tokens_only() -> None:
         hashlib.sha256(b"").hexdigest() * 2,
     )
 
-    assert re.findall(PATTERN, text) == [token for each in made for token in (each, each)]
+    assert re.findall(PATTERN, text) == [token for copy in tokens for token in (copy, copy)]
     assert not any(re.search(PATTERN, other) for other in others)
     assert all(token_id(token) for token in re.findall(PATTERN, text))
     assert f"`{PATTERN}`" in (ROOT / "README.md").read_text()
@@ -220,13 +220,13 @@ def test_lapses_around_the_retirement_hold_in_their_order(place: int) -> None:
     names, retires_at = ("a", "b", "c"), datetime.now(UTC)
     grant = replace(GRANT, environments=frozenset({*names, "d"}))
     new = generate_token(is_admin=False)
-    made = mac(KEY, new.text, grant)
+    row_mac = mac(KEY, new.text, grant)
     for position in range(4):
         if position == place:
-            made = retired(KEY, made, retires_at)
+            row_mac = retired(KEY, row_mac, retires_at)
         if position < 3:
-            made = lapsed(KEY, made, names[position])
-    token = replace(stored(new, grant), mac=made, retires_at=retires_at, lapsed=names)
+            row_mac = lapsed(KEY, row_mac, names[position])
+    token = replace(stored(new, grant), mac=row_mac, retires_at=retires_at, lapsed=names)
 
     assert holds(KEY, new.text, token)
     assert not holds(KEY, generate_token(is_admin=False).text, token)

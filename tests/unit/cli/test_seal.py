@@ -31,16 +31,16 @@ def identity(folder: Path) -> dict[str, str]:
 
 
 def test_new_identity_is_private_and_never_overwritten(folder: Path) -> None:
-    made = ran("keygen", "--out", "identity")
+    result = ran("keygen", "--out", "identity")
     again = ran("keygen", "--out", "identity")
     piped = ran("keygen")
 
     file = folder / "identity"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert made == (0, re.findall("age1[0-9a-z]{58}", file.read_text())[0] + "\n", "")
+    assert result == (0, re.findall("age1[0-9a-z]{58}", file.read_text())[0] + "\n", "")
     assert again[0] == 1
     assert "identity exists already" in again[2]
-    assert ran("recipients", IDENTITY_FILE="identity")[1] == made[1]
+    assert ran("recipients", IDENTITY_FILE="identity")[1] == result[1]
     assert "AGE-SECRET-KEY-1" in piped[1]
     assert re.fullmatch("recipient: age1[0-9a-z]{58}\n", piped[2])
 
@@ -48,7 +48,7 @@ def test_new_identity_is_private_and_never_overwritten(folder: Path) -> None:
 def test_rekey_adds_and_removes_recipients(folder: Path, identity: dict[str, str]) -> None:
     other = {"IDENTITY_FILE": str(folder / "other")}
     recipient = ran("keygen", "--out", "other")[1].strip()
-    own = ran("recipients", **identity)[1].strip()
+    own_recipient = ran("recipients", **identity)[1].strip()
     for name, value in (("DATABASE_URL", URL), ("TOKEN_KEY", CANARY * 4)):
         ran("encrypt", name, "--env-file", ".env", given=value, **identity)
 
@@ -57,14 +57,14 @@ def test_rekey_adds_and_removes_recipients(folder: Path, identity: dict[str, str
     opened = ran("check", **other)
     # A new value is for the recipients of the old one, unless others are named.
     ran("encrypt", "TOKEN_KEY", "--env-file", ".env", given="new" * 20, **other)
-    kept = ran("check", **identity)
-    removed = ran("rekey", "--remove", own, "--env-file", ".env", **identity)
+    check = ran("check", **identity)
+    removed = ran("rekey", "--remove", own_recipient, "--env-file", ".env", **identity)
     after = ran("check", **identity)
 
-    assert (before[0], added[0], opened[0], kept[0]) == (1, 0, 0, 0)
+    assert (before[0], added[0], opened[0], check[0]) == (1, 0, 0, 0)
     assert "for other recipients" in before[1]
-    assert opened[1].count(recipient) == opened[1].count(own) == 2
-    assert kept[1].count(recipient) == kept[1].count(own) == 2
+    assert opened[1].count(recipient) == opened[1].count(own_recipient) == 2
+    assert check[1].count(recipient) == check[1].count(own_recipient) == 2
     assert "this host can no longer open it" in removed[2]
     assert (after[0], ran("check", **other)[0]) == (1, 0)
     assert ran("rekey", "--remove", recipient, "--env-file", ".env", **other)[0] == 1

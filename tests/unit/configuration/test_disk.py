@@ -52,9 +52,9 @@ def state(revision: int) -> State:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Disk:
-    made = Disk(tmp_path, KEY, Tier.LOCAL)
-    assert made.acquire()
-    return made
+    opened = Disk(tmp_path, KEY, Tier.LOCAL)
+    assert opened.acquire()
+    return opened
 
 
 def files(tmp_path: Path) -> list[Path]:
@@ -62,18 +62,18 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def revision(disk: Disk) -> int | None:
-    found = disk.read()
-    return found.state.environments[0].environment.revision if found else None
+    loaded = disk.read()
+    return loaded.state.environments[0].environment.revision if loaded else None
 
 
 def test_snapshot_is_read_back_equal(disk: Disk, tmp_path: Path) -> None:
     disk.write(state(1))
 
-    found = disk.read()
+    loaded = disk.read()
 
-    assert found is not None
-    assert found.state == state(1)
-    assert found.age_seconds < 5
+    assert loaded is not None
+    assert loaded.state == state(1)
+    assert loaded.age_seconds < 5
     assert files(tmp_path)[0].stat().st_mode & 0o777 == 0o600
     assert (tmp_path / FOLDER).stat().st_mode & 0o777 == 0o700
 

@@ -21,7 +21,7 @@ MEGABYTE = 1024 * 1024
 def bindings(text: str) -> dict[str, str | None] | None:
     """Return the bindings, or None when the reader refuses the text."""
     try:
-        return {found.name: found.value for found in read_bindings(text)}
+        return {binding.name: binding.value for binding in read_bindings(text)}
     except Malformed:
         return None
 
@@ -30,11 +30,11 @@ def bindings(text: str) -> dict[str, str | None] | None:
 @hypothesis_settings(max_examples=400, deadline=None)
 def test_env_text_is_read_as_dotenv_does(text: str) -> None:
     theirs = list(parse_stream(StringIO(text)))
-    wanted = {found.key: found.value for found in theirs if found.key is not None}
+    expected = {read.key: read.value for read in theirs if read.key is not None}
 
-    found = bindings(text)
-    if not any(found.error for found in theirs):
-        assert found == wanted
+    read = bindings(text)
+    if not any(read.error for read in theirs):
+        assert read == expected
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))

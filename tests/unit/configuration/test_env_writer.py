@@ -38,11 +38,11 @@ def of_shell(*command: str) -> Read:
         shown = " ".join(f'"${name}"' for name in names)
         script = path.with_suffix(".sh")
         script.write_text(f'. {shlex.quote(str(path))}\nprintf "%s\\0" {shown}\n')
-        found = subprocess.run(
+        run = subprocess.run(
             [*command, str(script)], capture_output=True, check=True, timeout=HANG_SECONDS
         )
-        assert found.stderr == b""
-        return dict(zip(names, found.stdout.decode().split("\0"), strict=False))
+        assert run.stderr == b""
+        return dict(zip(names, run.stdout.decode().split("\0"), strict=False))
 
     return read
 
@@ -53,14 +53,14 @@ def of_dotenv(path: Path, _names: list[str]) -> dict[str, str | None]:
 
 def of_node(path: Path, _names: list[str]) -> dict[str, str | None]:
     command = ["node", f"--env-file={path}", "-p", "JSON.stringify(process.env)"]
-    found = subprocess.run(command, capture_output=True, check=True, timeout=HANG_SECONDS)
-    values: dict[str, str | None] = json.loads(found.stdout)
+    run = subprocess.run(command, capture_output=True, check=True, timeout=HANG_SECONDS)
+    values: dict[str, str | None] = json.loads(run.stdout)
     return values
 
 
 def of_ours(path: Path, _names: list[str]) -> dict[str, str | None]:
-    found = read_document(path.read_bytes(), Format.ENV)
-    return {key: content.value for key, content in found.entries.items()}
+    document = read_document(path.read_bytes(), Format.ENV)
+    return {key: content.value for key, content in document.entries.items()}
 
 
 READERS: dict[str, Read] = {
@@ -93,9 +93,9 @@ def test_env_export_is_equal_to_every_reader(
     path.write_bytes("".join(env_lines(entries)).encode())
     names = list(env_values(entries))
 
-    found = READERS[reader](path, names)
+    read = READERS[reader](path, names)
 
-    assert {name: found[name] for name in names} == {name: entries[name].value for name in names}
+    assert {name: read[name] for name in names} == {name: entries[name].value for name in names}
 
 
 @pytest.mark.parametrize(

@@ -27,24 +27,24 @@ RULE = {"if": [{"$ref": "staff"}, "on", "off"]}
 
 def document(flags: dict[str, Any], segments: dict[str, Any] | None = None) -> dict[str, Any]:
     entries = {key: Content(kind=Kind.FLAG, value=value) for key, value in flags.items()}
-    entries |= {k: Content(kind=Kind.SEGMENT, value=each) for k, each in (segments or {}).items()}
-    made: dict[str, Any] = evaluator_document(ENVIRONMENT, entries)
-    return made
+    entries |= {k: Content(kind=Kind.SEGMENT, value=rule) for k, rule in (segments or {}).items()}
+    written: dict[str, Any] = evaluator_document(ENVIRONMENT, entries)
+    return written
 
 
 def switched(**members: Any) -> dict[str, Any]:
     return flag(**{"defaultVariant": "on", **members})
 
 
-def loaded(made: dict[str, Any]) -> FlagdCore:
+def loaded(written: dict[str, Any]) -> FlagdCore:
     core = FlagdCore()
-    core.set_flags(msgspec.json.encode(made).decode())
+    core.set_flags(msgspec.json.encode(written).decode())
     return core
 
 
 def is_on(core: FlagdCore, key: str, **attributes: Any) -> bool:
-    found = core.resolve_boolean_value(key, False, EvaluationContext("u1", attributes))
-    return bool(found.value)
+    details = core.resolve_boolean_value(key, False, EvaluationContext("u1", attributes))
+    return bool(details.value)
 
 
 @pytest.mark.parametrize(
@@ -56,11 +56,11 @@ def is_on(core: FlagdCore, key: str, **attributes: Any) -> bool:
     ],
 )
 def test_evaluator_document_omits_members_unknown_to_flagd(members: dict[str, Any]) -> None:
-    made = document({"other": switched(**members)})
+    written = document({"other": switched(**members)})
 
-    assert is_on(loaded(made), "other")
-    assert made["flags"]["other"].keys() <= switched().keys() | {"metadata"}
-    assert "" not in made["flags"]["other"].get("metadata", {})
+    assert is_on(loaded(written), "other")
+    assert written["flags"]["other"].keys() <= switched().keys() | {"metadata"}
+    assert "" not in written["flags"]["other"].get("metadata", {})
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_evaluator_document_omits_members_unknown_to_flagd(members: dict[str, An
     ],
 )
 def test_evaluator_document_omits_flag_that_cannot_load(broken: Any) -> None:
-    made = document({"broken": broken, "other": switched()})
+    written = document({"broken": broken, "other": switched()})
 
-    assert is_on(loaded(made), "other")
-    assert made["flags"].keys() == {"other"}
+    assert is_on(loaded(written), "other")
+    assert written["flags"].keys() == {"other"}
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,10 @@ def test_evaluator_document_omits_flag_that_cannot_load(broken: Any) -> None:
 def test_segment_of_segments_or_escapes_is_evaluated_by_flagd(
     segments: dict[str, Any], *, email: str, expected: bool
 ) -> None:
-    made = document({"other": switched(targeting=RULE)}, segments)
+    written = document({"other": switched(targeting=RULE)}, segments)
 
-    assert is_on(loaded(made), "other", email=email) is expected
-    assert is_on(loaded(made), "other", email="else") is not expected
+    assert is_on(loaded(written), "other", email=email) is expected
+    assert is_on(loaded(written), "other", email="else") is not expected
 
 
 @pytest.mark.parametrize(
@@ -125,18 +125,18 @@ def test_segment_of_segments_or_escapes_is_evaluated_by_flagd(
     ],
 )
 def test_flag_with_unresolved_segment_fails_alone(segments: dict[str, Any]) -> None:
-    made = document({"broken": switched(targeting=RULE), "other": switched()}, segments)
+    written = document({"broken": switched(targeting=RULE), "other": switched()}, segments)
 
-    assert is_on(loaded(made), "other")
+    assert is_on(loaded(written), "other")
 
 
 def test_copies_of_segments_have_a_limit_together() -> None:
     doubling = {"s0": {"in": [{"var": "x"}, ["é" * 100_000]]}}
     doubling |= {f"s{n}": {"or": [{"$ref": f"s{n - 1}"}] * 2} for n in range(1, 40)}
 
-    made = document({"other": switched(targeting={"!": {"$ref": "s39"}})}, doubling)
+    written = document({"other": switched(targeting={"!": {"$ref": "s39"}})}, doubling)
 
-    assert len(msgspec.json.encode(made)) < 2 * COPIED_BYTES_MAX
+    assert len(msgspec.json.encode(written)) < 2 * COPIED_BYTES_MAX
 
 
 def test_deep_segments_are_no_recursion_error() -> None:

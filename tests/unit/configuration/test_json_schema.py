@@ -41,8 +41,8 @@ OURS_TO_END = 30
 
 @pytest.fixture(scope="module")
 def checkers() -> Iterator[Checkers]:
-    with closing(Checkers(cpu_seconds=0.2)) as made:
-        yield made
+    with closing(Checkers(cpu_seconds=0.2)) as opened:
+        yield opened
 
 
 def _verdict(checkers: Checkers, schema: Any, value: Any) -> CheckResult:
@@ -309,7 +309,11 @@ def test_process_inherits_no_socket_and_no_secret(monkeypatch: pytest.MonkeyPatc
         listening.set_inheritable(True)
         pid = _pid(checkers)
 
-        assert sorted(each.name for each in Path(f"/proc/{pid}/fd").iterdir()) == ["0", "1", "2"]
+        assert sorted(descriptor.name for descriptor in Path(f"/proc/{pid}/fd").iterdir()) == [
+            "0",
+            "1",
+            "2",
+        ]
         assert set(psutil.Process(pid).environ()) <= {"PYTHONPATH", "LC_CTYPE"}
 
 

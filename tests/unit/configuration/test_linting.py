@@ -20,8 +20,8 @@ needs_cases = pytest.mark.skipif(not CASES.exists(), reason="the cases are not h
 
 @pytest.fixture(scope="module")
 def checkers() -> Iterator[Checkers]:
-    with closing(Checkers()) as made:
-        yield made
+    with closing(Checkers()) as opened:
+        yield opened
 
 
 def lint(checkers: Checkers, path: Path) -> Lint:
@@ -54,9 +54,9 @@ def test_lint_finds_every_kind_of_mistake(checkers: Checkers, tmp_path: Path) ->
         "metadata": {"list": []},
     }
 
-    found = lint_document(checkers, tmp_path, document)
+    findings = lint_document(checkers, tmp_path, document)
 
-    assert [field for field, _ in found] == [
+    assert [field for field, _ in findings] == [
         "'my flag'",
         "bad.state.value.state",
         "metadata.list",
@@ -66,8 +66,8 @@ def test_lint_finds_every_kind_of_mistake(checkers: Checkers, tmp_path: Path) ->
         "wide",
         "guarded.guards[0]",
     ]
-    assert found[-2][1] == "cannot be evaluated: the rule has more than 2000 nodes"
-    assert found[-1][1] == "gets off and must get on"
+    assert findings[-2][1] == "cannot be evaluated: the rule has more than 2000 nodes"
+    assert findings[-1][1] == "gets off and must get on"
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_lint_reports_values_that_an_import_refuses(
 def test_lint_goes_on_after_many_mistakes(checkers: Checkers, tmp_path: Path) -> None:
     flags: dict[str, Any] = {f"f{n}": 1 for n in range(150)}
 
-    found = lint_document(checkers, tmp_path, {"flags": {**flags, "z": using("missing")}})
+    findings = lint_document(checkers, tmp_path, {"flags": {**flags, "z": using("missing")}})
 
-    assert found[0] == ("f0.value", "must be an object")
-    assert found[-1] == ("z", "refers to missing, which is no segment")
+    assert findings[0] == ("f0.value", "must be an object")
+    assert findings[-1] == ("z", "refers to missing, which is no segment")
 
 
 @pytest.mark.parametrize("content", ["{", '{"flags": {}, "flags": {}}', "[]"])
@@ -102,17 +102,17 @@ def test_lint_of_an_unreadable_file_names_the_rule(
     path = tmp_path / "a.json"
     path.write_text(content)
 
-    found = lint(checkers, path)
+    findings = lint(checkers, path)
 
-    assert (found.entries, len(found.problems)) == (0, 1)
+    assert (findings.entries, len(findings.problems)) == (0, 1)
 
 
 @needs_cases
 def test_case_same_branches_is_warned_and_no_problem(checkers: Checkers) -> None:
-    found = lint(checkers, CASES / "same-branches.flagd.json")
+    findings = lint(checkers, CASES / "same-branches.flagd.json")
 
-    assert (found.entries, found.problems) == (1, [])
-    assert found.warnings == ["fail-one.value.targeting.if: has branches that are all equal"]
+    assert (findings.entries, findings.problems) == (1, [])
+    assert findings.warnings == ["fail-one.value.targeting.if: has branches that are all equal"]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_case_same_branches_is_warned_and_no_problem(checkers: Checkers) -> None
     ],
 )
 def test_equal_branches_are_named(rule: Any, places: list[str]) -> None:
-    assert [found.field for found in rule_advice(rule, "t")] == places
+    assert [finding.field for finding in rule_advice(rule, "t")] == places
 
 
 @pytest.mark.parametrize(
@@ -153,6 +153,6 @@ def test_equal_branches_are_named(rule: Any, places: list[str]) -> None:
     ],
 )
 def test_misspelt_member_is_named(name: str, known: str | None) -> None:
-    found = [(each.field, each.rule) for each in flag_advice({name: 1})]
+    advice = [(finding.field, finding.rule) for finding in flag_advice({name: 1})]
 
-    assert found == ([(name, f"has no effect; did you mean {known}?")] if known else [])
+    assert advice == ([(name, f"has no effect; did you mean {known}?")] if known else [])

@@ -53,16 +53,16 @@ def test_patch_is_merged(before: Any, patch: Any, after: Any) -> None:
 
 @given(_PROPERTIES, _PROPERTIES)
 def test_patch_leads_from_any_properties_to_any_other(
-    before: Properties, wanted: Properties
+    before: Properties, target: Properties
 ) -> None:
-    patch = patch_towards(wanted, before)
+    patch = patch_towards(target, before)
 
     if patch is None:
-        assert have_same_properties(wanted, before)
+        assert have_same_properties(target, before)
     else:
         after = patched(before, patch)
         # As JSON, true and 1 are two values.
-        assert _json(after) == _json(wanted)
+        assert _json(after) == _json(target)
         assert after.version == before.version + 1
 
 

@@ -214,14 +214,14 @@ def test_nul_in_env_is_refused(folder: Path, content: bytes) -> None:
 def test_real_env_file_is_read_completely() -> None:
     document = read_file(LARADOCK)
 
-    found = values(document)
-    assert (len(found), document.warnings) == (757, ())
-    assert all(type(value) is str for value in found.values())
-    assert found["APP_CODE_PATH_HOST"] == "../"
-    assert found["WORKSPACE_NPM_REGISTRY"] == ""
-    assert found["MSSQL_PASSWORD"] == "yourStrong(!)Password"
-    assert found["PHP_FPM_ADDITIONAL_LOCALES"].startswith("en_US.UTF-8 es_ES.UTF-8")
-    assert found["TRAEFIK_DASHBOARD_USER"].startswith("admin:$2y$10$lXaL3lj6")
+    read_values = values(document)
+    assert (len(read_values), document.warnings) == (757, ())
+    assert all(type(value) is str for value in read_values.values())
+    assert read_values["APP_CODE_PATH_HOST"] == "../"
+    assert read_values["WORKSPACE_NPM_REGISTRY"] == ""
+    assert read_values["MSSQL_PASSWORD"] == "yourStrong(!)Password"
+    assert read_values["PHP_FPM_ADDITIONAL_LOCALES"].startswith("en_US.UTF-8 es_ES.UTF-8")
+    assert read_values["TRAEFIK_DASHBOARD_USER"].startswith("admin:$2y$10$lXaL3lj6")
 
 
 # YAML
@@ -386,10 +386,10 @@ def test_any_yaml_is_json_or_refused_by_an_error_of_ours(
     folder = tmp_path_factory.getbasetemp()
 
     try:
-        found = values(read(folder, "any.yaml", content))
+        read_values = values(read(folder, "any.yaml", content))
     except AppError:
         return
-    assert json.loads(msgspec.json.encode(found)) == found
+    assert json.loads(msgspec.json.encode(read_values)) == read_values
 
 
 # flagd
@@ -465,10 +465,10 @@ def test_lenient_reading_omits_values_that_cannot_be_stored() -> None:
     flags = [1, {"key": "my flag"}, {"key": "a", "x": 1}, {"key": "a", "x": 2}, {"key": "b"}]
     document = {"flags": flags, "$evaluators": {"b": {}, "c": {}}}
 
-    found = read_document(json.dumps(document).encode(), Format.FLAGD, lenient=True)
+    document_read = read_document(json.dumps(document).encode(), Format.FLAGD, lenient=True)
 
-    assert values(found) == {"a": {"x": 2}, "b": {}, "c": {}}
-    assert [warning.split(": ", 1)[0] for warning in found.warnings] == [
+    assert values(document_read) == {"a": {"x": 2}, "b": {}, "c": {}}
+    assert [warning.split(": ", 1)[0] for warning in document_read.warnings] == [
         "flags[0]",
         "a",
         "b",
@@ -477,20 +477,20 @@ def test_lenient_reading_omits_values_that_cannot_be_stored() -> None:
 
 
 def test_lenient_reading_takes_the_last_of_repeated_names() -> None:
-    found = read_document(b"A=1\nB=2\nA=3\n'my name'=4\n", Format.ENV, lenient=True)
+    document = read_document(b"A=1\nB=2\nA=3\n'my name'=4\n", Format.ENV, lenient=True)
 
-    assert values(found) == {"A": "3", "B": "2"}
-    assert [warning.split(": ", 1)[0] for warning in found.warnings] == ["A", "'my name'"]
+    assert values(document) == {"A": "3", "B": "2"}
+    assert [warning.split(": ", 1)[0] for warning in document.warnings] == ["A", "'my name'"]
 
 
 @needs_cases
 def test_case_repeated_names_are_refused_or_listed() -> None:
     path = CASES / "repeated.env"
 
-    found = read_file(path, lenient=True)
+    document = read_file(path, lenient=True)
 
-    assert values(found) == {"HOST": "b", "PORT": "1"}
-    assert found.warnings == ("HOST: is repeated at line 3; that value is used",)
+    assert values(document) == {"HOST": "b", "PORT": "1"}
+    assert document.warnings == ("HOST: is repeated at line 3; that value is used",)
     with pytest.raises(Malformed, match="repeat"):
         read_file(path)
 
@@ -580,8 +580,8 @@ def test_yaml_scalars_follow_the_core_schema(
 ) -> None:
     document = read(folder, "a.yaml", f"# c\na: [{scalar}]\n")
 
-    found = values(document)["a"][0]
-    assert (found, type(found)) == (value, type(value))
+    decoded = values(document)["a"][0]
+    assert (decoded, type(decoded)) == (value, type(value))
     assert [f"but {to_others} in YAML 1.1" in warning for warning in document.warnings] == (
         [True] if to_others else []
     )

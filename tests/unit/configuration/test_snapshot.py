@@ -99,15 +99,15 @@ def test_pages_together_are_all_that_fits_once_and_in_order(
         if key.startswith(prefix) and kind in {None, snapshot.entries[key].kind}
     ]
 
-    found: list[str] = []
+    keys: list[str] = []
     after: str | None = ""
     while after is not None:
         page = snapshot.page(prefix=prefix, kind=kind, after=after, limit=limit)
         assert len(page.items) <= limit
-        found += [msgspec.json.decode(item)["key"] for item in page.items]
+        keys += [msgspec.json.decode(item)["key"] for item in page.items]
         after = page.next
 
-    assert found == expected
+    assert keys == expected
 
 
 def test_older_snapshot_stays_as_it_was() -> None:

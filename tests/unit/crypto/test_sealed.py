@@ -29,13 +29,13 @@ VALUE = Secret(f"postgresql://app:{CANARY}@db/flagstone")
 SPELLED = string.ascii_letters + string.digits + "-_"
 
 
-def made() -> tuple[Identity, str]:
+def identity_pair() -> tuple[Identity, str]:
     text, recipient = new_identity(datetime(2026, 11, 17, tzinfo=UTC))
     return parse_identity(text), recipient
 
 
-IDENTITY, RECIPIENT = made()
-OTHER, OTHER_RECIPIENT = made()
+IDENTITY, RECIPIENT = identity_pair()
+OTHER, OTHER_RECIPIENT = identity_pair()
 SEALED = seal(NAME, VALUE, [RECIPIENT])
 
 VALUES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
@@ -82,7 +82,7 @@ def test_sealed_setting_other_name_is_refused(name: str, other: str, value: str)
 
 def test_sealed_setting_opens_for_recipients_only() -> None:
     sealed = seal(NAME, VALUE, [OTHER_RECIPIENT, RECIPIENT, RECIPIENT])
-    stranger, _ = made()
+    stranger, _ = identity_pair()
 
     for identity in (IDENTITY, OTHER):
         opened = open_sealed(NAME, sealed, identity)
@@ -202,8 +202,8 @@ def test_armored_age_file_is_refused() -> None:
 def test_sealed_content_each_field_is_checked(content: str | bytes, rule: str | None) -> None:
     if isinstance(content, str):
         # Insert the random values here: test names must be equal in all worker processes.
-        own, other, again = RECIPIENT, OTHER_RECIPIENT, SEALED
-        content = content.replace("OWN", own).replace("OTHER", other).replace("AGAIN", again)
+        recipient, other, again = RECIPIENT, OTHER_RECIPIENT, SEALED
+        content = content.replace("OWN", recipient).replace("OTHER", other).replace("AGAIN", again)
     sealed = hand_made(content)
 
     if rule is None:
@@ -238,7 +238,7 @@ def test_recipient_must_be_an_age_key(recipients: list[str]) -> None:
 
 
 def test_recipients_above_limit_are_refused() -> None:
-    many = [made()[1] for _ in range(RECIPIENTS_MAX + 1)]
+    many = [identity_pair()[1] for _ in range(RECIPIENTS_MAX + 1)]
 
     assert open_sealed(NAME, seal(NAME, VALUE, [RECIPIENT, *many[2:]]), IDENTITY).value == VALUE
     with pytest.raises(SealedError, match="1 to 32 recipients"):

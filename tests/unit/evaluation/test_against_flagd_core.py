@@ -41,21 +41,21 @@ def theirs(definition: dict[str, Any], context: dict[str, Any]) -> tuple[Any, ..
     attributes = {name: value for name, value in context.items() if name != "targetingKey"}
     user = EvaluationContext(context.get("targetingKey"), attributes)
     try:
-        found = core.resolve_string_value("flag", "default", user)
+        details = core.resolve_string_value("flag", "default", user)
     except OpenFeatureError as error:
         return (str(error.error_code.value),)
-    value = None if found.variant is None else found.value
-    return (str(found.reason), found.variant, value)
+    value = None if details.variant is None else details.value
+    return (str(details.reason), details.variant, value)
 
 
 def ours(definition: dict[str, Any], context: dict[str, Any]) -> tuple[Any, ...]:
-    made = compiled(definition, segments=SEGMENTS)
-    found = made.evaluate(context, NOW).outcome
-    if found.error_code is not None:
-        return (str(found.error_code),)
+    flag = compiled(definition, segments=SEGMENTS)
+    outcome = flag.evaluate(context, NOW).outcome
+    if outcome.error_code is not None:
+        return (str(outcome.error_code),)
     # A missing variant is an empty one in our answers.
-    variant = found.variant or None
-    return (str(found.reason), variant, None if variant is None else found.value)
+    variant = outcome.variant or None
+    return (str(outcome.reason), variant, None if variant is None else outcome.value)
 
 
 @given(
@@ -95,14 +95,14 @@ def test_evaluation_any_rule_and_context_never_raises(
     rule: Any, segment: Any, context: dict[str, Any], fractional: str
 ) -> None:
     before = deepcopy(context)
-    made = flag(rule, segments={"a": segment}, fractional=fractional)
+    compiled_flag = flag(rule, segments={"a": segment}, fractional=fractional)
 
-    found = made.evaluate(context, NOW)
+    evaluation = compiled_flag.evaluate(context, NOW)
 
     assert repr(context) == repr(before)
-    assert found.outcome.error_code is not None or found.outcome.reason in REASONS
-    assert found.outcome.error_details != "The rule cannot be run with this context."
-    assert found.body == made.evaluate(context, NOW).body
+    assert evaluation.outcome.error_code is not None or evaluation.outcome.reason in REASONS
+    assert evaluation.outcome.error_details != "The rule cannot be run with this context."
+    assert evaluation.body == compiled_flag.evaluate(context, NOW).body
 
 
 @given(

@@ -59,12 +59,12 @@ def bulk_of(flags: list[Flag]) -> Bulk:
 
 
 def bodies_of(bulk: Bulk, context: Mapping[str, Any]) -> list[bytes]:
-    found: list[bytes] = []
-    for some in bulk.evaluate(context, NOW):
-        if isinstance(some, BodyBlock):
-            assert some.joined == b",".join(some.bodies)
-        found += some.bodies if isinstance(some, BodyBlock) else some
-    return found
+    bodies: list[bytes] = []
+    for part in bulk.evaluate(context, NOW):
+        if isinstance(part, BodyBlock):
+            assert part.joined == b",".join(part.bodies)
+        bodies += part.bodies if isinstance(part, BodyBlock) else part
+    return bodies
 
 
 @given(
@@ -78,9 +78,9 @@ def test_bulk_outcomes_equal_single_outcomes(
 ) -> None:
     flags = [compiled(definition(rule), segments=SEGMENTS, fractional=fractional) for rule in rules]
 
-    found = together(flags, context)
+    outcomes = together(flags, context)
 
-    assert sorted(found) == sorted(flag.evaluate(context, NOW).body for flag in flags)
+    assert sorted(outcomes) == sorted(flag.evaluate(context, NOW).body for flag in flags)
 
 
 @given(
@@ -131,8 +131,8 @@ def test_block_cache_many_strings_stays_bounded() -> None:
     for number in range(200):
         bodies_of(bulk, {"plan": f"plan-{number}"})
 
-    kept = [part for part in gc.get_objects() if isinstance(part, BodyBlock)]
-    assert 0 < len(kept) <= 2 * BLOCKS_MAX
+    blocks = [part for part in gc.get_objects() if isinstance(part, BodyBlock)]
+    assert 0 < len(blocks) <= 2 * BLOCKS_MAX
 
 
 def test_block_cache_large_bodies_stays_bounded() -> None:
@@ -148,8 +148,8 @@ def test_block_cache_large_bodies_stays_bounded() -> None:
         alone = [flag.evaluate({"user": str(number)}, NOW).body for flag in flags]
         assert sorted(bodies) == sorted(alone)
 
-    kept = [part for part in gc.get_objects() if isinstance(part, BodyBlock)]
-    assert 0 < sum(len(part.joined) for part in kept) <= 2 * BLOCKS_BYTES_MAX
+    blocks = [part for part in gc.get_objects() if isinstance(part, BodyBlock)]
+    assert 0 < sum(len(part.joined) for part in blocks) <= 2 * BLOCKS_BYTES_MAX
 
 
 @given(rule=RULES, context=CONTEXTS, fractional=st.sampled_from(["v2", "v3"]))
@@ -177,10 +177,10 @@ def test_bulk_costly_flag_fails_alone_in_batch() -> None:
     costly = compiled(definition(COSTLY))
     context = {"on": True, "list": ["y"] * STEPS_MAX}
 
-    found = together([*cheap[:50], costly, *cheap[50:]], context)
+    outcomes = together([*cheap[:50], costly, *cheap[50:]], context)
 
-    assert found.count(cheap[0].evaluate(context, NOW).body) == 100
-    assert found.count(costly.evaluate(context, NOW).body) == 1
+    assert outcomes.count(cheap[0].evaluate(context, NOW).body) == 100
+    assert outcomes.count(costly.evaluate(context, NOW).body) == 1
     assert costly.evaluate(context, NOW).outcome.error_code is ErrorCode.GENERAL
 
 
@@ -192,14 +192,14 @@ def test_bulk_costly_flags_share_one_budget() -> None:
     assert costly[0].evaluate(context, NOW).outcome.variant == "b"
     before = time.process_time()
 
-    found = together([*costly, cheap], context)
+    outcomes = together([*costly, cheap], context)
 
     # Some 50 evaluations of at most 5 ms each, and 250 that are refused at once.
     assert time.process_time() - before < 2
-    failed = [body for body in found if b"too many steps" in body]
+    failed = [body for body in outcomes if b"too many steps" in body]
     within = len(costly) - len(failed)
     assert BULK_STEPS_MAX // STEPS_MAX * 0.9 < within < BULK_STEPS_MAX // STEPS_MAX * 2
-    assert cheap.evaluate(context, NOW).body in found
+    assert cheap.evaluate(context, NOW).body in outcomes
 
 
 def test_bulk_portion_costs_at_most_one_flag() -> None:

@@ -107,15 +107,15 @@ CHEAP: dict[str, tuple[Any, dict[str, Any]]] = {
 @pytest.mark.parametrize("case", COSTLY.values(), ids=list(COSTLY))
 def test_costly_rule_fails_alone_and_early(case: tuple[Any, dict[str, Any]]) -> None:
     rule, context = case
-    made = flag({"if": [True, rule]})
+    compiled_flag = flag({"if": [True, rule]})
     before = time.process_time()
 
-    found = made.evaluate(context, NOW).outcome
+    outcome = compiled_flag.evaluate(context, NOW).outcome
 
     assert time.process_time() - before < SECONDS_MAX
-    assert found.error_code is ErrorCode.GENERAL
-    assert found.error_details is not None
-    assert found.error_details.lower() == TOO_COSTLY.lower()
+    assert outcome.error_code is ErrorCode.GENERAL
+    assert outcome.error_details is not None
+    assert outcome.error_details.lower() == TOO_COSTLY.lower()
 
 
 @pytest.mark.parametrize("case", CHEAP.values(), ids=list(CHEAP))
@@ -145,9 +145,9 @@ def test_cheap_rule_with_costly_form_passes(case: tuple[Any, dict[str, Any]]) ->
 def test_deep_context_is_evaluated(rule: Any) -> None:
     context = {"x": nested("a", 1000), "y": {"a": nested("a", 1000), "b": 1}, "list": ONES[:3000]}
 
-    made = flag({"if": [True, {"if": [rule, "a", "b"]}]})
+    compiled_flag = flag({"if": [True, {"if": [rule, "a", "b"]}]})
 
-    assert made.evaluate(context, NOW).outcome.key == "flag"
+    assert compiled_flag.evaluate(context, NOW).outcome.key == "flag"
 
 
 def test_usual_rule_spends_no_steps() -> None:
@@ -215,7 +215,9 @@ def test_flags_share_value_sets_of_a_segment() -> None:
     flags = [flag(asked, segments=segments) for _ in range(20)]
 
     assert _value_sets() == before + 1
-    assert {each.evaluate({"x": "9999"}, NOW).outcome.variant for each in flags} == {"a"}
+    assert {
+        compiled_flag.evaluate({"x": "9999"}, NOW).outcome.variant for compiled_flag in flags
+    } == {"a"}
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_lazy_operator_shows_steps_that_ran() -> None:
 
     assert (step.operands, step.outcome) == ([], "a")
     assert (disjunction.operands, disjunction.outcome) == ([], 1)
-    assert [(each.operands, each.outcome) for each in disjunction.steps] == [
+    assert [(step.operands, step.outcome) for step in disjunction.steps] == [
         (["x"], None),
         (["y"], 1),
     ]
@@ -184,10 +184,10 @@ def test_explanation_spends_the_same_steps() -> None:
     context = {"a": "y" * 8_000, "b": "z"}
 
     for targeting in (rule, within):
-        found = explained(targeting, context, segments=segments)
+        explanation = explained(targeting, context, segments=segments)
         definition = {"state": "ENABLED", "variants": VARIANTS, "targeting": targeting}
         flag = compiled(definition, segments=segments)
-        assert found.outcome == flag.evaluate(context, NOW).outcome
+        assert explanation.outcome == flag.evaluate(context, NOW).outcome
 
 
 def test_large_context_is_not_encoded_per_step() -> None:
@@ -205,10 +205,10 @@ def test_trace_above_step_limit_is_incomplete() -> None:
     buckets = [[f"v{at}", 1] for at in range(100)]
     loop = {"map": [var("list"), {"fractional": [var(""), *buckets]}]}
 
-    found = explained({"if": [loop, "a"]}, {"list": [str(each) for each in range(60)]})
+    explanation = explained({"if": [loop, "a"]}, {"list": [str(number) for number in range(60)]})
 
-    assert not found.is_complete
-    assert len(msgspec.json.encode(found)) < 300 * STEPS_MAX
+    assert not explanation.is_complete
+    assert len(msgspec.json.encode(explanation)) < 300 * STEPS_MAX
 
 
 @given(
@@ -218,7 +218,7 @@ def test_trace_above_step_limit_is_incomplete() -> None:
 def test_explanation_outcome_equals_evaluation(rule: Any, context: dict[str, Any]) -> None:
     definition = {"state": "ENABLED", "variants": VARIANTS, "targeting": rule}
 
-    found = explained(rule, context)
+    explanation = explained(rule, context)
 
-    assert found.outcome == compiled(definition).evaluate(context, NOW).outcome
-    msgspec.json.encode(found)
+    assert explanation.outcome == compiled(definition).evaluate(context, NOW).outcome
+    msgspec.json.encode(explanation)

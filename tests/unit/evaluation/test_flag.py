@@ -18,20 +18,20 @@ FIRST = {"reason": Reason.TARGETING_MATCH, "variant": "a", "value": "A"}
 
 def outcome(of: Flag, context: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return an outcome without key and metadata, and check that its JSON agrees."""
-    found = of.evaluate(context or {}, NOW)
-    assert msgspec.json.decode(found.body, type=Outcome) == found.outcome
-    said = msgspec.json.decode(found.body)
-    assert said.pop("key") == "flag"
-    said.pop("metadata", None)
-    return dict(said)
+    evaluation = of.evaluate(context or {}, NOW)
+    assert msgspec.json.decode(evaluation.body, type=Outcome) == evaluation.outcome
+    decoded = msgspec.json.decode(evaluation.body)
+    assert decoded.pop("key") == "flag"
+    decoded.pop("metadata", None)
+    return dict(decoded)
 
 
 def error(of: Flag) -> str:
     """Return the code of a failure, which has no other members than its details."""
-    said = outcome(of)
-    assert said.keys() == {"errorCode", "errorDetails"}
-    assert said["errorDetails"].endswith(".")
-    return str(said["errorCode"])
+    decoded = outcome(of)
+    assert decoded.keys() == {"errorCode", "errorDetails"}
+    assert decoded["errorDetails"].endswith(".")
+    return str(decoded["errorCode"])
 
 
 # The order of decisions
@@ -151,10 +151,10 @@ def test_failing_rule_is_a_general_error() -> None:
 
 @pytest.mark.parametrize("value", [False, 0, 1.0, "", "é", {}, {"a": [1, None]}, []])
 def test_outcome_has_exact_value(value: Any) -> None:
-    found = flag(variants={"b": value}).evaluate({}, NOW)
+    evaluation = flag(variants={"b": value}).evaluate({}, NOW)
 
-    assert found.outcome.value == value
-    assert json.dumps(json.loads(found.body)["value"]) == json.dumps(value)
+    assert evaluation.outcome.value == value
+    assert json.dumps(json.loads(evaluation.body)["value"]) == json.dumps(value)
 
 
 @pytest.mark.parametrize("targeting", [None, {"if": [False, "a"]}, {"if": [True, "b"]}])
@@ -182,9 +182,11 @@ def test_any_definition_has_an_outcome(odd: Any) -> None:
 )
 @pytest.mark.parametrize("targeting", [None, True, {"if": [1, "a"]}, {"x": 1}, {"*": []}, {"!": 1}])
 def test_flag_metadata_overrides_flag_set_metadata(targeting: Any, members: Any) -> None:
-    made = flag(targeting, flag_set={"team": "x", "tier": 1}, metadata={"team": "y"}, **members)
+    compiled_flag = flag(
+        targeting, flag_set={"team": "x", "tier": 1}, metadata={"team": "y"}, **members
+    )
 
-    assert made.evaluate({}, NOW).outcome.metadata == {"team": "y", "tier": 1}
+    assert compiled_flag.evaluate({}, NOW).outcome.metadata == {"team": "y", "tier": 1}
 
 
 def test_outcomes_are_shared_and_never_changed() -> None:
@@ -196,9 +198,9 @@ def test_outcomes_are_shared_and_never_changed() -> None:
     }
     context = {"l": [1, [2], {"a": 1}], "$flagd": {"flagKey": "mine"}}
     before = deepcopy((definition, context))
-    made = compiled(definition)
+    compiled_flag = compiled(definition)
 
-    first, second = made.evaluate(context, NOW), made.evaluate(context, NOW + 1)
+    first, second = compiled_flag.evaluate(context, NOW), compiled_flag.evaluate(context, NOW + 1)
 
     assert first is second
     assert (definition, context) == before
@@ -213,8 +215,8 @@ def test_flagd_example_flags_have_same_outcomes() -> None:
     document = json.loads(EXAMPLE.read_text())
     segments, metadata = document["$evaluators"], document["metadata"]
     flags = {
-        key: Flag(key, each, segments=segments, fractional="v3", metadata=metadata)
-        for key, each in document["flags"].items()
+        key: Flag(key, definition, segments=segments, fractional="v3", metadata=metadata)
+        for key, definition in document["flags"].items()
     }
 
     def variant(key: str, context: dict[str, Any]) -> str | None:

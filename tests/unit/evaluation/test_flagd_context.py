@@ -11,8 +11,10 @@ from app.evaluation.transitions import Transitions
 from tests.unit.evaluation.rules import NOW, flag, result, var
 
 
-@pytest.mark.parametrize("own", [{}, {"$flagd": {"flagKey": "mine", "timestamp": 1, "x": 2}}])
-def test_flagd_properties_override_client_context(own: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "client_properties", [{}, {"$flagd": {"flagKey": "mine", "timestamp": 1, "x": 2}}]
+)
+def test_flagd_properties_override_client_context(client_properties: dict[str, Any]) -> None:
     added = {"flagKey": "flag", "timestamp": NOW}
     expected = {
         "$flagd.flagKey": "flag",
@@ -23,9 +25,9 @@ def test_flagd_properties_override_client_context(own: dict[str, Any]) -> None:
         "": {"$flagd": added},
     }
 
-    assert {path: result(var(path), own) for path in expected} == expected
-    assert {path: result(var({"cat": [path]}), own) for path in expected} == expected
-    assert result({"missing": ["$flagd.timestamp", "$flagd.x"]}, own) == ["$flagd.x"]
+    assert {path: result(var(path), client_properties) for path in expected} == expected
+    assert {path: result(var({"cat": [path]}), client_properties) for path in expected} == expected
+    assert result({"missing": ["$flagd.timestamp", "$flagd.x"]}, client_properties) == ["$flagd.x"]
 
 
 @pytest.mark.parametrize(
@@ -92,11 +94,17 @@ def test_clock_compared_with_numbers_has_known_transitions(
     condition: Any, transitions: set[int]
 ) -> None:
     segments = {"later": {">": [CLOCK, NOW]}}
-    made = flag({"if": [condition, "a"]}, segments=segments)
+    compiled_flag = flag({"if": [condition, "a"]}, segments=segments)
 
-    assert (set(made.transitions), made.transitions_are_known) == (transitions, True)
+    assert (set(compiled_flag.transitions), compiled_flag.transitions_are_known) == (
+        transitions,
+        True,
+    )
     for transition in transitions:
-        bodies = [made.evaluate({"plan": "pro"}, now).body for now in (transition - 1, transition)]
+        bodies = [
+            compiled_flag.evaluate({"plan": "pro"}, now).body
+            for now in (transition - 1, transition)
+        ]
         assert bodies[0] != bodies[1]
 
 
@@ -119,9 +127,9 @@ def test_clock_compared_with_numbers_has_known_transitions(
     ],
 )
 def test_other_clock_uses_have_unknown_transitions(condition: Any) -> None:
-    made = flag({"if": [{"!": [condition]}, "a"]})
+    compiled_flag = flag({"if": [{"!": [condition]}, "a"]})
 
-    assert (made.transitions, made.transitions_are_known) == ((), False)
+    assert (compiled_flag.transitions, compiled_flag.transitions_are_known) == ((), False)
 
 
 @given(
@@ -136,23 +144,23 @@ def test_linear_rule_transitions_are_all_its_changes(
     for operator, number in zip(operators, numbers, strict=False):
         value = {operator: [value, number]}
     limit = result(value, {}, run=Run({}, NOW))
-    made = flag({"if": [{comparison: [value, limit]}, "a"]})
+    compiled_flag = flag({"if": [{comparison: [value, limit]}, "a"]})
 
-    bodies = {now: made.evaluate({}, now).body for now in range(NOW - 100, NOW + 100)}
+    bodies = {now: compiled_flag.evaluate({}, now).body for now in range(NOW - 100, NOW + 100)}
 
     changes = {now for now in bodies if bodies[now] != bodies.get(now - 1, bodies[now])}
-    assert made.transitions_are_known
+    assert compiled_flag.transitions_are_known
     assert changes == {
-        transition for transition in made.transitions if NOW - 100 < transition < NOW + 100
+        transition for transition in compiled_flag.transitions if NOW - 100 < transition < NOW + 100
     }
 
 
 def test_latest_transition_any_order_of_times_is_right() -> None:
     transitions = Transitions([(10, 20), (15,)], is_known=True)
 
-    found = [transitions.latest(now) for now in (5, 10, 12, 15, 19.5, 20, 99, 14, 5, 99)]
+    latest = [transitions.latest(now) for now in (5, 10, 12, 15, 19.5, 20, 99, 14, 5, 99)]
 
-    assert found == [0, 10, 10, 15, 15, 20, 20, 10, 0, 20]
+    assert latest == [0, 10, 10, 15, 15, 20, 20, 10, 0, 20]
 
 
 def test_outcome_with_clock_changes_with_time() -> None:

@@ -28,10 +28,10 @@ JSON = st.recursive(
 def split(value: Any, *buckets: Any, context: Any = None, fractional: str = "v3") -> Any:
     """Return the bucket of a value, which must be the same for literal and computed buckets."""
     rule = {"fractional": [value, *(buckets or SPLIT)]}
-    computed = {"fractional": [value, *({"if": [True, each]} for each in buckets or SPLIT)]}
-    found = result(rule, context, fractional=fractional)
-    assert result(computed, context, fractional=fractional) == found
-    return found
+    computed = {"fractional": [value, *({"if": [True, bucket]} for bucket in buckets or SPLIT)]}
+    outcome = result(rule, context, fractional=fractional)
+    assert result(computed, context, fractional=fractional) == outcome
+    return outcome
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def _with_integers(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer() and -(2**63) <= value < 2**64:
         return int(value)
     if isinstance(value, list):
-        return [_with_integers(each) for each in value]
+        return [_with_integers(member) for member in value]
     if isinstance(value, dict):
-        return {name: _with_integers(each) for name, each in value.items()}
+        return {name: _with_integers(member) for name, member in value.items()}
     return value
 
 
@@ -74,9 +74,9 @@ def test_integer_beyond_64_bits_is_hashed_as_double() -> None:
 
 def test_many_users_are_split_by_weights() -> None:
     for fractional in ("v2", "v3"):
-        found = Counter(split(f"user-{n}", fractional=fractional) for n in range(4000))
+        counts = Counter(split(f"user-{n}", fractional=fractional) for n in range(4000))
 
-        assert [round(found[name] / 1000) for name in "abc"] == [1, 1, 2]
+        assert [round(counts[name] / 1000) for name in "abc"] == [1, 1, 2]
 
 
 def test_generations_differ_in_buckets() -> None:
@@ -124,17 +124,17 @@ def test_fractional_without_value_uses_targeting_key(fractional: str) -> None:
     short = {"fractional": SPLIT}
     users = [{"targetingKey": f"user-{n}"} for n in range(20)]
 
-    found = [result(short, user, fractional=fractional) for user in users]
+    variants = [result(short, user, fractional=fractional) for user in users]
 
     if fractional == "v2":
         joined = {"cat": [var("$flagd.flagKey"), var("targetingKey")]}
-        assert found == [split(joined, context=user, fractional="v2") for user in users]
-    assert set(found) == {"a", "b", "c"}
+        assert variants == [split(joined, context=user, fractional="v2") for user in users]
+    assert set(variants) == {"a", "b", "c"}
     for nobody in ({}, {"targetingKey": ""}, {"targetingKey": 1}, {"targetingKey": None}):
         assert result(short, nobody, fractional=fractional) is None
     listed = {"fractional": [var("first"), *SPLIT[1:]]}
     computed = [result(listed, {**u, "first": SPLIT[0]}, fractional=fractional) for u in users]
-    assert computed == found
+    assert computed == variants
 
 
 @pytest.mark.parametrize(

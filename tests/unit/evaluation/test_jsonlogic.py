@@ -124,7 +124,7 @@ def test_fast_paths_equal_general_paths(rule: Any, expected: Any) -> None:
     """An attribute uses the fast path; the same value computed does not."""
     contexts = [{"x": "a"}, {"x": "c" * 100 + "a"}, {"x": ""}, {"x": ["a"]}]
     ((name, arguments),) = rule.items()
-    slow = {name: [{"if": [True, each]} for each in arguments]}
+    slow = {name: [{"if": [True, argument]} for argument in arguments]}
 
     assert [result(rule, context) for context in contexts] == expected
     assert [result(slow, context) for context in contexts] == [

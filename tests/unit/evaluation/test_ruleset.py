@@ -90,7 +90,7 @@ def test_segment_added_after_flags_recompiles_them() -> None:
 
         without = arriving.with_changes([], ["adult"])
         failed = [flag.evaluate(person, NOW).outcome for flag in without.flags.values()]
-        assert [each.error_code for each in failed] == [ErrorCode.PARSE_ERROR] * 2
+        assert [outcome.error_code for outcome in failed] == [ErrorCode.PARSE_ERROR] * 2
 
 
 def test_key_of_another_kind_is_replaced() -> None:
@@ -148,12 +148,12 @@ def test_ruleset_with_clock_uses_time() -> None:
 
 @given(order=st.permutations(RULES), at_once=st.integers(1, 6))
 def test_digest_does_not_depend_on_order(order: Sequence[Rule], at_once: int) -> None:
-    found = rules()
+    ruleset = rules()
     for start in range(0, len(order), at_once):
-        found = found.with_changes(order[start : start + at_once], [])
+        ruleset = ruleset.with_changes(order[start : start + at_once], [])
 
-    assert found.digest == rules(*RULES).digest
-    assert list(found.flags) == list(rules(*RULES).flags)
+    assert ruleset.digest == rules(*RULES).digest
+    assert list(ruleset.flags) == list(rules(*RULES).flags)
 
 
 def test_digest_of_restored_rule_is_the_same() -> None:
@@ -178,7 +178,7 @@ def test_digest_covers_state_kind_and_key(other: Rule) -> None:
 def test_changed_ruleset_equals_ruleset_built_at_once(
     changes: list[dict[str, tuple[bool, int] | None]],
 ) -> None:
-    found = rules()
+    ruleset = rules()
     state: dict[str, Rule] = {}
     for change in changes:
         put = [
@@ -188,23 +188,23 @@ def test_changed_ruleset_equals_ruleset_built_at_once(
             for key, (is_segment, n) in ((k, c) for k, c in change.items() if c is not None)
         ]
         gone = [key for key, content in change.items() if content is None]
-        found = found.with_changes(put, gone)
+        ruleset = ruleset.with_changes(put, gone)
         state = {key: rule for key, rule in state.items() if key not in gone}
         state |= {rule.key: rule for rule in put}
 
     fresh = rules(*state.values())
 
-    assert found.digest == fresh.digest
-    assert list(found.flags) == list(fresh.flags)
-    for key, flag in found.flags.items():
+    assert ruleset.digest == fresh.digest
+    assert list(ruleset.flags) == list(fresh.flags)
+    for key, flag in ruleset.flags.items():
         assert flag.evaluate({}, NOW).body == fresh.flags[key].evaluate({}, NOW).body
-    assert bodies(found) == bodies(fresh)
+    assert bodies(ruleset) == bodies(fresh)
 
 
 def bodies(of: Ruleset) -> list[bytes]:
-    found = of.bulk.evaluate({"country": "DE", "age": 20}, NOW)
+    parts = of.bulk.evaluate({"country": "DE", "age": 20}, NOW)
     return sorted(
-        body for some in found for body in (some if isinstance(some, list) else some.bodies)
+        body for part in parts for body in (part if isinstance(part, list) else part.bodies)
     )
 
 
@@ -217,8 +217,8 @@ def test_change_does_not_replan_other_flags() -> None:
 
     # The two are in one section or in two, of eight.
     assert len(parts) == 8
-    kept = [part for part in after.bulk.evaluate({"country": "DE"}, NOW) if part in parts]
-    assert len(kept) in {6, 7}
+    shared = [part for part in after.bulk.evaluate({"country": "DE"}, NOW) if part in parts]
+    assert len(shared) in {6, 7}
     assert bodies(after) == sorted(
         flag.evaluate({"country": "DE"}, NOW).body for flag in after.flags.values()
     )

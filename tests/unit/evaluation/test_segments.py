@@ -36,17 +36,17 @@ def test_constant_in_list_is_folded() -> None:
 
 
 def test_missing_references_are_recorded() -> None:
-    made = flag({"if": [{"$ref": "one"}, "a"]}, segments={"one": {"$ref": "two"}})
+    compiled_flag = flag({"if": [{"$ref": "one"}, "a"]}, segments={"one": {"$ref": "two"}})
 
-    assert made.evaluate({}, NOW).outcome.error_code is ErrorCode.PARSE_ERROR
-    assert made.references == {"one", "two"}
+    assert compiled_flag.evaluate({}, NOW).outcome.error_code is ErrorCode.PARSE_ERROR
+    assert compiled_flag.references == {"one", "two"}
 
 
 def test_circular_segments_are_refused() -> None:
     for segments in ({"x": {"$ref": "x"}}, {"x": {"!": [{"$ref": "y"}]}, "y": {"$ref": "x"}}):
-        made = flag({"if": [{"$ref": "x"}, "a"]}, segments=segments)
+        compiled_flag = flag({"if": [{"$ref": "x"}, "a"]}, segments=segments)
 
-        assert "circle" in str(made.evaluate({}, NOW).outcome.error_details)
+        assert "circle" in str(compiled_flag.evaluate({}, NOW).outcome.error_details)
     # Two references to the same segment are no circle.
     twice = flag({"and": [{"$ref": "x"}, {"$ref": "x"}, "a"]}, segments={"x": True})
     assert twice.evaluate({}, NOW).outcome.reason is Reason.TARGETING_MATCH
@@ -54,10 +54,10 @@ def test_circular_segments_are_refused() -> None:
 
 def test_reference_outside_rule_is_data() -> None:
     variants = {"a": {"$ref": "x"}, "b": 1}
-    made = flag({"if": [True, "a"]}, variants=variants, segments={"x": True})
+    compiled_flag = flag({"if": [True, "a"]}, variants=variants, segments={"x": True})
 
-    assert made.evaluate({}, NOW).outcome.value == {"$ref": "x"}
-    assert made.references == frozenset()
+    assert compiled_flag.evaluate({}, NOW).outcome.value == {"$ref": "x"}
+    assert compiled_flag.references == frozenset()
 
 
 def test_error_names_path_with_limited_length() -> None:

@@ -7,18 +7,18 @@ import msgspec
 
 from tests.process.history.checker import violations
 from tests.process.history.records import (
+    AppliedChange,
     Attempt,
     Change,
     ChangeSet,
     Entry,
     Final,
     Heard,
-    Made,
     Outcome,
     Read,
     Record,
+    RequestedChange,
     Served,
-    Wanted,
     Write,
 )
 
@@ -48,24 +48,24 @@ def write(
     name: str,
     at: float,
     method: str,
-    wanted: dict[str, tuple[int, Entry | None]],
+    requested: dict[str, tuple[int, Entry | None]],
     *,
     outcome: Outcome = Outcome.OK,
     revision: int = 0,
     status: int = 200,
 ) -> Write:
     asked = tuple(
-        Wanted(environment="local", key=key, version=version, value=entry and entry.value)
-        for key, (version, entry) in wanted.items()
+        RequestedChange(environment="local", key=key, version=version, value=entry and entry.value)
+        for key, (version, entry) in requested.items()
     )
-    made = tuple(
-        Made(
+    applied = tuple(
+        AppliedChange(
             environment="local",
             revision=revision,
             key=key,
             version=entry.version if entry else None,
         )
-        for key, (_, entry) in wanted.items()
+        for key, (_, entry) in requested.items()
         if outcome is Outcome.OK
     )
     return Write(
@@ -74,10 +74,10 @@ def write(
         method=method,
         path="",
         environments=("local",),
-        wanted=asked,
+        requested=asked,
         attempts=(Attempt("r0", at, at + 0.5, status),),
         outcome=outcome,
-        made=made,
+        applied=applied,
     )
 
 
@@ -147,7 +147,7 @@ FINAL = Final(
     change_sets=PAST,
     entries=ENTRIES,
     properties=OWN,
-    told=PAST,
+    reported=PAST,
     served={"r0": Served(EPOCH, 4, PAGE, OWN), "r1": Served(EPOCH, 4, PAGE, OWN)},
     streams={"stream ": 4, "stream shop/": 4},
 )
@@ -165,7 +165,7 @@ class Story:
         return [*self.writes, *self.reads, *self.heard]
 
     def names(self) -> set[str]:
-        return {found.name for found in violations(self.records, [self.final])}
+        return {violation.name for violation in violations(self.records, [self.final])}
 
 
 GOOD = Story(WRITES, READS, [*HEARD, *NARROWED], FINAL)
@@ -199,7 +199,7 @@ def ending(**changes: Any) -> Story:
 
 def with_past(*change_sets: ChangeSet) -> Story:
     """Return the story with another history, as HTTP returns it."""
-    return ending(change_sets=change_sets, told=change_sets)
+    return ending(change_sets=change_sets, reported=change_sets)
 
 
 def r1_serving(**changes: Any) -> Story:

@@ -8,11 +8,11 @@ import pytest
 
 from tests.process.history.checker import describe, violations
 from tests.process.history.records import (
+    AppliedChange,
     Attempt,
     Change,
     ChangeSet,
     Entry,
-    Made,
     Outcome,
     Served,
     load,
@@ -59,17 +59,17 @@ BROKEN_BY_WRITES: dict[str, tuple[set[str], Story]] = {
     ),
     "acknowledged with another value": (
         {"acknowledged_missing"},
-        write_instead(0, wanted=(msgspec.structs.replace(WRITES[0].wanted[0], value=5),)),
+        write_instead(0, requested=(msgspec.structs.replace(WRITES[0].requested[0], value=5),)),
     ),
     "acknowledged with another version": (
         {"acknowledged_missing"},
-        write_instead(0, made=(msgspec.structs.replace(WRITES[0].made[0], version=7),)),
+        write_instead(0, applied=(msgspec.structs.replace(WRITES[0].applied[0], version=7),)),
     ),
     "acknowledged as a deletion": (
         {"acknowledged_missing"},
-        write_instead(0, made=(msgspec.structs.replace(WRITES[0].made[0], version=None),)),
+        write_instead(0, applied=(msgspec.structs.replace(WRITES[0].applied[0], version=None),)),
     ),
-    "made and not acknowledged as made": ({"write_made_in_part"}, write_instead(1, made=())),
+    "made and not acknowledged as made": ({"write_made_in_part"}, write_instead(1, applied=())),
     "refused and made": (
         {"refused_yet_made", "from_nowhere"},
         write_instead(4, outcome=Outcome.REFUSED),
@@ -88,7 +88,7 @@ BROKEN_BY_WRITES: dict[str, tuple[set[str], Story]] = {
         write_instead(
             4,
             outcome=Outcome.OK,
-            made=(Made(environment="local", revision=2, key="a", version=2),),
+            applied=(AppliedChange(environment="local", revision=2, key="a", version=2),),
         ),
     ),
     "later and of a lower revision": (
@@ -140,7 +140,7 @@ BROKEN_BY_THE_PAST: dict[str, tuple[set[str], Story]] = {
             PAST[3],
         ),
     ),
-    "a history in another order": ({"history_told_wrong"}, ending(told=PAST[:3])),
+    "a history in another order": ({"history_told_wrong"}, ending(reported=PAST[:3])),
 }
 
 BROKEN_BY_REPLICAS: dict[str, tuple[set[str], Story]] = {
@@ -202,16 +202,16 @@ def test_half_write_to_two_environments_is_a_violation() -> None:
         environment="staging",
         revision=0,
         change_sets=(),
-        told=(),
+        reported=(),
         entries={},
         served={name: Served(EPOCH, 0, '{"items": []}', FINAL.properties) for name in FINAL.served},
         streams={},
     )
     both = write_instead(4, environments=("local", "staging"))
 
-    found = violations(both.records, [both.final, other])
+    violated = violations(both.records, [both.final, other])
 
-    assert [violation.name for violation in found] == ["write_made_in_part"]
+    assert [violation.name for violation in violated] == ["write_made_in_part"]
 
 
 def test_saved_history_gets_the_same_verdict(tmp_path: Path) -> None:
@@ -225,6 +225,6 @@ def test_saved_history_gets_the_same_verdict(tmp_path: Path) -> None:
 
 
 def test_first_of_many_violations_are_shown() -> None:
-    found = violations(and_write("w0.4", revision=5).records, [FINAL]) * 20
+    violated = violations(and_write("w0.4", revision=5).records, [FINAL]) * 20
 
-    assert describe(found, most=2).splitlines()[2] == f"and {len(found) - 2} more"
+    assert describe(violated, most=2).splitlines()[2] == f"and {len(violated) - 2} more"

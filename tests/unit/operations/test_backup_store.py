@@ -52,11 +52,11 @@ def _manifest(name: str, signer: Signer = SIGNER, created_at: datetime | None = 
 def _make(
     folder: Path, number: int, signer: Signer = SIGNER, created_at: datetime | None = None
 ) -> Path:
-    made = folder / _name(number)
-    made.mkdir(parents=True)
-    (made / store.DATA).write_bytes(_DATA)
-    manifests.write(made, _manifest(made.name, signer, created_at))
-    return made
+    backup = folder / _name(number)
+    backup.mkdir(parents=True)
+    (backup / store.DATA).write_bytes(_DATA)
+    manifests.write(backup, _manifest(backup.name, signer, created_at))
+    return backup
 
 
 def _verified(folder: Path) -> None:
@@ -69,10 +69,10 @@ def _verified(folder: Path) -> None:
 def test_manifest_is_read_back_equal(tmp_path: Path) -> None:
     folder = _make(tmp_path, 1)
 
-    found = store.find(tmp_path, store.LATEST, KEY)
+    stored = store.find(tmp_path, store.LATEST, KEY)
 
-    assert found.problem is None
-    assert found.manifest == _manifest(folder.name)
+    assert stored.problem is None
+    assert stored.manifest == _manifest(folder.name)
     assert (folder / manifests.FILE).stat().st_mode & 0o777 == 0o600
 
 
@@ -143,8 +143,8 @@ def test_pruning_retains_newest_verified_and_foreign_files(tmp_path: Path) -> No
 
     assert pruned.removed == [_name(4), _name(1)]
     assert [problem.split(":")[0] for problem in pruned.problems] == [_name(7), _name(3)]
-    kept = sorted(path.name for path in tmp_path.iterdir())
-    assert kept == sorted([*(_name(n) for n in (2, 3, 5, 6, 7)), "notes.txt", "other"])
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == sorted([*(_name(n) for n in (2, 3, 5, 6, 7)), "notes.txt", "other"])
     assert store.prune(tmp_path, KEY, keep=2).removed == []
 
 
@@ -154,7 +154,7 @@ def test_latest_backup_is_by_time_and_not_in_the_future(tmp_path: Path) -> None:
     newest = _make(tmp_path, 2, created_at=datetime.now(UTC) - timedelta(hours=1))
     old = _make(tmp_path, 7)
 
-    assert [each.folder for each in store.list_all(tmp_path, KEY)] == [ahead, newest, old]
+    assert [backup.folder for backup in store.list_all(tmp_path, KEY)] == [ahead, newest, old]
     assert store.find(tmp_path, store.LATEST, KEY).folder == newest
     assert store.find(tmp_path, ahead.name, KEY).problem is None
     pruned = store.prune(tmp_path, KEY, keep=1)
@@ -187,13 +187,13 @@ async def test_failure_is_reported_until_a_newer_backup(tmp_path: Path) -> None:
     assert (check.status, check.output) == (Status.WARN, "the last attempt failed, see the log")
 
     folder.unlink()
-    made = _make(folder, 1, created_at=datetime.now(UTC))
+    backup = _make(folder, 1, created_at=datetime.now(UTC))
     await schedule.run_once()
 
     check = _check(schedule)
     assert (check.status, check.output, check.observed_value) == (Status.PASS, None, 4)
     assert schedule.last is not None
-    assert schedule.last.name == made.name
+    assert schedule.last.name == backup.name
 
 
 async def test_schedule_waits_for_a_running_backup(

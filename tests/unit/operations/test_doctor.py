@@ -41,10 +41,10 @@ MIB = 1024 * 1024
 def test_clock_check_judges_the_offset_in_both_directions(
     difference: float, verdict: FindingVerdict
 ) -> None:
-    found = clock_finding(difference, 0.002)
+    finding = clock_finding(difference, 0.002)
 
-    assert found.verdict is verdict
-    assert f"{difference * 1000:+.1f} ms from ours, by a round trip of 2.0 ms" == found.text
+    assert finding.verdict is verdict
+    assert f"{difference * 1000:+.1f} ms from ours, by a round trip of 2.0 ms" == finding.text
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ def test_clock_check_judges_the_offset_in_both_directions(
     ],
 )
 def test_disk_check_judges_the_free_space(free: int, verdict: FindingVerdict) -> None:
-    found = disk_finding(free * MIB, 10_000 * MIB, Path("/data"))
+    finding = disk_finding(free * MIB, 10_000 * MIB, Path("/data"))
 
-    assert (found.verdict, found.text) == (verdict, f"{free} MiB free of 10000 in /data")
+    assert (finding.verdict, finding.text) == (verdict, f"{free} MiB free of 10000 in /data")
 
 
 def test_worst_finding_counts_and_absent_ones_do_not() -> None:
@@ -74,9 +74,9 @@ def test_worst_finding_counts_and_absent_ones_do_not() -> None:
 def _back_up(folder: Path, age: timedelta, *, key: str = "k" * 32, size: int = 4) -> Path:
     created_at = datetime.now(UTC) - age
     name = f"{created_at:%Y%m%dT%H%M%SZ}-00000000"
-    made = folder / name
-    made.mkdir(parents=True)
-    (made / store.DATA).write_bytes(b"data")
+    backup = folder / name
+    backup.mkdir(parents=True)
+    (backup / store.DATA).write_bytes(b"data")
     manifest = Manifest(
         format=1,
         name=name,
@@ -95,8 +95,8 @@ def _back_up(folder: Path, age: timedelta, *, key: str = "k" * 32, size: int = 4
         sha256="0" * 64,
         public_key="A" * 43,
     )
-    manifests.write(made, manifests.signed(manifest, Signer(Secret(key))))
-    return made
+    manifests.write(backup, manifests.signed(manifest, Signer(Secret(key))))
+    return backup
 
 
 def _prove(folder: Path, age: timedelta) -> None:
@@ -108,8 +108,8 @@ def _prove(folder: Path, age: timedelta) -> None:
 
 async def _backups(folder: Path, **environ: str) -> dict[str, tuple[FindingVerdict, str]]:
     settings = load({"DATA_DIR": str(folder.parent), "TOKEN_KEY": "k" * 32, **environ})
-    found = await check_backups(Installation(settings=settings))
-    return {each.name: (each.verdict, each.text) for each in found}
+    findings = await check_backups(Installation(settings=settings))
+    return {finding.name: (finding.verdict, finding.text) for finding in findings}
 
 
 async def test_missing_backup_fails_if_backups_are_scheduled(tmp_path: Path) -> None:

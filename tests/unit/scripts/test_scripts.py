@@ -58,11 +58,11 @@ def test_percentile_of_nothing_is_zero() -> None:
 def test_percentile_is_a_member_with_its_share_below(numbers: list[float], share: float) -> None:
     ordered = sorted(numbers)
 
-    found = percentile(ordered, share)
+    value = percentile(ordered, share)
 
-    assert found in ordered
-    assert sum(number <= found for number in ordered) >= share * len(ordered)
-    assert sum(number < found for number in ordered) < share * len(ordered)
+    assert value in ordered
+    assert sum(number <= value for number in ordered) >= share * len(ordered)
+    assert sum(number < value for number in ordered) < share * len(ordered)
 
 
 def test_summary_with_all_beats_is_100_percent() -> None:

@@ -112,7 +112,7 @@ async def test_command_with_surviving_child_times_out(
 @pytest.mark.parametrize("answered", ["b'nonsense'", "bytes(32) + context"])
 async def test_command_wrap_is_verified_by_unwrap(tmp_path: Path, answered: str) -> None:
     """A value sealed by such a key could never be opened."""
-    line = next(each for each in _GOOD.splitlines() if "[::-1] + context" in each)
+    line = next(line for line in _GOOD.splitlines() if "[::-1] + context" in line)
     wrapper = _wrapper(tmp_path, _GOOD.replace(line, f"    wrapped = {answered}"))
 
     with pytest.raises(KeyMissingError):

@@ -50,11 +50,11 @@ def ran(*words: str, **environ: str) -> tuple[int, str]:
 def test_export_opens_for_each_recipient_and_with_age(folder: Path) -> None:
     recipients = ("--recipient", RECIPIENT, "--recipient", OTHER)
 
-    code, said = ran("export", *recipients, "out.age")
+    code, output = ran("export", *recipients, "out.age")
 
     file = folder / "out.age"
-    assert (code, "out.age has the key ring, keys: 3" in said) == (0, True)
-    assert "warning: not in the access log: there is no database yet" in said
+    assert (code, "out.age has the key ring, keys: 3" in output) == (0, True)
+    assert "warning: not in the access log: there is no database yet" in output
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert not list(folder.glob("out.age.*"))
     for identity in (IDENTITY, OTHER_IDENTITY):
@@ -109,9 +109,9 @@ def test_export_with_key_command_is_refused() -> None:
 
 
 def test_export_without_ring_is_refused() -> None:
-    code, said = ran("export", "--recipient", RECIPIENT, "out.age", DATA_DIR="elsewhere")
+    code, output = ran("export", "--recipient", RECIPIENT, "out.age", DATA_DIR="elsewhere")
 
-    assert (code, said) == (1, "error: KEY_RING: must be set: there is no key ring to export\n")
+    assert (code, output) == (1, "error: KEY_RING: must be set: there is no key ring to export\n")
     assert not Path("elsewhere").exists()
 
 
@@ -121,9 +121,9 @@ def test_import_without_ring_creates_it(folder: Path, place: str) -> None:
     file = folder / "new" / "key-ring"
     environ = {"DATA_DIR": "new"} if place == "data_dir" else {"KEY_RING_FILE": str(file)}
 
-    code, said = ran("import", "ring.age", "--identity", "identity", **environ)
+    code, output = ran("import", "ring.age", "--identity", "identity", **environ)
 
-    assert code == 0, said
+    assert code == 0, output
     assert file.read_text() == RING.text
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
@@ -134,10 +134,10 @@ def test_import_through_dangling_link_creates_target(folder: Path, target: str) 
     (folder / "new/key-ring").symlink_to(folder / target)
     (folder / "loop").symlink_to(folder / "loop")
 
-    code, said = ran("import", "ring.age", "--identity", "identity", DATA_DIR="new")
+    code, output = ran("import", "ring.age", "--identity", "identity", DATA_DIR="new")
 
     if target == "loop":
-        assert (code, "try again" in said) == (1, True)
+        assert (code, "try again" in output) == (1, True)
     else:
         assert (code, (folder / target).read_text()) == (0, RING.text)
         assert (folder / "new/key-ring").is_symlink()
@@ -161,9 +161,9 @@ def test_import_ring_created_meanwhile_is_refused(
 def test_import_into_invalid_ring_names_the_ring(folder: Path) -> None:
     (folder / "data/key-ring").write_text(f"retired {RETIRED.id} {'A' * 43}=\n")
 
-    code, said = ran("import", "ring.age", "--identity", "identity")
+    code, output = ran("import", "ring.age", "--identity", "identity")
 
-    assert (code, said) == (1, "error: KEY_RING: must have one active key, and has 0\n")
+    assert (code, output) == (1, "error: KEY_RING: must have one active key, and has 0\n")
 
 
 def test_import_adds_missing_keys(folder: Path) -> None:
@@ -196,10 +196,10 @@ def test_import_other_key_with_same_id_is_refused(folder: Path) -> None:
     mixed = ours + f"decrypt {DECRYPT.id} {'A' * 43}=\n"
     (folder / "data/key-ring").write_text(mixed)
 
-    code, said = ran("import", "ring.age", "--identity", "identity")
+    code, output = ran("import", "ring.age", "--identity", "identity")
 
     assert code == 1
-    assert said == f"error: FILE: {DECRYPT.id} has different key material in the two key rings\n"
+    assert output == f"error: FILE: {DECRYPT.id} has different key material in the two key rings\n"
     assert (folder / "data/key-ring").read_text() == mixed
 
 
@@ -221,8 +221,8 @@ def test_import_unopenable_file_creates_nothing(folder: Path) -> None:
         (("missing", "--identity", "identity"), "FILE: cannot be read: no such file"),
         ((".", "--identity", "identity"), "FILE: cannot be read: "),
     ):
-        code, said = ran("import", *words, DATA_DIR="new")
-        assert (code, said.startswith(f"error: {rule}")) == (1, True), said
+        code, output = ran("import", *words, DATA_DIR="new")
+        assert (code, output.startswith(f"error: {rule}")) == (1, True), output
     assert not (folder / "new").exists()
 
 

@@ -196,7 +196,7 @@ def test_concurrently_added_keys_are_all_stored(tmp_path: Path) -> None:
 
     assert {key.id for key in read_key_ring(path).keys} == added
     assert len(added) == 8
-    assert [each.name for each in path.parent.iterdir()] == ["ring"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["ring"]
 
 
 def test_linked_ring_file_is_changed_at_target(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_ring_file_open_to_others_is_logged(tmp_path: Path, mode: int, warned: i
     with capture_logs() as logged:
         wrapper_of(load({"KEY_RING_FILE": str(file)}))
 
-    assert [each["event"] for each in logged] == ["key_ring_open"] * warned
+    assert [event["event"] for event in logged] == ["key_ring_open"] * warned
 
 
 def test_key_id_with_markup_is_shown_literally() -> None:
@@ -229,7 +229,7 @@ def test_key_id_with_markup_is_shown_literally() -> None:
     console.print(ring_table(_ring(KeyState.ACTIVE), Counter({"other": 1})))
 
     text = console.export_text()
-    assert all(each in text for each in ("kms[red]/1", "kms[/x]", "missing"))
+    assert all(text_part in text for text_part in ("kms[red]/1", "kms[/x]", "missing"))
 
 
 def test_wrapped_key_repr_hides_content() -> None:

@@ -25,7 +25,9 @@ def _http(*hosts: str, port: int | None = None) -> HttpSettings:
 @contextmanager
 def _bound(http: HttpSettings) -> Iterator[list[str]]:
     with ExitStack() as stack:
-        yield [stack.enter_context(made).getsockname()[0] for made in bind(http, shared=False)]
+        yield [
+            stack.enter_context(listener).getsockname()[0] for listener in bind(http, shared=False)
+        ]
 
 
 @pytest.mark.parametrize(
@@ -39,8 +41,8 @@ def _bound(http: HttpSettings) -> Iterator[list[str]]:
     ],
 )
 def test_each_address_of_host_is_bound(hosts: tuple[str, ...], addresses: list[str]) -> None:
-    with _bound(_http(*hosts)) as found:
-        assert found == addresses
+    with _bound(_http(*hosts)) as bound_addresses:
+        assert bound_addresses == addresses
 
 
 def test_port_in_use_is_named() -> None:
@@ -50,8 +52,8 @@ def test_port_in_use_is_named() -> None:
             bind(http, shared=False)
 
     # The first address was given back.
-    with _bound(http) as found:
-        assert found == ["127.0.0.1", "127.0.0.2"]
+    with _bound(http) as addresses:
+        assert addresses == ["127.0.0.1", "127.0.0.2"]
 
 
 @pytest.mark.parametrize(

@@ -22,17 +22,17 @@ def target(url: str) -> Target:
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
 def test_url_has_all_its_parts(scheme: str) -> None:
-    found = parse_target(f"{scheme}://user:secret@host:6543/database")
+    parsed = parse_target(f"{scheme}://user:secret@host:6543/database")
 
-    assert found == Target(
+    assert parsed == Target(
         hosts=(("host", 6543),), database="database", user="user", password=Secret("secret")
     )
 
 
 def test_omitted_url_parts_have_defaults() -> None:
-    found = target("user@host/database")
+    parsed = target("user@host/database")
 
-    assert (found.hosts, found.password, found.tls) == ((("host", 5432),), None, Tls())
+    assert (parsed.hosts, parsed.password, parsed.tls) == ((("host", 5432),), None, Tls())
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def test_omitted_url_parts_have_defaults() -> None:
     ],
 )
 def test_host_with_a_slash_is_a_socket(url: str, hosts: tuple[tuple[str, int], ...]) -> None:
-    found = target(url)
+    parsed = target(url)
 
-    assert (found.hosts, found.is_socket) == (hosts, True)
+    assert (parsed.hosts, parsed.is_socket) == (hosts, True)
 
 
 @pytest.mark.parametrize(
@@ -68,15 +68,15 @@ def test_host_with_a_slash_is_a_socket(url: str, hosts: tuple[tuple[str, int], .
 )
 def test_hosts_and_ports_are_read(url: str, hosts: tuple[tuple[str, int], ...]) -> None:
     """The result is that of libpq, also for a bare IPv6 address in a parameter."""
-    found = target(url)
+    parsed = target(url)
 
-    assert (found.hosts, found.is_socket) == (hosts, False)
+    assert (parsed.hosts, parsed.is_socket) == (hosts, False)
 
 
 def test_socket_beside_a_host_is_not_only_sockets() -> None:
-    found = target("u@%2Frun,db/d")
+    parsed = target("u@%2Frun,db/d")
 
-    assert not found.is_socket
+    assert not parsed.is_socket
 
 
 @pytest.mark.parametrize(
@@ -158,38 +158,38 @@ def test_plus_sign_is_not_decoded_as_a_space() -> None:
     """Only HTML forms encode a space as plus. libpq does not, and random passwords contain plus."""
     url = "postgresql://u@h/d?password=a+b"
 
-    found = parse_target(url)
+    parsed = parse_target(url)
 
-    assert found.password == Secret(str(psycopg.conninfo.conninfo_to_dict(url)["password"]))
+    assert parsed.password == Secret(str(psycopg.conninfo.conninfo_to_dict(url)["password"]))
 
 
 def test_parameters_win_over_the_parts_before_them() -> None:
-    found = target("u:p@h:1/d?user=user&password=secret&dbname=database&port=2")
+    parsed = target("u:p@h:1/d?user=user&password=secret&dbname=database&port=2")
 
-    assert found == Target(
+    assert parsed == Target(
         hosts=(("h", 2),), database="database", user="user", password=Secret("secret")
     )
 
 
 def test_parameters_that_our_settings_replace_are_ignored() -> None:
-    found = target(
+    parsed = target(
         "u@h/d?application_name=x&connect_timeout=3&keepalives=1&target_session_attrs=read-write"
     )
 
-    assert found == target("u@h/d")
+    assert parsed == target("u@h/d")
 
 
 @pytest.mark.parametrize("mode", list(TlsMode))
 def test_tls_is_read(mode: TlsMode) -> None:
-    found = target(f"u@h/d?sslmode={mode}&sslrootcert=/c%20a&sslcert=/c&sslkey=/k")
+    parsed = target(f"u@h/d?sslmode={mode}&sslrootcert=/c%20a&sslcert=/c&sslkey=/k")
 
-    assert found.tls == Tls(mode=mode, ca=Path("/c a"), certificate=Path("/c"), key=Path("/k"))
+    assert parsed.tls == Tls(mode=mode, ca=Path("/c a"), certificate=Path("/c"), key=Path("/k"))
 
 
 def test_empty_parameter_counts_as_unset() -> None:
-    found = target("u:p@h/d?password=&host=&port=&sslmode=&sslrootcert=")
+    parsed = target("u:p@h/d?password=&host=&port=&sslmode=&sslrootcert=")
 
-    assert found == target("u:p@h/d")
+    assert parsed == target("u:p@h/d")
 
 
 @given(user=TEXTS, password=TEXTS, database=TEXTS)
@@ -200,8 +200,8 @@ def test_every_encoded_text_comes_back(user: str, password: str, database: str) 
     direct = target(f"{user_text}:{password_text}@h/{name}")
     by_parameters = target(f"h/?user={user_text}&password={password_text}&dbname={name}")
 
-    for found in (direct, by_parameters):
-        assert (found.user, found.password, found.database) == (user, Secret(password), database)
+    for parsed in (direct, by_parameters):
+        assert (parsed.user, parsed.password, parsed.database) == (user, Secret(password), database)
 
 
 @given(password=TEXTS)
@@ -209,9 +209,9 @@ def test_every_encoded_text_comes_back(user: str, password: str, database: str) 
 def test_libpq_reads_the_same_password(password: str) -> None:
     url = f"postgresql://u:{quote(password, safe='')}@h/d"
 
-    found = parse_target(url)
+    parsed = parse_target(url)
 
-    assert found.password == Secret(str(psycopg.conninfo.conninfo_to_dict(url)["password"]))
+    assert parsed.password == Secret(str(psycopg.conninfo.conninfo_to_dict(url)["password"]))
 
 
 @given(
@@ -233,23 +233,23 @@ def test_unencoded_password_is_never_shown(before: str, after: str) -> None:
 @hypothesis_settings(max_examples=150, deadline=None)
 def test_any_text_is_read_or_refused_by_a_value_error(text: str) -> None:
     try:
-        found = target(text)
+        parsed = target(text)
     except ValueError:
         return
-    assert found.user
-    assert found.database
-    assert found.hosts
+    assert parsed.user
+    assert parsed.database
+    assert parsed.hosts
 
 
 def test_target_does_not_show_its_password() -> None:
-    found = target(f"user:{CANARY}@[::1]:1,b/database")
+    parsed = target(f"user:{CANARY}@[::1]:1,b/database")
 
-    assert CANARY not in f"{found} {found!r} {found.summary}"
-    assert found.summary == "user@::1:1,b:5432/database"
+    assert CANARY not in f"{parsed} {parsed!r} {parsed.summary}"
+    assert parsed.summary == "user@::1:1,b:5432/database"
 
 
 def test_target_can_be_changed_to_another_database_or_role() -> None:
-    found = target("u:p@h/d?sslmode=require")
+    parsed = target("u:p@h/d?sslmode=require")
 
-    assert found.named("other") == target("u:p@h/other?sslmode=require")
-    assert found.as_role("role", Secret("secret")) == target("role:secret@h/d?sslmode=require")
+    assert parsed.named("other") == target("u:p@h/other?sslmode=require")
+    assert parsed.as_role("role", Secret("secret")) == target("role:secret@h/d?sslmode=require")

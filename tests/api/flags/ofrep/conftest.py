@@ -38,8 +38,8 @@ class Answer:
     @property
     def body(self) -> dict[str, Any]:
         assert self.headers["Content-Type"] == "application/json"
-        found: dict[str, Any] = json.loads(self.raw)
-        return found
+        decoded: dict[str, Any] = json.loads(self.raw)
+        return decoded
 
     @property
     def etag(self) -> str:

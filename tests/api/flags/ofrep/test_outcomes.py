@@ -89,8 +89,8 @@ async def test_c10_c12_c13_c14_outcome_has_key_and_reason_and_no_null(
 async def test_c15_c24_metadata_is_the_flags_over_the_flag_sets(
     ofrep: Client, server: Server
 ) -> None:
-    own = {"owner": "shop", "weight": 1.5, "old": False}
-    await ofrep.put("described", SWITCH | {"metadata": own})
+    flag_metadata = {"owner": "shop", "weight": 1.5, "old": False}
+    await ofrep.put("described", SWITCH | {"metadata": flag_metadata})
     await ofrep.put("plain", SWITCH | {"state": "DISABLED"})
     _describe(server, {"owner": "all", "version": 3})
     await ofrep.service.app[FOLLOWER].refresh()
@@ -101,7 +101,7 @@ async def test_c15_c24_metadata_is_the_flags_over_the_flag_sets(
         _describe(server, {})
         await ofrep.service.app[FOLLOWER].refresh()
 
-    assert described.body["metadata"] == own | {"version": 3}
+    assert described.body["metadata"] == flag_metadata | {"version": 3}
     assert every.flags["plain"]["metadata"] == {"owner": "all", "version": 3}
     assert every.body["metadata"] == {"owner": "all", "version": 3}
 

@@ -32,23 +32,23 @@ class Sdk:
         self, kind: str, key: str, default: Any, context: EvaluationContext | None = None
     ) -> FlagEvaluationDetails[Any]:
         ask = getattr(self.client, f"get_{kind}_details")
-        found: FlagEvaluationDetails[Any] = await asyncio.to_thread(ask, key, default, context)
-        return found
+        details: FlagEvaluationDetails[Any] = await asyncio.to_thread(ask, key, default, context)
+        return details
 
 
 @pytest.fixture
 def sdk(ofrep: Client) -> Iterator[Callable[..., Sdk]]:
-    made: list[OFREPProvider] = []
+    providers: list[OFREPProvider] = []
 
     def connect(base: str = "", **headers: str) -> Sdk:
         headers = headers or {"Authorization": f"Bearer {ofrep.token}"}
         provider = OFREPProvider(ofrep.service.url + base, headers_factory=lambda: headers)
-        api.set_provider(provider, domain := f"test-{len(made)}")
-        made.append(provider)
+        api.set_provider(provider, domain := f"test-{len(providers)}")
+        providers.append(provider)
         return Sdk(api.get_client(domain))
 
     yield connect
-    for provider in made:
+    for provider in providers:
         provider.session.close()
     api.clear_providers()
 
@@ -71,26 +71,26 @@ async def test_every_type_arrives(
     flag = {"state": "ENABLED", "variants": {"it": value}, "defaultVariant": "it"}
     await ofrep.put("typed", flag | {"metadata": {"owner": "shop", "cost": 1.5}})
 
-    found = await sdk().get(kind, "typed", default)
+    details = await sdk().get(kind, "typed", default)
 
-    assert (found.value, type(found.value)) == (value, type(value))
-    assert (found.reason, found.variant, found.error_code) == (Reason.STATIC, "it", None)
-    assert found.flag_metadata == {"owner": "shop", "cost": 1.5}
+    assert (details.value, type(details.value)) == (value, type(value))
+    assert (details.reason, details.variant, details.error_code) == (Reason.STATIC, "it", None)
+    assert details.flag_metadata == {"owner": "shop", "cost": 1.5}
 
 
 async def test_context_decides_and_may_be_missing(ofrep: Client, sdk: Callable[..., Sdk]) -> None:
     await ofrep.put("shop/plan", BY_PLAN)
     client = sdk()
 
-    found = [
+    evaluations = [
         await client.get("boolean", "shop/plan", False, context)
         for context in (PRO, EvaluationContext("user-2"), EvaluationContext(), None)
     ]
 
-    assert [each.value for each in found] == [True, False, False, False]
-    assert found[0].reason == Reason.TARGETING_MATCH
-    assert {each.reason for each in found[1:]} == {Reason.DEFAULT}
-    assert {each.error_code for each in found} == {None}
+    assert [details.value for details in evaluations] == [True, False, False, False]
+    assert evaluations[0].reason == Reason.TARGETING_MATCH
+    assert {details.reason for details in evaluations[1:]} == {Reason.DEFAULT}
+    assert {details.error_code for details in evaluations} == {None}
 
 
 async def test_missing_failing_or_mistyped_flag_gives_the_default(
@@ -104,7 +104,7 @@ async def test_missing_failing_or_mistyped_flag_gives_the_default(
     failing = await client.get("boolean", "failing", True)
     mismatch = await client.get("boolean", "text", True)
 
-    assert {each.value for each in (unknown, failing, mismatch)} == {True}
+    assert {details.value for details in (unknown, failing, mismatch)} == {True}
     assert unknown.error_code == ErrorCode.FLAG_NOT_FOUND
     assert (failing.error_code, failing.error_message) == (
         ErrorCode.GENERAL,
@@ -122,9 +122,9 @@ async def test_python_client_without_a_value_uses_its_default(
 ) -> None:
     await ofrep.put("off", SWITCH | change)
 
-    found = await sdk().get("boolean", "off", True)
+    details = await sdk().get("boolean", "off", True)
 
-    assert (found.value, found.reason, found.error_code) == (True, reason, None)
+    assert (details.value, details.reason, details.error_code) == (True, reason, None)
 
 
 async def test_tokens_of_every_kind_are_shown(ofrep: Client, sdk: Callable[..., Sdk]) -> None:

@@ -175,11 +175,11 @@ async def test_c36_revision_announced_by_one_instance_works_on_others(
         await stream.next()
         for version in range(10):
             await ofrep.put("plan", SWITCH if version % 2 else BY_PLAN, version=version)
-            told = await stream.next()
+            event = await stream.next()
 
-            answer = await replica.all(query=f"?flagConfigEtag={told.data['etag']}")
+            answer = await replica.all(query=f"?flagConfigEtag={event.data['etag']}")
 
-            assert answer.headers["Flagstone-Revision"] == told.id
+            assert answer.headers["Flagstone-Revision"] == event.id
             assert answer.flags["plan"]["value"] is bool(version % 2)
 
 

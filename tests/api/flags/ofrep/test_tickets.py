@@ -35,7 +35,7 @@ async def test_c38_forged_foreign_and_spoilt_tickets_are_refused_alike(ofrep: Cl
         mac + reader.split("_")[2].encode() + b"/local",
         bytes((mac[0] ^ 1,)) + raw[1:],
     ]
-    tickets = [urlsafe_b64encode(each).decode() for each in forged]
+    tickets = [urlsafe_b64encode(text).decode() for text in forged]
 
     answers = []
     spoilt = [f"{url.name}x", f"{url.name}%0A", f"!{url.name}", url.name.rstrip("=")[:-1]]

@@ -123,7 +123,7 @@ async def test_c28_etag_changes_with_rules_not_with_settings(
 
     assert (after_setting.status, after_settings.status) == (304, 304)
     # The revision of the environment increases, and a 304 has it too.
-    revisions = [each.headers["Flagstone-Revision"] for each in (first, after_settings)]
+    revisions = [answer.headers["Flagstone-Revision"] for answer in (first, after_settings)]
     assert [revision.rpartition(":")[2] for revision in revisions] == ["1", "3"]
     assert (after_flag.status, after_segment.status) == (200, 200)
     assert len({first.etag, after_flag.etag, after_segment.etag}) == 3
