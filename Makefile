@@ -1,8 +1,5 @@
-PYTHON ?= python3
 BIN    := .venv/bin
 APP    := $(BIN)/python -m app
-READY  := .venv/.installed
-TOOLS  := .venv/.installed-dev
 COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes \
           --no-strip-extras --no-header --no-emit-index-url
 
@@ -10,9 +7,10 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-ha
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check docs docs-serve format bench history generated clean lock reference \
+.PHONY: help runtime tools setup run test check docs docs-serve format bench history generated \
+        clean lock reference \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
-        token script doctor backup restore
+        token script doctor backup restore clients
 
 help:
 	@awk 'BEGIN {FS = ":.*## "} \
@@ -20,57 +18,58 @@ help:
 	     /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Use
-run: $(READY) ## set everything up and serve on 127.0.0.1:8080 (HOST, PORT, DATA_DIR move it)
+run: ## set everything up and serve on 127.0.0.1:8080 (HOST, PORT, DATA_DIR move it)
+	@sh app/install.sh run
 	@exec $(APP) serve
 
-token: $(READY) ## make a token: make token args="ci --scope read --environment local"
+token: runtime ## make a token: make token args="ci --scope read --environment local"
 	@$(APP) token create $(args)
 
-doctor: $(READY) ## look at every promise of this installation (args=--json for machines)
+doctor: runtime ## look at every promise of this installation (args=--json for machines)
 	@$(APP) doctor $(args)
 
-script: $(READY) ## run one of app/scripts: make script name=configuration_report (without: list them)
+script: runtime ## run one of app/scripts: make script name=configuration_report (without: list them)
 	@$(BIN)/python -m app.scripts $(name) $(args)
 
 ##@ Database
-migrate: $(READY) ## apply the pending migrations
+migrate: runtime ## apply the pending migrations
 	@$(APP) database migrate
 
-migrate-status: $(READY) ## show each migration, and what is pending
+migrate-status: runtime ## show each migration, and what is pending
 	@$(APP) database status
 
-migrate-rollback: $(READY) ## take back the latest migration (steps=N for more, args=--force after an edit)
+migrate-rollback: runtime ## take back the latest migration (steps=N for more, args=--force after an edit)
 	@$(APP) database rollback --steps $(or $(steps),1) $(args)
 
-migrate-verify: $(READY) ## fail unless all migrations are applied as they are written
+migrate-verify: runtime ## fail unless all migrations are applied as they are written
 	@$(APP) database verify
 
-migration: $(READY) ## write the files of a new migration: make migration name=AddOwnerToFlags
+migration: runtime ## write the files of a new migration: make migration name=AddOwnerToFlags
 	@$(APP) database new $(name)
 
-provision: $(READY) ## make roles, database and schema on your own server, as DATABASE_ADMIN_URL
+provision: runtime ## make roles, database and schema on your own server, as DATABASE_ADMIN_URL
 	@$(APP) database provision $(args)
 
-seed: $(READY) ## add test data where nothing was ever changed
+seed: runtime ## add test data where nothing was ever changed
 	@$(APP) database seed
 
-db-stop: $(READY) ## stop the embedded PostgreSQL of DATA_DIR
+db-stop: runtime ## stop the embedded PostgreSQL of DATA_DIR
 	@$(APP) database stop
 
 ##@ Backups
-backup: $(READY) ## make an encrypted backup in BACKUP_DIR
+backup: runtime ## make an encrypted backup in BACKUP_DIR
 	@$(APP) backup create $(args)
 
-restore: $(READY) ## put one back: make restore args="NAME --identity FILE"; latest if none is named
+restore: runtime ## put one back: make restore args="NAME --identity FILE"; latest if none is named
 	@$(APP) backup restore $(args)
 
 ##@ Work
-setup: $(TOOLS) ## make the virtual environment
+setup: tools ## make the virtual environment
 
-test: $(TOOLS) ## run the whole suite (args="-k name" for a part)
+test: tools ## run the whole suite (args="-k name" for a part)
 	@$(BIN)/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder -rfEs $(args)
 
-check: $(TOOLS) ## format, lint, types, layers, migrations
+check: tools ## format, lint, types, layers, migrations
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -81,45 +80,41 @@ check: $(TOOLS) ## format, lint, types, layers, migrations
 	     --exclude require-lock-timeout,require-statement-timeout \
 	     --exclude-path '*.rollback.sql' migrations/*.sql
 
-docs: $(TOOLS) ## build the documentation site into .site, with warnings as errors
+docs: tools ## build the documentation site into .site, with warnings as errors
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
 
-docs-serve: $(TOOLS) ## serve the documentation site on 127.0.0.1:8000
+docs-serve: tools ## serve the documentation site on 127.0.0.1:8000
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --config-file docs/site/mkdocs.yml
 
-format: $(TOOLS) ## format the code and mend what can be mended
+format: tools ## format the code and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(TOOLS) ## measure, beside the targets (args="evaluation ofrep streams" for a part)
+bench: tools ## measure, beside the targets (args="evaluation ofrep streams" for a part)
 	@$(BIN)/python -m tests.benchmarks $(args)
 
-lock: $(TOOLS) ## pin the dependencies of pyproject.toml with hashes
+lock: tools ## pin the dependencies of pyproject.toml with hashes
 	@$(COMPILE) --upgrade --output-file requirements.lock
 	@$(COMPILE) --upgrade --constraint requirements.lock --extra dev --output-file requirements-dev.lock
 
-reference: $(TOOLS) ## write .env.example and the table of docs/settings.md from the list of settings
+reference: tools ## write .env.example and the table of docs/settings.md from the list of settings
 	@$(BIN)/python -m app.settings.reference
 
 clients: ## install Node's OpenFeature clients with npm, which the suite then tests too
 	@npm ci --prefix tests/process/clients --silent
 
-history: $(TOOLS) ## check every promise under faults: make history args="--seconds 60 --runs 20"
+history: tools ## check every promise under faults: make history args="--seconds 60 --runs 20"
 	@$(BIN)/python -m tests.process.history $(args)
 
-generated: $(TOOLS) ## send many requests generated from the API: make generated examples=500
+generated: tools ## send many requests generated from the API: make generated examples=500
 	@FLAGSTONE_EXAMPLES=$(or $(examples),200) $(BIN)/python -m pytest --timeout=0 tests/api/http/test_generated_requests.py
 
 clean: ## remove the virtual environment and the caches; the data stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .history .import_linter_cache .site .coverage*
 	find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A stamp comes last, so that an interrupted installation is done again.
-$(READY): requirements.lock
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@touch $@
+runtime:
+	@sh app/install.sh
 
-$(TOOLS): requirements-dev.lock $(READY)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@touch $@
+tools:
+	@sh app/install.sh tools
