@@ -11,7 +11,7 @@ import zlib
 from typing import NamedTuple
 
 PREFIX = "fs"
-# For secret scanners; published in the README.
+# For secret scanners; published in docs/access.md.
 PATTERN = rf"{PREFIX}_(?:srv|adm)_[0-9A-Za-z]{{13}}_[0-9A-Za-z]{{49}}"
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -46,7 +46,6 @@ _EXCEPTIONS = (
     ("app/database/embedded/account.py", "nobody", _ACCOUNT),
     ("app/settings/database_variables.py", "nobody", _ACCOUNT),
     (".env.example", "nobody", _ACCOUNT),
-    ("README.md", "postgres or nobody", _ACCOUNT),
     ("docs/settings.md", "postgres or nobody", _ACCOUNT),
     ("app/database/catalog/recording.py", "tells of", "text of an installed function"),
     ("app/access/log.py", "noted", "a label of a metric, which users query"),

@@ -112,26 +112,6 @@ def test_value_is_prompted_without_echo(tmp_path: Path, identity: dict[str, str]
     assert on_a_terminal(tmp_path, "decrypt", "DATABASE_URL", **identity)[1].strip() == URL
 
 
-async def test_readme_lines_work_as_printed(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text()
-    (lines,) = re.findall(r"<!-- sealing.*?-->\n```sh\n(.*?)```", text, re.DOTALL)
-    expected = re.findall(r"(?m)^#> (.*)$", lines)
-    script = "set -e\nshopt -s expand_aliases\n" + lines.replace(".venv/bin/python", sys.executable)
-
-    shell = await asyncio.create_subprocess_exec(
-        *("bash", "-c", script),
-        stdout=asyncio.subprocess.PIPE,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    output, _ = await asyncio.wait_for(shell.communicate(), HANG_SECONDS)
-
-    assert (shell.returncode, len(expected)) == (0, 4)
-    for line in expected:
-        assert line in output.decode()
-    assert not files_with(tmp_path, "")
-
-
 # A service, with a password over TCP
 
 

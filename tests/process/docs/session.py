@@ -13,7 +13,7 @@ from tests.process.conftest import Process
 from tests.process.docs.pages import RUNNERS, Page, Step, matches
 from tests.waiting import HANG_SECONDS
 
-NODE_MODULES = ROOT / "tests/process/clients/node_modules"
+_NODE_MODULES = ROOT / "tests/process/clients/node_modules"
 _PORT = ":8080"
 # A failed command is seen anywhere in a block. make must not install packages.
 _HEAD = """\
@@ -31,6 +31,11 @@ echo done >> {status}
 """
 
 
+def _can_run(step: Step) -> bool:
+    # make clients installs the packages of Node.
+    return step.block.language != "js" or _NODE_MODULES.is_dir()
+
+
 class BlockFailed(AssertionError):
     """A block fails, or does not print what the page says."""
 
@@ -44,7 +49,7 @@ class Session:
     async def run(self) -> None:
         """Run all blocks, and raise BlockFailed for the first that differs from the page."""
         self._link_checkout()
-        steps = list(enumerate(self.page.steps()))
+        steps = list(enumerate(filter(_can_run, self.page.steps())))
         script = _HEAD + "".join(self._prepare(number, step) for number, step in steps)
         await self._execute(script)
         for number, step in steps:
@@ -56,7 +61,9 @@ class Session:
             if path.name not in {".data", ".git", ".env"}:
                 (self.folder / path.name).symlink_to(path)
         (self.folder / ".data").symlink_to(self.service.data_dir)
-        (self.folder / "node_modules").symlink_to(NODE_MODULES)
+        (self.folder / "node_modules").symlink_to(_NODE_MODULES)
+        # The environment that a page creates for a client has the client of the development tools.
+        (self.folder / "client").symlink_to(ROOT / ".venv")
         (self.folder / ".steps").mkdir()
 
     def _file(self, number: int, ending: str) -> Path:

@@ -13,7 +13,7 @@ from tests.paths import ROOT
 from tests.ports import free_port
 from tests.process.conftest import Process
 from tests.process.docs.pages import FILES, OUTPUTS, RUNNERS, Page, matches, pages
-from tests.process.docs.session import NODE_MODULES, BlockFailed, Session
+from tests.process.docs.session import BlockFailed, Session
 
 PAGES = pages()
 RUN_HERE = [page for page in PAGES if page.tested_by is None and any(page.steps())]
@@ -47,9 +47,6 @@ async def service() -> AsyncIterator[Process]:
 
 @pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.name)
 async def test_page_works_as_printed(page: Page, service: Process) -> None:
-    uses_node = any(step.block.language == "js" for step in page.steps())
-    if uses_node and not NODE_MODULES.is_dir():
-        pytest.skip("Node's clients are installed by make clients")
     folder = _folder()
     try:
         await Session(page, service, folder).run()

@@ -144,7 +144,7 @@ def test_published_pattern_matches_tokens_only() -> None:
     assert re.findall(PATTERN, text) == [token for copy in tokens for token in (copy, copy)]
     assert not any(re.search(PATTERN, other) for other in others)
     assert all(token_id(token) for token in re.findall(PATTERN, text))
-    assert f"`{PATTERN}`" in (ROOT / "README.md").read_text()
+    assert f"`{PATTERN}`" in (ROOT / "docs/access.md").read_text()
 
 
 # The MAC
