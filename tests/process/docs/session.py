@@ -20,7 +20,7 @@ _HEAD = """\
 shopt -s expand_aliases
 set -o errtrace
 trap 'failed=1' ERR
-make() { command make --old-file=.venv/.installed --old-file=.venv/.installed-dev "$@"; }
+make() { command make --old-file=runtime --old-file=tools "$@"; }
 """
 _STEP = """\
 failed=0
