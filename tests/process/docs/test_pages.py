@@ -103,6 +103,20 @@ def test_blocks_that_are_not_run_have_a_reason(page: Page) -> None:
         assert block.language not in OUTPUTS - FILES or block.is_output or block.skip_reason, place
 
 
+def test_troubleshooting_quotes_messages_of_the_code() -> None:
+    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    sources = [
+        path.read_text() for ending in ("py", "sh") for path in ROOT.glob(f"app/**/*.{ending}")
+    ]
+    # A long message is split over several lines.
+    code = re.sub(r'"\n\s+f?"', "", "\n".join(sources))
+
+    quoted = re.findall(r"^\| `([^`]+)`", page, re.MULTILINE)
+
+    assert len(quoted) > 30
+    assert [text for text in quoted if text not in code] == []
+
+
 def test_few_blocks_are_not_run() -> None:
     skipped = [
         f"{page.name}:{block.line}: {block.skip_reason}"
