@@ -6,7 +6,7 @@ cli/            the commands of `python -m app`
 scripts/        async scripts that reuse the pool, and how to write one
 server/         start here: `application.py` builds the service, `routes.py` lists the URLs,
                 `components.py` lists the running parts, `workers.py` runs several processes,
-                `examples.py` has the examples of the API's documentation
+                `api/` has the texts and examples of the API's documentation
 health/         heartbeat, probes, report
 operations/     backups, metrics, the doctor
 flags/          explanation and usage of flags; `ofrep/` evaluates them for clients

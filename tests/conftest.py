@@ -40,12 +40,11 @@ from app.database.role_names import APP, MIGRATOR, OWNER
 from app.database.roles.provision import Provisioner
 from app.flags.handlers import USAGE
 from app.http.keys import DATABASE, DURATIONS, LIFECYCLE, SETTINGS
-from app.http.openapi import document
 from app.http.parameters import RESPONSE_HEADERS
 from app.http.protocol import Runner
 from app.server.application import create_app
 from app.server.components import COMPONENTS
-from app.server.routes import ROUTES
+from app.server.routes import describe
 from app.settings import Settings, Target, load
 from tests.database.full_postgres import CHOSEN_PROGRAMS, full_server
 from tests.database.full_postgres import open_folder as unprivileged_folder
@@ -317,7 +316,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
 
 def documented_answers() -> dict[tuple[str, str, int], set[str]]:
     """Return the documented headers by (method, canonical path, status)."""
-    described = document(ROUTES)
+    described = describe()
     problems = described["components"]["responses"]
     return {
         (method.upper(), path, int(status)): set(

@@ -6,7 +6,7 @@ nothing from other hosts and runs no inline script; the viewer needs inline styl
 
 import gzip
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,6 @@ from aiohttp import hdrs, web
 
 from app.http.conditions import is_not_modified
 from app.http.keys import OWN_HEADERS
-from app.http.openapi import add_examples, document
-from app.http.routing import Route
 
 VIEWER_PATH = "/docs/openapi-explorer.js"
 _VIEWER = Path(__file__).parent / "viewer" / "openapi-explorer.min.js.gz"
@@ -32,8 +30,25 @@ _PAGE = """\
 <title>Flagstone API</title>
 <meta name="viewport" content="width=device-width">
 <link rel="icon" href="data:,">
+<style>
+@media (prefers-color-scheme: dark) {
+  body { background: #1b1f24 }
+  openapi-explorer {
+    --bg: #1b1f24; --bg2: #22272e; --bg3: #2d333b; --light-bg: #2d333b; --input-bg: #22272e;
+    --fg: #d5dbe1; --fg2: #c3cad2; --fg3: #a9b2bc; --light-fg: #8b949e;
+    --placeholder-color: #8b949e; --border-color: #444c56; --light-border-color: #373e47;
+    --hover-color: #2d333b;
+    --inline-code-fg: #ffb4a8; --code-fg: #c3cad2; --code-property-color: #ff9bce;
+    --code-keyword-color: #6cb6ff; --code-operator-color: #e3b341; --primary-color: #8ab4d8;
+    --primary-btn-text-color: #1b1f24; --selection-bg: #444c56; --selection-fg: #fff;
+  }
+  a { color: #6cb6ff }
+}
+</style>
 <script type="module" src="docs/openapi-explorer.js"></script>
-<openapi-explorer spec-url="openapi.json" hide-server-selection>
+<openapi-explorer spec-url="openapi.json" hide-server-selection default-schema-tab="body">
+<p slot="authentication-header">In the local tier, paste the content of the file
+<code>.data/admin-token</code> into <b>HTTP Bearer</b>.</p>
 <p slot="overview-footer">This API as OpenAPI 3.1: <a href="openapi.json">openapi.json</a></p>
 </openapi-explorer>
 <noscript>This page needs JavaScript. The document above has the same content.</noscript>
@@ -44,9 +59,7 @@ _PAGE = """\
 class Documentation:
     """The OpenAPI document and the viewer, as bytes."""
 
-    def __init__(self, routes: Sequence[Route], examples: Mapping[str, Any]) -> None:
-        described = document(routes)
-        add_examples(described, examples)
+    def __init__(self, described: Mapping[str, Any]) -> None:
         self.openapi = msgspec.json.encode(described)
         self.viewer_gzip = _VIEWER.read_bytes()
         digest = hashlib.sha256(self.viewer_gzip).hexdigest()[:32]

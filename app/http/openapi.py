@@ -1,7 +1,8 @@
-"""The OpenAPI 3.1 document, made from the routes and their types."""
+"""The OpenAPI 3.1 document, made from the routes, their types, and the texts and examples."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from inspect import cleandoc, getdoc
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import msgspec
 
 from app import VERSION
+from app.http.api_texts import ApiTexts, Example
 from app.http.parameters import PATH, QUERY, REQUEST_HEADERS, RESPONSE_HEADERS, Described
 from app.http.problems import CONTENT_TYPE, STATUS, Problem, title
 
@@ -24,13 +26,6 @@ _PREFLIGHT_HEADERS = (
     "Access-Control-Allow-Headers",
     "Access-Control-Max-Age",
 )
-_DESCRIPTION = """\
-Configuration and feature flags, versioned by environment.
-
-Send a token as `Authorization: Bearer TOKEN` or as `X-API-Key: TOKEN`. `x-scope` names the scopes
-that an operation needs. HEAD answers every GET without its body. A method that a path does not
-have gets 405, with the path's methods in `Allow`.
-"""
 # Headers of problems by status, and whether they are always present. A deleted entry has no ETag.
 _PROBLEM_HEADERS = {
     401: {"WWW-Authenticate": True},
@@ -40,42 +35,30 @@ _PROBLEM_HEADERS = {
 }
 
 
-def document(routes: Sequence["Route"]) -> dict[str, Any]:
-    """Return the OpenAPI document of the routes."""
-    types = (type_ for r in routes for type_ in (r.answers, r.body, r.failure))
-    _, components = msgspec.json.schema_components(
-        sorted(filter(_is_named, {Problem, *types}), key=lambda type_: type_.__name__),
-        ref_template="#/components/schemas/{name}",
-    )
-    for component in components.values():
-        if "description" in component:
-            component["description"] = cleandoc(component["description"])
+def document(routes: Sequence["Route"], texts: ApiTexts) -> dict[str, Any]:
+    """Return the OpenAPI document of the routes, in the order of the texts."""
     paths: dict[str, dict[str, Any]] = {}
-    ids: set[str] = set()
-    for route in routes:
+    for operation_id, route in texts.in_order(_by_id(routes)):
         path = _PARAMETER.sub(r"{\1}", route.path)
-        operation_id = _camel_case(route.handler.__name__)
-        if operation_id in ids:
-            operation_id += "InEnvironment"
-        ids.add(operation_id)
-        operation = _operation(route, operation_id)
-        paths.setdefault(path, {})[route.method.lower()] = operation
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route, operation_id, texts)
         if route.around is not None:
             paths[path]["options"] = _preflight(route, operation_id)
-    problems = {status for route in routes for status in error_statuses(route)}
+    problems = sorted({status for route in routes for status in error_statuses(route)})
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Flagstone",
             "version": VERSION,
-            "description": _DESCRIPTION,
+            "description": texts.introduction,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "tags": [{"name": tag} for tag in dict.fromkeys([*(r.tag for r in routes), "CORS"])],
+        "tags": [{"name": tag.name, "description": tag.description} for tag in texts.tags],
         "paths": paths,
         "components": {
-            "schemas": components,
-            "responses": {str(status): _problem(status) for status in sorted(problems)},
+            "schemas": _schemas(routes, texts.properties),
+            "responses": {
+                str(status): _problem(status, texts.errors.get(status)) for status in problems
+            },
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -84,21 +67,32 @@ def document(routes: Sequence["Route"]) -> dict[str, Any]:
     }
 
 
-def add_examples(described: Mapping[str, Any], examples: Mapping[str, Any]) -> None:
-    """Put the examples into a document.
+def _by_id(routes: Iterable["Route"]) -> dict[str, "Route"]:
+    """Return the routes by operation ID: the name of the handler in camel case."""
+    by_id: dict[str, Route] = {}
+    for route in routes:
+        first, *others = route.handler.__name__.split("_")
+        operation_id = first + "".join(word.title() for word in others)
+        by_id[operation_id + ("InEnvironment" if operation_id in by_id else "")] = route
+    return by_id
 
-    The key is the name of the schema, or for bodies without one the operation ID and media type.
-    """
-    for operations in described["paths"].values():
-        for operation in operations.values():
-            bodies = (operation.get("requestBody", {}), *operation["responses"].values())
-            for body in bodies:
-                for media_type, content in body.get("content", {}).items():
-                    name = content["schema"].get("$ref", "").rpartition("/")[2]
-                    of_operation = examples.get(operation["operationId"], {})
-                    example = examples.get(name) if name else of_operation.get(media_type)
-                    if example is not None:
-                        content["example"] = example
+
+def _schemas(routes: Iterable["Route"], descriptions: Mapping[str, str]) -> dict[str, Any]:
+    types = (type_ for r in routes for type_ in (r.answers, r.body, r.failure))
+    _, components = msgspec.json.schema_components(
+        sorted(filter(_is_named, {Problem, *types}), key=lambda type_: type_.__name__),
+        ref_template="#/components/schemas/{name}",
+    )
+    # Our classes of answers are views of classes of the domain. To a client they are the things.
+    schemas = msgspec.json.decode(msgspec.json.encode(components).replace(b'View"', b'"'))
+    for name, schema in schemas.items():
+        if "description" in schema:
+            schema["description"] = cleandoc(schema["description"])
+        for property_, its_schema in schema.get("properties", {}).items():
+            text = descriptions.get(f"{name}.{property_}") or descriptions.get(property_)
+            if text is not None:
+                its_schema["description"] = text
+    return dict(schemas)
 
 
 def error_statuses(route: "Route") -> list[int]:
@@ -120,30 +114,47 @@ def error_statuses(route: "Route") -> list[int]:
     return sorted(statuses)
 
 
-def _camel_case(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(word.title() for word in others)
-
-
-def _operation(route: "Route", operation_id: str) -> dict[str, Any]:
+def _operation(route: "Route", operation_id: str, texts: ApiTexts) -> dict[str, Any]:
     summary, _, description = (getdoc(route.handler) or "").partition("\n\n")
+    place = " in an environment" if operation_id.endswith("InEnvironment") else ""
+    examples = [example for example in texts.examples if example.operation == operation_id]
     operation: dict[str, Any] = {
         "operationId": operation_id,
-        "tags": [route.tag],
-        "summary": summary.rstrip("."),
+        "tags": [texts.tag_of(operation_id)],
+        "summary": summary.rstrip(".") + place,
         "description": description,
-        "parameters": list(_parameters(route)),
-        "responses": _responses(route),
+        "parameters": list(_parameters(route, examples)),
+        "responses": _responses(route, examples),
     }
     if route.scope is not None:
+        scopes = [str(scope) for scope in (route.scope, *route.also)]
+        operation["description"] = f"{description}\n\nScope: `{'`, `'.join(scopes)}`.".strip()
         operation["security"] = [{"bearer": []}, {"apiKey": []}]
-        operation["x-scope"] = " ".join(map(str, (route.scope, *route.also)))
+        operation["x-scope"] = " ".join(scopes)
     if route.body is not None:
+        bodies = {
+            type_: [
+                (example.title, example.body)
+                for example in examples
+                if example.headers.get("Content-Type", route.takes[0]) == type_
+            ]
+            for type_ in route.takes
+        }
         operation["requestBody"] = {
             "required": route.failure is None,
-            "content": {type_: {"schema": _schema(route.body)} for type_ in route.takes},
+            "content": {
+                type_: {"schema": _schema(route.body)} | _with_examples(given)
+                for type_, given in bodies.items()
+            },
         }
     return operation
+
+
+def _with_examples(given: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the member of a media type that has these titles and values."""
+    if len(given) > 1:
+        return {"examples": {title_: {"value": value} for title_, value in given}}
+    return {"example": given[0][1]} if given else {}
 
 
 def _preflight(route: "Route", operation_id: str) -> dict[str, Any]:
@@ -158,28 +169,43 @@ def _preflight(route: "Route", operation_id: str) -> dict[str, Any]:
         "operationId": f"{operation_id}Preflight",
         "tags": ["CORS"],
         "summary": "Answer a CORS preflight",
-        "parameters": list(_described("path", _PARAMETER.findall(route.path), PATH)),
+        "parameters": list(_described("path", _PARAMETER.findall(route.path), PATH, {})),
         "responses": _with_cors({"204": success} | statuses),
     }
 
 
-def _parameters(route: "Route") -> Iterable[dict[str, Any]]:
-    yield from _described("path", _PARAMETER.findall(route.path), PATH)
-    yield from _described("query", route.query, QUERY)
-    yield from _described("header", route.conditions, REQUEST_HEADERS)
+def _parameters(route: "Route", examples: Sequence[Example]) -> Iterator[dict[str, Any]]:
+    # The first example that has a parameter shows it.
+    query, headers = (
+        ChainMap(*(e.query for e in examples)),
+        ChainMap(*(e.headers for e in examples)),
+    )
+    yield from _described("path", _PARAMETER.findall(route.path), PATH, examples[0].path)
+    yield from _described("query", route.query, QUERY, query)
+    yield from _described("header", route.conditions, REQUEST_HEADERS, headers)
 
 
 def _described(
-    location: str, names: Iterable[str], known: Mapping[str, Described]
-) -> Iterable[dict[str, Any]]:
+    location: str,
+    names: Iterable[str],
+    known: Mapping[str, Described],
+    examples: Mapping[str, str],
+) -> Iterator[dict[str, Any]]:
     for name in names:
+        if name not in known:
+            raise LookupError(f"app/http/parameters.py: describe the {location} parameter {name}")
         schema, meaning = known[name]
-        parameter = {"name": name, "in": location, "schema": schema, "description": meaning}
-        yield parameter | ({"required": True} if location == "path" else {})
+        parameter: dict[str, Any] = {"name": name, "in": location, "schema": schema}
+        parameter["description"] = meaning
+        if location == "path":
+            parameter["required"] = True
+        if name in examples:
+            parameter["example"] = examples[name]
+        yield parameter
 
 
-def _responses(route: "Route") -> dict[str, Any]:
-    responses = {str(status): _success(route, status) for status in route.statuses}
+def _responses(route: "Route", examples: Sequence[Example]) -> dict[str, Any]:
+    responses = {str(status): _success(route, status, examples) for status in route.statuses}
     for status in error_statuses(route):
         success = responses.get(str(status))
         if success is None:
@@ -199,7 +225,7 @@ def _with_cors(responses: dict[str, Any]) -> dict[str, Any]:
     return responses
 
 
-def _success(route: "Route", status: int) -> dict[str, Any]:
+def _success(route: "Route", status: int, examples: Sequence[Example]) -> dict[str, Any]:
     # Only 201 has a Location. A dry run has no revision.
     names = [name for name in route.headers if name != "Location" or status == HTTPStatus.CREATED]
     is_sure = route.method == "GET" or status == HTTPStatus.CREATED
@@ -208,7 +234,17 @@ def _success(route: "Route", status: int) -> dict[str, Any]:
         "headers": _headers({name: is_sure and name != "Flagstone-Stale" for name in names}),
     }
     if status != HTTPStatus.NOT_MODIFIED:
-        answer["content"] = {type_: {"schema": _schema(route.answers)} for type_ in route.gives}
+        answer["content"] = {
+            type_: {"schema": _schema(route.answers)}
+            | _with_examples(
+                [
+                    (example.title, example.answer)
+                    for example in examples
+                    if (example.status, example.type or route.gives[0]) == (status, type_)
+                ]
+            )
+            for type_ in route.gives
+        }
     return answer
 
 
@@ -224,12 +260,15 @@ def _error(route: "Route", status: int) -> dict[str, Any]:
     return problem | {"content": content | failure}
 
 
-def _problem(status: int) -> dict[str, Any]:
+def _problem(status: int, example: Example | None = None) -> dict[str, Any]:
     meanings = sorted(kind.__name__ for kind, code in STATUS.items() if code == status)
     return {
         "description": f"{title(status)} {' '.join(meanings)}".strip(),
         "headers": _headers(_PROBLEM_HEADERS.get(status, {})),
-        "content": {CONTENT_TYPE: {"schema": _schema(Problem)}},
+        "content": {
+            CONTENT_TYPE: {"schema": _schema(Problem)}
+            | ({} if example is None else {"example": example.answer})
+        },
     }
 
 
@@ -243,7 +282,8 @@ def _headers(required: Mapping[str, bool]) -> dict[str, Any]:
 
 
 def _schema(type_: type[Any]) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{type_.__name__}"} if _is_named(type_) else {}
+    name = type_.__name__.removesuffix("View")
+    return {"$ref": f"#/components/schemas/{name}"} if _is_named(type_) else {}
 
 
 def _is_named(type_: type[Any] | None) -> TypeGuard[type[msgspec.Struct]]:

@@ -26,7 +26,6 @@ class Route:
     `around`: a wrapper outside the guard. Errors then have the type `failure`.
     `only_reads`: the route changes nothing, although its method is POST.
     `is_large`: a request may need thousands of entries in memory.
-    `tag`: the group of the route in the API documentation.
     """
 
     method: str
@@ -47,7 +46,6 @@ class Route:
     body_bytes_max: int = BODY_BYTES_MAX
     headers: tuple[str, ...] = ()
     is_large: bool = False
-    tag: str = ""
 
     @property
     def writes(self) -> bool:

@@ -3,8 +3,8 @@
 The guard, the router and the OpenAPI document are built from this list, so they cannot differ.
 """
 
-from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -53,13 +53,14 @@ from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.health import handlers as health
 from app.health.report import HealthReport, Readiness
 from app.http import documentation, wire
+from app.http.api_texts import ApiTexts
 from app.http.decoder import CONTEXT_BYTES_MAX
 from app.http.frame import with_deadline, with_large_data
+from app.http.openapi import document
 from app.http.routing import Route, expect
 from app.operations.metrics import handlers as metrics
 from app.schema import handlers as audit
 from app.schema.models import MigrationList, SchemaAuditPage
-from app.server.examples import EXAMPLES
 
 _ENVIRONMENT = "/v1/environments/{environment}"
 _CONFIGURATIONS = _ENVIRONMENT + "/configurations"
@@ -93,26 +94,8 @@ _FLAG = _FLAGS + r"/{key:[\s\S]*}"
 # The answers of these routes contain the state before the change.
 _READS = (Scope.READ,)
 
-# The groups of the API's documentation, by the module of the handlers.
-_TAGS = {
-    health.__name__: "Health",
-    metrics.__name__: "Metrics",
-    documentation.__name__: "This documentation",
-    configurations.__name__: "Configurations",
-    ofrep.__name__: "Evaluation (OFREP)",
-    stream_flag_changes.__module__: "Evaluation (OFREP)",
-    environments.__name__: "Environments",
-    flags.__name__: "Flag analysis",
-    changes.__name__: "Changes and history",
-    stream_events.__module__: "Events",
-    transfer.__name__: "Import and export",
-    access_log.__name__: "Audit",
-    audit.__name__: "Audit",
-    tokens.__name__: "Tokens",
-}
-
 # fmt: off
-_ROUTES: tuple[Route, ...] = (
+ROUTES: tuple[Route, ...] = (
     Route("GET", "/health/live", health.get_liveness, None, health.ProbeStatus, gives=_HEALTH),
     Route("GET", "/health/started", health.get_startup, None, health.ProbeStatus, statuses=_PROBE,
           gives=_HEALTH),
@@ -226,7 +209,13 @@ _ROUTES: tuple[Route, ...] = (
           body=RotationRequest, statuses=(201,), conditions=_REPEATABLE, headers=("Location",)),
 )
 # fmt: on
-ROUTES = tuple(replace(route, tag=_TAGS[route.handler.__module__]) for route in _ROUTES)
+# The texts and examples of the API's documentation.
+API_TEXTS = Path(__file__).parent / "api"
+
+
+def describe() -> dict[str, Any]:
+    """Return the OpenAPI document of the service."""
+    return document(ROUTES, ApiTexts(API_TEXTS))
 
 
 def add_routes(app: web.Application) -> None:
@@ -246,4 +235,4 @@ def add_routes(app: web.Application) -> None:
         app.router.add_route(route.method, route.path, handler, expect_handler=invite)
         if route.method == "GET":
             app.router.add_route("HEAD", route.path, handler, expect_handler=invite)
-    app[documentation.DOCUMENTATION] = documentation.Documentation(ROUTES, EXAMPLES)
+    app[documentation.DOCUMENTATION] = documentation.Documentation(describe())

@@ -18,8 +18,7 @@ from app.access.guard import TOKENS
 from app.access.mac import grant_mac
 from app.access.models import Grant, Scope
 from app.http.keys import DURATIONS
-from app.http.openapi import document
-from app.server.routes import ROUTES
+from app.server.routes import describe
 from app.settings import Secret
 from tests.conftest import Server, Service
 from tests.paths import ROOT
@@ -123,5 +122,5 @@ def _fill_tokens(server: Server, key: Secret) -> None:
 
 
 def _operations() -> set[tuple[str, str]]:
-    paths = document(ROUTES)["paths"]
+    paths = describe()["paths"]
     return {(method.upper(), path) for path in paths for method in paths[path]}

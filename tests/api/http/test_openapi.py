@@ -4,19 +4,23 @@
 headers. `test_generated_requests.py` sends requests that are generated from the document.
 """
 
-import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import jsonschema_rs
 import pytest
+from aiohttp import web
+from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from app.access.events import AccessEvent
+from app.http.api_texts import ApiTexts
 from app.http.documentation import VIEWER_PATH
+from app.http.openapi import document
 from app.http.problems import STATUS
 from app.http.routing import Route
 from app.names import KEY_PATTERN
-from app.server.routes import ROUTES
+from app.server.routes import API_TEXTS, ROUTES
 from tests.conftest import Service
 from tests.factories import filled
 
@@ -122,7 +126,7 @@ async def test_every_error_has_a_status_in_some_route(described: dict[str, Any])
         (LOCAL + "/configurations/k?revision=1", "Configuration"),
         (LOCAL + "/configurations/k/history", "KeyHistory"),
         (LOCAL + "/changes", "ChangeSetPage"),
-        (LOCAL + "/changes/1", "ChangeSetView"),
+        (LOCAL + "/changes/1", "ChangeSet"),
         (LOCAL + "/diff?from=0", "Difference"),
         (LOCAL + "/configurations/nothing", "Problem"),
         (LOCAL + "/configurations?limit=x", "Problem"),
@@ -156,29 +160,18 @@ async def test_answers_have_the_shape_that_is_promised(
 async def test_route_accepts_exactly_its_documented_parameters(
     service: Service, route: Route
 ) -> None:
-    path = filled(route.path)
-    values = {"kind": "flag", "dry_run": "true", "against": "staging", "prefix": "x", "after": "x"}
-    # The service would wait for a later revision.
-    values |= {"min_revision": "0"}
-    headers = {"If-Match": "*"}
-
     refused = await service.client.request(
-        route.method, path, params={"nonsense": "1"}, json={}, headers=headers
+        route.method,
+        filled(route.path),
+        params={"nonsense": "1"},
+        json={},
+        headers={"If-Match": "*"},
     )
-    taken = [
-        await service.client.request(
-            route.method, path, params={name: values.get(name, "1")}, json={}, headers=headers
-        )
-        for name in route.query
-    ]
 
-    assert (await refused.json(content_type=None))["code"] == "parameter_unknown"
-    for answer in taken:
-        if answer.content_type == "text/event-stream":
-            answer.close()  # A stream would never end.
-        else:
-            body = await answer.json(content_type=None)
-            assert body.get("code") != "parameter_unknown"
+    problem = await refused.json(content_type=None)
+    names = ", ".join(sorted(route.query)) or "nothing"
+    assert problem["code"] == "parameter_unknown"
+    assert problem["errors"] == [{"field": "query", "rule": f"must only have {names}"}]
 
 
 @pytest.mark.parametrize("path", ["/docs", "/v1/environments", "/health", "/openapi.json"])
@@ -227,23 +220,31 @@ async def test_docs_script_is_compressed_and_revalidated(service: Service) -> No
     assert (other.status, other.headers.get("Content-Encoding")) == (200, None)
 
 
-async def test_operations_have_tag_summary_and_examples(described: dict[str, Any]) -> None:
-    tags = {tag["name"] for tag in described["tags"]}
+async def test_operations_have_tag_and_short_summary(described: dict[str, Any]) -> None:
+    tags = {tag["name"]: tag["description"] for tag in described["tags"]}
+    assert all(tags.values())
+    summaries = []
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            assert set(operation["tags"]) <= tags.keys()
+            assert 0 < len(operation["summary"]) <= 60, (method, path, operation["summary"])
+            if method != "options":
+                summaries.append(operation["summary"])
+    assert len(summaries) == len(set(summaries))
+
+
+async def test_operations_have_examples_of_bodies(described: dict[str, Any]) -> None:
     for operations in described["paths"].values():
         for method, operation in operations.items():
-            assert set(operation["tags"]) <= tags
-            assert 0 < len(operation["summary"]) <= 70
-            good = [r for s, r in operation["responses"].items() if s in {"200", "201"}]
-            bodies = [operation.get("requestBody", {"content": {}}), *good]
-            if method != "options":
-                assert good
-            for body in bodies:
-                for media_type, content in body["content"].items():
-                    if media_type != "application/problem+json":
-                        assert "example" in content, (
-                            f"add an example for {operation['operationId']} to "
-                            "app/server/examples.py"
-                        )
+            if method == "options":
+                continue
+            good = [operation["responses"].get(status, {}) for status in ("200", "201")]
+            for bodies in ([operation.get("requestBody", good[0])], good):
+                contents = [c for body in bodies for c in body.get("content", {}).values()]
+                assert any("example" in content or "examples" in content for content in contents), (
+                    f"app/server/api/: add a body and an answer to an example of "
+                    f"{operation['operationId']}"
+                )
 
 
 async def test_examples_match_their_schema(described: dict[str, Any]) -> None:
@@ -253,26 +254,73 @@ async def test_examples_match_their_schema(described: dict[str, Any]) -> None:
         for operation in operations.values()
         for body in (operation.get("requestBody", {}), *operation["responses"].values())
         for content in body.get("content", {}).values()
-        if "example" in content
+        if content["schema"]
     ]
 
     for content in contents:
-        if content["schema"]:
-            name = content["schema"]["$ref"].rpartition("/")[2]
-            _validator(described, name).validate(content["example"])
-            assert set(content["example"]) <= set(
-                described["components"]["schemas"][name]["properties"]
-            )
+        name = content["schema"]["$ref"].rpartition("/")[2]
+        examples = [example["value"] for example in content.get("examples", {}).values()]
+        for example in [*examples, *([content["example"]] if "example" in content else [])]:
+            _validator(described, name).validate(example)
+            assert set(example) <= set(described["components"]["schemas"][name]["properties"])
 
 
-async def test_file_examples_can_be_imported(service: Service, described: dict[str, Any]) -> None:
+async def test_properties_have_descriptions(described: dict[str, Any]) -> None:
+    schemas = described["components"]["schemas"]
+    names = [f"{name}.{each}" for name in schemas for each in schemas[name].get("properties", {})]
+    missing = [
+        name
+        for name in names
+        if "description"
+        not in schemas[name.partition(".")[0]]["properties"][name.partition(".")[2]]
+    ]
+    unused = [
+        name
+        for name in ApiTexts(API_TEXTS).properties
+        if name not in names and not any(each.endswith(f".{name}") for each in names)
+    ]
+
+    assert missing == [], "describe these in app/server/api/properties.json"
+    assert unused == [], "delete these from app/server/api/properties.json"
+
+
+async def test_document_is_valid_openapi(described: dict[str, Any]) -> None:
+    rules = jsonschema_rs.validator_for(OPENAPI_31)
+
+    assert [error.message for error in rules.iter_errors(described)] == []
+    # The schema of OpenAPI 3.1 leaves the schemas of bodies to JSON Schema 2020-12.
+    for schema in described["components"]["schemas"].values():
+        jsonschema_rs.meta.validate(schema)
+
+
+def test_route_without_example_is_refused_with_advice() -> None:
+    async def list_shops(request: web.Request) -> web.Response:
+        return web.Response(text=request.path)
+
+    route = Route("GET", "/v1/shops", list_shops, None, str)
+
+    with pytest.raises(LookupError, match="api: add an example of listShops to the file of its"):
+        document([*ROUTES, route], ApiTexts(API_TEXTS))
+
+
+@pytest.mark.parametrize("member", ["query", "conditions"])
+def test_unknown_parameter_is_refused_with_advice(member: str) -> None:
+    changed = [replace(ROUTES[0], **{member: ("shop",)}), *ROUTES[1:]]  # type: ignore[arg-type] # by name
+
+    with pytest.raises(LookupError, match=r"parameters\.py: describe the \w+ parameter shop"):
+        document(changed, ApiTexts(API_TEXTS))
+
+
+async def test_yaml_example_can_be_imported_by_each_name(
+    service: Service, described: dict[str, Any]
+) -> None:
     path = "/v1/environments/{environment}/import"
     content = described["paths"][path]["post"]["requestBody"]["content"]
 
-    for media_type, body in content.items():
-        example = body["example"]
-        data = example if isinstance(example, str) else json.dumps(example)
+    for media_type in [name for name in content if name.endswith("yaml")]:
         answer = await service.client.post(
-            LOCAL + "/import?dry_run=true", data=data, headers={"Content-Type": media_type}
+            LOCAL + "/import?dry_run=true",
+            data=content["application/yaml"]["example"],
+            headers={"Content-Type": media_type},
         )
         assert (answer.status, len((await answer.json())["created"])) == (200, 1)

@@ -7,8 +7,7 @@ To change it on purpose, run `python -m tests.api.http.test_openapi_unchanged` a
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.http.openapi import document
-from app.server.routes import ROUTES
+from app.server.routes import describe
 
 STORED = Path(__file__).with_name("openapi_operations.txt")
 
@@ -21,7 +20,7 @@ def test_openapi_operations_are_unchanged() -> None:
 
 def operations() -> Iterator[str]:
     """Yield a line for each operation: method, path, ID, scopes, statuses."""
-    for path, methods in sorted(document(ROUTES)["paths"].items()):
+    for path, methods in sorted(describe()["paths"].items()):
         for method, operation in sorted(methods.items()):
             scopes = operation.get("x-scope", "open").replace(" ", "+")
             yield " ".join(
