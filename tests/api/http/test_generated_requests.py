@@ -94,7 +94,7 @@ async def _fill(service: Service) -> None:
             ("generated/a", setting),
             ("generated/c", setting),
             # Written last: reverts do not remove it, and every restored revision has it.
-            ("flag", {"kind": "flag", "value": flag}),
+            ("new-checkout", {"kind": "flag", "value": flag}),
         ):
             answer = await service.client.put(
                 f"/v1/environments/{environment}/configurations/{key}",
