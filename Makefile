@@ -97,8 +97,9 @@ lock: tools ## pin the dependencies of pyproject.toml with hashes
 	@$(COMPILE) --upgrade --output-file requirements.lock
 	@$(COMPILE) --upgrade --constraint requirements.lock --extra dev --output-file requirements-dev.lock
 
-reference: tools ## write .env.example and the table of docs/settings.md from the list of settings
+reference: tools ## write .env.example and the generated parts of docs/ from the code
 	@$(BIN)/python -m app.settings.reference
+	@$(BIN)/python -m app.cli.reference
 
 clients: ## install Node's OpenFeature clients with npm, which the suite then tests too
 	@npm ci --prefix tests/process/clients --silent

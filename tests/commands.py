@@ -13,8 +13,7 @@ from app.cli.terminal import console, error_console
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
-# Wide enough for every table; COLUMNS would be read only once, at the import.
-console.width = error_console.width = 200
+_WIDTH = "200"
 
 
 class CommandResult(NamedTuple):
@@ -24,7 +23,12 @@ class CommandResult(NamedTuple):
 
 
 def run_command(*words: str, stdin: str = "", **environ: str | None) -> CommandResult:
-    """Run a command and return its exit code, standard output and standard error."""
+    """Run a command and return its exit code, standard output and standard error.
+
+    COLUMNS is the width of the terminal; by default every table fits.
+    """
+    # The consoles read COLUMNS only once, at the import.
+    console.width = error_console.width = int(environ.get("COLUMNS") or _WIDTH)
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         result = CliRunner().invoke(

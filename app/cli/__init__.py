@@ -9,45 +9,46 @@ from pkgutil import resolve_name
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_group
 
+from app.cli.help import CommandGroup, Commands
 from app.scripts import foreseen_errors
 
 _HIDDEN = "serve-worker"
+_PANELS = {
+    "Start": {"serve": "serve:serve", "doctor": "doctor:doctor"},
+    "Flags and configuration": {
+        "flag": "flag:cli",
+        "configuration": "configuration:cli",
+        "environment": "environment:cli",
+    },
+    "Access and secrets": {"token": "token:cli", "key": "key:cli", "seal": "seal:cli"},
+    "Database": {"database": "database:cli", "backup": "backup:cli", "audit": "audit:cli"},
+    "Workers": {_HIDDEN: "serve:serve_worker"},
+}
 _COMMANDS = {
-    "serve": "serve:serve",
-    _HIDDEN: "serve:serve_worker",
-    "doctor": "doctor:doctor",
-    "database": "database:cli",
-    "token": "token:cli",
-    "key": "key:cli",
-    "seal": "seal:cli",
-    "backup": "backup:cli",
-    "audit": "audit:cli",
-    "environment": "environment:cli",
-    "configuration": "configuration:cli",
-    "flag": "flag:cli",
+    name: (path, panel) for panel, names in _PANELS.items() for name, path in names.items()
 }
 
 
-class _Commands(UserDict[str, Any]):
+class _Lazy(UserDict[str, Any]):
     """Maps a name to its command, which is imported at each access."""
 
     def __getitem__(self, name: str) -> Any:
-        command = resolve_name(f"{__name__}.{self.data[name]}")
-        parent = typer.Typer()
+        path, panel = self.data[name]
+        command = resolve_name(f"{__name__}.{path}")
+        parent = Commands()
         if isinstance(command, typer.Typer):
-            parent.add_typer(command, name=name)
+            parent.add_typer(command, name=name, rich_help_panel=panel)
         else:
-            parent.command(name, hidden=name == _HIDDEN)(command)
+            parent.command(name, hidden=name == _HIDDEN, rich_help_panel=panel)(command)
         return get_group(parent).commands[name]
 
 
-class _Group(TyperGroup):
+class _Root(CommandGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = _Commands(_COMMANDS)
+        self.commands = _Lazy(_COMMANDS)
 
     def invoke(self, context: typer.Context) -> Any:  # type: ignore[override]
         """Run the command. A foreseen error is one line and exit code 1."""
@@ -55,15 +56,23 @@ class _Group(TyperGroup):
             return super().invoke(context)
 
 
-cli = typer.Typer(
-    name="flagstone",
-    cls=_Group,
-    no_args_is_help=True,
-    # A traceback with local variables would print passwords.
-    pretty_exceptions_enable=False,
+cli = Commands(
+    """Flagstone: configuration and feature flags, with PostgreSQL alone.
+
+    `serve` runs the service. The other commands work beside it, on the same database. They read
+    the same settings, from the environment and the file .env.
+
+    Exit codes:
+        0    The command succeeded.
+        1    It failed, or a check found a problem. The last line says what to do.
+        2    The arguments are wrong.
+        70   `serve` did not stop in time after a signal, and ended itself.
+        130  Ctrl-C, SIGTERM or SIGHUP ended the command.
+        141  The reader of the output closed the pipe.
+    """,
+    cls=_Root,
 )
 
 
 @cli.callback()
-def flagstone() -> None:
-    """Configuration and feature flags on nothing but PostgreSQL."""
+def flagstone() -> None: ...

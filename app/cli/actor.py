@@ -40,7 +40,7 @@ def record_or_warn(settings: Settings, access: Access) -> None:
         asyncio.run(_record(settings, access))
     except Exception as error:  # noqa: BLE001 - the work of the command is done, or must be
         reason = reason_of(error) or type(error).__name__
-        error_console.print(f"warning: not in the access log: {reason}", soft_wrap=True)
+        error_console.print(f"warning: not in the access log: {reason}")
 
 
 async def _record(settings: Settings, access: Access) -> None:

@@ -3,18 +3,24 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.progress import Progress
-from rich.table import Table
+from rich.text import Text
 
 from app.access.local_credentials import token_key
 from app.audit.chain_walk import consistent_read
 from app.audit.heads import Head, read_heads, signed
 from app.audit.verification import Broken, Verified, latest_revisions, verify
-from app.cli.terminal import console, counting_columns, print_json_line, progress_display
+from app.cli.help import Commands
+from app.cli.terminal import (
+    counting_columns,
+    print_json_line,
+    progress_display,
+    show_table,
+)
 from app.crypto.signing import Signer
 from app.environments import service as environments
 from app.schema.expectations import find_expectations
@@ -22,14 +28,21 @@ from app.scripts import Resources, run_script
 from app.settings import load
 from app.threads import in_thread
 
-cli = typer.Typer(help="Verify the history, and print its signed heads.", no_args_is_help=True)
+cli = Commands(
+    """Verify the history, and print its signed heads.
+
+    Works on: the database, which is only read.
+
+    Needs: the settings of the service, in the environment or .env. None in the local tier.
+    """
+)
 
 
 @cli.command("verify")
 def verify_history(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ENVIRONMENT]...", help="Environments; all by default."),
+        typer.Argument(metavar="ENVIRONMENT...", help="Environments; all by default."),
     ] = None,
     heads: Annotated[
         Path | None,
@@ -54,6 +67,8 @@ def verify_history(
     """Verify that the history is unchanged, agrees with the entries, and contains signed heads.
 
     Names the first revision of each environment that is broken, and exits with 1.
+
+    Example: python -m app audit verify
     """
 
     async def work(resources: Resources) -> list[Verified | Broken]:
@@ -80,7 +95,8 @@ def verify_history(
             holds = isinstance(outcome, Verified)
             print_json_line({"holds": holds, **msgspec.to_builtins(outcome)})
     else:
-        console.print(_table(outcomes))
+        headings = ("environment", "revision", "hash", "heads", "result")
+        show_table(headings, map(_row, outcomes))
     if any(isinstance(outcome, Broken) for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -119,27 +135,23 @@ async def _signed_heads(
     return await in_thread("heads", lambda: read_heads(path, keys))
 
 
-def _table(outcomes: Sequence[Verified | Broken]) -> Table:
-    table = Table("environment", "revision", "hash", "heads", "")
-    for outcome in outcomes:
-        if isinstance(outcome, Broken):
-            text = f"broken: revision {outcome.revision} {outcome.reason}"
-            table.add_row(outcome.environment, str(outcome.revision), "", "", text, style="red")
-            continue
-        older = f", {outcome.unchained} of them older than the chain" if outcome.unchained else ""
-        table.add_row(
-            outcome.environment,
-            str(outcome.revision),
-            outcome.hash[:16] if outcome.hash else "-",
-            str(outcome.heads),
-            f"holds{older}",
-        )
-    return table
+def _row(outcome: Verified | Broken) -> tuple[Any, ...]:
+    if isinstance(outcome, Broken):
+        text = Text(f"broken: revision {outcome.revision} {outcome.reason}", style="red")
+        return outcome.environment, outcome.revision, "-", "-", text
+    older = f", {outcome.unchained} of them older than the chain" if outcome.unchained else ""
+    hash_ = outcome.hash[:16] if outcome.hash else "-"
+    return outcome.environment, outcome.revision, hash_, outcome.heads, f"holds{older}"
 
 
 @cli.command("heads")
 def print_heads() -> None:
-    """Print the signed head of each environment. Store them where no one can change them."""
+    """Print the signed head of each environment, one JSON object per line.
+
+    Store them where no one can change them. `audit verify --heads FILE` compares with them.
+
+    Example: python -m app audit heads
+    """
 
     async def work(resources: Resources) -> list[Head]:
         signer = Signer(token_key(resources.settings))
@@ -157,5 +169,10 @@ def print_heads() -> None:
 
 @cli.command("public-key")
 def print_public_key() -> None:
-    """Print the public key that checks the signatures of this installation."""
+    """Print the public key that checks the signatures of this installation.
+
+    Example: python -m app audit public-key
+
+    Works on: the settings alone.
+    """
     typer.echo(Signer(token_key(load())).public_key)

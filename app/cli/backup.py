@@ -14,17 +14,18 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.filesize import decimal
-from rich.table import Column, Table
 
 from app.access.events import AccessEvent
 from app.access.local_credentials import token_key
 from app.cli.actor import operator, origin, record_or_warn
+from app.cli.help import Commands
 from app.cli.options import AsJson
 from app.cli.terminal import (
     byte_progress,
     console,
     error_console,
     print_json_line,
+    show_table,
 )
 from app.crypto.signing import Signer
 from app.database import Connection, sql
@@ -49,7 +50,14 @@ from app.secrets.key_sources import present_wrapper_of
 from app.secrets.vault import Vault
 from app.settings import Settings
 
-cli = typer.Typer(help="Create, list, verify and restore encrypted backups.", no_args_is_help=True)
+cli = Commands(
+    """Create, list, verify and restore encrypted backups.
+
+    Works on: BACKUP_DIR and the database.
+
+    Needs: the settings of the service. In the tiers staging and production also BACKUP_RECIPIENTS.
+    """
+)
 
 # Above the limit of pg_dump itself.
 _COMMAND_SECONDS = 4 * 3600
@@ -71,7 +79,10 @@ PublicKey = Annotated[
 
 @cli.command("create")
 def create(*, as_json: AsJson = False) -> None:
-    """Dump the database into BACKUP_DIR, encrypted for BACKUP_RECIPIENTS."""
+    """Dump the database into BACKUP_DIR, encrypted for BACKUP_RECIPIENTS.
+
+    Example: python -m app backup create
+    """
     with _settings() as settings:
         started = time.monotonic()
         signer = Signer(token_key(settings))
@@ -99,45 +110,38 @@ def create(*, as_json: AsJson = False) -> None:
     console.print(
         f"{manifest.name}: {decimal(manifest.bytes)} in {time.monotonic() - started:.1f} s, "
         f"{counted(manifest.revisions, 'revision')}, in {settings.backups.folder}",
-        soft_wrap=True,
     )
 
 
 @cli.command("list")
 def list_backups(*, public_key: PublicKey = None, as_json: AsJson = False) -> None:
-    """List the backups, newest first, with age, size, signature and last verification."""
+    """List the backups, newest first, with age, size, signature and last verification.
+
+    Example: python -m app backup list
+    """
     with _settings() as settings:
         backups = store.list_all(settings.backups.folder, public_key or _own_key(settings))
     if as_json:
         print_json_line([backup.as_json() for backup in backups])
     elif not backups:
-        console.print(f"no backups in {settings.backups.folder}", soft_wrap=True)
+        console.print(f"no backups in {settings.backups.folder}")
     else:
-        console.print(_table(backups, datetime.now(UTC)))
+        headings = ("name", "age", "size", "revisions", "signature", "verified")
+        show_table(headings, [_row(backup, datetime.now(UTC)) for backup in backups])
         for problem in (backup.problem for backup in backups if backup.problem is not None):
-            console.print(problem, style="red", soft_wrap=True)
+            console.print(problem, style="red")
 
 
-def _table(backups: Sequence[Backup], now: datetime) -> Table:
-    table = Table(
-        Column("name", no_wrap=True),
-        Column("age", justify="right"),
-        Column("size", justify="right"),
-        Column("revisions", justify="right"),
-        "signature",
-        "verified",
+def _row(backup: Backup, now: datetime) -> tuple[str | int, ...]:
+    manifest, proof = backup.manifest, backup.verification
+    return (
+        backup.name,
+        _age(now, manifest.created_at) if manifest else "-",
+        decimal(manifest.bytes) if manifest else "-",
+        manifest.revisions if manifest else "-",
+        "ours" if backup.problem is None else "invalid",
+        f"{proof.at:%Y-%m-%d %H:%M} in {proof.restore_seconds:.0f} s" if proof else "-",
     )
-    for backup in backups:
-        manifest, proof = backup.manifest, backup.verification
-        table.add_row(
-            backup.name,
-            _age(now, manifest.created_at) if manifest else "",
-            decimal(manifest.bytes) if manifest else "",
-            str(manifest.revisions) if manifest else "",
-            "ours" if backup.problem is None else "no good",
-            f"{proof.at:%Y-%m-%d %H:%M} in {proof.restore_seconds:.0f} s" if proof else "",
-        )
-    return table
 
 
 def _age(now: datetime, then: datetime) -> str:
@@ -160,9 +164,12 @@ def verify(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Restore a backup into a temporary server; compare counts, verify chains, open some secrets.
+    """Restore a backup into a temporary server, and check what it has.
 
+    Compares the number of rows with the manifest, verifies the history, and opens some secrets.
     Exits with 1 when the secrets could not be opened.
+
+    Example: python -m app backup verify
     """
     with _settings() as settings:
         backup, source = _source(settings, name, identity, public_key)
@@ -184,7 +191,7 @@ def verify(
             f"chains: {len(manifest.heads)}, with {counted(manifest.revisions, 'revision')}"
         )
         style = None if secrets.is_proof else "red"
-        console.print(f"secrets: {secrets.text}", style=style, soft_wrap=True)
+        console.print(f"secrets: {secrets.text}", style=style)
     if not secrets.is_proof and not without_secrets:
         error_console.print("not proven: secrets were not opened; see --without-secrets")
         raise typer.Exit(1)
@@ -203,10 +210,12 @@ def restore(
         str | None, typer.Option(help="The database's name, instead of the prompt for it.")
     ] = None,
 ) -> None:
-    """Restore a backup in one transaction. Every client then reloads, under a new epoch.
+    """Restore a backup into the database, in one transaction.
 
     Later writes are lost. A token that was revoked since the backup stays revoked. Running
-    replicas wait until the end.
+    replicas wait until the end. Every client then reloads, under a new epoch.
+
+    Example: python -m app backup restore --replace --confirm flagstone
     """
     with _settings() as settings:
         backup, source = _source(settings, name, identity, public_key)
@@ -266,14 +275,17 @@ def prune(
         int | None, typer.Option(min=1, help="Number of backups to keep; BACKUP_KEEP by default.")
     ] = None,
 ) -> None:
-    """Remove all backups but the newest; never the one that was verified last."""
+    """Remove all backups but the newest. The one that was verified last also stays.
+
+    Example: python -m app backup prune --keep 7
+    """
     with _settings() as settings:
         folder = settings.backups.folder
         pruned = store.prune(folder, _own_key(settings), keep or settings.backups.keep)
     for name in pruned.removed:
         console.print(f"removed {name}")
     for problem in pruned.problems:
-        console.print(f"left {problem}", soft_wrap=True)
+        console.print(f"left {problem}")
     if not pruned.removed:
         console.print("nothing to remove")
 
@@ -283,6 +295,10 @@ def new_epoch() -> None:
     """Make every client and replica reload.
 
     Needed after a restore by other means than `backup restore`, for example to a point in time.
+
+    Example: python -m app backup new-epoch
+
+    Works on: the database.
     """
 
     async def renew(resources: Resources) -> list[tuple[str, str]]:

@@ -4,14 +4,14 @@ import sys
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.table import Table
 
 from app.access.events import AccessEvent
 from app.cli import history, transfer
 from app.cli.actor import operator, origin
-from app.cli.history import MASK
+from app.cli.help import Commands
+from app.cli.history import text_of
 from app.cli.options import EnvironmentName, Message
-from app.cli.terminal import console, print_json, shortened
+from app.cli.terminal import console, print_json, show_table
 from app.configuration.changes import service as changes
 from app.configuration.changes.content_rules import find_format_error
 from app.configuration.changes.models import Kind, Operation
@@ -25,7 +25,14 @@ from app.http.conditions import ExpectedVersion
 from app.http.decoder import check_nodes, parse
 from app.scripts import Resources, run_script
 
-cli = typer.Typer(help="Read and write entries, their history, and files.", no_args_is_help=True)
+cli = Commands(
+    """Read and write entries: settings, flags, segments and secrets.
+
+    Works on: the database. A running server follows within 2 seconds.
+
+    Needs: the settings of the service; KEY_RING_FILE or KEY_COMMAND for secrets.
+    """
+)
 
 cli.add_typer(history.cli)
 cli.add_typer(transfer.cli)
@@ -48,7 +55,12 @@ def get(
     *,
     reveal: Annotated[bool, typer.Option("--reveal", help="Print the value of a secret.")] = False,
 ) -> None:
-    """Print an entry as JSON. A secret is masked; --reveal is recorded in the access log."""
+    """Print an entry as JSON.
+
+    A secret is masked. --reveal prints it, and the access log records that.
+
+    Example: python -m app configuration get local greeting
+    """
 
     async def work(resources: Resources) -> Configuration:
         vault = resources.vault if reveal else None
@@ -74,11 +86,15 @@ def get(
 def set_value(
     environment: EnvironmentName,
     key: Key,
-    value: Annotated[str, typer.Argument(help="Value as JSON; - reads it from standard input.")],
+    value: Annotated[
+        str, typer.Argument(help="Value as JSON, or - to read it from standard input.")
+    ],
     kind: Annotated[Kind, typer.Option(help="Kind of a new entry.")] = Kind.SETTING,
     version: Annotated[
         int | None,
-        typer.Option(help="Write only if the entry has this version; 0 for a new entry."),
+        typer.Option(
+            help="Write only if the entry has this version. 0: only if there is no entry."
+        ),
     ] = None,
     message: Message = "",
     *,
@@ -86,9 +102,13 @@ def set_value(
         bool, typer.Option("--text", help="Store the value as text, without parsing JSON.")
     ] = False,
 ) -> None:
-    """Create an entry, or change its value. Description and schema stay.
+    """Create an entry, or change its value.
 
-    A secret must come from standard input: every account can read the arguments of a process.
+    Its description and its JSON Schema stay. A secret must come from standard input, because every
+    account of this machine can read the arguments of a process:
+    `configuration set local db/password - --kind secret --text < password.txt`
+
+    Example: python -m app configuration set local greeting '"Hello"'
     """
     given = sys.stdin.read().removesuffix("\n") if value == "-" else value
     parsed: Any = given
@@ -167,7 +187,10 @@ def list_entries(
     prefix: Annotated[str, typer.Option(help="List only keys that begin with this.")] = "",
     kind: Annotated[Kind | None, typer.Option(help="List only entries of this kind.")] = None,
 ) -> None:
-    """List an environment's entries."""
+    """List the entries of an environment. Secrets are masked.
+
+    Example: python -m app configuration list local --kind flag
+    """
 
     async def work(resources: Resources) -> list[Configuration]:
         entries: list[Configuration] = []
@@ -186,8 +209,7 @@ def list_entries(
             after = page.next
         return entries
 
-    table = Table("key", "kind", "version", "value")
-    for entry in run_script(work):
-        value = MASK if entry.sealed else shortened(entry.value)
-        table.add_row(entry.key, entry.kind, str(entry.version), value)
-    console.print(table)
+    show_table(
+        ("key", "kind", "version", "value"),
+        [(e.key, e.kind, e.version, text_of(e)) for e in run_script(work)],
+    )

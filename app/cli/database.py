@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from app.access.trimming import trim
 from app.cli.actor import operator, origin
+from app.cli.help import Commands
 from app.cli.options import local_time
-from app.cli.terminal import console, progress_display
+from app.cli.terminal import console, progress_display, show_table
 from app.database.catalog.fingerprint import redact
 from app.database.migrations import MigrationError, Migrator, new_files
 from app.database.roles.credentials import before_provision
@@ -26,14 +26,22 @@ from app.server.sample_data import add_test_data
 from app.settings import Tier, load
 from app.settings.env_file import environment
 
-cli = typer.Typer(
-    help="Manage schema, roles, test data and the embedded server.", no_args_is_help=True
+cli = Commands(
+    """Manage the schema, the roles, the test data and the embedded server.
+
+    Works on: the database, as the role of DATABASE_MIGRATOR_URL.
+
+    Needs: the settings of the service, in the environment or .env. None in the local tier.
+    """
 )
 
 
 @cli.command()
 def migrate() -> None:
-    """Apply the pending migrations. Several processes may do so at once."""
+    """Apply the pending migrations. Several processes may do so at once.
+
+    Example: python -m app database migrate
+    """
     with _migrator() as migrator, _progress("migrating") as report:
         applied = migrator.migrate(report)
     for name in applied:
@@ -43,31 +51,34 @@ def migrate() -> None:
 
 @cli.command()
 def status() -> None:
-    """List the migrations; exit with 1 when the files and the ledger of the database differ."""
+    """List the migrations, with the time and the instance that applied them.
+
+    Exits with 1 when an applied file differs from the database's record of it.
+
+    Example: python -m app database status
+    """
     with _migrator() as migrator:
         ledger = migrator.status()
     records = {record.name: record for record in ledger.records}
-    table = Table("migration", "type", "phase", "state", "applied at", "by instance", "ms")
+    rows = []
     for file in ledger.files:
         record = records.get(file.name)
         if record is None:
-            table.add_row(file.name, file.kind, file.phase, "pending", "", "", "")
+            rows.append((file.name, "pending", "-", "-"))
         else:
-            table.add_row(
-                *(file.name, file.kind, file.phase, record.state),
-                *(
-                    f"{record.applied_at:%Y-%m-%d %H:%M:%S}",
-                    record.instance,
-                    str(record.duration_ms),
-                ),
-            )
-    console.print(table)
+            rows.append((file.name, record.state, f"{record.applied_at:%F}", record.instance))
+    show_table(("migration", "state", "applied", "by instance"), rows)
     _report(ledger.problems)
 
 
 @cli.command()
 def verify() -> None:
-    """Compare the migration files with the ledger; exit with 1 for any difference."""
+    """Compare the migration files with the database; exit with 1 for any difference.
+
+    A pending migration is a difference too.
+
+    Example: python -m app database verify
+    """
     with _migrator() as migrator:
         ledger = migrator.status()
     pending = (f"{file.name} is pending" for file in ledger.pending)
@@ -81,10 +92,14 @@ def rollback(
     steps: Annotated[int, typer.Option(min=1, help="Number of migrations, the latest first.")] = 1,
     *,
     force: Annotated[
-        bool, typer.Option(help="Roll back even if the file was edited; local tier only.")
+        bool,
+        typer.Option("--force", help="Roll back even if the file was edited; local tier only."),
     ] = False,
 ) -> None:
-    """Roll back the latest migrations, by the files as they were when applied."""
+    """Roll back the latest migrations, by the files as they were when applied.
+
+    Example: python -m app database rollback --steps 1
+    """
     if force and (tier := load().tier) is not Tier.LOCAL:
         raise MigrationError(f"--force: not in {tier}, where an applied migration is never edited")
     with _migrator() as migrator, _progress("rolling back") as report:
@@ -96,14 +111,21 @@ def rollback(
 @cli.command()
 def accept_schema(
     message: Annotated[
-        str, typer.Option(help="Reason why the schema may differ from the migrations.")
+        str,
+        typer.Option(
+            "--message", "-m", help="Reason why the schema may differ from the migrations."
+        ),
     ],
 ) -> None:
-    """Accept a manual change of the schema as expected. The access log records it."""
+    """Accept a manual change of the schema as expected. The access log records it.
+
+    Example:
+        python -m app database accept-schema --message "Index for the report"
+    """
     with _migrator() as migrator:
         differed = migrator.accept(message, operator())
     for line in differed:
-        console.print(redact(line), markup=False, highlight=False)
+        console.print(redact(line))
     console.print(f"accepted, differences: {len(differed)}" if differed else "nothing differs")
 
 
@@ -111,7 +133,14 @@ def accept_schema(
 def new(
     name: Annotated[str, typer.Argument(help="Name in PascalCase, e.g. AddOwnerToFlags.")],
 ) -> None:
-    """Write the two files of a new migration."""
+    """Write the two files of a new migration.
+
+    Example: python -m app database new AddOwnerToFlags
+
+    Works on: the folder migrations/.
+
+    Needs: nothing.
+    """
     for path in new_files(name, time.time_ns() // 1_000_000):
         console.print(path.name)
 
@@ -124,10 +153,23 @@ def provision(
     database: Annotated[str, typer.Option(help="Name of the database.")] = "flagstone",
     *,
     reset_passwords: Annotated[
-        bool, typer.Option(help="Set a new password for roles without a URL in the folder.")
+        bool,
+        typer.Option(
+            "--reset-passwords", help="Set a new password for roles without a URL in the folder."
+        ),
     ] = False,
 ) -> None:
-    """Create roles, database and schema, by DATABASE_ADMIN_URL. May be repeated."""
+    """Create roles, database and schema on your own server. May be repeated.
+
+    Writes one URL for each role into the folder. Set DATABASE_URL_FILE to app.url,
+    DATABASE_MIGRATOR_URL_FILE to migrator.url and DATABASE_BACKUP_URL_FILE to backup.url.
+
+    Example: python -m app database provision --credentials credentials
+
+    Works on: the server of DATABASE_ADMIN_URL.
+
+    Needs: DATABASE_ADMIN_URL, of a role that may create roles.
+    """
     settings = configured_settings(before_provision(environment(), credentials))
     if settings.database.admin is None:
         raise ProvisionError("DATABASE_ADMIN_URL: must be set, to a role that may create roles")
@@ -147,7 +189,12 @@ def provision(
 
 @cli.command()
 def seed() -> None:
-    """Add test data to environments without changes. Refused in staging and production."""
+    """Add test data to environments without changes.
+
+    Refused in the tiers staging and production.
+
+    Example: python -m app database seed
+    """
     settings = load()
     names = run_script(lambda resources: add_test_data(settings, resources.database))
     console.print(f"seeded: {', '.join(names) or 'nothing, each environment has changes'}")
@@ -156,10 +203,14 @@ def seed() -> None:
 @cli.command()
 def trim_access_log(
     before: Annotated[
-        datetime, typer.Option(help="Delete rows before this time, in this machine's time zone.")
+        datetime,
+        typer.Option(help="Delete rows before this time, in this machine's time zone."),
     ],
 ) -> None:
-    """Delete older rows of the access log, by DATABASE_MIGRATOR_URL. The log records it."""
+    """Delete old rows of the access log. The log records it.
+
+    Example: python -m app database trim-access-log --before 2026-01-01
+    """
     at = local_time(before)
     trimmed = run_script(
         lambda resources: trim(
@@ -172,7 +223,12 @@ def trim_access_log(
 
 @cli.command()
 def stop() -> None:
-    """Stop the embedded server of DATA_DIR, even while other processes use it."""
+    """Stop the embedded PostgreSQL, even while other processes use it.
+
+    Example: python -m app database stop
+
+    Works on: the embedded PostgreSQL of DATA_DIR.
+    """
     settings = configured_settings()
     console.print("stopped" if embedded_server(settings).stop() else "was not running")
 

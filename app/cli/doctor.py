@@ -7,12 +7,11 @@ from itertools import groupby
 
 import msgspec
 import typer
-from rich.table import Column, Table
 from rich.text import Text
 
 from app import log
 from app.cli.options import AsJson
-from app.cli.terminal import console, print_json, progress_display
+from app.cli.terminal import console, print_json, progress_display, show_table
 from app.operations.doctor.examination import examine
 from app.operations.doctor.findings import Finding, FindingVerdict, failed, worst
 from app.settings import Settings, SettingsError, load
@@ -26,7 +25,16 @@ _STYLES = {
 
 
 def doctor(*, as_json: AsJson = False) -> None:
-    """Check every promise of this installation; exit with 1 when one fails. Changes nothing."""
+    """Check settings, database, roles, history, keys and backups, and change nothing.
+
+    Exits with 1 when a check fails. A warning does not count.
+
+    Example: python -m app doctor --json
+
+    Works on: the database, and the files of this host. Run it on each host.
+
+    Needs: the settings of the service. Without a database the other checks still run.
+    """
     try:
         settings = load()
     except SettingsError as error:
@@ -42,7 +50,7 @@ def doctor(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"verdict": verdict, "findings": findings})
     else:
-        console.print(_table(findings))
+        _show(findings)
         counts = (
             f"{sum(finding.verdict is verdict for finding in findings)} {verdict}"
             for verdict in FindingVerdict
@@ -63,14 +71,11 @@ def _examined(settings: Settings) -> list[Finding]:
         )
 
 
-def _table(findings: Sequence[Finding]) -> Table:
-    table = Table(
-        Column("promise", no_wrap=True), "verdict", Column("observation", overflow="fold")
-    )
+def _show(findings: Sequence[Finding]) -> None:
+    rows: list[tuple[str | Text, str | Text, str]] = []
     for group, members in groupby(findings, key=lambda finding: finding.group):
-        table.add_section()
-        table.add_row(Text(group, style="bold"), "", "")
+        rows.append((Text(group, "bold"), "", ""))
         for finding in members:
-            verdict = Text(finding.verdict, style=_STYLES[finding.verdict])
-            table.add_row(f"  {finding.name}", verdict, Text(finding.text))
-    return table
+            verdict = Text(finding.verdict, _STYLES[finding.verdict])
+            rows.append((f"  {finding.name}", verdict, finding.text))
+    show_table(("check", "verdict", "observation"), rows)

@@ -4,13 +4,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
-from rich.table import Table
 
 from app.access.local_credentials import token_key
 from app.cli.actor import operator, origin
+from app.cli.help import Commands
 from app.cli.history import DRY_RUN, show_properties
 from app.cli.options import At, DryRun, EnvironmentName, Message, Revision, moment
-from app.cli.terminal import console, print_json, shortened
+from app.cli.terminal import console, print_json, shortened, show_table
 from app.configuration.changes import administration, writes
 from app.configuration.changes.administration import record_administration, record_creation
 from app.configuration.changes.history import environment_at
@@ -27,16 +27,27 @@ from app.http.dry_run import transact
 from app.scripts import Resources, run_query, run_script
 from app.settings import Tier
 
-cli = typer.Typer(help="List, show, create, update and delete environments.", no_args_is_help=True)
+cli = Commands(
+    """List, show, create, update and delete environments.
+
+    Works on: the database. A running server follows within 2 seconds.
+
+    Needs: the settings of the service, in the environment or .env. None in the local tier.
+    """
+)
 
 Fractional = Annotated[
     Literal["v2", "v3"] | None,
     typer.Option(
-        help="Algorithm of the fractional operator. A change moves users to other variants."
+        help="Algorithm of the fractional operator. A change moves users to other variants.",
+        metavar="ALGORITHM",
     ),
 ]
 Metadata = Annotated[
-    str, typer.Option(help="Metadata of the flag set, as a JSON object; null removes a member.")
+    str,
+    typer.Option(
+        help="Metadata of the flag set, as a JSON object. null removes a member.", metavar="JSON"
+    ),
 ]
 Protected = Annotated[
     bool | None,
@@ -46,23 +57,25 @@ Protected = Annotated[
 
 @cli.command("list")
 def list_environments() -> None:
-    """List every environment."""
-    table = Table("name", "tier", "revision", "bucketing", "protected", "metadata")
-    for environment in run_query(service.list_all):
-        table.add_row(
-            environment.name,
-            environment.tier,
-            str(environment.revision),
-            environment.fractional,
-            "yes" if environment.protected else "no",
-            shortened(environment.metadata),
-        )
-    console.print(table)
+    """List every environment.
+
+    Example: python -m app environment list
+    """
+    show_table(
+        ("name", "tier", "revision", "fractional", "protected", "metadata"),
+        [
+            (e.name, e.tier, e.revision, e.fractional, _yes(e.protected), shortened(e.metadata))
+            for e in run_query(service.list_all)
+        ],
+    )
 
 
 @cli.command("show")
 def show(environment: EnvironmentName, revision: Revision = None, at: At = None) -> None:
-    """Print an environment as JSON, in its latest state or an earlier one."""
+    """Print an environment as JSON, in its latest state or an earlier one.
+
+    Example: python -m app environment show local
+    """
     state = moment(revision, at)
 
     async def read(connection: Connection) -> models.Environment:
@@ -86,7 +99,11 @@ def update(
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Change the properties of an environment, as one change set."""
+    """Change the properties of an environment, as one change set.
+
+    Example:
+        python -m app environment update local --metadata '{"owner": "shop"}'
+    """
 
     async def work(resources: Resources) -> AppliedChangeSets:
         new = EnvironmentPatch(
@@ -123,7 +140,10 @@ def create(
     *,
     protected: Annotated[bool, typer.Option("--protected", help="Refuse to delete it.")] = False,
 ) -> None:
-    """Create an environment, by one change set."""
+    """Create an environment, by one change set.
+
+    Example: python -m app environment create team-a --tier development
+    """
 
     async def work(resources: Resources) -> models.Environment:
         new = NewEnvironment(
@@ -155,7 +175,12 @@ def delete(
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Delete an environment with its entries, secrets and tokens. Its history stays verifiable."""
+    """Delete an environment with its entries, secrets and tokens.
+
+    Its history stays verifiable.
+
+    Example: python -m app environment delete team-a --version 2
+    """
 
     async def work(resources: Resources) -> models.Environment:
         key = token_key(resources.settings)
@@ -178,6 +203,10 @@ def delete(
         console.print(DRY_RUN)
     else:
         console.print(f"{environment} is deleted; its history ends at revision {closed.revision}")
+
+
+def _yes(value: bool) -> str:  # noqa: FBT001 - its only argument
+    return "yes" if value else "no"
 
 
 def _members(text: str) -> dict[str, Any]:

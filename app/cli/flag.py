@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.bar import Bar
-from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from app.cli.help import Commands
 from app.cli.options import At, EnvironmentName, Revision, local_time, moment
-from app.cli.terminal import console
+from app.cli.terminal import console, show_table
 from app.configuration.changes.properties import Fractional
 from app.configuration.json_schema.pool import Checkers
 from app.configuration.transfer.documents import Format
@@ -29,12 +29,21 @@ from app.http.decoder import parse
 from app.names import counted
 from app.scripts import run_query
 
-cli = typer.Typer(help="Evaluate, explain and check flags.", no_args_is_help=True)
+cli = Commands(
+    """Evaluate, explain and check flags.
+
+    `configuration set` and `configuration import` write flags.
+
+    Works on: the database, which is only read.
+
+    Needs: the settings of the service, in the environment or .env. None in the local tier.
+    """
+)
 
 Key = Annotated[str, typer.Argument(help="Key of the flag.")]
-Context = Annotated[str, typer.Option(help="Evaluation context, as a JSON object.")]
+Context = Annotated[str, typer.Option(help="Evaluation context, as a JSON object.", metavar="JSON")]
 Sample = Annotated[
-    bool, typer.Option("--split", help="Show the shares of 10,000 targeting keys instead.")
+    bool, typer.Option("--split", help="Show instead how 10,000 targeting keys are divided.")
 ]
 
 
@@ -46,7 +55,12 @@ def evaluate(
     revision: Revision = None,
     at: At = None,
 ) -> None:
-    """Evaluate a flag for a context, and print the outcome as JSON."""
+    r"""Evaluate a flag for a context, and print the outcome as JSON.
+
+    Example:
+        python -m app flag evaluate local new-checkout \
+            --context '{"targetingKey": "user-1", "email": "a@example.org"}'
+    """
     query = _query(context, revision, at)
     explained = service.explained(key, _source(environment, key, query), query)
     typer.echo(_text(_fields(explained)))
@@ -62,7 +76,12 @@ def explain(
     *,
     split: Sample = False,
 ) -> None:
-    """Evaluate a flag for a context, and show each step of its rules."""
+    r"""Evaluate a flag for a context, and show each step of its rules.
+
+    Example:
+        python -m app flag explain local new-checkout \
+            --context '{"targetingKey": "user-1", "email": "a@example.org"}'
+    """
     query = _query(context, revision, at)
     source = _source(environment, key, query)
     if split:
@@ -79,14 +98,17 @@ def explain(
 
 @cli.command("stale")
 def stale(environment: EnvironmentName) -> None:
-    """List the flags that seem to be unused, with the reason."""
+    """List the flags that seem to be unused, with the reason.
+
+    Example: python -m app flag stale local
+    """
     now = datetime.now(UTC)
-    table = Table("flag", "evaluations", "last", "remarks")
+    rows = []
     for use in run_query(lambda connection: read_usage(connection, environment, now)):
         if use.remarks:
             last = f"{use.last_evaluated_at:%Y-%m-%d}" if use.last_evaluated_at else "never"
-            table.add_row(Text(use.key), str(use.count), last, Text("; ".join(use.remarks)))
-    console.print(table if table.row_count else "none")
+            rows.append((use.key, use.count, last, "; ".join(use.remarks)))
+    show_table(("flag", "evaluations", "last", "remarks"), rows)
 
 
 @cli.command("lint")
@@ -95,15 +117,22 @@ def lint(
         Path, typer.Argument(help="File of flags, in flagd's format or ours.", exists=True)
     ],
     format_: Annotated[
-        Format | None, typer.Option("--format", help="By default what the file's name says.")
+        Format | None, typer.Option("--format", help="Format; by default as the file name says.")
     ] = None,
     fractional: Annotated[
-        Fractional, typer.Option(help="Algorithm of the fractional operator in the environment.")
+        Fractional, typer.Option(help="Algorithm of the fractional operator.", metavar="ALGORITHM")
     ] = "v3",
 ) -> None:
-    """Check a file as an import into an empty environment does; exit with 1 for problems.
+    """Check a file of flags, as an import into an empty environment does.
 
-    Warnings do not count, for example of a rule whose branches are all equal.
+    Exits with 1 for a problem. A warning does not count, for example of a rule whose branches are
+    all equal.
+
+    Example: python -m app flag lint flags.flagd.json --format flagd
+
+    Works on: the file alone.
+
+    Needs: nothing.
     """
     with closing(Checkers()) as checkers:
         report = lint_file(file, format_, checkers, fractional=fractional, now=int(time.time()))
@@ -135,12 +164,14 @@ def _source(environment: str, key: str, query: EvaluationQuery) -> service.FlagS
 
 
 def _show_shares(counts: Counter[str]) -> None:
-    table = Table("outcome", "keys", "share", "")
-    for outcome, count in counts.most_common():
-        share = count / service.SAMPLE_KEYS
-        bar = Bar(service.SAMPLE_KEYS, 0, count, width=40)
-        table.add_row(Text(outcome), f"{count}", f"{share:.1%}", bar)
-    console.print(table)
+    keys = service.SAMPLE_KEYS
+    show_table(
+        ("outcome", "keys", "share", ""),
+        [
+            (outcome, count, f"{count / keys:.1%}", Bar(keys, 0, count, width=40))
+            for outcome, count in counts.most_common()
+        ],
+    )
 
 
 def _fields(explained: ExplainedEvaluation) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from app.cli.actor import operator, origin
+from app.cli.help import Commands
 from app.cli.options import At, DryRun, EnvironmentName, Message, moment
-from app.cli.terminal import console, shortened
+from app.cli.terminal import console, shortened, show_table
 from app.configuration.changes import history, plans, writes
 from app.configuration.changes.administration import record_administration
 from app.configuration.changes.differences import between_environments, between_revisions
@@ -23,11 +23,12 @@ from app.configuration.changes.views import (
     KeyHistory,
     PropertiesChangeView,
 )
+from app.configuration.snapshots.snapshot import Configuration
 from app.database import Connection
 from app.http.dry_run import transact
 from app.scripts import Resources, run_query, run_script
 
-cli = typer.Typer()
+cli = Commands()
 # Printed instead of a secret's value.
 MASK = "(sealed)"
 DRY_RUN = "dry run: nothing was written"
@@ -39,24 +40,27 @@ def show_history(
     key: Annotated[str | None, typer.Argument(help="Key of an entry; all by default.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="Number of changes to show.")] = 20,
 ) -> None:
-    """Show the changes of an environment or of one key, the latest first."""
+    """Show the changes of an environment or of one key, the latest first.
+
+    Example: python -m app configuration history local greeting
+    """
 
     async def read(connection: Connection) -> KeyHistory | ChangeSetPage:
         if key is not None:
             return await history.key_history(connection, environment, key, limit=limit)
         return await history.list_change_sets(connection, environment, limit=limit)
 
-    table = Table("revision", "when", "who", "what", "why")
+    rows = []
     for item in run_query(read).items:
         if isinstance(item, KeyChange):
-            change = f"{_text(item.before)} → {_text(item.after)}"
+            change = f"{text_of(item.before)} → {text_of(item.after)}"
         else:
             properties = ["the environment itself"] if item.properties else []
             change = ", ".join([*properties, *(change.key for change in item.changes)])
             change += _rest(item.changes_count, item.changes)
         when = f"{item.created_at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(str(item.revision), when, item.actor, change, item.message)
-    console.print(table)
+        rows.append((item.revision, when, item.actor, change, item.message))
+    show_table(("revision", "when", "who", "what", "why"), rows)
 
 
 @cli.command("diff")
@@ -66,13 +70,20 @@ def show_difference(
         int | None, typer.Option("--from", min=0, help="Revision to compare from.")
     ] = None,
     after: Annotated[
-        int | None, typer.Option("--to", min=0, help="Revision to compare with; the latest.")
+        int | None,
+        typer.Option("--to", min=0, help="Revision to compare with; the latest by default."),
     ] = None,
     against: Annotated[
-        str | None, typer.Option(help="Environment to compare with, instead of a revision.")
+        str | None,
+        typer.Option(
+            help="Environment to compare with, instead of a revision.", metavar="ENVIRONMENT"
+        ),
     ] = None,
 ) -> None:
-    """Compare two revisions of an environment, or two environments."""
+    """Compare two revisions of an environment, or two environments.
+
+    Example: python -m app configuration diff local --against development
+    """
     if (before is None) == (against is None):
         raise typer.BadParameter("give --from, optionally with --to, or --against alone")
 
@@ -95,7 +106,12 @@ def revert(
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Undo one change set by a new one. Refused when one of its keys has changed since."""
+    """Undo one change set by a new one.
+
+    Refused when one of its keys has changed since.
+
+    Example: python -m app configuration revert local 2 --dry-run
+    """
     _write(lambda c: plans.revert(c, environment, revision), message, dry_run=dry_run)
 
 
@@ -110,7 +126,12 @@ def restore(
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Restore a whole environment to its state at a revision or a time, by one change set."""
+    """Restore a whole environment to its state at a revision or a time.
+
+    The result is one new change set. The history stays.
+
+    Example: python -m app configuration restore local 1 --dry-run
+    """
     restored = moment(revision, at)
     if restored is None:
         raise typer.BadParameter("give a revision or --at")
@@ -121,12 +142,16 @@ def restore(
 def promote(
     environment: Annotated[str, typer.Argument(help="Environment to change.")],
     source: Annotated[str, typer.Argument(help="Environment to copy from.")],
-    keys: Annotated[list[str], typer.Argument(help="Keys to copy, with their segments.")],
+    keys: Annotated[list[str], typer.Argument(help="Keys to copy.", metavar="KEY...")],
     message: Message = "",
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Copy keys from another environment, with the segments that the flags use."""
+    """Copy keys from another environment, with the segments that the flags use.
+
+    Example:
+        python -m app configuration promote development local greeting
+    """
     _write(
         # An operator with the database and the key ring can read every secret.
         lambda c: plans.promote(c, source, environment, keys, may_reveal=True),
@@ -169,22 +194,25 @@ def _write(
 
 def show_changes(changes: list[ChangeView]) -> None:
     """Print each key before and after."""
-    table = Table("key", "before", "after")
-    for change in changes:
-        table.add_row(change.key, _text(change.before), _text(change.after))
-    console.print(table if changes else "no difference")
+    _show_differences("key", [(c.key, text_of(c.before), text_of(c.after)) for c in changes])
 
 
 def show_properties(properties: PropertiesChangeView | None) -> None:
     """Print the properties of an environment that differ, before and after."""
     if properties is None:
         return
-    table = Table("property", "before", "after")
-    for name in ("metadata", "fractional", "protected"):
-        before, after = getattr(properties.before, name), getattr(properties.after, name)
-        if not are_equal(before, after):
-            table.add_row(name, shortened(before), shortened(after))
-    console.print(table if table.row_count else "no difference")
+    names = ("metadata", "fractional", "protected")
+    pairs = [(n, getattr(properties.before, n), getattr(properties.after, n)) for n in names]
+    _show_differences(
+        "property", [(n, shortened(b), shortened(a)) for n, b, a in pairs if not are_equal(b, a)]
+    )
+
+
+def _show_differences(name: str, rows: list[tuple[str, str, str]]) -> None:
+    if rows:
+        show_table((name, "before", "after"), rows)
+    else:
+        console.print("no difference")
 
 
 def _rest(count: int | None, shown: Sequence[ChangeView]) -> str:
@@ -192,7 +220,8 @@ def _rest(count: int | None, shown: Sequence[ChangeView]) -> str:
     return f" and {count - len(shown)} more" if count and count > len(shown) else ""
 
 
-def _text(entry: EntryView | None) -> str:
+def text_of(entry: EntryView | Configuration | None) -> str:
+    """Return the value of an entry for a table, without the value of a secret."""
     if entry is None:
         return "-"
     return MASK if entry.sealed else shortened(entry.value)

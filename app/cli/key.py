@@ -3,7 +3,7 @@
 One module for the whole command, with its two tables.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,14 +11,14 @@ from typing import Annotated
 
 import typer
 from rich.progress import Progress
-from rich.table import Column, Table
 from rich.text import Text
 
 from app.access.events import AccessEvent
 from app.cli import key_transfer
 from app.cli.actor import origin
+from app.cli.help import Commands
 from app.cli.options import EnvironmentName
-from app.cli.terminal import console, counting_columns, error_console, progress_display
+from app.cli.terminal import console, counting_columns, error_console, progress_display, show_table
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import invalid
@@ -30,7 +30,17 @@ from app.secrets.keyring import KeyRing, KeyRingError, KeyState, new_key
 from app.secrets.models import StoredDataKey
 from app.settings import load
 
-cli = typer.Typer(help="Manage the keys that encrypt secrets.", no_args_is_help=True)
+cli = Commands(
+    """Manage the keys that encrypt secrets: the key ring, and the data keys in the database.
+
+    The key ring has the key-encryption keys. Its active key wraps the data keys, and each
+    environment has an active data key for its secrets.
+
+    Works on: the database, as the role of DATABASE_MIGRATOR_URL, and the key ring.
+
+    Needs: the settings of the service, with KEY_RING_FILE or KEY_COMMAND.
+    """
+)
 cli.add_typer(key_transfer.cli)
 
 # Above the service's limit for statements: it may wait for another vacuum of the table.
@@ -43,10 +53,16 @@ def generate(
         Path | None, typer.Option(help="File of the key ring; KEY_RING_FILE by default.")
     ] = None,
 ) -> None:
-    """Add a new key to the key ring, and create the ring if needed; without a file, print the key.
+    """Add a new key to the key ring. Without a file, print the key.
 
-    The first key is active. A later one only decrypts until `key rotate` makes it active, so that
-    you can give it to every instance before.
+    The ring is created if needed, and its first key is active. A later key only decrypts until
+    `key rotate` makes it active. Give it to every instance before that.
+
+    Example: python -m app key generate --file key-ring
+
+    Works on: the file of the key ring.
+
+    Needs: --file, or KEY_RING_FILE.
     """
     path = file or ring_file(load())
     today = datetime.now(UTC).date()
@@ -60,7 +76,7 @@ def generate(
         return ring.with_key(new_key(state, today))
 
     key = change_ring(path, with_new).keys[-1]
-    console.print(f"{key.id} is in {path}, {_MEANING[key.state]}", soft_wrap=True)
+    console.print(f"{key.id} is in {path}, {_MEANING[key.state]}")
     if key.state is KeyState.DECRYPT:
         console.print(f"give the file to every instance, then: key rotate {key.id}")
 
@@ -74,7 +90,10 @@ _MEANING = {
 
 @cli.command("list")
 def list_keys() -> None:
-    """List the keys of the ring, the data keys that they wrap, and the values these sealed."""
+    """List the keys of the ring, the data keys that they wrap, and the values these sealed.
+
+    Example: python -m app key list
+    """
 
     async def work(
         resources: Resources,
@@ -86,63 +105,49 @@ def list_keys() -> None:
 
     ring, stored = run_script(work)
     wrapped = Counter(key.kek_id for key, _, _ in stored if key.wrapped is not None)
-    console.print(ring_table(ring, wrapped))
-    console.print(_data_key_table(stored) if stored else "no data keys: nothing is sealed yet")
+    show_table(("key", "state", "data keys"), ring_rows(ring, wrapped), "Key-encryption keys")
+    headings = ("data key", "environment", "wrapped by", "state", "entries", "history")
+    show_table(headings, [_data_key_row(*row) for row in stored], "Data keys")
 
 
-def ring_table(ring: KeyRing | None, wrapped: Counter[str]) -> Table:
+def ring_rows(ring: KeyRing | None, wrapped: Counter[str]) -> list[tuple[str, str | Text, int]]:
     """Return the keys of the ring and those missing from it, never their material."""
-    table = Table("key", "state", "data keys", title="Key-encryption keys")
-    other = Text("of KEY_COMMAND") if ring is None else Text("missing", style="red")
-    states = defaultdict(lambda: other)
-    for key in ring.keys if ring is not None else ():
-        states[key.id] = Text(key.state)
-    for key_id in [*states, *sorted(wrapped.keys() - states.keys())]:
-        table.add_row(Text(key_id), states[key_id], str(wrapped[key_id]))
-    return table
+    other = "of KEY_COMMAND" if ring is None else Text("missing", style="red")
+    states = {key.id: key.state for key in (ring.keys if ring is not None else ())}
+    names = [*states, *sorted(wrapped.keys() - states.keys())]
+    return [(name, states.get(name, other), wrapped[name]) for name in names]
 
 
-def _data_key_table(keys: list[tuple[StoredDataKey, int, int]]) -> Table:
-    """Return the data keys, with the entries and the values of the history that each sealed."""
-    table = Table(
-        "environment",
-        Column("data key", overflow="fold"),
-        Column("wrapped by", overflow="fold"),
-        "created",
-        "state",
-        Column("entries", justify="right"),
-        Column("history", justify="right"),
-        title="Data keys",
-    )
-    for key, entries, history in keys:
-        state = "active" if key.retired_at is None else f"retired {key.retired_at:%Y-%m-%d}"
-        if key.destroyed_at is not None:
-            state = f"destroyed {key.destroyed_at:%Y-%m-%d}"
-        created = f"{key.created_at:%Y-%m-%d}"
-        kek_id = key.kek_id if key.wrapped is not None else "-"
-        table.add_row(
-            *(key.environment, key.id.hex(), Text(kek_id), created, state),
-            str(entries),
-            str(history),
-        )
-    return table
+def _data_key_row(key: StoredDataKey, entries: int, history: int) -> tuple[str | int, ...]:
+    """Return a data key, with the entries and the values of the history that it sealed."""
+    state = f"active since {key.created_at:%Y-%m-%d}"
+    if key.retired_at is not None:
+        state = f"retired {key.retired_at:%Y-%m-%d}"
+    if key.destroyed_at is not None:
+        state = f"destroyed {key.destroyed_at:%Y-%m-%d}"
+    kek_id = key.kek_id if key.wrapped is not None else "-"
+    return key.id.hex(), key.environment, kek_id, state, entries, history
 
 
 @cli.command("rotate")
 def rotate(
     kek_id: Annotated[
-        str | None, typer.Argument(help="Key of the ring to make active first.")
+        str | None, typer.Argument(help="Key of the ring to make active first.", metavar="KEY")
     ] = None,
     environment: Annotated[
         list[str] | None,
         typer.Option(
-            "--data-keys", help="Environment to give a new data key instead; repeatable, * for all."
+            "--data-keys",
+            help="Environment that gets a new data key instead; repeatable, * for all.",
+            metavar="ENVIRONMENT",
         ),
     ] = None,
 ) -> None:
     """Wrap every data key with the active key, or encrypt secrets with a new data key.
 
     The service may run meanwhile. An interrupted rotation continues with the next call.
+
+    Example: python -m app key rotate --data-keys local
     """
     if environment:
         if kek_id is not None:
@@ -167,8 +172,13 @@ def rotate(
 
 
 @cli.command("retire")
-def retire(kek_id: Annotated[str, typer.Argument(help="Id of the key, as in `key list`.")]) -> None:
-    """Stop using a key. Refused while it wraps a data key."""
+def retire(
+    kek_id: Annotated[str, typer.Argument(help="ID of the key, as in `key list`.", metavar="KEY")],
+) -> None:
+    """Stop using a key. Refused while it wraps a data key.
+
+    Example: python -m app key retire KEY
+    """
 
     async def work(resources: Resources) -> None:
         access = origin().did(AccessEvent.ADMINISTRATION, resource=kek_id, detail="key retired")
@@ -197,11 +207,13 @@ def shred(
         str | None, typer.Option(help="The environment's name again, instead of the prompt for it.")
     ] = None,
 ) -> None:
-    """Destroy the data keys of an environment: its secrets, old and current, become unreadable.
+    """Destroy the data keys of an environment, and so its secrets, old and current.
 
     Everything else stays, and new secrets can be written. Earlier backups and write-ahead logs
-    still hold the wrapped keys. To complete the shredding, delete those; or rotate to a new key,
+    still hold the wrapped keys. To complete the shredding, delete those. Or rotate to a new key,
     then retire and erase the old one.
+
+    Example: python -m app key shred local --confirm local
     """
     typed = confirm or typer.prompt(f"Type {environment} to destroy its secrets without return")
     if typed != environment:

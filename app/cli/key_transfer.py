@@ -11,6 +11,7 @@ import typer
 
 from app.access.events import AccessEvent
 from app.cli.actor import origin, record_or_warn
+from app.cli.help import Commands
 from app.cli.terminal import console, error_console
 from app.crypto.identity import IdentityError
 from app.crypto.sealed import SealedError
@@ -24,22 +25,29 @@ from app.settings import Settings, SettingsError, load
 from app.settings.env_file import environment
 from app.settings.identity import find_identity
 
-cli = typer.Typer()
+cli = Commands()
 
 # The text of these never holds a key.
 _ERRORS = (IdentityError, KeyRingError, SealedError)
 
-File = Annotated[Path, typer.Argument(help="The age file of the key ring.")]
+File = Annotated[Path, typer.Argument(help="File of the exported key ring.")]
 
 
 @cli.command("export")
 def export(
     file: File,
     recipient: Annotated[
-        list[str], typer.Option(help="age recipient, age1…, that can open the file; repeatable.")
+        list[str], typer.Option(help="Recipient, age1…, that can open the file; repeatable.")
     ],
 ) -> None:
-    """Write the key ring to a new file, encrypted for the recipients."""
+    """Write the key ring to a new file, encrypted for the recipients.
+
+    Example: python -m app key export key-ring.age --recipient RECIPIENT
+
+    Works on: files. The access log records it, if the database can be reached.
+
+    Needs: KEY_RING_FILE or KEY_RING.
+    """
     settings = load()
     if settings.keys.command is not None:
         raise invalid("KEY_COMMAND", "has the keys: there is no key ring to export")
@@ -59,19 +67,26 @@ def export(
         raise _exists(file) from None
     except OSError as error:
         raise invalid("FILE", f"cannot be written: {reason(error)}") from None
-    console.print(f"{file} has the key ring, keys: {len(ring.keys)}", soft_wrap=True)
+    console.print(f"{file} has the key ring, keys: {len(ring.keys)}")
 
 
 @cli.command("import")
 def import_(
     file: File,
     identity: Annotated[
-        Path | None, typer.Option(help="Identity file to open it; this host's by default.")
+        Path | None,
+        typer.Option(help="File of the identity that opens it; this host's by default."),
     ] = None,
 ) -> None:
     """Add the keys of an export to this host's key ring, or create the ring from it.
 
-    The active key of an existing ring stays active. Needs no database.
+    The active key of an existing ring stays active.
+
+    Example: python -m app key import key-ring.age --identity identity
+
+    Works on: files. The access log records it, if the database can be reached.
+
+    Needs: KEY_RING_FILE, and an identity that opens the export.
     """
     path = _ring_path()
     try:
@@ -93,9 +108,9 @@ def import_(
         after = change_ring(path, merged)
     added = [key for key in after.keys if key.id not in before]
     for key in added:
-        console.print(f"{key.id} is in {path}, {key.state}", soft_wrap=True)
+        console.print(f"{key.id} is in {path}, {key.state}")
     if not added:
-        console.print(f"{path} has every key of the file already", soft_wrap=True)
+        console.print(f"{path} has every key of the file already")
     keys = counted(len(added), "key")
     detail = f"key ring imported: added {keys} of {len(imported.keys)}"
     try:

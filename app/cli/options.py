@@ -16,12 +16,12 @@ DryRun = Annotated[
 ]
 At = Annotated[
     datetime | None,
-    typer.Option(help="State at this time, in this machine's time zone, instead of a revision."),
+    typer.Option(help="State at this time, in this machine's time zone, instead of --revision."),
 ]
 Revision = Annotated[
     int | None, typer.Option(min=0, help="State at this revision; the latest by default.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 def local_time(at: datetime) -> datetime:

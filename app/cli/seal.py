@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.help import Commands
 from app.crypto.identity import Identity, IdentityError, new_identity
 from app.crypto.sealed import (
     TEXT_BYTES_MAX,
@@ -32,7 +33,16 @@ from app.settings.reading import Refused, resolve_file
 from app.settings.variable import Variable
 from app.settings.variables import VARIABLES
 
-cli = typer.Typer(help="Encrypt secret settings for chosen hosts.", no_args_is_help=True)
+cli = Commands(
+    """Encrypt secret settings, such as DATABASE_URL, for chosen hosts.
+
+    Each host has an identity, a private key. Its recipient is the public key, age1….
+
+    Works on: files and the environment.
+
+    Needs: IDENTITY_FILE, or --recipient to encrypt.
+    """
+)
 
 _SECRETS = {variable.name: variable for variable in VARIABLES if variable.secret}
 
@@ -47,10 +57,17 @@ EnvFile = Annotated[
 def keygen(
     out: Annotated[
         Path | None,
-        typer.Option(help="New file for the identity, with mode 0600; standard output by default."),
+        typer.Option(
+            help="New file for the identity, with mode 0600; standard output by default.",
+        ),
     ] = None,
 ) -> None:
-    """Create an identity and print its recipient, as `age-keygen` does."""
+    """Create an identity and print its recipient, as `age-keygen` does.
+
+    Example: python -m app seal keygen --out identity
+
+    Needs: nothing.
+    """
     text, recipient = new_identity(datetime.now(UTC))
     if out is None:
         typer.echo(f"recipient: {recipient}", err=True)
@@ -65,7 +82,12 @@ def keygen(
 
 @cli.command()
 def recipients() -> None:
-    """Print the recipients of this host's identity, one per line."""
+    """Print the recipients of this host's identity, one per line.
+
+    Example: python -m app seal recipients
+
+    Needs: IDENTITY_FILE.
+    """
     for recipient in _identity("identity", environment()).recipients:
         typer.echo(recipient)
 
@@ -75,15 +97,17 @@ def encrypt(
     name: Name,
     recipient: Annotated[
         list[str] | None,
-        typer.Option(
-            help="age recipient, age1…, repeatable; by default as before, else this host's."
-        ),
+        typer.Option(help="Recipient, age1…, repeatable; by default as before, else this host's."),
     ] = None,
     env_file: Annotated[
-        Path | None, typer.Option(help="File in which to replace or add the line, e.g. .env.")
+        Path | None,
+        typer.Option(help="File in which to replace or add the line, e.g. .env."),
     ] = None,
 ) -> None:
-    """Encrypt a value from standard input or a hidden prompt; print it, or write it to a file."""
+    """Encrypt a value from standard input or a hidden prompt. Print it, or write it to a file.
+
+    Example: echo $URL | python -m app seal encrypt DATABASE_URL
+    """
     variable = _variable(name)
     values = read_env_file(env_file) if env_file else {}
     before = values.get(name, "")
@@ -100,7 +124,10 @@ def encrypt(
 
 @cli.command()
 def check(env_file: EnvFile = None) -> None:
-    """Open each sealed setting without printing it; exit with 1 when one cannot be used."""
+    """Open each sealed setting without printing it; exit with 1 when one cannot be used.
+
+    Example: python -m app seal check
+    """
     values = _values(env_file)
     is_good = True
     for name in _SECRETS:
@@ -136,6 +163,8 @@ def rekey(
     """Encrypt for other recipients: the settings of a file, or standard input.
 
     A removed recipient may have read the value before, so change the password as well.
+
+    Example: python -m app seal rekey --env-file .env --add RECIPIENT
     """
     if env_file is None and name is None:
         raise typer.BadParameter("name a setting, or a file with --env-file")
@@ -160,7 +189,10 @@ def rekey(
 
 @cli.command()
 def decrypt(name: Name, env_file: EnvFile = None) -> None:
-    """Print the value of a sealed setting, on a terminal only."""
+    """Print the value of a sealed setting, on a terminal only.
+
+    Example: python -m app seal decrypt DATABASE_URL
+    """
     _variable(name)
     if not sys.stdout.isatty():
         raise Forbidden("terminal_missing", "a sealed setting is printed on a terminal only")

@@ -30,7 +30,17 @@ _LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S10
 
 
 def serve() -> None:
-    """Run the service until Ctrl-C or SIGTERM."""
+    """Run the service until Ctrl-C or SIGTERM.
+
+    Applies the pending migrations first, unless MIGRATE_ON_START is false.
+
+    Example: PORT=8081 python -m app serve
+
+    Works on: the database of DATABASE_URL. Without it, this command starts the embedded PostgreSQL
+    of DATA_DIR, and stops it at its end.
+
+    Needs: nothing in the local tier; DATABASE_URL and TOKEN_KEY in the others.
+    """
     settings = configured_settings()
     for warning in settings.warnings:
         log.logger(__name__).warning("settings", problem=warning)

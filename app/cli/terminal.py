@@ -1,11 +1,17 @@
-"""The output of commands. It is data: a bracket is not markup, and :word: is not an emoji."""
+"""The output of commands. It is data: a bracket is not markup, and :word: is not an emoji.
 
-from collections.abc import Callable, Iterator
+In a pipe no line is wrapped and no value is cut.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 import typer
+from rich.bar import Bar
 from rich.console import Console
 from rich.progress import (
     DownloadColumn,
@@ -14,12 +20,45 @@ from rich.progress import (
     ProgressColumn,
     TimeElapsedColumn,
 )
+from rich.table import Table
+from rich.text import Text
 
 _VALUE_MAX = 60
+_PIPE_COLUMNS = 1000
 
-console = Console(markup=False, emoji=False)
+console = Console(
+    markup=False,
+    emoji=False,
+    highlight=False,
+    soft_wrap=True,
+    width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_COLUMNS,
+)
 # For messages beside an output that must be a file, or a token, and nothing else.
-error_console = Console(stderr=True, markup=False, emoji=False)
+error_console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def show_table(
+    headings: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None
+) -> None:
+    """Print a table without lines, or `none`. Columns of numbers are aligned to the right."""
+    listed = list(rows)
+    if not listed:
+        console.print(f"{title}: none" if title else "none")
+        return
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    for heading, cells in zip(headings, zip(*listed, strict=True), strict=True):
+        is_number = all(isinstance(cell, int) for cell in cells)
+        # The first column names the row, and is copied into other commands.
+        is_name = not table.columns
+        table.add_column(
+            heading,
+            justify="right" if is_number else "left",
+            overflow="fold",
+            no_wrap=is_name,
+        )
+    for row in listed:
+        table.add_row(*(cell if isinstance(cell, Text | Bar) else str(cell) for cell in row))
+    console.print(table)
 
 
 def progress_display(*columns: ProgressColumn) -> Progress:

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from app.access import expiry as lives
 from app.access import tokens
@@ -13,30 +12,38 @@ from app.access.local_credentials import token_key
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.access.token_views import TokenView
 from app.cli.actor import origin
-from app.cli.terminal import console, error_console
+from app.cli.help import Commands
+from app.cli.terminal import console, error_console, show_table
 from app.database import Connection
 from app.scripts import Resources, run_query, run_script
 
-cli = typer.Typer(help="Create, list, rotate and revoke tokens.", no_args_is_help=True)
+cli = Commands(
+    """Create, list, rotate and revoke tokens.
+
+    Works on: the database. A running server follows within a second.
+
+    Needs: the settings of the service, in the environment or .env. None in the local tier.
+    """
+)
 
 _PAGE = 500
-_Id = Annotated[str, typer.Argument(help="Id of the token, as in `token list`.")]
+_Id = Annotated[str, typer.Argument(help="ID of the token, as in `token list`.", metavar="ID")]
 
 
 @cli.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Name of the token: its purpose.")],
+    name: Annotated[str, typer.Argument(help="Purpose of the token, for the list and the logs.")],
     scope: Annotated[
-        list[Scope] | None, typer.Option(help="Scope, repeatable; read by default.")
+        list[Scope] | None, typer.Option(help="What the token may do, repeatable; read by default.")
     ] = None,
     environment: Annotated[
         list[str] | None,
-        typer.Option(help="Environment, repeatable, * for all; required without --admin."),
+        typer.Option(help="Environment, repeatable, * for all. Required without --admin."),
     ] = None,
     expires_days: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Days until it expires; for admin tokens 90 by default, at most 365."
+            min=1, help="Days until it expires. Admin tokens: 90 by default, at most 365."
         ),
     ] = None,
     *,
@@ -44,11 +51,17 @@ def create(
         bool, typer.Option("--admin", help="Grant every scope and environment.")
     ] = False,
 ) -> None:
-    """Create a token and print it. It is stored as a MAC and cannot be printed again."""
+    """Create a token and print it.
+
+    It is stored as a MAC and cannot be printed again.
+
+    Example:
+        python -m app token create ci --scope read --environment local
+    """
     scopes = frozenset(Scope) if admin else frozenset(scope or [Scope.READ])
     environments = frozenset(environment or ([EVERY_ENVIRONMENT] if admin else []))
     if not environments:
-        raise typer.BadParameter("name at least one with --environment, or * for all")
+        raise typer.BadParameter("give --environment NAME, repeatable, or * for all of them")
 
     async def work(resources: Resources) -> GeneratedToken:
         key = token_key(resources.settings)
@@ -66,7 +79,10 @@ def create(
 
 @cli.command("list")
 def list_tokens() -> None:
-    """List all tokens, also revoked and expired ones, the oldest first."""
+    """List all tokens, also revoked and expired ones, the oldest first.
+
+    Example: python -m app token list
+    """
 
     async def work(resources: Resources) -> list[TokenView]:
         views: list[TokenView] = []
@@ -83,23 +99,26 @@ def list_tokens() -> None:
                 after = page.next
         return sorted(views, key=lambda token: token.created_at)
 
-    table = Table("id", "name", "scopes", "environments", "created", "ends", "last used", "")
-    for token in run_script(work):
-        table.add_row(
-            *(token.id, token.name, ", ".join(token.scopes), ", ".join(token.environments)),
-            *(_day(token.created_at), _end(token), _day(token.last_used_at)),
-            ", ".join(token.remarks),
-        )
-    console.print(table)
+    show_table(
+        ("id", "name", "scopes", "environments", "ends", "last used", "remarks"),
+        [
+            (
+                *(token.id, token.name, ", ".join(token.scopes), ", ".join(token.environments)),
+                *(_end(token), _day(token.last_used_at), ", ".join(token.remarks)),
+            )
+            for token in run_script(work)
+        ],
+    )
 
 
 @cli.command()
 def show(token_id: _Id) -> None:
-    """Show the details of a token."""
+    """Show the details of a token.
+
+    Example: python -m app token show ID
+    """
     token = run_query(lambda connection: tokens.get(connection, token_id))
-    table = Table(show_header=False)
-    for title, value in (
-        ("id", token.id),
+    rows = (
         ("name", token.name),
         ("scopes", ", ".join(token.scopes)),
         ("environments", ", ".join(token.environments)),
@@ -108,9 +127,8 @@ def show(token_id: _Id) -> None:
         ("replaced by", token.replaced_by or "-"),
         ("last used", _day(token.last_used_at)),
         ("remarks", ", ".join(token.remarks) or "-"),
-    ):
-        table.add_row(title, value)
-    console.print(table)
+    )
+    show_table(("id", token.id), rows)
 
 
 @cli.command()
@@ -123,7 +141,12 @@ def rotate(
         ),
     ] = lives.GRACE_SECONDS,
 ) -> None:
-    """Replace a token by a new one, and print the new one."""
+    """Replace a token by a new one, and print the new one.
+
+    Both are valid until the grace time ends.
+
+    Example: python -m app token rotate ID --grace-seconds 3600
+    """
 
     async def work(resources: Resources) -> tuple[GeneratedToken, TokenView]:
         key = token_key(resources.settings)
@@ -146,7 +169,10 @@ def rotate(
 
 @cli.command()
 def revoke(token_id: _Id) -> None:
-    """Revoke a token. Every instance refuses it within a second."""
+    """Revoke a token. Every instance refuses it within a second.
+
+    Example: python -m app token revoke ID
+    """
     run_script(
         lambda resources: resources.database.transact(
             lambda c: tokens.revoke(c, resources.access_log, token_id, origin=origin())

@@ -11,6 +11,7 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from app.access.events import AccessEvent
 from app.cli.actor import operator, origin
+from app.cli.help import Commands
 from app.cli.history import DRY_RUN, show_changes, show_properties
 from app.cli.options import At, DryRun, EnvironmentName, Message, Revision, moment
 from app.cli.terminal import console, progress_display
@@ -24,7 +25,7 @@ from app.http.dry_run import transact
 from app.names import counted
 from app.scripts import Resources, run_script
 
-cli = typer.Typer()
+cli = Commands()
 
 
 @cli.command("export")
@@ -34,14 +35,19 @@ def export_environment(
         Path | None, typer.Argument(help="File to write; standard output by default.")
     ] = None,
     format_: Annotated[
-        Format | None, typer.Option("--format", help="By default what the file's name says.")
+        Format | None, typer.Option("--format", help="Format; by default as the file name says.")
     ] = None,
     revision: Revision = None,
     at: At = None,
     *,
     reveal: Annotated[bool, typer.Option("--reveal", help="Write the values of secrets.")] = False,
 ) -> None:
-    """Export an environment to a file that `import` can read. Secrets are masked."""
+    """Export an environment to a file that `configuration import` can read.
+
+    Secrets are masked. --reveal writes them, and the access log records that.
+
+    Example: python -m app configuration export local local.yaml
+    """
     chosen = format_ or (format_of(file) if file is not None else Format.JSON)
     state = moment(revision, at)
 
@@ -76,13 +82,14 @@ def export_environment(
 def import_document(
     environment: EnvironmentName,
     file: Annotated[
-        Path, typer.Argument(help="File to read: .json, .yaml, .yml, .env or .env.*", exists=True)
+        Path, typer.Argument(help="File to read: .json, .yaml, .yml, .env or .env.*.", exists=True)
     ],
     mode: Annotated[
-        Mode, typer.Option(help="Keep entries that are not in the file, or delete them.")
+        Mode,
+        typer.Option(help="Merge keeps entries that are not in the file; replace deletes them."),
     ] = Mode.MERGE,
     format_: Annotated[
-        Format | None, typer.Option("--format", help="By default what the file's name says.")
+        Format | None, typer.Option("--format", help="Format; by default as the file name says.")
     ] = None,
     message: Message = "",
     secret: Annotated[
@@ -98,7 +105,11 @@ def import_document(
     ] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Import a file into an environment, as one change set."""
+    """Import a file into an environment, as one change set.
+
+    Example:
+        python -m app configuration import development local.yaml --dry-run
+    """
 
     async def work(resources: Resources) -> ImportResult:
         document = read_checked_file(

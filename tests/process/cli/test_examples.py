@@ -1,0 +1,135 @@
+"""The example in the help of each command works, and prints what the documentation shows."""
+
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from app.cli.help import PROGRAM, help_text, subcommands
+from app.cli.reference import PAGE, commands, outputs_of, page
+from app.database.role_names import APP, BACKUP, MIGRATOR
+from app.settings import Target
+from tests.commands import CommandResult, run_command
+from tests.conftest import Server
+from tests.paths import ROOT
+
+EXAMPLES = {
+    context.command_path.removeprefix(f"{PROGRAM} "): help_text(context).notes.get("Example", "")
+    for context in commands()
+    if not any(subcommands(context))
+}
+# Every process test runs `serve`. `seal decrypt` needs a terminal: test_seal.py has one. `database
+# new` writes into the folder of the migrations. `doctor` fails on the fast server of the suite.
+ELSEWHERE = {"serve", "seal decrypt", "database new", "doctor"}
+OUTPUTS = outputs_of((ROOT / PAGE).read_text(encoding="utf-8"))
+FLAGS = '{"flags": {"a": {"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on"}}}'
+
+Run = Callable[..., CommandResult]
+
+
+def test_page_equals_the_help() -> None:
+    assert page(OUTPUTS) == (ROOT / PAGE).read_text(encoding="utf-8")
+    assert OUTPUTS.keys() <= set(EXAMPLES.values())
+
+
+def _url(target: Target) -> str:
+    ((folder, port),) = target.hosts
+    password = quote(target.password.reveal(), safe="") if target.password else ""
+    query = urlencode({"host": folder, "port": port})
+    return f"postgresql://{target.user}:{password}@/{target.database}?{query}"
+
+
+@pytest.fixture
+def run(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Yield a function that runs commands in one other process: a process each takes a second."""
+    name = server.create_database("examples", template="flagstone")
+    shutil.copytree(server.provisioner.folder, tmp_path / "credentials")
+    environ = {
+        "DATABASE_URL": _url(server.target(APP, name)),
+        "DATABASE_MIGRATOR_URL": _url(server.target(MIGRATOR, name)),
+        "DATABASE_BACKUP_URL": _url(server.target(BACKUP, name)),
+        "DATABASE_ADMIN_URL": _url(server.superuser),
+        "DATA_DIR": str(server.folder / "examples"),
+        "LOG_LEVEL": "error",
+        "COLUMNS": "80",
+        "TZ": "UTC",
+    }
+    monkeypatch.chdir(tmp_path)
+    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+
+        def run(*words: str, stdin: str = "", **more: str) -> CommandResult:
+            return executor.submit(run_command, *words, stdin=stdin, **environ, **more).result(
+                timeout=60
+            )
+
+        yield run
+    server.drop_database(name)
+
+
+def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) -> None:
+    values: dict[str, str] = {"flagstone": "examples"}
+    ran: set[str] = set()
+
+    def example(name: str, stdin: str = "", **more: str) -> str:
+        ran.add(name)
+        words = shlex.split(EXAMPLES[name].replace("\\\n", "").rpartition(f"{PROGRAM} ")[2])
+        result = run(*(values.get(word, word) for word in words), stdin=stdin, **more)
+        assert result.code == 0, (name, result)
+        expected = re.escape(OUTPUTS.get(EXAMPLES[name], "…")).replace("…", ".*")
+        printed = "".join(f"{line.rstrip()}\n" for line in result.output.splitlines())
+        assert re.fullmatch(expected, printed, re.DOTALL), (name, printed)
+        return result.output
+
+    for name in ("migrate", "status", "verify", "seed", "provision", "stop"):
+        example(f"database {name}")
+    for name in ("set", "get", "list", "history", "diff", "revert", "restore", "promote", "export"):
+        example(f"configuration {name}")
+    example("configuration import")
+    (tmp_path / "flags.flagd.json").write_text(FLAGS)
+    for name in ("evaluate", "explain", "stale", "lint"):
+        example(f"flag {name}")
+    for name in ("create", "list", "show", "update", "delete"):
+        example(f"environment {name}")
+
+    token = example("token create")
+    values["ID"] = token.split("_")[2]
+    for name in ("list", "show", "rotate", "revoke"):
+        example(f"token {name}")
+
+    example("seal keygen")
+    host = {"IDENTITY_FILE": "identity"}
+    values["RECIPIENT"] = example("seal recipients", **host).strip()
+    sealed = example("seal encrypt", stdin="postgresql://a@localhost/b", **host)
+    (tmp_path / ".env").write_text(f"DATABASE_URL={sealed}")
+    example("seal check", **host)
+    example("seal rekey", **host)
+    (tmp_path / ".env").unlink()
+
+    example("key generate")
+    ring = {"KEY_RING_FILE": "key-ring"}
+    secret = ("configuration", "set", "local", "password", "-", "--text", "--kind", "secret")
+    assert run(*secret, stdin="hunter2", **ring).code == 0
+    listed = example("key list", **ring)
+    values["KEY"] = re.findall(r"\d{8}-\w+", listed)[0]
+    example("key export", **ring)
+    example("key rotate", **ring)
+    second = run("key", "generate", **ring).output.split()[0]
+    assert run("key", "rotate", second, **ring).code == 0
+    example("key retire", **ring)
+    example("key import", **ring)
+
+    for name in ("create", "list", "verify", "restore", "prune", "new-epoch"):
+        example(f"backup {name}", **ring)
+    example("key shred", **ring)
+    for name in ("verify", "heads", "public-key"):
+        example(f"audit {name}", **ring)
+    example("database accept-schema")
+    example("database trim-access-log")
+    example("database rollback")
+    assert ran == EXAMPLES.keys() - ELSEWHERE
