@@ -81,7 +81,7 @@ check: tools ## format, lint, types, layers, migrations
 	     --exclude-path '*.rollback.sql' migrations/*.sql
 
 docs: tools ## build the documentation site into .site, with warnings as errors
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
 
 docs-serve: tools ## serve the documentation site on 127.0.0.1:8000
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --config-file docs/site/mkdocs.yml

@@ -1,7 +1,7 @@
 """The recipes of the documentation import as they are, and give the outcomes that the page shows.
 
 Beside each flagd document `docs/recipes/NAME.json` is `NAME.cases.json`: outcomes for contexts, and
-the shares in percent that a split gives.
+the shares in percent that a split gives. The page shows both.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from tests.api.flags.flagd import LOCAL, Flagd
 from tests.conftest import Service
 from tests.paths import ROOT
 
+PAGE = ROOT / "docs/recipes.md"
 FOLDER = ROOT / "docs/recipes"
 NAMES = sorted(path.name.removesuffix(".cases.json") for path in FOLDER.glob("*.cases.json"))
 KEYS = [f"user-{number}" for number in range(2_000)]
@@ -61,6 +62,33 @@ def test_every_recipe_has_cases() -> None:
 
     assert documents == set(NAMES)
     assert len(NAMES) == 10
+
+
+def _table(cases: list[dict[str, Any]]) -> str:
+    """Return the cases as a Markdown table, without the columns that say nothing."""
+    columns = ["at", "flag", "context", "variant", "value", "reason"]
+    if len({case["flag"] for case in cases}) == 1:
+        columns.remove("flag")
+    if all(isinstance(case["value"], bool) for case in cases):
+        columns.remove("value")
+    columns.remove("context" if "at" in cases[0] else "at")
+    lines = [columns, ["---"] * len(columns)]
+    for case in cases:
+        texts = [
+            cell if isinstance(cell, str) else json.dumps(cell)
+            for cell in (case[column] for column in columns)
+        ]
+        lines.append([f"`{text}`" for text in texts])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_shows_recipe_and_its_cases(name: str) -> None:
+    text = PAGE.read_text()
+    _, found, rest = text.partition(f'```json\n--8<-- "docs/recipes/{name}.json"\n```\n\n')
+
+    assert found
+    assert rest.startswith(_table(_read(f"{name}.cases.json")["cases"]))
 
 
 @pytest.mark.parametrize("name", NAMES)

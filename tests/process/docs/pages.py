@@ -29,6 +29,8 @@ _FENCE = re.compile(
     """,
     re.DOTALL | re.MULTILINE | re.VERBOSE,
 )
+# A block that shows a file.
+_SNIPPET = re.compile(r'^--8<-- "(.+)"$', re.MULTILINE)
 _ELSEWHERE = re.compile(r"<!-- tested by (\S+) -->")
 _JSON_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
 
@@ -96,7 +98,7 @@ class Page:
                 line=self.text.count("\n", 0, match.start("indent")) + 1,
                 language=match["language"],
                 title=match["title"],
-                text=dedent(match["text"]),
+                text=_SNIPPET.sub(_file_text, dedent(match["text"])),
                 skip_reason=match["reason"],
                 is_output=is_output,
             )
@@ -109,6 +111,10 @@ class Page:
             if block is not None and (block.is_run or block.title):
                 has_output = following is not None and following.is_output
                 yield Step(block, following if has_output else None)
+
+
+def _file_text(snippet: re.Match[str]) -> str:
+    return (ROOT / snippet[1]).read_text().rstrip()
 
 
 def pages() -> list[Page]:
