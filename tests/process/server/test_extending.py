@@ -75,6 +75,22 @@ async def test_example_of_the_page_reports_its_check_and_metric(
     assert await process.stop() == 0
 
 
+async def test_script_of_the_page_prints_counts(
+    launch: Callable[..., Process], extended: Path
+) -> None:
+    seed, script = launch(), launch()
+    script.code = extended
+    await seed.start("database", "seed")
+    assert seed.child is not None
+    await seed.child.wait()
+
+    await script.start_module("app.scripts", "count_entries")
+    assert script.child is not None
+    code = await script.child.wait()
+
+    assert (code, "local: 5 entries\n" in script.log) == (0, True)
+
+
 def test_example_of_the_page_passes_the_linters(extended: Path) -> None:
     ruff = [sys.executable, "-m", "ruff"]
     layers = str(Path(sys.executable).with_name("lint-imports"))
