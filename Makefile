@@ -100,6 +100,7 @@ lock: tools ## pin the dependencies of pyproject.toml with hashes
 reference: tools ## write .env.example and the generated parts of docs/ from the code
 	@$(BIN)/python -m app.settings.reference
 	@$(BIN)/python -m app.cli.reference
+	@$(BIN)/python -m app.server.reference
 
 clients: ## install Node's OpenFeature clients with npm, which the suite then tests too
 	@npm ci --prefix tests/process/clients --silent

@@ -41,7 +41,7 @@ class TokenPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of a POST. Scopes and environments must be among those of the caller.
+    """A token to create. Its scopes and environments must be among those of the caller.
 
     Without an expiry a token is valid until it is revoked. An admin token is valid for 90 days by
     default, and for at most 365.
@@ -55,7 +55,7 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class RotationRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of a rotation: how long the old token stays valid."""
+    """The replacement of a token."""
 
     grace_seconds: Annotated[int, msgspec.Meta(ge=0, le=GRACE_SECONDS_MAX)] = GRACE_SECONDS
 

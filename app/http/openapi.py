@@ -128,7 +128,7 @@ def _operation(route: "Route", operation_id: str, texts: ApiTexts) -> dict[str, 
     }
     if route.scope is not None:
         scopes = [str(scope) for scope in (route.scope, *route.also)]
-        operation["description"] = f"{description}\n\nScope: `{'`, `'.join(scopes)}`.".strip()
+        operation["description"] = f"{description}\n\nScope: `{'` and `'.join(scopes)}`.".strip()
         operation["security"] = [{"bearer": []}, {"apiKey": []}]
         operation["x-scope"] = " ".join(scopes)
     if route.body is not None:

@@ -20,27 +20,27 @@ _TAG = r'(W/)?"[!#-~]*"'
 Described = tuple[dict[str, Any], str]
 
 PATH: dict[str, Described] = {
-    "environment": (_ENVIRONMENT, "The name of an environment."),
-    "key": (_KEY, "The key of a configuration. Slashes need no encoding."),
-    "revision": (_WHOLE, "The number of a change set."),
-    "id": ({"type": "string", "pattern": "^[0-9A-Za-z]{13}$"}, "The ID of a token."),
+    "environment": (_ENVIRONMENT, "Name of the environment."),
+    "key": (_KEY, "Key of the entry. Slashes need no encoding."),
+    "revision": (_WHOLE, "Number of the change set."),
+    "id": ({"type": "string", "pattern": "^[0-9A-Za-z]{13}$"}, "ID of the token: 13 characters."),
     "ticket": (
         {"type": "string"},
-        "The ticket in a URL of `eventStreams`, from a bulk evaluation.",
+        "Last part of a URL in `eventStreams`.",
     ),
 }
 
 QUERY: dict[str, Described] = {
-    "prefix": (_TEXT, "Return only keys with this prefix."),
+    "prefix": (_TEXT, "Return only keys that start with this text."),
     "kind": (
         {"enum": ["setting", "flag", "segment", "secret"]},
-        "Return only configurations of this kind.",
+        "Return only entries of this kind.",
     ),
-    "after": (_TEXT, "Start after this key or ID: `next` of the previous page."),
-    "before": (_WHOLE, "Start before this number: `next` of the previous page."),
+    "after": (_TEXT, "Start after this key or ID. Send `next` of the previous page."),
+    "before": (_WHOLE, "Start before this number. Send `next` of the previous page."),
     "limit": (
         {"type": "integer", "minimum": 1, "maximum": 500, "default": 100},
-        "Maximum items of a page.",
+        "Maximum number of items in the answer.",
     ),
     "revision": (_WHOLE, "Return the state at this revision."),
     "at": (
@@ -50,21 +50,21 @@ QUERY: dict[str, Described] = {
     "min_revision": (_WHOLE, "Wait up to 2 seconds for this revision."),
     "dry_run": (
         {"type": "boolean", "default": False},
-        "Check and run the request, then roll it back.",
+        "Check the request and answer as usual, but store nothing.",
     ),
-    "from": (_WHOLE, "The earlier revision."),
-    "to": (_WHOLE, "The later revision. Default: the current one."),
+    "from": (_WHOLE, "Revision to compare from."),
+    "to": (_WHOLE, "Revision to compare to. Default: the current one."),
     "format": (
         {"enum": ["json", "yaml", "env", "flagd"]},
-        "Format of the file. Default of an import: by Content-Type.",
+        "Format of the file. Default: `json`, or for an import that of `Content-Type`.",
     ),
     "mode": (
         {"enum": ["merge", "replace"], "default": "merge"},
-        "replace deletes entries that the file does not have, of kinds that its format supports.",
+        "`replace` deletes entries that the file lacks, of the kinds that its format supports.",
     ),
     "lenient": (
         {"type": "boolean", "default": False},
-        "Warn, instead of refusing, about invalid flags, segments, keys and repeated .env names.",
+        "Accept invalid flags, segments, keys and repeated .env names, with warnings.",
     ),
     "secret": (
         {"type": "string"},
@@ -76,17 +76,20 @@ QUERY: dict[str, Described] = {
     ),
     "flagConfigEtag": (
         {"type": "string"},
-        "The `etag` of a stream event. The answer is from that revision or a later one.",
+        "`etag` of a stream event. The answer is from that revision or a later one.",
     ),
-    "flagConfigLastModified": ({"type": "string"}, "From the same event. Accepted, not used."),
+    "flagConfigLastModified": (
+        {"type": "string"},
+        "`lastModified` of the same event. It has no effect.",
+    ),
     "environment": (_ENVIRONMENT, "Return only entries of this environment."),
     "event": (
         {"enum": list(_EVENTS)},
-        "Return only this event, named after the OWASP logging vocabulary.",
+        "Return only this event. The names follow the OWASP logging vocabulary.",
     ),
     "reveal": (
         {"type": "boolean", "default": False},
-        "Return secrets in clear. Needs the scope reveal. The access log records it.",
+        "Return secrets in clear. Needs the scope `reveal`. The access log records it.",
     ),
     "against": (_ENVIRONMENT, "Compare with this environment instead of a revision."),
 }
@@ -94,19 +97,19 @@ QUERY: dict[str, Described] = {
 REQUEST_HEADERS: dict[str, Described] = {
     "If-Match": (
         {"type": "string", "pattern": rf"^(\*|{_TAG})$"},
-        'The expected version: an ETag, a number such as "3", or * for any.',
+        'Version that you expect: an ETag, a number such as "3", or * for any.',
     ),
     "If-None-Match": (
         {"type": "string"},
-        "For a write: * to create. For a read: the ETags that the client has.",
+        "For a write: * to create. For a read: ETags that you have; 304 if one is current.",
     ),
     "Last-Event-ID": (
         {"type": "string", "pattern": "^.*:[0-9]{1,18}$"},
-        "Resume after this event. Default: start now.",
+        "ID of the last event that you received: resume after it. Default: start now.",
     ),
     "Idempotency-Key": (
         {"type": "string", "pattern": "^[!-~]{1,200}$"},
-        "A repeated request gets the first answer for one day, or 409 if that contained a secret.",
+        "Text that you choose. A repeat within a day gets the first answer, or 409 for a secret.",
     ),
 }
 

@@ -64,7 +64,8 @@ async def get_environment(request: web.Request) -> web.Response:
 async def patch_environment(request: web.Request) -> web.Response:
     """Change the properties of an environment.
 
-    The body is a merge patch (RFC 7396). It makes one change set.
+    `If-Match` has the `version` of the environment. The body is a merge patch (RFC 7396). It makes
+    one change set. To change `fractional` or `protected` needs the scope `admin`.
     """
     dry_run = read_dry_run(request)
     # GET sends no ETag: it would change with each revision, because the response has the revision.
@@ -84,8 +85,8 @@ async def patch_environment(request: web.Request) -> web.Response:
 async def delete_environment(request: web.Request) -> web.Response:
     """Delete an environment.
 
-    Its tokens and streams end and its secrets are destroyed. Its history remains for verification
-    only. The answer is its last state.
+    `If-Match` has the `version` of the environment. Its tokens and streams end, and its secrets are
+    destroyed. Its history remains for verification only. The answer is its last state.
     """
     dry_run = read_dry_run(request)
     expected = read_expected_version(request, may_create=False)
@@ -111,7 +112,10 @@ async def delete_environment(request: web.Request) -> web.Response:
 
 
 async def create_environment(request: web.Request) -> web.Response:
-    """Create an environment."""
+    """Create an environment.
+
+    The token must be for the new environment, by its name or by `*`.
+    """
     dry_run = read_dry_run(request)
     body = await wire.read_body(request, NewEnvironment)
     if not request[CALLER].grant.covers(body.name):

@@ -92,7 +92,8 @@ async def list_configuration_history(request: web.Request) -> web.Response:
 async def create_change_set(request: web.Request) -> web.Response:
     """Write several keys in one transaction.
 
-    The keys may be of several environments. All operations succeed or none does.
+    The keys may be of several environments. All operations succeed or none does. Each operation has
+    the version that the key must have, and 0 for a new key.
     """
     dry_run = read_dry_run(request)
     body = await wire.read_body(request, NewChangeSet)
@@ -117,7 +118,8 @@ async def create_change_set(request: web.Request) -> web.Response:
 async def revert_change_set(request: web.Request) -> web.Response:
     """Revert a change set.
 
-    The inverse changes make a new revision.
+    The inverse changes make a new revision. If a key was changed again since then, the answer is
+    412 and nothing changes.
     """
     dry_run = read_dry_run(request)
     body = await wire.read_body(request, RevertRequest, answer_seconds=HEAVY_SECONDS)
@@ -181,7 +183,10 @@ async def _write_plan(
 
 
 async def get_difference(request: web.Request) -> web.Response:
-    """Compare two revisions or two environments."""
+    """Compare two revisions or two environments.
+
+    Send `from`, and `to` unless it is the current revision. Or send `against` alone.
+    """
     query = wire.read_query(request, {"from", "to", "against", "after", "limit"})
     page: dict[str, Any] = {"after_key": query.get("after", ""), "limit": wire.page_size(query)}
     before, after = (wire.whole_number(query, name) for name in ("from", "to"))

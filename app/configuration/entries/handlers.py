@@ -125,7 +125,8 @@ async def _reveal(request: web.Request, moment: Moment | None) -> web.Response:
 async def put_configuration(request: web.Request) -> web.Response:
     """Create or replace a configuration.
 
-    `If-Match` names the expected version; `If-None-Match: *` creates.
+    To create an entry, send `If-None-Match: *`. To replace one, send its version as `If-Match`. The
+    body replaces the whole entry: a member that it lacks gets its default.
     """
     dry_run = read_dry_run(request)
     expected = conditions.read_expected_version(request, may_create=True)
@@ -146,7 +147,7 @@ async def put_configuration(request: web.Request) -> web.Response:
 async def delete_configuration(request: web.Request) -> web.Response:
     """Delete a configuration.
 
-    `If-Match` names the expected version. The history remains.
+    `If-Match` has the version of the entry. The history remains.
     """
     dry_run = read_dry_run(request)
     expected = conditions.read_expected_version(request, may_create=False)

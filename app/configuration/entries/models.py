@@ -9,7 +9,7 @@ from app.configuration.snapshots.snapshot import Configuration
 
 
 class NewConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of a PUT. It replaces the whole entry; a member that is left out is removed."""
+    """An entry to store. It replaces the whole entry: a member that it lacks gets its default."""
 
     value: Any
     kind: Literal["setting", "flag", "segment", "secret"] = "setting"

@@ -27,7 +27,10 @@ _HOLD_SECONDS = 0.001
 
 
 async def evaluate_flag(request: web.Request) -> web.Response:
-    """Evaluate one flag for a context."""
+    """Evaluate one flag for a context.
+
+    With a path that begins with `/ofrep`, the token must be for exactly one environment.
+    """
     snapshot = await read_snapshot(request)
     context = decode_context(await read_raw(request))
 
@@ -44,7 +47,8 @@ async def evaluate_flag(request: web.Request) -> web.Response:
 async def evaluate_flags(request: web.Request) -> web.Response:
     """Evaluate every flag for a context.
 
-    The ETag covers everything that the answer depends on.
+    With a path that begins with `/ofrep`, the token must be for exactly one environment. Send the
+    ETag as `If-None-Match`: the answer is 304 while every outcome is the same.
     """
     snapshot = await read_snapshot(request)
     raw = await read_raw(request)
