@@ -404,31 +404,6 @@ def test_edit_before_the_latest_migration_cannot_be_forced(
     assert _ledger(admin) == before
 
 
-def test_text_that_was_not_stored_is_taken_from_the_file(
-    migrator: Migrator, folder: Path, admin: Connection
-) -> None:
-    """An older release, which did not store texts, applied the migration."""
-    _add(folder, FIRST, "create table first (a integer);", "drop table first;")
-    migrator.migrate()
-    drop_texts = "update migrations set applied_text = null, rollback_text = null"
-    first = admin.execute("select count(*) from migrations where rollback_text is null").fetchone()
-    admin.execute(drop_texts)
-    migrator.migrate()
-    stored = admin.execute(
-        "select count(*) from migrations where rollback_text is not null"
-    ).fetchone()
-    admin.execute(drop_texts)
-
-    assert first == (0,)
-    assert stored == (len(BASELINE) + 1,)
-    assert migrator.roll_back(1) == [FIRST]
-    migrator.migrate()
-    admin.execute(drop_texts)
-    _edit(folder)
-    with pytest.raises(MigrationError, match="its text was not stored"):
-        migrator.roll_back(1, force=True)
-
-
 def test_changed_line_endings_are_not_an_edit(migrator: Migrator, folder: Path) -> None:
     """Git writes LF or CRLF, depending on the settings of the machine."""
     migrator.migrate()

@@ -35,10 +35,6 @@ _INVALID_INDEX = (
     "select pg_class.relname from pg_index join pg_class on pg_class.oid = pg_index.indexrelid "
     "where pg_class.relnamespace = to_regnamespace(%s) and not pg_index.indisvalid limit 1"
 )
-_HAS_TEXTS = (
-    "select exists (select from pg_attribute where attrelid = to_regclass(%s) "
-    "and attname = 'applied_text' and not attisdropped)"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +48,8 @@ class Record:
     instance: str
     applied_at: Any
     duration_ms: int | None
-    applied_text: str | None
-    rollback_text: str | None
+    applied_text: str
+    rollback_text: str
 
 
 class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
@@ -70,7 +66,7 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         self._arguments = dict(arguments)
         self._owner = owner
         self._instance = instance
-        self.files = files
+        self._files = files
         super().__init__(dburi=None, migration_table="migrations")
 
     def connect(self, dburi: object) -> psycopg.Connection[Any]:
@@ -129,10 +125,7 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         cursor = self.connection.cursor(row_factory=class_row(Record))
         records: list[Record] = cursor.execute(
             'select name, "timestamp", checksum, state, instance, applied_at, duration_ms, '
-            # Null before the migration that adds these columns.
-            "to_jsonb(migrations) ->> 'applied_text' as applied_text, "
-            "to_jsonb(migrations) ->> 'rollback_text' as rollback_text "
-            'from migrations order by "timestamp"'
+            'applied_text, rollback_text from migrations order by "timestamp"'
         ).fetchall()
         return records
 
@@ -203,30 +196,23 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         self._record(migration, "applied", started)
 
     def _record(self, migration: Migration, state: str, started: float) -> None:
-        file = self.files[migration.id]
+        file = self._files[migration.id]
         self.connection.execute(
             'insert into migrations (name, "timestamp", instance, kind, phase, checksum, state, '
-            "duration_ms) values (%s, %s, %s, %s, %s, %s, %s, %s) "
+            "duration_ms, applied_text, rollback_text) "
+            "values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
             "on conflict on constraint migrations_name_unique do update "
             # Update all: a file that failed without a transaction may have been edited since.
             "set instance = excluded.instance, kind = excluded.kind, phase = excluded.phase, "
             "checksum = excluded.checksum, state = excluded.state, "
-            "duration_ms = excluded.duration_ms, applied_at = clock_timestamp()",
+            "duration_ms = excluded.duration_ms, applied_at = clock_timestamp(), "
+            "applied_text = excluded.applied_text, rollback_text = excluded.rollback_text",
             [
                 *(file.name, file.timestamp, self._instance, file.kind, file.phase),
                 *(file.checksum, state, round((time.monotonic() - started) * 1000)),
+                *(file.up, file.down),
             ],
         )
-        self.store_texts(file)
-
-    def store_texts(self, file: MigrationFile) -> None:
-        """Store the applied texts, if the ledger has the columns."""
-        if self._value(_HAS_TEXTS, f"{SCHEMA}.migrations"):
-            self.connection.execute(
-                f"update {SCHEMA}.migrations set applied_text = %s, rollback_text = %s "  # noqa: S608
-                "where name = %s",
-                [file.up, file.down, file.name],
-            )
 
     def _delete_record(self, migration: Migration, remark: str) -> None:
         self.connection.execute("delete from migrations where name = %s", [migration.id])

@@ -1,6 +1,6 @@
 """Migrate, roll back and compare. Every call blocks: the service calls from a thread."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,10 +92,6 @@ class Migrator:
                 with _name_in_errors(file.name):
                     backend.apply_one(migrations[file.name])
             progress("", len(ledger.pending), len(ledger.pending))
-            # Migrations that were applied before the ledger had columns for texts.
-            for record in backend.records() if ledger.pending else ledger.records:
-                if record.state == "applied" and record.applied_text is None:
-                    backend.store_texts(backend.files[record.name])
             expected.grant(work=bool(ledger.pending))
             expected.end(work=bool(ledger.pending))
             return [file.name for file in ledger.pending]
@@ -116,7 +112,12 @@ class Migrator:
             checked = _compare(files, ledger.records[: -len(records)]) if force else ledger
             _raise_problems(checked.problems)
             with TemporaryDirectory() as folder:
-                _write_texts(Path(folder), records, backend.files)
+                for record in records:
+                    up, down = (
+                        Path(folder, record.name + end) for end in (".sql", ".rollback.sql")
+                    )
+                    up.write_text(record.applied_text, encoding="utf-8")
+                    down.write_text(record.rollback_text, encoding="utf-8")
                 migrations = {m.id: m for m in read_migrations(folder)}
                 expected = ExpectedSchema(backend.connection, self.instance)
                 expected.begin(work=bool(names))
@@ -207,28 +208,6 @@ def _compare(files: Sequence[MigrationFile], records: Sequence[Record]) -> Ledge
     return Ledger(
         files=files, records=records, pending=pending, newer=newer, problems=sorted(problems)
     )
-
-
-def _write_texts(
-    folder: Path, records: Sequence[Record], files: Mapping[str, MigrationFile]
-) -> None:
-    """Write each migration as it was applied.
-
-    The ledger lacks the text of a migration that an older release applied: use an unedited file.
-    Raises MigrationError if there is neither.
-    """
-    for record in records:
-        up, down = record.applied_text, record.rollback_text
-        file = files.get(record.name)
-        if file is not None and file.checksum == record.checksum:
-            up, down = file.up, file.down
-        if up is None or down is None:
-            raise MigrationError(
-                f"{record.name} cannot be rolled back: its text was not stored when it was "
-                "applied, and its file is missing or was edited"
-            )
-        (folder / f"{record.name}.sql").write_text(up, encoding="utf-8")
-        (folder / f"{record.name}.rollback.sql").write_text(down, encoding="utf-8")
 
 
 def _raise_problems(problems: Sequence[str]) -> None:
