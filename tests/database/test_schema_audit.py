@@ -315,7 +315,9 @@ def test_change_that_cannot_be_recorded_is_refused(trail: Trail) -> None:
 
     with (
         trail.owner() as owner,
-        pytest.raises(psycopg.errors.UndefinedTable, match="cannot record this, so it is not done"),
+        pytest.raises(
+            psycopg.errors.UndefinedTable, match="refused: the schema audit cannot record this"
+        ),
     ):
         owner.execute("create table flagstone.t (a integer)")
     table = trail.admin.execute("select to_regclass('flagstone.t')").fetchone()

@@ -13,29 +13,34 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from app.database.catalog.recording import (
-    AUDIT_SCHEMA,
-    DUMPERS,
     FUNCTION_SOURCE,
     QUOTE_SETTING,
-    READERS,
-    TRIGGERS,
     Recording,
     RecordingStatus,
     evaluate,
 )
 from app.database.client.statements import run
 from app.database.client.statements import sql as statements
-from app.database.role_names import AUDITOR
 from app.log import logger
 
 log = logger(__name__)
 
 _LOCK_KEY = 0x61756469  # "audi" in ASCII
-_TABLE = sql.Identifier(AUDIT_SCHEMA, "schema_audit")
-_SEQUENCE = sql.Identifier(AUDIT_SCHEMA, "schema_audit_id_seq")
-_FUNCTION = sql.Identifier(AUDIT_SCHEMA, "record_ddl")
+_TABLE = sql.SQL("flagstone_audit.schema_audit")
+_OBJECTS = {
+    "schema": sql.SQL("flagstone_audit"),
+    "table": _TABLE,
+    "sequence": sql.SQL("flagstone_audit.schema_audit_id_seq"),
+}
+_DROP_TRIGGERS = """
+drop event trigger if exists flagstone_ddl_command_end;
+drop event trigger if exists flagstone_sql_drop;
+"""
 _CREATE_TABLE = """
-create table if not exists {} (
+create schema if not exists flagstone_audit authorization flagstone_auditor;
+alter schema flagstone_audit owner to flagstone_auditor;
+
+create table if not exists flagstone_audit.schema_audit (
     id           bigint      not null generated always as identity,
     -- The time of the change: its transaction may have begun much earlier.
     at           timestamptz not null default clock_timestamp(),
@@ -50,11 +55,48 @@ create table if not exists {} (
     statement    text        not null,
 
     constraint schema_audit_pkey primary key (id)
+);
+comment on table flagstone_audit.schema_audit is
+    'Every schema change of this database, with its role. Statements are cut before a literal.';
+alter table flagstone_audit.schema_audit owner to flagstone_auditor;
+alter table flagstone_audit.schema_audit disable row level security;
+alter table flagstone_audit.schema_audit set logged;
+"""
+_GRANT_RIGHTS = """
+grant usage on schema flagstone_audit to flagstone_app, flagstone_readonly, flagstone_backup;
+grant select on flagstone_audit.schema_audit
+    to flagstone_app, flagstone_readonly, flagstone_backup;
+-- pg_dump also reads sequences.
+grant select on sequence flagstone_audit.schema_audit_id_seq
+    to flagstone_readonly, flagstone_backup;
+"""
+_CREATE_FUNCTION = f"""
+-- Drop and create: `create or replace` would keep a wrong owner.
+drop function if exists flagstone_audit.record_ddl();
+create function flagstone_audit.record_ddl() returns event_trigger
+    language plpgsql security definer set search_path = pg_catalog, pg_temp
+    as $source${FUNCTION_SOURCE}$source$;
+alter function flagstone_audit.record_ddl() owner to flagstone_auditor;
+revoke all on function flagstone_audit.record_ddl() from public;
+"""
+_RECORD_REPAIR = """
+insert into flagstone_audit.schema_audit (
+    session_role, acting_role, application, client, tag, object_type, object, is_direct, statement
+)
+values (
+    session_user, current_user, current_setting('application_name'), host(inet_client_addr()),
+    'REPAIR', 'schema audit', left(%s, 1024), true, ''
 )
 """
-_COMMENT = (
-    "Every schema change of this database, with its role. Statements are cut before a literal."
-)
+_CREATE_TRIGGERS = """
+create event trigger flagstone_ddl_command_end on ddl_command_end
+    execute function flagstone_audit.record_ddl();
+create event trigger flagstone_sql_drop on sql_drop
+    execute function flagstone_audit.record_ddl();
+-- Always: also in a session with session_replication_role = replica.
+alter event trigger flagstone_ddl_command_end enable always;
+alter event trigger flagstone_sql_drop enable always;
+"""
 
 
 def read_recording(connection: psycopg.Connection[Any]) -> Recording:
@@ -110,46 +152,28 @@ def _create(
     connection: psycopg.Connection[Any], row: Mapping[str, Any], recording: Recording
 ) -> None:
     # Drop the triggers first: they would fail if the table or the function is missing.
-    for name in TRIGGERS:
-        _run(connection, "drop event trigger if exists {}", sql.Identifier(name))
-    auditor = sql.Identifier(AUDITOR)
+    connection.execute(_DROP_TRIGGERS)
     for member in row["members"]:
-        _run(connection, "revoke {} from {}", auditor, sql.Identifier(member))
+        _run(connection, "revoke flagstone_auditor from {}", sql.Identifier(member))
     if row["role_logs_in"]:
-        _run(connection, "alter role {} nologin", auditor)
+        connection.execute("alter role flagstone_auditor nologin")
     is_superuser = connection.info.parameter_status("is_superuser") == "on"
     if not is_superuser:
         # Only a member may give ownership to the role. The membership ends below.
-        _run(connection, "grant {} to current_user", auditor)
-    _create_table(connection, row)
-    _create_function(connection)
+        connection.execute("grant flagstone_auditor to current_user")
+    connection.execute(_CREATE_TABLE)
+    _remove_extras(connection, row)
+    connection.execute(_GRANT_RIGHTS)
+    connection.execute(_CREATE_FUNCTION)
     if recording.status is RecordingStatus.BROKEN:
-        _record_repair(connection, recording.reason or "")
+        connection.execute(_RECORD_REPAIR, [recording.reason or ""])
     if not is_superuser:
-        _run(connection, "revoke {} from current_user", auditor)
-    for name in TRIGGERS:
-        event = sql.SQL(name.removeprefix("flagstone_"))
-        trigger = sql.Identifier(name)
-        _run(
-            connection,
-            "create event trigger {} on {} execute function {}()",
-            *(trigger, event, _FUNCTION),
-        )
-        # Always: also in a session with session_replication_role = replica.
-        _run(connection, "alter event trigger {} enable always", trigger)
+        connection.execute("revoke flagstone_auditor from current_user")
+    connection.execute(_CREATE_TRIGGERS)
 
 
-def _create_table(connection: psycopg.Connection[Any], row: Mapping[str, Any]) -> None:
-    schema, auditor = sql.Identifier(AUDIT_SCHEMA), sql.Identifier(AUDITOR)
-    if row["schema_owner"] is None:
-        _run(connection, "create schema {} authorization {}", schema, auditor)
-    elif row["schema_owner"] != AUDITOR:
-        _run(connection, "alter schema {} owner to {}", schema, auditor)
-    _run(connection, _CREATE_TABLE, _TABLE)
-    _run(connection, "alter table {} owner to {}", _TABLE, auditor)
-    _run(connection, "comment on table {} is {}", _TABLE, sql.Literal(_COMMENT))
-    _run(connection, "alter table {} disable row level security", _TABLE)
-    _run(connection, "alter table {} set logged", _TABLE)
+def _remove_extras(connection: psycopg.Connection[Any], row: Mapping[str, Any]) -> None:
+    """Remove what does not belong to the table, and every right to it."""
     for extra in row["table_extras"]:
         # The catalog has quoted the name.
         kind, _, name = extra.partition(" ")
@@ -157,48 +181,12 @@ def _create_table(connection: psycopg.Connection[Any], row: Mapping[str, Any]) -
             _run(connection, "alter table {} no inherit {}", sql.SQL(name), _TABLE)
         elif kind in {"trigger", "rule"}:
             _run(connection, "drop {} {} on {}", sql.SQL(kind), sql.SQL(name), _TABLE)
-    _grant_rights(connection, row)
-
-
-def _grant_rights(connection: psycopg.Connection[Any], row: Mapping[str, Any]) -> None:
-    objects = {"schema": sql.Identifier(AUDIT_SCHEMA), "table": _TABLE, "sequence": _SEQUENCE}
     for right in row["rights"]:
         kind, _, rest = right.partition(" ")
         role = rest.rpartition(" ")[0]
         grantee = sql.SQL("public") if role == "public" else sql.Identifier(role)
         # A revoke on the table includes its columns.
-        _run(connection, "revoke all on {} {} from {}", sql.SQL(kind), objects[kind], grantee)
-    readers, dumpers = (
-        sql.SQL(", ").join(map(sql.Identifier, roles)) for roles in (READERS, DUMPERS)
-    )
-    _run(connection, "grant usage on schema {} to {}", objects["schema"], readers)
-    _run(connection, "grant select on {} to {}", _TABLE, readers)
-    _run(connection, "grant select on sequence {} to {}", _SEQUENCE, dumpers)
-
-
-def _create_function(connection: psycopg.Connection[Any]) -> None:
-    # Drop and create: `create or replace` would keep a wrong owner.
-    _run(connection, "drop function if exists {}()", _FUNCTION)
-    _run(
-        connection,
-        "create function {}() returns event_trigger language plpgsql security definer "
-        "set search_path = pg_catalog, pg_temp as {}",
-        *(_FUNCTION, sql.Literal(FUNCTION_SOURCE)),
-    )
-    _run(connection, "alter function {}() owner to {}", _FUNCTION, sql.Identifier(AUDITOR))
-    _run(connection, "revoke all on function {}() from public", _FUNCTION)
-
-
-def _record_repair(connection: psycopg.Connection[Any], reason: str) -> None:
-    connection.execute(
-        sql.SQL(
-            "insert into {} (session_role, acting_role, application, client, tag, object_type, "
-            "object, is_direct, statement) values (session_user, current_user, "
-            "current_setting('application_name'), host(inet_client_addr()), 'REPAIR', "
-            "'schema audit', left(%s, 1024), true, '')"
-        ).format(_TABLE),
-        [reason],
-    )
+        _run(connection, f"revoke all on {kind} {{}} from {{}}", _OBJECTS[kind], grantee)
 
 
 def _run(connection: psycopg.Connection[Any], template: str, *parts: sql.Composable) -> None:

@@ -11,21 +11,19 @@ from typing import Any
 from app.database.catalog.fingerprint import redact
 from app.database.role_names import APP, AUDITOR, BACKUP, READONLY
 
-AUDIT_SCHEMA = "flagstone_audit"
-TRIGGERS = ("flagstone_ddl_command_end", "flagstone_sql_drop")
 # The setting that changes how PostgreSQL prints the names below.
 QUOTE_SETTING = "set local quote_all_identifiers = off"
-READERS = (APP, READONLY, BACKUP)
-# pg_dump also reads sequences.
-DUMPERS = (READONLY, BACKUP)
 
 # Name, event and state: `A` is enabled always. They have no filter on the kind of statement.
-_EXPECTED_TRIGGERS = {name: f"{name} {name.removeprefix('flagstone_')} A" for name in TRIGGERS}
+_EXPECTED_TRIGGERS = {
+    "flagstone_ddl_command_end": "flagstone_ddl_command_end ddl_command_end A",
+    "flagstone_sql_drop": "flagstone_sql_drop sql_drop A",
+}
 _EXPECTED_TRAITS = "plpgsql definer volatile search_path=pg_catalog, pg_temp"
 _EXPECTED_RIGHTS = {
-    *(f"schema {role} usage" for role in READERS),
-    *(f"table {role} select" for role in READERS),
-    *(f"sequence {role} select" for role in DUMPERS),
+    *(f"schema {role} usage" for role in (APP, READONLY, BACKUP)),
+    *(f"table {role} select" for role in (APP, READONLY, BACKUP)),
+    *(f"sequence {role} select" for role in (READONLY, BACKUP)),
 }
 _EXPECTED_COLUMNS = {
     "id bigint a",
@@ -74,7 +72,7 @@ begin
             dropped.original, shown
         from pg_event_trigger_dropped_objects() as dropped
         where not dropped.is_temporary
-          -- A table's row types and its store of long values say nothing that it does not.
+          -- Row types and TOAST tables belong to a table that is recorded.
           and (
               dropped.original
               or dropped.object_type <> 'type' and dropped.schema_name is distinct from 'pg_toast'
@@ -88,11 +86,11 @@ begin
     select
         session_user, role, left(current_setting('application_name'), 255),
         host(inet_client_addr()),
-        made.command_tag, left(made.object_type, 255), left(made.object_identity, 1024),
+        executed.command_tag, left(executed.object_type, 255), left(executed.object_identity, 1024),
         true, shown
-    from pg_event_trigger_ddl_commands() as made
-    where made.schema_name is distinct from 'pg_temp';
-    -- What it takes away besides objects, nothing else tells of.
+    from pg_event_trigger_ddl_commands() as executed
+    where executed.schema_name is distinct from 'pg_temp';
+    -- It also revokes rights, which no other event reports.
     if tg_tag = 'DROP OWNED' then
         insert into flagstone_audit.schema_audit (
             session_role, acting_role, application, client, tag, is_direct, statement
@@ -104,8 +102,9 @@ begin
     end if;
 exception
     when others then
-        raise exception 'the schema audit cannot record this, so it is not done: %', sqlerrm
-            using errcode = sqlstate, hint = 'python -m app database provision repairs the audit';
+        raise exception 'refused: the schema audit cannot record this change: %', sqlerrm
+            using errcode = sqlstate,
+                hint = 'Run `python -m app database provision` to repair the audit.';
 end
 """
 
