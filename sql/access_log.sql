@@ -1,7 +1,7 @@
 -- The access log.
 -- Owner: access/.
 
--- name: insert_accesses(ats, last_ats, counts, events, decisions, actors, token_ids, clients, request_ids, methods, routes, environments, resources, versions, details)!
+-- name: insert_accesses(accesses)!
 -- Insert any number of rows. A row without a time gets the time of the transaction.
 insert into access_log (
     at,
@@ -36,39 +36,7 @@ select
     accesses.resource,
     accesses.version,
     accesses.detail
-from unnest(
-    :ats::timestamptz[],
-    :last_ats::timestamptz[],
-    :counts::bigint[],
-    :events::text[],
-    :decisions::text[],
-    :actors::text[],
-    :token_ids::text[],
-    :clients::text[],
-    :request_ids::text[],
-    :methods::text[],
-    :routes::text[],
-    :environments::text[],
-    :resources::text[],
-    :versions::bigint[],
-    :details::text[]
-) as accesses (
-    at,
-    last_at,
-    count,
-    event,
-    decision,
-    actor,
-    token_id,
-    client,
-    request_id,
-    method,
-    route,
-    environment,
-    resource,
-    version,
-    detail
-);
+from jsonb_populate_recordset(null::access_log, :accesses::jsonb) as accesses;
 
 -- name: delete_accesses(before, rows_max)$
 -- Only the owner may delete rows. One statement deletes a limited number, to stay within its time

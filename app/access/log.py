@@ -67,7 +67,7 @@ class AccessLog(Component):
         if not connection.is_in_transaction():
             raise RuntimeError("an access must be recorded in the transaction of its change")
         try:
-            await _insert(connection, [access])
+            await sql.insert_accesses(connection, accesses=[access])
         except RETRIED:
             raise
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
@@ -120,7 +120,7 @@ class AccessLog(Component):
         if not unwritten:
             return
         try:
-            await self._database.transact(lambda c: _insert(c, unwritten))
+            await self._database.transact(lambda c: sql.insert_accesses(c, accesses=unwritten))
             unwritten = []
             self._is_failing = False
         except (Unavailable, DatabaseBugError) as error:
@@ -189,9 +189,3 @@ class AccessLog(Component):
         if self._stdout_log is not None:
             for access in accesses:
                 self._stdout_log.put(_encoder.encode(access) + b"\n")
-
-
-async def _insert(connection: Connection, accesses: Sequence[Access]) -> None:
-    columns = zip(*map(msgspec.structs.astuple, accesses), strict=True)
-    by_field = zip(Access.__struct_fields__, columns, strict=True)
-    await sql.insert_accesses(connection, **{f"{name}s": list(column) for name, column in by_field})
