@@ -1,7 +1,8 @@
 -- Environments: name, tier, properties, and the counter of their change sets.
 -- Owner: environments/.
 
--- name: list_environments(with_deleted)
+-- name: list_environments(name, with_deleted)
+-- All environments, or the one with this name.
 select
     name,
     tier::text as tier,
@@ -14,25 +15,9 @@ select
     metadata,
     version
 from environments
-where deleted_at is null
-   or :with_deleted
+where (:name::text is null or name = :name)
+  and (deleted_at is null or :with_deleted)
 order by name;
-
--- name: find_environment(name, with_deleted)^
-select
-    name,
-    tier::text as tier,
-    revision,
-    first_revision,
-    epoch::text as epoch,
-    encode(hash, 'hex') as hash,
-    protected,
-    fractional,
-    metadata,
-    version
-from environments
-where name = :name
-  and (deleted_at is null or :with_deleted);
 
 -- name: is_environment_deleted(name)$
 select deleted_at is not null
@@ -49,27 +34,14 @@ where name = :name
 for no key update;
 
 -- name: hold_environments(names)
--- The environments cannot be deleted until the transaction ends.
+-- The environments cannot be deleted until the transaction ends. A deletion locks the environment
+-- first and then its tokens. Locks in this order cannot deadlock.
 select name
 from environments
 where name = any(:names::text[])
   and deleted_at is null
 order by name
 for share;
-
--- name: hold_environments_of_token(token_id)
--- A deletion locks the environment first and then its tokens. Locks in this order cannot deadlock.
-select name
-from environments
-where name in (
-    select named.environment
-    from tokens
-    cross join unnest(tokens.environments) as named (environment)
-    where tokens.id = :token_id
-)
-and deleted_at is null
-order by name
-for share of environments;
 
 -- name: advance_revision(environment)^
 -- Locks the row, so that writers of one environment wait here and revisions have no gaps: a

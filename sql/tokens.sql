@@ -35,8 +35,9 @@ from tokens
 where revoked_at is null
   and coalesce(least(expires_at, retires_at), 'infinity') > current_timestamp - interval '1 hour';
 
--- name: list_tokens(after_id, environments, page_size)
--- Only tokens without access to other environments. Null `environments` means all tokens.
+-- name: list_tokens(id, after_id, environments, page_size)
+-- The token with this id, or a page of tokens without access to other environments. Null
+-- `environments` means all tokens.
 select
     id,
     name,
@@ -54,7 +55,8 @@ select
     replaced_by,
     last_used_at
 from tokens
-where id > :after_id
+where (:id::text is null or id = :id)
+  and id > :after_id
   and (:environments::text[] is null or not exists (
     select
     from unnest(environments) as named (environment)
@@ -63,26 +65,6 @@ where id > :after_id
   ))
 order by id
 limit :page_size;
-
--- name: find_token(id)^
-select
-    id,
-    name,
-    scopes,
-    array(
-        select named.environment
-        from unnest(environments) with ordinality as named (environment, place)
-        where named.environment <> all(lapsed)
-        order by named.place
-    ) as environments,
-    created_by,
-    created_at,
-    least(expires_at, retires_at) as expires_at,
-    revoked_at,
-    replaced_by,
-    last_used_at
-from tokens
-where id = :id;
 
 -- name: lock_token(id)^
 -- The second of two replacements of one token sees the result of the first. `now` is the time of
@@ -103,67 +85,51 @@ from tokens
 where id = :id
 for no key update;
 
--- name: insert_token(id, name, mac, grant_mac, scopes, environments, created_by, created_at, expires_at)$
-with inserted as (
-    insert into tokens (
-        id,
-        name,
-        mac,
-        grant_mac,
-        scopes,
-        environments,
-        created_by,
-        created_at,
-        expires_at
-    )
-    values (
-        :id,
-        :name,
-        :mac,
-        :grant_mac,
-        :scopes,
-        :environments,
-        :created_by,
-        :created_at,
-        :expires_at
-    )
-    returning id
+-- name: insert_token(id, name, mac, grant_mac, scopes, environments, created_by, created_at, expires_at)!
+insert into tokens (
+    id,
+    name,
+    mac,
+    grant_mac,
+    scopes,
+    environments,
+    created_by,
+    created_at,
+    expires_at
 )
-select pg_notify('flagstone', 'tokens')::text
-from inserted;
+values (
+    :id,
+    :name,
+    :mac,
+    :grant_mac,
+    :scopes,
+    :environments,
+    :created_by,
+    :created_at,
+    :expires_at
+);
 
--- name: retire_token(id, mac, retires_at, replaced_by)$
+-- name: retire_token(id, mac, retires_at, replaced_by)!
 -- The replacement has the grant now. If a person clears these columns by hand, the token still
 -- cannot be replaced twice.
-with retired as (
-    update tokens
-    set
-        mac = :mac,
-        grant_mac = null,
-        retires_at = :retires_at,
-        replaced_by = :replaced_by
-    where id = :id
-    returning id
-)
-select pg_notify('flagstone', 'tokens')::text
-from retired;
+update tokens
+set
+    mac = :mac,
+    grant_mac = null,
+    retires_at = :retires_at,
+    replaced_by = :replaced_by
+where id = :id;
 
--- name: revoke_token(id)^
+-- name: revoke_token(id)$
 -- A second revocation keeps the time of the first. No token has a MAC of zeros, and a token without
 -- a grant MAC cannot be replaced. So clearing revoked_at by hand does not restore the token.
-with revoked as (
-    update tokens
-    set
-        revoked_at = coalesce(revoked_at, current_timestamp),
-        mac = decode(repeat('00', 32), 'hex'),
-        grant_mac = null
-    where id = :id
-    returning id
-)
-select
-    id,
-    pg_notify('flagstone', 'tokens')::text as notified
-from revoked;
+update tokens
+set
+    revoked_at = coalesce(revoked_at, current_timestamp),
+    mac = decode(repeat('00', 32), 'hex'),
+    grant_mac = null
+where id = :id
+returning id;
 
 -- name: mark_tokens_used(ids)!
 -- If several instances used a token, the first one writes. Skip locked rows: another instance is

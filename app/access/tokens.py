@@ -16,6 +16,7 @@ from app.access.mac import grant_mac, lapsed, mac, retired
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
 from app.access.token_views import NAME_MAX, TokenPage, TokenView
 from app.database import Connection, sql
+from app.environments import service as environments
 from app.errors import Conflict, NotFound, invalid
 from app.settings import Secret
 
@@ -111,6 +112,7 @@ async def revoke(connection: Connection, log: AccessLog, token_id: str, *, origi
     """Revoke a token permanently. Revoking it again is no error. Raises NotFound."""
     if await sql.revoke_token(connection, id=token_id) is None:
         raise _unknown()
+    await sql.announce_tokens(connection)
     await log.record(connection, origin.did(AccessEvent.TOKEN_REVOKED, resource=token_id))
 
 
@@ -142,7 +144,8 @@ async def lock(connection: Connection, token_id: str) -> LockedToken:
 
     Its environments are locked too: their deletion would miss a successor of the token.
     """
-    _ = [row async for row in sql.hold_environments_of_token(connection, token_id=token_id)]
+    named = (await get(connection, token_id)).environments
+    _ = [row async for row in sql.hold_environments(connection, names=named)]
     row = await sql.lock_token(connection, id=token_id)
     if row is None:
         raise _unknown()
@@ -152,10 +155,10 @@ async def lock(connection: Connection, token_id: str) -> LockedToken:
 
 async def get(connection: Connection, token_id: str) -> TokenView:
     """Return one token. Raises NotFound."""
-    row = await sql.find_token(connection, id=token_id)
-    if row is None:
-        raise _unknown()
-    return _view(row)
+    rows = sql.list_tokens(connection, id=token_id, after_id="", environments=None, page_size=1)
+    async for row in rows:
+        return _view(row)
+    raise _unknown()
 
 
 async def list_page(
@@ -163,7 +166,9 @@ async def list_page(
 ) -> TokenPage:
     """Return the tokens, valid or not, whose environments are all among these."""
     within = None if EVERY_ENVIRONMENT in environments else sorted(environments)
-    rows = sql.list_tokens(connection, after_id=after, environments=within, page_size=limit + 1)
+    rows = sql.list_tokens(
+        connection, id=None, after_id=after, environments=within, page_size=limit + 1
+    )
     views = [_view(row) async for row in rows]
     return TokenPage(items=views[:limit], next=views[limit - 1].id if len(views) > limit else None)
 
@@ -193,6 +198,7 @@ async def _insert(
         created_at=created_at,
         expires_at=grant.expires_at,
     )
+    await sql.announce_tokens(connection)
     return new
 
 
@@ -205,7 +211,7 @@ async def _check_environments(connection: Connection, names: frozenset[str]) -> 
     locked = sql.hold_environments(connection, names=sorted(names))
     missing = names - {EVERY_ENVIRONMENT} - {row["name"] async for row in locked}
     if missing:
-        known = [row["name"] async for row in sql.list_environments(connection, with_deleted=False)]
+        known = [environment.name for environment in await environments.list_all(connection)]
         raise invalid("environments", f"must be * or among {', '.join(known)}")
 
 

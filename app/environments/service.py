@@ -12,16 +12,15 @@ UNKNOWN = "environment_unknown"
 
 async def list_all(connection: Connection, *, with_deleted: bool = False) -> list[Environment]:
     """Return every environment, ordered by name. The audit also reads deleted ones."""
-    rows = sql.list_environments(connection, with_deleted=with_deleted)
+    rows = sql.list_environments(connection, name=None, with_deleted=with_deleted)
     return [Environment(**row) async for row in rows]
 
 
 async def get(connection: Connection, name: str, *, with_deleted: bool = False) -> Environment:
     """Return one environment. Raises NotFound."""
-    row = await sql.find_environment(connection, name=name, with_deleted=with_deleted)
-    if row is None:
-        raise unknown_environment()
-    return Environment(**row)
+    async for row in sql.list_environments(connection, name=name, with_deleted=with_deleted):
+        return Environment(**row)
+    raise unknown_environment()
 
 
 async def lock(connection: Connection, name: str) -> int:
