@@ -28,12 +28,8 @@ with chained as (
 inserted as (
     insert into change_sets (environment, revision, kind, actor, message, hash)
     values (:environment, :revision, :kind, :actor, :message, :hash)
-    returning
-        environment,
-        revision
 )
-select pg_notify('flagstone', inserted.environment || ':' || inserted.revision)::text
-from inserted;
+select pg_notify('flagstone', :environment::text || ':' || :revision::bigint)::text;
 
 -- name: write_changes(environment, revision, changes)!
 -- Write the current entries and their history in one statement, so neither exists without the other.
@@ -499,7 +495,7 @@ left join configurations as entry
 where page.bytes_before < :page_bytes
 order by page.key;
 
--- name: list_property_changes(environment, revisions)
+-- name: list_property_changes(environment, after, until)
 select
     revision,
     version,
@@ -511,54 +507,24 @@ select
     after_protected
 from property_changes
 where environment = :environment
-  and revision = any(:revisions::bigint[]);
+  and revision > :after
+  and revision <= :until;
 
 -- name: find_properties_at(environment, revision)^
 -- The properties after the last change up to a revision, or before the first change after it. No
 -- row if the properties never changed.
 select
-    after_metadata as metadata,
-    after_fractional as fractional,
-    after_protected as protected,
-    version
-from (
-    select
-        revision,
-        after_metadata,
-        after_fractional,
-        after_protected,
-        version
-    from property_changes
-    where environment = :environment
-      and revision <= :revision
-    order by revision desc
-    limit 1
-) as last_before
-union all
-select
-    before_metadata,
-    before_fractional,
-    before_protected,
-    version - 1
-from (
-    select
-        revision,
-        before_metadata,
-        before_fractional,
-        before_protected,
-        version
-    from property_changes
-    where environment = :environment
-      and revision > :revision
-    order by revision
-    limit 1
-) as first_after
-where not exists (
-    select 1
-    from property_changes
-    where environment = :environment
-      and revision <= :revision
-);
+    case when is_past then after_metadata else before_metadata end as metadata,
+    case when is_past then after_fractional else before_fractional end as fractional,
+    case when is_past then after_protected else before_protected end as protected,
+    case when is_past then version else version - 1 end as version
+from property_changes
+cross join lateral (select revision <= :revision as is_past) as moment
+where environment = :environment
+order by
+    is_past desc,
+    abs(revision - :revision)
+limit 1;
 
 -- name: list_events(environment, after_revision, up_to_revision, page_size)
 -- The change sets after a revision, in order, each with its keys. Not a join: a plan that was made
@@ -676,21 +642,6 @@ order by
     revision,
     key
 limit :page_size;
-
--- name: list_linked_properties(environment, after, until)
-select
-    revision,
-    version,
-    before_metadata,
-    before_fractional,
-    before_protected,
-    after_metadata,
-    after_fractional,
-    after_protected
-from property_changes
-where environment = :environment
-  and revision > :after
-  and revision <= :until;
 
 -- name: find_link_hash(environment, revision)$
 select hash

@@ -86,7 +86,7 @@ async def _page(
     changed = await _changed(connection, environment, after, last, batch_size)
     properties = {
         row["revision"]: properties_change_of(row)
-        async for row in sql.list_linked_properties(
+        async for row in sql.list_property_changes(
             connection, environment=environment, after=after, until=last
         )
     }

@@ -225,7 +225,11 @@ def _pages(rows: Sequence[Any]) -> dict[int, _Page]:
 async def property_changes(
     connection: Connection, environment: str, revisions: Sequence[int]
 ) -> dict[int, PropertiesChangeView]:
-    rows = sql.list_property_changes(connection, environment=environment, revisions=list(revisions))
+    if not revisions:
+        return {}
+    rows = sql.list_property_changes(
+        connection, environment=environment, after=min(revisions) - 1, until=max(revisions)
+    )
     return {row["revision"]: properties_view(properties_change_of(row)) async for row in rows}
 
 
