@@ -66,9 +66,9 @@ order by
     member,
     name;
 
--- name: list_open_doors()
--- The rights of every role that can connect. If a list of rights is null, the defaults apply.
-select 'make objects in the schema ' || namespaces.nspname as power
+-- name: list_public_rights()
+-- The rights of PUBLIC, which every role has. A null list of rights means the defaults.
+select 'create objects in the schema ' || namespaces.nspname as power
 from pg_namespace as namespaces
 cross join aclexplode(
     coalesce(namespaces.nspacl, acldefault('n', namespaces.nspowner))
@@ -79,8 +79,8 @@ where namespaces.nspname in ('flagstone', 'flagstone_audit', 'public')
 union all
 select
     case acl.privilege_type
-        when 'TEMPORARY' then 'make temporary tables'
-        else 'make schemas'
+        when 'TEMPORARY' then 'create temporary tables'
+        else 'create schemas'
     end
 from pg_database as databases
 cross join aclexplode(
@@ -89,23 +89,16 @@ cross join aclexplode(
 where databases.datname = current_database()
   and acl.grantee = 0
   and acl.privilege_type in ('CREATE', 'TEMPORARY')
-union all
+union
+-- A right to one column is listed as a right to the table.
 select lower(acl.privilege_type) || ' on ' || classes.relname
 from pg_class as classes
 join pg_namespace as namespaces
     on namespaces.oid = classes.relnamespace
-cross join aclexplode(classes.relacl) as acl
-where namespaces.nspname in ('flagstone', 'flagstone_audit')
-  and acl.grantee = 0
-union all
--- A right to one column is listed as a right to the table.
-select distinct lower(acl.privilege_type) || ' on ' || classes.relname
-from pg_attribute as columns
-join pg_class as classes
-    on classes.oid = columns.attrelid
-join pg_namespace as namespaces
-    on namespaces.oid = classes.relnamespace
-cross join aclexplode(columns.attacl) as acl
+left join pg_attribute as columns
+    on columns.attrelid = classes.oid
+cross join lateral (values (classes.relacl), (columns.attacl)) as lists (rights)
+cross join aclexplode(lists.rights) as acl
 where namespaces.nspname in ('flagstone', 'flagstone_audit')
   and acl.grantee = 0
 order by power;

@@ -42,9 +42,9 @@ with reach as (
     where rolsuper and (rolname = session_user or session_user not in (select rolname from reach where rolsuper))
     union select 2, power
     from reach, lateral (values
-        (rolcreaterole, 'may make roles'), (rolcreatedb, 'may make databases'),
+        (rolcreaterole, 'may create roles'), (rolcreatedb, 'may create databases'),
         (rolreplication, 'may copy the whole server by replication'),
-        (rolbypassrls, 'passes by row-level security')
+        (rolbypassrls, 'may bypass row-level security')
     ) as attributes (has_it, power)
     where has_it
     -- Roles for statistics are harmless; roles that a later release adds may not be.
@@ -60,12 +60,12 @@ with reach as (
     union select 6, 'owns functions, sequences or types in the schema ' || nspname
     from others join schemas on schemas.oid = schema join reach on reach.oid = owner
     where not pg_has_role(session_user, nspowner, 'member')
-    union select 7, 'may make schemas in the database'
+    union select 7, 'may create schemas in the database'
     from pg_database, reach
     where datname = current_database() and has_database_privilege(reach.oid, pg_database.oid, 'create')
         and not pg_has_role(session_user, datdba, 'member')
     -- In any schema: objects in the schema public may shadow others.
-    union select 8, 'may make objects in the schema ' || quote_ident(nspname)
+    union select 8, 'may create objects in the schema ' || quote_ident(nspname)
     from pg_namespace, reach
     where has_schema_privilege(reach.oid, pg_namespace.oid, 'create') and nspname !~ '^pg_(toast_)?temp_'
         and not exists (
@@ -79,7 +79,7 @@ with reach as (
         else has_table_privilege(reach.oid, tables.oid, verb)
     end
     group by tables.oid, relname
-    union select 10, 'may pass on its rights to ' || quote_ident(relname)
+    union select 10, 'may grant its rights to ' || quote_ident(relname)
     from tables, aclexplode(relacl) as acl join reach on reach.oid = acl.grantee
     where is_grantable and not pg_has_role(session_user, relowner, 'member')
     -- But for triggers, which cannot be called, and extensions, whose functions are meant for all.

@@ -89,7 +89,7 @@ async def test_healthy_server_except_disk_warns_of_disk(
         assert _is(findings[f"database: {name}"], FAIL, "off: ")
     assert _is(findings["roles: app role"], PASS)
     assert _is(findings["roles: roles"], PASS)
-    assert _is(findings["roles: open doors"], PASS)
+    assert _is(findings["roles: public rights"], PASS)
     assert _is(findings["roles: verifiers"], ABSENT, "only a superuser may read pg_authid")
     assert _is(findings["schema: migrations"], PASS, "all ")
     assert _is(findings["keys: data keys"], PASS, "none yet")
@@ -160,8 +160,10 @@ async def test_public_rights_and_powerful_roles_are_named(
                 f"revoke all on database {database} from public"
             )
 
-    assert _is(wide["roles: open doors"], WARN, "make objects in the schema public, make tempo")
-    assert _is(wider["roles: open doors"], FAIL, "select on tokens")
+    assert _is(
+        wide["roles: public rights"], WARN, "create objects in the schema public, create tempo"
+    )
+    assert _is(wider["roles: public rights"], FAIL, "select on tokens")
     assert _is(
         wider["roles: roles"],
         FAIL,

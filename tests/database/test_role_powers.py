@@ -33,13 +33,13 @@ POWERS = {
     "attributes": (
         ["alter role {} createrole createdb replication bypassrls"],
         [
-            *("may copy the whole server by replication", "may make databases", "may make roles"),
-            "passes by row-level security",
+            *("may bypass row-level security", "may copy the whole server by replication"),
+            *("may create databases", "may create roles"),
         ],
     ),
     "inherited attributes": (
         ["create role {}_other createdb", "grant {}_other to {}"],
-        ["may make databases"],
+        ["may create databases"],
     ),
     "roles of PostgreSQL": (
         [
@@ -98,7 +98,7 @@ POWERS = {
     ),
     "objects in the schema public": (
         ["grant create on schema public to {}"],
-        ["may make objects in the schema public"],
+        ["may create objects in the schema public"],
     ),
     "objects of the server": (
         [
@@ -120,14 +120,14 @@ POWERS = {
     ),
     "a grant option": (
         ["grant select on flagstone.tokens to {} with grant option"],
-        ["may pass on its rights to tokens"],
+        ["may grant its rights to tokens"],
     ),
     "new schemas and objects": (
         [
             f"grant create on database {DATABASE} to {{}}",
             "grant usage, create on schema flagstone to {}",
         ],
-        ["may make schemas in the database", "may make objects in the schema flagstone"],
+        ["may create schemas in the database", "may create objects in the schema flagstone"],
     ),
     "the history": (
         [

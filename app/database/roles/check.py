@@ -12,7 +12,7 @@ from app.settings import STRICT_TIERS, Tier
 log = logger(__name__)
 
 CLOSE_PUBLIC = "revoke create on schema public from public"
-_OPEN_PUBLIC = "may make objects in the schema public"
+_OPEN_PUBLIC = "may create objects in the schema public"
 # The first version of PostgreSQL with rights to settings.
 _PARAMETERS_SINCE = 15
 

@@ -52,7 +52,7 @@ CHECKS = (
     DoctorCheck("database", "durability", Need.APP, server_checks.check_durability),
     DoctorCheck("roles", "app role", Need.APP, role_checks.check_app_role),
     DoctorCheck("roles", "roles", Need.APP, role_checks.check_roles),
-    DoctorCheck("roles", "open doors", Need.APP, role_checks.check_public_rights),
+    DoctorCheck("roles", "public rights", Need.APP, role_checks.check_public_rights),
     DoctorCheck("roles", "verifiers", Need.APP, role_checks.check_password_hashes),
     DoctorCheck("schema", "migrations", Need.MIGRATOR, database_checks.check_migrations),
     DoctorCheck("proof", "schema", Need.APP, database_checks.check_schema),

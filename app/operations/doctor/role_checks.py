@@ -56,12 +56,12 @@ async def check_roles(installation: Installation) -> Sequence[Finding]:
 async def check_public_rights(installation: Installation) -> Sequence[Finding]:
     """Check the rights of PUBLIC, which every role has."""
     async with installation.database.connection() as connection:
-        rights = [row["power"] async for row in sql.list_open_doors(connection)]
+        rights = [row["power"] async for row in sql.list_public_rights(connection)]
     if not rights:
-        return [passed("open doors", "a role without grants can create and read nothing")]
+        return [passed("public rights", "a role without grants can create and read nothing")]
     is_ours = any("flagstone" in right or " on " in right for right in rights)
     verdict = failed if is_ours else warned
-    return [verdict("open doors", f"every role may {', '.join(rights)}")]
+    return [verdict("public rights", f"every role may {', '.join(rights)}")]
 
 
 async def check_password_hashes(installation: Installation) -> Sequence[Finding]:
