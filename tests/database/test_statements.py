@@ -7,11 +7,10 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from aiosql.utils import SQLLoadException
 
 from app.database import sql
 from app.database.client.drivers import asyncpg_arguments
-from app.database.client.statements import FOLDER, load
+from app.database.client.statements import FOLDER
 from app.settings import Settings, Target
 
 _NAME = re.compile(r"^-- name: (?P<name>\w+)\((?P<parameters>[^)]*)\)[\^$!]?\s*$", re.MULTILINE)
@@ -87,18 +86,8 @@ async def test_statement_fits_the_schema(
     assert {kind.schema for kind in prepared.get_parameters()} <= {"pg_catalog"}
 
 
-@pytest.mark.parametrize("files", [("a", "a"), ("a", "b")])
-def test_name_that_is_used_twice_is_refused(tmp_path: Path, files: tuple[str, str]) -> None:
-    for number, file in enumerate(files):
-        with (tmp_path / f"{file}.sql").open("a") as opened:
-            opened.write(f"-- name: get_one()$\nselect {number};\n")
-
-    with pytest.raises(SQLLoadException, match=r"get_one is in .*a\.sql and in "):
-        load(tmp_path)
-
-
-def test_every_name_line_is_read() -> None:
-    """A name line that neither aiosql nor this test can parse would hide its statement."""
+def test_every_statement_has_a_unique_name() -> None:
+    """A name that is used twice, or that aiosql cannot parse, would hide a statement."""
     lines = [
         line
         for path in FOLDER.glob("*.sql")

@@ -1,8 +1,8 @@
 """Every statement of `sql/`, by name: `await sql.get_thing(connection, key=…)`.
 
 The folder is loaded once, for asyncpg; `run` executes the same statements on psycopg's blocking
-connections. aiosql's adapter for asyncpg keeps parameters by bare name, so names are unique across
-all files: the loader refuses a second one. A test prepares each statement against the schema.
+connections. A test checks that names are unique across all files, and prepares each statement
+against the schema.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -12,9 +12,6 @@ from typing import Any
 import aiosql
 import psycopg
 from aiosql.adapters.asyncpg import AsyncPGAdapter
-from aiosql.query_loader import QueryLoader
-from aiosql.types import QueryDatum
-from aiosql.utils import SQLLoadException
 from psycopg.rows import tuple_row
 
 FOLDER = Path(__file__).parents[3] / "sql"
@@ -55,32 +52,8 @@ class _Adapter(AsyncPGAdapter):
         return [parameters[name] for name in self.var_sorted[query_name]]
 
 
-class _Loader(QueryLoader):
-    """aiosql's loader, which refuses a name that is used twice instead of replacing the first."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._files: dict[str, str] = {}
-
-    def load_query_data_from_sql(
-        self, sql: str, ns_parts: list[str], fname: Path | str = "<unknown>"
-    ) -> list[QueryDatum]:
-        statements = super().load_query_data_from_sql(sql, ns_parts, fname)
-        for statement in statements:
-            name = statement.query_name
-            if name in self._files:
-                raise SQLLoadException(f"{name} is in {self._files[name]} and in {fname}")
-            self._files[name] = str(fname)
-        return statements
-
-
-def load(folder: Path, adapter: _Adapter | None = None) -> Any:
-    """Return the statements of a folder. Raises SQLLoadException for a name that is used twice."""
-    return aiosql.from_path(folder, lambda: adapter or _Adapter(), loader_cls=_Loader)
-
-
 _adapter = _Adapter()
-sql = load(FOLDER, _adapter)
+sql: Any = aiosql.from_path(FOLDER, lambda: _adapter)
 
 
 def run(
