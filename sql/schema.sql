@@ -6,21 +6,14 @@
 select to_regclass('flagstone.schema_fingerprints') is not null;
 
 -- name: find_expected_schema()^
--- The schema that the last migration or an operator stored, without the facts, which are long.
+-- The schema that the last migration or an operator stored.
 select
-    id,
-    migration,
-    fingerprint,
+    facts,
     server_version,
     recording
 from schema_fingerprints
 order by id desc
 limit 1;
-
--- name: get_expected_facts(id)$
-select facts
-from schema_fingerprints
-where id = :id;
 
 -- name: hash_expected_schemas(last)^
 -- One hash over all expected schemas up to `last`. No setting and no release of PostgreSQL changes

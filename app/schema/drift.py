@@ -18,11 +18,9 @@ from app.database.catalog.fingerprint import (
     PRINT_SETTINGS,
     WORDING,
     differences,
-    fingerprint,
     redact,
 )
 from app.database.catalog.recording import QUOTE_SETTING, Recording, RecordingStatus, evaluate
-from app.database.client.drivers import SEARCH_PATH
 from app.database.client.faults import SCHEMA_UNFIT, DatabaseBugError
 from app.database.migrations.backend import LOCK_KEY
 from app.errors import Unavailable
@@ -84,19 +82,13 @@ async def inspect_schema(connection: Connection) -> SchemaReport:
 
         if expected is None:
             return report(drift=None, unknown=_NOTHING_EXPECTED)
+        if WORDING not in expected["facts"]:
+            return report(drift=None, unknown=_OTHER_WORDING)
         await connection.execute(PRINT_SETTINGS)
         facts = [WORDING, *[row["fact"] async for row in sql.list_schema_facts(connection)]]
-        drift: list[str] = []
-        if fingerprint(facts) != expected["fingerprint"]:
-            # Our tables are not on the search path of PRINT_SETTINGS.
-            await connection.execute(f"set local search_path = {SEARCH_PATH}")
-            expected_facts = await sql.get_expected_facts(connection, id=expected["id"])
-            if WORDING not in expected_facts:
-                return report(drift=None, unknown=_OTHER_WORDING)
-            drift = differences(expected_facts, facts)
     before, now = expected["server_version"], connection.get_server_version().major
     return report(
-        drift=tuple(map(redact, drift)),
+        drift=tuple(map(redact, differences(expected["facts"], facts))),
         upgraded=f"PostgreSQL was upgraded from {before} to {now}" if before != now else None,
     )
 
