@@ -1,7 +1,7 @@
 """The components of the database: the server, the migrations and the connection pool."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -15,7 +15,7 @@ from app.database.client.reasons import connecting
 from app.database.migrations import Migrator
 from app.database.targets import Targets, open_targets_async, probe, watch_embedded
 from app.log import logger
-from app.settings import Settings, Target
+from app.settings import Settings
 from app.threads import in_thread
 
 log = logger(__name__)
@@ -62,18 +62,16 @@ class Migrations(Component):
         self._primary = primary
 
     async def start(self) -> None:
-        if self._settings.database.migrate_on_start:
-            applied = await self._migrate(self._server.targets.migrator)
-            log.info("migrated", applied=len(applied))
-
-    async def _migrate(self, target: Target) -> Sequence[str]:
+        if not self._settings.database.migrate_on_start:
+            return
         # A retry probes again: another server may be the primary by then.
         migrator = Migrator(
-            target=await probe(target, self._settings, self._primary),
+            target=await probe(self._server.targets.migrator, self._settings, self._primary),
             settings=self._settings.database,
             instance=self._settings.instance,
         )
-        return await in_thread("migrate", migrator.migrate)
+        applied = await in_thread("migrate", migrator.migrate)
+        log.info("migrated", applied=len(applied))
 
 
 class Pool(Component):

@@ -15,7 +15,7 @@ from app.database.embedded import EmbeddedError, EmbeddedServer
 from app.database.role_names import APP, BACKUP, MIGRATOR
 from app.database.roles.provision import Provisioner
 from app.log import logger
-from app.settings import Settings, Target, Tls, TlsMode
+from app.settings import Settings, Target
 from app.tasks import Backoff
 from app.threads import in_thread
 
@@ -76,14 +76,7 @@ def _embedded_targets(server: EmbeddedServer, settings: Settings) -> Targets:
 
     def socket_target(role: str) -> Target:
         # Use the current socket: the data folder may have moved since its URLs were written.
-        target = superuser.named(provisioner.database).as_role(role, provisioned[role].password)
-        return Target(
-            hosts=target.hosts,
-            database=target.database,
-            user=target.user,
-            password=target.password,
-            tls=Tls(mode=TlsMode.DISABLE),
-        )
+        return superuser.named(provisioner.database).as_role(role, provisioned[role].password)
 
     return Targets(
         app=socket_target(APP),

@@ -72,7 +72,7 @@ async def test_refusal_names_the_setting_of_its_target() -> None:
     embedded = replace(SETTINGS, target=None)
 
     assert str(await _refusal(migrator, named)).startswith("DATABASE_MIGRATOR_URL: ")
-    assert str(await _refusal(migrator, named)).endswith("(tried once)")
+    assert str(await _refusal(migrator, named)).endswith("(tried 1 time)")
     assert str(await _refusal(migrator, embedded)).startswith("the embedded PostgreSQL: ")
 
 

@@ -215,7 +215,7 @@ class Database:
             if session.is_closed() and self._has_several_hosts:
                 # The server may have been replaced, and its other sessions may still work.
                 self.primary.renew()
-            await self._release(pool, connection)
+            await asyncio.shield(self._release(pool, connection))
 
     async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> Connection:
         """Acquire a connection to the current primary. Raises Unavailable."""
@@ -229,7 +229,7 @@ class Database:
                 if self.primary.is_current(session):
                     return connection
                 session.terminate()
-                await self._release(pool, connection)
+                await asyncio.shield(self._release(pool, connection))
         except TimeoutError:
             waited = f"{time.monotonic() - started:.1f} s"
             if pool.get_size() < self._settings.pool_max:
@@ -243,12 +243,7 @@ class Database:
             self._waiting -= 1
 
     async def _release(self, pool: "asyncpg.Pool[asyncpg.Record]", connection: Connection) -> None:
-        """Release a connection. Never raise, and finish even if the caller is cancelled."""
-        await asyncio.shield(self._release_now(pool, connection))
-
-    async def _release_now(
-        self, pool: "asyncpg.Pool[asyncpg.Record]", connection: Connection
-    ) -> None:
+        """Release a connection, and never raise. Shield it: it must finish after a cancellation."""
         try:
             await pool.release(connection, timeout=self._settings.command_timeout_seconds)
         except Exception as error:  # noqa: BLE001 - must not replace the result of the work

@@ -12,6 +12,7 @@ import asyncpg
 
 from app.database.client.connector import is_transient
 from app.errors import ForeseenError, reason
+from app.names import counted
 from app.settings import DatabaseSettings, Target
 
 _OF_ASYNCPG = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -32,7 +33,7 @@ def connecting(target: Target, settings: DatabaseSettings) -> Iterator[None]:
         yield
     except (OSError, *_OF_ASYNCPG) as error:
         may_pass = is_transient(error)
-        tried = f" (tried {_times(settings.connect_attempts)})" if may_pass else ""
+        tried = f" (tried {counted(settings.connect_attempts, 'time')})" if may_pass else ""
         message = f"{_setting(target, settings)}: {_refusal(error, target)}{tried}"
         raise DatabaseRefusedError(message, may_pass=may_pass) from error
 
@@ -93,7 +94,3 @@ def _setting(target: Target, settings: DatabaseSettings) -> str:
         "DATABASE_ADMIN_URL": settings.admin,
     }
     return next((name for name, value in named.items() if value == target), "DATABASE_URL")
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"

@@ -95,9 +95,6 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         if not self._value("select to_regnamespace(%s) is not null", SCHEMA):
             self.connection.execute(f"create schema if not exists {SCHEMA}")
 
-    def ensure_internal_schema_updated(self) -> None:
-        """Do nothing: the first migration creates the ledger."""
-
     @contextmanager
     def lock(self, timeout: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
         """Hold the advisory lock, which the server releases when the connection ends.
@@ -129,12 +126,7 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         ).fetchall()
         return records
 
-    def get_applied_migration_hashes(self) -> list[str]:
-        """Return yoyo's hashes of the names of applied migrations."""
-        return [Migration(r.name, "", "").hash for r in self.records() if r.state == "applied"]
-
-    def apply_one(self, migration: Migration, *, force: bool = False, mark: bool = True) -> None:
-        del force, mark
+    def apply_one(self, migration: Migration) -> None:
         self._begin_session(self.connection)
         migration.load()
         if migration.use_transactions:
@@ -142,9 +134,8 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         else:
             self._apply_without_transaction(migration)
 
-    def rollback_one(self, migration: Migration, *, force: bool = False, remark: str = "") -> None:
+    def rollback_one(self, migration: Migration, remark: str) -> None:
         """Roll back one migration. The remark is added to the access log."""
-        del force
         self._begin_session(self.connection)
         migration.load()
         if migration.use_transactions:

@@ -125,7 +125,7 @@ class Migrator:
                     progress(name, position, len(names))
                     remark = ", forced" if force else ""
                     with _name_in_errors(name):
-                        backend.rollback_one(migrations[name], remark=remark)
+                        backend.rollback_one(migrations[name], remark)
                 progress("", len(names), len(names))
                 expected.end(work=bool(names))
             return names

@@ -4,14 +4,13 @@ Rights are granted by table name, not by default privileges: only the backup rol
 that is not listed here. Without that right pg_dump would fail.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from app.database.client.drivers import SCHEMA
-from app.database.role_names import APP, BACKUP, OWNER, READONLY
+from app.database.role_names import APP, BACKUP, READONLY
 
 # Rights of the app role. History is append-only: the service cannot rewrite it.
 TABLES = {
@@ -36,19 +35,29 @@ APPEND_ONLY = tuple(
     table for table, rights in TABLES.items() if not {"update", "delete"} & {*rights.split(", ")}
 )
 
-_DEFAULTS = (
-    "revoke execute on functions from public",
-    "in schema {0} grant select on tables to {2}",
-    "in schema {0} grant select on sequences to {2}",
-)
-_CLOSED = (
-    "select count(*) from pg_default_acl where defaclrole = to_regrole(%s) and ("
-    "defaclnamespace = 0 and defaclobjtype = 'f' "
-    "and not exists (select from aclexplode(defaclacl) where grantee = 0) "
-    "or defaclnamespace = to_regnamespace(%s) and defaclobjtype in ('r', 'S') "
-    "and exists (select from aclexplode(defaclacl) "
-    "where grantee = to_regrole(%s) and privilege_type = 'SELECT'))"
-)
+_SET_DEFAULTS = """
+alter default privileges for role flagstone_owner revoke execute on functions from public;
+alter default privileges for role flagstone_owner in schema flagstone
+    grant select on tables to flagstone_backup;
+alter default privileges for role flagstone_owner in schema flagstone
+    grant select on sequences to flagstone_backup;
+"""
+_COUNT_DEFAULTS = """
+select count(*)
+from pg_default_acl
+where defaclrole = to_regrole('flagstone_owner')
+  and (
+      defaclnamespace = 0
+      and defaclobjtype = 'f'
+      and not exists (select from aclexplode(defaclacl) where grantee = 0)
+      or defaclnamespace = to_regnamespace('flagstone')
+      and defaclobjtype in ('r', 'S')
+      and exists (
+          select from aclexplode(defaclacl)
+          where grantee = to_regrole('flagstone_backup') and privilege_type = 'SELECT'
+      )
+  )
+"""
 
 
 def grant_privileges(connection: psycopg.Connection[Any]) -> list[str]:
@@ -97,10 +106,8 @@ def set_default_privileges(connection: psycopg.Connection[Any]) -> None:
     may create tables can use them. If nothing differs, change nothing: otherwise every start of an
     embedded server would be recorded as a schema change.
     """
-    if _count(connection, _CLOSED, [OWNER, SCHEMA, BACKUP]) == len(_DEFAULTS):
-        return
-    for statement in _DEFAULTS:
-        _run(connection, f"alter default privileges for role {{1}} {statement}", OWNER, BACKUP)
+    if connection.execute(_COUNT_DEFAULTS).fetchone() != (3,):
+        connection.execute(_SET_DEFAULTS)
 
 
 def _expected(role: str, relation: str) -> set[str]:
@@ -122,11 +129,6 @@ def _granted(connection: psycopg.Connection[Any], roles: set[str]) -> set[tuple[
         [SCHEMA, sorted(roles)],
     )
     return {(row[0], row[1], row[2]) for row in rows}
-
-
-def _count(connection: psycopg.Connection[Any], query: str, parameters: Sequence[object]) -> int:
-    row = connection.execute(query, parameters).fetchone()
-    return row[0] if row else 0
 
 
 def _names(connection: psycopg.Connection[Any], query: str, parameter: object) -> set[str]:

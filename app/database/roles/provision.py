@@ -85,7 +85,11 @@ class Provisioner:
             # Wait at most this long for another provisioning of the same server.
             connection.execute("set lock_timeout = '60s'")
             connection.execute("select pg_advisory_lock(%s)", [_LOCK_KEY])
-            existing = _roles(connection)
+            rows = connection.execute(
+                "select rolname from pg_roles where rolname = any(%s)",
+                [[OWNER, AUDITOR, *LOGIN_ROLES]],
+            )
+            existing = {name for (name,) in rows}
             files = self._credentials(existing, reset_passwords=reset_passwords)
             self._create_roles(connection, existing)
             self._create_database(connection)
@@ -197,13 +201,6 @@ class Provisioner:
                         sql.SQL(SEARCH_PATH) if name == "search_path" else sql.Literal(value),
                     )
                 )
-
-
-def _roles(connection: psycopg.Connection[Any]) -> set[str]:
-    rows = connection.execute(
-        "select rolname from pg_roles where rolname = any(%s)", [[OWNER, AUDITOR, *LOGIN_ROLES]]
-    )
-    return {row[0] for row in rows}
 
 
 def _create_schema(connection: psycopg.Connection[Any]) -> None:
