@@ -1,5 +1,6 @@
 """Logging with structlog on top of the standard library, one line per event.
 
+JSON lines have every field. Console lines are short: local time, level, event and fields.
 Local variables are never rendered: they may hold secrets.
 """
 
@@ -18,9 +19,12 @@ def configure(level: int, format_: str) -> None:
     shared: list[structlog.types.Processor] = [
         _add_request_id,
         structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if format_ == "json":
+        shared.append(structlog.stdlib.add_logger_name)
+        shared.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
+    else:
+        shared.append(structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -53,12 +57,26 @@ def _renderers(format_: str) -> list[structlog.types.Processor]:
     if format_ == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     return [
+        _shorten_request,
         structlog.dev.ConsoleRenderer(
+            pad_event_to=0,
+            pad_level=False,
             colors=sys.stderr.isatty(),
             # The default renderer prints local variables when rich is installed.
             exception_formatter=structlog.dev.plain_traceback,
-        )
+        ),
     ]
+
+
+def _shorten_request(
+    _: object, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Write the log line of a request in at most 100 characters."""
+    if event["event"] == "request" and "route" in event:
+        event["event"] = "{method} {route} {status} {milliseconds:.0f} ms".format_map(event)
+        for field in event.keys() - {"timestamp", "level", "event"}:
+            del event[field]
+    return event
 
 
 def _add_request_id(

@@ -9,6 +9,7 @@ an operator knows whether a backup was restored.
 """
 
 import errno
+import logging
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,8 +52,11 @@ class HeadExport(Component):
 
     name = "audit_heads"
 
-    def __init__(self, database: Database, file: Path, key: Secret) -> None:
+    def __init__(
+        self, database: Database, file: Path, key: Secret, *, log_level: int = logging.INFO
+    ) -> None:
         self._database = database
+        self._log_level = log_level
         self._file = file
         self._signer = Signer(key)
         self._last: dict[str, Head] = {}
@@ -91,7 +95,8 @@ class HeadExport(Component):
         heads = await self._heads()
         for head in heads:
             # Before the file, because the log works also when the disk is full.
-            log.info("audit_head", **{**msgspec.structs.asdict(head), "at": head.at.isoformat()})
+            fields = {**msgspec.structs.asdict(head), "at": head.at.isoformat()}
+            log.log(self._log_level, "audit_head", **fields)
         if heads:
             await in_thread("heads", lambda: _append(self._file, heads))
         self._last |= {head.environment: head for head in heads}

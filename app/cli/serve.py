@@ -12,21 +12,19 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from app import log
-from app.access.local_credentials import ADMIN_TOKEN_FILE
 from app.database.targets import open_targets_async
 from app.scripts import configured_settings
 from app.server.application import create_app
+from app.server.banner import print_banner
 from app.server.serving import serve as run
 from app.server.workers import ONLY, Supervisor, Worker, report_started, stop_seconds_max
-from app.settings import Settings, Tier
+from app.settings import Settings
 
 Result = TypeVar("Result")
 STOP_ABORTED = 70
 # A computing thread holds the interpreter for this long before the event loop can continue. Three
 # such threads delay the loop by 20 ms with Python's default of 5 ms, and by 2 ms with this.
 _SWITCH_SECONDS = 0.0005
-# The host of the banner's URLs when the service listens on every address.
-_LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared
 
 
 def serve() -> None:
@@ -77,10 +75,10 @@ def _run(main: Coroutine[Any, Any, Result]) -> Result:
 async def _serve(settings: Settings, worker: Worker) -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
 
-    async def announce() -> None:
+    def announce() -> None:
         report_started(worker)
         if worker is ONLY:
-            await _announce(settings)
+            print_banner(settings)
 
     def limit_stop() -> None:
         limit = threading.Timer(stop_seconds_max(settings.http), _abort_stop)
@@ -102,12 +100,7 @@ async def _supervise(settings: Settings) -> int:
         if settings.database.target is None:
             # Hold the embedded server, so that it survives a worker that is killed.
             await stack.enter_async_context(open_targets_async(settings))
-        return await Supervisor(settings).run(lambda: _announce(settings))
-
-
-async def _announce(settings: Settings) -> None:
-    if settings.tier is Tier.LOCAL:
-        typer.echo(_banner(settings), err=True)
+        return await Supervisor(settings).run(lambda: print_banner(settings))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -116,19 +109,3 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     import uvloop  # noqa: PLC0415 - not made for Windows
 
     return uvloop.new_event_loop
-
-
-def _banner(settings: Settings) -> str:
-    first = _LOOPBACK.get(settings.http.hosts[0], settings.http.hosts[0])
-    host = f"[{first}]" if ":" in first else first
-    url = f"http://{host}:{settings.http.port}"
-    token_file = settings.data_dir / ADMIN_TOKEN_FILE
-    return f"""
-  Flagstone is ready.
-
-  API      {url}/v1/environments
-  Health   {url}/health/ready
-  Token    {token_file}
-
-  curl -H "Authorization: Bearer $(cat '{token_file}')" {url}/v1/environments/local/configurations
-"""

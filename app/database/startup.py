@@ -70,8 +70,13 @@ class Migrations(Component):
             settings=self._settings.database,
             instance=self._settings.instance,
         )
-        applied = await in_thread("migrate", migrator.migrate)
+        applied = await in_thread("migrate", lambda: migrator.migrate(_log_start))
         log.info("migrated", applied=len(applied))
+
+
+def _log_start(_: str, done: int, total: int) -> None:
+    if done == 0 and total:
+        log.info("migrating", pending=total)
 
 
 class Pool(Component):

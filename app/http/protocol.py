@@ -216,9 +216,10 @@ class Runner(web.AppRunner):
         super().__init__(app, **{**defaults, **arguments})
 
     async def _make_server(self) -> web.Server:
-        server, http = await super()._make_server(), self.app[SETTINGS].http
+        server, settings = await super()._make_server(), self.app[SETTINGS]
+        http = settings.http
         handler = with_error_handling(server.request_handler, self.app[LIFECYCLE])
-        access_logger = RequestLogger(self.app[DURATIONS], http.request_log_sample)
+        access_logger = RequestLogger(self.app[DURATIONS], http.request_log_sample, settings.tier)
         return GuardedServer(server, handler, access_logger, http)
 
 

@@ -1,7 +1,8 @@
 """The request log and the durations of requests.
 
 A line for every request would halve the throughput. Writes, failures and slow answers are always
-logged, one in N successful reads, and no successful probes. Refusals are in the access log; here
+logged, and one in N successful reads. Successful probes have the level debug, in the local tier all
+probes: who waits for the start polls them. Refusals are in the access log; here
 they are sampled like reads, so that a flood of refusals does not flood the log. Evaluations of
 unknown flags are sampled too, because clients may repeat them as often as others.
 """
@@ -17,6 +18,7 @@ from app.http.durations import Durations
 from app.http.frame import route_of
 from app.http.keys import DEADLINE, ORDINARY, REQUEST_ID
 from app.log import logger
+from app.settings import Tier
 
 log = logger("app.requests")
 
@@ -27,10 +29,11 @@ _REFUSALS = frozenset({401, 403, 429})
 class RequestLogger(AbstractAccessLogger):
     """Logs requests by route pattern. All connections share one logger."""
 
-    def __init__(self, durations: Durations, sample: int) -> None:
+    def __init__(self, durations: Durations, sample: int, tier: Tier) -> None:
         super().__init__(logging.getLogger(__name__), "")
         self._durations = durations
         self._sample = sample
+        self._is_local = tier is Tier.LOCAL
         self._reads = itertools.count()
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
@@ -47,9 +50,9 @@ class RequestLogger(AbstractAccessLogger):
         if is_routine and not self._is_sampled():
             return
         name = route_of(request)
-        if is_routine and name.startswith("/health"):
-            return
-        log.info(
+        is_quiet = name.startswith("/health") and (is_routine or self._is_local)
+        log.log(
+            logging.DEBUG if is_quiet else logging.INFO,
             "request",
             request_id=request.get(REQUEST_ID, ""),
             method=request.method,

@@ -236,6 +236,7 @@ class DriftCheck(Component):
             write("schema_drift", facts=len(drift), first=now.drift_summary)
         if before is None or (before.recording, before.reason) != (now.recording, now.reason):
             write = log.warning if now.recording is RecordingStatus.BROKEN else log.info
-            write("schema_recording", status=now.recording.value, reason=now.reason)
+            reason = {"reason": now.reason} if now.reason else {}
+            write("schema_recording", status=now.recording.value, **reason)
         if now.unknown is not None and now.unknown != (before and before.unknown):
             log.warning("schema_drift_unknown", reason=now.unknown)

@@ -4,6 +4,7 @@ The order is the order of needs: a component starts once all components above it
 are closed in reverse order, after the background tasks have ended.
 """
 
+import logging
 from functools import partial
 
 from aiohttp import web
@@ -57,7 +58,7 @@ from app.server.last_known import serve_last_known
 from app.server.sample_data import seed
 from app.server.startup_retry import StartupRetry
 from app.server.workers import Worker
-from app.settings import Pooler, Settings
+from app.settings import Pooler, Settings, Tier
 from app.tasks import Tasks
 from app.threads import ThreadLimiter
 
@@ -149,7 +150,9 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
     ]
     if worker.number == 1:
         # Once per service, not once per worker.
-        components.append(HeadExport(database, settings.audit.heads_file, key))
+        # In the local tier the file is enough: such a line has 500 characters.
+        level = logging.DEBUG if settings.tier is Tier.LOCAL else logging.INFO
+        components.append(HeadExport(database, settings.audit.heads_file, key, log_level=level))
         if settings.backups.interval_seconds:
             components.append(Schedule(settings.backups, key))
     if settings.database.pooler is Pooler.NONE:

@@ -11,6 +11,7 @@ from functools import partial
 
 from aiohttp import web
 
+from app import VERSION
 from app.errors import ForeseenError
 from app.http.keys import LIFECYCLE, SETTINGS
 from app.log import logger
@@ -47,4 +48,4 @@ async def _start(app: web.Application, stack: AsyncExitStack) -> None:
         app[LIFECYCLE].fail(error)
         return
     app[LIFECYCLE].start()
-    log.info("started", tier=settings.tier, port=settings.http.port)
+    log.info("started", version=VERSION, tier=settings.tier, port=settings.http.port)

@@ -52,7 +52,7 @@ from app.flags.usage import FlagUsage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.health import handlers as health
 from app.health.report import HealthReport, Readiness
-from app.http import documentation, wire
+from app.http import documentation, home, wire
 from app.http.api_texts import ApiTexts
 from app.http.decoder import CONTEXT_BYTES_MAX
 from app.http.frame import with_deadline, with_large_data
@@ -107,6 +107,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/metrics", metrics.get_metrics, Scope.READ, str,
           gives=("text/plain", "application/openmetrics-text")),
 
+    Route("GET", "/", home.get_home, None, dict, gives=("application/json", "text/html")),
     Route("GET", "/openapi.json", documentation.get_openapi_document, None, dict),
     Route("GET", "/docs", documentation.get_documentation_page, None, str, gives=("text/html",)),
     Route("GET", documentation.VIEWER_PATH, documentation.get_documentation_script, None, str,

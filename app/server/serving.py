@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 
 from aiohttp import web
@@ -20,7 +20,7 @@ log = logger(__name__)
 
 async def serve(
     app: web.Application,
-    on_started: Callable[[], Awaitable[None]],
+    on_started: Callable[[], None],
     on_stopping: Callable[[], None],
     worker: Worker = ONLY,
 ) -> None:
@@ -91,6 +91,6 @@ async def _listen(runner: Runner, worker: Worker) -> None:
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
 
 
-async def _announce(app: web.Application, on_started: Callable[[], Awaitable[None]]) -> None:
+async def _announce(app: web.Application, on_started: Callable[[], None]) -> None:
     await app[LIFECYCLE].serving.wait()
-    await on_started()
+    on_started()

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,7 +124,7 @@ class Supervisor:
         self._children: dict[int, asyncio.subprocess.Process] = {}
         self._exit_code = 0
 
-    async def run(self, on_started: Callable[[], Awaitable[None]]) -> int:
+    async def run(self, on_started: Callable[[], None]) -> int:
         """Return the exit code: 1 if the first start failed for good. Raises ListenError."""
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -144,9 +144,9 @@ class Supervisor:
         log.info("stopped")
         return self._exit_code
 
-    async def _announce(self, on_started: Callable[[], Awaitable[None]]) -> None:
+    async def _announce(self, on_started: Callable[[], None]) -> None:
         await self._started.wait()
-        await on_started()
+        on_started()
 
     async def _keep_running(self, worker: Worker) -> None:
         """Run this worker, in a new process after each death, until the supervisor stops."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
@@ -9,6 +10,7 @@ import pytest
 import structlog
 
 from app import log
+from app.server.routes import ROUTES
 from app.settings import LogFormat
 
 # Returns all text written to standard error so far.
@@ -136,6 +138,26 @@ def test_console_has_one_plain_line_per_event(stderr: Stderr) -> None:
     assert "served" in line
     assert "status=200" in line
     assert "\x1b" not in line
+
+
+def test_console_line_of_a_request_has_at_most_100_characters(stderr: Stderr) -> None:
+    configure(LogFormat.CONSOLE)
+    route = max((re.sub(r":.*?(?=}/|}$)", "", route.path) for route in ROUTES), key=len)
+
+    log.logger("app.requests").info(
+        "request",
+        request_id="c" * 128,
+        method="OPTIONS",
+        route=route,
+        status=404,
+        milliseconds=30_000.0,
+        client="2001:db8:85a3:8d3:1319:8a2e:370:7348",
+        bytes=1_048_576,
+    )
+
+    (line,) = stderr().splitlines()
+    assert f"OPTIONS {route} 404 30000 ms" in line
+    assert len(line) <= 100
 
 
 @pytest.mark.parametrize("log_format", list(LogFormat))

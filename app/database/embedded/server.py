@@ -45,7 +45,7 @@ class EmbeddedServer:
         with self._locks.exclusive():
             self._stopped.unlink(missing_ok=True)
             if not self._cluster.exists:
-                log.info("embedded_server_made", folder=str(self._cluster.data))
+                log.info("creating_embedded_server", folder=str(self._cluster.data))
                 self._cluster.create(account)
             if self._cluster.postmaster() is None:
                 self._cluster.launch(account)

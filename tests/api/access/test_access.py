@@ -87,6 +87,7 @@ async def test_every_route_declares_its_scope() -> None:
     open_to_all = {route.path for route in ROUTES if route.scope is None}
 
     assert open_to_all == {
+        "/",
         "/docs",
         "/docs/openapi-explorer.js",
         "/health/live",

@@ -1,0 +1,61 @@
+"""The text at the end of a start, for the person who started the service in a terminal."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from app import VERSION
+from app.access.local_credentials import ADMIN_TOKEN_FILE
+from app.settings import HttpSettings, LogFormat, Settings, Tier
+
+# The host of the URLs when the service listens on every address.
+_LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared
+
+
+def print_banner(settings: Settings) -> None:
+    """Print the banner to standard error, except into JSON lines that a machine reads."""
+    if settings.log.format is LogFormat.CONSOLE or sys.stderr.isatty():
+        sys.stderr.write(banner(settings))
+        sys.stderr.flush()
+
+
+def banner(settings: Settings) -> str:
+    """Return the URLs, how to get a token, and a next command that works as printed."""
+    url = _local_url(settings.http)
+    if settings.tier is Tier.LOCAL:
+        token_file = settings.data_dir / ADMIN_TOKEN_FILE
+        token = f"Admin token        {token_file}"
+        what = "List the flags and settings of the environment local:"
+        bearer = f'"Authorization: Bearer $(cat {shlex.quote(str(token_file))})"'
+        command = f"curl -H {bearer} {url}/v1/environments/local/configurations"
+    else:
+        token = "Admin token        created by the command below; printed once"  # noqa: S105 - no token
+        what = "Create an admin token, valid for 90 days:"
+        command = f"{_python()} -m app token create first --admin"
+    return f"""
+  Flagstone {VERSION} is ready: {url}
+
+  API documentation  {url}/docs
+  Health             {url}/health/ready
+  {token}
+
+  {what}
+
+  {command}
+
+  Ctrl-C stops Flagstone.
+
+"""
+
+
+def _local_url(settings: HttpSettings) -> str:
+    first = _LOOPBACK.get(settings.hosts[0], settings.hosts[0])
+    host = f"[{first}]" if ":" in first else first
+    return f"http://{host}:{settings.port}"
+
+
+def _python() -> str:
+    """Return the path of the running Python, relative in the current folder."""
+    path = Path(sys.executable)
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
