@@ -1,4 +1,4 @@
-"""The stock OpenFeature SDKs of JavaScript with their OFREP providers, server and web.
+"""The stock OpenFeature SDKs of JavaScript with their OFREP providers: server, web and React.
 
 `make clients` installs them.
 """
@@ -149,6 +149,20 @@ async def test_javascript_on_a_server_gets_values_defaults_and_errors(
     # Version 0.1.3 treats an answer without a value as an error, and also uses the default.
     assert [details["errorCode"] for details in left] == ["FLAG_NOT_FOUND", "GENERAL", "GENERAL"]
     assert (refused["value"], refused["reason"]) == ("", "ERROR")
+
+
+async def test_react_component_shows_its_flag(served: Process) -> None:
+    given = {
+        "baseUrl": served.url + LOCAL,
+        "headers": served.headers,
+        "flag": "greeting",
+        "context": {"targetingKey": "user-1", "plan": "pro"},
+    }
+
+    node = await _node("react.mjs", given)
+    output, _ = await asyncio.wait_for(node.communicate(), HANG_SECONDS)
+
+    assert output.decode() == "<p>hello, pro</p>\n"
 
 
 async def test_page_follows_its_context_and_revalidates(served: Process) -> None:
