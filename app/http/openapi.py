@@ -89,6 +89,11 @@ def _schemas(routes: Iterable["Route"], descriptions: Mapping[str, str]) -> dict
         if "description" in schema:
             schema["description"] = cleandoc(schema["description"])
         for property_, its_schema in schema.get("properties", {}).items():
+            # Generators of clients refuse an array without items, and this default of a union.
+            if its_schema.get("type") == "array":
+                its_schema.setdefault("items", {})
+            if its_schema.get("default") == {}:
+                del its_schema["default"]
             text = descriptions.get(f"{name}.{property_}") or descriptions.get(property_)
             if text is not None:
                 its_schema["description"] = text
@@ -168,7 +173,7 @@ def _preflight(route: "Route", operation_id: str) -> dict[str, Any]:
     return {
         "operationId": f"{operation_id}Preflight",
         "tags": ["CORS"],
-        "summary": "Answer a CORS preflight",
+        "summary": f"Answer the preflight of {operation_id}",
         "parameters": list(_described("path", _PARAMETER.findall(route.path), PATH, {})),
         "responses": _with_cors({"204": success} | statuses),
     }

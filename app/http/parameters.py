@@ -15,6 +15,7 @@ _EVENTS = (
     *("authz_fail", "authz_admin", "sensitive_read", "excess_rate_limit_exceeded"),
     *("schema_change", "backup_created", "backup_restored"),
 )
+_POSITION = "0c7a5b0e-4a45-4d0e-9d43-6d1f5a3f2b11:42"
 _TAG = r'(W/)?"[!#-~]*"'
 
 Described = tuple[dict[str, Any], str]
@@ -104,18 +105,18 @@ REQUEST_HEADERS: dict[str, Described] = {
         "For a write: * to create. For a read: ETags that you have; 304 if one is current.",
     ),
     "Last-Event-ID": (
-        {"type": "string", "pattern": "^.*:[0-9]{1,18}$"},
+        {"type": "string", "pattern": "^.*:[0-9]{1,18}$", "examples": [_POSITION]},
         "ID of the last event that you received: resume after it. Default: start now.",
     ),
     "Idempotency-Key": (
-        {"type": "string", "pattern": "^[!-~]{1,200}$"},
-        "Text that you choose. A repeat within a day gets the first answer, or 409 for a secret.",
+        {"type": "string", "pattern": "^[!-~]{1,200}$", "examples": ["release-4.2"]},
+        "Text that you choose. A repeat within a day gets the first answer, or 409 for a token.",
     ),
 }
 
 RESPONSE_HEADERS: dict[str, Described] = {
     "X-Request-ID": (
-        {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+        {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$", "examples": ["3f1c9a0d5e7b2468"]},
         "ID of the request in the log. The client's own ID if it is valid.",
     ),
     "Cache-Control": (
@@ -123,13 +124,13 @@ RESPONSE_HEADERS: dict[str, Described] = {
         "no-store; no-cache only for the script of the page `/docs`.",
     ),
     "ETag": (
-        {"type": "string", "pattern": '^"[!#-~]+"$'},
+        {"type": "string", "pattern": '^"[!#-~]+"$', "examples": ['"3-0c7a5b0e"']},
         "Version of a configuration, for If-Match; or hash of an evaluation's inputs.",
     ),
     "Content-Disposition": ({"type": "string"}, "Suggested file name."),
     "Location": ({"type": "string", "format": "uri-reference"}, "URL of the new resource."),
     "Flagstone-Revision": (
-        {"type": "string", "pattern": "^[0-9a-f-]{36}:[0-9]+$"},
+        {"type": "string", "pattern": "^[0-9a-f-]{36}:[0-9]+$", "examples": [_POSITION]},
         "EPOCH:REVISION of the environment that the answer is from.",
     ),
     "Flagstone-Stale": (

@@ -59,7 +59,7 @@ def _page(document: Mapping[str, Any], texts: ApiTexts) -> Iterator[str]:
             yield f"### {operation.summary}\n\n`{operation.method} {operation.path}`\n"
             yield operation.content["description"] + "\n"
             yield from _table("parameter", _parameters(operation))
-            yield from _table("member of the body", _members(operation, document["components"]))
+            yield from _table("property of the body", _members(operation, document["components"]))
             for example in tag.examples:
                 if example.operation == operation_id:
                     yield from _example(example, operations)
