@@ -1,0 +1,167 @@
+"""Read a targeting into the tree that people edit."""
+
+from typing import Any, cast
+
+from msgspec import UNSET, UnsetType
+
+from app.evaluation.rule_tree import (
+    Advanced,
+    Attribute,
+    Comparison,
+    Condition,
+    Group,
+    Negation,
+    Outcome,
+    Rule,
+    SegmentReference,
+    Share,
+    Split,
+    Targeting,
+)
+
+_COMPARISONS = ("==", "===", "!=", "!==", ">", ">=", "<", "<=", "in")
+_AFFIXES = ("starts_with", "ends_with")
+_FLAG_KEY = {"var": "$flagd.flagKey"}
+_SCALARS = (str, int, float, bool, type(None))
+
+
+class _NoTreeError(Exception):
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+
+def read(targeting: dict[str, Any]) -> Targeting | Advanced:
+    """Return the tree of a valid targeting, or the part that has none."""
+    try:
+        return _read(targeting)
+    except _NoTreeError as error:
+        return Advanced(error.path, error.reason)
+
+
+def _read(targeting: dict[str, Any]) -> Targeting:
+    match targeting:
+        case {"if": [str() | bool() | None as outcome]}:
+            return Targeting(otherwise=outcome)
+        case {"if": list(operands)} if len(operands) > 1:
+            return _rules(operands)
+        case {"fractional": _}:
+            return Targeting(otherwise=_outcome(targeting, ""))
+        case {}:
+            return Targeting(shorthand=_condition(targeting, "")) if targeting else Targeting()
+        case _:
+            raise _NoTreeError("", "is not an object")
+
+
+def _rules(operands: list[Any]) -> Targeting:
+    """Read the branches of `if`, in one list or nested in the last place."""
+    rules: list[Rule] = []
+    path, depth = "if", 0
+    while True:
+        pairs, rest = divmod(len(operands), 2)
+        if depth and pairs != 1:
+            raise _NoTreeError(path, "mixes lists of branches with nested ones")
+        for position in range(0, 2 * pairs, 2):
+            condition = _condition(operands[position], f"{path}[{position}]")
+            outcome = _outcome(operands[position + 1], f"{path}[{position + 1}]")
+            rules.append(Rule(condition, outcome))
+        if not rest:
+            return Targeting(tuple(rules), is_nested=depth > 0)
+        last, path = operands[-1], f"{path}[{len(operands) - 1}]"
+        if not (isinstance(last, dict) and "if" in last):
+            return Targeting(tuple(rules), _outcome(last, path), is_nested=depth > 0)
+        if pairs != 1 or not isinstance(last["if"], list) or len(last["if"]) < 2:
+            raise _NoTreeError(path, "mixes lists of branches with nested ones")
+        operands, path, depth = last["if"], f"{path}.if", depth + 1
+
+
+def _condition(node: Any, path: str) -> Condition:  # noqa: PLR0911 - one for each kind of condition
+    if not isinstance(node, dict) or len(node) != 1:
+        raise _NoTreeError(path, "is a constant where a condition is expected")
+    [(operator, operand)] = node.items()
+    inner = f"{path}.{operator}" if path else operator
+    match operator, operand:
+        case "$ref", str():
+            return SegmentReference(operand)
+        case "var", _:
+            return Comparison(_attribute(node, path), None)
+        case "and" | "or", list():
+            conditions = [_condition(item, f"{inner}[{n}]") for n, item in enumerate(operand)]
+            return Group(cast("Any", operator), tuple(conditions))
+        case "!", [single]:
+            return Negation(_condition(single, f"{inner}[0]"), is_list=True)
+        case "!", dict():
+            return Negation(_condition(operand, inner))
+        case "sem_ver", [{"var": _} as variable, str(comparison), str(version)]:
+            attribute = _attribute(variable, f"{inner}[0]")
+            return Comparison(attribute, operator, version, version_operator=comparison)
+        case _, [left, right] if operator in _COMPARISONS or operator in _AFFIXES:
+            return _comparison(operator, left, right, inner)
+    raise _NoTreeError(inner, f"has no form for {operator} with these arguments")
+
+
+def _comparison(operator: str, left: Any, right: Any, path: str) -> Comparison:
+    if _is_variable(left) and _is_constant(right):
+        return Comparison(_attribute(left, f"{path}[0]"), operator, right)
+    if _is_variable(right) and _is_constant(left):
+        return Comparison(_attribute(right, f"{path}[1]"), operator, left, is_reversed=True)
+    raise _NoTreeError(path, "does not compare one attribute with a constant")
+
+
+def _is_variable(node: Any) -> bool:
+    return isinstance(node, dict) and node.keys() == {"var"}
+
+
+def _is_constant(node: Any) -> bool:
+    if isinstance(node, list):
+        return all(isinstance(item, _SCALARS) for item in node)
+    return isinstance(node, _SCALARS)
+
+
+def _attribute(node: dict[str, Any], path: str) -> Attribute:
+    match node["var"]:
+        case str(name) if name:
+            return Attribute(name)
+        case [str(name)] if name:
+            return Attribute(name, is_list=True)
+        case [str(name), default] if name and _is_constant(default):
+            return Attribute(name, default, is_list=True)
+    raise _NoTreeError(f"{path}.var" if path else "var", "is not the name of an attribute")
+
+
+def _outcome(node: Any, path: str) -> Outcome:
+    if isinstance(node, str | bool | None):
+        return node
+    match node:
+        case {"fractional": list(operands)} if len(node) == 1 and operands:
+            return _split(operands, f"{path}.fractional" if path else "fractional")
+        case _:
+            raise _NoTreeError(path, "is neither a variant nor a split")
+
+
+def _split(operands: list[Any], path: str) -> Split:
+    attribute, has_flag_key = None, False
+    match operands[0]:
+        case {"var": _} as variable:
+            attribute = _attribute(variable, f"{path}[0]")
+        case {"cat": [flag_key, {"var": _} as variable]} if flag_key == _FLAG_KEY:
+            attribute, has_flag_key = _attribute(variable, f"{path}[0].cat[1]"), True
+        case dict():
+            raise _NoTreeError(f"{path}[0]", "is neither an attribute nor the flag's key with one")
+        case _:
+            pass
+    first = 0 if attribute is None else 1
+    shares = [_share(node, f"{path}[{n}]") for n, node in enumerate(operands[first:], start=first)]
+    return Split(tuple(shares), attribute, has_flag_key)
+
+
+def _share(node: Any, path: str) -> Share:
+    variant: str | bool | None
+    weight: int | UnsetType
+    match node:
+        case [str() | bool() | None as variant]:
+            return Share(variant, UNSET)
+        case [str() | bool() | None as variant, int(weight)]:
+            return Share(variant, weight)
+        case _:
+            raise _NoTreeError(path, "is not a variant with a whole number")
