@@ -14,7 +14,7 @@ from app.cli.options import EnvironmentName, Message
 from app.cli.terminal import console, print_json, show_table
 from app.configuration.changes import service as changes
 from app.configuration.changes.content_rules import find_format_error
-from app.configuration.changes.models import Kind, Operation
+from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.rows import read_entries
 from app.configuration.entries import service
 from app.configuration.entries.models import NewConfiguration
@@ -166,6 +166,31 @@ async def _set(
             description=current.description if current else None,
         )
     )
+    return await write_content(
+        connection,
+        environment,
+        key,
+        content,
+        version=version,
+        message=message,
+        resources=resources,
+    )
+
+
+async def write_content(
+    connection: Connection,
+    environment: str,
+    key: str,
+    content: Content,
+    *,
+    version: int | None,
+    message: str,
+    resources: Resources,
+) -> tuple[int, int | None]:
+    """Store a content, and return the revision and the version.
+
+    `version` is the expected one; 0 expects no entry, and None any.
+    """
     with resources.checkers.request() as check:
         refusal = find_format_error(content, check)
     expected = None if version is None else ExpectedVersion(version=version or None)

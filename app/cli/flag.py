@@ -1,4 +1,7 @@
-"""`flag`: evaluate and explain flags, list unused flags, and check files of flags."""
+"""`flag`: evaluate and explain flags, list unused flags, and check files of flags.
+
+`flag_edit.py` has the commands that change flags.
+"""
 
 import json
 import time
@@ -14,6 +17,7 @@ from rich.bar import Bar
 from rich.text import Text
 from rich.tree import Tree
 
+from app.cli import flag_edit
 from app.cli.help import Commands
 from app.cli.options import At, EnvironmentName, Revision, local_time, moment
 from app.cli.terminal import console, show_table
@@ -30,15 +34,19 @@ from app.names import counted
 from app.scripts import run_query
 
 cli = Commands(
-    """Evaluate, explain and check flags.
+    """Create, target, roll out, switch off, evaluate and explain flags.
 
-    `configuration set` and `configuration import` write flags.
+    `configuration set` and `configuration import` write whole definitions.
 
-    Works on: the database, which is only read.
+    Works on: the database. The service need not run.
 
     Needs: the settings of the service, in the environment or .env. None in the local tier.
     """
 )
+
+examination = Commands()
+cli.add_typer(flag_edit.cli)
+cli.add_typer(examination)
 
 Key = Annotated[str, typer.Argument(help="Key of the flag.")]
 Context = Annotated[str, typer.Option(help="Evaluation context, as a JSON object.", metavar="JSON")]
@@ -47,7 +55,7 @@ Sample = Annotated[
 ]
 
 
-@cli.command("evaluate")
+@examination.command("evaluate")
 def evaluate(
     environment: EnvironmentName,
     key: Key,
@@ -66,7 +74,7 @@ def evaluate(
     typer.echo(_text(_fields(explained)))
 
 
-@cli.command("explain")
+@examination.command("explain")
 def explain(
     environment: EnvironmentName,
     key: Key,
@@ -96,7 +104,7 @@ def explain(
         console.print("more steps are not shown")
 
 
-@cli.command("stale")
+@examination.command("stale")
 def stale(environment: EnvironmentName) -> None:
     """List the flags that seem to be unused, with the reason.
 
@@ -111,7 +119,7 @@ def stale(environment: EnvironmentName) -> None:
     show_table(("flag", "evaluations", "last", "remarks"), rows)
 
 
-@cli.command("lint")
+@examination.command("lint")
 def lint(
     file: Annotated[
         Path, typer.Argument(help="File of flags, in flagd's format or ours.", exists=True)

@@ -2,22 +2,12 @@
 
 import re
 import shlex
-import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
-from urllib.parse import quote, urlencode
-
-import pytest
 
 from app.cli.help import PROGRAM, help_text, subcommands
 from app.cli.reference import PAGE, commands, outputs_of, page
-from app.database.role_names import APP, BACKUP, MIGRATOR
-from app.settings import Target
-from tests.commands import CommandResult, run_command
-from tests.conftest import Server
 from tests.paths import ROOT
+from tests.process.cli.conftest import Run
 
 EXAMPLES = {
     context.command_path.removeprefix(f"{PROGRAM} "): help_text(context).notes.get("Example", "")
@@ -30,46 +20,10 @@ ELSEWHERE = {"serve", "seal decrypt", "database new", "doctor"}
 OUTPUTS = outputs_of((ROOT / PAGE).read_text(encoding="utf-8"))
 FLAGS = '{"flags": {"a": {"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on"}}}'
 
-Run = Callable[..., CommandResult]
-
 
 def test_page_equals_the_help() -> None:
     assert page(OUTPUTS) == (ROOT / PAGE).read_text(encoding="utf-8")
     assert OUTPUTS.keys() <= set(EXAMPLES.values())
-
-
-def _url(target: Target) -> str:
-    ((folder, port),) = target.hosts
-    password = quote(target.password.reveal(), safe="") if target.password else ""
-    query = urlencode({"host": folder, "port": port})
-    return f"postgresql://{target.user}:{password}@/{target.database}?{query}"
-
-
-@pytest.fixture
-def run(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Yield a function that runs commands in one other process: a process each takes a second."""
-    name = server.create_database("examples", template="flagstone")
-    shutil.copytree(server.provisioner.folder, tmp_path / "credentials")
-    environ = {
-        "DATABASE_URL": _url(server.target(APP, name)),
-        "DATABASE_MIGRATOR_URL": _url(server.target(MIGRATOR, name)),
-        "DATABASE_BACKUP_URL": _url(server.target(BACKUP, name)),
-        "DATABASE_ADMIN_URL": _url(server.superuser),
-        "DATA_DIR": str(server.folder / "examples"),
-        "LOG_LEVEL": "error",
-        "COLUMNS": "80",
-        "TZ": "UTC",
-    }
-    monkeypatch.chdir(tmp_path)
-    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
-
-        def run(*words: str, stdin: str = "", **more: str) -> CommandResult:
-            return executor.submit(run_command, *words, stdin=stdin, **environ, **more).result(
-                timeout=60
-            )
-
-        yield run
-    server.drop_database(name)
 
 
 def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) -> None:
@@ -96,6 +50,8 @@ def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) ->
         example(f"flag {name}")
     for name in ("create", "list", "show", "update", "delete"):
         example(f"environment {name}")
+    for name in ("create", "show", "target", "rollout", "disable", "enable"):
+        example(f"flag {name}")
 
     token = example("token create")
     values["ID"] = token.split("_")[2]

@@ -1,0 +1,129 @@
+"""Change a flag's definition as people think of it: switch off, target, roll out.
+
+Each function returns a new definition. Raises Invalid where the targeting has a form of its own.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from msgspec import UNSET
+
+from app.errors import invalid
+from app.evaluation.rule_reader import read
+from app.evaluation.rule_tree import (
+    Advanced,
+    Attribute,
+    Condition,
+    Outcome,
+    Rule,
+    Share,
+    Split,
+    Targeting,
+)
+from app.evaluation.rule_writer import write
+
+Definition = dict[str, Any]
+
+# Shares of a rollout have at most this many decimal places, in percent.
+DECIMALS_MAX = 3
+
+
+def variant_of(definition: Definition, value: bool) -> str:  # noqa: FBT001 - the value itself
+    """Return the name of the only variant with this value. Raises Invalid."""
+    names: list[str] = [name for name, stored in definition["variants"].items() if stored is value]
+    if len(names) != 1:
+        text = "true" if value else "false"
+        raise invalid("variant", f"must be given, because not exactly one variant is {text}")
+    return names[0]
+
+
+def serves_all(definition: Definition) -> str | None:
+    """Return the variant that every context gets, if there is only one."""
+    if definition["state"] != "ENABLED" or definition.get("targeting"):
+        return None
+    default: str | None = definition.get("defaultVariant")
+    return default
+
+
+def serve_all(definition: Definition, variant: str) -> Definition:
+    """Serve one variant to every context: the flag stays enabled, and its rules go.
+
+    A DISABLED flag would give no value: then each program uses the default in its own code.
+    """
+    _check_variant(definition, variant)
+    changed = {**definition, "state": "ENABLED", "defaultVariant": variant}
+    changed.pop("targeting", None)
+    return changed
+
+
+def add_rule(
+    definition: Definition, condition: Condition, variant: str, *, first: bool = False
+) -> Definition:
+    """Add a rule as the last one, or as the first."""
+    _check_variant(definition, variant)
+    tree, rule = _tree(definition), Rule(condition, variant)
+    rules = (rule, *tree.rules) if first else (*tree.rules, rule)
+    return _with_tree(definition, rules, tree)
+
+
+def roll_out(
+    definition: Definition,
+    variant: str,
+    percent: Decimal,
+    *,
+    others: str,
+    attribute: str | None = None,
+) -> Definition:
+    """Serve a variant to a share of the contexts that no rule matches, and `others` to the rest.
+
+    The share is drawn by the targeting key, or by an attribute.
+    """
+    _check_variant(definition, variant)
+    _check_variant(definition, others)
+    tree = _tree(definition)
+    otherwise = _split(variant, percent, others, attribute)
+    return _with_tree(definition, tree.rules, tree, otherwise)
+
+
+def _split(variant: str, percent: Decimal, others: str, attribute: str | None) -> Outcome:
+    if percent.is_nan() or not 0 <= percent <= 100:
+        raise invalid("percent", "must be between 0 and 100")
+    if percent in (0, 100):
+        return variant if percent else others
+    scale = 10 ** max(0, -int(percent.normalize().as_tuple().exponent))
+    if scale > 10**DECIMALS_MAX:
+        raise invalid("percent", f"must have at most {DECIMALS_MAX} decimal places")
+    weight = int(percent * scale)
+    shares = (Share(variant, weight), Share(others, 100 * scale - weight))
+    if attribute is None:
+        return Split(shares)
+    return Split(shares, Attribute(attribute), has_flag_key=True)
+
+
+def _check_variant(definition: Definition, variant: str) -> None:
+    if variant not in definition["variants"]:
+        names = ", ".join(definition["variants"])
+        raise invalid("variant", f"must be one of {names}")
+
+
+def _tree(definition: Definition) -> Targeting:
+    tree = read(definition.get("targeting", {}))
+    if isinstance(tree, Advanced):
+        rule = f"cannot be edited by this command: {tree.path} {tree.reason}"
+        raise invalid("targeting", f"{rule}. Set the whole definition instead")
+    if tree.shorthand is not None:
+        return Targeting((Rule(tree.shorthand, True),), otherwise=False)
+    return tree
+
+
+def _with_tree(
+    definition: Definition,
+    rules: tuple[Rule, ...],
+    tree: Targeting,
+    otherwise: Outcome | Any = UNSET,
+) -> Definition:
+    rest = tree.otherwise if otherwise is UNSET else otherwise
+    if not rules and rest == definition.get("defaultVariant"):
+        return {name: value for name, value in definition.items() if name != "targeting"}
+    targeting = write(Targeting(rules, rest, is_nested=tree.is_nested and len(rules) > 1))
+    return {**definition, "targeting": targeting}

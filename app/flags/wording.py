@@ -1,0 +1,111 @@
+"""Say in words what a flag serves to whom."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import UNSET
+
+from app.evaluation.rule_reader import read
+from app.evaluation.rule_tree import (
+    Advanced,
+    Comparison,
+    Condition,
+    Group,
+    Negation,
+    Outcome,
+    SegmentReference,
+    Split,
+)
+
+_OPERATORS = {
+    "==": "is",
+    "===": "is",
+    "!=": "is not",
+    "!==": "is not",
+    "starts_with": "starts with",
+    "ends_with": "ends with",
+}
+
+
+def describe(definition: dict[str, Any]) -> Iterator[str]:
+    """Yield one line for each rule of a flag, and one for all other contexts."""
+    if definition["state"] == "DISABLED":
+        yield "disabled: each program uses the default in its own code"
+        return
+    default = definition.get("defaultVariant")
+    tree = read(definition.get("targeting") or {})
+    if isinstance(tree, Advanced):
+        yield "the rules have no short form; `configuration get` shows them"
+        return
+    if tree.shorthand is not None:
+        yield f"true if {condition_text(tree.shorthand)}, else false"
+        return
+    for rule in tree.rules:
+        yield f"{_outcome_text(rule.outcome, default)} if {condition_text(rule.condition)}"
+    rest = None if tree.otherwise is UNSET else tree.otherwise
+    yield f"{_outcome_text(rest, default)} for all{' others' if tree.rules else ''}"
+
+
+def condition_text(condition: Condition) -> str:
+    match condition:
+        case Group(kind, conditions):
+            return f" {kind} ".join(map(_inner_text, conditions))
+        case Negation(negated):
+            return f"not ({condition_text(negated)})"
+        case SegmentReference(key):
+            return f"in segment {key}"
+        case Comparison():
+            return _comparison_text(condition)
+
+
+def _inner_text(condition: Condition) -> str:
+    text = condition_text(condition)
+    return f"({text})" if isinstance(condition, Group) else text
+
+
+def _comparison_text(comparison: Comparison) -> str:
+    name, value = comparison.attribute.name, comparison.value
+    if comparison.operator is None:
+        return f"{name} is set"
+    if comparison.version_operator is not None:
+        return f"version {name} {comparison.version_operator} {value}"
+    if comparison.operator == "in" and comparison.is_reversed:
+        return f"{name} contains {_value_text(value)}"
+    if comparison.operator == "in":
+        items = value if isinstance(value, list) else [value]
+        return f"{name} is one of {', '.join(map(_value_text, items))}"
+    operator = _OPERATORS.get(comparison.operator, comparison.operator)
+    if comparison.is_reversed:
+        return f"{_value_text(value)} {operator} {name}"
+    return f"{name} {operator} {_value_text(value)}"
+
+
+def _value_text(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)
+
+
+def _outcome_text(outcome: Outcome, default: str | None) -> str:
+    if isinstance(outcome, Split):
+        total = sum(share.parts for share in outcome.shares)
+        parts = (
+            f"{_percent(share.parts, total)} {_variant_text(share.variant, default)}"
+            for share in outcome.shares
+        )
+        attribute = outcome.attribute
+        by = "targetingKey" if attribute is None else attribute.name
+        return f"{', '.join(parts)} by {by}"
+    return _variant_text(outcome, default)
+
+
+def _variant_text(variant: Any, default: str | None) -> str:
+    return _value_text(default or "no value" if variant is None else variant)
+
+
+def _percent(parts: int, total: int) -> str:
+    return f"{100 * parts / total:.3f}".rstrip("0").rstrip(".") + " %" if total else "0 %"

@@ -1,0 +1,53 @@
+"""The commands of `flag` change flags without the text of a definition."""
+
+import json
+from typing import Any
+
+from tests.process.cli.conftest import Run
+
+
+def test_flag_is_targeted_rolled_out_and_switched(run: Run) -> None:
+    def flag(command: str, *words: str) -> Any:
+        result = run("flag", command, "local", *words)
+        return result.output.splitlines() if result.code == 0 else result.errors.strip()
+
+    def variant(**context: str) -> Any:
+        result = run("flag", "evaluate", "local", "search", "--context", json.dumps(context))
+        return json.loads(result.output)["variant"]
+
+    assert flag("create", "search")[1:] == ["  off for all"]
+    assert flag("enable", "search")[1:] == ["  on for all"]
+    assert flag("disable", "search")[1:] == ["  off for all"]
+    flag("target", "search", "--if", "plan = pro", "--if", "country in DE,AT")
+    flag("target", "search", "--if", "id = 7", "--variant", "off", "--first")
+    rules = [
+        "  off if id is 7",
+        "  on if plan is pro and country is one of DE, AT",
+        "  12.5 % on, 87.5 % off by company for all others",
+    ]
+    assert flag("rollout", "search", "12.5%", "--by", "company")[1:] == rules
+    assert variant(plan="pro", country="AT") == "on"
+    assert flag("disable", "search", "-m", "Search is slow")[1:] == ["  off for all"]
+    assert variant(plan="pro", country="AT") == "off"
+    assert flag("enable", "search")[1:] == rules
+    assert flag("show", "search") == [line.strip() for line in rules]
+
+    history = run("configuration", "history", "local", "search").output
+    assert "Search is slow" in history
+    version = flag("show", "search"), run("configuration", "get", "local", "search").output
+    for words, error in (
+        (("create", "search"), "key: must be new"),
+        (("rollout", "search", "120"), "percent: must be between 0 and 100"),
+        (("rollout", "search", "many"), "percent: must be a number"),
+        (("rollout", "search", "1", "--variant", "blue"), "variant: must be one of on, off"),
+        (("target", "search", "--if", "plan is pro"), "must be ATTRIBUTE OPERATOR VALUE"),
+        (("target", "search", "--if", "segment nobody"), "which is no segment"),
+        (("target", "search", "--if", "app version>= 2"), "must be a full version"),
+        (("disable", "missing"), "`python -m app flag create local missing` creates one"),
+        (("enable", "checkout/retries"), "There is no flag checkout/retries in local"),
+    ):
+        assert error in flag(*words), words
+    assert version == (
+        flag("show", "search"),
+        run("configuration", "get", "local", "search").output,
+    )
