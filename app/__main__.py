@@ -1,7 +1,12 @@
 """`python -m app`: the command line."""
 
-from app.cli import cli
-from app.cli.help import PROGRAM
+import sys
 
 if __name__ == "__main__":
+    try:
+        from app.cli import cli
+        from app.cli.help import PROGRAM
+    except KeyboardInterrupt:
+        # The imports take half a second.
+        sys.exit(130)
     cli(prog_name=PROGRAM)

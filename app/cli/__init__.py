@@ -65,10 +65,10 @@ cli = Commands(
     Exit codes:
         0    The command succeeded.
         1    It failed, or a check found a problem. The last line says what to do.
+             Without a line: the reader of its output has closed the pipe.
         2    The arguments are wrong.
         70   `serve` did not stop in time after a signal, and ended itself.
         130  Ctrl-C, SIGTERM or SIGHUP ended the command.
-        141  The reader of the output closed the pipe.
     """,
     cls=_Root,
 )

@@ -22,6 +22,7 @@ from app.cli.help import Commands
 from app.cli.options import AsJson
 from app.cli.terminal import (
     byte_progress,
+    confirm,
     console,
     error_console,
     print_json_line,
@@ -193,7 +194,9 @@ def verify(
         style = None if secrets.is_proof else "red"
         console.print(f"secrets: {secrets.text}", style=style)
     if not secrets.is_proof and not without_secrets:
-        error_console.print("not proven: secrets were not opened; see --without-secrets")
+        error_console.print(
+            "error: the secrets were not opened. Set KEY_RING_FILE, or give --without-secrets"
+        )
         raise typer.Exit(1)
 
 
@@ -206,8 +209,11 @@ def restore(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace what is in the database.")
     ] = False,
-    confirm: Annotated[
-        str | None, typer.Option(help="The database's name, instead of the prompt for it.")
+    confirmed: Annotated[
+        str | None,
+        typer.Option(
+            "--confirm", help="Name of the database, instead of the prompt for it.", metavar="NAME"
+        ),
     ] = None,
 ) -> None:
     """Restore a backup into the database, in one transaction.
@@ -221,7 +227,7 @@ def restore(
         backup, source = _source(settings, name, identity, public_key)
         with open_targets(settings) as database:
             if replace:
-                _confirm(database.migrator.database, confirm)
+                confirm(database.migrator.database, confirmed, "replace everything in it")
             with byte_progress("checking") as report:
                 data_reader.check_digest(source, report)
             target = RestoreTarget(
@@ -252,12 +258,6 @@ def _source(
         raise BackupError(backup.problem or f"{backup.name}: has no manifest")
     identity = recipients.identity(settings, file)
     return backup, BackupSource(folder=backup.folder, manifest=backup.manifest, identity=identity)
-
-
-def _confirm(database: str, confirm: str | None) -> None:
-    typed = confirm or typer.prompt(f"Type {database} to replace everything in it")
-    if typed != database:
-        raise typer.BadParameter("that is not the database's name; nothing was done")
 
 
 def _restore(

@@ -172,7 +172,10 @@ def provision(
     """
     settings = configured_settings(before_provision(environment(), credentials))
     if settings.database.admin is None:
-        raise ProvisionError("DATABASE_ADMIN_URL: must be set, to a role that may create roles")
+        raise ProvisionError(
+            "DATABASE_ADMIN_URL: must be set to the URL of a role that may create roles"
+        )
+    asyncio.run(probe(settings.database.admin, settings))
     files = Provisioner(
         admin=settings.database.admin,
         settings=settings.database,

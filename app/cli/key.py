@@ -16,9 +16,16 @@ from rich.text import Text
 from app.access.events import AccessEvent
 from app.cli import key_transfer
 from app.cli.actor import origin
-from app.cli.help import Commands
+from app.cli.help import PROGRAM, Commands
 from app.cli.options import EnvironmentName
-from app.cli.terminal import console, counting_columns, error_console, progress_display, show_table
+from app.cli.terminal import (
+    confirm,
+    console,
+    counting_columns,
+    error_console,
+    progress_display,
+    show_table,
+)
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import invalid
@@ -78,7 +85,7 @@ def generate(
     key = change_ring(path, with_new).keys[-1]
     console.print(f"{key.id} is in {path}, {_MEANING[key.state]}")
     if key.state is KeyState.DECRYPT:
-        console.print(f"give the file to every instance, then: key rotate {key.id}")
+        console.print(f"give the file to every instance, then run `{PROGRAM} key rotate {key.id}`")
 
 
 _MEANING = {
@@ -188,7 +195,9 @@ def retire(
             await connection.execute("lock table data_keys in share mode")
             count = await sql.count_data_keys_wrapped_by(connection, kek_id=kek_id)
             if count:
-                raise KeyRingError(f"{count} data keys are wrapped by {kek_id}; rotate first")
+                raise KeyRingError(
+                    f"{count} data keys are wrapped by {kek_id}. Run `{PROGRAM} key rotate` first"
+                )
             # Before the change: without a row in the access log no key is retired.
             await resources.access_log.record(connection, access)
             if resources.settings.keys.command is None:
@@ -203,8 +212,13 @@ def retire(
 @cli.command("shred")
 def shred(
     environment: EnvironmentName,
-    confirm: Annotated[
-        str | None, typer.Option(help="The environment's name again, instead of the prompt for it.")
+    confirmed: Annotated[
+        str | None,
+        typer.Option(
+            "--confirm",
+            help="Name of the environment again, instead of the prompt for it.",
+            metavar="NAME",
+        ),
     ] = None,
 ) -> None:
     """Destroy the data keys of an environment, and so its secrets, old and current.
@@ -215,9 +229,7 @@ def shred(
 
     Example: python -m app key shred local --confirm local
     """
-    typed = confirm or typer.prompt(f"Type {environment} to destroy its secrets without return")
-    if typed != environment:
-        raise typer.BadParameter("that is not the name; nothing was done")
+    confirm(environment, confirmed, "destroy its secrets without return")
 
     async def work(resources: Resources) -> Sequence[bytes]:
         destroyed = await resources.database.transact(

@@ -19,7 +19,7 @@ PAGE = Path("docs/command-line.md")
 _TEST = "tests/process/cli/test_examples.py"
 _OUTPUT = re.compile(r"^```sh\n([^`]*)```\n\n```text\n([^`]*)```$", re.MULTILINE)
 _LITERAL = re.compile(r"`[^`]+`|--[a-z-]+|\b[A-Z]+(?:_[A-Z]+)+\b|\*\w*\*?")
-_CODE = re.compile(r"^ *(\d+) +(.+)$", re.MULTILINE)
+_CODE = re.compile(r"^(\d+) +(.+(?:\n +.+)*)$", re.MULTILINE)
 
 
 def page(outputs: Mapping[str, str]) -> str:
@@ -49,7 +49,8 @@ def _section(context: Any, outputs: Mapping[str, str]) -> Iterator[str]:
     words = context.command_path.removeprefix(PROGRAM).split()
     if not words:
         yield f"# Command line\n\n<!-- tested by {_TEST} -->\n\n{_marked(text)}\n"
-        yield from _table("Exit code", _CODE.findall(notes["Exit codes"]))
+        codes = _CODE.findall(notes["Exit codes"])
+        yield from _table("Exit code", [(code, " ".join(about.split())) for code, about in codes])
         for title, rows in sections(context):
             yield from _table(title, [(f"[`{name}`](#{name})", about) for name, about in rows])
         return

@@ -23,6 +23,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from app.errors import invalid
+
 _VALUE_MAX = 60
 _PIPE_COLUMNS = 1000
 
@@ -82,6 +84,14 @@ def byte_progress(description: str) -> Iterator[Callable[[int, int], None]]:
     with progress_display(*columns) as progress:
         task = progress.add_task(description, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=max(done, total))
+
+
+def confirm(name: str, given: str | None, consequence: str) -> None:
+    """Ask for a name before a step without return. `--confirm` replaces the question."""
+    if given is None and not sys.stdin.isatty():
+        raise invalid("--confirm", f"must be {name}, because standard input is no terminal")
+    if (given or typer.prompt(f"Type {name} to {consequence}")) != name:
+        raise invalid("--confirm", f"must be {name}; nothing was changed")
 
 
 def print_json(value: Any) -> None:

@@ -37,7 +37,7 @@ _FIRST_PAUSE_SECONDS = 0.25
 _SHOWN_MAX = 3
 # A session that holds the migrator's lock prevents the check. It is reported after this time.
 _STALE_SECONDS = 3 * CHECK_SECONDS
-_NOTHING_EXPECTED = "no expected schema is stored; run `database migrate`"
+_NOTHING_EXPECTED = "no expected schema is stored; run `python -m app database migrate`"
 _OTHER_WORDING = "another release stored the expected schema in another wording"
 
 

@@ -15,6 +15,7 @@ A foreseen error is one line and exit code 1, not a traceback. `make script name
 """
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -28,13 +29,21 @@ from app.configuration.json_schema.pool import Checkers
 from app.database import Connection, Database
 from app.database.client.reasons import is_foreseen, reason_of
 from app.database.targets import open_database
-from app.environments import service as environments
-from app.errors import ForeseenError, NotFound
+from app.errors import AppError, ForeseenError
 from app.secrets.key_sources import wrapper_of
 from app.secrets.vault import Vault
 from app.settings import Settings, load
 
 Result = TypeVar("Result")
+# What an operator does about an error whose text is the same for clients.
+_NEXT_STEPS = {
+    "environment_unknown": "Run `python -m app environment list` to see the environments.",
+    "configuration_unknown": "Run `python -m app configuration list ENVIRONMENT` to see the keys.",
+    "flag_unknown": "Run `python -m app configuration list ENVIRONMENT` to see the flags.",
+    "revision_unknown": "`python -m app configuration history ENVIRONMENT` shows the revisions.",
+    "token_unknown": "Run `python -m app token list` to see the tokens.",
+    "version_stale": "Read what has changed, then repeat the command with this version.",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +91,7 @@ def run_script(main: Callable[[Resources], Awaitable[Result]], *, as_owner: bool
         if task is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         async with resources(as_owner=as_owner) as given:
-            try:
-                return await main(given)
-            except NotFound as error:
-                if error.code != environments.UNKNOWN:
-                    raise
-                raise await _unknown_environment(given) from None
+            return await main(given)
 
     with foreseen_errors():
         return asyncio.run(whole())
@@ -101,14 +105,6 @@ def run_query(query: Callable[[Connection], Awaitable[Result]]) -> Result:
             return await query(connection)
 
     return run_script(main)
-
-
-async def _unknown_environment(given: Resources) -> NotFound:
-    """Return an error that names all environments: an operator may see them."""
-    async with given.database.connection() as connection:
-        names = [environment.name for environment in await environments.list_all(connection)]
-    message = f"There is no such environment; there are {', '.join(names) or 'none'}."
-    return NotFound(environments.UNKNOWN, message)
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -125,6 +121,10 @@ def foreseen_errors() -> Iterator[None]:
         signal.signal(number, _interrupt)
     try:
         yield
+    except BrokenPipeError:
+        # The interpreter flushes standard output at its end, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         if not is_foreseen(error):
             raise
@@ -135,6 +135,8 @@ def foreseen_errors() -> Iterator[None]:
 
 
 def _line(error: Exception) -> str:
+    if isinstance(error, AppError) and error.code in _NEXT_STEPS:
+        return f"{error} {_NEXT_STEPS[error.code]}"
     if isinstance(error, ForeseenError):
         return str(error)
     file = error.filename if isinstance(error, OSError) else None

@@ -37,7 +37,7 @@ def seal_key_ring(ring: KeyRing, recipients: Sequence[str]) -> str:
 def open_key_ring(file: bytes, identity: Identity) -> KeyRing:
     """Decrypt the key ring of an age file. Raises SealedError, KeyRingError."""
     if not file.lstrip().startswith((_ARMOR, _BINARY)):
-        raise SealedError("must be an age file, as `key export` writes it")
+        raise SealedError("must be an age file, as `python -m app key export` writes it")
     try:
         text = identity.decrypt(file).decode("ascii")
     except ForeignError:

@@ -24,6 +24,7 @@ from app.secrets.envelope import KEY_BYTES
 
 ID_RULE = "must be 1 to 64 of a-z, 0-9, - and _"
 _ID = re.compile(r"[a-z0-9_-]{1,64}")
+_SEE_KEYS = ". Run `python -m app key list` to see the keys"
 KEYS_MAX = 1_000
 # Enough for KEYS_MAX keys, each with a comment.
 RING_BYTES_MAX = 1024 * 1024
@@ -77,7 +78,7 @@ class KeyRing:
         Raises KeyRingError for a missing or retired key.
         """
         if self.get(key_id) is None:
-            raise KeyRingError(f"the key ring has no key {key_id} to use")
+            raise KeyRingError(f"the key ring has no key {key_id} to use{_SEE_KEYS}")
 
         def state(key: Key) -> KeyState:
             if key.id == key_id:
@@ -90,7 +91,7 @@ class KeyRing:
         """Return the ring with a key retired. Raises KeyRingError for an active or missing key."""
         old = next((key for key in self.keys if key.id == key_id), None)
         if old is None:
-            raise KeyRingError(f"the key ring has no key {key_id}")
+            raise KeyRingError(f"the key ring has no key {key_id}{_SEE_KEYS}")
         if old.state is KeyState.ACTIVE:
             raise KeyRingError(f"{key_id} is the active key; make another one active first")
         retired = replace(old, state=KeyState.RETIRED)

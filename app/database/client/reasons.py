@@ -85,12 +85,11 @@ def _refusal(error: Exception, target: Target) -> str:
 
 
 def _setting(target: Target, settings: DatabaseSettings) -> str:
-    if settings.target is None:
-        return "the embedded PostgreSQL"
+    default = "the embedded PostgreSQL" if settings.target is None else "DATABASE_URL"
     named = {
         "DATABASE_URL": settings.target,
         "DATABASE_MIGRATOR_URL": settings.migrator,
         "DATABASE_BACKUP_URL": settings.backup,
         "DATABASE_ADMIN_URL": settings.admin,
     }
-    return next((name for name, value in named.items() if value == target), "DATABASE_URL")
+    return next((name for name, value in named.items() if value == target), default)

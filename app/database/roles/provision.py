@@ -115,7 +115,7 @@ class Provisioner:
                 "Provisioned, but every role may still create objects in the schema public, "
                 f"and {self.admin.user} may not revoke that. Its owner {row[0]} or a superuser "
                 f"must run this in the database {self.database}: {CLOSE_PUBLIC}. Then run "
-                "`database provision` again"
+                "`python -m app database provision` again"
             )
 
     def targets(self) -> dict[str, Target]:

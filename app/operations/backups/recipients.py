@@ -24,7 +24,7 @@ def recipients(settings: Settings) -> tuple[str, ...]:
     if settings.tier is not Tier.LOCAL:
         raise BackupError(
             f"BACKUP_RECIPIENTS: is required in {settings.tier}. Create an identity elsewhere with "
-            "`seal keygen --out FILE`, store it there, and set its recipient here"
+            "`python -m app seal keygen --out FILE`, store it there, and set its recipient here"
         )
     path = settings.data_dir / LOCAL_FILE
     write_once(path, new_identity(datetime.now(UTC))[0].strip())

@@ -113,7 +113,7 @@ def migrate_restored(manifest: Manifest, migrator: Migrator) -> list[str]:
         reason = reason_of(error)
         raise BackupError(
             f"{manifest.name} was restored, but not migrated to this release: {reason}. Run "
-            "`database migrate`"
+            "`python -m app database migrate`"
         ) from None
 
 

@@ -81,7 +81,7 @@ def _translated_errors() -> Iterator[None]:
     except psycopg.errors.InsufficientPrivilege:
         raise BackupError(
             "DATABASE_BACKUP_URL: this role may not read every table; use the backup role that "
-            "`database provision` creates"
+            "`python -m app database provision` creates"
         ) from None
     except psycopg.errors.UndefinedTable:
         raise BackupError(_NO_TABLES) from None

@@ -17,6 +17,7 @@ from app.operations.backups.partial_backup import NAME
 from app.private_files import read_regular, replace_private, write_private
 
 DATA = "data.age"
+_CREATE = "Create one with `python -m app backup create`"
 LATEST = "latest"
 _VERIFIED = "verified.json"
 _BYTES_MAX = 65_536
@@ -74,10 +75,10 @@ def find(folder: Path, name: str, public_key: str) -> Backup:
     if name == LATEST:
         backup = next(usable(list_all(folder, public_key)), None)
         if backup is None:
-            raise BackupError(f"{folder}: has no usable backup of this installation")
+            raise BackupError(f"{folder}: has no usable backup of this installation. {_CREATE}")
         return backup
     if not NAME.fullmatch(name):
-        raise BackupError(f"NAME: must be {LATEST}, or a name from `backup list`")
+        raise BackupError(f"NAME: must be {LATEST}, or a name from `python -m app backup list`")
     if not (folder / name).is_dir():
         raise BackupError(f"NAME: there is no backup {name} in {folder}")
     return _load(folder / name, public_key)

@@ -56,7 +56,7 @@ def _drift(report: SchemaReport) -> Finding:
         return warned("schema as migrated", report.unknown or "cannot be compared")
     if report.drift:
         text = f"{counted(len(report.drift), 'difference')}: {report.drift_summary}"
-        advice = "Find the cause, then accept it with `database accept-schema`"
+        advice = "Find the cause, then accept it with `python -m app database accept-schema`"
         return failed("schema as migrated", f"{text}. {advice}")
     return passed("schema as migrated", "equals the schema after the last migration")
 

@@ -23,7 +23,7 @@ _FIRST_START = "there is none yet; the first start creates it"
 # Without BACKUP_INTERVAL an operator's job makes backups. Expect one per day, allow one miss.
 _BACKUP_AGE_MAX = timedelta(days=2)
 _VERIFICATION_AGE_MAX = timedelta(days=31)
-_VERIFY = "`backup verify` restores one"
+_VERIFY = "`python -m app backup verify` restores one"
 _MIB = 1024 * 1024
 # The embedded server keeps up to 1 GiB of write-ahead log, and stops when the disk is full.
 FREE_WARN_BYTES = 2048 * _MIB

@@ -46,7 +46,7 @@ async def check_roles(installation: Installation) -> Sequence[Finding]:
     if problems:
         return [failed("roles", f"with more power than their job needs: {', '.join(problems)}")]
     if missing:
-        text = f"missing: {', '.join(missing)}; `database provision` creates them"
+        text = f"missing: {', '.join(missing)}; `python -m app database provision` creates them"
         return [warned("roles", text)]
     if (MIGRATOR, OWNER) not in memberships:
         return [failed("roles", f"{MIGRATOR} cannot become {OWNER}, so it cannot migrate")]

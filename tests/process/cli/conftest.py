@@ -43,7 +43,7 @@ def run(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     with ProcessPoolExecutor(1, get_context("spawn")) as executor:
 
         def run(*words: str, stdin: str = "", **more: str) -> CommandResult:
-            return executor.submit(run_command, *words, stdin=stdin, **environ, **more).result(
+            return executor.submit(run_command, *words, stdin=stdin, **{**environ, **more}).result(
                 timeout=60
             )
 

@@ -371,7 +371,10 @@ async def test_command_error_names_the_mistake(launch_beside: Callable[..., Proc
 
     assert [code for code, _ in outcomes] == [1, 1, 1]
     assert [text.splitlines()[-1] for _, text in outcomes] == [
-        "error: There is no such environment; there are development, local, production, staging.",
+        (
+            "error: There is no such environment. "
+            "Run `python -m app environment list` to see the environments."
+        ),
         "error: VALUE: must be JSON; Expecting value at line 1, column 1; --text stores it as text",
         "error: --context: must be JSON; Expecting value at line 1, column 1",
     ]

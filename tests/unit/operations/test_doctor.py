@@ -145,7 +145,7 @@ async def test_backup_check_judges_age_and_verification(tmp_path: Path) -> None:
     assert "1 backup, none was ever restored" in unproven["proven backups"][1]
     assert proven_long_ago["proven backups"] == (
         FindingVerdict.WARN,
-        "one was restored 40 days ago, in 2.5 s: `backup verify` restores one",
+        "one was restored 40 days ago, in 2.5 s: `python -m app backup verify` restores one",
     )
     assert fine == {
         "backups": (FindingVerdict.PASS, f"{newest.name}, 3.0 h old, 4 bytes"),
