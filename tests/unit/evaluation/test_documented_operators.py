@@ -12,6 +12,7 @@ from tests.paths import ROOT
 from tests.unit.evaluation.rules import result, same
 
 PAGE = (ROOT / "docs/operators.md").read_text()
+RULES = (ROOT / "docs/flags.md").read_text().partition("\n## Rules\n")[2]
 CONTEXT: dict[str, Any] = json.loads(PAGE.partition("```json\n")[2].partition("```")[0])
 EXAMPLES = re.findall(r"^\| [^|]*\| `({.+})` \| `(.+)` \|$", PAGE, re.MULTILINE)
 
@@ -28,3 +29,20 @@ def test_documented_operators_are_all_operators() -> None:
     # A write refuses `?:`, an alias of `if`, as flagd's schema does.
     assert sorted(names) == sorted(OPERATORS.keys() - {"?:"})
     assert len(EXAMPLES) >= len(names)
+
+
+@pytest.mark.parametrize(
+    ("context", "expected"),
+    [
+        ({"email": "ada@example.org", "country": "US"}, {"on"}),
+        ({"country": "DE"}, {"on", "off"}),
+        ({"country": "US"}, {None}),
+    ],
+)
+def test_documented_rule_gives_its_results(context: dict[str, str], expected: set[Any]) -> None:
+    rule = json.loads(RULES.partition("```json\n")[2].partition("```")[0])
+
+    results = {result(rule, {**context, "targetingKey": f"user-{n}"}) for n in range(50)}
+
+    assert list(check_rule(rule, "")) == []
+    assert results == expected
