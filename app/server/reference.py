@@ -67,7 +67,7 @@ def _page(document: Mapping[str, Any], texts: ApiTexts) -> Iterator[str]:
             yield f"[Errors](#examples-of-errors): {', '.join(errors)}\n"
     yield "## Examples of errors\n"
     for status, example in sorted(texts.errors.items()):
-        yield f"### {status} {title(status)}\n"
+        yield f"### {status} {title(status)}\n\n{example.title}\n"
         yield _block("json", _layout(example.answer))
 
 

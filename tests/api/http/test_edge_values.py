@@ -75,7 +75,7 @@ def _requests(route: Route, path: str) -> Iterator[Request]:
     query = {"format": "json"} if "format" in route.query else {}
     headers = {"If-Match": "*"} if "If-Match" in route.conditions else {}
     for name in route.query:
-        schema = QUERY[name][0]
+        schema = QUERY[name].schema
         edges = TIMES if schema.get("format") == "date-time" else (*NUMBERS, *FRACTIONS)
         for edge in edges if schema.get("type") == "integer" or edges is TIMES else edges[:3]:
             yield path, {**query, name: str(edge)}, headers, {}

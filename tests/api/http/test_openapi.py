@@ -14,12 +14,15 @@ from aiohttp import web
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from app.access.events import AccessEvent
+from app.configuration.changes.models import Kind
 from app.http.api_texts import ApiTexts
 from app.http.documentation import VIEWER_PATH
 from app.http.openapi import document
+from app.http.parameters import PATH, QUERY
 from app.http.problems import STATUS
 from app.http.routing import Route
-from app.names import KEY_PATTERN
+from app.http.wire import PAGE_SIZE, PAGE_SIZE_MAX
+from app.names import ENVIRONMENT_PATTERN, KEY_LENGTH_MAX, KEY_PATTERN
 from app.server.routes import API_TEXTS, ROUTES
 from tests.conftest import Service
 from tests.factories import filled
@@ -91,18 +94,15 @@ async def test_documented_answers_have_the_headers_of_their_route(
     assert documented == {*route.headers, *shared, "X-Request-ID", "Cache-Control"}
 
 
-async def test_key_has_one_pattern(described: dict[str, Any]) -> None:
-    parameters = described["paths"][LOCAL.replace("local", "{environment}/configurations/{key}")]
-    patterns = [p["schema"].get("pattern") for p in parameters["get"]["parameters"]]
+def test_parameters_have_the_limits_of_the_service() -> None:
+    key = {"type": "string", "pattern": KEY_PATTERN, "maxLength": KEY_LENGTH_MAX}
+    limit = {"type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE}
 
-    assert KEY_PATTERN in patterns
-
-
-async def test_every_event_of_the_access_log_can_be_asked_for(described: dict[str, Any]) -> None:
-    parameters = described["paths"]["/v1/access-log"]["get"]["parameters"]
-    (events,) = [p["schema"]["enum"] for p in parameters if p["name"] == "event"]
-
-    assert events == list(AccessEvent)
+    assert PATH["key"].schema == key
+    assert PATH["environment"].schema["pattern"] == ENVIRONMENT_PATTERN
+    assert QUERY["limit"].schema == limit
+    assert QUERY["kind"].schema["enum"] == list(Kind)
+    assert QUERY["event"].schema["enum"] == list(AccessEvent)
 
 
 async def test_every_error_has_a_status_in_some_route(described: dict[str, Any]) -> None:
@@ -303,11 +303,11 @@ def test_route_without_example_is_refused_with_advice() -> None:
         document([*ROUTES, route], ApiTexts(API_TEXTS))
 
 
-@pytest.mark.parametrize("member", ["query", "conditions"])
+@pytest.mark.parametrize("member", ["query", "conditions", "headers"])
 def test_unknown_parameter_is_refused_with_advice(member: str) -> None:
     changed = [replace(ROUTES[0], **{member: ("shop",)}), *ROUTES[1:]]  # type: ignore[arg-type] # by name
 
-    with pytest.raises(LookupError, match=r"parameters\.py: describe the \w+ parameter shop"):
+    with pytest.raises(LookupError, match=r"parameters\.json: describe the [a-z ]+ shop"):
         document(changed, ApiTexts(API_TEXTS))
 
 
