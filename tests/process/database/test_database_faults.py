@@ -147,7 +147,6 @@ async def test_killed_database_loses_no_acknowledged_write(
     assert await process.stop() == 0
 
 
-@pytest.mark.first_start
 async def test_start_waits_for_the_database(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -178,7 +177,6 @@ async def test_start_waits_for_the_database(
     assert await again.stop() == 0
 
 
-@pytest.mark.first_start
 async def test_start_without_database_serves_the_stored_snapshot(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
