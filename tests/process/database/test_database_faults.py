@@ -13,7 +13,7 @@ from aiohttp import ClientSession
 
 from app.database.role_names import APP
 from tests.conftest import Server
-from tests.database.test_pool import proxied
+from tests.database.proxy import proxied
 from tests.process.conftest import Process, put
 from tests.waiting import until
 
