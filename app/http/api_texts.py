@@ -1,6 +1,6 @@
 """The texts and examples of the OpenAPI document, read from a folder of data files.
 
-`introduction.md` opens the document, `properties.json` describes properties of schemas, and
+`introduction.md` opens the document, `properties.json` describes schemas and their properties, and
 `errors.json` has an example of each error. The other files have one tag each, in the order of
 their names, with examples of its operations in the order of the document.
 """

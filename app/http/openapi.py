@@ -84,8 +84,7 @@ def _schemas(routes: Iterable["Route"], descriptions: Mapping[str, str]) -> dict
     # Our classes of answers are views of classes of the domain. To a client they are the things.
     schemas = msgspec.json.decode(msgspec.json.encode(components).replace(b'View"', b'"'))
     for name, schema in schemas.items():
-        if "description" in schema:
-            schema["description"] = cleandoc(schema["description"])
+        schema["description"] = descriptions.get(name) or cleandoc(schema.get("description", ""))
         for property_, its_schema in schema.get("properties", {}).items():
             # Generators of clients refuse an array without items, and this default of a union.
             if its_schema.get("type") == "array":
