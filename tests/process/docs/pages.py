@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from textwrap import dedent
 
 from tests.paths import ROOT
 
@@ -98,7 +97,7 @@ class Page:
                 line=self.text.count("\n", 0, match.start("indent")) + 1,
                 language=match["language"],
                 title=match["title"],
-                text=_SNIPPET.sub(_file_text, dedent(match["text"])),
+                text=_SNIPPET.sub(_file_text, _without(match["indent"], match["text"])),
                 skip_reason=match["reason"],
                 is_output=is_output,
             )
@@ -117,6 +116,11 @@ def _file_text(snippet: re.Match[str]) -> str:
     return (ROOT / snippet[1]).read_text().rstrip()
 
 
+def _without(indent: str, text: str) -> str:
+    """Return the text of a block without the indentation of its fence."""
+    return re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
+
+
 def pages() -> list[Page]:
     return [Page(path) for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
 
@@ -124,13 +128,14 @@ def pages() -> list[Page]:
 def matches(expected: str, output: str, *, is_json: bool) -> bool:
     """Return whether the output is as expected, where `…` stands for any text.
 
-    White space between the parts of a JSON document does not count.
+    White space between the parts of a JSON document does not count. In text, a run of spaces
+    counts as one: the columns of a table depend on their content.
     """
     if is_json:
         expected, output = (_JSON_SPACE.sub(r"\1", text) for text in (expected, output))
     else:
         expected, output = (
-            "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
+            "\n".join(re.sub(" +", " ", line).rstrip() for line in text.strip("\n").splitlines())
             for text in (expected, output)
         )
     pattern = ".*?".join(map(re.escape, expected.split("…")))
