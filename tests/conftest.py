@@ -296,6 +296,14 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
             patch.setattr(f"app.{interval}_SECONDS", 3_600.0)
         # The running export would report each cleaned history as replaced.
         patch.setattr("app.audit.head_export.EXPORT_SECONDS", 3_600.0)
+        # Tests check answers, not the load of the machine.
+        for limit in (
+            "changes.environment_handlers.DELETION",
+            "changes.handlers.HEAVY",
+            "json_schema.pool.WALL",
+            "transfer.handlers.IMPORT",
+        ):
+            patch.setattr(f"app.configuration.{limit}_SECONDS", HANG_SECONDS)
         # Health would warn for minutes after a test that floods the log.
         patch.setattr("app.access.log.WARN_SECONDS", 0.0)
         async with serving(settings) as service:
