@@ -50,9 +50,9 @@ find_python() {
         "On Debian and Ubuntu, run as root: apt install ${incomplete##*/}-venv" \
         "Then run make again."
     fail \
-        "Flagstone needs Python 3.11 or newer.${too_old:- Found none.}" \
-        "Install it beside the one of the system, then run make again." \
-        "If it is not named python3.11 to python3.14, add PYTHON=/path/to/python to the command."
+        "Flagstone needs Python 3.11 or newer.${too_old:- No Python was found.}" \
+        "Install a newer one, then run make again. make finds python3.11 to python3.14." \
+        "For another name, add PYTHON=/path/to/python to the command."
 }
 
 # Set `reason` if .venv must be built again.
@@ -62,8 +62,10 @@ check_venv() {
     current=$(version_of .venv/bin/python)
     first=$(sed -n 's/^version = //p' .venv/pyvenv.cfg)
     folder=$(sed -n 's/^command = .* -m venv //p' .venv/pyvenv.cfg)
-    if ! is_new_enough "$current"; then
-        reason="its Python ${first:-3} is missing, or older than 3.11"
+    if [ -z "$current" ]; then
+        reason="its Python ${first:+$first }is missing"
+    elif ! is_new_enough "$current"; then
+        reason="it has Python $current"
     elif [ -n "$first" ] && ! is_same_minor "$first" "$current"; then
         reason="it was made by Python $first, and runs $current"
     elif [ -n "${PYTHON:-}" ] && ! is_same_minor "$(version_of "$PYTHON")" "$current"; then
@@ -81,23 +83,26 @@ check_reach() {
     fi
     account=postgres
     id "$account" >/dev/null 2>&1 || account=nobody
-    code=0
-    "$python" -c '
-import os, pwd, sys
+    closed=$("$python" -c '
+import os, pathlib, pwd, sys
 entry = pwd.getpwnam(sys.argv[1])
+here = pathlib.Path.cwd()
 os.setgroups([])
 os.setgid(entry.pw_gid)
 os.setuid(entry.pw_uid)
-try:
-    os.chdir(os.getcwd())
-except PermissionError:
-    sys.exit(3)
-' "$account" 2>/dev/null || code=$?
-    [ "$code" != 3 ] || fail \
-        "The account $account cannot enter $(pwd)." \
+for folder in [*reversed(here.parents), here]:
+    try:
+        os.chdir(folder)
+    except PermissionError:
+        print(folder)
+        break
+' "$account" 2>/dev/null) || return 0
+    [ -z "$closed" ] || fail \
+        "The account $account cannot enter $closed." \
         "PostgreSQL does not run as root, so Flagstone runs it as $account. Choose one:" \
         "  - run make as an ordinary user, in a folder of that user" \
-        "  - move this folder to a place that every account can enter, such as /opt" \
+        "  - move $(pwd) to a place that every account can enter, such as /opt" \
+        "  - let every account enter it: chmod o+x $closed" \
         "  - set DATABASE_URL to a PostgreSQL of your own"
 }
 
@@ -148,7 +153,7 @@ case " $* " in
 esac
 [ -w . ] || fail \
     "$(id -un) cannot write to $(pwd), where .venv must be." \
-    "Change the owner of this folder, or copy it to a folder of your own. Then run make again."
+    "Copy this folder to one that $(id -un) can write to, or change its owner. Then run make again."
 if [ -n "$reason" ]; then
     say "Remove .venv: $reason"
     rm -rf .venv

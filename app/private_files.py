@@ -29,6 +29,20 @@ def replace_private(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
+def make_data_folder(folder: Path) -> None:
+    """Create a folder if it is missing. Raises OSError.
+
+    If root creates it, other accounts may enter it, whatever the umask: the embedded PostgreSQL
+    runs as one of them.
+    """
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return
+    if os.geteuid() == 0:
+        folder.chmod(folder.stat().st_mode | 0o111)
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a new file that only its owner can read. Raises FileExistsError and OSError.
 

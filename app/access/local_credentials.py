@@ -15,7 +15,7 @@ from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.database import Connection, Database, sql
 from app.errors import ForeseenError, Unauthenticated, reason
 from app.log import logger
-from app.private_files import write_new
+from app.private_files import make_data_folder, write_new
 from app.settings import Secret, Settings, Tier
 from app.settings.parsers import key_material
 
@@ -121,7 +121,7 @@ def _remove(path: Path) -> None:
 def write_once(path: Path, text: str) -> None:
     """Write the file with mode 0600, completely or not at all. Leave an existing file."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_data_folder(path.parent)
         write_new(path, text + "\n")
     except FileExistsError:
         return

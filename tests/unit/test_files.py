@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.access.local_credentials import token_key
-from app.private_files import write_new, write_private
+from app.private_files import make_data_folder, write_new, write_private
 from app.secrets.key_sources import wrapper_of
 from app.settings import load
 from tests.waiting import HANG_SECONDS
@@ -83,3 +83,18 @@ def test_file_that_exists_stays_as_it_is(tmp_path: Path, write: object) -> None:
 
     assert (tmp_path / "key").read_text() == "first"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_data_folder_of_root_can_be_entered(tmp_path: Path, umask: int) -> None:
+    """The embedded PostgreSQL then runs as another account."""
+    folder = tmp_path / "data"
+
+    previous = os.umask(umask)
+    try:
+        make_data_folder(folder)
+    finally:
+        os.umask(previous)
+
+    can_enter = folder.stat().st_mode & 0o011 == 0o011
+    assert can_enter is (os.geteuid() == 0 or umask == 0o022)

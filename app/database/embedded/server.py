@@ -6,6 +6,7 @@ from app.database.embedded.account import Account, choose_account
 from app.database.embedded.cluster import MAJOR, START_SECONDS, STOP_SECONDS, Cluster
 from app.database.embedded.locks import FolderLocks
 from app.log import logger
+from app.private_files import make_data_folder
 from app.settings import Target
 
 log = logger(__name__)
@@ -39,7 +40,7 @@ class EmbeddedServer:
 
         Raises EmbeddedError if the server cannot be created or does not answer within 60 s.
         """
-        self._home.mkdir(parents=True, exist_ok=True)
+        make_data_folder(self._home)
         account = self._account()
         self._locks.join()
         with self._locks.exclusive():
