@@ -18,7 +18,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A request and its answer. A test sends the request and compares the answer.
 
     `type` is the media type of the answer, if the operation has several.
-    `shows_part`: the real answer has more members, items or lines.
+    `shows_part`: the real answer has more properties, items or lines.
     `after`: the operations whose first examples are sent before this one.
     `then`: the operations whose first examples are sent while the answer is a stream.
     """
@@ -56,22 +56,15 @@ class ApiTexts:
         names = sorted(path.name for path in folder.glob("[0-9]*.json"))
         self.tags = [self._read(name, Tag) for name in names]
         self.examples = [example for tag in self.tags for example in tag.examples]
+        self.tag_of = {e.operation: tag.name for tag in self.tags for e in tag.examples}
 
     def in_order(self, operations: Mapping[str, Value]) -> Iterator[tuple[str, Value]]:
         """Yield the operations in the order of their examples. Raises LookupError without one."""
-        order = list(dict.fromkeys(example.operation for example in self.examples))
-        for wrong in operations.keys() - set(order):
+        for wrong in operations.keys() - self.tag_of.keys():
             raise LookupError(f"{self.folder}: add an example of {wrong} to the file of its tag")
-        for wrong in set(order) - operations.keys():
+        for wrong in self.tag_of.keys() - operations.keys():
             raise LookupError(f"{self.folder}: no route has the operation ID {wrong}")
-        yield from ((operation_id, operations[operation_id]) for operation_id in order)
-
-    def tag_of(self, operation_id: str) -> str:
-        return next(
-            tag.name
-            for tag in self.tags
-            if any(example.operation == operation_id for example in tag.examples)
-        )
+        yield from ((operation_id, operations[operation_id]) for operation_id in self.tag_of)
 
     def _read(self, name: str, type_: type[Value]) -> Value:
         try:

@@ -103,7 +103,7 @@ def _operation(route: "Route", operation_id: str, texts: ApiTexts) -> dict[str, 
     examples = [example for example in texts.examples if example.operation == operation_id]
     operation: dict[str, Any] = {
         "operationId": operation_id,
-        "tags": [texts.tag_of(operation_id)],
+        "tags": [texts.tag_of[operation_id]],
         "summary": summary.rstrip(".") + place,
         "description": description,
         "parameters": list(_parameters(route, examples)),

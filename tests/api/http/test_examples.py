@@ -26,6 +26,12 @@ from tests.conftest import Service
 
 TEXTS = ApiTexts(API_TEXTS)
 FIRST = {example.operation: example for example in reversed(TEXTS.examples)}
+# Method and path by operation ID.
+OPERATIONS = {
+    operation["operationId"]: (method, path)
+    for path, operations in describe()["paths"].items()
+    for method, operation in operations.items()
+}
 MISSING = "(missing)"
 EVENTS = frozenset({"change", "message"})
 
@@ -103,15 +109,13 @@ class Reader:
 
     async def send(self, example: Example) -> ClientResponse:
         method, path = OPERATIONS[example.operation]
-        body = None if example.body is None else example.body
+        body = example.body
         data = body if isinstance(body, str | None) else json.dumps(body)
-        headers = {"Content-Type": "application/json"} if data is not None else {}
+        headers = {} if data is None else {"Content-Type": "application/json"}
+        headers |= {name: self.real(value) for name, value in example.headers.items()}
+        url = self.real(path.format(**example.path))
         return await self.service.client.request(
-            method,
-            self.real(path.format(**example.path)),
-            params=example.query,
-            headers={name: self.real(value) for name, value in (headers | example.headers).items()},
-            data=None if data is None else self.real(data),
+            method, url, params=example.query, headers=headers, data=data
         )
 
     def real(self, text: str) -> str:
@@ -119,15 +123,6 @@ class Reader:
         for value in sorted(self.values, key=len, reverse=True):
             text = text.replace(value, self.values[value])
         return text
-
-
-def _operations() -> Iterator[tuple[str, tuple[str, str]]]:
-    for path, operations in describe()["paths"].items():
-        for method, operation in operations.items():
-            yield operation["operationId"], (method, path)
-
-
-OPERATIONS = dict(_operations())
 
 
 def _decoded(content_type: str, body: Any) -> Any:
