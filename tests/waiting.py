@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from aiohttp import ClientError
 
-HANG_SECONDS = 60.0
+HANG_SECONDS = 120.0
 
 
 async def until(

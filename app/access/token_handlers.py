@@ -23,7 +23,7 @@ Work = Callable[[Connection], Awaitable[GeneratedToken]]
 async def list_tokens(request: web.Request) -> web.Response:
     """List the tokens of the caller's environments.
 
-    Expired and revoked tokens are included. Pages are in the order of ids.
+    Expired and revoked tokens are included. Pages are in the order of IDs.
     """
     query = wire.read_query(request, {"after", "limit"})
 

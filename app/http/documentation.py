@@ -81,7 +81,7 @@ async def get_documentation_page(request: web.Request) -> web.Response:
 
 
 async def get_documentation_script(request: web.Request) -> web.Response:
-    """Get the script of the page `/docs`."""
+    """Get the script of the page /docs."""
     files = request.app[DOCUMENTATION]
     request[OWN_HEADERS] = {"Cache-Control": "no-cache"}
     is_zipped = "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "")

@@ -1,6 +1,6 @@
 """The responses of an operation in the OpenAPI document."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -31,7 +31,7 @@ def responses(route: "Route", examples: Sequence[Example]) -> dict[str, Any]:
     for status in error_statuses(route):
         success = described.get(str(status))
         if success is None:
-            described[str(status)] = _error(route, status)
+            described[str(status)] = _error(route, status, examples)
         else:
             # The answer is either a report or a problem.
             success["content"] |= problem(status)["content"]
@@ -67,16 +67,12 @@ def _success(route: "Route", status: int, examples: Sequence[Example]) -> dict[s
         "headers": headers({name: is_sure and name != "Flagstone-Stale" for name in names}),
     }
     if status != HTTPStatus.NOT_MODIFIED:
-        answers = (
-            (example.type or route.gives[0], example.title, example.answer)
-            for example in examples
-            if example.status == status
-        )
+        answers = _answers(examples, status, route.gives[0])
         answer["content"] = content(route.answers, route.gives, answers)
     return answer
 
 
-def _error(route: "Route", status: int) -> dict[str, Any]:
+def _error(route: "Route", status: int, examples: Sequence[Example]) -> dict[str, Any]:
     # Errors before any handler, and timeouts, are problems on every path.
     if route.failure is None or status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
         return {"$ref": f"#/components/responses/{status}"}
@@ -84,7 +80,19 @@ def _error(route: "Route", status: int) -> dict[str, Any]:
     if status == HTTPStatus.EXPECTATION_FAILED:
         return described
     contents = described["content"] if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    return described | {"content": contents | content(route.failure, ("application/json",), ())}
+    failures = _answers(examples, status, "application/json")
+    return described | {
+        "content": contents | content(route.failure, ("application/json",), failures)
+    }
+
+
+def _answers(
+    examples: Sequence[Example], status: int, media_type: str
+) -> Iterator[tuple[str, str, Any]]:
+    """Yield the answers with this status: media type, title and body."""
+    for example in examples:
+        if example.status == status:
+            yield example.type or media_type, example.title, example.answer
 
 
 def with_cors(described: dict[str, Any]) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def _table(title: str, rows: Iterable[tuple[str, str, str]]) -> Iterator[str]:
 
 def _example(example: Example, operations: Mapping[str, _Operation]) -> Iterator[str]:
     operation = operations[example.operation]
-    heading = f"Example: {example.title}" if example.title else "Example"
+    heading = example.title or "Example"
     if example.after:
         summaries = (operations[name].summary for name in example.after)
         links = (f"[{text}](#{text.lower().replace(' ', '-')})" for text in summaries)

@@ -149,7 +149,7 @@ async def test_host_that_breaks_the_handshake_does_not_end_watch(pair: Pair) -> 
         watching = asyncio.create_task(PrimaryWatch(primary).run(target, LIMITS))
         second = asyncio.create_task(again.wait())
         ended, _ = await asyncio.wait(
-            {watching, second}, timeout=30, return_when=asyncio.FIRST_COMPLETED
+            {watching, second}, timeout=HANG_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
         watching.cancel()
         second.cancel()

@@ -32,7 +32,7 @@ from tests.database.full_postgres import (
     make_authority,
     version_of,
 )
-from tests.database.test_pool import proxied
+from tests.database.proxy import proxied
 
 LIMITS = replace(load({}).database, command_timeout_seconds=5.0, acquire_timeout_seconds=5.0)
 

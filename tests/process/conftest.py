@@ -1,7 +1,7 @@
 """The service as its own process, as an operator runs it."""
 
 import asyncio
-import atexit
+import fcntl
 import os
 import secrets
 import shutil
@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import psutil
@@ -25,6 +26,7 @@ from app.database.role_names import APP
 from tests.conftest import Server
 from tests.paths import ROOT
 from tests.ports import free_port
+from tests.process.forks import Fork, fork
 from tests.waiting import HANG_SECONDS, until
 
 
@@ -37,7 +39,9 @@ class Process:
     environment: dict[str, str] = field(default_factory=dict)
     # The folder of the code. Another release has another folder.
     code: Path = ROOT
-    child: asyncio.subprocess.Process | None = None
+    # A fork starts faster than a new interpreter. Other code cannot be forked.
+    is_fork: bool = True
+    child: asyncio.subprocess.Process | Fork | None = None
 
     @property
     def url(self) -> str:
@@ -59,32 +63,41 @@ class Process:
         await self.start_module("app", *(command or ("serve",)))
 
     async def start_module(self, *arguments: str) -> None:
+        environ = {
+            **os.environ,
+            "DATA_DIR": str(self.data_dir),
+            "PORT": str(self.port),
+            "LOG_FORMAT": "json",
+            **self.environment,
+        }
         log = (self.data_dir / f"service-{self.port}.log").open("ab")
         with log:
+            if self.is_fork and self.code == ROOT:
+                self.child = await fork(*arguments, environ=environ, output=log, errors=log)
+                return
             self.child = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", *arguments),
                 cwd=self.code,
-                env={
-                    **os.environ,
-                    "DATA_DIR": str(self.data_dir),
-                    "PORT": str(self.port),
-                    "LOG_FORMAT": "json",
-                    **self.environment,
-                },
+                env=environ,
+                stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
 
     async def ready(self) -> None:
-        """Wait until the service is ready."""
+        """Wait until the start has ended. A delayed start is ready with its stored snapshots."""
 
-        async def is_ready(client: ClientSession) -> bool:
+        async def is_started(client: ClientSession) -> bool:
             async with client.get(f"{self.url}/health/ready") as answer:
-                return answer.status == 200
+                if answer.status != 200:
+                    return False
+            async with client.get(f"{self.url}/health", headers=self.headers) as answer:
+                checks = (await answer.json(content_type=None)).get("checks", {})
+                return bool(checks and checks["lifecycle"][0]["output"] == "started")
 
         assert self.child is not None
         async with ClientSession() as client:
-            await until(lambda: is_ready(client), self._still_there)
+            await until(lambda: is_started(client), self._still_there)
 
     def _still_there(self) -> None:
         assert self.child is not None
@@ -109,6 +122,34 @@ async def run(launch: Callable[..., Process], *command: str, **environment: str)
     return await process.child.wait(), process.log
 
 
+class CommandResult(NamedTuple):
+    code: int
+    output: str
+    errors: str
+
+
+async def run_alone(
+    *command: str, environ: Mapping[str, str], stdin: bytes = b"", cwd: Path = ROOT
+) -> CommandResult:
+    """Run a command with standard input, and return its exit code, output and errors."""
+    with TemporaryFile() as given, TemporaryFile() as output, TemporaryFile() as errors:
+        given.write(stdin)
+        given.seek(0)
+        child = await fork(
+            *("app", *command),
+            environ={**os.environ, "COLUMNS": "200", **environ},
+            stdin=given,
+            output=output,
+            errors=errors,
+            cwd=cwd,
+        )
+        async with asyncio.timeout(HANG_SECONDS):
+            code = await child.wait()
+        output.seek(0)
+        errors.seek(0)
+        return CommandResult(code, output.read().decode(), errors.read().decode())
+
+
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="flagstone-process-"))
@@ -122,17 +163,19 @@ def data_dir() -> Iterator[Path]:
 
 @cache
 def _migrated() -> Path:
-    """Create, once per test process, a data folder with a stopped, migrated, empty server."""
-    folder = Path(tempfile.mkdtemp(prefix="flagstone-migrated-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    folder.chmod(0o755)
-    subprocess.run(
-        [sys.executable, "-m", "app", "database", "migrate"],
-        check=True,
-        cwd=ROOT,
-        env={**os.environ, "DATA_DIR": str(folder), "LOG_LEVEL": "error"},
-        stdout=subprocess.DEVNULL,
-    )
+    """Return a data folder with a stopped, migrated, empty server. All test processes share it."""
+    folder = Path(tempfile.gettempdir()) / "migrated"
+    with Path(f"{folder}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "credentials").exists():
+            folder.mkdir(0o755)
+            subprocess.run(
+                [sys.executable, "-m", "app", "database", "migrate"],
+                check=True,
+                cwd=ROOT,
+                env={**os.environ, "DATA_DIR": str(folder), "LOG_LEVEL": "error"},
+                stdout=subprocess.DEVNULL,
+            )
     return folder
 
 
@@ -193,10 +236,10 @@ async def client() -> AsyncIterator[ClientSession]:
 
 # For tests in which a correct refusal after a short timeout would only disturb.
 PATIENT = {
-    "DATABASE_ACQUIRE_TIMEOUT": "5",
-    "DATABASE_LOCK_TIMEOUT": "5",
-    "DATABASE_COMMAND_TIMEOUT": "10",
-    "REQUEST_TIMEOUT": "30",
+    "DATABASE_ACQUIRE_TIMEOUT": "20",
+    "DATABASE_LOCK_TIMEOUT": "10",
+    "DATABASE_COMMAND_TIMEOUT": "20",
+    "REQUEST_TIMEOUT": "90",
 }
 
 

@@ -126,7 +126,7 @@ async def put_configuration(request: web.Request) -> web.Response:
     """Create or replace a configuration.
 
     To create an entry, send `If-None-Match: *`. To replace one, send its version as `If-Match`. The
-    body replaces the whole entry: a member that it lacks gets its default.
+    body replaces the whole entry: a property that it lacks gets its default.
     """
     dry_run = read_dry_run(request)
     expected = conditions.read_expected_version(request, may_create=True)

@@ -9,7 +9,7 @@ from app.configuration.snapshots.snapshot import Configuration
 
 
 class NewConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An entry to store. It replaces the whole entry: a member that it lacks gets its default."""
+    """An entry to store. It replaces the whole entry: a property that it lacks gets its default."""
 
     value: Any
     kind: Literal["setting", "flag", "segment", "secret"] = "setting"

@@ -14,7 +14,7 @@ from app.http import wire
 async def stream_events(request: web.Request) -> web.StreamResponse:
     """Stream the change sets of an environment.
 
-    `Last-Event-ID` resumes after that event. Without it the stream begins now.
+    `Last-Event-ID` resumes after that event. Without it, the stream begins with the next change.
     """
     query = wire.read_query(request, {"prefix", "min_revision"})
     prefix = query.get("prefix", "")

@@ -34,7 +34,7 @@ class RefetchEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 async def stream_flag_changes(request: web.Request) -> web.StreamResponse:
     """Stream a notice when evaluations may have changed.
 
-    The client then evaluates again. The URL comes from `eventStreams` of a bulk evaluation.
+    The client then evaluates again. The URL is in `eventStreams` of the evaluation of every flag.
     """
     tickets, follower = request.app[TICKETS], request.app[FOLLOWER]
     headers = request.app[CORS].headers(request)

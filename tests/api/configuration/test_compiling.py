@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from tests.api.configuration.test_references import (
+from tests.api.configuration.flag_changes import (
     LOCAL,
     STAGING,
-    _change,
-    _errors,
-    _flag,
-    _post,
-    _segment,
+    change,
+    errors_of,
+    post,
+    put_flag,
+    put_segment,
 )
 from tests.conftest import Service
 from tests.factories import flag
@@ -27,7 +27,7 @@ USER = flag(targeting={"if": [{"or": [{"$ref": "wide"}, {"!": {"$ref": "wide"}}]
 
 async def _get(service: Service, key: str = "user") -> Any:
     path = f"{LOCAL}/flags/{key}/evaluate"
-    return (await _post(service, path, {"context": {"x": 1}}))[1]["outcome"]
+    return (await post(service, path, {"context": {"x": 1}}))[1]["outcome"]
 
 
 async def _put(service: Service) -> tuple[int, Any]:
@@ -40,21 +40,21 @@ async def _put(service: Service) -> tuple[int, Any]:
 
 
 async def _change_set(service: Service) -> tuple[int, Any]:
-    return await _change(service, _segment("wide", LARGE, 1), _flag("other", flag()))
+    return await change(service, put_segment("wide", LARGE, 1), put_flag("other", flag()))
 
 
 async def _import(service: Service) -> tuple[int, Any]:
-    return await _post(service, f"{LOCAL}/import", {"$evaluators": {"wide": LARGE}, "flags": {}})
+    return await post(service, f"{LOCAL}/import", {"$evaluators": {"wide": LARGE}, "flags": {}})
 
 
 async def _lenient_import(service: Service) -> tuple[int, Any]:
     document = {"$evaluators": {"wide": LARGE}, "flags": {}}
-    return await _post(service, f"{LOCAL}/import?lenient=true", document)
+    return await post(service, f"{LOCAL}/import?lenient=true", document)
 
 
 async def _promote(service: Service) -> tuple[int, Any]:
-    await _change(service, _segment("wide", LARGE), place=STAGING)
-    return await _post(service, f"{LOCAL}/promote", {"from": "staging", "keys": ["wide"]})
+    await change(service, put_segment("wide", LARGE), place=STAGING)
+    return await post(service, f"{LOCAL}/promote", {"from": "staging", "keys": ["wide"]})
 
 
 ROADS = [_put, _change_set, _import, _lenient_import, _promote]
@@ -64,65 +64,67 @@ ROADS = [_put, _change_set, _import, _lenient_import, _promote]
 async def test_segment_edit_that_breaks_a_flag_is_refused(
     service: Service, write: Callable[[Service], Awaitable[tuple[int, Any]]]
 ) -> None:
-    await _change(service, _segment("wide", SMALL), _flag("user", USER), _flag("plain", flag()))
+    await change(
+        service, put_segment("wide", SMALL), put_flag("user", USER), put_flag("plain", flag())
+    )
 
     status, problem = await write(service)
 
     assert (status, problem["code"]) == (422, "flag_not_compiling")
-    assert _errors(problem) == [("user", NODES)]
+    assert errors_of(problem) == [("user", NODES)]
     assert (await _get(service))["variant"] == "on"
 
 
 async def test_ways_back_to_a_broken_flag_are_refused(service: Service) -> None:
     """Revision 1 has the large segment, 2 a small one, 3 a flag that uses the small one twice."""
-    await _change(service, _segment("wide", LARGE))
-    await _change(service, _segment("wide", SMALL, 1))
-    await _change(service, _flag("user", USER))
+    await change(service, put_segment("wide", LARGE))
+    await change(service, put_segment("wide", SMALL, 1))
+    await change(service, put_flag("user", USER))
 
-    reverted, of_revert = await _post(service, f"{LOCAL}/changes/2/revert", {})
-    restored, _ = await _post(service, f"{LOCAL}/restore", {"revision": 1})
+    reverted, of_revert = await post(service, f"{LOCAL}/changes/2/revert", {})
+    restored, _ = await post(service, f"{LOCAL}/restore", {"revision": 1})
 
-    assert (reverted, _errors(of_revert)) == (422, [("user", NODES)])
+    assert (reverted, errors_of(of_revert)) == (422, [("user", NODES)])
     assert restored == 200, "the flag goes with the restore"
 
 
 async def test_segment_used_through_another_segment_names_the_flag(service: Service) -> None:
     between = {"or": [{"$ref": "wide"}]}
     user = flag(targeting={"if": [{"or": [{"$ref": "between"}] * 2}, "on", "off"]})
-    await _change(
-        service, _segment("wide", SMALL), _segment("between", between), _flag("user", user)
+    await change(
+        service, put_segment("wide", SMALL), put_segment("between", between), put_flag("user", user)
     )
 
     _, problem = await _put(service)
 
-    assert _errors(problem) == [("user", NODES)]
+    assert errors_of(problem) == [("user", NODES)]
 
 
 async def test_flag_too_large_with_its_segments_is_refused(service: Service) -> None:
-    await _change(service, _segment("wide", LARGE))
+    await change(service, put_segment("wide", LARGE))
 
-    status, problem = await _change(service, _flag("user", USER), _flag("fine", flag()))
+    status, problem = await change(service, put_flag("user", USER), put_flag("fine", flag()))
 
-    assert (status, _errors(problem)) == (422, [("user", NODES)])
+    assert (status, errors_of(problem)) == (422, [("user", NODES)])
 
 
 async def test_flags_named_in_a_refusal_are_at_most_20(service: Service) -> None:
-    await _change(
-        service, _segment("wide", SMALL), *(_flag(f"user-{n:02}", USER) for n in range(25))
+    await change(
+        service, put_segment("wide", SMALL), *(put_flag(f"user-{n:02}", USER) for n in range(25))
     )
 
     _, problem = await _put(service)
 
-    assert [field for field, _ in _errors(problem)] == [f"user-{n:02}" for n in range(20)]
+    assert [field for field, _ in errors_of(problem)] == [f"user-{n:02}" for n in range(20)]
 
 
 async def test_flag_broken_before_does_not_block_a_segment_edit(service: Service) -> None:
     broken = flag(targeting={"if": [{"or": [{"$ref": "wide"}, {"unknown": 1}]}, "on", "off"]})
-    await _change(service, _segment("wide", SMALL))
-    imported, _ = await _post(service, f"{LOCAL}/import?lenient=true", {"flags": {"user": broken}})
+    await change(service, put_segment("wide", SMALL))
+    imported, _ = await post(service, f"{LOCAL}/import?lenient=true", {"flags": {"user": broken}})
 
     status, _ = await _put(service)
-    described, _ = await _post(
+    described, _ = await post(
         service,
         f"{LOCAL}/import?lenient=true",
         {"flags": {"user": broken | {"metadata": {"a": 1}}}},
@@ -144,10 +146,10 @@ async def test_flag_broken_before_does_not_block_a_segment_edit(service: Service
 async def test_condition_that_can_never_be_evaluated_is_not_stored(
     service: Service, condition: Any
 ) -> None:
-    of_flag, problem = await _change(
-        service, _flag("user", flag(targeting={"if": [condition, "on", "off"]}))
+    of_flag, problem = await change(
+        service, put_flag("user", flag(targeting={"if": [condition, "on", "off"]}))
     )
-    of_segment, _ = await _change(service, _segment("alone", condition))
+    of_segment, _ = await change(service, put_segment("alone", condition))
 
     assert (of_flag, of_segment, problem["code"]) == (422, 422, "flag_not_compiling")
     assert problem["errors"][0]["field"] == "user"
@@ -167,27 +169,29 @@ async def test_list_of_10000_values_is_the_largest(
 
     assert answer.status == status, await answer.text()
     if status == 201:
-        await _change(service, _flag("user", USER))
+        await change(service, put_flag("user", USER))
         path = f"{LOCAL}/flags/user/evaluate"
-        _, evaluated = await _post(service, path, {"context": {"x": customers[-1]}})
+        _, evaluated = await post(service, path, {"context": {"x": customers[-1]}})
         assert evaluated["outcome"]["variant"] == "on"
     else:
         rule = "must not have a list of more than 10000 values"
-        assert _errors(await answer.json()) == [("value", rule)]
+        assert errors_of(await answer.json()) == [("value", rule)]
 
 
 async def test_disabled_flag_must_compile_too(service: Service) -> None:
     """Otherwise the flag could not be enabled later."""
-    await _change(service, _segment("wide", SMALL), _flag("user", USER | {"state": "DISABLED"}))
+    await change(
+        service, put_segment("wide", SMALL), put_flag("user", USER | {"state": "DISABLED"})
+    )
 
     status, problem = await _put(service)
 
-    assert (status, _errors(problem)) == (422, [("user", NODES)])
+    assert (status, errors_of(problem)) == (422, [("user", NODES)])
 
 
 async def test_checking_many_flags_leaves_the_event_loop_free(service: Service) -> None:
     document = {"$evaluators": {"wide": SMALL}, "flags": {f"f{n}": USER for n in range(2_000)}}
-    await _post(service, f"{LOCAL}/import", document)
+    await post(service, f"{LOCAL}/import", document)
 
     async with watched_loop() as turns:
         status, _ = await _put(service)

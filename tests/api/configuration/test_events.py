@@ -21,7 +21,7 @@ from tests.conftest import Server, Service
 from tests.waiting import HANG_SECONDS
 
 LOCAL = "/v1/environments/local"
-MANY = 10_000
+MANY = 3 * EVENTS_MAX
 BATCH_MAX = 300
 
 
@@ -273,14 +273,14 @@ async def test_random_reconnects_see_each_change_once_in_order(
     assert seen == list(range(1, total + 1))
 
 
-async def test_reconnects_see_ten_thousand_changes_once_in_order(
+async def test_reconnects_see_many_changes_once_in_order(
     service: Service,
 ) -> None:
     """The client reconnects at events that are in memory, and at much older ones.
 
     Each commit has many revisions, to save time.
     """
-    chance = random.Random(10_000)  # noqa: S311 - a seed, so that a failure can be repeated
+    chance = random.Random(3_000)  # noqa: S311 - a seed, so that a failure can be repeated
     follower = service.app[FOLLOWER]
     seen: list[int] = []
     caught_up = asyncio.Event()
@@ -324,7 +324,7 @@ async def test_reconnects_see_ten_thousand_changes_once_in_order(
             written += size
 
     assert seen == list(range(1, MANY + 1))
-    assert reconnections > 20
+    assert reconnections > 8
 
 
 async def test_many_listeners_all_hear_it(service: Service) -> None:

@@ -15,7 +15,7 @@ from app.database import Database
 from app.errors import Unavailable
 from app.http.keys import DATABASE
 from app.settings import Settings
-from tests.conftest import Server, Service, clean, serving
+from tests.conftest import Admin, Server, Service, clean, serving
 
 PLACE = "/v1/environments/local"
 
@@ -111,7 +111,7 @@ async def test_killed_listener_reconnects_and_misses_nothing(
 
 @pytest.mark.parametrize("written_since", [0, 1, 2])
 async def test_restored_database_is_a_new_epoch(
-    service: Service, server: Server, idle_follower: Follower, written_since: int
+    service: Service, cleaner: Admin, idle_follower: Follower, written_since: int
 ) -> None:
     """A restore without a new epoch, then writes until the revisions are equal."""
     follower = idle_follower
@@ -119,7 +119,7 @@ async def test_restored_database_is_a_new_epoch(
     await follower.refresh()
     before = follower.get("local")
     tag = (await service.client.get(f"{PLACE}/configurations/lost")).headers["ETag"]
-    await asyncio.to_thread(clean, server, "suite", epoch=before.epoch)
+    await asyncio.to_thread(clean, cleaner, epoch=before.epoch)
     for n in range(written_since):
         await _set(service, "lost", f"other {n}")
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from tests.api.configuration.test_references import (
+from tests.api.configuration.flag_changes import (
     LOCAL,
     STAGING,
-    _change,
-    _errors,
-    _flag,
-    _segment,
+    change,
+    errors_of,
+    put_flag,
+    put_segment,
     targeting,
 )
 from tests.conftest import Service
@@ -120,19 +120,22 @@ async def test_stored_definitions_are_written_back_by_a_change_set(service: Serv
     await _import(service, DOCUMENT, lenient="true")
     changed = {**DOCUMENT["flags"]["wrong"], "state": "OFF"}
 
-    written, _ = await _change(
+    written, _ = await change(
         service,
-        _flag("wrong", DOCUMENT["flags"]["wrong"], 1),
-        _flag("dangling", DOCUMENT["flags"]["dangling"], 1),
-        _segment("a", DOCUMENT["$evaluators"]["a"], 1),
+        put_flag("wrong", DOCUMENT["flags"]["wrong"], 1),
+        put_flag("dangling", DOCUMENT["flags"]["dangling"], 1),
+        put_segment("a", DOCUMENT["$evaluators"]["a"], 1),
     )
-    status, problem = await _change(
-        service, _flag("fine", flag(), 1), _flag("wrong", changed, 2), _flag("x", flag(state=1))
+    status, problem = await change(
+        service,
+        put_flag("fine", flag(), 1),
+        put_flag("wrong", changed, 2),
+        put_flag("x", flag(state=1)),
     )
 
     assert written == 200
     assert (status, problem["code"]) == (422, "operations_invalid")
-    assert _errors(problem) == [
+    assert errors_of(problem) == [
         ("operations[1].value.state", "must be ENABLED or DISABLED"),
         ("operations[2].value.state", "must be ENABLED or DISABLED"),
     ]
@@ -141,11 +144,11 @@ async def test_stored_definitions_are_written_back_by_a_change_set(service: Serv
 async def test_new_reference_to_a_stored_circle_is_refused(service: Service) -> None:
     await _import(service, DOCUMENT, lenient="true")
 
-    circle = await _change(service, _flag("new", targeting("a")))
-    dangling = await _change(service, _flag("dangling", targeting("missing", "gone"), 1))
+    circle = await change(service, put_flag("new", targeting("a")))
+    dangling = await change(service, put_flag("dangling", targeting("missing", "gone"), 1))
 
     assert (circle[0], circle[1]["code"]) == (422, "reference_circular")
-    assert _errors(dangling[1]) == [("dangling", "refers to gone, which is no segment")]
+    assert errors_of(dangling[1]) == [("dangling", "refers to gone, which is no segment")]
 
 
 async def test_restore_accepts_leniently_imported_values(service: Service) -> None:

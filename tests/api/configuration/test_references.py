@@ -7,50 +7,22 @@ import pytest
 from app.configuration.changes import service as changes
 from app.configuration.changes.models import Content, Kind, Operation
 from app.http.keys import DATABASE
+from tests.api.configuration.flag_changes import (
+    LOCAL,
+    NEW,
+    STAFF,
+    STAGING,
+    change,
+    delete,
+    errors_of,
+    post,
+    put_flag,
+    put_segment,
+    targeting,
+    using,
+)
 from tests.conftest import Service
 from tests.factories import flag
-
-LOCAL = "/v1/environments/local"
-STAGING = "/v1/environments/staging"
-NEW = {"If-None-Match": "*"}
-STAFF = {"ends_with": [{"var": "email"}, "@example.org"]}
-
-
-def using(*names: str) -> dict[str, Any]:
-    """Make a rule that refers to segments."""
-    return {"or": [{"$ref": name} for name in names]}
-
-
-def targeting(*names: str) -> dict[str, Any]:
-    """Make a flag that refers to segments."""
-    return flag(targeting={"if": [using(*names), "on", "off"]})
-
-
-def _segment(key: str, value: Any, version: int = 0) -> dict[str, Any]:
-    return {"op": "put", "key": key, "value": value, "kind": "segment", "version": version}
-
-
-def _flag(key: str, value: Any, version: int = 0) -> dict[str, Any]:
-    return {"op": "put", "key": key, "value": value, "kind": "flag", "version": version}
-
-
-def _delete(key: str, version: int = 1) -> dict[str, Any]:
-    return {"op": "delete", "key": key, "version": version}
-
-
-async def _change(
-    service: Service, *operations: dict[str, Any], place: str = LOCAL
-) -> tuple[int, Any]:
-    return await _post(service, f"{place}/changes", {"operations": operations})
-
-
-async def _post(service: Service, path: str, body: Any) -> tuple[int, Any]:
-    answer = await service.client.post(path, json=body)
-    return answer.status, await answer.json()
-
-
-def _errors(problem: Any) -> list[tuple[str, str]]:
-    return [(error["field"], error["rule"]) for error in problem["errors"]]
 
 
 async def _revision(service: Service, place: str = LOCAL) -> int:
@@ -70,7 +42,7 @@ async def test_invalid_flag_is_refused_with_each_path(service: Service) -> None:
 
     problem = await answer.json()
     assert (answer.status, problem["code"]) == (422, "flag_invalid")
-    assert _errors(problem) == [
+    assert errors_of(problem) == [
         ("value.state", "must be ENABLED or DISABLED"),
         (
             "value.targeting.if[0].sem_ver[2]",
@@ -81,12 +53,12 @@ async def test_invalid_flag_is_refused_with_each_path(service: Service) -> None:
 
 
 async def test_invalid_segment_in_change_set_is_refused(service: Service) -> None:
-    status, problem = await _change(
-        service, _segment("staff", STAFF), _segment("other", {}), _flag("f", [])
+    status, problem = await change(
+        service, put_segment("staff", STAFF), put_segment("other", {}), put_flag("f", [])
     )
 
     assert (status, problem["code"]) == (422, "operations_invalid")
-    assert _errors(problem) == [
+    assert errors_of(problem) == [
         ("operations[1].value", "must have one operator"),
         ("operations[2].value", "must be an object"),
     ]
@@ -99,7 +71,7 @@ async def test_invalid_flag_in_document_is_refused(service: Service) -> None:
 
     problem = await answer.json()
     assert (answer.status, problem["code"]) == (422, "entries_invalid")
-    assert _errors(problem) == [
+    assert errors_of(problem) == [
         ("bad.value.variants", "must be an object with at least one member")
     ]
 
@@ -108,14 +80,16 @@ async def test_invalid_flag_in_document_is_refused(service: Service) -> None:
 
 
 async def test_reference_to_missing_segment_is_refused(service: Service) -> None:
-    await _change(service, _flag("a-flag", flag()))
+    await change(service, put_flag("a-flag", flag()))
 
-    status, problem = await _change(
-        service, _flag("one", targeting("a-flag", "missing")), _segment("two", using("missing"))
+    status, problem = await change(
+        service,
+        put_flag("one", targeting("a-flag", "missing")),
+        put_segment("two", using("missing")),
     )
 
     assert (status, problem["code"]) == (422, "reference_unknown")
-    assert _errors(problem) == [
+    assert errors_of(problem) == [
         ("one", "refers to a-flag, which is no segment"),
         ("one", "refers to missing, which is no segment"),
         ("two", "refers to missing, which is no segment"),
@@ -124,14 +98,14 @@ async def test_reference_to_missing_segment_is_refused(service: Service) -> None
 
 
 async def test_reference_within_change_set_is_accepted(service: Service) -> None:
-    status, _ = await _change(
+    status, _ = await change(
         service,
-        _flag("a", targeting("ours")),
-        _segment("ours", using("staff", "testers")),
-        _segment("staff", STAFF),
-        _segment("testers", STAFF),
+        put_flag("a", targeting("ours")),
+        put_segment("ours", using("staff", "testers")),
+        put_segment("staff", STAFF),
+        put_segment("testers", STAFF),
     )
-    alone, _ = await _change(service, _flag("b", targeting("ours", "staff")))
+    alone, _ = await change(service, put_flag("b", targeting("ours", "staff")))
 
     assert (status, alone) == (200, 200)
 
@@ -143,48 +117,48 @@ async def test_reference_outside_rules_is_ignored(
     """In a value or a guard's context, an object like a reference is plain data."""
     guards = [{"context": {"$ref": "missing"}, "variant": "on"}]
     guarded = flag(variants=variants, defaultVariant="on", guards=guards)
-    await _change(service, _segment("missing", STAFF))
+    await change(service, put_segment("missing", STAFF))
 
-    status, _ = await _change(service, _flag("f", guarded))
-    deleted, _ = await _change(service, _delete("missing"))
+    status, _ = await change(service, put_flag("f", guarded))
+    deleted, _ = await change(service, delete("missing"))
 
     assert (status, deleted) == (200, 200)
 
 
 async def test_circular_reference_is_refused(service: Service) -> None:
-    await _change(
-        service, _segment("a", using("b")), _segment("b", using("c")), _segment("c", STAFF)
+    await change(
+        service, put_segment("a", using("b")), put_segment("b", using("c")), put_segment("c", STAFF)
     )
 
-    status, problem = await _change(service, _segment("c", using("a"), 1))
-    itself, of_one = await _change(service, _segment("d", using("d")))
+    status, problem = await change(service, put_segment("c", using("a"), 1))
+    itself, of_one = await change(service, put_segment("d", using("d")))
 
     assert (status, problem["code"]) == (422, "reference_circular")
-    assert sorted(_errors(problem)) == [
+    assert sorted(errors_of(problem)) == [
         ("a", "refers to b, and so to itself"),
         ("b", "refers to c, and so to itself"),
         ("c", "refers to a, and so to itself"),
     ]
     assert "a → b" in problem["detail"]
-    assert (itself, _errors(of_one)) == (422, [("d", "refers to d, and so to itself")])
+    assert (itself, errors_of(of_one)) == (422, [("d", "refers to d, and so to itself")])
 
 
 async def test_circle_avoided_within_change_set_is_accepted(service: Service) -> None:
     """References are checked after the whole change set, not before."""
-    await _change(service, _segment("a", using("b")), _segment("b", STAFF))
+    await change(service, put_segment("a", using("b")), put_segment("b", STAFF))
 
-    status, _ = await _change(service, _segment("b", using("a"), 1), _segment("a", STAFF, 1))
+    status, _ = await change(service, put_segment("b", using("a"), 1), put_segment("a", STAFF, 1))
 
     assert status == 200
 
 
 async def test_used_segment_cannot_be_deleted(service: Service) -> None:
-    await _change(
+    await change(
         service,
-        _segment("staff", STAFF),
-        _segment("ours", using("staff", "staff")),
-        _flag("shop", targeting("ours", "staff")),
-        _flag("plain", flag()),
+        put_segment("staff", STAFF),
+        put_segment("ours", using("staff", "staff")),
+        put_flag("shop", targeting("ours", "staff")),
+        put_flag("plain", flag()),
     )
 
     refused = await service.client.delete(
@@ -193,23 +167,23 @@ async def test_used_segment_cannot_be_deleted(service: Service) -> None:
 
     problem = await refused.json()
     assert (refused.status, problem["code"]) == (409, "segment_in_use")
-    assert _errors(problem) == [("ours", "refers to staff"), ("shop", "refers to staff")]
+    assert errors_of(problem) == [("ours", "refers to staff"), ("shop", "refers to staff")]
 
 
 async def test_segment_is_deleted_with_or_after_its_users(service: Service) -> None:
-    await _change(
+    await change(
         service,
-        _segment("staff", STAFF),
-        _segment("ours", using("staff")),
-        _flag("shop", targeting("ours", "staff")),
+        put_segment("staff", STAFF),
+        put_segment("ours", using("staff")),
+        put_flag("shop", targeting("ours", "staff")),
     )
 
-    too_early, _ = await _change(service, _delete("staff"), _delete("ours"))
-    still, _ = await _change(
-        service, _delete("staff"), _delete("ours"), _flag("shop", targeting("ours"), 1)
+    too_early, _ = await change(service, delete("staff"), delete("ours"))
+    still, _ = await change(
+        service, delete("staff"), delete("ours"), put_flag("shop", targeting("ours"), 1)
     )
-    together, _ = await _change(
-        service, _delete("staff"), _delete("ours"), _flag("shop", flag(), 1)
+    together, _ = await change(
+        service, delete("staff"), delete("ours"), put_flag("shop", flag(), 1)
     )
 
     assert (too_early, still, together) == (409, 422, 200)
@@ -220,16 +194,16 @@ async def test_segment_is_deleted_with_or_after_its_users(service: Service) -> N
 
 async def test_revert_never_breaks_a_reference(service: Service) -> None:
     """Revision 1 adds the segment, revision 2 the flag that uses it."""
-    await _change(service, _segment("staff", STAFF))
-    await _change(service, _flag("shop", targeting("staff")))
+    await change(service, put_segment("staff", STAFF))
+    await change(service, put_flag("shop", targeting("staff")))
 
-    reverted, problem = await _post(service, f"{LOCAL}/changes/1/revert", {})
-    restored, _ = await _post(service, f"{LOCAL}/restore", {"revision": 1})
-    empty, _ = await _post(service, f"{LOCAL}/restore", {"revision": 0})
-    back, problem_back = await _post(service, f"{LOCAL}/changes/3/revert", {})
-    whole, _ = await _post(service, f"{LOCAL}/restore", {"revision": 2})
+    reverted, problem = await post(service, f"{LOCAL}/changes/1/revert", {})
+    restored, _ = await post(service, f"{LOCAL}/restore", {"revision": 1})
+    empty, _ = await post(service, f"{LOCAL}/restore", {"revision": 0})
+    back, problem_back = await post(service, f"{LOCAL}/changes/3/revert", {})
+    whole, _ = await post(service, f"{LOCAL}/restore", {"revision": 2})
 
-    assert (reverted, problem["code"], _errors(problem)) == (
+    assert (reverted, problem["code"], errors_of(problem)) == (
         409,
         "segment_in_use",
         [("shop", "refers to staff")],
@@ -241,33 +215,31 @@ async def test_revert_never_breaks_a_reference(service: Service) -> None:
 async def test_segment_changed_to_setting_counts_as_deleted(service: Service) -> None:
     """An edit cannot change the kind of a key, but a promotion can."""
     setting = {"op": "put", "key": "staff", "value": 1, "version": 0}
-    await _change(service, setting, place=STAGING)
-    await _change(service, _segment("staff", STAFF), _flag("shop", targeting("staff")))
+    await change(service, setting, place=STAGING)
+    await change(service, put_segment("staff", STAFF), put_flag("shop", targeting("staff")))
 
-    status, problem = await _post(
+    status, problem = await post(
         service, f"{LOCAL}/promote", {"from": "staging", "keys": ["staff"]}
     )
 
     assert (status, problem["code"]) == (409, "segment_in_use")
-    assert _errors(problem) == [("shop", "refers to staff")]
+    assert errors_of(problem) == [("shop", "refers to staff")]
 
 
 async def test_promotion_never_breaks_a_reference(service: Service) -> None:
     """A flag is promoted with its segments; a segment deleted at the source stays in use."""
-    both = (_segment("staff", STAFF), _segment("ours", using("staff")))
-    await _change(service, *both)
-    await _change(service, *both, _flag("shop", targeting("ours")), place=STAGING)
-    await _change(service, _delete("ours"), _delete("staff"))
-    await _change(service, _flag("new-shop", flag()))
+    both = (put_segment("staff", STAFF), put_segment("ours", using("staff")))
+    await change(service, *both)
+    await change(service, *both, put_flag("shop", targeting("ours")), place=STAGING)
+    await change(service, delete("ours"), delete("staff"))
+    await change(service, put_flag("new-shop", flag()))
 
-    status, problem = await _post(
+    status, problem = await post(
         service, f"{STAGING}/promote", {"from": "local", "keys": ["new-shop", "staff"]}
     )
-    whole, promoted = await _post(
-        service, f"{LOCAL}/promote", {"from": "staging", "keys": ["shop"]}
-    )
+    whole, promoted = await post(service, f"{LOCAL}/promote", {"from": "staging", "keys": ["shop"]})
 
-    assert (status, _errors(problem)) == (409, [("ours", "refers to staff")])
+    assert (status, errors_of(problem)) == (409, [("ours", "refers to staff")])
     assert whole == 200
     assert [c["key"] for c in promoted["change_sets"][0]["changes"]] == ["ours", "shop", "staff"]
 
@@ -275,19 +247,19 @@ async def test_promotion_never_breaks_a_reference(service: Service) -> None:
 async def test_document_references_are_checked(service: Service) -> None:
     document = {"flags": {"shop": targeting("staff")}, "$evaluators": {"staff": STAFF}}
 
-    alone, problem = await _post(service, f"{LOCAL}/import", {"flags": document["flags"]})
-    whole, _ = await _post(service, f"{LOCAL}/import", document)
-    emptied, _ = await _post(service, f"{LOCAL}/import?mode=replace&format=flagd", {"flags": {}})
+    alone, problem = await post(service, f"{LOCAL}/import", {"flags": document["flags"]})
+    whole, _ = await post(service, f"{LOCAL}/import", document)
+    emptied, _ = await post(service, f"{LOCAL}/import?mode=replace&format=flagd", {"flags": {}})
 
     assert (alone, problem["code"]) == (422, "reference_unknown")
     assert (whole, emptied) == (200, 200)
 
 
 async def test_dry_run_is_refused_like_the_change(service: Service) -> None:
-    status, problem = await _post(
+    status, problem = await post(
         service,
         f"{LOCAL}/changes?dry_run=true",
-        {"operations": [_flag("shop", targeting("missing"))]},
+        {"operations": [put_flag("shop", targeting("missing"))]},
     )
 
     assert (status, problem["code"]) == (422, "reference_unknown")
@@ -301,8 +273,11 @@ async def test_references_are_read_once_if_any(service: Service) -> None:
 
     A changed segment needs more: for flags that use it, for guards, and for other segments.
     """
-    chain = [_segment("s0", STAFF), *(_segment(f"s{n}", using(f"s{n - 1}")) for n in range(1, 25))]
-    await _change(service, *chain)
+    chain = [
+        put_segment("s0", STAFF),
+        *(put_segment(f"s{n}", using(f"s{n - 1}")) for n in range(1, 25)),
+    ]
+    await change(service, *chain)
     setting, plain = Content(kind=Kind.SETTING, value=1), Content(kind=Kind.FLAG, value=flag())
     referring = Content(kind=Kind.FLAG, value=targeting("s24", "s7"))
     within = Content(kind=Kind.FLAG, value=targeting("free"))

@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from app.access.guard import ACCESS_LOG
 from app.access.models import Scope
 from app.configuration.snapshots.reading import FOLLOWER
@@ -14,27 +12,12 @@ from app.database.role_names import APP
 from app.flags.handlers import USAGE
 from app.http.keys import DATABASE
 from app.secrets.reveal import VAULT
+from tests.api.metrics import Samples, scrape, value
 from tests.conftest import Server, Service
 from tests.factories import flag
 
 LOCAL = "/v1/environments/local"
 NEW = {"If-None-Match": "*"}
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-async def scrape(service: Service) -> Samples:
-    answer = await service.client.get("/metrics")
-    assert answer.status == 200
-    assert answer.content_type == "text/plain"
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(await answer.text())
-        for sample in family.samples
-    }
-
-
-def value(samples: Samples, name: str, **labels: str) -> float:
-    return samples.get((name, frozenset({"worker": "1", **labels}.items())), 0.0)
 
 
 async def test_metrics_need_a_token(service: Service) -> None:

@@ -13,7 +13,7 @@ from app.database.migrations.backend import LOCK_KEY
 from app.database.role_names import APP, MIGRATOR, OWNER
 from app.health.handlers import HEALTH
 from app.schema.drift import DriftCheck
-from tests.api.operations.test_metrics import scrape, value
+from tests.api.metrics import scrape, value
 from tests.conftest import Server, Service
 
 INDEX = "index CREATE INDEX by_hand ON flagstone.tokens USING btree (name)"

@@ -87,7 +87,6 @@ async def read_to_end(stream: ClientResponse) -> None:
             pass
 
 
-@pytest.mark.first_start
 async def test_revocation_holds_on_every_instance(
     three: list[Process], client: ClientSession
 ) -> None:
@@ -104,7 +103,6 @@ async def test_revocation_holds_on_every_instance(
         await asyncio.gather(*map(read_to_end, streams))
 
 
-@pytest.mark.first_start
 async def test_revocation_by_sql_holds_on_every_instance(
     three: list[Process], client: ClientSession
 ) -> None:

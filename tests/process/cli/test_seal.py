@@ -17,7 +17,7 @@ from app.database.role_names import APP, MIGRATOR
 from app.settings import Target
 from tests.database.full_postgres import FullServer, full_server
 from tests.paths import ROOT
-from tests.process.conftest import Process
+from tests.process.conftest import CommandResult, Process, run_alone
 from tests.waiting import HANG_SECONDS
 
 CANARY = "canary7f3a"
@@ -25,24 +25,14 @@ URL = f"postgresql://app:{CANARY}@db.example.org/flagstone"
 SEAL = (sys.executable, "-m", "app", "seal")
 
 
-def ran(folder: Path, *words: str, given: str = "", **environ: str) -> tuple[int, str, str]:
-    """Run a verb of `seal` in a pipe; return exit code, output and errors."""
-    done = subprocess.run(
-        [*SEAL, *words],
-        input=given.encode("utf-8", "surrogateescape"),
-        capture_output=True,
-        check=False,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environ},
-        timeout=HANG_SECONDS,
-    )
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+async def run_seal(folder: Path, *words: str, stdin: str = "", **environ: str) -> CommandResult:
+    return await run_alone("seal", *words, environ=environ, stdin=stdin.encode(), cwd=folder)
 
 
 @pytest.fixture
-def identity(tmp_path: Path) -> dict[str, str]:
+async def identity(tmp_path: Path) -> dict[str, str]:
     """The environment of a host that has an identity."""
-    assert ran(tmp_path, "keygen", "--out", "identity")[0] == 0
+    assert (await run_seal(tmp_path, "keygen", "--out", "identity")).code == 0
     return {"IDENTITY_FILE": str(tmp_path / "identity")}
 
 
@@ -72,7 +62,7 @@ def on_a_terminal(folder: Path, *words: str, typed: str = "", **environ: str) ->
             pass
         finally:
             os.close(controller)
-        return process.wait(30), shown.decode()
+        return process.wait(HANG_SECONDS), shown.decode()
 
 
 def files_with(folder: Path, text: str) -> list[Path]:
@@ -80,15 +70,17 @@ def files_with(folder: Path, text: str) -> list[Path]:
     return [path for path in files if text.encode() in path.read_bytes()]
 
 
-def test_sealed_value_is_shown_only_on_a_terminal(tmp_path: Path, identity: dict[str, str]) -> None:
+async def test_sealed_value_is_shown_only_on_a_terminal(
+    tmp_path: Path, identity: dict[str, str]
+) -> None:
     (tmp_path / ".env").write_text(f"# mine\nDATABASE_URL={URL}\nPORT=1\n")
     (tmp_path / ".env").chmod(0o640)
 
-    done = ran(
-        tmp_path, "encrypt", "DATABASE_URL", "--env-file", ".env", given=URL + "\n", **identity
+    done = await run_seal(
+        tmp_path, "encrypt", "DATABASE_URL", "--env-file", ".env", stdin=URL + "\n", **identity
     )
-    checked = ran(tmp_path, "check", **identity)
-    piped = ran(tmp_path, "decrypt", "DATABASE_URL", **identity)
+    checked = await run_seal(tmp_path, "check", **identity)
+    piped = await run_seal(tmp_path, "decrypt", "DATABASE_URL", **identity)
     code, shown = on_a_terminal(tmp_path, "decrypt", "DATABASE_URL", **identity)
 
     assert done == (0, ".env: sealed DATABASE_URL\n", "")
@@ -146,8 +138,8 @@ async def test_production_service_opens_sealed_settings(
     }
     environ = {"TIER": "production", **identity}
     for name, value in values.items():
-        sealed = ran(tmp_path, "encrypt", name, given=value, **identity)[1].strip()
-        environ[name] = sealed
+        sealed = await run_seal(tmp_path, "encrypt", name, stdin=value, **identity)
+        environ[name] = sealed.output.strip()
 
     async def refusal(**changed: str) -> str:
         process = launch(**{**environ, **changed})
@@ -162,7 +154,7 @@ async def test_production_service_opens_sealed_settings(
     await service.ready()
     assert await service.stop() == 0
 
-    ran(tmp_path, "keygen", "--out", "other")
+    await run_seal(tmp_path, "keygen", "--out", "other")
     logs = [
         service.log,
         await refusal(IDENTITY_FILE=str(tmp_path / "other")),

@@ -13,7 +13,7 @@ from aiohttp import ClientSession
 
 from app.database.role_names import APP
 from tests.conftest import Server
-from tests.database.test_pool import proxied
+from tests.database.proxy import proxied
 from tests.process.conftest import Process, put
 from tests.waiting import until
 
@@ -147,7 +147,6 @@ async def test_killed_database_loses_no_acknowledged_write(
     assert await process.stop() == 0
 
 
-@pytest.mark.first_start
 async def test_start_waits_for_the_database(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -178,7 +177,6 @@ async def test_start_waits_for_the_database(
     assert await again.stop() == 0
 
 
-@pytest.mark.first_start
 async def test_start_without_database_serves_the_stored_snapshot(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

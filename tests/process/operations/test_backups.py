@@ -5,7 +5,6 @@ import json
 import os
 import secrets
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,8 +16,7 @@ from aiohttp import ClientSession
 
 from app.database.role_names import APP, BACKUP, MIGRATOR
 from tests.conftest import Server
-from tests.paths import ROOT
-from tests.process.conftest import Process
+from tests.process.conftest import CommandResult, Process, run_alone
 from tests.waiting import HANG_SECONDS, until
 
 Run = Callable[..., Any]
@@ -55,21 +53,9 @@ def launch_here(
     )
 
 
-async def _run(process: Process, *command: str, **environment: str) -> tuple[int | None, str, str]:
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app", *command),
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "DATA_DIR": str(process.data_dir),
-            **process.environment,
-            **environment,
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, error = await asyncio.wait_for(child.communicate(), HANG_SECONDS)
-    return child.returncode, out.decode(), error.decode()
+async def _run(process: Process, *command: str, **environment: str) -> CommandResult:
+    environ = {"DATA_DIR": str(process.data_dir), **process.environment, **environment}
+    return await run_alone(*command, environ=environ)
 
 
 async def test_backup_is_made_verified_and_restored_under_load(
@@ -156,7 +142,6 @@ async def test_backup_is_made_verified_and_restored_under_load(
     assert await service.stop() == 0
 
 
-@pytest.mark.first_start
 async def test_interrupted_backup_leaves_no_file(
     launch_here: Callable[..., Process], server: Server, database: str
 ) -> None:

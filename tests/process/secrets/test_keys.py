@@ -1,10 +1,8 @@
 """Key commands next to a running service, also when a command is killed halfway."""
 
 import asyncio
-import os
 import random
 import re
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,8 +10,7 @@ from pathlib import Path
 
 from aiohttp import ClientSession
 
-from tests.paths import ROOT
-from tests.process.conftest import PATIENT, Process, run
+from tests.process.conftest import PATIENT, Process, run, run_alone
 from tests.waiting import HANG_SECONDS, until
 
 SECRETS = 1_000
@@ -137,7 +134,7 @@ async def test_key_rotation_continues_after_kill(
 async def test_wrong_key_ring_stops_start_and_names_keys(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
-    service = launch()
+    service = launch(**PATIENT)
     await service.start()
     await service.ready()
     await _fill(client, service)
@@ -171,7 +168,7 @@ async def test_wrong_key_ring_stops_start_and_names_keys(
 async def test_shredded_environment_is_unreadable_at_once(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
-    service = launch()
+    service = launch(**PATIENT)
     await service.start()
     await service.ready()
     await _fill(client, service)
@@ -214,7 +211,7 @@ async def test_running_service_loads_new_key_from_file(
     created = await run(launch, "key", "generate", "--file", str(file))
     assert created[0] == 0
     assert file.stat().st_mode & 0o777 == 0o600
-    service = launch(KEY_RING_FILE=str(file))
+    service = launch(KEY_RING_FILE=str(file), **PATIENT)
     await service.start()
     await service.ready()
     await _fill(client, service)
@@ -300,7 +297,7 @@ async def test_key_command_wraps_data_keys(
     for name in ("kms-1", "kms-2"):
         (tmp_path / name).touch()
     (tmp_path / "current").write_text("kms-1")
-    service = launch(KEY_COMMAND=str(command))
+    service = launch(KEY_COMMAND=str(command), **PATIENT)
     await service.start()
     await service.ready()
     await _fill(client, service)
@@ -330,21 +327,15 @@ async def test_key_command_wraps_data_keys(
 async def test_secret_is_set_and_read_on_command_line(
     launch: Callable[..., Process],
 ) -> None:
-    service = launch()
+    service = launch(**PATIENT)
     await service.start()
     await service.ready()
     command = ("configuration", "set", "local", "db/password", "-", "--text", "--kind", "secret")
 
-    async def piped(text: bytes) -> tuple[int | None, str]:
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app", *command),
-            cwd=ROOT,
-            env={**os.environ, "DATA_DIR": str(service.data_dir)},
-            stdin=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, errors = await child.communicate(text)
-        return child.returncode, errors.decode()
+    async def piped(text: bytes) -> tuple[int, str]:
+        environ = {"DATA_DIR": str(service.data_dir)}
+        result = await run_alone(*command, environ=environ, stdin=text)
+        return result.code, result.errors
 
     written = await piped(b"of the pipe\n")
     no_text = [await piped(b"of the pipe" + wrong) for wrong in (b"\xff", b"\0")]

@@ -18,6 +18,7 @@ async def test_signal_stops_the_service_and_its_database(
     launch: Callable[..., Process], number: int
 ) -> None:
     process = launch()
+    process.is_fork = False
     await process.start()
     await process.ready()
     postmaster = process.postmaster()
@@ -111,7 +112,6 @@ async def test_running_requests_finish_after_the_signal(
 async def test_open_stream_does_not_delay_the_stop(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
-    # If the stream delayed the stop, it would take longer than `Process.stop` allows.
     process = launch(SHUTDOWN_TIMEOUT="60")
     await process.start()
     await process.ready()
@@ -120,7 +120,9 @@ async def test_open_stream_does_not_delay_the_stop(
     ) as stream:
         await stream.content.readuntil(b"\n")
 
-        code = await process.stop()
+        # The stream would delay the stop by SHUTDOWN_TIMEOUT.
+        async with asyncio.timeout(55):
+            code = await process.stop()
         rest = await stream.content.read()
 
     assert code == 0

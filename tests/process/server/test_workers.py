@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import psutil
-import pytest
 from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -127,7 +126,6 @@ async def test_workers_end_when_the_supervisor_is_killed(
     await until(gone)
 
 
-@pytest.mark.first_start
 async def test_start_that_fails_in_every_worker_ends_the_service(
     launch: Callable[..., Process],
 ) -> None:
@@ -192,7 +190,9 @@ async def test_second_service_does_not_share_the_port(
         for process in (first, second)
         if process.child is not None
     }
-    done, rest = await asyncio.wait(ended, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    done, rest = await asyncio.wait(
+        ended, timeout=HANG_SECONDS, return_when=asyncio.FIRST_COMPLETED
+    )
     assert [task.result() for task in done] == [1]
     (survivor,) = (ended[task] for task in rest)
     await survivor.ready()

@@ -2,7 +2,6 @@
 
 import json
 import math
-import unicodedata
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,7 +15,6 @@ from app.errors import Invalid, Malformed, TooLarge
 from app.http import decoder
 from app.http.decoder import (
     DEPTH_MAX,
-    INTEGER_MAX,
     NODES_MAX,
     VALUE_BYTES_MAX,
     check_count,
@@ -25,29 +23,9 @@ from app.http.decoder import (
     decode,
     parse,
 )
+from tests.unit.http.json_texts import DOCUMENTS, PIECES
 
 CANARY = "canary7f3a"
-
-TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
-NAMES = TEXTS.map(lambda text: unicodedata.normalize("NFC", text))
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers(-INTEGER_MAX, INTEGER_MAX)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | TEXTS
-)
-DOCUMENTS = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4),
-    max_leaves=15,
-)
-# Random sequences of these pieces are almost valid JSON more often than random bytes.
-PIECES = [
-    b"{", b"}", b"[", b"]", b",", b":", b'"', b'"a"', b"1", b"-", b"1e400", b"NaN", b"-Infinity",
-    b"null", b"true", b"\\", b'"\\ud800"', b'"\\u0000"', b"\xef\xbb\xbf", b"\xff", b"\xed\xa0\x80",
-    b"9" * 20, b" ", b"\n", b"0.1", b'"e\xcc\x81"', b"\x00",
-]  # fmt: skip
 
 
 def nested(depth: int, inside: str = "1") -> bytes:

@@ -13,7 +13,7 @@ from app.configuration.transfer.documents import Format
 from app.errors import Malformed
 from app.http import stepwise
 from app.http.decoder import parse
-from tests.unit.http.test_decoder import DOCUMENTS, PIECES
+from tests.unit.http.json_texts import DOCUMENTS, PIECES
 
 
 @pytest.fixture

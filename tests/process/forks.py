@@ -1,0 +1,166 @@
+"""Start commands as forks of a process that has imported all of app/.
+
+Imports are most of the processor time of a command. A fork has no imports to do, and is otherwise a
+process of its own: it has its own arguments, environment, streams, signals and exit code.
+"""
+
+import asyncio
+import atexit
+import gc
+import json
+import os
+import pkgutil
+import runpy
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import IO
+
+import app
+from tests.paths import ROOT
+from tests.waiting import HANG_SECONDS
+
+# A process ID or an exit code.
+_NUMBER = struct.Struct("=i")
+
+
+class Fork:
+    """A forked process, with those methods of `asyncio.subprocess.Process` that tests use."""
+
+    def __init__(self, pid: int, keeper: socket.socket) -> None:
+        self.pid = pid
+        self._code = asyncio.create_task(self._exit_code(keeper))
+
+    @property
+    def returncode(self) -> int | None:
+        return self._code.result() if self._code.done() else None
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self._code)
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    async def _exit_code(self, keeper: socket.socket) -> int:
+        with keeper:
+            return await _number(keeper)
+
+
+async def fork(
+    module: str,
+    *arguments: str,
+    environ: Mapping[str, str],
+    output: IO[bytes],
+    errors: IO[bytes],
+    stdin: IO[bytes] | None = None,
+    cwd: Path = ROOT,
+) -> Fork:
+    """Run a module as `python -m` does."""
+    keeper = _keeper(stdin, output, errors)
+    request = json.dumps([[module, *arguments], dict(environ), str(cwd)]).encode() + b"\n"
+    await asyncio.get_running_loop().sock_sendall(keeper, request)
+    return Fork(await _number(keeper), keeper)
+
+
+def _keeper(stdin: IO[bytes] | None, *streams: IO[bytes]) -> socket.socket:
+    """Let the server make the process that will fork the command and wait for it."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with theirs, Path(os.devnull).open("rb") as nothing:
+        descriptors = [file.fileno() for file in (stdin or nothing, *streams)]
+        socket.send_fds(_control(), [b"+"], [theirs.fileno(), *descriptors])
+    return ours
+
+
+@cache
+def _control() -> socket.socket:
+    """Start the server of this test process. It ends when this end of the socket is closed."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.process.forks", str(theirs.fileno())],
+            cwd=ROOT,
+            # The console of the commands gets its width at the import.
+            env={**os.environ, "COLUMNS": "200"},
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+    atexit.register(_stop, server, ours)
+    return ours
+
+
+def _stop(server: subprocess.Popen[bytes], control: socket.socket) -> None:
+    control.close()
+    server.wait(HANG_SECONDS)
+
+
+async def _number(keeper: socket.socket) -> int:
+    (number,) = _NUMBER.unpack(await asyncio.get_running_loop().sock_recv(keeper, _NUMBER.size))
+    return int(number)
+
+
+def _serve(control: socket.socket) -> None:
+    """Fork a process for each request, until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The kernel removes the keepers when they end.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        mark, descriptors, _, _ = socket.recv_fds(control, 1, 4)
+        if not mark:
+            return
+        if not os.fork():
+            control.close()
+            _keep(*descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _keep(descriptor: int, *streams: int) -> None:
+    """Fork the process, and report its ID and its exit code."""
+    connection = socket.socket(fileno=descriptor)
+    with connection.makefile("rb") as lines:
+        argv, environ, cwd = json.loads(lines.readline())
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    pid = os.fork()
+    if not pid:
+        connection.close()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        os.chdir(cwd)
+        os.environ.clear()
+        os.environ.update(environ)
+        sys.argv = argv
+        runpy.run_module(argv[0], run_name="__main__", alter_sys=True)
+        sys.exit()
+    for stream in streams:
+        os.close(stream)
+    connection.sendall(_NUMBER.pack(pid))
+    _, status = os.waitpid(pid, 0)
+    connection.sendall(_NUMBER.pack(os.waitstatus_to_exitcode(status)))
+    os._exit(0)
+
+
+def main() -> None:
+    for module in pkgutil.walk_packages(app.__path__, "app."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
+    # Collections in a fork do not copy the pages of these objects.
+    gc.freeze()
+    _serve(socket.socket(fileno=int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()
