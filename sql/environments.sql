@@ -62,13 +62,8 @@ returning
     version;
 
 -- name: lock_making_environments()$
--- Creations of environments wait for each other here, so that the count that follows stays true.
+-- Creations of environments wait for each other, so that the count stays true.
 select pg_advisory_xact_lock(1701736041)::text;
-
--- name: count_environments()$
-select count(*)
-from environments
-where deleted_at is null;
 
 -- name: insert_environment(name, tier)$
 -- Creates it with the default properties; its first change set sets others. Returns null if the
@@ -100,14 +95,6 @@ select
     epoch::text as epoch,
     revision,
     encode(hash, 'hex') as hash
-from environments
-order by name;
-
--- name: list_counters()
--- Omit the properties, which may be unreadable.
-select
-    name,
-    revision
 from environments
 order by name;
 

@@ -120,7 +120,7 @@ set
     replaced_by = :replaced_by
 where id = :id;
 
--- name: revoke_token(id)$
+-- name: revoke_tokens(ids)$
 -- A second revocation keeps the time of the first. No token has a MAC of zeros, and a token without
 -- a grant MAC cannot be replaced. So clearing revoked_at by hand does not restore the token.
 update tokens
@@ -128,7 +128,7 @@ set
     revoked_at = coalesce(revoked_at, current_timestamp),
     mac = decode(repeat('00', 32), 'hex'),
     grant_mac = null
-where id = :id
+where id = any(:ids)
 returning id;
 
 -- name: mark_tokens_used(ids)!
@@ -186,13 +186,3 @@ select pg_notify('flagstone', 'tokens')::text;
 select id
 from tokens
 where revoked_at is not null;
-
--- name: revoke_restored_tokens(ids)!
--- Revoke tokens again that were revoked before the restore.
-update tokens
-set
-    revoked_at = current_timestamp,
-    mac = decode(repeat('00', 32), 'hex'),
-    grant_mac = null
-where id = any(:ids)
-  and revoked_at is null;

@@ -110,7 +110,7 @@ async def rotate(
 
 async def revoke(connection: Connection, log: AccessLog, token_id: str, *, origin: Origin) -> None:
     """Revoke a token permanently. Revoking it again is no error. Raises NotFound."""
-    if await sql.revoke_token(connection, id=token_id) is None:
+    if await sql.revoke_tokens(connection, ids=[token_id]) is None:
         raise _unknown()
     await sql.announce_tokens(connection)
     await log.record(connection, origin.did(AccessEvent.TOKEN_REVOKED, resource=token_id))

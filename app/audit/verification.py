@@ -240,4 +240,4 @@ def _are_equal(left: Properties, right: Properties) -> bool:
 
 async def latest_revisions(connection: Connection) -> dict[str, int]:
     """Return the latest revision of each environment, even if its row is unreadable."""
-    return {row["name"]: row["revision"] async for row in sql.list_counters(connection)}
+    return {row["name"]: row["revision"] async for row in sql.list_heads(connection)}

@@ -71,7 +71,8 @@ class ExpectedSchema:
             self._drift = self._differences(read_facts(self._connection))
             if self._drift:
                 # This run stores a new expected schema. Afterwards this is no drift.
-                log.warning("schema_drifted_before", facts=len(self._drift), **self._first_facts())
+                first = [redact(fact) for fact in self._drift[:_SHOWN_MAX]]
+                log.warning("schema_drifted_before", facts=len(self._drift), first=first)
 
     def grant(self, *, work: bool) -> None:
         """Grant the roles their rights, which another release may have changed.
@@ -154,9 +155,6 @@ class ExpectedSchema:
             reason = "none is stored" if self._stored is None else "stored in another wording"
             log.warning("schema_not_compared", reason=reason)
         return []
-
-    def _first_facts(self) -> dict[str, list[str]]:
-        return {"first": [redact(fact) for fact in self._drift[:_SHOWN_MAX]]}
 
     def _insert(self, action: str, facts: Sequence[str], message: str | None = None) -> None:
         # A migration does not clear the mark that changes were recorded. An operator may.

@@ -76,7 +76,7 @@ def restore_backup(
                     for name, epoch, revision in run(connection, sql.renew_epochs)
                 ]
                 # A token that was revoked since the backup stays revoked.
-                run(connection, sql.revoke_restored_tokens, ids=revoked)
+                run(connection, sql.revoke_tokens, ids=revoked)
                 run(
                     connection,
                     sql.insert_restoration,
