@@ -61,7 +61,7 @@ returning
     protected,
     version;
 
--- name: lock_making_environments()$
+-- name: lock_environment_creation()$
 -- Creations of environments wait for each other, so that the count stays true.
 select pg_advisory_xact_lock(1701736041)::text;
 

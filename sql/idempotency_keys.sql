@@ -34,13 +34,13 @@ from idempotency_keys
 where actor = :actor
   and key = :key;
 
--- name: keep_answer(actor, key, answer)!
+-- name: update_answer(actor, key, answer)!
 update idempotency_keys
 set answer = :answer
 where actor = :actor
   and key = :key;
 
--- name: forget_answers_about(environment)!
+-- name: delete_answers_about(environment)!
 -- A repeat must not get an answer about a deleted environment. An answer names it as its own
 -- member, or in each change set. The answer of its creation begins with its name.
 delete from idempotency_keys

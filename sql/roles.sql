@@ -82,7 +82,7 @@ with reach as (
     union select 10, 'may grant its rights to ' || quote_ident(relname)
     from tables, aclexplode(relacl) as acl join reach on reach.oid = acl.grantee
     where is_grantable and not pg_has_role(session_user, relowner, 'member')
-    -- But for triggers, which cannot be called, and extensions, whose functions are meant for all.
+    -- Except trigger functions, which cannot be called, and functions of extensions, which every role may use.
     union select 11, concat(
         'may run ', quote_ident(nspname), '.', quote_ident(proname), ' as ', quote_ident(pg_get_userbyid(proowner)))
     from pg_proc join pg_namespace on pg_namespace.oid = pronamespace, reach

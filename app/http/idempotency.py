@@ -96,7 +96,7 @@ async def run_once_per_key(
             )
         return msgspec.json.decode(row["answer"], type=answer_type)
     answer = await work(connection)
-    await sql.keep_answer(
+    await sql.update_answer(
         connection, actor=actor, key=repeatable.key, answer=msgspec.json.encode(answer)
     )
     return answer

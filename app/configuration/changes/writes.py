@@ -119,5 +119,5 @@ async def delete_environment(
     )
     closed = await environments.get(connection, name)
     await sql.close_environment(connection, name=name)
-    await sql.forget_answers_about(connection, environment=name)
+    await sql.delete_answers_about(connection, environment=name)
     return closed
