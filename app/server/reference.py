@@ -109,7 +109,8 @@ def _example(example: Example, operations: Mapping[str, _Operation]) -> Iterator
     if example.after:
         summaries = (operations[name].summary for name in example.after)
         links = (f"[{text}](#{text.lower().replace(' ', '-')})" for text in summaries)
-        heading += f", after the example of {' and '.join(links)}"
+        relation = "with the token" if "Authorization" in example.headers else "after the example"
+        heading += f", {relation} of {' and '.join(links)}"
     yield f"{heading}:\n"
     yield _block("sh", _curl(example, operation))
     answer = f"Answer {example.status}"
