@@ -21,6 +21,7 @@ AppError
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class AppError(ForeseenError):
         self.code = code
         self.message = message
         self.violations = tuple(violations)
+
+    @classmethod
+    def of(cls, code: str, violations: Sequence[Violation]) -> Self:
+        """Return the error for these violations. Its message names the first one."""
+        return cls(code, str(violations[0]), violations)
 
 
 class Malformed(AppError): ...
@@ -124,7 +130,7 @@ def reason(error: OSError) -> str:
 
 def invalid(field: str, rule: str) -> Invalid:
     """Return the error for a field that breaks a rule."""
-    return Invalid("field_invalid", f"{field}: {rule}", [Violation(field, rule)])
+    return Invalid.of("field_invalid", [Violation(field, rule)])
 
 
 @contextmanager
@@ -138,4 +144,9 @@ def reported_as(field: str, *errors: type[Exception]) -> Iterator[None]:
 
 def malformed(field: str, rule: str) -> Malformed:
     """Return the error for a part of a request that cannot be parsed."""
-    return Malformed("request_malformed", f"{field}: {rule}", [Violation(field, rule)])
+    return Malformed.of("request_malformed", [Violation(field, rule)])
+
+
+def as_sentence(violations: Sequence[Violation]) -> str:
+    """Return violations whose fields are keys as one sentence."""
+    return "; ".join(f"{violation.field} {violation.rule}" for violation in violations) + "."

@@ -165,13 +165,11 @@ def _require(own: Grant, requested: Grant) -> None:
     """Check that the grant is within the caller's own. Raises Forbidden, naming the field."""
     if requested.scopes - own.scopes:
         rule = "must be among the caller's own"
-        raise Forbidden("scope_missing", f"scopes: {rule}", [Violation("scopes", rule)])
+        raise Forbidden.of("scope_missing", [Violation("scopes", rule)])
     _require_environments(own, requested.environments)
 
 
 def _require_environments(own: Grant, names: frozenset[str]) -> None:
     if not all(map(own.covers, names)):
         rule = "must be among the caller's own"
-        raise Forbidden(
-            "environment_foreign", f"environments: {rule}", [Violation("environments", rule)]
-        )
+        raise Forbidden.of("environment_foreign", [Violation("environments", rule)])

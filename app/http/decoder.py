@@ -43,9 +43,7 @@ def decode(raw: bytes, shape: type[Shape]) -> Shape:
     try:
         decoded = msgspec.convert(document, shape)
     except msgspec.ValidationError as error:
-        violation = violation_of(error)
-        message = f"{violation.field}: {violation.rule}"
-        raise Invalid("field_invalid", message, [violation]) from None
+        raise Invalid.of("field_invalid", [violation_of(error)]) from None
     for name in getattr(decoded, "__struct_fields__", ()):
         if isinstance(value := getattr(decoded, name), datetime) and not is_in_range(value):
             raise invalid(name, TIME_RULE)
@@ -150,7 +148,7 @@ def check_value_size(value: Any, field: str) -> None:
     """Refuse a value that is larger than 256 KiB as JSON. Raises TooLarge."""
     if len(msgspec.json.encode(value)) > VALUE_BYTES_MAX:
         rule = f"must not be larger than {VALUE_BYTES_MAX} bytes as JSON"
-        raise TooLarge("value_too_large", f"{field}: {rule}", [Violation(field, rule)])
+        raise TooLarge.of("value_too_large", [Violation(field, rule)])
 
 
 def _is_plain(value: Any) -> bool:

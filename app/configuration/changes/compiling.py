@@ -14,7 +14,7 @@ from app.configuration.changes.models import Change, Content, Kind
 from app.configuration.changes.offload import StoredValues, run_by_size
 from app.configuration.changes.references import read_segments, referenced_names, rule_of
 from app.database import Connection, sql
-from app.errors import Invalid, Violation
+from app.errors import Invalid, Violation, as_sentence
 from app.evaluation.compilation import compile_violation
 
 _VIOLATIONS_MAX = 20
@@ -57,8 +57,7 @@ async def check_compiling(
             "compile", lambda: list(islice(uncompilable, _VIOLATIONS_MAX))
         )
     if violations:
-        message = "; ".join(f"{violation.field} {violation.rule}" for violation in violations)
-        raise Invalid("flag_not_compiling", f"{message}.", violations)
+        raise Invalid("flag_not_compiling", as_sentence(violations), violations)
 
 
 def _newly_uncompilable(

@@ -44,7 +44,7 @@ def find_format_error(content: Content, check: RequestCheck) -> Invalid | None:
     The caller refuses the format only if the same value is not stored already.
     """
     violations = check_content(content, check, lenient=True)
-    return _invalid_definition(content.kind, violations) if violations else None
+    return Invalid.of(f"{content.kind}_invalid", violations) if violations else None
 
 
 def _check_secret(content: Content, check: RequestCheck) -> None:
@@ -57,8 +57,8 @@ def _check_secret(content: Content, check: RequestCheck) -> None:
         if error.code != "value_against_schema":
             raise
         # The field and the text of the violation may contain members of the value.
-        rule = "must match its schema"
-        raise Invalid(error.code, f"value: {rule}", [Violation("value", rule)]) from None
+        violation = Violation("value", "must match its schema")
+        raise Invalid.of(error.code, [violation]) from None
     # The schema and the description are stored, listed and exported in clear.
     if any(are_equal(example, content.value) for example in _examples(content.schema)):
         raise invalid("schema", f"must not contain the secret's value in {', '.join(_EXAMPLES)}")
@@ -88,13 +88,8 @@ def _check_definition(content: Content, *, lenient: bool) -> list[Violation]:
         for error in _DEFINITIONS[content.kind](content.value)
     ]
     if violations and not (lenient and isinstance(content.value, dict)):
-        raise _invalid_definition(content.kind, violations)
+        raise Invalid.of(f"{content.kind}_invalid", violations)
     return violations
-
-
-def _invalid_definition(kind: Kind, violations: list[Violation]) -> Invalid:
-    first = violations[0]
-    return Invalid(f"{kind}_invalid", f"{first.field}: {first.rule}", violations)
 
 
 def check_value(value: Any, schema: dict[str, Any] | None, check: RequestCheck) -> None:
@@ -105,11 +100,8 @@ def check_value(value: Any, schema: dict[str, Any] | None, check: RequestCheck) 
         verdict = check.verdict(schema, value)
     except TooCostlyError:
         violation = Violation("schema", "takes too much time or memory to check with this value")
-        message = f"{violation.field}: {violation.rule}"
-        raise Invalid(SCHEMA_TOO_COSTLY, message, [violation]) from None
+        raise Invalid.of(SCHEMA_TOO_COSTLY, [violation]) from None
     if verdict.refused is not None:
         raise invalid(*verdict.refused)
     if verdict.broken:
-        violations = [Violation(*finding) for finding in verdict.broken]
-        first = violations[0]
-        raise Invalid("value_against_schema", f"{first.field}: {first.rule}", violations)
+        raise Invalid.of("value_against_schema", [Violation(*rule) for rule in verdict.broken])

@@ -15,7 +15,7 @@ from app.configuration.changes.offload import StoredValues, run_by_size
 from app.configuration.changes.references import read_segments, referenced_names
 from app.database import Connection, sql
 from app.environments import service as environments
-from app.errors import Invalid, Violation
+from app.errors import Invalid, Violation, as_sentence
 from app.evaluation.engine import Flag
 from app.evaluation.run import STEPS_MAX, Run
 
@@ -57,8 +57,7 @@ async def check_guards(
     with closing(StoredValues(texts)) as flags:
         violations = await _violations(connection, environment, flags, int(at.timestamp()))
     if violations:
-        message = "; ".join(f"{violation.field} {violation.rule}" for violation in violations)
-        raise Invalid("guard_broken", f"{message}.", violations)
+        raise Invalid("guard_broken", as_sentence(violations), violations)
 
 
 def _has_guards(content: Content) -> bool:
@@ -105,8 +104,8 @@ def broken_guards(
             steps_left -= _CASE_STEPS + STEPS_MAX - max(0, run.steps)
             if steps_left < 0:
                 rule = "take too long together with those before them"
-                violation = Violation(f"{key}.guards", rule)
-                raise Invalid("guards_costly", f"{violation.field} {rule}.", [violation])
+                violations = [Violation(f"{key}.guards", rule)]
+                raise Invalid("guards_costly", as_sentence(violations), violations)
             variant = outcome.error_code or outcome.variant or None
             if variant != guard["variant"]:
                 name = f" ({guard['name']})" if guard.get("name") else ""

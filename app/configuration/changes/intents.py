@@ -57,7 +57,7 @@ def intents_of(body: NewChangeSet, environment: str, check: RequestCheck) -> Map
                 # The request has used up its budget, so the other operations cannot be checked.
                 rule = f"{error.violations[0].rule} and those before it ({key})"
                 field = f"operations[{position}].schema"
-                raise Invalid(error.code, f"{field}: {rule}", [Violation(field, rule)]) from None
+                raise Invalid.of(error.code, [Violation(field, rule)]) from None
             violations += _at(position, error).violations
         if len(violations) >= _VIOLATIONS_MAX:
             break
@@ -66,9 +66,7 @@ def intents_of(body: NewChangeSet, environment: str, check: RequestCheck) -> Map
         refusals = (item.refusal for item in chain.from_iterable(operations.values()))
         violations += [violation for error in refusals if error for violation in error.violations]
         violations.sort(key=_position)
-        first = violations[0]
-        message = f"{first.field}: {first.rule}"
-        raise Invalid("operations_invalid", message, violations[:_VIOLATIONS_MAX])
+        raise Invalid.of("operations_invalid", violations[:_VIOLATIONS_MAX])
     return {
         name: Intent(operations=operations.get(name, ()), patch=patches.get(name))
         for name in operations.keys() | patches.keys()
@@ -125,8 +123,7 @@ def _at(position: int, error: Invalid) -> Invalid:
         Violation(f"operations[{position}].{violation.field}", violation.rule)
         for violation in error.violations
     ]
-    first = violations[0]
-    return Invalid("operations_invalid", f"{first.field}: {first.rule}", violations)
+    return Invalid.of("operations_invalid", violations)
 
 
 def _position(violation: Violation) -> int:

@@ -93,8 +93,7 @@ def without_version(properties: Properties) -> dict[str, Any]:
 def check_members(metadata: Mapping[str, Any] | None) -> None:
     """Check the members of a patch of metadata. Raises Invalid that names each wrong member."""
     if violations := wrong_members(metadata or {}):
-        first = violations[0]
-        raise Invalid("metadata_invalid", f"{first.field}: {first.rule}", violations)
+        raise Invalid.of("metadata_invalid", violations)
 
 
 def wrong_members(metadata: Mapping[str, Any]) -> list[Violation]:
@@ -110,4 +109,4 @@ def check_size(metadata: Mapping[str, Any]) -> None:
     """Check the size of all metadata of an environment. Raises TooLarge."""
     if len(msgspec.json.encode(metadata)) > METADATA_BYTES_MAX:
         rule = f"must not be larger than {METADATA_BYTES_MAX} bytes as JSON"
-        raise TooLarge("value_too_large", f"metadata: {rule}", [Violation("metadata", rule)])
+        raise TooLarge.of("value_too_large", [Violation("metadata", rule)])

@@ -8,7 +8,7 @@ from typing import Any
 from app.configuration.changes.models import Change, Content, Kind
 from app.configuration.changes.offload import run_by_size
 from app.database import Connection, sql
-from app.errors import Conflict, Invalid, Violation
+from app.errors import Conflict, Invalid, Violation, as_sentence
 
 _VIOLATIONS_MAX = 20
 
@@ -84,7 +84,7 @@ def _check(added: References, segments: References, *, lenient: bool) -> list[Vi
     within = {key: segments[key] for key in affected if key in segments}
     unresolved = list(islice(find_unresolved({**within, **added}, segments), _VIOLATIONS_MAX))
     if unresolved and not lenient:
-        raise Invalid("reference_unknown", _sentence(unresolved), unresolved)
+        raise Invalid("reference_unknown", as_sentence(unresolved), unresolved)
     cycles = list(islice(find_cycles(within), _VIOLATIONS_MAX))
     if cycles and not lenient:
         path = " → ".join(cycles[0])
@@ -135,7 +135,7 @@ async def _check_removed(
     )
     violations = [Violation(row["key"], f"refers to {row['segment']}") async for row in rows]
     if violations:
-        message = f"The segment is still used: {_sentence(violations)}"
+        message = f"The segment is still used: {as_sentence(violations)}"
         raise Conflict("segment_in_use", message, violations)
     return removed
 
@@ -178,10 +178,6 @@ def find_cycles(segments: References) -> Iterator[list[str]]:
             graph[cycle[0]] = graph[cycle[0]] - {cycle[1]}
         else:
             return
-
-
-def _sentence(violations: Sequence[Violation]) -> str:
-    return "; ".join(f"{violation.field} {violation.rule}" for violation in violations) + "."
 
 
 def cycle_violations(cycle: Sequence[str]) -> list[Violation]:

@@ -128,7 +128,7 @@ def _check_keys(operations: Sequence[Operation]) -> None:
     wrong = [item.key for item in operations if item.content is not None and not is_key(item.key)]
     if wrong:
         violations = [Violation(key, KEY_RULE) for key in wrong[:_VIOLATIONS_MAX]]
-        raise Invalid("key_invalid", f"{wrong[0]}: {KEY_RULE}", violations)
+        raise Invalid.of("key_invalid", violations)
 
 
 def _properties(advanced: Any, patch: PropertiesPatch) -> PropertiesChange:

@@ -61,7 +61,7 @@ def check_contents(
     """
     tolerated, refused = find_broken(contents, check, lenient=lenient)
     if refused:
-        raise _entries_invalid(refused)
+        raise Invalid.of("entries_invalid", refused[:VIOLATIONS_MAX])
     return tolerated
 
 
@@ -78,8 +78,7 @@ def find_broken(
             if error.code == SCHEMA_TOO_COSTLY:
                 # The time budget of the document is spent, so the rest cannot be checked.
                 rule = f"{error.violations[0].rule} and those before it"
-                violation = Violation(f"{key}.schema", rule)
-                raise Invalid(error.code, f"{violation.field}: {rule}", [violation]) from None
+                raise Invalid.of(error.code, [Violation(f"{key}.schema", rule)]) from None
             refused += _with_key(key, error.violations)
             if len(refused) >= VIOLATIONS_MAX:
                 break
@@ -120,10 +119,10 @@ def _checked(document: Document, checkers: Checkers, *, lenient: bool) -> Docume
     findings = examine(document, checkers, lenient=lenient)
     members = findings.members[:VIOLATIONS_MAX]
     if findings.refused:
-        raise _entries_invalid([*findings.refused, *([] if lenient else members)])
+        violations = [*findings.refused, *([] if lenient else members)]
+        raise Invalid.of("entries_invalid", violations[:VIOLATIONS_MAX])
     if members and not lenient:
-        first = members[0]
-        raise Invalid("metadata_invalid", f"{first.field}: {first.rule}", members)
+        raise Invalid.of("metadata_invalid", members)
     metadata = {
         name: value
         for name, value in (document.metadata or {}).items()
@@ -138,12 +137,6 @@ def _checked(document: Document, checkers: Checkers, *, lenient: bool) -> Docume
         is_lenient=lenient,
         warnings=(*document.warnings, *warnings),
     )
-
-
-def _entries_invalid(violations: Sequence[Violation]) -> Invalid:
-    first = violations[0]
-    message = f"{first.field}: {first.rule}"
-    return Invalid("entries_invalid", message, violations[:VIOLATIONS_MAX])
 
 
 def _wrong_metadata(metadata: Mapping[str, Any]) -> dict[str, list[Violation]]:

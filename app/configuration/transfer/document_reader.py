@@ -173,8 +173,7 @@ def _from_export(tree: dict[str, Any]) -> Document:
             violation = violation_of(error)
             violations.append(Violation(f"entries.{key}.{violation.field}", violation.rule))
     if violations:
-        first = violations[0]
-        raise Invalid("entries_invalid", f"{first.field}: {first.rule}", violations[:20])
+        raise Invalid.of("entries_invalid", violations[:20])
     metadata = read_metadata(tree["metadata"]) if "metadata" in tree else None
     return Document(
         entries=entries,

@@ -181,4 +181,4 @@ def _unreadable(line: int) -> Malformed:
 
 def _too_large(name: str) -> TooLarge:
     rule = f"must not be larger than {VALUE_BYTES_MAX} bytes as JSON"
-    return TooLarge("value_too_large", f"{name}: {rule}", [Violation(name, rule)])
+    return TooLarge.of("value_too_large", [Violation(name, rule)])
