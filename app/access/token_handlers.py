@@ -14,7 +14,7 @@ from app.access.token_views import TokenView
 from app.database import Connection
 from app.errors import Conflict, Forbidden, NotFound, Violation
 from app.http import wire
-from app.http.idempotency import read_repeatable, run_once_per_key
+from app.http.idempotency import run_write
 from app.http.keys import DATABASE
 
 Work = Callable[[Connection], Awaitable[GeneratedToken]]
@@ -120,25 +120,15 @@ async def _issue(request: web.Request, work: Work) -> web.Response:
 
     The stored answer has no text. So a repeat raises Conflict, which names the token.
     """
-    repeatable = await read_repeatable(request, dry_run=False)
-    actor = request[CALLER].actor
+    texts: dict[str, str] = {}
 
-    async def attempt(connection: Connection) -> tuple[str | None, TokenView]:
-        text: str | None = None
+    async def create(connection: Connection) -> TokenView:
+        new = await work(connection)
+        texts[new.id] = new.text
+        return await tokens.get(connection, new.id)
 
-        async def create(connection: Connection) -> TokenView:
-            nonlocal text
-            new = await work(connection)
-            text = new.text
-            return await tokens.get(connection, new.id)
-
-        view = await run_once_per_key(
-            connection, repeatable, actor=actor, answer_type=TokenView, work=create
-        )
-        return text, view
-
-    text, view = await request.app[DATABASE].transact(attempt)
-    if text is None:
+    view = await run_write(request, create, actor=request[CALLER].actor, answer_type=TokenView)
+    if view.id not in texts:
         raise Conflict(
             "token_issued_before",
             f"This Idempotency-Key has created the token {view.id}. Its text is shown only once. "
@@ -146,7 +136,7 @@ async def _issue(request: web.Request, work: Work) -> web.Response:
         )
     # The token is valid here at once, and within a second elsewhere.
     await request.app[TOKENS].refresh_if_possible()
-    issued = views.IssuedToken(text=text, token=view)
+    issued = views.IssuedToken(text=texts[view.id], token=view)
     return wire.answer(issued, status=201, headers={"Location": f"/v1/tokens/{view.id}"})
 
 

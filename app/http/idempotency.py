@@ -8,6 +8,7 @@ nothing. Key, write and answer are one transaction, so a crash cannot separate t
 import hmac
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ from app.crypto.derivation import Purpose, derive
 from app.database import Connection, sql
 from app.errors import AppError, Conflict, malformed
 from app.http.bodies import receive_body
+from app.http.dry_run import transact
+from app.http.keys import DATABASE
 from app.settings import Secret
 
 _KEY = re.compile(r"[!-~]{1,200}")
@@ -47,6 +50,31 @@ class Repeatable:
 
     key: str
     request: bytes
+
+
+async def run_write(
+    request: web.Request,
+    work: Callable[[Connection], Awaitable[Answer]],
+    *,
+    actor: str,
+    answer_type: type[Answer],
+    dry_run: bool = False,
+) -> Answer:
+    """Return the result of the work, or the stored response for the same Idempotency-Key.
+
+    The work runs in one transaction, which uses the share of the pool of the environment in the
+    path.
+    """
+    repeatable = await read_repeatable(request, dry_run=dry_run)
+    database, environment = request.app[DATABASE], request.match_info.get("environment")
+
+    async def run(connection: Connection) -> Answer:
+        return await run_once_per_key(
+            connection, repeatable, actor=actor, answer_type=answer_type, work=work
+        )
+
+    async with nullcontext() if environment is None else database.shares.held(environment):
+        return await transact(database, run, dry_run=dry_run)
 
 
 async def read_repeatable(request: web.Request, *, dry_run: bool) -> Repeatable | None:

@@ -10,7 +10,7 @@ from app.configuration.changes.administration import record_creation
 from app.configuration.changes.intents import patch_of
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import EnvironmentPatch, NewEnvironment
-from app.configuration.changes.write_requests import read_dry_run, run_write, write_change_sets
+from app.configuration.changes.write_requests import read_dry_run, write_change_sets
 from app.configuration.snapshots.reading import (
     FOLLOWER,
     read_snapshot,
@@ -24,6 +24,7 @@ from app.errors import Forbidden, Unavailable
 from app.http import wire
 from app.http.conditions import read_expected_version
 from app.http.headers import revision_header
+from app.http.idempotency import run_write
 from app.http.keys import DATABASE
 
 # The same as for an import.
@@ -99,6 +100,7 @@ async def delete_environment(request: web.Request) -> web.Response:
         lambda c: administration.delete_environment(
             c, log, key=key, name=name, expected=expected, message="", origin=caller
         ),
+        actor=caller.actor,
         answer_type=Environment,
         dry_run=dry_run,
     )
@@ -127,7 +129,9 @@ async def create_environment(request: web.Request) -> web.Response:
         await record_creation(connection, log, environment, caller)
         return environment
 
-    environment = await run_write(request, create, answer_type=Environment, dry_run=dry_run)
+    environment = await run_write(
+        request, create, actor=actor, answer_type=Environment, dry_run=dry_run
+    )
 
     if dry_run:
         return wire.answer(environment)

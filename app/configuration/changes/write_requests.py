@@ -1,8 +1,6 @@
-"""Run a write for a request: in one transaction, once per Idempotency-Key, or as a dry run."""
+"""Write change sets for a request, and answer with what the token may read of them."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
-from typing import TypeVar
 
 import msgspec
 from aiohttp import web
@@ -15,42 +13,14 @@ from app.configuration.changes.views import AppliedChangeSets, without_before
 from app.configuration.snapshots.reading import wait_until_served
 from app.database import Connection
 from app.http import wire
-from app.http.dry_run import transact
 from app.http.headers import revision_header
-from app.http.idempotency import read_repeatable, run_once_per_key
-from app.http.keys import DATABASE
+from app.http.idempotency import run_write
 
 CHECKS: web.AppKey[ContentChecks] = web.AppKey("checks", ContentChecks)
-
-Answer = TypeVar("Answer", bound=msgspec.Struct)
 
 
 def read_dry_run(request: web.Request) -> bool:
     return wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
-
-
-async def run_write(
-    request: web.Request,
-    work: Callable[[Connection], Awaitable[Answer]],
-    *,
-    answer_type: type[Answer],
-    dry_run: bool,
-) -> Answer:
-    """Return the result of the work, or the stored response for the same Idempotency-Key.
-
-    The work runs in one transaction, which uses the environment's share of the pool.
-    """
-    repeatable = await read_repeatable(request, dry_run=dry_run)
-    database, actor = request.app[DATABASE], request[CALLER].actor
-    environment = request.match_info.get("environment")
-
-    async def run(connection: Connection) -> Answer:
-        return await run_once_per_key(
-            connection, repeatable, actor=actor, answer_type=answer_type, work=work
-        )
-
-    async with nullcontext() if environment is None else database.shares.held(environment):
-        return await transact(database, run, dry_run=dry_run)
 
 
 async def write_change_sets(
@@ -68,7 +38,9 @@ async def write_change_sets(
         await record_administration(connection, log, written, caller)
         return written
 
-    written = await run_write(request, permitted, answer_type=AppliedChangeSets, dry_run=dry_run)
+    written = await run_write(
+        request, permitted, actor=caller.actor, answer_type=AppliedChangeSets, dry_run=dry_run
+    )
 
     written = msgspec.structs.replace(written, dry_run=dry_run)
     if not grant.allows(Scope.READ):

@@ -10,7 +10,7 @@ from app.access.guard import CALLER
 from app.configuration.changes.content_rules import find_format_error
 from app.configuration.changes.history import Moment
 from app.configuration.changes.models import Content, Kind, Operation
-from app.configuration.changes.write_requests import CHECKS, read_dry_run, run_write
+from app.configuration.changes.write_requests import CHECKS, read_dry_run
 from app.configuration.entries import service
 from app.configuration.entries.models import NewConfiguration, WriteResult
 from app.configuration.snapshots.reading import (
@@ -25,7 +25,7 @@ from app.errors import NotFound
 from app.http import conditions, wire
 from app.http.encoded import EncodedResponse
 from app.http.headers import entity_tag, revision_header
-from app.http.idempotency import checked
+from app.http.idempotency import checked, run_write
 from app.http.keys import DATABASE
 from app.secrets.reveal import VAULT, log_reveal, wants_secrets
 
@@ -174,7 +174,8 @@ async def _write(
     request: web.Request, work: Callable[[Connection], Awaitable[WriteResult]], *, dry_run: bool
 ) -> web.Response:
     """Run the work as a write and answer with the entry's new version."""
-    written = await run_write(request, work, answer_type=WriteResult, dry_run=dry_run)
+    actor = request[CALLER].actor
+    written = await run_write(request, work, actor=actor, answer_type=WriteResult, dry_run=dry_run)
     if dry_run:
         return wire.answer(msgspec.structs.replace(written, dry_run=True))
     await wait_until_served(request, written.environment, written.revision)

@@ -12,7 +12,7 @@ from app.access.guard import CALLER
 from app.access.models import Scope
 from app.configuration.changes.history import Moment
 from app.configuration.changes.models import MESSAGE_MAX, Content, Kind
-from app.configuration.changes.write_requests import CHECKS, run_write
+from app.configuration.changes.write_requests import CHECKS
 from app.configuration.snapshots.reading import (
     read_snapshot,
     snapshot_head_lines,
@@ -32,7 +32,7 @@ from app.http import conditions, wire
 from app.http.bodies import receive_body
 from app.http.encoded import EncodedResponse
 from app.http.headers import revision_header
-from app.http.idempotency import checked
+from app.http.idempotency import checked, run_write
 from app.http.keys import DATABASE
 from app.names import counted
 from app.secrets.reveal import VAULT, log_reveal, wants_secrets
@@ -200,6 +200,7 @@ async def import_environment(request: web.Request) -> web.Response:
             checkers=checkers,
             may_reveal=may_reveal,
         ),
+        actor=actor,
         answer_type=ImportResult,
         dry_run=dry_run,
     )
