@@ -5,15 +5,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from app.audit.stored_chain import UNREADABLE, StoredLink, UnreadableError, pages
+from app.audit.stored_chain import (
+    UNREADABLE,
+    UNREADABLE_REASON,
+    BrokenChainError,
+    StoredLink,
+    pages,
+)
 from app.configuration.changes.chain import GENESIS, link_hash
 from app.database import Connection, Database
 from app.environments.models import Environment
 from app.threads import in_thread
 
 Report = Callable[[int], None]
-
-_UNREADABLE = "cannot be read, because it has data that no release writes"
 
 
 @dataclass(frozen=True)
@@ -22,15 +26,6 @@ class Position:
 
     revision: int = 0
     hash: bytes | None = None
-
-
-class BrokenChainError(Exception):
-    """A change set differs from the chain. `reason` continues the text `revision N`."""
-
-    def __init__(self, revision: int, reason: str) -> None:
-        self.revision = revision
-        self.reason = reason
-        super().__init__(f"revision {revision} {reason}")
 
 
 @asynccontextmanager
@@ -53,22 +48,15 @@ async def follow(
     report: Report = lambda _: None,
 ) -> Position:
     """Verify the chain from a position on, and return its end. Raises BrokenChainError."""
-    try:
-        async for page in pages(connection, environment, position.revision):
-            # In a thread, because hashing and freeing a page would block the event loop.
-            work = partial(_follow_page, environment, position, page, visit)
-            position = await in_thread("verify", work)
-            report(position.revision)
-    except UnreadableError as error:
-        raise BrokenChainError(error.revision, _UNREADABLE) from None
+    async for page in pages(connection, environment, position.revision):
+        # In a thread, because hashing and freeing a page would block the event loop.
+        position = await in_thread("verify", partial(_follow_page, position, page, visit))
+        report(position.revision)
     return position
 
 
 def _follow_page(
-    environment: str,
-    position: Position,
-    page: list[StoredLink],
-    visit: Callable[[StoredLink], None],
+    position: Position, page: list[StoredLink], visit: Callable[[StoredLink], None]
 ) -> Position:
     """Verify the links of a page, and empty it."""
     while page:
@@ -77,7 +65,7 @@ def _follow_page(
             raise BrokenChainError(position.revision + 1, "is missing")
         if stored.hash is None and position.hash is not None:
             raise BrokenChainError(stored.revision, "has lost its hash")
-        if stored.hash is not None and stored.hash != _hash(environment, position, stored):
+        if stored.hash is not None and stored.hash != _hash(position, stored):
             raise BrokenChainError(
                 stored.revision, "does not match its hash: it, or one before it, was changed"
             )
@@ -86,21 +74,11 @@ def _follow_page(
     return position
 
 
-def _hash(environment: str, position: Position, stored: StoredLink) -> bytes:
+def _hash(position: Position, stored: StoredLink) -> bytes:
     try:
-        return link_hash(
-            position.hash or GENESIS,
-            environment=environment,
-            revision=stored.revision,
-            kind=stored.kind,
-            actor=stored.actor,
-            message=stored.message,
-            created_at=stored.created_at,
-            changes=stored.changes,
-            properties=stored.properties,
-        )
+        return link_hash(position.hash or GENESIS, stored)
     except UNREADABLE:
-        raise BrokenChainError(stored.revision, _UNREADABLE) from None
+        raise BrokenChainError(stored.revision, UNREADABLE_REASON) from None
 
 
 def check_end(environment: Environment, end: Position) -> None:

@@ -2,14 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from app.configuration.changes.models import Change, ChangeKind, Entry, PropertiesChange
+from app.configuration.changes.models import Change, ChangeKind, Entry, Link, PropertiesChange
 from app.configuration.changes.rows import content_of, properties_change_of
 from app.database import Connection, sql
 from app.threads import in_thread
@@ -20,34 +19,29 @@ _PAGE_BYTES_MAX = 4 * 1024 * 1024
 _BEYOND_KEYS = "\x7f"
 # Errors of rows that no release writes: JSON that is too deep, a time in the year 200000.
 UNREADABLE = (ValueError, ArithmeticError, RecursionError, msgspec.MsgspecError)
+UNREADABLE_REASON = "cannot be read, because it has data that no release writes"
 
 
-class UnreadableError(Exception):
-    """The change set of a revision has data that no release writes."""
+class BrokenChainError(Exception):
+    """A change set differs from the chain. `reason` continues the text `revision N`."""
 
-    def __init__(self, revision: int) -> None:
+    def __init__(self, revision: int, reason: str) -> None:
         self.revision = revision
-        super().__init__(f"revision {revision} cannot be read")
+        self.reason = reason
+        super().__init__(f"revision {revision} {reason}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredLink:
+class StoredLink(Link):
     """A stored change set. `hash` is None for one that is older than the chain."""
 
-    revision: int
-    kind: ChangeKind
-    actor: str
-    message: str
-    created_at: datetime
     hash: bytes | None
-    changes: list[Change] = field(default_factory=list)
-    properties: PropertiesChange | None = None
 
 
 async def pages(
     connection: Connection, environment: str, after: int
 ) -> AsyncIterator[list[StoredLink]]:
-    """Yield pages of the change sets after a revision, in order. Raises UnreadableError.
+    """Yield pages of the change sets after a revision, in order. Raises BrokenChainError.
 
     The caller reads in one repeatable-read transaction; otherwise a writer could interfere.
     """
@@ -57,7 +51,7 @@ async def pages(
             page = await _page(connection, environment, after, page_size)
         except UNREADABLE:
             if page_size == 1:
-                raise UnreadableError(after + 1) from None
+                raise BrokenChainError(after + 1, UNREADABLE_REASON) from None
             page_size = 1  # to find the revision of the error
             continue
         if not page:
@@ -106,6 +100,7 @@ def _links(
         changes[row["revision"]].append(_change(environment, row))
     return [
         StoredLink(
+            environment=environment,
             revision=row["revision"],
             kind=ChangeKind(row["kind"]),
             actor=row["actor"],

@@ -8,14 +8,13 @@ when the value is sealed again or shredded, and it does not reveal the value.
 
 import hashlib
 import re
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 import msgspec
 import rfc8785
 
-from app.configuration.changes.models import Change, ChangeKind, Content, PropertiesChange
+from app.configuration.changes.models import Change, Content, Link
 
 # The hash before the first change set of an environment.
 GENESIS = bytes(32)
@@ -26,31 +25,20 @@ _NOT_PLAIN = re.compile(rb"[0-9][.eE]|[0-9]{16}|-0|\\|\x7f")
 _decoder = msgspec.json.Decoder(float_hook=float)
 
 
-def link_hash(  # noqa: PLR0913 - each is a part of the record
-    previous: bytes,
-    *,
-    environment: str,
-    revision: int,
-    kind: ChangeKind,
-    actor: str,
-    message: str,
-    created_at: datetime,
-    changes: Sequence[Change],
-    properties: PropertiesChange | None = None,
-) -> bytes:
+def link_hash(previous: bytes, link: Link) -> bytes:
     """Return the hash of a change set, given the hash of the change set before it."""
     record: dict[str, Any] = {
-        "environment": environment,
-        "revision": revision,
-        "kind": kind,
-        "actor": actor,
-        "message": message,
-        "created_at": created_at.astimezone(UTC).isoformat(timespec="microseconds"),
-        "changes": sorted(_digest(change) for change in changes),
+        "environment": link.environment,
+        "revision": link.revision,
+        "kind": link.kind,
+        "actor": link.actor,
+        "message": link.message,
+        "created_at": link.created_at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "changes": sorted(_digest(change) for change in link.changes),
     }
-    if properties is not None:
+    if link.properties is not None:
         # Left out otherwise: change sets older than properties must keep their hash.
-        record["properties"] = {"before": properties.before, "after": properties.after}
+        record["properties"] = {"before": link.properties.before, "after": link.properties.after}
     return hashlib.sha256(previous + canonical(record)).digest()
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any
 
-from app.configuration.changes.models import Change, Content, Kind
+from app.configuration.changes.models import Change, ChangeSet, Content, Kind
 from app.configuration.changes.offload import StoredValues, run_by_size
 from app.configuration.changes.references import read_segments, referenced_names, rule_of
 from app.database import Connection, sql
@@ -24,12 +24,13 @@ Rules = Mapping[str, Any]
 
 
 async def check_compiling(
-    connection: Connection, environment: str, changes: Sequence[Change], *, exempt: Container[str]
+    connection: Connection, change_set: ChangeSet, *, exempt: Container[str]
 ) -> None:
-    """Raise Invalid for flags and segments that no longer compile after written changes.
+    """Raise Invalid for flags and segments that no longer compile after a written change set.
 
     Ignores the exempt keys, and those that did not compile before.
     """
+    environment, changes = change_set.environment, change_set.changes
 
     def find() -> tuple[Rules, Rules, list[str]]:
         before = _rules(changes, [change.before.content for change in changes])

@@ -4,13 +4,12 @@ The transaction of each change set evaluates them after the write. So an edit, a
 or a promotion that breaks a guard is refused.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from app.configuration.changes.models import Change, Content, Kind
+from app.configuration.changes.models import ChangeSet, Content, Kind
 from app.configuration.changes.offload import StoredValues, run_by_size
 from app.configuration.changes.references import read_segments, referenced_names
 from app.database import Connection, sql
@@ -26,18 +25,9 @@ GUARD_STEPS_MAX = 250 * STEPS_MAX
 _CASE_STEPS = 20
 
 
-async def check_guards(
-    connection: Connection,
-    environment: str,
-    changes: Sequence[Change],
-    at: datetime,
-    *,
-    rebucketed: bool,
-) -> None:
-    """Raise Invalid for guard cases that the written changes break, or that take too long.
-
-    `rebucketed` means that the change set changed `fractional`.
-    """
+async def check_guards(connection: Connection, change_set: ChangeSet) -> None:
+    """Raise Invalid for guard cases that a written change set breaks, or that take too long."""
+    changes, properties = change_set.changes, change_set.properties
 
     def find() -> tuple[list[str], bool]:
         put = [(change.key, change.after) for change in changes if change.after is not None]
@@ -45,17 +35,23 @@ async def check_guards(
         return keys, any(content.kind is Kind.SEGMENT for _, content in put)
 
     keys, has_segments = await run_by_size(changes, "guards", find)
-    may_affect_all = rebucketed or has_segments
+    may_affect_all = has_segments or (
+        properties is not None and properties.before.fractional != properties.after.fractional
+    )
     if not keys and not may_affect_all:
         return
     rows = sql.list_guarded_flags(
-        connection, environment=environment, keys=keys, all_of_them=may_affect_all
+        connection,
+        environment=change_set.environment,
+        keys=keys,
+        all_of_them=may_affect_all,
     )
     texts = {row["key"]: row["value"] async for row in rows}
     if not texts:
         return
+    now = int(change_set.created_at.timestamp())
     with closing(StoredValues(texts)) as flags:
-        violations = await _violations(connection, environment, flags, int(at.timestamp()))
+        violations = await _violations(connection, change_set.environment, flags, now)
     if violations:
         raise Invalid("guard_broken", as_sentence(violations), violations)
 

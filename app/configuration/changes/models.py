@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -94,12 +95,22 @@ class PropertiesChange:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChangeSet:
-    """A written change set; the caller commits it. `warnings` come from lenient operations."""
+class Link:
+    """The part of a change set that its hash covers."""
 
     environment: str
     revision: int
-    epoch: str
+    kind: ChangeKind
+    actor: str
+    message: str
+    created_at: datetime
     changes: list[Change] = field(default_factory=list)
     properties: PropertiesChange | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeSet(Link):
+    """A written change set; the caller commits it. `warnings` come from lenient operations."""
+
+    epoch: str
     warnings: Sequence[Violation] = ()

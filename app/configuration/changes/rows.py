@@ -91,8 +91,17 @@ def properties_change_of(row: Any) -> PropertiesChange:
     return PropertiesChange(before=before, after=after)
 
 
-async def write(connection: Connection, change_set: ChangeSet) -> None:
-    """Write the entries, their changes and the properties of a change set."""
+async def write(connection: Connection, change_set: ChangeSet, hash_: bytes) -> None:
+    """Write a change set, its changes, the entries and the properties."""
+    await sql.insert_change_set(
+        connection,
+        environment=change_set.environment,
+        revision=change_set.revision,
+        kind=change_set.kind,
+        actor=change_set.actor,
+        message=change_set.message,
+        hash=hash_,
+    )
     for changes in _batches(change_set.changes):
         await sql.write_changes(
             connection,

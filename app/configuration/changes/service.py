@@ -90,36 +90,19 @@ async def apply(
         environment=environment,
         revision=advanced["revision"],
         epoch=advanced["epoch"],
+        kind=kind,
+        actor=actor,
+        message=message,
+        created_at=advanced["created_at"],
         changes=changes,
         properties=properties,
         warnings=warnings,
     )
-    record: dict[str, Any] = {
-        "environment": environment,
-        "revision": change_set.revision,
-        "kind": kind,
-        "actor": actor,
-        "message": message,
-    }
-    previous, created_at = advanced["previous_hash"] or GENESIS, advanced["created_at"]
-    hash_ = await run_by_size(
-        changes,
-        "link",
-        lambda: link_hash(
-            previous, **record, created_at=created_at, changes=changes, properties=properties
-        ),
-    )
-    await sql.insert_change_set(connection, **record, hash=hash_)
-    await write(connection, change_set)
-    await check_compiling(connection, environment, changes, exempt=lenient)
-    await check_guards(
-        connection,
-        environment,
-        changes,
-        created_at,
-        rebucketed=properties is not None
-        and properties.before.fractional != properties.after.fractional,
-    )
+    previous = advanced["previous_hash"] or GENESIS
+    hash_ = await run_by_size(changes, "link", lambda: link_hash(previous, change_set))
+    await write(connection, change_set, hash_)
+    await check_compiling(connection, change_set, exempt=lenient)
+    await check_guards(connection, change_set)
     return change_set
 
 

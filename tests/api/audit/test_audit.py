@@ -16,7 +16,6 @@ from app.audit.heads import Head, SignedHead, last_heads, read_heads, signed
 from app.audit.stored_chain import pages
 from app.audit.verification import Broken, Verified, verify
 from app.configuration.changes.chain import GENESIS, link_hash
-from app.configuration.changes.models import ChangeKind
 from app.crypto.secret import Secret
 from app.crypto.signing import Signer
 from app.environments import service as environments
@@ -348,17 +347,7 @@ async def _rewrite(written: Service, server: Server) -> None:
     async with consistent_read(written.app[DATABASE]) as reading:
         stored = [link_ async for page in pages(reading, "local", 0) for link_ in page]
     for item in stored:
-        previous = link_hash(
-            previous,
-            environment="local",
-            revision=item.revision,
-            kind=ChangeKind(item.kind),
-            actor=item.actor,
-            message=item.message,
-            created_at=item.created_at,
-            changes=item.changes,
-            properties=item.properties,
-        )
+        previous = link_hash(previous, item)
         with server.admin("suite") as connection:
             connection.execute(
                 "update flagstone.change_sets set hash = %s where revision = %s",

@@ -18,6 +18,7 @@ from app.configuration.changes.models import (
     Content,
     Entry,
     Kind,
+    Link,
     Operation,
 )
 from app.database import sql
@@ -70,13 +71,13 @@ async def test_change_set_hash_covers_the_hash_before(service: Service) -> None:
 
     previous = GENESIS
     for change_set in result:
-        previous = link_hash(
-            previous,
+        link = Link(
             **{name: change_set[name] for name in ("environment", "revision", "actor", "message")},
             kind=ChangeKind(change_set["kind"]),
             created_at=datetime.fromisoformat(change_set["created_at"]),
             changes=[_change(item) for item in change_set["changes"]],
         )
+        previous = link_hash(previous, link)
         assert previous.hex() == change_set["hash"]
     assert (await _get(service, LOCAL))["hash"] == previous.hex()
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.access.models import Scope
 from app.configuration.changes.chain import GENESIS, link_hash
-from app.configuration.changes.models import ChangeKind, PropertiesChange
+from app.configuration.changes.models import ChangeKind, Link, PropertiesChange
 from app.configuration.changes.properties import METADATA_BYTES_MAX
 from app.configuration.snapshots.reading import FOLLOWER
 from app.environments.models import Properties
@@ -457,8 +457,7 @@ async def test_chain_covers_the_properties(service: Service) -> None:
     items = (await _get(service, f"{LOCAL}/changes"))["items"]
     latest, first = items
 
-    hashed = link_hash(
-        bytes.fromhex(first["hash"]),
+    link = Link(
         environment="local",
         revision=2,
         kind=ChangeKind.EDIT,
@@ -470,6 +469,7 @@ async def test_chain_covers_the_properties(service: Service) -> None:
             **{side: Properties(**latest["properties"][side]) for side in ("before", "after")}
         ),
     )
+    hashed = link_hash(bytes.fromhex(first["hash"]), link)
 
     assert hashed.hex() == latest["hash"] == (await _get(service, LOCAL))["hash"]
     assert hashed != GENESIS

@@ -10,7 +10,7 @@ import pytest
 from app.access.events import Origin
 from app.access.log import AccessLog
 from app.configuration.changes.chain import GENESIS, link_hash
-from app.configuration.changes.models import Change, ChangeKind, Content, Entry, Kind
+from app.configuration.changes.models import Change, ChangeKind, Content, Entry, Kind, Link
 from app.database import Database
 from app.database.client.session_setup import prepare_as_owner
 from app.database.role_names import MIGRATOR
@@ -274,13 +274,15 @@ def _chain(server: Server) -> list[bytes]:
             hashes.append(
                 link_hash(
                     hashes[-1] if hashes else GENESIS,
-                    environment="local",
-                    revision=revision,
-                    kind=ChangeKind(kind),
-                    actor=actor,
-                    message=message,
-                    created_at=created_at,
-                    changes=[_change(*row) for row in rows],
+                    Link(
+                        environment="local",
+                        revision=revision,
+                        kind=ChangeKind(kind),
+                        actor=actor,
+                        message=message,
+                        created_at=created_at,
+                        changes=[_change(*row) for row in rows],
+                    ),
                 )
             )
     return hashes

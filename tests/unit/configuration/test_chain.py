@@ -16,6 +16,7 @@ from app.configuration.changes.models import (
     Content,
     Entry,
     Kind,
+    Link,
     PropertiesChange,
 )
 from app.environments.models import Properties
@@ -91,8 +92,8 @@ def test_any_change_of_a_record_changes_the_hash() -> None:
         {"properties": PropertiesChange(before=_described().after, after=_described().before)},
     ]
 
-    hashes = [link_hash(GENESIS, **_SAID | other) for other in ({}, *others)]
-    hashes.append(link_hash(bytes(31) + b"\x01", **_SAID))
+    hashes = [link_hash(GENESIS, Link(**_SAID | other)) for other in ({}, *others)]
+    hashes.append(link_hash(bytes(31) + b"\x01", Link(**_SAID)))
 
     assert len(set(hashes)) == len(others) + 2
 
@@ -102,8 +103,8 @@ def test_record_without_properties_retains_its_hash() -> None:
     always = "6eb4b6342d46deb9c5cba8c697a668cf112a6c10e597e765a73e22734bb580a6"
 
     assert (
-        link_hash(GENESIS, **_SAID).hex()
-        == link_hash(GENESIS, **_SAID, properties=None).hex()
+        link_hash(GENESIS, Link(**_SAID)).hex()
+        == link_hash(GENESIS, Link(**_SAID, properties=None)).hex()
         == always
     )
 
@@ -111,6 +112,6 @@ def test_record_without_properties_retains_its_hash() -> None:
 def test_order_of_changes_does_not_change_the_hash() -> None:
     both = [_change(), _change(key="l")]
 
-    assert link_hash(GENESIS, **_SAID | {"changes": both}) == link_hash(
-        GENESIS, **_SAID | {"changes": both[::-1]}
+    assert link_hash(GENESIS, Link(**_SAID | {"changes": both})) == link_hash(
+        GENESIS, Link(**_SAID | {"changes": both[::-1]})
     )
