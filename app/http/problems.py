@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 from aiohttp import hdrs, web
@@ -91,22 +92,16 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def of_error(error: AppError, request_id: str) -> web.Response:
     """Return the answer to an AppError."""
-    status = STATUS[type(error)]
-    headers: dict[str, str] = {}
-    if isinstance(error, Unauthenticated):
-        headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="flagstone"'
-    if isinstance(error, RetryLater):
-        headers[hdrs.RETRY_AFTER] = str(error.retry_after_seconds)
-    version = None
-    if isinstance(error, Stale) and error.version is not None:
-        version = error.version
+    headers = headers_of(error)
+    version = error.version if isinstance(error, Stale) else None
+    if isinstance(error, Stale) and version is not None:
         headers[hdrs.ETAG] = entity_tag(version, error.epoch)
-    problem = Problem(
-        status=status,
-        title=title(status),
-        code=error.code,
-        detail=_shortened(error.message),
-        request_id=request_id,
+    return respond(
+        STATUS[type(error)],
+        error.code,
+        _shortened(error.message),
+        request_id,
+        headers=headers,
         errors=[
             FieldProblem(_shortened(violation.field), _shortened(violation.rule))
             for violation in error.violations[:ERRORS_MAX]
@@ -114,7 +109,15 @@ def of_error(error: AppError, request_id: str) -> web.Response:
         errors_count=len(error.violations) if len(error.violations) > ERRORS_MAX else None,
         version=version,
     )
-    return respond(problem, headers)
+
+
+def headers_of(error: AppError) -> dict[str, str]:
+    """Return the headers that belong to the status of an error."""
+    if isinstance(error, Unauthenticated):
+        return {hdrs.WWW_AUTHENTICATE: 'Bearer realm="flagstone"'}
+    if isinstance(error, RetryLater):
+        return {hdrs.RETRY_AFTER: str(error.retry_after_seconds)}
+    return {}
 
 
 def _shortened(text: str) -> str:
@@ -123,31 +126,38 @@ def _shortened(text: str) -> str:
 
 def of_aiohttp(error: web.HTTPException, request_id: str) -> web.Response:
     """Return an error of aiohttp (404, 405, 413, …) as a problem, with its Allow header."""
-    status = HTTPStatus(error.status)
-    code, detail = _OF_AIOHTTP.get(error.status, ("request_refused", f"{title(status)}."))
+    code, detail = _OF_AIOHTTP.get(error.status, ("request_refused", f"{title(error.status)}."))
     allow = error.headers.get(hdrs.ALLOW)
     headers: dict[str, str] = {} if allow is None else {hdrs.ALLOW: allow}
-    problem = Problem(
-        status=status, title=title(status), code=code, detail=detail, request_id=request_id
-    )
-    return respond(problem, headers)
+    return respond(error.status, code, detail, request_id, headers=headers)
 
 
 def of_bug(request_id: str) -> web.Response:
     """Return the answer to an unexpected error. It shows only the request ID."""
+    detail = "An unexpected error occurred. The log has details under this request ID."
+    return respond(500, "internal_error", detail, request_id)
+
+
+def respond(
+    status: int,
+    code: str,
+    detail: str,
+    request_id: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    **members: Any,
+) -> web.Response:
+    """Return a problem as a response. `members` are further members of `Problem`."""
     problem = Problem(
-        status=500,
-        title=title(500),
-        code="internal_error",
-        detail="An unexpected error occurred. The log has details under this request ID.",
+        status=status,
+        title=title(status),
+        code=code,
+        detail=detail,
         request_id=request_id,
+        **members,
     )
-    return respond(problem, {})
-
-
-def respond(problem: Problem, headers: Mapping[str, str]) -> web.Response:
     return web.Response(
-        status=problem.status,
+        status=status,
         body=msgspec.json.encode(problem),
         content_type=CONTENT_TYPE,
         headers=headers,

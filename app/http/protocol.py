@@ -6,7 +6,6 @@ aiohttp to change both. Each override has a test.
 """
 
 import asyncio
-from http import HTTPStatus
 from typing import Any
 
 from aiohttp import StreamReader, web
@@ -224,17 +223,8 @@ class Runner(web.AppRunner):
 
 
 def _head_problem(error: HttpProcessingError, request_id: str) -> web.Response:
-    too_long = isinstance(error, LineTooLong) or error.message.startswith("Too many headers")
-    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if too_long else HTTPStatus.BAD_REQUEST
-    return problems.respond(
-        problems.Problem(
-            status=status,
-            title=problems.title(status),
-            code="head_too_large" if too_long else "request_malformed",
-            detail="The head of the request is too large."
-            if too_long
-            else "The request is not valid HTTP.",
-            request_id=request_id,
-        ),
-        {},
-    )
+    if isinstance(error, LineTooLong) or error.message.startswith("Too many headers"):
+        detail = "The head of the request is too large."
+        return problems.respond(431, "head_too_large", detail, request_id)
+    detail = "The request is not valid HTTP."
+    return problems.respond(400, "request_malformed", detail, request_id)

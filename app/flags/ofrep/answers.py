@@ -3,15 +3,15 @@
 from http import HTTPStatus
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import web
 
-from app.errors import AppError, RetryLater, Unauthenticated
+from app.errors import AppError
 from app.flags.ofrep.cors import CORS
 from app.http.encoded import EncodedResponse
 from app.http.frame import route_of
 from app.http.headers import header_lines
 from app.http.keys import ORDINARY, Handler
-from app.http.problems import STATUS
+from app.http.problems import STATUS, headers_of
 from app.log import logger
 
 log = logger(__name__)
@@ -54,7 +54,7 @@ def with_ofrep_errors(handler: Handler) -> Handler:
             return _failed(request, error.failure, error.status)
         except AppError as error:
             failure = EvaluationFailure(error_code="GENERAL", error_details=error.message)
-            return _failed(request, failure, STATUS[type(error)], _headers_of(error))
+            return _failed(request, failure, STATUS[type(error)], headers_of(error))
         except ConnectionError:
             raise  # the client has disconnected
         except Exception:
@@ -89,11 +89,3 @@ def _failed(
         key = key.encode(errors="replace").decode()
     body = msgspec.json.encode(msgspec.structs.replace(failure, key=key))
     return respond(request, body, header_lines(headers or {}), status=status)
-
-
-def _headers_of(error: AppError) -> dict[str, str]:
-    if isinstance(error, Unauthenticated):
-        return {hdrs.WWW_AUTHENTICATE: 'Bearer realm="flagstone"'}
-    if isinstance(error, RetryLater):
-        return {hdrs.RETRY_AFTER: str(error.retry_after_seconds)}
-    return {}
