@@ -17,7 +17,6 @@ from app.configuration.changes.content_rules import find_format_error
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.rows import read_entries
 from app.configuration.entries import service
-from app.configuration.entries.models import NewConfiguration
 from app.configuration.snapshots.snapshot import Configuration
 from app.database import Connection
 from app.errors import Malformed, invalid, malformed
@@ -158,13 +157,11 @@ async def _set(
     if given.is_argument and Kind.SECRET in {kind, current.kind if current else kind}:
         rule = "must be -, so that a secret comes from standard input"
         raise invalid("value", f"{rule}; replace this secret, because other accounts could read it")
-    content = service.content_from(
-        NewConfiguration(
-            value=given.value,
-            kind=current.kind.value if current else kind.value,
-            schema=current.schema if current else None,
-            description=current.description if current else None,
-        )
+    content = Content(
+        kind=current.kind if current else kind,
+        value=given.value,
+        schema=current.schema if current else None,
+        description=current.description if current else None,
     )
     return await write_content(
         connection,

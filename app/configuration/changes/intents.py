@@ -10,7 +10,7 @@ from itertools import chain
 import msgspec
 
 from app.configuration.changes.content_rules import SCHEMA_TOO_COSTLY, find_format_error
-from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.changes.models import Content, Operation
 from app.configuration.changes.properties import Intent, PropertiesPatch, check_members
 from app.configuration.changes.requests import (
     DeleteOperation,
@@ -93,7 +93,7 @@ def contents_of(body: NewChangeSet) -> Iterator[Content]:
     """Yield the contents that the change set writes, unchecked."""
     for operation in body.operations:
         if isinstance(operation, PutOperation):
-            yield _content(operation)
+            yield Content.of(operation)
 
 
 def _operation(
@@ -102,19 +102,10 @@ def _operation(
     expected = ExpectedVersion(version=operation.version or None)
     if isinstance(operation, DeleteOperation):
         return Operation(key=operation.key, content=None, expected=expected)
-    content = _content(operation)
+    content = Content.of(operation)
     error = find_format_error(content, check)
     refusal = _at(position, error) if error is not None else None
     return Operation(key=operation.key, content=content, expected=expected, refusal=refusal)
-
-
-def _content(operation: PutOperation) -> Content:
-    return Content(
-        kind=Kind(operation.kind),
-        value=operation.value,
-        schema=operation.schema,
-        description=operation.description,
-    )
 
 
 def _at(position: int, error: Invalid) -> Invalid:

@@ -49,6 +49,16 @@ class Content:
     schema: dict[str, Any] | None = None
     description: str | None = None
 
+    @classmethod
+    def of(cls, entry: Any) -> "Content":
+        """Return the content of an entry in a request, a file or a snapshot."""
+        return cls(
+            kind=Kind(entry.kind),
+            value=entry.value,
+            schema=entry.schema,
+            description=entry.description,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:

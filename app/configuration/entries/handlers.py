@@ -132,7 +132,7 @@ async def put_configuration(request: web.Request) -> web.Response:
     expected = conditions.read_expected_version(request, may_create=True)
     body = await wire.read_body(request, NewConfiguration)
     # Before the transaction, because a check may take a second.
-    operation = await checked(request, _check(request, service.content_from(body), expected))
+    operation = await checked(request, _check(request, Content.of(body), expected))
     environment, actor, vault = _path(request)[0], request[CALLER].actor, request.app[VAULT]
 
     return await _write(

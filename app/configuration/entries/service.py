@@ -7,10 +7,10 @@ import msgspec
 
 from app.configuration.changes import service as changes
 from app.configuration.changes.history import Moment, revision_of
-from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.changes.models import Kind, Operation
 from app.configuration.changes.rows import content_of
 from app.configuration.changes.sealing import reveal_secrets
-from app.configuration.entries.models import ConfigurationPage, NewConfiguration, WriteResult
+from app.configuration.entries.models import ConfigurationPage, WriteResult
 from app.configuration.snapshots.snapshot import PAGE_BYTES_MAX, Configuration
 from app.database import Connection, sql
 from app.environments import service as environments
@@ -103,15 +103,6 @@ async def write(
         revision=change_set.revision,
         epoch=change_set.epoch,
         created=change.before.version is None,
-    )
-
-
-def content_from(body: NewConfiguration) -> Content:
-    return Content(
-        kind=Kind(body.kind),
-        value=body.value,
-        schema=body.schema,
-        description=body.description,
     )
 
 

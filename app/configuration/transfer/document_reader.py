@@ -163,9 +163,9 @@ def _from_export(tree: dict[str, Any]) -> Document:
         try:
             whole = msgspec.convert(entry, WholeEntry)
             if not whole.sealed:
-                entries[key] = _content(whole)
+                entries[key] = Content.of(whole)
             elif whole.kind is Kind.SECRET and whole.value is None:
-                masked[key] = _content(whole)
+                masked[key] = Content.of(whole)
             else:
                 rule = "must be true only for a secret whose value is null"
                 violations.append(Violation(f"entries.{key}.sealed", rule))
@@ -181,12 +181,6 @@ def _from_export(tree: dict[str, Any]) -> Document:
         kinds=frozenset(Kind),
         is_whole=True,
         metadata=metadata,
-    )
-
-
-def _content(whole: WholeEntry) -> Content:
-    return Content(
-        kind=whole.kind, value=whole.value, schema=whole.schema, description=whole.description
     )
 
 

@@ -76,7 +76,7 @@ async def export_environment(request: web.Request) -> web.Response:
 
         def read() -> Mapping[str, Content]:
             entries = snapshot.entries.items()
-            return {key: service.content_of(entry.configuration) for key, entry in entries}
+            return {key: Content.of(entry.configuration) for key, entry in entries}
 
     else:
         if reveal:
@@ -138,7 +138,7 @@ async def _flagd_document(snapshot: Snapshot) -> bytes:
 
         def make() -> bytes:
             entries = {
-                key: service.content_of(entry.configuration)
+                key: Content.of(entry.configuration)
                 for key, entry in snapshot.entries.items()
                 if entry.kind in {Kind.FLAG, Kind.SEGMENT}
             }

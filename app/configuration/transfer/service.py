@@ -10,7 +10,6 @@ from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.sealing import reveal_secrets
 from app.configuration.changes.views import ChangeView, PropertiesChangeView, made_view
 from app.configuration.json_schema.pool import Checkers
-from app.configuration.snapshots.snapshot import Configuration
 from app.configuration.transfer.documents import Document, Mode
 from app.configuration.transfer.import_plan import plan_import, write_import
 from app.database import Connection
@@ -109,12 +108,3 @@ async def environment_at(
 def count_revealed(entries: Mapping[str, Content]) -> int:
     """Return the number of secrets in clear."""
     return sum(entry.kind is Kind.SECRET and entry.value is not None for entry in entries.values())
-
-
-def content_of(configuration: Configuration) -> Content:
-    return Content(
-        kind=Kind(configuration.kind),
-        value=configuration.value,
-        schema=configuration.schema,
-        description=configuration.description,
-    )
