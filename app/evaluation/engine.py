@@ -6,7 +6,7 @@ The order of decisions and the reasons follow flagd; the JSON of an outcome foll
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,14 @@ from app.evaluation.nodes import Closure, Location, TextTest
 from app.evaluation.operators import OPERATORS
 from app.evaluation.run import RuleError, Run
 from app.evaluation.values import number_text
+
+
+class FlagSet(NamedTuple):
+    """The segments, the generation of bucketing and the metadata that all flags share."""
+
+    segments: Mapping[str, Any]
+    fractional: str
+    metadata: Mapping[str, Any]
 
 
 class Reason(StrEnum):
@@ -154,10 +162,8 @@ class Flag:
         self,
         key: str,
         definition: Mapping[str, Any],
+        flag_set: FlagSet,
         *,
-        segments: Mapping[str, Any],
-        fractional: str,
-        metadata: Mapping[str, Any],
         observe: Observe | None = None,
     ) -> None:
         self.key = key
@@ -167,13 +173,13 @@ class Flag:
         self.transitions_are_known = True
         self.text_test: TextTest | None = None
         self.rule: Closure | None = None
-        self._outcomes = _Outcomes(key, definition, metadata)
+        self._outcomes = _Outcomes(key, definition, flag_set.metadata)
         targeting = definition.get("targeting")
         if definition.get("state") == "ENABLED" and targeting:
             compiler = Compiler(
                 flag_key=key,
-                segments=segments,
-                fractional=fractional,
+                segments=flag_set.segments,
+                fractional=flag_set.fractional,
                 operators=OPERATORS,
                 resolve=self._outcomes.of_result,
                 observe=observe,

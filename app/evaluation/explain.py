@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from app.evaluation.engine import Flag, Outcome
+from app.evaluation.engine import Flag, FlagSet, Outcome
 from app.evaluation.flagd_operators import draw
 from app.evaluation.nodes import MISSING, Closure
 from app.evaluation.run import RuleError, Run
@@ -68,23 +68,14 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 def explain(
     key: str,
     definition: Mapping[str, Any],
+    flag_set: FlagSet,
     *,
-    segments: Mapping[str, Any],
-    fractional: str,
-    metadata: Mapping[str, Any],
     context: Mapping[str, Any],
     now: int,
 ) -> Explanation:
     """Compile a flag again with an observer of each operator, and evaluate it."""
-    trace = _Trace(key, fractional)
-    flag = Flag(
-        key,
-        definition,
-        segments=segments,
-        fractional=fractional,
-        metadata=metadata,
-        observe=trace.observe,
-    )
+    trace = _Trace(key, flag_set.fractional)
+    flag = Flag(key, definition, flag_set, observe=trace.observe)
     outcome = flag.evaluate(context, now).outcome
     return Explanation(outcome=outcome, steps=trace.steps, is_complete=trace.is_complete)
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from app.evaluation.bulk import Bulk
-from app.evaluation.engine import Flag
+from app.evaluation.engine import Flag, FlagSet
 from app.evaluation.transitions import Transitions
 
 _DIGEST_BITS = 128
@@ -115,13 +115,8 @@ class Ruleset:
 
     def _compiled(self, key: str, raw: bytes, segments: Mapping[str, Any]) -> Flag:
         definition = decode_definition(raw)
-        return Flag(
-            key,
-            definition if isinstance(definition, dict) else {},
-            segments=segments,
-            fractional=self.fractional,
-            metadata=self.metadata,
-        )
+        flag_set = FlagSet(segments, self.fractional, self.metadata)
+        return Flag(key, definition if isinstance(definition, dict) else {}, flag_set)
 
 
 def _referring(flags: Mapping[str, Flag], segments: set[str]) -> set[str]:

@@ -14,7 +14,7 @@ from app.database import Connection
 from app.environments import service as environments
 from app.environments.models import Environment
 from app.errors import NotFound
-from app.evaluation.engine import Flag
+from app.evaluation.engine import Flag, FlagSet
 from app.evaluation.explain import explain
 from app.evaluation.ruleset import decode_definition
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
@@ -26,10 +26,9 @@ SAMPLE_KEYS = 10_000
 class FlagSource:
     """The inputs from which a flag is compiled at a revision, except its key."""
 
-    environment: Environment
     revision: int
     definition: Mapping[str, Any]
-    segments: Mapping[str, Any]
+    flag_set: FlagSet
 
 
 def source_now(snapshot: Snapshot, key: str) -> FlagSource:
@@ -38,7 +37,7 @@ def source_now(snapshot: Snapshot, key: str) -> FlagSource:
     if key not in rules.definitions:
         raise unknown_flag()
     definition = decode_definition(rules.definitions[key])
-    return _source(snapshot.environment, snapshot.revision, definition, rules.segments)
+    return _source(snapshot.environment, definition, rules.segments)
 
 
 async def source_at(
@@ -57,7 +56,7 @@ async def source_at(
     if flag is None or flag.kind is not Kind.FLAG:
         raise unknown_flag()
     segments = {name: c.value for name, c in contents.items() if c.kind is Kind.SEGMENT}
-    return _source(environment, environment.revision, flag.value, segments)
+    return _source(environment, flag.value, segments)
 
 
 async def _with_references(
@@ -80,13 +79,7 @@ async def _with_references(
 def explained(key: str, source: FlagSource, query: EvaluationQuery) -> ExplainedEvaluation:
     """Return the evaluation of a flag for a context, with its steps."""
     explanation = explain(
-        key,
-        source.definition,
-        segments=source.segments,
-        fractional=source.environment.fractional,
-        metadata=source.environment.metadata,
-        context=query.context,
-        now=_now(query),
+        key, source.definition, source.flag_set, context=query.context, now=_now(query)
     )
     return ExplainedEvaluation(
         outcome=explanation.outcome,
@@ -102,13 +95,7 @@ def split(key: str, source: FlagSource, query: EvaluationQuery) -> Counter[str]:
     The rest of the context stays the same. Outcomes without a variant count under their reason or
     error code.
     """
-    flag = Flag(
-        key,
-        source.definition,
-        segments=source.segments,
-        fractional=source.environment.fractional,
-        metadata=source.environment.metadata,
-    )
+    flag = Flag(key, source.definition, source.flag_set)
     counts: Counter[str] = Counter()
     now = _now(query)
     for number in range(SAMPLE_KEYS):
@@ -123,14 +110,11 @@ def unknown_flag() -> NotFound:
     return NotFound("flag_unknown", "There is no such flag.")
 
 
-def _source(
-    environment: Environment, revision: int, definition: Any, segments: Mapping[str, Any]
-) -> FlagSource:
+def _source(environment: Environment, definition: Any, segments: Mapping[str, Any]) -> FlagSource:
     return FlagSource(
-        environment=environment,
-        revision=revision,
+        revision=environment.revision,
         definition=definition if isinstance(definition, dict) else {},
-        segments=segments,
+        flag_set=FlagSet(segments, environment.fractional, environment.metadata),
     )
 
 

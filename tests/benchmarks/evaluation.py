@@ -17,7 +17,7 @@ from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
 from rich.progress import Progress
 
-from app.evaluation.engine import Flag
+from app.evaluation.engine import Flag, FlagSet
 from tests.benchmarks.compiling import Compiled, conditions, definition, rollout
 from tests.benchmarks.figures import Figure, milliseconds, percentile
 from tests.benchmarks.memory import MIB
@@ -50,7 +50,7 @@ async def measure(progress: Progress) -> list[Figure]:
 
 
 def _compared(case: str, targeting: dict[str, Any]) -> Figure:
-    flag = Flag(_KEY, definition(targeting), segments={}, fractional="v3", metadata={})
+    flag = Flag(_KEY, definition(targeting), FlagSet({}, "v3", {}))
     core = FlagdCore()
     core.set_flags({"flags": {_KEY: deepcopy(definition(targeting))}})
     attributes = {name: value for name, value in _CONTEXT.items() if name != "targetingKey"}

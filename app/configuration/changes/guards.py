@@ -4,7 +4,7 @@ The transaction of each change set evaluates them after the write. So an edit, a
 or a promotion that breaks a guard is refused.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from typing import Any
@@ -15,7 +15,7 @@ from app.configuration.changes.references import read_segments, referenced_names
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Invalid, Violation, as_sentence
-from app.evaluation.engine import Flag
+from app.evaluation.engine import Flag, FlagSet
 from app.evaluation.run import STEPS_MAX, Run
 
 _VIOLATIONS_MAX = 20
@@ -72,28 +72,18 @@ async def _violations(
 
     segments = await read_segments(connection, environment, await flags.run("guards", names))
     properties = (await environments.get(connection, environment)).properties
-    broken = broken_guards(
-        flags.items(),
-        segments,
-        fractional=properties.fractional,
-        metadata=properties.metadata,
-        now=now,
-    )
+    flag_set = FlagSet(segments, properties.fractional, properties.metadata)
+    broken = broken_guards(flags.items(), flag_set, now)
     return await flags.run("guards", lambda: list(islice(broken, _VIOLATIONS_MAX)))
 
 
 def broken_guards(
-    flags: Iterable[tuple[str, Any]],
-    segments: Mapping[str, Any],
-    *,
-    fractional: str,
-    metadata: Mapping[str, Any],
-    now: int,
+    flags: Iterable[tuple[str, Any]], flag_set: FlagSet, now: int
 ) -> Iterator[Violation]:
     """Yield the broken guard cases. Raises Invalid when they take too many steps together."""
     steps_left = GUARD_STEPS_MAX
     for key, value in flags:
-        flag = Flag(key, value, segments=segments, fractional=fractional, metadata=metadata)
+        flag = Flag(key, value, flag_set)
         for position, guard in enumerate(_well_formed(value["guards"])):
             run = Run(guard["context"], now)
             outcome = flag.evaluate_run(run).outcome

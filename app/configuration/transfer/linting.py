@@ -27,6 +27,7 @@ from app.configuration.transfer.document_reader import read_file
 from app.configuration.transfer.documents import Document, Format, shown
 from app.errors import AppError, Violation
 from app.evaluation.compilation import uncompilable
+from app.evaluation.engine import FlagSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +119,7 @@ def _of_guards(document: Document, wrong: set[str], fractional: str, now: int) -
         and entry.value.get("guards")
     ]
     segments = {key: entry.value for key, entry in entries.items() if entry.kind is Kind.SEGMENT}
-    metadata = document.metadata or {}
-    violations = broken_guards(flags, segments, fractional=fractional, metadata=metadata, now=now)
+    violations = broken_guards(flags, FlagSet(segments, fractional, document.metadata or {}), now)
     try:
         return list(islice(violations, VIOLATIONS_MAX))
     except AppError as error:

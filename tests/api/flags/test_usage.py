@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.database import Database, sql
-from app.evaluation.engine import Flag
+from app.evaluation.engine import Flag, FlagSet
 from app.evaluation.groups import BodyBlock
 from app.flags import usage as counting
 from app.flags.usage import BLOCKS_BYTES_MAX, Usage
@@ -21,7 +21,7 @@ from tests.factories import flag
 
 def outcome(key: str = "new") -> bytes:
     definition = flag(defaultVariant="on")
-    built = Flag(key, definition, segments={}, fractional="v3", metadata={})
+    built = Flag(key, definition, FlagSet({}, "v3", {}))
     return built.evaluate({}, 0).body
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.evaluation.compiler import Compiler
-from app.evaluation.engine import Flag
+from app.evaluation.engine import Flag, FlagSet
 from app.evaluation.nodes import Location
 from app.evaluation.operators import OPERATORS
 from app.evaluation.run import Run
@@ -69,13 +69,7 @@ def compiled(
     flag_set: Mapping[str, Any] | None = None,
 ) -> Flag:
     """Compile a definition; `flag_set` is the metadata of the flag set."""
-    return Flag(
-        "flag",
-        definition,
-        segments=segments or {},
-        fractional=fractional,
-        metadata=flag_set or {},
-    )
+    return Flag("flag", definition, FlagSet(segments or {}, fractional, flag_set or {}))
 
 
 def same(left: Any, right: Any) -> bool:

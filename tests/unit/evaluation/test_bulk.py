@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.evaluation.bulk import BULK_STEPS_MAX, Bulk
-from app.evaluation.engine import ErrorCode, Flag
+from app.evaluation.engine import ErrorCode, Flag, FlagSet
 from app.evaluation.explain import explain
 from app.evaluation.groups import BLOCKS_BYTES_MAX, BLOCKS_MAX, BodyBlock
 from app.evaluation.run import STEPS_MAX
@@ -162,9 +162,7 @@ def test_explained_outcome_equals_served_outcome(
     explained = explain(
         "flag",
         definition(rule),
-        segments=SEGMENTS,
-        fractional=fractional,
-        metadata={},
+        FlagSet(SEGMENTS, fractional, {}),
         context=context,
         now=NOW,
     )

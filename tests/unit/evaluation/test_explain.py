@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.evaluation.engine import FlagSet
 from app.evaluation.explain import STEPS_MAX, EvaluationStep, Explanation, Share, Split, explain
 from tests.unit.evaluation.rule_grammar import ANY_RULE, ANY_VALUE
 from tests.unit.evaluation.rules import NOW, compiled, var
@@ -26,9 +27,7 @@ def explained(
     return explain(
         "flag",
         {"state": "ENABLED", "variants": VARIANTS, "targeting": targeting},
-        segments=segments or {},
-        fractional=fractional,
-        metadata={},
+        FlagSet(segments or {}, fractional, {}),
         context=context or {},
         now=NOW,
     )

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.evaluation.engine import ErrorCode, Flag, Outcome, Reason
+from app.evaluation.engine import ErrorCode, Flag, FlagSet, Outcome, Reason
 from tests.paths import SHARED_DATA
 from tests.unit.evaluation.rules import NOW, compiled, flag, var
 
@@ -213,11 +213,8 @@ def test_outcomes_are_shared_and_never_changed() -> None:
 @pytest.mark.skipif(not EXAMPLE.exists(), reason="flagd's example flags are not here")
 def test_flagd_example_flags_have_same_outcomes() -> None:
     document = json.loads(EXAMPLE.read_text())
-    segments, metadata = document["$evaluators"], document["metadata"]
-    flags = {
-        key: Flag(key, definition, segments=segments, fractional="v3", metadata=metadata)
-        for key, definition in document["flags"].items()
-    }
+    flag_set = FlagSet(document["$evaluators"], "v3", document["metadata"])
+    flags = {key: Flag(key, definition, flag_set) for key, definition in document["flags"].items()}
 
     def variant(key: str, context: dict[str, Any]) -> str | None:
         return flags[key].evaluate(context, NOW).outcome.variant
