@@ -103,23 +103,6 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
             detail=_printable(detail),
         )
 
-    def was_refused(
-        self,
-        event: AccessEvent,
-        *,
-        environment: str | None = None,
-        resource: str | None = None,
-        detail: str | None = None,
-    ) -> Access:
-        """Return a refused access."""
-        return self.did(
-            event,
-            decision=Decision.REFUSED,
-            environment=environment,
-            resource=resource,
-            detail=detail,
-        )
-
 
 def _printable(text: str | None, length_max: int = LENGTH_MAX) -> str | None:
     """Return the beginning of the text, with an escape for each character that does not print.

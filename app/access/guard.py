@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 from multidict import istr
 
 from app.access.directory import TokenDirectory
-from app.access.events import AccessEvent, Origin
+from app.access.events import AccessEvent, Decision, Origin
 from app.access.format import token_id
 from app.access.log import AccessLog
 from app.access.models import Caller, Scope
@@ -37,7 +37,15 @@ def guarded(handler: Handler, scopes: Sequence[Scope]) -> Handler:
         except Unauthenticated as error:
             raise refuse_credential(request, error, presented_token(request)) from None
         except Forbidden as error:
-            _log_refusal(request, error)
+            path = request.match_info
+            access = origin(request).did(
+                AccessEvent.ACCESS_FAIL,
+                decision=Decision.REFUSED,
+                environment=path.get("environment"),
+                resource=path.get("key") or path.get("id"),
+                detail=error.code,
+            )
+            request.app[ACCESS_LOG].enqueue(access)
             raise
 
     return guard
@@ -98,17 +106,6 @@ def refuse_credential(request: web.Request, error: Unauthenticated, presented: s
     except LimitExceeded as limited:
         refusal, event = limited, AccessEvent.RATE_LIMITED
     caller = msgspec.structs.replace(origin(request), token_id=token_id(presented))
-    request.app[ACCESS_LOG].enqueue(caller.was_refused(event, detail=error.reason))
+    access = caller.did(event, decision=Decision.REFUSED, detail=error.reason)
+    request.app[ACCESS_LOG].enqueue(access)
     return refusal
-
-
-def _log_refusal(request: web.Request, error: Forbidden) -> None:
-    path = request.match_info
-    request.app[ACCESS_LOG].enqueue(
-        origin(request).was_refused(
-            AccessEvent.ACCESS_FAIL,
-            environment=path.get("environment"),
-            resource=path.get("key") or path.get("id"),
-            detail=error.code,
-        )
-    )

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.access.events import Access, AccessEvent, Origin
+from app.access.events import Access, AccessEvent, Decision, Origin
 from app.access.format import generate_token
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.log import AccessLog
@@ -406,7 +406,8 @@ async def test_health_remembers_that_particulars_were_lost(
 ) -> None:
     monkeypatch.setattr("app.access.log.WARN_SECONDS", 60.0)
     for number in range(100):
-        log.enqueue(Origin(client=f"192.0.2.{number}").was_refused(AccessEvent.LOGIN_FAIL))
+        caller = Origin(client=f"192.0.2.{number}")
+        log.enqueue(caller.did(AccessEvent.LOGIN_FAIL, decision=Decision.REFUSED))
     rows = await _access_log(service)
 
     report = await (await service.client.get("/health")).json()

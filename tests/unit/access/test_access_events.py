@@ -27,8 +27,10 @@ def test_text_cannot_forge_lines_and_is_bounded(text: str, is_refused: bool) -> 
     origin = Origin(
         actor=text, token_id=text, client=text, request_id=text, method=text, route=text
     )
-    record = origin.was_refused if is_refused else origin.did
-    access = record(AccessEvent.ACCESS_FAIL, environment=text, resource=text, detail=text)
+    decision = Decision.REFUSED if is_refused else Decision.ALLOWED
+    access = origin.did(
+        AccessEvent.ACCESS_FAIL, decision=decision, environment=text, resource=text, detail=text
+    )
 
     line = msgspec.json.encode(access)
 
@@ -58,7 +60,7 @@ def test_unprintable_characters_are_escaped() -> None:
 
 
 def _refusal(client: str = "192.0.2.1", **given: str | int) -> Access:
-    access = Origin(client=client).was_refused(AccessEvent.LOGIN_FAIL)
+    access = Origin(client=client).did(AccessEvent.LOGIN_FAIL, decision=Decision.REFUSED)
     now = datetime.now(UTC)
     return msgspec.structs.replace(access, at=now, last_at=now, **given)
 
