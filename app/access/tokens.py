@@ -1,10 +1,9 @@
 """Create, list, rotate and revoke tokens, in the caller's transaction."""
 
 import hmac
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -20,26 +19,18 @@ from app.environments import service as environments
 from app.errors import Conflict, NotFound, invalid
 from app.settings import Secret
 
+AnyToken = TypeVar("AnyToken", bound=Token)
+
 
 @dataclass(frozen=True, kw_only=True)
-class LockedToken:
+class LockedToken(Token):
     """A token whose row is locked until the transaction ends."""
 
-    id: str
-    name: str
-    mac: bytes
     grant_mac: bytes | None
-    grant: Grant
-    lapsed: Sequence[str]
     created_at: datetime
     revoked_at: datetime | None
     replaced_by: str | None
     now: datetime
-
-    @property
-    def reach(self) -> Grant:
-        """The grant without deleted environments."""
-        return self.grant.without(self.lapsed)
 
 
 async def create(
@@ -149,8 +140,7 @@ async def lock(connection: Connection, token_id: str) -> LockedToken:
     row = await sql.lock_token(connection, id=token_id)
     if row is None:
         raise _unknown()
-    fields: dict[str, Any] = dict(row)
-    return LockedToken(id=token_id, grant=_grant(fields), **fields)
+    return _token(LockedToken, row, id=token_id)
 
 
 async def get(connection: Connection, token_id: str) -> TokenView:
@@ -177,7 +167,7 @@ async def list_usable(connection: Connection) -> list[Token]:
     """Return the tokens that are neither revoked nor long expired."""
     rows = [row async for row in sql.list_usable_tokens(connection)]
     # A token with a scope of a newer release cannot be used here.
-    return [_token(row) for row in rows if set(row["scopes"]) <= set(Scope)]
+    return [_token(Token, row) for row in rows if set(row["scopes"]) <= set(Scope)]
 
 
 async def _insert(
@@ -215,19 +205,14 @@ async def _check_environments(connection: Connection, names: frozenset[str]) -> 
         raise invalid("environments", f"must be * or among {', '.join(known)}")
 
 
-def _token(row: asyncpg.Record) -> Token:
-    fields: dict[str, Any] = dict(row)
-    fields["lapsed"] = tuple(fields["lapsed"])
-    return Token(grant=_grant(fields), **fields)
-
-
-def _grant(fields: dict[str, Any]) -> Grant:
-    """Remove the columns of the grant from a row, and return the grant."""
-    return Grant(
+def _token(kind: type[AnyToken], row: asyncpg.Record, **others: Any) -> AnyToken:
+    fields: dict[str, Any] = {**row, **others}
+    grant = Grant(
         scopes=frozenset(map(Scope, fields.pop("scopes"))),
         environments=frozenset(fields.pop("environments")),
         expires_at=fields.pop("expires_at"),
     )
+    return kind(grant=grant, lapsed=tuple(fields.pop("lapsed")), **fields)
 
 
 def _view(row: asyncpg.Record) -> TokenView:
