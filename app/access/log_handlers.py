@@ -14,8 +14,6 @@ from app.http import wire
 from app.http.keys import DATABASE
 from app.names import ENVIRONMENT_RULE, is_environment
 
-_LATEST = 2**63 - 1
-
 
 class AccessView(msgspec.Struct, frozen=True, kw_only=True):
     """One access, or a group of `count` equal refusals from `at` to `last_at`.
@@ -55,7 +53,7 @@ async def list_access_log(request: web.Request) -> web.Response:
     The latest comes first. A token with a list of environments sees only their rows.
     """
     query = wire.read_query(request, {"before", "limit", "event", "environment"})
-    before, limit = wire.whole_number(query, "before"), wire.page_size(query)
+    before, limit = wire.before(query), wire.page_size(query)
     event = wire.choice(query, "event", AccessEvent)
     environment = query.get("environment")
     if environment is not None and not is_environment(environment):
@@ -68,7 +66,7 @@ async def list_access_log(request: web.Request) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
         rows = sql.list_accesses(
             connection,
-            before=_LATEST if before is None else before,
+            before=before,
             event=event,
             environment=environment,
             environments=None if has_all else list(grant.environments),

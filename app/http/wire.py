@@ -21,6 +21,8 @@ MERGE_PATCH = ("application/merge-patch+json", *JSON)
 _QUICK_BYTES = 16 * 1024
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 500
+# The largest bigint of PostgreSQL.
+LATEST = 2**63 - 1
 
 Shape = TypeVar("Shape")
 Option = TypeVar("Option", bound=StrEnum)
@@ -93,6 +95,12 @@ def whole_number(query: Mapping[str, str], name: str) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise malformed(name, "must be a whole number")
     return int(text)
+
+
+def before(query: Mapping[str, str]) -> int:
+    """Return the parameter `before`, by default a number beyond all. Raises Malformed."""
+    number = whole_number(query, "before")
+    return LATEST if number is None else number
 
 
 def moment(query: Mapping[str, str]) -> int | datetime | None:

@@ -8,8 +8,6 @@ from app.http.keys import DATABASE
 from app.schema.drift import inspect_recording
 from app.schema.models import MigrationList, MigrationView, SchemaAuditPage, SchemaChangeView
 
-_LATEST = 2**63 - 1
-
 
 async def list_schema_changes(request: web.Request) -> web.Response:
     """List the recorded changes of the database schema.
@@ -17,7 +15,7 @@ async def list_schema_changes(request: web.Request) -> web.Response:
     The latest comes first.
     """
     query = wire.read_query(request, {"before", "limit"})
-    before, limit = wire.whole_number(query, "before"), wire.page_size(query)
+    before, limit = wire.before(query), wire.page_size(query)
 
     async with request.app[DATABASE].connection() as connection:
         recording, is_readable = await inspect_recording(connection)
@@ -25,7 +23,7 @@ async def list_schema_changes(request: web.Request) -> web.Response:
         if is_readable:
             rows = sql.list_schema_changes(
                 connection,
-                before=_LATEST if before is None else before,
+                before=before,
                 # One more row than the page shows whether another page follows.
                 page_size=limit + 1,
             )

@@ -36,14 +36,11 @@ async def list_change_sets(request: web.Request) -> web.Response:
     The latest comes first.
     """
     query = wire.read_query(request, {"before", "limit"})
-    before = wire.whole_number(query, "before")
+    before, limit = wire.before(query), wire.page_size(query)
 
     async with request.app[DATABASE].connection() as connection:
         page = await history.list_change_sets(
-            connection,
-            _environment(request),
-            before=history.LATEST if before is None else before,
-            limit=wire.page_size(query),
+            connection, _environment(request), before=before, limit=limit
         )
 
     return wire.answer(page)
@@ -75,15 +72,11 @@ async def list_configuration_history(request: web.Request) -> web.Response:
     The latest comes first.
     """
     query = wire.read_query(request, {"before", "limit"})
-    before = wire.whole_number(query, "before")
+    before, limit, key = wire.before(query), wire.page_size(query), request.match_info["key"]
 
     async with request.app[DATABASE].connection() as connection:
         page = await history.key_history(
-            connection,
-            _environment(request),
-            request.match_info["key"],
-            before=history.LATEST if before is None else before,
-            limit=wire.page_size(query),
+            connection, _environment(request), key, before=before, limit=limit
         )
 
     return wire.answer(page)

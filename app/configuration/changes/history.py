@@ -24,6 +24,7 @@ from app.database import Connection, sql
 from app.environments import service as environments
 from app.environments.models import Environment, Properties
 from app.errors import NotFound
+from app.http.wire import LATEST
 from app.names import is_stored_key
 from app.threads import in_turn
 
@@ -31,7 +32,6 @@ from app.threads import in_turn
 _Page = tuple[list[ChangeView], str | None]
 _NO_CHANGES: _Page = ([], None)
 
-LATEST = 2**63 - 1
 # A revision, or a time.
 Moment = int | datetime
 # The limit for all values of a page together, before and after.
