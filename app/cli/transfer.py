@@ -16,8 +16,8 @@ from app.cli.history import DRY_RUN, show_changes, show_properties
 from app.cli.options import At, DryRun, EnvironmentName, Message, Revision, moment
 from app.cli.terminal import console, progress_display
 from app.configuration.transfer import service
-from app.configuration.transfer.document_checks import read_checked_file
-from app.configuration.transfer.document_reader import format_of
+from app.configuration.transfer.document_checks import check_document
+from app.configuration.transfer.document_reader import format_of, read_file
 from app.configuration.transfer.document_writer import left_out, write_document
 from app.configuration.transfer.documents import Format, Mode
 from app.configuration.transfer.service import ImportResult
@@ -112,8 +112,11 @@ def import_document(
     """
 
     async def work(resources: Resources) -> ImportResult:
-        document = read_checked_file(
-            file, format_, resources.checkers, lenient=lenient, secrets=secret or ()
+        document = check_document(
+            read_file(file, format_, lenient=lenient),
+            resources.checkers,
+            lenient=lenient,
+            secrets=secret or (),
         )
         return await transact(
             resources.database,

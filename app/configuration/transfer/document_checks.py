@@ -5,15 +5,13 @@ This happens before anything is locked, since ten thousand values with large sch
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from app.configuration.changes.content_rules import SCHEMA_TOO_COSTLY, check_content
 from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.properties import check_size, wrong_members
 from app.configuration.json_schema.pool import Checkers, RequestCheck
-from app.configuration.transfer.document_reader import read_document, read_file
-from app.configuration.transfer.documents import NODES_MAX, Document, Format
+from app.configuration.transfer.documents import Document
 from app.configuration.transfer.secret_names import with_secrets
 from app.errors import Invalid, Violation
 from app.evaluation.advice import flag_advice, rule_advice
@@ -21,48 +19,36 @@ from app.evaluation.advice import flag_advice, rule_advice
 VIOLATIONS_MAX = 100
 
 
-def read_checked(
-    raw: bytes,
-    format_: Format,
-    checkers: Checkers,
-    *,
-    nodes_max: int = NODES_MAX,
-    lenient: bool = False,
-    secrets: Sequence[str] = (),
+def check_document(
+    document: Document, checkers: Checkers, *, lenient: bool = False, secrets: Sequence[str] = ()
 ) -> Document:
-    """Return the checked document. Raises Malformed, Invalid or TooLarge, naming keys and rules.
+    """Return the document, checked. Raises Invalid or TooLarge, naming keys and rules.
 
     `secrets` are patterns for the names of secrets in a file without kinds. With `lenient`, an
     invalid flag or segment is a warning, as in flagd. It then fails when it is evaluated.
     """
-    document = read_document(raw, format_, nodes_max=nodes_max, lenient=lenient)
-    return _checked(with_secrets(document, secrets), checkers, lenient=lenient)
-
-
-def read_checked_file(
-    path: Path,
-    format_: Format | None,
-    checkers: Checkers,
-    *,
-    lenient: bool = False,
-    secrets: Sequence[str] = (),
-) -> Document:
-    """Return the checked document of a file. The default format is that of its name."""
-    document = read_file(path, format_, lenient=lenient)
-    return _checked(with_secrets(document, secrets), checkers, lenient=lenient)
-
-
-def check_contents(
-    contents: Iterable[tuple[str, Content]], check: RequestCheck, *, lenient: bool = False
-) -> list[Violation]:
-    """Return the violations that `lenient` tolerates.
-
-    Raises Invalid, naming the first 100 violations, and TooLarge for the first large entry.
-    """
-    tolerated, refused = find_broken(contents, check, lenient=lenient)
-    if refused:
-        raise Invalid.of("entries_invalid", refused[:VIOLATIONS_MAX])
-    return tolerated
+    document = with_secrets(document, secrets)
+    findings = examine(document, checkers, lenient=lenient)
+    members = findings.members[:VIOLATIONS_MAX]
+    if findings.refused:
+        violations = [*findings.refused, *([] if lenient else members)]
+        raise Invalid.of("entries_invalid", violations[:VIOLATIONS_MAX])
+    if members and not lenient:
+        raise Invalid.of("metadata_invalid", members)
+    metadata = {
+        name: value
+        for name, value in (document.metadata or {}).items()
+        if name not in findings.metadata
+    }
+    check_size(metadata)
+    warnings = [str(violation) for violation in (*findings.tolerated, *findings.advice)]
+    warnings += [f"{violation}; it was left out" for violation in members]
+    return replace(
+        document,
+        metadata=None if document.metadata is None else metadata,
+        is_lenient=lenient,
+        warnings=(*document.warnings, *warnings),
+    )
 
 
 def find_broken(
@@ -112,30 +98,6 @@ def examine(document: Document, checkers: Checkers, *, lenient: bool) -> Finding
         refused=refused,
         metadata=_wrong_metadata(document.metadata or {}),
         advice=_advice(document),
-    )
-
-
-def _checked(document: Document, checkers: Checkers, *, lenient: bool) -> Document:
-    findings = examine(document, checkers, lenient=lenient)
-    members = findings.members[:VIOLATIONS_MAX]
-    if findings.refused:
-        violations = [*findings.refused, *([] if lenient else members)]
-        raise Invalid.of("entries_invalid", violations[:VIOLATIONS_MAX])
-    if members and not lenient:
-        raise Invalid.of("metadata_invalid", members)
-    metadata = {
-        name: value
-        for name, value in (document.metadata or {}).items()
-        if name not in findings.metadata
-    }
-    check_size(metadata)
-    warnings = [str(violation) for violation in (*findings.tolerated, *findings.advice)]
-    warnings += [f"{violation}; it was left out" for violation in members]
-    return replace(
-        document,
-        metadata=None if document.metadata is None else metadata,
-        is_lenient=lenient,
-        warnings=(*document.warnings, *warnings),
     )
 
 

@@ -21,9 +21,10 @@ from app.configuration.snapshots.reading import (
 )
 from app.configuration.snapshots.snapshot import Snapshot
 from app.configuration.transfer import service
-from app.configuration.transfer.document_checks import read_checked
+from app.configuration.transfer.document_checks import check_document
+from app.configuration.transfer.document_reader import read_document
 from app.configuration.transfer.document_writer import pretty, write_document
-from app.configuration.transfer.documents import MEDIA_TYPES, Format, Mode
+from app.configuration.transfer.documents import MEDIA_TYPES, Document, Format, Mode
 from app.configuration.transfer.evaluator_document import FORM, evaluator_document
 from app.configuration.transfer.service import ImportResult
 from app.environments.models import Environment
@@ -171,17 +172,12 @@ async def import_environment(request: web.Request) -> web.Response:
     raw = await receive_body(request, IMPORT_BYTES_MAX)
     wire.allow(request, IMPORT_SECONDS)
     checkers = request.app[CHECKS].checkers
-    reading = request.app[TRANSFER_LIMITER].run(
-        "read document",
-        lambda: read_checked(
-            raw,
-            format_,
-            checkers,
-            nodes_max=IMPORT_NODES_MAX,
-            lenient=lenient,
-            secrets=secrets,
-        ),
-    )
+
+    def read() -> Document:
+        document = read_document(raw, format_, nodes_max=IMPORT_NODES_MAX, lenient=lenient)
+        return check_document(document, checkers, lenient=lenient, secrets=secrets)
+
+    reading = request.app[TRANSFER_LIMITER].run("read document", read)
     document = await checked(request, reading)
     name, actor = request.match_info["environment"], request[CALLER].actor
     may_reveal = request[CALLER].grant.allows(Scope.REVEAL)

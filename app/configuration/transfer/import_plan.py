@@ -4,12 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.configuration.changes import service as changes
 from app.configuration.changes.json_patch import are_equal, have_same_content
 from app.configuration.changes.models import (
     ABSENT,
-    ChangeKind,
-    ChangeSet,
     Content,
     Entry,
     Kind,
@@ -19,7 +16,7 @@ from app.configuration.changes.properties import PropertiesPatch
 from app.configuration.changes.rows import read_entries
 from app.configuration.changes.sealing import reveal_secrets
 from app.configuration.json_schema.pool import Checkers
-from app.configuration.transfer.document_checks import check_contents
+from app.configuration.transfer.document_checks import VIOLATIONS_MAX, find_broken
 from app.configuration.transfer.documents import Document, Mode
 from app.configuration.transfer.secret_names import warn_of_likely_secrets, with_stored_secrets
 from app.database import Connection, sql
@@ -91,34 +88,12 @@ async def plan_import(
 
         def check() -> None:
             with checkers.request() as request:
-                check_contents(contents, request, lenient=document.is_lenient)
+                _, refused = find_broken(contents, request, lenient=document.is_lenient)
+            if refused:
+                raise Invalid.of("entries_invalid", refused[:VIOLATIONS_MAX])
 
         await in_thread("check values", check)
     return plan
-
-
-async def write_import(
-    connection: Connection,
-    environment: str,
-    plan: ImportPlan,
-    *,
-    actor: str,
-    message: str,
-    vault: Vault | None = None,
-) -> ChangeSet | None:
-    """Write the change set of a plan. Return None when nothing differs."""
-    if not plan.operations and plan.patch is None:
-        return None
-    return await changes.apply(
-        connection,
-        environment,
-        plan.operations,
-        actor=actor,
-        kind=ChangeKind.IMPORT,
-        message=message,
-        vault=vault,
-        patch=plan.patch,
-    )
 
 
 def _with_stored_kinds(document: Document, stored: dict[str, Entry]) -> Document:

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 import msgspec
 
 from app.configuration.changes import history
+from app.configuration.changes import service as changes
 from app.configuration.changes.history import Moment
-from app.configuration.changes.models import Content, Kind
+from app.configuration.changes.models import ChangeKind, Content, Kind
 from app.configuration.changes.sealing import reveal_secrets
 from app.configuration.changes.views import ChangeView, PropertiesChangeView, made_view
 from app.configuration.json_schema.pool import Checkers
 from app.configuration.transfer.documents import Document, Mode
-from app.configuration.transfer.import_plan import plan_import, write_import
+from app.configuration.transfer.import_plan import plan_import
 from app.database import Connection
 from app.environments import service as environments
 from app.environments.models import Environment
@@ -58,11 +59,21 @@ async def import_document(  # noqa: PLR0913 - all but three by name
     plan = await plan_import(
         connection, name, document, mode, checkers=checkers, vault=vault if may_reveal else None
     )
-    change_set = await write_import(
-        connection, name, plan, actor=actor, message=message, vault=vault
-    )
-    view = await made_view(change_set) if change_set is not None else None
-    references = change_set.warnings if change_set is not None else ()
+    warnings = [*document.warnings, *plan.warnings]
+    view = None
+    if plan.operations or plan.patch is not None:
+        change_set = await changes.apply(
+            connection,
+            name,
+            plan.operations,
+            actor=actor,
+            kind=ChangeKind.IMPORT,
+            message=message,
+            vault=vault,
+            patch=plan.patch,
+        )
+        warnings += map(str, change_set.warnings)
+        view = await made_view(change_set)
     environment = await environments.get(connection, name)
     return ImportResult(
         environment=name,
@@ -72,7 +83,7 @@ async def import_document(  # noqa: PLR0913 - all but three by name
         updated=plan.updated,
         deleted=plan.deleted,
         unchanged=len(plan.unchanged),
-        warnings=_bounded([*document.warnings, *plan.warnings, *map(str, references)]),
+        warnings=_bounded(warnings),
         changes=view.changes if view is not None and dry_run else [],
         properties=view.properties if view is not None else None,
     )

@@ -14,9 +14,11 @@ from app.access.models import Scope
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.transfer.document_reader import read_file
-from app.configuration.transfer.import_plan import ImportPlan, plan_import, write_import
+from app.configuration.transfer.documents import Mode
+from app.configuration.transfer.service import ImportResult, import_document
 from app.errors import Invalid, Unavailable
 from app.http.keys import DATABASE
+from app.secrets.reveal import VAULT
 from app.threads import ThreadLimiter
 from tests.conftest import Server, Service
 from tests.factories import COSTLY_SCHEMA, flag
@@ -29,18 +31,24 @@ needs_data = pytest.mark.skipif(
 )
 
 
-async def _load(service: Service, path: Path) -> tuple[ImportPlan, int | None]:
+async def _load(service: Service, path: Path) -> ImportResult:
     document = read_file(path)
-
-    async def work(connection: Any) -> tuple[ImportPlan, int | None]:
-        checkers = service.app[CHECKS].checkers
-        planned = await plan_import(connection, "local", document, checkers=checkers)
-        applied = await write_import(connection, "local", planned, actor="test", message="load")
-        return planned, applied.revision if applied else None
-
-    outcome = await service.app[DATABASE].transact(work)
+    imported = await service.app[DATABASE].transact(
+        lambda c: import_document(
+            c,
+            "local",
+            document,
+            mode=Mode.MERGE,
+            actor="test",
+            message="load",
+            dry_run=False,
+            vault=service.app[VAULT],
+            checkers=service.app[CHECKS].checkers,
+            may_reveal=False,
+        )
+    )
     await service.app[FOLLOWER].refresh()
-    return outcome
+    return imported
 
 
 async def _read_all(service: Service) -> dict[str, dict[str, Any]]:
@@ -61,10 +69,10 @@ async def test_flagds_example_comes_back_as_it_went_in(service: Service) -> None
     path = SHARED_DATA / "example_flags.flagd.json"
     original = json.loads(path.read_text())
 
-    _, revision = await _load(service, path)
+    imported = await _load(service, path)
 
     entries = await _read_all(service)
-    assert revision == 1
+    assert imported.revision == 1
     assert {k: v["value"] for k, v in entries.items() if v["kind"] == "flag"} == original["flags"]
     assert {k: v["value"] for k, v in entries.items() if v["kind"] == "segment"} == original.get(
         "$evaluators", {}
@@ -76,14 +84,14 @@ async def test_757_variables_come_back_as_they_went_in(service: Service) -> None
     path = SHARED_DATA / "laradock.env"
     original = dotenv_values(stream=StringIO(path.read_text()), interpolate=False)
 
-    planned, revision = await _load(service, path)
-    again, no_revision = await _load(service, path)
+    imported = await _load(service, path)
+    again = await _load(service, path)
 
     entries = await _read_all(service)
-    assert len(planned.created) == len(original) == 757
+    assert len(imported.created) == len(original) == 757
     assert {key: item["value"] for key, item in entries.items()} == original
-    assert revision == 1
-    assert (again.operations, no_revision) == ([], None)
+    assert imported.revision == again.revision == 1
+    assert (again.created, again.updated, again.deleted, again.unchanged) == ([], [], [], 757)
 
 
 async def test_import_writes_only_differing_members(service: Service, tmp_path: Path) -> None:
@@ -96,10 +104,10 @@ async def test_import_writes_only_differing_members(service: Service, tmp_path: 
             headers={"If-None-Match": "*"},
         )
 
-    planned, revision = await _load(service, path)
+    imported = await _load(service, path)
 
     entries = await _read_all(service)
-    assert (planned.updated, planned.unchanged, revision) == (["b"], ["a"], 4)
+    assert (imported.updated, imported.unchanged, imported.revision) == (["b"], 1, 4)
     assert (entries["b"]["value"], entries["b"]["description"], entries["b"]["version"]) == (
         True,
         "unchanged",
