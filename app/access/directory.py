@@ -13,19 +13,26 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from aiohttp import web
 from prometheus_client import Metric
 
 from app.access import tokens
 from app.access.format import token_id
 from app.access.mac import holds
 from app.access.models import Caller, Grant, Scope, Token
-from app.components import HealthCheck, ReportScope, Status, gauge
+from app.components import Component, HealthCheck, ReportScope, Status, gauge
 from app.database import Connection, Database, sql
 from app.database.polling import PolledCopy
 from app.errors import Unauthenticated, Unavailable
+from app.log import logger
 from app.settings import Secret
+from app.tasks import repeat
+
+log = logger(__name__)
 
 REFRESH_SECONDS = 0.5
+# The interval in which the last use of tokens is written.
+FLUSH_SECONDS = 60.0
 # The payload of the notifications in sql/tokens.sql. That of an environment has a colon.
 CHANGE_OF_TOKENS = "tokens"
 # Ten times the interval. After that, this instance may accept a token that is revoked elsewhere.
@@ -182,3 +189,34 @@ def _refused(reason: str) -> Unauthenticated:
     return Unauthenticated(
         "token_refused", "Send a valid token in Authorization or X-API-Key.", reason=reason
     )
+
+
+class TokenUse(Component):
+    """Writes `last_used_at` of the tokens that were used. A failure refuses no request."""
+
+    name = "token_use"
+
+    def __init__(self, database: Database, directory: TokenDirectory) -> None:
+        self._database = database
+        self._directory = directory
+
+    async def run(self) -> None:
+        """Write once a minute, and once more at the end."""
+        await repeat(lambda: FLUSH_SECONDS, self.run_once, at_end=True)
+
+    async def run_once(self) -> None:
+        """Write the last use. Never raises: after a failure, the next run writes it."""
+        used, self._directory.used = self._directory.used, set()
+        if not used:
+            return
+        try:
+            await self._database.transact(lambda c: sql.mark_tokens_used(c, ids=sorted(used)))
+        except Unavailable as error:
+            log.debug("token_use_not_written", code=error.code)
+            self._directory.used |= used
+        except Exception as error:  # noqa: BLE001 - a failed task ends readiness
+            log.warning("token_use_not_written", error=type(error).__name__)
+            self._directory.used |= used
+
+
+TOKEN_USE: web.AppKey[TokenUse] = web.AppKey("token_use", TokenUse)

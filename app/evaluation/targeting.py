@@ -12,7 +12,7 @@ from app.errors import Violation
 from app.evaluation.compiler import LIST_VALUES_MAX
 from app.names import is_stored_key
 
-# The depth of JSON, so that the checks below cannot recurse too deep. `compilation.py` checks the
+# The depth of JSON, so that the checks below cannot recurse too deep. `validation.py` checks the
 # cost of a rule together with its segments.
 RULE_DEPTH_MAX = 64
 # Buckets use 32 bits, and other languages reserve one of them for the sign.

@@ -6,12 +6,17 @@ stored, and evaluation ignores them.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 from app.errors import Violation
+from app.evaluation.bucketing import GENERATIONS
+from app.evaluation.compiler import Compiler
+from app.evaluation.nodes import Location
+from app.evaluation.operators import OPERATORS
 from app.evaluation.possible_outcomes import check_outcomes
+from app.evaluation.run import RuleError
 from app.evaluation.targeting import check_rule, member
 
 VIOLATIONS_MAX = 20
@@ -22,6 +27,10 @@ _GUARD_MEMBERS = {"context", "variant", "name"}
 # flagd finds a variant by the JSON of its name, without quotes and with HTML escaped.
 _UNSAFE = re.compile("[\"'\\\\<>&\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TYPES = ((bool,), (str,), (int, float), (dict,))
+# The path of a deeply nested part is long.
+_SHOWN_MAX = 300
+# The choice does not matter: every generation of bucketing compiles the same rules.
+_ANY_GENERATION = next(iter(GENERATIONS))
 
 Violations = Iterator[Violation]
 
@@ -128,3 +137,19 @@ def _check_guard(guard: Any, names: set[str], path: str) -> Violations:
         yield Violation(member(path, "variant"), "must be the name of a variant, or null")
     if not isinstance(guard.get("name", ""), str):
         yield Violation(member(path, "name"), "must be a string")
+
+
+def compile_violation(key: str, rule: Any, segments: Mapping[str, Any]) -> Violation | None:
+    """Return why the rule of a key does not compile with its segments, None when it does."""
+    compiler = Compiler(
+        flag_key=key,
+        segments=segments,
+        fractional=_ANY_GENERATION,
+        operators=OPERATORS,
+        resolve=lambda result: result,
+    )
+    try:
+        compiler.compile(rule, Location("targeting"))
+    except RuleError as error:
+        return Violation(key, f"cannot be evaluated: {str(error)[:_SHOWN_MAX]}")
+    return None

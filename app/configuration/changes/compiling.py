@@ -15,7 +15,7 @@ from app.configuration.changes.offload import StoredValues, run_by_size
 from app.configuration.changes.references import read_segments, referenced_names, rule_of
 from app.database import Connection, sql
 from app.errors import Invalid, Violation, as_sentence
-from app.evaluation.compilation import compile_violation
+from app.evaluation.validation import compile_violation
 
 _VIOLATIONS_MAX = 20
 

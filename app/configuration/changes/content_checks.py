@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from app.configuration.changes.models import Content
-from app.configuration.json_schema.linear import linear_steps
-from app.configuration.json_schema.pool import PROCESSES_MAX, Checkers, RequestCheck
+from app.configuration.json_schema.pool import PROCESSES_MAX, Checkers, RequestCheck, linear_steps
 from app.configuration.json_schema.validation import count_parts
 from app.threads import ThreadLimiter, in_thread
 

@@ -26,8 +26,8 @@ from app.configuration.transfer.document_checks import VIOLATIONS_MAX, examine
 from app.configuration.transfer.document_reader import read_file
 from app.configuration.transfer.documents import Document, Format, shown
 from app.errors import AppError, Violation
-from app.evaluation.compilation import uncompilable
 from app.evaluation.engine import FlagSet
+from app.evaluation.validation import compile_violation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,8 @@ def _of_rules(entries: Mapping[str, Content], wrong: set[str]) -> list[Violation
         if key not in affected and (rule := rule_of(content))
     }
     values = {key: entries[key].value for key in segments}
-    return [*problems, *islice(uncompilable(rules, values), VIOLATIONS_MAX)]
+    violations = (compile_violation(key, rule, values) for key, rule in rules.items())
+    return [*problems, *islice(filter(None, violations), VIOLATIONS_MAX)]
 
 
 def _of_guards(document: Document, wrong: set[str], fractional: str, now: int) -> list[Violation]:

@@ -19,8 +19,7 @@ from app.configuration.changes.models import Content, Kind
 from app.configuration.json_schema import pool
 from app.configuration.json_schema import process as one_process
 from app.configuration.json_schema.checker import frame_of, serve
-from app.configuration.json_schema.linear import linear_steps
-from app.configuration.json_schema.pool import Checkers, RequestCheck
+from app.configuration.json_schema.pool import Checkers, RequestCheck, linear_steps
 from app.configuration.json_schema.process import TooCostlyError
 from app.configuration.json_schema.validation import VIOLATIONS_MAX, CheckResult, check
 from app.errors import Unavailable
