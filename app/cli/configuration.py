@@ -13,7 +13,7 @@ from app.cli.history import text_of
 from app.cli.options import EnvironmentName, Message
 from app.cli.terminal import console, print_json, show_table
 from app.configuration.changes import service as changes
-from app.configuration.changes.content_rules import find_format_error
+from app.configuration.changes.content_checks import find_format_error
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.rows import read_entries
 from app.configuration.entries import service

@@ -9,7 +9,7 @@ from itertools import chain
 
 import msgspec
 
-from app.configuration.changes.content_rules import SCHEMA_TOO_COSTLY, find_format_error
+from app.configuration.changes.content_checks import SCHEMA_TOO_COSTLY, find_format_error
 from app.configuration.changes.models import Content, Operation
 from app.configuration.changes.properties import Intent, PropertiesPatch, check_members
 from app.configuration.changes.requests import (

@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
-from app.configuration.changes.content_rules import find_format_error
+from app.configuration.changes.content_checks import find_format_error
 from app.configuration.changes.history import Moment
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.write_requests import CHECKS, read_dry_run

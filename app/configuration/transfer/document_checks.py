@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.configuration.changes.content_rules import SCHEMA_TOO_COSTLY, check_content
+from app.configuration.changes.content_checks import SCHEMA_TOO_COSTLY, check_content
 from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.properties import check_size, wrong_members
 from app.configuration.json_schema.pool import Checkers, RequestCheck

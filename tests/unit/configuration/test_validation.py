@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.configuration.changes.content_rules import check_content
+from app.configuration.changes.content_checks import check_content
 from app.configuration.changes.models import Content, Kind
 from app.configuration.json_schema.pool import Checkers, RequestCheck
 from app.errors import Invalid, Violation
