@@ -33,8 +33,8 @@ from app.names import counted
 from app.scripts import Resources, run_script
 from app.secrets import data_keys, resealing
 from app.secrets.key_sources import change_ring, ring_file
+from app.secrets.key_wrapping import StoredDataKey
 from app.secrets.keyring import KeyRing, KeyRingError, KeyState, new_key
-from app.secrets.models import StoredDataKey
 from app.settings import load
 
 cli = Commands(

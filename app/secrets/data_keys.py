@@ -10,8 +10,7 @@ from app.access.events import AccessEvent, Origin
 from app.access.log import AccessLog
 from app.database import Connection, Database, sql
 from app.environments import service as environments
-from app.secrets.key_wrapping import Wrapped
-from app.secrets.models import StoredDataKey
+from app.secrets.key_wrapping import StoredDataKey, Wrapped
 from app.secrets.vault import Vault
 
 # Called with the number of keys done and the total.

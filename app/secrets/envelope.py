@@ -57,6 +57,29 @@ class EntryVersion:
     version: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sealed:
+    """A secret's value as it is stored. It opens for its own entry and version only."""
+
+    entry_version: EntryVersion
+    content: bytes = field(repr=False)
+
+    @property
+    def commitment(self) -> bytes:
+        """The same for two copies of one written value."""
+        return commitment(self.content)
+
+
+def sealed_of(environment: str, key: str, version: int, content: bytes | None) -> Sealed | None:
+    """Return the sealed value of a row, None when the row has none."""
+    if content is None:
+        return None
+    return Sealed(
+        entry_version=EntryVersion(environment=environment, key=key, version=version),
+        content=content,
+    )
+
+
 @dataclass(frozen=True)
 class PlainSecret:
     """A value in clear, with the salt of its first writing."""

@@ -4,6 +4,7 @@ Both return the id of the key that wrapped, and unwrap by that id.
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +31,27 @@ class Wrapped:
     data_key_id: bytes
     kek_id: str
     content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredDataKey:
+    """A row of `data_keys`; `wrapped` is None once it is destroyed."""
+
+    environment: str
+    id: bytes
+    kek_id: str
+    wrapped: bytes | None = field(repr=False)
+    created_at: datetime
+    retired_at: datetime | None
+    destroyed_at: datetime | None
+
+    def as_wrapped(self) -> Wrapped:
+        return Wrapped(
+            environment=self.environment,
+            data_key_id=self.id,
+            kek_id=self.kek_id,
+            content=self.wrapped or b"",
+        )
 
 
 class Wrapper(Protocol):

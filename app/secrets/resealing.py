@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 from app.database import Connection, Database, sql
 from app.environments import service as environments
-from app.secrets.envelope import EntryVersion
-from app.secrets.models import Sealed
+from app.secrets.envelope import EntryVersion, Sealed
 from app.secrets.vault import Vault
 
 BATCH_ROWS = 500

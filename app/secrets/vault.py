@@ -13,10 +13,16 @@ from app.database import Connection, sql
 from app.errors import NotFound, Unavailable
 from app.log import logger
 from app.secrets.data_key_cache import DataKeyCache, KeysMissingError
-from app.secrets.envelope import DataKey, EntryVersion, EnvelopeError, PlainSecret, data_key_id
-from app.secrets.key_wrapping import Wrapped, Wrapper
+from app.secrets.envelope import (
+    DataKey,
+    EntryVersion,
+    EnvelopeError,
+    PlainSecret,
+    Sealed,
+    data_key_id,
+)
+from app.secrets.key_wrapping import StoredDataKey, Wrapped, Wrapper
 from app.secrets.keyring import KeyRing
-from app.secrets.models import Sealed, StoredDataKey
 
 log = logger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 from app.environments.models import Properties
 from app.errors import Invalid, Violation
 from app.http.conditions import ExpectedVersion
-from app.secrets.models import Sealed
+from app.secrets.envelope import Sealed
 
 ENTRIES_MAX = 10_000
 MESSAGE_MAX = 1_000

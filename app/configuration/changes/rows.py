@@ -14,7 +14,7 @@ from app.configuration.changes.models import (
 from app.configuration.changes.offload import size_of
 from app.database import Connection, sql
 from app.environments.models import Properties
-from app.secrets.models import sealed_of
+from app.secrets.envelope import sealed_of
 
 # The limits of one statement, so that it ends in time.
 _ROWS_AT_ONCE = 1_000

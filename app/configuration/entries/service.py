@@ -16,7 +16,7 @@ from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import NotFound, invalid
 from app.names import KEY_RULE, is_key, is_stored_key
-from app.secrets.models import sealed_of
+from app.secrets.envelope import sealed_of
 from app.secrets.vault import Vault, shredded, unreadable
 
 _FIELDS = [name for name in Configuration.__struct_fields__ if name != "sealed"]

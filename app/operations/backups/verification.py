@@ -28,7 +28,7 @@ from app.operations.backups.restore_script import apply_script
 from app.operations.backups.store import Verification
 from app.operations.backups.temporary_server import temporary_server
 from app.secrets.data_key_cache import KeysMissingError
-from app.secrets.models import Sealed, sealed_of
+from app.secrets.envelope import Sealed, sealed_of
 from app.secrets.vault import Vault
 from app.settings import DatabaseSettings, Secret, Settings, Target
 

@@ -17,9 +17,9 @@ from app.database.role_names import MIGRATOR
 from app.errors import Unavailable
 from app.http.keys import DATABASE
 from app.secrets import data_keys, resealing
+from app.secrets.envelope import sealed_of
 from app.secrets.key_wrapping import RingWrapper, Wrapped
 from app.secrets.keyring import KeyRing
-from app.secrets.models import sealed_of
 from app.secrets.reveal import VAULT
 from app.secrets.vault import ROTATION_DUE, Vault
 from app.settings import Settings
