@@ -21,7 +21,7 @@ from app.access.format import token_id
 from app.access.mac import holds
 from app.access.models import Caller, Grant, Scope, Token
 from app.components import Component, HealthCheck, ReportScope, Status, gauge
-from app.database import Connection, Database, sql
+from app.database import Database, sql
 from app.database.polling import PolledCopy
 from app.errors import Unauthenticated, Unavailable
 from app.log import logger
@@ -76,18 +76,15 @@ class TokenDirectory(PolledCopy):
         """Read all tokens if any has changed. Raises Unavailable when the database is away."""
         # One at a time: otherwise an older state could overwrite a newer one.
         async with self._refreshing, self._database.connection() as connection:
-            await self._refresh(connection)
-
-    async def _refresh(self, connection: Connection) -> None:
-        # Read the fingerprint first. The next refresh detects changes between the two statements.
-        asked_at = datetime.now(UTC)
-        row = await sql.get_token_fingerprint(connection)
-        self._clock_offset = row["database_time"] - asked_at
-        if row["fingerprint"] != self._fingerprint:
-            self.use(await tokens.list_usable(connection))
-            self._fingerprint = row["fingerprint"]
-        self._confirmed_at = time.monotonic()
-        self.failure = None
+            # Read the fingerprint first. The next refresh detects changes between both statements.
+            asked_at = datetime.now(UTC)
+            row = await sql.get_token_fingerprint(connection)
+            self._clock_offset = row["database_time"] - asked_at
+            if row["fingerprint"] != self._fingerprint:
+                self.use(await tokens.list_usable(connection))
+                self._fingerprint = row["fingerprint"]
+            self._confirmed_at = time.monotonic()
+            self.failure = None
 
     @property
     def is_loaded(self) -> bool:
@@ -107,17 +104,6 @@ class TokenDirectory(PolledCopy):
     def usable(self) -> Mapping[str, Token]:
         """The tokens that are neither revoked nor long expired, by ID."""
         return self._tokens or {}
-
-    @property
-    def soonest_expiry(self) -> datetime | None:
-        """The next expiry of a valid token that was not replaced."""
-        now = self.now
-        ends = (
-            token.grant.expires_at
-            for token in self.usable.values()
-            if token.retires_at is None and not token.is_over(now)
-        )
-        return min(filter(None, ends), default=None)
 
     def use(self, usable: Sequence[Token]) -> None:
         self._tokens = {token.id: token for token in usable}
@@ -176,7 +162,13 @@ class TokenDirectory(PolledCopy):
         }
 
     def metrics(self) -> Iterable[Metric]:
-        soonest = self.soonest_expiry
+        now = self.now
+        ends = (
+            token.grant.expires_at
+            for token in self.usable.values()
+            if token.retires_at is None and not token.is_over(now)
+        )
+        soonest = min(filter(None, ends), default=None)
         if soonest is not None:
             yield gauge(
                 "flagstone_token_soonest_expiry_timestamp_seconds",

@@ -15,13 +15,12 @@ from app.configuration.changes.chain import canonical
 from app.crypto.signing import Signer, is_signed
 from app.database import Connection
 from app.environments.models import Environment
-from app.errors import AppError, invalid
+from app.errors import invalid
 from app.private_files import open_regular
 from app.schema.expectations import Expectations, find_mismatch
 
 _PURPOSE = "head/1"
 _LINE_BYTES_MAX = 4_096
-_OTHER_SCHEMA = "was signed with another expected schema than is stored for that time"
 _BEGINNING = b'{"at":"'
 
 
@@ -85,7 +84,7 @@ def read_heads(path: Path, public_keys: Collection[str]) -> list[Head]:
         if head is not None:
             heads.append(head)
         elif not _is_torn(line):
-            raise _unusable(number)
+            raise invalid("heads", f"line {number} is not a head that this key has signed")
     return heads
 
 
@@ -157,10 +156,6 @@ def _decode(line: bytes) -> SignedHead | None:
         return None
 
 
-def _unusable(number: int) -> AppError:
-    return invalid("heads", f"line {number} is not a head that this key has signed")
-
-
 async def check_expectations(connection: Connection, heads: Iterable[Head]) -> None:
     """Check that the expected schema of each head is stored unchanged.
 
@@ -168,4 +163,5 @@ async def check_expectations(connection: Connection, heads: Iterable[Head]) -> N
     """
     expected = [(head.revision, head.expectations) for head in heads]
     if (revision := await find_mismatch(connection, expected)) is not None:
-        raise BrokenChainError(revision, _OTHER_SCHEMA)
+        reason = "was signed with another expected schema than is stored for that time"
+        raise BrokenChainError(revision, reason)

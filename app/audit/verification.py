@@ -82,14 +82,15 @@ async def verify(
         await _check_strays(connection, environment)
         walk.check_heads(environment)
         await _check_entries(connection, environment, walk.entries)
-        _check_properties(environment, walk.properties)
+        walk.check_properties(environment)
         # Last, because a mismatch of the history matters more.
         await check_expectations(connection, walk.heads)
     except BrokenChainError as error:
         return Broken(environment=name, revision=error.revision, reason=error.reason)
     except UNREADABLE:
         revision = (await latest_revisions(connection))[name]
-        return Broken(environment=name, revision=revision, reason=_UNREADABLE_ROW)
+        reason = "is the last, and the row of the environment cannot be read"
+        return Broken(environment=name, revision=revision, reason=reason)
     except NotFound:
         if not signed:
             raise
@@ -116,7 +117,9 @@ class _Walk:
             self._expected.setdefault(head.revision, set()).add(head.hash)
         # The entries by key, without deleted ones.
         self.entries: dict[str, _LastState] = {}
-        self.properties = _first_properties(name)
+        # Those of a new environment. The initial `production` is protected.
+        protected = name == "production"
+        self.properties = Properties(metadata={}, fractional="v3", protected=protected, version=1)
         self.unchained = 0
         # The revisions that deleted an environment of this name.
         self.closings: list[int] = []
@@ -127,7 +130,8 @@ class _Walk:
             self.closings.append(stored.revision)
         expected = self._expected.get(stored.revision)
         if expected is not None and expected != {(stored.hash or b"").hex()}:
-            raise BrokenChainError(stored.revision, _NOT_AS_SIGNED)
+            reason = "differs from the signed head: the history was rewritten"
+            raise BrokenChainError(stored.revision, reason)
         for change in stored.changes:
             before = self.entries.pop(change.key, None)
             before_hash = entry_hash(change.before.content, change.before.version)
@@ -152,33 +156,29 @@ class _Walk:
         """Check that the environment is deleted if and only if its last change set deleted it."""
         is_closed = self.closings[-1:] == [environment.revision]
         if is_deleted and not is_closed:
-            raise BrokenChainError(environment.revision, _NOT_CLOSED)
+            reason = "is the last and did not delete the environment, which is marked as deleted"
+            raise BrokenChainError(environment.revision, reason)
         if is_closed and not is_deleted:
-            raise BrokenChainError(environment.revision, _REOPENED)
+            reason = "deleted the environment, which exists without a change set that created it"
+            raise BrokenChainError(environment.revision, reason)
         before = self.closings[:-1] if is_deleted else self.closings
         if environment.first_revision != (before[-1] if before else 0) + 1:
-            raise BrokenChainError(environment.first_revision, _NOT_FIRST)
+            reason = "is not the first revision of the environment"
+            raise BrokenChainError(environment.first_revision, reason)
 
     def check_heads(self, environment: Environment) -> None:
         for head in self.heads:
             if head.revision > environment.revision:
                 raise BrokenChainError(head.revision, _missing(head))
 
-
-_NOT_AS_SIGNED = "differs from the signed head: the history was rewritten"
-_NOT_CLOSED = "is the last and did not delete the environment, which is marked as deleted"
-_REOPENED = "deleted the environment, which exists without a change set that created it"
-_NOT_FIRST = "is not the first revision of the environment"
-_UNREADABLE_ROW = "is the last, and the row of the environment cannot be read"
+    def check_properties(self, environment: Environment) -> None:
+        if not _are_equal(self.properties, environment.properties):
+            reason = "is the last, and the history has other properties than are stored"
+            raise BrokenChainError(environment.revision, reason)
 
 
 def _missing(head: Head) -> str:
     return f"was signed at {head.at:%Y-%m-%d %H:%M:%S} UTC, but is missing"
-
-
-def _first_properties(name: str) -> Properties:
-    """Return the properties of a new environment. The initial `production` is protected."""
-    return Properties(metadata={}, fractional="v3", protected=name == "production", version=1)
 
 
 async def _check_strays(connection: Connection, environment: Environment) -> None:
@@ -226,12 +226,6 @@ def _is_same(row: Any, expected: _LastState) -> bool:
 
 def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
-
-
-def _check_properties(environment: Environment, last: Properties) -> None:
-    if not _are_equal(last, environment.properties):
-        reason = "is the last, and the history has other properties than are stored"
-        raise BrokenChainError(environment.revision, reason)
 
 
 def _are_equal(left: Properties, right: Properties) -> bool:

@@ -24,13 +24,6 @@ class ChangeEventData(msgspec.Struct, frozen=True, kw_only=True):
     properties: bool
 
 
-class Resync(msgspec.Struct, frozen=True):
-    """The data of a `resync` event: the client must read everything at this revision again."""
-
-    environment: str
-    revision: int
-
-
 class ChangeEvent:
     """One change set as a server-sent event."""
 
@@ -55,7 +48,8 @@ class ChangeEvent:
 
 
 def resync_message(environment: str, epoch: str, revision: int) -> bytes:
-    return _encoded("resync", epoch, revision, Resync(environment, revision))
+    """Return the event that makes the client read everything at this revision again."""
+    return _encoded("resync", epoch, revision, {"environment": environment, "revision": revision})
 
 
 def id_message(epoch: str, revision: int) -> bytes:

@@ -8,8 +8,7 @@ is skipped for the one before. Processes may share the folder: the one with the 
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,13 +85,18 @@ class Disk:
         content = self._box.close(msgspec.json.encode(state), self._context)
         generations = self._generations()
         number = _number(generations[0]) + 1 if generations else 1
-        with _draft_of(self._folder / f"{number:012d}{_ENDING}") as draft:
+        path = self._folder / f"{number:012d}{_ENDING}"
+        draft = path.with_suffix(".draft")
+        try:
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(_MAGIC)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
         self._flush_folder()
         for old in self._generations()[GENERATIONS:]:
             old.unlink(missing_ok=True)
@@ -152,14 +156,3 @@ class Disk:
 
 def _number(path: Path) -> int:
     return int(path.stem)
-
-
-@contextmanager
-def _draft_of(path: Path) -> Iterator[Path]:
-    """Yield a draft file. It is renamed to the path at the end, or deleted after an error."""
-    draft = path.with_suffix(".draft")
-    try:
-        yield draft
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
