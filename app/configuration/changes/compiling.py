@@ -12,7 +12,7 @@ from typing import Any
 
 from app.configuration.changes.models import Change, ChangeSet, Content, Kind
 from app.configuration.changes.offload import StoredValues, run_by_size
-from app.configuration.changes.references import read_segments, referenced_names, rule_of
+from app.configuration.changes.references import is_segment, names_in, read_segments, rule_of
 from app.database import Connection, sql
 from app.errors import Invalid, Violation, as_sentence
 from app.evaluation.validation import compile_violation
@@ -36,7 +36,12 @@ async def check_compiling(
         before = _rules(changes, [change.before.content for change in changes])
         after = _rules(changes, [change.after for change in changes])
         after = {key: rule for key, rule in after.items() if key not in exempt}
-        return before, after, [change.key for change in changes if _is_segment_change(change)]
+        segments = [
+            change.key
+            for change in changes
+            if is_segment(change.before.content) or is_segment(change.after)
+        ]
+        return before, after, segments
 
     before, after, changed_segments = await run_by_size(changes, "compile", find)
     users = await _users(connection, environment, changes, changed_segments)
@@ -45,8 +50,7 @@ async def check_compiling(
 
     def names() -> list[str]:
         rules = chain(before.values(), checked.values())
-        contents = (Content(kind=Kind.SEGMENT, value=rule) for rule in rules)
-        return sorted({name for content in contents for name in referenced_names(content)})
+        return sorted({name for rule in rules for name in names_in(rule)})
 
     with closing(StoredValues(users, after)) as checked:
         # A small change names few segments, unless other flags use the segments that it changes.
@@ -102,18 +106,12 @@ def _rules(changes: Sequence[Change], contents: Sequence[Content | None]) -> dic
     return rules
 
 
-def _is_segment_change(change: Change) -> bool:
-    return any(
-        content is not None and content.kind is Kind.SEGMENT
-        for content in (change.before.content, change.after)
-    )
-
-
 def _segments_before(segments: Rules, changes: Sequence[Change]) -> Rules:
     """Return the segments as they were before the changes."""
-    changed = {change.key for change in changes}
-    return {key: rule for key, rule in segments.items() if key not in changed} | {
-        change.key: content.value
-        for change in changes
-        if (content := change.before.content) is not None and content.kind is Kind.SEGMENT
-    }
+    before = dict(segments)
+    for change in changes:
+        before.pop(change.key, None)
+        content = change.before.content
+        if content is not None and content.kind is Kind.SEGMENT:
+            before[change.key] = content.value
+    return before

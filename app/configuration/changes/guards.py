@@ -11,7 +11,7 @@ from typing import Any
 
 from app.configuration.changes.models import ChangeSet, Content, Kind
 from app.configuration.changes.offload import StoredValues, run_by_size
-from app.configuration.changes.references import read_segments, referenced_names
+from app.configuration.changes.references import names_in, read_segments
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Invalid, Violation, as_sentence
@@ -67,8 +67,8 @@ async def _violations(
     """Return the first broken guard cases."""
 
     def names() -> list[str]:
-        contents = (Content(kind=Kind.FLAG, value=value) for value in flags.values())
-        return sorted({name for content in contents for name in referenced_names(content)})
+        rules = (flag.get("targeting") for flag in flags.values())
+        return sorted({name for rule in rules for name in names_in(rule)})
 
     segments = await read_segments(connection, environment, await flags.run("guards", names))
     properties = (await environments.get(connection, environment)).properties

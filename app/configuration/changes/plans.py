@@ -8,9 +8,9 @@ import msgspec
 from app.configuration.changes import history
 from app.configuration.changes.history import Moment
 from app.configuration.changes.json_patch import have_same_content
-from app.configuration.changes.models import ChangeKind, Entry, Kind, Operation
+from app.configuration.changes.models import ChangeKind, Entry, Operation
 from app.configuration.changes.properties import Intent, patch_towards
-from app.configuration.changes.references import referenced_names
+from app.configuration.changes.references import is_segment, referenced_names
 from app.configuration.changes.rows import all_pages, content_of
 from app.database import Connection, sql
 from app.environments import service as environments
@@ -146,13 +146,9 @@ def with_segments(keys: set[str], entries: Mapping[str, Entry]) -> set[str]:
         entry = entries.get(key)
         if entry is None or entry.content is None:
             continue
-        waiting += [name for name in referenced_names(entry.content) if _is_segment(entries, name)]
+        names = referenced_names(entry.content)
+        waiting += [name for name in names if name in entries and is_segment(entries[name].content)]
     return complete
-
-
-def _is_segment(entries: Mapping[str, Entry], name: str) -> bool:
-    entry = entries.get(name)
-    return entry is not None and entry.content is not None and entry.content.kind is Kind.SEGMENT
 
 
 async def _all(connection: Connection, environment: str) -> dict[str, Entry]:

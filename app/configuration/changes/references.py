@@ -17,7 +17,11 @@ References = Mapping[str, set[str]]
 
 def referenced_names(content: Content) -> Iterator[str]:
     """Yield the names in every {"$ref": NAME} of a flag's targeting or of a segment."""
-    waiting = [rule_of(content)]
+    return names_in(rule_of(content))
+
+
+def names_in(rule: Any) -> Iterator[str]:
+    waiting = [rule]
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict):
@@ -64,14 +68,11 @@ async def check_references(
     referring, added = await run_by_size(changes, "references", find)
     if not any(added.values()):
         return []
-    segments = {key: referring[key] for key, content in put.items() if _is_segment(content)}
+    segments = {key: referring[key] for key, content in put.items() if is_segment(content)}
     changed = {change.key for change in changes}
     if outside := set[str]().union(*referring.values()) - changed:
         stored = await read_segments(connection, environment, outside, changed)
-        segments |= {
-            key: set(referenced_names(Content(kind=Kind.SEGMENT, value=value)))
-            for key, value in stored.items()
-        }
+        segments |= {key: set(names_in(segment)) for key, segment in stored.items()}
     return await run_by_size(
         changes, "references", lambda: _check(added, segments, lenient=lenient)
     )
@@ -111,7 +112,7 @@ def reachable(names: set[str], segments: References) -> set[str]:
     return reached
 
 
-def _is_segment(content: Content | None) -> bool:
+def is_segment(content: Content | None) -> bool:
     return content is not None and content.kind is Kind.SEGMENT
 
 
@@ -122,7 +123,7 @@ async def _check_removed(
     removed = {
         change.key
         for change in changes
-        if _is_segment(change.before.content) and not _is_segment(change.after)
+        if is_segment(change.before.content) and not is_segment(change.after)
     }
     if not removed:
         return removed

@@ -18,22 +18,30 @@ async def seal_secrets(
 
     A copy from another version, key or environment is opened first. Raises as the vault.
     """
-    secrets = [change for change in changes if _is_secret(change.after)]
+    secrets = {
+        change.key: change.after
+        for change in changes
+        if change.after is not None and change.after.kind is Kind.SECRET
+    }
     if not secrets:
         return list(changes)
-    values = await _open(connection, vault, [change.after for change in secrets if change.after])
+    copies = [content.sealed for content in secrets.values() if content.sealed is not None]
+    opened = iter(await vault.open(connection, copies))
+    values = [
+        next(opened) if content.sealed is not None else fresh(msgspec.json.encode(content.value))
+        for content in secrets.values()
+    ]
     entry_versions = [
         EntryVersion(environment=environment, key=change.key, version=change.version or 0)
-        for change in secrets
+        for change in changes
+        if change.key in secrets
     ]
     sealed = await vault.seal(connection, list(zip(values, entry_versions, strict=True)))
-    sealed_by_key = dict(zip((change.key for change in secrets), sealed, strict=True))
-    return [
-        replace(change, after=replace(change.after, value=None, sealed=sealed_by_key[change.key]))
-        if change.after is not None and change.key in sealed_by_key
-        else change
-        for change in changes
-    ]
+    contents = {
+        key: replace(content, value=None, sealed=value)
+        for (key, content), value in zip(secrets.items(), sealed, strict=True)
+    }
+    return [replace(change, after=contents.get(change.key, change.after)) for change in changes]
 
 
 async def reveal_secrets(
@@ -54,19 +62,3 @@ def _with_value(content: Content, opened: PlainSecret | None) -> Content:
     if opened is None:
         return content
     return replace(content, value=msgspec.json.decode(opened.value), sealed=None)
-
-
-async def _open(
-    connection: Connection, vault: Vault, contents: Sequence[Content]
-) -> list[PlainSecret]:
-    """Return the values to seal: new ones, and opened copies."""
-    sealed = [content.sealed for content in contents if content.sealed is not None]
-    opened = iter(await vault.open(connection, sealed))
-    return [
-        next(opened) if content.sealed is not None else fresh(msgspec.json.encode(content.value))
-        for content in contents
-    ]
-
-
-def _is_secret(content: Content | None) -> bool:
-    return content is not None and content.kind is Kind.SECRET
