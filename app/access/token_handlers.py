@@ -14,8 +14,8 @@ from app.access.token_views import TokenView
 from app.database import Connection
 from app.errors import Conflict, Forbidden, NotFound, Violation
 from app.http import wire
-from app.http.idempotency import run_write
 from app.http.keys import DATABASE
+from app.http.writes import run_write
 
 Work = Callable[[Connection], Awaitable[GeneratedToken]]
 

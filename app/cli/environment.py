@@ -23,7 +23,7 @@ from app.environments import models, service
 from app.errors import invalid
 from app.http.conditions import ExpectedVersion
 from app.http.decoder import parse
-from app.http.dry_run import transact
+from app.http.writes import transact
 from app.scripts import Resources, run_query, run_script
 from app.settings import Tier
 

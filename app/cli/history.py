@@ -25,7 +25,7 @@ from app.configuration.changes.views import (
 )
 from app.configuration.snapshots.snapshot import Configuration
 from app.database import Connection
-from app.http.dry_run import transact
+from app.http.writes import transact
 from app.scripts import Resources, run_query, run_script
 
 cli = Commands()

@@ -21,7 +21,7 @@ from app.configuration.transfer.document_reader import format_of, read_file
 from app.configuration.transfer.document_writer import left_out, write_document
 from app.configuration.transfer.documents import Format, Mode
 from app.configuration.transfer.service import ImportResult
-from app.http.dry_run import transact
+from app.http.writes import transact
 from app.names import counted
 from app.scripts import Resources, run_script
 

@@ -26,6 +26,7 @@ from app.configuration.snapshots.event_stream import STREAMS, OpenStreams
 from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.transfer.handlers import TRANSFER_LIMITER, TRANSFER_WAIT_SECONDS
+from app.crypto.derivation import Purpose, derive
 from app.database import Database
 from app.database.client.listener import listen
 from app.database.client.primary import Primary
@@ -40,9 +41,9 @@ from app.health.heartbeat import Heartbeat
 from app.health.report import Health
 from app.http.budget import BodyBudget
 from app.http.durations import Durations
-from app.http.idempotency import DIGESTS, RequestDigest
 from app.http.keys import BUDGET, DATABASE, DECODE_LIMITER, DURATIONS, LIFECYCLE, SETTINGS
 from app.http.lifecycle import Lifecycle
+from app.http.writes import DIGEST_KEY
 from app.operations.backups.schedule import Schedule
 from app.operations.metrics.collector import Collector
 from app.operations.metrics.handlers import PEERS
@@ -111,7 +112,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
     app[STREAMS] = OpenStreams()
     app[RATE_LIMIT] = RateLimit()
     app[TICKETS] = Tickets(directory, key, settings.http.public_url)
-    app[DIGESTS] = RequestDigest(key)
+    app[DIGEST_KEY] = derive(key, Purpose.REQUEST_DIGESTS)
     app[CORS] = Cors(settings.http.cors_origins)
     app[TRANSFER_LIMITER] = ThreadLimiter(TRANSFER_WAIT_SECONDS)
     app[DECODE_LIMITER] = ThreadLimiter(TRANSFER_WAIT_SECONDS)

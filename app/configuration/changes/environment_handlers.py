@@ -24,8 +24,8 @@ from app.errors import Forbidden, Unavailable
 from app.http import wire
 from app.http.conditions import read_expected_version
 from app.http.headers import revision_header
-from app.http.idempotency import run_write
 from app.http.keys import DATABASE
+from app.http.writes import run_write
 
 # The same as for an import.
 DELETION_SECONDS = 20.0

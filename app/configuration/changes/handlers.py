@@ -22,8 +22,8 @@ from app.configuration.snapshots.reading import FOLLOWER
 from app.database import Connection
 from app.errors import Forbidden, invalid, malformed
 from app.http import wire
-from app.http.idempotency import checked
 from app.http.keys import DATABASE
+from app.http.writes import checked
 from app.secrets.reveal import VAULT
 
 # Comparing or writing 10,000 entries takes 1 to 2 s, and longer on a slow disk.

@@ -14,7 +14,7 @@ from app.configuration.snapshots.reading import wait_until_served
 from app.database import Connection
 from app.http import wire
 from app.http.headers import revision_header
-from app.http.idempotency import run_write
+from app.http.writes import run_write
 
 CHECKS: web.AppKey[ContentChecks] = web.AppKey("checks", ContentChecks)
 

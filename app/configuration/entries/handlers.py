@@ -25,8 +25,8 @@ from app.errors import NotFound
 from app.http import conditions, wire
 from app.http.encoded import EncodedResponse
 from app.http.headers import entity_tag, revision_header
-from app.http.idempotency import checked, run_write
 from app.http.keys import DATABASE
+from app.http.writes import checked, run_write
 from app.secrets.reveal import VAULT, log_reveal, wants_secrets
 
 

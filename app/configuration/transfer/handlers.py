@@ -33,8 +33,8 @@ from app.http import conditions, wire
 from app.http.bodies import receive_body
 from app.http.encoded import EncodedResponse
 from app.http.headers import revision_header
-from app.http.idempotency import checked, run_write
 from app.http.keys import DATABASE
+from app.http.writes import checked, run_write
 from app.names import counted
 from app.secrets.reveal import VAULT, log_reveal, wants_secrets
 from app.threads import ThreadLimiter, in_thread

@@ -1,4 +1,4 @@
-"""Writes that may be repeated: an Idempotency-Key and the first answer to it.
+"""Writes in one transaction: once per Idempotency-Key, or rolled back as a dry run.
 
 After draft-ietf-httpapi-idempotency-key-header: the same key with the same request returns the
 first answer, with another request 409. Only successes are stored, because a refused write changes
@@ -8,40 +8,25 @@ nothing. Key, write and answer are one transaction, so a crash cannot separate t
 import hmac
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
-from app.crypto.derivation import Purpose, derive
-from app.database import Connection, sql
+from app.database import Connection, Database, sql
 from app.errors import AppError, Conflict, malformed
 from app.http.bodies import receive_body
-from app.http.dry_run import transact
 from app.http.keys import DATABASE
-from app.settings import Secret
 
 _KEY = re.compile(r"[!-~]{1,200}")
 Answer = TypeVar("Answer", bound=msgspec.Struct)
 Result = TypeVar("Result")
 
-
-class RequestDigest:
-    """HMAC-SHA-256 of requests, under a key that every instance has and the database has not.
-
-    A request may contain a secret. A reader of the table could guess it from a plain hash.
-    """
-
-    def __init__(self, key: Secret) -> None:
-        self._key = derive(key, Purpose.REQUEST_DIGESTS)
-
-    def of(self, sent: bytes) -> bytes:
-        return hmac.digest(self._key, sent, "sha256")
-
-
-DIGESTS: web.AppKey[RequestDigest] = web.AppKey("digests", RequestDigest)
+# Every instance has this key and the database has not. A request may contain a secret, which a
+# reader of the table could guess from a plain hash.
+DIGEST_KEY: web.AppKey[bytes] = web.AppKey("digest_key", bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +79,7 @@ async def read_repeatable(request: web.Request, *, dry_run: bool) -> Repeatable 
     head = "\n".join((request.method, request.raw_path, *conditions))
     # Headers may contain bytes that are not UTF-8.
     sent = head.encode(errors="surrogateescape") + b"\n\n" + body
-    return Repeatable(key=key, request=request.app[DIGESTS].of(sent))
+    return Repeatable(key=key, request=hmac.digest(request.app[DIGEST_KEY], sent, "sha256"))
 
 
 async def run_once_per_key(
@@ -150,3 +135,24 @@ async def checked(request: web.Request, check: Awaitable[Result]) -> Callable[[]
 
         return refuse
     return lambda: result
+
+
+class _DryRunOverError(Exception):
+    """Rolls back the transaction of a dry run."""
+
+
+async def transact(
+    database: Database, work: Callable[[Connection], Awaitable[Result]], *, dry_run: bool
+) -> Result:
+    """Run the work in a transaction and return its result. Roll back a dry run."""
+    if not dry_run:
+        return await database.transact(work)
+    results: list[Result] = []
+
+    async def run_and_roll_back(connection: Connection) -> None:
+        results.append(await work(connection))
+        raise _DryRunOverError
+
+    with suppress(_DryRunOverError):
+        await database.transact(run_and_roll_back)
+    return results[-1]
