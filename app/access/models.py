@@ -1,14 +1,10 @@
 """Tokens, their grants, and the caller of a request."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 EVERY_ENVIRONMENT = "*"
-
-# Returns whether a caller may see an environment, like `Grant.covers`.
-Covers = Callable[[str], bool]
 
 
 class Scope(StrEnum):
@@ -26,10 +22,6 @@ class Grant:
     scopes: frozenset[Scope]
     environments: frozenset[str]
     expires_at: datetime | None
-
-    def without(self, environments: Sequence[str]) -> "Grant":
-        """Return the grant without these environments, which were deleted."""
-        return replace(self, environments=self.environments.difference(environments))
 
     def covers(self, environment: str) -> bool:
         return EVERY_ENVIRONMENT in self.environments or environment in self.environments
@@ -57,7 +49,9 @@ class Token:
     @property
     def reach(self) -> Grant:
         """The grant without deleted environments. The MAC covers the whole `grant`."""
-        return self.grant.without(self.lapsed) if self.lapsed else self.grant
+        if not self.lapsed:
+            return self.grant
+        return replace(self.grant, environments=self.grant.environments.difference(self.lapsed))
 
     def is_over(self, now: datetime) -> bool:
         expires_at = self.grant.expires_at

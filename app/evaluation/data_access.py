@@ -4,6 +4,7 @@ The context always has `$flagd`, which replaces any attribute of that name from 
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from app.evaluation.compiler import Build, Compiler
@@ -133,7 +134,8 @@ def _injected(flag_key: str, run: Run) -> dict[str, Any]:
     return {"flagKey": flag_key, "timestamp": run.now}
 
 
-def _missing(compiler: Compiler, raw: Any, location: Location) -> Node:
+def _missing(compiler: Compiler, raw: Any, location: Location, *, some: bool = False) -> Node:
+    """Compile `missing`, or `missing_some` whose first argument is the number that suffices."""
     compiler.lookups += 1
     nodes = compiler.arguments(raw, location)
     runs = runs_of(nodes)
@@ -144,15 +146,6 @@ def _missing(compiler: Compiler, raw: Any, location: Location) -> Node:
         names = values[0] if values and isinstance(values[0], list) else values
         return _absent(find, names, data, run)
 
-    return _checked(missing, nodes)
-
-
-def _missing_some(compiler: Compiler, raw: Any, location: Location) -> Node:
-    compiler.lookups += 1
-    nodes = compiler.arguments(raw, location)
-    runs = runs_of(nodes)
-    find = _finder(compiler.flag_key, location)
-
     def missing_some(data: Any, run: Run) -> list[Any]:
         values = [closure(data, run) for closure in runs]
         needed, names = (*values, None, None)[:2]
@@ -160,14 +153,11 @@ def _missing_some(compiler: Compiler, raw: Any, location: Location) -> Node:
         absent = _absent(find, names, data, run)
         return [] if len(names) - len(absent) >= to_number(needed, run) else absent
 
-    return _checked(missing_some, nodes)
-
-
-def _checked(run_missing: Closure, nodes: list[Node]) -> Node:
-    """Return the node. Raises RuleError when literal paths need too many steps for any context."""
+    closure = missing_some if some else missing
     if all(node.is_literal for node in nodes):
-        run_missing({}, Run({}, 0))
-    return Node(run_missing)
+        # Raises RuleError when literal paths need too many steps for any context.
+        closure({}, Run({}, 0))
+    return Node(closure)
 
 
 def _absent(find: Find, names: list[Any], data: Any, run: Run) -> list[Any]:
@@ -176,4 +166,8 @@ def _absent(find: Find, names: list[Any], data: Any, run: Run) -> list[Any]:
     return [name for name, value in values if value is MISSING or value is None or value == ""]
 
 
-ACCESS: dict[str, Build] = {"var": _var, "missing": _missing, "missing_some": _missing_some}
+ACCESS: dict[str, Build] = {
+    "var": _var,
+    "missing": _missing,
+    "missing_some": partial(_missing, some=True),
+}

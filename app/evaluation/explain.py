@@ -118,7 +118,8 @@ class _Trace:
                     if operator in _LAZY
                     else _operand_values(operator, raw, path, inner.outcomes)
                 )
-                step.operands = _operands(values)
+                few = values[:_OPERANDS_MAX]
+                step.operands = [_shown(value, _SHOWN_BYTES_MAX // len(few)) for value in few]
             outer.outcomes[path] = outcome
             step.outcome = _shown(outcome)
             if operator == "fractional" and values:
@@ -172,11 +173,6 @@ def _value(raw: Any, path: str, outcomes: Mapping[str, Any]) -> Any:
     # The path of a segment continues the path of its reference.
     inner = f"{path}."
     return next((value for at, value in outcomes.items() if at.startswith(inner)), MISSING)
-
-
-def _operands(values: list[Any]) -> list[Any]:
-    few = values[:_OPERANDS_MAX]
-    return [_shown(value, _SHOWN_BYTES_MAX // len(few)) for value in few]
 
 
 def _shown(value: Any, bytes_max: int = _SHOWN_BYTES_MAX) -> Any:

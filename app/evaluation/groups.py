@@ -46,7 +46,8 @@ class Group:
         cache_key = value if value is None or value in self._texts else _ANY_OTHER
         block = self._blocks.get(cache_key)
         if block is None:
-            block = self._evaluate({self._attribute: value})
+            only = {self._attribute: value}
+            block = BodyBlock([flag.body(only, Run(only, 0)) for flag in self.flags])
             self._store(cache_key, block)
         return block
 
@@ -59,6 +60,3 @@ class Group:
             self._bytes = 0
         self._blocks[cache_key] = block
         self._bytes += size
-
-    def _evaluate(self, context: Mapping[str, Any]) -> BodyBlock:
-        return BodyBlock([flag.body(context, Run(context, 0)) for flag in self.flags])

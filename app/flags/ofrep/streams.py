@@ -70,7 +70,8 @@ async def stream_flag_changes(request: web.Request) -> web.StreamResponse:
         if not is_changed:
             return b""
         sent_at = time.monotonic()
-        return _refetch_message(position)
+        event = RefetchEvent(etag=position.etag, last_modified=int(time.time()))
+        return b"id: %b\ndata: %b\n\n" % (position.id.encode(), msgspec.json.encode(event))
 
     return await serve_stream(request, environment, next_messages, headers=headers)
 
@@ -105,8 +106,3 @@ def _differ(before: _Position, after: _Position) -> bool:
     return (
         before.epoch != after.epoch or before.rules is not after.rules or before.turn != after.turn
     )
-
-
-def _refetch_message(position: _Position) -> bytes:
-    data = msgspec.json.encode(RefetchEvent(etag=position.etag, last_modified=int(time.time())))
-    return b"id: %b\ndata: %b\n\n" % (position.id.encode(), data)
