@@ -7,8 +7,8 @@ from aiohttp import web
 from app.configuration.snapshots.reading import read_snapshot, snapshot_headers
 from app.errors import invalid
 from app.flags import explanation as service
-from app.flags.usage import FlagUsage, Usage, read_usage
-from app.flags.views import EvaluationQuery
+from app.flags.usage import Usage, read_usage
+from app.flags.views import EvaluationQuery, FlagUsage
 from app.http import wire
 from app.http.decoder import CONTEXT_BYTES_MAX
 from app.http.keys import DATABASE

@@ -19,6 +19,7 @@ from app.environments import service as environments
 from app.errors import Unavailable
 from app.evaluation.groups import BodyBlock
 from app.evaluation.validation import VARIANT_NAME_MAX
+from app.flags.views import FlagUse, OutcomeUse
 from app.log import logger
 from app.names import counted
 from app.tasks import repeat
@@ -46,33 +47,6 @@ class _Counted(msgspec.Struct, frozen=True, rename="camel"):
 
 
 _decode = msgspec.json.Decoder(_Counted).decode
-
-
-class OutcomeUse(msgspec.Struct, frozen=True, kw_only=True):
-    """The count of an outcome of a flag.
-
-    `reason` is that of OFREP, or the error code of a failure. `variant` is cut at 255 characters.
-    """
-
-    reason: str
-    variant: str | None
-    count: int
-    last_evaluated_at: datetime
-
-
-class FlagUse(msgspec.Struct, frozen=True, kw_only=True):
-    """The usage of a flag. `remarks` say why it may no longer be needed."""
-
-    key: str
-    created_at: datetime
-    last_evaluated_at: datetime | None
-    count: int
-    outcomes: list[OutcomeUse]
-    remarks: list[str]
-
-
-class FlagUsage(msgspec.Struct, frozen=True, kw_only=True):
-    items: list[FlagUse]
 
 
 # The key of a row: environment, flag key, reason and variant.

@@ -1,4 +1,4 @@
-"""The request and answer of an explained evaluation."""
+"""The JSON shapes of usage and of explained evaluations."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -24,3 +24,30 @@ class ExplainedEvaluation(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     steps: list[EvaluationStep]
     is_complete: bool
+
+
+class OutcomeUse(msgspec.Struct, frozen=True, kw_only=True):
+    """The count of an outcome of a flag.
+
+    `reason` is that of OFREP, or the error code of a failure. `variant` is cut at 255 characters.
+    """
+
+    reason: str
+    variant: str | None
+    count: int
+    last_evaluated_at: datetime
+
+
+class FlagUse(msgspec.Struct, frozen=True, kw_only=True):
+    """The usage of a flag. `remarks` say why it may no longer be needed."""
+
+    key: str
+    created_at: datetime
+    last_evaluated_at: datetime | None
+    count: int
+    outcomes: list[OutcomeUse]
+    remarks: list[str]
+
+
+class FlagUsage(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[FlagUse]

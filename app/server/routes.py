@@ -48,8 +48,7 @@ from app.flags.ofrep.cors import preflight
 from app.flags.ofrep.streams import RefetchEvent, stream_flag_changes
 from app.flags.ofrep.tickets import STREAM_PATH
 from app.flags.ofrep.views import EvaluationRequest, Evaluations
-from app.flags.usage import FlagUsage
-from app.flags.views import EvaluationQuery, ExplainedEvaluation
+from app.flags.views import EvaluationQuery, ExplainedEvaluation, FlagUsage
 from app.health import handlers as health
 from app.health.report import HealthReport, Readiness
 from app.http import documentation, home, wire
