@@ -9,6 +9,9 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 import msgspec
 from prometheus_client import Metric
@@ -180,24 +183,22 @@ async def _add(connection: Connection, counts: Counter[RowKey]) -> None:
 async def read_usage(connection: Connection, environment: str, now: datetime) -> list[FlagUse]:
     """Return every flag of an environment with its usage. Raises NotFound."""
     await environments.get(connection, environment)
-    outcomes: dict[str, list[OutcomeUse]] = {}
-    created: dict[str, datetime] = {}
-    async for row in sql.list_flag_usage(connection, environment=environment):
-        created[row["key"]] = row["created_at"]
-        of_flag = outcomes.setdefault(row["key"], [])
-        if row["count"] is not None:
-            of_flag.append(
-                OutcomeUse(
-                    reason=row["reason"],
-                    variant=row["variant"] or None,
-                    count=row["count"],
-                    last_evaluated_at=row["last_evaluated_at"],
-                )
-            )
-    return [_use(key, created[key], of_flag, now) for key, of_flag in outcomes.items()]
+    rows = [row async for row in sql.list_flag_usage(connection, environment=environment)]
+    return [_use(key, list(of_flag), now) for key, of_flag in groupby(rows, itemgetter("key"))]
 
 
-def _use(key: str, created_at: datetime, outcomes: list[OutcomeUse], now: datetime) -> FlagUse:
+def _use(key: str, rows: list[Any], now: datetime) -> FlagUse:
+    outcomes = [
+        OutcomeUse(
+            reason=row["reason"],
+            variant=row["variant"] or None,
+            count=row["count"],
+            last_evaluated_at=row["last_evaluated_at"],
+        )
+        for row in rows
+        if row["count"] is not None
+    ]
+    created_at = rows[0]["created_at"]
     last = max((outcome.last_evaluated_at for outcome in outcomes), default=None)
     return FlagUse(
         key=key,

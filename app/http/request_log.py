@@ -47,7 +47,7 @@ class RequestLogger(AbstractAccessLogger):
         is_ordinary = status < 400 or ORDINARY in request
         is_routine = time < SLOW_SECONDS and (status in _REFUSALS or (is_ordinary and only_reads))
         # Sample first: most requests need no further work.
-        if is_routine and not self._is_sampled():
+        if is_routine and not (self._sample > 0 and next(self._reads) % self._sample == 0):
             return
         name = route_of(request)
         is_quiet = name.startswith("/health") and (is_routine or self._is_local)
@@ -62,6 +62,3 @@ class RequestLogger(AbstractAccessLogger):
             client=client_address(request),
             bytes=response.body_length,
         )
-
-    def _is_sampled(self) -> bool:
-        return self._sample > 0 and next(self._reads) % self._sample == 0

@@ -150,8 +150,3 @@ def answer(
         content_type="application/json",
         headers=headers,
     )
-
-
-def answer_bytes(body: bytes, *, headers: Mapping[str, str]) -> web.Response:
-    """Return a JSON answer from an encoded body."""
-    return web.Response(body=body, content_type="application/json", headers=headers)

@@ -57,7 +57,8 @@ async def list_configurations(request: web.Request) -> web.Response:
         msgspec.json.encode(page.next),
         snapshot.revision,
     )
-    return wire.answer_bytes(body, headers=snapshot_headers(request, snapshot))
+    headers = snapshot_headers(request, snapshot)
+    return web.Response(body=body, content_type="application/json", headers=headers)
 
 
 async def get_configuration(request: web.Request) -> web.Response:

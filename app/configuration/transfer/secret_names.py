@@ -16,19 +16,15 @@ _NAMES_SHOWN = 20
 _LIKELY = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|[_./-](?:KEY|TOKEN)\Z", re.IGNORECASE)
 
 
-def _check_patterns(patterns: Sequence[str]) -> None:
-    if len(patterns) > _PATTERNS_MAX:
-        raise invalid("secret", f"must be at most {_PATTERNS_MAX} patterns")
-    if not all(1 <= len(pattern) <= _PATTERN_LENGTH_MAX for pattern in patterns):
-        raise invalid("secret", f"must be patterns of 1 to {_PATTERN_LENGTH_MAX} characters")
-
-
 def with_secrets(document: Document, patterns: Sequence[str]) -> Document:
     """Return the document with the entries that match a pattern as secrets.
 
     Raises Invalid when the document has kinds of its own.
     """
-    _check_patterns(patterns)
+    if len(patterns) > _PATTERNS_MAX:
+        raise invalid("secret", f"must be at most {_PATTERNS_MAX} patterns")
+    if not all(1 <= len(pattern) <= _PATTERN_LENGTH_MAX for pattern in patterns):
+        raise invalid("secret", f"must be patterns of 1 to {_PATTERN_LENGTH_MAX} characters")
     if patterns and not _is_of_settings(document):
         raise invalid("secret", "must be given only for a file without kinds")
     # fnmatchcase would cache 32,768 patterns of all requests.
