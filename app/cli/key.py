@@ -35,6 +35,7 @@ from app.secrets import data_keys, resealing
 from app.secrets.key_sources import change_ring, ring_file
 from app.secrets.key_wrapping import StoredDataKey
 from app.secrets.keyring import KeyRing, KeyRingError, KeyState, new_key
+from app.secrets.vault import list_data_keys
 from app.settings import load
 
 cli = Commands(
@@ -107,11 +108,11 @@ def list_keys() -> None:
     ) -> tuple[KeyRing | None, list[tuple[StoredDataKey, int, int]]]:
         ring = resources.vault.ring
         async with resources.database.connection() as connection:
-            stored = await data_keys.list_all(connection)
+            stored = await list_data_keys(connection)
             return ring, [(key, *await _sealed(connection, key)) for key in stored]
 
     ring, stored = run_script(work)
-    wrapped = Counter(key.kek_id for key, _, _ in stored if key.wrapped is not None)
+    wrapped = Counter(key.kek_id for key, _, _ in stored if not key.destroyed_at)
     show_table(("key", "state", "data keys"), ring_rows(ring, wrapped), "Key-encryption keys")
     headings = ("data key", "environment", "wrapped by", "state", "entries", "history")
     show_table(headings, [_data_key_row(*row) for row in stored], "Data keys")
@@ -132,7 +133,7 @@ def _data_key_row(key: StoredDataKey, entries: int, history: int) -> tuple[str |
         state = f"retired {key.retired_at:%Y-%m-%d}"
     if key.destroyed_at is not None:
         state = f"destroyed {key.destroyed_at:%Y-%m-%d}"
-    kek_id = key.kek_id if key.wrapped is not None else "-"
+    kek_id = key.kek_id if not key.destroyed_at else "-"
     return key.id.hex(), key.environment, kek_id, state, entries, history
 
 

@@ -43,7 +43,7 @@ class DataKeyCache:
 
     async def get(self, wrapped: Wrapped) -> DataKey:
         """Return the data key. Raises Unavailable."""
-        cached = self._keys.get((wrapped.environment, wrapped.data_key_id))
+        cached = self._keys.get((wrapped.environment, wrapped.id))
         try:
             return cached or await self._unwrap(wrapped)
         except KeyMissingError as error:
@@ -69,7 +69,7 @@ class DataKeyCache:
         """Return the data key wrapped by the active key. Raises KeysMissingError, Unavailable."""
         try:
             material = await self._wrapper().unwrap(wrapped)
-            return await self._wrapper().wrap(material, wrapped.environment, wrapped.data_key_id)
+            return await self._wrapper().wrap(material, wrapped.environment, wrapped.id)
         except KeyMissingError as error:
             raise KeysMissingError({error.kek_id: error.reason}) from None
 
@@ -93,14 +93,13 @@ class DataKeyCache:
         """
         if isinstance(self.wrapper, RingWrapper):
             self.wrapper.refresh()
-        stored_ids = {(key.environment, key.data_key_id) for key in stored}
+        stored_ids = {(key.environment, key.id) for key in stored}
         for key_id in self._keys.keys() - stored_ids:
             del self._keys[key_id]
         unchecked = [
             key
             for key in stored
-            if isinstance(self.wrapper, RingWrapper)
-            or (key.environment, key.data_key_id) not in self._keys
+            if isinstance(self.wrapper, RingWrapper) or (key.environment, key.id) not in self._keys
         ]
         results = await asyncio.gather(*map(self._missing, unchecked))
         return dict(missing for missing in results if missing is not None)
@@ -120,8 +119,8 @@ class DataKeyCache:
         if self.wrapper is None:
             reason = "is not there, as neither KEY_RING nor KEY_COMMAND is set"
             raise KeyMissingError(wrapped.kek_id, reason)
-        key = DataKey(wrapped.data_key_id, await self.wrapper.unwrap(wrapped))
-        self._keys[wrapped.environment, wrapped.data_key_id] = key
+        key = DataKey(wrapped.id, await self.wrapper.unwrap(wrapped))
+        self._keys[wrapped.environment, wrapped.id] = key
         return key
 
     def _wrapper(self) -> Wrapper:

@@ -11,15 +11,10 @@ from app.access.log import AccessLog
 from app.database import Connection, Database, sql
 from app.environments import service as environments
 from app.secrets.key_wrapping import StoredDataKey, Wrapped
-from app.secrets.vault import Vault
+from app.secrets.vault import Vault, list_data_keys
 
 # Called with the number of keys done and the total.
 Report = Callable[[int, int], None]
-
-
-async def list_all(connection: Connection) -> list[StoredDataKey]:
-    """List all data keys, destroyed ones too, by environment, the oldest first."""
-    return [StoredDataKey(**row) async for row in sql.list_data_keys(connection)]
 
 
 async def rewrap(
@@ -30,10 +25,10 @@ async def rewrap(
     The sealed values stay as they are. Raises KeysMissingError.
     """
     async with database.connection() as connection:
-        stored = [key for key in await list_all(connection) if key.wrapped is not None]
+        stored = [key for key in await list_data_keys(connection) if not key.destroyed_at]
     remaining = [key for key in stored if key.kek_id != vault.active_kek_id]
     for done, key in enumerate(remaining, start=1):
-        wrapped = await vault.keys.rewrap(key.as_wrapped())
+        wrapped = await vault.keys.rewrap(key)
         store = partial(_rewrap, vault=vault, log=log, origin=origin, key=key, wrapped=wrapped)
         await database.transact(store)
         report(done, len(remaining))
@@ -55,7 +50,7 @@ async def _rewrap(
         id=key.id,
         old_kek_id=key.kek_id,
         kek_id=wrapped.kek_id,
-        wrapped=wrapped.content,
+        wrapped=wrapped.wrapped,
     ):
         return  # Another process has rewrapped or destroyed it.
     await vault.keys.confirm(wrapped)

@@ -76,18 +76,18 @@ class CommandWrapper:
             )
         wrapped = Wrapped(
             environment=environment,
-            data_key_id=data_key_id,
+            id=data_key_id,
             kek_id=answer.kek_id,
-            content=_check_value(material, request["context"]) + answer.wrapped,
+            wrapped=_check_value(material, request["context"]) + answer.wrapped,
         )
         await self.unwrap(wrapped)
         return wrapped
 
     async def unwrap(self, wrapped: Wrapped) -> bytes:
-        context = _context(wrapped.environment, wrapped.data_key_id)
+        context = _context(wrapped.environment, wrapped.id)
         request = {
             "kek_id": wrapped.kek_id,
-            "wrapped": wrapped.content[_CHECK_BYTES:],
+            "wrapped": wrapped.wrapped[_CHECK_BYTES:],
             "context": context,
         }
         try:
@@ -98,7 +98,7 @@ class CommandWrapper:
             raise KeyMissingError(
                 wrapped.kek_id, f"KEY_COMMAND returned no key of {KEY_BYTES} bytes"
             )
-        expected = wrapped.content[:_CHECK_BYTES]
+        expected = wrapped.wrapped[:_CHECK_BYTES]
         if not hmac.compare_digest(_check_value(answer.key, context), expected):
             raise KeyMissingError(
                 wrapped.kek_id, "KEY_COMMAND returned another key than was wrapped"

@@ -28,30 +28,18 @@ class Wrapped:
     """A wrapped data key, with its environment and the id of the key that wrapped it."""
 
     environment: str
-    data_key_id: bytes
+    id: bytes
     kek_id: str
-    content: bytes = field(repr=False)
+    wrapped: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredDataKey:
-    """A row of `data_keys`; `wrapped` is None once it is destroyed."""
+class StoredDataKey(Wrapped):
+    """A row of `data_keys`; `wrapped` is empty once it is destroyed."""
 
-    environment: str
-    id: bytes
-    kek_id: str
-    wrapped: bytes | None = field(repr=False)
     created_at: datetime
     retired_at: datetime | None
     destroyed_at: datetime | None
-
-    def as_wrapped(self) -> Wrapped:
-        return Wrapped(
-            environment=self.environment,
-            data_key_id=self.id,
-            kek_id=self.kek_id,
-            content=self.wrapped or b"",
-        )
 
 
 class Wrapper(Protocol):
@@ -91,9 +79,7 @@ class RingWrapper:
         content = wrap(
             material, key.material, environment=environment, data_key_id=data_key_id, kek_id=key.id
         )
-        return Wrapped(
-            environment=environment, data_key_id=data_key_id, kek_id=key.id, content=content
-        )
+        return Wrapped(environment=environment, id=data_key_id, kek_id=key.id, wrapped=content)
 
     async def unwrap(self, wrapped: Wrapped) -> bytes:
         self.refresh()
@@ -102,10 +88,10 @@ class RingWrapper:
             raise KeyMissingError(wrapped.kek_id, "is not in the key ring")
         try:
             return unwrap(
-                wrapped.content,
+                wrapped.wrapped,
                 key.material,
                 environment=wrapped.environment,
-                data_key_id=wrapped.data_key_id,
+                data_key_id=wrapped.id,
                 kek_id=key.id,
             )
         except EnvelopeError:

@@ -5,9 +5,8 @@ destroyed key stops working at once. Other changes of data keys are noticed with
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from app.database import Connection, sql
 from app.errors import NotFound, Unavailable
@@ -51,7 +50,7 @@ class Vault:
         environment = values[0][1].environment
         row = await sql.find_active_data_key(connection, environment=environment)
         if row is not None:
-            key = await self.keys.get(_wrapped(row))
+            key = await self.keys.get(Wrapped(**row))
         else:
             key = await self.add_data_key(connection, environment)
         return [
@@ -91,19 +90,19 @@ class Vault:
                     self.keys.forget(environment, row["id"])
                     keys[environment, row["id"]] = None
                 else:
-                    keys[environment, row["id"]] = await self.keys.get(_wrapped(row))
+                    keys[environment, row["id"]] = await self.keys.get(Wrapped(**row))
         return [_open(keys, key_id, value) for key_id, value in zip(key_ids, sealed, strict=True)]
 
     async def add_data_key(self, connection: Connection, environment: str) -> DataKey:
         """Make a data key for an environment without an active one. Raises Unavailable."""
-        stored = [StoredDataKey(**row) async for row in sql.list_data_keys(connection)]
+        stored = await list_data_keys(connection)
         key, wrapped = await self.keys.make(environment, _undestroyed(stored))
         await sql.insert_data_key(
             connection,
             environment=environment,
             id=key.id,
             kek_id=wrapped.kek_id,
-            wrapped=wrapped.content,
+            wrapped=wrapped.wrapped,
         )
         await self.keys.confirm(wrapped)
         return key
@@ -116,7 +115,7 @@ class Vault:
 
     async def refresh(self, connection: Connection) -> None:
         """Read the data keys: unwrap new ones, drop destroyed ones."""
-        self._stored = [StoredDataKey(**row) async for row in sql.list_data_keys(connection)]
+        self._stored = await list_data_keys(connection)
         self.missing = await self.keys.sync(_undestroyed(self._stored))
 
     @property
@@ -132,43 +131,38 @@ class Vault:
     @property
     def counts(self) -> Mapping[str, int]:
         """The number of data keys by key-encryption key, without destroyed ones."""
-        return Counter(key.kek_id for key in self._stored if key.wrapped is not None)
+        return Counter(key.kek_id for key in self._stored if not key.destroyed_at)
 
     @property
     def active_since(self) -> Mapping[str, datetime]:
         """When the active data key of each environment was created."""
         return {key.environment: key.created_at for key in self._stored if not key.retired_at}
 
-    @property
-    def problem(self) -> str | None:
-        """The problem that an operator should fix, or None."""
-        return self.problem_among(self.active_since)
+    def problem(self, covers: Callable[[str], bool] = lambda _: True) -> str | None:
+        """Return the problem that an operator should fix, or None.
 
-    def problem_among(self, environments: Collection[str]) -> str | None:
-        """Return the problem; name only these environments and count the others."""
+        It names only the environments that `covers` accepts, and counts the others.
+        """
         if self.missing:
             return f"key missing: {', '.join(sorted(self.missing))}"
         if self.keys.problem is not None:
             return f"key ring not reloaded: {self.keys.problem}"
         oldest = datetime.now(UTC) - ROTATION_DUE
         due = sorted(name for name, since in self.active_since.items() if since < oldest)
-        named = [name for name in due if name in environments]
+        named = list(filter(covers, due))
         if len(named) < len(due):
             named.append(f"{len(due) - len(named)} that this token is not for")
         return f"data keys older than {ROTATION_DUE.days} days: {', '.join(named)}" if due else None
 
 
-def _undestroyed(stored: Sequence[StoredDataKey]) -> list[Wrapped]:
-    return [key.as_wrapped() for key in stored if key.wrapped is not None]
+async def list_data_keys(connection: Connection) -> list[StoredDataKey]:
+    """List all data keys, destroyed ones too, by environment, the oldest first."""
+    rows = sql.list_data_keys(connection)
+    return [StoredDataKey(**{**row, "wrapped": row["wrapped"] or b""}) async for row in rows]
 
 
-def _wrapped(row: Any) -> Wrapped:
-    return Wrapped(
-        environment=row["environment"],
-        data_key_id=row["id"],
-        kek_id=row["kek_id"],
-        content=row["wrapped"],
-    )
+def _undestroyed(stored: Sequence[StoredDataKey]) -> list[StoredDataKey]:
+    return [key for key in stored if not key.destroyed_at]
 
 
 def _data_key_id(sealed: Sealed) -> bytes:

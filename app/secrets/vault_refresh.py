@@ -33,11 +33,10 @@ class VaultRefresh(PolledCopy):
         self.failure = None
 
     def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:
-        environments = set(filter(scope.covers, self._vault.active_since))
         problem = (
             f"data keys not read: {self.failure}"
             if self.failure is not None
-            else self._vault.problem_among(environments)
+            else self._vault.problem(scope.covers)
         )
         check = HealthCheck(
             status=Status.WARN if problem else Status.PASS,

@@ -149,7 +149,7 @@ async def check_data_keys(installation: Installation) -> Sequence[Finding]:
     if vault.missing:
         keys = first_few([f"{kek} {reason}" for kek, reason in sorted(vault.missing.items())], "; ")
         return [failed("data keys", f"cannot be unwrapped, so secrets are lost: {keys}")]
-    if vault.problem is not None:
-        return [warned("data keys", vault.problem)]
+    if (problem := vault.problem()) is not None:
+        return [warned("data keys", problem)]
     count = sum(vault.counts.values())
     return [passed("data keys", f"all {count} can be unwrapped" if count else "there are none yet")]

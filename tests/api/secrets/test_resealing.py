@@ -21,7 +21,7 @@ from app.secrets.envelope import sealed_of
 from app.secrets.key_wrapping import RingWrapper, Wrapped
 from app.secrets.keyring import KeyRing
 from app.secrets.reveal import VAULT
-from app.secrets.vault import ROTATION_DUE, Vault
+from app.secrets.vault import ROTATION_DUE, Vault, list_data_keys
 from app.settings import Settings
 from tests.conftest import Server, Service
 from tests.waiting import HANG_SECONDS
@@ -181,7 +181,7 @@ async def test_resealing_never_revives_shredded_values(service: Service, owner: 
         await asyncio.gather(work, destroying)
 
     async with owner.connection() as connection:
-        living = [key for key in await data_keys.list_all(connection) if key.wrapped is not None]
+        living = [key for key in await list_data_keys(connection) if not key.destroyed_at]
     answer = await service.client.get(f"{LOCAL}/configurations/a?reveal=true")
     assert (answer.status, (await answer.json())["code"]) == (404, "secret_shredded")
     assert living == []
@@ -206,19 +206,19 @@ async def test_destroyed_key_is_dropped_and_missing_key_reported(
     vault = service.app[VAULT]
     async with owner.connection() as connection:
         await vault.refresh(connection)
-        (stored,) = [key.as_wrapped() for key in await data_keys.list_all(connection)]
+        (stored,) = await list_data_keys(connection)
         log = AccessLog(owner)
         await owner.transact(lambda c: data_keys.shred(c, log, "local", origin=ORIGIN))
         # Without a wrapper, only a cached key is available.
         monkeypatch.setattr(vault.keys, "wrapper", None)
-        assert (await vault.keys.get(stored)).id == stored.data_key_id
+        assert (await vault.keys.get(stored)).id == stored.id
         monkeypatch.undo()
         await vault.refresh(connection)
         monkeypatch.setattr(vault.keys, "wrapper", None)
         with pytest.raises(Unavailable):
             await vault.keys.get(stored)
 
-    assert (vault.counts, vault.problem) == ({}, None)
+    assert (vault.counts, vault.problem()) == ({}, None)
 
 
 async def test_data_key_due_for_rotation_is_a_warning(
@@ -230,12 +230,12 @@ async def test_data_key_due_for_rotation_is_a_warning(
         connection.execute("update flagstone.data_keys set created_at = %s", [created_at])
     async with owner.connection() as connection:
         await service.app[VAULT].refresh(connection)
-        warned = service.app[VAULT].problem
+        warned = service.app[VAULT].problem()
         await _rotate(service, owner)
         await service.app[VAULT].refresh(connection)
 
     assert warned == "data keys older than 90 days: local"
-    assert service.app[VAULT].problem is None
+    assert service.app[VAULT].problem() is None
 
 
 def _sealed(server: Server) -> list[bytes]:

@@ -403,7 +403,7 @@ async def test_instances_open_each_others_secrets(service: Service) -> None:
         entry, _, _ = await configurations.get(connection, "local", "db/password", vault=other)
 
     assert entry.value == CANARY
-    assert service.app[VAULT].problem is None
+    assert service.app[VAULT].problem() is None
 
 
 async def test_import_of_masked_file_changes_no_secret(service: Service) -> None:
@@ -527,7 +527,7 @@ async def test_missing_key_ring_refuses_secrets_only(
                 KeysMissingError, match="neither KEY_RING nor KEY_COMMAND"
             ) as raised:
                 await vault.check(connection)
-        problem = vault.problem
+        problem = vault.problem()
     finally:
         vault.keys = keys
         async with service.app[DATABASE].connection() as connection:
@@ -537,7 +537,7 @@ async def test_missing_key_ring_refuses_secrets_only(
     assert await _code(read) == (503, "key_missing")
     assert (masked.status, other.status, deleted.status) == (200, 201, 200)
     assert problem == f"key missing: {raised.value.kek_ids[0]}"
-    assert vault.problem is None
+    assert vault.problem() is None
 
 
 async def test_key_retired_during_wrap_stores_nothing(service: Service, server: Server) -> None:

@@ -26,9 +26,7 @@ else:
         sys.exit("refused: a text that may quote " + asked["wrapped"])
     print(json.dumps({"key": base64.b64encode(wrapped[:32][::-1]).decode()}))
 """
-WRAPPED = Wrapped(
-    environment="local", data_key_id=bytes(8), kek_id="arn:kms/1", content=bytes(32) + b"w"
-)
+WRAPPED = Wrapped(environment="local", id=bytes(8), kek_id="arn:kms/1", wrapped=bytes(32) + b"w")
 
 
 def _wrapper(folder: Path, text: str) -> CommandWrapper:
@@ -45,9 +43,7 @@ async def test_command_unwraps_what_it_wrapped(tmp_path: Path) -> None:
 
     assert wrapped.kek_id == "arn:kms/1"
     assert await wrapper.unwrap(wrapped) == material
-    moved = Wrapped(
-        environment="staging", data_key_id=bytes(8), kek_id="arn:kms/1", content=wrapped.content
-    )
+    moved = Wrapped(environment="staging", id=bytes(8), kek_id="arn:kms/1", wrapped=wrapped.wrapped)
     with pytest.raises(KeyMissingError, match="failed with exit code 1") as refusal:
         await wrapper.unwrap(moved)
     assert "quote" not in str(refusal.value)

@@ -230,6 +230,6 @@ def test_key_id_with_markup_is_shown_literally(capsys: pytest.CaptureFixture[str
 
 
 def test_wrapped_key_repr_hides_content() -> None:
-    wrapped = Wrapped(environment="e", data_key_id=b"", kek_id="k", content=b"CONTENT")
+    wrapped = Wrapped(environment="e", id=b"", kek_id="k", wrapped=b"CONTENT")
 
     assert "CONTENT" not in repr(wrapped)
