@@ -25,28 +25,16 @@ def wrapper_of(settings: Settings) -> Wrapper | None:
 
     Creates a key ring in DATA_DIR in the local tier. Raises KeyRingError and DataFolderError.
     """
-    try:
-        return _wrapper_of(settings)
-    except KeyRingError as error:
-        raise KeyRingError(f"KEY_RING: {error}") from None
-
-
-def _wrapper_of(settings: Settings) -> Wrapper | None:
-    keys = settings.keys
-    if keys.command is not None:
-        return CommandWrapper(keys.command)
     file = ring_file(settings)
-    if file is not None:
-        if settings.tier is Tier.LOCAL and keys.ring is None:
-            first = KeyRing((new_key(KeyState.ACTIVE, datetime.now(UTC).date()),))
-            write_once(file, first.text.strip())
-        wrapper = RingWrapper(read_key_ring(file), file)
-        # A warning only: files that an orchestrator mounts into a container often have this mode.
-        if file.stat().st_mode & _OTHERS:
-            rule = "should be closed to others, and to its group for writing"
-            log.warning("key_ring_open", file=str(file), rule=rule)
-        return wrapper
-    return None if keys.ring is None else RingWrapper(parse_key_ring(keys.ring.reveal()))
+    if file is not None and settings.keys.ring is None:
+        first = KeyRing((new_key(KeyState.ACTIVE, datetime.now(UTC).date()),))
+        write_once(file, first.text.strip())
+    wrapper = present_wrapper_of(settings)
+    # A warning only: files that an orchestrator mounts into a container often have this mode.
+    if file is not None and file.stat().st_mode & _OTHERS:
+        rule = "should be closed to others, and to its group for writing"
+        log.warning("key_ring_open", file=str(file), rule=rule)
+    return wrapper
 
 
 def ring_of(settings: Settings) -> KeyRing | None:
@@ -54,11 +42,11 @@ def ring_of(settings: Settings) -> KeyRing | None:
 
     Raises KeyRingError.
     """
-    file = ring_file(settings)
+    file, ring = ring_file(settings), settings.keys.ring
     try:
         if file is not None:
-            return read_key_ring(file) if file.exists() else None
-        ring = settings.keys.ring
+            # Only the file in DATA_DIR may be missing.
+            return read_key_ring(file) if ring is not None or file.exists() else None
         return None if ring is None else parse_key_ring(ring.reveal())
     except KeyRingError as error:
         raise KeyRingError(f"KEY_RING: {error}") from None
