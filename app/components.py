@@ -131,7 +131,6 @@ class FunctionComponent(Component):
 
 
 def gauge(name: str, help_: str, value: float) -> Metric:
-    """Return a gauge with one sample."""
     return GaugeMetricFamily(name, help_, value=value)
 
 

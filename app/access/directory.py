@@ -131,7 +131,6 @@ class TokenDirectory(PolledCopy):
         return caller
 
     def _check(self, text: str, known: Mapping[str, Token]) -> Token:
-        """Return the token with this text. Raises Unauthenticated."""
         id_ = token_id(text)
         if id_ is None:
             raise _refused("malformed" if text else "absent")
@@ -193,7 +192,6 @@ class TokenUse(Component):
         self._directory = directory
 
     async def run(self) -> None:
-        """Write once a minute, and once more at the end."""
         await repeat(lambda: FLUSH_SECONDS, self.run_once, at_end=True)
 
     async def run_once(self) -> None:

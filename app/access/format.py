@@ -30,7 +30,6 @@ class GeneratedToken(NamedTuple):
 
 
 def generate_token(*, is_admin: bool) -> GeneratedToken:
-    """Return the ID and the text of a new random token."""
     token_id = _random(_ID_LENGTH)
     body = f"{PREFIX}_{'adm' if is_admin else 'srv'}_{token_id}_{_random(_SECRET_LENGTH)}"
     return GeneratedToken(token_id, body + checksum(body))

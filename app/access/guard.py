@@ -80,7 +80,6 @@ def presented_token(request: web.Request) -> str:
 
 
 def origin(request: web.Request) -> Origin:
-    """Return the origin of the request for the access log."""
     caller = request.get(CALLER)
     identity = {"actor": caller.actor, "token_id": caller.token.id} if caller is not None else {}
     return Origin(

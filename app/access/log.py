@@ -103,7 +103,6 @@ class AccessLog(Component):
         return self._stdout_log.dropped if self._stdout_log is not None else 0
 
     async def run(self) -> None:
-        """Write a batch every 10 s, and the last one at the end."""
         await repeat(lambda: FLUSH_SECONDS, self.run_once, at_end=True)
 
     async def run_once(self) -> None:

@@ -70,7 +70,6 @@ class HeadExport(Component):
         self.exported_at: datetime | None = None
 
     async def run(self) -> None:
-        """Export every minute, and 5 s after a failure."""
         await repeat(lambda: RETRY_SECONDS if self.failure else EXPORT_SECONDS, self.run_once)
 
     async def run_once(self) -> None:

@@ -109,7 +109,6 @@ def last_heads(path: Path, public_key: str) -> dict[str, Head]:
 
 
 def heads_of(heads: Iterable[Head], name: str, epoch: str | None = None) -> list[Head]:
-    """Return the heads of one environment, and of one epoch if given."""
     return [
         head
         for head in heads

@@ -182,7 +182,6 @@ def _missing(head: Head) -> str:
 
 
 async def _check_strays(connection: Connection, environment: Environment) -> None:
-    """Check that no changes exist outside the chain."""
     stray = await sql.find_stray_revision(
         connection, environment=environment.name, revision=environment.revision
     )

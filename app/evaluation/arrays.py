@@ -119,7 +119,6 @@ def _is_short(value: Any) -> bool:
 
 
 def _among(needle: Node, members: ValueSet) -> Node:
-    """Compile the test whether a value is in a set."""
     read, name = needle.run, needle.attribute
     if not members.are_texts or name is None:
         return Node(lambda data, run: members.has(read(data, run)))
@@ -132,8 +131,6 @@ def _among(needle: Node, members: ValueSet) -> Node:
 
 
 def _within(name: str, text: str) -> Node:
-    """Compile the test whether an attribute contains a string."""
-
     def within(data: Any, run: Run) -> bool:
         value = data.get(name)
         if type(value) is str and len(value) <= TEXT_FREE:

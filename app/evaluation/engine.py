@@ -99,7 +99,6 @@ class _Outcomes:
             }
 
     def of_result(self, result: Any) -> bytes:
-        """Return the body of the outcome for a result of the rule."""
         if result is None:
             return self.default_body
         if type(result) is bool:

@@ -87,8 +87,6 @@ def _by_targeting_key(compiler: Compiler, buckets: Buckets, location: Location) 
 
 
 def _splitter(generation: Generation, head: bytes) -> Callable[..., Any]:
-    """Return a function that splits by computed buckets."""
-
     def split(run: Run, *values: Any) -> Any:
         # Without a bucketing value, the first argument is a bucket.
         buckets = _buckets(values if isinstance(values[0], list) else values[1:])

@@ -120,7 +120,6 @@ class Ruleset:
 
 
 def _referring(flags: Mapping[str, Flag], segments: set[str]) -> set[str]:
-    """Return the keys of flags that use one of the segments."""
     if not segments:
         return set()
     return {key for key, flag in flags.items() if not segments.isdisjoint(flag.references)}

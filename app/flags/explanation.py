@@ -77,7 +77,6 @@ async def _with_references(
 
 
 def explained(key: str, source: FlagSource, query: EvaluationQuery) -> ExplainedEvaluation:
-    """Return the evaluation of a flag for a context, with its steps."""
     explanation = explain(
         key, source.definition, source.flag_set, context=query.context, now=_now(query)
     )
@@ -106,7 +105,6 @@ def split(key: str, source: FlagSource, query: EvaluationQuery) -> Counter[str]:
 
 
 def unknown_flag() -> NotFound:
-    """Return the error for a key without a flag."""
     return NotFound("flag_unknown", "There is no such flag.")
 
 

@@ -71,15 +71,12 @@ class Usage(Component):
         self._totals: Counter[tuple[str, str]] = Counter()
 
     def count(self, environment: str, body: bytes) -> None:
-        """Count the evaluation of one flag."""
         self._counts[environment][body] += 1
 
     def count_all(self, environment: str, bodies: Iterable[bytes]) -> None:
-        """Count an evaluation for each of the bodies."""
         self._counts[environment].update(bodies)
 
     def count_block(self, environment: str, block: BodyBlock) -> None:
-        """Count an evaluation for each body of the block."""
         counts = self._blocks[environment]
         if block not in counts:
             self._blocks_bytes += len(block.joined)
@@ -90,7 +87,6 @@ class Usage(Component):
         counts[block] += 1
 
     async def run(self) -> None:
-        """Flush every minute, and once more at the end."""
         await repeat(lambda: FLUSH_SECONDS, self.run_once, at_end=True)
 
     def totals(self) -> Mapping[tuple[str, str], int]:

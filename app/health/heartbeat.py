@@ -54,7 +54,6 @@ class Heartbeat(Component):
         self.misses_in_a_row = 0
 
     async def run(self) -> None:
-        """Write a heartbeat every interval."""
         while True:
             await self.run_once()
             interval = self._settings.interval_seconds

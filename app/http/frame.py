@@ -108,7 +108,6 @@ def _problem(request: web.Request, error: Exception) -> web.Response:
 
 
 def common_headers(settings: HttpSettings) -> dict[str, str]:
-    """Return the headers that every answer has."""
     if settings.hsts:
         return HEADERS | {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
     return HEADERS

@@ -10,7 +10,6 @@ def entity_tag(version: int, epoch: str) -> str:
 
 
 def revision_header(epoch: str, revision: int) -> dict[str, str]:
-    """Return the header with the epoch and revision of an answer."""
     return {"Flagstone-Revision": f"{epoch}:{revision}"}
 
 

@@ -91,7 +91,6 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def of_error(error: AppError, request_id: str) -> web.Response:
-    """Return the answer to an AppError."""
     headers = headers_of(error)
     version = error.version if isinstance(error, Stale) else None
     if isinstance(error, Stale) and version is not None:

@@ -143,7 +143,6 @@ def flag(query: Mapping[str, str], name: str) -> bool:
 def answer(
     body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """Return a JSON answer."""
     return web.Response(
         status=status,
         body=msgspec.json.encode(body),

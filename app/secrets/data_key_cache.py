@@ -105,7 +105,6 @@ class DataKeyCache:
         return dict(missing for missing in results if missing is not None)
 
     def forget(self, environment: str, data_key_id: bytes) -> None:
-        """Drop a data key that was destroyed."""
         self._keys.pop((environment, data_key_id), None)
 
     async def _missing(self, wrapped: Wrapped) -> tuple[str, str] | None:

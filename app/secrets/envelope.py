@@ -143,7 +143,6 @@ def commitment(sealed: bytes) -> bytes:
 def wrap(
     material: bytes, kek: bytes, *, environment: str, data_key_id: bytes, kek_id: str
 ) -> bytes:
-    """Wrap a data key by a key-encryption key."""
     nonce = os.urandom(_NONCE_BYTES)
     context = data_key_context(environment, data_key_id, kek_id)
     return _WRAPPED + nonce + AESGCM(kek).encrypt(nonce, material, context)

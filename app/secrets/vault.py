@@ -173,7 +173,6 @@ def _data_key_id(sealed: Sealed) -> bytes:
 
 
 def shredded(sealed: Sealed) -> NotFound:
-    """Return the error for a secret whose data key was destroyed."""
     return NotFound(
         "secret_shredded",
         f"The secret {sealed.entry_version.key} is gone: the key that sealed it was destroyed.",

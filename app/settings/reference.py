@@ -9,7 +9,6 @@ from app.settings.variables import VARIABLES
 
 
 def env_example() -> str:
-    """Return the content of `.env.example`."""
     return "\n".join(_example_lines()) + "\n"
 
 

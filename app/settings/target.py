@@ -56,11 +56,9 @@ class Target:
         return f"{self.user}@{hosts}/{self.database}"
 
     def named(self, database: str) -> "Target":
-        """Return the same server and user, with another database."""
         return replace(self, database=database)
 
     def as_role(self, user: str, password: Secret | None) -> "Target":
-        """Return the same server and database, for another role."""
         return replace(self, user=user, password=password)
 
 

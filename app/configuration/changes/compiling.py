@@ -97,7 +97,6 @@ async def _users(
 
 
 def _rules(changes: Sequence[Change], contents: Sequence[Content | None]) -> dict[str, Any]:
-    """Return the rules among contents, by key."""
     rules = {}
     for change, content in zip(changes, contents, strict=True):
         rule = rule_of(content) if content is not None else None
@@ -107,7 +106,6 @@ def _rules(changes: Sequence[Change], contents: Sequence[Content | None]) -> dic
 
 
 def _segments_before(segments: Rules, changes: Sequence[Change]) -> Rules:
-    """Return the segments as they were before the changes."""
     before = dict(segments)
     for change in changes:
         before.pop(change.key, None)

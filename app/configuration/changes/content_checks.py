@@ -117,7 +117,6 @@ def _check_secret(content: Content, check: RequestCheck) -> None:
 
 
 def _examples(schema: Any) -> Iterator[Any]:
-    """Yield the example values in a schema."""
     if isinstance(schema, dict):
         for name, node in schema.items():
             if name in _EXAMPLES:

@@ -64,8 +64,6 @@ def _has_guards(content: Content) -> bool:
 async def _violations(
     connection: Connection, environment: str, flags: StoredValues, now: int
 ) -> list[Violation]:
-    """Return the first broken guard cases."""
-
     def names() -> list[str]:
         rules = (flag.get("targeting") for flag in flags.values())
         return sorted({name for rule in rules for name in names_in(rule)})

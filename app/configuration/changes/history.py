@@ -171,7 +171,6 @@ async def entries_at(
 async def properties_at(
     connection: Connection, environment: Environment, revision: int
 ) -> Properties:
-    """Return the properties of an environment as of a revision."""
     row = await sql.find_properties_at(connection, environment=environment.name, revision=revision)
     return environment.properties if row is None else Properties(**row)
 

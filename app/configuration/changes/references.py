@@ -79,7 +79,6 @@ async def check_references(
 
 
 def _check(added: References, segments: References, *, lenient: bool) -> list[Violation]:
-    """Check added references and the segments that they reach."""
     affected = reachable(set[str]().union(*added.values()), segments)
     affected |= {key for key, names in added.items() if names and key in segments}
     within = {key: segments[key] for key in affected if key in segments}
@@ -157,7 +156,6 @@ async def read_segments(
 
 
 def find_unresolved(referring: References, segments: Container[str]) -> Iterator[Violation]:
-    """Yield each reference to a name that is not a segment."""
     for key in sorted(referring):
         for name in sorted(referring[key]):
             if name not in segments:
@@ -182,5 +180,4 @@ def find_cycles(segments: References) -> Iterator[list[str]]:
 
 
 def cycle_violations(cycle: Sequence[str]) -> list[Violation]:
-    """Return a violation for each reference of a cycle."""
     return [Violation(key, f"refers to {name}, and so to itself") for key, name in pairwise(cycle)]

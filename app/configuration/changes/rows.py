@@ -39,7 +39,6 @@ async def read_entries(
 
 
 def batches_of(keys: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the keys in batches for one statement each."""
     for start in range(0, len(keys), _ROWS_AT_ONCE):
         yield list(keys[start : start + _ROWS_AT_ONCE])
 

@@ -134,7 +134,6 @@ def stale_environment(version: int, epoch: str) -> Stale:
 
 
 def _is_stored(operation: Operation, entry: Entry) -> bool:
-    """Return whether the operation's value is already stored."""
     new, stored = operation.content, entry.content
     return (
         new is not None

@@ -174,7 +174,6 @@ async def _check(
 async def _write(
     request: web.Request, work: Callable[[Connection], Awaitable[WriteResult]], *, dry_run: bool
 ) -> web.Response:
-    """Run the work as a write and answer with the entry's new version."""
     actor = request[CALLER].actor
     written = await run_write(request, work, actor=actor, answer_type=WriteResult, dry_run=dry_run)
     if dry_run:

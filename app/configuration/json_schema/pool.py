@@ -44,7 +44,6 @@ class Checkers:
 
     @contextmanager
     def request(self) -> Iterator["RequestCheck"]:
-        """Yield a `RequestCheck` for the values of one request."""
         request = RequestCheck(self)
         try:
             yield request

@@ -64,11 +64,9 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process id in the operating system."""
         return self._child.pid
 
     def begin(self, wall_seconds: float) -> None:
-        """Begin a new request with a new budget."""
         self._deadline = time.monotonic() + wall_seconds
         self._exchange(frame_of(b""), answers=False)
 

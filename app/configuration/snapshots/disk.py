@@ -129,7 +129,6 @@ class Disk:
         return None
 
     def release(self) -> None:
-        """Release the lock of the folder."""
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)

@@ -42,7 +42,6 @@ class DiskCopy(Component):
         self.failure: str | None = None
 
     async def run(self) -> None:
-        """Write after each change, and every 3 s confirm that the file is current."""
         if self._disk is None:
             return
         try:

@@ -38,7 +38,6 @@ def snapshot_headers(request: web.Request, snapshot: Snapshot) -> dict[str, str]
 
 
 def snapshot_head_lines(request: web.Request, snapshot: Snapshot) -> bytes:
-    """Return `snapshot_headers` as header lines."""
     stale = stale_header(request)
     return snapshot.head + header_lines(stale) if stale else snapshot.head
 

@@ -159,7 +159,6 @@ class Snapshot:
 
 
 def build(environment: Environment, configurations: Iterable[Configuration]) -> Snapshot:
-    """Return the snapshot of an environment with these entries."""
     rules = Ruleset(fractional=environment.fractional, metadata=environment.metadata)
     empty = Snapshot(environment, {}, [], rules)
     return empty.advanced(environment, [(entry.key, entry) for entry in configurations])

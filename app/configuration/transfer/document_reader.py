@@ -149,7 +149,6 @@ def _from_env(raw: bytes, *, lenient: bool) -> Document:
 
 
 def _from_export(tree: dict[str, Any]) -> Document:
-    """Read an exported document."""
     if not isinstance(tree.get("entries"), dict):
         raise malformed("entries", "must be an object")
     if tree["flagstone"] != VERSION or isinstance(tree["flagstone"], bool):

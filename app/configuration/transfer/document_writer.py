@@ -30,7 +30,6 @@ def write_document(
 
 
 def left_out(entries: Mapping[str, Content], format_: Format) -> list[str]:
-    """Return the keys that the format cannot hold."""
     match format_:
         case Format.ENV:
             values = env_values(entries)
@@ -77,5 +76,4 @@ def _flagd(environment: Environment, entries: Mapping[str, Content]) -> dict[str
 
 
 def pretty(document: object) -> bytes:
-    """Return a document as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"

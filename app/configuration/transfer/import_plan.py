@@ -123,7 +123,6 @@ def _patch(
 
 
 def _plan_entry(plan: ImportPlan, stored: Entry, document: Document) -> None:
-    """Add one key to the plan."""
     key, current, imported = stored.key, stored.content, document.entries.get(stored.key)
     if key in document.masked:
         _plan_masked(plan, stored, document)

@@ -71,6 +71,5 @@ def _is_of_settings(document: Document) -> bool:
 
 
 def _is_likely(key: str, content: Content) -> bool:
-    """Return whether a setting is a string with a name like a secret's."""
     is_text = isinstance(content.value, str) and content.value != ""
     return content.kind is Kind.SETTING and is_text and _LIKELY.search(key) is not None

@@ -11,7 +11,6 @@ _BREAKS = frozenset("\x85\u2028\u2029")
 
 
 def dump_yaml(document: Any) -> bytes:
-    """Return a document as YAML."""
     text: bytes = yaml.dump(
         document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, encoding="utf-8"
     )

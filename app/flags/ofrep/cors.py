@@ -45,7 +45,6 @@ class Cors:
         return self._by_origin.get(request.headers.get(hdrs.ORIGIN, ""), self._otherwise)
 
     def head(self, request: web.Request) -> bytes:
-        """Return the headers of an answer as encoded lines."""
         if not self._heads:
             return self._head_otherwise
         return self._heads.get(request.headers.get(hdrs.ORIGIN, ""), self._head_otherwise)
