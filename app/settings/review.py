@@ -40,7 +40,13 @@ def review(environ: Mapping[str, str] | None = None) -> Review:
     weak = list(weak_passwords(values))
     set_urls = [name for name in DATABASE_URLS if values[name] is not None]
     next_tier = _NEXT.get(tier)
-    refused, warned = _check_tier(given, next_tier) if next_tier else ([], [])
+    refused: list[tuple[str, str]] = []
+    warned: list[str] = []
+    if next_tier is not None:
+        try:
+            warned = list(warnings(*read_values({**given, "TIER": next_tier})[:3]))
+        except SettingsError as error:
+            refused = error.problems
     return Review(
         passwords={
             url: [rule for name, rule in weak if name == url] if values[url].password else None
@@ -50,13 +56,3 @@ def review(environ: Mapping[str, str] | None = None) -> Review:
         refused=refused,
         warned=warned,
     )
-
-
-def _check_tier(
-    environ: Mapping[str, str], tier: Tier
-) -> tuple[Sequence[tuple[str, str]], Sequence[str]]:
-    try:
-        tier, values, not_in_clear, _ = read_values({**environ, "TIER": tier})
-    except SettingsError as error:
-        return error.problems, []
-    return [], list(warnings(tier, values, not_in_clear))

@@ -14,8 +14,6 @@ from app.errors import Forbidden
 from app.http.conditions import ExpectedVersion
 from app.settings import Secret
 
-_RESOURCE = "environment"
-
 
 def check_administration(written: AppliedChangeSets, grant: Grant) -> None:
     """Require the scope admin for change sets of `fractional` or `protected`. Raises Forbidden.
@@ -38,26 +36,15 @@ async def record_administration(
     Raises Unavailable.
     """
     for change_set, description in _administered(written):
-        access = origin.did(
-            AccessEvent.ADMINISTRATION,
-            environment=change_set.environment,
-            resource=_RESOURCE,
-            detail=f"{description}, revision {change_set.revision}",
-        )
-        await log.record(connection, access)
+        detail = f"{description}, revision {change_set.revision}"
+        await _record(connection, log, change_set.environment, detail, origin)
 
 
 async def record_creation(
     connection: Connection, log: AccessLog, environment: Environment, origin: Origin
 ) -> None:
     """Write the creation of an environment to the access log. Raises Unavailable."""
-    access = origin.did(
-        AccessEvent.ADMINISTRATION,
-        environment=environment.name,
-        resource=_RESOURCE,
-        detail="created",
-    )
-    await log.record(connection, access)
+    await _record(connection, log, environment.name, "created", origin)
 
 
 async def delete_environment(
@@ -78,14 +65,17 @@ async def delete_environment(
         connection, name, expected=expected, actor=origin.actor, message=message
     )
     await tokens.lapse(connection, log, key, name, origin=origin)
+    await _record(connection, log, name, f"deleted, revision {closed.revision}", origin)
+    return closed
+
+
+async def _record(
+    connection: Connection, log: AccessLog, environment: str, detail: str, origin: Origin
+) -> None:
     access = origin.did(
-        AccessEvent.ADMINISTRATION,
-        environment=closed.name,
-        resource=_RESOURCE,
-        detail=f"deleted, revision {closed.revision}",
+        AccessEvent.ADMINISTRATION, environment=environment, resource="environment", detail=detail
     )
     await log.record(connection, access)
-    return closed
 
 
 def _administered(written: AppliedChangeSets) -> Iterator[tuple[AppliedChangeSet, str]]:

@@ -98,7 +98,13 @@ def _without(document: Document, violations: list[Violation]) -> Document:
 def _document(raw: bytes, format_: Format, nodes_max: int, *, lenient: bool) -> Document:
     if format_ is Format.ENV:
         return _from_env(raw, lenient=lenient)
-    tree, warnings = _parsed(raw, format_, nodes_max)
+    warnings: list[str] = []
+    if format_ is Format.YAML:
+        tree, warnings = load_yaml(_text(raw), nodes_max=nodes_max)
+        check_nodes(tree, nodes_max=nodes_max, depth_max=DOCUMENT_DEPTH_MAX, root="file")
+    else:
+        bare = raw.removeprefix(BOM_UTF8)
+        tree = parse(bare, nodes_max=nodes_max, depth_max=DOCUMENT_DEPTH_MAX)
     document = _from_parsed(tree, format_, lenient=lenient)
     return replace(document, warnings=(*document.warnings, *warnings))
 
@@ -112,15 +118,6 @@ def _from_parsed(tree: Any, format_: Format, *, lenient: bool) -> Document:
         return _from_export(tree)
     entries = {key: Content(kind=Kind.SETTING, value=value) for key, value in tree.items()}
     return Document(entries=entries, kinds=_SETTINGS)
-
-
-def _parsed(raw: bytes, format_: Format, nodes_max: int) -> tuple[Any, list[str]]:
-    if format_ is not Format.YAML:
-        bare = raw.removeprefix(BOM_UTF8)
-        return parse(bare, nodes_max=nodes_max, depth_max=DOCUMENT_DEPTH_MAX), []
-    tree, warnings = load_yaml(_text(raw), nodes_max=nodes_max)
-    check_nodes(tree, nodes_max=nodes_max, depth_max=DOCUMENT_DEPTH_MAX, root="file")
-    return tree, warnings
 
 
 def _from_env(raw: bytes, *, lenient: bool) -> Document:
