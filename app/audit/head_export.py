@@ -19,9 +19,15 @@ from pathlib import Path
 import msgspec
 from prometheus_client import Metric
 
-from app.audit.chain_walk import Position, check_end, consistent_read, follow
+from app.audit.chain import (
+    PAGE_SIZE,
+    BrokenChainError,
+    Position,
+    check_end,
+    consistent_read,
+    follow,
+)
 from app.audit.heads import Head, SignedHead, check_expectations, last_heads, signed
-from app.audit.stored_chain import PAGE_SIZE, BrokenChainError
 from app.components import Component, HealthCheck, ReportScope, Status, gauge
 from app.crypto.signing import Signer
 from app.database import Connection, Database, sql

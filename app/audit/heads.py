@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.audit.stored_chain import BrokenChainError
+from app.audit.chain import BrokenChainError
 from app.configuration.changes.chain import canonical
 from app.crypto.signing import Signer, is_signed
 from app.database import Connection

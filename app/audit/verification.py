@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.audit.chain_walk import Position, Report, check_end, follow
+from app.audit.chain import (
+    UNREADABLE,
+    BrokenChainError,
+    Position,
+    Report,
+    StoredLink,
+    check_end,
+    follow,
+)
 from app.audit.heads import Head, check_expectations, heads_of
-from app.audit.stored_chain import UNREADABLE, BrokenChainError, StoredLink
 from app.configuration.changes.chain import entry_hash
 from app.configuration.changes.models import ChangeKind
 from app.configuration.changes.properties import have_same_properties

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from app.access.local_credentials import token_key
-from app.audit.chain_walk import consistent_read
+from app.audit.chain import consistent_read
 from app.audit.heads import Head, read_heads, signed
 from app.audit.verification import Broken, Verified, latest_revisions, verify
 from app.cli.help import Commands

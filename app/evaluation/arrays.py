@@ -3,20 +3,67 @@
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 from app.evaluation.compiler import Build, Compiler
 from app.evaluation.nodes import Closure, Location, Node, TextTest, called, runs_of
 from app.evaluation.run import STEPS_MAX, TEXT_FREE, RuleError, Run
-from app.evaluation.value_sets import ValueSet, value_set_of
-from app.evaluation.values import is_truthy, strictly_equal, to_text
+from app.evaluation.values import double, is_number, is_truthy, strictly_equal, to_text
 
+# The sets of a shorter list are not worth an entry in the cache.
+_SHARED_MIN = 64
 # The number of elements that can be copied in the time of one step.
 _COPIED = 16
 # CPython searches shorter strings without building a table first.
 _SEARCHED_PLAINLY = 2_500
-
 # Called with the elements, the body and the run.
 Loop = Callable[[list[Any], Closure, Run], Any]
+
+
+class ValueSet:
+    """The values of a list by type, as `===` compares them: numbers are doubles."""
+
+    __slots__ = ("__weakref__", "_values", "constants", "numbers", "texts")
+
+    def __init__(self, values: list[Any]) -> None:
+        # This reference keeps the id of the list unique while these sets are in the cache.
+        self._values = values
+        self.texts = frozenset(value for value in values if type(value) is str)
+        self.numbers = frozenset(double(value) for value in values if is_number(value))
+        self.constants = frozenset(v for v in values if v is None or type(v) is bool)
+
+    @property
+    def are_texts(self) -> bool:
+        return not self.numbers and not self.constants
+
+    def has(self, value: Any) -> bool:
+        if type(value) is str:
+            return value in self.texts
+        if value is None or type(value) is bool:
+            return value in self.constants
+        return is_number(value) and double(value) in self.numbers
+
+
+# Flags that use the same segment share the sets of its lists. Otherwise thousands of flags would
+# each have their own copy of a list of thousands of values.
+_shared: WeakValueDictionary[int, ValueSet] = WeakValueDictionary()
+
+
+def value_set_of(values: Any) -> ValueSet | None:
+    """Return the sets of a literal list; None for a list that contains rules or lists, and for
+    any other value.
+    """
+    if not isinstance(values, list):
+        return None
+    members = _shared.get(id(values))
+    if members is not None:
+        return members
+    if any(isinstance(value, dict | list) for value in values):
+        return None
+    members = ValueSet(values)
+    if len(values) >= _SHARED_MIN:
+        _shared[id(values)] = members
+    return members
 
 
 def _map(elements: list[Any], body: Closure, run: Run) -> list[Any]:

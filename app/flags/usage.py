@@ -20,7 +20,7 @@ from app.components import Component, counters
 from app.database import Connection, Database, sql
 from app.environments import service as environments
 from app.errors import Unavailable
-from app.evaluation.groups import BodyBlock
+from app.evaluation.bulk import BodyBlock
 from app.evaluation.validation import VARIANT_NAME_MAX
 from app.flags.views import FlagUse, OutcomeUse
 from app.log import logger

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from rich.progress import Progress
 
-from app.audit.chain_walk import consistent_read
+from app.audit.chain import consistent_read
 from app.audit.verification import Verified, verify
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.service import apply

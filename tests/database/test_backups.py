@@ -26,7 +26,7 @@ import pytest
 from psycopg import sql as psql
 from pyrage import x25519
 
-from app.audit.chain_walk import consistent_read
+from app.audit.chain import consistent_read
 from app.audit.verification import Verified, verify
 from app.configuration.changes import writes
 from app.crypto.identity import ForeignError, new_identity, parse_identity

@@ -13,7 +13,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.configuration.snapshots.reading import snapshot_head_lines
 from app.configuration.snapshots.snapshot import Snapshot
-from app.evaluation.groups import BodyBlock
+from app.evaluation.bulk import BodyBlock
 from app.flags.handlers import USAGE
 from app.flags.ofrep.answers import EvaluationError, respond
 from app.flags.ofrep.cors import CORS

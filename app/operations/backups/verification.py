@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import psycopg
 from psycopg import sql as psql
 
-from app.audit.chain_walk import consistent_read
+from app.audit.chain import consistent_read
 from app.audit.verification import Broken, verify
 from app.database import Connection, Database, sql
 from app.database.role_names import scram_verifier

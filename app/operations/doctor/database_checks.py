@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.access.local_credentials import has_token_key, token_key
-from app.audit.chain_walk import consistent_read
+from app.audit.chain import consistent_read
 from app.audit.heads import Head, read_heads
 from app.audit.verification import Broken, Verified, latest_revisions, verify
 from app.crypto.signing import Signer

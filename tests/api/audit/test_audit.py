@@ -10,10 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.audit.chain_walk import consistent_read
+from app.audit.chain import consistent_read, pages
 from app.audit.head_export import HeadExport
 from app.audit.heads import Head, SignedHead, last_heads, read_heads, signed
-from app.audit.stored_chain import pages
 from app.audit.verification import Broken, Verified, verify
 from app.configuration.changes.chain import GENESIS, link_hash
 from app.crypto.secret import Secret

@@ -15,7 +15,7 @@ from app.access.events import Origin
 from app.access.format import GeneratedToken
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
-from app.audit.chain_walk import consistent_read
+from app.audit.chain import consistent_read
 from app.audit.head_export import HeadExport
 from app.audit.heads import read_heads
 from app.audit.verification import Broken, Verified, verify

@@ -10,8 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.database import Database, sql
+from app.evaluation.bulk import BodyBlock
 from app.evaluation.engine import Flag, FlagSet
-from app.evaluation.groups import BodyBlock
 from app.flags import usage as counting
 from app.flags.usage import BLOCKS_BYTES_MAX, Usage
 from app.settings import Settings, Target

@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from app.evaluation.bulk import BULK_STEPS_MAX, Bulk
+from app.evaluation.bulk import BLOCKS_BYTES_MAX, BLOCKS_MAX, BULK_STEPS_MAX, BodyBlock, Bulk
 from app.evaluation.engine import ErrorCode, Flag, FlagSet
 from app.evaluation.explain import explain
-from app.evaluation.groups import BLOCKS_BYTES_MAX, BLOCKS_MAX, BodyBlock
 from app.evaluation.run import STEPS_MAX
 from tests.unit.evaluation.rule_grammar import ANY_RULE, ANY_VALUE, CONTEXTS, SEGMENTS, targetings
 from tests.unit.evaluation.rules import NOW, compiled, var

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from app.evaluation.arrays import ValueSet
 from app.evaluation.compiler import DEPTH_MAX, LIST_VALUES_MAX, NODES_MAX, VALUES_MAX
 from app.evaluation.engine import ErrorCode
 from app.evaluation.run import STEPS_MAX, RuleError, Run
-from app.evaluation.value_sets import ValueSet
 from tests.unit.evaluation.rules import NOW, flag, result, var
 
 MEBIBYTE = 1024 * 1024
