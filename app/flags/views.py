@@ -1,4 +1,4 @@
-"""The JSON shapes of usage and of explained evaluations."""
+"""The JSON shapes of evaluations, explanations and usage."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -51,3 +51,25 @@ class FlagUse(msgspec.Struct, frozen=True, kw_only=True):
 
 class FlagUsage(msgspec.Struct, frozen=True, kw_only=True):
     items: list[FlagUse]
+
+
+class EvaluationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`context` may have `targetingKey`, and the attributes that rules read."""
+
+    context: dict[str, Any] = {}
+
+
+class EventStream(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The stream of change events. Its URL is a secret."""
+
+    type: str
+    url: str
+    inactivity_delay_sec: int
+
+
+class Evaluations(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The outcome of every flag, a success or a failure."""
+
+    flags: list[Outcome]
+    metadata: dict[str, Any]
+    event_streams: list[EventStream]

@@ -1,14 +1,106 @@
-"""The probes and the report. They read memory and never query the database: it may be down."""
+"""The probes and the report of all checks, in the format of draft-inadarei-api-health-check-06.
+
+They read memory and never query the database: it may be down.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from aiohttp import web
 
+from app import VERSION
 from app.access.guard import CALLER
-from app.components import Status
-from app.health.report import Health
+from app.components import Component, HealthCheck, HiddenCheck, ReportScope, Status
+from app.health.heartbeat import WRITE_CHECK
+from app.http.lifecycle import Lifecycle
+from app.tasks import Tasks
+
+CONTENT_TYPE = "application/health+json"
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of the report that needs no token."""
+
+    status: Status
+    checks: dict[str, list[HealthCheck]]
+
+
+class HealthReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    status: Status
+    version: str
+    release_id: str
+    service_id: str
+    instance: str
+    checks: dict[str, list[HealthCheck]]
+
+
+class Health:
+    """Builds the report from the checks of the components, the tasks and the lifecycle."""
+
+    def __init__(
+        self, components: Sequence[Component], tasks: Tasks, lifecycle: Lifecycle, instance: str
+    ) -> None:
+        self.components = components
+        self.tasks = tasks
+        self.lifecycle = lifecycle
+        self._instance = instance
+
+    def readiness(self) -> Readiness:
+        report = self.report()
+        # Only a token may see the reason of a failure.
+        write = [
+            msgspec.structs.replace(check, output=None) for check in report.checks[WRITE_CHECK]
+        ]
+        return Readiness(status=report.status, checks={WRITE_CHECK: write})
+
+    def report(self, covers: Callable[[str], bool] = lambda _: True) -> HealthReport:
+        """Return every check. The status includes environments that `covers` hides."""
+        scope = ReportScope(covers=covers, can_serve=self.lifecycle.serving.is_set())
+        checks = {"lifecycle": self._lifecycle_check(scope)}
+        for component in self.components:
+            checks |= component.checks(scope)
+        checks |= self._task_checks()
+        return HealthReport(
+            status=_worst(check.status for check in checks.values()),
+            version=VERSION.partition(".")[0],
+            release_id=VERSION,
+            service_id="flagstone",
+            instance=self._instance,
+            checks={
+                name: [check]
+                for name, check in checks.items()
+                if not isinstance(check, HiddenCheck)
+            },
+        )
+
+    def _lifecycle_check(self, scope: ReportScope) -> HealthCheck:
+        if self.lifecycle.draining.is_set():
+            return HealthCheck(status=Status.FAIL, output="draining")
+        if not self.lifecycle.started.is_set():
+            return HealthCheck(status=scope.outage, output="starting")
+        return HealthCheck(status=Status.PASS, output="started")
+
+    def _task_checks(self) -> Mapping[str, HealthCheck]:
+        """Only warn: each essential task has a separate check."""
+        well = HealthCheck(status=Status.PASS)
+        return {
+            f"tasks:{name}": well
+            if is_alive
+            else HealthCheck(
+                status=Status.WARN,
+                consecutive_failures=self.tasks.failures[name],
+                output="failed, is restarted; see task_failed in the log",
+            )
+            for name, is_alive in self.tasks.alive.items()
+        }
+
+
+def _worst(statuses: Iterable[Status]) -> Status:
+    present = set(statuses)
+    return next((status for status in (Status.FAIL, Status.WARN) if status in present), Status.PASS)
+
 
 HEALTH: web.AppKey[Health] = web.AppKey("health", Health)
-CONTENT_TYPE = "application/health+json"
 
 
 class ProbeStatus(msgspec.Struct, frozen=True):

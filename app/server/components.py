@@ -36,9 +36,8 @@ from app.flags.handlers import USAGE
 from app.flags.ofrep.cors import CORS, Cors
 from app.flags.ofrep.tickets import TICKETS, Tickets
 from app.flags.usage import Usage
-from app.health.handlers import HEALTH
+from app.health.handlers import HEALTH, Health
 from app.health.heartbeat import Heartbeat
-from app.health.report import Health
 from app.http.budget import BodyBudget
 from app.http.durations import Durations
 from app.http.keys import BUDGET, DATABASE, DECODE_LIMITER, DURATIONS, LIFECYCLE, SETTINGS

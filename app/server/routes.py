@@ -47,10 +47,15 @@ from app.flags.ofrep.answers import EvaluationFailure, with_ofrep_errors
 from app.flags.ofrep.cors import preflight
 from app.flags.ofrep.streams import RefetchEvent, stream_flag_changes
 from app.flags.ofrep.tickets import STREAM_PATH
-from app.flags.ofrep.views import EvaluationRequest, Evaluations
-from app.flags.views import EvaluationQuery, ExplainedEvaluation, FlagUsage
+from app.flags.views import (
+    EvaluationQuery,
+    EvaluationRequest,
+    Evaluations,
+    ExplainedEvaluation,
+    FlagUsage,
+)
 from app.health import handlers as health
-from app.health.report import HealthReport, Readiness
+from app.health.handlers import HealthReport, Readiness
 from app.http import documentation, home, wire
 from app.http.api_texts import ApiTexts
 from app.http.decoder import CONTEXT_BYTES_MAX

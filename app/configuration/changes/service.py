@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.configuration.changes.chain import GENESIS, link_hash
-from app.configuration.changes.compiling import check_compiling
-from app.configuration.changes.guards import check_guards
+from app.configuration.changes.flag_checks import check_compiling, check_guards
 from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.models import (
     Change,

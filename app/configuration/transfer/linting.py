@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from app.configuration.changes.guards import broken_guards
+from app.configuration.changes.flag_checks import broken_guards
 from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.properties import check_size
 from app.configuration.changes.references import (

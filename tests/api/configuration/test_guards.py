@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.configuration.changes import guards as checking
+from app.configuration.changes import flag_checks as checking
 from tests.conftest import Service
 from tests.factories import flag
 from tests.loop import watched_loop

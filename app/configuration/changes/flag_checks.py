@@ -1,0 +1,207 @@
+"""Check the flags of an environment after a change set, in its transaction.
+
+Every flag must still compile. A segment is compiled into every flag that uses it, so an edit of one
+segment can exceed the limits of flags that the change set does not name.
+
+Every guard must still hold: an example context in a flag's definition, with the variant that it
+must get. So an edit, a segment, a revert or a promotion that breaks a guard is refused.
+"""
+
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from itertools import chain, islice
+from typing import Any
+
+from app.configuration.changes.models import Change, ChangeSet, Content, Kind
+from app.configuration.changes.offload import StoredValues, run_by_size
+from app.configuration.changes.references import is_segment, names_in, read_segments, rule_of
+from app.database import Connection, sql
+from app.environments import service as environments
+from app.errors import Invalid, Violation, as_sentence
+from app.evaluation.engine import Flag, FlagSet
+from app.evaluation.run import STEPS_MAX, Run
+from app.evaluation.validation import compile_violation
+
+_VIOLATIONS_MAX = 20
+# The limit for all guard cases of a change set, about a second. Other writers wait meanwhile.
+GUARD_STEPS_MAX = 250 * STEPS_MAX
+# The cost of a guard case besides its rule.
+_CASE_STEPS = 20
+
+# Targetings and segments, by key.
+Rules = Mapping[str, Any]
+
+
+async def check_compiling(
+    connection: Connection, change_set: ChangeSet, *, exempt: Container[str]
+) -> None:
+    """Raise Invalid for flags and segments that no longer compile after a written change set.
+
+    Ignores the exempt keys, and those that did not compile before.
+    """
+    environment, changes = change_set.environment, change_set.changes
+
+    def find() -> tuple[Rules, Rules, list[str]]:
+        before = _rules(changes, [change.before.content for change in changes])
+        after = _rules(changes, [change.after for change in changes])
+        after = {key: rule for key, rule in after.items() if key not in exempt}
+        segments = [
+            change.key
+            for change in changes
+            if is_segment(change.before.content) or is_segment(change.after)
+        ]
+        return before, after, segments
+
+    before, after, changed_segments = await run_by_size(changes, "compile", find)
+    users = await _users(connection, environment, changes, changed_segments)
+    if not after and not users:
+        return
+
+    def names() -> list[str]:
+        rules = chain(before.values(), checked.values())
+        return sorted({name for rule in rules for name in names_in(rule)})
+
+    with closing(StoredValues(users, after)) as checked:
+        # A small change names few segments, unless other flags use the segments that it changes.
+        run = checked.run if users else partial(run_by_size, changes)
+        segments = await read_segments(connection, environment, await run("compile", names))
+        earlier = _segments_before(segments, changes)
+        uncompilable = _newly_uncompilable(checked.items(), segments, before, earlier, users)
+        violations = await checked.run(
+            "compile", lambda: list(islice(uncompilable, _VIOLATIONS_MAX))
+        )
+    if violations:
+        raise Invalid("flag_not_compiling", as_sentence(violations), violations)
+
+
+def _newly_uncompilable(
+    checked: Iterable[tuple[str, Any]],
+    segments: Rules,
+    before: Rules,
+    segments_before: Rules,
+    users: Container[str],
+) -> Iterator[Violation]:
+    for key, rule in checked:
+        violation = compile_violation(key, rule, segments)
+        if violation is None:
+            continue
+        earlier = rule if key in users else before.get(key)
+        if earlier is None or compile_violation(key, earlier, segments_before) is None:
+            yield violation
+
+
+async def _users(
+    connection: Connection, environment: str, changes: Sequence[Change], changed_segments: list[str]
+) -> dict[str, str]:
+    """Return the rules of unchanged flags that use a changed segment, as JSON."""
+    if not changed_segments:
+        return {}
+    rows = sql.list_segment_users(
+        connection,
+        environment=environment,
+        segments=changed_segments,
+        changed=[change.key for change in changes],
+    )
+    return {row["key"]: row["targeting"] async for row in rows}
+
+
+def _rules(changes: Sequence[Change], contents: Sequence[Content | None]) -> dict[str, Any]:
+    rules = {}
+    for change, content in zip(changes, contents, strict=True):
+        rule = rule_of(content) if content is not None else None
+        if rule:
+            rules[change.key] = rule
+    return rules
+
+
+def _segments_before(segments: Rules, changes: Sequence[Change]) -> Rules:
+    before = dict(segments)
+    for change in changes:
+        before.pop(change.key, None)
+        content = change.before.content
+        if content is not None and content.kind is Kind.SEGMENT:
+            before[change.key] = content.value
+    return before
+
+
+async def check_guards(connection: Connection, change_set: ChangeSet) -> None:
+    """Raise Invalid for guard cases that a written change set breaks, or that take too long."""
+    changes, properties = change_set.changes, change_set.properties
+
+    def find() -> tuple[list[str], bool]:
+        put = [(change.key, change.after) for change in changes if change.after is not None]
+        keys = [key for key, content in put if _has_guards(content)]
+        return keys, any(content.kind is Kind.SEGMENT for _, content in put)
+
+    keys, has_segments = await run_by_size(changes, "guards", find)
+    may_affect_all = has_segments or (
+        properties is not None and properties.before.fractional != properties.after.fractional
+    )
+    if not keys and not may_affect_all:
+        return
+    rows = sql.list_guarded_flags(
+        connection,
+        environment=change_set.environment,
+        keys=keys,
+        all_of_them=may_affect_all,
+    )
+    texts = {row["key"]: row["value"] async for row in rows}
+    if not texts:
+        return
+    now = int(change_set.created_at.timestamp())
+    with closing(StoredValues(texts)) as flags:
+        violations = await _violations(connection, change_set.environment, flags, now)
+    if violations:
+        raise Invalid("guard_broken", as_sentence(violations), violations)
+
+
+def _has_guards(content: Content) -> bool:
+    is_flag = content.kind is Kind.FLAG and isinstance(content.value, dict)
+    return is_flag and bool(content.value.get("guards"))
+
+
+async def _violations(
+    connection: Connection, environment: str, flags: StoredValues, now: int
+) -> list[Violation]:
+    def names() -> list[str]:
+        rules = (flag.get("targeting") for flag in flags.values())
+        return sorted({name for rule in rules for name in names_in(rule)})
+
+    segments = await read_segments(connection, environment, await flags.run("guards", names))
+    properties = (await environments.get(connection, environment)).properties
+    flag_set = FlagSet(segments, properties.fractional, properties.metadata)
+    broken = broken_guards(flags.items(), flag_set, now)
+    return await flags.run("guards", lambda: list(islice(broken, _VIOLATIONS_MAX)))
+
+
+def broken_guards(
+    flags: Iterable[tuple[str, Any]], flag_set: FlagSet, now: int
+) -> Iterator[Violation]:
+    """Yield the broken guard cases. Raises Invalid when they take too many steps together."""
+    steps_left = GUARD_STEPS_MAX
+    for key, value in flags:
+        flag = Flag(key, value, flag_set)
+        for position, guard in enumerate(_well_formed(value["guards"])):
+            run = Run(guard["context"], now)
+            outcome = flag.evaluate_run(run).outcome
+            steps_left -= _CASE_STEPS + STEPS_MAX - max(0, run.steps)
+            if steps_left < 0:
+                rule = "take too long together with those before them"
+                violations = [Violation(f"{key}.guards", rule)]
+                raise Invalid("guards_costly", as_sentence(violations), violations)
+            variant = outcome.error_code or outcome.variant or None
+            if variant != guard["variant"]:
+                name = f" ({guard['name']})" if guard.get("name") else ""
+                actual, expected = variant or "no variant", guard["variant"] or "no variant"
+                rule = f"gets {actual} and must get {expected}{name}"
+                yield Violation(f"{key}.guards[{position}]", rule)
+
+
+def _well_formed(guards: Any) -> list[dict[str, Any]]:
+    """Return the guards, or none when they are malformed, as a lenient import allows."""
+    is_list = isinstance(guards, list) and all(
+        isinstance(guard, dict) and isinstance(guard.get("context"), dict) and "variant" in guard
+        for guard in guards
+    )
+    return guards if is_list else []
