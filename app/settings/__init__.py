@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from app.crypto.secret import Secret
-from app.settings.database_variables import DatabaseSettings
 from app.settings.env_file import ENV_FILE, read_env_file
 from app.settings.parsers import Network
 from app.settings.reading import SettingsError, read_values
@@ -19,6 +18,7 @@ from app.settings.variables import (
     AccessSettings,
     AuditSettings,
     BackupSettings,
+    DatabaseSettings,
     HealthSettings,
     HttpSettings,
     KeySettings,

@@ -44,7 +44,7 @@ _EXCEPTIONS = (
     ("tests/checks/words.py", "", "lists the words"),
     ("tests/unit/checks/test_words.py", "", "tests the words"),
     ("app/database/embedded/account.py", "nobody", _ACCOUNT),
-    ("app/settings/database_variables.py", "nobody", _ACCOUNT),
+    ("app/settings/variables.py", "nobody", _ACCOUNT),
     (".env.example", "nobody", _ACCOUNT),
     ("docs/settings.md", "postgres or nobody", _ACCOUNT),
     ("app/database/catalog/recording.py", "tells of", "text of an installed function"),
