@@ -31,7 +31,7 @@ from app.environments import service as environments
 from app.errors import invalid
 from app.names import counted
 from app.scripts import Resources, run_script
-from app.secrets import data_keys, resealing
+from app.secrets import data_keys
 from app.secrets.key_sources import change_ring, ring_file
 from app.secrets.key_wrapping import StoredDataKey
 from app.secrets.keyring import KeyRing, KeyRingError, KeyState, new_key
@@ -262,7 +262,7 @@ async def _renew_one(resources: Resources, name: str, progress: Progress) -> Non
     database, vault = resources.database, resources.vault
     async with database.connection() as connection:
         await environments.get(connection, name)
-        left = await resealing.pending(connection, name)
+        left = await data_keys.pending(connection, name)
     if left:
         console.print(f"{name}: continuing with {counted(left, 'value')} of an earlier rotation")
     elif not await database.transact(
@@ -271,7 +271,7 @@ async def _renew_one(resources: Resources, name: str, progress: Progress) -> Non
         console.print(f"{name}: has no secrets")
         return
     async with database.connection() as connection:
-        left = await resealing.pending(connection, name)
+        left = await data_keys.pending(connection, name)
     task = progress.add_task(f"sealing {name}", total=left)
     done = 0
 
@@ -280,7 +280,7 @@ async def _renew_one(resources: Resources, name: str, progress: Progress) -> Non
         done += count
         progress.update(task, completed=done, total=max(left, done))
 
-    await resealing.reseal(database, vault, name, report)
+    await data_keys.reseal(database, vault, name, report)
     console.print(f"{name}: {counted(done, 'value')} encrypted with the new data key")
 
 

@@ -16,7 +16,7 @@ from app.database.client.session_setup import prepare_as_owner
 from app.database.role_names import MIGRATOR
 from app.errors import Unavailable
 from app.http.keys import DATABASE
-from app.secrets import data_keys, resealing
+from app.secrets import data_keys
 from app.secrets.envelope import sealed_of
 from app.secrets.key_wrapping import RingWrapper, Wrapped
 from app.secrets.keyring import KeyRing
@@ -48,7 +48,7 @@ async def _rotate(service: Service, owner: Database) -> int:
     vault, log = service.app[VAULT], AccessLog(owner)
     await owner.transact(lambda c: data_keys.renew(c, vault, log, "local", origin=ORIGIN))
     counts: list[int] = []
-    await resealing.reseal(owner, vault, "local", counts.append)
+    await data_keys.reseal(owner, vault, "local", counts.append)
     return sum(counts)
 
 
@@ -135,17 +135,17 @@ async def test_resealing_locked_row_is_retried(
     with server.admin("suite") as connection:
         with connection.transaction():
             connection.execute("select 1 from flagstone.configurations where key = 'a' for update")
-            work = asyncio.create_task(resealing.reseal(owner, vault, "local", report))
+            work = asyncio.create_task(data_keys.reseal(owner, vault, "local", report))
             async with asyncio.timeout(HANG_SECONDS):
                 await all_but_one.wait()
             async with owner.connection() as other:
-                left = await resealing.pending(other, "local")
+                left = await data_keys.pending(other, "local")
             was_done = work.done()
         await work
 
     assert (left, was_done, sum(counts)) == (1, False, 8)
     async with owner.connection() as other:
-        assert await resealing.pending(other, "local") == 0
+        assert await data_keys.pending(other, "local") == 0
 
 
 class _Held(RingWrapper):
@@ -170,7 +170,7 @@ async def test_resealing_never_revives_shredded_values(service: Service, owner: 
     held = _Held(vault.ring)
 
     async with asyncio.timeout(HANG_SECONDS):
-        work = asyncio.create_task(resealing.reseal(owner, Vault(held), "local", lambda _: None))
+        work = asyncio.create_task(data_keys.reseal(owner, Vault(held), "local", lambda _: None))
         await held.asked.wait()
         destroying = asyncio.create_task(
             owner.transact(lambda c: data_keys.shred(c, log, "local", origin=ORIGIN))
