@@ -37,7 +37,7 @@ class BrokenChainError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredLink(Link):
-    """A stored change set. `hash` is None for one that is older than the chain."""
+    """A stored change set. `hash` is None only after a change by hand."""
 
     hash: bytes | None
 
@@ -155,7 +155,7 @@ def _change(environment: str, row: Any) -> Change:
 
 @dataclass(frozen=True)
 class Position:
-    """A position in a chain. The hash is None before the first chained change set."""
+    """A position in a chain. The hash is None before the first change set."""
 
     revision: int = 0
     hash: bytes | None = None
@@ -196,9 +196,9 @@ def _follow_page(
         stored = page.pop(0)
         if stored.revision != position.revision + 1:
             raise BrokenChainError(position.revision + 1, "is missing")
-        if stored.hash is None and position.hash is not None:
+        if stored.hash is None:
             raise BrokenChainError(stored.revision, "has lost its hash")
-        if stored.hash is not None and stored.hash != _hash(position, stored):
+        if stored.hash != _hash(position, stored):
             raise BrokenChainError(
                 stored.revision, "does not match its hash: it, or one before it, was changed"
             )

@@ -33,13 +33,10 @@ _ENTRIES_AT_ONCE = 25
 
 @dataclass(frozen=True, kw_only=True)
 class Verified:
-    """A verified environment. `unchained` counts the revisions that are older than the chain."""
-
     environment: str
     epoch: str
     revision: int
     hash: str | None
-    unchained: int
     heads: int
 
 
@@ -109,7 +106,6 @@ async def verify(
         epoch=environment.epoch,
         revision=environment.revision,
         hash=environment.hash,
-        unchained=walk.unchained,
         heads=len(signed),
     )
 
@@ -127,12 +123,10 @@ class _Walk:
         # Those of a new environment. The initial `production` is protected.
         protected = name == "production"
         self.properties = Properties(metadata={}, fractional="v3", protected=protected, version=1)
-        self.unchained = 0
         # The revisions that deleted an environment of this name.
         self.closings: list[int] = []
 
     def visit(self, stored: StoredLink) -> None:
-        self.unchained += stored.hash is None
         if stored.kind is ChangeKind.DELETE:
             self.closings.append(stored.revision)
         expected = self._expected.get(stored.revision)

@@ -139,9 +139,8 @@ def _row(outcome: Verified | Broken) -> tuple[Any, ...]:
     if isinstance(outcome, Broken):
         text = Text(f"broken: revision {outcome.revision} {outcome.reason}", style="red")
         return outcome.environment, outcome.revision, "-", "-", text
-    older = f", {outcome.unchained} of them older than the chain" if outcome.unchained else ""
     hash_ = outcome.hash[:16] if outcome.hash else "-"
-    return outcome.environment, outcome.revision, hash_, outcome.heads, f"holds{older}"
+    return outcome.environment, outcome.revision, hash_, outcome.heads, "holds"
 
 
 @cli.command("heads")
