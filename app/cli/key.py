@@ -106,7 +106,7 @@ def list_keys() -> None:
     async def work(
         resources: Resources,
     ) -> tuple[KeyRing | None, list[tuple[StoredDataKey, int, int]]]:
-        ring = resources.vault.ring
+        ring = resources.vault.keys.ring
         async with resources.database.connection() as connection:
             stored = await list_data_keys(connection)
             return ring, [(key, *await _sealed(connection, key)) for key in stored]

@@ -21,7 +21,6 @@ from app.secrets.envelope import (
     data_key_id,
 )
 from app.secrets.key_wrapping import StoredDataKey, Wrapped, Wrapper
-from app.secrets.keyring import KeyRing
 
 log = logger(__name__)
 
@@ -117,11 +116,6 @@ class Vault:
         """Read the data keys: unwrap new ones, drop destroyed ones."""
         self._stored = await list_data_keys(connection)
         self.missing = await self.keys.sync(_undestroyed(self._stored))
-
-    @property
-    def ring(self) -> KeyRing | None:
-        """The key ring; empty without a wrapper, None when a command has the keys."""
-        return self.keys.ring
 
     @property
     def active_kek_id(self) -> str | None:

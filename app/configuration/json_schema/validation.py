@@ -107,7 +107,7 @@ def _refused_part(schema: Any) -> tuple[Path, str] | None:
     """Return the path of a keyword that is not supported, and the rule."""
     for path, node in _schemas(schema, ()):
         reference = node.get("$ref")
-        if isinstance(reference, str) and not _is_pointer(reference):
+        if isinstance(reference, str) and reference != "#" and not reference.startswith("#/"):
             return (*path, "$ref"), _REFERENCE_RULE
         for name in (*_BASE_KEYWORDS, _id_keyword(schema)):
             if name in node and (path or name in _BASE_KEYWORDS):
@@ -122,10 +122,6 @@ def _refused_part(schema: Any) -> tuple[Path, str] | None:
 def _id_keyword(schema: dict[str, Any]) -> str:
     """Return the keyword that changes the base of references in a part of the schema."""
     return "id" if "draft-04" in str(schema.get("$schema")) else "$id"
-
-
-def _is_pointer(reference: str) -> bool:
-    return reference == "#" or reference.startswith("#/")
 
 
 def _schemas(node: Any, path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -166,8 +166,8 @@ async def test_resealing_never_revives_shredded_values(service: Service, owner: 
     await _fill(service)
     vault, log = service.app[VAULT], AccessLog(owner)
     await owner.transact(lambda c: data_keys.renew(c, vault, log, "local", origin=ORIGIN))
-    assert vault.ring is not None
-    held = _Held(vault.ring)
+    assert vault.keys.ring is not None
+    held = _Held(vault.keys.ring)
 
     async with asyncio.timeout(HANG_SECONDS):
         work = asyncio.create_task(data_keys.reseal(owner, Vault(held), "local", lambda _: None))
