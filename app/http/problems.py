@@ -7,41 +7,24 @@ from typing import Any
 import msgspec
 from aiohttp import hdrs, web
 
-from app.errors import (
-    AppError,
-    ConditionMissing,
-    Conflict,
-    Forbidden,
-    Invalid,
-    LimitExceeded,
-    Malformed,
-    NotFound,
-    RetryLater,
-    Stale,
-    TooLarge,
-    TooSlow,
-    Unauthenticated,
-    Unavailable,
-    Unimplemented,
-    Unsupported,
-)
+from app import errors
 from app.http.headers import entity_tag
 
-STATUS: dict[type[AppError], HTTPStatus] = {
-    Malformed: HTTPStatus.BAD_REQUEST,
-    Unauthenticated: HTTPStatus.UNAUTHORIZED,
-    Forbidden: HTTPStatus.FORBIDDEN,
-    NotFound: HTTPStatus.NOT_FOUND,
-    TooSlow: HTTPStatus.REQUEST_TIMEOUT,
-    Conflict: HTTPStatus.CONFLICT,
-    Stale: HTTPStatus.PRECONDITION_FAILED,
-    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    Unsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
-    ConditionMissing: HTTPStatus.PRECONDITION_REQUIRED,
-    LimitExceeded: HTTPStatus.TOO_MANY_REQUESTS,
-    Unimplemented: HTTPStatus.NOT_IMPLEMENTED,
-    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+STATUS: dict[type[errors.AppError], HTTPStatus] = {
+    errors.Malformed: HTTPStatus.BAD_REQUEST,
+    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.TooSlow: HTTPStatus.REQUEST_TIMEOUT,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.Stale: HTTPStatus.PRECONDITION_FAILED,
+    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.Unsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ConditionMissing: HTTPStatus.PRECONDITION_REQUIRED,
+    errors.LimitExceeded: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.Unimplemented: HTTPStatus.NOT_IMPLEMENTED,
+    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 # Code and detail of aiohttp's own errors, by status.
@@ -90,10 +73,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: int | None = None
 
 
-def of_error(error: AppError, request_id: str) -> web.Response:
+def of_error(error: errors.AppError, request_id: str) -> web.Response:
     headers = headers_of(error)
-    version = error.version if isinstance(error, Stale) else None
-    if isinstance(error, Stale) and version is not None:
+    version = error.version if isinstance(error, errors.Stale) else None
+    if isinstance(error, errors.Stale) and version is not None:
         headers[hdrs.ETAG] = entity_tag(version, error.epoch)
     return respond(
         STATUS[type(error)],
@@ -110,11 +93,11 @@ def of_error(error: AppError, request_id: str) -> web.Response:
     )
 
 
-def headers_of(error: AppError) -> dict[str, str]:
+def headers_of(error: errors.AppError) -> dict[str, str]:
     """Return the headers that belong to the status of an error."""
-    if isinstance(error, Unauthenticated):
+    if isinstance(error, errors.Unauthenticated):
         return {hdrs.WWW_AUTHENTICATE: 'Bearer realm="flagstone"'}
-    if isinstance(error, RetryLater):
+    if isinstance(error, errors.RetryLater):
         return {hdrs.RETRY_AFTER: str(error.retry_after_seconds)}
     return {}
 
