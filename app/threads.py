@@ -175,10 +175,7 @@ _threads = _Threads()
 
 
 async def in_turn(name: str, work: Callable[[], Result]) -> Result:
-    """Run the work in a thread, one at a time for each event loop.
-
-    Raises Unavailable if other work does not end within 5 s.
-    """
+    """Run the work in a thread, one at a time for each loop. Raises Unavailable after 5 s."""
     loop = asyncio.get_running_loop()
     limiter = _limiters.get(loop)
     if limiter is None:

@@ -36,10 +36,7 @@ class LockedToken(Token):
 async def create(
     connection: Connection, log: AccessLog, key: Secret, *, name: str, grant: Grant, origin: Origin
 ) -> GeneratedToken:
-    """Store a new token and return it with its text, which is not stored.
-
-    Raises Invalid, naming the field.
-    """
+    """Store a new token, without its text. Raises Invalid, naming the field."""
     if not name or len(name) > NAME_MAX or not name.isprintable():
         raise invalid("name", f"must be 1 to {NAME_MAX} printable characters")
     if not grant.scopes:
@@ -131,10 +128,7 @@ async def lapse(
 
 
 async def lock(connection: Connection, token_id: str) -> LockedToken:
-    """Lock a token and return it. Raises NotFound.
-
-    Its environments are locked too: their deletion would miss a successor of the token.
-    """
+    """Lock a token and its environments, whose deletion would miss a successor. Raises NotFound."""
     named = (await get(connection, token_id)).environments
     _ = [row async for row in sql.hold_environments(connection, names=named)]
     row = await sql.lock_token(connection, id=token_id)

@@ -43,10 +43,7 @@ async def trim(database: Database, log: AccessLog, *, before: datetime, origin: 
 
 
 async def _become_owner(connection: Connection) -> None:
-    """Become the owner until the transaction ends, if the roles were provisioned.
-
-    Raises Forbidden.
-    """
+    """Become the owner for this transaction, if there are roles. Raises Forbidden."""
     is_member = await connection.fetchval(
         "select pg_has_role(oid, 'member') from pg_roles where rolname = $1", OWNER
     )

@@ -156,10 +156,7 @@ def _decode(line: bytes) -> SignedHead | None:
 
 
 async def check_expectations(connection: Connection, heads: Iterable[Head]) -> None:
-    """Check that the expected schema of each head is stored unchanged.
-
-    Raises BrokenChainError with the revision of the first head that differs.
-    """
+    """Raise BrokenChainError for the first head whose expected schema is not stored unchanged."""
     expected = [(head.revision, head.expectations) for head in heads]
     if (revision := await find_mismatch(connection, expected)) is not None:
         reason = "was signed with another expected schema than is stored for that time"

@@ -103,10 +103,7 @@ class Usage(Component):
         )
 
     async def run_once(self) -> None:
-        """Flush the counts. Never raises.
-
-        Counts that were certainly not written wait for the next flush.
-        """
+        """Flush the counts. Never raises. Counts that were certainly not written wait."""
         self._take()
         if not self._waiting:
             return

@@ -35,10 +35,7 @@ Shape = TypeVar("Shape")
 
 
 def decode(raw: bytes, shape: type[Shape]) -> Shape:
-    """Return the document as the given type.
-
-    Raises Malformed when it is not JSON as described above, Invalid when it does not have the type.
-    """
+    """Return the document. Raises Malformed if it is not such JSON, Invalid for another type."""
     document = parse(raw)
     try:
         decoded = msgspec.convert(document, shape)

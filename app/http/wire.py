@@ -104,10 +104,7 @@ def before(query: Mapping[str, str]) -> int:
 
 
 def moment(query: Mapping[str, str]) -> int | datetime | None:
-    """Return the parameter `revision` or `at` (a time, RFC 3339), None when both are absent.
-
-    Raises Malformed.
-    """
+    """Return `revision` or `at` (RFC 3339), None when both are absent. Raises Malformed."""
     if "at" not in query:
         return whole_number(query, "revision")
     if "revision" in query:

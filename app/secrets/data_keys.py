@@ -135,10 +135,7 @@ async def pending(connection: Connection, environment: str) -> int:
 async def reseal(
     database: Database, vault: Vault, environment: str, report: Callable[[int], None]
 ) -> None:
-    """Reseal every value of older data keys; report the size of each batch.
-
-    Raises NotFound, and what the vault raises.
-    """
+    """Reseal values of older data keys; report each batch. Raises NotFound, and as the vault."""
     for column in _COLUMNS:
         limit = _FIRST_ROWS
         while True:

@@ -38,10 +38,7 @@ def wrapper_of(settings: Settings) -> Wrapper | None:
 
 
 def ring_of(settings: Settings) -> KeyRing | None:
-    """Return the existing key ring, None without one or when a command has the keys.
-
-    Raises KeyRingError.
-    """
+    """Return the existing key ring, None without one or with a command. Raises KeyRingError."""
     file, ring = ring_file(settings), settings.keys.ring
     try:
         if file is not None:

@@ -133,10 +133,7 @@ class Vault:
         return {key.environment: key.created_at for key in self._stored if not key.retired_at}
 
     def problem(self, covers: Callable[[str], bool] = lambda _: True) -> str | None:
-        """Return the problem that an operator should fix, or None.
-
-        It names only the environments that `covers` accepts, and counts the others.
-        """
+        """Return the problem to fix. Name only the environments that `covers` accepts."""
         if self.missing:
             return f"key missing: {', '.join(sorted(self.missing))}"
         if self.keys.problem is not None:

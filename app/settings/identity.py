@@ -100,10 +100,7 @@ def _run(command: str) -> bytes:
 
 
 def _output_of(process: subprocess.Popen[bytes], ends_at: float) -> bytes:
-    """Return the output of a process.
-
-    Raises TimeoutError, and IdentityError above 65,536 bytes.
-    """
+    """Read the output. Raises TimeoutError, and IdentityError above 65,536 bytes."""
     assert process.stdout is not None  # noqa: S101 - stdout=PIPE
     output = b""
     with selectors.DefaultSelector() as selector:

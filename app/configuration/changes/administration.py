@@ -31,10 +31,7 @@ def check_administration(written: AppliedChangeSets, grant: Grant) -> None:
 async def record_administration(
     connection: Connection, log: AccessLog, written: AppliedChangeSets, origin: Origin
 ) -> None:
-    """Write the administrative changes to the access log, in the same transaction.
-
-    Raises Unavailable.
-    """
+    """Log the administrative changes in the same transaction. Raises Unavailable."""
     for change_set, description in _administered(written):
         detail = f"{description}, revision {change_set.revision}"
         await _record(connection, log, change_set.environment, detail, origin)
@@ -57,10 +54,7 @@ async def delete_environment(
     message: str,
     origin: Origin,
 ) -> Environment:
-    """Delete an environment and remove it from its tokens. Return its last state.
-
-    Raises as `writes.delete_environment`, and Unavailable.
-    """
+    """Delete an environment, also from its tokens. Raises as `writes.delete_environment` does."""
     closed = await writes.delete_environment(
         connection, name, expected=expected, actor=origin.actor, message=message
     )

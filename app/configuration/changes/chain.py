@@ -43,10 +43,7 @@ def link_hash(previous: bytes, link: Link) -> bytes:
 
 
 def entry_hash(content: Content | None, version: int | None) -> bytes | None:
-    """Return a hash of a stored entry, None when there is none.
-
-    For comparing stored entries with each other. It is not canonical, and so much faster.
-    """
+    """Return a hash for comparing stored entries. It is not canonical, and so much faster."""
     record = _entry(content, version)
     return (
         None

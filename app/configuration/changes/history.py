@@ -60,10 +60,7 @@ async def get_change_set(
 async def list_change_sets(
     connection: Connection, environment: str, *, before: int = LATEST, limit: int
 ) -> ChangeSetPage:
-    """Return a page of change sets, the latest first, each with its first changes.
-
-    A page of large change sets ends before its limit.
-    """
+    """Return a page of change sets, the latest first. Large change sets end it before its limit."""
     first = (await environments.get(connection, environment)).first_revision
     rows: list[dict[str, Any]] = []
     size = 0

@@ -28,10 +28,7 @@ _VIOLATIONS_MAX = 100
 
 
 def intents_of(body: NewChangeSet, environment: str, check: RequestCheck) -> Mapping[str, Intent]:
-    """Return the operations and the patch of each environment.
-
-    Raises Invalid with all violations, TooLarge, and Unavailable.
-    """
+    """Convert the operations. Raises Invalid with all violations, TooLarge, Unavailable."""
     operations: dict[str, list[Operation]] = defaultdict(list)
     patches: dict[str, PropertiesPatch] = {}
     violations: list[Violation] = []

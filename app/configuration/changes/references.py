@@ -143,10 +143,7 @@ async def _check_removed(
 async def read_segments(
     connection: Connection, environment: str, names: Iterable[str], changed: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """Return the segments of these names and all that they refer to, by key.
-
-    Segments in `changed` are reached but not followed.
-    """
+    """Return these segments and those that they refer to. Those in `changed` are not followed."""
     if not (names := sorted(names)):
         return {}
     rows = sql.list_reached_segments(

@@ -47,10 +47,7 @@ async def seal_secrets(
 async def reveal_secrets(
     connection: Connection, vault: Vault, contents: Sequence[Content]
 ) -> list[Content]:
-    """Return the contents with secrets in clear. A shredded one stays sealed.
-
-    Raises as the vault.
-    """
+    """Return the contents with secrets in clear, except shredded ones. Raises as the vault."""
     sealed = [content.sealed for content in contents if content.sealed is not None]
     opened = iter(await vault.open_unshredded(connection, sealed))
     return [

@@ -63,10 +63,7 @@ async def list_page(
     after: str = "",
     limit: int,
 ) -> tuple[ConfigurationPage, str]:
-    """Return a page of entries now or as of a moment, and the epoch. Raises NotFound.
-
-    A page of large values ends before its limit.
-    """
+    """Return a page and the epoch. Large values end a page before its limit. Raises NotFound."""
     revision, epoch = await _revision_and_epoch(connection, environment, moment)
     rows = await _entries_at(
         connection, environment, revision, prefix=prefix, kind=kind, after=after, limit=limit
@@ -88,10 +85,7 @@ async def write(
     message: str = "",
     vault: Vault | None = None,
 ) -> WriteResult:
-    """Store or delete one entry, as a change set of one operation. Raises as `changes.apply`.
-
-    The caller has checked the operation's key and content.
-    """
+    """Store or delete one entry; the caller has checked it. Raises as `changes.apply`."""
     change_set = await changes.apply(
         connection, environment, [operation], actor=actor, message=message, vault=vault
     )

@@ -118,10 +118,7 @@ class RequestCheck:
         self._linear_steps = LINEAR_STEPS_MAX
 
     def verdict(self, schema: Any, value: Any) -> CheckResult:
-        """Check a value against a schema.
-
-        Raises TooCostlyError when the budget is spent, and Unavailable.
-        """
+        """Check a value. Raises TooCostlyError when the budget is spent, and Unavailable."""
         steps = linear_steps(schema, value)
         if steps is not None and steps <= self._linear_steps:
             self._linear_steps -= steps

@@ -71,10 +71,7 @@ class Process:
         self._exchange(frame_of(b""), answers=False)
 
     def ask(self, schema: Any, value: Any) -> CheckResult:
-        """Return the result of a check. Raises TooCostlyError and Unavailable.
-
-        After an error the process cannot be used again.
-        """
+        """Check a value. After TooCostlyError or Unavailable, the process cannot be used again."""
         answer = self._exchange(frame_of(msgspec.json.encode((schema, value))), answers=True)
         return msgspec.json.decode(answer, type=CheckResult)
 

@@ -107,10 +107,7 @@ class Disk:
             old.unlink(missing_ok=True)
 
     def confirm(self) -> bool:
-        """Set the time of the latest file to now.
-
-        Return whether there is a file. Raises OSError.
-        """
+        """Set the time of the latest file to now. Return whether there is one. Raises OSError."""
         for latest in self._generations()[:1]:
             os.utime(latest)
             return True

@@ -103,10 +103,7 @@ class Follower(PolledCopy):
     async def at_least(
         self, environment: str, revision: int, *, seconds: float = REACH_SECONDS
     ) -> Snapshot:
-        """Wait until the snapshot has reached the revision, and return it.
-
-        Raises Unavailable after the given time, NotFound for the environment.
-        """
+        """Wait for the revision, and return its snapshot. Raises Unavailable and NotFound."""
         if environment not in self.loaded():
             await self.refresh()  # another instance may have just created it
         snapshot = self.get(environment)
@@ -150,19 +147,12 @@ class Follower(PolledCopy):
         change.set()
 
     async def events_since(self, revision: int, up_to: Environment) -> Sequence[ChangeEvent]:
-        """Return an environment's events after a revision, in order, from the history.
-
-        Return none when there are more than `EVENTS_MAX`. Raises Unavailable when the database is
-        away.
-        """
+        """Return the events after a revision, or none above `EVENTS_MAX`. Raises Unavailable."""
         async with self._database.connection() as connection:
             return await loading.complete_events(connection, up_to, revision)
 
     def adopt(self, snapshots: Mapping[str, Snapshot], *, confirmed_at: float) -> None:
-        """Serve these snapshots until the next refresh.
-
-        `confirmed_at` is of the monotonic clock.
-        """
+        """Serve these until the next refresh. `confirmed_at` is of the monotonic clock."""
         self._snapshots = snapshots
         self._refreshed_at = confirmed_at
         self.wake()

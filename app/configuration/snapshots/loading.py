@@ -27,10 +27,7 @@ Touched = tuple[str, Configuration | None]
 async def read(
     connection: Connection, environment: str, known: Snapshot | None
 ) -> tuple[Snapshot, Sequence[ChangeEvent]]:
-    """Return the current snapshot, and the events since the known one if it has the same epoch.
-
-    Raises NotFound for a deleted environment.
-    """
+    """Return the snapshot, and the events since the known one of its epoch. Raises NotFound."""
     # The environment and its entries must be read from one database snapshot.
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         head = await environments.get(connection, environment)

@@ -21,10 +21,7 @@ _SERVED_SECONDS = 0.5
 
 
 async def read_snapshot(request: web.Request, query: Mapping[str, str]) -> Snapshot:
-    """Return the snapshot of the environment in the path, at `min_revision` or later.
-
-    Raises NotFound, or Unavailable when this instance does not reach it within two seconds.
-    """
+    """Return the snapshot at `min_revision` or later. Raises NotFound, Unavailable after 2 s."""
     follower, environment = request.app[FOLLOWER], request.match_info["environment"]
     revision = wire.whole_number(query, "min_revision") if query else None
     if revision is None:

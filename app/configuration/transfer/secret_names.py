@@ -17,10 +17,7 @@ _LIKELY = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|[_./-](?:KEY|TOKEN)\Z",
 
 
 def with_secrets(document: Document, patterns: Sequence[str]) -> Document:
-    """Return the document with the entries that match a pattern as secrets.
-
-    Raises Invalid when the document has kinds of its own.
-    """
+    """Return the document with matching entries as secrets. Raises Invalid if it has kinds."""
     if len(patterns) > _PATTERNS_MAX:
         raise invalid("secret", f"must be at most {_PATTERNS_MAX} patterns")
     if not all(1 <= len(pattern) <= _PATTERN_LENGTH_MAX for pattern in patterns):

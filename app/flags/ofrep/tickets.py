@@ -51,10 +51,7 @@ class Tickets:
         return environment, self.holder(token_id, environment)
 
     def holder(self, token_id: str, environment: str) -> Token:
-        """Return the token of a ticket if it may evaluate in the environment.
-
-        Raises Unauthenticated, or Unavailable before tokens are loaded.
-        """
+        """Return the token of a ticket if it may evaluate. Raises Unauthenticated, Unavailable."""
         if not self._directory.is_loaded:
             raise Unavailable("starting", "The service has not finished starting.")
         token = self._directory.usable.get(token_id)
