@@ -87,8 +87,13 @@ def test_page_shows_recipe_and_its_cases(name: str) -> None:
     text = PAGE.read_text()
     _, found, rest = text.partition(f'```json\n--8<-- "docs/recipes/{name}.json"\n```\n\n')
 
+    claims = _read(f"{name}.cases.json")
+
     assert found
-    assert rest.startswith(_table(_read(f"{name}.cases.json")["cases"]))
+    assert rest.startswith(_table(claims["cases"]))
+    section = text[: -len(rest)].rpartition("\n## ")[2] + rest.partition("\n## ")[0]
+    for shares in claims.get("shares", {}).values():
+        assert any(f"{percent} %" in section for percent in shares.values())
 
 
 @pytest.mark.parametrize("name", NAMES)
