@@ -47,6 +47,7 @@ _EXCEPTIONS = (
     ("app/settings/variables.py", "nobody", _ACCOUNT),
     (".env.example", "nobody", _ACCOUNT),
     ("docs/settings.md", "postgres or nobody", _ACCOUNT),
+    ("docs/postgresql.md", "or else as `nobody`", _ACCOUNT),
     ("app/database/catalog/recording.py", "tells of", "text of an installed function"),
     ("app/access/log.py", "noted", "a label of a metric, which users query"),
     ("tests/api/operations/test_metrics.py", "noted", "the same label"),
