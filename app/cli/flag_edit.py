@@ -17,7 +17,7 @@ from app.configuration.changes.rows import read_entries
 from app.configuration.entries import service
 from app.database import Connection
 from app.errors import NotFound, Stale, invalid
-from app.evaluation.rule_tree import Group
+from app.evaluation.rule_tree import ConditionGroup
 from app.flags.condition_text import parse_condition
 from app.flags.editing import (
     Definition,
@@ -110,7 +110,7 @@ def target(
     Example: python -m app flag target local new-checkout --if "country in DE,AT"
     """
     conditions = tuple(map(parse_condition, condition))
-    together = conditions[0] if len(conditions) == 1 else Group("and", conditions)
+    together = conditions[0] if len(conditions) == 1 else ConditionGroup("and", conditions)
 
     def edit(definition: Definition) -> Definition:
         served = variant or variant_of(definition, value=True)
@@ -123,7 +123,7 @@ def target(
 def rollout(
     environment: EnvironmentName,
     key: Key,
-    percent: Annotated[str, typer.Argument(help="Share in percent, from 0 to 100.")],
+    percent: Annotated[str, typer.Argument(help="VariantShare in percent, from 0 to 100.")],
     variant: Variant = None,
     others: Annotated[
         str | None, typer.Option(help="Variant for the others; by default the one with false.")

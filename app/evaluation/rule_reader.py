@@ -9,14 +9,14 @@ from app.evaluation.rule_tree import (
     Attribute,
     Comparison,
     Condition,
-    Group,
+    ConditionGroup,
     Negation,
     Outcome,
-    Rule,
     SegmentReference,
-    Share,
-    Split,
     Targeting,
+    TargetingRule,
+    VariantShare,
+    VariantSplit,
 )
 
 _COMPARISONS = ("==", "===", "!=", "!==", ">", ">=", "<", "<=", "in")
@@ -55,7 +55,7 @@ def _read(targeting: dict[str, Any]) -> Targeting:
 
 def _rules(operands: list[Any]) -> Targeting:
     """Read the branches of `if`, in one list or nested in the last place."""
-    rules: list[Rule] = []
+    rules: list[TargetingRule] = []
     path, depth = "if", 0
     while True:
         pairs, rest = divmod(len(operands), 2)
@@ -64,7 +64,7 @@ def _rules(operands: list[Any]) -> Targeting:
         for position in range(0, 2 * pairs, 2):
             condition = _condition(operands[position], f"{path}[{position}]")
             outcome = _outcome(operands[position + 1], f"{path}[{position + 1}]")
-            rules.append(Rule(condition, outcome))
+            rules.append(TargetingRule(condition, outcome))
         if not rest:
             return Targeting(tuple(rules), is_nested=depth > 0)
         last, path = operands[-1], f"{path}[{len(operands) - 1}]"
@@ -87,7 +87,7 @@ def _condition(node: Any, path: str) -> Condition:  # noqa: PLR0911 - one for ea
             return Comparison(_attribute(node, path), None)
         case "and" | "or", list():
             conditions = [_condition(item, f"{inner}[{n}]") for n, item in enumerate(operand)]
-            return Group(cast("Any", operator), tuple(conditions))
+            return ConditionGroup(cast("Any", operator), tuple(conditions))
         case "!", [single]:
             return Negation(_condition(single, f"{inner}[0]"), is_list=True)
         case "!", dict():
@@ -139,7 +139,7 @@ def _outcome(node: Any, path: str) -> Outcome:
             raise _NoTreeError(path, "is neither a variant nor a split")
 
 
-def _split(operands: list[Any], path: str) -> Split:
+def _split(operands: list[Any], path: str) -> VariantSplit:
     attribute, has_flag_key = None, False
     match operands[0]:
         case {"var": _} as variable:
@@ -152,16 +152,16 @@ def _split(operands: list[Any], path: str) -> Split:
             pass
     first = 0 if attribute is None else 1
     shares = [_share(node, f"{path}[{n}]") for n, node in enumerate(operands[first:], start=first)]
-    return Split(tuple(shares), attribute, has_flag_key)
+    return VariantSplit(tuple(shares), attribute, has_flag_key)
 
 
-def _share(node: Any, path: str) -> Share:
+def _share(node: Any, path: str) -> VariantShare:
     variant: str | bool | None
     weight: int | UnsetType
     match node:
         case [str() | bool() | None as variant]:
-            return Share(variant, UNSET)
+            return VariantShare(variant, UNSET)
         case [str() | bool() | None as variant, int(weight)]:
-            return Share(variant, weight)
+            return VariantShare(variant, weight)
         case _:
             raise _NoTreeError(path, "is not a variant with a whole number")

@@ -32,7 +32,7 @@ class Comparison(msgspec.Struct, frozen=True):
     is_reversed: bool = False
 
 
-class Group(msgspec.Struct, frozen=True):
+class ConditionGroup(msgspec.Struct, frozen=True):
     kind: Literal["and", "or"]
     conditions: tuple["Condition", ...]
 
@@ -46,10 +46,10 @@ class SegmentReference(msgspec.Struct, frozen=True):
     key: str
 
 
-Condition = Comparison | Group | Negation | SegmentReference
+Condition = Comparison | ConditionGroup | Negation | SegmentReference
 
 
-class Share(msgspec.Struct, frozen=True):
+class VariantShare(msgspec.Struct, frozen=True):
     """One part of a split. A weight that the definition omits is 1."""
 
     variant: str | bool | None
@@ -60,23 +60,23 @@ class Share(msgspec.Struct, frozen=True):
         return 1 if self.weight is UNSET else self.weight
 
 
-class Split(msgspec.Struct, frozen=True):
+class VariantSplit(msgspec.Struct, frozen=True):
     """A choice by a hash of the targeting key, or of an attribute.
 
     With `has_flag_key` the hash covers the key of the flag too, so flags split independently.
     Without an attribute flagd includes it by itself.
     """
 
-    shares: tuple[Share, ...]
+    shares: tuple[VariantShare, ...]
     attribute: Attribute | None = None
     has_flag_key: bool = False
 
 
 # The name of a variant; a boolean names the variant true or false; None is the default variant.
-Outcome = Split | str | bool | None
+Outcome = VariantSplit | str | bool | None
 
 
-class Rule(msgspec.Struct, frozen=True):
+class TargetingRule(msgspec.Struct, frozen=True):
     condition: Condition
     outcome: Outcome
 
@@ -89,7 +89,7 @@ class Targeting(msgspec.Struct, frozen=True):
     each further rule stands in the last place of the one before.
     """
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[TargetingRule, ...] = ()
     otherwise: Outcome | UnsetType = UNSET
     shorthand: Condition | None = None
     is_nested: bool = False

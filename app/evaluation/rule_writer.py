@@ -8,13 +8,13 @@ from app.evaluation.rule_tree import (
     Attribute,
     Comparison,
     Condition,
-    Group,
+    ConditionGroup,
     Negation,
     Outcome,
     SegmentReference,
-    Share,
-    Split,
     Targeting,
+    VariantShare,
+    VariantSplit,
 )
 
 
@@ -23,7 +23,7 @@ def write(tree: Targeting) -> dict[str, Any]:
     if tree.shorthand is not None:
         return _condition(tree.shorthand)
     if not tree.rules:
-        if isinstance(tree.otherwise, Split):
+        if isinstance(tree.otherwise, VariantSplit):
             return _split(tree.otherwise)
         return {} if tree.otherwise is UNSET else {"if": [tree.otherwise]}
     rest = [] if tree.otherwise is UNSET else [_outcome(tree.otherwise)]
@@ -42,7 +42,7 @@ def _condition(condition: Condition) -> dict[str, Any]:
     match condition:
         case Comparison():
             return _comparison(condition)
-        case Group(kind, conditions):
+        case ConditionGroup(kind, conditions):
             return {kind: [_condition(part) for part in conditions]}
         case Negation(negated, is_list):
             written = _condition(negated)
@@ -68,10 +68,10 @@ def _attribute(attribute: Attribute) -> dict[str, Any]:
 
 
 def _outcome(outcome: Outcome) -> Any:
-    return _split(outcome) if isinstance(outcome, Split) else outcome
+    return _split(outcome) if isinstance(outcome, VariantSplit) else outcome
 
 
-def _split(split: Split) -> dict[str, Any]:
+def _split(split: VariantSplit) -> dict[str, Any]:
     by: list[Any] = []
     if split.attribute is not None:
         variable = _attribute(split.attribute)
@@ -79,5 +79,5 @@ def _split(split: Split) -> dict[str, Any]:
     return {"fractional": [*by, *map(_share, split.shares)]}
 
 
-def _share(share: Share) -> list[Any]:
+def _share(share: VariantShare) -> list[Any]:
     return [share.variant] if share.weight is UNSET else [share.variant, share.weight]

@@ -15,10 +15,10 @@ from app.evaluation.rule_tree import (
     Attribute,
     Condition,
     Outcome,
-    Rule,
-    Share,
-    Split,
     Targeting,
+    TargetingRule,
+    VariantShare,
+    VariantSplit,
 )
 from app.evaluation.rule_writer import write
 
@@ -61,7 +61,7 @@ def add_rule(
 ) -> Definition:
     """Add a rule as the last one, or as the first."""
     _check_variant(definition, variant)
-    tree, rule = _tree(definition), Rule(condition, variant)
+    tree, rule = _tree(definition), TargetingRule(condition, variant)
     rules = (rule, *tree.rules) if first else (*tree.rules, rule)
     return _with_tree(definition, rules, tree)
 
@@ -94,10 +94,10 @@ def _split(variant: str, percent: Decimal, others: str, attribute: str | None) -
     if scale > 10**DECIMALS_MAX:
         raise invalid("percent", f"must have at most {DECIMALS_MAX} decimal places")
     weight = int(percent * scale)
-    shares = (Share(variant, weight), Share(others, 100 * scale - weight))
+    shares = (VariantShare(variant, weight), VariantShare(others, 100 * scale - weight))
     if attribute is None:
-        return Split(shares)
-    return Split(shares, Attribute(attribute), has_flag_key=True)
+        return VariantSplit(shares)
+    return VariantSplit(shares, Attribute(attribute), has_flag_key=True)
 
 
 def _check_variant(definition: Definition, variant: str) -> None:
@@ -112,13 +112,13 @@ def _tree(definition: Definition) -> Targeting:
         rule = f"cannot be edited by this command: {tree.path} {tree.reason}"
         raise invalid("targeting", f"{rule}. Set the whole definition instead")
     if tree.shorthand is not None:
-        return Targeting((Rule(tree.shorthand, True),), otherwise=False)
+        return Targeting((TargetingRule(tree.shorthand, True),), otherwise=False)
     return tree
 
 
 def _with_tree(
     definition: Definition,
-    rules: tuple[Rule, ...],
+    rules: tuple[TargetingRule, ...],
     tree: Targeting,
     otherwise: Outcome | Any = UNSET,
 ) -> Definition:

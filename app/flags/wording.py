@@ -10,11 +10,11 @@ from app.evaluation.rule_tree import (
     Advanced,
     Comparison,
     Condition,
-    Group,
+    ConditionGroup,
     Negation,
     Outcome,
     SegmentReference,
-    Split,
+    VariantSplit,
 )
 
 _OPERATORS = {
@@ -48,7 +48,7 @@ def describe(definition: dict[str, Any]) -> Iterator[str]:
 
 def condition_text(condition: Condition) -> str:
     match condition:
-        case Group(kind, conditions):
+        case ConditionGroup(kind, conditions):
             return f" {kind} ".join(map(_inner_text, conditions))
         case Negation(negated):
             return f"not ({condition_text(negated)})"
@@ -60,7 +60,7 @@ def condition_text(condition: Condition) -> str:
 
 def _inner_text(condition: Condition) -> str:
     text = condition_text(condition)
-    return f"({text})" if isinstance(condition, Group) else text
+    return f"({text})" if isinstance(condition, ConditionGroup) else text
 
 
 def _comparison_text(comparison: Comparison) -> str:
@@ -91,7 +91,7 @@ def _value_text(value: Any) -> str:
 
 
 def _outcome_text(outcome: Outcome, default: str | None) -> str:
-    if isinstance(outcome, Split):
+    if isinstance(outcome, VariantSplit):
         total = sum(share.parts for share in outcome.shares)
         parts = (
             f"{_percent(share.parts, total)} {_variant_text(share.variant, default)}"

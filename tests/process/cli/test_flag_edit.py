@@ -41,7 +41,7 @@ def test_flag_is_targeted_rolled_out_and_switched(run: Run) -> None:
         (("rollout", "search", "many"), "percent: must be a number"),
         (("rollout", "search", "1", "--variant", "blue"), "variant: must be one of on, off"),
         (("target", "search", "--if", "plan is pro"), "must be ATTRIBUTE OPERATOR VALUE"),
-        (("target", "search", "--if", "segment nobody"), "which is no segment"),
+        (("target", "search", "--if", "segment missing"), "which is no segment"),
         (("target", "search", "--if", "app version>= 2"), "must be a full version"),
         (("disable", "missing"), "`python -m app flag create local missing` creates one"),
         (("enable", "checkout/retries"), "There is no flag checkout/retries in local"),

@@ -13,13 +13,13 @@ from app.evaluation.rule_tree import (
     Advanced,
     Attribute,
     Comparison,
-    Group,
+    ConditionGroup,
     Negation,
-    Rule,
     SegmentReference,
-    Share,
-    Split,
     Targeting,
+    TargetingRule,
+    VariantShare,
+    VariantSplit,
 )
 from app.evaluation.rule_writer import write
 from app.evaluation.validation import check_segment
@@ -31,7 +31,7 @@ EXAMPLE = SHARED_DATA / "example_flags.flagd.json"
 EMAIL = Attribute("email")
 STAFF = Comparison(EMAIL, "ends_with", "@example.org")
 PAYING = Comparison(Attribute("plan"), "in", ["pro", "team"])
-HALF = Split((Share("on", 50), Share("off", 50)))
+HALF = VariantSplit((VariantShare("on", 50), VariantShare("off", 50)))
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ HALF = Split((Share("on", 50), Share("off", 50)))
         ),
         (
             {"if": [{"ends_with": [{"var": "email"}, "@example.org"]}, "on"]},
-            Targeting((Rule(STAFF, "on"),)),
+            Targeting((TargetingRule(STAFF, "on"),)),
         ),
         (
             {"if": [{"$ref": "staff"}, "on", {"var": "beta"}, True, None]},
             Targeting(
                 (
-                    Rule(SegmentReference("staff"), "on"),
-                    Rule(Comparison(Attribute("beta"), None), True),
+                    TargetingRule(SegmentReference("staff"), "on"),
+                    TargetingRule(Comparison(Attribute("beta"), None), True),
                 ),
                 otherwise=None,
             ),
@@ -61,7 +61,10 @@ HALF = Split((Share("on", 50), Share("off", 50)))
         (
             {"if": [{"$ref": "a"}, "on", {"if": [{"$ref": "b"}, "off", "on"]}]},
             Targeting(
-                (Rule(SegmentReference("a"), "on"), Rule(SegmentReference("b"), "off")),
+                (
+                    TargetingRule(SegmentReference("a"), "on"),
+                    TargetingRule(SegmentReference("b"), "off"),
+                ),
                 otherwise="on",
                 is_nested=True,
             ),
@@ -80,9 +83,9 @@ HALF = Split((Share("on", 50), Share("off", 50)))
             },
             Targeting(
                 (
-                    Rule(
-                        Group("and", (PAYING, Negation(STAFF, is_list=True))),
-                        Split((Share("on"), Share("off")), EMAIL),
+                    TargetingRule(
+                        ConditionGroup("and", (PAYING, Negation(STAFF, is_list=True))),
+                        VariantSplit((VariantShare("on"), VariantShare("off")), EMAIL),
                     ),
                 )
             ),
@@ -103,16 +106,16 @@ HALF = Split((Share("on", 50), Share("off", 50)))
             },
             Targeting(
                 (
-                    Rule(
+                    TargetingRule(
                         Comparison(
                             Attribute("version", "0.0.0", is_list=True),
                             "sem_ver",
                             "1.2.0",
                             version_operator=">=",
                         ),
-                        Split((Share("on", 1),), EMAIL, has_flag_key=True),
+                        VariantSplit((VariantShare("on", 1),), EMAIL, has_flag_key=True),
                     ),
-                    Rule(
+                    TargetingRule(
                         Comparison(Attribute("email", is_list=True), "in", "@", is_reversed=True),
                         "off",
                     ),
@@ -195,7 +198,7 @@ CONDITIONS: st.SearchStrategy[Any] = st.recursive(
     COMPARISONS | st.builds(SegmentReference, NAMES),
     lambda inner: (
         st.builds(
-            Group,
+            ConditionGroup,
             st.sampled_from(["and", "or"]),
             st.lists(inner, min_size=1, max_size=3).map(tuple),
         )
@@ -204,13 +207,13 @@ CONDITIONS: st.SearchStrategy[Any] = st.recursive(
     max_leaves=6,
 )
 VARIANTS = st.none() | st.booleans() | TEXTS
-SHARES = st.builds(Share, VARIANTS, st.just(UNSET) | st.integers(0, 100))
+SHARES = st.builds(VariantShare, VARIANTS, st.just(UNSET) | st.integers(0, 100))
 SHARE_LISTS = st.lists(SHARES, min_size=1, max_size=4).map(tuple)
-SPLITS = st.builds(Split, SHARE_LISTS) | st.builds(
-    Split, SHARE_LISTS, ATTRIBUTES, has_flag_key=st.booleans()
+SPLITS = st.builds(VariantSplit, SHARE_LISTS) | st.builds(
+    VariantSplit, SHARE_LISTS, ATTRIBUTES, has_flag_key=st.booleans()
 )
 OUTCOMES = VARIANTS | SPLITS
-RULES = st.builds(Rule, CONDITIONS, OUTCOMES)
+RULES = st.builds(TargetingRule, CONDITIONS, OUTCOMES)
 TREES = (
     st.builds(Targeting, otherwise=st.just(UNSET) | OUTCOMES)
     | st.builds(Targeting, shorthand=CONDITIONS)

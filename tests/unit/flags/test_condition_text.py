@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.errors import Invalid
-from app.evaluation.rule_tree import Rule, Targeting
+from app.evaluation.rule_tree import Targeting, TargetingRule
 from app.evaluation.rule_writer import write
 from app.flags.condition_text import parse_condition
 from tests.unit.evaluation.rules import flag
@@ -42,7 +42,7 @@ def test_other_text_is_refused(text: str) -> None:
 
 
 def test_condition_decides_an_evaluation() -> None:
-    rule = Rule(parse_condition("country not_in DE,AT"), "a")
+    rule = TargetingRule(parse_condition("country not_in DE,AT"), "a")
     compiled_flag = flag(write(Targeting((rule,))))
 
     outcomes = [compiled_flag.evaluate({"country": name}, 0).outcome for name in ("DE", "FR")]
