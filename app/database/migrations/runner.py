@@ -29,9 +29,10 @@ _WAY_OUT = (
 
 _OTHER_HISTORY = (
     "this database was created from other migrations: its first one is {}, and that of this "
-    "release is {}. Use a new, empty database. To keep the entries, run `configuration export` "
-    "with the release that created the database, and `configuration import` with this one. In the "
-    "local tier without DATABASE_URL, rename DATA_DIR: the next start creates a new database"
+    "release is {}. Use a new, empty database. To keep the entries, run `python -m app "
+    "configuration export` with the release that created the database, and `python -m app "
+    "configuration import` with this one. In the local tier without DATABASE_URL, rename DATA_DIR: "
+    "the next start creates a new database"
 )
 
 Progress = Callable[[str, int, int], None]
