@@ -30,7 +30,7 @@ def banner(settings: Settings) -> str:
         command = f"curl -H {bearer} {url}/v1/environments/local/configurations"
     else:
         token = "Admin token        created by the command below; printed once"  # noqa: S105 - no token
-        what = "Create an admin token, valid for 90 days:"
+        what = "Create an admin token, valid for 90 days, with the settings of this service:"
         command = f"{_python()} -m app token create first --admin"
     return f"""
   Flagstone {VERSION} is ready: {url}

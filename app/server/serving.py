@@ -27,8 +27,9 @@ async def serve(
     """Serve until a signal, or until the start fails for good. Then stop in order.
 
     The order of a stop: readiness fails, the drain time passes, the listener closes, requests
-    finish, and the components close. `on_started` is called when the service serves, `on_stopping`
-    when the stop begins. Raises the error that ended the start, and StopError.
+    finish, and the components close. `on_started` is called at the end of the start, or by one of
+    several workers once it serves. `on_stopping` is called when the stop begins. Raises the error
+    that ended the start, and StopError.
     """
     lifecycle, settings = app[LIFECYCLE], app[SETTINGS].http
     loop = asyncio.get_running_loop()
@@ -51,7 +52,7 @@ async def serve(
         if worker.listens_at_start:
             await listening
         reporting = asyncio.create_task(beat_lifeline(worker), name="beat")
-        announcing = asyncio.create_task(_announce(app, on_started), name="announce")
+        announcing = asyncio.create_task(_announce(lifecycle, worker, on_started), name="announce")
         await lifecycle.stopping.wait()
         on_stopping()
         announcing.cancel()
@@ -91,6 +92,7 @@ async def _listen(runner: Runner, worker: Worker) -> None:
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
 
 
-async def _announce(app: web.Application, on_started: Callable[[], None]) -> None:
-    await app[LIFECYCLE].serving.wait()
+async def _announce(lifecycle: Lifecycle, worker: Worker, on_started: Callable[[], None]) -> None:
+    # A supervisor waits until its worker can answer. A person reads the end of the whole start.
+    await (lifecycle.started if worker is ONLY else lifecycle.serving).wait()
     on_started()
