@@ -18,7 +18,7 @@ from tests.process.docs.session import BlockFailed, Session
 PAGES = pages()
 RUN_HERE = [page for page in PAGES if page.tested_by is None and any(page.steps())]
 # Blocks that need another machine, a network or another language. Each has its reason in the page.
-NOT_RUN_MAX = 45
+NOT_RUN_MAX = 30
 
 
 def _folder() -> Path:
