@@ -331,7 +331,7 @@ def test_failed_migration_after_restore_is_reported(server: Server, origin: Orig
     )
 
     with pytest.raises(
-        BackupError, match=r"restored, but not migrated .*not exist.* `database migrate`"
+        BackupError, match=r"restored, but not migrated .*not exist.* -m app database migrate`"
     ):
         migrate_restored(origin.source.manifest, migrator)
 

@@ -26,6 +26,7 @@ from app.database.role_names import APP
 from tests.conftest import Server
 from tests.paths import ROOT
 from tests.ports import free_port
+from tests.process import forks
 from tests.process.forks import Fork, fork
 from tests.waiting import HANG_SECONDS, until
 
@@ -148,6 +149,12 @@ async def run_alone(
         output.seek(0)
         errors.seek(0)
         return CommandResult(code, output.read().decode(), errors.read().decode())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forks() -> Iterator[None]:
+    yield
+    forks.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ process of its own: it has its own arguments, environment, streams, signals and 
 """
 
 import asyncio
-import atexit
 import gc
 import json
 import os
@@ -13,9 +12,9 @@ import pkgutil
 import runpy
 import signal
 import socket
-import struct
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -23,11 +22,10 @@ from pathlib import Path
 from typing import IO
 
 import app
+from app.cli.terminal import console, error_console
 from tests.paths import ROOT
+from tests.process.fork_client import NUMBER, ask
 from tests.waiting import HANG_SECONDS
-
-# A process ID or an exit code.
-_NUMBER = struct.Struct("=i")
 
 
 class Fork:
@@ -66,47 +64,67 @@ async def fork(
     cwd: Path = ROOT,
 ) -> Fork:
     """Run a module as `python -m` does."""
-    keeper = _keeper(stdin, output, errors)
-    request = json.dumps([[module, *arguments], dict(environ), str(cwd)]).encode() + b"\n"
-    await asyncio.get_running_loop().sock_sendall(keeper, request)
+    argv = [module, *arguments]
+    streams = [file.fileno() for file in (stdin or _nothing(), output, errors)]
+    keeper = ask(control(), argv, environ, str(cwd), *streams)
+    keeper.setblocking(False)
     return Fork(await _number(keeper), keeper)
 
 
-def _keeper(stdin: IO[bytes] | None, *streams: IO[bytes]) -> socket.socket:
-    """Let the server make the process that will fork the command and wait for it."""
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    with theirs, Path(os.devnull).open("rb") as nothing:
-        descriptors = [file.fileno() for file in (stdin or nothing, *streams)]
-        socket.send_fds(_control(), [b"+"], [theirs.fileno(), *descriptors])
-    return ours
+@cache
+def _nothing() -> IO[bytes]:
+    return Path(os.devnull).open("rb")
+
+
+def link_environment(folder: Path) -> None:
+    """Make a virtual environment whose `python -m app` forks. It needs `control()` open."""
+    original = Path(sys.executable).parent
+    bin_ = folder / "bin"
+    bin_.mkdir(parents=True)
+    for path in original.iterdir():
+        if path.name != "python":
+            (bin_ / path.name).symlink_to(path)
+    client = f"{original / 'python'} -IS {ROOT}/tests/process/fork_client.py {control().fileno()}"
+    (bin_ / "python").write_text(
+        f"""#!/bin/sh
+if [ "$1 $2" = "-m app" ]; then exec {client} "$@"; fi
+exec {original / "python"} "$@"
+"""
+    )
+    (bin_ / "python").chmod(0o755)
+
+
+def control() -> socket.socket:
+    """Return the socket for requests to the server of this test process."""
+    return _started()[1]
+
+
+def stop() -> None:
+    """Stop the server if it was started. Coverage then has its imports."""
+    if _started.cache_info().currsize:
+        server, ours = _started()
+        ours.close()
+        server.wait(HANG_SECONDS)
+        _started.cache_clear()
 
 
 @cache
-def _control() -> socket.socket:
-    """Start the server of this test process. It ends when this end of the socket is closed."""
+def _started() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start the server. It ends when this end of the socket is closed."""
     ours, theirs = socket.socketpair()
     with theirs:
         server = subprocess.Popen(
             [sys.executable, "-m", "tests.process.forks", str(theirs.fileno())],
             cwd=ROOT,
-            # The console of the commands gets its width at the import.
-            env={**os.environ, "COLUMNS": "200"},
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
-    atexit.register(_stop, server, ours)
-    return ours
-
-
-def _stop(server: subprocess.Popen[bytes], control: socket.socket) -> None:
-    control.close()
-    server.wait(HANG_SECONDS)
+    return server, ours
 
 
 async def _number(keeper: socket.socket) -> int:
-    (number,) = _NUMBER.unpack(await asyncio.get_running_loop().sock_recv(keeper, _NUMBER.size))
+    (number,) = NUMBER.unpack(await asyncio.get_running_loop().sock_recv(keeper, NUMBER.size))
     return int(number)
 
 
@@ -142,14 +160,17 @@ def _keep(descriptor: int, *streams: int) -> None:
         os.chdir(cwd)
         os.environ.clear()
         os.environ.update(environ)
+        time.tzset()
+        # The consoles read it at the import.
+        console.width = error_console.width = int(environ.get("COLUMNS", 80))
         sys.argv = argv
         runpy.run_module(argv[0], run_name="__main__", alter_sys=True)
         sys.exit()
     for stream in streams:
         os.close(stream)
-    connection.sendall(_NUMBER.pack(pid))
+    connection.sendall(NUMBER.pack(pid))
     _, status = os.waitpid(pid, 0)
-    connection.sendall(_NUMBER.pack(os.waitstatus_to_exitcode(status)))
+    connection.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
     os._exit(0)
 
 

@@ -11,6 +11,7 @@ from shlex import quote
 from tests.paths import ROOT
 from tests.process.conftest import Process
 from tests.process.docs.pages import RUNNERS, Page, Step, matches
+from tests.process.forks import control, link_environment
 from tests.waiting import HANG_SECONDS
 
 _NODE_MODULES = ROOT / "tests/process/clients/node_modules"
@@ -58,8 +59,9 @@ class Session:
     def _link_checkout(self) -> None:
         """Let the folder look like a checkout whose data folder is that of the service."""
         for path in ROOT.iterdir():
-            if path.name not in {".data", ".git", ".env"}:
+            if path.name not in {".data", ".git", ".env", ".venv"}:
                 (self.folder / path.name).symlink_to(path)
+        link_environment(self.folder / ".venv")
         (self.folder / ".data").symlink_to(self.service.data_dir)
         (self.folder / "node_modules").symlink_to(_NODE_MODULES)
         # The environment that a page creates for a client has the client of the development tools.
@@ -99,6 +101,7 @@ class Session:
                 "PORT": str(self.service.port),
             },
             start_new_session=True,
+            pass_fds=[control().fileno()],
         )
         try:
             await asyncio.wait_for(shell.wait(), HANG_SECONDS * 2)
