@@ -18,53 +18,53 @@ help:
 	     /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Use
-run: ## set everything up and serve on 127.0.0.1:8080 (HOST, PORT, DATA_DIR move it)
+run: ## set up everything, and serve on 127.0.0.1:8080 (HOST, PORT)
 	@sh app/install.sh run
 	@exec $(APP) serve
 
-token: runtime ## make a token: make token args="ci --scope read --environment local"
+token: runtime ## create a token: args="ci --scope read --environment local"
 	@$(APP) token create $(args)
 
-doctor: runtime ## look at every promise of this installation (args=--json for machines)
+doctor: runtime ## check this installation (args=--json)
 	@$(APP) doctor $(args)
 
-script: runtime ## run one of app/scripts: make script name=configuration_report (without: list them)
+script: runtime ## run a script of app/scripts: name=configuration_report
 	@$(BIN)/python -m app.scripts $(name) $(args)
 
 ##@ Database
 migrate: runtime ## apply the pending migrations
 	@$(APP) database migrate
 
-migrate-status: runtime ## show each migration, and what is pending
+migrate-status: runtime ## list the migrations, with the pending ones
 	@$(APP) database status
 
-migrate-rollback: runtime ## take back the latest migration (steps=N for more, args=--force after an edit)
+migrate-rollback: runtime ## roll back the latest migration (steps=N, args=--force)
 	@$(APP) database rollback --steps $(or $(steps),1) $(args)
 
-migrate-verify: runtime ## fail unless all migrations are applied as they are written
+migrate-verify: runtime ## fail if the migration files and the database differ
 	@$(APP) database verify
 
-migration: runtime ## write the files of a new migration: make migration name=AddOwnerToFlags
+migration: runtime ## write the files of a new migration: name=AddOwnerToFlags
 	@$(APP) database new $(name)
 
-provision: runtime ## make roles, database and schema on your own server, as DATABASE_ADMIN_URL
+provision: runtime ## create roles, database and schema by DATABASE_ADMIN_URL
 	@$(APP) database provision $(args)
 
-seed: runtime ## add test data where nothing was ever changed
+seed: runtime ## add test data to environments without changes
 	@$(APP) database seed
 
 db-stop: runtime ## stop the embedded PostgreSQL of DATA_DIR
 	@$(APP) database stop
 
 ##@ Backups
-backup: runtime ## make an encrypted backup in BACKUP_DIR
+backup: runtime ## create an encrypted backup in BACKUP_DIR
 	@$(APP) backup create $(args)
 
-restore: runtime ## put one back: make restore args="NAME --identity FILE"; latest if none is named
+restore: runtime ## restore a backup: args="NAME --identity FILE"
 	@$(APP) backup restore $(args)
 
 ##@ Work
-setup: tools ## make the virtual environment
+setup: tools ## create the virtual environment
 
 test: tools ## run the whole suite (args="-k name" for a part)
 	@$(BIN)/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder -rfEs $(args)
@@ -80,38 +80,38 @@ check: tools ## format, lint, types, layers, migrations
 	     --exclude require-lock-timeout,require-statement-timeout \
 	     --exclude-path '*.rollback.sql' migrations/*.sql
 
-docs: tools ## build the documentation site into .site, with warnings as errors
+docs: tools ## build the documentation into .site; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
 
-docs-serve: tools ## serve the documentation site on 127.0.0.1:8000
+docs-serve: tools ## serve the documentation on 127.0.0.1:8000
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --config-file docs/site/mkdocs.yml
 
-format: tools ## format the code and mend what can be mended
+format: tools ## format the code, and fix what ruff can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: tools ## measure, beside the targets (args="evaluation ofrep streams" for a part)
+bench: tools ## measure the speed (args="evaluation ofrep" for a part)
 	@$(BIN)/python -m tests.benchmarks $(args)
 
 lock: tools ## pin the dependencies of pyproject.toml with hashes
 	@$(COMPILE) --upgrade --output-file requirements.lock
 	@$(COMPILE) --upgrade --constraint requirements.lock --extra dev --output-file requirements-dev.lock
 
-reference: tools ## write .env.example and the generated parts of docs/ from the code
+reference: tools ## generate .env.example and parts of docs/ from the code
 	@$(BIN)/python -m app.settings.reference
 	@$(BIN)/python -m app.cli.reference
 	@$(BIN)/python -m app.server.reference
 
-clients: ## install Node's OpenFeature clients with npm, which the suite then tests too
+clients: ## install Node's OpenFeature clients, for the suite
 	@npm ci --prefix tests/process/clients --silent
 
-history: tools ## check every promise under faults: make history args="--seconds 60 --runs 20"
+history: tools ## check the promises under faults: args="--seconds 60"
 	@$(BIN)/python -m tests.process.history $(args)
 
-generated: tools ## send many requests generated from the API: make generated examples=500
+generated: tools ## send generated requests to the API (examples=500)
 	@FLAGSTONE_EXAMPLES=$(or $(examples),200) $(BIN)/python -m pytest --timeout=0 tests/api/http/test_generated_requests.py
 
-clean: ## remove the virtual environment and the caches; the data stays
+clean: ## remove the virtual environment and the caches; keep the data
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .history .import_linter_cache .site .coverage*
 	find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -46,7 +46,7 @@ from app.operations.backups.restore import (
 )
 from app.operations.backups.store import LATEST, Backup
 from app.operations.backups.verification import verify_backup
-from app.scripts import Resources, configured_settings, run_script
+from app.scripts import Resources, configured_settings, run_transaction
 from app.secrets.key_sources import present_wrapper_of
 from app.secrets.vault import Vault
 from app.settings import Settings
@@ -301,17 +301,14 @@ def new_epoch() -> None:
     Works on: the database.
     """
 
-    async def renew(resources: Resources) -> list[tuple[str, str]]:
-        async def renewed(connection: Connection) -> list[tuple[str, str]]:
-            access = origin().did(
-                AccessEvent.ADMINISTRATION, detail="every environment has a new epoch"
-            )
-            await resources.access_log.record(connection, access)
-            return [(row["name"], row["epoch"]) async for row in sql.renew_epochs(connection)]
+    async def write(resources: Resources, connection: Connection) -> list[tuple[str, str]]:
+        access = origin().did(
+            AccessEvent.ADMINISTRATION, detail="every environment has a new epoch"
+        )
+        await resources.access_log.record(connection, access)
+        return [(row["name"], row["epoch"]) async for row in sql.renew_epochs(connection)]
 
-        return await resources.database.transact(renewed)
-
-    for name, epoch in sorted(run_script(renew)):
+    for name, epoch in sorted(run_transaction(write)):
         console.print(f"{name}: epoch {epoch}")
 
 

@@ -1,7 +1,7 @@
 """`configuration`: read and write entries, by the services that HTTP uses."""
 
 import sys
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
@@ -22,7 +22,7 @@ from app.database import Connection
 from app.errors import Malformed, invalid, malformed
 from app.http.conditions import ExpectedVersion
 from app.http.decoder import check_nodes, parse
-from app.scripts import Resources, run_script
+from app.scripts import Resources, run_script, run_transaction
 
 cli = Commands(
     """Read and write entries: settings, flags, segments and secrets.
@@ -40,13 +40,6 @@ _PAGE = 500
 Key = Annotated[str, typer.Argument(help="Key of the entry.")]
 
 
-class GivenValue(NamedTuple):
-    """A value from the command line. `is_argument`: every account could read it there."""
-
-    value: Any
-    is_argument: bool
-
-
 @cli.command("get")
 def get(
     environment: EnvironmentName,
@@ -61,24 +54,20 @@ def get(
     Example: python -m app configuration get local greeting
     """
 
-    async def work(resources: Resources) -> Configuration:
+    async def read(resources: Resources, connection: Connection) -> Configuration:
         vault = resources.vault if reveal else None
+        entry, _, _ = await service.get(connection, environment, key, vault=vault)
+        if reveal and entry.kind == Kind.SECRET:
+            access = origin().did(
+                AccessEvent.SECRET_READ,
+                environment=environment,
+                resource=key,
+                version=entry.version,
+            )
+            await resources.access_log.record(connection, access)
+        return entry
 
-        async def read(connection: Connection) -> Configuration:
-            entry, _, _ = await service.get(connection, environment, key, vault=vault)
-            if reveal and entry.kind == Kind.SECRET:
-                access = origin().did(
-                    AccessEvent.SECRET_READ,
-                    environment=environment,
-                    resource=key,
-                    version=entry.version,
-                )
-                await resources.access_log.record(connection, access)
-            return entry
-
-        return await resources.database.transact(read)
-
-    print_json(run_script(work))
+    print_json(run_transaction(read))
 
 
 @cli.command("set")
@@ -116,21 +105,31 @@ def set_value(
     else:
         parsed = _json(given)
 
-    async def work(resources: Resources) -> tuple[int, int | None]:
-        return await resources.database.transact(
-            lambda c: _set(
-                c,
-                environment,
-                key,
-                GivenValue(parsed, is_argument=value != "-"),
-                kind=kind,
-                version=version,
-                message=message,
-                resources=resources,
+    async def write(resources: Resources, connection: Connection) -> tuple[int, int | None]:
+        entries = await read_entries(connection, environment, [service.check_key(key)])
+        current = entries[key].content
+        if value != "-" and Kind.SECRET in {kind, current.kind if current else kind}:
+            rule = "must be -, so that a secret comes from standard input"
+            raise invalid(
+                "value", f"{rule}; replace this secret, because other accounts could read it"
             )
+        content = Content(
+            kind=current.kind if current else kind,
+            value=parsed,
+            schema=current.schema if current else None,
+            description=current.description if current else None,
+        )
+        return await write_content(
+            connection,
+            environment,
+            key,
+            content,
+            version=version,
+            message=message,
+            resources=resources,
         )
 
-    revision, new_version = run_script(work)
+    revision, new_version = run_transaction(write)
     console.print(f"{environment}/{key} is at version {new_version}, revision {revision}")
 
 
@@ -139,39 +138,6 @@ def _json(given: str) -> Any:
         return parse(given.encode(errors="surrogateescape"), root="VALUE")
     except Malformed as error:
         raise malformed("VALUE", f"{error.violations[0].rule}; --text stores it as text") from None
-
-
-async def _set(
-    connection: Connection,
-    environment: str,
-    key: str,
-    given: GivenValue,
-    *,
-    kind: Kind,
-    version: int | None,
-    message: str,
-    resources: Resources,
-) -> tuple[int, int | None]:
-    entries = await read_entries(connection, environment, [service.check_key(key)])
-    current = entries[key].content
-    if given.is_argument and Kind.SECRET in {kind, current.kind if current else kind}:
-        rule = "must be -, so that a secret comes from standard input"
-        raise invalid("value", f"{rule}; replace this secret, because other accounts could read it")
-    content = Content(
-        kind=current.kind if current else kind,
-        value=given.value,
-        schema=current.schema if current else None,
-        description=current.description if current else None,
-    )
-    return await write_content(
-        connection,
-        environment,
-        key,
-        content,
-        version=version,
-        message=message,
-        resources=resources,
-    )
 
 
 async def write_content(

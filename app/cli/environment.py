@@ -23,8 +23,7 @@ from app.environments import models, service
 from app.errors import invalid
 from app.http.conditions import ExpectedVersion
 from app.http.decoder import parse
-from app.http.writes import transact
-from app.scripts import Resources, run_query, run_script
+from app.scripts import Resources, run_query, run_transaction
 from app.settings import Tier
 
 cli = Commands(
@@ -105,24 +104,19 @@ def update(
         python -m app environment update local --metadata '{"owner": "shop"}'
     """
 
-    async def work(resources: Resources) -> AppliedChangeSets:
+    async def write(resources: Resources, connection: Connection) -> AppliedChangeSets:
         new = EnvironmentPatch(
             metadata=_members(metadata),
             fractional=fractional or msgspec.UNSET,
             protected=msgspec.UNSET if protected is None else protected,
         )
         expected = None if version is None else ExpectedVersion(version=version)
-        patch = patch_of(new, expected)
+        intents = {environment: Intent(patch=patch_of(new, expected))}
+        applied = await writes.apply(connection, intents, actor=operator(), message=message)
+        await record_administration(connection, resources.access_log, applied, origin())
+        return applied
 
-        async def change(connection: Connection) -> AppliedChangeSets:
-            intents = {environment: Intent(patch=patch)}
-            result = await writes.apply(connection, intents, actor=operator(), message=message)
-            await record_administration(connection, resources.access_log, result, origin())
-            return result
-
-        return await transact(resources.database, change, dry_run=dry_run)
-
-    (result,) = run_script(work).change_sets
+    (result,) = run_transaction(write, dry_run=dry_run).change_sets
     show_properties(result.properties)
     if dry_run:
         console.print(DRY_RUN)
@@ -145,7 +139,7 @@ def create(
     Example: python -m app environment create team-a --tier development
     """
 
-    async def work(resources: Resources) -> models.Environment:
+    async def write(resources: Resources, connection: Connection) -> models.Environment:
         new = NewEnvironment(
             name=name,
             tier=tier.value,
@@ -154,15 +148,11 @@ def create(
             protected=protected,
             message=message,
         )
+        created = await writes.create_environment(connection, new, actor=operator())
+        await record_creation(connection, resources.access_log, created, origin())
+        return created
 
-        async def create(connection: Connection) -> models.Environment:
-            created = await writes.create_environment(connection, new, actor=operator())
-            await record_creation(connection, resources.access_log, created, origin())
-            return created
-
-        return await resources.database.transact(create)
-
-    print_json(run_script(work))
+    print_json(run_transaction(write))
 
 
 @cli.command("delete")
@@ -182,23 +172,18 @@ def delete(
     Example: python -m app environment delete team-a --version 2
     """
 
-    async def work(resources: Resources) -> models.Environment:
-        key = token_key(resources.settings)
-        return await transact(
-            resources.database,
-            lambda c: administration.delete_environment(
-                c,
-                resources.access_log,
-                key=key,
-                name=environment,
-                expected=ExpectedVersion(version=version),
-                message=message,
-                origin=origin(),
-            ),
-            dry_run=dry_run,
+    async def write(resources: Resources, connection: Connection) -> models.Environment:
+        return await administration.delete_environment(
+            connection,
+            resources.access_log,
+            key=token_key(resources.settings),
+            name=environment,
+            expected=ExpectedVersion(version=version),
+            message=message,
+            origin=origin(),
         )
 
-    closed = run_script(work)
+    closed = run_transaction(write, dry_run=dry_run)
     if dry_run:
         console.print(DRY_RUN)
     else:

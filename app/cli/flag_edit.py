@@ -28,7 +28,7 @@ from app.flags.editing import (
     variant_of,
 )
 from app.flags.wording import describe
-from app.scripts import Resources, run_query, run_script
+from app.scripts import Resources, run_query, run_transaction
 
 cli = Commands()
 
@@ -54,23 +54,21 @@ def create(environment: EnvironmentName, key: Key, message: Message = "") -> Non
         "defaultVariant": "off",
     }
 
-    async def work(resources: Resources) -> tuple[int, int | None]:
+    async def write(resources: Resources, connection: Connection) -> tuple[int, int | None]:
         try:
-            return await resources.database.transact(
-                lambda c: write_content(
-                    c,
-                    environment,
-                    key,
-                    Content(kind=Kind.FLAG, value=definition),
-                    version=0,
-                    message=message,
-                    resources=resources,
-                )
+            return await write_content(
+                connection,
+                environment,
+                key,
+                Content(kind=Kind.FLAG, value=definition),
+                version=0,
+                message=message,
+                resources=resources,
             )
         except Stale:
             raise invalid("key", "must be new, but this entry exists") from None
 
-    _report(environment, key, run_script(work), definition)
+    _report(environment, key, run_transaction(write), definition)
 
 
 @cli.command("show")
@@ -80,7 +78,7 @@ def show(environment: EnvironmentName, key: Key) -> None:
     Example: python -m app flag show local new-checkout
     """
     for line in describe(run_query(lambda c: _stored(c, environment, key))[0].value):
-        console.print(line, markup=False)
+        console.print(line)
 
 
 @cli.command("target")
@@ -212,25 +210,23 @@ def _edit_with_history(
     edit: Callable[[Connection, Definition], Awaitable[Definition]],
     message: str,
 ) -> None:
-    async def work(resources: Resources) -> tuple[tuple[int, int | None], Definition]:
-        async def transaction(c: Connection) -> tuple[tuple[int, int | None], Definition]:
-            stored, version = await _stored(c, environment, key)
-            definition = await edit(c, stored.value)
-            content = replace(stored, value=definition)
-            written = await write_content(
-                c,
-                environment,
-                key,
-                content,
-                version=version,
-                message=message,
-                resources=resources,
-            )
-            return written, definition
+    async def write(
+        resources: Resources, connection: Connection
+    ) -> tuple[tuple[int, int | None], Definition]:
+        stored, version = await _stored(connection, environment, key)
+        definition = await edit(connection, stored.value)
+        written = await write_content(
+            connection,
+            environment,
+            key,
+            replace(stored, value=definition),
+            version=version,
+            message=message,
+            resources=resources,
+        )
+        return written, definition
 
-        return await resources.database.transact(transaction)
-
-    written, definition = run_script(work)
+    written, definition = run_transaction(write)
     _report(environment, key, written, definition)
 
 
@@ -249,4 +245,4 @@ def _report(
     revision, version = written
     console.print(f"{environment}/{key} is at version {version}, revision {revision}")
     for line in describe(definition):
-        console.print(f"  {line}", markup=False)
+        console.print(f"  {line}")

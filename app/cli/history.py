@@ -25,8 +25,7 @@ from app.configuration.changes.views import (
 )
 from app.configuration.snapshots.snapshot import Configuration
 from app.database import Connection
-from app.http.writes import transact
-from app.scripts import Resources, run_query, run_script
+from app.scripts import Resources, run_query, run_transaction
 
 cli = Commands()
 # Printed instead of a secret's value.
@@ -163,21 +162,18 @@ def promote(
 def _write(
     plan: Callable[[Connection], Awaitable[plans.ChangePlan]], message: str, *, dry_run: bool
 ) -> None:
-    async def run(resources: Resources) -> AppliedChangeSets:
-        async def change(connection: Connection) -> AppliedChangeSets:
-            result = await writes.apply_plan(
-                connection,
-                await plan(connection),
-                actor=operator(),
-                message=message,
-                vault=resources.vault,
-            )
-            await record_administration(connection, resources.access_log, result, origin())
-            return result
+    async def write(resources: Resources, connection: Connection) -> AppliedChangeSets:
+        applied = await writes.apply_plan(
+            connection,
+            await plan(connection),
+            actor=operator(),
+            message=message,
+            vault=resources.vault,
+        )
+        await record_administration(connection, resources.access_log, applied, origin())
+        return applied
 
-        return await transact(resources.database, change, dry_run=dry_run)
-
-    result = run_script(run)
+    result = run_transaction(write, dry_run=dry_run)
     for change_set in result.change_sets:
         if change_set.changes:
             show_changes(change_set.changes)

@@ -30,7 +30,7 @@ from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import invalid
 from app.names import counted
-from app.scripts import Resources, run_script
+from app.scripts import Resources, run_script, run_transaction
 from app.secrets import data_keys
 from app.secrets.key_sources import change_ring, ring_file
 from app.secrets.key_wrapping import StoredDataKey
@@ -188,25 +188,21 @@ def retire(
     Example: python -m app key retire KEY
     """
 
-    async def work(resources: Resources) -> None:
+    async def write(resources: Resources, connection: Connection) -> None:
+        # No data key is stored between the count and the change; see DataKeyCache.confirm.
+        await connection.execute("lock table data_keys in share mode")
+        count = await sql.count_data_keys_wrapped_by(connection, kek_id=kek_id)
+        if count:
+            raise KeyRingError(
+                f"{count} data keys are wrapped by {kek_id}. Run `{PROGRAM} key rotate` first"
+            )
+        # Before the change: without a row in the access log no key is retired.
         access = origin().did(AccessEvent.ADMINISTRATION, resource=kek_id, detail="key retired")
+        await resources.access_log.record(connection, access)
+        if resources.settings.keys.command is None:
+            _change_ring(lambda ring: ring.retired(kek_id))
 
-        async def retired(connection: Connection) -> None:
-            # No data key is stored between the count and the change; see DataKeyCache.confirm.
-            await connection.execute("lock table data_keys in share mode")
-            count = await sql.count_data_keys_wrapped_by(connection, kek_id=kek_id)
-            if count:
-                raise KeyRingError(
-                    f"{count} data keys are wrapped by {kek_id}. Run `{PROGRAM} key rotate` first"
-                )
-            # Before the change: without a row in the access log no key is retired.
-            await resources.access_log.record(connection, access)
-            if resources.settings.keys.command is None:
-                _change_ring(lambda ring: ring.retired(kek_id))
-
-        await resources.database.transact(retired)
-
-    run_script(work, as_owner=True)
+    run_transaction(write, as_owner=True)
     console.print(f"{kek_id} is retired; only earlier backups still need it")
 
 

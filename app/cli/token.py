@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.access import expiry as lives
-from app.access import tokens
+from app.access import expiry, tokens
 from app.access.format import GeneratedToken
 from app.access.local_credentials import token_key
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
@@ -15,7 +14,7 @@ from app.cli.actor import origin
 from app.cli.help import Commands
 from app.cli.terminal import console, error_console, show_table
 from app.database import Connection
-from app.scripts import Resources, run_query, run_script
+from app.scripts import Resources, run_query, run_script, run_transaction
 
 cli = Commands(
     """Create, list, rotate and revoke tokens.
@@ -63,18 +62,16 @@ def create(
     if not environments:
         raise typer.BadParameter("give --environment NAME, repeatable, or * for all of them")
 
-    async def work(resources: Resources) -> GeneratedToken:
+    async def write(resources: Resources, connection: Connection) -> GeneratedToken:
         key = token_key(resources.settings)
-        expires_at = lives.expiry(scopes, expires_days=expires_days)
+        expires_at = expiry.expiry(scopes, expires_days=expires_days)
         grant = Grant(scopes=scopes, environments=environments, expires_at=expires_at)
-        return await resources.database.transact(
-            lambda c: tokens.create(
-                c, resources.access_log, key, name=name, grant=grant, origin=origin()
-            )
+        return await tokens.create(
+            connection, resources.access_log, key, name=name, grant=grant, origin=origin()
         )
 
     # Nothing else on standard output: it may be a pipe into a file or a secret store.
-    typer.echo(run_script(work).text)
+    typer.echo(run_transaction(write).text)
 
 
 @cli.command("list")
@@ -137,9 +134,9 @@ def rotate(
     grace_seconds: Annotated[
         int,
         typer.Option(
-            min=0, max=lives.GRACE_SECONDS_MAX, help="Seconds for which the old token stays valid."
+            min=0, max=expiry.GRACE_SECONDS_MAX, help="Seconds for which the old token stays valid."
         ),
-    ] = lives.GRACE_SECONDS,
+    ] = expiry.GRACE_SECONDS,
 ) -> None:
     """Replace a token by a new one, and print the new one.
 
@@ -148,21 +145,20 @@ def rotate(
     Example: python -m app token rotate ID --grace-seconds 3600
     """
 
-    async def work(resources: Resources) -> tuple[GeneratedToken, TokenView]:
-        key = token_key(resources.settings)
+    async def write(
+        resources: Resources, connection: Connection
+    ) -> tuple[GeneratedToken, TokenView]:
+        new = await tokens.rotate(
+            connection,
+            resources.access_log,
+            token_key(resources.settings),
+            await tokens.lock(connection, token_id),
+            grace_seconds=grace_seconds,
+            origin=origin(),
+        )
+        return new, await tokens.get(connection, token_id)
 
-        async def replace(connection: Connection) -> tuple[GeneratedToken, TokenView]:
-            old = await tokens.lock(connection, token_id)
-            new = await tokens.rotate(
-                *(connection, resources.access_log, key, old),
-                grace_seconds=grace_seconds,
-                origin=origin(),
-            )
-            return new, await tokens.get(connection, token_id)
-
-        return await resources.database.transact(replace)
-
-    new, old = run_script(work)
+    new, old = run_transaction(write)
     typer.echo(new.text)
     error_console.print(f"{old.id} is valid until {old.expires_at:%Y-%m-%d %H:%M:%S %Z}")
 
@@ -173,11 +169,7 @@ def revoke(token_id: _Id) -> None:
 
     Example: python -m app token revoke ID
     """
-    run_script(
-        lambda resources: resources.database.transact(
-            lambda c: tokens.revoke(c, resources.access_log, token_id, origin=origin())
-        )
-    )
+    run_transaction(lambda r, c: tokens.revoke(c, r.access_log, token_id, origin=origin()))
     console.print(f"revoked {token_id}")
 
 

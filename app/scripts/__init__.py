@@ -30,6 +30,7 @@ from app.database import Connection, Database
 from app.database.client.reasons import is_foreseen, reason_of
 from app.database.targets import open_database
 from app.errors import AppError, ForeseenError
+from app.http.writes import transact
 from app.secrets.key_sources import wrapper_of
 from app.secrets.vault import Vault
 from app.settings import Settings, load
@@ -95,6 +96,20 @@ def run_script(main: Callable[[Resources], Awaitable[Result]], *, as_owner: bool
 
     with foreseen_errors():
         return asyncio.run(whole())
+
+
+def run_transaction(
+    work: Callable[[Resources, Connection], Awaitable[Result]],
+    *,
+    as_owner: bool = False,
+    dry_run: bool = False,
+) -> Result:
+    """Run a script that consists of one transaction; roll back a dry run."""
+
+    async def main(given: Resources) -> Result:
+        return await transact(given.database, lambda c: work(given, c), dry_run=dry_run)
+
+    return run_script(main, as_owner=as_owner)
 
 
 def run_query(query: Callable[[Connection], Awaitable[Result]]) -> Result:
