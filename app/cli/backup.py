@@ -6,7 +6,7 @@ One module for the whole command: its verbs share the settings, the time limit a
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,9 +37,7 @@ from app.operations.backups import data_reader, recipients, store
 from app.operations.backups.data_reader import BackupSource
 from app.operations.backups.dump import BackupRequest, create_backup
 from app.operations.backups.errors import BackupError
-from app.operations.backups.manifest import BackupHead
 from app.operations.backups.restore import (
-    NotEmptyError,
     RestoreTarget,
     migrate_restored,
     restore_backup,
@@ -237,7 +235,7 @@ def restore(
                 actor=operator(),
             )
             with byte_progress("restoring") as report:
-                heads = _restore(source, target, report)
+                heads = restore_backup(source, target, report)
             migrator = Migrator(
                 target=database.migrator, settings=settings.database, instance=settings.instance
             )
@@ -258,15 +256,6 @@ def _source(
         raise BackupError(backup.problem or f"{backup.name}: has no manifest")
     identity = recipients.identity(settings, file)
     return backup, BackupSource(folder=backup.folder, manifest=backup.manifest, identity=identity)
-
-
-def _restore(
-    source: BackupSource, target: RestoreTarget, report: Callable[[int, int], None]
-) -> Sequence[BackupHead]:
-    try:
-        return restore_backup(source, target, report)
-    except NotEmptyError as error:
-        raise BackupError(f"{error}. Give --replace to replace all of it") from None
 
 
 @cli.command("prune")

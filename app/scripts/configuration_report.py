@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
@@ -35,22 +36,13 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             row["name"],
             str(row["revision"]),
             str(total),
-            bar(total, max(totals)),
+            Bar(max(totals), 0, total, width=_BAR_WIDTH),
             ", ".join(f"{row[kind]} {kind}" for kind in _KINDS if row[kind]),
             f"{row['value_bytes']:,}",
             f"{row['largest_bytes']:,}",
             _last_change(row),
         )
     return table
-
-
-def bar(value: float, most: float) -> str:
-    """Return a bar in steps of 1/8 character. Any value above 0 is visible."""
-    eighths = round(value / most * _BAR_WIDTH * 8) if most else 0
-    if value and not eighths:
-        eighths = 1
-    full, rest = divmod(eighths, 8)
-    return "█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")
 
 
 def _last_change(row: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from app.audit.heads import signed
 from app.crypto.signing import Signer
 from app.database.role_names import APP, AUDITOR, LOGIN_ROLES, MIGRATOR, OWNER, READONLY
 from app.environments.models import Environment
-from app.operations.doctor.examination import CHECKS, DoctorCheck, Need, examine
+from app.operations.doctor.examination import CHECKS, DoctorCheck, examine
 from app.operations.doctor.findings import Finding, FindingVerdict, passed, worst
 from app.operations.doctor.installation import Installation
 from app.secrets.keyring import KeyRing, KeyState, new_key
@@ -272,7 +272,7 @@ async def test_check_hangs_or_fails_others_still_run(tmp_path: Path) -> None:
 
     checkers = (hang, break_down, go_on)
     checks = [
-        DoctorCheck("group", checker.__name__, Need.NOTHING, checker, seconds=0.05)
+        DoctorCheck("group", checker.__name__, checker, needs_database=False, seconds=0.05)
         for checker in checkers
     ]
 

@@ -48,10 +48,6 @@ class RestoreTarget:
     actor: str
 
 
-class NotEmptyError(BackupError):
-    """The database is not empty, and `replaces` is not set."""
-
-
 def restore_backup(
     source: BackupSource, target: RestoreTarget, report: Progress
 ) -> Sequence[BackupHead]:
@@ -140,7 +136,7 @@ def _lock_out_migrators(connection: Connection) -> None:
 def _make_room(connection: Connection, target: RestoreTarget) -> list[str]:
     """Drop all objects in the schema, and return the ids of revoked tokens.
 
-    Raises NotEmptyError for content, unless `replaces` is set. Running requests end first. New
+    Raises BackupError for content, unless `replaces` is set. Running requests end first. New
     requests wait, and then find the restored tables.
     """
     row = connection.execute("select to_regnamespace(%s)", [SCHEMA]).fetchone()
@@ -152,7 +148,7 @@ def _make_room(connection: Connection, target: RestoreTarget) -> list[str]:
     foreign = [] if target.replaces else _foreign(objects)
     if foreign:
         # Check this before locking: another role's table cannot be locked.
-        raise NotEmptyError(f"the database is not empty: it has {', '.join(foreign)}")
+        raise _not_empty(foreign)
     if tables:
         _lock(connection, tables)
     if not target.replaces:
@@ -205,7 +201,7 @@ def _foreign(objects: Sequence[tuple[str, str, str]]) -> list[str]:
 
 
 def _refuse_rows(connection: Connection, objects: Sequence[tuple[str, str, str]]) -> None:
-    """Check that the tables are as migrations leave them. Raises NotEmptyError."""
+    """Check that the tables are as migrations leave them. Raises BackupError."""
     content = []
     for kind, _, name in objects:
         if kind == "table" and name not in _NOT_COUNTED:
@@ -215,7 +211,12 @@ def _refuse_rows(connection: Connection, objects: Sequence[tuple[str, str, str]]
         ((changed,),) = run(connection, sql.count_changed_environments)
         content += [f"environments ({changed} changed or created)"] if changed else []
     if content:
-        raise NotEmptyError(f"the database is not empty: it has {', '.join(content)}")
+        raise _not_empty(content)
+
+
+def _not_empty(content: Sequence[str]) -> BackupError:
+    advice = "Give --replace to replace all of it"
+    return BackupError(f"the database is not empty: it has {', '.join(content)}. {advice}")
 
 
 def compare(connection: Connection, manifest: Manifest, *, schema: str | None = None) -> None:

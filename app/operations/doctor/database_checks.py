@@ -27,12 +27,10 @@ _ENTRY_KEYS = "keys of entries"
 
 async def check_migrations(installation: Installation) -> Sequence[Finding]:
     """Compare the migration files with the ledger, as `database verify` does."""
-    settings, targets = installation.settings, installation.targets
-    if targets is None:
+    settings, target = installation.settings, installation.migrator_target
+    if target is None:
         raise RuntimeError("the database is not open")
-    migrator = Migrator(
-        target=targets.migrator, settings=settings.database, instance=settings.instance
-    )
+    migrator = Migrator(target=target, settings=settings.database, instance=settings.instance)
     ledger = await in_thread("migrations", migrator.status)
     if ledger.problems:
         return [failed("migrations", "; ".join(ledger.problems))]

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 
 import msgspec
 
@@ -23,47 +22,39 @@ HISTORY_SECONDS = 300.0
 Report = Callable[[int, int], None]
 
 
-class Need(Enum):
-    """The database connection that a check needs."""
-
-    NOTHING = auto()
-    APP = auto()
-    MIGRATOR = auto()
-
-
 @dataclass(frozen=True)
 class DoctorCheck:
     """A check of one promise. It may return several findings."""
 
     group: str
     name: str
-    need: Need
     run: Callable[[Installation], Awaitable[Sequence[Finding]]]
+    needs_database: bool = True
     seconds: float = CHECK_SECONDS
 
 
 CHECKS = (
-    DoctorCheck("settings", "settings", Need.NOTHING, host_checks.check_settings),
-    DoctorCheck("settings", "passwords", Need.NOTHING, host_checks.check_passwords),
-    DoctorCheck("database", "connection", Need.NOTHING, server_checks.check_connections),
-    DoctorCheck("database", "TLS", Need.APP, server_checks.check_tls),
-    DoctorCheck("database", "connections", Need.APP, server_checks.check_connection_limit),
-    DoctorCheck("database", "clock", Need.APP, server_checks.check_clock),
-    DoctorCheck("database", "durability", Need.APP, server_checks.check_durability),
-    DoctorCheck("roles", "app role", Need.APP, role_checks.check_app_role),
-    DoctorCheck("roles", "roles", Need.APP, role_checks.check_roles),
-    DoctorCheck("roles", "public rights", Need.APP, role_checks.check_public_rights),
-    DoctorCheck("roles", "verifiers", Need.APP, role_checks.check_password_hashes),
-    DoctorCheck("schema", "migrations", Need.MIGRATOR, database_checks.check_migrations),
-    DoctorCheck("proof", "schema", Need.APP, database_checks.check_schema),
-    DoctorCheck("proof", "history", Need.APP, database_checks.check_history, HISTORY_SECONDS),
-    DoctorCheck("entries", "keys of entries", Need.APP, database_checks.check_entry_keys),
-    DoctorCheck("keys", "key ring", Need.NOTHING, host_checks.check_key_ring),
-    DoctorCheck("keys", "data keys", Need.APP, database_checks.check_data_keys),
-    DoctorCheck("keys", "token key", Need.NOTHING, host_checks.check_token_key),
-    DoctorCheck("backups", "backups", Need.NOTHING, host_checks.check_backups),
-    DoctorCheck("machine", "disk", Need.NOTHING, host_checks.check_disk),
-    DoctorCheck("next tier", "settings", Need.NOTHING, host_checks.check_next_tier),
+    DoctorCheck("settings", "settings", host_checks.check_settings, needs_database=False),
+    DoctorCheck("settings", "passwords", host_checks.check_passwords, needs_database=False),
+    DoctorCheck("database", "connection", server_checks.check_connections, needs_database=False),
+    DoctorCheck("database", "TLS", server_checks.check_tls),
+    DoctorCheck("database", "connections", server_checks.check_connection_limit),
+    DoctorCheck("database", "clock", server_checks.check_clock),
+    DoctorCheck("database", "durability", server_checks.check_durability),
+    DoctorCheck("roles", "app role", role_checks.check_app_role),
+    DoctorCheck("roles", "roles", role_checks.check_roles),
+    DoctorCheck("roles", "public rights", role_checks.check_public_rights),
+    DoctorCheck("roles", "verifiers", role_checks.check_password_hashes),
+    DoctorCheck("schema", "migrations", database_checks.check_migrations),
+    DoctorCheck("proof", "schema", database_checks.check_schema),
+    DoctorCheck("proof", "history", database_checks.check_history, seconds=HISTORY_SECONDS),
+    DoctorCheck("entries", "keys of entries", database_checks.check_entry_keys),
+    DoctorCheck("keys", "key ring", host_checks.check_key_ring, needs_database=False),
+    DoctorCheck("keys", "data keys", database_checks.check_data_keys),
+    DoctorCheck("keys", "token key", host_checks.check_token_key, needs_database=False),
+    DoctorCheck("backups", "backups", host_checks.check_backups, needs_database=False),
+    DoctorCheck("machine", "disk", host_checks.check_disk, needs_database=False),
+    DoctorCheck("next tier", "settings", host_checks.check_next_tier, needs_database=False),
 )
 
 
@@ -86,7 +77,7 @@ async def examine(
 
 
 async def _findings(check: DoctorCheck, installation: Installation) -> Sequence[Finding]:
-    if not _can_run(check.need, installation):
+    if check.needs_database and not installation.is_connected:
         return [absent(check.name, "the database cannot be reached")]
     try:
         async with asyncio.timeout(check.seconds):
@@ -98,11 +89,3 @@ async def _findings(check: DoctorCheck, installation: Installation) -> Sequence[
             return [failed(check.name, f"cannot be checked: {reason_of(error)}")]
         log.error("check_failed", check=check.name, error=type(error).__name__)  # noqa: TRY400
         return [failed(check.name, "cannot be checked: an unexpected error, see the log")]
-
-
-def _can_run(need: Need, installation: Installation) -> bool:
-    if need is Need.NOTHING:
-        return True
-    is_app = need is Need.APP or installation.migrator is None
-    connected = installation.app if is_app else installation.migrator
-    return connected is not None and connected.database is not None

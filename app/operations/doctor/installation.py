@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from app.database import Database
 from app.database.client.primary import Primary
 from app.database.client.reasons import reason_of
-from app.database.targets import Targets, embedded_server, open_targets_async
+from app.database.targets import embedded_server, open_targets_async
 from app.operations.doctor.findings import Finding, failed, warned
 from app.settings import STRICT_TIERS, Settings, Target
 
@@ -33,10 +33,15 @@ class Installation:
     """`problem` says why there was no attempt to connect."""
 
     settings: Settings
-    targets: Targets | None = None
+    migrator_target: Target | None = None
     app: Connected | None = None
     migrator: Connected | None = None
     problem: str = ""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the service's own connection is open."""
+        return self.app is not None and self.app.database is not None
 
     @property
     def database(self) -> Database:
@@ -63,7 +68,7 @@ async def opened(settings: Settings) -> AsyncIterator[Installation]:
             except Exception as error:  # noqa: BLE001 - the other checks must run
                 installation.problem = reason_of(error)
             else:
-                installation.targets = targets
+                installation.migrator_target = targets.migrator
                 installation.app = await _connect(stack, settings, targets.app)
                 if targets.migrator != targets.app:
                     installation.migrator = await _connect(stack, settings, targets.migrator)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from app.database import sql
 from app.operations.doctor.findings import Finding, absent, failed, passed, warned
@@ -21,26 +20,13 @@ CLOCK_FAIL_SECONDS = 30.0
 _CLOCK_ROUNDS = 5
 
 
-@dataclass(frozen=True)
-class _Durability:
-    """A server setting, its safe values, and the risk of any other value."""
-
-    name: str
-    risk: str
-    safe: frozenset[str] = frozenset({"on"})
-    is_required: bool = True
-
-
-_DURABILITY = (
-    _Durability("fsync", "a crash of the machine may lose or corrupt all data"),
-    _Durability("full_page_writes", "a crash of the machine may corrupt tables"),
-    _Durability(
-        "synchronous_commit",
-        "an acknowledged write may be lost",
-        frozenset({"on", "local", "remote_write", "remote_apply"}),
-    ),
-    _Durability("data_checksums", "corruption by the disk is not detected", is_required=False),
-)
+# The risk of each of these server settings when it is off, and the verdict.
+_DURABILITY = {
+    "fsync": (failed, "a crash of the machine may lose or corrupt all data"),
+    "full_page_writes": (failed, "a crash of the machine may corrupt tables"),
+    "synchronous_commit": (failed, "an acknowledged write may be lost"),
+    "data_checksums": (warned, "corruption by the disk is not detected"),
+}
 
 
 async def check_connections(installation: Installation) -> Sequence[Finding]:
@@ -132,14 +118,9 @@ def clock_finding(difference: float, round_trip: float) -> Finding:
 async def check_durability(installation: Installation) -> Sequence[Finding]:
     """Check the server settings that an acknowledged write relies on."""
     async with installation.database.connection() as connection:
-        rows = sql.list_server_settings(connection, names=[row.name for row in _DURABILITY])
+        rows = sql.list_server_settings(connection, names=list(_DURABILITY))
         values = {row["name"]: row["setting"] async for row in rows}
-    findings = []
-    for setting in _DURABILITY:
-        value = values.get(setting.name, "unknown")
-        if value in setting.safe:
-            findings.append(passed(setting.name, value))
-        else:
-            verdict = failed if setting.is_required else warned
-            findings.append(verdict(setting.name, f"{value}: {setting.risk}"))
-    return findings
+    return [
+        verdict(name, f"off: {risk}") if values[name] == "off" else passed(name, values[name])
+        for name, (verdict, risk) in _DURABILITY.items()
+    ]

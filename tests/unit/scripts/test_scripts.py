@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from app.scripts.configuration_report import bar
 from app.scripts.heartbeat_history import HeartbeatSample, percentile, sparkline, summary
 
 START = datetime(2024, 2, 29, tzinfo=UTC)
@@ -149,20 +148,3 @@ def test_sparkline_always_has_48_cells(beats: list[tuple[float, float | None]]) 
 
     assert len(line) == 48
     assert set(line) <= set(" ×▁▂▃▄▅▆▇█")  # noqa: RUF001 - a cross is meant
-
-
-def test_bar_is_in_proportion_to_an_eighth_of_a_character() -> None:
-    width = len(bar(1, 1))
-
-    bars = [bar(eighths, width * 8) for eighths in (1, 4, 7, 8, 9, 16, width * 8)]
-
-    assert bars == ["▏", "▌", "▉", "█", "█▏", "██", "█" * width]
-    assert len(bar(1, 2)) == (width + 1) // 2
-
-
-@pytest.mark.parametrize(
-    ("value", "most", "expected"),
-    [(0, 0, ""), (0, 10, ""), (1, 1_000_000, "▏"), (0.1, 1e9, "▏"), (7, 7, bar(1, 1))],
-)
-def test_bar_shows_anything_above_zero(value: float, most: float, expected: str) -> None:
-    assert bar(value, most) == expected
