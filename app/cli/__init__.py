@@ -62,6 +62,9 @@ cli = Commands(
     `serve` runs the service. The other commands work beside it, on the same database. They read
     the same settings, from the environment and the file .env.
 
+    Run them in the folder of the checkout. `python` is .venv/bin/python there, also after
+    `. .venv/bin/activate`.
+
     Exit codes:
         0    The command succeeded.
         1    It failed, or a check found a problem. The last line says what to do.

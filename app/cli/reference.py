@@ -24,7 +24,11 @@ _CODE = re.compile(r"^(\d+) +(.+(?:\n +.+)*)$", re.MULTILINE)
 
 def page(outputs: Mapping[str, str]) -> str:
     """Return the page. `outputs` maps an example to its output."""
-    return "\n".join(line for context in commands() for line in _section(context, outputs))
+    contexts = list(commands())
+    codes = _CODE.findall(help_text(contexts[0]).notes["Exit codes"])
+    lines = [line for context in contexts for line in _section(context, outputs)]
+    rows = [(code, " ".join(about.split())) for code, about in codes]
+    return "\n".join([*lines, "## Exit codes\n", *_table("Exit code", rows)])
 
 
 def outputs_of(text: str) -> dict[str, str]:
@@ -49,8 +53,6 @@ def _section(context: Any, outputs: Mapping[str, str]) -> Iterator[str]:
     words = context.command_path.removeprefix(PROGRAM).split()
     if not words:
         yield f"# Command line\n\n<!-- tested by {_TEST} -->\n\n{_marked(text)}\n"
-        codes = _CODE.findall(notes["Exit codes"])
-        yield from _table("Exit code", [(code, " ".join(about.split())) for code, about in codes])
         for title, rows in sections(context):
             yield from _table(title, [(f"[`{name}`](#{name})", about) for name, about in rows])
         return
