@@ -148,9 +148,12 @@ def new(
 @cli.command()
 def provision(
     credentials: Annotated[
-        Path, typer.Option(help="Folder for the roles' URLs, created with mode 0700.")
+        Path,
+        typer.Option(help="Folder for the roles' URLs, created with mode 0700.", metavar="FOLDER"),
     ] = Path("credentials"),
-    database: Annotated[str, typer.Option(help="Name of the database.")] = "flagstone",
+    database: Annotated[
+        str, typer.Option(help="Name of the database.", metavar="NAME")
+    ] = "flagstone",
     *,
     reset_passwords: Annotated[
         bool,

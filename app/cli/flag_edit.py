@@ -124,11 +124,17 @@ def rollout(
     percent: Annotated[str, typer.Argument(help="VariantShare in percent, from 0 to 100.")],
     variant: Variant = None,
     others: Annotated[
-        str | None, typer.Option(help="Variant for the others; by default the one with false.")
+        str | None,
+        typer.Option(
+            help="Variant for the others; by default the one with false.", metavar="VARIANT"
+        ),
     ] = None,
     *,
     by: Annotated[
-        str | None, typer.Option(help="Attribute that decides, instead of the targeting key.")
+        str | None,
+        typer.Option(
+            help="Attribute that decides, instead of the targeting key.", metavar="ATTRIBUTE"
+        ),
     ] = None,
     message: Message = "",
 ) -> None:

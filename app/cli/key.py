@@ -84,16 +84,11 @@ def generate(
         return ring.with_key(new_key(state, today))
 
     key = change_ring(path, with_new).keys[-1]
-    console.print(f"{key.id} is in {path}, {_MEANING[key.state]}")
-    if key.state is KeyState.DECRYPT:
-        console.print(f"give the file to every instance, then run `{PROGRAM} key rotate {key.id}`")
-
-
-_MEANING = {
-    KeyState.ACTIVE: "and wraps new data keys",
-    KeyState.DECRYPT: "only to decrypt as yet",
-    KeyState.RETIRED: "and is no longer used",
-}
+    if key.state is KeyState.ACTIVE:
+        console.print(f"{key.id} is in {path}, and wraps new data keys")
+        return
+    console.print(f"{key.id} is in {path}, and only decrypts")
+    console.print(f"give the file to every instance, then run `{PROGRAM} key rotate {key.id}`")
 
 
 @cli.command("list")

@@ -154,9 +154,11 @@ def rekey(
     name: Annotated[
         str | None, typer.Argument(help="Secret setting; all of --env-file by default.")
     ] = None,
-    add: Annotated[list[str] | None, typer.Option(help="Recipient to add; repeatable.")] = None,
+    add: Annotated[
+        list[str] | None, typer.Option(help="Recipient to add; repeatable.", metavar="RECIPIENT")
+    ] = None,
     remove: Annotated[
-        list[str] | None, typer.Option(help="Recipient to remove; repeatable.")
+        list[str] | None, typer.Option(help="Recipient to remove; repeatable.", metavar="RECIPIENT")
     ] = None,
     env_file: EnvFile = None,
 ) -> None:

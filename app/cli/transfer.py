@@ -95,7 +95,8 @@ def import_document(
     secret: Annotated[
         list[str] | None,
         typer.Option(
-            help="Pattern of names in .env that are secrets, e.g. *PASSWORD*; repeatable."
+            help="Pattern of names in .env that are secrets, e.g. *PASSWORD*; repeatable.",
+            metavar="PATTERN",
         ),
     ] = None,
     *,
