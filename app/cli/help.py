@@ -95,14 +95,12 @@ def _form(parameter: TyperArgument | TyperOption) -> str:
 def _placeholder(parameter: TyperArgument | TyperOption) -> str:
     if parameter.metavar is not None:
         return parameter.metavar
-    if isinstance(parameter, TyperOption) and parameter.is_flag:
-        return ""
-    described = parameter.type_descriptor
-    if described.annotation in _PLACEHOLDERS:
-        return _PLACEHOLDERS[described.annotation]
     name = parameter.opts[0].lstrip("-").rsplit("-", maxsplit=1)[-1].upper()
-    is_list = isinstance(parameter, TyperArgument) and parameter.nargs != 1
-    return f"{name}..." if is_list else name
+    if isinstance(parameter, TyperArgument):
+        return name if parameter.nargs == 1 else f"{name}..."
+    if parameter.is_flag:
+        return ""
+    return _PLACEHOLDERS.get(parameter.type_descriptor.annotation, name)
 
 
 def _text(parameter: TyperArgument | TyperOption, context: typer.Context) -> str:
@@ -122,6 +120,13 @@ def _plain(value: Any) -> str:
 
 class _Help:
     """Replaces the layout of Typer, which shows `<bool>` beside switches and wraps badly at 80."""
+
+    def __init__(self: Any, *arguments: Any, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        for parameter in self.params:
+            if isinstance(parameter, TyperArgument):
+                # The name of the argument in errors.
+                parameter.metavar = _placeholder(parameter)
 
     def get_help_option(self: Any, ctx: Any) -> Any:
         option = super().get_help_option(ctx)  # type: ignore[misc]
