@@ -181,7 +181,7 @@ async def test_shredded_environment_is_unreadable_at_once(
     shredded = await run(launch, "key", "shred", "local", "--confirm", "local")
 
     assert (before, past_value) == ((200, "value 1"), (200, "value 1"))
-    assert (refused[0], unknown[0], shredded[0]) == (2, 1, 0)
+    assert (refused[0], unknown[0], shredded[0]) == (1, 1, 0)
     for number in range(0, SECRETS, 50):
         assert (await _read(client, service, number))[0] == 404
     assert await _read(client, service, 1, "staging") == (200, "value 1")
