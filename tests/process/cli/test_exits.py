@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.waiting import HANG_SECONDS
 COMMAND = [sys.executable, "-m", "app"]
 
 
-def test_errors_name_the_next_step(run: Run) -> None:
+def test_errors_name_the_next_step(run: Run, tmp_path: Path) -> None:
     for words, step in (
         (("environment", "show", "nope"), "Run `python -m app environment list`"),
         (("configuration", "get", "local", "nope"), "Run `python -m app configuration list"),
@@ -27,7 +28,7 @@ def test_errors_name_the_next_step(run: Run) -> None:
         (("key", "shred", "local"), "--confirm: must be local, because standard input is no"),
         (("key", "shred", "local", "--confirm", "x"), "must be local; nothing was changed"),
     ):
-        result = run(*words)
+        result = run(*words, BACKUP_DIR=str(tmp_path / "none"))
         assert (result.code, result.output) == (1, ""), (words, result)
         assert result.errors.startswith("error: "), (words, result)
         assert step in result.errors, (words, result)
