@@ -53,8 +53,12 @@ class Process:
         return (self.data_dir / f"service-{self.port}.log").read_text()
 
     @property
+    def token_file(self) -> Path:
+        return self.data_dir / "admin-token"
+
+    @property
     def token(self) -> str:
-        return (self.data_dir / "admin-token").read_text().strip()
+        return self.token_file.read_text().strip()
 
     @property
     def headers(self) -> dict[str, str]:
@@ -92,6 +96,8 @@ class Process:
             async with client.get(f"{self.url}/health/ready") as answer:
                 if answer.status != 200:
                     return False
+            if not self.token_file.exists():  # production: its operator makes the tokens
+                return True
             async with client.get(f"{self.url}/health", headers=self.headers) as answer:
                 checks = (await answer.json(content_type=None)).get("checks", {})
                 return bool(checks and checks["lifecycle"][0]["output"] == "started")
