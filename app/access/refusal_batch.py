@@ -69,10 +69,7 @@ class RefusalBatch:
 
 
 def _key(access: Access) -> _Key:
-    """Return the fields that are the same in equal accesses.
-
-    A sender can choose token IDs freely, so they are not part.
-    """
+    """Return what equal accesses share. Senders choose token IDs freely, so these are no part."""
     return (
         *(access.event, access.decision, access.detail, access.actor),
         *(_prefix(access), access.method, access.route, access.environment),

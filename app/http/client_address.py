@@ -40,10 +40,7 @@ def client_address(request: web.Request) -> str:
 
 
 def client_prefix(text: str) -> bytes:
-    """Return the part of an address that identifies a client: all of IPv4, 64 bits of IPv6.
-
-    A client can use any address of its IPv6 network.
-    """
+    """Return an IPv4 address, or the 64 bits of IPv6 that a client cannot choose."""
     address = parse_address(text)
     if address is None:
         return b""

@@ -73,10 +73,7 @@ class KeyRing:
         return KeyRing((*self.keys, key))
 
     def activated(self, key_id: str) -> "KeyRing":
-        """Return the ring with this key active, and the key that was active set to decrypt.
-
-        Raises KeyRingError for a missing or retired key.
-        """
+        """Return the ring with this key active. Raises KeyRingError if it is missing or retired."""
         if self.get(key_id) is None:
             raise KeyRingError(f"the key ring has no key {key_id} to use{_SEE_KEYS}")
 

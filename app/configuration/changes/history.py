@@ -43,10 +43,7 @@ _QUICK_BYTES = 32 * 1024
 async def get_change_set(
     connection: Connection, environment: str, revision: int, *, after: str = "", limit: int
 ) -> ChangeSetView:
-    """Return one change set with a page of its changes, in the order of their keys.
-
-    A page of large values ends before its limit. Raises NotFound.
-    """
+    """Return a change set and a page of its changes. Large values end it early. Raises NotFound."""
     first = (await environments.get(connection, environment)).first_revision
     row = await sql.find_change_set(connection, environment=environment, revision=revision)
     if row is None or revision < first:

@@ -210,10 +210,7 @@ class Follower(PolledCopy):
         return snapshot
 
     async def _is_behind(self, session: Session) -> bool:
-        """Return whether a server has fewer revisions than were read before on its timeline.
-
-        A promoted standby may lack some revisions of the previous timeline.
-        """
+        """Return whether a server lacks revisions of its timeline, as a promoted standby may."""
         if not self._read or session.state != self._read_from:
             return False
         read = [(name, epoch, revision) for name, (epoch, revision) in self._read.items()]

@@ -85,10 +85,7 @@ async def complete_events(
 
 
 async def _read_all(connection: Connection, head: Environment) -> Snapshot:
-    """Read every entry, one page at a time.
-
-    Decoding all pages at once would triple the memory of the process.
-    """
+    """Read all entries in pages: decoding all at once would triple the memory of the process."""
     snapshot = build(head, [])
     after = ""
     while True:

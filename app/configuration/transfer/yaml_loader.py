@@ -31,10 +31,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 def load_yaml(text: str, *, nodes_max: int = NODES_MAX) -> tuple[Any, list[str]]:
-    """Return the document, and a warning for each value that YAML 1.1 reads differently.
-
-    Raises Malformed, naming line and rule.
-    """
+    """Return the document, and a warning where YAML 1.1 would differ. Raises Malformed."""
     if text.lstrip()[:1] == "{":
         try:
             # JSON is YAML, but libyaml cannot read all of it, for example escaped surrogates.
