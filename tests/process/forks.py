@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -64,16 +64,18 @@ async def fork(
     cwd: Path = ROOT,
 ) -> Fork:
     """Run a module as `python -m` does."""
-    argv = [module, *arguments]
-    streams = [file.fileno() for file in (stdin or _nothing(), output, errors)]
-    keeper = ask(control(), argv, environ, str(cwd), *streams)
-    keeper.setblocking(False)
+    keeper = _ask([module, *arguments], environ, cwd, stdin, output, errors)
     return Fork(await _number(keeper), keeper)
 
 
-@cache
-def _nothing() -> IO[bytes]:
-    return Path(os.devnull).open("rb")
+def _ask(
+    argv: Sequence[str], environ: Mapping[str, str], cwd: Path, *streams: IO[bytes] | None
+) -> socket.socket:
+    with Path(os.devnull).open("rb") as nothing:
+        descriptors = [(stream or nothing).fileno() for stream in streams]
+        keeper = ask(control(), argv, environ, str(cwd), *descriptors)
+    keeper.setblocking(False)
+    return keeper
 
 
 def link_environment(folder: Path) -> None:
