@@ -138,16 +138,20 @@ install_packages() {
     say "Installed in $(($(date +%s) - began)) s"
 }
 
-lock=requirements.lock stamp=.venv/.installed
+lock=requirements.lock stamp=.venv/.installed duration="a minute"
 case " $* " in
-    *" tools "*) lock=requirements-dev.lock stamp=.venv/.installed-dev ;;
+    *" tools "*) lock=requirements-dev.lock stamp=.venv/.installed-dev duration="two minutes" ;;
 esac
 
 check_venv
 if [ -z "$reason" ] && [ -e "$stamp" ] && [ -z "$(find "$lock" -newer "$stamp")" ]; then
     exit 0
 fi
-find_python
+if [ -n "$reason" ] || [ ! -x .venv/bin/pip ]; then
+    find_python
+else
+    python=.venv/bin/python
+fi
 case " $* " in
     *" run "*) check_reach ;;
 esac
@@ -159,7 +163,7 @@ if [ -n "$reason" ]; then
     rm -rf .venv
 fi
 if [ ! -x .venv/bin/pip ]; then
-    say "Create .venv with Python $version. The first time takes about a minute."
+    say "Create .venv with Python $version. The first time takes about $duration."
     "$python" -m venv "$(pwd -P)/.venv" || fail \
         "Python could not create .venv. The lines above have the reason. Then run make again."
 fi

@@ -100,6 +100,8 @@ def test_changed_lock_is_installed(folder: Path, install: Install) -> None:
     add_python(folder, "python3", "3.11.2")
     install()
     os.utime(folder / ".venv" / ".installed", (0, 0))
+    # .venv is enough: PYTHON may have named a Python that is not in PATH.
+    (folder / "bin" / "python3").unlink()
 
     outcome = install()
 
