@@ -28,8 +28,6 @@ _LABELLED = re.compile(rf"({'|'.join(_LABELS)}):\s(.+)", re.DOTALL)
 _VERBATIM = {"Example", "Exit codes"}
 _INHERITED = {"Works on", "Needs"}
 _SENTENCE = re.compile(r".+?\.(?=\s|$)", re.DOTALL)
-
-
 _PLACEHOLDERS: dict[Any, str] = {int: "N", Path: "FILE", datetime: "TIME"}
 
 
