@@ -169,8 +169,9 @@ def data_dir() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     with suppress(OSError, ValueError, psutil.Error):
-        # A failed test may leave its server running. The folder has its process ID.
-        psutil.Process(int((folder / "pg18/postmaster.pid").read_text().split()[0])).kill()
+        # The server of a service that was killed. SIGKILL would leave its shared memory.
+        postmaster = int((folder / "pg18/postmaster.pid").read_text().split()[0])
+        psutil.Process(postmaster).send_signal(signal.SIGQUIT)
     shutil.rmtree(folder, ignore_errors=True)
 
 
