@@ -16,6 +16,7 @@ from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.rows import read_entries
 from app.configuration.entries import service
 from app.database import Connection
+from app.environments import service as environments
 from app.errors import NotFound, Stale, invalid
 from app.evaluation.rule_tree import ConditionGroup
 from app.flags.condition_text import parse_condition
@@ -34,7 +35,7 @@ cli = Commands()
 
 Key = Annotated[str, typer.Argument(help="Key of the flag.")]
 Variant = Annotated[
-    str | None, typer.Option(help="Variant to serve; by default the one with true.")
+    str | None, typer.Option(help="Variant to serve; by default the one whose value is true.")
 ]
 # Changes of a flag that are searched for its last rules.
 _HISTORY = 100
@@ -111,7 +112,7 @@ def target(
     together = conditions[0] if len(conditions) == 1 else ConditionGroup("and", conditions)
 
     def edit(definition: Definition) -> Definition:
-        served = variant or variant_of(definition, value=True)
+        served = variant or variant_of(definition, "--variant", value=True)
         return add_rule(definition, together, served, first=first)
 
     _edit(environment, key, edit, message)
@@ -121,12 +122,13 @@ def target(
 def rollout(
     environment: EnvironmentName,
     key: Key,
-    percent: Annotated[str, typer.Argument(help="VariantShare in percent, from 0 to 100.")],
+    percent: Annotated[str, typer.Argument(help="Share in percent, from 0 to 100.")],
     variant: Variant = None,
     others: Annotated[
         str | None,
         typer.Option(
-            help="Variant for the others; by default the one with false.", metavar="VARIANT"
+            help="Variant for the others; by default the one whose value is false.",
+            metavar="VARIANT",
         ),
     ] = None,
     *,
@@ -150,8 +152,8 @@ def rollout(
         raise invalid("percent", "must be a number from 0 to 100") from None
 
     def edit(definition: Definition) -> Definition:
-        served = variant or variant_of(definition, value=True)
-        rest = others or variant_of(definition, value=False)
+        served = variant or variant_of(definition, "--variant", value=True)
+        rest = others or variant_of(definition, "--others", value=False)
         return roll_out(definition, served, share, others=rest, attribute=by)
 
     _edit(environment, key, edit, message)
@@ -162,7 +164,7 @@ def disable(
     environment: EnvironmentName,
     key: Key,
     variant: Annotated[
-        str | None, typer.Option(help="Variant to serve; by default the one with false.")
+        str | None, typer.Option(help="Variant to serve; by default the one whose value is false.")
     ] = None,
     message: Message = "",
 ) -> None:
@@ -170,19 +172,21 @@ def disable(
 
     Example: python -m app flag disable local new-checkout
     """
-    _edit(
-        environment,
-        key,
-        lambda definition: serve_all(definition, variant or variant_of(definition, value=False)),
-        message,
-    )
+
+    def edit(definition: Definition) -> Definition:
+        served = variant or variant_of(definition, "--variant", value=False)
+        return serve_all(definition, served)
+
+    _edit(environment, key, edit, message)
 
 
 @cli.command("enable")
-def enable(environment: EnvironmentName, key: Key, message: Message = "") -> None:
+def enable(
+    environment: EnvironmentName, key: Key, variant: Variant = None, message: Message = ""
+) -> None:
     """Switch a flag on: restore the rules that it had before `flag disable`.
 
-    A flag that never had rules serves the variant with the value true to all.
+    A flag that never had rules serves one variant to all.
 
     Example: python -m app flag enable local new-checkout
     """
@@ -196,7 +200,8 @@ def enable(environment: EnvironmentName, key: Key, message: Message = "") -> Non
             if before is not None and before.kind == Kind.FLAG and serves_all(before.value) is None:
                 earlier: Definition = before.value
                 return earlier
-        return serve_all(definition, variant_of(definition, value=True))
+        served = variant or variant_of(definition, "--variant", value=True)
+        return serve_all(definition, served)
 
     _edit_with_history(environment, key, restored, message)
 
@@ -218,9 +223,11 @@ def _edit_with_history(
 ) -> None:
     async def write(
         resources: Resources, connection: Connection
-    ) -> tuple[tuple[int, int | None], Definition]:
+    ) -> tuple[tuple[int, int | None] | None, Definition]:
         stored, version = await _stored(connection, environment, key)
         definition = await edit(connection, stored.value)
+        if definition == stored.value:
+            return None, definition
         written = await write_content(
             connection,
             environment,
@@ -237,18 +244,23 @@ def _edit_with_history(
 
 
 async def _stored(connection: Connection, environment: str, key: str) -> tuple[Content, int]:
-    """Return the flag's content and version. Raises NotFound."""
+    """Return the flag's content and version. Raises NotFound, or Invalid for another kind."""
+    await environments.get(connection, environment)
     entry = (await read_entries(connection, environment, [service.check_key(key)]))[key]
-    if entry.content is None or entry.content.kind is not Kind.FLAG:
-        advice = f"`python -m app flag create {environment} {key}` creates one."
-        raise NotFound("flag_unknown", f"There is no flag {key} in {environment}; {advice}")
+    if entry.content is None:
+        raise NotFound("flag_unknown", f"There is no flag {key} in {environment}.")
+    if entry.content.kind is not Kind.FLAG:
+        rule = f"must be a flag, but this entry is a {entry.content.kind}"
+        raise invalid("key", f"{rule}. Delete it first to create a flag of this key")
     return entry.content, entry.last_version
 
 
 def _report(
-    environment: str, key: str, written: tuple[int, int | None], definition: Definition
+    environment: str, key: str, written: tuple[int, int | None] | None, definition: Definition
 ) -> None:
-    revision, version = written
-    console.print(f"{environment}/{key} is at version {version}, revision {revision}")
+    if written is None:
+        console.print(f"{environment}/{key} is unchanged")
+    else:
+        console.print(f"{environment}/{key} is at version {written[1]}, revision {written[0]}")
     for line in describe(definition):
         console.print(f"  {line}")

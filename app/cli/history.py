@@ -13,6 +13,7 @@ from app.configuration.changes import history, plans, writes
 from app.configuration.changes.administration import record_administration
 from app.configuration.changes.differences import between_environments, between_revisions
 from app.configuration.changes.json_patch import are_equal
+from app.configuration.changes.models import Kind
 from app.configuration.changes.views import (
     AppliedChangeSets,
     ChangeSetPage,
@@ -25,6 +26,7 @@ from app.configuration.changes.views import (
 )
 from app.configuration.snapshots.snapshot import Configuration
 from app.database import Connection
+from app.flags.wording import describe
 from app.scripts import Resources, run_query, run_transaction
 
 cli = Commands()
@@ -217,7 +219,9 @@ def _rest(count: int | None, shown: Sequence[ChangeView]) -> str:
 
 
 def text_of(entry: EntryView | Configuration | None) -> str:
-    """Return the value of an entry for a table, without the value of a secret."""
+    """Return the value of an entry for a table: a flag in words, and no value of a secret."""
     if entry is None:
         return "-"
+    if entry.kind == Kind.FLAG:
+        return "; ".join(describe(entry.value))
     return MASK if entry.sealed else shortened(entry.value)

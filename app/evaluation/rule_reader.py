@@ -31,15 +31,17 @@ class _NoTreeError(Exception):
         self.path, self.reason = path, reason
 
 
-def read(targeting: dict[str, Any]) -> Targeting | Advanced:
-    """Return the tree of a valid targeting, or the part that has none."""
+def read(targeting: Any) -> Targeting | Advanced:
+    """Return the tree of a targeting, or the part that has none."""
     try:
         return _read(targeting)
     except _NoTreeError as error:
         return Advanced(error.path, error.reason)
 
 
-def _read(targeting: dict[str, Any]) -> Targeting:
+def _read(targeting: Any) -> Targeting:
+    if not isinstance(targeting, dict) or len(targeting) > 1:
+        raise _NoTreeError("", "is not an object with one operator")
     match targeting:
         case {"if": [str() | bool() | None as outcome]}:
             return Targeting(otherwise=outcome)
@@ -47,10 +49,8 @@ def _read(targeting: dict[str, Any]) -> Targeting:
             return _rules(operands)
         case {"fractional": _}:
             return Targeting(otherwise=_outcome(targeting, ""))
-        case {}:
-            return Targeting(shorthand=_condition(targeting, "")) if targeting else Targeting()
         case _:
-            raise _NoTreeError("", "is not an object")
+            return Targeting(shorthand=_condition(targeting, "")) if targeting else Targeting()
 
 
 def _rules(operands: list[Any]) -> Targeting:
@@ -68,7 +68,7 @@ def _rules(operands: list[Any]) -> Targeting:
         if not rest:
             return Targeting(tuple(rules), is_nested=depth > 0)
         last, path = operands[-1], f"{path}[{len(operands) - 1}]"
-        if not (isinstance(last, dict) and "if" in last):
+        if not (isinstance(last, dict) and last.keys() == {"if"}):
             return Targeting(tuple(rules), _outcome(last, path), is_nested=depth > 0)
         if pairs != 1 or not isinstance(last["if"], list) or len(last["if"]) < 2:
             raise _NoTreeError(path, "mixes lists of branches with nested ones")
@@ -119,7 +119,7 @@ def _is_constant(node: Any) -> bool:
 
 
 def _attribute(node: dict[str, Any], path: str) -> Attribute:
-    match node["var"]:
+    match node["var"] if len(node) == 1 else None:
         case str(name) if name:
             return Attribute(name)
         case [str(name)] if name:
@@ -144,7 +144,9 @@ def _split(operands: list[Any], path: str) -> VariantSplit:
     match operands[0]:
         case {"var": _} as variable:
             attribute = _attribute(variable, f"{path}[0]")
-        case {"cat": [flag_key, {"var": _} as variable]} if flag_key == _FLAG_KEY:
+        case {"cat": [flag_key, {"var": _} as variable], **rest} if (
+            flag_key == _FLAG_KEY and not rest
+        ):
             attribute, has_flag_key = _attribute(variable, f"{path}[0].cat[1]"), True
         case dict():
             raise _NoTreeError(f"{path}[0]", "is neither an attribute nor the flag's key with one")

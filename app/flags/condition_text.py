@@ -1,5 +1,6 @@
 """Parse a condition that a person writes, such as `email ends_with @example.org`."""
 
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ _EQUAL = {"=": "==", "!=": "!="}
 _ORDERED = ("<", "<=", ">", ">=")
 _AFFIXES = ("starts_with", "ends_with")
 _VERSIONS = {f"version{comparison}": comparison for comparison in VERSION_COMPARISONS}
+_SYNONYMS = {"==": "=", "===": "=", "is": "=", "equals": "=", "!==": "!=", "not": "!="}
 OPERATORS = (*_EQUAL, *_ORDERED, "in", "not_in", "contains", *_AFFIXES, *_VERSIONS)
 
 
@@ -27,10 +29,18 @@ def parse_condition(text: str) -> Condition:
             return Comparison(Attribute(name), None)
         case [name, operator, value] if operator in OPERATORS:
             return _comparison(Attribute(name), operator, value.strip())
-    raise invalid(
-        "condition",
-        f"{text!r} must be ATTRIBUTE OPERATOR VALUE, with one of {' '.join(OPERATORS)}",
-    )
+        case [_, operator, _] if close := _close(operator):
+            raise invalid("condition", f"{operator} is not an operator; did you mean {close}?")
+        case _:
+            rule = f"{text!r} must be ATTRIBUTE OPERATOR VALUE, with one of {' '.join(OPERATORS)}"
+            raise invalid("condition", rule)
+
+
+def _close(operator: str) -> str | None:
+    """Return the operator that a person probably means."""
+    if operator in _SYNONYMS:
+        return _SYNONYMS[operator]
+    return next(iter(get_close_matches(operator, OPERATORS, n=1)), None)
 
 
 def _comparison(attribute: Attribute, operator: str, value: str) -> Condition:

@@ -28,12 +28,14 @@ Definition = dict[str, Any]
 DECIMALS_MAX = 3
 
 
-def variant_of(definition: Definition, value: bool) -> str:  # noqa: FBT001 - the value itself
-    """Return the name of the only variant with this value. Raises Invalid."""
-    names: list[str] = [name for name, stored in definition["variants"].items() if stored is value]
+def variant_of(definition: Definition, option: str, *, value: bool) -> str:
+    """Return the only variant with this value. Raises Invalid, which asks for the option."""
+    variants = definition["variants"]
+    names: list[str] = [name for name, stored in variants.items() if stored is value]
     if len(names) != 1:
         text = "true" if value else "false"
-        raise invalid("variant", f"must be given, because not exactly one variant is {text}")
+        rule = f"must be given, because not exactly one of {', '.join(variants)} has the value"
+        raise invalid(option, f"{rule} {text}")
     return names[0]
 
 
@@ -59,9 +61,11 @@ def serve_all(definition: Definition, variant: str) -> Definition:
 def add_rule(
     definition: Definition, condition: Condition, variant: str, *, first: bool = False
 ) -> Definition:
-    """Add a rule as the last one, or as the first."""
+    """Add a rule as the last one, or as the first. A rule that is there already stays."""
     _check_variant(definition, variant)
     tree, rule = _tree(definition), TargetingRule(condition, variant)
+    if rule in tree.rules:
+        return definition
     rules = (rule, *tree.rules) if first else (*tree.rules, rule)
     return _with_tree(definition, rules, tree)
 

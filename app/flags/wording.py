@@ -27,13 +27,17 @@ _OPERATORS = {
 }
 
 
-def describe(definition: dict[str, Any]) -> Iterator[str]:
-    """Yield one line for each rule of a flag, and one for all other contexts."""
-    if definition["state"] == "DISABLED":
+def describe(definition: Any) -> Iterator[str]:
+    """Yield one line for each rule of a flag, and one for all other contexts.
+
+    A lenient import may have stored any JSON.
+    """
+    flag = definition if isinstance(definition, dict) else {"targeting": definition}
+    if flag.get("state") == "DISABLED":
         yield "disabled: each program uses the default in its own code"
         return
-    default = definition.get("defaultVariant")
-    tree = read(definition.get("targeting") or {})
+    default = flag.get("defaultVariant")
+    tree = read(flag.get("targeting") or {})
     if isinstance(tree, Advanced):
         yield "the rules have no short form; `configuration get` shows them"
         return
@@ -90,7 +94,7 @@ def _value_text(value: Any) -> str:
             return str(value)
 
 
-def _outcome_text(outcome: Outcome, default: str | None) -> str:
+def _outcome_text(outcome: Outcome, default: Any) -> str:
     if isinstance(outcome, VariantSplit):
         total = sum(share.parts for share in outcome.shares)
         parts = (
@@ -103,7 +107,7 @@ def _outcome_text(outcome: Outcome, default: str | None) -> str:
     return _variant_text(outcome, default)
 
 
-def _variant_text(variant: Any, default: str | None) -> str:
+def _variant_text(variant: Any, default: Any) -> str:
     return _value_text(default or "no value" if variant is None else variant)
 
 

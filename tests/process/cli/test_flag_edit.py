@@ -32,19 +32,25 @@ def test_flag_is_targeted_rolled_out_and_switched(run: Run) -> None:
     assert flag("enable", "search")[1:] == rules
     assert flag("show", "search") == [line.strip() for line in rules]
 
+    assert flag("enable", "search") == ["local/search is unchanged", *rules]
+    assert flag("target", "search", "--if", "id = 7", "--variant", "off")[1:] == rules
+
     history = run("configuration", "history", "local", "search").output
     assert "Search is slow" in history
+    assert "→ off for all" in history
+    assert "{" not in history
+    assert run("configuration", "set", "local", "size", "1").code == 0
     version = flag("show", "search"), run("configuration", "get", "local", "search").output
     for words, error in (
         (("create", "search"), "key: must be new"),
         (("rollout", "search", "120"), "percent: must be between 0 and 100"),
         (("rollout", "search", "many"), "percent: must be a number"),
         (("rollout", "search", "1", "--variant", "blue"), "variant: must be one of on, off"),
-        (("target", "search", "--if", "plan is pro"), "must be ATTRIBUTE OPERATOR VALUE"),
+        (("target", "search", "--if", "plan is pro"), "did you mean =?"),
         (("target", "search", "--if", "segment missing"), "which is no segment"),
         (("target", "search", "--if", "app version>= 2"), "must be a full version"),
-        (("disable", "missing"), "`python -m app flag create local missing` creates one"),
-        (("enable", "checkout/retries"), "There is no flag checkout/retries in local"),
+        (("disable", "missing"), "There is no flag missing in local. Run `python -m app"),
+        (("enable", "size"), "must be a flag, but this entry is a setting"),
     ):
         assert error in flag(*words), words
     assert version == (

@@ -35,7 +35,16 @@ def test_condition_is_a_rule_of_flagd(text: str, rule: dict[str, Any]) -> None:
     assert write(Targeting(shorthand=parse_condition(text))) == rule
 
 
-@pytest.mark.parametrize("text", ["", " ", "plan is pro", "plan ="])
+@pytest.mark.parametrize(
+    ("text", "operator"),
+    [("plan is pro", "="), ("plan == pro", "="), ("email endswith @x", "ends_with")],
+)
+def test_misspelt_operator_has_a_suggestion(text: str, operator: str) -> None:
+    with pytest.raises(Invalid, match=rf"did you mean {operator}\?"):
+        parse_condition(text)
+
+
+@pytest.mark.parametrize("text", ["", " ", "plan ~~~~ pro", "plan ="])
 def test_other_text_is_refused(text: str) -> None:
     with pytest.raises(Invalid, match="ATTRIBUTE OPERATOR VALUE"):
         parse_condition(text)

@@ -84,7 +84,7 @@ def test_switching_removes_rules_and_stays_enabled() -> None:
     assert serve_all(flag, "off") == FLAG
     assert (serves_all(flag), serves_all(FLAG)) == (None, "off")
     assert serves_all(with_targeting({"if": [STAFF_RULE, "on"]})) is None
-    assert variant_of(FLAG, value=False) == "off"
+    assert variant_of(FLAG, "--variant", value=False) == "off"
 
 
 @pytest.mark.parametrize(
@@ -108,5 +108,11 @@ def test_unknown_variant_and_other_forms_are_refused() -> None:
         add_rule(FLAG, STAFF, "blue")
     with pytest.raises(Invalid, match=r"if\[0\]\.== does not compare"):
         roll_out(computed, "on", Decimal(1), others="off")
-    with pytest.raises(Invalid, match="exactly one variant is true"):
-        variant_of({"variants": {"a": "x", "b": "y"}}, value=True)
+    with pytest.raises(Invalid, match="--others: must be given, because not exactly one of a, b "):
+        variant_of({"variants": {"a": "x", "b": "y"}}, "--others", value=False)
+
+
+def test_rule_that_is_there_stays_alone() -> None:
+    once = add_rule(FLAG, STAFF, "on")
+
+    assert add_rule(once, STAFF, "on", first=True) == once

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
 
 from app.flags.wording import describe
+from tests.unit.evaluation.rule_grammar import ANY_VALUE
 
 EMAIL = {"var": "email"}
 
@@ -63,6 +65,13 @@ def test_flag_is_described_in_words(targeting: dict[str, Any], lines: list[str])
     flag = {"state": "ENABLED", "defaultVariant": "off", "targeting": targeting}
 
     assert list(describe(flag)) == lines
+
+
+@given(ANY_VALUE)
+def test_any_stored_value_is_described(value: Any) -> None:
+    lines = list(describe(value)) + list(describe({"targeting": value, "defaultVariant": value}))
+
+    assert all(lines)
 
 
 def test_flag_without_a_value_is_described() -> None:
