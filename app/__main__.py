@@ -9,4 +9,6 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         # The imports take half a second.
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: {sys.executable} has no package {error.name}. Use .venv/bin/python.")
     cli(prog_name=PROGRAM)
