@@ -193,7 +193,7 @@ def settings(server: Server, database_target: Target) -> Settings:
             # Long waits: tests check answers, not the load of the machine.
             command_timeout_seconds=30.0,
             acquire_timeout_seconds=30.0,
-            lock_timeout_seconds=10.0,
+            lock_timeout_seconds=5.0,
         ),
         http=replace(base.http, request_timeout_seconds=100.0),
     )

@@ -335,7 +335,10 @@ async def test_ten_thousand_entries_do_not_hold_the_loop(service: Service) -> No
 
     async with watched_loop() as turns:
         status, imported = await _import(service, json.dumps(document))
-        exported = await service.client.get(f"{LOCAL}/export?min_revision={imported['revision']}")
+        # A request would wait only 2 s for the revision.
+        follower = service.app[FOLLOWER]
+        await follower.at_least("local", imported["revision"], seconds=HANG_SECONDS)
+        exported = await service.client.get(f"{LOCAL}/export")
         text = await exported.text()
 
     assert (status, len(imported["created"])) == (200, 10_000)
