@@ -66,7 +66,8 @@ def verify_history(
 ) -> None:
     """Verify that the history is unchanged, agrees with the entries, and contains signed heads.
 
-    Names the first revision of each environment that is broken, and exits with 1.
+    If the history was changed, name the first changed revision of each environment, and exit
+    with 1.
 
     Example: python -m app audit verify
     """

@@ -62,17 +62,17 @@ cli = Commands(
 _COMMAND_SECONDS = 4 * 3600
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
-Name = Annotated[str, typer.Argument(help="Name as in `backup list`, or latest.")]
+Name = Annotated[str, typer.Argument(help="Name of the backup, as in `backup list`, or latest.")]
 IdentityFile = Annotated[
     Path | None,
     typer.Option(
         "--identity",
-        help="File of an identity that can open the backup; in the local tier the one of DATA_DIR.",
+        help="File of an identity that can decrypt the backup; default in local: DATA_DIR's.",
     ),
 ]
 PublicKey = Annotated[
     str | None,
-    typer.Option(help="Public key of the installation that signed it; this one's by default."),
+    typer.Option(help="Public key that signed the backup; this installation's by default."),
 ]
 
 
@@ -216,8 +216,8 @@ def restore(
 ) -> None:
     """Restore a backup into the database, in one transaction.
 
-    Later writes are lost. A token that was revoked since the backup stays revoked. Running
-    replicas wait until the end. Every client then reloads, under a new epoch.
+    Writes since the backup are lost. A token that was revoked since the backup stays revoked.
+    Running replicas wait until the restore ends. Then every client reloads, under a new epoch.
 
     Example: python -m app backup restore --replace --confirm flagstone
     """
@@ -264,7 +264,7 @@ def prune(
         int | None, typer.Option(min=1, help="Number of backups to keep; BACKUP_KEEP by default.")
     ] = None,
 ) -> None:
-    """Remove all backups but the newest. The one that was verified last also stays.
+    """Remove all backups but the newest. The backup that was verified last is not removed.
 
     Example: python -m app backup prune --keep 7
     """

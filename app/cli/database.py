@@ -89,14 +89,14 @@ def verify() -> None:
 
 @cli.command()
 def rollback(
-    steps: Annotated[int, typer.Option(min=1, help="Number of migrations, the latest first.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Number of migrations, from the latest.")] = 1,
     *,
     force: Annotated[
         bool,
         typer.Option("--force", help="Roll back even if the file was edited; local tier only."),
     ] = False,
 ) -> None:
-    """Roll back the latest migrations, by the files as they were when applied.
+    """Roll back the latest migrations, with the files as they were when applied.
 
     Example: python -m app database rollback --steps 1
     """
@@ -158,7 +158,8 @@ def provision(
     reset_passwords: Annotated[
         bool,
         typer.Option(
-            "--reset-passwords", help="Set a new password for roles without a URL in the folder."
+            "--reset-passwords",
+            help="Set a new password for each role that has no URL file in the folder.",
         ),
     ] = False,
 ) -> None:

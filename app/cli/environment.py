@@ -127,7 +127,7 @@ def update(
 @cli.command("create")
 def create(
     name: Annotated[str, typer.Argument(help="Name of lower-case letters, digits and -.")],
-    tier: Annotated[Tier, typer.Option(help="Tier, which sets how strict the checks are.")],
+    tier: Annotated[Tier, typer.Option(help="Tier, a label: what the environment is for.")],
     metadata: Metadata = "{}",
     fractional: Fractional = None,
     message: Message = "",

@@ -122,10 +122,10 @@ def stale(environment: EnvironmentName) -> None:
 @examination.command("lint")
 def lint(
     file: Annotated[
-        Path, typer.Argument(help="File of flags, in flagd's format or ours.", exists=True)
+        Path, typer.Argument(help="File of flags, in flagd's format or Flagstone's.", exists=True)
     ],
     format_: Annotated[
-        Format | None, typer.Option("--format", help="Format; by default as the file name says.")
+        Format | None, typer.Option("--format", help="Format; by default from the file name.")
     ] = None,
     fractional: Annotated[
         Fractional, typer.Option(help="Algorithm of the fractional operator.", metavar="ALGORITHM")
@@ -133,8 +133,7 @@ def lint(
 ) -> None:
     """Check a file of flags, as an import into an empty environment does.
 
-    Exits with 1 for a problem. A warning does not count, for example of a rule whose branches are
-    all equal.
+    Exits with 1 for a problem, and with 0 if there are only warnings.
 
     Example: python -m app flag lint flags.flagd.json --format flagd
 

@@ -74,7 +74,7 @@ def create(environment: EnvironmentName, key: Key, message: Message = "") -> Non
 
 @cli.command("show")
 def show(environment: EnvironmentName, key: Key) -> None:
-    """Say in words what a flag serves to whom.
+    """Describe in words which variant a flag serves to whom.
 
     Example: python -m app flag show local new-checkout
     """
@@ -98,7 +98,7 @@ def target(
     message: Message = "",
     *,
     first: Annotated[
-        bool, typer.Option("--first", help="Decide before the other rules, not after them.")
+        bool, typer.Option("--first", help="Put it before the other rules, not after them.")
     ] = False,
 ) -> None:
     """Add a rule: serve a variant to the contexts that match a condition.
@@ -135,7 +135,7 @@ def rollout(
     by: Annotated[
         str | None,
         typer.Option(
-            help="Attribute that decides, instead of the targeting key.", metavar="ATTRIBUTE"
+            help="Attribute to split by, instead of the targeting key.", metavar="ATTRIBUTE"
         ),
     ] = None,
     message: Message = "",

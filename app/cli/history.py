@@ -109,7 +109,7 @@ def revert(
 ) -> None:
     """Undo one change set by a new one.
 
-    Refused when one of its keys has changed since.
+    Refused if one of its keys has changed since that revision.
 
     Example: python -m app configuration revert local 2 --dry-run
     """

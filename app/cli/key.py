@@ -64,7 +64,7 @@ def generate(
     """Add a new key to the key ring. Without a file, print the key.
 
     The ring is created if needed, and its first key is active. A later key only decrypts until
-    `key rotate` makes it active. Give it to every instance before that.
+    `key rotate` makes it active. Before you rotate, give the new key to every instance.
 
     Example: python -m app key generate --file key-ring
 
@@ -93,7 +93,7 @@ def generate(
 
 @cli.command("list")
 def list_keys() -> None:
-    """List the keys of the ring, the data keys that they wrap, and the values these sealed.
+    """List the keys of the ring, the data keys they wrap, and how many values each encrypts.
 
     Example: python -m app key list
     """
@@ -216,8 +216,8 @@ def shred(
     """Destroy the data keys of an environment, and so its secrets, old and current.
 
     Everything else stays, and new secrets can be written. Earlier backups and write-ahead logs
-    still hold the wrapped keys. To complete the shredding, delete those. Or rotate to a new key,
-    then retire and erase the old one.
+    still have the wrapped keys. To complete the shredding, delete those backups and logs. Or
+    rotate to a new key, then retire and erase the old one.
 
     Example: python -m app key shred local --confirm local
     """

@@ -37,7 +37,7 @@ File = Annotated[Path, typer.Argument(help="File of the exported key ring.")]
 def export(
     file: File,
     recipient: Annotated[
-        list[str], typer.Option(help="Recipient, age1…, that can open the file; repeatable.")
+        list[str], typer.Option(help="Recipient, age1…, that can decrypt the file; repeatable.")
     ],
 ) -> None:
     """Write the key ring to a new file, encrypted for the recipients.
@@ -75,7 +75,7 @@ def import_(
     file: File,
     identity: Annotated[
         Path | None,
-        typer.Option(help="File of the identity that opens it; this host's by default."),
+        typer.Option(help="File of the identity that decrypts it; this host's by default."),
     ] = None,
 ) -> None:
     """Add the keys of an export to this host's key ring, or create the ring from it.
@@ -86,7 +86,7 @@ def import_(
 
     Works on: files. The access log records it, if the database can be reached.
 
-    Needs: KEY_RING_FILE, and an identity that opens the export.
+    Needs: KEY_RING_FILE, and an identity that decrypts the export.
     """
     path = _ring_path()
     try:

@@ -97,7 +97,7 @@ def encrypt(
     name: Name,
     recipient: Annotated[
         list[str] | None,
-        typer.Option(help="Recipient, age1…, repeatable; by default as before, else this host's."),
+        typer.Option(help="Recipient, age1…, repeatable; default: as before, or this host's."),
     ] = None,
     env_file: Annotated[
         Path | None,
@@ -124,7 +124,7 @@ def encrypt(
 
 @cli.command()
 def check(env_file: EnvFile = None) -> None:
-    """Open each sealed setting without printing it; exit with 1 when one cannot be used.
+    """Decrypt each sealed setting without printing it; exit with 1 if one cannot be used.
 
     Example: python -m app seal check
     """

@@ -35,7 +35,7 @@ def export_environment(
         Path | None, typer.Argument(help="File to write; standard output by default.")
     ] = None,
     format_: Annotated[
-        Format | None, typer.Option("--format", help="Format; by default as the file name says.")
+        Format | None, typer.Option("--format", help="Format; by default from the file name.")
     ] = None,
     revision: Revision = None,
     at: At = None,
@@ -89,7 +89,7 @@ def import_document(
         typer.Option(help="Merge keeps entries that are not in the file; replace deletes them."),
     ] = Mode.MERGE,
     format_: Annotated[
-        Format | None, typer.Option("--format", help="Format; by default as the file name says.")
+        Format | None, typer.Option("--format", help="Format; by default from the file name.")
     ] = None,
     message: Message = "",
     secret: Annotated[
@@ -102,7 +102,7 @@ def import_document(
     *,
     lenient: Annotated[
         bool,
-        typer.Option("--lenient", help="Only warn of flags that break the rules of their format."),
+        typer.Option("--lenient", help="Store flags that break a rule of the format, and warn."),
     ] = False,
     dry_run: DryRun = False,
 ) -> None:

@@ -36,8 +36,8 @@ class DatabaseSettings:
         "Minimum of open connections per process.")
     pool_max: int = variable(
         "DATABASE_POOL_MAX", parsers.whole_number(1, 500), tiers("5", "10", "10", "10"),
-        "Maximum of connections per process. Keep the sum of all processes below 80 % of the "
-        "server's max_connections.")
+        "Maximum of connections per process. Keep the connections of all processes together below "
+        "80 % of the server's max_connections.")
     acquire_timeout_seconds: float = variable(
         "DATABASE_ACQUIRE_TIMEOUT", parsers.seconds(0.05, 60), "1",
         "Seconds to wait for a pooled connection before the answer is 503. Includes opening one.")
@@ -81,9 +81,9 @@ URL_VARIABLES = (
         "Accept these URLs with a password in clear in staging and production, with a warning at "
         "each start."),
     Variable("DATABASE_TLS_MODE", parsers.choice(TlsMode), None,
-        "sslmode for TCP. Unset: that of the URL, else prefer in local and verify-full elsewhere."),
+        "sslmode for TCP. Unset: the URL's, else prefer in local and verify-full elsewhere."),
     Variable("DATABASE_TLS_CA", parsers.path, None,
-        "PEM file of the certificate authorities to trust. Unset: those of the system."),
+        "PEM file of the certificate authorities to trust. Unset: the system's."),
     Variable("DATABASE_TLS_CERTIFICATE", parsers.path, None, "PEM file of the client certificate."),
     Variable("DATABASE_TLS_KEY", parsers.path, None, "PEM file of the client key."),
 )
@@ -94,7 +94,7 @@ class LogSettings:
     level: int = variable("LOG_LEVEL", parsers.log_level, "info", "debug, info, warning or error.")
     format: LogFormat = variable(
         "LOG_FORMAT", parsers.choice(LogFormat), tiers("console", "json", "json", "json"),
-        "console for people, json for machines.")
+        "console prints plain text, json prints JSON lines.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +108,8 @@ class HttpSettings:
     hsts: bool = variable("HSTS", parsers.boolean, "false",
         "Send Strict-Transport-Security. Set it to true only behind TLS.")
     public_url: str | None = variable("PUBLIC_URL", parsers.web_url, None,
-        "URL at which clients reach this service, with its path prefix. Unset: that of the "
-        "request.")
+        "URL at which clients reach this service, with its path prefix. Unset: the URL "
+        "of the request.")
     cors_origins: tuple[str, ...] = variable("CORS_ORIGINS", parsers.origins, "*",
         "Origins whose pages may evaluate flags, separated by commas; `*` for all.")
     trusted_proxies: tuple[Network, ...] = variable("TRUSTED_PROXIES", parsers.networks, None,
@@ -119,7 +119,7 @@ class HttpSettings:
     header_timeout_seconds: float = variable("HEADER_TIMEOUT", parsers.seconds(1, 60), "10",
         "Seconds in which a client must send the head of a request.")
     body_timeout_seconds: float = variable("BODY_TIMEOUT", parsers.seconds(1, 300), "15",
-        "Seconds in which a client must send a body. It may pause for a third of that.")
+        "Seconds in which a client must send a body. A pause may last a third of that.")
     bodies_bytes_max: int = variable("BODIES_MAX_MIB", parsers.mebibytes(16, 65_536), "64",
         "MiB of memory for the bodies of all running requests of a process.")
     idle_timeout_seconds: float = variable("IDLE_TIMEOUT", parsers.seconds(1, 3600), "75",
@@ -172,8 +172,8 @@ class BackupSettings:
     folder: Path = variable("BACKUP_DIR", parsers.path, None,
         "Folder for backups, best on another disk. Unset: DATA_DIR/backups.")
     recipients: tuple[str, ...] = variable("BACKUP_RECIPIENTS", parsers.recipients, None,
-        "age recipients that can open the backups, separated by commas. Unset in local: one whose "
-        "identity is generated in DATA_DIR.")
+        "age recipients that can decrypt the backups, separated by commas. Unset in local: one "
+        "whose identity is generated in DATA_DIR.")
     keep: int = variable("BACKUP_KEEP", parsers.whole_number(1, 10_000), "14",
         "Number of backups that pruning keeps.")
     interval_seconds: float = variable("BACKUP_INTERVAL", parsers.pause(60, 31_536_000), "0",
@@ -217,7 +217,7 @@ VARIABLES: tuple[Variable, ...] = (
         "Process",
         Settings,
         Variable("IDENTITY_FILE", parsers.path, None,
-            "File of the age identity that opens sealed settings, mode 600. The systemd "
+            "File of the age identity that decrypts sealed settings, mode 600. The systemd "
             "credential flagstone-identity has priority."),
         Variable("IDENTITY_COMMAND", str, None,
             "Program and arguments that print the identity within 10 s. Used without a file."),
