@@ -16,7 +16,7 @@ def table() -> str:
     """Return the table of docs/settings.md, in Markdown."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for variable in VARIABLES:
-        name = f"`{variable.name}`" + (" 🔒" if variable.secret else "")
+        name = f"`{variable.name}`" + (" (secret)" if variable.secret else "")
         rows.append(f"| {name} | {_defaults(variable)} | {variable.help} |")
     return "\n".join(rows)
 
