@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,19 +134,29 @@ class Supervisor:
             tempfile.TemporaryDirectory(prefix="flagstone-") as folder,
         ):
             async with asyncio.TaskGroup() as group:
-                announcing = group.create_task(self._announce(on_started))
-                for number in range(1, self._settings.http.workers + 1):
-                    group.create_task(
-                        self._keep_running(Worker(number=number, folder=Path(folder)))
-                    )
+                first, *others = (
+                    Worker(number=number, folder=Path(folder))
+                    for number in range(1, self._settings.http.workers + 1)
+                )
+                group.create_task(self._keep_running(first))
+                going_on = group.create_task(self._go_on(group, others, on_started))
                 await self._stopping.wait()
-                announcing.cancel()
+                going_on.cancel()
         log.info("stopped")
         return self._exit_code
 
-    async def _announce(self, on_started: Callable[[], None]) -> None:
+    async def _go_on(
+        self, group: asyncio.TaskGroup, others: Sequence[Worker], on_started: Callable[[], None]
+    ) -> None:
+        """Announce the start of the first worker, then start the others.
+
+        The first one listens before it can serve. If another one were ready earlier, the service
+        would report ready, while requests that reach the first one are refused.
+        """
         await self._started.wait()
         on_started()
+        for worker in others:
+            group.create_task(self._keep_running(worker))
 
     async def _keep_running(self, worker: Worker) -> None:
         """Run this worker, in a new process after each death, until the supervisor stops."""

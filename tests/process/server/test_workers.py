@@ -90,6 +90,29 @@ async def test_one_scrape_has_the_requests_of_every_worker(
     assert "worker_died" not in process.log
 
 
+async def test_ready_service_refuses_no_request_for_its_start(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    process = launch(WORKERS="2")
+    await process.start()
+
+    async def is_ready() -> bool:
+        async with client.get(f"{process.url}/health/ready") as answer:
+            return answer.status == 200
+
+    await until(is_ready)
+
+    statuses = set()
+    for _ in range(30):
+        # A new connection each time, so that both workers are reached.
+        async with client.get(
+            f"{process.url}/v1/environments", headers={**process.headers, "Connection": "close"}
+        ) as answer:
+            statuses.add(answer.status)
+    assert statuses == {200}
+    assert await process.stop() == 0
+
+
 async def test_death_of_a_worker_refuses_no_connection(
     launch_beside: Callable[..., Process], client: ClientSession
 ) -> None:
