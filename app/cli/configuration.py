@@ -11,7 +11,7 @@ from app.cli.actor import operator, origin
 from app.cli.help import Commands
 from app.cli.history import text_of
 from app.cli.options import EnvironmentName, Message
-from app.cli.terminal import console, print_json, show_table
+from app.cli.terminal import console, error_console, print_json, show_table
 from app.configuration.changes import service as changes
 from app.configuration.changes.content_checks import find_format_error
 from app.configuration.changes.models import Content, Kind, Operation
@@ -77,7 +77,9 @@ def set_value(
     value: Annotated[
         str, typer.Argument(help="Value as JSON, or - to read it from standard input.")
     ],
-    kind: Annotated[Kind, typer.Option(help="Kind of a new entry.")] = Kind.SETTING,
+    kind: Annotated[
+        Kind | None, typer.Option(help="Kind of a new entry; by default setting.")
+    ] = None,
     version: Annotated[
         int | None,
         typer.Option(
@@ -108,13 +110,16 @@ def set_value(
     async def write(resources: Resources, connection: Connection) -> tuple[int, int | None]:
         entries = await read_entries(connection, environment, [service.check_key(key)])
         current = entries[key].content
-        if value != "-" and Kind.SECRET in {kind, current.kind if current else kind}:
+        stored_as = current.kind if current else kind or Kind.SETTING
+        if kind not in {None, stored_as}:
+            raise invalid("--kind", f"cannot change: this entry is a {stored_as}")
+        if value != "-" and stored_as is Kind.SECRET:
             rule = "must be -, so that a secret comes from standard input"
             raise invalid(
                 "value", f"{rule}; replace this secret, because other accounts could read it"
             )
         content = Content(
-            kind=current.kind if current else kind,
+            kind=stored_as,
             value=parsed,
             schema=current.schema if current else None,
             description=current.description if current else None,
@@ -131,6 +136,8 @@ def set_value(
 
     revision, new_version = run_transaction(write)
     console.print(f"{environment}/{key} is at version {new_version}, revision {revision}")
+    if kind is None and isinstance(parsed, dict) and {"state", "variants"} <= parsed.keys():
+        error_console.print(f"{key} looks like a flag. A new entry needs --kind flag to be one.")
 
 
 def _json(given: str) -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,18 +42,28 @@ _HISTORY = 100
 
 
 @cli.command("create")
-def create(environment: EnvironmentName, key: Key, message: Message = "") -> None:
+def create(
+    environment: EnvironmentName,
+    key: Key,
+    variants: Annotated[
+        str | None,
+        typer.Option(help="Texts to choose from, separated by commas; the first is the default."),
+    ] = None,
+    message: Message = "",
+) -> None:
     """Create a flag with the variants on and off. It serves off to all.
 
-    `configuration set` and `configuration import` create flags with other variants.
+    `--variants blue,green` makes a flag of texts instead. `configuration set --kind flag` and
+    `configuration import` create flags with other variants.
 
     Example: python -m app flag create local new-search
     """
-    definition = {
-        "state": "ENABLED",
-        "variants": {"on": True, "off": False},
-        "defaultVariant": "off",
-    }
+    values: dict[str, Any] = {"on": True, "off": False}
+    default = "off"
+    if variants is not None:
+        values = {name.strip(): name.strip() for name in variants.split(",")}
+        default = next(iter(values))
+    definition = {"state": "ENABLED", "variants": values, "defaultVariant": default}
 
     async def write(resources: Resources, connection: Connection) -> tuple[int, int | None]:
         try:
@@ -194,12 +204,9 @@ def enable(
     async def restored(connection: Connection, definition: Definition) -> Definition:
         if serves_all(definition) is None:
             return definition
-        history = await key_history(connection, environment, key, limit=_HISTORY)
-        for change in history.items:
-            before = change.before
-            if before is not None and before.kind == Kind.FLAG and serves_all(before.value) is None:
-                earlier: Definition = before.value
-                return earlier
+        earlier = await _before_switching_off(connection, environment, key)
+        if earlier is not None:
+            return earlier
         served = variant or variant_of(definition, "--variant", value=True)
         return serve_all(definition, served)
 
@@ -209,10 +216,31 @@ def enable(
 def _edit(
     environment: str, key: str, edit: Callable[[Definition], Definition], message: str
 ) -> None:
-    async def edited(_: Connection, definition: Definition) -> Definition:
-        return edit(definition)
+    async def edited(connection: Connection, definition: Definition) -> Definition:
+        changed = edit(definition)
+        # A new rule would bring the flag back without the rules that it had.
+        if (
+            serves_all(definition) is not None
+            and serves_all(changed) is None
+            and await _before_switching_off(connection, environment, key) is not None
+        ):
+            command = f"`python -m app flag enable {environment} {key}`"
+            raise invalid("key", f"names a flag that is switched off. Run {command} first")
+        return changed
 
     _edit_with_history(environment, key, edited, message)
+
+
+async def _before_switching_off(
+    connection: Connection, environment: str, key: str
+) -> Definition | None:
+    """Return the latest definition that had rules."""
+    for change in (await key_history(connection, environment, key, limit=_HISTORY)).items:
+        before = change.before
+        if before is not None and before.kind == Kind.FLAG and serves_all(before.value) is None:
+            earlier: Definition = before.value
+            return earlier
+    return None
 
 
 def _edit_with_history(
@@ -251,7 +279,7 @@ async def _stored(connection: Connection, environment: str, key: str) -> tuple[C
         raise NotFound("flag_unknown", f"There is no flag {key} in {environment}.")
     if entry.content.kind is not Kind.FLAG:
         rule = f"must be a flag, but this entry is a {entry.content.kind}"
-        raise invalid("key", f"{rule}. Delete it first to create a flag of this key")
+        raise invalid("key", f"{rule}. A flag needs another key")
     return entry.content, entry.last_version
 
 

@@ -1,5 +1,6 @@
 """Parse a condition that a person writes, such as `email ends_with @example.org`."""
 
+import re
 from difflib import get_close_matches
 from typing import Any
 
@@ -9,11 +10,12 @@ from app.errors import invalid
 from app.evaluation.rule_tree import Attribute, Comparison, Condition, Negation, SegmentReference
 from app.evaluation.targeting import VERSION_COMPARISONS
 
-_EQUAL = {"=": "==", "!=": "!="}
+_EQUAL = {"=": "==", "==": "==", "!=": "!="}
 _ORDERED = ("<", "<=", ">", ">=")
 _AFFIXES = ("starts_with", "ends_with")
 _VERSIONS = {f"version{comparison}": comparison for comparison in VERSION_COMPARISONS}
-_SYNONYMS = {"==": "=", "===": "=", "is": "=", "equals": "=", "!==": "!=", "not": "!="}
+_SIGNS = re.compile("[=<>!]")
+_SYNONYMS = {"===": "=", "is": "=", "equals": "=", "!==": "!=", "not": "!="}
 OPERATORS = (*_EQUAL, *_ORDERED, "in", "not_in", "contains", *_AFFIXES, *_VERSIONS)
 
 
@@ -25,15 +27,16 @@ def parse_condition(text: str) -> Condition:
     match text.split(maxsplit=2):
         case ["segment", key]:
             return SegmentReference(key)
-        case [name]:
+        case [name] if not _SIGNS.search(name):
             return Comparison(Attribute(name), None)
         case [name, operator, value] if operator in OPERATORS:
             return _comparison(Attribute(name), operator, value.strip())
         case [_, operator, _] if close := _close(operator):
-            raise invalid("condition", f"{operator} is not an operator; did you mean {close}?")
+            raise invalid("--if", f"{operator} is not an operator; did you mean {close}?")
         case _:
-            rule = f"{text!r} must be ATTRIBUTE OPERATOR VALUE, with one of {' '.join(OPERATORS)}"
-            raise invalid("condition", rule)
+            operators = " ".join(OPERATORS)
+            rule = f"{text!r} must be ATTRIBUTE OPERATOR VALUE with spaces between, by {operators}"
+            raise invalid("--if", rule)
 
 
 def _close(operator: str) -> str | None:

@@ -29,14 +29,20 @@ DECIMALS_MAX = 3
 
 
 def variant_of(definition: Definition, option: str, *, value: bool) -> str:
-    """Return the only variant with this value. Raises Invalid, which asks for the option."""
+    """Return the only variant with this value; for false the default variant will do.
+
+    Raises Invalid, which asks for the option.
+    """
     variants = definition["variants"]
     names: list[str] = [name for name, stored in variants.items() if stored is value]
-    if len(names) != 1:
-        text = "true" if value else "false"
-        rule = f"must be given, because not exactly one of {', '.join(variants)} has the value"
-        raise invalid(option, f"{rule} {text}")
-    return names[0]
+    if len(names) == 1:
+        return names[0]
+    default: str | None = definition.get("defaultVariant")
+    if default is not None and not value:
+        return default
+    text = "true" if value else "false"
+    rule = f"must be given, because not exactly one of {', '.join(variants)} has the value {text}"
+    raise invalid(option, rule)
 
 
 def serves_all(definition: Definition) -> str | None:

@@ -43,7 +43,7 @@ _NEXT_STEPS = {
     "flag_unknown": "Run `python -m app configuration list ENVIRONMENT` to see the flags.",
     "revision_unknown": "`python -m app configuration history ENVIRONMENT` shows the revisions.",
     "token_unknown": "Run `python -m app token list` to see the tokens.",
-    "version_stale": "Read what has changed, then repeat the command with this version.",
+    "version_stale": "Read what has changed since, then repeat the command.",
 }
 
 
@@ -151,7 +151,7 @@ def foreseen_errors() -> Iterator[None]:
 
 def _line(error: Exception) -> str:
     if isinstance(error, AppError) and error.code in _NEXT_STEPS:
-        return f"{error} {_NEXT_STEPS[error.code]}"
+        return f"{str(error).removesuffix('.')}. {_NEXT_STEPS[error.code]}"
     if isinstance(error, ForeseenError):
         return str(error)
     file = error.filename if isinstance(error, OSError) else None

@@ -23,7 +23,7 @@ def test_errors_name_the_next_step(run: Run, tmp_path: Path) -> None:
         (("configuration", "get", "local", "nope"), "Run `python -m app configuration list"),
         (("flag", "evaluate", "local", "nope"), "Run `python -m app configuration list"),
         (("token", "show", "nope"), "Run `python -m app token list`"),
-        (("environment", "delete", "local", "--version", "9"), "repeat the command with this"),
+        (("environment", "delete", "local", "--version", "9"), "then repeat the command"),
         (("backup", "verify"), "Create one with `python -m app backup create`"),
         (("key", "shred", "local"), "--confirm: must be local, because standard input is no"),
         (("key", "shred", "local", "--confirm", "x"), "must be local; nothing was changed"),

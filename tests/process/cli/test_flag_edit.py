@@ -29,17 +29,26 @@ def test_flag_is_targeted_rolled_out_and_switched(run: Run) -> None:
     assert variant(plan="pro", country="AT") == "on"
     assert flag("disable", "search", "-m", "Search is slow")[1:] == ["  off for all"]
     assert variant(plan="pro", country="AT") == "off"
+    assert "Run `python -m app flag enable local search` first" in flag("rollout", "search", "5")
     assert flag("enable", "search")[1:] == rules
     assert flag("show", "search") == [line.strip() for line in rules]
 
     assert flag("enable", "search") == ["local/search is unchanged", *rules]
     assert flag("target", "search", "--if", "id = 7", "--variant", "off")[1:] == rules
 
+    assert flag("create", "theme", "--variants", "plain, blue,green")[1:] == ["  plain for all"]
+    lines = ["  10 % green, 90 % plain by targetingKey for all"]
+    assert flag("rollout", "theme", "10", "--variant", "green")[1:] == lines
+
     history = run("configuration", "history", "local", "search").output
     assert "Search is slow" in history
     assert "→ off for all" in history
     assert "{" not in history
     assert run("configuration", "set", "local", "size", "1").code == 0
+    retyped = run("configuration", "set", "local", "size", "2", "--kind", "flag")
+    assert "--kind: cannot change: this entry is a setting" in retyped.errors
+    looks_like = run("configuration", "set", "local", "f", '{"state": "ENABLED", "variants": {}}')
+    assert "looks like a flag" in looks_like.errors
     version = flag("show", "search"), run("configuration", "get", "local", "search").output
     for words, error in (
         (("create", "search"), "key: must be new"),

@@ -18,6 +18,7 @@ from tests.unit.evaluation.rules import flag
         ("segment", {"var": "segment"}),
         ("segment staff", {"$ref": "staff"}),
         ("plan = pro", {"==": [{"var": "plan"}, "pro"]}),
+        ("plan == pro", {"==": [{"var": "plan"}, "pro"]}),
         ("plan != pro plus", {"!=": [{"var": "plan"}, "pro plus"]}),
         ("age >= 18", {">=": [{"var": "age"}, 18]}),
         ("beta = true", {"==": [{"var": "beta"}, True]}),
@@ -37,14 +38,14 @@ def test_condition_is_a_rule_of_flagd(text: str, rule: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "operator"),
-    [("plan is pro", "="), ("plan == pro", "="), ("email endswith @x", "ends_with")],
+    [("plan is pro", "="), ("plan === pro", "="), ("email endswith @x", "ends_with")],
 )
 def test_misspelt_operator_has_a_suggestion(text: str, operator: str) -> None:
     with pytest.raises(Invalid, match=rf"did you mean {operator}\?"):
         parse_condition(text)
 
 
-@pytest.mark.parametrize("text", ["", " ", "plan ~~~~ pro", "plan ="])
+@pytest.mark.parametrize("text", ["", " ", "plan ~~~~ pro", "plan =", "plan=pro", "age>=18"])
 def test_other_text_is_refused(text: str) -> None:
     with pytest.raises(Invalid, match="ATTRIBUTE OPERATOR VALUE"):
         parse_condition(text)

@@ -108,8 +108,10 @@ def test_unknown_variant_and_other_forms_are_refused() -> None:
         add_rule(FLAG, STAFF, "blue")
     with pytest.raises(Invalid, match=r"if\[0\]\.== does not compare"):
         roll_out(computed, "on", Decimal(1), others="off")
-    with pytest.raises(Invalid, match="--others: must be given, because not exactly one of a, b "):
-        variant_of({"variants": {"a": "x", "b": "y"}}, "--others", value=False)
+    texts = {"variants": {"a": "x", "b": "y"}, "defaultVariant": "b"}
+    with pytest.raises(Invalid, match="--variant: must be given, because not exactly one of a, b "):
+        variant_of(texts, "--variant", value=True)
+    assert variant_of(texts, "--others", value=False) == "b"
 
 
 def test_rule_that_is_there_stays_alone() -> None:
