@@ -59,8 +59,10 @@ async def test_task_is_restarted_after_each_failure() -> None:
     assert work.runs == 4
     assert tasks.failures == {"bad": 3}
     assert tasks.alive == {"well": True, "bad": False}
-    assert [(event["event"], event["task"], event["exc_info"]) for event in logged] == [
-        ("task_failed", "bad", True)
+    # A service of other tests may log on the same loop.
+    failures = [event for event in logged if event.get("task") == "bad"]
+    assert [(event["event"], event["exc_info"]) for event in failures] == [
+        ("task_failed", True)
     ] * 3
     await tasks.stop()
 
@@ -149,7 +151,8 @@ async def test_stop_ends_a_task_whose_cleanup_fails() -> None:
     with capture_logs() as logged:
         assert await tasks.stop() == []
 
-    assert [event["event"] for event in logged] == ["task_failed_while_stopping"]
+    failures = [event for event in logged if "task" in event]
+    assert [event["event"] for event in failures] == ["task_failed_while_stopping"]
     assert len(runs) == 1
     assert well.cancelled()
 
@@ -196,7 +199,8 @@ async def test_stop_after_its_limit_names_running_tasks(monkeypatch: pytest.Monk
     await asyncio.wait([running_task("endless")], timeout=HANG_SECONDS)
 
     assert names == ["endless"]
-    assert logged == [{"event": "tasks_not_stopped", "log_level": "error", "tasks": ["endless"]}]
+    overrun = [event for event in logged if "tasks" in event]
+    assert overrun == [{"event": "tasks_not_stopped", "log_level": "error", "tasks": ["endless"]}]
 
 
 async def test_start_after_stop_does_nothing() -> None:
