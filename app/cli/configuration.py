@@ -107,7 +107,7 @@ def set_value(
     else:
         parsed = _json(given)
 
-    async def write(resources: Resources, connection: Connection) -> tuple[int, int | None]:
+    async def write(resources: Resources, connection: Connection) -> tuple[int, int | None, Kind]:
         entries = await read_entries(connection, environment, [service.check_key(key)])
         current = entries[key].content
         stored_as = current.kind if current else kind or Kind.SETTING
@@ -124,7 +124,7 @@ def set_value(
             schema=current.schema if current else None,
             description=current.description if current else None,
         )
-        return await write_content(
+        revision, new_version = await write_content(
             connection,
             environment,
             key,
@@ -133,10 +133,12 @@ def set_value(
             message=message,
             resources=resources,
         )
+        return revision, new_version, stored_as
 
-    revision, new_version = run_transaction(write)
+    revision, new_version, stored_as = run_transaction(write)
     console.print(f"{environment}/{key} is at version {new_version}, revision {revision}")
-    if kind is None and isinstance(parsed, dict) and {"state", "variants"} <= parsed.keys():
+    looks_like_flag = isinstance(parsed, dict) and {"state", "variants"} <= parsed.keys()
+    if stored_as is Kind.SETTING and looks_like_flag:
         error_console.print(f"{key} looks like a flag. A new entry needs --kind flag to be one.")
 
 

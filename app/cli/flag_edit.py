@@ -1,32 +1,29 @@
 """The commands of `flag` that create and change flags, without the text of a definition."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
 import typer
 
 from app.cli.configuration import write_content
+from app.cli.flag_writes import edit_flag, read_flag, report
 from app.cli.help import Commands
 from app.cli.options import EnvironmentName, Message
 from app.cli.terminal import console
-from app.configuration.changes.history import key_history
 from app.configuration.changes.models import Content, Kind
-from app.configuration.changes.rows import read_entries
-from app.configuration.entries import service
 from app.database import Connection
-from app.environments import service as environments
-from app.errors import NotFound, Stale, invalid
+from app.errors import Stale, invalid
 from app.evaluation.rule_tree import ConditionGroup
 from app.flags.condition_text import parse_condition
 from app.flags.editing import (
     Definition,
     add_rule,
+    check_not_switched_off,
     roll_out,
     serve_all,
     serves_all,
     variant_of,
+    with_targeting_of,
 )
 from app.flags.wording import describe
 from app.scripts import Resources, run_query, run_transaction
@@ -37,8 +34,6 @@ Key = Annotated[str, typer.Argument(help="Key of the flag.")]
 Variant = Annotated[
     str | None, typer.Option(help="Variant to serve; by default the one whose value is true.")
 ]
-# Changes of a flag that are searched for its last rules.
-_HISTORY = 100
 
 
 @cli.command("create")
@@ -79,7 +74,7 @@ def create(
         except Stale:
             raise invalid("key", "must be new, but this entry exists") from None
 
-    _report(environment, key, run_transaction(write), definition)
+    report(environment, key, run_transaction(write), definition)
 
 
 @cli.command("show")
@@ -88,7 +83,7 @@ def show(environment: EnvironmentName, key: Key) -> None:
 
     Example: python -m app flag show local new-checkout
     """
-    for line in describe(run_query(lambda c: _stored(c, environment, key))[0].value):
+    for line in describe(run_query(lambda c: read_flag(c, environment, key))[0].value):
         console.print(line)
 
 
@@ -121,11 +116,12 @@ def target(
     conditions = tuple(map(parse_condition, condition))
     together = conditions[0] if len(conditions) == 1 else ConditionGroup("and", conditions)
 
-    def edit(definition: Definition) -> Definition:
+    def edit(definition: Definition, earlier: Definition | None) -> Definition:
         served = variant or variant_of(definition, "--variant", value=True)
+        check_not_switched_off(definition, earlier)
         return add_rule(definition, together, served, first=first)
 
-    _edit(environment, key, edit, message)
+    edit_flag(environment, key, edit, message)
 
 
 @cli.command("rollout")
@@ -161,12 +157,13 @@ def rollout(
     except InvalidOperation:
         raise invalid("percent", "must be a number from 0 to 100") from None
 
-    def edit(definition: Definition) -> Definition:
+    def edit(definition: Definition, earlier: Definition | None) -> Definition:
         served = variant or variant_of(definition, "--variant", value=True)
         rest = others or variant_of(definition, "--others", value=False)
+        check_not_switched_off(definition, earlier)
         return roll_out(definition, served, share, others=rest, attribute=by)
 
-    _edit(environment, key, edit, message)
+    edit_flag(environment, key, edit, message)
 
 
 @cli.command("disable")
@@ -183,11 +180,11 @@ def disable(
     Example: python -m app flag disable local new-checkout
     """
 
-    def edit(definition: Definition) -> Definition:
+    def edit(definition: Definition, _: Definition | None) -> Definition:
         served = variant or variant_of(definition, "--variant", value=False)
         return serve_all(definition, served)
 
-    _edit(environment, key, edit, message)
+    edit_flag(environment, key, edit, message)
 
 
 @cli.command("enable")
@@ -196,99 +193,18 @@ def enable(
 ) -> None:
     """Switch a flag on: restore the rules that it had before `flag disable`.
 
-    A flag that never had rules serves one variant to all.
+    A flag that never had rules serves one variant to all. `--variant` does so in any case.
 
     Example: python -m app flag enable local new-checkout
     """
 
-    async def restored(connection: Connection, definition: Definition) -> Definition:
+    def edit(definition: Definition, earlier: Definition | None) -> Definition:
+        if variant is not None:
+            return serve_all(definition, variant)
         if serves_all(definition) is None:
-            return definition
-        earlier = await _before_switching_off(connection, environment, key)
+            return {**definition, "state": "ENABLED"}
         if earlier is not None:
-            return earlier
-        served = variant or variant_of(definition, "--variant", value=True)
-        return serve_all(definition, served)
+            return with_targeting_of(definition, earlier)
+        return serve_all(definition, variant_of(definition, "--variant", value=True))
 
-    _edit_with_history(environment, key, restored, message)
-
-
-def _edit(
-    environment: str, key: str, edit: Callable[[Definition], Definition], message: str
-) -> None:
-    async def edited(connection: Connection, definition: Definition) -> Definition:
-        changed = edit(definition)
-        # A new rule would bring the flag back without the rules that it had.
-        if (
-            serves_all(definition) is not None
-            and serves_all(changed) is None
-            and await _before_switching_off(connection, environment, key) is not None
-        ):
-            command = f"`python -m app flag enable {environment} {key}`"
-            raise invalid("key", f"names a flag that is switched off. Run {command} first")
-        return changed
-
-    _edit_with_history(environment, key, edited, message)
-
-
-async def _before_switching_off(
-    connection: Connection, environment: str, key: str
-) -> Definition | None:
-    """Return the latest definition that had rules."""
-    for change in (await key_history(connection, environment, key, limit=_HISTORY)).items:
-        before = change.before
-        if before is not None and before.kind == Kind.FLAG and serves_all(before.value) is None:
-            earlier: Definition = before.value
-            return earlier
-    return None
-
-
-def _edit_with_history(
-    environment: str,
-    key: str,
-    edit: Callable[[Connection, Definition], Awaitable[Definition]],
-    message: str,
-) -> None:
-    async def write(
-        resources: Resources, connection: Connection
-    ) -> tuple[tuple[int, int | None] | None, Definition]:
-        stored, version = await _stored(connection, environment, key)
-        definition = await edit(connection, stored.value)
-        if definition == stored.value:
-            return None, definition
-        written = await write_content(
-            connection,
-            environment,
-            key,
-            replace(stored, value=definition),
-            version=version,
-            message=message,
-            resources=resources,
-        )
-        return written, definition
-
-    written, definition = run_transaction(write)
-    _report(environment, key, written, definition)
-
-
-async def _stored(connection: Connection, environment: str, key: str) -> tuple[Content, int]:
-    """Return the flag's content and version. Raises NotFound, or Invalid for another kind."""
-    await environments.get(connection, environment)
-    entry = (await read_entries(connection, environment, [service.check_key(key)]))[key]
-    if entry.content is None:
-        raise NotFound("flag_unknown", f"There is no flag {key} in {environment}.")
-    if entry.content.kind is not Kind.FLAG:
-        rule = f"must be a flag, but this entry is a {entry.content.kind}"
-        raise invalid("key", f"{rule}. A flag needs another key")
-    return entry.content, entry.last_version
-
-
-def _report(
-    environment: str, key: str, written: tuple[int, int | None] | None, definition: Definition
-) -> None:
-    if written is None:
-        console.print(f"{environment}/{key} is unchanged")
-    else:
-        console.print(f"{environment}/{key} is at version {written[1]}, revision {written[0]}")
-    for line in describe(definition):
-        console.print(f"  {line}")
+    edit_flag(environment, key, edit, message)

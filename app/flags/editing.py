@@ -64,6 +64,28 @@ def serve_all(definition: Definition, variant: str) -> Definition:
     return changed
 
 
+def with_targeting_of(definition: Definition, earlier: Definition) -> Definition:
+    """Give the flag the targeting and the default variant of an earlier definition."""
+    changed = {**definition, "state": "ENABLED", "targeting": earlier["targeting"]}
+    changed.pop("defaultVariant", None)
+    if "defaultVariant" in earlier:
+        changed["defaultVariant"] = earlier["defaultVariant"]
+    return changed
+
+
+def check_not_switched_off(definition: Definition, earlier: Definition | None) -> None:
+    """Refuse to edit a flag that was switched off: it would be on again without its rules.
+
+    `earlier` is the latest definition with a targeting. A share alone is no loss. Raises Invalid.
+    """
+    if serves_all(definition) is None or earlier is None:
+        return
+    tree = read(earlier["targeting"])
+    if isinstance(tree, Advanced) or tree.rules or tree.shorthand is not None:
+        rule = "names a flag that is switched off. Run `flag enable` first"
+        raise invalid("key", f"{rule}, which restores its rules")
+
+
 def add_rule(
     definition: Definition, condition: Condition, variant: str, *, first: bool = False
 ) -> Definition:
@@ -100,9 +122,9 @@ def _split(variant: str, percent: Decimal, others: str, attribute: str | None) -
         raise invalid("percent", "must be between 0 and 100")
     if percent in (0, 100):
         return variant if percent else others
-    scale = 10 ** max(0, -int(percent.normalize().as_tuple().exponent))
-    if scale > 10**DECIMALS_MAX:
+    if percent != round(percent, DECIMALS_MAX):
         raise invalid("percent", f"must have at most {DECIMALS_MAX} decimal places")
+    scale = 10 ** max(0, -int(percent.normalize().as_tuple().exponent))
     weight = int(percent * scale)
     shares = (VariantShare(variant, weight), VariantShare(others, 100 * scale - weight))
     if attribute is None:

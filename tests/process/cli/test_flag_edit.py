@@ -1,6 +1,7 @@
 """The commands of `flag` change flags without the text of a definition."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from tests.process.cli.conftest import Run
@@ -29,7 +30,7 @@ def test_flag_is_targeted_rolled_out_and_switched(run: Run) -> None:
     assert variant(plan="pro", country="AT") == "on"
     assert flag("disable", "search", "-m", "Search is slow")[1:] == ["  off for all"]
     assert variant(plan="pro", country="AT") == "off"
-    assert "Run `python -m app flag enable local search` first" in flag("rollout", "search", "5")
+    assert "Run `flag enable` first" in flag("rollout", "search", "5")
     assert flag("enable", "search")[1:] == rules
     assert flag("show", "search") == [line.strip() for line in rules]
 
@@ -66,3 +67,42 @@ def test_flag_is_targeted_rolled_out_and_switched(run: Run) -> None:
         flag("show", "search"),
         run("configuration", "get", "local", "search").output,
     )
+
+
+def test_switching_keeps_what_else_the_flag_has(run: Run) -> None:
+    def flag(command: str, *words: str) -> Any:
+        result = run("flag", command, "local", "menu", *words)
+        assert result.code == 0, result
+        return result.output.splitlines()[1:]
+
+    def store(**changes: Any) -> None:
+        stored = json.loads(run("configuration", "get", "local", "menu").output)["value"]
+        value = json.dumps(stored | changes)
+        assert run("configuration", "set", "local", "menu", value).code == 0
+
+    flag("create")
+    rolled_out = flag("rollout", "20")
+    # A share alone is no rule that could be lost.
+    assert flag("rollout", "0") == ["  off for all"]
+    assert flag("rollout", "20") == rolled_out
+    flag("disable")
+    store(owner="shop")
+    assert flag("enable") == rolled_out
+    store(state="DISABLED")
+    assert flag("show") == []
+    assert flag("enable") == rolled_out
+    assert flag("enable", "--variant", "on") == ["  on for all"]
+    stored = json.loads(run("configuration", "get", "local", "menu").output)["value"]
+    assert (stored["owner"], stored["state"]) == ("shop", "ENABLED")
+
+
+def test_flag_of_a_lenient_import_is_refused_in_words(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text('{"flags": {"broken": {"state": "ENABLED"}}}')
+    imported = run("configuration", "import", "local", "broken.json", "--lenient")
+    assert imported.code == 0, imported
+
+    for command in (("rollout", "local", "broken", "5"), ("disable", "local", "broken")):
+        result = run("flag", *command)
+        assert (result.code, result.errors.count("\n")) == (1, 1), result
+        assert "cannot be edited: variants: must be an object" in result.errors
+    assert run("flag", "show", "local", "broken").code == 0

@@ -93,6 +93,7 @@ def test_switching_removes_rules_and_stays_enabled() -> None:
         ("-1", "between 0 and 100"),
         ("100.1", "between 0 and 100"),
         ("0.0001", "3 decimal places"),
+        ("1E-999999999", "3 decimal places"),
         ("NaN", "between 0 and 100"),
     ],
 )
