@@ -95,7 +95,7 @@ bench: tools ## measure the speed (args="evaluation ofrep" for a part)
 
 lock: tools ## pin the dependencies of pyproject.toml with hashes
 	@$(COMPILE) --upgrade --output-file requirements.lock
-	@$(COMPILE) --upgrade --constraint requirements.lock --extra dev --output-file requirements-dev.lock
+	@$(COMPILE) --upgrade --constraint requirements.lock --extra dev --output-file tests/requirements.lock
 
 reference: tools ## generate .env.example and parts of docs/ from the code
 	@$(BIN)/python -m app.settings.reference

@@ -140,7 +140,7 @@ install_packages() {
 
 lock=requirements.lock stamp=.venv/.installed duration="a minute"
 case " $* " in
-    *" tools "*) lock=requirements-dev.lock stamp=.venv/.installed-dev duration="two minutes" ;;
+    *" tools "*) lock=tests/requirements.lock stamp=.venv/.installed-dev duration="two minutes" ;;
 esac
 
 check_venv

@@ -52,13 +52,13 @@ def test_runtime_lock_has_no_development_tool() -> None:
     tools = {re.split(r"[^\w.-]", line)[0] for line in project["optional-dependencies"]["dev"]}
 
     assert not tools & pins("requirements.lock").keys()
-    assert tools <= pins("requirements-dev.lock").keys()
+    assert tools <= pins("tests/requirements.lock").keys()
 
 
 def test_development_lock_has_the_same_pins() -> None:
-    assert pins("requirements.lock").items() <= pins("requirements-dev.lock").items()
+    assert pins("requirements.lock").items() <= pins("tests/requirements.lock").items()
 
 
 def test_locks_name_no_index() -> None:
-    for lock in ("requirements.lock", "requirements-dev.lock"):
+    for lock in ("requirements.lock", "tests/requirements.lock"):
         assert "://" not in (ROOT / lock).read_text()

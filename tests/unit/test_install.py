@@ -40,11 +40,11 @@ def add_python(folder: Path, name: str, version: str, *, pip: str = "exit 0") ->
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a checkout that has only the installer and the locks, and a folder for programs."""
-    for name in ("app", "bin"):
+    for name in ("app", "bin", "tests"):
         (tmp_path / name).mkdir()
     script = (ROOT / "app" / "install.sh").read_text()
     (tmp_path / "app" / "install.sh").write_text(script)
-    for lock in ("requirements.lock", "requirements-dev.lock"):
+    for lock in ("requirements.lock", "tests/requirements.lock"):
         (tmp_path / lock).write_text("aiohttp==3.14.5 \\\nattrs==26.1.0 \\\n")
     for program in _PROGRAMS.split():
         (tmp_path / "bin" / program).symlink_to(shutil.which(program) or program)
@@ -115,7 +115,7 @@ def test_tools_include_the_runtime(folder: Path, install: Install) -> None:
     install("tools")
     install("run")
 
-    assert installed(folder) == ["requirements-dev.lock"]
+    assert installed(folder) == ["tests/requirements.lock"]
 
 
 @pytest.mark.parametrize("versions", [{}, {"python3": "3.10.12"}, {"python3": "3.9.2"}])

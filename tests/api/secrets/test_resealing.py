@@ -80,14 +80,14 @@ async def test_resealing_changes_sealed_bytes_only(
 
     count = await _rotate(service, owner)
 
-    after, anew = await _state(service), _sealed(server)
+    after, resealed = await _state(service), _sealed(server)
     assert before == after
     # Entry a, then each side of each change that has one.
     assert count == len(sealed) == 8
-    assert not set(sealed) & set(anew)
-    assert len({content[2:10] for content in anew}) == 1
+    assert not set(sealed) & set(resealed)
+    assert len({content[2:10] for content in resealed}) == 1
     assert sorted(content[10:42] for content in sealed) == sorted(
-        content[10:42] for content in anew
+        content[10:42] for content in resealed
     )
 
 
