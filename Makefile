@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help runtime tools setup run test check docs docs-serve format bench history generated \
-        clean lock reference \
+        clean lock reference vendor \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
         token script doctor backup restore clients
 
@@ -96,6 +96,9 @@ bench: tools ## measure the speed (args="evaluation ofrep" for a part)
 lock: tools ## pin the dependencies of pyproject.toml with hashes
 	@$(COMPILE) --upgrade --output-file requirements.lock
 	@$(COMPILE) --upgrade --constraint requirements.lock --extra dev --output-file tests/requirements.lock
+
+vendor: tools ## fetch the third-party files of the console (needs npm)
+	@$(BIN)/python -m tests.vendored
 
 reference: tools ## generate .env.example and parts of docs/ from the code
 	@$(BIN)/python -m app.settings.reference

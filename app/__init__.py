@@ -7,6 +7,7 @@ scripts/        async scripts that reuse the pool, and how to write one
 server/         start here: `application.py` builds the service, `routes.py` lists the URLs,
                 `components.py` lists the running parts, `workers.py` runs several processes,
                 `api/` has the texts and examples of the API's documentation
+console/        the web pages, which use the services of the folders below
 health/         heartbeat, probes, report
 operations/     backups, metrics, the doctor
 flags/          explanation and usage of flags; `ofrep/` evaluates them for clients

@@ -1,0 +1,11 @@
+"""The console: the web pages on which people read and change what the API serves.
+
+Start at `routes.py`, which lists the pages. Each folder is a group of pages: `handlers.py` answers
+requests, `views.py` prepares plain data for the templates, `forms.py` reads what a page posts.
+
+pages.py       the wrapper of each page: its headers, and errors as pages
+rendering.py   templates, and the frame around each page (navigation, environment, moment)
+state.py       the environment that a page shows, now or in the past
+forms.py       reading of posted forms, and errors beside their fields
+saving.py      the one way to write: a change set with author and message
+"""

@@ -1,0 +1,88 @@
+"""The static files of the console, in memory and compressed.
+
+One hash of all files is in each URL, so that an answer never changes. ES modules and the style
+sheet can name their neighbours by relative URLs, because they share the hash.
+"""
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import hdrs, web
+from jinja2 import pass_context
+from jinja2.runtime import Context
+
+from app.http.keys import OWN_HEADERS
+
+FOLDER = Path(__file__).parent / "static"
+CONSOLE = "/console"
+STATIC_PATH = CONSOLE + "/static/{version}/{name:.+}"
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_IMMUTABLE = "public, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True)
+class StaticFile:
+    content_type: str
+    plain: bytes
+    zipped: bytes
+
+
+class StaticFiles:
+    """The files by name, and the hash of all of them."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        contents = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.suffix in _TYPES
+        }
+        self.files = {
+            name: StaticFile(_TYPES[Path(name).suffix], plain, gzip.compress(plain, mtime=0))
+            for name, plain in contents.items()
+        }
+        digest = hashlib.sha256()
+        for name, plain in contents.items():
+            digest.update(f"{name}\0{len(plain)}\0".encode() + plain)
+        self.version = digest.hexdigest()[:16]
+
+    def path(self, name: str) -> str:
+        """Return the URL of a file, relative to /console/. Raises KeyError for an unknown name."""
+        if name not in self.files:
+            raise KeyError(f"{FOLDER.name}/{name} does not exist")
+        return f"static/{self.version}/{name}"
+
+
+STATIC_FILES: web.AppKey[StaticFiles] = web.AppKey("static_files", StaticFiles)
+
+
+async def get_static_file(request: web.Request) -> web.Response:
+    """Get a style sheet, a script or an image of the console."""
+    static = request.app[STATIC_FILES]
+    file = static.files.get(request.match_info["name"])
+    if file is None or request.match_info["version"] != static.version:
+        raise web.HTTPNotFound
+    request[OWN_HEADERS] = {"Cache-Control": _IMMUTABLE}
+    headers = {"Vary": "Accept-Encoding"}
+    body = file.plain
+    if "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+        headers["Content-Encoding"] = "gzip"
+        body = file.zipped
+    return web.Response(body=body, content_type=file.content_type, charset="utf-8", headers=headers)
+
+
+def console_root(raw_path: str) -> str:
+    """Return the relative URL of /console/ from a page of the console.
+
+    Relative links also lead here behind a proxy that adds a path prefix.
+    """
+    below = raw_path.removeprefix(CONSOLE)
+    return "../" * (below.count("/") - 1) or "./" if below else "console/"
+
+
+@pass_context
+def static(context: Context, name: str) -> str:
+    """Return the URL of a static file. Templates call it with the name, such as console.css."""
+    request: web.Request = context["request"]
+    return console_root(request.rel_url.raw_path) + request.app[STATIC_FILES].path(name)

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+
+from app.console.static_files import StaticFiles, console_root
+
+
+@pytest.mark.parametrize(
+    ("path", "root"),
+    [
+        ("/console", "console/"),
+        ("/console/", "./"),
+        ("/console/tokens", "./"),
+        ("/console/environments/local", "../"),
+        ("/console/environments/local/flags/a%2Fb", "../../../"),
+        ("/console/environments/local/flags/a/b", "../../../../"),
+    ],
+)
+def test_console_root_is_relative_to_the_page(path: str, root: str) -> None:
+    assert console_root(path) == root
+
+
+def test_static_files_omit_other_types_and_licences(tmp_path: Path) -> None:
+    for name in ("a.css", "b.js", "list.json", "licence.txt", ".hidden"):
+        (tmp_path / name).write_text("x")
+
+    assert set(StaticFiles(tmp_path).files) == {"a.css", "b.js"}
+
+
+def test_static_version_changes_with_any_file(tmp_path: Path) -> None:
+    (tmp_path / "a.css").write_text("1")
+    (tmp_path / "b.css").write_text("2")
+    before = StaticFiles(tmp_path)
+    (tmp_path / "b.css").write_text("3")
+    after = StaticFiles(tmp_path)
+
+    assert before.version != after.version
+    assert after.path("a.css") == f"static/{after.version}/a.css"
+
+
+def test_static_path_of_unknown_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match=r"none\.css does not exist"):
+        StaticFiles(tmp_path).path("none.css")
