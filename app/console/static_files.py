@@ -8,16 +8,14 @@ import gzip
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
-from jinja2 import pass_context
-from jinja2.runtime import Context
 
-from app.http.keys import OWN_HEADERS
+from app.http.keys import OWN_HEADERS, SETTINGS
 
 FOLDER = Path(__file__).parent / "static"
-CONSOLE = "/console"
-STATIC_PATH = CONSOLE + "/static/{version}/{name:.+}"
+STATIC_PATH = "/console/static/{version}/{name:.+}"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _IMMUTABLE = "public, max-age=31536000, immutable"
 
@@ -30,9 +28,10 @@ class StaticFile:
 
 
 class StaticFiles:
-    """The files by name, and the hash of all of them."""
+    """The files by name, and the hash of all of them. `root` is the path prefix of a proxy."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    def __init__(self, folder: Path = FOLDER, *, root: str = "") -> None:
+        self.root = root
         contents = {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for path in sorted(folder.rglob("*"))
@@ -47,19 +46,19 @@ class StaticFiles:
             digest.update(f"{name}\0{len(plain)}\0".encode() + plain)
         self.version = digest.hexdigest()[:16]
 
-    def path(self, name: str) -> str:
-        """Return the URL of a file, relative to /console/. Raises KeyError for an unknown name."""
+    def url(self, name: str) -> str:
+        """Return the URL of a file. Raises KeyError for an unknown name."""
         if name not in self.files:
             raise KeyError(f"{FOLDER.name}/{name} does not exist")
-        return f"static/{self.version}/{name}"
+        return f"{self.root}/console/static/{self.version}/{name}"
 
 
-STATIC_FILES: web.AppKey[StaticFiles] = web.AppKey("static_files", StaticFiles)
+STATIC: web.AppKey[StaticFiles] = web.AppKey("static_files", StaticFiles)
 
 
 async def get_static_file(request: web.Request) -> web.Response:
     """Get a style sheet, a script or an image of the console."""
-    static = request.app[STATIC_FILES]
+    static = request.app[STATIC]
     file = static.files.get(request.match_info["name"])
     if file is None or request.match_info["version"] != static.version:
         raise web.HTTPNotFound
@@ -72,17 +71,8 @@ async def get_static_file(request: web.Request) -> web.Response:
     return web.Response(body=body, content_type=file.content_type, charset="utf-8", headers=headers)
 
 
-def console_root(raw_path: str) -> str:
-    """Return the relative URL of /console/ from a page of the console.
-
-    Relative links also lead here behind a proxy that adds a path prefix.
-    """
-    below = raw_path.removeprefix(CONSOLE)
-    return "../" * (below.count("/") - 1) or "./" if below else "console/"
-
-
-@pass_context
-def static(context: Context, name: str) -> str:
-    """Return the URL of a static file. Templates call it with the name, such as console.css."""
-    request: web.Request = context["request"]
-    return console_root(request.rel_url.raw_path) + request.app[STATIC_FILES].path(name)
+def add_static_files(app: web.Application) -> None:
+    """Read the files, and register their URL. It needs no sign-in."""
+    public_url = app[SETTINGS].http.public_url
+    app[STATIC] = StaticFiles(root=urlsplit(public_url).path.rstrip("/") if public_url else "")
+    app.router.add_get(STATIC_PATH, get_static_file)

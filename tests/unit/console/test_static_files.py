@@ -2,22 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from app.console.static_files import StaticFiles, console_root
-
-
-@pytest.mark.parametrize(
-    ("path", "root"),
-    [
-        ("/console", "console/"),
-        ("/console/", "./"),
-        ("/console/tokens", "./"),
-        ("/console/environments/local", "../"),
-        ("/console/environments/local/flags/a%2Fb", "../../../"),
-        ("/console/environments/local/flags/a/b", "../../../../"),
-    ],
-)
-def test_console_root_is_relative_to_the_page(path: str, root: str) -> None:
-    assert console_root(path) == root
+from app.console.static_files import StaticFiles
 
 
 def test_static_files_omit_other_types_and_licences(tmp_path: Path) -> None:
@@ -35,9 +20,9 @@ def test_static_version_changes_with_any_file(tmp_path: Path) -> None:
     after = StaticFiles(tmp_path)
 
     assert before.version != after.version
-    assert after.path("a.css") == f"static/{after.version}/a.css"
+    assert after.url("a.css") == f"/console/static/{after.version}/a.css"
 
 
-def test_static_path_of_unknown_file_is_an_error(tmp_path: Path) -> None:
+def test_static_url_of_unknown_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match=r"none\.css does not exist"):
-        StaticFiles(tmp_path).path("none.css")
+        StaticFiles(tmp_path).url("none.css")
