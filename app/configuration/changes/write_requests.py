@@ -29,7 +29,25 @@ async def write_change_sets(
     *,
     dry_run: bool,
 ) -> web.Response:
-    """Run work that writes change sets, and return them as far as the token may read."""
+    """Run work that writes change sets, and answer with what the token may read of them."""
+    written = await run_change_sets(request, work, dry_run=dry_run)
+    headers: dict[str, str] = {}
+    for change_set in written.change_sets:
+        if not dry_run and change_set.environment == request.match_info["environment"]:
+            headers = revision_header(change_set.epoch, change_set.revision)
+    return wire.answer(written, headers=headers)
+
+
+async def run_change_sets(
+    request: web.Request,
+    work: Callable[[Connection], Awaitable[AppliedChangeSets]],
+    *,
+    dry_run: bool,
+) -> AppliedChangeSets:
+    """Run work that writes change sets, and wait until this instance serves them.
+
+    Return them as far as the token may read.
+    """
     grant, log, caller = request[CALLER].grant, request.app[ACCESS_LOG], origin(request)
 
     async def permitted(connection: Connection) -> AppliedChangeSets:
@@ -41,15 +59,8 @@ async def write_change_sets(
     written = await run_write(
         request, permitted, actor=caller.actor, answer_type=AppliedChangeSets, dry_run=dry_run
     )
-
+    if not dry_run:
+        for change_set in written.change_sets:
+            await wait_until_served(request, change_set.environment, change_set.revision)
     written = msgspec.structs.replace(written, dry_run=dry_run)
-    if not grant.allows(Scope.READ):
-        written = without_before(written)
-    if dry_run:
-        return wire.answer(written)
-    headers: dict[str, str] = {}
-    for change_set in written.change_sets:
-        await wait_until_served(request, change_set.environment, change_set.revision)
-        if change_set.environment == request.match_info["environment"]:
-            headers = revision_header(change_set.epoch, change_set.revision)
-    return wire.answer(written, headers=headers)
+    return written if grant.allows(Scope.READ) else without_before(written)

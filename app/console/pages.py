@@ -1,0 +1,100 @@
+"""The wrapper of each page: its headers, the sign-in of strangers, and errors as pages."""
+
+import asyncio
+from urllib.parse import quote
+
+from aiohttp import web
+
+from app.console.rendering import frame, page
+from app.errors import AppError, Unauthenticated, Unavailable
+from app.http import problems
+from app.http.frame import route_of
+from app.http.keys import DEADLINE, OWN_HEADERS, REQUEST_ID, Handler
+from app.log import logger
+
+log = logger(__name__)
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "same-origin",
+}
+# htmx shows an error in this element of the layout, so that the page keeps what was typed.
+_NOTICES = {"HX-Retarget": "#notices", "HX-Reswap": "innerHTML"}
+
+
+def with_pages(handler: Handler) -> Handler:
+    """Wrap a page: set its headers, and turn each error into a page or a fragment."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        request[OWN_HEADERS] = dict(_HEADERS)
+        try:
+            return await handler(request)
+        except Unauthenticated as error:
+            return _sign_in(request, error)
+        except AppError as error:
+            return error_page(request, error)
+        except TimeoutError:
+            if DEADLINE in request and request[DEADLINE].expired():
+                late = Unavailable("request_timeout", "The request did not finish in time.")
+                return error_page(request, late)
+            raise
+        except (web.HTTPException, ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the outermost handler of a page
+            log.error("page_failed", route=route_of(request), exc_info=error)
+            return _error(request, 500, "This page failed", "The log has details.", [])
+
+    return handle
+
+
+def is_fragment(request: web.Request) -> bool:
+    """Return whether htmx asks for a part of a page."""
+    return "HX-Request" in request.headers and "HX-Boosted" not in request.headers
+
+
+def error_page(request: web.Request, error: AppError) -> web.Response:
+    """Return an error as a page, or for htmx as a notice above the unchanged page."""
+    status = problems.STATUS[type(error)]
+    violations = [v for v in error.violations if str(v) != error.message]
+    response = _error(request, status, problems.title(status), error.message, violations)
+    response.headers.update(problems.headers_of(error))
+    return response
+
+
+def redirect(location: str) -> web.Response:
+    """Return 303 to an own address: after a form was saved, the browser reads the page again."""
+    return web.Response(status=303, headers={"Location": location})
+
+
+def _error(
+    request: web.Request, status: int, title: str, text: str, violations: list[object]
+) -> web.Response:
+    fragment = is_fragment(request)
+    return page(
+        request,
+        "error_notice.html" if fragment else "error.html",
+        status=status,
+        headers=_NOTICES if fragment else {},
+        title=title,
+        text=text,
+        violations=violations,
+        request_id=request[REQUEST_ID],
+    )
+
+
+def _sign_in(request: web.Request, error: Unauthenticated) -> web.Response:
+    """Lead to the sign-in, and back afterwards. htmx keeps the page, so that no draft is lost."""
+    if is_fragment(request) or request.method != "GET":
+        text = "Your session has ended. Sign in again in a new tab, then repeat this."
+        response = _error(request, 401, "Signed out", text, [])
+        return response
+    del error
+    target = frame(request).here()
+    return redirect(f"{frame(request).root}/console/sign-in?next={quote(target, safe='')}")

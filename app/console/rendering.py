@@ -1,0 +1,162 @@
+"""Templates, and the frame around each page: navigation, environment, moment, who is signed in."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import aiohttp_jinja2
+import jinja2
+from aiohttp import web
+
+from app import VERSION
+from app.access.guard import CALLER
+from app.access.models import Caller, Scope
+from app.configuration.changes.history import Moment
+from app.configuration.snapshots.reading import FOLLOWER
+from app.console.state import State
+from app.console.static_files import STATIC
+from app.environments.models import Environment
+from app.http.keys import SETTINGS
+from app.names import counted
+
+TEMPLATES = Path(__file__).parent / "templates"
+THEME_COOKIE = "flagstone-theme"
+THEMES = ("system", "light", "dark")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """The data of the layout, the same for each page.
+
+    `caller` is None on pages that need no sign-in. `environment` is None on pages that belong to no
+    environment. `saved` is the revision that the last save made, which the page offers to undo.
+    """
+
+    root: str
+    path: str
+    query: Mapping[str, str]
+    theme: str
+    caller: Caller | None
+    environments: tuple[Environment, ...]
+    environment: Environment | None
+    moment: Moment | None
+    stale_seconds: int
+    saved: int | None
+
+    @property
+    def is_past(self) -> bool:
+        return self.moment is not None
+
+    @property
+    def may_write(self) -> bool:
+        return self.may("write") and not self.is_past
+
+    def may(self, scope: str) -> bool:
+        """Return whether the caller has a scope, in the environment of the page if it has one."""
+        caller, environment = self.caller, self.environment
+        if caller is None or not caller.grant.allows(Scope(scope)):
+            return False
+        return environment is None or caller.grant.covers(environment.name)
+
+    def url(self, *path: str, **query: object) -> str:
+        """Return the address of a page of this environment, at the moment of this page."""
+        name = self.environment.name if self.environment is not None else ""
+        return self.url_in(name, *path, **query)
+
+    def url_in(self, environment: str, *path: str, **query: object) -> str:
+        """Return the address of a page of an environment, at the moment of this page."""
+        moment = {name: self.query[name] for name in ("at", "revision") if self.query.get(name)}
+        return self.url_of("environments", environment, *path, **{**moment, **query})
+
+    def url_of(self, *path: str, **query: object) -> str:
+        """Return the address of a page of the console. Parameters that are None are left out."""
+        address = f"{self.root}/console/" + "/".join(quote(part, safe="/") for part in path)
+        parameters = {name: value for name, value in query.items() if value is not None}
+        return f"{address}?{urlencode(parameters)}" if parameters else address
+
+    def here(self, **query: object) -> str:
+        """Return the address of this page with other parameters. None removes a parameter."""
+        changed = {**self.query, **query}
+        parameters = {name: value for name, value in changed.items() if value is not None}
+        return f"{self.root}{self.path}" + (f"?{urlencode(parameters)}" if parameters else "")
+
+
+def add_templates(app: web.Application) -> None:
+    """Set up the templates, with the functions that each of them can call."""
+    environment = aiohttp_jinja2.setup(
+        app,
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        extensions=["jinja2.ext.do"],
+    )
+    environment.globals.update(static=app[STATIC].url, version=VERSION, counted=counted)
+    environment.filters["exact"] = exact_time
+
+
+def page(
+    request: web.Request,
+    template: str,
+    *,
+    state: State | None = None,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **data: Any,
+) -> web.Response:
+    """Return a template as a response. It gets the `frame`, and the names of `data`.
+
+    Give `state` on each page of an environment. A fragment for htmx is a template that does not
+    extend the layout.
+    """
+    text = aiohttp_jinja2.render_string(
+        template, request, {"frame": frame(request, state), "state": state, **data}
+    )
+    return web.Response(text=text, status=status, headers=headers, content_type="text/html")
+
+
+def frame(request: web.Request, state: State | None = None) -> Frame:
+    theme = request.cookies.get(THEME_COOKIE, "")
+    caller = request.get(CALLER)
+    public_url = request.app[SETTINGS].http.public_url
+    saved = request.query.get("saved", "")
+    return Frame(
+        root=urlsplit(public_url).path.rstrip("/") if public_url else "",
+        path=request.rel_url.raw_path,
+        query=dict(request.query),
+        theme=theme if theme in THEMES else "system",
+        caller=caller,
+        environments=tuple(_visible(request, caller)),
+        environment=_environment(request, state),
+        moment=state.moment if state is not None else None,
+        stale_seconds=round(request.app[FOLLOWER].stale_seconds),
+        saved=int(saved) if saved.isascii() and saved.isdecimal() and len(saved) <= 18 else None,
+    )
+
+
+def _environment(request: web.Request, state: State | None) -> Environment | None:
+    if state is not None:
+        return state.snapshot.environment
+    name = request.match_info.get("environment")
+    follower = request.app[FOLLOWER]
+    snapshot = follower.loaded().get(name) if name and follower.is_loaded else None
+    return snapshot.environment if snapshot is not None else None
+
+
+def _visible(request: web.Request, caller: Caller | None) -> Iterator[Environment]:
+    follower = request.app[FOLLOWER]
+    if caller is None or not follower.is_loaded:
+        return
+    for name, snapshot in sorted(follower.loaded().items()):
+        if caller.grant.covers(name):
+            yield snapshot.environment
+
+
+def exact_time(moment: datetime) -> str:
+    """Return a time as RFC 3339 in UTC, for `<time datetime>` and without JavaScript."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,63 @@
+"""The pages of the console, and their registration behind the guard."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from aiohttp import web
+
+from app.access.guard import guarded
+from app.access.models import Scope
+from app.console import home, static_files
+from app.console.pages import with_pages
+from app.console.rendering import add_templates
+from app.http.decoder import BODY_BYTES_MAX
+from app.http.frame import with_deadline, with_large_data
+from app.http.keys import Handler
+from app.http.routing import expect
+
+_ENVIRONMENT = "/console/environments/{environment}"
+_KEY = r"/{key:[\s\S]+}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One method of one path of the console.
+
+    `scope`, `also`: the scopes that the guard requires; None allows everybody.
+    `is_large`: a request may need thousands of entries in memory.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    scope: Scope | None
+    also: tuple[Scope, ...] = ()
+    body_bytes_max: int = BODY_BYTES_MAX
+    is_large: bool = False
+
+
+# fmt: off
+PAGES: tuple[Page, ...] = (
+    Page("GET", "/console", home.get_console, Scope.READ),
+    Page("GET", _ENVIRONMENT, home.get_environment, Scope.READ),
+)
+# fmt: on
+
+
+def add_console(app: web.Application) -> None:
+    """Add the pages, the templates and the static files to the application."""
+    static_files.add_static_files(app)
+    add_templates(app)
+    for entry in PAGES:
+        handler = entry.handler
+        if entry.scope is not None:
+            handler = guarded(handler, [entry.scope, *entry.also])
+        if entry.is_large:
+            handler = with_large_data(handler)
+        if entry.method != "GET":
+            handler = with_deadline(handler)
+        handler = with_pages(handler)
+        invite = partial(expect, bytes_max=entry.body_bytes_max)
+        app.router.add_route(entry.method, entry.path, handler, expect_handler=invite)
+        if entry.method == "GET":
+            app.router.add_route("HEAD", entry.path, handler, expect_handler=invite)

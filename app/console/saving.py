@@ -1,0 +1,78 @@
+"""The one way to write: a change set with author and message, by the services of the API."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from aiohttp import web
+
+from app.access.guard import CALLER
+from app.access.models import Scope
+from app.configuration.changes import writes
+from app.configuration.changes.intents import contents_of, intents_of
+from app.configuration.changes.models import MESSAGE_MAX
+from app.configuration.changes.requests import (
+    OPERATIONS_MAX,
+    DeleteOperation,
+    NewChangeSet,
+    PatchOperation,
+    PutOperation,
+)
+from app.configuration.changes.views import AppliedChangeSets
+from app.configuration.changes.write_requests import CHECKS, run_change_sets
+from app.database import Connection
+from app.errors import Forbidden, invalid
+from app.secrets.reveal import VAULT
+
+
+async def save(
+    request: web.Request,
+    operations: Sequence[PutOperation | DeleteOperation | PatchOperation],
+    message: str,
+    *,
+    dry_run: bool = False,
+) -> AppliedChangeSets:
+    """Write the operations as the API's change sets do, and wait until they are served here.
+
+    Each operation names the version that its entry must have; so nothing is overwritten. Raises
+    Stale when another change came first, Invalid with the field of each broken rule, Forbidden.
+    """
+    check_message(message)
+    if not 1 <= len(operations) <= OPERATIONS_MAX:
+        raise invalid("operations", f"must be 1 to {OPERATIONS_MAX}")
+    environment = request.match_info["environment"]
+    for name in {operation.environment or environment for operation in operations}:
+        check_grant(request, name, Scope.WRITE)
+    body = NewChangeSet(list(operations), message)
+    intents = await request.app[CHECKS].run(
+        contents_of(body), lambda check: intents_of(body, environment, check)
+    )
+    actor, vault = request[CALLER].actor, request.app[VAULT]
+    return await save_by(
+        request,
+        lambda c: writes.apply(c, intents, actor=actor, message=message, vault=vault),
+        dry_run=dry_run,
+    )
+
+
+async def save_by(
+    request: web.Request,
+    work: Callable[[Connection], Awaitable[AppliedChangeSets]],
+    *,
+    dry_run: bool = False,
+) -> AppliedChangeSets:
+    """Run work that writes change sets, such as a revert. Raises as the work."""
+    return await run_change_sets(request, work, dry_run=dry_run)
+
+
+def check_message(message: str) -> None:
+    """Raise Invalid when the message is too long."""
+    if len(message) > MESSAGE_MAX:
+        raise invalid("message", f"must have at most {MESSAGE_MAX} characters")
+
+
+def check_grant(request: web.Request, environment: str, scope: Scope) -> None:
+    """Raise Forbidden when the caller lacks an environment or a scope."""
+    grant = request[CALLER].grant
+    if not grant.covers(environment):
+        raise Forbidden("environment_foreign", f"You have no access to {environment}.")
+    if not grant.allows(scope):
+        raise Forbidden("scope_missing", f"You need the scope {scope} for this.")
