@@ -4,6 +4,7 @@ from aiohttp import web
 
 from app.console.pages import redirect
 from app.console.rendering import frame, page
+from app.errors import NotFound
 
 # Read from a cookie, so that a person returns to the environment of the last visit.
 ENVIRONMENT_COOKIE = "flagstone-environment"
@@ -22,3 +23,8 @@ async def get_console(request: web.Request) -> web.Response:
 async def get_environment(request: web.Request) -> web.Response:
     """Lead to the flags of an environment."""
     return redirect(frame(request).url("flags"))
+
+
+async def get_unknown_page(request: web.Request) -> web.Response:
+    """Answer a path of the console that does not exist. Raises NotFound."""
+    raise NotFound("page_unknown", f"There is no page {request.path}.")

@@ -1,12 +1,13 @@
 """The wrapper of each page: its headers, the sign-in of strangers, and errors as pages."""
 
 import asyncio
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from aiohttp import web
 
 from app.console.rendering import frame, page
-from app.errors import AppError, Unauthenticated, Unavailable
+from app.errors import AppError, Unauthenticated, Unavailable, Violation
 from app.http import problems
 from app.http.frame import route_of
 from app.http.keys import DEADLINE, OWN_HEADERS, REQUEST_ID, Handler
@@ -36,8 +37,8 @@ def with_pages(handler: Handler) -> Handler:
         request[OWN_HEADERS] = dict(_HEADERS)
         try:
             return await handler(request)
-        except Unauthenticated as error:
-            return _sign_in(request, error)
+        except Unauthenticated:
+            return _sign_in(request)
         except AppError as error:
             return error_page(request, error)
         except TimeoutError:
@@ -47,8 +48,8 @@ def with_pages(handler: Handler) -> Handler:
             raise
         except (web.HTTPException, ConnectionError, asyncio.CancelledError):
             raise
-        except Exception as error:  # noqa: BLE001 - the outermost handler of a page
-            log.error("page_failed", route=route_of(request), exc_info=error)
+        except Exception:
+            log.exception("page_failed", route=route_of(request))
             return _error(request, 500, "This page failed", "The log has details.", [])
 
     return handle
@@ -74,7 +75,7 @@ def redirect(location: str) -> web.Response:
 
 
 def _error(
-    request: web.Request, status: int, title: str, text: str, violations: list[object]
+    request: web.Request, status: int, title: str, text: str, violations: Sequence[Violation]
 ) -> web.Response:
     fragment = is_fragment(request)
     return page(
@@ -89,12 +90,10 @@ def _error(
     )
 
 
-def _sign_in(request: web.Request, error: Unauthenticated) -> web.Response:
+def _sign_in(request: web.Request) -> web.Response:
     """Lead to the sign-in, and back afterwards. htmx keeps the page, so that no draft is lost."""
     if is_fragment(request) or request.method != "GET":
         text = "Your session has ended. Sign in again in a new tab, then repeat this."
-        response = _error(request, 401, "Signed out", text, [])
-        return response
-    del error
+        return _error(request, 401, "Signed out", text, [])
     target = frame(request).here()
     return redirect(f"{frame(request).root}/console/sign-in?next={quote(target, safe='')}")

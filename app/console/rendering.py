@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import aiohttp_jinja2
 import jinja2
@@ -19,12 +19,13 @@ from app.configuration.snapshots.reading import FOLLOWER
 from app.console.state import State
 from app.console.static_files import STATIC
 from app.environments.models import Environment
-from app.http.keys import SETTINGS
 from app.names import counted
+from app.settings import Tier
 
 TEMPLATES = Path(__file__).parent / "templates"
 THEME_COOKIE = "flagstone-theme"
 THEMES = ("system", "light", "dark")
+_TIERS = [str(tier) for tier in Tier]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ class Frame:
 
     def url_of(self, *path: str, **query: object) -> str:
         """Return the address of a page of the console. Parameters that are None are left out."""
-        address = f"{self.root}/console/" + "/".join(quote(part, safe="/") for part in path)
+        address = "/".join([f"{self.root}/console", *(quote(part, safe="/") for part in path)])
         parameters = {name: value for name, value in query.items() if value is not None}
         return f"{address}?{urlencode(parameters)}" if parameters else address
 
@@ -123,10 +124,9 @@ def page(
 def frame(request: web.Request, state: State | None = None) -> Frame:
     theme = request.cookies.get(THEME_COOKIE, "")
     caller = request.get(CALLER)
-    public_url = request.app[SETTINGS].http.public_url
     saved = request.query.get("saved", "")
     return Frame(
-        root=urlsplit(public_url).path.rstrip("/") if public_url else "",
+        root=request.app[STATIC].root,
         path=request.rel_url.raw_path,
         query=dict(request.query),
         theme=theme if theme in THEMES else "system",
@@ -152,9 +152,10 @@ def _visible(request: web.Request, caller: Caller | None) -> Iterator[Environmen
     follower = request.app[FOLLOWER]
     if caller is None or not follower.is_loaded:
         return
-    for name, snapshot in sorted(follower.loaded().items()):
-        if caller.grant.covers(name):
-            yield snapshot.environment
+    every = [snapshot.environment for snapshot in follower.loaded().values()]
+    for environment in sorted(every, key=lambda item: (_TIERS.index(item.tier), item.name)):
+        if caller.grant.covers(environment.name):
+            yield environment
 
 
 def exact_time(moment: datetime) -> str:

@@ -7,9 +7,10 @@ from aiohttp import web
 
 from app.access.guard import guarded
 from app.access.models import Scope
-from app.console import home, static_files
+from app.console import home
 from app.console.pages import with_pages
 from app.console.rendering import add_templates
+from app.console.static_files import add_static_files
 from app.http.decoder import BODY_BYTES_MAX
 from app.http.frame import with_deadline, with_large_data
 from app.http.keys import Handler
@@ -40,13 +41,16 @@ class Page:
 PAGES: tuple[Page, ...] = (
     Page("GET", "/console", home.get_console, Scope.READ),
     Page("GET", _ENVIRONMENT, home.get_environment, Scope.READ),
+
+    # The last one: it takes every other path.
+    Page("GET", r"/console/{path:[\s\S]*}", home.get_unknown_page, Scope.READ),
 )
 # fmt: on
 
 
 def add_console(app: web.Application) -> None:
     """Add the pages, the templates and the static files to the application."""
-    static_files.add_static_files(app)
+    add_static_files(app)
     add_templates(app)
     for entry in PAGES:
         handler = entry.handler

@@ -41,7 +41,7 @@ async def save(
     environment = request.match_info["environment"]
     for name in {operation.environment or environment for operation in operations}:
         check_grant(request, name, Scope.WRITE)
-    body = NewChangeSet(list(operations), message)
+    body = NewChangeSet(operations=list(operations), message=message)
     intents = await request.app[CHECKS].run(
         contents_of(body), lambda check: intents_of(body, environment, check)
     )
