@@ -16,7 +16,7 @@ from app.access.guard import CALLER
 from app.access.models import Caller, Scope
 from app.configuration.changes.history import Moment
 from app.configuration.snapshots.reading import FOLLOWER
-from app.console.state import State
+from app.console.state import EnvironmentState
 from app.console.static_files import STATIC
 from app.environments.models import Environment
 from app.names import counted
@@ -105,7 +105,7 @@ def page(
     request: web.Request,
     template: str,
     *,
-    state: State | None = None,
+    state: EnvironmentState | None = None,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
     **data: Any,
@@ -121,7 +121,7 @@ def page(
     return web.Response(text=text, status=status, headers=headers, content_type="text/html")
 
 
-def frame(request: web.Request, state: State | None = None) -> Frame:
+def frame(request: web.Request, state: EnvironmentState | None = None) -> Frame:
     theme = request.cookies.get(THEME_COOKIE, "")
     caller = request.get(CALLER)
     saved = request.query.get("saved", "")
@@ -139,7 +139,7 @@ def frame(request: web.Request, state: State | None = None) -> Frame:
     )
 
 
-def _environment(request: web.Request, state: State | None) -> Environment | None:
+def _environment(request: web.Request, state: EnvironmentState | None) -> Environment | None:
     if state is not None:
         return state.snapshot.environment
     name = request.match_info.get("environment")

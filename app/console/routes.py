@@ -21,10 +21,10 @@ _KEY = r"/{key:[\s\S]+}"
 
 
 @dataclass(frozen=True)
-class Page:
+class ConsolePage:
     """One method of one path of the console.
 
-    `scope`, `also`: the scopes that the guard requires; None allows everybody.
+    `scope`, `also`: the scopes that the guard requires; None allows every caller.
     `is_large`: a request may need thousands of entries in memory.
     """
 
@@ -38,12 +38,12 @@ class Page:
 
 
 # fmt: off
-PAGES: tuple[Page, ...] = (
-    Page("GET", "/console", home.get_console, Scope.READ),
-    Page("GET", _ENVIRONMENT, home.get_environment, Scope.READ),
+PAGES: tuple[ConsolePage, ...] = (
+    ConsolePage("GET", "/console", home.get_console, Scope.READ),
+    ConsolePage("GET", _ENVIRONMENT, home.get_environment, Scope.READ),
 
     # The last one: it takes every other path.
-    Page("GET", r"/console/{path:[\s\S]*}", home.get_unknown_page, Scope.READ),
+    ConsolePage("GET", r"/console/{path:[\s\S]*}", home.get_unknown_page, Scope.READ),
 )
 # fmt: on
 

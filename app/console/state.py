@@ -17,14 +17,14 @@ _PAGE_SIZE = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
+class EnvironmentState:
     """A snapshot, and the moment of the query. `moment` None is the present."""
 
     snapshot: Snapshot
     moment: Moment | None = None
 
 
-async def read_state(request: web.Request) -> State:
+async def read_state(request: web.Request) -> EnvironmentState:
     """Return the state of the path's environment at `at` or `revision`, by default now.
 
     Raises NotFound, Malformed for the moment, and Unavailable when the past cannot be read.
@@ -33,8 +33,8 @@ async def read_state(request: web.Request) -> State:
     query = {name: request.query[name] for name in ("at", "revision") if request.query.get(name)}
     moment = wire.moment(query)
     if moment is None:
-        return State(snapshot=request.app[FOLLOWER].get(environment))
-    return State(snapshot=await _past(request, environment, moment), moment=moment)
+        return EnvironmentState(snapshot=request.app[FOLLOWER].get(environment))
+    return EnvironmentState(snapshot=await _past(request, environment, moment), moment=moment)
 
 
 async def _past(request: web.Request, name: str, moment: Moment) -> Snapshot:
