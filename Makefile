@@ -76,6 +76,8 @@ check: tools ## format, lint, types, layers, migrations
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m tests.checks.words
 	@$(BIN)/python -m tests.checks.private
+	@$(BIN)/python -m tests.checks.console
+	@$(BIN)/djlint --lint --quiet app/console/templates
 	@$(BIN)/squawk --pg-version 13 --assume-in-transaction \
 	     --exclude require-lock-timeout,require-statement-timeout \
 	     --exclude-path '*.rollback.sql' migrations/*.sql

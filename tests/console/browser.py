@@ -1,0 +1,156 @@
+"""A visit of the console in a real browser, which records each fault of a page.
+
+A fault is an error in the browser's console, an uncaught exception, a violation of the
+Content-Security-Policy, or a request to another origin.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    WebError,
+    async_playwright,
+)
+
+from tests.paths import ROOT
+from tests.waiting import HANG_SECONDS
+
+# Screenshots and traces of failures.
+ARTIFACTS = ROOT / ".browser"
+WIDTHS = (390, 768, 1280)
+HEIGHT = 844
+_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+_ARGUMENTS = (
+    *("--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--no-sandbox", "--disable-dev-shm-usage"),
+)
+_AXE = "vendor/axe.min.js"
+
+
+def program() -> str:
+    """Return the browser. Skip the test without one, or fail it with FLAGSTONE_BROWSER=required."""
+    for name in _PROGRAMS:
+        if path := shutil.which(name):
+            return path
+    reason = f"none of {', '.join(_PROGRAMS)} is installed"
+    if os.environ.get("FLAGSTONE_BROWSER") == "required":
+        pytest.fail(f"{reason}, and FLAGSTONE_BROWSER=required")
+    pytest.skip(reason)
+
+
+@asynccontextmanager
+async def launched() -> AsyncIterator[Browser]:
+    """Run a browser until the block ends."""
+    path = program()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=path, args=_ARGUMENTS, timeout=HANG_SECONDS * 1000
+        )
+        yield browser
+        await browser.close()
+
+
+@dataclass
+class Visit:
+    """One person's cookies and pages, and the faults of these pages."""
+
+    context: BrowserContext
+    page: Page
+    url: str
+    faults: list[str] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    _expected: list[str] = field(default_factory=list)
+
+    def expect_fault(self, pattern: str) -> None:
+        """Accept faults that match, such as the console's error for a refused request."""
+        self._expected.append(pattern)
+
+    @property
+    def unexpected(self) -> list[str]:
+        return [
+            fault
+            for fault in self.faults
+            if not any(re.search(pattern, fault) for pattern in self._expected)
+        ]
+
+    async def open(self, path: str) -> int:
+        """Open a page, and return its status."""
+        response = await self.page.goto(self.url + path)
+        assert response is not None, path
+        return response.status
+
+    async def look(self, *, width: int = 1280, scheme: Any = None) -> None:
+        """Change the width, and the colour scheme, of the open page."""
+        await self.page.set_viewport_size({"width": width, "height": HEIGHT})
+        if scheme is not None:
+            await self.page.emulate_media(color_scheme=scheme)
+
+    async def assert_accessible(self) -> None:
+        """Fail if axe-core finds a violation on the open page."""
+        if not await self.page.evaluate("() => 'axe' in window"):
+            await self.page.evaluate(_script(_AXE))
+        violations = await self.page.evaluate(_script("probes/accessibility.js"))
+        assert not violations, "\n".join([self.page.url, *violations])
+
+    async def assert_laid_out(self) -> None:
+        """Fail if the open page scrolls sideways, or if controls cover each other."""
+        found = [
+            *await self.page.evaluate(_script("probes/overflow.js")),
+            *await self.page.evaluate(_script("probes/overlaps.js")),
+        ]
+        assert not found, "\n".join([f"{self.page.url} {self.page.viewport_size}", *found])
+
+    def listen(self) -> None:
+        """Record the faults of all pages of this visit from now on."""
+        self.context.on("console", self._record_message)
+        self.context.on("weberror", self._record_error)
+        self.context.on("request", self._record_request)
+
+    def _record_message(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.faults.append(f"{message.type}: {message.text} ({message.location.get('url')})")
+
+    def _record_error(self, error: WebError) -> None:
+        self.faults.append(f"exception: {error.error}")
+
+    def _record_request(self, request: Request) -> None:
+        self.requests.append(request)
+        if not request.url.startswith((f"{self.url}/", "data:", "blob:", "about:")):
+            self.faults.append(f"request to another origin: {request.url}")
+
+    async def save(self, name: str) -> None:
+        """Save a screenshot of the open page and the trace of the visit."""
+        ARTIFACTS.mkdir(exist_ok=True)
+        await self.page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
+        await self.context.tracing.stop(path=ARTIFACTS / f"{name}.zip")
+
+
+@asynccontextmanager
+async def visiting(browser: Browser, url: str, **options: Any) -> AsyncIterator[Visit]:
+    """Open a new context with one page. `options` are those of Playwright's `new_context`."""
+    size = {"width": 1280, "height": HEIGHT}
+    async with await browser.new_context(**{"viewport": size, "locale": "en-GB", **options}) as ctx:
+        ctx.set_default_timeout(HANG_SECONDS * 1000 / 4)
+        await ctx.add_init_script(_script("probes/violations.js"))
+        await ctx.tracing.start(snapshots=True)
+        visit = Visit(context=ctx, page=await ctx.new_page(), url=url)
+        visit.listen()
+        yield visit
+
+
+@cache
+def _script(name: str) -> str:
+    return (Path(__file__).parent / name).read_text()

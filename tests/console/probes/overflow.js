@@ -1,0 +1,16 @@
+// Elements that stick out of the page, and texts that their own box cuts off.
+() => {
+  const width = document.documentElement.clientWidth;
+  const found = [];
+  if (document.documentElement.scrollWidth > width)
+    found.push(`the page is ${document.documentElement.scrollWidth} px wide`);
+  for (const element of document.body.querySelectorAll("*")) {
+    const box = element.getBoundingClientRect();
+    if (!box.width || !box.height || box.right <= width + 1) continue;
+    let parent = element.parentElement;
+    while (parent && getComputedStyle(parent).overflowX === "visible") parent = parent.parentElement;
+    if (!parent || parent === document.body || parent === document.documentElement)
+      found.push(`${element.outerHTML.slice(0, 120)} ends at ${Math.round(box.right)} px`);
+  }
+  return found.slice(0, 5);
+}
