@@ -68,7 +68,7 @@ class FormErrors:
     def under(self, field: str) -> list[str]:
         """Return the rules broken by a field or by a part of it, such as `value.variants`."""
         return [
-            rule if name == field else f"{name.removeprefix(field + '.')} {rule}"
+            f"{name[len(field) :].removeprefix('.')} {rule}".strip()
             for name, rules in self.by_field.items()
             if name == field or name.startswith((f"{field}.", f"{field}["))
             for rule in rules

@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from app.configuration.snapshots.reading import FOLLOWER
 from app.console.pages import redirect
 from app.console.rendering import frame, page
 from app.errors import NotFound
@@ -21,8 +22,9 @@ async def get_console(request: web.Request) -> web.Response:
 
 
 async def get_environment(request: web.Request) -> web.Response:
-    """Lead to the flags of an environment."""
-    return redirect(frame(request).url("flags"))
+    """Lead to the flags of an environment. Raises NotFound."""
+    environment = request.app[FOLLOWER].get(request.match_info["environment"]).environment
+    return redirect(frame(request).url_in(environment.name, "flags"))
 
 
 async def get_unknown_page(request: web.Request) -> web.Response:
