@@ -7,18 +7,13 @@ from app.console.pages import redirect
 from app.console.rendering import frame, page
 from app.errors import NotFound
 
-# Read from a cookie, so that a person returns to the environment of the last visit.
-ENVIRONMENT_COOKIE = "flagstone-environment"
-
 
 async def get_console(request: web.Request) -> web.Response:
     """Lead to the flags of the environment of the last visit, or of the first one."""
     around = frame(request)
-    names = [environment.name for environment in around.environments]
-    if not names:
+    if around.menu_environment is None:
         return page(request, "no_environments.html")
-    last = request.cookies.get(ENVIRONMENT_COOKIE)
-    return redirect(around.url_in(last if last in names else names[0], "flags"))
+    return redirect(around.url_in(around.menu_environment.name, "flags"))
 
 
 async def get_environment(request: web.Request) -> web.Response:

@@ -23,6 +23,9 @@ from app.names import counted
 from app.settings import Tier
 
 TEMPLATES = Path(__file__).parent / "templates"
+# The environment of the last visit.
+ENVIRONMENT_COOKIE = "flagstone-environment"
+_REMEMBERED_SECONDS = 365 * 24 * 3600
 THEME_COOKIE = "flagstone-theme"
 THEMES = ("system", "light", "dark")
 _TIERS = [str(tier) for tier in Tier]
@@ -33,7 +36,8 @@ class Frame:
     """The data of the layout, the same for each page.
 
     `caller` is None on pages that need no sign-in. `environment` is None on pages that belong to no
-    environment. `saved` is the revision that the last save made, which the page offers to undo.
+    environment; their menu leads to `menu_environment`, which was visited last. `saved` is the
+    revision that the last save made, which the page offers to undo.
     """
 
     root: str
@@ -43,6 +47,7 @@ class Frame:
     caller: Caller | None
     environments: tuple[Environment, ...]
     environment: Environment | None
+    menu_environment: Environment | None
     moment: Moment | None
     stale_seconds: int
     saved: int | None
@@ -68,9 +73,23 @@ class Frame:
         return self.url_in(name, *path, **query)
 
     def url_in(self, environment: str, *path: str, **query: object) -> str:
-        """Return the address of a page of an environment, at the moment of this page."""
-        moment = {name: self.query[name] for name in ("at", "revision") if self.query.get(name)}
+        """Return the address of a page of an environment, at the moment of this page.
+
+        A revision is a moment of its own environment only.
+        """
+        is_own = self.environment is not None and self.environment.name == environment
+        names = ("at", "revision") if is_own else ("at",)
+        moment = {name: self.query[name] for name in names if self.query.get(name)}
         return self.url_of("environments", environment, *path, **{**moment, **query})
+
+    def switched_to(self, environment: str) -> str:
+        """Return the address of this page in another environment, by default that of its flags."""
+        if self.environment is None:
+            return self.url_in(environment, "flags")
+        rest = self.path.removeprefix(f"/console/environments/{self.environment.name}")
+        at = self.query.get("at")
+        moment = "?" + urlencode({"at": at}) if at else ""
+        return self.url_of("environments", environment) + rest + moment
 
     def url_of(self, *path: str, **query: object) -> str:
         """Return the address of a page of the console. Parameters that are None are left out."""
@@ -115,28 +134,48 @@ def page(
     Give `state` on each page of an environment. A fragment for htmx is a template that does not
     extend the layout.
     """
+    around = frame(request, state)
     text = aiohttp_jinja2.render_string(
-        template, request, {"frame": frame(request, state), "state": state, **data}
+        template, request, {"frame": around, "state": state, **data}
     )
-    return web.Response(text=text, status=status, headers=headers, content_type="text/html")
+    response = web.Response(text=text, status=status, headers=headers, content_type="text/html")
+    _remember(request, response, around)
+    return response
 
 
 def frame(request: web.Request, state: EnvironmentState | None = None) -> Frame:
     theme = request.cookies.get(THEME_COOKIE, "")
     caller = request.get(CALLER)
     saved = request.query.get("saved", "")
+    environments = tuple(_visible(request, caller))
+    environment = _environment(request, state)
     return Frame(
         root=request.app[STATIC].root,
         path=request.rel_url.raw_path,
         query=dict(request.query),
         theme=theme if theme in THEMES else "system",
         caller=caller,
-        environments=tuple(_visible(request, caller)),
-        environment=_environment(request, state),
+        environments=environments,
+        environment=environment,
+        menu_environment=environment or _last_visited(request, environments),
         moment=state.moment if state is not None else None,
         stale_seconds=round(request.app[FOLLOWER].stale_seconds),
         saved=int(saved) if saved.isascii() and saved.isdecimal() and len(saved) <= 18 else None,
     )
+
+
+def _remember(request: web.Request, response: web.Response, around: Frame) -> None:
+    """Store the environment of the page in a cookie, which `_last_visited` reads."""
+    environment = around.environment
+    if environment is not None and request.cookies.get(ENVIRONMENT_COOKIE) != environment.name:
+        response.set_cookie(
+            ENVIRONMENT_COOKIE,
+            environment.name,
+            path=f"{around.root}/console",
+            max_age=_REMEMBERED_SECONDS,
+            httponly=True,
+            samesite="Strict",
+        )
 
 
 def _environment(request: web.Request, state: EnvironmentState | None) -> Environment | None:
@@ -146,6 +185,15 @@ def _environment(request: web.Request, state: EnvironmentState | None) -> Enviro
     follower = request.app[FOLLOWER]
     snapshot = follower.loaded().get(name) if name and follower.is_loaded else None
     return snapshot.environment if snapshot is not None else None
+
+
+def _last_visited(
+    request: web.Request, environments: tuple[Environment, ...]
+) -> Environment | None:
+    """Return the environment that the cookie names, or the first one."""
+    name = request.cookies.get(ENVIRONMENT_COOKIE)
+    named = (environment for environment in environments if environment.name == name)
+    return next(named, environments[0] if environments else None)
 
 
 def _visible(request: web.Request, caller: Caller | None) -> Iterator[Environment]:
