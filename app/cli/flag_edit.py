@@ -20,11 +20,9 @@ from app.flags.editing import (
     add_rule,
     check_not_switched_off,
     roll_out,
-    serve_all,
-    serves_all,
     variant_of,
-    with_targeting_of,
 )
+from app.flags.switching import switched_off, switched_on
 from app.flags.wording import describe
 from app.scripts import Resources, run_query, run_transaction
 
@@ -181,8 +179,7 @@ def disable(
     """
 
     def edit(definition: Definition, _: Definition | None) -> Definition:
-        served = variant or variant_of(definition, "--variant", value=False)
-        return serve_all(definition, served)
+        return switched_off(definition, variant)
 
     edit_flag(environment, key, edit, message)
 
@@ -199,12 +196,6 @@ def enable(
     """
 
     def edit(definition: Definition, earlier: Definition | None) -> Definition:
-        if variant is not None:
-            return serve_all(definition, variant)
-        if serves_all(definition) is None:
-            return {**definition, "state": "ENABLED"}
-        if earlier is not None:
-            return with_targeting_of(definition, earlier)
-        return serve_all(definition, variant_of(definition, "--variant", value=True))
+        return switched_on(definition, earlier, variant)
 
     edit_flag(environment, key, edit, message)
