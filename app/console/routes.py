@@ -8,7 +8,9 @@ from aiohttp import web
 from app.access.guard import guarded
 from app.access.models import Scope
 from app.console import home
+from app.console.live.handlers import stream_page_changes
 from app.console.pages import with_pages
+from app.console.palette.handlers import search_palette
 from app.console.rendering import add_templates
 from app.console.static_files import add_static_files
 from app.http.decoder import BODY_BYTES_MAX
@@ -41,6 +43,8 @@ class ConsolePage:
 PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("GET", "/console", home.get_console, Scope.READ),
     ConsolePage("GET", _ENVIRONMENT, home.get_environment, Scope.READ),
+    ConsolePage("GET", _ENVIRONMENT + "/palette", search_palette, Scope.READ),
+    ConsolePage("GET", _ENVIRONMENT + "/live", stream_page_changes, Scope.READ),
 
     # The last one: it takes every other path.
     ConsolePage("GET", r"/console/{path:[\s\S]*}", home.get_unknown_page, Scope.READ),

@@ -1,0 +1,1 @@
+"""Live updates: pages hear of changes that others make while they are open."""

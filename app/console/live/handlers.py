@@ -1,0 +1,73 @@
+"""The stream of changes for an open page. It has names and times, but no values."""
+
+from datetime import UTC, datetime
+
+import msgspec
+from aiohttp import web
+
+from app.access.guard import TOKENS, presented_token
+from app.configuration.snapshots.event_stream import serve_stream
+from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.snapshot import Snapshot
+from app.console.actors import actor_name
+from app.errors import Unauthenticated
+from app.http import wire
+
+# A page compares its own key with these. With more, it shows every change.
+_KEYS_MAX = 500
+
+
+class PageChange(msgspec.Struct, frozen=True, kw_only=True):
+    """The change sets after a page was read. `is_cut`: `keys` has not all of their keys."""
+
+    revision: int
+    actor: str
+    message: str
+    created_at: datetime
+    keys: list[str]
+    is_cut: bool
+
+
+async def stream_page_changes(request: web.Request) -> web.StreamResponse:
+    """Stream the changes after the revision `after`, for the page that shows this revision."""
+    environment, follower = request.match_info["environment"], request.app[FOLLOWER]
+    after = wire.whole_number(request.query, "after")
+    snapshot = follower.get(environment)
+    seen = (snapshot.epoch, snapshot.revision if after is None else after)
+    # An open stream must not retain the snapshot that it began with.
+    del snapshot
+    is_over = False
+
+    async def next_messages() -> bytes:
+        nonlocal seen, is_over
+        try:
+            request.app[TOKENS].authenticate(presented_token(request))
+        except Unauthenticated:
+            if is_over:
+                raise
+            is_over = True
+            return b"event: ended\ndata: {}\n\n"
+        snapshot = follower.get(environment)
+        epoch, revision = seen
+        seen = (snapshot.epoch, snapshot.revision)
+        if seen == (epoch, revision):
+            return b""
+        change = _change(request, snapshot, revision if epoch == snapshot.epoch else -1)
+        return b"event: change\ndata: " + msgspec.json.encode(change) + b"\n\n"
+
+    return await serve_stream(request, environment, next_messages, headers={})
+
+
+def _change(request: web.Request, snapshot: Snapshot, after: int) -> PageChange:
+    events = [event.data for event in snapshot.recent if event.revision > after]
+    keys = sorted({key for event in events for key in event.keys})
+    is_complete = len(events) == snapshot.revision - after and len(keys) <= _KEYS_MAX
+    last = events[-1] if events else None
+    return PageChange(
+        revision=snapshot.revision,
+        actor=actor_name(request, last.actor) if last is not None else "another process",
+        message=last.message if last is not None else "",
+        created_at=last.created_at if last is not None else datetime.now(UTC),
+        keys=keys[:_KEYS_MAX],
+        is_cut=not is_complete,
+    )

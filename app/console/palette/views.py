@@ -1,0 +1,66 @@
+"""The destinations of the palette."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.console.rendering import Frame
+
+_ICONS = {"flag": "flag", "segment": "users", "secret": "key-round"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """A result: where it leads, and the kind of thing that is there."""
+
+    name: str
+    kind: str
+    icon: str
+    url: str
+
+
+def describe(around: Frame, kind: str, key: str) -> Destination:
+    """Return the page of an entry."""
+    page = {"flag": "flags", "segment": "segments"}.get(kind, "settings")
+    icon = _ICONS.get(kind, "sliders-horizontal")
+    return Destination(name=key, kind=kind, icon=icon, url=around.url(page, key))
+
+
+def destinations(around: Frame) -> Mapping[str, Destination]:
+    """Return the pages and actions by their name, as the caller may use them."""
+    of_environment = [
+        ("Flags", "flag", "flags"),
+        ("Settings", "sliders-horizontal", "settings"),
+        ("Segments", "users", "segments"),
+        ("Changes", "history", "changes"),
+        ("Compare environments", "git-compare", "compare"),
+        ("Import and export", "upload", "transfer"),
+    ]
+    of_service = [
+        ("Access tokens", "key-round", "tokens"),
+        ("Sessions", "monitor", "sessions"),
+        ("Access log", "list", "access-log"),
+        ("Database schema", "database", "schema"),
+        ("Health", "activity", "health"),
+    ]
+    listed = [
+        *(
+            Destination(name=n, kind="page", icon=i, url=around.url(p))
+            for n, i, p in of_environment
+        ),
+        *(
+            Destination(
+                name=f"Go to {other.name}",
+                kind="environment",
+                icon="layers",
+                url=around.url_in(other.name, "flags"),
+            )
+            for other in around.environments
+            if around.environment is None or other.name != around.environment.name
+        ),
+        *(Destination(name=n, kind="page", icon=i, url=around.url_of(p)) for n, i, p in of_service),
+    ]
+    if around.may_write:
+        new = around.url("new-flag")
+        create = Destination(name="Create a flag", kind="action", icon="plus", url=new)
+        listed.insert(0, create)
+    return {destination.name: destination for destination in listed}

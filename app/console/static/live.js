@@ -1,0 +1,37 @@
+// Listens to the changes of the environment, and says so above what is read or edited.
+// Attributes of body: data-live is the URL of the events; data-key limits them to one key.
+
+const {live, key} = document.body.dataset;
+const notice = document.getElementById("live");
+let source;
+
+function show(change) {
+  if (key && !change.keys.includes(key) && !change.is_cut) return;
+  notice.querySelector("[data-actor]").textContent = change.actor;
+  notice.querySelector("[data-message]").textContent = change.message;
+  notice.querySelector("time").dateTime = change.created_at;
+  notice.hidden = false;
+  document.dispatchEvent(new Event("times:show"));
+}
+
+function listen() {
+  // Browsers open at most six connections to a server: hidden tabs must not hold one.
+  if (document.hidden) {
+    source?.close();
+    source = undefined;
+  } else if (live && !source) {
+    source = new EventSource(live);
+    source.addEventListener("change", event => show(JSON.parse(event.data)));
+    source.addEventListener("ended", () => {
+      source.close();
+      document.getElementById("signed-out").hidden = false;
+    });
+  }
+}
+
+notice?.addEventListener("click", event => {
+  if (event.target.closest("[data-show]")) location.reload();
+});
+document.addEventListener("visibilitychange", listen);
+addEventListener("pagehide", () => source?.close());
+listen();
