@@ -17,10 +17,10 @@ from tokens
 where revoked_at is null
   and coalesce(least(expires_at, retires_at), 'infinity') > current_timestamp - interval '1 hour';
 
--- name: get_token_fingerprint()^
--- Changes whenever list_usable_tokens would return other rows. It is read twice a second, and costs
--- a hundredth of that statement. The clock of the database decides when a token expires, so the
--- query returns its time.
+-- name: get_access_fingerprints()^
+-- Each changes whenever list_usable_tokens or list_usable_sessions would return other rows. They
+-- are read twice a second, and cost a hundredth of those statements. The clock of the database
+-- decides when a token or a session expires, so the query returns its time.
 select
     coalesce(
         sum(
@@ -29,7 +29,25 @@ select
             )
         ),
         0
-    )::text as fingerprint,
+    )::text as tokens,
+    (
+        select
+            coalesce(
+                sum(
+                    hashtextextended(
+                        concat_ws(
+                            '/', id, mac, actor, name, token_id, scopes, environments, created_at,
+                            last_seen_at, expires_at
+                        ),
+                        0
+                    )
+                ),
+                0
+            )::text
+        from sessions
+        where revoked_at is null
+          and expires_at > current_timestamp - interval '1 hour'
+    ) as sessions,
     clock_timestamp() as database_time
 from tokens
 where revoked_at is null

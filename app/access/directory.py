@@ -1,9 +1,9 @@
-"""The tokens in memory: requests are authenticated without a query.
+"""The tokens and sessions in memory: requests are authenticated without a query.
 
-A fingerprint of all tokens is polled every half second, so every instance refuses a revoked token
-within a second. A flood of unknown tokens costs the database nothing. While the database is away,
-the last known tokens stay valid. They expire by the database's clock, not by the clock of this
-machine.
+A fingerprint of all tokens is polled every half second, and one of all sessions with it. So every
+instance refuses a revoked token within a second. A flood of unknown tokens costs the database
+nothing. While the database is away, the last known tokens stay valid. They expire by the database's
+clock, not by the clock of this machine.
 """
 
 import asyncio
@@ -20,8 +20,10 @@ from app.access import tokens
 from app.access.format import token_id
 from app.access.mac import holds
 from app.access.models import Caller, Grant, Scope, Token
+from app.access.sessions import service as sessions
+from app.access.sessions.directory import SessionDirectory
 from app.components import Component, HealthCheck, ReportScope, Status, gauge
-from app.database import Database, sql
+from app.database import Connection, Database, sql
 from app.database.polling import PolledCopy
 from app.errors import Unauthenticated, Unavailable
 from app.log import logger
@@ -48,7 +50,10 @@ _UNKNOWN = Token(
 
 
 class TokenDirectory(PolledCopy):
-    """The usable tokens, at most half a second old. `on_change` is called after each change."""
+    """The usable tokens and sessions, at most half a second old.
+
+    `on_change` is called after each change.
+    """
 
     name = "tokens"
     poll_seconds = REFRESH_SECONDS
@@ -63,26 +68,35 @@ class TokenDirectory(PolledCopy):
         self._on_change = on_change
         self._tokens: dict[str, Token] | None = None
         self._fingerprint: str | None = None
+        self.sessions = SessionDirectory(key)
+        self._session_fingerprint: str | None = None
         self._confirmed_at: float | None = None
         # The offset of the database's clock from ours at the last refresh.
         self._clock_offset = timedelta(0)
         self._refreshing = asyncio.Lock()
         # Callers with a valid token since the last change, by a digest of its text.
-        self._checked: dict[bytes, Caller] = {}
+        self._checked: dict[bytes, tuple[Token, Caller]] = {}
         # IDs of tokens used since the last flush.
         self.used: set[str] = set()
 
     async def refresh(self) -> None:
-        """Read all tokens if any has changed. Raises Unavailable when the database is away."""
+        """Read all tokens if any has changed, and all sessions if any has.
+
+        Raises Unavailable when the database is away.
+        """
         # One at a time: otherwise an older state could overwrite a newer one.
         async with self._refreshing, self._database.connection() as connection:
-            # Read the fingerprint first. The next refresh detects changes between both statements.
+            # Read the fingerprints first. The next refresh detects changes between the statements.
             asked_at = datetime.now(UTC)
-            row = await sql.get_token_fingerprint(connection)
+            row = await sql.get_access_fingerprints(connection)
             self._clock_offset = row["database_time"] - asked_at
-            if row["fingerprint"] != self._fingerprint:
+            if row["tokens"] != self._fingerprint:
                 self.use(await tokens.list_usable(connection))
-                self._fingerprint = row["fingerprint"]
+                self._fingerprint = row["tokens"]
+            if row["sessions"] != self._session_fingerprint:
+                self.sessions.use(await sessions.list_usable(connection))
+                self._session_fingerprint = row["sessions"]
+                self._on_change()
             self._confirmed_at = time.monotonic()
             self.failure = None
 
@@ -117,18 +131,34 @@ class TokenDirectory(PolledCopy):
         Raises Unauthenticated for a token that is absent, malformed, unknown, expired or revoked.
         The client cannot see which. Raises Unavailable before the first refresh.
         """
+        known = self._loaded()
+        digest = hashlib.sha256(text.encode(errors="replace")).digest()
+        checked = self._checked.get(digest)
+        if checked is None:
+            token = self._check(text, known)
+            checked = token, Caller(token=token, grant=token.reach)
+        token, caller = checked
+        if token.is_over(self.now):
+            raise _refused("expired")
+        self._checked[digest] = checked
+        self.used.add(token.id)
+        return caller
+
+    def authenticate_session(self, text: str) -> Caller:
+        """Return the caller that this cookie belongs to.
+
+        Raises Unauthenticated as `SessionDirectory.authenticate`, and Unavailable before the first
+        refresh.
+        """
+        caller = self.sessions.authenticate(text, self._loaded(), self.now)
+        if caller.token_id is not None:
+            self.used.add(caller.token_id)
+        return caller
+
+    def _loaded(self) -> Mapping[str, Token]:
         if self._tokens is None:
             raise Unavailable("starting", "The service has not finished starting.")
-        digest = hashlib.sha256(text.encode(errors="replace")).digest()
-        caller = self._checked.get(digest)
-        if caller is None:
-            token = self._check(text, self._tokens)
-            caller = Caller(token=token, grant=token.reach)
-        if caller.token.is_over(self.now):
-            raise _refused("expired")
-        self._checked[digest] = caller
-        self.used.add(caller.token.id)
-        return caller
+        return self._tokens
 
     def _check(self, text: str, known: Mapping[str, Token]) -> Token:
         id_ = token_id(text)
@@ -183,7 +213,7 @@ def _refused(reason: str) -> Unauthenticated:
 
 
 class TokenUse(Component):
-    """Writes `last_used_at` of the tokens that were used. A failure refuses no request."""
+    """Writes when tokens and sessions were used. A failure refuses no request."""
 
     name = "token_use"
 
@@ -197,16 +227,26 @@ class TokenUse(Component):
     async def run_once(self) -> None:
         """Write the last use. Never raises: after a failure, the next run writes it."""
         used, self._directory.used = self._directory.used, set()
-        if not used:
+        seen = self._directory.sessions.take_seen()
+        if not used and not seen:
             return
+
+        async def write(connection: Connection) -> None:
+            await sql.mark_tokens_used(connection, ids=sorted(used))
+            await sql.mark_sessions_seen(connection, ids=list(seen), seen_at=list(seen.values()))
+
         try:
-            await self._database.transact(lambda c: sql.mark_tokens_used(c, ids=sorted(used)))
+            await self._database.transact(write)
         except Unavailable as error:
             log.debug("token_use_not_written", code=error.code)
-            self._directory.used |= used
+            self._put_back(used, seen)
         except Exception as error:  # noqa: BLE001 - a failed task ends readiness
             log.warning("token_use_not_written", error=type(error).__name__)
-            self._directory.used |= used
+            self._put_back(used, seen)
+
+    def _put_back(self, used: set[str], seen: Mapping[str, datetime]) -> None:
+        self._directory.used |= used
+        self._directory.sessions.put_back(seen)
 
 
 TOKEN_USE: web.AppKey[TokenUse] = web.AppKey("token_use", TokenUse)

@@ -15,7 +15,10 @@ _ANONYMOUS = "anonymous"
 
 
 class AccessEvent(StrEnum):
-    """The OWASP logging vocabulary, with `authn_token_rotated` and the last three in its style.
+    """The OWASP logging vocabulary, with `authn_token_rotated`, `authn_link_created` and the last
+    three in its style.
+
+    A session that a person ends is `session_expired` too; the detail has the reason.
 
     Only the migrator writes `schema_change`.
     """
@@ -24,6 +27,11 @@ class AccessEvent(StrEnum):
     TOKEN_CREATED = "authn_token_created"  # noqa: S105 - the name of an event, like the next two
     TOKEN_ROTATED = "authn_token_rotated"  # noqa: S105
     TOKEN_REVOKED = "authn_token_revoked"  # noqa: S105
+    SESSION_CREATED = "session_created"
+    SESSION_EXPIRED = "session_expired"
+    SESSION_USED_LATE = "session_use_after_expire"
+    CROSS_SITE = "malicious_csrf"
+    LINK_CREATED = "authn_link_created"
     ACCESS_FAIL = "authz_fail"
     ADMINISTRATION = "authz_admin"
     SECRET_READ = "sensitive_read"  # noqa: S105

@@ -1,8 +1,9 @@
-"""The text of a token: `fs_<type>_<id>_<secret><checksum>`, 70 characters.
+"""The texts of credentials. A token is `fs_<type>_<id>_<secret><checksum>`, 70 characters.
 
 With the prefix and the checksum, secret scanners find leaked tokens without false alarms, and a
 mistyped token is refused before any lookup. In base 62, the ID has 13 characters, the secret 43
-(256 bits), and the checksum 6: the CRC-32 of all characters before it.
+(256 bits), and the checksum 6: the CRC-32 of all characters before it. The cookie of a session and
+the code of a one-time link are `<id>_<secret>`: no person types or stores them.
 """
 
 import re
@@ -21,6 +22,7 @@ _TOKEN = re.compile(
 _ID_LENGTH = 13
 _ID = re.compile(rf"[0-9A-Za-z]{{{_ID_LENGTH}}}")
 _SECRET_LENGTH = 43
+_SHORT_LIVED = re.compile(r"([0-9A-Za-z]{13})_[0-9A-Za-z]{43}")
 _CHECKSUM_LENGTH = 6
 
 
@@ -41,6 +43,18 @@ def token_id(text: str) -> str | None:
     if match is None or checksum(text[:-_CHECKSUM_LENGTH]) != match[4]:
         return None
     return match[2]
+
+
+def generate_secret() -> GeneratedToken:
+    """Return the ID and the text of a session or of a one-time code."""
+    id_ = _random(_ID_LENGTH)
+    return GeneratedToken(id_, f"{id_}_{_random(_SECRET_LENGTH)}")
+
+
+def secret_id(text: str) -> str | None:
+    """Return the ID of a well-formed session or one-time code, or None."""
+    match = _SHORT_LIVED.fullmatch(text)
+    return match[1] if match else None
 
 
 def is_id(text: str) -> bool:

@@ -37,15 +37,7 @@ def guarded(handler: Handler, scopes: Sequence[Scope]) -> Handler:
         except Unauthenticated as error:
             raise refuse_credential(request, error, presented_token(request)) from None
         except Forbidden as error:
-            path = request.match_info
-            access = origin(request).did(
-                AccessEvent.ACCESS_FAIL,
-                decision=Decision.REFUSED,
-                environment=path.get("environment"),
-                resource=path.get("key") or path.get("id"),
-                detail=error.code,
-            )
-            request.app[ACCESS_LOG].enqueue(access)
+            log_refusal(request, AccessEvent.ACCESS_FAIL, error.code)
             raise
 
     return guard
@@ -53,7 +45,11 @@ def guarded(handler: Handler, scopes: Sequence[Scope]) -> Handler:
 
 def _authorize(request: web.Request, scopes: Sequence[Scope]) -> None:
     """Set the caller. Raises Unauthenticated or Forbidden."""
-    caller = request.app[TOKENS].authenticate(presented_token(request))
+    permit(request, request.app[TOKENS].authenticate(presented_token(request)), scopes)
+
+
+def permit(request: web.Request, caller: Caller, scopes: Sequence[Scope]) -> None:
+    """Set the caller, and check its scopes and the environment in the path. Raises Forbidden."""
     request[CALLER] = caller
     grant = caller.grant
     for scope in scopes:
@@ -79,9 +75,22 @@ def presented_token(request: web.Request) -> str:
     return text.strip() if scheme.lower() == "bearer" else ""
 
 
+def log_refusal(request: web.Request, event: AccessEvent, detail: str) -> None:
+    """Add a refused request to the next batch of the access log."""
+    path = request.match_info
+    access = origin(request).did(
+        event,
+        decision=Decision.REFUSED,
+        environment=path.get("environment"),
+        resource=path.get("key") or path.get("id"),
+        detail=detail,
+    )
+    request.app[ACCESS_LOG].enqueue(access)
+
+
 def origin(request: web.Request) -> Origin:
     caller = request.get(CALLER)
-    identity = {"actor": caller.actor, "token_id": caller.token.id} if caller is not None else {}
+    identity = {"actor": caller.actor, "token_id": caller.token_id} if caller is not None else {}
     return Origin(
         **identity,
         client=client_address(request),

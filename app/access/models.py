@@ -1,4 +1,4 @@
-"""Tokens, their grants, and the caller of a request."""
+"""Tokens, sessions, their grants, and the caller of a request."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -61,12 +61,52 @@ class Token:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Caller:
-    """The token of a request, and what it may do now."""
+class Principal:
+    """Who may sign in: the author of changes, the name that pages show, and the rights.
 
-    token: Token
+    `actor` is `token:ID` or `operator:NAME`. With `token_id`, the rights end with that token.
+    """
+
+    actor: str
+    name: str
     grant: Grant
+    token_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session(Principal):
+    """A session of the console as it is stored, without its secret."""
+
+    id: str
+    mac: bytes
+    created_at: datetime
+    last_seen_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """The token or the session of a request, and what it may do now."""
+
+    grant: Grant
+    token: Token | None = None
+    session: Session | None = None
 
     @property
     def actor(self) -> str:
-        return f"token:{self.token.id}"
+        return self.session.actor if self.session is not None else f"token:{self.token_id}"
+
+    @property
+    def name(self) -> str:
+        """The name that pages show."""
+        holder = self.session or self.token
+        return holder.name if holder is not None else ""
+
+    @property
+    def token_id(self) -> str | None:
+        if self.session is not None:
+            return self.session.token_id
+        return self.token.id if self.token is not None else None
+
+    @property
+    def session_id(self) -> str | None:
+        return self.session.id if self.session is not None else None

@@ -13,6 +13,7 @@ from app.access.format import GeneratedToken, generate_token
 from app.access.log import AccessLog
 from app.access.mac import grant_mac, lapsed, mac, retired
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
+from app.access.sessions import service as sessions
 from app.access.token_views import NAME_MAX, TokenPage, TokenView
 from app.database import Connection, sql
 from app.environments import service as environments
@@ -97,9 +98,14 @@ async def rotate(
 
 
 async def revoke(connection: Connection, log: AccessLog, token_id: str, *, origin: Origin) -> None:
-    """Revoke a token permanently. Revoking it again is no error. Raises NotFound."""
+    """Revoke a token permanently, and end its sessions. Revoking it again is no error.
+
+    Raises NotFound.
+    """
     if await sql.revoke_tokens(connection, ids=[token_id]) is None:
         raise _unknown()
+    # Each request checks the token too. Without a session, clearing revoked_at by hand gives none.
+    await sessions.revoke(connection, token_id=token_id)
     await sql.announce_tokens(connection)
     await log.record(connection, origin.did(AccessEvent.TOKEN_REVOKED, resource=token_id))
 
@@ -109,6 +115,7 @@ async def lapse(
 ) -> None:
     """Remove a deleted environment from every token. Revoke the tokens that have no other one.
 
+    End the sessions and codes of one-time links that name it.
     A later environment of the same name is a different one, so no old token may reach it.
     """
     rows = [row async for row in sql.lock_tokens_of(connection, environment=environment)]
@@ -124,6 +131,8 @@ async def lapse(
         macs=[lapsed(key, row["mac"], environment) for row in remaining],
         grant_macs=[value and lapsed(key, value, environment) for value in grant_macs],
     )
+    await sessions.revoke(connection, environment=environment)
+    await sql.delete_sign_in_codes(connection, environment=environment)
     await sql.announce_tokens(connection)
 
 

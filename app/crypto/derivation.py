@@ -28,6 +28,8 @@ class Purpose(StrEnum):
     REQUEST_DIGESTS = "flagstone/request/1"
     SIGNATURES = "flagstone/signing/1"
     DISK_SNAPSHOTS = "flagstone/snapshot"
+    SESSIONS = "flagstone/session/1"
+    SIGN_IN_CODES = "flagstone/sign-in-code/1"
 
 
 def derive(token_key: Secret, purpose: Purpose) -> bytes:
@@ -40,6 +42,6 @@ def derive(token_key: Secret, purpose: Purpose) -> bytes:
             return hmac.digest(material, purpose.encode(), "sha256")
         case Purpose.REQUEST_DIGESTS:
             return joined(purpose, material)
-        case Purpose.SIGNATURES | Purpose.DISK_SNAPSHOTS:
+        case _:
             hkdf = HKDF(SHA256(), length=_KEY_BYTES, salt=None, info=purpose.encode())
             return hkdf.derive(material)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from aiohttp import web
 from multidict import istr
@@ -15,6 +15,7 @@ Address = IPv4Address | IPv6Address
 _X_FORWARDED_FOR = istr("X-Forwarded-For")
 _WITH_PORT = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 _IPV4_BYTES, _IPV6_PREFIX_BYTES = 4, 8
+_IPV4_SITE_BITS, _IPV6_SITE_BITS = 24, 48
 
 
 def client_address(request: web.Request) -> str:
@@ -45,6 +46,15 @@ def client_prefix(text: str) -> bytes:
     if address is None:
         return b""
     return address.packed[: _IPV4_BYTES if address.version == 4 else _IPV6_PREFIX_BYTES]
+
+
+def client_network(text: str) -> str:
+    """Return the network of an address as text: /24 of IPv4 or /48 of IPv6, which name a site."""
+    address = parse_address(text)
+    if address is None:
+        return ""
+    length = _IPV4_SITE_BITS if address.version == 4 else _IPV6_SITE_BITS
+    return str(ip_network((address, length), strict=False))
 
 
 def parse_address(text: str) -> Address | None:

@@ -105,6 +105,32 @@ def _token(**given: str) -> str:
     return _insert("tokens", row | given)
 
 
+def _session(**given: str) -> str:
+    row = {
+        "id": "'0123456789abC'",
+        "mac": _MAC,
+        "actor": "''",
+        "name": "''",
+        "scopes": "'{read}'",
+        "environments": "'{*}'",
+        "expires_at": "current_timestamp",
+    }
+    return _insert("sessions", row | given)
+
+
+def _code(**given: str) -> str:
+    row = {
+        "id": "'0123456789abC'",
+        "mac": _MAC,
+        "actor": "''",
+        "name": "''",
+        "scopes": "'{read}'",
+        "environments": "'{*}'",
+        "expires_at": "current_timestamp",
+    }
+    return _insert("sign_in_codes", row | given)
+
+
 def _answer(**given: str) -> str:
     return _insert("idempotency_keys", {"actor": "''", "key": "'k'", "request": _MAC} | given)
 
@@ -218,6 +244,8 @@ GOOD = {
         _property_change(after_metadata="""'{"a": 1}'""", version="3"),
     ],
     "tokens": [_token(), _token(scopes="'{evaluate,read,write,reveal,admin}'")],
+    "sessions": [_session(), _all(_token(), _session(token_id="'0123456789abC'"))],
+    "sign_in_codes": [_code(), _code(scopes="'{evaluate,read,write,reveal,admin}'")],
     "idempotency_keys": [_answer(), _answer(key=f"'{'~' * 200}'"), _answer(key="'!'")],
 }
 
@@ -388,6 +416,32 @@ BAD = {
         for at in ("'infinity'", "'-infinity'", "'20000-01-01'", "'0044-03-15 BC'")
     ]
     + [_token(id=f"'{'b' * 13}'", replaced_by=f"'{'b' * 13}'", retires_at="'infinity'")],
+    "sessions_pkey": [_all(_session(), _session())],
+    "sessions_token_id_fkey": [_session(token_id="'missing'")],
+    "sessions_id_well_formed": [_session(id=f"'{'a' * 12}'"), _session(id="'aaaaaaaaaaaa_'")],
+    "sessions_mac_length": [_session(mac="''")],
+    "sessions_scopes_flat": [_session(scopes="'{{read},{write}}'")],
+    "sessions_scopes_known": [_session(scopes="'{}'"), _session(scopes="'{read,Admin}'")],
+    "sessions_environments_given": [
+        _session(environments=value) for value in ("'{}'", "'{null}'", """'{""}'""")
+    ],
+    "sessions_texts_bounded": [
+        _session(**{column: f"'{'a' * 256}'"})
+        for column in ("actor", "name", "user_agent", "network")
+    ],
+    "sessions_times_bounded": [
+        _session(**{column: at})
+        for column in ("created_at", "last_seen_at", "expires_at", "revoked_at")
+        for at in ("'infinity'", "'-infinity'")
+    ],
+    "sign_in_codes_pkey": [_all(_code(), _code())],
+    "sign_in_codes_id_well_formed": [_code(id=f"'{'a' * 12}'"), _code(id="'aaaaaaaaaaaa_'")],
+    "sign_in_codes_mac_length": [_code(mac="''")],
+    "sign_in_codes_scopes_flat": [_code(scopes="'{{read},{write}}'")],
+    "sign_in_codes_scopes_known": [_code(scopes="'{}'"), _code(scopes="'{read,Admin}'")],
+    "sign_in_codes_environments_given": [
+        _code(environments=value) for value in ("'{}'", "'{null}'", """'{""}'""")
+    ],
     "idempotency_keys_pkey": [_all(_answer(), _answer())],
     "idempotency_keys_key_well_formed": [
         _answer(key=key) for key in ("''", "'a b'", "'é'", r"E'a\t'", f"'{'a' * 201}'")

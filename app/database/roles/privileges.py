@@ -22,6 +22,8 @@ TABLES = {
     "changes": "select, insert",
     "property_changes": "select, insert",
     "tokens": "select, insert, update",
+    "sessions": "select, insert, update, delete",
+    "sign_in_codes": "select, insert, update, delete",
     "idempotency_keys": "select, insert, update, delete",
     "flag_usage": "select, insert, update",
     # Only commands of the operator, as the owner, change or destroy a data key.

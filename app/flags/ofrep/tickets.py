@@ -27,7 +27,7 @@ class Tickets:
         self._directory = directory
         self._public_url = public_url
         self._key = derive(key, Purpose.STREAM_TICKETS)
-        self._tickets: dict[tuple[str, str], str] = {}
+        self._tickets: dict[tuple[str | None, str], str] = {}
 
     def url(self, request: web.Request, caller: Caller, environment: str) -> str:
         """Return the absolute URL of the environment's stream, for this caller.
@@ -35,7 +35,7 @@ class Tickets:
         Raises Malformed when PUBLIC_URL is not set and the Host header is not ASCII.
         """
         base = self._public_url or _address(request)
-        return f"{base}{STREAM_PATH}{self._ticket(caller.token.id, environment)}"
+        return f"{base}{STREAM_PATH}{self._ticket(caller.token_id, environment)}"
 
     def open(self, ticket: str) -> tuple[str, Token]:
         """Return the environment and the token of a ticket. Raises Unauthenticated."""
@@ -62,7 +62,7 @@ class Tickets:
         self._directory.used.add(token_id)
         return token
 
-    def _ticket(self, token_id: str, environment: str) -> str:
+    def _ticket(self, token_id: str | None, environment: str) -> str:
         ticket = self._tickets.get((token_id, environment))
         if ticket is None:
             name = f"{token_id}/{environment}".encode()

@@ -73,6 +73,10 @@ def restore_backup(
                 ]
                 # A token that was revoked since the backup stays revoked.
                 run(connection, sql.revoke_tokens, ids=revoked)
+                if f"{SCHEMA}.sessions" in source.manifest.tables:
+                    # A session that ended since the backup stays ended, and each code is used once.
+                    run(connection, sql.revoke_all_sessions)
+                    run(connection, sql.delete_all_sign_in_codes)
                 run(
                     connection,
                     sql.insert_restoration,

@@ -294,7 +294,7 @@ def test_every_refusal_is_the_same() -> None:
         refusals.add((caught.value.code, caught.value.message, caught.value.violations))
 
     assert len(refusals) == 1
-    assert guarded.authenticate(known.text).token.id == known.id
+    assert guarded.authenticate(known.text).token_id == known.id
 
 
 def test_directory_refuses_any_changed_character() -> None:
@@ -318,7 +318,7 @@ def test_flipped_bits_are_refused() -> None:
             guarded.authenticate(raw.decode(errors="surrogateescape"))
         raw[place // 8] ^= 1 << place % 8
 
-    assert guarded.authenticate(raw.decode()).token.id == new.id
+    assert guarded.authenticate(raw.decode()).token_id == new.id
 
 
 def test_requests_before_the_tokens_are_read_are_refused() -> None:
@@ -338,7 +338,7 @@ async def test_known_tokens_work_while_the_database_is_away() -> None:
         await guarded.refresh()
     assert not await guarded.refresh_if_possible()
 
-    assert guarded.authenticate(new.text).token.id == new.id
+    assert guarded.authenticate(new.text).token_id == new.id
 
 
 # The grant

@@ -19,7 +19,10 @@ NAME = "1795384800000-CreateThings"
 UP = "-- Why.\n-- type: schema\n-- phase: core\ncreate table things (id int);\n"
 DOWN = "drop table things;\n"
 # Digests of the lists in privileges.py, by the migration that changed them. Append only.
-RIGHTS = {"1795890000401-AddEnvironmentDeletionTriggers": "8888517f54b6c007"}
+RIGHTS = {
+    "1795890000401-AddEnvironmentDeletionTriggers": "8888517f54b6c007",
+    "1795903575587-CreateSignInCodesTable": "9baf2309fa86d6a2",
+}
 
 
 @pytest.fixture

@@ -1,0 +1,59 @@
+"""The guard of pages: it checks the origin, the session, scopes and environment before each page.
+
+The API never accepts the cookie, and pages never accept a token. So no other site can make a
+browser write to the API.
+"""
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from app.access.events import AccessEvent
+from app.access.guard import TOKENS, log_refusal, permit, presented_token
+from app.access.models import Caller, Scope
+from app.access.sessions.cookie import read_cookie
+from app.access.sessions.directory import EXPIRED, IDLE_TOO_LONG, refused
+from app.access.sessions.same_origin import CROSS_SITE, check_same_origin
+from app.errors import Forbidden, Malformed, Unauthenticated
+from app.http.keys import Handler
+
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+def guarded_page(handler: Handler, scopes: Sequence[Scope] | None) -> Handler:
+    """Return the handler of a page behind its checks. None needs no session.
+
+    Every refusal goes to the access log, also those of the handler. A request without a cookie is a
+    person who is not signed in yet, and is not logged.
+    """
+
+    async def guard(request: web.Request) -> web.StreamResponse:
+        try:
+            if request.method not in _SAFE_METHODS:
+                check_same_origin(request)
+            if scopes is not None:
+                permit(request, authenticate(request), scopes)
+            return await handler(request)
+        except Unauthenticated as error:
+            if read_cookie(request):
+                is_late = error.reason in {EXPIRED, IDLE_TOO_LONG}
+                event = AccessEvent.SESSION_USED_LATE if is_late else AccessEvent.LOGIN_FAIL
+                log_refusal(request, event, error.reason)
+            raise
+        except Forbidden as error:
+            is_foreign = error.code == CROSS_SITE
+            event = AccessEvent.CROSS_SITE if is_foreign else AccessEvent.ACCESS_FAIL
+            log_refusal(request, event, error.code)
+            raise
+
+    return guard
+
+
+def authenticate(request: web.Request) -> Caller:
+    """Return the caller of the session's cookie. Raises Unauthenticated, Malformed, Unavailable."""
+    text = read_cookie(request)
+    if presented_token(request):
+        raise Malformed("two_tokens", "Pages accept the cookie of a session only. Send no token.")
+    if not text:
+        raise refused("session absent")
+    return request.app[TOKENS].authenticate_session(text)
