@@ -17,7 +17,7 @@ from typing import TypeAlias, TypeVar
 
 import psycopg
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession, CookieJar, web
 from psycopg import sql as psql
 
 from app.access import tokens
@@ -258,6 +258,18 @@ class Service:
             with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
                 self.app[key] = before
 
+    @asynccontextmanager
+    async def signed_in(self, token: str) -> AsyncIterator[ClientSession]:
+        """Yield a browser that has signed in to the console with a token."""
+        # A jar refuses cookies of an IP address otherwise.
+        jar = CookieJar(unsafe=True)
+        headers = {"Sec-Fetch-Site": "same-origin"}
+        async with ClientSession(base_url=self.url, cookie_jar=jar, headers=headers) as browser:
+            form = {"token": token}
+            async with browser.post("/console/sign-in", data=form, allow_redirects=False) as answer:
+                assert answer.status == 303, await answer.text()
+            yield browser
+
     async def revoke(self, token: str) -> None:
         """Revoke a token as another instance does, without telling this one."""
         log, id_ = self.app[ACCESS_LOG], token.split("_")[2]
@@ -367,6 +379,13 @@ async def service(running: Service, cleaner: Admin, tmp_path: Path) -> AsyncIter
     heads_file, key = tmp_path / "audit-heads.jsonl", running.app[TOKENS].key
     with running.replaced(HeadExport(running.app[DATABASE], heads_file, key)):
         yield running
+
+
+@pytest.fixture
+async def console(service: Service) -> AsyncIterator[ClientSession]:
+    """Yield the browser of an administrator who is signed in to the console."""
+    async with service.signed_in(service.admin_token) as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ class Principal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session(Principal):
+class ConsoleSession(Principal):
     """A session of the console as it is stored, without its secret."""
 
     id: str
@@ -89,7 +89,7 @@ class Caller:
 
     grant: Grant
     token: Token | None = None
-    session: Session | None = None
+    session: ConsoleSession | None = None
 
     @property
     def actor(self) -> str:

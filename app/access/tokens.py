@@ -42,7 +42,7 @@ async def create(
         raise invalid("name", f"must be 1 to {NAME_MAX} printable characters")
     if not grant.scopes:
         raise invalid("scopes", "must not be empty")
-    await _check_environments(connection, grant.environments)
+    await check_environments(connection, grant.environments)
     new = await _insert(connection, key, name=name, grant=grant, actor=origin.actor)
     await log.record(connection, origin.did(AccessEvent.TOKEN_CREATED, resource=new.id))
     return new
@@ -195,7 +195,8 @@ async def _insert(
     return new
 
 
-async def _check_environments(connection: Connection, names: frozenset[str]) -> None:
+async def check_environments(connection: Connection, names: frozenset[str]) -> None:
+    """Check that a grant names existing environments, or all. Raises Invalid."""
     if not names:
         raise invalid("environments", "must not be empty")
     if EVERY_ENVIRONMENT in names and len(names) > 1:

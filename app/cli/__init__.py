@@ -22,7 +22,12 @@ _PANELS = {
         "configuration": "configuration:cli",
         "environment": "environment:cli",
     },
-    "Access and secrets": {"token": "token:cli", "key": "key:cli", "seal": "seal:cli"},
+    "Access and secrets": {
+        "token": "token:cli",
+        "console": "console:cli",
+        "key": "key:cli",
+        "seal": "seal:cli",
+    },
     "Database": {"database": "database:cli", "backup": "backup:cli", "audit": "audit:cli"},
     "Workers": {_HIDDEN: "serve:serve_worker"},
 }

@@ -10,15 +10,21 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+from aiohttp import web
 
 from app import log
+from app.access.guard import ACCESS_LOG, TOKENS
+from app.access.models import Scope
+from app.cli.console import EVERYWHERE, sign_in_link
 from app.database.targets import open_targets_async
+from app.errors import Unavailable
+from app.http.keys import DATABASE, SETTINGS
 from app.scripts import configured_settings
 from app.server.application import create_app
-from app.server.banner import print_banner
+from app.server.banner import has_banner, print_banner
 from app.server.serving import serve as run
 from app.server.workers import ONLY, Supervisor, Worker, report_started, stop_seconds_max
-from app.settings import Settings
+from app.settings import Settings, Tier
 
 Result = TypeVar("Result")
 STOP_ABORTED = 70
@@ -74,18 +80,33 @@ def _run(main: Coroutine[Any, Any, Result]) -> Result:
 
 async def _serve(settings: Settings, worker: Worker) -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
+    app = create_app(settings, worker)
 
-    def announce() -> None:
+    async def announce() -> None:
         report_started(worker)
         if worker is ONLY:
-            print_banner(settings)
+            print_banner(settings, await _sign_in_link(app))
 
     def limit_stop() -> None:
         limit = threading.Timer(stop_seconds_max(settings.http), _abort_stop)
         limit.daemon = True
         limit.start()
 
-    await run(create_app(settings, worker), announce, limit_stop, worker)
+    await run(app, announce, limit_stop, worker)
+
+
+async def _sign_in_link(app: web.Application) -> str | None:
+    """Return a link to the console for the banner of the local tier, if the database answers."""
+    settings = app[SETTINGS]
+    if settings.tier is not Tier.LOCAL or not has_banner(settings):
+        return None
+    log_, key = app[ACCESS_LOG], app[TOKENS].key
+    try:
+        return await app[DATABASE].transact(
+            lambda c: sign_in_link(c, log_, key, settings, frozenset(Scope), EVERYWHERE)
+        )
+    except Unavailable:
+        return None
 
 
 def _abort_stop() -> None:

@@ -5,9 +5,9 @@ from functools import partial
 
 from aiohttp import web
 
-from app.access.guard import guarded
 from app.access.models import Scope
-from app.console import home
+from app.access.sessions.guard import guarded_page
+from app.console import home, sign_in
 from app.console.live.handlers import stream_page_changes
 from app.console.pages import with_pages
 from app.console.palette.handlers import search_palette
@@ -46,6 +46,11 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("GET", _ENVIRONMENT + "/palette", search_palette, Scope.READ),
     ConsolePage("GET", _ENVIRONMENT + "/live", stream_page_changes, Scope.READ),
 
+    ConsolePage("GET", "/console/sign-in", sign_in.get_sign_in, None),
+    ConsolePage("POST", "/console/sign-in", sign_in.post_sign_in, None),
+    ConsolePage("POST", "/console/sign-out", sign_in.post_sign_out, None),
+    ConsolePage("GET", "/console/signed-out", sign_in.get_signed_out, None),
+
     # The last one: it takes every other path.
     ConsolePage("GET", r"/console/{path:[\s\S]*}", home.get_unknown_page, Scope.READ),
 )
@@ -57,9 +62,8 @@ def add_console(app: web.Application) -> None:
     add_static_files(app)
     add_templates(app)
     for entry in PAGES:
-        handler = entry.handler
-        if entry.scope is not None:
-            handler = guarded(handler, [entry.scope, *entry.also])
+        scopes = None if entry.scope is None else [entry.scope, *entry.also]
+        handler = guarded_page(entry.handler, scopes)
         if entry.is_large:
             handler = with_large_data(handler)
         if entry.method != "GET":

@@ -12,16 +12,29 @@ from app.settings import HttpSettings, LogFormat, Settings, Tier
 _LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared
 
 
-def print_banner(settings: Settings) -> None:
-    """Print the banner to standard error, except into JSON lines that a machine reads."""
-    if settings.log.format is LogFormat.CONSOLE or sys.stderr.isatty():
-        sys.stderr.write(banner(settings))
+def has_banner(settings: Settings) -> bool:
+    """Return whether a person reads standard error, and not a machine that reads JSON lines."""
+    return settings.log.format is LogFormat.CONSOLE or sys.stderr.isatty()
+
+
+def print_banner(settings: Settings, link: str | None = None) -> None:
+    """Print the banner to standard error, if a person reads it."""
+    if has_banner(settings):
+        sys.stderr.write(banner(settings, link))
         sys.stderr.flush()
 
 
-def banner(settings: Settings) -> str:
-    """Return the URLs, how to get a token, and a next command that works as printed."""
-    url = _local_url(settings.http)
+def banner(settings: Settings, link: str | None = None) -> str:
+    """Return the URLs, how to get a token, and a next command that works as printed.
+
+    `link` signs in to the console once.
+    """
+    url = local_url(settings.http)
+    console = f"{url}/console"
+    if link is not None:
+        console = f"""{link}
+                     The link works once, within 10 minutes. For another one:
+                     {_python()} -m app console link"""
     if settings.tier is Tier.LOCAL:
         token_file = settings.data_dir / ADMIN_TOKEN_FILE
         token = f"Admin token        {token_file}"
@@ -35,6 +48,7 @@ def banner(settings: Settings) -> str:
     return f"""
   Flagstone {VERSION} is ready: {url}
 
+  Console            {console}
   API documentation  {url}/docs
   Health             {url}/health/ready
   {token}
@@ -48,7 +62,8 @@ def banner(settings: Settings) -> str:
 """
 
 
-def _local_url(settings: HttpSettings) -> str:
+def local_url(settings: HttpSettings) -> str:
+    """Return the URL of this service on this machine."""
     first = _LOOPBACK.get(settings.hosts[0], settings.hosts[0])
     host = f"[{first}]" if ":" in first else first
     return f"http://{host}:{settings.port}"

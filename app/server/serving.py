@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from aiohttp import web
@@ -20,7 +20,7 @@ log = logger(__name__)
 
 async def serve(
     app: web.Application,
-    on_started: Callable[[], None],
+    on_started: Callable[[], Awaitable[None]],
     on_stopping: Callable[[], None],
     worker: Worker = ONLY,
 ) -> None:
@@ -92,7 +92,9 @@ async def _listen(runner: Runner, worker: Worker) -> None:
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
 
 
-async def _announce(lifecycle: Lifecycle, worker: Worker, on_started: Callable[[], None]) -> None:
+async def _announce(
+    lifecycle: Lifecycle, worker: Worker, on_started: Callable[[], Awaitable[None]]
+) -> None:
     # A supervisor waits until its worker can answer. A person reads the end of the whole start.
     await (lifecycle.started if worker is ONLY else lifecycle.serving).wait()
-    on_started()
+    await on_started()

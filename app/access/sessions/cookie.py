@@ -33,7 +33,7 @@ def read_cookie(request: web.Request) -> str:
     """Return the text of the session, or an empty string.
 
     Raises Malformed for two cookies of the name. Another host of the domain may have set one, to
-    sign this browser in as somebody else.
+    sign this browser in as another person.
     """
     name = _name(request)
     pairs = ";".join(request.headers.getall(hdrs.COOKIE, ())).split(";")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from app.access.format import secret_id
-from app.access.models import EVERY_ENVIRONMENT, Caller, Grant, Scope, Session, Token
+from app.access.models import EVERY_ENVIRONMENT, Caller, ConsoleSession, Grant, Scope, Token
 from app.access.sessions.mac import secret_mac
 from app.crypto.derivation import Purpose
 from app.errors import Unauthenticated
@@ -24,7 +24,7 @@ IDLE_TOO_LONG = "session idle for 2 hours"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Replaces the session of an unknown ID, so that both refusals take the same time. No text has its
 # MAC.
-_UNKNOWN = Session(
+_UNKNOWN = ConsoleSession(
     id="",
     mac=os.urandom(32),
     actor="",
@@ -40,13 +40,13 @@ class SessionDirectory:
 
     def __init__(self, key: Secret) -> None:
         self._key = key
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, ConsoleSession] = {}
         # When this process last saw each session. The rows are up to 6 minutes older.
         self._last_seen: dict[str, datetime] = {}
         # IDs of sessions seen since the last flush.
         self._unwritten: set[str] = set()
 
-    def use(self, usable: Sequence[Session]) -> None:
+    def use(self, usable: Sequence[ConsoleSession]) -> None:
         self._sessions = {session.id: session for session in usable}
         self._last_seen = {id_: at for id_, at in self._last_seen.items() if id_ in self._sessions}
 
@@ -89,7 +89,7 @@ def refused(reason: str) -> Unauthenticated:
     return Unauthenticated("session_refused", "Your session has ended. Sign in.", reason=reason)
 
 
-def _grant(session: Session, tokens: Mapping[str, Token], now: datetime) -> Grant:
+def _grant(session: ConsoleSession, tokens: Mapping[str, Token], now: datetime) -> Grant:
     """Return the rights of a session, at most those that its token has now."""
     if session.token_id is None:
         return session.grant

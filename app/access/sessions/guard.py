@@ -1,7 +1,7 @@
 """The guard of pages: it checks the origin, the session, scopes and environment before each page.
 
-The API never accepts the cookie, and pages never accept a token. So no other site can make a
-browser write to the API.
+The API never accepts the cookie. So no other site can make a browser write to the API. Pages accept
+a token too, for tools.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,16 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from app.access.events import AccessEvent
-from app.access.guard import TOKENS, log_refusal, permit, presented_token
+from app.access.guard import (
+    TOKENS,
+    log_refusal,
+    permit,
+    presented_token,
+    refuse_credential,
+)
 from app.access.models import Caller, Scope
 from app.access.sessions.cookie import read_cookie
-from app.access.sessions.directory import EXPIRED, IDLE_TOO_LONG, refused
+from app.access.sessions.directory import EXPIRED, IDLE_TOO_LONG
 from app.access.sessions.same_origin import CROSS_SITE, check_same_origin
 from app.errors import Forbidden, Malformed, Unauthenticated
 from app.http.keys import Handler
@@ -35,6 +41,8 @@ def guarded_page(handler: Handler, scopes: Sequence[Scope] | None) -> Handler:
                 permit(request, authenticate(request), scopes)
             return await handler(request)
         except Unauthenticated as error:
+            if token := presented_token(request):
+                raise refuse_credential(request, error, token) from None
             if read_cookie(request):
                 is_late = error.reason in {EXPIRED, IDLE_TOO_LONG}
                 event = AccessEvent.SESSION_USED_LATE if is_late else AccessEvent.LOGIN_FAIL
@@ -50,10 +58,12 @@ def guarded_page(handler: Handler, scopes: Sequence[Scope] | None) -> Handler:
 
 
 def authenticate(request: web.Request) -> Caller:
-    """Return the caller of the session's cookie. Raises Unauthenticated, Malformed, Unavailable."""
-    text = read_cookie(request)
-    if presented_token(request):
-        raise Malformed("two_tokens", "Pages accept the cookie of a session only. Send no token.")
-    if not text:
-        raise refused("session absent")
-    return request.app[TOKENS].authenticate_session(text)
+    """Return the caller of the session's cookie, or of a token.
+
+    Raises Unauthenticated, Malformed for both, and Unavailable during the start.
+    """
+    text, token = read_cookie(request), presented_token(request)
+    if text and token:
+        raise Malformed("two_credentials", "Send the cookie of a session or a token, not both.")
+    directory = request.app[TOKENS]
+    return directory.authenticate(token) if token else directory.authenticate_session(text)

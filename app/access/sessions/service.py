@@ -13,7 +13,7 @@ import msgspec
 from app.access.events import LENGTH_MAX, AccessEvent, Origin
 from app.access.format import GeneratedToken, generate_secret
 from app.access.log import AccessLog
-from app.access.models import Caller, Grant, Principal, Scope, Session
+from app.access.models import Caller, ConsoleSession, Grant, Principal, Scope
 from app.access.sessions.directory import IDLE
 from app.access.sessions.mac import secret_mac
 from app.crypto.derivation import Purpose
@@ -116,7 +116,7 @@ async def end(
 
 
 async def end_own(
-    connection: Connection, log: AccessLog, session: Session, *, origin: Origin
+    connection: Connection, log: AccessLog, session: ConsoleSession, *, origin: Origin
 ) -> None:
     """End the session of a browser that signs out."""
     ended = await revoke(connection, ids=[session.id])
@@ -150,7 +150,7 @@ async def revoke(
     return [row["id"] async for row in rows]
 
 
-async def list_usable(connection: Connection) -> list[Session]:
+async def list_usable(connection: Connection) -> list[ConsoleSession]:
     """Return the sessions that are neither revoked nor long expired."""
     rows = [row async for row in sql.list_usable_sessions(connection)]
     # A session with a scope of a newer release cannot be used here.
@@ -166,8 +166,8 @@ async def _record(
     await sql.announce_tokens(connection)
 
 
-def _session(row: asyncpg.Record) -> Session:
-    return Session(
+def _session(row: asyncpg.Record) -> ConsoleSession:
+    return ConsoleSession(
         id=row["id"],
         mac=row["mac"],
         actor=row["actor"],

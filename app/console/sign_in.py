@@ -1,0 +1,159 @@
+"""Signing in with a token or a one-time link, and signing out.
+
+A link shows a page with one button. Chat programs, mail filters and browsers open links in advance,
+and a code works only once: so only the button uses it.
+"""
+
+from aiohttp import hdrs, web
+from multidict import istr
+
+from app.access.guard import ACCESS_LOG, TOKENS, origin, refuse_credential
+from app.access.local_credentials import ADMIN_TOKEN_FILE
+from app.access.models import Caller, Principal, Scope
+from app.access.sessions import codes, service
+from app.access.sessions.cookie import (
+    check_transport,
+    delete_cookie,
+    read_cookie,
+    safe_next,
+    set_cookie,
+)
+from app.access.sessions.guard import authenticate
+from app.console.forms import FormErrors, read_form
+from app.console.pages import redirect
+from app.console.rendering import frame, page
+from app.database import Connection
+from app.errors import AppError, Forbidden, Unauthenticated, Unavailable
+from app.http import problems
+from app.http.keys import DATABASE, SETTINGS
+from app.settings import Tier
+
+_FORM_BYTES_MAX = 16 * 1024
+_SEC_FETCH_SITE = istr("Sec-Fetch-Site")
+# Not "cookies": browsers then delete those of every host of the domain.
+_CLEARED = '"cache", "storage"'
+
+
+async def get_sign_in(request: web.Request) -> web.Response:
+    """Show the form for a token, or the button of a one-time link."""
+    next_ = safe_next(request.query.get("next", ""), frame(request).root)
+    code = request.query.get("code", "")
+    if not code and _signed_in(request) is not None:
+        return redirect(next_)
+    if not code and request.headers.get(_SEC_FETCH_SITE) == "cross-site":
+        # The browser sends no SameSite=Strict cookie when a link of another site is followed. It
+        # does when this page leads on.
+        return page(request, "access/continue.html", next=next_)
+    return _form(request, code=code, next_=next_)
+
+
+async def post_sign_in(request: web.Request) -> web.Response:
+    """Begin a session, and lead to the page of `next`."""
+    form = await read_form(request, _FORM_BYTES_MAX)
+    code, text = form.get("code", ""), form.get("token", "").strip()
+    next_ = safe_next(form.get("next", ""), frame(request).root)
+    try:
+        check_transport(request)
+        session = await _begin(request, code=code, token=text)
+    except AppError as error:
+        refusal = error
+        if isinstance(error, Unauthenticated):
+            refusal = refuse_credential(request, error, code or text)
+        return _form(request, code="", next_=next_, error=refusal, is_link=bool(code))
+    response = redirect(next_)
+    set_cookie(request, response, session)
+    return response
+
+
+async def post_sign_out(request: web.Request) -> web.Response:
+    """End the session of this browser."""
+    caller, is_ended = _signed_in(request), True
+    log, origin_ = request.app[ACCESS_LOG], origin(request)
+    if caller is not None and (session := caller.session) is not None:
+        try:
+            await request.app[DATABASE].transact(
+                lambda c: service.end_own(c, log, session, origin=origin_)
+            )
+        except Unavailable:
+            # The browser must forget the cookie in any case.
+            is_ended = False
+        await request.app[TOKENS].refresh_if_possible()
+    return signed_out(request, is_ended=is_ended)
+
+
+async def get_signed_out(request: web.Request) -> web.Response:
+    """Say that the session has ended."""
+    return page(request, "access/signed_out.html", is_ended="open" not in request.query)
+
+
+def signed_out(request: web.Request, *, is_ended: bool = True) -> web.Response:
+    """Return the answer that removes the session from the browser."""
+    address = frame(request).url_of("signed-out", open=None if is_ended else "")
+    response = redirect(address)
+    delete_cookie(request, response)
+    response.headers["Clear-Site-Data"] = _CLEARED
+    return response
+
+
+async def _begin(request: web.Request, *, code: str, token: str) -> str:
+    """Begin the session of a code or a token, and return the text of its cookie.
+
+    The text is always new, so that a cookie that another person has set before is useless.
+    """
+    directory, log, origin_ = request.app[TOKENS], request.app[ACCESS_LOG], origin(request)
+    replaced, holder = _signed_in(request), None if code else directory.authenticate(token)
+
+    async def work(connection: Connection) -> str:
+        if holder is None:
+            principal = await codes.use(connection, directory.key, code)
+        else:
+            principal = _principal(holder)
+        new = await service.begin(
+            *(connection, log, directory.key, principal),
+            origin=origin_,
+            user_agent=request.headers.get(hdrs.USER_AGENT, ""),
+            replaces=replaced.session_id if replaced is not None else None,
+        )
+        return new.text
+
+    text = await request.app[DATABASE].transact(work)
+    await directory.refresh_if_possible()
+    return text
+
+
+def _principal(holder: Caller) -> Principal:
+    if not holder.grant.allows(Scope.READ):
+        raise Forbidden("scope_missing", "The console needs a token with the scope read.")
+    return Principal(
+        actor=holder.actor, name=holder.name, grant=holder.grant, token_id=holder.token_id
+    )
+
+
+def _signed_in(request: web.Request) -> Caller | None:
+    """Return the caller of a valid cookie, on a page that needs none."""
+    try:
+        return authenticate(request) if read_cookie(request) else None
+    except Unauthenticated:
+        return None
+
+
+def _form(
+    request: web.Request,
+    *,
+    code: str,
+    next_: str,
+    error: AppError | None = None,
+    is_link: bool = False,
+) -> web.Response:
+    settings = request.app[SETTINGS]
+    return page(
+        request,
+        "access/sign_in.html",
+        status=problems.STATUS[type(error)] if error is not None else 200,
+        headers=problems.headers_of(error) if error is not None else None,
+        errors=FormErrors("" if error is None else error.message),
+        is_link=is_link,
+        code=code,
+        next=next_,
+        token_file=f".data/{ADMIN_TOKEN_FILE}" if settings.tier is Tier.LOCAL else "",
+    )
