@@ -144,13 +144,13 @@ class TokenDirectory(PolledCopy):
         self.used.add(token.id)
         return caller
 
-    def authenticate_session(self, text: str) -> Caller:
-        """Return the caller that this cookie belongs to.
+    def authenticate_session(self, text: str, *, is_visit: bool = True) -> Caller:
+        """Return the caller that this cookie belongs to. `is_visit` extends the session.
 
         Raises Unauthenticated as `SessionDirectory.authenticate`, and Unavailable before the first
         refresh.
         """
-        caller = self.sessions.authenticate(text, self._loaded(), self.now)
+        caller = self.sessions.authenticate(text, self._loaded(), self.now, is_visit=is_visit)
         if caller.token_id is not None:
             self.used.add(caller.token_id)
         return caller

@@ -50,8 +50,12 @@ class SessionDirectory:
         self._sessions = {session.id: session for session in usable}
         self._last_seen = {id_: at for id_, at in self._last_seen.items() if id_ in self._sessions}
 
-    def authenticate(self, text: str, tokens: Mapping[str, Token], now: datetime) -> Caller:
+    def authenticate(
+        self, text: str, tokens: Mapping[str, Token], now: datetime, *, is_visit: bool
+    ) -> Caller:
         """Return the caller of this cookie. `tokens` are the usable ones.
+
+        Only a visit extends the session; an open stream does not.
 
         Raises Unauthenticated for a session that is malformed, unknown, revoked, expired or idle,
         and for one whose token is no longer valid.
@@ -70,8 +74,9 @@ class SessionDirectory:
         if max(session.last_seen_at, self._last_seen.get(id_, _EPOCH)) + IDLE <= now:
             raise refused(IDLE_TOO_LONG)
         caller = Caller(session=session, grant=_grant(session, tokens, now))
-        self._last_seen[id_] = now
-        self._unwritten.add(id_)
+        if is_visit:
+            self._last_seen[id_] = now
+            self._unwritten.add(id_)
         return caller
 
     def take_seen(self) -> dict[str, datetime]:

@@ -57,13 +57,17 @@ def guarded_page(handler: Handler, scopes: Sequence[Scope] | None) -> Handler:
     return guard
 
 
-def authenticate(request: web.Request) -> Caller:
+def authenticate(request: web.Request, *, is_visit: bool = True) -> Caller:
     """Return the caller of the session's cookie, or of a token.
 
-    Raises Unauthenticated, Malformed for both, and Unavailable during the start.
+    An open stream checks itself again without `is_visit`: a page that is open but not used must not
+    extend its session. Raises Unauthenticated, Malformed for both, and Unavailable during the
+    start.
     """
     text, token = read_cookie(request), presented_token(request)
     if text and token:
         raise Malformed("two_credentials", "Send the cookie of a session or a token, not both.")
     directory = request.app[TOKENS]
-    return directory.authenticate(token) if token else directory.authenticate_session(text)
+    if token:
+        return directory.authenticate(token)
+    return directory.authenticate_session(text, is_visit=is_visit)

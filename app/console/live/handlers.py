@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
-from app.access.guard import TOKENS, presented_token
+from app.access.sessions.guard import authenticate
 from app.configuration.snapshots.event_stream import serve_stream
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Snapshot
@@ -41,7 +41,7 @@ async def stream_page_changes(request: web.Request) -> web.StreamResponse:
     async def next_messages() -> bytes:
         nonlocal seen, is_over
         try:
-            request.app[TOKENS].authenticate(presented_token(request))
+            authenticate(request, is_visit=False)
         except Unauthenticated:
             if is_over:
                 raise
