@@ -17,7 +17,7 @@ from rich.bar import Bar
 from rich.text import Text
 from rich.tree import Tree
 
-from app.cli import flag_edit
+from app.cli import flag_edit, flag_preview
 from app.cli.help import Commands
 from app.cli.options import At, EnvironmentName, Revision, local_time, moment
 from app.cli.terminal import console, show_table
@@ -27,6 +27,7 @@ from app.configuration.transfer.documents import Format
 from app.configuration.transfer.linting import lint_file
 from app.evaluation.explain import EvaluationStep, Split
 from app.flags import explanation as service
+from app.flags.sampling import SAMPLE_KEYS
 from app.flags.usage import read_usage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.http.decoder import parse
@@ -46,6 +47,7 @@ cli = Commands(
 
 examination = Commands()
 cli.add_typer(flag_edit.cli)
+cli.add_typer(flag_preview.cli)
 cli.add_typer(examination)
 
 Key = Annotated[str, typer.Argument(help="Key of the flag.")]
@@ -171,7 +173,7 @@ def _source(environment: str, key: str, query: EvaluationQuery) -> service.FlagS
 
 
 def _show_shares(counts: Counter[str]) -> None:
-    keys = service.SAMPLE_KEYS
+    keys = SAMPLE_KEYS
     show_table(
         ("outcome", "keys", "share", ""),
         [

@@ -191,7 +191,11 @@ class Flag:
 
     def evaluate_run(self, run: Run) -> EncodedOutcome:
         """Return the outcome within the remaining steps of a run. Never raises."""
-        return self._outcomes.encoded[self.body(run.context, run)]
+        return self.encoded(self.body(run.context, run))
+
+    def encoded(self, body: bytes) -> EncodedOutcome:
+        """Return the outcome of a body that this flag returned."""
+        return self._outcomes.encoded[body]
 
     @property
     def fixed_body(self) -> bytes:

@@ -72,9 +72,10 @@ def explain(
     *,
     context: Mapping[str, Any],
     now: int,
+    steps_max: int = STEPS_MAX,
 ) -> Explanation:
     """Compile a flag again with an observer of each operator, and evaluate it."""
-    trace = _Trace(key, flag_set.fractional)
+    trace = _Trace(key, flag_set.fractional, steps_max)
     flag = Flag(key, definition, flag_set, observe=trace.observe)
     outcome = flag.evaluate(context, now).outcome
     return Explanation(outcome=outcome, steps=trace.steps, is_complete=trace.is_complete)
@@ -88,7 +89,8 @@ class _Frame(NamedTuple):
 
 
 class _Trace:
-    def __init__(self, flag_key: str, fractional: str) -> None:
+    def __init__(self, flag_key: str, fractional: str, steps_max: int) -> None:
+        self._steps_max = steps_max
         self.steps: list[EvaluationStep] = []
         self.is_complete = True
         self._size = 0
@@ -98,7 +100,7 @@ class _Trace:
 
     def observe(self, path: str, operator: str, raw: Any, closure: Closure) -> Closure:
         def observed(data: Any, run: Run) -> Any:
-            if self._size >= STEPS_MAX:
+            if self._size >= self._steps_max:
                 self.is_complete = False
                 return closure(data, run)
             self._size += 1
@@ -119,9 +121,9 @@ class _Trace:
                     else _operand_values(operator, raw, path, inner.outcomes)
                 )
                 few = values[:_OPERANDS_MAX]
-                step.operands = [_shown(value, _SHOWN_BYTES_MAX // len(few)) for value in few]
+                step.operands = [shown(value, _SHOWN_BYTES_MAX // len(few)) for value in few]
             outer.outcomes[path] = outcome
-            step.outcome = _shown(outcome)
+            step.outcome = shown(outcome)
             if operator == "fractional" and values:
                 # A separate run: the explanation must not spend steps of the evaluation.
                 step.split = self._split(values, Run(run.context, run.now))
@@ -138,7 +140,7 @@ class _Trace:
         self._size += len(sums)
         starts = [0, *sums]
         shares = [
-            Share(variant=_shown(variant), weight=end - start, start=start, end=end)
+            Share(variant=shown(variant), weight=end - start, start=start, end=end)
             for variant, start, end in zip(variants, starts, sums, strict=False)
         ]
         return Split(bucket=number, total_weight=sums[-1], shares=shares)
@@ -175,7 +177,7 @@ def _value(raw: Any, path: str, outcomes: Mapping[str, Any]) -> Any:
     return next((value for at, value in outcomes.items() if at.startswith(inner)), MISSING)
 
 
-def _shown(value: Any, bytes_max: int = _SHOWN_BYTES_MAX) -> Any:
+def shown(value: Any, bytes_max: int = _SHOWN_BYTES_MAX) -> Any:
     """Return a value, or a remark if it is long: each step may show a context of 1 MiB.
 
     Long values are recognised without encoding them, which would take seconds for 1,000 steps.

@@ -17,9 +17,14 @@ from app.errors import NotFound
 from app.evaluation.engine import Flag, FlagSet
 from app.evaluation.explain import explain
 from app.evaluation.ruleset import decode_definition
+from app.flags.sampling import (
+    SAMPLE_KEYS,
+    TARGETING_KEY,
+    count_outcomes,
+    outcome_name,
+    sampled_contexts,
+)
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
-
-SAMPLE_KEYS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +100,10 @@ def split(key: str, source: FlagSource, query: EvaluationQuery) -> Counter[str]:
     error code.
     """
     flag = Flag(key, source.definition, source.flag_set)
+    contexts = sampled_contexts(query.context, [TARGETING_KEY], SAMPLE_KEYS)
     counts: Counter[str] = Counter()
-    now = _now(query)
-    for number in range(SAMPLE_KEYS):
-        context = query.context | {"targetingKey": f"sample-{number}"}
-        outcome = flag.evaluate(context, now).outcome
-        counts[outcome.variant or outcome.error_code or outcome.reason or ""] += 1
+    for (body,), count in count_outcomes([flag], contexts, _now(query)).items():
+        counts[outcome_name(flag.encoded(body).outcome)] += count
     return counts
 
 

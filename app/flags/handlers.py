@@ -1,5 +1,6 @@
-"""The handlers of flag usage and explanations."""
+"""The handlers of flag usage, explanations and previews."""
 
+import time
 from datetime import UTC, datetime
 
 from aiohttp import web
@@ -7,6 +8,8 @@ from aiohttp import web
 from app.configuration.snapshots.reading import read_snapshot, snapshot_headers
 from app.errors import invalid
 from app.flags import explanation as service
+from app.flags.preview import Previews
+from app.flags.preview_views import PreviewRequest
 from app.flags.usage import Usage, read_usage
 from app.flags.views import EvaluationQuery, FlagUsage
 from app.http import wire
@@ -14,6 +17,9 @@ from app.http.decoder import CONTEXT_BYTES_MAX
 from app.http.keys import DATABASE
 
 USAGE: web.AppKey[Usage] = web.AppKey("usage", Usage)
+PREVIEWS: web.AppKey[Previews] = web.AppKey("previews", Previews)
+# A preview waits up to 5 s for its turn, and then takes up to 3 s.
+_PREVIEW_SECONDS = 15.0
 
 
 async def list_flag_usage(request: web.Request) -> web.Response:
@@ -49,3 +55,17 @@ async def explain_flag(request: web.Request) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
         source = await service.source_at(connection, name, key, moment)
     return wire.answer(service.explained(key, source, evaluation))
+
+
+async def preview_changes(request: web.Request) -> web.Response:
+    """Preview changes without storing them.
+
+    For each affected flag: the outcome of each context before and after, the number of sampled
+    keys that change, and the results of its guards. A draft that a write would refuse gets the same
+    errors in `refusals`.
+    """
+    query = wire.read_query(request, {"min_revision"})
+    body = await wire.read_body(request, PreviewRequest, answer_seconds=_PREVIEW_SECONDS)
+    snapshot = await read_snapshot(request, query)
+    preview = await request.app[PREVIEWS].run(snapshot, body, int(time.time()))
+    return wire.answer(preview, headers=snapshot_headers(request, snapshot))

@@ -32,9 +32,10 @@ from app.database.client.listener import listen
 from app.database.client.primary import Primary
 from app.database.roles.check import check_role
 from app.database.startup import DatabaseServer, Migrations, Pool
-from app.flags.handlers import USAGE
+from app.flags.handlers import PREVIEWS, USAGE
 from app.flags.ofrep.cors import CORS, Cors
 from app.flags.ofrep.tickets import TICKETS, Tickets
+from app.flags.preview import Previews
 from app.flags.usage import Usage
 from app.health.handlers import HEALTH, Health
 from app.health.heartbeat import Heartbeat
@@ -106,6 +107,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
     app[VAULT] = vault
     app[TOKEN_USE] = TokenUse(database, directory)
     app[USAGE] = Usage(database)
+    app[PREVIEWS] = Previews(checks)
     app[BUDGET] = BodyBudget(settings.http.bodies_bytes_max)
     app[DURATIONS] = Durations()
     app[STREAMS] = OpenStreams()

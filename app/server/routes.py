@@ -47,6 +47,7 @@ from app.flags.ofrep.answers import EvaluationFailure, with_ofrep_errors
 from app.flags.ofrep.cors import preflight
 from app.flags.ofrep.streams import RefetchEvent, stream_flag_changes
 from app.flags.ofrep.tickets import STREAM_PATH
+from app.flags.preview_views import Preview, PreviewRequest
 from app.flags.views import (
     EvaluationQuery,
     EvaluationRequest,
@@ -167,6 +168,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _ENVIRONMENT + r"/flags/{key:[\s\S]+}/evaluate", flags.explain_flag,
           Scope.READ, ExplainedEvaluation, body=EvaluationQuery, query=("min_revision",),
           body_bytes_max=CONTEXT_BYTES_MAX, headers=_MOMENT, is_large=True),
+    Route("POST", _ENVIRONMENT + "/preview", flags.preview_changes, Scope.READ, Preview,
+          body=PreviewRequest, query=("min_revision",), headers=_MOMENT, is_large=True),
 
     Route("GET", _CHANGES, changes.list_change_sets, Scope.READ, ChangeSetPage, query=_PAGE),
     Route("POST", _CHANGES, changes.create_change_set, Scope.WRITE, AppliedChangeSets,

@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.configuration.changes.models import Change, ChangeSet, Content, Kind
 from app.configuration.changes.offload import StoredValues, run_by_size
@@ -67,7 +67,7 @@ async def check_compiling(
         run = checked.run if users else partial(run_by_size, changes)
         segments = await read_segments(connection, environment, await run("compile", names))
         earlier = _segments_before(segments, changes)
-        uncompilable = _newly_uncompilable(checked.items(), segments, before, earlier, users)
+        uncompilable = newly_uncompilable(checked.items(), segments, before, earlier, users)
         violations = await checked.run(
             "compile", lambda: list(islice(uncompilable, _VIOLATIONS_MAX))
         )
@@ -75,13 +75,14 @@ async def check_compiling(
         raise Invalid("flag_not_compiling", as_sentence(violations), violations)
 
 
-def _newly_uncompilable(
+def newly_uncompilable(
     checked: Iterable[tuple[str, Any]],
     segments: Rules,
     before: Rules,
     segments_before: Rules,
     users: Container[str],
 ) -> Iterator[Violation]:
+    """Yield the rules that no longer compile. The rules of users have not changed themselves."""
     for key, rule in checked:
         violation = compile_violation(key, rule, segments)
         if violation is None:
@@ -178,7 +179,37 @@ async def _violations(
 def broken_guards(
     flags: Iterable[tuple[str, Any]], flag_set: FlagSet, now: int
 ) -> Iterator[Violation]:
-    """Yield the broken guard cases. Raises Invalid when they take too many steps together."""
+    """Yield the broken guard cases. Raises as `guard_results`."""
+    for result in guard_results(flags, flag_set, now):
+        if not result.holds:
+            yield result.violation
+
+
+class GuardResult(NamedTuple):
+    """A guard case, and the variant or the error code that its context gets."""
+
+    key: str
+    position: int
+    name: str
+    variant: str | None
+    actual: str | None
+
+    @property
+    def holds(self) -> bool:
+        return self.variant == self.actual
+
+    @property
+    def violation(self) -> Violation:
+        name = f" ({self.name})" if self.name else ""
+        actual, expected = self.actual or "no variant", self.variant or "no variant"
+        rule = f"gets {actual} and must get {expected}{name}"
+        return Violation(f"{self.key}.guards[{self.position}]", rule)
+
+
+def guard_results(
+    flags: Iterable[tuple[str, Any]], flag_set: FlagSet, now: int
+) -> Iterator[GuardResult]:
+    """Evaluate guard cases. Raises Invalid when they take too many steps together."""
     steps_left = GUARD_STEPS_MAX
     for key, value in flags:
         flag = Flag(key, value, flag_set)
@@ -190,12 +221,8 @@ def broken_guards(
                 rule = "take too long together with those before them"
                 violations = [Violation(f"{key}.guards", rule)]
                 raise Invalid("guards_costly", as_sentence(violations), violations)
-            variant = outcome.error_code or outcome.variant or None
-            if variant != guard["variant"]:
-                name = f" ({guard['name']})" if guard.get("name") else ""
-                actual, expected = variant or "no variant", guard["variant"] or "no variant"
-                rule = f"gets {actual} and must get {expected}{name}"
-                yield Violation(f"{key}.guards[{position}]", rule)
+            actual = outcome.error_code or outcome.variant or None
+            yield GuardResult(key, position, guard.get("name") or "", guard["variant"], actual)
 
 
 def _well_formed(guards: Any) -> list[dict[str, Any]]:

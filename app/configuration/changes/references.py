@@ -74,11 +74,17 @@ async def check_references(
         stored = await read_segments(connection, environment, outside, changed)
         segments |= {key: set(names_in(segment)) for key, segment in stored.items()}
     return await run_by_size(
-        changes, "references", lambda: _check(added, segments, lenient=lenient)
+        changes, "references", lambda: check_added(added, segments, lenient=lenient)
     )
 
 
-def _check(added: References, segments: References, *, lenient: bool) -> list[Violation]:
+def check_added(
+    added: References, segments: References, *, lenient: bool = False
+) -> list[Violation]:
+    """Check the references that changes add, as `check_references` does. Raises Invalid.
+
+    `segments` has the references of each segment that `added` reaches.
+    """
     affected = reachable(set[str]().union(*added.values()), segments)
     affected |= {key for key, names in added.items() if names and key in segments}
     within = {key: segments[key] for key in affected if key in segments}
@@ -135,9 +141,13 @@ async def _check_removed(
     )
     violations = [Violation(row["key"], f"refers to {row['segment']}") async for row in rows]
     if violations:
-        message = f"The segment is still used: {as_sentence(violations)}"
-        raise Conflict("segment_in_use", message, violations)
+        raise segment_in_use(violations)
     return removed
+
+
+def segment_in_use(violations: Sequence[Violation]) -> Conflict:
+    message = f"The segment is still used: {as_sentence(violations)}"
+    return Conflict("segment_in_use", message, violations)
 
 
 async def read_segments(

@@ -10,6 +10,7 @@ from app.configuration.changes.models import (
     Change,
     ChangeKind,
     ChangeSet,
+    Content,
     Entry,
     Operation,
     PropertiesChange,
@@ -132,8 +133,8 @@ def stale_environment(version: int, epoch: str) -> Stale:
     )
 
 
-def _is_stored(operation: Operation, entry: Entry) -> bool:
-    new, stored = operation.content, entry.content
+def is_stored(new: Content | None, stored: Content | None) -> bool:
+    """Return whether a content has the kind and the value of the stored one."""
     return (
         new is not None
         and stored is not None
@@ -147,7 +148,8 @@ def _check_format(operations: Sequence[Operation], entries: Mapping[str, Entry])
     refused = [
         operation.refusal
         for operation in operations
-        if operation.refusal is not None and not _is_stored(operation, entries[operation.key])
+        if operation.refusal is not None
+        and not is_stored(operation.content, entries[operation.key].content)
     ]
     if refused:
         violations = [violation for error in refused for violation in error.violations]
@@ -177,17 +179,20 @@ def _check_versions(
 def _check_kinds(
     operations: Sequence[Operation], entries: Mapping[str, Entry], *, may_change: bool
 ) -> None:
-    """Raise NotFound if an entry to delete does not exist, and Conflict if the kind changes."""
     for operation in operations:
-        new, stored = operation.content, entries[operation.key].content
-        if new is None and stored is None:
-            raise NotFound("configuration_unknown", "There is no such configuration.")
-        if new and stored and new.kind is not stored.kind and not may_change:
-            raise Conflict(
-                "kind_fixed",
-                f"The entry is a {stored.kind}. To change the kind, delete it and create it again.",
-                [Violation("kind", f"must be {stored.kind}")],
-            )
+        check_kind(operation.content, entries[operation.key].content, may_change=may_change)
+
+
+def check_kind(new: Content | None, stored: Content | None, *, may_change: bool = False) -> None:
+    """Raise NotFound if an entry to delete does not exist, and Conflict if the kind changes."""
+    if new is None and stored is None:
+        raise NotFound("configuration_unknown", "There is no such configuration.")
+    if new and stored and new.kind is not stored.kind and not may_change:
+        raise Conflict(
+            "kind_fixed",
+            f"The entry is a {stored.kind}. To change the kind, delete it and create it again.",
+            [Violation("kind", f"must be {stored.kind}")],
+        )
 
 
 def _current_state(entry: Entry) -> str:

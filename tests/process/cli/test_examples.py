@@ -18,6 +18,10 @@ EXAMPLES = {
 # new` writes into the folder of the migrations. `doctor` fails on the fast server of the suite.
 ELSEWHERE = {"serve", "seal decrypt", "database new", "doctor"}
 OUTPUTS = outputs_of((ROOT / PAGE).read_text(encoding="utf-8"))
+DEFINITION = (
+    '{"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",'
+    ' "targeting": {"fractional": [["on", 25], ["off", 75]]}}'
+)
 FLAGS = '{"flags": {"a": {"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on"}}}'
 
 
@@ -46,7 +50,8 @@ def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) ->
         example(f"configuration {name}")
     example("configuration import")
     (tmp_path / "flags.flagd.json").write_text(FLAGS)
-    for name in ("evaluate", "explain", "stale", "lint"):
+    (tmp_path / "definition.json").write_text(DEFINITION)
+    for name in ("evaluate", "explain", "stale", "lint", "preview"):
         example(f"flag {name}")
     for name in ("create", "list", "show", "update", "delete"):
         example(f"environment {name}")

@@ -1,0 +1,190 @@
+"""A draft: changes of entries that are not stored, and why the API would refuse them."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, islice, takewhile
+from typing import Any
+
+from app.configuration.changes.flag_checks import newly_uncompilable
+from app.configuration.changes.models import Content, Kind
+from app.configuration.changes.references import (
+    check_added,
+    is_segment,
+    names_in,
+    reachable,
+    referenced_names,
+    rule_of,
+    segment_in_use,
+)
+from app.configuration.changes.service import check_kind, is_stored
+from app.configuration.entries.service import check_key
+from app.configuration.snapshots.snapshot import Snapshot
+from app.errors import AppError, Invalid, RetryLater, Violation, as_sentence
+from app.evaluation.engine import FlagSet
+from app.evaluation.ruleset import Ruleset, decode_definition
+from app.flags.segment_users import flags_using, referring_keys
+
+_VIOLATIONS_MAX = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """New contents by key, and the stored ones; None is no entry. `rules` are the stored rules."""
+
+    rules: Ruleset
+    before: Mapping[str, Content | None]
+    after: Mapping[str, Content | None]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, after: Mapping[str, Content | None]) -> "Draft":
+        before = {
+            key: Content.of(snapshot.entries[key].configuration)
+            for key in after
+            if key in snapshot.entries
+        }
+        return cls(
+            rules=snapshot.rules, before={key: before.get(key) for key in after}, after=after
+        )
+
+    @cached_property
+    def changed_segments(self) -> list[str]:
+        contents = (self.before, self.after)
+        return [key for key in self.after if any(is_segment(part[key]) for part in contents)]
+
+    @cached_property
+    def flags(self) -> list[str]:
+        """The flags of the draft, then all others that use a segment of the draft."""
+        return [*self._own_flags(), *self.users]
+
+    @cached_property
+    def users(self) -> list[str]:
+        users = flags_using(self.rules, self.changed_segments)
+        return [key for key in users if key not in self.after]
+
+    @cached_property
+    def flag_set(self) -> FlagSet:
+        """The segments after the draft, with the environment's bucketing and metadata."""
+        segments = dict(self.rules.segments)
+        for key in self.changed_segments:
+            segments.pop(key, None)
+            if (content := self.after[key]) is not None and is_segment(content):
+                segments[key] = content.value
+        return FlagSet(segments, self.rules.fractional, self.rules.metadata)
+
+    def definition_before(self, key: str) -> Any:
+        """Return the stored definition of a flag, None if there is none."""
+        raw = self.rules.definitions.get(key)
+        return None if raw is None else decode_definition(raw)
+
+    def definition_after(self, key: str) -> Any:
+        if key not in self.after:
+            return self.definition_before(key)
+        content = self.after[key]
+        return content.value if content is not None and content.kind is Kind.FLAG else None
+
+    def _own_flags(self) -> Iterator[str]:
+        for key in self.after:
+            contents = (self.before[key], self.after[key])
+            if any(content is not None and content.kind is Kind.FLAG for content in contents):
+                yield key
+
+
+def find_entry_errors(
+    draft: Draft, find_format_error: Callable[[Content], AppError | None]
+) -> Iterator[tuple[str, AppError]]:
+    """Yield why the API would refuse an entry by itself, with its key. Raises Unavailable.
+
+    `find_format_error` is that of `content_checks`, with a check of the request.
+    """
+    for key, content in draft.after.items():
+        stored = draft.before[key]
+        try:
+            if content is not None:
+                check_key(key)
+                refusal = find_format_error(content)
+                if refusal is not None and not is_stored(content, stored):
+                    raise refusal
+            check_kind(content, stored)
+        except RetryLater:
+            raise
+        except AppError as error:
+            yield key, error
+
+
+def find_reference_error(draft: Draft) -> AppError | None:
+    """Return why the API would refuse the references of the draft."""
+    try:
+        _check_references(draft)
+    except AppError as error:
+        return error
+    return None
+
+
+def find_compile_error(draft: Draft, is_over: Callable[[], bool]) -> AppError | None:
+    """Return why flags and segments would no longer compile, as far as the time suffices."""
+    before, after = _rules(draft.before), _rules(draft.after)
+    users = ((key, _targeting(draft.definition_before(key))) for key in draft.users)
+    checked = takewhile(lambda _: not is_over(), chain(after.items(), users))
+    found = newly_uncompilable(
+        checked, draft.flag_set.segments, before, draft.rules.segments, set(draft.users)
+    )
+    violations = list(islice(found, _VIOLATIONS_MAX))
+    if not violations:
+        return None
+    return Invalid("flag_not_compiling", as_sentence(violations), violations)
+
+
+def guarded_flags(draft: Draft) -> Iterator[tuple[str, Any]]:
+    """Yield the flags whose guards the API would evaluate, with their definitions.
+
+    They are those of the draft, or all flags if the draft has a segment, in the order of keys.
+    """
+    keys: Iterable[str] = draft.after
+    if any(is_segment(content) for content in draft.after.values()):
+        guarded = (key for key, raw in draft.rules.definitions.items() if b'"guards"' in raw)
+        keys = {*keys, *guarded}
+    for key in sorted(keys):
+        definition = draft.definition_after(key)
+        if isinstance(definition, dict) and definition.get("guards"):
+            yield key, definition
+
+
+def _check_references(draft: Draft) -> None:
+    removed = {key for key in draft.changed_segments if not is_segment(draft.after[key])}
+    used = [
+        Violation(key, f"refers to {segment}")
+        for key, segment in sorted(referring_keys(draft.rules, removed))
+        if key not in draft.after
+    ]
+    if used:
+        raise segment_in_use(used[:_VIOLATIONS_MAX])
+    referring = _names(draft.after)
+    before = _names(draft.before)
+    added = {key: names - (before.get(key, set()) - removed) for key, names in referring.items()}
+    if not any(added.values()):
+        return
+    stored = {key: set(names_in(rule)) for key, rule in draft.rules.segments.items()}
+    names = set[str]().union(*referring.values())
+    segments = {key: stored[key] for key in reachable(names, stored) if key in stored}
+    for key in draft.after:
+        segments.pop(key, None)
+    segments |= {key: referring[key] for key in referring if is_segment(draft.after[key])}
+    check_added(added, segments)
+
+
+def _names(contents: Mapping[str, Content | None]) -> dict[str, set[str]]:
+    return {
+        key: set(referenced_names(content))
+        for key, content in contents.items()
+        if content is not None
+    }
+
+
+def _rules(contents: Mapping[str, Content | None]) -> dict[str, Any]:
+    rules = {key: rule_of(content) for key, content in contents.items() if content is not None}
+    return {key: rule for key, rule in rules.items() if rule}
+
+
+def _targeting(definition: Any) -> Any:
+    return definition.get("targeting") if isinstance(definition, dict) else None
