@@ -6,11 +6,12 @@ second of processor time, and more memory than a backup may have.
 
 from collections import UserDict
 from pkgutil import resolve_name
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.main import get_group
 
+from app import VERSION
 from app.cli.help import CommandGroup, Commands
 from app.scripts import foreseen_errors
 
@@ -67,13 +68,16 @@ cli = Commands(
     `serve` runs the service. The other commands work beside it, on the same database. They read
     the same settings, from the environment and the file .env.
 
+    With --url, the commands `flag`, `configuration`, `environment` and `token` call a server
+    instead, and need no database and no settings. The history then names the token as the actor.
+
     Run them in the folder of the checkout. `python` is .venv/bin/python there, also after
     `. .venv/bin/activate`.
 
     Exit codes:
         0    The command succeeded.
-        1    It failed, or a check found a problem. The last line says what to do.
-             Without a line: the reader of its output has closed the pipe.
+        1    It failed, or a check found a problem. The error says what to do.
+             Without an error: the reader of its output has closed the pipe.
         2    The arguments are wrong.
         70   `serve` did not stop in time after a signal, and ended itself.
         130  Ctrl-C, SIGTERM or SIGHUP ended the command.
@@ -82,5 +86,17 @@ cli = Commands(
 )
 
 
+def _show_version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"flagstone {VERSION}")
+        raise typer.Exit
+
+
 @cli.callback()
-def flagstone() -> None: ...
+def flagstone(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None: ...

@@ -5,38 +5,33 @@ from typing import Annotated, Any
 
 import typer
 
-from app.access.events import AccessEvent
 from app.cli import history, transfer
-from app.cli.actor import operator, origin
+from app.cli.backend import run_backend
+from app.cli.backend.interface import Backend
+from app.cli.entries import delete_entry, find_entry
 from app.cli.help import Commands
 from app.cli.history import text_of
-from app.cli.options import EnvironmentName, Message
+from app.cli.options import AsJson, DryRun, EnvironmentName, Message
 from app.cli.terminal import console, error_console, print_json, show_table
-from app.configuration.changes import service as changes
-from app.configuration.changes.content_checks import find_format_error
-from app.configuration.changes.models import Content, Kind, Operation
-from app.configuration.changes.rows import read_entries
-from app.configuration.entries import service
-from app.configuration.snapshots.snapshot import Configuration
-from app.database import Connection
+from app.configuration.changes.models import Kind
+from app.configuration.entries.models import NewConfiguration, WriteResult
 from app.errors import Malformed, invalid, malformed
-from app.http.conditions import ExpectedVersion
 from app.http.decoder import check_nodes, parse
-from app.scripts import Resources, run_script, run_transaction
 
 cli = Commands(
     """Read and write entries: settings, flags, segments and secrets.
 
-    Works on: the database. A running server follows within 2 seconds.
+    Works on: the database, or a server with --url. Other servers follow within 2 seconds.
 
-    Needs: the settings of the service; KEY_RING_FILE or KEY_COMMAND for secrets.
-    """
+    Needs: the settings of the service; KEY_RING_FILE or KEY_COMMAND for secrets. With --url only a
+    token.
+    """,
+    is_remote=True,
 )
 
 cli.add_typer(history.cli)
 cli.add_typer(transfer.cli)
 
-_PAGE = 500
 Key = Annotated[str, typer.Argument(help="Key of the entry.")]
 
 
@@ -53,21 +48,7 @@ def get(
 
     Example: python -m app configuration get local greeting
     """
-
-    async def read(resources: Resources, connection: Connection) -> Configuration:
-        vault = resources.vault if reveal else None
-        entry, _, _ = await service.get(connection, environment, key, vault=vault)
-        if reveal and entry.kind == Kind.SECRET:
-            access = origin().did(
-                AccessEvent.SECRET_READ,
-                environment=environment,
-                resource=key,
-                version=entry.version,
-            )
-            await resources.access_log.record(connection, access)
-        return entry
-
-    print_json(run_transaction(read))
+    print_json(run_backend(lambda backend: backend.get_entry(environment, key, reveal=reveal)))
 
 
 @cli.command("set")
@@ -107,10 +88,9 @@ def set_value(
     else:
         parsed = _json(given)
 
-    async def write(resources: Resources, connection: Connection) -> tuple[int, int | None, Kind]:
-        entries = await read_entries(connection, environment, [service.check_key(key)])
-        current = entries[key].content
-        stored_as = current.kind if current else kind or Kind.SETTING
+    async def write(backend: Backend) -> tuple[WriteResult, Kind]:
+        current = await find_entry(backend, environment, key)
+        stored_as = Kind(current.kind) if current else kind or Kind.SETTING
         if kind not in {None, stored_as}:
             raise invalid("--kind", f"cannot change: this entry is a {stored_as}")
         if value != "-" and stored_as is Kind.SECRET:
@@ -118,25 +98,20 @@ def set_value(
             raise invalid(
                 "value", f"{rule}; replace this secret, because other accounts could read it"
             )
-        content = Content(
-            kind=stored_as,
+        new = NewConfiguration(
             value=parsed,
+            kind=stored_as.value,
             schema=current.schema if current else None,
             description=current.description if current else None,
-        )
-        revision, new_version = await write_content(
-            connection,
-            environment,
-            key,
-            content,
-            version=version,
             message=message,
-            resources=resources,
         )
-        return revision, new_version, stored_as
+        expected = version if version is not None else current.version if current else 0
+        return await backend.put_entry(environment, key, new, expected), stored_as
 
-    revision, new_version, stored_as = run_transaction(write)
-    console.print(f"{environment}/{key} is at version {new_version}, revision {revision}")
+    written, stored_as = run_backend(write)
+    console.print(
+        f"{environment}/{key} is at version {written.version}, revision {written.revision}"
+    )
     looks_like_flag = isinstance(parsed, dict) and {"state", "variants"} <= parsed.keys()
     if stored_as is Kind.SETTING and looks_like_flag:
         error_console.print(f"{key} looks like a flag. A new entry needs --kind flag to be one.")
@@ -149,33 +124,22 @@ def _json(given: str) -> Any:
         raise malformed("VALUE", f"{error.violations[0].rule}; --text stores it as text") from None
 
 
-async def write_content(
-    connection: Connection,
-    environment: str,
-    key: str,
-    content: Content,
+@cli.command("delete")
+def delete(
+    environment: EnvironmentName,
+    key: Key,
+    version: Annotated[
+        int | None, typer.Option(min=1, help="Delete only if the entry has this version.")
+    ] = None,
+    message: Message = "",
     *,
-    version: int | None,
-    message: str,
-    resources: Resources,
-) -> tuple[int, int | None]:
-    """Store a content, and return the revision and the version.
+    dry_run: DryRun = False,
+) -> None:
+    """Delete an entry. The history stays, and `configuration revert` restores the entry.
 
-    `version` is the expected one; 0 expects no entry, and None any.
+    Example: python -m app configuration delete local greeting -m "Not used any more"
     """
-    with resources.checkers.request() as check:
-        refusal = find_format_error(content, check)
-    expected = None if version is None else ExpectedVersion(version=version or None)
-    operation = Operation(key=key, content=content, expected=expected, refusal=refusal)
-    change_set = await changes.apply(
-        connection,
-        environment,
-        [operation],
-        actor=operator(),
-        message=message,
-        vault=resources.vault,
-    )
-    return change_set.revision, change_set.changes[0].version
+    delete_entry(environment, key, version, message, dry_run=dry_run)
 
 
 @cli.command("list")
@@ -183,30 +147,18 @@ def list_entries(
     environment: EnvironmentName,
     prefix: Annotated[str, typer.Option(help="List only keys that begin with this.")] = "",
     kind: Annotated[Kind | None, typer.Option(help="List only entries of this kind.")] = None,
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """List the entries of an environment. Secrets are masked.
 
     Example: python -m app configuration list local --kind flag
     """
-
-    async def work(resources: Resources) -> list[Configuration]:
-        entries: list[Configuration] = []
-        after: str | None = ""
-        while after is not None:
-            async with resources.database.connection() as connection:
-                page, _ = await service.list_page(
-                    connection,
-                    environment,
-                    prefix=prefix,
-                    kind=kind,
-                    after=after,
-                    limit=_PAGE,
-                )
-            entries += page.items
-            after = page.next
-        return entries
-
+    entries = run_backend(lambda b: b.list_entries(environment, prefix=prefix, kind=kind))
+    if as_json:
+        print_json(entries)
+        return
     show_table(
         ("key", "kind", "version", "value"),
-        [(e.key, e.kind, e.version, text_of(e)) for e in run_script(work)],
+        [(e.key, e.kind, e.version, text_of(e)) for e in entries],
     )

@@ -5,34 +5,27 @@ from typing import Annotated, Any, Literal
 import msgspec
 import typer
 
-from app.access.local_credentials import token_key
-from app.cli.actor import operator, origin
+from app.cli.backend import run_backend
+from app.cli.backend.interface import Backend
 from app.cli.help import Commands
 from app.cli.history import DRY_RUN, show_properties
-from app.cli.options import At, DryRun, EnvironmentName, Message, Revision, moment
+from app.cli.options import AsJson, At, DryRun, EnvironmentName, Message, Revision, moment
 from app.cli.terminal import console, print_json, shortened, show_table
-from app.configuration.changes import administration, writes
-from app.configuration.changes.administration import record_administration, record_creation
-from app.configuration.changes.history import environment_at
-from app.configuration.changes.intents import patch_of
-from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import EnvironmentPatch, NewEnvironment
 from app.configuration.changes.views import AppliedChangeSets
-from app.database import Connection
-from app.environments import models, service
 from app.errors import invalid
-from app.http.conditions import ExpectedVersion
 from app.http.decoder import parse
-from app.scripts import Resources, run_query, run_transaction
 from app.settings import Tier
 
 cli = Commands(
     """List, show, create, update and delete environments.
 
-    Works on: the database. A running server follows within 2 seconds.
+    Works on: the database, or a server with --url. Other servers follow within 2 seconds.
 
-    Needs: the settings of the service, in the environment or .env. None in the local tier.
-    """
+    Needs: the settings of the service, in the environment or .env. None in the local tier. With
+    --url only a token.
+    """,
+    is_remote=True,
 )
 
 Fractional = Annotated[
@@ -55,16 +48,20 @@ Protected = Annotated[
 
 
 @cli.command("list")
-def list_environments() -> None:
+def list_environments(*, as_json: AsJson = False) -> None:
     """List every environment.
 
     Example: python -m app environment list
     """
+    environments = run_backend(lambda backend: backend.list_environments())
+    if as_json:
+        print_json(environments)
+        return
     show_table(
         ("name", "tier", "revision", "fractional", "protected", "metadata"),
         [
             (e.name, e.tier, e.revision, e.fractional, _yes(e.protected), shortened(e.metadata))
-            for e in run_query(service.list_all)
+            for e in environments
         ],
     )
 
@@ -77,12 +74,7 @@ def show(environment: EnvironmentName, revision: Revision = None, at: At = None)
     """
     state = moment(revision, at)
 
-    async def read(connection: Connection) -> models.Environment:
-        if state is None:
-            return await service.get(connection, environment)
-        return await environment_at(connection, environment, state)
-
-    print_json(run_query(read))
+    print_json(run_backend(lambda backend: backend.get_environment(environment, state)))
 
 
 @cli.command("update")
@@ -103,20 +95,18 @@ def update(
     Example:
         python -m app environment update local --metadata '{"owner": "shop"}'
     """
+    patch = EnvironmentPatch(
+        metadata=_members(metadata),
+        fractional=fractional or msgspec.UNSET,
+        protected=msgspec.UNSET if protected is None else protected,
+        message=message,
+    )
 
-    async def write(resources: Resources, connection: Connection) -> AppliedChangeSets:
-        new = EnvironmentPatch(
-            metadata=_members(metadata),
-            fractional=fractional or msgspec.UNSET,
-            protected=msgspec.UNSET if protected is None else protected,
-        )
-        expected = None if version is None else ExpectedVersion(version=version)
-        intents = {environment: Intent(patch=patch_of(new, expected))}
-        applied = await writes.apply(connection, intents, actor=operator(), message=message)
-        await record_administration(connection, resources.access_log, applied, origin())
-        return applied
+    async def write(backend: Backend) -> AppliedChangeSets:
+        expected = version or (await backend.get_environment(environment)).version
+        return await backend.patch_environment(environment, patch, expected, dry_run=dry_run)
 
-    (result,) = run_transaction(write, dry_run=dry_run).change_sets
+    (result,) = run_backend(write).change_sets
     show_properties(result.properties)
     if dry_run:
         console.print(DRY_RUN)
@@ -138,21 +128,15 @@ def create(
 
     Example: python -m app environment create team-a --tier development
     """
-
-    async def write(resources: Resources, connection: Connection) -> models.Environment:
-        new = NewEnvironment(
-            name=name,
-            tier=tier.value,
-            metadata=_members(metadata),
-            fractional=fractional or "v3",
-            protected=protected,
-            message=message,
-        )
-        created = await writes.create_environment(connection, new, actor=operator())
-        await record_creation(connection, resources.access_log, created, origin())
-        return created
-
-    print_json(run_transaction(write))
+    new = NewEnvironment(
+        name=name,
+        tier=tier.value,
+        metadata=_members(metadata),
+        fractional=fractional or "v3",
+        protected=protected,
+        message=message,
+    )
+    print_json(run_backend(lambda backend: backend.create_environment(new)))
 
 
 @cli.command("delete")
@@ -171,19 +155,9 @@ def delete(
 
     Example: python -m app environment delete team-a --version 2
     """
-
-    async def write(resources: Resources, connection: Connection) -> models.Environment:
-        return await administration.delete_environment(
-            connection,
-            resources.access_log,
-            key=token_key(resources.settings),
-            name=environment,
-            expected=ExpectedVersion(version=version),
-            message=message,
-            origin=origin(),
-        )
-
-    closed = run_transaction(write, dry_run=dry_run)
+    closed = run_backend(
+        lambda backend: backend.delete_environment(environment, version, message, dry_run=dry_run)
+    )
     if dry_run:
         console.print(DRY_RUN)
     else:

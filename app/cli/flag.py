@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,9 +18,11 @@ from rich.text import Text
 from rich.tree import Tree
 
 from app.cli import flag_edit, flag_preview
-from app.cli.help import Commands
-from app.cli.options import At, EnvironmentName, Revision, local_time, moment
-from app.cli.terminal import console, show_table
+from app.cli.backend import run_backend
+from app.cli.help import Command, Commands
+from app.cli.options import AsJson, At, EnvironmentName, Revision, local_time, moment
+from app.cli.terminal import console, print_json, show_table
+from app.configuration.changes.models import Kind
 from app.configuration.changes.properties import Fractional
 from app.configuration.json_schema.pool import Checkers
 from app.configuration.transfer.documents import Format
@@ -28,24 +30,25 @@ from app.configuration.transfer.linting import lint_file
 from app.evaluation.explain import EvaluationStep, Split
 from app.flags import explanation as service
 from app.flags.sampling import SAMPLE_KEYS
-from app.flags.usage import read_usage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
+from app.flags.wording import summarize
 from app.http.decoder import parse
 from app.names import counted
-from app.scripts import run_query
 
 cli = Commands(
     """Create, target, roll out, switch off, evaluate and explain flags.
 
     `configuration set` and `configuration import` write whole definitions.
 
-    Works on: the database. The service need not run.
+    Works on: the database, or a server with --url. Without --url the service need not run.
 
-    Needs: the settings of the service, in the environment or .env. None in the local tier.
-    """
+    Needs: the settings of the service, in the environment or .env. None in the local tier. With
+    --url only a token.
+    """,
+    is_remote=True,
 )
 
-examination = Commands()
+examination = Commands(is_remote=True)
 cli.add_typer(flag_edit.cli)
 cli.add_typer(flag_preview.cli)
 cli.add_typer(examination)
@@ -55,6 +58,24 @@ Context = Annotated[str, typer.Option(help="Evaluation context, as a JSON object
 Sample = Annotated[
     bool, typer.Option("--split", help="Show instead how 10,000 targeting keys are divided.")
 ]
+
+
+@examination.command("list")
+def list_flags(
+    environment: EnvironmentName,
+    prefix: Annotated[str, typer.Option(help="List only keys that begin with this.")] = "",
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List the flags of an environment: the state of each, and in short what it serves.
+
+    Example: python -m app flag list local
+    """
+    entries = run_backend(lambda b: b.list_entries(environment, prefix=prefix, kind=Kind.FLAG))
+    if as_json:
+        print_json(entries)
+        return
+    show_table(("key", "state", "serves"), [(e.key, *summarize(e.value)) for e in entries])
 
 
 @examination.command("evaluate")
@@ -72,7 +93,7 @@ def evaluate(
             --context '{"targetingKey": "user-1", "email": "a@example.org"}'
     """
     query = _query(context, revision, at)
-    explained = service.explained(key, _source(environment, key, query), query)
+    explained = run_backend(lambda backend: backend.explain(environment, key, query))
     typer.echo(_text(_fields(explained)))
 
 
@@ -93,11 +114,12 @@ def explain(
             --context '{"targetingKey": "user-1", "email": "a@example.org"}'
     """
     query = _query(context, revision, at)
-    source = _source(environment, key, query)
     if split:
+        state = query.revision if query.at is None else query.at
+        source = run_backend(lambda backend: backend.flag_source(environment, key, state))
         _show_shares(service.split(key, source, query))
         return
-    explained = service.explained(key, source, query)
+    explained = run_backend(lambda backend: backend.explain(environment, key, query))
     fields = (f"{name} {_text(value)}" for name, value in _fields(explained).items())
     tree = Tree(Text(f"{key}: {', '.join(fields)}"))
     _add_steps(tree, explained.steps)
@@ -107,21 +129,23 @@ def explain(
 
 
 @examination.command("stale")
-def stale(environment: EnvironmentName) -> None:
+def stale(environment: EnvironmentName, *, as_json: AsJson = False) -> None:
     """List the flags that seem to be unused, with the reason.
 
     Example: python -m app flag stale local
     """
-    now = datetime.now(UTC)
+    unused = [u for u in run_backend(lambda b: b.list_usage(environment)) if u.remarks]
+    if as_json:
+        print_json(unused)
+        return
     rows = []
-    for use in run_query(lambda connection: read_usage(connection, environment, now)):
-        if use.remarks:
-            last = f"{use.last_evaluated_at:%Y-%m-%d}" if use.last_evaluated_at else "never"
-            rows.append((use.key, use.count, last, "; ".join(use.remarks)))
+    for use in unused:
+        last = f"{use.last_evaluated_at:%Y-%m-%d}" if use.last_evaluated_at else "never"
+        rows.append((use.key, use.count, last, "; ".join(use.remarks)))
     show_table(("flag", "evaluations", "last", "remarks"), rows)
 
 
-@examination.command("lint")
+@examination.command("lint", cls=Command)
 def lint(
     file: Annotated[
         Path, typer.Argument(help="File of flags, in flagd's format or Flagstone's.", exists=True)
@@ -165,11 +189,6 @@ def _query(context: str, revision: int | None, at: datetime | None) -> Evaluatio
         raise typer.BadParameter("the context must be an object")
     moment(revision, at)
     return EvaluationQuery(context=parsed, revision=revision, at=at and local_time(at))
-
-
-def _source(environment: str, key: str, query: EvaluationQuery) -> service.FlagSource:
-    state = query.revision if query.at is None else query.at
-    return run_query(lambda connection: service.source_at(connection, environment, key, state))
 
 
 def _show_shares(counts: Counter[str]) -> None:

@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.configuration import write_content
-from app.cli.flag_writes import edit_flag, read_flag, report
+from app.cli.backend import run_backend
+from app.cli.backend.interface import Backend
+from app.cli.entries import delete_entry, find_flag
+from app.cli.flag_writes import edit_flag, report
 from app.cli.help import Commands
-from app.cli.options import EnvironmentName, Message
+from app.cli.options import DryRun, EnvironmentName, Message
 from app.cli.terminal import console
-from app.configuration.changes.models import Content, Kind
-from app.database import Connection
+from app.configuration.entries.models import NewConfiguration, WriteResult
 from app.errors import Stale, invalid
 from app.evaluation.rule_tree import ConditionGroup
 from app.flags.condition_text import parse_condition
@@ -24,9 +25,8 @@ from app.flags.editing import (
 )
 from app.flags.switching import switched_off, switched_on
 from app.flags.wording import describe
-from app.scripts import Resources, run_query, run_transaction
 
-cli = Commands()
+cli = Commands(is_remote=True)
 
 Key = Annotated[str, typer.Argument(help="Key of the flag.")]
 Variant = Annotated[
@@ -58,21 +58,15 @@ def create(
         default = next(iter(values))
     definition = {"state": "ENABLED", "variants": values, "defaultVariant": default}
 
-    async def write(resources: Resources, connection: Connection) -> tuple[int, int | None]:
+    new = NewConfiguration(value=definition, kind="flag", message=message)
+
+    async def write(backend: Backend) -> WriteResult:
         try:
-            return await write_content(
-                connection,
-                environment,
-                key,
-                Content(kind=Kind.FLAG, value=definition),
-                version=0,
-                message=message,
-                resources=resources,
-            )
+            return await backend.put_entry(environment, key, new, 0)
         except Stale:
             raise invalid("key", "must be new, but this entry exists") from None
 
-    report(environment, key, run_transaction(write), definition)
+    report(environment, key, run_backend(write), definition)
 
 
 @cli.command("show")
@@ -81,7 +75,7 @@ def show(environment: EnvironmentName, key: Key) -> None:
 
     Example: python -m app flag show local new-checkout
     """
-    for line in describe(run_query(lambda c: read_flag(c, environment, key))[0].value):
+    for line in describe(run_backend(lambda b: find_flag(b, environment, key)).value):
         console.print(line)
 
 
@@ -199,3 +193,21 @@ def enable(
         return switched_on(definition, earlier, variant)
 
     edit_flag(environment, key, edit, message)
+
+
+@cli.command("delete")
+def delete(
+    environment: EnvironmentName,
+    key: Key,
+    version: Annotated[
+        int | None, typer.Option(min=1, help="Delete only if the flag has this version.")
+    ] = None,
+    message: Message = "",
+    *,
+    dry_run: DryRun = False,
+) -> None:
+    """Delete a flag. Programs that still evaluate it use the default in their own code.
+
+    Example: python -m app flag delete local new-search -m "The search is on for all"
+    """
+    delete_entry(environment, key, version, message, dry_run=dry_run, only_flags=True)

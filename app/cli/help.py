@@ -21,6 +21,8 @@ from typing import Any, NamedTuple, TypeVar
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from app.cli.server_options import SERVER_OPTIONS, begin_command
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 PROGRAM = "python -m app"
 _LABELS = ("Example", "Works on", "Needs", "Exit codes")
@@ -62,8 +64,10 @@ def _split(docstring: str | None) -> HelpText:
 def sections(context: typer.Context) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield the tables of the help: a title, then rows of a form and its text."""
     command = context.command
-    parameters = command.get_params(context)
-    if not isinstance(command, TyperGroup):
+    is_root = context.parent is None
+    hidden = () if is_root else SERVER_OPTIONS
+    parameters = [p for p in command.get_params(context) if p not in hidden]
+    if is_root or not isinstance(command, TyperGroup):
         for title, kind in (("Arguments", TyperArgument), ("Options", TyperOption)):
             yield title, [(_form(p), _text(p, context)) for p in parameters if isinstance(p, kind)]
     panels: dict[str, list[tuple[str, str]]] = {}
@@ -126,6 +130,10 @@ class _Help:
                 # The name of the argument in errors.
                 parameter.metavar = _placeholder(parameter)
 
+    def get_params(self: Any, ctx: Any) -> list[Any]:
+        """Return the parameters, with those that name a server."""
+        return [*super().get_params(ctx), *SERVER_OPTIONS]  # type: ignore[misc]
+
     def get_help_option(self: Any, ctx: Any) -> Any:
         option = super().get_help_option(ctx)  # type: ignore[misc]
         option.help = "Show this help."
@@ -160,7 +168,21 @@ class _Help:
             formatter.write(f"\nSee `{ctx.command_path} COMMAND --help` for one command.\n")
 
 
-class Command(_Help, TyperCommand): ...
+class Command(_Help, TyperCommand):
+    """A command on the database or on this host."""
+
+    is_remote = False
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, on a server if it can."""
+        begin_command(ctx, is_remote=self.is_remote)
+        return super().invoke(ctx)
+
+
+class RemoteCommand(Command):
+    """A command on the database or on a server."""
+
+    is_remote = True
 
 
 class CommandGroup(_Help, TyperGroup): ...
@@ -169,7 +191,8 @@ class CommandGroup(_Help, TyperGroup): ...
 class Commands(typer.Typer):
     """A group of commands. Its help has notes for all of them."""
 
-    def __init__(self, help_: str = "", **attributes: Any) -> None:
+    def __init__(self, help_: str = "", *, is_remote: bool = False, **attributes: Any) -> None:
+        self._command_class = RemoteCommand if is_remote else Command
         super().__init__(
             **{"cls": CommandGroup, **attributes},
             help=help_,
@@ -183,4 +206,4 @@ class Commands(typer.Typer):
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Function], Function]:
         """Return the decorator that makes a function a command."""
-        return super().command(name, cls=Command, **options)
+        return super().command(name, **{"cls": self._command_class, **options})

@@ -5,13 +5,11 @@ from typing import Annotated
 
 import typer
 
-from app.cli.actor import operator, origin
+from app.cli.backend import run_backend
+from app.cli.backend.interface import Backend
 from app.cli.help import Commands
-from app.cli.options import At, DryRun, EnvironmentName, Message, moment
-from app.cli.terminal import console, shortened, show_table
-from app.configuration.changes import history, plans, writes
-from app.configuration.changes.administration import record_administration
-from app.configuration.changes.differences import between_environments, between_revisions
+from app.cli.options import AsJson, At, DryRun, EnvironmentName, Message, moment
+from app.cli.terminal import console, print_json, shortened, show_table
 from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.models import Kind
 from app.configuration.changes.views import (
@@ -25,11 +23,9 @@ from app.configuration.changes.views import (
     PropertiesChangeView,
 )
 from app.configuration.snapshots.snapshot import Configuration
-from app.database import Connection
 from app.flags.wording import describe
-from app.scripts import Resources, run_query, run_transaction
 
-cli = Commands()
+cli = Commands(is_remote=True)
 # Printed instead of a secret's value.
 MASK = "(sealed)"
 DRY_RUN = "dry run: nothing was written"
@@ -40,19 +36,25 @@ def show_history(
     environment: EnvironmentName,
     key: Annotated[str | None, typer.Argument(help="Key of an entry; all by default.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="Number of changes to show.")] = 20,
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Show the changes of an environment or of one key, the latest first.
 
     Example: python -m app configuration history local greeting
     """
 
-    async def read(connection: Connection) -> KeyHistory | ChangeSetPage:
+    async def read(backend: Backend) -> KeyHistory | ChangeSetPage:
         if key is not None:
-            return await history.key_history(connection, environment, key, limit=limit)
-        return await history.list_change_sets(connection, environment, limit=limit)
+            return await backend.key_history(environment, key, limit=limit)
+        return await backend.list_change_sets(environment, limit=limit)
 
+    page = run_backend(read)
+    if as_json:
+        print_json(page.items)
+        return
     rows = []
-    for item in run_query(read).items:
+    for item in page.items:
         if isinstance(item, KeyChange):
             change = f"{text_of(item.before)} → {text_of(item.after)}"
         else:
@@ -80,6 +82,8 @@ def show_difference(
             help="Environment to compare with, instead of a revision.", metavar="ENVIRONMENT"
         ),
     ] = None,
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Compare two revisions of an environment, or two environments.
 
@@ -88,12 +92,15 @@ def show_difference(
     if (before is None) == (against is None):
         raise typer.BadParameter("give --from, optionally with --to, or --against alone")
 
-    async def read(connection: Connection) -> Difference:
+    async def read(backend: Backend) -> Difference:
         if against is not None:
-            return await between_environments(connection, environment, against)
-        return await between_revisions(connection, environment, before or 0, after)
+            return await backend.compare_environments(environment, against)
+        return await backend.compare_revisions(environment, before or 0, after)
 
-    difference = run_query(read)
+    difference = run_backend(read)
+    if as_json:
+        print_json(difference)
+        return
     if difference.changes or not difference.properties:
         show_changes(difference.changes)
     show_properties(difference.properties)
@@ -113,7 +120,7 @@ def revert(
 
     Example: python -m app configuration revert local 2 --dry-run
     """
-    _write(lambda c: plans.revert(c, environment, revision), message, dry_run=dry_run)
+    _write(lambda b: b.revert(environment, revision, message, dry_run=dry_run), dry_run=dry_run)
 
 
 @cli.command("restore")
@@ -136,7 +143,7 @@ def restore(
     restored = moment(revision, at)
     if restored is None:
         raise typer.BadParameter("give a revision or --at")
-    _write(lambda c: plans.restore(c, environment, restored), message, dry_run=dry_run)
+    _write(lambda b: b.restore(environment, restored, message, dry_run=dry_run), dry_run=dry_run)
 
 
 @cli.command("promote")
@@ -154,28 +161,12 @@ def promote(
         python -m app configuration promote development local greeting
     """
     _write(
-        # An operator with the database and the key ring can read every secret.
-        lambda c: plans.promote(c, source, environment, keys, may_reveal=True),
-        message,
-        dry_run=dry_run,
+        lambda b: b.promote(environment, source, keys, message, dry_run=dry_run), dry_run=dry_run
     )
 
 
-def _write(
-    plan: Callable[[Connection], Awaitable[plans.ChangePlan]], message: str, *, dry_run: bool
-) -> None:
-    async def write(resources: Resources, connection: Connection) -> AppliedChangeSets:
-        applied = await writes.apply_plan(
-            connection,
-            await plan(connection),
-            actor=operator(),
-            message=message,
-            vault=resources.vault,
-        )
-        await record_administration(connection, resources.access_log, applied, origin())
-        return applied
-
-    result = run_transaction(write, dry_run=dry_run)
+def _write(write: Callable[[Backend], Awaitable[AppliedChangeSets]], *, dry_run: bool) -> None:
+    result = run_backend(write)
     for change_set in result.change_sets:
         if change_set.changes:
             show_changes(change_set.changes)

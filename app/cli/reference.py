@@ -17,6 +17,7 @@ from app.cli.help import PROGRAM, help_text, sections, subcommands
 
 PAGE = Path("docs/command-line.md")
 _TEST = "tests/process/cli/test_examples.py"
+_HELP = "-h, --help"
 _OUTPUT = re.compile(r"^```sh\n([^`]*)```\n\n```text\n([^`]*)```$", re.MULTILINE)
 _LITERAL = re.compile(r"`[^`]+`|--[a-z-]+|\b[A-Z]+(?:_[A-Z]+)+\b|\*\w*\*?")
 _CODE = re.compile(r"^(\d+) +(.+(?:\n +.+)*)$", re.MULTILINE)
@@ -53,8 +54,13 @@ def _section(context: Any, outputs: Mapping[str, str]) -> Iterator[str]:
     words = context.command_path.removeprefix(PROGRAM).split()
     if not words:
         yield f"# Command line\n\n<!-- tested by {_TEST} -->\n\n{_marked(text)}\n"
-        for title, rows in sections(context):
-            yield from _table(title, [(f"[`{name}`](#{name})", about) for name, about in rows])
+        links = {name for name, _ in subcommands(context)}
+        for title, section in sections(context):
+            listed = [row for row in section if row[0] != _HELP]
+            yield from _table(
+                title,
+                [(f"[`{n}`](#{n})" if n in links else f"`{n}`", about) for n, about in listed],
+            )
         return
     yield f"{'#' * (len(words) + 1)} {' '.join(words)}\n\n{_marked(text)}\n"
     if example := notes.pop("Example", ""):
@@ -67,7 +73,7 @@ def _section(context: Any, outputs: Mapping[str, str]) -> Iterator[str]:
             yield f"{title}: {_marked(' '.join(note.split()))}\n"
     if any(subcommands(context)):
         return
-    rows = [row for _, section in sections(context) for row in section if row[0] != "-h, --help"]
+    rows = [row for _, section in sections(context) for row in section if row[0] != _HELP]
     yield from _table("Argument or option", [(f"`{form}`", about) for form, about in rows])
 
 

@@ -1,31 +1,30 @@
-"""`token`: create, list, rotate and revoke tokens, by access to the database."""
+"""`token`: create, list, show, rotate and revoke tokens."""
 
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from app.access import expiry, tokens
-from app.access.format import GeneratedToken
-from app.access.local_credentials import token_key
-from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
-from app.access.token_views import TokenView
-from app.cli.actor import origin
+from app.access import expiry
+from app.access.models import EVERY_ENVIRONMENT, Scope
+from app.access.token_views import IssuedToken, NewToken, TokenView
+from app.cli.backend import run_backend
+from app.cli.backend.interface import Backend
 from app.cli.help import Commands
-from app.cli.terminal import console, error_console, show_table
-from app.database import Connection
-from app.scripts import Resources, run_query, run_script, run_transaction
+from app.cli.options import AsJson
+from app.cli.terminal import console, error_console, print_json, show_table
 
 cli = Commands(
     """Create, list, rotate and revoke tokens.
 
-    Works on: the database. A running server follows within a second.
+    Works on: the database, or a server with --url. Other servers follow within a second.
 
-    Needs: the settings of the service, in the environment or .env. None in the local tier.
-    """
+    Needs: the settings of the service, in the environment or .env. None in the local tier. With
+    --url only a token with the scope admin.
+    """,
+    is_remote=True,
 )
 
-_PAGE = 500
 _Id = Annotated[str, typer.Argument(help="ID of the token, as in `token list`.", metavar="ID")]
 
 
@@ -57,45 +56,26 @@ def create(
     Example:
         python -m app token create ci --scope read --environment local
     """
-    scopes = frozenset(Scope) if admin else frozenset(scope or [Scope.READ])
-    environments = frozenset(environment or ([EVERY_ENVIRONMENT] if admin else []))
+    scopes = list(Scope) if admin else scope or [Scope.READ]
+    environments = environment or ([EVERY_ENVIRONMENT] if admin else [])
     if not environments:
         raise typer.BadParameter("give --environment NAME, repeatable, or * for all of them")
-
-    async def write(resources: Resources, connection: Connection) -> GeneratedToken:
-        key = token_key(resources.settings)
-        expires_at = expiry.expiry(scopes, expires_days=expires_days)
-        grant = Grant(scopes=scopes, environments=environments, expires_at=expires_at)
-        return await tokens.create(
-            connection, resources.access_log, key, name=name, grant=grant, origin=origin()
-        )
-
+    new = NewToken(name=name, scopes=scopes, environments=environments, expires_days=expires_days)
     # Nothing else on standard output: it may be a pipe into a file or a secret store.
-    typer.echo(run_transaction(write).text)
+    typer.echo(run_backend(lambda backend: backend.create_token(new)).text)
 
 
 @cli.command("list")
-def list_tokens() -> None:
+def list_tokens(*, as_json: AsJson = False) -> None:
     """List all tokens, also revoked and expired ones, the oldest first.
 
     Example: python -m app token list
     """
-
-    async def work(resources: Resources) -> list[TokenView]:
-        views: list[TokenView] = []
-        after: str | None = ""
-        async with resources.database.connection() as connection:
-            while after is not None:
-                page = await tokens.list_page(
-                    connection,
-                    environments=frozenset({EVERY_ENVIRONMENT}),
-                    after=after,
-                    limit=_PAGE,
-                )
-                views += page.items
-                after = page.next
-        return sorted(views, key=lambda token: token.created_at)
-
+    tokens = run_backend(lambda backend: backend.list_tokens())
+    tokens.sort(key=lambda token: token.created_at)
+    if as_json:
+        print_json(tokens)
+        return
     show_table(
         ("id", "name", "scopes", "environments", "ends", "last used", "remarks"),
         [
@@ -103,7 +83,7 @@ def list_tokens() -> None:
                 *(token.id, token.name, ", ".join(token.scopes), ", ".join(token.environments)),
                 *(_end(token), _day(token.last_used_at), ", ".join(token.remarks)),
             )
-            for token in run_script(work)
+            for token in tokens
         ],
     )
 
@@ -114,7 +94,7 @@ def show(token_id: _Id) -> None:
 
     Example: python -m app token show ID
     """
-    token = run_query(lambda connection: tokens.get(connection, token_id))
+    token = run_backend(lambda backend: backend.get_token(token_id))
     rows = (
         ("name", token.name),
         ("scopes", ", ".join(token.scopes)),
@@ -145,20 +125,11 @@ def rotate(
     Example: python -m app token rotate ID --grace-seconds 3600
     """
 
-    async def write(
-        resources: Resources, connection: Connection
-    ) -> tuple[GeneratedToken, TokenView]:
-        new = await tokens.rotate(
-            connection,
-            resources.access_log,
-            token_key(resources.settings),
-            await tokens.lock(connection, token_id),
-            grace_seconds=grace_seconds,
-            origin=origin(),
-        )
-        return new, await tokens.get(connection, token_id)
+    async def write(backend: Backend) -> tuple[IssuedToken, TokenView]:
+        issued = await backend.rotate_token(token_id, grace_seconds)
+        return issued, await backend.get_token(token_id)
 
-    new, old = run_transaction(write)
+    new, old = run_backend(write)
     typer.echo(new.text)
     error_console.print(f"{old.id} is valid until {old.expires_at:%Y-%m-%d %H:%M:%S %Z}")
 
@@ -169,7 +140,7 @@ def revoke(token_id: _Id) -> None:
 
     Example: python -m app token revoke ID
     """
-    run_transaction(lambda r, c: tokens.revoke(c, r.access_log, token_id, origin=origin()))
+    run_backend(lambda backend: backend.revoke_token(token_id))
     console.print(f"revoked {token_id}")
 
 

@@ -9,23 +9,18 @@ from typing import Annotated
 import typer
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from app.access.events import AccessEvent
-from app.cli.actor import operator, origin
+from app.cli.backend import run_backend
+from app.cli.backend.interface import ImportOptions
 from app.cli.help import Commands
 from app.cli.history import DRY_RUN, show_changes, show_properties
 from app.cli.options import At, DryRun, EnvironmentName, Message, Revision, moment
 from app.cli.terminal import console, progress_display
-from app.configuration.transfer import service
-from app.configuration.transfer.document_checks import check_document
-from app.configuration.transfer.document_reader import format_of, read_file
-from app.configuration.transfer.document_writer import left_out, write_document
-from app.configuration.transfer.documents import Format, Mode
+from app.configuration.transfer.document_reader import format_of
+from app.configuration.transfer.documents import FILE_BYTES_MAX, Format, Mode
 from app.configuration.transfer.service import ImportResult
-from app.http.writes import transact
 from app.names import counted
-from app.scripts import Resources, run_script
 
-cli = Commands()
+cli = Commands(is_remote=True)
 
 
 @cli.command("export")
@@ -51,31 +46,16 @@ def export_environment(
     chosen = format_ or (format_of(file) if file is not None else Format.JSON)
     state = moment(revision, at)
 
-    async def work(resources: Resources) -> tuple[int, list[str], bytes]:
-        vault = resources.vault if reveal else None
-        async with resources.database.connection() as connection:
-            exported, entries = await service.environment_at(
-                connection, environment, state, vault=vault
-            )
-        if secrets := service.count_revealed(entries):
-            access = origin().did(
-                AccessEvent.SECRET_READ,
-                environment=environment,
-                detail=f"export of {counted(secrets, 'secret')} as of revision {exported.revision}",
-            )
-            await resources.database.transact(lambda c: resources.access_log.record(c, access))
-        omitted = sorted(left_out(entries, chosen))
-        return len(entries) - len(omitted), omitted, write_document(exported, entries, chosen)
-
     with _spinner(f"exporting {environment}"):
-        count, omitted, text = run_script(work)
+        exported = run_backend(lambda b: b.export(environment, chosen, state, reveal=reveal))
     if file is None:
-        sys.stdout.buffer.write(text)
+        sys.stdout.buffer.write(exported.text)
         return
-    file.write_bytes(text)
-    console.print(f"{counted(count, 'entry', 'entries')} in {file}")
-    if omitted:
-        console.print(f"not exported, as {chosen} cannot hold them: {', '.join(omitted)}")
+    file.write_bytes(exported.text)
+    console.print(f"{counted(exported.entries, 'entry', 'entries')} in {file}")
+    if exported.left_out:
+        names = ", ".join(exported.left_out)
+        console.print(f"not exported, as {chosen} cannot hold them: {names}")
 
 
 @cli.command("import")
@@ -111,34 +91,19 @@ def import_document(
     Example:
         python -m app configuration import development local.yaml --dry-run
     """
-
-    async def work(resources: Resources) -> ImportResult:
-        document = check_document(
-            read_file(file, format_, lenient=lenient),
-            resources.checkers,
-            lenient=lenient,
-            secrets=secret or (),
-        )
-        return await transact(
-            resources.database,
-            lambda c: service.import_document(
-                c,
-                environment,
-                document,
-                mode=mode,
-                actor=operator(),
-                message=message or f"Import {file.name}",
-                dry_run=dry_run,
-                vault=resources.vault,
-                checkers=resources.checkers,
-                # An operator with the database and the key ring can read all secrets anyway.
-                may_reveal=True,
-            ),
-            dry_run=dry_run,
-        )
-
+    options = ImportOptions(
+        format=format_ or format_of(file),
+        mode=mode,
+        message=message or f"Import {file.name}",
+        secrets=secret or (),
+        lenient=lenient,
+        dry_run=dry_run,
+    )
+    # One byte more than the limit, so that a longer file is refused and not cut.
+    with file.open("rb") as opened:
+        raw = opened.read(FILE_BYTES_MAX + 1)
     with _spinner(f"importing {file.name}"):
-        imported = run_script(work)
+        imported = run_backend(lambda backend: backend.import_file(environment, raw, options))
     _report(imported, dry_run=dry_run)
 
 

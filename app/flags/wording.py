@@ -16,6 +16,7 @@ from app.evaluation.rule_tree import (
     SegmentReference,
     VariantSplit,
 )
+from app.names import counted
 
 _OPERATORS = {
     "==": "is",
@@ -48,6 +49,26 @@ def describe(definition: Any) -> Iterator[str]:
         yield f"{_outcome_text(rule.outcome, default)} if {condition_text(rule.condition)}"
     rest = None if tree.otherwise is UNSET else tree.otherwise
     yield f"{_outcome_text(rest, default)} for all{' others' if tree.rules else ''}"
+
+
+def summarize(definition: Any) -> tuple[str, str]:
+    """Return the state of a flag in a word, and in short what it serves.
+
+    The state is `on` or `off` for a flag that serves true or false to all, else `enabled`, or
+    `disabled`.
+    """
+    lines = list(describe(definition))
+    flag = definition if isinstance(definition, dict) else {}
+    if flag.get("state") == "DISABLED":
+        return "disabled", lines[0].removeprefix("disabled: ")
+    *rules, rest = lines
+    served = f"{counted(len(rules), 'rule')}; {rest}" if rules else rest
+    variants = flag.get("variants")
+    default = flag.get("defaultVariant")
+    value = variants.get(default) if isinstance(variants, dict) else None
+    if isinstance(value, bool) and not flag.get("targeting"):
+        return "on" if value else "off", served
+    return "enabled", served
 
 
 def condition_text(condition: Condition) -> str:

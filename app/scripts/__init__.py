@@ -128,7 +128,7 @@ def _interrupt(*_: object) -> NoReturn:
 
 @contextmanager
 def foreseen_errors() -> Iterator[None]:
-    """Print a foreseen error as one line without secrets, and exit with 1.
+    """Print a foreseen error without secrets, and exit with 1. Several fields have a line each.
 
     SIGTERM and SIGHUP end the process like Ctrl-C, so that it stops an embedded server.
     """
@@ -152,6 +152,8 @@ def foreseen_errors() -> Iterator[None]:
 def _line(error: Exception) -> str:
     if isinstance(error, AppError) and error.code in _NEXT_STEPS:
         return f"{str(error).removesuffix('.')}. {_NEXT_STEPS[error.code]}"
+    if isinstance(error, AppError) and len(error.violations) > 1:
+        return "\n  ".join((str(error), *map(str, error.violations)))
     if isinstance(error, ForeseenError):
         return str(error)
     file = error.filename if isinstance(error, OSError) else None

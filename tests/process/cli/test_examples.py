@@ -55,8 +55,9 @@ def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) ->
         example(f"flag {name}")
     for name in ("create", "list", "show", "update", "delete"):
         example(f"environment {name}")
-    for name in ("create", "show", "target", "rollout", "disable", "enable"):
+    for name in ("create", "show", "target", "rollout", "disable", "enable", "list", "delete"):
         example(f"flag {name}")
+    example("configuration delete")
 
     token = example("token create")
     values["ID"] = token.split("_")[2]

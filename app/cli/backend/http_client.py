@@ -1,0 +1,163 @@
+"""A client of the HTTP API, for commands: bounded waits and answers, and errors in words.
+
+It follows no redirect, because a redirect would send the token to another server. It repeats a
+request after a lost connection or a 503. That is safe: a write has an Idempotency-Key.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from app import VERSION
+from app.cli.backend.http_errors import ServerError, not_flagstone, of_client, of_problem
+from app.cli.server_options import Server
+
+Answer = TypeVar("Answer")
+
+CONNECT_SECONDS = 10.0
+# The server limits a write to 20 s. A large export takes longer over a slow line.
+ANSWER_SECONDS = 120.0
+# An export of 10,000 entries of 8 KiB fits.
+ANSWER_BYTES_MAX = 128 * 1024 * 1024
+ATTEMPTS = 3
+_PAUSE_SECONDS = 0.5
+_PAUSE_SECONDS_MAX = 5.0
+# The server, or a proxy before it, could not answer for now.
+_PASSING = {502, 503, 504}
+
+
+class _Response(NamedTuple):
+    status: int
+    content_type: str
+    location: str
+    pause_seconds: float
+    body: bytes
+
+
+class HttpClient:
+    """Sends requests to one server, decodes the answers, and raises problems as AppError."""
+
+    def __init__(self, server: Server) -> None:
+        self._url = server.url
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS),
+            headers={
+                "Authorization": f"Bearer {server.token}",
+                "User-Agent": f"flagstone/{VERSION}",
+            },
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+
+    async def get(self, path: str, answer: type[Answer], **query: Any) -> Answer:
+        """Read a document. A parameter that is None or False is left out."""
+        return self._decode(await self.send("GET", path, query=query), answer)
+
+    async def write(
+        self,
+        method: str,
+        path: str,
+        answer: type[Answer],
+        *,
+        body: Any = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Write with a new Idempotency-Key."""
+        sent = {"Idempotency-Key": secrets.token_hex(16), **(headers or {})}
+        raw = await self.send(method, path, query=query, body=body, headers=sent)
+        return self._decode(raw, answer)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Send a request that may be repeated, and return the body of a successful answer."""
+        text = _query_text(query or {})
+        url = URL(f"{self._url}{path}{text}", encoded=True)
+        sent = dict(headers or {})
+        if body is not None and not isinstance(body, bytes):
+            body = msgspec.json.encode(body)
+            sent["Content-Type"] = "application/json"
+        for left in reversed(range(ATTEMPTS)):
+            pause = _PAUSE_SECONDS
+            try:
+                response = await self._send_once(method, url, body, sent)
+            except ServerError as error:
+                if not left or not error.may_pass:
+                    raise
+            else:
+                if response.status not in _PASSING or not left:
+                    return self._checked(response)
+                pause = response.pause_seconds
+            await asyncio.sleep(min(pause, _PAUSE_SECONDS_MAX))
+        raise AssertionError
+
+    async def _send_once(
+        self, method: str, url: URL, body: bytes | None, headers: Mapping[str, str]
+    ) -> _Response:
+        try:
+            async with self._session.request(
+                method, url, data=body, headers=headers, allow_redirects=False
+            ) as answer:
+                raw = bytearray()
+                async for chunk in answer.content.iter_chunked(64 * 1024):
+                    raw += chunk
+                    if len(raw) > ANSWER_BYTES_MAX:
+                        size = f"{ANSWER_BYTES_MAX // 1024**2} MiB"
+                        raise ServerError(f"{self._url}: the answer is larger than {size}")
+                after = answer.headers.get("Retry-After", "")
+                return _Response(
+                    status=answer.status,
+                    content_type=answer.content_type,
+                    location=answer.headers.get("Location", ""),
+                    pause_seconds=float(after) if after.isdecimal() else _PAUSE_SECONDS,
+                    body=bytes(raw),
+                )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise of_client(self._url, error, is_write=method != "GET") from None
+
+    def _checked(self, response: _Response) -> bytes:
+        if 200 <= response.status < 300:
+            return response.body
+        if 300 <= response.status < 400:
+            raise ServerError(
+                f"{self._url}: redirects to another URL. Give the final URL of the server."
+            )
+        raise of_problem(self._url, response.status, response.content_type, response.body)
+
+    def _decode(self, raw: bytes, answer: type[Answer]) -> Answer:
+        try:
+            return msgspec.json.decode(raw, type=answer)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise not_flagstone(self._url, raw, error) from None
+
+
+def _query_text(query: Mapping[str, Any]) -> str:
+    texts = {
+        name: "true" if value is True else str(value)
+        for name, value in query.items()
+        if value is not None and value is not False
+    }
+    return f"?{urlencode(texts)}" if texts else ""

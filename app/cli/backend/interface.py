@@ -1,0 +1,132 @@
+"""The operations that commands need, as a protocol. The errors are those of `app/errors.py`."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from app.access.token_views import IssuedToken, NewToken, TokenView
+from app.configuration.changes.history import Moment
+from app.configuration.changes.models import Kind
+from app.configuration.changes.requests import EnvironmentPatch, NewEnvironment
+from app.configuration.changes.views import (
+    AppliedChangeSets,
+    ChangeSetPage,
+    Difference,
+    KeyHistory,
+)
+from app.configuration.entries.models import NewConfiguration, WriteResult
+from app.configuration.snapshots.snapshot import Configuration
+from app.configuration.transfer.documents import Format, Mode
+from app.configuration.transfer.service import ImportResult
+from app.environments.models import Environment
+from app.flags.explanation import FlagSource
+from app.flags.views import EvaluationQuery, ExplainedEvaluation, FlagUse
+
+
+class Export(NamedTuple):
+    """An exported file, the number of its entries, and the keys that its format cannot hold."""
+
+    text: bytes
+    entries: int
+    left_out: Sequence[str]
+
+
+class ImportOptions(NamedTuple):
+    """How to import a file. `secrets` are patterns of names in .env."""
+
+    format: Format
+    mode: Mode
+    message: str
+    secrets: Sequence[str]
+    lenient: bool
+    dry_run: bool
+
+
+class Backend(Protocol):
+    """The operations of commands. A `version` is the expected one, and nothing is overwritten."""
+
+    async def list_environments(self) -> list[Environment]: ...
+
+    async def get_environment(self, name: str, moment: Moment | None = None) -> Environment: ...
+
+    async def create_environment(self, new: NewEnvironment) -> Environment: ...
+
+    async def patch_environment(
+        self, name: str, patch: EnvironmentPatch, version: int, *, dry_run: bool
+    ) -> AppliedChangeSets: ...
+
+    async def delete_environment(
+        self, name: str, version: int, message: str, *, dry_run: bool
+    ) -> Environment: ...
+
+    async def get_entry(
+        self, environment: str, key: str, moment: Moment | None = None, *, reveal: bool = False
+    ) -> Configuration: ...
+
+    async def list_entries(
+        self,
+        environment: str,
+        moment: Moment | None = None,
+        *,
+        prefix: str = "",
+        kind: Kind | None = None,
+    ) -> list[Configuration]: ...
+
+    async def put_entry(
+        self, environment: str, key: str, new: NewConfiguration, version: int
+    ) -> WriteResult:
+        """Store an entry; version 0 expects that there is none."""
+        ...
+
+    async def delete_entry(
+        self, environment: str, key: str, version: int, message: str, *, dry_run: bool
+    ) -> AppliedChangeSets: ...
+
+    async def key_history(self, environment: str, key: str, *, limit: int) -> KeyHistory: ...
+
+    async def list_change_sets(self, environment: str, *, limit: int) -> ChangeSetPage: ...
+
+    async def compare_revisions(
+        self, environment: str, before: int, after: int | None
+    ) -> Difference: ...
+
+    async def compare_environments(self, environment: str, against: str) -> Difference: ...
+
+    async def revert(
+        self, environment: str, revision: int, message: str, *, dry_run: bool
+    ) -> AppliedChangeSets: ...
+
+    async def restore(
+        self, environment: str, moment: Moment, message: str, *, dry_run: bool
+    ) -> AppliedChangeSets: ...
+
+    async def promote(
+        self, environment: str, source: str, keys: Sequence[str], message: str, *, dry_run: bool
+    ) -> AppliedChangeSets: ...
+
+    async def export(
+        self, environment: str, format_: Format, moment: Moment | None, *, reveal: bool
+    ) -> Export: ...
+
+    async def import_file(
+        self, environment: str, raw: bytes, options: ImportOptions
+    ) -> ImportResult: ...
+
+    async def list_usage(self, environment: str) -> list[FlagUse]: ...
+
+    async def explain(
+        self, environment: str, key: str, query: EvaluationQuery
+    ) -> ExplainedEvaluation: ...
+
+    async def flag_source(
+        self, environment: str, key: str, moment: Moment | None
+    ) -> FlagSource: ...
+
+    async def list_tokens(self) -> list[TokenView]: ...
+
+    async def get_token(self, token_id: str) -> TokenView: ...
+
+    async def create_token(self, new: NewToken) -> IssuedToken: ...
+
+    async def rotate_token(self, token_id: str, grace_seconds: int) -> IssuedToken: ...
+
+    async def revoke_token(self, token_id: str) -> None: ...
