@@ -6,18 +6,15 @@ from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
 from app.cli.entries import find_flag
 from app.cli.terminal import console
-from app.configuration.changes.models import Kind
 from app.configuration.entries.models import NewConfiguration, WriteResult
 from app.errors import invalid
 from app.evaluation.validation import check_flag
 from app.flags.editing import Definition
+from app.flags.switching import CHANGES_MAX, latest_with_targeting
 from app.flags.wording import describe
 
 # From the definition and the latest one with a targeting, if any, to the new definition.
 Edit = Callable[[Definition, Definition | None], Definition]
-
-# Changes of a flag that are searched for its latest targeting.
-_CHANGES_MAX = 100
 
 
 def edit_flag(environment: str, key: str, edit: Edit, message: str) -> None:
@@ -28,7 +25,8 @@ def edit_flag(environment: str, key: str, edit: Edit, message: str) -> None:
         if violations := check_flag(stored.value):
             rule = f"names a flag that cannot be edited: {violations[0]}"
             raise invalid("key", f"{rule}. Set the whole definition instead")
-        definition = edit(stored.value, await _latest_with_targeting(backend, environment, key))
+        history = await backend.key_history(environment, key, limit=CHANGES_MAX)
+        definition = edit(stored.value, latest_with_targeting(history.items))
         if definition == stored.value:
             return None, definition
         new = NewConfiguration(
@@ -42,17 +40,6 @@ def edit_flag(environment: str, key: str, edit: Edit, message: str) -> None:
 
     written, definition = run_backend(write)
     report(environment, key, written, definition)
-
-
-async def _latest_with_targeting(backend: Backend, environment: str, key: str) -> Definition | None:
-    history = await backend.key_history(environment, key, limit=_CHANGES_MAX)
-    for change in history.items:
-        before = change.before
-        if before is not None and before.kind == Kind.FLAG and not check_flag(before.value):
-            definition: Definition = before.value
-            if definition.get("targeting"):
-                return definition
-    return None
 
 
 def report(environment: str, key: str, written: WriteResult | None, definition: Definition) -> None:
