@@ -2,22 +2,22 @@
 
 import json
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from app.cli.backend import run_backend
+from app.cli.backend.interface import Backend
+from app.cli.entries import find_entry
 from app.cli.help import Commands
 from app.cli.options import AsJson, EnvironmentName
 from app.cli.terminal import console, print_json, show_table
-from app.configuration.changes.content_checks import ContentChecks
 from app.configuration.changes.models import Kind
-from app.configuration.snapshots import loading
 from app.errors import invalid
 from app.evaluation.explain import Explanation
-from app.flags.preview import MISSING_FLAG, Previews
+from app.flags.preview import MISSING_FLAG
 from app.flags.preview_views import (
     DraftEntry,
     FlagPreview,
@@ -28,9 +28,8 @@ from app.flags.preview_views import (
 )
 from app.flags.sampling import outcome_name
 from app.http.decoder import decode, parse
-from app.scripts import Resources, run_script
 
-cli = Commands()
+cli = Commands(is_remote=True)
 
 _ENTRY_MEMBERS = {"value", "kind", "schema", "description", "message"}
 
@@ -73,19 +72,15 @@ def preview(
     contexts = [_object(text, "--context") for text in context or ()]
     sample = SampleRequest(context=_object(base, "--base"), attribute=by)
 
-    async def work(resources: Resources) -> Preview:
-        async with resources.database.connection() as connection:
-            snapshot, _ = await loading.read(connection, environment, None)
-        stored = snapshot.entries.get(key)
-        entry = None if delete else _entry(value, stored.kind if stored else Kind.FLAG)
+    async def work(backend: Backend) -> Preview:
+        entry = None
+        if not delete:
+            stored = await find_entry(backend, environment, key)
+            entry = _entry(value, stored.kind if stored else Kind.FLAG)
         request = PreviewRequest(changes={key: entry}, contexts=contexts, sample=sample)
-        checks = ContentChecks()
-        try:
-            return await Previews(checks).run(snapshot, request, int(time.time()))
-        finally:
-            await checks.close()
+        return await backend.preview(environment, request)
 
-    result = run_script(work)
+    result = run_backend(work)
     if as_json:
         print_json(result)
     else:

@@ -19,6 +19,7 @@ from app.configuration.transfer.documents import Format, Mode
 from app.configuration.transfer.service import ImportResult
 from app.environments.models import Environment
 from app.flags.explanation import FlagSource
+from app.flags.preview_views import Preview, PreviewRequest
 from app.flags.views import EvaluationQuery, ExplainedEvaluation, FlagUse
 
 
@@ -120,6 +121,8 @@ class Backend(Protocol):
     async def flag_source(
         self, environment: str, key: str, moment: Moment | None
     ) -> FlagSource: ...
+
+    async def preview(self, environment: str, request: PreviewRequest) -> Preview: ...
 
     async def list_tokens(self) -> list[TokenView]: ...
 

@@ -1,5 +1,6 @@
 """The operations of commands on the database: the services that the handlers of the API call."""
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
@@ -9,7 +10,7 @@ from app.cli.backend.interface import Backend, Export, ImportOptions
 from app.cli.backend.local_administration import LocalAdministration
 from app.configuration.changes import history, plans, writes
 from app.configuration.changes.administration import record_administration
-from app.configuration.changes.content_checks import find_format_error
+from app.configuration.changes.content_checks import ContentChecks, find_format_error
 from app.configuration.changes.differences import between_environments, between_revisions
 from app.configuration.changes.history import Moment
 from app.configuration.changes.models import Content, Kind, Operation
@@ -23,6 +24,7 @@ from app.configuration.changes.views import (
 )
 from app.configuration.entries import service as entries
 from app.configuration.entries.models import NewConfiguration, WriteResult
+from app.configuration.snapshots import loading
 from app.configuration.snapshots.snapshot import Configuration
 from app.configuration.transfer import service as transfer
 from app.configuration.transfer.document_checks import check_document
@@ -33,6 +35,8 @@ from app.configuration.transfer.service import ImportResult
 from app.database import Connection
 from app.flags import explanation
 from app.flags.explanation import FlagSource
+from app.flags.preview import Previews
+from app.flags.preview_views import Preview, PreviewRequest
 from app.flags.usage import read_usage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation, FlagUse
 from app.http.conditions import ExpectedVersion
@@ -250,3 +254,12 @@ class LocalBackend(LocalAdministration):
     async def flag_source(self, environment: str, key: str, moment: Moment | None) -> FlagSource:
         async with self._database.connection() as connection:
             return await explanation.source_at(connection, environment, key, moment)
+
+    async def preview(self, environment: str, request: PreviewRequest) -> Preview:
+        async with self._database.connection() as connection:
+            snapshot, _ = await loading.read(connection, environment, None)
+        checks = ContentChecks()
+        try:
+            return await Previews(checks).run(snapshot, request, int(time.time()))
+        finally:
+            await checks.close()

@@ -39,6 +39,7 @@ from app.environments.models import Environment, EnvironmentList
 from app.errors import NotFound, invalid
 from app.evaluation.engine import FlagSet
 from app.flags.explanation import FlagSource, unknown_flag
+from app.flags.preview_views import Preview, PreviewRequest
 from app.flags.views import EvaluationQuery, ExplainedEvaluation, FlagUsage, FlagUse
 
 Result = TypeVar("Result")
@@ -268,6 +269,10 @@ class RemoteBackend:
             definition=entry.value if isinstance(entry.value, dict) else {},
             flag_set=FlagSet(rules, state.fractional, state.metadata),
         )
+
+    async def preview(self, environment: str, request: PreviewRequest) -> Preview:
+        path = f"{_environment(environment)}/preview"
+        return await self._client.write("POST", path, Preview, body=request)
 
     async def list_tokens(self) -> list[TokenView]:
         views: list[TokenView] = []
