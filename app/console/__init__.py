@@ -7,5 +7,6 @@ pages.py       the wrapper of each page: its headers, and errors as pages
 rendering.py   templates, and the frame around each page (navigation, environment, moment)
 state.py       the environment that a page shows, now or in the past
 forms.py       reading of posted forms, and errors beside their fields
+scripts/       our JavaScript: small modules that read data attributes, sent as one file
 saving.py      the one way to write: a change set with author and message
 """

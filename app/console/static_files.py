@@ -1,7 +1,7 @@
 """The static files of the console, in memory and compressed.
 
-One hash of all files is in each URL, so that an answer never changes. ES modules and the style
-sheet can name their neighbours by relative URLs, because they share the hash.
+One hash of all files is in each URL, so that an answer never changes. The modules of `scripts/` are
+sent as one, `console.js`: each is a block, so that its names are its own. They import nothing.
 """
 
 import gzip
@@ -15,6 +15,8 @@ from aiohttp import hdrs, web
 from app.http.keys import OWN_HEADERS, SETTINGS
 
 FOLDER = Path(__file__).parent / "static"
+SCRIPTS = Path(__file__).parent / "scripts"
+BUNDLE = "console.js"
 STATIC_PATH = "/console/static/{version}/{name:.+}"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _IMMUTABLE = "public, max-age=31536000, immutable"
@@ -30,13 +32,16 @@ class StaticFile:
 class StaticFiles:
     """The files by name, and the hash of all of them. `root` is the path prefix of a proxy."""
 
-    def __init__(self, folder: Path = FOLDER, *, root: str = "") -> None:
+    def __init__(self, folder: Path = FOLDER, scripts: Path = SCRIPTS, *, root: str = "") -> None:
         self.root = root
         contents = {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for path in sorted(folder.rglob("*"))
             if path.suffix in _TYPES
         }
+        contents[BUNDLE] = b"".join(
+            b"{\n" + path.read_bytes() + b"}\n" for path in sorted(scripts.glob("*.js"))
+        )
         self.files = {
             name: StaticFile(_TYPES[Path(name).suffix], plain, gzip.compress(plain, mtime=0))
             for name, plain in contents.items()

@@ -26,9 +26,9 @@ def findings(root: Path = ROOT) -> Iterator[str]:
     for style in styles:
         if (lines := _lines(style)) > STYLE_LINES:
             yield f"{style.relative_to(root)}: {lines} lines, at most {STYLE_LINES}"
-    scripts = sorted(console.glob("static/*.js"))
+    scripts = sorted(console.glob("scripts/*.js"))
     if (lines := sum(map(_lines, scripts))) > SCRIPT_LINES:
-        yield f"app/console/static/*.js: {lines} lines, at most {SCRIPT_LINES}"
+        yield f"app/console/scripts/*.js: {lines} lines, at most {SCRIPT_LINES}"
     for script in scripts:
         if not script.read_text().startswith("// "):
             yield f"{script.relative_to(root)}:1: must give the reason for the module"

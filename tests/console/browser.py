@@ -19,6 +19,7 @@ from playwright.async_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    Dialog,
     Page,
     Request,
     WebError,
@@ -72,6 +73,7 @@ class Visit:
     url: str
     faults: list[str] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
     _expected: list[str] = field(default_factory=list)
 
     def expect_fault(self, pattern: str) -> None:
@@ -85,6 +87,11 @@ class Visit:
             for fault in self.faults
             if not any(re.search(pattern, fault) for pattern in self._expected)
         ]
+
+    async def open_page(self, path: str) -> None:
+        """Open a page of the console. Fail unless it is a whole page with status 200."""
+        assert await self.open(path) == 200, path
+        assert await self.page.locator("#main").count() == 1, f"{path} is no page of the console"
 
     async def open(self, path: str) -> int:
         """Open a page, and return its status."""
@@ -113,11 +120,29 @@ class Visit:
         ]
         assert not found, "\n".join([f"{self.page.url} {self.page.viewport_size}", *found])
 
+    async def weigh(self) -> dict[str, int]:
+        """Return the bytes that each request since the last `clear` brought over the network."""
+        weights: dict[str, int] = {}
+        for request in list(self.requests):
+            response = await request.response()
+            # A stream of events never ends.
+            if response is None or "event-stream" in response.headers.get("content-type", ""):
+                continue
+            sizes = await request.sizes()
+            weights[request.url] = sizes["responseBodySize"] + sizes["responseHeadersSize"]
+        return weights
+
     def listen(self) -> None:
         """Record the faults of all pages of this visit from now on."""
         self.context.on("console", self._record_message)
         self.context.on("weberror", self._record_error)
         self.context.on("request", self._record_request)
+        self.context.on("dialog", self._accept)
+
+    async def _accept(self, dialog: Dialog) -> None:
+        """Answer yes, for example to leaving a page with unsaved changes."""
+        self.dialogs.append(dialog.type)
+        await dialog.accept()
 
     def _record_message(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
@@ -141,8 +166,13 @@ class Visit:
 @asynccontextmanager
 async def visiting(browser: Browser, url: str, **options: Any) -> AsyncIterator[Visit]:
     """Open a new context with one page. `options` are those of Playwright's `new_context`."""
-    size = {"width": 1280, "height": HEIGHT}
-    async with await browser.new_context(**{"viewport": size, "locale": "en-GB", **options}) as ctx:
+    defaults = {
+        "viewport": {"width": 1280, "height": HEIGHT},
+        "locale": "en-GB",
+        # A colour in transition has another contrast than at its end.
+        "reduced_motion": "reduce",
+    }
+    async with await browser.new_context(**defaults | options) as ctx:
         ctx.set_default_timeout(HANG_SECONDS * 1000 / 4)
         await ctx.add_init_script(_script("probes/violations.js"))
         await ctx.tracing.start(snapshots=True)

@@ -1,12 +1,17 @@
 """The console in a real browser: one service and one browser for each test process."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Generator
 
 import pytest
 from playwright.async_api import Browser, Page
 
-from tests.conftest import Service
+from app.access.rate_limit import RATE_LIMIT
+from app.configuration.snapshots.reading import FOLLOWER
+from app.flags.handlers import USAGE
+from tests.conftest import Admin, Service, clean
+from tests.console import sample
 from tests.console.browser import Visit, launched, visiting
 
 _FAILED = pytest.StashKey[bool]()
@@ -20,6 +25,18 @@ def pytest_runtest_makereport(
     if report.failed:
         item.stash[_FAILED] = True
     return report
+
+
+@pytest.fixture(scope="module")
+async def filled(running: Service, cleaner: Admin) -> Service:
+    """Return the service with the sample. Tests of the module share it, and only read it."""
+    await asyncio.to_thread(clean, cleaner)
+    await running.app[FOLLOWER].refresh()
+    running.app[RATE_LIMIT].forget()
+    await sample.fill(running)
+    await sample.backdate(running, cleaner)
+    await running.app[USAGE].run_once()
+    return running
 
 
 @pytest.fixture(scope="session")
@@ -54,8 +71,11 @@ def page(visit: Visit) -> Page:
 
 
 async def sign_in(visit: Visit, token: str) -> None:
-    """Sign in as a person does, with a token in the form."""
-    await visit.open("/console/sign-in")
-    await visit.page.get_by_label("Token").fill(token)
-    await visit.page.get_by_role("button", name="Sign in").click()
-    await visit.page.wait_for_url(lambda url: "sign-in" not in url)
+    """Sign in as the form does. Its own test uses the form."""
+    answer = await visit.context.request.post(
+        f"{visit.url}/console/sign-in",
+        form={"token": token, "next": ""},
+        headers={"Origin": visit.url},
+        max_redirects=0,
+    )
+    assert answer.status == 303, await answer.text()

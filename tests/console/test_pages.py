@@ -1,0 +1,63 @@
+"""The bars that every page meets: accessible, laid out for each width, and light."""
+
+import pytest
+
+from tests.conftest import Service
+from tests.console.browser import WIDTHS, Visit
+from tests.console.page_list import NOT_PAGES, PUBLIC, page_paths
+
+# A first visit, and a later one with the files in the browser's cache.
+FIRST_BYTES_MAX = 120_000
+LATER_BYTES_MAX = 25_000
+REQUESTS_MAX = 15
+# A window of 1280 px at a zoom of 200 % has this many CSS pixels.
+ZOOMED = 640
+
+
+@pytest.mark.parametrize("path", page_paths())
+async def test_page_is_accessible_in_both_themes(filled: Service, visit: Visit, path: str) -> None:
+    del filled
+    await _open(visit, path)
+
+    for scheme in ("light", "dark"):
+        await visit.look(scheme=scheme)
+        await visit.assert_accessible()
+
+
+@pytest.mark.parametrize("path", page_paths())
+async def test_page_is_laid_out_at_each_width(filled: Service, visit: Visit, path: str) -> None:
+    del filled
+    await _open(visit, path)
+
+    for width in (*WIDTHS, ZOOMED):
+        await visit.look(width=width)
+        await visit.assert_laid_out()
+
+
+@pytest.mark.parametrize("path", page_paths())
+async def test_page_is_light(filled: Service, visit: Visit, path: str) -> None:
+    del filled
+    await _open(visit, path)
+    await visit.page.wait_for_load_state("load")
+    first = await visit.weigh()
+    assert len(first) <= REQUESTS_MAX, first
+    assert sum(first.values()) <= FIRST_BYTES_MAX, first
+
+    visit.requests.clear()
+    await _open(visit, path)
+    await visit.page.wait_for_load_state("load")
+    later = await visit.weigh()
+    assert sum(later.values()) <= LATER_BYTES_MAX, later
+
+
+async def test_page_list_names_only_routes_of_the_console() -> None:
+    paths = page_paths()
+
+    assert NOT_PAGES.isdisjoint(paths)
+    assert set(PUBLIC) <= set(paths)
+
+
+async def _open(visit: Visit, path: str) -> None:
+    if path in PUBLIC:
+        await visit.context.clear_cookies()
+    await visit.open_page(path)
