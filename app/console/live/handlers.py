@@ -46,14 +46,15 @@ async def stream_page_changes(request: web.Request) -> web.StreamResponse:
             if is_over:
                 raise
             is_over = True
-            return b"event: ended\ndata: {}\n\n"
+            return b"id: \nevent: ended\ndata: {}\n\n"
         snapshot = follower.get(environment)
         epoch, revision = seen
         seen = (snapshot.epoch, snapshot.revision)
         if seen == (epoch, revision):
             return b""
         change = _change(request, snapshot, revision if epoch == snapshot.epoch else -1)
-        return b"event: change\ndata: " + msgspec.json.encode(change) + b"\n\n"
+        head = f"id: {change.revision}\nevent: change\ndata: ".encode()
+        return head + msgspec.json.encode(change) + b"\n\n"
 
     return await serve_stream(request, environment, next_messages, headers={})
 

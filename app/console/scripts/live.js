@@ -14,6 +14,14 @@ function show(change) {
   document.dispatchEvent(new Event("times:show"));
 }
 
+async function end(event) {
+  // After a lost connection the browser connects again by itself.
+  if (event.type === "error" && source?.readyState !== EventSource.CLOSED) return;
+  source?.close();
+  const answer = await fetch(location.href, {method: "HEAD", redirect: "manual"});
+  document.getElementById("signed-out").hidden = answer.type !== "opaqueredirect";
+}
+
 function listen() {
   // Browsers open at most six connections to a server: hidden tabs must not hold one.
   if (document.hidden) {
@@ -22,10 +30,8 @@ function listen() {
   } else if (live && !source) {
     source = new EventSource(live);
     source.addEventListener("change", event => show(JSON.parse(event.data)));
-    source.addEventListener("ended", () => {
-      source.close();
-      document.getElementById("signed-out").hidden = false;
-    });
+    source.addEventListener("ended", end);
+    source.addEventListener("error", end);
   }
 }
 

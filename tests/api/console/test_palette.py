@@ -1,0 +1,66 @@
+import re
+from html import unescape
+from typing import Any
+
+from app.access.models import Scope
+from tests.conftest import Service
+from tests.factories import flag
+
+PALETTE = "/console/environments/local/palette"
+
+
+async def _search(service: Service, query: str, *scopes: Scope) -> dict[str, str]:
+    """Return the URL of each result by its name, best first."""
+    token = await service.token(*(scopes or (Scope.READ, Scope.WRITE)))
+    async with (
+        service.signed_in(token) as browser,
+        browser.get(PALETTE, params={"q": query}) as answer,
+    ):
+        assert answer.status == 200
+        text = await answer.text()
+    found = re.findall(r'href="([^"#]*)" tabindex.*?<span class="grow">(.*?)</span>', text)
+    return {unescape(name): unescape(url) for url, name in found}
+
+
+async def _change(service: Service, message: str, **entries: Any) -> None:
+    operations = [{"op": "put", "key": key, "version": 0, **e} for key, e in entries.items()]
+    body = {"message": message, "operations": operations}
+    async with service.client.post("/v1/environments/local/changes", json=body) as answer:
+        assert answer.status == 200, await answer.text()
+
+
+async def test_palette_finds_entries_of_each_kind(service: Service) -> None:
+    entries = {
+        "checkout/newFlow": {"kind": "flag", "value": flag()},
+        "checkout-limits": {"value": 3},
+        "checkout_users": {"kind": "segment", "value": {"in": [{"var": "plan"}, ["pro"]]}},
+    }
+    await _change(service, "New", **entries)
+
+    found = await _search(service, "chkout")
+
+    root = "/console/environments/local"
+    assert found["checkout/newFlow"] == f"{root}/flags/checkout/newFlow"
+    assert found["checkout-limits"] == f"{root}/settings/checkout-limits"
+    assert found["checkout_users"] == f"{root}/segments/checkout_users"
+    assert next(iter(await _search(service, "new flow"))) == "checkout/newFlow"
+
+
+async def test_palette_without_query_lists_pages_and_actions(service: Service) -> None:
+    found = await _search(service, "")
+
+    assert next(iter(found)) == "Create a flag"
+    assert found["Flags"] == "/console/environments/local/flags"
+    assert "Go to production" in found
+
+
+async def test_palette_of_a_reader_has_no_writing_action(service: Service) -> None:
+    assert "Create a flag" not in await _search(service, "", Scope.READ)
+
+
+async def test_palette_without_match_says_so(service: Service) -> None:
+    async with (
+        service.signed_in(service.admin_token) as browser,
+        browser.get(PALETTE, params={"q": "zzzz"}) as answer,
+    ):
+        assert "Nothing matches." in await answer.text()
