@@ -15,6 +15,7 @@ from tests.benchmarks import (
     audit,
     backups,
     changes,
+    console,
     evaluation,
     ofrep,
     requests,
@@ -38,6 +39,7 @@ class Part(StrEnum):
     SEALING = auto()
     AUDIT = auto()
     BACKUPS = auto()
+    CONSOLE = auto()
 
 
 _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figure]]]] = {
@@ -52,6 +54,7 @@ _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figur
     Part.SEALING: sealing.measure,
     Part.BACKUPS: backups.measure,
     Part.AUDIT: audit.measure,
+    Part.CONSOLE: console.measure,
 }
 
 

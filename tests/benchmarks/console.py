@@ -1,0 +1,174 @@
+"""Measure the pages of the console: the server's time, and how long it holds the event loop.
+
+A probe asks for /health/live all the while. Its longest wait is the longest stall of the loop, and
+a stall of the machine counts too: run it on a quiet one.
+"""
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.progress import Progress
+
+from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.changes.service import apply
+from app.database import Connection
+from app.database.targets import open_database
+from app.settings import load
+from tests.benchmarks.connection import connected, require_good
+from tests.benchmarks.figures import Figure, milliseconds, percentile
+from tests.benchmarks.processes import LOCAL, Service, data_folder, service
+
+SIZES = (1_000, 5_000)
+_ENVIRONMENTS = ("local", "development", "staging", "production")
+_REQUESTS = 60
+_WARM_UP = 3
+STALL_MS_MAX = 20
+_CONSOLE = "/console/environments/local"
+_KEY = "checkout/flag-7"
+_GROUPS = ("checkout", "search", "mobile", "home", "reports")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """A request, and the limit of its 95th percentile."""
+
+    request: bytes
+    ms_max: float
+
+
+async def measure(progress: Progress) -> list[Figure]:
+    """Measure each page with 1,000 and with 5,000 flags in four environments."""
+    figures: list[Figure] = []
+    for flags in SIZES:
+        with data_folder() as folder:
+            with service(folder):
+                await _fill(folder, flags)
+            with service(folder) as served:
+                cases = await _cases(served)
+                task = progress.add_task(f"console: {flags:,} flags", total=len(cases))
+                for name, case in cases.items():
+                    figures += await _measured(served, f"{name}, 4 x {flags:,}", case)
+                    progress.advance(task)
+    return figures
+
+
+async def _cases(served: Service) -> Mapping[str, _Case]:
+    cookie = await _sign_in(served)
+
+    def asked(path: str, ms_max: float, headers: str = "") -> _Case:
+        head = f"GET {_CONSOLE}{path} HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n{headers}\r\n"
+        return _Case(request=head.encode(), ms_max=ms_max)
+
+    draft = msgspec.json.encode({"changes": {_KEY: {"kind": "flag", "value": _definition(7, 40)}}})
+    preview = served.request("POST", f"{LOCAL}/preview", body=draft)
+    return {
+        "flag list": asked("/flags", 40),
+        "flag list, search": asked("/flags?q=flag-77", 40, "HX-Request: true\r\n"),
+        "flag page": asked(f"/flags/{_KEY}", 20),
+        "changes": asked("/changes", 40),
+        "palette": asked("/palette?q=chkt7", 40),
+        "preview of 10,000 keys": _Case(request=preview, ms_max=150),
+    }
+
+
+async def _sign_in(served: Service) -> str:
+    """Return the cookie of a new session."""
+    form = f"token={served.token}".encode()
+    head = (
+        "POST /console/sign-in HTTP/1.1\r\nHost: x\r\nSec-Fetch-Site: same-origin\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(form)}\r\n\r\n"
+    )
+    async with connected(served.port) as connection:
+        answer = await connection.ask(head.encode() + form)
+    return answer.header("Set-Cookie").partition(";")[0]
+
+
+async def _measured(served: Service, name: str, case: _Case) -> list[Figure]:
+    seconds: list[float] = []
+    async with connected(served.port) as connection:
+        answer = await connection.ask(case.request)
+        require_good(answer)
+        for _ in range(_WARM_UP):
+            await connection.ask(case.request)
+        async with _probing(served.port) as waits:
+            for _ in range(_REQUESTS):
+                started = time.perf_counter()
+                await connection.ask(case.request)
+                seconds.append(time.perf_counter() - started)
+    return [
+        Figure(
+            case=name,
+            value=percentile(seconds, 0.95) * 1000,
+            unit="ms, p95",
+            at_most=case.ms_max,
+            detail=f"{milliseconds(seconds)}, {len(answer.body) / 1000:.0f} kB",
+        ),
+        Figure(
+            case=f"{name}: longest stall",
+            value=max(waits) * 1000,
+            unit="ms",
+            at_most=STALL_MS_MAX,
+            detail=f"median of {len(waits)} probes: {statistics.median(waits) * 1000:.2f} ms",
+        ),
+    ]
+
+
+@asynccontextmanager
+async def _probing(port: int) -> AsyncIterator[list[float]]:
+    """Yield the times of requests that cost nothing, sent one after another meanwhile."""
+    waits: list[float] = []
+
+    async def probe() -> None:
+        async with connected(port) as connection:
+            while True:
+                started = time.perf_counter()
+                await connection.ask(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+                waits.append(time.perf_counter() - started)
+                await asyncio.sleep(0.001)
+
+    probing = asyncio.create_task(probe())
+    try:
+        yield waits
+    finally:
+        probing.cancel()
+        await asyncio.wait([probing])
+
+
+async def _fill(folder: Path, flags: int) -> None:
+    async with open_database(load({"DATA_DIR": str(folder)})) as database:
+        for environment in _ENVIRONMENTS:
+            operations = [_operation(number) for number in range(flags)]
+            await database.transact(partial(_write, environment, operations))
+
+
+async def _write(environment: str, operations: list[Operation], connection: Connection) -> None:
+    await apply(connection, environment, operations, actor="bench")
+
+
+def _operation(number: int) -> Operation:
+    content = Content(
+        kind=Kind.FLAG, value=_definition(number, number % 101), description=f"Flag {number}."
+    )
+    group = _GROUPS[0] if number == 7 else _GROUPS[number % len(_GROUPS)]
+    return Operation(key=f"{group}/flag-{number}", content=content, expected=None)
+
+
+def _definition(number: int, share: int) -> dict[str, Any]:
+    """Return a flag with a condition and a split."""
+    split = {"fractional": [["on", share], ["off", 100 - share]]}
+    condition = {"in": [{"var": "country"}, ["CH", "AT", "DE"]]}
+    return {
+        "state": "ENABLED",
+        "variants": {"on": True, "off": False},
+        "defaultVariant": "off",
+        "targeting": {"if": [condition, "on", split]} if number % 3 else split,
+        "owner": "payments",
+    }
