@@ -1,6 +1,7 @@
 """Say in words what a flag serves to whom."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 from msgspec import UNSET
@@ -46,9 +47,9 @@ def describe(definition: Any) -> Iterator[str]:
         yield f"true if {condition_text(tree.shorthand)}, else false"
         return
     for rule in tree.rules:
-        yield f"{_outcome_text(rule.outcome, default)} if {condition_text(rule.condition)}"
+        yield f"{outcome_text(rule.outcome, default)} if {condition_text(rule.condition)}"
     rest = None if tree.otherwise is UNSET else tree.otherwise
-    yield f"{_outcome_text(rest, default)} for all{' others' if tree.rules else ''}"
+    yield f"{outcome_text(rest, default)} for all{' others' if tree.rules else ''}"
 
 
 def summarize(definition: Any) -> tuple[str, str]:
@@ -95,17 +96,17 @@ def _comparison_text(comparison: Comparison) -> str:
     if comparison.version_operator is not None:
         return f"version {name} {comparison.version_operator} {value}"
     if comparison.operator == "in" and comparison.is_reversed:
-        return f"{name} contains {_value_text(value)}"
+        return f"{name} contains {value_text(value)}"
     if comparison.operator == "in":
         items = value if isinstance(value, list) else [value]
-        return f"{name} is one of {', '.join(map(_value_text, items))}"
+        return f"{name} is one of {', '.join(map(value_text, items))}"
     operator = _OPERATORS.get(comparison.operator, comparison.operator)
     if comparison.is_reversed:
-        return f"{_value_text(value)} {operator} {name}"
-    return f"{name} {operator} {_value_text(value)}"
+        return f"{value_text(value)} {operator} {name}"
+    return f"{name} {operator} {value_text(value)}"
 
 
-def _value_text(value: Any) -> str:
+def value_text(value: Any) -> str:
     match value:
         case None:
             return "null"
@@ -115,22 +116,28 @@ def _value_text(value: Any) -> str:
             return str(value)
 
 
-def _outcome_text(outcome: Outcome, default: Any) -> str:
+def outcome_text(outcome: Outcome, default: Any) -> str:
     if isinstance(outcome, VariantSplit):
-        total = sum(share.parts for share in outcome.shares)
+        total = total_parts(outcome)
         parts = (
-            f"{_percent(share.parts, total)} {_variant_text(share.variant, default)}"
+            f"{percent_text(Fraction(max(0, share.parts), total or 1))}"
+            f" {variant_text(share.variant, default)}"
             for share in outcome.shares
         )
         attribute = outcome.attribute
         by = "targetingKey" if attribute is None else attribute.name
         return f"{', '.join(parts)} by {by}"
-    return _variant_text(outcome, default)
+    return variant_text(outcome, default)
 
 
-def _variant_text(variant: Any, default: Any) -> str:
-    return _value_text(default or "no value" if variant is None else variant)
+def total_parts(split: VariantSplit) -> int:
+    """Return the sum of the weights. A negative one counts as 0, as in an evaluation."""
+    return sum(max(0, share.parts) for share in split.shares)
 
 
-def _percent(parts: int, total: int) -> str:
-    return f"{100 * parts / total:.3f}".rstrip("0").rstrip(".") + " %" if total else "0 %"
+def variant_text(variant: Any, default: Any) -> str:
+    return value_text(default or "no value" if variant is None else variant)
+
+
+def percent_text(share: Fraction) -> str:
+    return f"{float(100 * share):.3f}".rstrip("0").rstrip(".") + " %"

@@ -1,0 +1,1 @@
+"""Say changes in plain English: of entries, definitions of flags, and environments."""

@@ -1,0 +1,150 @@
+"""Say how an entry, an environment or a whole change set changed. Never the value of a secret."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from msgspec import UNSET
+
+from app.configuration.changes.models import Kind
+from app.configuration.changes.views import ChangeView, EntryView, PropertiesChangeView
+from app.crypto.sealed import is_sealed
+from app.evaluation.rule_reader import read
+from app.evaluation.rule_tree import Advanced
+from app.flags.change_words.definitions import describe_definition, describe_segment
+from app.flags.change_words.sentences import (
+    Part,
+    Sentence,
+    bounded,
+    name,
+    sentence,
+    with_prefix,
+)
+from app.flags.change_words.values import describe_value, value_text
+from app.flags.wording import condition_text, describe
+
+_VALUE_MAX = 60
+
+
+def describe_change(key: str, before: EntryView | None, after: EntryView | None) -> list[Sentence]:
+    """Return at most 20 sentences, and one with the number of the others."""
+    return bounded(_of_entry(key, before, after))
+
+
+def describe_properties(change: PropertiesChangeView) -> list[Sentence]:
+    """Return the sentences of an environment's properties, at most 20 and one more."""
+    return bounded(_of_properties(change))
+
+
+def describe_changes(
+    changes: Iterable[ChangeView], properties: PropertiesChangeView | None, *, hidden: int = 0
+) -> list[Sentence]:
+    """Return the sentences of a change set, at most 20 and one more. Each names its key.
+
+    `hidden` is the number of changes that the caller leaves out.
+    """
+    of_properties = _of_properties(properties) if properties is not None else ()
+    of_entries = chain.from_iterable(map(_with_key, changes))
+    return bounded(chain(of_properties, of_entries), hidden=hidden)
+
+
+def _with_key(change: ChangeView) -> Iterator[Sentence]:
+    described = _of_entry(change.key, change.before, change.after)
+    if _kind(change.before) == _kind(change.after) == Kind.FLAG:
+        return (with_prefix(change.key, of_flag) for of_flag in described)
+    return described
+
+
+def _kind(entry: EntryView | None) -> str | None:
+    return None if entry is None else entry.kind
+
+
+def _of_entry(key: str, before: EntryView | None, after: EntryView | None) -> Iterator[Sentence]:
+    """Yield the sentences of an entry. All but those of a changed flag name its key."""
+    if before is None or after is None:
+        if after is not None:
+            yield sentence(*_title(key, after), " was created", *_first_value(after))
+        elif before is not None:
+            yield sentence(*_title(key, before), " was deleted", *_last_value(before))
+    elif before.kind != after.kind:
+        yield sentence("Kind of ", name(key), f" changed from {before.kind} to {after.kind}")
+        yield from _of_texts((" of ", name(key)), before, after)
+    elif before.kind == Kind.FLAG:
+        yield from describe_definition(before.value, after.value)
+        yield from _of_texts((), before, after)
+    else:
+        texts = list(_of_texts((" of ", name(key)), before, after))
+        yield from _of_value(key, before, after, has_other_changes=bool(texts))
+        yield from texts
+
+
+def _title(key: str, entry: EntryView) -> tuple[Part, ...]:
+    return (f"{entry.kind.capitalize()} ", name(key))
+
+
+def _first_value(entry: EntryView) -> tuple[str, ...]:
+    if entry.kind == Kind.FLAG:
+        return (": ", "; ".join(describe(entry.value)))
+    if entry.kind == Kind.SEGMENT:
+        tree = read(entry.value)
+        condition = None if isinstance(tree, Advanced) else tree.shorthand
+        return () if condition is None else (": ", condition_text(condition))
+    return (": ", value_text(entry.value, _VALUE_MAX)) if _is_shown(entry) else ()
+
+
+def _last_value(entry: EntryView) -> tuple[str, ...]:
+    if entry.kind != Kind.SETTING or not _is_shown(entry):
+        return ()
+    return ("; its value was ", value_text(entry.value, _VALUE_MAX))
+
+
+def _is_shown(entry: EntryView) -> bool:
+    """Return whether a value is neither a secret nor sealed for hosts."""
+    is_secret = entry.sealed or entry.kind == Kind.SECRET
+    return not is_secret and not (isinstance(entry.value, str) and is_sealed(entry.value))
+
+
+def _of_value(
+    key: str, before: EntryView, after: EntryView, *, has_other_changes: bool
+) -> Iterator[Sentence]:
+    if before.kind == Kind.SEGMENT:
+        yield from describe_segment(key, before.value, after.value)
+    elif before.kind == Kind.SECRET:
+        yield from _of_secret(key, before, after, has_other_changes=has_other_changes)
+    elif _is_shown(before) and _is_shown(after):
+        yield from describe_value((name(key),), before.value, after.value)
+    elif before.value != after.value:
+        yield sentence("The sealed value of ", name(key), " was replaced")
+
+
+def _of_secret(
+    key: str, before: EntryView, after: EntryView, *, has_other_changes: bool
+) -> Iterator[Sentence]:
+    """Say that a secret was replaced. Two masked secrets do not show whether their values differ.
+
+    Without another change it was. Otherwise a copy may have been stored with a new description.
+    """
+    if before.version != after.version:
+        verb = "may have been replaced" if has_other_changes else "was replaced"
+        yield sentence("The secret ", name(key), f" {verb}")
+
+
+def _of_texts(of_key: tuple[Part, ...], before: EntryView, after: EntryView) -> Iterator[Sentence]:
+    for title, old, new in (
+        ("Description", before.description, after.description),
+        ("Schema", before.schema, after.schema),
+    ):
+        sides = (UNSET if side is None else side for side in (old, new))
+        yield from describe_value((title, *of_key), *sides)
+
+
+def _of_properties(change: PropertiesChangeView) -> Iterator[Sentence]:
+    before, after = change.before, change.after
+    for member in before.metadata | after.metadata:
+        old, new = (side.metadata.get(member, UNSET) for side in (before, after))
+        yield from describe_value(("Metadata ", name(member), " of the environment"), old, new)
+    if before.fractional != after.fractional:
+        texts = name(before.fractional), " to ", name(after.fractional)
+        yield sentence("Bucketing of splits changed from generation ", *texts)
+    if before.protected != after.protected:
+        verb = "is now protected" if after.protected else "is no longer protected"
+        yield sentence(f"The environment {verb}")

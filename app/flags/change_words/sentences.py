@@ -1,0 +1,75 @@
+"""A sentence about a change, as parts. Names are marked, so each output chooses their emphasis.
+
+A page renders a name in bold, a terminal prints it plain. A sentence has neither HTML nor Markdown.
+"""
+
+from collections.abc import Iterable
+from itertools import islice
+
+import msgspec
+
+SENTENCES_MAX = 20
+CHARACTERS_MAX = 200
+# So that two names fit into one sentence.
+NAME_MAX = 70
+
+
+class SentencePart(msgspec.Struct, frozen=True):
+    """A part of a sentence. `is_name` marks a key, a variant or a condition."""
+
+    text: str
+    is_name: bool = False
+
+
+Sentence = tuple[SentencePart, ...]
+# A plain text stands for a part that is no name.
+Part = str | SentencePart
+
+
+def name(text: str) -> SentencePart:
+    return SentencePart(shortened(text, NAME_MAX), is_name=True)
+
+
+def names(texts: Iterable[str]) -> list[Part]:
+    """Return names with commas between."""
+    parts: list[Part] = []
+    for text in texts:
+        parts += [", ", name(text)] if parts else [name(text)]
+    return parts
+
+
+def sentence(*parts: Part) -> Sentence:
+    """Return a sentence of at most 200 characters."""
+    room = CHARACTERS_MAX
+    fitting: list[SentencePart] = []
+    for part in parts:
+        whole = SentencePart(part) if isinstance(part, str) else part
+        if len(whole.text) >= room:
+            fitting.append(SentencePart(shortened(whole.text, room), whole.is_name))
+            break
+        room -= len(whole.text)
+        fitting.append(whole)
+    return tuple(part for part in fitting if part.text)
+
+
+def with_prefix(prefix: str, described: Sentence) -> Sentence:
+    return sentence(name(prefix), ": ", *described)
+
+
+def bounded(sentences: Iterable[Sentence], *, hidden: int = 0) -> list[Sentence]:
+    """Return the first 20 sentences, and one with the number of the others and the hidden ones."""
+    remaining = iter(sentences)
+    first = list(islice(remaining, SENTENCES_MAX))
+    count = sum(1 for _ in remaining) + hidden
+    if count:
+        first.append(sentence(f"and {count:,} more {'change' if count == 1 else 'changes'}"))
+    return first
+
+
+def plain_text(described: Sentence) -> str:
+    return "".join(part.text for part in described)
+
+
+def shortened(text: str, limit: int) -> str:
+    """Cut a text, and end it with an ellipsis. The limit is at least 1."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

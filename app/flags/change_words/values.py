@@ -1,0 +1,119 @@
+"""Say how a JSON value changed: from what to what, or which of its paths."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from msgspec import UNSET
+
+from app.flags.change_words.sentences import Part, Sentence, name, sentence, shortened
+
+_SHOWN_MAX = 3
+# So that two values, or the differences that are shown, fit into one sentence.
+_VALUE_MAX = 60
+_SHORT_VALUE_MAX = 24
+# Characters before the first difference of two long texts.
+_LEAD = 12
+
+
+class ValueDifference(NamedTuple):
+    """A path at which two values differ. A side without the path is UNSET."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+def describe_value(subject: tuple[Part, ...], before: Any, after: Any) -> Iterator[Sentence]:
+    """Yield one sentence if the values differ. UNSET stands for no value."""
+    found = list(differences(before, after))
+    if not found:
+        return
+    if before is UNSET:
+        yield sentence(*subject, " was added: ", value_text(after, _VALUE_MAX))
+    elif after is UNSET:
+        yield sentence(*subject, " was removed")
+    elif not found[0].path:
+        yield sentence(*subject, " changed ", *_from_to(before, after, _VALUE_MAX))
+    else:
+        yield sentence(*subject, " changed: ", *_listed(found))
+
+
+def differences(before: Any, after: Any, path: str = "") -> Iterator[ValueDifference]:
+    """Yield the paths at which two values differ. True differs from 1, and 1 from 1.0."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for member in before | after:
+            inner = f"{path}.{member}" if path else member or '""'
+            yield from differences(before.get(member, UNSET), after.get(member, UNSET), inner)
+    elif isinstance(before, list) and isinstance(after, list):
+        yield from _of_lists(before, after, path)
+    elif type(before) is not type(after) or before != after:
+        yield ValueDifference(path, before, after)
+
+
+def _of_lists(before: list[Any], after: list[Any], path: str) -> Iterator[ValueDifference]:
+    """Compare by position, after the same elements at the start and at the end are left out."""
+    shorter = min(len(before), len(after))
+    if len(before) == len(after):
+        start, end = 0, 0
+    else:
+        start = _same_count(before, after, shorter)
+        end = _same_count(before[::-1], after[::-1], shorter - start)
+    old, new = before[start : len(before) - end], after[start : len(after) - end]
+    for offset in range(max(len(old), len(new))):
+        left = old[offset] if offset < len(old) else UNSET
+        right = new[offset] if offset < len(new) else UNSET
+        yield from differences(left, right, f"{path}[{start + offset}]")
+
+
+def _same_count(before: list[Any], after: list[Any], limit: int) -> int:
+    for position in range(limit):
+        if next(differences(before[position], after[position]), None) is not None:
+            return position
+    return limit
+
+
+def value_text(value: Any, limit: int = _SHORT_VALUE_MAX) -> str:
+    """Return a value as JSON, shortened."""
+    return shortened(json.dumps(value, ensure_ascii=False), limit)
+
+
+def canonical(value: Any) -> str:
+    """Return a text that is the same for equal values only."""
+    return json.dumps(value, sort_keys=True)
+
+
+def _from_to(before: Any, after: Any, limit: int) -> tuple[str, ...]:
+    old, new = (json.dumps(value, ensure_ascii=False) for value in (before, after))
+    if max(len(old), len(new)) > limit:
+        start = max(0, _same_start(old, new) - _LEAD)
+        old, new = (_excerpt(text, start, limit) for text in (old, new))
+    return ("from ", old, " to ", new)
+
+
+def _same_start(before: str, after: str) -> int:
+    """Return the number of characters before the first difference."""
+    pairs = enumerate(zip(before, after, strict=False))
+    return next((position for position, (old, new) in pairs if old != new), 0)
+
+
+def _excerpt(text: str, start: int, limit: int) -> str:
+    return shortened(f"…{text[start:]}" if start else text, limit)
+
+
+def _listed(found: list[ValueDifference]) -> Iterator[Part]:
+    for position, difference in enumerate(found[:_SHOWN_MAX]):
+        if position:
+            yield ", "
+        # The end of a path says more than its start.
+        path = difference.path
+        yield name(path if len(path) <= _VALUE_MAX else f"…{path[1 - _VALUE_MAX :]}")
+        if difference.before is UNSET:
+            yield f" was added: {value_text(difference.after)}"
+        elif difference.after is UNSET:
+            yield " was removed"
+        else:
+            yield " "
+            yield from _from_to(difference.before, difference.after, _SHORT_VALUE_MAX)
+    if len(found) > _SHOWN_MAX:
+        yield f", and {len(found) - _SHOWN_MAX:,} more"
