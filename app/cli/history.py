@@ -1,6 +1,6 @@
 """The commands of `configuration` that show, compare and restore earlier states."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Annotated
 
 import typer
@@ -10,7 +10,6 @@ from app.cli.backend.interface import Backend
 from app.cli.help import Commands
 from app.cli.options import AsJson, At, DryRun, EnvironmentName, Message, moment
 from app.cli.terminal import console, print_json, shortened, show_table
-from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.models import Kind
 from app.configuration.changes.views import (
     AppliedChangeSets,
@@ -23,12 +22,16 @@ from app.configuration.changes.views import (
     PropertiesChangeView,
 )
 from app.configuration.snapshots.snapshot import Configuration
+from app.flags.change_words.entries import describe_change, describe_changes, describe_properties
+from app.flags.change_words.sentences import Sentence, plain_text
 from app.flags.wording import describe
 
 cli = Commands(is_remote=True)
 # Printed instead of a secret's value.
 MASK = "(sealed)"
 DRY_RUN = "dry run: nothing was written"
+# For one row of the history of an environment.
+_SENTENCES_MAX = 3
 
 
 @cli.command("history")
@@ -56,11 +59,13 @@ def show_history(
     rows = []
     for item in page.items:
         if isinstance(item, KeyChange):
-            change = f"{text_of(item.before)} → {text_of(item.after)}"
+            sentences = describe_change(key or "", item.before, item.after)
         else:
-            properties = ["the environment itself"] if item.properties else []
-            change = ", ".join([*properties, *(change.key for change in item.changes)])
-            change += _rest(item.changes_count, item.changes)
+            hidden = item.changes_count - len(item.changes)
+            sentences = describe_changes(
+                item.changes, item.properties, limit=_SENTENCES_MAX, hidden=hidden
+            )
+        change = "; ".join(map(plain_text, sentences))
         when = f"{item.created_at:%Y-%m-%d %H:%M:%S}"
         rows.append((item.revision, when, item.actor, change, item.message))
     show_table(("revision", "when", "who", "what", "why"), rows)
@@ -182,26 +187,22 @@ def _write(write: Callable[[Backend], Awaitable[AppliedChangeSets]], *, dry_run:
 
 
 def show_changes(changes: list[ChangeView]) -> None:
-    """Print each key before and after."""
-    _show_differences("key", [(c.key, text_of(c.before), text_of(c.after)) for c in changes])
+    """Print in words how each key changed."""
+    if not changes:
+        console.print("no difference")
+    for change in changes:
+        _show_sentences(describe_changes([change]))
 
 
 def show_properties(properties: PropertiesChangeView | None) -> None:
-    """Print the properties of an environment that differ, before and after."""
-    if properties is None:
-        return
-    names = ("metadata", "fractional", "protected")
-    pairs = [(n, getattr(properties.before, n), getattr(properties.after, n)) for n in names]
-    _show_differences(
-        "property", [(n, shortened(b), shortened(a)) for n, b, a in pairs if not are_equal(b, a)]
-    )
+    """Print in words how the properties of an environment changed."""
+    if properties is not None:
+        _show_sentences(describe_properties(properties))
 
 
-def _show_differences(name: str, rows: list[tuple[str, str, str]]) -> None:
-    if rows:
-        show_table((name, "before", "after"), rows)
-    else:
-        console.print("no difference")
+def _show_sentences(sentences: Iterable[Sentence]) -> None:
+    for sentence in sentences:
+        console.print(plain_text(sentence))
 
 
 def _rest(count: int | None, shown: Sequence[ChangeView]) -> str:

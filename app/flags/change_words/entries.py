@@ -12,6 +12,7 @@ from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced
 from app.flags.change_words.definitions import describe_definition, describe_segment
 from app.flags.change_words.sentences import (
+    SENTENCES_MAX,
     Part,
     Sentence,
     bounded,
@@ -36,15 +37,19 @@ def describe_properties(change: PropertiesChangeView) -> list[Sentence]:
 
 
 def describe_changes(
-    changes: Iterable[ChangeView], properties: PropertiesChangeView | None, *, hidden: int = 0
+    changes: Iterable[ChangeView],
+    properties: PropertiesChangeView | None = None,
+    *,
+    limit: int = SENTENCES_MAX,
+    hidden: int = 0,
 ) -> list[Sentence]:
-    """Return the sentences of a change set, at most 20 and one more. Each names its key.
+    """Return the first sentences of a change set, and one with the number of the others.
 
-    `hidden` is the number of changes that the caller leaves out.
+    Each names its key. `hidden` is the number of changes that the caller leaves out.
     """
     of_properties = _of_properties(properties) if properties is not None else ()
     of_entries = chain.from_iterable(map(_with_key, changes))
-    return bounded(chain(of_properties, of_entries), hidden=hidden)
+    return bounded(chain(of_properties, of_entries), limit=limit, hidden=hidden)
 
 
 def _with_key(change: ChangeView) -> Iterator[Sentence]:

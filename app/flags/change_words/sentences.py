@@ -56,10 +56,12 @@ def with_prefix(prefix: str, described: Sentence) -> Sentence:
     return sentence(name(prefix), ": ", *described)
 
 
-def bounded(sentences: Iterable[Sentence], *, hidden: int = 0) -> list[Sentence]:
-    """Return the first 20 sentences, and one with the number of the others and the hidden ones."""
+def bounded(
+    sentences: Iterable[Sentence], *, limit: int = SENTENCES_MAX, hidden: int = 0
+) -> list[Sentence]:
+    """Return the first sentences, and one with the number of the others and the hidden ones."""
     remaining = iter(sentences)
-    first = list(islice(remaining, SENTENCES_MAX))
+    first = list(islice(remaining, limit))
     count = sum(1 for _ in remaining) + hidden
     if count:
         first.append(sentence(f"and {count:,} more {'change' if count == 1 else 'changes'}"))

@@ -43,7 +43,8 @@ def test_flag_is_targeted_rolled_out_and_switched(run: Run) -> None:
 
     history = run("configuration", "history", "local", "search").output
     assert "Search is slow" in history
-    assert "→ off for all" in history
+    assert "Switched off:" in history
+    assert "Switched on" in history
     assert "{" not in history
     assert run("configuration", "set", "local", "size", "1").code == 0
     retyped = run("configuration", "set", "local", "size", "2", "--kind", "flag")
