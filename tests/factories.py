@@ -31,7 +31,10 @@ def filled(path: str, environment: str = "local") -> str:
         "environment": environment,
         "id": "0123456789abc",
         "key": "k",
+        "name": "console.css",
+        "path": "unknown",
         "revision": "1",
         "ticket": "t",
+        "version": "0",
     }
     return re.sub(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}", lambda m: values[m[1]], path)

@@ -184,11 +184,12 @@ def _session(row: asyncpg.Record) -> ConsoleSession:
 
 
 def _view(row: asyncpg.Record, caller: Caller) -> SessionView:
-    fields = dict(row)
-    scopes = tuple(scope for scope in Scope if scope in fields.pop("scopes"))
-    environments = tuple(fields.pop("environments"))
-    is_own = row["actor"] == caller.actor
-    return SessionView(**fields, scopes=scopes, environments=environments, is_own=is_own)
+    fields = {
+        **row,
+        "scopes": tuple(scope for scope in Scope if scope in row["scopes"]),
+        "environments": tuple(row["environments"]),
+    }
+    return SessionView(**fields, is_own=row["actor"] == caller.actor)
 
 
 def _is_within(view: SessionView, grant: Grant) -> bool:

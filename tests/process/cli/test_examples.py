@@ -59,6 +59,7 @@ def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) ->
         example(f"flag {name}")
     example("configuration delete")
 
+    example("console link")
     token = example("token create")
     values["ID"] = token.split("_")[2]
     for name in ("list", "show", "rotate", "revoke"):
