@@ -76,10 +76,11 @@ def _bucketing_attributes(rule: Any) -> Iterator[str]:
     for node in _objects(rule):
         operands = node.get("fractional")
         if isinstance(operands, list) and operands and isinstance(operands[0], dict):
-            yield from _variables(operands[0])
+            yield from variables_in(operands[0])
 
 
-def _variables(rule: Any) -> Iterator[str]:
+def variables_in(rule: Any) -> Iterator[str]:
+    """Yield the attributes that a rule reads, some of them twice."""
     for node in _objects(rule):
         name = node.get("var")
         if isinstance(name, list) and name:

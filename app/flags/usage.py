@@ -3,15 +3,17 @@
 A killed process loses up to a minute of counts. No evaluation is counted twice: counts are not
 retried if their statement may have been committed. While the database is down, counts wait by
 environment, key, reason and variant. Waiting by outcome would keep old flags in memory.
+
+The table `flag_usage` has the totals, `flag_usage_hours` the evaluations of each hour of a week.
 """
 
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from prometheus_client import Metric
@@ -35,6 +37,8 @@ WAITING_MAX = 50_000
 # The limit of body blocks that are in memory only to be counted. Each request may add one that its
 # group no longer caches.
 BLOCKS_BYTES_MAX = 16 * 1024 * 1024
+# Hours that the table of hours has; older ones are deleted once an hour.
+HOURS_MAX = 7 * 24
 # Remarks need a flag that is older than this, or more evaluations than this.
 STALE_DAYS = 30
 CERTAIN_COUNT = 100
@@ -69,6 +73,7 @@ class Usage(Component):
         self._blocks_bytes = 0
         self._waiting: Counter[RowKey] = Counter()
         self._totals: Counter[tuple[str, str]] = Counter()
+        self._trimmed_at: datetime | None = None
 
     def count(self, environment: str, body: bytes) -> None:
         self._counts[environment][body] += 1
@@ -102,6 +107,23 @@ class Usage(Component):
             self.totals(),
         )
 
+    def waiting(self, environment: str, key: str) -> int:
+        """Return the number of evaluations of a flag that are not in the table yet."""
+        start = b'{"key":%b,' % msgspec.json.encode(key)
+        bodies = self._counts[environment] if environment in self._counts else Counter()
+        count = sum(times for body, times in bodies.items() if body.startswith(start))
+        blocks = self._blocks[environment] if environment in self._blocks else Counter()
+        # Joined first: a block has the bodies of many flags.
+        count += sum(
+            times
+            for block, times in blocks.items()
+            if start in block.joined and any(body.startswith(start) for body in block.bodies)
+        )
+        rows = self._waiting.items()
+        return count + sum(
+            times for (name, flag, _, _), times in rows if (name, flag) == (environment, key)
+        )
+
     async def run_once(self) -> None:
         """Flush the counts. Never raises. Counts that were certainly not written wait."""
         self._take()
@@ -114,6 +136,7 @@ class Usage(Component):
             nonlocal has_started
             has_started = True
             await _add(connection, batch)
+            await self._trim(connection)
 
         try:
             await self._database.transact(add)
@@ -129,6 +152,13 @@ class Usage(Component):
         except Exception as error:  # noqa: BLE001 - one failure must not end the counting
             # Drop the batch: if it cannot be written, it would block all later ones.
             log.warning("usage_not_added", error=type(error).__name__)
+
+    async def _trim(self, connection: Connection) -> None:
+        """Delete old hours, at most once an hour."""
+        now = datetime.now(UTC)
+        if self._trimmed_at is None or now - self._trimmed_at >= timedelta(hours=1):
+            await sql.delete_flag_usage_hours(connection, before=now - timedelta(hours=HOURS_MAX))
+            self._trimmed_at = now
 
     def _take(self) -> None:
         """Move the counts by outcome to the waiting rows and the totals."""
@@ -171,6 +201,17 @@ async def _add(connection: Connection, counts: Counter[RowKey]) -> None:
         variants=list(variants),
         counts=list(counts.values()),
     )
+    by_variant: Counter[tuple[str, str, str]] = Counter()
+    for (name, key, _, variant), count in counts.items():
+        by_variant[name, key, variant] += count
+    names, keys, variants = zip(*by_variant, strict=True)
+    await sql.add_flag_usage_hours(
+        connection,
+        environments=list(names),
+        keys=list(keys),
+        variants=list(variants),
+        counts=list(by_variant.values()),
+    )
 
 
 async def read_usage(connection: Connection, environment: str, now: datetime) -> list[FlagUse]:
@@ -180,17 +221,32 @@ async def read_usage(connection: Connection, environment: str, now: datetime) ->
     return [_use(key, list(of_flag), now) for key, of_flag in groupby(rows, itemgetter("key"))]
 
 
+async def read_flag_use(connection: Connection, environment: str, key: str) -> list[OutcomeUse]:
+    """Return the counts of one flag by outcome, the most frequent first."""
+    rows = sql.list_usage_of_flag(connection, environment=environment, key=key)
+    return [_outcome_use(row) async for row in rows]
+
+
+class HourUse(NamedTuple):
+    """The evaluations of one variant in one hour. The variant is empty for other outcomes."""
+
+    hour: datetime
+    variant: str
+    evaluations: int
+
+
+async def read_hours(
+    connection: Connection, environment: str, key: str, now: datetime
+) -> list[HourUse]:
+    """Return the hours of the last week in which a flag was evaluated, in their order."""
+    rows = sql.list_flag_usage_hours(
+        connection, environment=environment, key=key, since=now - timedelta(hours=HOURS_MAX)
+    )
+    return [HourUse(row["hour"], row["variant"], row["count"]) async for row in rows]
+
+
 def _use(key: str, rows: list[Any], now: datetime) -> FlagUse:
-    outcomes = [
-        OutcomeUse(
-            reason=row["reason"],
-            variant=row["variant"] or None,
-            count=row["count"],
-            last_evaluated_at=row["last_evaluated_at"],
-        )
-        for row in rows
-        if row["count"] is not None
-    ]
+    outcomes = [_outcome_use(row) for row in rows if row["count"] is not None]
     created_at = rows[0]["created_at"]
     last = max((outcome.last_evaluated_at for outcome in outcomes), default=None)
     return FlagUse(
@@ -200,6 +256,15 @@ def _use(key: str, rows: list[Any], now: datetime) -> FlagUse:
         count=sum(outcome.count for outcome in outcomes),
         outcomes=outcomes,
         remarks=_remarks(outcomes, last or created_at, now),
+    )
+
+
+def _outcome_use(row: Any) -> OutcomeUse:
+    return OutcomeUse(
+        reason=row["reason"],
+        variant=row["variant"] or None,
+        count=row["count"],
+        last_evaluated_at=row["last_evaluated_at"],
     )
 
 

@@ -147,6 +147,17 @@ def _use(**given: str) -> str:
     return _insert("flag_usage", row | given)
 
 
+def _hour(**given: str) -> str:
+    row = {
+        "environment": "'local'",
+        "key": "'k'",
+        "hour": "current_timestamp",
+        "variant": "'on'",
+        "count": "1",
+    }
+    return _insert("flag_usage_hours", row | given)
+
+
 def _data_key(**given: str) -> str:
     row = {
         "environment": "'local'",
@@ -202,6 +213,7 @@ GOOD = {
         _environment(fractional="'v2'", revision="0"),
     ],
     "flag_usage": [_use(), _use(key="'l'", variant="''")],
+    "flag_usage_hours": [_hour(), _hour(variant="''")],
     "data_keys": [
         _data_key(),
         _all(_data_key(retired_at="current_timestamp"), _data_key(id=_OTHER_ID)),
@@ -316,6 +328,9 @@ BAD = {
     "flag_usage_pkey": [_all(_use(), _use())],
     "flag_usage_environment_fkey": [_use(environment="'nowhere'")],
     "flag_usage_count_positive": [_use(count="0")],
+    "flag_usage_hours_pkey": [_all(_hour(), _hour())],
+    "flag_usage_hours_environment_fkey": [_hour(environment="'nowhere'")],
+    "flag_usage_hours_count_positive": [_hour(count="0")],
     "schema_fingerprints_pkey": [
         _all(*(["alter table schema_fingerprints alter id restart", _fingerprint()] * 2))
     ],

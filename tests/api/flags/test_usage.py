@@ -2,8 +2,10 @@
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from app.database import Database, sql
 from app.evaluation.bulk import BodyBlock
 from app.evaluation.engine import Flag, FlagSet
 from app.flags import usage as counting
-from app.flags.usage import BLOCKS_BYTES_MAX, Usage
+from app.flags.usage import BLOCKS_BYTES_MAX, Usage, read_flag_use, read_hours
 from app.settings import Settings, Target
 from tests.conftest import Server, Service
 from tests.factories import flag
@@ -177,3 +179,56 @@ async def test_unexpected_usage_error_is_logged_and_ends_nothing(
         ("usage_not_added", "DatabaseBugError")
     ]
     assert rows(server) == {"good": 1}
+
+
+async def test_hours_have_counts_by_variant_for_a_week(
+    database: Database, database_target: Target, server: Server
+) -> None:
+    await database.open(database_target)
+    now = datetime.now(UTC)
+    with server.admin("suite") as connection:
+        for days in (1, 8):
+            connection.execute(
+                "insert into flagstone.flag_usage_hours values"
+                " ('local', 'new', date_trunc('hour', %s::timestamptz, 'UTC'), 'off', 5)",
+                (now - timedelta(days=days),),
+            )
+    usage = Usage(database)
+
+    for _ in range(3):
+        usage.count("local", outcome())
+    await usage.run_once()
+    usage.count("local", outcome())
+    usage.count("local", outcome("other"))
+    await usage.run_once()
+
+    async with database.connection() as connection_of_app:
+        await connection_of_app.execute(
+            "update environments set created_at = $1 where name = 'local'",
+            now - timedelta(days=30),
+        )
+        hours = await read_hours(connection_of_app, "local", "new", now)
+        uses = await read_flag_use(connection_of_app, "local", "new")
+    # The hour may change between the two flushes.
+    counts = Counter[str]()
+    for hour in hours:
+        counts[hour.variant] += hour.evaluations
+    assert counts == {"off": 5, "on": 4}
+    assert [(use.reason, use.variant, use.count) for use in uses] == [("STATIC", "on", 4)]
+    with server.admin("suite") as connection:
+        query = "select count(*) from flagstone.flag_usage_hours where variant = 'off'"
+        assert connection.execute(query).fetchone() == (1,)
+
+
+async def test_waiting_evaluations_of_a_flag_are_counted(database: Database) -> None:
+    usage = Usage(database)
+    block = BodyBlock([outcome(), outcome("other")])
+
+    usage.count("local", outcome())
+    usage.count("staging", outcome())
+    usage.count("local", outcome("newer"))
+    usage.count_block("local", block)
+    before = usage.waiting("local", "new")
+    usage.totals()
+
+    assert (before, usage.waiting("local", "new"), usage.waiting("local", "ne")) == (2, 2, 0)

@@ -22,6 +22,7 @@ DOWN = "drop table things;\n"
 RIGHTS = {
     "1795890000401-AddEnvironmentDeletionTriggers": "8888517f54b6c007",
     "1795903575587-CreateSignInCodesTable": "9baf2309fa86d6a2",
+    "1795904948554-CreateFlagUsageHoursTable": "ab9a9bbfadfaa970",
 }
 
 

@@ -1,0 +1,1 @@
+drop table flag_usage_hours;
