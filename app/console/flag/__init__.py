@@ -1,0 +1,5 @@
+"""The page of one flag: switch, variants, targeting, pending changes, conflicts.
+
+The editor is one form. Its fields are a `FlagDraft` (`draft.py`), named by path
+(`rules.0.condition.operator`). `definition.py` turns a definition into a draft and back.
+"""

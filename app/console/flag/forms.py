@@ -1,0 +1,60 @@
+"""The draft as the fields of a form, named by path (`rules.0.condition.operator`), and back."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from app.console.flag.draft import FlagDraft
+from app.errors import malformed
+
+# A name of a field: names of members and positions, with dots between.
+_NAME = re.compile(r"[a-z]+(?:\.(?:[a-z]+|[0-9]{1,4}))*")
+# The deepest targeting that is stored has 64 levels; each group adds two parts to a name.
+_PARTS_MAX = 200
+
+
+def parse(fields: Iterable[tuple[str, str]]) -> FlagDraft:
+    """Return the draft in the fields of a form; other fields are ignored. Raises Malformed."""
+    tree: dict[str, Any] = {}
+    for name, text in fields:
+        if _NAME.fullmatch(name):
+            _put(tree, name, text)
+    try:
+        return msgspec.convert(_with_lists(tree), FlagDraft, strict=False)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise malformed("form", f"does not have the fields of this page: {error}") from None
+
+
+def fields_of(draft: FlagDraft) -> Iterator[tuple[str, str]]:
+    """Yield the fields that a browser sends for a draft."""
+    yield from _fields("", msgspec.to_builtins(draft))
+
+
+def _put(tree: dict[str, Any], name: str, text: str) -> None:
+    *parents, last = name.split(".")
+    if len(parents) >= _PARTS_MAX:
+        raise malformed("form", f"must not have names of more than {_PARTS_MAX} parts")
+    for part in parents:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise malformed("form", f"must not have the field {part} and fields below it")
+    tree[last] = text
+
+
+def _with_lists(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    if node and all(name.isdecimal() for name in node):
+        return [_with_lists(node[name]) for name in sorted(node, key=int)]
+    return {name: _with_lists(child) for name, child in node.items()}
+
+
+def _fields(path: str, node: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(node, dict | list):
+        members = node.items() if isinstance(node, dict) else enumerate(node)
+        for name, child in members:
+            yield from _fields(f"{path}.{name}" if path else str(name), child)
+    else:
+        yield path, str(node)

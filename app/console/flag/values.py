@@ -1,0 +1,117 @@
+"""Typed values as texts of the form: constants of conditions, values of variants, metadata."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+# Labels of the types that a person can choose.
+VALUE_TYPES = {
+    "text": "text",
+    "number": "number",
+    "boolean": "yes/no",
+    "texts": "texts",
+    "numbers": "numbers",
+    "json": "JSON",
+}
+# Inputs of browsers change these characters.
+_UNSAFE = re.compile("[\x00-\x1f\x7f]")
+
+
+def encode(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def encode_pretty(value: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def value_text(value: Any, types: Sequence[str]) -> tuple[str, str]:
+    """Return the type of a value and its text. A value of none of the types is JSON."""
+    match value:
+        case bool():
+            result = "boolean", encode(value)
+        case int() | float():
+            result = "number", encode(value)
+        case str() if not _UNSAFE.search(value):
+            result = "text", value
+        case list() if all(isinstance(item, str) and _is_line(item) for item in value):
+            result = "texts", "\n".join(value)
+        case list() if all(map(is_number, value)):
+            result = "numbers", "\n".join(map(encode, value))
+        case _:
+            return "json", encode(value)
+    return result if result[0] in types else ("json", encode(value))
+
+
+def parse_value(type_: str, text: str) -> Any:
+    """Return the value of a text. Raises ValueError with the broken rule."""
+    return _PARSERS.get(type_, _json)(text)
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text. Raises ValueError with line and column."""
+    try:
+        return msgspec.json.decode(text.encode(errors="surrogatepass"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(_json_rule(text, str(error))) from None
+
+
+def _json_rule(text: str, reason: str) -> str:
+    found = re.search(r" \(byte (\d+)\)$", reason)
+    if found is None:
+        return "must be JSON that is complete" if text.strip() else "must be JSON, not empty"
+    before = text.encode(errors="replace")[: int(found[1])].decode(errors="ignore")
+    line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+    rule = reason[: found.start()].removeprefix("JSON is malformed: ")
+    return f"must be JSON; line {line}, column {column}: {rule}"
+
+
+def _json(text: str) -> Any:
+    return parse_json(text)
+
+
+def _number(text: str) -> Any:
+    try:
+        value = msgspec.json.decode(text.strip().encode(errors="replace"))
+    except msgspec.DecodeError:
+        value = None
+    if not is_number(value):
+        raise ValueError("must be a number, such as 25 or 0.5")
+    return value
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _texts(text: str) -> list[str]:
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def _numbers(text: str) -> list[Any]:
+    return [_number(line) for line in _texts(text)]
+
+
+def _is_line(item: str) -> bool:
+    return item.strip() == item != "" and not _UNSAFE.search(item)
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "text": _text,
+    "number": _number,
+    "boolean": _boolean,
+    "texts": _texts,
+    "numbers": _numbers,
+}
