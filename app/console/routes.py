@@ -8,6 +8,8 @@ from aiohttp import web
 from app.access.models import Scope
 from app.access.sessions.guard import guarded_page
 from app.console import home, sign_in
+from app.console.flag import handlers as flag
+from app.console.flag.switch import copy_flag, get_switch, switch_flag
 from app.console.live.handlers import stream_page_changes
 from app.console.pages import with_pages
 from app.console.palette.handlers import search_palette
@@ -20,6 +22,7 @@ from app.http.routing import expect
 
 _ENVIRONMENT = "/console/environments/{environment}"
 _KEY = r"/{key:[\s\S]+}"
+_READ = (Scope.READ,)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,12 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("POST", "/console/sign-in", sign_in.post_sign_in, None),
     ConsolePage("POST", "/console/sign-out", sign_in.post_sign_out, None),
     ConsolePage("GET", "/console/signed-out", sign_in.get_signed_out, None),
+
+    ConsolePage("GET", _ENVIRONMENT + "/flags" + _KEY, flag.get_flag, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/flag-draft" + _KEY, flag.post_draft, Scope.READ),
+    ConsolePage("GET", _ENVIRONMENT + "/flag-switch" + _KEY, get_switch, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/flag-switch" + _KEY, switch_flag, Scope.WRITE, _READ),
+    ConsolePage("POST", _ENVIRONMENT + "/flag-copy" + _KEY, copy_flag, Scope.WRITE, _READ),
 
     # The last one: it takes every other path.
     ConsolePage("GET", r"/console/{path:[\s\S]*}", home.get_unknown_page, Scope.READ),

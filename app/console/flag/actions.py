@@ -219,9 +219,9 @@ def _part(draft: FlagDraft, path: str, kind: Any) -> Any:
     part: Any = draft
     for name in path.split("."):
         part = part[_index(name)] if isinstance(part, list) else getattr(part, name)
-    if not isinstance(part, kind):
-        raise LookupError(path)
-    return part
+    if isinstance(part, kind):
+        return part
+    raise LookupError(path)
 
 
 def _place(draft: FlagDraft, path: str) -> tuple[list[Any], int]:

@@ -1,6 +1,6 @@
 """Conditions of the rule tree as parts of the form, and back."""
 
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -104,7 +104,7 @@ def draft_condition(condition: Condition) -> DraftCondition:
             draft = DraftCondition(kind="group", operator=kind, conditions=parts, source=source)
         case SegmentReference(key):
             draft = DraftCondition(kind="segment", operator="in", segment=key, source=key)
-        case Comparison():
+        case _:
             draft = _draft_comparison(condition)
     draft.form = form
     if len(form) % 2:
@@ -168,9 +168,7 @@ def condition_of(draft: DraftCondition, path: str, errors: FieldRules) -> Condit
     return condition
 
 
-def _comparison_of(
-    draft: DraftCondition, path: str, errors: FieldRules
-) -> Comparison:
+def _comparison_of(draft: DraftCondition, path: str, errors: FieldRules) -> Comparison:
     source = _source_of(draft)
     was = _draft_comparison(source) if source is not None else DraftCondition()
     operator = OPERATORS[draft.base_operator]
@@ -208,7 +206,7 @@ def _source_of(draft: DraftCondition) -> Comparison | None:
     except (msgspec.DecodeError, UnicodeEncodeError):
         return None
     condition = tree.shorthand if isinstance(tree, Targeting) else None
-    return cast("Comparison", condition) if isinstance(condition, Comparison) else None
+    return condition if isinstance(condition, Comparison) else None
 
 
 def fit_condition(draft: DraftCondition) -> None:

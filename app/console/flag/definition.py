@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
 
 from app.console.flag.conditions import condition_of, draft_condition
 from app.console.flag.draft import (
@@ -134,7 +133,7 @@ def _draft_targeting(draft: FlagDraft, targeting: Any) -> None:
         raise TypeError(tree.reason)
     if tree.shorthand is not None:
         rules = [TargetingRule(tree.shorthand, True)]
-        draft.shape, draft.otherwise = "shorthand", draft_outcome(False)  # noqa: FBT003 - a variant
+        draft.shape, draft.otherwise = "shorthand", draft_outcome(False)
     else:
         rules = list(tree.rules)
         draft.shape = "nested" if tree.is_nested else ""
@@ -218,9 +217,9 @@ def _variant_value(type_: str, variant: DraftVariant) -> Any:
             return parse_value(type_, variant.value)
         case "object":
             value = parse_json(variant.value)
-            if not isinstance(value, dict):
-                raise ValueError("must be an object, such as {}")
-            return value
+            if isinstance(value, dict):
+                return value
+            raise ValueError("must be an object, such as {}")
         case _:
             return variant.value
 
@@ -263,9 +262,9 @@ def _tree_of(draft: FlagDraft, renamed: Mapping[str, str], errors: FieldRules) -
         for n, rule in enumerate(draft.rules)
     )
     otherwise = outcome(draft.otherwise, "otherwise")
-    if draft.shape == "shorthand" and len(rules) == 1:
-        if rules[0].outcome is True and otherwise is False:
-            return Targeting(shorthand=rules[0].condition)
+    is_truth = len(rules) == 1 and rules[0].outcome is True and otherwise is False
+    if draft.shape == "shorthand" and is_truth:
+        return Targeting(shorthand=rules[0].condition)
     return Targeting(rules, otherwise, is_nested=draft.shape == "nested" and len(rules) > 1)
 
 

@@ -82,7 +82,7 @@ def _variant_of(text: str, field: str, errors: FieldRules) -> str | bool | None:
 
 
 def _weights_of(percents: list[str], path: str, errors: FieldRules) -> list[int]:
-    numbers = []
+    numbers: list[Decimal] = []
     for position, percent in enumerate(percents):
         number = parse_percent(percent)
         if number is None:
@@ -92,7 +92,7 @@ def _weights_of(percents: list[str], path: str, errors: FieldRules) -> list[int]
     if not numbers:
         errors[f"{path}.shares"].append("must have at least one part")
         return []
-    missing = 100 - sum(numbers)
+    missing = 100 - sum(numbers, Decimal(0))
     if abs(missing) <= _TOLERANCE * len(numbers):
         # Thirds are 33.333 each.
         numbers[-1] += missing
@@ -130,6 +130,4 @@ def fit_outcome(draft: DraftOutcome, variants: list[str]) -> None:
     if draft.serve != SPLIT or draft.shares:
         return
     names = variants[:2] or ["null"]
-    draft.shares = [
-        DraftShare(variant=name, percent=percent_text(1, len(names))) for name in names
-    ]
+    draft.shares = [DraftShare(variant=name, percent=percent_text(1, len(names))) for name in names]

@@ -1,0 +1,128 @@
+"""The switch of a flag, and its creation from another environment."""
+
+from typing import Any
+
+from aiohttp import web
+
+from app.access.models import Scope
+from app.configuration.changes.requests import PutOperation
+from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.snapshot import Configuration
+from app.console.flag.views import flag_in, head_of, needs_confirmation
+from app.console.forms import FormErrors, read_form
+from app.console.pages import is_fragment, redirect
+from app.console.rendering import frame, page
+from app.console.saving import check_grant, save
+from app.console.state import EnvironmentState
+from app.errors import AppError, Conflict, Invalid, NotFound, Stale, invalid
+from app.evaluation.validation import check_flag
+from app.flags.switching import read_latest_with_targeting, switched_off, switched_on
+from app.flags.wording import describe
+from app.http.keys import DATABASE
+
+
+async def get_switch(request: web.Request) -> web.Response:
+    """Show what the switch would do, and ask for a message."""
+    state, entry = _current(request)
+    return await _switch_page(request, state, entry)
+
+
+async def switch_flag(request: web.Request) -> web.Response:
+    """Switch a flag as `flag disable` and `flag enable` do."""
+    form = await read_form(request)
+    state, entry = _current(request)
+    environment = state.snapshot.environment
+    message, variant = form.get("message", ""), form.get("variant") or None
+    version = form.get("version", "")
+    try:
+        if needs_confirmation(environment) and form.get("confirmation") != environment.name:
+            raise invalid("confirmation", f"must be {environment.name}")
+        definition = await _switched(request, entry, variant)
+        operation = PutOperation(
+            key=entry.key,
+            version=int(version) if version.isdecimal() and len(version) < 10 else 0,
+            value=definition,
+            kind="flag",
+            schema=entry.schema,
+            description=entry.description,
+        )
+        written = await save(request, [operation], message)
+    except (Invalid, Conflict, Stale) as error:
+        errors = FormErrors.of(error)
+        return await _switch_page(request, state, entry, errors=errors, message=message)
+    location = frame(request, state).url("flags", entry.key, saved=written.change_sets[0].revision)
+    if is_fragment(request):
+        return web.Response(headers={"HX-Redirect": location})
+    return redirect(location)
+
+
+async def copy_flag(request: web.Request) -> web.Response:
+    """Create a flag with the definition of another environment."""
+    form = await read_form(request)
+    key, source = request.match_info["key"], form.get("source", "")
+    check_grant(request, source, Scope.READ)
+    entry = flag_in(request.app[FOLLOWER].get(source), key)
+    if entry is None:
+        raise NotFound("flag_unknown", f"There is no flag {key} in {source}.")
+    operation = PutOperation(
+        key=key,
+        version=0,
+        value=entry.value,
+        kind="flag",
+        schema=entry.schema,
+        description=entry.description,
+    )
+    written = await save(request, [operation], f"Copy {key} from {source}")
+    revision = written.change_sets[0].revision
+    return redirect(frame(request).url("flags", key, saved=revision))
+
+
+def _current(request: web.Request) -> tuple[EnvironmentState, Configuration]:
+    name, key = request.match_info["environment"], request.match_info["key"]
+    state = EnvironmentState(snapshot=request.app[FOLLOWER].get(name))
+    entry = flag_in(state.snapshot, key)
+    if entry is None:
+        raise NotFound("flag_unknown", f"There is no flag {key} in {name}.")
+    return state, entry
+
+
+async def _switched(request: web.Request, entry: Configuration, variant: str | None) -> Any:
+    """Return the definition after the switch. Raises Invalid, which may ask for a variant."""
+    if violations := check_flag(entry.value):
+        rule = f"cannot be switched: {violations[0]}. Edit the definition as JSON"
+        raise invalid("value", rule)
+    if head_of(entry.key, entry).is_on:
+        return switched_off(entry.value, variant)
+    async with request.app[DATABASE].connection() as connection:
+        earlier = await read_latest_with_targeting(connection, entry.environment, entry.key)
+    return switched_on(entry.value, earlier, variant)
+
+
+async def _switch_page(
+    request: web.Request,
+    state: EnvironmentState,
+    entry: Configuration,
+    *,
+    errors: FormErrors | None = None,
+    message: str = "",
+) -> web.Response:
+    effect: list[str] = []
+    problem: AppError | None = None
+    try:
+        effect = list(describe(await _switched(request, entry, None)))
+    except Invalid as error:
+        problem = error
+    needs_variant = problem is not None and problem.violations[0].field == "variant"
+    return page(
+        request,
+        "flag/_switch.html" if is_fragment(request) else "flag/switch.html",
+        state=state,
+        status=422 if errors else 200,
+        head=head_of(entry.key, entry),
+        effect=effect,
+        problem="" if problem is None or needs_variant else problem.message,
+        variants=list(entry.value["variants"]) if needs_variant else [],
+        confirms=needs_confirmation(state.snapshot.environment),
+        message=message,
+        errors=errors,
+    )

@@ -1,0 +1,133 @@
+"""Plain data for the templates of a flag: its head, its tabs, and the lists that inputs suggest."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from aiohttp import web
+
+from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.snapshot import Configuration, Snapshot
+from app.console.flag.definition import advanced_reason, type_of
+from app.environments.models import Environment
+from app.flags.editing import serves_all
+from app.settings import Tier
+from app.threads import in_thread
+
+VIEWS = {
+    "targeting": "Targeting",
+    "history": "History",
+    "usage": "Usage",
+    "use": "Use it",
+    "dependencies": "Dependencies",
+    "json": "JSON",
+}
+_ATTRIBUTE = re.compile(rb'"var":\[?"([^"\\]{1,120})"')
+_ATTRIBUTES_MAX = 200
+_names: "WeakKeyDictionary[Snapshot, EditorNames]" = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditorNames:
+    """The names that inputs suggest: attributes in the environment's flags, and its segments."""
+
+    attributes: tuple[str, ...]
+    segments: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlagTab:
+    """A flag in one environment. `status` is empty where it does not exist."""
+
+    environment: Environment
+    status: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlagHead:
+    """The head of the page. `status` is On, Off, or Disabled."""
+
+    key: str
+    entry: Configuration
+    status: str
+    type: str
+    owner: str
+    tags: tuple[str, ...]
+    metadata: Mapping[str, Any]
+    advanced: str | None
+
+    @property
+    def is_on(self) -> bool:
+        return self.status == "On"
+
+
+def head_of(key: str, entry: Configuration) -> FlagHead:
+    definition = entry.value if isinstance(entry.value, dict) else {}
+    metadata = definition.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    variants = definition.get("variants")
+    tags = str(metadata.get("tags", "")).split(",")
+    return FlagHead(
+        key=key,
+        entry=entry,
+        status=status_of(definition),
+        type=(type_of(variants) if isinstance(variants, dict) and variants else None) or "mixed",
+        owner=str(metadata.get("owner", "")),
+        tags=tuple(tag.strip() for tag in tags if tag.strip()),
+        metadata={k: v for k, v in metadata.items() if k not in ("owner", "tags")},
+        advanced=advanced_reason(entry.value),
+    )
+
+
+def status_of(definition: Any) -> str:
+    """Return On, Off or Disabled. Off serves one variant to all, and its value is not true."""
+    match definition:
+        case {"state": "ENABLED", "variants": dict(variants)}:
+            served = serves_all(definition)
+            return "On" if served is None or variants.get(served) is True else "Off"
+        case _:
+            return "Disabled"
+
+
+def tabs_of(
+    request: web.Request, key: str, environments: tuple[Environment, ...]
+) -> Iterator[FlagTab]:
+    snapshots = request.app[FOLLOWER].loaded()
+    for environment in environments:
+        entry = flag_in(snapshots[environment.name], key)
+        status = status_of(entry.value) if entry is not None else ""
+        yield FlagTab(environment=environment, status=status)
+
+
+def flag_in(snapshot: Snapshot, key: str) -> Configuration | None:
+    """Return the flag of a snapshot, None for another kind or no entry."""
+    entry = snapshot.entries.get(key)
+    return entry.configuration if entry is not None and entry.kind == "flag" else None
+
+
+def needs_confirmation(environment: Environment) -> bool:
+    """Return whether a person must type the name of the environment to switch a flag."""
+    return environment.protected or environment.tier == Tier.PRODUCTION
+
+
+async def editor_names(snapshot: Snapshot) -> EditorNames:
+    """Return the names that inputs suggest. They are computed once for each snapshot."""
+    names = _names.get(snapshot)
+    if names is None:
+        names = _names[snapshot] = await in_thread("names", lambda: _find_names(snapshot))
+    return names
+
+
+def _find_names(snapshot: Snapshot) -> EditorNames:
+    counts: dict[str, int] = {}
+    for definition in snapshot.rules.definitions.values():
+        for match in _ATTRIBUTE.finditer(definition):
+            name = match[1].decode()
+            counts[name] = counts.get(name, 0) + 1
+    attributes = sorted(counts, key=lambda name: (-counts[name], name))[:_ATTRIBUTES_MAX]
+    return EditorNames(
+        attributes=tuple(sorted({*attributes, "targetingKey"})),
+        segments=tuple(sorted(snapshot.rules.segments)),
+    )
