@@ -74,7 +74,7 @@ def head_of(key: str, entry: Configuration) -> FlagHead:
         entry=entry,
         status=status_of(definition),
         type=(type_of(variants) if isinstance(variants, dict) and variants else None) or "mixed",
-        owner=str(metadata.get("owner", "")),
+        owner=str(metadata.get("owner") or definition.get("owner") or ""),
         tags=tuple(tag.strip() for tag in tags if tag.strip()),
         metadata={k: v for k, v in metadata.items() if k not in ("owner", "tags")},
         advanced=advanced_reason(entry.value),

@@ -1,0 +1,274 @@
+"""The page of a flag: its editor as a form, the draft, saving, the switch."""
+
+import json
+from typing import Any
+
+from app.access.models import Scope
+from tests.api.console.page_forms import Fields, changed, form_fields
+from tests.conftest import Service
+from tests.factories import flag
+
+PAGE = "/console/environments/local"
+KEY = "shop/checkout"
+OWN = {"Sec-Fetch-Site": "same-origin"}
+RULES: dict[str, Any] = {
+    "if": [
+        {
+            "and": [
+                {"ends_with": [{"var": "email"}, "@example.org"]},
+                {"!": [{"in": [{"var": "plan"}, ["pro", "team"]]}]},
+            ]
+        },
+        "on",
+        {"fractional": [{"var": "email"}, ["on", 1], ["off", 3]]},
+    ]
+}
+FLAG = flag(defaultVariant="off", targeting=RULES, metadata={"owner": "web", "size": 1.0})
+
+
+async def put(
+    service: Service,
+    value: Any = FLAG,
+    *,
+    key: str = KEY,
+    environment: str = "local",
+    version: int = 0,
+) -> None:
+    condition = {"If-Match": f'"{version}"'} if version else {"If-None-Match": "*"}
+    path = f"/v1/environments/{environment}/configurations/{key}"
+    body = {"kind": "flag", "value": value}
+    async with service.client.put(path, json=body, headers=condition) as answer:
+        assert answer.status in (200, 201), await answer.text()
+
+
+async def stored(service: Service, key: str = KEY, environment: str = "local") -> Any:
+    path = f"/v1/environments/{environment}/configurations/{key}"
+    async with service.client.get(path) as answer:
+        return await answer.json()
+
+
+async def get(service: Service, path: str = f"/flags/{KEY}", status: int = 200) -> str:
+    async with service.client.get(PAGE + path) as answer:
+        text = await answer.text()
+        assert answer.status == status, text
+        return text
+
+
+async def read(service: Service, key: str = KEY) -> Fields:
+    return form_fields(await get(service, f"/flags/{key}"), "flag-form")
+
+
+async def post(
+    service: Service, fields: Fields, action: str = "", *, path: str = f"/flag-draft/{KEY}"
+) -> tuple[int, str]:
+    """Post a form as a browser without JavaScript. A redirect gives its location."""
+    body = [*fields, ("action", action)] if action else fields
+    async with service.client.post(
+        PAGE + path, data=body, headers=OWN, allow_redirects=False
+    ) as answer:
+        location = answer.headers.get("Location")
+        return answer.status, location or await answer.text()
+
+
+async def test_flag_saved_without_an_edit_writes_nothing(service: Service) -> None:
+    await put(service)
+
+    status, text = await post(service, await read(service), "save")
+
+    assert status == 200
+    assert "Nothing has changed, so nothing was written." in text
+    assert (await stored(service))["version"] == 1
+
+
+async def test_flag_edit_is_saved_with_a_message(service: Service) -> None:
+    await put(service)
+    fields = changed(
+        await read(service),
+        rules__0__condition__conditions__0__value="@example.com",
+        message="Move the staff",
+    )
+
+    status, location = await post(service, fields, "save")
+
+    assert (status, location) == (303, f"{PAGE}/flags/{KEY}?saved=2")
+    definition = (await stored(service))["value"]
+    expected = json.loads(json.dumps(RULES).replace("example.org", "example.com"))
+    assert definition == {**FLAG, "targeting": expected}
+    assert "Saved as" in await get(service, f"/flags/{KEY}?saved=2")
+
+
+async def test_button_changes_the_draft_and_stores_nothing(service: Service) -> None:
+    await put(service)
+
+    status, text = await post(service, await read(service), "add rules")
+
+    assert status == 200
+    fields = dict(form_fields(text, "flag-form"))
+    assert fields["rules.1.condition.attribute"] == ""
+    assert fields["rules.0.condition.conditions.0.attribute"] == "email"
+    assert (await stored(service))["version"] == 1
+
+
+async def test_draft_of_htmx_is_the_form_alone(service: Service) -> None:
+    await put(service)
+    fields = [*await read(service), ("action", "add metadata")]
+    headers = {**OWN, "HX-Request": "true"}
+
+    async with service.client.post(
+        f"{PAGE}/flag-draft/{KEY}", data=fields, headers=headers
+    ) as answer:
+        text = await answer.text()
+
+    assert answer.status == 200
+    assert text.lstrip().startswith("<form")
+
+
+async def test_refusal_of_the_api_is_beside_its_rule(service: Service) -> None:
+    await put(service)
+    fields = changed(await read(service), rules__0__outcome__serve='"none"')
+
+    status, text = await post(service, fields, "save")
+
+    assert status == 422
+    assert "must be the name of a variant" in text
+    assert dict(form_fields(text, "flag-form"))["rules.0.outcome.serve"] == '"none"'
+
+
+async def test_error_of_a_value_is_beside_its_field(service: Service) -> None:
+    await put(service, flag(targeting={"if": [{">": [{"var": "age"}, 20]}, "on"]}))
+    fields = changed(await read(service), rules__0__condition__value="old")
+
+    status, text = await post(service, fields, "save")
+
+    assert status == 422
+    assert "must be a number, such as 25 or 0.5" in text
+    assert (await stored(service))["version"] == 1
+
+
+async def test_json_error_names_line_and_column(service: Service) -> None:
+    await put(service)
+    _, text = await post(service, await read(service), "view json")
+    fields = changed(form_fields(text, "flag-form"), json='{"state": "ENABLED",\n "variants": x}')
+
+    status, text = await post(service, fields, "view rules")
+
+    assert status == 200
+    assert "line 2, column 14" in text
+
+
+async def test_json_and_rules_views_stay_in_step(service: Service) -> None:
+    await put(service)
+    fields = changed(await read(service), rules__0__condition__conditions__0__attribute="mail")
+
+    _, text = await post(service, fields, "view json")
+    as_json = form_fields(text, "flag-form")
+    _, text = await post(service, as_json, "view rules")
+    status, _ = await post(service, form_fields(text, "flag-form"), "save")
+
+    assert status == 303
+    changed_rules = json.loads(
+        json.dumps(RULES).replace('{"var": "email"}, "@', '{"var": "mail"}, "@')
+    )
+    assert (await stored(service))["value"] == {**FLAG, "targeting": changed_rules}
+
+
+async def test_advanced_targeting_opens_as_json_with_a_reason(service: Service) -> None:
+    rule = {"if": [{"==": [{"%": [{"var": "n"}, 2]}, 0]}, "on"]}
+    await put(service, flag(defaultVariant="off", targeting=rule))
+
+    text = await get(service)
+
+    assert "does not compare one attribute with a constant" in text
+    fields = dict(form_fields(text, "flag-form"))
+    assert json.loads(fields["json"])["targeting"] == rule
+
+
+async def test_variant_in_use_is_not_removed(service: Service) -> None:
+    await put(service)
+
+    _, text = await post(service, await read(service), "remove variants.0")
+
+    assert "rule 1" in text
+    assert len([1 for name, _ in form_fields(text, "flag-form") if name.endswith(".was")]) == 2
+
+
+async def test_renamed_variant_is_renamed_in_the_rules(service: Service) -> None:
+    await put(service)
+    fields = [
+        (n, "yes" if (n, v) == ("variants.0.name", "on") else v) for n, v in await read(service)
+    ]
+    fields = [(n, "yes" if (n, v) == ("variants.1.name", "on") else v) for n, v in fields]
+
+    status, _ = await post(service, fields, "save")
+
+    assert status == 303
+    definition = (await stored(service))["value"]
+    assert set(definition["variants"]) == {"yes", "off"}
+    assert definition["targeting"] == json.loads(json.dumps(RULES).replace('"on"', '"yes"'))
+
+
+async def test_reader_sees_sentences_without_inputs(service: Service) -> None:
+    await put(service)
+    token = await service.token(Scope.READ)
+
+    async with service.stranger.get(
+        f"{PAGE}/flags/{KEY}", headers={"Authorization": f"Bearer {token}"}
+    ) as answer:
+        text = await answer.text()
+
+    assert answer.status == 200
+    assert "Read only." in text
+    assert "<strong>email</strong> ends with <strong>@example.org</strong>" in text
+    assert 'name="rules' not in text
+
+
+async def test_past_flag_is_shown_without_an_edit(service: Service) -> None:
+    await put(service)
+    await put(service, flag(defaultVariant="on"), version=1)
+
+    text = await get(service, f"/flags/{KEY}?revision=1")
+
+    assert "You see the past" in text
+    assert "<strong>@example.org</strong>" in text
+    assert 'name="rules' not in text
+
+
+async def test_flag_of_another_environment_is_copied(service: Service) -> None:
+    await put(service, environment="staging")
+
+    text = await get(service, status=404)
+    assert "Create it here from staging" in text
+    status, _ = await post(service, [("source", "staging")], path=f"/flag-copy/{KEY}")
+
+    assert status == 303
+    assert (await stored(service))["value"] == FLAG
+
+
+async def test_switch_serves_one_variant_and_restores_the_rules(service: Service) -> None:
+    await put(service)
+    assert "Switch off in local" in await get(service, f"/flag-switch/{KEY}")
+
+    form = [("version", "1"), ("message", "Errors")]
+    status, _ = await post(service, form, path=f"/flag-switch/{KEY}")
+    assert status == 303
+    off = (await stored(service))["value"]
+    assert "targeting" not in off
+    assert off["defaultVariant"] == "off"
+
+    status, _ = await post(service, [("version", "2")], path=f"/flag-switch/{KEY}")
+    assert status == 303
+    assert (await stored(service))["value"] == FLAG
+
+
+async def test_switch_in_production_needs_its_name(service: Service) -> None:
+    await put(service, environment="production")
+    path = f"/console/environments/production/flag-switch/{KEY}"
+
+    for confirmation, status in (("", 422), ("local", 422), ("production", 303)):
+        form = {"version": "1", "confirmation": confirmation}
+        async with service.client.post(
+            path, data=form, headers=OWN, allow_redirects=False
+        ) as answer:
+            assert answer.status == status
+            if status == 422:
+                assert "must be production" in await answer.text()
