@@ -21,7 +21,10 @@ PUBLIC = ("/console/sign-in", "/console/signed-out")
 _VALUES = {"environment": sample.ENVIRONMENT, "revision": "2"}
 _KEYS = {"settings": sample.SETTING, "segments": sample.SEGMENT}
 # Further states of a page, by the end of its path: each is tested too.
-_QUERIES = {"/flags": ["revision=3"]}
+_QUERIES = {
+    "/flags": ["revision=3"],
+    f"/flags/{sample.FLAG}": ["revision=3", "view=json"],
+}
 _PARAMETER = re.compile(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}")
 
 

@@ -38,7 +38,7 @@ async def get_flag(request: web.Request) -> web.Response:
     view = view if view in VIEWS else "targeting"
     data = _head_data(request, state, entry) | {"view": view}
     if view not in ("targeting", "json"):
-        return page(request, f"flag/view_{view}.html", state=state, **data)
+        return page(request, "flag/part.html", state=state, **data)
     if not frame(request, state).may_write:
         sentences = rule_sentences(entry.value)
         return page(request, "flag/read_only.html", state=state, sentences=sentences, **data)
