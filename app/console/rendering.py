@@ -139,6 +139,7 @@ def page(
         template, request, {"frame": around, "state": state, **data}
     )
     response = web.Response(text=text, status=status, headers=headers, content_type="text/html")
+    response.enable_compression()
     _remember(request, response, around)
     return response
 
