@@ -296,6 +296,18 @@ order by
     changes.revision desc,
     changes.key;
 
+-- name: list_keys_changed_by(environment, actor, first)
+-- Keys that one actor has changed.
+select distinct changes.key
+from change_sets
+join changes
+    on changes.environment = change_sets.environment
+    and changes.revision = change_sets.revision
+where change_sets.environment = :environment
+  and change_sets.revision >= :first
+  and change_sets.actor = :actor
+order by changes.key;
+
 -- name: list_changed_keys(environment, after_revision, up_to_revision)
 -- Keys that changed between two revisions.
 select distinct key

@@ -105,3 +105,11 @@ where configurations.environment = :environment
 order by
     configurations.key,
     flag_usage.count desc nulls last;
+
+-- name: list_last_evaluations(environment)
+select
+    key,
+    max(last_evaluated_at) as last_evaluated_at
+from flag_usage
+where environment = :environment
+group by key;

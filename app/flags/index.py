@@ -1,0 +1,139 @@
+"""Summaries of all flags of an environment, brought up to date when a list of them is read.
+
+A summary is computed once for each version of a flag: entries and compiled flags of snapshots are
+immutable objects that later snapshots share, so an unchanged flag is recognised by identity.
+"""
+
+import asyncio
+import time
+import weakref
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+from app.configuration.changes.flag_checks import broken_guards
+from app.configuration.snapshots.snapshot import EncodedEntry, Snapshot
+from app.errors import Invalid
+from app.evaluation.engine import Flag, FlagSet
+from app.evaluation.ruleset import decode_definition
+from app.flags.summary import FlagSummary, summary_of
+from app.threads import in_thread
+
+# A guard of a flag that uses the time can begin to fail without a change.
+_GUARD_SECONDS = 60
+# At most about 3 ms on the event loop. More flags are summarised in a thread.
+_QUICK_FLAGS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A summary, and the objects of the snapshot that it was computed from."""
+
+    entry: EncodedEntry
+    flag: Flag | None
+    summary: FlagSummary
+
+
+@dataclass(frozen=True, eq=False)
+class FlagIndex:
+    """The flags of one snapshot in the order of their keys."""
+
+    known: Mapping[str, _Known]
+    made_at: float
+
+    @cached_property
+    def summaries(self) -> list[FlagSummary]:
+        return [known.summary for known in self.known.values()]
+
+    @cached_property
+    def prefixes(self) -> list[tuple[str, int]]:
+        """Each prefix that ends with a slash, and the number of its flags."""
+        counts = Counter(prefix for flag in self.summaries for prefix in flag.prefixes)
+        return sorted(counts.items())
+
+    def find(self, key: str) -> FlagSummary | None:
+        known = self.known.get(key)
+        return known.summary if known is not None else None
+
+
+EMPTY = FlagIndex({}, 0.0)
+
+
+class FlagIndexes:
+    """The latest index of each environment."""
+
+    def __init__(self) -> None:
+        # The snapshot is referred to weakly: the follower frees old snapshots in a thread.
+        self._latest: dict[str, tuple[weakref.ref[Snapshot], FlagIndex]] = {}
+        self._updating = asyncio.Lock()
+
+    async def get(self, snapshot: Snapshot) -> FlagIndex:
+        """Return the index of a current snapshot."""
+        async with self._updating:
+            name = snapshot.environment.name
+            known_snapshot, index = self._latest.get(name, (None, EMPTY))
+            is_recent = not snapshot.rules.uses_time or _is_recent(index)
+            if known_snapshot is not None and known_snapshot() is snapshot and is_recent:
+                return index
+            update = partial(index_of, snapshot, index)
+            is_quick = _count_changed(snapshot, index) <= _QUICK_FLAGS
+            index = update() if is_quick else await in_thread("flag index", update)
+            self._latest[name] = weakref.ref(snapshot), index
+            return index
+
+    def forget(self, names: frozenset[str]) -> None:
+        """Drop the indexes of all environments except these."""
+        for name in self._latest.keys() - names:
+            del self._latest[name]
+
+
+def index_of(snapshot: Snapshot, earlier: FlagIndex = EMPTY) -> FlagIndex:
+    """Return the index of a snapshot, with the summaries of an earlier one that are still true."""
+    now = time.time()
+    is_recent = _is_recent(earlier)
+    known: dict[str, _Known] = {}
+    for key in snapshot.keys:
+        entry = snapshot.entries[key]
+        if entry.kind != "flag":
+            continue
+        flag, before = snapshot.rules.flags.get(key), earlier.known.get(key)
+        may_fail_by_now = not is_recent and flag is not None and flag.uses_time
+        if before is not None and _is_same(before, entry, flag) and not may_fail_by_now:
+            known[key] = before
+            continue
+        broken = _broken_guard(snapshot, key, int(now))
+        known[key] = _Known(entry, flag, summary_of(entry.configuration, broken))
+    return FlagIndex(known, now)
+
+
+def _is_recent(index: FlagIndex) -> bool:
+    return time.time() - index.made_at < _GUARD_SECONDS
+
+
+def _count_changed(snapshot: Snapshot, index: FlagIndex) -> int:
+    return sum(
+        not _is_same(index.known.get(key), snapshot.entries[key], flag)
+        for key, flag in snapshot.rules.flags.items()
+    )
+
+
+def _is_same(known: _Known | None, entry: EncodedEntry, flag: Flag | None) -> bool:
+    return known is not None and known.entry is entry and known.flag is flag
+
+
+def _broken_guard(snapshot: Snapshot, key: str, now: int) -> str:
+    """Return why the first broken guard of a flag fails, empty if all hold."""
+    raw = snapshot.rules.definitions.get(key, b"")
+    if b'"guards"' not in raw:
+        return ""
+    definition = decode_definition(raw)
+    rules, environment = snapshot.rules, snapshot.environment
+    flag_set = FlagSet(rules.segments, environment.fractional, environment.metadata)
+    if not isinstance(definition, dict) or not definition.get("guards"):
+        return ""
+    try:
+        broken = next(broken_guards([(key, definition)], flag_set, now), None)
+    except Invalid as error:  # they take too many steps
+        broken = error.violations[0]
+    return broken.rule if broken is not None else ""
