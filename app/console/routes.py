@@ -10,6 +10,8 @@ from app.access.sessions.guard import guarded_page
 from app.console import home, sign_in
 from app.console.flag import handlers as flag
 from app.console.flag.switch import copy_flag, get_switch, switch_flag
+from app.console.flags.handlers import add_flag_list, get_flags
+from app.console.flags.saved_filters import post_saved_filter
 from app.console.live.handlers import stream_page_changes
 from app.console.pages import with_pages
 from app.console.palette.handlers import search_palette
@@ -49,6 +51,9 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("GET", _ENVIRONMENT + "/palette", search_palette, Scope.READ),
     ConsolePage("GET", _ENVIRONMENT + "/live", stream_page_changes, Scope.READ),
 
+    ConsolePage("GET", _ENVIRONMENT + "/flags", get_flags, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/flag-filters", post_saved_filter, Scope.READ),
+
     ConsolePage("GET", "/console/sign-in", sign_in.get_sign_in, None),
     ConsolePage("POST", "/console/sign-in", sign_in.post_sign_in, None),
     ConsolePage("POST", "/console/sign-out", sign_in.post_sign_out, None),
@@ -70,6 +75,7 @@ def add_console(app: web.Application) -> None:
     """Add the pages, the templates and the static files to the application."""
     add_static_files(app)
     add_templates(app)
+    add_flag_list(app)
     for entry in PAGES:
         scopes = None if entry.scope is None else [entry.scope, *entry.also]
         handler = guarded_page(entry.handler, scopes)

@@ -16,7 +16,7 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words in lower case, the same for `newCheckout`, `new-checkout`, `new/checkout`."""
+    """Return the words in lower case: those of `newCheckout` and `new-checkout` are equal."""
     return _WORD.findall(_CAMEL_CASE.sub(" ", text).casefold())
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -164,12 +163,17 @@ def _split_text(
     by = f" by {split.attribute.name}" if split.attribute is not None else ""
     served = [(name, parts) for name, parts in shares if not _is_off(definition, name)]
     if len(shares) == 2 and len(served) == 1 and type_of(definition["variants"]) == "boolean":
-        return f"{percent_text(served[0][1], total)} of {whom}{by}"
+        return f"{_percent(served[0][1], total)} of {whom}{by}"
     if len(shares) > _SHARES_SHOWN:
         return f"split of {whom} in {len(shares)}{by}"
-    parts = (f"{percent_text(parts, total)} {_shown(definition, name)}" for name, parts in shares)
+    parts = (f"{_percent(parts, total)} {_shown(definition, name)}" for name, parts in shares)
     others = "" if whom == "everyone" else f" of {whom}"
     return f"{', '.join(parts)}{others}{by}"
+
+
+def _percent(parts: int, total: int) -> str:
+    # With a space where no line breaks.
+    return percent_text(parts, total).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _single(definition: Definition, outcome: Outcome) -> str | None:

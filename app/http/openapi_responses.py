@@ -23,6 +23,9 @@ _PROBLEM_HEADERS = {
     429: {"Retry-After": True},
     503: {"Retry-After": True},
 }
+# The statuses with a Location, and those without a body.
+_LOCATED = (HTTPStatus.CREATED, HTTPStatus.SEE_OTHER)
+_EMPTY = (HTTPStatus.SEE_OTHER, HTTPStatus.NOT_MODIFIED)
 
 
 def responses(route: "Route", examples: Sequence[Example]) -> dict[str, Any]:
@@ -59,14 +62,14 @@ def error_statuses(route: "Route") -> list[int]:
 
 
 def _success(route: "Route", status: int, examples: Sequence[Example]) -> dict[str, Any]:
-    # Only 201 has a Location. A dry run has no revision.
-    names = [name for name in route.headers if name != "Location" or status == HTTPStatus.CREATED]
+    # A dry run has no revision.
+    names = [name for name in route.headers if name != "Location" or status in _LOCATED]
     is_sure = route.method == "GET" or status == HTTPStatus.CREATED
     answer: dict[str, Any] = {
         "description": title(status),
         "headers": headers({name: is_sure and name != "Flagstone-Stale" for name in names}),
     }
-    if status != HTTPStatus.NOT_MODIFIED:
+    if status not in _EMPTY:
         answers = _answers(examples, status, route.gives[0])
         answer["content"] = content(route.answers, route.gives, answers)
     return answer

@@ -112,7 +112,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/metrics", metrics.get_metrics, Scope.READ, str,
           gives=("text/plain", "application/openmetrics-text")),
 
-    Route("GET", "/", home.get_home, None, dict, gives=("application/json", "text/html")),
+    Route("GET", "/", home.get_home, None, dict, statuses=(200, 303), headers=("Location",)),
     Route("GET", "/openapi.json", documentation.get_openapi_document, None, dict),
     Route("GET", "/docs", documentation.get_documentation_page, None, str, gives=("text/html",)),
     Route("GET", documentation.VIEWER_PATH, documentation.get_documentation_script, None, str,
