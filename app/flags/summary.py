@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -173,7 +174,7 @@ def _split_text(
 
 def _percent(parts: int, total: int) -> str:
     # With a space where no line breaks.
-    return percent_text(parts, total).replace(" ", "\N{NO-BREAK SPACE}")
+    return percent_text(Fraction(parts, total)).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _single(definition: Definition, outcome: Outcome) -> str | None:
