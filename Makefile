@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help runtime tools setup run test check docs docs-serve format bench history generated \
-        clean lock reference vendor \
+        clean lock reference vendor screenshots \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
         token script doctor backup restore clients
 
@@ -102,6 +102,9 @@ lock: tools ## pin the dependencies of pyproject.toml with hashes
 vendor: tools ## fetch the third-party files of the console (needs npm)
 	@$(BIN)/python -m tests.vendored
 
+screenshots: tools ## take the pictures of the console that docs/ shows
+	@$(BIN)/python -m pytest -q --numprocesses=2 -o python_files=screenshots.py tests/console/screenshots.py
+
 reference: tools ## generate .env.example and parts of docs/ from the code
 	@$(BIN)/python -m app.settings.reference
 	@$(BIN)/python -m app.cli.reference
@@ -117,7 +120,7 @@ generated: tools ## send generated requests to the API (examples=500)
 	@FLAGSTONE_EXAMPLES=$(or $(examples),200) $(BIN)/python -m pytest --timeout=0 tests/api/http/test_generated_requests.py
 
 clean: ## remove the virtual environment and the caches; keep the data
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .history .import_linter_cache .site .coverage*
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .history .import_linter_cache .site .browser .coverage*
 	find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 runtime:

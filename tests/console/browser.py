@@ -22,10 +22,12 @@ from playwright.async_api import (
     Dialog,
     Page,
     Request,
+    Route,
     WebError,
     async_playwright,
 )
 
+from app.console.pages import POLICY
 from tests.paths import ROOT
 from tests.waiting import HANG_SECONDS
 
@@ -38,6 +40,9 @@ _ARGUMENTS = (
     *("--disable-gpu", "--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--no-sandbox", "--disable-dev-shm-usage"),
 )
+_PAGE = """<!doctype html><html lang="en"><head><title>A page</title>
+<link rel="icon" href="data:,"></head>
+<body data-root=""><main><h1>A page</h1>{content}</main></body></html>"""
 _AXE = "vendor/axe.min.js"
 
 
@@ -92,6 +97,17 @@ class Visit:
         """Open a page of the console. Fail unless it is a whole page with status 200."""
         assert await self.open(path) == 200, path
         assert await self.page.locator("#main").count() == 1, f"{path} is no page of the console"
+
+    async def show(self, content: str) -> None:
+        """Open a page with this content instead of one of the service, with the strict policy."""
+
+        async def answer(route: Route) -> None:
+            headers = {"Content-Security-Policy": POLICY}
+            body = _PAGE.format(content=content)
+            await route.fulfill(content_type="text/html", headers=headers, body=body)
+
+        await self.page.route(re.compile("/page([?]|$)"), answer)
+        await self.open("/page")
 
     async def open(self, path: str) -> int:
         """Open a page, and return its status."""

@@ -4,6 +4,7 @@ A new parameter of a path needs a value here. A route that gives no page must be
 """
 
 import re
+from dataclasses import dataclass
 
 from app.console.routes import PAGES
 from tests.console import sample
@@ -18,36 +19,50 @@ NOT_PAGES = {
 }
 # Pages that a person sees before the sign-in.
 PUBLIC = ("/console/sign-in", "/console/signed-out")
-_VALUES = {"environment": sample.ENVIRONMENT, "revision": "2"}
-_KEYS = {"settings": sample.SETTING, "segments": sample.SEGMENT}
-# Further states of a page, by the end of its path: each is tested too.
+# Further states of the pages, by the end of their path.
 _QUERIES = {
     "/flags": ["revision=3"],
-    f"/flags/{sample.FLAG}": ["revision=3", "view=json"],
+    "/flags/{key}": ["revision=3", "view=json"],
 }
 _PARAMETER = re.compile(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}")
 
 
-def page_paths() -> list[str]:
-    """Return the URL of each page and of its further states, with the keys of the sample."""
+@dataclass(frozen=True, kw_only=True)
+class Entries:
+    """The entries whose pages are opened."""
+
+    environment: str = sample.ENVIRONMENT
+    flag: str = sample.FLAG
+    setting: str = sample.SETTING
+    segment: str = sample.SEGMENT
+    revision: str = "2"
+
+    def value(self, template: str, name: str) -> str:
+        """Return the value of a parameter of this path."""
+        if name != "key":
+            return str(getattr(self, name))
+        group = template.split("/")[4]
+        for start in ("setting", "segment"):
+            if group.startswith(start):
+                return str(getattr(self, start))
+        return self.flag
+
+
+def page_paths(entries: Entries | None = None) -> list[str]:
+    """Return the URL of each page and of its further states, with these entries."""
+    shown = entries or Entries()
+    templates = sorted({page.path for page in PAGES if page.method == "GET"} - NOT_PAGES)
     return [
-        path + query
-        for template in sorted({page.path for page in PAGES if page.method == "GET"} - NOT_PAGES)
-        for path in [_filled(template)]
-        for query in ["", *(f"?{query}" for query in _QUERIES.get(_end(path), []))]
+        _filled(template, shown) + query
+        for template in templates
+        for query in ["", *(f"?{query}" for query in _QUERIES.get(_end(template), []))]
     ]
 
 
-def _filled(template: str) -> str:
-    return _PARAMETER.sub(lambda match: _value(template, match[1]), template)
+def _filled(template: str, entries: Entries) -> str:
+    return _PARAMETER.sub(lambda match: entries.value(template, match[1]), template)
 
 
-def _value(template: str, name: str) -> str:
-    if name != "key":
-        return _VALUES[name]
-    group = template.split("/")[4]
-    return next((key for start, key in _KEYS.items() if group.startswith(start[:-1])), sample.FLAG)
-
-
-def _end(path: str) -> str:
-    return path.removeprefix(f"/console/environments/{sample.ENVIRONMENT}")
+def _end(template: str) -> str:
+    plain = _PARAMETER.sub(lambda match: "{" + match[1] + "}", template)
+    return plain.removeprefix("/console/environments/{environment}")

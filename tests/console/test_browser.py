@@ -3,26 +3,8 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
-from playwright.async_api import Route
 
 from tests.console.browser import Visit
-
-_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src *"
-_PAGE = """<!doctype html><html lang="en"><title>A page</title>
-<body><main><h1>A page</h1>{}</main></body></html>"""
-
-
-async def _show(visit: Visit, content: str) -> None:
-    async def answer(route: Route) -> None:
-        await route.fulfill(
-            content_type="text/html",
-            headers={"Content-Security-Policy": _POLICY},
-            body=_PAGE.format(content),
-        )
-
-    await visit.page.route("**/page", answer)
-    await visit.open("/page")
-    visit.expect_fault("")
 
 
 async def _refusal(check: Callable[[], Awaitable[None]]) -> str:
@@ -32,7 +14,7 @@ async def _refusal(check: Callable[[], Awaitable[None]]) -> str:
 
 
 async def test_visit_of_a_good_page_has_no_fault(stranger: Visit) -> None:
-    await _show(stranger, "<a href='/'>Home</a>")
+    await stranger.show("<a href='/'>Home</a>")
 
     await stranger.assert_accessible()
     await stranger.assert_laid_out()
@@ -40,7 +22,8 @@ async def test_visit_of_a_good_page_has_no_fault(stranger: Visit) -> None:
 
 
 async def test_visit_records_each_kind_of_fault(stranger: Visit) -> None:
-    await _show(stranger, "<script>alert(1)</script><img alt='' src='http://127.0.0.2:1/x.png'>")
+    stranger.expect_fault("")
+    await stranger.show("<script>alert(1)</script><img alt='' src='http://127.0.0.2:1/x.png'>")
     async with stranger.page.expect_event("pageerror"):
         await stranger.page.evaluate("() => { setTimeout(() => { throw new Error('late') }) }")
 
@@ -52,11 +35,12 @@ async def test_visit_records_each_kind_of_fault(stranger: Visit) -> None:
 
 
 async def test_visit_refuses_an_inaccessible_page(stranger: Visit) -> None:
-    await _show(stranger, "<img src='/x.png'><button></button>")
+    stranger.expect_fault("")
+    await stranger.show("<img src='/x.png'><button></button>")
 
     assert "button-name" in await _refusal(stranger.assert_accessible)
 
 
 async def test_visit_refuses_a_page_that_is_too_wide(stranger: Visit) -> None:
-    await _show(stranger, "<svg width='2000' height='20'></svg>")
+    await stranger.show("<svg width='2000' height='20'></svg>")
     assert "the page is 20" in await _refusal(stranger.assert_laid_out)
