@@ -6,6 +6,7 @@ request after a lost connection or a 503. That is safe: a write has an Idempoten
 
 import asyncio
 import secrets
+import ssl
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -47,6 +48,8 @@ class HttpClient:
     def __init__(self, server: Server) -> None:
         self._url = server.url
         self._session = aiohttp.ClientSession(
+            # A context of its own reads SSL_CERT_FILE now. That of aiohttp did at the import.
+            connector=aiohttp.TCPConnector(ssl=ssl.create_default_context()),
             timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS),
             headers={
                 "Authorization": f"Bearer {server.token}",
