@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from app.access.trimming import trim
 from app.cli.actor import operator, origin
 from app.cli.help import Commands
-from app.cli.options import local_time
-from app.cli.terminal import console, progress_display, show_table
+from app.cli.options import AsJson, local_time
+from app.cli.terminal import (
+    console,
+    error_console,
+    print_json,
+    progress_display,
+    records,
+    show_table,
+)
 from app.database.catalog.fingerprint import redact
 from app.database.migrations import MigrationError, Migrator, new_files
 from app.database.roles.credentials import before_provision
@@ -50,7 +58,7 @@ def migrate() -> None:
 
 
 @cli.command()
-def status() -> None:
+def status(*, as_json: AsJson = False) -> None:
     """List the migrations, with the time and the instance that applied them.
 
     Exits with 1 when an applied file differs from the database's record of it.
@@ -59,16 +67,20 @@ def status() -> None:
     """
     with _migrator() as migrator:
         ledger = migrator.status()
-    records = {record.name: record for record in ledger.records}
+    applied = {record.name: record for record in ledger.records}
     rows = []
     for file in ledger.files:
-        record = records.get(file.name)
+        record = applied.get(file.name)
         if record is None:
             rows.append((file.name, "pending", "-", "-"))
         else:
             rows.append((file.name, record.state, f"{record.applied_at:%F}", record.instance))
-    show_table(("migration", "state", "applied", "by instance"), rows)
-    _report(ledger.problems)
+    headings = ("migration", "state", "applied", "by instance")
+    if as_json:
+        print_json(records(headings, rows))
+    else:
+        show_table(headings, rows)
+    _report(ledger.problems, error_console if as_json else console)
 
 
 @cli.command()
@@ -257,8 +269,8 @@ def _progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
         )
 
 
-def _report(problems: Sequence[str]) -> None:
+def _report(problems: Sequence[str], output: Console = console) -> None:
     for problem in problems:
-        console.print(problem, style="red")
+        output.print(problem, style="red")
     if problems:
         raise typer.Exit(1)

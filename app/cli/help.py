@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from app.cli.server_options import SERVER_OPTIONS, begin_command
+from app.cli.server_options import SERVER_OPTIONS, begin_command, warn_of_variable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PROGRAM = "python -m app"
@@ -176,6 +176,8 @@ class Command(_Help, TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Run the command, on a server if it can."""
         begin_command(ctx, is_remote=self.is_remote)
+        if not self.is_remote and "database" in help_text(ctx).notes.get("Works on", ""):
+            warn_of_variable(ctx.command_path)
         return super().invoke(ctx)
 
 

@@ -17,13 +17,15 @@ from app.access.events import AccessEvent
 from app.cli import key_transfer
 from app.cli.actor import origin
 from app.cli.help import PROGRAM, Commands
-from app.cli.options import EnvironmentName
+from app.cli.options import AsJson, EnvironmentName
 from app.cli.terminal import (
     confirm,
     console,
     counting_columns,
     error_console,
+    print_json,
     progress_display,
+    records,
     show_table,
 )
 from app.database import Connection, sql
@@ -51,6 +53,8 @@ cli = Commands(
 )
 cli.add_typer(key_transfer.cli)
 
+_KEY = ("key", "state", "data keys")
+_DATA_KEY = ("data key", "environment", "wrapped by", "state", "entries", "history")
 # Above the service's limit for statements: it may wait for another vacuum of the table.
 _VACUUM_SECONDS = 600
 
@@ -92,7 +96,7 @@ def generate(
 
 
 @cli.command("list")
-def list_keys() -> None:
+def list_keys(*, as_json: AsJson = False) -> None:
     """List the keys of the ring, the data keys they wrap, and how many values each encrypts.
 
     Example: python -m app key list
@@ -108,9 +112,14 @@ def list_keys() -> None:
 
     ring, stored = run_script(work)
     wrapped = Counter(key.kek_id for key, _, _ in stored if not key.destroyed_at)
-    show_table(("key", "state", "data keys"), ring_rows(ring, wrapped), "Key-encryption keys")
-    headings = ("data key", "environment", "wrapped by", "state", "entries", "history")
-    show_table(headings, [_data_key_row(*row) for row in stored], "Data keys")
+    keys = ring_rows(ring, wrapped)
+    data_keys = [_data_key_row(*row) for row in stored]
+    if as_json:
+        listed = records(_KEY, keys), records(_DATA_KEY, data_keys)
+        print_json(dict(zip(("keys", "data_keys"), listed, strict=True)))
+        return
+    show_table(_KEY, keys, "Key-encryption keys")
+    show_table(_DATA_KEY, data_keys, "Data keys")
 
 
 def ring_rows(ring: KeyRing | None, wrapped: Counter[str]) -> list[tuple[str, str | Text, int]]:

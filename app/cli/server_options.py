@@ -88,6 +88,12 @@ def begin_command(context: typer.Context, *, is_remote: bool) -> None:
     _given.set(given)
 
 
+def warn_of_variable(command: str) -> None:
+    """Say that a command works on a database, when a variable names a server."""
+    if os.environ.get(URL_VARIABLE):
+        error_console.print(f"{URL_VARIABLE} is not used: {command} works on the database")
+
+
 def chosen_server() -> Server | None:
     """Return the server that the options or the environment name, or None for the database.
 

@@ -26,6 +26,9 @@ from rich.text import Text
 from app.errors import invalid
 
 _VALUE_MAX = 60
+# The length of the ID of a token with its prefix, and of an entry's UUID.
+_ID_MAX = 36
+_TEXT_MIN = 12
 _PIPE_COLUMNS = 1000
 
 console = Console(
@@ -48,19 +51,33 @@ def show_table(
         console.print(f"{title}: none" if title else "none")
         return
     table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="bold")
-    for heading, cells in zip(headings, zip(*listed, strict=True), strict=True):
-        is_number = all(isinstance(cell, int) for cell in cells)
-        # The first column names the row, and is copied into other commands.
-        is_name = not table.columns
+    width = 0
+    for number, (heading, cells) in enumerate(
+        zip(headings, zip(*listed, strict=True), strict=True)
+    ):
+        longest = max(len(str(cell)) for cell in (heading, *cells))
+        # Names and IDs are copied into other commands, so they stay in one piece.
+        is_whole = number == 0 or (longest <= _ID_MAX and not any(" " in str(c) for c in cells))
         table.add_column(
             heading,
-            justify="right" if is_number else "left",
+            justify="right" if all(isinstance(cell, int) for cell in cells) else "left",
             overflow="fold",
-            no_wrap=is_name,
+            no_wrap=is_whole,
         )
+        width += (longest if is_whole else min(longest, _TEXT_MIN)) + 1
     for row in listed:
         table.add_row(*(cell if isinstance(cell, Text | Bar) else str(cell) for cell in row))
-    console.print(table)
+    # Rich would cut names to the width of the terminal, which wraps longer lines itself.
+    console.print(table, width=max(width, console.width))
+
+
+def records(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a table as objects, for --json. The texts are those of the table."""
+    names = [heading.replace(" ", "_") for heading in headings]
+    return [
+        dict(zip(names, (str(c) if isinstance(c, Text) else c for c in row), strict=True))
+        for row in rows
+    ]
 
 
 def progress_display(*columns: ProgressColumn) -> Progress:
