@@ -16,6 +16,8 @@ from app.console.live.handlers import stream_page_changes
 from app.console.pages import with_pages
 from app.console.palette.handlers import search_palette
 from app.console.rendering import add_templates
+from app.console.settings import handlers as settings
+from app.console.settings import writes as setting_writes
 from app.console.static_files import add_static_files
 from app.http.decoder import BODY_BYTES_MAX
 from app.http.frame import with_deadline, with_large_data
@@ -53,6 +55,28 @@ PAGES: tuple[ConsolePage, ...] = (
 
     ConsolePage("GET", _ENVIRONMENT + "/flags", get_flags, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-filters", post_saved_filter, Scope.READ),
+
+    ConsolePage("GET", _ENVIRONMENT + "/settings", settings.list_settings, Scope.READ,
+                is_large=True),
+    ConsolePage("POST", _ENVIRONMENT + "/settings", setting_writes.post_setting, Scope.WRITE,
+                _READ),
+    ConsolePage("GET", _ENVIRONMENT + "/settings-new", settings.get_new_setting, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/settings-draft", setting_writes.post_draft, Scope.WRITE,
+                _READ),
+    ConsolePage("GET", _ENVIRONMENT + "/settings" + _KEY, settings.get_setting, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/settings" + _KEY, setting_writes.post_setting,
+                Scope.WRITE, _READ),
+    ConsolePage("POST", _ENVIRONMENT + "/settings-draft" + _KEY, setting_writes.post_draft,
+                Scope.WRITE, _READ),
+    ConsolePage("GET", _ENVIRONMENT + "/settings-copy" + _KEY, settings.get_copy, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/settings-copy" + _KEY, setting_writes.post_copy,
+                Scope.WRITE, _READ, is_large=True),
+    ConsolePage("POST", _ENVIRONMENT + "/settings-rename" + _KEY, setting_writes.post_rename,
+                Scope.WRITE, _READ),
+    ConsolePage("POST", _ENVIRONMENT + "/settings-delete" + _KEY, setting_writes.post_deletion,
+                Scope.WRITE, _READ),
+    ConsolePage("POST", _ENVIRONMENT + "/settings-reveal" + _KEY, setting_writes.post_reveal,
+                Scope.REVEAL, _READ),
 
     ConsolePage("GET", "/console/sign-in", sign_in.get_sign_in, None),
     ConsolePage("POST", "/console/sign-in", sign_in.post_sign_in, None),

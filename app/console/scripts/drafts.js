@@ -1,7 +1,8 @@
 // Stores what is typed until it is saved, so that it survives a reload and signing in again.
 // Attributes of a form: data-draft="name". A form whose fields the server draws has
 // data-draft-url="URL" too: restored fields are posted there, and the answer replaces the form.
-// Fields with data-no-draft, such as secrets, are not stored.
+// Fields with data-no-draft, such as secrets, are not stored. A form with data-draft-posted shows
+// what was posted, after a refusal: then nothing is restored.
 
 const PREFIX = "draft:";
 const forms = [...document.querySelectorAll("form[data-draft]")];
@@ -47,6 +48,7 @@ async function restore(form, fields) {
 }
 
 async function start(form) {
+  if ("draftPosted" in form.dataset) return initial.set(form.dataset.draft, "");
   initial.set(form.dataset.draft, JSON.stringify(read(form)));
   const stored = JSON.parse(sessionStorage.getItem(keyOf(form)) ?? "null");
   if (!stored) return;

@@ -1,0 +1,50 @@
+"""Parts that the pages of settings and of segments share: lists, saves and confirmations."""
+
+from typing import Any
+
+from aiohttp import web
+
+from app.configuration.changes.views import AppliedChangeSets
+from app.console.entry_index import EntryIndex
+from app.console.forms import Form
+from app.console.state import EnvironmentState
+from app.errors import invalid
+
+_SEARCH_MAX = 200
+
+
+def list_data(request: web.Request, index: EntryIndex) -> dict[str, Any]:
+    """Return the names of a list's template: a level of the tree, or the results of a search."""
+    prefix = request.query.get("prefix", "")
+    search = request.query.get("q", "").strip()[:_SEARCH_MAX]
+    after = request.query.get("after", "")
+    level = index.search(search, prefix, after) if search else index.level(prefix, after)
+    return {
+        "level": level,
+        "prefix": prefix,
+        "search": search,
+        "after": after,
+        "total": len(index.rows),
+        "trail_parts": _trail(prefix),
+    }
+
+
+def _trail(prefix: str) -> list[tuple[str, str]]:
+    """Return the name and the prefix of each folder on the way to a prefix."""
+    names = prefix.split("/")[:-1]
+    return [(name, "/".join(names[: n + 1]) + "/") for n, name in enumerate(names)]
+
+
+def revision_in(written: AppliedChangeSets, environment: str) -> int | None:
+    """Return the revision that a save made in an environment."""
+    return next(
+        (item.revision for item in written.change_sets if item.environment == environment), None
+    )
+
+
+def check_confirmation(form: Form, state: EnvironmentState, text: str) -> None:
+    """Require the typed key in a protected environment. Raises Invalid."""
+    if state.snapshot.environment.protected and form.get("confirm", "").strip() != text:
+        raise invalid(
+            "confirm", f"must be {text}, because {state.snapshot.environment.name} is protected"
+        )

@@ -1,0 +1,7 @@
+"""Settings and secrets: a tree by prefix, and the page of one entry.
+
+typed_value.py   a value without a schema, as a type and a text
+value_form.py    the form of a value, from its JSON Schema
+value_reader.py  the value of a posted form
+forms.py         all that a person has typed on the page of an entry
+"""
