@@ -10,6 +10,7 @@ from app.access.sessions.guard import guarded_page
 from app.console import home, sign_in
 from app.console.flag import handlers as flag
 from app.console.flag.switch import copy_flag, get_switch, switch_flag
+from app.console.flags.actions import post_flag_actions
 from app.console.flags.handlers import add_flag_list, get_flags
 from app.console.flags.saved_filters import post_saved_filter
 from app.console.live.handlers import stream_page_changes
@@ -54,6 +55,7 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("GET", _ENVIRONMENT + "/live", stream_page_changes, Scope.READ),
 
     ConsolePage("GET", _ENVIRONMENT + "/flags", get_flags, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/flag-actions", post_flag_actions, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-filters", post_saved_filter, Scope.READ),
 
     ConsolePage("GET", _ENVIRONMENT + "/settings", settings.list_settings, Scope.READ,

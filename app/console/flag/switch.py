@@ -8,7 +8,8 @@ from app.access.models import Scope
 from app.configuration.changes.requests import PutOperation
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration
-from app.console.flag.views import flag_in, head_of, needs_confirmation
+from app.console.confirmation import check_confirmation, needs_confirmation
+from app.console.flag.views import flag_in, head_of
 from app.console.forms import FormErrors, read_form
 from app.console.pages import is_fragment, redirect
 from app.console.rendering import frame, page
@@ -35,8 +36,7 @@ async def switch_flag(request: web.Request) -> web.Response:
     message, variant = form.get("message", ""), form.get("variant") or None
     version = form.get("version", "")
     try:
-        if needs_confirmation(environment) and form.get("confirmation") != environment.name:
-            raise invalid("confirmation", f"must be {environment.name}")
+        check_confirmation(form, environment)
         definition = await _switched(request, entry, variant)
         operation = PutOperation(
             key=entry.key,

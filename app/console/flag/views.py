@@ -13,7 +13,6 @@ from app.configuration.snapshots.snapshot import Configuration, Snapshot
 from app.console.flag.definition import advanced_reason, type_of
 from app.environments.models import Environment
 from app.flags.editing import serves_all
-from app.settings import Tier
 from app.threads import in_thread
 
 VIEWS = {
@@ -105,11 +104,6 @@ def flag_in(snapshot: Snapshot, key: str) -> Configuration | None:
     """Return the flag of a snapshot, None for another kind or no entry."""
     entry = snapshot.entries.get(key)
     return entry.configuration if entry is not None and entry.kind == "flag" else None
-
-
-def needs_confirmation(environment: Environment) -> bool:
-    """Return whether a person must type the name of the environment to switch a flag."""
-    return environment.protected or environment.tier == Tier.PRODUCTION
 
 
 async def editor_names(snapshot: Snapshot) -> EditorNames:

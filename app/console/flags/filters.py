@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -52,6 +53,11 @@ class FlagFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The parameters that differ from their defaults, for a URL."""
         members: dict[str, Any] = msgspec.to_builtins(self)
         return {name: "true" if value is True else value for name, value in members.items()}
+
+    @property
+    def query(self) -> str:
+        """The parameters as one text, for a hidden field."""
+        return urlencode(self.parameters)
 
     @property
     def is_restricting(self) -> bool:

@@ -96,6 +96,14 @@ def choose_columns(
     return shown, [item for item in environments if item.name not in chosen]
 
 
+async def read_matching(
+    request: web.Request, snapshot: Snapshot, around: Frame, chosen: FlagFilter
+) -> list[FlagSummary]:
+    """Return all flags of a current snapshot that match."""
+    shown, _ = choose_columns(around.environments, snapshot.environment.name)
+    return (await _read_present(request, snapshot, shown, chosen)).flags
+
+
 async def _present(
     request: web.Request,
     snapshot: Snapshot,
@@ -104,20 +112,47 @@ async def _present(
     chosen: FlagFilter,
     start: int,
 ) -> Listing:
+    present = await _read_present(request, snapshot, shown, chosen)
+    flags = present.flags
+    return Listing(
+        flags=flags[start : start + PAGE_SIZE],
+        start=start,
+        matching=len(flags),
+        total=len(present.index.known),
+        prefixes=present.index.prefixes,
+        columns=present.columns,
+        hidden=hidden,
+        production=present.production,
+        now=present.now,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Present:
+    """All flags that match, and the columns beside them."""
+
+    flags: list[FlagSummary]
+    index: FlagIndex
+    columns: Sequence[Column]
+    production: Column | None
+    now: datetime
+
+
+async def _read_present(
+    request: web.Request, snapshot: Snapshot, shown: Sequence[Environment], chosen: FlagFilter
+) -> _Present:
     follower, indexes = request.app[FOLLOWER], request.app[INDEXES]
     existing = frozenset(follower.loaded())
     indexes.forget(existing)
     request.app[LAST_EVALUATIONS].forget(existing)
+    name = snapshot.environment.name
     by_name: dict[str, FlagIndex] = {}
     columns = []
     for environment in shown:
-        current = snapshot.environment.name == environment.name
-        of_column = snapshot if current else follower.get(environment.name)
+        of_column = snapshot if environment.name == name else follower.get(environment.name)
         index = by_name[environment.name] = await indexes.get(of_column)
         last = await request.app[LAST_EVALUATIONS].get(environment.name)
         columns.append(Column(environment=environment, find=index.find, last=last))
-    name = snapshot.environment.name
-    index = by_name[name]
     production = _production(columns, name)
     facts = ListFacts(
         now=datetime.now(UTC),
@@ -125,15 +160,10 @@ async def _present(
         production=by_name[production.environment.name] if production is not None else None,
         mine=await _changed_by_caller(request, snapshot.environment) if chosen.mine else (),
     )
-    flags = await _select(index, chosen, facts)
-    return Listing(
-        flags=flags[start : start + PAGE_SIZE],
-        start=start,
-        matching=len(flags),
-        total=len(index.known),
-        prefixes=index.prefixes,
+    return _Present(
+        flags=await _select(by_name[name], chosen, facts),
+        index=by_name[name],
         columns=columns,
-        hidden=hidden,
         production=production,
         now=facts.now,
     )

@@ -86,8 +86,6 @@ def _remarks(flag: FlagSummary, column: Column, listing: Listing) -> Iterator[Re
         yield Remark("danger", "broken", "This flag cannot be evaluated.")
     if flag.broken_guard:
         yield Remark("danger", "guard fails", f"A guard {flag.broken_guard}.")
-    if flag.rollout.state is FlagState.DISABLED:
-        yield Remark("warn", "no value", "Each program uses the default in its own code.")
     production = listing.production
     if production is not None and production is not column:
         other = production.find(flag.key)

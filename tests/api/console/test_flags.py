@@ -49,7 +49,7 @@ async def test_list_shows_a_cell_for_each_environment(service: Service) -> None:
     assert cells_of(page, "checkout/one-click")[0] == "25 % of everyone never evaluated"
     assert cells_of(page, "theme")[::3] == ["blue for all never evaluated"] * 2
     disabled, *_, production = cells_of(page, "zombie")
-    assert disabled == "disabled never evaluated no value ≠ production"
+    assert disabled == "disabled never evaluated ≠ production"
     assert production == "off for all never evaluated"
     assert "boolean · payments · #web · #beta" in page.text
     assert "Reads the index from memory." in page.text

@@ -1,0 +1,19 @@
+"""The typed confirmation of a write: the name of the environment, where a mistake is costly."""
+
+from app.console.forms import Form
+from app.environments.models import Environment
+from app.errors import invalid
+from app.settings import Tier
+
+FIELD = "confirmation"
+
+
+def needs_confirmation(environment: Environment) -> bool:
+    """Return whether a person must type the name of the environment."""
+    return environment.protected or environment.tier == Tier.PRODUCTION
+
+
+def check_confirmation(form: Form, environment: Environment) -> None:
+    """Raise Invalid unless the name was typed, where it is needed."""
+    if needs_confirmation(environment) and form.get(FIELD, "").strip() != environment.name:
+        raise invalid(FIELD, f"must be {environment.name}")

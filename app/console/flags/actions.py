@@ -1,0 +1,189 @@
+"""Actions on several flags: a page that lists the changes, then one change set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from app.access.guard import CALLER
+from app.access.models import Scope
+from app.configuration.changes import writes
+from app.configuration.changes.requests import OPERATIONS_MAX
+from app.configuration.changes.views import AppliedChangeSets
+from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.snapshot import Snapshot
+from app.console.confirmation import check_confirmation, needs_confirmation
+from app.console.flags.bulk import (
+    BulkPlan,
+    FlagAction,
+    bulk_plan_of,
+    plan_edits,
+    plan_promotion,
+    promotion,
+)
+from app.console.flags.export import EXPORT_FORMATS, export_flags
+from app.console.flags.filters import FlagFilter, read_filter
+from app.console.flags.listing import read_matching
+from app.console.forms import Form, FormErrors, read_form
+from app.console.pages import redirect
+from app.console.rendering import Frame, frame, page
+from app.console.saving import check_grant, check_message, save, save_by
+from app.console.state import EnvironmentState
+from app.database import Connection
+from app.environments.models import Environment
+from app.errors import AppError, Forbidden, Unauthenticated, invalid
+from app.http import problems
+from app.names import counted
+from app.secrets.reveal import VAULT
+
+_VERBS = {
+    FlagAction.SWITCH_OFF: "Switch off",
+    FlagAction.SWITCH_ON: "Switch on",
+    FlagAction.PROMOTE: "Promote",
+    FlagAction.EXPORT: "Export",
+    FlagAction.DELETE: "Delete",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Selection:
+    """A posted action: the flags, the environment that it changes, and the list to return to."""
+
+    action: FlagAction
+    keys: Sequence[str]
+    source: Snapshot
+    target: Environment
+    chosen: FlagFilter
+
+    @property
+    def title(self) -> str:
+        flags = self.keys[0] if len(self.keys) == 1 else counted(len(self.keys), "flag")
+        return f"{_VERBS[self.action]} {flags}"
+
+
+async def post_flag_actions(request: web.Request) -> web.Response:
+    """Show what an action would change, and make the changes when they are confirmed."""
+    form = await read_form(request)
+    around = frame(request)
+    selection = await _read_selection(request, around, form)
+    is_confirmed = form.get("step") == "apply"
+    if selection.action is FlagAction.EXPORT:
+        if is_confirmed:
+            return await export_flags(request, selection.source, selection.keys, form)
+        return _page(request, around, selection, None)
+    check_grant(request, selection.target.name, Scope.WRITE)
+    errors, status = None, 200
+    if is_confirmed:
+        try:
+            return redirect(await _apply(request, around, selection, form))
+        except (Forbidden, Unauthenticated):
+            raise
+        except AppError as error:
+            errors, status = FormErrors.of(error), problems.STATUS[type(error)]
+    plan = await _plan(request, selection)
+    message = form.get("message", "")
+    return _page(request, around, selection, plan, status=status, errors=errors, message=message)
+
+
+async def _read_selection(request: web.Request, around: Frame, form: Form) -> _Selection:
+    """Read the posted fields. Raises Invalid."""
+    name = request.match_info["environment"]
+    if form.get("action") not in set(FlagAction):
+        raise invalid("action", f"must be one of {', '.join(FlagAction)}")
+    action = FlagAction(form["action"])
+    source = request.app[FOLLOWER].get(name)
+    chosen = read_filter(dict(parse_qsl(form.get("filter", ""))))
+    keys = sorted(set(form.getall("flag", [])))
+    if form.get("all") == "true":
+        keys = sorted(flag.key for flag in await read_matching(request, source, around, chosen))
+    if not 1 <= len(keys) <= OPERATIONS_MAX:
+        raise invalid("flag", f"must name 1 to {OPERATIONS_MAX} flags")
+    target = source.environment
+    if action is FlagAction.PROMOTE:
+        others = _targets(around, name)
+        default = others[0].name if others else ""
+        wanted = form.get("target") or default
+        check_grant(request, wanted, Scope.WRITE)
+        target = request.app[FOLLOWER].get(wanted).environment
+        if target.name == name:
+            raise invalid("target", "must be another environment")
+    return _Selection(action=action, keys=keys, source=source, target=target, chosen=chosen)
+
+
+def _targets(around: Frame, source: str) -> list[Environment]:
+    """Return the environments to promote to: first those after the source, in order of tiers."""
+    names = [environment.name for environment in around.environments]
+    at = names.index(source) if source in names else 0
+    return [*around.environments[at + 1 :], *around.environments[:at]]
+
+
+async def _plan(request: web.Request, selection: _Selection) -> BulkPlan:
+    name, keys = selection.source.environment.name, selection.keys
+    if selection.action is FlagAction.PROMOTE:
+        return await plan_promotion(request, name, selection.target.name, keys)
+    return await plan_edits(request, selection.source, selection.action, keys)
+
+
+async def _apply(request: web.Request, around: Frame, selection: _Selection, form: Form) -> str:
+    """Write the reviewed changes, and return the address of the list. Raises AppError."""
+    target, tokens = selection.target, form.getall("reviewed", [])
+    message = form.get("message", "") or selection.title
+    check_message(message)
+    check_confirmation(form, target)
+    if selection.action is FlagAction.PROMOTE:
+        written = await _promote(request, selection, tokens, form.get("message", ""))
+    else:
+        plan = await _plan(request, selection)
+        plan.check_reviewed(tokens)
+        written = await save(request, plan.operations(), message)
+    revision = next(
+        (item.revision for item in written.change_sets if item.environment == target.name), None
+    )
+    query = selection.chosen.parameters
+    return around.url_in(target.name, "flags", **{**query, "saved": revision})
+
+
+async def _promote(
+    request: web.Request, selection: _Selection, tokens: Sequence[str], message: str
+) -> AppliedChangeSets:
+    source, target = selection.source.environment.name, selection.target.name
+    snapshot = request.app[FOLLOWER].get(target)
+    actor, vault = request[CALLER].actor, request.app[VAULT]
+
+    async def work(connection: Connection) -> AppliedChangeSets:
+        plan = await promotion(request, connection, source, target, selection.keys)
+        bulk_plan_of(plan, snapshot, selection.keys).check_reviewed(tokens)
+        return await writes.apply_plan(connection, plan, actor=actor, message=message, vault=vault)
+
+    return await save_by(request, work)
+
+
+def _page(
+    request: web.Request,
+    around: Frame,
+    selection: _Selection,
+    plan: BulkPlan | None,
+    *,
+    status: int = 200,
+    errors: FormErrors | None = None,
+    message: str = "",
+) -> web.Response:
+    return page(
+        request,
+        "flags/review.html",
+        state=EnvironmentState(snapshot=selection.source),
+        status=status,
+        action=selection.action,
+        title=selection.title,
+        keys=selection.keys,
+        plan=plan,
+        target=selection.target,
+        targets=_targets(around, selection.source.environment.name),
+        confirms=needs_confirmation(selection.target),
+        back=around.url("flags", **selection.chosen.parameters),
+        filter_query=selection.chosen.query,
+        formats=EXPORT_FORMATS,
+        errors=errors,
+        message=message,
+    )
