@@ -8,7 +8,8 @@ from aiohttp import web
 from app.access.models import Scope
 from app.access.sessions.guard import guarded_page
 from app.console import home, sign_in
-from app.console.flag import handlers as flag
+from app.console.flag.draft_handlers import post_draft
+from app.console.flag.handlers import get_flag
 from app.console.flag.switch import copy_flag, get_switch, switch_flag
 from app.console.flags.actions import post_flag_actions
 from app.console.flags.handlers import add_flag_list, get_flags
@@ -85,8 +86,8 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("POST", "/console/sign-out", sign_in.post_sign_out, None),
     ConsolePage("GET", "/console/signed-out", sign_in.get_signed_out, None),
 
-    ConsolePage("GET", _ENVIRONMENT + "/flags" + _KEY, flag.get_flag, Scope.READ),
-    ConsolePage("POST", _ENVIRONMENT + "/flag-draft" + _KEY, flag.post_draft, Scope.READ),
+    ConsolePage("GET", _ENVIRONMENT + "/flags" + _KEY, get_flag, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/flag-draft" + _KEY, post_draft, Scope.READ),
     ConsolePage("GET", _ENVIRONMENT + "/flag-switch" + _KEY, get_switch, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-switch" + _KEY, switch_flag, Scope.WRITE, _READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-copy" + _KEY, copy_flag, Scope.WRITE, _READ),

@@ -47,7 +47,8 @@ def _with_lists(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     if node and all(name.isdecimal() for name in node):
-        return [_with_lists(node[name]) for name in sorted(node, key=int)]
+        # In the order of the fields: a person may have dragged an item to another place.
+        return [_with_lists(item) for item in node.values()]
     return {name: _with_lists(child) for name, child in node.items()}
 
 

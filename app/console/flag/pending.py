@@ -6,10 +6,14 @@ from difflib import unified_diff
 from itertools import islice
 from typing import Any
 
+from app.configuration.changes.views import EntryView
+from app.configuration.snapshots.snapshot import Configuration
 from app.console.flag.definition import DraftResult, is_same
 from app.console.flag.values import encode_pretty
 from app.errors import Violation
 from app.evaluation.advice import flag_advice
+from app.flags.change_words.entries import describe_change
+from app.flags.change_words.sentences import Sentence
 
 _LINES_MAX = 400
 _ADVICE_MAX = 5
@@ -17,37 +21,35 @@ _ADVICE_MAX = 5
 
 @dataclass(frozen=True, kw_only=True)
 class PendingChanges:
-    """`words` are the changes, `lines` the JSON diff as (sign, text)."""
+    """`words` are the changes in words, `lines` the JSON diff as (sign, text)."""
 
-    words: Sequence[str]
+    words: Sequence[Sentence]
     lines: Sequence[tuple[str, str]]
     advice: Sequence[Violation]
     is_changed: bool
 
 
-def pending_changes(before: Any, description: str | None, result: DraftResult) -> PendingChanges:
+def pending_changes(base: Configuration, result: DraftResult) -> PendingChanges:
     """Compare the draft with the flag from which it began."""
-    is_described = description == result.description
-    is_changed = not is_same(before, result.definition) or not is_described
+    before = _view(base, base.value, base.description)
+    after = _view(base, result.definition, result.description)
+    is_changed = not is_same([before], [after])
     return PendingChanges(
-        words=list(_words(before, result.definition))
-        + ["Description changed"] * (not is_described),
-        lines=list(islice(_lines(before, result.definition), _LINES_MAX)),
-        advice=list(islice(flag_advice(result.definition), _ADVICE_MAX)),
+        words=describe_change(base.key, before, after) if is_changed else [],
+        lines=list(islice(_lines(before.value, after.value), _LINES_MAX)) if is_changed else [],
+        advice=list(islice(flag_advice(after.value), _ADVICE_MAX)),
         is_changed=is_changed,
     )
 
 
-def _words(before: Any, after: Any) -> Iterator[str]:
-    old = before if isinstance(before, dict) else {}
-    new = after if isinstance(after, dict) else {}
-    for name in sorted(old.keys() | new.keys()):
-        if name not in old:
-            yield f"{name} added"
-        elif name not in new:
-            yield f"{name} removed"
-        elif not is_same(old[name], new[name]):
-            yield f"{name} changed"
+def _view(base: Configuration, value: Any, description: str | None) -> EntryView:
+    return EntryView(
+        kind=base.kind,
+        value=value,
+        schema=base.schema,
+        description=description or None,
+        version=base.version,
+    )
 
 
 def _lines(before: Any, after: Any) -> Iterator[tuple[str, str]]:

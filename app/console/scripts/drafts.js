@@ -72,6 +72,13 @@ document.addEventListener("submit", event => {
   store(event.target, true);
   isSending = true;
 });
+// The server leads to another page when it has stored or discarded the draft.
+document.addEventListener("htmx:beforeOnLoad", event => {
+  const form = event.target.closest?.("form[data-draft]");
+  if (!form || !event.detail.xhr.getResponseHeader("HX-Redirect")) return;
+  sessionStorage.removeItem(keyOf(form));
+  isSending = true;
+});
 document.getElementById("draft")?.addEventListener("click", event => {
   if (!event.target.closest("[data-discard]")) return;
   for (const form of current()) sessionStorage.removeItem(keyOf(form));

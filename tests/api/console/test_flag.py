@@ -272,3 +272,54 @@ async def test_switch_in_production_needs_its_name(service: Service) -> None:
             assert answer.status == status
             if status == 422:
                 assert "must be production" in await answer.text()
+
+
+async def test_draft_of_a_changed_flag_shows_both_changes(service: Service) -> None:
+    await put(service)
+    fields = changed(await read(service), state="DISABLED")
+    theirs = json.loads(json.dumps(FLAG).replace("@example.org", "@example.net"))
+    await put(service, theirs, version=1)
+
+    status, text = await post(service, fields, "save")
+
+    assert status == 409
+    assert "Someone changed this flag while you edited it" in text
+    assert "@example.net" in text
+    assert (await stored(service))["value"] == theirs
+    assert dict(form_fields(text, "flag-form"))["state"] == "DISABLED"
+
+    _, text = await post(service, form_fields(text, "flag-form"), "rebase")
+    assert "Someone changed" not in text
+    status, _ = await post(service, form_fields(text, "flag-form"), "save")
+    assert status == 303
+    assert (await stored(service))["value"] == {**theirs, "state": "DISABLED"}
+
+
+async def test_rule_that_both_changed_is_chosen(service: Service) -> None:
+    await put(service)
+    fields = changed(await read(service), rules__0__outcome__serve='"off"')
+    theirs = json.loads(json.dumps(FLAG).replace("@example.org", "@example.net"))
+    await put(service, theirs, version=1)
+
+    _, text = await post(service, fields, "rebase")
+    assert "Both of you changed 1 part." in text
+    fields = [*form_fields(text, "flag-form"), ("choice rule 1", "mine")]
+    _, text = await post(service, fields, "rebase")
+    status, _ = await post(service, form_fields(text, "flag-form"), "save")
+
+    assert status == 303
+    assert (await stored(service))["value"]["targeting"]["if"][1] == "off"
+    assert "@example.org" in json.dumps((await stored(service))["value"])
+
+
+async def test_draft_of_a_deleted_flag_is_not_found(service: Service) -> None:
+    await put(service)
+    fields = await read(service)
+    path = f"/v1/environments/local/configurations/{KEY}"
+    async with service.client.delete(path, headers={"If-Match": '"1"'}) as answer:
+        assert answer.status == 200
+
+    status, text = await post(service, fields, "save")
+
+    assert status == 404
+    assert "Your draft stays here." in text
