@@ -1,0 +1,149 @@
+"""The flag editor in a browser: by keyboard, by mouse, and after a reload."""
+
+from typing import Any
+
+from playwright.async_api import Page, expect
+
+from tests.conftest import Service
+from tests.console.browser import Visit
+from tests.factories import flag
+
+KEY = "shop/checkout"
+EDITOR = f"/console/environments/local/flags/{KEY}"
+
+
+async def put(service: Service, **members: Any) -> None:
+    body = {"kind": "flag", "value": flag(defaultVariant="off", **members)}
+    path = f"/v1/environments/local/configurations/{KEY}"
+    async with service.client.put(path, json=body, headers={"If-None-Match": "*"}) as answer:
+        assert answer.status == 201, await answer.text()
+
+
+async def stored(service: Service) -> Any:
+    path = f"/v1/environments/local/configurations/{KEY}"
+    async with service.client.get(path) as answer:
+        return (await answer.json())["value"]
+
+
+def field(page: Page, name: str) -> Any:
+    return page.locator(f'[name="{name}"]')
+
+
+async def test_rule_is_written_and_saved_by_keyboard(service: Service, visit: Visit) -> None:
+    await put(service)
+    page = visit.page
+    await visit.open_page(EDITOR)
+
+    await page.get_by_role("button", name="Rule", exact=True).focus()
+    await page.keyboard.press("Enter")
+    await expect(field(page, "rules.0.condition.attribute")).to_be_focused()
+    await page.keyboard.type("email")
+    await page.keyboard.press("Tab")
+    await page.keyboard.type("ends")
+    await expect(field(page, "rules.0.condition.operator")).to_have_value("ends_with")
+    await page.keyboard.press("Tab")
+    await page.keyboard.type("@example.org")
+    await expect(page.locator("#pending-changes")).to_contain_text(
+        "Rule 1 was added: if email ends with @example.org, serve on"
+    )
+    await page.keyboard.press("Control+Enter")
+    await page.wait_for_url("**/*saved=*")
+
+    rule = {"if": [{"ends_with": [{"var": "email"}, "@example.org"]}, "on"]}
+    assert (await stored(service))["targeting"] == rule
+
+
+async def test_added_conditions_get_the_focus(service: Service, visit: Visit) -> None:
+    await put(service, targeting={"if": [{"var": "beta"}, "on"]})
+    page = visit.page
+    await visit.open_page(EDITOR)
+
+    for count in (1, 2):
+        await page.get_by_role("button", name="Condition", exact=True).click()
+        place = f"rules.0.condition.conditions.{count}.attribute"
+        await expect(field(page, place)).to_be_focused()
+    await page.get_by_role("button", name="Group", exact=True).click()
+    await expect(
+        field(page, "rules.0.condition.conditions.3.conditions.0.attribute")
+    ).to_be_focused()
+
+
+async def test_split_always_adds_up(service: Service, visit: Visit) -> None:
+    await put(service)
+    page = visit.page
+    await visit.open_page(EDITOR)
+
+    await field(page, "otherwise.serve").select_option("split")
+    first, second = (field(page, f"otherwise.shares.{n}.percent") for n in (0, 1))
+    await first.fill("10")
+    await expect(second).to_have_value("90")
+    bar = await page.locator(".rule-last .bar").bounding_box()
+    assert bar is not None
+    await page.mouse.move(bar["x"] + bar["width"] * 0.1, bar["y"] + 4)
+    await page.mouse.down()
+    await page.mouse.move(bar["x"] + bar["width"] * 0.4, bar["y"] + 4, steps=4)
+    await page.mouse.up()
+
+    await expect(first).to_have_value("40")
+    await expect(second).to_have_value("60")
+
+
+async def test_rules_move_by_keyboard_and_pointer(service: Service, visit: Visit) -> None:
+    rules = [part for name in "abc" for part in ({"var": name}, "on")]
+    await put(service, targeting={"if": rules})
+    page = visit.page
+    await visit.open_page(EDITOR)
+    attributes = page.locator('[name$=".attribute"]')
+
+    await page.get_by_role("button", name="Move rule 1 down").click()
+    await expect(attributes.first).to_have_value("b")
+    await expect(page.get_by_role("button", name="Move rule 2 down")).to_be_focused()
+    handle = page.get_by_role("button", name="Drag rule 3")
+    await handle.focus()
+    await page.keyboard.press("Alt+ArrowUp")
+    await expect(field(page, "rules.1.condition.attribute")).to_have_value("c")
+    box = await page.get_by_role("button", name="Drag rule 2").bounding_box()
+    top = await page.locator(".rule").first.bounding_box()
+    assert box is not None
+    assert top is not None
+    await page.mouse.move(box["x"] + 8, box["y"] + 8)
+    await page.mouse.down()
+    await page.mouse.move(box["x"] + 8, top["y"] + 2, steps=6)
+    await page.mouse.up()
+
+    await expect(field(page, "rules.0.condition.attribute")).to_have_value("c")
+    await expect(page.locator("#pending-changes")).to_contain_text("moved")
+
+
+async def test_draft_survives_a_reload_and_ends_with_a_save(service: Service, visit: Visit) -> None:
+    await put(service)
+    page = visit.page
+    await visit.open_page(EDITOR)
+    await field(page, "description").fill("The new checkout")
+    await page.get_by_role("button", name="Rule", exact=True).click()
+    await field(page, "rules.0.condition.attribute").fill("beta")
+
+    await page.reload()
+    await expect(field(page, "rules.0.condition.attribute")).to_have_value("beta")
+    await expect(field(page, "description")).to_have_value("The new checkout")
+    await field(page, "rules.0.condition.operator").select_option("set")
+    await expect(field(page, "rules.0.condition.value")).to_have_count(0)
+    await page.get_by_role("button", name="Save to local").click()
+    await page.wait_for_url("**/*saved=*")
+
+    await expect(page.locator("#pending-changes")).to_contain_text("None.")
+
+
+async def test_switch_opens_beside_the_flag(service: Service, visit: Visit) -> None:
+    await put(service, targeting={"if": [{"var": "beta"}, "on"]})
+    page = visit.page
+    await visit.open_page(EDITOR)
+
+    await page.get_by_role("switch").click()
+    await page.get_by_role("textbox", name="Message optional").last.focus()
+    await expect(page.get_by_role("heading", name="Switch off in local")).to_be_visible()
+    await visit.assert_accessible()
+    await page.get_by_role("button", name="Switch off").click()
+    await page.wait_for_url("**/*saved=*")
+
+    assert await stored(service) == flag(defaultVariant="off")
