@@ -7,8 +7,8 @@ from aiohttp import web
 
 from app.access.events import AccessEvent, Decision
 from app.access.guard import CALLER
-from app.access.models import EVERY_ENVIRONMENT
-from app.database import sql
+from app.access.models import EVERY_ENVIRONMENT, Grant
+from app.database import Connection, sql
 from app.errors import Forbidden, malformed
 from app.http import wire
 from app.http.keys import DATABASE
@@ -58,22 +58,47 @@ async def list_access_log(request: web.Request) -> web.Response:
     environment = query.get("environment")
     if environment is not None and not is_environment(environment):
         raise malformed("environment", ENVIRONMENT_RULE)
-    grant = request[CALLER].grant
-    if environment is not None and not grant.covers(environment):
-        raise Forbidden("environment_foreign", "The token is not for this environment.")
-    has_all = EVERY_ENVIRONMENT in grant.environments
+    check_environment(request[CALLER].grant, environment)
 
     async with request.app[DATABASE].connection() as connection:
-        rows = sql.list_accesses(
+        page = await read_page(
             connection,
+            request[CALLER].grant,
             before=before,
+            limit=limit,
             event=event,
             environment=environment,
-            environments=None if has_all else list(grant.environments),
-            # One more row than the page has shows whether there is another page.
-            page_size=limit + 1,
         )
-        accesses = [AccessView(**row) async for row in rows]
 
+    return wire.answer(page)
+
+
+def check_environment(grant: Grant, environment: str | None) -> None:
+    """Check that the caller may see the rows of an environment. Raises Forbidden."""
+    if environment is not None and not grant.covers(environment):
+        raise Forbidden("environment_foreign", "The token is not for this environment.")
+
+
+async def read_page(
+    connection: Connection,
+    grant: Grant,
+    *,
+    before: int,
+    limit: int,
+    event: AccessEvent | None,
+    environment: str | None,
+) -> AccessPage:
+    """Return the accesses that the caller may see, the latest first."""
+    has_all = EVERY_ENVIRONMENT in grant.environments
+    rows = sql.list_accesses(
+        connection,
+        before=before,
+        event=event,
+        environment=environment,
+        environments=None if has_all else list(grant.environments),
+        # One more row than the page has shows whether there is another page.
+        page_size=limit + 1,
+    )
+    accesses = [AccessView(**row) async for row in rows]
     items, is_last = accesses[:limit], len(accesses) <= limit
-    return wire.answer(AccessPage(items=items, next=None if is_last else items[-1].id))
+    return AccessPage(items=items, next=None if is_last else items[-1].id)

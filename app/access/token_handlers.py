@@ -12,7 +12,7 @@ from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
 from app.access.models import Grant
 from app.access.token_views import TokenView
 from app.database import Connection
-from app.errors import Conflict, Forbidden, NotFound, Violation
+from app.errors import Conflict, NotFound
 from app.http import wire
 from app.http.keys import DATABASE
 from app.http.writes import run_write
@@ -47,7 +47,7 @@ async def get_token(request: web.Request) -> web.Response:
 
     async with request.app[DATABASE].connection() as connection:
         token = await tokens.get(connection, _id(request))
-    _require_environments(_grant(request), frozenset(token.environments))
+    tokens.check_reach(_grant(request), token)
 
     return wire.answer(token)
 
@@ -65,7 +65,7 @@ async def create_token(request: web.Request) -> web.Response:
         environments=frozenset(body.environments),
         expires_at=expiry(scopes, expires_at=body.expires_at, expires_days=body.expires_days),
     )
-    _require(_grant(request), grant)
+    tokens.check_within(_grant(request), grant)
     log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
 
     return await _issue(
@@ -86,7 +86,7 @@ async def rotate_token(request: web.Request) -> web.Response:
 
     async def rotate(connection: Connection) -> GeneratedToken:
         old = await tokens.lock(connection, token_id)
-        _require(own, old.reach)
+        tokens.check_within(own, old.reach)
         return await tokens.rotate(
             *(connection, log, key, old), grace_seconds=body.grace_seconds, origin=caller
         )
@@ -105,7 +105,7 @@ async def revoke_token(request: web.Request) -> web.Response:
 
     async def revoke(connection: Connection) -> TokenView:
         token = await tokens.get(connection, token_id)
-        _require_environments(own, frozenset(token.environments))
+        tokens.check_reach(own, token)
         await tokens.revoke(connection, log, token_id, origin=caller)
         return await tokens.get(connection, token_id)
 
@@ -149,17 +149,3 @@ def _id(request: web.Request) -> str:
     if not is_id(token_id):
         raise NotFound("token_unknown", "There is no such token.")
     return token_id
-
-
-def _require(own: Grant, requested: Grant) -> None:
-    """Check that the grant is within the caller's own. Raises Forbidden, naming the field."""
-    if requested.scopes - own.scopes:
-        rule = "must be among the caller's own"
-        raise Forbidden.of("scope_missing", [Violation("scopes", rule)])
-    _require_environments(own, requested.environments)
-
-
-def _require_environments(own: Grant, names: frozenset[str]) -> None:
-    if not all(map(own.covers, names)):
-        rule = "must be among the caller's own"
-        raise Forbidden.of("environment_foreign", [Violation("environments", rule)])

@@ -17,7 +17,7 @@ from app.access.sessions import service as sessions
 from app.access.token_views import NAME_MAX, TokenPage, TokenView
 from app.database import Connection, sql
 from app.environments import service as environments
-from app.errors import Conflict, NotFound, invalid
+from app.errors import Conflict, Forbidden, NotFound, Violation, invalid
 from app.settings import Secret
 
 AnyToken = TypeVar("AnyToken", bound=Token)
@@ -164,6 +164,25 @@ async def list_page(
     )
     views = [_view(row) async for row in rows]
     return TokenPage(items=views[:limit], next=views[limit - 1].id if len(views) > limit else None)
+
+
+def check_within(own: Grant, requested: Grant) -> None:
+    """Check that a grant is within the caller's own. Raises Forbidden, naming the field."""
+    if requested.scopes - own.scopes:
+        rule = "must be among the caller's own"
+        raise Forbidden.of("scope_missing", [Violation("scopes", rule)])
+    _check_covered(own, requested.environments)
+
+
+def check_reach(own: Grant, token: TokenView) -> None:
+    """Check that the environments of a token are within the caller's own. Raises Forbidden."""
+    _check_covered(own, frozenset(token.environments))
+
+
+def _check_covered(own: Grant, names: frozenset[str]) -> None:
+    if not all(map(own.covers, names)):
+        rule = "must be among the caller's own"
+        raise Forbidden.of("environment_foreign", [Violation("environments", rule)])
 
 
 async def list_usable(connection: Connection) -> list[Token]:

@@ -14,6 +14,7 @@ from app.console.flag.switch import copy_flag, get_switch, switch_flag
 from app.console.flags.actions import post_flag_actions
 from app.console.flags.handlers import add_flag_list, get_flags
 from app.console.flags.saved_filters import post_saved_filter
+from app.console.access import session_pages, token_pages
 from app.console.live.handlers import stream_page_changes
 from app.console.pages import with_pages
 from app.console.palette.handlers import search_palette
@@ -27,6 +28,7 @@ from app.http.keys import Handler
 from app.http.routing import expect
 
 _ENVIRONMENT = "/console/environments/{environment}"
+_ONE_TOKEN = "/console/tokens/{id}"  # noqa: S105 - a path
 _KEY = r"/{key:[\s\S]+}"
 _READ = (Scope.READ,)
 
@@ -58,6 +60,16 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("GET", _ENVIRONMENT + "/flags", get_flags, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-actions", post_flag_actions, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-filters", post_saved_filter, Scope.READ),
+    ConsolePage("GET", "/console/tokens", token_pages.get_tokens, Scope.READ),
+    ConsolePage("GET", "/console/tokens/new", token_pages.get_new_token, Scope.ADMIN),
+    ConsolePage("POST", "/console/tokens/new", token_pages.post_new_token, Scope.ADMIN),
+    ConsolePage("GET", _ONE_TOKEN, token_pages.get_token, Scope.ADMIN),
+    ConsolePage("POST", _ONE_TOKEN + "/rotate", token_pages.post_rotation, Scope.ADMIN),
+    ConsolePage("POST", _ONE_TOKEN + "/revoke", token_pages.post_revocation, Scope.ADMIN),
+    ConsolePage("GET", "/console/sessions", session_pages.get_sessions, Scope.READ),
+    ConsolePage("POST", "/console/sessions/end", session_pages.post_sessions_end, Scope.READ),
+    ConsolePage("POST", "/console/sessions/{id}/end", session_pages.post_session_end, Scope.READ),
+    ConsolePage("GET", "/console/access-log", session_pages.get_access_log, Scope.READ),
 
     ConsolePage("GET", _ENVIRONMENT + "/settings", settings.list_settings, Scope.READ,
                 is_large=True),

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from app.database import sql
+from app.database import Connection, sql
 from app.http import wire
 from app.http.keys import DATABASE
 from app.schema.drift import inspect_recording
@@ -18,24 +18,8 @@ async def list_schema_changes(request: web.Request) -> web.Response:
     before, limit = wire.before(query), wire.page_size(query)
 
     async with request.app[DATABASE].connection() as connection:
-        recording, is_readable = await inspect_recording(connection)
-        changes: list[SchemaChangeView] = []
-        if is_readable:
-            rows = sql.list_schema_changes(
-                connection,
-                before=before,
-                # One more row than the page shows whether another page follows.
-                page_size=limit + 1,
-            )
-            changes = [SchemaChangeView(**row) async for row in rows]
+        page = await read_changes(connection, before=before, limit=limit)
 
-    items = changes[:limit]
-    page = SchemaAuditPage(
-        status=recording.status,
-        reason=recording.reason,
-        items=items,
-        next=items[-1].id if len(changes) > limit else None,
-    )
     return wire.answer(page)
 
 
@@ -47,6 +31,34 @@ async def list_migrations(request: web.Request) -> web.Response:
     wire.read_query(request, set())
 
     async with request.app[DATABASE].connection() as connection:
-        items = [MigrationView(**row) async for row in sql.list_migrations(connection)]
+        ledger = await read_ledger(connection)
 
-    return wire.answer(MigrationList(items=items))
+    return wire.answer(ledger)
+
+
+async def read_changes(connection: Connection, *, before: int, limit: int) -> SchemaAuditPage:
+    """Return a page of the recorded schema changes, the latest first."""
+    recording, is_readable = await inspect_recording(connection)
+    changes: list[SchemaChangeView] = []
+    if is_readable:
+        rows = sql.list_schema_changes(
+            connection,
+            before=before,
+            # One more row than the page shows whether another page follows.
+            page_size=limit + 1,
+        )
+        changes = [SchemaChangeView(**row) async for row in rows]
+    items = changes[:limit]
+    return SchemaAuditPage(
+        status=recording.status,
+        reason=recording.reason,
+        items=items,
+        next=items[-1].id if len(changes) > limit else None,
+    )
+
+
+async def read_ledger(connection: Connection) -> MigrationList:
+    """Return the migrations of the database, the latest first."""
+    return MigrationList(
+        items=[MigrationView(**row) async for row in sql.list_migrations(connection)]
+    )

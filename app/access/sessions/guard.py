@@ -7,6 +7,7 @@ a token too, for tools.
 from collections.abc import Sequence
 
 from aiohttp import web
+from multidict import istr
 
 from app.access.events import AccessEvent
 from app.access.guard import (
@@ -23,6 +24,8 @@ from app.access.sessions.same_origin import CROSS_SITE, check_same_origin
 from app.errors import Forbidden, Malformed, Unauthenticated
 from app.http.keys import Handler
 
+# The header of the requests of a page that refreshes itself.
+_X_BACKGROUND = istr("X-Background")
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -38,7 +41,8 @@ def guarded_page(handler: Handler, scopes: Sequence[Scope] | None) -> Handler:
             if request.method not in _SAFE_METHODS:
                 check_same_origin(request)
             if scopes is not None:
-                permit(request, authenticate(request), scopes)
+                is_visit = _X_BACKGROUND not in request.headers
+                permit(request, authenticate(request, is_visit=is_visit), scopes)
             return await handler(request)
         except Unauthenticated as error:
             if token := presented_token(request):
@@ -60,9 +64,9 @@ def guarded_page(handler: Handler, scopes: Sequence[Scope] | None) -> Handler:
 def authenticate(request: web.Request, *, is_visit: bool = True) -> Caller:
     """Return the caller of the session's cookie, or of a token.
 
-    An open stream checks itself again without `is_visit`: a page that is open but not used must not
-    extend its session. Raises Unauthenticated, Malformed for both, and Unavailable during the
-    start.
+    `is_visit` is false for an open stream and for a page that refreshes itself: a page that is open
+    but not used must not extend its session. Raises Unauthenticated, Malformed for both, and
+    Unavailable during the start.
     """
     text, token = read_cookie(request), presented_token(request)
     if text and token:

@@ -1,0 +1,1 @@
+"""Pages about access: tokens, sessions and the access log."""

@@ -1,0 +1,83 @@
+"""The pages of sessions, and the page of the access log."""
+
+from aiohttp import web
+
+from app.access.events import AccessEvent
+from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
+from app.access.log_handlers import check_environment, read_page
+from app.access.models import Scope
+from app.access.sessions import service
+from app.console.access.views import EVENT_TEXTS, access_row, session_row
+from app.console.pages import is_fragment, redirect
+from app.console.rendering import frame, page
+from app.console.sign_in import signed_out
+from app.errors import malformed
+from app.http import wire
+from app.http.keys import DATABASE
+from app.names import ENVIRONMENT_RULE, is_environment
+
+_PAGE_SIZE = 100
+
+
+async def get_sessions(request: web.Request) -> web.Response:
+    """List the sessions of the caller. An administrator sees those of others too."""
+    async with request.app[DATABASE].connection() as connection:
+        views = await service.list_visible(connection, request[CALLER])
+    return page(
+        request,
+        "access/sessions.html",
+        rows=[session_row(request, view) for view in views],
+        ended="ended" in request.query,
+    )
+
+
+async def post_session_end(request: web.Request) -> web.Response:
+    """End one session of the list."""
+    session_id, caller = request.match_info["id"], request[CALLER]
+    log, origin_ = request.app[ACCESS_LOG], origin(request)
+    await request.app[DATABASE].transact(
+        lambda c: service.end(c, log, session_id, caller, origin=origin_)
+    )
+    await request.app[TOKENS].refresh_if_possible()
+    if session_id == caller.session_id:
+        return signed_out(request)
+    return redirect(frame(request).url_of("sessions", ended=""))
+
+
+async def post_sessions_end(request: web.Request) -> web.Response:
+    """End every session of the caller, in every browser."""
+    caller, log, origin_ = request[CALLER], request.app[ACCESS_LOG], origin(request)
+    await request.app[DATABASE].transact(
+        lambda c: service.end_everywhere(c, log, caller, origin=origin_)
+    )
+    await request.app[TOKENS].refresh_if_possible()
+    return signed_out(request)
+
+
+async def get_access_log(request: web.Request) -> web.Response:
+    """List the access log, the latest first, by event and environment."""
+    grant = request[CALLER].grant
+    if not grant.allows(Scope.ADMIN):
+        return page(request, "access/access_log.html", rows=None, next=None, events={})
+    query = {name: text for name, text in request.query.items() if text}
+    event = wire.choice(query, "event", AccessEvent)
+    environment = query.get("environment")
+    if environment is not None and not is_environment(environment):
+        raise malformed("environment", ENVIRONMENT_RULE)
+    check_environment(grant, environment)
+    async with request.app[DATABASE].connection() as connection:
+        part = await read_page(
+            connection,
+            grant,
+            before=wire.before(query),
+            limit=_PAGE_SIZE,
+            event=event,
+            environment=environment,
+        )
+    return page(
+        request,
+        "access/_accesses.html" if is_fragment(request) else "access/access_log.html",
+        rows=[access_row(request, view) for view in part.items],
+        next=part.next,
+        events=EVENT_TEXTS,
+    )

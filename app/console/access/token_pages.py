@@ -1,0 +1,177 @@
+"""The pages of tokens: list, create, rotate and revoke."""
+
+from aiohttp import web
+
+from app.access import tokens
+from app.access.expiry import expiry
+from app.access.format import GeneratedToken, is_id
+from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
+from app.access.models import Grant, Scope
+from app.access.token_views import TokenView
+from app.console.access.forms import EXPIRIES, GRACES, TokenForm, whole_number
+from app.console.access.views import SCOPE_TEXTS, token_row, token_rows
+from app.console.forms import Form, FormErrors, read_form
+from app.console.pages import redirect
+from app.console.rendering import frame, page
+from app.database import Connection
+from app.errors import AppError, NotFound
+from app.http import problems
+from app.http.keys import DATABASE, SETTINGS
+
+_READ_AT_ONCE = 500
+_READ_MAX = 1_000
+_SHOWN_MAX = 100
+
+
+async def get_tokens(request: web.Request) -> web.Response:
+    """List the tokens of the caller's environments, at most 1,000."""
+    if not request[CALLER].grant.allows(Scope.ADMIN):
+        return page(request, "access/tokens.html", rows=None, hidden=0, revoked=None)
+    rows = token_rows(request, await _read_tokens(request))
+    shown = rows if "all" in request.query else rows[:_SHOWN_MAX]
+    revoked = request.query.get("revoked", "")
+    return page(
+        request,
+        "access/tokens.html",
+        rows=shown,
+        hidden=len(rows) - len(shown),
+        revoked=revoked if is_id(revoked) else None,
+    )
+
+
+async def get_token(request: web.Request) -> web.Response:
+    """Show a token, with the forms to rotate and to revoke it."""
+    return await _details(request)
+
+
+async def get_new_token(request: web.Request) -> web.Response:
+    """Show the form of a new token."""
+    return _form(request, TokenForm(scopes=(Scope.EVALUATE,)))
+
+
+async def post_new_token(request: web.Request) -> web.Response:
+    """Create a token, and show its text this once."""
+    form = TokenForm.of(await read_form(request))
+    log, key, origin_ = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
+
+    async def create(connection: Connection) -> GeneratedToken:
+        scopes = form.granted_scopes
+        grant = Grant(
+            scopes=scopes,
+            environments=frozenset(form.environments),
+            expires_at=expiry(scopes, expires_days=form.days),
+        )
+        tokens.check_within(request[CALLER].grant, grant)
+        return await tokens.create(
+            connection, log, key, name=form.name, grant=grant, origin=origin_
+        )
+
+    try:
+        new = await request.app[DATABASE].transact(create)
+    except AppError as error:
+        return _form(request, form, error)
+    return await _show_text(request, new, replaced=None)
+
+
+async def post_rotation(request: web.Request) -> web.Response:
+    """Replace a token, and show the text of the new one this once."""
+    form, token_id = await read_form(request), _id(request)
+    log, key, origin_ = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
+
+    async def rotate(connection: Connection) -> GeneratedToken:
+        grace = whole_number("grace_seconds", form.get("grace_seconds", ""))
+        old = await tokens.lock(connection, token_id)
+        tokens.check_within(request[CALLER].grant, old.reach)
+        return await tokens.rotate(connection, log, key, old, grace_seconds=grace, origin=origin_)
+
+    try:
+        new = await request.app[DATABASE].transact(rotate)
+    except AppError as error:
+        return await _details(request, form, error)
+    return await _show_text(request, new, replaced=token_id)
+
+
+async def post_revocation(request: web.Request) -> web.Response:
+    """Revoke a token."""
+    token_id, own = _id(request), request[CALLER].grant
+    log, origin_ = request.app[ACCESS_LOG], origin(request)
+
+    async def revoke(connection: Connection) -> None:
+        tokens.check_reach(own, await tokens.get(connection, token_id))
+        await tokens.revoke(connection, log, token_id, origin=origin_)
+
+    await request.app[DATABASE].transact(revoke)
+    await request.app[TOKENS].refresh_if_possible()
+    return redirect(frame(request).url_of("tokens", revoked=token_id))
+
+
+async def _read_tokens(request: web.Request) -> list[TokenView]:
+    views: list[TokenView] = []
+    after: str | None = ""
+    async with request.app[DATABASE].connection() as connection:
+        while after is not None and len(views) < _READ_MAX:
+            part = await tokens.list_page(
+                connection,
+                environments=request[CALLER].grant.environments,
+                after=after,
+                limit=_READ_AT_ONCE,
+            )
+            views += part.items
+            after = part.next
+    return views
+
+
+async def _details(
+    request: web.Request, form: Form | None = None, error: AppError | None = None
+) -> web.Response:
+    async with request.app[DATABASE].connection() as connection:
+        token = await tokens.get(connection, _id(request))
+    tokens.check_reach(request[CALLER].grant, token)
+    return page(
+        request,
+        "access/token.html",
+        status=problems.STATUS[type(error)] if error is not None else 200,
+        row=token_row(request, token),
+        graces=GRACES,
+        grace=form.get("grace_seconds", "") if form is not None else "86400",
+        errors=FormErrors.of(error) if error is not None else FormErrors(),
+    )
+
+
+def _form(request: web.Request, form: TokenForm, error: AppError | None = None) -> web.Response:
+    own = request[CALLER].grant
+    return page(
+        request,
+        "access/new_token.html",
+        status=problems.STATUS[type(error)] if error is not None else 200,
+        form=form,
+        scopes=[(scope, text) for scope, text in SCOPE_TEXTS.items() if own.allows(scope)],
+        has_all=own.covers("*"),
+        expiries=EXPIRIES,
+        errors=FormErrors.of(error) if error is not None else FormErrors(),
+    )
+
+
+async def _show_text(
+    request: web.Request, new: GeneratedToken, *, replaced: str | None
+) -> web.Response:
+    # The token is valid here at once, and within a second elsewhere.
+    await request.app[TOKENS].refresh_if_possible()
+    async with request.app[DATABASE].connection() as connection:
+        token = await tokens.get(connection, new.id)
+        old = await tokens.get(connection, replaced) if replaced is not None else None
+    return page(
+        request,
+        "access/token_text.html",
+        text=new.text,
+        token=token,
+        old=old,
+        base=request.app[SETTINGS].http.public_url or f"{request.scheme}://{request.host}",
+    )
+
+
+def _id(request: web.Request) -> str:
+    token_id = request.match_info["id"]
+    if not is_id(token_id):
+        raise NotFound("token_unknown", "There is no such token.")
+    return token_id
