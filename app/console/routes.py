@@ -8,13 +8,13 @@ from aiohttp import web
 from app.access.models import Scope
 from app.access.sessions.guard import guarded_page
 from app.console import home, sign_in
+from app.console.access import session_pages, token_pages
 from app.console.flag.draft_handlers import post_draft
 from app.console.flag.handlers import get_flag
 from app.console.flag.switch import copy_flag, get_switch, switch_flag
 from app.console.flags.actions import post_flag_actions
 from app.console.flags.handlers import add_flag_list, get_flags
 from app.console.flags.saved_filters import post_saved_filter
-from app.console.access import session_pages, token_pages
 from app.console.live.handlers import stream_page_changes
 from app.console.pages import with_pages
 from app.console.palette.handlers import search_palette

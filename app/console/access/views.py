@@ -69,6 +69,10 @@ class TokenRow:
     is_own: bool
 
     @property
+    def scopes(self) -> str:
+        return scope_words(self.view.scopes)
+
+    @property
     def is_over(self) -> bool:
         return self.state != "valid"
 
@@ -98,6 +102,10 @@ class SessionRow:
     way: str
     is_current: bool
 
+    @property
+    def scopes(self) -> str:
+        return scope_words(self.view.scopes)
+
 
 def session_row(request: web.Request, view: SessionView) -> SessionRow:
     return SessionRow(
@@ -106,6 +114,11 @@ def session_row(request: web.Request, view: SessionView) -> SessionRow:
         way="one-time link" if view.token_id is None else f"token {view.token_id}",
         is_current=view.id == request[CALLER].session_id,
     )
+
+
+def scope_words(scopes: Sequence[str]) -> str:
+    """Return the scopes in words. All of them are one word, since most sessions have all."""
+    return "everything" if set(scopes) >= set(Scope) else ", ".join(scopes)
 
 
 def browser_words(user_agent: str) -> str:
