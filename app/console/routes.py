@@ -13,6 +13,7 @@ from app.console.flag.draft_handlers import post_draft
 from app.console.flag.handlers import get_flag
 from app.console.flag.switch import copy_flag, get_switch, switch_flag
 from app.console.flags.actions import post_flag_actions
+from app.console.flags.creation import get_key_check, get_new_flag, post_new_flag
 from app.console.flags.handlers import add_flag_list, get_flags
 from app.console.flags.saved_filters import post_saved_filter
 from app.console.live.handlers import stream_page_changes
@@ -58,6 +59,9 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("GET", _ENVIRONMENT + "/live", stream_page_changes, Scope.READ),
 
     ConsolePage("GET", _ENVIRONMENT + "/flags", get_flags, Scope.READ),
+    ConsolePage("GET", _ENVIRONMENT + "/new-flag", get_new_flag, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/new-flag", post_new_flag, Scope.WRITE, _READ),
+    ConsolePage("GET", _ENVIRONMENT + "/new-flag-key", get_key_check, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-actions", post_flag_actions, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-filters", post_saved_filter, Scope.READ),
     ConsolePage("GET", "/console/tokens", token_pages.get_tokens, Scope.READ),

@@ -21,7 +21,7 @@ from app.names import counted
 # More parts of a split do not fit into one line.
 _SHARES_SHOWN = 3
 _TYPES: tuple[tuple[type | tuple[type, ...], str], ...] = (
-    (bool, "boolean"),  # before numbers: in Python a bool is an int
+    (bool, "boolean"),
     (str, "string"),
     ((int, float), "number"),
     (dict, "object"),
@@ -107,9 +107,14 @@ def summary_of(configuration: Configuration, broken_guard: str = "") -> FlagSumm
 def type_of(variants: Mapping[str, Any]) -> str:
     """Return the type that all variants have, empty if they have none in common."""
     for types, name in _TYPES:
-        if variants and all(isinstance(value, types) for value in variants.values()):
+        if variants and all(_is_of(value, types) for value in variants.values()):
             return name
     return ""
+
+
+def _is_of(value: Any, types: type | tuple[type, ...]) -> bool:
+    # In Python a bool is an int.
+    return isinstance(value, types) and (types is bool or not isinstance(value, bool))
 
 
 def rollout_of(definition: Definition) -> Rollout:

@@ -1,0 +1,114 @@
+"""The page that creates a flag, in one or several environments at once."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from aiohttp import web
+
+from app.configuration.snapshots.reading import FOLLOWER
+from app.console.flags.forms import (
+    TYPES,
+    VARIANTS_MAX,
+    NewFlagForm,
+    operations_of,
+    read_new_flag,
+)
+from app.console.forms import FormErrors, read_form
+from app.console.pages import is_fragment, redirect
+from app.console.rendering import Frame, frame, page
+from app.console.saving import save
+from app.console.state import EnvironmentState
+from app.errors import AppError, Forbidden, Stale, Unauthenticated, invalid
+from app.http import problems
+from app.names import KEY_RULE, is_key
+
+
+async def get_new_flag(request: web.Request) -> web.Response:
+    """Show the form of a new flag. `key` in the query fills in its key."""
+    form = NewFlagForm(
+        key=request.query.get("key", ""), environments=[request.match_info["environment"]]
+    )
+    return _page(request, form)
+
+
+async def post_new_flag(request: web.Request) -> web.Response:
+    """Create the flag, or show the form again with other variants."""
+    posted = await read_form(request)
+    form = read_new_flag(posted)
+    match posted.get("step") or request.query.get("step"):
+        case "type":
+            return _page(request, form.with_type())
+        case "more":
+            return _page(request, form.with_more())
+        case "draft":
+            return _page(request, form)
+        case _:
+            pass
+    try:
+        return redirect(await _create(request, form))
+    except (Forbidden, Unauthenticated):
+        raise
+    except AppError as error:
+        errors = FormErrors.of(error)
+        return _page(request, form, status=problems.STATUS[type(error)], errors=errors)
+
+
+async def get_key_check(request: web.Request) -> web.Response:
+    """Say whether a key can be used, as a fragment."""
+    key = request.query.get("key", "").strip()
+    return page(request, "flags/_key_check.html", **_key_check(request, key))
+
+
+def _key_check(request: web.Request, key: str) -> dict[str, Any]:
+    return {
+        "key": key,
+        "rule": "" if is_key(key) or not key else KEY_RULE,
+        "taken": _environments_with(request, frame(request), key),
+    }
+
+
+async def _create(request: web.Request, form: NewFlagForm) -> str:
+    """Write the flag, and return the address of its page. Raises AppError."""
+    current, around = request.match_info["environment"], frame(request)
+    taken = set(_environments_with(request, around, form.key)) & set(form.environments)
+    if taken:
+        raise _taken(sorted(taken))
+    operations = operations_of(form, current)
+    try:
+        written = await save(request, operations, form.message or f"Create {form.key}")
+    except Stale:
+        raise _taken(form.environments) from None
+    first = written.change_sets[0]
+    shown = next((item for item in written.change_sets if item.environment == current), first)
+    return around.url_in(shown.environment, "flags", form.key, saved=shown.revision)
+
+
+def _environments_with(request: web.Request, around: Frame, key: str) -> list[str]:
+    loaded = request.app[FOLLOWER].loaded()
+    names = (environment.name for environment in around.environments)
+    return [name for name in names if name in loaded and key in loaded[name].entries]
+
+
+def _taken(names: Iterable[str]) -> AppError:
+    return invalid("key", f"must be new, but {', '.join(names)} has an entry of this key")
+
+
+def _page(
+    request: web.Request,
+    form: NewFlagForm,
+    *,
+    status: int = 200,
+    errors: FormErrors | None = None,
+) -> web.Response:
+    snapshot = request.app[FOLLOWER].get(request.match_info["environment"])
+    return page(
+        request,
+        "flags/_new_flag.html" if is_fragment(request) else "flags/new_flag.html",
+        state=EnvironmentState(snapshot=snapshot),
+        status=status,
+        form=form,
+        errors=errors,
+        types=TYPES,
+        may_have_more=len(form.variants) < VARIANTS_MAX and form.type != "boolean",
+        **_key_check(request, form.key),
+    )
