@@ -4,7 +4,7 @@ A draft names the version on which it is based. So a change that came in between
 the draft, and merged into it only when the person asks for that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.models import Kind
 from app.configuration.changes.views import EntryView, KeyChange
 from app.configuration.snapshots.snapshot import Configuration, Snapshot
+from app.console.actors import actor_name
 from app.console.json_text import DiffLine, diff
 from app.errors import NotFound
 from app.flags.change_words.entries import describe_change
@@ -41,8 +42,12 @@ class PendingChange:
 
 @dataclass(frozen=True, kw_only=True)
 class DraftConflict:
-    """What others changed since the base of a draft. `current` None means that they deleted it."""
+    """What others changed since the base of a draft. `current` None means that they deleted it.
 
+    `names` has the name of each actor in `changes`.
+    """
+
+    names: Mapping[str, str]
     base: EntryView | None
     current: EntryView | None
     changes: Sequence[KeyChange]
@@ -121,7 +126,8 @@ async def find_conflict(
             break
         changes.append(change)
     theirs = await pending_change(key, base, current)
-    return DraftConflict(base=base, current=current, changes=changes, theirs=theirs)
+    names = {change.actor: actor_name(request, change.actor) for change in changes}
+    return DraftConflict(names=names, base=base, current=current, changes=changes, theirs=theirs)
 
 
 def merged(base: EntryView | None, mine: EntryView, theirs: EntryView) -> EntryView:

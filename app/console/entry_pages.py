@@ -7,8 +7,9 @@ from aiohttp import web
 from app.configuration.changes.views import AppliedChangeSets
 from app.console.entry_index import EntryIndex
 from app.console.forms import Form
+from app.console.pages import is_fragment, redirect
 from app.console.state import EnvironmentState
-from app.errors import invalid
+from app.errors import invalid, malformed
 
 _SEARCH_MAX = 200
 
@@ -40,6 +41,21 @@ def revision_in(written: AppliedChangeSets, environment: str) -> int | None:
     return next(
         (item.revision for item in written.change_sets if item.environment == environment), None
     )
+
+
+def leave(request: web.Request, location: str) -> web.Response:
+    """Lead to a page. htmx follows its own header, because a redirect would fill the form."""
+    if is_fragment(request):
+        return web.Response(headers={"HX-Redirect": location})
+    return redirect(location)
+
+
+def read_version(form: Form) -> int:
+    """Return the version on which a form is based. Raises Malformed."""
+    text = form.get("version", "")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise malformed("version", "must be a whole number")
+    return int(text)
 
 
 def check_confirmation(form: Form, state: EnvironmentState, text: str) -> None:

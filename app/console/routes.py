@@ -20,6 +20,8 @@ from app.console.live.handlers import stream_page_changes
 from app.console.pages import with_pages
 from app.console.palette.handlers import search_palette
 from app.console.rendering import add_templates
+from app.console.segments import handlers as segments
+from app.console.segments.writes import post_segment_deletion, post_segment_draft
 from app.console.settings import handlers as settings
 from app.console.settings import writes as setting_writes
 from app.console.static_files import add_static_files
@@ -96,6 +98,18 @@ PAGES: tuple[ConsolePage, ...] = (
                 Scope.WRITE, _READ),
     ConsolePage("POST", _ENVIRONMENT + "/settings-reveal" + _KEY, setting_writes.post_reveal,
                 Scope.REVEAL, _READ),
+
+    ConsolePage("GET", _ENVIRONMENT + "/segments", segments.list_segments, Scope.READ,
+                is_large=True),
+    ConsolePage("GET", _ENVIRONMENT + "/segments-new", segments.get_new_segment, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/segments-draft", post_segment_draft, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/segments-preview", segments.post_preview, Scope.READ),
+    ConsolePage("GET", _ENVIRONMENT + "/segments" + _KEY, segments.get_segment, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/segments-draft" + _KEY, post_segment_draft, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/segments-preview" + _KEY, segments.post_preview,
+                Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/segments-delete" + _KEY, post_segment_deletion,
+                Scope.WRITE, _READ),
 
     ConsolePage("GET", "/console/sign-in", sign_in.get_sign_in, None),
     ConsolePage("POST", "/console/sign-in", sign_in.post_sign_in, None),

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from app.console.flag.conditions import OFFERED, OPERATORS, label_of
 from app.console.flag.draft import DraftShare
 from app.console.flag.outcomes import parse_percent
-from app.console.flag.values import VALUE_TYPES, encode, encode_pretty
+from app.console.flag.values import VALUE_TYPES, encode, encode_pretty, list_count
 
-__all__ = ["OFFERED", "encode", "encode_pretty", "label_of"]
+__all__ = ["OFFERED", "encode", "encode_pretty", "label_of", "list_count"]
 
 _RULE = re.compile(r"rules\.([0-9]+)(?:\.|$)")
 _PLACES = {"otherwise": "Last rule", "json": "Definition", "default": "Default variant"}

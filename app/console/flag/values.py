@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from app.names import counted
+
 # Labels of the types that a person can choose.
 VALUE_TYPES = {
     "text": "text",
@@ -97,11 +99,20 @@ def _text(text: str) -> str:
 
 
 def _texts(text: str) -> list[str]:
-    return [line.strip() for line in text.split("\n") if line.strip()]
+    """Return the lines that are not empty, each once."""
+    return list(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
 
 
 def _numbers(text: str) -> list[Any]:
     return [_number(line) for line in _texts(text)]
+
+
+def list_count(text: str) -> str:
+    """Return the number of values in a list with one on each line, and of its duplicates."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    duplicates = len(lines) - len(set(lines))
+    removed = f", {counted(duplicates, 'duplicate')} left out" if duplicates else ""
+    return counted(len(set(lines)), "value") + removed
 
 
 def _is_line(item: str) -> bool:

@@ -10,6 +10,7 @@ from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.models import Kind
 from app.configuration.changes.requests import PutOperation
 from app.configuration.changes.views import EntryView
+from app.console.entry_pages import read_version
 from app.console.forms import Form
 from app.console.json_text import parse_json, pretty
 from app.console.settings.typed_value import converted, read_typed, text_of, type_of
@@ -114,14 +115,6 @@ async def read_entry_form(form: Form, key: str, base: EntryView | None) -> Entry
 async def run_sized(characters: int, work: Callable[[], Result]) -> Result:
     """Run work on this many characters: much of it in a thread. Raises Unavailable."""
     return work() if characters <= _QUICK_CHARACTERS else await in_turn("entry-form", work)
-
-
-def read_version(form: Form) -> int:
-    """Return the version on which a form is based. Raises Malformed."""
-    text = form.get("version", "")
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-        raise malformed("version", "must be a whole number")
-    return int(text)
 
 
 def _read(form: Form, key: str, base: EntryView | None) -> EntryForm:

@@ -52,10 +52,6 @@ class EntryPage:
     def value_text(self) -> str:
         return "" if self.entry is None else pretty(self.entry.value)
 
-    def action(self, name: str) -> str:
-        """Return the first part of the address of an action, such as `settings-delete`."""
-        return f"{'segments' if self.form.kind == Kind.SEGMENT else 'settings'}-{name}"
-
     @property
     def is_secret(self) -> bool:
         return self.form.kind == Kind.SECRET

@@ -21,7 +21,7 @@ from app.console.entry_drafts import (
     pending_change,
     view_of,
 )
-from app.console.entry_pages import check_confirmation, revision_in
+from app.console.entry_pages import check_confirmation, read_version, revision_in
 from app.console.forms import Form, FormErrors, read_form
 from app.console.json_text import pretty
 from app.console.pages import is_fragment, redirect
@@ -32,7 +32,6 @@ from app.console.settings.forms import (
     as_json,
     form_of,
     read_entry_form,
-    read_version,
     with_type,
 )
 from app.console.settings.handlers import find_entry
