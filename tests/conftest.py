@@ -327,7 +327,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
             "changes.environment_handlers.DELETION",
             "changes.handlers.HEAVY",
             "json_schema.pool.WALL",
-            "transfer.handlers.IMPORT",
+            "transfer.import_requests.IMPORT",
         ):
             patch.setattr(f"app.configuration.{limit}_SECONDS", HANG_SECONDS)
         # Health would warn for minutes after a test that floods the log.

@@ -10,13 +10,12 @@ import typer
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from app.cli.backend import run_backend
-from app.cli.backend.interface import ImportOptions
 from app.cli.help import Commands
 from app.cli.history import DRY_RUN, show_changes, show_properties
 from app.cli.options import At, DryRun, EnvironmentName, Message, Revision, moment
 from app.cli.terminal import console, progress_display
 from app.configuration.transfer.document_reader import format_of
-from app.configuration.transfer.documents import FILE_BYTES_MAX, Format, Mode
+from app.configuration.transfer.documents import FILE_BYTES_MAX, Format, ImportOptions, Mode
 from app.configuration.transfer.service import ImportResult
 from app.names import counted
 

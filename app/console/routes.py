@@ -25,6 +25,8 @@ from app.console.segments.writes import post_segment_deletion, post_segment_draf
 from app.console.settings import handlers as settings
 from app.console.settings import writes as setting_writes
 from app.console.static_files import add_static_files
+from app.console.transfer import handlers as transfer
+from app.console.transfer.forms import FORM_BYTES_MAX
 from app.http.decoder import BODY_BYTES_MAX
 from app.http.frame import with_deadline, with_large_data
 from app.http.keys import Handler
@@ -121,6 +123,13 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("GET", _ENVIRONMENT + "/flag-switch" + _KEY, get_switch, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-switch" + _KEY, switch_flag, Scope.WRITE, _READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-copy" + _KEY, copy_flag, Scope.WRITE, _READ),
+
+    ConsolePage("GET", _ENVIRONMENT + "/transfer", transfer.get_transfer, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/transfer", transfer.post_import, Scope.WRITE, _READ,
+                body_bytes_max=FORM_BYTES_MAX, is_large=True),
+    ConsolePage("GET", _ENVIRONMENT + "/export", transfer.get_export, Scope.READ, is_large=True),
+    ConsolePage("POST", _ENVIRONMENT + "/export", transfer.post_export, Scope.READ,
+                (Scope.REVEAL,), is_large=True),
 
     # The last one: it takes every other path.
     ConsolePage("GET", r"/console/{path:[\s\S]*}", home.get_unknown_page, Scope.READ),

@@ -25,7 +25,7 @@ from app.configuration.snapshots.disk_copy import DiskCopy
 from app.configuration.snapshots.event_stream import STREAMS, OpenStreams
 from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.reading import FOLLOWER
-from app.configuration.transfer.handlers import TRANSFER_LIMITER, TRANSFER_WAIT_SECONDS
+from app.configuration.transfer.import_requests import TRANSFER_LIMITER, TRANSFER_WAIT_SECONDS
 from app.crypto.derivation import Purpose, derive
 from app.database import Database
 from app.database.client.listener import listen

@@ -38,6 +38,7 @@ from app.configuration.snapshots.change_event import ChangeEventData
 from app.configuration.snapshots.change_stream import stream_events
 from app.configuration.snapshots.snapshot import Configuration
 from app.configuration.transfer import handlers as transfer
+from app.configuration.transfer.import_requests import IMPORT_BYTES_MAX
 from app.configuration.transfer.service import ImportResult
 from app.environments.models import Environment, EnvironmentList
 from app.evaluation.engine import Outcome
@@ -196,7 +197,7 @@ ROUTES: tuple[Route, ...] = (
           query=("min_revision",), conditions=("If-None-Match",), statuses=(200, 304),
           headers=("ETag", *_MOMENT)),
     Route("POST", _ENVIRONMENT + "/import", transfer.import_environment, Scope.WRITE, ImportResult,
-          body=bytes, takes=tuple(transfer.FORMATS), body_bytes_max=transfer.IMPORT_BYTES_MAX,
+          body=bytes, takes=tuple(transfer.FORMATS), body_bytes_max=IMPORT_BYTES_MAX,
           query=("format", "mode", "message", "lenient", "secret", "dry_run"),
           conditions=_REPEATABLE, also=_READS, headers=_REVISION, is_large=True),
     Route("GET", "/v1/access-log", access_log.list_access_log, Scope.ADMIN, AccessPage,

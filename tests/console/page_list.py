@@ -13,6 +13,7 @@ from tests.console import sample
 NOT_PAGES = {
     "/console",
     "/console/environments/{environment}",
+    "/console/environments/{environment}/export",
     "/console/environments/{environment}/live",
     "/console/environments/{environment}/palette",
     # test_access.py opens it, with a token of its own.

@@ -15,7 +15,7 @@ from app.configuration.changes.views import (
 )
 from app.configuration.entries.models import NewConfiguration, WriteResult
 from app.configuration.snapshots.snapshot import Configuration
-from app.configuration.transfer.documents import Format, Mode
+from app.configuration.transfer.documents import Format, ImportOptions
 from app.configuration.transfer.service import ImportResult
 from app.environments.models import Environment
 from app.flags.explanation import FlagSource
@@ -29,17 +29,6 @@ class Export(NamedTuple):
     text: bytes
     entries: int
     left_out: Sequence[str]
-
-
-class ImportOptions(NamedTuple):
-    """How to import a file. `secrets` are patterns of names in .env."""
-
-    format: Format
-    mode: Mode
-    message: str
-    secrets: Sequence[str]
-    lenient: bool
-    dry_run: bool
 
 
 class Backend(Protocol):

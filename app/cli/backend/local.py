@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from app.access.events import AccessEvent
 from app.cli.actor import operator, origin
-from app.cli.backend.interface import Backend, Export, ImportOptions
+from app.cli.backend.interface import Backend, Export
 from app.cli.backend.local_administration import LocalAdministration
 from app.configuration.changes import history, plans, writes
 from app.configuration.changes.administration import record_administration
@@ -30,7 +30,7 @@ from app.configuration.transfer import service as transfer
 from app.configuration.transfer.document_checks import check_document
 from app.configuration.transfer.document_reader import read_document
 from app.configuration.transfer.document_writer import left_out, write_document
-from app.configuration.transfer.documents import Format
+from app.configuration.transfer.documents import Format, ImportOptions
 from app.configuration.transfer.service import ImportResult
 from app.database import Connection
 from app.flags import explanation

@@ -10,7 +10,7 @@ import msgspec
 
 from app.access.token_views import IssuedToken, NewToken, RotationRequest, TokenPage, TokenView
 from app.cli.backend.http_client import HttpClient
-from app.cli.backend.interface import Backend, Export, ImportOptions
+from app.cli.backend.interface import Backend, Export
 from app.cli.server_options import Server
 from app.configuration.changes.history import Moment
 from app.configuration.changes.models import Content, Kind
@@ -33,7 +33,7 @@ from app.configuration.changes.views import (
 from app.configuration.entries.models import ConfigurationPage, NewConfiguration, WriteResult
 from app.configuration.snapshots.snapshot import Configuration
 from app.configuration.transfer.document_writer import left_out
-from app.configuration.transfer.documents import MEDIA_TYPES, Format
+from app.configuration.transfer.documents import MEDIA_TYPES, Format, ImportOptions
 from app.configuration.transfer.service import ImportResult
 from app.environments.models import Environment, EnvironmentList
 from app.errors import NotFound, invalid

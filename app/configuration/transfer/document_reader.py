@@ -2,7 +2,7 @@
 
 from codecs import BOM_UTF8
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import msgspec
@@ -35,7 +35,7 @@ _ENDINGS = {
 }
 
 
-def format_of(path: Path) -> Format:
+def format_of(path: PurePath) -> Format:
     """Return the format of a file by its name. Raises Invalid."""
     name = path.name.lower()
     if name.endswith(".flagd.json"):

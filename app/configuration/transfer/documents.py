@@ -1,9 +1,9 @@
 """The content of an imported or exported file, and the file formats."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -34,6 +34,17 @@ class Mode(StrEnum):
 
     MERGE = "merge"
     REPLACE = "replace"
+
+
+class ImportOptions(NamedTuple):
+    """How to import a file. `secrets` are patterns of names in .env."""
+
+    format: Format
+    mode: Mode = Mode.MERGE
+    message: str = ""
+    secrets: Sequence[str] = ()
+    lenient: bool = False
+    dry_run: bool = False
 
 
 MEDIA_TYPES = {

@@ -8,25 +8,23 @@ from weakref import WeakKeyDictionary
 import msgspec
 from aiohttp import hdrs, web
 
-from app.access.guard import CALLER
-from app.access.models import Scope
 from app.configuration.changes.history import Moment
 from app.configuration.changes.models import MESSAGE_MAX, Content, Kind
-from app.configuration.changes.write_requests import CHECKS
 from app.configuration.snapshots.reading import (
     read_snapshot,
     snapshot_head_lines,
     snapshot_headers,
-    wait_until_served,
 )
 from app.configuration.snapshots.snapshot import Snapshot
 from app.configuration.transfer import service
-from app.configuration.transfer.document_checks import check_document
-from app.configuration.transfer.document_reader import read_document
 from app.configuration.transfer.document_writer import pretty, write_document
-from app.configuration.transfer.documents import MEDIA_TYPES, Document, Format, Mode
+from app.configuration.transfer.documents import MEDIA_TYPES, Format, ImportOptions, Mode
 from app.configuration.transfer.evaluator_document import FORM, evaluator_document
-from app.configuration.transfer.service import ImportResult
+from app.configuration.transfer.import_requests import (
+    IMPORT_BYTES_MAX,
+    TRANSFER_LIMITER,
+    run_import,
+)
 from app.environments.models import Environment
 from app.errors import Unsupported, malformed
 from app.http import conditions, wire
@@ -34,19 +32,9 @@ from app.http.bodies import receive_body
 from app.http.encoded import EncodedResponse
 from app.http.headers import revision_header
 from app.http.keys import DATABASE
-from app.http.writes import checked, run_write
 from app.names import counted
 from app.secrets.reveal import VAULT, log_reveal, wants_secrets
-from app.threads import ThreadLimiter, in_thread
-
-IMPORT_BYTES_MAX = 16 * 1024 * 1024
-# Ten thousand entries take one or two seconds, and longer with a slow disk.
-IMPORT_SECONDS = 20.0
-IMPORT_NODES_MAX = 500_000
-
-# One per process, since large documents are rare.
-TRANSFER_LIMITER: web.AppKey[ThreadLimiter] = web.AppKey("transfer_limiter", ThreadLimiter)
-TRANSFER_WAIT_SECONDS = 3.0
+from app.threads import in_thread
 
 _ENDINGS = {Format.FLAGD: "flagd.json"}
 _DOCUMENTS: WeakKeyDictionary[Snapshot, asyncio.Future[bytes]] = WeakKeyDictionary()
@@ -66,9 +54,20 @@ async def export_environment(request: web.Request) -> web.Response:
     which needs the scope reveal.
     """
     query = wire.read_query(request, {"format", "revision", "at", "min_revision", "reveal"})
-    reveal = wants_secrets(request, query)
     format_ = wire.choice(query, "format", Format) or Format.JSON
-    moment = wire.moment(query)
+    reveal = wants_secrets(request, query)
+    return await answer_export(request, query, format_, wire.moment(query), reveal=reveal)
+
+
+async def answer_export(
+    request: web.Request,
+    query: dict[str, str],
+    format_: Format,
+    moment: Moment | None,
+    *,
+    reveal: bool,
+) -> web.Response:
+    """Return the file. The caller has checked the scope for `reveal`."""
     name = request.match_info["environment"]
 
     if moment is None and not reveal:
@@ -164,46 +163,20 @@ async def import_environment(request: web.Request) -> web.Response:
     The import is one change set: all of it succeeds or none of it.
     """
     query = wire.read_query(request, {"format", "mode", "message", "lenient", "secret", "dry_run"})
-    dry_run, message = wire.flag(query, "dry_run"), _message(query)
-    lenient = wire.flag(query, "lenient")
-    secrets = query["secret"].split(",") if "secret" in query else []
-    mode = wire.choice(query, "mode", Mode) or Mode.MERGE
-    format_ = wire.choice(query, "format", Format) or _format(request)
-    raw = await receive_body(request, IMPORT_BYTES_MAX)
-    wire.allow(request, IMPORT_SECONDS)
-    checkers = request.app[CHECKS].checkers
-
-    def read() -> Document:
-        document = read_document(raw, format_, nodes_max=IMPORT_NODES_MAX, lenient=lenient)
-        return check_document(document, checkers, lenient=lenient, secrets=secrets)
-
-    reading = request.app[TRANSFER_LIMITER].run("read document", read)
-    document = await checked(request, reading)
-    name, actor = request.match_info["environment"], request[CALLER].actor
-    may_reveal = request[CALLER].grant.allows(Scope.REVEAL)
-
-    imported = await run_write(
-        request,
-        lambda c: service.import_document(
-            c,
-            name,
-            document(),
-            mode=mode,
-            actor=actor,
-            message=message,
-            dry_run=dry_run,
-            vault=request.app[VAULT],
-            checkers=checkers,
-            may_reveal=may_reveal,
-        ),
-        actor=actor,
-        answer_type=ImportResult,
-        dry_run=dry_run,
+    options = ImportOptions(
+        format=wire.choice(query, "format", Format) or _format(request),
+        mode=wire.choice(query, "mode", Mode) or Mode.MERGE,
+        message=_message(query),
+        secrets=query["secret"].split(",") if "secret" in query else (),
+        lenient=wire.flag(query, "lenient"),
+        dry_run=wire.flag(query, "dry_run"),
     )
+    raw = await receive_body(request, IMPORT_BYTES_MAX)
 
-    if dry_run:
+    imported = await run_import(request, raw, options)
+
+    if options.dry_run:
         return wire.answer(msgspec.structs.replace(imported, dry_run=True))
-    await wait_until_served(request, name, imported.revision)
     headers = revision_header(imported.epoch, imported.revision)
     return wire.answer(imported, headers=headers)
 

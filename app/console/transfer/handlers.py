@@ -1,0 +1,114 @@
+"""Import a file into an environment after a look at its effect, and export the environment."""
+
+from typing import Any
+
+from aiohttp import web
+
+from app.configuration.transfer.documents import Format
+from app.configuration.transfer.handlers import answer_export
+from app.configuration.transfer.import_requests import OUTDATED, run_import
+from app.configuration.transfer.service import ImportResult
+from app.console.forms import Form, FormErrors, read_form
+from app.console.pages import is_fragment, redirect
+from app.console.rendering import frame, page
+from app.console.saving import check_message
+from app.console.state import EnvironmentState, read_state
+from app.console.transfer.formats import NAMES
+from app.console.transfer.forms import ImportForm, read_import_form
+from app.console.transfer.views import ImportView, import_view
+from app.errors import Conflict, Invalid, Malformed, Stale, TooLarge, invalid
+from app.http import wire
+
+_REFUSALS = (Malformed, Invalid, Conflict, Stale, TooLarge)
+
+
+async def get_transfer(request: web.Request) -> web.Response:
+    """Show the forms for import and export."""
+    return _page(request, await read_state(request), ImportForm())
+
+
+async def post_import(request: web.Request) -> web.Response:
+    """Show what an import would change, or apply the import that was shown."""
+    state = await read_state(request)
+    form = ImportForm()
+    try:
+        form = await read_import_form(request)
+        check_message(form.message)
+        if not form.raw.strip():
+            raise invalid("file", "must be chosen, or a text must be pasted")
+        applied, notice = await _apply(request, form) if form.is_apply else (None, "")
+        if applied is not None:
+            return _leave(request, state, applied)
+        # The transaction of a dry run counts one revision further, if there is a change.
+        result = await run_import(request, form.raw, form.options(dry_run=True))
+    except _REFUSALS as error:
+        return _page(request, state, form, errors=FormErrors.of(error), status=422)
+    view = import_view(result)
+    revision = result.revision if view.is_empty else result.revision - 1
+    checked = form.mark(revision)
+    return _page(request, state, form, view=view, checked=checked, notice=notice)
+
+
+async def _apply(request: web.Request, form: ImportForm) -> tuple[ImportResult | None, str]:
+    """Import what was shown. Return None and a reason if it must be shown again."""
+    revision = form.checked_revision()
+    if revision is None:
+        return None, "The import differs from the one that was shown. Check it again."
+    try:
+        return await run_import(
+            request, form.raw, form.options(dry_run=False), revision=revision
+        ), ""
+    except Conflict as error:
+        if error.code != OUTDATED:
+            raise
+        return None, error.message
+
+
+def _leave(request: web.Request, state: EnvironmentState, applied: ImportResult) -> web.Response:
+    address = frame(request, state).url("transfer", saved=applied.revision)
+    if is_fragment(request):
+        return web.Response(headers={"HX-Redirect": address})
+    return redirect(address)
+
+
+def _page(
+    request: web.Request,
+    state: EnvironmentState,
+    form: ImportForm,
+    *,
+    view: ImportView | None = None,
+    errors: FormErrors | None = None,
+    status: int = 200,
+    **data: Any,
+) -> web.Response:
+    template = "transfer/_effect.html" if is_fragment(request) else "transfer/transfer.html"
+    return page(
+        request,
+        template,
+        state=state,
+        status=status,
+        form=form,
+        formats=NAMES,
+        view=view,
+        errors=errors,
+        **{"checked": "", "notice": "", **data},
+    )
+
+
+async def get_export(request: web.Request) -> web.Response:
+    """Send the environment as a file, with masked secrets."""
+    return await _export(request, Form(request.query), reveal=False)
+
+
+async def post_export(request: web.Request) -> web.Response:
+    """Send the environment as a file, with secrets in clear. The access log records that."""
+    return await _export(request, await read_form(request), reveal=True)
+
+
+async def _export(request: web.Request, fields: Form, *, reveal: bool) -> web.Response:
+    query = {name: fields[name] for name in ("format", "at", "revision") if fields.get(name)}
+    if "at" in query and not query["at"].endswith("Z"):
+        # A field for a time has no zone. The page says that it is UTC.
+        query["at"] += "Z" if query["at"].count(":") > 1 else ":00Z"
+    format_ = wire.choice(query, "format", Format) or Format.JSON
+    return await answer_export(request, {}, format_, wire.moment(query), reveal=reveal)
