@@ -9,7 +9,7 @@ from app.configuration.changes.references import referenced_names
 from app.configuration.snapshots.snapshot import Snapshot
 from app.configuration.transfer.document_writer import write_document
 from app.configuration.transfer.documents import MEDIA_TYPES, Format
-from app.configuration.transfer.handlers import TRANSFER_LIMITER
+from app.configuration.transfer.import_requests import TRANSFER_LIMITER
 from app.console.forms import Form
 from app.errors import invalid
 
