@@ -75,7 +75,7 @@ async def test_effect_of_a_file_is_shown_and_applied(service: Service) -> None:
     assert [change["key"] for change in written["changes"]] == ["new", "old", "other"]
 
 
-async def test_import_is_shown_again_when_it_or_the_environment_differs(service: Service) -> None:
+async def test_import_is_shown_again_if_it_or_the_state_differs(service: Service) -> None:
     text = json.dumps(DOCUMENT)
     page = await post(service, {"text": text})
     fields = {
