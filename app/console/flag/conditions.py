@@ -42,10 +42,10 @@ OPERATORS = {
     "contains": Operator("contains", "does not contain", "in", ("text", "number", "json"), True),
     "starts_with": Operator("starts with", "does not start with", "starts_with"),
     "ends_with": Operator("ends with", "does not end with", "ends_with"),
-    "gt": Operator("is greater than", "is not greater than", ">", ("number", "text", "json")),
-    "gte": Operator("is at least", "is not at least", ">=", ("number", "text", "json")),
-    "lt": Operator("is less than", "is not less than", "<", ("number", "text", "json")),
-    "lte": Operator("is at most", "is not at most", "<=", ("number", "text", "json")),
+    "gt": Operator("greater than", "not greater than", ">", ("number", "text", "json")),
+    "gte": Operator("at least", "not at least", ">=", ("number", "text", "json")),
+    "lt": Operator("less than", "not less than", "<", ("number", "text", "json")),
+    "lte": Operator("at most", "not at most", "<=", ("number", "text", "json")),
     "set": Operator("is set", "is not set", None, ()),
     **{
         f"version{sign}": Operator(

@@ -37,7 +37,7 @@ async def post_draft(request: web.Request) -> web.Response:
     base = await read_base(request, entry, draft.version)
     if request.query.get("part") == "pending":
         return _pending(request, state, base, draft)
-    match form.get("action", "check"):
+    match form.get("action") or request.query.get("action", "check"):
         case "save":
             return await _save(request, state, base, draft)
         case "discard":

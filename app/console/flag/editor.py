@@ -44,6 +44,7 @@ async def editor_page(
         "announcement": effect.text if effect else "",
         "focus": effect.focus if effect else "",
         "conflict": conflict,
+        "is_fragment": is_fragment(request),
         "errors": errors or errors_of(result),
         "pending": pending_changes(entry, result),
         "names": await editor_names(state.snapshot),
@@ -52,7 +53,12 @@ async def editor_page(
     if is_fragment(request):
         headers = {"HX-Trigger-After-Settle": "draft-changed"}
         return page(
-            request, "flag/_editor.html", state=state, status=status, headers=headers, **data
+            request,
+            "flag/editor_fragment.html",
+            state=state,
+            status=status,
+            headers=headers,
+            **data,
         )
     return page(request, "flag/editor.html", state=state, status=status, **data)
 
@@ -70,5 +76,6 @@ def head_data(
         "tabs": list(tabs_of(request, entry.key, environments)),
         "views": VIEWS,
         "tools": editor_tools,
+        "is_fragment": False,
         "actor_name": partial(actor_name, request),
     }

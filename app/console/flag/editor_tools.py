@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from app.console.flag.conditions import OFFERED, OPERATORS, label_of
-from app.console.flag.draft import DraftShare
+from app.console.flag.draft import DraftCondition, DraftShare
 from app.console.flag.outcomes import parse_percent
 from app.console.flag.values import VALUE_TYPES, encode, encode_pretty, list_count
 
@@ -31,8 +31,18 @@ def split_bars(shares: Sequence[DraftShare]) -> list[SplitBar]:
     return bars
 
 
-def types_of(operator: str) -> tuple[str, ...]:
-    return OPERATORS[operator].types
+def has_value(condition: DraftCondition) -> bool:
+    return bool(OPERATORS[condition.base_operator].types)
+
+
+def types_of(condition: DraftCondition) -> list[str]:
+    """Return the types that a person can choose: JSON only where it has a use."""
+    types = OPERATORS[condition.base_operator].types
+    return [
+        type_
+        for type_ in types
+        if type_ != "json" or condition.type == type_ or (types[0] == "text" and len(types) > 3)
+    ]
 
 
 def type_label(name: str) -> str:
