@@ -221,6 +221,11 @@ def fit_condition(draft: DraftCondition) -> None:
             draft.type = types[0]
 
 
+def count_conditions(draft: DraftCondition) -> int:
+    """Return the number of conditions and groups."""
+    return 1 + sum(map(count_conditions, draft.conditions))
+
+
 def _line(text: str) -> str:
     """Return the text as an input of one line gives it back."""
     return "".join(char for char in text if char not in "\r\n").strip()

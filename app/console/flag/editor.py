@@ -9,6 +9,7 @@ from app.configuration.snapshots.snapshot import Configuration
 from app.console.actors import actor_name
 from app.console.flag import editor_tools
 from app.console.flag.actions import ActionEffect, fit
+from app.console.flag.conditions import count_conditions
 from app.console.flag.conflict import FlagConflict, read_conflict
 from app.console.flag.definition import DraftResult, advanced_reason, definition_of
 from app.console.flag.draft import FlagDraft
@@ -18,6 +19,11 @@ from app.console.forms import FormErrors
 from app.console.pages import is_fragment
 from app.console.rendering import frame, page
 from app.console.state import EnvironmentState
+from app.threads import in_turn
+
+_QUICK_OPTIONS = 100
+_QUICK_CONDITIONS = 20
+_QUICK_CHARACTERS = 16 * 1024
 
 
 async def editor_page(
@@ -32,35 +38,43 @@ async def editor_page(
     status: int = 200,
 ) -> web.Response:
     """Return the page with the editor, or for htmx the form alone."""
-    fit(draft)
     current = flag_in(state.snapshot, entry.key)
     if conflict is None and (current is None or current.version > entry.version):
         conflict = await read_conflict(request, entry)
-    result = definition_of(draft, entry.value)
-    data: dict[str, Any] = {
-        **head_data(request, state, entry),
-        "view": "json" if draft.view == "json" else "targeting",
-        "draft": draft,
+    data = {
+        **head_data(request, state, current or entry),
         "announcement": effect.text if effect else "",
         "focus": effect.focus if effect else "",
         "conflict": conflict,
-        "is_fragment": is_fragment(request),
-        "errors": errors or errors_of(result),
-        "pending": pending_changes(entry, result),
         "names": await editor_names(state.snapshot),
-        "advanced": advanced_reason(entry.value) if draft.view == "json" else None,
     }
-    if is_fragment(request):
-        headers = {"HX-Trigger-After-Settle": "draft-changed"}
+
+    def render() -> web.Response:
+        fit(draft)
+        result = definition_of(draft, entry.value)
         return page(
             request,
-            "flag/editor_fragment.html",
+            "flag/editor_fragment.html" if is_fragment(request) else "flag/editor.html",
             state=state,
             status=status,
-            headers=headers,
+            headers={"HX-Trigger-After-Settle": "draft-changed"},
             **data,
+            view="json" if draft.view == "json" else "targeting",
+            draft=draft,
+            errors=errors or errors_of(result),
+            pending=pending_changes(entry, result),
+            advanced=advanced_reason(result.definition) if draft.view == "json" else None,
         )
-    return page(request, "flag/editor.html", state=state, status=status, **data)
+
+    return await in_turn("flag", render) if is_large(draft) else render()
+
+
+def is_large(draft: FlagDraft) -> bool:
+    """Return whether drawing the form may take over 20 ms: then it is done in a thread."""
+    options = len(draft.variants) * (len(draft.rules) + 1)
+    size = len(draft.json) + sum(len(variant.value) for variant in draft.variants)
+    conditions = sum(count_conditions(rule.condition) for rule in draft.rules)
+    return options > _QUICK_OPTIONS or conditions > _QUICK_CONDITIONS or size > _QUICK_CHARACTERS
 
 
 def errors_of(result: DraftResult) -> FormErrors:
@@ -76,6 +90,6 @@ def head_data(
         "tabs": list(tabs_of(request, entry.key, environments)),
         "views": VIEWS,
         "tools": editor_tools,
-        "is_fragment": False,
+        "is_fragment": is_fragment(request),
         "actor_name": partial(actor_name, request),
     }

@@ -65,7 +65,7 @@ const current = () => [...document.querySelectorAll("form[data-draft]")];
 for (const type of ["input", "change", "htmx:afterSettle"])
   document.addEventListener(type, event => {
     const form = event.target.closest?.("form[data-draft]");
-    if (form) store(form);
+    if (form && !isSending) store(form);
   });
 document.addEventListener("submit", event => {
   if (event.defaultPrevented || !event.target.matches("[data-draft]")) return;

@@ -84,30 +84,9 @@ def test_unused_variant_is_removed() -> None:
     assert [variant.name for variant in draft.variants] == ["on", "off"]
 
 
-WORDS = st.sampled_from(
-    [
-        "add",
-        "remove",
-        "up",
-        "move",
-        "equal",
-        "rules",
-        "0",
-        "1",
-        "condition",
-        "outcome",
-        "shares",
-        "conditions",
-        "variants",
-        "metadata",
-        "otherwise",
-        "uid",
-        "__class__",
-        "-1",
-        "²",
-        ".",
-    ]
-)
+PARTS = ["rules", "condition", "conditions", "outcome", "shares", "variants", "metadata", "uid"]
+VERBS = ["add", "add-part", "remove", "up", "move", "copy", "equal", "check"]
+WORDS = st.sampled_from([*VERBS, *PARTS, "0", "1", "-1", "²", ".", "otherwise", "__class__"])
 
 
 @given(st.lists(WORDS | st.just(" "), max_size=8).map("".join))
