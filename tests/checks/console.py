@@ -26,6 +26,8 @@ def findings(root: Path = ROOT) -> Iterator[str]:
     for style in styles:
         if (lines := _lines(style)) > STYLE_LINES:
             yield f"{style.relative_to(root)}: {lines} lines, at most {STYLE_LINES}"
+    for script in console.glob("static/*.js"):
+        yield f"{script.relative_to(root)}: belongs in app/console/scripts"
     scripts = sorted(console.glob("scripts/*.js"))
     if (lines := sum(map(_lines, scripts))) > SCRIPT_LINES:
         yield f"app/console/scripts/*.js: {lines} lines, at most {SCRIPT_LINES}"

@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator, Generator
 
 import pytest
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, expect
 
 from app.access.rate_limit import RATE_LIMIT
 from app.configuration.snapshots.reading import FOLLOWER
@@ -13,7 +13,9 @@ from app.flags.handlers import USAGE
 from tests.conftest import Admin, Service, clean
 from tests.console import sample
 from tests.console.browser import Visit, launched, visiting
+from tests.waiting import HANG_SECONDS
 
+expect.set_options(timeout=HANG_SECONDS * 1000 / 4)
 _FAILED = pytest.StashKey[bool]()
 
 

@@ -3,6 +3,7 @@
 The pages are tested with it, and the screenshots of the documentation show it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -218,7 +219,10 @@ async def fill(service: Service) -> None:
 
 
 async def backdate(service: Service, admin: Admin) -> None:
-    """Move each change set to the day of its step, and renew the hashes of the history."""
+    """Move each change set to the day of its step, and renew the hashes of the history.
+
+    Add usage of the days before.
+    """
     for environment in _BOTH:
         days = [step.days for step in STEPS if environment in step.environments]
         async with service.app[DATABASE].connection() as connection:
@@ -232,9 +236,37 @@ async def backdate(service: Service, admin: Admin) -> None:
                 "where environment = %s and revision = %s",
                 [moved.created_at, previous, environment, link.revision],
             )
+        for column, revisions in (("updated_at", "max"), ("created_at", "min")):
+            admin.execute(
+                f"update flagstone.configurations set {column} = moved.at from ("  # noqa: S608
+                f"select key, {revisions}(change_sets.created_at) as at "
+                "from flagstone.changes join flagstone.change_sets using (environment, revision) "
+                "where environment = %s group by key) as moved "
+                "where configurations.key = moved.key and environment = %s",
+                [environment, environment],
+            )
         admin.execute(
             "update flagstone.environments set hash = %s where name = %s", [previous, environment]
         )
+    _add_usage(admin)
+
+
+def _add_usage(admin: Admin) -> None:
+    """Add a week of evaluations of one flag: more by day than by night, and more after a change."""
+    # Hours before the environment was created belong to an older one of its name.
+    admin.execute(
+        "update flagstone.environments set created_at = now() - interval '60 days' where name = %s",
+        [ENVIRONMENT],
+    )
+    for ago in range(1, 24 * 7):
+        by_day = 300 + 200 * math.sin(ago / 24 * 2 * math.pi)
+        share = 0.25 if ago < 48 else 0.1
+        for variant, part in (("on", share), ("off", 1 - share)):
+            admin.execute(
+                "insert into flagstone.flag_usage_hours (environment, key, hour, variant, count) "
+                "values (%s, %s, date_trunc('hour', now(), 'UTC') - %s, %s, %s)",
+                [ENVIRONMENT, FLAG, timedelta(hours=ago), variant, round(by_day * part) + 1],
+            )
 
 
 async def _authorization(service: Service, name: str) -> dict[str, str]:

@@ -18,8 +18,8 @@ async function end(event) {
   // After a lost connection the browser connects again by itself.
   if (event.type === "error" && source?.readyState !== EventSource.CLOSED) return;
   source?.close();
-  const answer = await fetch(location.href, {method: "HEAD", redirect: "manual"});
-  document.getElementById("signed-out").hidden = answer.type !== "opaqueredirect";
+  const answer = await fetch(location.href, {method: "HEAD"}).catch(() => ({}));
+  document.getElementById("signed-out").hidden = answer.status !== 401;
 }
 
 function listen() {

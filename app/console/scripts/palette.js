@@ -16,14 +16,14 @@ function select(option) {
   else field.removeAttribute("aria-activedescendant");
 }
 
-palette?.addEventListener("htmx:afterSettle", () => select(options()[0]));
+palette?.addEventListener("htmx:afterSwap", () => select(options()[0]));
 
 field?.addEventListener("keydown", event => {
   const all = options();
   const position = all.findIndex(option => option.getAttribute("aria-selected") === "true");
   const step = {ArrowDown: 1, ArrowUp: -1}[event.key];
   if (step) select(all[(position + step + all.length) % all.length]);
-  else if (event.key === "Enter") all[position]?.querySelector("a").click();
+  else if (event.key === "Enter") all[position]?.click();
   else return;
   event.preventDefault();
 });

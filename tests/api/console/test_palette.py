@@ -18,7 +18,9 @@ async def _search(service: Service, query: str, *scopes: Scope) -> dict[str, str
     ):
         assert answer.status == 200
         text = await answer.text()
-    found = re.findall(r'href="([^"#]*)" tabindex.*?<span class="grow">(.*?)</span>', text)
+    found = re.findall(
+        r'role="option" id="[^"]*" href="([^"]*)".*?<span class="grow">(.*?)</span>', text
+    )
     return {unescape(name): unescape(url) for url, name in found}
 
 

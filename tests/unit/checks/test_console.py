@@ -17,6 +17,7 @@ def test_findings_name_each_exceeded_limit(tmp_path: Path) -> None:
     (templates / "list.html").write_text("x\n" * 121)
     (static / "a.css").write_text("x\n" * 701)
     (static / "b.css").write_text("x\n")
+    (static / "c.js").write_text("// Here.")
     (scripts / "a.js").write_text("// Orders rules by pointer.\n" * 300)
     (scripts / "b.js").write_text("let x;\n" * 301)
 
@@ -24,6 +25,7 @@ def test_findings_name_each_exceeded_limit(tmp_path: Path) -> None:
         "app/console/templates/flags/list.html: 121 lines, at most 120",
         "app/console/static/b.css: there must be one style sheet",
         "app/console/static/a.css: 701 lines, at most 700",
+        "app/console/static/c.js: belongs in app/console/scripts",
         "app/console/scripts/*.js: 601 lines, at most 600",
         "app/console/scripts/b.js:1: must give the reason for the module",
     ]
