@@ -51,3 +51,31 @@ where checked_at >= :since
   and id > :after_id
 order by id
 limit :page_size;
+
+-- name: summarize_heartbeats(since, bucket_seconds, instances_max)
+-- The heartbeats of each instance in periods of equal length. The row without a bucket is the whole.
+select
+    instance,
+    (floor(extract(epoch from checked_at - :since::timestamptz) / :bucket_seconds::integer))::integer as bucket,
+    count(*) filter (where status = 'ok') as good,
+    count(*) filter (where status <> 'ok') as missed,
+    max(checked_at) as last_at,
+    percentile_disc(0.5) within group (order by latency_ms) as latency_p50_ms,
+    percentile_disc(0.99) within group (order by latency_ms) as latency_p99_ms
+from health_check
+where checked_at >= :since::timestamptz
+  and instance in (
+      select recent.instance
+      from health_check as recent
+      where recent.checked_at >= :since::timestamptz
+      group by recent.instance
+      order by max(recent.checked_at) desc
+      limit :instances_max::integer
+  )
+group by grouping sets (
+    (instance, (floor(extract(epoch from checked_at - :since::timestamptz) / :bucket_seconds::integer))::integer),
+    (instance)
+)
+order by
+    instance,
+    bucket nulls first;

@@ -16,6 +16,7 @@ from app.console.flags.actions import post_flag_actions
 from app.console.flags.creation import get_key_check, get_new_flag, post_new_flag
 from app.console.flags.handlers import add_flag_list, get_flags
 from app.console.flags.saved_filters import post_saved_filter
+from app.console.health import handlers as health
 from app.console.live.handlers import stream_page_changes
 from app.console.pages import with_pages
 from app.console.palette.handlers import search_palette
@@ -112,6 +113,9 @@ PAGES: tuple[ConsolePage, ...] = (
                 Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/segments-delete" + _KEY, post_segment_deletion,
                 Scope.WRITE, _READ),
+    ConsolePage("GET", "/console/schema", health.get_schema, Scope.READ),
+    ConsolePage("GET", "/console/health", health.get_health, Scope.READ),
+    ConsolePage("GET", "/console/health/doctor", health.get_doctor, Scope.ADMIN),
 
     ConsolePage("GET", "/console/sign-in", sign_in.get_sign_in, None),
     ConsolePage("POST", "/console/sign-in", sign_in.post_sign_in, None),
@@ -142,6 +146,7 @@ def add_console(app: web.Application) -> None:
     add_static_files(app)
     add_templates(app)
     add_flag_list(app)
+    health.add_health(app)
     for entry in PAGES:
         scopes = None if entry.scope is None else [entry.scope, *entry.also]
         handler = guarded_page(entry.handler, scopes)

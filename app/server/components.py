@@ -26,6 +26,7 @@ from app.configuration.snapshots.event_stream import STREAMS, OpenStreams
 from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.transfer.import_requests import TRANSFER_LIMITER, TRANSFER_WAIT_SECONDS
+from app.console.health.rates import RATES, EvaluationRates
 from app.crypto.derivation import Purpose, derive
 from app.database import Database
 from app.database.client.listener import listen
@@ -107,6 +108,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
     app[VAULT] = vault
     app[TOKEN_USE] = TokenUse(database, directory)
     app[USAGE] = Usage(database)
+    app[RATES] = EvaluationRates(app[USAGE])
     app[PREVIEWS] = Previews(checks)
     app[BUDGET] = BodyBudget(settings.http.bodies_bytes_max)
     app[DURATIONS] = Durations()
@@ -148,6 +150,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
         app[TOKEN_USE],
         disk_copy,
         app[USAGE],
+        app[RATES],
     ]
     if worker.number == 1:
         # Once per service, not once per worker.
