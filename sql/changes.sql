@@ -206,9 +206,17 @@ select exists (
       and hash is not distinct from decode(:hash, 'hex')
 );
 
--- name: list_change_sets(environment, first, before, page_size)
+-- name: list_actors(environment, first)
+-- Who has written to an environment.
+select distinct actor
+from change_sets
+where environment = :environment
+  and revision >= :first;
+
+-- name: list_change_sets(environment, first, before, key, actors, since, until, page_size)
 -- Latest first; `before` is the last revision of the previous page. `bytes` is the stored size of
--- the changes, so that a page of large change sets can end early.
+-- the changes, so that a page of large change sets can end early. A null filter matches all; `key`
+-- is a part of a key, in any case.
 select
     change_sets.environment,
     change_sets.revision,
@@ -235,6 +243,19 @@ cross join lateral (
 where change_sets.environment = :environment
   and change_sets.revision >= :first
   and change_sets.revision < :before
+  and (:actors::text[] is null or change_sets.actor = any(:actors::text[]))
+  and (:since::timestamptz is null or change_sets.created_at >= :since::timestamptz)
+  and (:until::timestamptz is null or change_sets.created_at < :until::timestamptz)
+  and (
+    :key::text is null
+    or exists (
+        select 1
+        from changes
+        where changes.environment = change_sets.environment
+          and changes.revision = change_sets.revision
+          and strpos(lower(changes.key), lower(:key::text)) > 0
+    )
+  )
 order by change_sets.revision desc
 limit :page_size;
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -28,6 +28,12 @@ ENVIRONMENT_COOKIE = "flagstone-environment"
 _REMEMBERED_SECONDS = 365 * 24 * 3600
 THEME_COOKIE = "flagstone-theme"
 THEMES = ("system", "light", "dark")
+_EARLIER = (
+    ("An hour ago", timedelta(hours=1)),
+    ("Yesterday, at this time", timedelta(days=1)),
+    ("A week ago", timedelta(days=7)),
+    ("30 days ago", timedelta(days=30)),
+)
 _TIERS = [str(tier) for tier in Tier]
 
 
@@ -59,6 +65,12 @@ class Frame:
     @property
     def may_write(self) -> bool:
         return self.may("write") and not self.is_past
+
+    @property
+    def latest_revision(self) -> int:
+        """The revision now of the environment of the page, 0 if it has none."""
+        names = (self.environment.name,) if self.environment is not None else ()
+        return next((item.revision for item in self.environments if item.name in names), 0)
 
     def may(self, scope: str) -> bool:
         """Return whether the caller has a scope, in the environment of the page if it has one."""
@@ -116,7 +128,12 @@ def add_templates(app: web.Application) -> None:
         auto_reload=False,
         extensions=["jinja2.ext.do"],
     )
-    environment.globals.update(static=app[STATIC].url, version=VERSION, counted=counted)
+    environment.globals.update(
+        static=app[STATIC].url,
+        version=VERSION,
+        counted=counted,
+        earlier_moments=earlier_moments,
+    )
     environment.filters["exact"] = exact_time
 
 
@@ -205,6 +222,12 @@ def _visible(request: web.Request, caller: Caller | None) -> Iterator[Environmen
     for environment in sorted(every, key=lambda item: (_TIERS.index(item.tier), item.name)):
         if caller.grant.covers(environment.name):
             yield environment
+
+
+def earlier_moments() -> list[tuple[str, str]]:
+    """Return moments to look back to, with their names, as parameters `at`."""
+    now = datetime.now(UTC)
+    return [(name, exact_time(now - ago)) for name, ago in _EARLIER]
 
 
 def exact_time(moment: datetime) -> str:

@@ -9,6 +9,9 @@ from app.access.models import Scope
 from app.access.sessions.guard import guarded_page
 from app.console import home, sign_in
 from app.console.access import session_pages, token_pages
+from app.console.changes import handlers as changes
+from app.console.changes import plan_handlers as plan_pages
+from app.console.compare.handlers import get_compare, post_promote
 from app.console.flag.draft_handlers import post_draft
 from app.console.flag.handlers import get_flag
 from app.console.flag.switch import copy_flag, get_switch, switch_flag
@@ -20,11 +23,13 @@ from app.console.health import handlers as health
 from app.console.live.handlers import stream_page_changes
 from app.console.pages import with_pages
 from app.console.palette.handlers import search_palette
+from app.console.past_states import PastStates
 from app.console.rendering import add_templates
 from app.console.segments import handlers as segments
 from app.console.segments.writes import post_segment_deletion, post_segment_draft
 from app.console.settings import handlers as settings
 from app.console.settings import writes as setting_writes
+from app.console.state import PAST_STATES
 from app.console.static_files import add_static_files
 from app.console.transfer import handlers as transfer
 from app.console.transfer.forms import FORM_BYTES_MAX
@@ -35,6 +40,10 @@ from app.http.routing import expect
 
 _ENVIRONMENT = "/console/environments/{environment}"
 _ONE_TOKEN = "/console/tokens/{id}"  # noqa: S105 - a path
+_REVISION = "/{revision:[0-9]{1,18}}"
+_CHANGE_SET = _ENVIRONMENT + "/changes" + _REVISION
+_REVERT = _ENVIRONMENT + "/revert" + _REVISION
+_RESTORE = _ENVIRONMENT + "/restore" + _REVISION
 _KEY = r"/{key:[\s\S]+}"
 _READ = (Scope.READ,)
 
@@ -134,6 +143,17 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("GET", _ENVIRONMENT + "/export", transfer.get_export, Scope.READ, is_large=True),
     ConsolePage("POST", _ENVIRONMENT + "/export", transfer.post_export, Scope.READ,
                 (Scope.REVEAL,), is_large=True),
+    ConsolePage("GET", _ENVIRONMENT + "/changes", changes.get_changes, Scope.READ),
+    ConsolePage("GET", _CHANGE_SET, changes.get_change_set, Scope.READ),
+    ConsolePage("GET", _CHANGE_SET + "/effect", changes.get_effect, Scope.READ, is_large=True),
+    ConsolePage("GET", _ENVIRONMENT + "/history" + _KEY, changes.get_key_history, Scope.READ),
+    ConsolePage("GET", _ENVIRONMENT + "/flag-history" + _KEY, changes.get_key_history, Scope.READ),
+    ConsolePage("GET", _REVERT, plan_pages.get_revert, Scope.WRITE, _READ),
+    ConsolePage("POST", _REVERT, plan_pages.post_revert, Scope.WRITE, _READ),
+    ConsolePage("GET", _RESTORE, plan_pages.get_restore, Scope.WRITE, _READ, is_large=True),
+    ConsolePage("POST", _RESTORE, plan_pages.post_restore, Scope.WRITE, _READ, is_large=True),
+    ConsolePage("GET", _ENVIRONMENT + "/compare", get_compare, Scope.READ, is_large=True),
+    ConsolePage("POST", _ENVIRONMENT + "/promote", post_promote, Scope.WRITE, _READ, is_large=True),
 
     # The last one: it takes every other path.
     ConsolePage("GET", r"/console/{path:[\s\S]*}", home.get_unknown_page, Scope.READ),
@@ -147,6 +167,7 @@ def add_console(app: web.Application) -> None:
     add_templates(app)
     add_flag_list(app)
     health.add_health(app)
+    app[PAST_STATES] = PastStates()
     for entry in PAGES:
         scopes = None if entry.scope is None else [entry.scope, *entry.also]
         handler = guarded_page(entry.handler, scopes)

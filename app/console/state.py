@@ -1,19 +1,20 @@
 """The environment that a page shows: now, or as of a moment in the past."""
 
+import re
 from dataclasses import dataclass
-from functools import partial
 
 from aiohttp import web
 
-from app.configuration.changes.history import Moment, environment_at
-from app.configuration.entries import service as entries
+from app.configuration.changes.history import Moment
 from app.configuration.snapshots.reading import FOLLOWER
-from app.configuration.snapshots.snapshot import Configuration, Snapshot, build
+from app.configuration.snapshots.snapshot import Snapshot
+from app.console.past_states import PastStates
 from app.http import wire
 from app.http.keys import DATABASE
-from app.threads import in_turn
 
-_PAGE_SIZE = 1_000
+PAST_STATES: web.AppKey[PastStates] = web.AppKey("past_states", PastStates)
+# A time without its zone, as a date field sends it.
+_LOCAL_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,22 +31,21 @@ async def read_state(request: web.Request) -> EnvironmentState:
     Raises NotFound, Malformed for the moment, and Unavailable when the past cannot be read.
     """
     environment = request.match_info["environment"]
-    query = {name: request.query[name] for name in ("at", "revision") if request.query.get(name)}
-    moment = wire.moment(query)
+    moment = read_moment(request)
     if moment is None:
         return EnvironmentState(snapshot=request.app[FOLLOWER].get(environment))
-    return EnvironmentState(snapshot=await _past(request, environment, moment), moment=moment)
+    states, database = request.app[PAST_STATES], request.app[DATABASE]
+    snapshot = await states.read(database, environment, moment)
+    return EnvironmentState(snapshot=snapshot, moment=moment)
 
 
-async def _past(request: web.Request, name: str, moment: Moment) -> Snapshot:
-    found: list[Configuration] = []
-    async with request.app[DATABASE].connection() as connection:
-        environment = await environment_at(connection, name, moment)
-        after: str | None = ""
-        while after is not None:
-            page, _ = await entries.list_page(
-                connection, name, environment.revision, after=after, limit=_PAGE_SIZE
-            )
-            found += page.items
-            after = page.next
-    return await in_turn("past state", partial(build, environment, found))
+def read_moment(request: web.Request, at: str = "at", revision: str = "revision") -> Moment | None:
+    """Return the moment that two parameters of the query name. Raises Malformed.
+
+    A date field sends a time without a zone. It is in UTC; our JavaScript sends the zone.
+    """
+    values = {"at": request.query.get(at), "revision": request.query.get(revision)}
+    query = {name: value for name, value in values.items() if value}
+    if _LOCAL_TIME.fullmatch(query.get("at", "")):
+        query["at"] += "Z" if query["at"].count(":") == 2 else ":00Z"
+    return wire.moment(query)

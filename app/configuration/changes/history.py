@@ -1,6 +1,7 @@
 """Read the history: change sets, the history of a key, an environment at any revision."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -54,16 +55,46 @@ async def get_change_set(
     return ChangeSetView(**row, changes=changes, next=next_key, properties=properties.get(revision))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChangeSetFilter:
+    """The change sets to list: with a part of a key, by these actors, from `since` to `until`."""
+
+    key: str | None = None
+    actors: Sequence[str] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+ALL_CHANGE_SETS = ChangeSetFilter()
+
+
 async def list_change_sets(
-    connection: Connection, environment: str, *, before: int = LATEST, limit: int
+    connection: Connection,
+    environment: str,
+    *,
+    before: int = LATEST,
+    limit: int,
+    matching: ChangeSetFilter = ALL_CHANGE_SETS,
 ) -> ChangeSetPage:
-    """Return a page of change sets, the latest first. Large change sets end it before its limit."""
+    """Return a page of change sets, the latest first. Large change sets end it before its limit.
+
+    With a filter, the page after the last one may be empty.
+    """
     first = (await environments.get(connection, environment)).first_revision
     rows: list[dict[str, Any]] = []
-    size = 0
+    size = count = 0
     async for row in sql.list_change_sets(
-        connection, environment=environment, first=first, before=before, page_size=limit
+        connection,
+        environment=environment,
+        first=first,
+        before=before,
+        key=matching.key,
+        actors=None if matching.actors is None else list(matching.actors),
+        since=matching.since,
+        until=matching.until,
+        page_size=limit,
     ):
+        count += 1
         fields = dict(row)
         size += fields.pop("bytes") or 0
         if rows and size > PAGE_BYTES_MAX:
@@ -79,9 +110,18 @@ async def list_change_sets(
             break  # the page is full
         change = properties.get(row["revision"])
         items.append(ChangeSetView(**row, changes=changes, next=next_key, properties=change))
-    # Revisions have no gaps, so the last one shows whether older ones exist.
+    # Without a filter revisions have no gaps, so the last one shows whether older ones exist.
     more = bool(items) and items[-1].revision > first
+    if matching is not ALL_CHANGE_SETS:
+        more = more and (count == limit or len(items) < count)
     return ChangeSetPage(items=items, next=items[-1].revision if more else None)
+
+
+async def list_actors(connection: Connection, environment: str) -> list[str]:
+    """Return who has written to an environment, in the order of their names."""
+    first = (await environments.get(connection, environment)).first_revision
+    rows = sql.list_actors(connection, environment=environment, first=first)
+    return sorted([row["actor"] async for row in rows])
 
 
 async def key_history(

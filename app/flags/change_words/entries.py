@@ -88,7 +88,8 @@ def _title(key: str, entry: EntryView) -> tuple[Part, ...]:
 
 def _first_value(entry: EntryView) -> tuple[str, ...]:
     if entry.kind == Kind.FLAG:
-        return (": ", "; ".join(describe(entry.value)))
+        text = "; ".join(describe(entry.value))
+        return (", " if text.startswith("disabled") else ": ", text)
     if entry.kind == Kind.SEGMENT:
         tree = read(entry.value)
         condition = None if isinstance(tree, Advanced) else tree.shorthand

@@ -1,0 +1,128 @@
+"""The pages of the history: all changes, one change set with its effect, one key's changes."""
+
+import time
+
+from aiohttp import web
+
+from app.configuration.changes import history
+from app.configuration.snapshots.reading import FOLLOWER
+from app.console.actors import actor_name
+from app.console.changes.effect import Effect, changed_rules, effect_of
+from app.console.changes.filters import ChangeFilters
+from app.console.changes.views import change_set_details, change_set_row, key_change_row
+from app.console.pages import is_fragment
+from app.console.rendering import page
+from app.console.state import PAST_STATES, EnvironmentState, read_state
+from app.http import wire
+from app.http.keys import DATABASE
+from app.threads import in_thread, in_turn
+
+_PAGE_SIZE = 30
+_CHANGES_MAX = 100
+
+
+async def get_changes(request: web.Request) -> web.Response:
+    """List the change sets of an environment, the latest first."""
+    state = await read_state(request)
+    filters = ChangeFilters.read(request)
+    async with request.app[DATABASE].connection() as connection:
+        change_sets = await history.list_change_sets(
+            connection,
+            _environment(request),
+            before=_before(request, state),
+            limit=_PAGE_SIZE,
+            matching=filters.matching,
+        )
+        actors = await history.list_actors(connection, _environment(request))
+    # Large values take long to compare.
+    rows = await in_thread(
+        "words", lambda: [change_set_row(request, item) for item in change_sets.items]
+    )
+    authors = sorted((actor_name(request, actor), actor) for actor in actors)
+    return page(
+        request,
+        "changes/list.html",
+        state=state,
+        rows=rows,
+        filters=filters,
+        authors=authors,
+        next_before=change_sets.next,
+    )
+
+
+async def get_change_set(request: web.Request) -> web.Response:
+    """Show one change set: who, when, why, and each key in words and as JSON."""
+    state = await read_state(request)
+    after = request.query.get("after", "")
+    async with request.app[DATABASE].connection() as connection:
+        change_set = await history.get_change_set(
+            connection,
+            _environment(request),
+            _revision(request),
+            after=after,
+            limit=_CHANGES_MAX,
+        )
+    details = await in_turn("words", lambda: change_set_details(change_set))
+    return page(
+        request,
+        "changes/change_set.html",
+        state=state,
+        row=change_set_row(request, change_set),
+        details=details,
+        next_after=change_set.next,
+        is_first_page=not after,
+        has_rules=bool(changed_rules(change_set)),
+        latest_revision=request.app[FOLLOWER].get(_environment(request)).revision,
+    )
+
+
+async def get_effect(request: web.Request) -> web.Response:
+    """Show how many of 10,000 keys one change set gives another outcome, for each flag."""
+    environment, revision = _environment(request), _revision(request)
+    database = request.app[DATABASE]
+    async with database.connection() as connection:
+        change_set = await history.get_change_set(
+            connection, environment, revision, limit=_CHANGES_MAX
+        )
+    contents = changed_rules(change_set)
+    effect = Effect(flags=[], flags_count=0, is_complete=True)
+    if contents:
+        before = await request.app[PAST_STATES].read(database, environment, revision - 1)
+        effect = await in_turn("effect", lambda: effect_of(before, contents, int(time.time())))
+    name = "_effect.html" if is_fragment(request) else "effect.html"
+    return page(request, f"changes/{name}", effect=effect, revision=revision)
+
+
+async def get_key_history(request: web.Request) -> web.Response:
+    """List the changes of one key, as a page or as the part of another page."""
+    state = await read_state(request)
+    key = request.match_info["key"]
+    async with request.app[DATABASE].connection() as connection:
+        changes = await history.key_history(
+            connection,
+            _environment(request),
+            key,
+            before=_before(request, state),
+            limit=_PAGE_SIZE,
+        )
+    rows = await in_thread(
+        "words", lambda: [key_change_row(request, key, change) for change in changes.items]
+    )
+    name = "_key_history.html" if is_fragment(request) else "key_history.html"
+    return page(
+        request, f"changes/{name}", state=state, key=key, rows=rows, next_before=changes.next
+    )
+
+
+def _environment(request: web.Request) -> str:
+    return request.match_info["environment"]
+
+
+def _revision(request: web.Request) -> int:
+    return int(request.match_info["revision"])
+
+
+def _before(request: web.Request, state: EnvironmentState) -> int:
+    """Return the revision before which to list. The past has no later ones."""
+    before = wire.before(request.query)
+    return before if state.moment is None else min(before, state.snapshot.revision + 1)

@@ -1,0 +1,209 @@
+"""The pages that write changes back: revert a change set, and restore an earlier state.
+
+Each first shows what it would write, by a dry run. Only the button of that page writes.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from app.access.guard import CALLER
+from app.access.sessions.cookie import safe_next
+from app.configuration.changes import history, plans, writes
+from app.configuration.changes.views import AppliedChangeSets
+from app.console.changes.views import ChangeSetRow, key_change_row, planned_details
+from app.console.forms import FormErrors, read_form
+from app.console.pages import redirect
+from app.console.rendering import frame, page
+from app.console.saving import check_message, save_by
+from app.database import Connection
+from app.errors import AppError, NotFound, Stale
+from app.http import problems
+from app.http.keys import DATABASE
+from app.names import is_stored_key
+from app.secrets.reveal import VAULT
+from app.threads import in_turn
+
+Plan = Callable[[Connection], Awaitable[plans.ChangePlan]]
+
+_CONFLICTS_MAX = 5
+_LATER_CHANGES_MAX = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteBack:
+    """A revert or a restore: the plan, and the words of its page."""
+
+    plan: Plan
+    title: str
+    action: str
+    default_message: str
+    nothing: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyConflict:
+    """A key that was changed again, with its later changes."""
+
+    key: str
+    rows: Sequence[ChangeSetRow]
+
+
+async def get_revert(request: web.Request) -> web.Response:
+    """Show what the revert of a change set would write."""
+    return await _show(request, _revert(request))
+
+
+async def post_revert(request: web.Request) -> web.Response:
+    """Revert a change set, and lead to the new one or to the page of `next`."""
+    return await _write(request, _revert(request))
+
+
+async def get_restore(request: web.Request) -> web.Response:
+    """Show what it would write to restore the environment to a revision."""
+    return await _show(request, _restore(request))
+
+
+async def post_restore(request: web.Request) -> web.Response:
+    """Restore the environment to a revision, and lead to the new change set."""
+    return await _write(request, _restore(request))
+
+
+def _revert(request: web.Request) -> WriteBack:
+    environment, revision = request.match_info["environment"], _revision(request)
+    return WriteBack(
+        plan=lambda c: plans.revert(c, environment, revision),
+        title=f"Revert revision {revision}",
+        action="Revert",
+        default_message=f"Revert revision {revision}",
+        nothing="Everything is already as it was before this change set.",
+    )
+
+
+def _restore(request: web.Request) -> WriteBack:
+    environment, revision = request.match_info["environment"], _revision(request)
+    return WriteBack(
+        plan=lambda c: plans.restore(c, environment, revision),
+        title=f"Restore {environment} to revision {revision}",
+        action="Restore",
+        default_message=f"Restore revision {revision}",
+        nothing=f"The environment is already as it was at revision {revision}.",
+    )
+
+
+async def _show(request: web.Request, write_back: WriteBack) -> web.Response:
+    next_ = request.query.get("next", "")
+    try:
+        planned = await _apply(request, write_back, "", dry_run=True)
+    except Stale as error:
+        return await _refused(request, write_back, error, next_=next_, status=200)
+    return await _page(request, write_back, planned=planned, next_=next_)
+
+
+async def _write(request: web.Request, write_back: WriteBack) -> web.Response:
+    form = await read_form(request)
+    message, next_ = form.get("message", "").strip(), form.get("next", "")
+    try:
+        check_message(message)
+        written = await _apply(request, write_back, message, dry_run=False)
+    except AppError as error:
+        status = problems.STATUS[type(error)]
+        return await _refused(
+            request, write_back, error, message=message, next_=next_, status=status
+        )
+    around = frame(request)
+    if not written.change_sets:
+        return await _page(request, write_back, planned=written, next_=next_)
+    revision = written.change_sets[0].revision
+    if not next_:
+        return redirect(around.url("changes", str(revision), saved=revision))
+    target = safe_next(next_, around.root)
+    return redirect(f"{target}{'&' if '?' in target else '?'}saved={revision}")
+
+
+async def _apply(
+    request: web.Request, write_back: WriteBack, message: str, *, dry_run: bool
+) -> AppliedChangeSets:
+    actor, vault = request[CALLER].actor, request.app[VAULT]
+
+    async def work(connection: Connection) -> AppliedChangeSets:
+        plan = await write_back.plan(connection)
+        return await writes.apply_plan(connection, plan, actor=actor, message=message, vault=vault)
+
+    return await save_by(request, work, dry_run=dry_run)
+
+
+async def _refused(
+    request: web.Request,
+    write_back: WriteBack,
+    error: AppError,
+    *,
+    message: str = "",
+    next_: str,
+    status: int,
+) -> web.Response:
+    conflicts = await _conflicts(request, error) if isinstance(error, Stale) else []
+    return await _page(
+        request,
+        write_back,
+        errors=FormErrors.of(error),
+        conflicts=conflicts,
+        message=message,
+        next_=next_,
+        status=status,
+    )
+
+
+async def _conflicts(request: web.Request, error: Stale) -> list[KeyConflict]:
+    """Return the later changes of the first keys that were changed again."""
+    environment, revision = request.match_info["environment"], _revision(request)
+    conflicts: list[KeyConflict] = []
+    async with request.app[DATABASE].connection() as connection:
+        for violation in error.violations[:_CONFLICTS_MAX]:
+            key = violation.field
+            if not is_stored_key(key):
+                continue
+            try:
+                changes = await history.key_history(
+                    connection, environment, key, limit=_LATER_CHANGES_MAX
+                )
+            except NotFound:
+                continue
+            later = [change for change in changes.items if change.revision > revision]
+            rows = [key_change_row(request, key, change) for change in later]
+            conflicts.append(KeyConflict(key=key, rows=rows))
+    return conflicts
+
+
+async def _page(
+    request: web.Request,
+    write_back: WriteBack,
+    *,
+    planned: AppliedChangeSets | None = None,
+    errors: FormErrors | None = None,
+    conflicts: Sequence[KeyConflict] = (),
+    message: str = "",
+    next_: str = "",
+    status: int = 200,
+) -> web.Response:
+    details = None
+    if planned is not None:
+        details = await in_turn("words", lambda: planned_details(planned))
+    return page(
+        request,
+        "changes/write_back.html",
+        status=status,
+        write_back=write_back,
+        details=details,
+        errors=errors or FormErrors(),
+        is_refused=status != 200,
+        conflicts=conflicts,
+        message=message,
+        next=next_,
+        revision=_revision(request),
+    )
+
+
+def _revision(request: web.Request) -> int:
+    return int(request.match_info["revision"])

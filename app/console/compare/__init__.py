@@ -1,0 +1,1 @@
+"""Comparisons of two environments or moments, and the promotion of keys."""

@@ -1,0 +1,119 @@
+"""The pages that compare two environments or two moments, and promote keys."""
+
+from typing import Any
+
+from aiohttp import web
+
+from app.access.guard import CALLER
+from app.access.models import Scope
+from app.configuration.changes import plans, writes
+from app.configuration.changes.differences import between_environments, between_revisions
+from app.configuration.changes.history import Moment, revision_of
+from app.configuration.changes.views import AppliedChangeSets, Difference
+from app.configuration.snapshots.reading import FOLLOWER
+from app.console.changes.views import difference_details, planned_details
+from app.console.forms import Form, FormErrors, read_form
+from app.console.pages import redirect
+from app.console.rendering import frame, page
+from app.console.saving import check_grant, check_message, save_by
+from app.console.state import read_moment
+from app.database import Connection
+from app.errors import AppError, invalid
+from app.http import problems
+from app.http.keys import DATABASE
+from app.secrets.reveal import VAULT
+from app.threads import in_turn
+
+_PAGE_SIZE = 50
+
+
+async def get_compare(request: web.Request) -> web.Response:
+    """Compare an environment with another one (`against`), or with its own past (`from`, `to`)."""
+    environment = request.match_info["environment"]
+    request.app[FOLLOWER].get(environment)
+    against = request.query.get("against", "")
+    before, after = read_moment(request, "from_at", "from"), read_moment(request, "to_at", "to")
+    data: dict[str, Any] = {"against": against, "details": None, "next_after": None}
+    if against or before is not None:
+        difference, revisions = await _difference(request, environment, against, before, after)
+        details = await in_turn("words", lambda: difference_details(difference))
+        data |= {"details": details, "next_after": difference.next, "revisions": revisions}
+    return page(request, "compare/compare.html", **data)
+
+
+async def post_promote(request: web.Request) -> web.Response:
+    """Show what a promotion of keys would write, and write it when the form says so."""
+    form = await read_form(request)
+    keys, source = form.getall("key", []), form.get("source", "")
+    is_confirmed = form.get("step") == "write"
+    try:
+        check_message(form.get("message", ""))
+        planned = await _promote(request, form, source, keys, dry_run=not is_confirmed)
+    except AppError as error:
+        return _plan_page(
+            request, form, errors=FormErrors.of(error), status=problems.STATUS[type(error)]
+        )
+    if is_confirmed and planned.change_sets:
+        revision = planned.change_sets[0].revision
+        return redirect(frame(request).url("changes", str(revision), saved=revision))
+    details = await in_turn("words", lambda: planned_details(planned))
+    return _plan_page(request, form, details=details)
+
+
+async def _difference(
+    request: web.Request,
+    environment: str,
+    against: str,
+    before: Moment | None,
+    after: Moment | None,
+) -> tuple[Difference, tuple[int, int] | None]:
+    """Return a page of the difference, and the revisions of two moments."""
+    position: dict[str, Any] = {"after_key": request.query.get("after", ""), "limit": _PAGE_SIZE}
+    async with request.app[DATABASE].connection() as connection:
+        if against:
+            check_grant(request, against, Scope.READ)
+            return await between_environments(connection, environment, against, **position), None
+        first = await revision_of(connection, environment, 0 if before is None else before)
+        last = request.app[FOLLOWER].get(environment).revision
+        if after is not None:
+            last = await revision_of(connection, environment, after)
+        difference = await between_revisions(connection, environment, first, last, **position)
+    return difference, (first, last)
+
+
+async def _promote(
+    request: web.Request, form: Form, source: str, keys: list[str], *, dry_run: bool
+) -> AppliedChangeSets:
+    if not keys:
+        raise invalid("key", "must be chosen: choose at least one key")
+    check_grant(request, source, Scope.READ)
+    target, caller = request.match_info["environment"], request[CALLER]
+    may_reveal = caller.grant.allows(Scope.REVEAL)
+
+    async def work(connection: Connection) -> AppliedChangeSets:
+        plan = await plans.promote(connection, source, target, keys, may_reveal=may_reveal)
+        return await writes.apply_plan(
+            connection,
+            plan,
+            actor=caller.actor,
+            message=form.get("message", "").strip(),
+            vault=request.app[VAULT],
+        )
+
+    return await save_by(request, work, dry_run=dry_run)
+
+
+def _plan_page(
+    request: web.Request, form: Form, *, errors: FormErrors | None = None, **data: Any
+) -> web.Response:
+    status = data.pop("status", 200)
+    return page(
+        request,
+        "compare/promotion.html",
+        status=status,
+        source=form.get("source", ""),
+        keys=form.getall("key", []),
+        message=form.get("message", ""),
+        errors=errors or FormErrors(),
+        **{"details": None, **data},
+    )

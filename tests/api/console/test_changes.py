@@ -1,0 +1,288 @@
+"""The pages of the history: changes in words, filters, reverts, restores, and the past."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+
+from app.access.models import Scope
+from tests.conftest import Service
+from tests.factories import flag
+
+PAGE = "/console/environments/local"
+OWN = {"Sec-Fetch-Site": "same-origin"}
+KEY = "shop/checkout"
+
+
+def rollout(percent: int) -> dict[str, Any]:
+    split = {"fractional": [["on", percent], ["off", 100 - percent]]}
+    return flag(defaultVariant="off", targeting=split)
+
+
+async def write(service: Service, message: str = "", **entries: Any) -> None:
+    """Write settings by key in one change set; a dictionary with `state` is a flag."""
+    operations = []
+    for name, (version, value) in entries.items():
+        is_flag = isinstance(value, dict) and "state" in value
+        key = KEY if name == "checkout" else name
+        operations.append(
+            {
+                "op": "put",
+                "key": key,
+                "version": version,
+                "value": value,
+                "kind": "flag" if is_flag else "setting",
+            }
+        )
+    body = {"message": message, "operations": operations}
+    async with service.client.post("/v1/environments/local/changes", json=body) as answer:
+        assert answer.status == 200, await answer.text()
+
+
+async def get(
+    service: Service, path: str, status: int = 200, *, headers: dict[str, str] | None = None
+) -> str:
+    """Return the text of a page, without tags and with single spaces."""
+    async with service.client.get(PAGE + path, headers=headers) as answer:
+        html = await answer.text()
+        assert answer.status == status, html
+    return plain(html)
+
+
+def plain(html: str) -> str:
+    """Return the text of a page without its tags. Only those of blocks stand for a space."""
+    body = re.sub(r"</?(?:a|b|code|span|strong)\b[^>]*>", "", html.partition("<body")[2] or html)
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", body)).split())
+
+
+async def post(service: Service, path: str, token: str = "", **fields: str) -> tuple[int, str]:
+    """Post a form. A redirect gives its location."""
+    headers = OWN | ({"Authorization": f"Bearer {token}"} if token else {})
+    async with service.client.post(
+        PAGE + path, data=fields, headers=headers, allow_redirects=False
+    ) as answer:
+        return answer.status, answer.headers.get("Location") or plain(await answer.text())
+
+
+async def value(service: Service, key: str) -> Any:
+    async with service.client.get(f"/v1/environments/local/configurations/{key}") as answer:
+        return (await answer.json()).get("value")
+
+
+async def test_timeline_says_changes_in_words(service: Service) -> None:
+    await write(service, "Start", checkout=(0, rollout(10)), limit=(0, 5))
+    await write(service, "More", checkout=(1, rollout(25)))
+
+    text = await get(service, "/changes")
+
+    assert text.index("Revision 2") < text.index("Revision 1")
+    assert f"More {KEY}: Rollout of on changed from 10 % to 25 %" in text
+    assert "Setting limit was created: 5" in text
+
+
+async def test_timeline_without_changes_says_what_to_do(service: Service) -> None:
+    assert "No changes yet" in await get(service, "/changes")
+
+
+async def test_timeline_is_filtered_by_key_author_and_day(service: Service) -> None:
+    await write(service, "One", limit=(0, 5))
+    await write(service, "Two", size=(0, 5))
+    today = datetime.now(UTC).date()
+
+    assert "Two" not in await get(service, "/changes?key=LIM")
+    assert "No change matches" in await get(service, "/changes?author=token:none")
+    assert "One" in await get(service, f"/changes?since={today}&until={today}")
+    later = today + timedelta(days=1)
+    assert "No change matches" in await get(service, f"/changes?since={later}")
+    assert "must be a day" in await get(service, "/changes?since=x", 400)
+
+
+async def test_timeline_of_an_author_has_only_that_one(service: Service) -> None:
+    await write(service, "One", limit=(0, 5))
+    async with service.client.get("/v1/environments/local/changes") as answer:
+        actor = (await answer.json())["items"][0]["actor"]
+
+    assert "One" in await get(service, f"/changes?author={actor}")
+
+
+async def test_timeline_has_pages(service: Service) -> None:
+    for number in range(32):
+        await write(service, f"Step {number:02}", limit=(number, number))
+
+    first, second = await get(service, "/changes"), await get(service, "/changes?before=3")
+
+    assert "Older changes" in first
+    assert "Step 01" not in first
+    assert ("Step 01" in second, "Older changes" in second) == (True, False)
+
+
+async def test_change_set_shows_words_json_and_effect(service: Service) -> None:
+    await write(service, checkout=(0, rollout(10)))
+    await write(service, "Raise", checkout=(1, rollout(60)))
+
+    text = await get(service, "/changes/2")
+    effect = await get(service, "/changes/2/effect", headers={"HX-Request": "true"})
+
+    assert "Rollout of on changed from 10 % to 60 %" in text
+    async with service.client.get(f"{PAGE}/changes/2") as answer:
+        assert re.search(r"<del>\s*10</del><ins>\s*60</ins>", await answer.text())
+    changed = int(re.search(r"([\d,]+) of 10,000 keys changed", effect)[1].replace(",", ""))  # type: ignore[index]
+    assert 4_500 < changed < 5_500
+    assert f"{changed:,} from off to on" in effect
+
+
+async def test_change_of_a_segment_has_the_effect_on_its_flags(service: Service) -> None:
+    key = {"targetingKey": "sample-1"}
+    rule = {"if": [{"$ref": "team"}, "on"]}
+    for body in (
+        {"key": "team", "kind": "segment", "value": {"==": [{"var": "plan"}, "team"]}},
+        {"key": KEY, "kind": "flag", "value": flag(defaultVariant="off", targeting=rule)},
+        {
+            "key": "team",
+            "kind": "segment",
+            "version": 1,
+            "value": {"!=": [{"var": "targetingKey"}, key["targetingKey"]]},
+        },
+    ):
+        operations = [{"op": "put", "version": 0, **body}]
+        async with service.client.post(
+            "/v1/environments/local/changes", json={"operations": operations}
+        ) as answer:
+            assert answer.status == 200, await answer.text()
+
+    assert f"{KEY}: 9,999 of 10,000 keys changed" in await get(service, "/changes/3/effect")
+
+
+async def test_unknown_change_set_is_not_found(service: Service) -> None:
+    assert "no such revision" in await get(service, "/changes/7", 404)
+    assert "no such revision" in await get(service, "/changes/999999999999999999", 404)
+
+
+async def test_revert_shows_its_change_before_it_writes(service: Service) -> None:
+    await write(service, limit=(0, 5))
+    await write(service, limit=(1, 10))
+
+    shown = await get(service, "/revert/2")
+    assert ("limit changed from 10 to 5" in shown, await value(service, "limit")) == (True, 10)
+    status, location = await post(service, "/revert/2", message="Too high")
+
+    assert (status, location) == (303, f"{PAGE}/changes/3?saved=3")
+    assert await value(service, "limit") == 5
+    assert "Too high" in await get(service, "/changes")
+    assert "This cannot be written." in await get(service, "/revert/2")
+
+
+async def test_revert_after_a_save_returns_to_the_page(service: Service) -> None:
+    await write(service, limit=(0, 5))
+
+    status, location = await post(service, "/revert/1", next=f"{PAGE}/settings?view=tree")
+
+    assert (status, location) == (303, f"{PAGE}/settings?view=tree&saved=2")
+
+
+async def test_revert_never_leads_to_another_site(service: Service) -> None:
+    await write(service, limit=(0, 5))
+
+    _, location = await post(service, "/revert/1", next="//example.org/")
+
+    assert location == "/console?saved=2"
+
+
+async def test_revert_of_a_key_that_changed_again_is_refused(service: Service) -> None:
+    for version, number in enumerate((5, 10, 20)):
+        await write(service, f"Set {number}", limit=(version, number))
+
+    shown = await get(service, "/revert/2")
+    status, text = await post(service, "/revert/2")
+
+    assert "This cannot be written." in shown
+    assert (status, "Nothing was written." in text) == (412, True)
+    assert "Set 20 limit changed from 10 to 20" in text
+    assert await value(service, "limit") == 20
+
+
+async def test_restore_shows_its_change_before_it_writes(service: Service) -> None:
+    await write(service, limit=(0, 5))
+    await write(service, limit=(1, 10), size=(0, 1))
+
+    shown = await get(service, "/restore/1")
+    status, location = await post(service, "/restore/1")
+
+    assert "one new change set with 2 keys" in shown
+    assert (status, location) == (303, f"{PAGE}/changes/3?saved=3")
+    assert (await value(service, "limit"), await value(service, "size")) == (5, None)
+    assert "already as it was at revision 1" in await get(service, "/restore/1")
+
+
+async def test_token_without_write_may_read_but_not_revert(service: Service) -> None:
+    await write(service, limit=(0, 5))
+    token = await service.token(Scope.READ)
+    headers = {"Authorization": f"Bearer {token}"}
+
+    text = await get(service, "/changes/1", headers=headers)
+    status, _ = await post(service, "/revert/1", token)
+
+    assert ("Read only." in text, "Revert…" in text, status) == (True, False, 403)
+
+
+async def test_message_that_is_too_long_is_refused(service: Service) -> None:
+    await write(service, limit=(0, 5))
+
+    status, text = await post(service, "/revert/1", message="x" * 1_001)
+
+    assert (status, "at most 1000 characters" in text) == (422, True)
+    assert await value(service, "limit") == 5
+
+
+async def test_history_of_a_key_is_a_page_and_a_part(service: Service) -> None:
+    await write(service, "Start", checkout=(0, rollout(10)))
+    await write(service, "Other", limit=(0, 5))
+
+    whole = await get(service, f"/history/{KEY}")
+    part = await get(service, f"/flag-history/{KEY}", headers={"HX-Request": "true"})
+
+    assert ("Start" in whole, "Other" in whole) == (True, False)
+    assert part.startswith("Revision 1")
+    assert "never existed" in await get(service, "/history/none", 404)
+
+
+@pytest.mark.parametrize("field", ["revision", "at"])
+async def test_past_pages_show_the_state_of_the_moment(service: Service, field: str) -> None:
+    await write(service, "Before", limit=(0, 5))
+    async with service.client.get("/v1/environments/local/changes") as answer:
+        written_at = (await answer.json())["items"][0]["created_at"]
+    await write(service, "After", limit=(1, 10))
+    moment = "1" if field == "revision" else written_at
+
+    text = await get(service, f"/changes?{field}={moment.replace('+', '%2B')}")
+
+    assert "You see the past: local at" in text
+    assert ("Before" in text, "After" in text) == (True, False)
+    assert "Restore this state…" in text
+
+
+async def test_past_before_the_first_change_is_empty(service: Service) -> None:
+    await write(service, limit=(0, 5))
+
+    # A date field sends no zone and no seconds.
+    assert "No changes yet" in await get(service, "/changes?at=2020-01-31T09:30")
+    assert "must be a time" in await get(service, "/changes?at=yesterday", 400)
+    assert "no such revision" in await get(service, "/changes?revision=9", 404)
+
+
+async def test_past_of_a_secret_shows_no_value(service: Service) -> None:
+    body = {"kind": "secret", "value": "hunter2"}
+    for path in ("", "?dry_run=false"):
+        version = '"1"' if path else None
+        condition = {"If-Match": version} if version else {"If-None-Match": "*"}
+        async with service.client.put(
+            f"/v1/environments/local/configurations/mail{path}", json=body, headers=condition
+        ) as answer:
+            assert answer.status in (200, 201), await answer.text()
+
+    for path in ("/changes", "/changes/2", "/changes?revision=1", "/revert/2", "/restore/0"):
+        async with service.client.get(PAGE + path) as answer:
+            assert "hunter2" not in await answer.text()
+    assert "The secret mail was replaced" in await get(service, "/changes/2")

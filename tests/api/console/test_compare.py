@@ -1,0 +1,81 @@
+"""The pages that compare environments and moments, and promote keys."""
+
+from typing import Any
+
+from app.access.models import Scope
+from tests.api.console.test_changes import get, plain, post, rollout, write
+from tests.conftest import Service
+
+STAGING = "/console/environments/staging"
+OWN = {"Sec-Fetch-Site": "same-origin"}
+
+
+async def promote(service: Service, keys: list[str], **fields: str) -> tuple[int, str]:
+    """Post keys of local to staging. A redirect gives its location."""
+    data: list[tuple[str, str]] = [("key", key) for key in keys]
+    body = [*data, ("source", "local"), *fields.items()]
+    async with service.client.post(
+        f"{STAGING}/promote", data=body, headers=OWN, allow_redirects=False
+    ) as answer:
+        return answer.status, answer.headers.get("Location") or plain(await answer.text())
+
+
+async def staged(service: Service, key: str) -> Any:
+    async with service.client.get(f"/v1/environments/staging/configurations/{key}") as answer:
+        return (await answer.json()).get("value")
+
+
+async def test_comparison_asks_what_to_compare(service: Service) -> None:
+    assert "Choose what to compare" in await get(service, "/compare")
+
+
+async def test_two_environments_differ_in_words(service: Service) -> None:
+    await write(service, checkout=(0, rollout(10)), limit=(0, 5))
+
+    async with service.client.get(f"{STAGING}/compare?against=local") as answer:
+        text = plain(await answer.text())
+
+    assert "What would change in staging to make it equal to local." in text
+    assert "Flag shop/checkout was created: 10 % on, 90 % off by targetingKey for all" in text
+
+
+async def test_two_moments_differ_in_words(service: Service) -> None:
+    await write(service, limit=(0, 5))
+    await write(service, limit=(1, 10))
+
+    text = await get(service, "/compare?from=1&to=2")
+
+    assert "What changed in local from revision 1 to revision 2. limit" in text
+    assert "limit changed from 5 to 10" in text
+    assert "No difference" in await get(service, "/compare?from=2")
+    assert "no such revision" in await get(service, "/compare?from=9", 404)
+
+
+async def test_promotion_is_shown_and_then_written(service: Service) -> None:
+    await write(service, limit=(0, 5), size=(0, 1))
+
+    shown = await promote(service, ["limit"])
+    assert (shown[0], await staged(service, "limit")) == (200, None)
+    assert "one new change set with 1 key," in shown[1]
+    written = await promote(service, ["limit"], step="write", message="Go live")
+
+    assert written == (303, f"{STAGING}/changes/1?saved=1")
+    assert (await staged(service, "limit"), await staged(service, "size")) == (5, None)
+    assert "The keys are already equal." in (await promote(service, ["limit"], step="write"))[1]
+
+
+async def test_promotion_without_a_key_is_refused(service: Service) -> None:
+    status, text = await promote(service, [])
+
+    assert (status, "choose at least one key" in text) == (422, True)
+
+
+async def test_comparison_needs_access_to_both(service: Service) -> None:
+    token = await service.token(Scope.READ, Scope.WRITE, environments=("local",))
+    headers = {"Authorization": f"Bearer {token}"}
+
+    text = await get(service, "/compare?against=staging", 403, headers=headers)
+    status, refusal = await post(service, "/promote", token, source="staging", key="a")
+
+    assert "You have no access to staging." in text
+    assert (status, "You have no access to staging." in refusal) == (403, True)
