@@ -12,9 +12,13 @@ from app.console.access import session_pages, token_pages
 from app.console.changes import handlers as changes
 from app.console.changes import plan_handlers as plan_pages
 from app.console.compare.handlers import get_compare, post_promote
+from app.console.flag.dependencies import get_dependencies
 from app.console.flag.draft_handlers import post_draft
 from app.console.flag.handlers import get_flag
+from app.console.flag.preview import post_contexts, post_guard, post_preview
 from app.console.flag.switch import copy_flag, get_switch, switch_flag
+from app.console.flag.usage import get_usage
+from app.console.flag.use_it import get_first_evaluation, get_use_it
 from app.console.flags.actions import post_flag_actions
 from app.console.flags.creation import get_key_check, get_new_flag, post_new_flag
 from app.console.flags.handlers import add_flag_list, get_flags
@@ -133,6 +137,14 @@ PAGES: tuple[ConsolePage, ...] = (
 
     ConsolePage("GET", _ENVIRONMENT + "/flags" + _KEY, get_flag, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-draft" + _KEY, post_draft, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/flag-preview" + _KEY, post_preview, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/flag-contexts" + _KEY, post_contexts, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/flag-guard" + _KEY, post_guard, Scope.READ),
+    ConsolePage("GET", _ENVIRONMENT + "/flag-use" + _KEY, get_use_it, Scope.READ),
+    ConsolePage("GET", _ENVIRONMENT + "/flag-first-evaluation" + _KEY, get_first_evaluation,
+                Scope.READ),
+    ConsolePage("GET", _ENVIRONMENT + "/flag-usage" + _KEY, get_usage, Scope.READ),
+    ConsolePage("GET", _ENVIRONMENT + "/flag-dependencies" + _KEY, get_dependencies, Scope.READ),
     ConsolePage("GET", _ENVIRONMENT + "/flag-switch" + _KEY, get_switch, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-switch" + _KEY, switch_flag, Scope.WRITE, _READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-copy" + _KEY, copy_flag, Scope.WRITE, _READ),

@@ -94,10 +94,10 @@ def _objects(rule: Any) -> Iterator[dict[str, Any]]:
     while waiting:
         node = waiting.pop()
         if isinstance(node, list):
-            waiting += node
+            waiting += reversed(node)
         elif isinstance(node, dict):
             yield node
-            waiting += node.values()
+            waiting += reversed(node.values())
 
 
 def _put(context: dict[str, Any], path: Sequence[str], value: str) -> None:

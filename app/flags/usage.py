@@ -255,7 +255,7 @@ def _use(key: str, rows: list[Any], now: datetime) -> FlagUse:
         last_evaluated_at=last,
         count=sum(outcome.count for outcome in outcomes),
         outcomes=outcomes,
-        remarks=_remarks(outcomes, last or created_at, now),
+        remarks=usage_remarks(outcomes, last or created_at, now),
     )
 
 
@@ -268,7 +268,8 @@ def _outcome_use(row: Any) -> OutcomeUse:
     )
 
 
-def _remarks(outcomes: list[OutcomeUse], last: datetime, now: datetime) -> list[str]:
+def usage_remarks(outcomes: list[OutcomeUse], last: datetime, now: datetime) -> list[str]:
+    """Return why a flag may no longer be needed; `last` is its last evaluation or its creation."""
     days = (now - last).days
     if not outcomes:
         return ["is never evaluated"] if days >= STALE_DAYS else []

@@ -18,6 +18,7 @@ NOT_PAGES = {
     "/console/environments/{environment}/palette",
     # test_access.py opens it, with a token of its own.
     "/console/tokens/{id}",
+    r"/console/environments/{environment}/flag-first-evaluation/{key:[\s\S]+}",
     r"/console/{path:[\s\S]*}",
 }
 # Pages that a person sees before the sign-in.

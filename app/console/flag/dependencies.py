@@ -1,0 +1,102 @@
+"""The tab Dependencies: segments that a flag uses, and how it differs in other environments."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from app.configuration.changes.references import names_in, reachable
+from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.snapshot import Configuration, Snapshot
+from app.console.flag.fragments import flag_part
+from app.console.flag.views import flag_in
+from app.console.rendering import frame
+from app.console.state import read_state
+from app.errors import NotFound
+from app.flags.change_words.definitions import describe_definition
+from app.flags.change_words.sentences import Sentence, bounded
+from app.flags.segment_users import flags_using
+from app.threads import in_thread
+
+_USERS_SHOWN_MAX = 20
+_SEGMENTS_MAX = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsedSegment:
+    """A segment that a flag uses. `through` are the segments that name it, if the flag does not."""
+
+    key: str
+    exists: bool
+    description: str
+    through: Sequence[str]
+    other_flags: Sequence[str]
+    other_count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentDifference:
+    """How the flag of another environment differs. `sentences` lead from there to here."""
+
+    name: str
+    tier: str
+    exists: bool
+    sentences: Sequence[Sentence]
+
+
+async def get_dependencies(request: web.Request) -> web.Response:
+    """Show the segments of a flag, the other flags that use them, and other environments."""
+    state = await read_state(request)
+    snapshot = state.snapshot
+    entry = flag_in(snapshot, request.match_info["key"])
+    if entry is None:
+        raise NotFound("flag_unknown", "There is no such flag.")
+    segments = await in_thread("dependencies", lambda: list(_used_segments(snapshot, entry)))
+    return flag_part(
+        request,
+        state,
+        entry,
+        "flag/dependencies.html",
+        segments=segments,
+        # A past state is compared with nothing: the others are of now.
+        differences=[] if state.moment else list(_differences(request, entry)),
+    )
+
+
+def _used_segments(snapshot: Snapshot, entry: Configuration) -> Iterator[UsedSegment]:
+    rules = snapshot.rules
+    targeting = entry.value.get("targeting") if isinstance(entry.value, dict) else None
+    direct = set(names_in(targeting))
+    graph = {key: set(names_in(segment)) for key, segment in rules.segments.items()}
+    for name in sorted(reachable(direct, graph))[:_SEGMENTS_MAX]:
+        users = [key for key in flags_using(rules, {name}) if key != entry.key]
+        stored = snapshot.entries.get(name)
+        is_segment = stored is not None and stored.kind == "segment"
+        yield UsedSegment(
+            key=name,
+            exists=is_segment,
+            description=(stored.configuration.description or "") if stored else "",
+            through=[]
+            if name in direct
+            else sorted(k for k, used in graph.items() if name in used),
+            other_flags=users[:_USERS_SHOWN_MAX],
+            other_count=len(users),
+        )
+
+
+def _differences(request: web.Request, entry: Configuration) -> Iterator[EnvironmentDifference]:
+    """Yield the other environments, those of production first."""
+    snapshots = request.app[FOLLOWER].loaded()
+    others = [item for item in frame(request).environments if item.name != entry.environment]
+    for environment in sorted(others, key=lambda item: item.tier != "production"):
+        other = flag_in(snapshots[environment.name], entry.key)
+        sentences: Sequence[Any] = []
+        if other is not None:
+            sentences = bounded(describe_definition(other.value, entry.value))
+        yield EnvironmentDifference(
+            name=environment.name,
+            tier=environment.tier,
+            exists=other is not None,
+            sentences=sentences,
+        )

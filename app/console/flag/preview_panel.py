@@ -1,0 +1,196 @@
+"""Plain data for the templates of the preview: bars, the two-way table, contexts, guards."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.console.flag.context_forms import ContextForm
+from app.console.flag.rule_trace import RuleTrace, rule_trace
+from app.flags.preview import MISSING_FLAG
+from app.flags.preview_views import ContextPreview, FlagPreview, Preview, Refusal
+from app.flags.sampling import outcome_name
+
+_SHADES = 4
+_OTHER_SHADE = 5
+_TITLE_CHARACTERS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarPart:
+    """A part of a bar. `start` and `keys` are numbers of sampled keys."""
+
+    name: str
+    start: int
+    keys: int
+    shade: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextCard:
+    """A context with its outcomes. `guard` is the guard that would retain the outcome, as JSON."""
+
+    number: int
+    title: str
+    before: str
+    after: str
+    is_changed: bool
+    trace: RuleTrace | None
+    trace_before: RuleTrace | None
+    guard: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardRow:
+    position: int
+    name: str
+    context: str
+    expected: str
+    actual: str
+    holds: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewPanel:
+    """The preview of one flag. `rows` and `columns` name the outcomes of the two-way table."""
+
+    refusals: Sequence[Refusal]
+    keys: int
+    changed: int
+    attributes: Sequence[str]
+    bars: Sequence[tuple[str, Sequence[BarPart]]]
+    rows: Sequence[tuple[str, Sequence[int]]]
+    columns: Sequence[str]
+    contexts: Sequence[ContextCard]
+    guards: Sequence[GuardRow]
+    is_complete: bool
+
+
+def panel_of(
+    preview: Preview, contexts: Sequence[dict[str, Any]], before: Any, after: Any
+) -> PreviewPanel:
+    """Return the data of a preview. `before` and `after` are the definitions of its flag."""
+    of_flag = preview.flags[0] if preview.flags else None
+    movements = of_flag.sample.movements if of_flag is not None else []
+    counts = {(item.before, item.after): item.keys for item in movements}
+    names = _names(before, after, {name for pair in counts for name in pair})
+    columns = [name for name in names if any(pair[1] == name for pair in counts)]
+    return PreviewPanel(
+        # Broken guards have their own list.
+        refusals=[item for item in preview.refusals if item.code != "guard_broken"],
+        keys=of_flag.sample.keys if of_flag is not None else 0,
+        changed=of_flag.sample.changed if of_flag is not None else 0,
+        attributes=of_flag.sample.attributes if of_flag is not None else [],
+        bars=_bars(counts, names),
+        rows=[
+            (in_words(name), [counts.get((name, column), 0) for column in columns])
+            for name in names
+            if any(pair[0] == name for pair in counts)
+        ],
+        columns=list(map(in_words, columns)),
+        contexts=_cards(of_flag, contexts, before, after),
+        guards=_guard_rows(of_flag, after),
+        is_complete=preview.is_complete,
+    )
+
+
+def in_words(outcome: str) -> str:
+    return "no flag" if outcome == MISSING_FLAG else outcome
+
+
+def _names(before: Any, after: Any, counted: set[str]) -> list[str]:
+    """Return the counted outcomes: variants in the order of the definition, then others."""
+    variants = {**_object(before, "variants"), **_object(after, "variants")}
+    return [*(name for name in variants if name in counted), *sorted(counted - variants.keys())]
+
+
+def _object(definition: Any, name: str) -> Mapping[str, Any]:
+    value = definition.get(name) if isinstance(definition, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _bars(
+    counts: Mapping[tuple[str, str], int], names: Sequence[str]
+) -> Sequence[tuple[str, Sequence[BarPart]]]:
+    if all(before == after for before, after in counts):
+        return [("Now and after", _bar(counts, names, 0))]
+    return [("Now", _bar(counts, names, 0)), ("After", _bar(counts, names, 1))]
+
+
+def _bar(
+    counts: Mapping[tuple[str, str], int], names: Sequence[str], side: int
+) -> Sequence[BarPart]:
+    totals: Counter[str] = Counter()
+    for pair, keys in counts.items():
+        totals[pair[side]] += keys
+    parts, start = [], 0
+    for position, name in enumerate(names):
+        if totals[name]:
+            shade = position + 1 if position < _SHADES else _OTHER_SHADE
+            parts.append(BarPart(name=in_words(name), start=start, keys=totals[name], shade=shade))
+            start += totals[name]
+    return parts
+
+
+def _cards(
+    of_flag: FlagPreview | None, contexts: Sequence[dict[str, Any]], before: Any, after: Any
+) -> list[ContextCard]:
+    if of_flag is None:
+        return []
+    return [
+        _card(number, context, outcomes, before, after)
+        for number, (context, outcomes) in enumerate(
+            zip(contexts, of_flag.contexts, strict=True), start=1
+        )
+    ]
+
+
+def _card(
+    number: int, context: dict[str, Any], outcomes: ContextPreview, before: Any, after: Any
+) -> ContextCard:
+    names = [
+        MISSING_FLAG if part is None else outcome_name(part.outcome)
+        for part in (outcomes.before, outcomes.after)
+    ]
+    variant = outcomes.after.outcome.variant if outcomes.after is not None else None
+    return ContextCard(
+        number=number,
+        title=_title(context),
+        before=in_words(names[0]),
+        after=in_words(names[1]),
+        is_changed=outcomes.changed,
+        trace=None if outcomes.after is None else rule_trace(after, outcomes.after),
+        trace_before=None if outcomes.before is None else rule_trace(before, outcomes.before),
+        guard=json.dumps({"context": context, "variant": variant or None}, ensure_ascii=False),
+    )
+
+
+def _title(context: dict[str, Any]) -> str:
+    text = ", ".join(
+        f"{name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in context.items()
+    )
+    return text if len(text) <= _TITLE_CHARACTERS else text[: _TITLE_CHARACTERS - 1] + "…"
+
+
+def _guard_rows(of_flag: FlagPreview | None, definition: Any) -> list[GuardRow]:
+    guards = definition.get("guards") if isinstance(definition, dict) else None
+    if of_flag is None or not isinstance(guards, list):
+        return []
+    return [
+        GuardRow(
+            position=result.position,
+            name=result.name,
+            context=_title(guards[result.position]["context"]),
+            expected=result.variant or "no variant",
+            actual=result.actual or "no variant",
+            holds=result.holds,
+        )
+        for result in of_flag.guards
+    ]
+
+
+def context_errors(forms: Sequence[ContextForm]) -> list[str]:
+    """Return the errors of the contexts, each with its number."""
+    return [f"Context {number}: {form.error}" for number, form in enumerate(forms, 1) if form.error]
