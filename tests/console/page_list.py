@@ -15,6 +15,7 @@ NOT_PAGES = {
     "/console/environments/{environment}",
     "/console/environments/{environment}/export",
     "/console/environments/{environment}/live",
+    "/console/environments/{environment}/new-flag-key",
     "/console/environments/{environment}/palette",
     # test_access.py opens it, with a token of its own.
     "/console/tokens/{id}",

@@ -127,11 +127,6 @@ async def test_page_shows_hostile_text_as_text(hostile_visit: Visit, path: str) 
     await hostile_visit.open_page(path)
     await _assert_harmless(hostile_visit)
 
-
-@pytest.mark.parametrize("path", page_paths(ENTRIES))
-async def test_page_takes_hostile_parameters_as_text(hostile_visit: Visit, path: str) -> None:
-    if path in PUBLIC:
-        await hostile_visit.context.clear_cookies()
     address, _, _ = path.partition("?")
     for names in PARAMETERS:
         query = "&".join(f"{name}={quote(TEXT)}" for name in names)

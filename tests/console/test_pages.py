@@ -15,37 +15,24 @@ ZOOMED = 640
 
 
 @pytest.mark.parametrize("path", page_paths())
-async def test_page_is_accessible_in_both_themes(filled: Service, visit: Visit, path: str) -> None:
+async def test_page_is_light_accessible_and_laid_out(
+    filled: Service, visit: Visit, path: str
+) -> None:
     del filled
     await _open(visit, path)
-
-    for scheme in ("light", "dark"):
-        await visit.look(scheme=scheme)
-        await visit.assert_accessible()
-
-
-@pytest.mark.parametrize("path", page_paths())
-async def test_page_is_laid_out_at_each_width(filled: Service, visit: Visit, path: str) -> None:
-    del filled
-    await _open(visit, path)
-
-    for width in (*WIDTHS, ZOOMED):
-        await visit.look(width=width)
-        await visit.assert_laid_out()
-
-
-@pytest.mark.parametrize("path", page_paths())
-async def test_page_is_light(filled: Service, visit: Visit, path: str) -> None:
-    del filled
-    await _open(visit, path)
-    await visit.page.wait_for_load_state("load")
     first = await visit.weigh()
     assert len(first) <= REQUESTS_MAX, first
     assert sum(first.values()) <= FIRST_BYTES_MAX, first
 
+    for scheme in ("light", "dark"):
+        await visit.look(scheme=scheme)
+        await visit.assert_accessible()
+    for width in (*WIDTHS, ZOOMED):
+        await visit.look(width=width)
+        await visit.assert_laid_out()
+
     visit.requests.clear()
     await _open(visit, path)
-    await visit.page.wait_for_load_state("load")
     later = await visit.weigh()
     assert sum(later.values()) <= LATER_BYTES_MAX, later
 
