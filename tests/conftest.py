@@ -18,6 +18,7 @@ from typing import TypeAlias, TypeVar
 import psycopg
 import pytest
 from aiohttp import ClientSession, CookieJar, web
+from hypothesis import settings as hypothesis_settings
 from psycopg import sql as psql
 
 from app.access import tokens
@@ -52,6 +53,10 @@ from tests.database.full_postgres import open_folder as unprivileged_folder
 from tests.waiting import HANG_SECONDS
 
 pytest_plugins = ["tests.session"]
+
+# The time of an example depends on the load of the machine.
+hypothesis_settings.register_profile("suite", deadline=None)
+hypothesis_settings.load_profile("suite")
 
 Admin: TypeAlias = psycopg.Connection[tuple[object, ...]]
 ComponentType = TypeVar("ComponentType", bound=Component)

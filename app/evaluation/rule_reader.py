@@ -10,6 +10,7 @@ from app.evaluation.rule_tree import (
     Comparison,
     Condition,
     ConditionGroup,
+    DoubleNegation,
     Negation,
     Outcome,
     SegmentReference,
@@ -88,13 +89,18 @@ def _condition(node: Any, path: str) -> Condition:  # noqa: PLR0911 - one for ea
         case "and" | "or", list():
             conditions = [_condition(item, f"{inner}[{n}]") for n, item in enumerate(operand)]
             return ConditionGroup(cast("Any", operator), tuple(conditions))
-        case "!", [single]:
-            return Negation(_condition(single, f"{inner}[0]"), is_list=True)
-        case "!", dict():
-            return Negation(_condition(operand, inner))
+        case "!" | "!!", [single]:
+            kind = Negation if operator == "!" else DoubleNegation
+            return kind(_condition(single, f"{inner}[0]"), is_list=True)
+        case "!" | "!!", dict():
+            kind = Negation if operator == "!" else DoubleNegation
+            return kind(_condition(operand, inner))
         case "sem_ver", [{"var": _} as variable, str(comparison), str(version)]:
             attribute = _attribute(variable, f"{inner}[0]")
             return Comparison(attribute, operator, version, version_operator=comparison)
+        case "<" | "<=", [low, {"var": _} as variable, high] if _are_constants(low, high):
+            attribute = _attribute(variable, f"{inner}[1]")
+            return Comparison(attribute, operator, [low, high], is_between=True)
         case _, [left, right] if operator in _COMPARISONS or operator in _AFFIXES:
             return _comparison(operator, left, right, inner)
     raise _NoTreeError(inner, f"has no form for {operator} with these arguments")
@@ -112,10 +118,14 @@ def _is_variable(node: Any) -> bool:
     return isinstance(node, dict) and node.keys() == {"var"}
 
 
+def _are_constants(*nodes: Any) -> bool:
+    return all(isinstance(node, _SCALARS) for node in nodes)
+
+
 def _is_constant(node: Any) -> bool:
     if isinstance(node, list):
-        return all(isinstance(item, _SCALARS) for item in node)
-    return isinstance(node, _SCALARS)
+        return _are_constants(*node)
+    return _are_constants(node)
 
 
 def _attribute(node: dict[str, Any], path: str) -> Attribute:

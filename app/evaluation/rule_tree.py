@@ -22,7 +22,7 @@ class Comparison(msgspec.Struct, frozen=True):
     """Compare an attribute with a constant, by an operator of JsonLogic or flagd.
 
     `sem_ver` has its comparison in `version_operator`. Without an operator the attribute itself is
-    the condition.
+    the condition. With `is_between` the value is a list of two, and the attribute stands between.
     """
 
     attribute: Attribute
@@ -30,6 +30,7 @@ class Comparison(msgspec.Struct, frozen=True):
     value: Any = None
     version_operator: str | None = None
     is_reversed: bool = False
+    is_between: bool = False
 
 
 class ConditionGroup(msgspec.Struct, frozen=True):
@@ -42,11 +43,18 @@ class Negation(msgspec.Struct, frozen=True):
     is_list: bool = False
 
 
+class DoubleNegation(msgspec.Struct, frozen=True):
+    """The operator `!!`, which is true when its condition is."""
+
+    condition: "Condition"
+    is_list: bool = False
+
+
 class SegmentReference(msgspec.Struct, frozen=True):
     key: str
 
 
-Condition = Comparison | ConditionGroup | Negation | SegmentReference
+Condition = Comparison | ConditionGroup | Negation | DoubleNegation | SegmentReference
 
 
 class VariantShare(msgspec.Struct, frozen=True):

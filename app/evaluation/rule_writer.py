@@ -9,6 +9,7 @@ from app.evaluation.rule_tree import (
     Comparison,
     Condition,
     ConditionGroup,
+    DoubleNegation,
     Negation,
     Outcome,
     SegmentReference,
@@ -47,6 +48,9 @@ def _condition(condition: Condition) -> dict[str, Any]:
         case Negation(negated, is_list):
             written = _condition(negated)
             return {"!": [written] if is_list else written}
+        case DoubleNegation(doubled, is_list):
+            written = _condition(doubled)
+            return {"!!": [written] if is_list else written}
         case SegmentReference(key):
             return {"$ref": key}
 
@@ -57,6 +61,9 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         return variable
     if comparison.version_operator is not None:
         return {comparison.operator: [variable, comparison.version_operator, comparison.value]}
+    if comparison.is_between:
+        low, high = comparison.value
+        return {comparison.operator: [low, variable, high]}
     operands = [variable, comparison.value]
     return {comparison.operator: operands[::-1] if comparison.is_reversed else operands}
 

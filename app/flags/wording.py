@@ -12,6 +12,7 @@ from app.evaluation.rule_tree import (
     Comparison,
     Condition,
     ConditionGroup,
+    DoubleNegation,
     Negation,
     Outcome,
     SegmentReference,
@@ -76,6 +77,8 @@ def condition_text(condition: Condition) -> str:
     match condition:
         case ConditionGroup(kind, conditions):
             return f" {kind} ".join(map(_inner_text, conditions))
+        case DoubleNegation(doubled):
+            return condition_text(doubled)
         case Negation(negated):
             return f"not ({condition_text(negated)})"
         case SegmentReference(key):
@@ -85,6 +88,8 @@ def condition_text(condition: Condition) -> str:
 
 
 def _inner_text(condition: Condition) -> str:
+    while isinstance(condition, DoubleNegation):
+        condition = condition.condition
     text = condition_text(condition)
     return f"({text})" if isinstance(condition, ConditionGroup) else text
 
@@ -100,7 +105,14 @@ def _comparison_text(comparison: Comparison) -> str:
     if comparison.operator == "in":
         items = value if isinstance(value, list) else [value]
         return f"{name} is one of {', '.join(map(value_text, items))}"
-    operator = _OPERATORS.get(comparison.operator, comparison.operator)
+    return _operator_text(_OPERATORS.get(comparison.operator, comparison.operator), comparison)
+
+
+def _operator_text(operator: str, comparison: Comparison) -> str:
+    name, value = comparison.attribute.name, comparison.value
+    if comparison.is_between:
+        low, high = map(value_text, value)
+        return f"{low} {operator} {name} {operator} {high}"
     if comparison.is_reversed:
         return f"{value_text(value)} {operator} {name}"
     return f"{name} {operator} {value_text(value)}"

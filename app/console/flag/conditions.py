@@ -12,6 +12,7 @@ from app.evaluation.rule_tree import (
     Comparison,
     Condition,
     ConditionGroup,
+    DoubleNegation,
     Negation,
     SegmentReference,
     Targeting,
@@ -33,6 +34,7 @@ class Operator(NamedTuple):
     is_reversed: bool = False
     version_operator: str | None = None
     is_common: bool = True
+    is_between: bool = False
 
 
 OPERATORS = {
@@ -46,6 +48,7 @@ OPERATORS = {
     "gte": Operator("at least", "not at least", ">=", ("number", "text", "json")),
     "lt": Operator("less than", "not less than", "<", ("number", "text", "json")),
     "lte": Operator("at most", "not at most", "<=", ("number", "text", "json")),
+    "between": Operator("is between", "is not between", "<=", ("numbers", "json"), is_between=True),
     "set": Operator("is set", "is not set", None, ()),
     **{
         f"version{sign}": Operator(
@@ -53,6 +56,14 @@ OPERATORS = {
         )
         for sign in VERSION_COMPARISONS
     },
+    "inside": Operator(
+        "is strictly between",
+        "is not strictly between",
+        "<",
+        ("numbers", "json"),
+        is_common=False,
+        is_between=True,
+    ),
     "same": Operator("is exactly", "is not exactly (negated)", "===", _ANY, is_common=False),
     "not_same": Operator("is not exactly", "is exactly (negated)", "!==", _ANY, is_common=False),
     "part_of": Operator(
@@ -71,6 +82,14 @@ OPERATORS = {
 }
 # Negations that have a better opposite, or none that a person needs.
 _WITHOUT_NEGATION = {"is", "is_not", "gt", "gte", "lt", "lte", "same", "not_same"}
+# The characters of `DraftCondition.form`.
+_SIGNS = {
+    (Negation, False): "!",
+    (Negation, True): "[",
+    (DoubleNegation, False): "?",
+    (DoubleNegation, True): "{",
+}
+_NEGATIONS = {sign: negation for negation, sign in _SIGNS.items()}
 _MIRRORED = {"<": "gt", "<=": "gte", ">": "lt", ">=": "lte"}
 
 
@@ -94,8 +113,8 @@ OFFERED = tuple(
 
 def draft_condition(condition: Condition) -> DraftCondition:
     form = ""
-    while isinstance(condition, Negation):
-        form += "[" if condition.is_list else "!"
+    while isinstance(condition, Negation | DoubleNegation):
+        form += _SIGNS[type(condition), condition.is_list]
         condition = condition.condition
     match condition:
         case ConditionGroup(kind, conditions):
@@ -107,7 +126,7 @@ def draft_condition(condition: Condition) -> DraftCondition:
         case _:
             draft = _draft_comparison(condition)
     draft.form = form
-    if len(form) % 2:
+    if _is_negated(form):
         draft.operator = NOT + draft.operator
     return draft
 
@@ -129,15 +148,17 @@ def _draft_comparison(comparison: Comparison) -> DraftCondition:
 def _operator_of(comparison: Comparison) -> str:
     if comparison.version_operator is not None:
         return f"version{comparison.version_operator}"
+    if comparison.is_between:
+        return "between" if comparison.operator == "<=" else "inside"
     if comparison.operator == "in":
         is_list = isinstance(comparison.value, list)
         return "contains" if comparison.is_reversed else "in" if is_list else "part_of"
     if comparison.is_reversed and comparison.operator in _MIRRORED:
         return _MIRRORED[comparison.operator]
     for name, operator in OPERATORS.items():
-        if operator.operator == comparison.operator and (
-            operator.is_reversed == comparison.is_reversed or operator.types == _ANY
-        ):
+        if operator.is_between or operator.operator != comparison.operator:
+            continue
+        if operator.is_reversed == comparison.is_reversed or operator.types == _ANY:
             return name
     raise AssertionError(comparison.operator)
 
@@ -161,11 +182,23 @@ def condition_of(draft: DraftCondition, path: str, errors: FieldRules) -> Condit
             condition = ConditionGroup(kind, tuple(parts))
         case "compare":
             condition = _comparison_of(draft, path, errors)
-    is_negated = draft.is_negated
-    form = draft.form if len(draft.form) % 2 == is_negated else "!" * is_negated
+    form = draft.form
+    if _is_negated(form) != draft.is_negated:
+        form = "!" if draft.is_negated else ""
     for sign in reversed(form):
-        condition = Negation(condition, is_list=sign == "[")
+        condition = _negated(condition, sign)
     return condition
+
+
+def _negated(condition: Condition, sign: str) -> Condition:
+    kind, is_list = _NEGATIONS.get(sign, (Negation, False))
+    if kind is Negation:
+        return Negation(condition, is_list=is_list)
+    return DoubleNegation(condition, is_list=is_list)
+
+
+def _is_negated(form: str) -> bool:
+    return sum(form.count(_SIGNS[Negation, is_list]) for is_list in (False, True)) % 2 == 1
 
 
 def _comparison_of(draft: DraftCondition, path: str, errors: FieldRules) -> Comparison:
@@ -187,6 +220,9 @@ def _comparison_of(draft: DraftCondition, path: str, errors: FieldRules) -> Comp
             value = parse_value(draft.type, draft.value)
         except ValueError as error:
             errors[f"{path}.value"].append(str(error))
+        if operator.is_between and not (isinstance(value, list) and len(value) == 2):
+            errors[f"{path}.value"].append("must be two values, the lower one first")
+            value = [None, None]
     if source is not None and draft.base_operator == was.operator:
         return msgspec.structs.replace(source, attribute=attribute, value=value)
     return Comparison(
@@ -195,6 +231,7 @@ def _comparison_of(draft: DraftCondition, path: str, errors: FieldRules) -> Comp
         value if operator.operator is not None else None,
         version_operator=operator.version_operator,
         is_reversed=operator.is_reversed,
+        is_between=operator.is_between,
     )
 
 

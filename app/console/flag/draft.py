@@ -2,7 +2,7 @@
 
 Each `source` is the JSON from which a part was read. A part that was not edited is written as that
 JSON, so saving without an edit changes nothing. `operator` of a condition begins with "not " when
-the condition is negated, and `form` has one character for each negation in its source.
+the condition is negated, and `form` has one character for each `!` and `!!` of its source.
 """
 
 from collections import defaultdict

@@ -6,6 +6,9 @@ from app.console.flag.draft import SPLIT, DraftCondition, DraftOutcome, FlagDraf
 from app.console.forms import FormErrors
 from app.errors import AppError
 
+# The part of a path for each character of `DraftCondition.form`.
+_NEGATIONS = {"!": ".!", "[": ".![0]", "?": ".!!", "{": ".!![0]"}
+
 Places = Iterator[tuple[str, str]]
 
 
@@ -61,7 +64,7 @@ def _targeting(draft: FlagDraft, root: str) -> Places:
 
 def _condition(condition: DraftCondition, path: str, field: str) -> Places:
     for sign in condition.form or "!" * condition.is_negated:
-        path += ".![0]" if sign == "[" else ".!"
+        path += _NEGATIONS.get(sign, ".!")
     yield path, field
     for position, part in enumerate(condition.conditions):
         inner = f"{path}.{condition.base_operator}[{position}]"

@@ -14,6 +14,7 @@ from app.evaluation.rule_tree import (
     Attribute,
     Comparison,
     ConditionGroup,
+    DoubleNegation,
     Negation,
     SegmentReference,
     Targeting,
@@ -30,6 +31,7 @@ EXAMPLE = SHARED_DATA / "example_flags.flagd.json"
 EMAIL = Attribute("email")
 STAFF = Comparison(EMAIL, "ends_with", "@example.org")
 PAYING = Comparison(Attribute("plan"), "in", ["pro", "team"])
+BETA = Comparison(Attribute("beta"), None)
 HALF = VariantSplit((VariantShare("on", 50), VariantShare("off", 50)))
 
 
@@ -85,6 +87,27 @@ HALF = VariantSplit((VariantShare("on", 50), VariantShare("off", 50)))
                     TargetingRule(
                         ConditionGroup("and", (PAYING, Negation(STAFF, is_list=True))),
                         VariantSplit((VariantShare("on"), VariantShare("off")), EMAIL),
+                    ),
+                )
+            ),
+        ),
+        (
+            {
+                "if": [
+                    {"!!": [{"var": "beta"}]},
+                    "on",
+                    {"!!": {"<=": [18, {"var": "age"}, 65]}},
+                    "off",
+                ]
+            },
+            Targeting(
+                (
+                    TargetingRule(DoubleNegation(BETA, is_list=True), "on"),
+                    TargetingRule(
+                        DoubleNegation(
+                            Comparison(Attribute("age"), "<=", [18, 65], is_between=True)
+                        ),
+                        "off",
                     ),
                 )
             ),
@@ -161,7 +184,7 @@ def test_targeting_is_read_as_a_tree_and_written_back(
             "is neither a variant nor a split",
         ),
         (
-            {"if": [{"<": [1, {"var": "a"}, 5]}, "on"]},
+            {"if": [{"<": [1, {"var": "a"}, [5]]}, "on"]},
             "if[0].<",
             "has no form for < with these arguments",
         ),
@@ -214,8 +237,15 @@ COMPARISONS = (
         version_operator=st.sampled_from(["=", "~", ">="]),
     )
 )
+BETWEEN = st.builds(
+    Comparison,
+    ATTRIBUTES,
+    st.sampled_from(["<", "<="]),
+    st.lists(CONSTANTS, min_size=2, max_size=2),
+    is_between=st.just(True),
+)
 CONDITIONS: st.SearchStrategy[Any] = st.recursive(
-    COMPARISONS | st.builds(SegmentReference, NAMES),
+    COMPARISONS | BETWEEN | st.builds(SegmentReference, NAMES),
     lambda inner: (
         st.builds(
             ConditionGroup,
@@ -223,6 +253,7 @@ CONDITIONS: st.SearchStrategy[Any] = st.recursive(
             st.lists(inner, min_size=1, max_size=3).map(tuple),
         )
         | st.builds(Negation, inner, is_list=st.booleans())
+        | st.builds(DoubleNegation, inner, is_list=st.booleans())
     ),
     max_leaves=6,
 )
