@@ -15,7 +15,7 @@ audit/          proof of the history: hash chain and signed heads
 configuration/  the versioned store: `entries/`, `changes/`, `snapshots/`, `transfer/` (import and
                 export), `json_schema/` (validation in processes with limits)
 secrets/        key ring, data keys, sealing
-access/         tokens, authorization of requests, rate limit, access log
+access/         tokens, sessions, authorization of requests, rate limit, access log
 schema/         drift of the database schema, and who changed it
 environments/   name, tier and properties of an environment
 http/           decoding, problems, idempotency, OpenAPI; knows no feature
@@ -56,6 +56,9 @@ shred          to destroy an environment's data keys and so its secrets
 token          the credential of a caller
 scope          what a token may do: evaluate, read, write, reveal, admin
 grant          the scopes, environments and expiry of a token
+session        a person who is signed in to the console; ends with its token
+principal      who a session belongs to: an actor, a display name and a grant
+sign-in code   the credential in the URL of a one-time link to the console
 ticket         the credential in the URL of one event stream, for browsers
 actor          who made a change: a token, an operator at the command line, or the system
 head           the last hash of an environment's chain of change sets

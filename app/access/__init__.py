@@ -2,5 +2,6 @@
 
 `guard.py` runs before every handler. It authenticates with the `Token` of `models.py`, which
 `directory.py` holds in memory. `tokens.py` creates, rotates and revokes tokens; `token_views.py`
-has the bodies of their requests and responses.
+has the bodies of their requests and responses. `sessions/` has the people who are signed in to the
+console.
 """

@@ -133,6 +133,15 @@ async def origin(server: Server, open_folder: Path) -> Origin:
                 "values (%s, 'of the backup', sha256('x'), '{read}', '{*}', 'test')",
                 [token],
             )
+        for table in ("sessions", "sign_in_codes"):
+            connection.execute(
+                psql.SQL(
+                    "insert into flagstone.{} "
+                    "(id, name, mac, scopes, environments, actor, expires_at) "
+                    "values (%s, '', sha256('x'), '{{read}}', '{{*}}', 'test', now() + '1 hour')"
+                ).format(psql.Identifier(table)),
+                ["a" * 13],
+            )
     folder = open_folder / "backups"
     manifest = create_backup(_request(server.target(BACKUP, name), folder), _silent)
     with server.admin(name) as connection:
@@ -354,6 +363,19 @@ def test_token_revoked_after_the_backup_stays_revoked(
             "from flagstone.tokens order by id"
         ).fetchall()
     assert revoked == [("a" * 13, True, True), ("b" * 13, False, False)]
+
+
+def test_session_and_code_of_a_backup_are_over(server: Server, origin: Origin, empty: str) -> None:
+    """The session may have ended and the code may have been used since the backup."""
+    restore_backup(origin.source, _restore_target(server, empty), _silent)
+
+    with server.admin(empty) as connection:
+        sessions = connection.execute(
+            "select id, revoked_at is not null, mac = decode(repeat('00', 32), 'hex') "
+            "from flagstone.sessions"
+        ).fetchall()
+        assert sessions == [("a" * 13, True, True)]
+        assert count(connection, "flagstone", "sign_in_codes") == 0
 
 
 def test_foreign_table_refuses_the_restore(server: Server, origin: Origin, empty: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.cookies import Morsel
 
@@ -15,7 +16,9 @@ from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Grant, Principal, Scope
 from app.access.rate_limit import ATTEMPTS_MAX
 from app.access.sessions import codes
-from app.http.keys import DATABASE
+from app.database import Database
+from app.http.keys import DATABASE, SETTINGS
+from app.settings import Settings, Tier
 from tests.conftest import Admin, Service
 
 SIGN_IN, SIGN_OUT, START = "/console/sign-in", "/console/sign-out", "/console"
@@ -446,3 +449,100 @@ async def test_sign_in_page_of_a_signed_in_person_leads_on(console: ClientSessio
     params = {"next": "/console/x"}
     async with console.get(SIGN_IN, params=params, allow_redirects=False) as answer:
         assert (answer.status, answer.headers["Location"]) == (303, "/console/x")
+
+
+@pytest.fixture
+async def behind_tls(service: Service) -> AsyncIterator[None]:
+    settings = service.app[SETTINGS]
+    http = replace(settings.http, public_url="https://flags.example.org/a")
+    with service.using(SETTINGS, replace(settings, http=http)):
+        yield
+
+
+@pytest.mark.usefixtures("behind_tls")
+async def test_cookie_behind_tls_has_the_host_prefix(
+    service: Service, browser: ClientSession
+) -> None:
+    answer = await post(browser, SIGN_IN, token=service.admin_token)
+
+    text = answer.headers["Set-Cookie"]
+    assert text.startswith("__Host-flagstone=")
+    assert "Secure" in text
+    assert "Path=/;" in text
+    assert "Domain" not in text
+
+
+@pytest.mark.usefixtures("behind_tls")
+async def test_plain_cookie_behind_tls_is_ignored(service: Service, browser: ClientSession) -> None:
+    answer = await post(browser, SIGN_IN, token=service.admin_token)
+    value = answer.headers["Set-Cookie"].partition("=")[2].partition(";")[0]
+
+    for name, expected in (("flagstone", 401), ("__Host-flagstone", 200)):
+        headers = {"Cookie": f"{name}={value}"}
+        async with ClientSession(base_url=service.url, headers=headers) as client:
+            assert await status(client) == expected, name
+
+
+@pytest.mark.usefixtures("behind_tls")
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ("https://flags.example.org", 303),
+        ("http://flags.example.org", 403),
+        ("https://flags.example.org:8443", 403),
+        ("https://flags.example.org.evil.example", 403),
+    ],
+)
+async def test_origin_of_public_url_is_accepted(
+    service: Service, origin: str, expected: int
+) -> None:
+    """A proxy may replace the Host header."""
+    async with ClientSession(base_url=service.url, headers={"Origin": origin}) as client:
+        answer = await post(client, SIGN_IN, token=service.admin_token)
+
+    assert answer.status == expected
+
+
+@pytest.mark.parametrize(
+    ("tier", "host", "expected"),
+    [
+        (Tier.PRODUCTION, "flags.internal:8080", 403),
+        (Tier.STAGING, "10.0.0.7:8080", 403),
+        (Tier.PRODUCTION, "127.0.0.1:8080", 303),
+        (Tier.PRODUCTION, "localhost", 303),
+        (Tier.PRODUCTION, "[::1]:8080", 303),
+        (Tier.LOCAL, "flags.internal:8080", 303),
+    ],
+)
+async def test_sign_in_needs_tls_outside_of_local(
+    service: Service, tier: Tier, host: str, expected: int
+) -> None:
+    headers = SAME_ORIGIN | {"Host": host}
+    with service.using(SETTINGS, replace(service.app[SETTINGS], tier=tier)):
+        async with ClientSession(base_url=service.url, headers=headers) as client:
+            answer = await post(client, SIGN_IN, token=service.admin_token)
+            text = await answer.text()
+
+    assert answer.status == expected
+    assert expected == 303 or "Signing in needs TLS. Set PUBLIC_URL" in text
+
+
+async def test_sign_out_without_database_clears_the_browser(
+    service: Service, console: ClientSession, settings: Settings
+) -> None:
+    with service.using(DATABASE, Database(settings.database)):
+        answer = await post(console, SIGN_OUT)
+        assert not list(console.cookie_jar)
+        async with console.get(answer.headers["Location"]) as page:
+            assert "The database is away, so the session itself ends later" in await page.text()
+
+
+async def test_sign_in_without_database_says_so(
+    service: Service, browser: ClientSession, settings: Settings
+) -> None:
+    with service.using(DATABASE, Database(settings.database)):
+        answer = await post(browser, SIGN_IN, token=service.admin_token)
+        text = await answer.text()
+
+    assert answer.status == 503
+    assert "The database is not connected yet." in text

@@ -40,6 +40,20 @@ def test_banner_outside_local_creates_a_token(
     assert "admin-token" not in text
 
 
+def test_banner_with_link_says_how_to_get_another(tmp_path: Path) -> None:
+    link = "http://127.0.0.1:8080/console/sign-in?code=x"
+
+    text = banner(_settings(tmp_path), link)
+
+    assert f"  Console            {link}\n" in text
+    assert "once, within 10 minutes" in text
+    assert "-m app console link\n" in text
+
+
+def test_banner_without_link_names_the_console(tmp_path: Path) -> None:
+    assert "  Console            http://127.0.0.1:8080/console\n" in banner(_settings(tmp_path))
+
+
 def test_banner_host_is_bracketed_for_ipv6(tmp_path: Path) -> None:
     assert "http://[::1]:8080/docs" in banner(_settings(tmp_path, HOST="::"))
 
