@@ -12,6 +12,7 @@ from app.console.access import session_pages, token_pages
 from app.console.changes import handlers as changes
 from app.console.changes import plan_handlers as plan_pages
 from app.console.compare.handlers import get_compare, post_promote
+from app.console.environments import handlers as environments
 from app.console.flag.dependencies import get_dependencies
 from app.console.flag.draft_handlers import post_draft
 from app.console.flag.handlers import get_flag
@@ -114,6 +115,16 @@ PAGES: tuple[ConsolePage, ...] = (
                 Scope.WRITE, _READ),
     ConsolePage("POST", _ENVIRONMENT + "/settings-reveal" + _KEY, setting_writes.post_reveal,
                 Scope.REVEAL, _READ),
+
+    ConsolePage("GET", "/console/environments", environments.list_environments, Scope.READ),
+    ConsolePage("GET", "/console/new-environment", environments.get_new_environment, Scope.ADMIN),
+    ConsolePage("POST", "/console/new-environment", environments.post_new_environment,
+                Scope.ADMIN),
+    ConsolePage("GET", _ENVIRONMENT + "/environment", environments.get_properties, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/environment", environments.post_properties, Scope.WRITE,
+                _READ),
+    ConsolePage("POST", _ENVIRONMENT + "/environment-delete",
+                environments.post_environment_deletion, Scope.ADMIN, is_large=True),
 
     ConsolePage("GET", _ENVIRONMENT + "/segments", segments.list_segments, Scope.READ,
                 is_large=True),

@@ -1,0 +1,1 @@
+"""Environments: the list, a new one, and the properties of one."""
