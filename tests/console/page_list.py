@@ -28,6 +28,8 @@ PUBLIC = ("/console/sign-in", "/console/signed-out")
 _QUERIES = {
     "/flags": ["revision=3"],
     "/flags/{key}": ["revision=3", "view=json"],
+    "/changes": ["revision=5", "key=none"],
+    "/compare": ["against=staging", "from=3"],
 }
 _PARAMETER = re.compile(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}")
 
