@@ -48,6 +48,7 @@ async def test_preview_follows_the_draft_and_becomes_a_guard(
     await visit.assert_accessible()
     await page.get_by_role("button", name="Save to local").click()
     await page.wait_for_url(lambda url: "saved=" in url)
+    assert visit.dialogs == []
 
     await expect(results).to_contain_text("targetingKey ada")
     async with service.client.get("/v1/environments/local/configurations/search") as answer:

@@ -9,10 +9,12 @@ from typing import Any
 from app.console.flag.context_forms import ContextForm
 from app.console.flag.rule_trace import RuleTrace, rule_trace
 from app.flags.preview import MISSING_FLAG
-from app.flags.preview_views import ContextPreview, FlagPreview, Preview, Refusal
+from app.flags.preview_views import ContextPreview, FlagPreview, Movement, Preview, Refusal
 from app.flags.sampling import outcome_name
 
 _SHADES = 4
+# Outcomes of the bars and of the table.
+_OUTCOMES_MAX = 12
 _OTHER_SHADE = 5
 _TITLE_CHARACTERS = 60
 
@@ -73,7 +75,7 @@ def panel_of(
     """Return the data of a preview. `before` and `after` are the definitions of its flag."""
     of_flag = preview.flags[0] if preview.flags else None
     movements = of_flag.sample.movements if of_flag is not None else []
-    counts = {(item.before, item.after): item.keys for item in movements}
+    counts = _grouped(movements)
     names = _names(before, after, {name for pair in counts for name in pair})
     columns = [name for name in names if any(pair[1] == name for pair in counts)]
     return PreviewPanel(
@@ -93,6 +95,21 @@ def panel_of(
         guards=_guard_rows(of_flag, after),
         is_complete=preview.is_complete,
     )
+
+
+def _grouped(movements: Sequence[Movement]) -> Counter[tuple[str, str]]:
+    """Return the keys by outcomes. Rare ones are one: 200 variants would make 40,000 cells."""
+    totals: Counter[str] = Counter()
+    for item in movements:
+        totals[item.before] += item.keys
+        totals[item.after] += item.keys
+    shown = {name for name, _ in totals.most_common(_OUTCOMES_MAX)}
+    rest = f"{len(totals) - len(shown)} others"
+    counts: Counter[tuple[str, str]] = Counter()
+    for item in movements:
+        pair = [name if name in shown else rest for name in (item.before, item.after)]
+        counts[pair[0], pair[1]] += item.keys
+    return counts
 
 
 def in_words(outcome: str) -> str:

@@ -263,3 +263,19 @@ async def test_hostile_texts_of_a_context_are_escaped(service: Service, fields: 
         path = f"{PAGE}/{part}/{KEY}"
         async with service.client.post(path, data=body, headers=headers) as answer:
             assert "<script" not in await answer.text()
+
+
+async def test_rare_outcomes_share_a_row_and_a_column(service: Service) -> None:
+    names = [f"v{number:03}" for number in range(200)]
+    variants = dict(zip(names, names, strict=True))
+    split = {"fractional": [[name, 1] for name in names]}
+    await put(service, KEY, flag(variants=variants, targeting=split))
+    definition = flag(variants=variants, targeting={"fractional": split["fractional"][::-1]})
+    editor = [("version", "1"), ("view", "json"), ("json", json.dumps(definition))]
+
+    text = await post(service, editor)
+
+    assert "188 others" in text
+    cells = re.findall(r'<td class="number[^>]*>([\d,]+)</td>', text)
+    assert len(cells) == 13 * 13
+    assert sum(int(cell.replace(",", "")) for cell in cells) == 10_000
