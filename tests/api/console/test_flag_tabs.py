@@ -1,11 +1,16 @@
 """The tabs of a flag: Use it, Usage and Dependencies."""
 
+import asyncio
+import json
+import os
 import re
+import sys
 from html import unescape
 from typing import Any
 
 import pytest
 
+from app.access.models import Scope
 from app.configuration.snapshots.reading import FOLLOWER
 from app.database import Database
 from app.flags.handlers import USAGE
@@ -13,6 +18,7 @@ from app.http.keys import DATABASE
 from app.settings import Settings
 from tests.conftest import Service
 from tests.factories import flag
+from tests.waiting import HANG_SECONDS
 
 PAGE = "/console/environments/local"
 KEY = "shop/checkout"
@@ -148,3 +154,43 @@ async def test_usage_says_when_the_database_is_away(service: Service, settings: 
 
     assert "The database is away." in usage
     assert "Evaluated once" in first
+
+
+@pytest.mark.parametrize(
+    ("variants", "printed"),
+    [
+        ({"on": True, "off": False}, "True"),
+        ({"on": "new", "off": 'a "quoted" one'}, "new"),
+        ({"on": 7, "off": 1}, "7"),
+        ({"on": 0.5, "off": 1}, "0.5"),
+        ({"on": {"a": [1]}, "off": {"a": []}}, "{'a': [1]}"),
+    ],
+)
+async def test_python_program_works_as_printed(
+    service: Service, variants: dict[str, Any], printed: str
+) -> None:
+    rule = {"if": [{"in": [{"var": "plan"}, ["pro's", "team"]]}, "on"]}
+    await put(service, KEY, flag(variants=variants, defaultVariant="off", targeting=rule))
+    token = await service.token(Scope.EVALUATE, environments=("local",))
+    text = await get(service, f"/flag-use/{KEY}")
+    program, curl = (
+        re.findall(rf'<pre id="snippet-{number}">(.*?)</pre>', text, re.DOTALL)[0]
+        for number in (1, 8)
+    )
+
+    environ = {**os.environ, "TOKEN": token}
+    python = await _output(sys.executable, "-c", program, environ=environ)
+    shell = await _output("bash", "-c", curl, environ=environ)
+
+    assert python == printed
+    assert json.loads(shell)["variant"] == "on"
+
+
+async def _output(*command: str, environ: dict[str, str]) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(HANG_SECONDS):
+        output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return output.decode().strip()
