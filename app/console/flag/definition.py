@@ -16,7 +16,8 @@ from app.console.flag.draft import (
     FlagDraft,
 )
 from app.console.flag.outcomes import draft_outcome, outcome_of
-from app.console.flag.values import encode, encode_pretty, is_number, parse_json, parse_value
+from app.console.flag.values import encode, is_number, parse_json, parse_value
+from app.console.json_text import pretty
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced, Targeting, TargetingRule
 from app.evaluation.rule_writer import write
@@ -54,7 +55,7 @@ def draft_of(
         return FlagDraft(
             version=version,
             view="json",
-            json=encode_pretty(definition),
+            json=pretty(definition),
             description=description or "",
         )
     draft = FlagDraft(version=version, description=description or "")
@@ -115,7 +116,7 @@ def _draft_members(draft: FlagDraft, definition: Definition) -> None:
 
 
 def variant_text(type_: str, value: Any) -> str:
-    return encode_pretty(value) if type_ == "object" else _text(value)
+    return pretty(value) if type_ == "object" else _text(value)
 
 
 def metadata_type(value: Any) -> str:

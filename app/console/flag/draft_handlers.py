@@ -4,6 +4,7 @@ from aiohttp import web
 
 from app.configuration.changes.requests import PutOperation
 from app.configuration.snapshots.snapshot import Configuration
+from app.console.entry_pages import leave
 from app.console.flag import editor_tools
 from app.console.flag.actions import ActionEffect, act
 from app.console.flag.conflict import read_base, read_conflict, rebase
@@ -15,7 +16,6 @@ from app.console.flag.forms import parse
 from app.console.flag.pending import pending_changes
 from app.console.flag.views import flag_in
 from app.console.forms import Form, FormErrors, read_form
-from app.console.pages import is_fragment, redirect
 from app.console.rendering import frame, page
 from app.console.saving import save
 from app.console.state import EnvironmentState, read_state
@@ -41,7 +41,7 @@ async def post_draft(request: web.Request) -> web.Response:
         case "save":
             return await _save(request, state, base, draft)
         case "discard":
-            return _leave(request, frame(request, state).url("flags", key))
+            return leave(request, frame(request, state).url("flags", key))
         case "rebase":
             return await _rebase(request, state, base, draft, form)
         case action:
@@ -120,7 +120,7 @@ async def _save(
         errors = by_field(error, draft)
         return await editor_page(request, state, base, draft, errors=errors, status=422)
     revision = written.change_sets[0].revision
-    return _leave(request, frame(request, state).url("flags", base.key, saved=revision))
+    return leave(request, frame(request, state).url("flags", base.key, saved=revision))
 
 
 async def _rebase(
@@ -136,10 +136,3 @@ async def _rebase(
         return await editor_page(request, state, base, draft, conflict=open_conflict)
     effect = ActionEffect(text="Your changes are now on top of theirs.")
     return await editor_page(request, state, conflict.theirs, rebased, effect=effect)
-
-
-def _leave(request: web.Request, location: str) -> web.Response:
-    """Lead to a page. htmx follows its own header, because a redirect would fill the form."""
-    if is_fragment(request):
-        return web.Response(headers={"HX-Redirect": location})
-    return redirect(location)

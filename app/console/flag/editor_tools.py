@@ -7,9 +7,10 @@ from typing import NamedTuple
 from app.console.flag.conditions import OFFERED, OPERATORS, label_of
 from app.console.flag.draft import DraftCondition, DraftShare
 from app.console.flag.outcomes import parse_percent
-from app.console.flag.values import VALUE_TYPES, encode, encode_pretty, list_count
+from app.console.flag.values import VALUE_TYPES, encode, list_count
+from app.console.json_text import pretty
 
-__all__ = ["OFFERED", "encode", "encode_pretty", "label_of", "list_count"]
+__all__ = ["OFFERED", "encode", "label_of", "list_count", "pretty"]
 
 _RULE = re.compile(r"rules\.([0-9]+)(?:\.|$)")
 _PLACES = {"otherwise": "Last rule", "json": "Definition", "default": "Default variant"}

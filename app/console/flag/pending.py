@@ -1,30 +1,28 @@
 """The changes of a draft that are not saved: in words, as JSON, and with advice."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import unified_diff
 from itertools import islice
 from typing import Any
 
 from app.configuration.changes.views import EntryView
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.flag.definition import DraftResult, is_same
-from app.console.flag.values import encode_pretty
+from app.console.json_text import DiffLine, diff
 from app.errors import Violation
 from app.evaluation.advice import flag_advice
 from app.flags.change_words.entries import describe_change
 from app.flags.change_words.sentences import Sentence
 
-_LINES_MAX = 400
 _ADVICE_MAX = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class PendingChanges:
-    """`words` are the changes in words, `lines` the JSON diff as (sign, text)."""
+    """`sentences` are the changes in words. `lines` is None when there are too many."""
 
-    words: Sequence[Sentence]
-    lines: Sequence[tuple[str, str]]
+    sentences: Sequence[Sentence]
+    lines: Sequence[DiffLine] | None
     advice: Sequence[Violation]
     is_changed: bool
 
@@ -35,8 +33,8 @@ def pending_changes(base: Configuration, result: DraftResult) -> PendingChanges:
     after = _view(base, result.definition, result.description)
     is_changed = not is_same([before], [after])
     return PendingChanges(
-        words=describe_change(base.key, before, after) if is_changed else [],
-        lines=list(islice(_lines(before.value, after.value), _LINES_MAX)) if is_changed else [],
+        sentences=describe_change(base.key, before, after) if is_changed else [],
+        lines=diff(before.value, after.value) if is_changed else [],
         advice=list(islice(flag_advice(after.value), _ADVICE_MAX)),
         is_changed=is_changed,
     )
@@ -50,9 +48,3 @@ def _view(base: Configuration, value: Any, description: str | None) -> EntryView
         description=description or None,
         version=base.version,
     )
-
-
-def _lines(before: Any, after: Any) -> Iterator[tuple[str, str]]:
-    old, new = encode_pretty(before).splitlines(), encode_pretty(after).splitlines()
-    for line in islice(unified_diff(old, new, lineterm="", n=2), 2, None):
-        yield (" ", "…") if line.startswith("@@") else (line[0], line[1:])

@@ -9,6 +9,7 @@ from app.configuration.changes.requests import PutOperation
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.confirmation import check_confirmation, needs_confirmation
+from app.console.entry_pages import leave, read_version
 from app.console.flag.views import flag_in, head_of
 from app.console.forms import FormErrors, read_form
 from app.console.pages import is_fragment, redirect
@@ -34,13 +35,12 @@ async def switch_flag(request: web.Request) -> web.Response:
     state, entry = _current(request)
     environment = state.snapshot.environment
     message, variant = form.get("message", ""), form.get("variant") or None
-    version = form.get("version", "")
     try:
         check_confirmation(form, environment)
         definition = await _switched(request, entry, variant)
         operation = PutOperation(
             key=entry.key,
-            version=int(version) if version.isdecimal() and len(version) < 10 else 0,
+            version=read_version(form),
             value=definition,
             kind="flag",
             schema=entry.schema,
@@ -50,10 +50,8 @@ async def switch_flag(request: web.Request) -> web.Response:
     except (Invalid, Conflict, Stale) as error:
         errors = FormErrors.of(error)
         return await _switch_page(request, state, entry, errors=errors, message=message)
-    location = frame(request, state).url("flags", entry.key, saved=written.change_sets[0].revision)
-    if is_fragment(request):
-        return web.Response(headers={"HX-Redirect": location})
-    return redirect(location)
+    revision = written.change_sets[0].revision
+    return leave(request, frame(request, state).url("flags", entry.key, saved=revision))
 
 
 async def copy_flag(request: web.Request) -> web.Response:

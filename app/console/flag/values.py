@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from app.console import json_text
+from app.errors import Invalid
 from app.names import counted
 
 # Labels of the types that a person can choose.
@@ -23,10 +25,6 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f]")
 
 def encode(value: Any) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def encode_pretty(value: Any) -> str:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
 def is_number(value: Any) -> bool:
@@ -59,19 +57,9 @@ def parse_value(type_: str, text: str) -> Any:
 def parse_json(text: str) -> Any:
     """Return the value of a JSON text. Raises ValueError with line and column."""
     try:
-        return msgspec.json.decode(text.encode(errors="surrogatepass"))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(_json_rule(text, str(error))) from None
-
-
-def _json_rule(text: str, reason: str) -> str:
-    found = re.search(r" \(byte (\d+)\)$", reason)
-    if found is None:
-        return "must be JSON that is complete" if text.strip() else "must be JSON, not empty"
-    before = text.encode(errors="replace")[: int(found[1])].decode(errors="ignore")
-    line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-    rule = reason[: found.start()].removeprefix("JSON is malformed: ")
-    return f"must be JSON; line {line}, column {column}: {rule}"
+        return json_text.parse_json(text, "json")
+    except Invalid as error:
+        raise ValueError(error.violations[0].rule) from None
 
 
 def _json(text: str) -> Any:
