@@ -10,17 +10,14 @@ from app.console.flag.draft import DraftCondition
 from app.console.flag.outcomes import percent_text
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced, VariantSplit
+from app.flags.change_words.sentences import Sentence, SentencePart
 
-# The parts of a sentence: a text, and whether it is a name.
-Parts = list[tuple[str, bool]]
-
-_GROUPS = {
-    "and": " and ",
-    "or": " or ",
-}
+_JOINTS = {"and": " and ", "or": " or "}
+# Labels of operators that need a verb in a sentence begin with these words.
+_WITHOUT_VERB = ("greater", "at", "less", "version", "not")
 
 
-def rule_sentences(definition: Any) -> list[Parts]:
+def rule_sentences(definition: Any) -> list[Sentence]:
     """Return one sentence for each rule, the last for all other contexts. Empty if advanced."""
     if not isinstance(definition, dict):
         return []
@@ -29,63 +26,77 @@ def rule_sentences(definition: Any) -> list[Parts]:
         return []
     default = definition.get("defaultVariant")
     if tree.shorthand is not None:
-        condition = list(_condition(draft_condition(tree.shorthand)))
+        condition = _condition(draft_condition(tree.shorthand))
         return [
-            [("If ", False), *condition, (" → serve ", False), ("true", True)],
-            [("Otherwise serve ", False), ("false", True)],
+            (_text("If "), *condition, _text(" → serve "), _name("true")),
+            (_text("Otherwise serve "), _name("false")),
         ]
-    sentences = [
-        [
-            ("If ", False),
+    sentences: list[Sentence] = [
+        (
+            _text("If "),
             *_condition(draft_condition(rule.condition)),
-            (" → serve ", False),
+            _text(" → serve "),
             *_outcome(rule.outcome, default),
-        ]
+        )
         for rule in tree.rules
     ]
     start = "Otherwise serve " if tree.rules else "Serve "
-    sentences.append([(start, False), *_outcome(tree.otherwise, default)])
-    return sentences
+    return [*sentences, (_text(start), *_outcome(tree.otherwise, default))]
 
 
-def _condition(condition: DraftCondition) -> Iterator[tuple[str, bool]]:
+def _condition(condition: DraftCondition, *, is_inner: bool = False) -> Iterator[SentencePart]:
     match condition.kind:
         case "segment":
-            yield "in segment " if not condition.is_negated else "not in segment ", False
-            yield condition.segment, True
+            yield _text("not in segment " if condition.is_negated else "in segment ")
+            yield _name(condition.segment)
         case "group":
-            if condition.is_negated:
-                yield "not ", False
-            yield "(", False
+            has_brackets = is_inner or condition.is_negated
+            yield _text(("not (" if condition.is_negated else "(") if has_brackets else "")
             for position, part in enumerate(condition.conditions):
                 if position:
-                    yield _GROUPS[condition.base_operator], False
-                yield from _condition(part)
-            yield ")", False
+                    yield _text(_JOINTS[condition.base_operator])
+                yield from _condition(part, is_inner=True)
+            yield _text(")" if has_brackets else "")
         case _:
-            yield condition.attribute, True
-            yield f" {label_of(condition.operator)} ", False
+            label = label_of(condition.operator)
+            verb = "is " if label.startswith(_WITHOUT_VERB) else ""
+            yield _name(condition.attribute)
+            yield _text(f" {verb}{label} ")
             for position, item in enumerate(condition.value.split("\n") if condition.value else []):
                 if position:
-                    yield ", ", False
-                yield item, True
+                    yield _text(", ")
+                yield _name(item)
 
 
-def _outcome(outcome: Any, default: str | None) -> Iterator[tuple[str, bool]]:
+def _outcome(outcome: Any, default: str | None) -> Iterator[SentencePart]:
     if isinstance(outcome, VariantSplit):
         total = sum(share.parts for share in outcome.shares)
         for position, share in enumerate(outcome.shares):
-            yield f"{', ' if position else ''}{percent_text(share.parts, total)} % ", False
+            comma = ", " if position else ""
+            yield _text(f"{comma}{percent_text(share.parts, total)} % ")
             yield from _variant(share.variant, default)
         if outcome.attribute is not None:
-            yield " by ", False
-            yield outcome.attribute.name, True
+            yield _text(" by ")
+            yield _name(outcome.attribute.name)
         return
     yield from _variant(None if outcome is UNSET else outcome, default)
 
 
-def _variant(variant: Any, default: str | None) -> Iterator[tuple[str, bool]]:
-    if variant is None:
-        yield (default, True) if default is not None else ("the default in the code", False)
-    else:
-        yield ("true" if variant else "false") if isinstance(variant, bool) else variant, True
+def _variant(variant: Any, default: str | None) -> Iterator[SentencePart]:
+    match variant:
+        case None if default is None:
+            yield _text("the default in the code")
+        case None:
+            yield _name(str(default))
+        case bool():
+            yield _name("true" if variant else "false")
+        case _:
+            yield _name(variant)
+
+
+def _text(text: str) -> SentencePart:
+    return SentencePart(text)
+
+
+def _name(text: str) -> SentencePart:
+    return SentencePart(text, is_name=True)
