@@ -75,7 +75,12 @@ def redirect(location: str) -> web.Response:
 
 
 def _error(
-    request: web.Request, status: int, title: str, text: str, violations: Sequence[Violation]
+    request: web.Request,
+    status: int,
+    title: str,
+    text: str,
+    violations: Sequence[Violation],
+    sign_in: str | None = None,
 ) -> web.Response:
     fragment = is_fragment(request)
     return page(
@@ -86,6 +91,7 @@ def _error(
         title=title,
         text=text,
         violations=violations,
+        sign_in=sign_in,
         request_id=request[REQUEST_ID],
     )
 
@@ -94,6 +100,7 @@ def _sign_in(request: web.Request) -> web.Response:
     """Lead to the sign-in, and back afterwards. htmx keeps the page, so that no draft is lost."""
     if is_fragment(request) or request.method != "GET":
         text = "Your session has ended. Sign in again in a new tab, then repeat this."
-        return _error(request, 401, "Signed out", text, [])
+        link = frame(request).url_of("sign-in")
+        return _error(request, 401, "Signed out", text, [], sign_in=link)
     target = frame(request).here()
     return redirect(f"{frame(request).root}/console/sign-in?next={quote(target, safe='')}")

@@ -109,7 +109,7 @@ class HttpSettings:
         "Send Strict-Transport-Security. Set it to true only behind TLS.")
     public_url: str | None = variable("PUBLIC_URL", parsers.web_url, None,
         "URL at which clients reach this service, with its path prefix. Unset: the URL "
-        "of the request.")
+        "of the request. Outside of the local tier, signing in to the console needs an https URL.")
     cors_origins: tuple[str, ...] = variable("CORS_ORIGINS", parsers.origins, "*",
         "Origins whose pages may evaluate flags, separated by commas; `*` for all.")
     trusted_proxies: tuple[Network, ...] = variable("TRUSTED_PROXIES", parsers.networks, None,

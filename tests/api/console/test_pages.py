@@ -27,6 +27,7 @@ async def test_fragment_of_stranger_is_a_notice(service: Service) -> None:
     assert answer.status == 401
     assert answer.headers["HX-Retarget"] == "#notices"
     assert "Sign in again in a new tab" in text
+    assert '<a href="/console/sign-in" target="_blank"' in text
     assert "<html" not in text
 
 
