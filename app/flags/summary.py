@@ -84,7 +84,8 @@ def summary_of(configuration: Configuration, broken_guard: str = "") -> FlagSumm
     value = configuration.value
     definition: Definition = value if isinstance(value, dict) else {}
     variants, metadata = _object(definition, "variants"), _object(definition, "metadata")
-    owner = str(metadata.get(OWNER, ""))
+    # Files of other tools have the owner beside the metadata.
+    owner = str(metadata.get(OWNER) or definition.get(OWNER) or "")
     tags = tuple(filter(None, map(str.strip, str(metadata.get(TAGS, "")).split(","))))
     description = configuration.description or ""
     return FlagSummary(

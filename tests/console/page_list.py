@@ -26,7 +26,7 @@ NOT_PAGES = {
 PUBLIC = ("/console/sign-in", "/console/signed-out")
 # Further states of the pages, by the end of their path.
 _QUERIES = {
-    "/flags": ["revision=3"],
+    "/flags": ["revision=3", "q=none", "state=rules"],
     "/flags/{key}": ["revision=3", "view=json"],
     "/changes": ["revision=5", "key=none"],
     "/compare": ["against=staging", "from=3"],

@@ -15,6 +15,7 @@ from app.database import Database, sql
 from app.evaluation.bulk import BodyBlock
 from app.evaluation.engine import Flag, FlagSet
 from app.flags import usage as counting
+from app.flags.last_evaluations import LastEvaluationsCache
 from app.flags.usage import BLOCKS_BYTES_MAX, Usage, read_flag_use, read_hours
 from app.settings import Settings, Target
 from tests.conftest import Server, Service
@@ -232,3 +233,7 @@ async def test_waiting_evaluations_of_a_flag_are_counted(database: Database) -> 
     usage.totals()
 
     assert (before, usage.waiting("local", "new"), usage.waiting("local", "ne")) == (2, 2, 0)
+
+
+async def test_last_evaluations_without_a_database_are_unknown(database: Database) -> None:
+    assert await LastEvaluationsCache(database).get("local") is None
