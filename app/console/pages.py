@@ -74,6 +74,13 @@ def redirect(location: str) -> web.Response:
     return web.Response(status=303, headers={"Location": location})
 
 
+def redirect_to(request: web.Request, location: str) -> web.Response:
+    """Return a redirect that htmx follows too, as a visit of the whole page."""
+    if is_fragment(request):
+        return web.Response(headers={"HX-Redirect": location})
+    return redirect(location)
+
+
 def _error(
     request: web.Request,
     status: int,

@@ -20,7 +20,7 @@ from app.console.flag.preview import post_contexts, post_guard, post_preview
 from app.console.flag.switch import copy_flag, get_switch, switch_flag
 from app.console.flag.usage import get_usage
 from app.console.flag.use_it import get_first_evaluation, get_use_it
-from app.console.flags.actions import post_flag_actions
+from app.console.flags.actions import get_flag_actions, post_flag_actions
 from app.console.flags.creation import get_key_check, get_new_flag, post_new_flag
 from app.console.flags.handlers import add_flag_list, get_flags
 from app.console.flags.saved_filters import post_saved_filter
@@ -81,6 +81,7 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("GET", _ENVIRONMENT + "/new-flag", get_new_flag, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/new-flag", post_new_flag, Scope.WRITE, _READ),
     ConsolePage("GET", _ENVIRONMENT + "/new-flag-key", get_key_check, Scope.READ),
+    ConsolePage("GET", _ENVIRONMENT + "/flag-actions", get_flag_actions, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-actions", post_flag_actions, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-filters", post_saved_filter, Scope.READ),
     ConsolePage("GET", "/console/tokens", token_pages.get_tokens, Scope.READ),

@@ -31,6 +31,10 @@ _QUERIES = {
     "/changes": ["revision=5", "key=none"],
     "/compare": ["against=staging", "from=3"],
 }
+# Pages that are nothing without a query.
+_NEEDED = {
+    "/flag-actions": f"action=switch-off&flag={sample.FLAG}",
+}
 _PARAMETER = re.compile(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}")
 
 
@@ -62,8 +66,13 @@ def page_paths(entries: Entries | None = None) -> list[str]:
     return [
         _filled(template, shown) + query
         for template in templates
-        for query in ["", *(f"?{query}" for query in _QUERIES.get(_end(template), []))]
+        for query in _queries(_end(template))
     ]
+
+
+def _queries(end: str) -> list[str]:
+    first = f"?{_NEEDED[end]}" if end in _NEEDED else ""
+    return [first, *(f"?{query}" for query in _QUERIES.get(end, []))]
 
 
 def _filled(template: str, entries: Entries) -> str:

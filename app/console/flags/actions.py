@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
+from multidict import MultiMapping
 
 from app.access.guard import CALLER
 from app.access.models import Scope
@@ -26,7 +27,7 @@ from app.console.flags.export import EXPORT_FORMATS, export_flags
 from app.console.flags.filters import FlagFilter, read_filter
 from app.console.flags.listing import read_matching
 from app.console.forms import Form, FormErrors, read_form
-from app.console.pages import redirect
+from app.console.pages import is_fragment, redirect, redirect_to
 from app.console.rendering import Frame, frame, page
 from app.console.saving import check_grant, check_message, save, save_by
 from app.console.state import EnvironmentState
@@ -37,6 +38,8 @@ from app.http import problems
 from app.names import counted
 from app.secrets.reveal import VAULT
 
+# Below the limit of 8,190 bytes for a request line, with room for a path prefix.
+_URL_MAX = 6_000
 _VERBS = {
     FlagAction.SWITCH_OFF: "Switch off",
     FlagAction.SWITCH_ON: "Switch on",
@@ -63,51 +66,71 @@ class _Selection:
 
 
 async def post_flag_actions(request: web.Request) -> web.Response:
-    """Show what an action would change, and make the changes when they are confirmed."""
-    form = await read_form(request)
-    around = frame(request)
+    """Lead to the review of an action, or make the changes that were reviewed."""
+    form, around = await read_form(request), frame(request)
     selection = await _read_selection(request, around, form)
-    is_confirmed = form.get("step") == "apply"
+    if form.get("step") != "apply":
+        address = _review_address(around, form)
+        # A selection that is too long for a URL has a review without one.
+        return redirect(address) if address else await _review(request, around, selection)
     if selection.action is FlagAction.EXPORT:
-        if is_confirmed:
-            return await export_flags(request, selection.source, selection.keys, form)
-        return _page(request, around, selection, None)
-    check_grant(request, selection.target.name, Scope.WRITE)
-    errors, status = None, 200
-    if is_confirmed:
-        try:
-            return redirect(await _apply(request, around, selection, form))
-        except (Forbidden, Unauthenticated):
-            raise
-        except AppError as error:
-            errors, status = FormErrors.of(error), problems.STATUS[type(error)]
-    plan = await _plan(request, selection)
-    message = form.get("message", "")
-    return _page(request, around, selection, plan, status=status, errors=errors, message=message)
+        return await export_flags(request, selection.source, selection.keys, form)
+    try:
+        location = await _apply(request, around, selection, form)
+    except (Forbidden, Unauthenticated):
+        raise
+    except AppError as error:
+        return await _review(
+            request,
+            around,
+            selection,
+            status=problems.STATUS[type(error)],
+            errors=FormErrors.of(error),
+            message=form.get("message", ""),
+        )
+    return redirect_to(request, location)
 
 
-async def _read_selection(request: web.Request, around: Frame, form: Form) -> _Selection:
-    """Read the posted fields. Raises Invalid."""
+async def get_flag_actions(request: web.Request) -> web.Response:
+    """Show what an action would change."""
+    around = frame(request)
+    selection = await _read_selection(request, around, request.query)
+    return await _review(request, around, selection)
+
+
+def _review_address(around: Frame, form: Form) -> str | None:
+    """Return the URL of the review, None if it is too long."""
+    names = {"action", "target", "filter", "all" if form.get("all") == "true" else "flag"}
+    fields = [(name, value) for name, value in form.items() if name in names and value]
+    address = f"{around.url('flag-actions')}?{urlencode(fields)}"
+    return address if len(address) <= _URL_MAX else None
+
+
+async def _read_selection(
+    request: web.Request, around: Frame, form: MultiMapping[str]
+) -> _Selection:
+    """Read the fields of a form or of a URL. Raises Invalid, Forbidden, NotFound."""
     name = request.match_info["environment"]
     if form.get("action") not in set(FlagAction):
         raise invalid("action", f"must be one of {', '.join(FlagAction)}")
     action = FlagAction(form["action"])
     source = request.app[FOLLOWER].get(name)
+    target = source.environment
+    if action is FlagAction.PROMOTE:
+        others = _targets(around, name)
+        wanted = form.get("target") or (others[0].name if others else "")
+        if wanted == name:
+            raise invalid("target", "must be another environment")
+        check_grant(request, wanted, Scope.WRITE)
+        target = request.app[FOLLOWER].get(wanted).environment
+    elif action is not FlagAction.EXPORT:
+        check_grant(request, name, Scope.WRITE)
     chosen = read_filter(dict(parse_qsl(form.get("filter", ""))))
     keys = sorted(set(form.getall("flag", [])))
     if form.get("all") == "true":
         keys = sorted(flag.key for flag in await read_matching(request, source, around, chosen))
     if not 1 <= len(keys) <= OPERATIONS_MAX:
         raise invalid("flag", f"must name 1 to {OPERATIONS_MAX} flags")
-    target = source.environment
-    if action is FlagAction.PROMOTE:
-        others = _targets(around, name)
-        default = others[0].name if others else ""
-        wanted = form.get("target") or default
-        check_grant(request, wanted, Scope.WRITE)
-        target = request.app[FOLLOWER].get(wanted).environment
-        if target.name == name:
-            raise invalid("target", "must be another environment")
     return _Selection(action=action, keys=keys, source=source, target=target, chosen=chosen)
 
 
@@ -159,25 +182,26 @@ async def _promote(
     return await save_by(request, work)
 
 
-def _page(
+async def _review(
     request: web.Request,
     around: Frame,
     selection: _Selection,
-    plan: BulkPlan | None,
     *,
     status: int = 200,
     errors: FormErrors | None = None,
     message: str = "",
 ) -> web.Response:
+    is_export = selection.action is FlagAction.EXPORT
     return page(
         request,
-        "flags/review.html",
+        "flags/_review.html" if is_fragment(request) else "flags/review.html",
         state=EnvironmentState(snapshot=selection.source),
         status=status,
         action=selection.action,
         title=selection.title,
+        verb=_VERBS[selection.action],
         keys=selection.keys,
-        plan=plan,
+        plan=None if is_export else await _plan(request, selection),
         target=selection.target,
         targets=_targets(around, selection.source.environment.name),
         confirms=needs_confirmation(selection.target),

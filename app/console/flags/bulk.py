@@ -114,7 +114,7 @@ async def plan_edits(
                 left_out[key] = f"cannot be switched here: {error.message}"
                 continue
             if after is not None and after == configuration.value:
-                left_out[key] = "is unchanged"
+                left_out[key] = f"is {action.removeprefix('switch-')} already"
                 continue
             changes.append(_edit(configuration, after))
     return BulkPlan(changes=changes, left_out=left_out)

@@ -14,7 +14,7 @@ from app.console.flags.forms import (
     read_new_flag,
 )
 from app.console.forms import FormErrors, read_form
-from app.console.pages import is_fragment, redirect
+from app.console.pages import is_fragment, redirect_to
 from app.console.rendering import Frame, frame, page
 from app.console.saving import save
 from app.console.state import EnvironmentState
@@ -45,7 +45,7 @@ async def post_new_flag(request: web.Request) -> web.Response:
         case _:
             pass
     try:
-        return redirect(await _create(request, form))
+        return redirect_to(request, await _create(request, form))
     except (Forbidden, Unauthenticated):
         raise
     except AppError as error:

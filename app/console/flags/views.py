@@ -69,14 +69,16 @@ def _cell(key: str, address: str, column: Column, listing: Listing, current: str
     remarks = list(_remarks(flag, column, listing))
     if column.last is None:
         return Cell(is_current, flag, address, remarks=remarks)
-    last, days = column.last.get(key), stale_days(flag, column.last, listing.now)
+    last = column.last.get(key)
+    is_stale = stale_days(flag, column.last, listing.now) is not None
+    never = "never evaluated" if is_stale else "not evaluated yet"
     return Cell(
         is_current,
         flag,
         address,
-        evaluated=ago(last, listing.now) if last is not None else "never evaluated",
+        evaluated=ago(last, listing.now) if last is not None else never,
         evaluated_at=exact_time(last) if last is not None else "",
-        is_stale=days is not None,
+        is_stale=is_stale,
         remarks=remarks,
     )
 

@@ -26,7 +26,7 @@ FLAGS = {"a": boolean(PRO), "b": boolean(QUARTER), "c": boolean()}
 async def post(
     service: Service, environment: str, fields: Sequence[tuple[str, str]]
 ) -> tuple[int, Element, str]:
-    """Return the status, the page, and the Location."""
+    """Return the status, the page, and the Location. A redirect to a review is followed."""
     async with service.client.post(
         address(environment, "flag-actions"),
         data=list(fields),
@@ -34,7 +34,10 @@ async def post(
         allow_redirects=False,
     ) as answer:
         location = answer.headers.get("Location", "")
-        return answer.status, parse_html(await answer.text()), location
+        if "/flag-actions?" not in location:
+            return answer.status, parse_html(await answer.text()), location
+    async with service.client.get(location) as review:
+        return review.status, parse_html(await review.text()), ""
 
 
 def flags(*keys: str) -> list[tuple[str, str]]:
@@ -110,6 +113,25 @@ async def test_flag_without_a_false_variant_is_left_out(service: Service) -> Non
     assert "Nothing would change in local." in page.text
     assert "texts cannot be switched here: variant: must be given" in page.text
     assert "gone does not exist any more" in page.text
+
+
+async def test_review_has_a_url_unless_the_selection_is_too_long(service: Service) -> None:
+    await create(service, {f"{'x' * 60}/{number}": boolean(PRO) for number in range(100)})
+    page = await get_page(service, address())
+    keys = [box["value"] for box in page.all("input", name="flag")]
+    headers = {"Origin": service.url}
+    for count, status in ((3, 303), (100, 200)):
+        async with service.client.post(
+            address(page="flag-actions"),
+            data=[("action", "switch-off"), *flags(*keys[:count])],
+            headers=headers,
+            allow_redirects=False,
+        ) as answer:
+            assert answer.status == status
+
+    _, review, _ = await post(service, "local", [("action", "switch-off"), *flags(*keys)])
+
+    assert "Switch off 100 flags in local" in review.text
 
 
 @pytest.mark.parametrize("action", ["switch-off", "delete", "promote"])
