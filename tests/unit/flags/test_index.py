@@ -7,7 +7,6 @@ import pytest
 
 from app.configuration.snapshots.snapshot import Configuration, Snapshot, build
 from app.environments.models import Environment
-from app.flags import index as indexes
 from app.flags.index import FlagIndexes, index_of
 from tests.factories import flag
 
@@ -62,13 +61,13 @@ async def test_index_reuses_unchanged_summaries() -> None:
     assert after.find("b") is not before.find("b")
 
 
-async def test_index_of_many_flags_is_made_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexes, "_QUICK_FLAGS", 1)
-    state = snapshot(entry("a/x", flag()), entry("a/y/z", flag()), entry("b", flag()))
+async def test_index_of_many_flags_is_made_in_a_thread() -> None:
+    flags = [entry(f"a/{number}", flag()) for number in range(60)]
+    state = snapshot(*flags, entry("a/b/z", flag()), entry("c", flag()))
 
     index = await FlagIndexes().get(state)
 
-    assert index.prefixes == [("a/", 2), ("a/y/", 1)]
+    assert index.prefixes == [("a/", 61), ("a/b/", 1)]
 
 
 async def test_index_forgets_deleted_environments() -> None:
