@@ -8,9 +8,11 @@ from typing import Any
 
 from app.console.flag.context_forms import ContextForm
 from app.console.flag.rule_trace import RuleTrace, rule_trace
+from app.evaluation.explain import Explanation
 from app.flags.preview import MISSING_FLAG
 from app.flags.preview_views import ContextPreview, FlagPreview, Movement, Preview, Refusal
 from app.flags.sampling import outcome_name
+from app.flags.wording import describe
 
 _SHADES = 4
 # Outcomes of the bars and of the table.
@@ -155,32 +157,28 @@ def _cards(
 ) -> list[ContextCard]:
     if of_flag is None:
         return []
-    return [
-        _card(number, context, outcomes, before, after)
-        for number, (context, outcomes) in enumerate(
-            zip(contexts, of_flag.contexts, strict=True), start=1
+    texts_before, texts_after = list(describe(before)), list(describe(after))
+
+    def card(number: int, context: dict[str, Any], outcomes: ContextPreview) -> ContextCard:
+        old, new = outcomes.before, outcomes.after
+        variant = (new.outcome.variant if new is not None else None) or None
+        return ContextCard(
+            number=number,
+            title=_title(context),
+            before=_name(old),
+            after=_name(new),
+            is_changed=outcomes.changed,
+            trace=None if new is None else rule_trace(after, texts_after, new),
+            trace_before=None if old is None else rule_trace(before, texts_before, old),
+            guard=json.dumps({"context": context, "variant": variant}, ensure_ascii=False),
         )
-    ]
+
+    pairs = zip(contexts, of_flag.contexts, strict=True)
+    return [card(number, *pair) for number, pair in enumerate(pairs, start=1)]
 
 
-def _card(
-    number: int, context: dict[str, Any], outcomes: ContextPreview, before: Any, after: Any
-) -> ContextCard:
-    names = [
-        MISSING_FLAG if part is None else outcome_name(part.outcome)
-        for part in (outcomes.before, outcomes.after)
-    ]
-    variant = outcomes.after.outcome.variant if outcomes.after is not None else None
-    return ContextCard(
-        number=number,
-        title=_title(context),
-        before=in_words(names[0]),
-        after=in_words(names[1]),
-        is_changed=outcomes.changed,
-        trace=None if outcomes.after is None else rule_trace(after, outcomes.after),
-        trace_before=None if outcomes.before is None else rule_trace(before, outcomes.before),
-        guard=json.dumps({"context": context, "variant": variant or None}, ensure_ascii=False),
-    )
+def _name(explanation: Explanation | None) -> str:
+    return in_words(MISSING_FLAG if explanation is None else outcome_name(explanation.outcome))
 
 
 def _title(context: dict[str, Any]) -> str:

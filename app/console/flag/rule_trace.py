@@ -11,7 +11,9 @@ from app.evaluation.explain import EvaluationStep, Explanation
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced
 from app.evaluation.values import is_truthy
-from app.flags.wording import describe
+
+# Rules of one context. The one that decided is shown in any case.
+_RULES_MAX = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,21 +37,25 @@ class TracedStep:
 
 @dataclass(frozen=True, kw_only=True)
 class RuleTrace:
-    """The rules of a flag for one context. `drawn` is the number of a split, in words."""
+    """The rules of a flag for one context, without `hidden` ones of a long list.
+
+    `drawn` is the number of a split, in words.
+    """
 
     rules: Sequence[TracedRule]
+    hidden: int
     drawn: str
     steps: Sequence[TracedStep]
     is_complete: bool
 
 
-def rule_trace(definition: Any, explanation: Explanation) -> RuleTrace:
+def rule_trace(definition: Any, texts: Sequence[str], explanation: Explanation) -> RuleTrace:
+    """Return the trace of an explanation. `texts` are the lines that describe the definition."""
     decided = _decided(definition, explanation.steps)
+    shown = [number for number in range(len(texts)) if number < _RULES_MAX or number == decided]
     return RuleTrace(
-        rules=[
-            TracedRule(text=text, state=_state(number, decided))
-            for number, text in enumerate(describe(definition))
-        ],
+        rules=[TracedRule(text=texts[number], state=_state(number, decided)) for number in shown],
+        hidden=len(texts) - len(shown),
         drawn=_drawn(explanation.steps),
         steps=list(map(_traced, explanation.steps)),
         is_complete=explanation.is_complete,

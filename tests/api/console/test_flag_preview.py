@@ -279,3 +279,17 @@ async def test_rare_outcomes_share_a_row_and_a_column(service: Service) -> None:
     cells = re.findall(r'<td class="number[^>]*>([\d,]+)</td>', text)
     assert len(cells) == 13 * 13
     assert sum(int(cell.replace(",", "")) for cell in cells) == 10_000
+
+
+async def test_long_lists_of_rules_show_the_one_that_decides(service: Service) -> None:
+    parts: list[Any] = []
+    for number in range(100):
+        parts += [{"==": [{"var": "amount"}, number]}, "on"]
+    await put(service, KEY, flag(defaultVariant="off", targeting={"if": parts}))
+
+    text = await post(service, context(0, amount="77"))
+
+    states = re.findall(r'<li data-state="(\w+)">', text)
+    assert states == ["failed"] * 30 + ["matched"]
+    assert "70 more rules not shown." in text
+    assert "on if amount is 77" in text

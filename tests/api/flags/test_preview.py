@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from app.database import Database
 from app.evaluation.run import STEPS_MAX
 from app.flags import preview as service_of_previews
 from app.flags.sampling import SAMPLE_KEYS
+from app.http.keys import DATABASE
+from app.settings import Settings
 from tests.conftest import Service
 from tests.factories import COSTLY_SCHEMA, flag
 
@@ -311,6 +314,17 @@ async def test_preview_stores_nothing(service: Service) -> None:
     body = {"context": BOB}
     answer = await service.client.post(f"{LOCAL}/ofrep/v1/evaluate/flags/new", json=body)
     assert (await answer.json())["variant"] == "off"
+
+
+async def test_preview_works_while_the_database_is_away(
+    service: Service, settings: Settings
+) -> None:
+    await _fill(service)
+
+    with service.using(DATABASE, Database(settings.database)):
+        preview = await _preview(service, {"new": _entry(targeted(split(50)))})
+
+    assert preview["flags"][0]["sample"]["keys"] == SAMPLE_KEYS
 
 
 async def test_costly_draft_ends_with_a_part_of_the_sample(

@@ -1,0 +1,123 @@
+"""The posted forms of the editor and of the contexts, as the preview needs them."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from app.configuration.changes.references import names_in
+from app.configuration.snapshots.snapshot import Configuration, Snapshot
+from app.console.flag.conflict import read_base
+from app.console.flag.context_forms import ContextForm, new_context, read_contexts
+from app.console.flag.definition import definition_of
+from app.console.flag.draft import FlagDraft
+from app.console.flag.forms import parse
+from app.console.forms import Form
+from app.console.state import EnvironmentState
+from app.errors import Malformed, malformed
+from app.flags.preview_views import SampleRequest
+from app.flags.sampling import TARGETING_KEY, variables_in
+from app.http import decoder
+from app.threads import in_thread
+
+_ATTRIBUTES_MAX = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostedPreview:
+    """The forms of the editor and of the contexts. `errors` names incomplete fields."""
+
+    definition: Any
+    errors: Sequence[str]
+    attributes: list[str]
+    forms: list[ContextForm]
+    contexts: Sequence[dict[str, Any]]
+    sample: SampleRequest
+
+
+async def read_posted(
+    request: web.Request, state: EnvironmentState, entry: Configuration, form: Form
+) -> PostedPreview:
+    """Read the forms in a thread, because a draft may be large. Raises Malformed."""
+    draft = parse(form.items()) if "version" in form else None
+    base = entry if draft is None else await read_base(request, entry, draft.version)
+
+    def read() -> PostedPreview:
+        result = None if draft is None else definition_of(draft, base.value)
+        definition = base.value if result is None else result.definition
+        attributes = _attributes(state.snapshot, entry.value, definition)
+        forms = _contexts(form, attributes)
+        return PostedPreview(
+            definition=definition,
+            errors=[] if result is None else list(result.errors),
+            attributes=attributes,
+            forms=forms,
+            contexts=list(_valid(forms)),
+            sample=_sample(form),
+        )
+
+    return await in_thread("preview form", read)
+
+
+def _attributes(snapshot: Snapshot, *definitions: Any) -> list[str]:
+    """Return the attributes that the rules and their segments read, the targeting key first."""
+    rules = [item.get("targeting") for item in definitions if isinstance(item, dict)]
+    segments: dict[str, Any] = {}
+    waiting = [name for rule in rules for name in names_in(rule)]
+    while waiting:
+        name = waiting.pop()
+        if name not in segments and name in snapshot.rules.segments:
+            segments[name] = snapshot.rules.segments[name]
+            waiting += names_in(segments[name])
+    found = dict.fromkeys(
+        name for rule in (*rules, *segments.values()) for name in variables_in(rule)
+    )
+    found.pop(TARGETING_KEY, None)
+    return [TARGETING_KEY, *list(found)[:_ATTRIBUTES_MAX]]
+
+
+def _contexts(form: Form, attributes: list[str]) -> list[ContextForm]:
+    """Return the posted contexts, one context for a first visit."""
+    forms = read_contexts(form, attributes)
+    return forms if forms or "context-shown" in form else [new_context(attributes)]
+
+
+def _valid(forms: list[ContextForm]) -> Iterator[dict[str, Any]]:
+    for form in forms:
+        try:
+            yield form.context
+        except Malformed as error:
+            form.error = error.message
+
+
+def _sample(form: Form) -> SampleRequest:
+    """Return the sample of the form. Raises Malformed."""
+    text = form.get("sample-context", "").strip()
+    context = decoder.parse(text.encode(errors="surrogateescape"), root="sample") if text else {}
+    if not isinstance(context, dict):
+        raise malformed("sample", "must be a JSON object")
+    return SampleRequest(context=context, attribute=form.get("sample-attribute", "")[:255] or None)
+
+
+def change_guards(draft: FlagDraft, form: Form) -> None:
+    """Change the guards in the members of the draft for which the editor has no field."""
+    text = draft.json if draft.view == "json" else draft.rest
+    members = decoder.parse(text.encode(errors="surrogateescape"), root="json")
+    if not isinstance(members, dict) or not isinstance(members.get("guards", []), list):
+        raise malformed("json", "must be an object whose guards are a list")
+    guards = list(members.get("guards", []))
+    if "remove-guard" in form:
+        position = form["remove-guard"]
+        guards = [guard for number, guard in enumerate(guards) if str(number) != position]
+    else:
+        guards.append(decoder.parse(form["guard"].encode(errors="surrogateescape"), root="guard"))
+    members = {**members, "guards": guards}
+    if not guards:
+        del members["guards"]
+    if draft.view == "json":
+        draft.json = json.dumps(members, ensure_ascii=False, indent=2)
+    else:
+        draft.rest = msgspec.json.encode(members).decode()
